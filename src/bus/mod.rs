@@ -1,0 +1,324 @@
+//! The only place that touches hardware.
+//!
+//! A [`Bus`] is opened on its worker's own thread and never leaves it, so nothing here is `Send` and nothing is locked.
+//! Drivers ask it for what they need (an I²C handle, a line, a PWM channel, files of the kernel) and get an error that
+//! names the thing and the remedy when this bus has no such thing.
+//!
+//! The simulated bus in `sim/` offers all of it, so that every driver runs unchanged without hardware.
+
+pub mod gpio;
+pub mod i2c;
+pub mod pwm;
+pub mod sim;
+pub mod sysfs;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::{ErrorKind, I2c, NoAcknowledgeSource, Operation};
+use thiserror::Error;
+
+/// How to open a bus, from its entry under `buses:`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Settings {
+    /// An I²C adapter by its character device.
+    I2c {
+        /// `/dev/i2c-1`.
+        device: PathBuf,
+    },
+    /// A GPIO chip by its character device or its label.
+    Gpio {
+        /// `/dev/gpiochip0`, or a label such as `pinctrl-rp1`.
+        chip: String,
+    },
+    /// A PWM chip by its number below `/sys/class/pwm`.
+    Pwm {
+        /// `0` for `pwmchip0`.
+        chip: u32,
+    },
+    /// Simulated chips and lines.
+    Sim {
+        /// Where lines, inputs and chips are mirrored, and taken over from.
+        state_file: Option<PathBuf>,
+    },
+    /// The machine itself: sysfs and procfs. Drivers that need no bus share it.
+    Host,
+}
+
+/// Opens a bus. Called on the worker's thread.
+///
+/// # Errors
+/// [`BusError::Open`] and its kin: tell the user, try again with back-off (the device may appear later).
+pub fn open(settings: &Settings) -> Result<Box<dyn Bus>, BusError> {
+    Ok(match settings {
+        Settings::I2c { device } => Box::new(i2c::LinuxI2c::open(device)?),
+        Settings::Gpio { chip } => Box::new(gpio::LinuxGpio::open(chip)?),
+        Settings::Pwm { chip } => Box::new(pwm::LinuxPwm::open(*chip)?),
+        Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone())?),
+        Settings::Host => Box::new(sysfs::HostBus::new()),
+    })
+}
+
+/// What a bus offers to drivers. Each kind of bus overrides what it has.
+pub trait Bus {
+    /// What stands in errors: `i2c bus /dev/i2c-1`.
+    fn describe(&self) -> String;
+
+    /// A handle to the I²C adapter.
+    fn i2c(&mut self) -> Result<SharedI2c, BusError> {
+        Err(self.lacks("I²C"))
+    }
+
+    /// Claims a line as an input.
+    fn input(&mut self, request: &InputRequest) -> Result<Box<dyn InputLine>, BusError> {
+        Err(self.lacks(&format!("the GPIO line {}", request.line)))
+    }
+
+    /// Claims a line as an output and drives it to `request.active` at once, without a glitch.
+    fn output(&mut self, request: &OutputRequest) -> Result<Box<dyn OutputLine>, BusError> {
+        Err(self.lacks(&format!("the GPIO line {}", request.line)))
+    }
+
+    /// Claims a PWM channel.
+    fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
+        Err(self.lacks(&format!("PWM channel {}", request.channel)))
+    }
+
+    /// The kernel's files.
+    fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
+        Err(self.lacks("files of the kernel"))
+    }
+
+    /// Takes over what was changed from outside, and says how soon to look again. Real buses report by descriptors
+    /// and answer `None`.
+    fn refresh(&mut self) -> Option<Duration> {
+        None
+    }
+
+    /// The error for what this bus has not.
+    fn lacks(&self, what: &str) -> BusError {
+        BusError::Unsupported { bus: self.describe(), what: what.to_owned() }
+    }
+}
+
+/// Pull of an input line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
+    /// As the board or its device tree left it.
+    AsIs,
+    /// Pulled to the supply.
+    PullUp,
+    /// Pulled to ground.
+    PullDown,
+    /// Floating.
+    Disabled,
+}
+
+/// How to claim an input line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputRequest {
+    /// The line's name (`GPIO17`) or its number on the chip.
+    pub line: String,
+    /// Active when the level is low.
+    pub active_low: bool,
+    /// Pull.
+    pub bias: Bias,
+    /// Shorter changes are not reported; zero reports all.
+    pub debounce: Duration,
+}
+
+/// How to claim an output line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputRequest {
+    /// The line's name (`GPIO27`) or its number on the chip.
+    pub line: String,
+    /// Active drives the level low.
+    pub active_low: bool,
+    /// What it does from the first moment.
+    pub active: bool,
+}
+
+/// How to claim a PWM channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PwmRequest {
+    /// The channel of the chip.
+    pub channel: u32,
+    /// Length of one period.
+    pub period: Duration,
+    /// What it does from the first moment, 0 to 100.
+    pub percent: f64,
+    /// Swaps the active and the idle part of the period.
+    pub inverted: bool,
+}
+
+/// A change of an input line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Whether the line became active.
+    pub active: bool,
+    /// When, by the kernel's `CLOCK_MONOTONIC`; `None` where the source has no timestamp, then "now" is meant.
+    pub at: Option<Duration>,
+}
+
+/// A claimed input line. Dropping it releases the line.
+pub trait InputLine {
+    /// Whether the line is active now.
+    fn is_active(&mut self) -> Result<bool, BusError>;
+    /// Changes since the last call, oldest first. Never blocks.
+    fn take_edges(&mut self) -> Result<Vec<Edge>, BusError>;
+    /// Becomes readable when changes wait; `None` for a line that [`Bus::refresh`] brings up to date.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// A claimed output line. Dropping it releases the line.
+pub trait OutputLine {
+    /// Drives the line.
+    fn set(&mut self, active: bool) -> Result<(), BusError>;
+    /// What the line does, read back.
+    fn is_active(&mut self) -> Result<bool, BusError>;
+}
+
+/// A claimed PWM channel.
+pub trait PwmChannel {
+    /// Sets the active part of the period, 0 to 100 percent.
+    fn set(&mut self, percent: f64) -> Result<(), BusError>;
+    /// What the channel does, read back.
+    fn percent(&mut self) -> Result<f64, BusError>;
+}
+
+/// Files of sysfs and procfs, read whole.
+pub trait Files {
+    /// The trimmed content of a small file.
+    fn read(&self, path: &str) -> Result<String, BusError>;
+    /// The names in a folder, sorted; empty when it does not exist.
+    fn list(&self, path: &str) -> Result<Vec<String>, BusError>;
+    /// Used part of the file system that holds `path`, 0 to 100.
+    fn disk_used(&self, path: &str) -> Result<f64, BusError>;
+}
+
+/// What went wrong on a bus. Keeps the kernel's error.
+#[derive(Debug, Error)]
+pub enum BusError {
+    /// The bus itself could not be opened. Try again with back-off; tell the user once.
+    #[error("cannot open {what}{}", remedy(hint))]
+    Open {
+        /// The device or chip.
+        what: String,
+        /// What to do about it; may be empty.
+        hint: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// This kind of bus has no such thing. A matter of the configuration.
+    #[error("{bus} has no {what}")]
+    Unsupported {
+        /// [`Bus::describe`].
+        bus: String,
+        /// What was asked for.
+        what: String,
+    },
+    /// No line of that name. A matter of the configuration.
+    #[error("{chip} has no line called {line:?}{}", remedy(hint))]
+    NoLine {
+        /// The chip.
+        chip: String,
+        /// The line.
+        line: String,
+        /// Near names, or how to list them; may be empty.
+        hint: String,
+    },
+    /// Another program holds the line. Tell the user who.
+    #[error("line {line} of {chip} is held by {holder:?}")]
+    LineHeld {
+        /// The chip.
+        chip: String,
+        /// The line.
+        line: String,
+        /// The consumer's name, as the kernel knows it.
+        holder: String,
+    },
+    /// Nobody answered at this address. Check the wiring; try again.
+    #[error("no answer at address {address:#04x}")]
+    NoAcknowledge {
+        /// The 7-bit address.
+        address: u8,
+    },
+    /// The kernel refused a transfer. Transient more often than not.
+    #[error("{what} failed")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The kernel's answer, with errno.
+        #[source]
+        source: io::Error,
+    },
+    /// A file had not the form that its documentation promises.
+    #[error("{path} says {found:?}, which is not {expected}")]
+    Format {
+        /// The file.
+        path: String,
+        /// What stood there, shortened.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+}
+
+fn remedy(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!(" ({hint})") }
+}
+
+impl embedded_hal::i2c::Error for BusError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoAcknowledge { .. } => ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address),
+            Self::Io { .. } => ErrorKind::Bus,
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+/// One I²C adapter, shared by the drivers of its thread.
+#[derive(Clone)]
+pub struct SharedI2c(Rc<RefCell<dyn I2c<Error = BusError>>>);
+
+impl SharedI2c {
+    /// Shares an adapter.
+    pub fn new(adapter: impl I2c<Error = BusError> + 'static) -> Self {
+        Self(Rc::new(RefCell::new(adapter)))
+    }
+}
+
+impl fmt::Debug for SharedI2c {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedI2c")
+    }
+}
+
+impl embedded_hal::i2c::ErrorType for SharedI2c {
+    type Error = BusError;
+}
+
+impl I2c for SharedI2c {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+        self.0.borrow_mut().transaction(address, operations)
+    }
+}
+
+/// Waits on the worker's own thread, for conversions of a few milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delay;
+
+impl DelayNs for Delay {
+    #[expect(clippy::disallowed_methods, reason = "a bus thread may wait for its own chip")]
+    fn delay_ns(&mut self, ns: u32) {
+        std::thread::sleep(Duration::from_nanos(u64::from(ns)));
+    }
+}

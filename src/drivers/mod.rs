@@ -1,0 +1,212 @@
+//! Sensors and outputs: [`Sensor`], [`Actuator`], [`DriverSpec`] and [`DRIVERS`], the table.
+//!
+//! A new driver is one new file and one line in the table. A driver knows its chip and nothing else: not the time, not
+//! topics, not the configuration file. It is built on its bus's thread and stays there.
+
+// pub mod ads1115;
+// pub mod bh1750;
+// pub mod bme280;
+// pub mod board;
+// pub mod gpio_input;
+// pub mod gpio_output;
+// pub mod linux_hwmon;
+// pub mod linux_iio;
+// pub mod pwm_output;
+// pub mod sht3x;
+// pub mod tmp102;
+pub mod waveform;
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::bus::{Bus, BusError};
+use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settings};
+
+/// Every driver, in the order of `fieldgate drivers`.
+pub static DRIVERS: &[&DriverSpec] = &[
+    // &bme280::BME280,
+    // &bme280::BMP280,
+    // &sht3x::SPEC,
+    // &tmp102::TMP102,
+    // &tmp102::LM75,
+    // &bh1750::SPEC,
+    // &ads1115::SPEC,
+    // &gpio_input::SPEC,
+    // &linux_hwmon::SPEC,
+    // &linux_iio::SPEC,
+    // &board::SPEC,
+    &waveform::SPEC,
+    // &gpio_output::SPEC,
+    // &pwm_output::SPEC,
+];
+
+/// The driver of that name.
+pub fn find(name: &str) -> Option<&'static DriverSpec> {
+    DRIVERS.iter().copied().find(|spec| spec.name == name)
+}
+
+/// Everything the rest of the program knows about a driver.
+#[derive(Debug)]
+pub struct DriverSpec {
+    /// As in `driver:`.
+    pub name: &'static str,
+    /// One line for the table.
+    pub summary: &'static str,
+    /// The page of `fieldgate drivers NAME` below the summary: wiring, accuracy, quirks. Plain text, 78 columns.
+    pub page: &'static str,
+    /// Which bus it sits on.
+    pub bus: BusNeed,
+    /// The keys under `settings:`.
+    pub settings: &'static [Field],
+    /// What it occupies, so that two devices on one address or line are found before they run.
+    pub claims: fn(&Settings) -> Vec<Claim>,
+    /// What it does.
+    pub role: Role,
+    /// A whole entry under `sensors:` or `actuators:` that passes the check, its bus called after its kind
+    /// (`i2c-1`, `header`, `motor`); begins with the device's name.
+    pub example: &'static str,
+}
+
+/// Sensor or output.
+#[derive(Debug)]
+pub enum Role {
+    /// Under `sensors:`.
+    Sensor {
+        /// What it measures with these settings.
+        measurements: fn(&Settings) -> Vec<Quantity>,
+        /// `every` when it is left out; `None` makes it required.
+        default_every: Option<Duration>,
+        /// Claims what it needs and brings the chip up. Called again after failures.
+        build: fn(&mut dyn Bus, &Settings) -> Result<Box<dyn Sensor>, DriverError>,
+    },
+    /// Under `actuators:`.
+    Actuator {
+        /// What it can do.
+        kind: OutputKind,
+        /// Claims what it needs and drives the output to the given value at once.
+        build: fn(&mut dyn Bus, &Settings, OutputValue) -> Result<Box<dyn Actuator>, DriverError>,
+    },
+}
+
+/// Which bus a driver sits on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusNeed {
+    /// An I²C adapter.
+    I2c,
+    /// A GPIO chip.
+    Gpio,
+    /// A PWM chip.
+    Pwm,
+    /// None; it may be given one, and then shares its thread.
+    None,
+}
+
+/// What a device occupies on its bus.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// A 7-bit I²C address.
+    Address(u8),
+    /// A GPIO line as written.
+    Line(String),
+    /// A PWM channel.
+    Channel(u32),
+}
+
+/// A device that is read.
+pub trait Sensor {
+    /// Takes one sample. Blocks for the conversion at most.
+    ///
+    /// # Errors
+    /// [`DriverError`]; the worker counts it, marks the sensor and tries again.
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError>;
+
+    /// For an event-driven sensor, what happened since the last call. Never blocks.
+    ///
+    /// # Errors
+    /// As [`Sensor::sample`].
+    fn take_events(&mut self) -> Result<Vec<Event>, DriverError> {
+        Ok(Vec::new())
+    }
+
+    /// Becomes readable when [`Sensor::take_events`] has something.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// Something that an event-driven sensor noticed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When, by the kernel's `CLOCK_MONOTONIC`; `None` means now.
+    pub at: Option<Duration>,
+    /// What it means.
+    pub measurements: Vec<Measurement>,
+}
+
+/// A device that is driven.
+pub trait Actuator {
+    /// Makes the output do `value`, which is of the driver's [`OutputKind`].
+    ///
+    /// # Errors
+    /// [`DriverError`]: the output may be in any state; the caller tries the safe state.
+    fn apply(&mut self, value: OutputValue) -> Result<(), DriverError>;
+
+    /// What the output does, read back from the hardware, or `None` where it cannot tell.
+    ///
+    /// # Errors
+    /// As [`Actuator::apply`].
+    fn read_back(&mut self) -> Result<Option<OutputValue>, DriverError>;
+}
+
+/// Why a driver could not do its work. Every variant is counted and tried again with back-off.
+#[derive(Debug, Error)]
+pub enum DriverError {
+    /// The chip is not there, or another chip is. Check wiring and address.
+    #[error("no {chip} at {place}: {why}")]
+    NoDevice {
+        /// Which chip was expected.
+        chip: &'static str,
+        /// Where: `address 0x76`.
+        place: String,
+        /// What answered instead, in words.
+        why: String,
+    },
+    /// The bus failed.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// What arrived was damaged on the way. Dropped; the next sample may be good.
+    #[error("bad checksum: computed {computed:#04x}, received {received:#04x}")]
+    BadChecksum {
+        /// Ours.
+        computed: u8,
+        /// The chip's.
+        received: u8,
+    },
+    /// The chip has no result yet. The next sample may be good.
+    #[error("{0} is not ready")]
+    NotReady(&'static str),
+    /// The value cannot be true for this chip (power-on pattern, open wire). Dropped.
+    #[error("{quantity} of {value} is outside what the sensor can measure")]
+    OutOfRange {
+        /// Which quantity.
+        quantity: &'static str,
+        /// What was computed.
+        value: f64,
+    },
+    /// The driver itself failed: a defect. It is built anew.
+    #[error("the driver panicked: {0}")]
+    Panicked(String),
+}
+
+impl DriverError {
+    /// Whether the device as built may succeed at the next attempt; otherwise it is built anew.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::BadChecksum { .. } | Self::NotReady(_) | Self::OutOfRange { .. } => true,
+            Self::Bus(BusError::Io { .. } | BusError::Format { .. }) => true,
+            Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What a configuration key may hold.
+//!
+//! One table of [`Field`]s per section is the single source for the check, the JSON Schema and the driver pages. The
+//! configuration turns YAML into [`Settings`], in which every value is already of its [`Kind`], within its range, and
+//! defaults are filled in; a driver reads them with getters that cannot fail for a key of its own table.
+
+use std::time::Duration;
+
+/// One key of a section.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// The key.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+    /// Whether it must be there.
+    pub need: Need,
+    /// One sentence with unit and meaning, for the driver page and the schema.
+    pub doc: &'static str,
+}
+
+/// Whether a key must be written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Need {
+    /// It must.
+    Required,
+    /// It may be left out, and then means this, written as in YAML.
+    Default(&'static str),
+    /// It may be left out, and then means nothing.
+    Optional,
+}
+
+/// What a key holds. Ranges are inclusive.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A path; relative ones start at the configuration file's folder.
+    Path,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Flag,
+    /// A whole number.
+    Integer {
+        /// Smallest.
+        min: i64,
+        /// Largest.
+        max: i64,
+    },
+    /// A number.
+    Number {
+        /// Smallest.
+        min: f64,
+        /// Largest.
+        max: f64,
+    },
+    /// A time with its unit: `20ms`, `10s`, `5m`.
+    Duration {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+    /// A bus address; one of these.
+    Address(&'static [u16]),
+    /// A GPIO line: its name (`GPIO17`) or its number on the chip.
+    Line,
+    /// A list, not empty, of values of one kind.
+    List(&'static Kind),
+    /// A map from the user's own keys to sections of this form; not empty.
+    Table(&'static [Field]),
+}
+
+/// A checked value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Setting {
+    /// Of [`Kind::Text`], [`Kind::Path`] (made absolute), [`Kind::Choice`] and [`Kind::Line`].
+    Text(String),
+    /// Of [`Kind::Flag`].
+    Flag(bool),
+    /// Of [`Kind::Integer`] and [`Kind::Address`].
+    Integer(i64),
+    /// Of [`Kind::Number`].
+    Number(f64),
+    /// Of [`Kind::Duration`].
+    Duration(Duration),
+    /// Of [`Kind::List`].
+    List(Vec<Setting>),
+    /// Of [`Kind::Table`], in the order of the file.
+    Table(Vec<(String, Settings)>),
+}
+
+/// The checked values of one section, defaults filled in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    values: Vec<(&'static str, Setting)>,
+}
+
+impl Settings {
+    /// Keeps `value` under `name`.
+    pub fn insert(&mut self, name: &'static str, value: Setting) {
+        self.values.push((name, value));
+    }
+
+    /// The value of an optional key.
+    pub fn get(&self, name: &str) -> Option<&Setting> {
+        self.values.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The text of a key that is required or has a default.
+    pub fn text(&self, name: &str) -> &str {
+        self.optional_text(name).unwrap_or_else(|| wrong(name))
+    }
+
+    /// The text of an optional key.
+    pub fn optional_text(&self, name: &str) -> Option<&str> {
+        match self.get(name) {
+            Some(Setting::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The flag of a key that is required or has a default.
+    pub fn flag(&self, name: &str) -> bool {
+        match self.get(name) {
+            Some(Setting::Flag(flag)) => *flag,
+            _ => wrong(name),
+        }
+    }
+
+    /// The whole number of a key that is required or has a default; an address too.
+    pub fn integer(&self, name: &str) -> i64 {
+        match self.get(name) {
+            Some(Setting::Integer(n)) => *n,
+            _ => wrong(name),
+        }
+    }
+
+    /// The bus address of a key of [`Kind::Address`].
+    pub fn address(&self, name: &str) -> u8 {
+        u8::try_from(self.integer(name)).unwrap_or_else(|_| wrong(name))
+    }
+
+    /// The number of a key that is required or has a default.
+    pub fn number(&self, name: &str) -> f64 {
+        match self.get(name) {
+            Some(Setting::Number(n)) => *n,
+            _ => wrong(name),
+        }
+    }
+
+    /// The time of a key that is required or has a default.
+    pub fn duration(&self, name: &str) -> Duration {
+        match self.get(name) {
+            Some(Setting::Duration(duration)) => *duration,
+            _ => wrong(name),
+        }
+    }
+
+    /// The list of a key that is required or has a default.
+    pub fn list(&self, name: &str) -> &[Setting] {
+        match self.get(name) {
+            Some(Setting::List(list)) => list,
+            _ => wrong(name),
+        }
+    }
+
+    /// The table of a key that is required.
+    pub fn table(&self, name: &str) -> &[(String, Settings)] {
+        match self.get(name) {
+            Some(Setting::Table(table)) => table,
+            _ => wrong(name),
+        }
+    }
+}
+
+/// A driver asked for a key that its own table does not have: the tests over the table find it.
+fn wrong(name: &str) -> ! {
+    panic!("{name} is not a key of that kind in the driver's own table")
+}
+
+/// Reads `10s`, `1.5h`, `250ms`: a number and one of ms, s, m, h, d.
+///
+/// # Errors
+/// Words for the user: no unit, an unknown unit, not a number, or longer than 100 years.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = (&text[..split], text[split..].trim());
+    let value: f64 =
+        number.parse().map_err(|_| format!("{text:?} is not a time; write a number and its unit, such as 10s"))?;
+    let seconds = match unit {
+        "ms" => value / 1000.0,
+        "s" => value,
+        "m" | "min" => value * 60.0,
+        "h" => value * 3600.0,
+        "d" => value * 86_400.0,
+        "" => return Err(format!("{text:?} has no unit; write {text}s, {text}ms, {text}m, {text}h or {text}d")),
+        _ => return Err(format!("{unit:?} is not a unit of time; use ms, s, m, h or d")),
+    };
+    if seconds > MAX_SECONDS {
+        return Err(format!("{text} is longer than 100 years"));
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{text:?} is not a time"))
+}
+
+/// 100 years: beyond it sums of times could overflow what clocks can hold.
+const MAX_SECONDS: f64 = 100.0 * 366.0 * 86_400.0;
+
+/// Writes a time as [`parse_duration`] reads it, in the largest unit that keeps it whole.
+pub fn format_duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
+        if ms >= length && ms.is_multiple_of(length) {
+            return format!("{}{unit}", ms / length);
+        }
+    }
+    if ms == 0 { "0s".into() } else { format!("{ms}ms") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_carries_its_unit() {
+        for (text, ms) in [
+            ("1ms", 1),
+            ("20 ms", 20),
+            ("1.5s", 1500),
+            ("5m", 300_000),
+            ("5min", 300_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["10", "", "s", "10 parsecs", "-1s", "1e999s", "9999999999d", "1..2s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_written_as_it_is_read() {
+        for text in ["1ms", "1500ms", "10s", "5m", "36h", "2d", "0s"] {
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
+        }
+    }
+}
