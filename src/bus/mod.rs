@@ -95,6 +95,10 @@ pub trait Bus {
         Err(self.lacks("files of the kernel"))
     }
 
+    /// Tells a simulated bus which driver is about to be built on which addresses and lines, so that it can put the chip
+    /// there. Real buses ignore it.
+    fn expect(&mut self, _driver: &'static str, _claims: &[Claim]) {}
+
     /// Takes over what was changed from outside, and says how soon to look again. Real buses report by descriptors
     /// and answer `None`.
     fn refresh(&mut self) -> Option<Duration> {
@@ -105,6 +109,17 @@ pub trait Bus {
     fn lacks(&self, what: &str) -> BusError {
         BusError::Unsupported { bus: self.describe(), what: what.to_owned() }
     }
+}
+
+/// What a device occupies on its bus.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// A 7-bit I²C address.
+    Address(u8),
+    /// A GPIO line as written.
+    Line(String),
+    /// A PWM channel.
+    Channel(u32),
 }
 
 /// Pull of an input line.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::bus::{Bus, BusError};
+use crate::bus::{Bus, BusError, Claim};
 use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settings};
 
 /// Every driver, in the order of `fieldgate drivers`.
@@ -101,17 +101,6 @@ pub enum BusNeed {
     Pwm,
     /// None; it may be given one, and then shares its thread.
     None,
-}
-
-/// What a device occupies on its bus.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Claim {
-    /// A 7-bit I²C address.
-    Address(u8),
-    /// A GPIO line as written.
-    Line(String),
-    /// A PWM channel.
-    Channel(u32),
 }
 
 /// A device that is read.
