@@ -8,5 +8,7 @@ pub mod config;
 pub mod drivers;
 pub mod link;
 pub mod model;
+pub mod pulse;
+pub mod safety;
 pub mod spool;
 pub mod worker;

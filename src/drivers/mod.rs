@@ -184,6 +184,12 @@ pub enum DriverError {
         /// What was computed.
         value: f64,
     },
+    /// The driver computed what is not a number: a defect, or registers that no chip has. Dropped.
+    #[error("{quantity} is not a finite number")]
+    NotFinite {
+        /// Which quantity.
+        quantity: String,
+    },
     /// The driver itself failed: a defect. It is built anew.
     #[error("the driver panicked: {0}")]
     Panicked(String),
@@ -193,9 +199,21 @@ impl DriverError {
     /// Whether the device as built may succeed at the next attempt; otherwise it is built anew.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::BadChecksum { .. } | Self::NotReady(_) | Self::OutOfRange { .. } => true,
+            Self::BadChecksum { .. } | Self::NotReady(_) | Self::OutOfRange { .. } | Self::NotFinite { .. } => true,
             Self::Bus(BusError::Io { .. } | BusError::Format { .. }) => true,
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }
     }
+}
+
+/// An error and its causes in one line: `cannot open /dev/i2c-1: No such file or directory (os error 2)`.
+pub fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
 }
