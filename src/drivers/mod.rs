@@ -7,11 +7,11 @@
 // pub mod bh1750;
 // pub mod bme280;
 // pub mod board;
-// pub mod gpio_input;
-// pub mod gpio_output;
+pub mod gpio_input;
+pub mod gpio_output;
 // pub mod linux_hwmon;
 // pub mod linux_iio;
-// pub mod pwm_output;
+pub mod pwm_output;
 // pub mod sht3x;
 // pub mod tmp102;
 pub mod waveform;
@@ -33,13 +33,13 @@ pub static DRIVERS: &[&DriverSpec] = &[
     // &tmp102::LM75,
     // &bh1750::SPEC,
     // &ads1115::SPEC,
-    // &gpio_input::SPEC,
+    &gpio_input::SPEC,
     // &linux_hwmon::SPEC,
     // &linux_iio::SPEC,
     // &board::SPEC,
     &waveform::SPEC,
-    // &gpio_output::SPEC,
-    // &pwm_output::SPEC,
+    &gpio_output::SPEC,
+    &pwm_output::SPEC,
 ];
 
 /// The driver of that name.
