@@ -9,7 +9,8 @@
 // pub mod board;
 pub mod gpio_input;
 pub mod gpio_output;
-// pub mod linux_hwmon;
+pub mod kernel_channels;
+pub mod linux_hwmon;
 // pub mod linux_iio;
 pub mod pwm_output;
 // pub mod sht3x;
@@ -34,7 +35,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     // &bh1750::SPEC,
     // &ads1115::SPEC,
     &gpio_input::SPEC,
-    // &linux_hwmon::SPEC,
+    &linux_hwmon::SPEC,
     // &linux_iio::SPEC,
     // &board::SPEC,
     &waveform::SPEC,
