@@ -6,7 +6,6 @@
 //! A level cannot be held here after the process has ended: dropping a line releases it, and what a released line does is
 //! the chip's business.
 
-use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -30,13 +29,10 @@ const MAX_EDGES: usize = 64;
 /// Near names in a hint: more would hide the right one.
 const MAX_NEAR_NAMES: usize = 3;
 
-/// `ENXIO` of linux/errno.h: the line has no interrupt.
+/// Of the kernel's errno.h: the line has no interrupt; the chip was unplugged; an internal "not supported" that pin
+/// controllers let out.
 const ENXIO: i32 = 6;
-
-/// `ENODEV`: the chip was unplugged.
 const ENODEV: i32 = 19;
-
-/// The kernel's internal `ENOTSUPP`, which the pin controllers let out.
 const ENOTSUPP: i32 = 524;
 
 /// A GPIO chip.
@@ -282,15 +278,11 @@ fn open_hint(kind: ErrorKind, chips: &[Present]) -> String {
         return "the group gpio may: add the user to it, and check that a udev rule gives the chip to that group"
             .into();
     }
-    let Some((first, rest)) = chips.split_first() else {
+    if chips.is_empty() {
         return "this machine shows no GPIO chip".into();
-    };
-    let mut hint = format!("there is {} ({})", first.path.display(), first.label);
-    for chip in rest {
-        // Writing to a String cannot fail.
-        let _: std::fmt::Result = write!(hint, ", {} ({})", chip.path.display(), chip.label);
     }
-    hint
+    let chips: Vec<_> = chips.iter().map(|chip| format!("{} ({})", chip.path.display(), chip.label)).collect();
+    format!("there is {}", chips.join(", "))
 }
 
 /// The number of a line: by its name, else by its number.
@@ -330,18 +322,14 @@ fn near_names(line: &str, names: &[String]) -> String {
 /// What was asked of an input beyond being one, for the words of a refusal.
 fn asked(request: &InputRequest) -> String {
     let bias = match request.bias {
-        Bias::AsIs => None,
-        Bias::PullUp => Some("bias pull-up"),
-        Bias::PullDown => Some("bias pull-down"),
-        Bias::Disabled => Some("bias disabled"),
+        Bias::AsIs => "",
+        Bias::PullUp => "bias pull-up or ",
+        Bias::PullDown => "bias pull-down or ",
+        Bias::Disabled => "bias disabled or ",
     };
-    let debounce =
-        (!request.debounce.is_zero()).then(|| format!("a debounce of {}", format_duration(request.debounce)));
-    match (bias, debounce) {
-        (Some(bias), Some(debounce)) => format!("{bias} or {debounce}"),
-        (Some(bias), None) => bias.into(),
-        (None, Some(debounce)) => debounce,
-        (None, None) => "an input with edges".into(),
+    match request.debounce {
+        Duration::ZERO => format!("{bias}the reporting of changes"),
+        debounce => format!("{bias}a debounce of {}", format_duration(debounce)),
     }
 }
 
@@ -424,15 +412,11 @@ mod tests {
         assert!(open_hint(ErrorKind::PermissionDenied, &chips).contains("group gpio"));
         let error = LinuxGpio::open("/dev/no-such-chip").unwrap_err();
         assert!(matches!(&error, BusError::Open { source, .. } if source.raw_os_error() == Some(2)), "{error:?}");
-        let error = LinuxGpio::open("no-such-label").unwrap_err();
-        assert!(error.to_string().contains("labelled \"no-such-label\""), "{error}");
-    }
-
-    #[test]
-    fn a_path_that_is_no_gpio_chip_is_refused_in_words() {
         for path in ["/dev/null", "/", "/etc/passwd", "./"] {
             assert!(matches!(LinuxGpio::open(path), Err(BusError::Open { .. })), "{path}");
         }
+        let error = LinuxGpio::open("no-such-label").unwrap_err();
+        assert!(error.to_string().contains("labelled \"no-such-label\""), "{error}");
     }
 
     #[test]

@@ -6,7 +6,6 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use embedded_hal::delay::DelayNs as _;
 
@@ -219,6 +218,7 @@ fn write_hint(source: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     /// A chip of two channels; `channel` is exported with these contents.
     fn class(channel: &[(&str, &str)]) -> tempfile::TempDir {

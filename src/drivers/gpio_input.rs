@@ -16,14 +16,14 @@ pub static SPEC: DriverSpec = DriverSpec {
     summary: "a contact or a logic level on a GPIO line, with every change as an event",
     page: "\
 Wiring: a contact between the line and ground needs active_low: true and
-bias: pull-up; then the closed contact is active. A logic level must not exceed
-the line's supply, 3.3 V on a Raspberry Pi.
+bias: pull-up; then the closed contact is active. A logic level must not
+exceed the line's supply, 3.3 V on a Raspberry Pi.
 
 Each change is reported at once, with the time at which the kernel saw it.
 Between changes the state is reported `every` 60 s.
 
-debounce: a change counts when the line has been stable for so long; 20ms suits
-most switches. The kernel does it, so it costs nothing here.
+debounce: a change counts when the line has been stable for so long; 20ms
+suits most switches. The kernel does it, so it costs nothing here.
 bias: the kernel accepts a pull that the chip does not have and keeps silent;
 with such a chip put a resistor of 10 kΩ on the line.
 line: `fieldgate scan` lists the names; a number counts lines on the chip, and

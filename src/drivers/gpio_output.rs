@@ -13,15 +13,15 @@ pub static SPEC: DriverSpec = DriverSpec {
     summary: "a relay, a valve or a lamp on a GPIO line: on or off",
     page: "\
 Wiring: a line drives a few milliamperes at 3.3 V; relays, valves and motors
-need a transistor or a relay board. Many relay boards switch on at a low level:
-active_low: true.
+need a transistor or a relay board. Many relay boards switch on at a low
+level: active_low: true.
 
-After Fieldgate ends, nobody holds the line. Mainline kernels turn the lines of
-a Raspberry Pi back into inputs, the kernel of Raspberry Pi OS leaves them as
-they are, and before Fieldgate starts they are inputs in any case. Put a
-resistor of 10 kΩ on the line, to ground or to 3.3 V, that makes the safe state
-true while the line floats; with active_low and safe_state \"off\" that is a
-pull-up. Inputs of relay boards often have one.
+After Fieldgate ends, nobody holds the line. Mainline kernels turn the lines
+of a Raspberry Pi back into inputs, the kernel of Raspberry Pi OS leaves them
+as they are, and before Fieldgate starts they are inputs in any case. Put a
+resistor of 10 kΩ on the line, to ground or to 3.3 V, that makes the safe
+state true while the line floats; with active_low and safe_state \"off\" that
+is a pull-up. Inputs of relay boards often have one.
 
 The state is read back from the line. That shows the level at the pin, not
 whether the relay followed.",
@@ -126,7 +126,9 @@ mod tests {
         }
     }
 
-    fn build(line: &str, value: OutputValue) -> (Rc<RefCell<Seen>>, Result<Box<dyn Actuator>, DriverError>) {
+    type Built = Result<Box<dyn Actuator>, DriverError>;
+
+    fn build(line: &str, value: OutputValue) -> (Rc<RefCell<Seen>>, Built) {
         let seen = Rc::new(RefCell::new(Seen::default()));
         let mut settings = Settings::default();
         settings.insert("line", Setting::Text(line.into()));

@@ -19,15 +19,17 @@ Wiring: that of the chip. Its kernel driver is loaded by the device tree or an
 overlay; `grep . /sys/class/hwmon/*/name` lists what there is, and so does
 `fieldgate scan`. No bus is needed under `buses:`.
 
-device    what the file `name` says, such as cpu_thermal, lm75 or w1_slave_temp.
+device    what the file `name` says, such as cpu_thermal, lm75 or
+          w1_slave_temp.
 parent    of several with one name, the one on this device of a bus: 1-0048 is
           the chip at address 0x48 of i2c-1, 28-00000a1b2c3d a DS18B20.
 channels  your names for its measurements, each with the file it comes from.
 
 The kernel's units become °C (temp), V (in), A (curr), W (power), J (energy),
-% (humidity), rpm (fan) and Hz (freq). `scale`, `offset` and `unit` of a channel
-replace that: value = file × scale + offset, with the file in millidegrees,
-millivolts, milliamperes, microwatts, microjoules or thousandths of a percent.",
+% (humidity), rpm (fan) and Hz (freq). `scale`, `offset` and `unit` of a
+channel replace that: value = file × scale + offset, with the file in
+millidegrees, millivolts, milliamperes, microwatts, microjoules or thousandths
+of a percent.",
     bus: BusNeed::None,
     settings: &[
         Field {

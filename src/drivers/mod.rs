@@ -6,12 +6,12 @@
 // pub mod ads1115;
 // pub mod bh1750;
 // pub mod bme280;
-// pub mod board;
+pub mod board;
 pub mod gpio_input;
 pub mod gpio_output;
 pub mod kernel_channels;
 pub mod linux_hwmon;
-// pub mod linux_iio;
+pub mod linux_iio;
 pub mod pwm_output;
 // pub mod sht3x;
 // pub mod tmp102;
@@ -36,8 +36,8 @@ pub static DRIVERS: &[&DriverSpec] = &[
     // &ads1115::SPEC,
     &gpio_input::SPEC,
     &linux_hwmon::SPEC,
-    // &linux_iio::SPEC,
-    // &board::SPEC,
+    &linux_iio::SPEC,
+    &board::SPEC,
     &waveform::SPEC,
     &gpio_output::SPEC,
     &pwm_output::SPEC,

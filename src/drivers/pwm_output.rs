@@ -15,16 +15,16 @@ pub static SPEC: DriverSpec = DriverSpec {
     page: "\
 Wiring: a PWM pin drives a few milliamperes at 3.3 V; motors and lamps need a
 transistor. On a Raspberry Pi put dtoverlay=pwm into config.txt for GPIO18, or
-dtoverlay=pwm-2chan for GPIO18 and GPIO19: these are channels 0 and 1 up to the
-Pi 4, channels 2 and 3 on a Pi 5. `fieldgate scan` lists the chips.
+dtoverlay=pwm-2chan for GPIO18 and GPIO19: these are channels 0 and 1 up to
+the Pi 4, channels 2 and 3 on a Pi 5. `fieldgate scan` lists the chips.
 
-frequency: PC fans with four wires want 25000 Hz, lamps 200 Hz and more, a servo
-50 Hz. Channels of one chip often share a frequency.
+frequency: PC fans with four wires want 25000 Hz, lamps 200 Hz and more, a
+servo 50 Hz. Channels of one chip often share a frequency.
 inverted: 100 means always low. Not every chip can.
 
-The hardware keeps the level when Fieldgate has ended, by whatever way; it ends
-with the power. Between power-on and the start of Fieldgate nobody drives the
-pin: a resistor of 10 kΩ to ground keeps what hangs on it off.",
+The hardware keeps the level when Fieldgate has ended, by whatever way; it
+ends with the power. Between power-on and the start of Fieldgate nobody drives
+the pin: a resistor of 10 kΩ to ground keeps what hangs on it off.",
     bus: BusNeed::Pwm,
     settings: &[
         Field {
@@ -106,7 +106,9 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    struct Channel(Rc<RefCell<Option<PwmRequest>>>);
+    type Asked = Rc<RefCell<Option<PwmRequest>>>;
+
+    struct Channel(Asked);
 
     impl PwmChannel for Channel {
         fn set(&mut self, percent: f64) -> Result<(), BusError> {
@@ -133,7 +135,7 @@ mod tests {
         }
     }
 
-    fn build(channel: i64, percent: f64) -> (Rc<RefCell<Option<PwmRequest>>>, Result<Box<dyn Actuator>, DriverError>) {
+    fn build(channel: i64, percent: f64) -> (Asked, Result<Box<dyn Actuator>, DriverError>) {
         let seen = Rc::new(RefCell::new(None));
         let mut settings = Settings::default();
         settings.insert("channel", Setting::Integer(channel));
