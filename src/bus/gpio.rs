@@ -8,7 +8,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gpiocdev::Request;
@@ -237,26 +237,16 @@ fn present() -> (Vec<Present>, Option<io::Error>) {
 }
 
 fn find_chip(wanted: &str) -> Result<Chip, BusError> {
-    let failed = |what: String, source: io::Error| {
-        let hint = open_hint(source.kind(), &present().0);
-        BusError::Open { what, hint, source }
-    };
-    if wanted.contains('/') {
-        return Chip::from_path(wanted).map_err(|e| failed(format!("GPIO chip {wanted}"), kernel_error(e)));
-    }
     let (chips, trouble) = present();
-    match choose(wanted, &chips) {
-        Ok(Some(chip)) => {
-            Chip::from_path(&chip.path).map_err(|e| failed(format!("GPIO chip {wanted}"), kernel_error(e)))
-        }
-        Ok(None) => Err(failed(
-            format!("a GPIO chip labelled {wanted:?}"),
-            trouble.unwrap_or_else(|| ErrorKind::NotFound.into()),
-        )),
-        Err(hint) => {
-            Err(BusError::Open { what: format!("GPIO chip {wanted}"), hint, source: ErrorKind::InvalidInput.into() })
-        }
-    }
+    let open = |hint, source| BusError::Open { what: format!("GPIO chip {wanted}"), hint, source };
+    let failed = |source: io::Error| open(open_hint(source.kind(), &chips), source);
+    let path = match choose(wanted, &chips) {
+        _ if wanted.contains('/') => Path::new(wanted),
+        Ok(Some(chip)) => &chip.path,
+        Ok(None) => return Err(failed(trouble.unwrap_or_else(|| ErrorKind::NotFound.into()))),
+        Err(hint) => return Err(open(hint, ErrorKind::InvalidInput.into())),
+    };
+    Chip::from_path(path).map_err(|e| failed(kernel_error(e)))
 }
 
 /// The one chip of that label or name. Two equal expanders have one label: then only a path tells them apart.
@@ -416,7 +406,7 @@ mod tests {
             assert!(matches!(LinuxGpio::open(path), Err(BusError::Open { .. })), "{path}");
         }
         let error = LinuxGpio::open("no-such-label").unwrap_err();
-        assert!(error.to_string().contains("labelled \"no-such-label\""), "{error}");
+        assert!(error.to_string().contains("cannot open GPIO chip no-such-label ("), "{error}");
     }
 
     #[test]
