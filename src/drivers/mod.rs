@@ -6,12 +6,13 @@
 // pub mod ads1115;
 // pub mod bh1750;
 // pub mod bme280;
-// pub mod board;
-// pub mod gpio_input;
-// pub mod gpio_output;
-// pub mod linux_hwmon;
-// pub mod linux_iio;
-// pub mod pwm_output;
+pub mod board;
+pub mod gpio_input;
+pub mod gpio_output;
+pub mod kernel_channels;
+pub mod linux_hwmon;
+pub mod linux_iio;
+pub mod pwm_output;
 // pub mod sht3x;
 // pub mod tmp102;
 pub mod waveform;
@@ -33,13 +34,13 @@ pub static DRIVERS: &[&DriverSpec] = &[
     // &tmp102::LM75,
     // &bh1750::SPEC,
     // &ads1115::SPEC,
-    // &gpio_input::SPEC,
-    // &linux_hwmon::SPEC,
-    // &linux_iio::SPEC,
-    // &board::SPEC,
+    &gpio_input::SPEC,
+    &linux_hwmon::SPEC,
+    &linux_iio::SPEC,
+    &board::SPEC,
     &waveform::SPEC,
-    // &gpio_output::SPEC,
-    // &pwm_output::SPEC,
+    &gpio_output::SPEC,
+    &pwm_output::SPEC,
 ];
 
 /// The driver of that name.
