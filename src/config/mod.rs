@@ -25,3 +25,4 @@ pub struct Config {
 
 #[expect(dead_code, reason = "being written")]
 fn fields(_: &[Field]) {}
+mod tree;
