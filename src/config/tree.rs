@@ -128,7 +128,9 @@ fn explain(error: &serde_yaml::Error, text: &str) -> TreeError {
     let at = location.and_then(|l| l.span().byte_offset()).and_then(|at| usize::try_from(at).ok());
     let at = at.or_else(|| location.map(|l| offset(text, l.line(), l.column()))).unwrap_or(0).min(text.len());
     let words = match error {
-        serde_yaml::Error::MultipleDocuments { .. } => "a configuration is one YAML document; here begins another".into(),
+        serde_yaml::Error::MultipleDocuments { .. } => {
+            "a configuration is one YAML document; here begins another".into()
+        }
         serde_yaml::Error::Budget { .. } => "nested too deep, or too many values or aliases".into(),
         _ => UserMessageFormatter.format_message(error).into_owned(),
     };
