@@ -3,6 +3,7 @@
 //! (reading order and picture: being written)
 
 pub mod bus;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod drivers;

@@ -1,8 +1,30 @@
-//! The configuration file. (being written)
+//! The configuration file: [`load`] turns YAML into a [`Config`], or into every [`Problem`] it has.
+//!
+//! What may be written is in `raw.rs`, what it means in `check/`, how a problem reads in `report.rs`. Loading has no side
+//! effects: it reads the file, looks whether the files named in it can be read, and asks the machine for its name. It opens no
+//! device and no connection.
+//!
+//! No report shows a secret (`mask.rs`), and no file, however broken, can make loading panic or run for long (`tree.rs`).
 
+mod check;
+mod machine;
+mod mask;
+pub mod raw;
+pub mod report;
+mod source;
+mod tree;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::model::Name;
 use crate::model::topic::Topics;
-use crate::model::{Field, Name};
 use crate::{bus, link, spool, worker};
+
+pub use report::{Place, Problem, Severity, Snippet};
+
+/// Where `run` and its kin look when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/fieldgate/fieldgate.yaml";
 
 /// What may run: every value checked, every default filled in.
 #[derive(Clone, Debug)]
@@ -23,5 +45,67 @@ pub struct Config {
     pub actuators: Vec<worker::ActuatorSettings>,
 }
 
-#[expect(dead_code, reason = "being written")]
-fn fields(_: &[Field]) {}
+/// A configuration that may run.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// It.
+    pub config: Config,
+    /// What the user should know about it, in the order of the file.
+    pub warnings: Vec<Problem>,
+}
+
+/// A configuration that cannot run. Show it to the user; the exit code is 78.
+#[derive(Clone, Debug)]
+pub struct ConfigError {
+    /// The file.
+    pub path: PathBuf,
+    /// Everything that is wrong, warnings included, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(report::render(&self.path, &self.problems, false).trim_end())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads and checks the file at `path`.
+///
+/// # Errors
+/// Every problem of the file; tell the user.
+pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    match source::Source::read(path) {
+        Ok(source) => check_source(source),
+        Err(problem) => Err(ConfigError { path: path.to_owned(), problems: vec![problem] }),
+    }
+}
+
+/// Checks `text` as if it stood in the file at `path`, which need not exist.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
+    check_source(source::Source::new(path, text))
+}
+
+fn check_source(mut source: source::Source) -> Result<Loaded, ConfigError> {
+    let failed = |path: PathBuf, problems| Err(ConfigError { path, problems });
+    let root = match tree::parse(&source.text) {
+        Ok(root) => root,
+        Err(error) => {
+            let problem = source.problem(Severity::Error, &(error.at..error.at + 1), &error.what, "");
+            return failed(source.path, vec![problem]);
+        }
+    };
+    source.learn_secrets(&root);
+    if root.value == tree::Value::Null {
+        let problem = source.problem(Severity::Error, &(0..0), "the configuration is empty", "begin with `mqtt:`");
+        return failed(source.path, vec![problem]);
+    }
+    match check::check(&source, &root, &machine::Machine::this()) {
+        (Some(config), warnings) => Ok(Loaded { config, warnings }),
+        (None, problems) => failed(source.path, problems),
+    }
+}

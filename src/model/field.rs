@@ -70,22 +70,47 @@ pub enum Kind {
     List(&'static Kind),
     /// A map from the user's own keys to sections of this form; not empty.
     Table(&'static [Field]),
+    /// A [`crate::model::Name`].
+    Name,
+    /// A size with its unit in bytes: `64MiB`.
+    Size {
+        /// Smallest, in bytes.
+        min: u64,
+        /// Largest, in bytes.
+        max: u64,
+    },
+    /// A time, or the word `never`.
+    DurationOrNever {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+    /// One value of a kind, or a list of them.
+    OneOrMany(&'static Kind),
+    /// A section with keys of its own.
+    Section(&'static [Field]),
+    /// What an output can be told to do: `on`, `off`, or a number from 0 to 100; which of them, its driver knows.
+    State,
+    /// The settings of the driver that is named beside it.
+    DriverSettings,
 }
 
 /// A checked value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Setting {
-    /// Of [`Kind::Text`], [`Kind::Path`] (made absolute), [`Kind::Choice`] and [`Kind::Line`].
+    /// Of [`Kind::Text`], [`Kind::Path`] (made absolute), [`Kind::Choice`], [`Kind::Line`] and [`Kind::Name`]; `never` of
+    /// [`Kind::DurationOrNever`].
     Text(String),
     /// Of [`Kind::Flag`].
     Flag(bool),
-    /// Of [`Kind::Integer`] and [`Kind::Address`].
+    /// Of [`Kind::Integer`], [`Kind::Address`] and [`Kind::Size`].
     Integer(i64),
     /// Of [`Kind::Number`].
     Number(f64),
-    /// Of [`Kind::Duration`].
+    /// Of [`Kind::Duration`] and [`Kind::DurationOrNever`].
     Duration(Duration),
-    /// Of [`Kind::List`].
+    /// Of [`Kind::List`] and [`Kind::OneOrMany`].
     List(Vec<Setting>),
     /// Of [`Kind::Table`], in the order of the file.
     Table(Vec<(String, Settings)>),
@@ -209,6 +234,40 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| format!("{text:?} is not a time"))
 }
 
+/// Reads `64MiB`: a number and one of KiB, MiB, GiB, KB, MB, GB.
+///
+/// # Errors
+/// Words for the user: no unit, an unknown unit, not a number, or more than 2^53 bytes.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = (&text[..split], text[split..].trim());
+    let value: f64 =
+        number.parse().map_err(|_| format!("{text:?} is not a size; write a number and its unit, such as 64MiB"))?;
+    let scale = match unit {
+        "KiB" => 1024.0,
+        "MiB" => 1024.0 * 1024.0,
+        "GiB" => 1024.0 * 1024.0 * 1024.0,
+        "KB" | "kB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "" => return Err(format!("{text:?} has no unit; write {text}MiB, {text}KiB or {text}GiB")),
+        _ => return Err(format!("{unit:?} is not a unit of size; use KiB, MiB, GiB, KB, MB or GB")),
+    };
+    let bytes = (value * scale).round();
+    // Up to 2^53 an f64 holds every whole number, so the cast is exact.
+    if bytes <= 9_007_199_254_740_992.0 { Ok(bytes as u64) } else { Err(format!("{text} is more than any disk holds")) }
+}
+
+/// Writes a size as [`parse_size`] reads it, in the largest binary unit that keeps it whole; bytes have no unit of their own.
+pub fn format_size(bytes: u64) -> String {
+    for (unit, size) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if bytes >= size && bytes.is_multiple_of(size) {
+            return format!("{}{unit}", bytes / size);
+        }
+    }
+    format!("{bytes} bytes")
+}
+
 /// 100 years: beyond it sums of times could overflow what clocks can hold.
 const MAX_SECONDS: f64 = 100.0 * 366.0 * 86_400.0;
 
@@ -243,6 +302,17 @@ mod tests {
         for text in ["10", "", "s", "10 parsecs", "-1s", "1e999s", "9999999999d", "1..2s"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_size_carries_its_unit() {
+        for (text, bytes) in [("64MiB", 64 << 20), ("1.5KiB", 1536), ("2 GB", 2_000_000_000), ("1GiB", 1 << 30)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["64", "64 mib", "", "MiB", "-1MiB", "1e9GiB", "99999999999999999999GiB"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+        assert_eq!(format_size(64 << 20), "64MiB");
     }
 
     #[test]

@@ -1,0 +1,250 @@
+//! `fieldgate check`: every problem of a configuration, or what it will publish and subscribe.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Value as Json, json};
+
+use crate::cli::{EXIT_CONFIG, colour, put, tell};
+use crate::config::{self, Config, Loaded, Problem, report};
+use crate::drivers::Role;
+use crate::link::{Broker, Protocol, Transport};
+use crate::model::field::format_duration;
+use crate::model::{OutputKind, Quantity};
+use crate::worker::{ActuatorSettings, SensorSettings};
+
+/// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
+pub fn run(path: &Path, json: bool) -> ExitCode {
+    match config::load(path) {
+        Ok(loaded) if json => put(&pretty(&good(path, &loaded)), ExitCode::SUCCESS),
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                tell(&report::render(path, &loaded.warnings, colour()));
+            }
+            put(&summary(path, &loaded.config), ExitCode::SUCCESS)
+        }
+        Err(error) if json => put(&pretty(&bad(path, &error.problems)), ExitCode::from(EXIT_CONFIG)),
+        Err(error) => {
+            tell(&report::render(path, &error.problems, colour()));
+            ExitCode::from(EXIT_CONFIG)
+        }
+    }
+}
+
+/// What the configuration will do, for people.
+pub fn summary(path: &Path, config: &Config) -> String {
+    let link = &config.link;
+    let brokers: Vec<_> = link.brokers.iter().map(address).collect();
+    let mut out = format!(
+        "{} is good.\n\nconnects to {} by MQTT {} as {}\n",
+        path.display(),
+        brokers.join(", then "),
+        protocol(link.protocol),
+        link.client_id.as_deref().unwrap_or("an identifier left to chance"),
+    );
+    let mut rows = vec![row(["PUBLISHES", "EVERY", "QOS", "RETAINED", "WHAT"])];
+    rows.extend(config.sensors.iter().map(|sensor| published(config, sensor)));
+    rows.extend(
+        always(config)
+            .into_iter()
+            .map(|(topic, every, qos, retained, what)| [topic, every.into(), qos.into(), retained.into(), what.into()]),
+    );
+    table(&mut out, &rows);
+    if config.actuators.is_empty() {
+        out.push_str("\nsubscribes to nothing\n");
+    } else {
+        let mut rows = vec![row(["SUBSCRIBES", "TAKES", "SAFE STATE", "WHEN THE LINK IS LOST", ""])];
+        rows.extend(config.actuators.iter().map(|actuator| subscribed(config, actuator)));
+        table(&mut out, &rows);
+    }
+    out
+}
+
+type Row = [String; 5];
+
+fn row(cells: [&str; 5]) -> Row {
+    cells.map(str::to_owned)
+}
+
+fn published(config: &Config, sensor: &SensorSettings) -> Row {
+    let what: Vec<_> =
+        quantities(sensor).iter().map(|q| format!("{} {}", q.name, q.unit).trim_end().to_owned()).collect();
+    [
+        config.topics.reading(&sensor.name),
+        format_duration(sensor.every),
+        (sensor.qos as u8).to_string(),
+        yes(sensor.retain).into(),
+        what.join(", "),
+    ]
+}
+
+/// What every gateway publishes.
+fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static str, &'static str)> {
+    let base = config.topics.base();
+    let mut all = vec![(config.topics.status(), "change", "1", "yes", "online or offline")];
+    if !config.sensors.is_empty() {
+        all.push((format!("{base}/sensors/+/status"), "change", "1", "yes", "ok, degraded or down"));
+        all.push((format!("{base}/late/+"), "-", "as above", "no", "readings that an outage held up"));
+        all.push((config.topics.loss(), "-", "1", "no", "readings that will never arrive"));
+    }
+    if !config.actuators.is_empty() {
+        all.push((format!("{base}/actuators/+/state"), "change", "1", "yes", "what each output does"));
+        all.push((format!("{base}/actuators/+/reply"), "-", "1", "no", "the answer to each command"));
+    }
+    all.push((config.topics.devices(), "change", "1", "yes", "what this gateway has"));
+    all.push((config.topics.health(), "30s", "1", "yes", "how it fares"));
+    all
+}
+
+fn subscribed(config: &Config, actuator: &ActuatorSettings) -> Row {
+    [
+        config.topics.set(&actuator.name),
+        takes(actuator).into(),
+        actuator.safe_state.to_string(),
+        actuator.safe_after.map_or("keeps its state".into(), |after| format!("safe after {}", format_duration(after))),
+        String::new(),
+    ]
+}
+
+fn takes(actuator: &ActuatorSettings) -> &'static str {
+    match actuator.driver.role {
+        Role::Actuator { kind: OutputKind::Percent, .. } => "0 to 100",
+        _ => "on, off",
+    }
+}
+
+fn quantities(sensor: &SensorSettings) -> Vec<Quantity> {
+    match sensor.driver.role {
+        Role::Sensor { measurements, .. } => measurements(&sensor.settings),
+        Role::Actuator { .. } => Vec::new(),
+    }
+}
+
+fn yes(flag: bool) -> &'static str {
+    if flag { "yes" } else { "no" }
+}
+
+fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::V4 => "3.1.1",
+        Protocol::V5 => "5",
+    }
+}
+
+fn address(broker: &Broker) -> String {
+    let scheme = match broker.transport {
+        Transport::Tcp => "mqtt",
+        Transport::Tls => "mqtts",
+        Transport::Ws => "ws",
+        Transport::Wss => "wss",
+    };
+    let host = if broker.host.contains(':') { format!("[{}]", broker.host) } else { broker.host.clone() };
+    format!("{scheme}://{host}:{}{}", broker.port, broker.path)
+}
+
+/// Adds rows below each other, each column as wide as its widest cell.
+fn table(out: &mut String, rows: &[Row]) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..5).map(width).collect();
+    out.push('\n');
+    for row in rows {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+}
+
+fn good(path: &Path, loaded: &Loaded) -> Json {
+    let config = &loaded.config;
+    json!({
+        "ok": true,
+        "file": path.display().to_string(),
+        "problems": problems(&loaded.warnings),
+        "brokers": config.link.brokers.iter().map(address).collect::<Vec<_>>(),
+        "protocol": protocol(config.link.protocol),
+        "client_id": config.link.client_id,
+        "publish": config.sensors.iter().map(|sensor| json!({
+            "topic": config.topics.reading(&sensor.name),
+            "sensor": sensor.name.as_str(),
+            "driver": sensor.driver.name,
+            "every": sensor.every.as_secs_f64(),
+            "qos": sensor.qos as u8,
+            "retain": sensor.retain,
+            "measurements": quantities(sensor).iter().map(|q| (q.name.to_string(), json!({"unit": q.unit}))).collect::<serde_json::Map<_, _>>(),
+        })).collect::<Vec<_>>(),
+        "also": always(config).into_iter().map(|(topic, ..)| topic).collect::<Vec<_>>(),
+        "subscribe": config.actuators.iter().map(|actuator| json!({
+            "topic": config.topics.set(&actuator.name),
+            "actuator": actuator.name.as_str(),
+            "driver": actuator.driver.name,
+            "safe_state": actuator.safe_state.to_string(),
+            "safe_after": actuator.safe_after.map(|after| after.as_secs_f64()),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn bad(path: &Path, all: &[Problem]) -> Json {
+    json!({ "ok": false, "file": path.display().to_string(), "problems": problems(all) })
+}
+
+fn problems(all: &[Problem]) -> Vec<Json> {
+    let one = |problem: &Problem| {
+        json!({
+            "severity": problem.severity.as_str(),
+            "what": problem.what,
+            "hint": if problem.hint.is_empty() { Json::Null } else { problem.hint.clone().into() },
+            "line": problem.place.map(|place| place.line),
+            "column": problem.place.map(|place| place.column),
+        })
+    };
+    all.iter().map(one).collect()
+}
+
+fn pretty(json: &Json) -> String {
+    format!("{json:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+gateway: { name: g }
+mqtt: { broker: [mqtts://a, 'ws://[::1]'], client_id: c, qos: 0 }
+sensors:
+  tide: { driver: waveform, every: 1500ms, retain: true }
+";
+
+    fn loaded() -> Loaded {
+        config::load_text(TEXT, Path::new("x.yaml")).unwrap()
+    }
+
+    #[test]
+    fn a_good_configuration_is_told_as_what_it_publishes_and_subscribes() {
+        let expected = "\
+x.yaml is good.
+
+connects to mqtts://a:8883, then ws://[::1]:80/mqtt by MQTT 5 as c
+
+PUBLISHES                   EVERY   QOS       RETAINED  WHAT
+fieldgate/g/sensors/tide    1500ms  0         yes       value
+fieldgate/g/status          change  1         yes       online or offline
+fieldgate/g/sensors/+/status  change  1         yes       ok, degraded or down
+";
+        let summary = summary(Path::new("x.yaml"), &loaded().config);
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(squeezed(&summary).starts_with(&squeezed(expected)), "{summary}");
+        assert!(summary.ends_with("\nsubscribes to nothing\n"), "{summary}");
+    }
+
+    #[test]
+    fn json_tells_the_same() {
+        let json = good(Path::new("x.yaml"), &loaded());
+        assert_eq!(json["publish"][0]["every"], 1.5);
+        assert_eq!(json["publish"][0]["measurements"], json!({"value": {"unit": ""}}));
+        assert_eq!(json["problems"][0]["severity"], "warning");
+        let error = config::load_text("mqtt: 5\n", Path::new("x.yaml")).unwrap_err();
+        let json = bad(Path::new("x.yaml"), &error.problems);
+        assert_eq!((&json["ok"], &json["problems"][0]["line"]), (&json!(false), &json!(1)));
+    }
+}

@@ -1,0 +1,187 @@
+//! `fieldgate schema`: a JSON Schema (draft 2020-12) of the configuration, for editors.
+//!
+//! It is made of the tables that the check itself uses, so the two cannot disagree about keys, kinds and ranges. What takes
+//! more than one key to see (two devices on one line) only `fieldgate check` finds.
+
+use std::process::ExitCode;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::cli::put;
+use crate::config::raw;
+use crate::drivers::{BusNeed, DRIVERS, DriverSpec, Role};
+use crate::model::{Field, Kind, Need, OutputKind};
+
+/// A time as `model::field::parse_duration` reads it.
+const DURATION: &str = "^[0-9.]+ *(ms|s|m|min|h|d)$";
+
+/// A size as `model::field::parse_size` reads it.
+const SIZE: &str = "^[0-9.]+ *(KiB|MiB|GiB|KB|kB|MB|GB)$";
+
+/// Writes the schema to standard output.
+pub fn run() -> ExitCode {
+    put(&format!("{:#}\n", schema()), ExitCode::SUCCESS)
+}
+
+/// The schema.
+pub fn schema() -> Json {
+    let mut root = section(raw::ROOT);
+    root["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    root["title"] = "Fieldgate".into();
+    root["type"] = "object".into();
+    root["properties"]["buses"]["additionalProperties"] = bus();
+    root["properties"]["sensors"]["additionalProperties"] =
+        device(raw::SENSOR, |role| matches!(role, Role::Sensor { .. }));
+    root["properties"]["actuators"]["additionalProperties"] =
+        device(raw::ACTUATOR, |role| matches!(role, Role::Actuator { .. }));
+    root
+}
+
+/// A map with these keys and no others. Nothing at all stands for an empty one.
+fn section(fields: &[Field]) -> Json {
+    let properties: Map<_, _> = fields.iter().map(|field| (field.name.to_owned(), property(field))).collect();
+    let mut section = json!({ "type": ["object", "null"], "additionalProperties": false, "properties": properties });
+    let required = required(fields);
+    if !required.is_empty() {
+        section["type"] = "object".into();
+        section["required"] = required.into();
+    }
+    section
+}
+
+fn required(fields: &[Field]) -> Vec<&'static str> {
+    fields.iter().filter(|field| field.need == Need::Required).map(|field| field.name).collect()
+}
+
+fn property(field: &Field) -> Json {
+    let mut property = kind(&field.kind);
+    property["description"] = field.doc.into();
+    if let Need::Default(text) = field.need {
+        property["default"] = default(&field.kind, text);
+    }
+    property
+}
+
+/// A default as JSON: numbers, flags and lists are written the same there, everything else is a text.
+fn default(kind: &Kind, text: &str) -> Json {
+    match kind {
+        Kind::Flag | Kind::Integer { .. } | Kind::Number { .. } | Kind::List(_) => {
+            serde_json::from_str(text).unwrap_or_else(|_| text.into())
+        }
+        _ => text.into(),
+    }
+}
+
+fn kind(kind: &Kind) -> Json {
+    match kind {
+        Kind::Text => json!({ "type": ["string", "number"] }),
+        Kind::Path => json!({ "type": "string", "minLength": 1 }),
+        Kind::Name => json!({ "type": ["string", "number"], "pattern": "^[A-Za-z0-9_-]{1,64}$" }),
+        Kind::Choice(words) => {
+            let numbers = words.iter().filter_map(|word| word.parse::<i64>().ok()).map(Json::from);
+            json!({ "enum": words.iter().map(|word| Json::from(*word)).chain(numbers).collect::<Vec<_>>() })
+        }
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::Number { min, max } => json!({ "type": "number", "minimum": min, "maximum": max }),
+        Kind::Duration { .. } => json!({ "type": "string", "pattern": DURATION }),
+        Kind::DurationOrNever { .. } => {
+            json!({ "anyOf": [{ "const": "never" }, { "type": "string", "pattern": DURATION }] })
+        }
+        Kind::Size { .. } => json!({ "type": "string", "pattern": SIZE }),
+        Kind::Address(all) => json!({ "enum": all }),
+        Kind::Line => json!({ "type": ["string", "integer"], "minimum": 0, "minLength": 1, "maxLength": 31 }),
+        Kind::List(inner) => json!({ "type": "array", "minItems": 1, "items": self::kind(inner) }),
+        Kind::OneOrMany(inner) => {
+            json!({ "anyOf": [self::kind(inner), { "type": "array", "minItems": 1, "items": self::kind(inner) }] })
+        }
+        Kind::State => json!({ "type": ["string", "boolean", "number"] }),
+        Kind::Section(fields) => section(fields),
+        Kind::Table(fields) => json!({ "type": ["object", "null"], "additionalProperties": section(fields) }),
+        Kind::DriverSettings => json!({ "type": ["object", "null"] }),
+    }
+}
+
+/// A bus: its keys follow from its type.
+fn bus() -> Json {
+    let one = |(name, fields): &(&str, &[Field])| {
+        let mut one = section(fields);
+        one["properties"]["type"]["enum"] = json!([name]);
+        json!({ "if": { "properties": { "type": { "const": name } } }, "then": one })
+    };
+    let types: Vec<_> = raw::BUS_TYPES.iter().map(|(name, _)| *name).collect();
+    json!({
+        "type": "object",
+        "required": ["type"],
+        "properties": { "type": { "enum": types } },
+        "allOf": raw::BUS_TYPES.iter().map(one).collect::<Vec<_>>(),
+    })
+}
+
+/// A sensor or an output: its settings, and whether it needs a bus, follow from its driver.
+fn device(fields: &[Field], fits: fn(&Role) -> bool) -> Json {
+    let mut device = section(fields);
+    let drivers: Vec<_> = DRIVERS.iter().filter(|spec| fits(&spec.role)).collect();
+    device["properties"]["driver"]["enum"] = drivers.iter().map(|spec| spec.name).collect();
+    device["allOf"] = drivers.iter().map(|spec| of_driver(spec)).collect();
+    device
+}
+
+fn of_driver(spec: &DriverSpec) -> Json {
+    let mut settings = section(spec.settings);
+    settings["description"] = spec.summary.into();
+    let mut then = json!({ "properties": { "settings": settings } });
+    let mut needed = Vec::new();
+    if spec.bus != BusNeed::None {
+        needed.push("bus");
+    }
+    if !required(spec.settings).is_empty() {
+        needed.push("settings");
+    }
+    match spec.role {
+        Role::Sensor { default_every: None, .. } => needed.push("every"),
+        Role::Sensor { .. } => {}
+        Role::Actuator { kind, .. } => then["properties"]["safe_state"] = safe_state(kind),
+    }
+    then["required"] = needed.into();
+    json!({ "if": { "properties": { "driver": { "const": spec.name } }, "required": ["driver"] }, "then": then })
+}
+
+fn safe_state(kind: OutputKind) -> Json {
+    match kind {
+        OutputKind::Switch => json!({
+            "anyOf": [{ "type": "string", "pattern": "^([Oo][Nn]|[Oo][Ff][Ff])$" }, { "enum": [true, false, 1, 0] }]
+        }),
+        OutputKind::Percent => json!({
+            "anyOf": [{ "type": "number", "minimum": 0, "maximum": 100 }, { "type": "string", "pattern": "^[Oo][Ff][Ff]$" }, { "const": false }]
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_driver_stands_in_the_schema_with_its_settings() {
+        let schema = schema();
+        for spec in DRIVERS {
+            let section = if matches!(spec.role, Role::Sensor { .. }) { "sensors" } else { "actuators" };
+            let all = schema["properties"][section]["additionalProperties"]["allOf"].as_array().unwrap();
+            let own = all.iter().find(|one| one["if"]["properties"]["driver"]["const"] == spec.name).unwrap();
+            for field in spec.settings {
+                assert!(own["then"]["properties"]["settings"]["properties"][field.name].is_object(), "{}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_and_required_ones_are_asked_for() {
+        let schema = schema();
+        assert_eq!(schema["required"], json!(["mqtt"]));
+        assert_eq!(schema["properties"]["mqtt"]["required"], json!(["broker"]));
+        assert_eq!(schema["properties"]["mqtt"]["additionalProperties"], false);
+        assert_eq!(schema["properties"]["mqtt"]["properties"]["protocol"]["enum"], json!(["5", "3.1.1", 5]));
+        assert_eq!(schema["properties"]["mqtt"]["properties"]["retain"]["default"], false);
+    }
+}

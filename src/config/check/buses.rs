@@ -1,0 +1,142 @@
+//! `buses:`.
+
+use std::path::{Path, PathBuf};
+
+use crate::bus;
+use crate::config::check::Checker;
+use crate::config::check::section::Section;
+use crate::config::raw;
+use crate::config::tree::{Key, Node, Span, Value};
+use crate::drivers::BusNeed;
+use crate::model::{Field, Name};
+
+/// A bus as far as it could be read.
+pub(super) struct Bus {
+    pub(super) name: Name,
+    pub(super) span: Span,
+    /// `None` when something is wrong with it, which has been reported.
+    pub(super) settings: Option<bus::Settings>,
+}
+
+impl Bus {
+    /// Whether a driver with this need may sit here. A bus that could not be read suits all, so that one mistake is one
+    /// problem.
+    pub(super) fn suits(&self, need: BusNeed) -> bool {
+        use bus::Settings::{Gpio, I2c, Pwm, Sim};
+        match &self.settings {
+            None | Some(Sim { .. }) => true,
+            Some(settings) => match need {
+                BusNeed::None => true,
+                BusNeed::I2c => matches!(settings, I2c { .. }),
+                BusNeed::Gpio => matches!(settings, Gpio { .. }),
+                BusNeed::Pwm => matches!(settings, Pwm { .. }),
+            },
+        }
+    }
+
+    /// As in `type:`.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.settings {
+            Some(bus::Settings::I2c { .. }) => "i2c",
+            Some(bus::Settings::Gpio { .. }) => "gpio",
+            Some(bus::Settings::Pwm { .. }) => "pwm",
+            Some(bus::Settings::Sim { .. }) => "sim",
+            Some(bus::Settings::Host) | None => "unknown",
+        }
+    }
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn buses(&mut self, top: &Section<'a>) -> Vec<Bus> {
+        let mut buses: Vec<Bus> = Vec::new();
+        for (name, key, node) in self.named(top, "buses") {
+            let settings = self.bus(key, node);
+            if let Some(other) = buses.iter().find(|other| same_device(&other.settings, &settings)) {
+                let line = self.source.place(other.span.start).line;
+                let what = format!("{name} is the same device as {} in line {line}", other.name);
+                self.error(&key.span, what, "use one bus for both");
+            }
+            buses.push(Bus { name, span: key.span.clone(), settings });
+        }
+        buses
+    }
+
+    /// The entries of a map from the user's own names to sections; what is not a name is reported and left out.
+    pub(super) fn named(&mut self, top: &Section<'a>, section: &str) -> Vec<(Name, &'a Key, &'a Node)> {
+        let entries = self.entries(top.node(section), section).unwrap_or(&[]);
+        let mut all: Vec<(Name, &Key, &Node)> = Vec::new();
+        for (key, node) in entries {
+            match Name::new(&key.text) {
+                Ok(name) if all.iter().any(|(other, ..)| *other == name) => {}
+                Ok(name) => all.push((name, key, node)),
+                Err(error) => self.error(&key.span, format!("{section}: {error}"), ""),
+            }
+        }
+        all
+    }
+
+    fn bus(&mut self, key: &Key, node: &'a Node) -> Option<bus::Settings> {
+        let what = key.text.as_str();
+        let fields = kind_of(node).and_then(|kind| raw::BUS_TYPES.iter().find(|(name, _)| *name == kind));
+        let fields: &'static [Field] = fields.map_or(raw::BUS, |(_, fields)| fields);
+        let section = self.section(&key.span, Some(node), what, fields);
+        match section.text("type")? {
+            "i2c" => Some(bus::Settings::I2c { device: PathBuf::from(section.text("device")?) }),
+            "gpio" => {
+                self.backend(&section);
+                Some(bus::Settings::Gpio { chip: self.chip(&section)? })
+            }
+            "pwm" => Some(bus::Settings::Pwm { chip: u32::try_from(section.integer("chip")?).ok()? }),
+            "sim" => Some(bus::Settings::Sim { state_file: section.text("state_file").map(PathBuf::from) }),
+            _ => None,
+        }
+    }
+
+    fn backend(&mut self, section: &Section<'a>) {
+        match section.text("backend") {
+            None | Some("linux") => {}
+            Some("rppal") => {
+                let hint = "leave it out or write linux";
+                self.error(&section.span("backend"), "backend rppal is not in this version", hint);
+            }
+            Some(_) => self.error(&section.span("backend"), "there is no such backend", "leave it out or write linux"),
+        }
+    }
+
+    fn chip(&mut self, section: &Section<'a>) -> Option<String> {
+        let chip = section.text("chip")?;
+        if chip.is_empty() || chip.contains('/') && !chip.starts_with("/dev/") {
+            let hint = "write /dev/gpiochip0, or a label such as pinctrl-rp1";
+            self.error(&section.span("chip"), "chip is neither a device nor a label", hint);
+            return None;
+        }
+        Some(chip.to_owned())
+    }
+}
+
+/// What stands under `type`, before anything is checked.
+fn kind_of(node: &Node) -> Option<&str> {
+    let Value::Map(entries) = &node.value else { return None };
+    entries.iter().find(|(key, _)| key.text == "type").and_then(|(_, value)| value.words())
+}
+
+/// Whether two buses are one device, as far as can be told without opening it.
+fn same_device(one: &Option<bus::Settings>, other: &Option<bus::Settings>) -> bool {
+    use bus::Settings::{Gpio, I2c, Pwm, Sim};
+    match (one, other) {
+        (Some(I2c { device: a }), Some(I2c { device: b })) => real(a) == real(b),
+        (Some(Gpio { chip: a }), Some(Gpio { chip: b })) => real(&chip_path(a)) == real(&chip_path(b)),
+        (Some(Pwm { chip: a }), Some(Pwm { chip: b })) => a == b,
+        (Some(Sim { state_file: Some(a) }), Some(Sim { state_file: Some(b) })) => real(a) == real(b),
+        _ => false,
+    }
+}
+
+fn chip_path(chip: &str) -> PathBuf {
+    Path::new("/dev").join(chip)
+}
+
+/// The file behind links, where there is one.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}

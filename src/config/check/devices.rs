@@ -1,0 +1,250 @@
+//! `sensors:` and `actuators:`.
+
+use std::time::Duration;
+
+use crate::bus::Claim;
+use crate::config::check::Checker;
+use crate::config::check::buses::Bus;
+use crate::config::check::mqtt::{Mqtt, qos};
+use crate::config::check::section::{Section, nearest, shorten};
+use crate::config::raw;
+use crate::config::tree::{Node, Span, Value};
+use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
+use crate::model::{CommandValue, Name, OutputKind, OutputValue, Qos, Setting, Settings};
+use crate::worker::{ActuatorSettings, SensorSettings};
+
+/// A sensor or an output as far as it could be read.
+pub(super) struct Device<S> {
+    pub(super) name: Name,
+    /// The bus it names, if there is one of that name.
+    pub(super) bus: Option<Name>,
+    /// What it occupies, and where that is written.
+    pub(super) claims: Vec<(Claim, Span)>,
+    /// `None` when something is wrong with it, which has been reported.
+    pub(super) settings: Option<S>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn sensors(&mut self, top: &Section<'a>, buses: &[Bus], mqtt: &Mqtt) -> Vec<Device<SensorSettings>> {
+        let all = self.named(top, "sensors");
+        all.into_iter()
+            .map(|(name, key, node)| {
+                let section = self.section(&key.span, Some(node), &key.text, raw::SENSOR);
+                self.sensor(name, &section, buses, mqtt)
+            })
+            .collect()
+    }
+
+    fn sensor(&mut self, name: Name, section: &Section<'a>, buses: &[Bus], mqtt: &Mqtt) -> Device<SensorSettings> {
+        let driver = self.driver(section);
+        let bus = self.bus_of(section, driver, buses);
+        let (qos, retain) = self.delivery(section, mqtt);
+        let Some(driver) = driver else {
+            return Device { name, bus, claims: Vec::new(), settings: None };
+        };
+        let Role::Sensor { default_every, .. } = driver.role else {
+            self.wrong_place(section, driver);
+            return Device { name, bus, claims: Vec::new(), settings: None };
+        };
+        let every = self.every(section, driver, default_every);
+        let (settings, claims) = self.settings(section, driver);
+        let settings = settings.zip(every).map(|(settings, every)| SensorSettings {
+            name: name.clone(),
+            driver,
+            bus: bus.clone(),
+            every,
+            qos,
+            retain,
+            settings,
+        });
+        Device { name, bus, claims, settings }
+    }
+
+    pub(super) fn actuators(&mut self, top: &Section<'a>, buses: &[Bus]) -> Vec<Device<ActuatorSettings>> {
+        let all = self.named(top, "actuators");
+        all.into_iter()
+            .map(|(name, key, node)| {
+                // The driver is looked at first: a sensor's keys would otherwise be called unknown one by one.
+                let section = self.section(&key.span, Some(node), &key.text, raw::ACTUATOR);
+                self.actuator(name, &section, buses)
+            })
+            .collect()
+    }
+
+    fn actuator(&mut self, name: Name, section: &Section<'a>, buses: &[Bus]) -> Device<ActuatorSettings> {
+        let driver = self.driver(section);
+        let bus = self.bus_of(section, driver, buses);
+        let Some(driver) = driver else {
+            return Device { name, bus, claims: Vec::new(), settings: None };
+        };
+        let Role::Actuator { kind, .. } = driver.role else {
+            self.wrong_place(section, driver);
+            return Device { name, bus, claims: Vec::new(), settings: None };
+        };
+        let safe_state = section.node("safe_state").and_then(|node| self.safe_state(node, section, driver, kind));
+        // Anything but a time is `never`, or has been reported.
+        let safe_after = section.duration("safe_after");
+        let (settings, claims) = self.settings(section, driver);
+        let settings = match (settings, safe_state, bus.clone()) {
+            (Some(settings), Some(safe_state), Some(bus)) => {
+                Some(ActuatorSettings { name: name.clone(), driver, bus, safe_state, safe_after, settings })
+            }
+            _ => None,
+        };
+        Device { name, bus, claims, settings }
+    }
+
+    fn driver(&mut self, section: &Section<'a>) -> Option<&'static DriverSpec> {
+        let name = section.text("driver")?;
+        let driver = drivers::find(name);
+        if driver.is_none() {
+            let names: Vec<_> = DRIVERS.iter().map(|spec| spec.name).collect();
+            let hint = match nearest(name, &names) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => "`fieldgate drivers` lists them".to_owned(),
+            };
+            self.error(&section.span("driver"), format!("no driver is called {:?}", shorten(name)), hint);
+        }
+        driver
+    }
+
+    fn wrong_place(&mut self, section: &Section<'a>, driver: &DriverSpec) {
+        let (what, place) = match driver.role {
+            Role::Sensor { .. } => ("a sensor", "sensors:"),
+            Role::Actuator { .. } => ("an output", "actuators:"),
+        };
+        self.error(&section.span("driver"), format!("{} is {what}", driver.name), format!("put it under {place}"));
+    }
+
+    fn bus_of(&mut self, section: &Section<'a>, driver: Option<&DriverSpec>, buses: &[Bus]) -> Option<Name> {
+        let need = driver.map_or(BusNeed::None, |driver| driver.bus);
+        let fitting = || {
+            let names: Vec<_> = buses.iter().filter(|bus| bus.suits(need)).map(|bus| bus.name.as_str()).collect();
+            if names.is_empty() {
+                "there is none under buses:".to_owned()
+            } else {
+                format!("such as {}", names.join(", "))
+            }
+        };
+        let Some(name) = section.text("bus") else {
+            let sensor = driver.filter(|driver| matches!(driver.role, Role::Sensor { .. }) && need != BusNeed::None);
+            if let Some(driver) = sensor.filter(|_| !section.has("bus")) {
+                let what = format!("{} needs `bus:`, {}", driver.name, words(need));
+                self.error(&section.place, what, fitting());
+            }
+            return None;
+        };
+        let span = section.span("bus");
+        let Some(bus) = buses.iter().find(|bus| bus.name.as_str() == name) else {
+            let names: Vec<_> = buses.iter().map(|bus| bus.name.as_str()).collect();
+            let hint = nearest(name, &names).map_or_else(fitting, |near| format!("did you mean {near:?}?"));
+            self.error(&span, format!("no bus is called {name:?}"), hint);
+            return None;
+        };
+        if let Some(driver) = driver.filter(|driver| !bus.suits(driver.bus)) {
+            let what = format!("{} needs {}, and {name} is of type {}", driver.name, words(need), bus.kind());
+            self.error(&span, what, fitting());
+        }
+        Some(bus.name.clone())
+    }
+
+    fn delivery(&mut self, section: &Section<'a>, mqtt: &Mqtt) -> (Qos, bool) {
+        let own = qos(section.integer("qos"));
+        if own == Some(Qos::ExactlyOnce) && mqtt.kept_session {
+            self.two_with_kept_session(&section.span("qos"));
+        }
+        let qos = own.unwrap_or(mqtt.qos);
+        if qos == Qos::AtMostOnce {
+            let what = "readings at qos 0 are not kept while the link is down";
+            self.warning(&section.span("qos"), what, "use qos 1 if each of them counts");
+        }
+        (qos, section.flag("retain").unwrap_or(mqtt.retain))
+    }
+
+    fn every(&mut self, section: &Section<'a>, driver: &DriverSpec, default: Option<Duration>) -> Option<Duration> {
+        let every = section.duration("every").or(default.filter(|_| !section.has("every")));
+        if every.is_none() && !section.has("every") {
+            let what = format!("{} needs `every:`, how often it is read", driver.name);
+            self.error(&section.place, what, "write for example every: 10s");
+        }
+        every
+    }
+
+    /// The driver's own settings, and what the device occupies with them.
+    fn settings(
+        &mut self,
+        section: &Section<'a>,
+        driver: &'static DriverSpec,
+    ) -> (Option<Settings>, Vec<(Claim, Span)>) {
+        let place = section.key("settings");
+        let what = format!("the settings of {}", driver.name);
+        let own = self.section(&place, section.node("settings"), &what, driver.settings);
+        let spans: Vec<_> =
+            driver.settings.iter().map(|field| (own.get(field.name).cloned(), own.span(field.name))).collect();
+        let settings = own.settings();
+        let claims = settings.as_ref().map_or(Vec::new(), |settings| (driver.claims)(settings));
+        let claims = claims.into_iter().map(|claim| {
+            let at = spans.iter().find(|(setting, _)| setting.as_ref().is_some_and(|setting| means(setting, &claim)));
+            let span = at.map_or(place.clone(), |(_, span)| span.clone());
+            (claim, span)
+        });
+        let claims = claims.collect();
+        (settings, claims)
+    }
+
+    fn safe_state(
+        &mut self,
+        node: &Node,
+        section: &Section<'a>,
+        driver: &DriverSpec,
+        kind: OutputKind,
+    ) -> Option<OutputValue> {
+        let span = section.span("safe_state");
+        let hint = match kind {
+            OutputKind::Switch => "write \"off\" or \"on\"",
+            OutputKind::Percent => "write a number from 0 to 100",
+        };
+        let value = match &node.value {
+            Value::Text(text) if text.eq_ignore_ascii_case("on") => CommandValue::Flag(true),
+            Value::Text(text) if text.eq_ignore_ascii_case("off") => CommandValue::Flag(false),
+            Value::Flag(flag) => CommandValue::Flag(*flag),
+            Value::Integer(n, _) => CommandValue::Number(*n as f64),
+            Value::Number(n, _) => CommandValue::Number(*n),
+            Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_) => {
+                self.error(&span, format!("safe_state is nothing that {} can do", driver.name), hint);
+                return None;
+            }
+        };
+        match (kind, value) {
+            // A dimmer that is off is at zero; only "on" leaves open how much.
+            (OutputKind::Percent, CommandValue::Flag(false)) => Some(OutputValue::Percent(0.0)),
+            (_, value) => match kind.accept(&value) {
+                Ok(value) => Some(value),
+                Err(refusal) => {
+                    self.error(&span, format!("safe_state does not suit {}: {}", driver.name, refusal.words), hint);
+                    None
+                }
+            },
+        }
+    }
+}
+
+/// What a driver needs, in words.
+fn words(need: BusNeed) -> &'static str {
+    match need {
+        BusNeed::I2c => "a bus of type i2c",
+        BusNeed::Gpio => "a bus of type gpio",
+        BusNeed::Pwm => "a bus of type pwm",
+        BusNeed::None => "no bus",
+    }
+}
+
+/// Whether `setting` is where `claim` comes from.
+fn means(setting: &Setting, claim: &Claim) -> bool {
+    match (setting, claim) {
+        (Setting::Integer(n), Claim::Address(address)) => *n == i64::from(*address),
+        (Setting::Integer(n), Claim::Channel(channel)) => *n == i64::from(*channel),
+        (Setting::Text(text), Claim::Line(line)) => text == line,
+        _ => false,
+    }
+}

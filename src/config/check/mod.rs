@@ -1,0 +1,143 @@
+//! From nodes to [`Config`]: gathers every problem, not the first.
+//!
+//! A value that is wrong is reported where it stands and then treated as absent or as its default, so that the rest can still
+//! be checked; the resulting configuration is handed out only when there was no error.
+
+mod broker;
+mod buses;
+mod claims;
+mod devices;
+mod mqtt;
+mod section;
+mod value;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::machine::Machine;
+use crate::config::report::{Problem, Severity};
+use crate::config::source::{Source, whole};
+use crate::config::tree::{Node, Span};
+use crate::config::{Config, raw};
+use crate::model::Name;
+use crate::spool;
+
+use section::Section;
+
+/// How many problems are told: whoever has more has the wrong file, or will be glad to fix these first.
+const MAX_PROBLEMS: usize = 100;
+
+/// How many are counted; comparing each with all others must stay cheap.
+const MAX_FOUND: usize = 1000;
+
+/// The configuration that `root` describes, if it can run, and every problem in the order of the file.
+pub(super) fn check(source: &Source, root: &Node, machine: &Machine) -> (Option<Config>, Vec<Problem>) {
+    let mut checker = Checker { source, folder: source.folder(), machine, found: Vec::new() };
+    let config = checker.config(root);
+    let failed = checker.found.iter().any(|found| found.severity == Severity::Error);
+    (config.filter(|_| !failed), checker.problems())
+}
+
+/// Gathers problems on the way through the nodes.
+struct Checker<'a> {
+    source: &'a Source,
+    folder: PathBuf,
+    machine: &'a Machine,
+    found: Vec<Found>,
+}
+
+/// A problem whose snippet is not made yet.
+#[derive(PartialEq)]
+struct Found {
+    severity: Severity,
+    what: String,
+    span: Span,
+    hint: String,
+}
+
+impl<'a> Checker<'a> {
+    fn error(&mut self, span: &Span, what: impl Into<String>, hint: impl Into<String>) {
+        self.add(Severity::Error, span, what.into(), hint.into());
+    }
+
+    fn warning(&mut self, span: &Span, what: impl Into<String>, hint: impl Into<String>) {
+        self.add(Severity::Warning, span, what.into(), hint.into());
+    }
+
+    /// The same problem at the same place comes twice when an anchor is used twice; it is told once. Errors have room of their
+    /// own, so that no flood of warnings can make a wrong configuration pass.
+    fn add(&mut self, severity: Severity, span: &Span, what: String, hint: String) {
+        let limit = if severity == Severity::Error { MAX_FOUND } else { MAX_PROBLEMS };
+        let found = Found { severity, what, span: span.clone(), hint };
+        if self.found.len() < limit && !self.found.contains(&found) {
+            self.found.push(found);
+        }
+    }
+
+    fn problems(mut self) -> Vec<Problem> {
+        self.found.sort_by_key(|found| (found.span.start, found.span.end));
+        let more = self.found.len().saturating_sub(MAX_PROBLEMS);
+        let told = self.found.iter().take(MAX_PROBLEMS);
+        let mut all: Vec<_> = told.map(|f| self.source.problem(f.severity, &f.span, &f.what, &f.hint)).collect();
+        if more > 0 {
+            all.push(whole(format!("and {more} more problems"), ""));
+        }
+        all
+    }
+
+    fn config(&mut self, root: &'a Node) -> Option<Config> {
+        let top = self.section(&root.span, Some(root), "the configuration", raw::ROOT);
+        let name = self.gateway(&top);
+        let mqtt = self.mqtt(&top, &name);
+        let spool = self.spool(&top);
+        let buses = self.buses(&top);
+        let sensors = self.sensors(&top, &buses, &mqtt);
+        let actuators = self.actuators(&top, &buses);
+        self.collisions(&sensors, &actuators);
+        if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity == Severity::Warning) {
+            self.warning(
+                &root_start(root),
+                "there are no sensors and no actuators",
+                "only the gateway's own health is published",
+            );
+        }
+        Some(Config {
+            name,
+            topics: mqtt.topics,
+            link: mqtt.link?,
+            spool: spool?,
+            buses: buses.into_iter().filter_map(|bus| Some((bus.name, bus.settings?))).collect(),
+            sensors: sensors.into_iter().filter_map(|device| device.settings).collect(),
+            actuators: actuators.into_iter().filter_map(|device| device.settings).collect(),
+        })
+    }
+
+    fn gateway(&mut self, top: &Section<'a>) -> Name {
+        let gateway = self.sub(top, "gateway", raw::GATEWAY);
+        let written = gateway.text("name").and_then(|name| Name::new(name).ok());
+        written.unwrap_or_else(|| self.machine.name())
+    }
+
+    fn spool(&mut self, top: &Section<'a>) -> Option<spool::Settings> {
+        let spool = self.sub(top, "spool", raw::SPOOL);
+        let path = PathBuf::from(spool.text("path")?);
+        if path.is_file() {
+            let span = spool.span("path");
+            self.error(&span, format!("{} is a file", path.display()), "the spool needs a folder");
+        }
+        Some(spool::Settings {
+            path,
+            max_size: spool.integer("max_size")?.unsigned_abs(),
+            commit_every: spool.duration("commit_every").unwrap_or(Duration::ZERO),
+            when_full: match spool.text("when_full") {
+                Some("drop_newest") => spool::WhenFull::DropNewest,
+                _ => spool::WhenFull::DropOldest,
+            },
+        })
+    }
+}
+
+/// Where to mark a problem of the whole file.
+fn root_start(root: &Node) -> Span {
+    root.span.start..root.span.start
+}

@@ -1,0 +1,226 @@
+//! `mqtt:`.
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::check::section::Section;
+use crate::config::check::{Checker, broker};
+use crate::config::tree::{Node, Span, Value};
+use crate::config::{mask, raw};
+use crate::link::{self, Broker, PasswordSource, Protocol, TlsSettings, Transport};
+use crate::model::topic::{self, Topics};
+use crate::model::{Name, Qos};
+
+/// What the rest of the check needs of `mqtt:`.
+pub(super) struct Mqtt {
+    pub(super) link: Option<link::Settings>,
+    pub(super) topics: Topics,
+    pub(super) qos: Qos,
+    pub(super) retain: bool,
+    /// Whether QoS 2 is refused, because the broker keeps the session.
+    pub(super) kept_session: bool,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn mqtt(&mut self, top: &Section<'a>, name: &Name) -> Mqtt {
+        let mqtt = self.sub(top, "mqtt", raw::MQTT);
+        let topics = self.topics(&mqtt, name);
+        let qos = qos(mqtt.integer("qos")).unwrap_or(Qos::AtLeastOnce);
+        let kept_session = mqtt.flag("clean_session") == Some(false);
+        if kept_session && qos == Qos::ExactlyOnce && mqtt.has("qos") {
+            self.two_with_kept_session(&mqtt.span("qos"));
+        }
+        let retain = mqtt.flag("retain").unwrap_or(false);
+        Mqtt { link: self.link(&mqtt, name, &topics), topics, qos, retain, kept_session }
+    }
+
+    pub(super) fn two_with_kept_session(&mut self, span: &Span) {
+        self.error(span, "qos 2 does not go with clean_session: false", "use qos 1, or leave clean_session at true");
+    }
+
+    fn topics(&mut self, mqtt: &Section<'a>, name: &Name) -> Topics {
+        let written = mqtt.text("base_topic");
+        if let Some(Err(error)) = written.map(topic::check_base) {
+            self.error(
+                &mqtt.span("base_topic"),
+                format!("base_topic: {error}"),
+                "write for example fieldgate/greenhouse",
+            );
+        }
+        Topics::new(written.map_or_else(|| format!("fieldgate/{name}"), str::to_owned))
+    }
+
+    fn link(&mut self, mqtt: &Section<'a>, name: &Name, topics: &Topics) -> Option<link::Settings> {
+        let brokers = self.brokers(mqtt);
+        let protocol = if mqtt.text("protocol") == Some("3.1.1") { Protocol::V4 } else { Protocol::V5 };
+        let password = self.password(mqtt, protocol, &brokers);
+        let tls = self.tls(mqtt, &brokers);
+        let (reconnect_min, reconnect_max) = self.reconnect(mqtt);
+        let client_id = self.client_id(mqtt, name);
+        let keep_alive = self.keep_alive(mqtt);
+        let bind_address = self.bind_address(mqtt);
+        Some(link::Settings {
+            brokers,
+            protocol,
+            client_id,
+            clean_session: mqtt.flag("clean_session").unwrap_or(true),
+            keep_alive,
+            bind_address,
+            username: mqtt.text("username").map(str::to_owned),
+            password,
+            tls,
+            reconnect_min,
+            reconnect_max,
+            late_after: mqtt.duration("late_after")?,
+            topics: topics.clone(),
+        })
+    }
+
+    fn brokers(&mut self, mqtt: &Section<'a>) -> Vec<Broker> {
+        let nodes: &[Node] = match mqtt.node("broker") {
+            Some(Node { value: Value::List(items), .. }) => items,
+            Some(node) => std::slice::from_ref(node),
+            None => &[],
+        };
+        let mut brokers = Vec::new();
+        for node in nodes {
+            // What is not a text has been reported with the section.
+            let Some(words) = node.words() else { continue };
+            match broker::parse(words) {
+                Ok(broker) if brokers.contains(&broker) => {
+                    self.error(&node.span, "this broker stands in the list twice", "");
+                }
+                Ok(broker) => brokers.push(broker),
+                Err(bad) => {
+                    let span = mask::within(node, &self.source.text, words, bad.part);
+                    self.error(&span, bad.what, bad.hint);
+                }
+            }
+        }
+        brokers
+    }
+
+    /// `None` when chance is to choose.
+    fn client_id(&mut self, mqtt: &Section<'a>, name: &Name) -> Option<String> {
+        match mqtt.text("client_id") {
+            Some("") => {
+                if mqtt.flag("clean_session") == Some(false) {
+                    let hint = "name the client, or leave clean_session at true";
+                    self.error(&mqtt.span("client_id"), "an empty client_id needs clean_session: true", hint);
+                }
+                None
+            }
+            Some(id) => Some(id.to_owned()),
+            None => Some(format!("fieldgate-{name}-{}", self.machine.digits())),
+        }
+    }
+
+    /// MQTT counts the keep-alive in whole seconds, and zero would switch it off: a dead line would never be noticed.
+    fn keep_alive(&mut self, mqtt: &Section<'a>) -> Duration {
+        let keep_alive = mqtt.duration("keep_alive").unwrap_or(Duration::from_secs(60));
+        if keep_alive.is_zero() {
+            let hint = "without it a dead line is never noticed; write 1s to 18h";
+            self.error(&mqtt.span("keep_alive"), "keep_alive cannot be 0", hint);
+        } else if keep_alive.subsec_nanos() != 0 {
+            self.error(&mqtt.span("keep_alive"), "keep_alive is counted in whole seconds", "write 1s to 18h");
+        }
+        keep_alive
+    }
+
+    fn bind_address(&mut self, mqtt: &Section<'a>) -> Option<IpAddr> {
+        let text = mqtt.text("bind_address")?;
+        let address = text.parse().ok();
+        if address.is_none() {
+            self.error(
+                &mqtt.span("bind_address"),
+                "bind_address is not an IP address",
+                "write for example 192.168.1.20",
+            );
+        }
+        address
+    }
+
+    fn password(&mut self, mqtt: &Section<'a>, protocol: Protocol, brokers: &[Broker]) -> Option<PasswordSource> {
+        let (file, credential) = (mqtt.text("password_file"), mqtt.text("password_credential"));
+        if let Some(file) = file {
+            self.file("password_file", file, &mqtt.span("password_file"));
+        }
+        if credential.is_some_and(|name| name.is_empty() || name.contains('/') || name == "." || name == "..") {
+            let hint = "write the name of LoadCredential=, without a path";
+            self.error(&mqtt.span("password_credential"), "this cannot be the name of a credential", hint);
+        }
+        let key = if file.is_some() { "password_file" } else { "password_credential" };
+        if file.is_some() && credential.is_some() {
+            let hint = "leave one of them out";
+            self.error(&mqtt.key("password_credential"), "there are both password_file and password_credential", hint);
+        }
+        if file.or(credential).is_some() {
+            if protocol == Protocol::V4 && !mqtt.has("username") {
+                self.error(&mqtt.key(key), "MQTT 3.1.1 has no password without a user name", "add `username:`");
+            }
+            let open =
+                |b: &&Broker| matches!(b.transport, Transport::Tcp | Transport::Ws) && !broker::is_loopback(&b.host);
+            if let Some(open) = brokers.iter().find(open) {
+                let what = format!("the password travels to {} in plain text", open.host);
+                self.warning(&mqtt.key(key), what, "use mqtts:// or wss://");
+            }
+        }
+        let file = file.map(|path| PasswordSource::File(PathBuf::from(path)));
+        file.or(credential.map(|name| PasswordSource::Credential(name.to_owned())))
+    }
+
+    fn tls(&mut self, mqtt: &Section<'a>, brokers: &[Broker]) -> TlsSettings {
+        let tls = self.sub(mqtt, "tls", raw::TLS);
+        let encrypted = |b: &Broker| matches!(b.transport, Transport::Tls | Transport::Wss);
+        if mqtt.has("tls") && !brokers.is_empty() && !brokers.iter().any(encrypted) {
+            self.error(&mqtt.key("tls"), "no broker is reached by TLS", "use mqtts:// or wss://, or leave tls out");
+        }
+        for (one, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
+            if tls.has(one) && !tls.has(other) {
+                self.error(&tls.key(one), format!("{one} needs {other}"), "");
+            }
+        }
+        let mut path = |name: &str| {
+            let path = tls.text(name)?;
+            self.file(name, path, &tls.span(name));
+            Some(PathBuf::from(path))
+        };
+        TlsSettings { ca_file: path("ca_file"), cert_file: path("cert_file"), key_file: path("key_file") }
+    }
+
+    /// A file that will be read later must be readable now.
+    fn file(&mut self, key: &str, path: &str, span: &Span) {
+        let path = Path::new(path);
+        let reason = match std::fs::metadata(path) {
+            // Opening a pipe would wait for its writer.
+            Ok(about) if !about.is_file() => Some("it is not a regular file".to_owned()),
+            Ok(_) => File::open(path).err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = reason {
+            self.error(span, format!("{key}: cannot read {}: {reason}", path.display()), "");
+        }
+    }
+
+    fn reconnect(&mut self, mqtt: &Section<'a>) -> (Duration, Duration) {
+        let reconnect = self.sub(mqtt, "reconnect", raw::RECONNECT);
+        let min = reconnect.duration("min").unwrap_or(Duration::from_secs(1));
+        let max = reconnect.duration("max").unwrap_or(Duration::from_secs(60));
+        if min > max {
+            let key = if reconnect.has("min") { "min" } else { "max" };
+            self.error(&reconnect.span(key), "reconnect: min is longer than max", "");
+        }
+        (min, max)
+    }
+}
+
+/// The QoS of a number that the tables have already limited.
+pub(super) fn qos(number: Option<i64>) -> Option<Qos> {
+    match number? {
+        0 => Some(Qos::AtMostOnce),
+        1 => Some(Qos::AtLeastOnce),
+        _ => Some(Qos::ExactlyOnce),
+    }
+}

@@ -1,0 +1,267 @@
+//! A map of nodes against a table of fields.
+
+use std::time::Duration;
+
+use crate::config::check::{Checker, value};
+use crate::config::tree::{Key, Node, Span, Value};
+use crate::model::{Field, Kind, Need, Setting, Settings};
+
+/// What stands in a section, key by key of its table.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    /// Where the section is named.
+    pub(super) place: Span,
+    entries: Vec<Entry<'a>>,
+    /// Whether every key was right, so that [`Section::settings`] has all that a driver may ask for.
+    pub(super) complete: bool,
+}
+
+#[derive(Debug)]
+struct Entry<'a> {
+    field: &'static Field,
+    /// The key and the value as written; `None` for a default.
+    written: Option<(Span, &'a Node)>,
+    setting: Option<Setting>,
+}
+
+impl<'a> Section<'a> {
+    fn entry(&self, name: &str) -> Option<&Entry<'a>> {
+        self.entries.iter().find(|entry| entry.field.name == name)
+    }
+
+    /// The value as written.
+    pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
+        self.entry(name)?.written.as_ref().map(|(_, node)| *node)
+    }
+
+    /// Where the key stands; where it is left out, the section's own place.
+    pub(super) fn key(&self, name: &str) -> Span {
+        let written = self.entry(name).and_then(|entry| entry.written.as_ref());
+        written.map_or(self.place.clone(), |(key, _)| key.clone())
+    }
+
+    /// Where the value stands if it is a plain one, else its key; where it is left out, the section's own place.
+    pub(super) fn span(&self, name: &str) -> Span {
+        match self.node(name) {
+            Some(node) if !matches!(node.value, Value::Map(_) | Value::List(_) | Value::Null) => node.span.clone(),
+            _ => self.key(name),
+        }
+    }
+
+    /// Whether the key was written.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.node(name).is_some()
+    }
+
+    /// The checked value; nothing when it was wrong or left out without a default.
+    pub(super) fn get(&self, name: &str) -> Option<&Setting> {
+        self.entry(name)?.setting.as_ref()
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        match self.get(name)? {
+            Setting::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Option<bool> {
+        match self.get(name)? {
+            Setting::Flag(flag) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    pub(super) fn integer(&self, name: &str) -> Option<i64> {
+        match self.get(name)? {
+            Setting::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    pub(super) fn duration(&self, name: &str) -> Option<Duration> {
+        match self.get(name)? {
+            Setting::Duration(duration) => Some(*duration),
+            _ => None,
+        }
+    }
+
+    /// All values, for a driver; only of a section that is complete.
+    pub(super) fn settings(self) -> Option<Settings> {
+        let mut settings = Settings::default();
+        for entry in self.entries {
+            if let Some(setting) = entry.setting {
+                settings.insert(entry.field.name, setting);
+            }
+        }
+        self.complete.then_some(settings)
+    }
+}
+
+impl<'a> Checker<'a> {
+    /// Checks `node` against `fields`. `place` is where the section is named, `what` what it is called in messages.
+    pub(super) fn section(
+        &mut self,
+        place: &Span,
+        node: Option<&'a Node>,
+        what: &str,
+        fields: &'static [Field],
+    ) -> Section<'a> {
+        let mut section = Section { place: place.clone(), entries: Vec::new(), complete: true };
+        let Some(entries) = self.entries(node, what) else {
+            section.complete = false;
+            return section;
+        };
+        for (key, value) in entries {
+            match fields.iter().find(|field| field.name == key.text) {
+                Some(_) if section.has(&key.text) => {}
+                Some(field) => {
+                    let setting = self.field(field, value, &key.span);
+                    section.complete &= setting.is_some() || checked_elsewhere(&field.kind);
+                    section.entries.push(Entry { field, written: Some((key.span.clone(), value)), setting });
+                }
+                None => {
+                    section.complete = false;
+                    self.unknown_key(key, what, fields);
+                }
+            }
+        }
+        self.absent(&mut section, what, fields);
+        section
+    }
+
+    /// The section under `name`. When it is left out its defaults apply; if it may not be, the parent has said so.
+    pub(super) fn sub(&mut self, parent: &Section<'a>, name: &str, fields: &'static [Field]) -> Section<'a> {
+        match parent.node(name) {
+            Some(node) => self.section(&parent.key(name), Some(node), name, fields),
+            None => {
+                let default = |field: &'static Field| match field.need {
+                    Need::Default(text) => {
+                        value::default(&field.kind, text, &self.folder).map(|setting| (field, setting))
+                    }
+                    Need::Required | Need::Optional => None,
+                };
+                let entry = |(field, setting)| Entry { field, written: None, setting: Some(setting) };
+                let entries = fields.iter().filter_map(default).map(entry).collect();
+                Section { place: parent.place.clone(), entries, complete: true }
+            }
+        }
+    }
+
+    /// The entries of a map; repeated keys are reported here. Nothing at all counts as an empty map.
+    pub(super) fn entries(&mut self, node: Option<&'a Node>, what: &str) -> Option<&'a [(Key, Node)]> {
+        let node = match node {
+            None => return Some(&[]),
+            Some(Node { value: Value::Null, .. }) => return Some(&[]),
+            Some(node) => node,
+        };
+        let Value::Map(entries) = &node.value else {
+            self.error(
+                &node.span,
+                format!("{what} is a section of keys, not {}", node.describe()),
+                "write `key: value`",
+            );
+            return None;
+        };
+        let mut seen = std::collections::HashMap::new();
+        for (key, _) in entries {
+            if let Some(first) = seen.insert(&key.text, key.span.start) {
+                let line = self.source.place(first).line;
+                self.error(&key.span, format!("{:?} stands here twice", key.text), format!("first in line {line}"));
+            }
+        }
+        Some(entries)
+    }
+
+    fn field(&mut self, field: &'static Field, node: &'a Node, key: &Span) -> Option<Setting> {
+        if checked_elsewhere(&field.kind) {
+            return None;
+        }
+        if node.value == Value::Null {
+            self.error(
+                key,
+                format!("{} has no value", field.name),
+                format!("{}, or leave it out", value::expected(&field.kind)),
+            );
+            return None;
+        }
+        self.value(field.name, &field.kind, node)
+    }
+
+    /// What was left out: a problem if it is required, else its default.
+    fn absent(&mut self, section: &mut Section<'a>, what: &str, fields: &'static [Field]) {
+        for field in fields {
+            if section.entry(field.name).is_some() {
+                continue;
+            }
+            let setting = match field.need {
+                Need::Optional => continue,
+                Need::Default(text) => value::default(&field.kind, text, &self.folder),
+                Need::Required => {
+                    section.complete = false;
+                    let hint = format!("add `{}:`, {}", field.name, value::expected(&field.kind));
+                    self.error(&section.place.clone(), format!("{what} lacks {:?}", field.name), hint);
+                    continue;
+                }
+            };
+            section.entries.push(Entry { field, written: None, setting });
+        }
+    }
+
+    fn unknown_key(&mut self, key: &Key, what: &str, fields: &'static [Field]) {
+        let names: Vec<_> = fields.iter().map(|field| field.name).collect();
+        if key.text == "password" && names.contains(&"password_file") {
+            return self.error(
+                &key.span,
+                "a password does not belong into the configuration",
+                "write it into a file and name that: password_file, or password_credential",
+            );
+        }
+        let hint = match nearest(&key.text, &names) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None if names.is_empty() => "it takes no keys".to_owned(),
+            None => format!("allowed here: {}", names.join(", ")),
+        };
+        self.error(&key.span, format!("unknown key {:?} in {what}", shorten(&key.text)), hint);
+    }
+}
+
+/// Kinds whose values the caller takes from the node itself.
+fn checked_elsewhere(kind: &Kind) -> bool {
+    matches!(kind, Kind::Section(_) | Kind::State | Kind::DriverSettings) || is_named_sections(kind)
+}
+
+/// The maps of the top level; a driver's own tables are values.
+fn is_named_sections(kind: &Kind) -> bool {
+    use crate::config::raw;
+    matches!(kind, Kind::Table(fields) if [raw::BUS, raw::SENSOR, raw::ACTUATOR].iter().any(|t| std::ptr::eq(*t, *fields)))
+}
+
+/// The name that was probably meant.
+pub(super) fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
+    let written = shorten(&written.to_lowercase());
+    let plain = |text: &str| text.replace(['-', '_', ' '], "").to_lowercase();
+    let near = |name: &&&str| {
+        strsim::damerau_levenshtein(&written, name) <= 1 + name.len() / 4 || plain(name) == plain(&written)
+    };
+    names.iter().filter(near).min_by_key(|name| strsim::damerau_levenshtein(&written, name)).copied()
+}
+
+/// The beginning of a word that may be of any length.
+pub(super) fn shorten(text: &str) -> String {
+    if text.chars().count() <= 64 { text.to_owned() } else { text.chars().take(63).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_found_and_far_ones_are_not() {
+        assert_eq!(nearest("bme208", &["bmp280", "bme280"]), Some("bme280"));
+        assert_eq!(nearest("keepAlive", &["keep_alive"]), Some("keep_alive"));
+        assert_eq!(nearest("gpio_input", &["gpio-input", "gpio-output"]), Some("gpio-input"));
+        assert_eq!(nearest("max_on", &["safe_state", "safe_after", "bus"]), None);
+        assert_eq!(nearest("", &["bus", "driver"]), None);
+    }
+}

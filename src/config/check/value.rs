@@ -1,0 +1,234 @@
+//! One value of a known kind.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::check::Checker;
+use crate::config::check::section::{nearest, shorten};
+use crate::config::tree::{self, Node, Value};
+use crate::model::field::{format_duration, format_size, parse_duration, parse_size};
+use crate::model::{Field, Kind, Name, Setting};
+
+/// The longest text of a value in bytes; MQTT's own limit.
+const MAX_TEXT: usize = 65_535;
+
+/// Why a value is not what its kind asks for.
+struct Wrong {
+    what: String,
+    hint: String,
+}
+
+impl Wrong {
+    fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: hint.into() }
+    }
+}
+
+impl<'a> Checker<'a> {
+    /// The setting that `node` means, or a problem.
+    pub(super) fn value(&mut self, name: &str, kind: &Kind, node: &'a Node) -> Option<Setting> {
+        match (kind, &node.value) {
+            (Kind::List(inner) | Kind::OneOrMany(inner), Value::List(items)) => self.list(name, inner, node, items),
+            (Kind::OneOrMany(inner), _) => Some(Setting::List(vec![self.value(name, inner, node)?])),
+            (Kind::Table(fields), Value::Map(_)) => self.table(name, fields, node),
+            _ => match single(kind, node, &self.folder) {
+                Ok(setting) => Some(setting),
+                Err(wrong) => {
+                    self.error(&node.span, format!("{name}: {}", wrong.what), wrong.hint);
+                    None
+                }
+            },
+        }
+    }
+
+    fn list(&mut self, name: &str, kind: &Kind, node: &'a Node, items: &'a [Node]) -> Option<Setting> {
+        if items.is_empty() {
+            self.error(&node.span, format!("{name}: the list is empty"), format!("each entry is {}", expected(kind)));
+            return None;
+        }
+        // All are checked before one that is wrong makes the list void.
+        let all: Vec<_> = items.iter().map(|item| self.value(name, kind, item)).collect();
+        Some(Setting::List(all.into_iter().collect::<Option<_>>()?))
+    }
+
+    fn table(&mut self, name: &str, fields: &'static [Field], node: &'a Node) -> Option<Setting> {
+        let mut rows = Vec::new();
+        let mut good = true;
+        let Value::Map(entries) = &node.value else { return None };
+        if entries.is_empty() {
+            self.error(&node.span, format!("{name} is empty"), "add at least one entry");
+            return None;
+        }
+        for (index, (key, value)) in entries.iter().enumerate() {
+            if entries[..index].iter().any(|(other, _)| other.text == key.text) {
+                self.error(&key.span, format!("{:?} stands here twice", key.text), "");
+                good = false;
+            }
+            match self.section(&key.span, Some(value), &shorten(&key.text), fields).settings() {
+                Some(settings) => rows.push((key.text.clone(), settings)),
+                None => good = false,
+            }
+        }
+        good.then_some(Setting::Table(rows))
+    }
+}
+
+/// A value that is neither a list nor a table.
+fn single(kind: &Kind, node: &Node, folder: &Path) -> Result<Setting, Wrong> {
+    let wrong = || Wrong::new(format!("this is {}", node.describe()), format!("write {}", expected(kind)));
+    match (kind, &node.value) {
+        (Kind::Flag, Value::Flag(flag)) => Ok(Setting::Flag(*flag)),
+        (Kind::Flag, Value::Text(text)) => {
+            Err(Wrong::new(format!("{:?} is not a flag", shorten(text)), "write true or false"))
+        }
+        (Kind::Integer { min, max }, Value::Integer(n, _)) if (*min..=*max).contains(n) => Ok(Setting::Integer(*n)),
+        (Kind::Integer { .. }, Value::Integer(_, text) | Value::Number(_, text)) => {
+            Err(Wrong::new(format!("{} is not {}", shorten(text), expected(kind)), ""))
+        }
+        (Kind::Number { min, max }, Value::Integer(..) | Value::Number(..)) => number(&node.value, *min, *max),
+        (Kind::Address(known), Value::Integer(n, _)) => match u16::try_from(*n) {
+            Ok(address) if known.contains(&address) => Ok(Setting::Integer(*n)),
+            _ => Err(Wrong::new(format!("{n:#04x} is not an address of this chip"), format!("use {}", expected(kind)))),
+        },
+        (Kind::Duration { min, max }, _) => duration(node.words().ok_or_else(wrong)?, *min, *max),
+        (Kind::DurationOrNever { .. }, Value::Text(text)) if text == "never" => Ok(Setting::Text(text.clone())),
+        (Kind::DurationOrNever { min, max }, _) => duration(node.words().ok_or_else(wrong)?, *min, *max),
+        (Kind::Size { min, max }, _) => size(node.words().ok_or_else(wrong)?, *min, *max),
+        (Kind::Choice(words), _) => choice(node.words().ok_or_else(wrong)?, words),
+        (Kind::Line, Value::Integer(n, _)) if *n >= 0 => Ok(Setting::Text(n.to_string())),
+        (Kind::Line, Value::Text(text)) => line(text).map(Setting::Text),
+        (Kind::Name, _) => name(node.words().ok_or_else(wrong)?),
+        (Kind::Path, Value::Text(text)) => path(text, folder),
+        (Kind::Text, _) => text(node.words().ok_or_else(wrong)?),
+        _ => Err(wrong()),
+    }
+}
+
+fn number(value: &Value, min: f64, max: f64) -> Result<Setting, Wrong> {
+    let n = match value {
+        Value::Integer(n, _) => *n as f64,
+        Value::Number(n, _) => *n,
+        _ => f64::NAN,
+    };
+    if (min..=max).contains(&n) {
+        return Ok(Setting::Number(n));
+    }
+    Err(Wrong::new(format!("{n} is not {}", expected(&Kind::Number { min, max })), ""))
+}
+
+fn duration(text: &str, min: Duration, max: Duration) -> Result<Setting, Wrong> {
+    let duration = parse_duration(&shorten(text)).map_err(split)?;
+    if duration < min {
+        return Err(Wrong::new(format!("{text} is too short"), format!("at least {}", format_duration(min))));
+    }
+    if duration > max {
+        return Err(Wrong::new(format!("{text} is too long"), format!("at most {}", format_duration(max))));
+    }
+    Ok(Setting::Duration(duration))
+}
+
+fn size(text: &str, min: u64, max: u64) -> Result<Setting, Wrong> {
+    let bytes = parse_size(&shorten(text)).map_err(split)?;
+    match i64::try_from(bytes) {
+        Ok(size) if (min..=max).contains(&bytes) => Ok(Setting::Integer(size)),
+        _ if bytes < min => Err(Wrong::new(format!("{text} is too small"), format!("at least {}", format_size(min)))),
+        _ => Err(Wrong::new(format!("{text} is too large"), format!("at most {}", format_size(max)))),
+    }
+}
+
+/// The words of the model's parsers are `what; hint`.
+fn split(words: String) -> Wrong {
+    match words.split_once("; ") {
+        Some((what, hint)) => Wrong::new(what, hint),
+        None => Wrong::new(words, ""),
+    }
+}
+
+fn choice(text: &str, words: &[&'static str]) -> Result<Setting, Wrong> {
+    if words.contains(&text) {
+        return Ok(Setting::Text(text.to_owned()));
+    }
+    let hint = match nearest(text, words) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("use {}", words.join(", ")),
+    };
+    Err(Wrong::new(format!("{:?} is not known here", shorten(text)), hint))
+}
+
+/// A line's name as the kernel may know it (at most 31 bytes), or its number without idle zeros.
+fn line(text: &str) -> Result<String, Wrong> {
+    if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
+        let number = text.trim_start_matches('0');
+        return Ok(if number.is_empty() { "0".into() } else { number.to_owned() });
+    }
+    if text.is_empty() || text.len() > 31 || text.chars().any(char::is_control) {
+        return Err(Wrong::new(
+            format!("{:?} cannot be a line", shorten(text)),
+            "write its name, such as GPIO17, or its number",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn name(text: &str) -> Result<Setting, Wrong> {
+    match Name::new(text) {
+        Ok(name) => Ok(Setting::Text(name.as_str().to_owned())),
+        Err(error) => Err(Wrong::new(error.to_string(), "")),
+    }
+}
+
+fn path(text: &str, folder: &Path) -> Result<Setting, Wrong> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Wrong::new(format!("{:?} cannot be a path", shorten(text)), ""));
+    }
+    // Joining an absolute path gives that path.
+    match folder.join(text).into_os_string().into_string() {
+        Ok(path) => Ok(Setting::Text(path)),
+        Err(_) => {
+            Err(Wrong::new("the folder of the configuration has a name that is not UTF-8", "write an absolute path"))
+        }
+    }
+}
+
+fn text(text: &str) -> Result<Setting, Wrong> {
+    if text.len() > MAX_TEXT {
+        return Err(Wrong::new(format!("a text of {} bytes is too long", text.len()), format!("at most {MAX_TEXT}")));
+    }
+    if let Some(bad) = text.chars().find(|c| c.is_control()) {
+        return Err(Wrong::new(format!("{bad:?} cannot stand in this text"), ""));
+    }
+    Ok(Setting::Text(text.to_owned()))
+}
+
+/// What a kind asks for, for hints.
+pub(super) fn expected(kind: &Kind) -> String {
+    match kind {
+        Kind::Text => "a text".into(),
+        Kind::Path => "a path".into(),
+        Kind::Name => "a name of A-Z, a-z, 0-9, _ and -".into(),
+        Kind::Choice(words) => format!("one of {}", words.join(", ")),
+        Kind::Flag => "true or false".into(),
+        Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
+        Kind::Number { min, max } => format!("a number from {min} to {max}"),
+        Kind::Duration { .. } => "a time with its unit, such as 10s".into(),
+        Kind::DurationOrNever { .. } => "a time with its unit, such as 10s, or never".into(),
+        Kind::Size { .. } => "a size with its unit, such as 64MiB".into(),
+        Kind::Address(all) => all.iter().map(|a| format!("{a:#04x}")).collect::<Vec<_>>().join(" or "),
+        Kind::Line => "a line's name, such as GPIO17, or its number".into(),
+        Kind::List(kind) => format!("a list, each entry {}", expected(kind)),
+        Kind::OneOrMany(kind) => format!("{} or a list of them", expected(kind)),
+        Kind::State => "on, off or a number from 0 to 100".into(),
+        Kind::Table(_) | Kind::Section(_) | Kind::DriverSettings => "a section of keys".into(),
+    }
+}
+
+/// The setting that a default means. A default that is wrong means nothing; the tests over all tables find it.
+pub(super) fn default(kind: &Kind, text: &str, folder: &Path) -> Option<Setting> {
+    let node = tree::parse(text).ok()?;
+    match (kind, &node.value) {
+        (Kind::List(inner) | Kind::OneOrMany(inner), Value::List(items)) => {
+            Some(Setting::List(items.iter().map(|item| single(inner, item, folder).ok()).collect::<Option<_>>()?))
+        }
+        _ => single(kind, &node, folder).ok(),
+    }
+}

@@ -1,0 +1,196 @@
+//! What may be written: the configuration key for key.
+//!
+//! These tables and those of the drivers are the single source for the check and for the JSON Schema. What is more than one
+//! key's business (a password without a user name, two devices on one line) is in `check/`.
+
+use std::time::Duration;
+
+use crate::model::{Field, Kind, Need};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = Duration::from_secs(366 * 86_400);
+
+const fn field(name: &'static str, kind: Kind, need: Need, doc: &'static str) -> Field {
+    Field { name, kind, need, doc }
+}
+
+/// The top level. `buses`, `sensors` and `actuators` map the user's own names to sections.
+pub static ROOT: &[Field] = &[
+    field("gateway", Kind::Section(GATEWAY), Need::Optional, "this gateway"),
+    field("mqtt", Kind::Section(MQTT), Need::Required, "the broker and what is said to it"),
+    field("spool", Kind::Section(SPOOL), Need::Optional, "where readings wait that the broker has not acknowledged"),
+    field(
+        "buses",
+        Kind::Table(BUS),
+        Need::Optional,
+        "what sensors and outputs are connected to, by a name of your choice",
+    ),
+    field("sensors", Kind::Table(SENSOR), Need::Optional, "what is read and published, by a name of your choice"),
+    field("actuators", Kind::Table(ACTUATOR), Need::Optional, "what obeys commands, by a name of your choice"),
+];
+
+/// `gateway:`.
+pub static GATEWAY: &[Field] =
+    &[field("name", Kind::Name, Need::Optional, "the gateway's name; the host name up to the first dot if left out")];
+
+/// `mqtt:`.
+pub static MQTT: &[Field] = &[
+    field(
+        "broker",
+        Kind::OneOrMany(&Kind::Text),
+        Need::Required,
+        "mqtt://, mqtts://, ws:// or wss:// and a host, without user or password; a list is tried in its order",
+    ),
+    field("protocol", Kind::Choice(&["5", "3.1.1"]), Need::Default("5"), "the generation of MQTT"),
+    field(
+        "client_id",
+        Kind::Text,
+        Need::Optional,
+        "the client identifier; \"\" lets chance choose one, and then clean_session must be true",
+    ),
+    field("clean_session", Kind::Flag, Need::Default("true"), "whether the broker forgets this client when it leaves"),
+    field(
+        "keep_alive",
+        Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(18 * 3600) },
+        Need::Default("60s"),
+        "how long the line may be silent, in whole seconds, at least 1s",
+    ),
+    field("bind_address", Kind::Text, Need::Optional, "source address, for boards with several interfaces"),
+    field("username", Kind::Text, Need::Optional, "the user's name at the broker"),
+    field(
+        "password_file",
+        Kind::Path,
+        Need::Optional,
+        "a file with the password; one newline at its end is not part of it",
+    ),
+    field("password_credential", Kind::Text, Need::Optional, "the name of a systemd credential with the password"),
+    field("tls", Kind::Section(TLS), Need::Optional, "certificates for mqtts and wss"),
+    field("base_topic", Kind::Text, Need::Optional, "what all topics begin with; fieldgate/<name> if left out"),
+    field("qos", Kind::Integer { min: 0, max: 2 }, Need::Default("1"), "how surely readings are to arrive: 0, 1 or 2"),
+    field("retain", Kind::Flag, Need::Default("false"), "whether the broker keeps the newest reading of each sensor"),
+    field("reconnect", Kind::Section(RECONNECT), Need::Optional, "how long to wait before a new connection"),
+    field(
+        "late_after",
+        Kind::Duration { min: MS, max: YEAR },
+        Need::Default("30s"),
+        "from which age on a reading goes to the late topic",
+    ),
+];
+
+/// `mqtt.tls:`.
+pub static TLS: &[Field] = &[
+    field(
+        "ca_file",
+        Kind::Path,
+        Need::Optional,
+        "who may sign the broker's certificate, PEM; the system's roots if left out",
+    ),
+    field("cert_file", Kind::Path, Need::Optional, "our own certificate, PEM"),
+    field("key_file", Kind::Path, Need::Optional, "the key of our own certificate, PEM"),
+];
+
+/// `mqtt.reconnect:`.
+pub static RECONNECT: &[Field] = &[
+    field("min", Kind::Duration { min: MS, max: DAY }, Need::Default("1s"), "the shortest wait"),
+    field("max", Kind::Duration { min: MS, max: DAY }, Need::Default("60s"), "the longest wait"),
+];
+
+/// `spool:`.
+pub static SPOOL: &[Field] = &[
+    field("path", Kind::Path, Need::Default("/var/lib/fieldgate"), "a folder, made if absent"),
+    field(
+        "max_size",
+        Kind::Size { min: 1 << 20, max: 1 << 40 },
+        Need::Default("64MiB"),
+        "how much of the disk it takes at most",
+    ),
+    field(
+        "commit_every",
+        Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(3600) },
+        Need::Default("1s"),
+        "what is not acknowledged for this long is on disk; 0s: before it is offered to the broker",
+    ),
+    field(
+        "when_full",
+        Kind::Choice(&["drop_oldest", "drop_newest"]),
+        Need::Default("drop_oldest"),
+        "what gives way when max_size is reached",
+    ),
+];
+
+const TYPE: Field =
+    field("type", Kind::Choice(&["i2c", "gpio", "pwm", "sim"]), Need::Required, "what kind of bus it is");
+
+/// An entry under `buses:` with the keys of every type, for finding out which type it is.
+pub static BUS: &[Field] = &[
+    TYPE,
+    field("device", Kind::Path, Need::Optional, "i2c: the adapter's character device, such as /dev/i2c-1"),
+    field("chip", Kind::Text, Need::Optional, "gpio: /dev/gpiochip0 or the chip's label; pwm: the chip's number"),
+    field("backend", Kind::Text, Need::Optional, "gpio: linux"),
+    field("state_file", Kind::Path, Need::Optional, "sim: where lines and chips are mirrored"),
+];
+
+/// A bus of type `i2c`.
+pub static BUS_I2C: &[Field] =
+    &[TYPE, field("device", Kind::Path, Need::Required, "the adapter's character device, such as /dev/i2c-1")];
+
+/// A bus of type `gpio`.
+pub static BUS_GPIO: &[Field] = &[
+    TYPE,
+    field("chip", Kind::Text, Need::Required, "the chip's character device, such as /dev/gpiochip0, or its label"),
+    field(
+        "backend",
+        Kind::Text,
+        Need::Default("linux"),
+        "what drives the lines; linux is the only one in this version",
+    ),
+];
+
+/// A bus of type `pwm`.
+pub static BUS_PWM: &[Field] = &[
+    TYPE,
+    field("chip", Kind::Integer { min: 0, max: 255 }, Need::Required, "the number N of /sys/class/pwm/pwmchipN"),
+];
+
+/// A bus of type `sim`.
+pub static BUS_SIM: &[Field] =
+    &[TYPE, field("state_file", Kind::Path, Need::Optional, "where lines and chips are mirrored, and taken over from")];
+
+/// The tables of all types of bus.
+pub static BUS_TYPES: &[(&str, &[Field])] = &[("i2c", BUS_I2C), ("gpio", BUS_GPIO), ("pwm", BUS_PWM), ("sim", BUS_SIM)];
+
+/// An entry under `sensors:`.
+pub static SENSOR: &[Field] = &[
+    field("driver", Kind::Text, Need::Required, "which driver; `fieldgate drivers` lists them"),
+    field("bus", Kind::Name, Need::Optional, "the bus it is connected to; required but for drivers that need none"),
+    field(
+        "every",
+        Kind::Duration { min: MS, max: YEAR },
+        Need::Optional,
+        "how often it is read; for gpio-input the heartbeat",
+    ),
+    field("qos", Kind::Integer { min: 0, max: 2 }, Need::Optional, "instead of mqtt.qos"),
+    field("retain", Kind::Flag, Need::Optional, "instead of mqtt.retain"),
+    field("settings", Kind::DriverSettings, Need::Optional, "the driver's own keys"),
+];
+
+/// An entry under `actuators:`.
+pub static ACTUATOR: &[Field] = &[
+    field("driver", Kind::Text, Need::Required, "which driver; `fieldgate drivers` lists them"),
+    field("bus", Kind::Name, Need::Required, "the bus it is connected to"),
+    field(
+        "safe_state",
+        Kind::State,
+        Need::Required,
+        "on, off or a number from 0 to 100; taken at start, at stop, and when the link has been lost for safe_after",
+    ),
+    field(
+        "safe_after",
+        Kind::DurationOrNever { min: SECOND, max: YEAR },
+        Need::Default("30s"),
+        "how long after the broker's last byte the safe state is taken; never keeps the last state",
+    ),
+    field("settings", Kind::DriverSettings, Need::Optional, "the driver's own keys"),
+];

@@ -1,0 +1,188 @@
+//! How a problem of the configuration is told.
+//!
+//! A [`Problem`] carries everything that its rendering needs, its snippet with secrets already masked, so that it can be
+//! printed anywhere.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration cannot run.
+    Error,
+    /// It can run, but the user should know.
+    Warning,
+}
+
+impl Severity {
+    /// As it stands in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// A line and column of the file, both counted from 1; columns are characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// The line that a problem is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snippet {
+    /// The line, or a part of a long one; secrets masked, control characters replaced.
+    pub line: String,
+    /// How many characters of `line` stand before the marked part.
+    pub start: usize,
+    /// How many characters are marked, at least one.
+    pub width: usize,
+}
+
+/// Something that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub what: String,
+    /// Where; `None` when it is about the file as a whole.
+    pub place: Option<Place>,
+    /// The line.
+    pub snippet: Option<Snippet>,
+    /// What to write instead; may be empty.
+    pub hint: String,
+}
+
+/// All problems as text: in the order given, a blank line between, a count at the end.
+pub fn render(path: &Path, problems: &[Problem], colour: bool) -> String {
+    let mut out = String::new();
+    for problem in problems {
+        out.push_str(&one(path, problem, colour));
+        out.push('\n');
+    }
+    out.push_str(&count(problems));
+    out.push('\n');
+    out
+}
+
+/// `2 errors, 1 warning`.
+pub fn count(problems: &[Problem]) -> String {
+    let of = |severity: Severity| {
+        let n = problems.iter().filter(|p| p.severity == severity).count();
+        (n > 0).then(|| format!("{n} {}{}", severity.as_str(), if n == 1 { "" } else { "s" }))
+    };
+    let words: Vec<_> = [of(Severity::Error), of(Severity::Warning)].into_iter().flatten().collect();
+    words.join(", ")
+}
+
+fn one(path: &Path, problem: &Problem, colour: bool) -> String {
+    let paint = Paint { on: colour, severity: problem.severity };
+    let mut out = format!("{}: {}\n", paint.severe(problem.severity.as_str()), paint.bold(&problem.what));
+    let number = problem.place.map(|place| place.line.to_string()).unwrap_or_default();
+    let margin = " ".repeat(number.len().max(if number.is_empty() { 2 } else { 1 }));
+    let position = problem.place.map(|place| format!(":{}:{}", place.line, place.column)).unwrap_or_default();
+    line(&mut out, format_args!("{margin}{} {}{position}", paint.frame("-->"), path.display()));
+    let bar = paint.frame("|");
+    if let Some(snippet) = &problem.snippet {
+        // Tabs stay tabs in front of the marks, so that these stand below what they mark on any terminal.
+        let before: String =
+            snippet.line.chars().take(snippet.start).map(|c| if c == '\t' { c } else { ' ' }).collect();
+        let marks = paint.severe(&"^".repeat(snippet.width));
+        line(&mut out, format_args!("{margin} {bar}"));
+        line(&mut out, format_args!("{} {bar} {}", paint.frame(&number), snippet.line));
+        line(&mut out, format_args!("{margin} {bar} {before}{marks} {}", paint.severe(&problem.hint)));
+    } else if !problem.hint.is_empty() {
+        line(&mut out, format_args!("{margin} {} {}", paint.frame("="), problem.hint));
+    }
+    out
+}
+
+/// Adds one line without idle blanks at its end.
+fn line(out: &mut String, words: std::fmt::Arguments<'_>) {
+    let start = out.len();
+    // Writing into a String cannot fail.
+    let _written = out.write_fmt(words);
+    out.truncate(start + out[start..].trim_end_matches(' ').len());
+    out.push('\n');
+}
+
+struct Paint {
+    on: bool,
+    severity: Severity,
+}
+
+impl Paint {
+    fn severe(&self, text: &str) -> String {
+        self.with(if self.severity == Severity::Error { "1;31" } else { "1;33" }, text)
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    fn frame(&self, text: &str) -> String {
+        self.with("1;34", text)
+    }
+
+    fn with(&self, code: &str, text: &str) -> String {
+        if self.on && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem() -> Problem {
+        Problem {
+            severity: Severity::Error,
+            what: "no driver is called \"bme208\"".into(),
+            place: Some(Place { line: 14, column: 13 }),
+            snippet: Some(Snippet { line: "    driver: bme208".into(), start: 12, width: 6 }),
+            hint: "did you mean \"bme280\"?".into(),
+        }
+    }
+
+    #[test]
+    fn a_problem_shows_its_line_and_marks_it() {
+        let expected = "\
+error: no driver is called \"bme208\"
+  --> /etc/fieldgate/fieldgate.yaml:14:13
+   |
+14 |     driver: bme208
+   |             ^^^^^^ did you mean \"bme280\"?
+
+1 error
+";
+        assert_eq!(render(Path::new("/etc/fieldgate/fieldgate.yaml"), &[problem()], false), expected);
+    }
+
+    #[test]
+    fn a_problem_of_the_whole_file_has_no_line() {
+        let whole = Problem { place: None, snippet: None, hint: String::new(), ..problem() };
+        let warning = Problem { severity: Severity::Warning, ..whole.clone() };
+        let expected = "\
+error: no driver is called \"bme208\"
+  --> x.yaml
+
+warning: no driver is called \"bme208\"
+  --> x.yaml
+
+1 error, 1 warning
+";
+        assert_eq!(render(Path::new("x.yaml"), &[whole, warning], false), expected);
+    }
+
+    #[test]
+    fn colour_only_when_asked() {
+        assert!(render(Path::new("x"), &[problem()], true).contains("\x1b[1;31m^^^^^^\x1b[0m"));
+        assert!(!render(Path::new("x"), &[problem()], false).contains('\x1b'));
+    }
+}
