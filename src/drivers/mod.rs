@@ -5,15 +5,18 @@
 
 // pub mod ads1115;
 // pub mod bh1750;
-// pub mod bme280;
+pub mod bme280;
 // pub mod board;
 // pub mod gpio_input;
 // pub mod gpio_output;
+mod i2c_chip;
 // pub mod linux_hwmon;
 // pub mod linux_iio;
 // pub mod pwm_output;
 // pub mod sht3x;
 // pub mod tmp102;
+#[cfg(test)]
+mod transcript;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
@@ -26,8 +29,8 @@ use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settin
 
 /// Every driver, in the order of `fieldgate drivers`.
 pub static DRIVERS: &[&DriverSpec] = &[
-    // &bme280::BME280,
-    // &bme280::BMP280,
+    &bme280::BME280,
+    &bme280::BMP280,
     // &sht3x::SPEC,
     // &tmp102::TMP102,
     // &tmp102::LM75,

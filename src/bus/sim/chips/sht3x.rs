@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_status_tells_a_reset_until_it_is_cleared() {
         let mut chip = Sht3x::default();
-        let mut status = |chip: &mut Sht3x| {
+        let status = |chip: &mut Sht3x| {
             let mut bytes = [0; 3];
             assert!(chip.write(&[0xF3, 0x2D]) && chip.read(&mut bytes));
             assert_eq!(bytes[2], crc([bytes[0], bytes[1]]));
