@@ -4,7 +4,7 @@
 //! topics, not the configuration file. It is built on its bus's thread and stays there.
 
 // pub mod ads1115;
-// pub mod bh1750;
+pub mod bh1750;
 pub mod bme280;
 // pub mod board;
 // pub mod gpio_input;
@@ -13,7 +13,7 @@ mod i2c_chip;
 // pub mod linux_hwmon;
 // pub mod linux_iio;
 // pub mod pwm_output;
-// pub mod sht3x;
+pub mod sht3x;
 // pub mod tmp102;
 #[cfg(test)]
 mod transcript;
@@ -31,10 +31,10 @@ use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settin
 pub static DRIVERS: &[&DriverSpec] = &[
     &bme280::BME280,
     &bme280::BMP280,
-    // &sht3x::SPEC,
+    &sht3x::SPEC,
     // &tmp102::TMP102,
     // &tmp102::LM75,
-    // &bh1750::SPEC,
+    &bh1750::SPEC,
     // &ads1115::SPEC,
     // &gpio_input::SPEC,
     // &linux_hwmon::SPEC,
