@@ -3,18 +3,21 @@
 //! A new driver is one new file and one line in the table. A driver knows its chip and nothing else: not the time, not
 //! topics, not the configuration file. It is built on its bus's thread and stays there.
 
-// pub mod ads1115;
-// pub mod bh1750;
-// pub mod bme280;
+pub mod ads1115;
+pub mod bh1750;
+pub mod bme280;
 pub mod board;
 pub mod gpio_input;
 pub mod gpio_output;
+mod i2c_chip;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod pwm_output;
-// pub mod sht3x;
-// pub mod tmp102;
+pub mod sht3x;
+pub mod tmp102;
+#[cfg(test)]
+mod transcript;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
@@ -27,13 +30,13 @@ use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settin
 
 /// Every driver, in the order of `fieldgate drivers`.
 pub static DRIVERS: &[&DriverSpec] = &[
-    // &bme280::BME280,
-    // &bme280::BMP280,
-    // &sht3x::SPEC,
-    // &tmp102::TMP102,
-    // &tmp102::LM75,
-    // &bh1750::SPEC,
-    // &ads1115::SPEC,
+    &bme280::BME280,
+    &bme280::BMP280,
+    &sht3x::SPEC,
+    &tmp102::TMP102,
+    &tmp102::LM75,
+    &bh1750::SPEC,
+    &ads1115::SPEC,
     &gpio_input::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,

@@ -1,4 +1,6 @@
 //! (being written)
+pub mod chips;
+
 use crate::bus::{Bus, BusError};
 use std::path::PathBuf;
 pub(crate) struct SimBus;
