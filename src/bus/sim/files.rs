@@ -9,8 +9,11 @@ use std::time::Duration;
 use crate::bus::sim::{drifted, monotonic};
 use crate::bus::{BusError, Files};
 
-/// Every file, with its content some seconds after the start.
-const TREE: &[(&str, fn(f64) -> String)] = &[
+/// The content of a file some seconds after the start.
+type Content = fn(f64) -> String;
+
+/// Every file.
+const TREE: &[(&str, Content)] = &[
     ("/sys/class/thermal/thermal_zone0/type", |_| "cpu-thermal".to_owned()),
     ("/sys/class/thermal/thermal_zone0/temp", |s| milli("temperature", 48.3, s)),
     ("/sys/class/hwmon/hwmon0/name", |_| "lm75".to_owned()),

@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) pwm: Channels,
     name: String,
     file: Option<StateFile>,
+    /// Somebody's version that our own has replaced before it was merged: newer than what is in the file.
+    displaced: Option<Document>,
     /// We have something that is not in the file yet, or have not taken over what is.
     behind: bool,
     complaints: BTreeSet<String>,
@@ -46,6 +48,7 @@ impl World {
             seats: Seats::default(),
             pwm: Channels::default(),
             name,
+            displaced: None,
             behind: file.is_some(),
             file,
             complaints: BTreeSet::new(),
@@ -89,28 +92,53 @@ impl World {
     }
 
     fn exchange(&mut self, file: &mut StateFile, now: Duration) -> io::Result<()> {
-        let mut document = match file.look(self.behind)? {
-            Look::Document(document) => document,
-            Look::Same | Look::Unreadable => return Ok(()),
-        };
+        let Some((mut document, mut in_place)) = self.news(file, now)? else { return Ok(()) };
         self.behind = true;
         for _ in 0..ATTEMPTS {
             self.take_over(&document, now);
-            let merged = self.merged(document.clone());
-            if merged == document {
+            let merged = self.merged(document);
+            if in_place.as_ref() == Some(&merged) {
                 self.behind = false;
                 return Ok(());
             }
-            match file.put(&merged)? {
-                Put::Done => {
+            match file.put(&merged) {
+                Ok(Put::Done) => {
                     self.behind = false;
                     return Ok(());
                 }
-                Put::Displaced(theirs) => document = theirs,
-                Put::Later => return Ok(()),
+                Ok(Put::Displaced(theirs)) => document = theirs,
+                // What was merged may stand in no file any more; it is where the next attempt begins.
+                Ok(Put::Later) => {
+                    self.displaced = Some(merged);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.displaced = Some(merged);
+                    return Err(error);
+                }
             }
+            in_place = Some(merged);
         }
+        self.displaced = Some(document);
         Ok(())
+    }
+
+    /// The version to merge next, and the one in the file if that is known.
+    fn news(&mut self, file: &mut StateFile, now: Duration) -> io::Result<Option<(Document, Option<Document>)>> {
+        let look = file.look(self.behind && self.displaced.is_none())?;
+        Ok(match (look, self.displaced.take()) {
+            (Look::Unreadable, displaced) => {
+                self.displaced = displaced;
+                None
+            }
+            (Look::Same, displaced) => displaced.map(|displaced| (displaced, None)),
+            (Look::Document(newer), displaced) => {
+                if let Some(older) = displaced {
+                    self.take_over(&older, now);
+                }
+                Some((newer.clone(), Some(newer)))
+            }
+        })
     }
 
     /// Believes the file in what is not ours.
