@@ -84,11 +84,6 @@ impl StateFile {
         Ok(Self { path, temporary, seen: None, text: None, warned: false })
     }
 
-    /// The path as configured.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Reads the file if it may have changed, or in any case when `anyway`.
     pub(super) fn look(&mut self, anyway: bool) -> io::Result<Look> {
         let mut file = match File::open(&self.path) {
@@ -264,11 +259,11 @@ mod tests {
     #[test]
     fn half_a_file_is_left_alone_until_it_is_whole() {
         let (_folder, mut file) = bench();
-        fs::write(file.path(), r#"{"inputs":{"GPIO"#).unwrap();
+        fs::write(&file.path, r#"{"inputs":{"GPIO"#).unwrap();
         assert_eq!(file.look(false).unwrap(), Look::Unreadable);
-        fs::write(file.path(), r#"{"inputs":{"GPIO17":1}}"#).unwrap();
+        fs::write(&file.path, r#"{"inputs":{"GPIO17":1}}"#).unwrap();
         assert_eq!(file.look(false).unwrap(), Look::Document(document(json!({"inputs": {"GPIO17": 1}}))));
-        fs::write(file.path(), r#"{"inputs":[]}"#).unwrap();
+        fs::write(&file.path, r#"{"inputs":[]}"#).unwrap();
         assert_eq!(file.look(false).unwrap(), Look::Unreadable);
     }
 
@@ -277,7 +272,7 @@ mod tests {
         let (_folder, mut file) = bench();
         file.put(&document(json!({"lines": {}}))).unwrap();
         let theirs = json!({"inputs": {"GPIO17": 0}});
-        fs::write(file.path(), theirs.to_string()).unwrap();
+        fs::write(&file.path, theirs.to_string()).unwrap();
         let ours = document(json!({"lines": {"GPIO27": 1}}));
         assert_eq!(file.put(&ours).unwrap(), Put::Displaced(document(theirs)));
         assert_eq!(file.put(&ours).unwrap(), Put::Done);
@@ -287,9 +282,9 @@ mod tests {
     fn a_file_that_somebody_is_writing_is_put_back() {
         let (folder, mut file) = bench();
         file.put(&document(json!({"lines": {}}))).unwrap();
-        fs::write(file.path(), "").unwrap();
+        fs::write(&file.path, "").unwrap();
         assert_eq!(file.put(&document(json!({"lines": {"GPIO27": 1}}))).unwrap(), Put::Later);
-        assert_eq!(fs::read_to_string(file.path()).unwrap(), "");
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

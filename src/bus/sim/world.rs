@@ -211,8 +211,7 @@ impl World {
 
     fn complain(&mut self, what: String) {
         if self.complaints.len() < COMPLAINT_LIMIT && self.complaints.insert(what.clone()) {
-            let file = self.file.as_ref().map(|file| file.path().display().to_string());
-            tracing::warn!(bus = %self.name, file, "State file: {what}; ignored.");
+            tracing::warn!(bus = %self.name, "State file: {what}; ignored.");
         }
     }
 }
