@@ -88,6 +88,17 @@ fn a_broker_speaks_tls_and_wants_a_certificate_in_return() {
 }
 
 #[test]
+fn a_broker_never_answers_for_another() {
+    let brokers = [Mosquitto::start(), Mosquitto::start()];
+    publish(&brokers[0].endpoint(), "t", "0", true, 1);
+    publish(&brokers[1].endpoint(), "t", "1", true, 1);
+    for (number, broker) in brokers.iter().enumerate() {
+        let client = Client::subscribe(&broker.endpoint(), &["t"]);
+        client.wait_for("t", |payload| payload == number.to_string(), SOON);
+    }
+}
+
+#[test]
 fn the_state_file_is_changed_entry_by_entry() {
     let folder = tempfile::tempdir().unwrap();
     let file = SimFile::new(folder.path().join("bench.json"));

@@ -149,6 +149,18 @@ fn a_subscription_can_be_refused() {
 }
 
 #[test]
+fn a_broker_that_went_away_comes_back_on_its_port() {
+    let broker = ScriptedBroker::start(vec![Script::good()]);
+    let mut client = Client::subscribe(&Endpoint::on(broker.port), &["t"]);
+    let port = broker.port;
+    drop(broker);
+    assert!(publish_with(&Endpoint::on(port), "t", "1", &[]).is_err());
+    let broker = ScriptedBroker::start_on(port, vec![Script::good()]);
+    client.wait_subscribed(2);
+    assert_eq!(broker.connects().len(), 1);
+}
+
+#[test]
 fn a_silent_broker_greets_nobody() {
     let broker = ScriptedBroker::start(vec![Script::good().greeting(Greeting::Silence)]);
     let mut publisher = Publisher::start(&Endpoint::on(broker.port), "t", "1", &arguments("-q 1"));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::certificates::Certificates;
-use super::{SOON, missing, wait_for, wait_until};
+use super::{LOOK_EVERY, SOON, missing, wait_for, wait_until};
 
 /// Where a broker is, and who asks.
 #[derive(Clone, Debug, Default)]
@@ -108,15 +108,11 @@ impl Client {
         for topic in topics {
             command.args(["-t", topic]);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(missing("stdbuf mosquitto_sub", "coreutils mosquitto-clients"));
         let heard = Arc::new(Mutex::new(Heard::default()));
-        let (output, ear) = (child.stdout.take().unwrap(), Arc::clone(&heard));
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                hear(&ear, line);
-            }
-        });
+        listen(child.stdout.take().unwrap(), &heard);
+        listen(child.stderr.take().unwrap(), &heard);
         let mut client = Self { endpoint: endpoint.clone(), child, heard };
         client.wait_subscribed(1);
         client
@@ -126,6 +122,8 @@ impl Client {
     pub fn wait_subscribed(&mut self, times: usize) {
         wait_until("mosquitto_sub to be subscribed", SOON, || {
             if let Some(status) = self.child.try_wait().unwrap() {
+                // Its last words may still be in the pipe.
+                std::thread::sleep(LOOK_EVERY * 20);
                 panic!("mosquitto_sub ended with {status}: {:?}", self.heard.lock().unwrap().words);
             }
             self.heard.lock().unwrap().subscriptions >= times
@@ -166,6 +164,16 @@ impl Client {
     pub fn publish(&self, topic: &str, payload: &str, retain: bool, qos: u8) {
         publish(&self.endpoint, topic, payload, retain, qos);
     }
+}
+
+/// Ends with the pipe, and so with the child.
+fn listen(pipe: impl Read + Send + 'static, heard: &Arc<Mutex<Heard>>) {
+    let heard = Arc::clone(heard);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            hear(&heard, line);
+        }
+    });
 }
 
 fn hear(heard: &Mutex<Heard>, line: String) {

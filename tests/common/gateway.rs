@@ -49,7 +49,7 @@ impl Gateway {
 
     /// Waits until it has said this; its whole log explains a failure.
     pub fn wait_log(&self, text: &str, timeout: Duration) {
-        let shown = LogOnPanic(self);
+        let shown = LogOnPanic(Arc::clone(&self.log));
         wait_until(&format!("{text:?} in the log"), timeout, || self.log().contains(text));
         drop(shown);
     }
@@ -79,12 +79,12 @@ impl Gateway {
 
     /// Waits for its end and returns its exit code; −1 when a signal ended it.
     pub fn wait_exit(&mut self, timeout: Duration) -> i32 {
-        let log = Arc::clone(&self.log);
-        let what = || format!("the program to end; it said:\n{}", log.lock().unwrap());
+        let shown = LogOnPanic(Arc::clone(&self.log));
         let status = match self.status {
             Some(status) => status,
-            None => wait_for(&what(), timeout, || self.child.try_wait().unwrap()),
+            None => wait_for("the program to end", timeout, || self.child.try_wait().unwrap()),
         };
+        drop(shown);
         self.status = Some(status);
         status.code().unwrap_or(-1)
     }
@@ -111,12 +111,12 @@ impl Drop for Gateway {
     }
 }
 
-struct LogOnPanic<'a>(&'a Gateway);
+struct LogOnPanic(Arc<Mutex<String>>);
 
-impl Drop for LogOnPanic<'_> {
+impl Drop for LogOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the program said:\n{}", self.0.log());
+            eprintln!("the program said:\n{}", self.0.lock().unwrap());
         }
     }
 }

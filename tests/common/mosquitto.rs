@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -46,7 +45,14 @@ pub struct Mosquitto {
     options: Options,
     folder: TempDir,
     child: Option<Child>,
+    starts: usize,
 }
+
+/// Somebody else may take a port between our looking and Mosquitto's binding; then other ports are tried.
+const PORT_ATTEMPTS: usize = 5;
+
+/// What Mosquitto says when every listener is open.
+const RUNNING: &str = " running";
 
 impl Mosquitto {
     /// A broker for everybody.
@@ -59,23 +65,36 @@ impl Mosquitto {
         let folder = tempfile::tempdir().unwrap();
         let certificates = options.tls.then(|| Certificates::make(folder.path()));
         let mut broker = Self {
-            port: free_port(),
-            tls_port: free_port(),
-            ws_port: free_port(),
-            wss_port: free_port(),
+            port: 0,
+            tls_port: 0,
+            ws_port: 0,
+            wss_port: 0,
             certificates,
             options,
             folder,
             child: None,
+            starts: 0,
         };
         broker.write_passwords();
-        broker.write_configuration();
-        broker.start_again();
-        broker
+        for _ in 0..PORT_ATTEMPTS {
+            for port in [&mut broker.port, &mut broker.tls_port, &mut broker.ws_port, &mut broker.wss_port] {
+                *port = free_port();
+            }
+            broker.write_configuration();
+            if broker.try_start() {
+                return broker;
+            }
+        }
+        panic!("Mosquitto does not start:\n{}", broker.log());
     }
 
     /// Starts it on the same ports after `stop` or `kill9`.
     pub fn start_again(&mut self) {
+        assert!(self.try_start(), "Mosquitto does not start:\n{}", self.log());
+    }
+
+    /// Whether it is up; its own word counts, for on the port somebody else may answer.
+    fn try_start(&mut self) -> bool {
         assert!(self.child.is_none(), "the broker runs already");
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let child = Command::new("/usr/sbin/mosquitto")
@@ -86,10 +105,22 @@ impl Mosquitto {
             .stderr(log)
             .spawn()
             .unwrap_or_else(missing("/usr/sbin/mosquitto", "mosquitto"));
-        self.child = Some(child);
-        for port in self.ports() {
-            self.wait_for_port(port);
+        let child = self.child.insert(child);
+        let file = self.folder.path().join("log");
+        let up = wait_for("Mosquitto to start", SOON, || {
+            let log = fs::read_to_string(&file).unwrap_or_default();
+            if log.matches(RUNNING).count() > self.starts {
+                Some(true)
+            } else {
+                child.try_wait().unwrap().map(|_| false)
+            }
+        });
+        if up {
+            self.starts += 1;
+        } else {
+            self.child = None;
         }
+        up
     }
 
     /// An orderly stop; it tells its clients and saves what it keeps.
@@ -146,17 +177,6 @@ impl Mosquitto {
         let all =
             [(self.port, true), (self.tls_port, tls), (self.ws_port, websockets), (self.wss_port, tls && websockets)];
         all.into_iter().filter_map(|(port, wanted)| wanted.then_some(port)).collect()
-    }
-
-    fn wait_for_port(&mut self, port: u16) {
-        wait_until(&format!("Mosquitto on port {port}"), SOON, || {
-            let child = self.child.as_mut().expect("just started");
-            if let Some(status) = child.try_wait().unwrap() {
-                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-                panic!("Mosquitto ended with {status}:\n{log}");
-            }
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
     }
 
     fn write_passwords(&self) {

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::wire::{self, Connect, Packet, Properties, Publish};
-use super::{free_port, wait_for, wait_until};
+use super::{SOON, free_port, wait_for, wait_until};
 
 /// Between two bytes of a slow broker.
 const BYTE_EVERY: Duration = Duration::from_millis(1);
@@ -141,9 +141,18 @@ pub struct ScriptedBroker {
 impl ScriptedBroker {
     /// One script for each connection, the last for all others.
     pub fn start(scripts: Vec<Script>) -> Self {
+        let listener = wait_for("a port", SOON, || TcpListener::bind(("127.0.0.1", free_port())).ok());
+        Self::listen(listener, scripts)
+    }
+
+    /// The same on the port of one that has been dropped.
+    pub fn start_on(port: u16, scripts: Vec<Script>) -> Self {
+        Self::listen(TcpListener::bind(("127.0.0.1", port)).unwrap(), scripts)
+    }
+
+    fn listen(listener: TcpListener, scripts: Vec<Script>) -> Self {
         assert!(!scripts.is_empty(), "at least one script is needed");
-        let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let port = listener.local_addr().unwrap().port();
         let records = Arc::new(Mutex::new(Records::default()));
         let stopping = Arc::new(AtomicBool::new(false));
         let (shared, stop) = (Arc::clone(&records), Arc::clone(&stopping));
