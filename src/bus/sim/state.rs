@@ -1,13 +1,14 @@
 //! The state file of a simulated bus: how it is read and replaced, whoever else writes it.
 //!
 //! Promises: a reader never sees half a file of ours; a version that somebody else wrote while ours was made is not
-//! lost, for ours and theirs change places in one step and the one that comes back is looked at. A file that does not
-//! parse is left alone, for its writer may be in the middle of it.
+//! lost, for ours and theirs change places in one step and the one that comes back is looked at, at once and for a
+//! second more. A file that does not parse is left alone, for its writer may be in the middle of it.
 //!
 //! What the entries mean is `world.rs`'s matter. Nothing here survives a power cut for certain; it is a test bench.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,12 @@ const SETTLED: Duration = Duration::from_millis(30);
 /// An empty file this old is not about to be filled: somebody made it for us.
 const ABANDONED: Duration = Duration::from_millis(100);
 
+/// A writer that had opened the file just before it was replaced has written into the old one by then.
+const STRAY_FOR: Duration = Duration::from_secs(1);
+
+/// Replaced versions that are watched for such writes.
+const STRAY_LIMIT: usize = 16;
+
 static TEMPORARY_FILES: AtomicU64 = AtomicU64::new(0);
 
 /// The file, and what we last saw in it.
@@ -39,7 +46,15 @@ pub(super) struct StateFile {
     temporary: PathBuf,
     seen: Option<Stamp>,
     text: Option<Vec<u8>>,
+    strays: VecDeque<Stray>,
     warned: bool,
+}
+
+/// A version without a name, into which somebody may still be writing.
+struct Stray {
+    file: File,
+    text: Vec<u8>,
+    since: Duration,
 }
 
 /// Tells one version of a file from the next without reading it.
@@ -81,12 +96,7 @@ impl StateFile {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let hint = "the folder of a state file must exist";
         fs::read_dir(folder).map_err(|source| cannot_open(&path, hint, source))?;
-        Ok(Self { path, temporary, seen: None, text: None, warned: false })
-    }
-
-    /// The path as configured.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { path, temporary, seen: None, text: None, strays: VecDeque::new(), warned: false })
     }
 
     /// Reads the file if it may have changed, or in any case when `anyway`.
@@ -124,6 +134,20 @@ impl StateFile {
         }
     }
 
+    /// What somebody has written into a version that we had just replaced; the oldest first.
+    pub(super) fn stray(&mut self, now: Duration) -> Option<Document> {
+        self.strays.retain(|stray| now.saturating_sub(stray.since) < STRAY_FOR);
+        self.strays.iter_mut().find_map(|stray| {
+            let text = read_whole(&mut stray.file).ok()?;
+            if blank(&text) || text == stray.text {
+                return None;
+            }
+            let document = parse(&text)?;
+            stray.text = text;
+            Some(document)
+        })
+    }
+
     fn warn(&mut self, age: Duration) {
         if age >= ABANDONED && !self.warned {
             self.warned = true;
@@ -134,17 +158,17 @@ impl StateFile {
     }
 
     /// Replaces the file in one step.
-    pub(super) fn put(&mut self, document: &Document) -> io::Result<Put> {
+    pub(super) fn put(&mut self, document: &Document, now: Duration) -> io::Result<Put> {
         let mut text = serde_json::to_vec_pretty(document)?;
         text.push(b'\n');
-        let put = self.swap(text);
+        let put = self.swap(text, now);
         match fs::remove_file(&self.temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => put.and(Err(error)),
             _ => put,
         }
     }
 
-    fn swap(&mut self, text: Vec<u8>) -> io::Result<Put> {
+    fn swap(&mut self, text: Vec<u8>, now: Duration) -> io::Result<Put> {
         fs::write(&self.temporary, &text)?;
         if let Ok(metadata) = fs::metadata(&self.path) {
             fs::set_permissions(&self.temporary, metadata.permissions())?;
@@ -159,22 +183,20 @@ impl StateFile {
             }
             Err(error) => return Err(error.into()),
         }
-        let displaced = read_whole(&mut File::open(&self.temporary)?)?;
-        if self.text.as_ref() == Some(&displaced) {
-            self.saw(text);
-            return Ok(Put::Done);
+        let mut file = File::open(&self.temporary)?;
+        let displaced = read_whole(&mut file)?;
+        let known = self.text.as_ref() == Some(&displaced);
+        let Some(document) = parse(&displaced).filter(|_| known || !blank(&displaced)) else {
+            self.exchange()?;
+            self.seen = None;
+            return Ok(Put::Later);
+        };
+        if self.strays.len() == STRAY_LIMIT {
+            self.strays.pop_front();
         }
-        match parse(&displaced).filter(|_| !blank(&displaced)) {
-            Some(document) => {
-                self.saw(text);
-                Ok(Put::Displaced(document))
-            }
-            None => {
-                self.exchange()?;
-                self.seen = None;
-                Ok(Put::Later)
-            }
-        }
+        self.strays.push_back(Stray { file, text: displaced, since: now });
+        self.saw(text);
+        Ok(if known { Put::Done } else { Put::Displaced(document) })
     }
 
     fn exchange(&self) -> Result<(), Errno> {
@@ -208,6 +230,7 @@ fn age(metadata: &Metadata) -> Duration {
 /// One byte more than the limit is enough for `parse` to refuse it.
 fn read_whole(file: &mut File) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
+    file.rewind()?;
     file.take(SIZE_LIMIT + 1).read_to_end(&mut text)?;
     Ok(text)
 }
@@ -233,6 +256,7 @@ fn parse(text: &[u8]) -> Option<Document> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::io::Write;
 
     fn document(value: Value) -> Document {
         value.as_object().unwrap().clone()
@@ -256,7 +280,7 @@ mod tests {
     fn what_was_put_is_not_news() {
         let (_folder, mut file) = bench();
         let ours = document(json!({"lines": {"GPIO27": 1}}));
-        assert_eq!(file.put(&ours).unwrap(), Put::Done);
+        assert_eq!(file.put(&ours, Duration::ZERO).unwrap(), Put::Done);
         assert_eq!(file.look(false).unwrap(), Look::Same);
         assert_eq!(file.look(true).unwrap(), Look::Document(ours));
     }
@@ -264,32 +288,48 @@ mod tests {
     #[test]
     fn half_a_file_is_left_alone_until_it_is_whole() {
         let (_folder, mut file) = bench();
-        fs::write(file.path(), r#"{"inputs":{"GPIO"#).unwrap();
+        fs::write(&file.path, r#"{"inputs":{"GPIO"#).unwrap();
         assert_eq!(file.look(false).unwrap(), Look::Unreadable);
-        fs::write(file.path(), r#"{"inputs":{"GPIO17":1}}"#).unwrap();
+        fs::write(&file.path, r#"{"inputs":{"GPIO17":1}}"#).unwrap();
         assert_eq!(file.look(false).unwrap(), Look::Document(document(json!({"inputs": {"GPIO17": 1}}))));
-        fs::write(file.path(), r#"{"inputs":[]}"#).unwrap();
+        fs::write(&file.path, r#"{"inputs":[]}"#).unwrap();
         assert_eq!(file.look(false).unwrap(), Look::Unreadable);
     }
 
     #[test]
     fn what_somebody_wrote_since_the_last_look_comes_back() {
         let (_folder, mut file) = bench();
-        file.put(&document(json!({"lines": {}}))).unwrap();
+        file.put(&document(json!({"lines": {}})), Duration::ZERO).unwrap();
         let theirs = json!({"inputs": {"GPIO17": 0}});
-        fs::write(file.path(), theirs.to_string()).unwrap();
+        fs::write(&file.path, theirs.to_string()).unwrap();
         let ours = document(json!({"lines": {"GPIO27": 1}}));
-        assert_eq!(file.put(&ours).unwrap(), Put::Displaced(document(theirs)));
-        assert_eq!(file.put(&ours).unwrap(), Put::Done);
+        assert_eq!(file.put(&ours, Duration::ZERO).unwrap(), Put::Displaced(document(theirs)));
+        assert_eq!(file.put(&ours, Duration::ZERO).unwrap(), Put::Done);
+    }
+
+    #[test]
+    fn what_a_writer_put_into_the_replaced_file_is_found() {
+        let (_folder, mut file) = bench();
+        file.put(&document(json!({"lines": {}})), Duration::ZERO).unwrap();
+        let late = File::options().write(true).open(&file.path).unwrap();
+        assert_eq!(file.put(&document(json!({"lines": {"GPIO27": 1}})), Duration::ZERO).unwrap(), Put::Done);
+        late.set_len(0).unwrap();
+        assert_eq!(file.stray(Duration::ZERO), None);
+        let theirs = json!({"inputs": {"GPIO17": 0}});
+        (&late).write_all(theirs.to_string().as_bytes()).unwrap();
+        assert_eq!(file.stray(Duration::ZERO), Some(document(theirs)));
+        assert_eq!(file.stray(Duration::ZERO), None);
+        (&late).write_all(b" ").unwrap();
+        assert_eq!(file.stray(STRAY_FOR), None);
     }
 
     #[test]
     fn a_file_that_somebody_is_writing_is_put_back() {
         let (folder, mut file) = bench();
-        file.put(&document(json!({"lines": {}}))).unwrap();
-        fs::write(file.path(), "").unwrap();
-        assert_eq!(file.put(&document(json!({"lines": {"GPIO27": 1}}))).unwrap(), Put::Later);
-        assert_eq!(fs::read_to_string(file.path()).unwrap(), "");
+        file.put(&document(json!({"lines": {}})), Duration::ZERO).unwrap();
+        fs::write(&file.path, "").unwrap();
+        assert_eq!(file.put(&document(json!({"lines": {"GPIO27": 1}})), Duration::ZERO).unwrap(), Put::Later);
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -262,6 +262,29 @@ fn nothing_is_lost_when_two_write_at_once() {
 }
 
 #[test]
+fn what_is_written_in_place_is_taken_over_although_we_write_too() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
+    let mut door = bus.input(&input("GPIO17", Bias::AsIs)).unwrap();
+    let mut on = false;
+    for n in 1..=100_u64 {
+        let path = bench.path.clone();
+        let writer = std::thread::spawn(move || {
+            fs::write(&path, json!({"inputs": {"GPIO17": n % 2}}).to_string()).unwrap();
+        });
+        while !writer.is_finished() {
+            on = !on;
+            pump.set(on).unwrap();
+        }
+        writer.join().unwrap();
+        bus.refresh();
+        assert_eq!(door.is_active().unwrap(), n % 2 == 1, "after {n} writes");
+        assert_eq!(bench.read()["lines"]["GPIO27"], u8::from(on));
+    }
+}
+
+#[test]
 fn without_a_file_only_drifting_chips_ask_for_another_look() {
     let mut bus = SimBus::open(None).unwrap();
     assert_eq!(bus.refresh(), None);

@@ -101,7 +101,7 @@ impl World {
                 self.behind = false;
                 return Ok(());
             }
-            match file.put(&merged) {
+            match file.put(&merged, now) {
                 Ok(Put::Done) => {
                     self.behind = false;
                     return Ok(());
@@ -125,6 +125,11 @@ impl World {
 
     /// The version to merge next, and the one in the file if that is known.
     fn news(&mut self, file: &mut StateFile, now: Duration) -> io::Result<Option<(Document, Option<Document>)>> {
+        for stray in std::iter::from_fn(|| file.stray(now)).take(ATTEMPTS) {
+            if let Some(older) = self.displaced.replace(stray) {
+                self.take_over(&older, now);
+            }
+        }
         let look = file.look(self.behind && self.displaced.is_none())?;
         Ok(match (look, self.displaced.take()) {
             (Look::Unreadable, displaced) => {
@@ -211,8 +216,7 @@ impl World {
 
     fn complain(&mut self, what: String) {
         if self.complaints.len() < COMPLAINT_LIMIT && self.complaints.insert(what.clone()) {
-            let file = self.file.as_ref().map(|file| file.path().display().to_string());
-            tracing::warn!(bus = %self.name, file, "State file: {what}; ignored.");
+            tracing::warn!(bus = %self.name, "State file: {what}; ignored.");
         }
     }
 }
