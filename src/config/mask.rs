@@ -18,7 +18,7 @@ const ALIKE: f64 = 0.87;
 pub(crate) const MASK: &str = "***";
 
 /// Whether the value of a key called `key` is secret.
-fn is_secret(key: &str) -> bool {
+pub(crate) fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     if ["_file", "_credential"].iter().any(|end| key.ends_with(end)) {
         return false;
@@ -42,7 +42,11 @@ fn walk(node: &Node, text: &str, secret: bool, found: &mut Vec<Span>) {
         }
         Value::List(items) => items.iter().for_each(|item| walk(item, text, secret, found)),
         Value::Null => {}
-        _ if secret => found.push(node.span.clone()),
+        // A block text reaches to the next key; the indentation of that is none of it.
+        _ if secret => {
+            let length = text.get(node.span.clone()).map_or(0, |written| written.trim_end().len());
+            found.push(node.span.start..node.span.start + length);
+        }
         Value::Text(words) => found.extend(in_address(words).map(|part| within(node, text, words, part))),
         _ => {}
     }
