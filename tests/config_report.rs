@@ -209,6 +209,10 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
             "\0",
             "? ",
             "password: hunter2",
+            "password:hunter2",
+            "mqtt://pi:hunter2@h",
+            "pi:hunter2@h",
+            "{password: hunter2}",
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
     ]

@@ -156,7 +156,8 @@ impl<'a> Checker<'a> {
         let qos = own.unwrap_or(mqtt.qos);
         if qos == Qos::AtMostOnce {
             let what = "readings at qos 0 are not kept while the link is down";
-            self.warning(&section.span("qos"), what, "use qos 1 if each of them counts");
+            let span = if section.has("qos") { section.span("qos") } else { mqtt.qos_span.clone() };
+            self.warning(&span, what, "use qos 1 if each of them counts");
         }
         (qos, section.flag("retain").unwrap_or(mqtt.retain))
     }
