@@ -8,5 +8,6 @@ pub mod config;
 pub mod drivers;
 pub mod link;
 pub mod model;
+pub mod pulse;
 pub mod spool;
 pub mod worker;

@@ -24,3 +24,6 @@ pub enum WhenFull {
     /// The new readings.
     DropNewest,
 }
+
+mod standin;
+pub use standin::{Closed, Sequence, Spool, Stored};
