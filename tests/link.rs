@@ -286,3 +286,276 @@ async fn readings_commands_and_retained_topics_travel_under_version_5() {
 async fn readings_commands_and_retained_topics_travel_under_3_1_1() {
     happy_path(Protocol::V4).await;
 }
+
+async fn restart(protocol: Protocol) {
+    let mut broker = Mosquitto::start("");
+    let spool = open_spool();
+    let mut link = start(settings(protocol, broker.port), &spool);
+    let watch = broker.watch("b/#");
+    link.up().await;
+    (1..=50).for_each(|seq| put(&spool, reading("air", seq)));
+    eventually("first part", || spool.is_empty()).await;
+    eventually("first part seen", || watch.with("b/sensors/air").len() == 50).await;
+    broker.down();
+    let words = link.until("down", |status| status.last_error.is_some()).await.last_error.unwrap();
+    assert!(words.contains("closed the connection") || words.contains("refused"), "{words}");
+    (51..=300).for_each(|seq| put(&spool, reading("air", seq)));
+    broker.up();
+    let watch = broker.watch("b/#");
+    link.until("up again", |status| status.connects == 2).await;
+    eventually("second part", || spool.is_empty()).await;
+    let seen = |seq: u64| in_order(&watch.with("b/sensors/air")).contains(&seq);
+    eventually("the last arrives", || seen(300)).await;
+    link.end().await;
+}
+
+#[tokio::test]
+async fn what_is_unacknowledged_is_sent_again_after_a_restart_of_the_broker_under_version_5() {
+    restart(Protocol::V5).await;
+}
+
+#[tokio::test]
+async fn what_is_unacknowledged_is_sent_again_after_a_restart_of_the_broker_under_3_1_1() {
+    restart(Protocol::V4).await;
+}
+
+async fn wrong_password(protocol: Protocol, words: &str) {
+    let mut broker = Mosquitto { folder: tempfile::tempdir().unwrap(), port: free_port(), child: None };
+    let path = |name: &str| broker.folder.path().join(name);
+    let passwords = path("passwords").display().to_string();
+    assert!(Command::new("mosquitto_passwd").args(["-b", "-c", &passwords, "pi", "right"]).status().unwrap().success());
+    make_readable(Path::new(&passwords));
+    let text = format!("listener {} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n", broker.port);
+    broker.file("mosquitto.conf", &text);
+    broker.file("password", "wrong\n");
+    let source = PasswordSource::File(path("password"));
+    make_readable(broker.folder.path());
+    broker.up();
+    let settings = Settings { username: Some("pi".into()), password: Some(source), ..settings(protocol, broker.port) };
+    let spool = open_spool();
+    let mut link = start(settings.clone(), &spool);
+    let told = link.failed().await;
+    assert!(told.starts_with(words) && told.contains("check mqtt.username"), "{told}");
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(link.status.borrow().state, LinkState::Down, "a refusal is not repeated at once");
+    assert!(link.end().await < Duration::from_millis(200), "a wait ends at once");
+    broker.file("password", "right\n");
+    let mut link = start(settings, &spool);
+    link.up().await;
+    link.end().await;
+}
+
+/// Mosquitto gives up root's rights when it starts.
+fn make_readable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = if path.is_dir() { 0o755 } else { 0o644 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_in_words_under_version_5() {
+    wrong_password(Protocol::V5, "connection refused: not authorized (0x87)").await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_in_words_under_3_1_1() {
+    wrong_password(Protocol::V4, "connection refused: not authorized (5)").await;
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_told() {
+    for protocol in [Protocol::V4, Protocol::V5] {
+        let brokers = vec![broker("no-such-host.invalid", 1883)];
+        let mut link = start(Settings { brokers, ..settings(protocol, 1) }, &open_spool());
+        let words = link.failed().await;
+        assert!(words.contains("cannot resolve \"no-such-host.invalid\""), "{words}");
+        link.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_closed_port_is_told_and_the_next_broker_of_the_list_is_tried() {
+    let good = Mosquitto::start("");
+    for protocol in [Protocol::V4, Protocol::V5] {
+        let brokers = vec![broker("127.0.0.1", free_port()), broker("127.0.0.1", good.port)];
+        let mut link = start(Settings { brokers, ..settings(protocol, 1) }, &open_spool());
+        let status = link.until("up", |status| status.state == LinkState::Up).await;
+        assert!(status.last_error.as_ref().unwrap().contains("nothing listens there"), "{status:?}");
+        assert_eq!(status.broker, format!("mqtt://127.0.0.1:{}", good.port));
+        link.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_accepts_and_never_answers_is_given_up_within_ten_seconds() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (v4, v5) = (open_spool(), open_spool());
+    let mut links = [start(settings(Protocol::V4, port), &v4), start(settings(Protocol::V5, port), &v5)];
+    let begun = Instant::now();
+    for link in &mut links {
+        let words = link.failed().await;
+        assert!(words.contains("did not answer within 10 s"), "{words}");
+    }
+    assert!(begun.elapsed() < Duration::from_millis(10_800), "{:?}", begun.elapsed());
+    let [first, second] = links;
+    assert!(first.end().await + second.end().await < Duration::from_millis(400));
+}
+
+#[tokio::test]
+async fn a_frozen_broker_does_not_hold_up_the_end() {
+    for protocol in [Protocol::V4, Protocol::V5] {
+        let broker = Mosquitto::start("");
+        let spool = open_spool();
+        let mut link = start(settings(protocol, broker.port), &spool);
+        link.up().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        broker.signal("-STOP");
+        put(&spool, reading("air", 1));
+        let took = link.end().await;
+        broker.signal("-CONT");
+        assert!(took <= Duration::from_millis(1500), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_broker_is_left_after_two_keep_alives_although_qos_0_flows() {
+    for protocol in [Protocol::V4, Protocol::V5] {
+        let broker = Mosquitto::start("");
+        let spool = open_spool();
+        let settings = Settings { keep_alive: Duration::from_secs(2), ..settings(protocol, broker.port) };
+        let mut link = start(settings, &spool);
+        link.up().await;
+        for seq in 1..=60 {
+            put(&spool, Message { qos: Qos::AtMostOnce, ..reading("air", seq) });
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(link.status.borrow().connects, 1, "a healthy link stays, though it only hears answers to probes");
+        broker.signal("-STOP");
+        let words = link.failed().await;
+        broker.signal("-CONT");
+        assert!(words.contains("said nothing") || words.contains("ping"), "{words}");
+        link.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reply_also_goes_to_the_requester_of_version_5() {
+    let broker = Mosquitto::start("");
+    let watch = broker.watch("#");
+    let spool = open_spool();
+    let mut link = start(settings(Protocol::V5, broker.port), &spool);
+    link.up().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let target = ["-D", "publish", "response-topic", "app/answers", "-D", "publish", "correlation-data", "c7"];
+    broker.publish(&[&["-t", "b/actuators/pump/set", "-m", "on"], &target[..]].concat());
+    let command = link.commands.recv().await.unwrap();
+    let wanted = ResponseTarget { topic: "app/answers".into(), correlation: Some(b"c7".to_vec()) };
+    assert_eq!(command.response, Some(wanted));
+    let body = StoredReply { payload: "{\"id\":\"a1\"}".into(), response: command.response }.encode();
+    let key = Key { kind: MessageKind::Reply, source: Name::new("pump").unwrap() };
+    put(&spool, Message { key, body, ..reading("pump", 0) });
+    eventually("reply", || watch.lines().contains(&"0 b/actuators/pump/reply {\"id\":\"a1\"}".into())).await;
+    eventually("copy", || watch.lines().contains(&"0 app/answers {\"id\":\"a1\"}".into())).await;
+    link.end().await;
+}
+
+#[tokio::test]
+async fn a_retained_command_keeps_its_flag_under_version_5() {
+    let broker = Mosquitto::start("");
+    broker.publish(&["-t", "b/actuators/pump/set", "-m", "on", "-r"]);
+    let mut link = start(settings(Protocol::V5, broker.port), &open_spool());
+    assert!(link.commands.recv().await.unwrap().retain);
+    broker.publish(&["-t", "b/actuators/pump/set", "-m", "off", "-r"]);
+    assert!(link.commands.recv().await.unwrap().retain);
+    link.end().await;
+}
+
+async fn persistent(protocol: Protocol) {
+    let broker = Mosquitto::start("");
+    let spool = open_spool();
+    let id = Some("gateway".to_owned());
+    let settings = Settings { clean_session: false, client_id: id, ..settings(protocol, broker.port) };
+    for round in 0..3 {
+        let mut link = start(settings.clone(), &spool);
+        link.up().await;
+        if round > 0 {
+            for _ in 0..60 {
+                let queued = link.commands.recv().await.unwrap();
+                assert!(queued.stale, "kept by the broker while we were away");
+            }
+        }
+        put(&spool, reading("air", round));
+        eventually("delivered", || spool.is_empty()).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        broker.publish(&["-t", "b/actuators/pump/set", "-m", "on", "-q", "1"]);
+        assert!(!link.commands.recv().await.unwrap().stale);
+        assert_eq!(link.status.borrow().connects, 1);
+        link.end().await;
+        for _ in 0..60 {
+            broker.publish(&["-t", "b/actuators/pump/set", "-m", "on", "-q", "1"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_persistent_session_queued_is_stale_under_version_5() {
+    persistent(Protocol::V5).await;
+}
+
+#[tokio::test]
+async fn what_a_persistent_session_queued_is_stale_under_3_1_1() {
+    persistent(Protocol::V4).await;
+}
+
+#[tokio::test]
+async fn a_refused_topic_raises_an_alarm_and_holds_back_nothing_else() {
+    let mut broker = Mosquitto { folder: tempfile::tempdir().unwrap(), port: free_port(), child: None };
+    let acl = broker.folder.path().join("acl");
+    make_readable(broker.folder.path());
+    broker.file("acl", "topic readwrite b/status\ntopic readwrite b/sensors/good\ntopic readwrite b/hello\n");
+    make_readable(&acl);
+    let text = format!("listener {} 127.0.0.1\nallow_anonymous true\nacl_file {}\n", broker.port, acl.display());
+    broker.file("mosquitto.conf", &text);
+    broker.up();
+    let spool = open_spool();
+    let mut link = start(settings(Protocol::V5, broker.port), &spool);
+    for seq in 1..=100 {
+        put(&spool, reading("bad", seq));
+        put(&spool, reading("good", seq));
+    }
+    let told = |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("not authorized (0x87)"));
+    let status = link.until("alarm", told).await;
+    assert!(status.alarm.as_ref().unwrap().contains("b/sensors/bad"), "{status:?}");
+    eventually("the others", || spool.len() == 100).await;
+    assert_eq!(status.state, LinkState::Up);
+    link.end().await;
+}
+
+#[tokio::test]
+async fn a_message_larger_than_the_broker_accepts_is_set_aside() {
+    let broker = Mosquitto::start("max_packet_size 2000");
+    let spool = open_spool();
+    let mut link = start(settings(Protocol::V5, broker.port), &spool);
+    link.up().await;
+    put(&spool, Message { body: format!("\"value\":\"{}\"", "x".repeat(3000)).into(), ..reading("air", 1) });
+    put(&spool, reading("air", 2));
+    eventually("both are gone", || spool.is_empty()).await;
+    assert_eq!(link.status.borrow().connects, 1);
+    link.end().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_offers_less_gets_less_and_an_alarm_says_so() {
+    let broker = Mosquitto::start("max_qos 0\nretain_available false");
+    let watch = broker.watch("b/#");
+    let spool = open_spool();
+    let mut link = start(settings(Protocol::V5, broker.port), &spool);
+    put(&spool, reading("air", 1));
+    let status = link.until("up", |status| status.state == LinkState::Up && status.alarm.is_some()).await;
+    eventually("delivered", || spool.is_empty()).await;
+    eventually("arrived", || watch.with("b/sensors/air").len() == 1).await;
+    let alarm = status.alarm.unwrap();
+    assert!(alarm.contains("QoS 0") || alarm.contains("retains no messages"), "{alarm}");
+    link.end().await;
+}
