@@ -410,10 +410,9 @@ mod tests {
             let mut now = Duration::from_secs(60);
             for fate in fates {
                 bench.lanes.retry(now);
-                if bench.send(now).is_none() || bench.in_flight.len() > 6 {
-                    if let Some(at) = bench.in_flight.keys().next().copied() {
-                        bench.settle(at, true, now);
-                    }
+                let full = bench.send(now).is_none() || bench.in_flight.len() > 6;
+                if full && let Some(at) = bench.in_flight.keys().next().copied() {
+                    bench.settle(at, true, now);
                 }
                 if let Some(nth) = fate && let Some(at) = bench.in_flight.keys().nth(nth).copied() {
                     bench.settle(at, true, now);

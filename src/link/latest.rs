@@ -59,11 +59,8 @@ impl Latest {
         let below = |topic: &String| topic.strip_prefix(old).is_some_and(|rest| rest.starts_with('/'));
         let moved: Vec<(String, Bytes)> = {
             let topics = self.lock();
-            topics
-                .iter()
-                .filter(|(t, e)| below(t) && !e.payload.is_empty())
-                .map(|(t, e)| (t.clone(), e.payload.clone()))
-                .collect()
+            let present = topics.iter().filter(|(topic, entry)| below(topic) && !entry.payload.is_empty());
+            present.map(|(topic, entry)| (topic.clone(), entry.payload.clone())).collect()
         };
         for (topic, payload) in moved {
             self.change(format!("{new}{}", &topic[old.len()..]), payload);

@@ -106,7 +106,16 @@ impl Supervisor {
         let mut session = Session::open(&opening, Arc::clone(&self.parts.pulse))?;
         match session.next().await {
             Event::Connected(connected) => Ok((session, connected)),
-            Event::Ended(cause) => Err(cause),
+            Event::Ended(mut cause) => {
+                if cause.kind == CauseKind::Closed {
+                    let scheme = broker.transport.scheme();
+                    cause.words += &format!(
+                        " before it accepted us; check that {scheme}:// fits port {}, and the broker's log",
+                        broker.port
+                    );
+                }
+                Err(cause)
+            }
             Event::Publish(_) => Err(Cause::other("the broker sent a message before it accepted us")),
         }
     }
@@ -175,7 +184,7 @@ impl Supervisor {
                 let words = "the broker retains no messages; status and states are told only when they change";
                 self.report.raise(About::Retain, words.into());
             }
-            CauseKind::Refused | CauseKind::Other => {}
+            CauseKind::Refused | CauseKind::Closed | CauseKind::Other => {}
         }
         self.report.down(&broker.to_string(), cause.words, now);
         let wait = self.backoff.wait(self.turn != 0, now, fastrand::f64());

@@ -133,6 +133,8 @@ pub(super) enum CauseKind {
     WillQos,
     /// The broker wants the will without the retain flag.
     WillRetain,
+    /// The broker closed the connection without a word.
+    Closed,
     /// Anything that may pass.
     Other,
 }
@@ -289,7 +291,22 @@ fn keep_alive_seconds(settings: &Settings) -> u16 {
     u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX).max(1)
 }
 
-/// Why a connection over the network failed, in words.
+/// The broker closed the connection without a word of MQTT.
+fn closed(detail: &str) -> Cause {
+    Cause { words: format!("the broker closed the connection{detail}"), kind: CauseKind::Closed }
+}
+
+/// Why a connection over the network failed.
+fn io_cause(broker: &Broker, error: &std::io::Error) -> Cause {
+    use std::io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => {
+            closed(&format!(" ({error})"))
+        }
+        _ => Cause::other(io_words(broker, error)),
+    }
+}
+
 fn io_words(broker: &Broker, error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     let place = format!("{}:{}", broker.host, broker.port);
@@ -306,12 +323,6 @@ fn io_words(broker: &Broker, error: &std::io::Error) -> String {
         }
         ErrorKind::AddrNotAvailable => {
             format!("cannot use the source address for {place} ({text}); check mqtt.bind_address")
-        }
-        ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::BrokenPipe
-        | ErrorKind::UnexpectedEof => {
-            format!("the broker closed the connection ({text})")
         }
         ErrorKind::TimedOut => format!("no answer from {place} ({text})"),
         _ => format!("connection to {place}: {text}"),

@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 
 use super::{
     Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Opening,
-    Pending, Publication, REQUEST_CAPACITY, find_io, io_words, keep_alive_seconds, timeout_words, websocket_url,
+    Pending, Publication, REQUEST_CAPACITY, closed, find_io, io_cause, keep_alive_seconds, timeout_words,
+    websocket_url,
 };
-use crate::link::{Broker, Transport, reason};
+use crate::link::{Broker, Transport, reason, tls};
 use crate::model::Qos;
 use crate::pulse::Pulse;
 
@@ -59,7 +60,8 @@ pub(super) fn open(opening: &Opening<'_>) -> Result<(Client, EventLoop), Cause> 
 
 fn options(opening: &Opening<'_>) -> Result<mqtt::MqttOptions, Cause> {
     let broker = opening.broker;
-    let tls = || opening.tls.clone().map(mqtt::TlsConfiguration::Rustls).ok_or_else(|| Cause::other("no TLS settings"));
+    let tls_config =
+        || opening.tls.clone().map(mqtt::TlsConfiguration::Rustls).ok_or_else(|| Cause::other("no TLS settings"));
     let unusable = |error: mqtt::OptionError| Cause::other(format!("unusable websocket address: {error}"));
     let id = opening.client_id;
     let tcp = || mqtt::Broker::tcp(broker.host.clone(), broker.port);
@@ -67,12 +69,12 @@ fn options(opening: &Opening<'_>) -> Result<mqtt::MqttOptions, Cause> {
         Transport::Tcp => mqtt::MqttOptions::new(id, tcp()),
         Transport::Tls => {
             let mut options = mqtt::MqttOptions::new(id, tcp());
-            options.set_transport(mqtt::Transport::Tls(tls()?));
+            options.set_transport(mqtt::Transport::Tls(tls_config()?));
             options
         }
         Transport::Ws => mqtt::MqttOptions::new(id, mqtt::Broker::websocket(websocket_url(broker)).map_err(unusable)?),
         Transport::Wss => {
-            mqtt::MqttOptions::websocket_with_tls_config(id, websocket_url(broker), tls()?).map_err(unusable)?
+            mqtt::MqttOptions::websocket_with_tls_config(id, websocket_url(broker), tls_config()?).map_err(unusable)?
         }
     })
 }
@@ -175,16 +177,14 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
         mqtt::ConnectionError::MqttState(mqtt::StateError::AwaitPingResp) => {
             Cause::other("the broker did not answer a ping within the keep-alive")
         }
-        mqtt::ConnectionError::MqttState(mqtt::StateError::ConnectionAborted) => {
-            Cause::other("the broker closed the connection")
-        }
+        mqtt::ConnectionError::MqttState(mqtt::StateError::ConnectionAborted) => closed(""),
         mqtt::ConnectionError::NetworkTimeout => Cause::other(timeout_words(broker)),
         mqtt::ConnectionError::FlushTimeout => Cause::other("the broker takes no more bytes"),
         mqtt::ConnectionError::RequestsDone => Cause::other("disconnected orderly"),
-        other => Cause::other(match find_io(other) {
-            Some(io) => io_words(broker, io),
-            None => crate::link::tls::words(other, &broker.host).unwrap_or_else(|| other.to_string()),
-        }),
+        other => match find_io(other) {
+            Some(io) => io_cause(broker, io),
+            None => Cause::other(tls::words(other, &broker.host).unwrap_or_else(|| other.to_string())),
+        },
     }
 }
 
