@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, info, warn};
 
-use crate::model::{Loss, Message, MessageKind, Moment, RunId};
+use crate::model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
 use crate::spool::losses::Losses;
 use crate::spool::record;
 use crate::spool::room;
@@ -127,11 +127,11 @@ impl Keeper {
     }
 
     fn refuse(&mut self, message: Message, now: Moment) {
-        warn!(source = %message.key.source, bytes = message.body.len(), "A message is larger than the spool can keep; dropped.");
-        let reading =
-            (message.key.kind == MessageKind::Reading).then_some((message.key.source, message.run, message.seq));
+        let Message { key: Key { kind, source }, run, seq, qos, body, .. } = message;
+        warn!(source = %source, bytes = body.len(), "A message is larger than the spool can keep; dropped.");
+        let is_told = kind == MessageKind::Reading && qos != Qos::AtMostOnce;
         self.dropped += 1;
-        self.tell(&[Victim { sequence: 0, reading }], TOO_LARGE, now);
+        self.tell(&[Victim { sequence: 0, reading: is_told.then_some((source, run, seq)) }], TOO_LARGE, now);
     }
 
     fn take_sequence(&mut self) -> u64 {
@@ -507,7 +507,6 @@ fn loss_of(victim: &Victim, reason: &str) -> Option<Loss> {
 /// The loss records that `victims` make, without touching those that are: the commit may fail.
 fn told(losses: &Losses, next: u64, victims: &[Victim], now: Moment) -> (Losses, u64, BTreeMap<u64, Message>) {
     let (mut losses, mut next, mut told) = (losses.clone(), next, BTreeMap::new());
-    victims.iter().for_each(|victim| losses.close(victim.sequence));
     for loss in victims.iter().filter_map(|victim| loss_of(victim, FULL)) {
         let (sequence, loss) = losses.add(loss, &mut next);
         told.insert(sequence, record::of_loss(&loss, now));

@@ -102,8 +102,8 @@ pub(super) enum Order {
     OldestReadings,
     /// Readings, the newest first.
     NewestReadings,
-    /// Anything, replies before loss records, the oldest first.
-    Anything,
+    /// Replies, the oldest first.
+    OldestReplies,
 }
 
 impl Store {
@@ -306,7 +306,7 @@ impl Batch<'_> {
         let rest = match order {
             Order::OldestReadings => "WHERE kind = 0 ORDER BY seq",
             Order::NewestReadings => "WHERE kind = 0 ORDER BY seq DESC",
-            Order::Anything => "ORDER BY kind, seq",
+            Order::OldestReplies => "WHERE kind = 1 ORDER BY seq",
         };
         let sql = format!("SELECT seq, kind, source, run, n, length(body) FROM message {rest}");
         let mut statement = self.transaction.prepare(&sql)?;
