@@ -206,8 +206,8 @@ impl TestSpool {
 /// Waits on a thread of its own: the spool answers from its own thread, so the test's runtime may stand still meanwhile.
 fn wait_for<T: Send>(work: impl Future<Output = T> + Send) -> T {
     std::thread::scope(|scope| {
-        let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
-        scope.spawn(|| runtime().block_on(work)).join().unwrap()
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        scope.spawn(move || runtime.block_on(work)).join().unwrap()
     })
 }
 
