@@ -83,16 +83,22 @@ pub enum Role {
         /// `every` when it is left out; `None` makes it required.
         default_every: Option<Duration>,
         /// Claims what it needs and brings the chip up. Called again after failures.
-        build: fn(&mut dyn Bus, &Settings) -> Result<Box<dyn Sensor>, DriverError>,
+        build: BuildSensor,
     },
     /// Under `actuators:`.
     Actuator {
         /// What it can do.
         kind: OutputKind,
         /// Claims what it needs and drives the output to the given value at once.
-        build: fn(&mut dyn Bus, &Settings, OutputValue) -> Result<Box<dyn Actuator>, DriverError>,
+        build: BuildActuator,
     },
 }
+
+/// Builds a sensor on its bus.
+pub type BuildSensor = fn(&mut dyn Bus, &Settings) -> Result<Box<dyn Sensor>, DriverError>;
+
+/// Builds an output on its bus, driven to the given value at once.
+pub type BuildActuator = fn(&mut dyn Bus, &Settings, OutputValue) -> Result<Box<dyn Actuator>, DriverError>;
 
 /// Which bus a driver sits on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
