@@ -169,7 +169,8 @@ impl Store {
         if self.rows > 0 || pragma(&self.connection, "page_count")? * PAGE <= SHRINK_ABOVE {
             return Ok(());
         }
-        self.connection.execute_batch("VACUUM")
+        // The file itself is cut when the log has been applied.
+        self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
     }
 
     /// Applies new limits.
