@@ -52,6 +52,9 @@
 //! ) STRICT;
 //! ```
 //!
+//! Beside it lies `spool.db.reserve`, room that is given up when the disk is full: even a deletion must be written to the
+//! log first.
+//!
 //! # Inside
 //!
 //! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
@@ -96,7 +99,7 @@ pub struct Settings {
 }
 
 /// The smallest `max_size` in bytes that the database and its log can work in.
-pub const MIN_SIZE: u64 = 256 * 1024;
+pub const MIN_SIZE: u64 = 512 * 1024;
 
 /// What gives way when the spool is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
