@@ -31,6 +31,15 @@ pub fn now() -> Moment {
     Moment { boot: boottime(), wall, clock: status(wall) }
 }
 
+/// The moment of a kernel timestamp on `CLOCK_MONOTONIC`, told on both clocks; without a timestamp it is `now`.
+pub fn at_monotonic(at: Option<Duration>, now: Moment) -> Moment {
+    let Some(at) = at else { return now };
+    let monotonic = clock_gettime(ClockId::Monotonic);
+    let monotonic = Duration::new(monotonic.tv_sec.unsigned_abs(), u32::try_from(monotonic.tv_nsec).unwrap_or(0));
+    let age = monotonic.saturating_sub(at);
+    Moment { boot: now.boot.saturating_sub(age), wall: now.wall.checked_sub(age).unwrap_or(now.wall), clock: now.clock }
+}
+
 /// Asking the kernel itself (`adjtimex`) is forbidden under `ProtectClock=`, so the word of systemd-timesyncd is taken.
 /// Where another program keeps the clock, every plausible date counts as set: most such boards have a battery.
 fn status(wall: SystemTime) -> ClockStatus {

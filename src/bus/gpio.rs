@@ -1,13 +1,446 @@
-//! (being written)
-use crate::bus::{Bus, BusError};
-pub(crate) struct LinuxGpio;
+//! GPIO lines by the kernel's character device (uAPI v2, Linux 5.10).
+//!
+//! A chip is found by its path or its label, a line by its name or its number on that chip: numbers differ between boards
+//! and kernels. The kernel debounces, stamps edges with `CLOCK_MONOTONIC` and knows who holds a line.
+//!
+//! A level cannot be held here after the process has ended: dropping a line releases it, and what a released line does is
+//! the chip's business.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gpiocdev::Request;
+use gpiocdev::chip::Chip;
+use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
+use gpiocdev_uapi::Errno;
+
+use crate::bus::{Bias, Bus, BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest};
+use crate::model::field::format_duration;
+
+/// What the kernel shows as the user of our lines.
+const CONSUMER: &str = "fieldgate";
+
+/// Edges taken at once, and kept by the kernel meanwhile. Its default of 16 is short for a bouncing contact; when the
+/// buffer is full the kernel drops the oldest, so the newest state always arrives.
+const MAX_EDGES: usize = 64;
+
+/// Near names in a hint: more would hide the right one.
+const MAX_NEAR_NAMES: usize = 3;
+
+/// Of the kernel's errno.h: the line has no interrupt; the chip was unplugged; an internal "not supported" that pin
+/// controllers let out.
+const ENXIO: i32 = 6;
+const ENODEV: i32 = 19;
+const ENOTSUPP: i32 = 524;
+
+/// A GPIO chip.
+#[derive(Debug)]
+pub struct LinuxGpio {
+    wanted: String,
+    chip: Chip,
+}
+
 impl LinuxGpio {
-    pub(crate) fn open(chip: &str) -> Result<Self, BusError> {
-        Err(BusError::Unsupported { bus: format!("{chip:?}"), what: "n".into() })
+    /// Opens a chip by its path (`/dev/gpiochip0`), its name (`gpiochip0`) or its label (`pinctrl-rp1`).
+    ///
+    /// # Errors
+    /// [`BusError::Open`]: the hint lists the chips there are, or says who may open one.
+    pub fn open(wanted: &str) -> Result<Self, BusError> {
+        Ok(Self { wanted: wanted.to_owned(), chip: find_chip(wanted)? })
+    }
+
+    /// Claims and releases go through a chip opened anew, so that an adapter that was unplugged meanwhile is found again
+    /// even under another number.
+    fn locate(&mut self, line: &str) -> Result<Place, BusError> {
+        self.chip = find_chip(&self.wanted)?;
+        let what = self.describe();
+        let failed = |e| BusError::Io { what: format!("asking {what} for its lines"), source: kernel_error(e) };
+        let infos = self.chip.line_info_iter().map_err(failed)?;
+        let names: Vec<String> =
+            infos.map(|info| info.map(|info| info.name)).collect::<Result<_, _>>().map_err(failed)?;
+        let offset = resolve(line, &names).ok_or_else(|| BusError::NoLine {
+            chip: self.chip_name(),
+            line: line.to_owned(),
+            hint: elsewhere(line).unwrap_or_else(|| near_names(line, &names)),
+        })?;
+        Ok(Place { chip: self.chip_name(), line: line.to_owned(), offset })
+    }
+
+    fn chip_name(&self) -> String {
+        self.chip.path().display().to_string()
+    }
+
+    /// Why a claim failed: the holder's name when the line is taken.
+    fn refused(&self, place: &Place, direction: &str, asked: &str, source: io::Error) -> BusError {
+        if source.kind() == ErrorKind::ResourceBusy {
+            let holder = self.chip.line_info(place.offset).map(|info| info.consumer).unwrap_or_default();
+            let holder = if holder.is_empty() { "a user without a name".to_owned() } else { holder };
+            return BusError::LineHeld { chip: place.chip.clone(), line: place.line.clone(), holder };
+        }
+        let what = format!("line {} of {} as an {direction}", place.line, place.chip);
+        BusError::Open { what, hint: claim_hint(&source, asked), source }
     }
 }
+
 impl Bus for LinuxGpio {
     fn describe(&self) -> String {
-        String::new()
+        format!("gpio chip {}", self.chip_name())
+    }
+
+    fn input(&mut self, request: &InputRequest) -> Result<Box<dyn InputLine>, BusError> {
+        let place = self.locate(&request.line)?;
+        let mut builder = Request::builder();
+        builder
+            .on_chip(self.chip.path())
+            .with_consumer(CONSUMER)
+            .with_kernel_event_buffer_size(MAX_EDGES as u32)
+            .with_line(place.offset)
+            .as_input()
+            .with_edge_detection(EdgeDetection::BothEdges)
+            .with_bias(bias(request.bias));
+        if request.active_low {
+            builder.as_active_low();
+        }
+        if !request.debounce.is_zero() {
+            builder.with_debounce_period(request.debounce);
+        }
+        let claimed = builder.request().map_err(kernel_error);
+        let claimed = claimed.map_err(|e| self.refused(&place, "input", &asked(request), e))?;
+        let buffer = vec![0; claimed.edge_event_u64_size() * MAX_EDGES];
+        Ok(Box::new(LinuxInput { place, request: claimed, buffer }))
+    }
+
+    fn output(&mut self, request: &OutputRequest) -> Result<Box<dyn OutputLine>, BusError> {
+        let place = self.locate(&request.line)?;
+        let mut builder = Request::builder();
+        builder.on_chip(self.chip.path()).with_consumer(CONSUMER).with_line(place.offset);
+        if request.active_low {
+            builder.as_active_low();
+        }
+        // The value travels with the request, so the line never shows another one first.
+        builder.as_output(value(request.active));
+        let claimed = builder.request().map_err(kernel_error);
+        let claimed = claimed.map_err(|e| self.refused(&place, "output", "an output", e))?;
+        Ok(Box::new(LinuxOutput { place, request: claimed }))
+    }
+}
+
+/// Where a claimed line sits.
+#[derive(Debug)]
+struct Place {
+    chip: String,
+    line: String,
+    offset: Offset,
+}
+
+impl Place {
+    /// A chip that is gone is no passing trouble: the line has to be claimed anew.
+    fn failed(&self, doing: &str, error: gpiocdev::Error) -> BusError {
+        let source = kernel_error(error);
+        let what = format!("line {} of {}", self.line, self.chip);
+        if source.raw_os_error() == Some(ENODEV) {
+            return BusError::Open { what, hint: "the chip is gone".into(), source };
+        }
+        BusError::Io { what: format!("{doing} {what}"), source }
+    }
+}
+
+struct LinuxInput {
+    place: Place,
+    request: Request,
+    buffer: Vec<u64>,
+}
+
+impl InputLine for LinuxInput {
+    fn is_active(&mut self) -> Result<bool, BusError> {
+        let value = self.request.value(self.place.offset);
+        value.map(|value| value == Value::Active).map_err(|e| self.place.failed("reading", e))
+    }
+
+    fn take_edges(&mut self) -> Result<Vec<Edge>, BusError> {
+        // A signal is no reason to mark the sensor: what waits is still there at the next look.
+        let waiting = match self.request.has_edge_event() {
+            Err(e) if kernel_error(e.clone()).kind() == ErrorKind::Interrupted => false,
+            waiting => waiting.map_err(|e| self.place.failed("watching", e))?,
+        };
+        if !waiting {
+            return Ok(Vec::new());
+        }
+        // Not `read_edge_event`: in 0.8.0 it reads up to eight events and returns the first.
+        let failed = |e| self.place.failed("reading changes of", e);
+        let words = self.request.read_edge_events_into_slice(&mut self.buffer).map_err(failed)?;
+        let read = self.buffer.get(..words).unwrap_or(&self.buffer);
+        read.chunks_exact(self.request.edge_event_u64_size())
+            .map(|event| self.request.edge_event_from_slice(event).map(|event| edge(&event)).map_err(failed))
+            .collect()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.request.as_fd())
+    }
+}
+
+/// The kernel swaps the edges of an active-low line itself: rising means that it became active.
+fn edge(event: &gpiocdev::line::EdgeEvent) -> Edge {
+    Edge { active: event.kind == EdgeKind::Rising, at: Some(Duration::from_nanos(event.timestamp_ns)) }
+}
+
+struct LinuxOutput {
+    place: Place,
+    request: Request,
+}
+
+impl OutputLine for LinuxOutput {
+    fn set(&mut self, active: bool) -> Result<(), BusError> {
+        self.request.set_value(self.place.offset, value(active)).map_err(|e| self.place.failed("driving", e))
+    }
+
+    fn is_active(&mut self) -> Result<bool, BusError> {
+        let value = self.request.value(self.place.offset);
+        value.map(|value| value == Value::Active).map_err(|e| self.place.failed("reading back", e))
+    }
+}
+
+fn value(active: bool) -> Value {
+    if active { Value::Active } else { Value::Inactive }
+}
+
+fn bias(bias: Bias) -> Option<gpiocdev::line::Bias> {
+    match bias {
+        Bias::AsIs => None,
+        Bias::PullUp => Some(gpiocdev::line::Bias::PullUp),
+        Bias::PullDown => Some(gpiocdev::line::Bias::PullDown),
+        Bias::Disabled => Some(gpiocdev::line::Bias::Disabled),
+    }
+}
+
+/// A chip that could be opened, for hints and for the search by label.
+struct Present {
+    path: PathBuf,
+    label: String,
+}
+
+/// The chips of this machine, and why one could not be opened.
+fn present() -> (Vec<Present>, Option<io::Error>) {
+    let paths = gpiocdev::chip::chips().unwrap_or_default();
+    let mut trouble = None;
+    let mut found = Vec::new();
+    for path in paths {
+        match Chip::from_path(&path).and_then(|chip| chip.info()) {
+            Ok(info) => found.push(Present { path, label: info.label }),
+            Err(e) => trouble = Some(kernel_error(e)),
+        }
+    }
+    (found, trouble)
+}
+
+fn find_chip(wanted: &str) -> Result<Chip, BusError> {
+    let (chips, trouble) = present();
+    let open = |hint, source| BusError::Open { what: format!("GPIO chip {wanted}"), hint, source };
+    let failed = |source: io::Error| open(open_hint(source.kind(), &chips), source);
+    let path = match choose(wanted, &chips) {
+        _ if wanted.contains('/') => Path::new(wanted),
+        Ok(Some(chip)) => &chip.path,
+        Ok(None) => return Err(failed(trouble.unwrap_or_else(|| ErrorKind::NotFound.into()))),
+        Err(hint) => return Err(open(hint, ErrorKind::InvalidInput.into())),
+    };
+    Chip::from_path(path).map_err(|e| failed(kernel_error(e)))
+}
+
+/// The one chip of that label or name. Two equal expanders have one label: then only a path tells them apart.
+fn choose<'a>(wanted: &str, chips: &'a [Present]) -> Result<Option<&'a Present>, String> {
+    let fits = |chip: &&Present| chip.label == wanted || chip.path.file_name().is_some_and(|name| name == wanted);
+    let mut fitting = chips.iter().filter(fits);
+    match (fitting.next(), fitting.next()) {
+        (Some(one), Some(other)) => Err(format!(
+            "{} and {} both have this label; write the path of one",
+            one.path.display(),
+            other.path.display()
+        )),
+        (one, _) => Ok(one),
+    }
+}
+
+fn open_hint(kind: ErrorKind, chips: &[Present]) -> String {
+    if kind == ErrorKind::PermissionDenied {
+        return "the group gpio may: add the user to it, and check that a udev rule gives the chip to that group"
+            .into();
+    }
+    if chips.is_empty() {
+        return "this machine shows no GPIO chip".into();
+    }
+    let chips: Vec<_> = chips.iter().map(|chip| format!("{} ({})", chip.path.display(), chip.label)).collect();
+    format!("there is {}", chips.join(", "))
+}
+
+/// The number of a line: by its name, else by its number.
+fn resolve(line: &str, names: &[String]) -> Option<Offset> {
+    let by_name = names.iter().position(|name| !name.is_empty() && name == line);
+    let by_number = || line.parse().ok().filter(|offset: &usize| *offset < names.len());
+    by_name.or_else(by_number).and_then(|offset| Offset::try_from(offset).ok())
+}
+
+/// Whether another chip has a line of that name: on a Pi 5 the header is not the first chip.
+fn elsewhere(line: &str) -> Option<String> {
+    let (chips, _) = present();
+    let chip = chips
+        .iter()
+        .find(|chip| Chip::from_path(&chip.path).is_ok_and(|opened| opened.find_line_info(line).is_some()))?;
+    Some(format!("{} ({}) has one", chip.path.display(), chip.label))
+}
+
+fn near_names(line: &str, names: &[String]) -> String {
+    let wanted = line.to_lowercase();
+    let mut near: Vec<(usize, &str)> = names
+        .iter()
+        .filter(|name| !name.is_empty())
+        .map(|name| (strsim::damerau_levenshtein(&wanted, &name.to_lowercase()), name.as_str()))
+        .filter(|(distance, _)| *distance <= 2)
+        .collect();
+    near.sort_unstable();
+    near.dedup();
+    let near: Vec<&str> = near.into_iter().take(MAX_NEAR_NAMES).map(|(_, name)| name).collect();
+    match (near.is_empty(), names.iter().all(String::is_empty), names.len().checked_sub(1)) {
+        (false, ..) => format!("did you mean {}?", near.join(", ")),
+        (true, true, Some(last)) => format!("its lines have no names; write a number from 0 to {last}"),
+        _ => "`fieldgate scan` lists the lines".into(),
+    }
+}
+
+/// What was asked of an input beyond being one, for the words of a refusal.
+fn asked(request: &InputRequest) -> String {
+    let bias = match request.bias {
+        Bias::AsIs => "",
+        Bias::PullUp => "bias pull-up or ",
+        Bias::PullDown => "bias pull-down or ",
+        Bias::Disabled => "bias disabled or ",
+    };
+    match request.debounce {
+        Duration::ZERO => format!("{bias}the reporting of changes"),
+        debounce => format!("{bias}a debounce of {}", format_duration(debounce)),
+    }
+}
+
+fn claim_hint(source: &io::Error, asked: &str) -> String {
+    match (source.raw_os_error(), source.kind()) {
+        (Some(ENXIO), _) => "this line has no interrupt, so the kernel cannot report its changes".into(),
+        (Some(ENODEV), _) => "the chip is gone".into(),
+        (Some(ENOTSUPP), _) | (_, ErrorKind::Unsupported | ErrorKind::InvalidInput) => {
+            format!("the chip or its kernel driver refuses {asked}")
+        }
+        (_, ErrorKind::PermissionDenied) => "the line is reserved on this board, or the group gpio is missing".into(),
+        _ => String::new(),
+    }
+}
+
+/// The kernel's own error, with its errno; what the library itself refused keeps its words.
+fn kernel_error(error: gpiocdev::Error) -> io::Error {
+    match error {
+        gpiocdev::Error::Os(Errno(errno)) | gpiocdev::Error::Uapi(_, gpiocdev_uapi::Error::Os(Errno(errno)))
+            if errno != 0 =>
+        {
+            io::Error::from_raw_os_error(errno)
+        }
+        other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn chip(path: &str, label: &str) -> Present {
+        Present { path: path.into(), label: label.into() }
+    }
+
+    #[test]
+    fn a_line_is_found_by_its_name_and_then_by_its_number() {
+        let names = names(&["ID_SDA", "", "GPIO2", "0"]);
+        for (line, offset) in [
+            ("GPIO2", Some(2)),
+            ("1", Some(1)),
+            ("0", Some(3)),
+            ("4", None),
+            ("-1", None),
+            ("", None),
+            ("99999999999", None),
+        ] {
+            assert_eq!(resolve(line, &names), offset, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_is_answered_with_near_names_or_the_way_to_list_them() {
+        let header = names(&["ID_SDA", "GPIO17", "GPIO18", "GPIO27", "", "GPIO7"]);
+        assert_eq!(near_names("gpio17", &header), "did you mean GPIO17, GPIO18, GPIO27?");
+        assert_eq!(near_names("relay", &header), "`fieldgate scan` lists the lines");
+        assert_eq!(near_names("GPIO2", &names(&["", ""])), "its lines have no names; write a number from 0 to 1");
+        assert_eq!(near_names("GPIO2", &[]), "`fieldgate scan` lists the lines");
+    }
+
+    #[test]
+    fn a_chip_is_chosen_by_label_or_name_and_two_of_one_label_are_refused() {
+        let chips =
+            [chip("/dev/gpiochip0", "pinctrl-rp1"), chip("/dev/gpiochip1", "pcf8574"), chip("/dev/x", "pcf8574")];
+        let path = |wanted| choose(wanted, &chips).map(|chip| chip.map(|chip| chip.path.display().to_string()));
+        assert_eq!(path("pinctrl-rp1"), Ok(Some("/dev/gpiochip0".into())));
+        assert_eq!(path("gpiochip1"), Ok(Some("/dev/gpiochip1".into())));
+        assert_eq!(path("pinctrl"), Ok(None));
+        assert!(path("pcf8574").unwrap_err().contains("/dev/gpiochip1 and /dev/x"));
+    }
+
+    #[test]
+    fn a_chip_that_is_not_there_is_answered_with_those_that_are() {
+        let chips = [chip("/dev/gpiochip0", "a"), chip("/dev/gpiochip1", "b")];
+        assert_eq!(open_hint(ErrorKind::NotFound, &chips), "there is /dev/gpiochip0 (a), /dev/gpiochip1 (b)");
+        assert!(open_hint(ErrorKind::PermissionDenied, &chips).contains("group gpio"));
+        let error = LinuxGpio::open("/dev/no-such-chip").unwrap_err();
+        assert!(matches!(&error, BusError::Open { source, .. } if source.raw_os_error() == Some(2)), "{error:?}");
+        for path in ["/dev/null", "/", "/etc/passwd", "./"] {
+            assert!(matches!(LinuxGpio::open(path), Err(BusError::Open { .. })), "{path}");
+        }
+        let error = LinuxGpio::open("no-such-label").unwrap_err();
+        assert!(error.to_string().contains("cannot open GPIO chip no-such-label ("), "{error}");
+    }
+
+    #[test]
+    fn the_errno_of_the_kernel_survives() {
+        let refused = gpiocdev::Error::Uapi(gpiocdev::UapiCall::GetLine, gpiocdev_uapi::Error::Os(Errno(16)));
+        assert_eq!(kernel_error(refused).kind(), ErrorKind::ResourceBusy);
+        assert_eq!(kernel_error(gpiocdev::Error::Os(Errno(13))).kind(), ErrorKind::PermissionDenied);
+        assert_eq!(kernel_error(gpiocdev::Error::NoGpioChips()).raw_os_error(), None);
+    }
+
+    #[test]
+    fn a_refused_request_names_what_was_asked() {
+        let request = InputRequest {
+            line: "GPIO17".into(),
+            active_low: true,
+            bias: Bias::PullUp,
+            debounce: Duration::from_millis(20),
+        };
+        let hint = |errno| claim_hint(&io::Error::from_raw_os_error(errno), &asked(&request));
+        assert_eq!(hint(22), "the chip or its kernel driver refuses bias pull-up or a debounce of 20ms");
+        assert_eq!(hint(ENOTSUPP), hint(22));
+        assert!(hint(ENXIO).contains("no interrupt"));
+        assert_eq!(hint(5), "");
+    }
+
+    #[test]
+    fn an_edge_keeps_the_kernels_time() {
+        let event = gpiocdev::line::EdgeEvent {
+            timestamp_ns: 1_500_000_000,
+            kind: EdgeKind::Falling,
+            offset: 17,
+            seqno: 1,
+            line_seqno: 1,
+        };
+        assert_eq!(edge(&event), Edge { active: false, at: Some(Duration::from_millis(1500)) });
     }
 }

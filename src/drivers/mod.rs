@@ -3,17 +3,21 @@
 //! A new driver is one new file and one line in the table. A driver knows its chip and nothing else: not the time, not
 //! topics, not the configuration file. It is built on its bus's thread and stays there.
 
-// pub mod ads1115;
-// pub mod bh1750;
-// pub mod bme280;
-// pub mod board;
-// pub mod gpio_input;
-// pub mod gpio_output;
-// pub mod linux_hwmon;
-// pub mod linux_iio;
-// pub mod pwm_output;
-// pub mod sht3x;
-// pub mod tmp102;
+pub mod ads1115;
+pub mod bh1750;
+pub mod bme280;
+pub mod board;
+pub mod gpio_input;
+pub mod gpio_output;
+mod i2c_chip;
+pub mod kernel_channels;
+pub mod linux_hwmon;
+pub mod linux_iio;
+pub mod pwm_output;
+pub mod sht3x;
+pub mod tmp102;
+#[cfg(test)]
+mod transcript;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
@@ -26,20 +30,20 @@ use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settin
 
 /// Every driver, in the order of `fieldgate drivers`.
 pub static DRIVERS: &[&DriverSpec] = &[
-    // &bme280::BME280,
-    // &bme280::BMP280,
-    // &sht3x::SPEC,
-    // &tmp102::TMP102,
-    // &tmp102::LM75,
-    // &bh1750::SPEC,
-    // &ads1115::SPEC,
-    // &gpio_input::SPEC,
-    // &linux_hwmon::SPEC,
-    // &linux_iio::SPEC,
-    // &board::SPEC,
+    &bme280::BME280,
+    &bme280::BMP280,
+    &sht3x::SPEC,
+    &tmp102::TMP102,
+    &tmp102::LM75,
+    &bh1750::SPEC,
+    &ads1115::SPEC,
+    &gpio_input::SPEC,
+    &linux_hwmon::SPEC,
+    &linux_iio::SPEC,
+    &board::SPEC,
     &waveform::SPEC,
-    // &gpio_output::SPEC,
-    // &pwm_output::SPEC,
+    &gpio_output::SPEC,
+    &pwm_output::SPEC,
 ];
 
 /// The driver of that name.
@@ -184,6 +188,12 @@ pub enum DriverError {
         /// What was computed.
         value: f64,
     },
+    /// The driver computed what is not a number: a defect, or registers that no chip has. Dropped.
+    #[error("{quantity} is not a finite number")]
+    NotFinite {
+        /// Which quantity.
+        quantity: String,
+    },
     /// The driver itself failed: a defect. It is built anew.
     #[error("the driver panicked: {0}")]
     Panicked(String),
@@ -193,9 +203,21 @@ impl DriverError {
     /// Whether the device as built may succeed at the next attempt; otherwise it is built anew.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::BadChecksum { .. } | Self::NotReady(_) | Self::OutOfRange { .. } => true,
+            Self::BadChecksum { .. } | Self::NotReady(_) | Self::OutOfRange { .. } | Self::NotFinite { .. } => true,
             Self::Bus(BusError::Io { .. } | BusError::Format { .. }) => true,
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }
     }
+}
+
+/// An error and its causes in one line: `cannot open /dev/i2c-1: No such file or directory (os error 2)`.
+pub fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
 }

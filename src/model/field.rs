@@ -128,6 +128,11 @@ impl Settings {
         self.values.push((name, value));
     }
 
+    /// Every key and its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Setting)> {
+        self.values.iter().map(|(name, setting)| (*name, setting))
+    }
+
     /// The value of an optional key.
     pub fn get(&self, name: &str) -> Option<&Setting> {
         self.values.iter().find(|(key, _)| *key == name).map(|(_, value)| value)

@@ -1,20 +1,101 @@
-//! The spool. (being written)
+//! The spool: keeps every message until the broker has acknowledged it.
+//!
+//! # What it promises
+//!
+//! - Messages are offered in the order in which they were appended, each under a [`Sequence`], until they are
+//!   acknowledged; those of earlier runs first.
+//! - A message that is not acknowledged within `commit_every` is on disk: committed by a transaction whose log has been
+//!   fsynced. With `commit_every: 0s` that is so before it is offered at all. One that is acknowledged earlier never
+//!   touches the disk, so a healthy link costs no flash wear.
+//! - Memory and disk are bounded. Where something must give way, `when_full` says which reading, and every reading that
+//!   went is told by a loss record that is committed together with the drop. Readings that were handed to the link and
+//!   may be with the broker already go last.
+//! - A failing disk stops nothing: messages stay in memory up to [`window::LIMIT_BYTES`], commits are tried again with
+//!   back-off, and [`Stats::error`] says it in words. Meanwhile messages are offered uncommitted whatever `commit_every`
+//!   says: holding them back would only make more of them mortal.
+//!
+//! # What it does not do
+//!
+//! It knows neither MQTT nor topics. It does not keep messages of QoS 0: they pass through memory, at most
+//! [`window::FLEETING_COUNT`] of them, are never written, and the oldest goes (counted, without a loss record). It does
+//! not repair: a file that SQLite finds damaged is set aside as `spool.db.damaged-<unix time>` and a new one begun.
+//!
+//! # What a power cut or a kill can lose
+//!
+//! With `commit_every: 0s` nothing that was offered; what was still queued in front of the spool is lost. Otherwise the
+//! readings of the last `commit_every`, plus the duration of one commit. An acknowledgement that was not yet applied to
+//! the file (for a second at most) is forgotten, so its message is sent again: at least once, never less. A file system
+//! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state.
+//!
+//! # On disk
+//!
+//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 1, WAL, `synchronous=FULL`, held exclusively:
+//! a second instance is refused, and there is no shared-memory file.
+//!
+//! ```sql
+//! CREATE TABLE message (          -- one row per unacknowledged message
+//!   seq INTEGER PRIMARY KEY,      -- Sequence
+//!   kind INTEGER NOT NULL,        -- 0 reading, 1 reply, 2 loss
+//!   source TEXT NOT NULL,         -- sensor or output
+//!   run INTEGER NOT NULL,         -- start of the program
+//!   n INTEGER NOT NULL,           -- a reading's number, 0 for the others
+//!   boot_ns INTEGER NOT NULL,     -- CLOCK_BOOTTIME when it was taken
+//!   wall_ms INTEGER NOT NULL,     -- UTC when it was taken
+//!   flags INTEGER NOT NULL,       -- bits 0-1 QoS, 2 retain, 3 unsynchronised clock
+//!   body BLOB NOT NULL            -- as model::payload made it
+//! ) STRICT;
+//! CREATE TABLE run (              -- one row per start that may still have messages
+//!   first INTEGER PRIMARY KEY,    -- its first Sequence; the next start begins 2^36 after the newest
+//!   run INTEGER NOT NULL,
+//!   boot_id TEXT NOT NULL         -- boot_ns means something only while the machine has this boot id
+//! ) STRICT;
+//! ```
+//!
+//! # Inside
+//!
+//! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
+//! gives way; `file.rs` opens the database and `store.rs` works on it; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs the keeper.
+
+mod file;
+mod keeper;
+mod losses;
+mod record;
+mod room;
+mod store;
+mod thread;
+pub mod window;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::model::{Loss, Message};
+
+pub use thread::{SpoolPanicked, SpoolThread, open};
+
+use thread::Request;
 
 /// How the spool keeps what is undelivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// A folder, made if absent.
     pub path: PathBuf,
-    /// Bytes on disk at most.
+    /// Bytes on disk at most; less than [`MIN_SIZE`] counts as that.
     pub max_size: u64,
     /// What is not acknowledged for this long is on disk; zero: before it is offered to the broker.
     pub commit_every: Duration,
     /// What gives way when `max_size` is reached.
     pub when_full: WhenFull,
 }
+
+/// The smallest `max_size` in bytes that the database and its log can work in.
+pub const MIN_SIZE: u64 = 256 * 1024;
 
 /// What gives way when the spool is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,4 +104,167 @@ pub enum WhenFull {
     DropOldest,
     /// The new readings.
     DropNewest,
+}
+
+/// A message's place in the spool. Grows for ever, over restarts too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence(pub u64);
+
+/// A message as the link reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// For [`Spool::acknowledge`].
+    pub sequence: Sequence,
+    /// The message, shared with the spool's memory.
+    pub message: Arc<Message>,
+}
+
+/// How the spool fares, for health.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Messages not yet acknowledged.
+    pub queued: u64,
+    /// Bytes of the database that are in use.
+    pub bytes: u64,
+    /// When the oldest of the queued was taken.
+    pub oldest: Option<SystemTime>,
+    /// Messages that will never arrive, since this start: dropped here or told by [`Spool::report_loss`].
+    pub dropped: u64,
+    /// What is wrong with the disk, in words.
+    pub error: Option<String>,
+}
+
+/// Why the spool could not be opened. The program cannot run without it: stop and tell the user.
+#[derive(Debug, Error)]
+pub enum SpoolError {
+    /// Another instance runs on the same folder.
+    #[error("the spool in {} is held by another running instance", path.display())]
+    Held {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A later version of the program wrote it. Install that version again, or move the file away.
+    #[error("{} was written by a newer version of fieldgate (schema {found}; this one knows {known})", path.display())]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The folder cannot be made or entered. Check owner and mode.
+    #[error("cannot use the folder {} for the spool", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database cannot be opened. Check owner, mode and free space.
+    #[error("cannot open the spool {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's answer.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The system gave no thread. Try again later.
+    #[error("cannot start the thread of the spool in {}", path.display())]
+    Thread {
+        /// The folder.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The program was built with an SQLite that has known defects. Build it with the bundled one.
+    #[error("sqlite {found} is older than 3.51.3, which the spool needs")]
+    OldSqlite {
+        /// The version in use.
+        found: &'static str,
+    },
+}
+
+/// The spool has been closed, or its thread has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the spool is closed")]
+pub struct Closed;
+
+/// A handle to the spool's thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    requests: mpsc::Sender<Request>,
+    head: watch::Receiver<Sequence>,
+    stats: watch::Receiver<Stats>,
+}
+
+impl Spool {
+    /// Appends a message; waits for room in the queue.
+    ///
+    /// # Errors
+    /// [`Closed`]: the message is lost; only after a stop.
+    pub async fn append(&self, message: Message) -> Result<(), Closed> {
+        self.send(Request::Append(message)).await
+    }
+
+    /// Tells of readings that were lost before they came here.
+    ///
+    /// # Errors
+    /// [`Closed`], as [`Spool::append`].
+    pub async fn report_loss(&self, loss: Loss) -> Result<(), Closed> {
+        self.send(Request::Loss(loss)).await
+    }
+
+    /// Unacknowledged messages from `from` on, in order: at most `limit`, fewer when they are large, none only when
+    /// there are none.
+    ///
+    /// # Errors
+    /// [`Closed`]: stop reading.
+    pub async fn read(&self, from: Sequence, limit: usize) -> Result<Vec<Stored>, Closed> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Read { from, limit, answer }).await?;
+        answered.await.map_err(|_| Closed)
+    }
+
+    /// Forgets messages that the broker has; unknown and repeated sequences are ignored.
+    ///
+    /// # Errors
+    /// [`Closed`]: what was committed of them will be sent again by the next run.
+    pub async fn acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), Closed> {
+        self.send(Request::Acknowledge(sequences)).await
+    }
+
+    /// One past the newest offered; changes when something new is offered.
+    pub fn head(&self) -> watch::Receiver<Sequence> {
+        self.head.clone()
+    }
+
+    /// How the spool fares.
+    pub fn stats(&self) -> watch::Receiver<Stats> {
+        self.stats.clone()
+    }
+
+    /// Takes new settings over, but for the path: a move needs a restart.
+    ///
+    /// # Errors
+    /// [`Closed`]: nothing to reconfigure.
+    pub async fn reconfigure(&self, settings: Settings) -> Result<(), Closed> {
+        self.send(Request::Reconfigure(settings)).await
+    }
+
+    /// Commits what is left and closes the file; returns when done. Other handles find the spool closed.
+    pub async fn close(self) {
+        let (answer, answered) = oneshot::channel();
+        if self.send(Request::Close(answer)).await.is_ok() {
+            // An error means that the thread ended without an answer: there is nothing left to wait for.
+            answered.await.unwrap_or(());
+        }
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Closed> {
+        self.requests.send(request).await.map_err(|_| Closed)
+    }
 }

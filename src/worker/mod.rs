@@ -1,9 +1,39 @@
-//! One OS thread per bus. (being written)
+//! One OS thread per bus: it opens the bus, builds the devices on it, samples what is due and drives the outputs.
+//!
+//! Hardware blocks, so it blocks here and nowhere else. Everything on one bus happens in one order on one thread: no two
+//! drivers ever share a bus by accident, and no lock is needed. A bus that hangs stops only itself.
+//!
+//! The thread never waits for anyone else: orders come in by a bounded [`Inbox`], events go out by a bounded channel. When
+//! that is full a reading becomes a [`Loss`], for its number has been given already, and states wait for the next round.
+//!
+//! Read `run.rs` for the loop, `sensor.rs` and `output.rs` for a device's life, `schedule.rs` for what is due.
 
-use std::time::Duration;
+mod output;
+mod run;
+pub mod schedule;
+mod sensor;
+mod site;
+mod wait;
 
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::bus;
+use crate::clock;
 use crate::drivers::DriverSpec;
-use crate::model::{Name, OutputValue, Qos, Settings};
+use crate::model::{Loss, Name, OutputValue, Qos, Reading, RunId, SensorStatus, Settings, StateCause};
+use crate::pulse::Pulse;
+use crate::worker::wait::Waker;
+
+/// Orders that may wait for one bus. A bus takes an order within one sampling, so more than this means that it hangs; the
+/// next command is then answered "busy" rather than carried out much later.
+const INBOX_CAPACITY: usize = 16;
 
 /// A sensor as configured.
 #[derive(Clone, Debug)]
@@ -24,6 +54,13 @@ pub struct SensorSettings {
     pub settings: Settings,
 }
 
+impl SensorSettings {
+    /// Whether the device itself is the same, so that it need not be built anew.
+    fn same_device(&self, other: &Self) -> bool {
+        self.driver.name == other.driver.name && self.settings == other.settings && self.every == other.every
+    }
+}
+
 /// An output as configured.
 #[derive(Clone, Debug)]
 pub struct ActuatorSettings {
@@ -39,4 +76,233 @@ pub struct ActuatorSettings {
     pub safe_after: Option<Duration>,
     /// The driver's own settings, checked.
     pub settings: Settings,
+}
+
+impl ActuatorSettings {
+    /// Whether the device itself is the same, so that a reload leaves it alone.
+    fn same_device(&self, other: &Self) -> bool {
+        self.driver.name == other.driver.name && self.settings == other.settings
+    }
+}
+
+/// What one thread is in charge of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How to open the bus.
+    pub bus: bus::Settings,
+    /// Its sensors and their tallies.
+    pub sensors: Vec<(SensorSettings, Arc<Tally>)>,
+    /// Its outputs.
+    pub actuators: Vec<ActuatorSettings>,
+}
+
+/// What a sensor has done in this run. Outlives a reload, so that `seq` goes on.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// The last `seq` that was given: how many readings were taken.
+    pub taken: AtomicU64,
+    /// Samplings that failed.
+    pub failed: AtomicU64,
+    /// Ticks that passed without a sampling.
+    pub skipped: AtomicU64,
+    status: AtomicU8,
+}
+
+impl Tally {
+    /// How the sensor fares.
+    pub fn status(&self) -> SensorStatus {
+        match self.status.load(Ordering::Relaxed) {
+            0 => SensorStatus::Ok,
+            1 => SensorStatus::Degraded,
+            _ => SensorStatus::Down,
+        }
+    }
+
+    /// Notes how the sensor fares.
+    pub fn set_status(&self, status: SensorStatus) {
+        let code = match status {
+            SensorStatus::Ok => 0,
+            SensorStatus::Degraded => 1,
+            SensorStatus::Down => 2,
+        };
+        self.status.store(code, Ordering::Relaxed);
+    }
+}
+
+/// What comes out of a worker.
+#[derive(Debug)]
+pub enum Event {
+    /// A sensor was sampled.
+    Reading {
+        /// What it said.
+        reading: Reading,
+        /// How surely it is to arrive.
+        qos: Qos,
+        /// Whether the broker keeps the newest.
+        retain: bool,
+    },
+    /// Readings that were taken and could not be handed on.
+    Lost(Loss),
+    /// A sensor fares differently than before.
+    Status {
+        /// Which.
+        sensor: Name,
+        /// How.
+        status: SensorStatus,
+        /// Since when.
+        since: SystemTime,
+        /// Why, in words.
+        error: Option<String>,
+    },
+    /// An output does something else than before.
+    State {
+        /// Which.
+        actuator: Name,
+        /// What it does; `None` when the hardware does not follow.
+        value: Option<OutputValue>,
+        /// Since when.
+        at: SystemTime,
+        /// Why.
+        cause: StateCause,
+    },
+}
+
+/// What an applied command came to: the value that the output has now, or words for the reply.
+pub type Applied = Result<OutputValue, String>;
+
+/// What a worker can be told.
+#[derive(Debug)]
+pub enum Order {
+    /// Make an output do something.
+    Apply {
+        /// Which.
+        actuator: Name,
+        /// What.
+        value: OutputValue,
+        /// For how long.
+        lease: Option<Duration>,
+        /// Where the result goes; the asker may have given up.
+        answer: oneshot::Sender<Applied>,
+    },
+    /// Go on with another plan for the same bus.
+    Replan(Plan),
+}
+
+/// The way into one worker.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    orders: SyncSender<Order>,
+    waker: Waker,
+}
+
+/// The order was not taken: the bus hangs, or its thread has ended.
+#[derive(Debug)]
+pub struct NotTaken;
+
+impl Inbox {
+    /// Hands over an order without waiting.
+    ///
+    /// # Errors
+    /// [`NotTaken`] when the inbox is full or the worker has ended: answer "busy".
+    pub fn offer(&self, order: Order) -> Result<(), NotTaken> {
+        match self.orders.try_send(order) {
+            Ok(()) => {
+                self.waker.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(NotTaken),
+        }
+    }
+}
+
+/// What a worker is doing, for the watchdog and for the report of a bus that hangs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Nanoseconds on the boot clock at the last turn of the loop.
+    turned: AtomicU64,
+    /// The device that is being talked to, and since when.
+    busy: Mutex<Option<(Name, Duration)>>,
+}
+
+impl Progress {
+    fn turn(&self) {
+        self.turned.store(u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn busy_with(&self, device: Option<&Name>) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) =
+            device.map(|name| (name.clone(), clock::boottime()));
+    }
+
+    /// When the loop last turned, on the boot clock. An idle worker turns at least every [`wait::LONGEST`].
+    pub fn last_turn(&self) -> Duration {
+        Duration::from_nanos(self.turned.load(Ordering::Relaxed))
+    }
+
+    /// The device that has been talked to since the given moment, if one is at this moment.
+    pub fn busy(&self) -> Option<(Name, Duration)> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What every worker shares with the rest of the program.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// This start of the program.
+    pub run: RunId,
+    /// Where events go.
+    pub events: mpsc::Sender<Event>,
+    /// When the broker was last heard.
+    pub pulse: Arc<Pulse>,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// How its bus was opened.
+    pub bus: bus::Settings,
+    /// The way in.
+    pub inbox: Inbox,
+    /// What it is doing.
+    pub progress: Arc<Progress>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Worker {
+    /// Starts a thread for `plan`. Its outputs are driven to their safe state before any sensor is built.
+    ///
+    /// # Errors
+    /// The kernel refused a thread or a descriptor: the program cannot run.
+    pub fn spawn(label: &str, plan: Plan, context: Context) -> io::Result<Self> {
+        let (orders, inbox) = sync_channel(INBOX_CAPACITY);
+        let (waker, waiter) = wait::pair()?;
+        let (stop, progress) = (Arc::new(AtomicBool::new(false)), Arc::new(Progress::default()));
+        progress.turn();
+        let (ending, ended) = oneshot::channel();
+        let bus = plan.bus.clone();
+        let (stopped, shown) = (Arc::clone(&stop), Arc::clone(&progress));
+        let thread = std::thread::Builder::new().name(format!("bus {label}")).spawn(move || {
+            run::Loop::new(plan, context, inbox, waiter, stopped, shown).run();
+            // Nobody waits any more when the grace period has passed.
+            ending.send(()).ok();
+        })?;
+        Ok(Self { bus, inbox: Inbox { orders, waker }, progress, stop, thread, ended })
+    }
+
+    /// Asks the worker to make its outputs safe and to end; returns at once.
+    pub fn ask_to_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.inbox.waker.wake();
+    }
+
+    /// Waits for the thread's end, for `grace` at most. `false`: it hangs in a device and is left behind, since a blocked
+    /// system call cannot be ended from outside.
+    pub async fn join(self, grace: Duration) -> bool {
+        match tokio::time::timeout(grace, self.ended).await {
+            Ok(_) => self.thread.join().is_ok(),
+            Err(_) => false,
+        }
+    }
 }

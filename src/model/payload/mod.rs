@@ -3,6 +3,8 @@
 //! Makers never fail: everything they are given is already a checked type. [`decode_command`] takes whatever a stranger
 //! sent and answers with a [`Command`] or with a [`Refusal`].
 
+pub mod report;
+
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,198 @@
+//! Simulated I²C chips, at the level of their registers.
+//!
+//! Each answers the bytes that its datasheet describes, so a driver that was never written for it can read it: ids,
+//! calibration words, status bits, checksums, one-shot conversions. What the world around a chip is like and which fault
+//! it shows are set from outside.
+//!
+//! There is no clock in here. A conversion is running when the status is read for the first time after its start, and
+//! done at the second: drivers must poll, and tests need not wait.
+
+pub mod ads1115;
+pub mod bh1750;
+pub mod bme280;
+pub mod sht3x;
+pub mod tmp102;
+
+use std::ops::RangeInclusive;
+
+use embedded_hal::i2c::Operation;
+
+use crate::bus::BusError;
+
+/// A chip at register level on the simulated bus.
+pub trait Chip {
+    /// The kind as written in a state file: `bme280`.
+    fn kind(&self) -> &'static str;
+    /// Bytes that the controller writes; false is a NAK.
+    fn write(&mut self, bytes: &[u8]) -> bool;
+    /// Bytes that the controller reads; false is a NAK.
+    fn read(&mut self, buffer: &mut [u8]) -> bool;
+    /// What the world around the chip is like: `("temperature", 21.5)` …, as in a state file.
+    fn world(&self) -> Vec<(&'static str, f64)>;
+    /// Changes one of them; false for an unknown name and for what is not a number. Values beyond the chip's range
+    /// saturate as the chip does.
+    fn set_world(&mut self, name: &str, value: f64) -> bool;
+    /// Shows a fault by name (`nak`, `checksum`, `not-ready`, `power-on`, `wrong-id`, `stuck`) until `None` ends it; false
+    /// for a fault that this chip does not know.
+    fn set_fault(&mut self, fault: Option<&str>) -> bool;
+}
+
+/// The chip that a driver expects, by the driver's name.
+pub fn for_driver(driver: &str) -> Option<Box<dyn Chip>> {
+    Some(match driver {
+        "bme280" => Box::new(bme280::Bosch::bme280()),
+        "bmp280" => Box::new(bme280::Bosch::bmp280()),
+        "sht3x" => Box::new(sht3x::Sht3x::default()),
+        "bh1750" => Box::new(bh1750::Bh1750::default()),
+        "ads1115" => Box::new(ads1115::Ads1115::default()),
+        "tmp102" => Box::new(tmp102::Thermometer::tmp102()),
+        "lm75" => Box::new(tmp102::Thermometer::lm75()),
+        _ => return None,
+    })
+}
+
+/// Carries one I²C transaction to the chip at `address`.
+///
+/// # Errors
+/// [`BusError::NoAcknowledge`] when the chip does not acknowledge; the operations after that one do not happen.
+pub fn transact(chip: &mut dyn Chip, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+    let mut written = Vec::new();
+    let mut rest = operations.iter_mut().peekable();
+    while let Some(operation) = rest.next() {
+        let acknowledged = match operation {
+            Operation::Read(buffer) => chip.read(buffer),
+            Operation::Write(bytes) => {
+                written.extend_from_slice(bytes);
+                // Adjacent writes are one to the chip: no start condition stands between them (embedded_hal::i2c).
+                if matches!(rest.peek(), Some(Operation::Write(_))) {
+                    continue;
+                }
+                chip.write(&std::mem::take(&mut written))
+            }
+        };
+        if !acknowledged {
+            return Err(BusError::NoAcknowledge { address });
+        }
+    }
+    Ok(())
+}
+
+/// What a chip does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Acknowledges nothing.
+    Nak,
+    /// Sends wrong checksums.
+    Checksum,
+    /// Never finishes a conversion.
+    NotReady,
+    /// Takes no measurement: its results are those after power-on.
+    PowerOn,
+    /// Answers with the id of another chip.
+    WrongId,
+    /// Reads as ones, as a bus does whose data line nobody drives.
+    Stuck,
+}
+
+impl Fault {
+    const NAMES: &[(&str, Self)] = &[
+        ("nak", Self::Nak),
+        ("checksum", Self::Checksum),
+        ("not-ready", Self::NotReady),
+        ("power-on", Self::PowerOn),
+        ("wrong-id", Self::WrongId),
+        ("stuck", Self::Stuck),
+    ];
+
+    /// Sets `fault` to the one of that name if it is among those that the chip `knows`.
+    fn set(fault: &mut Option<Self>, name: Option<&str>, knows: &[Self]) -> bool {
+        let Some(name) = name else {
+            *fault = None;
+            return true;
+        };
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, fault)| *fault);
+        match found.filter(|found| knows.contains(found)) {
+            Some(found) => *fault = Some(found),
+            None => return false,
+        }
+        true
+    }
+}
+
+/// The quantities around a chip, each with the range that the chip can follow.
+#[derive(Clone, Debug)]
+struct World(Vec<(&'static str, f64, RangeInclusive<f64>)>);
+
+impl World {
+    /// What was set, beyond the chip's range or not.
+    fn list(&self) -> Vec<(&'static str, f64)> {
+        self.0.iter().map(|(name, value, _)| (*name, *value)).collect()
+    }
+
+    fn set(&mut self, name: &str, value: f64) -> bool {
+        match self.0.iter_mut().find(|(known, ..)| *known == name) {
+            Some(entry) if value.is_finite() => entry.1 = value,
+            _ => return false,
+        }
+        true
+    }
+
+    /// As the chip feels it: within its range; 0 for a name that it has not.
+    fn felt(&self, name: &str) -> f64 {
+        let entry = self.0.iter().find(|(known, ..)| *known == name);
+        entry.map_or(0.0, |(_, value, range)| value.clamp(*range.start(), *range.end()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chip_tells_its_world_and_takes_changes() {
+        for driver in ["bme280", "bmp280", "sht3x", "bh1750", "ads1115", "tmp102", "lm75"] {
+            let mut chip = for_driver(driver).unwrap();
+            assert_eq!(chip.kind(), driver);
+            for (name, value) in chip.world() {
+                assert!(chip.set_world(name, value + 1.0), "{driver} {name}");
+                assert!(!chip.set_world(name, f64::NAN), "{driver} {name}");
+                assert!(chip.world().contains(&(name, value + 1.0)), "{driver} {name}");
+            }
+            assert!(!chip.set_world("voltage_9", 1.0), "{driver}");
+            assert!(chip.set_fault(Some("nak")) && !chip.set_fault(Some("fire")), "{driver}");
+            assert!(!chip.write(&[0]) && !chip.read(&mut [0]), "{driver}");
+            assert!(chip.set_fault(None) && chip.write(&[0x30, 0x41]), "{driver}");
+        }
+        assert!(for_driver("waveform").is_none());
+    }
+
+    #[test]
+    fn adjacent_writes_are_one_and_a_nak_ends_the_transaction() {
+        let mut chip = for_driver("sht3x").unwrap();
+        let mut status = [0; 3];
+        let mut operations = [Operation::Write(&[0xF3]), Operation::Write(&[0x2D]), Operation::Read(&mut status)];
+        transact(chip.as_mut(), 0x44, &mut operations).unwrap();
+        assert_eq!(status[..2], [0x80, 0x10]);
+        let refused = transact(chip.as_mut(), 0x44, &mut [Operation::Write(&[0x00, 0x00])]);
+        assert!(matches!(refused, Err(BusError::NoAcknowledge { address: 0x44 })));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_a_driver_can_cause_a_panic(
+            transfers: Vec<Vec<u8>>,
+            length in 0_usize..40,
+            world in proptest::num::f64::ANY,
+        ) {
+            for driver in ["bme280", "bmp280", "sht3x", "bh1750", "ads1115", "tmp102", "lm75"] {
+                let mut chip = for_driver(driver).unwrap();
+                for (name, _) in chip.world() {
+                    assert_eq!(chip.set_world(name, world), world.is_finite());
+                }
+                for bytes in &transfers {
+                    let _acknowledged = chip.write(bytes) && chip.read(&mut vec![0; length]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `fieldgate demo`: a simulated greenhouse with its own broker; no hardware, no file, no network.
+//!
+//! The same gateway and the same drivers as in `fieldgate run`; only the chips are simulated and the broker is embedded.
+//! Nothing is left behind: the spool lives in a folder of its own that goes with the program.
+
+mod broker;
+mod table;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::board::{Board, View};
+use crate::cli;
+use crate::cli::demo::table::{Frame, Names};
+use crate::config;
+use crate::drivers::words;
+use crate::gateway::Gateway;
+
+/// The greenhouse. `@PORT@` and `@FOLDER@` are filled in.
+const GREENHOUSE: &str = include_str!("../../../config/demo.yaml");
+
+/// How often the table is drawn.
+const REDRAW: Duration = Duration::from_millis(500);
+
+/// Runs until Ctrl-C. A port that is taken is said and the next free one is used.
+pub fn run(wanted: u16) -> ExitCode {
+    let Some(port) = broker::free_port(wanted) else {
+        return cli::fail(&format!("no free port from {wanted} upwards"));
+    };
+    if port != wanted {
+        cli::tell(&format!("port {wanted} is taken, so the demo's broker listens on {port}\n"));
+    }
+    let folder = Folder::new();
+    let text = GREENHOUSE.replace("@PORT@", &port.to_string()).replace("@FOLDER@", &folder.0.to_string_lossy());
+    let config = match config::load_text(&text, &folder.0.join("demo.yaml")) {
+        Ok(loaded) => loaded.config,
+        Err(error) => return cli::refuse(&error),
+    };
+    if let Err(words) = broker::start(port) {
+        return cli::fail(&format!("the demo's broker did not start: {words}"));
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return cli::fail(&format!("the runtime could not be started: {e}")),
+    };
+    let code = runtime.block_on(show(config, port));
+    runtime.shutdown_background();
+    code
+}
+
+async fn show(config: config::Config, port: u16) -> ExitCode {
+    let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+        (Err(e), _) | (_, Err(e)) => return cli::fail(&format!("signals cannot be received: {e}")),
+    };
+    let (board, names) = (Board::default(), Names::of(&config));
+    let gateway = match Gateway::start(config, Some(board.clone())) {
+        Ok(gateway) => gateway,
+        Err(e) => return cli::fail(&words(&e)),
+    };
+    let mut screen = Screen::new(port, names);
+    let mut redraw = tokio::time::interval(REDRAW);
+    loop {
+        tokio::select! {
+            _ = redraw.tick() => screen.draw(&board.view(), &gateway),
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    gateway.stop().await;
+    cli::put("\ndemo ended; every output is in its safe state\n", ExitCode::SUCCESS)
+}
+
+/// Where the table goes: redrawn in place on a terminal, as plain lines into a pipe.
+struct Screen {
+    started: Instant,
+    port: u16,
+    names: Names,
+    terminal: bool,
+    /// Lines of the last frame, to go up by.
+    drawn: usize,
+    /// What was last told in plain lines.
+    told: View,
+    introduced: bool,
+}
+
+impl Screen {
+    fn new(port: u16, names: Names) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        Self { started: Instant::now(), port, names, terminal, drawn: 0, told: View::default(), introduced: false }
+    }
+
+    fn draw(&mut self, view: &View, gateway: &Gateway) {
+        let (sent, waiting) = gateway.delivered_and_waiting();
+        let frame = Frame {
+            names: &self.names,
+            view,
+            port: self.port,
+            up: self.started.elapsed(),
+            sent,
+            waiting,
+            now: crate::clock::now(),
+        };
+        let mut out = String::new();
+        if self.terminal {
+            let width = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col));
+            let lines = frame.lines();
+            if self.drawn > 0 {
+                // Up to the first line of the last frame, and clear from there (ECMA-48 CUU, ED).
+                out.push_str(&format!("\x1b[{}A\x1b[J", self.drawn));
+            }
+            for line in &lines {
+                // A line that wraps would make the next redraw begin in the wrong place.
+                out.extend(line.chars().take(width.max(20)));
+                out.push('\n');
+            }
+            self.drawn = lines.len();
+        } else {
+            if !std::mem::replace(&mut self.introduced, true) {
+                out.push_str(&frame.introduction());
+            }
+            out.push_str(&frame.changes(&self.told));
+            self.told = view.clone();
+        }
+        let mut stdout = std::io::stdout().lock();
+        // A reader who has gone away (`| head`) ends the demo by SIGPIPE or not at all; the gateway does not mind.
+        stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()).ok();
+    }
+}
+
+/// A folder for this demo alone, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("fieldgate-demo-{}-{:08x}", std::process::id(), fastrand::u32(..))))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It may never have been made, and what is left is in the temporary folder.
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}

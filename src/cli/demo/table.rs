@@ -1,0 +1,213 @@
+//! The demo's table. Pure: everything it shows is handed in.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::board::{SensorView, View};
+use crate::config::Config;
+use crate::drivers::Role;
+use crate::model::{Measurement, Moment, Name, Quantity, Value, payload};
+
+/// The devices in the order of the configuration.
+pub(super) struct Names {
+    gateway: Name,
+    base: String,
+    sensors: Vec<(Name, &'static str, Vec<Quantity>)>,
+    outputs: Vec<(Name, &'static str)>,
+}
+
+impl Names {
+    pub(super) fn of(config: &Config) -> Self {
+        let quantities = |sensor: &crate::worker::SensorSettings| match &sensor.driver.role {
+            Role::Sensor { measurements, .. } => measurements(&sensor.settings),
+            Role::Actuator { .. } => Vec::new(),
+        };
+        Self {
+            gateway: config.name.clone(),
+            base: config.topics.base().to_owned(),
+            sensors: config.sensors.iter().map(|s| (s.name.clone(), s.driver.name, quantities(s))).collect(),
+            outputs: config.actuators.iter().map(|a| (a.name.clone(), a.driver.name)).collect(),
+        }
+    }
+}
+
+/// Everything that one drawing shows.
+pub(super) struct Frame<'a> {
+    pub(super) names: &'a Names,
+    pub(super) view: &'a View,
+    pub(super) port: u16,
+    pub(super) up: Duration,
+    pub(super) sent: u64,
+    pub(super) waiting: u64,
+    pub(super) now: Moment,
+}
+
+impl Frame<'_> {
+    /// The whole table.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!(
+                "fieldgate demo   {}   broker mqtt://127.0.0.1:{} (embedded)   up {}   sent {}   waiting {}",
+                self.names.gateway,
+                self.port,
+                clock(self.up),
+                self.sent,
+                self.waiting
+            ),
+            format!("{:<8} {:<12} {:<36} {:<8} STATUS", "SENSOR", "DRIVER", "LATEST", "AGE"),
+        ];
+        lines.extend(self.names.sensors.iter().map(|(name, driver, quantities)| {
+            let nothing = SensorView::default();
+            let view = self.view.sensors.get(name).unwrap_or(&nothing);
+            let status = view.status.map_or("–", |status| status.as_str());
+            let (latest, age) = match &view.latest {
+                Some((at, all)) => (measurements(all, quantities), age(self.now.boot.saturating_sub(at.boot))),
+                None => ("–".into(), "–".into()),
+            };
+            format!("{name:<8} {driver:<12} {latest:<36} {age:<8} {status}")
+        }));
+        lines.push(format!("{:<8} {:<12} {:<9} {:<10} CAUSE", "OUTPUT", "DRIVER", "VALUE", "SINCE"));
+        lines.extend(self.names.outputs.iter().map(|(name, driver)| match self.view.outputs.get(name) {
+            Some(view) => {
+                let value = view.value.map_or_else(|| "–".into(), |value| value.to_string());
+                let since = clock(self.now.wall.duration_since(view.since).unwrap_or_default());
+                format!("{name:<8} {driver:<12} {value:<9} {since:<10} {}", view.cause.as_str())
+            }
+            None => format!("{name:<8} {driver:<12} –"),
+        }));
+        lines.extend(self.hints());
+        lines
+    }
+
+    /// What to copy into a second terminal.
+    fn hints(&self) -> Vec<String> {
+        let (base, port) = (&self.names.base, self.port);
+        let mut hints = vec![format!("watch    mosquitto_sub -p {port} -t '{base}/#' -v")];
+        hints.extend(self.names.outputs.iter().map(|(name, driver)| {
+            let value = if *driver == "gpio-output" { "on" } else { "40" };
+            format!("command  mosquitto_pub -p {port} -t {base}/actuators/{name}/set -m {value}")
+        }));
+        hints
+    }
+
+    /// The first words into a pipe.
+    pub(super) fn introduction(&self) -> String {
+        let mut out =
+            format!("fieldgate demo   {}   broker mqtt://127.0.0.1:{} (embedded)\n", self.names.gateway, self.port);
+        for hint in self.hints() {
+            out.push_str(&hint);
+            out.push('\n');
+        }
+        out
+    }
+
+    /// One plain line for everything that is newer than in `told`.
+    pub(super) fn changes(&self, told: &View) -> String {
+        let mut out = String::new();
+        for (name, _, quantities) in &self.names.sensors {
+            let latest = self.view.sensors.get(name).and_then(|view| view.latest.as_ref());
+            let before = told.sensors.get(name).and_then(|view| view.latest.as_ref());
+            if let Some((at, all)) = latest
+                && before.is_none_or(|(then, _)| then.boot != at.boot)
+            {
+                writeln!(out, "{}  {name}  {}", payload::time(at.wall), measurements(all, quantities))
+                    .expect("a String takes all");
+            }
+        }
+        for (name, _) in &self.names.outputs {
+            if let Some(view) = self.view.outputs.get(name)
+                && told.outputs.get(name).is_none_or(|then| then.since != view.since)
+            {
+                let value = view.value.map_or_else(|| "–".into(), |value| value.to_string());
+                writeln!(out, "{}  {name}  {value}  {}", payload::time(view.since), view.cause.as_str())
+                    .expect("a String takes all");
+            }
+        }
+        out
+    }
+}
+
+/// `21.53 °C   44.8 %   1013.2 hPa`.
+fn measurements(all: &[Measurement], quantities: &[Quantity]) -> String {
+    let shown = all.iter().map(|measurement| match measurement.value {
+        Value::Flag(true) => "open".into(),
+        Value::Flag(false) => "closed".into(),
+        Value::Number { value, decimals } => {
+            let unit =
+                quantities.iter().find(|quantity| quantity.name == measurement.name).map_or("", |q| q.unit.as_ref());
+            format!("{} {unit}", payload::number(value, decimals))
+        }
+    });
+    shown.collect::<Vec<String>>().join("   ")
+}
+
+/// `00:01:12`.
+fn clock(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// `0.4 s`, `12 s`.
+fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::OutputView;
+    use crate::model::{ClockStatus, OutputValue, SensorStatus, StateCause};
+    use std::time::SystemTime;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn at(seconds: u64) -> Moment {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        Moment { boot: Duration::from_secs(seconds), wall, clock: ClockStatus::Synchronised }
+    }
+
+    fn check(draw: impl FnOnce(&Frame<'_>)) {
+        let temperature = Quantity::new("temperature", "°C", 2);
+        let names = Names {
+            gateway: name("greenhouse"),
+            base: "fieldgate/greenhouse".into(),
+            sensors: vec![(name("air"), "bme280", vec![temperature.clone()]), (name("soil"), "ads1115", Vec::new())],
+            outputs: vec![(name("pump"), "gpio-output")],
+        };
+        let mut view = View::default();
+        let latest = Some((at(100), vec![temperature.measured(21.53)]));
+        view.sensors.insert(name("air"), SensorView { latest, status: Some(SensorStatus::Ok) });
+        let (value, since, cause) = (Some(OutputValue::Switch(false)), at(40).wall, StateCause::Start);
+        view.outputs.insert(name("pump"), OutputView { value, since, cause });
+        let up = Duration::from_secs(72);
+        draw(&Frame { names: &names, view: &view, port: 1884, up, sent: 214, waiting: 0, now: at(112) });
+    }
+
+    #[test]
+    fn the_table_shows_values_ages_and_what_to_copy() {
+        check(|frame| {
+            let lines = frame.lines();
+            assert!(lines[0].ends_with("(embedded)   up 00:01:12   sent 214   waiting 0"), "{}", lines[0]);
+            assert!(
+                lines[2].starts_with("air      bme280       21.53 °C") && lines[2].ends_with("12 s     ok"),
+                "{}",
+                lines[2]
+            );
+            assert!(lines[3].contains('–'), "a sensor without a reading is shown all the same");
+            assert_eq!(lines[5], "pump     gpio-output  off       00:01:12   start");
+            assert_eq!(lines[6], "watch    mosquitto_sub -p 1884 -t 'fieldgate/greenhouse/#' -v");
+            assert_eq!(lines[7], "command  mosquitto_pub -p 1884 -t fieldgate/greenhouse/actuators/pump/set -m on");
+        });
+    }
+
+    #[test]
+    fn into_a_pipe_only_what_changed_is_told() {
+        check(|frame| {
+            assert_eq!(frame.changes(&View::default()).lines().count(), 2);
+            assert_eq!(frame.changes(frame.view), "");
+        });
+    }
+}

@@ -1,0 +1,145 @@
+//! `fieldgate drivers [NAME]`: the table, or one driver's page. Everything comes out of the drivers' own specifications.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Value as Json, json};
+
+use crate::cli;
+use crate::config;
+use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
+use crate::model::{Field, Kind, Need, Quantity, Settings, field};
+
+/// Prints the table, or the page of `name`.
+pub fn run(name: Option<&str>, json: bool) -> ExitCode {
+    let Some(name) = name else {
+        let all = || Json::from(DRIVERS.iter().map(|spec| describe(spec)).collect::<Vec<_>>());
+        return cli::put(&if json { format!("{:#}\n", all()) } else { table() }, ExitCode::SUCCESS);
+    };
+    match drivers::find(name) {
+        Some(spec) if json => cli::put(&format!("{:#}\n", describe(spec)), ExitCode::SUCCESS),
+        Some(spec) => cli::put(&page(spec), ExitCode::SUCCESS),
+        None => {
+            let near = DRIVERS
+                .iter()
+                .map(|spec| spec.name)
+                .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+            let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+            cli::fail(&format!("no driver is called {name:?}{hint}"))
+        }
+    }
+}
+
+/// One line for each driver.
+pub fn table() -> String {
+    let mut out = format!("{:<12} {:<7} {:<5} SUMMARY\n", "DRIVER", "KIND", "BUS");
+    for spec in DRIVERS {
+        let kind = if matches!(spec.role, Role::Sensor { .. }) { "sensor" } else { "output" };
+        writeln!(out, "{:<12} {kind:<7} {:<5} {}", spec.name, bus(spec), spec.summary).expect("a String takes all");
+    }
+    out
+}
+
+fn bus(spec: &DriverSpec) -> &'static str {
+    match spec.bus {
+        BusNeed::I2c => "i2c",
+        BusNeed::Gpio => "gpio",
+        BusNeed::Pwm => "pwm",
+        BusNeed::None => "–",
+    }
+}
+
+/// The whole page of one driver.
+pub fn page(spec: &DriverSpec) -> String {
+    let mut out = format!("{}: {}\n\n{}\n", spec.name, spec.summary, spec.page);
+    out.push_str("\nSettings\n");
+    if spec.settings.is_empty() {
+        out.push_str("  none\n");
+    }
+    fields(&mut out, spec.settings, 2);
+    out.push_str(&match &spec.role {
+        Role::Sensor { .. } => format!("\nMeasurements\n{}", quantities(spec)),
+        Role::Actuator { .. } => "\nCommands\n  on, off for switches; a number from 0 to 100 for percentages\n".into(),
+    });
+    let section = if matches!(spec.role, Role::Sensor { .. }) { "sensors" } else { "actuators" };
+    let indented: String = spec.example.lines().map(|line| format!("  {line}\n")).collect();
+    write!(out, "\nExample\n{section}:\n{indented}").expect("a String takes all");
+    out
+}
+
+fn fields(out: &mut String, all: &[Field], indent: usize) {
+    for field in all {
+        let need = match field.need {
+            Need::Required => "required".to_owned(),
+            Need::Default(text) => format!("default {text}"),
+            Need::Optional => "optional".to_owned(),
+        };
+        writeln!(out, "{:indent$}{:<14} {} ({}; {need})", "", field.name, field.doc, kind(&field.kind))
+            .expect("a String takes all");
+        if let Kind::Table(inner) = field.kind {
+            fields(out, inner, indent + 2);
+        }
+    }
+}
+
+/// What a key holds, in words.
+fn kind(kind: &Kind) -> String {
+    let duration = field::format_duration;
+    match kind {
+        Kind::Choice(words) => words.join(" | "),
+        Kind::Flag => "true | false".into(),
+        Kind::Integer { min, max } => format!("{min} to {max}"),
+        Kind::Number { min, max } => format!("{min} to {max}"),
+        Kind::Duration { min, max } => format!("{} to {}", duration(*min), duration(*max)),
+        Kind::Address(all) => all.iter().map(|a| format!("{a:#04x}")).collect::<Vec<_>>().join(" | "),
+        Kind::Line => "name such as GPIO17, or number".into(),
+        Kind::List(inner) => format!("list of {}", self::kind(inner)),
+        Kind::Table(_) => "for each name of yours:".into(),
+        Kind::Path => "path".into(),
+        _ => "text".into(),
+    }
+}
+
+/// What a sensor measures with its example's settings; those that depend on settings are told by the page.
+fn quantities(spec: &DriverSpec) -> String {
+    let listed = measured(spec).into_iter().map(|q| format!("  {:<14} {}\n", q.name, q.unit));
+    let text: String = listed.collect();
+    if text.is_empty() { "  those named under channels\n".into() } else { text }
+}
+
+fn measured(spec: &DriverSpec) -> Vec<Quantity> {
+    let Role::Sensor { measurements, .. } = &spec.role else { return Vec::new() };
+    example_settings(spec).map(|settings| measurements(&settings)).unwrap_or_default()
+}
+
+/// The checked settings of a sensor's own example.
+fn example_settings(spec: &DriverSpec) -> Option<Settings> {
+    let indented: String = spec.example.lines().map(|line| format!("  {line}\n")).collect();
+    let text = format!(
+        "mqtt: {{ broker: 'mqtt://localhost' }}\nbuses: {{ i2c-1: {{ type: sim }}, header: {{ type: sim }} }}\nsensors:\n{indented}"
+    );
+    let loaded = config::load_text(&text, Path::new("example.yaml")).ok()?;
+    Some(loaded.config.sensors.into_iter().next()?.settings)
+}
+
+fn describe(spec: &DriverSpec) -> Json {
+    let measurements: Vec<Json> = measured(spec).iter().map(|q| json!({ "name": q.name, "unit": q.unit })).collect();
+    let settings: Vec<Json> = spec
+        .settings
+        .iter()
+        .map(|field| {
+            let default = if let Need::Default(text) = field.need { Some(text) } else { None };
+            json!({ "name": field.name, "doc": field.doc, "kind": kind(&field.kind), "required": field.need == Need::Required, "default": default })
+        })
+        .collect();
+    json!({
+        "name": spec.name,
+        "summary": spec.summary,
+        "role": if matches!(spec.role, Role::Sensor { .. }) { "sensor" } else { "output" },
+        "bus": bus(spec),
+        "settings": settings,
+        "measurements": measurements,
+        "example": spec.example,
+    })
+}

@@ -1,0 +1,75 @@
+//! `fieldgate read SENSOR`: one sampling, printed, for checking the wiring.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use embedded_hal::delay::DelayNs;
+
+use crate::bus::{self, Delay};
+use crate::cli;
+use crate::config::{self, Config};
+use crate::drivers::{DriverError, Role, words};
+use crate::model::{Measurement, Quantity, Value, payload};
+use crate::worker::SensorSettings;
+
+/// A chip that has just been switched on may need a few conversions before its first value.
+const ATTEMPTS: u32 = 10;
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Samples `sensor` once and prints what it measured.
+pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
+    let config = match config::load(path) {
+        Ok(loaded) => loaded.config,
+        Err(error) => return cli::refuse(&error),
+    };
+    let Some(settings) = config.sensors.iter().find(|settings| settings.name.as_str() == sensor) else {
+        let names: Vec<_> = config.sensors.iter().map(|settings| settings.name.as_str()).collect();
+        return cli::fail(&format!("there is no sensor called {sensor:?}; there are: {}", names.join(", ")));
+    };
+    let Role::Sensor { measurements, .. } = &settings.driver.role else {
+        unreachable!("the configuration puts only sensors under sensors")
+    };
+    match sample(&config, settings) {
+        Ok(all) if json => {
+            let inside = String::from_utf8_lossy(&payload::measurements(&all)).into_owned();
+            cli::put(&format!("{{{inside}}}\n"), ExitCode::SUCCESS)
+        }
+        Ok(all) => cli::put(&lines(&all, &measurements(&settings.settings)), ExitCode::SUCCESS),
+        Err(e) => cli::fail(&format!("{sensor}: {}", words(&e))),
+    }
+}
+
+fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>, DriverError> {
+    let named = |name| config.buses.iter().find(|(bus, _)| bus == name).map(|(_, settings)| settings.clone());
+    let bus_settings = settings.bus.as_ref().and_then(named).unwrap_or(bus::Settings::Host);
+    let mut bus = bus::open(&bus_settings)?;
+    let Role::Sensor { build, .. } = &settings.driver.role else {
+        unreachable!("the configuration puts only sensors under sensors")
+    };
+    bus.expect(settings.driver.name, &(settings.driver.claims)(&settings.settings));
+    let mut device = build(bus.as_mut(), &settings.settings)?;
+    for _ in 1..ATTEMPTS {
+        match device.sample() {
+            Err(DriverError::NotReady(_)) => Delay.delay_ms(u32::try_from(PAUSE.as_millis()).unwrap_or(u32::MAX)),
+            result => return result,
+        }
+    }
+    device.sample()
+}
+
+/// One line for each measurement: `temperature  21.53 °C`.
+fn lines(all: &[Measurement], quantities: &[Quantity]) -> String {
+    let width = all.iter().map(|measurement| measurement.name.len()).max().unwrap_or(0);
+    let line = |measurement: &Measurement| {
+        let unit = quantities.iter().find(|quantity| quantity.name == measurement.name).map_or("", |q| q.unit.as_ref());
+        let value = match measurement.value {
+            Value::Flag(flag) => flag.to_string(),
+            Value::Number { value, decimals } => payload::number(value, decimals),
+        };
+        format!("{:width$}  {}\n", measurement.name, format!("{value} {unit}").trim_end())
+    };
+    all.iter().map(line).collect()
+}

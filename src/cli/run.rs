@@ -1,0 +1,181 @@
+//! `fieldgate run`: the service.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use crate::cli::{self, safe_state};
+use crate::config::{self, Config};
+use crate::drivers::words;
+use crate::gateway::{self, Gateway};
+use crate::last_good;
+use crate::systemd;
+
+/// How often parts are looked at when systemd does not watch.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// A configuration that cannot run is reported and ends with 78, with the outputs driven safe by the last good table: they
+/// may still be where an earlier run left them.
+pub fn run(path: &Path) -> ExitCode {
+    let loaded = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let code = cli::refuse(&error);
+            if let Some(table) = cli::table_of_outputs(path).filter(|table| table.exists()) {
+                safe_state::by_table(&table);
+            }
+            return code;
+        }
+    };
+    for warning in &loaded.warnings {
+        warn!(line = warning.place.map(|place| place.line), hint = warning.hint, "{}", warning.what);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return cli::fail(&format!("the runtime could not be started: {e}")),
+    };
+    let code = runtime.block_on(serve(path, loaded.config));
+    // A name look-up may still hang in a thread of the runtime; nobody waits for it.
+    runtime.shutdown_background();
+    code
+}
+
+/// Signals that the service obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    End,
+    Reload,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal. Cancel-safe: a signal that is not taken here is taken at the next call.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    async fn end(&mut self) {
+        while self.next().await != Asked::End {}
+    }
+}
+
+async fn serve(path: &Path, config: Config) -> ExitCode {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(e) => return cli::fail(&format!("signals cannot be received: {e}")),
+    };
+    let mut gateway = match Gateway::start(config, None) {
+        Ok(gateway) => gateway,
+        Err(e) => return cli::fail(&words(&e)),
+    };
+    let table = cli::table_of_outputs(path);
+    keep_table(table.as_ref(), gateway.config());
+    systemd::ready("started");
+    attend(path, table.as_ref(), &mut gateway, &mut signals).await;
+    info!("Stopping.");
+    systemd::stopping();
+    tokio::select! {
+        () = gateway.stop() => ExitCode::SUCCESS,
+        () = signals.end() => cli::fail("ended at once by a second signal; outputs may not be safe"),
+    }
+}
+
+/// Looks after a running gateway until it is asked to end.
+async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, signals: &mut Signals) {
+    let mut link = gateway.link_status();
+    let watched = systemd::watchdog_period();
+    // A third of the period: one late turn costs nothing.
+    let mut look = interval(watched.map_or(LOOK, |period| (period / 3).min(LOOK)));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut complained = false;
+    let mut told = tokio::time::Instant::now();
+    loop {
+        let next = told + gateway.health_period();
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::End => return,
+                Asked::Reload => reload(path, table, gateway).await,
+            },
+            changed = link.changed() => {
+                if changed.is_err() {
+                    error!("The link has ended by itself; ending too, so that a supervisor can start again.");
+                    return;
+                }
+                gateway.tell_health();
+                told = tokio::time::Instant::now();
+            }
+            () = tokio::time::sleep_until(next) => {
+                gateway.tell_health();
+                told = tokio::time::Instant::now();
+            }
+            _ = look.tick() => {
+                let alive = gateway.check_progress();
+                if alive {
+                    systemd::watchdog();
+                } else if !complained {
+                    error!("A part has stopped making progress; the watchdog is no longer fed.");
+                }
+                complained = !alive;
+            }
+        }
+    }
+}
+
+/// SIGHUP: the new file is checked; if it is bad, the old configuration stays.
+async fn reload(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway) {
+    systemd::reloading();
+    match config::load(path) {
+        Ok(loaded) => match gateway.reload(loaded.config).await {
+            Ok(()) => {
+                keep_table(table, gateway.config());
+                info!("Configuration reloaded.");
+                systemd::ready("configuration reloaded");
+            }
+            Err(e) => {
+                error!(error = %words(&e), "Configuration not reloaded; the old one stays.");
+                systemd::ready("reload refused, see the log; the old configuration stays");
+            }
+        },
+        Err(e) => {
+            for problem in &e.problems {
+                error!(line = problem.place.map(|place| place.line), hint = problem.hint, "{}", problem.what);
+            }
+            error!(problems = e.problems.len(), "Configuration not reloaded; the old one stays.");
+            systemd::ready("the new configuration has errors, see the log; the old one stays");
+        }
+    }
+}
+
+fn keep_table(table: Option<&PathBuf>, config: &Config) {
+    let Some(table) = table else {
+        warn!("There is no runtime directory: `fieldgate safe-state` will read the configuration file instead.");
+        return;
+    };
+    if let Err(e) = last_good::save(table, &gateway::outputs(config)) {
+        warn!(error = %words(&e), "The table of outputs could not be kept.");
+    }
+}

@@ -1,0 +1,70 @@
+//! `fieldgate safe-state`: drives every output to its safe state and ends.
+//!
+//! Used by `ExecStopPost=`, so it must work when everything else has failed: the last good table of outputs is preferred to
+//! the configuration file, one output that fails does not keep the others from being driven, and no thread, broker or spool
+//! is needed.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tracing::{error, info, warn};
+
+use crate::bus::{self, Bus};
+use crate::cli;
+use crate::config;
+use crate::drivers::{self, DriverError, Role, words};
+use crate::gateway;
+use crate::last_good::{self, SafeOutput};
+
+/// Drives the outputs of the last good table, or else those of the configuration file.
+pub fn run(path: &Path) -> ExitCode {
+    if let Some(table) = cli::table_of_outputs(path).filter(|table| table.exists())
+        && let Some(code) = by_table(&table)
+    {
+        return code;
+    }
+    match config::load(path) {
+        Ok(loaded) => drive(&gateway::outputs(&loaded.config)),
+        Err(error) => cli::refuse(&error),
+    }
+}
+
+/// Drives the outputs of a table; `None` when the table cannot be used.
+pub(super) fn by_table(table: &Path) -> Option<ExitCode> {
+    match last_good::load(table) {
+        Ok(outputs) => Some(drive(&outputs)),
+        Err(e) => {
+            warn!(error = %words(&e), "Falling back to the configuration file.");
+            None
+        }
+    }
+}
+
+fn drive(outputs: &[SafeOutput]) -> ExitCode {
+    let mut buses: Vec<(bus::Settings, Box<dyn Bus>)> = Vec::new();
+    let mut code = ExitCode::SUCCESS;
+    for output in outputs {
+        match one(output, &mut buses) {
+            Ok(()) => info!(actuator = %output.name, value = %output.safe_state, "Output is in its safe state."),
+            Err(e) => {
+                error!(actuator = %output.name, error = %words(&e), "Output could not be made safe.");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
+}
+
+/// Drives one output; its bus is opened once for all that sit on it.
+fn one(output: &SafeOutput, buses: &mut Vec<(bus::Settings, Box<dyn Bus>)>) -> Result<(), DriverError> {
+    if !buses.iter().any(|(settings, _)| *settings == output.bus) {
+        buses.push((output.bus.clone(), bus::open(&output.bus)?));
+    }
+    let (_, bus) = buses.iter_mut().find(|(settings, _)| *settings == output.bus).expect("was just opened");
+    let spec = drivers::find(output.driver).expect("the table names only drivers that exist");
+    let Role::Actuator { build, .. } = &spec.role else {
+        return Err(DriverError::NotReady("a sensor in the table of outputs"));
+    };
+    bus.expect(spec.name, &(spec.claims)(&output.settings));
+    build(bus.as_mut(), &output.settings, output.safe_state)?.apply(output.safe_state)
+}

@@ -1,0 +1,241 @@
+//! Incoming message → command → checks → bus worker → answer.
+//!
+//! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output; one whose `id`
+//! was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait for each
+//! other, and one bus that hangs costs its own commands their answer "failed", nobody else's.
+
+mod ids;
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+use crate::commands::ids::{Ids, Seen};
+use crate::link::Incoming;
+use crate::model::payload::{self, ResponseTarget};
+use crate::model::{Command, Name, Outcome, OutputValue, Reason, Refusal, Reply};
+use crate::recorder::Answer;
+use crate::roster::SharedRoster;
+use crate::worker::{Applied, Order};
+
+/// Commands from the link that may wait: a burst. What does not fit is refused by the link and counted.
+pub const COMMAND_CAPACITY: usize = 64;
+
+/// Commands that may be under way on all buses together; each bus has its own limit besides.
+const UNDER_WAY: usize = 64;
+
+/// A bus that does not answer within this time counts as hanging.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What happened to the commands of one output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommandTally {
+    /// All that named it.
+    pub commands: u64,
+    /// Those that were rejected or failed.
+    pub rejected: u64,
+}
+
+/// The tallies of all outputs that ever were in this run.
+pub type CommandTallies = Arc<Mutex<BTreeMap<Name, CommandTally>>>;
+
+/// A command on its way through a bus.
+struct Pending {
+    actuator: Name,
+    id: Option<String>,
+    response: Option<ResponseTarget>,
+    applied: Applied,
+}
+
+type Flight = Pin<Box<dyn Future<Output = Pending> + Send>>;
+
+/// What the commands take and where they put it.
+pub struct Commands {
+    /// From the link.
+    pub incoming: mpsc::Receiver<Incoming>,
+    /// Which outputs there are.
+    pub roster: watch::Receiver<SharedRoster>,
+    /// To the recorder.
+    pub answers: mpsc::Sender<Answer>,
+    /// Set when the program ends: every command is then refused.
+    pub stopping: Arc<AtomicBool>,
+    /// For health.
+    pub tallies: CommandTallies,
+    /// What the program ended with, when it does.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Commands {
+    /// Runs until `stop`, then answers what is still under way.
+    pub async fn run(mut self) {
+        let mut ids = Ids::default();
+        let mut flights: FuturesUnordered<Flight> = FuturesUnordered::new();
+        let mut stop = self.stop.clone();
+        loop {
+            // Receiving and the futures under way are cancel-safe.
+            tokio::select! {
+                message = self.incoming.recv() => {
+                    let Some(message) = message else { break };
+                    let flight = self.take(message, &mut ids, flights.len()).await;
+                    flights.extend(flight);
+                }
+                Some(pending) = flights.next(), if !flights.is_empty() => self.landed(pending, &mut ids).await,
+                () = stopped(&mut stop) => break,
+            }
+        }
+        while let Some(pending) = flights.next().await {
+            self.landed(pending, &mut ids).await;
+        }
+    }
+
+    /// Checks one message; what passes is on its way to a bus.
+    async fn take(&mut self, message: Incoming, ids: &mut Ids, under_way: usize) -> Option<Flight> {
+        let level = self.roster.borrow().topics.commanded(&message.topic).map(str::to_owned)?;
+        let Ok(actuator) = Name::new(&level) else {
+            warn!(topic = %message.topic, "Command refused: no output can be called that.");
+            return None;
+        };
+        let response = message.response.filter(|target| self.roster.borrow().topics.may_respond_to(&target.topic));
+        let decoded = payload::decode_command(&message.payload);
+        let id = match &decoded {
+            Ok(command) => command.id.clone(),
+            Err(undecodable) => undecodable.id.clone(),
+        };
+        if message.retain {
+            let refusal = Refusal::new(Reason::Retained, "a command that the broker kept may be older than its sense");
+            self.refuse(actuator, id, refusal, response).await;
+            return None;
+        }
+        if message.stale {
+            let refusal = Refusal::new(Reason::Expired, "the command waited at the broker while this gateway was away");
+            self.refuse(actuator, id, refusal, response).await;
+            return None;
+        }
+        let command = match decoded {
+            Ok(command) => command,
+            Err(undecodable) => {
+                self.refuse(actuator, id, undecodable.refusal, response).await;
+                return None;
+            }
+        };
+        match ids.seen(&actuator, command.id.as_deref(), response.as_ref()) {
+            Seen::No => {}
+            Seen::UnderWay => return None,
+            Seen::Answered(payload) => {
+                self.count(&actuator, false);
+                self.send(Answer { actuator, payload, response }).await;
+                return None;
+            }
+        }
+        match self.order(&actuator, &command, under_way) {
+            Ok(flight) => {
+                ids.begin(&actuator, command.id.as_deref());
+                let (id, landing) = (command.id, response);
+                Some(Box::pin(async move {
+                    let applied = match tokio::time::timeout(ANSWER_WITHIN, flight).await {
+                        Ok(Ok(applied)) => applied,
+                        Ok(Err(_)) => Err("the output is gone".into()),
+                        Err(_) => Err("the bus does not answer".into()),
+                    };
+                    Pending { actuator, id, response: landing, applied }
+                }))
+            }
+            Err(refusal) => {
+                let answer = self.refuse(actuator.clone(), command.id.clone(), refusal, response).await;
+                ids.begin(&actuator, command.id.as_deref());
+                ids.answered(&actuator, command.id.as_deref(), &answer);
+                None
+            }
+        }
+    }
+
+    /// Hands the command to its bus.
+    fn order(
+        &self,
+        actuator: &Name,
+        command: &Command,
+        under_way: usize,
+    ) -> Result<oneshot::Receiver<Applied>, Refusal> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Refusal::new(Reason::Stopping, "the gateway is ending"));
+        }
+        let roster = self.roster.borrow();
+        let target = roster
+            .targets
+            .get(actuator)
+            .ok_or_else(|| Refusal::new(Reason::Unknown, format!("there is no output called {actuator}")))?;
+        let value: OutputValue = target.kind.accept(&command.value)?;
+        let busy = || Refusal::new(Reason::Busy, "the output's bus has not taken the commands before this one");
+        if under_way >= UNDER_WAY {
+            return Err(busy());
+        }
+        let (answer, applied) = oneshot::channel();
+        let order = Order::Apply { actuator: actuator.clone(), value, lease: command.lease, answer };
+        target.inbox.offer(order).map_err(|_| busy())?;
+        Ok(applied)
+    }
+
+    async fn landed(&mut self, pending: Pending, ids: &mut Ids) {
+        let Pending { actuator, id, response, applied } = pending;
+        let (outcome, refusal, value) = match applied {
+            Ok(value) => (Outcome::Done, None, Some(value)),
+            Err(words) => (Outcome::Failed, Some(Refusal::new(Reason::Hardware, words)), None),
+        };
+        let reply = Reply { actuator, id, outcome, refusal, value, time: SystemTime::now() };
+        let payload = self.answer(&reply, response).await;
+        for waiting in ids.answered(&reply.actuator, reply.id.as_deref(), &payload) {
+            let answer = Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response: waiting };
+            self.send(answer).await;
+        }
+    }
+
+    async fn refuse(
+        &mut self,
+        actuator: Name,
+        id: Option<String>,
+        refusal: Refusal,
+        response: Option<ResponseTarget>,
+    ) -> String {
+        let time = SystemTime::now();
+        let reply = Reply { actuator, id, outcome: Outcome::Rejected, refusal: Some(refusal), value: None, time };
+        self.answer(&reply, response).await
+    }
+
+    /// Words, logs, counts and sends one reply.
+    async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>) -> String {
+        let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
+        let reason = reply.refusal.as_ref().map(ToString::to_string);
+        info!(actuator = %reply.actuator, id = reply.id, outcome = reply.outcome.as_str(), reason, "Command answered.");
+        self.count(&reply.actuator, reply.outcome != Outcome::Done);
+        self.send(Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response }).await;
+        payload
+    }
+
+    fn count(&self, actuator: &Name, rejected: bool) {
+        if !self.roster.borrow().targets.contains_key(actuator) {
+            return;
+        }
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let tally = tallies.entry(actuator.clone()).or_default();
+        tally.commands += 1;
+        tally.rejected += u64::from(rejected);
+    }
+
+    async fn send(&self, answer: Answer) {
+        if self.answers.send(answer).await.is_err() {
+            warn!("An answer was lost: the recorder has ended.");
+        }
+    }
+}
+
+/// Waits until the program ends.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A dropped sender ends the program as well. The borrowed value must not live across the next await.
+    stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
+}

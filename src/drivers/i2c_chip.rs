@@ -1,0 +1,52 @@
+//! What the drivers of I²C chips share: saying that a chip is missing or another one, and refusing values that it cannot
+//! measure.
+//!
+//! It hides no transfer: each driver's own file shows every byte that goes to its chip.
+
+use std::ops::RangeInclusive;
+
+use crate::bus::{BusError, Claim};
+use crate::drivers::DriverError;
+use crate::model::Settings;
+
+/// The claim of a driver whose only claim is its setting `address`.
+pub(crate) fn claims(settings: &Settings) -> Vec<Claim> {
+    vec![Claim::Address(settings.address("address"))]
+}
+
+/// At bring-up: turns a missing acknowledgement into the missing chip, by name. Other failures stay what they are.
+pub(crate) fn absent(chip: &'static str) -> impl Fn(BusError) -> DriverError {
+    move |error| match error {
+        BusError::NoAcknowledge { address } => {
+            another(chip, address, "nobody answers; check the wiring, the supply and the address".to_owned())
+        }
+        other => DriverError::Bus(other),
+    }
+}
+
+/// Something answers at this address, but not as this chip does.
+pub(crate) fn another(chip: &'static str, address: u8, why: String) -> DriverError {
+    DriverError::NoDevice { chip, place: format!("address {address:#04x}"), why }
+}
+
+/// The value, if the chip can measure it.
+pub(crate) fn within(quantity: &'static str, value: f64, range: &RangeInclusive<f64>) -> Result<f64, DriverError> {
+    if range.contains(&value) { Ok(value) } else { Err(DriverError::OutOfRange { quantity, value }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_acknowledgement_names_the_chip_and_where_it_should_be() {
+        let error = absent("BH1750")(BusError::NoAcknowledge { address: 0x23 }).to_string();
+        assert!(error.starts_with("no BH1750 at address 0x23: nobody answers"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_out_of_range() {
+        assert!(within("temperature", f64::NAN, &(-40.0..=85.0)).is_err());
+        assert!(within("temperature", 85.0, &(-40.0..=85.0)).is_ok());
+    }
+}

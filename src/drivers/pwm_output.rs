@@ -1,0 +1,173 @@
+//! pwm-output: a fan, a dimmer or a proportional valve on a PWM channel of the board.
+//!
+//! The channel keeps its level after the program's end, so the safe state stays true.
+
+use std::time::Duration;
+
+use crate::bus::{Bus, Claim, PwmChannel, PwmRequest};
+use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role};
+use crate::model::{Field, Kind, Need, OutputKind, OutputValue, Settings};
+
+/// The driver.
+pub static SPEC: DriverSpec = DriverSpec {
+    name: "pwm-output",
+    summary: "a fan, a dimmer or a proportional valve on a PWM channel: 0 to 100 percent",
+    page: "\
+Wiring: a PWM pin drives a few milliamperes at 3.3 V; motors and lamps need a
+transistor. On a Raspberry Pi put dtoverlay=pwm into config.txt for GPIO18, or
+dtoverlay=pwm-2chan for GPIO18 and GPIO19: these are channels 0 and 1 up to
+the Pi 4, channels 2 and 3 on a Pi 5. `fieldgate scan` lists the chips.
+
+frequency: PC fans with four wires want 25000 Hz, lamps 200 Hz and more, a
+servo 50 Hz. Channels of one chip often share a frequency.
+inverted: 100 means always low. Not every chip can.
+
+The hardware keeps the level when Fieldgate has ended, by whatever way; it
+ends with the power. Between power-on and the start of Fieldgate nobody drives
+the pin: a resistor of 10 kΩ to ground keeps what hangs on it off.",
+    bus: BusNeed::Pwm,
+    settings: &[
+        Field {
+            name: "channel",
+            kind: Kind::Integer { min: 0, max: 63 },
+            need: Need::Required,
+            doc: "the channel's number on the chip",
+        },
+        Field {
+            name: "frequency",
+            kind: Kind::Number { min: 0.1, max: 1e6 },
+            need: Need::Default("1000"),
+            doc: "periods per second, in Hz",
+        },
+        Field {
+            name: "inverted",
+            kind: Kind::Flag,
+            need: Need::Default("false"),
+            doc: "whether the active part of a period is low",
+        },
+    ],
+    claims: |settings| vec![Claim::Channel(channel(settings))],
+    role: Role::Actuator {
+        kind: OutputKind::Percent,
+        build: |bus: &mut dyn Bus, settings, value| {
+            Ok(Box::new(PwmOutput { channel: bus.pwm(&request(settings, percent(value)?))? }))
+        },
+    },
+    example: "\
+fan:
+  driver: pwm-output
+  bus: motor
+  settings: { channel: 0, frequency: 25000 }
+  safe_state: 0",
+};
+
+/// The check has kept it within 0 to 63; anything else is a channel that no chip has.
+fn channel(settings: &Settings) -> u32 {
+    u32::try_from(settings.integer("channel")).unwrap_or(u32::MAX)
+}
+
+fn request(settings: &Settings, percent: f64) -> PwmRequest {
+    PwmRequest {
+        channel: channel(settings),
+        period: Duration::from_secs_f64(1.0 / settings.number("frequency").clamp(0.1, 1e6)),
+        percent,
+        inverted: settings.flag("inverted"),
+    }
+}
+
+struct PwmOutput {
+    channel: Box<dyn PwmChannel>,
+}
+
+impl Actuator for PwmOutput {
+    fn apply(&mut self, value: OutputValue) -> Result<(), DriverError> {
+        Ok(self.channel.set(percent(value)?)?)
+    }
+
+    fn read_back(&mut self) -> Result<Option<OutputValue>, DriverError> {
+        Ok(Some(OutputValue::Percent(self.channel.percent()?)))
+    }
+}
+
+/// A switch never comes here, for the kind of the driver is a percentage; it would move nothing.
+fn percent(value: OutputValue) -> Result<f64, DriverError> {
+    match value {
+        OutputValue::Percent(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        OutputValue::Percent(value) => Err(DriverError::OutOfRange { quantity: "percent", value }),
+        OutputValue::Switch(on) => Err(DriverError::OutOfRange { quantity: "percent", value: f64::from(u8::from(on)) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::BusError;
+    use crate::model::Setting;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    type Asked = Rc<RefCell<Option<PwmRequest>>>;
+
+    struct Channel(Asked);
+
+    impl PwmChannel for Channel {
+        fn set(&mut self, percent: f64) -> Result<(), BusError> {
+            self.0.borrow_mut().as_mut().unwrap().percent = percent;
+            Ok(())
+        }
+
+        fn percent(&mut self) -> Result<f64, BusError> {
+            Ok(self.0.borrow().as_ref().unwrap().percent)
+        }
+    }
+
+    impl Bus for Channel {
+        fn describe(&self) -> String {
+            "pwm chip 0".into()
+        }
+
+        fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
+            if request.channel > 1 {
+                return Err(self.lacks("PWM channel 2"));
+            }
+            *self.0.borrow_mut() = Some(request.clone());
+            Ok(Box::new(Channel(Rc::clone(&self.0))))
+        }
+    }
+
+    fn build(channel: i64, percent: f64) -> (Asked, Result<Box<dyn Actuator>, DriverError>) {
+        let seen = Rc::new(RefCell::new(None));
+        let mut settings = Settings::default();
+        settings.insert("channel", Setting::Integer(channel));
+        settings.insert("frequency", Setting::Number(25_000.0));
+        settings.insert("inverted", Setting::Flag(false));
+        let Role::Actuator { build, .. } = SPEC.role else { panic!("an actuator") };
+        let built = build(&mut Channel(Rc::clone(&seen)), &settings, OutputValue::Percent(percent));
+        (seen, built)
+    }
+
+    #[test]
+    fn the_channel_is_claimed_with_its_period_and_its_first_value() {
+        let (seen, built) = build(1, 30.0);
+        let expected = PwmRequest { channel: 1, period: Duration::from_micros(40), percent: 30.0, inverted: false };
+        assert_eq!(seen.borrow().as_ref(), Some(&expected));
+        let mut fan = built.unwrap();
+        fan.apply(OutputValue::Percent(72.5)).unwrap();
+        assert_eq!(fan.read_back().unwrap(), Some(OutputValue::Percent(72.5)));
+    }
+
+    #[test]
+    fn a_channel_that_the_chip_lacks_is_refused() {
+        assert!(!build(2, 0.0).1.err().unwrap().is_transient());
+    }
+
+    #[test]
+    fn what_is_no_percentage_moves_nothing() {
+        let (seen, built) = build(0, 5.0);
+        let mut fan = built.unwrap();
+        for value in [OutputValue::Percent(140.0), OutputValue::Percent(f64::NAN), OutputValue::Switch(true)] {
+            assert!(matches!(fan.apply(value), Err(DriverError::OutOfRange { .. })), "{value}");
+        }
+        assert_eq!(seen.borrow().as_ref().unwrap().percent, 5.0);
+    }
+}

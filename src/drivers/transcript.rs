@@ -1,0 +1,189 @@
+//! For the tests of drivers: a scripted I²C bus that checks every byte, and a bus with one simulated chip on it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::{ErrorType, I2c, Operation};
+
+use crate::bus::sim::chips::{self, Chip};
+use crate::bus::{Bus, BusError, SharedI2c};
+use crate::drivers::{DriverError, DriverSpec, Role, Sensor};
+use crate::model::{Kind, Measurement, Need, Setting, Settings, Value};
+
+/// One expected transaction.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// The driver writes these bytes.
+    Write(Vec<u8>),
+    /// The driver reads; these bytes come back.
+    Read(Vec<u8>),
+    /// The driver writes, then reads after a repeated start.
+    WriteRead(Vec<u8>, Vec<u8>),
+    /// Whatever the driver does, nobody acknowledges.
+    Nak,
+}
+
+/// A bus that follows a script; dropped before its end it fails the test.
+pub(crate) struct Transcript {
+    address: u8,
+    steps: VecDeque<Step>,
+}
+
+impl Transcript {
+    pub(crate) fn new(address: u8, steps: impl IntoIterator<Item = Step>) -> Self {
+        Self { address, steps: steps.into_iter().collect() }
+    }
+}
+
+impl Drop for Transcript {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.steps.is_empty(), "the driver ended before {:02x?}", self.steps);
+        }
+    }
+}
+
+impl ErrorType for Transcript {
+    type Error = BusError;
+}
+
+impl I2c for Transcript {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+        assert_eq!(address, self.address);
+        let step = self.steps.pop_front();
+        let answer = match (step, operations) {
+            (Some(Step::Nak), _) => return Err(BusError::NoAcknowledge { address }),
+            (Some(Step::Write(expected)), [Operation::Write(bytes)]) => {
+                assert_eq!(*bytes, expected, "left: what the driver wrote");
+                None
+            }
+            (Some(Step::Read(answer)), [Operation::Read(buffer)]) => Some((answer, buffer)),
+            (Some(Step::WriteRead(expected, answer)), [Operation::Write(bytes), Operation::Read(buffer)]) => {
+                assert_eq!(*bytes, expected, "left: what the driver wrote");
+                Some((answer, buffer))
+            }
+            (step, operations) => panic!("the script has {step:02x?}, the driver did {operations:02x?}"),
+        };
+        if let Some((answer, buffer)) = answer {
+            buffer.copy_from_slice(&answer);
+        }
+        Ok(())
+    }
+}
+
+/// Counts the time that a driver waits instead of waiting.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CountedDelay(Rc<Cell<u64>>);
+
+impl CountedDelay {
+    /// What was waited so far.
+    pub(crate) fn waited_us(&self) -> u64 {
+        self.0.get() / 1000
+    }
+}
+
+impl DelayNs for CountedDelay {
+    fn delay_ns(&mut self, ns: u32) {
+        self.0.set(self.0.get() + u64::from(ns));
+    }
+}
+
+/// A bus with one simulated chip; its clones share the chip.
+#[derive(Clone)]
+pub(crate) struct Bench {
+    address: u8,
+    chip: Rc<RefCell<Box<dyn Chip>>>,
+}
+
+impl Bench {
+    /// The chip that `driver` expects, at `address`.
+    pub(crate) fn with(driver: &str, address: u8) -> Self {
+        let chip = chips::for_driver(driver).expect("a chip for the driver");
+        Self { address, chip: Rc::new(RefCell::new(chip)) }
+    }
+
+    /// Changes the world.
+    pub(crate) fn set(&self, name: &str, value: f64) {
+        assert!(self.chip.borrow_mut().set_world(name, value), "{name}");
+    }
+
+    /// Begins or ends a fault.
+    pub(crate) fn fault(&self, name: Option<&str>) {
+        assert!(self.chip.borrow_mut().set_fault(name), "{name:?}");
+    }
+}
+
+impl ErrorType for Bench {
+    type Error = BusError;
+}
+
+impl I2c for Bench {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+        if address != self.address {
+            return Err(BusError::NoAcknowledge { address });
+        }
+        chips::transact(self.chip.borrow_mut().as_mut(), address, operations)
+    }
+}
+
+impl Bus for Bench {
+    fn describe(&self) -> String {
+        "test bench".to_owned()
+    }
+
+    fn i2c(&mut self) -> Result<SharedI2c, BusError> {
+        Ok(SharedI2c::new(self.clone()))
+    }
+}
+
+/// Builds the driver as the worker does, on a bench with its chip at the default address.
+pub(crate) fn build(spec: &DriverSpec, bench: &mut Bench) -> Result<Box<dyn Sensor>, DriverError> {
+    let Role::Sensor { build, .. } = spec.role else { panic!("{} is not a sensor", spec.name) };
+    build(bench, &settings(spec, &[]))
+}
+
+/// The driver's settings with their defaults, but for those given here as text.
+pub(crate) fn settings(spec: &DriverSpec, given: &[(&str, &str)]) -> Settings {
+    let mut settings = Settings::default();
+    for field in spec.settings {
+        let text = given.iter().find(|(name, _)| *name == field.name).map(|(_, text)| *text);
+        let text = text.or(if let Need::Default(text) = field.need { Some(text) } else { None });
+        if let Some(text) = text {
+            settings.insert(field.name, setting(&field.kind, text));
+        }
+    }
+    settings
+}
+
+fn setting(kind: &Kind, text: &str) -> Setting {
+    match kind {
+        Kind::Choice(words) => {
+            assert!(words.contains(&text), "{text}");
+            Setting::Text(text.to_owned())
+        }
+        Kind::Integer { .. } => Setting::Integer(text.parse().unwrap()),
+        Kind::Address(_) => Setting::Integer(i64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()),
+        Kind::List(item) => {
+            let items = text.trim_matches(['[', ']']).split(',');
+            Setting::List(items.map(|text| setting(item, text.trim())).collect())
+        }
+        other => panic!("no I²C driver has a setting of kind {other:?}"),
+    }
+}
+
+/// The value of that measurement.
+pub(crate) fn number(measurements: &[Measurement], name: &str) -> f64 {
+    let found = measurements.iter().find(|measurement| measurement.name == name);
+    match found.map(|measurement| measurement.value) {
+        Some(Value::Number { value, .. }) => value,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+/// Asserts that a measurement is within `tolerance` of what is expected.
+pub(crate) fn check(measurements: &[Measurement], name: &str, expected: f64, tolerance: f64) {
+    let value = number(measurements, name);
+    assert!((value - expected).abs() <= tolerance, "{name} is {value}, not {expected}");
+}

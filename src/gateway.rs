@@ -1,0 +1,344 @@
+//! The composition root: builds every part from a [`Config`], joins them by channels and owns every task and thread.
+//!
+//! Started downstream first: the spool (whose lock refuses a second instance before it can touch an output), the workers
+//! (outputs to their safe state), recorder, commands, link. Stopped upstream first, see `shutdown.rs`. A reload builds a
+//! new [`Roster`] and hands each bus its new plan; what is the same in both goes on untouched.
+
+mod plans;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, watch as latest_of};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::board::Board;
+use crate::clock;
+use crate::commands::{self, Commands};
+use crate::config::Config;
+use crate::health::{SensorTallies, Sources};
+use crate::link::{self, Incoming, Latest, LinkState, LinkStatus};
+use crate::model::RunId;
+use crate::pulse::Pulse;
+use crate::recorder::{self, Recorder};
+use crate::roster::SharedRoster;
+use crate::shutdown::{self, Remains};
+use crate::spool::{self, Spool, SpoolError, SpoolThread};
+use crate::worker::{self, Order, Worker};
+
+pub use plans::outputs;
+
+/// How long a worker that is replaced in a reload may take to end.
+const REPLACE_GRACE: Duration = Duration::from_secs(2);
+
+/// Why the gateway could not start. Tell the user and end.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Another instance holds the spool, or it cannot be opened at all.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The kernel gave no thread.
+    #[error("a thread for a bus could not be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Why a new configuration was not taken up although it is valid. The old one stays.
+#[derive(Debug, Error)]
+pub enum ReloadError {
+    /// The spool is open in one folder for the life of the program.
+    #[error("spool.path cannot change while the gateway runs; restart it instead")]
+    SpoolPath,
+    /// The kernel gave no thread.
+    #[error("a thread for a bus could not be started")]
+    Thread(#[source] io::Error),
+}
+
+/// A running gateway.
+pub struct Gateway {
+    config: Config,
+    workers: BTreeMap<plans::BusKey, Worker>,
+    context: worker::Context,
+    sources: Sources,
+    roster: latest_of::Sender<SharedRoster>,
+    link_status: latest_of::Sender<LinkStatus>,
+    latest: Latest,
+    spool: Spool,
+    spool_thread: SpoolThread,
+    recorder: JoinHandle<()>,
+    recorder_turned: Arc<AtomicU64>,
+    commands: JoinHandle<()>,
+    commands_stop: latest_of::Sender<bool>,
+    incoming: mpsc::Sender<Incoming>,
+    stopping: Arc<AtomicBool>,
+    link: LinkTask,
+    stalls: watch::Stalls,
+}
+
+/// The link's task and its stop signal.
+struct LinkTask {
+    task: JoinHandle<()>,
+    stop: latest_of::Sender<bool>,
+}
+
+impl Gateway {
+    /// Builds and starts every part. Whoever watches gets what happens on `board`.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start(config: Config, board: Option<Board>) -> Result<Self, StartError> {
+        let (run, started) = (RunId(fastrand::u32(..)), clock::now());
+        let (spool, spool_thread) = spool::open(config.spool.clone(), run)?;
+        let (events, from_workers) = mpsc::channel(recorder::EVENT_CAPACITY);
+        let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
+        let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
+        let context = worker::Context { run, events, pulse: Arc::new(Pulse::default()) };
+        let mut sensors = SensorTallies::new();
+        let workers = start_workers(&config, &mut sensors, &context)?;
+        let (roster, shared_roster) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
+        let (link_status, link_seen) = latest_of::channel(LinkStatus::new(&config.link));
+        let (commands_stop, commands_stopped) = latest_of::channel(false);
+        let (latest, stopping) = (Latest::default(), Arc::new(AtomicBool::new(false)));
+        let command_tallies = Arc::new(Mutex::new(BTreeMap::new()));
+        let recorder_turned = Arc::new(AtomicU64::new(0));
+        let recorder = tokio::spawn(
+            Recorder {
+                run,
+                events: from_workers,
+                answers: from_commands,
+                roster: shared_roster.clone(),
+                link: link_seen.clone(),
+                spool: spool.clone(),
+                latest: latest.clone(),
+                board,
+                turned: Arc::clone(&recorder_turned),
+            }
+            .run(),
+        );
+        let commands = tokio::spawn(
+            Commands {
+                incoming: from_link,
+                roster: shared_roster.clone(),
+                answers,
+                stopping: Arc::clone(&stopping),
+                tallies: Arc::clone(&command_tallies),
+                stop: commands_stopped,
+            }
+            .run(),
+        );
+        latest.set(config.topics.devices(), plans::devices(&config));
+        let sources = Sources {
+            run,
+            started,
+            roster: shared_roster,
+            link: link_seen,
+            spool: spool.stats(),
+            sensors,
+            commands: command_tallies,
+        };
+        let parts = link::Parts {
+            settings: plans::link_settings(&config),
+            run,
+            spool: spool.clone(),
+            latest: latest.clone(),
+            commands: incoming.clone(),
+            status: link_status.clone(),
+            pulse: Arc::clone(&context.pulse),
+            stop: latest_of::channel(false).1,
+        };
+        let gateway = Self {
+            link: start_link(parts),
+            config,
+            workers,
+            context,
+            sources,
+            roster,
+            link_status,
+            latest,
+            spool,
+            spool_thread,
+            recorder,
+            recorder_turned,
+            commands,
+            commands_stop,
+            incoming,
+            stopping,
+            stalls: watch::Stalls::default(),
+        };
+        gateway.tell_health();
+        info!(%run, sensors = gateway.config.sensors.len(), actuators = gateway.config.actuators.len(), "Gateway started.");
+        Ok(gateway)
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The link's status, for waiting on its changes.
+    pub fn link_status(&self) -> latest_of::Receiver<LinkStatus> {
+        self.sources.link.clone()
+    }
+
+    /// Readings that the broker has acknowledged and messages that wait for it.
+    pub fn delivered_and_waiting(&self) -> (u64, u64) {
+        let stats = self.sources.spool.borrow();
+        let taken: u64 = self.sources.sensors.values().map(|tally| tally.taken.load(Ordering::Relaxed)).sum();
+        (taken.saturating_sub(stats.queued + stats.dropped), stats.queued)
+    }
+
+    /// How often health must be told: every 30 s, or so often that an output with a very short `safe_after` hears the
+    /// broker's acknowledgement in time, since MQTT's own keep-alive counts in whole seconds.
+    pub fn health_period(&self) -> Duration {
+        let shortest = self.config.actuators.iter().filter_map(|a| a.safe_after).min();
+        match shortest {
+            Some(after) if after < 2 * plans::SHORTEST_KEEP_ALIVE => after / 3,
+            _ => crate::health::EVERY,
+        }
+    }
+
+    /// Publishes health and tells systemd's status line.
+    pub fn tell_health(&self) {
+        self.latest.set(self.config.topics.health(), self.sources.payload());
+        crate::systemd::status(&self.sources.line());
+    }
+
+    /// Whether every part has turned lately; buses that hang in a device are reported on the way.
+    pub fn check_progress(&mut self) -> bool {
+        watch::check(&mut self.stalls, &self.workers, &self.config, &self.latest, &self.recorder_turned)
+            && !self.recorder.is_finished()
+            && !self.commands.is_finished()
+            && !self.link.task.is_finished()
+    }
+
+    /// Takes up a new configuration.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; the old configuration stays in force.
+    pub async fn reload(&mut self, new: Config) -> Result<(), ReloadError> {
+        if new.spool.path != self.config.spool.path {
+            return Err(ReloadError::SpoolPath);
+        }
+        let old = std::mem::replace(&mut self.config, new);
+        self.replan().await.map_err(ReloadError::Thread)?;
+        self.roster.send_replace(Arc::new(plans::roster(&self.config, &self.workers)));
+        if old.spool != self.config.spool && self.spool.reconfigure(self.config.spool.clone()).await.is_err() {
+            error!("The spool has ended and does not take the new limits.");
+        }
+        if plans::link_settings(&old) != plans::link_settings(&self.config) {
+            if old.topics != self.config.topics {
+                self.latest.rebase(old.topics.base(), self.config.topics.base());
+                self.latest.clear(old.topics.status());
+            }
+            self.relink().await;
+        }
+        for topic in plans::abandoned_topics(&old, &self.config) {
+            self.latest.clear(topic);
+        }
+        self.latest.set(self.config.topics.devices(), plans::devices(&self.config));
+        self.tell_health();
+        Ok(())
+    }
+
+    /// Gives every bus its new plan: the same bus goes on, a changed one is stopped first, a new one is started.
+    async fn replan(&mut self) -> io::Result<()> {
+        let mut plans = plans::of(&self.config, &mut self.sources.sensors);
+        let gone: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|(key, w)| plans.get(*key).is_none_or(|p| p.bus != w.bus))
+            .map(|(k, _)| k.clone())
+            .collect();
+        let leaving: Vec<_> = gone.into_iter().filter_map(|key| Some((self.workers.remove(&key)?, key))).collect();
+        for (worker, _) in &leaving {
+            worker.ask_to_stop();
+        }
+        for (worker, key) in leaving {
+            if !worker.join(REPLACE_GRACE).await {
+                error!(bus = %key, "The old bus hangs in a device and could not be ended; it is left behind.");
+            }
+        }
+        let names: Vec<_> = plans.keys().cloned().collect();
+        for key in names {
+            let Some(plan) = plans.remove(&key) else { continue };
+            match self.workers.get(&key) {
+                Some(worker) => {
+                    if worker.inbox.offer(Order::Replan(plan)).is_err() {
+                        error!(bus = %key, "The bus does not take its new configuration: it hangs. Restart the gateway.");
+                    }
+                }
+                None => {
+                    let worker = Worker::spawn(&key.to_string(), plan, self.context.clone())?;
+                    self.workers.insert(key, worker);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the link and starts it with the settings in force; what is undelivered waits in the spool meanwhile.
+    async fn relink(&mut self) {
+        let parts = link::Parts {
+            settings: plans::link_settings(&self.config),
+            run: self.sources.run,
+            spool: self.spool.clone(),
+            latest: self.latest.clone(),
+            commands: self.incoming.clone(),
+            status: self.link_status.clone(),
+            pulse: Arc::clone(&self.context.pulse),
+            stop: latest_of::channel(false).1,
+        };
+        self.link.stop.send_replace(true);
+        if (&mut self.link.task).await.is_err() {
+            warn!("The old link ended by a panic.");
+        }
+        self.link = start_link(parts);
+    }
+
+    /// Stops everything, upstream first, within two seconds unless something hangs.
+    pub async fn stop(self) {
+        shutdown::stop(Remains {
+            workers: self.workers.into_iter().map(|(key, worker)| (key.to_string(), worker)).collect(),
+            stopping: self.stopping,
+            commands: self.commands,
+            commands_stop: self.commands_stop,
+            // The recorder ends when nobody can send to it any more.
+            events: self.context,
+            recorder: self.recorder,
+            link: self.link.task,
+            link_stop: self.link.stop,
+            spool: self.spool,
+            spool_thread: self.spool_thread,
+        })
+        .await;
+    }
+
+    /// Whether the link is up.
+    pub fn is_up(&self) -> bool {
+        self.sources.link.borrow().state == LinkState::Up
+    }
+}
+
+fn start_workers(
+    config: &Config,
+    sensors: &mut SensorTallies,
+    context: &worker::Context,
+) -> Result<BTreeMap<plans::BusKey, Worker>, StartError> {
+    let mut workers = BTreeMap::new();
+    for (key, plan) in plans::of(config, sensors) {
+        let worker = Worker::spawn(&key.to_string(), plan, context.clone()).map_err(StartError::Thread)?;
+        workers.insert(key, worker);
+    }
+    Ok(workers)
+}
+
+fn start_link(mut parts: link::Parts) -> LinkTask {
+    let (stop, stopped) = latest_of::channel(false);
+    parts.stop = stopped;
+    LinkTask { task: tokio::spawn(link::run(parts)), stop }
+}

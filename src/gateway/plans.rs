@@ -1,0 +1,157 @@
+//! From a [`Config`] to what each part is told. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bus;
+use crate::config::Config;
+use crate::drivers::Role;
+use crate::health::SensorTallies;
+use crate::last_good::SafeOutput;
+use crate::link;
+use crate::model::payload::report;
+use crate::model::{Name, OutputKind};
+use crate::roster::{Roster, Target};
+use crate::worker::{ActuatorSettings, Plan, Worker};
+
+/// MQTT counts the keep-alive in whole seconds (MQTT 5, 3.1.2.10).
+pub(super) const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// One thread each: a configured bus, or the machine itself for drivers that need none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum BusKey {
+    /// A bus of the configuration.
+    Named(Name),
+    /// sysfs and procfs.
+    Host,
+}
+
+impl fmt::Display for BusKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => name.fmt(f),
+            Self::Host => f.write_str("host"),
+        }
+    }
+}
+
+impl From<Option<&Name>> for BusKey {
+    fn from(bus: Option<&Name>) -> Self {
+        bus.map_or(Self::Host, |name| Self::Named(name.clone()))
+    }
+}
+
+/// What each thread is in charge of. A bus without devices gets no thread. Sensors keep their tallies over reloads.
+pub(super) fn of(config: &Config, tallies: &mut SensorTallies) -> BTreeMap<BusKey, Plan> {
+    let mut plans = BTreeMap::new();
+    for sensor in &config.sensors {
+        let tally = Arc::clone(tallies.entry(sensor.name.clone()).or_default());
+        plan(&mut plans, config, sensor.bus.as_ref()).sensors.push((sensor.clone(), tally));
+    }
+    for actuator in &config.actuators {
+        plan(&mut plans, config, Some(&actuator.bus)).actuators.push(actuator.clone());
+    }
+    plans
+}
+
+fn plan<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, config: &Config, bus: Option<&Name>) -> &'a mut Plan {
+    plans.entry(BusKey::from(bus)).or_insert_with(|| Plan {
+        bus: bus.map_or(bus::Settings::Host, |name| bus_settings(config, name)),
+        sensors: Vec::new(),
+        actuators: Vec::new(),
+    })
+}
+
+fn bus_settings(config: &Config, name: &Name) -> bus::Settings {
+    let found = config.buses.iter().find(|(bus, _)| bus == name);
+    found.map(|(_, settings)| settings.clone()).expect("the configuration has every bus that a device names")
+}
+
+/// Who is who.
+pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>) -> Roster {
+    let target = |actuator: &ActuatorSettings| {
+        let worker = workers.get(&BusKey::Named(actuator.bus.clone()))?;
+        Some((actuator.name.clone(), Target { kind: kind(actuator), inbox: worker.inbox.clone() }))
+    };
+    Roster {
+        topics: config.topics.clone(),
+        sensors: config.sensors.iter().map(|sensor| sensor.name.clone()).collect(),
+        targets: config.actuators.iter().filter_map(target).collect(),
+    }
+}
+
+fn kind(actuator: &ActuatorSettings) -> OutputKind {
+    match &actuator.driver.role {
+        Role::Actuator { kind, .. } => *kind,
+        Role::Sensor { .. } => unreachable!("the configuration puts only outputs under actuators"),
+    }
+}
+
+/// The payload of `B/devices`.
+pub(super) fn devices(config: &Config) -> Vec<u8> {
+    let sensors: Vec<_> = config
+        .sensors
+        .iter()
+        .map(|sensor| {
+            let measurements = match &sensor.driver.role {
+                Role::Sensor { measurements, .. } => measurements(&sensor.settings),
+                Role::Actuator { .. } => Vec::new(),
+            };
+            let (driver, every) = (sensor.driver.name, sensor.every);
+            let topic = config.topics.reading(&sensor.name);
+            (sensor.name.clone(), report::SensorDevice { driver, every, topic, measurements })
+        })
+        .collect();
+    let actuators: Vec<_> = config
+        .actuators
+        .iter()
+        .map(|actuator| {
+            let device = report::ActuatorDevice {
+                driver: actuator.driver.name,
+                set: config.topics.set(&actuator.name),
+                state: config.topics.state(&actuator.name),
+                kind: kind(actuator),
+            };
+            (actuator.name.clone(), device)
+        })
+        .collect();
+    report::devices(&sensors, &actuators)
+}
+
+/// The link's settings with the keep-alive that is in use: at most half of the shortest `safe_after`, so that a lost link
+/// is noticed before an output has to act on it.
+pub(super) fn link_settings(config: &Config) -> link::Settings {
+    let mut settings = config.link.clone();
+    if let Some(shortest) = config.actuators.iter().filter_map(|actuator| actuator.safe_after).min() {
+        let half = Duration::from_secs((shortest / 2).as_secs());
+        settings.keep_alive = settings.keep_alive.min(half).max(SHORTEST_KEEP_ALIVE);
+    }
+    settings
+}
+
+/// Retained topics of what `new` no longer has, under the base topic of `new`: to be cleared.
+pub(super) fn abandoned_topics(old: &Config, new: &Config) -> Vec<String> {
+    let topics = &new.topics;
+    let sensors: BTreeSet<_> = new.sensors.iter().map(|sensor| &sensor.name).collect();
+    let retaining: BTreeSet<_> = new.sensors.iter().filter(|s| s.retain).map(|sensor| &sensor.name).collect();
+    let actuators: BTreeSet<_> = new.actuators.iter().map(|actuator| &actuator.name).collect();
+    let statuses = old.sensors.iter().filter(|s| !sensors.contains(&s.name)).map(|s| topics.sensor_status(&s.name));
+    let readings =
+        old.sensors.iter().filter(|s| s.retain && !retaining.contains(&s.name)).map(|s| topics.reading(&s.name));
+    let states = old.actuators.iter().filter(|a| !actuators.contains(&a.name)).map(|a| topics.state(&a.name));
+    statuses.chain(readings).chain(states).collect()
+}
+
+/// The table for `fieldgate safe-state`.
+pub fn outputs(config: &Config) -> Vec<SafeOutput> {
+    let output = |actuator: &ActuatorSettings| SafeOutput {
+        name: actuator.name.clone(),
+        driver: actuator.driver.name,
+        bus: bus_settings(config, &actuator.bus),
+        settings: actuator.settings.clone(),
+        safe_state: actuator.safe_state,
+    };
+    config.actuators.iter().map(output).collect()
+}

@@ -1,0 +1,71 @@
+//! Who has stopped making progress.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tracing::error;
+
+use crate::clock;
+use crate::config::Config;
+use crate::gateway::plans::BusKey;
+use crate::link::Latest;
+use crate::model::{Name, SensorStatus, payload};
+use crate::worker::Worker;
+
+/// A part that has not turned for so long has stopped. Workers and recorder turn every second when idle; a slow chip or a
+/// slow disk takes a few.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// Devices whose hanging has been reported and that have not come back.
+#[derive(Debug, Default)]
+pub(super) struct Stalls(BTreeSet<Name>);
+
+/// `false` when the watchdog must not be fed.
+///
+/// A bus with outputs that hangs stops the feeding: systemd then ends the program and `ExecStopPost` makes the outputs
+/// safe. A bus with sensors only is reported and left, for the others go on.
+pub(super) fn check(
+    stalls: &mut Stalls,
+    workers: &BTreeMap<BusKey, Worker>,
+    config: &Config,
+    latest: &Latest,
+    recorder_turned: &AtomicU64,
+) -> bool {
+    let now = clock::boottime();
+    let mut alive = now.saturating_sub(Duration::from_nanos(recorder_turned.load(Ordering::Relaxed))) < STALLED;
+    let mut hanging = BTreeSet::new();
+    for (key, worker) in workers {
+        if let Some((device, since)) = worker.progress.busy() {
+            let silent = now.saturating_sub(since);
+            if silent >= patience(config, &device) {
+                report(stalls, key, &device, silent, config, latest);
+                hanging.insert(device);
+            }
+        }
+        let has_outputs = config.actuators.iter().any(|a| BusKey::Named(a.bus.clone()) == *key);
+        if has_outputs && now.saturating_sub(worker.progress.last_turn()) >= STALLED {
+            alive = false;
+        }
+    }
+    stalls.0 = hanging;
+    alive
+}
+
+/// Three periods of a sensor, but no less than a second: some chips need a while.
+fn patience(config: &Config, device: &Name) -> Duration {
+    let every = config.sensors.iter().find(|sensor| sensor.name == *device).map(|sensor| sensor.every);
+    every.map_or(STALLED, |every| (every * 2).clamp(Duration::from_secs(1), STALLED))
+}
+
+fn report(stalls: &Stalls, bus: &BusKey, device: &Name, silent: Duration, config: &Config, latest: &Latest) {
+    if stalls.0.contains(device) {
+        return;
+    }
+    error!(%bus, %device, ?silent, "The bus hangs in a device; its sensors and outputs are dead until that returns.");
+    for sensor in config.sensors.iter().filter(|sensor| BusKey::from(sensor.bus.as_ref()) == *bus) {
+        let words = format!("the bus hangs in {device}");
+        let payload = payload::sensor_status(SensorStatus::Down, clock::now().wall, Some(&words));
+        latest.set(config.topics.sensor_status(&sensor.name), payload);
+    }
+}

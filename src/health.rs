@@ -1,0 +1,125 @@
+//! What the gateway knows of itself, gathered for `B/health`, for systemd's status line and for the watchdog.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::commands::CommandTallies;
+use crate::link::{LinkState, LinkStatus, Protocol};
+use crate::model::payload::report;
+use crate::model::{Moment, Name, RunId};
+use crate::roster::SharedRoster;
+use crate::spool::Stats;
+use crate::worker::Tally;
+
+/// How often health is told while nothing changes.
+pub const EVERY: Duration = Duration::from_secs(30);
+
+/// The tallies of all sensors that ever were in this run.
+pub type SensorTallies = BTreeMap<Name, Arc<Tally>>;
+
+/// Where the numbers come from.
+#[derive(Debug)]
+pub struct Sources {
+    /// This start of the program.
+    pub run: RunId,
+    /// When it was.
+    pub started: Moment,
+    /// Who is in the configuration in force.
+    pub roster: watch::Receiver<SharedRoster>,
+    /// The link.
+    pub link: watch::Receiver<LinkStatus>,
+    /// The spool.
+    pub spool: watch::Receiver<Stats>,
+    /// Sensors.
+    pub sensors: SensorTallies,
+    /// Commands.
+    pub commands: CommandTallies,
+}
+
+impl Sources {
+    /// The payload of `B/health` at this moment.
+    pub fn payload(&self) -> Vec<u8> {
+        let now = clock::now();
+        let roster = self.roster.borrow();
+        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let sensors = roster.sensors.iter().filter_map(|name| Some((name.clone(), sensor(self.sensors.get(name)?))));
+        let actuators = roster.targets.keys().map(|name| {
+            let tally = commands.get(name).copied().unwrap_or_default();
+            (name.clone(), report::Actuator { commands: tally.commands, rejected: tally.rejected })
+        });
+        report::health(&report::Health {
+            run: self.run,
+            uptime: now.boot.saturating_sub(self.started.boot),
+            time: now.wall,
+            clock: now.clock,
+            link: link(&self.link.borrow()),
+            spool: spool(&self.spool.borrow()),
+            sensors: sensors.collect(),
+            actuators: actuators.collect(),
+            memory: resident_bytes(),
+        })
+    }
+
+    /// One line for `systemctl status`.
+    pub fn line(&self) -> String {
+        let link = self.link.borrow();
+        let queued = self.spool.borrow().queued;
+        match (&link.state, &link.last_error) {
+            (LinkState::Up, _) => format!("link up: {}, {queued} waiting", link.broker),
+            (_, Some(error)) => format!("link down: {error}, {queued} waiting"),
+            (_, None) => format!("connecting to {}, {queued} waiting", link.broker),
+        }
+    }
+}
+
+fn sensor(tally: &Arc<Tally>) -> report::Sensor {
+    report::Sensor {
+        status: tally.status(),
+        taken: tally.taken.load(Ordering::Relaxed),
+        failed: tally.failed.load(Ordering::Relaxed),
+        skipped: tally.skipped.load(Ordering::Relaxed),
+    }
+}
+
+fn link(status: &LinkStatus) -> report::Link {
+    report::Link {
+        state: match status.state {
+            LinkState::Connecting => "connecting",
+            LinkState::Up => "up",
+            LinkState::Down => "down",
+        },
+        since: status.since,
+        broker: status.broker.clone(),
+        protocol: match status.protocol {
+            Protocol::V4 => "3.1.1",
+            Protocol::V5 => "5",
+        },
+        connects: status.connects,
+        last_error: status.last_error.clone(),
+        alarm: status.alarm.clone(),
+    }
+}
+
+fn spool(stats: &Stats) -> report::Spool {
+    report::Spool {
+        queued: stats.queued,
+        bytes: stats.bytes,
+        oldest: stats.oldest,
+        dropped: stats.dropped,
+        error: stats.error.clone(),
+    }
+}
+
+/// Resident memory from `/proc/self/statm` (proc(5)): the second number, in pages. 0 where it cannot be read.
+fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * u64::try_from(rustix::param::page_size()).unwrap_or(4096)
+}

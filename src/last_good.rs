@@ -1,0 +1,213 @@
+//! The last good table of outputs, left in the runtime directory for `fieldgate safe-state`.
+//!
+//! After a crash, or when the configuration file was broken meanwhile, the outputs must still be found: what drives them to
+//! their safe state then is this table, not the file. It holds no secret.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json, json};
+use thiserror::Error;
+
+use crate::bus;
+use crate::drivers;
+use crate::model::{Kind, Name, OutputValue, Setting, Settings};
+
+/// One output and how to reach it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SafeOutput {
+    /// Its name.
+    pub name: Name,
+    /// Its driver's name.
+    pub driver: &'static str,
+    /// How to open its bus.
+    pub bus: bus::Settings,
+    /// The driver's settings.
+    pub settings: Settings,
+    /// Where it must go.
+    pub safe_state: OutputValue,
+}
+
+/// Why a table could not be kept or read. Tell the user; the configuration file is the other source.
+#[derive(Debug, Error)]
+pub enum LastGoodError {
+    /// The file could not be read or written.
+    #[error("the table of outputs {path} cannot be used")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The file was damaged or written by another version.
+    #[error("the table of outputs {path} cannot be understood: {what}")]
+    Format {
+        /// Which.
+        path: PathBuf,
+        /// The part that is wrong.
+        what: String,
+    },
+}
+
+/// Where the table for this configuration file is: one file for each, so that two gateways on one board do not mix.
+///
+/// systemd names the directory; by hand it is `/run/fieldgate` for root and the user's own runtime directory otherwise.
+/// `None` where there is none of them.
+pub fn place(config: &Path, runtime_directory: Option<&Path>, user_directory: Option<&Path>) -> Option<PathBuf> {
+    let directory = match (runtime_directory, user_directory) {
+        (Some(directory), _) => directory.to_owned(),
+        (None, _) if rustix::process::geteuid().is_root() => PathBuf::from("/run/fieldgate"),
+        (None, directory) => directory?.join("fieldgate"),
+    };
+    let mut hasher = DefaultHasher::new();
+    std::path::absolute(config).unwrap_or_else(|_| config.to_owned()).hash(&mut hasher);
+    Some(directory.join(format!("outputs-{:016x}.json", hasher.finish())))
+}
+
+/// Keeps the table, replacing an older one as a whole.
+///
+/// # Errors
+/// [`LastGoodError::Io`].
+pub fn save(path: &Path, outputs: &[SafeOutput]) -> Result<(), LastGoodError> {
+    let failed = |source| LastGoodError::Io { path: path.to_owned(), source };
+    let list: Vec<Json> = outputs.iter().map(encode).collect();
+    let part = path.with_extension("part");
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+    }
+    std::fs::write(&part, Json::from(list).to_string()).map_err(failed)?;
+    std::fs::rename(&part, path).map_err(failed)
+}
+
+/// Reads the table.
+///
+/// # Errors
+/// [`LastGoodError`]; a file that does not exist is [`LastGoodError::Io`] too.
+pub fn load(path: &Path) -> Result<Vec<SafeOutput>, LastGoodError> {
+    let text = std::fs::read_to_string(path).map_err(|source| LastGoodError::Io { path: path.to_owned(), source })?;
+    let wrong = |what: &str| LastGoodError::Format { path: path.to_owned(), what: what.to_owned() };
+    let list: Vec<Json> = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
+    list.iter().map(|entry| decode(entry).ok_or_else(|| wrong(&entry.to_string()))).collect()
+}
+
+fn encode(output: &SafeOutput) -> Json {
+    let settings: Map<String, Json> =
+        output.settings.iter().map(|(name, setting)| (name.to_owned(), encode_setting(setting))).collect();
+    json!({
+        "name": output.name.as_str(),
+        "driver": output.driver,
+        "bus": encode_bus(&output.bus),
+        "settings": settings,
+        "safe_state": match output.safe_state {
+            OutputValue::Switch(on) => Json::from(on),
+            OutputValue::Percent(percent) => Json::from(percent),
+        },
+    })
+}
+
+fn decode(entry: &Json) -> Option<SafeOutput> {
+    let spec = drivers::find(entry["driver"].as_str()?)?;
+    let mut settings = Settings::default();
+    for (key, value) in entry["settings"].as_object()? {
+        let field = spec.settings.iter().find(|field| field.name == key)?;
+        settings.insert(field.name, decode_setting(&field.kind, value)?);
+    }
+    let safe_state = match &entry["safe_state"] {
+        Json::Bool(on) => OutputValue::Switch(*on),
+        other => OutputValue::Percent(other.as_f64()?),
+    };
+    let name = Name::new(entry["name"].as_str()?).ok()?;
+    Some(SafeOutput { name, driver: spec.name, bus: decode_bus(&entry["bus"])?, settings, safe_state })
+}
+
+fn encode_bus(bus: &bus::Settings) -> Json {
+    match bus {
+        bus::Settings::I2c { device } => json!({ "type": "i2c", "device": device }),
+        bus::Settings::Gpio { chip } => json!({ "type": "gpio", "chip": chip }),
+        bus::Settings::Pwm { chip } => json!({ "type": "pwm", "chip": chip }),
+        bus::Settings::Sim { state_file } => json!({ "type": "sim", "state_file": state_file }),
+        bus::Settings::Host => json!({ "type": "host" }),
+    }
+}
+
+fn decode_bus(bus: &Json) -> Option<bus::Settings> {
+    Some(match bus["type"].as_str()? {
+        "i2c" => bus::Settings::I2c { device: bus["device"].as_str()?.into() },
+        "gpio" => bus::Settings::Gpio { chip: bus["chip"].as_str()?.to_owned() },
+        "pwm" => bus::Settings::Pwm { chip: bus["chip"].as_u64()?.try_into().ok()? },
+        "sim" => bus::Settings::Sim { state_file: bus["state_file"].as_str().map(PathBuf::from) },
+        "host" => bus::Settings::Host,
+        _ => return None,
+    })
+}
+
+/// Outputs have plain settings only; lists and tables belong to sensors.
+fn encode_setting(setting: &Setting) -> Json {
+    match setting {
+        Setting::Text(text) => Json::from(text.as_str()),
+        Setting::Flag(flag) => Json::from(*flag),
+        Setting::Integer(n) => Json::from(*n),
+        Setting::Number(n) => Json::from(*n),
+        Setting::Duration(duration) => Json::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        Setting::List(_) | Setting::Table(_) => Json::Null,
+    }
+}
+
+fn decode_setting(kind: &Kind, value: &Json) -> Option<Setting> {
+    Some(match kind {
+        Kind::Flag => Setting::Flag(value.as_bool()?),
+        Kind::Integer { .. } | Kind::Address(_) => Setting::Integer(value.as_i64()?),
+        Kind::Number { .. } => Setting::Number(value.as_f64()?),
+        Kind::Duration { .. } => Setting::Duration(Duration::from_millis(value.as_u64()?)),
+        Kind::List(_) | Kind::Table(_) => return None,
+        _ => Setting::Text(value.as_str()?.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pump() -> SafeOutput {
+        let mut settings = Settings::default();
+        settings.insert("line", Setting::Text("GPIO27".into()));
+        settings.insert("active_low", Setting::Flag(true));
+        SafeOutput {
+            name: Name::new("pump").unwrap(),
+            driver: "gpio-output",
+            bus: bus::Settings::Sim { state_file: Some("/tmp/bench.json".into()) },
+            settings,
+            safe_state: OutputValue::Switch(false),
+        }
+    }
+
+    #[test]
+    fn a_table_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/outputs.json");
+        save(&path, &[pump()]).unwrap();
+        assert_eq!(load(&path).unwrap(), [pump()]);
+    }
+
+    #[test]
+    fn a_damaged_table_is_an_error_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outputs.json");
+        for text in ["", "{", "[1]", r#"[{"driver":"nothing"}]"#] {
+            std::fs::write(&path, text).unwrap();
+            assert!(matches!(load(&path), Err(LastGoodError::Format { .. })), "{text}");
+        }
+        assert!(matches!(load(&folder.path().join("absent")), Err(LastGoodError::Io { .. })));
+    }
+
+    #[test]
+    fn each_configuration_file_has_its_own_table() {
+        let at = |config: &str| place(Path::new(config), Some(Path::new("/run/fieldgate")), None).unwrap();
+        assert_ne!(at("/etc/a.yaml"), at("/etc/b.yaml"));
+        assert_eq!(at("/etc/a.yaml").parent(), Some(Path::new("/run/fieldgate")));
+    }
+}

@@ -1,0 +1,158 @@
+//! Turns what workers and commands say into messages: the one writer of the spool.
+//!
+//! Readings, replies and losses are appended to the spool, each in its order. States and statuses tell the present: they
+//! go to the link's latest values and are never spooled, for a replayed old `on` would lie.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, error};
+
+use crate::board::{Board, OutputView};
+use crate::clock;
+use crate::link::{Latest, LinkState, LinkStatus};
+use crate::model::payload::{self, ResponseTarget, StoredReply};
+use crate::model::{Key, Message, MessageKind, Name, Qos, Reading, RunId};
+use crate::roster::SharedRoster;
+use crate::spool::{Closed, Spool};
+use crate::worker::Event;
+
+/// Events of all workers that may wait for the spool: about a second of a hundred sensors at ten readings a second.
+pub const EVENT_CAPACITY: usize = 1024;
+
+/// Answers that may wait for the spool. Commands wait for room, so this only smooths bursts.
+pub const ANSWER_CAPACITY: usize = 64;
+
+/// The recorder shows that it is alive this often when nothing happens.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// An answer to a command, worded already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The output as named in the command's topic.
+    pub actuator: Name,
+    /// The reply's payload.
+    pub payload: String,
+    /// Where an MQTT 5 requester wants it too.
+    pub response: Option<ResponseTarget>,
+}
+
+/// What the recorder takes and where it puts it.
+#[derive(Debug)]
+pub struct Recorder {
+    /// This start of the program.
+    pub run: RunId,
+    /// From all workers; ends when they have ended.
+    pub events: mpsc::Receiver<Event>,
+    /// From the commands; ends when they have ended.
+    pub answers: mpsc::Receiver<Answer>,
+    /// Who is in the configuration in force: what a reload removed says nothing any more.
+    pub roster: watch::Receiver<SharedRoster>,
+    /// Whether the link is up: a reading at QoS 0 is not kept while it is down.
+    pub link: watch::Receiver<LinkStatus>,
+    /// Where readings, replies and losses go.
+    pub spool: Spool,
+    /// Where states go.
+    pub latest: Latest,
+    /// Someone who watches, if there is one.
+    pub board: Option<Board>,
+    /// Nanoseconds on the boot clock of the last turn, for the watchdog.
+    pub turned: Arc<AtomicU64>,
+}
+
+impl Recorder {
+    /// Runs until workers and commands have ended and everything they said is in the spool.
+    pub async fn run(mut self) {
+        let (mut events, mut answers) = (true, true);
+        while events || answers {
+            self.turned.store(u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            // Both branches are cancel-safe: nothing is taken from a channel that does not come out here.
+            let recorded = tokio::select! {
+                event = self.events.recv(), if events => match event {
+                    Some(event) => self.record(event).await,
+                    None => { events = false; Ok(()) }
+                },
+                answer = self.answers.recv(), if answers => match answer {
+                    Some(answer) => self.spool.append(self.reply(answer)).await,
+                    None => { answers = false; Ok(()) }
+                },
+                () = tokio::time::sleep(IDLE) => Ok(()),
+            };
+            if recorded.is_err() {
+                error!("The spool has ended before the recorder; what comes now is lost.");
+                return;
+            }
+        }
+    }
+
+    async fn record(&mut self, event: Event) -> Result<(), Closed> {
+        if let Some(board) = &self.board {
+            show(board, &event);
+        }
+        match event {
+            Event::Reading { reading, qos, retain } => {
+                if qos == Qos::AtMostOnce && self.link.borrow().state != LinkState::Up {
+                    debug!(sensor = %reading.sensor, seq = reading.seq, "Reading at QoS 0 dropped: the link is down.");
+                    return Ok(());
+                }
+                debug!(sensor = %reading.sensor, seq = reading.seq, "Reading.");
+                self.spool.append(message(&reading, qos, retain)).await
+            }
+            Event::Lost(loss) => self.spool.report_loss(loss).await,
+            Event::Status { sensor, status, since, error } => {
+                let roster = self.roster.borrow();
+                if roster.sensors.contains(&sensor) {
+                    let payload = payload::sensor_status(status, since, error.as_deref());
+                    self.latest.set(roster.topics.sensor_status(&sensor), payload);
+                }
+                Ok(())
+            }
+            Event::State { actuator, value, at, cause } => {
+                let roster = self.roster.borrow();
+                if roster.targets.contains_key(&actuator) {
+                    self.latest.set(roster.topics.state(&actuator), payload::state(value, at, cause));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn reply(&self, answer: Answer) -> Message {
+        let stored = StoredReply { payload: answer.payload, response: answer.response };
+        Message {
+            key: Key { kind: MessageKind::Reply, source: answer.actuator },
+            run: self.run,
+            seq: 0,
+            taken_at: clock::now(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            body: stored.encode(),
+        }
+    }
+}
+
+/// Shows an event to whoever watches.
+fn show(board: &Board, event: &Event) {
+    match event {
+        Event::Reading { reading, .. } => board.reading(reading),
+        Event::Status { sensor, status, .. } => board.status(sensor, *status),
+        Event::State { actuator, value, at, cause } => {
+            board.state(actuator, OutputView { value: *value, since: *at, cause: *cause });
+        }
+        Event::Lost(_) => {}
+    }
+}
+
+fn message(reading: &Reading, qos: Qos, retain: bool) -> Message {
+    Message {
+        key: Key { kind: MessageKind::Reading, source: reading.sensor.clone() },
+        run: reading.run,
+        seq: reading.seq,
+        taken_at: reading.taken_at,
+        qos,
+        retain,
+        body: payload::measurements(&reading.measurements),
+    }
+}

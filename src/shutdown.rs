@@ -1,0 +1,85 @@
+//! Stop order, grace periods, and who is still running.
+//!
+//! Upstream first: commands are refused, the workers end with their outputs safe, the recorder writes down what they still
+//! said, the link delivers what it can and says goodbye, the spool commits the rest. Each step has a deadline and a line
+//! that names who missed it; the whole takes two seconds at most unless a device or the disk hangs.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+use crate::spool::{Spool, SpoolThread};
+use crate::worker::{Context, Worker};
+
+/// For a transfer that is under way and for driving the outputs safe.
+const WORKERS: Duration = Duration::from_millis(700);
+/// For the last readings and answers.
+const RECORDER: Duration = Duration::from_millis(300);
+/// The link bounds itself to less: what it cannot deliver stays in the spool.
+const LINK: Duration = Duration::from_millis(1800);
+/// One commit on a slow card.
+const SPOOL: Duration = Duration::from_secs(2);
+
+/// Everything that must end.
+pub struct Remains {
+    /// The buses and their names.
+    pub workers: Vec<(String, Worker)>,
+    /// Makes commands refuse.
+    pub stopping: Arc<AtomicBool>,
+    /// The commands' task.
+    pub commands: JoinHandle<()>,
+    /// Ends it.
+    pub commands_stop: watch::Sender<bool>,
+    /// Holds a sender to the recorder.
+    pub events: Context,
+    /// The recorder's task.
+    pub recorder: JoinHandle<()>,
+    /// The link's task.
+    pub link: JoinHandle<()>,
+    /// Ends it.
+    pub link_stop: watch::Sender<bool>,
+    /// The spool.
+    pub spool: Spool,
+    /// Its thread.
+    pub spool_thread: SpoolThread,
+}
+
+/// Stops everything in order.
+pub async fn stop(remains: Remains) {
+    remains.stopping.store(true, Ordering::Release);
+    for (_, worker) in &remains.workers {
+        worker.ask_to_stop();
+    }
+    for (name, worker) in remains.workers {
+        if !worker.join(WORKERS).await {
+            error!(bus = name, "The bus hangs in a device and was left behind; its outputs may not be safe.");
+        }
+    }
+    drop(remains.events);
+    remains.commands_stop.send_replace(true);
+    within(RECORDER, "commands", remains.commands).await;
+    within(RECORDER, "recorder", remains.recorder).await;
+    remains.link_stop.send_replace(true);
+    within(LINK, "link", remains.link).await;
+    within(SPOOL, "spool", async {
+        remains.spool.close().await;
+        Ok(())
+    })
+    .await;
+    drop(remains.spool_thread);
+    info!("Gateway stopped.");
+}
+
+/// Waits for one part, and says so when it does not end.
+async fn within(grace: Duration, part: &str, end: impl Future<Output = Result<(), tokio::task::JoinError>>) {
+    match tokio::time::timeout(grace, end).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => error!(part, error = %e, "The part ended by a panic."),
+        Err(_) => error!(part, ?grace, "The part did not end in time and was left behind."),
+    }
+}

@@ -1,0 +1,391 @@
+//! Joins memory and disk: what is written when, what is read from where, and what happens when either is full.
+//!
+//! It has no clock and no thread of its own: each call says what time it is, and [`Keeper::due`] says when it wants to be
+//! called next. What is written, and what follows when that fails, is in `saving.rs`.
+
+mod saving;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tracing::{error, warn};
+
+use crate::model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
+use crate::spool::file::{self, Opened};
+use crate::spool::losses::Losses;
+use crate::spool::record;
+use crate::spool::room;
+use crate::spool::store::{Limits, READ_BYTES, Store, Victim};
+use crate::spool::window::{LIMIT_BYTES, State, Window};
+use crate::spool::{Sequence, Settings, SpoolError, Stats, Stored, WhenFull};
+
+/// Sequences that the link was given and has not acknowledged, remembered at most: many times the window of the link.
+const HANDED_LIMIT: usize = 4096;
+
+/// The oldest messages at a start count as handed to the link by the run before: as many as it can have had in flight.
+const HANDED_BEFORE: usize = 64;
+
+/// Acknowledged rows that could not be deleted yet, remembered at most. Beyond it (only while the disk fails) they are
+/// sent again after a reconnect.
+const ACKED_LIMIT: usize = 65_536;
+
+/// How long deletions wait for company at least: nothing is lost by a late one.
+const DELETE_EVERY: Duration = Duration::from_secs(1);
+
+const FULL: &str = "spool full";
+const FAILING: &str = "spool full: the disk cannot be written";
+const TOO_LARGE: &str = "larger than the spool can keep";
+
+/// What is wrong with the disk now.
+#[derive(Debug)]
+struct Fault {
+    words: String,
+    delay: Duration,
+    /// The file is damaged and could not be replaced yet.
+    is_damage: bool,
+}
+
+/// See the page.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    settings: Settings,
+    limits: Limits,
+    run: RunId,
+    boot_id: String,
+    store: Store,
+    window: Window,
+    losses: Losses,
+    /// The first sequence of this start.
+    first: u64,
+    run_noted: bool,
+    next: u64,
+    offered: u64,
+    /// Below it there may be rows that memory does not have.
+    evicted_below: u64,
+    /// Acknowledged, but still on disk.
+    acked: BTreeSet<u64>,
+    acked_since: Option<Duration>,
+    /// Given to the link, not acknowledged.
+    handed: BTreeSet<u64>,
+    oldest_row: Option<(u64, Option<SystemTime>)>,
+    dropped: u64,
+    fault: Option<Fault>,
+    /// What a person should know about this start.
+    notice: Option<String>,
+    /// No commit before this.
+    not_before: Duration,
+}
+
+impl Keeper {
+    /// Opens the spool; messages of earlier runs are offered at once.
+    pub(super) fn open(settings: Settings, run: RunId, boot_id: String, now: Moment) -> Result<Self, SpoolError> {
+        let limits = Limits::of(settings.max_size);
+        let Opened { store, set_aside } = file::open(&settings.path, limits)?;
+        let failed = |source| SpoolError::Open { path: settings.path.clone(), source };
+        let next = store.next_sequence().map_err(failed)?;
+        let handed = store.first_sequences(HANDED_BEFORE).map_err(failed)?.into_iter().collect();
+        let mut keeper = Self {
+            settings,
+            limits,
+            run,
+            boot_id,
+            store,
+            window: Window::default(),
+            losses: Losses::default(),
+            first: next,
+            run_noted: false,
+            next,
+            offered: next,
+            evicted_below: next,
+            acked: BTreeSet::new(),
+            acked_since: None,
+            handed,
+            oldest_row: None,
+            dropped: 0,
+            fault: None,
+            notice: set_aside.map(|path| told_aside(&path)),
+            not_before: Duration::ZERO,
+        };
+        keeper.save(now);
+        Ok(keeper)
+    }
+
+    /// Takes a message in; it is offered by the next [`Keeper::tick`].
+    pub(super) fn append(&mut self, message: Message, now: Moment) {
+        if record::cost(&message) > (self.limits.capacity / 2).min(LIMIT_BYTES as u64 / 4) {
+            return self.refuse(message, now);
+        }
+        let sequence = self.take_sequence();
+        self.window.append(sequence, message, now.boot);
+        self.dropped += self.window.drop_surplus();
+        if self.settings.commit_every.is_zero() && self.fault.is_none() {
+            self.not_before = Duration::ZERO;
+        }
+        self.relieve(now);
+    }
+
+    fn refuse(&mut self, message: Message, now: Moment) {
+        let Message { key: Key { kind, source }, run, seq, qos, body, .. } = message;
+        warn!(source = %source, bytes = body.len(), "A message is larger than the spool can keep; dropped.");
+        let is_told = kind == MessageKind::Reading && qos != Qos::AtMostOnce;
+        self.dropped += 1;
+        self.tell(&[Victim { sequence: 0, reading: is_told.then_some((source, run, seq)) }], TOO_LARGE, now);
+    }
+
+    fn take_sequence(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Tells of readings that were lost elsewhere.
+    pub(super) fn report_loss(&mut self, loss: Loss, now: Moment) {
+        self.dropped = self.dropped.saturating_add(loss.count);
+        self.keep_loss(loss, now);
+        self.relieve(now);
+    }
+
+    /// Merges a loss into its record, in memory.
+    fn keep_loss(&mut self, loss: Loss, now: Moment) {
+        let before = self.next;
+        let (sequence, loss) = self.losses.add(loss, &mut self.next);
+        let state = match self.window.get(sequence) {
+            None if sequence == before => State::Unsaved,
+            Some(entry) if entry.state == State::Unsaved => State::Unsaved,
+            _ => State::Outdated,
+        };
+        self.window.put(sequence, Arc::new(record::of_loss(&loss, now)), state, now.boot);
+    }
+
+    fn tell(&mut self, victims: &[Victim], reason: &str, now: Moment) {
+        for loss in victims.iter().filter_map(|victim| loss_of(victim, reason)) {
+            self.keep_loss(loss, now);
+        }
+    }
+
+    /// Forgets messages that the broker has.
+    pub(super) fn acknowledge(&mut self, sequences: &[Sequence], now: Moment) {
+        for &Sequence(sequence) in sequences {
+            self.handed.remove(&sequence);
+            let may_have_row = match self.window.remove(sequence) {
+                Some(entry) => {
+                    if entry.message.key.kind == MessageKind::Loss {
+                        self.losses.close(sequence);
+                    }
+                    matches!(entry.state, State::Saved | State::Outdated)
+                }
+                None => sequence < self.evicted_below,
+            };
+            if may_have_row && self.acked.len() < ACKED_LIMIT {
+                self.acked.insert(sequence);
+                self.acked_since.get_or_insert(now.boot);
+            }
+        }
+    }
+
+    /// Messages from `from` on that are offered and not acknowledged.
+    pub(super) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Vec<Stored> {
+        let (mut found, horizon) = self.read_disk(from.0, limit, now);
+        let offered = self.offered.min(horizon);
+        let in_memory = self.window.from(from.0).take_while(|(sequence, _)| *sequence < offered).take(limit);
+        found.extend(in_memory.map(|(sequence, entry)| stored(sequence, Arc::clone(&entry.message))));
+        found.sort_unstable_by_key(|stored| stored.sequence);
+        found.truncate(limit);
+        let mut bytes = 0;
+        let fits = |stored: &Stored| {
+            bytes += stored.message.body.len();
+            bytes <= READ_BYTES
+        };
+        let count = found.iter().map(fits).take_while(|fits| *fits).count();
+        found.truncate(count.max(1));
+        self.hand(&found);
+        found
+    }
+
+    fn hand(&mut self, found: &[Stored]) {
+        for stored in found {
+            if stored.message.key.kind == MessageKind::Loss {
+                self.losses.close(stored.sequence.0);
+            }
+            if self.handed.len() < HANDED_LIMIT {
+                self.handed.insert(stored.sequence.0);
+            }
+        }
+    }
+
+    /// What only the disk has, and up to where that is the whole truth.
+    fn read_disk(&mut self, from: u64, limit: usize, now: Moment) -> (Vec<Stored>, u64) {
+        let mut from = from;
+        while from < self.evicted_below {
+            let wanted = |sequence| !self.acked.contains(&sequence) && self.window.get(sequence).is_none();
+            let rows = match self.store.read(from, self.evicted_below, limit, wanted) {
+                Ok(rows) => rows,
+                Err(error) => {
+                    self.failed(&error, now);
+                    break;
+                }
+            };
+            let Some(&(last, _)) = rows.last() else { break };
+            let is_cut = rows.len() >= limit || rows.iter().map(|(_, row)| body_len(row)).sum::<usize>() >= READ_BYTES;
+            let found: Vec<Stored> = rows.into_iter().filter_map(|(sequence, row)| self.sound(sequence, row)).collect();
+            if !found.is_empty() {
+                return (found, if is_cut { last + 1 } else { u64::MAX });
+            }
+            from = last + 1;
+        }
+        (Vec::new(), u64::MAX)
+    }
+
+    /// A row that cannot be decoded never will be: it is deleted and counted.
+    fn sound(&mut self, sequence: u64, message: Option<Message>) -> Option<Stored> {
+        if message.is_none() {
+            warn!(sequence, "A stored message is damaged; dropped.");
+            self.dropped += 1;
+            self.acked.insert(sequence);
+        }
+        message.map(|message| stored(sequence, Arc::new(message)))
+    }
+
+    /// When the next [`Keeper::tick`] is wanted, on the clock of [`Moment::boot`].
+    pub(super) fn due(&self) -> Option<Duration> {
+        if self.fault.is_some() || !self.run_noted {
+            return Some(self.not_before);
+        }
+        let write = self.window.waiting_since().map(|since| since + self.settings.commit_every);
+        let delete = self.acked_since.map(|since| {
+            let is_many = self.acked.len() >= self.limits.deletions();
+            if is_many { Duration::ZERO } else { since + self.settings.commit_every.max(DELETE_EVERY) }
+        });
+        let earliest = [write, delete].into_iter().flatten().min()?;
+        Some(earliest.max(self.not_before))
+    }
+
+    /// Writes what is due, then offers everything.
+    pub(super) fn tick(&mut self, now: Moment) {
+        if self.due().is_some_and(|due| due <= now.boot) {
+            self.save(now);
+        }
+        self.offered = self.next;
+    }
+
+    /// Keeps memory within its limit: what the disk has goes first.
+    fn relieve(&mut self, now: Moment) {
+        self.evict();
+        if self.window.is_over() && self.not_before <= now.boot {
+            self.save(now);
+        }
+        if self.window.is_over() {
+            self.dropped += self.window.drop_for_room();
+        }
+        while self.window.is_over() && self.drop_from_memory(now) {}
+    }
+
+    fn evict(&mut self) {
+        self.evicted_below = self.evicted_below.max(self.window.evict().unwrap_or(0));
+    }
+
+    /// The policy where the disk cannot help; says whether anything went. A little more goes than must, so that it is not
+    /// done for each message.
+    fn drop_from_memory(&mut self, now: Moment) -> bool {
+        let bytes = if self.settings.when_full == WhenFull::DropOldest { LIMIT_BYTES as u64 / 64 } else { 1 };
+        let unsaved = || self.window.unsaved().filter(|(_, entry)| entry.state == State::Unsaved);
+        let handed = |sequence| self.handed.contains(&sequence);
+        let when_full = self.settings.when_full;
+        let mut victims = room::choose(unsaved().filter(|(_, e)| room::is_reading(e)), when_full, bytes, &handed);
+        if victims.is_empty() {
+            victims = room::choose(
+                unsaved().filter(|(_, e)| e.message.key.kind != MessageKind::Loss),
+                when_full,
+                bytes,
+                &|_| false,
+            );
+        }
+        for victim in &victims {
+            self.forget(victim.sequence);
+        }
+        let reason = if self.fault.is_some() { FAILING } else { FULL };
+        self.tell(&victims, reason, now);
+        !victims.is_empty()
+    }
+
+    fn forget(&mut self, sequence: u64) {
+        self.window.remove(sequence);
+        self.handed.remove(&sequence);
+        self.dropped += 1;
+    }
+
+    /// Takes new settings over, but for the path.
+    pub(super) fn reconfigure(&mut self, settings: Settings, now: Moment) {
+        self.settings = Settings { path: std::mem::take(&mut self.settings.path), ..settings };
+        self.limits = Limits::of(self.settings.max_size);
+        if let Err(error) = self.store.limit(self.limits) {
+            self.failed(&error, now);
+        }
+    }
+
+    /// One past the newest offered.
+    pub(super) fn head(&self) -> Sequence {
+        Sequence(self.offered)
+    }
+
+    /// How the spool fares.
+    pub(super) fn stats(&self) -> Stats {
+        let row = self.oldest_row.filter(|(sequence, _)| !self.acked.contains(sequence));
+        let entry = self.window.oldest().map(|(sequence, entry)| (sequence, Some(entry.message.taken_at.wall)));
+        let oldest = [row, entry].into_iter().flatten().min_by_key(|(sequence, _)| *sequence);
+        Stats {
+            queued: self.store.rows().saturating_sub(self.acked.len() as u64) + self.window.without_row(),
+            bytes: self.store.used(),
+            oldest: oldest.and_then(|(_, wall)| wall),
+            dropped: self.dropped,
+            error: self.fault.as_ref().map(|fault| fault.words.clone()).or_else(|| self.notice.clone()),
+        }
+    }
+
+    /// Makes the disk full, or not.
+    #[cfg(test)]
+    pub(super) fn fill_disk(&self, is_full: bool) {
+        self.store.fill(is_full);
+    }
+
+    /// Whether something that should be on disk by now is not.
+    #[cfg(test)]
+    pub(super) fn has_overdue(&self, now: Moment) -> bool {
+        self.window.waiting_since().is_some_and(|since| since + self.settings.commit_every <= now.boot)
+    }
+
+    /// Bytes of messages in memory.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.window.weight()
+    }
+
+    /// Writes what is left and closes the file.
+    pub(super) fn close(mut self, now: Moment) {
+        self.save(now);
+        let unsaved = self.window.unsaved().count();
+        if unsaved > 0 {
+            error!(messages = unsaved, "The spool could not be written at the end; these messages are lost.");
+        }
+        if let Err(error) = self.store.close() {
+            warn!(error = %error, "The spool's log could not be applied; the next start does it.");
+        }
+    }
+}
+
+fn stored(sequence: u64, message: Arc<Message>) -> Stored {
+    Stored { sequence: Sequence(sequence), message }
+}
+
+fn body_len(message: &Option<Message>) -> usize {
+    message.as_ref().map_or(0, |message| message.body.len())
+}
+
+fn told_aside(path: &std::path::Path) -> String {
+    format!("the spool was damaged; it is kept as {}", path.display())
+}
+
+fn loss_of(victim: &Victim, reason: &str) -> Option<Loss> {
+    let (sensor, run, n) = victim.reading.clone()?;
+    Some(Loss { sensor, run, from_seq: n, to_seq: n, count: 1, reason: reason.into() })
+}

@@ -1,0 +1,306 @@
+//! Tests of the spool as a whole: the keeper against a plain model, then the handle and its thread.
+
+mod against_model;
+mod handle;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use crate::model::{ClockStatus, Key, Message, MessageKind, Moment, Name, Qos, RunId};
+use crate::spool::keeper::Keeper;
+use crate::spool::{MIN_SIZE, Sequence, Settings, SpoolError, Stored, WhenFull};
+
+/// A reading with a body of `bytes`.
+pub(super) fn reading(sensor: &str, seq: u64, bytes: usize) -> Message {
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_341_600_000 + seq);
+    Message {
+        key: Key { kind: MessageKind::Reading, source: Name::new(sensor).unwrap() },
+        run: RunId(1),
+        seq,
+        taken_at: Moment { boot: Duration::from_secs(seq), wall, clock: ClockStatus::Synchronised },
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        body: vec![b'x'; bytes],
+    }
+}
+
+fn settings(folder: &Path, commit_every: Duration, when_full: WhenFull) -> Settings {
+    Settings { path: folder.to_owned(), max_size: MIN_SIZE, commit_every, when_full }
+}
+
+fn at(ms: u64) -> Moment {
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_341_600);
+    Moment { boot: Duration::from_millis(ms), wall, clock: ClockStatus::Synchronised }
+}
+
+fn open(settings: &Settings, ms: u64) -> Result<Keeper, SpoolError> {
+    Keeper::open(settings.clone(), RunId(1), "boot".into(), at(ms))
+}
+
+/// What a power cut leaves: the files as they are now, in another folder.
+fn copy_of(folder: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+/// The numbers of all readings that a power cut now would leave.
+fn on_disk(folder: &Path) -> Vec<u64> {
+    let copy = copy_of(folder);
+    let mut keeper = open(&settings(copy.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    numbers(&keeper.read(Sequence(0), 100_000, at(0)))
+}
+
+fn numbers(stored: &[Stored]) -> Vec<u64> {
+    stored.iter().map(|stored| stored.message.seq).collect()
+}
+
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn what_is_acknowledged_in_time_never_touches_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    let before = contents(folder.path());
+    for n in 0..5000 {
+        keeper.append(reading("air", n, 100), at(n));
+        keeper.tick(at(n));
+        if n % 50 == 49 {
+            let read = keeper.read(Sequence(0), 50, at(n));
+            keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(n));
+        }
+    }
+    assert!(contents(folder.path()) == before, "the files have changed");
+    assert_eq!(keeper.stats().queued, 0);
+}
+
+#[test]
+fn with_commit_every_zero_a_message_is_on_disk_before_it_is_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let head = keeper.head();
+    keeper.append(reading("air", 1, 100), at(1));
+    assert_eq!((keeper.head(), keeper.read(Sequence(0), 10, at(1)).len()), (head, 0));
+    keeper.tick(at(1));
+    assert!(keeper.head() > head);
+    assert_eq!(on_disk(folder.path()), [1]);
+}
+
+#[test]
+fn what_is_not_acknowledged_is_on_disk_after_commit_every_and_not_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    keeper.append(reading("air", 1, 100), at(0));
+    keeper.append(reading("air", 2, 100), at(900));
+    assert_eq!(keeper.due(), Some(SECOND));
+    keeper.tick(at(999));
+    assert!(on_disk(folder.path()).is_empty());
+    keeper.tick(at(1000));
+    assert_eq!(on_disk(folder.path()), [1, 2]);
+    assert_eq!(keeper.due(), None);
+}
+
+#[test]
+fn acknowledged_rows_are_deleted_in_one_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    (1..=20).for_each(|n| keeper.append(reading("air", n, 100), at(0)));
+    keeper.tick(at(0));
+    let read = keeper.read(Sequence(0), 20, at(0));
+    keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(10));
+    keeper.tick(at(10));
+    assert_eq!((on_disk(folder.path()).len(), keeper.stats().queued), (20, 0));
+    keeper.tick(at(1010));
+    assert_eq!(on_disk(folder.path()).len(), 0);
+}
+
+#[test]
+fn qos_0_is_offered_but_never_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    keeper.append(Message { qos: Qos::AtMostOnce, ..reading("air", 1, 100) }, at(0));
+    keeper.append(reading("air", 2, 100), at(0));
+    keeper.tick(at(5000));
+    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(5000))), [1, 2]);
+    keeper.close(at(5000));
+    assert_eq!(on_disk(folder.path()), [2]);
+}
+
+#[test]
+fn sequences_grow_over_restarts_and_messages_keep_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), SECOND, WhenFull::DropOldest);
+    let mut keeper = open(&settings, 0).unwrap();
+    keeper.append(reading("air", 1, 100), at(0));
+    keeper.tick(at(1));
+    let head = keeper.head();
+    keeper.close(at(2));
+    let mut keeper = open(&settings, 0).unwrap();
+    assert!(keeper.head() >= head);
+    keeper.append(reading("air", 2, 100), at(0));
+    keeper.tick(at(1));
+    let read = keeper.read(Sequence(0), 10, at(0));
+    assert_eq!(numbers(&read), [1, 2]);
+    assert!(read[0].sequence < head && read[1].sequence >= head);
+    assert_eq!(*read[0].message, reading("air", 1, 100));
+}
+
+#[test]
+fn a_backlog_larger_than_memory_is_read_back_from_disk_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, WhenFull::DropOldest) };
+    let mut keeper = open(&roomy, 0).unwrap();
+    for n in 1..=20_000 {
+        keeper.append(reading("air", n, 100), at(n));
+        keeper.tick(at(n));
+    }
+    assert!(keeper.memory() <= super::window::LIMIT_BYTES, "{}", keeper.memory());
+    let (mut from, mut all) = (Sequence(0), Vec::new());
+    loop {
+        let read = keeper.read(from, 100, at(20_000));
+        let Some(last) = read.last() else { break };
+        from = Sequence(last.sequence.0 + 1);
+        all.extend(numbers(&read));
+        keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(20_000));
+    }
+    assert_eq!(all, (1..=20_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_disk_stops_nothing_and_is_told_until_it_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, WhenFull::DropOldest) };
+    let mut keeper = open(&roomy, 0).unwrap();
+    keeper.fill_disk(true);
+    for n in 1..=200 {
+        keeper.append(reading("air", n, 1000), at(n * 10));
+        keeper.tick(at(n * 10));
+    }
+    assert_eq!(keeper.stats().error.as_deref(), Some("the spool cannot be written: database or disk is full"));
+    assert_eq!(keeper.read(Sequence(0), 100, at(2000)).len(), 100);
+    keeper.fill_disk(false);
+    assert!(keeper.due().unwrap() <= at(2000 + 5000).boot);
+    keeper.tick(at(7000));
+    assert_eq!((keeper.stats().error, keeper.stats().queued), (None, 200));
+    assert_eq!(on_disk(folder.path()).len(), 200);
+}
+
+#[test]
+fn a_second_instance_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), SECOND, WhenFull::DropOldest);
+    let _first = open(&settings, 0).unwrap();
+    let refused = open(&settings, 0).unwrap_err();
+    assert!(matches!(refused, SpoolError::Held { .. }), "{refused:?}");
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spool.db");
+    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    let before = fs::read(&file).unwrap();
+    let refused = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap_err();
+    assert!(refused.to_string().ends_with("newer version of fieldgate (schema 7; this one knows 1)"), "{refused}");
+    assert!(fs::read(&file).unwrap() == before);
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_told() {
+    let garbage = vec![0xa5; 20_000];
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("spool.db"), &garbage).unwrap();
+    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    keeper.append(reading("air", 1, 10), at(0));
+    keeper.tick(at(0));
+    assert!(keeper.stats().error.is_some_and(|error| error.contains("spool.db.damaged-")));
+    let kept = contents(folder.path()).into_iter().find(|(name, _)| name.contains("damaged"));
+    assert!(kept.is_some_and(|(_, content)| content == garbage));
+}
+
+#[test]
+fn no_flipped_byte_or_cut_makes_the_spool_panic_or_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    (1..=100).for_each(|n| keeper.append(reading("air", n, 100), at(0)));
+    keeper.tick(at(0));
+    keeper.close(at(0));
+    let whole = fs::read(folder.path().join("spool.db")).unwrap();
+    let mut chance = fastrand::Rng::with_seed(7);
+    for _ in 0..100 {
+        let mut bytes = whole.clone();
+        if chance.bool() {
+            (0..8).for_each(|_| bytes[chance.usize(..whole.len())] = chance.u8(..));
+        } else {
+            bytes.truncate(chance.usize(..whole.len()));
+        }
+        let damaged = tempfile::tempdir().unwrap();
+        fs::write(damaged.path().join("spool.db"), bytes).unwrap();
+        match open(&settings(damaged.path(), Duration::ZERO, WhenFull::DropOldest), 0) {
+            // A flipped byte can make it a file of a newer version.
+            Err(error) => assert!(matches!(error, SpoolError::NewerSchema { .. }), "{error:?}"),
+            Ok(mut keeper) => {
+                let read = keeper.read(Sequence(0), 1000, at(0));
+                keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(0));
+                keeper.append(reading("air", 101, 10), at(0));
+                keeper.tick(at(10_000));
+                keeper.tick(at(20_000));
+                assert!(keeper.stats().queued >= 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn replies_outlive_readings_in_a_full_spool() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let key = Key { kind: MessageKind::Reply, source: Name::new("pump").unwrap() };
+    keeper.append(Message { key, ..reading("pump", 0, 100) }, at(0));
+    for n in 1..=1000 {
+        keeper.append(reading("air", n, 400), at(n));
+        keeper.tick(at(n));
+    }
+    let kinds: Vec<_> = keeper.read(Sequence(0), 2000, at(0)).iter().map(|s| s.message.key.kind).collect();
+    assert_eq!(kinds[0], MessageKind::Reply);
+    assert_eq!(kinds.iter().filter(|kind| **kind == MessageKind::Loss).count(), 1);
+}
+
+#[test]
+fn damage_that_shows_in_use_costs_what_only_the_file_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), Duration::ZERO, WhenFull::DropOldest) };
+    let mut keeper = open(&roomy, 0).unwrap();
+    for n in 1..=20_000 {
+        keeper.append(reading("air", n, 100), at(n));
+        if n % 1000 == 0 {
+            keeper.tick(at(n));
+        }
+    }
+    let file = fs::OpenOptions::new().write(true).open(folder.path().join("spool.db")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xa5; 1 << 20], 8192).unwrap();
+    let read = keeper.read(Sequence(0), 100, at(20_001));
+    assert!(numbers(&read).first().is_some_and(|n| *n > 1), "memory goes on");
+    keeper.append(reading("air", 20_001, 100), at(20_001));
+    keeper.tick(at(20_001));
+    let stats = keeper.stats();
+    assert!(stats.error.is_some_and(|error| error.contains("messages were lost")));
+    assert_eq!(stats.queued + stats.dropped, 20_001);
+    assert!(on_disk(folder.path()).contains(&20_001));
+}

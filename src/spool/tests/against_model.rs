@@ -1,0 +1,241 @@
+//! Random lives of a spool, held against a plain account of what was taken, received and told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::{at, copy_of, open, reading, settings};
+use crate::model::{Message, MessageKind, Qos};
+use crate::spool::keeper::Keeper;
+use crate::spool::window::LIMIT_BYTES;
+use crate::spool::{MIN_SIZE, Sequence, Settings, Stored, WhenFull};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append { sensor: usize, count: usize, bytes: usize, qos: Qos },
+    Wait { ms: u64 },
+    Read { limit: usize },
+    Rewind,
+    Acknowledge { keep_one_in: usize },
+    DiskFull(bool),
+    PowerCut,
+}
+
+const SENSORS: [&str; 3] = ["air", "soil", "door"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let qos = prop_oneof![4 => Just(Qos::AtLeastOnce), 1 => Just(Qos::AtMostOnce)];
+    let bytes = prop_oneof![4 => 0_usize..400, 1 => 400_usize..9000, 1 => 20_000_usize..40_000];
+    prop_oneof![
+        8 => (0..SENSORS.len(), 1_usize..40, bytes, qos)
+            .prop_map(|(sensor, count, bytes, qos)| Step::Append { sensor, count, bytes, qos }),
+        6 => (0_u64..1500).prop_map(|ms| Step::Wait { ms }),
+        4 => (1_usize..80).prop_map(|limit| Step::Read { limit }),
+        1 => Just(Step::Rewind),
+        4 => (1_usize..5).prop_map(|keep_one_in| Step::Acknowledge { keep_one_in }),
+        1 => any::<bool>().prop_map(Step::DiskFull),
+        1 => Just(Step::PowerCut),
+    ]
+}
+
+/// A spool, the link that reads it, and the account.
+struct World {
+    settings: Settings,
+    folder: TempDir,
+    keeper: Keeper,
+    ms: u64,
+    is_full: bool,
+    cursor: Sequence,
+    unacknowledged: Vec<Stored>,
+    taken: [u64; 3],
+    /// Readings of QoS 1 by sensor and number, and when they were appended.
+    kept: BTreeMap<(usize, u64), u64>,
+    durable: BTreeSet<(usize, u64)>,
+    received: BTreeSet<(usize, u64)>,
+    losses: BTreeMap<Sequence, (usize, serde_json::Value)>,
+}
+
+impl World {
+    fn new(commit_every: Duration, when_full: WhenFull) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), commit_every, when_full);
+        let keeper = open(&settings, 0).unwrap();
+        Self {
+            settings,
+            folder,
+            keeper,
+            ms: 0,
+            is_full: false,
+            cursor: Sequence(0),
+            unacknowledged: Vec::new(),
+            taken: [0; 3],
+            kept: BTreeMap::new(),
+            durable: BTreeSet::new(),
+            received: BTreeSet::new(),
+            losses: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Append { sensor, count, bytes, qos } => self.append(sensor, count, bytes, qos),
+            Step::Wait { ms } => {
+                self.ms += ms;
+                self.tick();
+            }
+            Step::Read { limit } => self.read(limit),
+            Step::Rewind => {
+                self.cursor = Sequence(0);
+                self.unacknowledged.clear();
+            }
+            Step::Acknowledge { keep_one_in } => self.acknowledge(keep_one_in),
+            Step::DiskFull(is_full) => {
+                self.is_full = is_full;
+                self.keeper.fill_disk(is_full);
+            }
+            Step::PowerCut => self.power_cut(),
+        }
+        assert!(self.keeper.memory() <= LIMIT_BYTES + 64 * 1024, "{} bytes in memory", self.keeper.memory());
+    }
+
+    fn append(&mut self, sensor: usize, count: usize, bytes: usize, qos: Qos) {
+        for _ in 0..count {
+            self.taken[sensor] += 1;
+            let n = self.taken[sensor];
+            if qos != Qos::AtMostOnce {
+                self.kept.insert((sensor, n), self.ms);
+            }
+            self.keeper.append(Message { qos, ..reading(SENSORS[sensor], n, bytes) }, at(self.ms));
+        }
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        self.keeper.tick(at(self.ms));
+        let commit_every = u64::try_from(self.settings.commit_every.as_millis()).unwrap();
+        // What is postponed, or waits for the disk, is not on it; the spool says so in the second case only.
+        if self.keeper.stats().error.is_none() && !self.keeper.has_overdue(at(self.ms)) {
+            let old = self.kept.iter().filter(|(_, since)| *since + commit_every <= self.ms);
+            self.durable.extend(old.map(|(key, _)| *key));
+        }
+    }
+
+    fn read(&mut self, limit: usize) {
+        let read = self.keeper.read(self.cursor, limit, at(self.ms));
+        let mut last: BTreeMap<&str, u64> = BTreeMap::new();
+        for pair in read.windows(2) {
+            assert!(pair[0].sequence < pair[1].sequence, "out of order");
+        }
+        for stored in read.iter().filter(|stored| stored.message.key.kind == MessageKind::Reading) {
+            let before = last.insert(stored.message.key.source.as_str(), stored.message.seq);
+            assert!(before.is_none_or(|before| before < stored.message.seq), "readings out of order");
+        }
+        if let Some(stored) = read.last() {
+            self.cursor = Sequence(stored.sequence.0 + 1);
+        }
+        self.unacknowledged.extend(read);
+    }
+
+    /// The broker has received everything that was read; some of its acknowledgements are lost.
+    fn acknowledge(&mut self, keep_one_in: usize) {
+        let mut sequences = Vec::new();
+        for (i, stored) in std::mem::take(&mut self.unacknowledged).into_iter().enumerate() {
+            let sensor = SENSORS.iter().position(|name| *name == stored.message.key.source.as_str()).unwrap();
+            match stored.message.key.kind {
+                MessageKind::Loss => {
+                    let told = serde_json::from_slice(&stored.message.body).unwrap();
+                    self.losses.insert(stored.sequence, (sensor, told));
+                }
+                _ => {
+                    self.received.insert((sensor, stored.message.seq));
+                }
+            }
+            if keep_one_in == 1 || i % keep_one_in != 0 {
+                sequences.push(stored.sequence);
+            }
+        }
+        self.keeper.acknowledge(&sequences, at(self.ms));
+    }
+
+    fn power_cut(&mut self) {
+        let copy = copy_of(self.folder.path());
+        self.settings.path = copy.path().to_owned();
+        self.keeper = open(&self.settings, self.ms).unwrap();
+        self.folder = copy;
+        self.is_full = false;
+        self.cursor = Sequence(0);
+        self.unacknowledged.clear();
+        self.kept.retain(|key, _| self.durable.contains(key) || self.received.contains(key));
+    }
+
+    /// The link comes back for good.
+    fn drain(&mut self) {
+        self.keeper.fill_disk(false);
+        self.ms += 10_000;
+        self.tick();
+        self.cursor = Sequence(0);
+        self.unacknowledged.clear();
+        while self.keeper.stats().queued > 0 {
+            self.read(64);
+            assert!(!self.unacknowledged.is_empty(), "messages are queued and none is offered");
+            self.acknowledge(1);
+        }
+        self.ms += 10_000;
+        self.tick();
+    }
+
+    /// Readings that are told as lost.
+    fn told(&self) -> u64 {
+        self.losses.values().map(|(_, told)| told["count"].as_u64().unwrap()).sum()
+    }
+
+    fn is_told(&self, (sensor, n): (usize, u64)) -> bool {
+        let covers = |told: &serde_json::Value| {
+            (told["from_seq"].as_u64().unwrap()..=told["to_seq"].as_u64().unwrap()).contains(&n)
+        };
+        self.losses.values().any(|(lost, told)| *lost == sensor && covers(told))
+    }
+
+    fn file_bytes(&self) -> u64 {
+        let sizes =
+            std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+        sizes.sum()
+    }
+}
+
+fn live(steps: &[Step], commit_every: Duration, when_full: WhenFull) {
+    let mut world = World::new(commit_every, when_full);
+    let mut is_exact = true;
+    for step in steps {
+        world.step(step);
+        // What a cut took with it before it was committed cannot be told.
+        is_exact &= !matches!(step, Step::PowerCut);
+        assert!(world.file_bytes() <= MIN_SIZE, "{} bytes on disk", world.file_bytes());
+    }
+    world.drain();
+    for key in &world.durable {
+        assert!(
+            world.received.contains(key) || world.is_told(*key),
+            "{key:?} was committed and is neither here nor told"
+        );
+    }
+    let received = world.received.iter().filter(|key| world.kept.contains_key(key)).count() as u64;
+    if is_exact {
+        assert_eq!(received + world.told(), world.kept.len() as u64, "received and told are not what was taken");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_untold_and_nothing_grows(
+        steps in prop::collection::vec(step(), 1..60),
+        commit_every in prop::sample::select(vec![0_u64, 1000]),
+        when_full in prop::sample::select(vec![WhenFull::DropOldest, WhenFull::DropNewest]),
+    ) {
+        live(&steps, Duration::from_millis(commit_every), when_full);
+    }
+}

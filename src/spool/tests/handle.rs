@@ -1,0 +1,67 @@
+//! The handle and its thread.
+
+use std::time::Duration;
+
+use super::{numbers, reading, settings};
+use crate::model::{Loss, MessageKind, Name, RunId};
+use crate::spool::{Closed, Sequence, Settings, WhenFull, open};
+
+#[tokio::test]
+async fn a_message_goes_in_comes_out_and_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
+    let (mut head, mut stats) = (spool.head(), spool.stats());
+    let before = *head.borrow_and_update();
+    spool.append(reading("air", 1, 100)).await.unwrap();
+    head.changed().await.unwrap();
+    assert!(*head.borrow() > before);
+    let read = spool.read(Sequence(0), 10).await.unwrap();
+    assert_eq!(numbers(&read), [1]);
+    spool.acknowledge(vec![read[0].sequence]).await.unwrap();
+    stats.wait_for(|stats| stats.queued == 0).await.unwrap();
+    spool.clone().close().await;
+    assert_eq!(spool.append(reading("air", 2, 100)).await, Err(Closed));
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn closing_writes_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), Duration::from_secs(3600), WhenFull::DropOldest);
+    let settings = Settings { max_size: 64 << 20, ..settings };
+    let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
+    for n in 1..=3000 {
+        spool.append(reading("air", n, 20)).await.unwrap();
+    }
+    spool.close().await;
+    thread.join().unwrap();
+    assert!(!folder.path().join("spool.db-wal").exists());
+    let (spool, _thread) = open(settings, RunId(2)).unwrap();
+    let read = spool.read(Sequence(0), 5000).await.unwrap();
+    assert_eq!(numbers(&read), (1..=3000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn losses_from_outside_are_merged_and_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, _thread) =
+        open(settings(folder.path(), Duration::from_secs(1), WhenFull::DropOldest), RunId(1)).unwrap();
+    for n in 4..=6 {
+        let sensor = Name::new("air").unwrap();
+        let loss = Loss { sensor, run: RunId(1), from_seq: n, to_seq: n, count: 1, reason: "queue full".into() };
+        spool.report_loss(loss).await.unwrap();
+    }
+    spool.stats().wait_for(|stats| stats.dropped == 3).await.unwrap();
+    let read = spool.read(Sequence(0), 10).await.unwrap();
+    assert_eq!((read.len(), read[0].message.key.kind), (1, MessageKind::Loss));
+    let told: serde_json::Value = serde_json::from_slice(&read[0].message.body).unwrap();
+    assert_eq!((&told["from_seq"], &told["to_seq"], &told["count"]), (&4.into(), &6.into(), &3.into()));
+}
+
+#[tokio::test]
+async fn when_the_last_handle_is_gone_the_thread_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
+    drop(spool);
+    thread.join().unwrap();
+}

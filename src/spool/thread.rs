@@ -1,0 +1,179 @@
+//! The spool's own thread: disk I/O blocks here and nowhere else.
+//!
+//! Requests come through one bounded queue, in order. Whatever waits there is taken in one go and then written in one
+//! transaction, so under load batches grow by themselves.
+
+use std::fs;
+use std::io;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock;
+use crate::model::{Loss, Message, Moment, RunId};
+use crate::spool::keeper::Keeper;
+use crate::spool::{Sequence, Settings, Spool, SpoolError, Stats, Stored};
+
+/// Requests that wait for the thread. A commit of two seconds at 500 readings a second does not stop the recorder.
+const QUEUE: usize = 1024;
+
+/// New at each start of the machine; see random(4).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What the thread is asked for.
+#[derive(Debug)]
+pub(super) enum Request {
+    Append(Message),
+    Loss(Loss),
+    Read { from: Sequence, limit: usize, answer: oneshot::Sender<Vec<Stored>> },
+    Acknowledge(Vec<Sequence>),
+    Reconfigure(Settings),
+    Close(oneshot::Sender<()>),
+}
+
+/// The spool's thread. It ends after [`Spool::close`], or when the last [`Spool`] is gone; either way everything is
+/// written first.
+#[derive(Debug)]
+pub struct SpoolThread {
+    thread: JoinHandle<()>,
+}
+
+/// The spool's thread panicked: a defect. What was committed is safe; end the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the spool's thread panicked")]
+pub struct SpoolPanicked;
+
+impl SpoolThread {
+    /// Whether it has ended; before a stop this means that it panicked.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the end; blocks.
+    ///
+    /// # Errors
+    /// [`SpoolPanicked`].
+    pub fn join(self) -> Result<(), SpoolPanicked> {
+        self.thread.join().map_err(|_| SpoolPanicked)
+    }
+}
+
+/// Opens the spool and starts its thread. Blocks while the file is checked: about a second at most.
+///
+/// # Errors
+/// [`SpoolError`]: the program cannot run; tell the user.
+pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), SpoolError> {
+    let folder = settings.path.clone();
+    let no_thread = |source: io::Error| SpoolError::Thread { path: folder.clone(), source };
+    // Without a boot id the times of CLOCK_BOOTTIME count as those of an unknown boot.
+    let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
+    let keeper = Keeper::open(settings, run, boot_id, clock::now())?;
+    let (requests, queue) = mpsc::channel(QUEUE);
+    let (head_sender, head) = watch::channel(keeper.head());
+    let (stats_sender, stats) = watch::channel(keeper.stats());
+    let desk = Desk { keeper, queue, head: head_sender, stats: stats_sender };
+    let thread = Builder::new().name("spool".into()).spawn(move || desk.run(&runtime)).map_err(no_thread)?;
+    Ok((Spool { requests, head, stats }, SpoolThread { thread }))
+}
+
+/// What lives on the thread.
+struct Desk {
+    keeper: Keeper,
+    queue: mpsc::Receiver<Request>,
+    head: watch::Sender<Sequence>,
+    stats: watch::Sender<Stats>,
+}
+
+/// What a wait for requests came to.
+enum Wait {
+    Request(Request),
+    Due,
+    Closed,
+}
+
+impl Desk {
+    fn run(mut self, runtime: &Runtime) {
+        loop {
+            match runtime.block_on(next(&mut self.queue, self.keeper.due())) {
+                Wait::Closed => return self.keeper.close(clock::now()),
+                Wait::Request(request) => {
+                    if let Some(answer) = self.take_all(request) {
+                        return self.close(answer);
+                    }
+                }
+                Wait::Due => {}
+            }
+            self.keeper.tick(clock::now());
+            self.publish();
+        }
+    }
+
+    /// Serves `first` and what waits behind it, up to a close.
+    fn take_all(&mut self, first: Request) -> Option<oneshot::Sender<()>> {
+        let now = clock::now();
+        let mut request = Some(first);
+        for _ in 0..QUEUE {
+            if let Some(answer) = self.serve(request?, now) {
+                return Some(answer);
+            }
+            request = self.queue.try_recv().ok();
+        }
+        request.and_then(|request| self.serve(request, now))
+    }
+
+    fn serve(&mut self, request: Request, now: Moment) -> Option<oneshot::Sender<()>> {
+        match request {
+            Request::Append(message) => self.keeper.append(message, now),
+            Request::Loss(loss) => self.keeper.report_loss(loss, now),
+            Request::Acknowledge(sequences) => self.keeper.acknowledge(&sequences, now),
+            Request::Reconfigure(settings) => self.keeper.reconfigure(settings, now),
+            Request::Read { from, limit, answer } => {
+                // Whoever stopped waiting for the answer does not need it.
+                answer.send(self.keeper.read(from, limit, now)).unwrap_or_default();
+            }
+            Request::Close(answer) => return Some(answer),
+        }
+        None
+    }
+
+    fn publish(&self) {
+        let head = self.keeper.head();
+        self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
+        let stats = self.keeper.stats();
+        self.stats.send_if_modified(|known| {
+            let is_new = *known != stats;
+            *known = stats;
+            is_new
+        });
+    }
+
+    /// Serves what was accepted before the close, then ends.
+    fn close(mut self, answer: oneshot::Sender<()>) {
+        let mut answers = vec![answer];
+        self.queue.close();
+        while let Ok(request) = self.queue.try_recv() {
+            answers.extend(self.serve(request, clock::now()));
+        }
+        self.keeper.close(clock::now());
+        for answer in answers {
+            // Whoever stopped waiting for the answer does not need it.
+            answer.send(()).unwrap_or_default();
+        }
+    }
+}
+
+async fn next(queue: &mut mpsc::Receiver<Request>, due: Option<Duration>) -> Wait {
+    let received = match due {
+        None => Ok(queue.recv().await),
+        Some(due) => tokio::time::timeout(due.saturating_sub(clock::boottime()), queue.recv()).await,
+    };
+    match received {
+        Ok(Some(request)) => Wait::Request(request),
+        Ok(None) => Wait::Closed,
+        Err(_) => Wait::Due,
+    }
+}

@@ -1,0 +1,110 @@
+//! What is due and what was missed. Pure: time is an argument.
+
+use std::time::Duration;
+
+/// The first wait after a failure; it doubles with each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// A failing device is tried at least this often, unless its own period is longer.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// The ticks of one sensor: `start`, `start + every`, `start + 2 × every` …
+///
+/// Ticks that pass while the bus is busy are skipped and counted, never queued: after a stall each sensor is sampled once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    every: Duration,
+    next: Duration,
+}
+
+impl Schedule {
+    /// Due at `start` and then every `every`, which is at least a millisecond.
+    pub fn new(start: Duration, every: Duration) -> Self {
+        Self { every: every.max(Duration::from_millis(1)), next: start }
+    }
+
+    /// The next tick.
+    pub fn next(&self) -> Duration {
+        self.next
+    }
+
+    /// Takes the tick that is due at `now` and returns how many ticks before it were missed; `None` when none is due.
+    pub fn take(&mut self, now: Duration) -> Option<u64> {
+        let late = now.checked_sub(self.next)?;
+        let missed = late.as_nanos() / self.every.as_nanos();
+        let missed = u64::try_from(missed).unwrap_or(u64::MAX);
+        self.advance(missed.saturating_add(1));
+        Some(missed)
+    }
+
+    /// After the `failures`-th failure in a row, skips the ticks within the back-off and returns how many those are.
+    pub fn back_off(&mut self, now: Duration, failures: u32) -> u64 {
+        let resume = now.saturating_add(retry_after(failures));
+        let Some(ahead) = resume.checked_sub(self.next) else { return 0 };
+        let skipped = u64::try_from(ahead.as_nanos().div_ceil(self.every.as_nanos())).unwrap_or(u64::MAX);
+        self.advance(skipped);
+        skipped
+    }
+
+    fn advance(&mut self, ticks: u64) {
+        // A period of days times a few ticks fits; saturation only means "not again in this life".
+        let ns = self.every.as_nanos().saturating_mul(u128::from(ticks));
+        self.next = self.next.saturating_add(Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX)));
+    }
+}
+
+/// How long to leave a failing device alone after its `failures`-th failure in a row: 1 s, 2 s, 4 s … 60 s. The first
+/// failure alone costs nothing: one lost sample is no reason to lose the next.
+pub fn retry_after(failures: u32) -> Duration {
+    match failures {
+        0 | 1 => Duration::ZERO,
+        n => FIRST_RETRY.saturating_mul(1 << (n - 2).min(6)).min(LAST_RETRY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn ticks_keep_their_phase_and_missed_ones_are_counted() {
+        let mut schedule = Schedule::new(ms(1000), ms(100));
+        assert_eq!(schedule.take(ms(999)), None);
+        assert_eq!(schedule.take(ms(1030)), Some(0));
+        assert_eq!(schedule.next(), ms(1100), "a late sampling does not shift the next");
+        assert_eq!(schedule.take(ms(1450)), Some(3));
+        assert_eq!(schedule.next(), ms(1500));
+    }
+
+    #[test]
+    fn a_failing_sensor_is_left_alone_ever_longer_but_never_more_than_a_minute() {
+        let waits: Vec<u64> = (0..10).map(|n| retry_after(n).as_secs()).collect();
+        assert_eq!(waits, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);
+        let mut slow = Schedule::new(ms(0), Duration::from_secs(300));
+        slow.take(ms(0));
+        assert_eq!(slow.back_off(ms(10), 9), 0, "a long period is back-off enough");
+        let mut fast = Schedule::new(ms(0), ms(1));
+        fast.take(ms(0));
+        assert_eq!(fast.back_off(ms(0), 2), 999);
+        assert_eq!(fast.next(), ms(1000));
+    }
+
+    proptest! {
+        #[test]
+        fn after_a_tick_was_taken_the_next_lies_ahead_on_the_grid(
+            start in 0u64..1_000_000, every in 1u64..100_000, late in 0u64..10_000_000,
+        ) {
+            let mut schedule = Schedule::new(ms(start), ms(every));
+            let now = ms(start + late);
+            let missed = schedule.take(now).unwrap();
+            prop_assert!(schedule.next() > now);
+            prop_assert!(schedule.next() <= now + ms(every));
+            prop_assert_eq!(schedule.next(), ms(start + (missed + 1) * every));
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The life of one sensor on its bus: built, sampled, failing, built anew.
+
+use std::borrow::Cow;
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc::error::TrySendError;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::drivers::{self, DriverError, Role, Sensor};
+use crate::model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
+use crate::worker::schedule::{Schedule, retry_after};
+use crate::worker::site::{Site, Subject};
+use crate::worker::{Event, SensorSettings, Tally};
+
+/// So many failures in a row and a sensor is down instead of degraded.
+const DOWN_AFTER: u32 = 3;
+
+/// A sensor that keeps failing is logged at most this often.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
+
+/// One sensor and all that is known of it.
+pub(super) struct SensorSlot {
+    pub(super) settings: SensorSettings,
+    pub(super) tally: Arc<Tally>,
+    pub(super) schedule: Schedule,
+    device: Option<Box<dyn Sensor>>,
+    status: SensorStatus,
+    /// Whether the first sampling has told how it fares.
+    told: bool,
+    failures: u32,
+    last_logged: Option<Duration>,
+    /// Readings that the channel had no room for, until that can be told.
+    lost: Option<Loss>,
+}
+
+impl SensorSlot {
+    pub(super) fn new(settings: SensorSettings, tally: Arc<Tally>, now: Duration) -> Self {
+        let schedule = Schedule::new(now, settings.every);
+        let (status, failures) = (SensorStatus::Ok, 0);
+        Self { settings, tally, schedule, device: None, status, told: false, failures, last_logged: None, lost: None }
+    }
+
+    /// Goes on under `settings`; a device that is still the same is kept as it is.
+    pub(super) fn resume(&mut self, settings: SensorSettings, now: Duration) {
+        if !self.settings.same_device(&settings) {
+            self.device = None;
+            self.schedule = Schedule::new(now, settings.every);
+        }
+        self.settings = settings;
+    }
+
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.device.as_ref()?.descriptor()
+    }
+
+    /// Builds the device if it is not there. Also called before a sampling is due: an event-driven sensor must listen
+    /// from the start.
+    fn device(&mut self, site: &mut Site) -> Result<&mut Box<dyn Sensor>, DriverError> {
+        if self.device.is_none() {
+            let bus = site.bus()?;
+            let spec = self.settings.driver;
+            let Role::Sensor { build, .. } = &spec.role else {
+                unreachable!("the configuration puts only sensors under sensors")
+            };
+            bus.expect(spec.name, &(spec.claims)(&self.settings.settings));
+            self.device = Some(guarded(|| build(bus, &self.settings.settings))?);
+        }
+        Ok(self.device.as_mut().expect("was just built"))
+    }
+
+    /// Takes one sample, which is due, and hands it on.
+    pub(super) fn sample(&mut self, site: &mut Site) {
+        let result = self.device(site).and_then(|device| guarded(|| device.sample()));
+        let taken_at = clock::now();
+        self.settle(result.map(|measurements| vec![(taken_at, measurements)]), taken_at, site);
+    }
+
+    /// Hands on what an event-driven sensor noticed.
+    pub(super) fn take_events(&mut self, site: &mut Site) {
+        let Some(device) = self.device.as_mut() else { return };
+        let result = guarded(|| device.take_events());
+        let now = clock::now();
+        let stamped = result.map(|events| {
+            events.into_iter().map(|event| (clock::at_monotonic(event.at, now), event.measurements)).collect()
+        });
+        match stamped {
+            Ok(none) if Vec::is_empty(&none) => {}
+            result => self.settle(result, now, site),
+        }
+    }
+
+    /// The bus itself could not be opened.
+    pub(super) fn fail(&mut self, error: &DriverError, now: Moment, site: &mut Site) {
+        self.failed(error, now, site);
+    }
+
+    fn settle(&mut self, result: Result<Vec<(Moment, Vec<Measurement>)>, DriverError>, now: Moment, site: &mut Site) {
+        match result.and_then(|all| all.into_iter().map(finite).collect::<Result<Vec<_>, _>>()) {
+            Ok(all) => {
+                for (taken_at, measurements) in all {
+                    self.offer(taken_at, measurements, site);
+                }
+                self.succeeded(now, site);
+            }
+            Err(error) => self.failed(&error, now, site),
+        }
+    }
+
+    /// Numbers the reading and offers it; without room it becomes part of a loss record.
+    fn offer(&mut self, taken_at: Moment, measurements: Vec<Measurement>, site: &Site) {
+        self.tell_lost(site);
+        let seq = self.tally.taken.fetch_add(1, Ordering::Relaxed) + 1;
+        let reading =
+            Reading { sensor: self.settings.name.clone(), run: site.context.run, seq, taken_at, measurements };
+        let event = Event::Reading { reading, qos: self.settings.qos, retain: self.settings.retain };
+        if let Err(TrySendError::Full(_)) = site.context.events.try_send(event) {
+            match &mut self.lost {
+                Some(loss) => {
+                    loss.to_seq = seq;
+                    loss.count += 1;
+                }
+                lost => {
+                    *lost = Some(Loss {
+                        sensor: self.settings.name.clone(),
+                        run: site.context.run,
+                        from_seq: seq,
+                        to_seq: seq,
+                        count: 1,
+                        reason: "the spool did not keep up".into(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Tells what was lost as soon as there is room, before the next reading.
+    pub(super) fn tell_lost(&mut self, site: &Site) {
+        if let Some(loss) = self.lost.take()
+            && let Err(TrySendError::Full(Event::Lost(loss))) = site.context.events.try_send(Event::Lost(loss))
+        {
+            self.lost = Some(loss);
+        }
+    }
+
+    fn succeeded(&mut self, now: Moment, site: &mut Site) {
+        if self.failures > 0 {
+            info!(sensor = %self.settings.name, failures = self.failures, "Sensor answers again.");
+        }
+        self.failures = 0;
+        self.last_logged = None;
+        self.note(SensorStatus::Ok, None, now.wall, site);
+    }
+
+    fn failed(&mut self, error: &DriverError, now: Moment, site: &mut Site) {
+        self.failures = self.failures.saturating_add(1);
+        self.tally.failed.fetch_add(1, Ordering::Relaxed);
+        let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
+        // A device that keeps failing may have been unplugged and come back with its power-on registers.
+        if !error.is_transient() || status == SensorStatus::Down {
+            self.device = None;
+        }
+        let words = drivers::words(error);
+        if self.last_logged.is_none_or(|last| now.boot >= last.saturating_add(LOG_AGAIN)) {
+            self.last_logged = Some(now.boot);
+            let again_in = retry_after(self.failures).max(self.settings.every);
+            warn!(sensor = %self.settings.name, error = %words, failures = self.failures, ?again_in, "Sensor failed; will try again.");
+        }
+        self.note(status, Some(words), now.wall, site);
+        let skipped = self.schedule.back_off(now.boot, self.failures);
+        self.tally.skipped.fetch_add(skipped, Ordering::Relaxed);
+    }
+
+    /// Tells how the sensor fares when that has changed.
+    fn note(&mut self, status: SensorStatus, error: Option<String>, since: SystemTime, site: &mut Site) {
+        if self.told && self.status == status {
+            return;
+        }
+        (self.status, self.told) = (status, true);
+        self.tally.set_status(status);
+        let sensor = self.settings.name.clone();
+        site.tell(Subject::Sensor, sensor.clone(), Event::Status { sensor, status, since, error });
+    }
+}
+
+/// Runs a driver; a panic in it is an error like any other, and the other devices go on.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, DriverError>) -> Result<T, DriverError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let words = panic
+            .downcast_ref::<&str>()
+            .map(|text| Cow::Borrowed(*text))
+            .or_else(|| panic.downcast_ref::<String>().map(|text| Cow::Owned(text.clone())))
+            .unwrap_or(Cow::Borrowed("no message"));
+        Err(DriverError::Panicked(words.into_owned()))
+    })
+}
+
+/// Refuses what is not a finite number: it must never be published as one.
+fn finite(stamped: (Moment, Vec<Measurement>)) -> Result<(Moment, Vec<Measurement>), DriverError> {
+    for measurement in &stamped.1 {
+        if let Value::Number { value, .. } = measurement.value
+            && !value.is_finite()
+        {
+            return Err(DriverError::NotFinite { quantity: measurement.name.to_string() });
+        }
+    }
+    Ok(stamped)
+}
