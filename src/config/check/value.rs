@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::check::Checker;
-use crate::config::check::section::{nearest, quoted, shorten};
+use crate::config::check::section::{THIS, nearest, quoted, shorten};
 use crate::config::tree::{self, Node, Value};
 use crate::model::field::{format_duration, format_size, parse_duration, parse_size};
 use crate::model::{Field, Kind, Name, Setting};
@@ -138,7 +138,7 @@ fn size(text: &str, min: u64, max: u64) -> Result<Setting, Wrong> {
 
 /// The words of the model's parsers are `what; hint`, and quote the text: only where it is a plain word.
 fn told(text: &str, words: String, thing: &str, example: &str) -> Wrong {
-    if quoted(text) == "this" {
+    if quoted(text) == THIS {
         return Wrong::new(format!("this is not a {thing}"), format!("write a number and its unit, such as {example}"));
     }
     match words.split_once("; ") {
