@@ -292,6 +292,7 @@ async fn restart(protocol: Protocol) {
     let mut broker = Mosquitto::start("");
     let spool = open_spool();
     let mut link = start(settings(protocol, broker.port), &spool);
+    link.latest.set("b/devices".into(), b"all".to_vec());
     let watch = broker.watch("b/#");
     link.up().await;
     (1..=50).for_each(|seq| put(&spool, reading("air", seq)));
@@ -307,6 +308,8 @@ async fn restart(protocol: Protocol) {
     eventually("second part", || spool.is_empty()).await;
     let seen = |seq: u64| in_order(&watch.with("b/sensors/air")).contains(&seq);
     eventually("the last arrives", || seen(300)).await;
+    let told = || watch.with("b/devices").len() == 1 && watch.with("b/status").len() == 1;
+    eventually("the new broker is told what is retained", told).await;
     link.end().await;
 }
 
@@ -737,4 +740,115 @@ async fn what_is_wrong_with_a_certificate_is_told_in_words() {
     let told = link.failed().await;
     assert!(told.contains("check that mqtts:// fits port"), "{told}");
     link.end().await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_read_its_status_commands_are_refused_and_an_alarm_says_why() {
+    for protocol in [Protocol::V4, Protocol::V5] {
+        let mut broker = Mosquitto { folder: tempfile::tempdir().unwrap(), port: free_port(), child: None };
+        let acl = broker.folder.path().join("acl");
+        make_readable(broker.folder.path());
+        broker.file("acl", "topic write b/status\ntopic readwrite b/actuators/#\n");
+        make_readable(&acl);
+        let text = format!("listener {} 127.0.0.1\nallow_anonymous true\nacl_file {}\n", broker.port, acl.display());
+        broker.file("mosquitto.conf", &text);
+        broker.up();
+        let id = Some("gateway".to_owned());
+        let settings = Settings { clean_session: false, client_id: id, ..settings(protocol, broker.port) };
+        let mut link = start(settings, &open_spool());
+        let told =
+            |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("commands are refused"));
+        link.until("alarm", told).await;
+        broker.publish(&["-t", "b/actuators/pump/set", "-m", "on", "-q", "1"]);
+        assert!(link.commands.recv().await.unwrap().stale);
+        link.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_alarm_names_the_identifier_that_two_use() {
+    let broker = Mosquitto::start("");
+    let same = Settings { client_id: Some("twin".into()), ..settings(Protocol::V5, broker.port) };
+    let (spool, other) = (open_spool(), open_spool());
+    let mut link = start(same.clone(), &spool);
+    link.up().await;
+    let twin = start(same, &other);
+    // Mosquitto 2.0.11 does not say why it closes.
+    let told = |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("\"twin\""));
+    link.until("alarm", told).await;
+    twin.end().await;
+    link.end().await;
+}
+
+/// Accepts any CONNECT, answers `answer` and closes.
+fn scripted(answer: &'static [u8]) -> u16 {
+    use std::io::Write;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut connect = [0; 1024];
+            drop(stream.read(&mut connect));
+            drop(stream.write_all(answer));
+            // Until the other side has closed, so that no reset overtakes the answer.
+            while let Ok(1..) = stream.read(&mut connect) {}
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_session_that_is_taken_over_again_and_again_is_not_fought_for() {
+    let port = scripted(&[0x20, 3, 0, 0, 0, 0xE0, 2, 0x8E, 0]);
+    let mut link = start(settings(Protocol::V5, port), &open_spool());
+    link.until("alarm", |status| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("taking over"))).await;
+    let status = link.until("down", |status| status.state == LinkState::Down).await;
+    assert!(status.last_error.as_ref().unwrap().contains("session taken over (0x8E)"), "{status:?}");
+    let connects = status.connects;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((connects, link.status.borrow().connects), (3, 3));
+    link.end().await;
+}
+
+#[tokio::test]
+async fn refusals_carry_the_words_of_the_specification() {
+    const V4: [&[u8]; 5] = [&[0x20, 2, 0, 1], &[0x20, 2, 0, 2], &[0x20, 2, 0, 3], &[0x20, 2, 0, 4], &[0x20, 2, 0, 5]];
+    let words =
+        ["protocol version (1)", "identifier rejected (2)", "server unavailable (3)", "password (4)", "authorized (5)"];
+    for (answer, words) in V4.into_iter().zip(words) {
+        let mut link = start(settings(Protocol::V4, scripted(answer)), &open_spool());
+        let told = link.failed().await;
+        assert!(told.starts_with("connection refused: ") && told.contains(words), "{told}");
+        link.end().await;
+    }
+    const V5: [&[u8]; 3] = [&[0x20, 3, 0, 0x86, 0], &[0x20, 3, 0, 0x8A, 0], &[0x20, 3, 0, 0x9C, 0]];
+    for (answer, words) in
+        V5.into_iter().zip(["bad user name or password (0x86)", "banned (0x8A)", "another server (0x9C)"])
+    {
+        let mut link = start(settings(Protocol::V5, scripted(answer)), &open_spool());
+        let told = link.failed().await;
+        assert!(told.starts_with("connection refused: ") && told.contains(words), "{told}");
+        link.end().await;
+    }
+}
+
+#[tokio::test]
+async fn garbage_from_a_broker_ends_the_connection_and_nothing_else() {
+    const GARBAGE: [&[u8]; 6] = [
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        &[0x20, 0xFF, 0xFF, 0xFF, 0xFF],
+        &[0x20, 3, 0, 0, 0, 0x30, 0xFF, 0xFF, 0xFF, 0x7F],
+        &[0x20, 3, 0, 0, 0, 0x32, 5, 0, 1, 0xFF, 0, 0],
+        &[0x20, 3, 0, 0, 0, 0x40, 2, 0xFF, 0xFF],
+        &[0x20, 3, 0, 0, 0, 0x90, 1, 0],
+    ];
+    for protocol in [Protocol::V4, Protocol::V5] {
+        for answer in GARBAGE {
+            let mut link = start(settings(protocol, scripted(answer)), &open_spool());
+            link.failed().await;
+            assert!(!link.task.is_finished());
+            link.end().await;
+        }
+    }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
 use super::alarms::{About, Report};
+use super::backoff::HELD;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
 use super::marker::Marker;
@@ -330,6 +331,9 @@ impl<'a> Connection<'a> {
     fn look_after(&mut self) -> Option<Cause> {
         let now = boottime();
         self.forwarder.retry(now);
+        if now.saturating_sub(self.since) >= HELD {
+            self.report.clear(&About::Brief);
+        }
         if self.lost.is_some_and(|at| now.saturating_sub(at) > FLUSH) {
             return Some(Cause::other("the client library gave a message up"));
         }

@@ -434,5 +434,35 @@ mod tests {
                 }
             }
         }
+
+        #[test]
+        fn refusals_lose_nothing(
+            sources in prop::collection::vec((0u8..3, any::<bool>()), 1..40), boundary in 0u64..40,
+            fates in prop::collection::vec((any::<bool>(), 0usize..8, 0u64..3000), 200),
+        ) {
+            let all = (0u64..).zip(&sources).map(|(i, (source, fresh))| {
+                message(["a", "b", "c"][usize::from(*source)], if *fresh { RUN } else { RunId(1) }, 40 + i)
+            }).collect::<Vec<_>>();
+            let boundary = boundary.min(all.len() as u64);
+            let mut bench = Bench::new(all, boundary);
+            let mut now = Duration::from_secs(60);
+            for (accept, nth, pause_ms) in fates {
+                bench.lanes.retry(now);
+                bench.send(now);
+                if let Some(at) = bench.in_flight.keys().nth(nth).copied() {
+                    bench.settle(at, accept, now);
+                }
+                now += Duration::from_millis(pause_ms);
+            }
+            for _ in 0..400 {
+                bench.lanes.retry(now);
+                bench.send(now);
+                while let Some(at) = bench.in_flight.keys().next().copied() {
+                    bench.settle(at, true, now);
+                }
+                now += Duration::from_secs(1);
+            }
+            prop_assert!(bench.spool.is_empty(), "left: {:?}", bench.spool.keys());
+        }
     }
 }
