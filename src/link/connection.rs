@@ -18,8 +18,7 @@ use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
 use super::marker::Marker;
 use super::session::{
-    Arrived, CONNECT_TIMEOUT, Cause, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Pending, Publication,
-    Session,
+    Arrived, Cause, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Pending, Publication, Session,
 };
 use super::{Incoming, Parts};
 use crate::clock::boottime;
@@ -31,6 +30,9 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Something unacknowledged for this long means a broker that does not work, however often it answers pings.
 const STALLED: Duration = Duration::from_secs(30);
+
+/// A silence below this may be one lost packet, which TCP repeats after a second or two.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(2500);
 
 /// What is left may be sent for this long after `stop`.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -358,7 +360,7 @@ impl<'a> Connection<'a> {
         let heard = self.parts.pulse.last().unwrap_or(self.since).max(self.since);
         let silence = now.saturating_sub(heard);
         // The library allows for two keep-alives as well; ours also counts while it is stuck in a write.
-        if silence >= (2 * keep_alive).max(CONNECT_TIMEOUT / 4) {
+        if silence >= (2 * keep_alive).max(SHORTEST_SILENCE) {
             return Some(Cause::other(format!("the broker has said nothing for {} s", silence.as_secs())));
         }
         if silence >= keep_alive && now.saturating_sub(self.probed) >= keep_alive {
