@@ -76,19 +76,17 @@ impl Commands {
     pub async fn run(mut self) {
         let mut ids = Ids::default();
         let mut flights: FuturesUnordered<Flight> = FuturesUnordered::new();
+        let mut stop = self.stop.clone();
         loop {
             // Receiving and the futures under way are cancel-safe.
             tokio::select! {
-                message = self.incoming.recv() => match message {
-                    Some(message) => {
-                        if let Some(flight) = self.take(message, &mut ids, flights.len()).await {
-                            flights.push(flight);
-                        }
-                    }
-                    None => break,
-                },
+                message = self.incoming.recv() => {
+                    let Some(message) = message else { break };
+                    let flight = self.take(message, &mut ids, flights.len()).await;
+                    flights.extend(flight);
+                }
                 Some(pending) = flights.next(), if !flights.is_empty() => self.landed(pending, &mut ids).await,
-                _ = self.stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
             }
         }
         while let Some(pending) = flights.next().await {
@@ -205,8 +203,7 @@ impl Commands {
         response: Option<ResponseTarget>,
     ) -> String {
         let time = SystemTime::now();
-        let reply =
-            Reply { actuator, id, outcome: Outcome::Rejected, refusal: Some(refusal), value: None, time };
+        let reply = Reply { actuator, id, outcome: Outcome::Rejected, refusal: Some(refusal), value: None, time };
         self.answer(&reply, response).await
     }
 
@@ -235,4 +232,10 @@ impl Commands {
             warn!("An answer was lost: the recorder has ended.");
         }
     }
+}
+
+/// Waits until the program ends.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A dropped sender ends the program as well. The borrowed value must not live across the next await.
+    stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
 }

@@ -9,7 +9,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ impl Gateway {
         let mut sensors = SensorTallies::new();
         let workers = start_workers(&config, &mut sensors, &context)?;
         let (roster, shared_roster) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
-        let (link_status, link_seen) = latest_of::channel(LinkStatus::connecting(&config.link));
+        let (link_status, link_seen) = latest_of::channel(LinkStatus::new(&config.link));
         let (commands_stop, commands_stopped) = latest_of::channel(false);
         let (latest, stopping) = (Latest::default(), Arc::new(AtomicBool::new(false)));
         let command_tallies = Arc::new(Mutex::new(BTreeMap::new()));
@@ -185,9 +185,11 @@ impl Gateway {
         self.sources.link.clone()
     }
 
-    /// What waits in the spool, for waiting on its changes.
-    pub fn spool_stats(&self) -> latest_of::Receiver<spool::Stats> {
-        self.sources.spool.clone()
+    /// Readings that the broker has acknowledged and messages that wait for it.
+    pub fn delivered_and_waiting(&self) -> (u64, u64) {
+        let stats = self.sources.spool.borrow();
+        let taken: u64 = self.sources.sensors.values().map(|tally| tally.taken.load(Ordering::Relaxed)).sum();
+        (taken.saturating_sub(stats.queued + stats.dropped), stats.queued)
     }
 
     /// How often health must be told: every 30 s, or so often that an output with a very short `safe_after` hears the
@@ -246,8 +248,12 @@ impl Gateway {
     /// Gives every bus its new plan: the same bus goes on, a changed one is stopped first, a new one is started.
     async fn replan(&mut self) -> io::Result<()> {
         let mut plans = plans::of(&self.config, &mut self.sources.sensors);
-        let gone: Vec<_> =
-            self.workers.iter().filter(|(key, w)| plans.get(*key).is_none_or(|p| p.bus != w.bus)).map(|(k, _)| k.clone()).collect();
+        let gone: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|(key, w)| plans.get(*key).is_none_or(|p| p.bus != w.bus))
+            .map(|(k, _)| k.clone())
+            .collect();
         let leaving: Vec<_> = gone.into_iter().filter_map(|key| Some((self.workers.remove(&key)?, key))).collect();
         for (worker, _) in &leaving {
             worker.ask_to_stop();
@@ -336,4 +342,3 @@ fn start_link(mut parts: link::Parts) -> LinkTask {
     parts.stop = stopped;
     LinkTask { task: tokio::spawn(link::run(parts)), stop }
 }
-

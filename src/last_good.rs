@@ -88,8 +88,7 @@ pub fn save(path: &Path, outputs: &[SafeOutput]) -> Result<(), LastGoodError> {
 /// # Errors
 /// [`LastGoodError`]; a file that does not exist is [`LastGoodError::Io`] too.
 pub fn load(path: &Path) -> Result<Vec<SafeOutput>, LastGoodError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| LastGoodError::Io { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| LastGoodError::Io { path: path.to_owned(), source })?;
     let wrong = |what: &str| LastGoodError::Format { path: path.to_owned(), what: what.to_owned() };
     let list: Vec<Json> = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
     list.iter().map(|entry| decode(entry).ok_or_else(|| wrong(&entry.to_string()))).collect()

@@ -1,30 +1,45 @@
 //! When the broker was last heard.
 //!
-//! The link writes, the workers read: an output with `safe_after` counts from here, whatever the link believes about
-//! itself. No lock, no channel, so a stuck part cannot hide a lost link.
+//! The link beats, whoever must act on a silent broker reads: `safe_after` counts from the last byte that the broker sent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The moment of the broker's last byte, shared by all.
+/// The boot time of the last sign of life, in nanoseconds; zero stands for none yet.
 #[derive(Debug, Default)]
-pub struct Pulse {
-    /// `CLOCK_BOOTTIME` in nanoseconds; 0 means never.
-    last_ns: AtomicU64,
-}
+pub struct Pulse(AtomicU64);
 
 impl Pulse {
-    /// The broker sent something at `now` (`CLOCK_BOOTTIME`).
-    pub fn beat(&self, now: Duration) {
-        // 584 years fit.
-        self.last_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// Not heard yet.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// When the broker was last heard; `None` before the first byte.
+    /// The broker has just sent something.
+    pub fn beat(&self) {
+        let now = u64::try_from(crate::clock::boottime().as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(now.max(1), Ordering::Release);
+    }
+
+    /// When it was last heard, on [`crate::clock::boottime`]; `None` before the first time.
     pub fn last(&self) -> Option<Duration> {
-        match self.last_ns.load(Ordering::Relaxed) {
+        match self.0.load(Ordering::Acquire) {
             0 => None,
-            ns => Some(Duration::from_nanos(ns)),
+            nanos => Some(Duration::from_nanos(nanos)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pulse_tells_the_last_beat_or_that_there_was_none() {
+        let pulse = Pulse::new();
+        assert_eq!(pulse.last(), None);
+        let before = crate::clock::boottime();
+        pulse.beat();
+        assert!(pulse.last().is_some_and(|at| at >= before));
     }
 }

@@ -33,7 +33,7 @@ fn every_bad_configuration_is_told_as_written_beside_it() {
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         // The report names the file without its folder, so that it is the same on every machine.
-        let told = said(&text, Path::new(file.file_name().unwrap()));
+        let told = said(&text, Path::new(file.file_name().unwrap())).replace(env!("CARGO_MANIFEST_DIR"), "HERE");
         let beside = file.with_extension("txt");
         if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
             std::fs::write(&beside, &told).unwrap();
@@ -169,7 +169,7 @@ fn hostile_files_are_refused_within_a_second() {
         assert!(error.problems.len() <= 101);
         assert!(error.to_string().len() < 200_000);
         // Without optimisation everything takes several times as long as in the program that is shipped.
-        assert!(taken.as_secs() < 4, "{taken:?} for {}…", &text[..40]);
+        assert!(taken.as_secs() < 10, "{taken:?} for {}…", &text[..40]);
     }
 }
 
@@ -209,6 +209,10 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
             "\0",
             "? ",
             "password: hunter2",
+            "password:hunter2",
+            "mqtt://pi:hunter2@h",
+            "pi:hunter2@h",
+            "{password: hunter2}",
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
     ]

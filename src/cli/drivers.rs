@@ -1,37 +1,34 @@
 //! `fieldgate drivers [NAME]`: the table, or one driver's page. Everything comes out of the drivers' own specifications.
-#![expect(clippy::print_stdout, reason = "this is the command line")]
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
 
 use crate::cli;
+use crate::config;
 use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
 use crate::model::{Field, Kind, Need, Quantity, Settings, field};
 
 /// Prints the table, or the page of `name`.
 pub fn run(name: Option<&str>, json: bool) -> ExitCode {
     let Some(name) = name else {
-        if json {
-            println!("{:#}", Json::from(DRIVERS.iter().map(|spec| describe(spec)).collect::<Vec<_>>()));
-        } else {
-            print!("{}", table());
-        }
-        return ExitCode::SUCCESS;
+        let all = || Json::from(DRIVERS.iter().map(|spec| describe(spec)).collect::<Vec<_>>());
+        return cli::put(&if json { format!("{:#}\n", all()) } else { table() }, ExitCode::SUCCESS);
     };
     match drivers::find(name) {
-        Some(spec) if json => println!("{:#}", describe(spec)),
-        Some(spec) => print!("{}", page(spec)),
+        Some(spec) if json => cli::put(&format!("{:#}\n", describe(spec)), ExitCode::SUCCESS),
+        Some(spec) => cli::put(&page(spec), ExitCode::SUCCESS),
         None => {
-            let near = DRIVERS.iter().map(|spec| spec.name).max_by(|a, b| {
-                strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b))
-            });
+            let near = DRIVERS
+                .iter()
+                .map(|spec| spec.name)
+                .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
             let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-            return cli::fail(&format!("no driver is called {name:?}{hint}"));
+            cli::fail(&format!("no driver is called {name:?}{hint}"))
         }
     }
-    ExitCode::SUCCESS
 }
 
 /// One line for each driver.
@@ -78,7 +75,8 @@ fn fields(out: &mut String, all: &[Field], indent: usize) {
             Need::Default(text) => format!("default {text}"),
             Need::Optional => "optional".to_owned(),
         };
-        writeln!(out, "{:indent$}{:<14} {} ({}; {need})", "", field.name, field.doc, kind(&field.kind)).expect("a String takes all");
+        writeln!(out, "{:indent$}{:<14} {} ({}; {need})", "", field.name, field.doc, kind(&field.kind))
+            .expect("a String takes all");
         if let Kind::Table(inner) = field.kind {
             fields(out, inner, indent + 2);
         }
@@ -112,12 +110,21 @@ fn quantities(spec: &DriverSpec) -> String {
 
 fn measured(spec: &DriverSpec) -> Vec<Quantity> {
     let Role::Sensor { measurements, .. } = &spec.role else { return Vec::new() };
-    crate::config::example_settings(spec).map(|settings: Settings| measurements(&settings)).unwrap_or_default()
+    example_settings(spec).map(|settings| measurements(&settings)).unwrap_or_default()
+}
+
+/// The checked settings of a sensor's own example.
+fn example_settings(spec: &DriverSpec) -> Option<Settings> {
+    let indented: String = spec.example.lines().map(|line| format!("  {line}\n")).collect();
+    let text = format!(
+        "mqtt: {{ broker: 'mqtt://localhost' }}\nbuses: {{ i2c-1: {{ type: sim }}, header: {{ type: sim }} }}\nsensors:\n{indented}"
+    );
+    let loaded = config::load_text(&text, Path::new("example.yaml")).ok()?;
+    Some(loaded.config.sensors.into_iter().next()?.settings)
 }
 
 fn describe(spec: &DriverSpec) -> Json {
-    let measurements: Vec<Json> =
-        measured(spec).iter().map(|q| json!({ "name": q.name, "unit": q.unit })).collect();
+    let measurements: Vec<Json> = measured(spec).iter().map(|q| json!({ "name": q.name, "unit": q.unit })).collect();
     let settings: Vec<Json> = spec
         .settings
         .iter()

@@ -3,10 +3,20 @@
 //! Results go to standard output, messages to standard error.
 
 pub mod check;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod drivers;
+pub mod read;
+pub mod run;
+pub mod safe_state;
 pub mod schema;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use crate::config::{ConfigError, report};
+use crate::last_good;
 
 /// The exit code of a configuration that cannot run, `EX_CONFIG` of sysexits(3).
 pub const EXIT_CONFIG: u8 = 78;
@@ -27,6 +37,34 @@ fn tell(text: &str) {
 }
 
 /// Whether messages may be coloured.
-fn colour() -> bool {
+pub fn colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether standard error is the stream that systemd announced in `JOURNAL_STREAM` as `device:inode` (systemd.exec(5)).
+pub fn is_journal(stream: Option<&str>) -> bool {
+    let Some((device, inode)) = stream.and_then(|stream| stream.split_once(':')) else { return false };
+    rustix::fs::fstat(io::stderr())
+        .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
+}
+
+/// Where the last good table of outputs for this configuration is, if there is a place for it.
+fn table_of_outputs(config: &Path) -> Option<PathBuf> {
+    // With several directories systemd separates them by colons; ours is the first.
+    let directories = std::env::var("RUNTIME_DIRECTORY").ok();
+    let directory = directories.as_deref().and_then(|all| all.split(':').next()).filter(|first| !first.is_empty());
+    let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    last_good::place(config, directory.map(Path::new), user.as_deref())
+}
+
+/// Tells every problem and answers with the exit code of a configuration that cannot run.
+fn refuse(error: &ConfigError) -> ExitCode {
+    tell(&report::render(&error.path, &error.problems, colour()));
+    ExitCode::from(EXIT_CONFIG)
+}
+
+/// Tells what failed at run time.
+fn fail(words: &str) -> ExitCode {
+    tell(&format!("error: {words}\n"));
+    ExitCode::FAILURE
 }

@@ -1,5 +1,4 @@
 //! `fieldgate read SENSOR`: one sampling, printed, for checking the wiring.
-#![expect(clippy::print_stdout, reason = "this is the command line")]
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,11 +33,13 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
         unreachable!("the configuration puts only sensors under sensors")
     };
     match sample(&config, settings) {
-        Ok(all) if json => println!("{{{}}}", String::from_utf8_lossy(&payload::measurements(&all))),
-        Ok(all) => print(&all, &measurements(&settings.settings)),
-        Err(e) => return cli::fail(&format!("{sensor}: {}", words(&e))),
+        Ok(all) if json => {
+            let inside = String::from_utf8_lossy(&payload::measurements(&all)).into_owned();
+            cli::put(&format!("{{{inside}}}\n"), ExitCode::SUCCESS)
+        }
+        Ok(all) => cli::put(&lines(&all, &measurements(&settings.settings)), ExitCode::SUCCESS),
+        Err(e) => cli::fail(&format!("{sensor}: {}", words(&e))),
     }
-    ExitCode::SUCCESS
 }
 
 fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>, DriverError> {
@@ -59,14 +60,16 @@ fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>
     device.sample()
 }
 
-fn print(all: &[Measurement], quantities: &[Quantity]) {
+/// One line for each measurement: `temperature  21.53 °C`.
+fn lines(all: &[Measurement], quantities: &[Quantity]) -> String {
     let width = all.iter().map(|measurement| measurement.name.len()).max().unwrap_or(0);
-    for measurement in all {
+    let line = |measurement: &Measurement| {
         let unit = quantities.iter().find(|quantity| quantity.name == measurement.name).map_or("", |q| q.unit.as_ref());
         let value = match measurement.value {
             Value::Flag(flag) => flag.to_string(),
             Value::Number { value, decimals } => payload::number(value, decimals),
         };
-        println!("{:width$}  {value} {unit}", measurement.name);
-    }
+        format!("{:width$}  {}\n", measurement.name, format!("{value} {unit}").trim_end())
+    };
+    all.iter().map(line).collect()
 }

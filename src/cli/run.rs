@@ -34,7 +34,7 @@ pub fn run(path: &Path) -> ExitCode {
         }
     };
     for warning in &loaded.warnings {
-        warn!(place = %warning.place(), "{}", warning.what());
+        warn!(line = warning.place.map(|place| place.line), hint = warning.hint, "{}", warning.what);
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -53,6 +53,13 @@ struct Signals {
     hangup: Signal,
 }
 
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    End,
+    Reload,
+}
+
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         Ok(Self {
@@ -62,11 +69,17 @@ impl Signals {
         })
     }
 
-    async fn end(&mut self) {
+    /// Waits for a signal. Cancel-safe: a signal that is not taken here is taken at the next call.
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
         }
+    }
+
+    async fn end(&mut self) {
+        while self.next().await != Asked::End {}
     }
 }
 
@@ -103,8 +116,10 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
     loop {
         let next = told + gateway.health_period();
         tokio::select! {
-            () = signals.end() => return,
-            _ = signals.hangup.recv() => reload(path, table, gateway).await,
+            asked = signals.next() => match asked {
+                Asked::End => return,
+                Asked::Reload => reload(path, table, gateway).await,
+            },
             changed = link.changed() => {
                 if changed.is_err() {
                     error!("The link has ended by itself; ending too, so that a supervisor can start again.");
@@ -146,10 +161,10 @@ async fn reload(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway) {
             }
         },
         Err(e) => {
-            for problem in e.problems() {
-                error!(place = %problem.place(), hint = problem.hint(), "{}", problem.what());
+            for problem in &e.problems {
+                error!(line = problem.place.map(|place| place.line), hint = problem.hint, "{}", problem.what);
             }
-            error!(problems = e.problems().len(), "Configuration not reloaded; the old one stays.");
+            error!(problems = e.problems.len(), "Configuration not reloaded; the old one stays.");
             systemd::ready("the new configuration has errors, see the log; the old one stays");
         }
     }

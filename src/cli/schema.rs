@@ -107,7 +107,7 @@ fn bus() -> Json {
     let one = |(name, fields): &(&str, &[Field])| {
         let mut one = section(fields);
         one["properties"]["type"]["enum"] = json!([name]);
-        json!({ "if": { "properties": { "type": { "const": name } } }, "then": one })
+        json!({ "if": { "properties": { "type": { "const": name } }, "required": ["type"] }, "then": one })
     };
     let types: Vec<_> = raw::BUS_TYPES.iter().map(|(name, _)| *name).collect();
     json!({

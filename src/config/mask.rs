@@ -18,7 +18,7 @@ const ALIKE: f64 = 0.87;
 pub(crate) const MASK: &str = "***";
 
 /// Whether the value of a key called `key` is secret.
-fn is_secret(key: &str) -> bool {
+pub(crate) fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     if ["_file", "_credential"].iter().any(|end| key.ends_with(end)) {
         return false;
@@ -37,21 +37,32 @@ fn walk(node: &Node, text: &str, secret: bool, found: &mut Vec<Span>) {
     match &node.value {
         Value::Map(entries) => {
             for (key, value) in entries {
+                found.extend(in_scalar(&key.text).map(|part| within(&key.span, text, &key.text, part)));
                 walk(value, text, secret || is_secret(&key.text), found);
             }
         }
         Value::List(items) => items.iter().for_each(|item| walk(item, text, secret, found)),
         Value::Null => {}
-        _ if secret => found.push(node.span.clone()),
-        Value::Text(words) => found.extend(in_address(words).map(|part| within(node, text, words, part))),
+        // A block text reaches to the next key; the indentation of that is none of it.
+        _ if secret => {
+            let length = text.get(node.span.clone()).map_or(0, |written| written.trim_end().len());
+            found.push(node.span.start..node.span.start + length);
+        }
+        Value::Text(words) => found.extend(in_scalar(words).map(|part| within(&node.span, text, words, part))),
         _ => {}
     }
 }
 
-/// Where `part` of a node's words stands in the text; the whole node where escapes or folded lines hide it.
-pub(crate) fn within(node: &Node, text: &str, words: &str, part: Span) -> Span {
-    let start = text.get(node.span.clone()).and_then(|written| written.find(words));
-    start.map_or(node.span.clone(), |at| node.span.start + at + part.start..node.span.start + at + part.end)
+/// The secret part of a text or a key: of an address, or behind `password:` where the blank was forgotten, so that it is no
+/// key to YAML.
+fn in_scalar(words: &str) -> Option<Span> {
+    secret_value(words).map(|start| start..words.len()).or_else(|| in_address(words))
+}
+
+/// Where `part` of the `words` at `span` stands in the text; all of it where escapes or folded lines hide it.
+pub(crate) fn within(span: &Span, text: &str, words: &str, part: Span) -> Span {
+    let start = text.get(span.clone()).and_then(|written| written.find(words));
+    start.map_or(span.clone(), |at| span.start + at + part.start..span.start + at + part.end)
 }
 
 /// The user and password of an address, and a port or a query that may be a part of one.

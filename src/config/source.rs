@@ -46,6 +46,11 @@ impl Source {
 
     /// Learns from the parsed text which parts are secret.
     pub(crate) fn learn_secrets(&mut self, root: &Node) {
+        // The lines were looked at in case the text is no YAML. Now that it is, they still tell what stands in comments.
+        self.secrets.retain(|secret| {
+            let before = &self.text[..secret.start];
+            before[before.rfind('\n').map_or(0, |n| n + 1)..].contains('#')
+        });
         self.secrets.extend(mask::in_tree(root, &self.text));
     }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde_yaml::options::DuplicateKeyPolicy;
+use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_yaml::{MessageFormatter, Spanned, UserMessageFormatter};
 
 /// A range of bytes of the text.
@@ -19,11 +19,12 @@ pub(crate) type Span = Range<usize>;
 /// How deep maps and lists may nest; the configuration needs five levels.
 const MAX_DEPTH: usize = 24;
 
-/// How many values a file may have, those that aliases repeat included: a hundred times a large board's.
-const MAX_NODES: usize = 100_000;
+/// How many values a file may have, those that aliases repeat included: twenty times a large board's. Comparing each device
+/// with all others stays quick.
+const MAX_NODES: usize = 20_000;
 
 /// How many values aliases may repeat in all.
-const MAX_REPEATED: usize = 20_000;
+const MAX_REPEATED: usize = 10_000;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +119,8 @@ fn options() -> serde_yaml::Options {
         underscored_numbers_as_strings: true,
         strict_booleans: true,
         reject_unsupported_tags: true,
+        // Infinity is out of every range, and is told where it stands.
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         // Our own report shows the line, with secrets masked.
         with_snippet: false,
     }

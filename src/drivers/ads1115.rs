@@ -89,10 +89,10 @@ const NO_COMPARATOR: u16 = 0x0003;
 
 /// How often the end of a conversion is asked for, within as long again as it may take.
 const POLLS: u32 = 4;
-/// Waking up from power-down (7.6) and the rounding of our own times.
+/// Waking up from power-down takes 25 µs (9.4.2.1); the rest is the rounding of our own times.
 const WAKE_UP_US: u32 = 100;
 
-/// Full scale in volts, the code of the gain and the decimals that its step justifies (table 3).
+/// Full scale in volts, the code of the gain and the decimals that its step justifies (9.3.3).
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Range {
     volts: f64,
@@ -206,7 +206,7 @@ fn conversion_us(rate: u32) -> u32 {
     1_100_000 / rate + WAKE_UP_US
 }
 
-/// Table 3.
+/// Two's complement of the full scale (9.5.4).
 fn volts(code: u16, range: Range) -> f64 {
     f64::from(code.cast_signed()) * range.volts / 32_768.0
 }

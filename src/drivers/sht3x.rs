@@ -91,7 +91,8 @@ struct Sht3x<I, D> {
 
 impl<I: I2c<Error = BusError>, D: DelayNs> Sht3x<I, D> {
     /// Resets the chip. It refuses that while it measures periodically, as another program may have left it; a break ends
-    /// that (4.8, 4.9).
+    /// that (4.8, 4.9). Any other failure is left to the first sample, which meets it again if it lasts: the reset only
+    /// makes a known start, no sample depends on it.
     fn start(i2c: I, delay: D, settings: &Settings) -> Result<Self, DriverError> {
         let (command, duration_us) = single_shot(settings.text("repeatability"));
         let mut chip = Self { i2c, delay, address: settings.address("address"), command, duration_us };

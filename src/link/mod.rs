@@ -1,11 +1,134 @@
-//! The link. (being written)
+//! The link to the broker: keeps one connection, sends what the spool has and what is retained, hands commands on.
+//!
+//! [`run`] is the supervisor: it connects, holds, waits and connects again until it is told to stop. One connection lives in
+//! `connection.rs`; what the client library knows stays in `session/` and `tls.rs`. When something is acknowledged the spool
+//! may forget it, and on any error everything unacknowledged is sent again on the next connection: at least once, never
+//! less. The link does not know sensors or outputs, and decides nothing about commands.
+//!
+//! Read in this order: `mod.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts, `lanes.rs` (what goes
+//! next), `inflight.rs` (what is under way), `backoff.rs` (when to try again).
 
+mod alarms;
+pub mod backoff;
+mod connection;
+mod forwarder;
+pub mod inflight;
+pub mod lanes;
+mod latest;
+mod marker;
+pub mod reason;
+mod session;
+mod supervisor;
+pub mod tls;
+
+pub use latest::Latest;
+pub use supervisor::run;
+
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::model::Secret;
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use crate::model::payload::ResponseTarget;
 use crate::model::topic::Topics;
+use crate::model::{RunId, Secret};
+use crate::pulse::Pulse;
+use crate::spool::Spool;
+
+/// What the link is given; it owns all of it until [`run`] returns.
+pub struct Parts {
+    /// How to reach the broker.
+    pub settings: Settings,
+    /// This start of the program; messages of another are late.
+    pub run: RunId,
+    /// What is to arrive.
+    pub spool: Spool,
+    /// What is to be known.
+    pub latest: Latest,
+    /// Where commands go. A command that finds it full is dropped, counted and logged.
+    pub commands: mpsc::Sender<Incoming>,
+    /// Written by the link alone.
+    pub status: watch::Sender<LinkStatus>,
+    /// Beats with every packet of the broker.
+    pub pulse: Arc<Pulse>,
+    /// `true`, or a dropped sender, ends the link.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// How the link fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// Whether there is a connection.
+    pub state: LinkState,
+    /// Since when.
+    pub since: SystemTime,
+    /// The broker that is or was tried last: `mqtt://host:port`.
+    pub broker: String,
+    /// Which generation of MQTT.
+    pub protocol: Protocol,
+    /// Successful connects since the start.
+    pub connects: u64,
+    /// Why the last connection ended or was refused.
+    pub last_error: Option<String>,
+    /// What a person should look at, although the link may be up.
+    pub alarm: Option<String>,
+}
+
+impl LinkStatus {
+    /// Before the first attempt.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            state: LinkState::Down,
+            since: crate::clock::now().wall,
+            broker: settings.brokers.first().map(ToString::to_string).unwrap_or_default(),
+            protocol: settings.protocol,
+            connects: 0,
+            last_error: None,
+            alarm: None,
+        }
+    }
+}
+
+/// Whether there is a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// An attempt is under way.
+    Connecting,
+    /// The broker has accepted us.
+    Up,
+    /// Waiting for the next attempt, or stopped.
+    Down,
+}
+
+impl LinkState {
+    /// As it stands in the health message.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// A message for a topic to which we subscribed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// Its topic.
+    pub topic: String,
+    /// Its payload, as the broker sent it.
+    pub payload: Bytes,
+    /// The retain flag.
+    pub retain: bool,
+    /// The broker kept it while we were away, or may have, or its expiry has passed.
+    pub stale: bool,
+    /// Where an answer is wanted besides the reply topic; checked with [`Topics::may_respond_to`].
+    pub response: Option<ResponseTarget>,
+}
 
 /// How to reach the broker and what to say there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +174,17 @@ pub struct Broker {
     pub path: String,
 }
 
+impl fmt::Display for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.transport.scheme();
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// How bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -64,6 +198,18 @@ pub enum Transport {
     Wss,
 }
 
+impl Transport {
+    /// As it stands before `://` in the configuration.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Tcp => "mqtt",
+            Self::Tls => "mqtts",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+}
+
 /// Which generation of MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -71,6 +217,16 @@ pub enum Protocol {
     V4,
     /// MQTT 5.
     V5,
+}
+
+impl Protocol {
+    /// As it stands in the configuration and the health message.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "3.1.1",
+            Self::V5 => "5",
+        }
+    }
 }
 
 /// Where the password is.

@@ -1,20 +1,23 @@
 //! Joins memory and disk: what is written when, what is read from where, and what happens when either is full.
 //!
 //! It has no clock and no thread of its own: each call says what time it is, and [`Keeper::due`] says when it wants to be
-//! called next.
+//! called next. What is written, and what follows when that fails, is in `saving.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod saving;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use crate::model::{Loss, Message, MessageKind, Moment, RunId};
+use crate::model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
+use crate::spool::file::{self, Opened};
 use crate::spool::losses::Losses;
 use crate::spool::record;
 use crate::spool::room;
-use crate::spool::store::{self, Limits, Opened, READ_BYTES, Store, Victim};
-use crate::spool::window::{Entry, LIMIT_BYTES, State, Window};
+use crate::spool::store::{Limits, READ_BYTES, Store, Victim};
+use crate::spool::window::{LIMIT_BYTES, State, Window};
 use crate::spool::{Sequence, Settings, SpoolError, Stats, Stored, WhenFull};
 
 /// Sequences that the link was given and has not acknowledged, remembered at most: many times the window of the link.
@@ -30,12 +33,6 @@ const ACKED_LIMIT: usize = 65_536;
 /// How long deletions wait for company at least: nothing is lost by a late one.
 const DELETE_EVERY: Duration = Duration::from_secs(1);
 
-/// First and longest wait before a failed commit is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// How long messages wait in memory that have no room on disk and may be with the broker.
-const POSTPONED: Duration = Duration::from_secs(1);
-
 const FULL: &str = "spool full";
 const FAILING: &str = "spool full: the disk cannot be written";
 const TOO_LARGE: &str = "larger than the spool can keep";
@@ -45,6 +42,8 @@ const TOO_LARGE: &str = "larger than the spool can keep";
 struct Fault {
     words: String,
     delay: Duration,
+    /// The file is damaged and could not be replaced yet.
+    is_damage: bool,
 }
 
 /// See the page.
@@ -82,7 +81,7 @@ impl Keeper {
     /// Opens the spool; messages of earlier runs are offered at once.
     pub(super) fn open(settings: Settings, run: RunId, boot_id: String, now: Moment) -> Result<Self, SpoolError> {
         let limits = Limits::of(settings.max_size);
-        let Opened { store, set_aside } = Store::open(&settings.path, limits)?;
+        let Opened { store, set_aside } = file::open(&settings.path, limits)?;
         let failed = |source| SpoolError::Open { path: settings.path.clone(), source };
         let next = store.next_sequence().map_err(failed)?;
         let handed = store.first_sequences(HANDED_BEFORE).map_err(failed)?.into_iter().collect();
@@ -127,11 +126,11 @@ impl Keeper {
     }
 
     fn refuse(&mut self, message: Message, now: Moment) {
-        warn!(source = %message.key.source, bytes = message.body.len(), "A message is larger than the spool can keep; dropped.");
-        let reading =
-            (message.key.kind == MessageKind::Reading).then_some((message.key.source, message.run, message.seq));
+        let Message { key: Key { kind, source }, run, seq, qos, body, .. } = message;
+        warn!(source = %source, bytes = body.len(), "A message is larger than the spool can keep; dropped.");
+        let is_told = kind == MessageKind::Reading && qos != Qos::AtMostOnce;
         self.dropped += 1;
-        self.tell(&[Victim { sequence: 0, reading }], TOO_LARGE, now);
+        self.tell(&[Victim { sequence: 0, reading: is_told.then_some((source, run, seq)) }], TOO_LARGE, now);
     }
 
     fn take_sequence(&mut self) -> u64 {
@@ -315,119 +314,6 @@ impl Keeper {
         self.dropped += 1;
     }
 
-    /// Writes everything that waits.
-    fn save(&mut self, now: Moment) {
-        loop {
-            match self.save_batch(now) {
-                Ok(true) => {}
-                Ok(false) => return self.succeeded(now),
-                Err(error) => return self.failed(&error, now),
-            }
-        }
-    }
-
-    /// One transaction; says whether another is wanted.
-    fn save_batch(&mut self, now: Moment) -> rusqlite::Result<bool> {
-        let deleted: Vec<u64> = self.acked.iter().copied().take(self.limits.deletions()).collect();
-        let mut chosen = self.choose_batch();
-        let is_proof_wanted = self.fault.is_some() || !self.run_noted;
-        if deleted.is_empty() && chosen.is_empty() && !is_proof_wanted {
-            return Ok(false);
-        }
-        let mut batch = self.store.begin()?;
-        if is_proof_wanted {
-            batch.note_run(self.first, self.run, &self.boot_id)?;
-        }
-        batch.delete(deleted.iter().copied())?;
-        let spared = |sequence| self.handed.contains(&sequence) || self.acked.contains(&sequence);
-        let rule = self.settings.when_full;
-        let victims = room::make(&mut batch, &mut chosen, rule, self.limits.capacity, &spared)?;
-        let (losses, next, told) = told(&self.losses, self.next, &victims, now);
-        let unchanged = chosen.iter().filter(|(sequence, _)| !told.contains_key(sequence));
-        batch.put(unchanged.map(|(sequence, entry)| (*sequence, &*entry.message)))?;
-        batch.put(told.iter().map(|(sequence, message)| (*sequence, message)))?;
-        batch.commit()?;
-        let is_progress = !(chosen.is_empty() && victims.is_empty() && deleted.is_empty());
-        self.run_noted = true;
-        (self.losses, self.next) = (losses, next);
-        chosen.iter().for_each(|(sequence, _)| self.window.mark_saved(*sequence));
-        victims.iter().for_each(|victim| self.forget(victim.sequence));
-        for (sequence, message) in told {
-            self.window.put(sequence, Arc::new(message), State::Saved, now.boot);
-        }
-        deleted.iter().for_each(|sequence| {
-            self.acked.remove(sequence);
-        });
-        self.evict();
-        Ok(is_progress)
-    }
-
-    fn choose_batch(&self) -> Vec<(u64, Entry)> {
-        let mut bytes = 0;
-        let fits = |(_, entry): &(u64, &Entry)| {
-            let is_first = bytes == 0;
-            bytes += record::cost(&entry.message);
-            is_first || bytes <= self.limits.batch
-        };
-        self.window.unsaved().take_while(fits).map(|(sequence, entry)| (sequence, entry.clone())).collect()
-    }
-
-    fn succeeded(&mut self, now: Moment) {
-        if self.fault.take().is_some() {
-            info!("The spool can be written again.");
-        }
-        self.acked_since = None;
-        self.not_before = if self.window.waiting_since().is_some() { now.boot + POSTPONED } else { Duration::ZERO };
-        if self.store.rows() == self.window.rows() {
-            self.evicted_below = 0;
-        }
-        let tidied = self.store.shrink().and_then(|()| self.store.oldest(|_| true));
-        match tidied {
-            Ok(oldest) => self.oldest_row = oldest,
-            Err(error) => self.failed(&error, now),
-        }
-    }
-
-    fn failed(&mut self, error: &rusqlite::Error, now: Moment) {
-        if store::is_damage(error) {
-            return self.begin_anew(error, now);
-        }
-        let words = format!("the spool cannot be written: {error}");
-        let delay = self.fault.as_ref().map_or(RETRY.0, |fault| (fault.delay * 2).min(RETRY.1));
-        if self.fault.as_ref().is_none_or(|fault| fault.words != words) {
-            warn!(error = %error, "The spool cannot be written; messages stay in memory and it is tried again.");
-        }
-        self.fault = Some(Fault { words, delay });
-        self.not_before = now.boot + delay;
-    }
-
-    /// The file turned out damaged in use: what only it had is lost.
-    fn begin_anew(&mut self, cause: &rusqlite::Error, now: Moment) {
-        let lost = self.store.rows().saturating_sub(self.window.rows() + self.acked.len() as u64);
-        let delay = RETRY.1;
-        self.not_before = now.boot + delay;
-        match self.store.begin_anew(self.limits) {
-            Ok(aside) => {
-                error!(error = %cause, file = %aside.display(), lost, "The spool is damaged; set aside, a new one begun.");
-                self.dropped = self.dropped.saturating_add(lost);
-                self.notice = Some(format!("{}; {lost} messages were lost", told_aside(&aside)));
-                (self.run_noted, self.fault, self.not_before) = (false, None, now.boot);
-                self.forget_disk(now);
-            }
-            Err(error) => {
-                let words = format!("the spool is damaged ({cause}) and cannot be replaced: {error}");
-                self.fault = Some(Fault { words, delay });
-            }
-        }
-    }
-
-    fn forget_disk(&mut self, now: Moment) {
-        self.window.forget_disk(now.boot);
-        self.losses.retain(|sequence| self.window.get(sequence).is_some());
-        self.acked.clear();
-        (self.acked_since, self.evicted_below, self.oldest_row) = (None, 0, None);
-    }
-
     /// Takes new settings over, but for the path.
     pub(super) fn reconfigure(&mut self, settings: Settings, now: Moment) {
         self.settings = Settings { path: std::mem::take(&mut self.settings.path), ..settings };
@@ -502,15 +388,4 @@ fn told_aside(path: &std::path::Path) -> String {
 fn loss_of(victim: &Victim, reason: &str) -> Option<Loss> {
     let (sensor, run, n) = victim.reading.clone()?;
     Some(Loss { sensor, run, from_seq: n, to_seq: n, count: 1, reason: reason.into() })
-}
-
-/// The loss records that `victims` make, without touching those that are: the commit may fail.
-fn told(losses: &Losses, next: u64, victims: &[Victim], now: Moment) -> (Losses, u64, BTreeMap<u64, Message>) {
-    let (mut losses, mut next, mut told) = (losses.clone(), next, BTreeMap::new());
-    victims.iter().for_each(|victim| losses.close(victim.sequence));
-    for loss in victims.iter().filter_map(|victim| loss_of(victim, FULL)) {
-        let (sequence, loss) = losses.add(loss, &mut next);
-        told.insert(sequence, record::of_loss(&loss, now));
-    }
-    (losses, next, told)
 }

@@ -54,8 +54,9 @@
 //! # Inside
 //!
 //! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
-//! gives way; `store.rs` is all SQL; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs the keeper.
+//! gives way; `file.rs` opens the database and `store.rs` works on it; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs the keeper.
 
+mod file;
 mod keeper;
 mod losses;
 mod record;

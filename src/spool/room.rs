@@ -1,6 +1,6 @@
 //! What gives way when the spool is full.
 //!
-//! Readings go before anything else, and those that the link was given go last, for the broker may have them: dropping one
+//! Readings go before replies, loss records never do, and those that the link was given go last, for the broker may have them: dropping one
 //! of those would tell a loss that none is. What cannot be written without that stays in memory for now.
 
 use crate::model::MessageKind;
@@ -26,8 +26,7 @@ pub(super) fn make(
 ) -> rusqlite::Result<Vec<Victim>> {
     let mut victims = Vec::new();
     loop {
-        // An eighth more, for pages are never quite full.
-        let needed = chosen.iter().map(|(_, entry)| cost(&entry.message) * 9 / 8).sum::<u64>() + SLACK;
+        let needed = needed(chosen);
         let room = capacity.saturating_sub(batch.used()?);
         if chosen.is_empty() || needed <= room {
             return Ok(victims);
@@ -38,6 +37,13 @@ pub(super) fn make(
         }
         victims.extend(found);
     }
+}
+
+/// Bytes that must be free for `chosen`. Loss records may use what the others must leave: they are few.
+fn needed(chosen: &[(u64, Entry)]) -> u64 {
+    let slack = if chosen.iter().all(|(_, entry)| kind(entry) == MessageKind::Loss) { 0 } else { SLACK };
+    // An eighth more, for pages are never quite full.
+    chosen.iter().map(|(_, entry)| cost(&entry.message) * 9 / 8).sum::<u64>() + slack
 }
 
 fn give_way(
@@ -57,8 +63,8 @@ fn give_way(
             if found.is_empty() { delete(batch, Order::NewestReadings, bytes, spared)? } else { found }
         }
     };
-    let readings_only = chosen.iter().all(|(_, entry)| is_reading(entry));
-    if found.is_empty() && !readings_only { delete(batch, Order::Anything, bytes, spared) } else { Ok(found) }
+    let has_reply = chosen.iter().any(|(_, entry)| kind(entry) == MessageKind::Reply);
+    if found.is_empty() && has_reply { delete(batch, Order::OldestReplies, bytes, spared) } else { Ok(found) }
 }
 
 fn delete(
@@ -79,15 +85,23 @@ fn take(chosen: &mut Vec<(u64, Entry)>, when_full: WhenFull, bytes: u64, spared:
     victims
 }
 
-/// Leaves the newest reading, or else the newest of anything, for later.
+/// Leaves the newest reading for later; without one the newest reply, and a loss record only when there is nothing else.
 fn postpone(chosen: &mut Vec<(u64, Entry)>) {
-    let newest = chosen.iter().rposition(|(_, entry)| is_reading(entry)).unwrap_or(chosen.len().saturating_sub(1));
-    chosen.remove(newest);
+    for wanted in [MessageKind::Reading, MessageKind::Reply, MessageKind::Loss] {
+        if let Some(newest) = chosen.iter().rposition(|(_, entry)| kind(entry) == wanted) {
+            chosen.remove(newest);
+            return;
+        }
+    }
+}
+
+fn kind(entry: &Entry) -> MessageKind {
+    entry.message.key.kind
 }
 
 /// Whether it is a reading, the first to give way.
 pub(super) fn is_reading(entry: &Entry) -> bool {
-    entry.message.key.kind == MessageKind::Reading
+    kind(entry) == MessageKind::Reading
 }
 
 /// Of `entries`, in order, those that give way until they make up about `bytes`.

@@ -151,10 +151,18 @@ impl Desk {
         });
     }
 
-    fn close(self, answer: oneshot::Sender<()>) {
+    /// Serves what was accepted before the close, then ends.
+    fn close(mut self, answer: oneshot::Sender<()>) {
+        let mut answers = vec![answer];
+        self.queue.close();
+        while let Ok(request) = self.queue.try_recv() {
+            answers.extend(self.serve(request, clock::now()));
+        }
         self.keeper.close(clock::now());
-        // Whoever stopped waiting for the answer does not need it.
-        answer.send(()).unwrap_or_default();
+        for answer in answers {
+            // Whoever stopped waiting for the answer does not need it.
+            answer.send(()).unwrap_or_default();
+        }
     }
 }
 

@@ -1,16 +1,123 @@
-//! (being written)
-pub mod chips;
+//! A bus without hardware: chips at register level, lines, PWM channels and the kernel's files.
+//!
+//! Every line and channel that is asked for exists, and [`Bus::expect`] puts the right chip at each address, so a
+//! configuration runs here as it stands. With a state file, other programs see what the outputs do and set what the
+//! inputs and chips see; without one the chips' surroundings drift gently, so that a demonstration looks alive.
+//!
+//! `world.rs` holds everything on the bus, `state.rs` the file, `chips/` the chips.
 
-use crate::bus::{Bus, BusError};
+pub mod chips;
+mod files;
+mod lines;
+mod pwm;
+mod seats;
+mod state;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::cell::RefCell;
 use std::path::PathBuf;
-pub(crate) struct SimBus;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::bus::{
+    Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest, SharedI2c,
+};
+use seats::drifted;
+use world::World;
+
+/// How soon to look at the state file again; half of what is promised.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often drifting surroundings move.
+const DRIFT_EVERY: Duration = Duration::from_secs(1);
+
+/// The simulated bus.
+pub struct SimBus {
+    world: Rc<RefCell<World>>,
+    opened: Duration,
+}
+
 impl SimBus {
-    pub(crate) fn open(_state_file: Option<PathBuf>) -> Result<Self, BusError> {
-        Ok(Self)
+    /// Opens a bus of its own, mirrored in a state file if there is one.
+    ///
+    /// # Errors
+    /// [`BusError::Open`] when the state file cannot be read or made.
+    pub fn open(state_file: Option<PathBuf>) -> Result<Self, BusError> {
+        let opened = monotonic();
+        let world = match state_file {
+            None => World::new("simulated bus".to_owned(), None),
+            Some(path) => {
+                let name = format!("simulated bus {}", path.display());
+                let mut world = World::new(name, Some(state::StateFile::open(path.clone())?));
+                world.try_follow(opened).map_err(|source| state::cannot_open(&path, "", source))?;
+                world
+            }
+        };
+        Ok(Self { world: Rc::new(RefCell::new(world)), opened })
+    }
+
+    /// As [`Bus::refresh`], at this point of the monotonic clock.
+    fn refresh_at(&self, now: Duration) -> Option<Duration> {
+        let mut world = self.world.borrow_mut();
+        if world.has_file() {
+            world.follow(now);
+            let unsettled = world.lines.settle(now);
+            return Some(unsettled.unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
+        }
+        world.seats.drift(now.saturating_sub(self.opened).as_secs_f64());
+        world.seats.iter().next().map(|_| DRIFT_EVERY)
     }
 }
+
 impl Bus for SimBus {
     fn describe(&self) -> String {
-        "sim".into()
+        self.world.borrow().name().to_owned()
     }
+
+    fn i2c(&mut self) -> Result<SharedI2c, BusError> {
+        Ok(SharedI2c::new(seats::SimI2c(Rc::clone(&self.world))))
+    }
+
+    fn input(&mut self, request: &InputRequest) -> Result<Box<dyn InputLine>, BusError> {
+        Ok(Box::new(lines::SimInput::claim(&self.world, request)?))
+    }
+
+    fn output(&mut self, request: &OutputRequest) -> Result<Box<dyn OutputLine>, BusError> {
+        Ok(Box::new(lines::SimOutput::claim(&self.world, request)?))
+    }
+
+    fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
+        Ok(Box::new(pwm::SimPwm::claim(&self.world, request)?))
+    }
+
+    fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
+        let drifting = !self.world.borrow().has_file();
+        Ok(Rc::new(files::SimFiles::new(self.opened, drifting)))
+    }
+
+    fn expect(&mut self, driver: &'static str, claims: &[Claim]) {
+        let mut world = self.world.borrow_mut();
+        for claim in claims {
+            if let Claim::Address(address) = claim
+                && world.seats.get(*address).is_none()
+            {
+                world.seats.put(*address, driver);
+                world.changed();
+            }
+        }
+    }
+
+    fn refresh(&mut self) -> Option<Duration> {
+        self.refresh_at(monotonic())
+    }
+}
+
+/// The kernel's clock for edges.
+fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

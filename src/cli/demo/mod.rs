@@ -2,7 +2,6 @@
 //!
 //! The same gateway and the same drivers as in `fieldgate run`; only the chips are simulated and the broker is embedded.
 //! Nothing is left behind: the spool lives in a folder of its own that goes with the program.
-#![expect(clippy::print_stdout, reason = "this is the command line")]
 
 mod broker;
 mod table;
@@ -33,7 +32,7 @@ pub fn run(wanted: u16) -> ExitCode {
         return cli::fail(&format!("no free port from {wanted} upwards"));
     };
     if port != wanted {
-        println!("port {wanted} is taken, so the demo's broker listens on {port}");
+        cli::tell(&format!("port {wanted} is taken, so the demo's broker listens on {port}\n"));
     }
     let folder = Folder::new();
     let text = GREENHOUSE.replace("@PORT@", &port.to_string()).replace("@FOLDER@", &folder.0.to_string_lossy());
@@ -73,8 +72,7 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
         }
     }
     gateway.stop().await;
-    println!("\ndemo ended; every output is in its safe state");
-    ExitCode::SUCCESS
+    cli::put("\ndemo ended; every output is in its safe state\n", ExitCode::SUCCESS)
 }
 
 /// Where the table goes: redrawn in place on a terminal, as plain lines into a pipe.
@@ -97,14 +95,14 @@ impl Screen {
     }
 
     fn draw(&mut self, view: &View, gateway: &Gateway) {
-        let stats = gateway.spool_stats().borrow().clone();
+        let (sent, waiting) = gateway.delivered_and_waiting();
         let frame = Frame {
             names: &self.names,
             view,
             port: self.port,
             up: self.started.elapsed(),
-            sent: stats.delivered,
-            waiting: stats.queued,
+            sent,
+            waiting,
             now: crate::clock::now(),
         };
         let mut out = String::new();

@@ -48,7 +48,11 @@ impl Frame<'_> {
         let mut lines = vec![
             format!(
                 "fieldgate demo   {}   broker mqtt://127.0.0.1:{} (embedded)   up {}   sent {}   waiting {}",
-                self.names.gateway, self.port, clock(self.up), self.sent, self.waiting
+                self.names.gateway,
+                self.port,
+                clock(self.up),
+                self.sent,
+                self.waiting
             ),
             format!("{:<8} {:<12} {:<36} {:<8} STATUS", "SENSOR", "DRIVER", "LATEST", "AGE"),
         ];
@@ -88,10 +92,8 @@ impl Frame<'_> {
 
     /// The first words into a pipe.
     pub(super) fn introduction(&self) -> String {
-        let mut out = format!(
-            "fieldgate demo   {}   broker mqtt://127.0.0.1:{} (embedded)\n",
-            self.names.gateway, self.port
-        );
+        let mut out =
+            format!("fieldgate demo   {}   broker mqtt://127.0.0.1:{} (embedded)\n", self.names.gateway, self.port);
         for hint in self.hints() {
             out.push_str(&hint);
             out.push('\n');
@@ -108,7 +110,8 @@ impl Frame<'_> {
             if let Some((at, all)) = latest
                 && before.is_none_or(|(then, _)| then.boot != at.boot)
             {
-                writeln!(out, "{}  {name}  {}", payload::time(at.wall), measurements(all, quantities)).expect("a String takes all");
+                writeln!(out, "{}  {name}  {}", payload::time(at.wall), measurements(all, quantities))
+                    .expect("a String takes all");
             }
         }
         for (name, _) in &self.names.outputs {
@@ -116,7 +119,8 @@ impl Frame<'_> {
                 && told.outputs.get(name).is_none_or(|then| then.since != view.since)
             {
                 let value = view.value.map_or_else(|| "–".into(), |value| value.to_string());
-                writeln!(out, "{}  {name}  {value}  {}", payload::time(view.since), view.cause.as_str()).expect("a String takes all");
+                writeln!(out, "{}  {name}  {value}  {}", payload::time(view.since), view.cause.as_str())
+                    .expect("a String takes all");
             }
         }
         out
@@ -129,7 +133,8 @@ fn measurements(all: &[Measurement], quantities: &[Quantity]) -> String {
         Value::Flag(true) => "open".into(),
         Value::Flag(false) => "closed".into(),
         Value::Number { value, decimals } => {
-            let unit = quantities.iter().find(|quantity| quantity.name == measurement.name).map_or("", |q| q.unit.as_ref());
+            let unit =
+                quantities.iter().find(|quantity| quantity.name == measurement.name).map_or("", |q| q.unit.as_ref());
             format!("{} {unit}", payload::number(value, decimals))
         }
     });
@@ -186,7 +191,11 @@ mod tests {
         check(|frame| {
             let lines = frame.lines();
             assert!(lines[0].ends_with("(embedded)   up 00:01:12   sent 214   waiting 0"), "{}", lines[0]);
-            assert!(lines[2].starts_with("air      bme280       21.53 °C") && lines[2].ends_with("12 s     ok"), "{}", lines[2]);
+            assert!(
+                lines[2].starts_with("air      bme280       21.53 °C") && lines[2].ends_with("12 s     ok"),
+                "{}",
+                lines[2]
+            );
             assert!(lines[3].contains('–'), "a sensor without a reading is shown all the same");
             assert_eq!(lines[5], "pump     gpio-output  off       00:01:12   start");
             assert_eq!(lines[6], "watch    mosquitto_sub -p 1884 -t 'fieldgate/greenhouse/#' -v");

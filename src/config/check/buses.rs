@@ -1,6 +1,7 @@
 //! `buses:`.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::{Component, Path, PathBuf};
 
 use crate::bus;
 use crate::config::check::Checker;
@@ -16,6 +17,14 @@ pub(super) struct Bus {
     pub(super) span: Span,
     /// `None` when something is wrong with it, which has been reported.
     pub(super) settings: Option<bus::Settings>,
+    device: Option<Device>,
+}
+
+/// What a bus is, however it is written, as far as can be told without opening it.
+#[derive(PartialEq)]
+enum Device {
+    File(PathBuf),
+    PwmChip(u32),
 }
 
 impl Bus {
@@ -51,12 +60,13 @@ impl<'a> Checker<'a> {
         let mut buses: Vec<Bus> = Vec::new();
         for (name, key, node) in self.named(top, "buses") {
             let settings = self.bus(key, node);
-            if let Some(other) = buses.iter().find(|other| same_device(&other.settings, &settings)) {
+            let device = settings.as_ref().and_then(device);
+            if let Some(other) = buses.iter().find(|other| device.is_some() && other.device == device) {
                 let line = self.source.place(other.span.start).line;
                 let what = format!("{name} is the same device as {} in line {line}", other.name);
                 self.error(&key.span, what, "use one bus for both");
             }
-            buses.push(Bus { name, span: key.span.clone(), settings });
+            buses.push(Bus { name, span: key.span.clone(), settings, device });
         }
         buses
     }
@@ -64,11 +74,12 @@ impl<'a> Checker<'a> {
     /// The entries of a map from the user's own names to sections; what is not a name is reported and left out.
     pub(super) fn named(&mut self, top: &Section<'a>, section: &str) -> Vec<(Name, &'a Key, &'a Node)> {
         let entries = self.entries(top.node(section), section).unwrap_or(&[]);
+        let mut seen = HashSet::new();
         let mut all: Vec<(Name, &Key, &Node)> = Vec::new();
         for (key, node) in entries {
             match Name::new(&key.text) {
-                Ok(name) if all.iter().any(|(other, ..)| *other == name) => {}
-                Ok(name) => all.push((name, key, node)),
+                Ok(name) if seen.insert(name.clone()) => all.push((name, key, node)),
+                Ok(_) => {}
                 Err(error) => self.error(&key.span, format!("{section}: {error}"), ""),
             }
         }
@@ -120,23 +131,27 @@ fn kind_of(node: &Node) -> Option<&str> {
     entries.iter().find(|(key, _)| key.text == "type").and_then(|(_, value)| value.words())
 }
 
-/// Whether two buses are one device, as far as can be told without opening it.
-fn same_device(one: &Option<bus::Settings>, other: &Option<bus::Settings>) -> bool {
-    use bus::Settings::{Gpio, I2c, Pwm, Sim};
-    match (one, other) {
-        (Some(I2c { device: a }), Some(I2c { device: b })) => real(a) == real(b),
-        (Some(Gpio { chip: a }), Some(Gpio { chip: b })) => real(&chip_path(a)) == real(&chip_path(b)),
-        (Some(Pwm { chip: a }), Some(Pwm { chip: b })) => a == b,
-        (Some(Sim { state_file: Some(a) }), Some(Sim { state_file: Some(b) })) => real(a) == real(b),
-        _ => false,
+/// The device of a bus; simulated ones without a state file are each their own.
+fn device(settings: &bus::Settings) -> Option<Device> {
+    match settings {
+        bus::Settings::I2c { device } => Some(Device::File(real(device))),
+        bus::Settings::Gpio { chip } => Some(Device::File(real(&Path::new("/dev").join(chip)))),
+        bus::Settings::Pwm { chip } => Some(Device::PwmChip(*chip)),
+        bus::Settings::Sim { state_file } => state_file.as_deref().map(|file| Device::File(real(file))),
+        bus::Settings::Host => None,
     }
 }
 
-fn chip_path(chip: &str) -> PathBuf {
-    Path::new("/dev").join(chip)
-}
-
-/// The file behind links, where there is one.
+/// The file behind links, where there is one; else the path without detours.
 fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    path.canonicalize().unwrap_or_else(|_| {
+        path.components().fold(PathBuf::new(), |mut plain, part| {
+            match part {
+                Component::ParentDir => _ = plain.pop(),
+                Component::CurDir => {}
+                part => plain.push(part),
+            }
+            plain
+        })
+    })
 }

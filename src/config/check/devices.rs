@@ -26,7 +26,8 @@ pub(super) struct Device<S> {
 
 impl<'a> Checker<'a> {
     pub(super) fn sensors(&mut self, top: &Section<'a>, buses: &[Bus], mqtt: &Mqtt) -> Vec<Device<SensorSettings>> {
-        let all = self.named(top, "sensors");
+        let mut all = self.named(top, "sensors");
+        all.retain(|(_, _, node)| self.is_in_place(node, |role| matches!(role, Role::Sensor { .. })));
         all.into_iter()
             .map(|(name, key, node)| {
                 let section = self.section(&key.span, Some(node), &key.text, raw::SENSOR);
@@ -39,14 +40,10 @@ impl<'a> Checker<'a> {
         let driver = self.driver(section);
         let bus = self.bus_of(section, driver, buses);
         let (qos, retain) = self.delivery(section, mqtt);
-        let Some(driver) = driver else {
+        let Some((driver, Role::Sensor { default_every, .. })) = driver.map(|driver| (driver, &driver.role)) else {
             return Device { name, bus, claims: Vec::new(), settings: None };
         };
-        let Role::Sensor { default_every, .. } = driver.role else {
-            self.wrong_place(section, driver);
-            return Device { name, bus, claims: Vec::new(), settings: None };
-        };
-        let every = self.every(section, driver, default_every);
+        let every = self.every(section, driver, *default_every);
         let (settings, claims) = self.settings(section, driver);
         let settings = settings.zip(every).map(|(settings, every)| SensorSettings {
             name: name.clone(),
@@ -61,10 +58,10 @@ impl<'a> Checker<'a> {
     }
 
     pub(super) fn actuators(&mut self, top: &Section<'a>, buses: &[Bus]) -> Vec<Device<ActuatorSettings>> {
-        let all = self.named(top, "actuators");
+        let mut all = self.named(top, "actuators");
+        all.retain(|(_, _, node)| self.is_in_place(node, |role| matches!(role, Role::Actuator { .. })));
         all.into_iter()
             .map(|(name, key, node)| {
-                // The driver is looked at first: a sensor's keys would otherwise be called unknown one by one.
                 let section = self.section(&key.span, Some(node), &key.text, raw::ACTUATOR);
                 self.actuator(name, &section, buses)
             })
@@ -74,14 +71,10 @@ impl<'a> Checker<'a> {
     fn actuator(&mut self, name: Name, section: &Section<'a>, buses: &[Bus]) -> Device<ActuatorSettings> {
         let driver = self.driver(section);
         let bus = self.bus_of(section, driver, buses);
-        let Some(driver) = driver else {
+        let Some((driver, Role::Actuator { kind, .. })) = driver.map(|driver| (driver, &driver.role)) else {
             return Device { name, bus, claims: Vec::new(), settings: None };
         };
-        let Role::Actuator { kind, .. } = driver.role else {
-            self.wrong_place(section, driver);
-            return Device { name, bus, claims: Vec::new(), settings: None };
-        };
-        let safe_state = section.node("safe_state").and_then(|node| self.safe_state(node, section, driver, kind));
+        let safe_state = section.node("safe_state").and_then(|node| self.safe_state(node, section, driver, *kind));
         // Anything but a time is `never`, or has been reported.
         let safe_after = section.duration("safe_after");
         let (settings, claims) = self.settings(section, driver);
@@ -108,12 +101,19 @@ impl<'a> Checker<'a> {
         driver
     }
 
-    fn wrong_place(&mut self, section: &Section<'a>, driver: &DriverSpec) {
+    /// Whether the device's driver, if there is one, belongs into this section. Looked at first: the keys of an output would
+    /// otherwise be called unknown among sensors, one by one.
+    fn is_in_place(&mut self, node: &Node, fits: fn(&Role) -> bool) -> bool {
+        let Value::Map(entries) = &node.value else { return true };
+        let written = entries.iter().find(|(key, _)| key.text == "driver").map(|(_, value)| value);
+        let found = written.and_then(|value| Some((value, drivers::find(value.words()?)?)));
+        let Some((value, driver)) = found.filter(|(_, driver)| !fits(&driver.role)) else { return true };
         let (what, place) = match driver.role {
             Role::Sensor { .. } => ("a sensor", "sensors:"),
             Role::Actuator { .. } => ("an output", "actuators:"),
         };
-        self.error(&section.span("driver"), format!("{} is {what}", driver.name), format!("put it under {place}"));
+        self.error(&value.span, format!("{} is {what}", driver.name), format!("put it under {place}"));
+        false
     }
 
     fn bus_of(&mut self, section: &Section<'a>, driver: Option<&DriverSpec>, buses: &[Bus]) -> Option<Name> {
@@ -156,7 +156,8 @@ impl<'a> Checker<'a> {
         let qos = own.unwrap_or(mqtt.qos);
         if qos == Qos::AtMostOnce {
             let what = "readings at qos 0 are not kept while the link is down";
-            self.warning(&section.span("qos"), what, "use qos 1 if each of them counts");
+            let span = if section.has("qos") { section.span("qos") } else { mqtt.qos_span.clone() };
+            self.warning(&span, what, "use qos 1 if each of them counts");
         }
         (qos, section.flag("retain").unwrap_or(mqtt.retain))
     }

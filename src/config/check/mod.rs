@@ -28,7 +28,7 @@ use section::Section;
 const MAX_PROBLEMS: usize = 100;
 
 /// How many are counted; comparing each with all others must stay cheap.
-const MAX_FOUND: usize = 1000;
+const MAX_FOUND: usize = 300;
 
 /// The configuration that `root` describes, if it can run, and every problem in the order of the file.
 pub(super) fn check(source: &Source, root: &Node, machine: &Machine) -> (Option<Config>, Vec<Problem>) {
@@ -72,6 +72,11 @@ impl<'a> Checker<'a> {
         if self.found.len() < limit && !self.found.contains(&found) {
             self.found.push(found);
         }
+    }
+
+    /// Whether there are so many errors that looking for more is idle.
+    fn is_full(&self) -> bool {
+        self.found.len() >= MAX_FOUND
     }
 
     fn problems(mut self) -> Vec<Problem> {

@@ -18,6 +18,8 @@ pub(super) struct Mqtt {
     pub(super) link: Option<link::Settings>,
     pub(super) topics: Topics,
     pub(super) qos: Qos,
+    /// Where that is written.
+    pub(super) qos_span: Span,
     pub(super) retain: bool,
     /// Whether QoS 2 is refused, because the broker keeps the session.
     pub(super) kept_session: bool,
@@ -33,7 +35,7 @@ impl<'a> Checker<'a> {
             self.two_with_kept_session(&mqtt.span("qos"));
         }
         let retain = mqtt.flag("retain").unwrap_or(false);
-        Mqtt { link: self.link(&mqtt, name, &topics), topics, qos, retain, kept_session }
+        Mqtt { link: self.link(&mqtt, name, &topics), topics, qos, qos_span: mqtt.span("qos"), retain, kept_session }
     }
 
     pub(super) fn two_with_kept_session(&mut self, span: &Span) {
@@ -94,7 +96,7 @@ impl<'a> Checker<'a> {
                 }
                 Ok(broker) => brokers.push(broker),
                 Err(bad) => {
-                    let span = mask::within(node, &self.source.text, words, bad.part);
+                    let span = mask::within(&node.span, &self.source.text, words, bad.part);
                     self.error(&span, bad.what, bad.hint);
                 }
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::check::{Checker, value};
+use crate::config::mask;
 use crate::config::tree::{Key, Node, Span, Value};
 use crate::model::{Field, Kind, Need, Setting, Settings};
 
@@ -165,7 +166,7 @@ impl<'a> Checker<'a> {
         };
         let mut seen = std::collections::HashMap::new();
         for (key, _) in entries {
-            if let Some(first) = seen.insert(&key.text, key.span.start) {
+            if let Some(first) = seen.insert(&key.text, key.span.start).filter(|_| !self.is_full()) {
                 let line = self.source.place(first).line;
                 self.error(&key.span, format!("{:?} stands here twice", key.text), format!("first in line {line}"));
             }
@@ -209,8 +210,11 @@ impl<'a> Checker<'a> {
     }
 
     fn unknown_key(&mut self, key: &Key, what: &str, fields: &'static [Field]) {
+        if self.is_full() {
+            return;
+        }
         let names: Vec<_> = fields.iter().map(|field| field.name).collect();
-        if key.text == "password" && names.contains(&"password_file") {
+        if mask::is_secret(&key.text) && names.contains(&"password_file") {
             return self.error(
                 &key.span,
                 "a password does not belong into the configuration",
@@ -237,14 +241,19 @@ fn is_named_sections(kind: &Kind) -> bool {
     matches!(kind, Kind::Table(fields) if [raw::BUS, raw::SENSOR, raw::ACTUATOR].iter().any(|t| std::ptr::eq(*t, *fields)))
 }
 
-/// The name that was probably meant.
+/// The name that was probably meant: at most a third of the letters are wrong, or one word is a part of the other.
 pub(super) fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
     let written = shorten(&written.to_lowercase());
     let plain = |text: &str| text.replace(['-', '_', ' '], "").to_lowercase();
+    let distance = |name: &str| strsim::damerau_levenshtein(&written, name);
+    let part = |long: &str, short: &str| short.len() >= 3 && long.contains(short);
     let near = |name: &&&str| {
-        strsim::damerau_levenshtein(&written, name) <= 1 + name.len() / 4 || plain(name) == plain(&written)
+        distance(name) <= written.chars().count().max(name.len()) / 3
+            || plain(name) == plain(&written)
+            || part(name, &written)
+            || part(&written, name)
     };
-    names.iter().filter(near).min_by_key(|name| strsim::damerau_levenshtein(&written, name)).copied()
+    names.iter().filter(near).min_by_key(|name| distance(name)).copied()
 }
 
 /// The beginning of a word that may be of any length.
@@ -262,6 +271,8 @@ mod tests {
         assert_eq!(nearest("keepAlive", &["keep_alive"]), Some("keep_alive"));
         assert_eq!(nearest("gpio_input", &["gpio-input", "gpio-output"]), Some("gpio-input"));
         assert_eq!(nearest("max_on", &["safe_state", "safe_after", "bus"]), None);
+        assert_eq!(nearest("size", &["path", "max_size"]), Some("max_size"));
+        assert_eq!(nearest("spi", &["i2c", "gpio", "pwm", "sim"]), None);
         assert_eq!(nearest("", &["bus", "driver"]), None);
     }
 }

@@ -124,4 +124,16 @@ mod tests {
         assert!(zeros.is_blank());
         assert!(!zeros.pascal(415_148, zeros.fine(519_888)).is_finite());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_a_chip_can_cause_a_panic(low: [u8; 26], high: [u8; 7], data: [u8; 8]) {
+            let calibration = Calibration::parse(&low, &high);
+            let raw = Raw::parse(data);
+            let fine = calibration.fine(raw.temperature);
+            let percent = calibration.percent(raw.humidity, fine);
+            assert!((0.0..=100.0).contains(&percent));
+            let _any_number = calibration.pascal(raw.pressure, fine);
+        }
+    }
 }

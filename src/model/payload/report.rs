@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, json};
 
 use crate::model::payload::{seconds, time};
 use crate::model::{ClockStatus, Name, OutputKind, Quantity, RunId, SensorStatus};
@@ -183,6 +183,7 @@ pub fn devices(sensors: &[(Name, SensorDevice)], actuators: &[(Name, ActuatorDev
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value as Json;
 
     #[test]
     fn devices_tell_units_topics_and_values() {

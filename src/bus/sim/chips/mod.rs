@@ -176,4 +176,23 @@ mod tests {
         let refused = transact(chip.as_mut(), 0x44, &mut [Operation::Write(&[0x00, 0x00])]);
         assert!(matches!(refused, Err(BusError::NoAcknowledge { address: 0x44 })));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_a_driver_can_cause_a_panic(
+            transfers: Vec<Vec<u8>>,
+            length in 0_usize..40,
+            world in proptest::num::f64::ANY,
+        ) {
+            for driver in ["bme280", "bmp280", "sht3x", "bh1750", "ads1115", "tmp102", "lm75"] {
+                let mut chip = for_driver(driver).unwrap();
+                for (name, _) in chip.world() {
+                    assert_eq!(chip.set_world(name, world), world.is_finite());
+                }
+                for bytes in &transfers {
+                    let _acknowledged = chip.write(bytes) && chip.read(&mut vec![0; length]);
+                }
+            }
+        }
+    }
 }

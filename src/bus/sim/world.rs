@@ -1,0 +1,301 @@
+//! Everything on a simulated bus, and what its state file says of it.
+//!
+//! Who writes what: `lines` and `pwm` entries that we hold are ours and always written as we drive them; all other
+//! entries belong to whoever wrote them, are taken over, and are restored when a writer left them out.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use embedded_hal::delay::DelayNs;
+use serde_json::{Map, Value, json};
+
+use crate::bus::sim::lines::Lines;
+use crate::bus::sim::monotonic;
+use crate::bus::sim::pwm::Channels;
+use crate::bus::sim::seats::{Seat, Seats};
+use crate::bus::sim::state::{Document, Look, Put, StateFile};
+use crate::bus::{BusError, Delay};
+
+/// Somebody who writes without pause must not keep a bus thread for ever; what is left is done at the next refresh.
+const ATTEMPTS: usize = 5;
+
+/// At the end there is no next refresh, so the last change waits this often for 10 ms.
+const LAST_ATTEMPTS: usize = 30;
+
+/// Different complaints told about one state file.
+const COMPLAINT_LIMIT: usize = 64;
+
+/// The bus with all that is on it.
+pub(super) struct World {
+    pub(super) lines: Lines,
+    pub(super) seats: Seats,
+    pub(super) pwm: Channels,
+    name: String,
+    file: Option<StateFile>,
+    /// Somebody's version that our own has replaced before it was merged: newer than what is in the file.
+    displaced: Option<Document>,
+    /// We have something that is not in the file yet, or have not taken over what is.
+    behind: bool,
+    complaints: BTreeSet<String>,
+}
+
+impl World {
+    /// An empty bus with that name in errors.
+    pub(super) fn new(name: String, file: Option<StateFile>) -> Self {
+        Self {
+            lines: Lines::default(),
+            seats: Seats::default(),
+            pwm: Channels::default(),
+            name,
+            displaced: None,
+            behind: file.is_some(),
+            file,
+            complaints: BTreeSet::new(),
+        }
+    }
+
+    /// What stands in errors.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether others see and change this bus through a file.
+    pub(super) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// The error for a line that is claimed twice.
+    pub(super) fn held(&self, line: &str) -> BusError {
+        BusError::LineHeld { chip: self.name.clone(), line: line.to_owned(), holder: "fieldgate".to_owned() }
+    }
+
+    /// Tells the file what we just did.
+    pub(super) fn changed(&mut self) {
+        self.behind = true;
+        self.follow(monotonic());
+    }
+
+    /// Takes over what is new in the file and writes what is missing there. A file that fails does not fail the line.
+    pub(super) fn follow(&mut self, now: Duration) {
+        if let Err(error) = self.try_follow(now) {
+            self.complain(format!("cannot be used: {error}"));
+        }
+    }
+
+    /// As [`World::follow`], and says why not.
+    pub(super) fn try_follow(&mut self, now: Duration) -> io::Result<()> {
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        let outcome = self.exchange(&mut file, now);
+        self.file = Some(file);
+        outcome
+    }
+
+    fn exchange(&mut self, file: &mut StateFile, now: Duration) -> io::Result<()> {
+        let Some((mut document, mut in_place)) = self.news(file, now)? else { return Ok(()) };
+        self.behind = true;
+        for _ in 0..ATTEMPTS {
+            self.take_over(&document, now);
+            let merged = self.merged(document);
+            if in_place.as_ref() == Some(&merged) {
+                self.behind = false;
+                return Ok(());
+            }
+            match file.put(&merged, now) {
+                Ok(Put::Done) => {
+                    self.behind = false;
+                    return Ok(());
+                }
+                Ok(Put::Displaced(theirs)) => document = theirs,
+                // What was merged may stand in no file any more; it is where the next attempt begins.
+                Ok(Put::Later) => {
+                    self.displaced = Some(merged);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.displaced = Some(merged);
+                    return Err(error);
+                }
+            }
+            in_place = Some(merged);
+        }
+        self.displaced = Some(document);
+        Ok(())
+    }
+
+    /// The version to merge next, and the one in the file if that is known.
+    fn news(&mut self, file: &mut StateFile, now: Duration) -> io::Result<Option<(Document, Option<Document>)>> {
+        for stray in std::iter::from_fn(|| file.stray(now)).take(ATTEMPTS) {
+            if let Some(older) = self.displaced.replace(stray) {
+                self.take_over(&older, now);
+            }
+        }
+        let look = file.look(self.behind && self.displaced.is_none())?;
+        Ok(match (look, self.displaced.take()) {
+            (Look::Unreadable, displaced) => {
+                self.displaced = displaced;
+                None
+            }
+            (Look::Same, displaced) => displaced.map(|displaced| (displaced, None)),
+            (Look::Document(newer), displaced) => {
+                if let Some(older) = displaced {
+                    self.take_over(&older, now);
+                }
+                Some((newer.clone(), Some(newer)))
+            }
+        })
+    }
+
+    /// Believes the file in what is not ours.
+    fn take_over(&mut self, document: &Document, now: Duration) {
+        for (line, value) in section(document, "lines") {
+            match level(value) {
+                Some(level) => self.lines.hear_driven(line, level),
+                None => self.complain(format!("lines: {line} is neither 0 nor 1")),
+            }
+        }
+        for (line, value) in section(document, "inputs") {
+            match level(value) {
+                Some(level) => self.lines.hear_input(line, level, now),
+                None => self.complain(format!("inputs: {line} is neither 0 nor 1")),
+            }
+        }
+        for (channel, value) in section(document, "pwm") {
+            match (channel.parse(), value.as_f64()) {
+                (Ok(channel), Some(percent)) => self.pwm.hear(channel, percent),
+                _ => self.complain(format!("pwm: {channel} is not a channel with its percentage")),
+            }
+        }
+        for (key, value) in section(document, "chips") {
+            match (address(key), value.as_object()) {
+                (Some(address), Some(entry)) => self.take_over_chip(address, entry),
+                _ => self.complain(format!("chips: {key} is not an address with an object")),
+            }
+        }
+    }
+
+    fn take_over_chip(&mut self, address: u8, entry: &Map<String, Value>) {
+        let kind = entry.get("chip").and_then(Value::as_str);
+        let present = self.seats.get(address).map(|seat| seat.chip.kind());
+        if let Some(kind) = kind
+            && present != Some(kind)
+            && !self.seats.put(address, kind)
+        {
+            self.complain(format!("chips: no chip is called {kind:?}"));
+        }
+        let Some(seat) = self.seats.get(address) else { return };
+        for complaint in changed_by(seat, entry) {
+            self.complain(format!("chips: {address:#04x}: {complaint}"));
+        }
+    }
+
+    /// The file as it should be: theirs, with ours in it and with nothing lost that we remember.
+    fn merged(&self, mut document: Document) -> Document {
+        let lines = entries(&mut document, "lines");
+        for (line, level, ours) in self.lines.outputs() {
+            set(lines, line, json!(u8::from(level)), ours);
+        }
+        let inputs = entries(&mut document, "inputs");
+        for (line, level) in self.lines.inputs() {
+            set(inputs, line, json!(u8::from(level)), false);
+        }
+        let chips = entries(&mut document, "chips");
+        for (address, seat) in self.seats.iter() {
+            let key = chips.keys().find(|key| self::address(key) == Some(address)).cloned();
+            let key = key.unwrap_or_else(|| format!("{address:#04x}"));
+            if let Some(entry) = chips.entry(key).or_insert_with(|| json!({})).as_object_mut() {
+                describe(seat, entry);
+            }
+        }
+        let pwm = entries(&mut document, "pwm");
+        for (channel, percent, ours) in self.pwm.all() {
+            set(pwm, &channel.to_string(), json!(percent), ours);
+        }
+        document
+    }
+
+    fn complain(&mut self, what: String) {
+        if self.complaints.len() < COMPLAINT_LIMIT && self.complaints.insert(what.clone()) {
+            tracing::warn!(bus = %self.name, "State file: {what}; ignored.");
+        }
+    }
+}
+
+/// The last change must not be lost because somebody was writing just then.
+impl Drop for World {
+    fn drop(&mut self) {
+        for _ in 0..LAST_ATTEMPTS {
+            if !self.behind || self.file.is_none() {
+                return;
+            }
+            self.follow(monotonic());
+            if self.behind {
+                Delay.delay_ms(10);
+            }
+        }
+    }
+}
+
+/// Applies an entry of the file to a chip and returns what was wrong with it.
+fn changed_by(seat: &mut Seat, entry: &Map<String, Value>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (name, value) in entry.iter().filter(|(name, _)| *name != "chip" && *name != "fault") {
+        if !value.as_f64().is_some_and(|value| seat.chip.set_world(name, value)) {
+            complaints.push(format!("{name} cannot be {value}"));
+        }
+    }
+    let fault = match entry.get("fault") {
+        None => return complaints,
+        Some(Value::Null) => None,
+        Some(Value::String(fault)) => Some(fault.as_str()),
+        Some(other) => {
+            complaints.push(format!("fault cannot be {other}"));
+            return complaints;
+        }
+    };
+    if seat.fault.as_deref() != fault && !seat.set_fault(fault) {
+        complaints.push(format!("no fault is called {:?}", fault.unwrap_or_default()));
+    }
+    complaints
+}
+
+/// Fills in what an entry of the file does not say about its chip.
+fn describe(seat: &Seat, entry: &mut Map<String, Value>) {
+    set(entry, "chip", json!(seat.chip.kind()), false);
+    for (name, value) in seat.chip.world() {
+        set(entry, name, json!(value), false);
+    }
+    set(entry, "fault", json!(seat.fault), false);
+}
+
+fn set(entries: &mut Map<String, Value>, key: &str, value: Value, ours: bool) {
+    if ours || !entries.contains_key(key) {
+        entries.insert(key.to_owned(), value);
+    }
+}
+
+fn section<'a>(document: &'a Document, name: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    document.get(name).and_then(Value::as_object).into_iter().flatten()
+}
+
+/// The section, made when it is missing.
+fn entries<'a>(document: &'a mut Document, name: &str) -> &'a mut Map<String, Value> {
+    let value = document.entry(name).or_insert_with(|| json!({}));
+    value.as_object_mut().expect("a section that is no object does not parse")
+}
+
+fn level(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(level) => Some(*level),
+        other => other.as_f64().filter(|number| *number == 0.0 || *number == 1.0).map(|number| number == 1.0),
+    }
+}
+
+/// `0x76` or `118`.
+fn address(key: &str) -> Option<u8> {
+    let number = match key.strip_prefix("0x").or_else(|| key.strip_prefix("0X")) {
+        Some(digits) => u8::from_str_radix(digits, 16),
+        None => key.parse(),
+    };
+    number.ok().filter(|address| *address < 0x80)
+}

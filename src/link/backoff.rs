@@ -1,0 +1,140 @@
+//! When to try again. Pure: time and chance are arguments.
+//!
+//! The wait is chosen by chance between the shortest and a ceiling that doubles with every failure, so that a thousand
+//! gateways do not come back to a restarted broker in the same second.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A connection that was held for this long had found a healthy broker, and failures are counted anew. A shorter one may
+/// be a broker that accepts and drops; it must not be hammered.
+pub const HELD: Duration = Duration::from_secs(30);
+
+/// Shortest wait after a refusal that only a person can lift.
+pub const REFUSED: Duration = Duration::from_secs(60);
+
+/// How far back take-overs count.
+pub const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(300);
+
+/// Two gateways with one identifier would throw each other out for ever: from this many take-overs on, one attempt a minute.
+pub const TAKEN_OVER_TIMES: usize = 3;
+
+/// The waits between attempts.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    min: Duration,
+    max: Duration,
+    failures: u32,
+    refused: bool,
+    taken_over: VecDeque<Duration>,
+}
+
+impl Backoff {
+    /// Waits between `min` and `max`; a `max` below `min` counts as `min`.
+    pub fn new(min: Duration, max: Duration) -> Self {
+        Self { min, max: max.max(min), failures: 0, refused: false, taken_over: VecDeque::new() }
+    }
+
+    /// A connection was held for `held` and then lost.
+    pub fn lost(&mut self, held: Duration) {
+        self.refused = false;
+        self.failures = if held >= HELD { 1 } else { self.failures.saturating_add(1) };
+    }
+
+    /// An attempt failed; `refused` when only a person can help.
+    pub fn failed(&mut self, refused: bool) {
+        self.failures = self.failures.saturating_add(1);
+        self.refused |= refused;
+    }
+
+    /// Another client took our session over at `now`; returns whether that has become a habit.
+    pub fn taken_over(&mut self, now: Duration) -> bool {
+        self.taken_over.push_back(now);
+        while self.taken_over.len() > TAKEN_OVER_TIMES {
+            self.taken_over.pop_front();
+        }
+        self.contended(now)
+    }
+
+    /// Whether take-overs have become a habit lately.
+    pub fn contended(&self, now: Duration) -> bool {
+        self.taken_over.len() >= TAKEN_OVER_TIMES
+            && self.taken_over.front().is_some_and(|first| now.saturating_sub(*first) <= TAKEN_OVER_WITHIN)
+    }
+
+    /// How long to wait before the next attempt; `chance` is uniform in 0..1.
+    ///
+    /// `another` says that the next attempt goes to a broker further down the list, which has refused nothing yet.
+    pub fn wait(&mut self, another: bool, now: Duration, chance: f64) -> Duration {
+        let doublings = if another { 1 } else { self.failures.clamp(1, 31) };
+        let ceiling = self.min.saturating_mul(1 << doublings).min(self.max);
+        let spread = ceiling.saturating_sub(self.min).mul_f64(chance.clamp(0.0, 1.0));
+        let wait = self.min + spread;
+        if self.contended(now) {
+            return wait.max(REFUSED);
+        }
+        if self.refused && !another {
+            self.refused = false;
+            return wait.max(REFUSED + REFUSED.mul_f64(0.1 * chance.clamp(0.0, 1.0)));
+        }
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_refusal_waits_a_minute_whatever_the_maximum_says() {
+        let mut backoff = Backoff::new(S, 5 * S);
+        backoff.failed(true);
+        assert!(backoff.wait(true, S, 1.0) <= 2 * S, "the next of the list is not to blame");
+        assert!(backoff.wait(false, S, 0.0) >= REFUSED);
+        backoff.failed(false);
+        assert!(backoff.wait(false, S, 1.0) <= 5 * S);
+    }
+
+    #[test]
+    fn the_third_take_over_within_five_minutes_allows_one_attempt_a_minute() {
+        let mut backoff = Backoff::new(S, 5 * S);
+        assert!(!backoff.taken_over(10 * S) && !backoff.taken_over(20 * S));
+        assert!(backoff.wait(false, 20 * S, 0.5) < REFUSED);
+        assert!(backoff.taken_over(30 * S));
+        assert!(backoff.wait(false, 30 * S, 0.5) >= REFUSED);
+        assert!(!backoff.contended(400 * S));
+    }
+
+    #[test]
+    fn a_connection_that_held_starts_the_count_anew() {
+        let mut backoff = Backoff::new(S, 60 * S);
+        (0..10).for_each(|_| backoff.failed(false));
+        assert_eq!(backoff.wait(false, S, 1.0), 60 * S);
+        backoff.lost(S);
+        assert_eq!(backoff.wait(false, S, 1.0), 60 * S);
+        backoff.lost(HELD);
+        assert_eq!(backoff.wait(false, S, 1.0), 2 * S);
+    }
+
+    #[test]
+    fn waits_are_spread_over_the_whole_range() {
+        let mut backoff = Backoff::new(S, 60 * S);
+        (0..10).for_each(|_| backoff.failed(false));
+        let waits: Vec<u64> = (0..10).map(|i| backoff.wait(false, S, f64::from(i) / 10.0).as_secs()).collect();
+        assert!(waits.windows(2).all(|pair| pair[1] > pair[0] + 4), "{waits:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_lies_between_the_bounds(min in 1u64..10_000, max in 1u64..100_000, failures in 0u32..100, chance in 0.0..1.0) {
+            let (min, max) = (Duration::from_millis(min), Duration::from_millis(max));
+            let mut backoff = Backoff::new(min, max);
+            (0..failures).for_each(|_| backoff.failed(false));
+            let wait = backoff.wait(false, S, chance);
+            prop_assert!(wait >= min && wait <= max.max(min), "{:?}", wait);
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! What is done on one connection, from the birth message to the last acknowledgement.
+//!
+//! The order is fixed: `online` before anything else; then the subscription; then retained topics and the spool. Nothing
+//! here waits for the broker without a limit, and every limit ends the connection, never the program.
+
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::{FutureExt, future::OptionFuture};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, error, warn};
+
+use super::alarms::{About, Report};
+use super::forwarder::Forwarder;
+use super::inflight::{Slot, Ticket, Window};
+use super::marker::Marker;
+use super::session::{
+    Arrived, CONNECT_TIMEOUT, Cause, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Pending, Publication,
+    Session,
+};
+use super::{Incoming, Parts};
+use crate::clock::boottime;
+use crate::model::Qos;
+use crate::spool::Sequence;
+
+/// How often limits are looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Something unacknowledged for this long means a broker that does not work, however often it answers pings.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// What is left may be sent for this long after `stop`.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// Until `offline` must be acknowledged.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// Until the broker must have closed after DISCONNECT.
+const CLOSE: Duration = Duration::from_millis(100);
+
+/// How a connection ended.
+pub(super) enum End {
+    /// We were told to stop.
+    Stopped,
+    /// Anything else.
+    Lost(Cause),
+}
+
+/// One held connection.
+pub(super) struct Connection<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) report: &'a mut Report,
+    pub(super) connected: Connected,
+    pub(super) window: Window,
+    pub(super) forwarder: Forwarder,
+    /// Done with, and not yet told to the spool.
+    pub(super) settled: Vec<Sequence>,
+    session: Session,
+    fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
+    subscribing: Option<Pending<Result<(), String>>>,
+    marker: Marker,
+    /// Nothing but the birth message is sent before the broker has answered it.
+    born: bool,
+    since: Duration,
+    /// When something was last acknowledged, or the window last became not empty.
+    progress: Duration,
+    /// When the library gave a message up; the end must follow at once.
+    lost: Option<Duration>,
+    probed: Duration,
+    dropped: u64,
+}
+
+/// Ends when the link is told to stop, or when nobody is left to tell it.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is the same.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(parts: &'a Parts, report: &'a mut Report, session: Session, connected: Connected) -> Self {
+        let now = boottime();
+        let nonce = format!("{:016x}", fastrand::u64(..));
+        let limit = usize::from(connected.receive_maximum.min(MAX_WINDOW));
+        Self {
+            parts,
+            report,
+            window: Window::new(limit),
+            forwarder: Forwarder::new(parts, now),
+            settled: Vec::new(),
+            session,
+            fates: FuturesUnordered::new(),
+            subscribing: None,
+            marker: Marker::new(parts.settings.clean_session, parts.settings.protocol, nonce),
+            connected,
+            born: false,
+            since: now,
+            progress: now,
+            lost: None,
+            probed: now,
+            dropped: 0,
+        }
+    }
+
+    /// Works until the connection ends or the link is told to stop.
+    pub(super) async fn hold(mut self) -> End {
+        self.report.clear_connection();
+        let parts = self.parts;
+        parts.latest.forget_progress();
+        self.send(Slot::Birth, self.status("online"));
+        let mut stop = self.parts.stop.clone();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let more = self.pump().await;
+            tokio::select! {
+                () = stopped(&mut stop) => return self.close().await,
+                ended = self.step() => if let Some(cause) = ended { return End::Lost(cause) },
+                _ = tick.tick() => if let Some(cause) = self.look_after() { return End::Lost(cause) },
+                () = parts.latest.changed() => {}
+                () = tokio::task::yield_now(), if more => {}
+            }
+        }
+    }
+
+    /// Waits for one thing from broker or spool and takes it in; the end of the connection is returned. Cancel-safe: each
+    /// branch takes in what it got without waiting.
+    async fn step(&mut self) -> Option<Cause> {
+        tokio::select! {
+            event = self.session.next() => self.on_event(event),
+            Some((ticket, fate)) = self.fates.next() => {
+                self.on_fate(ticket, fate);
+                while let Some(Some((ticket, fate))) = self.fates.next().now_or_never() {
+                    self.on_fate(ticket, fate);
+                }
+                None
+            }
+            Some(result) = OptionFuture::from(self.subscribing.as_mut()) => {
+                self.subscribing = None;
+                self.on_subscribed(result);
+                None
+            }
+            () = self.forwarder.grown() => None,
+        }
+    }
+
+    /// Sends what may be sent; `true` when there is more to do at once.
+    async fn pump(&mut self) -> bool {
+        if self.born {
+            self.publish_latest();
+        }
+        let more = self.born && self.forward().await;
+        self.settle().await;
+        more
+    }
+
+    /// Tells the spool what it may forget.
+    async fn settle(&mut self) {
+        if !self.settled.is_empty() && self.parts.spool.acknowledge(std::mem::take(&mut self.settled)).await.is_err() {
+            error!("The spool has ended; nothing more is sent.");
+            self.forwarder.give_up();
+        }
+    }
+
+    fn publish_latest(&mut self) {
+        let now = boottime();
+        while self.window.room() > 0
+            && let Some((topic, payload)) = self.parts.latest.take(now)
+        {
+            let publication = Publication::plain(topic.clone(), payload, Qos::AtLeastOnce, true);
+            if self.is_too_large(&publication) {
+                self.report.raise(About::Publish(topic.clone()), format!("{topic} is larger than the broker accepts"));
+                self.parts.latest.refused(&topic, now);
+            } else {
+                self.send(Slot::Latest(topic), publication);
+            }
+        }
+    }
+
+    /// Hands a publication over, lowered to what the broker offers.
+    pub(super) fn send(&mut self, slot: Slot, mut publication: Publication) {
+        if publication.qos > self.connected.maximum_qos {
+            let highest = self.connected.maximum_qos as u8;
+            let words = format!("the broker offers QoS {highest} at most; what should be surer is published at that");
+            self.report.raise(About::Qos, words);
+            publication.qos = self.connected.maximum_qos;
+        }
+        if publication.retain && !self.connected.retain_available {
+            let words = "the broker retains no messages; status and states are told only when they change";
+            self.report.raise(About::Retain, words.into());
+            publication.retain = false;
+        }
+        if self.window.is_empty() {
+            self.progress = boottime();
+        }
+        let ticket = self.window.enter(slot);
+        let fate = self.session.publish(publication);
+        self.fates.push(Box::pin(fate.map(move |fate| (ticket, fate))));
+    }
+
+    /// Whether the broker, or we ourselves, would end the connection over it.
+    pub(super) fn is_too_large(&self, publication: &Publication) -> bool {
+        publication.packet_size() > self.connected.maximum_packet_size.min(MAX_PACKET) as usize
+    }
+
+    fn status(&self, word: &'static str) -> Publication {
+        Publication::plain(self.parts.settings.topics.status(), word, Qos::AtLeastOnce, true)
+    }
+
+    fn on_event(&mut self, event: Event) -> Option<Cause> {
+        match event {
+            Event::Publish(arrived) => self.on_publish(arrived),
+            Event::Connected(_) => warn!("The broker accepted us twice; ignored."),
+            Event::Ended(cause) => return Some(cause),
+        }
+        None
+    }
+
+    fn on_publish(&mut self, arrived: Arrived) {
+        let settings = &self.parts.settings;
+        if arrived.topic == settings.topics.status() {
+            if !arrived.retain && arrived.payload == "offline" {
+                self.marker.saw_offline(settings.protocol, boottime());
+            }
+            self.marker.saw(&arrived);
+            if !self.marker.is_stale() {
+                self.report.clear(&About::Marker);
+            }
+            return;
+        }
+        let incoming = Incoming {
+            stale: arrived.expired || self.marker.is_stale(),
+            response: arrived.response.filter(|target| settings.topics.may_respond_to(&target.topic)),
+            topic: arrived.topic,
+            payload: arrived.payload,
+            retain: arrived.retain,
+        };
+        match self.parts.commands.try_send(incoming) {
+            Ok(()) => {}
+            Err(TrySendError::Full(incoming)) => {
+                self.dropped += 1;
+                let words = format!("{} commands came faster than they could be taken and were dropped", self.dropped);
+                debug!(topic = incoming.topic, "Command dropped.");
+                self.report.raise(About::Dropped, words);
+            }
+            // Only while the program ends.
+            Err(TrySendError::Closed(_)) => {}
+        }
+    }
+
+    fn on_fate(&mut self, ticket: Ticket, fate: Fate) {
+        let Some(slot) = self.window.leave(ticket) else { return };
+        let now = boottime();
+        if fate == Fate::Lost {
+            self.lost.get_or_insert(now);
+            return;
+        }
+        self.progress = now;
+        match slot {
+            Slot::Birth => {
+                self.judge(self.parts.settings.topics.status(), &fate);
+                if !self.born {
+                    self.born = true;
+                    self.subscribe();
+                }
+            }
+            Slot::Latest(topic) => {
+                match fate {
+                    Fate::Acknowledged => self.parts.latest.acknowledged(&topic),
+                    _ => self.parts.latest.refused(&topic, now),
+                }
+                self.judge(topic, &fate);
+            }
+            Slot::Courtesy(topic) => {
+                if let Fate::Refused(words) = fate {
+                    debug!(
+                        topic,
+                        reason = words,
+                        "The requester's own topic was refused; the reply topic has the answer."
+                    );
+                }
+            }
+            Slot::Spooled { sequence, key, lane } => {
+                let late = lane == super::lanes::Lane::Late;
+                self.judge(self.parts.settings.topics.of(&key, late), &fate);
+                self.forwarder.resolved(sequence, &key, lane, fate == Fate::Acknowledged, now);
+                if fate == Fate::Acknowledged {
+                    self.settled.push(sequence);
+                }
+            }
+            Slot::Farewell => {}
+        }
+    }
+
+    /// Raises or clears the alarm of a topic.
+    fn judge(&mut self, topic: String, fate: &Fate) {
+        match fate {
+            Fate::Refused(words) => {
+                let words = format!("publishing on {topic} is refused: {words}");
+                self.report.raise(About::Publish(topic), words);
+            }
+            _ => self.report.clear(&About::Publish(topic)),
+        }
+    }
+
+    fn subscribe(&mut self) {
+        let topics = &self.parts.settings.topics;
+        let mut filters = vec![Filter { topic: topics.set_filter(), retain_as_published: true, send_retained: true }];
+        if self.marker != Marker::NotNeeded {
+            filters.push(Filter { topic: topics.status(), retain_as_published: false, send_retained: false });
+        }
+        self.subscribing = Some(self.session.subscribe(filters));
+    }
+
+    fn on_subscribed(&mut self, result: Result<(), String>) {
+        match result {
+            Ok(()) => self.report.clear(&About::Commands),
+            Err(words) => {
+                self.report.raise(About::Commands, format!("no commands will arrive: subscribing to {words}"))
+            }
+        }
+        if let Some(nonce) = self.marker.send(boottime()) {
+            let publication = Publication { nonce, ..self.status("online") };
+            self.send(Slot::Birth, publication);
+        }
+    }
+
+    /// Looks at the limits; returns why the connection must end.
+    fn look_after(&mut self) -> Option<Cause> {
+        let now = boottime();
+        self.forwarder.retry(now);
+        if self.lost.is_some_and(|at| now.saturating_sub(at) > FLUSH) {
+            return Some(Cause::other("the client library gave a message up"));
+        }
+        let stalled = now.saturating_sub(self.progress);
+        if !self.window.is_empty() && stalled >= STALLED {
+            return Some(Cause::other(format!("the broker has acknowledged nothing for {} s", stalled.as_secs())));
+        }
+        if self.marker.is_overdue(now) {
+            let topic = self.parts.settings.topics.status();
+            let words = format!(
+                "commands are refused: with clean_session: false our own message on {topic} must come back to tell new \
+                 commands from queued ones, and it does not; allow us to read {topic}"
+            );
+            self.report.raise(About::Marker, words);
+        }
+        self.look_at_silence(now)
+    }
+
+    fn look_at_silence(&mut self, now: Duration) -> Option<Cause> {
+        let configured = self.parts.settings.keep_alive.max(Duration::from_secs(1));
+        let keep_alive = self.connected.server_keep_alive.filter(|server| !server.is_zero()).unwrap_or(configured);
+        let heard = self.parts.pulse.last().unwrap_or(self.since).max(self.since);
+        let silence = now.saturating_sub(heard);
+        // The library allows for two keep-alives as well; ours also counts while it is stuck in a write.
+        if silence >= (2 * keep_alive).max(CONNECT_TIMEOUT / 4) {
+            return Some(Cause::other(format!("the broker has said nothing for {} s", silence.as_secs())));
+        }
+        if silence >= keep_alive && now.saturating_sub(self.probed) >= keep_alive {
+            self.probed = now;
+            self.session.probe(format!("{}/probe", self.parts.settings.topics.base()));
+        }
+        None
+    }
+
+    /// Sends what is left for a moment, says `offline` and leaves.
+    async fn close(mut self) -> End {
+        let deadline = Instant::now() + FLUSH;
+        while !self.is_flushed() && Instant::now() < deadline {
+            let more = self.pump().await;
+            let step =
+                if more { Ok(self.step().now_or_never().flatten()) } else { timeout(TICK / 10, self.step()).await };
+            if let Ok(Some(cause)) = step {
+                return End::Lost(cause);
+            }
+            tokio::task::yield_now().await;
+        }
+        self.send(Slot::Farewell, self.status("offline"));
+        let farewell = Instant::now() + FAREWELL;
+        while !self.window.is_empty() && Instant::now() < farewell {
+            if let Ok(Some(cause)) = timeout_at(farewell, self.step()).await {
+                return End::Lost(cause);
+            }
+        }
+        self.settle().await;
+        self.session.disconnect().await;
+        let closed = Instant::now() + CLOSE;
+        while let Ok(event) = timeout_at(closed, self.session.next()).await {
+            if matches!(event, Event::Ended(_)) {
+                break;
+            }
+        }
+        End::Stopped
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.born && self.window.is_empty() && self.forwarder.is_drained() && !self.parts.latest.is_pending()
+    }
+}

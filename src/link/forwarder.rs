@@ -1,0 +1,258 @@
+//! From the spool to the broker: reads ahead, finishes topic and payload at the moment of sending, sets aside what can never
+//! arrive.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{debug, error, warn};
+
+use super::alarms::About;
+use super::connection::Connection;
+use super::inflight::Slot;
+use super::lanes::{LANE_CAPACITY, Lane, Lanes, Next, is_fresh};
+use super::session::Publication;
+use super::{Parts, Protocol};
+use crate::clock::boottime;
+use crate::model::payload::{self, StoredReply};
+use crate::model::{Key, Loss, Message, MessageKind, Qos, RunId};
+use crate::spool::{Closed, Sequence, Spool};
+
+/// Replies to requesters' own topics that wait for room; beyond, the oldest is given up, for the reply topic has it too.
+const COURTESIES: usize = 32;
+
+/// Sensors stamp side by side, so what was taken later may stand earlier in the spool by this much.
+const SKEW: Duration = Duration::from_secs(2);
+
+/// What one connection knows about the spool.
+pub(super) struct Forwarder {
+    /// Until it has been found out where the present begins.
+    lanes: Option<Lanes>,
+    head: watch::Receiver<Sequence>,
+    /// The spool has ended, or its sender of `head`.
+    over: bool,
+    courtesies: VecDeque<Publication>,
+    up_since: Duration,
+}
+
+impl Forwarder {
+    pub(super) fn new(parts: &Parts, now: Duration) -> Self {
+        Self { lanes: None, head: parts.spool.head(), over: false, courtesies: VecDeque::new(), up_since: now }
+    }
+
+    /// One past the newest message. A function of its own, so that the lock behind it is released before any await.
+    fn head(&self) -> Sequence {
+        *self.head.borrow()
+    }
+
+    /// Waits until the spool has grown. Cancel-safe.
+    pub(super) async fn grown(&mut self) {
+        if self.over {
+            std::future::pending::<()>().await;
+        }
+        self.over = self.head.changed().await.is_err();
+    }
+
+    /// Sends nothing more.
+    pub(super) fn give_up(&mut self) {
+        self.over = true;
+    }
+
+    /// Lets refused keys try again whose time has come.
+    pub(super) fn retry(&mut self, now: Duration) {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.retry(now);
+        }
+    }
+
+    /// The broker has answered.
+    pub(super) fn resolved(&mut self, sequence: Sequence, key: &Key, lane: Lane, accepted: bool, now: Duration) {
+        match &mut self.lanes {
+            Some(lanes) if accepted => lanes.accepted(lane, key),
+            Some(lanes) => lanes.refused(lane, sequence, key, now),
+            None => {}
+        }
+    }
+
+    /// Whether nothing is left to send.
+    pub(super) fn is_drained(&self) -> bool {
+        let head = self.head();
+        self.over || self.courtesies.is_empty() && self.lanes.as_ref().is_some_and(|lanes| lanes.is_drained(head))
+    }
+}
+
+impl Connection<'_> {
+    /// Reads and sends as much as there is room for; `true` when there is more to do at once.
+    pub(super) async fn forward(&mut self) -> bool {
+        if self.forwarder.over {
+            return false;
+        }
+        match self.try_forward().await {
+            Ok(more) => more,
+            Err(Closed { .. }) => {
+                error!("The spool has ended; nothing more is sent.");
+                self.forwarder.give_up();
+                false
+            }
+        }
+    }
+
+    async fn try_forward(&mut self) -> Result<bool, Closed> {
+        let mut lanes = match self.forwarder.lanes.take() {
+            Some(lanes) => lanes,
+            None => self.lanes().await?,
+        };
+        let read = self.refill(&mut lanes).await?;
+        let mut sent = false;
+        while self.window.room() > 0 {
+            let now = boottime();
+            if let Some(courtesy) = self.forwarder.courtesies.pop_front() {
+                self.send(Slot::Courtesy(courtesy.topic.clone()), courtesy);
+                continue;
+            }
+            let mut next = lanes.next_live(now);
+            if next.is_none() && self.window.has_late_room(lanes.live_waits()) {
+                next = lanes.next_late();
+            }
+            let Some(next) = next else { break };
+            sent = true;
+            self.dispatch(&mut lanes, next).await?;
+        }
+        let head = self.forwarder.head();
+        let wants = lanes.wants(Lane::Live, head).or(lanes.wants(Lane::Late, head)).is_some();
+        self.forwarder.lanes = Some(lanes);
+        Ok((read || sent) && wants && self.window.room() > 0)
+    }
+
+    async fn lanes(&mut self) -> Result<Lanes, Closed> {
+        let (run, late_after) = (self.parts.run, self.parts.settings.late_after);
+        let head = self.forwarder.head();
+        let boundary = find_boundary(&self.parts.spool, run, late_after + SKEW, head, boottime()).await?;
+        Ok(Lanes::new(run, late_after, boundary))
+    }
+
+    /// Reads what the lanes want; `true` when one of them came further.
+    async fn refill(&mut self, lanes: &mut Lanes) -> Result<bool, Closed> {
+        let head = self.forwarder.head();
+        let mut further = false;
+        for lane in [Lane::Live, Lane::Late] {
+            let Some(from) = lanes.wants(lane, head) else { continue };
+            let batch = self.parts.spool.read(from, LANE_CAPACITY).await?;
+            let whole = batch.len() < LANE_CAPACITY;
+            let (now, in_flight) = (boottime(), |sequence| self.window.holds(sequence));
+            match lane {
+                Lane::Live => lanes.offer_live(batch, whole, head, in_flight, now),
+                Lane::Late => lanes.offer_late(batch, whole, in_flight, now),
+            }
+            further |= lanes.wants(lane, head) != Some(from);
+        }
+        Ok(further)
+    }
+
+    async fn dispatch(&mut self, lanes: &mut Lanes, next: Next) -> Result<(), Closed> {
+        let Next { sequence, message, lane } = next;
+        let key = &message.key;
+        let before = message.run != self.parts.run || message.taken_at.boot < self.forwarder.up_since;
+        if message.qos == Qos::AtMostOnce && before {
+            // QoS 0 is not kept while the link is down.
+            self.settled.push(sequence);
+            lanes.dropped(lane, key);
+            return Ok(());
+        }
+        let Some(publication) = self.finish(&message, lane) else {
+            error!(source = %key.source, "A stored message is damaged; it is set aside.");
+            self.settled.push(sequence);
+            lanes.dropped(lane, key);
+            return Ok(());
+        };
+        if self.is_too_large(&publication) {
+            lanes.dropped(lane, key);
+            return self.set_aside(sequence, &message, &publication).await;
+        }
+        self.send(Slot::Spooled { sequence, key: key.clone(), lane }, publication);
+        Ok(())
+    }
+
+    /// Topic and payload as of now; nothing when the stored bytes were damaged.
+    fn finish(&mut self, message: &Message, lane: Lane) -> Option<Publication> {
+        let late = lane == Lane::Late;
+        let topic = self.parts.settings.topics.of(&message.key, late);
+        let payload = match message.key.kind {
+            MessageKind::Reading => payload::reading(message, late),
+            MessageKind::Loss => message.body.clone(),
+            MessageKind::Reply => {
+                let stored = StoredReply::decode(&message.body)?;
+                self.answer_too(&stored);
+                stored.payload.into_bytes()
+            }
+        };
+        let retain = message.retain && !late;
+        Some(Publication::plain(topic, payload, message.qos, retain))
+    }
+
+    /// Under MQTT 5, the reply also goes where the requester wants it.
+    fn answer_too(&mut self, stored: &StoredReply) {
+        let Some(target) = stored.response.as_ref().filter(|_| self.parts.settings.protocol == Protocol::V5) else {
+            return;
+        };
+        let payload = stored.payload.clone().into_bytes();
+        let plain = Publication::plain(target.topic.clone(), payload, Qos::AtLeastOnce, false);
+        let publication = Publication { correlation: target.correlation.clone(), ..plain };
+        if self.is_too_large(&publication) {
+            debug!(topic = target.topic, "The requester's own answer is larger than the broker accepts.");
+            return;
+        }
+        if self.forwarder.courtesies.len() >= COURTESIES {
+            self.forwarder.courtesies.pop_front();
+        }
+        self.forwarder.courtesies.push_back(publication);
+    }
+
+    async fn set_aside(
+        &mut self,
+        sequence: Sequence,
+        message: &Message,
+        publication: &Publication,
+    ) -> Result<(), Closed> {
+        let size = publication.packet_size();
+        warn!(topic = publication.topic, size, "A message is larger than the broker accepts; it is set aside.");
+        if message.key.kind == MessageKind::Reading {
+            let loss = Loss {
+                sensor: message.key.source.clone(),
+                run: message.run,
+                from_seq: message.seq,
+                to_seq: message.seq,
+                count: 1,
+                reason: "larger than the broker accepts".into(),
+            };
+            self.parts.spool.report_loss(loss).await?;
+        } else {
+            let words = format!("a message for {} is larger than the broker accepts", publication.topic);
+            self.report.raise(About::Publish(publication.topic.clone()), words);
+        }
+        // After the loss record, so that a crash between both tells too much rather than too little.
+        self.settled.push(sequence);
+        Ok(())
+    }
+}
+
+/// The first message of the present, by bisection: ages grow with distance from `head`.
+async fn find_boundary(
+    spool: &Spool,
+    run: RunId,
+    late_after: Duration,
+    head: Sequence,
+    now: Duration,
+) -> Result<Sequence, Closed> {
+    let (mut low, mut high) = (0, head.0);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match spool.read(Sequence(middle), 1).await?.first() {
+            Some(stored) if stored.sequence.0 < high && !is_fresh(&stored.message, run, late_after, now) => {
+                low = stored.sequence.0 + 1;
+            }
+            _ => high = middle,
+        }
+    }
+    Ok(Sequence(low))
+}

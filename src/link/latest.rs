@@ -1,0 +1,200 @@
+//! Retained topics: only the newest value counts, so they never go through the spool.
+//!
+//! Anyone may [`Latest::set`] a topic at any time; the link publishes what changed, and everything anew at each connect. A
+//! value that is overtaken before it was sent is never sent.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+/// Longest wait before a refused topic is tried again.
+const REFUSED_MAX: Duration = Duration::from_secs(60);
+
+/// The newest value of each retained topic. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Latest(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    // Never locked across an await: every method is short and synchronous.
+    topics: Mutex<BTreeMap<String, Entry>>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Empty clears the topic at the broker.
+    payload: Bytes,
+    progress: Progress,
+    failures: u32,
+    not_before: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// To be sent.
+    Dirty,
+    /// Sent; `true` when a newer value has come since.
+    InFlight(bool),
+    /// Acknowledged on this connection.
+    Known,
+}
+
+impl Latest {
+    /// Publishes `payload` on `topic`, retained, as soon as possible, unless the broker has it already.
+    pub fn set(&self, topic: String, payload: Vec<u8>) {
+        self.change(topic, payload.into());
+    }
+
+    /// Clears `topic` at the broker, and forgets it when that is acknowledged.
+    pub fn clear(&self, topic: String) {
+        self.change(topic, Bytes::new());
+    }
+
+    /// Moves every topic below `old` to the same place below `new`, and clears it where it was.
+    pub fn rebase(&self, old: &str, new: &str) {
+        let below = |topic: &String| topic.strip_prefix(old).is_some_and(|rest| rest.starts_with('/'));
+        let moved: Vec<(String, Bytes)> = {
+            let topics = self.lock();
+            let present = topics.iter().filter(|(topic, entry)| below(topic) && !entry.payload.is_empty());
+            present.map(|(topic, entry)| (topic.clone(), entry.payload.clone())).collect()
+        };
+        for (topic, payload) in moved {
+            self.change(format!("{new}{}", &topic[old.len()..]), payload);
+            self.change(topic, Bytes::new());
+        }
+    }
+
+    fn change(&self, topic: String, payload: Bytes) {
+        let mut topics = self.lock();
+        let fresh =
+            || Entry { payload: Bytes::new(), progress: Progress::Known, failures: 0, not_before: Duration::ZERO };
+        let new = !topics.contains_key(&topic);
+        let entry = topics.entry(topic).or_insert_with(fresh);
+        if !new && entry.payload == payload {
+            return;
+        }
+        entry.payload = payload;
+        entry.progress = match entry.progress {
+            Progress::InFlight(_) => Progress::InFlight(true),
+            Progress::Dirty | Progress::Known => Progress::Dirty,
+        };
+        drop(topics);
+        self.0.changed.notify_one();
+    }
+
+    /// Waits for a change. One waiter at a time; a change before the wait counts.
+    pub(super) async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// A new connection knows nothing: everything is to be sent.
+    pub(super) fn forget_progress(&self) {
+        for entry in self.lock().values_mut() {
+            entry.progress = Progress::Dirty;
+            entry.failures = 0;
+            entry.not_before = Duration::ZERO;
+        }
+    }
+
+    /// The next topic to send, which is then in flight.
+    pub(super) fn take(&self, now: Duration) -> Option<(String, Bytes)> {
+        let mut topics = self.lock();
+        let (topic, entry) =
+            topics.iter_mut().find(|(_, entry)| entry.progress == Progress::Dirty && entry.not_before <= now)?;
+        entry.progress = Progress::InFlight(false);
+        Some((topic.clone(), entry.payload.clone()))
+    }
+
+    /// The broker has what was sent.
+    pub(super) fn acknowledged(&self, topic: &str) {
+        let mut topics = self.lock();
+        let Some(entry) = topics.get_mut(topic) else { return };
+        entry.failures = 0;
+        match entry.progress {
+            Progress::InFlight(true) => entry.progress = Progress::Dirty,
+            _ if entry.payload.is_empty() => drop(topics.remove(topic)),
+            _ => entry.progress = Progress::Known,
+        }
+    }
+
+    /// The broker does not want it: tried again later, ever more rarely.
+    pub(super) fn refused(&self, topic: &str, now: Duration) {
+        if let Some(entry) = self.lock().get_mut(topic) {
+            let wait = Duration::from_secs(1 << entry.failures.min(6)).min(REFUSED_MAX);
+            entry.failures = entry.failures.saturating_add(1);
+            entry.not_before = now + wait;
+            entry.progress = Progress::Dirty;
+        }
+    }
+
+    /// Whether something is still to be sent or acknowledged.
+    pub(super) fn is_pending(&self) -> bool {
+        self.lock().values().any(|entry| entry.progress != Progress::Known && entry.failures == 0)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        // Each method leaves the map whole at every step, so a panic elsewhere has not harmed it.
+        self.0.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    #[test]
+    fn only_the_newest_value_is_sent_and_one_at_a_time() {
+        let latest = Latest::default();
+        latest.set("a".into(), b"1".to_vec());
+        latest.set("a".into(), b"2".to_vec());
+        assert_eq!(latest.take(NOW), Some(("a".into(), Bytes::from_static(b"2"))));
+        latest.set("a".into(), b"3".to_vec());
+        latest.set("a".into(), b"4".to_vec());
+        assert_eq!(latest.take(NOW), None);
+        latest.acknowledged("a");
+        assert_eq!(latest.take(NOW), Some(("a".into(), Bytes::from_static(b"4"))));
+        latest.acknowledged("a");
+        assert!(!latest.is_pending());
+        latest.set("a".into(), b"4".to_vec());
+        assert_eq!(latest.take(NOW), None, "the broker has it already");
+    }
+
+    #[test]
+    fn a_new_connection_is_told_everything() {
+        let latest = Latest::default();
+        latest.set("a".into(), b"1".to_vec());
+        latest.set("b".into(), b"2".to_vec());
+        latest.take(NOW);
+        latest.acknowledged("a");
+        latest.forget_progress();
+        assert!(latest.take(NOW).is_some() && latest.take(NOW).is_some() && latest.take(NOW).is_none());
+    }
+
+    #[test]
+    fn a_cleared_topic_is_forgotten_once_acknowledged() {
+        let latest = Latest::default();
+        latest.clear("a".into());
+        assert_eq!(latest.take(NOW), Some(("a".into(), Bytes::new())));
+        latest.acknowledged("a");
+        latest.forget_progress();
+        assert_eq!(latest.take(NOW), None);
+    }
+
+    #[test]
+    fn a_refused_topic_waits_ever_longer() {
+        let latest = Latest::default();
+        latest.set("a".into(), b"1".to_vec());
+        for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert!(latest.take(NOW).is_some());
+            latest.refused("a", NOW);
+            assert_eq!(latest.take(NOW + Duration::from_secs(wait - 1)), None);
+            latest.lock().get_mut("a").unwrap().not_before = NOW;
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! MQTT 3.1.1 by `rumqttc-v4-next`.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use rumqttc_v4 as mqtt;
+use tokio::sync::mpsc;
+
+use super::{
+    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Opening,
+    Pending, Publication, REQUEST_CAPACITY, closed, find_io, io_cause, keep_alive_seconds, timeout_words,
+    websocket_url,
+};
+use crate::link::{Broker, Transport, reason, tls};
+use crate::model::Qos;
+use crate::pulse::Pulse;
+
+/// The writing half.
+pub(super) struct Client(mqtt::AsyncClient);
+
+/// The reading half, with what is needed to tell why it ended.
+pub(super) struct EventLoop {
+    inner: mqtt::EventLoop,
+    broker: Broker,
+}
+
+pub(super) fn open(opening: &Opening<'_>) -> Result<(Client, EventLoop), Cause> {
+    let mut options = options(opening)?;
+    let settings = opening.settings;
+    let unusable = |error: mqtt::ConfigError| Cause::other(format!("unusable settings: {error}"));
+    options.set_keep_alive(keep_alive_seconds(settings)).set_request_channel_capacity(REQUEST_CAPACITY);
+    options.set_max_packet_size(MAX_PACKET as usize, MAX_PACKET as usize);
+    options.set_max_request_batch(usize::from(MAX_WINDOW));
+    options.try_set_inflight(MAX_WINDOW).map_err(unusable)?;
+    options.try_set_clean_session(settings.clean_session).map_err(unusable)?;
+    if !settings.clean_session {
+        options.set_session_store(NothingInFlight);
+    }
+    let qos = if opening.will.assured { mqtt::QoS::AtLeastOnce } else { mqtt::QoS::AtMostOnce };
+    options.set_last_will(mqtt::LastWill::new(settings.topics.status(), "offline", qos, opening.will.retain));
+    match (&settings.username, &opening.password) {
+        (Some(user), Some(password)) => drop(options.set_credentials(user, password.reveal().to_vec())),
+        (Some(user), None) => drop(options.set_username(user)),
+        (None, Some(_)) => return Err(Cause::other("MQTT 3.1.1 allows a password only together with mqtt.username")),
+        (None, None) => {}
+    }
+    let mut network = mqtt::NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
+    if let Some(address) = settings.bind_address {
+        network.set_bind_addr(SocketAddr::new(address, 0));
+    }
+    let built = mqtt::AsyncClient::builder(options).capacity(REQUEST_CAPACITY).try_build();
+    let (client, mut inner) = built.map_err(|error| Cause::other(format!("unusable settings: {error}")))?;
+    inner.set_network_options(network);
+    Ok((Client(client), EventLoop { inner, broker: opening.broker.clone() }))
+}
+
+fn options(opening: &Opening<'_>) -> Result<mqtt::MqttOptions, Cause> {
+    let broker = opening.broker;
+    let tls_config =
+        || opening.tls.clone().map(mqtt::TlsConfiguration::Rustls).ok_or_else(|| Cause::other("no TLS settings"));
+    let unusable = |error: mqtt::OptionError| Cause::other(format!("unusable websocket address: {error}"));
+    let id = opening.client_id;
+    let tcp = || mqtt::Broker::tcp(broker.host.clone(), broker.port);
+    Ok(match broker.transport {
+        Transport::Tcp => mqtt::MqttOptions::new(id, tcp()),
+        Transport::Tls => {
+            let mut options = mqtt::MqttOptions::new(id, tcp());
+            options.set_transport(mqtt::Transport::Tls(tls_config()?));
+            options
+        }
+        Transport::Ws => mqtt::MqttOptions::new(id, mqtt::Broker::websocket(websocket_url(broker)).map_err(unusable)?),
+        Transport::Wss => {
+            mqtt::MqttOptions::websocket_with_tls_config(id, websocket_url(broker), tls_config()?).map_err(unusable)?
+        }
+    })
+}
+
+/// Polls until the end, alone in its task.
+pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, pulse: Arc<Pulse>) {
+    loop {
+        let event = match eventloop.inner.poll().await {
+            Ok(mqtt::Event::Incoming(packet)) => {
+                pulse.beat();
+                translate(packet)
+            }
+            Ok(_) => None,
+            Err(error) => Some(Event::Ended(cause(&eventloop.broker, &error))),
+        };
+        let Some(event) = event else { continue };
+        let last = matches!(event, Event::Ended(_));
+        // A closed channel means that the session was dropped, which also aborts this task.
+        if events.send(event).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+fn translate(packet: mqtt::Packet) -> Option<Event> {
+    match packet {
+        mqtt::Packet::ConnAck(connack) => Some(Event::Connected(Connected {
+            session_present: connack.session_present,
+            receive_maximum: u16::MAX,
+            maximum_packet_size: u32::MAX,
+            maximum_qos: Qos::ExactlyOnce,
+            retain_available: true,
+            server_keep_alive: None,
+        })),
+        // A topic that is not UTF-8 is none of ours.
+        mqtt::Packet::Publish(publish) => String::from_utf8(publish.topic.to_vec()).ok().map(|topic| {
+            Event::Publish(Arrived {
+                topic,
+                payload: publish.payload,
+                retain: publish.retain,
+                expired: false,
+                nonce: None,
+                response: None,
+            })
+        }),
+        _ => None,
+    }
+}
+
+impl Client {
+    pub(super) fn publish(&self, publication: Publication) -> Pending<Fate> {
+        let topic = publication.topic.clone();
+        let qos = match publication.qos {
+            Qos::AtMostOnce => mqtt::QoS::AtMostOnce,
+            Qos::AtLeastOnce => mqtt::QoS::AtLeastOnce,
+            Qos::ExactlyOnce => mqtt::QoS::ExactlyOnce,
+        };
+        let options = mqtt::PublishOptions::new(qos).retain(publication.retain);
+        match self.0.try_publish_tracked(publication.topic, publication.payload, options) {
+            Ok(notice) => {
+                Box::pin(async move { if notice.wait_async().await.is_ok() { Fate::Acknowledged } else { Fate::Lost } })
+            }
+            Err(mqtt::ClientError::InvalidRequest(_)) => {
+                Box::pin(std::future::ready(Fate::Refused(format!("{topic:?} is not a topic"))))
+            }
+            Err(_) => Box::pin(std::future::ready(Fate::Lost)),
+        }
+    }
+
+    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Result<(), String>> {
+        let names: Vec<String> = filters.into_iter().map(|filter| filter.topic).collect();
+        let wanted = names.iter().map(|name| mqtt::SubscribeFilter::new(name.clone(), mqtt::QoS::AtLeastOnce));
+        match self.0.try_subscribe_many_tracked(wanted) {
+            Ok(notice) => Box::pin(async move {
+                let suback = notice.wait_async().await.map_err(|error| error.to_string())?;
+                let refused = |code: &mqtt::SubscribeReasonCode| matches!(code, mqtt::SubscribeReasonCode::Failure);
+                match names.iter().zip(&suback.return_codes).find(|(_, code)| refused(code)) {
+                    Some((name, _)) => Err(format!("{name}: failure (128); check the broker's access list")),
+                    None => Ok(()),
+                }
+            }),
+            Err(error) => Box::pin(std::future::ready(Err(error.to_string()))),
+        }
+    }
+
+    pub(super) fn probe(&self, topic: String) {
+        // A full queue means that much is under way already, which the broker will answer.
+        drop(self.0.try_unsubscribe(topic));
+    }
+
+    pub(super) async fn disconnect(&self) {
+        // It fails only when the connection has ended already.
+        drop(self.0.disconnect_now().await);
+    }
+}
+
+fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
+    match error {
+        mqtt::ConnectionError::ConnectionRefused(code) => refused(*code as u8),
+        mqtt::ConnectionError::MqttState(mqtt::StateError::AwaitPingResp) => {
+            Cause::other("the broker did not answer a ping within the keep-alive")
+        }
+        mqtt::ConnectionError::MqttState(mqtt::StateError::ConnectionAborted) => closed(""),
+        mqtt::ConnectionError::NetworkTimeout => Cause::other(timeout_words(broker)),
+        mqtt::ConnectionError::FlushTimeout => Cause::other("the broker takes no more bytes"),
+        mqtt::ConnectionError::RequestsDone => Cause::other("disconnected orderly"),
+        other => match find_io(other) {
+            Some(io) => io_cause(broker, io),
+            None => Cause::other(tls::words(other, &broker.host).unwrap_or_else(|| other.to_string())),
+        },
+    }
+}
+
+fn refused(code: u8) -> Cause {
+    let kind = if matches!(code, 2 | 4 | 5) { CauseKind::Refused } else { CauseKind::Other };
+    Cause { words: format!("connection refused: {}", reason::v4(code)), kind }
+}
+
+type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, mqtt::SessionStoreError>> + Send + 'a>>;
+
+/// Tells the library that nothing of ours is in flight, so that it accepts a session that only the broker remembers.
+///
+/// That is true: QoS 2 is refused with a persistent session, and what was unacknowledged at QoS 1 is sent anew from the
+/// spool.
+#[derive(Debug)]
+struct NothingInFlight;
+
+impl mqtt::SessionStore for NothingInFlight {
+    fn load<'a>(&'a self, key: &'a mqtt::SessionStoreKey) -> StoreFuture<'a, Option<mqtt::PersistedSession>> {
+        let session = mqtt::PersistedSession {
+            format_version: 1,
+            client_id: key.client_id().to_owned(),
+            clean_session: false,
+            max_inflight: MAX_WINDOW,
+            ack_mode: mqtt::PersistedAckMode::Automatic,
+            last_pkid: 0,
+            last_puback: 0,
+            replay: Vec::new(),
+            incoming_qos2: Vec::new(),
+        };
+        Box::pin(std::future::ready(Ok(Some(session))))
+    }
+
+    fn save<'a>(&'a self, _: &'a mqtt::SessionStoreKey, _: &'a mqtt::PersistedSession) -> StoreFuture<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn clear<'a>(&'a self, _: &'a mqtt::SessionStoreKey) -> StoreFuture<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

@@ -1,0 +1,274 @@
+//! Connects, holds, waits, and connects again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::ClientConfig;
+use tracing::debug;
+
+use super::alarms::{About, Report};
+use super::backoff::{Backoff, HELD};
+use super::connection::{Connection, End, stopped};
+use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, timeout_words};
+use super::{Broker, Parts, PasswordSource, Settings, Transport, tls};
+use crate::clock::boottime;
+use crate::model::Secret;
+
+/// Keeps the link up until `parts.stop` turns true; then flushes for at most a second, says `offline` and disconnects.
+pub async fn run(parts: Parts) {
+    let mut supervisor = Supervisor::new(parts);
+    let mut state = State::Connect;
+    loop {
+        state = match state {
+            State::Connect => supervisor.connect().await,
+            State::Hold(session, connected) => supervisor.hold(*session, connected).await,
+            State::Wait(wait) => supervisor.wait(wait).await,
+            State::Stopped => break,
+        };
+    }
+    supervisor.report.stopped();
+}
+
+enum State {
+    /// Try the broker whose turn it is.
+    Connect,
+    /// Use the connection until it ends.
+    Hold(Box<Session>, Connected),
+    /// Let this long pass.
+    Wait(Duration),
+    /// We were told to stop.
+    Stopped,
+}
+
+struct Supervisor {
+    parts: Parts,
+    report: Report,
+    backoff: Backoff,
+    /// Whose turn it is.
+    turn: usize,
+    will: Will,
+    client_id: String,
+    /// `$CREDENTIALS_DIRECTORY`, read once because the environment belongs to the start.
+    credentials: Option<PathBuf>,
+}
+
+impl Supervisor {
+    fn new(parts: Parts) -> Self {
+        let settings = &parts.settings;
+        let chosen = settings.client_id.clone().filter(|id| !id.is_empty());
+        Self {
+            report: Report::new(parts.status.clone()),
+            backoff: Backoff::new(settings.reconnect_min, settings.reconnect_max),
+            turn: 0,
+            will: Will { assured: true, retain: true },
+            client_id: chosen.unwrap_or_else(|| format!("fieldgate-{:08x}", fastrand::u32(..))),
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            parts,
+        }
+    }
+
+    fn broker(&self) -> Option<Broker> {
+        self.parts.settings.brokers.get(self.turn).cloned()
+    }
+
+    async fn connect(&mut self) -> State {
+        let Some(broker) = self.broker() else {
+            self.report.down("", "no broker is configured".into(), boottime());
+            stopped(&mut self.parts.stop).await;
+            return State::Stopped;
+        };
+        self.report.connecting(broker.to_string());
+        let mut stop = self.parts.stop.clone();
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.attempt(&broker));
+        let outcome = tokio::select! {
+            () = stopped(&mut stop) => return State::Stopped,
+            outcome = attempt => outcome.unwrap_or_else(|_| Err(Cause::other(timeout_words(&broker)))),
+        };
+        match outcome {
+            Ok((session, connected)) => {
+                self.report.up(&broker.to_string(), self.parts.settings.protocol.as_str(), connected.session_present);
+                State::Hold(Box::new(session), connected)
+            }
+            Err(cause) => {
+                self.backoff.failed(cause.kind == CauseKind::Refused);
+                self.next_turn();
+                self.lost(&broker, cause)
+            }
+        }
+    }
+
+    /// One attempt; whoever drops it also ends the task that polls the library.
+    async fn attempt(&self, broker: &Broker) -> Result<(Session, Connected), Cause> {
+        let (password, tls) = self.read_files(broker).await?;
+        let settings = &self.parts.settings;
+        let opening = Opening { settings, broker, client_id: &self.client_id, password, tls, will: self.will };
+        let mut session = Session::open(&opening, Arc::clone(&self.parts.pulse))?;
+        match session.next().await {
+            Event::Connected(connected) => Ok((session, connected)),
+            Event::Ended(mut cause) => {
+                if cause.kind == CauseKind::Closed {
+                    let scheme = broker.transport.scheme();
+                    cause.words += &format!(
+                        " before it accepted us; check that {scheme}:// fits port {}, and the broker's log",
+                        broker.port
+                    );
+                }
+                Err(cause)
+            }
+            Event::Publish(_) => Err(Cause::other("the broker sent a message before it accepted us")),
+        }
+    }
+
+    /// Password and certificates as they are now, read on a thread that may block.
+    async fn read_files(&self, broker: &Broker) -> Result<(Option<Secret>, Option<Arc<ClientConfig>>), Cause> {
+        let settings = self.parts.settings.clone();
+        let credentials = self.credentials.clone();
+        let wants_tls = matches!(broker.transport, Transport::Tls | Transport::Wss);
+        let read = move || -> Result<_, String> {
+            let password = password(&settings, credentials.as_deref())?;
+            let tls = wants_tls.then(|| tls::config(&settings.tls)).transpose().map_err(|error| error.to_string())?;
+            Ok((password, tls))
+        };
+        match tokio::task::spawn_blocking(read).await {
+            Ok(result) => result.map_err(Cause::other),
+            Err(error) => Err(Cause::other(format!("reading password and certificates: {error}"))),
+        }
+    }
+
+    async fn hold(&mut self, session: Session, connected: Connected) -> State {
+        let since = boottime();
+        if !self.backoff.contended(since) {
+            self.report.clear(&About::TakenOver);
+        }
+        match Connection::new(&self.parts, &mut self.report, session, connected).hold().await {
+            End::Stopped => State::Stopped,
+            End::Lost(_) if *self.parts.stop.borrow() => State::Stopped,
+            End::Lost(cause) => {
+                let held = boottime().saturating_sub(since);
+                let broker = self.broker();
+                self.backoff.lost(held);
+                // A broker that held us is worth leaving only for the first of the list; one that drops us at once is not
+                // tried twice in a row.
+                if held >= HELD {
+                    self.turn = 0
+                } else {
+                    self.next_turn()
+                }
+                match broker {
+                    Some(broker) => self.lost(&broker, cause),
+                    None => State::Connect,
+                }
+            }
+        }
+    }
+
+    fn lost(&mut self, broker: &Broker, cause: Cause) -> State {
+        let now = boottime();
+        match cause.kind {
+            CauseKind::TakenOver => {
+                if self.backoff.taken_over(now) {
+                    let words = format!(
+                        "another client keeps taking over our identifier {:?}; give each its own mqtt.client_id",
+                        self.client_id
+                    );
+                    self.report.raise(About::TakenOver, words);
+                }
+            }
+            CauseKind::WillQos => {
+                self.will.assured = false;
+                self.report.raise(About::Qos, "the broker offers QoS 0 only; everything is published at that".into());
+            }
+            CauseKind::WillRetain => {
+                self.will.retain = false;
+                let words = "the broker retains no messages; status and states are told only when they change";
+                self.report.raise(About::Retain, words.into());
+            }
+            CauseKind::Refused | CauseKind::Closed | CauseKind::Other => {}
+        }
+        self.report.down(&broker.to_string(), cause.words, now);
+        let wait = self.backoff.wait(self.turn != 0, now, fastrand::f64());
+        debug!(?wait, "Waiting before the next attempt.");
+        State::Wait(wait)
+    }
+
+    fn next_turn(&mut self) {
+        self.turn = (self.turn + 1) % self.parts.settings.brokers.len().max(1);
+    }
+
+    async fn wait(&mut self, wait: Duration) -> State {
+        tokio::select! {
+            () = stopped(&mut self.parts.stop) => State::Stopped,
+            () = tokio::time::sleep(wait) => State::Connect,
+        }
+    }
+}
+
+/// The password as it is now, without the newline that editors leave at the end.
+fn password(settings: &Settings, credentials: Option<&Path>) -> Result<Option<Secret>, String> {
+    let path = match &settings.password {
+        None => return Ok(None),
+        Some(PasswordSource::File(path)) => path.clone(),
+        Some(PasswordSource::Credential(name)) => match credentials {
+            Some(folder) => folder.join(name),
+            None => {
+                return Err(format!(
+                    "the credential {name:?} cannot be read: $CREDENTIALS_DIRECTORY is not set; add LoadCredential={name}:… to the service"
+                ));
+            }
+        },
+    };
+    let mut bytes =
+        std::fs::read(&path).map_err(|error| format!("cannot read the password from {}: {error}", path.display()))?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    Ok(Some(Secret::new(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::{Protocol, TlsSettings};
+    use crate::model::topic::Topics;
+
+    fn settings(password: PasswordSource) -> Settings {
+        Settings {
+            brokers: Vec::new(),
+            protocol: Protocol::V5,
+            client_id: None,
+            clean_session: true,
+            keep_alive: Duration::from_secs(60),
+            bind_address: None,
+            username: None,
+            password: Some(password),
+            tls: TlsSettings::default(),
+            reconnect_min: Duration::from_secs(1),
+            reconnect_max: Duration::from_secs(60),
+            late_after: Duration::from_secs(30),
+            topics: Topics::new("b"),
+        }
+    }
+
+    #[test]
+    fn one_newline_at_the_end_is_not_part_of_the_password() {
+        let folder = tempfile::tempdir().unwrap();
+        for (written, meant) in [("a b\n", "a b"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a"), ("", "")] {
+            std::fs::write(folder.path().join("p"), written).unwrap();
+            let read =
+                password(&settings(PasswordSource::Credential("p".into())), Some(folder.path())).unwrap().unwrap();
+            assert_eq!(read.reveal(), meant.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_password_that_cannot_be_read_is_told_with_its_path() {
+        let words = password(&settings(PasswordSource::File("/nonexistent/p".into())), None).unwrap_err();
+        assert!(words.contains("/nonexistent/p"), "{words}");
+        let words = password(&settings(PasswordSource::Credential("p".into())), None).unwrap_err();
+        assert!(words.contains("CREDENTIALS_DIRECTORY"), "{words}");
+    }
+}

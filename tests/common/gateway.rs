@@ -1,0 +1,164 @@
+//! The compiled program, run as a service or as a command.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::{send_signal, wait_for, wait_until};
+
+/// `fieldgate run` with its own configuration file.
+pub struct Gateway {
+    child: Child,
+    status: Option<ExitStatus>,
+    log: Arc<Mutex<String>>,
+}
+
+impl Gateway {
+    /// Writes `fieldgate.yaml` into a folder and runs it. Relative paths in the text start there.
+    pub fn start(folder: &Path, config: &str) -> Self {
+        Self::run(&write_config(folder, config), &[])
+    }
+
+    /// Runs an existing file, with more arguments.
+    pub fn run(config: &Path, arguments: &[&str]) -> Self {
+        let mut command = program();
+        command.arg("run").arg("--config").arg(config).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (output, ear) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let mut log = ear.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Self { child, status: None, log }
+    }
+
+    /// Everything it has said so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until it has said this; its whole log explains a failure.
+    pub fn wait_log(&self, text: &str, timeout: Duration) {
+        let shown = LogOnPanic(Arc::clone(&self.log));
+        wait_until(&format!("{text:?} in the log"), timeout, || self.log().contains(text));
+        drop(shown);
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        send_signal(&self.child, signal);
+    }
+
+    /// As a power cut ends it.
+    pub fn kill9(&mut self) {
+        self.child.kill().unwrap();
+        self.status = Some(self.child.wait().unwrap());
+    }
+
+    /// Waits for its end and returns its exit code; −1 when a signal ended it.
+    pub fn wait_exit(&mut self, timeout: Duration) -> i32 {
+        let shown = LogOnPanic(Arc::clone(&self.log));
+        let status = match self.status {
+            Some(status) => status,
+            None => wait_for("the program to end", timeout, || self.child.try_wait().unwrap()),
+        };
+        drop(shown);
+        self.status = Some(status);
+        status.code().unwrap_or(-1)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.status.is_none() && self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Asks it to stop and expects exit code 0.
+    pub fn stop(&mut self, timeout: Duration) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.wait_exit(timeout), 0, "{}", self.log());
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            // It may have ended by itself, which is no reason to fail here.
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+}
+
+struct LogOnPanic(Arc<Mutex<String>>);
+
+impl Drop for LogOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the program said:\n{}", self.0.lock().unwrap());
+        }
+    }
+}
+
+/// Writes a configuration into a folder.
+pub fn write_config(folder: &Path, config: &str) -> PathBuf {
+    let path = folder.join("fieldgate.yaml");
+    fs::write(&path, config).unwrap();
+    path
+}
+
+/// Runs a command that ends by itself, such as `check`; `folder` is where it runs.
+pub fn command(folder: &Path, arguments: &[&str], timeout: Duration) -> Output {
+    let mut command = program();
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let reader = std::thread::spawn(move || read_all(&mut err));
+    let other = std::thread::spawn(move || read_all(&mut out));
+    let deadline = std::time::Instant::now() + timeout;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if std::time::Instant::now() > deadline {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("fieldgate {arguments:?} did not end within {timeout:?}");
+        }
+        std::thread::sleep(super::LOOK_EVERY);
+    };
+    Output { status, stdout: other.join().unwrap(), stderr: reader.join().unwrap() }
+}
+
+fn read_all(pipe: &mut impl std::io::Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    pipe.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fieldgate"));
+    command.env("NO_COLOR", "1").env_remove("NOTIFY_SOCKET").env_remove("JOURNAL_STREAM");
+    command
+}

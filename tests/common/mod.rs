@@ -1,0 +1,74 @@
+//! What the tests of the whole program stand on: a real Mosquitto, independent clients, the compiled program, the state
+//! file of a simulated bus, and a broker that misbehaves as scripted.
+//!
+//! Everything listens on loopback, lives in a temporary folder, waits with a deadline and ends what it started by its
+//! own process id.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of this")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and it polls with a deadline")]
+#![allow(clippy::print_stderr, reason = "a failing test shows what the program said")]
+
+pub mod certificates;
+pub mod client;
+pub mod gateway;
+pub mod mosquitto;
+pub mod scripted;
+pub mod sim_file;
+pub mod wire;
+
+use std::net::TcpListener;
+use std::process::Child;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Long enough for a loaded machine; a test that waits this long has failed.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// Between two looks at what is awaited.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Below the ports that the kernel gives to outgoing connections, so that a stopped broker finds its port free again.
+const PORTS: std::ops::Range<u16> = 18_000..31_000;
+
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// Polls until there is something, or panics naming what was awaited.
+pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {timeout:?} in vain for {what}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Polls until it is so, or panics naming what was awaited.
+pub fn wait_until(what: &str, timeout: Duration, mut look: impl FnMut() -> bool) {
+    wait_for(what, timeout, || look().then_some(()));
+}
+
+/// A loopback port on which nothing listens.
+pub fn free_port() -> u16 {
+    let own = (std::process::id() as u16).wrapping_mul(61);
+    wait_for("a free port", SOON, || {
+        let next = NEXT_PORT.fetch_add(1, Ordering::Relaxed).wrapping_add(own);
+        let port = PORTS.start + next % (PORTS.end - PORTS.start);
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    })
+}
+
+/// Sends a signal to a child that we have not reaped yet.
+pub fn send_signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// Starts a program that must be installed, or says what to install.
+pub fn missing(program: &str, package: &str) -> impl FnOnce(std::io::Error) -> Child {
+    let text = format!("cannot start {program}: these tests need it; install it with: apt install {package}");
+    move |error| panic!("{text} ({error})")
+}

@@ -1,0 +1,397 @@
+//! A broker that does what a test says: it accepts and falls silent, refuses, lies, stalls, drops and sends garbage.
+//!
+//! Each connection has a script, the last one again for all further connections. Everything that clients send is
+//! recorded. It routes nothing: what a client is to receive, the test sends.
+
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::wire::{self, Connect, Packet, Properties, Publish};
+use super::{SOON, free_port, wait_for, wait_until};
+
+/// Between two bytes of a slow broker.
+const BYTE_EVERY: Duration = Duration::from_millis(1);
+
+/// What the broker does with a message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// PUBACK, or PUBREC and all that follows, or nothing at QoS 0.
+    Acknowledge,
+    /// PUBACK or PUBREC with this reason code (MQTT 5).
+    Reason(u8),
+    /// Nothing at all.
+    Silence,
+    /// Closes the connection instead of acknowledging.
+    DropBefore,
+    /// Acknowledges and closes the connection at once.
+    DropAfter,
+    /// Acknowledges another packet.
+    WrongId(u16),
+    /// These bytes instead.
+    Raw(Vec<u8>),
+}
+
+/// What the broker does with a CONNECT.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Greeting {
+    /// CONNACK with this code; 0 accepts, every other closes the connection after it.
+    Code(u8),
+    /// Accepts, and claims to have kept the session.
+    SessionPresent,
+    /// Reads on and never answers.
+    Silence,
+    /// Closes at once.
+    Close,
+    /// These bytes instead.
+    Raw(Vec<u8>),
+}
+
+/// Decides about the nth message (from 0) of a connection.
+type OnPublish = Arc<dyn Fn(usize, &Publish) -> Answer + Send + Sync>;
+
+/// How one connection goes.
+#[derive(Clone)]
+pub struct Script {
+    greeting: Greeting,
+    properties: Properties,
+    publish: OnPublish,
+    suback: Option<u8>,
+    ping: bool,
+    byte_at_a_time: bool,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            greeting: Greeting::Code(0),
+            properties: Properties::default(),
+            publish: Arc::new(|_, _| Answer::Acknowledge),
+            suback: None,
+            ping: true,
+            byte_at_a_time: false,
+        }
+    }
+}
+
+impl Script {
+    /// A broker as it should be.
+    pub fn good() -> Self {
+        Self::default()
+    }
+
+    /// What it does with the CONNECT.
+    pub fn greeting(self, greeting: Greeting) -> Self {
+        Self { greeting, ..self }
+    }
+
+    /// What it does with each message.
+    pub fn on_publish(self, decide: impl Fn(usize, &Publish) -> Answer + Send + Sync + 'static) -> Self {
+        Self { publish: Arc::new(decide), ..self }
+    }
+
+    /// What its CONNACK announces (MQTT 5).
+    pub fn properties(self, properties: Properties) -> Self {
+        Self { properties, ..self }
+    }
+
+    /// The code in every SUBACK, 0x80 and above refuse; otherwise what was asked for is granted.
+    pub fn suback(self, code: u8) -> Self {
+        Self { suback: Some(code), ..self }
+    }
+
+    /// Does not answer pings.
+    pub fn no_pings(self) -> Self {
+        Self { ping: false, ..self }
+    }
+
+    /// Sends every byte in a packet of its own.
+    pub fn byte_at_a_time(self) -> Self {
+        Self { byte_at_a_time: true, ..self }
+    }
+}
+
+/// A packet that came, and on which connection (from 0).
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub connection: usize,
+    pub at: Instant,
+    pub packet: Packet,
+}
+
+#[derive(Default)]
+struct Records {
+    received: Vec<Received>,
+    /// Each connection with its protocol level, which is 0 before its CONNECT and after its end.
+    connections: Vec<(TcpStream, u8)>,
+    malformed: Vec<String>,
+}
+
+/// The broker. Dropping it closes every connection and joins every thread.
+pub struct ScriptedBroker {
+    pub port: u16,
+    records: Arc<Mutex<Records>>,
+    stopping: Arc<AtomicBool>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl ScriptedBroker {
+    /// One script for each connection, the last for all others.
+    pub fn start(scripts: Vec<Script>) -> Self {
+        let listener = wait_for("a port", SOON, || TcpListener::bind(("127.0.0.1", free_port())).ok());
+        Self::listen(listener, scripts)
+    }
+
+    /// The same on the port of one that has been dropped.
+    pub fn start_on(port: u16, scripts: Vec<Script>) -> Self {
+        Self::listen(TcpListener::bind(("127.0.0.1", port)).unwrap(), scripts)
+    }
+
+    fn listen(listener: TcpListener, scripts: Vec<Script>) -> Self {
+        assert!(!scripts.is_empty(), "at least one script is needed");
+        let port = listener.local_addr().unwrap().port();
+        let records = Arc::new(Mutex::new(Records::default()));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (shared, stop) = (Arc::clone(&records), Arc::clone(&stopping));
+        let listener = std::thread::spawn(move || accept(&listener, &scripts, &shared, &stop));
+        Self { port, records, stopping, listener: Some(listener) }
+    }
+
+    /// `mqtt://127.0.0.1:PORT`, as in a configuration.
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    /// Everything that came, in order.
+    pub fn received(&self) -> Vec<Received> {
+        self.records.lock().unwrap().received.clone()
+    }
+
+    /// Every CONNECT.
+    pub fn connects(&self) -> Vec<Connect> {
+        self.pick(|packet| match packet {
+            Packet::Connect(connect) => Some(connect.clone()),
+            _ => None,
+        })
+    }
+
+    /// Every message, repeats included.
+    pub fn publishes(&self) -> Vec<Publish> {
+        self.pick(|packet| match packet {
+            Packet::Publish(publish) => Some(publish.clone()),
+            _ => None,
+        })
+    }
+
+    /// Every filter that was subscribed to, with its options byte.
+    pub fn filters(&self) -> Vec<(String, u8)> {
+        let each = self.pick(|packet| match packet {
+            Packet::Subscribe { filters, .. } => Some(filters.clone()),
+            _ => None,
+        });
+        each.concat()
+    }
+
+    /// Waits for a message that fits.
+    pub fn wait_publish(&self, what: &str, fits: impl Fn(&Publish) -> bool, timeout: Duration) -> Publish {
+        wait_for(what, timeout, || self.publishes().into_iter().find(&fits))
+    }
+
+    /// Waits for that many CONNECTs in all.
+    pub fn wait_connects(&self, count: usize, timeout: Duration) {
+        wait_until(&format!("connection {count}"), timeout, || self.connects().len() >= count);
+    }
+
+    /// What came that is not MQTT; a test of a well-behaved client expects none.
+    pub fn malformed(&self) -> Vec<String> {
+        self.records.lock().unwrap().malformed.clone()
+    }
+
+    /// Sends a message on every open connection.
+    pub fn send(&self, message: &Publish) {
+        self.on_open(|stream, level| stream.write_all(&wire::encode_publish(message, level >= 5)));
+    }
+
+    /// Sends these bytes on every open connection.
+    pub fn send_raw(&self, bytes: &[u8]) {
+        self.on_open(|stream, _| stream.write_all(bytes));
+    }
+
+    /// Closes every open connection; new ones are accepted.
+    pub fn drop_connections(&self) {
+        self.on_open(|stream, _| stream.shutdown(Shutdown::Both));
+    }
+
+    fn pick<T>(&self, choose: impl Fn(&Packet) -> Option<T>) -> Vec<T> {
+        self.records.lock().unwrap().received.iter().filter_map(|received| choose(&received.packet)).collect()
+    }
+
+    fn on_open(&self, mut act: impl FnMut(&mut TcpStream, u8) -> io::Result<()>) {
+        for (stream, level) in &mut self.records.lock().unwrap().connections {
+            if *level > 0 {
+                // The client may have gone at this moment, which the test sees by what it records.
+                act(stream, *level).ok();
+            }
+        }
+    }
+}
+
+impl Drop for ScriptedBroker {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        for (stream, _) in &self.records.lock().unwrap().connections {
+            // Most of them are closed already.
+            stream.shutdown(Shutdown::Both).ok();
+        }
+        // Wakes the listener; when it has gone already there is nothing to wake.
+        TcpStream::connect(("127.0.0.1", self.port)).ok();
+        if self.listener.take().is_some_and(|thread| thread.join().is_err()) && !std::thread::panicking() {
+            panic!("a connection of the scripted broker panicked");
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, scripts: &[Script], records: &Arc<Mutex<Records>>, stopping: &AtomicBool) {
+    let mut threads = Vec::new();
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else { continue };
+        let mut inner = records.lock().unwrap();
+        if stopping.load(Ordering::Relaxed) {
+            break;
+        }
+        stream.set_nodelay(true).unwrap();
+        let number = inner.connections.len();
+        inner.connections.push((stream.try_clone().unwrap(), 0));
+        drop(inner);
+        let script = scripts.get(number).unwrap_or(&scripts[scripts.len() - 1]).clone();
+        let mut connection = Connection { stream, number, script, level: 0, messages: 0, records: Arc::clone(records) };
+        threads.push(std::thread::spawn(move || {
+            // A client that goes away in the middle of a packet is nothing that a test would not see otherwise.
+            connection.serve().ok();
+            connection.set_level(0);
+            connection.stream.shutdown(Shutdown::Both).ok();
+        }));
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    number: usize,
+    script: Script,
+    level: u8,
+    messages: usize,
+    records: Arc<Mutex<Records>>,
+}
+
+impl Connection {
+    /// Ends when the client or the script closes the connection.
+    fn serve(&mut self) -> io::Result<()> {
+        while let Some((first, body)) = wire::read_frame(&mut self.stream)? {
+            let Some(packet) = wire::parse(first, &body, self.level) else {
+                let text = format!("connection {}: {first:#04x} {body:02x?}", self.number);
+                self.records.lock().unwrap().malformed.push(text);
+                return Ok(());
+            };
+            let received = Received { connection: self.number, at: Instant::now(), packet: packet.clone() };
+            self.records.lock().unwrap().received.push(received);
+            if !self.answer(packet)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the connection goes on.
+    fn answer(&mut self, packet: Packet) -> io::Result<bool> {
+        let v5 = self.level >= 5;
+        match packet {
+            Packet::Connect(connect) => return self.greet(connect.level),
+            Packet::Publish(publish) => return self.take(&publish),
+            Packet::PubRec { id } => self.send(&wire::encode_ack(0x62, id, 0, v5))?,
+            Packet::PubRel { id } => self.send(&wire::encode_ack(0x70, id, 0, v5))?,
+            Packet::Subscribe { id, filters } => {
+                let granted = |(_, options): &(String, u8)| self.script.suback.unwrap_or(options & 3);
+                let codes: Vec<u8> = filters.iter().map(granted).collect();
+                self.send(&wire::encode_suback(0x90, id, &codes, v5))?;
+            }
+            Packet::Unsubscribe { id, filters } => {
+                let codes = if v5 { vec![0; filters.len()] } else { Vec::new() };
+                self.send(&wire::encode_suback(0xb0, id, &codes, v5))?;
+            }
+            Packet::PingReq if self.script.ping => self.send(&wire::frame(0xd0, Vec::new()))?,
+            Packet::Disconnect { .. } => return Ok(false),
+            Packet::PingReq | Packet::PubAck { .. } | Packet::PubComp { .. } | Packet::Other { .. } => {}
+        }
+        Ok(true)
+    }
+
+    fn greet(&mut self, level: u8) -> io::Result<bool> {
+        self.level = level;
+        let (session_present, code) = match &self.script.greeting {
+            Greeting::Code(code) => (false, *code),
+            Greeting::SessionPresent => (true, 0),
+            Greeting::Silence => return Ok(true),
+            Greeting::Close => return Ok(false),
+            Greeting::Raw(bytes) => {
+                let bytes = bytes.clone();
+                self.send(&bytes)?;
+                return Ok(true);
+            }
+        };
+        let connack = wire::encode_connack(session_present, code, &self.script.properties, level >= 5);
+        self.send(&connack)?;
+        if code == 0 {
+            self.set_level(level);
+        }
+        Ok(code == 0)
+    }
+
+    fn take(&mut self, publish: &Publish) -> io::Result<bool> {
+        let answer = (self.script.publish)(self.messages, publish);
+        self.messages += 1;
+        match answer {
+            Answer::Acknowledge => self.acknowledge(publish, publish.id, 0)?,
+            Answer::Reason(reason) => self.acknowledge(publish, publish.id, reason)?,
+            Answer::WrongId(id) => self.acknowledge(publish, id, 0)?,
+            Answer::Silence => {}
+            Answer::DropBefore => return Ok(false),
+            Answer::DropAfter => {
+                self.acknowledge(publish, publish.id, 0)?;
+                return Ok(false);
+            }
+            Answer::Raw(bytes) => self.send(&bytes)?,
+        }
+        Ok(true)
+    }
+
+    fn acknowledge(&mut self, publish: &Publish, id: u16, reason: u8) -> io::Result<()> {
+        match publish.qos {
+            0 => Ok(()),
+            1 => self.send(&wire::encode_ack(0x40, id, reason, self.level >= 5)),
+            _ => self.send(&wire::encode_ack(0x50, id, reason, self.level >= 5)),
+        }
+    }
+
+    /// Writes under the lock, so that what the test sends is not mixed in.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let _lock = self.records.lock().unwrap();
+        if !self.script.byte_at_a_time {
+            return self.stream.write_all(bytes);
+        }
+        for byte in bytes {
+            self.stream.write_all(&[*byte])?;
+            std::thread::sleep(BYTE_EVERY);
+        }
+        Ok(())
+    }
+
+    fn set_level(&self, level: u8) {
+        self.records.lock().unwrap().connections[self.number].1 = level;
+    }
+}
