@@ -73,6 +73,12 @@ pub struct DriverSpec {
     pub example: &'static str,
 }
 
+/// Makes a sensor out of its bus and settings.
+pub type BuildSensor = fn(&mut dyn Bus, &Settings) -> Result<Box<dyn Sensor>, DriverError>;
+
+/// Makes an output that does the given value from the first moment.
+pub type BuildActuator = fn(&mut dyn Bus, &Settings, OutputValue) -> Result<Box<dyn Actuator>, DriverError>;
+
 /// Sensor or output.
 #[derive(Debug)]
 pub enum Role {
