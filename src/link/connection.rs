@@ -284,7 +284,7 @@ impl<'a> Connection<'a> {
                     );
                 }
             }
-            Slot::Spooled { sequence, key, lane } => {
+            Slot::Spooled { sequence, key, lane, .. } => {
                 let late = lane == super::lanes::Lane::Late;
                 self.judge(self.parts.settings.topics.of(&key, late), &fate);
                 self.forwarder.resolved(sequence, &key, lane, fate == Fate::Acknowledged, now);

@@ -171,6 +171,12 @@ impl Lanes {
         Self::take(&mut self.late, sequence, Lane::Late)
     }
 
+    /// Not sent after all; it goes first in its lane again.
+    pub fn put_back(&mut self, next: Next) {
+        self.dropped(next.lane, &next.message.key);
+        self.queue(next.lane).waiting.insert(next.sequence, next.message);
+    }
+
     fn take(queue: &mut Queue, sequence: Sequence, lane: Lane) -> Option<Next> {
         let message = queue.waiting.remove(&sequence)?;
         if let Some(held) = queue.held.get_mut(&message.key) {

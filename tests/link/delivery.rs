@@ -206,6 +206,7 @@ async fn a_broker_that_takes_one_at_a_time_gets_one_at_a_time() {
 
 #[tokio::test]
 async fn qos_2_arrives_and_qos_0_from_before_the_connection_does_not() {
+    // Under 3.1.1 Mosquitto 2.0.11 confirms and drops what is more than `max_inflight_messages`.
     for protocol in [Protocol::V4, Protocol::V5] {
         let broker = Mosquitto::start("");
         let watch = broker.watch("b/#");
