@@ -100,12 +100,6 @@ pub enum Role {
     },
 }
 
-/// Builds a sensor on its bus.
-pub type BuildSensor = fn(&mut dyn Bus, &Settings) -> Result<Box<dyn Sensor>, DriverError>;
-
-/// Builds an output on its bus, driven to the given value at once.
-pub type BuildActuator = fn(&mut dyn Bus, &Settings, OutputValue) -> Result<Box<dyn Actuator>, DriverError>;
-
 /// Which bus a driver sits on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusNeed {
