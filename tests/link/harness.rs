@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use fieldgate::clock;
@@ -16,6 +16,7 @@ use fieldgate::model::{Key, Message, MessageKind, Name, Qos, RunId};
 use fieldgate::pulse::Pulse;
 use fieldgate::spool::{self, Sequence, Spool, SpoolThread, WhenFull};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -170,6 +171,9 @@ pub(crate) fn broker(host: &str, port: u16) -> Broker {
     Broker { transport: Transport::Tcp, host: host.into(), port, path: "/mqtt".into() }
 }
 
+/// For waiting outside the test's own runtime; never dropped, which must not happen inside another one.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| tokio::runtime::Builder::new_current_thread().build().unwrap());
+
 /// The real spool in a folder of its own, for tests that are not async where they look at it.
 pub(crate) struct TestSpool {
     spool: Spool,
@@ -191,24 +195,22 @@ pub(crate) fn open_spool() -> TestSpool {
 
 impl TestSpool {
     pub(crate) fn len(&self) -> usize {
-        wait_for(self.spool.read(Sequence(0), 100_000)).unwrap().len()
+        self.wait_for(self.spool.read(Sequence(0), 100_000)).unwrap().len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.wait_for(self.spool.read(Sequence(0), 1)).unwrap().is_empty()
+    }
+
+    /// Waits on a thread of its own: the spool answers from its own thread, so the test's runtime may stand still
+    /// meanwhile.
+    fn wait_for<T: Send>(&self, work: impl Future<Output = T> + Send) -> T {
+        std::thread::scope(|scope| scope.spawn(|| RUNTIME.block_on(work)).join().unwrap())
     }
 }
 
-/// Waits on a thread of its own: the spool answers from its own thread, so the test's runtime may stand still meanwhile.
-fn wait_for<T: Send>(work: impl Future<Output = T> + Send) -> T {
-    std::thread::scope(|scope| {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        scope.spawn(move || runtime.block_on(work)).join().unwrap()
-    })
-}
-
 pub(crate) fn put(spool: &TestSpool, message: Message) {
-    wait_for(spool.spool.append(message)).unwrap();
+    spool.wait_for(spool.spool.append(message)).unwrap();
 }
 
 pub(crate) fn start(settings: Settings, spool: &TestSpool) -> Link {
