@@ -49,9 +49,7 @@ impl Gateway {
 
     /// Waits until it has said this; its whole log explains a failure.
     pub fn wait_log(&self, text: &str, timeout: Duration) {
-        let shown = LogOnPanic(Arc::clone(&self.log));
         wait_until(&format!("{text:?} in the log"), timeout, || self.log().contains(text));
-        drop(shown);
     }
 
     /// Its process id.
@@ -79,12 +77,10 @@ impl Gateway {
 
     /// Waits for its end and returns its exit code; −1 when a signal ended it.
     pub fn wait_exit(&mut self, timeout: Duration) -> i32 {
-        let shown = LogOnPanic(Arc::clone(&self.log));
         let status = match self.status {
             Some(status) => status,
             None => wait_for("the program to end", timeout, || self.child.try_wait().unwrap()),
         };
-        drop(shown);
         self.status = Some(status);
         status.code().unwrap_or(-1)
     }
@@ -103,6 +99,8 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        // The log explains a failure, whatever failed.
+        drop(LogOnPanic(Arc::clone(&self.log)));
         if self.status.is_none() {
             // It may have ended by itself, which is no reason to fail here.
             self.child.kill().ok();
