@@ -70,8 +70,9 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let no_thread = |source: io::Error| SpoolError::Thread { path: folder.clone(), source };
     // Without a boot id the times of CLOCK_BOOTTIME count as those of an unknown boot.
     let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
     let keeper = Keeper::open(settings, run, boot_id, clock::now())?;
+    // After the last refusal: a runtime must not be dropped on the caller's, which may be another one.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
     let (requests, queue) = mpsc::channel(QUEUE);
     let (head_sender, head) = watch::channel(keeper.head());
     let (stats_sender, stats) = watch::channel(keeper.stats());
