@@ -11,6 +11,9 @@ use rustix::process::Signal;
 
 use super::{send_signal, wait_for, wait_until};
 
+/// Where the compiled program is.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fieldgate");
+
 /// `fieldgate run` with its own configuration file.
 pub struct Gateway {
     child: Child,
@@ -155,8 +158,12 @@ fn read_all(pipe: &mut impl std::io::Read) -> Vec<u8> {
     bytes
 }
 
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fieldgate"));
-    command.env("NO_COLOR", "1").env_remove("NOTIFY_SOCKET").env_remove("JOURNAL_STREAM");
+/// The compiled program, without anything that the machine's own environment would tell it.
+pub fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env("NO_COLOR", "1");
+    for variable in ["NOTIFY_SOCKET", "JOURNAL_STREAM", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
     command
 }

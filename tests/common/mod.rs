@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod client;
 pub mod gateway;
 pub mod mosquitto;
+pub mod python;
 pub mod scripted;
 pub mod sim_file;
 pub mod wire;
