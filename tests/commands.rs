@@ -4,153 +4,17 @@
 
 mod common;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use common::SOON;
-use common::client::{Client, Endpoint, publish, publish_bytes, publish_lines, publish_v5};
+use common::bench::{Bench, OLD, Setup, USUAL, reply, set, state};
+use common::client::{Client, publish, publish_lines, publish_v5};
 use common::gateway::Gateway;
 use common::mosquitto::Mosquitto;
 use common::scripted::{Script, ScriptedBroker};
 use common::sim_file::SimFile;
 use common::wire::{Properties, Publish};
-use common::{wait_for, wait_until};
-use rustix::process::Signal;
+use common::{SOON, wait_until};
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// How exactly a limit is kept.
-const TOLERANCE: Duration = Duration::from_millis(50);
-
-/// What every gateway here has; `MQTT` and `SAFE_AFTER` are filled in.
-const CONFIG: &str = "
-gateway: { name: g }
-mqtt: { MQTT, reconnect: { min: 50ms, max: 200ms } }
-spool: { path: spool }
-buses:
-  bench: { type: sim, state_file: bench.json }
-sensors:
-  tick: { driver: waveform, every: 50ms, qos: 0, settings: { shape: counter } }
-actuators:
-  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\", safe_after: SAFE_AFTER }
-  heater:
-    { driver: gpio-output, bus: bench, settings: { line: GPIO22, active_low: true }, safe_state: \"off\", safe_after: SAFE_AFTER }
-  fan: { driver: pwm-output, bus: bench, settings: { channel: 0 }, safe_state: 0, safe_after: SAFE_AFTER }
-";
-
-const ALL: &str = "fieldgate/g/#";
-
-fn set(output: &str) -> String {
-    format!("fieldgate/g/actuators/{output}/set")
-}
-
-fn reply(output: &str) -> String {
-    format!("fieldgate/g/actuators/{output}/reply")
-}
-
-fn state(output: &str) -> String {
-    format!("fieldgate/g/actuators/{output}/state")
-}
-
-/// How a gateway is to be configured.
-struct Setup {
-    protocol: &'static str,
-    safe_after: &'static str,
-    clean: bool,
-}
-
-const USUAL: Setup = Setup { protocol: "5", safe_after: "30s", clean: true };
-const OLD: Setup = Setup { protocol: "3.1.1", ..USUAL };
-
-impl Setup {
-    fn config(&self, url: &str) -> String {
-        let Self { protocol, clean, safe_after } = self;
-        let mqtt =
-            format!("broker: \"{url}\", protocol: \"{protocol}\", client_id: g-under-test, clean_session: {clean}");
-        CONFIG.replace("MQTT", &mqtt).replace("SAFE_AFTER", safe_after)
-    }
-}
-
-/// A gateway on a broker, and somebody who hears everything.
-struct Bench {
-    gateway: Gateway,
-    client: Client,
-    sim: SimFile,
-    broker: Mosquitto,
-    config: String,
-    folder: TempDir,
-}
-
-impl Bench {
-    fn start(setup: &Setup) -> Self {
-        Self::on(Mosquitto::start(), setup)
-    }
-
-    /// Returns when commands arrive.
-    fn on(broker: Mosquitto, setup: &Setup) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let client = Client::subscribe(&broker.endpoint(), &[ALL, "answers/#"]);
-        let config = setup.config(&broker.url());
-        let gateway = Gateway::start(folder.path(), &config);
-        let sim = SimFile::new(folder.path().join("bench.json"));
-        let bench = Self { gateway, client, sim, broker, config, folder };
-        bench.ready();
-        bench
-    }
-
-    /// Waits until a command is answered; one to an output that does not exist moves nothing.
-    fn ready(&self) {
-        self.client.wait_for("fieldgate/g/status", |payload| payload == "online", SOON);
-        wait_until("the first answer", SOON, || {
-            self.send("nobody", "probe");
-            self.client.all(&reply("nobody")).iter().any(|message| !message.payload.contains("expired"))
-        });
-        self.client.forget();
-    }
-
-    fn endpoint(&self) -> Endpoint {
-        self.broker.endpoint()
-    }
-
-    fn send(&self, output: &str, payload: &str) {
-        publish(&self.endpoint(), &set(output), payload, false, 1);
-    }
-
-    /// The reply to a command sent now.
-    fn ask(&self, output: &str, payload: &str) -> Value {
-        self.answer_to(output, || self.send(output, payload))
-    }
-
-    /// The reply to whatever `act` sends.
-    fn answer_to(&self, output: &str, act: impl FnOnce()) -> Value {
-        let before = self.client.all(&reply(output)).len();
-        act();
-        let what = format!("the reply of {output}");
-        let message = wait_for(&what, SOON, || self.client.all(&reply(output)).into_iter().nth(before));
-        message.json()
-    }
-
-    /// Expects a refusal with these words and no movement.
-    fn refused(&self, output: &str, payload: &[u8], words: &str) -> Value {
-        let before = self.sim.version();
-        let answer = self.answer_to(output, || publish_bytes(&self.endpoint(), &set(output), payload));
-        let shown = String::from_utf8_lossy(&payload[..payload.len().min(40)]).into_owned();
-        assert_eq!(answer["outcome"], "rejected", "{shown}: {answer}");
-        assert!(answer["reason"].as_str().unwrap().contains(words), "{shown}: {answer}");
-        assert_eq!(self.sim.version(), before, "{shown} moved an output");
-        answer
-    }
-
-    /// The health message of this moment.
-    fn health(&self) -> Value {
-        let before = self.client.all("fieldgate/g/health").len();
-        self.gateway.signal(Signal::HUP);
-        wait_for("health", SOON, || self.client.all("fieldgate/g/health").into_iter().nth(before)).json()
-    }
-
-    fn restart(&mut self) {
-        self.gateway = Gateway::start(self.folder.path(), &self.config);
-    }
-}
 
 #[test]
 fn a_switch_takes_every_spelling_and_tells_its_actual_state() {
@@ -177,14 +41,6 @@ fn a_switch_takes_every_spelling_and_tells_its_actual_state() {
 }
 
 #[test]
-fn an_active_low_output_is_low_when_it_is_on() {
-    let bench = Bench::start(&USUAL);
-    assert_eq!(bench.sim.line("GPIO22"), Some(1), "off from the start");
-    assert_eq!(bench.ask("heater", "on")["value"], "on");
-    assert_eq!(bench.sim.line("GPIO22"), Some(0));
-}
-
-#[test]
 fn a_percentage_is_taken_within_its_limits_only() {
     let bench = Bench::start(&USUAL);
     for (payload, percent) in [("0", 0.0), ("42.5", 42.5), ("100", 100.0), (r#"{"value":7}"#, 7.0)] {
@@ -196,19 +52,6 @@ fn a_percentage_is_taken_within_its_limits_only() {
     bench.refused("fan", b"-0.1", "out_of_range: -0.1 is not within 0–100");
     bench.refused("fan", b"1e999", "unreadable: ");
     bench.refused("fan", b"on", "unreadable: ");
-}
-
-#[test]
-fn a_command_for_a_while_ends_by_itself() {
-    let bench = Bench::start(&USUAL);
-    let answer = bench.ask("pump", r#"{"value":"on","id":"a1","for":"400ms"}"#);
-    let on_at = bench.sim.version().1;
-    assert_eq!((&answer["id"], &answer["value"]), (&"a1".into(), &"on".into()));
-    assert_eq!(bench.sim.line("GPIO27"), Some(1));
-    bench.sim.wait_line("GPIO27", 0, SOON);
-    let lasted = bench.sim.version().1.duration_since(on_at).unwrap();
-    assert!(lasted.abs_diff(Duration::from_millis(400)) < TOLERANCE, "{lasted:?}");
-    assert_eq!(bench.client.wait_json(&state("pump"), |state| state["value"] == "off", SOON)["cause"], "for");
 }
 
 #[test]
@@ -336,72 +179,6 @@ fn a_live_command_with_the_retain_flag_acts_once_under_3_1_1() {
     assert_eq!(bench.sim.line("GPIO27"), Some(0));
 }
 
-/// Switches pump and heater on, takes the broker away, and expects both safe in time.
-fn lost_link_makes_safe(take_away: impl FnOnce(&mut Mosquitto), bring_back: impl FnOnce(&mut Mosquitto)) {
-    let mut bench = Bench::start(&Setup { safe_after: "1s", ..USUAL });
-    bench.ask("heater", "on");
-    bench.client.wait_for(&state("heater"), |text| text.contains("\"on\""), SOON);
-    let earliest = SystemTime::now();
-    bench.ask("pump", "on");
-    assert_eq!((bench.sim.line("GPIO27"), bench.sim.line("GPIO22")), (Some(1), Some(0)));
-    bench.client.wait_for(&state("pump"), |text| text.contains("\"on\""), SOON);
-    bench.client.forget();
-    take_away(&mut bench.broker);
-    let latest = SystemTime::now();
-    bench.sim.wait_line("GPIO27", 0, SOON);
-    bench.sim.wait_line("GPIO22", 1, SOON);
-    let safe_at = bench.sim.version().1;
-    let after = Duration::from_secs(1);
-    let (shortest, longest) = (safe_at.duration_since(latest).unwrap(), safe_at.duration_since(earliest).unwrap());
-    assert!(shortest < after + TOLERANCE, "safe only {shortest:?} after the link was lost");
-    assert!(longest > after - TOLERANCE, "safe already {longest:?} after the command");
-    bring_back(&mut bench.broker);
-    let told = bench.client.wait_json(&state("pump"), |state| state["cause"] == "safe_state", SOON);
-    assert_eq!(told["value"], "off");
-    bench.client.wait_for(&state("heater"), |text| text.contains("safe_state"), SOON);
-    assert_eq!(bench.ask("pump", "on")["outcome"], "done", "commands act again");
-}
-
-#[test]
-fn outputs_are_safe_in_time_when_the_broker_freezes() {
-    lost_link_makes_safe(|broker| broker.freeze(), |broker| broker.thaw());
-}
-
-#[test]
-fn outputs_are_safe_in_time_when_the_broker_is_killed() {
-    lost_link_makes_safe(Mosquitto::kill9, Mosquitto::start_again);
-}
-
-#[test]
-fn an_output_that_is_never_made_safe_keeps_its_state_without_a_link() {
-    let mut bench = Bench::start(&Setup { safe_after: "never", ..USUAL });
-    bench.ask("pump", "on");
-    let before = bench.sim.version();
-    bench.broker.kill9();
-    bench.gateway.wait_log("No connection; will try again.", SOON);
-    bench.client.forget();
-    bench.broker.start_again();
-    let told = bench.client.wait_json(&state("pump"), |_| true, SOON);
-    assert_eq!((&told["value"], &told["cause"]), (&"on".into(), &"command".into()));
-    assert_eq!(bench.sim.version(), before);
-}
-
-#[test]
-fn an_output_is_told_safe_at_start_and_at_stop() {
-    let mut bench = Bench::start(&USUAL);
-    let start = Client::subscribe(&bench.endpoint(), &[&state("pump")]).wait_message(&state("pump"), |_| true, SOON);
-    assert!(start.retain);
-    assert_eq!((&start.json()["value"], &start.json()["cause"]), (&"off".into(), &"start".into()));
-    bench.ask("pump", "on");
-    let asked = Instant::now();
-    bench.gateway.stop(SOON);
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
-    assert_eq!(bench.sim.line("GPIO27"), Some(0));
-    let stop = bench.client.wait_json(&state("pump"), |state| state["cause"] == "stop", SOON);
-    assert_eq!(stop["value"], "off");
-    bench.client.wait_for("fieldgate/g/status", |payload| payload == "offline", SOON);
-}
-
 #[test]
 fn a_requester_gets_its_answer_where_it_wants_it() {
     let bench = Bench::start(&USUAL);
@@ -502,55 +279,18 @@ fn commands_that_waited_at_the_broker_are_refused_under_3_1_1() {
 }
 
 #[test]
-fn of_a_flood_every_command_is_answered_or_counted() {
-    const FLOOD: usize = 2000;
-    let bench = Bench::start(&USUAL);
-    let memory = bench.gateway.memory();
-    let commands: Vec<_> = (0..FLOOD).map(|n| format!(r#"{{"value":{},"id":"f{n}"}}"#, n % 2 == 0)).collect();
-    let ticks = |client: &Client| client.all("fieldgate/g/sensors/tick").len();
-    publish_lines(&bench.endpoint(), &set("pump"), &commands);
-    wait_until("2000 commands answered or counted", SOON * 2, || {
-        bench.client.all(&reply("pump")).len() + dropped(&bench.health()) >= FLOOD
-    });
-    assert_eq!(bench.client.all(&reply("pump")).len() + dropped(&bench.health()), FLOOD);
-    let before = ticks(&bench.client);
-    wait_until("sampling to go on", SOON, || ticks(&bench.client) > before);
-    let grown = bench.gateway.memory().saturating_sub(memory);
-    assert!(grown < 8 << 20, "memory grew by {grown} bytes");
-    assert_eq!(bench.ask("pump", "on")["outcome"], "done", "and it obeys");
-}
-
-/// How many commands the link counted as dropped.
-fn dropped(health: &Value) -> usize {
-    let alarm = health["link"]["alarm"].as_str().unwrap_or_default();
-    let word = alarm.find(" commands came faster").map(|at| alarm[..at].rsplit(' ').next().unwrap().to_owned());
-    word.map_or(0, |number| number.parse().unwrap())
-}
-
-/// Sensors on two buses beside `bench`: one whose chip hangs, and on the pump's own bus a slow one.
-const SLOW: &str = "
-  stuck: { type: sim, state_file: stuck.json }
-sensors:
-  frozen: { driver: tmp102, bus: stuck, every: 50ms, settings: { address: 0x48 } }
-  light: { driver: bh1750, bus: bench, every: 200ms, settings: { address: 0x23 } }
-";
-
-#[test]
-fn a_command_does_not_wait_for_a_bus_that_hangs_and_hardly_for_a_slow_sensor() {
-    let broker = Mosquitto::start();
-    let folder = tempfile::tempdir().unwrap();
-    let stuck = SimFile::new(folder.path().join("stuck.json"));
-    stuck.write(&serde_json::json!({"chips": {"0x48": {"chip": "tmp102", "fault": "hang"}}}));
-    let client = Client::subscribe(&broker.endpoint(), &[ALL]);
-    let config = USUAL.config(&broker.url()).replace("\nsensors:\n", SLOW);
-    let _gateway = Gateway::start(folder.path(), &config);
-    client.wait_for("fieldgate/g/sensors/light", |_| true, SOON);
-    client.wait_for(&state("pump"), |_| true, SOON);
-    for n in 0..10 {
-        let id = format!("w{n}");
-        let sent = Instant::now();
-        client.publish(&set("pump"), &format!(r#"{{"value":true,"id":"{id}"}}"#), false, 1);
-        let took = client.wait_message(&reply("pump"), |reply| reply.json()["id"] == *id, SOON).at - sent;
-        assert!(took < Duration::from_millis(500), "{took:?}");
-    }
+fn a_command_that_expires_at_the_broker_leaves_no_trace() {
+    let mut bench = Bench::start(&Setup { clean: false, ..USUAL });
+    bench.gateway.stop(SOON);
+    bench.client.forget();
+    let sent = Instant::now();
+    let expiry = [("message-expiry-interval", "1")];
+    publish_v5(&bench.endpoint(), &set("pump"), r#"{"value":"on","id":"e1"}"#, &expiry);
+    wait_until("the command to expire", SOON, || sent.elapsed() > Duration::from_secs(2));
+    bench.send("pump", r#"{"value":"on","id":"e2"}"#);
+    bench.restart();
+    let answer = bench.client.wait_json(&reply("pump"), |_| true, SOON);
+    assert_eq!(answer["id"], "e2", "the other is gone");
+    assert!(answer["reason"].as_str().unwrap().starts_with("expired: "), "{answer}");
+    assert_eq!(bench.sim.line("GPIO27"), Some(0));
 }

@@ -1,6 +1,7 @@
 //! `fieldgate demo` as a newcomer meets it: the lines it prints are copied and run.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stderr, reason = "a failing test shows what the program said")]
 
 mod common;
 
