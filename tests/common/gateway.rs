@@ -11,6 +11,9 @@ use rustix::process::Signal;
 
 use super::{send_signal, wait_for, wait_until};
 
+/// Where the compiled program is.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fieldgate");
+
 /// `fieldgate run` with its own configuration file.
 pub struct Gateway {
     child: Child,
@@ -49,9 +52,7 @@ impl Gateway {
 
     /// Waits until it has said this; its whole log explains a failure.
     pub fn wait_log(&self, text: &str, timeout: Duration) {
-        let shown = LogOnPanic(Arc::clone(&self.log));
         wait_until(&format!("{text:?} in the log"), timeout, || self.log().contains(text));
-        drop(shown);
     }
 
     /// Its process id.
@@ -79,12 +80,10 @@ impl Gateway {
 
     /// Waits for its end and returns its exit code; −1 when a signal ended it.
     pub fn wait_exit(&mut self, timeout: Duration) -> i32 {
-        let shown = LogOnPanic(Arc::clone(&self.log));
         let status = match self.status {
             Some(status) => status,
             None => wait_for("the program to end", timeout, || self.child.try_wait().unwrap()),
         };
-        drop(shown);
         self.status = Some(status);
         status.code().unwrap_or(-1)
     }
@@ -103,6 +102,8 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        // The log explains a failure, whatever failed.
+        drop(LogOnPanic(Arc::clone(&self.log)));
         if self.status.is_none() {
             // It may have ended by itself, which is no reason to fail here.
             self.child.kill().ok();
@@ -157,8 +158,12 @@ fn read_all(pipe: &mut impl std::io::Read) -> Vec<u8> {
     bytes
 }
 
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fieldgate"));
-    command.env("NO_COLOR", "1").env_remove("NOTIFY_SOCKET").env_remove("JOURNAL_STREAM");
+/// The compiled program, without anything that the machine's own environment would tell it.
+pub fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env("NO_COLOR", "1");
+    for variable in ["NOTIFY_SOCKET", "JOURNAL_STREAM", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
     command
 }
