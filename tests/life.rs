@@ -292,15 +292,19 @@ fn a_bad_file_changes_nothing_and_its_problems_are_in_the_log() {
 
 #[test]
 fn a_new_base_topic_moves_everything() {
-    let mut running = Running::start();
+    let kept = "sensors:\n  kept: { driver: waveform, every: 100ms, retain: true, settings: { shape: sine } }\n";
+    let rest = bench().replace("sensors:\n", kept);
+    let mut running = Running::with(&rest, &[]);
+    running.client.wait_json("b/sensors/kept", |_| true, SOON);
     running.client.wait_json("b/sensors/air/status", |_| true, SOON);
-    let moved = running.config("", &bench()).replace("base_topic: b,", "base_topic: c,");
+    let moved = running.config("", &rest).replace("base_topic: b,", "base_topic: c,");
     running.client.forget();
     running.reload(&moved);
     running.client.wait_for("c/status", |word| word == "online", SOON);
     let reading = running.client.wait_json("c/sensors/n", |_| true, SOON);
+    running.client.wait_json("c/sensors/kept", |_| true, SOON);
     assert!(reading["seq"].as_u64().unwrap() > 1, "the numbers go on: {reading}");
-    let old = ["b/status", "b/health", "b/devices", "b/sensors/air/status", "b/actuators/pump/state"];
+    let old = ["b/status", "b/health", "b/devices", "b/sensors/air/status", "b/actuators/pump/state", "b/sensors/kept"];
     for topic in old {
         running.client.wait_for(topic, str::is_empty, SOON);
     }

@@ -1,6 +1,6 @@
 //! What becomes of readings while the broker is away, frozen or refuses, and when the program itself is ended.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and it polls with a deadline")]
 
 mod common;
 
@@ -170,7 +170,7 @@ fn a_killed_program_loses_nothing_that_it_had_offered_with_commit_every_0s() {
     second.stop(SOON);
     let account = received(&broker);
     account.check_whole();
-    assert!(account.live.get(&old).is_none() && account.runs.len() == 2);
+    assert!(!account.live.contains_key(&old) && account.runs.len() == 2);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_killed_program_loses_about_a_second_by_default() {
 const NAME: &str = "a-sensor-with-the-longest-name-that-a-sensor-can-have-1234567890";
 
 /// The spool is full long before this reading of two such sensors.
-const OVERFULL: u64 = 9000;
+const OVERFULL: u64 = 5000;
 
 /// Fills a small spool and more, and returns what arrived when a broker came.
 fn overflow(when_full: &str) -> Account {
@@ -235,7 +235,7 @@ fn overflow(when_full: &str) -> Account {
     let account = account();
     account.check_whole();
     let told = account.told(&account.runs[0]);
-    assert!(told > 100, "{told} lost");
+    assert!(told > 500, "{told} lost");
     account
 }
 
@@ -274,13 +274,31 @@ fn a_frozen_broker_gets_everything_when_it_thaws() {
 
 #[test]
 fn brokers_that_cannot_be_reached_cost_neither_time_nor_readings() {
-    let silent = ScriptedBroker::start(vec![Script::good().greeting(Greeting::Silence)]);
-    let closing = ScriptedBroker::start(vec![Script::good().greeting(Greeting::Close)]);
+    let greeting = |greeting| ScriptedBroker::start(vec![Script::good().greeting(greeting)]);
+    let (silent, closing) = (greeting(Greeting::Silence), greeting(Greeting::Close));
+    let garbage = greeting(Greeting::Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()));
+    let half = greeting(Greeting::Raw(vec![0x20, 0x03, 0x00]));
+    let deaf = ScriptedBroker::start(vec![Script::good().on_publish(|_, _| Answer::Silence)]);
+    let stingy = ScriptedBroker::start(vec![Script::good().on_publish(|_, publish| match publish.topic.as_str() {
+        "b/sensors/n" => Answer::Silence,
+        _ => Answer::Acknowledge,
+    })]);
+    let strict = ScriptedBroker::start(vec![Script::good().on_publish(|_, publish| match publish.topic.as_str() {
+        "b/status" => Answer::Acknowledge,
+        _ => Answer::Reason(0x87),
+    })]);
     let places = [
         (url(free_port()), "nothing listens there"),
-        ("mqtt://no-such-host.invalid:1883".to_owned(), "cannot resolve"),
+        // The first costs no question to anybody; the second may take the resolver long.
+        (format!("mqtt://{}.lan:1883", "x".repeat(64)), "cannot resolve"),
+        ("mqtt://no-such-host.invalid:1883".to_owned(), ""),
         (silent.url(), ""),
         (closing.url(), "closed the connection"),
+        (garbage.url(), "No connection"),
+        (half.url(), ""),
+        (deaf.url(), ""),
+        (stingy.url(), ""),
+        (strict.url(), "not authorized (0x87)"),
     ];
     let mut running: Vec<_> = places.iter().map(|(url, words)| (unreachable(url), words)).collect();
     let before: Vec<_> =
@@ -296,7 +314,10 @@ fn brokers_that_cannot_be_reached_cost_neither_time_nor_readings() {
         if !words.is_empty() {
             gateway.wait_log(words, SOON);
         }
-        gateway.stop(Duration::from_secs(3));
+        gateway.signal(Signal::TERM);
+    }
+    for ((_, gateway, _), words) in &mut running {
+        assert_eq!(gateway.wait_exit(Duration::from_secs(5)), 0, "{words}");
     }
 }
 
