@@ -9,6 +9,7 @@ use tracing::error;
 use crate::clock;
 use crate::config::Config;
 use crate::gateway::plans::BusKey;
+use crate::health::SensorTallies;
 use crate::link::Latest;
 use crate::model::{Name, SensorStatus, payload};
 use crate::worker::Worker;
@@ -29,7 +30,7 @@ pub(super) fn check(
     stalls: &mut Stalls,
     workers: &BTreeMap<BusKey, Worker>,
     config: &Config,
-    latest: &Latest,
+    told: (&Latest, &SensorTallies),
     recorder_turned: &AtomicU64,
 ) -> bool {
     let now = clock::boottime();
@@ -39,7 +40,7 @@ pub(super) fn check(
         if let Some((device, since)) = worker.progress.busy() {
             let silent = now.saturating_sub(since);
             if silent >= patience(config, &device) {
-                report(stalls, key, &device, silent, config, latest);
+                report(stalls, key, &device, silent, config, told);
                 hanging.insert(device);
             }
         }
@@ -58,12 +59,24 @@ fn patience(config: &Config, device: &Name) -> Duration {
     every.map_or(STALLED, |every| (every * 2).clamp(Duration::from_secs(1), STALLED))
 }
 
-fn report(stalls: &Stalls, bus: &BusKey, device: &Name, silent: Duration, config: &Config, latest: &Latest) {
+/// Says that the sensors of a bus are down, which its thread cannot say. When that turns again, each sensor finds another
+/// status in its tally than it has and tells its own.
+fn report(
+    stalls: &Stalls,
+    bus: &BusKey,
+    device: &Name,
+    silent: Duration,
+    config: &Config,
+    (latest, tallies): (&Latest, &SensorTallies),
+) {
     if stalls.0.contains(device) {
         return;
     }
     error!(%bus, %device, ?silent, "The bus hangs in a device; its sensors and outputs are dead until that returns.");
     for sensor in config.sensors.iter().filter(|sensor| BusKey::from(sensor.bus.as_ref()) == *bus) {
+        if let Some(tally) = tallies.get(&sensor.name) {
+            tally.set_status(SensorStatus::Down);
+        }
         let words = format!("the bus hangs in {device}");
         let payload = payload::sensor_status(SensorStatus::Down, clock::now().wall, Some(&words));
         latest.set(config.topics.sensor_status(&sensor.name), payload);

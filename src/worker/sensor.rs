@@ -182,7 +182,8 @@ impl SensorSlot {
 
     /// Tells how the sensor fares when that has changed.
     fn note(&mut self, status: SensorStatus, error: Option<String>, since: SystemTime, site: &mut Site) {
-        if self.told && self.status == status {
+        // While the bus hung, somebody else may have noted that the sensor is down.
+        if self.told && self.status == status && self.tally.status() == status {
             return;
         }
         (self.status, self.told) = (status, true);

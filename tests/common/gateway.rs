@@ -29,8 +29,18 @@ impl Gateway {
 
     /// Runs an existing file, with more arguments.
     pub fn run(config: &Path, arguments: &[&str]) -> Self {
-        let mut command = program();
+        Self::spawn(config, arguments, &[])
+    }
+
+    /// The same as `start`, with more of an environment.
+    pub fn with_env(folder: &Path, config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::spawn(&write_config(folder, config), &[], environment)
+    }
+
+    fn spawn(config: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = program_in(config.parent().unwrap());
         command.arg("run").arg("--config").arg(config).args(arguments);
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
@@ -65,6 +75,15 @@ impl Gateway {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Time on a processor so far, in user and kernel mode.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // After the name in parentheses; proc(5) counts from 1 and the name is 2.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11..=12].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
     }
 
     /// Sends a signal.
@@ -131,7 +150,7 @@ pub fn write_config(folder: &Path, config: &str) -> PathBuf {
 
 /// Runs a command that ends by itself, such as `check`; `folder` is where it runs.
 pub fn command(folder: &Path, arguments: &[&str], timeout: Duration) -> Output {
-    let mut command = program();
+    let mut command = program_in(folder);
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -162,8 +181,16 @@ fn read_all(pipe: &mut impl std::io::Read) -> Vec<u8> {
 pub fn program() -> Command {
     let mut command = Command::new(PROGRAM);
     command.env("NO_COLOR", "1");
-    for variable in ["NOTIFY_SOCKET", "JOURNAL_STREAM", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "RUST_LOG"] {
+    let foreign = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "RUST_LOG"];
+    for variable in foreign.into_iter().chain(["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"]) {
         command.env_remove(variable);
     }
+    command
+}
+
+/// The program with a runtime directory of its own in the folder, so that no test sees another's outputs.
+fn program_in(folder: &Path) -> Command {
+    let mut command = program();
+    command.env("RUNTIME_DIRECTORY", folder.join("run"));
     command
 }

@@ -8,11 +8,13 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and it polls with a deadline")]
 #![allow(clippy::print_stderr, reason = "a failing test shows what the program said")]
 
+pub mod account;
 pub mod bench;
 pub mod certificates;
 pub mod client;
 pub mod gateway;
 pub mod mosquitto;
+pub mod notify;
 pub mod python;
 pub mod scripted;
 pub mod sim_file;

@@ -181,6 +181,11 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
         mqtt::ConnectionError::NetworkTimeout => Cause::other(timeout_words(broker)),
         mqtt::ConnectionError::FlushTimeout => Cause::other("the broker takes no more bytes"),
         mqtt::ConnectionError::RequestsDone => Cause::other("disconnected orderly"),
+        // This variant hides its cause from source(); in it is what the broker said of our certificate under TLS 1.3.
+        mqtt::ConnectionError::MqttState(mqtt::StateError::Deserialization(other)) => match find_io(other) {
+            Some(io) => io_cause(broker, io),
+            None => Cause::other(format!("the broker sent what is not MQTT: {other}")),
+        },
         other => match find_io(other) {
             Some(io) => io_cause(broker, io),
             None => Cause::other(tls::words(other, &broker.host).unwrap_or_else(|| other.to_string())),

@@ -1,0 +1,432 @@
+//! Start, reload, faults and end of the compiled program, as systemd, a person and the outputs see it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::client::Client;
+use common::gateway::{self, Gateway};
+use common::mosquitto::Mosquitto;
+use common::notify::NotifySocket;
+use common::sim_file::SimFile;
+use common::{SOON, free_port, wait_for, wait_until};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const TWO_SECONDS: Duration = Duration::from_secs(2);
+
+const PUMP: &str = "actuators:
+  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\" }
+";
+
+const BENCH: &str = "buses:
+  bench: { type: sim, state_file: bench.json }
+  other: { type: sim, state_file: other.json }
+sensors:
+  air: { driver: bme280, bus: other, every: 100ms, settings: { address: 0x76 } }
+  n: { driver: waveform, every: 50ms, settings: { shape: counter } }
+";
+
+fn config(url: &str, mqtt: &str, rest: &str) -> String {
+    let quick = "reconnect: { min: 50ms, max: 150ms }";
+    format!(
+        "gateway: {{ name: t }}\nmqtt: {{ broker: \"{url}\", base_topic: b, {quick}{mqtt} }}\nspool: {{ path: spool }}\n{rest}"
+    )
+}
+
+fn bench() -> String {
+    format!("{BENCH}{PUMP}")
+}
+
+/// A broker, a subscriber, and the program with an output that has been switched on.
+struct Running {
+    broker: Mosquitto,
+    client: Client,
+    bench: SimFile,
+    gateway: Gateway,
+    socket: NotifySocket,
+    folder: tempfile::TempDir,
+}
+
+impl Running {
+    fn start() -> Self {
+        Self::with(&bench(), &[])
+    }
+
+    fn with(rest: &str, environment: &[(&str, &str)]) -> Self {
+        let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+        let client = Client::subscribe(&broker.endpoint(), &["b/#", "c/#"]);
+        let socket = NotifySocket::listen(folder.path());
+        let bench = SimFile::new(folder.path().join("bench.json"));
+        let environment = [environment, &[socket.variable()]].concat();
+        let gateway = Gateway::with_env(folder.path(), &config(&broker.url(), "", rest), &environment);
+        let running = Self { broker, client, bench, gateway, socket, folder };
+        running.client.wait_json("b/health", |health| health["link"]["state"] == "up", SOON);
+        running.switch_on();
+        running
+    }
+
+    fn switch_on(&self) {
+        self.client.publish("b/actuators/pump/set", "on", false, 1);
+        self.bench.wait_line("GPIO27", 1, SOON);
+        self.client.wait_json("b/actuators/pump/state", |state| state["value"] == "on", SOON);
+    }
+
+    /// Writes another file, asks for a reload and waits for its end.
+    fn reload(&self, config: &str) {
+        let before = self.socket.all().len();
+        gateway::write_config(self.folder.path(), config);
+        self.gateway.signal(Signal::HUP);
+        let begun = self.socket.wait("RELOADING=1", before, SOON);
+        self.socket.wait("READY=1", begun, SOON);
+    }
+
+    fn config(&self, mqtt: &str, rest: &str) -> String {
+        config(&self.broker.url(), mqtt, rest)
+    }
+
+    fn seq(&self) -> u64 {
+        self.client.all("b/sensors/n").last().map_or(0, |reading| reading.json()["seq"].as_u64().unwrap())
+    }
+
+    fn wait_seq(&self, seq: u64) {
+        wait_until(&format!("reading {seq}"), SOON, || self.seq() >= seq);
+    }
+}
+
+#[test]
+fn systemd_hears_of_every_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = NotifySocket::listen(folder.path());
+    let text = config(&format!("mqtt://127.0.0.1:{}", free_port()), "", &bench());
+    let environment = [socket.variable(), ("WATCHDOG_USEC", "2000000")];
+    let started = Instant::now();
+    let mut gateway = Gateway::with_env(folder.path(), &text, &environment);
+    let ready = socket.wait("READY=1", 0, TWO_SECONDS);
+    assert!(socket.all()[ready].0 - started < TWO_SECONDS, "ready without a broker");
+    socket.wait("STATUS=link down: connection to 127.0.0.1:", 0, SOON);
+    let fed = || socket.all().into_iter().filter(|(_, text)| text.contains("WATCHDOG=1")).map(|(at, _)| at);
+    wait_until("the watchdog to be fed", SOON, || fed().count() >= 5);
+    let fed: Vec<Instant> = fed().collect();
+    let slowest = fed.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(slowest < Duration::from_secs(1), "{slowest:?} is more than half of the period");
+    let before = socket.all().len();
+    gateway.signal(Signal::HUP);
+    let reloading = socket.wait("RELOADING=1", before, SOON);
+    let text = &socket.all()[reloading].1;
+    let stamp = text.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).unwrap();
+    assert!(stamp.parse::<u64>().unwrap() > 0, "{text}");
+    socket.wait("READY=1", reloading + 1, SOON);
+    gateway.signal(Signal::TERM);
+    socket.wait("STOPPING=1", reloading, SOON);
+    assert_eq!(gateway.wait_exit(SOON), 0);
+}
+
+#[test]
+fn sigterm_makes_outputs_safe_says_offline_and_ends_within_two_seconds() {
+    let mut running = Running::start();
+    let asked = Instant::now();
+    running.gateway.stop(TWO_SECONDS);
+    assert!(asked.elapsed() < TWO_SECONDS);
+    assert_eq!(running.bench.line("GPIO27"), Some(0));
+    running.client.wait_for("b/status", |word| word == "offline", SOON);
+    let state = running.client.wait_json("b/actuators/pump/state", |state| state["cause"] == "stop", SOON);
+    assert_eq!(state["value"], "off");
+}
+
+#[test]
+fn sigterm_ends_within_five_seconds_before_a_frozen_broker() {
+    let mut running = Running::start();
+    running.broker.freeze();
+    let asked = Instant::now();
+    running.gateway.stop(Duration::from_secs(5));
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert_eq!(running.bench.line("GPIO27"), Some(0));
+    running.broker.thaw();
+    running.client.wait_for("b/status", |word| word == "offline", SOON);
+}
+
+#[test]
+fn a_hanging_sensor_stops_only_its_own_bus_and_not_the_end() {
+    let mut running = Running::start();
+    running.client.wait_json("b/sensors/air/status", |status| status["status"] == "ok", SOON);
+    let other = SimFile::new(running.folder.path().join("other.json"));
+    let since = Instant::now();
+    other.set_fault("0x76", Some("hang"));
+    let status =
+        running.client.wait_json("b/sensors/air/status", |status| status["status"] == "down", Duration::from_secs(3));
+    assert!(since.elapsed() < Duration::from_millis(2500), "{:?}", since.elapsed());
+    assert!(status["error"].as_str().unwrap().contains("hangs"), "{status}");
+    running.client.forget();
+    running.reload(&running.config("", &bench()));
+    let health = running.client.wait_json("b/health", |_| true, SOON);
+    assert_eq!(health["sensors"]["air"]["status"], "down", "{health}");
+    running.client.publish("b/actuators/pump/set", "off", false, 1);
+    running.bench.wait_line("GPIO27", 0, SOON);
+    running.switch_on();
+    let seq = running.seq();
+    running.wait_seq(seq + 20);
+    let asked = Instant::now();
+    running.gateway.stop(SOON);
+    assert!(asked.elapsed() < TWO_SECONDS, "{:?}", asked.elapsed());
+    assert_eq!(running.bench.line("GPIO27"), Some(0));
+    running.client.wait_for("b/status", |word| word == "offline", SOON);
+}
+
+#[test]
+fn the_watchdog_is_not_fed_when_a_bus_with_outputs_hangs() {
+    let same = format!("{}{PUMP}", BENCH.replace("bus: other", "bus: bench"));
+    let running = Running::with(&same, &[("WATCHDOG_USEC", "1000000")]);
+    running.bench.set_fault("0x76", Some("hang"));
+    running.gateway.wait_log("the watchdog is no longer fed", SOON);
+    let fed = || running.socket.all().into_iter().filter(|(_, text)| text.contains("WATCHDOG=1")).count();
+    let before = fed();
+    let seq = running.seq();
+    running.wait_seq(seq + 20);
+    assert_eq!(fed(), before);
+}
+
+#[test]
+fn a_sensor_that_fails_is_degraded_then_down_and_then_well_again() {
+    let running = Running::start();
+    let other = SimFile::new(running.folder.path().join("other.json"));
+    let wait = |word: &str| running.client.wait_json("b/sensors/air/status", |status| status["status"] == word, SOON);
+    wait("ok");
+    running.client.forget();
+    other.set_fault("0x76", Some("nak"));
+    let (degraded, down) = (wait("degraded"), wait("down"));
+    for status in [degraded, down] {
+        assert!(status["error"].as_str().is_some_and(|words| words.contains("0x76")), "{status}");
+    }
+    running.client.forget();
+    other.set_fault("0x76", None);
+    assert_eq!(wait("ok")["error"], Value::Null);
+    let readings = || running.client.all("b/sensors/air").into_iter().map(|m| m.json()["seq"].as_u64().unwrap());
+    wait_until("readings again", SOON, || readings().count() >= 3);
+    let seqs: Vec<u64> = readings().collect();
+    assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "a failed sampling takes no number: {seqs:?}");
+}
+
+#[test]
+fn a_reload_adds_removes_and_changes_and_leaves_the_rest_alone() {
+    let with_old = bench()
+        .replace(
+            "sensors:\n",
+            "sensors:\n  old: { driver: waveform, every: 100ms, retain: true, settings: { shape: sine } }\n",
+        )
+        .replace(
+            "actuators:\n",
+            "actuators:\n  gone: { driver: gpio-output, bus: bench, settings: { line: GPIO5 }, safe_state: \"off\" }\n",
+        );
+    let mut running = Running::with(&with_old, &[]);
+    for topic in ["b/sensors/old", "b/sensors/old/status", "b/actuators/gone/state"] {
+        running.client.wait_message(topic, |_| true, SOON);
+    }
+    running.client.publish("b/actuators/gone/set", "on", false, 1);
+    running.bench.wait_line("GPIO5", 1, SOON);
+    let seq = running.seq();
+    running.client.forget();
+    let new = bench()
+        .replace("every: 100ms", "every: 60ms")
+        .replace("sensors:\n", "sensors:\n  fresh: { driver: waveform, every: 100ms, settings: { shape: sine } }\n");
+    let watching = AtomicBool::new(true);
+    let levels = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut levels = Vec::new();
+            while watching.load(Ordering::Relaxed) {
+                levels.push(running.bench.line("GPIO27"));
+                std::thread::yield_now();
+            }
+            levels
+        });
+        running.reload(&running.config("", &new));
+        running.bench.wait_line("GPIO5", 0, SOON);
+        running.client.wait_json("b/sensors/fresh", |reading| reading["seq"] == 1, SOON);
+        watching.store(false, Ordering::Relaxed);
+        watch.join().unwrap()
+    });
+    assert!(levels.len() > 10 && levels.iter().all(|level| *level == Some(1)), "the pump flickered");
+    for topic in ["b/sensors/old", "b/sensors/old/status", "b/actuators/gone/state"] {
+        running.client.wait_for(topic, str::is_empty, SOON);
+    }
+    running.wait_seq(seq + 20);
+    let seqs: Vec<u64> =
+        running.client.all("b/sensors/n").iter().map(|reading| reading.json()["seq"].as_u64().unwrap()).collect();
+    assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seqs:?}");
+    assert!(running.client.all("b/actuators/pump/state").is_empty(), "nothing happened to the pump");
+    let devices = running.client.wait_json("b/devices", |devices| devices["sensors"]["fresh"].is_object(), SOON);
+    assert!(devices["sensors"]["old"].is_null() && devices["sensors"]["air"]["every"] == 0.06, "{devices}");
+    assert_eq!(running.broker.log().matches("as fieldgate-").count(), 1, "the link was left alone");
+    let kept = Client::subscribe(&running.broker.endpoint(), &["b/#"]);
+    kept.wait_message("b/sensors/fresh/status", |_| true, SOON);
+    kept.wait_message("b/sensors/n", |_| true, SOON);
+    for topic in ["b/sensors/old", "b/sensors/old/status", "b/actuators/gone/state"] {
+        assert!(kept.all(topic).is_empty(), "{topic} is still kept");
+    }
+    running.gateway.stop(SOON);
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_its_problems_are_in_the_log() {
+    let running = Running::start();
+    let seq = running.seq();
+    running.reload(&running.config("", &bench().replace("bme280", "bme208").replace("every: 50ms", "every: 50")));
+    running.gateway.wait_log("no driver is called \"bme208\"", SOON);
+    running.gateway.wait_log("the old one stays", SOON);
+    let log = running.gateway.log();
+    assert!(log.contains("did you mean") && log.contains("problems=2"), "{log}");
+    running.wait_seq(seq + 20);
+    assert_eq!(running.bench.line("GPIO27"), Some(1));
+    running.client.publish("b/actuators/pump/set", "off", false, 1);
+    running.bench.wait_line("GPIO27", 0, SOON);
+    std::fs::remove_file(running.folder.path().join("fieldgate.yaml")).unwrap();
+    running.gateway.signal(Signal::HUP);
+    wait_until("a second refusal", SOON, || running.gateway.log().matches("the old one stays").count() == 2);
+    let seq = running.seq();
+    running.wait_seq(seq + 5);
+}
+
+#[test]
+fn a_new_base_topic_moves_everything() {
+    let kept = "sensors:\n  kept: { driver: waveform, every: 100ms, retain: true, settings: { shape: sine } }\n";
+    let rest = bench().replace("sensors:\n", kept);
+    let mut running = Running::with(&rest, &[]);
+    running.client.wait_json("b/sensors/kept", |_| true, SOON);
+    running.client.wait_json("b/sensors/air/status", |_| true, SOON);
+    let moved = running.config("", &rest).replace("base_topic: b,", "base_topic: c,");
+    running.client.forget();
+    running.reload(&moved);
+    running.client.wait_for("c/status", |word| word == "online", SOON);
+    let reading = running.client.wait_json("c/sensors/n", |_| true, SOON);
+    running.client.wait_json("c/sensors/kept", |_| true, SOON);
+    assert!(reading["seq"].as_u64().unwrap() > 1, "the numbers go on: {reading}");
+    let old = ["b/status", "b/health", "b/devices", "b/sensors/air/status", "b/actuators/pump/state", "b/sensors/kept"];
+    for topic in old {
+        running.client.wait_for(topic, str::is_empty, SOON);
+    }
+    assert_eq!(running.bench.line("GPIO27"), Some(1));
+    running.client.publish("c/actuators/pump/set", "off", false, 1);
+    running.bench.wait_line("GPIO27", 0, SOON);
+    let kept = Client::subscribe(&running.broker.endpoint(), &["b/#", "c/#"]);
+    for topic in old {
+        let new = topic.replacen('b', "c", 1);
+        kept.wait_message(&new, |message| message.retain, SOON);
+        assert!(kept.all(topic).is_empty(), "{topic} is still kept");
+    }
+    running.gateway.stop(SOON);
+}
+
+#[test]
+fn a_new_broker_gets_what_follows_and_the_old_one_is_left_orderly() {
+    let mut running = Running::start();
+    let second = Mosquitto::start();
+    let client = Client::subscribe(&second.endpoint(), &["b/#"]);
+    running.reload(&config(&second.url(), "", &bench()));
+    running.client.wait_for("b/status", |word| word == "offline", SOON);
+    client.wait_for("b/status", |word| word == "online", SOON);
+    client.wait_json("b/actuators/pump/state", |state| state["value"] == "on", SOON);
+    client.wait_json("b/sensors/air/status", |_| true, SOON);
+    client.wait_json("b/sensors/n", |_| true, SOON);
+    running.gateway.stop(SOON);
+    let seqs = |client: &Client| {
+        let all = client.all("b/sensors/n").into_iter();
+        all.map(|reading| reading.json()["seq"].as_u64().unwrap()).collect::<Vec<u64>>()
+    };
+    let mut all = [seqs(&running.client), seqs(&client)].concat();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len() as u64, all[all.len() - 1], "holes in {all:?}");
+}
+
+#[test]
+fn a_second_instance_is_refused_at_once_and_touches_nothing() {
+    let running = Running::start();
+    let place = running.folder.path().join("second.yaml");
+    std::fs::write(&place, running.config("", &bench())).unwrap();
+    let started = Instant::now();
+    let mut second = Gateway::run(&place, &[]);
+    assert_eq!(second.wait_exit(TWO_SECONDS), 1);
+    assert!(started.elapsed() < TWO_SECONDS);
+    let spool = running.folder.path().join("spool");
+    wait_until("its reason", SOON, || second.log().contains(spool.to_str().unwrap()));
+    assert!(second.log().contains("held by another running instance"), "{}", second.log());
+    let seq = running.seq();
+    running.wait_seq(seq + 5);
+    assert_eq!(running.bench.line("GPIO27"), Some(1), "{}", running.gateway.log());
+    assert!(running.client.all("b/status").iter().all(|message| message.payload == "online"));
+}
+
+/// Switches the output on, ends the program as a power cut does, and shows that the output stayed.
+fn left_on(name: &str) -> Running {
+    let mut running = Running::start();
+    running.gateway.kill9();
+    assert_eq!(running.bench.line("GPIO27"), Some(1), "{name}");
+    running
+}
+
+fn break_file(folder: &Path) {
+    gateway::write_config(folder, "mqtt: [ broken");
+}
+
+#[test]
+fn a_broken_file_ends_with_78_and_outputs_are_made_safe_by_the_last_good_table() {
+    let running = left_on("run");
+    break_file(running.folder.path());
+    let mut again = Gateway::run(&running.folder.path().join("fieldgate.yaml"), &[]);
+    assert_eq!(again.wait_exit(TWO_SECONDS), 78);
+    assert_eq!(running.bench.line("GPIO27"), Some(0));
+    wait_until("the place of the error", SOON, || again.log().contains("fieldgate.yaml:1:"));
+}
+
+#[test]
+fn safe_state_works_after_a_kill_and_also_when_the_file_is_broken_meanwhile() {
+    for broken in [false, true] {
+        let running = left_on("safe-state");
+        if broken {
+            break_file(running.folder.path());
+        }
+        let file = running.folder.path().join("fieldgate.yaml");
+        let arguments = ["safe-state", "--config", file.to_str().unwrap()];
+        let output = gateway::command(running.folder.path(), &arguments, TWO_SECONDS);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(running.bench.line("GPIO27"), Some(0));
+    }
+}
+
+#[test]
+fn without_a_table_safe_state_reads_the_file() {
+    let running = left_on("no table");
+    std::fs::remove_dir_all(running.folder.path().join("run")).unwrap();
+    let file = running.folder.path().join("fieldgate.yaml");
+    let arguments = ["safe-state", "--config", file.to_str().unwrap()];
+    assert!(gateway::command(running.folder.path(), &arguments, TWO_SECONDS).status.success());
+    assert_eq!(running.bench.line("GPIO27"), Some(0));
+}
+
+#[test]
+fn an_output_that_a_reload_removed_is_no_longer_in_the_last_good_table() {
+    let running = Running::start();
+    running.reload(&running.config("", BENCH));
+    running.bench.wait_line("GPIO27", 0, SOON);
+    let table = || {
+        let entry = std::fs::read_dir(running.folder.path().join("run")).unwrap().next().unwrap().unwrap();
+        std::fs::read_to_string(entry.path()).unwrap()
+    };
+    wait_until("the new table", SOON, || table() == "[]");
+}
+
+#[test]
+fn a_start_takes_every_output_to_its_safe_state() {
+    let mut running = left_on("start");
+    let text = running.config("", &bench());
+    running.gateway = Gateway::start(running.folder.path(), &text);
+    running.bench.wait_line("GPIO27", 0, SOON);
+    let state = wait_for("the state", SOON, || {
+        running.client.all("b/actuators/pump/state").pop().map(|m| m.json()).filter(|state| state["value"] == "off")
+    });
+    assert_eq!(state["cause"], "start");
+}

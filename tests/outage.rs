@@ -1,0 +1,531 @@
+//! What becomes of readings while the broker is away, frozen or refuses, and when the program itself is ended.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and it polls with a deadline")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::account::Account;
+use common::client::Client;
+use common::gateway::Gateway;
+use common::mosquitto::{Mosquitto, Options};
+use common::notify::NotifySocket;
+use common::scripted::{Answer, Greeting, Script, ScriptedBroker};
+use common::{SOON, free_port, wait_for, wait_until};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// For tests that wait for much.
+const LONG: Duration = Duration::from_secs(30);
+
+const FAST: &str = "sensors:\n  n: { driver: waveform, every: 20ms, settings: { shape: counter } }\n";
+
+/// Reconnects quickly and calls a reading late after a second.
+fn config(url: &str, mqtt: &str, spool: &str, rest: &str) -> String {
+    let quick = "reconnect: { min: 50ms, max: 150ms }, late_after: 1s";
+    format!(
+        "gateway: {{ name: t }}\nmqtt: {{ broker: \"{url}\", base_topic: b, {quick}{mqtt} }}\nspool: {{ path: spool{spool} }}\n{rest}"
+    )
+}
+
+fn url(port: u16) -> String {
+    format!("mqtt://127.0.0.1:{port}")
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Runs with every reading in the log, so that a test knows what was taken.
+fn start(folder: &Path, config: &str) -> Gateway {
+    Gateway::with_env(folder, config, &[("RUST_LOG", "info,fieldgate::recorder=debug")])
+}
+
+/// The last seq of `n` that the recorder took, by the log.
+fn taken(gateway: &Gateway) -> u64 {
+    let log = gateway.log();
+    let seq = log.lines().rev().find_map(|line| line.contains("Reading. sensor=n").then(|| line.rsplit_once("seq=")));
+    seq.flatten().map_or(0, |(_, seq)| seq.trim().parse().unwrap())
+}
+
+fn wait_taken(gateway: &Gateway, seq: u64) {
+    wait_until(&format!("reading {seq} to be taken"), LONG, || taken(gateway) >= seq);
+}
+
+/// A broker that remembers over an orderly restart, and a subscriber that misses nothing meanwhile.
+fn remembering() -> (Mosquitto, Client) {
+    let options = Options { persistence: true, extra: "max_queued_messages 0".to_owned(), ..Options::default() };
+    let broker = Mosquitto::with(options);
+    let client = Client::with(&broker.endpoint(), &["b/#"], &["-c", "-i", "watch"]);
+    (broker, client)
+}
+
+fn heard(client: &Client) -> Account {
+    Account::of("n", client.everything().into_iter().map(|message| (message.topic, message.payload)))
+}
+
+fn received(broker: &ScriptedBroker) -> Account {
+    Account::of("n", broker.publishes().into_iter().map(|publish| (publish.topic.clone(), publish.text())))
+}
+
+/// Waits until everything up to `last` of the newest run is accounted for.
+fn wait_whole(what: &str, last: u64, account: impl Fn() -> Account) -> Account {
+    let account = wait_for(what, LONG, || {
+        let account = account();
+        account.runs.last().is_some_and(|run| account.missing(run, last).is_empty()).then_some(account)
+    });
+    account.check_whole();
+    account
+}
+
+#[test]
+fn readings_from_before_the_broker_was_there_arrive_later() {
+    let (mut broker, client) = remembering();
+    broker.stop();
+    let folder = folder();
+    let mut gateway = start(folder.path(), &config(&broker.url(), "", "", FAST));
+    wait_taken(&gateway, 100);
+    broker.start_again();
+    let then = taken(&gateway);
+    wait_taken(&gateway, then + 50);
+    gateway.stop(SOON);
+    let account = wait_whole("all of them", taken(&gateway), || heard(&client));
+    let run = &account.runs[0];
+    assert!(account.late[run].contains(&1) && account.late[run].contains(&40), "the old ones are late");
+    assert!(account.live[run].contains(&taken(&gateway)), "the fresh ones are live");
+    assert_eq!(account.runs.len(), 1);
+    assert!(account.lost.is_empty());
+}
+
+#[test]
+fn a_restarted_broker_gets_everything_and_in_order() {
+    for protocol in ["5", "3.1.1"] {
+        let (mut broker, client) = remembering();
+        let folder = folder();
+        let mqtt = format!(", protocol: {protocol}");
+        let mut gateway = start(folder.path(), &config(&broker.url(), &mqtt, "", FAST));
+        client.wait_json("b/sensors/n", |reading| reading["seq"] == 30, SOON);
+        broker.stop();
+        let then = taken(&gateway);
+        wait_taken(&gateway, then + 100);
+        broker.start_again();
+        let then = taken(&gateway);
+        wait_taken(&gateway, then + 50);
+        gateway.stop(SOON);
+        let account = wait_whole("all of them", taken(&gateway), || heard(&client));
+        assert_eq!(account.runs.len(), 1);
+        assert!(account.lost.is_empty());
+        assert!(!account.late.is_empty() && !account.live.is_empty());
+    }
+}
+
+#[test]
+fn what_an_ended_program_left_arrives_late_under_its_old_run() {
+    let port = free_port();
+    let folder = folder();
+    let text = config(&url(port), "", ", commit_every: 0s", FAST);
+    let mut first = start(folder.path(), &text);
+    wait_taken(&first, 50);
+    first.stop(SOON);
+    let last = taken(&first);
+    let broker = ScriptedBroker::start_on(port, vec![Script::good()]);
+    let mut second = start(folder.path(), &text);
+    let account = wait_for("both runs", LONG, || {
+        let account = received(&broker);
+        (account.runs.len() == 2 && account.late.values().next()?.len() as u64 >= last).then_some(account)
+    });
+    second.stop(SOON);
+    account.check_whole();
+    let old = account.late.keys().next().unwrap();
+    assert_eq!(account.late[old], (1..=last).collect::<Vec<u64>>(), "nothing of an orderly end is lost");
+    assert!(!account.live.contains_key(old), "nothing of an earlier run is live");
+    assert!(account.live.keys().all(|run| run != old));
+}
+
+#[test]
+fn a_killed_program_loses_nothing_that_it_had_offered_with_commit_every_0s() {
+    let folder = folder();
+    let silent = Script::good().on_publish(|_, publish| match publish.topic.as_str() {
+        "b/sensors/n" => Answer::Silence,
+        _ => Answer::Acknowledge,
+    });
+    let broker = ScriptedBroker::start(vec![silent]);
+    let text = config(&broker.url(), "", ", commit_every: 0s", FAST);
+    let mut first = start(folder.path(), &text);
+    wait_until("some readings on the wire", SOON, || received(&broker).live.values().any(|seqs| seqs.len() >= 15));
+    first.kill9();
+    let offered = received(&broker);
+    let (old, port) = (offered.runs[0].clone(), broker.port);
+    drop(broker);
+    let broker = ScriptedBroker::start_on(port, vec![Script::good()]);
+    let mut second = start(folder.path(), &text);
+    let all = offered.arrived(&old);
+    wait_until("what was offered", LONG, || received(&broker).arrived(&old).is_superset(&all));
+    // Behind the window the spool held more; of that only what was still on its way to the disk may be gone.
+    let last = taken(&first);
+    wait_until("the rest", LONG, || received(&broker).last(&old) + 10 >= last);
+    second.stop(SOON);
+    let account = received(&broker);
+    account.check_whole();
+    assert!(!account.live.contains_key(&old) && account.runs.len() == 2);
+}
+
+#[test]
+fn a_killed_program_loses_about_a_second_by_default() {
+    let port = free_port();
+    let folder = folder();
+    let text = config(&url(port), "", "", FAST);
+    let mut first = start(folder.path(), &text);
+    wait_taken(&first, 150);
+    first.kill9();
+    let last = taken(&first);
+    let broker = ScriptedBroker::start_on(port, vec![Script::good()]);
+    let mut second = start(folder.path(), &text);
+    let old = wait_for("the old run", LONG, || received(&broker).late.keys().next().cloned());
+    // A second of 50 readings each, and as much again for a loaded machine's commit.
+    wait_until("all but the last second", LONG, || received(&broker).last(&old) + 100 >= last);
+    second.stop(SOON);
+    received(&broker).check_order();
+    let account = received(&broker);
+    assert_eq!(account.missing(&old, account.last(&old)), Vec::<u64>::new());
+}
+
+/// Long names fill a spool sooner.
+const NAME: &str = "a-sensor-with-the-longest-name-that-a-sensor-can-have-1234567890";
+
+/// The spool is full long before this reading of two such sensors.
+const OVERFULL: u64 = 5000;
+
+/// Fills a small spool and more, and returns what arrived when a broker came.
+fn overflow(when_full: &str) -> Account {
+    let port = free_port();
+    let folder = folder();
+    let text = |every: &str| {
+        let sensor = format!("driver: waveform, every: {every}, settings: {{ shape: counter }}");
+        let rest = format!("sensors:\n  {NAME}: {{ {sensor} }}\n  x{}: {{ {sensor} }}\n", &NAME[1..]);
+        config(&url(port), "", &format!(", max_size: 1MiB, commit_every: 100ms, when_full: {when_full}"), &rest)
+            .replace("late_after: 1s", "late_after: 60s")
+    };
+    let mut gateway = start(folder.path(), &text("1ms"));
+    let numbers = format!("Reading. sensor={NAME} seq=");
+    let taken = || {
+        std::thread::sleep(Duration::from_millis(100));
+        let log = gateway.log();
+        log.rsplit_once(&numbers).map_or(0, |(_, rest)| rest.split_whitespace().next().unwrap().parse().unwrap())
+    };
+    wait_until("enough readings", LONG, || taken() >= OVERFULL);
+    // A slower period, so that the broker need not follow two thousand readings a second.
+    std::fs::write(folder.path().join("fieldgate.yaml"), text("100ms")).unwrap();
+    gateway.signal(Signal::HUP);
+    gateway.wait_log("Configuration reloaded", SOON);
+    let broker = ScriptedBroker::start_on(port, vec![Script::good()]);
+    broker.wait_publish("a connection", |publish| publish.topic == "b/health", LONG);
+    let last: u64 = taken();
+    let account =
+        || Account::of(NAME, broker.publishes().into_iter().map(|publish| (publish.topic.clone(), publish.text())));
+    wait_for("the backlog", LONG, || {
+        std::thread::sleep(Duration::from_millis(200));
+        let account = account();
+        account.missing(account.runs.first()?, last).is_empty().then_some(())
+    });
+    gateway.stop(SOON);
+    let account = account();
+    account.check_whole();
+    let told = account.told(&account.runs[0]);
+    assert!(told > 500, "{told} lost");
+    account
+}
+
+#[test]
+fn a_full_spool_tells_exactly_which_of_the_oldest_went() {
+    let account = overflow("drop_oldest");
+    let absent = account.absent(&account.runs[0], OVERFULL);
+    assert!(absent[0] == 1 && !absent.contains(&OVERFULL), "the oldest went: {:?}", absent.last());
+}
+
+#[test]
+fn a_full_spool_tells_exactly_which_of_the_newest_went() {
+    let account = overflow("drop_newest");
+    let absent = account.absent(&account.runs[0], OVERFULL);
+    assert!(absent[0] > 1000 && absent.contains(&OVERFULL), "the newest went: {:?}", absent[0]);
+}
+
+#[test]
+fn a_frozen_broker_gets_everything_when_it_thaws() {
+    let (broker, client) = remembering();
+    let folder = folder();
+    let mut gateway = start(folder.path(), &config(&broker.url(), ", keep_alive: 1s", "", FAST));
+    client.wait_json("b/sensors/n", |reading| reading["seq"] == 20, SOON);
+    broker.freeze();
+    gateway.wait_log("No connection", SOON);
+    let then = taken(&gateway);
+    wait_taken(&gateway, then + 30);
+    broker.thaw();
+    let then = taken(&gateway);
+    wait_taken(&gateway, then + 30);
+    client.wait_json("b/sensors/n", |reading| reading["seq"].as_u64() > Some(then), LONG);
+    gateway.stop(SOON);
+    let account = wait_whole("all of them", taken(&gateway), || heard(&client));
+    assert!(account.lost.is_empty());
+}
+
+#[test]
+fn brokers_that_cannot_be_reached_cost_neither_time_nor_readings() {
+    let greeting = |greeting| ScriptedBroker::start(vec![Script::good().greeting(greeting)]);
+    let (silent, closing) = (greeting(Greeting::Silence), greeting(Greeting::Close));
+    let garbage = greeting(Greeting::Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()));
+    let half = greeting(Greeting::Raw(vec![0x20, 0x03, 0x00]));
+    let deaf = ScriptedBroker::start(vec![Script::good().on_publish(|_, _| Answer::Silence)]);
+    let stingy = ScriptedBroker::start(vec![Script::good().on_publish(|_, publish| match publish.topic.as_str() {
+        "b/sensors/n" => Answer::Silence,
+        _ => Answer::Acknowledge,
+    })]);
+    let strict = ScriptedBroker::start(vec![Script::good().on_publish(|_, publish| match publish.topic.as_str() {
+        "b/status" => Answer::Acknowledge,
+        _ => Answer::Reason(0x87),
+    })]);
+    let places = [
+        (url(free_port()), "nothing listens there"),
+        // The first costs no question to anybody; the second may take the resolver long.
+        (format!("mqtt://{}.lan:1883", "x".repeat(64)), "cannot resolve"),
+        ("mqtt://no-such-host.invalid:1883".to_owned(), ""),
+        (silent.url(), ""),
+        (closing.url(), "closed the connection"),
+        (garbage.url(), "No connection"),
+        (half.url(), ""),
+        (deaf.url(), ""),
+        (stingy.url(), ""),
+        (strict.url(), "not authorized (0x87)"),
+    ];
+    let mut running: Vec<_> = places.iter().map(|(url, words)| (unreachable(url), words)).collect();
+    let before: Vec<_> =
+        running.iter().map(|((_, gateway, _), _)| (gateway.processor_time(), taken(gateway))).collect();
+    let since = Instant::now();
+    for (((_, gateway, _), _), (_, seq)) in running.iter().zip(&before) {
+        wait_taken(gateway, seq + 25);
+    }
+    wait_until("three seconds to pass", SOON, || since.elapsed() >= Duration::from_secs(3));
+    for (((_, gateway, _), words), (time, _)) in running.iter_mut().zip(before) {
+        let used = gateway.processor_time() - time;
+        assert!(used < Duration::from_millis(300), "{words}: {used:?} of a processor in three seconds");
+        if !words.is_empty() {
+            gateway.wait_log(words, SOON);
+        }
+        gateway.signal(Signal::TERM);
+    }
+    for ((_, gateway, _), words) in &mut running {
+        assert_eq!(gateway.wait_exit(Duration::from_secs(5)), 0, "{words}");
+    }
+}
+
+fn unreachable(url: &str) -> (tempfile::TempDir, Gateway, NotifySocket) {
+    let folder = folder();
+    let socket = NotifySocket::listen(folder.path());
+    let slow = "sensors:\n  n: { driver: waveform, every: 100ms, settings: { shape: counter } }\n";
+    let text = config(url, "", "", slow).replace("reconnect: { min: 50ms, max: 150ms }, ", "");
+    let environment = [socket.variable(), ("RUST_LOG", "info,fieldgate::recorder=debug")];
+    let started = Instant::now();
+    let gateway = Gateway::with_env(folder.path(), &text, &environment);
+    let place = socket.wait("READY=1", 0, Duration::from_secs(2));
+    assert!(socket.all()[place].0 - started < Duration::from_secs(2));
+    (folder, gateway, socket)
+}
+
+/// Every code by which a broker can refuse, in one list of brokers that is tried in its order.
+fn refusals(protocol: &str, codes: &[(u8, &str)]) {
+    let refuse = |(code, _): &(u8, &str)| ScriptedBroker::start(vec![Script::good().greeting(Greeting::Code(*code))]);
+    let refusing: Vec<ScriptedBroker> = codes.iter().map(refuse).collect();
+    let good = ScriptedBroker::start(vec![Script::good()]);
+    let list: Vec<String> = refusing.iter().chain([&good]).map(ScriptedBroker::url).collect();
+    let folder = folder();
+    let text = config("X", &format!(", protocol: {protocol}"), "", FAST)
+        .replace("\"X\"", &format!("[{}]", list.join(", ")))
+        .replace("min: 50ms, max: 150ms", "min: 1ms, max: 2ms");
+    let gateway = Gateway::start(folder.path(), &text);
+    let health = good.wait_publish("health", |publish| publish.topic == "b/health", LONG);
+    for (code, words) in codes {
+        assert!(gateway.log().contains(words), "{code:#04x}: {words:?} is not in\n{}", gateway.log());
+    }
+    let health: Value = serde_json::from_str(&health.text()).unwrap();
+    let (_, last) = codes[codes.len() - 1];
+    assert!(health["link"]["last_error"].as_str().unwrap().contains(last), "{health}");
+}
+
+#[test]
+fn every_return_code_of_3_1_1_has_its_words() {
+    let codes = [
+        (1, "connection refused: unacceptable protocol version (1)"),
+        (2, "connection refused: identifier rejected (2)"),
+        (3, "connection refused: server unavailable (3)"),
+        (5, "connection refused: not authorized (5)"),
+        (4, "connection refused: bad user name or password (4)"),
+    ];
+    refusals("3.1.1", &codes);
+}
+
+#[test]
+fn every_reason_code_of_5_has_its_words() {
+    // Section 3.2.2.2, table 3-1.
+    let codes = [
+        (0x80, "connection refused: unspecified error (0x80)"),
+        (0x81, "connection refused: malformed packet (0x81)"),
+        (0x82, "connection refused: protocol error (0x82)"),
+        (0x83, "connection refused: implementation specific error (0x83)"),
+        (0x84, "connection refused: unsupported protocol version (0x84)"),
+        (0x85, "connection refused: client identifier not valid (0x85)"),
+        (0x87, "connection refused: not authorized (0x87)"),
+        (0x88, "connection refused: server unavailable (0x88)"),
+        (0x89, "connection refused: server busy (0x89)"),
+        (0x8a, "connection refused: banned (0x8A)"),
+        (0x8c, "connection refused: bad authentication method (0x8C)"),
+        (0x90, "connection refused: topic name invalid (0x90)"),
+        (0x95, "connection refused: packet too large (0x95)"),
+        (0x97, "connection refused: quota exceeded (0x97)"),
+        (0x99, "connection refused: payload format invalid (0x99)"),
+        (0x9a, "connection refused: retain not supported (0x9A)"),
+        (0x9b, "connection refused: QoS not supported (0x9B)"),
+        (0x9c, "connection refused: use another server (0x9C)"),
+        (0x9d, "connection refused: server moved (0x9D)"),
+        (0x9f, "connection refused: connection rate exceeded (0x9F)"),
+        (0x86, "connection refused: bad user name or password (0x86)"),
+    ];
+    refusals("5", &codes);
+}
+
+#[test]
+fn a_refusal_that_only_a_person_can_lift_is_not_tried_again_within_a_minute() {
+    let brokers: Vec<_> = [("3.1.1", 2), ("3.1.1", 4), ("3.1.1", 5), ("5", 0x85), ("5", 0x86), ("5", 0x87)]
+        .map(|(protocol, code)| {
+            let broker = ScriptedBroker::start(vec![Script::good().greeting(Greeting::Code(code))]);
+            let folder = folder();
+            let text = config(&broker.url(), &format!(", protocol: {protocol}"), "", FAST);
+            let gateway = Gateway::start(folder.path(), &text);
+            (broker, gateway, folder, code)
+        })
+        .into();
+    for (broker, gateway, ..) in &brokers {
+        broker.wait_connects(1, SOON);
+        gateway.wait_log("connection refused", SOON);
+    }
+    let since = Instant::now();
+    wait_until("five seconds to pass", SOON, || since.elapsed() >= Duration::from_secs(5));
+    for (broker, _, _, code) in &brokers {
+        assert_eq!(broker.connects().len(), 1, "code {code:#04x}");
+    }
+}
+
+#[test]
+fn a_wrong_password_is_told_in_words_by_a_real_broker() {
+    let user = Some(("pi".to_owned(), "right".to_owned()));
+    let broker = Mosquitto::with(Options { user, ..Options::default() });
+    for (protocol, words) in [("3.1.1", "not authorized (5)"), ("5", "not authorized (0x87)")] {
+        let folder = folder();
+        std::fs::write(folder.path().join("word"), "wrong").unwrap();
+        let mqtt = format!(", protocol: {protocol}, username: pi, password_file: word");
+        let socket = NotifySocket::listen(folder.path());
+        let text = config(&broker.url(), &mqtt, "", FAST);
+        let gateway = Gateway::with_env(folder.path(), &text, &[socket.variable()]);
+        gateway.wait_log(&format!("connection refused: {words}"), SOON);
+        socket.wait(&format!("STATUS=link down: connection refused: {words}"), 0, SOON);
+    }
+}
+
+#[test]
+fn a_refused_topic_holds_back_only_itself() {
+    let rest = "sensors:
+  bad: { driver: waveform, every: 50ms, settings: { shape: counter } }
+  n: { driver: waveform, every: 50ms, settings: { shape: counter } }
+";
+    let refuse = Script::good().on_publish(|_, publish| match publish.topic.as_str() {
+        "b/sensors/bad" => Answer::Reason(0x87),
+        _ => Answer::Acknowledge,
+    });
+    let broker = ScriptedBroker::start(vec![refuse]);
+    let folder = folder();
+    let mut gateway = start(folder.path(), &config(&broker.url(), "", "", rest));
+    wait_until("the other sensor", SOON, || received(&broker).live.values().any(|seqs| seqs.len() >= 40));
+    gateway.wait_log("not authorized (0x87)", SOON);
+    let alarm = broker.wait_publish(
+        "an alarm in health",
+        |publish| publish.topic == "b/health" && publish.text().contains("b/sensors/bad"),
+        SOON,
+    );
+    let health: Value = serde_json::from_str(&alarm.text()).unwrap();
+    assert!(health["link"]["alarm"].as_str().unwrap().contains("not authorized (0x87)"), "{health}");
+    let attempts = broker.publishes().iter().filter(|publish| publish.topic == "b/sensors/bad").count();
+    assert!(attempts < 10, "{attempts} attempts on the refused topic");
+    assert_eq!(broker.connects().len(), 1);
+    received(&broker).check_whole();
+    gateway.stop(SOON);
+}
+
+/// The broker drops the connection at the nth message, several times, then behaves; nothing may be lost.
+fn dropping(protocol: &str, qos: u8, answer: &Answer) {
+    let script = |nth: usize| {
+        let answer = answer.clone();
+        Script::good().on_publish(move |n, _| if n == nth { answer.clone() } else { Answer::Acknowledge })
+    };
+    let mut scripts: Vec<Script> = [0, 5, 9, 20].map(script).into();
+    scripts.push(Script::good());
+    let broker = ScriptedBroker::start(scripts);
+    let folder = folder();
+    let mqtt = format!(", protocol: {protocol}, qos: {qos}");
+    let mut gateway = start(folder.path(), &config(&broker.url(), &mqtt, "", FAST));
+    broker.wait_connects(5, LONG);
+    let then = taken(&gateway);
+    wait_taken(&gateway, then + 20);
+    gateway.stop(SOON);
+    wait_whole("all of them", taken(&gateway), || received(&broker));
+    // The lost and the found count by what the broker had acknowledged, or what came again.
+    assert!(broker.malformed().is_empty(), "{:?}", broker.malformed());
+}
+
+#[test]
+fn a_connection_dropped_instead_of_an_acknowledgement_loses_nothing() {
+    for (protocol, qos) in [("5", 1), ("3.1.1", 1), ("5", 2), ("3.1.1", 2)] {
+        dropping(protocol, qos, &Answer::DropBefore);
+    }
+}
+
+#[test]
+fn a_connection_dropped_after_an_acknowledgement_loses_nothing() {
+    for (protocol, qos) in [("5", 1), ("3.1.1", 1)] {
+        dropping(protocol, qos, &Answer::DropAfter);
+    }
+}
+
+#[test]
+fn what_was_sent_and_not_acknowledged_is_sent_again() {
+    for protocol in ["5", "3.1.1"] {
+        let hold = Script::good().on_publish(|_, publish| match publish.topic.as_str() {
+            "b/sensors/n" => Answer::Silence,
+            _ => Answer::Acknowledge,
+        });
+        let broker = ScriptedBroker::start(vec![hold, Script::good()]);
+        let folder = folder();
+        let mut gateway = start(folder.path(), &config(&broker.url(), &format!(", protocol: {protocol}"), "", FAST));
+        wait_until("ten on the wire", SOON, || received(&broker).live.values().any(|seqs| seqs.len() >= 10));
+        broker.drop_connections();
+        broker.wait_connects(2, SOON);
+        let first = on_connection(&broker, 0);
+        wait_until("all of them again", SOON, || on_connection(&broker, 1).is_superset(&first));
+        gateway.stop(SOON);
+        received(&broker).check_whole();
+    }
+}
+
+/// The seqs of readings that came on one connection, on either topic.
+fn on_connection(broker: &ScriptedBroker, connection: usize) -> BTreeSet<u64> {
+    let seq = |received: common::scripted::Received| match received.packet {
+        common::wire::Packet::Publish(publish)
+            if publish.topic.ends_with("/n") && received.connection == connection =>
+        {
+            serde_json::from_str::<Value>(&publish.text()).unwrap()["seq"].as_u64()
+        }
+        _ => None,
+    };
+    broker.received().into_iter().filter_map(seq).collect()
+}
