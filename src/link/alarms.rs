@@ -25,6 +25,8 @@ pub(super) enum About {
     Brief,
     /// The subscription to commands.
     Commands,
+    /// Commands are not subscribed to, for one of them cuts the link.
+    Deaf,
     /// Commands may be stale.
     Marker,
     /// What is published may not arrive.

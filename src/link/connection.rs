@@ -14,10 +14,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
 use super::alarms::{About, Report};
-use super::backoff::HELD;
 use super::canary::Canary;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
+use super::limits::DEAF;
 use super::marker::Marker;
 use super::session::{
     Arrived, Cause, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Pending, Publication, Session,
@@ -30,14 +30,8 @@ use crate::spool::Sequence;
 /// How often limits are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Something unacknowledged for this long means a broker that does not work, however often it answers pings.
-const STALLED: Duration = Duration::from_secs(30);
-
-/// A silence below this may be one lost packet, which TCP repeats after a second or two.
-const SHORTEST_SILENCE: Duration = Duration::from_millis(2500);
-
 /// What is left may be sent for this long after `stop`.
-const FLUSH: Duration = Duration::from_secs(1);
+pub(super) const FLUSH: Duration = Duration::from_secs(1);
 
 /// Until `offline` must be acknowledged.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -62,19 +56,21 @@ pub(super) struct Connection<'a> {
     pub(super) forwarder: Forwarder,
     /// Done with, and not yet told to the spool.
     pub(super) settled: Vec<Sequence>,
-    session: Session,
+    pub(super) session: Session,
     fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
     subscribing: Option<Pending<Result<(), String>>>,
-    marker: Marker,
-    canary: Canary,
+    pub(super) marker: Marker,
+    pub(super) canary: Canary,
+    /// When commands are subscribed to after all; `None` when they are from the start.
+    pub(super) deaf_until: Option<Duration>,
     /// Nothing but the birth message is sent before the broker has answered it.
     born: bool,
-    since: Duration,
+    pub(super) since: Duration,
     /// When something was last acknowledged, or the window last became not empty.
-    progress: Duration,
+    pub(super) progress: Duration,
     /// When the library gave a message up; the end must follow at once.
-    lost: Option<Duration>,
-    probed: Duration,
+    pub(super) lost: Option<Duration>,
+    pub(super) probed: Duration,
     dropped: u64,
 }
 
@@ -85,7 +81,13 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(parts: &'a Parts, report: &'a mut Report, session: Session, connected: Connected) -> Self {
+    pub(super) fn new(
+        parts: &'a Parts,
+        report: &'a mut Report,
+        session: Session,
+        connected: Connected,
+        deaf: bool,
+    ) -> Self {
         let now = boottime();
         let nonce = format!("{:016x}", fastrand::u64(..));
         let limit = usize::from(connected.receive_maximum.min(MAX_WINDOW));
@@ -98,8 +100,9 @@ impl<'a> Connection<'a> {
             session,
             fates: FuturesUnordered::new(),
             subscribing: None,
-            marker: Marker::new(parts.settings.clean_session, parts.settings.protocol, nonce),
-            canary: Canary::new(parts.settings.protocol),
+            marker: Marker::new(parts.settings.clean_session || deaf, parts.settings.protocol, nonce),
+            canary: if deaf { Canary::NotNeeded } else { Canary::new(parts.settings.protocol) },
+            deaf_until: deaf.then(|| now + DEAF),
             connected,
             born: false,
             since: now,
@@ -277,7 +280,9 @@ impl<'a> Connection<'a> {
                 self.judge(self.parts.settings.topics.status(), &fate);
                 if !self.born {
                     self.born = true;
-                    if self.canary == Canary::NotNeeded {
+                    if self.deaf_until.is_some() {
+                        self.report.raise(About::Deaf, self.deaf_words());
+                    } else if self.canary == Canary::NotNeeded {
                         self.subscribe();
                     }
                 }
@@ -321,7 +326,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn subscribe(&mut self) {
+    pub(super) fn subscribe(&mut self) {
         let topics = &self.parts.settings.topics;
         let mut filters = vec![Filter { topic: topics.set_filter(), retain_as_published: true, send_retained: true }];
         if self.marker != Marker::NotNeeded || self.canary != Canary::NotNeeded {
@@ -345,56 +350,6 @@ impl<'a> Connection<'a> {
             let publication = Publication { nonce: marker.flatten(), ..self.status("online") };
             self.send(Slot::Birth, publication);
         }
-    }
-
-    /// Looks at the limits; returns why the connection must end.
-    fn look_after(&mut self) -> Option<Cause> {
-        let now = boottime();
-        self.forwarder.retry(now);
-        if now.saturating_sub(self.since) >= HELD {
-            self.report.clear(&About::Brief);
-        }
-        if self.lost.is_some_and(|at| now.saturating_sub(at) > FLUSH) {
-            return Some(Cause::other("the client library gave a message up"));
-        }
-        let stalled = now.saturating_sub(self.progress);
-        if !self.window.is_empty() && stalled >= STALLED {
-            return Some(Cause::other(format!("the broker has acknowledged nothing for {} s", stalled.as_secs())));
-        }
-        if self.canary.is_overdue(now) {
-            let topic = self.parts.settings.topics.status();
-            let words = format!(
-                "what is published may not arrive: our own message on {topic} does not come back, and under MQTT 3.1.1 a \
-                 broker does not say what it forbids; allow us to write below {} and to read {topic}",
-                self.parts.settings.topics.base()
-            );
-            self.report.raise(About::Canary, words);
-        }
-        if self.marker.is_overdue(now) {
-            let topic = self.parts.settings.topics.status();
-            let words = format!(
-                "commands are refused: with clean_session: false our own message on {topic} must come back to tell new \
-                 commands from queued ones, and it does not; allow us to read {topic}"
-            );
-            self.report.raise(About::Marker, words);
-        }
-        self.look_at_silence(now)
-    }
-
-    fn look_at_silence(&mut self, now: Duration) -> Option<Cause> {
-        let configured = self.parts.settings.keep_alive.max(Duration::from_secs(1));
-        let keep_alive = self.connected.server_keep_alive.filter(|server| !server.is_zero()).unwrap_or(configured);
-        let heard = self.parts.pulse.last().unwrap_or(self.since).max(self.since);
-        let silence = now.saturating_sub(heard);
-        // The library allows for two keep-alives as well; ours also counts while it is stuck in a write.
-        if silence >= (2 * keep_alive).max(SHORTEST_SILENCE) {
-            return Some(Cause::other(format!("the broker has said nothing for {} s", silence.as_secs())));
-        }
-        if silence >= keep_alive && now.saturating_sub(self.probed) >= keep_alive {
-            self.probed = now;
-            self.session.probe(format!("{}/probe", self.parts.settings.topics.base()));
-        }
-        None
     }
 
     /// Sends what is left for a moment, says `offline` and leaves.

@@ -17,6 +17,7 @@ mod held;
 pub mod inflight;
 pub mod lanes;
 mod latest;
+mod limits;
 mod marker;
 pub mod reason;
 mod session;

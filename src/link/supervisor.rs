@@ -30,6 +30,10 @@ pub async fn run(parts: Parts) {
     supervisor.report.stopped();
 }
 
+/// From so many connections in a row on that a too large message ended, the next does without commands. Under 3.1.1 we cannot
+/// tell the broker how much we take, and a retained command comes again at each subscription.
+const DROWNED_TIMES: usize = 2;
+
 enum State {
     /// Try the broker whose turn it is.
     Connect,
@@ -50,6 +54,8 @@ struct Supervisor {
     will: Will,
     /// Connections in a row that the broker closed soon and without a word.
     brief: usize,
+    /// Connections in a row that a message ended which is larger than we take.
+    drowned: usize,
     client_id: String,
     /// `$CREDENTIALS_DIRECTORY`, read once because the environment belongs to the start.
     credentials: Option<PathBuf>,
@@ -65,6 +71,7 @@ impl Supervisor {
             turn: 0,
             will: Will { assured: true, retain: true },
             brief: 0,
+            drowned: 0,
             client_id: chosen.unwrap_or_else(|| format!("fieldgate-{:08x}", fastrand::u32(..))),
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             parts,
@@ -104,7 +111,9 @@ impl Supervisor {
     /// One attempt; whoever drops it also ends the task that polls the library.
     async fn attempt(&self, broker: &Broker) -> Result<(Session, Connected), Cause> {
         let (password, tls) = self.read_files(broker).await?;
-        let settings = &self.parts.settings;
+        // What drowned us may wait in a persistent session as well; a clean one forgets it.
+        let clean_session = self.parts.settings.clean_session || self.is_deaf();
+        let settings = &Settings { clean_session, ..self.parts.settings.clone() };
         let opening = Opening { settings, broker, client_id: &self.client_id, password, tls, will: self.will };
         let mut session = Session::open(&opening, Arc::clone(&self.parts.pulse))?;
         match session.next().await {
@@ -144,7 +153,8 @@ impl Supervisor {
         if !self.backoff.contended(since) {
             self.report.clear(&About::TakenOver);
         }
-        match Connection::new(&self.parts, &mut self.report, session, connected).hold().await {
+        let deaf = self.is_deaf();
+        match Connection::new(&self.parts, &mut self.report, session, connected, deaf).hold().await {
             End::Stopped => State::Stopped,
             End::Lost(_) if *self.parts.stop.borrow() => State::Stopped,
             End::Lost(cause) => {
@@ -152,6 +162,7 @@ impl Supervisor {
                 let broker = self.broker();
                 self.backoff.lost(held);
                 self.count_brief(held < HELD && cause.kind == CauseKind::Closed);
+                self.drowned = if cause.kind == CauseKind::TooLarge { self.drowned + 1 } else { 0 };
                 // A broker that held us is worth leaving only for the first of the list; one that drops us at once is not
                 // tried twice in a row.
                 if held >= HELD {
@@ -165,6 +176,11 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Whether commands are left alone for a while, because one of them ends every connection that subscribes to them.
+    fn is_deaf(&self) -> bool {
+        self.drowned >= DROWNED_TIMES
     }
 
     /// Many brokers, and all of 3.1.1, do not say that another client took over; they only close.
@@ -200,7 +216,7 @@ impl Supervisor {
                 let words = "the broker retains no messages; status and states are told only when they change";
                 self.report.raise(About::Retain, words.into());
             }
-            CauseKind::Refused | CauseKind::Closed | CauseKind::Other => {}
+            CauseKind::Refused | CauseKind::TooLarge | CauseKind::Closed | CauseKind::Other => {}
         }
         self.report.down(&broker.to_string(), cause.words, now);
         let wait = self.backoff.wait(self.turn != 0, now, fastrand::f64());

@@ -115,3 +115,20 @@ async fn under_3_1_1_a_forbidden_publish_that_is_acknowledged_all_the_same_raise
     link.until("alarm", told).await;
     link.end().await;
 }
+
+#[tokio::test]
+async fn under_3_1_1_a_retained_command_that_is_too_large_costs_the_commands_and_not_the_link() {
+    let broker = Mosquitto::start("");
+    let path = broker.folder.path().join("large");
+    std::fs::write(&path, vec![b'0'; 300_000]).unwrap();
+    broker.publish(&["-t", "b/actuators/pump/set", "-r", "-q", "1", "-f", path.to_str().unwrap()]);
+    let spool = open_spool();
+    let mut link = start(settings(Protocol::V4, broker.port), &spool);
+    let told = |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("larger than 262144"));
+    let status = link.until("alarm", told).await;
+    assert!(status.last_error.unwrap().contains("300"), "the cause is told with its size");
+    put(&spool, reading("air", 1));
+    eventually("readings flow", || spool.is_empty()).await;
+    assert!(link.status.borrow().connects <= 4, "{:?}", link.status.borrow());
+    link.end().await;
+}

@@ -133,6 +133,8 @@ pub(super) enum CauseKind {
     WillQos,
     /// The broker wants the will without the retain flag.
     WillRetain,
+    /// The broker sent more than we take, as it will again at the next subscription if it is a retained command.
+    TooLarge,
     /// The broker closed the connection without a word.
     Closed,
     /// Anything that may pass.

@@ -181,6 +181,12 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
         mqtt::ConnectionError::NetworkTimeout => Cause::other(timeout_words(broker)),
         mqtt::ConnectionError::FlushTimeout => Cause::other("the broker takes no more bytes"),
         mqtt::ConnectionError::RequestsDone => Cause::other("disconnected orderly"),
+        mqtt::ConnectionError::MqttState(mqtt::StateError::Deserialization(
+            mqtt::mqttbytes::Error::PayloadSizeLimitExceeded(size),
+        )) => Cause {
+            words: format!("the broker sent a message of {size} bytes; {MAX_PACKET} are the most that is taken"),
+            kind: CauseKind::TooLarge,
+        },
         // This variant hides its cause from source(); in it is what the broker said of our certificate under TLS 1.3.
         mqtt::ConnectionError::MqttState(mqtt::StateError::Deserialization(other)) => match find_io(other) {
             Some(io) => io_cause(broker, io),

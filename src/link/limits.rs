@@ -1,0 +1,84 @@
+//! The limits of one connection: what ends it, and what a person is told although it goes on.
+
+use std::time::Duration;
+
+use super::alarms::About;
+use super::backoff::HELD;
+use super::connection::{Connection, FLUSH};
+use super::session::{Cause, MAX_PACKET};
+use crate::clock::boottime;
+
+/// Something unacknowledged for this long means a broker that does not work, however often it answers pings.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// How long commands are left alone after one of them ended connections.
+pub(super) const DEAF: Duration = Duration::from_secs(600);
+
+/// A silence below this may be one lost packet, which TCP repeats after a second or two.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(2500);
+
+impl Connection<'_> {
+    /// Looks at the limits; returns why the connection must end.
+    pub(super) fn look_after(&mut self) -> Option<Cause> {
+        let now = boottime();
+        self.forwarder.retry(now);
+        if now.saturating_sub(self.since) >= HELD {
+            self.report.clear(&About::Brief);
+        }
+        if self.lost.is_some_and(|at| now.saturating_sub(at) > FLUSH) {
+            return Some(Cause::other("the client library gave a message up"));
+        }
+        let stalled = now.saturating_sub(self.progress);
+        if !self.window.is_empty() && stalled >= STALLED {
+            return Some(Cause::other(format!("the broker has acknowledged nothing for {} s", stalled.as_secs())));
+        }
+        if self.deaf_until.is_some_and(|until| until <= now) {
+            self.deaf_until = None;
+            self.report.clear(&About::Deaf);
+            self.subscribe();
+        }
+        if self.canary.is_overdue(now) {
+            let topic = self.parts.settings.topics.status();
+            let words = format!(
+                "what is published may not arrive: our own message on {topic} does not come back, and under MQTT 3.1.1 a \
+                 broker does not say what it forbids; allow us to write below {} and to read {topic}",
+                self.parts.settings.topics.base()
+            );
+            self.report.raise(About::Canary, words);
+        }
+        if self.marker.is_overdue(now) {
+            let topic = self.parts.settings.topics.status();
+            let words = format!(
+                "commands are refused: with clean_session: false our own message on {topic} must come back to tell new \
+                 commands from queued ones, and it does not; allow us to read {topic}"
+            );
+            self.report.raise(About::Marker, words);
+        }
+        self.look_at_silence(now)
+    }
+
+    fn look_at_silence(&mut self, now: Duration) -> Option<Cause> {
+        let configured = self.parts.settings.keep_alive.max(Duration::from_secs(1));
+        let keep_alive = self.connected.server_keep_alive.filter(|server| !server.is_zero()).unwrap_or(configured);
+        let heard = self.parts.pulse.last().unwrap_or(self.since).max(self.since);
+        let silence = now.saturating_sub(heard);
+        // The library allows for two keep-alives as well; ours also counts while it is stuck in a write.
+        if silence >= (2 * keep_alive).max(SHORTEST_SILENCE) {
+            return Some(Cause::other(format!("the broker has said nothing for {} s", silence.as_secs())));
+        }
+        if silence >= keep_alive && now.saturating_sub(self.probed) >= keep_alive {
+            self.probed = now;
+            self.session.probe(format!("{}/probe", self.parts.settings.topics.base()));
+        }
+        None
+    }
+
+    pub(super) fn deaf_words(&self) -> String {
+        let topic = self.parts.settings.topics.set_filter();
+        format!(
+            "no commands are taken for {} minutes: a message on {topic} is larger than {MAX_PACKET} bytes and ends every \
+             connection; if it is retained, remove it with mosquitto_pub -r -n",
+            DEAF.as_secs() / 60
+        )
+    }
+}
