@@ -117,22 +117,30 @@ impl Commands {
             self.refuse(actuator, id, refusal, response).await;
             return None;
         }
-        let command = match decoded {
-            Ok(command) => command,
-            Err(undecodable) => {
-                self.refuse(actuator, id, undecodable.refusal, response).await;
+        match ids.seen(&actuator, id.as_deref(), response.as_ref()) {
+            Seen::No => {}
+            Seen::UnderWay => {
+                self.count(&actuator, false);
                 return None;
             }
-        };
-        match ids.seen(&actuator, command.id.as_deref(), response.as_ref()) {
-            Seen::No => {}
-            Seen::UnderWay => return None,
+            Seen::Crowded => {
+                let words = "too many repeats of this command wait for its answer";
+                self.refuse(actuator, id, Refusal::new(Reason::Busy, words), response).await;
+                return None;
+            }
             Seen::Answered(payload) => {
                 self.count(&actuator, false);
                 self.send(Answer { actuator, payload, response }).await;
                 return None;
             }
         }
+        let command = match decoded {
+            Ok(command) => command,
+            Err(undecodable) => {
+                self.refuse_for_good(ids, actuator, id, undecodable.refusal, response).await;
+                return None;
+            }
+        };
         match self.order(&actuator, &command, under_way) {
             Ok(flight) => {
                 ids.begin(&actuator, command.id.as_deref());
@@ -147,9 +155,7 @@ impl Commands {
                 }))
             }
             Err(refusal) => {
-                let answer = self.refuse(actuator.clone(), command.id.clone(), refusal, response).await;
-                ids.begin(&actuator, command.id.as_deref());
-                ids.answered(&actuator, command.id.as_deref(), &answer);
+                self.refuse_for_good(ids, actuator, command.id, refusal, response).await;
                 None
             }
         }
@@ -205,6 +211,20 @@ impl Commands {
         let time = SystemTime::now();
         let reply = Reply { actuator, id, outcome: Outcome::Rejected, refusal: Some(refusal), value: None, time };
         self.answer(&reply, response).await
+    }
+
+    /// Refuses, and remembers the answer for repeats of the same `id`.
+    async fn refuse_for_good(
+        &mut self,
+        ids: &mut Ids,
+        actuator: Name,
+        id: Option<String>,
+        refusal: Refusal,
+        response: Option<ResponseTarget>,
+    ) {
+        let answer = self.refuse(actuator.clone(), id.clone(), refusal, response).await;
+        ids.begin(&actuator, id.as_deref());
+        ids.answered(&actuator, id.as_deref(), &answer);
     }
 
     /// Words, logs, counts and sends one reply.

@@ -11,6 +11,9 @@ use crate::config;
 use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
 use crate::model::{Field, Kind, Need, Quantity, Settings, field};
 
+/// A name less like the one that was asked for is none that somebody meant.
+const NEAR: f64 = 0.75;
+
 /// Prints the table, or the page of `name`.
 pub fn run(name: Option<&str>, json: bool) -> ExitCode {
     let Some(name) = name else {
@@ -24,9 +27,13 @@ pub fn run(name: Option<&str>, json: bool) -> ExitCode {
             let near = DRIVERS
                 .iter()
                 .map(|spec| spec.name)
-                .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-            let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-            cli::fail(&format!("no driver is called {name:?}{hint}"))
+                .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
+                .filter(|near| strsim::jaro_winkler(name, near) >= NEAR);
+            let hint = match near {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => "`fieldgate drivers` lists them".into(),
+            };
+            cli::fail(&format!("no driver is called {name:?}; {hint}"))
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::model::payload::ResponseTarget;
 /// Enough for a client that repeats a command for minutes; about 200 kB at most.
 const REMEMBERED: usize = 1024;
 
-/// Repeats that may wait for one command's answer; further ones get none of their own, but the reply topic has it.
+/// Repeats that may wait for one command's answer; further ones are refused as busy.
 const WAITING: usize = 16;
 
 /// Whether an id was seen.
@@ -20,6 +20,8 @@ pub(super) enum Seen {
     No,
     /// The first is under way; its answer will be repeated.
     UnderWay,
+    /// The first is under way, and as many repeats as may wait for its answer do so.
+    Crowded,
     /// This was the answer.
     Answered(String),
 }
@@ -44,10 +46,9 @@ impl Ids {
         match self.entries.get_mut(&(actuator.clone(), id.to_owned())) {
             None => Seen::No,
             Some(Entry::Answered(payload)) => Seen::Answered(payload.clone()),
+            Some(Entry::UnderWay(waiting)) if waiting.len() >= WAITING => Seen::Crowded,
             Some(Entry::UnderWay(waiting)) => {
-                if waiting.len() < WAITING {
-                    waiting.push(response.cloned());
-                }
+                waiting.push(response.cloned());
                 Seen::UnderWay
             }
         }
@@ -97,6 +98,17 @@ mod tests {
         assert_eq!(ids.answered(&pump(), Some("a"), "first"), [None], "the repeat waited");
         assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Answered("first".into()));
         assert_eq!(ids.seen(&Name::new("fan").unwrap(), Some("a"), None), Seen::No, "another output's id");
+    }
+
+    #[test]
+    fn a_repeat_too_many_is_told_so_instead_of_waiting() {
+        let mut ids = Ids::default();
+        ids.begin(&pump(), Some("a"));
+        for _ in 0..WAITING {
+            assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::UnderWay);
+        }
+        assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Crowded);
+        assert_eq!(ids.answered(&pump(), Some("a"), "first").len(), WAITING);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) enum About {
     Commands,
     /// Commands may be stale.
     Marker,
+    /// What is published may not arrive.
+    Canary,
     /// The broker allows less than is wanted.
     Qos,
     /// The broker retains nothing.

@@ -1,6 +1,7 @@
 //! What is done on one connection, from the birth message to the last acknowledgement.
 //!
-//! The order is fixed: `online` before anything else; then the subscription; then retained topics and the spool. Nothing
+//! The order is fixed: `online` before anything else that is published; retained topics and the spool after the broker has
+//! answered it. The subscription follows it under MQTT 5 and precedes it under 3.1.1, see `canary.rs`. Nothing
 //! here waits for the broker without a limit, and every limit ends the connection, never the program.
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tracing::{debug, error, warn};
 
 use super::alarms::{About, Report};
 use super::backoff::HELD;
+use super::canary::Canary;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
 use super::marker::Marker;
@@ -64,6 +66,7 @@ pub(super) struct Connection<'a> {
     fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
     subscribing: Option<Pending<Result<(), String>>>,
     marker: Marker,
+    canary: Canary,
     /// Nothing but the birth message is sent before the broker has answered it.
     born: bool,
     since: Duration,
@@ -96,6 +99,7 @@ impl<'a> Connection<'a> {
             fates: FuturesUnordered::new(),
             subscribing: None,
             marker: Marker::new(parts.settings.clean_session, parts.settings.protocol, nonce),
+            canary: Canary::new(parts.settings.protocol),
             connected,
             born: false,
             since: now,
@@ -111,7 +115,12 @@ impl<'a> Connection<'a> {
         self.report.clear_connection();
         let parts = self.parts;
         parts.latest.forget_progress();
-        self.send(Slot::Birth, self.status("online"));
+        if self.canary == Canary::NotNeeded {
+            self.send(Slot::Birth, self.status("online"));
+        } else {
+            // The birth message is its own canary, so we must listen before it is sent.
+            self.subscribe();
+        }
         let mut stop = self.parts.stop.clone();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -226,6 +235,9 @@ impl<'a> Connection<'a> {
             if !arrived.retain && arrived.payload == "offline" {
                 self.marker.saw_offline(settings.protocol, boottime());
             }
+            if !arrived.retain && self.canary.came_back() {
+                self.report.clear(&About::Canary);
+            }
             self.marker.saw(&arrived);
             if !self.marker.is_stale() {
                 self.report.clear(&About::Marker);
@@ -265,7 +277,9 @@ impl<'a> Connection<'a> {
                 self.judge(self.parts.settings.topics.status(), &fate);
                 if !self.born {
                     self.born = true;
-                    self.subscribe();
+                    if self.canary == Canary::NotNeeded {
+                        self.subscribe();
+                    }
                 }
             }
             Slot::Latest(topic) => {
@@ -310,21 +324,25 @@ impl<'a> Connection<'a> {
     fn subscribe(&mut self) {
         let topics = &self.parts.settings.topics;
         let mut filters = vec![Filter { topic: topics.set_filter(), retain_as_published: true, send_retained: true }];
-        if self.marker != Marker::NotNeeded {
+        if self.marker != Marker::NotNeeded || self.canary != Canary::NotNeeded {
             filters.push(Filter { topic: topics.status(), retain_as_published: false, send_retained: false });
         }
         self.subscribing = Some(self.session.subscribe(filters));
     }
 
     fn on_subscribed(&mut self, result: Result<(), String>) {
+        let status = self.parts.settings.topics.status();
         match result {
-            Ok(()) => self.report.clear(&About::Commands),
-            Err(words) => {
-                self.report.raise(About::Commands, format!("no commands will arrive: subscribing to {words}"))
+            // The commands come first in the subscription and so in its answer.
+            Err(words) if !words.starts_with(&status) => {
+                self.report.raise(About::Commands, format!("no commands will arrive: subscribing to {words}"));
             }
+            Ok(()) | Err(_) => self.report.clear(&About::Commands),
         }
-        if let Some(nonce) = self.marker.send(boottime()) {
-            let publication = Publication { nonce, ..self.status("online") };
+        let now = boottime();
+        let (canary, marker) = (self.canary.send(now), self.marker.send(now));
+        if canary || marker.is_some() {
+            let publication = Publication { nonce: marker.flatten(), ..self.status("online") };
             self.send(Slot::Birth, publication);
         }
     }
@@ -342,6 +360,15 @@ impl<'a> Connection<'a> {
         let stalled = now.saturating_sub(self.progress);
         if !self.window.is_empty() && stalled >= STALLED {
             return Some(Cause::other(format!("the broker has acknowledged nothing for {} s", stalled.as_secs())));
+        }
+        if self.canary.is_overdue(now) {
+            let topic = self.parts.settings.topics.status();
+            let words = format!(
+                "what is published may not arrive: our own message on {topic} does not come back, and under MQTT 3.1.1 a \
+                 broker does not say what it forbids; allow us to write below {} and to read {topic}",
+                self.parts.settings.topics.base()
+            );
+            self.report.raise(About::Canary, words);
         }
         if self.marker.is_overdue(now) {
             let topic = self.parts.settings.topics.status();

@@ -13,7 +13,7 @@ use super::inflight::Slot;
 use super::lanes::{LANE_CAPACITY, Lane, Lanes, Next, is_fresh};
 use super::session::Publication;
 use super::{Parts, Protocol};
-use crate::clock::boottime;
+use crate::clock::{self, boottime};
 use crate::model::payload::{self, StoredReply};
 use crate::model::{Key, Loss, Message, MessageKind, Qos, RunId};
 use crate::spool::{Closed, Sequence, Spool};
@@ -194,7 +194,12 @@ impl Connection<'_> {
         let late = lane == Lane::Late;
         let topic = self.parts.settings.topics.of(&message.key, late);
         let payload = match message.key.kind {
-            MessageKind::Reading => payload::reading(message, late),
+            MessageKind::Reading => {
+                // The boot clock of another run may be that of another boot.
+                let of_this_boot = message.run == self.parts.run;
+                let corrected = of_this_boot.then(|| message.taken_at.corrected(&clock::now())).flatten();
+                payload::reading(message, late, corrected)
+            }
             MessageKind::Loss => message.body.clone(),
             MessageKind::Reply => {
                 let stored = StoredReply::decode(&message.body)?;

@@ -10,6 +10,7 @@
 
 mod alarms;
 pub mod backoff;
+mod canary;
 mod connection;
 mod forwarder;
 mod held;

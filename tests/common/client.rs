@@ -1,6 +1,6 @@
 //! Independent clients: `mosquitto_sub` and `mosquitto_pub`, so that the program is not tested by its own library.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -170,8 +170,9 @@ impl Client {
 fn listen(pipe: impl Read + Send + 'static, heard: &Arc<Mutex<Heard>>) {
     let heard = Arc::clone(heard);
     std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            hear(&heard, line);
+        // A payload need not be text.
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            hear(&heard, String::from_utf8_lossy(&line).into_owned());
         }
     });
 }
@@ -213,6 +214,24 @@ pub fn publish_v5(endpoint: &Endpoint, topic: &str, payload: &str, properties: &
 /// Publishes with more arguments for `mosquitto_pub`; an error is what it said.
 pub fn publish_with(endpoint: &Endpoint, topic: &str, payload: &str, arguments: &[String]) -> Result<(), String> {
     Publisher::start(endpoint, topic, payload, arguments).wait(SOON)
+}
+
+/// Publishes bytes that no argument can carry, at QoS 1.
+pub fn publish_bytes(endpoint: &Endpoint, topic: &str, payload: &[u8]) {
+    feed(endpoint, &["-t", topic, "-q", "1", "-s"], payload);
+}
+
+/// Publishes each line as a message of its own, as fast as the broker takes them at QoS 1.
+pub fn publish_lines(endpoint: &Endpoint, topic: &str, lines: &[String]) {
+    feed(endpoint, &["-t", topic, "-q", "1", "-l"], format!("{}\n", lines.join("\n")).as_bytes());
+}
+
+fn feed(endpoint: &Endpoint, arguments: &[&str], input: &[u8]) {
+    let mut command = endpoint.command(Command::new("mosquitto_pub"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(missing("mosquitto_pub", "mosquitto-clients"));
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    Publisher(child).wait(SOON).unwrap();
 }
 
 /// A running `mosquitto_pub`, for a broker that may not answer.

@@ -11,6 +11,9 @@ use rustix::process::Signal;
 
 use super::{send_signal, wait_for, wait_until};
 
+/// Where the compiled program is.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fieldgate");
+
 /// `fieldgate run` with its own configuration file.
 pub struct Gateway {
     child: Child,
@@ -35,7 +38,7 @@ impl Gateway {
     }
 
     fn spawn(config: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = program(config.parent().unwrap());
+        let mut command = program_in(config.parent().unwrap());
         command.arg("run").arg("--config").arg(config).args(arguments);
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -59,9 +62,7 @@ impl Gateway {
 
     /// Waits until it has said this; its whole log explains a failure.
     pub fn wait_log(&self, text: &str, timeout: Duration) {
-        let shown = LogOnPanic(Arc::clone(&self.log));
         wait_until(&format!("{text:?} in the log"), timeout, || self.log().contains(text));
-        drop(shown);
     }
 
     /// Its process id.
@@ -98,12 +99,10 @@ impl Gateway {
 
     /// Waits for its end and returns its exit code; −1 when a signal ended it.
     pub fn wait_exit(&mut self, timeout: Duration) -> i32 {
-        let shown = LogOnPanic(Arc::clone(&self.log));
         let status = match self.status {
             Some(status) => status,
             None => wait_for("the program to end", timeout, || self.child.try_wait().unwrap()),
         };
-        drop(shown);
         self.status = Some(status);
         status.code().unwrap_or(-1)
     }
@@ -122,6 +121,8 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        // The log explains a failure, whatever failed.
+        drop(LogOnPanic(Arc::clone(&self.log)));
         if self.status.is_none() {
             // It may have ended by itself, which is no reason to fail here.
             self.child.kill().ok();
@@ -149,7 +150,7 @@ pub fn write_config(folder: &Path, config: &str) -> PathBuf {
 
 /// Runs a command that ends by itself, such as `check`; `folder` is where it runs.
 pub fn command(folder: &Path, arguments: &[&str], timeout: Duration) -> Output {
-    let mut command = program(folder);
+    let mut command = program_in(folder);
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -176,12 +177,27 @@ fn read_all(pipe: &mut impl std::io::Read) -> Vec<u8> {
     bytes
 }
 
-/// The program with a runtime directory of its own in the folder, so that no test sees another's outputs.
-fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fieldgate"));
-    command.env("NO_COLOR", "1").env("RUNTIME_DIRECTORY", folder.join("run"));
-    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "RUST_LOG"] {
-        command.env_remove(name);
+/// The compiled program, without anything that the machine's own environment would tell it.
+pub fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env("NO_COLOR", "1");
+    for variable in [
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "JOURNAL_STREAM",
+        "CREDENTIALS_DIRECTORY",
+        "RUNTIME_DIRECTORY",
+        "XDG_RUNTIME_DIR",
+        "RUST_LOG",
+    ] {
+        command.env_remove(variable);
     }
+    command
+}
+
+/// The same with a runtime directory of its own in the folder, so that no test sees another's outputs.
+fn program_in(folder: &Path) -> Command {
+    let mut command = program();
+    command.env("RUNTIME_DIRECTORY", folder.join("run"));
     command
 }

@@ -9,11 +9,13 @@
 #![allow(clippy::print_stderr, reason = "a failing test shows what the program said")]
 
 pub mod account;
+pub mod bench;
 pub mod certificates;
 pub mod client;
 pub mod gateway;
 pub mod mosquitto;
 pub mod notify;
+pub mod python;
 pub mod scripted;
 pub mod sim_file;
 pub mod wire;

@@ -1,8 +1,9 @@
 //! The state file of a simulated bus, seen from outside: sets inputs and chips, awaits lines.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
@@ -51,6 +52,12 @@ impl SimFile {
     /// The percentage of a PWM channel, once it is claimed.
     pub fn pwm(&self, channel: &str) -> Option<f64> {
         self.read()["pwm"][channel].as_f64()
+    }
+
+    /// Tells one version of the file from the next: every movement of an output writes a new one.
+    pub fn version(&self) -> (u64, SystemTime) {
+        let metadata = fs::metadata(&self.path).unwrap();
+        (metadata.ino(), metadata.modified().unwrap())
     }
 
     /// Waits for the electrical level of an output.

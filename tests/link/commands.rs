@@ -99,3 +99,19 @@ async fn without_the_right_to_read_its_status_commands_are_refused_and_an_alarm_
         link.end().await;
     }
 }
+
+#[tokio::test]
+async fn under_3_1_1_a_forbidden_publish_that_is_acknowledged_all_the_same_raises_an_alarm() {
+    let mut broker = Mosquitto { folder: tempfile::tempdir().unwrap(), port: free_port(), child: None };
+    let acl = broker.folder.path().join("acl");
+    make_readable(broker.folder.path());
+    broker.file("acl", "topic read b/#\n");
+    make_readable(&acl);
+    let text = format!("listener {} 127.0.0.1\nallow_anonymous true\nacl_file {}\n", broker.port, acl.display());
+    broker.file("mosquitto.conf", &text);
+    broker.up();
+    let mut link = start(settings(Protocol::V4, broker.port), &open_spool());
+    let told = |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("allow us to write"));
+    link.until("alarm", told).await;
+    link.end().await;
+}

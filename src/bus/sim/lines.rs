@@ -138,6 +138,11 @@ impl Lines {
         self.inputs.iter().map(|(line, level)| (line.as_str(), *level))
     }
 
+    /// Each input that we hold.
+    pub(super) fn claimed_inputs(&self) -> impl Iterator<Item = &str> {
+        self.held.iter().filter(|(_, held)| matches!(held, Held::Input(_))).map(|(line, _)| line.as_str())
+    }
+
     fn watch(&mut self, line: &str) -> Option<&mut Watch> {
         match self.held.get_mut(line) {
             Some(Held::Input(watch)) => Some(watch),
@@ -192,6 +197,9 @@ pub(super) struct SimInput {
 impl SimInput {
     pub(super) fn claim(world: &Rc<RefCell<World>>, request: &InputRequest) -> Result<Self, BusError> {
         let mut inner = world.borrow_mut();
+        if let Some(held) = inner.held_elsewhere(&request.line) {
+            return Err(held);
+        }
         if !inner.lines.claim_input(request) {
             return Err(inner.held(&request.line));
         }
@@ -217,7 +225,10 @@ impl InputLine for SimInput {
 
 impl Drop for SimInput {
     fn drop(&mut self) {
-        self.world.borrow_mut().lines.release(&self.line);
+        let mut world = self.world.borrow_mut();
+        world.lines.release(&self.line);
+        world.holders.release(&self.line);
+        world.changed();
     }
 }
 

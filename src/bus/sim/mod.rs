@@ -8,6 +8,7 @@
 
 pub mod chips;
 mod files;
+mod holders;
 mod lines;
 mod pwm;
 mod seats;

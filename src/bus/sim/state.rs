@@ -248,7 +248,7 @@ fn parse(text: &[u8]) -> Option<Document> {
         return Some(Document::new());
     }
     let document: Document = serde_json::from_slice(text).ok()?;
-    let sections = ["lines", "inputs", "chips", "pwm"];
+    let sections = ["lines", "inputs", "chips", "pwm", "held"];
     sections.iter().all(|name| document.get(*name).is_none_or(Value::is_object)).then_some(document)
 }
 

@@ -1,6 +1,6 @@
 //! Everything on a simulated bus, and what its state file says of it.
 //!
-//! Who writes what: `lines` and `pwm` entries that we hold are ours and always written as we drive them; all other
+//! Who writes what: `lines`, `pwm` and `held` entries that we hold are ours and always written as we drive them; all other
 //! entries belong to whoever wrote them, are taken over, and are restored when a writer left them out.
 
 use std::collections::BTreeSet;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use embedded_hal::delay::DelayNs;
 use serde_json::{Map, Value, json};
 
+use crate::bus::sim::holders::Holders;
 use crate::bus::sim::lines::Lines;
 use crate::bus::sim::monotonic;
 use crate::bus::sim::pwm::Channels;
@@ -31,6 +32,7 @@ pub(super) struct World {
     pub(super) lines: Lines,
     pub(super) seats: Seats,
     pub(super) pwm: Channels,
+    pub(super) holders: Holders,
     name: String,
     file: Option<StateFile>,
     /// Somebody's version that our own has replaced before it was merged: newer than what is in the file.
@@ -47,6 +49,7 @@ impl World {
             lines: Lines::default(),
             seats: Seats::default(),
             pwm: Channels::default(),
+            holders: Holders::default(),
             name,
             displaced: None,
             behind: file.is_some(),
@@ -68,6 +71,13 @@ impl World {
     /// The error for a line that is claimed twice.
     pub(super) fn held(&self, line: &str) -> BusError {
         BusError::LineHeld { chip: self.name.clone(), line: line.to_owned(), holder: "fieldgate".to_owned() }
+    }
+
+    /// The error for a line that another process has claimed through the file, if one has.
+    pub(super) fn held_elsewhere(&mut self, line: &str) -> Option<BusError> {
+        self.follow(monotonic());
+        let holder = format!("fieldgate (process {})", self.holders.holder(line)?);
+        Some(BusError::LineHeld { chip: self.name.clone(), line: line.to_owned(), holder })
     }
 
     /// Tells the file what we just did.
@@ -98,12 +108,12 @@ impl World {
             self.take_over(&document, now);
             let merged = self.merged(document);
             if in_place.as_ref() == Some(&merged) {
-                self.behind = false;
+                self.caught_up();
                 return Ok(());
             }
             match file.put(&merged, now) {
                 Ok(Put::Done) => {
-                    self.behind = false;
+                    self.caught_up();
                     return Ok(());
                 }
                 Ok(Put::Displaced(theirs)) => document = theirs,
@@ -121,6 +131,11 @@ impl World {
         }
         self.displaced = Some(document);
         Ok(())
+    }
+
+    fn caught_up(&mut self) {
+        self.behind = false;
+        self.holders.told();
     }
 
     /// The version to merge next, and the one in the file if that is known.
@@ -166,6 +181,7 @@ impl World {
                 _ => self.complain(format!("pwm: {channel} is not a channel with its percentage")),
             }
         }
+        self.holders.hear(section(document, "held"));
         for (key, value) in section(document, "chips") {
             match (address(key), value.as_object()) {
                 (Some(address), Some(entry)) => self.take_over_chip(address, entry),
@@ -210,6 +226,10 @@ impl World {
         let pwm = entries(&mut document, "pwm");
         for (channel, percent, ours) in self.pwm.all() {
             set(pwm, &channel.to_string(), json!(percent), ours);
+        }
+        let mut claimed = self.lines.claimed_inputs().peekable();
+        if document.contains_key("held") || claimed.peek().is_some() {
+            self.holders.merge(entries(&mut document, "held"), claimed);
         }
         document
     }

@@ -6,7 +6,7 @@
 mod broker;
 mod table;
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const GREENHOUSE: &str = include_str!("../../../config/demo.yaml");
 /// How often the table is drawn.
 const REDRAW: Duration = Duration::from_millis(500);
 
-/// Runs until Ctrl-C. A port that is taken is said and the next free one is used.
+/// Runs until Ctrl-C, or until nobody reads what it prints. A port that is taken is said and the next free one is used.
 pub fn run(wanted: u16) -> ExitCode {
     let Some(port) = broker::free_port(wanted) else {
         return cli::fail(&format!("no free port from {wanted} upwards"));
@@ -66,7 +66,7 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
     let mut redraw = tokio::time::interval(REDRAW);
     loop {
         tokio::select! {
-            _ = redraw.tick() => screen.draw(&board.view(), &gateway),
+            _ = redraw.tick() => if screen.draw(&board.view(), &gateway).is_err() { break },
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         }
@@ -90,11 +90,12 @@ struct Screen {
 
 impl Screen {
     fn new(port: u16, names: Names) -> Self {
-        let terminal = std::io::stdout().is_terminal();
+        let terminal = io::stdout().is_terminal();
         Self { started: Instant::now(), port, names, terminal, drawn: 0, told: View::default(), introduced: false }
     }
 
-    fn draw(&mut self, view: &View, gateway: &Gateway) {
+    /// Fails when the reader has gone away (`| head`).
+    fn draw(&mut self, view: &View, gateway: &Gateway) -> io::Result<()> {
         let (sent, waiting) = gateway.delivered_and_waiting();
         let frame = Frame {
             names: &self.names,
@@ -107,15 +108,14 @@ impl Screen {
         };
         let mut out = String::new();
         if self.terminal {
-            let width = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col));
-            let lines = frame.lines();
+            let (lines, width) = (frame.lines(), width());
             if self.drawn > 0 {
                 // Up to the first line of the last frame, and clear from there (ECMA-48 CUU, ED).
                 out.push_str(&format!("\x1b[{}A\x1b[J", self.drawn));
             }
             for line in &lines {
                 // A line that wraps would make the next redraw begin in the wrong place.
-                out.extend(line.chars().take(width.max(20)));
+                out.extend(line.chars().take(width));
                 out.push('\n');
             }
             self.drawn = lines.len();
@@ -126,9 +126,16 @@ impl Screen {
             out.push_str(&frame.changes(&self.told));
             self.told = view.clone();
         }
-        let mut stdout = std::io::stdout().lock();
-        // A reader who has gone away (`| head`) ends the demo by SIGPIPE or not at all; the gateway does not mind.
-        stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()).ok();
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush())
+    }
+}
+
+/// Columns of the terminal. One that does not know its width, such as a serial console, says 0; most are 80 wide.
+fn width() -> usize {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => 80,
     }
 }
 

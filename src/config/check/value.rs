@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::check::Checker;
 use crate::config::check::section::{THIS, nearest, quoted, shorten};
 use crate::config::tree::{self, Node, Value};
+use crate::drivers::kernel_channels::bad_measurement_name;
 use crate::model::field::{format_duration, format_size, parse_duration, parse_size};
 use crate::model::{Field, Kind, Name, Setting};
 
@@ -62,6 +63,11 @@ impl<'a> Checker<'a> {
         for (index, (key, value)) in entries.iter().enumerate() {
             if entries[..index].iter().any(|(other, _)| other.text == key.text) {
                 self.error(&key.span, format!("{} stands here twice", quoted(&key.text)), "");
+                good = false;
+            }
+            // The tables of drivers are named by what they measure.
+            if let Some(why) = bad_measurement_name(&key.text) {
+                self.error(&key.span, format!("{} cannot name a measurement", quoted(&key.text)), why);
                 good = false;
             }
             match self.section(&key.span, Some(value), &shorten(&key.text), fields).settings() {

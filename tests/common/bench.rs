@@ -1,0 +1,142 @@
+//! A gateway with two switches, a fan and a fast sensor on a Mosquitto, and somebody who hears everything.
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::{Client, Endpoint, publish, publish_bytes};
+use super::gateway::Gateway;
+use super::mosquitto::Mosquitto;
+use super::sim_file::SimFile;
+use super::{SOON, wait_for, wait_until};
+
+/// What every gateway here has; `MQTT` and `SAFE_AFTER` are filled in.
+pub const CONFIG: &str = "
+gateway: { name: g }
+mqtt: { MQTT, reconnect: { min: 50ms, max: 200ms } }
+spool: { path: spool }
+buses:
+  bench: { type: sim, state_file: bench.json }
+sensors:
+  tick: { driver: waveform, every: 50ms, qos: 0, settings: { shape: counter } }
+actuators:
+  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\", safe_after: SAFE_AFTER }
+  heater:
+    { driver: gpio-output, bus: bench, settings: { line: GPIO22, active_low: true }, safe_state: \"off\", safe_after: SAFE_AFTER }
+  fan: { driver: pwm-output, bus: bench, settings: { channel: 0 }, safe_state: 0, safe_after: SAFE_AFTER }
+";
+
+pub const ALL: &str = "fieldgate/g/#";
+
+pub fn set(output: &str) -> String {
+    format!("fieldgate/g/actuators/{output}/set")
+}
+
+pub fn reply(output: &str) -> String {
+    format!("fieldgate/g/actuators/{output}/reply")
+}
+
+pub fn state(output: &str) -> String {
+    format!("fieldgate/g/actuators/{output}/state")
+}
+
+/// How a gateway is to be configured.
+pub struct Setup {
+    pub protocol: &'static str,
+    pub safe_after: &'static str,
+    pub clean: bool,
+}
+
+pub const USUAL: Setup = Setup { protocol: "5", safe_after: "30s", clean: true };
+pub const OLD: Setup = Setup { protocol: "3.1.1", ..USUAL };
+
+impl Setup {
+    pub fn config(&self, url: &str) -> String {
+        let Self { protocol, clean, safe_after } = self;
+        let mqtt =
+            format!("broker: \"{url}\", protocol: \"{protocol}\", client_id: g-under-test, clean_session: {clean}");
+        CONFIG.replace("MQTT", &mqtt).replace("SAFE_AFTER", safe_after)
+    }
+}
+
+/// A gateway on a broker, and somebody who hears everything.
+pub struct Bench {
+    pub gateway: Gateway,
+    pub client: Client,
+    pub sim: SimFile,
+    pub broker: Mosquitto,
+    pub config: String,
+    pub folder: TempDir,
+}
+
+impl Bench {
+    pub fn start(setup: &Setup) -> Self {
+        Self::on(Mosquitto::start(), setup)
+    }
+
+    /// Returns when commands arrive.
+    pub fn on(broker: Mosquitto, setup: &Setup) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let client = Client::subscribe(&broker.endpoint(), &[ALL, "answers/#"]);
+        let config = setup.config(&broker.url());
+        let gateway = Gateway::start(folder.path(), &config);
+        let sim = SimFile::new(folder.path().join("bench.json"));
+        let bench = Self { gateway, client, sim, broker, config, folder };
+        bench.ready();
+        bench
+    }
+
+    /// Waits until a command is answered; one to an output that does not exist moves nothing.
+    pub fn ready(&self) {
+        self.client.wait_for("fieldgate/g/status", |payload| payload == "online", SOON);
+        wait_until("the first answer", SOON, || {
+            self.send("nobody", "probe");
+            self.client.all(&reply("nobody")).iter().any(|message| !message.payload.contains("expired"))
+        });
+        self.client.forget();
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        self.broker.endpoint()
+    }
+
+    pub fn send(&self, output: &str, payload: &str) {
+        publish(&self.endpoint(), &set(output), payload, false, 1);
+    }
+
+    /// The reply to a command sent now.
+    pub fn ask(&self, output: &str, payload: &str) -> Value {
+        self.answer_to(output, || self.send(output, payload))
+    }
+
+    /// The reply to whatever `act` sends.
+    pub fn answer_to(&self, output: &str, act: impl FnOnce()) -> Value {
+        let before = self.client.all(&reply(output)).len();
+        act();
+        let what = format!("the reply of {output}");
+        let message = wait_for(&what, SOON, || self.client.all(&reply(output)).into_iter().nth(before));
+        message.json()
+    }
+
+    /// Expects a refusal with these words and no movement.
+    pub fn refused(&self, output: &str, payload: &[u8], words: &str) -> Value {
+        let before = self.sim.version();
+        let answer = self.answer_to(output, || publish_bytes(&self.endpoint(), &set(output), payload));
+        let shown = String::from_utf8_lossy(&payload[..payload.len().min(40)]).into_owned();
+        assert_eq!(answer["outcome"], "rejected", "{shown}: {answer}");
+        assert!(answer["reason"].as_str().unwrap().contains(words), "{shown}: {answer}");
+        assert_eq!(self.sim.version(), before, "{shown} moved an output");
+        answer
+    }
+
+    /// The health message of this moment.
+    pub fn health(&self) -> Value {
+        let before = self.client.all("fieldgate/g/health").len();
+        self.gateway.signal(Signal::HUP);
+        wait_for("health", SOON, || self.client.all("fieldgate/g/health").into_iter().nth(before)).json()
+    }
+
+    pub fn restart(&mut self) {
+        self.gateway = Gateway::start(self.folder.path(), &self.config);
+    }
+}

@@ -1,0 +1,36 @@
+//! A Python environment with packages from PyPI, made once below `target/`.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{FlockOperation, flock};
+
+/// What is installed; a change makes the environment anew.
+const PACKAGES: [&str; 3] = ["paho-mqtt==2.1.0", "jsonschema==4.23.0", "PyYAML==6.0.2"];
+
+/// The interpreter of the environment. Test programs that run at the same time wait for the one that makes it.
+pub fn interpreter() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let (folder, done) = (target.join("paho-venv"), target.join("paho-venv.packages"));
+    let python = folder.join("bin/python");
+    let lock = File::create(target.join("paho-venv.lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    if python.exists() && fs::read_to_string(&done).is_ok_and(|text| text == PACKAGES.join(" ")) {
+        return python;
+    }
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(&folder);
+    run(make, "these tests need Python with venv; install it with: apt install python3 python3-venv");
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
+    run(install, "these tests need packages from PyPI, and pip could not get them; is there a network?");
+    fs::write(done, PACKAGES.join(" ")).unwrap();
+    python
+}
+
+fn run(mut command: Command, hint: &str) {
+    let output = command.output().unwrap_or_else(|error| panic!("{hint} ({command:?}: {error})"));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{hint} ({command:?}: {}: {})", output.status, String::from_utf8_lossy(&said));
+}

@@ -1,0 +1,223 @@
+//! `fieldgate demo` as a newcomer meets it: the lines it prints are copied and run.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stderr, reason = "a failing test shows what the program said")]
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::gateway::{PROGRAM, program};
+use common::{SOON, free_port, send_signal, wait_for, wait_until};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+/// A running program and everything that it has said.
+struct Running {
+    child: Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        listen(child.stdout.take().unwrap(), &said);
+        listen(child.stderr.take().unwrap(), &said);
+        Self { child, said }
+    }
+
+    /// A line of shell that replaces the shell, so that it is the one that ends.
+    fn shell(line: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec {line}")]);
+        Self::start(command)
+    }
+
+    fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    fn wait_said(&self, text: &str) {
+        wait_until(&format!("{text:?} in what it says"), SOON, || self.said().contains(text));
+    }
+
+    /// Waits for its end; −1 when a signal ended it.
+    fn wait_exit(&mut self, timeout: Duration) -> i32 {
+        wait_for("the program to end", timeout, || self.child.try_wait().unwrap()).code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is no reason to fail here.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            eprintln!("it said:\n{}", self.said());
+        }
+    }
+}
+
+fn listen(mut pipe: impl Read + Send + 'static, said: &Arc<Mutex<String>>) {
+    let said = Arc::clone(said);
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = pipe.read(&mut bytes) {
+            said.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    });
+}
+
+/// A demo into a pipe, with a temporary folder of its own.
+struct Demo {
+    running: Running,
+    temporary: TempDir,
+}
+
+impl Demo {
+    /// Returns when it has introduced itself.
+    fn start(port: u16) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut command = program();
+        command.args(["demo", "--port", &port.to_string()]).env("TMPDIR", temporary.path());
+        let demo = Self { running: Running::start(command), temporary };
+        demo.running.wait_said("/fan/set -m 40\n");
+        demo
+    }
+
+    /// The introduction's lines that begin with a word, without it.
+    fn lines(&self, word: &str) -> Vec<String> {
+        let said = self.running.said();
+        said.lines().filter_map(|line| line.strip_prefix(word)).map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// Ends it by Ctrl-C, and expects that nothing is left.
+    fn interrupt(mut self) {
+        let asked = Instant::now();
+        send_signal(&self.running.child, Signal::INT);
+        assert_eq!(self.running.wait_exit(SOON), 0);
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        let left: Vec<_> = fs::read_dir(self.temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(left.is_empty(), "{left:?}");
+        self.running.wait_said("demo ended; every output is in its safe state");
+    }
+}
+
+#[test]
+fn the_lines_it_prints_show_readings_and_switch_the_pump() {
+    let port = free_port();
+    let demo = Demo::start(port);
+    let (watch, commands) = (demo.lines("watch "), demo.lines("command "));
+    assert_eq!(watch, [format!("mosquitto_sub -p {port} -t 'fieldgate/greenhouse/#' -v")]);
+    let pump = format!("mosquitto_pub -p {port} -t fieldgate/greenhouse/actuators/pump/set -m on");
+    let fan = format!("mosquitto_pub -p {port} -t fieldgate/greenhouse/actuators/fan/set -m 40");
+    assert_eq!(commands, [pump.as_str(), &fan]);
+    // Into a pipe mosquitto_sub would hold back what it hears.
+    let watching = Running::shell(&format!("stdbuf -oL {}", watch[0]));
+    for sensor in ["air", "soil", "light", "shade", "tank", "door"] {
+        watching.wait_said(&format!("fieldgate/greenhouse/sensors/{sensor} {{\"time\":"));
+    }
+    for line in &commands {
+        assert_eq!(Running::shell(line).wait_exit(SOON), 0);
+    }
+    for (output, value) in [("pump", "\"on\""), ("fan", "40")] {
+        watching.wait_said(&format!("fieldgate/greenhouse/actuators/{output}/state {{\"value\":{value}"));
+        watching
+            .wait_said(&format!("fieldgate/greenhouse/actuators/{output}/reply {{\"id\":null,\"outcome\":\"done\""));
+    }
+    demo.running.wait_said("  pump  on  command\n");
+    assert!(!demo.running.said().contains('\x1b'), "no escapes into a pipe");
+    demo.interrupt();
+    watching.wait_said("fieldgate/greenhouse/actuators/pump/state {\"value\":\"off\"");
+    watching.wait_said("fieldgate/greenhouse/status offline");
+}
+
+#[test]
+fn a_taken_port_is_told_and_the_next_free_one_is_used() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let demo = Demo::start(port);
+    let told = format!("port {port} is taken, so the demo's broker listens on ");
+    demo.running.wait_said(&told);
+    let said = demo.running.said();
+    let next: u16 = said[said.find(&told).unwrap() + told.len()..].lines().next().unwrap().parse().unwrap();
+    assert!(next > port);
+    demo.running.wait_said(&format!("broker mqtt://127.0.0.1:{next} (embedded)"));
+    assert!(demo.lines("watch ")[0].contains(&format!("-p {next} ")));
+    demo.interrupt();
+}
+
+#[test]
+fn two_demos_run_side_by_side() {
+    let port = free_port();
+    let demos = [Demo::start(port), Demo::start(port)];
+    for demo in demos {
+        demo.interrupt();
+    }
+}
+
+#[test]
+fn a_reader_who_leaves_ends_it() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command.args(["demo", "--port", &free_port().to_string()]).env("TMPDIR", temporary.path());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut running = Running { child, said: Arc::default() };
+    let mut first = [0; 9];
+    running.child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"fieldgate");
+    running.wait_exit(SOON);
+    assert!(fs::read_dir(temporary.path()).unwrap().next().is_none());
+}
+
+/// What one frame on a terminal of this width looks like, escapes included, and what the demo said in all.
+fn frame_on_terminal(terminal: &str) -> (String, String) {
+    let temporary = tempfile::tempdir().unwrap();
+    let line = format!("{terminal}exec {PROGRAM} demo --port {}", free_port());
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env("TMPDIR", temporary.path()).env("TERM", "xterm");
+    let mut running = Running::start(command);
+    // Past the first frames every sensor has been sampled.
+    wait_until("five frames", SOON, || running.said().matches("SENSOR ").count() >= 5);
+    let said = running.said();
+    let frames: Vec<_> = said.split("fieldgate demo ").collect();
+    let frame = frames[frames.len() - 2].to_owned();
+    let asked = Instant::now();
+    running.child.stdin.take().unwrap().write_all(b"\x03").unwrap();
+    assert_eq!(running.wait_exit(SOON), 0);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(fs::read_dir(temporary.path()).unwrap().next().is_none());
+    (frame, said)
+}
+
+#[test]
+fn on_a_terminal_the_table_is_redrawn_in_place() {
+    let (frame, said) = frame_on_terminal("stty cols 120; ");
+    let rows = |names: &[&str]| {
+        for name in names {
+            let row = frame.lines().find(|line| line.starts_with(&format!("{name} ")));
+            assert!(row.is_some_and(|row| row.split_whitespace().count() >= 4), "{name}: {frame}");
+        }
+    };
+    rows(&["air", "soil", "light", "shade", "tank", "door", "pump", "fan"]);
+    assert!(frame.contains("°C") && frame.contains("start"), "{frame}");
+    assert!(frame.contains("watch    mosquitto_sub -p ") && frame.contains("/pump/set -m on"), "{frame}");
+    let lines = frame.matches('\n').count();
+    assert!(frame.ends_with(&format!("\x1b[{lines}A\x1b[J")), "up by as many lines as the frame has: {frame:?}");
+    assert_eq!(said.matches("\x1b[J").count() + 1, said.matches("SENSOR ").count(), "nothing is drawn below");
+}
+
+#[test]
+fn a_narrow_terminal_cuts_lines_and_one_of_unknown_width_does_not() {
+    let (frame, _) = frame_on_terminal("stty cols 40; ");
+    let widest = frame.lines().skip(1).map(|line| line.trim_end().chars().count()).max();
+    assert_eq!(widest, Some(40), "{frame}");
+    let (frame, _) = frame_on_terminal("stty cols 0; ");
+    assert!(frame.contains("watch    mosquitto_sub -p ") && frame.contains("/pump/set -m on"), "{frame}");
+}
