@@ -249,7 +249,8 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_rest_alone() {
         watching.store(false, Ordering::Relaxed);
         watch.join().unwrap()
     });
-    assert!(levels.len() > 10 && levels.iter().all(|level| *level == Some(1)), "the pump flickered");
+    let other: Vec<_> = levels.iter().filter(|level| **level != Some(1)).collect();
+    assert!(!levels.is_empty() && other.is_empty(), "the pump flickered: {other:?} of {}", levels.len());
     for topic in ["b/sensors/old", "b/sensors/old/status", "b/actuators/gone/state"] {
         running.client.wait_for(topic, str::is_empty, SOON);
     }
