@@ -12,6 +12,7 @@ use common::client::Client;
 use common::gateway::{self, Gateway};
 use common::mosquitto::Mosquitto;
 use common::notify::NotifySocket;
+use common::scripted::{Script, ScriptedBroker};
 use common::sim_file::SimFile;
 use common::{SOON, free_port, wait_for, wait_until};
 use rustix::process::Signal;
@@ -271,6 +272,30 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_rest_alone() {
         assert!(kept.all(topic).is_empty(), "{topic} is still kept");
     }
     running.gateway.stop(SOON);
+}
+
+#[test]
+fn a_reading_that_waited_does_not_fill_a_cleared_topic_again() {
+    let old = "sensors:\n  old: { driver: waveform, every: 50ms, retain: true, settings: { shape: counter } }\n";
+    let mut running = Running::with(&bench().replace("sensors:\n", old), &[]);
+    running.client.wait_json("b/sensors/old", |_| true, SOON);
+    let port = running.broker.port;
+    running.broker.stop();
+    running.gateway.wait_log("No connection", SOON);
+    let since = Instant::now();
+    wait_until("readings to wait", SOON, || since.elapsed() > Duration::from_millis(500));
+    running.reload(&running.config("", &bench()));
+    let broker = ScriptedBroker::start_on(port, vec![Script::good()]);
+    broker.wait_publish("a live reading", |publish| publish.topic == "b/sensors/n", SOON);
+    broker.wait_publish(
+        "the old sensor's",
+        |publish| publish.topic == "b/sensors/old" && !publish.payload.is_empty(),
+        SOON,
+    );
+    running.gateway.stop(SOON);
+    let old = broker.publishes().into_iter().filter(|publish| publish.topic == "b/sensors/old");
+    let kept = old.filter(|publish| publish.retain).last().unwrap();
+    assert_eq!(kept.text(), "", "the last that the broker keeps clears the topic");
 }
 
 #[test]
