@@ -181,21 +181,14 @@ fn read_all(pipe: &mut impl std::io::Read) -> Vec<u8> {
 pub fn program() -> Command {
     let mut command = Command::new(PROGRAM);
     command.env("NO_COLOR", "1");
-    for variable in [
-        "NOTIFY_SOCKET",
-        "WATCHDOG_USEC",
-        "JOURNAL_STREAM",
-        "CREDENTIALS_DIRECTORY",
-        "RUNTIME_DIRECTORY",
-        "XDG_RUNTIME_DIR",
-        "RUST_LOG",
-    ] {
+    let foreign = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "RUST_LOG"];
+    for variable in foreign.into_iter().chain(["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"]) {
         command.env_remove(variable);
     }
     command
 }
 
-/// The same with a runtime directory of its own in the folder, so that no test sees another's outputs.
+/// The program with a runtime directory of its own in the folder, so that no test sees another's outputs.
 fn program_in(folder: &Path) -> Command {
     let mut command = program();
     command.env("RUNTIME_DIRECTORY", folder.join("run"));
