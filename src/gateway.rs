@@ -236,6 +236,7 @@ impl Gateway {
         }
         // No await between these: what the recorder tells is either moved or told in the new place.
         self.roster.send_replace(Arc::new(plans::roster(&self.config, &self.workers)));
+        self.latest.retain_readings_on(plans::retained_readings(&self.config));
         let moved = old.topics != self.config.topics;
         if moved {
             self.latest.rebase(old.topics.base(), self.config.topics.base());

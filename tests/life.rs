@@ -12,6 +12,7 @@ use common::client::Client;
 use common::gateway::{self, Gateway};
 use common::mosquitto::Mosquitto;
 use common::notify::NotifySocket;
+use common::scripted::{Script, ScriptedBroker};
 use common::sim_file::SimFile;
 use common::{SOON, free_port, wait_for, wait_until};
 use rustix::process::Signal;
@@ -233,23 +234,26 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_rest_alone() {
     let new = bench()
         .replace("every: 100ms", "every: 60ms")
         .replace("sensors:\n", "sensors:\n  fresh: { driver: waveform, every: 100ms, settings: { shape: sine } }\n");
-    let watching = AtomicBool::new(true);
+    let (watching, looked) = (AtomicBool::new(true), AtomicBool::new(false));
     let levels = std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
             let mut levels = Vec::new();
             while watching.load(Ordering::Relaxed) {
                 levels.push(running.bench.line("GPIO27"));
+                looked.store(true, Ordering::Relaxed);
                 std::thread::yield_now();
             }
             levels
         });
+        wait_until("the first look", SOON, || looked.load(Ordering::Relaxed));
         running.reload(&running.config("", &new));
         running.bench.wait_line("GPIO5", 0, SOON);
         running.client.wait_json("b/sensors/fresh", |reading| reading["seq"] == 1, SOON);
         watching.store(false, Ordering::Relaxed);
         watch.join().unwrap()
     });
-    assert!(levels.len() > 10 && levels.iter().all(|level| *level == Some(1)), "the pump flickered");
+    let other: Vec<_> = levels.iter().filter(|level| **level != Some(1)).collect();
+    assert!(other.is_empty(), "the pump flickered: {other:?} of {}", levels.len());
     for topic in ["b/sensors/old", "b/sensors/old/status", "b/actuators/gone/state"] {
         running.client.wait_for(topic, str::is_empty, SOON);
     }
@@ -268,6 +272,30 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_rest_alone() {
         assert!(kept.all(topic).is_empty(), "{topic} is still kept");
     }
     running.gateway.stop(SOON);
+}
+
+#[test]
+fn a_reading_that_waited_does_not_fill_a_cleared_topic_again() {
+    let old = "sensors:\n  old: { driver: waveform, every: 50ms, retain: true, settings: { shape: counter } }\n";
+    let mut running = Running::with(&bench().replace("sensors:\n", old), &[]);
+    running.client.wait_json("b/sensors/old", |_| true, SOON);
+    let port = running.broker.port;
+    running.broker.stop();
+    running.gateway.wait_log("No connection", SOON);
+    let since = Instant::now();
+    wait_until("readings to wait", SOON, || since.elapsed() > Duration::from_millis(500));
+    running.reload(&running.config("", &bench()));
+    let broker = ScriptedBroker::start_on(port, vec![Script::good()]);
+    broker.wait_publish("a live reading", |publish| publish.topic == "b/sensors/n", SOON);
+    broker.wait_publish(
+        "the old sensor's",
+        |publish| publish.topic == "b/sensors/old" && !publish.payload.is_empty(),
+        SOON,
+    );
+    running.gateway.stop(SOON);
+    let old = broker.publishes().into_iter().filter(|publish| publish.topic == "b/sensors/old");
+    let kept = old.filter(|publish| publish.retain).next_back().unwrap();
+    assert_eq!(kept.text(), "", "the last that the broker keeps clears the topic");
 }
 
 #[test]

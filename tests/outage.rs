@@ -277,6 +277,7 @@ fn brokers_that_cannot_be_reached_cost_neither_time_nor_readings() {
     let greeting = |greeting| ScriptedBroker::start(vec![Script::good().greeting(greeting)]);
     let (silent, closing) = (greeting(Greeting::Silence), greeting(Greeting::Close));
     let garbage = greeting(Greeting::Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()));
+    let reserved = greeting(Greeting::Raw(vec![0x00, 0x00]));
     let half = greeting(Greeting::Raw(vec![0x20, 0x03, 0x00]));
     let deaf = ScriptedBroker::start(vec![Script::good().on_publish(|_, _| Answer::Silence)]);
     let stingy = ScriptedBroker::start(vec![Script::good().on_publish(|_, publish| match publish.topic.as_str() {
@@ -294,7 +295,8 @@ fn brokers_that_cannot_be_reached_cost_neither_time_nor_readings() {
         ("mqtt://no-such-host.invalid:1883".to_owned(), ""),
         (silent.url(), ""),
         (closing.url(), "closed the connection"),
-        (garbage.url(), "No connection"),
+        (garbage.url(), ""),
+        (reserved.url(), "No connection"),
         (half.url(), ""),
         (deaf.url(), ""),
         (stingy.url(), ""),

@@ -144,10 +144,14 @@ pub(super) fn abandoned_topics(old: &Config, new: &Config) -> Vec<String> {
     statuses.chain(readings).chain(states).collect()
 }
 
+/// Where readings are retained.
+pub(super) fn retained_readings(config: &Config) -> BTreeSet<String> {
+    config.sensors.iter().filter(|sensor| sensor.retain).map(|sensor| config.topics.reading(&sensor.name)).collect()
+}
+
 /// Retained topics below the base topic of `old` that the link itself wrote, to be cleared when that base is left.
 pub(super) fn left_topics(old: &Config) -> Vec<String> {
-    let readings = old.sensors.iter().filter(|sensor| sensor.retain).map(|sensor| old.topics.reading(&sensor.name));
-    readings.chain([old.topics.status()]).collect()
+    retained_readings(old).into_iter().chain([old.topics.status()]).collect()
 }
 
 /// The table for `fieldgate safe-state`.

@@ -207,7 +207,7 @@ impl Connection<'_> {
                 stored.payload.into_bytes()
             }
         };
-        let retain = message.retain && !late;
+        let retain = message.retain && !late && self.parts.latest.may_retain(&topic);
         Some(Publication::plain(topic, payload, message.qos, retain))
     }
 

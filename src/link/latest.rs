@@ -3,7 +3,7 @@
 //! Anyone may [`Latest::set`] a topic at any time; the link publishes what changed, and everything anew at each connect. A
 //! value that is overtaken before it was sent is never sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub struct Latest(Arc<Shared>);
 struct Shared {
     // Never locked across an await: every method is short and synchronous.
     topics: Mutex<BTreeMap<String, Entry>>,
+    /// On which topics readings may be retained; `None` until somebody has said so, and then on all.
+    retaining: Mutex<Option<BTreeSet<String>>>,
     changed: Notify,
 }
 
@@ -52,6 +54,18 @@ impl Latest {
     /// Clears `topic` at the broker, and forgets it when that is acknowledged.
     pub fn clear(&self, topic: String) {
         self.change(topic, Bytes::new());
+    }
+
+    /// From now on readings are retained on these topics only, whatever was said when they were taken: one that waited in
+    /// the spool would otherwise fill a topic again that was cleared meanwhile.
+    pub fn retain_readings_on(&self, topics: BTreeSet<String>) {
+        *self.0.retaining.lock().unwrap_or_else(PoisonError::into_inner) = Some(topics);
+    }
+
+    /// Whether a reading may be retained on `topic`.
+    pub(super) fn may_retain(&self, topic: &str) -> bool {
+        let retaining = self.0.retaining.lock().unwrap_or_else(PoisonError::into_inner);
+        retaining.as_ref().is_none_or(|topics| topics.contains(topic))
     }
 
     /// Moves every topic below `old` to the same place below `new`, and clears it where it was.
