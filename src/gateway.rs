@@ -48,13 +48,13 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// Why a new configuration was not taken up although it is valid. The old one stays.
+/// Why a new configuration was not taken up although it is valid.
 #[derive(Debug, Error)]
 pub enum ReloadError {
-    /// The spool is open in one folder for the life of the program.
+    /// The spool is open in one folder for the life of the program. The old configuration stays.
     #[error("spool.path cannot change while the gateway runs; restart it instead")]
     SpoolPath,
-    /// The kernel gave no thread.
+    /// The kernel gave no thread: a bus of the new configuration is not served. Restart the program.
     #[error("a thread for a bus could not be started")]
     Thread(#[source] io::Error),
 }
@@ -224,7 +224,7 @@ impl Gateway {
     /// Takes up a new configuration.
     ///
     /// # Errors
-    /// [`ReloadError`]; the old configuration stays in force.
+    /// [`ReloadError`] says whether the old configuration stays in force.
     pub async fn reload(&mut self, new: Config) -> Result<(), ReloadError> {
         if new.spool.path != self.config.spool.path {
             return Err(ReloadError::SpoolPath);

@@ -5,7 +5,6 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::account::Account;
@@ -13,47 +12,11 @@ use common::client::Client;
 use common::gateway::Gateway;
 use common::mosquitto::{Mosquitto, Options};
 use common::notify::NotifySocket;
+use common::quick::{FAST, LONG, config, folder, received, start, taken, url, wait_taken};
 use common::scripted::{Answer, Greeting, Script, ScriptedBroker};
 use common::{SOON, free_port, wait_for, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
-
-/// For tests that wait for much.
-const LONG: Duration = Duration::from_secs(30);
-
-const FAST: &str = "sensors:\n  n: { driver: waveform, every: 20ms, settings: { shape: counter } }\n";
-
-/// Reconnects quickly and calls a reading late after a second.
-fn config(url: &str, mqtt: &str, spool: &str, rest: &str) -> String {
-    let quick = "reconnect: { min: 50ms, max: 150ms }, late_after: 1s";
-    format!(
-        "gateway: {{ name: t }}\nmqtt: {{ broker: \"{url}\", base_topic: b, {quick}{mqtt} }}\nspool: {{ path: spool{spool} }}\n{rest}"
-    )
-}
-
-fn url(port: u16) -> String {
-    format!("mqtt://127.0.0.1:{port}")
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-/// Runs with every reading in the log, so that a test knows what was taken.
-fn start(folder: &Path, config: &str) -> Gateway {
-    Gateway::with_env(folder, config, &[("RUST_LOG", "info,fieldgate::recorder=debug")])
-}
-
-/// The last seq of `n` that the recorder took, by the log.
-fn taken(gateway: &Gateway) -> u64 {
-    let log = gateway.log();
-    let seq = log.lines().rev().find_map(|line| line.contains("Reading. sensor=n").then(|| line.rsplit_once("seq=")));
-    seq.flatten().map_or(0, |(_, seq)| seq.trim().parse().unwrap())
-}
-
-fn wait_taken(gateway: &Gateway, seq: u64) {
-    wait_until(&format!("reading {seq} to be taken"), LONG, || taken(gateway) >= seq);
-}
 
 /// A broker that remembers over an orderly restart, and a subscriber that misses nothing meanwhile.
 fn remembering() -> (Mosquitto, Client) {
@@ -65,10 +28,6 @@ fn remembering() -> (Mosquitto, Client) {
 
 fn heard(client: &Client) -> Account {
     Account::of("n", client.everything().into_iter().map(|message| (message.topic, message.payload)))
-}
-
-fn received(broker: &ScriptedBroker) -> Account {
-    Account::of("n", broker.publishes().into_iter().map(|publish| (publish.topic.clone(), publish.text())))
 }
 
 /// Waits until everything up to `last` of the newest run is accounted for.
@@ -334,134 +293,6 @@ fn unreachable(url: &str) -> (tempfile::TempDir, Gateway, NotifySocket) {
     let place = socket.wait("READY=1", 0, Duration::from_secs(2));
     assert!(socket.all()[place].0 - started < Duration::from_secs(2));
     (folder, gateway, socket)
-}
-
-/// Every code by which a broker can refuse, in one list of brokers that is tried in its order.
-fn refusals(protocol: &str, codes: &[(u8, &str)]) {
-    let refuse = |(code, _): &(u8, &str)| ScriptedBroker::start(vec![Script::good().greeting(Greeting::Code(*code))]);
-    let refusing: Vec<ScriptedBroker> = codes.iter().map(refuse).collect();
-    let good = ScriptedBroker::start(vec![Script::good()]);
-    let list: Vec<String> = refusing.iter().chain([&good]).map(ScriptedBroker::url).collect();
-    let folder = folder();
-    let text = config("X", &format!(", protocol: {protocol}"), "", FAST)
-        .replace("\"X\"", &format!("[{}]", list.join(", ")))
-        .replace("min: 50ms, max: 150ms", "min: 1ms, max: 2ms");
-    let gateway = Gateway::start(folder.path(), &text);
-    let health = good.wait_publish("health", |publish| publish.topic == "b/health", LONG);
-    for (code, words) in codes {
-        assert!(gateway.log().contains(words), "{code:#04x}: {words:?} is not in\n{}", gateway.log());
-    }
-    let health: Value = serde_json::from_str(&health.text()).unwrap();
-    let (_, last) = codes[codes.len() - 1];
-    assert!(health["link"]["last_error"].as_str().unwrap().contains(last), "{health}");
-}
-
-#[test]
-fn every_return_code_of_3_1_1_has_its_words() {
-    let codes = [
-        (1, "connection refused: unacceptable protocol version (1)"),
-        (2, "connection refused: identifier rejected (2)"),
-        (3, "connection refused: server unavailable (3)"),
-        (5, "connection refused: not authorized (5)"),
-        (4, "connection refused: bad user name or password (4)"),
-    ];
-    refusals("3.1.1", &codes);
-}
-
-#[test]
-fn every_reason_code_of_5_has_its_words() {
-    // Section 3.2.2.2, table 3-1.
-    let codes = [
-        (0x80, "connection refused: unspecified error (0x80)"),
-        (0x81, "connection refused: malformed packet (0x81)"),
-        (0x82, "connection refused: protocol error (0x82)"),
-        (0x83, "connection refused: implementation specific error (0x83)"),
-        (0x84, "connection refused: unsupported protocol version (0x84)"),
-        (0x85, "connection refused: client identifier not valid (0x85)"),
-        (0x87, "connection refused: not authorized (0x87)"),
-        (0x88, "connection refused: server unavailable (0x88)"),
-        (0x89, "connection refused: server busy (0x89)"),
-        (0x8a, "connection refused: banned (0x8A)"),
-        (0x8c, "connection refused: bad authentication method (0x8C)"),
-        (0x90, "connection refused: topic name invalid (0x90)"),
-        (0x95, "connection refused: packet too large (0x95)"),
-        (0x97, "connection refused: quota exceeded (0x97)"),
-        (0x99, "connection refused: payload format invalid (0x99)"),
-        (0x9a, "connection refused: retain not supported (0x9A)"),
-        (0x9b, "connection refused: QoS not supported (0x9B)"),
-        (0x9c, "connection refused: use another server (0x9C)"),
-        (0x9d, "connection refused: server moved (0x9D)"),
-        (0x9f, "connection refused: connection rate exceeded (0x9F)"),
-        (0x86, "connection refused: bad user name or password (0x86)"),
-    ];
-    refusals("5", &codes);
-}
-
-#[test]
-fn a_refusal_that_only_a_person_can_lift_is_not_tried_again_within_a_minute() {
-    let brokers: Vec<_> = [("3.1.1", 2), ("3.1.1", 4), ("3.1.1", 5), ("5", 0x85), ("5", 0x86), ("5", 0x87)]
-        .map(|(protocol, code)| {
-            let broker = ScriptedBroker::start(vec![Script::good().greeting(Greeting::Code(code))]);
-            let folder = folder();
-            let text = config(&broker.url(), &format!(", protocol: {protocol}"), "", FAST);
-            let gateway = Gateway::start(folder.path(), &text);
-            (broker, gateway, folder, code)
-        })
-        .into();
-    for (broker, gateway, ..) in &brokers {
-        broker.wait_connects(1, SOON);
-        gateway.wait_log("connection refused", SOON);
-    }
-    let since = Instant::now();
-    wait_until("five seconds to pass", SOON, || since.elapsed() >= Duration::from_secs(5));
-    for (broker, _, _, code) in &brokers {
-        assert_eq!(broker.connects().len(), 1, "code {code:#04x}");
-    }
-}
-
-#[test]
-fn a_wrong_password_is_told_in_words_by_a_real_broker() {
-    let user = Some(("pi".to_owned(), "right".to_owned()));
-    let broker = Mosquitto::with(Options { user, ..Options::default() });
-    for (protocol, words) in [("3.1.1", "not authorized (5)"), ("5", "not authorized (0x87)")] {
-        let folder = folder();
-        std::fs::write(folder.path().join("word"), "wrong").unwrap();
-        let mqtt = format!(", protocol: {protocol}, username: pi, password_file: word");
-        let socket = NotifySocket::listen(folder.path());
-        let text = config(&broker.url(), &mqtt, "", FAST);
-        let gateway = Gateway::with_env(folder.path(), &text, &[socket.variable()]);
-        gateway.wait_log(&format!("connection refused: {words}"), SOON);
-        socket.wait(&format!("STATUS=link down: connection refused: {words}"), 0, SOON);
-    }
-}
-
-#[test]
-fn a_refused_topic_holds_back_only_itself() {
-    let rest = "sensors:
-  bad: { driver: waveform, every: 50ms, settings: { shape: counter } }
-  n: { driver: waveform, every: 50ms, settings: { shape: counter } }
-";
-    let refuse = Script::good().on_publish(|_, publish| match publish.topic.as_str() {
-        "b/sensors/bad" => Answer::Reason(0x87),
-        _ => Answer::Acknowledge,
-    });
-    let broker = ScriptedBroker::start(vec![refuse]);
-    let folder = folder();
-    let mut gateway = start(folder.path(), &config(&broker.url(), "", "", rest));
-    wait_until("the other sensor", SOON, || received(&broker).live.values().any(|seqs| seqs.len() >= 40));
-    gateway.wait_log("not authorized (0x87)", SOON);
-    let alarm = broker.wait_publish(
-        "an alarm in health",
-        |publish| publish.topic == "b/health" && publish.text().contains("b/sensors/bad"),
-        SOON,
-    );
-    let health: Value = serde_json::from_str(&alarm.text()).unwrap();
-    assert!(health["link"]["alarm"].as_str().unwrap().contains("not authorized (0x87)"), "{health}");
-    let attempts = broker.publishes().iter().filter(|publish| publish.topic == "b/sensors/bad").count();
-    assert!(attempts < 10, "{attempts} attempts on the refused topic");
-    assert_eq!(broker.connects().len(), 1);
-    received(&broker).check_whole();
-    gateway.stop(SOON);
 }
 
 /// The broker drops the connection at the nth message, several times, then behaves; nothing may be lost.

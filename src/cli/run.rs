@@ -23,6 +23,23 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A configuration that cannot run is reported and ends with 78, with the outputs driven safe by the last good table: they
 /// may still be where an earlier run left them.
 pub fn run(path: &Path) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return cli::fail(&format!("the runtime could not be started: {e}")),
+    };
+    let code = runtime.block_on(async {
+        // Before anything else, so that a signal never finds the program without an answer.
+        match Signals::listen() {
+            Ok(signals) => begin(path, signals).await,
+            Err(e) => cli::fail(&format!("signals cannot be received: {e}")),
+        }
+    });
+    // A name look-up may still hang in a thread of the runtime; nobody waits for it.
+    runtime.shutdown_background();
+    code
+}
+
+async fn begin(path: &Path, signals: Signals) -> ExitCode {
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -36,14 +53,7 @@ pub fn run(path: &Path) -> ExitCode {
     for warning in &loaded.warnings {
         warn!(line = warning.place.map(|place| place.line), hint = warning.hint, "{}", warning.what);
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return cli::fail(&format!("the runtime could not be started: {e}")),
-    };
-    let code = runtime.block_on(serve(path, loaded.config));
-    // A name look-up may still hang in a thread of the runtime; nobody waits for it.
-    runtime.shutdown_background();
-    code
+    serve(path, loaded.config, signals).await
 }
 
 /// Signals that the service obeys.
@@ -83,11 +93,7 @@ impl Signals {
     }
 }
 
-async fn serve(path: &Path, config: Config) -> ExitCode {
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(e) => return cli::fail(&format!("signals cannot be received: {e}")),
-    };
+async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
     let mut gateway = match Gateway::start(config, None) {
         Ok(gateway) => gateway,
         Err(e) => return cli::fail(&words(&e)),

@@ -355,6 +355,8 @@ impl<'a> Connection<'a> {
     /// Sends what is left for a moment, says `offline` and leaves.
     async fn close(mut self) -> End {
         let deadline = Instant::now() + FLUSH;
+        // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
+        drop(timeout_at(deadline, self.parts.spool.offered()).await);
         while !self.is_flushed() && Instant::now() < deadline {
             let more = self.pump().await;
             let step =

@@ -33,6 +33,9 @@ const ACKED_LIMIT: usize = 65_536;
 /// How long deletions wait for company at least: nothing is lost by a late one.
 const DELETE_EVERY: Duration = Duration::from_secs(1);
 
+/// A spool that stays full is logged at most this often.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
+
 const FULL: &str = "spool full";
 const FAILING: &str = "spool full: the disk cannot be written";
 const TOO_LARGE: &str = "larger than the spool can keep";
@@ -72,6 +75,9 @@ pub(super) struct Keeper {
     handed: BTreeSet<u64>,
     oldest_row: Option<(u64, Option<SystemTime>)>,
     dropped: u64,
+    /// Lost readings that the log has not told yet, and when it last told of any.
+    untold: u64,
+    logged: Option<Duration>,
     fault: Option<Fault>,
     /// What a person should know about this start.
     notice: Option<String>,
@@ -106,6 +112,8 @@ impl Keeper {
             handed,
             oldest_row: None,
             dropped: 0,
+            untold: 0,
+            logged: None,
             fault: None,
             notice: set_aside.map(|path| told_aside(&path)),
             not_before: Duration::ZERO,
@@ -162,6 +170,12 @@ impl Keeper {
     }
 
     fn tell(&mut self, victims: &[Victim], reason: &str, now: Moment) {
+        let lost = victims.iter().filter(|victim| victim.reading.is_some()).count();
+        self.untold += lost as u64;
+        if lost > 0 && self.logged.is_none_or(|at| now.boot >= at + LOG_AGAIN) {
+            error!(readings = self.untold, reason, "Readings are lost; each is told on the loss topic.");
+            (self.untold, self.logged) = (0, Some(now.boot));
+        }
         for loss in victims.iter().filter_map(|victim| loss_of(victim, reason)) {
             self.keep_loss(loss, now);
         }

@@ -246,6 +246,16 @@ impl Spool {
         self.head.clone()
     }
 
+    /// Waits until everything that was appended before is offered, so that [`Spool::head`] knows it.
+    ///
+    /// # Errors
+    /// [`Closed`]: nothing more will be offered.
+    pub async fn offered(&self) -> Result<(), Closed> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Offered(answer)).await?;
+        answered.await.map_err(|_| Closed)
+    }
+
     /// How the spool fares.
     pub fn stats(&self) -> watch::Receiver<Stats> {
         self.stats.clone()

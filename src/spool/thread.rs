@@ -28,9 +28,15 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub(super) enum Request {
     Append(Message),
     Loss(Loss),
-    Read { from: Sequence, limit: usize, answer: oneshot::Sender<Vec<Stored>> },
+    Read {
+        from: Sequence,
+        limit: usize,
+        answer: oneshot::Sender<Vec<Stored>>,
+    },
     Acknowledge(Vec<Sequence>),
     Reconfigure(Settings),
+    /// Answered when everything before it is offered.
+    Offered(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -74,7 +80,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let (requests, queue) = mpsc::channel(QUEUE);
     let (head_sender, head) = watch::channel(keeper.head());
     let (stats_sender, stats) = watch::channel(keeper.stats());
-    let desk = Desk { keeper, queue, head: head_sender, stats: stats_sender };
+    let desk = Desk { keeper, waiting: Vec::new(), queue, head: head_sender, stats: stats_sender };
     // The runtime is made where it is used: it must not be dropped on the thread of another one.
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
@@ -92,6 +98,8 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
 /// What lives on the thread.
 struct Desk {
     keeper: Keeper,
+    /// Who waits until everything up to now is offered.
+    waiting: Vec<oneshot::Sender<()>>,
     queue: mpsc::Receiver<Request>,
     head: watch::Sender<Sequence>,
     stats: watch::Sender<Stats>,
@@ -118,6 +126,10 @@ impl Desk {
             }
             self.keeper.tick(clock::now());
             self.publish();
+            for answer in self.waiting.drain(..) {
+                // Whoever stopped waiting for the answer does not need it.
+                answer.send(()).unwrap_or_default();
+            }
         }
     }
 
@@ -144,6 +156,7 @@ impl Desk {
                 // Whoever stopped waiting for the answer does not need it.
                 answer.send(self.keeper.read(from, limit, now)).unwrap_or_default();
             }
+            Request::Offered(answer) => self.waiting.push(answer),
             Request::Close(answer) => return Some(answer),
         }
         None

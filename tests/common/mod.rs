@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod mosquitto;
 pub mod notify;
 pub mod python;
+pub mod quick;
 pub mod scripted;
 pub mod sim_file;
 pub mod wire;

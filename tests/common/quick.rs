@@ -1,0 +1,50 @@
+//! A gateway that samples and reconnects quickly, for the tests of outages and refusals.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::account::Account;
+use super::gateway::Gateway;
+use super::scripted::ScriptedBroker;
+use super::wait_until;
+
+/// For tests that wait for much.
+pub const LONG: Duration = Duration::from_secs(30);
+
+pub const FAST: &str = "sensors:\n  n: { driver: waveform, every: 20ms, settings: { shape: counter } }\n";
+
+/// Reconnects quickly and calls a reading late after a second.
+pub fn config(url: &str, mqtt: &str, spool: &str, rest: &str) -> String {
+    let quick = "reconnect: { min: 50ms, max: 150ms }, late_after: 1s";
+    format!(
+        "gateway: {{ name: t }}\nmqtt: {{ broker: \"{url}\", base_topic: b, {quick}{mqtt} }}\nspool: {{ path: spool{spool} }}\n{rest}"
+    )
+}
+
+pub fn url(port: u16) -> String {
+    format!("mqtt://127.0.0.1:{port}")
+}
+
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Runs with every reading in the log, so that a test knows what was taken.
+pub fn start(folder: &Path, config: &str) -> Gateway {
+    Gateway::with_env(folder, config, &[("RUST_LOG", "info,fieldgate::recorder=debug")])
+}
+
+/// The last seq of `n` that the recorder took, by the log.
+pub fn taken(gateway: &Gateway) -> u64 {
+    let log = gateway.log();
+    let seq = log.lines().rev().find_map(|line| line.contains("Reading. sensor=n").then(|| line.rsplit_once("seq=")));
+    seq.flatten().map_or(0, |(_, seq)| seq.trim().parse().unwrap())
+}
+
+pub fn wait_taken(gateway: &Gateway, seq: u64) {
+    wait_until(&format!("reading {seq} to be taken"), LONG, || taken(gateway) >= seq);
+}
+
+pub fn received(broker: &ScriptedBroker) -> Account {
+    Account::of("n", broker.publishes().into_iter().map(|publish| (publish.topic.clone(), publish.text())))
+}
