@@ -2,15 +2,15 @@
 //!
 //! Started downstream first: the spool (whose lock refuses a second instance before it can touch an output), the workers
 //! (outputs to their safe state), recorder, commands, link. Stopped upstream first, see `shutdown.rs`. A reload builds a
-//! new [`Roster`] and hands each bus its new plan; what is the same in both goes on untouched.
+//! new [`crate::roster::Roster`] and hands each bus its new plan; what is the same in both goes on untouched.
 
 mod plans;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::board::Board;
 use crate::clock;
-use crate::commands::{self, Commands};
+use crate::commands::{self, CommandTallies, Commands};
 use crate::config::Config;
 use crate::health::{SensorTallies, Sources};
 use crate::link::{self, Incoming, Latest, LinkState, LinkStatus};
@@ -66,24 +66,47 @@ pub struct Gateway {
     context: worker::Context,
     sources: Sources,
     roster: latest_of::Sender<SharedRoster>,
-    link_status: latest_of::Sender<LinkStatus>,
-    latest: Latest,
-    spool: Spool,
+    ways: Ways,
     spool_thread: SpoolThread,
     recorder: JoinHandle<()>,
     recorder_turned: Arc<AtomicU64>,
     commands: JoinHandle<()>,
     commands_stop: latest_of::Sender<bool>,
-    incoming: mpsc::Sender<Incoming>,
     stopping: Arc<AtomicBool>,
     link: LinkTask,
     stalls: watch::Stalls,
+}
+
+/// Everything that a link is joined to, kept so that a reload can start another.
+struct Ways {
+    spool: Spool,
+    latest: Latest,
+    incoming: mpsc::Sender<Incoming>,
+    link_status: latest_of::Sender<LinkStatus>,
 }
 
 /// The link's task and its stop signal.
 struct LinkTask {
     task: JoinHandle<()>,
     stop: latest_of::Sender<bool>,
+}
+
+impl Ways {
+    /// Starts a link with the settings of `config`.
+    fn link(&self, config: &Config, run: RunId, pulse: &Arc<Pulse>) -> LinkTask {
+        let (stop, stopped) = latest_of::channel(false);
+        let parts = link::Parts {
+            settings: plans::link_settings(config),
+            run,
+            spool: self.spool.clone(),
+            latest: self.latest.clone(),
+            commands: self.incoming.clone(),
+            status: self.link_status.clone(),
+            pulse: Arc::clone(pulse),
+            stop: stopped,
+        };
+        LinkTask { task: tokio::spawn(link::run(parts)), stop }
+    }
 }
 
 impl Gateway {
@@ -103,73 +126,55 @@ impl Gateway {
         let (roster, shared_roster) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
         let (link_status, link_seen) = latest_of::channel(LinkStatus::new(&config.link));
         let (commands_stop, commands_stopped) = latest_of::channel(false);
-        let (latest, stopping) = (Latest::default(), Arc::new(AtomicBool::new(false)));
-        let command_tallies = Arc::new(Mutex::new(BTreeMap::new()));
-        let recorder_turned = Arc::new(AtomicU64::new(0));
-        let recorder = tokio::spawn(
-            Recorder {
-                run,
-                events: from_workers,
-                answers: from_commands,
-                roster: shared_roster.clone(),
-                link: link_seen.clone(),
-                spool: spool.clone(),
-                latest: latest.clone(),
-                board,
-                turned: Arc::clone(&recorder_turned),
-            }
-            .run(),
-        );
-        let commands = tokio::spawn(
-            Commands {
-                incoming: from_link,
-                roster: shared_roster.clone(),
-                answers,
-                stopping: Arc::clone(&stopping),
-                tallies: Arc::clone(&command_tallies),
-                stop: commands_stopped,
-            }
-            .run(),
-        );
-        latest.set(config.topics.devices(), plans::devices(&config));
+        let (latest, stopping, command_tallies) = (Latest::default(), Arc::default(), CommandTallies::default());
+        let recorder_turned = Arc::default();
+        let recorder = Recorder {
+            run,
+            events: from_workers,
+            answers: from_commands,
+            roster: shared_roster.clone(),
+            link: link_seen.clone(),
+            spool: spool.clone(),
+            latest: latest.clone(),
+            board,
+            turned: Arc::clone(&recorder_turned),
+        };
+        let commands = Commands {
+            incoming: from_link,
+            roster: shared_roster.clone(),
+            answers,
+            stopping: Arc::clone(&stopping),
+            tallies: Arc::clone(&command_tallies),
+            stop: commands_stopped,
+        };
+        let (link, spool_stats) = (link_seen, spool.stats());
         let sources = Sources {
             run,
             started,
             roster: shared_roster,
-            link: link_seen,
-            spool: spool.stats(),
+            link,
+            spool: spool_stats,
             sensors,
             commands: command_tallies,
         };
-        let parts = link::Parts {
-            settings: plans::link_settings(&config),
-            run,
-            spool: spool.clone(),
-            latest: latest.clone(),
-            commands: incoming.clone(),
-            status: link_status.clone(),
-            pulse: Arc::clone(&context.pulse),
-            stop: latest_of::channel(false).1,
-        };
+        let ways = Ways { spool, latest, incoming, link_status };
         let gateway = Self {
-            link: start_link(parts),
+            link: ways.link(&config, run, &context.pulse),
+            recorder: tokio::spawn(recorder.run()),
+            commands: tokio::spawn(commands.run()),
             config,
             workers,
             context,
             sources,
             roster,
-            link_status,
-            latest,
-            spool,
+            ways,
             spool_thread,
-            recorder,
             recorder_turned,
-            commands,
             commands_stop,
-            incoming,
             stopping,
             stalls: watch::Stalls::default(),
         };
+        gateway.ways.latest.set(gateway.config.topics.devices(), plans::devices(&gateway.config));
         gateway.tell_health();
         info!(%run, sensors = gateway.config.sensors.len(), actuators = gateway.config.actuators.len(), "Gateway started.");
         Ok(gateway)
@@ -204,13 +209,13 @@ impl Gateway {
 
     /// Publishes health and tells systemd's status line.
     pub fn tell_health(&self) {
-        self.latest.set(self.config.topics.health(), self.sources.payload());
+        self.ways.latest.set(self.config.topics.health(), self.sources.payload());
         crate::systemd::status(&self.sources.line());
     }
 
     /// Whether every part has turned lately; buses that hang in a device are reported on the way.
     pub fn check_progress(&mut self) -> bool {
-        watch::check(&mut self.stalls, &self.workers, &self.config, &self.latest, &self.recorder_turned)
+        watch::check(&mut self.stalls, &self.workers, &self.config, &self.ways.latest, &self.recorder_turned)
             && !self.recorder.is_finished()
             && !self.commands.is_finished()
             && !self.link.task.is_finished()
@@ -227,20 +232,20 @@ impl Gateway {
         let old = std::mem::replace(&mut self.config, new);
         self.replan().await.map_err(ReloadError::Thread)?;
         self.roster.send_replace(Arc::new(plans::roster(&self.config, &self.workers)));
-        if old.spool != self.config.spool && self.spool.reconfigure(self.config.spool.clone()).await.is_err() {
+        if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
             error!("The spool has ended and does not take the new limits.");
         }
         if plans::link_settings(&old) != plans::link_settings(&self.config) {
             if old.topics != self.config.topics {
-                self.latest.rebase(old.topics.base(), self.config.topics.base());
-                self.latest.clear(old.topics.status());
+                self.ways.latest.rebase(old.topics.base(), self.config.topics.base());
+                self.ways.latest.clear(old.topics.status());
             }
             self.relink().await;
         }
         for topic in plans::abandoned_topics(&old, &self.config) {
-            self.latest.clear(topic);
+            self.ways.latest.clear(topic);
         }
-        self.latest.set(self.config.topics.devices(), plans::devices(&self.config));
+        self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.tell_health();
         Ok(())
     }
@@ -283,21 +288,11 @@ impl Gateway {
 
     /// Ends the link and starts it with the settings in force; what is undelivered waits in the spool meanwhile.
     async fn relink(&mut self) {
-        let parts = link::Parts {
-            settings: plans::link_settings(&self.config),
-            run: self.sources.run,
-            spool: self.spool.clone(),
-            latest: self.latest.clone(),
-            commands: self.incoming.clone(),
-            status: self.link_status.clone(),
-            pulse: Arc::clone(&self.context.pulse),
-            stop: latest_of::channel(false).1,
-        };
         self.link.stop.send_replace(true);
         if (&mut self.link.task).await.is_err() {
             warn!("The old link ended by a panic.");
         }
-        self.link = start_link(parts);
+        self.link = self.ways.link(&self.config, self.sources.run, &self.context.pulse);
     }
 
     /// Stops everything, upstream first, within two seconds unless something hangs.
@@ -312,7 +307,7 @@ impl Gateway {
             recorder: self.recorder,
             link: self.link.task,
             link_stop: self.link.stop,
-            spool: self.spool,
+            spool: self.ways.spool,
             spool_thread: self.spool_thread,
         })
         .await;
@@ -335,10 +330,4 @@ fn start_workers(
         workers.insert(key, worker);
     }
     Ok(workers)
-}
-
-fn start_link(mut parts: link::Parts) -> LinkTask {
-    let (stop, stopped) = latest_of::channel(false);
-    parts.stop = stopped;
-    LinkTask { task: tokio::spawn(link::run(parts)), stop }
 }

@@ -305,7 +305,7 @@ fn near_names(line: &str, names: &[String]) -> String {
     match (near.is_empty(), names.iter().all(String::is_empty), names.len().checked_sub(1)) {
         (false, ..) => format!("did you mean {}?", near.join(", ")),
         (true, true, Some(last)) => format!("its lines have no names; write a number from 0 to {last}"),
-        _ => "`fieldgate scan` lists the lines".into(),
+        _ => "`gpioinfo` lists the lines".into(),
     }
 }
 
@@ -379,9 +379,9 @@ mod tests {
     fn a_wrong_name_is_answered_with_near_names_or_the_way_to_list_them() {
         let header = names(&["ID_SDA", "GPIO17", "GPIO18", "GPIO27", "", "GPIO7"]);
         assert_eq!(near_names("gpio17", &header), "did you mean GPIO17, GPIO18, GPIO27?");
-        assert_eq!(near_names("relay", &header), "`fieldgate scan` lists the lines");
+        assert_eq!(near_names("relay", &header), "`gpioinfo` lists the lines");
         assert_eq!(near_names("GPIO2", &names(&["", ""])), "its lines have no names; write a number from 0 to 1");
-        assert_eq!(near_names("GPIO2", &[]), "`fieldgate scan` lists the lines");
+        assert_eq!(near_names("GPIO2", &[]), "`gpioinfo` lists the lines");
     }
 
     #[test]

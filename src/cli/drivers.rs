@@ -11,6 +11,9 @@ use crate::config;
 use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
 use crate::model::{Field, Kind, Need, Quantity, Settings, field};
 
+/// How like a driver's name a text must be to be taken for a slip of it; 1 is the same.
+const NEAR: f64 = 0.8;
+
 /// Prints the table, or the page of `name`.
 pub fn run(name: Option<&str>, json: bool) -> ExitCode {
     let Some(name) = name else {
@@ -21,11 +24,12 @@ pub fn run(name: Option<&str>, json: bool) -> ExitCode {
         Some(spec) if json => cli::put(&format!("{:#}\n", describe(spec)), ExitCode::SUCCESS),
         Some(spec) => cli::put(&page(spec), ExitCode::SUCCESS),
         None => {
-            let near = DRIVERS
-                .iter()
-                .map(|spec| spec.name)
-                .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-            let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+            let likeness = |spec: &&DriverSpec| strsim::jaro_winkler(name, spec.name);
+            let near = DRIVERS.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+            let hint = match near.filter(|spec| likeness(spec) > NEAR) {
+                Some(spec) => format!("; did you mean {:?}?", spec.name),
+                None => "; `fieldgate drivers` lists them".into(),
+            };
             cli::fail(&format!("no driver is called {name:?}{hint}"))
         }
     }

@@ -106,7 +106,7 @@ pub(crate) fn in_text(text: &str) -> Vec<Span> {
                 open = Some((indent, rest.is_empty() || rest.starts_with(['|', '>', '#'])));
                 found.push(start + value..start + content.len());
             }
-            found.extend(address_in_line(content).map(|part| start + part.start..start + part.end));
+            found.extend(addresses_in_line(content).into_iter().map(|part| start + part.start..start + part.end));
         }
         start += line.len();
     }
@@ -123,14 +123,21 @@ fn secret_value(line: &str) -> Option<usize> {
     })
 }
 
-/// The user and password of an address somewhere in a line.
-fn address_in_line(line: &str) -> Option<Span> {
-    let at = line.rfind('@')?;
-    let start = match line[..at].find("://") {
-        Some(scheme) => scheme + 3,
-        None => line[..at].rfind([' ', '"', '\'', '[', ',', '{']).map_or(0, |n| n + 1),
-    };
-    line[start..at].contains(':').then_some(start..at).or((line[..at].contains("://")).then_some(start..at))
+/// Users and passwords of addresses somewhere in a line: of each word up to its last `@`, and behind a scheme up to the last
+/// `@` of the line, for a password may have blanks in it.
+fn addresses_in_line(line: &str) -> Vec<Span> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for word in line.split_inclusive([' ', '\t', '"', '\'', '[', ',', '{']) {
+        if let Some(at) = word.rfind('@').filter(|at| word[..*at].contains(':')) {
+            found.push(start + word[..at].find("://").map_or(0, |scheme| scheme + 3)..start + at);
+        }
+        start += word.len();
+    }
+    if let Some((scheme, at)) = line.find("://").zip(line.rfind('@')).filter(|(scheme, at)| scheme < at) {
+        found.push(scheme + 3..at);
+    }
+    found
 }
 
 /// `words` without the secrets of `text`. Very short ones are left: they could be any word.
@@ -140,6 +147,14 @@ pub(crate) fn in_words(words: &str, text: &str, secrets: &[Span]) -> String {
         let secret = secret.trim_matches(|c: char| c.is_whitespace() || "\"'*&!|>,{}[]".contains(c));
         if secret.len() >= 4 {
             words = words.replace(secret, MASK);
+        }
+    }
+    // A message may quote a part of a value only, which then is not the secret that was found in the whole.
+    let mut parts = addresses_in_line(&words);
+    parts.sort_by_key(|part| std::cmp::Reverse(part.start));
+    for part in parts {
+        if words.get(part.clone()).is_some_and(|secret| !secret.contains(MASK)) {
+            words.replace_range(part, MASK);
         }
     }
     words

@@ -16,8 +16,8 @@ pub static SPEC: DriverSpec = DriverSpec {
     summary: "any sensor that the kernel shows under /sys/class/hwmon",
     page: "\
 Wiring: that of the chip. Its kernel driver is loaded by the device tree or an
-overlay; `grep . /sys/class/hwmon/*/name` lists what there is, and so does
-`fieldgate scan`. No bus is needed under `buses:`.
+overlay; `grep . /sys/class/hwmon/*/name` lists what there is. No bus is
+needed under `buses:`.
 
 device    what the file `name` says, such as cpu_thermal, lm75 or
           w1_slave_temp.

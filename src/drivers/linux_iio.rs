@@ -18,8 +18,8 @@ pub static SPEC: DriverSpec = DriverSpec {
     page: "\
 Wiring: that of the chip. Its kernel driver is loaded by the device tree or an
 overlay, such as dtoverlay=dht11,gpiopin=4 for a DHT11 or DHT22 on a Raspberry
-Pi; `grep . /sys/bus/iio/devices/*/name` lists what there is, and so does
-`fieldgate scan`. No bus is needed under `buses:`.
+Pi; `grep . /sys/bus/iio/devices/*/name` lists what there is. No bus is needed
+under `buses:`.
 
 device    what the file `name` says, such as dht11@4 or bme280.
 parent    of several with one name, the one on this device of a bus: 1-0076 is

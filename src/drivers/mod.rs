@@ -73,6 +73,12 @@ pub struct DriverSpec {
     pub example: &'static str,
 }
 
+/// Makes a sensor out of its bus and settings.
+pub type BuildSensor = fn(&mut dyn Bus, &Settings) -> Result<Box<dyn Sensor>, DriverError>;
+
+/// Makes an output that does the given value from the first moment.
+pub type BuildActuator = fn(&mut dyn Bus, &Settings, OutputValue) -> Result<Box<dyn Actuator>, DriverError>;
+
 /// Sensor or output.
 #[derive(Debug)]
 pub enum Role {
@@ -83,14 +89,14 @@ pub enum Role {
         /// `every` when it is left out; `None` makes it required.
         default_every: Option<Duration>,
         /// Claims what it needs and brings the chip up. Called again after failures.
-        build: fn(&mut dyn Bus, &Settings) -> Result<Box<dyn Sensor>, DriverError>,
+        build: BuildSensor,
     },
     /// Under `actuators:`.
     Actuator {
         /// What it can do.
         kind: OutputKind,
         /// Claims what it needs and drives the output to the given value at once.
-        build: fn(&mut dyn Bus, &Settings, OutputValue) -> Result<Box<dyn Actuator>, DriverError>,
+        build: BuildActuator,
     },
 }
 

@@ -16,7 +16,7 @@ pub static SPEC: DriverSpec = DriverSpec {
 Wiring: a PWM pin drives a few milliamperes at 3.3 V; motors and lamps need a
 transistor. On a Raspberry Pi put dtoverlay=pwm into config.txt for GPIO18, or
 dtoverlay=pwm-2chan for GPIO18 and GPIO19: these are channels 0 and 1 up to
-the Pi 4, channels 2 and 3 on a Pi 5. `fieldgate scan` lists the chips.
+the Pi 4, channels 2 and 3 on a Pi 5. `ls /sys/class/pwm` lists the chips.
 
 frequency: PC fans with four wires want 25000 Hz, lamps 200 Hz and more, a
 servo 50 Hz. Channels of one chip often share a frequency.

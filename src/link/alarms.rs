@@ -21,6 +21,8 @@ const TOLD: usize = 3;
 pub(super) enum About {
     /// Our identifier is used by another.
     TakenOver,
+    /// The broker closes each connection soon.
+    Brief,
     /// The subscription to commands.
     Commands,
     /// Commands may be stale.
@@ -115,7 +117,9 @@ impl Report {
 
     /// Takes all back that belong to one connection.
     pub(super) fn clear_connection(&mut self) {
-        self.alarms.retain(|about, _| matches!(about, About::TakenOver | About::Dropped | About::Qos | About::Retain));
+        self.alarms.retain(|about, _| {
+            matches!(about, About::TakenOver | About::Brief | About::Dropped | About::Qos | About::Retain)
+        });
         self.tell();
     }
 

@@ -13,12 +13,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
 use super::alarms::{About, Report};
+use super::backoff::HELD;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
 use super::marker::Marker;
 use super::session::{
-    Arrived, CONNECT_TIMEOUT, Cause, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Pending, Publication,
-    Session,
+    Arrived, Cause, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Pending, Publication, Session,
 };
 use super::{Incoming, Parts};
 use crate::clock::boottime;
@@ -30,6 +30,9 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Something unacknowledged for this long means a broker that does not work, however often it answers pings.
 const STALLED: Duration = Duration::from_secs(30);
+
+/// A silence below this may be one lost packet, which TCP repeats after a second or two.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(2500);
 
 /// What is left may be sent for this long after `stop`.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -281,7 +284,7 @@ impl<'a> Connection<'a> {
                     );
                 }
             }
-            Slot::Spooled { sequence, key, lane } => {
+            Slot::Spooled { sequence, key, lane, .. } => {
                 let late = lane == super::lanes::Lane::Late;
                 self.judge(self.parts.settings.topics.of(&key, late), &fate);
                 self.forwarder.resolved(sequence, &key, lane, fate == Fate::Acknowledged, now);
@@ -330,6 +333,9 @@ impl<'a> Connection<'a> {
     fn look_after(&mut self) -> Option<Cause> {
         let now = boottime();
         self.forwarder.retry(now);
+        if now.saturating_sub(self.since) >= HELD {
+            self.report.clear(&About::Brief);
+        }
         if self.lost.is_some_and(|at| now.saturating_sub(at) > FLUSH) {
             return Some(Cause::other("the client library gave a message up"));
         }
@@ -354,7 +360,7 @@ impl<'a> Connection<'a> {
         let heard = self.parts.pulse.last().unwrap_or(self.since).max(self.since);
         let silence = now.saturating_sub(heard);
         // The library allows for two keep-alives as well; ours also counts while it is stuck in a write.
-        if silence >= (2 * keep_alive).max(CONNECT_TIMEOUT / 4) {
+        if silence >= (2 * keep_alive).max(SHORTEST_SILENCE) {
             return Some(Cause::other(format!("the broker has said nothing for {} s", silence.as_secs())));
         }
         if silence >= keep_alive && now.saturating_sub(self.probed) >= keep_alive {

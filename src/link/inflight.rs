@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::link::lanes::Lane;
-use crate::model::Key;
+use crate::model::{Key, Qos};
 use crate::spool::Sequence;
 
 /// What a place in the window stands for.
@@ -19,6 +19,8 @@ pub enum Slot {
         key: Key,
         /// The lane that sent it.
         lane: Lane,
+        /// As it was published.
+        qos: Qos,
     },
     /// A retained topic.
     Latest(String),
@@ -42,12 +44,13 @@ pub struct Window {
     slots: BTreeMap<Ticket, Slot>,
     spooled: BTreeSet<Sequence>,
     late: usize,
+    exact: usize,
 }
 
 impl Window {
     /// At most `limit` places, and at least one.
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), next: 0, slots: BTreeMap::new(), spooled: BTreeSet::new(), late: 0 }
+        Self { limit: limit.max(1), next: 0, slots: BTreeMap::new(), spooled: BTreeSet::new(), late: 0, exact: 0 }
     }
 
     /// Free places.
@@ -65,8 +68,9 @@ impl Window {
     pub fn enter(&mut self, slot: Slot) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        if let Slot::Spooled { sequence, lane, .. } = &slot {
+        if let Slot::Spooled { sequence, lane, qos, .. } = &slot {
             self.spooled.insert(*sequence);
+            self.exact += usize::from(*qos == Qos::ExactlyOnce);
             self.late += usize::from(*lane == Lane::Late);
         }
         self.slots.insert(ticket, slot);
@@ -76,11 +80,17 @@ impl Window {
     /// Frees a place; nothing when the ticket is unknown.
     pub fn leave(&mut self, ticket: Ticket) -> Option<Slot> {
         let slot = self.slots.remove(&ticket)?;
-        if let Slot::Spooled { sequence, lane, .. } = &slot {
+        if let Slot::Spooled { sequence, lane, qos, .. } = &slot {
             self.spooled.remove(sequence);
+            self.exact -= usize::from(*qos == Qos::ExactlyOnce);
             self.late -= usize::from(*lane == Lane::Late);
         }
         Some(slot)
+    }
+
+    /// How many are in flight at QoS 2.
+    pub fn exact(&self) -> usize {
+        self.exact
     }
 
     /// Whether a message of the spool is in flight.
@@ -102,7 +112,12 @@ mod tests {
 
     fn slot(sequence: u64, late: bool) -> Slot {
         let key = Key { kind: MessageKind::Reading, source: Name::new("a").unwrap() };
-        Slot::Spooled { sequence: Sequence(sequence), key, lane: if late { Lane::Late } else { Lane::Live } }
+        Slot::Spooled {
+            sequence: Sequence(sequence),
+            key,
+            lane: if late { Lane::Late } else { Lane::Live },
+            qos: Qos::ExactlyOnce,
+        }
     }
 
     #[test]
@@ -131,6 +146,7 @@ mod tests {
                 prop_assert_eq!(window.room(), limit - model.len());
                 prop_assert_eq!(window.late, model.iter().filter(|entry| entry.2).count());
                 prop_assert!(model.iter().all(|entry| window.holds(Sequence(entry.1))));
+                prop_assert_eq!(window.exact(), model.len());
                 prop_assert_eq!(window.is_empty(), model.is_empty());
             }
         }

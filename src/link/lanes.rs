@@ -12,14 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::link::held::{Held, HeldState};
 use crate::model::{Key, Message, MessageKind, RunId};
 use crate::spool::{Sequence, Stored};
 
 /// Messages that wait in a lane at most; more would only be memory, for the spool has them.
 pub const LANE_CAPACITY: usize = 128;
-
-/// Longest wait before a refused key is tried again.
-const REFUSED_MAX: Duration = Duration::from_secs(60);
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,28 +26,6 @@ pub enum Lane {
     Live,
     /// All others.
     Late,
-}
-
-/// A refused key.
-#[derive(Clone, Debug)]
-struct Held {
-    /// The first message that waits.
-    from: Sequence,
-    /// When it may be tried.
-    until: Duration,
-    /// Refusals in a row.
-    failures: u32,
-    state: HeldState,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HeldState {
-    /// Nothing of the key is sent.
-    Waiting,
-    /// One message may try.
-    Open,
-    /// One message is trying.
-    Trying,
 }
 
 #[derive(Debug)]
@@ -195,6 +171,12 @@ impl Lanes {
         Self::take(&mut self.late, sequence, Lane::Late)
     }
 
+    /// Not sent after all; it goes first in its lane again.
+    pub fn put_back(&mut self, next: Next) {
+        self.dropped(next.lane, &next.message.key);
+        self.queue(next.lane).waiting.insert(next.sequence, next.message);
+    }
+
     fn take(queue: &mut Queue, sequence: Sequence, lane: Lane) -> Option<Next> {
         let message = queue.waiting.remove(&sequence)?;
         if let Some(held) = queue.held.get_mut(&message.key) {
@@ -231,15 +213,7 @@ impl Lanes {
         let first = queue.waiting.iter().find(|(_, message)| message.key == *key).map(|(at, _)| *at);
         queue.waiting.retain(|_, message| message.key != *key);
         let from = first.map_or(sequence, |first| first.min(sequence));
-        let held =
-            queue.held.entry(key.clone()).or_insert(Held { from, until: now, failures: 0, state: HeldState::Trying });
-        held.from = held.from.min(from);
-        // Several that were in flight together count as one refusal.
-        if held.state != HeldState::Waiting {
-            held.until = now + Duration::from_secs(1 << held.failures.min(6)).min(REFUSED_MAX);
-            held.failures = held.failures.saturating_add(1);
-            held.state = HeldState::Waiting;
-        }
+        queue.held.entry(key.clone()).or_insert_with(|| Held::new(from)).refuse(from, now);
     }
 
     /// Lets the refused keys whose time has come try again.
@@ -247,8 +221,7 @@ impl Lanes {
         for lane in [Lane::Live, Lane::Late] {
             let queue = self.queue(lane);
             for held in queue.held.values_mut() {
-                if held.state == HeldState::Waiting && held.until <= now {
-                    held.state = HeldState::Open;
+                if held.open(now) {
                     queue.cursor = queue.cursor.min(held.from);
                 }
             }
@@ -433,6 +406,36 @@ mod tests {
                     prop_assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{:?} {:?}", lane, order);
                 }
             }
+        }
+
+        #[test]
+        fn refusals_lose_nothing(
+            sources in prop::collection::vec((0u8..3, any::<bool>()), 1..40), boundary in 0u64..40,
+            fates in prop::collection::vec((any::<bool>(), 0usize..8, 0u64..3000), 200),
+        ) {
+            let all = (0u64..).zip(&sources).map(|(i, (source, fresh))| {
+                message(["a", "b", "c"][usize::from(*source)], if *fresh { RUN } else { RunId(1) }, 40 + i)
+            }).collect::<Vec<_>>();
+            let boundary = boundary.min(all.len() as u64);
+            let mut bench = Bench::new(all, boundary);
+            let mut now = Duration::from_secs(60);
+            for (accept, nth, pause_ms) in fates {
+                bench.lanes.retry(now);
+                bench.send(now);
+                if let Some(at) = bench.in_flight.keys().nth(nth).copied() {
+                    bench.settle(at, accept, now);
+                }
+                now += Duration::from_millis(pause_ms);
+            }
+            for _ in 0..400 {
+                bench.lanes.retry(now);
+                bench.send(now);
+                while let Some(at) = bench.in_flight.keys().next().copied() {
+                    bench.settle(at, true, now);
+                }
+                now += Duration::from_secs(1);
+            }
+            prop_assert!(bench.spool.is_empty(), "left: {:?}", bench.spool.keys());
         }
     }
 }

@@ -12,6 +12,7 @@ mod alarms;
 pub mod backoff;
 mod connection;
 mod forwarder;
+mod held;
 pub mod inflight;
 pub mod lanes;
 mod latest;

@@ -8,7 +8,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tracing::debug;
 
 use super::alarms::{About, Report};
-use super::backoff::{Backoff, HELD};
+use super::backoff::{Backoff, HELD, TAKEN_OVER_TIMES};
 use super::connection::{Connection, End, stopped};
 use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, timeout_words};
 use super::{Broker, Parts, PasswordSource, Settings, Transport, tls};
@@ -48,6 +48,8 @@ struct Supervisor {
     /// Whose turn it is.
     turn: usize,
     will: Will,
+    /// Connections in a row that the broker closed soon and without a word.
+    brief: usize,
     client_id: String,
     /// `$CREDENTIALS_DIRECTORY`, read once because the environment belongs to the start.
     credentials: Option<PathBuf>,
@@ -62,6 +64,7 @@ impl Supervisor {
             backoff: Backoff::new(settings.reconnect_min, settings.reconnect_max),
             turn: 0,
             will: Will { assured: true, retain: true },
+            brief: 0,
             client_id: chosen.unwrap_or_else(|| format!("fieldgate-{:08x}", fastrand::u32(..))),
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             parts,
@@ -148,6 +151,7 @@ impl Supervisor {
                 let held = boottime().saturating_sub(since);
                 let broker = self.broker();
                 self.backoff.lost(held);
+                self.count_brief(held < HELD && cause.kind == CauseKind::Closed);
                 // A broker that held us is worth leaving only for the first of the list; one that drops us at once is not
                 // tried twice in a row.
                 if held >= HELD {
@@ -160,6 +164,18 @@ impl Supervisor {
                     None => State::Connect,
                 }
             }
+        }
+    }
+
+    /// Many brokers, and all of 3.1.1, do not say that another client took over; they only close.
+    fn count_brief(&mut self, brief: bool) {
+        self.brief = if brief { self.brief + 1 } else { 0 };
+        if self.brief >= TAKEN_OVER_TIMES {
+            let words = format!(
+                "the broker closes each connection soon after it accepted it; does another client use our identifier {:?}?",
+                self.client_id
+            );
+            self.report.raise(About::Brief, words);
         }
     }
 

@@ -76,6 +76,17 @@ pub struct Moment {
     pub clock: ClockStatus,
 }
 
+impl Moment {
+    /// The wall time of this moment as it is known `now`, if it could not be known then: reckoned back by the boot clock.
+    /// Both must be of one boot of the machine.
+    pub fn corrected(&self, now: &Moment) -> Option<SystemTime> {
+        if self.clock == ClockStatus::Synchronised || now.clock == ClockStatus::Unsynchronised {
+            return None;
+        }
+        now.wall.checked_sub(now.boot.checked_sub(self.boot)?)
+    }
+}
+
 /// One sampling of one sensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
@@ -110,5 +121,26 @@ impl SensorStatus {
             Self::Degraded => "degraded",
             Self::Down => "down",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(boot: u64, wall: u64, clock: ClockStatus) -> Moment {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(wall);
+        Moment { boot: Duration::from_secs(boot), wall, clock }
+    }
+
+    #[test]
+    fn a_time_from_before_the_clock_was_set_is_reckoned_back() {
+        use ClockStatus::{Synchronised, Unsynchronised};
+        let taken = moment(100, 5, Unsynchronised);
+        let now = moment(160, 1_800_000_060, Synchronised);
+        assert_eq!(taken.corrected(&now), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
+        assert_eq!(taken.corrected(&moment(160, 65, Unsynchronised)), None, "still not known");
+        assert_eq!(moment(100, 1_800_000_000, Synchronised).corrected(&now), None, "was known");
+        assert_eq!(moment(200, 5, Unsynchronised).corrected(&now), None, "not of this boot");
     }
 }

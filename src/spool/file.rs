@@ -5,6 +5,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::{FallocateFlags, fallocate};
+
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::spool::SpoolError;
@@ -12,6 +14,8 @@ use crate::spool::store::{Limits, Store, is_damage};
 
 const FILE: &str = "spool.db";
 const SCHEMA_VERSION: i64 = 1;
+
+const RESERVE: &str = ".reserve";
 
 /// Exactly as SQLite keeps them in its own table: a file with other text is not ours.
 const TABLES: [(&str, &str); 2] = [
@@ -193,6 +197,24 @@ fn forget_old_damage(file: &Path) -> std::io::Result<()> {
         passably(fs::remove_file(beside(&old, "-wal")))?;
     }
     Ok(())
+}
+
+/// Makes the reserve if it is not there. Not having it is no error: that is so whenever the disk is full.
+pub(super) fn keep_reserve(file: &Path, bytes: u64) {
+    let path = beside(file, RESERVE);
+    if path.exists() {
+        return;
+    }
+    let made = File::create(&path).and_then(|made| Ok(fallocate(&made, FallocateFlags::empty(), 0, bytes)?));
+    if made.is_err() {
+        use_reserve(file);
+    }
+}
+
+/// Gives the reserve up.
+pub(super) fn use_reserve(file: &Path) {
+    // One that is gone already, or cannot be removed, makes no room; the next commit shows it.
+    fs::remove_file(beside(file, RESERVE)).unwrap_or_default();
 }
 
 /// What is not there need not be moved.

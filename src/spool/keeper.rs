@@ -42,6 +42,8 @@ const TOO_LARGE: &str = "larger than the spool can keep";
 struct Fault {
     words: String,
     delay: Duration,
+    /// The disk is full: deletions go first, for they make room.
+    is_full: bool,
     /// The file is damaged and could not be replaced yet.
     is_damage: bool,
 }
@@ -82,7 +84,8 @@ impl Keeper {
     pub(super) fn open(settings: Settings, run: RunId, boot_id: String, now: Moment) -> Result<Self, SpoolError> {
         let limits = Limits::of(settings.max_size);
         let Opened { store, set_aside } = file::open(&settings.path, limits)?;
-        let failed = |source| SpoolError::Open { path: settings.path.clone(), source };
+        let path = settings.path.clone();
+        let failed = |source| SpoolError::Open { path: path.clone(), source };
         let next = store.next_sequence().map_err(failed)?;
         let handed = store.first_sequences(HANDED_BEFORE).map_err(failed)?.into_iter().collect();
         let mut keeper = Self {
@@ -107,6 +110,7 @@ impl Keeper {
             notice: set_aside.map(|path| told_aside(&path)),
             not_before: Duration::ZERO,
         };
+        keeper.oldest_row = keeper.store.oldest(|_| true).map_err(failed)?;
         keeper.save(now);
         Ok(keeper)
     }

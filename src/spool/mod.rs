@@ -8,8 +8,9 @@
 //!   fsynced. With `commit_every: 0s` that is so before it is offered at all. One that is acknowledged earlier never
 //!   touches the disk, so a healthy link costs no flash wear.
 //! - Memory and disk are bounded. Where something must give way, `when_full` says which reading, and every reading that
-//!   went is told by a loss record that is committed together with the drop. Readings that were handed to the link and
-//!   may be with the broker already go last.
+//!   went is told by a loss record that is committed together with the drop: one record per sensor, run and reason, which
+//!   grows until it is read. Readings that the link was given and that may be with the broker already (after a restart,
+//!   the oldest 64) go last; replies go only when no reading is left.
 //! - A failing disk stops nothing: messages stay in memory up to [`window::LIMIT_BYTES`], commits are tried again with
 //!   back-off, and [`Stats::error`] says it in words. Meanwhile messages are offered uncommitted whatever `commit_every`
 //!   says: holding them back would only make more of them mortal.
@@ -50,6 +51,9 @@
 //!   boot_id TEXT NOT NULL         -- boot_ns means something only while the machine has this boot id
 //! ) STRICT;
 //! ```
+//!
+//! Beside it lies `spool.db.reserve`, room that is given up when the disk is full: even a deletion must be written to the
+//! log first.
 //!
 //! # Inside
 //!
@@ -95,7 +99,7 @@ pub struct Settings {
 }
 
 /// The smallest `max_size` in bytes that the database and its log can work in.
-pub const MIN_SIZE: u64 = 256 * 1024;
+pub const MIN_SIZE: u64 = 512 * 1024;
 
 /// What gives way when the spool is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -111,7 +111,7 @@ mod tests {
             let [run, n, boot_ns, wall_ms, flags] = numbers;
             let row = Row { kind, source, run, n, boot_ns, wall_ms, flags, body };
             if let Some(message) = decode(row) {
-                payload::reading(&message, true);
+                payload::reading(&message, true, None);
             }
         }
     }

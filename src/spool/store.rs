@@ -30,11 +30,12 @@ pub(super) struct Limits {
 
 impl Limits {
     /// The log is applied to the database from a thirty-second of `max_size` on (at most 1 MiB: it is read at each
-    /// start). One transaction adds as much again, its deletions a few times that in the worst case: hence six.
+    /// start). One transaction adds as much again, its deletions a few times that in the worst case, and
+    /// the reserve is of that size too: hence seven.
     pub(super) fn of(max_size: u64) -> Self {
         let max_size = max_size.max(MIN_SIZE);
         let batch = (max_size / 32).clamp(32 * 1024, 1024 * 1024);
-        Self { capacity: max_size - 6 * batch, batch }
+        Self { capacity: max_size - 7 * batch, batch }
     }
 
     /// Rows that one transaction deletes at most, for each may be on a page of its own.
@@ -164,12 +165,23 @@ impl Store {
         Ok(Batch { transaction, rows, used, rows_after })
     }
 
+    /// Makes the reserve if it is not there; without room for it, there is none.
+    pub(super) fn keep_reserve(&self, limits: Limits) {
+        file::keep_reserve(&self.file, limits.batch);
+    }
+
+    /// Gives the reserve up.
+    pub(super) fn use_reserve(&self) {
+        file::use_reserve(&self.file);
+    }
+
     /// Gives the space of an emptied file back.
     pub(super) fn shrink(&mut self) -> rusqlite::Result<()> {
         if self.rows > 0 || pragma(&self.connection, "page_count")? * PAGE <= SHRINK_ABOVE {
             return Ok(());
         }
-        self.connection.execute_batch("VACUUM")
+        // The file itself is cut when the log has been applied.
+        self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
     }
 
     /// Applies new limits.
@@ -289,6 +301,11 @@ impl Batch<'_> {
         (*self.rows, *self.used) = (self.rows_after, after);
         Ok(())
     }
+}
+
+/// Whether there is no room left on the disk.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// Whether the file, not the disk, is the trouble.

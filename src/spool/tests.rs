@@ -54,7 +54,13 @@ fn copy_of(folder: &Path) -> TempDir {
 fn on_disk(folder: &Path) -> Vec<u64> {
     let copy = copy_of(folder);
     let mut keeper = open(&settings(copy.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    numbers(&keeper.read(Sequence(0), 100_000, at(0)))
+    let (mut from, mut all) = (Sequence(0), Vec::new());
+    loop {
+        let read = keeper.read(from, 1000, at(0));
+        let Some(last) = read.last() else { return all };
+        from = Sequence(last.sequence.0 + 1);
+        all.extend(numbers(&read));
+    }
 }
 
 fn numbers(stored: &[Stored]) -> Vec<u64> {
@@ -303,4 +309,57 @@ fn damage_that_shows_in_use_costs_what_only_the_file_had() {
     assert!(stats.error.is_some_and(|error| error.contains("messages were lost")));
     assert_eq!(stats.queued + stats.dropped, 20_001);
     assert!(on_disk(folder.path()).contains(&20_001));
+}
+
+#[test]
+fn an_answer_cut_at_its_size_has_no_hole() {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, WhenFull::DropOldest) };
+    let mut keeper = open(&roomy, 0).unwrap();
+    for n in 1..=100 {
+        keeper.append(reading("air", n, 30_000), at(n * 100));
+        keeper.tick(at(n * 100));
+    }
+    let read = numbers(&keeper.read(Sequence(0), 1000, at(10_000)));
+    assert_eq!(read, (1..=read.len() as u64).collect::<Vec<_>>());
+    assert!((2..20).contains(&read.len()), "{}", read.len());
+}
+
+fn check_memory_policy(when_full: WhenFull, survivors: std::ops::RangeInclusive<u64>) {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, when_full) };
+    let mut keeper = open(&roomy, 0).unwrap();
+    keeper.fill_disk(true);
+    for n in 1..=200 {
+        keeper.append(reading("air", n, 20_000), at(n * 100));
+        keeper.tick(at(n * 100));
+    }
+    let dropped = keeper.stats().dropped;
+    assert!(dropped > 90, "{dropped}");
+    keeper.fill_disk(false);
+    keeper.tick(at(60_000));
+    assert_eq!(keeper.stats().error, None);
+    let (mut from, mut seen, mut told) = (Sequence(0), Vec::new(), 0);
+    while let Some(stored) = keeper.read(from, 1, at(60_000)).pop() {
+        from = Sequence(stored.sequence.0 + 1);
+        match stored.message.key.kind {
+            MessageKind::Loss => {
+                let loss: serde_json::Value = serde_json::from_slice(&stored.message.body).unwrap();
+                told += loss["count"].as_u64().unwrap();
+            }
+            _ => seen.push(stored.message.seq),
+        }
+    }
+    assert_eq!((told, told + seen.len() as u64), (dropped, 200));
+    assert!(survivors.clone().all(|n| seen.contains(&n)), "{seen:?}");
+}
+
+#[test]
+fn while_the_disk_fails_the_oldest_give_way_in_memory() {
+    check_memory_policy(WhenFull::DropOldest, 110..=200);
+}
+
+#[test]
+fn while_the_disk_fails_the_newest_give_way_in_memory() {
+    check_memory_policy(WhenFull::DropNewest, 1..=90);
 }

@@ -70,13 +70,22 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let no_thread = |source: io::Error| SpoolError::Thread { path: folder.clone(), source };
     // Without a boot id the times of CLOCK_BOOTTIME count as those of an unknown boot.
     let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
     let keeper = Keeper::open(settings, run, boot_id, clock::now())?;
     let (requests, queue) = mpsc::channel(QUEUE);
     let (head_sender, head) = watch::channel(keeper.head());
     let (stats_sender, stats) = watch::channel(keeper.stats());
     let desk = Desk { keeper, queue, head: head_sender, stats: stats_sender };
-    let thread = Builder::new().name("spool".into()).spawn(move || desk.run(&runtime)).map_err(no_thread)?;
+    // The runtime is made where it is used: it must not be dropped on the thread of another one.
+    let (started, starting) = std::sync::mpsc::sync_channel(1);
+    let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => {
+            started.send(Ok(())).unwrap_or_default();
+            desk.run(&runtime);
+        }
+        Err(error) => started.send(Err(error)).unwrap_or_default(),
+    };
+    let thread = Builder::new().name("spool".into()).spawn(run).map_err(no_thread)?;
+    starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(no_thread)?;
     Ok((Spool { requests, head, stats }, SpoolThread { thread }))
 }
 

@@ -15,6 +15,9 @@ mod sensor;
 mod site;
 mod wait;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -234,7 +237,7 @@ impl Progress {
             device.map(|name| (name.clone(), clock::boottime()));
     }
 
-    /// When the loop last turned, on the boot clock. An idle worker turns at least every [`wait::LONGEST`].
+    /// When the loop last turned, on the boot clock. An idle worker turns at least every `wait::LONGEST`.
     pub fn last_turn(&self) -> Duration {
         Duration::from_nanos(self.turned.load(Ordering::Relaxed))
     }

@@ -21,6 +21,9 @@ use crate::worker::{Context, Order, Plan, Progress};
 /// How soon unsent states are tried again when the event channel was full.
 const FLUSH_AGAIN: Duration = Duration::from_millis(20);
 
+/// A sampling that takes longer may have been taken for one that hangs.
+const SUSPICIOUS: Duration = Duration::from_secs(1);
+
 /// Everything that lives on one bus's thread.
 pub(super) struct Loop {
     plan: Option<Plan>,
@@ -205,6 +208,10 @@ impl Loop {
         self.progress.busy_with(Some(&slot.settings.name));
         slot.sample(&mut self.site);
         self.progress.busy_with(None);
+        if clock::boottime().saturating_sub(now) >= SUSPICIOUS {
+            // The bus may have been reported as hanging, and with it every sensor on it.
+            self.sensors.iter_mut().for_each(SensorSlot::tell_again);
+        }
         true
     }
 

@@ -58,6 +58,11 @@ impl SensorSlot {
         self.device.as_ref()?.descriptor()
     }
 
+    /// Tells how it fares at the next sampling even if that has not changed: somebody else has told otherwise meanwhile.
+    pub(super) fn tell_again(&mut self) {
+        self.told = false;
+    }
+
     /// Builds the device if it is not there. Also called before a sampling is due: an event-driven sensor must listen
     /// from the start.
     fn device(&mut self, site: &mut Site) -> Result<&mut Box<dyn Sensor>, DriverError> {

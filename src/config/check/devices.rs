@@ -6,7 +6,7 @@ use crate::bus::Claim;
 use crate::config::check::Checker;
 use crate::config::check::buses::Bus;
 use crate::config::check::mqtt::{Mqtt, qos};
-use crate::config::check::section::{Section, nearest, shorten};
+use crate::config::check::section::{Section, nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Span, Value};
 use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
@@ -96,7 +96,7 @@ impl<'a> Checker<'a> {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => "`fieldgate drivers` lists them".to_owned(),
             };
-            self.error(&section.span("driver"), format!("no driver is called {:?}", shorten(name)), hint);
+            self.error(&section.span("driver"), format!("no driver is called {}", quoted(name)), hint);
         }
         driver
     }

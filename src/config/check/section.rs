@@ -168,7 +168,11 @@ impl<'a> Checker<'a> {
         for (key, _) in entries {
             if let Some(first) = seen.insert(&key.text, key.span.start).filter(|_| !self.is_full()) {
                 let line = self.source.place(first).line;
-                self.error(&key.span, format!("{:?} stands here twice", key.text), format!("first in line {line}"));
+                self.error(
+                    &key.span,
+                    format!("{} stands here twice", quoted(&key.text)),
+                    format!("first in line {line}"),
+                );
             }
         }
         Some(entries)
@@ -221,12 +225,16 @@ impl<'a> Checker<'a> {
                 "write it into a file and name that: password_file, or password_credential",
             );
         }
+        let unknown = match quoted(&key.text).as_str() {
+            THIS => "unknown key".to_owned(),
+            name => format!("unknown key {name}"),
+        };
         let hint = match nearest(&key.text, &names) {
             Some(near) => format!("did you mean {near:?}?"),
             None if names.is_empty() => "it takes no keys".to_owned(),
             None => format!("allowed here: {}", names.join(", ")),
         };
-        self.error(&key.span, format!("unknown key {:?} in {what}", shorten(&key.text)), hint);
+        self.error(&key.span, format!("{unknown} in {what}"), hint);
     }
 }
 
@@ -254,6 +262,15 @@ pub(super) fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
             || part(&written, name)
     };
     names.iter().filter(near).min_by_key(|name| distance(name)).copied()
+}
+
+/// What messages say instead of a word that they do not quote.
+pub(super) const THIS: &str = "this";
+
+/// A word as messages quote it. What is not a plain word stands in the snippet only, where secrets are masked by their place.
+pub(super) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+');
+    if text.chars().count() <= 32 && text.chars().all(plain) { format!("{text:?}") } else { THIS.to_owned() }
 }
 
 /// The beginning of a word that may be of any length.

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::check::Checker;
-use crate::config::check::section::{nearest, shorten};
+use crate::config::check::section::{THIS, nearest, quoted, shorten};
 use crate::config::tree::{self, Node, Value};
+use crate::drivers::kernel_channels::bad_measurement_name;
 use crate::model::field::{format_duration, format_size, parse_duration, parse_size};
 use crate::model::{Field, Kind, Name, Setting};
 
@@ -61,7 +62,12 @@ impl<'a> Checker<'a> {
         }
         for (index, (key, value)) in entries.iter().enumerate() {
             if entries[..index].iter().any(|(other, _)| other.text == key.text) {
-                self.error(&key.span, format!("{:?} stands here twice", key.text), "");
+                self.error(&key.span, format!("{} stands here twice", quoted(&key.text)), "");
+                good = false;
+            }
+            // The tables of drivers are named by what they measure.
+            if let Some(why) = bad_measurement_name(&key.text) {
+                self.error(&key.span, format!("{} cannot name a measurement", quoted(&key.text)), why);
                 good = false;
             }
             match self.section(&key.span, Some(value), &shorten(&key.text), fields).settings() {
@@ -79,7 +85,7 @@ fn single(kind: &Kind, node: &Node, folder: &Path) -> Result<Setting, Wrong> {
     match (kind, &node.value) {
         (Kind::Flag, Value::Flag(flag)) => Ok(Setting::Flag(*flag)),
         (Kind::Flag, Value::Text(text)) => {
-            Err(Wrong::new(format!("{:?} is not a flag", shorten(text)), "write true or false"))
+            Err(Wrong::new(format!("{} is not a flag", quoted(text)), "write true or false"))
         }
         (Kind::Integer { min, max }, Value::Integer(n, _)) if (*min..=*max).contains(n) => Ok(Setting::Integer(*n)),
         (Kind::Integer { .. }, Value::Integer(_, text) | Value::Number(_, text)) => {
@@ -117,7 +123,7 @@ fn number(value: &Value, min: f64, max: f64) -> Result<Setting, Wrong> {
 }
 
 fn duration(text: &str, min: Duration, max: Duration) -> Result<Setting, Wrong> {
-    let duration = parse_duration(&shorten(text)).map_err(split)?;
+    let duration = parse_duration(text).map_err(|words| told(text, words, "time", "10s"))?;
     if duration < min {
         return Err(Wrong::new(format!("{text} is too short"), format!("at least {}", format_duration(min))));
     }
@@ -128,7 +134,7 @@ fn duration(text: &str, min: Duration, max: Duration) -> Result<Setting, Wrong> 
 }
 
 fn size(text: &str, min: u64, max: u64) -> Result<Setting, Wrong> {
-    let bytes = parse_size(&shorten(text)).map_err(split)?;
+    let bytes = parse_size(text).map_err(|words| told(text, words, "size", "64MiB"))?;
     match i64::try_from(bytes) {
         Ok(size) if (min..=max).contains(&bytes) => Ok(Setting::Integer(size)),
         _ if bytes < min => Err(Wrong::new(format!("{text} is too small"), format!("at least {}", format_size(min)))),
@@ -136,8 +142,11 @@ fn size(text: &str, min: u64, max: u64) -> Result<Setting, Wrong> {
     }
 }
 
-/// The words of the model's parsers are `what; hint`.
-fn split(words: String) -> Wrong {
+/// The words of the model's parsers are `what; hint`, and quote the text: only where it is a plain word.
+fn told(text: &str, words: String, thing: &str, example: &str) -> Wrong {
+    if quoted(text) == THIS {
+        return Wrong::new(format!("this is not a {thing}"), format!("write a number and its unit, such as {example}"));
+    }
     match words.split_once("; ") {
         Some((what, hint)) => Wrong::new(what, hint),
         None => Wrong::new(words, ""),
@@ -152,7 +161,7 @@ fn choice(text: &str, words: &[&'static str]) -> Result<Setting, Wrong> {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("use {}", words.join(", ")),
     };
-    Err(Wrong::new(format!("{:?} is not known here", shorten(text)), hint))
+    Err(Wrong::new(format!("{} is not known here", quoted(text)), hint))
 }
 
 /// A line's name as the kernel may know it (at most 31 bytes), or its number without idle zeros.
@@ -163,7 +172,7 @@ fn line(text: &str) -> Result<String, Wrong> {
     }
     if text.is_empty() || text.len() > 31 || text.chars().any(char::is_control) {
         return Err(Wrong::new(
-            format!("{:?} cannot be a line", shorten(text)),
+            format!("{} cannot be a line", quoted(text)),
             "write its name, such as GPIO17, or its number",
         ));
     }
@@ -179,7 +188,7 @@ fn name(text: &str) -> Result<Setting, Wrong> {
 
 fn path(text: &str, folder: &Path) -> Result<Setting, Wrong> {
     if text.is_empty() || text.contains('\0') {
-        return Err(Wrong::new(format!("{:?} cannot be a path", shorten(text)), ""));
+        return Err(Wrong::new(format!("{} cannot be a path", quoted(text)), ""));
     }
     // Joining an absolute path gives that path.
     match folder.join(text).into_os_string().into_string() {

@@ -321,7 +321,7 @@ fn io_words(broker: &Broker, error: &std::io::Error) -> String {
         ErrorKind::ConnectionRefused => {
             format!("connection to {place} refused: nothing listens there; check the port and that the broker runs")
         }
-        ErrorKind::AddrNotAvailable => {
+        ErrorKind::AddrNotAvailable | ErrorKind::InvalidInput => {
             format!("cannot use the source address for {place} ({text}); check mqtt.bind_address")
         }
         ErrorKind::TimedOut => format!("no answer from {place} ({text})"),

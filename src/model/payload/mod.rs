@@ -57,15 +57,19 @@ pub fn number(value: f64, decimals: u8) -> String {
 }
 
 /// A reading's whole payload; `late` marks those on the late topic.
-pub fn reading(message: &Message, late: bool) -> Vec<u8> {
-    let mut out =
-        format!("{{\"time\":\"{}\",\"run\":\"{}\",\"seq\":{}", time(message.taken_at.wall), message.run, message.seq)
-            .into_bytes();
+///
+/// `corrected` is the time of a reading that was taken before the clock was set, reckoned back once it had been; it is
+/// marked as such.
+pub fn reading(message: &Message, late: bool, corrected: Option<SystemTime>) -> Vec<u8> {
+    let taken = time(corrected.unwrap_or(message.taken_at.wall));
+    let mut out = format!("{{\"time\":\"{taken}\",\"run\":\"{}\",\"seq\":{}", message.run, message.seq).into_bytes();
     if !message.body.is_empty() {
         out.push(b',');
         out.extend_from_slice(&message.body);
     }
-    if message.taken_at.clock == ClockStatus::Unsynchronised {
+    if corrected.is_some() {
+        out.extend_from_slice(b",\"clock\":\"corrected\"");
+    } else if message.taken_at.clock == ClockStatus::Unsynchronised {
         out.extend_from_slice(b",\"clock\":\"unsynchronised\"");
     }
     if late {
@@ -261,13 +265,17 @@ mod tests {
 
     #[test]
     fn a_reading_is_written_as_the_contract_says() {
-        let text = String::from_utf8(reading(&message(ClockStatus::Synchronised), false)).unwrap();
+        let text = String::from_utf8(reading(&message(ClockStatus::Synchronised), false, None)).unwrap();
         assert_eq!(
             text,
             r#"{"time":"2026-11-22T10:00:00.123Z","run":"5f3a9c1e","seq":42,"temperature":21.53,"pressure":1013}"#
         );
-        let text = String::from_utf8(reading(&message(ClockStatus::Unsynchronised), true)).unwrap();
+        let text = String::from_utf8(reading(&message(ClockStatus::Unsynchronised), true, None)).unwrap();
         assert!(text.ends_with(r#","clock":"unsynchronised","late":true}"#), "{text}");
+        let corrected = Some(SystemTime::UNIX_EPOCH);
+        let text = String::from_utf8(reading(&message(ClockStatus::Unsynchronised), false, corrected)).unwrap();
+        assert!(text.starts_with(r#"{"time":"1970-01-01T00:00:00.000Z""#), "{text}");
+        assert!(text.ends_with(r#","clock":"corrected"}"#), "{text}");
     }
 
     #[test]

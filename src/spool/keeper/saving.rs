@@ -38,7 +38,8 @@ impl Keeper {
     /// One transaction; says whether another is wanted.
     fn save_batch(&mut self, now: Moment) -> rusqlite::Result<bool> {
         let deleted: Vec<u64> = self.acked.iter().copied().take(self.limits.deletions()).collect();
-        let mut chosen = self.choose_batch();
+        let is_full = self.fault.as_ref().is_some_and(|fault| fault.is_full) && !deleted.is_empty();
+        let mut chosen = if is_full { Vec::new() } else { self.choose_batch() };
         let is_proof_wanted = self.fault.is_some() || !self.run_noted;
         if deleted.is_empty() && chosen.is_empty() && !is_proof_wanted {
             return Ok(false);
@@ -85,6 +86,7 @@ impl Keeper {
         if self.fault.take().is_some() {
             info!("The spool can be written again.");
         }
+        self.store.keep_reserve(self.limits);
         self.acked_since = None;
         self.not_before = if self.window.waiting_since().is_some() { now.boot + POSTPONED } else { Duration::ZERO };
         if self.store.rows() == self.window.rows() {
@@ -106,7 +108,11 @@ impl Keeper {
         if self.fault.as_ref().is_none_or(|fault| fault.words != words) {
             warn!(error = %error, "The spool cannot be written; messages stay in memory and it is tried again.");
         }
-        self.fault = Some(Fault { words, delay, is_damage: false });
+        let is_full = store::is_full(error);
+        if is_full {
+            self.store.use_reserve();
+        }
+        self.fault = Some(Fault { words, delay, is_full, is_damage: false });
         self.not_before = now.boot + delay;
     }
 
@@ -125,7 +131,7 @@ impl Keeper {
             }
             Err(error) => {
                 warn!(error = %error, "The spool is damaged and cannot be replaced; it is tried again.");
-                self.fault = Some(Fault { words: cause.to_owned(), delay, is_damage: true });
+                self.fault = Some(Fault { words: cause.to_owned(), delay, is_full: false, is_damage: true });
             }
         }
     }

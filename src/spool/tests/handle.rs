@@ -59,6 +59,15 @@ async fn losses_from_outside_are_merged_and_offered() {
 }
 
 #[tokio::test]
+async fn a_second_instance_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), Duration::ZERO, WhenFull::DropOldest);
+    let (_spool, _thread) = open(settings.clone(), RunId(1)).unwrap();
+    let refused = open(settings, RunId(2)).unwrap_err().to_string();
+    assert!(refused.ends_with("is held by another running instance"), "{refused}");
+}
+
+#[tokio::test]
 async fn when_the_last_handle_is_gone_the_thread_ends() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();

@@ -1,0 +1,182 @@
+#!/bin/sh
+# The checks and tests of this repository, as CI runs them. See `sh deploy/test.sh --help`.
+set -eu
+
+usage() {
+    cat <<'TEXT'
+usage: sh deploy/test.sh            formatting, lints, tests, documentation, licences, scripts, unit file
+       sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
+       sh deploy/test.sh --help     this text
+
+Needs Debian or Raspberry Pi OS (or the same programs from elsewhere), Rust with rustfmt and clippy, and a C compiler.
+What is missing is installed with apt when run as root; otherwise the line to run is printed and nothing is done.
+The tests start a Mosquitto of their own, on ports of their own, in a temporary folder.
+TEXT
+}
+
+cd "$(dirname "$0")/.."
+# Debian keeps mosquitto where only root's path leads; cargo keeps its programs in the home folder.
+PATH="$PATH:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
+export PATH
+
+DENY_VERSION=0.20.2
+step=preparing
+steps=0
+left_out=
+began=$(date +%s)
+scratch=$(mktemp -d)
+
+say() { printf '%s\n' "$@"; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+fail() {
+    say "" "$*" >&2
+    exit 1
+}
+
+# Something that could not be checked here; told again at the end.
+leave_out() {
+    say "LEFT OUT: $*"
+    left_out="$left_out
+  - $*"
+}
+
+# The last word, however it ends.
+finish() {
+    code=$?
+    rm -rf "$scratch"
+    if [ -n "$left_out" ]; then
+        say "" "LEFT OUT, and therefore not checked:$left_out"
+    fi
+    if [ "$code" -ne 0 ]; then
+        say "" "deploy/test.sh: FAILED at: $step" >&2
+    elif [ "$steps" -eq 0 ]; then
+        say "" "deploy/test.sh: nothing was run"
+    else
+        say "" "deploy/test.sh: $steps steps passed in $(($(date +%s) - began)) s"
+    fi
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# run NAME COMMAND…: one step; its failure ends the script and names it.
+run() {
+    step=$1
+    shift
+    say "" "== $step"
+    "$@" </dev/null
+    steps=$((steps + 1))
+}
+
+# The packages that are missing, by the programs that come with them.
+missing_packages() {
+    has cc || printf 'build-essential '
+    has mosquitto || printf 'mosquitto '
+    { has mosquitto_pub && has mosquitto_sub; } || printf 'mosquitto-clients '
+    has python3 || printf 'python3 '
+    python3 -c 'import ensurepip, venv' 2>/dev/null || printf 'python3-venv '
+    has openssl || printf 'openssl '
+    has shellcheck || printf 'shellcheck '
+}
+
+install_packages() {
+    packages=$(missing_packages)
+    [ -n "$packages" ] || return 0
+    line="apt-get install --yes --no-install-recommends $packages"
+    has apt-get || fail "These packages of Debian are missing, and there is no apt-get: $packages"
+    [ "$(id -u)" -eq 0 ] || fail "Missing packages. Run this, then start again:
+    sudo $line"
+    say "Installing with apt: $packages"
+    case "$packages " in
+        *"mosquitto "*) say "(Where systemd runs, the package mosquitto starts a broker on port 1883. The tests do not use that one.)" ;;
+    esac
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update --quiet --quiet
+    # shellcheck disable=SC2086 # a list of words
+    apt-get install --yes --quiet --no-install-recommends $packages
+}
+
+rust_is_there() {
+    { has cargo && has rustc; } || fail "Rust is missing; see https://rustup.rs. Debian's own package may be too old."
+    wanted=$(sed -n 's/^rust-version = "1\.\([0-9]*\)"/\1/p' Cargo.toml)
+    found=$(rustc --version | sed 's/^rustc 1\.\([0-9]*\).*/\1/')
+    [ "$found" -ge "$wanted" ] || fail "Rust 1.$wanted or newer is needed, and here is $(rustc --version). Try: rustup update stable"
+    cargo fmt --version >/dev/null 2>&1 || fail "cargo fmt is missing. Try: rustup component add rustfmt   (Debian: apt-get install rustfmt)"
+    cargo clippy --version >/dev/null 2>&1 || fail "cargo clippy is missing. Try: rustup component add clippy   (Debian: apt-get install rust-clippy)"
+}
+
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --quiet; }
+
+shell_scripts() {
+    find deploy tests systemd -name '*.sh' >"$scratch/scripts"
+    [ ! -f .ci/run ] || say .ci/run >>"$scratch/scripts"
+    while read -r script; do
+        say "$script"
+        shellcheck "$script" || return 1
+    done <"$scratch/scripts"
+}
+
+# The unit names the program where a package puts it; here it is where cargo put it.
+unit_file() {
+    program=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug/fieldgate
+    sed "s|/usr/bin/fieldgate|$program|" systemd/fieldgate.service >"$scratch/fieldgate.service"
+    # It warns without failing, so silence is what passes.
+    systemd-analyze verify --man=no "$scratch/fieldgate.service" >"$scratch/verify" 2>&1 || { cat "$scratch/verify"; return 1; }
+    if grep 'fieldgate\.service' "$scratch/verify"; then return 1; fi
+}
+
+dependencies() {
+    if ! has cargo-deny; then
+        say "Installing cargo-deny $DENY_VERSION; it takes some minutes, once."
+        # Unoptimised: it compiles in a third of the time, and the check itself takes seconds.
+        CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --version "$DENY_VERSION" --locked --debug --no-default-features --quiet
+    fi
+    cargo deny --log-level error check bans licenses sources
+}
+
+advisories() {
+    if timeout 120 cargo deny fetch db >"$scratch/fetch" 2>&1; then
+        run "known vulnerabilities" cargo deny check --disable-fetch advisories
+    else
+        cat "$scratch/fetch"
+        leave_out "known vulnerabilities of dependencies: the advisory database could not be fetched"
+    fi
+}
+
+everyday() {
+    install_packages
+    rust_is_there
+    run "formatting" cargo fmt --check
+    run "shell scripts" shell_scripts
+    run "lints" cargo clippy --all-targets --locked --quiet -- -D warnings
+    run "lints without the demo" cargo clippy --no-default-features --locked --quiet -- -D warnings
+    run "tests" cargo test --locked --quiet
+    run "documentation" documentation
+    if has systemd-analyze; then
+        run "unit file" unit_file
+    else
+        leave_out "systemd/fieldgate.service: systemd-analyze is not installed"
+    fi
+    run "licences and sources of dependencies" dependencies
+    step="known vulnerabilities"
+    advisories
+}
+
+board() {
+    bench=../shared/pi-bench
+    if [ ! -f tests/board/run.sh ]; then
+        leave_out "the emulated board: there is no tests/board/run.sh"
+    elif [ ! -d "$bench" ]; then
+        leave_out "the emulated board: there is no $bench beside this repository"
+    else
+        rust_is_there
+        run "emulated board" sh tests/board/run.sh
+    fi
+}
+
+case "${1:-}" in
+    "") everyday ;;
+    --board) board ;;
+    --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;
+    *) trap - EXIT; rm -rf "$scratch"; usage >&2; exit 2 ;;
+esac

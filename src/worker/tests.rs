@@ -1,0 +1,231 @@
+//! A worker on the simulated bus, through its public face: a plan goes in, events come out.
+
+use std::path::Path;
+
+use super::*;
+use crate::drivers;
+use crate::model::{Measurement, Setting, Value};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// Settings with the defaults of the driver's own table that matter here.
+fn settings(of: &[(&'static str, Setting)]) -> Settings {
+    let mut settings = Settings::default();
+    for (name, setting) in of {
+        settings.insert(name, setting.clone());
+    }
+    settings
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn counter(sensor: &str, every_ms: u64) -> (SensorSettings, Arc<Tally>) {
+    let settings = settings(&[
+        ("shape", Setting::Text("counter".into())),
+        ("period", Setting::Duration(Duration::from_secs(1))),
+        ("amplitude", Setting::Number(1.0)),
+        ("offset", Setting::Number(0.0)),
+    ]);
+    let driver = drivers::find("waveform").unwrap();
+    let every = Duration::from_millis(every_ms);
+    let (qos, retain) = (Qos::AtLeastOnce, false);
+    (SensorSettings { name: name(sensor), driver, bus: None, every, qos, retain, settings }, Arc::default())
+}
+
+fn thermometer(sensor: &str) -> (SensorSettings, Arc<Tally>) {
+    let (mut slot, tally) = counter(sensor, 20);
+    slot.driver = drivers::find("tmp102").unwrap();
+    slot.settings = settings(&[("address", Setting::Integer(0x49))]);
+    (slot, tally)
+}
+
+fn pump(safe_after: Option<Duration>) -> ActuatorSettings {
+    ActuatorSettings {
+        name: name("pump"),
+        driver: drivers::find("gpio-output").unwrap(),
+        bus: name("bench"),
+        safe_state: OutputValue::Switch(false),
+        safe_after,
+        settings: settings(&[("line", Setting::Text("GPIO27".into())), ("active_low", Setting::Flag(false))]),
+    }
+}
+
+fn plan(sensors: Vec<(SensorSettings, Arc<Tally>)>, actuators: Vec<ActuatorSettings>, state_file: &Path) -> Plan {
+    Plan { bus: bus::Settings::Sim { state_file: Some(state_file.to_owned()) }, sensors, actuators }
+}
+
+/// A running worker and what it says.
+struct Bench {
+    worker: Worker,
+    events: mpsc::Receiver<Event>,
+    pulse: Arc<Pulse>,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn start(capacity: usize, make: impl FnOnce(&Path) -> Plan) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (events, received) = mpsc::channel(capacity);
+        let pulse = Arc::new(Pulse::default());
+        let context = Context { run: RunId(7), events, pulse: Arc::clone(&pulse) };
+        let worker = Worker::spawn("bench", make(&folder.path().join("bench.json")), context).unwrap();
+        Self { worker, events: received, pulse, folder }
+    }
+
+    /// The first event for which `pick` answers.
+    async fn next<T>(&mut self, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+        let picked = async {
+            loop {
+                if let Some(picked) = pick(self.events.recv().await.expect("the worker runs")) {
+                    return picked;
+                }
+            }
+        };
+        tokio::time::timeout(SOON, picked).await.expect("in time")
+    }
+
+    async fn reading(&mut self, sensor: &str) -> Reading {
+        let wanted = name(sensor);
+        self.next(|event| match event {
+            Event::Reading { reading, .. } if reading.sensor == wanted => Some(reading),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn state(&mut self) -> (Option<OutputValue>, StateCause) {
+        self.next(|event| match event {
+            Event::State { value, cause, .. } => Some((value, cause)),
+            _ => None,
+        })
+        .await
+    }
+
+    fn order(&self, on: bool, lease: Option<Duration>) -> oneshot::Receiver<Applied> {
+        let (answer, applied) = oneshot::channel();
+        let value = OutputValue::Switch(on);
+        self.worker.inbox.offer(Order::Apply { actuator: name("pump"), value, lease, answer }).unwrap();
+        applied
+    }
+
+    fn write(&self, json: &str) {
+        std::fs::write(self.folder.path().join("bench.json"), json).unwrap();
+    }
+}
+
+const ON: Option<OutputValue> = Some(OutputValue::Switch(true));
+const OFF: Option<OutputValue> = Some(OutputValue::Switch(false));
+
+#[tokio::test]
+async fn readings_are_numbered_from_one_without_holes() {
+    let mut bench = Bench::start(64, |file| plan(vec![counter("n", 5)], Vec::new(), file));
+    for seq in 1..=10 {
+        let reading = bench.reading("n").await;
+        assert_eq!((reading.seq, reading.run), (seq, RunId(7)));
+        let value = Value::Number { value: seq as f64, decimals: 0 };
+        assert_eq!(reading.measurements, [Measurement { name: "value".into(), value }]);
+    }
+    bench.worker.ask_to_stop();
+    assert!(bench.worker.join(SOON).await);
+}
+
+#[tokio::test]
+async fn without_room_readings_become_one_loss_that_is_told_before_the_next() {
+    let mut bench = Bench::start(2, |file| plan(vec![counter("n", 2)], Vec::new(), file));
+    tokio::time::timeout(SOON, async {
+        // Nobody takes anything until a few were lost.
+        while bench.worker.progress.last_turn() == Duration::ZERO || bench.events.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    })
+    .await
+    .unwrap();
+    let mut accounted = 0;
+    for _ in 0..20 {
+        match bench.next(Some).await {
+            Event::Reading { reading, .. } => {
+                assert_eq!(reading.seq, accounted + 1, "nothing is missing before it");
+                accounted = reading.seq;
+            }
+            Event::Lost(loss) => {
+                assert_eq!((loss.from_seq, loss.to_seq + 1 - loss.from_seq), (accounted + 1, loss.count));
+                accounted = loss.to_seq;
+            }
+            Event::Status { .. } | Event::State { .. } => {}
+        }
+    }
+    assert!(accounted > 10, "{accounted}");
+}
+
+#[tokio::test]
+async fn an_output_is_safe_at_start_follows_a_command_and_is_safe_at_the_end() {
+    let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![pump(None)], file));
+    assert_eq!(bench.state().await, (OFF, StateCause::Start));
+    assert_eq!(bench.order(true, None).await.unwrap(), Ok(OutputValue::Switch(true)));
+    assert_eq!(bench.state().await, (ON, StateCause::Command));
+    bench.worker.ask_to_stop();
+    assert_eq!(bench.state().await, (OFF, StateCause::Stop));
+    assert!(bench.worker.join(SOON).await);
+}
+
+#[tokio::test]
+async fn a_lease_and_a_silent_broker_make_an_output_safe_in_time() {
+    let limit = Duration::from_millis(300);
+    let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![pump(Some(limit))], file));
+    bench.state().await;
+    bench.pulse.beat();
+    bench.order(true, Some(Duration::from_millis(100)));
+    bench.state().await;
+    let started = clock::boottime();
+    assert_eq!(bench.state().await, (OFF, StateCause::For));
+    let took = clock::boottime() - started;
+    assert!(took >= Duration::from_millis(90) && took < Duration::from_millis(200), "{took:?}");
+    bench.pulse.beat();
+    let heard = clock::boottime();
+    bench.order(true, None);
+    bench.state().await;
+    assert_eq!(bench.state().await, (OFF, StateCause::SafeState));
+    let took = clock::boottime() - heard;
+    assert!(took >= limit - Duration::from_millis(5) && took < limit + Duration::from_millis(100), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_sensor_that_fails_goes_down_and_comes_back_while_others_go_on() {
+    let both = |file: &Path| plan(vec![thermometer("tank"), counter("n", 10)], Vec::new(), file);
+    let mut bench = Bench::start(1024, both);
+    let statuses = |wanted: SensorStatus| {
+        move |event| match event {
+            Event::Status { sensor, status, error, .. } if sensor.as_str() == "tank" && status == wanted => Some(error),
+            _ => None,
+        }
+    };
+    assert_eq!(bench.next(statuses(SensorStatus::Ok)).await, None);
+    bench.write(r#"{"chips":{"0x49":{"fault":"nak"}}}"#);
+    let words = bench.next(statuses(SensorStatus::Degraded)).await.unwrap();
+    assert!(words.contains("0x49"), "{words}");
+    bench.next(statuses(SensorStatus::Down)).await;
+    let before = bench.reading("n").await.seq;
+    assert!(bench.reading("n").await.seq == before + 1);
+    bench.write(r#"{"chips":{"0x49":{"fault":null}}}"#);
+    bench.next(statuses(SensorStatus::Ok)).await;
+}
+
+#[tokio::test]
+async fn a_replanned_worker_keeps_what_is_the_same_and_releases_what_is_gone() {
+    let mut bench = Bench::start(64, |file| plan(vec![counter("n", 10)], vec![pump(None)], file));
+    bench.state().await;
+    bench.order(true, None).await.unwrap().unwrap();
+    assert_eq!(bench.state().await, (ON, StateCause::Command));
+    let tally = Arc::<Tally>::default();
+    let file = bench.folder.path().join("bench.json");
+    let next = plan(vec![(counter("m", 10).0, Arc::clone(&tally))], vec![pump(None)], &file);
+    bench.worker.inbox.offer(Order::Replan(next)).unwrap();
+    assert_eq!(bench.reading("m").await.seq, 1);
+    assert!(std::fs::read_to_string(&file).unwrap().contains("\"GPIO27\": 1"), "the output was left alone");
+    bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), Vec::new(), &file))).unwrap();
+    assert_eq!(bench.state().await, (OFF, StateCause::Stop));
+    assert!(tally.taken.load(Ordering::Relaxed) >= 1);
+}

@@ -1,0 +1,99 @@
+//! What the documents say, held against the program: driver table, examples, changelog, the table for Paho users.
+
+use std::path::{Path, PathBuf};
+
+use fieldgate::config;
+use fieldgate::drivers::{BusNeed, DRIVERS};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The rows below the header line that begins with `header`, as cells.
+fn table(text: &str, header: &str) -> Vec<Vec<String>> {
+    let rows =
+        text.lines().skip_while(|line| !line.starts_with(header)).skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// The contents of every fenced block of this language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or(rest).to_owned()).collect()
+}
+
+/// Whether `text`, as a configuration at `path`, may run.
+fn check(text: &str, path: &Path) {
+    if let Err(error) = config::load_text(text, path) {
+        panic!("{error}\n\nin:\n{text}");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_driver_and_no_other() {
+    let expected: Vec<_> = DRIVERS
+        .iter()
+        .map(|spec| {
+            let bus = match spec.bus {
+                BusNeed::I2c => "i2c",
+                BusNeed::Gpio => "gpio",
+                BusNeed::Pwm => "pwm",
+                BusNeed::None => "–",
+            };
+            vec![format!("`{}`", spec.name), bus.to_owned(), spec.summary.to_owned()]
+        })
+        .collect();
+    assert_eq!(table(&read("README.md"), "| Driver | Bus |"), expected);
+}
+
+#[test]
+fn every_configuration_in_the_readme_may_run() {
+    let blocks = blocks(&read("README.md"), "yaml");
+    assert!(blocks.len() >= 4, "the README has lost its examples");
+    // There is a file `mqtt-password` in that folder, as there is beside the reader's configuration.
+    let path = root().join("config/example-keys/fieldgate.yaml");
+    for block in blocks {
+        check(&block, &path);
+    }
+}
+
+#[test]
+fn every_example_configuration_may_run() {
+    let examples = std::fs::read_dir(root().join("config/examples")).into_iter().flatten();
+    let files: Vec<PathBuf> = examples.map(|entry| entry.unwrap().path()).collect();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "yaml")) {
+        check(&std::fs::read_to_string(file).unwrap(), file);
+    }
+}
+
+#[test]
+fn the_changelog_has_an_entry_for_this_version() {
+    let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
+    assert!(read("CHANGELOG.md").lines().any(|line| line.starts_with(&heading)), "there is no {heading}");
+}
+
+#[test]
+fn the_readme_tells_paho_users_about_every_call() {
+    let rows = table(&read("README.md"), "| In the script |");
+    for call in
+        ["Client(", "userdata", "connect(", "on_connect(rc)", "on_disconnect(rc)", "loop()", "publish(", "subscribe"]
+    {
+        let row = rows.iter().find(|row| row[0].trim_start_matches('`').starts_with(call));
+        assert!(row.is_some_and(|row| row.len() == 3 && row.iter().all(|cell| !cell.is_empty())), "no row for {call}");
+    }
+}
+
+#[test]
+fn files_that_the_documents_name_exist() {
+    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+        let text = read(document);
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            assert!(root().join(target).exists(), "{document} names {target}, which does not exist");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Who may import whom, and who may touch what: the layers of ARCHITECTURE.md, read off the sources.
+//!
+//! Tests are free to reach everywhere and are left out. A new module or dependency is entered here by hand: that is the
+//! moment to think about where it belongs.
+
+#[path = "layers/source.rs"]
+mod source;
+
+use std::path::Path;
+
+use source::Source;
+
+/// Every top-level module with what it may name, lowest first. Nothing is named before its own row, so there is no arrow up
+/// and no circle. No part knows `config`; only `gateway` and the command line do.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("systemd", &[]),
+    ("clock", &["model"]),
+    ("pulse", &["clock"]),
+    ("bus", &["model", "clock"]),
+    ("drivers", &["model", "bus"]),
+    ("safety", &["model"]),
+    ("spool", &["model", "clock"]),
+    ("worker", &["model", "pulse", "clock", "bus", "drivers", "safety"]),
+    ("link", &["model", "pulse", "clock", "spool"]),
+    ("board", &["model"]),
+    ("last_good", &["model", "bus", "drivers"]),
+    ("roster", &["model", "worker"]),
+    ("config", &["model", "bus", "drivers", "spool", "worker", "link"]),
+    ("recorder", &["model", "clock", "spool", "worker", "link", "board", "roster"]),
+    ("commands", &["model", "worker", "link", "roster", "recorder"]),
+    ("health", &["model", "clock", "spool", "worker", "link", "roster", "commands"]),
+    ("shutdown", &["spool", "worker"]),
+    (
+        "gateway",
+        &[
+            "model",
+            "pulse",
+            "systemd",
+            "clock",
+            "bus",
+            "drivers",
+            "spool",
+            "worker",
+            "link",
+            "board",
+            "last_good",
+            "roster",
+            "config",
+            "recorder",
+            "commands",
+            "health",
+            "shutdown",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "model",
+            "systemd",
+            "clock",
+            "bus",
+            "drivers",
+            "spool",
+            "worker",
+            "link",
+            "board",
+            "last_good",
+            "config",
+            "gateway",
+        ],
+    ),
+    ("main", &["config", "cli"]),
+];
+
+/// A dependency, or a call, that only some places may use.
+struct Fence {
+    /// Crates as the code calls them, or paths such as `std::env`.
+    names: &'static [&'static str],
+    /// Beginnings of paths below `src/`.
+    places: &'static [&'static str],
+    why: &'static str,
+}
+
+const FENCES: &[Fence] = &[
+    Fence {
+        names: &["rumqttc_v5", "rumqttc_v4"],
+        places: &["link/session"],
+        why: "the client library has one author: it must be replaceable",
+    },
+    Fence {
+        names: &["tokio_rustls", "rustls_native_certs"],
+        places: &["link/session", "link/tls.rs", "link/supervisor.rs"],
+        why: "one place says what is trusted; the supervisor only hands it on",
+    },
+    Fence { names: &["rumqttd"], places: &["cli/demo/broker.rs"], why: "the embedded broker is for the demo" },
+    Fence {
+        names: &["gpiocdev", "gpiocdev_uapi", "linux_embedded_hal"],
+        places: &["bus/"],
+        why: "nothing else opens a device",
+    },
+    Fence {
+        names: &["embedded_hal"],
+        places: &["bus/", "drivers/", "cli/read.rs"],
+        why: "drivers are written against its traits; `read` waits for a first conversion by the bus's delay",
+    },
+    Fence { names: &["serde_yaml"], places: &["config/"], why: "the rest of the program knows no file format" },
+    Fence { names: &["rusqlite"], places: &["spool/"], why: "one connection on one thread" },
+    Fence { names: &["sd_notify"], places: &["systemd.rs"], why: "the only place that talks to systemd" },
+    Fence {
+        names: &["clap", "tracing_subscriber", "tracing_journald"],
+        places: &["main.rs", "cli/"],
+        why: "arguments and logging belong to the program",
+    },
+    Fence {
+        names: &["std::env", "env::var", "env::var_os", "env::args", "env::vars"],
+        places: &["main.rs", "cli/", "link/supervisor.rs"],
+        why: "nothing reads the environment after start; the link looks up systemd's folder of credentials once",
+    },
+    Fence {
+        names: &[
+            "fs::write",
+            "fs::rename",
+            "fs::copy",
+            "fs::create_dir",
+            "fs::create_dir_all",
+            "fs::remove_file",
+            "fs::remove_dir_all",
+            "File::create",
+            "OpenOptions",
+        ],
+        places: &["spool/", "bus/", "last_good.rs", "cli/demo/"],
+        why: "only the spool keeps anything on disk; besides it there are device files, the state file of a simulated bus, the \
+              table of outputs in the runtime directory and the demo's temporary folder",
+    },
+    Fence { names: &["unsafe"], places: &[], why: "unsafe code is forbidden" },
+];
+
+/// Crates without I/O of their own, or with too many good uses to fence in.
+const ANYWHERE: &[&str] = &[
+    "bytes",
+    "fastrand",
+    "futures-util",
+    "humantime",
+    "rustix",
+    "serde",
+    "serde_json",
+    "strsim",
+    "thiserror",
+    "tokio",
+    "tracing",
+];
+
+/// Where nothing asynchronous may be.
+const NO_TOKIO: &[&str] = &[
+    "model/",
+    "bus/",
+    "drivers/",
+    "safety.rs",
+    "worker/schedule.rs",
+    "link/inflight.rs",
+    "link/lanes.rs",
+    "link/backoff.rs",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Everything that is wrong with `sources`, a line each.
+fn violations(sources: &[Source]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for source in sources {
+        imports(source, &mut wrong);
+        for fence in FENCES {
+            let inside = fence.places.iter().any(|place| source.path.starts_with(place));
+            for name in fence.names.iter().filter(|name| !inside && uses(source, name)) {
+                wrong.push(format!("{} uses {name}: {}", source.path, fence.why));
+            }
+        }
+        if NO_TOKIO.iter().any(|place| source.path.starts_with(place)) && source.names("tokio") {
+            wrong.push(format!("{} uses tokio: buses block, and what is pure needs no runtime", source.path));
+        }
+    }
+    wrong
+}
+
+fn imports(source: &Source, wrong: &mut Vec<String>) {
+    let module = source.module();
+    if module == "lib" {
+        return;
+    }
+    let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == module) else {
+        wrong.push(format!("{}: the module {module} has no layer", source.path));
+        return;
+    };
+    for import in source.imports().iter().filter(|import| *import != module && !allowed.contains(&import.as_str())) {
+        wrong.push(format!("{}: {module} may not import {import}", source.path));
+    }
+    if source.writes("super::super") || source.is_top() && source.names("super") {
+        wrong.push(format!("{} leaves its module by `super`: write the full path from `crate`", source.path));
+    }
+}
+
+/// A path is looked for anywhere, a crate where a path begins, and a keyword as a word.
+fn uses(source: &Source, name: &str) -> bool {
+    if name.contains("::") || matches!(name, "unsafe" | "OpenOptions") {
+        source.writes(name)
+    } else {
+        source.names(name)
+    }
+}
+
+#[test]
+fn the_layers_hold() {
+    let wrong = violations(&source::read(&root().join("src")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_table_has_no_arrow_up_and_no_circle() {
+    for (row, (module, allowed)) in LAYERS.iter().enumerate() {
+        for import in *allowed {
+            assert!(
+                LAYERS[..row].iter().any(|(lower, _)| lower == import),
+                "{module} names {import}, which is not below it"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_table_names_only_modules_and_places_that_exist() {
+    let sources = source::read(&root().join("src"));
+    for (module, _) in LAYERS {
+        assert!(sources.iter().any(|source| source.module() == *module), "there is no module {module}");
+    }
+    for place in FENCES.iter().flat_map(|fence| fence.places).chain(NO_TOKIO) {
+        assert!(sources.iter().any(|source| source.path.starts_with(place)), "there is nothing at src/{place}");
+    }
+}
+
+#[test]
+fn every_dependency_has_its_place() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let table = manifest.split("\n[dependencies]\n").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap();
+    let names: Vec<_> = table.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.trim()).collect();
+    assert!(names.contains(&"rusqlite"), "the manifest was misread: {names:?}");
+    for name in names.into_iter().filter(|name| !name.starts_with('#') && !ANYWHERE.contains(name)) {
+        let fenced = FENCES.iter().any(|fence| fence.names.contains(&name.replace('-', "_").as_str()));
+        assert!(fenced, "say in tests/layers.rs who may use the crate {name}");
+    }
+}
+
+/// Asserts that `text`, were it in `path`, would be a violation that says `told`.
+fn check(path: &str, text: &str, told: &str) {
+    let wrong = violations(&[Source::new(path, text)]);
+    assert!(wrong.iter().any(|line| line.contains(told)), "{path}: {text:?} is let pass: {wrong:?}");
+}
+
+#[test]
+fn a_planted_violation_is_found() {
+    check("spool/mod.rs", "use crate::link::Link;", "spool may not import link");
+    check("drivers/bme280.rs", "use crate::{bus::Bus, model::{Name, Kind}, config};", "drivers may not import config");
+    check("link/mod.rs", "fn f() -> crate::worker::Order {}", "link may not import worker");
+    check("worker/mod.rs", "use super::link::Link;", "leaves its module");
+    check("worker/run.rs", "use super::super::link::Link;", "leaves its module");
+    check("main.rs", "use fieldgate::gateway::Gateway;", "main may not import gateway");
+    check("helper.rs", "", "has no layer");
+    check("recorder.rs", "use rumqttc_v5 as mqtt;", "uses rumqttc_v5");
+    check("gateway.rs", "let chip = gpiocdev::chip::Chip::open(path);", "uses gpiocdev");
+    check("bus/gpio.rs", "use tokio::sync::mpsc;", "uses tokio");
+    check("link/lanes.rs", "let x = tokio::time::Instant::now();", "uses tokio");
+    check("health.rs", "let home = std::env::var(NAME);", "uses std::env");
+    check("health.rs", "use std::{env, fs};\nlet home = env::var(NAME);", "uses env::var");
+    check("recorder.rs", "std::fs::write(path, text)", "uses fs::write");
+    check("model/names.rs", "unsafe { read(0 as *const u8) }", "uses unsafe");
+}
+
+#[test]
+fn comments_strings_and_tests_are_not_code() {
+    let text = r##"
+        //! [`crate::link`] and unsafe
+        /* crate::config /* nested */ tokio::spawn */
+        const A: &str = "crate::config // \" unsafe";
+        const B: &str = r#"use crate::config; " unsafe"#;
+        const C: (char, char, char) = ('"', '\'', '\\');
+        fn longest<'a>(text: &'a str) -> &'a str { text }
+        #[cfg(test)]
+        use crate::{config, link};
+        #[cfg(test)]
+        mod standin;
+        #[cfg(test)]
+        #[expect(dead_code, reason = "for tests")]
+        mod tests { use crate::gateway; fn f() { let s = "}"; unsafe {} } }
+        use crate::bus::Bus;
+    "##;
+    let source = Source::new("drivers/mod.rs", text);
+    assert_eq!(source.imports(), ["bus"]);
+    assert_eq!(violations(&[source]), [""; 0]);
+}

@@ -1,0 +1,9 @@
+//! The link against a real Mosquitto, which each test starts on a free port, and against listeners that misbehave.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap; clippy does not know that its helpers belong to it")]
+
+mod commands;
+mod delivery;
+mod faults;
+mod harness;
+mod tls;
