@@ -184,7 +184,8 @@ def edges(s):
         s.check(f"door: the edge to {level} is heard", True)
     since = s.heard.mark()
     pull = "/sys/devices/platform/gpio-sim.0/gpiochip*/sim_gpio5/pull"
-    s.board.run(f"p=$(echo {pull}); for i in 1 2 3 4; do echo pull-down >$p; echo pull-up >$p; done; echo pull-down >$p").ok()
+    s.board.run(f"p=$(echo {pull}); for i in 1 2 3 4; do echo pull-down >$p; echo pull-up >$p; done;"
+                "echo pull-down >$p").ok()
     s.heard.wait("sensors/gate", lambda text: json.loads(text)["active"], 20, since)
     time.sleep(1)
     values = [heard.json()["active"] for heard in s.heard.since(since, "sensors/gate")]
@@ -326,12 +327,13 @@ def nothing_is_missing(s):
     holes = {key: sorted(set(range(1, max(numbers) + 1)) - numbers) for key, numbers in seen.items()}
     holes = {key: missing for key, missing in holes.items() if missing}
     total = sum(map(len, seen.values()))
-    s.check("over the whole test no reading is missing", total > 100 and not holes, f"{total} readings, {repeated} repeated {holes or ''}")
+    s.check("over the whole test no reading is missing", total > 100 and not holes,
+            f"{total} readings, {repeated} repeated {holes or ''}")
     s.check("each topic kept its order", not disorder, str(disorder or ""))
 
 
-PHASES = (solder, start, thermometer, register_maps, absent_chip, outputs, edges, kernel_sensors, link_cut, killed, reloads,
-          figures, recovered, stop, nothing_is_missing)
+PHASES = (solder, start, thermometer, register_maps, absent_chip, outputs, edges, kernel_sensors, link_cut, recovered,
+          killed, reloads, figures, stop, nothing_is_missing)
 
 
 def show_on(board, broker, report, template):
