@@ -1,0 +1,212 @@
+"""What the test on the emulated board stands on: the board, a Mosquitto, an ear at it, and the report.
+
+Everything that is started here is ended here, by the ids that were noted when it was started.
+"""
+import base64
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class Trouble(Exception):
+    """What was waited for did not come, or a step that must succeed did not."""
+
+
+def ended_by_signals():
+    """Lets SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that what was started is ended."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+
+
+class Report:
+    """PASS and FAIL lines, and the seconds of each phase."""
+
+    def __init__(self):
+        self.begun, self.passed, self.failed = time.monotonic(), 0, []
+
+    def check(self, what, good, detail=""):
+        """One check."""
+        told = f"{what}{': ' if detail else ''}{detail}"
+        if good:
+            self.passed += 1
+        else:
+            self.failed.append(what)
+        print(f"{'PASS' if good else 'FAIL'}  {told}", flush=True)
+        return good
+
+    @contextmanager
+    def phase(self, name):
+        """Times a phase; one that breaks off is a failed check."""
+        begun = time.monotonic()
+        try:
+            yield
+        except (Trouble, ValueError, KeyError, TypeError) as error:
+            self.check(name, False, f"broken off, {type(error).__name__}: {error}")
+        print(f"time  {name}: {time.monotonic() - begun:.0f} s", flush=True)
+
+    def end(self):
+        """The last lines; returns the exit code."""
+        print(f"\n{self.passed} passed, {len(self.failed)} failed, {time.monotonic() - self.begun:.0f} s")
+        return 1 if self.failed else 0
+
+
+@dataclass
+class Done:
+    """A command that ran on the board."""
+
+    code: int
+    text: str
+    script: str
+
+    def ok(self):
+        """The output of a command that must succeed."""
+        if self.code:
+            raise Trouble(f"status {self.code} from {self.script!r}: {self.text.strip()}")
+        return self.text
+
+
+class Board:
+    """The emulated board."""
+
+    def __init__(self, pi_bench):
+        self.pi_bench = pi_bench
+
+    def bench(self, *words, seconds=300):
+        """A command of the bench, which must succeed."""
+        done = subprocess.run([self.pi_bench, *words], capture_output=True, text=True, timeout=seconds)
+        if done.returncode:
+            raise Trouble(f"pi-bench {' '.join(words)}: {(done.stderr or done.stdout).strip()}")
+        return done.stdout
+
+    def run(self, script, seconds=60):
+        """A shell script on the board, as root."""
+        done = subprocess.run([self.pi_bench, "run", "-t", str(seconds), script],
+                              capture_output=True, text=True, timeout=seconds + 60)
+        return Done(done.returncode, done.stdout + done.stderr, script)
+
+    def write(self, path, text):
+        """A file on the board, for everybody to read."""
+        coded = base64.b64encode(text.encode()).decode()
+        self.run(f"base64 -d <<<{coded} >{shlex.quote(path)}").ok()
+
+    def level(self, pin):
+        """The level at a pin of the processor, seen from outside: True is high."""
+        return self.bench("gpio-get", str(pin)).strip() == "1"
+
+    def wait_level(self, pin, high, seconds):
+        """Seconds until the pin has the level, or None."""
+        begun = time.monotonic()
+        while time.monotonic() - begun < seconds:
+            if self.level(pin) == high:
+                return time.monotonic() - begun
+            time.sleep(0.2)
+        return None
+
+    def off(self):
+        """Ends the emulator and takes its card away, which was for this run only."""
+        subprocess.run([self.pi_bench, "power-cut"], capture_output=True)
+        shutil.rmtree(Path(os.environ["PI_BENCH_DIR"]) / f"run-{os.environ['PI_BENCH_NAME']}", ignore_errors=True)
+
+
+class Broker:
+    """A Mosquitto on loopback."""
+
+    def __init__(self, folder, base):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.base = base
+        config = folder / "mosquitto.conf"
+        config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
+        with open(folder / "mosquitto.log", "wb") as log:
+            self.child = subprocess.Popen(["mosquitto", "-c", config], stdout=log, stderr=log)
+        self.wait_open()
+
+    def wait_open(self):
+        for _ in range(100):
+            if self.child.poll() is not None:
+                raise Trouble("Mosquitto ended at once")
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.1)
+        raise Trouble("Mosquitto does not answer")
+
+    def publish(self, topic, payload):
+        """Publishes below the base topic with a client of its own."""
+        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-q", "1", "-t", f"{self.base}/{topic}", "-m", payload],
+                       check=True, timeout=20)
+
+    def stop(self):
+        self.child.terminate()
+        self.child.wait()
+
+
+@dataclass
+class Heard:
+    """One message, as mosquitto_sub saw it."""
+
+    at: float
+    retained: bool
+    topic: str
+    payload: str
+
+    def json(self):
+        """The payload, decoded."""
+        return json.loads(self.payload)
+
+
+class Listener:
+    """A mosquitto_sub that hears everything below the base topic from the start to the end of the test."""
+
+    def __init__(self, broker):
+        self.base, self.all, self.news = broker.base, [], threading.Condition()
+        self.child = subprocess.Popen(
+            ["mosquitto_sub", "-p", str(broker.port), "-q", "1", "-F", "%r %t %p", "-t", f"{broker.base}/#"],
+            stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in self.child.stdout:
+            retained, topic, payload = line.rstrip("\n").split(" ", 2)
+            topic = topic.removeprefix(f"{self.base}/")
+            with self.news:
+                self.all.append(Heard(time.monotonic(), retained == "1", topic, payload))
+                self.news.notify_all()
+
+    def mark(self):
+        """The place of the next message, to wait from."""
+        return len(self.all)
+
+    def wait(self, topic, wanted, seconds, since=None):
+        """The first message on the topic from the mark `since` on, or from now on, whose payload is wanted."""
+        at = self.mark() if since is None else since
+        end, last = time.monotonic() + seconds, None
+        with self.news:
+            while True:
+                for heard in self.all[at:]:
+                    if heard.topic == topic:
+                        last = heard.payload
+                        if wanted(heard.payload):
+                            return heard
+                at = len(self.all)
+                if not self.news.wait(max(0, end - time.monotonic())):
+                    raise Trouble(f"{topic} did not come within {seconds} s as wanted; the last was {last}")
+
+    def since(self, mark, topic):
+        """What came on the topic since the mark."""
+        return [heard for heard in self.all[mark:] if heard.topic == topic]
+
+    def stop(self):
+        self.child.terminate()
+        self.child.wait()
