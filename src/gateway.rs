@@ -9,8 +9,8 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -20,13 +20,13 @@ use tracing::{error, info, warn};
 
 use crate::board::Board;
 use crate::clock;
-use crate::commands::{self, Commands};
+use crate::commands::{self, CommandTallies, Commands};
 use crate::config::Config;
 use crate::health::{SensorTallies, Sources};
 use crate::link::{self, Incoming, Latest, LinkState, LinkStatus};
 use crate::model::RunId;
 use crate::pulse::Pulse;
-use crate::recorder::{self, Recorder};
+use crate::recorder::{self, Answer, Recorder};
 use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
 use crate::spool::{self, Spool, SpoolError, SpoolThread};
@@ -66,24 +66,96 @@ pub struct Gateway {
     context: worker::Context,
     sources: Sources,
     roster: latest_of::Sender<SharedRoster>,
-    link_status: latest_of::Sender<LinkStatus>,
-    latest: Latest,
-    spool: Spool,
+    ways: Ways,
     spool_thread: SpoolThread,
-    recorder: JoinHandle<()>,
-    recorder_turned: Arc<AtomicU64>,
-    commands: JoinHandle<()>,
-    commands_stop: latest_of::Sender<bool>,
-    incoming: mpsc::Sender<Incoming>,
-    stopping: Arc<AtomicBool>,
+    recorder: Recording,
+    commands: Commanding,
     link: LinkTask,
     stalls: watch::Stalls,
+}
+
+/// Everything that a link is joined to, kept so that a reload can start another.
+struct Ways {
+    spool: Spool,
+    latest: Latest,
+    incoming: mpsc::Sender<Incoming>,
+    link_status: latest_of::Sender<LinkStatus>,
 }
 
 /// The link's task and its stop signal.
 struct LinkTask {
     task: JoinHandle<()>,
     stop: latest_of::Sender<bool>,
+}
+
+/// The recorder's task and its sign of life.
+struct Recording {
+    task: JoinHandle<()>,
+    turned: Arc<AtomicU64>,
+}
+
+/// The commands' task, what makes it refuse, and its stop signal.
+struct Commanding {
+    task: JoinHandle<()>,
+    stopping: Arc<AtomicBool>,
+    stop: latest_of::Sender<bool>,
+}
+
+impl Ways {
+    /// Starts a link with the settings of `config`.
+    fn link(&self, config: &Config, run: RunId, pulse: &Arc<Pulse>) -> LinkTask {
+        let (stop, stopped) = latest_of::channel(false);
+        let parts = link::Parts {
+            settings: plans::link_settings(config),
+            run,
+            spool: self.spool.clone(),
+            latest: self.latest.clone(),
+            commands: self.incoming.clone(),
+            status: self.link_status.clone(),
+            pulse: Arc::clone(pulse),
+            stop: stopped,
+        };
+        LinkTask { task: tokio::spawn(link::run(parts)), stop }
+    }
+}
+
+impl Recording {
+    fn start(
+        ways: &Ways,
+        sources: &Sources,
+        (events, answers): (mpsc::Receiver<worker::Event>, mpsc::Receiver<Answer>),
+        board: Option<Board>,
+    ) -> Self {
+        let turned = Arc::new(AtomicU64::new(0));
+        let recorder = Recorder {
+            run: sources.run,
+            events,
+            answers,
+            roster: sources.roster.clone(),
+            link: sources.link.clone(),
+            spool: ways.spool.clone(),
+            latest: ways.latest.clone(),
+            board,
+            turned: Arc::clone(&turned),
+        };
+        Self { task: tokio::spawn(recorder.run()), turned }
+    }
+}
+
+impl Commanding {
+    fn start(sources: &Sources, incoming: mpsc::Receiver<Incoming>, answers: mpsc::Sender<Answer>) -> Self {
+        let (stop, stopped) = latest_of::channel(false);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let commands = Commands {
+            incoming,
+            roster: sources.roster.clone(),
+            answers,
+            stopping: Arc::clone(&stopping),
+            tallies: Arc::clone(&sources.commands),
+            stop: stopped,
+        };
+        Self { task: tokio::spawn(commands.run()), stopping, stop }
+    }
 }
 
 impl Gateway {
@@ -98,78 +170,27 @@ impl Gateway {
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
         let context = worker::Context { run, events, pulse: Arc::new(Pulse::default()) };
-        let mut sensors = SensorTallies::new();
-        let workers = start_workers(&config, &mut sensors, &context)?;
-        let (roster, shared_roster) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
+        let mut tallies = SensorTallies::new();
+        let workers = start_workers(&config, &mut tallies, &context)?;
+        let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
         let (link_status, link_seen) = latest_of::channel(LinkStatus::new(&config.link));
-        let (commands_stop, commands_stopped) = latest_of::channel(false);
-        let (latest, stopping) = (Latest::default(), Arc::new(AtomicBool::new(false)));
-        let command_tallies = Arc::new(Mutex::new(BTreeMap::new()));
-        let recorder_turned = Arc::new(AtomicU64::new(0));
-        let recorder = tokio::spawn(
-            Recorder {
-                run,
-                events: from_workers,
-                answers: from_commands,
-                roster: shared_roster.clone(),
-                link: link_seen.clone(),
-                spool: spool.clone(),
-                latest: latest.clone(),
-                board,
-                turned: Arc::clone(&recorder_turned),
-            }
-            .run(),
-        );
-        let commands = tokio::spawn(
-            Commands {
-                incoming: from_link,
-                roster: shared_roster.clone(),
-                answers,
-                stopping: Arc::clone(&stopping),
-                tallies: Arc::clone(&command_tallies),
-                stop: commands_stopped,
-            }
-            .run(),
-        );
-        latest.set(config.topics.devices(), plans::devices(&config));
+        let ways = Ways { spool, latest: Latest::default(), incoming, link_status };
         let sources = Sources {
             run,
             started,
-            roster: shared_roster,
-            link: link_seen,
-            spool: spool.stats(),
-            sensors,
-            commands: command_tallies,
+            roster: shared.clone(),
+            link: link_seen.clone(),
+            spool: ways.spool.stats(),
+            sensors: tallies,
+            commands: CommandTallies::default(),
         };
-        let parts = link::Parts {
-            settings: plans::link_settings(&config),
-            run,
-            spool: spool.clone(),
-            latest: latest.clone(),
-            commands: incoming.clone(),
-            status: link_status.clone(),
-            pulse: Arc::clone(&context.pulse),
-            stop: latest_of::channel(false).1,
-        };
-        let gateway = Self {
-            link: start_link(parts),
-            config,
-            workers,
-            context,
-            sources,
-            roster,
-            link_status,
-            latest,
-            spool,
-            spool_thread,
-            recorder,
-            recorder_turned,
-            commands,
-            commands_stop,
-            incoming,
-            stopping,
-            stalls: watch::Stalls::default(),
-        };
+        let recorder = Recording::start(&ways, &sources, (from_workers, from_commands), board);
+        let commands = Commanding::start(&sources, from_link, answers);
+        ways.latest.set(config.topics.devices(), plans::devices(&config));
+        let link = ways.link(&config, run, &context.pulse);
+        let stalls = watch::Stalls::default();
+        let gateway =
+            Self { config, workers, context, sources, roster, ways, spool_thread, recorder, commands, link, stalls };
         gateway.tell_health();
         info!(%run, sensors = gateway.config.sensors.len(), actuators = gateway.config.actuators.len(), "Gateway started.");
         Ok(gateway)
@@ -204,7 +225,7 @@ impl Gateway {
 
     /// Publishes health and tells systemd's status line.
     pub fn tell_health(&self) {
-        self.latest.set(self.config.topics.health(), self.sources.payload());
+        self.ways.latest.set(self.config.topics.health(), self.sources.payload());
         crate::systemd::status(&self.sources.line());
     }
 
@@ -214,10 +235,10 @@ impl Gateway {
             &mut self.stalls,
             &self.workers,
             &self.config,
-            (&self.latest, &self.sources.sensors),
-            &self.recorder_turned,
-        ) && !self.recorder.is_finished()
-            && !self.commands.is_finished()
+            (&self.ways.latest, &self.sources.sensors),
+            &self.recorder.turned,
+        ) && !self.recorder.task.is_finished()
+            && !self.commands.task.is_finished()
             && !self.link.task.is_finished()
     }
 
@@ -231,15 +252,15 @@ impl Gateway {
         }
         let old = std::mem::replace(&mut self.config, new);
         self.replan().await.map_err(ReloadError::Thread)?;
-        if old.spool != self.config.spool && self.spool.reconfigure(self.config.spool.clone()).await.is_err() {
+        if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
             error!("The spool has ended and does not take the new limits.");
         }
         // No await between these: what the recorder tells is either moved or told in the new place.
         self.roster.send_replace(Arc::new(plans::roster(&self.config, &self.workers)));
-        self.latest.retain_readings_on(plans::retained_readings(&self.config));
+        self.ways.latest.retain_readings_on(plans::retained_readings(&self.config));
         let moved = old.topics != self.config.topics;
         if moved {
-            self.latest.rebase(old.topics.base(), self.config.topics.base());
+            self.ways.latest.rebase(old.topics.base(), self.config.topics.base());
         }
         if plans::link_settings(&old) != plans::link_settings(&self.config) {
             self.relink().await;
@@ -247,13 +268,13 @@ impl Gateway {
         if moved {
             // Only now: the old link's last words are on these topics.
             for topic in plans::left_topics(&old) {
-                self.latest.clear(topic);
+                self.ways.latest.clear(topic);
             }
         }
         for topic in plans::abandoned_topics(&old, &self.config) {
-            self.latest.clear(topic);
+            self.ways.latest.clear(topic);
         }
-        self.latest.set(self.config.topics.devices(), plans::devices(&self.config));
+        self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.tell_health();
         Ok(())
     }
@@ -296,36 +317,26 @@ impl Gateway {
 
     /// Ends the link and starts it with the settings in force; what is undelivered waits in the spool meanwhile.
     async fn relink(&mut self) {
-        let parts = link::Parts {
-            settings: plans::link_settings(&self.config),
-            run: self.sources.run,
-            spool: self.spool.clone(),
-            latest: self.latest.clone(),
-            commands: self.incoming.clone(),
-            status: self.link_status.clone(),
-            pulse: Arc::clone(&self.context.pulse),
-            stop: latest_of::channel(false).1,
-        };
         self.link.stop.send_replace(true);
         if (&mut self.link.task).await.is_err() {
             warn!("The old link ended by a panic.");
         }
-        self.link = start_link(parts);
+        self.link = self.ways.link(&self.config, self.sources.run, &self.context.pulse);
     }
 
     /// Stops everything, upstream first, within two seconds unless something hangs.
     pub async fn stop(self) {
         shutdown::stop(Remains {
             workers: self.workers.into_iter().map(|(key, worker)| (key.to_string(), worker)).collect(),
-            stopping: self.stopping,
-            commands: self.commands,
-            commands_stop: self.commands_stop,
+            stopping: self.commands.stopping,
+            commands: self.commands.task,
+            commands_stop: self.commands.stop,
             // The recorder ends when nobody can send to it any more.
             events: self.context,
-            recorder: self.recorder,
+            recorder: self.recorder.task,
             link: self.link.task,
             link_stop: self.link.stop,
-            spool: self.spool,
+            spool: self.ways.spool,
             spool_thread: self.spool_thread,
         })
         .await;
@@ -348,10 +359,4 @@ fn start_workers(
         workers.insert(key, worker);
     }
     Ok(workers)
-}
-
-fn start_link(mut parts: link::Parts) -> LinkTask {
-    let (stop, stopped) = latest_of::channel(false);
-    parts.stop = stopped;
-    LinkTask { task: tokio::spawn(link::run(parts)), stop }
 }

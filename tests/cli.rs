@@ -267,7 +267,9 @@ fn safe_state_drives_what_a_killed_service_left() {
     service.args(["run", "--config", "fieldgate.yaml"]).current_dir(bench.folder.path());
     service.env("RUNTIME_DIRECTORY", runtime.path()).stdin(Stdio::null()).stderr(Stdio::null());
     let mut service = service.spawn().unwrap();
-    common::wait_until("the table of outputs", SOON, || fs::read_dir(runtime.path()).unwrap().next().is_some());
+    let is_table =
+        |entry: std::io::Result<fs::DirEntry>| entry.unwrap().path().extension().is_some_and(|e| e == "json");
+    common::wait_until("the table of outputs", SOON, || fs::read_dir(runtime.path()).unwrap().any(is_table));
     service.kill().unwrap();
     service.wait().unwrap();
     bench.sim.write(&json!({"lines": {"GPIO27": 1, "GPIO22": 1}}));
