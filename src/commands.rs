@@ -101,7 +101,7 @@ impl Commands {
             warn!(topic = %message.topic, "Command refused: no output can be called that.");
             return None;
         };
-        let response = message.response.filter(|target| self.roster.borrow().topics.may_respond_to(&target.topic));
+        let response = message.response;
         let decoded = payload::decode_command(&message.payload);
         let id = match &decoded {
             Ok(command) => command.id.clone(),

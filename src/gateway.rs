@@ -23,7 +23,7 @@ use crate::clock;
 use crate::commands::{self, CommandTallies, Commands};
 use crate::config::Config;
 use crate::health::{SensorTallies, Sources};
-use crate::link::{self, Incoming, Latest, LinkState, LinkStatus};
+use crate::link::{self, Incoming, Latest, LinkStatus};
 use crate::model::RunId;
 use crate::pulse::Pulse;
 use crate::recorder::{self, Answer, Recorder};
@@ -340,11 +340,6 @@ impl Gateway {
             spool_thread: self.spool_thread,
         })
         .await;
-    }
-
-    /// Whether the link is up.
-    pub fn is_up(&self) -> bool {
-        self.sources.link.borrow().state == LinkState::Up
     }
 }
 

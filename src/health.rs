@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::commands::CommandTallies;
-use crate::link::{LinkState, LinkStatus, Protocol};
+use crate::link::{LinkState, LinkStatus};
 use crate::model::payload::report;
 use crate::model::{Moment, Name, RunId};
 use crate::roster::SharedRoster;
@@ -89,17 +89,10 @@ fn sensor(tally: &Arc<Tally>) -> report::Sensor {
 
 fn link(status: &LinkStatus) -> report::Link {
     report::Link {
-        state: match status.state {
-            LinkState::Connecting => "connecting",
-            LinkState::Up => "up",
-            LinkState::Down => "down",
-        },
+        state: status.state.as_str(),
         since: status.since,
         broker: status.broker.clone(),
-        protocol: match status.protocol {
-            Protocol::V4 => "3.1.1",
-            Protocol::V5 => "5",
-        },
+        protocol: status.protocol.as_str(),
         connects: status.connects,
         last_error: status.last_error.clone(),
         alarm: status.alarm.clone(),

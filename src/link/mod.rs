@@ -36,9 +36,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use crate::model::RunId;
 use crate::model::payload::ResponseTarget;
 use crate::model::topic::Topics;
-use crate::model::{RunId, Secret};
 use crate::pulse::Pulse;
 use crate::spool::Spool;
 
@@ -251,6 +251,3 @@ pub struct TlsSettings {
     /// Its key.
     pub key_file: Option<PathBuf>,
 }
-
-/// For signatures that will hand over a password.
-pub type Password = Secret;

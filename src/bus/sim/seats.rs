@@ -93,44 +93,8 @@ impl I2c for SimI2c {
             Some("hang") => hang(),
             _ => {}
         }
-        let runs = operations.chunk_by_mut(|a, b| is_read(a) == is_read(b));
-        if runs.into_iter().all(|run| transfer(seat.chip.as_mut(), run)) {
-            Ok(())
-        } else {
-            Err(BusError::NoAcknowledge { address })
-        }
+        chips::transact(seat.chip.as_mut(), address, operations)
     }
-}
-
-fn is_read(operation: &Operation<'_>) -> bool {
-    matches!(operation, Operation::Read(_))
-}
-
-/// Neighbours of one direction are one transfer on the wire, without a start condition between them.
-fn transfer(chip: &mut dyn Chip, run: &mut [Operation<'_>]) -> bool {
-    let mut written = Vec::new();
-    let mut wanted = 0;
-    for operation in run.iter() {
-        match operation {
-            Operation::Write(bytes) => written.extend_from_slice(bytes),
-            Operation::Read(buffer) => wanted += buffer.len(),
-        }
-    }
-    if wanted == 0 {
-        // A transfer without bytes only asks whether anybody is there.
-        return written.is_empty() || chip.write(&written);
-    }
-    let mut answer = vec![0; wanted];
-    let acknowledged = chip.read(&mut answer);
-    let mut rest = answer.as_slice();
-    for operation in run {
-        if let Operation::Read(buffer) = operation {
-            let (part, left) = rest.split_at(buffer.len());
-            buffer.copy_from_slice(part);
-            rest = left;
-        }
-    }
-    acknowledged
 }
 
 fn hang() -> ! {

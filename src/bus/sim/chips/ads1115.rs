@@ -3,7 +3,7 @@
 //! SBAS444 (revision D, section 9.6): four 16-bit registers behind a pointer, high byte first; single-shot and continuous
 //! conversion, gain and multiplexer.
 
-use crate::bus::sim::chips::{Chip, Fault, World};
+use crate::bus::sim::chips::{Chip, Fault, World, fill};
 
 const CONVERSION: u8 = 0;
 const CONFIG: u8 = 1;
@@ -111,10 +111,7 @@ impl Chip for Ads1115 {
             return false;
         }
         let word = if self.fault == Some(Fault::Stuck) { 0xFFFF } else { self.register() };
-        buffer.fill(0xFF);
-        for (to, from) in buffer.iter_mut().zip(word.to_be_bytes()) {
-            *to = from;
-        }
+        fill(buffer, word.to_be_bytes());
         true
     }
 

@@ -2,7 +2,7 @@
 //!
 //! BH1750FVI technical note, rev. D: instructions of one byte (page 5), the result as two bytes, high byte first.
 
-use crate::bus::sim::chips::{Chip, Fault, World};
+use crate::bus::sim::chips::{Chip, Fault, World, fill};
 
 const POWER_DOWN: u8 = 0x00;
 const POWER_ON: u8 = 0x01;
@@ -113,10 +113,7 @@ impl Chip for Bh1750 {
             Some(Fault::Stuck) => 0xFFFF,
             _ => self.result,
         };
-        buffer.fill(0xFF);
-        for (to, from) in buffer.iter_mut().zip(result.to_be_bytes()) {
-            *to = from;
-        }
+        fill(buffer, result.to_be_bytes());
         true
     }
 

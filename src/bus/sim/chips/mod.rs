@@ -56,25 +56,47 @@ pub fn for_driver(driver: &str) -> Option<Box<dyn Chip>> {
 /// # Errors
 /// [`BusError::NoAcknowledge`] when the chip does not acknowledge; the operations after that one do not happen.
 pub fn transact(chip: &mut dyn Chip, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+    let mut runs = operations.chunk_by_mut(|a, b| is_read(a) == is_read(b));
+    if runs.all(|run| transfer(chip, run)) { Ok(()) } else { Err(BusError::NoAcknowledge { address }) }
+}
+
+fn is_read(operation: &Operation<'_>) -> bool {
+    matches!(operation, Operation::Read(_))
+}
+
+/// Neighbours of one direction are one transfer on the wire, without a start condition between them.
+fn transfer(chip: &mut dyn Chip, run: &mut [Operation<'_>]) -> bool {
     let mut written = Vec::new();
-    let mut rest = operations.iter_mut().peekable();
-    while let Some(operation) = rest.next() {
-        let acknowledged = match operation {
-            Operation::Read(buffer) => chip.read(buffer),
-            Operation::Write(bytes) => {
-                written.extend_from_slice(bytes);
-                // Adjacent writes are one to the chip: no start condition stands between them (embedded_hal::i2c).
-                if matches!(rest.peek(), Some(Operation::Write(_))) {
-                    continue;
-                }
-                chip.write(&std::mem::take(&mut written))
-            }
-        };
-        if !acknowledged {
-            return Err(BusError::NoAcknowledge { address });
+    let mut wanted = 0;
+    for operation in run.iter() {
+        match operation {
+            Operation::Write(bytes) => written.extend_from_slice(bytes),
+            Operation::Read(buffer) => wanted += buffer.len(),
         }
     }
-    Ok(())
+    if wanted == 0 {
+        // A transfer without bytes only asks whether anybody is there.
+        return written.is_empty() || chip.write(&written);
+    }
+    let mut answer = vec![0; wanted];
+    let acknowledged = chip.read(&mut answer);
+    let mut rest = answer.as_slice();
+    for operation in run {
+        if let Operation::Read(buffer) = operation {
+            let (part, left) = rest.split_at(buffer.len());
+            buffer.copy_from_slice(part);
+            rest = left;
+        }
+    }
+    acknowledged
+}
+
+/// Puts what a chip answers into the controller's buffer; beyond its end nobody pulls the line low.
+fn fill(buffer: &mut [u8], answer: impl IntoIterator<Item = u8>) {
+    buffer.fill(0xFF);
+    for (to, from) in buffer.iter_mut().zip(answer) {
+        *to = from;
+    }
 }
 
 /// What a chip does wrong.

@@ -2,7 +2,7 @@
 //!
 //! Datasheet SHT3x-DIS, version 7, section 4: two-byte commands, results with a CRC each, the status register.
 
-use crate::bus::sim::chips::{Chip, Fault, World};
+use crate::bus::sim::chips::{Chip, Fault, World, fill};
 
 /// Single shot without clock stretching: high, medium, low repeatability (table 9).
 const SINGLE_SHOT: [u16; 3] = [0x2400, 0x240B, 0x2416];
@@ -109,10 +109,7 @@ impl Chip for Sht3x {
             let [high, low] = word.to_be_bytes();
             [high, low, crc([high, low]) ^ damage]
         });
-        buffer.fill(0xFF);
-        for (to, from) in buffer.iter_mut().zip(bytes) {
-            *to = from;
-        }
+        fill(buffer, bytes);
         true
     }
 

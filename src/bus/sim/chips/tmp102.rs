@@ -3,7 +3,7 @@
 //! TMP102: TI SBOS397, section "Programming": two-byte configuration, 12 bits, 13 in extended mode, one-shot. LM75: one-byte
 //! configuration and, like a TMP75 or TMP105, R1 R0 for 9 to 12 bits, 9 after power-on.
 
-use crate::bus::sim::chips::{Chip, Fault, World};
+use crate::bus::sim::chips::{Chip, Fault, World, fill};
 
 const TEMPERATURE: u8 = 0;
 const CONFIGURATION: u8 = 1;
@@ -124,10 +124,7 @@ impl Chip for Thermometer {
             return false;
         }
         let bytes = if self.fault == Some(Fault::Stuck) { [0xFF; 2] } else { self.register().to_be_bytes() };
-        buffer.fill(0xFF);
-        for (to, from) in buffer.iter_mut().zip(bytes) {
-            *to = from;
-        }
+        fill(buffer, bytes);
         true
     }
 
