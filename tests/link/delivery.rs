@@ -134,7 +134,7 @@ async fn a_broker_that_offers_less_gets_less_and_an_alarm_says_so() {
 }
 
 async fn cuts(protocol: Protocol) {
-    let broker = Mosquitto::start("");
+    let broker = Mosquitto::start("max_queued_messages 0");
     let watch = broker.watch("b/#");
     let (cut, cuts) = watch::channel(0);
     let spool = open_spool();
