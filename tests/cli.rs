@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::SOON;
-use common::gateway::{Gateway, PROGRAM, command, program, write_config};
+use common::gateway::{Gateway, command, program, program_path, write_config};
 use common::python;
 use common::sim_file::SimFile;
 use rustix::process::Signal;
@@ -94,7 +94,10 @@ fn run(arguments: &[&str]) -> Ran {
 /// What a command shows on a terminal, both streams together.
 fn on_terminal(folder: &Path, arguments: &str, environment: &[(&str, &str)]) -> String {
     let mut script = Command::new("script");
-    script.args(["-qec", &format!("{PROGRAM} {arguments}"), "/dev/null"]).current_dir(folder).env_remove("NO_COLOR");
+    script
+        .args(["-qec", &format!("{} {arguments}", program_path()), "/dev/null"])
+        .current_dir(folder)
+        .env_remove("NO_COLOR");
     script.envs(environment.iter().copied()).stdin(Stdio::null());
     let output = script.output().expect("script, of the package bsdutils");
     String::from_utf8(output.stdout).unwrap()
@@ -321,7 +324,7 @@ fn colour_is_for_terminals_without_no_color() {
 fn a_reader_who_leaves_early_is_no_panic() {
     let good = bench(CONFIG);
     for arguments in ["schema", "drivers", "drivers bme280", "check --config fieldgate.yaml", "--help"] {
-        let line = format!("{PROGRAM} {arguments} | head -1");
+        let line = format!("{} {arguments} | head -1", program_path());
         let output = Command::new("sh").args(["-c", &line]).current_dir(good.folder.path()).output().unwrap();
         assert_eq!(Ran::from(output).out.lines().count(), 1, "{arguments}");
     }

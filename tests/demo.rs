@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::gateway::{PROGRAM, program};
+use common::gateway::{program, program_path};
 use common::{SOON, free_port, send_signal, wait_for, wait_until};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -179,7 +179,7 @@ fn a_reader_who_leaves_ends_it() {
 /// What one frame on a terminal of this width looks like, escapes included, and what the demo said in all.
 fn frame_on_terminal(terminal: &str) -> (String, String) {
     let temporary = tempfile::tempdir().unwrap();
-    let line = format!("{terminal}exec {PROGRAM} demo --port {}", free_port());
+    let line = format!("{terminal}exec {} demo --port {}", program_path(), free_port());
     let mut command = Command::new("script");
     command.args(["-qec", &line, "/dev/null"]).env("TMPDIR", temporary.path()).env("TERM", "xterm");
     let mut running = Running::start(command);

@@ -11,8 +11,10 @@ use rustix::process::Signal;
 
 use super::{send_signal, wait_for, wait_until};
 
-/// Where the compiled program is.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fieldgate");
+/// Where the compiled program is; `FIELDGATE_PROGRAM` puts another build under test.
+pub fn program_path() -> String {
+    std::env::var("FIELDGATE_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_fieldgate").to_owned())
+}
 
 /// `fieldgate run` with its own configuration file.
 pub struct Gateway {
@@ -179,7 +181,7 @@ fn read_all(pipe: &mut impl std::io::Read) -> Vec<u8> {
 
 /// The compiled program, without anything that the machine's own environment would tell it.
 pub fn program() -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(program_path());
     command.env("NO_COLOR", "1");
     let foreign = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "RUST_LOG"];
     for variable in foreign.into_iter().chain(["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"]) {

@@ -1,0 +1,1 @@
+//! Whether the suite can fail: it is run against programs that were broken on purpose.

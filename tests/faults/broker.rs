@@ -1,0 +1,1 @@
+//! Rows B: brokers that die, refuse, limit, take over, lie and flood.

@@ -1,0 +1,1 @@
+//! Row C: clocks that are wrong and jump.

@@ -1,0 +1,1 @@
+//! Rows D: disks that fail, fill, tear and lose power.

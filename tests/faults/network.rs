@@ -1,0 +1,1 @@
+//! Rows N: links that break, stall, flap and come back.

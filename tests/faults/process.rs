@@ -1,0 +1,1 @@
+//! Rows P: a program that is killed, stopped, reloaded and started twice.

@@ -1,0 +1,1 @@
+//! Rows S: sensors that hang, fail, lie and are missing.
