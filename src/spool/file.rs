@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::spool::SpoolError;
 use crate::spool::store::{self, Limits, Store, is_damage};
+use crate::spool::wal;
 
 /// The database in its folder.
 pub(super) const FILE: &str = "spool.db";
@@ -130,6 +131,9 @@ fn folder_error(folder: &Path, source: std::io::Error) -> OpenError {
 }
 
 fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
+    if is_emptied(file) {
+        return Err(Trouble::Damaged);
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(Duration::ZERO)?;
@@ -137,7 +141,13 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
     connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version > SCHEMA_VERSION {
-        return Err(Trouble::Newer(version));
+        // Every schema has a text of its own: with ours, the number is what has changed on the card.
+        let is_ours = has_schema(&connection)?;
+        return Err(if is_ours { Trouble::Damaged } else { Trouble::Newer(version) });
+    }
+    // Only now that nobody else can be writing it, and before it is written.
+    if fs::read(beside(file, "-wal")).is_ok_and(|log| wal::has_lost_commits(&log)) {
+        return Err(Trouble::Damaged);
     }
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -512;
@@ -148,10 +158,18 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
         1 => migrate(&mut connection)?,
         _ => {}
     }
-    check_schema(&connection)?;
+    if !has_schema(&connection)? {
+        return Err(Trouble::Damaged);
+    }
     quick_check(&mut connection)?;
     check_sequences(&connection)?;
     Ok(Store::adopt(connection, file, limits)?)
+}
+
+/// Whether the database has nothing and its log something. SQLite would delete that log.
+pub(super) fn is_emptied(file: &Path) -> bool {
+    let length = |path| fs::metadata(path).map(|found| found.len()).ok();
+    length(file.to_owned()) == Some(0) && length(beside(file, "-wal")).is_some_and(|length| length > 0)
 }
 
 fn create(connection: &mut Connection) -> Result<(), Trouble> {
@@ -194,14 +212,14 @@ pub(super) fn nowhere() -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn check_schema(connection: &Connection) -> Result<(), Trouble> {
+fn has_schema(connection: &Connection) -> rusqlite::Result<bool> {
+    let find = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql = ?2";
     for (name, sql) in TABLES {
-        let find = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql = ?2";
         if connection.query_row(find, [name, sql], |row| row.get::<_, i64>(0))? != 1 {
-            return Err(Trouble::Damaged);
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Numbers that no start can have given would leave no room for the next ones.

@@ -30,7 +30,8 @@
 //! With `commit_every: 0s` nothing that was offered; what was still queued in front of the spool is lost. Otherwise the
 //! readings of the last `commit_every`, plus the duration of one commit. An acknowledgement that was not yet applied to
 //! the file (for a second at most) is forgotten, so its message is sent again: at least once, never less. A file system
-//! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state.
+//! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state. Where
+//! the log shows that it had been whole, both files are set aside as damaged.
 //! None of these losses can be told, for nobody is left who knows of them: the numbers of that run simply end earlier.
 //!
 //! # On disk
@@ -65,7 +66,9 @@
 //! # Inside
 //!
 //! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
-//! gives way; `file.rs` opens the database, `store.rs` works on it and `salvage.rs` reads a damaged one; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs the keeper.
+//! gives way; `file.rs` opens the database, `wal.rs` looks at its log, `store.rs` works on it and
+//! `salvage.rs` reads a damaged one; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
+//! the keeper.
 
 mod file;
 mod keeper;
@@ -75,6 +78,7 @@ mod room;
 mod salvage;
 mod store;
 mod thread;
+mod wal;
 pub mod window;
 
 #[cfg(test)]

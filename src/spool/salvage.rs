@@ -11,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::model::{Loss, Message, MessageKind, Name, RunId};
+use crate::spool::file;
 use crate::spool::record::{ROW_OVERHEAD, ReadingName, Unsound};
 use crate::spool::store::{READ_BYTES, body_len, decode, select, signed, unsigned};
 
@@ -41,6 +42,9 @@ pub(super) struct Salvage {
 impl Salvage {
     /// Nothing when it cannot be read at all.
     pub(super) fn open(file: &Path) -> Option<Self> {
+        if file::is_emptied(file) {
+            return None;
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags).ok()?;
         // It stays as it was found: its log is read, and not applied.
@@ -49,7 +53,7 @@ impl Salvage {
                         PRAGMA cell_size_check = ON; PRAGMA cache_size = -512";
         connection.execute_batch(settings).ok()?;
         connection.prepare(&select("seq = 0")).ok()?;
-        let log = std::fs::metadata(crate::spool::file::beside(file, "-wal")).map_or(0, |log| log.len());
+        let log = std::fs::metadata(file::beside(file, "-wal")).map_or(0, |log| log.len());
         let left = (std::fs::metadata(file).ok()?.len() + log) / LEAST_ROW;
         Some(Self { connection, after: 0, left })
     }

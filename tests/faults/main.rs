@@ -17,6 +17,7 @@ mod common;
 mod broken;
 mod broker;
 mod clock;
+mod corruption;
 mod disk;
 mod network;
 mod process;

@@ -150,6 +150,7 @@ impl Keeper {
             }
             None => {
                 error!(file = %aside.display(), "Nothing can be read of the damaged spool.");
+                self.notice = Some(format!("{}; nothing can be read of it", told_aside(&aside)));
                 self.dropped += expected.unwrap_or(0);
             }
         }
