@@ -89,6 +89,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
@@ -211,6 +212,17 @@ pub enum SpoolError {
 #[error("the spool is closed")]
 pub struct Closed;
 
+/// Why an acknowledgement was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NotNow {
+    /// The queue is full, for the disk is slow: hand these in again later.
+    #[error("the spool's queue is full")]
+    Full(Vec<Sequence>),
+    /// What was committed of them will be sent again by the next run.
+    #[error("the spool is closed")]
+    Closed,
+}
+
 /// Why nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ReadError {
@@ -295,12 +307,23 @@ impl Spool {
         answered.await.map_err(|_| Closed)
     }
 
-    /// Forgets messages that the broker has; unknown and repeated sequences are ignored.
+    /// Forgets messages that the broker has; unknown and repeated sequences are ignored. Waits for room in the queue.
     ///
     /// # Errors
     /// [`Closed`]: what was committed of them will be sent again by the next run.
     pub async fn acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), Closed> {
         self.send(Request::Acknowledge(sequences)).await
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// [`NotNow`] says whether to try again.
+    pub fn try_acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), NotNow> {
+        self.requests.try_send(Request::Acknowledge(sequences)).map_err(|error| match error {
+            TrySendError::Full(Request::Acknowledge(sequences)) => NotNow::Full(sequences),
+            _ => NotNow::Closed,
+        })
     }
 
     /// One past the newest offered; changes when something new is offered.
