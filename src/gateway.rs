@@ -10,7 +10,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -91,7 +91,7 @@ struct LinkTask {
 /// The recorder's task and its sign of life.
 struct Recording {
     task: JoinHandle<()>,
-    turned: Arc<AtomicU64>,
+    progress: Arc<recorder::Progress>,
 }
 
 /// The commands' task, what makes it refuse, and its stop signal.
@@ -126,7 +126,7 @@ impl Recording {
         (events, answers): (mpsc::Receiver<worker::Event>, mpsc::Receiver<Answer>),
         board: Option<Board>,
     ) -> Self {
-        let turned = Arc::new(AtomicU64::new(0));
+        let progress = Arc::<recorder::Progress>::default();
         let recorder = Recorder {
             run: sources.run,
             events,
@@ -136,9 +136,9 @@ impl Recording {
             spool: ways.spool.clone(),
             latest: ways.latest.clone(),
             board,
-            turned: Arc::clone(&turned),
+            progress: Arc::clone(&progress),
         };
-        Self { task: tokio::spawn(recorder.run()), turned }
+        Self { task: tokio::spawn(recorder.run()), progress }
     }
 }
 
@@ -225,18 +225,22 @@ impl Gateway {
 
     /// Publishes health and tells systemd's status line.
     pub fn tell_health(&self) {
-        self.ways.latest.set(self.config.topics.health(), self.sources.payload());
+        let disk = watch::disk_alarm(&self.recorder.progress);
+        self.ways.latest.set(self.config.topics.health(), self.sources.payload(disk));
         crate::systemd::status(&self.sources.line());
     }
 
-    /// Whether every part has turned lately; buses that hang in a device are reported on the way.
+    /// Whether every part has turned lately; buses and disks that hang are reported on the way.
     pub fn check_progress(&mut self) -> bool {
+        if watch::disk_changed(&mut self.stalls, &self.recorder.progress) {
+            self.tell_health();
+        }
         watch::check(
             &mut self.stalls,
             &self.workers,
             &self.config,
             (&self.ways.latest, &self.sources.sensors),
-            &self.recorder.turned,
+            &self.recorder.progress,
         ) && !self.recorder.task.is_finished()
             && !self.commands.task.is_finished()
             && !self.link.task.is_finished()

@@ -43,8 +43,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The payload of `B/health` at this moment.
-    pub fn payload(&self) -> Vec<u8> {
+    /// The payload of `B/health` at this moment. `disk` is what is wrong with a disk that hangs, which the spool cannot tell.
+    pub fn payload(&self, disk: Option<String>) -> Vec<u8> {
         let now = clock::now();
         let roster = self.roster.borrow();
         let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +59,7 @@ impl Sources {
             time: now.wall,
             clock: now.clock,
             link: link(&self.link.borrow()),
-            spool: spool(&self.spool.borrow()),
+            spool: spool(&self.spool.borrow(), disk),
             sensors: sensors.collect(),
             actuators: actuators.collect(),
             memory: resident_bytes(),
@@ -99,13 +99,13 @@ fn link(status: &LinkStatus) -> report::Link {
     }
 }
 
-fn spool(stats: &Stats) -> report::Spool {
+fn spool(stats: &Stats, disk: Option<String>) -> report::Spool {
     report::Spool {
         queued: stats.queued,
         bytes: stats.bytes,
         oldest: stats.oldest,
         dropped: stats.dropped,
-        error: stats.error.clone(),
+        error: disk.or_else(|| stats.error.clone()),
     }
 }
 

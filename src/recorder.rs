@@ -2,7 +2,11 @@
 //!
 //! Readings, replies and losses are appended to the spool, each in its order. States and statuses tell the present: they
 //! go to the link's latest values and are never spooled, for a replayed old `on` would lie.
+//!
+//! When the disk hangs and the spool's queue is full, the recorder waits for it. That is no reason for the watchdog, since
+//! outputs and commands still work: it goes on showing that it is alive, and since when it waits, for health.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -58,8 +62,58 @@ pub struct Recorder {
     pub latest: Latest,
     /// Someone who watches, if there is one.
     pub board: Option<Board>,
-    /// Nanoseconds on the boot clock of the last turn, for the watchdog.
-    pub turned: Arc<AtomicU64>,
+    /// What it shows of itself.
+    pub progress: Arc<Progress>,
+}
+
+/// What the recorder shows of itself, for the watchdog and for health. Times are nanoseconds on the boot clock.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Its last turn.
+    turned: AtomicU64,
+    /// Since when the spool has not taken what it was given; 0 when it takes it.
+    waits: AtomicU64,
+}
+
+impl Progress {
+    fn turn(&self) {
+        self.turned.store(nanos(clock::boottime()), Ordering::Relaxed);
+    }
+
+    /// When it last turned, on the boot clock; waiting for the spool counts as turning.
+    pub fn last_turn(&self) -> Duration {
+        Duration::from_nanos(self.turned.load(Ordering::Relaxed))
+    }
+
+    /// For how long the spool has not taken what it was given.
+    pub fn waiting(&self, now: Duration) -> Option<Duration> {
+        let since = self.waits.load(Ordering::Relaxed);
+        (since > 0).then(|| now.saturating_sub(Duration::from_nanos(since)))
+    }
+
+    /// Waits for the spool and shows meanwhile that the recorder itself turns.
+    async fn wait<T>(&self, spool: impl Future<Output = T>) -> T {
+        let mut spool = pin!(spool);
+        let mut since = 0;
+        loop {
+            self.turn();
+            match tokio::time::timeout(IDLE, &mut spool).await {
+                Ok(done) => {
+                    self.waits.store(0, Ordering::Relaxed);
+                    return done;
+                }
+                Err(_) if since == 0 => {
+                    since = nanos(clock::boottime().saturating_sub(IDLE)).max(1);
+                    self.waits.store(since, Ordering::Relaxed);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn nanos(at: Duration) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Recorder {
@@ -67,7 +121,7 @@ impl Recorder {
     pub async fn run(mut self) {
         let (mut events, mut answers) = (true, true);
         while events || answers {
-            self.turned.store(u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.progress.turn();
             // Both branches are cancel-safe: nothing is taken from a channel that does not come out here.
             let recorded = tokio::select! {
                 event = self.events.recv(), if events => match event {
@@ -75,7 +129,7 @@ impl Recorder {
                     None => { events = false; Ok(()) }
                 },
                 answer = self.answers.recv(), if answers => match answer {
-                    Some(answer) => self.spool.append(self.reply(answer)).await,
+                    Some(answer) => self.progress.wait(self.spool.append(self.reply(answer))).await,
                     None => { answers = false; Ok(()) }
                 },
                 () = tokio::time::sleep(IDLE) => Ok(()),
@@ -98,9 +152,9 @@ impl Recorder {
                     return Ok(());
                 }
                 debug!(sensor = %reading.sensor, seq = reading.seq, "Reading.");
-                self.spool.append(message(&reading, qos, retain)).await
+                self.progress.wait(self.spool.append(message(&reading, qos, retain))).await
             }
-            Event::Lost(loss) => self.spool.report_loss(loss).await,
+            Event::Lost(loss) => self.progress.wait(self.spool.report_loss(loss)).await,
             Event::Status { sensor, status, since, error } => {
                 let roster = self.roster.borrow();
                 if roster.sensors.contains(&sensor) {
@@ -154,5 +208,24 @@ fn message(reading: &Reading, qos: Qos, retain: bool) -> Message {
         qos,
         retain,
         body: payload::measurements(&reading.measurements),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_hanging_disk_is_alive_and_says_since_when() {
+        let progress = Progress::default();
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let mut waiting = pin!(progress.wait(answered));
+        let started = clock::boottime();
+        assert!(tokio::time::timeout(IDLE + IDLE / 2, &mut waiting).await.is_err(), "the disk hangs");
+        assert!(progress.last_turn() >= started + IDLE, "it turned while it waited");
+        assert!(progress.waiting(clock::boottime()).is_some_and(|for_how_long| for_how_long >= IDLE));
+        answer.send(()).unwrap();
+        waiting.await.unwrap();
+        assert_eq!(progress.waiting(clock::boottime()), None);
     }
 }

@@ -1,10 +1,9 @@
 //! Who has stopped making progress.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tracing::error;
+use tracing::{error, info};
 
 use crate::clock;
 use crate::config::Config;
@@ -12,15 +11,37 @@ use crate::gateway::plans::BusKey;
 use crate::health::SensorTallies;
 use crate::link::Latest;
 use crate::model::{Name, SensorStatus, payload};
+use crate::recorder;
 use crate::worker::Worker;
 
 /// A part that has not turned for so long has stopped. Workers and recorder turn every second when idle; a slow chip or a
 /// slow disk takes a few.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// Devices whose hanging has been reported and that have not come back.
+/// What has been reported and has not come back.
 #[derive(Debug, Default)]
-pub(super) struct Stalls(BTreeSet<Name>);
+pub(super) struct Stalls {
+    devices: BTreeSet<Name>,
+    disk: bool,
+}
+
+/// What health says of a disk that hangs; the spool's own thread hangs in it and cannot say it.
+pub(super) fn disk_alarm(recorder: &recorder::Progress) -> Option<String> {
+    let silent = recorder.waiting(clock::boottime()).filter(|silent| *silent >= STALLED)?;
+    Some(format!("the disk has taken nothing for {} s", silent.as_secs()))
+}
+
+/// Says when the disk begins to hang and when it is back; whether either has just happened.
+pub(super) fn disk_changed(stalls: &mut Stalls, recorder: &recorder::Progress) -> bool {
+    let alarm = disk_alarm(recorder);
+    let changed = alarm.is_some() != std::mem::replace(&mut stalls.disk, alarm.is_some());
+    match alarm {
+        Some(alarm) if changed => error!("{alarm}; readings beyond what memory holds will be lost."),
+        None if changed => info!("The disk works again."),
+        _ => {}
+    }
+    changed
+}
 
 /// `false` when the watchdog must not be fed.
 ///
@@ -31,10 +52,10 @@ pub(super) fn check(
     workers: &BTreeMap<BusKey, Worker>,
     config: &Config,
     told: (&Latest, &SensorTallies),
-    recorder_turned: &AtomicU64,
+    recorder: &recorder::Progress,
 ) -> bool {
     let now = clock::boottime();
-    let mut alive = now.saturating_sub(Duration::from_nanos(recorder_turned.load(Ordering::Relaxed))) < STALLED;
+    let mut alive = now.saturating_sub(recorder.last_turn()) < STALLED;
     let mut hanging = BTreeSet::new();
     for (key, worker) in workers {
         if let Some((device, since)) = worker.progress.busy() {
@@ -49,7 +70,7 @@ pub(super) fn check(
             alive = false;
         }
     }
-    stalls.0 = hanging;
+    stalls.devices = hanging;
     alive
 }
 
@@ -69,7 +90,7 @@ fn report(
     config: &Config,
     (latest, tallies): (&Latest, &SensorTallies),
 ) {
-    if stalls.0.contains(device) {
+    if stalls.devices.contains(device) {
         return;
     }
     error!(%bus, %device, ?silent, "The bus hangs in a device; its sensors and outputs are dead until that returns.");
