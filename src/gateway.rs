@@ -188,7 +188,7 @@ impl Gateway {
         let commands = Commanding::start(&sources, from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.pulse);
-        let stalls = watch::Stalls::default();
+        let stalls = watch::Stalls::new(crate::systemd::watchdog_period());
         let gateway =
             Self { config, workers, context, sources, roster, ways, spool_thread, recorder, commands, link, stalls };
         gateway.tell_health();

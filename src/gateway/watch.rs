@@ -14,15 +14,28 @@ use crate::model::{Name, SensorStatus, payload};
 use crate::recorder;
 use crate::worker::Worker;
 
-/// A part that has not turned for so long has stopped. Workers and recorder turn every second when idle; a slow chip or a
-/// slow disk takes a few.
+/// A part that has not turned for so long has stopped. Workers and recorder turn every second when idle; a slow chip takes a
+/// few.
 const STALLED: Duration = Duration::from_secs(5);
 
+/// Twice what an idle part takes for a turn: a shorter period of the watchdog cannot be kept.
+const QUICKEST: Duration = Duration::from_secs(2);
+
 /// What has been reported and has not come back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stalls {
     devices: BTreeSet<Name>,
     disk: bool,
+    /// How long a part with outputs may be silent.
+    patience: Duration,
+}
+
+impl Stalls {
+    /// Nothing yet. systemd is to hear nothing more within one of its periods of `watchdog`.
+    pub(super) fn new(watchdog: Option<Duration>) -> Self {
+        let patience = watchdog.map_or(STALLED, |period| period.clamp(QUICKEST, STALLED));
+        Self { devices: BTreeSet::new(), disk: false, patience }
+    }
 }
 
 /// What health says of a disk that hangs; the spool's own thread hangs in it and cannot say it.
@@ -55,7 +68,7 @@ pub(super) fn check(
     recorder: &recorder::Progress,
 ) -> bool {
     let now = clock::boottime();
-    let mut alive = now.saturating_sub(recorder.last_turn()) < STALLED;
+    let mut alive = now.saturating_sub(recorder.last_turn()) < stalls.patience;
     let mut hanging = BTreeSet::new();
     for (key, worker) in workers {
         if let Some((device, since)) = worker.progress.busy() {
@@ -66,7 +79,7 @@ pub(super) fn check(
             }
         }
         let has_outputs = config.actuators.iter().any(|a| BusKey::Named(a.bus.clone()) == *key);
-        if has_outputs && now.saturating_sub(worker.progress.last_turn()) >= STALLED {
+        if has_outputs && now.saturating_sub(worker.progress.last_turn()) >= stalls.patience {
             alive = false;
         }
     }
@@ -74,7 +87,7 @@ pub(super) fn check(
     alive
 }
 
-/// Three periods of a sensor, but no less than a second: some chips need a while.
+/// Two periods of a sensor, so that its status says so within the third, but no less than a second: some chips need a while.
 fn patience(config: &Config, device: &Name) -> Duration {
     let every = config.sensors.iter().find(|sensor| sensor.name == *device).map(|sensor| sensor.every);
     every.map_or(STALLED, |every| (every * 2).clamp(Duration::from_secs(1), STALLED))
