@@ -4,7 +4,7 @@
 //! go to the link's latest values and are never spooled, for a replayed old `on` would lie.
 //!
 //! When the disk hangs and the spool's queue is full, the recorder waits for it. That is no reason for the watchdog, since
-//! outputs and commands still work: it goes on showing that it is alive, and since when it waits, for health.
+//! outputs still work: it goes on showing that it is alive. Of the disk the spool itself tells.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -66,54 +66,30 @@ pub struct Recorder {
     pub progress: Arc<Progress>,
 }
 
-/// What the recorder shows of itself, for the watchdog and for health. Times are nanoseconds on the boot clock.
+/// What the recorder shows of itself, for the watchdog: when it last turned, in nanoseconds on the boot clock.
 #[derive(Debug, Default)]
-pub struct Progress {
-    /// Its last turn.
-    turned: AtomicU64,
-    /// Since when the spool has not taken what it was given; 0 when it takes it.
-    waits: AtomicU64,
-}
+pub struct Progress(AtomicU64);
 
 impl Progress {
     fn turn(&self) {
-        self.turned.store(nanos(clock::boottime()), Ordering::Relaxed);
+        self.0.store(u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// When it last turned, on the boot clock; waiting for the spool counts as turning.
     pub fn last_turn(&self) -> Duration {
-        Duration::from_nanos(self.turned.load(Ordering::Relaxed))
-    }
-
-    /// For how long the spool has not taken what it was given.
-    pub fn waiting(&self, now: Duration) -> Option<Duration> {
-        let since = self.waits.load(Ordering::Relaxed);
-        (since > 0).then(|| now.saturating_sub(Duration::from_nanos(since)))
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
 
     /// Waits for the spool and shows meanwhile that the recorder itself turns.
     async fn wait<T>(&self, spool: impl Future<Output = T>) -> T {
         let mut spool = pin!(spool);
-        let mut since = 0;
         loop {
             self.turn();
-            match tokio::time::timeout(IDLE, &mut spool).await {
-                Ok(done) => {
-                    self.waits.store(0, Ordering::Relaxed);
-                    return done;
-                }
-                Err(_) if since == 0 => {
-                    since = nanos(clock::boottime().saturating_sub(IDLE)).max(1);
-                    self.waits.store(since, Ordering::Relaxed);
-                }
-                Err(_) => {}
+            if let Ok(done) = tokio::time::timeout(IDLE, &mut spool).await {
+                return done;
             }
         }
     }
-}
-
-fn nanos(at: Duration) -> u64 {
-    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Recorder {
@@ -216,16 +192,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_waits_for_a_hanging_disk_is_alive_and_says_since_when() {
+    async fn whoever_waits_for_a_hanging_disk_is_alive() {
         let progress = Progress::default();
         let (answer, answered) = tokio::sync::oneshot::channel();
         let mut waiting = pin!(progress.wait(answered));
         let started = clock::boottime();
         assert!(tokio::time::timeout(IDLE + IDLE / 2, &mut waiting).await.is_err(), "the disk hangs");
         assert!(progress.last_turn() >= started + IDLE, "it turned while it waited");
-        assert!(progress.waiting(clock::boottime()).is_some_and(|for_how_long| for_how_long >= IDLE));
         answer.send(()).unwrap();
         waiting.await.unwrap();
-        assert_eq!(progress.waiting(clock::boottime()), None);
     }
 }

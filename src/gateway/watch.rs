@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tracing::{error, info};
+use tracing::error;
 
 use crate::clock;
 use crate::config::Config;
@@ -25,7 +25,6 @@ const QUICKEST: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Stalls {
     devices: BTreeSet<Name>,
-    disk: bool,
     /// How long a part with outputs may be silent.
     patience: Duration,
 }
@@ -34,26 +33,8 @@ impl Stalls {
     /// Nothing yet. systemd is to hear nothing more within one of its periods of `watchdog`.
     pub(super) fn new(watchdog: Option<Duration>) -> Self {
         let patience = watchdog.map_or(STALLED, |period| period.clamp(QUICKEST, STALLED));
-        Self { devices: BTreeSet::new(), disk: false, patience }
+        Self { devices: BTreeSet::new(), patience }
     }
-}
-
-/// What health says of a disk that hangs; the spool's own thread hangs in it and cannot say it.
-pub(super) fn disk_alarm(recorder: &recorder::Progress) -> Option<String> {
-    let silent = recorder.waiting(clock::boottime()).filter(|silent| *silent >= STALLED)?;
-    Some(format!("the disk has taken nothing for {} s", silent.as_secs()))
-}
-
-/// Says when the disk begins to hang and when it is back; whether either has just happened.
-pub(super) fn disk_changed(stalls: &mut Stalls, recorder: &recorder::Progress) -> bool {
-    let alarm = disk_alarm(recorder);
-    let changed = alarm.is_some() != std::mem::replace(&mut stalls.disk, alarm.is_some());
-    match alarm {
-        Some(alarm) if changed => error!("{alarm}; readings beyond what memory holds will be lost."),
-        None if changed => info!("The disk works again."),
-        _ => {}
-    }
-    changed
 }
 
 /// `false` when the watchdog must not be fed.

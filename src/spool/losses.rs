@@ -47,6 +47,11 @@ impl Losses {
         self.retain(|open| open != sequence);
     }
 
+    /// Moves every record by `behind` places.
+    pub(super) fn shift(&mut self, behind: u64) {
+        self.open.values_mut().for_each(|(sequence, _)| *sequence += behind);
+    }
+
     /// Keeps only the records at sequences that `open` accepts.
     pub(super) fn retain(&mut self, open: impl Fn(u64) -> bool) {
         self.open.retain(|_, (sequence, _)| open(*sequence));

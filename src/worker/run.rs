@@ -18,6 +18,9 @@ use crate::worker::{Context, Order, Plan, Progress};
 /// How soon unsent states are tried again when the event channel was full.
 const FLUSH_AGAIN: Duration = Duration::from_millis(20);
 
+/// What an ending worker waits for room in the event channel; within its grace in `shutdown.rs`.
+const LAST_WORDS: Duration = Duration::from_millis(400);
+
 /// A bus that is missing is tried at least this often, however seldom its sensors are sampled: an event-driven one hears
 /// nothing until then.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
@@ -87,10 +90,29 @@ impl Loop {
             output.stop(&mut self.site);
         }
         self.progress.busy_with(None);
-        for sensor in &mut self.sensors {
-            sensor.tell_lost(&self.site);
+        self.say_the_rest();
+    }
+
+    /// Tells what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
+    fn say_the_rest(&mut self) {
+        let deadline = clock::boottime() + LAST_WORDS;
+        loop {
+            self.sensors.iter_mut().for_each(|sensor| sensor.tell_lost(&self.site));
+            self.site.flush();
+            let untold: u64 = self.sensors.iter().map(SensorSlot::untold).sum();
+            if untold == 0 && self.site.unsent.is_empty() {
+                return;
+            }
+            if clock::boottime() >= deadline {
+                error!(
+                    readings = untold,
+                    "The recorder does not take the last words; these readings are lost and not told."
+                );
+                return;
+            }
+            #[expect(clippy::disallowed_methods, reason = "a bus thread may block")]
+            std::thread::sleep(FLUSH_AGAIN);
         }
-        self.site.flush();
     }
 
     /// Opens the bus if it is not open. Why that fails, the devices tell that need it.

@@ -179,6 +179,11 @@ impl SensorSlot {
         }
     }
 
+    /// How many readings were lost and not told yet.
+    pub(super) fn untold(&self) -> u64 {
+        self.lost.as_ref().map_or(0, |loss| loss.count)
+    }
+
     fn succeeded(&mut self, now: Moment, site: &mut Site) {
         // One that comes and goes is logged no more often than one that stays away.
         if std::mem::take(&mut self.complained) {
