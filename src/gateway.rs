@@ -10,7 +10,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -91,7 +91,7 @@ struct LinkTask {
 /// The recorder's task and its sign of life.
 struct Recording {
     task: JoinHandle<()>,
-    turned: Arc<AtomicU64>,
+    progress: Arc<recorder::Progress>,
 }
 
 /// The commands' task, what makes it refuse, and its stop signal.
@@ -126,7 +126,7 @@ impl Recording {
         (events, answers): (mpsc::Receiver<worker::Event>, mpsc::Receiver<Answer>),
         board: Option<Board>,
     ) -> Self {
-        let turned = Arc::new(AtomicU64::new(0));
+        let progress = Arc::<recorder::Progress>::default();
         let recorder = Recorder {
             run: sources.run,
             events,
@@ -136,9 +136,9 @@ impl Recording {
             spool: ways.spool.clone(),
             latest: ways.latest.clone(),
             board,
-            turned: Arc::clone(&turned),
+            progress: Arc::clone(&progress),
         };
-        Self { task: tokio::spawn(recorder.run()), turned }
+        Self { task: tokio::spawn(recorder.run()), progress }
     }
 }
 
@@ -188,7 +188,7 @@ impl Gateway {
         let commands = Commanding::start(&sources, from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.pulse);
-        let stalls = watch::Stalls::default();
+        let stalls = watch::Stalls::new(crate::systemd::watchdog_period());
         let gateway =
             Self { config, workers, context, sources, roster, ways, spool_thread, recorder, commands, link, stalls };
         gateway.tell_health();
@@ -241,7 +241,7 @@ impl Gateway {
             &self.workers,
             &self.config,
             (&self.ways.latest, &self.sources.sensors),
-            &self.recorder.turned,
+            &self.recorder.progress,
         ) && !self.recorder.task.is_finished()
             && !self.commands.task.is_finished()
             && !self.link.task.is_finished()

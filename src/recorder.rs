@@ -2,7 +2,11 @@
 //!
 //! Readings, replies and losses are appended to the spool, each in its order. States and statuses tell the present: they
 //! go to the link's latest values and are never spooled, for a replayed old `on` would lie.
+//!
+//! When the disk hangs and the spool's queue is full, the recorder waits for it. That is no reason for the watchdog, since
+//! outputs still work: it goes on showing that it is alive. Of the disk the spool itself tells.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -58,8 +62,34 @@ pub struct Recorder {
     pub latest: Latest,
     /// Someone who watches, if there is one.
     pub board: Option<Board>,
-    /// Nanoseconds on the boot clock of the last turn, for the watchdog.
-    pub turned: Arc<AtomicU64>,
+    /// What it shows of itself.
+    pub progress: Arc<Progress>,
+}
+
+/// What the recorder shows of itself, for the watchdog: when it last turned, in nanoseconds on the boot clock.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU64);
+
+impl Progress {
+    fn turn(&self) {
+        self.0.store(u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When it last turned, on the boot clock; waiting for the spool counts as turning.
+    pub fn last_turn(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Waits for the spool and shows meanwhile that the recorder itself turns.
+    async fn wait<T>(&self, spool: impl Future<Output = T>) -> T {
+        let mut spool = pin!(spool);
+        loop {
+            self.turn();
+            if let Ok(done) = tokio::time::timeout(IDLE, &mut spool).await {
+                return done;
+            }
+        }
+    }
 }
 
 impl Recorder {
@@ -67,7 +97,7 @@ impl Recorder {
     pub async fn run(mut self) {
         let (mut events, mut answers) = (true, true);
         while events || answers {
-            self.turned.store(u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.progress.turn();
             // Both branches are cancel-safe: nothing is taken from a channel that does not come out here.
             let recorded = tokio::select! {
                 event = self.events.recv(), if events => match event {
@@ -75,7 +105,7 @@ impl Recorder {
                     None => { events = false; Ok(()) }
                 },
                 answer = self.answers.recv(), if answers => match answer {
-                    Some(answer) => self.spool.append(self.reply(answer)).await,
+                    Some(answer) => self.progress.wait(self.spool.append(self.reply(answer))).await,
                     None => { answers = false; Ok(()) }
                 },
                 () = tokio::time::sleep(IDLE) => Ok(()),
@@ -98,9 +128,9 @@ impl Recorder {
                     return Ok(());
                 }
                 debug!(sensor = %reading.sensor, seq = reading.seq, "Reading.");
-                self.spool.append(message(&reading, qos, retain)).await
+                self.progress.wait(self.spool.append(message(&reading, qos, retain))).await
             }
-            Event::Lost(loss) => self.spool.report_loss(loss).await,
+            Event::Lost(loss) => self.progress.wait(self.spool.report_loss(loss)).await,
             Event::Status { sensor, status, since, error } => {
                 let roster = self.roster.borrow();
                 if roster.sensors.contains(&sensor) {
@@ -154,5 +184,22 @@ fn message(reading: &Reading, qos: Qos, retain: bool) -> Message {
         qos,
         retain,
         body: payload::measurements(&reading.measurements),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_hanging_disk_is_alive() {
+        let progress = Progress::default();
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let mut waiting = pin!(progress.wait(answered));
+        let started = clock::boottime();
+        assert!(tokio::time::timeout(IDLE + IDLE / 2, &mut waiting).await.is_err(), "the disk hangs");
+        assert!(progress.last_turn() >= started + IDLE, "it turned while it waited");
+        answer.send(()).unwrap();
+        waiting.await.unwrap();
     }
 }
