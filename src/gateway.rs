@@ -123,13 +123,15 @@ impl Recording {
     fn start(
         ways: &Ways,
         sources: &Sources,
-        (events, answers): (mpsc::Receiver<worker::Event>, mpsc::Receiver<Answer>),
+        (events, states): (mpsc::Receiver<worker::Event>, mpsc::Receiver<worker::Event>),
+        answers: mpsc::Receiver<Answer>,
         board: Option<Board>,
     ) -> Self {
         let progress = Arc::<recorder::Progress>::default();
         let recorder = Recorder {
             run: sources.run,
             events,
+            states,
             answers,
             roster: sources.roster.clone(),
             link: sources.link.clone(),
@@ -167,9 +169,10 @@ impl Gateway {
         let (run, started) = (RunId(fastrand::u32(..)), clock::now());
         let (spool, spool_thread) = spool::open(config.spool.clone(), run)?;
         let (events, from_workers) = mpsc::channel(recorder::EVENT_CAPACITY);
+        let (states, of_workers) = mpsc::channel(recorder::STATE_CAPACITY);
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
-        let context = worker::Context { run, events, pulse: Arc::new(Pulse::default()) };
+        let context = worker::Context { run, events, states, pulse: Arc::new(Pulse::default()) };
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
@@ -184,7 +187,7 @@ impl Gateway {
             sensors: tallies,
             commands: CommandTallies::default(),
         };
-        let recorder = Recording::start(&ways, &sources, (from_workers, from_commands), board);
+        let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, board);
         let commands = Commanding::start(&sources, from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.pulse);

@@ -244,6 +244,22 @@ pub struct Spool {
     busy: Arc<Busy>,
 }
 
+/// Room for one in the spool's queue.
+#[derive(Debug)]
+pub struct Room<'a>(mpsc::Permit<'a, Request>);
+
+impl Room<'_> {
+    /// Appends a message.
+    pub fn append(self, message: Message) {
+        self.0.send(Request::Append(message));
+    }
+
+    /// Tells of readings that were lost before they came here.
+    pub fn report_loss(self, loss: Loss) {
+        self.0.send(Request::Loss(loss));
+    }
+}
+
 /// Tells how the spool fares, also while its thread waits for the disk.
 #[derive(Clone, Debug)]
 pub struct Vitals {
@@ -275,6 +291,14 @@ impl Spool {
     /// [`Closed`]: the message is lost; only after a stop.
     pub async fn append(&self, message: Message) -> Result<(), Closed> {
         self.send(Request::Append(message)).await
+    }
+
+    /// Waits for room in the queue, which a disk that hangs lets fill up. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Closed`]; only after a stop.
+    pub async fn room(&self) -> Result<Room<'_>, Closed> {
+        self.requests.reserve().await.map(Room).map_err(|_| Closed)
     }
 
     /// Tells of readings that were lost before they came here.

@@ -34,7 +34,7 @@ pub(super) struct Site {
     missed: bool,
     news: Option<News>,
     pub(super) context: Context,
-    /// States and statuses that the event channel had no room for: the newest of each device, so it cannot grow.
+    /// States and statuses that their channel had no room for: the newest of each device, so it cannot grow.
     pub(super) unsent: BTreeMap<(Subject, Name), Event>,
 }
 
@@ -92,7 +92,7 @@ impl Site {
     /// Sends what fits and keeps the rest.
     pub(super) fn flush(&mut self) {
         while let Some((key, event)) = self.unsent.pop_first() {
-            if let Err(TrySendError::Full(event)) = self.context.events.try_send(event) {
+            if let Err(TrySendError::Full(event)) = self.context.states.try_send(event) {
                 self.unsent.insert(key, event);
                 return;
             }
