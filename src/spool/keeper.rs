@@ -239,6 +239,9 @@ impl Keeper {
 
     /// Messages from `from` on that are offered and not acknowledged.
     pub(super) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Result<Vec<Stored>, ReadError> {
+        if self.fault.is_none() && self.recovery.as_ref().is_some_and(|recovery| recovery.hides(from)) {
+            return Err(ReadError::Disk);
+        }
         let (mut found, horizon) = self.read_disk(from.0, limit, now)?;
         let offered = self.offered.min(horizon);
         let in_memory = self.window.from(from.0).take_while(|(sequence, _)| *sequence < offered).take(limit);

@@ -69,7 +69,7 @@ impl Salvage {
     /// About `limit` more, in order; nothing at the end.
     pub(super) fn next(&mut self, limit: usize) -> Vec<Found> {
         let mut found = Vec::new();
-        if self.forwards(limit, &mut found).is_err() {
+        if self.after < LAST && self.forwards(limit, &mut found).is_err() {
             found.push(Found::Hole);
             match self.beyond() {
                 Some(place) => self.backwards(place, &mut found),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use crate::model::Moment;
+use crate::spool::Sequence;
 use crate::spool::file::{self, OpenError, Opened};
 use crate::spool::keeper::{FaultKind, HANDED_BEFORE, Keeper};
 use crate::spool::salvage::{Found, Holes, Salvage};
@@ -22,6 +23,8 @@ pub(super) struct Recovery {
     salvage: Salvage,
     holes: Holes,
     aside: PathBuf,
+    /// One past the last sequence that only it may have.
+    until: u64,
     /// What it has and nobody needs any more.
     settled: BTreeSet<u64>,
     /// Messages that it must have had, where that is known.
@@ -31,6 +34,11 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
+    /// Whether what comes from this sequence on is not known yet. Reading on there would tell newer readings before older.
+    pub(super) fn hides(&self, from: Sequence) -> bool {
+        from.0 < self.until
+    }
+
     /// The broker has this one.
     pub(super) fn settle(&mut self, sequence: u64) {
         self.settled.insert(sequence);
@@ -58,11 +66,12 @@ impl Keeper {
         // Deletions that were not written yet would bring their messages back.
         let settled = std::mem::take(&mut self.acked);
         let expected = self.store.rows().saturating_sub(self.window.rows() + settled.len() as u64);
+        let until = self.evicted_below;
         match self.store.set_aside() {
             Ok(aside) => {
                 error!(error = cause, file = %aside.display(), "The spool is damaged; set aside, a new one is begun.");
                 self.forget_disk(now);
-                self.recover_from(aside, settled, Some(expected));
+                self.recover_from(aside, until, settled, Some(expected));
                 self.fault(FaultKind::Unopened, cause, now);
                 true
             }
@@ -125,7 +134,7 @@ impl Keeper {
         self.store = store;
         if let Some(aside) = set_aside {
             error!(file = %aside.display(), "The spool was damaged; it is set aside, and a new one begun.");
-            self.recover_from(aside, BTreeSet::new(), None);
+            self.recover_from(aside, 0, BTreeSet::new(), None);
             let newest = self.recovery.as_ref().map_or(0, |recovery| recovery.salvage.newest());
             base = base.max(newest + SEQUENCES_PER_START);
         }
@@ -136,6 +145,9 @@ impl Keeper {
             (self.first, self.next, self.offered) = (base, self.next + behind, self.offered + behind);
             self.acked.clear();
         }
+        if let Some(recovery) = self.recovery.as_mut().filter(|recovery| recovery.expected.is_none()) {
+            recovery.until = self.first;
+        }
         self.evicted_below = self.evicted_below.max(rows_below);
         self.era += 1;
         // What is left of the fault ends with the first write.
@@ -145,7 +157,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn recover_from(&mut self, aside: PathBuf, settled: BTreeSet<u64>, expected: Option<u64>) {
+    fn recover_from(&mut self, aside: PathBuf, until: u64, settled: BTreeSet<u64>, expected: Option<u64>) {
         self.notice = Some(told_aside(&aside));
         if self.recovery.is_some() {
             // Two damaged files within one recovery: the disk is beyond this.
@@ -155,7 +167,8 @@ impl Keeper {
         let holes = Holes::default();
         match Salvage::open(&aside) {
             Some(salvage) => {
-                self.recovery = Some(Recovery { salvage, holes, aside, settled, expected, recovered: 0, lost: 0 });
+                let (recovered, lost) = (0, 0);
+                self.recovery = Some(Recovery { salvage, holes, aside, until, settled, expected, recovered, lost });
             }
             None => {
                 error!(file = %aside.display(), "Nothing can be read of the damaged spool.");

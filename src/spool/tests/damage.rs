@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{SECOND, at, contents, copy_of, numbers, on_disk, open, reading, settings};
 use crate::model::{MessageKind, RunId};
 use crate::spool::keeper::Keeper;
-use crate::spool::{Sequence, Settings, Stored, WhenFull};
+use crate::spool::{ReadError, Sequence, Settings, Stored, WhenFull};
 
 fn roomy(folder: &Path) -> Settings {
     Settings { max_size: 64 << 20, ..settings(folder, Duration::ZERO, WhenFull::DropOldest) }
@@ -88,7 +88,10 @@ fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_told() {
     let mut keeper = Keeper::open(roomy(folder.path()), RunId(2), "boot".into(), at(0)).unwrap();
     let era = keeper.era();
     keeper.append(reading("soil", 1, 100), at(0));
+    assert_eq!(keeper.read(Sequence(0), 1, at(0)), Err(ReadError::Disk), "what comes first is not known yet");
+    let newest = keeper.first_since(Duration::ZERO, at(0));
     let all = settle(&mut keeper, 0);
+    assert!(all.iter().any(|stored| stored.sequence == newest), "the present does not wait");
     assert!(keeper.era() > era, "the link must read again what appeared behind its back");
     let (found, told) = (readings(&all), told(&all));
     let lost: Vec<u64> = (1..=5000).filter(|n| !found.contains(n)).collect();
