@@ -180,7 +180,7 @@ impl Gateway {
             started,
             roster: shared.clone(),
             link: link_seen.clone(),
-            spool: ways.spool.stats(),
+            spool: ways.spool.vitals(),
             sensors: tallies,
             commands: CommandTallies::default(),
         };
@@ -208,9 +208,14 @@ impl Gateway {
 
     /// Readings that the broker has acknowledged and messages that wait for it.
     pub fn delivered_and_waiting(&self) -> (u64, u64) {
-        let stats = self.sources.spool.borrow();
+        let stats = self.sources.spool.stats();
         let taken: u64 = self.sources.sensors.values().map(|tally| tally.taken.load(Ordering::Relaxed)).sum();
         (taken.saturating_sub(stats.queued + stats.dropped), stats.queued)
+    }
+
+    /// Whether a person should look after the spool's disk.
+    pub fn has_spool_alarm(&self) -> bool {
+        self.sources.spool.stats().error.is_some()
     }
 
     /// How often health must be told: every 30 s, or so often that an output with a very short `safe_after` hears the

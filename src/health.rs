@@ -14,7 +14,7 @@ use crate::link::{LinkState, LinkStatus};
 use crate::model::payload::report;
 use crate::model::{Moment, Name, RunId};
 use crate::roster::SharedRoster;
-use crate::spool::Stats;
+use crate::spool::{Stats, Vitals};
 use crate::worker::Tally;
 
 /// How often health is told while nothing changes.
@@ -35,7 +35,7 @@ pub struct Sources {
     /// The link.
     pub link: watch::Receiver<LinkStatus>,
     /// The spool.
-    pub spool: watch::Receiver<Stats>,
+    pub spool: Vitals,
     /// Sensors.
     pub sensors: SensorTallies,
     /// Commands.
@@ -59,7 +59,7 @@ impl Sources {
             time: now.wall,
             clock: now.clock,
             link: link(&self.link.borrow()),
-            spool: spool(&self.spool.borrow()),
+            spool: spool(&self.spool.stats()),
             sensors: sensors.collect(),
             actuators: actuators.collect(),
             memory: resident_bytes(),
@@ -69,7 +69,7 @@ impl Sources {
     /// One line for `systemctl status`.
     pub fn line(&self) -> String {
         let link = self.link.borrow();
-        let queued = self.spool.borrow().queued;
+        let queued = self.spool.stats().queued;
         match (&link.state, &link.last_error) {
             (LinkState::Up, _) => format!("link up: {}, {queued} waiting", link.broker),
             (_, Some(error)) => format!("link down: {error}, {queued} waiting"),

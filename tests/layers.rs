@@ -105,7 +105,11 @@ const FENCES: &[Fence] = &[
         why: "drivers are written against its traits; `read` waits for a first conversion by the bus's delay",
     },
     Fence { names: &["serde_yaml"], places: &["config/"], why: "the rest of the program knows no file format" },
-    Fence { names: &["rusqlite"], places: &["spool/"], why: "one connection on one thread" },
+    Fence {
+        names: &["rusqlite", "crc32fast"],
+        places: &["spool/"],
+        why: "one connection on one thread, and the checksum of its rows",
+    },
     Fence { names: &["sd_notify"], places: &["systemd.rs"], why: "the only place that talks to systemd" },
     Fence {
         names: &["clap", "tracing_subscriber", "tracing_journald"],

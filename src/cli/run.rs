@@ -117,7 +117,7 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
     // A third of the period: one late turn costs nothing.
     let mut look = interval(watched.map_or(LOOK, |period| (period / 3).min(LOOK)));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut complained = false;
+    let (mut complained, mut alarmed) = (false, false);
     let mut told = tokio::time::Instant::now();
     loop {
         let next = told + gateway.health_period();
@@ -146,6 +146,10 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
                     error!("A part has stopped making progress; the watchdog is no longer fed.");
                 }
                 complained = !alive;
+                if std::mem::replace(&mut alarmed, gateway.has_spool_alarm()) != alarmed {
+                    gateway.tell_health();
+                    told = tokio::time::Instant::now();
+                }
             }
         }
     }

@@ -10,13 +10,13 @@ use tracing::{debug, error, warn};
 use super::alarms::About;
 use super::connection::Connection;
 use super::inflight::Slot;
-use super::lanes::{LANE_CAPACITY, Lane, Lanes, Next, is_fresh};
+use super::lanes::{LANE_CAPACITY, Lane, Lanes, Next};
 use super::session::Publication;
 use super::{Parts, Protocol};
 use crate::clock::{self, boottime};
 use crate::model::payload::{self, StoredReply};
-use crate::model::{Key, Loss, Message, MessageKind, Qos, RunId};
-use crate::spool::{Closed, Sequence, Spool};
+use crate::model::{Key, Loss, Message, MessageKind, Qos};
+use crate::spool::{Closed, ReadError, Sequence};
 
 /// Replies to requesters' own topics that wait for room; beyond, the oldest is given up, for the reply topic has it too.
 const COURTESIES: usize = 32;
@@ -33,6 +33,7 @@ pub(super) struct Forwarder {
     /// Until it has been found out where the present begins.
     lanes: Option<Lanes>,
     head: watch::Receiver<Sequence>,
+    era: watch::Receiver<u64>,
     /// The spool has ended, or its sender of `head`.
     over: bool,
     courtesies: VecDeque<Publication>,
@@ -41,12 +42,20 @@ pub(super) struct Forwarder {
 
 impl Forwarder {
     pub(super) fn new(parts: &Parts, now: Duration) -> Self {
-        Self { lanes: None, head: parts.spool.head(), over: false, courtesies: VecDeque::new(), up_since: now }
+        let (head, era) = (parts.spool.head(), parts.spool.era());
+        Self { lanes: None, head, era, over: false, courtesies: VecDeque::new(), up_since: now }
     }
 
     /// One past the newest message. A function of its own, so that the lock behind it is released before any await.
     fn head(&self) -> Sequence {
         *self.head.borrow()
+    }
+
+    /// Whether messages have appeared in front of what the lanes have read; says so once.
+    fn is_new_era(&mut self) -> bool {
+        let is_new = self.era.has_changed().unwrap_or(false);
+        self.era.mark_unchanged();
+        is_new
     }
 
     /// Waits until the spool has grown. Cancel-safe.
@@ -102,7 +111,7 @@ impl Connection<'_> {
     }
 
     async fn try_forward(&mut self) -> Result<bool, Closed> {
-        let mut lanes = match self.forwarder.lanes.take() {
+        let mut lanes = match self.forwarder.lanes.take().filter(|_| !self.forwarder.is_new_era()) {
             Some(lanes) => lanes,
             None => self.lanes().await?,
         };
@@ -141,10 +150,9 @@ impl Connection<'_> {
     }
 
     async fn lanes(&mut self) -> Result<Lanes, Closed> {
-        let (run, late_after) = (self.parts.run, self.parts.settings.late_after);
-        let head = self.forwarder.head();
-        let boundary = find_boundary(&self.parts.spool, run, late_after + SKEW, head, boottime()).await?;
-        Ok(Lanes::new(run, late_after, boundary))
+        let late_after = self.parts.settings.late_after;
+        let boundary = self.parts.spool.first_since(boottime().saturating_sub(late_after + SKEW)).await?;
+        Ok(Lanes::new(self.parts.run, late_after, boundary))
     }
 
     /// Reads what the lanes want; `true` when one of them came further.
@@ -153,7 +161,12 @@ impl Connection<'_> {
         let mut further = false;
         for lane in [Lane::Live, Lane::Late] {
             let Some(from) = lanes.wants(lane, head) else { continue };
-            let batch = self.parts.spool.read(from, LANE_CAPACITY).await?;
+            let batch = match self.parts.spool.read(from, LANE_CAPACITY).await {
+                Ok(batch) => batch,
+                // What it has is asked for again when something happens next; nothing is skipped, or the order would break.
+                Err(ReadError::Disk) => continue,
+                Err(ReadError::Closed(closed)) => return Err(closed),
+            };
             let whole = batch.len() < LANE_CAPACITY;
             let (now, in_flight) = (boottime(), |sequence| self.window.holds(sequence));
             match lane {
@@ -255,25 +268,4 @@ impl Connection<'_> {
         self.settled.push(sequence);
         Ok(())
     }
-}
-
-/// The first message of the present, by bisection: ages grow with distance from `head`.
-async fn find_boundary(
-    spool: &Spool,
-    run: RunId,
-    late_after: Duration,
-    head: Sequence,
-    now: Duration,
-) -> Result<Sequence, Closed> {
-    let (mut low, mut high) = (0, head.0);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match spool.read(Sequence(middle), 1).await?.first() {
-            Some(stored) if stored.sequence.0 < high && !is_fresh(&stored.message, run, late_after, now) => {
-                low = stored.sequence.0 + 1;
-            }
-            _ => high = middle,
-        }
-    }
-    Ok(Sequence(low))
 }

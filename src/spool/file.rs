@@ -1,4 +1,4 @@
-//! The file: how it is made, opened, checked, and set aside when it is damaged.
+//! The file: how it is made, opened, migrated, checked, and set aside when it is damaged.
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -10,10 +10,12 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::spool::SpoolError;
-use crate::spool::store::{Limits, Store, is_damage};
+use crate::spool::store::{self, Limits, Store, is_damage};
+use crate::spool::wal;
 
-const FILE: &str = "spool.db";
-const SCHEMA_VERSION: i64 = 1;
+/// The database in its folder.
+pub(super) const FILE: &str = "spool.db";
+const SCHEMA_VERSION: i64 = 2;
 
 const RESERVE: &str = ".reserve";
 
@@ -23,19 +25,22 @@ const TABLES: [(&str, &str); 2] = [
         "message",
         "CREATE TABLE message (seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, source TEXT NOT NULL, \
          run INTEGER NOT NULL, n INTEGER NOT NULL, boot_ns INTEGER NOT NULL, wall_ms INTEGER NOT NULL, \
-         flags INTEGER NOT NULL, body BLOB NOT NULL) STRICT",
+         flags INTEGER NOT NULL, body BLOB NOT NULL, sum INTEGER NOT NULL DEFAULT 0) STRICT",
     ),
     ("run", "CREATE TABLE run (first INTEGER PRIMARY KEY, run INTEGER NOT NULL, boot_id TEXT NOT NULL) STRICT"),
 ];
+
+/// From schema 1 to 2. SQLite keeps the new column's text at the end of the list, which is where [`TABLES`] has it.
+const ADD_SUM: &str = "ALTER TABLE message ADD COLUMN sum INTEGER NOT NULL DEFAULT 0";
+
+/// Rows that get their checksum in one transaction, so that the log stays short.
+const SUMMED_AT_ONCE: usize = 500;
 
 /// 3.51.3: before it a race could leave a log that recovery reads wrongly.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// How long the check at start may take: cards are slow, and damage that it misses shows when the page is read.
 const CHECK_BUDGET: Duration = Duration::from_secs(1);
-
-/// Damaged files that are kept, so that a dying card cannot fill itself with them.
-const DAMAGED_KEPT: usize = 2;
 
 /// An opened database and what was found.
 #[derive(Debug)]
@@ -45,17 +50,27 @@ pub(super) struct Opened {
     pub(super) set_aside: Option<PathBuf>,
 }
 
+/// Why there is no database.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// The disk is full, read-only or failing, in these words. It may pass: go on without it and try again.
+    Disk(String),
+    /// It will not pass by itself.
+    Refused(SpoolError),
+}
+
 /// Opens or makes the database in `folder`; a damaged one is set aside.
-pub(super) fn open(folder: &Path, limits: Limits) -> Result<Opened, SpoolError> {
+pub(super) fn open(folder: &Path, limits: Limits) -> Result<Opened, OpenError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
-        return Err(SpoolError::OldSqlite { found: rusqlite::version() });
+        return Err(OpenError::Refused(SpoolError::OldSqlite { found: rusqlite::version() }));
     }
-    make_folder(folder).map_err(|source| SpoolError::Folder { path: folder.to_owned(), source })?;
+    let in_folder = |source| folder_error(folder, source);
+    make_folder(folder).map_err(in_folder)?;
     let file = folder.join(FILE);
     let failed = |error| refusal(folder, &file, error);
     match try_open(&file, limits) {
         Err(Trouble::Damaged) => {
-            let aside = set_aside(&file).map_err(|source| SpoolError::Folder { path: folder.to_owned(), source })?;
+            let aside = set_aside(&file).map_err(in_folder)?;
             let store = try_open(&file, limits).map_err(failed)?;
             Ok(Opened { store, set_aside: Some(aside) })
         }
@@ -77,19 +92,48 @@ impl From<rusqlite::Error> for Trouble {
     }
 }
 
-fn refusal(folder: &Path, file: &Path, trouble: Trouble) -> SpoolError {
+fn refusal(folder: &Path, file: &Path, trouble: Trouble) -> OpenError {
     let path = file.to_owned();
-    match trouble {
-        Trouble::Newer(found) => SpoolError::NewerSchema { path, found, known: SCHEMA_VERSION },
-        Trouble::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
-            SpoolError::Held { path: folder.to_owned() }
+    let error = match trouble {
+        Trouble::Newer(found) => {
+            return OpenError::Refused(SpoolError::NewerSchema { path, found, known: SCHEMA_VERSION });
         }
-        Trouble::Sqlite(source) => SpoolError::Open { path, source },
-        Trouble::Damaged => SpoolError::Open { path, source: rusqlite::Error::InvalidQuery },
+        Trouble::Sqlite(error) => error,
+        Trouble::Damaged => rusqlite::Error::InvalidQuery,
+    };
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy) => OpenError::Refused(SpoolError::Held { path: folder.to_owned() }),
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => OpenError::Disk(error.to_string()),
+        // SQLite says no more than that it cannot; the kernel says why.
+        _ => match may_write(file) {
+            Err(source) => folder_error(folder, source),
+            Ok(()) => OpenError::Refused(SpoolError::Open { path, source: error }),
+        },
     }
 }
 
+fn may_write(file: &Path) -> std::io::Result<()> {
+    for path in [file.to_owned(), beside(file, "-wal")] {
+        passably(File::options().write(true).open(&path).map(drop))?;
+    }
+    let trial = beside(file, ".trial");
+    File::create(&trial)?;
+    fs::remove_file(trial)
+}
+
+fn folder_error(folder: &Path, source: std::io::Error) -> OpenError {
+    use rustix::io::Errno;
+    let passing = [Errno::ROFS, Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::STALE];
+    if Errno::from_io_error(&source).is_some_and(|errno| passing.contains(&errno)) {
+        return OpenError::Disk(source.to_string());
+    }
+    OpenError::Refused(SpoolError::Folder { path: folder.to_owned(), source })
+}
+
 fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
+    if is_emptied(file) {
+        return Err(Trouble::Damaged);
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(Duration::ZERO)?;
@@ -97,19 +141,35 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
     connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version > SCHEMA_VERSION {
-        return Err(Trouble::Newer(version));
+        // Every schema has a text of its own: with ours, the number is what has changed on the card.
+        let is_ours = has_schema(&connection)?;
+        return Err(if is_ours { Trouble::Damaged } else { Trouble::Newer(version) });
+    }
+    // Only now that nobody else can be writing it, and before it is written.
+    if fs::read(beside(file, "-wal")).is_ok_and(|log| wal::has_lost_commits(&log)) {
+        return Err(Trouble::Damaged);
     }
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -512;
          PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF",
     )?;
-    if version == 0 {
-        create(&mut connection)?;
+    match version {
+        0 => create(&mut connection)?,
+        1 => migrate(&mut connection)?,
+        _ => {}
     }
-    check_schema(&connection)?;
+    if !has_schema(&connection)? {
+        return Err(Trouble::Damaged);
+    }
     quick_check(&mut connection)?;
     check_sequences(&connection)?;
     Ok(Store::adopt(connection, file, limits)?)
+}
+
+/// Whether the database has nothing and its log something. SQLite would delete that log.
+pub(super) fn is_emptied(file: &Path) -> bool {
+    let length = |path| fs::metadata(path).map(|found| found.len()).ok();
+    length(file.to_owned()) == Some(0) && length(beside(file, "-wal")).is_some_and(|length| length > 0)
 }
 
 fn create(connection: &mut Connection) -> Result<(), Trouble> {
@@ -125,14 +185,41 @@ fn create(connection: &mut Connection) -> Result<(), Trouble> {
     Ok(transaction.commit()?)
 }
 
-fn check_schema(connection: &Connection) -> Result<(), Trouble> {
+/// Gives every row its checksum. A power cut on the way leaves a file of schema 1 with some of the work done.
+fn migrate(connection: &mut Connection) -> Result<(), Trouble> {
+    let sql = "SELECT count(*) FROM pragma_table_info('message') WHERE name = 'sum'";
+    if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
+        connection.execute_batch(ADD_SUM)?;
+    }
+    let mut from = 0;
+    loop {
+        let rows = store::unsummed(connection, from, SUMMED_AT_ONCE)?;
+        let Some(&(last, _)) = rows.last() else { break };
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (sequence, sum) in rows {
+            transaction.execute("UPDATE message SET sum = ?2 WHERE seq = ?1", [sequence, sum])?;
+        }
+        transaction.commit()?;
+        from = last + 1;
+    }
+    Ok(connection.pragma_update(None, "user_version", SCHEMA_VERSION)?)
+}
+
+/// A database in memory that stays empty: what stands in for the file while there is none.
+pub(super) fn nowhere() -> rusqlite::Result<Connection> {
+    let connection = Connection::open_in_memory()?;
+    TABLES.iter().try_for_each(|(_, sql)| connection.execute_batch(sql))?;
+    Ok(connection)
+}
+
+fn has_schema(connection: &Connection) -> rusqlite::Result<bool> {
+    let find = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql = ?2";
     for (name, sql) in TABLES {
-        let find = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql = ?2";
         if connection.query_row(find, [name, sql], |row| row.get::<_, i64>(0))? != 1 {
-            return Err(Trouble::Damaged);
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Numbers that no start can have given would leave no room for the next ones.
@@ -169,7 +256,8 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Renames the database and its log to names that nothing else uses. A file that is gone already is no error.
+/// Renames the database and its log to names that nothing else uses, and keeps them: whether they are still of use is for a
+/// person to say. A file that is gone already is no error.
 pub(super) fn set_aside(file: &Path) -> std::io::Result<PathBuf> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     let mut stamp = now;
@@ -179,24 +267,7 @@ pub(super) fn set_aside(file: &Path) -> std::io::Result<PathBuf> {
     let aside = beside(file, &format!(".damaged-{stamp}"));
     passably(fs::rename(file, &aside))?;
     passably(fs::rename(beside(file, "-wal"), beside(&aside, "-wal")))?;
-    forget_old_damage(file)?;
     Ok(aside)
-}
-
-fn forget_old_damage(file: &Path) -> std::io::Result<()> {
-    let prefix = format!("{FILE}.damaged-");
-    let mut found = Vec::new();
-    for entry in fs::read_dir(file.parent().unwrap_or(Path::new("/")))? {
-        let name = entry?.file_name();
-        found.extend(name.to_str().and_then(|name| name.strip_prefix(&prefix)?.parse::<u64>().ok()));
-    }
-    found.sort_unstable();
-    for stamp in found.iter().rev().skip(DAMAGED_KEPT) {
-        let old = beside(file, &format!(".damaged-{stamp}"));
-        passably(fs::remove_file(&old))?;
-        passably(fs::remove_file(beside(&old, "-wal")))?;
-    }
-    Ok(())
 }
 
 /// Makes the reserve if it is not there. Not having it is no error: that is so whenever the disk is full.
@@ -222,7 +293,8 @@ fn passably(result: std::io::Result<()>) -> std::io::Result<()> {
     result.or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-fn beside(file: &Path, suffix: &str) -> PathBuf {
+/// `file` with `suffix` behind its name.
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -1,8 +1,10 @@
 //! Joins memory and disk: what is written when, what is read from where, and what happens when either is full.
 //!
 //! It has no clock and no thread of its own: each call says what time it is, and [`Keeper::due`] says when it wants to be
-//! called next. What is written, and what follows when that fails, is in `saving.rs`.
+//! called next. What is written, and what follows when that fails, is in `saving.rs`; how the file is had again, and what was
+//! in a damaged one, in `recovery.rs`.
 
+mod recovery;
 mod saving;
 
 use std::collections::BTreeSet;
@@ -12,13 +14,16 @@ use std::time::{Duration, SystemTime};
 use tracing::{error, warn};
 
 use crate::model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
-use crate::spool::file::{self, Opened};
+use crate::spool::file::{self, OpenError};
 use crate::spool::losses::Losses;
-use crate::spool::record;
+use crate::spool::record::{self, ReadingName, Unsound};
 use crate::spool::room;
-use crate::spool::store::{Limits, READ_BYTES, Store, Victim};
-use crate::spool::window::{LIMIT_BYTES, State, Window};
-use crate::spool::{Sequence, Settings, SpoolError, Stats, Stored, WhenFull};
+use crate::spool::salvage;
+use crate::spool::store::{Limits, READ_BYTES, Store, Victim, body_len};
+use crate::spool::window::{Entry, LIMIT_BYTES, State, Window};
+use crate::spool::{ReadError, Sequence, Settings, SpoolError, Stats, Stored, WhenFull};
+
+use recovery::Recovery;
 
 /// Sequences that the link was given and has not acknowledged, remembered at most: many times the window of the link.
 const HANDED_LIMIT: usize = 4096;
@@ -43,12 +48,23 @@ const TOO_LARGE: &str = "larger than the spool can keep";
 /// What is wrong with the disk now.
 #[derive(Debug)]
 struct Fault {
+    kind: FaultKind,
     words: String,
+    /// Between two attempts.
     delay: Duration,
-    /// The disk is full: deletions go first, for they make room.
-    is_full: bool,
-    /// The file is damaged and could not be replaced yet.
-    is_damage: bool,
+}
+
+/// What must be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FaultKind {
+    /// Write again.
+    Failing,
+    /// Delete before anything is written, for that makes room.
+    Full,
+    /// Set the damaged file aside first.
+    Damaged,
+    /// Open the file first: there is none.
+    Unopened,
 }
 
 /// See the page.
@@ -81,46 +97,63 @@ pub(super) struct Keeper {
     fault: Option<Fault>,
     /// What a person should know about this start.
     notice: Option<String>,
+    /// What a damaged file still has.
+    recovery: Option<Recovery>,
+    /// Grows when messages have appeared in front of what was read.
+    era: u64,
     /// No commit before this.
     not_before: Duration,
 }
 
 impl Keeper {
-    /// Opens the spool; messages of earlier runs are offered at once.
+    /// Opens the spool; messages of earlier runs are offered at once. A disk that cannot be used now is no error: the spool
+    /// then begins in memory, and opens the file when it can.
     pub(super) fn open(settings: Settings, run: RunId, boot_id: String, now: Moment) -> Result<Self, SpoolError> {
-        let limits = Limits::of(settings.max_size);
-        let Opened { store, set_aside } = file::open(&settings.path, limits)?;
         let path = settings.path.clone();
         let failed = |source| SpoolError::Open { path: path.clone(), source };
-        let next = store.next_sequence().map_err(failed)?;
-        let handed = store.first_sequences(HANDED_BEFORE).map_err(failed)?.into_iter().collect();
-        let mut keeper = Self {
+        let opened = match file::open(&settings.path, Limits::of(settings.max_size)) {
+            Err(OpenError::Refused(error)) => return Err(error),
+            opened => opened,
+        };
+        let mut keeper = Self { run, boot_id, ..Self::nowhere(settings).map_err(failed)? };
+        match opened {
+            Ok(opened) => {
+                keeper.adopt(opened).map_err(failed)?;
+                keeper.save(now);
+            }
+            Err(error) => keeper.not_opened(error, now),
+        }
+        Ok(keeper)
+    }
+
+    /// One that has no file yet.
+    pub(super) fn nowhere(settings: Settings) -> rusqlite::Result<Self> {
+        Ok(Self {
+            limits: Limits::of(settings.max_size),
+            run: RunId(0),
+            boot_id: String::new(),
+            store: Store::nowhere(&settings.path)?,
             settings,
-            limits,
-            run,
-            boot_id,
-            store,
             window: Window::default(),
             losses: Losses::default(),
-            first: next,
+            first: 1,
             run_noted: false,
-            next,
-            offered: next,
-            evicted_below: next,
+            next: 1,
+            offered: 1,
+            evicted_below: 1,
             acked: BTreeSet::new(),
             acked_since: None,
-            handed,
+            handed: BTreeSet::new(),
             oldest_row: None,
             dropped: 0,
             untold: 0,
             logged: None,
             fault: None,
-            notice: set_aside.map(|path| told_aside(&path)),
+            notice: None,
+            recovery: None,
+            era: 0,
             not_before: Duration::ZERO,
-        };
-        keeper.oldest_row = keeper.store.oldest(|_| true).map_err(failed)?;
-        keeper.save(now);
-        Ok(keeper)
+        })
     }
 
     /// Takes a message in; it is offered by the next [`Keeper::tick`].
@@ -198,12 +231,15 @@ impl Keeper {
                 self.acked.insert(sequence);
                 self.acked_since.get_or_insert(now.boot);
             }
+            if let Some(recovery) = &mut self.recovery {
+                recovery.settle(sequence);
+            }
         }
     }
 
     /// Messages from `from` on that are offered and not acknowledged.
-    pub(super) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Vec<Stored> {
-        let (mut found, horizon) = self.read_disk(from.0, limit, now);
+    pub(super) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Result<Vec<Stored>, ReadError> {
+        let (mut found, horizon) = self.read_disk(from.0, limit, now)?;
         let offered = self.offered.min(horizon);
         let in_memory = self.window.from(from.0).take_while(|(sequence, _)| *sequence < offered).take(limit);
         found.extend(in_memory.map(|(sequence, entry)| stored(sequence, Arc::clone(&entry.message))));
@@ -217,7 +253,7 @@ impl Keeper {
         let count = found.iter().map(fits).take_while(|fits| *fits).count();
         found.truncate(count.max(1));
         self.hand(&found);
-        found
+        Ok(found)
     }
 
     fn hand(&mut self, found: &[Stored]) {
@@ -231,8 +267,26 @@ impl Keeper {
         }
     }
 
+    /// See [`crate::spool::Spool::first_since`]. What cannot be read counts as old.
+    pub(super) fn first_since(&mut self, boot: Duration, now: Moment) -> Sequence {
+        let is_new = |(sequence, entry): &(u64, &Entry)| *sequence >= self.first && entry.message.taken_at.boot >= boot;
+        let newest = self.window.from(0).rev().take_while(is_new).last().map(|(sequence, _)| sequence);
+        let first = newest.unwrap_or(self.offered);
+        // Older ones in memory, or none on the disk alone.
+        if self.window.oldest().is_some_and(|(oldest, _)| oldest < first) || self.evicted_below <= self.first {
+            return Sequence(first);
+        }
+        match self.store.first_since(self.first, first.min(self.evicted_below), boot) {
+            Ok(row) => Sequence(row.unwrap_or(first)),
+            Err(error) => {
+                self.failed(&error, now);
+                Sequence(first)
+            }
+        }
+    }
+
     /// What only the disk has, and up to where that is the whole truth.
-    fn read_disk(&mut self, from: u64, limit: usize, now: Moment) -> (Vec<Stored>, u64) {
+    fn read_disk(&mut self, from: u64, limit: usize, now: Moment) -> Result<(Vec<Stored>, u64), ReadError> {
         let mut from = from;
         while from < self.evicted_below {
             let wanted = |sequence| !self.acked.contains(&sequence) && self.window.get(sequence).is_none();
@@ -240,33 +294,40 @@ impl Keeper {
                 Ok(rows) => rows,
                 Err(error) => {
                     self.failed(&error, now);
-                    break;
+                    return Err(ReadError::Disk);
                 }
             };
             let Some(&(last, _)) = rows.last() else { break };
             let is_cut = rows.len() >= limit || rows.iter().map(|(_, row)| body_len(row)).sum::<usize>() >= READ_BYTES;
-            let found: Vec<Stored> = rows.into_iter().filter_map(|(sequence, row)| self.sound(sequence, row)).collect();
+            let sound = |(sequence, row)| self.sound(sequence, row, now);
+            let found: Vec<Stored> = rows.into_iter().filter_map(sound).collect();
             if !found.is_empty() {
-                return (found, if is_cut { last + 1 } else { u64::MAX });
+                return Ok((found, if is_cut { last + 1 } else { u64::MAX }));
             }
             from = last + 1;
         }
-        (Vec::new(), u64::MAX)
+        Ok((Vec::new(), u64::MAX))
     }
 
-    /// A row that cannot be decoded never will be: it is deleted and counted.
-    fn sound(&mut self, sequence: u64, message: Option<Message>) -> Option<Stored> {
-        if message.is_none() {
-            warn!(sequence, "A stored message is damaged; dropped.");
-            self.dropped += 1;
-            self.acked.insert(sequence);
+    /// A row that is not as it was written never will be: it is deleted, and told as far as its name is sound.
+    fn sound(&mut self, sequence: u64, row: Result<Message, Unsound>, now: Moment) -> Option<Stored> {
+        match row {
+            Ok(message) => Some(stored(sequence, Arc::new(message))),
+            Err(Unsound { reading }) => {
+                error!(sequence, ?reading, "A stored message is damaged; dropped.");
+                self.dropped += 1;
+                self.acked.insert(sequence);
+                if let Some(name) = reading {
+                    self.keep_loss(salvage::loss_of_row(name), now);
+                }
+                None
+            }
         }
-        message.map(|message| stored(sequence, Arc::new(message)))
     }
 
     /// When the next [`Keeper::tick`] is wanted, on the clock of [`Moment::boot`].
     pub(super) fn due(&self) -> Option<Duration> {
-        if self.fault.is_some() || !self.run_noted {
+        if self.fault.is_some() || !self.run_noted || self.recovery.is_some() {
             return Some(self.not_before);
         }
         let write = self.window.waiting_since().map(|since| since + self.settings.commit_every);
@@ -281,6 +342,7 @@ impl Keeper {
     /// Writes what is due, then offers everything.
     pub(super) fn tick(&mut self, now: Moment) {
         if self.due().is_some_and(|due| due <= now.boot) {
+            self.recover_some(now);
             self.save(now);
         }
         self.offered = self.next;
@@ -346,6 +408,11 @@ impl Keeper {
         Sequence(self.offered)
     }
 
+    /// Grows when messages have appeared in front of what was read: read again from the beginning.
+    pub(super) fn era(&self) -> u64 {
+        self.era
+    }
+
     /// How the spool fares.
     pub(super) fn stats(&self) -> Stats {
         let row = self.oldest_row.filter(|(sequence, _)| !self.acked.contains(sequence));
@@ -395,15 +462,7 @@ fn stored(sequence: u64, message: Arc<Message>) -> Stored {
     Stored { sequence: Sequence(sequence), message }
 }
 
-fn body_len(message: &Option<Message>) -> usize {
-    message.as_ref().map_or(0, |message| message.body.len())
-}
-
-fn told_aside(path: &std::path::Path) -> String {
-    format!("the spool was damaged; it is kept as {}", path.display())
-}
-
 fn loss_of(victim: &Victim, reason: &str) -> Option<Loss> {
-    let (sensor, run, n) = victim.reading.clone()?;
+    let (sensor, run, n): ReadingName = victim.reading.clone()?;
     Some(Loss { sensor, run, from_seq: n, to_seq: n, count: 1, reason: reason.into() })
 }

@@ -13,25 +13,32 @@
 //!   the oldest 64) go last; replies go only when no reading is left.
 //! - A failing disk stops nothing: messages stay in memory up to [`window::LIMIT_BYTES`], commits are tried again with
 //!   back-off, and [`Stats::error`] says it in words. Meanwhile messages are offered uncommitted whatever `commit_every`
-//!   says: holding them back would only make more of them mortal.
+//!   says: holding them back would only make more of them mortal. A disk that is full, read-only or failing at the start is
+//!   no different: the file is opened when it can be, and what it has is offered then.
+//! - What is offered is what was appended: a row that is not as it was written is never offered, but told as lost.
 //!
 //! # What it does not do
 //!
 //! It knows neither MQTT nor topics. It does not keep messages of QoS 0: they pass through memory, at most
 //! [`window::FLEETING_COUNT`] of them, are never written, and the oldest goes (counted, without a loss record). It does
-//! not repair: a file that SQLite finds damaged is set aside as `spool.db.damaged-<unix time>` and a new one begun.
+//! not repair: a file that SQLite finds damaged is set aside as `spool.db.damaged-<unix time>`, where it stays until a person
+//! deletes it, and a new one begun. What can still be read of the old one moves into the new one; readings that lay in
+//! between are told as lost where the rows around them say which they were, and are counted in the log where not.
 //!
 //! # What a power cut or a kill can lose
 //!
 //! With `commit_every: 0s` nothing that was offered; what was still queued in front of the spool is lost. Otherwise the
 //! readings of the last `commit_every`, plus the duration of one commit. An acknowledgement that was not yet applied to
 //! the file (for a second at most) is forgotten, so its message is sent again: at least once, never less. A file system
-//! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state.
+//! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state. Where
+//! the log shows that it had been whole, both files are set aside as damaged.
+//! None of these losses can be told, for nobody is left who knows of them: the numbers of that run simply end earlier.
 //!
 //! # On disk
 //!
-//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 1, WAL, `synchronous=FULL`, held exclusively:
-//! a second instance is refused, and there is no shared-memory file.
+//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 2, WAL, `synchronous=FULL`, held exclusively:
+//! a second instance is refused, and there is no shared-memory file. Schema 1 lacked `sum` and is migrated; a newer one than
+//! this is refused and left alone.
 //!
 //! ```sql
 //! CREATE TABLE message (          -- one row per unacknowledged message
@@ -43,7 +50,8 @@
 //!   boot_ns INTEGER NOT NULL,     -- CLOCK_BOOTTIME when it was taken
 //!   wall_ms INTEGER NOT NULL,     -- UTC when it was taken
 //!   flags INTEGER NOT NULL,       -- bits 0-1 QoS, 2 retain, 3 unsynchronised clock
-//!   body BLOB NOT NULL            -- as model::payload made it
+//!   body BLOB NOT NULL,           -- as model::payload made it
+//!   sum INTEGER NOT NULL          -- CRC-32 of seq, kind, run, n and source in the upper half, of everything in the lower
 //! ) STRICT;
 //! CREATE TABLE run (              -- one row per start that may still have messages
 //!   first INTEGER PRIMARY KEY,    -- its first Sequence; the next start begins 2^36 after the newest
@@ -58,15 +66,19 @@
 //! # Inside
 //!
 //! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
-//! gives way; `file.rs` opens the database and `store.rs` works on it; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs the keeper.
+//! gives way; `file.rs` opens the database, `wal.rs` looks at its log, `store.rs` works on it and
+//! `salvage.rs` reads a damaged one; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
+//! the keeper.
 
 mod file;
 mod keeper;
 mod losses;
 mod record;
 mod room;
+mod salvage;
 mod store;
 mod thread;
+mod wal;
 pub mod window;
 
 #[cfg(test)]
@@ -79,11 +91,12 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock;
 use crate::model::{Loss, Message};
 
 pub use thread::{SpoolPanicked, SpoolThread, open};
 
-use thread::Request;
+use thread::{Busy, Request};
 
 /// How the spool keeps what is undelivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +123,8 @@ pub enum WhenFull {
     DropNewest,
 }
 
-/// A message's place in the spool. Grows for ever, over restarts too.
+/// A message's place in the spool. Grows for ever, over restarts too; it changes only when a file is opened later than at the
+/// start, which begins a new era ([`Spool::era`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(pub u64);
 
@@ -197,13 +211,50 @@ pub enum SpoolError {
 #[error("the spool is closed")]
 pub struct Closed;
 
+/// Why nothing was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ReadError {
+    /// The spool is closed: stop reading.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// The disk does not give what it has. It may pass: read the same again later.
+    #[error("the spool cannot be read")]
+    Disk,
+}
+
 /// A handle to the spool's thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Spool {
     requests: mpsc::Sender<Request>,
     head: watch::Receiver<Sequence>,
+    era: watch::Receiver<u64>,
     stats: watch::Receiver<Stats>,
+    busy: Arc<Busy>,
 }
+
+/// Tells how the spool fares, also while its thread waits for the disk.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    stats: watch::Receiver<Stats>,
+    busy: Arc<Busy>,
+}
+
+impl Vitals {
+    /// What the thread last said; when it has been at one thing for too long, that is the error.
+    pub fn stats(&self) -> Stats {
+        let stats = self.stats.borrow().clone();
+        let silent = self.busy.since().map(|since| clock::boottime().saturating_sub(since));
+        match silent.filter(|silent| *silent >= SILENT) {
+            Some(silent) => {
+                Stats { error: Some(format!("the disk has not answered for {} s", silent.as_secs())), ..stats }
+            }
+            None => stats,
+        }
+    }
+}
+
+/// A commit takes a second or two on a bad card; after this the disk counts as hanging.
+const SILENT: Duration = Duration::from_secs(5);
 
 impl Spool {
     /// Appends a message; waits for room in the queue.
@@ -226,10 +277,21 @@ impl Spool {
     /// there are none.
     ///
     /// # Errors
-    /// [`Closed`]: stop reading.
-    pub async fn read(&self, from: Sequence, limit: usize) -> Result<Vec<Stored>, Closed> {
+    /// [`ReadError`] says whether to stop or to try again.
+    pub async fn read(&self, from: Sequence, limit: usize) -> Result<Vec<Stored>, ReadError> {
         let (answer, answered) = oneshot::channel();
         self.send(Request::Read { from, limit, answer }).await?;
+        answered.await.map_err(|_| Closed)?
+    }
+
+    /// Where the present begins: the first of the newest messages that all belong to this start and were taken at `boot` or
+    /// later, on [`crate::clock::boottime`]. One past the newest when there are none.
+    ///
+    /// # Errors
+    /// [`Closed`]: stop reading.
+    pub async fn first_since(&self, boot: Duration) -> Result<Sequence, Closed> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::FirstSince { boot, answer }).await?;
         answered.await.map_err(|_| Closed)
     }
 
@@ -246,6 +308,12 @@ impl Spool {
         self.head.clone()
     }
 
+    /// Grows when messages have appeared in front of what was read, those of a file that could not be opened at the start or
+    /// that was damaged: read again from the beginning. [`Spool::head`] changes then, too.
+    pub fn era(&self) -> watch::Receiver<u64> {
+        self.era.clone()
+    }
+
     /// Waits until everything that was appended before is offered, so that [`Spool::head`] knows it.
     ///
     /// # Errors
@@ -256,9 +324,14 @@ impl Spool {
         answered.await.map_err(|_| Closed)
     }
 
-    /// How the spool fares.
+    /// How the spool fares, as its thread last said.
     pub fn stats(&self) -> watch::Receiver<Stats> {
         self.stats.clone()
+    }
+
+    /// How the spool fares, also while its thread waits for the disk.
+    pub fn vitals(&self) -> Vitals {
+        Vitals { stats: self.stats.clone(), busy: Arc::clone(&self.busy) }
     }
 
     /// Takes new settings over, but for the path: a move needs a restart.

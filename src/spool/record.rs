@@ -1,4 +1,7 @@
 //! The form of a row. Pure: what is read back may be any bytes and is refused, never trusted.
+//!
+//! A row carries its own checksum, for SQLite has none: a card that flips a bit in a number would otherwise have it published
+//! as a measurement.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,13 +18,24 @@ pub(super) struct Row {
     pub(super) wall_ms: i64,
     pub(super) flags: i64,
     pub(super) body: Vec<u8>,
+    pub(super) sum: i64,
+}
+
+/// Whose reading a row was: sensor, run and number.
+pub(super) type ReadingName = (Name, RunId, u64);
+
+/// A row that is not as it was written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unsound {
+    /// What was in it, where that part is sound.
+    pub(super) reading: Option<ReadingName>,
 }
 
 const RETAIN: i64 = 0b100;
 const UNSYNCHRONISED: i64 = 0b1000;
 
 /// Bytes that a message takes in a page besides source and body: header, numbers and cell pointer, rounded up.
-pub(super) const ROW_OVERHEAD: u64 = 48;
+pub(super) const ROW_OVERHEAD: u64 = 56;
 
 /// Bytes that a message takes in the database, roughly but never too few for small bodies.
 pub(super) fn cost(message: &Message) -> u64 {
@@ -50,7 +64,12 @@ pub(super) fn kind_number(kind: MessageKind) -> i64 {
     }
 }
 
-/// Millisconds since 1970; times before it count as 1970.
+/// CLOCK_BOOTTIME in nanoseconds.
+pub(super) fn boot_ns(boot: Duration) -> i64 {
+    i64::try_from(boot.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Milliseconds since 1970; times before it count as 1970.
 pub(super) fn wall_ms(at: SystemTime) -> i64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -71,8 +90,50 @@ pub(super) fn flags(message: &Message) -> i64 {
     message.qos as i64 | retain | clock
 }
 
-/// The message of a row, or nothing when no version of the program can have written it.
-pub(super) fn decode(row: Row) -> Option<Message> {
+/// CRC-32 of what a row is about.
+fn identity_sum(sequence: i64, kind: i64, source: &str, run: i64, n: i64) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    [sequence, kind, run, n].iter().for_each(|number| sum.update(&number.to_le_bytes()));
+    sum.update(source.as_bytes());
+    sum.finalize()
+}
+
+/// The checksum column: in its upper half that of the identity alone, so that a loss can be told of a row whose rest is
+/// damaged; in its lower half that of everything.
+pub(super) fn sum(sequence: i64, message: &Message) -> i64 {
+    let (kind, source) = (kind_number(message.key.kind), message.key.source.as_str());
+    let n = i64::try_from(message.seq).unwrap_or(i64::MAX);
+    let identity = identity_sum(sequence, kind, source, message.run.0.into(), n);
+    let mut whole = crc32fast::Hasher::new_with_initial(identity);
+    let numbers = [boot_ns(message.taken_at.boot), wall_ms(message.taken_at.wall), flags(message)];
+    numbers.iter().for_each(|number| whole.update(&number.to_le_bytes()));
+    whole.update(&message.body);
+    let both = u64::from(identity) << 32 | u64::from(whole.finalize());
+    both.cast_signed()
+}
+
+/// Whose reading the row at `sequence` holds, if it is one and that part of it is sound.
+pub(super) fn reading_name(
+    sequence: i64,
+    (kind, source, run, n): (i64, &str, i64, i64),
+    sum: i64,
+) -> Option<ReadingName> {
+    let is_sound = u64::from(identity_sum(sequence, kind, source, run, n)) == sum.cast_unsigned() >> 32;
+    let is_reading = kind == kind_number(MessageKind::Reading);
+    let name = || Some((Name::new(source).ok()?, RunId(u32::try_from(run).ok()?), u64::try_from(n).ok()?));
+    if is_sound && is_reading { name() } else { None }
+}
+
+/// The message of the row at `sequence`.
+pub(super) fn decode(sequence: i64, row: Row) -> Result<Message, Unsound> {
+    let reading = reading_name(sequence, (row.kind, &row.source, row.run, row.n), row.sum);
+    let written = row.sum;
+    let message = message(row).filter(|message| written == sum(sequence, message));
+    message.ok_or(Unsound { reading })
+}
+
+/// The columns as a message, or nothing when no version of the program can have written them.
+pub(super) fn message(row: Row) -> Option<Message> {
     let kind = match row.kind {
         0 => MessageKind::Reading,
         1 => MessageKind::Reply,
@@ -102,6 +163,43 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::spool::tests::reading;
+
+    fn row_of(sequence: i64, message: &Message) -> Row {
+        Row {
+            kind: kind_number(message.key.kind),
+            source: message.key.source.as_str().to_owned(),
+            run: message.run.0.into(),
+            n: message.seq.cast_signed(),
+            boot_ns: boot_ns(message.taken_at.boot),
+            wall_ms: wall_ms(message.taken_at.wall),
+            flags: flags(message),
+            body: message.body.clone(),
+            sum: sum(sequence, message),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let message = reading("air", 7, 20);
+        assert_eq!(decode(9, row_of(9, &message)), Ok(message));
+    }
+
+    #[test]
+    fn a_reading_is_still_named_when_its_content_is_damaged() {
+        let message = reading("air", 7, 20);
+        let mut row = row_of(9, &message);
+        row.body[3] ^= 1;
+        assert_eq!(decode(9, row), Err(Unsound { reading: Some((message.key.source, message.run, 7)) }));
+    }
+
+    #[test]
+    fn a_row_that_says_another_name_or_stands_elsewhere_is_nobodys() {
+        let message = reading("air", 7, 20);
+        assert_eq!(decode(8, row_of(9, &message)), Err(Unsound { reading: None }));
+        let renamed = Row { source: "aim".into(), ..row_of(9, &message) };
+        assert_eq!(decode(9, renamed), Err(Unsound { reading: None }));
+    }
 
     proptest! {
         #[test]
@@ -109,10 +207,32 @@ mod tests {
             kind in -1_i64..4, source in ".{0,70}", numbers in any::<[i64; 5]>(), body in any::<Vec<u8>>(),
         ) {
             let [run, n, boot_ns, wall_ms, flags] = numbers;
-            let row = Row { kind, source, run, n, boot_ns, wall_ms, flags, body };
-            if let Some(message) = decode(row) {
+            if let Some(message) = message(Row { kind, source, run, n, boot_ns, wall_ms, flags, body, sum: 0 }) {
                 payload::reading(&message, true, None);
             }
+        }
+
+        #[test]
+        fn one_flipped_bit_never_changes_a_message(bytes in 0_usize..100, column in 0_usize..8, bit in 0_usize..64, at in any::<prop::sample::Index>()) {
+            let message = reading("air", 7, bytes);
+            let mut row = row_of(9, &message);
+            let number = match column {
+                0 => &mut row.kind,
+                1 => &mut row.run,
+                2 => &mut row.n,
+                3 => &mut row.boot_ns,
+                4 => &mut row.wall_ms,
+                5 => &mut row.flags,
+                6 => &mut row.sum,
+                _ if bytes > 0 => {
+                    row.body[at.index(bytes)] ^= 1 << (bit % 8);
+                    &mut 0
+                }
+                _ => return Ok(()),
+            };
+            *number ^= 1 << bit;
+            // A flag that has no meaning changes nothing.
+            prop_assert!(decode(9, row).map_or(true, |read| column == 5 && read == message));
         }
     }
 }

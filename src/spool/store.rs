@@ -1,17 +1,17 @@
 //! All SQL. One connection, held by the spool's thread; see the parent's page for the schema and why it is set up so.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
-use crate::model::{Message, MessageKind, Name, RunId};
+use crate::model::{Message, MessageKind, RunId};
+use crate::spool::MIN_SIZE;
 use crate::spool::file;
-use crate::spool::record::{self, Row};
-use crate::spool::{MIN_SIZE, SpoolError};
+use crate::spool::record::{self, ReadingName, Row, Unsound};
 
 /// Sequences set aside for each start, so that numbers grow over restarts without being written one by one.
-const SEQUENCES_PER_START: u64 = 1 << 36;
+pub(super) const SEQUENCES_PER_START: u64 = 1 << 36;
 
 /// A file larger than this is made small again when nothing is left in it.
 const SHRINK_ABOVE: u64 = 1024 * 1024;
@@ -60,8 +60,8 @@ pub(super) struct Store {
 #[derive(Debug)]
 pub(super) struct Victim {
     pub(super) sequence: u64,
-    /// Nothing when the row was no reading, or damaged.
-    pub(super) reading: Option<(Name, RunId, u64)>,
+    /// Nothing when the row was no reading, or is damaged there.
+    pub(super) reading: Option<ReadingName>,
 }
 
 /// Which rows give way.
@@ -85,16 +85,18 @@ impl Store {
         Ok(store)
     }
 
-    /// Sets a file aside that turned out damaged while it was in use, and begins a new one.
-    pub(super) fn begin_anew(&mut self, limits: Limits) -> Result<PathBuf, SpoolError> {
-        let memory = Connection::open_in_memory();
-        let placeholder = memory.map_err(|source| SpoolError::Open { path: self.file.clone(), source })?;
-        drop(std::mem::replace(&mut self.connection, placeholder));
-        let folder = self.file.parent().unwrap_or(Path::new("/")).to_owned();
-        let aside =
-            file::set_aside(&self.file).map_err(|source| SpoolError::Folder { path: folder.clone(), source })?;
-        *self = file::open(&folder, limits)?.store;
-        Ok(aside)
+    /// Stands in for the database that `folder` cannot hold now: always empty, and never written to.
+    pub(super) fn nowhere(folder: &Path) -> rusqlite::Result<Self> {
+        Ok(Self { connection: file::nowhere()?, file: folder.join(file::FILE), rows: 0, used: 0 })
+    }
+
+    /// Lets go of a file that turned out damaged while it was in use, and sets it aside. What stands in for it then is
+    /// [`Store::nowhere`], also when that fails.
+    pub(super) fn set_aside(&mut self) -> Result<PathBuf, String> {
+        let placeholder = Self::nowhere(self.file.parent().unwrap_or(Path::new("/")));
+        // Dropped, so that it no longer holds the file.
+        drop(std::mem::replace(self, placeholder.map_err(|error| error.to_string())?));
+        file::set_aside(&self.file).map_err(|error| error.to_string())
     }
 
     /// Rows of messages.
@@ -122,14 +124,14 @@ impl Store {
         rows.collect()
     }
 
-    /// Messages with `from ≤ seq < to` that `wanted` accepts, in order; nothing in place of one that cannot be decoded.
+    /// Messages with `from ≤ seq < to` that `wanted` accepts, in order; an error in place of one that is damaged.
     pub(super) fn read(
         &self,
         from: u64,
         to: u64,
         limit: usize,
         wanted: impl Fn(u64) -> bool,
-    ) -> rusqlite::Result<Vec<(u64, Option<Message>)>> {
+    ) -> rusqlite::Result<Vec<(u64, Result<Message, Unsound>)>> {
         let mut statement = self.connection.prepare(&select("seq >= ?1 AND seq < ?2 ORDER BY seq"))?;
         let mut rows = statement.query(params![signed(from), signed(to)])?;
         let (mut found, mut bytes) = (Vec::new(), 0);
@@ -137,11 +139,26 @@ impl Store {
             let Some(row) = rows.next()? else { break };
             if wanted(unsigned(row.get(0)?)) {
                 let (sequence, message) = decode(row)?;
-                bytes += message.as_ref().map_or(0, |message| message.body.len());
+                bytes += body_len(&message);
                 found.push((sequence, message));
             }
         }
         Ok(found)
+    }
+
+    /// The first of the newest rows with `from ≤ seq < to` that were all taken at `boot` or later.
+    pub(super) fn first_since(&self, from: u64, to: u64, boot: Duration) -> rusqlite::Result<Option<u64>> {
+        let sql = "SELECT seq, boot_ns FROM message WHERE seq >= ?1 AND seq < ?2 ORDER BY seq DESC";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query([signed(from), signed(to)])?;
+        let mut first = None;
+        while let Some(row) = rows.next()? {
+            if row.get::<_, i64>(1)? < record::boot_ns(boot) {
+                break;
+            }
+            first = Some(unsigned(row.get(0)?));
+        }
+        Ok(first)
     }
 
     /// The first row that `wanted` accepts, and when its message was taken.
@@ -244,7 +261,8 @@ impl Batch<'_> {
     /// Writes messages; a loss record replaces the row under its sequence.
     pub(super) fn put<'m>(&mut self, messages: impl IntoIterator<Item = (u64, &'m Message)>) -> rusqlite::Result<()> {
         let mut delete = self.transaction.prepare("DELETE FROM message WHERE seq = ?1")?;
-        let mut insert = self.transaction.prepare("INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+        let mut insert =
+            self.transaction.prepare("INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
         for (sequence, message) in messages {
             // Only loss records grow, so only they can have a row already.
             if message.key.kind == MessageKind::Loss {
@@ -257,10 +275,11 @@ impl Batch<'_> {
                 message.key.source.as_str(),
                 message.run.0,
                 signed(message.seq),
-                i64::try_from(message.taken_at.boot.as_nanos()).unwrap_or(i64::MAX),
+                record::boot_ns(message.taken_at.boot),
                 record::wall_ms(message.taken_at.wall),
                 record::flags(message),
                 message.body,
+                record::sum(signed(sequence), message),
             ])?;
             self.rows_after += 1;
         }
@@ -279,7 +298,7 @@ impl Batch<'_> {
             Order::NewestReadings => "WHERE kind = 0 ORDER BY seq DESC",
             Order::OldestReplies => "WHERE kind = 1 ORDER BY seq",
         };
-        let sql = format!("SELECT seq, kind, source, run, n, length(body) FROM message {rest}");
+        let sql = format!("SELECT seq, kind, source, run, n, sum, length(body) FROM message {rest}");
         let mut statement = self.transaction.prepare(&sql)?;
         let mut rows = statement.query([])?;
         let (mut victims, mut freed) = (Vec::new(), 0);
@@ -287,7 +306,7 @@ impl Batch<'_> {
             let Some(row) = rows.next()? else { break };
             let victim = victim(row)?;
             if !spared(victim.sequence) {
-                freed += row.get::<_, i64>(5)?.max(0).unsigned_abs() + record::ROW_OVERHEAD;
+                freed += row.get::<_, i64>(6)?.max(0).unsigned_abs() + record::ROW_OVERHEAD;
                 victims.push(victim);
             }
         }
@@ -321,13 +340,33 @@ fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
     connection.pragma_query_value(None, name, |row| row.get(0)).map(unsigned)
 }
 
-fn select(condition: &str) -> String {
-    format!("SELECT seq, kind, source, run, n, boot_ns, wall_ms, flags, body FROM message WHERE {condition}")
+/// The statement that reads whole rows for [`decode`].
+pub(super) fn select(condition: &str) -> String {
+    format!("SELECT seq, kind, source, run, n, boot_ns, wall_ms, flags, body, sum FROM message WHERE {condition}")
 }
 
-fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, Option<Message>)> {
-    let sequence = unsigned(row.get(0)?);
-    Ok((sequence, columns(row).ok().and_then(record::decode)))
+/// Rows of schema 1 from `from` on with the checksum that they should have; 0 for one that is damaged, which fits nothing.
+pub(super) fn unsummed(connection: &Connection, from: i64, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let mut statement = connection.prepare(&select("seq >= ?1 ORDER BY seq LIMIT ?2"))?;
+    let rows = statement.query_map([from, signed(limit as u64)], |row| {
+        let sequence = row.get(0)?;
+        let message = columns(row).ok().and_then(record::message);
+        Ok((sequence, message.map_or(0, |message| record::sum(sequence, &message))))
+    })?;
+    rows.collect()
+}
+
+/// A row as [`select`] asks for it.
+pub(super) fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, Result<Message, Unsound>)> {
+    let sequence: i64 = row.get(0)?;
+    // A column of another type can only be damage.
+    let message = columns(row).map_err(|_| Unsound { reading: None });
+    Ok((unsigned(sequence), message.and_then(|row| record::decode(sequence, row))))
+}
+
+/// Bytes of a body; one that is damaged has none.
+pub(super) fn body_len(message: &Result<Message, Unsound>) -> usize {
+    message.as_ref().map_or(0, |message| message.body.len())
 }
 
 fn columns(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
@@ -340,23 +379,26 @@ fn columns(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         wall_ms: row.get(6)?,
         flags: row.get(7)?,
         body: row.get(8)?,
+        sum: row.get(9)?,
     })
 }
 
 fn victim(row: &rusqlite::Row<'_>) -> rusqlite::Result<Victim> {
-    let reading = || -> Option<_> {
-        let is_reading = row.get::<_, i64>(1).ok()? == 0;
-        let name = Name::new(&row.get::<_, String>(2).ok()?).ok()?;
-        is_reading.then_some((name, RunId(row.get(3).ok()?), unsigned(row.get(4).ok()?)))
+    let sequence: i64 = row.get(0)?;
+    let reading = || -> Option<ReadingName> {
+        let source: String = row.get(2).ok()?;
+        let columns = (row.get(1).ok()?, source.as_str(), row.get(3).ok()?, row.get(4).ok()?);
+        record::reading_name(sequence, columns, row.get(5).ok()?)
     };
-    Ok(Victim { sequence: unsigned(row.get(0)?), reading: reading() })
+    Ok(Victim { sequence: unsigned(sequence), reading: reading() })
 }
 
 /// Sequences stay far below 2^63; a larger one could only come from a damaged file.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(number: i64) -> u64 {
+/// A negative number could only come from a damaged file; no sequence is 0.
+pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

@@ -1,7 +1,9 @@
 //! Tests of the spool as a whole: the keeper against a plain model, then the handle and its thread.
 
 mod against_model;
+mod damage;
 mod handle;
+mod no_disk;
 
 use std::fs;
 use std::path::Path;
@@ -56,7 +58,7 @@ fn on_disk(folder: &Path) -> Vec<u64> {
     let mut keeper = open(&settings(copy.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     let (mut from, mut all) = (Sequence(0), Vec::new());
     loop {
-        let read = keeper.read(from, 1000, at(0));
+        let read = keeper.read(from, 1000, at(0)).unwrap();
         let Some(last) = read.last() else { return all };
         from = Sequence(last.sequence.0 + 1);
         all.extend(numbers(&read));
@@ -88,7 +90,7 @@ fn what_is_acknowledged_in_time_never_touches_the_disk() {
         keeper.append(reading("air", n, 100), at(n));
         keeper.tick(at(n));
         if n % 50 == 49 {
-            let read = keeper.read(Sequence(0), 50, at(n));
+            let read = keeper.read(Sequence(0), 50, at(n)).unwrap();
             keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(n));
         }
     }
@@ -102,7 +104,7 @@ fn with_commit_every_zero_a_message_is_on_disk_before_it_is_offered() {
     let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     let head = keeper.head();
     keeper.append(reading("air", 1, 100), at(1));
-    assert_eq!((keeper.head(), keeper.read(Sequence(0), 10, at(1)).len()), (head, 0));
+    assert_eq!((keeper.head(), keeper.read(Sequence(0), 10, at(1)).unwrap().len()), (head, 0));
     keeper.tick(at(1));
     assert!(keeper.head() > head);
     assert_eq!(on_disk(folder.path()), [1]);
@@ -128,7 +130,7 @@ fn acknowledged_rows_are_deleted_in_one_go() {
     let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     (1..=20).for_each(|n| keeper.append(reading("air", n, 100), at(0)));
     keeper.tick(at(0));
-    let read = keeper.read(Sequence(0), 20, at(0));
+    let read = keeper.read(Sequence(0), 20, at(0)).unwrap();
     keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(10));
     keeper.tick(at(10));
     assert_eq!((on_disk(folder.path()).len(), keeper.stats().queued), (20, 0));
@@ -143,7 +145,7 @@ fn qos_0_is_offered_but_never_written() {
     keeper.append(Message { qos: Qos::AtMostOnce, ..reading("air", 1, 100) }, at(0));
     keeper.append(reading("air", 2, 100), at(0));
     keeper.tick(at(5000));
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(5000))), [1, 2]);
+    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(5000)).unwrap()), [1, 2]);
     keeper.close(at(5000));
     assert_eq!(on_disk(folder.path()), [2]);
 }
@@ -161,7 +163,7 @@ fn sequences_grow_over_restarts_and_messages_keep_their_place() {
     assert!(keeper.head() >= head);
     keeper.append(reading("air", 2, 100), at(0));
     keeper.tick(at(1));
-    let read = keeper.read(Sequence(0), 10, at(0));
+    let read = keeper.read(Sequence(0), 10, at(0)).unwrap();
     assert_eq!(numbers(&read), [1, 2]);
     assert!(read[0].sequence < head && read[1].sequence >= head);
     assert_eq!(*read[0].message, reading("air", 1, 100));
@@ -179,7 +181,7 @@ fn a_backlog_larger_than_memory_is_read_back_from_disk_in_order() {
     assert!(keeper.memory() <= super::window::LIMIT_BYTES, "{}", keeper.memory());
     let (mut from, mut all) = (Sequence(0), Vec::new());
     loop {
-        let read = keeper.read(from, 100, at(20_000));
+        let read = keeper.read(from, 100, at(20_000)).unwrap();
         let Some(last) = read.last() else { break };
         from = Sequence(last.sequence.0 + 1);
         all.extend(numbers(&read));
@@ -199,7 +201,7 @@ fn a_full_disk_stops_nothing_and_is_told_until_it_recovers() {
         keeper.tick(at(n * 10));
     }
     assert_eq!(keeper.stats().error.as_deref(), Some("the spool cannot be written: database or disk is full"));
-    assert_eq!(keeper.read(Sequence(0), 100, at(2000)).len(), 100);
+    assert_eq!(keeper.read(Sequence(0), 100, at(2000)).unwrap().len(), 100);
     keeper.fill_disk(false);
     assert!(keeper.due().unwrap() <= at(2000 + 5000).boot);
     keeper.tick(at(7000));
@@ -223,54 +225,8 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let before = fs::read(&file).unwrap();
     let refused = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap_err();
-    assert!(refused.to_string().ends_with("newer version of fieldgate (schema 7; this one knows 1)"), "{refused}");
+    assert!(refused.to_string().ends_with("newer version of fieldgate (schema 7; this one knows 2)"), "{refused}");
     assert!(fs::read(&file).unwrap() == before);
-}
-
-#[test]
-fn a_damaged_file_is_set_aside_and_told() {
-    let garbage = vec![0xa5; 20_000];
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("spool.db"), &garbage).unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    keeper.append(reading("air", 1, 10), at(0));
-    keeper.tick(at(0));
-    assert!(keeper.stats().error.is_some_and(|error| error.contains("spool.db.damaged-")));
-    let kept = contents(folder.path()).into_iter().find(|(name, _)| name.contains("damaged"));
-    assert!(kept.is_some_and(|(_, content)| content == garbage));
-}
-
-#[test]
-fn no_flipped_byte_or_cut_makes_the_spool_panic_or_refuse() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    (1..=100).for_each(|n| keeper.append(reading("air", n, 100), at(0)));
-    keeper.tick(at(0));
-    keeper.close(at(0));
-    let whole = fs::read(folder.path().join("spool.db")).unwrap();
-    let mut chance = fastrand::Rng::with_seed(7);
-    for _ in 0..100 {
-        let mut bytes = whole.clone();
-        if chance.bool() {
-            (0..8).for_each(|_| bytes[chance.usize(..whole.len())] = chance.u8(..));
-        } else {
-            bytes.truncate(chance.usize(..whole.len()));
-        }
-        let damaged = tempfile::tempdir().unwrap();
-        fs::write(damaged.path().join("spool.db"), bytes).unwrap();
-        match open(&settings(damaged.path(), Duration::ZERO, WhenFull::DropOldest), 0) {
-            // A flipped byte can make it a file of a newer version.
-            Err(error) => assert!(matches!(error, SpoolError::NewerSchema { .. }), "{error:?}"),
-            Ok(mut keeper) => {
-                let read = keeper.read(Sequence(0), 1000, at(0));
-                keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(0));
-                keeper.append(reading("air", 101, 10), at(0));
-                keeper.tick(at(10_000));
-                keeper.tick(at(20_000));
-                assert!(keeper.stats().queued >= 1);
-            }
-        }
-    }
 }
 
 #[test]
@@ -283,32 +239,9 @@ fn replies_outlive_readings_in_a_full_spool() {
         keeper.append(reading("air", n, 400), at(n));
         keeper.tick(at(n));
     }
-    let kinds: Vec<_> = keeper.read(Sequence(0), 2000, at(0)).iter().map(|s| s.message.key.kind).collect();
+    let kinds: Vec<_> = keeper.read(Sequence(0), 2000, at(0)).unwrap().iter().map(|s| s.message.key.kind).collect();
     assert_eq!(kinds[0], MessageKind::Reply);
     assert_eq!(kinds.iter().filter(|kind| **kind == MessageKind::Loss).count(), 1);
-}
-
-#[test]
-fn damage_that_shows_in_use_costs_what_only_the_file_had() {
-    let folder = tempfile::tempdir().unwrap();
-    let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), Duration::ZERO, WhenFull::DropOldest) };
-    let mut keeper = open(&roomy, 0).unwrap();
-    for n in 1..=20_000 {
-        keeper.append(reading("air", n, 100), at(n));
-        if n % 1000 == 0 {
-            keeper.tick(at(n));
-        }
-    }
-    let file = fs::OpenOptions::new().write(true).open(folder.path().join("spool.db")).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xa5; 1 << 20], 8192).unwrap();
-    let read = keeper.read(Sequence(0), 100, at(20_001));
-    assert!(numbers(&read).first().is_some_and(|n| *n > 1), "memory goes on");
-    keeper.append(reading("air", 20_001, 100), at(20_001));
-    keeper.tick(at(20_001));
-    let stats = keeper.stats();
-    assert!(stats.error.is_some_and(|error| error.contains("messages were lost")));
-    assert_eq!(stats.queued + stats.dropped, 20_001);
-    assert!(on_disk(folder.path()).contains(&20_001));
 }
 
 #[test]
@@ -320,7 +253,7 @@ fn an_answer_cut_at_its_size_has_no_hole() {
         keeper.append(reading("air", n, 30_000), at(n * 100));
         keeper.tick(at(n * 100));
     }
-    let read = numbers(&keeper.read(Sequence(0), 1000, at(10_000)));
+    let read = numbers(&keeper.read(Sequence(0), 1000, at(10_000)).unwrap());
     assert_eq!(read, (1..=read.len() as u64).collect::<Vec<_>>());
     assert!((2..20).contains(&read.len()), "{}", read.len());
 }
@@ -340,7 +273,7 @@ fn check_memory_policy(when_full: WhenFull, survivors: std::ops::RangeInclusive<
     keeper.tick(at(60_000));
     assert_eq!(keeper.stats().error, None);
     let (mut from, mut seen, mut told) = (Sequence(0), Vec::new(), 0);
-    while let Some(stored) = keeper.read(from, 1, at(60_000)).pop() {
+    while let Some(stored) = keeper.read(from, 1, at(60_000)).unwrap().pop() {
         from = Sequence(stored.sequence.0 + 1);
         match stored.message.key.kind {
             MessageKind::Loss => {
@@ -362,4 +295,28 @@ fn while_the_disk_fails_the_oldest_give_way_in_memory() {
 #[test]
 fn while_the_disk_fails_the_newest_give_way_in_memory() {
     check_memory_policy(WhenFull::DropNewest, 1..=90);
+}
+
+#[test]
+fn the_present_begins_behind_the_last_old_message_in_memory_or_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, WhenFull::DropOldest) };
+    let mut before = open(&roomy, 0).unwrap();
+    before.append(reading("air", 5000, 10), at(0));
+    before.close(at(0));
+    let mut keeper = open(&roomy, 0).unwrap();
+    let since = |keeper: &mut Keeper, secs| {
+        let first = keeper.first_since(Duration::from_secs(secs), at(0));
+        keeper.read(first, 1, at(0)).unwrap().first().map(|stored| stored.message.seq)
+    };
+    assert_eq!(since(&mut keeper, 0), None, "nothing of this start");
+    // The body makes most of them leave the memory; each was taken at the second of its number.
+    for n in 1..=1000 {
+        keeper.append(reading("air", n, 5000), at(n * 100));
+        keeper.tick(at(n * 100));
+    }
+    assert_eq!(since(&mut keeper, 990), Some(990));
+    assert_eq!(since(&mut keeper, 20), Some(20), "on disk only");
+    assert_eq!(since(&mut keeper, 0), Some(1), "not the one of the start before, however late it was taken");
+    assert_eq!(since(&mut keeper, 1001), None);
 }

@@ -5,6 +5,8 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock;
 use crate::model::{Loss, Message, Moment, RunId};
 use crate::spool::keeper::Keeper;
-use crate::spool::{Sequence, Settings, Spool, SpoolError, Stats, Stored};
+use crate::spool::{ReadError, Sequence, Settings, Spool, SpoolError, Stats, Stored};
 
 /// Requests that wait for the thread. A commit of two seconds at 500 readings a second does not stop the recorder.
 const QUEUE: usize = 1024;
@@ -31,7 +33,11 @@ pub(super) enum Request {
     Read {
         from: Sequence,
         limit: usize,
-        answer: oneshot::Sender<Vec<Stored>>,
+        answer: oneshot::Sender<Result<Vec<Stored>, ReadError>>,
+    },
+    FirstSince {
+        boot: Duration,
+        answer: oneshot::Sender<Sequence>,
     },
     Acknowledge(Vec<Sequence>),
     Reconfigure(Settings),
@@ -79,8 +85,18 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let keeper = Keeper::open(settings, run, boot_id, clock::now())?;
     let (requests, queue) = mpsc::channel(QUEUE);
     let (head_sender, head) = watch::channel(keeper.head());
+    let (era_sender, era) = watch::channel(keeper.era());
     let (stats_sender, stats) = watch::channel(keeper.stats());
-    let desk = Desk { keeper, waiting: Vec::new(), queue, head: head_sender, stats: stats_sender };
+    let busy = Arc::new(Busy::default());
+    let desk = Desk {
+        keeper,
+        waiting: Vec::new(),
+        queue,
+        head: head_sender,
+        era: era_sender,
+        stats: stats_sender,
+        busy: Arc::clone(&busy),
+    };
     // The runtime is made where it is used: it must not be dropped on the thread of another one.
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
@@ -92,7 +108,23 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     };
     let thread = Builder::new().name("spool".into()).spawn(run).map_err(no_thread)?;
     starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(no_thread)?;
-    Ok((Spool { requests, head, stats }, SpoolThread { thread }))
+    Ok((Spool { requests, head, era, stats, busy }, SpoolThread { thread }))
+}
+
+/// Since when the thread has been at work, which only the disk can make long; nothing while it waits for requests.
+#[derive(Debug, Default)]
+pub(super) struct Busy(AtomicU64);
+
+impl Busy {
+    /// On [`clock::boottime`].
+    pub(super) fn since(&self) -> Option<Duration> {
+        let nanos = self.0.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    fn set(&self, since: Duration) {
+        self.0.store(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 /// What lives on the thread.
@@ -102,7 +134,9 @@ struct Desk {
     waiting: Vec<oneshot::Sender<()>>,
     queue: mpsc::Receiver<Request>,
     head: watch::Sender<Sequence>,
+    era: watch::Sender<u64>,
     stats: watch::Sender<Stats>,
+    busy: Arc<Busy>,
 }
 
 /// What a wait for requests came to.
@@ -115,7 +149,10 @@ enum Wait {
 impl Desk {
     fn run(mut self, runtime: &Runtime) {
         loop {
-            match runtime.block_on(next(&mut self.queue, self.keeper.due())) {
+            self.busy.set(Duration::ZERO);
+            let wait = runtime.block_on(next(&mut self.queue, self.keeper.due()));
+            self.busy.set(clock::boottime());
+            match wait {
                 Wait::Closed => return self.keeper.close(clock::now()),
                 Wait::Request(request) => {
                     if let Some(answer) = self.take_all(request) {
@@ -156,6 +193,10 @@ impl Desk {
                 // Whoever stopped waiting for the answer does not need it.
                 answer.send(self.keeper.read(from, limit, now)).unwrap_or_default();
             }
+            Request::FirstSince { boot, answer } => {
+                // Whoever stopped waiting for the answer does not need it.
+                answer.send(self.keeper.first_since(boot, now)).unwrap_or_default();
+            }
             Request::Offered(answer) => self.waiting.push(answer),
             Request::Close(answer) => return Some(answer),
         }
@@ -163,8 +204,9 @@ impl Desk {
     }
 
     fn publish(&self) {
-        let head = self.keeper.head();
-        self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
+        let (head, era) = (self.keeper.head(), self.keeper.era());
+        let is_new_era = self.era.send_if_modified(|known| std::mem::replace(known, era) != era);
+        self.head.send_if_modified(|known| std::mem::replace(known, head) != head || is_new_era);
         let stats = self.keeper.stats();
         self.stats.send_if_modified(|known| {
             let is_new = *known != stats;

@@ -101,7 +101,7 @@ impl Window {
     }
 
     /// Messages from `from` on, in order.
-    pub(super) fn from(&self, from: u64) -> impl Iterator<Item = (u64, &Entry)> {
+    pub(super) fn from(&self, from: u64) -> impl DoubleEndedIterator<Item = (u64, &Entry)> {
         self.entries.range(from..).map(|(sequence, entry)| (*sequence, entry))
     }
 
@@ -129,6 +129,13 @@ impl Window {
             if let Some(entry) = self.remove(sequence) {
                 self.insert(sequence, Entry { state: State::Unsaved, since: now, ..entry });
             }
+        }
+    }
+
+    /// Moves every message by `behind` places.
+    pub(super) fn shift(&mut self, behind: u64) {
+        for (sequence, entry) in std::mem::take(self).entries {
+            self.insert(sequence + behind, entry);
         }
     }
 

@@ -17,6 +17,7 @@ mod common;
 mod broken;
 mod broker;
 mod clock;
+mod corruption;
 mod disk;
 mod killed;
 mod ledger;
@@ -24,5 +25,6 @@ mod lives;
 mod network;
 mod process;
 mod sensors;
+#[allow(dead_code, reason = "its rows come one by one")]
 mod suite;
 mod tracer;

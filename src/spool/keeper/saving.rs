@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::model::{Message, Moment};
-use crate::spool::keeper::{FULL, Fault, Keeper, loss_of, told_aside};
+use crate::spool::keeper::{FULL, Fault, FaultKind, Keeper, loss_of};
 use crate::spool::losses::Losses;
 use crate::spool::record;
 use crate::spool::room;
 use crate::spool::store::{self, Victim};
 use crate::spool::window::{Entry, State};
 
-/// First and longest wait before a failed commit is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// First and longest wait before a failed commit is tried again: a disk that is back is in use within five seconds, the
+/// attempt included.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
 /// How long messages wait in memory that have no room on disk and may be with the broker.
 const POSTPONED: Duration = Duration::from_secs(1);
@@ -23,8 +24,8 @@ const POSTPONED: Duration = Duration::from_secs(1);
 impl Keeper {
     /// Writes everything that waits.
     pub(super) fn save(&mut self, now: Moment) {
-        if let Some(fault) = self.fault.take_if(|fault| fault.is_damage) {
-            return self.begin_anew(&fault.words, now);
+        if !self.has_file(now) {
+            return;
         }
         loop {
             match self.save_batch(now) {
@@ -38,7 +39,7 @@ impl Keeper {
     /// One transaction; says whether another is wanted.
     fn save_batch(&mut self, now: Moment) -> rusqlite::Result<bool> {
         let deleted: Vec<u64> = self.acked.iter().copied().take(self.limits.deletions()).collect();
-        let is_full = self.fault.as_ref().is_some_and(|fault| fault.is_full) && !deleted.is_empty();
+        let is_full = self.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::Full) && !deleted.is_empty();
         let mut chosen = if is_full { Vec::new() } else { self.choose_batch() };
         let is_proof_wanted = self.fault.is_some() || !self.run_noted;
         if deleted.is_empty() && chosen.is_empty() && !is_proof_wanted {
@@ -101,46 +102,23 @@ impl Keeper {
 
     pub(super) fn failed(&mut self, error: &rusqlite::Error, now: Moment) {
         if store::is_damage(error) {
-            return self.begin_anew(&format!("the spool is damaged: {error}"), now);
+            return self.damaged(error.to_string(), now);
         }
-        let words = format!("the spool cannot be written: {error}");
-        let delay = self.fault.as_ref().map_or(RETRY.0, |fault| (fault.delay * 2).min(RETRY.1));
-        if self.fault.as_ref().is_none_or(|fault| fault.words != words) {
-            warn!(error = %error, "The spool cannot be written; messages stay in memory and it is tried again.");
-        }
-        let is_full = store::is_full(error);
-        if is_full {
+        let kind = if store::is_full(error) { FaultKind::Full } else { FaultKind::Failing };
+        if kind == FaultKind::Full {
             self.store.use_reserve();
         }
-        self.fault = Some(Fault { words, delay, is_full, is_damage: false });
-        self.not_before = now.boot + delay;
+        self.fault(kind, format!("the spool cannot be written: {error}"), now);
     }
 
-    /// The file turned out damaged in use: what only it had is lost.
-    fn begin_anew(&mut self, cause: &str, now: Moment) {
-        let lost = self.store.rows().saturating_sub(self.window.rows() + self.acked.len() as u64);
-        let delay = RETRY.1;
-        self.not_before = now.boot + delay;
-        match self.store.begin_anew(self.limits) {
-            Ok(aside) => {
-                error!(error = cause, file = %aside.display(), lost, "The spool is damaged; set aside, a new one begun.");
-                self.dropped = self.dropped.saturating_add(lost);
-                self.notice = Some(format!("{}; {lost} messages were lost", told_aside(&aside)));
-                (self.run_noted, self.fault, self.not_before) = (false, None, now.boot);
-                self.forget_disk(now);
-            }
-            Err(error) => {
-                warn!(error = %error, "The spool is damaged and cannot be replaced; it is tried again.");
-                self.fault = Some(Fault { words: cause.to_owned(), delay, is_full: false, is_damage: true });
-            }
+    /// Notes what is wrong, and when to try again: ever later.
+    pub(super) fn fault(&mut self, kind: FaultKind, words: String, now: Moment) {
+        let delay = self.fault.as_ref().map_or(RETRY.0, |fault| (fault.delay * 2).min(RETRY.1));
+        if self.fault.as_ref().is_none_or(|fault| fault.words != words) {
+            warn!(error = words, "The spool has no disk; messages stay in memory and it is tried again.");
         }
-    }
-
-    fn forget_disk(&mut self, now: Moment) {
-        self.window.forget_disk(now.boot);
-        self.losses.retain(|sequence| self.window.get(sequence).is_some());
-        self.acked.clear();
-        (self.acked_since, self.evicted_below, self.oldest_row) = (None, 0, None);
+        self.fault = Some(Fault { kind, words, delay });
+        self.not_before = now.boot + delay;
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::no_disk::without_disk;
 use super::{at, copy_of, open, reading, settings};
 use crate::model::{Message, MessageKind, Qos};
 use crate::spool::keeper::Keeper;
@@ -14,13 +15,27 @@ use crate::spool::{MIN_SIZE, Sequence, Settings, Stored, WhenFull};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { sensor: usize, count: usize, bytes: usize, qos: Qos },
-    Wait { ms: u64 },
-    Read { limit: usize },
+    Append {
+        sensor: usize,
+        count: usize,
+        bytes: usize,
+        qos: Qos,
+    },
+    Wait {
+        ms: u64,
+    },
+    Read {
+        limit: usize,
+    },
     Rewind,
-    Acknowledge { keep_one_in: usize },
+    Acknowledge {
+        keep_one_in: usize,
+    },
     DiskFull(bool),
-    PowerCut,
+    /// With or without a disk that can be used at the start that follows.
+    PowerCut {
+        has_disk: bool,
+    },
 }
 
 const SENSORS: [&str; 3] = ["air", "soil", "door"];
@@ -36,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Rewind),
         4 => (1_usize..5).prop_map(|keep_one_in| Step::Acknowledge { keep_one_in }),
         1 => any::<bool>().prop_map(Step::DiskFull),
-        1 => Just(Step::PowerCut),
+        1 => any::<bool>().prop_map(|has_disk| Step::PowerCut { has_disk }),
     ]
 }
 
@@ -48,6 +63,7 @@ struct World {
     ms: u64,
     is_full: bool,
     cursor: Sequence,
+    era: u64,
     unacknowledged: Vec<Stored>,
     taken: [u64; 3],
     /// Readings of QoS 1 by sensor and number, and when they were appended.
@@ -69,6 +85,7 @@ impl World {
             ms: 0,
             is_full: false,
             cursor: Sequence(0),
+            era: 0,
             unacknowledged: Vec::new(),
             taken: [0; 3],
             kept: BTreeMap::new(),
@@ -95,9 +112,17 @@ impl World {
                 self.is_full = is_full;
                 self.keeper.fill_disk(is_full);
             }
-            Step::PowerCut => self.power_cut(),
+            Step::PowerCut { has_disk } => self.power_cut(has_disk),
         }
+        self.follow();
         assert!(self.keeper.memory() <= LIMIT_BYTES + 64 * 1024, "{} bytes in memory", self.keeper.memory());
+    }
+
+    /// Reads again from the beginning when the spool says so; what is in flight may still be answered.
+    fn follow(&mut self) {
+        if std::mem::replace(&mut self.era, self.keeper.era()) != self.keeper.era() {
+            self.cursor = Sequence(0);
+        }
     }
 
     fn append(&mut self, sensor: usize, count: usize, bytes: usize, qos: Qos) {
@@ -123,7 +148,7 @@ impl World {
     }
 
     fn read(&mut self, limit: usize) {
-        let read = self.keeper.read(self.cursor, limit, at(self.ms));
+        let read = self.keeper.read(self.cursor, limit, at(self.ms)).unwrap();
         let mut last: BTreeMap<&str, u64> = BTreeMap::new();
         for pair in read.windows(2) {
             assert!(pair[0].sequence < pair[1].sequence, "out of order");
@@ -159,10 +184,11 @@ impl World {
         self.keeper.acknowledge(&sequences, at(self.ms));
     }
 
-    fn power_cut(&mut self) {
+    fn power_cut(&mut self, has_disk: bool) {
         let copy = copy_of(self.folder.path());
         self.settings.path = copy.path().to_owned();
-        self.keeper = open(&self.settings, self.ms).unwrap();
+        self.keeper =
+            if has_disk { open(&self.settings, self.ms).unwrap() } else { without_disk(&self.settings, self.ms) };
         self.folder = copy;
         self.is_full = false;
         self.cursor = Sequence(0);
@@ -175,6 +201,7 @@ impl World {
         self.keeper.fill_disk(false);
         self.ms += 10_000;
         self.tick();
+        self.follow();
         self.cursor = Sequence(0);
         self.unacknowledged.clear();
         while self.keeper.stats().queued > 0 {
@@ -211,7 +238,7 @@ fn live(steps: &[Step], commit_every: Duration, when_full: WhenFull) {
     for step in steps {
         world.step(step);
         // What a cut took with it before it was committed cannot be told.
-        is_exact &= !matches!(step, Step::PowerCut);
+        is_exact &= !matches!(step, Step::PowerCut { .. });
         assert!(world.file_bytes() <= MIN_SIZE, "{} bytes on disk", world.file_bytes());
     }
     world.drain();

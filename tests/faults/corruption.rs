@@ -1,0 +1,178 @@
+//! Row D3: the stored files are damaged while nobody looks. In this process, by the spool's own handle, for the sake of number.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use fieldgate::model::{ClockStatus, Key, Message, MessageKind, Moment, Name, Qos, RunId};
+use fieldgate::spool::{Sequence, Settings, Spool, WhenFull, open};
+use serde_json::Value;
+
+use crate::suite::{chance, report, times};
+
+const READINGS: u64 = 400;
+const OLD: RunId = RunId(1);
+const NEW: RunId = RunId(2);
+
+fn settings(folder: &Path) -> Settings {
+    let commit_every = Duration::ZERO;
+    Settings { path: folder.to_owned(), max_size: 16 << 20, commit_every, when_full: WhenFull::DropOldest }
+}
+
+fn reading(run: RunId, seq: u64) -> Message {
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_341_600 + seq);
+    Message {
+        key: Key { kind: MessageKind::Reading, source: Name::new("air").unwrap() },
+        run,
+        seq,
+        taken_at: Moment { boot: Duration::from_secs(seq), wall, clock: ClockStatus::Synchronised },
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        body: body(seq),
+    }
+}
+
+fn body(seq: u64) -> Vec<u8> {
+    format!(r#"{{"value":{seq},"of":"a reading whose length is about that of a usual one"}}"#).into_bytes()
+}
+
+/// The files of a spool with readings 1 to 400 of an earlier run: as an orderly end leaves them, or as a kill does, with the
+/// newest in the log.
+async fn files(is_killed: bool) -> Vec<(String, Vec<u8>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, thread) = open(settings(folder.path()), OLD).unwrap();
+    for seq in 1..=READINGS {
+        spool.append(reading(OLD, seq)).await.unwrap();
+    }
+    spool.offered().await.unwrap();
+    let read = || {
+        let entries = fs::read_dir(folder.path()).unwrap().map(Result::unwrap);
+        let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()));
+        named.filter(|(name, _)| !name.ends_with(".reserve")).collect::<Vec<_>>()
+    };
+    let while_open = read();
+    spool.close().await;
+    thread.join().unwrap();
+    if is_killed { while_open } else { read() }
+}
+
+/// Bits are flipped, a span is overwritten, the end is missing, or everything is.
+fn damage(bytes: &mut Vec<u8>, chance: &mut fastrand::Rng) {
+    let length = bytes.len();
+    if length == 0 {
+        return;
+    }
+    match chance.u8(..8) {
+        0..=3 => (0..chance.usize(1..20)).for_each(|_| bytes[chance.usize(..length)] ^= 1 << chance.u8(..8)),
+        4 | 5 => {
+            let from = chance.usize(..length);
+            let to = (from + chance.usize(1..8192)).min(length);
+            bytes[from..to].iter_mut().for_each(|byte| *byte = chance.u8(..));
+        }
+        6 => bytes.truncate(chance.usize(..length)),
+        _ => bytes.clear(),
+    }
+}
+
+/// What became of the readings of the earlier run.
+#[derive(Default)]
+struct Fate {
+    received: BTreeSet<u64>,
+    told: u64,
+    /// Those of them that are named one by one.
+    named: BTreeSet<u64>,
+    start: Duration,
+    was_set_aside: bool,
+}
+
+async fn live_with(files: &[(String, Vec<u8>)]) -> Fate {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let began = Instant::now();
+    let (spool, thread) = open(settings(folder.path()), NEW).expect("no damage is a reason not to start");
+    let mut fate = Fate { start: began.elapsed(), ..Fate::default() };
+    spool.append(reading(NEW, 1)).await.unwrap();
+    // While a damaged file is read, the words are not complete yet.
+    let is_read = |stats: &fieldgate::spool::Stats| stats.error.as_ref().is_none_or(|error| error.contains("; "));
+    tokio::time::timeout(Duration::from_secs(20), spool.stats().wait_for(is_read)).await.unwrap().unwrap();
+    fate.was_set_aside = spool.stats().borrow().error.is_some();
+    assert!(take(&spool, &mut fate).await, "the reading of this start must come");
+    let again = spool.read(Sequence(0), 1000).await.unwrap();
+    assert!(again.is_empty(), "{} were acknowledged and are still there", again.len());
+    spool.close().await;
+    thread.join().expect("the spool's thread panicked");
+    fate
+}
+
+/// Takes all there is and acknowledges it; says whether the reading of this start was among it.
+async fn take(spool: &Spool, fate: &mut Fate) -> bool {
+    let mut has_own = false;
+    loop {
+        // A row that shows its damage only now is told by a message that comes behind.
+        spool.offered().await.unwrap();
+        let read = spool.read(Sequence(0), 1000).await.unwrap();
+        if read.is_empty() {
+            return has_own;
+        }
+        for stored in &read {
+            let message = &stored.message;
+            match (message.key.kind, message.run) {
+                (MessageKind::Loss, _) => {
+                    let told: Value = serde_json::from_slice(&message.body).unwrap();
+                    let [from, to, count] = ["from_seq", "to_seq", "count"].map(|key| told[key].as_u64().unwrap());
+                    assert!(count <= to - from + 1, "{told}");
+                    fate.told += count;
+                    if count == to - from + 1 {
+                        fate.named.extend(from..=to);
+                    }
+                }
+                (_, NEW) => has_own = true,
+                _ => {
+                    assert_eq!(**message, reading(OLD, message.seq), "a reading is not as it was written");
+                    fate.received.insert(message.seq);
+                }
+            }
+        }
+        spool.acknowledge(read.iter().map(|stored| stored.sequence).collect()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn d3_no_damage_stops_a_start_or_is_published() {
+    let mut chance = chance("D3");
+    let wholes = [files(false).await, files(true).await];
+    let tries = times(150, 1000, 10_000);
+    let (mut slowest, mut aside, mut lost, mut told, mut silent) = (Duration::ZERO, 0, 0, 0, 0);
+    for _ in 0..tries {
+        let mut files = wholes[chance.usize(..2)].clone();
+        let which = chance.usize(..files.len());
+        damage(&mut files[which].1, &mut chance);
+        let fate = live_with(&files).await;
+        slowest = slowest.max(fate.start);
+        aside += u32::from(fate.was_set_aside);
+        let both: Vec<_> = fate.named.intersection(&fate.received).collect();
+        assert!(both.is_empty(), "told as lost, and received: {both:?}");
+        let missing = READINGS - fate.received.len() as u64;
+        assert!(fate.told <= missing, "{} told as lost, {missing} missing", fate.told);
+        lost += missing;
+        told += fate.told;
+        silent += u32::from(missing > 0 && !fate.was_set_aside && fate.told == 0);
+    }
+    assert!(slowest < Duration::from_secs(2), "a start took {slowest:?}");
+    let total = tries as u64 * READINGS;
+    report(
+        "D3",
+        &format!(
+            "{tries} damaged stores of {READINGS} readings (bits, spans, truncations, empty files; database and log)"
+        ),
+        &format!(
+            "0 panics, 0 refused starts, 0 changed readings published; slowest start {} ms; {aside} set aside; of {total} readings \
+             {lost} could not be read, {told} of them told on B/loss; {silent} times SQLite saw no damage and the newest were gone \
+             with the end of the log",
+            slowest.as_millis()
+        ),
+    );
+}
