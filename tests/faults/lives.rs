@@ -47,15 +47,20 @@ impl Ends<'_> {
             assert_eq!(ledger.owed(), [], "offered, and then lost");
             ledger.account("n").check_whole();
         }
-        let Tally { taken, received, worst } = tally;
-        let offered = ledger.offered();
+        self.tell(tally, ledger.offered());
+    }
+
+    fn tell(&self, Tally { taken, received, worst }: Tally, offered: usize) {
+        let promised = match self.commit_every {
+            Duration::ZERO => format!("{offered} of them had been offered without an answer before, of those 0 lost"),
+            _ => "0 lost that were older than a second and a commit".to_owned(),
+        };
         let happened = format!(
-            "started each time; {taken} taken, {received} received; {offered} had been offered without an answer, of them {} \
-             lost; not yet on the disk at an end: at most {worst} readings",
-            ledger.owed().len()
+            "started each time; {taken} taken, {received} received; {promised}; not yet on the disk at an end: at most {worst} \
+             readings"
         );
-        let tried =
-            format!("{} × {}, `commit_every: {:?}`, 1,000 readings/s", self.count, self.what, self.commit_every);
+        let commit_every = self.commit_every.as_secs();
+        let tried = format!("{} × {}, `commit_every: {commit_every}s`, 1,000 readings/s", self.count, self.what);
         report(self.row, &tried, &happened);
     }
 
