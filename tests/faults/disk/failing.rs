@@ -33,7 +33,7 @@ actuators:
   pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\", safe_after: never }
 ";
 
-const FAILING: &str = "The spool cannot be written";
+const FAILING: &str = "The spool has no disk";
 const AGAIN: &str = "The spool can be written again";
 
 /// A program on a disk that is about to fail.
