@@ -51,5 +51,5 @@ fn d1_a_power_cut_loses_nothing_that_was_offered_with_commit_every_0s() {
 
 #[test]
 fn d1_a_power_cut_loses_at_most_the_last_second_by_default() {
-    cut_again_and_again(Duration::from_secs(1), times(3, 10, 40), Duration::from_secs(3));
+    cut_again_and_again(Duration::from_secs(1), times(3, 10, 30), Duration::from_millis(2500));
 }

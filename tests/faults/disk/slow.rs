@@ -29,14 +29,14 @@ fn d4_an_fsync_of_two_seconds_delays_no_sampling() {
     let mut ledger = Ledger::new(Mood::Absent);
     let text = config(&ledger.url(), "", "", &counting("20ms"));
     let log = folder.path().join("strace");
-    let delay = Duration::from_millis(times(500, 2000, 2000));
+    let delay = Duration::from_millis(times(300, 2000, 2000));
     let calls = "fsync,fdatasync";
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:delay_exit={}", delay.as_micros()));
     let slow = wrapper(&log, &["--seccomp-bpf", "-e", &trace, "-e", &inject]);
     let environment = [("RUST_LOG", "info,fieldgate::recorder=debug")];
     let mut gateway = Gateway::under(&slow, folder.path(), &text, &environment);
     gateway.wait_log("Reading.", LONG);
-    let span = Duration::from_secs(times(4, 30, 120));
+    let span = Duration::from_secs(times(3, 30, 120));
     let own = own_jitter(span);
     gateway.kill9();
     let life = Life::of(&gateway).unwrap();

@@ -31,12 +31,12 @@ fn d6_a_healthy_link_costs_no_write_and_an_outage_few() {
     let _disk = Mount::ext4(folder.path(), 64 << 20);
     let mut ledger = Ledger::new(Mood::Acknowledges);
     let mut gateway = start(folder.path(), &config(&ledger.url(), "", "", SENSORS));
-    wait_taken(&gateway, 40);
-    let healthy = measure(&gateway, times(5, 20, 120));
+    wait_taken(&gateway, 20);
+    let healthy = measure(&gateway, times(2, 20, 60));
     ledger.be(Mood::Absent);
     // The first commit of the outage also takes in what was on its way; the second is as all others.
-    std::thread::sleep(Duration::from_millis(2500));
-    let outage = measure(&gateway, times(6, 20, 120));
+    std::thread::sleep(Duration::from_millis(1500));
+    let outage = measure(&gateway, times(3, 20, 60));
     ledger.be(Mood::Acknowledges);
     ledger.wait_drained(&gateway, SOON);
     gateway.stop(SOON);
