@@ -33,6 +33,10 @@ const UNDER_WAY: usize = 64;
 /// A bus that does not answer within this time counts as hanging.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long an answer may wait for the spool. The next command must not wait behind a disk that hangs: it acts, and only its
+/// answer is lost, which the log says.
+const RECORD_WITHIN: Duration = Duration::from_millis(20);
+
 /// What happened to the commands of one output.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CommandTally {
@@ -248,8 +252,11 @@ impl Commands {
     }
 
     async fn send(&self, answer: Answer) {
-        if self.answers.send(answer).await.is_err() {
-            warn!("An answer was lost: the recorder has ended.");
+        let actuator = answer.actuator.clone();
+        match tokio::time::timeout(RECORD_WITHIN, self.answers.send(answer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => warn!(%actuator, "An answer was lost: the recorder has ended."),
+            Err(_) => warn!(%actuator, "An answer was lost: the spool takes nothing, for its disk hangs."),
         }
     }
 }

@@ -10,7 +10,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -91,7 +91,7 @@ struct LinkTask {
 /// The recorder's task and its sign of life.
 struct Recording {
     task: JoinHandle<()>,
-    turned: Arc<AtomicU64>,
+    progress: Arc<recorder::Progress>,
 }
 
 /// The commands' task, what makes it refuse, and its stop signal.
@@ -123,22 +123,24 @@ impl Recording {
     fn start(
         ways: &Ways,
         sources: &Sources,
-        (events, answers): (mpsc::Receiver<worker::Event>, mpsc::Receiver<Answer>),
+        (events, states): (mpsc::Receiver<worker::Event>, mpsc::Receiver<worker::Event>),
+        answers: mpsc::Receiver<Answer>,
         board: Option<Board>,
     ) -> Self {
-        let turned = Arc::new(AtomicU64::new(0));
+        let progress = Arc::<recorder::Progress>::default();
         let recorder = Recorder {
             run: sources.run,
             events,
+            states,
             answers,
             roster: sources.roster.clone(),
             link: sources.link.clone(),
             spool: ways.spool.clone(),
             latest: ways.latest.clone(),
             board,
-            turned: Arc::clone(&turned),
+            progress: Arc::clone(&progress),
         };
-        Self { task: tokio::spawn(recorder.run()), turned }
+        Self { task: tokio::spawn(recorder.run()), progress }
     }
 }
 
@@ -167,9 +169,10 @@ impl Gateway {
         let (run, started) = (RunId(fastrand::u32(..)), clock::now());
         let (spool, spool_thread) = spool::open(config.spool.clone(), run)?;
         let (events, from_workers) = mpsc::channel(recorder::EVENT_CAPACITY);
+        let (states, of_workers) = mpsc::channel(recorder::STATE_CAPACITY);
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
-        let context = worker::Context { run, events, pulse: Arc::new(Pulse::default()) };
+        let context = worker::Context { run, events, states, pulse: Arc::new(Pulse::default()) };
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
@@ -184,11 +187,11 @@ impl Gateway {
             sensors: tallies,
             commands: CommandTallies::default(),
         };
-        let recorder = Recording::start(&ways, &sources, (from_workers, from_commands), board);
+        let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, board);
         let commands = Commanding::start(&sources, from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.pulse);
-        let stalls = watch::Stalls::default();
+        let stalls = watch::Stalls::new(crate::systemd::watchdog_period());
         let gateway =
             Self { config, workers, context, sources, roster, ways, spool_thread, recorder, commands, link, stalls };
         gateway.tell_health();
@@ -241,7 +244,7 @@ impl Gateway {
             &self.workers,
             &self.config,
             (&self.ways.latest, &self.sources.sensors),
-            &self.recorder.turned,
+            &self.recorder.progress,
         ) && !self.recorder.task.is_finished()
             && !self.commands.task.is_finished()
             && !self.link.task.is_finished()

@@ -2,6 +2,9 @@
 //!
 //! Readings, replies and losses are appended to the spool, each in its order. States and statuses tell the present: they
 //! go to the link's latest values and are never spooled, for a replayed old `on` would lie.
+//!
+//! When the disk hangs and the spool's queue is full, readings and answers wait for it, and the workers count what does not
+//! fit. States go on, and so does the sign of life for the watchdog: outputs still work, and of the disk the spool tells.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,13 +17,16 @@ use crate::board::{Board, OutputView};
 use crate::clock;
 use crate::link::{Latest, LinkState, LinkStatus};
 use crate::model::payload::{self, ResponseTarget, StoredReply};
-use crate::model::{Key, Message, MessageKind, Name, Qos, Reading, RunId};
+use crate::model::{Key, Loss, Message, MessageKind, Name, Qos, Reading, RunId};
 use crate::roster::SharedRoster;
-use crate::spool::{Closed, Spool};
+use crate::spool::Spool;
 use crate::worker::Event;
 
 /// Events of all workers that may wait for the spool: about a second of a hundred sensors at ten readings a second.
 pub const EVENT_CAPACITY: usize = 1024;
+
+/// States and statuses that may wait; the workers keep the newest of what does not fit.
+pub const STATE_CAPACITY: usize = 64;
 
 /// Answers that may wait for the spool. Commands wait for room, so this only smooths bursts.
 pub const ANSWER_CAPACITY: usize = 64;
@@ -44,8 +50,11 @@ pub struct Answer {
 pub struct Recorder {
     /// This start of the program.
     pub run: RunId,
-    /// From all workers; ends when they have ended.
+    /// Readings and losses of all workers; ends when they have ended.
     pub events: mpsc::Receiver<Event>,
+    /// States and statuses of all workers. They have a channel of their own, for the present does not wait behind readings
+    /// that wait for the disk.
+    pub states: mpsc::Receiver<Event>,
     /// From the commands; ends when they have ended.
     pub answers: mpsc::Receiver<Answer>,
     /// Who is in the configuration in force: what a reload removed says nothing any more.
@@ -58,36 +67,71 @@ pub struct Recorder {
     pub latest: Latest,
     /// Someone who watches, if there is one.
     pub board: Option<Board>,
-    /// Nanoseconds on the boot clock of the last turn, for the watchdog.
-    pub turned: Arc<AtomicU64>,
+    /// What it shows of itself.
+    pub progress: Arc<Progress>,
+}
+
+/// What belongs into the spool.
+enum Entry {
+    Message(Message),
+    Loss(Loss),
+}
+
+/// What the recorder shows of itself, for the watchdog: when it last turned, in nanoseconds on the boot clock.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU64);
+
+impl Progress {
+    fn turn(&self) {
+        self.0.store(u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When it last turned, on the boot clock.
+    pub fn last_turn(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Recorder {
     /// Runs until workers and commands have ended and everything they said is in the spool.
     pub async fn run(mut self) {
-        let (mut events, mut answers) = (true, true);
-        while events || answers {
-            self.turned.store(u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-            // Both branches are cancel-safe: nothing is taken from a channel that does not come out here.
-            let recorded = tokio::select! {
-                event = self.events.recv(), if events => match event {
-                    Some(event) => self.record(event).await,
-                    None => { events = false; Ok(()) }
+        let (mut events, mut states, mut answers) = (true, true, true);
+        // One that the spool has no room for yet. Until it has, no other is taken, but states go on.
+        let mut waiting: Option<Entry> = None;
+        while events || states || answers || waiting.is_some() {
+            self.progress.turn();
+            let is_free = waiting.is_none();
+            // All branches are cancel-safe: nothing is taken from a channel that does not come out here.
+            tokio::select! {
+                room = self.spool.room(), if !is_free => match (room, waiting.take()) {
+                    (Ok(room), Some(Entry::Message(message))) => room.append(message),
+                    (Ok(room), Some(Entry::Loss(loss))) => room.report_loss(loss),
+                    (Err(_), _) => {
+                        error!("The spool has ended before the recorder; what comes now is lost.");
+                        return;
+                    }
+                    (Ok(_), None) => {}
                 },
-                answer = self.answers.recv(), if answers => match answer {
-                    Some(answer) => self.spool.append(self.reply(answer)).await,
-                    None => { answers = false; Ok(()) }
+                event = self.events.recv(), if events && is_free => match event {
+                    Some(event) => waiting = self.record(event),
+                    None => events = false,
                 },
-                () = tokio::time::sleep(IDLE) => Ok(()),
-            };
-            if recorded.is_err() {
-                error!("The spool has ended before the recorder; what comes now is lost.");
-                return;
+                event = self.states.recv(), if states => match event {
+                    // A state is told at once and waits for nothing.
+                    Some(event) => drop(self.record(event)),
+                    None => states = false,
+                },
+                answer = self.answers.recv(), if answers && is_free => match answer {
+                    Some(answer) => waiting = Some(Entry::Message(self.reply(answer))),
+                    None => answers = false,
+                },
+                () = tokio::time::sleep(IDLE) => {}
             }
         }
     }
 
-    async fn record(&mut self, event: Event) -> Result<(), Closed> {
+    /// Tells what is told at once, and returns what belongs into the spool.
+    fn record(&self, event: Event) -> Option<Entry> {
         if let Some(board) = &self.board {
             show(board, &event);
         }
@@ -95,26 +139,26 @@ impl Recorder {
             Event::Reading { reading, qos, retain } => {
                 if qos == Qos::AtMostOnce && self.link.borrow().state != LinkState::Up {
                     debug!(sensor = %reading.sensor, seq = reading.seq, "Reading at QoS 0 dropped: the link is down.");
-                    return Ok(());
+                    return None;
                 }
                 debug!(sensor = %reading.sensor, seq = reading.seq, "Reading.");
-                self.spool.append(message(&reading, qos, retain)).await
+                Some(Entry::Message(message(&reading, qos, retain)))
             }
-            Event::Lost(loss) => self.spool.report_loss(loss).await,
+            Event::Lost(loss) => Some(Entry::Loss(loss)),
             Event::Status { sensor, status, since, error } => {
                 let roster = self.roster.borrow();
                 if roster.sensors.contains(&sensor) {
                     let payload = payload::sensor_status(status, since, error.as_deref());
                     self.latest.set(roster.topics.sensor_status(&sensor), payload);
                 }
-                Ok(())
+                None
             }
             Event::State { actuator, value, at, cause } => {
                 let roster = self.roster.borrow();
                 if roster.targets.contains_key(&actuator) {
                     self.latest.set(roster.topics.state(&actuator), payload::state(value, at, cause));
                 }
-                Ok(())
+                None
             }
         }
     }

@@ -12,6 +12,7 @@ use common::client::Client;
 use common::gateway::{self, Gateway};
 use common::mosquitto::Mosquitto;
 use common::notify::NotifySocket;
+use common::running::{BENCH, Running, bench, config};
 use common::scripted::{Script, ScriptedBroker};
 use common::sim_file::SimFile;
 use common::{SOON, free_port, wait_for, wait_until};
@@ -19,85 +20,6 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 const TWO_SECONDS: Duration = Duration::from_secs(2);
-
-const PUMP: &str = "actuators:
-  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\" }
-";
-
-const BENCH: &str = "buses:
-  bench: { type: sim, state_file: bench.json }
-  other: { type: sim, state_file: other.json }
-sensors:
-  air: { driver: bme280, bus: other, every: 100ms, settings: { address: 0x76 } }
-  n: { driver: waveform, every: 50ms, settings: { shape: counter } }
-";
-
-fn config(url: &str, mqtt: &str, rest: &str) -> String {
-    let quick = "reconnect: { min: 50ms, max: 150ms }";
-    format!(
-        "gateway: {{ name: t }}\nmqtt: {{ broker: \"{url}\", base_topic: b, {quick}{mqtt} }}\nspool: {{ path: spool }}\n{rest}"
-    )
-}
-
-fn bench() -> String {
-    format!("{BENCH}{PUMP}")
-}
-
-/// A broker, a subscriber, and the program with an output that has been switched on.
-struct Running {
-    broker: Mosquitto,
-    client: Client,
-    bench: SimFile,
-    gateway: Gateway,
-    socket: NotifySocket,
-    folder: tempfile::TempDir,
-}
-
-impl Running {
-    fn start() -> Self {
-        Self::with(&bench(), &[])
-    }
-
-    fn with(rest: &str, environment: &[(&str, &str)]) -> Self {
-        let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
-        let client = Client::subscribe(&broker.endpoint(), &["b/#", "c/#"]);
-        let socket = NotifySocket::listen(folder.path());
-        let bench = SimFile::new(folder.path().join("bench.json"));
-        let environment = [environment, &[socket.variable()]].concat();
-        let gateway = Gateway::with_env(folder.path(), &config(&broker.url(), "", rest), &environment);
-        let running = Self { broker, client, bench, gateway, socket, folder };
-        running.client.wait_json("b/health", |health| health["link"]["state"] == "up", SOON);
-        running.switch_on();
-        running
-    }
-
-    fn switch_on(&self) {
-        self.client.publish("b/actuators/pump/set", "on", false, 1);
-        self.bench.wait_line("GPIO27", 1, SOON);
-        self.client.wait_json("b/actuators/pump/state", |state| state["value"] == "on", SOON);
-    }
-
-    /// Writes another file, asks for a reload and waits for its end.
-    fn reload(&self, config: &str) {
-        let before = self.socket.all().len();
-        gateway::write_config(self.folder.path(), config);
-        self.gateway.signal(Signal::HUP);
-        let begun = self.socket.wait("RELOADING=1", before, SOON);
-        self.socket.wait("READY=1", begun, SOON);
-    }
-
-    fn config(&self, mqtt: &str, rest: &str) -> String {
-        config(&self.broker.url(), mqtt, rest)
-    }
-
-    fn seq(&self) -> u64 {
-        self.client.all("b/sensors/n").last().map_or(0, |reading| reading.json()["seq"].as_u64().unwrap())
-    }
-
-    fn wait_seq(&self, seq: u64) {
-        wait_until(&format!("reading {seq}"), SOON, || self.seq() >= seq);
-    }
-}
 
 #[test]
 fn systemd_hears_of_every_step() {
@@ -125,70 +47,6 @@ fn systemd_hears_of_every_step() {
     gateway.signal(Signal::TERM);
     socket.wait("STOPPING=1", reloading, SOON);
     assert_eq!(gateway.wait_exit(SOON), 0);
-}
-
-#[test]
-fn sigterm_makes_outputs_safe_says_offline_and_ends_within_two_seconds() {
-    let mut running = Running::start();
-    let asked = Instant::now();
-    running.gateway.stop(TWO_SECONDS);
-    assert!(asked.elapsed() < TWO_SECONDS);
-    assert_eq!(running.bench.line("GPIO27"), Some(0));
-    running.client.wait_for("b/status", |word| word == "offline", SOON);
-    let state = running.client.wait_json("b/actuators/pump/state", |state| state["cause"] == "stop", SOON);
-    assert_eq!(state["value"], "off");
-}
-
-#[test]
-fn sigterm_ends_within_five_seconds_before_a_frozen_broker() {
-    let mut running = Running::start();
-    running.broker.freeze();
-    let asked = Instant::now();
-    running.gateway.stop(Duration::from_secs(5));
-    assert!(asked.elapsed() < Duration::from_secs(5));
-    assert_eq!(running.bench.line("GPIO27"), Some(0));
-    running.broker.thaw();
-    running.client.wait_for("b/status", |word| word == "offline", SOON);
-}
-
-#[test]
-fn a_hanging_sensor_stops_only_its_own_bus_and_not_the_end() {
-    let mut running = Running::start();
-    running.client.wait_json("b/sensors/air/status", |status| status["status"] == "ok", SOON);
-    let other = SimFile::new(running.folder.path().join("other.json"));
-    let since = Instant::now();
-    other.set_fault("0x76", Some("hang"));
-    let status =
-        running.client.wait_json("b/sensors/air/status", |status| status["status"] == "down", Duration::from_secs(3));
-    assert!(since.elapsed() < Duration::from_millis(2500), "{:?}", since.elapsed());
-    assert!(status["error"].as_str().unwrap().contains("hangs"), "{status}");
-    running.client.forget();
-    running.reload(&running.config("", &bench()));
-    let health = running.client.wait_json("b/health", |_| true, SOON);
-    assert_eq!(health["sensors"]["air"]["status"], "down", "{health}");
-    running.client.publish("b/actuators/pump/set", "off", false, 1);
-    running.bench.wait_line("GPIO27", 0, SOON);
-    running.switch_on();
-    let seq = running.seq();
-    running.wait_seq(seq + 20);
-    let asked = Instant::now();
-    running.gateway.stop(SOON);
-    assert!(asked.elapsed() < TWO_SECONDS, "{:?}", asked.elapsed());
-    assert_eq!(running.bench.line("GPIO27"), Some(0));
-    running.client.wait_for("b/status", |word| word == "offline", SOON);
-}
-
-#[test]
-fn the_watchdog_is_not_fed_when_a_bus_with_outputs_hangs() {
-    let same = format!("{}{PUMP}", BENCH.replace("bus: other", "bus: bench"));
-    let running = Running::with(&same, &[("WATCHDOG_USEC", "1000000")]);
-    running.bench.set_fault("0x76", Some("hang"));
-    running.gateway.wait_log("the watchdog is no longer fed", SOON);
-    let fed = || running.socket.all().into_iter().filter(|(_, text)| text.contains("WATCHDOG=1")).count();
-    let before = fed();
-    let seq = running.seq();
-    running.wait_seq(seq + 20);
-    assert_eq!(fed(), before);
 }
 
 #[test]
@@ -368,24 +226,6 @@ fn a_new_broker_gets_what_follows_and_the_old_one_is_left_orderly() {
     all.sort_unstable();
     all.dedup();
     assert_eq!(all.len() as u64, all[all.len() - 1], "holes in {all:?}");
-}
-
-#[test]
-fn a_second_instance_is_refused_at_once_and_touches_nothing() {
-    let running = Running::start();
-    let place = running.folder.path().join("second.yaml");
-    std::fs::write(&place, running.config("", &bench())).unwrap();
-    let started = Instant::now();
-    let mut second = Gateway::run(&place, &[]);
-    assert_eq!(second.wait_exit(TWO_SECONDS), 1);
-    assert!(started.elapsed() < TWO_SECONDS);
-    let spool = running.folder.path().join("spool");
-    wait_until("its reason", SOON, || second.log().contains(spool.to_str().unwrap()));
-    assert!(second.log().contains("held by another running instance"), "{}", second.log());
-    let seq = running.seq();
-    running.wait_seq(seq + 5);
-    assert_eq!(running.bench.line("GPIO27"), Some(1), "{}", running.gateway.log());
-    assert!(running.client.all("b/status").iter().all(|message| message.payload == "online"));
 }
 
 /// Switches the output on, ends the program as a power cut does, and shows that the output stayed.

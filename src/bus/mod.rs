@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, I2c, NoAcknowledgeSource, Operation};
+use rustix::io::Errno;
 use thiserror::Error;
 
 /// How to open a bus, from its entry under `buses:`.
@@ -284,6 +285,19 @@ pub enum BusError {
         /// What was expected.
         expected: &'static str,
     },
+}
+
+impl BusError {
+    /// Whether the bus itself has gone, as an adapter on USB does that is unplugged. What is open leads nowhere from then on,
+    /// and the kernel waits for its end: close everything and open the bus anew.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Io { source, .. } | Self::Open { source, .. } => {
+                matches!(Errno::from_io_error(source), Some(Errno::NODEV | Errno::SHUTDOWN))
+            }
+            _ => false,
+        }
+    }
 }
 
 fn remedy(hint: &str) -> String {

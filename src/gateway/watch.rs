@@ -1,7 +1,6 @@
 //! Who has stopped making progress.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing::error;
@@ -12,15 +11,31 @@ use crate::gateway::plans::BusKey;
 use crate::health::SensorTallies;
 use crate::link::Latest;
 use crate::model::{Name, SensorStatus, payload};
+use crate::recorder;
 use crate::worker::Worker;
 
-/// A part that has not turned for so long has stopped. Workers and recorder turn every second when idle; a slow chip or a
-/// slow disk takes a few.
+/// A part that has not turned for so long has stopped. Workers and recorder turn every second when idle; a slow chip takes a
+/// few.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// Devices whose hanging has been reported and that have not come back.
-#[derive(Debug, Default)]
-pub(super) struct Stalls(BTreeSet<Name>);
+/// Twice what an idle part takes for a turn: a shorter period of the watchdog cannot be kept.
+const QUICKEST: Duration = Duration::from_secs(2);
+
+/// What has been reported and has not come back.
+#[derive(Debug)]
+pub(super) struct Stalls {
+    devices: BTreeSet<Name>,
+    /// How long a part with outputs may be silent.
+    patience: Duration,
+}
+
+impl Stalls {
+    /// Nothing yet. systemd is to hear nothing more within one of its periods of `watchdog`.
+    pub(super) fn new(watchdog: Option<Duration>) -> Self {
+        let patience = watchdog.map_or(STALLED, |period| period.clamp(QUICKEST, STALLED));
+        Self { devices: BTreeSet::new(), patience }
+    }
+}
 
 /// `false` when the watchdog must not be fed.
 ///
@@ -31,10 +46,10 @@ pub(super) fn check(
     workers: &BTreeMap<BusKey, Worker>,
     config: &Config,
     told: (&Latest, &SensorTallies),
-    recorder_turned: &AtomicU64,
+    recorder: &recorder::Progress,
 ) -> bool {
     let now = clock::boottime();
-    let mut alive = now.saturating_sub(Duration::from_nanos(recorder_turned.load(Ordering::Relaxed))) < STALLED;
+    let mut alive = now.saturating_sub(recorder.last_turn()) < stalls.patience;
     let mut hanging = BTreeSet::new();
     for (key, worker) in workers {
         if let Some((device, since)) = worker.progress.busy() {
@@ -45,15 +60,15 @@ pub(super) fn check(
             }
         }
         let has_outputs = config.actuators.iter().any(|a| BusKey::Named(a.bus.clone()) == *key);
-        if has_outputs && now.saturating_sub(worker.progress.last_turn()) >= STALLED {
+        if has_outputs && now.saturating_sub(worker.progress.last_turn()) >= stalls.patience {
             alive = false;
         }
     }
-    stalls.0 = hanging;
+    stalls.devices = hanging;
     alive
 }
 
-/// Three periods of a sensor, but no less than a second: some chips need a while.
+/// Two periods of a sensor, so that its status says so within the third, but no less than a second: some chips need a while.
 fn patience(config: &Config, device: &Name) -> Duration {
     let every = config.sensors.iter().find(|sensor| sensor.name == *device).map(|sensor| sensor.every);
     every.map_or(STALLED, |every| (every * 2).clamp(Duration::from_secs(1), STALLED))
@@ -69,7 +84,7 @@ fn report(
     config: &Config,
     (latest, tallies): (&Latest, &SensorTallies),
 ) {
-    if stalls.0.contains(device) {
+    if stalls.devices.contains(device) {
         return;
     }
     error!(%bus, %device, ?silent, "The bus hangs in a device; its sensors and outputs are dead until that returns.");

@@ -25,7 +25,7 @@ use super::session::{
 use super::{Incoming, Parts};
 use crate::clock::boottime;
 use crate::model::Qos;
-use crate::spool::Sequence;
+use crate::spool::{NotNow, Sequence};
 
 /// How often limits are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -156,7 +156,7 @@ impl<'a> Connection<'a> {
                 self.on_subscribed(result);
                 None
             }
-            () = self.forwarder.grown() => None,
+            () = self.forwarder.spoke() => None,
         }
     }
 
@@ -166,15 +166,22 @@ impl<'a> Connection<'a> {
             self.publish_latest();
         }
         let more = self.born && self.forward().await;
-        self.settle().await;
+        self.settle();
         more
     }
 
-    /// Tells the spool what it may forget.
-    async fn settle(&mut self) {
-        if !self.settled.is_empty() && self.parts.spool.acknowledge(std::mem::take(&mut self.settled)).await.is_err() {
-            error!("The spool has ended; nothing more is sent.");
-            self.forwarder.give_up();
+    /// Tells the spool what it may forget. While its queue is full, because its disk hangs, that waits for the next turn.
+    fn settle(&mut self) {
+        if self.settled.is_empty() {
+            return;
+        }
+        match self.parts.spool.try_acknowledge(std::mem::take(&mut self.settled)) {
+            Ok(()) => {}
+            Err(NotNow::Full(settled)) => self.settled = settled,
+            Err(NotNow::Closed) => {
+                error!("The spool has ended; nothing more is sent.");
+                self.forwarder.give_up();
+            }
         }
     }
 
@@ -373,7 +380,7 @@ impl<'a> Connection<'a> {
                 return End::Lost(cause);
             }
         }
-        self.settle().await;
+        self.settle();
         self.session.disconnect().await;
         let closed = Instant::now() + CLOSE;
         while let Ok(event) = timeout_at(closed, self.session.next()).await {

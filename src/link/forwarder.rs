@@ -2,21 +2,24 @@
 //! arrive.
 
 use std::collections::VecDeque;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
 use super::alarms::About;
 use super::connection::Connection;
 use super::inflight::Slot;
 use super::lanes::{LANE_CAPACITY, Lane, Lanes, Next};
-use super::session::Publication;
+use super::session::{Pending, Publication};
 use super::{Parts, Protocol};
 use crate::clock::{self, boottime};
 use crate::model::payload::{self, StoredReply};
 use crate::model::{Key, Loss, Message, MessageKind, Qos};
-use crate::spool::{Closed, ReadError, Sequence};
+use crate::spool::{Closed, ReadError, Sequence, Spool, Stored};
 
 /// Replies to requesters' own topics that wait for room; beyond, the oldest is given up, for the reply topic has it too.
 const COURTESIES: usize = 32;
@@ -28,10 +31,26 @@ const EXACT_UNDER_V4: usize = 1;
 /// Sensors stamp side by side, so what was taken later may stand earlier in the spool by this much.
 const SKEW: Duration = Duration::from_secs(2);
 
+/// The spool answers within a millisecond, unless its disk is slow or hangs. Longer than this nothing waits for it, for commands
+/// are taken by the same loop; the answer is taken in when it comes.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// A read that the spool was asked for.
+struct Asked {
+    from: Sequence,
+    /// One past the newest when it was asked.
+    head: Sequence,
+    answer: Pending<Result<Vec<Stored>, ReadError>>,
+    answered: Option<Result<Vec<Stored>, ReadError>>,
+}
+
 /// What one connection knows about the spool.
 pub(super) struct Forwarder {
     /// Until it has been found out where the present begins.
     lanes: Option<Lanes>,
+    beginning: Option<Pending<Result<Sequence, Closed>>>,
+    /// One for each lane.
+    asked: [Option<Asked>; 2],
     head: watch::Receiver<Sequence>,
     era: watch::Receiver<u64>,
     /// The spool has ended, or its sender of `head`.
@@ -43,7 +62,8 @@ pub(super) struct Forwarder {
 impl Forwarder {
     pub(super) fn new(parts: &Parts, now: Duration) -> Self {
         let (head, era) = (parts.spool.head(), parts.spool.era());
-        Self { lanes: None, head, era, over: false, courtesies: VecDeque::new(), up_since: now }
+        let (lanes, beginning, asked) = (None, None, [None, None]);
+        Self { lanes, beginning, asked, head, era, over: false, courtesies: VecDeque::new(), up_since: now }
     }
 
     /// One past the newest message. A function of its own, so that the lock behind it is released before any await.
@@ -58,12 +78,45 @@ impl Forwarder {
         is_new
     }
 
-    /// Waits until the spool has grown. Cancel-safe.
-    pub(super) async fn grown(&mut self) {
+    /// What lies in a lane from `from` on, and one past the newest when it was asked; nothing while there is no answer.
+    async fn ask(
+        &mut self,
+        spool: &Spool,
+        lane: Lane,
+        from: Sequence,
+    ) -> Result<Option<(Vec<Stored>, Sequence)>, Closed> {
+        let head = self.head();
+        let place = &mut self.asked[lane as usize];
+        let (head, answer) = match place {
+            Some(asked) if asked.from == from => (asked.head, asked.answered.take()),
+            _ => {
+                let spool = spool.clone();
+                let mut answer = async move { spool.read(from, LANE_CAPACITY).await }.boxed();
+                let answered = timeout(PATIENCE, &mut answer).await.ok();
+                *place = Some(Asked { from, head, answer, answered: None });
+                (head, answered)
+            }
+        };
+        let Some(answer) = answer else { return Ok(None) };
+        *place = None;
+        match answer {
+            Ok(batch) => Ok(Some((batch, head))),
+            // It is asked for again when something happens next; nothing is skipped, or the order would break.
+            Err(ReadError::Disk) => Ok(None),
+            Err(ReadError::Closed(closed)) => Err(closed),
+        }
+    }
+
+    /// Waits until the spool has grown, or has answered what took longer than [`PATIENCE`]. Cancel-safe.
+    pub(super) async fn spoke(&mut self) {
         if self.over {
             std::future::pending::<()>().await;
         }
-        self.over = self.head.changed().await.is_err();
+        let Self { head, asked, .. } = self;
+        tokio::select! {
+            changed = head.changed() => self.over = changed.is_err(),
+            () = answered(asked) => {}
+        }
     }
 
     /// Sends nothing more.
@@ -111,9 +164,13 @@ impl Connection<'_> {
     }
 
     async fn try_forward(&mut self) -> Result<bool, Closed> {
-        let mut lanes = match self.forwarder.lanes.take().filter(|_| !self.forwarder.is_new_era()) {
+        let known = self.forwarder.lanes.take();
+        let mut lanes = match known.filter(|_| !self.forwarder.is_new_era()) {
             Some(lanes) => lanes,
-            None => self.lanes().await?,
+            None => match self.lanes().await? {
+                Some(lanes) => lanes,
+                None => return Ok(false),
+            },
         };
         let read = self.refill(&mut lanes).await?;
         let mut sent = false;
@@ -149,24 +206,25 @@ impl Connection<'_> {
         }
     }
 
-    async fn lanes(&mut self) -> Result<Lanes, Closed> {
+    /// Both lanes from their beginnings; nothing while the spool has not said where the present begins.
+    async fn lanes(&mut self) -> Result<Option<Lanes>, Closed> {
         let late_after = self.parts.settings.late_after;
-        let boundary = self.parts.spool.first_since(boottime().saturating_sub(late_after + SKEW)).await?;
-        Ok(Lanes::new(self.parts.run, late_after, boundary))
+        self.forwarder.asked = [None, None];
+        let beginning = self.forwarder.beginning.get_or_insert_with(|| {
+            let (spool, since) = (self.parts.spool.clone(), boottime().saturating_sub(late_after + SKEW));
+            async move { spool.first_since(since).await }.boxed()
+        });
+        let Ok(boundary) = timeout(PATIENCE, beginning).await else { return Ok(None) };
+        self.forwarder.beginning = None;
+        Ok(Some(Lanes::new(self.parts.run, late_after, boundary?)))
     }
 
     /// Reads what the lanes want; `true` when one of them came further.
     async fn refill(&mut self, lanes: &mut Lanes) -> Result<bool, Closed> {
-        let head = self.forwarder.head();
         let mut further = false;
         for lane in [Lane::Live, Lane::Late] {
-            let Some(from) = lanes.wants(lane, head) else { continue };
-            let batch = match self.parts.spool.read(from, LANE_CAPACITY).await {
-                Ok(batch) => batch,
-                // What it has is asked for again when something happens next; nothing is skipped, or the order would break.
-                Err(ReadError::Disk) => continue,
-                Err(ReadError::Closed(closed)) => return Err(closed),
-            };
+            let Some(from) = lanes.wants(lane, self.forwarder.head()) else { continue };
+            let Some((batch, head)) = self.forwarder.ask(&self.parts.spool, lane, from).await? else { continue };
             let whole = batch.len() < LANE_CAPACITY;
             let (now, in_flight) = (boottime(), |sequence| self.window.holds(sequence));
             match lane {
@@ -268,4 +326,18 @@ impl Connection<'_> {
         self.settled.push(sequence);
         Ok(())
     }
+}
+
+/// Waits for one of the answers and keeps it where it was asked. Cancel-safe.
+async fn answered(asked: &mut [Option<Asked>; 2]) {
+    std::future::poll_fn(|context| {
+        for asked in asked.iter_mut().flatten().filter(|asked| asked.answered.is_none()) {
+            if let Poll::Ready(answer) = asked.answer.poll_unpin(context) {
+                asked.answered = Some(answer);
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
 }

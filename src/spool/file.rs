@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
@@ -18,6 +18,9 @@ pub(super) const FILE: &str = "spool.db";
 const SCHEMA_VERSION: i64 = 2;
 
 const RESERVE: &str = ".reserve";
+
+/// What the names of the database, its log and the reserve end with.
+const OWN_FILES: [&str; 3] = ["", "-wal", RESERVE];
 
 /// Exactly as SQLite keeps them in its own table: a file with other text is not ours.
 const TABLES: [(&str, &str); 2] = [
@@ -243,6 +246,21 @@ fn quick_check(connection: &mut Connection) -> Result<(), Trouble> {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Bytes that the disk under `folder` has for the spool: what is free and what it uses already.
+pub(super) fn room(folder: &Path) -> u64 {
+    let there = folder.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
+    // A disk that does not say has as much as anybody wants.
+    let Ok(disk) = statvfs(there) else { return u64::MAX };
+    let own = OWN_FILES.iter().map(|suffix| beside(&folder.join(FILE), suffix));
+    let own: u64 = own.filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum();
+    disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(own)
+}
+
+/// Removes the database, its log and the reserve. What is not there need not be removed.
+pub(super) fn remove(file: &Path) -> std::io::Result<()> {
+    OWN_FILES.iter().try_for_each(|suffix| passably(fs::remove_file(beside(file, suffix))))
 }
 
 fn make_folder(folder: &Path) -> std::io::Result<()> {

@@ -111,7 +111,7 @@ impl Keeper {
     pub(super) fn open(settings: Settings, run: RunId, boot_id: String, now: Moment) -> Result<Self, SpoolError> {
         let path = settings.path.clone();
         let failed = |source| SpoolError::Open { path: path.clone(), source };
-        let opened = match file::open(&settings.path, Limits::of(settings.max_size)) {
+        let opened = match file::open(&settings.path, limits(&settings)) {
             Err(OpenError::Refused(error)) => return Err(error),
             opened => opened,
         };
@@ -129,7 +129,7 @@ impl Keeper {
     /// One that has no file yet.
     pub(super) fn nowhere(settings: Settings) -> rusqlite::Result<Self> {
         Ok(Self {
-            limits: Limits::of(settings.max_size),
+            limits: limits(&settings),
             run: RunId(0),
             boot_id: String::new(),
             store: Store::nowhere(&settings.path)?,
@@ -397,7 +397,7 @@ impl Keeper {
     /// Takes new settings over, but for the path.
     pub(super) fn reconfigure(&mut self, settings: Settings, now: Moment) {
         self.settings = Settings { path: std::mem::take(&mut self.settings.path), ..settings };
-        self.limits = Limits::of(self.settings.max_size);
+        self.limits = limits(&self.settings);
         if let Err(error) = self.store.limit(self.limits) {
             self.failed(&error, now);
         }
@@ -456,6 +456,18 @@ impl Keeper {
             warn!(error = %error, "The spool's log could not be applied; the next start does it.");
         }
     }
+}
+
+/// What `max_size` allows, or the disk, if that has less.
+fn limits(settings: &Settings) -> Limits {
+    let room = file::room(&settings.path);
+    if room < settings.max_size {
+        warn!(
+            max_size = settings.max_size,
+            room, "The disk has less room than spool.max_size; what it has is the limit."
+        );
+    }
+    Limits::of(settings.max_size.min(room))
 }
 
 fn stored(sequence: u64, message: Arc<Message>) -> Stored {

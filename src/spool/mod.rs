@@ -89,6 +89,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
@@ -211,6 +212,17 @@ pub enum SpoolError {
 #[error("the spool is closed")]
 pub struct Closed;
 
+/// Why an acknowledgement was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NotNow {
+    /// The queue is full, for the disk is slow: hand these in again later.
+    #[error("the spool's queue is full")]
+    Full(Vec<Sequence>),
+    /// What was committed of them will be sent again by the next run.
+    #[error("the spool is closed")]
+    Closed,
+}
+
 /// Why nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ReadError {
@@ -230,6 +242,22 @@ pub struct Spool {
     era: watch::Receiver<u64>,
     stats: watch::Receiver<Stats>,
     busy: Arc<Busy>,
+}
+
+/// Room for one in the spool's queue.
+#[derive(Debug)]
+pub struct Room<'a>(mpsc::Permit<'a, Request>);
+
+impl Room<'_> {
+    /// Appends a message.
+    pub fn append(self, message: Message) {
+        self.0.send(Request::Append(message));
+    }
+
+    /// Tells of readings that were lost before they came here.
+    pub fn report_loss(self, loss: Loss) {
+        self.0.send(Request::Loss(loss));
+    }
 }
 
 /// Tells how the spool fares, also while its thread waits for the disk.
@@ -265,6 +293,14 @@ impl Spool {
         self.send(Request::Append(message)).await
     }
 
+    /// Waits for room in the queue, which a disk that hangs lets fill up. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Closed`]; only after a stop.
+    pub async fn room(&self) -> Result<Room<'_>, Closed> {
+        self.requests.reserve().await.map(Room).map_err(|_| Closed)
+    }
+
     /// Tells of readings that were lost before they came here.
     ///
     /// # Errors
@@ -295,12 +331,23 @@ impl Spool {
         answered.await.map_err(|_| Closed)
     }
 
-    /// Forgets messages that the broker has; unknown and repeated sequences are ignored.
+    /// Forgets messages that the broker has; unknown and repeated sequences are ignored. Waits for room in the queue.
     ///
     /// # Errors
     /// [`Closed`]: what was committed of them will be sent again by the next run.
     pub async fn acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), Closed> {
         self.send(Request::Acknowledge(sequences)).await
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// [`NotNow`] says whether to try again.
+    pub fn try_acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), NotNow> {
+        self.requests.try_send(Request::Acknowledge(sequences)).map_err(|error| match error {
+            TrySendError::Full(Request::Acknowledge(sequences)) => NotNow::Full(sequences),
+            _ => NotNow::Closed,
+        })
     }
 
     /// One past the newest offered; changes when something new is offered.

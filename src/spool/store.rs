@@ -99,6 +99,14 @@ impl Store {
         file::set_aside(&self.file).map_err(|error| error.to_string())
     }
 
+    /// Lets go of a file whose rows nobody needs any more, and removes it: on a full disk that needs no room, unlike
+    /// deleting them. What stands in for it then is [`Store::nowhere`].
+    pub(super) fn remove(&mut self) -> Result<(), String> {
+        let placeholder = Self::nowhere(self.file.parent().unwrap_or(Path::new("/")));
+        drop(std::mem::replace(self, placeholder.map_err(|error| error.to_string())?));
+        file::remove(&self.file).map_err(|error| error.to_string())
+    }
+
     /// Rows of messages.
     pub(super) fn rows(&self) -> u64 {
         self.rows
@@ -327,9 +335,12 @@ pub(super) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-/// Whether the file, not the disk, is the trouble.
+/// Whether the file, not the disk, is the trouble. Our statements are always the same and fit our tables, so what SQLite
+/// finds wrong with either is damage, too, and so are values of another type than was written.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    use ErrorCode::{ConstraintViolation, DatabaseCorrupt, NotADatabase, SchemaChanged, TypeMismatch, Unknown};
+    let damage = [DatabaseCorrupt, NotADatabase, SchemaChanged, ConstraintViolation, TypeMismatch, Unknown];
+    error.sqlite_error_code().is_none_or(|code| damage.contains(&code))
 }
 
 fn used(connection: &Connection) -> rusqlite::Result<u64> {

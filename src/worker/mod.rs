@@ -253,8 +253,10 @@ impl Progress {
 pub struct Context {
     /// This start of the program.
     pub run: RunId,
-    /// Where events go.
+    /// Where readings and losses go.
     pub events: mpsc::Sender<Event>,
+    /// Where states and statuses go.
+    pub states: mpsc::Sender<Event>,
     /// When the broker was last heard.
     pub pulse: Arc<Pulse>,
 }

@@ -44,6 +44,12 @@ impl OutputSlot {
         self.settings = settings;
     }
 
+    /// The bus it was built on has gone, and with it whatever the output did: it is driven safe as soon as that is possible.
+    pub(super) fn let_go(&mut self) {
+        self.device = None;
+        self.owed = Some((self.guard.make_safe(StateCause::SafeState), clock::boottime()));
+    }
+
     /// Carries out a command.
     pub(super) fn command(
         &mut self,
@@ -111,6 +117,7 @@ impl OutputSlot {
             }
             Err(e) => {
                 self.device = None;
+                site.leave_if_gone(e);
                 self.owed = Some((verdict, clock::boottime().saturating_add(TRY_AGAIN)));
                 if !std::mem::replace(&mut self.complained, true) {
                     let words = drivers::words(e);

@@ -6,20 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use tracing::{error, info};
+use tracing::error;
 
-use crate::bus;
 use crate::clock;
-use crate::drivers::DriverError;
 use crate::worker::output::{self, OutputSlot};
-use crate::worker::schedule::retry_after;
 use crate::worker::sensor::SensorSlot;
-use crate::worker::site::Site;
+use crate::worker::site::{News, Site};
 use crate::worker::wait::{LONGEST, Waiter};
 use crate::worker::{Context, Order, Plan, Progress};
 
 /// How soon unsent states are tried again when the event channel was full.
 const FLUSH_AGAIN: Duration = Duration::from_millis(20);
+
+/// What an ending worker waits for room in the event channel; within its grace in `shutdown.rs`.
+const LAST_WORDS: Duration = Duration::from_millis(400);
+
+/// A bus that is missing is tried at least this often, however seldom its sensors are sampled: an event-driven one hears
+/// nothing until then.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// A sampling that takes longer may have been taken for one that hangs.
 const SUSPICIOUS: Duration = Duration::from_secs(1);
@@ -27,24 +31,17 @@ const SUSPICIOUS: Duration = Duration::from_secs(1);
 /// Everything that lives on one bus's thread.
 pub(super) struct Loop {
     plan: Option<Plan>,
-    settings: bus::Settings,
     site: Site,
     orders: Receiver<Order>,
     waiter: Waiter,
     stop: Arc<AtomicBool>,
     progress: Arc<Progress>,
-    opening: Opening,
+    /// When a missing bus is tried next.
+    open_again: Duration,
     sensors: Vec<SensorSlot>,
     outputs: Vec<OutputSlot>,
     /// When a simulated bus wants to be looked at again.
     refresh_at: Option<Duration>,
-}
-
-/// Attempts to open the bus.
-#[derive(Default)]
-struct Opening {
-    failures: u32,
-    again_at: Duration,
 }
 
 impl Loop {
@@ -57,14 +54,13 @@ impl Loop {
         progress: Arc<Progress>,
     ) -> Self {
         Self {
-            settings: plan.bus.clone(),
+            site: Site::new(plan.bus.clone(), context),
             plan: Some(plan),
-            site: Site::new(context),
             orders,
             waiter,
             stop,
             progress,
-            opening: Opening::default(),
+            open_again: Duration::ZERO,
             sensors: Vec::new(),
             outputs: Vec::new(),
             refresh_at: None,
@@ -73,17 +69,17 @@ impl Loop {
 
     /// Runs until it is asked to stop, then makes every output safe.
     pub(super) fn run(mut self) {
-        self.open();
         while !self.stop.load(Ordering::Acquire) {
             self.progress.turn();
+            self.open();
             if let Some(plan) = self.plan.take() {
                 self.adopt(plan);
             }
-            self.open();
             self.take_orders();
             self.take_events();
             self.enforce();
             let sampled = self.sample_one();
+            self.hear_of_the_bus();
             self.site.flush();
             if !sampled {
                 self.sleep();
@@ -94,34 +90,49 @@ impl Loop {
             output.stop(&mut self.site);
         }
         self.progress.busy_with(None);
-        for sensor in &mut self.sensors {
-            sensor.tell_lost(&self.site);
-        }
-        self.site.flush();
+        self.say_the_rest();
     }
 
-    /// Opens the bus if it is not open, with back-off.
-    fn open(&mut self) {
-        let now = clock::now();
-        if self.site.bus.is_some() || now.boot < self.opening.again_at {
-            return;
+    /// Tells what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
+    fn say_the_rest(&mut self) {
+        let deadline = clock::boottime() + LAST_WORDS;
+        loop {
+            self.sensors.iter_mut().for_each(|sensor| sensor.tell_lost(&self.site));
+            self.site.flush();
+            let untold: u64 = self.sensors.iter().map(SensorSlot::untold).sum();
+            if untold == 0 && self.site.unsent.is_empty() {
+                return;
+            }
+            if clock::boottime() >= deadline {
+                error!(
+                    readings = untold,
+                    "The recorder does not take the last words; these readings are lost and not told."
+                );
+                return;
+            }
+            #[expect(clippy::disallowed_methods, reason = "a bus thread may block")]
+            std::thread::sleep(FLUSH_AGAIN);
         }
-        match bus::open(&self.settings) {
-            Ok(opened) => {
-                if self.opening.failures > 0 {
-                    info!(bus = %opened.describe(), "Bus opened.");
-                }
-                self.opening = Opening::default();
-                self.site.bus = Some(opened);
+    }
+
+    /// Opens the bus if it is not open. Why that fails, the devices tell that need it.
+    fn open(&mut self) {
+        let now = clock::boottime();
+        if !self.site.is_open() && self.open_again <= now {
+            self.open_again = now + OPEN_AGAIN;
+            self.site.bus().ok();
+        }
+    }
+
+    /// Lets go of what was built on a bus that has gone, and does not keep anybody waiting on one that is there again.
+    fn hear_of_the_bus(&mut self) {
+        match self.site.take_news() {
+            Some(News::Gone) => {
+                self.sensors.iter_mut().for_each(SensorSlot::let_go);
+                self.outputs.iter_mut().for_each(OutputSlot::let_go);
             }
-            Err(e) => {
-                self.opening.failures = self.opening.failures.saturating_add(1);
-                self.opening.again_at = now.boot + retry_after(self.opening.failures.saturating_add(1));
-                let error = DriverError::Bus(e);
-                for sensor in &mut self.sensors {
-                    sensor.fail(&error, now, &mut self.site);
-                }
-            }
+            Some(News::Opened) => self.sensors.iter_mut().for_each(SensorSlot::hurry),
+            None => {}
         }
     }
 
@@ -177,7 +188,7 @@ impl Loop {
 
     /// Brings a simulated bus up to date and takes what event-driven sensors noticed.
     fn take_events(&mut self) {
-        let Some(bus) = self.site.bus.as_mut() else { return };
+        let Some(bus) = self.site.opened() else { return };
         let now = clock::boottime();
         if self.refresh_at.is_none_or(|at| at <= now) {
             self.refresh_at = bus.refresh().map(|pause| now + pause);
@@ -195,9 +206,6 @@ impl Loop {
 
     /// Samples the sensor that has waited longest, if one is due; one at a time, so that orders never wait for more.
     fn sample_one(&mut self) -> bool {
-        if self.site.bus.is_none() {
-            return false;
-        }
         let now = clock::boottime();
         let due =
             self.sensors.iter_mut().filter(|slot| slot.schedule.next() <= now).min_by_key(|slot| slot.schedule.next());
@@ -220,12 +228,8 @@ impl Loop {
         let mut deadline = now + LONGEST;
         let mut sooner = |at: Option<Duration>| deadline = at.map_or(deadline, |at| deadline.min(at));
         sooner(output::earliest(&self.outputs, &self.site.context.pulse));
-        if self.site.bus.is_some() {
-            sooner(self.sensors.iter().map(|slot| slot.schedule.next()).min());
-            sooner(self.refresh_at);
-        } else {
-            sooner(Some(self.opening.again_at));
-        }
+        sooner(self.sensors.iter().map(|slot| slot.schedule.next()).min());
+        sooner(if self.site.is_open() { self.refresh_at } else { Some(self.open_again) });
         if !self.site.unsent.is_empty() {
             sooner(Some(now + FLUSH_AGAIN));
         }

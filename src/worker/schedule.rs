@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-/// The first wait after a failure; it doubles with each further one.
+/// The first wait after a panic; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// A failing device is tried at least this often, unless its own period is longer.
 const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// A device that fails slowly, by a time-out on its bus, rests so many times as long as it took: its neighbours on the bus
+/// keep nine tenths of the time.
+const REST: u32 = 9;
 
 /// The ticks of one sensor: `start`, `start + every`, `start + 2 × every` …
 ///
@@ -37,9 +41,14 @@ impl Schedule {
         Some(missed)
     }
 
-    /// After the `failures`-th failure in a row, skips the ticks within the back-off and returns how many those are.
-    pub fn back_off(&mut self, now: Duration, failures: u32) -> u64 {
-        let resume = now.saturating_add(retry_after(failures));
+    /// Is due at once; the ticks go on from there.
+    pub fn hurry(&mut self, now: Duration) {
+        self.next = self.next.min(now);
+    }
+
+    /// Skips the ticks within a pause from `now` on and returns how many those are.
+    pub fn pause(&mut self, now: Duration, pause: Duration) -> u64 {
+        let resume = now.saturating_add(pause);
         let Some(ahead) = resume.checked_sub(self.next) else { return 0 };
         let skipped = u64::try_from(ahead.as_nanos().div_ceil(self.every.as_nanos())).unwrap_or(u64::MAX);
         self.advance(skipped);
@@ -53,13 +62,21 @@ impl Schedule {
     }
 }
 
-/// How long to leave a failing device alone after its `failures`-th failure in a row: 1 s, 2 s, 4 s … 60 s. The first
-/// failure alone costs nothing: one lost sample is no reason to lose the next.
-pub fn retry_after(failures: u32) -> Duration {
+/// How long to leave a device alone whose `failures`-th attempt in a row took `cost`.
+///
+/// A quick failure costs nobody anything, so the device is tried at each of its ticks and is back within one period of its
+/// return. The first failure alone never costs more than itself: one lost sample is no reason to lose the next.
+pub fn rest_after(failures: u32, cost: Duration) -> Duration {
     match failures {
         0 | 1 => Duration::ZERO,
-        n => FIRST_RETRY.saturating_mul(1 << (n - 2).min(6)).min(LAST_RETRY),
+        _ => cost.saturating_mul(REST).min(LAST_RETRY),
     }
+}
+
+/// How long to leave a driver alone after its `failures`-th failure in a row, when that was a panic: 1 s, 2 s, 4 s … 60 s,
+/// for a defect does not pass by itself, and each panic writes to the log.
+pub fn retry_after(failures: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(6)).min(LAST_RETRY)
 }
 
 #[cfg(test)]
@@ -82,16 +99,27 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_sensor_is_left_alone_ever_longer_but_never_more_than_a_minute() {
-        let waits: Vec<u64> = (0..10).map(|n| retry_after(n).as_secs()).collect();
-        assert_eq!(waits, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);
+    fn a_device_that_fails_rests_for_what_it_costs_and_never_more_than_a_minute() {
+        assert_eq!(rest_after(1, ms(1000)), ms(0), "one failure is no reason to lose the next sample");
+        assert_eq!(rest_after(2, ms(0)), ms(0), "what costs nothing is tried at each tick");
+        assert_eq!(rest_after(9, ms(1000)), ms(9000));
+        assert_eq!(rest_after(2, ms(100_000)), ms(60_000));
+        let waits: Vec<u64> = (1..9).map(|n| retry_after(n).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60], "panics");
+    }
+
+    #[test]
+    fn a_pause_skips_the_ticks_in_it_and_hurry_ends_it() {
         let mut slow = Schedule::new(ms(0), Duration::from_secs(300));
         slow.take(ms(0));
-        assert_eq!(slow.back_off(ms(10), 9), 0, "a long period is back-off enough");
+        assert_eq!(slow.pause(ms(10), Duration::from_secs(60)), 0, "a long period is pause enough");
         let mut fast = Schedule::new(ms(0), ms(1));
         fast.take(ms(0));
-        assert_eq!(fast.back_off(ms(0), 2), 999);
+        assert_eq!(fast.pause(ms(0), ms(1000)), 999);
         assert_eq!(fast.next(), ms(1000));
+        fast.hurry(ms(500));
+        assert_eq!(fast.take(ms(500)), Some(0));
+        assert_eq!(fast.next(), ms(501));
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::drivers::{self, DriverError, Role, Sensor};
 use crate::model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
-use crate::worker::schedule::{Schedule, retry_after};
+use crate::worker::schedule::{Schedule, rest_after, retry_after};
 use crate::worker::site::{Site, Subject};
 use crate::worker::{Event, SensorSettings, Tally};
 
@@ -34,6 +34,8 @@ pub(super) struct SensorSlot {
     told: bool,
     failures: u32,
     last_logged: Option<Duration>,
+    /// Whether the log knows of the failures in a row.
+    complained: bool,
     /// Readings that the channel had no room for, until that can be told.
     lost: Option<Loss>,
 }
@@ -41,8 +43,18 @@ pub(super) struct SensorSlot {
 impl SensorSlot {
     pub(super) fn new(settings: SensorSettings, tally: Arc<Tally>, now: Duration) -> Self {
         let schedule = Schedule::new(now, settings.every);
-        let (status, failures) = (SensorStatus::Ok, 0);
-        Self { settings, tally, schedule, device: None, status, told: false, failures, last_logged: None, lost: None }
+        Self {
+            settings,
+            tally,
+            schedule,
+            device: None,
+            status: SensorStatus::Ok,
+            told: false,
+            failures: 0,
+            last_logged: None,
+            complained: false,
+            lost: None,
+        }
     }
 
     /// Goes on under `settings`; a device that is still the same is kept as it is.
@@ -63,6 +75,18 @@ impl SensorSlot {
         self.told = false;
     }
 
+    /// The bus it was built on has gone.
+    pub(super) fn let_go(&mut self) {
+        self.device = None;
+    }
+
+    /// A bus that was missing is there: a device that waits for it is due at once.
+    pub(super) fn hurry(&mut self) {
+        if self.device.is_none() {
+            self.schedule.hurry(clock::boottime());
+        }
+    }
+
     /// Builds the device if it is not there. Also called before a sampling is due: an event-driven sensor must listen
     /// from the start.
     fn device(&mut self, site: &mut Site) -> Result<&mut Box<dyn Sensor>, DriverError> {
@@ -80,9 +104,11 @@ impl SensorSlot {
 
     /// Takes one sample, which is due, and hands it on.
     pub(super) fn sample(&mut self, site: &mut Site) {
+        let begun = clock::boottime();
         let result = self.device(site).and_then(|device| guarded(|| device.sample()));
         let taken_at = clock::now();
-        self.settle(result.map(|measurements| vec![(taken_at, measurements)]), taken_at, site);
+        let cost = taken_at.boot.saturating_sub(begun);
+        self.settle(result.map(|measurements| vec![(taken_at, measurements)]), (taken_at, cost), site);
     }
 
     /// Hands on what an event-driven sensor noticed.
@@ -95,16 +121,17 @@ impl SensorSlot {
         });
         match stamped {
             Ok(none) if Vec::is_empty(&none) => {}
-            result => self.settle(result, now, site),
+            result => self.settle(result, (now, Duration::ZERO), site),
         }
     }
 
-    /// The bus itself could not be opened.
-    pub(super) fn fail(&mut self, error: &DriverError, now: Moment, site: &mut Site) {
-        self.failed(error, now, site);
-    }
-
-    fn settle(&mut self, result: Result<Vec<(Moment, Vec<Measurement>)>, DriverError>, now: Moment, site: &mut Site) {
+    /// Hands on what came, or notes that it failed; `cost` is how long the bus was busy with it.
+    fn settle(
+        &mut self,
+        result: Result<Vec<(Moment, Vec<Measurement>)>, DriverError>,
+        (now, cost): (Moment, Duration),
+        site: &mut Site,
+    ) {
         match result.and_then(|all| all.into_iter().map(finite).collect::<Result<Vec<_>, _>>()) {
             Ok(all) => {
                 for (taken_at, measurements) in all {
@@ -112,7 +139,7 @@ impl SensorSlot {
                 }
                 self.succeeded(now, site);
             }
-            Err(error) => self.failed(&error, now, site),
+            Err(error) => self.failed(&error, (now, cost), site),
         }
     }
 
@@ -152,16 +179,21 @@ impl SensorSlot {
         }
     }
 
+    /// How many readings were lost and not told yet.
+    pub(super) fn untold(&self) -> u64 {
+        self.lost.as_ref().map_or(0, |loss| loss.count)
+    }
+
     fn succeeded(&mut self, now: Moment, site: &mut Site) {
-        if self.failures > 0 {
+        // One that comes and goes is logged no more often than one that stays away.
+        if std::mem::take(&mut self.complained) {
             info!(sensor = %self.settings.name, failures = self.failures, "Sensor answers again.");
         }
         self.failures = 0;
-        self.last_logged = None;
         self.note(SensorStatus::Ok, None, now.wall, site);
     }
 
-    fn failed(&mut self, error: &DriverError, now: Moment, site: &mut Site) {
+    fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), site: &mut Site) {
         self.failures = self.failures.saturating_add(1);
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
@@ -169,14 +201,19 @@ impl SensorSlot {
         if !error.is_transient() || status == SensorStatus::Down {
             self.device = None;
         }
+        site.leave_if_gone(error);
+        let pause = match error {
+            DriverError::Panicked(_) => retry_after(self.failures),
+            _ => rest_after(self.failures, cost),
+        };
         let words = drivers::words(error);
         if self.last_logged.is_none_or(|last| now.boot >= last.saturating_add(LOG_AGAIN)) {
-            self.last_logged = Some(now.boot);
-            let again_in = retry_after(self.failures).max(self.settings.every);
+            (self.last_logged, self.complained) = (Some(now.boot), true);
+            let again_in = pause.max(self.settings.every);
             warn!(sensor = %self.settings.name, error = %words, failures = self.failures, ?again_in, "Sensor failed; will try again.");
         }
         self.note(status, Some(words), now.wall, site);
-        let skipped = self.schedule.back_off(now.boot, self.failures);
+        let skipped = self.schedule.pause(now.boot, pause);
         self.tally.skipped.fetch_add(skipped, Ordering::Relaxed);
     }
 

@@ -69,7 +69,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let (events, received) = mpsc::channel(capacity);
         let pulse = Arc::new(Pulse::default());
-        let context = Context { run: RunId(7), events, pulse: Arc::clone(&pulse) };
+        let context = Context { run: RunId(7), states: events.clone(), events, pulse: Arc::clone(&pulse) };
         let worker = Worker::spawn("bench", make(&folder.path().join("bench.json")), context).unwrap();
         Self { worker, events: received, pulse, folder }
     }

@@ -17,6 +17,7 @@ pub mod mosquitto;
 pub mod notify;
 pub mod python;
 pub mod quick;
+pub mod running;
 pub mod scripted;
 pub mod sim_file;
 pub mod wire;

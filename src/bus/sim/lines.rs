@@ -172,6 +172,7 @@ impl SimOutput {
 impl OutputLine for SimOutput {
     fn set(&mut self, active: bool) -> Result<(), BusError> {
         let mut world = self.world.borrow_mut();
+        world.reach()?;
         world.lines.drive(&self.line, active != self.active_low);
         world.changed();
         Ok(())

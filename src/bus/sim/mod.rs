@@ -4,6 +4,9 @@
 //! configuration runs here as it stands. With a state file, other programs see what the outputs do and set what the
 //! inputs and chips see; without one the chips' surroundings drift gently, so that a demonstration looks alive.
 //!
+//! Faults are set in the state file: those of a chip and of its transfers under `chips` (see `seats.rs`), and `"gone": true`
+//! for a bus that has been unplugged. As with a real one, what was opened before stays dead when it is back.
+//!
 //! `world.rs` holds everything on the bus, `state.rs` the file, `chips/` the chips.
 
 pub mod chips;
@@ -55,6 +58,7 @@ impl SimBus {
                 let name = format!("simulated bus {}", path.display());
                 let mut world = World::new(name, Some(state::StateFile::open(path.clone())?));
                 world.try_follow(opened).map_err(|source| state::cannot_open(&path, "", source))?;
+                world.reach()?;
                 world
             }
         };

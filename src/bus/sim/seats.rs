@@ -1,18 +1,21 @@
 //! Simulated chips at their addresses, and the I²C adapter that reaches them.
 //!
-//! Two faults belong to the bus and not to a chip: `nak` (the chip is off the bus) and `hang` (the transfer never
-//! ends, and with it the thread, as with a real adapter whose clock line is held down). All others are the chip's own.
+//! Some faults belong to the bus and not to a chip: `nak` (the chip is off the bus; it comes back as it is after
+//! power-on), `hang` (the transfer does not end before the fault does, as with a real adapter whose clock line is held
+//! down), `time-out` (the adapter gives up after a while) and `panic` (a defect of the driver). All others are the chip's own.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::rc::Rc;
 
+use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
+use rustix::io::Errno;
 
-use crate::bus::BusError;
-use crate::bus::sim::World;
 use crate::bus::sim::chips::{self, Chip};
+use crate::bus::sim::{World, monotonic};
+use crate::bus::{BusError, Delay};
 
 /// A chip soldered to an address.
 pub(super) struct Seat {
@@ -56,12 +59,24 @@ impl Seats {
 impl Seat {
     /// Breaks or mends the chip; `false` for an unknown fault.
     pub(super) fn set_fault(&mut self, fault: Option<&str>) -> bool {
-        let of_the_bus = matches!(fault, Some("nak" | "hang"));
+        let of_the_bus = matches!(fault, Some("nak" | "hang" | "time-out" | "panic"));
         let known = self.chip.set_fault(if of_the_bus { None } else { fault }) || of_the_bus;
         if known {
+            if self.fault.as_deref() == Some("nak") {
+                self.power_on();
+            }
             self.fault = fault.map(str::to_owned);
         }
         known
+    }
+
+    /// The same chip in the same surroundings, with the registers that it has after power-on.
+    fn power_on(&mut self) {
+        let Some(mut fresh) = chips::for_driver(self.chip.kind()) else { return };
+        for (name, value) in self.chip.world() {
+            fresh.set_world(name, value);
+        }
+        self.chip = fresh;
     }
 }
 
@@ -87,20 +102,36 @@ impl ErrorType for SimI2c {
 impl I2c for SimI2c {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         let mut world = self.0.borrow_mut();
-        let seat = world.seats.get(address).ok_or(BusError::NoAcknowledge { address })?;
-        match seat.fault.as_deref() {
+        world.reach()?;
+        match world.seats.get(address).and_then(|seat| seat.fault.as_deref()) {
             Some("nak") => return Err(BusError::NoAcknowledge { address }),
-            Some("hang") => hang(),
+            Some("hang") => hang(&mut world, address),
+            Some("time-out") => return Err(time_out(address)),
+            Some("panic") => panic!("a simulated defect of the driver at {address:#04x}"),
             _ => {}
         }
+        let seat = world.seats.get(address).ok_or(BusError::NoAcknowledge { address })?;
         chips::transact(seat.chip.as_mut(), address, operations)
     }
 }
 
-fn hang() -> ! {
-    loop {
-        std::thread::park();
+/// Between two looks at whether a fault has ended.
+const HANG_MS: u32 = 20;
+
+/// What the adapters of a Raspberry Pi wait for a clock line that is held down.
+const TIME_OUT_MS: u32 = 1000;
+
+/// Returns when the fault has ended, which without a state file is never.
+fn hang(world: &mut World, address: u8) {
+    while world.seats.get(address).is_some_and(|seat| seat.fault.as_deref() == Some("hang")) {
+        Delay.delay_ms(HANG_MS);
+        world.follow(monotonic());
     }
+}
+
+fn time_out(address: u8) -> BusError {
+    Delay.delay_ms(TIME_OUT_MS);
+    BusError::Io { what: format!("i2c transfer with {address:#04x}"), source: Errno::TIMEDOUT.into() }
 }
 
 #[cfg(test)]
@@ -144,6 +175,21 @@ mod tests {
         assert!(matches!(i2c.read(0x48, &mut [0]), Err(BusError::NoAcknowledge { address: 0x48 })));
         assert!(bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(None));
         assert!(i2c.read(0x48, &mut [0]).is_ok());
+    }
+
+    #[test]
+    fn a_chip_that_was_off_the_bus_comes_back_as_after_power_on() {
+        let (bus, mut i2c) = bus();
+        i2c.write(0x48, &[1, 0x61, 0xA0]).unwrap();
+        let configuration = |i2c: &mut SharedI2c| {
+            let mut bytes = [0; 2];
+            i2c.write_read(0x48, &[1], &mut bytes).map(|()| bytes)
+        };
+        assert_ne!(configuration(&mut i2c).unwrap(), [0x60, 0xA0]);
+        for fault in [Some("nak"), None] {
+            bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(fault);
+        }
+        assert_eq!(configuration(&mut i2c).unwrap(), [0x60, 0xA0]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
+use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 use crate::bus::sim::holders::Holders;
@@ -40,6 +41,8 @@ pub(super) struct World {
     /// We have something that is not in the file yet, or have not taken over what is.
     behind: bool,
     complaints: BTreeSet<String>,
+    /// The bus has been unplugged. What was opened before leads nowhere, also when it is back.
+    gone: bool,
 }
 
 impl World {
@@ -55,7 +58,16 @@ impl World {
             behind: file.is_some(),
             file,
             complaints: BTreeSet::new(),
+            gone: false,
         }
+    }
+
+    /// What the kernel answers on a bus that has been unplugged.
+    pub(super) fn reach(&self) -> Result<(), BusError> {
+        if !self.gone {
+            return Ok(());
+        }
+        Err(BusError::Io { what: format!("reaching {}", self.name), source: Errno::NODEV.into() })
     }
 
     /// What stands in errors.
@@ -163,6 +175,7 @@ impl World {
 
     /// Believes the file in what is not ours.
     fn take_over(&mut self, document: &Document, now: Duration) {
+        self.gone |= document.get("gone") == Some(&Value::Bool(true));
         for (line, value) in section(document, "lines") {
             match level(value) {
                 Some(level) => self.lines.hear_driven(line, level),

@@ -74,6 +74,15 @@ impl Keeper {
         }
     }
 
+    /// The broker has everything that the file has, and there is no room to say so in it.
+    pub(super) fn discard(&mut self, now: Moment) {
+        let cause = self.store.remove().err().unwrap_or_else(|| "no room on the disk".into());
+        self.acked.clear();
+        self.forget_disk(now);
+        self.fault(FaultKind::Unopened, format!("the spool cannot be written: {cause}"), now);
+        self.not_before = now.boot;
+    }
+
     fn forget_disk(&mut self, now: Moment) {
         self.window.forget_disk(now.boot);
         self.losses.retain(|sequence| self.window.get(sequence).is_some());

@@ -107,6 +107,9 @@ impl Keeper {
         let kind = if store::is_full(error) { FaultKind::Full } else { FaultKind::Failing };
         if kind == FaultKind::Full {
             self.store.use_reserve();
+            if self.acked.len() as u64 == self.store.rows() && self.store.rows() > 0 {
+                return self.discard(now);
+            }
         }
         self.fault(kind, format!("the spool cannot be written: {error}"), now);
     }
