@@ -291,6 +291,33 @@ def figures(s):
     print("info  " + ", ".join(" ".join(line.split()) for line in rss.splitlines()), flush=True)
 
 
+def power_cut(s):
+    """Readings gather without a broker, the power goes, and the board comes up again with nobody there."""
+    s.board.run("systemctl enable -q fieldgate && sync").ok()
+    run = s.reading("tick")["run"]
+    s.board.bench("net", "drop", str(s.broker.port))
+    time.sleep(6)
+    # The board has a clock of its own, and what it says is in the readings.
+    committed = s.board.run("date -u +%FT%T").ok().strip()
+    # A second until the commit, and as long as a slow card may take for it.
+    time.sleep(4)
+    since = s.heard.mark()
+    s.board.bench("power-cut")
+    print("info  the board is " + s.board.bench("boot").strip(), flush=True)
+    s.heard.wait("status", lambda text: text == "online", 90, since)
+    s.check("after a power cut it starts by itself", s.show("ActiveState") == ["active"])
+    of_old = lambda text: json.loads(text)["run"] == run
+    s.heard.wait("late/tick", lambda text: of_old(text) and json.loads(text)["time"] >= committed, 60, since)
+    s.reading("tick", lambda reading: reading["run"] != run and reading["seq"] >= 5, 60)
+    s.check("what was on the card when the power went arrives late", True)
+    old = [heard.json() for topic in ("sensors/tick", "late/tick") for heard in s.heard.since(0, topic)]
+    seqs = {reading["seq"] for reading in old if reading["run"] == run}
+    missing = set(range(min(seqs), max(seqs) + 1)) - seqs
+    s.check("of that run none is missing", not missing, f"{min(seqs)} to {max(seqs)} {sorted(missing) or ''}")
+    health = s.heard.wait("health", lambda text: True, 60, since).json()
+    s.check("the spool was whole", health["spool"]["error"] is None, json.dumps(health["spool"]))
+
+
 def stop(s):
     """9 and 10: an orderly end."""
     s.switch_on("stop")
@@ -333,7 +360,7 @@ def nothing_is_missing(s):
 
 
 PHASES = (solder, start, thermometer, register_maps, absent_chip, outputs, edges, kernel_sensors, link_cut, recovered,
-          killed, reloads, figures, stop, nothing_is_missing)
+          killed, reloads, figures, power_cut, stop, nothing_is_missing)
 
 
 def show_on(board, broker, report, template):

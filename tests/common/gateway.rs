@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -21,6 +22,8 @@ pub struct Gateway {
     child: Child,
     status: Option<ExitStatus>,
     log: Arc<Mutex<String>>,
+    /// Ends when everything it said is in the log.
+    ear: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -31,30 +34,43 @@ impl Gateway {
 
     /// Runs an existing file, with more arguments.
     pub fn run(config: &Path, arguments: &[&str]) -> Self {
-        Self::spawn(config, arguments, &[])
+        Self::spawn(program_in(config.parent().unwrap()), config, arguments, &[])
     }
 
     /// The same as `start`, with more of an environment.
     pub fn with_env(folder: &Path, config: &str, environment: &[(&str, &str)]) -> Self {
-        Self::spawn(&write_config(folder, config), &[], environment)
+        Self::spawn(program_in(folder), &write_config(folder, config), &[], environment)
     }
 
-    fn spawn(config: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = program_in(config.parent().unwrap());
+    /// The same by way of a program that becomes it, such as `strace -D`.
+    pub fn under(wrapper: &[&str], folder: &Path, config: &str, environment: &[(&str, &str)]) -> Self {
+        let program = program_in(folder);
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(program.get_program());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self::spawn(command, &write_config(folder, config), &[], environment)
+    }
+
+    fn spawn(mut command: Command, config: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         command.arg("run").arg("--config").arg(config).args(arguments);
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (output, ear) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        std::thread::spawn(move || {
+        let ear = std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let mut log = ear.lock().unwrap();
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        Self { child, status: None, log }
+        Self { child, status: None, log, ear: Some(ear) }
     }
 
     /// Everything it has said so far.
@@ -97,6 +113,14 @@ impl Gateway {
     pub fn kill9(&mut self) {
         self.child.kill().unwrap();
         self.status = Some(self.child.wait().unwrap());
+        self.hear_all();
+    }
+
+    /// Its end is known; what it said last may still be on the way.
+    fn hear_all(&mut self) {
+        if let Some(ear) = self.ear.take() {
+            ear.join().unwrap();
+        }
     }
 
     /// Waits for its end and returns its exit code; −1 when a signal ended it.
@@ -106,6 +130,7 @@ impl Gateway {
             None => wait_for("the program to end", timeout, || self.child.try_wait().unwrap()),
         };
         self.status = Some(status);
+        self.hear_all();
         status.code().unwrap_or(-1)
     }
 

@@ -19,8 +19,12 @@ mod broker;
 mod clock;
 mod corruption;
 mod disk;
+mod killed;
+mod ledger;
+mod lives;
 mod network;
 mod process;
 mod sensors;
 #[allow(dead_code, reason = "its rows come one by one")]
 mod suite;
+mod tracer;

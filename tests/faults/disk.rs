@@ -1,1 +1,0 @@
-//! Rows D: disks that fail, fill, tear and lose power.

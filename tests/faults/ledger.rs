@@ -1,0 +1,162 @@
+//! A broker that notes what it was offered and what it acknowledged, and that can be absent or silent.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::common::account::Account;
+use crate::common::gateway::Gateway;
+use crate::common::quick::url;
+use crate::common::scripted::{Answer, Script, ScriptedBroker};
+use crate::common::wire::Publish;
+use crate::common::{SOON, free_port, wait_for};
+
+/// How the broker is today.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// It takes everything.
+    Acknowledges,
+    /// It reads readings and losses and says nothing to them.
+    Silent,
+    /// Nothing listens.
+    Absent,
+}
+
+/// A reading's run and number.
+pub(crate) type Id = (String, u64);
+
+/// A message that was acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    pub(crate) at: SystemTime,
+    pub(crate) topic: String,
+    pub(crate) payload: String,
+}
+
+#[derive(Default)]
+struct Book {
+    /// Readings of `n` that it did not acknowledge when they came.
+    offered: BTreeSet<Id>,
+    acknowledged: BTreeSet<Id>,
+    notes: Vec<Note>,
+}
+
+/// The broker.
+pub(crate) struct Ledger {
+    port: u16,
+    book: Arc<Mutex<Book>>,
+    silent: Arc<AtomicBool>,
+    broker: Option<ScriptedBroker>,
+}
+
+impl Ledger {
+    /// One in this mood.
+    pub(crate) fn new(mood: Mood) -> Self {
+        let mut ledger = Self { port: free_port(), book: Arc::default(), silent: Arc::default(), broker: None };
+        ledger.be(mood);
+        ledger
+    }
+
+    /// For a configuration.
+    pub(crate) fn url(&self) -> String {
+        url(self.port)
+    }
+
+    /// Changes the mood. What it kept silent about stays without an answer on its connection.
+    pub(crate) fn be(&mut self, mood: Mood) {
+        self.silent.store(mood == Mood::Silent, Ordering::Relaxed);
+        if mood == Mood::Absent {
+            self.broker = None;
+        } else if self.broker.is_none() {
+            let (book, silent) = (Arc::clone(&self.book), Arc::clone(&self.silent));
+            let script = Script::good().on_publish(move |_, publish| note(&book, &silent, publish));
+            self.broker = Some(ScriptedBroker::start_on(self.port, vec![script]));
+        }
+    }
+
+    /// Sends a message to the program; somebody must be there.
+    pub(crate) fn send(&self, topic: &str, payload: &str) {
+        let publish = Publish { topic: topic.to_owned(), payload: payload.into(), ..Publish::default() };
+        self.broker.as_ref().expect("a broker that is there").send(&publish);
+    }
+
+    /// What was acknowledged, in order.
+    pub(crate) fn notes(&self) -> Vec<Note> {
+        self.book.lock().unwrap().notes.clone()
+    }
+
+    /// The newest acknowledged message on a topic, not looking at the first `skip` notes.
+    pub(crate) fn newest(&self, topic: &str, skip: usize) -> Option<Note> {
+        let book = self.book.lock().unwrap();
+        book.notes[skip..].iter().rev().find(|note| note.topic == topic).cloned()
+    }
+
+    /// How many readings of `n` were acknowledged, repeats not counted.
+    pub(crate) fn received(&self) -> usize {
+        self.book.lock().unwrap().acknowledged.len()
+    }
+
+    /// How many messages were acknowledged.
+    pub(crate) fn count(&self) -> usize {
+        self.book.lock().unwrap().notes.len()
+    }
+
+    /// The account of what was acknowledged.
+    pub(crate) fn account(&self, sensor: &str) -> Account {
+        Account::of(sensor, self.notes().into_iter().map(|note| (note.topic, note.payload)))
+    }
+
+    /// Readings of `n` that were offered and never acknowledged.
+    pub(crate) fn owed(&self) -> Vec<Id> {
+        let book = self.book.lock().unwrap();
+        book.offered.difference(&book.acknowledged).cloned().collect()
+    }
+
+    /// How many readings of `n` were offered while it kept silent.
+    pub(crate) fn offered(&self) -> usize {
+        self.book.lock().unwrap().offered.len()
+    }
+
+    /// The program's health of this moment; it tells it at a reload.
+    pub(crate) fn health(&self, gateway: &Gateway) -> Value {
+        let before = self.count();
+        gateway.signal(Signal::HUP);
+        let note = wait_for("health", SOON, || self.newest("b/health", before));
+        serde_json::from_str(&note.payload).unwrap()
+    }
+
+    /// Waits until the program has next to nothing left to send.
+    pub(crate) fn wait_drained(&self, gateway: &Gateway, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let queued = self.health(gateway)["spool"]["queued"].as_u64().unwrap();
+            if queued < 10 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{queued} messages still wait after {timeout:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn note(book: &Mutex<Book>, silent: &AtomicBool, publish: &Publish) -> Answer {
+    let topic = publish.topic.as_str();
+    let is_reading = topic == "b/sensors/n" || topic == "b/late/n";
+    let keeps_silent = silent.load(Ordering::Relaxed) && (is_reading || topic == "b/loss");
+    let mut book = book.lock().unwrap();
+    if is_reading {
+        let json: Value = serde_json::from_slice(&publish.payload).unwrap();
+        let id = (json["run"].as_str().unwrap().to_owned(), json["seq"].as_u64().unwrap());
+        let set = if keeps_silent { &mut book.offered } else { &mut book.acknowledged };
+        set.insert(id);
+    }
+    if keeps_silent {
+        return Answer::Silence;
+    }
+    book.notes.push(Note { at: SystemTime::now(), topic: topic.to_owned(), payload: publish.text() });
+    Answer::Acknowledge
+}
