@@ -5,12 +5,14 @@ set -eu
 usage() {
     cat <<'TEXT'
 usage: sh deploy/test.sh            formatting, lints, tests, documentation, licences, scripts, unit file
+       sh deploy/test.sh --broken   whether the fault suite notices programs that are broken on purpose (as root)
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
        sh deploy/test.sh --help     this text
 
 Needs Debian or Raspberry Pi OS (or the same programs from elsewhere), Rust with rustfmt and clippy, and a C compiler.
 What is missing is installed with apt when run as root; otherwise the line to run is printed and nothing is done.
-The tests start a Mosquitto of their own, on ports of their own, in a temporary folder.
+The tests start a Mosquitto of their own, on ports of their own, in a temporary folder. As root they also make network
+namespaces and mounts of their own, and take them away again.
 TEXT
 }
 
@@ -77,6 +79,14 @@ missing_packages() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || printf 'python3-venv '
     has openssl || printf 'openssl '
     has shellcheck || printf 'shellcheck '
+    # For the faults that the tests make happen.
+    has patch || printf 'patch '
+    has strace || printf 'strace '
+    has nft || printf 'nftables '
+    has ip || printf 'iproute2 '
+    has xfs_io || printf 'xfsprogs '
+    has mkfs.ext4 || printf 'e2fsprogs '
+    find /usr/lib -name libfaketimeMT.so.1 2>/dev/null | grep -q . || printf 'libfaketime '
 }
 
 install_packages() {
@@ -162,6 +172,12 @@ everyday() {
     advisories
 }
 
+broken() {
+    install_packages
+    rust_is_there
+    run "broken programs are noticed" sh tests/faults/broken.sh
+}
+
 board() {
     bench=../shared/pi-bench
     if [ ! -f tests/board/run.sh ]; then
@@ -176,6 +192,7 @@ board() {
 
 case "${1:-}" in
     "") everyday ;;
+    --broken) broken ;;
     --board) board ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;
     *) trap - EXIT; rm -rf "$scratch"; usage >&2; exit 2 ;;

@@ -105,6 +105,9 @@ const CELSIUS: RangeInclusive<f64> = -55.0..=125.0;
 const TEMPERATURE_REGISTER: u8 = 0;
 const CONFIGURATION_REGISTER: u8 = 1;
 
+/// What a data line reads that nobody drives. An LM75 may mean it, at −0.5 °C; its configuration tells the two apart.
+const UNDRIVEN: u16 = 0xFFFF;
+
 /// What distinguishes the chips.
 #[derive(Debug, PartialEq)]
 struct Form {
@@ -187,13 +190,20 @@ impl<I: I2c<Error = BusError>> Thermometer<I> {
         let mut written = vec![CONFIGURATION_REGISTER];
         written.extend_from_slice(form.configuration);
         i2c.write(address, &written).map_err(absent(form.chip))?;
-        let mut read_back = [0];
-        i2c.write_read(address, &[CONFIGURATION_REGISTER], &mut read_back)?;
-        if (read_back[0] ^ form.configuration[0]) & form.kept != 0 {
-            return Err(another(form.chip, address, form.otherwise.to_owned()));
-        }
+        let mut chip = Self { i2c, address, form };
+        chip.confirm()?;
         delay.delay_us(form.conversion_us);
-        Ok(Self { i2c, address, form })
+        Ok(chip)
+    }
+
+    /// Its configuration is as written.
+    fn confirm(&mut self) -> Result<(), DriverError> {
+        let mut read_back = [0];
+        self.i2c.write_read(self.address, &[CONFIGURATION_REGISTER], &mut read_back)?;
+        if (read_back[0] ^ self.form.configuration[0]) & self.form.kept == 0 {
+            return Ok(());
+        }
+        Err(another(self.form.chip, self.address, self.form.otherwise.to_owned()))
     }
 }
 
@@ -205,6 +215,9 @@ impl<I: I2c<Error = BusError>> Sensor for Thermometer<I> {
         let value = celsius(word & self.form.meaning);
         if word & self.form.zero != 0 {
             return Err(DriverError::OutOfRange { quantity: "temperature", value });
+        }
+        if word == UNDRIVEN {
+            self.confirm()?;
         }
         Ok(vec![quantity(self.form).measured(within("temperature", value, &CELSIUS)?)])
     }
@@ -270,6 +283,16 @@ mod tests {
             let refused = sample(form, word);
             assert!(matches!(refused, Err(DriverError::OutOfRange { quantity: "temperature", .. })), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn a_data_line_that_nobody_drives_is_no_temperature() {
+        let undriven = |configuration: u8| {
+            let answers = [Step::WriteRead(vec![0], vec![0xFF, 0xFF]), Step::WriteRead(vec![1], vec![configuration])];
+            start(&LM75_FORM, bring_up(&LM75_FORM).into_iter().chain(answers)).unwrap().sample()
+        };
+        check(&undriven(0x00).unwrap(), "temperature", -0.5, 0.0);
+        assert!(matches!(undriven(0xFF), Err(DriverError::NoDevice { .. })));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A broker, a subscriber, and the compiled program with sensors on two buses and an output that has been switched on.
 
+use std::path::Path;
+
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -52,7 +54,13 @@ impl Running {
     }
 
     pub fn with(rest: &str, environment: &[(&str, &str)]) -> Self {
+        Self::prepared(rest, environment, |_| ())
+    }
+
+    /// The same in a folder that is prepared before.
+    pub fn prepared(rest: &str, environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path());
         let broker = Mosquitto::with(Options { extra: "max_queued_messages 0".to_owned(), ..Options::default() });
         let client = Client::subscribe(&broker.endpoint(), &["b/#", "c/#"]);
         let socket = NotifySocket::listen(folder.path());

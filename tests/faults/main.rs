@@ -6,7 +6,7 @@
 //!
 //! `FIELDGATE_FAULTS` says how much: `short` (the default, with every run of the tests), `sample` (CI besides) or `long`
 //! (the full numbers; `sh deploy/test.sh --long`). `FIELDGATE_SEED` repeats a run whose seed was printed, and
-//! `FIELDGATE_PROGRAM` puts another build under test: `broken.rs` does that to see that the suite can fail.
+//! `FIELDGATE_PROGRAM` puts another build under test: `broken.sh` does that to see that the suite can fail.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and it polls with a deadline")]
 #![allow(clippy::print_stderr, reason = "a fault says its seed and what happened")]
@@ -14,7 +14,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod broken;
 mod broker;
 mod clock;
 mod corruption;
