@@ -28,7 +28,7 @@ use crate::model::Qos;
 use crate::spool::Sequence;
 
 /// How often limits are looked at.
-const TICK: Duration = Duration::from_millis(250);
+pub(super) const TICK: Duration = Duration::from_millis(250);
 
 /// What is left may be sent for this long after `stop`.
 pub(super) const FLUSH: Duration = Duration::from_secs(1);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::namespace::Namespace;
 use super::{send_signal, wait_for, wait_until};
 
 /// Where the compiled program is; `FIELDGATE_PROGRAM` puts another build under test.
@@ -39,8 +40,17 @@ impl Gateway {
         Self::spawn(&write_config(folder, config), &[], environment)
     }
 
+    /// The same as `with_env`, in a network of its own.
+    pub fn inside(namespace: &Namespace, folder: &Path, config: &str, environment: &[(&str, &str)]) -> Self {
+        let command = in_folder(folder, clean(namespace.command(&program_path())));
+        Self::spawn_by(command, &write_config(folder, config), &[], environment)
+    }
+
     fn spawn(config: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = program_in(config.parent().unwrap());
+        Self::spawn_by(program_in(config.parent().unwrap()), config, arguments, environment)
+    }
+
+    fn spawn_by(mut command: Command, config: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         command.arg("run").arg("--config").arg(config).args(arguments);
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -181,7 +191,10 @@ fn read_all(pipe: &mut impl std::io::Read) -> Vec<u8> {
 
 /// The compiled program, without anything that the machine's own environment would tell it.
 pub fn program() -> Command {
-    let mut command = Command::new(program_path());
+    clean(Command::new(program_path()))
+}
+
+fn clean(mut command: Command) -> Command {
     command.env("NO_COLOR", "1");
     let foreign = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "RUST_LOG"];
     for variable in foreign.into_iter().chain(["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"]) {
@@ -192,7 +205,10 @@ pub fn program() -> Command {
 
 /// The program with a runtime directory of its own in the folder, so that no test sees another's outputs.
 fn program_in(folder: &Path) -> Command {
-    let mut command = program();
+    in_folder(folder, program())
+}
+
+fn in_folder(folder: &Path, mut command: Command) -> Command {
     command.env("RUNTIME_DIRECTORY", folder.join("run"));
     command
 }
