@@ -56,6 +56,8 @@ pub(super) struct Connection<'a> {
     pub(super) forwarder: Forwarder,
     /// Done with, and not yet told to the spool.
     pub(super) settled: Vec<Sequence>,
+    /// What the broker will never take, with its words, and not yet told as lost.
+    pub(super) unacceptable: Vec<(Sequence, String)>,
     pub(super) session: Session,
     fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
     subscribing: Option<Pending<Result<(), String>>>,
@@ -97,6 +99,7 @@ impl<'a> Connection<'a> {
             window: Window::new(limit),
             forwarder: Forwarder::new(parts, now),
             settled: Vec::new(),
+            unacceptable: Vec::new(),
             session,
             fates: FuturesUnordered::new(),
             subscribing: None,
@@ -295,7 +298,7 @@ impl<'a> Connection<'a> {
                 self.judge(topic, &fate);
             }
             Slot::Courtesy(topic) => {
-                if let Fate::Refused(words) = fate {
+                if let Fate::Refused(words) | Fate::Unacceptable(words) = fate {
                     debug!(
                         topic,
                         reason = words,
@@ -305,6 +308,11 @@ impl<'a> Connection<'a> {
             }
             Slot::Spooled { sequence, key, lane, .. } => {
                 let late = lane == super::lanes::Lane::Late;
+                if let Fate::Unacceptable(words) = fate {
+                    self.forwarder.dropped(&key, lane);
+                    self.unacceptable.push((sequence, words));
+                    return;
+                }
                 self.judge(self.parts.settings.topics.of(&key, late), &fate);
                 self.forwarder.resolved(sequence, &key, lane, fate == Fate::Acknowledged, now);
                 if fate == Fate::Acknowledged {
@@ -318,7 +326,7 @@ impl<'a> Connection<'a> {
     /// Raises or clears the alarm of a topic.
     fn judge(&mut self, topic: String, fate: &Fate) {
         match fate {
-            Fate::Refused(words) => {
+            Fate::Refused(words) | Fate::Unacceptable(words) => {
                 let words = format!("publishing on {topic} is refused: {words}");
                 self.report.raise(About::Publish(topic), words);
             }

@@ -38,9 +38,14 @@ pub fn start(folder: &Path, config: &str) -> Gateway {
 
 /// The last seq of `n` that the recorder took, by the log.
 pub fn taken(gateway: &Gateway) -> u64 {
-    let log = gateway.log();
-    let seq = log.lines().rev().find_map(|line| line.contains("Reading. sensor=n").then(|| line.rsplit_once("seq=")));
-    seq.flatten().map_or(0, |(_, seq)| seq.trim().parse().unwrap())
+    taken_of(gateway, "n")
+}
+
+/// The same of any sensor.
+pub fn taken_of(gateway: &Gateway, sensor: &str) -> u64 {
+    let (log, reading) = (gateway.log(), format!("Reading. sensor={sensor} seq="));
+    let seq = log.lines().rev().find_map(|line| line.split_once(&reading).map(|(_, seq)| seq));
+    seq.map_or(0, |seq| seq.trim().parse().unwrap())
 }
 
 pub fn wait_taken(gateway: &Gateway, seq: u64) {
