@@ -81,6 +81,11 @@ impl Forwarder {
         }
     }
 
+    /// Whether so many replies wait that readings may soon wait behind them.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.lanes.as_ref().is_some_and(Lanes::is_flooded)
+    }
+
     /// A message in flight is neither taken nor to be sent again.
     pub(super) fn dropped(&mut self, key: &Key, lane: Lane) {
         if let Some(lanes) = &mut self.lanes {
@@ -125,7 +130,7 @@ impl Connection<'_> {
                 self.send(Slot::Courtesy(courtesy.topic.clone()), courtesy);
                 continue;
             }
-            let mut next = lanes.next_live(now);
+            let mut next = lanes.next_live(now, self.window.has_reply_room());
             if next.is_none() && self.window.has_late_room(lanes.live_waits()) {
                 next = lanes.next_late();
             }

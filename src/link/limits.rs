@@ -27,6 +27,7 @@ impl Connection<'_> {
     pub(super) fn look_after(&mut self) -> Option<Cause> {
         let now = boottime();
         self.forwarder.retry(now);
+        self.report.tell_dropped(now);
         if now.saturating_sub(self.since) >= HELD {
             self.report.clear(&About::Brief);
         }

@@ -35,7 +35,7 @@ pub(super) const MAX_PACKET: u32 = 256 * 1024;
 const REQUEST_CAPACITY: usize = MAX_WINDOW as usize * 2;
 
 /// Arrived packets that wait for us; beyond, reading pauses and TCP holds the broker back.
-const EVENT_CAPACITY: usize = 64;
+pub(super) const EVENT_CAPACITY: usize = 64;
 
 /// Names the marker among the user properties of MQTT 5.
 const NONCE: &str = "fieldgate-nonce";
@@ -255,6 +255,11 @@ impl Session {
     pub(super) async fn next(&mut self) -> Event {
         let ended = || Event::Ended(Cause::other("the client library ended without a word"));
         self.events.recv().await.unwrap_or_else(ended)
+    }
+
+    /// An event that has come already.
+    pub(super) fn next_now(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
     }
 
     /// Hands over a publication; never waits, because the window is smaller than the library's queue.
