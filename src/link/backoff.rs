@@ -36,19 +36,29 @@ pub struct Backoff {
     since: Option<Duration>,
     refused: bool,
     taken_over: VecDeque<Duration>,
+    /// A take-over is likely, though nobody has said so.
+    suspected: bool,
 }
 
 impl Backoff {
     /// Waits between `min` and `max`; a `max` below `min` counts as `min`.
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max: max.max(min), failures: 0, since: None, refused: false, taken_over: VecDeque::new() }
+        Self {
+            min,
+            max: max.max(min),
+            failures: 0,
+            since: None,
+            refused: false,
+            taken_over: VecDeque::new(),
+            suspected: false,
+        }
     }
 
     /// A connection was held for `held` and then lost.
     pub fn lost(&mut self, held: Duration) {
         self.refused = false;
         if held >= HELD {
-            (self.failures, self.since) = (0, None);
+            (self.failures, self.since, self.suspected) = (0, None, false);
         }
         self.failures = self.failures.saturating_add(1);
     }
@@ -57,6 +67,8 @@ impl Backoff {
     pub fn failed(&mut self, refused: bool) {
         self.failures = self.failures.saturating_add(1);
         self.refused |= refused;
+        // Then it is the broker that has troubles.
+        self.suspected = false;
     }
 
     /// Another client took our session over at `now`; returns whether that has become a habit.
@@ -66,6 +78,12 @@ impl Backoff {
             self.taken_over.pop_front();
         }
         self.contended(now)
+    }
+
+    /// The broker closed one connection after the other without a word and accepts the next at once: so do many, and all of
+    /// 3.1.1, when another client takes over. Until a connection holds, or an attempt fails, that counts as a habit.
+    pub fn suspect(&mut self) {
+        self.suspected = true;
     }
 
     /// Whether take-overs have become a habit lately.
@@ -81,7 +99,7 @@ impl Backoff {
         let ceiling = self.ceiling(another, now);
         let spread = ceiling.saturating_sub(self.min).mul_f64(chance.clamp(0.0, 1.0));
         let wait = self.min + spread;
-        if self.contended(now) {
+        if self.suspected || self.contended(now) {
             return wait.max(REFUSED);
         }
         if self.refused && !another {
@@ -141,6 +159,19 @@ mod tests {
         assert!(backoff.taken_over(30 * S));
         assert!(backoff.wait(false, 30 * S, 0.5) >= REFUSED);
         assert!(!backoff.contended(400 * S));
+    }
+
+    #[test]
+    fn a_suspicion_lasts_until_a_connection_holds_or_an_attempt_fails() {
+        let mut backoff = Backoff::new(S, 5 * S);
+        backoff.suspect();
+        backoff.lost(S);
+        assert!(backoff.wait(false, 30 * S, 0.5) >= REFUSED);
+        backoff.lost(HELD);
+        assert!(backoff.wait(false, 40 * S, 0.5) < REFUSED);
+        backoff.suspect();
+        backoff.failed(false);
+        assert!(backoff.wait(false, 50 * S, 0.5) < REFUSED);
     }
 
     #[test]

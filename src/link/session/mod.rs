@@ -137,6 +137,8 @@ pub(super) enum CauseKind {
     TooLarge,
     /// The broker closed the connection without a word.
     Closed,
+    /// The network ended the connection.
+    Reset,
     /// Anything that may pass.
     Other,
 }
@@ -322,7 +324,7 @@ fn io_cause(broker: &Broker, error: &std::io::Error) -> Cause {
     use std::io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => {
-            closed(&format!(" ({error})"))
+            Cause { kind: CauseKind::Reset, ..closed(&format!(" ({error})")) }
         }
         _ => Cause::other(io_words(broker, error)),
     }

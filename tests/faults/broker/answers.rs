@@ -39,7 +39,7 @@ fn strict(refusing: &Arc<AtomicBool>, ledger: &Ledger) -> Script {
             "n" => Answer::Reason(0x10),
             "denied" => reason(0x87),
             "quota" => reason(0x97),
-            "invalid" if seq(publish) % INVALID == 0 => Answer::Reason(0x99),
+            "invalid" if seq(publish).is_multiple_of(INVALID) => Answer::Reason(0x99),
             _ => Answer::Acknowledge,
         }
     };

@@ -27,7 +27,7 @@ const GROWTH: u64 = 8 << 20;
 
 fn commands(count: usize) -> Vec<u8> {
     let command = |nth: usize| {
-        let value = if nth % 2 == 0 { "on" } else { "off" };
+        let value = if nth.is_multiple_of(2) { "on" } else { "off" };
         let payload = format!("{{\"value\":\"{value}\",\"id\":\"c{nth}\"}}").into_bytes();
         encode_publish(&Publish { topic: "b/actuators/pump/set".into(), payload, ..Publish::default() }, true)
     };
