@@ -22,8 +22,9 @@ use crate::model::payload::ResponseTarget;
 use crate::model::{Qos, Secret};
 use crate::pulse::Pulse;
 
-/// Until the broker must have accepted a connection, name resolution and TLS included.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Until the broker must have accepted a connection, name resolution and TLS included. Seen from outside it makes ten seconds
+/// at most, however busy the board is.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// Unacknowledged messages at most; more would only grow buffers, for a local broker acknowledges in a millisecond.
 pub(super) const MAX_WINDOW: u16 = 64;

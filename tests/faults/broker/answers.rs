@@ -48,7 +48,7 @@ fn strict(refusing: &Arc<AtomicBool>, ledger: &Ledger) -> Script {
 
 #[test]
 fn b2_what_is_refused_waits_or_is_told_as_lost_and_the_rest_flows_on() {
-    let seconds = times(4, 20, 60);
+    let seconds = times(3, 20, 60);
     let (refusing, ledger) = (Arc::new(AtomicBool::new(true)), Ledger::default());
     let broker = ScriptedBroker::start(vec![strict(&refusing, &ledger)]);
     let folder = folder();
@@ -139,7 +139,7 @@ fn acknowledge(held: &mut Vec<Publish>, ledger: &Ledger, times: usize) -> Answer
 
 #[test]
 fn b6_acknowledgements_that_are_wrong_lose_nothing_and_stall_nothing() {
-    let readings = times(400, 2000, 10_000);
+    let readings = times(300, 2000, 10_000);
     let (chance, ledger, counts) = (Arc::new(Mutex::new(chance("B6"))), Ledger::default(), Counts::default());
     // A fresh list of what is held for each connection; a session that is present although we wanted none comes first.
     let mut scripts = vec![Script::good().greeting(Greeting::SessionPresent)];

@@ -22,7 +22,7 @@ fn pass(from: u64, to: u64, chance: &mut fastrand::Rng) {
 
 #[test]
 fn b1_a_broker_that_is_killed_and_forgets_everything_costs_no_reading() {
-    let kills = times(5, 20, 50);
+    let kills = times(4, 20, 50);
     let mut chance = chance("B1");
     let mut broker = Mosquitto::start();
     // An acknowledgement travels for a moment, so that something is always under way.

@@ -8,6 +8,7 @@ use crate::common::notify::NotifySocket;
 use crate::common::quick::{FAST, LONG, config, folder, received, start};
 use crate::common::scripted::{Answer, Greeting, Script, ScriptedBroker};
 use crate::common::{SOON, wait_until};
+use crate::suite::{Scale, report, scale, times};
 use serde_json::Value;
 
 /// Every code by which a broker can refuse, in one list of brokers that is tried in its order.
@@ -28,6 +29,11 @@ fn refusals(protocol: &str, codes: &[(u8, &str)]) {
     let health: Value = serde_json::from_str(&health.text()).unwrap();
     let (_, last) = codes[codes.len() - 1];
     assert!(health["link"]["last_error"].as_str().unwrap().contains(last), "{health}");
+    report(
+        "B3",
+        &format!("CONNACK with {} codes, {protocol}", codes.len()),
+        "each in words in the log, the last in health",
+    );
 }
 
 #[test]
@@ -87,10 +93,19 @@ fn b3_a_refusal_that_only_a_person_can_lift_is_not_tried_again_within_a_minute()
         gateway.wait_log("connection refused", SOON);
     }
     let since = Instant::now();
-    wait_until("five seconds to pass", SOON, || since.elapsed() >= Duration::from_secs(5));
+    let peace = Duration::from_secs(times(3, 20, 55));
+    wait_until("time to pass", peace + SOON, || since.elapsed() >= peace);
     for (broker, _, _, code) in &brokers {
         assert_eq!(broker.connects().len(), 1, "code {code:#04x}");
     }
+    let mut again = String::new();
+    if scale() == Scale::Long {
+        brokers.iter().for_each(|(broker, ..)| broker.wait_connects(2, LONG));
+        let seconds = since.elapsed().as_secs_f64();
+        again = format!(", the last came after {seconds:.1} s");
+    }
+    let tried = format!("{} brokers that refuse user or identifier", brokers.len());
+    report("B3", &tried, &format!("no second attempt within {} s{again}", peace.as_secs()));
 }
 
 #[test]

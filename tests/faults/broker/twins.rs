@@ -10,11 +10,11 @@ use crate::common::quick::{FAST, config, folder, start};
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::wire::encode_disconnect;
 use crate::common::{SOON, wait_for, wait_until};
-use crate::suite::{Scale, report, scale, times};
+use crate::suite::{Scale, report, scale, times, together};
 
 /// How long the peace after the third take-over is watched.
 fn watched() -> Duration {
-    Duration::from_secs(times(4, 70, 130))
+    Duration::from_secs(times(2, 70, 130))
 }
 
 /// At most one connection for each minute begun.
@@ -44,7 +44,7 @@ fn b5_a_session_that_is_taken_over_again_and_again_is_not_fought_for() {
 }
 
 /// A Mosquitto on which another client has our identifier and always comes back.
-fn twins(protocol: &str) -> usize {
+fn twins(protocol: &str) {
     let broker = Mosquitto::start();
     let watch = Client::subscribe(&broker.endpoint(), &["b/#"]);
     let folder = folder();
@@ -68,14 +68,11 @@ fn twins(protocol: &str) -> usize {
     }
     gateway.stop(SOON);
     Account::of("n", watch.everything().into_iter().map(|message| (message.topic, message.payload))).check_order();
-    more
+    let happened = format!("{more} connects in the {} s after the third; alarm raised", watched().as_secs());
+    report("B5", &format!("Mosquitto, two clients with one identifier, {protocol}"), &happened);
 }
 
 #[test]
 fn b5_two_with_one_identifier_on_a_real_broker_do_not_storm_it() {
-    for protocol in ["5", "3.1.1"] {
-        let more = twins(protocol);
-        let happened = format!("{more} connects in the {} s after the third; alarm raised", watched().as_secs());
-        report("B5", &format!("Mosquitto, two clients with one identifier, {protocol}"), &happened);
-    }
+    together(&[|| twins("5"), || twins("3.1.1")]);
 }

@@ -6,7 +6,7 @@ use super::{HUNDRED, WINDOW, end_whole, repeats};
 use crate::common::quick::{config, folder, remembering, start};
 use crate::common::relay::Relay;
 use crate::common::{SOON, wait_until};
-use crate::suite::{chance, report, times};
+use crate::suite::{chance, report, times, together};
 
 /// Long enough that something is under way at most cuts.
 const DELAY: Duration = Duration::from_millis(2);
@@ -40,9 +40,9 @@ fn flapping(mqtt: &str, lasting: Duration) -> (u64, usize, usize, usize) {
     (last, cuts, connects, repeats)
 }
 
-#[test]
-fn n3_a_connection_that_is_reset_again_and_again_loses_nothing() {
-    let seconds = times(4, 20, 60);
+/// Within fifty milliseconds again: as many cuts as possible.
+fn quickly() {
+    let seconds = times(3, 20, 60);
     let (last, cuts, _, repeats) = flapping("reconnect: { min: 10ms, max: 50ms }", Duration::from_secs(seconds));
     assert!(cuts as u64 >= seconds, "only {cuts} cuts");
     let tried = format!("reset every 50–500 ms for {seconds} s, reconnect within 50 ms");
@@ -51,13 +51,18 @@ fn n3_a_connection_that_is_reset_again_and_again_loses_nothing() {
     report("N3", &tried, &happened);
 }
 
-#[test]
-fn n3_a_flapping_network_is_not_stormed() {
-    let seconds = times(5, 20, 60);
+/// With the usual waits: the network is not stormed.
+fn usually() {
+    let seconds = times(4, 20, 60);
     let (last, cuts, connects, repeats) = flapping("reconnect: { min: 1s, max: 60s }", Duration::from_secs(seconds));
     assert!(connects as u64 <= seconds, "{connects} connects in {seconds} s");
     let tried = format!("reset every 50–500 ms for {seconds} s, reconnect as by default");
     let happened =
         format!("{last} taken, {last} received; {cuts} cuts, {repeats} repeats, {connects} connects in {seconds} s");
     report("N3", &tried, &happened);
+}
+
+#[test]
+fn n3_a_connection_that_is_reset_again_and_again_loses_nothing_and_storms_nobody() {
+    together(&[quickly, usually]);
 }

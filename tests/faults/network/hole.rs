@@ -38,14 +38,14 @@ fn n1_a_black_hole_in_the_network_loses_nothing_and_is_noticed_in_time() {
     if !may("N1", &["ip", "nft"]) {
         return;
     }
-    let lasting = times(5, 20, 60);
+    let (lasting, resetting) = times((3, 1), (20, 5), (60, 15));
     let (namespace, port) = (Namespace::new(), free_port());
     let (_broker, client) = remembering_with(&format!("listener {port} {}", namespace.outside));
     let folder = folder();
     let url = format!("mqtt://{}:{port}", namespace.outside);
     let environment = [("RUST_LOG", "info,fieldgate::recorder=debug")];
     let gateway = Gateway::inside(&namespace, folder.path(), &config(&url, MQTT, "", HUNDRED), &environment);
-    client.wait_json("b/sensors/n", |reading| reading["seq"] == 200, SOON);
+    client.wait_json("b/sensors/n", |reading| reading["seq"] == 100, SOON);
     let before = (gateway.own_memory(), losses(&gateway));
     let begun = Instant::now();
     namespace.black_hole();
@@ -56,13 +56,13 @@ fn n1_a_black_hole_in_the_network_loses_nothing_and_is_noticed_in_time() {
     let before = (gateway.own_memory(), losses(&gateway));
     let begun = Instant::now();
     namespace.reset();
-    let resets = endure(&gateway, before, begun, Duration::from_secs(lasting / 4));
+    let resets = endure(&gateway, before, begun, Duration::from_secs(resetting));
     namespace.open();
     check(&resets);
     let (last, account) = end_whole(gateway, &client);
     let repeats = repeats(&client, &account);
     assert!(repeats <= 2 * WINDOW, "{repeats} repeats");
-    let tried = format!("black hole {lasting} s, then resets {} s, at 100 readings/s", lasting / 4);
+    let tried = format!("black hole {lasting} s, then resets {} s, at 100 readings/s", resetting);
     let happened = format!(
         "{last} taken, {last} received, {repeats} repeats; hole {}; resets noticed after {:.2} s",
         told(&hole),
@@ -73,11 +73,11 @@ fn n1_a_black_hole_in_the_network_loses_nothing_and_is_noticed_in_time() {
 
 #[test]
 fn n2_a_frozen_broker_gets_everything_when_it_thaws() {
-    let lasting = times(4, 20, 60);
+    let lasting = times(3, 20, 60);
     let (broker, client) = remembering();
     let folder = folder();
     let gateway = start(folder.path(), &config(&broker.url(), MQTT, "", HUNDRED));
-    client.wait_json("b/sensors/n", |reading| reading["seq"] == 200, SOON);
+    client.wait_json("b/sensors/n", |reading| reading["seq"] == 100, SOON);
     let before = (gateway.own_memory(), losses(&gateway));
     let begun = Instant::now();
     broker.freeze();

@@ -36,10 +36,12 @@ fn n6_a_name_that_hangs_holds_up_neither_the_start_nor_the_sampling_nor_the_end(
     let folder = folder();
     let (mut gateway, ready) = start_in(&namespace, folder.path(), "mqtt://broker.test:1883");
     let (begun, first) = (Instant::now(), taken(&gateway));
-    let watched = Duration::from_secs(times(3, 20, 60));
+    let watched = Duration::from_secs(times(2, 20, 60));
     wait_until("time to pass", watched + SOON, || begun.elapsed() >= watched);
     let (sampled, expected) = (taken(&gateway) - first, watched.as_millis() as u64 / 20);
-    assert!(sampled + 3 >= expected && sampled <= expected + 3, "{sampled} readings instead of {expected}");
+    // A busy machine may miss a tick or two of fifty a second.
+    let few = 3 + expected / 20;
+    assert!(sampled + few >= expected && sampled <= expected + few, "{sampled} readings instead of {expected}");
     assert_eq!(gateway.log().matches("Connected.").count(), 0);
     let ending = Instant::now();
     gateway.stop(SOON);

@@ -9,8 +9,8 @@ use crate::common::scripted::{Greeting, Script, ScriptedBroker};
 use crate::common::{SOON, wait_for};
 use crate::suite::report;
 
-/// The limit, and what a busy machine may add.
-const GIVEN_UP: Duration = Duration::from_millis(10_300);
+/// From the start of the program.
+const GIVEN_UP: Duration = Duration::from_secs(10);
 
 #[test]
 fn n7_a_connection_that_is_never_accepted_is_given_up_within_ten_seconds() {
@@ -35,7 +35,7 @@ fn n7_a_connection_that_is_never_accepted_is_given_up_within_ten_seconds() {
     }
     for (gateway, _, begun, words) in &mut running {
         let (seconds, last) = (begun.elapsed().as_secs_f64(), taken(gateway) as f64);
-        assert!(last >= seconds * 50.0 - 50.0, "{words}: {last} readings in {seconds} s");
+        assert!(last >= seconds * 45.0 - 50.0, "{words}: {last} readings in {seconds} s");
         gateway.stop(SOON);
     }
     let happened = format!("given up after {:.2} s at most; sampling went on", longest.as_secs_f64());
@@ -44,6 +44,6 @@ fn n7_a_connection_that_is_never_accepted_is_given_up_within_ten_seconds() {
 
 fn given_up(gateway: &Gateway, begun: Instant, words: &str) -> Duration {
     wait_for("the end of the attempt", GIVEN_UP, || gateway.log().contains("No connection").then_some(()));
-    assert!(gateway.log().contains("did not answer within 10 s"), "{words}");
+    assert!(gateway.log().contains("did not answer within 9 s"), "{words}");
     begun.elapsed()
 }
