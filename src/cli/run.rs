@@ -23,7 +23,11 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A configuration that cannot run is reported and ends with 78, with the outputs driven safe by the last good table: they
 /// may still be where an earlier run left them.
 pub fn run(path: &Path) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // Buses and the spool are threads: what they hand over, and what the broker sends, is looked for after every turn or few of a
+    // task. By default it may wait for 61 turns, which in a flood of commands held readings up for half a second.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().global_queue_interval(1).event_interval(8).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(e) => return cli::fail(&format!("the runtime could not be started: {e}")),
     };

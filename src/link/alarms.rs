@@ -13,6 +13,9 @@ use super::{LinkState, LinkStatus};
 /// Repeats of one cause are logged at most this often.
 const REPEAT_EVERY: Duration = Duration::from_secs(300);
 
+/// Between two words about commands that found no room.
+const DROPPED_EVERY: Duration = Duration::from_secs(1);
+
 /// Alarms told in full; the others are counted.
 const TOLD: usize = 3;
 
@@ -46,6 +49,8 @@ pub(super) struct Report {
     status: watch::Sender<LinkStatus>,
     alarms: BTreeMap<About, String>,
     last: Option<Logged>,
+    /// Commands that found no room, on all connections; the count that was told last; and when.
+    dropped: (u64, u64, Duration),
 }
 
 struct Logged {
@@ -56,7 +61,7 @@ struct Logged {
 
 impl Report {
     pub(super) fn new(status: watch::Sender<LinkStatus>) -> Self {
-        Self { status, alarms: BTreeMap::new(), last: None }
+        Self { status, alarms: BTreeMap::new(), last: None, dropped: (0, 0, Duration::ZERO) }
     }
 
     /// An attempt begins.
@@ -101,6 +106,22 @@ impl Report {
                 status.since = crate::clock::now().wall;
             }
         });
+    }
+
+    /// A command found no room.
+    pub(super) fn dropped(&mut self) {
+        self.dropped.0 += 1;
+    }
+
+    /// Tells how many commands found no room. Each of a flood would otherwise cost a line in the log and a health message,
+    /// which is more than the command itself.
+    pub(super) fn tell_dropped(&mut self, now: Duration) {
+        let (all, told, at) = self.dropped;
+        if all > told && now.saturating_sub(at) >= DROPPED_EVERY {
+            self.dropped = (all, all, now);
+            let words = format!("{all} commands came faster than they could be taken and were dropped");
+            self.raise(About::Dropped, words);
+        }
     }
 
     /// Raises an alarm; the same words again are nothing new.

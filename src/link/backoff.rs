@@ -1,7 +1,8 @@
 //! When to try again. Pure: time and chance are arguments.
 //!
 //! The wait is chosen by chance between the shortest and a ceiling that doubles with every failure, so that a thousand
-//! gateways do not come back to a restarted broker in the same second.
+//! gateways do not come back to a restarted broker in the same second. In the first minute of an outage the ceiling stays at
+//! a few seconds: most outages are a restart, and then it is the wait and not the broker that keeps data and commands away.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,6 +10,12 @@ use std::time::Duration;
 /// A connection that was held for this long had found a healthy broker, and failures are counted anew. A shorter one may
 /// be a broker that accepts and drops; it must not be hammered.
 pub const HELD: Duration = Duration::from_secs(30);
+
+/// An outage is short up to here.
+pub const SHORT: Duration = Duration::from_secs(60);
+
+/// Longest wait in a short outage, unless the shortest is longer. With a second for the attempt it makes five.
+pub const SHORT_MAX: Duration = Duration::from_secs(4);
 
 /// Shortest wait after a refusal that only a person can lift.
 pub const REFUSED: Duration = Duration::from_secs(60);
@@ -25,26 +32,43 @@ pub struct Backoff {
     min: Duration,
     max: Duration,
     failures: u32,
+    /// When the first wait of this outage began.
+    since: Option<Duration>,
     refused: bool,
     taken_over: VecDeque<Duration>,
+    /// A take-over is likely, though nobody has said so.
+    suspected: bool,
 }
 
 impl Backoff {
     /// Waits between `min` and `max`; a `max` below `min` counts as `min`.
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max: max.max(min), failures: 0, refused: false, taken_over: VecDeque::new() }
+        Self {
+            min,
+            max: max.max(min),
+            failures: 0,
+            since: None,
+            refused: false,
+            taken_over: VecDeque::new(),
+            suspected: false,
+        }
     }
 
     /// A connection was held for `held` and then lost.
     pub fn lost(&mut self, held: Duration) {
         self.refused = false;
-        self.failures = if held >= HELD { 1 } else { self.failures.saturating_add(1) };
+        if held >= HELD {
+            (self.failures, self.since, self.suspected) = (0, None, false);
+        }
+        self.failures = self.failures.saturating_add(1);
     }
 
     /// An attempt failed; `refused` when only a person can help.
     pub fn failed(&mut self, refused: bool) {
         self.failures = self.failures.saturating_add(1);
         self.refused |= refused;
+        // Then it is the broker that has troubles.
+        self.suspected = false;
     }
 
     /// Another client took our session over at `now`; returns whether that has become a habit.
@@ -54,6 +78,12 @@ impl Backoff {
             self.taken_over.pop_front();
         }
         self.contended(now)
+    }
+
+    /// The broker closed one connection after the other without a word and accepts the next at once: so do many, and all of
+    /// 3.1.1, when another client takes over. Until a connection holds, or an attempt fails, that counts as a habit.
+    pub fn suspect(&mut self) {
+        self.suspected = true;
     }
 
     /// Whether take-overs have become a habit lately.
@@ -66,11 +96,10 @@ impl Backoff {
     ///
     /// `another` says that the next attempt goes to a broker further down the list, which has refused nothing yet.
     pub fn wait(&mut self, another: bool, now: Duration, chance: f64) -> Duration {
-        let doublings = if another { 1 } else { self.failures.clamp(1, 31) };
-        let ceiling = self.min.saturating_mul(1 << doublings).min(self.max);
+        let ceiling = self.ceiling(another, now);
         let spread = ceiling.saturating_sub(self.min).mul_f64(chance.clamp(0.0, 1.0));
         let wait = self.min + spread;
-        if self.contended(now) {
+        if self.suspected || self.contended(now) {
             return wait.max(REFUSED);
         }
         if self.refused && !another {
@@ -78,6 +107,20 @@ impl Backoff {
             return wait.max(REFUSED + REFUSED.mul_f64(0.1 * chance.clamp(0.0, 1.0)));
         }
         wait
+    }
+
+    fn ceiling(&mut self, another: bool, now: Duration) -> Duration {
+        let doubled = |failures: u32| self.min.saturating_mul(1 << failures.clamp(1, 31));
+        if another {
+            return doubled(1).min(self.max);
+        }
+        let (since, short) = (*self.since.get_or_insert(now), SHORT_MAX.clamp(self.min, self.max));
+        if now.saturating_sub(since) >= SHORT || doubled(self.failures) <= short {
+            return doubled(self.failures).min(self.max);
+        }
+        // The count stays where it is, so that the wait goes on to grow from here.
+        self.failures = self.failures.saturating_sub(1);
+        short
     }
 }
 
@@ -87,6 +130,16 @@ mod tests {
     use proptest::prelude::*;
 
     const S: Duration = Duration::from_secs(1);
+
+    /// In an outage that is no longer short.
+    fn long(min: Duration, max: Duration, failures: u32) -> Backoff {
+        let mut backoff = Backoff::new(min, max);
+        backoff.wait(false, Duration::ZERO, 0.0);
+        (0..failures).for_each(|_| backoff.failed(false));
+        backoff
+    }
+
+    const LATER: Duration = Duration::from_secs(1000);
 
     #[test]
     fn a_refusal_waits_a_minute_whatever_the_maximum_says() {
@@ -109,31 +162,51 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_held_starts_the_count_anew() {
-        let mut backoff = Backoff::new(S, 60 * S);
-        (0..10).for_each(|_| backoff.failed(false));
-        assert_eq!(backoff.wait(false, S, 1.0), 60 * S);
+    fn a_suspicion_lasts_until_a_connection_holds_or_an_attempt_fails() {
+        let mut backoff = Backoff::new(S, 5 * S);
+        backoff.suspect();
         backoff.lost(S);
-        assert_eq!(backoff.wait(false, S, 1.0), 60 * S);
+        assert!(backoff.wait(false, 30 * S, 0.5) >= REFUSED);
         backoff.lost(HELD);
-        assert_eq!(backoff.wait(false, S, 1.0), 2 * S);
+        assert!(backoff.wait(false, 40 * S, 0.5) < REFUSED);
+        backoff.suspect();
+        backoff.failed(false);
+        assert!(backoff.wait(false, 50 * S, 0.5) < REFUSED);
+    }
+
+    #[test]
+    fn a_connection_that_held_starts_the_count_anew() {
+        let mut backoff = long(S, 60 * S, 10);
+        assert_eq!(backoff.wait(false, LATER, 1.0), 60 * S);
+        backoff.lost(S);
+        assert_eq!(backoff.wait(false, LATER, 1.0), 60 * S);
+        backoff.lost(HELD);
+        assert_eq!(backoff.wait(false, LATER, 1.0), 2 * S);
+    }
+
+    #[test]
+    fn the_first_minute_waits_four_seconds_at_most_and_then_the_ceiling_doubles() {
+        let mut backoff = Backoff::new(S, 60 * S);
+        let mut wait = |at: u32| {
+            backoff.failed(false);
+            backoff.wait(false, at * S, 1.0)
+        };
+        let waits: Vec<u64> = [100, 102, 106, 130, 159, 160, 180, 220, 300].map(|at| wait(at).as_secs()).into();
+        assert_eq!(waits, [2, 4, 4, 4, 4, 8, 16, 32, 60]);
     }
 
     #[test]
     fn waits_are_spread_over_the_whole_range() {
-        let mut backoff = Backoff::new(S, 60 * S);
-        (0..10).for_each(|_| backoff.failed(false));
-        let waits: Vec<u64> = (0..10).map(|i| backoff.wait(false, S, f64::from(i) / 10.0).as_secs()).collect();
+        let mut backoff = long(S, 60 * S, 10);
+        let waits: Vec<u64> = (0..10).map(|i| backoff.wait(false, LATER, f64::from(i) / 10.0).as_secs()).collect();
         assert!(waits.windows(2).all(|pair| pair[1] > pair[0] + 4), "{waits:?}");
     }
 
     proptest! {
         #[test]
-        fn a_wait_lies_between_the_bounds(min in 1u64..10_000, max in 1u64..100_000, failures in 0u32..100, chance in 0.0..1.0) {
+        fn a_wait_lies_between_the_bounds(min in 1u64..10_000, max in 1u64..100_000, failures in 0u32..100, at in 0u64..100, chance in 0.0..1.0) {
             let (min, max) = (Duration::from_millis(min), Duration::from_millis(max));
-            let mut backoff = Backoff::new(min, max);
-            (0..failures).for_each(|_| backoff.failed(false));
-            let wait = backoff.wait(false, S, chance);
+            let wait = long(min, max, failures).wait(false, Duration::from_secs(at), chance);
             prop_assert!(wait >= min && wait <= max.max(min), "{:?}", wait);
         }
     }

@@ -20,7 +20,8 @@ use super::inflight::{Slot, Ticket, Window};
 use super::limits::DEAF;
 use super::marker::Marker;
 use super::session::{
-    Arrived, Cause, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Pending, Publication, Session,
+    Arrived, Cause, Connected, EVENT_CAPACITY, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Pending, Publication,
+    Session,
 };
 use super::{Incoming, Parts};
 use crate::clock::boottime;
@@ -28,7 +29,7 @@ use crate::model::Qos;
 use crate::spool::{NotNow, Sequence};
 
 /// How often limits are looked at.
-const TICK: Duration = Duration::from_millis(250);
+pub(super) const TICK: Duration = Duration::from_millis(250);
 
 /// What is left may be sent for this long after `stop`.
 pub(super) const FLUSH: Duration = Duration::from_secs(1);
@@ -56,6 +57,8 @@ pub(super) struct Connection<'a> {
     pub(super) forwarder: Forwarder,
     /// Done with, and not yet told to the spool.
     pub(super) settled: Vec<Sequence>,
+    /// What the broker will never take, with its words, and not yet told as lost.
+    pub(super) unacceptable: Vec<(Sequence, String)>,
     pub(super) session: Session,
     fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
     subscribing: Option<Pending<Result<(), String>>>,
@@ -63,6 +66,8 @@ pub(super) struct Connection<'a> {
     pub(super) canary: Canary,
     /// When commands are subscribed to after all; `None` when they are from the start.
     pub(super) deaf_until: Option<Duration>,
+    /// So many replies wait that no command is taken.
+    flooded: bool,
     /// Nothing but the birth message is sent before the broker has answered it.
     born: bool,
     pub(super) since: Duration,
@@ -71,7 +76,6 @@ pub(super) struct Connection<'a> {
     /// When the library gave a message up; the end must follow at once.
     pub(super) lost: Option<Duration>,
     pub(super) probed: Duration,
-    dropped: u64,
 }
 
 /// Ends when the link is told to stop, or when nobody is left to tell it.
@@ -97,6 +101,7 @@ impl<'a> Connection<'a> {
             window: Window::new(limit),
             forwarder: Forwarder::new(parts, now),
             settled: Vec::new(),
+            unacceptable: Vec::new(),
             session,
             fates: FuturesUnordered::new(),
             subscribing: None,
@@ -104,12 +109,12 @@ impl<'a> Connection<'a> {
             canary: if deaf { Canary::NotNeeded } else { Canary::new(parts.settings.protocol) },
             deaf_until: deaf.then(|| now + DEAF),
             connected,
+            flooded: false,
             born: false,
             since: now,
             progress: now,
             lost: None,
             probed: now,
-            dropped: 0,
         }
     }
 
@@ -143,7 +148,7 @@ impl<'a> Connection<'a> {
     /// branch takes in what it got without waiting.
     async fn step(&mut self) -> Option<Cause> {
         tokio::select! {
-            event = self.session.next() => self.on_event(event),
+            event = self.session.next() => self.on_events(event),
             Some((ticket, fate)) = self.fates.next() => {
                 self.on_fate(ticket, fate);
                 while let Some(Some((ticket, fate))) = self.fates.next().now_or_never() {
@@ -166,6 +171,7 @@ impl<'a> Connection<'a> {
             self.publish_latest();
         }
         let more = self.born && self.forward().await;
+        self.flooded = self.forwarder.is_flooded();
         self.settle();
         more
     }
@@ -230,6 +236,19 @@ impl<'a> Connection<'a> {
         Publication::plain(self.parts.settings.topics.status(), word, Qos::AtLeastOnce, true)
     }
 
+    /// Takes in what has come together: sending after each would make a flood slow, and what is sent meanwhile late.
+    fn on_events(&mut self, first: Event) -> Option<Cause> {
+        let mut next = Some(first);
+        for _ in 0..EVENT_CAPACITY {
+            let Some(event) = next else { break };
+            if let Some(cause) = self.on_event(event) {
+                return Some(cause);
+            }
+            next = self.session.next_now();
+        }
+        next.and_then(|event| self.on_event(event))
+    }
+
     fn on_event(&mut self, event: Event) -> Option<Cause> {
         match event {
             Event::Publish(arrived) => self.on_publish(arrived),
@@ -261,13 +280,14 @@ impl<'a> Connection<'a> {
             payload: arrived.payload,
             retain: arrived.retain,
         };
-        match self.parts.commands.try_send(incoming) {
+        // A command that is taken must be answered, and answers share their lane with readings.
+        let sent =
+            if self.flooded { Err(TrySendError::Full(incoming)) } else { self.parts.commands.try_send(incoming) };
+        match sent {
             Ok(()) => {}
             Err(TrySendError::Full(incoming)) => {
-                self.dropped += 1;
-                let words = format!("{} commands came faster than they could be taken and were dropped", self.dropped);
                 debug!(topic = incoming.topic, "Command dropped.");
-                self.report.raise(About::Dropped, words);
+                self.report.dropped();
             }
             // Only while the program ends.
             Err(TrySendError::Closed(_)) => {}
@@ -302,7 +322,7 @@ impl<'a> Connection<'a> {
                 self.judge(topic, &fate);
             }
             Slot::Courtesy(topic) => {
-                if let Fate::Refused(words) = fate {
+                if let Fate::Refused(words) | Fate::Unacceptable(words) = fate {
                     debug!(
                         topic,
                         reason = words,
@@ -312,6 +332,11 @@ impl<'a> Connection<'a> {
             }
             Slot::Spooled { sequence, key, lane, .. } => {
                 let late = lane == super::lanes::Lane::Late;
+                if let Fate::Unacceptable(words) = fate {
+                    self.forwarder.dropped(&key, lane);
+                    self.unacceptable.push((sequence, words));
+                    return;
+                }
                 self.judge(self.parts.settings.topics.of(&key, late), &fate);
                 self.forwarder.resolved(sequence, &key, lane, fate == Fate::Acknowledged, now);
                 if fate == Fate::Acknowledged {
@@ -325,7 +350,7 @@ impl<'a> Connection<'a> {
     /// Raises or clears the alarm of a topic.
     fn judge(&mut self, topic: String, fate: &Fate) {
         match fate {
-            Fate::Refused(words) => {
+            Fate::Refused(words) | Fate::Unacceptable(words) => {
                 let words = format!("publishing on {topic} is refused: {words}");
                 self.report.raise(About::Publish(topic), words);
             }

@@ -31,6 +31,9 @@ const EXACT_UNDER_V4: usize = 1;
 /// Sensors stamp side by side, so what was taken later may stand earlier in the spool by this much.
 const SKEW: Duration = Duration::from_secs(2);
 
+/// Short, for the loss record must fit where the reading did not.
+const TOO_LARGE: &str = "too large for the broker";
+
 /// The spool answers within a millisecond, unless its disk is slow or hangs. Longer than this nothing waits for it, for commands
 /// are taken by the same loop; the answer is taken in when it comes.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -140,6 +143,18 @@ impl Forwarder {
         }
     }
 
+    /// Whether so many replies wait that readings may soon wait behind them.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.lanes.as_ref().is_some_and(Lanes::is_flooded)
+    }
+
+    /// A message in flight is neither taken nor to be sent again.
+    pub(super) fn dropped(&mut self, key: &Key, lane: Lane) {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.dropped(lane, key);
+        }
+    }
+
     /// Whether nothing is left to send.
     pub(super) fn is_drained(&self) -> bool {
         let head = self.head();
@@ -172,6 +187,7 @@ impl Connection<'_> {
                 None => return Ok(false),
             },
         };
+        self.tell_unacceptable().await?;
         let read = self.refill(&mut lanes).await?;
         let mut sent = false;
         while self.window.room() > 0 {
@@ -180,7 +196,7 @@ impl Connection<'_> {
                 self.send(Slot::Courtesy(courtesy.topic.clone()), courtesy);
                 continue;
             }
-            let mut next = lanes.next_live(now);
+            let mut next = lanes.next_live(now, self.window.has_reply_room());
             if next.is_none() && self.window.has_late_room(lanes.live_waits()) {
                 next = lanes.next_late();
             }
@@ -254,7 +270,9 @@ impl Connection<'_> {
         };
         if self.is_too_large(&publication) {
             lanes.dropped(lane, key);
-            return self.set_aside(sequence, &message, &publication).await;
+            let size = publication.packet_size();
+            warn!(topic = publication.topic, size, "A message is larger than the broker accepts.");
+            return self.set_aside(sequence, &message, &publication.topic, TOO_LARGE).await;
         }
         self.send(Slot::Spooled { sequence, key: key.clone(), lane, qos: message.qos }, publication);
         Ok(())
@@ -300,14 +318,33 @@ impl Connection<'_> {
         self.forwarder.courtesies.push_back(publication);
     }
 
+    /// Gives up what the broker will never take.
+    async fn tell_unacceptable(&mut self) -> Result<(), Closed> {
+        for (sequence, words) in std::mem::take(&mut self.unacceptable) {
+            let batch = match self.parts.spool.read(sequence, 1).await {
+                Ok(batch) => batch,
+                // The next connection sends it once more and hears the same.
+                Err(ReadError::Disk) => continue,
+                Err(ReadError::Closed(closed)) => return Err(closed),
+            };
+            // Gone already when the spool dropped it meanwhile, and then that is told.
+            if let Some(stored) = batch.into_iter().find(|stored| stored.sequence == sequence) {
+                let topic = self.parts.settings.topics.of(&stored.message.key, false);
+                warn!(topic, error = words, "The broker will never take a message.");
+                self.set_aside(sequence, &stored.message, &topic, &words).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A reading is told as lost, anything else raises an alarm.
     async fn set_aside(
         &mut self,
         sequence: Sequence,
         message: &Message,
-        publication: &Publication,
+        topic: &str,
+        reason: &str,
     ) -> Result<(), Closed> {
-        let size = publication.packet_size();
-        warn!(topic = publication.topic, size, "A message is larger than the broker accepts; it is set aside.");
         if message.key.kind == MessageKind::Reading {
             let loss = Loss {
                 sensor: message.key.source.clone(),
@@ -315,12 +352,11 @@ impl Connection<'_> {
                 from_seq: message.seq,
                 to_seq: message.seq,
                 count: 1,
-                reason: "larger than the broker accepts".into(),
+                reason: reason.into(),
             };
             self.parts.spool.report_loss(loss).await?;
         } else {
-            let words = format!("a message for {} is larger than the broker accepts", publication.topic);
-            self.report.raise(About::Publish(publication.topic.clone()), words);
+            self.report.raise(About::Publish(topic.into()), format!("a message for {topic} was set aside: {reason}"));
         }
         // After the loss record, so that a crash between both tells too much rather than too little.
         self.settled.push(sequence);

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::link::lanes::Lane;
-use crate::model::{Key, Qos};
+use crate::model::{Key, MessageKind, Qos};
 use crate::spool::Sequence;
 
 /// What a place in the window stands for.
@@ -45,12 +45,14 @@ pub struct Window {
     spooled: BTreeSet<Sequence>,
     late: usize,
     exact: usize,
+    replies: usize,
 }
 
 impl Window {
     /// At most `limit` places, and at least one.
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), next: 0, slots: BTreeMap::new(), spooled: BTreeSet::new(), late: 0, exact: 0 }
+        let (slots, spooled) = (BTreeMap::new(), BTreeSet::new());
+        Self { limit: limit.max(1), next: 0, slots, spooled, late: 0, exact: 0, replies: 0 }
     }
 
     /// Free places.
@@ -64,12 +66,18 @@ impl Window {
         self.room() > 0 && self.late < share
     }
 
+    /// Whether a reply may enter: a quarter of the window at most, so that a flood of commands does not hold up readings.
+    pub fn has_reply_room(&self) -> bool {
+        self.room() > 0 && self.replies < (self.limit / 4).max(1)
+    }
+
     /// Takes a place.
     pub fn enter(&mut self, slot: Slot) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        if let Slot::Spooled { sequence, lane, qos, .. } = &slot {
+        if let Slot::Spooled { sequence, key, lane, qos } = &slot {
             self.spooled.insert(*sequence);
+            self.replies += usize::from(key.kind == MessageKind::Reply);
             self.exact += usize::from(*qos == Qos::ExactlyOnce);
             self.late += usize::from(*lane == Lane::Late);
         }
@@ -80,8 +88,9 @@ impl Window {
     /// Frees a place; nothing when the ticket is unknown.
     pub fn leave(&mut self, ticket: Ticket) -> Option<Slot> {
         let slot = self.slots.remove(&ticket)?;
-        if let Slot::Spooled { sequence, lane, qos, .. } = &slot {
+        if let Slot::Spooled { sequence, key, lane, qos } = &slot {
             self.spooled.remove(sequence);
+            self.replies -= usize::from(key.kind == MessageKind::Reply);
             self.exact -= usize::from(*qos == Qos::ExactlyOnce);
             self.late -= usize::from(*lane == Lane::Late);
         }

@@ -8,6 +8,9 @@
 //! still has; a refused key waits alone. A reply may overtake one from before the connection that the late lane has not read
 //! yet; a loss record waits for the late lane, so that its account comes after what it is about.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,13 @@ use crate::spool::{Sequence, Stored};
 
 /// Messages that wait in a lane at most; more would only be memory, for the spool has them.
 pub const LANE_CAPACITY: usize = 128;
+
+/// Replies that may wait besides, so that a flood of commands does not hide the readings behind it. The link takes no command
+/// while [`REPLIES_MANY`] wait; the rest is for those that were taken already.
+const REPLY_CAPACITY: usize = 256;
+
+/// Replies that wait in the live lane of a gateway that gets more commands than the broker takes answers.
+pub const REPLIES_MANY: usize = 64;
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +42,31 @@ pub enum Lane {
 struct Queue {
     cursor: Sequence,
     waiting: BTreeMap<Sequence, Arc<Message>>,
+    /// How many of those are replies.
+    replies: usize,
     held: BTreeMap<Key, Held>,
 }
 
 impl Queue {
     fn new(cursor: Sequence) -> Self {
-        Self { cursor, waiting: BTreeMap::new(), held: BTreeMap::new() }
+        Self { cursor, waiting: BTreeMap::new(), replies: 0, held: BTreeMap::new() }
+    }
+
+    fn insert(&mut self, sequence: Sequence, message: Arc<Message>) {
+        let reply = message.key.kind == MessageKind::Reply;
+        if self.waiting.insert(sequence, message).is_none() {
+            self.replies += usize::from(reply);
+        }
+    }
+
+    fn remove(&mut self, sequence: Sequence) -> Option<Arc<Message>> {
+        let message = self.waiting.remove(&sequence)?;
+        self.replies -= usize::from(message.key.kind == MessageKind::Reply);
+        Some(message)
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() - self.replies.min(REPLY_CAPACITY) < LANE_CAPACITY
     }
 
     fn state(&self, key: &Key) -> Option<HeldState> {
@@ -83,7 +112,7 @@ impl Lanes {
             Lane::Live => (&self.live, head),
             Lane::Late => (&self.late, self.boundary),
         };
-        (queue.cursor < end && queue.waiting.len() < LANE_CAPACITY).then_some(queue.cursor)
+        (queue.cursor < end && queue.has_room()).then_some(queue.cursor)
     }
 
     /// Whether all that was in the spool up to `head` is read and gone.
@@ -116,7 +145,7 @@ impl Lanes {
             } else if self.live.state(&message.key).is_some_and(|state| state != HeldState::Open) {
                 self.live.held.entry(message.key.clone()).and_modify(|held| held.from = held.from.min(sequence));
             } else {
-                self.live.waiting.insert(sequence, message);
+                self.live.insert(sequence, message);
             }
         }
         if whole {
@@ -143,7 +172,7 @@ impl Lanes {
             if self.late.state(&message.key).is_some_and(|state| state != HeldState::Open) {
                 self.late.held.entry(message.key.clone()).and_modify(|held| held.from = held.from.min(sequence));
             } else {
-                self.late.waiting.insert(sequence, message);
+                self.late.insert(sequence, message);
             }
         }
         if whole {
@@ -151,16 +180,23 @@ impl Lanes {
         }
     }
 
-    /// The next message of the live lane. What has become too old there is handed over first.
-    pub fn next_live(&mut self, now: Duration) -> Option<Next> {
+    /// Whether more replies wait in the live lane than the broker takes.
+    pub fn is_flooded(&self) -> bool {
+        self.live.replies >= REPLIES_MANY
+    }
+
+    /// The next message of the live lane, a reply only if `replies`. What has become too old there is handed over first.
+    pub fn next_live(&mut self, now: Duration, replies: bool) -> Option<Next> {
         while let Some((sequence, message)) = self.live.waiting.first_key_value()
             && !is_fresh(message, self.run, self.late_after, now)
         {
             let sequence = *sequence;
-            self.live.waiting.remove(&sequence);
+            self.live.remove(sequence);
             self.hand_over(sequence);
         }
-        let sequence = *self.live.waiting.iter().find(|(_, message)| self.may_go_live(message, now))?.0;
+        let may_go =
+            |message: &Message| (replies || message.key.kind != MessageKind::Reply) && self.may_go_live(message, now);
+        let sequence = *self.live.waiting.iter().find(|(_, message)| may_go(message))?.0;
         Self::take(&mut self.live, sequence, Lane::Live)
     }
 
@@ -174,11 +210,11 @@ impl Lanes {
     /// Not sent after all; it goes first in its lane again.
     pub fn put_back(&mut self, next: Next) {
         self.dropped(next.lane, &next.message.key);
-        self.queue(next.lane).waiting.insert(next.sequence, next.message);
+        self.queue(next.lane).insert(next.sequence, next.message);
     }
 
     fn take(queue: &mut Queue, sequence: Sequence, lane: Lane) -> Option<Next> {
-        let message = queue.waiting.remove(&sequence)?;
+        let message = queue.remove(sequence)?;
         if let Some(held) = queue.held.get_mut(&message.key) {
             held.state = HeldState::Trying;
             held.from = sequence;
@@ -212,6 +248,7 @@ impl Lanes {
         let queue = self.queue(lane);
         let first = queue.waiting.iter().find(|(_, message)| message.key == *key).map(|(at, _)| *at);
         queue.waiting.retain(|_, message| message.key != *key);
+        queue.replies = queue.waiting.values().filter(|message| message.key.kind == MessageKind::Reply).count();
         let from = first.map_or(sequence, |first| first.min(sequence));
         queue.held.entry(key.clone()).or_insert_with(|| Held::new(from)).refuse(from, now);
     }
@@ -252,190 +289,4 @@ impl Lanes {
 
 fn after(sequence: Sequence) -> Sequence {
     Sequence(sequence.0.saturating_add(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{ClockStatus, Moment, Name, Qos};
-    use proptest::prelude::*;
-    use std::time::SystemTime;
-
-    const RUN: RunId = RunId(7);
-    const LATE: Duration = Duration::from_secs(30);
-
-    fn message(source: &str, run: RunId, taken_s: u64) -> Arc<Message> {
-        let boot = Duration::from_secs(taken_s);
-        Arc::new(Message {
-            key: Key { kind: MessageKind::Reading, source: Name::new(source).unwrap() },
-            run,
-            seq: 1,
-            taken_at: Moment { boot, wall: SystemTime::UNIX_EPOCH, clock: ClockStatus::Synchronised },
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            body: Vec::new(),
-        })
-    }
-
-    /// A spool in a map, and what was sent so far.
-    struct Bench {
-        lanes: Lanes,
-        spool: BTreeMap<Sequence, Arc<Message>>,
-        in_flight: BTreeMap<Sequence, (Key, Lane)>,
-        sent: Vec<(Sequence, Lane)>,
-    }
-
-    impl Bench {
-        fn new(messages: Vec<Arc<Message>>, boundary: u64) -> Self {
-            let spool = (0..).map(Sequence).zip(messages).collect();
-            let lanes = Lanes::new(RUN, LATE, Sequence(boundary));
-            Self { lanes, spool, in_flight: BTreeMap::new(), sent: Vec::new() }
-        }
-
-        fn head(&self) -> Sequence {
-            Sequence(self.spool.last_key_value().map_or(0, |(last, _)| last.0 + 1))
-        }
-
-        fn fill(&mut self, now: Duration) {
-            let head = self.head();
-            for lane in [Lane::Live, Lane::Late] {
-                let Some(from) = self.lanes.wants(lane, head) else { continue };
-                let range = self.spool.range(from..).take(5);
-                let batch: Vec<Stored> =
-                    range.map(|(at, message)| Stored { sequence: *at, message: message.clone() }).collect();
-                let (whole, held) = (batch.len() < 5, |sequence| self.in_flight.contains_key(&sequence));
-                match lane {
-                    Lane::Live => self.lanes.offer_live(batch, whole, head, held, now),
-                    Lane::Late => self.lanes.offer_late(batch, whole, held, now),
-                }
-            }
-        }
-
-        fn send(&mut self, now: Duration) -> Option<Sequence> {
-            self.fill(now);
-            let next = self.lanes.next_live(now).or_else(|| self.lanes.next_late())?;
-            self.in_flight.insert(next.sequence, (next.message.key.clone(), next.lane));
-            self.sent.push((next.sequence, next.lane));
-            Some(next.sequence)
-        }
-
-        fn settle(&mut self, sequence: Sequence, accept: bool, now: Duration) {
-            let (key, lane) = self.in_flight.remove(&sequence).unwrap();
-            if accept {
-                self.spool.remove(&sequence);
-                self.lanes.accepted(lane, &key);
-            } else {
-                self.lanes.refused(lane, sequence, &key, now);
-            }
-        }
-    }
-
-    #[test]
-    fn the_present_is_told_before_the_past() {
-        let all = vec![message("a", RunId(1), 0), message("a", RUN, 10), message("a", RUN, 95), message("b", RUN, 96)];
-        let mut bench = Bench::new(all, 2);
-        let now = Duration::from_secs(100);
-        while bench.send(now).is_some() {}
-        let sent: Vec<u64> = bench.sent.iter().map(|(at, _)| at.0).collect();
-        assert_eq!(sent, [2, 3, 0, 1]);
-    }
-
-    #[test]
-    fn what_grows_too_old_in_the_live_lane_is_sent_late() {
-        let mut bench = Bench::new(vec![message("a", RUN, 95)], 0);
-        bench.fill(Duration::from_secs(100));
-        assert_eq!(bench.send(Duration::from_secs(200)), None, "handed over");
-        assert!(bench.send(Duration::from_secs(200)).is_some());
-        assert_eq!(bench.sent, [(Sequence(0), Lane::Late)]);
-    }
-
-    #[test]
-    fn a_refused_key_waits_alone_and_loses_nothing() {
-        let all = vec![message("a", RUN, 90), message("b", RUN, 91), message("a", RUN, 92)];
-        let mut bench = Bench::new(all, 0);
-        let now = Duration::from_secs(100);
-        let first = bench.send(now).unwrap();
-        bench.settle(first, false, now);
-        assert_eq!(bench.send(now), Some(Sequence(1)));
-        assert_eq!(bench.send(now), None);
-        let later = now + Duration::from_secs(1);
-        bench.lanes.retry(later);
-        assert_eq!(bench.send(later), Some(first));
-        assert_eq!(bench.send(later), None, "one tries, the rest waits");
-        bench.settle(first, true, later);
-        assert_eq!(bench.send(later), Some(Sequence(2)));
-    }
-
-    proptest! {
-        #[test]
-        fn every_message_is_sent_and_in_order_within_its_lane(
-            sources in prop::collection::vec((0u8..3, any::<bool>()), 1..40), boundary in 0u64..40,
-            fates in prop::collection::vec(prop::option::weighted(0.9, 0usize..8), 500),
-        ) {
-            let old = sources.len() as u64 / 2;
-            let boundary = boundary.min(old);
-            let all = (0u64..).zip(&sources).map(|(i, (source, fresh))| {
-                let run = if i < boundary && !fresh { RunId(1) } else { RUN };
-                message(["a", "b", "c"][usize::from(*source)], run, if i < old { i } else { 60 + i })
-            }).collect::<Vec<_>>();
-            let keys: Vec<Key> = all.iter().map(|message| message.key.clone()).collect();
-            let mut bench = Bench::new(all, boundary);
-            let mut now = Duration::from_secs(60);
-            for fate in fates {
-                bench.lanes.retry(now);
-                let full = bench.send(now).is_none() || bench.in_flight.len() > 6;
-                if full && let Some(at) = bench.in_flight.keys().next().copied() {
-                    bench.settle(at, true, now);
-                }
-                if let Some(nth) = fate && let Some(at) = bench.in_flight.keys().nth(nth).copied() {
-                    bench.settle(at, true, now);
-                }
-                now += Duration::from_millis(150);
-            }
-            for _ in 0..400 {
-                bench.send(now);
-                if let Some(at) = bench.in_flight.keys().next().copied() {
-                    bench.settle(at, true, now);
-                }
-            }
-            prop_assert!(bench.spool.is_empty(), "left: {:?}", bench.spool.keys());
-            for key in &keys {
-                for lane in [Lane::Live, Lane::Late] {
-                    let order: Vec<u64> = bench.sent.iter()
-                        .filter(|(at, sent)| *sent == lane && keys[at.0 as usize] == *key).map(|(at, _)| at.0).collect();
-                    prop_assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{:?} {:?}", lane, order);
-                }
-            }
-        }
-
-        #[test]
-        fn refusals_lose_nothing(
-            sources in prop::collection::vec((0u8..3, any::<bool>()), 1..40), boundary in 0u64..40,
-            fates in prop::collection::vec((any::<bool>(), 0usize..8, 0u64..3000), 200),
-        ) {
-            let all = (0u64..).zip(&sources).map(|(i, (source, fresh))| {
-                message(["a", "b", "c"][usize::from(*source)], if *fresh { RUN } else { RunId(1) }, 40 + i)
-            }).collect::<Vec<_>>();
-            let boundary = boundary.min(all.len() as u64);
-            let mut bench = Bench::new(all, boundary);
-            let mut now = Duration::from_secs(60);
-            for (accept, nth, pause_ms) in fates {
-                bench.lanes.retry(now);
-                bench.send(now);
-                if let Some(at) = bench.in_flight.keys().nth(nth).copied() {
-                    bench.settle(at, accept, now);
-                }
-                now += Duration::from_millis(pause_ms);
-            }
-            for _ in 0..400 {
-                bench.lanes.retry(now);
-                bench.send(now);
-                while let Some(at) = bench.in_flight.keys().next().copied() {
-                    bench.settle(at, true, now);
-                }
-                now += Duration::from_secs(1);
-            }
-            prop_assert!(bench.spool.is_empty(), "left: {:?}", bench.spool.keys());
-        }
-    }
 }

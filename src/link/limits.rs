@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::alarms::About;
 use super::backoff::HELD;
-use super::connection::{Connection, FLUSH};
+use super::connection::{Connection, FLUSH, TICK};
 use super::session::{Cause, MAX_PACKET};
 use crate::clock::boottime;
 
@@ -17,11 +17,17 @@ pub(super) const DEAF: Duration = Duration::from_secs(600);
 /// A silence below this may be one lost packet, which TCP repeats after a second or two.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(2500);
 
+/// As much as the broker allows us (MQTT 5, 3.1.2.10), less the time until we look.
+fn longest_silence(keep_alive: Duration) -> Duration {
+    (keep_alive * 3 / 2).saturating_sub(2 * TICK).max(SHORTEST_SILENCE)
+}
+
 impl Connection<'_> {
     /// Looks at the limits; returns why the connection must end.
     pub(super) fn look_after(&mut self) -> Option<Cause> {
         let now = boottime();
         self.forwarder.retry(now);
+        self.report.tell_dropped(now);
         if now.saturating_sub(self.since) >= HELD {
             self.report.clear(&About::Brief);
         }
@@ -62,11 +68,13 @@ impl Connection<'_> {
         let keep_alive = self.connected.server_keep_alive.filter(|server| !server.is_zero()).unwrap_or(configured);
         let heard = self.parts.pulse.last().unwrap_or(self.since).max(self.since);
         let silence = now.saturating_sub(heard);
-        // The library allows for two keep-alives as well; ours also counts while it is stuck in a write.
-        if silence >= (2 * keep_alive).max(SHORTEST_SILENCE) {
-            return Some(Cause::other(format!("the broker has said nothing for {} s", silence.as_secs())));
+        // The library would allow for two keep-alives; ours also counts while it is stuck in a write.
+        if silence >= longest_silence(keep_alive) {
+            return Some(Cause::other(format!("the broker has said nothing for {:.1} s", silence.as_secs_f64())));
         }
-        if silence >= keep_alive && now.saturating_sub(self.probed) >= keep_alive {
+        // Asked early, so that the answer has a whole keep-alive. Health is published as often, so this is rare.
+        let ask = keep_alive / 2;
+        if silence >= ask && now.saturating_sub(self.probed) >= ask {
             self.probed = now;
             self.session.probe(format!("{}/probe", self.parts.settings.topics.base()));
         }

@@ -52,8 +52,10 @@ struct Supervisor {
     /// Whose turn it is.
     turn: usize,
     will: Will,
-    /// Connections in a row that the broker closed soon and without a word.
+    /// Connections in a row that ended soon and without a word.
     brief: usize,
+    /// The same, but all of them closed orderly, and no attempt failed between them.
+    closed: usize,
     /// Connections in a row that a message ended which is larger than we take.
     drowned: usize,
     client_id: String,
@@ -71,6 +73,7 @@ impl Supervisor {
             turn: 0,
             will: Will { assured: true, retain: true },
             brief: 0,
+            closed: 0,
             drowned: 0,
             client_id: chosen.unwrap_or_else(|| format!("fieldgate-{:08x}", fastrand::u32(..))),
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
@@ -102,6 +105,7 @@ impl Supervisor {
             }
             Err(cause) => {
                 self.backoff.failed(cause.kind == CauseKind::Refused);
+                self.closed = 0;
                 self.next_turn();
                 self.lost(&broker, cause)
             }
@@ -119,7 +123,7 @@ impl Supervisor {
         match session.next().await {
             Event::Connected(connected) => Ok((session, connected)),
             Event::Ended(mut cause) => {
-                if cause.kind == CauseKind::Closed {
+                if matches!(cause.kind, CauseKind::Closed | CauseKind::Reset) {
                     let scheme = broker.transport.scheme();
                     cause.words += &format!(
                         " before it accepted us; check that {scheme}:// fits port {}, and the broker's log",
@@ -161,7 +165,7 @@ impl Supervisor {
                 let held = boottime().saturating_sub(since);
                 let broker = self.broker();
                 self.backoff.lost(held);
-                self.count_brief(held < HELD && cause.kind == CauseKind::Closed);
+                self.count_brief(held < HELD, cause.kind);
                 self.drowned = if cause.kind == CauseKind::TooLarge { self.drowned + 1 } else { 0 };
                 // A broker that held us is worth leaving only for the first of the list; one that drops us at once is not
                 // tried twice in a row.
@@ -184,8 +188,13 @@ impl Supervisor {
     }
 
     /// Many brokers, and all of 3.1.1, do not say that another client took over; they only close.
-    fn count_brief(&mut self, brief: bool) {
-        self.brief = if brief { self.brief + 1 } else { 0 };
+    fn count_brief(&mut self, brief: bool, kind: CauseKind) {
+        let closed = brief && kind == CauseKind::Closed;
+        self.closed = if closed { self.closed + 1 } else { 0 };
+        self.brief = if closed || brief && kind == CauseKind::Reset { self.brief + 1 } else { 0 };
+        if self.closed >= TAKEN_OVER_TIMES {
+            self.backoff.suspect();
+        }
         if self.brief >= TAKEN_OVER_TIMES {
             let words = format!(
                 "the broker closes each connection soon after it accepted it; does another client use our identifier {:?}?",
@@ -216,7 +225,7 @@ impl Supervisor {
                 let words = "the broker retains no messages; status and states are told only when they change";
                 self.report.raise(About::Retain, words.into());
             }
-            CauseKind::Refused | CauseKind::TooLarge | CauseKind::Closed | CauseKind::Other => {}
+            CauseKind::Refused | CauseKind::TooLarge | CauseKind::Closed | CauseKind::Reset | CauseKind::Other => {}
         }
         self.report.down(&broker.to_string(), cause.words, now);
         let wait = self.backoff.wait(self.turn != 0, now, fastrand::f64());

@@ -48,7 +48,7 @@ impl Account {
         let (run, seq) = (self.run(json), json["seq"].as_u64().expect("a reading has a seq"));
         let into = if late { &mut self.late } else { &mut self.live };
         let seqs = into.entry(run).or_default();
-        // Nearly always it is the next one; looking through all of them would take long for a long test.
+        // Most come in order, and then there is nothing to search.
         if seqs.last().is_none_or(|last| *last < seq) || !seqs.contains(&seq) {
             seqs.push(seq);
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::namespace::Namespace;
 use super::{send_signal, wait_for, wait_until};
 
 /// Where the compiled program is; `FIELDGATE_PROGRAM` puts another build under test.
@@ -56,6 +57,12 @@ impl Gateway {
         Self::spawn(command, &write_config(folder, config), &[], environment)
     }
 
+    /// The same as `with_env`, in a network of its own.
+    pub fn inside(namespace: &Namespace, folder: &Path, config: &str, environment: &[(&str, &str)]) -> Self {
+        let command = in_folder(folder, clean(namespace.command(&program_path())));
+        Self::spawn(command, &write_config(folder, config), &[], environment)
+    }
+
     fn spawn(mut command: Command, config: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         command.arg("run").arg("--config").arg(config).args(arguments);
         command.envs(environment.iter().copied());
@@ -90,8 +97,18 @@ impl Gateway {
 
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// Resident memory without the pages of the program's own file, which the kernel drops at will, and which are many in a
+    /// build for debugging.
+    pub fn own_memory(&self) -> u64 {
+        self.status_bytes("RssAnon:")
+    }
+
+    fn status_bytes(&self, what: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
@@ -206,7 +223,10 @@ fn read_all(pipe: &mut impl std::io::Read) -> Vec<u8> {
 
 /// The compiled program, without anything that the machine's own environment would tell it.
 pub fn program() -> Command {
-    let mut command = Command::new(program_path());
+    clean(Command::new(program_path()))
+}
+
+fn clean(mut command: Command) -> Command {
     command.env("NO_COLOR", "1");
     let foreign = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "RUST_LOG"];
     for variable in foreign.into_iter().chain(["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"]) {
@@ -217,7 +237,10 @@ pub fn program() -> Command {
 
 /// The program with a runtime directory of its own in the folder, so that no test sees another's outputs.
 fn program_in(folder: &Path) -> Command {
-    let mut command = program();
+    in_folder(folder, program())
+}
+
+fn in_folder(folder: &Path, mut command: Command) -> Command {
     command.env("RUNTIME_DIRECTORY", folder.join("run"));
     command
 }

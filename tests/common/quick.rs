@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::account::Account;
+use super::client::Client;
 use super::gateway::Gateway;
+use super::mosquitto::{Mosquitto, Options};
 use super::scripted::ScriptedBroker;
-use super::wait_until;
+use super::{wait_for, wait_until};
 
 /// For tests that wait for much.
 pub const LONG: Duration = Duration::from_secs(30);
@@ -36,9 +38,14 @@ pub fn start(folder: &Path, config: &str) -> Gateway {
 
 /// The last seq of `n` that the recorder took, by the log.
 pub fn taken(gateway: &Gateway) -> u64 {
-    let log = gateway.log();
-    let seq = log.lines().rev().find_map(|line| line.contains("Reading. sensor=n").then(|| line.rsplit_once("seq=")));
-    seq.flatten().map_or(0, |(_, seq)| seq.trim().parse().unwrap())
+    taken_of(gateway, "n")
+}
+
+/// The same of any sensor.
+pub fn taken_of(gateway: &Gateway, sensor: &str) -> u64 {
+    let (log, reading) = (gateway.log(), format!("Reading. sensor={sensor} seq="));
+    let seq = log.lines().rev().find_map(|line| line.split_once(&reading).map(|(_, seq)| seq));
+    seq.map_or(0, |seq| seq.trim().parse().unwrap())
 }
 
 pub fn wait_taken(gateway: &Gateway, seq: u64) {
@@ -47,4 +54,33 @@ pub fn wait_taken(gateway: &Gateway, seq: u64) {
 
 pub fn received(broker: &ScriptedBroker) -> Account {
     Account::of("n", broker.publishes().into_iter().map(|publish| (publish.topic.clone(), publish.text())))
+}
+
+/// A broker that remembers over an orderly restart, and a subscriber that misses nothing meanwhile.
+pub fn remembering() -> (Mosquitto, Client) {
+    remembering_with("")
+}
+
+/// The same, with more lines for its configuration.
+pub fn remembering_with(extra: &str) -> (Mosquitto, Client) {
+    let extra = format!("max_queued_messages 0\n{extra}");
+    let options = Options { persistence: true, extra, ..Options::default() };
+    let broker = Mosquitto::with(options);
+    let client = Client::with(&broker.endpoint(), &["b/#"], &["-c", "-i", "watch"]);
+    (broker, client)
+}
+
+/// What the subscriber has of `n`.
+pub fn heard(client: &Client) -> Account {
+    Account::of("n", client.everything().into_iter().map(|message| (message.topic, message.payload)))
+}
+
+/// Waits until everything up to `last` of the newest run is accounted for.
+pub fn wait_whole(what: &str, last: u64, account: impl Fn() -> Account) -> Account {
+    let account = wait_for(what, LONG, || {
+        let account = account();
+        account.runs.last().is_some_and(|run| account.missing(run, last).is_empty()).then_some(account)
+    });
+    account.check_whole();
+    account
 }

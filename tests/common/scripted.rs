@@ -6,10 +6,11 @@
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::ledger::Ledger;
 use super::wire::{self, Connect, Packet, Properties, Publish};
 use super::{SOON, free_port, wait_for, wait_until};
 
@@ -62,6 +63,7 @@ pub struct Script {
     suback: Option<u8>,
     ping: bool,
     byte_at_a_time: bool,
+    ledger: Option<Ledger>,
 }
 
 impl Default for Script {
@@ -73,6 +75,7 @@ impl Default for Script {
             suback: None,
             ping: true,
             byte_at_a_time: false,
+            ledger: None,
         }
     }
 }
@@ -112,6 +115,11 @@ impl Script {
     pub fn byte_at_a_time(self) -> Self {
         Self { byte_at_a_time: true, ..self }
     }
+
+    /// Notes what it acknowledges.
+    pub fn noting(self, ledger: &Ledger) -> Self {
+        Self { ledger: Some(ledger.clone()), ..self }
+    }
 }
 
 /// A packet that came, and on which connection (from 0).
@@ -119,15 +127,25 @@ impl Script {
 pub struct Received {
     pub connection: usize,
     pub at: Instant,
+    /// Of the whole packet, in bytes.
+    pub size: usize,
     pub packet: Packet,
 }
 
 #[derive(Default)]
 struct Records {
     received: Vec<Received>,
-    /// Each connection with its protocol level, which is 0 before its CONNECT and after its end.
-    connections: Vec<(TcpStream, u8)>,
+    connections: Vec<Line>,
     malformed: Vec<String>,
+}
+
+/// One connection, as far as the test reaches into it.
+struct Line {
+    stream: TcpStream,
+    /// The protocol's, 0 before its CONNECT and after its end.
+    level: u8,
+    /// To the thread that writes, so that a broker whose client does not read goes on reading. None after its end.
+    out: Option<mpsc::Sender<Vec<u8>>>,
 }
 
 /// The broker. Dropping it closes every connection and joins every thread.
@@ -212,29 +230,34 @@ impl ScriptedBroker {
 
     /// Sends a message on every open connection.
     pub fn send(&self, message: &Publish) {
-        self.on_open(|stream, level| stream.write_all(&wire::encode_publish(message, level >= 5)));
+        self.on_open(|line| line.write(wire::encode_publish(message, line.level >= 5)));
     }
 
     /// Sends these bytes on every open connection.
     pub fn send_raw(&self, bytes: &[u8]) {
-        self.on_open(|stream, _| stream.write_all(bytes));
+        self.on_open(|line| line.write(bytes.to_vec()));
     }
 
     /// Closes every open connection; new ones are accepted.
     pub fn drop_connections(&self) {
-        self.on_open(|stream, _| stream.shutdown(Shutdown::Both));
+        // The client may have gone at this moment, which the test sees by what it records.
+        self.on_open(|line| drop(line.stream.shutdown(Shutdown::Both)));
     }
 
     fn pick<T>(&self, choose: impl Fn(&Packet) -> Option<T>) -> Vec<T> {
         self.records.lock().unwrap().received.iter().filter_map(|received| choose(&received.packet)).collect()
     }
 
-    fn on_open(&self, mut act: impl FnMut(&mut TcpStream, u8) -> io::Result<()>) {
-        for (stream, level) in &mut self.records.lock().unwrap().connections {
-            if *level > 0 {
-                // The client may have gone at this moment, which the test sees by what it records.
-                act(stream, *level).ok();
-            }
+    fn on_open(&self, mut act: impl FnMut(&Line)) {
+        self.records.lock().unwrap().connections.iter().filter(|line| line.level > 0).for_each(&mut act);
+    }
+}
+
+impl Line {
+    fn write(&self, bytes: Vec<u8>) {
+        if let Some(out) = &self.out {
+            // The writer ends with the connection, which the test sees by what it records.
+            out.send(bytes).ok();
         }
     }
 }
@@ -242,9 +265,9 @@ impl ScriptedBroker {
 impl Drop for ScriptedBroker {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
-        for (stream, _) in &self.records.lock().unwrap().connections {
+        for line in &self.records.lock().unwrap().connections {
             // Most of them are closed already.
-            stream.shutdown(Shutdown::Both).ok();
+            line.stream.shutdown(Shutdown::Both).ok();
         }
         // Wakes the listener; when it has gone already there is nothing to wake.
         TcpStream::connect(("127.0.0.1", self.port)).ok();
@@ -264,15 +287,22 @@ fn accept(listener: &TcpListener, scripts: &[Script], records: &Arc<Mutex<Record
         }
         stream.set_nodelay(true).unwrap();
         let number = inner.connections.len();
-        inner.connections.push((stream.try_clone().unwrap(), 0));
+        let (out, to_write) = mpsc::channel();
+        let reach = stream.try_clone().unwrap();
+        inner.connections.push(Line { stream: reach, level: 0, out: Some(out.clone()) });
         drop(inner);
         let script = scripts.get(number).unwrap_or(&scripts[scripts.len() - 1]).clone();
-        let mut connection = Connection { stream, number, script, level: 0, messages: 0, records: Arc::clone(records) };
+        let (writing, slow) = (stream.try_clone().unwrap(), script.byte_at_a_time);
         threads.push(std::thread::spawn(move || {
             // A client that goes away in the middle of a packet is nothing that a test would not see otherwise.
+            write(&writing, slow, &to_write).ok();
+            writing.shutdown(Shutdown::Both).ok();
+        }));
+        let records = Arc::clone(records);
+        let mut connection = Connection { stream, out: Some(out), number, script, level: 0, messages: 0, records };
+        threads.push(std::thread::spawn(move || {
             connection.serve().ok();
-            connection.set_level(0);
-            connection.stream.shutdown(Shutdown::Both).ok();
+            connection.end();
         }));
     }
     for thread in threads {
@@ -280,8 +310,24 @@ fn accept(listener: &TcpListener, scripts: &[Script], records: &Arc<Mutex<Record
     }
 }
 
+/// Writes until nobody has anything to write any more.
+fn write(mut stream: &TcpStream, slow: bool, to_write: &mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+    for bytes in to_write {
+        if !slow {
+            stream.write_all(&bytes)?;
+            continue;
+        }
+        for byte in bytes {
+            stream.write_all(&[byte])?;
+            std::thread::sleep(BYTE_EVERY);
+        }
+    }
+    Ok(())
+}
+
 struct Connection {
     stream: TcpStream,
+    out: Option<mpsc::Sender<Vec<u8>>>,
     number: usize,
     script: Script,
     level: u8,
@@ -298,7 +344,8 @@ impl Connection {
                 self.records.lock().unwrap().malformed.push(text);
                 return Ok(());
             };
-            let received = Received { connection: self.number, at: Instant::now(), packet: packet.clone() };
+            let size = wire::frame(first, body).len();
+            let received = Received { connection: self.number, at: Instant::now(), size, packet: packet.clone() };
             self.records.lock().unwrap().received.push(received);
             if !self.answer(packet)? {
                 return Ok(());
@@ -371,6 +418,9 @@ impl Connection {
     }
 
     fn acknowledge(&mut self, publish: &Publish, id: u16, reason: u8) -> io::Result<()> {
+        if let Some(ledger) = self.script.ledger.as_ref().filter(|_| id == publish.id && reason < 0x80) {
+            ledger.note(publish);
+        }
         match publish.qos {
             0 => Ok(()),
             1 => self.send(&wire::encode_ack(0x40, id, reason, self.level >= 5)),
@@ -378,20 +428,19 @@ impl Connection {
         }
     }
 
-    /// Writes under the lock, so that what the test sends is not mixed in.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let _lock = self.records.lock().unwrap();
-        if !self.script.byte_at_a_time {
-            return self.stream.write_all(bytes);
-        }
-        for byte in bytes {
-            self.stream.write_all(&[*byte])?;
-            std::thread::sleep(BYTE_EVERY);
-        }
-        Ok(())
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        self.out.as_ref().ok_or_else(gone)?.send(bytes.to_vec()).map_err(|_| gone())
     }
 
     fn set_level(&self, level: u8) {
-        self.records.lock().unwrap().connections[self.number].1 = level;
+        self.records.lock().unwrap().connections[self.number].level = level;
+    }
+
+    /// Lets the writer end when it has written everything, and then the connection.
+    fn end(&mut self) {
+        self.set_level(0);
+        self.records.lock().unwrap().connections[self.number].out = None;
+        self.out = None;
     }
 }

@@ -1,1 +1,39 @@
 //! Rows B: brokers that die, refuse, limit, take over, lie and flood.
+
+mod answers;
+mod flood;
+mod killed;
+mod limits;
+mod mutants;
+mod refused;
+mod twins;
+
+use std::time::Duration;
+
+use crate::common::account::Account;
+use crate::common::gateway::Gateway;
+use crate::common::ledger::Ledger;
+use crate::common::quick::{taken, taken_of, wait_taken, wait_whole};
+use crate::common::{SOON, wait_until};
+
+/// Ends the gateway some readings after now and checks that the broker took all of `n` upon itself, in order.
+fn end_whole(gateway: &mut Gateway, account: impl Fn() -> Account) -> (u64, Account) {
+    let then = taken(gateway);
+    wait_taken(gateway, then + 20);
+    wait_until("the backlog to go", Duration::from_secs(60), || {
+        let account = account();
+        account.runs.last().is_some_and(|run| account.missing(run, then).is_empty())
+    });
+    gateway.stop(SOON);
+    let last = taken(gateway);
+    (last, wait_whole("all of them", last, account))
+}
+
+/// After the end: what the broker took of a sensor and what it was told as lost is what was taken. Returns both.
+fn check_sensor(gateway: &Gateway, ledger: &Ledger, sensor: &str) -> (u64, u64) {
+    let (account, last) = (ledger.account(sensor), taken_of(gateway, sensor));
+    let run = account.runs.last().unwrap_or_else(|| panic!("nothing is known of {sensor}"));
+    assert_eq!(account.missing(run, last), Vec::<u64>::new(), "{sensor}, {last} taken");
+    account.check_whole();
+    (last, account.told(run))
+}

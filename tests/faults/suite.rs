@@ -47,6 +47,16 @@ pub(crate) fn chance(row: &str) -> fastrand::Rng {
     fastrand::Rng::with_seed(own)
 }
 
+/// Tries several at once that mostly wait.
+pub(crate) fn together(parts: &[fn()]) {
+    std::thread::scope(|scope| {
+        let running: Vec<_> = parts.iter().map(|part| scope.spawn(part)).collect();
+        // Each has told its own panic.
+        let failed = running.into_iter().filter_map(|part| part.join().err()).count();
+        assert_eq!(failed, 0, "of {} parts", parts.len());
+    });
+}
+
 /// Says what was tried and what happened, also into the file that `FIELDGATE_FAULTS_REPORT` names.
 pub(crate) fn report(row: &str, tried: &str, happened: &str) {
     let line = format!("| {row} | {tried} | {happened} |");

@@ -302,6 +302,9 @@ pub(crate) async fn cutting_proxy(port: u16, cuts: watch::Receiver<u32>) -> u16 
                     _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
                     _ = cuts.changed() => {}
                 }
+                // A reset, as a network cuts: an orderly end, again and again, is that of a broker which has other plans. It may
+                // have ended by itself.
+                rustix::net::connect_unspec(&near).ok();
             });
         }
     });

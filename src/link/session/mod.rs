@@ -22,8 +22,9 @@ use crate::model::payload::ResponseTarget;
 use crate::model::{Qos, Secret};
 use crate::pulse::Pulse;
 
-/// Until the broker must have accepted a connection, name resolution and TLS included.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Until the broker must have accepted a connection, name resolution and TLS included. Seen from outside it makes ten seconds
+/// at most, however busy the board is.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// Unacknowledged messages at most; more would only grow buffers, for a local broker acknowledges in a millisecond.
 pub(super) const MAX_WINDOW: u16 = 64;
@@ -35,7 +36,7 @@ pub(super) const MAX_PACKET: u32 = 256 * 1024;
 const REQUEST_CAPACITY: usize = MAX_WINDOW as usize * 2;
 
 /// Arrived packets that wait for us; beyond, reading pauses and TCP holds the broker back.
-const EVENT_CAPACITY: usize = 64;
+pub(super) const EVENT_CAPACITY: usize = 64;
 
 /// Names the marker among the user properties of MQTT 5.
 const NONCE: &str = "fieldgate-nonce";
@@ -137,6 +138,8 @@ pub(super) enum CauseKind {
     TooLarge,
     /// The broker closed the connection without a word.
     Closed,
+    /// The network ended the connection.
+    Reset,
     /// Anything that may pass.
     Other,
 }
@@ -170,12 +173,24 @@ impl Publication {
         Self { topic, payload: payload.into(), qos, retain, correlation: None, nonce: None }
     }
 
-    /// At least as many bytes as its packet will have.
+    /// As many bytes as its packet will have under MQTT 5, section 3.3; under 3.1.1 it is a few smaller.
     pub(super) fn packet_size(&self) -> usize {
-        // Fixed header 5, topic length 2, packet identifier 2, property lengths and identifiers at most 16.
-        let properties = self.correlation.as_ref().map_or(0, Vec::len)
-            + self.nonce.as_ref().map_or(0, |nonce| NONCE.len() + nonce.len());
-        25 + self.topic.len() + properties + self.payload.len()
+        let correlation = self.correlation.as_ref().map_or(0, |data| 3 + data.len());
+        let nonce = self.nonce.as_ref().map_or(0, |nonce| 5 + NONCE.len() + nonce.len());
+        let properties = correlation + nonce;
+        let identifier = if self.qos == Qos::AtMostOnce { 0 } else { 2 };
+        let remaining = 2 + self.topic.len() + identifier + length_size(properties) + properties + self.payload.len();
+        1 + length_size(remaining) + remaining
+    }
+}
+
+/// Bytes of a length as MQTT writes it: seven bits in each (section 1.5.5).
+fn length_size(length: usize) -> usize {
+    match length {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
     }
 }
 
@@ -186,6 +201,8 @@ pub(super) enum Fate {
     Acknowledged,
     /// The broker does not want it; in words.
     Refused(String),
+    /// The broker will never take this very message; in words.
+    Unacceptable(String),
     /// The connection ended first.
     Lost,
 }
@@ -241,6 +258,11 @@ impl Session {
     pub(super) async fn next(&mut self) -> Event {
         let ended = || Event::Ended(Cause::other("the client library ended without a word"));
         self.events.recv().await.unwrap_or_else(ended)
+    }
+
+    /// An event that has come already.
+    pub(super) fn next_now(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
     }
 
     /// Hands over a publication; never waits, because the window is smaller than the library's queue.
@@ -303,7 +325,7 @@ fn io_cause(broker: &Broker, error: &std::io::Error) -> Cause {
     use std::io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => {
-            closed(&format!(" ({error})"))
+            Cause { kind: CauseKind::Reset, ..closed(&format!(" ({error})")) }
         }
         _ => Cause::other(io_words(broker, error)),
     }
@@ -346,4 +368,21 @@ fn find_io<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_packet_is_that_of_the_specification() {
+        let plain = |payload: usize, qos| Publication::plain("b/t".into(), vec![0; payload], qos, false);
+        assert_eq!(plain(10, Qos::AtMostOnce).packet_size(), 2 + 2 + 3 + 1 + 10);
+        assert_eq!(plain(10, Qos::AtLeastOnce).packet_size(), 2 + 2 + 3 + 2 + 1 + 10);
+        assert_eq!(plain(200, Qos::AtLeastOnce).packet_size(), 3 + 2 + 3 + 2 + 1 + 200);
+        let correlation = Some(vec![0; 4]);
+        let with = Publication { correlation, nonce: Some("x".into()), ..plain(10, Qos::AtLeastOnce) };
+        // A user property is its identifier and two strings with their lengths.
+        assert_eq!(with.packet_size(), 2 + 2 + 3 + 2 + 1 + (1 + 2 + 4) + (1 + 2 + 15 + 2 + 1) + 10);
+    }
 }

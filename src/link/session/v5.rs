@@ -208,7 +208,12 @@ impl Client {
 }
 
 fn fate(result: Result<mqtt::PublishResult, mqtt::PublishNoticeError>) -> Fate {
-    let judge = |code: u8| if code < 0x80 { Fate::Acknowledged } else { Fate::Refused(reason::v5(code)) };
+    let judge = |code: u8| match code {
+        0..0x80 => Fate::Acknowledged,
+        // The payload does not fit what the broker was told to expect there, and it will be the same next time.
+        0x99 => Fate::Unacceptable(reason::v5(code)),
+        _ => Fate::Refused(reason::v5(code)),
+    };
     match result {
         Ok(mqtt::PublishResult::Qos0Flushed) => Fate::Acknowledged,
         Ok(mqtt::PublishResult::Qos1(ack)) => judge(ack.reason as u8),

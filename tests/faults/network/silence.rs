@@ -1,0 +1,49 @@
+//! N7: somebody accepts the connection and never says that we are welcome.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::common::gateway::Gateway;
+use crate::common::quick::{FAST, config, folder, start, taken};
+use crate::common::scripted::{Greeting, Script, ScriptedBroker};
+use crate::common::{SOON, wait_for};
+use crate::suite::report;
+
+/// From the start of the program.
+const GIVEN_UP: Duration = Duration::from_secs(10);
+
+#[test]
+fn n7_a_connection_that_is_never_accepted_is_given_up_within_ten_seconds() {
+    let mute = ScriptedBroker::start(vec![Script::good().greeting(Greeting::Silence)]);
+    let half = ScriptedBroker::start(vec![Script::good().greeting(Greeting::Raw(vec![0x20, 0x03, 0x00]))]);
+    // The kernel completes the connection, and nobody ever takes it.
+    let kernel = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mqtt://{}", kernel.local_addr().unwrap());
+    let urls = [("says nothing", mute.url()), ("says half of it", half.url()), ("is not even taken", url)];
+    let cases = urls.iter().flat_map(|(words, url)| ["5", "3.1.1"].map(|protocol| (words, url, protocol)));
+    let mut running: Vec<_> = cases
+        .map(|(words, url, protocol)| {
+            let folder = folder();
+            let text = config(url, &format!(", protocol: {protocol}"), "", FAST);
+            let begun = Instant::now();
+            (start(folder.path(), &text), folder, begun, format!("{words}, {protocol}"))
+        })
+        .collect();
+    let mut longest = Duration::ZERO;
+    for (gateway, _, begun, words) in &running {
+        longest = longest.max(given_up(gateway, *begun, words));
+    }
+    for (gateway, _, begun, words) in &mut running {
+        let (seconds, last) = (begun.elapsed().as_secs_f64(), taken(gateway) as f64);
+        assert!(last >= seconds * 45.0 - 50.0, "{words}: {last} readings in {seconds} s");
+        gateway.stop(SOON);
+    }
+    let happened = format!("given up after {:.2} s at most; sampling went on", longest.as_secs_f64());
+    report("N7", "6 connections without a whole CONNACK", &happened);
+}
+
+fn given_up(gateway: &Gateway, begun: Instant, words: &str) -> Duration {
+    wait_for("the end of the attempt", GIVEN_UP, || gateway.log().contains("No connection").then_some(()));
+    assert!(gateway.log().contains("did not answer within 9 s"), "{words}");
+    begun.elapsed()
+}
