@@ -5,6 +5,9 @@ set -eu
 usage() {
     cat <<'TEXT'
 usage: sh deploy/test.sh            formatting, lints, tests, documentation, licences, scripts, unit file
+       sh deploy/test.sh --long [ROW…]   the fault suite with its full numbers, one row after the other, on the release
+                                    program (three quarters of an hour; as root); or only rows such as d1_ n3_
+       sh deploy/test.sh --sample   a part of those numbers, in some minutes
        sh deploy/test.sh --broken   whether the fault suite notices programs that are broken on purpose (as root)
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
        sh deploy/test.sh --help     this text
@@ -172,6 +175,30 @@ everyday() {
     advisories
 }
 
+# The fault suite with its figures, which also go into a file: docs/reliability.md is made of such ones.
+faults() {
+    scale=$1
+    shift
+    install_packages
+    rust_is_there
+    target=${CARGO_TARGET_DIR:-target}
+    if [ "$scale" = long ]; then
+        run "release program" cargo build --release --locked --quiet
+        FIELDGATE_PROGRAM=$(cd "$target" && pwd)/release/fieldgate
+        export FIELDGATE_PROGRAM
+        # One after the other, so that rows which measure are not disturbed by the others.
+        threads=1
+    else
+        threads=2
+    fi
+    FIELDGATE_FAULTS=$scale
+    FIELDGATE_FAULTS_REPORT=$(cd "$target" && pwd)/faults-$scale.md
+    export FIELDGATE_FAULTS FIELDGATE_FAULTS_REPORT
+    rm -f "$FIELDGATE_FAULTS_REPORT"
+    run "faults, $scale" cargo test --locked --quiet --test faults -- --nocapture --test-threads="$threads" "$@"
+    say "What was tried and what happened is in $FIELDGATE_FAULTS_REPORT"
+}
+
 broken() {
     install_packages
     rust_is_there
@@ -192,6 +219,8 @@ board() {
 
 case "${1:-}" in
     "") everyday ;;
+    --long) shift; faults long "$@" ;;
+    --sample) faults sample ;;
     --broken) broken ;;
     --board) board ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;

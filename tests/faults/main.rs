@@ -24,6 +24,48 @@ mod lives;
 mod network;
 mod process;
 mod sensors;
-#[allow(dead_code, reason = "its rows come one by one")]
 mod suite;
 mod tracer;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The families of rows that this suite answers for; those of outputs and of configuration are tests of their own.
+const FAMILIES: &str = "NBPDCS";
+
+fn rows_of(page: &str) -> BTreeSet<String> {
+    let first = |line: &str| line.strip_prefix("| ")?.split(" |").next().map(str::to_owned);
+    let is_row =
+        |row: &String| row.starts_with(|family: char| FAMILIES.contains(family)) && row[1..].parse::<u8>().is_ok();
+    page.lines().filter_map(first).filter(is_row).collect()
+}
+
+fn sources(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let files = files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let own = files.map(|path| std::fs::read_to_string(path).unwrap());
+    own.chain(folders.iter().flat_map(|folder| sources(folder))).collect()
+}
+
+/// The rows after which a function is named, in upper case.
+fn rows_tested() -> BTreeSet<String> {
+    let row = |line: &str| {
+        let name = line.trim_start().trim_start_matches("async ").strip_prefix("fn ")?;
+        Some(name.split('_').next()?.to_uppercase())
+    };
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults"));
+    sources.iter().flat_map(|source| source.lines().filter_map(row)).collect()
+}
+
+#[test]
+fn every_row_has_a_test() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/faults.md");
+    let Ok(page) = std::fs::read_to_string(&page) else {
+        return suite::left_out("the list of faults", "there is no ../shared/faults.md");
+    };
+    let rows = rows_of(&page);
+    assert!(rows.len() > 20, "{rows:?}");
+    let untested: Vec<_> = rows.difference(&rows_tested()).cloned().collect();
+    assert!(untested.is_empty(), "no test for {untested:?}");
+}
