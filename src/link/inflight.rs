@@ -151,6 +151,7 @@ mod tests {
                     let (ticket, sequence, late) = model.remove(index % model.len());
                     prop_assert_eq!(window.leave(ticket), Some(slot(sequence, late)));
                     prop_assert_eq!(window.leave(ticket), None);
+                    prop_assert!(!window.holds(Sequence(sequence)));
                 }
                 prop_assert_eq!(window.room(), limit - model.len());
                 prop_assert_eq!(window.late, model.iter().filter(|entry| entry.2).count());

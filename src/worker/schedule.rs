@@ -134,5 +134,33 @@ mod tests {
             prop_assert!(schedule.next() <= now + ms(every));
             prop_assert_eq!(schedule.next(), ms(start + (missed + 1) * every));
         }
+
+        #[test]
+        fn every_tick_is_taken_or_missed_or_paused_and_none_comes_twice(
+            every in 1u64..1000, steps in prop::collection::vec((0u64..5000, any::<bool>(), 0u64..3000), 1..100),
+        ) {
+            let mut schedule = Schedule::new(ms(0), ms(every));
+            let (mut now, mut ticks) = (0, 0);
+            for (step, fails, pause) in steps {
+                now += step;
+                let taken = schedule.take(ms(now));
+                prop_assert_eq!(taken.is_some(), ticks * every <= now);
+                ticks += taken.map_or(0, |missed| missed + 1);
+                prop_assert_eq!(schedule.take(ms(now)), None, "after a stall once, and not a burst");
+                if fails && taken.is_some() {
+                    ticks += schedule.pause(ms(now), ms(pause));
+                    prop_assert!(schedule.next() >= ms(now + pause));
+                    prop_assert!(schedule.next() <= ms(now + pause + every), "and no longer than that");
+                }
+                prop_assert_eq!(schedule.next(), ms(ticks * every));
+            }
+        }
+
+        #[test]
+        fn no_failure_costs_more_than_a_tenth_of_the_time_or_a_minute_of_rest(failures in any::<u32>(), cost in 0u64..100_000) {
+            let rest = rest_after(failures, ms(cost));
+            prop_assert!(rest <= Duration::from_secs(60) && retry_after(failures) <= Duration::from_secs(60));
+            prop_assert!(failures < 2 || cost > 6_666 || rest == ms(cost * 9));
+        }
     }
 }

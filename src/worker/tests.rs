@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::drivers;
-use crate::model::{Measurement, Setting, Value};
+use crate::drivers::{self, BusNeed, DriverError, Role, Sensor};
+use crate::model::{Measurement, Quantity, Setting, Value};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -228,4 +228,52 @@ async fn a_replanned_worker_keeps_what_is_the_same_and_releases_what_is_gone() {
     bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), Vec::new(), &file))).unwrap();
     assert_eq!(bench.state().await, (OFF, StateCause::Stop));
     assert!(tally.taken.load(Ordering::Relaxed) >= 1);
+}
+
+const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 1);
+
+/// Says what is no number, and panics every now and then.
+struct Liar(u32);
+
+impl Sensor for Liar {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        self.0 += 1;
+        assert!(!self.0.is_multiple_of(3), "a defect");
+        Ok(vec![TEMPERATURE.measured(if self.0.is_multiple_of(2) { f64::NAN } else { f64::INFINITY })])
+    }
+}
+
+static LIAR: DriverSpec = DriverSpec {
+    name: "liar",
+    summary: "",
+    page: "",
+    bus: BusNeed::None,
+    settings: &[],
+    claims: |_| Vec::new(),
+    role: Role::Sensor {
+        measurements: |_| vec![TEMPERATURE],
+        default_every: None,
+        build: |_, _| Ok(Box::new(Liar(0))),
+    },
+    example: "",
+};
+
+#[tokio::test]
+async fn what_is_no_number_is_never_a_reading_and_a_panic_harms_nobody_else() {
+    let mut liar = counter("liar", 5);
+    liar.0.driver = &LIAR;
+    let mut bench = Bench::start(1024, |file| plan(vec![liar, counter("n", 10)], Vec::new(), file));
+    let (mut seq, mut words) = (0, Vec::new());
+    while seq < 30 {
+        match bench.next(Some).await {
+            Event::Reading { reading, .. } => {
+                assert_eq!((reading.sensor.as_str(), reading.seq), ("n", seq + 1), "{reading:?}");
+                seq = reading.seq;
+            }
+            Event::Status { sensor, error, .. } if sensor.as_str() == "liar" => words.extend(error),
+            _ => {}
+        }
+    }
+    assert!(words[0].contains("temperature is not a finite number"), "{words:?}");
+    assert!(words.iter().any(|words| words.contains("the driver panicked: a defect")), "{words:?}");
 }

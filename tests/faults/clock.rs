@@ -127,7 +127,7 @@ fn c1_a_boot_in_1970_marks_its_readings_and_the_backlog_is_corrected_when_the_cl
 /// How often the clock is set to another day, and for how long it stays so.
 fn jump(running: &Running, clock: &WallClock) -> (f64, Duration) {
     let (before, since) = (taken(&running.gateway), Instant::now());
-    let lasts = times(Duration::from_millis(1500), Duration::from_secs(5), Duration::from_secs(20));
+    let lasts = times(Duration::from_millis(1200), Duration::from_secs(5), Duration::from_secs(20));
     for seconds in [DAY, -DAY, 0] {
         clock.set(seconds);
         let set = Instant::now();

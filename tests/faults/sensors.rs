@@ -181,7 +181,7 @@ fn s2_a_sensor_that_comes_and_goes_is_back_within_a_period_and_fills_no_log() {
     let mut slowest = BTreeMap::new();
     for turn in 0..times(4, 20, 100) {
         let how = ["nak", "gone"][turn % 2];
-        let lasts = Duration::from_millis(random.u64(1000..2500));
+        let lasts = Duration::from_millis(random.u64(800..times(1600, 2500, 5000)));
         let back = once(&running, &other, how, lasts);
         assert!(back <= Duration::from_millis(500) + NOTICE, "one period after {how}: {back:?}");
         let known = slowest.entry(how).or_insert(back);
@@ -211,7 +211,7 @@ fn s2_a_bus_that_times_out_leaves_its_neighbours_nine_tenths_of_the_time() {
     let other = sim(&running, "other.json");
     other.set_fault("0x76", Some("time-out"));
     wait_status(&running, "air", "degraded");
-    let lasts = times(Duration::from_secs(6), Duration::from_secs(30), Duration::from_secs(120));
+    let lasts = times(Duration::from_secs(4), Duration::from_secs(30), Duration::from_secs(120));
     let (before, since) = (readings(&running, "beside").len(), Instant::now());
     wait_until("the time-outs to last", lasts * 2, || since.elapsed() >= lasts);
     let got = readings(&running, "beside").len() - before;
@@ -239,6 +239,10 @@ const CHIPS: [(&str, &str, &str); 7] = [
     ("tmp102", "0x49", r#"{"temperature":-11.25}"#),
     ("lm75", "0x4a", r#"{"temperature":31.5}"#),
 ];
+
+/// Faults, and how many of these chips can show each. One that has measured before keeps its last result at `power-on`,
+/// the ADS1115 aside.
+const FAULTS: [(&str, usize); 5] = [("checksum", 1), ("stuck", 5), ("power-on", 1), ("not-ready", 4), ("nak", 7)];
 
 fn liars() -> String {
     let sensor = |(driver, address, _): &(&str, &str, &str)| {
@@ -279,11 +283,11 @@ fn s3_what_a_faulty_chip_says_is_never_published_as_good() {
     });
     let other = sim(&running, "other.json");
     let mut refused = 0;
-    for round in 0..times(1, 3, 20) {
-        for fault in ["checksum", "stuck", "power-on", "not-ready", "wrong-id", "nak"] {
-            refused += lie(&running, &other, fault);
+    for _ in 0..times(1, 3, 20) {
+        for (fault, chips) in FAULTS {
+            lie(&running, &other, fault, chips);
+            refused += chips;
         }
-        assert!(refused >= 12 * (round + 1), "{refused} chips showed a fault");
     }
     let mut told = 0;
     for (driver, _, world) in CHIPS {
@@ -291,15 +295,11 @@ fn s3_what_a_faulty_chip_says_is_never_published_as_good() {
     }
     assert!(told > 100, "{told}");
     let happened = format!("{refused} faults refused and told in the status, all of {told} readings were true");
-    report(
-        "S3",
-        "bad checksum, stuck data line, power-on values, never ready, wrong chip, off the bus; 7 chips",
-        &happened,
-    );
+    report("S3", "bad checksum, stuck data line, power-on values, never ready, off the bus; 7 chips", &happened);
 }
 
-/// Shows a fault on every chip that knows it, and returns how many do: none of those says a reading while it lasts.
-fn lie(running: &Running, other: &SimFile, fault: &str) -> usize {
+/// Shows a fault on every chip that knows it, which are so many: none of those says a reading while it lasts.
+fn lie(running: &Running, other: &SimFile, fault: &str, expected: usize) {
     for (driver, ..) in CHIPS {
         wait_now(running, driver, "ok", SOON);
     }
@@ -312,10 +312,11 @@ fn lie(running: &Running, other: &SimFile, fault: &str) -> usize {
     let entry = |chip: &(&str, &str, &str)| (chip.1.to_owned(), json!({ "fault": fault }));
     let chips: serde_json::Map<_, _> = CHIPS.iter().filter(shows).map(entry).collect();
     other.write(&json!({ "chips": chips }));
-    let since = Instant::now();
-    wait_until("the faults to be noticed", SOON, || since.elapsed() >= Duration::from_millis(500));
     let is_down = |driver: &&str| running.latest(&format!("b/sensors/{driver}/status"))["status"] != "ok";
-    let down: Vec<&str> = CHIPS.iter().map(|chip| chip.0).filter(is_down).collect();
+    let down = || CHIPS.iter().map(|chip| chip.0).filter(is_down).collect::<Vec<_>>();
+    wait_until(&format!("{expected} chips to show {fault}"), SOON, || down().len() >= expected);
+    let down = down();
+    assert_eq!(down.len(), expected, "{fault}: {down:?}");
     let counts = || down.iter().map(|driver| readings(running, driver).len()).sum::<usize>();
     let (before, since) = (counts(), Instant::now());
     wait_until("some periods", SOON, || since.elapsed() >= Duration::from_millis(300));
@@ -323,7 +324,6 @@ fn lie(running: &Running, other: &SimFile, fault: &str) -> usize {
     for (_, address, _) in CHIPS {
         other.set_fault(address, None);
     }
-    down.len()
 }
 
 const HALF: &str = "buses:
