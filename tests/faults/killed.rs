@@ -12,7 +12,7 @@ use crate::suite::{chance, may, report, times};
 use crate::tracer::{spool_files, wrapper};
 
 /// Long enough for a life to outlast the second that may be lost.
-const SECONDS: Duration = Duration::from_millis(2500);
+const SECONDS: Duration = Duration::from_millis(3000);
 
 fn kill(commit_every: Duration, count: usize, span: Duration) {
     Ends { row: "P1", what: "kill -9", commit_every, count, span }.happen(folder().path(), Gateway::kill9);
@@ -20,7 +20,7 @@ fn kill(commit_every: Duration, count: usize, span: Duration) {
 
 #[test]
 fn p1_a_kill_loses_nothing_that_was_offered_with_commit_every_0s() {
-    kill(Duration::ZERO, times(6, 40, 200), Duration::from_millis(1200));
+    kill(Duration::ZERO, times(6, 40, 200), Duration::from_millis(1500));
 }
 
 #[test]
