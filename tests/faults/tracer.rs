@@ -10,7 +10,7 @@ use crate::common::{SOON, missing, send_signal, wait_until};
 
 /// `-P` for each file of a spool, so that nothing else is touched.
 pub(crate) fn spool_files(spool: &Path) -> Vec<String> {
-    let paths = ["spool.db", "spool.db-wal", "spool.db.reserve"].map(|name| spool.join(name));
+    let paths = ["spool.db", "spool.db-wal", "spool.db-journal", "spool.db.reserve"].map(|name| spool.join(name));
     paths.into_iter().flat_map(|path| ["-P".to_owned(), path.to_str().unwrap().to_owned()]).collect()
 }
 

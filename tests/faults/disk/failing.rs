@@ -259,7 +259,7 @@ fn d2_a_disk_that_stays_full_costs_the_oldest_and_they_are_told() {
     let filler = Filler::start(&stage.spool());
     stage.gather();
     // Two mebibytes of memory are full before this, with the other two sensors.
-    wait_taken(&stage.gateway, times(3500, 10_000, 20_000));
+    wait_taken(&stage.gateway, times(3500, 10_000, 18_000));
     calm(&stage);
     stage.endure("full");
     drop(filler);
@@ -286,7 +286,7 @@ fn d2_a_max_size_larger_than_the_free_disk_fills_no_more_than_that_and_gets_empt
     let mut stage = Stage::new(folder, Some(disk), ", max_size: 64MiB, commit_every: 100ms", "1ms");
     stage.gather();
     // The disk and two mebibytes of memory are full before this, with the other two sensors.
-    wait_taken(&stage.gateway, times(6000, 15_000, 30_000));
+    wait_taken(&stage.gateway, times(6000, 12_000, 18_000));
     calm(&stage);
     stage.ledger.be(Mood::Acknowledges);
     stage.ledger.health(&stage.gateway);

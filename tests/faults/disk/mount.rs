@@ -21,7 +21,9 @@ impl Mount {
     pub(super) fn ext4(folder: &Path, size: u64) -> Self {
         let source = folder.join("disk.img");
         fs::File::create(&source).unwrap().set_len(size).unwrap();
-        run("mkfs.ext4", &["-q", "-F", source.to_str().unwrap()]);
+        // Everything is written now, so that the kernel does not do it beside the test.
+        let eager = "lazy_itable_init=0,lazy_journal_init=0";
+        run("mkfs.ext4", &["-q", "-F", "-E", eager, source.to_str().unwrap()]);
         Self::place(folder, source, "loop".to_owned(), "ext4")
     }
 

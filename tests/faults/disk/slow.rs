@@ -3,6 +3,7 @@
 //! When each reading was sampled it says itself, so the readings are looked at later: the slow program is killed, and what
 //! it had written is delivered by the next, which has a disk of the usual speed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,16 @@ use serde_json::Value;
 
 use crate::common::gateway::Gateway;
 use crate::common::quick::{LONG, config, folder};
+use crate::common::wait_until;
 use crate::ledger::{Ledger, Mood};
 use crate::lives::{Life, counting, deliver};
 use crate::suite::{may, report, times};
 use crate::tracer::wrapper;
 
 const EVERY: Duration = Duration::from_millis(5);
+
+/// Until the first reading arrives when the broker is there; the reconnect is up to 150 ms of it.
+const SENDS: Duration = Duration::from_secs(5);
 
 /// What the row allows.
 const JITTER: Duration = Duration::from_millis(10);
@@ -38,6 +43,10 @@ fn d4_an_fsync_of_two_seconds_delays_no_sampling() {
     gateway.wait_log("Reading.", LONG);
     let span = Duration::from_secs(times(3, 30, 120));
     let own = own_jitter(span);
+    ledger.be(Mood::Acknowledges);
+    let asked = Instant::now();
+    wait_until("a reading to be sent beside such a disk", SENDS, || ledger.received() > 0);
+    let sent = asked.elapsed();
     gateway.kill9();
     let life = Life::of(&gateway).unwrap();
     deliver(&mut ledger, folder.path(), &text);
@@ -49,15 +58,17 @@ fn d4_an_fsync_of_two_seconds_delays_no_sampling() {
     let waiting = (Duration::from_secs(1) + delay * 5).as_millis() / EVERY.as_millis();
     assert!(late.len() as u128 + waiting >= u128::from(life.last), "{} of {} readings came", late.len(), life.last);
     let (p99, own) = (percentile(&late, 99), percentile(&own, 99));
-    assert!(p99 <= JITTER + own, "p99 {p99:?}, a thread that only sleeps {own:?}");
+    // A machine that is late by itself is so twice: when the program wakes, and when it gets on.
+    assert!(p99 <= JITTER + 2 * own, "p99 {p99:?}, a thread that only sleeps {own:?}");
     ledger.account("n").check_whole();
     let happened = format!(
         "{} readings beside {syncs} such fsyncs, sampled p99 {} ms and at most {} ms late (a thread that only sleeps: p99 \
-         {:.1} ms)",
+         {:.1} ms); a broker that came got its first reading after {:.1} s",
         late.len(),
         p99.as_millis(),
         percentile(&late, 100).as_millis(),
-        own.as_secs_f64() * 1000.0
+        own.as_secs_f64() * 1000.0,
+        sent.as_secs_f64()
     );
     report("D4", &format!("every fsync takes {delay:?}, a reading every 5 ms"), &happened);
 }
@@ -83,13 +94,13 @@ fn lateness(ledger: &Ledger, run: &str) -> Vec<Duration> {
     let of = |payload: &str| {
         let json: Value = serde_json::from_str(payload).unwrap();
         let ideal = EVERY.as_millis() as i64 * json["seq"].as_i64()?;
-        (json["run"] == run).then(|| wall_ms(json["time"].as_str().unwrap()) - ideal)
+        (json["run"] == run).then(|| (json["seq"].as_i64(), wall_ms(json["time"].as_str().unwrap()) - ideal))
     };
     let notes = ledger.notes().into_iter().filter(|note| note.topic.ends_with("/n"));
-    let offsets: Vec<i64> = notes.filter_map(|note| of(&note.payload)).collect();
-    let mut grid = *offsets.iter().take(50).min().unwrap();
+    let offsets: BTreeMap<Option<i64>, i64> = notes.filter_map(|note| of(&note.payload)).collect();
+    let mut grid = *offsets.values().take(50).min().unwrap();
     let mut late = Vec::new();
-    for offset in offsets {
+    for offset in offsets.into_values() {
         grid = grid.min(offset);
         late.push(Duration::from_millis((offset - grid) as u64));
         // Ticks that were skipped have no number, so what follows is later by whole ones; that was counted just now.
