@@ -19,8 +19,8 @@ use crate::model::{Loss, Message, Moment, RunId};
 use crate::spool::keeper::Keeper;
 use crate::spool::{ReadError, Sequence, Settings, Spool, SpoolError, Stats, Stored};
 
-/// Requests that wait for the thread. A commit of two seconds at 500 readings a second does not stop the recorder.
-const QUEUE: usize = 1024;
+/// Requests that wait for the thread: forty seconds of a disk that hangs at a hundred readings a second, in a megabyte and a half.
+const QUEUE: usize = 4096;
 
 /// New at each start of the machine; see random(4).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
