@@ -70,10 +70,12 @@ impl Namespace {
         self.filter("type filter hook input priority 0;", reject);
     }
 
-    /// Questions for names are dropped without a word.
+    /// Questions for names are sent and nothing ever answers, not even that nobody is there.
     pub fn no_names(&self) {
-        let questions = "type filter hook output priority 0; udp dport 53 drop; tcp dport 53 drop;";
-        self.filter("type filter hook input priority 0;", questions);
+        // On the way in: who sends would be told of a drop on the way out.
+        let answers =
+            "type filter hook input priority 0; meta l4proto icmp drop; udp sport 53 drop; tcp sport 53 drop;";
+        self.filter(answers, "type filter hook output priority 0;");
     }
 
     /// Everything passes again.

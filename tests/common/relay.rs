@@ -36,7 +36,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A cable to a broker on loopback; it need not be there yet. Each packet of the broker takes `delay`, so that something
+    /// A cable to a broker on loopback; it need not be there yet. Each packet takes `delay`, so that something
     /// is under way whenever the cable is torn.
     pub fn to(broker: u16, delay: Duration) -> Self {
         let listener = wait_for("a port", SOON, || TcpListener::bind(("127.0.0.1", free_port())).ok());
@@ -126,7 +126,7 @@ fn accept(listener: &TcpListener, (broker, delay): (u16, Duration), seen: &Arc<M
         let (other, out) = (Arc::clone(seen), Arc::clone(&flying));
         threads.push(std::thread::spawn(move || {
             // The end of one side ends the other; an error is an end like any.
-            upward(&up, &other, &out).ok();
+            upward(&up, delay, &other, &out).ok();
             up.1.shutdown(Shutdown::Both).ok();
             other.lock().unwrap().open.remove(&number);
         }));
@@ -144,9 +144,15 @@ fn accept(listener: &TcpListener, (broker, delay): (u16, Duration), seen: &Arc<M
 type Pair = (TcpStream, TcpStream);
 
 /// From the client to the broker.
-fn upward((near, far): &Pair, seen: &Mutex<Seen>, flying: &Mutex<BTreeMap<u16, Told>>) -> io::Result<()> {
+fn upward(
+    (near, far): &Pair,
+    delay: Duration,
+    seen: &Mutex<Seen>,
+    flying: &Mutex<BTreeMap<u16, Told>>,
+) -> io::Result<()> {
     let (mut from, mut to, mut level) = (BufReader::new(near), far, 0);
     while let Some((first, body)) = wire::read_frame(&mut from)? {
+        std::thread::sleep(delay);
         match wire::parse(first, &body, level) {
             Some(Packet::Connect(connect)) => {
                 level = connect.level;

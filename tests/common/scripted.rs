@@ -265,8 +265,9 @@ impl Line {
 impl Drop for ScriptedBroker {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
-        for line in &self.records.lock().unwrap().connections {
-            // Most of them are closed already.
+        for line in &mut self.records.lock().unwrap().connections {
+            // A script that panicked has left its writer waiting. Most of them are closed already.
+            line.out = None;
             line.stream.shutdown(Shutdown::Both).ok();
         }
         // Wakes the listener; when it has gone already there is nothing to wake.

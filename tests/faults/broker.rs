@@ -15,12 +15,13 @@ use crate::common::gateway::Gateway;
 use crate::common::ledger::Ledger;
 use crate::common::quick::{taken, taken_of, wait_taken, wait_whole};
 use crate::common::{SOON, wait_until};
+use crate::suite::times;
 
 /// Ends the gateway some readings after now and checks that the broker took all of `n` upon itself, in order.
 fn end_whole(gateway: &mut Gateway, account: impl Fn() -> Account) -> (u64, Account) {
     let then = taken(gateway);
     wait_taken(gateway, then + 20);
-    wait_until("the backlog to go", Duration::from_secs(60), || {
+    wait_until("the backlog to go", Duration::from_secs(times(15, 60, 60)), || {
         let account = account();
         account.runs.last().is_some_and(|run| account.missing(run, then).is_empty())
     });

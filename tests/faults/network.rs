@@ -13,6 +13,7 @@ use crate::common::client::Client;
 use crate::common::gateway::Gateway;
 use crate::common::quick::{heard, taken, wait_taken, wait_whole};
 use crate::common::{SOON, wait_until};
+use crate::suite::times;
 
 /// A hundred readings a second.
 const HUNDRED: &str = "sensors:\n  n: { driver: waveform, every: 10ms, settings: { shape: counter } }\n";
@@ -51,7 +52,7 @@ fn end_whole(mut gateway: Gateway, client: &Client) -> (u64, Account) {
     let then = taken(&gateway);
     wait_taken(&gateway, then + 50);
     // Ended only when the backlog has gone, for what is not delivered would rightly stay in the spool.
-    wait_until("the backlog to go", Duration::from_secs(60), || {
+    wait_until("the backlog to go", Duration::from_secs(times(15, 60, 60)), || {
         let account = heard(client);
         account.runs.last().is_some_and(|run| account.missing(run, then).is_empty())
     });

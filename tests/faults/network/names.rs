@@ -42,7 +42,7 @@ fn n6_a_name_that_hangs_holds_up_neither_the_start_nor_the_sampling_nor_the_end(
     // A busy machine may miss a tick or two of fifty a second.
     let few = 3 + expected / 20;
     assert!(sampled + few >= expected && sampled <= expected + few, "{sampled} readings instead of {expected}");
-    assert_eq!(gateway.log().matches("Connected.").count(), 0);
+    assert!(!gateway.log().contains("cannot resolve"), "the name does not hang");
     let ending = Instant::now();
     gateway.stop(SOON);
     let ended = ending.elapsed();
