@@ -189,9 +189,12 @@ impl Supervisor {
 
     /// Many brokers, and all of 3.1.1, do not say that another client took over; they only close.
     fn count_brief(&mut self, brief: bool, kind: CauseKind) {
-        let closed = brief && kind == CauseKind::Closed;
-        self.closed = if closed { self.closed + 1 } else { 0 };
-        self.brief = if closed || brief && kind == CauseKind::Reset { self.brief + 1 } else { 0 };
+        // A reset says nothing: a broker that has not read all that we sent ends by one as well.
+        match (brief, kind) {
+            (true, CauseKind::Closed) => (self.brief, self.closed) = (self.brief + 1, self.closed + 1),
+            (true, CauseKind::Reset) => self.brief += 1,
+            _ => (self.brief, self.closed) = (0, 0),
+        }
         if self.closed >= TAKEN_OVER_TIMES {
             self.backoff.suspect();
         }

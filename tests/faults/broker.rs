@@ -30,11 +30,19 @@ fn end_whole(gateway: &mut Gateway, account: impl Fn() -> Account) -> (u64, Acco
     (last, wait_whole("all of them", last, account))
 }
 
-/// After the end: what the broker took of a sensor and what it was told as lost is what was taken. Returns both.
-fn check_sensor(gateway: &Gateway, ledger: &Ledger, sensor: &str) -> (u64, u64) {
-    let (account, last) = (ledger.account(sensor), taken_of(gateway, sensor));
-    let run = account.runs.last().unwrap_or_else(|| panic!("nothing is known of {sensor}"));
-    assert_eq!(account.missing(run, last), Vec::<u64>::new(), "{sensor}, {last} taken");
+/// Waits until all that has been taken of a sensor is with the broker or told as lost.
+fn wait_settled(gateway: &Gateway, ledger: &Ledger, sensor: &str) {
+    let then = taken_of(gateway, sensor);
+    wait_until(&format!("{then} readings of {sensor}"), Duration::from_secs(times(15, 60, 60)), || {
+        let account = ledger.account(sensor);
+        account.runs.last().is_some_and(|run| account.missing(run, then).is_empty())
+    });
+}
+
+/// What the broker took of a sensor and what it was told as lost is all, up to the last that it knows of. Returns both.
+fn check_sensor(ledger: &Ledger, sensor: &str) -> (u64, u64) {
+    let account = ledger.account(sensor);
     account.check_whole();
-    (last, account.told(run))
+    let run = account.runs.last().unwrap_or_else(|| panic!("nothing is known of {sensor}"));
+    (account.last(run), account.told(run))
 }

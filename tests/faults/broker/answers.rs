@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use super::{check_sensor, end_whole};
+use super::{check_sensor, end_whole, wait_settled};
 use crate::common::ledger::Ledger;
 use crate::common::quick::{FAST, config, folder, received, start, taken_of};
 use crate::common::scripted::{Answer, Greeting, Script, ScriptedBroker};
@@ -68,11 +68,12 @@ fn b2_what_is_refused_waits_or_is_told_as_lost_and_the_rest_flows_on() {
     refusing.store(false, Ordering::Relaxed);
     let caught_up = |sensor: &str| ledger.account(sensor).live.values().any(|seqs| seqs.len() as u64 > seconds * 20);
     wait_until("the refused ones", SOON * 7, || caught_up("denied") && caught_up("quota"));
+    ["denied", "quota", "invalid"].iter().for_each(|sensor| wait_settled(&gateway, &ledger, sensor));
     end_whole(&mut gateway, || ledger.account("n"));
     let delays = ledger.delays("n", SystemTime::UNIX_EPOCH);
     let slowest = delays[delays.len() - 1];
     assert!(slowest <= Duration::from_secs(1), "a topic that is not refused took {slowest:?}");
-    let counts = ["n", "denied", "quota", "invalid"].map(|sensor| check_sensor(&gateway, &ledger, sensor));
+    let counts = ["n", "denied", "quota", "invalid"].map(|sensor| check_sensor(&ledger, sensor));
     assert_eq!(counts.map(|(_, told)| told), [0, 0, 0, counts[3].0 / INVALID]);
     assert_eq!(broker.connects().len(), 1, "nobody connects anew over a refusal");
     let repeats = received(&broker).runs.len() - 1 + broker_repeats(&broker);

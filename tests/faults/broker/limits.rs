@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::check_sensor;
+use super::{check_sensor, wait_settled};
 use crate::common::gateway::Gateway;
 use crate::common::ledger::Ledger;
 use crate::common::quick::{config, folder, start, taken, wait_taken};
@@ -55,9 +55,10 @@ fn b4_what_does_not_fit_is_told_as_lost_and_the_rest_goes_on() {
     let broker = ScriptedBroker::start(vec![Script::good().properties(small()).noting(&ledger)]);
     let (mut gateway, _folder) = gateway(&broker, TWO);
     wait_until("the readings", Duration::from_secs(readings / 40 + 10), || taken(&gateway) >= readings);
+    ["n", "air"].iter().for_each(|sensor| wait_settled(&gateway, &ledger, sensor));
     gateway.stop(SOON);
-    let (n, lost) = check_sensor(&gateway, &ledger, "n");
-    let (air, told) = check_sensor(&gateway, &ledger, "air");
+    let (n, lost) = check_sensor(&ledger, "n");
+    let (air, told) = check_sensor(&ledger, "air");
     assert_eq!((lost, told), (0, air), "each reading of n has arrived, each of air was told as lost");
     let largest = largest(&broker);
     assert_eq!(broker.connects().len(), 1);
@@ -110,9 +111,10 @@ fn b4_a_broker_that_allows_least_gets_least() {
     wait_taken(&gateway, 20);
     let begun = Instant::now();
     wait_until("time to pass", watched + SOON, || begun.elapsed() >= watched);
+    ["n", "air"].iter().for_each(|sensor| wait_settled(&gateway, &ledger, sensor));
     gateway.stop(SOON);
-    let (n, _) = check_sensor(&gateway, &ledger, "n");
-    let (air, told) = check_sensor(&gateway, &ledger, "air");
+    let (n, _) = check_sensor(&ledger, "n");
+    let (air, told) = check_sensor(&ledger, "air");
     assert_eq!(told, air);
     for publish in broker.publishes() {
         assert_eq!((publish.qos, publish.retain), (0, false), "{}", publish.topic);

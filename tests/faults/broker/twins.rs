@@ -14,7 +14,7 @@ use crate::suite::{Scale, report, scale, times, together};
 
 /// How long the peace after the third take-over is watched.
 fn watched() -> Duration {
-    Duration::from_secs(times(2, 70, 130))
+    Duration::from_secs(times(3, 70, 130))
 }
 
 /// At most one connection for each minute begun.
@@ -53,10 +53,16 @@ fn twins(protocol: &str) {
     gateway.wait_log("Connected.", SOON);
     let connected = |gateway: &Gateway| gateway.log().matches("Connected.").count();
     let _twin = Client::with(&broker.endpoint(), &["nothing"], &["-i", "twin"]);
-    wait_until("three connections to be taken over", SOON, || {
-        connected(&gateway) >= 3 && gateway.log().contains("does another client use our identifier")
+    gateway.wait_log("does another client use our identifier", SOON);
+    // A few more are allowed that ended by a reset, which says nothing. The twin comes back every second.
+    let (mut then, mut begun) = (connected(&gateway), Instant::now());
+    wait_until("the fight to end", SOON, || {
+        if connected(&gateway) > then {
+            (then, begun) = (connected(&gateway), Instant::now());
+        }
+        begun.elapsed() >= Duration::from_secs(2)
     });
-    let (then, begun) = (connected(&gateway), Instant::now());
+    assert!(then <= 6, "{protocol}: {then} connects before there was peace");
     wait_until("time to pass", watched() + SOON, || begun.elapsed() >= watched());
     let more = connected(&gateway) - then;
     assert!(more <= allowed(), "{protocol}: {more} connects in {:?}", watched());
@@ -68,7 +74,7 @@ fn twins(protocol: &str) {
     }
     gateway.stop(SOON);
     Account::of("n", watch.everything().into_iter().map(|message| (message.topic, message.payload))).check_order();
-    let happened = format!("{more} connects in the {} s after the third; alarm raised", watched().as_secs());
+    let happened = format!("given up after {then} connects, then {more} in {} s; alarm raised", watched().as_secs());
     report("B5", &format!("Mosquitto, two clients with one identifier, {protocol}"), &happened);
 }
 
