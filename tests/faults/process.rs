@@ -223,7 +223,7 @@ fn p5_a_hanging_bus_with_outputs_stops_the_watchdog_within_a_period_and_a_health
     running.bench.set_fault("0x76", Some("hang"));
     running.gateway.wait_log("the watchdog is no longer fed", SOON);
     let (before, seq) = (fed(&running), running.seq());
-    running.wait_seq(seq + 40);
+    running.wait_seq(seq + 25);
     assert_eq!(fed(&running), before, "and it stays so");
     let last = before[before.len() - 1].saturating_duration_since(began);
     // A quarter of a second until the simulated bus has seen its file and the next look.

