@@ -248,7 +248,8 @@ fn p5_a_hanging_disk_is_told_and_the_watchdog_is_fed_all_the_time() {
     running.broker.freeze();
     let disk = DeadDisk::under(&running.gateway);
     let began = Instant::now();
-    let lasts = times(Duration::from_secs(6), Duration::from_secs(20), Duration::from_secs(55));
+    // Less than `safe_after`, for the broker is silent meanwhile.
+    let lasts = times(Duration::from_secs(6), Duration::from_secs(15), Duration::from_secs(25));
     wait_until("the hang to last", lasts * 2, || began.elapsed() >= lasts);
     running.broker.thaw();
     running.client.wait_json(
