@@ -27,8 +27,11 @@ const MARKER: u16 = 0x7a7a;
 /// After so many the program has touched what it needs, and memory is measured from there.
 const WARM: usize = 2000;
 
-/// A program that says nothing for so long waits for more, or has nothing to say.
-const ANSWER: Duration = Duration::from_millis(300);
+/// A program that says nothing for so long waits for more, or has nothing to say; shorter than between two readings.
+const ANSWER: Duration = Duration::from_millis(150);
+
+/// Every so many connections one is served as it should be.
+const CALM_EVERY: usize = 100;
 
 /// For each generation of MQTT.
 const GATEWAYS: usize = 4;
@@ -148,7 +151,11 @@ impl Mutator {
     fn serve(&mut self, count: usize) {
         let stream = self.accept();
         // An error is the end of the connection, which is what most of this is about.
-        self.talk(&stream, count).ok();
+        if self.connects.is_multiple_of(CALM_EVERY) {
+            self.calm(&stream).ok();
+        } else {
+            self.talk(&stream, count).ok();
+        }
         // A reset, for an orderly end again and again would be suspected of a take-over. It may have ended already.
         rustix::net::connect_unspec(&stream).ok();
     }
@@ -170,6 +177,14 @@ impl Mutator {
             }
         }
         Ok(())
+    }
+
+    /// Takes what has gathered, for readings and answers to changed commands wait in the spool, and that is memory as well.
+    fn calm(&self, mut stream: &TcpStream) -> std::io::Result<()> {
+        wire::read_frame(&mut stream)?;
+        stream.write_all(&wire::encode_connack(false, 0, &Properties::default(), self.v5))?;
+        // Until nothing has come for a moment.
+        self.is_taken(stream).map(drop)
     }
 
     /// Answers what comes until the marker is acknowledged; false at the end of the connection.
