@@ -277,7 +277,7 @@ impl Batch<'_> {
                 let gone = delete.execute([signed(sequence)])? as u64;
                 self.rows_after = self.rows_after.saturating_sub(gone);
             }
-            insert.execute(params![
+            self.rows_after += insert.execute(params![
                 signed(sequence),
                 record::kind_number(message.key.kind),
                 message.key.source.as_str(),
@@ -288,8 +288,7 @@ impl Batch<'_> {
                 record::flags(message),
                 message.body,
                 record::sum(signed(sequence), message),
-            ])?;
-            self.rows_after += 1;
+            ])? as u64;
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ fn endure(gateway: &Gateway, before: (u64, usize), begun: Instant, lasting: Dura
         if noticed.is_none() && losses(gateway) > told {
             noticed = Some(begun.elapsed());
         }
-        most = most.max(gateway.own_memory());
+        most = most.max(gateway.memory());
         noticed.is_some() && begun.elapsed() >= lasting
     });
     Outage { noticed: noticed.unwrap(), grown: most - memory }

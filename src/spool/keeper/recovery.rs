@@ -25,7 +25,7 @@ pub(super) struct Recovery {
     aside: PathBuf,
     /// One past the last sequence that only it may have.
     until: u64,
-    /// What it has and nobody needs any more.
+    /// What it has and nobody needs of it any more.
     settled: BTreeSet<u64>,
     /// Messages that it must have had, where that is known.
     expected: Option<u64>,
@@ -64,13 +64,14 @@ impl Keeper {
 
     fn put_aside(&mut self, cause: String, now: Moment) -> bool {
         // Deletions that were not written yet would bring their messages back.
-        let settled = std::mem::take(&mut self.acked);
+        let mut settled = std::mem::take(&mut self.acked);
         let expected = self.store.rows().saturating_sub(self.window.rows() + settled.len() as u64);
         let until = self.evicted_below;
         match self.store.set_aside() {
             Ok(aside) => {
                 error!(error = cause, file = %aside.display(), "The spool is damaged; set aside, a new one is begun.");
                 self.forget_disk(now);
+                settled.extend(self.window.from(0).take_while(|(sequence, _)| *sequence < until).map(|(s, _)| s));
                 self.recover_from(aside, until, settled, Some(expected));
                 self.fault(FaultKind::Unopened, cause, now);
                 true
@@ -162,6 +163,7 @@ impl Keeper {
         if self.recovery.is_some() {
             // Two damaged files within one recovery: the disk is beyond this.
             warn!(file = %aside.display(), "Another file is damaged before the last was read; it is kept and not read.");
+            self.dropped += expected.unwrap_or(0);
             return;
         }
         let holes = Holes::default();
@@ -193,8 +195,8 @@ impl Keeper {
                 self.report_loss(loss, now);
             }
             let Found::Row(sequence, Ok(message)) = found else { continue };
-            let is_old = sequence < self.first || recovery.expected.is_some();
-            if is_old && !recovery.settled.contains(&sequence) && self.window.get(sequence).is_none() {
+            // What comes behind was in memory and is on its way into the new file, or there already.
+            if sequence < recovery.until && !recovery.settled.contains(&sequence) {
                 recovery.recovered += 1;
                 if recovery.expected.is_none() && recovery.recovered <= HANDED_BEFORE as u64 {
                     self.handed.insert(sequence);

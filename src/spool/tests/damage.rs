@@ -119,7 +119,7 @@ fn damage_that_shows_in_use_costs_what_cannot_be_read_any_more() {
     }
     let first = keeper.read(Sequence(0), 50, at(20_000)).unwrap();
     keeper.acknowledge(&first.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(20_000));
-    overwrite(folder.path(), 8192, 1 << 20);
+    overwrite(folder.path(), 200_000, 1 << 16);
     let mut from = Sequence(0);
     while let Ok(read) = keeper.read(from, 100, at(20_001)) {
         from = Sequence(read.last().expect("the damage shows before the end").sequence.0 + 1);
@@ -129,8 +129,8 @@ fn damage_that_shows_in_use_costs_what_cannot_be_read_any_more() {
     let stats = keeper.stats();
     assert!(stats.error.as_ref().is_some_and(|error| error.contains("were recovered")), "{:?}", stats.error);
     let found = readings(&all);
-    assert_eq!(found.len() as u64 + stats.dropped, 20_001 - 50, "what is not here is counted");
-    assert!(found.contains(&20_001) && found.len() > 5000, "{}", found.len());
+    assert_eq!(found.len() as u64 + stats.dropped, 20_001 - 50, "what is not here is counted: {:?}", keeper.stats());
+    assert!(found.contains(&20_001) && found.len() > 18_000, "{}", found.len());
     assert!(!found.contains(&50), "what was acknowledged does not come back");
     assert!(on_disk(folder.path()).contains(&20_001));
 }

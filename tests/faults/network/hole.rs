@@ -46,14 +46,14 @@ fn n1_a_black_hole_in_the_network_loses_nothing_and_is_noticed_in_time() {
     let environment = [("RUST_LOG", "info,fieldgate::recorder=debug")];
     let gateway = Gateway::inside(&namespace, folder.path(), &config(&url, MQTT, "", HUNDRED), &environment);
     client.wait_json("b/sensors/n", |reading| reading["seq"] == 100, SOON);
-    let before = (gateway.own_memory(), losses(&gateway));
+    let before = (gateway.memory(), losses(&gateway));
     let begun = Instant::now();
     namespace.black_hole();
     let hole = endure(&gateway, before, begun, Duration::from_secs(lasting));
     namespace.open();
     wait_until("the connection after the hole", LONG, || gateway.log().matches("Connected.").count() == 2);
     check(&hole);
-    let before = (gateway.own_memory(), losses(&gateway));
+    let before = (gateway.memory(), losses(&gateway));
     let begun = Instant::now();
     namespace.reset();
     let resets = endure(&gateway, before, begun, Duration::from_secs(resetting));
@@ -78,7 +78,7 @@ fn n2_a_frozen_broker_gets_everything_when_it_thaws() {
     let folder = folder();
     let gateway = start(folder.path(), &config(&broker.url(), MQTT, "", HUNDRED));
     client.wait_json("b/sensors/n", |reading| reading["seq"] == 100, SOON);
-    let before = (gateway.own_memory(), losses(&gateway));
+    let before = (gateway.memory(), losses(&gateway));
     let begun = Instant::now();
     broker.freeze();
     let outage = endure(&gateway, before, begun, Duration::from_secs(lasting));
