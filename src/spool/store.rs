@@ -334,12 +334,17 @@ pub(super) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-/// Whether the file, not the disk, is the trouble. Our statements are always the same and fit our tables, so what SQLite
-/// finds wrong with either is damage, too, and so are values of another type than was written.
+/// Whether the file, not the disk, is the trouble. Our statements are always the same and fit our tables, so whatever SQLite
+/// finds wrong with them is damage, too, and so are values of another type or size than was written. Only what the disk, its
+/// rights and another instance can cause is none.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    use ErrorCode::{ConstraintViolation, DatabaseCorrupt, NotADatabase, SchemaChanged, TypeMismatch, Unknown};
-    let damage = [DatabaseCorrupt, NotADatabase, SchemaChanged, ConstraintViolation, TypeMismatch, Unknown];
-    error.sqlite_error_code().is_none_or(|code| damage.contains(&code))
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, OperationAborted, OperationInterrupted, PermissionDenied,
+        ReadOnly, SystemIoFailure,
+    };
+    let disk = [CannotOpen, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure];
+    let others = [DatabaseBusy, DatabaseLocked, OperationAborted, OperationInterrupted];
+    error.sqlite_error_code().is_none_or(|code| !disk.contains(&code) && !others.contains(&code))
 }
 
 fn used(connection: &Connection) -> rusqlite::Result<u64> {

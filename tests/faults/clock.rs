@@ -90,7 +90,7 @@ fn c1_a_boot_in_1970_marks_its_readings_and_the_backlog_is_corrected_when_the_cl
     running.wait_seq(20);
     running.broker.freeze();
     let frozen = (taken(&running.gateway), Instant::now(), since_1970());
-    wait_taken(&running.gateway, frozen.0 + times(20, 100, 1000));
+    wait_taken(&running.gateway, frozen.0 + times(20, 100, 400));
     clock.set(0);
     let set = taken(&running.gateway);
     wait_taken(&running.gateway, set + 20);

@@ -13,7 +13,7 @@ use crate::suite::{chance, report, times};
 
 const READINGS: u64 = 400;
 /// Long enough for one store on a loaded machine.
-const LIVES: Duration = Duration::from_secs(30);
+const LIVES: Duration = Duration::from_secs(20);
 const OLD: RunId = RunId(1);
 const NEW: RunId = RunId(2);
 
@@ -102,7 +102,8 @@ async fn live_with(files: &[(String, Vec<u8>)]) -> Fate {
         has_own |= take(&spool, &mut fate).await;
         // While a damaged file is being read, its words are not complete yet; damage may also show only when all was taken.
         let is_read = |stats: &Stats| stats.error.as_ref().is_none_or(|error| error.contains("; "));
-        tokio::time::timeout(Duration::from_secs(20), spool.stats().wait_for(is_read)).await.unwrap().unwrap();
+        let read = tokio::time::timeout(LIVES, spool.stats().wait_for(is_read)).await.map(|read| read.is_ok());
+        assert_eq!(read, Ok(true), "not read after {LIVES:?}: {:?}", spool.stats().borrow());
         if spool.read(Sequence(0), 1).await.is_ok_and(|read| read.is_empty()) && is_read(&spool.stats().borrow()) {
             break;
         }
