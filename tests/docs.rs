@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use fieldgate::cli::drivers;
 use fieldgate::config;
-use fieldgate::drivers::{BusNeed, DRIVERS};
+use fieldgate::drivers::{DRIVERS, DriverSpec};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -33,21 +34,30 @@ fn check(text: &str, path: &Path) {
     }
 }
 
+/// Holds the rows below `header` in a document against these, or writes them there when FIELDGATE_BLESS is set.
+fn holds_rows(name: &str, header: &str, rows: &[String]) {
+    let text = read(name);
+    let start = text.find(header).unwrap_or_else(|| panic!("{name} has no table {header}"));
+    let first = start + text[start..].split_inclusive('\n').take(2).map(str::len).sum::<usize>();
+    let old: Vec<_> = text[first..].lines().take_while(|line| line.starts_with('|')).collect();
+    if std::env::var_os("FIELDGATE_BLESS").is_some() {
+        let end = first + old.iter().map(|line| line.len() + 1).sum::<usize>();
+        let new = format!("{}{}\n{}", &text[..first], rows.join("\n"), &text[end..]);
+        return std::fs::write(root().join(name), new).unwrap();
+    }
+    assert_eq!(old, rows, "bring {name} up to date: FIELDGATE_BLESS=1 cargo test --test docs");
+}
+
 #[test]
 fn the_readme_lists_every_driver_and_no_other() {
-    let expected: Vec<_> = DRIVERS
-        .iter()
-        .map(|spec| {
-            let bus = match spec.bus {
-                BusNeed::I2c => "i2c",
-                BusNeed::Gpio => "gpio",
-                BusNeed::Pwm => "pwm",
-                BusNeed::None => "–",
-            };
-            vec![format!("`{}`", spec.name), bus.to_owned(), spec.summary.to_owned()]
-        })
-        .collect();
-    assert_eq!(table(&read("README.md"), "| Driver | Bus |"), expected);
+    let row = |spec: &&DriverSpec| format!("| `{}` | {} | {} |", spec.name, drivers::bus(spec), spec.summary);
+    holds_rows("README.md", "| Driver | Bus |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_page_on_drivers_says_what_each_was_held_against() {
+    let row = |spec: &&DriverSpec| format!("| `{}` | {} |", spec.name, drivers::proofs(spec).join("; "));
+    holds_rows("docs/drivers.md", "| Driver | Held against |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::cli;
 use crate::config;
-use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
+use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Proof, Role};
 use crate::model::{Field, Kind, Need, Quantity, Settings, field};
 
 /// A name less like the one that was asked for is none that somebody meant.
@@ -43,12 +43,33 @@ pub fn table() -> String {
     let mut out = format!("{:<12} {:<7} {:<5} SUMMARY\n", "DRIVER", "KIND", "BUS");
     for spec in DRIVERS {
         let kind = if matches!(spec.role, Role::Sensor { .. }) { "sensor" } else { "output" };
-        writeln!(out, "{:<12} {kind:<7} {:<5} {}", spec.name, bus(spec), spec.summary).expect("a String takes all");
+        let untested = if spec.proofs.is_empty() { " (untested)" } else { "" };
+        writeln!(out, "{:<12} {kind:<7} {:<5} {}{untested}", spec.name, bus(spec), spec.summary)
+            .expect("a String takes all");
     }
     out
 }
 
-fn bus(spec: &DriverSpec) -> &'static str {
+/// What a driver was held against, one sentence each.
+pub fn proofs(spec: &DriverSpec) -> Vec<String> {
+    if spec.proofs.is_empty() {
+        return vec!["untested: held against nothing but our own reading of the datasheet".into()];
+    }
+    spec.proofs.iter().map(proof).collect()
+}
+
+fn proof(proof: &Proof) -> String {
+    match proof {
+        Proof::Reference(package) => format!("agrees with {package} on the same simulated registers"),
+        Proof::Datasheet(place) => format!("computes the worked numbers of {place}"),
+        Proof::Qemu(chip) => format!("reads the {chip} that QEMU emulates"),
+        Proof::Kernel(driver) => format!("agrees with the kernel ({driver}) on the emulated board"),
+        Proof::NoHardware => "no hardware behind it".into(),
+    }
+}
+
+/// The kind of bus that a driver needs, as in `type:`.
+pub fn bus(spec: &DriverSpec) -> &'static str {
     match spec.bus {
         BusNeed::I2c => "i2c",
         BusNeed::Gpio => "gpio",
@@ -70,6 +91,10 @@ pub fn page(spec: &DriverSpec) -> String {
         Role::Actuator { .. } => "\nCommands\n  on, off for switches; a number from 0 to 100 for percentages\n".into(),
     });
     let section = if matches!(spec.role, Role::Sensor { .. }) { "sensors" } else { "actuators" };
+    out.push_str("\nProof\n");
+    for proof in proofs(spec) {
+        writeln!(out, "  {proof}").expect("a String takes all");
+    }
     let indented: String = spec.example.lines().map(|line| format!("  {line}\n")).collect();
     write!(out, "\nExample\n{section}:\n{indented}").expect("a String takes all");
     out
@@ -148,5 +173,6 @@ fn describe(spec: &DriverSpec) -> Json {
         "settings": settings,
         "measurements": measurements,
         "example": spec.example,
+        "proofs": proofs(spec),
     })
 }

@@ -15,7 +15,7 @@ use embedded_hal::i2c::I2c;
 
 use crate::bus::{BusError, Delay};
 use crate::drivers::i2c_chip::{absent, another, claims};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
 /// The driver.
@@ -73,6 +73,8 @@ soil:
   bus: i2c-1
   every: 10s
   settings: { address: 0x48, channels: [0, 1] }",
+    identity: None,
+    proofs: &[Proof::Datasheet("SBAS444D, table 3")],
 };
 
 const NAMES: [&str; 4] = ["voltage_0", "voltage_1", "voltage_2", "voltage_3"];

@@ -63,6 +63,8 @@ light:
   bus: i2c-1
   every: 10s
   settings: { address: 0x23 }",
+    identity: None,
+    proofs: &[],
 };
 
 const ILLUMINANCE: Quantity = Quantity::new("illuminance", "lx", 1);

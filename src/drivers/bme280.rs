@@ -20,7 +20,7 @@ use embedded_hal::i2c::I2c;
 use crate::bus::{BusError, Delay};
 use crate::drivers::bme280::compensation::{Calibration, Raw};
 use crate::drivers::i2c_chip::{absent, another, claims, within};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Identity, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver of the BME280.
@@ -52,6 +52,8 @@ air:
   bus: i2c-1
   every: 10s
   settings: { address: 0x76 }",
+    identity: Some(Identity { ask: &[ID], length: 1, is: |answer| answer == [0x60] }),
+    proofs: &[],
 };
 
 /// The driver of the BMP280.
@@ -81,6 +83,8 @@ cellar:
   bus: i2c-1
   every: 10s
   settings: { address: 0x77 }",
+    identity: Some(Identity { ask: &[ID], length: 1, is: |answer| matches!(answer, [0x56..=0x58]) }),
+    proofs: &[],
 };
 
 const SETTINGS: &[Field] = &[

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::bus::sysfs::shown;
 use crate::bus::{Bus, BusError, Files};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver.
@@ -41,6 +41,8 @@ board:
   driver: board
   every: 60s
   settings: { disk: / }",
+    identity: None,
+    proofs: &[Proof::Kernel("procfs and sysfs")],
 };
 
 const CPU_TEMPERATURE: Quantity = Quantity::new("cpu_temperature", "°C", 1);

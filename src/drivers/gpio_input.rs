@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::bus::{Bias, Bus, Claim, Edge, InputLine, InputRequest};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Event, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Event, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver.
@@ -66,6 +66,8 @@ door:
   driver: gpio-input
   bus: header
   settings: { line: GPIO17, active_low: true, bias: pull-up, debounce: 20ms }",
+    identity: None,
+    proofs: &[Proof::Kernel("gpio-sim")],
 };
 
 const ACTIVE: Quantity = Quantity::new("active", "", 0);

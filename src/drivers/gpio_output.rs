@@ -4,7 +4,7 @@
 //! the page below says what to do about it.
 
 use crate::bus::{Bus, Claim, OutputLine, OutputRequest};
-use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role};
+use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
 use crate::model::{Field, Kind, Need, OutputKind, OutputValue, Settings};
 
 /// The driver.
@@ -51,6 +51,8 @@ pump:
   bus: header
   settings: { line: GPIO27, active_low: true }
   safe_state: \"off\"",
+    identity: None,
+    proofs: &[Proof::Kernel("gpio-sim")],
 };
 
 struct GpioOutput {

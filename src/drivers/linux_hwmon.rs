@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::bus::{Bus, Files};
 use crate::drivers::kernel_channels::{CHANNEL, Channel, Class, UnitRow, channels, find, number};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Settings};
 
 /// The driver.
@@ -65,6 +65,8 @@ processor:
     device: cpu_thermal
     channels:
       temperature: { attribute: temp1_input, decimals: 1 }",
+    identity: None,
+    proofs: &[Proof::Kernel("lm75")],
 };
 
 /// Documentation/hwmon/sysfs-interface.rst. The longer beginning comes first.

@@ -72,6 +72,8 @@ greenhouse:
     channels:
       temperature: { attribute: in_temp_input, decimals: 1 }
       humidity: { attribute: in_humidityrelative_input, decimals: 1 }",
+    identity: None,
+    proofs: &[],
 };
 
 /// Documentation/ABI/testing/sysfs-bus-iio. The longer beginning comes first.

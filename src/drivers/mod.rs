@@ -71,6 +71,39 @@ pub struct DriverSpec {
     /// A whole entry under `sensors:` or `actuators:` that passes the check, its bus called after its kind
     /// (`i2c-1`, `header`, `motor`); begins with the device's name.
     pub example: &'static str,
+    /// How `fieldgate scan` tells the chip from others at the same address; `None` where it has nothing to tell it by.
+    pub identity: Option<Identity>,
+    /// What agrees with it that was not written here. None of it: the driver is told to be untested.
+    pub proofs: &'static [Proof],
+}
+
+/// A question to an I²C chip that changes nothing in any chip known at the driver's addresses, and its answer.
+///
+/// The write selects a register or asks for an id. Where another chip at one of the addresses takes the same bytes for an
+/// order (an expander drives its pins with whatever it is sent), the driver has no identity.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// What is written before the repeated start.
+    pub ask: &'static [u8],
+    /// How many bytes are read.
+    pub length: usize,
+    /// Whether these bytes are this chip's.
+    pub is: fn(&[u8]) -> bool,
+}
+
+/// Something not written here that was held against a driver and agrees with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A driver that people use today, run on the same simulated registers (`tests/proof/`): package and version.
+    Reference(&'static str),
+    /// Worked numbers in the manufacturer's document, in the driver's own tests: document and section.
+    Datasheet(&'static str),
+    /// A chip that QEMU emulates, read on the emulated board (`tests/board/`): which.
+    Qemu(&'static str),
+    /// The kernel's own driver of the same chip or line, on the emulated board: which.
+    Kernel(&'static str),
+    /// There is no hardware behind it.
+    NoHardware,
 }
 
 /// Makes a sensor out of its bus and settings.

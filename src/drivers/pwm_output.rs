@@ -59,6 +59,8 @@ fan:
   bus: motor
   settings: { channel: 0, frequency: 25000 }
   safe_state: 0",
+    identity: None,
+    proofs: &[],
 };
 
 /// The check has kept it within 0 to 63; anything else is a channel that no chip has.

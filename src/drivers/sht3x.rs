@@ -60,6 +60,8 @@ air:
   bus: i2c-1
   every: 10s
   settings: { address: 0x44 }",
+    identity: None,
+    proofs: &[],
 };
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 2);

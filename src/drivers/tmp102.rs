@@ -17,7 +17,7 @@ use embedded_hal::i2c::I2c;
 
 use crate::bus::{BusError, Delay};
 use crate::drivers::i2c_chip::{absent, another, claims, within};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver of the TMP102.
@@ -52,6 +52,8 @@ board:
   bus: i2c-1
   every: 10s
   settings: { address: 0x48 }",
+    identity: None,
+    proofs: &[Proof::Qemu("tmp105")],
 };
 
 /// The driver of the LM75 and its kin.
@@ -98,6 +100,8 @@ rack:
   bus: i2c-1
   every: 10s
   settings: { address: 0x4f }",
+    identity: None,
+    proofs: &[Proof::Qemu("tmp105")],
 };
 
 const CELSIUS: RangeInclusive<f64> = -55.0..=125.0;

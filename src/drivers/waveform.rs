@@ -8,7 +8,7 @@ use std::f64::consts::TAU;
 use std::time::{Duration, Instant};
 
 use crate::bus::Bus;
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver.
@@ -63,6 +63,8 @@ tide:
   driver: waveform
   every: 1s
   settings: { shape: sine, period: 60s, amplitude: 2.5, offset: 10 }",
+    identity: None,
+    proofs: &[Proof::NoHardware],
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
