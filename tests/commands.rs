@@ -113,9 +113,12 @@ fn a_repeated_id_gets_the_first_reply_word_for_word_and_moves_nothing() {
     let before = bench.sim.version();
     let first = bench.client.all(&reply("pump"))[0].payload.clone();
     bench.client.forget();
-    let repeats = vec![r#"{"value":"on","id":"a1"}"#.to_owned(); 100];
-    publish_lines(&bench.endpoint(), &set("pump"), &repeats);
-    wait_until("100 replies", SOON, || bench.client.all(&reply("pump")).len() >= 100);
+    // In parts: of a burst beyond 64 a loaded machine may count some instead of answering them.
+    let repeats = vec![r#"{"value":"on","id":"a1"}"#.to_owned(); 50];
+    for replies in [50, 100] {
+        publish_lines(&bench.endpoint(), &set("pump"), &repeats);
+        wait_until("replies", SOON, || bench.client.all(&reply("pump")).len() >= replies);
+    }
     let answers = bench.client.all(&reply("pump"));
     assert!(answers.iter().all(|message| message.payload == first), "{answers:?}");
     assert_eq!(bench.sim.version(), before);

@@ -256,6 +256,8 @@ static LIAR: DriverSpec = DriverSpec {
         build: |_, _| Ok(Box::new(Liar(0))),
     },
     example: "",
+    identity: None,
+    proofs: &[],
 };
 
 #[tokio::test]
