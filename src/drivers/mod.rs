@@ -69,7 +69,7 @@ pub struct DriverSpec {
     /// What it does.
     pub role: Role,
     /// A whole entry under `sensors:` or `actuators:` that passes the check, its bus called after its kind
-    /// (`i2c-1`, `header`, `motor`); begins with the device's name.
+    /// (`i2c-1`, `header`, `motor`, `spi-0`, `serial`, `wire`); begins with the device's name.
     pub example: &'static str,
     /// How `fieldgate scan` tells the chip from others at the same address; `None` where it has nothing to tell it by.
     pub identity: Option<Identity>,
@@ -142,6 +142,12 @@ pub enum BusNeed {
     Gpio,
     /// A PWM chip.
     Pwm,
+    /// One chip select of an SPI controller.
+    Spi,
+    /// A serial port.
+    Uart,
+    /// The kernel's 1-Wire masters.
+    W1,
     /// None; it may be given one, and then shares its thread.
     None,
 }
