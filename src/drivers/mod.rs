@@ -14,6 +14,7 @@ pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod pwm_output;
+mod sensirion;
 pub mod sht3x;
 pub mod tmp102;
 #[cfg(test)]
