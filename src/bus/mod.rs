@@ -9,6 +9,7 @@
 pub mod gpio;
 pub mod i2c;
 pub mod pwm;
+pub mod seconds;
 pub mod sim;
 pub mod spi;
 pub mod sysfs;
@@ -27,6 +28,8 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, I2c, NoAcknowledgeSource, Operation};
 use rustix::io::Errno;
 use thiserror::Error;
+
+use crate::bus::seconds::{KernelSeconds, Seconds};
 
 pub use spi::{SpiChip, SpiRequest};
 pub use uart::{SerialPort, UartRequest};
@@ -125,6 +128,11 @@ pub trait Bus {
     /// The kernel's files: those of this machine, whatever bus the driver was given a place on.
     fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
         sysfs::HostBus::new().files()
+    }
+
+    /// Counts seconds from now on, for a driver that cannot do without: a bus in a test has its own.
+    fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+        Ok(Box::new(KernelSeconds::start()?))
     }
 
     /// Tells a simulated bus which driver is about to be built on which addresses and lines, so that it can put the chip

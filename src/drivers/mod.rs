@@ -14,6 +14,7 @@ pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod pwm_output;
+mod sensirion;
 pub mod sht3x;
 pub mod tmp102;
 #[cfg(test)]
@@ -225,6 +226,11 @@ pub enum DriverError {
     /// The chip has no result yet. The next sample may be good.
     #[error("{0} is not ready")]
     NotReady(&'static str),
+    /// Nothing is wrong, and there is nothing to tell yet: the chip warms up, or measures by itself and has no new result. The
+    /// device is kept as it is, however often it says so; its driver must end it, with another error, after the time that
+    /// the data sheet gives.
+    #[error("it is too early: {0}")]
+    TooEarly(&'static str),
     /// The value cannot be true for this chip (power-on pattern, open wire). Dropped.
     #[error("{quantity} of {value} is outside what the sensor can measure")]
     OutOfRange {
@@ -248,7 +254,11 @@ impl DriverError {
     /// Whether the device as built may succeed at the next attempt; otherwise it is built anew.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::BadChecksum { .. } | Self::NotReady(_) | Self::OutOfRange { .. } | Self::NotFinite { .. } => true,
+            Self::BadChecksum { .. }
+            | Self::NotReady(_)
+            | Self::TooEarly(_)
+            | Self::OutOfRange { .. }
+            | Self::NotFinite { .. } => true,
             Self::Bus(BusError::Io { .. } | BusError::Format { .. }) => true,
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }

@@ -11,6 +11,7 @@
 pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
+mod sensirion;
 pub mod sht3x;
 pub mod tmp102;
 
