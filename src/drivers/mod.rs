@@ -16,6 +16,7 @@ pub mod linux_iio;
 pub mod pwm_output;
 mod sensirion;
 pub mod sht3x;
+pub mod sht4x;
 pub mod tmp102;
 #[cfg(test)]
 mod transcript;
@@ -34,6 +35,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &bme280::BME280,
     &bme280::BMP280,
     &sht3x::SPEC,
+    &sht4x::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,
     &bh1750::SPEC,
