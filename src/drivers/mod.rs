@@ -17,6 +17,7 @@ pub mod pwm_output;
 mod sensirion;
 pub mod sht3x;
 pub mod sht4x;
+pub mod shtc3;
 pub mod tmp102;
 #[cfg(test)]
 mod transcript;
@@ -36,6 +37,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &bme280::BMP280,
     &sht3x::SPEC,
     &sht4x::SPEC,
+    &shtc3::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,
     &bh1750::SPEC,

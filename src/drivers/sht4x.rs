@@ -1,6 +1,6 @@
 //! sht4x: Sensirion SHT40, SHT41, SHT43 and SHT45, for temperature and humidity.
 //!
-//! Datasheet: SHT4x, version 6 (December 2022); section numbers below are its.
+//! Datasheet: SHT4x, version 6; section numbers below are its.
 //! Wiring: SDA, SCL, 1.08 to 3.6 V, ground. The address is part of the ordering code and cannot be chosen: 0x44 in most, 0x45 or
 //! 0x46 in some.
 //!
@@ -74,10 +74,10 @@ const CELSIUS: RangeInclusive<f64> = -40.0..=125.0;
 // Commands (4.5).
 const READ_SERIAL: u8 = 0x89;
 const SOFT_RESET: u8 = 0x94;
-/// Until the chip listens again after a reset, and until it has its serial number at hand (3.1).
+/// Until the chip listens again after a reset, and until it has its serial number at hand ("Timings").
 const SETTLE_US: u32 = 1000;
 
-/// The command of 4.5 and the longest measurement of 3.1 with some room: the maker's own driver waits as long.
+/// The command of 4.5 and the longest measurement of "Timings" with some room: the maker's own driver waits as long.
 fn measurement(repeatability: &str) -> (u8, u32) {
     match repeatability {
         "low" => (0xE0, 2000),

@@ -13,6 +13,7 @@ pub mod bme280;
 mod sensirion;
 pub mod sht3x;
 pub mod sht4x;
+pub mod shtc3;
 pub mod tmp102;
 
 use std::ops::RangeInclusive;
@@ -48,6 +49,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("bmp280", || Box::new(bme280::Bosch::bmp280())),
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
     ("sht4x", || Box::new(sht4x::Sht4x::default())),
+    ("shtc3", || Box::new(shtc3::Shtc3::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),

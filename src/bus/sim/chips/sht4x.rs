@@ -65,7 +65,7 @@ impl Chip for Sht4x {
         true
     }
 
-    /// Without a result the read header is not acknowledged (4.2).
+    /// Without a result the read header is not acknowledged (section 4).
     fn read(&mut self, buffer: &mut [u8]) -> bool {
         let words = match std::mem::replace(&mut self.answer, Answer::Nothing) {
             _ if self.fault == Some(Fault::Nak) => return false,
