@@ -18,6 +18,7 @@ mod sensirion;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
+pub mod si7021;
 pub mod tmp102;
 #[cfg(test)]
 mod transcript;
@@ -38,6 +39,8 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &sht3x::SPEC,
     &sht4x::SPEC,
     &shtc3::SPEC,
+    &si7021::SI7021,
+    &si7021::HTU21,
     &tmp102::TMP102,
     &tmp102::LM75,
     &bh1750::SPEC,

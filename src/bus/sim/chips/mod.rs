@@ -14,6 +14,7 @@ mod sensirion;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
+pub mod si7021;
 pub mod tmp102;
 
 use std::ops::RangeInclusive;
@@ -50,6 +51,8 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
     ("sht4x", || Box::new(sht4x::Sht4x::default())),
     ("shtc3", || Box::new(shtc3::Shtc3::default())),
+    ("si7021", || Box::new(si7021::Si7021::si7021())),
+    ("htu21", || Box::new(si7021::Si7021::htu21())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
