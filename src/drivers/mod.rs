@@ -4,6 +4,7 @@
 //! topics, not the configuration file. It is built on its bus's thread and stays there.
 
 pub mod ads1115;
+pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
 pub mod board;
@@ -41,6 +42,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &shtc3::SPEC,
     &si7021::SI7021,
     &si7021::HTU21,
+    &aht20::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,
     &bh1750::SPEC,

@@ -8,6 +8,7 @@
 //! done at the second: drivers must poll, and tests need not wait.
 
 pub mod ads1115;
+pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
 mod sensirion;
@@ -53,6 +54,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("shtc3", || Box::new(shtc3::Shtc3::default())),
     ("si7021", || Box::new(si7021::Si7021::si7021())),
     ("htu21", || Box::new(si7021::Si7021::htu21())),
+    ("aht20", || Box::new(aht20::Aht20::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
