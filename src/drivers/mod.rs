@@ -21,6 +21,7 @@ pub mod sht4x;
 pub mod shtc3;
 pub mod si7021;
 pub mod tmp102;
+pub mod tmp117;
 #[cfg(test)]
 mod transcript;
 pub mod waveform;
@@ -45,6 +46,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &aht20::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,
+    &tmp117::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
     &gpio_input::SPEC,

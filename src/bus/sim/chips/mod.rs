@@ -17,6 +17,7 @@ pub mod sht4x;
 pub mod shtc3;
 pub mod si7021;
 pub mod tmp102;
+pub mod tmp117;
 
 use std::ops::RangeInclusive;
 
@@ -59,6 +60,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
+    ("tmp117", || Box::new(tmp117::Tmp117::default())),
 ];
 
 /// The chip that a driver expects, by the driver's name.
