@@ -4,6 +4,7 @@
 //! topics, not the configuration file. It is built on its bus's thread and stays there.
 
 pub mod ads1115;
+pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
 pub mod board;
@@ -16,7 +17,11 @@ pub mod linux_iio;
 pub mod pwm_output;
 mod sensirion;
 pub mod sht3x;
+pub mod sht4x;
+pub mod shtc3;
+pub mod si7021;
 pub mod tmp102;
+pub mod tmp117;
 #[cfg(test)]
 mod transcript;
 pub mod waveform;
@@ -34,8 +39,14 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &bme280::BME280,
     &bme280::BMP280,
     &sht3x::SPEC,
+    &sht4x::SPEC,
+    &shtc3::SPEC,
+    &si7021::SI7021,
+    &si7021::HTU21,
+    &aht20::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,
+    &tmp117::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
     &gpio_input::SPEC,

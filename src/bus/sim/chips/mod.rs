@@ -9,11 +9,16 @@
 //! done at the second: drivers must poll, and tests need not wait.
 
 pub mod ads1115;
+pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
 mod sensirion;
 pub mod sht3x;
+pub mod sht4x;
+pub mod shtc3;
+pub mod si7021;
 pub mod tmp102;
+pub mod tmp117;
 
 use std::ops::RangeInclusive;
 
@@ -48,10 +53,16 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("bme280", || Box::new(bme280::Bosch::bme280())),
     ("bmp280", || Box::new(bme280::Bosch::bmp280())),
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
+    ("sht4x", || Box::new(sht4x::Sht4x::default())),
+    ("shtc3", || Box::new(shtc3::Shtc3::default())),
+    ("si7021", || Box::new(si7021::Si7021::si7021())),
+    ("htu21", || Box::new(si7021::Si7021::htu21())),
+    ("aht20", || Box::new(aht20::Aht20::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
+    ("tmp117", || Box::new(tmp117::Tmp117::default())),
 ];
 
 /// The chip that a driver expects, by the driver's name.
