@@ -18,7 +18,7 @@ use embedded_hal::i2c::I2c;
 use crate::bus::{BusError, Delay};
 use crate::drivers::i2c_chip::{absent, claims, within};
 use crate::drivers::sensirion::read_words;
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver.
@@ -62,7 +62,7 @@ air:
   every: 10s
   settings: { address: 0x44 }",
     identity: None,
-    proofs: &[],
+    proofs: &[Proof::Reference("adafruit-circuitpython-sht31d 2.3.31")],
 };
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 2);
