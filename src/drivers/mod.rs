@@ -6,6 +6,7 @@
 pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
+pub mod bme680;
 pub mod board;
 pub mod gpio_input;
 pub mod gpio_output;
@@ -35,6 +36,8 @@ use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settin
 pub static DRIVERS: &[&DriverSpec] = &[
     &bme280::BME280,
     &bme280::BMP280,
+    &bme680::BME680,
+    &bme680::BME688,
     &sht3x::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,

@@ -10,6 +10,7 @@
 pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
+pub mod bme680;
 pub mod scd30;
 pub mod scd4x;
 mod sensirion;
@@ -47,6 +48,8 @@ type MakeChip = fn() -> Box<dyn Chip>;
 const CHIPS: &[(&str, MakeChip)] = &[
     ("bme280", || Box::new(bme280::Bosch::bme280())),
     ("bmp280", || Box::new(bme280::Bosch::bmp280())),
+    ("bme680", || Box::new(bme680::Bosch::bme680())),
+    ("bme688", || Box::new(bme680::Bosch::bme688())),
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
     ("scd4x", || Box::new(scd4x::Scd4x::default())),
     ("scd30", || Box::new(scd30::Scd30::default())),
