@@ -8,6 +8,7 @@ pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
 pub mod board;
+mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
@@ -18,6 +19,7 @@ pub mod pwm_output;
 pub mod scd30;
 pub mod scd4x;
 mod sensirion;
+pub mod sgp30;
 pub mod sht3x;
 pub mod tmp102;
 #[cfg(test)]
@@ -43,6 +45,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::LM75,
     &scd4x::SPEC,
     &scd30::SPEC,
+    &sgp30::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
     &gpio_input::SPEC,
