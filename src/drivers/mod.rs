@@ -7,7 +7,9 @@ pub mod ads1115;
 pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
+pub mod bme680;
 pub mod board;
+mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
@@ -15,7 +17,10 @@ pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod pwm_output;
+pub mod scd30;
+pub mod scd4x;
 mod sensirion;
+pub mod sgp30;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
@@ -38,6 +43,8 @@ use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settin
 pub static DRIVERS: &[&DriverSpec] = &[
     &bme280::BME280,
     &bme280::BMP280,
+    &bme680::BME680,
+    &bme680::BME688,
     &sht3x::SPEC,
     &sht4x::SPEC,
     &shtc3::SPEC,
@@ -47,6 +54,9 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::TMP102,
     &tmp102::LM75,
     &tmp117::SPEC,
+    &scd4x::SPEC,
+    &scd30::SPEC,
+    &sgp30::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
     &gpio_input::SPEC,

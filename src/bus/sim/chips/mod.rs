@@ -12,7 +12,11 @@ pub mod ads1115;
 pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
+pub mod bme680;
+pub mod scd30;
+pub mod scd4x;
 mod sensirion;
+pub mod sgp30;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
@@ -52,12 +56,17 @@ type MakeChip = fn() -> Box<dyn Chip>;
 const CHIPS: &[(&str, MakeChip)] = &[
     ("bme280", || Box::new(bme280::Bosch::bme280())),
     ("bmp280", || Box::new(bme280::Bosch::bmp280())),
+    ("bme680", || Box::new(bme680::Bosch::bme680())),
+    ("bme688", || Box::new(bme680::Bosch::bme688())),
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
     ("sht4x", || Box::new(sht4x::Sht4x::default())),
     ("shtc3", || Box::new(shtc3::Shtc3::default())),
     ("si7021", || Box::new(si7021::Si7021::si7021())),
     ("htu21", || Box::new(si7021::Si7021::htu21())),
     ("aht20", || Box::new(aht20::Aht20::default())),
+    ("scd4x", || Box::new(scd4x::Scd4x::default())),
+    ("scd30", || Box::new(scd30::Scd30::default())),
+    ("sgp30", || Box::new(sgp30::Sgp30::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
