@@ -71,6 +71,9 @@ def stand_in():
     busio = types.ModuleType("busio")
     busio.I2C = I2C
     sys.modules["busio"] = busio
+    # adafruit-circuitpython-register imports the other bus too, for its annotations.
+    busio.SPI = object
+    sys.modules["digitalio"] = types.SimpleNamespace(DigitalInOut=object)
     now = [1000.0]
 
     def sleep(seconds):
