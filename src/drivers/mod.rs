@@ -10,6 +10,7 @@ pub mod board;
 pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
+pub mod ina219;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
@@ -37,6 +38,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::LM75,
     &bh1750::SPEC,
     &ads1115::SPEC,
+    &ina219::SPEC,
     &gpio_input::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,

@@ -164,6 +164,8 @@ fn setting(kind: &Kind, text: &str) -> Setting {
             Setting::Text(text.to_owned())
         }
         Kind::Integer { .. } => Setting::Integer(text.parse().unwrap()),
+        Kind::Number { .. } => Setting::Number(text.parse().unwrap()),
+        Kind::Flag => Setting::Flag(text.parse().unwrap()),
         Kind::Address(_) => Setting::Integer(i64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()),
         Kind::List(item) => {
             let items = text.trim_matches(['[', ']']).split(',');
