@@ -11,6 +11,7 @@ pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
 pub mod ina219;
+pub mod ina226;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
@@ -39,6 +40,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &bh1750::SPEC,
     &ads1115::SPEC,
     &ina219::SPEC,
+    &ina226::SPEC,
     &gpio_input::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,

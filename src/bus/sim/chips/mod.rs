@@ -11,6 +11,7 @@ pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
 pub mod ina219;
+pub mod ina226;
 pub mod sht3x;
 pub mod tmp102;
 
@@ -49,6 +50,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("ina219", || Box::new(ina219::Ina219::default())),
+    ("ina226", || Box::new(ina226::Ina226::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
 ];
