@@ -20,6 +20,7 @@ pub mod sht3x;
 pub mod tmp102;
 #[cfg(test)]
 mod transcript;
+pub mod veml7700;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
@@ -38,6 +39,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::TMP102,
     &tmp102::LM75,
     &bh1750::SPEC,
+    &veml7700::SPEC,
     &ads1115::SPEC,
     &ina219::SPEC,
     &ina226::SPEC,
