@@ -20,6 +20,7 @@ pub mod sht3x;
 pub mod tmp102;
 #[cfg(test)]
 mod transcript;
+pub mod tsl2591;
 pub mod veml7700;
 pub mod waveform;
 
@@ -40,6 +41,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::LM75,
     &bh1750::SPEC,
     &veml7700::SPEC,
+    &tsl2591::SPEC,
     &ads1115::SPEC,
     &ina219::SPEC,
     &ina226::SPEC,

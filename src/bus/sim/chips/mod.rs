@@ -14,6 +14,7 @@ pub mod ina219;
 pub mod ina226;
 pub mod sht3x;
 pub mod tmp102;
+pub mod tsl2591;
 pub mod veml7700;
 
 use std::ops::RangeInclusive;
@@ -50,6 +51,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("veml7700", || Box::new(veml7700::Veml7700::default())),
+    ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("ina219", || Box::new(ina219::Ina219::default())),
     ("ina226", || Box::new(ina226::Ina226::default())),
