@@ -17,12 +17,16 @@ pub mod scd30;
 pub mod scd4x;
 mod sensirion;
 pub mod sgp30;
+pub mod ina219;
+pub mod ina226;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
 pub mod si7021;
 pub mod tmp102;
 pub mod tmp117;
+pub mod tsl2591;
+pub mod veml7700;
 
 use std::ops::RangeInclusive;
 
@@ -68,7 +72,11 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("scd30", || Box::new(scd30::Scd30::default())),
     ("sgp30", || Box::new(sgp30::Sgp30::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
+    ("veml7700", || Box::new(veml7700::Veml7700::default())),
+    ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
+    ("ina219", || Box::new(ina219::Ina219::default())),
+    ("ina226", || Box::new(ina226::Ina226::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
     ("tmp117", || Box::new(tmp117::Tmp117::default())),
