@@ -13,6 +13,7 @@ mod i2c_chip;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
+pub mod mcp3008;
 pub mod pwm_output;
 mod sensirion;
 pub mod sht3x;
@@ -38,6 +39,8 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::LM75,
     &bh1750::SPEC,
     &ads1115::SPEC,
+    &mcp3008::MCP3008,
+    &mcp3008::MCP3004,
     &gpio_input::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,

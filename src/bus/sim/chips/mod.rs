@@ -11,6 +11,7 @@
 pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
+pub mod mcp3008;
 mod sensirion;
 pub mod sht3x;
 pub mod tmp102;
@@ -49,6 +50,8 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("bmp280", || Box::new(bme280::Bosch::bmp280())),
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
+    ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
+    ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
