@@ -15,6 +15,8 @@ pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod mcp3008;
 pub mod pwm_output;
+pub mod scd30;
+pub mod scd4x;
 mod sensirion;
 pub mod sht3x;
 pub mod tmp102;
@@ -37,6 +39,8 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &sht3x::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,
+    &scd4x::SPEC,
+    &scd30::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
     &mcp3008::MCP3008,

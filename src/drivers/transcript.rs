@@ -10,9 +10,11 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use embedded_hal::spi::{self, SpiDevice};
 
+use crate::bus::seconds::Seconds;
 use crate::bus::sim::chips::{self, Chip};
 use crate::bus::{Bus, BusError, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest};
 use crate::drivers::{DriverError, DriverSpec, Role, Sensor};
+use crate::model::field::parse_duration;
 use crate::model::{Kind, Measurement, Need, Setting, Settings, Value};
 
 /// One expected transaction.
@@ -124,6 +126,40 @@ impl DelayNs for CountedDelay {
     }
 }
 
+/// Seconds that pass when the test says so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ticks(Rc<Cell<u64>>);
+
+impl Ticks {
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.0.set(self.0.get() + seconds);
+    }
+}
+
+impl Seconds for Ticks {
+    fn passed(&mut self) -> u64 {
+        self.0.take()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// Seconds that pass one at each question.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Script;
+
+impl Seconds for Script {
+    fn passed(&mut self) -> u64 {
+        1
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
 /// A bus with one simulated chip; its clones share the chip.
 #[derive(Clone)]
 pub(crate) struct Bench {
@@ -178,6 +214,10 @@ impl Bus for Bench {
     fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
         Ok(Box::new(self.clone()))
     }
+
+    fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+        Ok(Box::new(Script))
+    }
 }
 
 impl spi::ErrorType for Bench {
@@ -216,6 +256,17 @@ pub(crate) fn build(spec: &DriverSpec, bench: &mut Bench) -> Result<Box<dyn Sens
     build(bench, &settings(spec, &[]))
 }
 
+/// The first sample that is not too early, however often the driver has to be asked for it.
+pub(crate) fn patiently(sensor: &mut dyn Sensor) -> Result<Vec<Measurement>, DriverError> {
+    for _ in 0..2000 {
+        match sensor.sample() {
+            Err(DriverError::TooEarly(_)) => {}
+            outcome => return outcome,
+        }
+    }
+    panic!("it is always too early")
+}
+
 /// The driver's settings with their defaults, but for those given here as text.
 pub(crate) fn settings(spec: &DriverSpec, given: &[(&str, &str)]) -> Settings {
     let mut settings = Settings::default();
@@ -235,10 +286,11 @@ fn setting(kind: &Kind, text: &str) -> Setting {
             assert!(words.contains(&text), "{text}");
             Setting::Text(text.to_owned())
         }
-        Kind::Flag => Setting::Flag(text.parse().unwrap()),
-        Kind::Number { .. } => Setting::Number(text.parse().unwrap()),
         Kind::Text => Setting::Text(text.to_owned()),
         Kind::Integer { .. } => Setting::Integer(text.parse().unwrap()),
+        Kind::Number { .. } => Setting::Number(text.parse().unwrap()),
+        Kind::Flag => Setting::Flag(text.parse().unwrap()),
+        Kind::Duration { .. } => Setting::Duration(parse_duration(text).unwrap()),
         Kind::Address(_) => Setting::Integer(i64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()),
         Kind::List(item) => {
             let items = text.trim_matches(['[', ']']).split(',');

@@ -12,6 +12,8 @@ pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
 pub mod mcp3008;
+pub mod scd30;
+pub mod scd4x;
 mod sensirion;
 pub mod sht3x;
 pub mod tmp102;
@@ -49,6 +51,8 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("bme280", || Box::new(bme280::Bosch::bme280())),
     ("bmp280", || Box::new(bme280::Bosch::bmp280())),
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
+    ("scd4x", || Box::new(scd4x::Scd4x::default())),
+    ("scd30", || Box::new(scd30::Scd30::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
     ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
