@@ -93,14 +93,14 @@ class SPI:
 
 
 class UART:
-    """As CircuitPython's busio.UART and pyserial's Serial, with a time-out."""
+    """As CircuitPython's busio.UART."""
 
     def write(self, data):
         ask({"send": bytes(data).hex()})
         return len(data)
 
     def read(self, size=1):
-        return bytes.fromhex(ask({"receive": size})["read"])
+        return bytes.fromhex(ask({"receive": size})["read"]) or None
 
     def reset_input_buffer(self):
         pass
