@@ -18,6 +18,8 @@ pub mod ina226;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
+pub mod mcp3008;
+pub mod pms5003;
 pub mod pwm_output;
 pub mod scd30;
 pub mod scd4x;
@@ -67,6 +69,9 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &ads1115::SPEC,
     &ina219::SPEC,
     &ina226::SPEC,
+    &pms5003::SPEC,
+    &mcp3008::MCP3008,
+    &mcp3008::MCP3004,
     &gpio_input::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,

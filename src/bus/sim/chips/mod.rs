@@ -13,12 +13,14 @@ pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
+pub mod ina219;
+pub mod ina226;
+pub mod mcp3008;
+pub mod pms5003;
 pub mod scd30;
 pub mod scd4x;
 mod sensirion;
 pub mod sgp30;
-pub mod ina219;
-pub mod ina226;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
@@ -74,6 +76,9 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("veml7700", || Box::new(veml7700::Veml7700::default())),
     ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
+    ("pms5003", || Box::new(pms5003::Pms5003::default())),
+    ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
+    ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("ina219", || Box::new(ina219::Ina219::default())),
     ("ina226", || Box::new(ina226::Ina226::default())),
