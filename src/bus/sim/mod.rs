@@ -25,11 +25,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
+use crate::bus::watch::monotonic;
 use crate::bus::{
     Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest, SharedI2c,
 };
+pub use seats::Bench;
 use seats::drifted;
 use world::World;
 
@@ -42,6 +42,7 @@ const DRIFT_EVERY: Duration = Duration::from_secs(1);
 /// The simulated bus.
 pub struct SimBus {
     world: Rc<RefCell<World>>,
+    i2c: SharedI2c,
     opened: Duration,
 }
 
@@ -62,7 +63,9 @@ impl SimBus {
                 world
             }
         };
-        Ok(Self { world: Rc::new(RefCell::new(world)), opened })
+        let world = Rc::new(RefCell::new(world));
+        let i2c = SharedI2c::new(seats::SimI2c(Rc::clone(&world)));
+        Ok(Self { world, i2c, opened })
     }
 
     /// As [`Bus::refresh`], at this point of the monotonic clock.
@@ -84,7 +87,7 @@ impl Bus for SimBus {
     }
 
     fn i2c(&mut self) -> Result<SharedI2c, BusError> {
-        Ok(SharedI2c::new(seats::SimI2c(Rc::clone(&self.world))))
+        Ok(self.i2c.clone())
     }
 
     fn input(&mut self, request: &InputRequest) -> Result<Box<dyn InputLine>, BusError> {
@@ -105,24 +108,14 @@ impl Bus for SimBus {
     }
 
     fn expect(&mut self, driver: &'static str, claims: &[Claim]) {
-        let mut world = self.world.borrow_mut();
-        for claim in claims {
-            if let Claim::Address(address) = claim
-                && world.seats.get(*address).is_none()
-            {
-                world.seats.put(*address, driver);
-                world.changed();
-            }
-        }
+        Bench { world: Rc::clone(&self.world), behind: Vec::new() }.expect(driver, claims);
     }
 
-    fn refresh(&mut self) -> Option<Duration> {
-        self.refresh_at(monotonic())
+    fn bench(&self) -> Option<Bench> {
+        Some(Bench { world: Rc::clone(&self.world), behind: Vec::new() })
     }
-}
 
-/// The kernel's clock for edges.
-fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
+        Ok(self.refresh_at(monotonic()))
+    }
 }

@@ -3,54 +3,151 @@
 //! Some faults belong to the bus and not to a chip: `nak` (the chip is off the bus; it comes back as it is after
 //! power-on), `hang` (the transfer does not end before the fault does, as with a real adapter whose clock line is held
 //! down), `time-out` (the adapter gives up after a while) and `panic` (a defect of the driver). All others are the chip's own.
+//!
+//! A chip behind a multiplexer has a place such as `0x70.3/0x44`: it is connected while the chip at 0x70 has channel 3 open.
+//! When several chips with one address are connected, all of them answer at once, as they do on a wire.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::TAU;
+use std::fmt;
 use std::rc::Rc;
+use std::str::FromStr;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use rustix::io::Errno;
 
+use crate::bus::sim::World;
 use crate::bus::sim::chips::{self, Chip};
-use crate::bus::sim::{World, monotonic};
-use crate::bus::{BusError, Delay};
+use crate::bus::watch::monotonic;
+use crate::bus::{BusError, Claim, Delay};
 
-/// A chip soldered to an address.
+/// Where a chip sits: behind which channels of which multiplexers, outermost first, and at which address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    behind: Vec<(u8, u8)>,
+    address: u8,
+}
+
+impl From<u8> for Place {
+    fn from(address: u8) -> Self {
+        Self { behind: Vec::new(), address }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.behind.iter().try_for_each(|(multiplexer, channel)| write!(f, "{multiplexer:#04x}.{channel}/"))?;
+        write!(f, "{:#04x}", self.address)
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    /// `0x76`, `118` or `0x70.3/0x76`.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (behind, own) = text.rsplit_once('/').map_or(("", text), |(behind, own)| (behind, own));
+        let hop = |text: &str| {
+            let (multiplexer, channel) = text.split_once('.').ok_or(())?;
+            Ok((address(multiplexer).ok_or(())?, channel.parse().ok().filter(|channel| *channel < 8).ok_or(())?))
+        };
+        let hops = behind.split('/').filter(|hop| !hop.is_empty()).map(hop);
+        Ok(Self { behind: hops.collect::<Result<_, ()>>()?, address: address(own).ok_or(())? })
+    }
+}
+
+/// `0x76` or `118`.
+fn address(text: &str) -> Option<u8> {
+    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u8::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.ok().filter(|address| *address < 0x80)
+}
+
+/// Where chips are put on a simulated bus, or behind multiplexers on it.
+#[derive(Clone)]
+pub struct Bench {
+    pub(super) world: Rc<RefCell<World>>,
+    pub(super) behind: Vec<(u8, u8)>,
+}
+
+impl Bench {
+    /// Behind a channel of the multiplexer at this address.
+    pub fn behind(&self, multiplexer: u8, channel: u8) -> Self {
+        let hops = self.behind.iter().copied().chain([(multiplexer, channel)]);
+        Self { world: Rc::clone(&self.world), behind: hops.collect() }
+    }
+
+    /// Puts the chip that a driver expects at each of these addresses where none is yet.
+    pub fn expect(&self, driver: &'static str, claims: &[Claim]) {
+        let mut world = self.world.borrow_mut();
+        for claim in claims {
+            let Claim::Address(address) = claim else { continue };
+            let place = Place { behind: self.behind.clone(), address: *address };
+            if world.seats.get(place.clone()).is_none() {
+                world.seats.put(place, driver);
+                world.changed();
+            }
+        }
+    }
+}
+
+/// A chip soldered to its place.
 pub(super) struct Seat {
     pub(super) chip: Box<dyn Chip>,
     pub(super) fault: Option<String>,
+    /// Registers that the state file does not have yet as the chip has them.
+    pub(super) untold: BTreeSet<&'static str>,
     /// The surroundings that drift goes around.
     rest: Vec<(&'static str, f64)>,
 }
 
 /// Every chip on the bus.
 #[derive(Default)]
-pub(super) struct Seats(BTreeMap<u8, Seat>);
+pub(super) struct Seats(BTreeMap<Place, Seat>);
 
 impl Seats {
-    /// Puts the chip for a driver at an address; `false` when no chip is known for it.
-    pub(super) fn put(&mut self, address: u8, driver: &str) -> bool {
+    /// Puts the chip for a driver somewhere; `false` when no chip is known for it.
+    pub(super) fn put(&mut self, place: impl Into<Place>, driver: &str) -> bool {
         let Some(chip) = chips::for_driver(driver) else { return false };
         let rest = chip.world();
-        self.0.insert(address, Seat { chip, fault: None, rest });
+        self.0.insert(place.into(), Seat { chip, fault: None, untold: BTreeSet::new(), rest });
         true
     }
 
-    pub(super) fn get(&mut self, address: u8) -> Option<&mut Seat> {
-        self.0.get_mut(&address)
+    pub(super) fn get(&mut self, place: impl Into<Place>) -> Option<&mut Seat> {
+        self.0.get_mut(&place.into())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u8, &Seat)> {
-        self.0.iter().map(|(address, seat)| (*address, seat))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &Seat)> {
+        self.0.iter()
+    }
+
+    /// The file has every register.
+    pub(super) fn told(&mut self) {
+        self.0.values_mut().for_each(|seat| seat.untold.clear());
+    }
+
+    /// Where the chips are that hear this address at the moment.
+    fn connected(&self, address: u8) -> Vec<Place> {
+        let open = |place: &Place| {
+            (0..place.behind.len()).all(|depth| {
+                let (multiplexer, channel) = place.behind[depth];
+                let gate = Place { behind: place.behind[..depth].to_vec(), address: multiplexer };
+                self.0.get(&gate).is_some_and(|gate| gate.chip.open_channels() >> channel & 1 == 1)
+            })
+        };
+        self.0.keys().filter(|place| place.address == address && open(place)).cloned().collect()
     }
 
     /// Moves every chip's surroundings to where they are some seconds after the start.
     pub(super) fn drift(&mut self, seconds: f64) {
-        for (address, seat) in &mut self.0 {
+        for (place, seat) in &mut self.0 {
             for (name, value) in &seat.rest {
-                seat.chip.set_world(name, drifted(name, *value, *address, seconds));
+                seat.chip.set_world(name, drifted(name, *value, place.address, seconds));
             }
         }
     }
@@ -77,6 +174,16 @@ impl Seat {
             fresh.set_world(name, value);
         }
         self.chip = fresh;
+        self.untold = self.chip.registers().into_iter().map(|(name, _)| name).collect();
+    }
+
+    /// Carries a transaction to the chip and remembers which registers the file must be told.
+    fn transact(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+        let before = self.chip.registers();
+        let outcome = chips::transact(self.chip.as_mut(), address, operations);
+        let changed = self.chip.registers().into_iter().filter(|register| !before.contains(register));
+        self.untold.extend(changed.map(|(name, _)| name));
+        outcome
     }
 }
 
@@ -103,16 +210,55 @@ impl I2c for SimI2c {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         let mut world = self.0.borrow_mut();
         world.reach()?;
-        match world.seats.get(address).and_then(|seat| seat.fault.as_deref()) {
+        let connected = world.seats.connected(address);
+        let (first, others) = connected.split_first().ok_or(BusError::NoAcknowledge { address })?;
+        if world.seats.get(first.clone()).is_some_and(|seat| !seat.chip.registers().is_empty()) {
+            // Another process may have written to the same chip.
+            world.follow(monotonic());
+        }
+        match world.seats.get(first.clone()).and_then(|seat| seat.fault.as_deref()) {
             Some("nak") => return Err(BusError::NoAcknowledge { address }),
-            Some("hang") => hang(&mut world, address),
+            Some("hang") => hang(&mut world, first),
             Some("time-out") => return Err(time_out(address)),
             Some("panic") => panic!("a simulated defect of the driver at {address:#04x}"),
             _ => {}
         }
-        let seat = world.seats.get(address).ok_or(BusError::NoAcknowledge { address })?;
-        chips::transact(seat.chip.as_mut(), address, operations)
+        let seat = world.seats.get(first.clone()).ok_or(BusError::NoAcknowledge { address })?;
+        let mut outcome = seat.transact(address, operations);
+        let mut untold = !seat.untold.is_empty();
+        for other in others {
+            let Some(seat) = world.seats.get(other.clone()) else { continue };
+            outcome = both(operations, |operations| seat.transact(address, operations)).or(outcome);
+            untold |= !seat.untold.is_empty();
+        }
+        if untold {
+            world.changed();
+        }
+        outcome
     }
+}
+
+/// Lets one more chip answer: whoever pulls the line low wins.
+fn both(
+    operations: &mut [Operation<'_>],
+    transact: impl FnOnce(&mut [Operation<'_>]) -> Result<(), BusError>,
+) -> Result<(), BusError> {
+    let heard: Vec<Vec<u8>> = operations
+        .iter()
+        .filter_map(|operation| match operation {
+            Operation::Read(buffer) => Some(buffer.to_vec()),
+            Operation::Write(_) => None,
+        })
+        .collect();
+    let outcome = transact(operations);
+    let reads = operations.iter_mut().filter_map(|operation| match operation {
+        Operation::Read(buffer) => Some(buffer),
+        Operation::Write(_) => None,
+    });
+    for (buffer, heard) in reads.zip(heard) {
+        buffer.iter_mut().zip(heard).for_each(|(byte, other)| *byte &= other);
+    }
+    outcome
 }
 
 /// Between two looks at whether a fault has ended.
@@ -122,8 +268,8 @@ const HANG_MS: u32 = 20;
 const TIME_OUT_MS: u32 = 1000;
 
 /// Returns when the fault has ended, which without a state file is never.
-fn hang(world: &mut World, address: u8) {
-    while world.seats.get(address).is_some_and(|seat| seat.fault.as_deref() == Some("hang")) {
+fn hang(world: &mut World, place: &Place) {
+    while world.seats.get(place.clone()).is_some_and(|seat| seat.fault.as_deref() == Some("hang")) {
         Delay.delay_ms(HANG_MS);
         world.follow(monotonic());
     }
@@ -138,7 +284,7 @@ fn time_out(address: u8) -> BusError {
 mod tests {
     use super::*;
     use crate::bus::sim::SimBus;
-    use crate::bus::{Bus, Claim, SharedI2c};
+    use crate::bus::{Bus, SharedI2c};
 
     fn bus() -> (SimBus, SharedI2c) {
         let mut bus = SimBus::open(None).unwrap();
@@ -154,6 +300,35 @@ mod tests {
         let mut bytes = [0; 2];
         i2c.write_read(0x48, &[0], &mut bytes).unwrap();
         assert_eq!(bytes, [0x19, 0x00]);
+    }
+
+    #[test]
+    fn a_chip_behind_a_multiplexer_is_heard_while_its_channel_is_open() {
+        let (bus, mut i2c) = bus();
+        bus.bench().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
+        for (channel, celsius) in [(3, 25.0), (4, 50.0)] {
+            bus.bench().unwrap().behind(0x70, channel).expect("tmp102", &[Claim::Address(0x49)]);
+            let place: Place = format!("0x70.{channel}/0x49").parse().unwrap();
+            assert!(bus.world.borrow_mut().seats.get(place).unwrap().chip.set_world("temperature", celsius));
+        }
+        let mut bytes = [0; 2];
+        assert!(matches!(i2c.write_read(0x49, &[0], &mut bytes), Err(BusError::NoAcknowledge { .. })));
+        for (channels, heard) in [(8, [0x19, 0]), (16, [0x32, 0]), (24, [0x10, 0])] {
+            i2c.write(0x70, &[channels]).unwrap();
+            i2c.write_read(0x49, &[0], &mut bytes).unwrap();
+            assert_eq!(bytes, heard, "two at once are heard as what both say");
+        }
+    }
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        for text in ["0x48", "0x70.3/0x48", "0x70.3/0x71.7/0x48"] {
+            assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
+        }
+        assert_eq!("72".parse(), Ok(Place::from(0x48)));
+        for text in ["", "0x80", "0x70/0x48", "0x70.8/0x48", "0x70.3/", "0x70.x/0x48", "1.2"] {
+            assert_eq!(text.parse::<Place>(), Err(()), "{text}");
+        }
     }
 
     #[test]
