@@ -134,6 +134,9 @@ fn encode_bus(bus: &bus::Settings) -> Json {
         bus::Settings::I2c { device } => json!({ "type": "i2c", "device": device }),
         bus::Settings::Gpio { chip } => json!({ "type": "gpio", "chip": chip }),
         bus::Settings::Pwm { chip } => json!({ "type": "pwm", "chip": chip }),
+        bus::Settings::Spi { device } => json!({ "type": "spi", "device": device }),
+        bus::Settings::Uart { device } => json!({ "type": "uart", "device": device }),
+        bus::Settings::W1 => json!({ "type": "w1" }),
         bus::Settings::Sim { state_file } => json!({ "type": "sim", "state_file": state_file }),
         bus::Settings::Multiplexed(multiplexer::Settings { on, model, address, channel }) => {
             json!({ "type": model, "on": encode_upstream(on), "address": address, "channel": channel })
@@ -155,6 +158,9 @@ fn decode_bus(bus: &Json) -> Option<bus::Settings> {
         "i2c" => bus::Settings::I2c { device: bus["device"].as_str()?.into() },
         "gpio" => bus::Settings::Gpio { chip: bus["chip"].as_str()?.to_owned() },
         "pwm" => bus::Settings::Pwm { chip: bus["chip"].as_u64()?.try_into().ok()? },
+        "spi" => bus::Settings::Spi { device: bus["device"].as_str()?.into() },
+        "uart" => bus::Settings::Uart { device: bus["device"].as_str()?.into() },
+        "w1" => bus::Settings::W1,
         "sim" => bus::Settings::Sim { state_file: bus["state_file"].as_str().map(PathBuf::from) },
         "host" => bus::Settings::Host,
         model => return decode_chip(model, bus),

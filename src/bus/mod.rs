@@ -11,8 +11,13 @@ pub mod gpio;
 pub mod i2c;
 pub mod multiplexer;
 pub mod pwm;
+pub mod seconds;
 pub mod sim;
+pub mod spi;
 pub mod sysfs;
+pub mod uart;
+mod upstream;
+pub mod w1;
 mod watch;
 
 use std::cell::RefCell;
@@ -28,7 +33,11 @@ use embedded_hal::i2c::{ErrorKind, I2c, NoAcknowledgeSource, Operation};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::model::Name;
+use crate::bus::seconds::{KernelSeconds, Seconds};
+
+pub use spi::{SpiChip, SpiRequest};
+pub use uart::{SerialPort, UartRequest};
+pub use upstream::{Buses, Upstream};
 
 /// How to open a bus, from its entry under `buses:`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +57,18 @@ pub enum Settings {
         /// `0` for `pwmchip0`.
         chip: u32,
     },
+    /// One chip on SPI by its character device.
+    Spi {
+        /// `/dev/spidev0.0`: controller 0, chip select 0.
+        device: PathBuf,
+    },
+    /// A serial port by its character device.
+    Uart {
+        /// `/dev/serial0`.
+        device: PathBuf,
+    },
+    /// The kernel's 1-Wire masters.
+    W1,
     /// Simulated chips and lines.
     Sim {
         /// Where lines, inputs and chips are mirrored, and taken over from.
@@ -59,55 +80,6 @@ pub enum Settings {
     Expander(expander::Settings),
     /// The machine itself: sysfs and procfs. Drivers that need no bus share it.
     Host,
-}
-
-/// The bus that another one sits on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Upstream {
-    /// Its name under `buses:`.
-    pub name: Name,
-    /// How to open it.
-    pub settings: Settings,
-}
-
-impl Settings {
-    /// The bus that this one sits on, unless it is wired to the board itself.
-    pub fn on(&self) -> Option<&Upstream> {
-        match self {
-            Self::Multiplexed(channel) => Some(&channel.on),
-            Self::Expander(expander) => Some(&expander.on),
-            _ => None,
-        }
-    }
-
-    /// The bus at the bottom, which is wired to the board itself: this one, called `name`, or the one that it sits on.
-    /// All buses with one root are one pair of wires, and so one thread.
-    pub fn root<'a>(&'a self, name: &'a Name) -> (&'a Name, &'a Self) {
-        self.on().map_or((name, self), |on| on.settings.root(&on.name))
-    }
-}
-
-/// The buses that one thread has opened.
-#[derive(Default)]
-pub struct Buses(Vec<(Settings, Box<dyn Bus>)>);
-
-impl Buses {
-    /// The bus with these settings, opened if it is not, and before it those that it sits on.
-    ///
-    /// # Errors
-    /// As [`open`].
-    pub fn get(&mut self, settings: &Settings) -> Result<&mut dyn Bus, BusError> {
-        let index = match self.0.iter().position(|(known, _)| known == settings) {
-            Some(index) => index,
-            None => {
-                let upstream = settings.on().map(|on| self.get(&on.settings)).transpose()?;
-                let opened = open(settings, upstream)?;
-                self.0.push((settings.clone(), opened));
-                self.0.len() - 1
-            }
-        };
-        Ok(self.0[index].1.as_mut())
-    }
 }
 
 /// Opens a bus. Called on the worker's thread; `upstream` is the open bus that it sits on, if it sits on one.
@@ -122,6 +94,9 @@ pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>) -> Result<Box<d
         Settings::I2c { device } => Box::new(i2c::LinuxI2c::open(device)?),
         Settings::Gpio { chip } => Box::new(gpio::LinuxGpio::open(chip)?),
         Settings::Pwm { chip } => Box::new(pwm::LinuxPwm::open(*chip)?),
+        Settings::Spi { device } => Box::new(spi::LinuxSpi::open(device)?),
+        Settings::Uart { device } => Box::new(uart::LinuxUart::open(device)?),
+        Settings::W1 => Box::new(w1::LinuxW1::open()?),
         Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone())?),
         Settings::Host => Box::new(sysfs::HostBus::new()),
     })
@@ -152,9 +127,24 @@ pub trait Bus {
         Err(self.lacks(&format!("PWM channel {}", request.channel)))
     }
 
+    /// Claims the chip on an SPI bus, which is spoken to as it requests.
+    fn spi(&mut self, _request: &SpiRequest) -> Result<SpiChip, BusError> {
+        Err(self.lacks("SPI"))
+    }
+
+    /// Claims a serial port.
+    fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
+        Err(self.lacks("serial port"))
+    }
+
     /// The kernel's files: those of this machine, whatever bus the driver was given a place on.
     fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
         sysfs::HostBus::new().files()
+    }
+
+    /// Counts seconds from now on, for a driver that cannot do without: a bus in a test has its own.
+    fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+        Ok(Box::new(KernelSeconds::start()?))
     }
 
     /// Tells a simulated bus which driver is about to be built on which addresses and lines, so that it can put the chip
@@ -199,6 +189,12 @@ pub enum Claim {
     Line(String),
     /// A PWM channel.
     Channel(u32),
+    /// The one chip of an SPI bus.
+    ChipSelect,
+    /// The one device of a serial port.
+    Port,
+    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`.
+    Device(String),
 }
 
 /// Pull of an input line.

@@ -123,8 +123,8 @@ pub static SPOOL: &[Field] = &[
 const TYPE: Field = field(
     "type",
     Kind::Choice(&[
-        "i2c", "gpio", "pwm", "sim", "tca9548a", "pca9548a", "tca9546a", "pca9546a", "pcf8574", "pcf8574a", "mcp23008",
-        "mcp23017",
+        "i2c", "gpio", "pwm", "spi", "uart", "w1", "sim", "tca9548a", "pca9548a", "tca9546a", "pca9546a", "pcf8574",
+        "pcf8574a", "mcp23008", "mcp23017",
     ]),
     Need::Required,
     "what kind of bus it is",
@@ -135,7 +135,12 @@ const ON: Field = field("bus", Kind::Name, Need::Required, "the I²C bus that th
 /// An entry under `buses:` with the keys of every type, for finding out which type it is.
 pub static BUS: &[Field] = &[
     TYPE,
-    field("device", Kind::Path, Need::Optional, "i2c: the adapter's character device, such as /dev/i2c-1"),
+    field(
+        "device",
+        Kind::Path,
+        Need::Optional,
+        "i2c, spi, uart: the character device, such as /dev/i2c-1, /dev/spidev0.0, /dev/serial0",
+    ),
     field("chip", Kind::Text, Need::Optional, "gpio: /dev/gpiochip0 or the chip's label; pwm: the chip's number"),
     field("backend", Kind::Text, Need::Optional, "gpio: linux"),
     field("state_file", Kind::Path, Need::Optional, "sim: where lines and chips are mirrored"),
@@ -177,6 +182,19 @@ pub static BUS_PWM: &[Field] = &[
     TYPE,
     field("chip", Kind::Integer { min: 0, max: 255 }, Need::Required, "the number N of /sys/class/pwm/pwmchipN"),
 ];
+
+/// A bus of type `spi`.
+pub static BUS_SPI: &[Field] = &[
+    TYPE,
+    field("device", Kind::Path, Need::Required, "the device of one chip select, such as /dev/spidev0.0: one chip"),
+];
+
+/// A bus of type `uart`.
+pub static BUS_UART: &[Field] =
+    &[TYPE, field("device", Kind::Path, Need::Required, "the serial port, such as /dev/serial0 or /dev/ttyUSB0")];
+
+/// A bus of type `w1`: all that the kernel's 1-Wire masters have found.
+pub static BUS_W1: &[Field] = &[TYPE];
 
 /// A bus of type `sim`.
 pub static BUS_SIM: &[Field] =
@@ -238,6 +256,9 @@ pub static BUS_TYPES: &[(&str, &[Field])] = &[
     ("i2c", BUS_I2C),
     ("gpio", BUS_GPIO),
     ("pwm", BUS_PWM),
+    ("spi", BUS_SPI),
+    ("uart", BUS_UART),
+    ("w1", BUS_W1),
     ("sim", BUS_SIM),
     ("tca9548a", BUS_8_CHANNELS),
     ("pca9548a", BUS_8_CHANNELS),

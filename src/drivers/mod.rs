@@ -14,6 +14,7 @@ pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod pwm_output;
+mod sensirion;
 pub mod sht3x;
 pub mod tmp102;
 #[cfg(test)]
@@ -69,7 +70,7 @@ pub struct DriverSpec {
     /// What it does.
     pub role: Role,
     /// A whole entry under `sensors:` or `actuators:` that passes the check, its bus called after its kind
-    /// (`i2c-1`, `header`, `motor`); begins with the device's name.
+    /// (`i2c-1`, `header`, `motor`, `spi-0`, `serial`, `wire`); begins with the device's name.
     pub example: &'static str,
     /// How `fieldgate scan` tells the chip from others at the same address; `None` where it has nothing to tell it by.
     pub identity: Option<Identity>,
@@ -82,7 +83,7 @@ impl DriverSpec {
     pub fn lines(&self, settings: &Settings) -> impl Iterator<Item = String> + use<> {
         (self.claims)(settings).into_iter().filter_map(|claim| match claim {
             Claim::Line(line) => Some(line),
-            Claim::Address(_) | Claim::Channel(_) => None,
+            _ => None,
         })
     }
 }
@@ -152,6 +153,12 @@ pub enum BusNeed {
     Gpio,
     /// A PWM chip.
     Pwm,
+    /// One chip select of an SPI controller.
+    Spi,
+    /// A serial port.
+    Uart,
+    /// The kernel's 1-Wire masters.
+    W1,
     /// None; it may be given one, and then shares its thread.
     None,
 }
@@ -229,6 +236,11 @@ pub enum DriverError {
     /// The chip has no result yet. The next sample may be good.
     #[error("{0} is not ready")]
     NotReady(&'static str),
+    /// Nothing is wrong, and there is nothing to tell yet: the chip warms up, or measures by itself and has no new result. The
+    /// device is kept as it is, however often it says so; its driver must end it, with another error, after the time that
+    /// the data sheet gives.
+    #[error("it is too early: {0}")]
+    TooEarly(&'static str),
     /// The value cannot be true for this chip (power-on pattern, open wire). Dropped.
     #[error("{quantity} of {value} is outside what the sensor can measure")]
     OutOfRange {
@@ -252,7 +264,11 @@ impl DriverError {
     /// Whether the device as built may succeed at the next attempt; otherwise it is built anew.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::BadChecksum { .. } | Self::NotReady(_) | Self::OutOfRange { .. } | Self::NotFinite { .. } => true,
+            Self::BadChecksum { .. }
+            | Self::NotReady(_)
+            | Self::TooEarly(_)
+            | Self::OutOfRange { .. }
+            | Self::NotFinite { .. } => true,
             Self::Bus(BusError::Io { .. } | BusError::Format { .. }) => true,
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }

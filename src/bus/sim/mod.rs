@@ -1,7 +1,8 @@
 //! A bus without hardware: chips at register level, lines, PWM channels and the kernel's files.
 //!
 //! Every line and channel that is asked for exists, and [`Bus::expect`] puts the right chip at each address, so a
-//! configuration runs here as it stands. With a state file, other programs see what the outputs do and set what the
+//! configuration runs here as it stands. There is one chip select for SPI, one serial port, and a kernel that drives
+//! 1-Wire and IIO devices; under `chips` of the state file they are `spi`, `uart` and the device's name. With a state file, other programs see what the outputs do and set what the
 //! inputs and chips see; without one the chips' surroundings drift gently, so that a demonstration looks alive.
 //!
 //! Faults are set in the state file: those of a chip and of its transfers under `chips` (see `seats.rs`), and `"gone": true`
@@ -12,9 +13,12 @@
 pub mod chips;
 mod files;
 mod holders;
+mod kernel;
 mod lines;
+mod place;
 mod pwm;
 mod seats;
+mod serial;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -27,9 +31,10 @@ use std::time::Duration;
 
 use crate::bus::watch::monotonic;
 use crate::bus::{
-    Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest, SharedI2c,
+    Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
+    SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
 };
-pub use seats::Bench;
+pub use place::Bench;
 use seats::drifted;
 use world::World;
 
@@ -102,17 +107,25 @@ impl Bus for SimBus {
         Ok(Box::new(pwm::SimPwm::claim(&self.world, request)?))
     }
 
+    fn spi(&mut self, _request: &SpiRequest) -> Result<SpiChip, BusError> {
+        Ok(SpiChip::new(serial::SimSpi(Rc::clone(&self.world))))
+    }
+
+    fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
+        Ok(Box::new(serial::SimUart(Rc::clone(&self.world))))
+    }
+
     fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
         let drifting = !self.world.borrow().has_file();
-        Ok(Rc::new(files::SimFiles::new(self.opened, drifting)))
+        Ok(Rc::new(files::SimFiles::new(self.opened, drifting, Rc::clone(&self.world))))
     }
 
     fn expect(&mut self, driver: &'static str, claims: &[Claim]) {
-        Bench { world: Rc::clone(&self.world), behind: Vec::new() }.expect(driver, claims);
+        Bench::of(&self.world).expect(driver, claims);
     }
 
     fn bench(&self) -> Option<Bench> {
-        Some(Bench { world: Rc::clone(&self.world), behind: Vec::new() })
+        Some(Bench::of(&self.world))
     }
 
     fn refresh(&mut self) -> Result<Option<Duration>, BusError> {

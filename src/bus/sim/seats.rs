@@ -1,4 +1,4 @@
-//! Simulated chips at their addresses, and the I²C adapter that reaches them.
+//! Simulated chips at their places, and the I²C adapter that reaches those with an address.
 //!
 //! Some faults belong to the bus and not to a chip: `nak` (the chip is off the bus; it comes back as it is after
 //! power-on), `hang` (the transfer does not end before the fault does, as with a real adapter whose clock line is held
@@ -10,9 +10,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::TAU;
-use std::fmt;
 use std::rc::Rc;
-use std::str::FromStr;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
@@ -20,80 +18,9 @@ use rustix::io::Errno;
 
 use crate::bus::sim::World;
 use crate::bus::sim::chips::{self, Chip};
+use crate::bus::sim::place::Place;
 use crate::bus::watch::monotonic;
-use crate::bus::{BusError, Claim, Delay};
-
-/// Where a chip sits: behind which channels of which multiplexers, outermost first, and at which address.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    behind: Vec<(u8, u8)>,
-    address: u8,
-}
-
-impl From<u8> for Place {
-    fn from(address: u8) -> Self {
-        Self { behind: Vec::new(), address }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.behind.iter().try_for_each(|(multiplexer, channel)| write!(f, "{multiplexer:#04x}.{channel}/"))?;
-        write!(f, "{:#04x}", self.address)
-    }
-}
-
-impl FromStr for Place {
-    type Err = ();
-
-    /// `0x76`, `118` or `0x70.3/0x76`.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (behind, own) = text.rsplit_once('/').map_or(("", text), |(behind, own)| (behind, own));
-        let hop = |text: &str| {
-            let (multiplexer, channel) = text.split_once('.').ok_or(())?;
-            Ok((address(multiplexer).ok_or(())?, channel.parse().ok().filter(|channel| *channel < 8).ok_or(())?))
-        };
-        let hops = behind.split('/').filter(|hop| !hop.is_empty()).map(hop);
-        Ok(Self { behind: hops.collect::<Result<_, ()>>()?, address: address(own).ok_or(())? })
-    }
-}
-
-/// `0x76` or `118`.
-fn address(text: &str) -> Option<u8> {
-    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) => u8::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    number.ok().filter(|address| *address < 0x80)
-}
-
-/// Where chips are put on a simulated bus, or behind multiplexers on it.
-#[derive(Clone)]
-pub struct Bench {
-    pub(super) world: Rc<RefCell<World>>,
-    pub(super) behind: Vec<(u8, u8)>,
-}
-
-impl Bench {
-    /// Behind a channel of the multiplexer at this address.
-    pub fn behind(&self, multiplexer: u8, channel: u8) -> Self {
-        let hops = self.behind.iter().copied().chain([(multiplexer, channel)]);
-        Self { world: Rc::clone(&self.world), behind: hops.collect() }
-    }
-
-    /// Puts the chip that a driver expects at each of these addresses where none is yet.
-    pub fn expect(&self, driver: &'static str, claims: &[Claim]) {
-        let mut world = self.world.borrow_mut();
-        for claim in claims {
-            let Claim::Address(address) = claim else { continue };
-            let place = Place { behind: self.behind.clone(), address: *address };
-            if world.seats.get(place.clone()).is_none() {
-                world.seats.put(place, driver);
-                world.changed();
-            }
-        }
-    }
-}
+use crate::bus::{BusError, Delay};
 
 /// A chip soldered to its place.
 pub(super) struct Seat {
@@ -110,7 +37,7 @@ pub(super) struct Seat {
 pub(super) struct Seats(BTreeMap<Place, Seat>);
 
 impl Seats {
-    /// Puts the chip for a driver somewhere; `false` when no chip is known for it.
+    /// Puts the chip for a driver at its place; `false` when no chip is known for it.
     pub(super) fn put(&mut self, place: impl Into<Place>, driver: &str) -> bool {
         let Some(chip) = chips::for_driver(driver) else { return false };
         let rest = chip.world();
@@ -133,21 +60,17 @@ impl Seats {
 
     /// Where the chips are that hear this address at the moment.
     fn connected(&self, address: u8) -> Vec<Place> {
-        let open = |place: &Place| {
-            (0..place.behind.len()).all(|depth| {
-                let (multiplexer, channel) = place.behind[depth];
-                let gate = Place { behind: place.behind[..depth].to_vec(), address: multiplexer };
-                self.0.get(&gate).is_some_and(|gate| gate.chip.open_channels() >> channel & 1 == 1)
-            })
+        let open = |gate: &Place, channel: u8| {
+            self.0.get(gate).is_some_and(|gate| gate.chip.open_channels() >> channel & 1 == 1)
         };
-        self.0.keys().filter(|place| place.address == address && open(place)).cloned().collect()
+        self.0.keys().filter(|place| place.hears(address, open)).cloned().collect()
     }
 
     /// Moves every chip's surroundings to where they are some seconds after the start.
     pub(super) fn drift(&mut self, seconds: f64) {
         for (place, seat) in &mut self.0 {
             for (name, value) in &seat.rest {
-                seat.chip.set_world(name, drifted(name, *value, place.address, seconds));
+                seat.chip.set_world(name, drifted(name, *value, place.phase(), seconds));
             }
         }
     }
@@ -216,14 +139,7 @@ impl I2c for SimI2c {
             // Another process may have written to the same chip.
             world.follow(monotonic());
         }
-        match world.seats.get(first.clone()).and_then(|seat| seat.fault.as_deref()) {
-            Some("nak") => return Err(BusError::NoAcknowledge { address }),
-            Some("hang") => hang(&mut world, first),
-            Some("time-out") => return Err(time_out(address)),
-            Some("panic") => panic!("a simulated defect of the driver at {address:#04x}"),
-            _ => {}
-        }
-        let seat = world.seats.get(first.clone()).ok_or(BusError::NoAcknowledge { address })?;
+        let seat = world.reach_chip(first)?.ok_or(BusError::NoAcknowledge { address })?;
         let mut outcome = seat.transact(address, operations);
         let mut untold = !seat.untold.is_empty();
         for other in others {
@@ -261,6 +177,21 @@ fn both(
     outcome
 }
 
+impl World {
+    /// The chip at a place, past the faults of the bus; `None` where nobody answers.
+    pub(super) fn reach_chip(&mut self, place: &Place) -> Result<Option<&mut Seat>, BusError> {
+        self.reach()?;
+        match self.seats.get(place.clone()).and_then(|seat| seat.fault.as_deref()) {
+            Some("nak") => return Ok(None),
+            Some("hang") => hang(self, place),
+            Some("time-out") => return Err(time_out(place)),
+            Some("panic") => panic!("a simulated defect of the driver at {place}"),
+            _ => {}
+        }
+        Ok(self.seats.get(place.clone()))
+    }
+}
+
 /// Between two looks at whether a fault has ended.
 const HANG_MS: u32 = 20;
 
@@ -275,16 +206,16 @@ fn hang(world: &mut World, place: &Place) {
     }
 }
 
-fn time_out(address: u8) -> BusError {
+fn time_out(place: &Place) -> BusError {
     Delay.delay_ms(TIME_OUT_MS);
-    BusError::Io { what: format!("i2c transfer with {address:#04x}"), source: Errno::TIMEDOUT.into() }
+    BusError::Io { what: format!("transfer with {place}"), source: Errno::TIMEDOUT.into() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bus::sim::SimBus;
-    use crate::bus::{Bus, SharedI2c};
+    use crate::bus::{Bus, Claim, SharedI2c};
 
     fn bus() -> (SimBus, SharedI2c) {
         let mut bus = SimBus::open(None).unwrap();
@@ -308,7 +239,7 @@ mod tests {
         bus.bench().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
         for (channel, celsius) in [(3, 25.0), (4, 50.0)] {
             bus.bench().unwrap().behind(0x70, channel).expect("tmp102", &[Claim::Address(0x49)]);
-            let place: Place = format!("0x70.{channel}/0x49").parse().unwrap();
+            let place = Place::parse(&format!("0x70.{channel}/0x49")).unwrap();
             assert!(bus.world.borrow_mut().seats.get(place).unwrap().chip.set_world("temperature", celsius));
         }
         let mut bytes = [0; 2];
@@ -317,17 +248,6 @@ mod tests {
             i2c.write(0x70, &[channels]).unwrap();
             i2c.write_read(0x49, &[0], &mut bytes).unwrap();
             assert_eq!(bytes, heard, "two at once are heard as what both say");
-        }
-    }
-
-    #[test]
-    fn a_place_is_read_as_it_is_written() {
-        for text in ["0x48", "0x70.3/0x48", "0x70.3/0x71.7/0x48"] {
-            assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
-        }
-        assert_eq!("72".parse(), Ok(Place::from(0x48)));
-        for text in ["", "0x80", "0x70/0x48", "0x70.8/0x48", "0x70.3/", "0x70.x/0x48", "1.2"] {
-            assert_eq!(text.parse::<Place>(), Err(()), "{text}");
         }
     }
 
@@ -365,6 +285,15 @@ mod tests {
             bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(fault);
         }
         assert_eq!(configuration(&mut i2c).unwrap(), [0x60, 0xA0]);
+    }
+
+    #[test]
+    fn a_place_is_written_as_it_is_read() {
+        for key in ["0x48", "spi", "uart", "28-00000a1b2c3d", "dht11@4"] {
+            assert_eq!(Place::parse(key).unwrap().to_string(), key);
+        }
+        assert_eq!(Place::parse("72"), Some(Place::Address(0x48)));
+        assert_eq!((Place::parse("0x80"), Place::parse("200"), Place::parse("0xag")), (None, None, None));
     }
 
     #[test]

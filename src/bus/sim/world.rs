@@ -14,8 +14,9 @@ use serde_json::{Map, Value, json};
 
 use crate::bus::sim::holders::Holders;
 use crate::bus::sim::lines::Lines;
+use crate::bus::sim::place::Place;
 use crate::bus::sim::pwm::Channels;
-use crate::bus::sim::seats::{Place, Seat, Seats};
+use crate::bus::sim::seats::{Seat, Seats};
 use crate::bus::sim::state::{Document, Look, Put, StateFile};
 use crate::bus::watch::monotonic;
 use crate::bus::{BusError, Delay};
@@ -198,14 +199,14 @@ impl World {
         }
         self.holders.hear(section(document, "held"));
         for (key, value) in section(document, "chips") {
-            match (key.parse(), value.as_object()) {
-                (Ok(place), Some(entry)) => self.take_over_chip(place, entry),
+            match (Place::parse(key), value.as_object()) {
+                (Some(place), Some(entry)) => self.take_over_chip(&place, entry),
                 _ => self.complain(format!("chips: {key} is not an address with an object")),
             }
         }
     }
 
-    fn take_over_chip(&mut self, place: Place, entry: &Map<String, Value>) {
+    fn take_over_chip(&mut self, place: &Place, entry: &Map<String, Value>) {
         let kind = entry.get("chip").and_then(Value::as_str);
         let present = self.seats.get(place.clone()).map(|seat| seat.chip.kind());
         if let Some(kind) = kind
@@ -232,7 +233,7 @@ impl World {
         }
         let chips = entries(&mut document, "chips");
         for (place, seat) in self.seats.iter() {
-            let key = chips.keys().find(|key| key.parse().as_ref() == Ok(place)).cloned();
+            let key = chips.keys().find(|key| Place::parse(key).as_ref() == Some(place)).cloned();
             let key = key.unwrap_or_else(|| place.to_string());
             if let Some(entry) = chips.entry(key).or_insert_with(|| json!({})).as_object_mut() {
                 describe(seat, entry);

@@ -29,13 +29,14 @@ enum Device {
     File(PathBuf),
     PwmChip(u32),
     Channel { on: Name, address: u8, channel: u8 },
+    OneWire,
 }
 
 impl Bus {
     /// Whether a driver with this need may sit here. A bus that could not be read suits all, so that one mistake is one
     /// problem.
     pub(super) fn suits(&self, need: BusNeed) -> bool {
-        use bus::Settings::{Expander, Gpio, I2c, Multiplexed, Pwm, Sim};
+        use bus::Settings::{Expander, Gpio, I2c, Multiplexed, Pwm, Sim, Spi, Uart, W1};
         match &self.settings {
             None | Some(Sim { .. }) => true,
             Some(settings) => match need {
@@ -43,6 +44,9 @@ impl Bus {
                 BusNeed::I2c => matches!(settings, I2c { .. } | Multiplexed(_)),
                 BusNeed::Gpio => matches!(settings, Gpio { .. } | Expander(_)),
                 BusNeed::Pwm => matches!(settings, Pwm { .. }),
+                BusNeed::Spi => matches!(settings, Spi { .. }),
+                BusNeed::Uart => matches!(settings, Uart { .. }),
+                BusNeed::W1 => matches!(settings, W1),
             },
         }
     }
@@ -53,6 +57,9 @@ impl Bus {
             Some(bus::Settings::I2c { .. }) => "i2c",
             Some(bus::Settings::Gpio { .. }) => "gpio",
             Some(bus::Settings::Pwm { .. }) => "pwm",
+            Some(bus::Settings::Spi { .. }) => "spi",
+            Some(bus::Settings::Uart { .. }) => "uart",
+            Some(bus::Settings::W1) => "w1",
             Some(bus::Settings::Sim { .. }) => "sim",
             Some(bus::Settings::Multiplexed(channel)) => channel.model,
             Some(bus::Settings::Expander(expander)) => expander.model.name(),
@@ -122,6 +129,9 @@ impl<'a> Checker<'a> {
                 bus::Settings::Gpio { chip: self.chip(&section)? }
             }
             "pwm" => bus::Settings::Pwm { chip: u32::try_from(section.integer("chip")?).ok()? },
+            "spi" => bus::Settings::Spi { device: PathBuf::from(section.text("device")?) },
+            "uart" => bus::Settings::Uart { device: PathBuf::from(section.text("device")?) },
+            "w1" => bus::Settings::W1,
             "sim" => bus::Settings::Sim { state_file: section.text("state_file").map(PathBuf::from) },
             model => return self.chip_on_a_bus(model, &section).map(Draft::Chip),
         }))
@@ -158,7 +168,10 @@ fn kind_of(node: &Node) -> Option<&str> {
 /// The device of a bus; simulated ones without a state file are each their own.
 fn device(settings: &bus::Settings) -> Option<Device> {
     match settings {
-        bus::Settings::I2c { device } => Some(Device::File(real(device))),
+        bus::Settings::I2c { device } | bus::Settings::Spi { device } | bus::Settings::Uart { device } => {
+            Some(Device::File(real(device)))
+        }
+        bus::Settings::W1 => Some(Device::OneWire),
         bus::Settings::Gpio { chip } => Some(Device::File(real(&Path::new("/dev").join(chip)))),
         bus::Settings::Pwm { chip } => Some(Device::PwmChip(*chip)),
         bus::Settings::Sim { state_file } => state_file.as_deref().map(|file| Device::File(real(file))),

@@ -1,0 +1,107 @@
+//! One simulated chip in a world of the test's choice, and our driver on it.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use embedded_hal::i2c::{ErrorType, I2c, Operation};
+use fieldgate::bus::sim::chips::{self, Chip};
+use fieldgate::bus::{Bus, BusError, Claim, SharedI2c};
+use fieldgate::config;
+use fieldgate::drivers::{DriverError, DriverSpec, Role, Sensor};
+use fieldgate::model::{Measurement, Setting, Settings};
+use serde_json::{Map, Value as Json, json};
+
+/// A chip that only says that it is not ready is asked this often.
+const ATTEMPTS: usize = 50;
+
+/// A bus with one chip; its clones share the chip.
+#[derive(Clone)]
+pub(crate) struct Bench {
+    address: u8,
+    chip: Rc<RefCell<Box<dyn Chip>>>,
+}
+
+impl Bench {
+    /// The chip of this driver, where its settings expect it.
+    pub(crate) fn new(spec: &DriverSpec, settings: &Settings) -> Self {
+        let claims = (spec.claims)(settings);
+        let [Claim::Address(address)] = claims[..] else { panic!("{} claims {claims:?}", spec.name) };
+        let chip = chips::for_driver(spec.name).expect("a simulated chip for the driver");
+        Self { address, chip: Rc::new(RefCell::new(chip)) }
+    }
+
+    /// Changes the world around the chip.
+    pub(crate) fn set(&self, name: &str, value: f64) {
+        assert!(self.chip.borrow_mut().set_world(name, value), "the chip knows no {name}");
+    }
+}
+
+impl ErrorType for Bench {
+    type Error = BusError;
+}
+
+impl I2c for Bench {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+        if address != self.address {
+            return Err(BusError::NoAcknowledge { address });
+        }
+        chips::transact(self.chip.borrow_mut().as_mut(), address, operations)
+    }
+}
+
+impl Bus for Bench {
+    fn describe(&self) -> String {
+        "bench".to_owned()
+    }
+
+    fn i2c(&mut self) -> Result<SharedI2c, BusError> {
+        Ok(SharedI2c::new(self.clone()))
+    }
+}
+
+/// The settings of a driver's example, or the same entry with these in their place, as the check makes them.
+pub(crate) fn settings(spec: &DriverSpec, given: Option<&Json>) -> Settings {
+    let entry = match given {
+        Some(given) => format!("x: {{ driver: {}, bus: i2c-1, every: 10s, settings: {given} }}", spec.name),
+        None => spec.example.replace('\n', "\n  "),
+    };
+    let text =
+        format!("mqtt: {{ broker: mqtt://localhost }}\nbuses: {{ i2c-1: {{ type: sim }} }}\nsensors:\n  {entry}\n");
+    let loaded = config::load_text(&text, Path::new("proof.yaml")).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    loaded.config.sensors.into_iter().next().unwrap().settings
+}
+
+/// Our driver, as the worker builds it.
+pub(crate) fn build(spec: &DriverSpec, settings: &Settings, bench: &Bench) -> Box<dyn Sensor> {
+    let Role::Sensor { build, .. } = spec.role else { panic!("{} is not a sensor", spec.name) };
+    build(&mut bench.clone(), settings).unwrap()
+}
+
+/// A sample, however often the driver has to be asked for it.
+pub(crate) fn sample(sensor: &mut dyn Sensor) -> Vec<Measurement> {
+    for _ in 0..ATTEMPTS {
+        match sensor.sample() {
+            Err(DriverError::NotReady(_)) => {}
+            outcome => return outcome.unwrap(),
+        }
+    }
+    panic!("the driver said {ATTEMPTS} times that its chip was not ready");
+}
+
+/// For the reference.
+pub(crate) fn as_json(settings: &Settings) -> Json {
+    Json::Object(settings.iter().map(|(name, setting)| ((*name).to_owned(), value(setting))).collect::<Map<_, _>>())
+}
+
+fn value(setting: &Setting) -> Json {
+    match setting {
+        Setting::Text(text) => json!(text),
+        Setting::Flag(flag) => json!(flag),
+        Setting::Integer(number) => json!(number),
+        Setting::Number(number) => json!(number),
+        Setting::Duration(duration) => json!(duration.as_secs_f64()),
+        Setting::List(all) => all.iter().map(value).collect(),
+        Setting::Table(_) => Json::Null,
+    }
+}
