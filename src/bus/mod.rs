@@ -6,6 +6,7 @@
 //!
 //! The simulated bus in `sim/` offers all of it, so that every driver runs unchanged without hardware.
 
+mod edges;
 pub mod gpio;
 pub mod i2c;
 pub mod pwm;
@@ -180,6 +181,8 @@ pub struct Edge {
     pub active: bool,
     /// When, by the kernel's `CLOCK_MONOTONIC`; `None` where the source has no timestamp, then "now" is meant.
     pub at: Option<Duration>,
+    /// Changes in front of this one that were dropped because nobody took them in time.
+    pub missed: u32,
 }
 
 /// A claimed input line. Dropping it releases the line.
@@ -190,6 +193,10 @@ pub trait InputLine {
     fn take_edges(&mut self) -> Result<Vec<Edge>, BusError>;
     /// Becomes readable when changes wait; `None` for a line that [`Bus::refresh`] brings up to date.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+    /// The present on the clock of [`Edge::at`].
+    fn now(&self) -> Duration {
+        edges::monotonic()
+    }
 }
 
 /// A claimed output line. Dropping it releases the line.

@@ -13,6 +13,7 @@ mod i2c_chip;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
+pub mod pulse_counter;
 pub mod pwm_output;
 pub mod sht3x;
 pub mod tmp102;
@@ -21,12 +22,13 @@ mod transcript;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::bus::{Bus, BusError, Claim};
-use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settings};
+use crate::model::{Count, Field, Measurement, OutputKind, OutputValue, Quantity, Settings};
 
 /// Every driver, in the order of `fieldgate drivers`.
 pub static DRIVERS: &[&DriverSpec] = &[
@@ -38,6 +40,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &bh1750::SPEC,
     &ads1115::SPEC,
     &gpio_input::SPEC,
+    &pulse_counter::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,
     &board::SPEC,
@@ -160,6 +163,12 @@ pub trait Sensor {
     /// As [`Sensor::sample`].
     fn take_events(&mut self) -> Result<Vec<Event>, DriverError> {
         Ok(Vec::new())
+    }
+
+    /// For a sensor whose count outlives the program: it counts into `count` from now on, and says `true`. The worker sees to
+    /// it that the count goes on where earlier runs left it, and that it is on disk before it is published.
+    fn count_into(&mut self, _count: &Arc<Count>) -> bool {
+        false
     }
 
     /// Becomes readable when [`Sensor::take_events`] has something.

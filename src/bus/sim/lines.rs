@@ -35,6 +35,8 @@ struct Watch {
     reported: bool,
     unsettled_since: Option<Duration>,
     edges: VecDeque<Edge>,
+    /// Dropped for want of room since the last that was not.
+    missed: u32,
 }
 
 impl Watch {
@@ -52,10 +54,19 @@ impl Watch {
         self.reported = level;
         self.unsettled_since = None;
         if self.edges.len() == EDGE_LIMIT {
-            self.edges.pop_front();
+            self.missed += self.edges.pop_front().map_or(0, |dropped| 1 + dropped.missed);
         }
-        self.edges.push_back(Edge { active: level != self.active_low, at: Some(now) });
+        self.edges.push_back(Edge { active: level != self.active_low, at: Some(now), missed: 0 });
         None
+    }
+
+    /// What waits; the first tells what was dropped in front of it.
+    fn take(&mut self) -> Vec<Edge> {
+        let mut edges: Vec<Edge> = self.edges.drain(..).collect();
+        if let Some(first) = edges.first_mut() {
+            first.missed += std::mem::take(&mut self.missed);
+        }
+        edges
     }
 }
 
@@ -83,6 +94,7 @@ impl Lines {
             reported: level,
             unsettled_since: None,
             edges: VecDeque::new(),
+            missed: 0,
         };
         self.held.insert(request.line.clone(), Held::Input(watch));
         true
@@ -216,7 +228,7 @@ impl InputLine for SimInput {
 
     fn take_edges(&mut self) -> Result<Vec<Edge>, BusError> {
         let mut world = self.world.borrow_mut();
-        Ok(world.lines.watch(&self.line).map(|watch| watch.edges.drain(..).collect()).unwrap_or_default())
+        Ok(world.lines.watch(&self.line).map(Watch::take).unwrap_or_default())
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -249,7 +261,7 @@ mod tests {
     }
 
     fn edges(lines: &mut Lines) -> Vec<Edge> {
-        lines.watch("GPIO17").unwrap().edges.drain(..).collect()
+        lines.watch("GPIO17").unwrap().take()
     }
 
     #[test]
@@ -258,8 +270,8 @@ mod tests {
         lines.hear_input("GPIO17", false, ms(100));
         lines.hear_input("GPIO17", false, ms(150));
         lines.hear_input("GPIO17", true, ms(200));
-        let pressed = Edge { active: true, at: Some(ms(100)) };
-        assert_eq!(edges(&mut lines), [pressed, Edge { active: false, at: Some(ms(200)) }]);
+        let pressed = Edge { active: true, at: Some(ms(100)), missed: 0 };
+        assert_eq!(edges(&mut lines), [pressed, Edge { active: false, at: Some(ms(200)), missed: 0 }]);
     }
 
     #[test]
@@ -278,7 +290,7 @@ mod tests {
         lines.hear_input("GPIO17", false, ms(100));
         assert!(!lines.watch("GPIO17").unwrap().edges.iter().any(|edge| edge.active));
         assert_eq!(lines.settle(ms(120)), None);
-        assert_eq!(edges(&mut lines), [Edge { active: true, at: Some(ms(120)) }]);
+        assert_eq!(edges(&mut lines), [Edge { active: true, at: Some(ms(120)), missed: 0 }]);
     }
 
     #[test]
@@ -289,6 +301,7 @@ mod tests {
         }
         let kept = edges(&mut lines);
         assert_eq!((kept.len(), kept[0].at), (EDGE_LIMIT, Some(ms(10))));
+        assert_eq!((kept[0].missed, kept[1].missed), (10, 0));
     }
 
     #[test]

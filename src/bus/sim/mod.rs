@@ -25,8 +25,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
+use crate::bus::edges::monotonic;
 use crate::bus::{
     Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest, SharedI2c,
 };
@@ -119,10 +118,4 @@ impl Bus for SimBus {
     fn refresh(&mut self) -> Option<Duration> {
         self.refresh_at(monotonic())
     }
-}
-
-/// The kernel's clock for edges.
-fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

@@ -11,9 +11,9 @@ use embedded_hal::delay::DelayNs;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
+use crate::bus::edges::monotonic;
 use crate::bus::sim::holders::Holders;
 use crate::bus::sim::lines::Lines;
-use crate::bus::sim::monotonic;
 use crate::bus::sim::pwm::Channels;
 use crate::bus::sim::seats::{Seat, Seats};
 use crate::bus::sim::state::{Document, Look, Put, StateFile};
