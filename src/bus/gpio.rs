@@ -17,7 +17,9 @@ use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
 use gpiocdev_uapi::Errno;
 
 use crate::bus::edges::skipped;
-use crate::bus::{Bias, Bus, BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest};
+use crate::bus::{
+    Bias, Bus, BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
+};
 use crate::model::field::format_duration;
 
 /// What the kernel shows as the user of our lines.
@@ -129,6 +131,10 @@ impl Bus for LinuxGpio {
         let claimed = claimed.map_err(|e| self.refused(&place, "output", "an output", e))?;
         Ok(Box::new(LinuxOutput { place, request: claimed }))
     }
+
+    fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
+        Err(self.lacks(&format!("PWM {}; software PWM needs a Raspberry Pi and backend: rppal", request.place)))
+    }
 }
 
 /// Where a claimed line sits.
@@ -221,6 +227,15 @@ fn bias(bias: Bias) -> Option<gpiocdev::line::Bias> {
         Bias::PullDown => Some(gpiocdev::line::Bias::PullDown),
         Bias::Disabled => Some(gpiocdev::line::Bias::Disabled),
     }
+}
+
+/// Who holds a line of the chip with this label, by the kernel's knowledge; nothing where nobody does, and where there is no
+/// such chip.
+pub(super) fn holder_of(label: &str, offset: Offset) -> Option<String> {
+    let (chips, _) = present();
+    let chip = chips.iter().find(|chip| chip.label == label)?;
+    let info = Chip::from_path(&chip.path).and_then(|chip| chip.line_info(offset)).ok()?;
+    info.used.then_some(info.consumer)
 }
 
 /// A chip that could be opened, for hints and for the search by label.

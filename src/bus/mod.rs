@@ -10,6 +10,7 @@ mod edges;
 pub mod gpio;
 pub mod i2c;
 pub mod pwm;
+pub mod rppal;
 pub mod sim;
 pub mod sysfs;
 
@@ -44,6 +45,8 @@ pub enum Settings {
         /// `0` for `pwmchip0`.
         chip: u32,
     },
+    /// A part of a Raspberry Pi, by rppal.
+    Rppal(rppal::Part),
     /// Simulated chips and lines.
     Sim {
         /// Where lines, inputs and chips are mirrored, and taken over from.
@@ -62,6 +65,7 @@ pub fn open(settings: &Settings) -> Result<Box<dyn Bus>, BusError> {
         Settings::I2c { device } => Box::new(i2c::LinuxI2c::open(device)?),
         Settings::Gpio { chip } => Box::new(gpio::LinuxGpio::open(chip)?),
         Settings::Pwm { chip } => Box::new(pwm::LinuxPwm::open(*chip)?),
+        Settings::Rppal(part) => rppal::open(*part)?,
         Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone())?),
         Settings::Host => Box::new(sysfs::HostBus::new()),
     })
@@ -89,7 +93,7 @@ pub trait Bus {
 
     /// Claims a PWM channel.
     fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
-        Err(self.lacks(&format!("PWM channel {}", request.channel)))
+        Err(self.lacks(&format!("PWM {}", request.place)))
     }
 
     /// The kernel's files: those of this machine, whatever bus the driver was given a place on.
@@ -101,8 +105,8 @@ pub trait Bus {
     /// there. Real buses ignore it.
     fn expect(&mut self, _driver: &'static str, _claims: &[Claim]) {}
 
-    /// Takes over what was changed from outside, and says how soon to look again. Real buses report by descriptors
-    /// and answer `None`.
+    /// Takes over what was changed from outside, and says how soon to look again. Buses that report by descriptors answer
+    /// `None`.
     fn refresh(&mut self) -> Option<Duration> {
         None
     }
@@ -164,8 +168,8 @@ pub struct OutputRequest {
 /// How to claim a PWM channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PwmRequest {
-    /// The channel of the chip.
-    pub channel: u32,
+    /// Where it comes out.
+    pub place: PwmPlace,
     /// Length of one period.
     pub period: Duration,
     /// What it does from the first moment, 0 to 100.
@@ -173,6 +177,28 @@ pub struct PwmRequest {
     /// Swaps the active and the idle part of the period.
     pub inverted: bool,
 }
+
+/// Where PWM comes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PwmPlace {
+    /// A channel of a PWM chip: hardware makes it.
+    Channel(u32),
+    /// A GPIO line: software makes it.
+    Line(String),
+}
+
+impl fmt::Display for PwmPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Channel(channel) => write!(f, "channel {channel}"),
+            Self::Line(line) => write!(f, "on line {line}"),
+        }
+    }
+}
+
+/// Periods a second that software PWM can do. Slower, and a change would have to wait for the end of a period; faster, and it
+/// would do nothing but wait: at each change of the level it keeps the processor busy for 0.2 ms.
+pub const SOFTWARE_HZ: (f64, f64) = (1.0, 1000.0);
 
 /// A change of an input line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
