@@ -50,8 +50,10 @@ that are damaged on the disk begin at 0 again, which B/health tells.
 rate is measured from pulse to pulse. While none comes, it is what the
 silence allows at most, so it falls slowly; with slow meters (a pulse a
 minute) that is all that can be known. The first reading has none.
-missed counts edges that the kernel had no room for because they came too
-fast, since the start; they are in the total, for edges take turns.",
+missed counts edges that the kernel had no room for because nobody took them
+in time, since the start; they are in the total, for edges take turns. Above
+some thousand a second the kernel's own interrupt merges edges, which nobody
+can notice.",
     bus: BusNeed::Gpio,
     settings: &[
         gpio_input::LINE,

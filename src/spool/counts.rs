@@ -11,6 +11,9 @@ use crate::model::{Kept, Name};
 /// put back; nobody renames so often.
 const LIMIT: usize = 4096;
 
+/// A sensor and what it has counted.
+pub(super) type Counted = (Name, u64);
+
 /// See the page.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -44,7 +47,7 @@ impl Counts {
     }
 
     /// Notes that these are on disk.
-    pub(super) fn mark_saved(&mut self, saved: &[(Name, u64)]) {
+    pub(super) fn mark_saved(&mut self, saved: &[Counted]) {
         for (name, count) in saved {
             if let Some(entry) = self.all.get_mut(name) {
                 entry.saved = Some(*count);
@@ -53,7 +56,7 @@ impl Counts {
     }
 
     /// The file that is in use now has these.
-    pub(super) fn adopt(&mut self, rows: Vec<(Name, u64)>) {
+    pub(super) fn adopt(&mut self, rows: Vec<Counted>) {
         self.forget_disk();
         for (name, count) in &rows {
             self.keep(name, *count);
@@ -63,7 +66,7 @@ impl Counts {
     }
 
     /// A file that is in use no more has these.
-    pub(super) fn recover(&mut self, rows: &[(Name, u64)]) {
+    pub(super) fn recover(&mut self, rows: &[Counted]) {
         for (name, count) in rows {
             self.keep(name, *count);
         }

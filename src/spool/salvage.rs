@@ -11,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::model::{Loss, Message, MessageKind, Name, RunId};
+use crate::spool::counts::Counted;
 use crate::spool::file;
 use crate::spool::record::{ROW_OVERHEAD, ReadingName, Unsound};
 use crate::spool::store::{READ_BYTES, body_len, decode, read_counts, select, signed, unsigned};
@@ -67,7 +68,7 @@ impl Salvage {
     }
 
     /// What can still be read of the counts.
-    pub(super) fn counts(&self) -> Vec<(Name, u64)> {
+    pub(super) fn counts(&self) -> Vec<Counted> {
         let mut sound = Vec::new();
         // Where it cannot be read any further, the rest is lost.
         read_counts(&self.connection, |_, count| sound.extend(count)).unwrap_or_default();

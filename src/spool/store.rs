@@ -7,6 +7,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use crate::model::{Message, MessageKind, Name, RunId};
 use crate::spool::MIN_SIZE;
+use crate::spool::counts::Counted;
 use crate::spool::file;
 use crate::spool::record::{self, ReadingName, Row, Unsound};
 
@@ -126,7 +127,7 @@ impl Store {
     }
 
     /// What sensors have counted, and the names of those whose count is damaged.
-    pub(super) fn counts(&self) -> rusqlite::Result<(Vec<(Name, u64)>, Vec<String>)> {
+    pub(super) fn counts(&self) -> rusqlite::Result<(Vec<Counted>, Vec<String>)> {
         let (mut sound, mut unsound) = (Vec::new(), Vec::new());
         read_counts(&self.connection, |name, count| match count {
             Some(count) => sound.push(count),
@@ -304,7 +305,7 @@ impl Batch<'_> {
     }
 
     /// Writes what sensors have counted.
-    pub(super) fn keep(&self, counts: &[(Name, u64)]) -> rusqlite::Result<()> {
+    pub(super) fn keep(&self, counts: &[Counted]) -> rusqlite::Result<()> {
         let mut put = self.transaction.prepare("INSERT OR REPLACE INTO count VALUES (?1, ?2, ?3)")?;
         for (name, count) in counts {
             let count = signed(*count);
@@ -402,7 +403,7 @@ pub(super) fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, Result<M
 /// Shows every count to `see`: under its name as it stands there, or nothing when the row is not as it was written.
 pub(super) fn read_counts(
     connection: &Connection,
-    mut see: impl FnMut(String, Option<(Name, u64)>),
+    mut see: impl FnMut(String, Option<Counted>),
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT name, count, sum FROM count")?;
     let mut rows = statement.query([])?;

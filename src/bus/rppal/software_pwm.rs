@@ -22,13 +22,13 @@ enum Wave {
 impl Wave {
     fn of(percent: f64, inverted: bool, period: Duration) -> Self {
         let high = if inverted { 100.0 - percent } else { percent };
-        // What is not a number is nothing.
-        if !(high > 0.0) {
-            Self::Low
-        } else if high >= 100.0 {
+        if high >= 100.0 {
             Self::High
-        } else {
+        } else if high > 0.0 {
             Self::Pulses(period.mul_f64(high / 100.0))
+        } else {
+            // What is not a number, too.
+            Self::Low
         }
     }
 }
