@@ -34,18 +34,18 @@ fn check(text: &str, path: &Path) {
     }
 }
 
-/// Holds the rows below `header` in a document against these, or writes them there when FIELDGATE_BLESS is set.
+/// Holds the rows below `header` in a document against these, or writes them there when FIELDGATE_ACCEPT is set.
 fn holds_rows(name: &str, header: &str, rows: &[String]) {
     let text = read(name);
     let start = text.find(header).unwrap_or_else(|| panic!("{name} has no table {header}"));
     let first = start + text[start..].split_inclusive('\n').take(2).map(str::len).sum::<usize>();
     let old: Vec<_> = text[first..].lines().take_while(|line| line.starts_with('|')).collect();
-    if std::env::var_os("FIELDGATE_BLESS").is_some() {
+    if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
         let end = first + old.iter().map(|line| line.len() + 1).sum::<usize>();
         let new = format!("{}{}\n{}", &text[..first], rows.join("\n"), &text[end..]);
         return std::fs::write(root().join(name), new).unwrap();
     }
-    assert_eq!(old, rows, "bring {name} up to date: FIELDGATE_BLESS=1 cargo test --test docs");
+    assert_eq!(old, rows, "bring {name} up to date: FIELDGATE_ACCEPT=1 cargo test --test docs");
 }
 
 #[test]

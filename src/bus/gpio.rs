@@ -16,15 +16,21 @@ use gpiocdev::chip::Chip;
 use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
 use gpiocdev_uapi::Errno;
 
-use crate::bus::{Bias, Bus, BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest};
+use crate::bus::edges::skipped;
+use crate::bus::{
+    Bias, Bus, BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
+};
 use crate::model::field::format_duration;
 
 /// What the kernel shows as the user of our lines.
 const CONSUMER: &str = "fieldgate";
 
-/// Edges taken at once, and kept by the kernel meanwhile. Its default of 16 is short for a bouncing contact; when the
-/// buffer is full the kernel drops the oldest, so the newest state always arrives.
+/// Edges taken at once.
 const MAX_EDGES: usize = 64;
+
+/// Edges kept by the kernel meanwhile: a quarter of a second of five hundred pulses a second, in 12 KiB. Its default of 16 is
+/// short for a bouncing contact; when the buffer is full the kernel drops the oldest, so the newest state always arrives.
+const KEPT_EDGES: u32 = 256;
 
 /// Near names in a hint: more would hide the right one.
 const MAX_NEAR_NAMES: usize = 3;
@@ -95,7 +101,7 @@ impl Bus for LinuxGpio {
         builder
             .on_chip(self.chip.path())
             .with_consumer(CONSUMER)
-            .with_kernel_event_buffer_size(MAX_EDGES as u32)
+            .with_kernel_event_buffer_size(KEPT_EDGES)
             .with_line(place.offset)
             .as_input()
             .with_edge_detection(EdgeDetection::BothEdges)
@@ -109,7 +115,7 @@ impl Bus for LinuxGpio {
         let claimed = builder.request().map_err(kernel_error);
         let claimed = claimed.map_err(|e| self.refused(&place, "input", &asked(request), e))?;
         let buffer = vec![0; claimed.edge_event_u64_size() * MAX_EDGES];
-        Ok(Box::new(LinuxInput { place, request: claimed, buffer }))
+        Ok(Box::new(LinuxInput { place, request: claimed, buffer, last: 0 }))
     }
 
     fn output(&mut self, request: &OutputRequest) -> Result<Box<dyn OutputLine>, BusError> {
@@ -124,6 +130,10 @@ impl Bus for LinuxGpio {
         let claimed = builder.request().map_err(kernel_error);
         let claimed = claimed.map_err(|e| self.refused(&place, "output", "an output", e))?;
         Ok(Box::new(LinuxOutput { place, request: claimed }))
+    }
+
+    fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
+        Err(self.lacks(&format!("PWM {}; software PWM needs a Raspberry Pi and backend: rppal", request.place)))
     }
 }
 
@@ -151,6 +161,8 @@ struct LinuxInput {
     place: Place,
     request: Request,
     buffer: Vec<u64>,
+    /// The number of the last edge.
+    last: u32,
 }
 
 impl InputLine for LinuxInput {
@@ -171,9 +183,9 @@ impl InputLine for LinuxInput {
         // Not `read_edge_event`: in 0.8.0 it reads up to eight events and returns the first.
         let failed = |e| self.place.failed("reading changes of", e);
         let words = self.request.read_edge_events_into_slice(&mut self.buffer).map_err(failed)?;
-        let read = self.buffer.get(..words).unwrap_or(&self.buffer);
+        let (read, last) = (self.buffer.get(..words).unwrap_or(&self.buffer), &mut self.last);
         read.chunks_exact(self.request.edge_event_u64_size())
-            .map(|event| self.request.edge_event_from_slice(event).map(|event| edge(&event)).map_err(failed))
+            .map(|event| self.request.edge_event_from_slice(event).map(|event| edge(&event, last)).map_err(failed))
             .collect()
     }
 
@@ -183,8 +195,9 @@ impl InputLine for LinuxInput {
 }
 
 /// The kernel swaps the edges of an active-low line itself: rising means that it became active.
-fn edge(event: &gpiocdev::line::EdgeEvent) -> Edge {
-    Edge { active: event.kind == EdgeKind::Rising, at: Some(Duration::from_nanos(event.timestamp_ns)) }
+fn edge(event: &gpiocdev::line::EdgeEvent, last: &mut u32) -> Edge {
+    let at = Some(Duration::from_nanos(event.timestamp_ns));
+    Edge { active: event.kind == EdgeKind::Rising, at, missed: skipped(last, event.line_seqno) }
 }
 
 struct LinuxOutput {
@@ -214,6 +227,15 @@ fn bias(bias: Bias) -> Option<gpiocdev::line::Bias> {
         Bias::PullDown => Some(gpiocdev::line::Bias::PullDown),
         Bias::Disabled => Some(gpiocdev::line::Bias::Disabled),
     }
+}
+
+/// Who holds a line of the chip with this label, by the kernel's knowledge; nothing where nobody does, and where there is no
+/// such chip.
+pub(super) fn holder_of(label: &str, offset: Offset) -> Option<String> {
+    let (chips, _) = present();
+    let chip = chips.iter().find(|chip| chip.label == label)?;
+    let info = Chip::from_path(&chip.path).and_then(|chip| chip.line_info(offset)).ok()?;
+    info.used.then_some(info.consumer)
 }
 
 /// A chip that could be opened, for hints and for the search by label.
@@ -441,6 +463,6 @@ mod tests {
             seqno: 1,
             line_seqno: 1,
         };
-        assert_eq!(edge(&event), Edge { active: false, at: Some(Duration::from_millis(1500)) });
+        assert_eq!(edge(&event, &mut 0), Edge { active: false, at: Some(Duration::from_millis(1500)), missed: 0 });
     }
 }

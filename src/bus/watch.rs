@@ -5,8 +5,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use crate::bus::{Edge, InputRequest};
 
 /// Edges kept for one line until the driver takes them; when more come, the oldest go, as in the kernel.
@@ -19,6 +17,8 @@ pub(super) struct Watch {
     reported: bool,
     unsettled_since: Option<Duration>,
     edges: VecDeque<Edge>,
+    /// Dropped for want of room since the last that was not.
+    missed: u32,
 }
 
 impl Watch {
@@ -30,6 +30,7 @@ impl Watch {
             reported: level,
             unsettled_since: None,
             edges: VecDeque::new(),
+            missed: 0,
         }
     }
 
@@ -47,9 +48,9 @@ impl Watch {
         self.reported = level;
         self.unsettled_since = None;
         if self.edges.len() == EDGE_LIMIT {
-            self.edges.pop_front();
+            self.missed += self.edges.pop_front().map_or(0, |dropped| 1 + dropped.missed);
         }
-        self.edges.push_back(Edge { active: level != self.active_low, at: Some(now) });
+        self.edges.push_back(Edge { active: level != self.active_low, at: Some(now), missed: 0 });
         None
     }
 
@@ -63,14 +64,12 @@ impl Watch {
         self.reported != self.active_low
     }
 
-    /// Changes since the last call.
+    /// Changes since the last call; the first tells what was dropped in front of it.
     pub(super) fn take_edges(&mut self) -> Vec<Edge> {
-        self.edges.drain(..).collect()
+        let mut edges: Vec<Edge> = self.edges.drain(..).collect();
+        if let Some(first) = edges.first_mut() {
+            first.missed += std::mem::take(&mut self.missed);
+        }
+        edges
     }
-}
-
-/// The kernel's clock for edges.
-pub(super) fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

@@ -20,6 +20,7 @@ pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod mcp3008;
 pub mod pms5003;
+pub mod pulse_counter;
 pub mod pwm_output;
 pub mod scd30;
 pub mod scd4x;
@@ -38,12 +39,13 @@ pub mod veml7700;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::bus::{Bus, BusError, Claim};
-use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settings};
+use crate::model::{Count, Field, Measurement, OutputKind, OutputValue, Quantity, Settings};
 
 /// Every driver, in the order of `fieldgate drivers`.
 pub static DRIVERS: &[&DriverSpec] = &[
@@ -73,6 +75,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &mcp3008::MCP3008,
     &mcp3008::MCP3004,
     &gpio_input::SPEC,
+    &pulse_counter::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,
     &board::SPEC,
@@ -211,6 +214,12 @@ pub trait Sensor {
     /// As [`Sensor::sample`].
     fn take_events(&mut self) -> Result<Vec<Event>, DriverError> {
         Ok(Vec::new())
+    }
+
+    /// For a sensor whose count outlives the program: it counts into `count` from now on, and says `true`. The worker sees to
+    /// it that the count goes on where earlier runs left it, and that it is on disk before it is published.
+    fn count_into(&mut self, _count: &Arc<Count>) -> bool {
+        false
     }
 
     /// Becomes readable when [`Sensor::take_events`] has something.

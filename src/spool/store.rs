@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
-use crate::model::{Message, MessageKind, RunId};
+use crate::model::{Message, MessageKind, Name, RunId};
 use crate::spool::MIN_SIZE;
+use crate::spool::counts::Counted;
 use crate::spool::file;
 use crate::spool::record::{self, ReadingName, Row, Unsound};
 
@@ -123,6 +124,16 @@ impl Store {
         let (newest, first): (i64, i64) = self.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let after_start = first.max(0).unsigned_abs().saturating_add(SEQUENCES_PER_START);
         Ok(after_start.max(newest.max(0).unsigned_abs() + 1))
+    }
+
+    /// What sensors have counted, and the names of those whose count is damaged.
+    pub(super) fn counts(&self) -> rusqlite::Result<(Vec<Counted>, Vec<String>)> {
+        let (mut sound, mut unsound) = (Vec::new(), Vec::new());
+        read_counts(&self.connection, |name, count| match count {
+            Some(count) => sound.push(count),
+            None => unsound.push(name),
+        })?;
+        Ok((sound, unsound))
     }
 
     /// The oldest rows' sequences.
@@ -293,6 +304,16 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Writes what sensors have counted.
+    pub(super) fn keep(&self, counts: &[Counted]) -> rusqlite::Result<()> {
+        let mut put = self.transaction.prepare("INSERT OR REPLACE INTO count VALUES (?1, ?2, ?3)")?;
+        for (name, count) in counts {
+            let count = signed(*count);
+            put.execute(params![name.as_str(), count, record::count_sum(name.as_str(), count)])?;
+        }
+        Ok(())
+    }
+
     /// Rows to delete, in `order` and without those that `spared` names, until they make up about `bytes`.
     pub(super) fn victims(
         &self,
@@ -377,6 +398,22 @@ pub(super) fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, Result<M
     // A column of another type can only be damage.
     let message = columns(row).map_err(|_| Unsound { reading: None });
     Ok((unsigned(sequence), message.and_then(|row| record::decode(sequence, row))))
+}
+
+/// Shows every count to `see`: under its name as it stands there, or nothing when the row is not as it was written.
+pub(super) fn read_counts(
+    connection: &Connection,
+    mut see: impl FnMut(String, Option<Counted>),
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT name, count, sum FROM count")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, count, sum): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let is_sound = record::count_sum(&name, count) == sum;
+        let count = Name::new(&name).ok().zip(u64::try_from(count).ok()).filter(|_| is_sound);
+        see(name, count);
+    }
+    Ok(())
 }
 
 /// Bytes of a body; one that is damaged has none.

@@ -12,13 +12,13 @@ use embedded_hal::delay::DelayNs;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
+use crate::bus::edges::monotonic;
 use crate::bus::sim::holders::Holders;
 use crate::bus::sim::lines::Lines;
 use crate::bus::sim::place::Place;
 use crate::bus::sim::pwm::Channels;
 use crate::bus::sim::seats::{Seat, Seats};
 use crate::bus::sim::state::{Document, Look, Put, StateFile};
-use crate::bus::watch::monotonic;
 use crate::bus::{BusError, Delay};
 
 /// Somebody who writes without pause must not keep a bus thread for ever; what is left is done at the next refresh.
@@ -192,9 +192,9 @@ impl World {
             }
         }
         for (channel, value) in section(document, "pwm") {
-            match (channel.parse(), value.as_f64()) {
-                (Ok(channel), Some(percent)) => self.pwm.hear(channel, percent),
-                _ => self.complain(format!("pwm: {channel} is not a channel with its percentage")),
+            match value.as_f64() {
+                Some(percent) => self.pwm.hear(channel, percent),
+                None => self.complain(format!("pwm: {channel} is not a channel with its percentage")),
             }
         }
         self.holders.hear(section(document, "held"));
@@ -241,7 +241,7 @@ impl World {
         }
         let pwm = entries(&mut document, "pwm");
         for (channel, percent, ours) in self.pwm.all() {
-            set(pwm, &channel.to_string(), json!(percent), ours);
+            set(pwm, channel, json!(percent), ours);
         }
         let mut claimed = self.lines.claimed_inputs().peekable();
         if document.contains_key("held") || claimed.peek().is_some() {
