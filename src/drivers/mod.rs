@@ -14,6 +14,7 @@ mod i2c_chip;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
+pub mod mcp9808;
 pub mod pwm_output;
 mod sensirion;
 pub mod sht3x;
@@ -47,6 +48,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::TMP102,
     &tmp102::LM75,
     &tmp117::SPEC,
+    &mcp9808::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
     &gpio_input::SPEC,

@@ -11,6 +11,7 @@ pub mod ads1115;
 pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
+pub mod mcp9808;
 mod sensirion;
 pub mod sht3x;
 pub mod sht4x;
@@ -61,6 +62,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
     ("tmp117", || Box::new(tmp117::Tmp117::default())),
+    ("mcp9808", || Box::new(mcp9808::Mcp9808::default())),
 ];
 
 /// The chip that a driver expects, by the driver's name.
