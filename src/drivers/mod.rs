@@ -7,7 +7,9 @@ pub mod ads1115;
 pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
+pub mod bme680;
 pub mod board;
+mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
@@ -16,7 +18,10 @@ pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod mcp9808;
 pub mod pwm_output;
+pub mod scd30;
+pub mod scd4x;
 mod sensirion;
+pub mod sgp30;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
@@ -39,6 +44,8 @@ use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settin
 pub static DRIVERS: &[&DriverSpec] = &[
     &bme280::BME280,
     &bme280::BMP280,
+    &bme680::BME680,
+    &bme680::BME688,
     &sht3x::SPEC,
     &sht4x::SPEC,
     &shtc3::SPEC,
@@ -49,6 +56,9 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::LM75,
     &tmp117::SPEC,
     &mcp9808::SPEC,
+    &scd4x::SPEC,
+    &scd30::SPEC,
+    &sgp30::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
     &gpio_input::SPEC,
@@ -83,7 +93,7 @@ pub struct DriverSpec {
     /// What it does.
     pub role: Role,
     /// A whole entry under `sensors:` or `actuators:` that passes the check, its bus called after its kind
-    /// (`i2c-1`, `header`, `motor`); begins with the device's name.
+    /// (`i2c-1`, `header`, `motor`, `spi-0`, `serial`, `wire`); begins with the device's name.
     pub example: &'static str,
     /// How `fieldgate scan` tells the chip from others at the same address; `None` where it has nothing to tell it by.
     pub identity: Option<Identity>,
@@ -156,6 +166,12 @@ pub enum BusNeed {
     Gpio,
     /// A PWM chip.
     Pwm,
+    /// One chip select of an SPI controller.
+    Spi,
+    /// A serial port.
+    Uart,
+    /// The kernel's 1-Wire masters.
+    W1,
     /// None; it may be given one, and then shares its thread.
     None,
 }
@@ -233,6 +249,11 @@ pub enum DriverError {
     /// The chip has no result yet. The next sample may be good.
     #[error("{0} is not ready")]
     NotReady(&'static str),
+    /// Nothing is wrong, and there is nothing to tell yet: the chip warms up, or measures by itself and has no new result. The
+    /// device is kept as it is, however often it says so; its driver must end it, with another error, after the time that
+    /// the data sheet gives.
+    #[error("it is too early: {0}")]
+    TooEarly(&'static str),
     /// The value cannot be true for this chip (power-on pattern, open wire). Dropped.
     #[error("{quantity} of {value} is outside what the sensor can measure")]
     OutOfRange {
@@ -256,7 +277,11 @@ impl DriverError {
     /// Whether the device as built may succeed at the next attempt; otherwise it is built anew.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::BadChecksum { .. } | Self::NotReady(_) | Self::OutOfRange { .. } | Self::NotFinite { .. } => true,
+            Self::BadChecksum { .. }
+            | Self::NotReady(_)
+            | Self::TooEarly(_)
+            | Self::OutOfRange { .. }
+            | Self::NotFinite { .. } => true,
             Self::Bus(BusError::Io { .. } | BusError::Format { .. }) => true,
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }

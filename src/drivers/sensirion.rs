@@ -29,6 +29,16 @@ pub(crate) fn read_words<const N: usize>(
     Ok(words)
 }
 
+/// The bytes of a command with arguments.
+pub(crate) fn with_arguments(command: u16, words: &[u16]) -> Vec<u8> {
+    let mut bytes = command.to_be_bytes().to_vec();
+    for word in words {
+        let [high, low] = word.to_be_bytes();
+        bytes.extend([high, low, crc8(&[high, low])]);
+    }
+    bytes
+}
+
 /// The word, if the checksum behind it is its.
 pub(crate) fn checked([high, low, received]: [u8; 3]) -> Result<u16, DriverError> {
     confirm(crc8(&[high, low]), received)?;
@@ -71,6 +81,11 @@ mod tests {
     #[test]
     fn words_are_given_without_their_checksums() {
         assert_eq!(read(Step::Read(vec![0x66, 0x66, 0x93, 0x80, 0x00, 0xA2])).unwrap(), [0x6666, 0x8000]);
+    }
+
+    #[test]
+    fn arguments_carry_their_checksums() {
+        assert_eq!(with_arguments(0x2627, &[0xBEEF, 0x8000]), [0x26, 0x27, 0xBE, 0xEF, 0x92, 0x80, 0x00, 0xA2]);
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 
+use crate::bus::seconds::Seconds;
 use crate::bus::sim::chips::{self, Chip};
 use crate::bus::{Bus, BusError, SharedI2c};
 use crate::drivers::{DriverError, DriverSpec, Role, Sensor};
+use crate::model::field::parse_duration;
 use crate::model::{Kind, Measurement, Need, Setting, Settings, Value};
 
 /// One expected transaction.
@@ -90,6 +93,20 @@ impl DelayNs for CountedDelay {
     }
 }
 
+/// Seconds that pass one at each question.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Script;
+
+impl Seconds for Script {
+    fn passed(&mut self) -> u64 {
+        1
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
 /// A bus with one simulated chip; its clones share the chip.
 #[derive(Clone)]
 pub(crate) struct Bench {
@@ -136,12 +153,27 @@ impl Bus for Bench {
     fn i2c(&mut self) -> Result<SharedI2c, BusError> {
         Ok(SharedI2c::new(self.clone()))
     }
+
+    fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+        Ok(Box::new(Script))
+    }
 }
 
 /// Builds the driver as the worker does, on a bench with its chip at the default address.
 pub(crate) fn build(spec: &DriverSpec, bench: &mut Bench) -> Result<Box<dyn Sensor>, DriverError> {
     let Role::Sensor { build, .. } = spec.role else { panic!("{} is not a sensor", spec.name) };
     build(bench, &settings(spec, &[]))
+}
+
+/// The first sample that is not too early, however often the driver has to be asked for it.
+pub(crate) fn patiently(sensor: &mut dyn Sensor) -> Result<Vec<Measurement>, DriverError> {
+    for _ in 0..2000 {
+        match sensor.sample() {
+            Err(DriverError::TooEarly(_)) => {}
+            outcome => return outcome,
+        }
+    }
+    panic!("it is always too early")
 }
 
 /// The driver's settings with their defaults, but for those given here as text.
@@ -164,6 +196,9 @@ fn setting(kind: &Kind, text: &str) -> Setting {
             Setting::Text(text.to_owned())
         }
         Kind::Integer { .. } => Setting::Integer(text.parse().unwrap()),
+        Kind::Number { .. } => Setting::Number(text.parse().unwrap()),
+        Kind::Flag => Setting::Flag(text.parse().unwrap()),
+        Kind::Duration { .. } => Setting::Duration(parse_duration(text).unwrap()),
         Kind::Address(_) => Setting::Integer(i64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()),
         Kind::List(item) => {
             let items = text.trim_matches(['[', ']']).split(',');

@@ -1,10 +1,12 @@
 //! One simulated chip in a world of the test's choice, and our driver on it.
 
 use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::rc::Rc;
 
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
+use fieldgate::bus::seconds::Seconds;
 use fieldgate::bus::sim::chips::{self, Chip};
 use fieldgate::bus::{Bus, BusError, Claim, SharedI2c};
 use fieldgate::config;
@@ -12,8 +14,8 @@ use fieldgate::drivers::{DriverError, DriverSpec, Role, Sensor};
 use fieldgate::model::{Measurement, Setting, Settings};
 use serde_json::{Map, Value as Json, json};
 
-/// A chip that only says that it is not ready is asked this often.
-const ATTEMPTS: usize = 50;
+/// A chip that only says that it is not ready is asked this often; each time a second passes for it.
+const ATTEMPTS: usize = 100;
 
 /// A bus with one chip; its clones share the chip.
 #[derive(Clone)]
@@ -58,6 +60,23 @@ impl Bus for Bench {
     fn i2c(&mut self) -> Result<SharedI2c, BusError> {
         Ok(SharedI2c::new(self.clone()))
     }
+
+    fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+        Ok(Box::new(EachQuestion))
+    }
+}
+
+/// Seconds that pass one at each question.
+struct EachQuestion;
+
+impl Seconds for EachQuestion {
+    fn passed(&mut self) -> u64 {
+        1
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// The settings of a driver's example, or the same entry with these in their place, as the check makes them.
@@ -82,7 +101,7 @@ pub(crate) fn build(spec: &DriverSpec, settings: &Settings, bench: &Bench) -> Bo
 pub(crate) fn sample(sensor: &mut dyn Sensor) -> Vec<Measurement> {
     for _ in 0..ATTEMPTS {
         match sensor.sample() {
-            Err(DriverError::NotReady(_)) => {}
+            Err(DriverError::NotReady(_) | DriverError::TooEarly(_)) => {}
             outcome => return outcome.unwrap(),
         }
     }

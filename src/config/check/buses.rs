@@ -25,13 +25,14 @@ pub(super) struct Bus {
 enum Device {
     File(PathBuf),
     PwmChip(u32),
+    OneWire,
 }
 
 impl Bus {
     /// Whether a driver with this need may sit here. A bus that could not be read suits all, so that one mistake is one
     /// problem.
     pub(super) fn suits(&self, need: BusNeed) -> bool {
-        use bus::Settings::{Gpio, I2c, Pwm, Sim};
+        use bus::Settings::{Gpio, I2c, Pwm, Sim, Spi, Uart, W1};
         match &self.settings {
             None | Some(Sim { .. }) => true,
             Some(settings) => match need {
@@ -39,6 +40,9 @@ impl Bus {
                 BusNeed::I2c => matches!(settings, I2c { .. }),
                 BusNeed::Gpio => matches!(settings, Gpio { .. }),
                 BusNeed::Pwm => matches!(settings, Pwm { .. }),
+                BusNeed::Spi => matches!(settings, Spi { .. }),
+                BusNeed::Uart => matches!(settings, Uart { .. }),
+                BusNeed::W1 => matches!(settings, W1),
             },
         }
     }
@@ -49,6 +53,9 @@ impl Bus {
             Some(bus::Settings::I2c { .. }) => "i2c",
             Some(bus::Settings::Gpio { .. }) => "gpio",
             Some(bus::Settings::Pwm { .. }) => "pwm",
+            Some(bus::Settings::Spi { .. }) => "spi",
+            Some(bus::Settings::Uart { .. }) => "uart",
+            Some(bus::Settings::W1) => "w1",
             Some(bus::Settings::Sim { .. }) => "sim",
             Some(bus::Settings::Host) | None => "unknown",
         }
@@ -98,6 +105,9 @@ impl<'a> Checker<'a> {
                 Some(bus::Settings::Gpio { chip: self.chip(&section)? })
             }
             "pwm" => Some(bus::Settings::Pwm { chip: u32::try_from(section.integer("chip")?).ok()? }),
+            "spi" => Some(bus::Settings::Spi { device: PathBuf::from(section.text("device")?) }),
+            "uart" => Some(bus::Settings::Uart { device: PathBuf::from(section.text("device")?) }),
+            "w1" => Some(bus::Settings::W1),
             "sim" => Some(bus::Settings::Sim { state_file: section.text("state_file").map(PathBuf::from) }),
             _ => None,
         }
@@ -134,7 +144,10 @@ fn kind_of(node: &Node) -> Option<&str> {
 /// The device of a bus; simulated ones without a state file are each their own.
 fn device(settings: &bus::Settings) -> Option<Device> {
     match settings {
-        bus::Settings::I2c { device } => Some(Device::File(real(device))),
+        bus::Settings::I2c { device } | bus::Settings::Spi { device } | bus::Settings::Uart { device } => {
+            Some(Device::File(real(device)))
+        }
+        bus::Settings::W1 => Some(Device::OneWire),
         bus::Settings::Gpio { chip } => Some(Device::File(real(&Path::new("/dev").join(chip)))),
         bus::Settings::Pwm { chip } => Some(Device::PwmChip(*chip)),
         bus::Settings::Sim { state_file } => state_file.as_deref().map(|file| Device::File(real(file))),
