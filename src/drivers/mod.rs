@@ -13,10 +13,14 @@ mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
+pub mod ina219;
+pub mod ina226;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod mcp9808;
+pub mod mcp3008;
+pub mod pms5003;
 pub mod pwm_output;
 pub mod scd30;
 pub mod scd4x;
@@ -30,6 +34,8 @@ pub mod tmp102;
 pub mod tmp117;
 #[cfg(test)]
 mod transcript;
+pub mod tsl2591;
+pub mod veml7700;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
@@ -60,7 +66,14 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &scd30::SPEC,
     &sgp30::SPEC,
     &bh1750::SPEC,
+    &veml7700::SPEC,
+    &tsl2591::SPEC,
     &ads1115::SPEC,
+    &ina219::SPEC,
+    &ina226::SPEC,
+    &pms5003::SPEC,
+    &mcp3008::MCP3008,
+    &mcp3008::MCP3004,
     &gpio_input::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,

@@ -14,6 +14,10 @@ pub mod bh1750;
 pub mod bme280;
 pub mod mcp9808;
 pub mod bme680;
+pub mod ina219;
+pub mod ina226;
+pub mod mcp3008;
+pub mod pms5003;
 pub mod scd30;
 pub mod scd4x;
 mod sensirion;
@@ -24,6 +28,8 @@ pub mod shtc3;
 pub mod si7021;
 pub mod tmp102;
 pub mod tmp117;
+pub mod tsl2591;
+pub mod veml7700;
 
 use std::ops::RangeInclusive;
 
@@ -69,7 +75,14 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("scd30", || Box::new(scd30::Scd30::default())),
     ("sgp30", || Box::new(sgp30::Sgp30::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
+    ("veml7700", || Box::new(veml7700::Veml7700::default())),
+    ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
+    ("pms5003", || Box::new(pms5003::Pms5003::default())),
+    ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
+    ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
+    ("ina219", || Box::new(ina219::Ina219::default())),
+    ("ina226", || Box::new(ina226::Ina226::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
     ("tmp117", || Box::new(tmp117::Tmp117::default())),
