@@ -19,6 +19,7 @@ pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod mcp3008;
+pub mod mcp9808;
 pub mod pms5003;
 pub mod pulse_counter;
 pub mod pwm_output;
@@ -62,6 +63,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::TMP102,
     &tmp102::LM75,
     &tmp117::SPEC,
+    &mcp9808::SPEC,
     &scd4x::SPEC,
     &scd30::SPEC,
     &sgp30::SPEC,

@@ -18,6 +18,7 @@ pub mod ina226;
 pub mod mcp230xx;
 pub mod mcp3008;
 pub mod pcf8574;
+pub mod mcp9808;
 pub mod pms5003;
 pub mod scd30;
 pub mod scd4x;
@@ -101,6 +102,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
     ("tmp117", || Box::new(tmp117::Tmp117::default())),
+    ("mcp9808", || Box::new(mcp9808::Mcp9808::default())),
     ("tca9548a", || Box::new(tca9548a::Multiplexer::new("tca9548a", 8))),
     ("pca9548a", || Box::new(tca9548a::Multiplexer::new("pca9548a", 8))),
     ("tca9546a", || Box::new(tca9548a::Multiplexer::new("tca9546a", 4))),
