@@ -20,6 +20,7 @@ pub mod scd30;
 pub mod scd4x;
 mod sensirion;
 pub mod sgp30;
+pub mod sgp40;
 pub mod sht3x;
 pub mod tmp102;
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &scd4x::SPEC,
     &scd30::SPEC,
     &sgp30::SPEC,
+    &sgp40::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
     &gpio_input::SPEC,

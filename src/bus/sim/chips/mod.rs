@@ -15,6 +15,7 @@ pub mod scd30;
 pub mod scd4x;
 mod sensirion;
 pub mod sgp30;
+pub mod sgp40;
 pub mod sht3x;
 pub mod tmp102;
 
@@ -55,6 +56,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("scd4x", || Box::new(scd4x::Scd4x::default())),
     ("scd30", || Box::new(scd30::Scd30::default())),
     ("sgp30", || Box::new(sgp30::Sgp30::default())),
+    ("sgp40", || Box::new(sgp40::Sgp40::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
