@@ -8,6 +8,7 @@ pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
 pub mod board;
+pub mod ccs811;
 mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
@@ -48,6 +49,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &scd30::SPEC,
     &sgp30::SPEC,
     &sgp40::SPEC,
+    &ccs811::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
     &gpio_input::SPEC,

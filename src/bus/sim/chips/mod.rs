@@ -11,6 +11,7 @@ pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
+pub mod ccs811;
 pub mod scd30;
 pub mod scd4x;
 mod sensirion;
@@ -57,6 +58,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("scd30", || Box::new(scd30::Scd30::default())),
     ("sgp30", || Box::new(sgp30::Sgp30::default())),
     ("sgp40", || Box::new(sgp40::Sgp40::default())),
+    ("ccs811", || Box::new(ccs811::Ccs811::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
