@@ -4,6 +4,7 @@
 //! topics, not the configuration file. It is built on its bus's thread and stays there.
 
 pub mod ads1115;
+pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
@@ -13,9 +14,13 @@ mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
+pub mod ina219;
+pub mod ina226;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
+pub mod mcp3008;
+pub mod pms5003;
 pub mod pwm_output;
 pub mod scd30;
 pub mod scd4x;
@@ -23,9 +28,15 @@ mod sensirion;
 pub mod sgp30;
 pub mod sgp40;
 pub mod sht3x;
+pub mod sht4x;
+pub mod shtc3;
+pub mod si7021;
 pub mod tmp102;
+pub mod tmp117;
 #[cfg(test)]
 mod transcript;
+pub mod tsl2591;
+pub mod veml7700;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
@@ -43,15 +54,28 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &bme680::BME680,
     &bme680::BME688,
     &sht3x::SPEC,
+    &sht4x::SPEC,
+    &shtc3::SPEC,
+    &si7021::SI7021,
+    &si7021::HTU21,
+    &aht20::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,
+    &tmp117::SPEC,
     &scd4x::SPEC,
     &scd30::SPEC,
     &sgp30::SPEC,
     &sgp40::SPEC,
     &ccs811::SPEC,
     &bh1750::SPEC,
+    &veml7700::SPEC,
+    &tsl2591::SPEC,
     &ads1115::SPEC,
+    &ina219::SPEC,
+    &ina226::SPEC,
+    &pms5003::SPEC,
+    &mcp3008::MCP3008,
+    &mcp3008::MCP3004,
     &gpio_input::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,
@@ -84,12 +108,22 @@ pub struct DriverSpec {
     /// What it does.
     pub role: Role,
     /// A whole entry under `sensors:` or `actuators:` that passes the check, its bus called after its kind
-    /// (`i2c-1`, `header`, `motor`); begins with the device's name.
+    /// (`i2c-1`, `header`, `motor`, `spi-0`, `serial`, `wire`); begins with the device's name.
     pub example: &'static str,
     /// How `fieldgate scan` tells the chip from others at the same address; `None` where it has nothing to tell it by.
     pub identity: Option<Identity>,
     /// What agrees with it that was not written here. None of it: the driver is told to be untested.
     pub proofs: &'static [Proof],
+}
+
+impl DriverSpec {
+    /// The GPIO lines that it uses with these settings.
+    pub fn lines(&self, settings: &Settings) -> impl Iterator<Item = String> + use<> {
+        (self.claims)(settings).into_iter().filter_map(|claim| match claim {
+            Claim::Line(line) => Some(line),
+            _ => None,
+        })
+    }
 }
 
 /// A question to an I²C chip that changes nothing in any chip known at the driver's addresses, and its answer.
@@ -157,6 +191,12 @@ pub enum BusNeed {
     Gpio,
     /// A PWM chip.
     Pwm,
+    /// One chip select of an SPI controller.
+    Spi,
+    /// A serial port.
+    Uart,
+    /// The kernel's 1-Wire masters.
+    W1,
     /// None; it may be given one, and then shares its thread.
     None,
 }

@@ -1,8 +1,7 @@
 //! What the drivers of Sensirion's chips share: words of two bytes, each followed by its checksum.
 //!
-//! Datasheets: SHT3x-DIS version 7 (4.12), SHT4x version 6 (4.4), SHTC3 version 4 (5.10), SGP40 version 1.2 (2.7). All of them
-//! compute the checksum alike, send the high byte first, and do not acknowledge that they are read while they have no
-//! result.
+//! Datasheets: SHT3x-DIS version 7 (4.12), SHT4x version 6 (4.4), and those of the maker's other chips. All of them compute
+//! the checksum alike, send the high byte first, and do not acknowledge that they are read while they have no result.
 
 use embedded_hal::i2c::I2c;
 
