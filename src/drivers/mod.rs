@@ -9,6 +9,7 @@ pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
 pub mod board;
+pub mod ccs811;
 mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
@@ -27,6 +28,7 @@ pub mod scd30;
 pub mod scd4x;
 mod sensirion;
 pub mod sgp30;
+pub mod sgp40;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
@@ -67,6 +69,8 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &scd4x::SPEC,
     &scd30::SPEC,
     &sgp30::SPEC,
+    &sgp40::SPEC,
+    &ccs811::SPEC,
     &bh1750::SPEC,
     &veml7700::SPEC,
     &tsl2591::SPEC,

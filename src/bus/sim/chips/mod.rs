@@ -13,6 +13,7 @@ pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
+pub mod ccs811;
 pub mod ina219;
 pub mod ina226;
 pub mod mcp230xx;
@@ -24,6 +25,7 @@ pub mod scd30;
 pub mod scd4x;
 mod sensirion;
 pub mod sgp30;
+pub mod sgp40;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
@@ -90,6 +92,8 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("scd4x", || Box::new(scd4x::Scd4x::default())),
     ("scd30", || Box::new(scd30::Scd30::default())),
     ("sgp30", || Box::new(sgp30::Sgp30::default())),
+    ("sgp40", || Box::new(sgp40::Sgp40::default())),
+    ("ccs811", || Box::new(ccs811::Ccs811::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("veml7700", || Box::new(veml7700::Veml7700::default())),
     ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
