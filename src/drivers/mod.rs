@@ -15,6 +15,7 @@ pub mod ina226;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
+pub mod mpu6050;
 pub mod pwm_output;
 pub mod sht3x;
 pub mod tmp102;
@@ -46,6 +47,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &ads1115::ADS1015,
     &ina219::SPEC,
     &ina226::SPEC,
+    &mpu6050::SPEC,
     &gpio_input::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,

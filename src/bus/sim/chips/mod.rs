@@ -12,6 +12,7 @@ pub mod bh1750;
 pub mod bme280;
 pub mod ina219;
 pub mod ina226;
+pub mod mpu6050;
 pub mod sht3x;
 pub mod tmp102;
 pub mod tsl2591;
@@ -56,6 +57,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("ads1015", || Box::new(ads1115::Ads1115::ads1015())),
     ("ina219", || Box::new(ina219::Ina219::default())),
     ("ina226", || Box::new(ina226::Ina226::default())),
+    ("mpu6050", || Box::new(mpu6050::Mpu6050::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
 ];
