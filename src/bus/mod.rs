@@ -6,11 +6,19 @@
 //!
 //! The simulated bus in `sim/` offers all of it, so that every driver runs unchanged without hardware.
 
+pub mod expander;
 pub mod gpio;
 pub mod i2c;
+pub mod multiplexer;
 pub mod pwm;
+pub mod seconds;
 pub mod sim;
+pub mod spi;
 pub mod sysfs;
+pub mod uart;
+mod upstream;
+pub mod w1;
+mod watch;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -24,6 +32,12 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, I2c, NoAcknowledgeSource, Operation};
 use rustix::io::Errno;
 use thiserror::Error;
+
+use crate::bus::seconds::{KernelSeconds, Seconds};
+
+pub use spi::{SpiChip, SpiRequest};
+pub use uart::{SerialPort, UartRequest};
+pub use upstream::{Buses, Upstream};
 
 /// How to open a bus, from its entry under `buses:`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,24 +57,46 @@ pub enum Settings {
         /// `0` for `pwmchip0`.
         chip: u32,
     },
+    /// One chip on SPI by its character device.
+    Spi {
+        /// `/dev/spidev0.0`: controller 0, chip select 0.
+        device: PathBuf,
+    },
+    /// A serial port by its character device.
+    Uart {
+        /// `/dev/serial0`.
+        device: PathBuf,
+    },
+    /// The kernel's 1-Wire masters.
+    W1,
     /// Simulated chips and lines.
     Sim {
         /// Where lines, inputs and chips are mirrored, and taken over from.
         state_file: Option<PathBuf>,
     },
+    /// A channel of a multiplexer on another bus.
+    Multiplexed(multiplexer::Settings),
+    /// The lines of an expander on another bus.
+    Expander(expander::Settings),
     /// The machine itself: sysfs and procfs. Drivers that need no bus share it.
     Host,
 }
 
-/// Opens a bus. Called on the worker's thread.
+/// Opens a bus. Called on the worker's thread; `upstream` is the open bus that it sits on, if it sits on one.
 ///
 /// # Errors
 /// [`BusError::Open`] and its kin: tell the user, try again with back-off (the device may appear later).
-pub fn open(settings: &Settings) -> Result<Box<dyn Bus>, BusError> {
+pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>) -> Result<Box<dyn Bus>, BusError> {
+    let upstream = upstream.ok_or_else(|| BusError::Unsupported { bus: "this machine".into(), what: "I²C".into() });
     Ok(match settings {
+        Settings::Multiplexed(settings) => Box::new(multiplexer::Channel::open(settings, upstream?)?),
+        Settings::Expander(settings) => Box::new(expander::Expander::open(settings, upstream?)?),
         Settings::I2c { device } => Box::new(i2c::LinuxI2c::open(device)?),
         Settings::Gpio { chip } => Box::new(gpio::LinuxGpio::open(chip)?),
         Settings::Pwm { chip } => Box::new(pwm::LinuxPwm::open(*chip)?),
+        Settings::Spi { device } => Box::new(spi::LinuxSpi::open(device)?),
+        Settings::Uart { device } => Box::new(uart::LinuxUart::open(device)?),
+        Settings::W1 => Box::new(w1::LinuxW1::open()?),
         Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone())?),
         Settings::Host => Box::new(sysfs::HostBus::new()),
     })
@@ -91,18 +127,50 @@ pub trait Bus {
         Err(self.lacks(&format!("PWM channel {}", request.channel)))
     }
 
+    /// Claims the chip on an SPI bus, which is spoken to as it requests.
+    fn spi(&mut self, _request: &SpiRequest) -> Result<SpiChip, BusError> {
+        Err(self.lacks("SPI"))
+    }
+
+    /// Claims a serial port.
+    fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
+        Err(self.lacks("serial port"))
+    }
+
     /// The kernel's files: those of this machine, whatever bus the driver was given a place on.
     fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
         sysfs::HostBus::new().files()
+    }
+
+    /// Counts seconds from now on, for a driver that cannot do without: a bus in a test has its own.
+    fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+        Ok(Box::new(KernelSeconds::start()?))
     }
 
     /// Tells a simulated bus which driver is about to be built on which addresses and lines, so that it can put the chip
     /// there. Real buses ignore it.
     fn expect(&mut self, _driver: &'static str, _claims: &[Claim]) {}
 
-    /// Takes over what was changed from outside, and says how soon to look again. Real buses report by descriptors
-    /// and answer `None`.
-    fn refresh(&mut self) -> Option<Duration> {
+    /// Tells which lines are inputs, before the first output is claimed: a chip without directions must not drive them.
+    /// Buses that know directions ignore it.
+    fn spare_inputs(&mut self, _lines: &[String]) {}
+
+    /// Takes over what was changed from outside, and says how soon to look again; `None` where lines report by
+    /// descriptors of their own. Called at every wake-up while there is a [`Bus::descriptor`].
+    ///
+    /// # Errors
+    /// The bus is not what it was: let go of everything built on it, and open it anew.
+    fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
+        Ok(None)
+    }
+
+    /// Becomes readable when [`Bus::refresh`] has something to take over.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Where the chips of a simulated bus are put; real buses have none.
+    fn bench(&self) -> Option<sim::Bench> {
         None
     }
 
@@ -121,6 +189,12 @@ pub enum Claim {
     Line(String),
     /// A PWM channel.
     Channel(u32),
+    /// The one chip of an SPI bus.
+    ChipSelect,
+    /// The one device of a serial port.
+    Port,
+    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`.
+    Device(String),
 }
 
 /// Pull of an input line.
@@ -275,6 +349,15 @@ pub enum BusError {
         #[source]
         source: io::Error,
     },
+    /// A chip that others sit on has fallen silent or forgotten what was written to it. What was built on it is void: close
+    /// it and open it anew.
+    #[error("{what} {why}")]
+    Lost {
+        /// [`Bus::describe`].
+        what: String,
+        /// What has happened, as far as can be told.
+        why: String,
+    },
     /// A file had not the form that its documentation promises.
     #[error("{path} says {found:?}, which is not {expected}")]
     Format {
@@ -292,6 +375,7 @@ impl BusError {
     /// and the kernel waits for its end: close everything and open the bus anew.
     pub fn is_gone(&self) -> bool {
         match self {
+            Self::Lost { .. } => true,
             Self::Io { source, .. } | Self::Open { source, .. } => {
                 matches!(Errno::from_io_error(source), Some(Errno::NODEV | Errno::SHUTDOWN))
             }
@@ -316,12 +400,16 @@ impl embedded_hal::i2c::Error for BusError {
 
 /// One I²C adapter, shared by the drivers of its thread.
 #[derive(Clone)]
-pub struct SharedI2c(Rc<RefCell<dyn I2c<Error = BusError>>>);
+pub struct SharedI2c {
+    adapter: Rc<RefCell<dyn I2c<Error = BusError>>>,
+    /// What the multiplexers on it have open, shared by all who reach chips behind them.
+    multiplexers: Rc<RefCell<multiplexer::Multiplexers>>,
+}
 
 impl SharedI2c {
     /// Shares an adapter.
     pub fn new(adapter: impl I2c<Error = BusError> + 'static) -> Self {
-        Self(Rc::new(RefCell::new(adapter)))
+        Self { adapter: Rc::new(RefCell::new(adapter)), multiplexers: Rc::default() }
     }
 }
 
@@ -337,7 +425,7 @@ impl embedded_hal::i2c::ErrorType for SharedI2c {
 
 impl I2c for SharedI2c {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
-        self.0.borrow_mut().transaction(address, operations)
+        self.adapter.borrow_mut().transaction(address, operations)
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
 
-use crate::bus::{self, Delay};
+use crate::bus::{self, Buses, Delay};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::drivers::{DriverError, Role, words};
+use crate::gateway;
 use crate::model::{Measurement, Quantity, Value, payload};
 use crate::worker::SensorSettings;
 
@@ -18,6 +19,9 @@ const ATTEMPTS: u32 = 10;
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// For a chip that warms up or measures by itself every few seconds: longer than any of them but those that need minutes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Samples `sensor` once and prints what it measured.
 pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
@@ -45,19 +49,23 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
 fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>, DriverError> {
     let named = |name| config.buses.iter().find(|(bus, _)| bus == name).map(|(_, settings)| settings.clone());
     let bus_settings = settings.bus.as_ref().and_then(named).unwrap_or(bus::Settings::Host);
-    let mut bus = bus::open(&bus_settings)?;
+    let mut buses = Buses::default();
+    let bus = buses.get(&bus_settings)?;
+    bus.spare_inputs(&gateway::inputs(config, settings.bus.as_ref()));
     let Role::Sensor { build, .. } = &settings.driver.role else {
         unreachable!("the configuration puts only sensors under sensors")
     };
     bus.expect(settings.driver.name, &(settings.driver.claims)(&settings.settings));
-    let mut device = build(bus.as_mut(), &settings.settings)?;
-    for _ in 1..ATTEMPTS {
+    let mut device = build(bus, &settings.settings)?;
+    let (mut unready, mut waited) = (0, Duration::ZERO);
+    loop {
         match device.sample() {
-            Err(DriverError::NotReady(_)) => Delay.delay_ms(u32::try_from(PAUSE.as_millis()).unwrap_or(u32::MAX)),
+            Err(DriverError::NotReady(_)) if unready + 1 < ATTEMPTS => unready += 1,
+            Err(DriverError::TooEarly(_)) if waited < PATIENCE => waited += PAUSE,
             result => return result,
         }
+        Delay.delay_ms(u32::try_from(PAUSE.as_millis()).unwrap_or(u32::MAX));
     }
-    device.sample()
 }
 
 /// One line for each measurement: `temperature  21.53 °C`.

@@ -1,7 +1,8 @@
 //! A bus without hardware: chips at register level, lines, PWM channels and the kernel's files.
 //!
 //! Every line and channel that is asked for exists, and [`Bus::expect`] puts the right chip at each address, so a
-//! configuration runs here as it stands. With a state file, other programs see what the outputs do and set what the
+//! configuration runs here as it stands. There is one chip select for SPI, one serial port, and a kernel that drives
+//! 1-Wire and IIO devices; under `chips` of the state file they are `spi`, `uart` and the device's name. With a state file, other programs see what the outputs do and set what the
 //! inputs and chips see; without one the chips' surroundings drift gently, so that a demonstration looks alive.
 //!
 //! Faults are set in the state file: those of a chip and of its transfers under `chips` (see `seats.rs`), and `"gone": true`
@@ -12,9 +13,12 @@
 pub mod chips;
 mod files;
 mod holders;
+mod kernel;
 mod lines;
+mod place;
 mod pwm;
 mod seats;
+mod serial;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -25,11 +29,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
+use crate::bus::watch::monotonic;
 use crate::bus::{
-    Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest, SharedI2c,
+    Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
+    SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
 };
+pub use place::Bench;
 use seats::drifted;
 use world::World;
 
@@ -42,6 +47,7 @@ const DRIFT_EVERY: Duration = Duration::from_secs(1);
 /// The simulated bus.
 pub struct SimBus {
     world: Rc<RefCell<World>>,
+    i2c: SharedI2c,
     opened: Duration,
 }
 
@@ -62,7 +68,9 @@ impl SimBus {
                 world
             }
         };
-        Ok(Self { world: Rc::new(RefCell::new(world)), opened })
+        let world = Rc::new(RefCell::new(world));
+        let i2c = SharedI2c::new(seats::SimI2c(Rc::clone(&world)));
+        Ok(Self { world, i2c, opened })
     }
 
     /// As [`Bus::refresh`], at this point of the monotonic clock.
@@ -84,7 +92,7 @@ impl Bus for SimBus {
     }
 
     fn i2c(&mut self) -> Result<SharedI2c, BusError> {
-        Ok(SharedI2c::new(seats::SimI2c(Rc::clone(&self.world))))
+        Ok(self.i2c.clone())
     }
 
     fn input(&mut self, request: &InputRequest) -> Result<Box<dyn InputLine>, BusError> {
@@ -99,30 +107,28 @@ impl Bus for SimBus {
         Ok(Box::new(pwm::SimPwm::claim(&self.world, request)?))
     }
 
+    fn spi(&mut self, _request: &SpiRequest) -> Result<SpiChip, BusError> {
+        Ok(SpiChip::new(serial::SimSpi(Rc::clone(&self.world))))
+    }
+
+    fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
+        Ok(Box::new(serial::SimUart(Rc::clone(&self.world))))
+    }
+
     fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
         let drifting = !self.world.borrow().has_file();
-        Ok(Rc::new(files::SimFiles::new(self.opened, drifting)))
+        Ok(Rc::new(files::SimFiles::new(self.opened, drifting, Rc::clone(&self.world))))
     }
 
     fn expect(&mut self, driver: &'static str, claims: &[Claim]) {
-        let mut world = self.world.borrow_mut();
-        for claim in claims {
-            if let Claim::Address(address) = claim
-                && world.seats.get(*address).is_none()
-            {
-                world.seats.put(*address, driver);
-                world.changed();
-            }
-        }
+        Bench::of(&self.world).expect(driver, claims);
     }
 
-    fn refresh(&mut self) -> Option<Duration> {
-        self.refresh_at(monotonic())
+    fn bench(&self) -> Option<Bench> {
+        Some(Bench::of(&self.world))
     }
-}
 
-/// The kernel's clock for edges.
-fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
+        Ok(self.refresh_at(monotonic()))
+    }
 }

@@ -1,11 +1,14 @@
-//! Simulated chips at their addresses, and the I²C adapter that reaches them.
+//! Simulated chips at their places, and the I²C adapter that reaches those with an address.
 //!
 //! Some faults belong to the bus and not to a chip: `nak` (the chip is off the bus; it comes back as it is after
 //! power-on), `hang` (the transfer does not end before the fault does, as with a real adapter whose clock line is held
 //! down), `time-out` (the adapter gives up after a while) and `panic` (a defect of the driver). All others are the chip's own.
+//!
+//! A chip behind a multiplexer has a place such as `0x70.3/0x44`: it is connected while the chip at 0x70 has channel 3 open.
+//! When several chips with one address are connected, all of them answer at once, as they do on a wire.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::TAU;
 use std::rc::Rc;
 
@@ -13,44 +16,61 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use rustix::io::Errno;
 
+use crate::bus::sim::World;
 use crate::bus::sim::chips::{self, Chip};
-use crate::bus::sim::{World, monotonic};
+use crate::bus::sim::place::Place;
+use crate::bus::watch::monotonic;
 use crate::bus::{BusError, Delay};
 
-/// A chip soldered to an address.
+/// A chip soldered to its place.
 pub(super) struct Seat {
     pub(super) chip: Box<dyn Chip>,
     pub(super) fault: Option<String>,
+    /// Registers that the state file does not have yet as the chip has them.
+    pub(super) untold: BTreeSet<&'static str>,
     /// The surroundings that drift goes around.
     rest: Vec<(&'static str, f64)>,
 }
 
 /// Every chip on the bus.
 #[derive(Default)]
-pub(super) struct Seats(BTreeMap<u8, Seat>);
+pub(super) struct Seats(BTreeMap<Place, Seat>);
 
 impl Seats {
-    /// Puts the chip for a driver at an address; `false` when no chip is known for it.
-    pub(super) fn put(&mut self, address: u8, driver: &str) -> bool {
+    /// Puts the chip for a driver at its place; `false` when no chip is known for it.
+    pub(super) fn put(&mut self, place: impl Into<Place>, driver: &str) -> bool {
         let Some(chip) = chips::for_driver(driver) else { return false };
         let rest = chip.world();
-        self.0.insert(address, Seat { chip, fault: None, rest });
+        self.0.insert(place.into(), Seat { chip, fault: None, untold: BTreeSet::new(), rest });
         true
     }
 
-    pub(super) fn get(&mut self, address: u8) -> Option<&mut Seat> {
-        self.0.get_mut(&address)
+    pub(super) fn get(&mut self, place: impl Into<Place>) -> Option<&mut Seat> {
+        self.0.get_mut(&place.into())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u8, &Seat)> {
-        self.0.iter().map(|(address, seat)| (*address, seat))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &Seat)> {
+        self.0.iter()
+    }
+
+    /// The file has every register.
+    pub(super) fn told(&mut self) {
+        self.0.values_mut().for_each(|seat| seat.untold.clear());
+    }
+
+    /// Where the chips are that hear this address at the moment.
+    fn connected(&self, address: u8) -> Vec<Place> {
+        let open = |gate: &Place, channel: u8| {
+            self.0.get(gate).is_some_and(|gate| gate.chip.open_channels() >> channel & 1 == 1)
+        };
+        self.0.keys().filter(|place| place.hears(address, open)).cloned().collect()
     }
 
     /// Moves every chip's surroundings to where they are some seconds after the start.
     pub(super) fn drift(&mut self, seconds: f64) {
-        for (address, seat) in &mut self.0 {
+        for (place, seat) in &mut self.0 {
             for (name, value) in &seat.rest {
-                seat.chip.set_world(name, drifted(name, *value, *address, seconds));
+                seat.chip.set_world(name, drifted(name, *value, place.phase(), seconds));
             }
         }
     }
@@ -77,6 +97,16 @@ impl Seat {
             fresh.set_world(name, value);
         }
         self.chip = fresh;
+        self.untold = self.chip.registers().into_iter().map(|(name, _)| name).collect();
+    }
+
+    /// Carries a transaction to the chip and remembers which registers the file must be told.
+    fn transact(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+        let before = self.chip.registers();
+        let outcome = chips::transact(self.chip.as_mut(), address, operations);
+        let changed = self.chip.registers().into_iter().filter(|register| !before.contains(register));
+        self.untold.extend(changed.map(|(name, _)| name));
+        outcome
     }
 }
 
@@ -103,15 +133,62 @@ impl I2c for SimI2c {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         let mut world = self.0.borrow_mut();
         world.reach()?;
-        match world.seats.get(address).and_then(|seat| seat.fault.as_deref()) {
-            Some("nak") => return Err(BusError::NoAcknowledge { address }),
-            Some("hang") => hang(&mut world, address),
-            Some("time-out") => return Err(time_out(address)),
-            Some("panic") => panic!("a simulated defect of the driver at {address:#04x}"),
+        let connected = world.seats.connected(address);
+        let (first, others) = connected.split_first().ok_or(BusError::NoAcknowledge { address })?;
+        if world.seats.get(first.clone()).is_some_and(|seat| !seat.chip.registers().is_empty()) {
+            // Another process may have written to the same chip.
+            world.follow(monotonic());
+        }
+        let seat = world.reach_chip(first)?.ok_or(BusError::NoAcknowledge { address })?;
+        let mut outcome = seat.transact(address, operations);
+        let mut untold = !seat.untold.is_empty();
+        for other in others {
+            let Some(seat) = world.seats.get(other.clone()) else { continue };
+            outcome = both(operations, |operations| seat.transact(address, operations)).or(outcome);
+            untold |= !seat.untold.is_empty();
+        }
+        if untold {
+            world.changed();
+        }
+        outcome
+    }
+}
+
+/// Lets one more chip answer: whoever pulls the line low wins.
+fn both(
+    operations: &mut [Operation<'_>],
+    transact: impl FnOnce(&mut [Operation<'_>]) -> Result<(), BusError>,
+) -> Result<(), BusError> {
+    let heard: Vec<Vec<u8>> = operations
+        .iter()
+        .filter_map(|operation| match operation {
+            Operation::Read(buffer) => Some(buffer.to_vec()),
+            Operation::Write(_) => None,
+        })
+        .collect();
+    let outcome = transact(operations);
+    let reads = operations.iter_mut().filter_map(|operation| match operation {
+        Operation::Read(buffer) => Some(buffer),
+        Operation::Write(_) => None,
+    });
+    for (buffer, heard) in reads.zip(heard) {
+        buffer.iter_mut().zip(heard).for_each(|(byte, other)| *byte &= other);
+    }
+    outcome
+}
+
+impl World {
+    /// The chip at a place, past the faults of the bus; `None` where nobody answers.
+    pub(super) fn reach_chip(&mut self, place: &Place) -> Result<Option<&mut Seat>, BusError> {
+        self.reach()?;
+        match self.seats.get(place.clone()).and_then(|seat| seat.fault.as_deref()) {
+            Some("nak") => return Ok(None),
+            Some("hang") => hang(self, place),
+            Some("time-out") => return Err(time_out(place)),
+            Some("panic") => panic!("a simulated defect of the driver at {place}"),
             _ => {}
         }
-        let seat = world.seats.get(address).ok_or(BusError::NoAcknowledge { address })?;
-        chips::transact(seat.chip.as_mut(), address, operations)
+        Ok(self.seats.get(place.clone()))
     }
 }
 
@@ -122,16 +199,16 @@ const HANG_MS: u32 = 20;
 const TIME_OUT_MS: u32 = 1000;
 
 /// Returns when the fault has ended, which without a state file is never.
-fn hang(world: &mut World, address: u8) {
-    while world.seats.get(address).is_some_and(|seat| seat.fault.as_deref() == Some("hang")) {
+fn hang(world: &mut World, place: &Place) {
+    while world.seats.get(place.clone()).is_some_and(|seat| seat.fault.as_deref() == Some("hang")) {
         Delay.delay_ms(HANG_MS);
         world.follow(monotonic());
     }
 }
 
-fn time_out(address: u8) -> BusError {
+fn time_out(place: &Place) -> BusError {
     Delay.delay_ms(TIME_OUT_MS);
-    BusError::Io { what: format!("i2c transfer with {address:#04x}"), source: Errno::TIMEDOUT.into() }
+    BusError::Io { what: format!("transfer with {place}"), source: Errno::TIMEDOUT.into() }
 }
 
 #[cfg(test)]
@@ -154,6 +231,24 @@ mod tests {
         let mut bytes = [0; 2];
         i2c.write_read(0x48, &[0], &mut bytes).unwrap();
         assert_eq!(bytes, [0x19, 0x00]);
+    }
+
+    #[test]
+    fn a_chip_behind_a_multiplexer_is_heard_while_its_channel_is_open() {
+        let (bus, mut i2c) = bus();
+        bus.bench().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
+        for (channel, celsius) in [(3, 25.0), (4, 50.0)] {
+            bus.bench().unwrap().behind(0x70, channel).expect("tmp102", &[Claim::Address(0x49)]);
+            let place = Place::parse(&format!("0x70.{channel}/0x49")).unwrap();
+            assert!(bus.world.borrow_mut().seats.get(place).unwrap().chip.set_world("temperature", celsius));
+        }
+        let mut bytes = [0; 2];
+        assert!(matches!(i2c.write_read(0x49, &[0], &mut bytes), Err(BusError::NoAcknowledge { .. })));
+        for (channels, heard) in [(8, [0x19, 0]), (16, [0x32, 0]), (24, [0x10, 0])] {
+            i2c.write(0x70, &[channels]).unwrap();
+            i2c.write_read(0x49, &[0], &mut bytes).unwrap();
+            assert_eq!(bytes, heard, "two at once are heard as what both say");
+        }
     }
 
     #[test]
@@ -190,6 +285,15 @@ mod tests {
             bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(fault);
         }
         assert_eq!(configuration(&mut i2c).unwrap(), [0x60, 0xA0]);
+    }
+
+    #[test]
+    fn a_place_is_written_as_it_is_read() {
+        for key in ["0x48", "spi", "uart", "28-00000a1b2c3d", "dht11@4"] {
+            assert_eq!(Place::parse(key).unwrap().to_string(), key);
+        }
+        assert_eq!(Place::parse("72"), Some(Place::Address(0x48)));
+        assert_eq!((Place::parse("0x80"), Place::parse("200"), Place::parse("0xag")), (None, None, None));
     }
 
     #[test]

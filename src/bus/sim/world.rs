@@ -1,7 +1,8 @@
 //! Everything on a simulated bus, and what its state file says of it.
 //!
 //! Who writes what: `lines`, `pwm` and `held` entries that we hold are ours and always written as we drive them; all other
-//! entries belong to whoever wrote them, are taken over, and are restored when a writer left them out.
+//! entries belong to whoever wrote them, are taken over, and are restored when a writer left them out. The registers of a chip
+//! that has any to show belong to whoever has spoken to it last, for a second process finds the same chip.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,10 +14,11 @@ use serde_json::{Map, Value, json};
 
 use crate::bus::sim::holders::Holders;
 use crate::bus::sim::lines::Lines;
-use crate::bus::sim::monotonic;
+use crate::bus::sim::place::Place;
 use crate::bus::sim::pwm::Channels;
 use crate::bus::sim::seats::{Seat, Seats};
 use crate::bus::sim::state::{Document, Look, Put, StateFile};
+use crate::bus::watch::monotonic;
 use crate::bus::{BusError, Delay};
 
 /// Somebody who writes without pause must not keep a bus thread for ever; what is left is done at the next refresh.
@@ -148,6 +150,7 @@ impl World {
     fn caught_up(&mut self) {
         self.behind = false;
         self.holders.told();
+        self.seats.told();
     }
 
     /// The version to merge next, and the one in the file if that is known.
@@ -196,25 +199,25 @@ impl World {
         }
         self.holders.hear(section(document, "held"));
         for (key, value) in section(document, "chips") {
-            match (address(key), value.as_object()) {
-                (Some(address), Some(entry)) => self.take_over_chip(address, entry),
+            match (Place::parse(key), value.as_object()) {
+                (Some(place), Some(entry)) => self.take_over_chip(&place, entry),
                 _ => self.complain(format!("chips: {key} is not an address with an object")),
             }
         }
     }
 
-    fn take_over_chip(&mut self, address: u8, entry: &Map<String, Value>) {
+    fn take_over_chip(&mut self, place: &Place, entry: &Map<String, Value>) {
         let kind = entry.get("chip").and_then(Value::as_str);
-        let present = self.seats.get(address).map(|seat| seat.chip.kind());
+        let present = self.seats.get(place.clone()).map(|seat| seat.chip.kind());
         if let Some(kind) = kind
             && present != Some(kind)
-            && !self.seats.put(address, kind)
+            && !self.seats.put(place.clone(), kind)
         {
             self.complain(format!("chips: no chip is called {kind:?}"));
         }
-        let Some(seat) = self.seats.get(address) else { return };
+        let Some(seat) = self.seats.get(place.clone()) else { return };
         for complaint in changed_by(seat, entry) {
-            self.complain(format!("chips: {address:#04x}: {complaint}"));
+            self.complain(format!("chips: {place}: {complaint}"));
         }
     }
 
@@ -229,9 +232,9 @@ impl World {
             set(inputs, line, json!(u8::from(level)), false);
         }
         let chips = entries(&mut document, "chips");
-        for (address, seat) in self.seats.iter() {
-            let key = chips.keys().find(|key| self::address(key) == Some(address)).cloned();
-            let key = key.unwrap_or_else(|| format!("{address:#04x}"));
+        for (place, seat) in self.seats.iter() {
+            let key = chips.keys().find(|key| Place::parse(key).as_ref() == Some(place)).cloned();
+            let key = key.unwrap_or_else(|| place.to_string());
             if let Some(entry) = chips.entry(key).or_insert_with(|| json!({})).as_object_mut() {
                 describe(seat, entry);
             }
@@ -273,7 +276,12 @@ impl Drop for World {
 fn changed_by(seat: &mut Seat, entry: &Map<String, Value>) -> Vec<String> {
     let mut complaints = Vec::new();
     for (name, value) in entry.iter().filter(|(name, _)| *name != "chip" && *name != "fault") {
-        if !value.as_f64().is_some_and(|value| seat.chip.set_world(name, value)) {
+        if seat.untold.contains(name.as_str()) {
+            continue;
+        }
+        let register = value.as_u64().and_then(|value| u8::try_from(value).ok());
+        let taken = register.is_some_and(|value| seat.chip.set_register(name, value));
+        if !taken && !value.as_f64().is_some_and(|value| seat.chip.set_world(name, value)) {
             complaints.push(format!("{name} cannot be {value}"));
         }
     }
@@ -297,6 +305,9 @@ fn describe(seat: &Seat, entry: &mut Map<String, Value>) {
     set(entry, "chip", json!(seat.chip.kind()), false);
     for (name, value) in seat.chip.world() {
         set(entry, name, json!(value), false);
+    }
+    for (name, value) in seat.chip.registers() {
+        set(entry, name, json!(value), seat.untold.contains(name));
     }
     set(entry, "fault", json!(seat.fault), false);
 }
@@ -322,13 +333,4 @@ fn level(value: &Value) -> Option<bool> {
         Value::Bool(level) => Some(*level),
         other => other.as_f64().filter(|number| *number == 0.0 || *number == 1.0).map(|number| number == 1.0),
     }
-}
-
-/// `0x76` or `118`.
-fn address(key: &str) -> Option<u8> {
-    let number = match key.strip_prefix("0x").or_else(|| key.strip_prefix("0X")) {
-        Some(digits) => u8::from_str_radix(digits, 16),
-        None => key.parse(),
-    };
-    number.ok().filter(|address| *address < 0x80)
 }

@@ -1,0 +1,76 @@
+//! An input line that is looked at again and again: its changes, debounced where no kernel does it.
+//!
+//! Levels are electrical here; edges say active or inactive. Time is an argument.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::bus::{Edge, InputRequest};
+
+/// Edges kept for one line until the driver takes them; when more come, the oldest go, as in the kernel.
+pub(super) const EDGE_LIMIT: usize = 1024;
+
+/// What was last reported of a line, and a change that must still prove that it lasts.
+pub(super) struct Watch {
+    active_low: bool,
+    debounce: Duration,
+    reported: bool,
+    unsettled_since: Option<Duration>,
+    edges: VecDeque<Edge>,
+}
+
+impl Watch {
+    /// A line that has this level at its claim.
+    pub(super) fn new(request: &InputRequest, level: bool) -> Self {
+        Self {
+            active_low: request.active_low,
+            debounce: request.debounce,
+            reported: level,
+            unsettled_since: None,
+            edges: VecDeque::new(),
+        }
+    }
+
+    /// Reports the level if it has lasted. Returns how long it must still last otherwise.
+    pub(super) fn settle(&mut self, level: bool, now: Duration) -> Option<Duration> {
+        if level == self.reported {
+            self.unsettled_since = None;
+            return None;
+        }
+        let since = *self.unsettled_since.get_or_insert(now);
+        let lasted = now.saturating_sub(since);
+        if lasted < self.debounce {
+            return Some(self.debounce - lasted);
+        }
+        self.reported = level;
+        self.unsettled_since = None;
+        if self.edges.len() == EDGE_LIMIT {
+            self.edges.pop_front();
+        }
+        self.edges.push_back(Edge { active: level != self.active_low, at: Some(now) });
+        None
+    }
+
+    /// The level that was last reported.
+    pub(super) fn level(&self) -> bool {
+        self.reported
+    }
+
+    /// Whether the line is active, as last reported.
+    pub(super) fn is_active(&self) -> bool {
+        self.reported != self.active_low
+    }
+
+    /// Changes since the last call.
+    pub(super) fn take_edges(&mut self) -> Vec<Edge> {
+        self.edges.drain(..).collect()
+    }
+}
+
+/// The kernel's clock for edges.
+pub(super) fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
