@@ -19,6 +19,7 @@ pub mod ina226;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
+pub mod mpu6050;
 pub mod mcp3008;
 pub mod mcp9808;
 pub mod pms5003;
@@ -74,9 +75,11 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &bh1750::SPEC,
     &veml7700::SPEC,
     &tsl2591::SPEC,
-    &ads1115::SPEC,
+    &ads1115::ADS1115,
+    &ads1115::ADS1015,
     &ina219::SPEC,
     &ina226::SPEC,
+    &mpu6050::SPEC,
     &pms5003::SPEC,
     &mcp3008::MCP3008,
     &mcp3008::MCP3004,

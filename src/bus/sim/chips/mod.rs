@@ -17,6 +17,7 @@ pub mod ccs811;
 pub mod ina219;
 pub mod ina226;
 pub mod mcp230xx;
+pub mod mpu6050;
 pub mod mcp3008;
 pub mod pcf8574;
 pub mod mcp9808;
@@ -97,12 +98,15 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("veml7700", || Box::new(veml7700::Veml7700::default())),
     ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
+    ("ads1115", || Box::new(ads1115::Ads1115::ads1115())),
+    ("ads1015", || Box::new(ads1115::Ads1115::ads1015())),
     ("pms5003", || Box::new(pms5003::Pms5003::default())),
     ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
     ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("ina219", || Box::new(ina219::Ina219::default())),
     ("ina226", || Box::new(ina226::Ina226::default())),
+    ("mpu6050", || Box::new(mpu6050::Mpu6050::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
     ("tmp117", || Box::new(tmp117::Tmp117::default())),
