@@ -14,6 +14,7 @@ pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod mcp3008;
+pub mod mh_z19;
 pub mod pms5003;
 pub mod pwm_output;
 pub mod scd30;
@@ -44,6 +45,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &scd30::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
+    &mh_z19::SPEC,
     &pms5003::SPEC,
     &mcp3008::MCP3008,
     &mcp3008::MCP3004,
