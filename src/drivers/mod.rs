@@ -7,6 +7,7 @@ pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
 pub mod board;
+pub mod ds18b20;
 pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
@@ -45,6 +46,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &scd30::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
+    &ds18b20::SPEC,
     &mh_z19::SPEC,
     &pms5003::SPEC,
     &mcp3008::MCP3008,

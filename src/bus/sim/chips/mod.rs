@@ -11,6 +11,7 @@
 pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
+pub mod ds18b20;
 pub mod mcp3008;
 pub mod mh_z19;
 pub mod pms5003;
@@ -56,6 +57,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("scd4x", || Box::new(scd4x::Scd4x::default())),
     ("scd30", || Box::new(scd30::Scd30::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
+    ("ds18b20", || Box::new(ds18b20::Ds18b20::default())),
     ("mh-z19", || Box::new(mh_z19::MhZ19::default())),
     ("pms5003", || Box::new(pms5003::Pms5003::default())),
     ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
