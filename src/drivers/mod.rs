@@ -7,9 +7,11 @@ pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
 pub mod board;
+pub mod dht;
 pub mod ds18b20;
 pub mod gpio_input;
 pub mod gpio_output;
+pub mod hx711;
 mod i2c_chip;
 pub mod kernel_channels;
 pub mod linux_hwmon;
@@ -46,6 +48,9 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &scd30::SPEC,
     &bh1750::SPEC,
     &ads1115::SPEC,
+    &dht::DHT22,
+    &dht::DHT11,
+    &hx711::SPEC,
     &ds18b20::SPEC,
     &mh_z19::SPEC,
     &pms5003::SPEC,

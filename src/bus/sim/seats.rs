@@ -55,7 +55,7 @@ impl Place {
             Claim::Address(address) => Some(Self::Address(*address)),
             Claim::ChipSelect => Some(Self::ChipSelect),
             Claim::Port => Some(Self::Port),
-            Claim::Device(name) => Some(Self::Device(name.clone())),
+            Claim::Device(name) => name.split(' ').next().map(|device| Self::Device(device.to_owned())),
             Claim::Line(_) | Claim::Channel(_) => None,
         }
     }

@@ -11,7 +11,9 @@
 pub mod ads1115;
 pub mod bh1750;
 pub mod bme280;
+pub mod dht;
 pub mod ds18b20;
+pub mod hx711;
 pub mod mcp3008;
 pub mod mh_z19;
 pub mod pms5003;
@@ -57,6 +59,9 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("scd4x", || Box::new(scd4x::Scd4x::default())),
     ("scd30", || Box::new(scd30::Scd30::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
+    ("hx711", || Box::new(hx711::Hx711::default())),
+    ("dht22", || Box::new(dht::Dht::dht22())),
+    ("dht11", || Box::new(dht::Dht::dht11())),
     ("ds18b20", || Box::new(ds18b20::Ds18b20::default())),
     ("mh-z19", || Box::new(mh_z19::MhZ19::default())),
     ("pms5003", || Box::new(pms5003::Pms5003::default())),
