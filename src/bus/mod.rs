@@ -198,7 +198,7 @@ pub enum Claim {
     ChipSelect,
     /// The one device of a serial port.
     Port,
-    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`.
+    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`; after a blank, which part of it.
     Device(String),
 }
 

@@ -11,8 +11,11 @@ pub mod bme680;
 pub mod board;
 pub mod ccs811;
 mod each_second;
+pub mod dht;
+pub mod ds18b20;
 pub mod gpio_input;
 pub mod gpio_output;
+pub mod hx711;
 mod i2c_chip;
 pub mod ina219;
 pub mod ina226;
@@ -22,6 +25,7 @@ pub mod linux_iio;
 pub mod mpu6050;
 pub mod mcp3008;
 pub mod mcp9808;
+pub mod mh_z19;
 pub mod pms5003;
 pub mod pulse_counter;
 pub mod pwm_output;
@@ -80,6 +84,12 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &ina219::SPEC,
     &ina226::SPEC,
     &mpu6050::SPEC,
+    &ads1115::SPEC,
+    &dht::DHT22,
+    &dht::DHT11,
+    &hx711::SPEC,
+    &ds18b20::SPEC,
+    &mh_z19::SPEC,
     &pms5003::SPEC,
     &mcp3008::MCP3008,
     &mcp3008::MCP3004,

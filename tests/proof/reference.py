@@ -109,7 +109,22 @@ class UART:
         pass
 
 
-BUSES = {"i2c": I2C, "spi": SPI, "uart": UART}
+class Files:
+    """The files of the simulated kernel."""
+
+    def read(self, path):
+        return ask({"file": str(path)})["text"]
+
+    def list(self, path):
+        return ask({"folder": str(path)})["names"]
+
+    def copy(self, path, folder):
+        """All of a folder's files, into one that a reference can open."""
+        for name in self.list(path):
+            (folder / name).write_text(self.read(f"{path}/{name}") + "\n")
+
+
+BUSES = {"i2c": I2C, "spi": SPI, "uart": UART, "files": Files}
 
 
 def stand_in():

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use embedded_hal::i2c::{I2c, Operation};
 use embedded_hal::spi::SpiDevice;
-use fieldgate::bus::SerialPort;
+use fieldgate::bus::{Bus, SerialPort};
 use serde_json::{Map, Value as Json, json};
 
 use crate::bench::Bench;
@@ -101,6 +101,12 @@ fn transfer(question: &Json, bench: &mut Bench) -> Json {
         let mut heard = vec![0; usize::try_from(wanted).unwrap()];
         let length = SerialPort::read(bench, &mut heard, Duration::ZERO).unwrap();
         return json!({ "read": hex(&heard[..length]) });
+    }
+    if let Some(path) = question["file"].as_str() {
+        return json!({ "text": bench.files().unwrap().read(path).unwrap() });
+    }
+    if let Some(path) = question["folder"].as_str() {
+        return json!({ "names": bench.files().unwrap().list(path).unwrap() });
     }
     i2c_transfer(question, bench)
 }

@@ -21,6 +21,11 @@ pub mod mpu6050;
 pub mod mcp3008;
 pub mod pcf8574;
 pub mod mcp9808;
+pub mod dht;
+pub mod ds18b20;
+pub mod hx711;
+pub mod mcp3008;
+pub mod mh_z19;
 pub mod pms5003;
 pub mod scd30;
 pub mod scd4x;
@@ -100,6 +105,11 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
     ("ads1115", || Box::new(ads1115::Ads1115::ads1115())),
     ("ads1015", || Box::new(ads1115::Ads1115::ads1015())),
+    ("hx711", || Box::new(hx711::Hx711::default())),
+    ("dht22", || Box::new(dht::Dht::dht22())),
+    ("dht11", || Box::new(dht::Dht::dht11())),
+    ("ds18b20", || Box::new(ds18b20::Ds18b20::default())),
+    ("mh-z19", || Box::new(mh_z19::MhZ19::default())),
     ("pms5003", || Box::new(pms5003::Pms5003::default())),
     ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
     ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
