@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ pub trait SerialPort {
     fn read(&mut self, buffer: &mut [u8], within: Duration) -> Result<usize, BusError>;
     /// Throws away what has come and nobody has read.
     fn discard(&mut self) -> Result<(), BusError>;
+    /// Becomes readable when something has come; `None` for a line that has to be asked.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 }
 
 /// A line that takes no bytes for this long is stuck: 512 bytes at 9600 baud need half a second.
@@ -175,6 +177,10 @@ impl SerialPort for LinuxPort {
 
     fn discard(&mut self) -> Result<(), BusError> {
         tcflush(&self.port, QueueSelector::IFlush).map_err(|e| self.failed("emptying", e.into()))
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.port.as_fd())
     }
 }
 

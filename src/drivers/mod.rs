@@ -4,21 +4,37 @@
 //! topics, not the configuration file. It is built on its bus's thread and stays there.
 
 pub mod ads1115;
+pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
+pub mod bme680;
 pub mod board;
+mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
+pub mod ina219;
+pub mod ina226;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
+pub mod mcp3008;
+pub mod pms5003;
 pub mod pwm_output;
+pub mod scd30;
+pub mod scd4x;
 mod sensirion;
+pub mod sgp30;
 pub mod sht3x;
+pub mod sht4x;
+pub mod shtc3;
+pub mod si7021;
 pub mod tmp102;
+pub mod tmp117;
 #[cfg(test)]
 mod transcript;
+pub mod tsl2591;
+pub mod veml7700;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
@@ -33,11 +49,29 @@ use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settin
 pub static DRIVERS: &[&DriverSpec] = &[
     &bme280::BME280,
     &bme280::BMP280,
+    &bme680::BME680,
+    &bme680::BME688,
     &sht3x::SPEC,
+    &sht4x::SPEC,
+    &shtc3::SPEC,
+    &si7021::SI7021,
+    &si7021::HTU21,
+    &aht20::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,
+    &tmp117::SPEC,
+    &scd4x::SPEC,
+    &scd30::SPEC,
+    &sgp30::SPEC,
     &bh1750::SPEC,
+    &veml7700::SPEC,
+    &tsl2591::SPEC,
     &ads1115::SPEC,
+    &ina219::SPEC,
+    &ina226::SPEC,
+    &pms5003::SPEC,
+    &mcp3008::MCP3008,
+    &mcp3008::MCP3004,
     &gpio_input::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,

@@ -1,8 +1,7 @@
 //! What the drivers of Sensirion's chips share: words of two bytes, each followed by its checksum.
 //!
-//! Datasheets: SHT3x-DIS version 7 (4.12), SHT4x version 6 (4.4), SHTC3 version 4 (5.10), SGP40 version 1.2 (2.7). All of them
-//! compute the checksum alike, send the high byte first, and do not acknowledge that they are read while they have no
-//! result.
+//! Datasheets: SHT3x-DIS version 7 (4.12), SHT4x version 6 (4.4), and those of the maker's other chips. All of them compute
+//! the checksum alike, send the high byte first, and do not acknowledge that they are read while they have no result.
 
 use embedded_hal::i2c::I2c;
 
@@ -28,6 +27,16 @@ pub(crate) fn read_words<const N: usize>(
         *word = checked(triple)?;
     }
     Ok(words)
+}
+
+/// The bytes of a command with arguments.
+pub(crate) fn with_arguments(command: u16, words: &[u16]) -> Vec<u8> {
+    let mut bytes = command.to_be_bytes().to_vec();
+    for word in words {
+        let [high, low] = word.to_be_bytes();
+        bytes.extend([high, low, crc8(&[high, low])]);
+    }
+    bytes
 }
 
 /// The word, if the checksum behind it is its.
@@ -72,6 +81,11 @@ mod tests {
     #[test]
     fn words_are_given_without_their_checksums() {
         assert_eq!(read(Step::Read(vec![0x66, 0x66, 0x93, 0x80, 0x00, 0xA2])).unwrap(), [0x6666, 0x8000]);
+    }
+
+    #[test]
+    fn arguments_carry_their_checksums() {
+        assert_eq!(with_arguments(0x2627, &[0xBEEF, 0x8000]), [0x26, 0x27, 0xBE, 0xEF, 0x92, 0x80, 0x00, 0xA2]);
     }
 
     #[test]

@@ -65,12 +65,63 @@ class I2C:
         return bytes.fromhex(answer["read"])
 
 
+class SPI:
+    """As CircuitPython's busio.SPI. Each call is one transaction with its own chip select."""
+
+    def try_lock(self):
+        return True
+
+    def unlock(self):
+        pass
+
+    def configure(self, **_):
+        pass
+
+    def write(self, buffer, *, start=0, end=None):
+        self._exchange(bytes(buffer[start:end]))
+
+    def readinto(self, buffer, *, start=0, end=None, write_value=0):
+        end = len(buffer) if end is None else end
+        buffer[start:end] = self._exchange(bytes([write_value]) * (end - start))
+
+    def write_readinto(self, out_buffer, in_buffer, *, out_start=0, out_end=None, in_start=0, in_end=None):
+        in_end = len(in_buffer) if in_end is None else in_end
+        in_buffer[in_start:in_end] = self._exchange(bytes(out_buffer[out_start:out_end]))
+
+    def _exchange(self, out):
+        return bytes.fromhex(ask({"spi": out.hex()})["read"])
+
+
+class UART:
+    """As CircuitPython's busio.UART."""
+
+    def write(self, data):
+        ask({"send": bytes(data).hex()})
+        return len(data)
+
+    def read(self, size=1):
+        return bytes.fromhex(ask({"receive": size})["read"]) or None
+
+    def reset_input_buffer(self):
+        pass
+
+    def close(self):
+        pass
+
+
+BUSES = {"i2c": I2C, "spi": SPI, "uart": UART}
+
+
 def stand_in():
     """The modules that a reference imports for the sake of real hardware, and a clock that does not make it wait."""
     sys.modules["micropython"] = types.SimpleNamespace(const=lambda value: value)
     busio = types.ModuleType("busio")
-    busio.I2C = I2C
+    busio.I2C, busio.SPI, busio.UART = I2C, SPI, UART
     sys.modules["busio"] = busio
+    line = types.SimpleNamespace(switch_to_output=lambda value=False: None, value=True)
+    digitalio = types.ModuleType("digitalio")
+    digitalio.DigitalInOut, digitalio.Direction = (lambda pin=None: line), types.SimpleNamespace(OUTPUT=1, INPUT=0)
+    sys.modules["digitalio"] = digitalio
     now = [1000.0]
 
     def sleep(seconds):
@@ -99,7 +150,8 @@ def main():
     )
     while True:
         try:
-            answer = {"result": reference.read(I2C(), request["settings"])}
+            bus = BUSES[getattr(reference, "BUS", "i2c")]()
+            answer = {"result": reference.read(bus, request["settings"])}
         except Exception:
             answer = {"error": traceback.format_exc()}
         request = ask(answer)

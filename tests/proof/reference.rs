@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use embedded_hal::i2c::{I2c, Operation};
+use embedded_hal::spi::SpiDevice;
+use fieldgate::bus::SerialPort;
 use serde_json::{Map, Value as Json, json};
 
+use crate::bench::Bench;
 use crate::common::python;
 
 /// A running reference driver.
@@ -47,8 +51,8 @@ impl Reference {
         reference
     }
 
-    /// One sampling with these settings with the chip that this adapter reaches.
-    pub(crate) fn sample(&mut self, settings: &Json, i2c: &mut impl I2c) -> Map<String, Json> {
+    /// One sampling with these settings with the chip on this bench.
+    pub(crate) fn sample(&mut self, settings: &Json, bench: &mut Bench) -> Map<String, Json> {
         self.tell(&json!({ "settings": settings }));
         loop {
             let question = self.hear();
@@ -58,7 +62,7 @@ impl Reference {
             if let Some(result) = question.get("result") {
                 return result.as_object().unwrap().clone();
             }
-            let answer = transfer(&question, i2c);
+            let answer = transfer(&question, bench);
             self.tell(&answer);
         }
     }
@@ -83,7 +87,25 @@ impl Drop for Reference {
 }
 
 /// Carries a transfer of the reference to the chip.
-fn transfer(question: &Json, i2c: &mut impl I2c) -> Json {
+fn transfer(question: &Json, bench: &mut Bench) -> Json {
+    if let Some(out) = question["spi"].as_str() {
+        let mut exchanged = bytes(out);
+        bench.transfer_in_place(&mut exchanged).unwrap();
+        return json!({ "read": hex(&exchanged) });
+    }
+    if let Some(sent) = question["send"].as_str() {
+        SerialPort::write(bench, &bytes(sent)).unwrap();
+        return json!({});
+    }
+    if let Some(wanted) = question["receive"].as_u64() {
+        let mut heard = vec![0; usize::try_from(wanted).unwrap()];
+        let length = SerialPort::read(bench, &mut heard, Duration::ZERO).unwrap();
+        return json!({ "read": hex(&heard[..length]) });
+    }
+    i2c_transfer(question, bench)
+}
+
+fn i2c_transfer(question: &Json, i2c: &mut impl I2c) -> Json {
     let address = u8::try_from(question["address"].as_u64().unwrap()).unwrap();
     let written = question["write"].as_str().map(bytes);
     let mut wanted = vec![0; usize::try_from(question["read"].as_u64().unwrap()).unwrap()];
@@ -95,9 +117,13 @@ fn transfer(question: &Json, i2c: &mut impl I2c) -> Json {
         operations.push(Operation::Read(&mut wanted));
     }
     match i2c.transaction(address, &mut operations) {
-        Ok(()) => json!({ "read": wanted.iter().map(|byte| format!("{byte:02x}")).collect::<String>() }),
+        Ok(()) => json!({ "read": hex(&wanted) }),
         Err(_) => json!({ "nak": true }),
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bytes(hex: &str) -> Vec<u8> {

@@ -5,6 +5,7 @@
 //! after the other and refused when the device has no more to say for now; what it is sent comes by `write`.
 
 use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -51,6 +52,10 @@ impl SerialPort for SimUart {
 
     fn discard(&mut self) -> Result<(), BusError> {
         self.0.borrow().reach()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 }
 

@@ -9,14 +9,29 @@
 //! done at the second: drivers must poll, and tests need not wait.
 
 pub mod ads1115;
+pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
+pub mod bme680;
+pub mod ina219;
+pub mod ina226;
+pub mod mcp3008;
+pub mod pms5003;
+pub mod scd30;
+pub mod scd4x;
 pub mod mcp230xx;
 pub mod pcf8574;
 mod sensirion;
+pub mod sgp30;
 pub mod sht3x;
+pub mod sht4x;
+pub mod shtc3;
+pub mod si7021;
 pub mod tca9548a;
 pub mod tmp102;
+pub mod tmp117;
+pub mod tsl2591;
+pub mod veml7700;
 
 use std::ops::RangeInclusive;
 
@@ -63,11 +78,29 @@ type MakeChip = fn() -> Box<dyn Chip>;
 const CHIPS: &[(&str, MakeChip)] = &[
     ("bme280", || Box::new(bme280::Bosch::bme280())),
     ("bmp280", || Box::new(bme280::Bosch::bmp280())),
+    ("bme680", || Box::new(bme680::Bosch::bme680())),
+    ("bme688", || Box::new(bme680::Bosch::bme688())),
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
+    ("sht4x", || Box::new(sht4x::Sht4x::default())),
+    ("shtc3", || Box::new(shtc3::Shtc3::default())),
+    ("si7021", || Box::new(si7021::Si7021::si7021())),
+    ("htu21", || Box::new(si7021::Si7021::htu21())),
+    ("aht20", || Box::new(aht20::Aht20::default())),
+    ("scd4x", || Box::new(scd4x::Scd4x::default())),
+    ("scd30", || Box::new(scd30::Scd30::default())),
+    ("sgp30", || Box::new(sgp30::Sgp30::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
+    ("veml7700", || Box::new(veml7700::Veml7700::default())),
+    ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
+    ("pms5003", || Box::new(pms5003::Pms5003::default())),
+    ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
+    ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
+    ("ina219", || Box::new(ina219::Ina219::default())),
+    ("ina226", || Box::new(ina226::Ina226::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
+    ("tmp117", || Box::new(tmp117::Tmp117::default())),
     ("tca9548a", || Box::new(tca9548a::Multiplexer::new("tca9548a", 8))),
     ("pca9548a", || Box::new(tca9548a::Multiplexer::new("pca9548a", 8))),
     ("tca9546a", || Box::new(tca9548a::Multiplexer::new("tca9546a", 4))),
