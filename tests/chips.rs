@@ -68,12 +68,18 @@ fn a_command_reaches_the_register_and_safe_state_undoes_it_without_touching_neig
     assert_eq!((register(&running, "0x20", "latch"), register(&running, "0x21", "OLATA")), (0xFE, 0x02));
     running.gateway.kill9();
     // Pins of somebody else: an output that is on, and a contact that is closed where ours is an input.
-    running.bench.write(&json!({"chips": {"0x20": {"latch": 0xFE & !0x40, "P4": 0}, "0x21": {"OLATA": 0x82, "IODIRA": 0x7D}}}));
+    running
+        .bench
+        .write(&json!({"chips": {"0x20": {"latch": 0xFE & !0x40, "P4": 0}, "0x21": {"OLATA": 0x82, "IODIRA": 0x7D}}}));
     let file = running.folder.path().join("fieldgate.yaml");
     let arguments = ["safe-state", "--config", file.to_str().unwrap()];
     let output = gateway::command(running.folder.path(), &arguments, SOON);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(register(&running, "0x20", "latch"), 0xFF & !0x40, "the neighbour is left on, the input is left released");
+    assert_eq!(
+        register(&running, "0x20", "latch"),
+        0xFF & !0x40,
+        "the neighbour is left on, the input is left released"
+    );
     assert_eq!((register(&running, "0x21", "OLATA"), register(&running, "0x21", "IODIRA")), (0x80, 0x7D));
 }
 

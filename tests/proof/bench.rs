@@ -31,8 +31,13 @@ impl Bench {
     pub(crate) fn new(spec: &DriverSpec, settings: &Settings) -> Self {
         let claims = (spec.claims)(settings);
         let [claim] = &claims[..] else { panic!("{} claims {claims:?}", spec.name) };
-        let chip = chips::for_driver(spec.name).expect("a simulated chip for the driver");
-        Self { claim: claim.clone(), chip: Rc::new(RefCell::new(chip)) }
+        Self::of(spec.name, claim.clone())
+    }
+
+    /// The chip of this name at a place of the test's choice.
+    pub(crate) fn of(chip: &str, claim: Claim) -> Self {
+        let chip = chips::for_driver(chip).expect("a simulated chip of that name");
+        Self { claim, chip: Rc::new(RefCell::new(chip)) }
     }
 
     /// Changes the world around the chip.
