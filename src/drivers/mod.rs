@@ -10,9 +10,9 @@ pub mod bme280;
 pub mod bme680;
 pub mod board;
 pub mod ccs811;
-mod each_second;
 pub mod dht;
 pub mod ds18b20;
+mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
 pub mod hx711;
@@ -22,10 +22,10 @@ pub mod ina226;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
-pub mod mpu6050;
 pub mod mcp3008;
 pub mod mcp9808;
 pub mod mh_z19;
+pub mod mpu6050;
 pub mod pms5003;
 pub mod pulse_counter;
 pub mod pwm_output;
@@ -84,7 +84,6 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &ina219::SPEC,
     &ina226::SPEC,
     &mpu6050::SPEC,
-    &ads1115::SPEC,
     &dht::DHT22,
     &dht::DHT11,
     &hx711::SPEC,

@@ -296,7 +296,7 @@ impl KernelBench {
         assert!(state["chips"][&self.place].get(key).is_some(), "{key} in {state}");
         state["chips"][&self.place][key] = value;
         std::fs::write(&self.path, state.to_string()).unwrap();
-        self.bus.refresh();
+        self.bus.refresh().unwrap();
     }
 }
 

@@ -57,10 +57,15 @@ impl Bench {
     pub(crate) fn new(spec: &DriverSpec, settings: &Settings) -> Self {
         let claims = (spec.claims)(settings);
         let [claim] = &claims[..] else { panic!("{} claims {claims:?}", spec.name) };
-        let chip = chips::for_driver(spec.name).expect("a simulated chip for the driver");
         let is_device = matches!(claim, Claim::Device(_));
         let kernel = is_device.then(|| Rc::new(RefCell::new(Kernel::with(spec, claim))));
-        Self { claim: claim.clone(), chip: Rc::new(RefCell::new(chip)), kernel }
+        Self { kernel, ..Self::of(spec.name, claim.clone()) }
+    }
+
+    /// The chip of this name at a place of the test's choice.
+    pub(crate) fn of(chip: &str, claim: Claim) -> Self {
+        let chip = chips::for_driver(chip).expect("a simulated chip of that name");
+        Self { claim, chip: Rc::new(RefCell::new(chip)), kernel: None }
     }
 
     /// Changes the world around the chip.

@@ -135,7 +135,9 @@ def stand_in():
     sys.modules["busio"] = busio
     line = types.SimpleNamespace(switch_to_output=lambda value=False: None, value=True)
     digitalio = types.ModuleType("digitalio")
-    digitalio.DigitalInOut, digitalio.Direction = (lambda pin=None: line), types.SimpleNamespace(OUTPUT=1, INPUT=0)
+    digitalio.DigitalInOut = lambda pin=None: line
+    digitalio.Direction = type("Direction", (), {"INPUT": 0, "OUTPUT": 1})
+    digitalio.Pull = type("Pull", (), {"UP": 1, "DOWN": 2})
     sys.modules["digitalio"] = digitalio
     now = [1000.0]
 

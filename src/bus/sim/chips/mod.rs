@@ -14,18 +14,17 @@ pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
 pub mod ccs811;
-pub mod ina219;
-pub mod ina226;
-pub mod mcp230xx;
-pub mod mpu6050;
-pub mod mcp3008;
-pub mod pcf8574;
-pub mod mcp9808;
 pub mod dht;
 pub mod ds18b20;
 pub mod hx711;
+pub mod ina219;
+pub mod ina226;
+pub mod mcp230xx;
 pub mod mcp3008;
+pub mod mcp9808;
 pub mod mh_z19;
+pub mod mpu6050;
+pub mod pcf8574;
 pub mod pms5003;
 pub mod scd30;
 pub mod scd4x;
@@ -113,7 +112,6 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("pms5003", || Box::new(pms5003::Pms5003::default())),
     ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
     ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
-    ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("ina219", || Box::new(ina219::Ina219::default())),
     ("ina226", || Box::new(ina226::Ina226::default())),
     ("mpu6050", || Box::new(mpu6050::Mpu6050::default())),
