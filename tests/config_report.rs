@@ -56,7 +56,7 @@ fn the_shipped_configuration_has_no_problem() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/fieldgate.yaml");
     let loaded = config::load(&path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(loaded.warnings, []);
-    assert_eq!((loaded.config.buses.len(), loaded.config.sensors.len(), loaded.config.actuators.len()), (4, 4, 2));
+    assert_eq!((loaded.config.buses.len(), loaded.config.sensors.len(), loaded.config.actuators.len()), (7, 4, 2));
 }
 
 #[test]
@@ -92,12 +92,17 @@ fn the_example_of_every_driver_has_no_problem() {
             BusNeed::I2c => "  i2c-1: { type: i2c, device: /dev/i2c-1 }\n",
             BusNeed::Gpio => "  header: { type: gpio, chip: /dev/gpiochip0 }\n",
             BusNeed::Pwm => "  motor: { type: pwm, chip: 0 }\n",
+            BusNeed::Spi => "  spi-0: { type: spi, device: /dev/spidev0.0 }\n",
+            BusNeed::Uart => "  serial: { type: uart, device: /dev/serial0 }\n",
+            BusNeed::W1 => "  wire: { type: w1 }\n",
             BusNeed::None => "",
         };
         assert_eq!(said(&around(section, spec.example, bus), Path::new(spec.name)), "good\n", "{}", spec.example);
         // The same on simulated buses, where everything may sit.
-        let sim = "  i2c-1: { type: sim }\n  header: { type: sim }\n  motor: { type: sim }\n";
-        assert_eq!(said(&around(section, spec.example, sim), Path::new(spec.name)), "good\n", "{}", spec.example);
+        let sim =
+            ["i2c-1", "header", "motor", "spi-0", "serial", "wire"].map(|name| format!("  {name}: {{ type: sim }}\n"));
+        let sim = sim.concat();
+        assert_eq!(said(&around(section, spec.example, &sim), Path::new(spec.name)), "good\n", "{}", spec.example);
     }
 }
 

@@ -11,8 +11,12 @@ pub mod gpio;
 pub mod i2c;
 pub mod pwm;
 pub mod rppal;
+pub mod seconds;
 pub mod sim;
+pub mod spi;
 pub mod sysfs;
+pub mod uart;
+pub mod w1;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -26,6 +30,11 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, I2c, NoAcknowledgeSource, Operation};
 use rustix::io::Errno;
 use thiserror::Error;
+
+use crate::bus::seconds::{KernelSeconds, Seconds};
+
+pub use spi::{SpiChip, SpiRequest};
+pub use uart::{SerialPort, UartRequest};
 
 /// How to open a bus, from its entry under `buses:`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +56,18 @@ pub enum Settings {
     },
     /// A part of a Raspberry Pi, by rppal.
     Rppal(rppal::Part),
+    /// One chip on SPI by its character device.
+    Spi {
+        /// `/dev/spidev0.0`: controller 0, chip select 0.
+        device: PathBuf,
+    },
+    /// A serial port by its character device.
+    Uart {
+        /// `/dev/serial0`.
+        device: PathBuf,
+    },
+    /// The kernel's 1-Wire masters.
+    W1,
     /// Simulated chips and lines.
     Sim {
         /// Where lines, inputs and chips are mirrored, and taken over from.
@@ -66,6 +87,9 @@ pub fn open(settings: &Settings) -> Result<Box<dyn Bus>, BusError> {
         Settings::Gpio { chip } => Box::new(gpio::LinuxGpio::open(chip)?),
         Settings::Pwm { chip } => Box::new(pwm::LinuxPwm::open(*chip)?),
         Settings::Rppal(part) => rppal::open(*part)?,
+        Settings::Spi { device } => Box::new(spi::LinuxSpi::open(device)?),
+        Settings::Uart { device } => Box::new(uart::LinuxUart::open(device)?),
+        Settings::W1 => Box::new(w1::LinuxW1::open()?),
         Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone())?),
         Settings::Host => Box::new(sysfs::HostBus::new()),
     })
@@ -96,9 +120,24 @@ pub trait Bus {
         Err(self.lacks(&format!("PWM {}", request.place)))
     }
 
+    /// Claims the chip on an SPI bus, which is spoken to as it requests.
+    fn spi(&mut self, _request: &SpiRequest) -> Result<SpiChip, BusError> {
+        Err(self.lacks("SPI"))
+    }
+
+    /// Claims a serial port.
+    fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
+        Err(self.lacks("serial port"))
+    }
+
     /// The kernel's files: those of this machine, whatever bus the driver was given a place on.
     fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
         sysfs::HostBus::new().files()
+    }
+
+    /// Counts seconds from now on, for a driver that cannot do without: a bus in a test has its own.
+    fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+        Ok(Box::new(KernelSeconds::start()?))
     }
 
     /// Tells a simulated bus which driver is about to be built on which addresses and lines, so that it can put the chip
@@ -126,6 +165,12 @@ pub enum Claim {
     Line(String),
     /// A PWM channel.
     Channel(u32),
+    /// The one chip of an SPI bus.
+    ChipSelect,
+    /// The one device of a serial port.
+    Port,
+    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`.
+    Device(String),
 }
 
 /// Pull of an input line.

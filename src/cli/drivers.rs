@@ -74,6 +74,9 @@ pub fn bus(spec: &DriverSpec) -> &'static str {
         BusNeed::I2c => "i2c",
         BusNeed::Gpio => "gpio",
         BusNeed::Pwm => "pwm",
+        BusNeed::Spi => "spi",
+        BusNeed::Uart => "uart",
+        BusNeed::W1 => "w1",
         BusNeed::None => "–",
     }
 }
@@ -149,9 +152,9 @@ fn measured(spec: &DriverSpec) -> Vec<Quantity> {
 /// The checked settings of a sensor's own example.
 fn example_settings(spec: &DriverSpec) -> Option<Settings> {
     let indented: String = spec.example.lines().map(|line| format!("  {line}\n")).collect();
-    let text = format!(
-        "mqtt: {{ broker: 'mqtt://localhost' }}\nbuses: {{ i2c-1: {{ type: sim }}, header: {{ type: sim }} }}\nsensors:\n{indented}"
-    );
+    let buses =
+        ["i2c-1", "header", "spi-0", "serial", "wire"].map(|name| format!("{name}: {{ type: sim }}")).join(", ");
+    let text = format!("mqtt: {{ broker: 'mqtt://localhost' }}\nbuses: {{ {buses} }}\nsensors:\n{indented}");
     let loaded = config::load_text(&text, Path::new("example.yaml")).ok()?;
     Some(loaded.config.sensors.into_iter().next()?.settings)
 }

@@ -19,6 +19,9 @@ const ATTEMPTS: u32 = 10;
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// For a chip that warms up or measures by itself every few seconds: longer than any of them but those that need minutes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Samples `sensor` once and prints what it measured.
 pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
     let config = match config::load(path) {
@@ -51,13 +54,15 @@ fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>
     };
     bus.expect(settings.driver.name, &(settings.driver.claims)(&settings.settings));
     let mut device = build(bus.as_mut(), &settings.settings)?;
-    for _ in 1..ATTEMPTS {
+    let (mut unready, mut waited) = (0, Duration::ZERO);
+    loop {
         match device.sample() {
-            Err(DriverError::NotReady(_)) => Delay.delay_ms(u32::try_from(PAUSE.as_millis()).unwrap_or(u32::MAX)),
+            Err(DriverError::NotReady(_)) if unready + 1 < ATTEMPTS => unready += 1,
+            Err(DriverError::TooEarly(_)) if waited < PATIENCE => waited += PAUSE,
             result => return result,
         }
+        Delay.delay_ms(u32::try_from(PAUSE.as_millis()).unwrap_or(u32::MAX));
     }
-    device.sample()
 }
 
 /// One line for each measurement: `temperature  21.53 °C`.

@@ -120,8 +120,12 @@ pub static SPOOL: &[Field] = &[
     ),
 ];
 
-const TYPE: Field =
-    field("type", Kind::Choice(&["i2c", "gpio", "pwm", "sim"]), Need::Required, "what kind of bus it is");
+const TYPE: Field = field(
+    "type",
+    Kind::Choice(&["i2c", "gpio", "pwm", "spi", "uart", "w1", "sim"]),
+    Need::Required,
+    "what kind of bus it is",
+);
 
 const BACKEND: Field = field(
     "backend",
@@ -133,7 +137,12 @@ const BACKEND: Field = field(
 /// An entry under `buses:` with the keys of every type, for finding out which type it is.
 pub static BUS: &[Field] = &[
     TYPE,
-    field("device", Kind::Path, Need::Optional, "i2c: the adapter's character device, such as /dev/i2c-1"),
+    field(
+        "device",
+        Kind::Path,
+        Need::Optional,
+        "i2c, spi, uart: the character device, such as /dev/i2c-1, /dev/spidev0.0, /dev/serial0",
+    ),
     field("chip", Kind::Text, Need::Optional, "gpio: /dev/gpiochip0 or the chip's label; pwm: the chip's number"),
     BACKEND,
     field("state_file", Kind::Path, Need::Optional, "sim: where lines and chips are mirrored"),
@@ -159,13 +168,33 @@ pub static BUS_PWM: &[Field] = &[
 
 /// A bus of type `gpio` or `pwm` with `backend: rppal`, which knows the board's own chip and no other.
 pub static BUS_OF_PI: &[Field] = &[TYPE, BACKEND];
+/// A bus of type `spi`.
+pub static BUS_SPI: &[Field] = &[
+    TYPE,
+    field("device", Kind::Path, Need::Required, "the device of one chip select, such as /dev/spidev0.0: one chip"),
+];
+
+/// A bus of type `uart`.
+pub static BUS_UART: &[Field] =
+    &[TYPE, field("device", Kind::Path, Need::Required, "the serial port, such as /dev/serial0 or /dev/ttyUSB0")];
+
+/// A bus of type `w1`: all that the kernel's 1-Wire masters have found.
+pub static BUS_W1: &[Field] = &[TYPE];
 
 /// A bus of type `sim`.
 pub static BUS_SIM: &[Field] =
     &[TYPE, field("state_file", Kind::Path, Need::Optional, "where lines and chips are mirrored, and taken over from")];
 
 /// The tables of all types of bus.
-pub static BUS_TYPES: &[(&str, &[Field])] = &[("i2c", BUS_I2C), ("gpio", BUS_GPIO), ("pwm", BUS_PWM), ("sim", BUS_SIM)];
+pub static BUS_TYPES: &[(&str, &[Field])] = &[
+    ("i2c", BUS_I2C),
+    ("gpio", BUS_GPIO),
+    ("pwm", BUS_PWM),
+    ("spi", BUS_SPI),
+    ("uart", BUS_UART),
+    ("w1", BUS_W1),
+    ("sim", BUS_SIM),
+];
 
 /// The tables of those types that rppal has, with `backend: rppal`.
 pub static BUS_RPPAL: &[(&str, &[Field])] = &[("i2c", BUS_I2C), ("gpio", BUS_OF_PI), ("pwm", BUS_OF_PI)];

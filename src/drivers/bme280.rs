@@ -20,7 +20,7 @@ use embedded_hal::i2c::I2c;
 use crate::bus::{BusError, Delay};
 use crate::drivers::bme280::compensation::{Calibration, Raw};
 use crate::drivers::i2c_chip::{absent, another, claims, within};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Identity, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver of the BME280.
@@ -53,7 +53,7 @@ air:
   every: 10s
   settings: { address: 0x76 }",
     identity: Some(Identity { ask: &[ID], length: 1, is: |answer| answer == [0x60] }),
-    proofs: &[],
+    proofs: &[Proof::Reference("adafruit-circuitpython-bme280 2.6.32")],
 };
 
 /// The driver of the BMP280.
@@ -84,7 +84,7 @@ cellar:
   every: 10s
   settings: { address: 0x77 }",
     identity: Some(Identity { ask: &[ID], length: 1, is: |answer| matches!(answer, [0x56..=0x58]) }),
-    proofs: &[],
+    proofs: &[Proof::Reference("adafruit-circuitpython-bmp280 3.3.12")],
 };
 
 const SETTINGS: &[Field] = &[

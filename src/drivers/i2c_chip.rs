@@ -34,9 +34,23 @@ pub(crate) fn within(quantity: &'static str, value: f64, range: &RangeInclusive<
     if range.contains(&value) { Ok(value) } else { Err(DriverError::OutOfRange { quantity, value }) }
 }
 
+/// The relative humidity, cut to what can be. Chips whose scale goes beyond 0 to 100 % leave it by their own error, and by more
+/// in dew; a scale's end is no humidity but a wet, open or missing sensing element.
+pub(crate) fn relative_humidity(percent: f64) -> Result<f64, DriverError> {
+    Ok(within("humidity", percent, &(-5.0..=110.0))?.clamp(0.0, 100.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_humidity_a_little_beyond_its_range_is_cut_and_the_end_of_a_scale_refused() {
+        assert_eq!(relative_humidity(-1.5).unwrap(), 0.0);
+        assert_eq!(relative_humidity(42.0).unwrap(), 42.0);
+        assert_eq!(relative_humidity(104.0).unwrap(), 100.0);
+        assert!(relative_humidity(-6.0).is_err() && relative_humidity(118.9).is_err());
+    }
 
     #[test]
     fn a_missing_acknowledgement_names_the_chip_and_where_it_should_be() {

@@ -4,21 +4,38 @@
 //! topics, not the configuration file. It is built on its bus's thread and stays there.
 
 pub mod ads1115;
+pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
+pub mod bme680;
 pub mod board;
+mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
+pub mod ina219;
+pub mod ina226;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
+pub mod mcp3008;
+pub mod pms5003;
 pub mod pulse_counter;
 pub mod pwm_output;
+pub mod scd30;
+pub mod scd4x;
+mod sensirion;
+pub mod sgp30;
 pub mod sht3x;
+pub mod sht4x;
+pub mod shtc3;
+pub mod si7021;
 pub mod tmp102;
+pub mod tmp117;
 #[cfg(test)]
 mod transcript;
+pub mod tsl2591;
+pub mod veml7700;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
@@ -34,11 +51,29 @@ use crate::model::{Count, Field, Measurement, OutputKind, OutputValue, Quantity,
 pub static DRIVERS: &[&DriverSpec] = &[
     &bme280::BME280,
     &bme280::BMP280,
+    &bme680::BME680,
+    &bme680::BME688,
     &sht3x::SPEC,
+    &sht4x::SPEC,
+    &shtc3::SPEC,
+    &si7021::SI7021,
+    &si7021::HTU21,
+    &aht20::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,
+    &tmp117::SPEC,
+    &scd4x::SPEC,
+    &scd30::SPEC,
+    &sgp30::SPEC,
     &bh1750::SPEC,
+    &veml7700::SPEC,
+    &tsl2591::SPEC,
     &ads1115::SPEC,
+    &ina219::SPEC,
+    &ina226::SPEC,
+    &pms5003::SPEC,
+    &mcp3008::MCP3008,
+    &mcp3008::MCP3004,
     &gpio_input::SPEC,
     &pulse_counter::SPEC,
     &linux_hwmon::SPEC,
@@ -72,7 +107,7 @@ pub struct DriverSpec {
     /// What it does.
     pub role: Role,
     /// A whole entry under `sensors:` or `actuators:` that passes the check, its bus called after its kind
-    /// (`i2c-1`, `header`, `motor`); begins with the device's name.
+    /// (`i2c-1`, `header`, `motor`, `spi-0`, `serial`, `wire`); begins with the device's name.
     pub example: &'static str,
     /// How `fieldgate scan` tells the chip from others at the same address; `None` where it has nothing to tell it by.
     pub identity: Option<Identity>,
@@ -145,6 +180,12 @@ pub enum BusNeed {
     Gpio,
     /// A PWM chip.
     Pwm,
+    /// One chip select of an SPI controller.
+    Spi,
+    /// A serial port.
+    Uart,
+    /// The kernel's 1-Wire masters.
+    W1,
     /// None; it may be given one, and then shares its thread.
     None,
 }
@@ -228,6 +269,11 @@ pub enum DriverError {
     /// The chip has no result yet. The next sample may be good.
     #[error("{0} is not ready")]
     NotReady(&'static str),
+    /// Nothing is wrong, and there is nothing to tell yet: the chip warms up, or measures by itself and has no new result. The
+    /// device is kept as it is, however often it says so; its driver must end it, with another error, after the time that
+    /// the data sheet gives.
+    #[error("it is too early: {0}")]
+    TooEarly(&'static str),
     /// The value cannot be true for this chip (power-on pattern, open wire). Dropped.
     #[error("{quantity} of {value} is outside what the sensor can measure")]
     OutOfRange {
@@ -251,7 +297,11 @@ impl DriverError {
     /// Whether the device as built may succeed at the next attempt; otherwise it is built anew.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::BadChecksum { .. } | Self::NotReady(_) | Self::OutOfRange { .. } | Self::NotFinite { .. } => true,
+            Self::BadChecksum { .. }
+            | Self::NotReady(_)
+            | Self::TooEarly(_)
+            | Self::OutOfRange { .. }
+            | Self::NotFinite { .. } => true,
             Self::Bus(BusError::Io { .. } | BusError::Format { .. }) => true,
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }

@@ -1,15 +1,20 @@
-//! For the tests of drivers: a scripted I²C bus that checks every byte, and a bus with one simulated chip on it.
+//! For the tests of drivers: a scripted I²C or SPI bus that checks every byte, and a bus with one simulated chip on it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
+use embedded_hal::spi::{self, SpiDevice};
 
+use crate::bus::seconds::Seconds;
 use crate::bus::sim::chips::{self, Chip};
-use crate::bus::{Bus, BusError, SharedI2c};
+use crate::bus::{Bus, BusError, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest};
 use crate::drivers::{DriverError, DriverSpec, Role, Sensor};
+use crate::model::field::parse_duration;
 use crate::model::{Kind, Measurement, Need, Setting, Settings, Value};
 
 /// One expected transaction.
@@ -73,6 +78,37 @@ impl I2c for Transcript {
     }
 }
 
+/// An SPI chip that follows a script of what goes out and what comes back; dropped before its end it fails the test.
+pub(crate) struct Exchange(VecDeque<(Vec<u8>, Vec<u8>)>);
+
+impl Exchange {
+    pub(crate) fn new(script: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
+        Self(script.into_iter().collect())
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.0.is_empty(), "the driver ended before {:02x?}", self.0);
+        }
+    }
+}
+
+impl spi::ErrorType for Exchange {
+    type Error = BusError;
+}
+
+impl SpiDevice for Exchange {
+    fn transaction(&mut self, operations: &mut [spi::Operation<'_, u8>]) -> Result<(), BusError> {
+        let [spi::Operation::TransferInPlace(bytes)] = operations else { panic!("the driver did {operations:02x?}") };
+        let (out, back) = self.0.pop_front().expect("the driver goes on after the script's end");
+        assert_eq!(*bytes, out, "left: what the driver sent");
+        bytes.copy_from_slice(&back);
+        Ok(())
+    }
+}
+
 /// Counts the time that a driver waits instead of waiting.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CountedDelay(Rc<Cell<u64>>);
@@ -87,6 +123,40 @@ impl CountedDelay {
 impl DelayNs for CountedDelay {
     fn delay_ns(&mut self, ns: u32) {
         self.0.set(self.0.get() + u64::from(ns));
+    }
+}
+
+/// Seconds that pass when the test says so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ticks(Rc<Cell<u64>>);
+
+impl Ticks {
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.0.set(self.0.get() + seconds);
+    }
+}
+
+impl Seconds for Ticks {
+    fn passed(&mut self) -> u64 {
+        self.0.take()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// Seconds that pass one at each question.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Script;
+
+impl Seconds for Script {
+    fn passed(&mut self) -> u64 {
+        1
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 }
 
@@ -136,12 +206,65 @@ impl Bus for Bench {
     fn i2c(&mut self) -> Result<SharedI2c, BusError> {
         Ok(SharedI2c::new(self.clone()))
     }
+
+    fn spi(&mut self, _request: &SpiRequest) -> Result<SpiChip, BusError> {
+        Ok(SpiChip::new(self.clone()))
+    }
+
+    fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+        Ok(Box::new(Script))
+    }
+}
+
+impl spi::ErrorType for Bench {
+    type Error = BusError;
+}
+
+impl SpiDevice for Bench {
+    fn transaction(&mut self, operations: &mut [spi::Operation<'_, u8>]) -> Result<(), BusError> {
+        chips::exchange(Some(self.chip.borrow_mut().as_mut()), operations);
+        Ok(())
+    }
+}
+
+impl SerialPort for Bench {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BusError> {
+        let _heard = self.chip.borrow_mut().write(bytes);
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: &mut [u8], _within: Duration) -> Result<usize, BusError> {
+        Ok(chips::hear(self.chip.borrow_mut().as_mut(), buffer))
+    }
+
+    fn discard(&mut self) -> Result<(), BusError> {
+        Ok(())
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// Builds the driver as the worker does, on a bench with its chip at the default address.
 pub(crate) fn build(spec: &DriverSpec, bench: &mut Bench) -> Result<Box<dyn Sensor>, DriverError> {
     let Role::Sensor { build, .. } = spec.role else { panic!("{} is not a sensor", spec.name) };
     build(bench, &settings(spec, &[]))
+}
+
+/// The first sample that is not too early, however often the driver has to be asked for it.
+pub(crate) fn patiently(sensor: &mut dyn Sensor) -> Result<Vec<Measurement>, DriverError> {
+    for _ in 0..2000 {
+        match sensor.sample() {
+            Err(DriverError::TooEarly(_)) => {}
+            outcome => return outcome,
+        }
+    }
+    panic!("it is always too early")
 }
 
 /// The driver's settings with their defaults, but for those given here as text.
@@ -163,7 +286,11 @@ fn setting(kind: &Kind, text: &str) -> Setting {
             assert!(words.contains(&text), "{text}");
             Setting::Text(text.to_owned())
         }
+        Kind::Text => Setting::Text(text.to_owned()),
         Kind::Integer { .. } => Setting::Integer(text.parse().unwrap()),
+        Kind::Number { .. } => Setting::Number(text.parse().unwrap()),
+        Kind::Flag => Setting::Flag(text.parse().unwrap()),
+        Kind::Duration { .. } => Setting::Duration(parse_duration(text).unwrap()),
         Kind::Address(_) => Setting::Integer(i64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()),
         Kind::List(item) => {
             let items = text.trim_matches(['[', ']']).split(',');

@@ -173,6 +173,7 @@ impl SensorSlot {
                 }
                 self.succeeded(now, site);
             }
+            Err(DriverError::TooEarly(what)) => self.too_early(DriverError::TooEarly(what), now, site),
             Err(error) => self.failed(&error, (now, cost), site),
         }
     }
@@ -222,12 +223,26 @@ impl SensorSlot {
     }
 
     fn succeeded(&mut self, now: Moment, site: &mut Site) {
+        self.answered();
+        self.note(SensorStatus::Ok, None, now.wall, site);
+    }
+
+    /// A device that has nothing to tell yet is kept: built anew it would begin to warm up again, for ever. One that has told
+    /// something before goes on being well between two results.
+    fn too_early(&mut self, error: DriverError, now: Moment, site: &mut Site) {
+        self.answered();
+        self.tally.skipped.fetch_add(1, Ordering::Relaxed);
+        if !self.told || self.status != SensorStatus::Ok {
+            self.note(SensorStatus::Degraded, Some(drivers::words(&error)), now.wall, site);
+        }
+    }
+
+    fn answered(&mut self) {
         // One that comes and goes is logged no more often than one that stays away.
         if std::mem::take(&mut self.complained) {
             info!(sensor = %self.settings.name, failures = self.failures, "Sensor answers again.");
         }
         self.failures = 0;
-        self.note(SensorStatus::Ok, None, now.wall, site);
     }
 
     fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), site: &mut Site) {

@@ -324,7 +324,17 @@ impl Sensor for Liar {
 }
 
 static LIAR: DriverSpec = DriverSpec {
-    name: "liar",
+    role: Role::Sensor {
+        measurements: |_| vec![TEMPERATURE],
+        default_every: None,
+        build: |_, _| Ok(Box::new(Liar(0))),
+    },
+    ..NOBODY
+};
+
+/// What the drivers of these tests have in common.
+const NOBODY: DriverSpec = DriverSpec {
+    name: "nobody",
     summary: "",
     page: "",
     bus: BusNeed::None,
@@ -333,7 +343,7 @@ static LIAR: DriverSpec = DriverSpec {
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,
-        build: |_, _| Ok(Box::new(Liar(0))),
+        build: |_, _| unreachable!("each has its own"),
     },
     example: "",
     identity: None,
@@ -358,4 +368,47 @@ async fn what_is_no_number_is_never_a_reading_and_a_panic_harms_nobody_else() {
     }
     assert!(words[0].contains("temperature is not a finite number"), "{words:?}");
     assert!(words.iter().any(|words| words.contains("the driver panicked: a defect")), "{words:?}");
+}
+
+/// Warms up for five samples, then counts.
+struct Sleeper(u32);
+
+impl Sensor for Sleeper {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        self.0 += 1;
+        match self.0 {
+            ..=5 => Err(DriverError::TooEarly("it warms up")),
+            sample if sample.is_multiple_of(2) => Err(DriverError::TooEarly("nothing new")),
+            sample => Ok(vec![TEMPERATURE.measured(f64::from(sample))]),
+        }
+    }
+}
+
+static SLEEPER: DriverSpec = DriverSpec {
+    role: Role::Sensor {
+        measurements: |_| vec![TEMPERATURE],
+        default_every: None,
+        build: |_, _| Ok(Box::new(Sleeper(0))),
+    },
+    ..NOBODY
+};
+
+#[tokio::test]
+async fn a_device_that_warms_up_is_not_built_anew_and_well_between_its_results() {
+    let mut sleeper = counter("sleeper", 5);
+    sleeper.0.driver = &SLEEPER;
+    let tally = Arc::clone(&sleeper.1);
+    let mut bench = Bench::start(1024, |file| plan(vec![sleeper], Vec::new(), file));
+    let (mut readings, mut statuses) = (0, Vec::new());
+    while readings < 5 {
+        match bench.next(Some).await {
+            Event::Reading { .. } => readings += 1,
+            Event::Status { status, error, .. } => statuses.push((status, error)),
+            _ => {}
+        }
+    }
+    let early = Some("it is too early: it warms up".to_owned());
+    assert_eq!(statuses, [(SensorStatus::Degraded, early), (SensorStatus::Ok, None)]);
+    assert_eq!(tally.failed.load(Ordering::Relaxed), 0);
+    assert!(tally.skipped.load(Ordering::Relaxed) >= 9);
 }

@@ -27,6 +27,7 @@ pub mod wire;
 
 use std::net::TcpListener;
 use std::process::Child;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,15 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Long enough for a loaded machine; a test that waits this long has failed.
 pub const SOON: Duration = Duration::from_secs(10);
+
+/// Where this run's chance begins: `FIELDGATE_SEED`, or one that the caller prints.
+pub fn seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| match std::env::var("FIELDGATE_SEED") {
+        Ok(seed) => seed.parse().expect("FIELDGATE_SEED is a number"),
+        Err(_) => fastrand::u64(..1_000_000),
+    })
+}
 
 /// Between two looks at what is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(5);

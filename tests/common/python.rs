@@ -1,4 +1,4 @@
-//! A Python environment with packages from PyPI, made once below `target/`.
+//! Python environments with packages from PyPI, each made once below `target/`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,26 +6,33 @@ use std::process::Command;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// What is installed; a change makes the environment anew.
+/// For tests of the whole program; a change makes the environment anew.
 const PACKAGES: [&str; 3] = ["paho-mqtt==2.1.0", "jsonschema==4.23.0", "PyYAML==6.0.2"];
 
-/// The interpreter of the environment. Test programs that run at the same time wait for the one that makes it.
+/// The interpreter of the environment that tests of the whole program share.
 pub fn interpreter() -> PathBuf {
+    environment("paho-venv", &PACKAGES)
+}
+
+/// The interpreter of the environment `name` with what pip installs for these arguments. Test programs that run at the same
+/// time wait for the one that makes it.
+pub fn environment(name: &str, arguments: &[impl AsRef<str>]) -> PathBuf {
+    let wanted = arguments.iter().map(AsRef::as_ref).collect::<Vec<_>>();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let (folder, done) = (target.join("paho-venv"), target.join("paho-venv.packages"));
+    let (folder, done) = (target.join(name), target.join(format!("{name}.packages")));
     let python = folder.join("bin/python");
-    let lock = File::create(target.join("paho-venv.lock")).unwrap();
+    let lock = File::create(target.join(format!("{name}.lock"))).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
-    if python.exists() && fs::read_to_string(&done).is_ok_and(|text| text == PACKAGES.join(" ")) {
+    if python.exists() && fs::read_to_string(&done).is_ok_and(|text| text == wanted.join(" ")) {
         return python;
     }
     let mut make = Command::new("python3");
     make.args(["-m", "venv", "--clear"]).arg(&folder);
     run(make, "these tests need Python with venv; install it with: apt install python3 python3-venv");
     let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(&wanted);
     run(install, "these tests need packages from PyPI, and pip could not get them; is there a network?");
-    fs::write(done, PACKAGES.join(" ")).unwrap();
+    fs::write(done, wanted.join(" ")).unwrap();
     python
 }
 

@@ -1,7 +1,6 @@
 //! How much is tried, by which seed, and how it is told.
 
 use std::io::Write;
-use std::sync::OnceLock;
 
 use rustix::process::geteuid;
 
@@ -37,11 +36,7 @@ pub(crate) fn times<T>(short: T, sample: T, long: T) -> T {
 
 /// Chance that can be repeated: the seed of this run is printed, and `FIELDGATE_SEED` sets it. Each row has its own stream.
 pub(crate) fn chance(row: &str) -> fastrand::Rng {
-    static SEED: OnceLock<u64> = OnceLock::new();
-    let seed = *SEED.get_or_init(|| match std::env::var("FIELDGATE_SEED") {
-        Ok(seed) => seed.parse().expect("FIELDGATE_SEED is a number"),
-        Err(_) => fastrand::u64(..1_000_000),
-    });
+    let seed = crate::common::seed();
     eprintln!("fault {row}: FIELDGATE_SEED={seed}");
     let own = row.bytes().fold(seed, |seed, byte| seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
     fastrand::Rng::with_seed(own)

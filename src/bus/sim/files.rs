@@ -1,11 +1,17 @@
-//! Files of a simulated kernel: a board with a thermal zone, one hwmon chip and one IIO device.
+//! Files of a simulated kernel: a board with a thermal zone, one hwmon chip, one IIO device, and whatever device a driver
+//! expects there (`kernel.rs`).
 //!
-//! Read-only, and the same on every simulated bus. Without a state file the temperatures drift like those of the chips.
+//! Read-only. Without a state file the temperatures drift like those of the chips.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
+use crate::bus::sim::chips::Chip;
+use crate::bus::sim::kernel;
+use crate::bus::sim::world::World;
 use crate::bus::sim::{drifted, monotonic};
 use crate::bus::{BusError, Files};
 
@@ -18,7 +24,7 @@ const TREE: &[(&str, Content)] = &[
     ("/sys/class/thermal/thermal_zone0/temp", |s| milli("temperature", 48.3, s)),
     ("/sys/class/hwmon/hwmon0/name", |_| "lm75".to_owned()),
     ("/sys/class/hwmon/hwmon0/temp1_input", |s| milli("temperature", 21.5, s)),
-    ("/sys/bus/iio/devices/iio:device0/name", |_| "dht11".to_owned()),
+    ("/sys/bus/iio/devices/iio:device0/name", |_| "bme280".to_owned()),
     ("/sys/bus/iio/devices/iio:device0/in_temp_input", |s| milli("temperature", 21.5, s)),
     ("/sys/bus/iio/devices/iio:device0/in_humidityrelative_input", |s| milli("humidity", 45.0, s)),
     ("/proc/loadavg", |_| "0.21 0.17 0.12 1/123 4567".to_owned()),
@@ -39,12 +45,13 @@ const DISK_USED: f64 = 37.5;
 pub(super) struct SimFiles {
     opened: Duration,
     drifting: bool,
+    world: Rc<RefCell<World>>,
 }
 
 impl SimFiles {
     /// Files of a bus opened at this point of the monotonic clock.
-    pub(super) fn new(opened: Duration, drifting: bool) -> Self {
-        Self { opened, drifting }
+    pub(super) fn new(opened: Duration, drifting: bool, world: Rc<RefCell<World>>) -> Self {
+        Self { opened, drifting, world }
     }
 
     fn read_at(&self, path: &str, now: Duration) -> Option<String> {
@@ -65,14 +72,23 @@ fn milli(quantity: &str, value: f64, seconds: f64) -> String {
 
 impl Files for SimFiles {
     fn read(&self, path: &str) -> Result<String, BusError> {
-        self.read_at(path, monotonic())
-            .ok_or_else(|| BusError::Io { what: format!("reading {path}"), source: io::ErrorKind::NotFound.into() })
+        let failed = |source| BusError::Io { what: format!("reading {path}"), source };
+        let mut world = self.world.borrow_mut();
+        world.reach()?;
+        if let Some(file) = kernel::files(&world.seats).into_iter().find(|file| file.path == path) {
+            let chip = world.reach_chip(&file.place)?.map(|seat| -> &mut dyn Chip { seat.chip.as_mut() });
+            return (file.show)(chip, &file.name).map_err(|errno| failed(errno.into()));
+        }
+        self.read_at(path, monotonic()).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, BusError> {
         let folder = path.trim_end_matches('/');
-        let below = |(file, _): &(&'static str, _)| file.strip_prefix(folder)?.strip_prefix('/')?.split('/').next();
-        let names: BTreeSet<&str> = TREE.iter().filter_map(below).collect();
+        let devices = kernel::files(&self.world.borrow().seats);
+        let fixed = TREE.iter().map(|(file, _)| *file);
+        let all = fixed.chain(devices.iter().map(|file| file.path.as_str()));
+        let names: BTreeSet<&str> =
+            all.filter_map(|file| file.strip_prefix(folder)?.strip_prefix('/')?.split('/').next()).collect();
         Ok(names.into_iter().map(str::to_owned).collect())
     }
 
@@ -85,9 +101,13 @@ impl Files for SimFiles {
 mod tests {
     use super::*;
 
+    fn files(opened: Duration, drifting: bool) -> SimFiles {
+        SimFiles::new(opened, drifting, Rc::new(RefCell::new(World::new("test".into(), None))))
+    }
+
     #[test]
     fn folders_list_their_names_once_and_unknown_ones_nothing() {
-        let files = SimFiles::new(Duration::ZERO, false);
+        let files = files(Duration::ZERO, false);
         assert_eq!(files.list("/sys/class/hwmon").unwrap(), ["hwmon0"]);
         assert_eq!(files.list("/sys/class/hwmon/hwmon0/").unwrap(), ["name", "temp1_input"]);
         assert_eq!(files.list("/sys/class/hw").unwrap(), Vec::<String>::new());
@@ -95,7 +115,7 @@ mod tests {
 
     #[test]
     fn without_drift_the_temperature_stays_and_the_uptime_goes_on() {
-        let files = SimFiles::new(Duration::from_secs(5), false);
+        let files = files(Duration::from_secs(5), false);
         let later = Duration::from_secs(65);
         assert_eq!(files.read_at("/sys/class/hwmon/hwmon0/temp1_input", later).unwrap(), "21500");
         assert_eq!(files.read_at("/proc/uptime", later).unwrap(), "3660.00 13176.00");
@@ -103,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_not_found() {
-        let error = SimFiles::new(Duration::ZERO, true).read("/sys/class/hwmon/hwmon1/name").unwrap_err();
+        let error = files(Duration::ZERO, true).read("/sys/class/hwmon/hwmon1/name").unwrap_err();
         assert!(matches!(error, BusError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound));
     }
 }

@@ -1,7 +1,8 @@
 //! A bus without hardware: chips at register level, lines, PWM channels and the kernel's files.
 //!
 //! Every line and channel that is asked for exists, and [`Bus::expect`] puts the right chip at each address, so a
-//! configuration runs here as it stands. With a state file, other programs see what the outputs do and set what the
+//! configuration runs here as it stands. There is one chip select for SPI, one serial port, and a kernel that drives
+//! 1-Wire and IIO devices; under `chips` of the state file they are `spi`, `uart` and the device's name. With a state file, other programs see what the outputs do and set what the
 //! inputs and chips see; without one the chips' surroundings drift gently, so that a demonstration looks alive.
 //!
 //! Faults are set in the state file: those of a chip and of its transfers under `chips` (see `seats.rs`), and `"gone": true`
@@ -12,9 +13,11 @@
 pub mod chips;
 mod files;
 mod holders;
+mod kernel;
 mod lines;
 mod pwm;
 mod seats;
+mod serial;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -27,9 +30,10 @@ use std::time::Duration;
 
 use crate::bus::edges::monotonic;
 use crate::bus::{
-    Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest, SharedI2c,
+    Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
+    SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
 };
-use seats::drifted;
+use seats::{Place, drifted};
 use world::World;
 
 /// How soon to look at the state file again; half of what is promised.
@@ -98,18 +102,23 @@ impl Bus for SimBus {
         Ok(Box::new(pwm::SimPwm::claim(&self.world, request)?))
     }
 
+    fn spi(&mut self, _request: &SpiRequest) -> Result<SpiChip, BusError> {
+        Ok(SpiChip::new(serial::SimSpi(Rc::clone(&self.world))))
+    }
+
+    fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
+        Ok(Box::new(serial::SimUart(Rc::clone(&self.world))))
+    }
+
     fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
         let drifting = !self.world.borrow().has_file();
-        Ok(Rc::new(files::SimFiles::new(self.opened, drifting)))
+        Ok(Rc::new(files::SimFiles::new(self.opened, drifting, Rc::clone(&self.world))))
     }
 
     fn expect(&mut self, driver: &'static str, claims: &[Claim]) {
         let mut world = self.world.borrow_mut();
-        for claim in claims {
-            if let Claim::Address(address) = claim
-                && world.seats.get(*address).is_none()
-            {
-                world.seats.put(*address, driver);
+        for place in claims.iter().filter_map(Place::claimed) {
+            if world.seats.get(place.clone()).is_none() && world.seats.put(place, driver) {
                 world.changed();
             }
         }

@@ -1,4 +1,4 @@
-//! Simulated chips at their addresses, and the I²C adapter that reaches them.
+//! Simulated chips at their places, and the I²C adapter that reaches those with an address.
 //!
 //! Some faults belong to the bus and not to a chip: `nak` (the chip is off the bus; it comes back as it is after
 //! power-on), `hang` (the transfer does not end before the fault does, as with a real adapter whose clock line is held
@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
+use std::fmt;
 use std::rc::Rc;
 
 use embedded_hal::delay::DelayNs;
@@ -16,9 +17,78 @@ use rustix::io::Errno;
 use crate::bus::edges::monotonic;
 use crate::bus::sim::World;
 use crate::bus::sim::chips::{self, Chip};
-use crate::bus::{BusError, Delay};
+use crate::bus::{BusError, Claim, Delay};
 
-/// A chip soldered to an address.
+/// Where a chip sits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// An I²C address.
+    Address(u8),
+    /// The one chip select for SPI.
+    ChipSelect,
+    /// The far end of the one serial port.
+    Port,
+    /// A device that the simulated kernel drives, by its name there.
+    Device(String),
+}
+
+impl Place {
+    /// As the key of a state file says it: `0x48` or `72`, `spi`, `uart`, or a device's name.
+    pub(super) fn parse(key: &str) -> Option<Self> {
+        match key {
+            "spi" => return Some(Self::ChipSelect),
+            "uart" => return Some(Self::Port),
+            _ => {}
+        }
+        let (number, hexadecimal) = match key.strip_prefix("0x").or_else(|| key.strip_prefix("0X")) {
+            Some(digits) => (u8::from_str_radix(digits, 16), true),
+            None => (key.parse(), false),
+        };
+        match number {
+            Ok(address) => (address < 0x80).then_some(Self::Address(address)),
+            Err(_) => (!hexadecimal).then(|| Self::Device(key.to_owned())),
+        }
+    }
+
+    /// The place that a claim means, if a chip may sit there.
+    pub(super) fn claimed(claim: &Claim) -> Option<Self> {
+        match claim {
+            Claim::Address(address) => Some(Self::Address(*address)),
+            Claim::ChipSelect => Some(Self::ChipSelect),
+            Claim::Port => Some(Self::Port),
+            Claim::Device(name) => Some(Self::Device(name.clone())),
+            Claim::Line(_) | Claim::Channel(_) => None,
+        }
+    }
+
+    /// What sets the drift of neighbours apart.
+    fn phase(&self) -> u8 {
+        match self {
+            Self::Address(address) => *address,
+            Self::ChipSelect | Self::Port => 0,
+            Self::Device(name) => name.bytes().fold(0, u8::wrapping_add),
+        }
+    }
+}
+
+impl From<u8> for Place {
+    fn from(address: u8) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address:#04x}"),
+            Self::ChipSelect => f.write_str("spi"),
+            Self::Port => f.write_str("uart"),
+            Self::Device(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A chip soldered to its place.
 pub(super) struct Seat {
     pub(super) chip: Box<dyn Chip>,
     pub(super) fault: Option<String>,
@@ -28,30 +98,30 @@ pub(super) struct Seat {
 
 /// Every chip on the bus.
 #[derive(Default)]
-pub(super) struct Seats(BTreeMap<u8, Seat>);
+pub(super) struct Seats(BTreeMap<Place, Seat>);
 
 impl Seats {
-    /// Puts the chip for a driver at an address; `false` when no chip is known for it.
-    pub(super) fn put(&mut self, address: u8, driver: &str) -> bool {
+    /// Puts the chip for a driver at its place; `false` when no chip is known for it.
+    pub(super) fn put(&mut self, place: impl Into<Place>, driver: &str) -> bool {
         let Some(chip) = chips::for_driver(driver) else { return false };
         let rest = chip.world();
-        self.0.insert(address, Seat { chip, fault: None, rest });
+        self.0.insert(place.into(), Seat { chip, fault: None, rest });
         true
     }
 
-    pub(super) fn get(&mut self, address: u8) -> Option<&mut Seat> {
-        self.0.get_mut(&address)
+    pub(super) fn get(&mut self, place: impl Into<Place>) -> Option<&mut Seat> {
+        self.0.get_mut(&place.into())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u8, &Seat)> {
-        self.0.iter().map(|(address, seat)| (*address, seat))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &Seat)> {
+        self.0.iter()
     }
 
     /// Moves every chip's surroundings to where they are some seconds after the start.
     pub(super) fn drift(&mut self, seconds: f64) {
-        for (address, seat) in &mut self.0 {
+        for (place, seat) in &mut self.0 {
             for (name, value) in &seat.rest {
-                seat.chip.set_world(name, drifted(name, *value, *address, seconds));
+                seat.chip.set_world(name, drifted(name, *value, place.phase(), seconds));
             }
         }
     }
@@ -103,16 +173,23 @@ impl ErrorType for SimI2c {
 impl I2c for SimI2c {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         let mut world = self.0.borrow_mut();
-        world.reach()?;
-        match world.seats.get(address).and_then(|seat| seat.fault.as_deref()) {
-            Some("nak") => return Err(BusError::NoAcknowledge { address }),
-            Some("hang") => hang(&mut world, address),
-            Some("time-out") => return Err(time_out(address)),
-            Some("panic") => panic!("a simulated defect of the driver at {address:#04x}"),
+        let seat = world.reach_chip(&Place::Address(address))?.ok_or(BusError::NoAcknowledge { address })?;
+        chips::transact(seat.chip.as_mut(), address, operations)
+    }
+}
+
+impl World {
+    /// The chip at a place, past the faults of the bus; `None` where nobody answers.
+    pub(super) fn reach_chip(&mut self, place: &Place) -> Result<Option<&mut Seat>, BusError> {
+        self.reach()?;
+        match self.seats.get(place.clone()).and_then(|seat| seat.fault.as_deref()) {
+            Some("nak") => return Ok(None),
+            Some("hang") => hang(self, place),
+            Some("time-out") => return Err(time_out(place)),
+            Some("panic") => panic!("a simulated defect of the driver at {place}"),
             _ => {}
         }
-        let seat = world.seats.get(address).ok_or(BusError::NoAcknowledge { address })?;
-        chips::transact(seat.chip.as_mut(), address, operations)
+        Ok(self.seats.get(place.clone()))
     }
 }
 
@@ -123,16 +200,16 @@ const HANG_MS: u32 = 20;
 const TIME_OUT_MS: u32 = 1000;
 
 /// Returns when the fault has ended, which without a state file is never.
-fn hang(world: &mut World, address: u8) {
-    while world.seats.get(address).is_some_and(|seat| seat.fault.as_deref() == Some("hang")) {
+fn hang(world: &mut World, place: &Place) {
+    while world.seats.get(place.clone()).is_some_and(|seat| seat.fault.as_deref() == Some("hang")) {
         Delay.delay_ms(HANG_MS);
         world.follow(monotonic());
     }
 }
 
-fn time_out(address: u8) -> BusError {
+fn time_out(place: &Place) -> BusError {
     Delay.delay_ms(TIME_OUT_MS);
-    BusError::Io { what: format!("i2c transfer with {address:#04x}"), source: Errno::TIMEDOUT.into() }
+    BusError::Io { what: format!("transfer with {place}"), source: Errno::TIMEDOUT.into() }
 }
 
 #[cfg(test)]
@@ -191,6 +268,15 @@ mod tests {
             bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(fault);
         }
         assert_eq!(configuration(&mut i2c).unwrap(), [0x60, 0xA0]);
+    }
+
+    #[test]
+    fn a_place_is_written_as_it_is_read() {
+        for key in ["0x48", "spi", "uart", "28-00000a1b2c3d", "dht11@4"] {
+            assert_eq!(Place::parse(key).unwrap().to_string(), key);
+        }
+        assert_eq!(Place::parse("72"), Some(Place::Address(0x48)));
+        assert_eq!((Place::parse("0x80"), Place::parse("200"), Place::parse("0xag")), (None, None, None));
     }
 
     #[test]

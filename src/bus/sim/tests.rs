@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use embedded_hal::i2c::I2c;
+use embedded_hal::spi::{MODE_0, SpiDevice};
 use serde_json::{Value, json};
 
 use crate::bus::edges::monotonic;
 use crate::bus::sim::{LOOK_EVERY, SimBus};
-use crate::bus::{Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmPlace, PwmRequest};
+use crate::bus::{
+    Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmPlace, PwmRequest, SpiRequest, UartRequest,
+};
 
 struct Bench {
     _folder: tempfile::TempDir,
@@ -316,4 +319,21 @@ fn a_pwm_channel_is_read_back_and_refuses_what_is_no_percentage() {
 fn a_state_file_in_no_folder_cannot_be_opened() {
     let error = SimBus::open(Some(PathBuf::from("/nonexistent/bench.json"))).err().unwrap();
     assert!(matches!(error, BusError::Open { .. }));
+}
+
+#[test]
+fn a_device_of_the_kernel_is_a_file_and_an_entry_of_the_state_file() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    bus.expect("tmp102", &[Claim::Device("28-00000a1b2c3d".into()), Claim::Port, Claim::ChipSelect]);
+    let mut places: Vec<_> = bench.read()["chips"].as_object().unwrap().keys().cloned().collect();
+    places.sort();
+    assert_eq!(places, ["28-00000a1b2c3d", "spi", "uart"]);
+    bench.write(&json!({"chips": {"uart": {"fault": "time-out"}, "spi": {"fault": "nak"}}}));
+    bus.refresh();
+    let mut port = bus.uart(&UartRequest { baud: 9600 }).unwrap();
+    assert!(matches!(port.read(&mut [0], Duration::ZERO), Err(BusError::Io { .. })));
+    let mut bytes = [0; 2];
+    bus.spi(&SpiRequest { mode: MODE_0, max_hz: 1 }).unwrap().read(&mut bytes).unwrap();
+    assert_eq!(bytes, [0xFF; 2]);
 }

@@ -15,7 +15,7 @@ use crate::bus::edges::monotonic;
 use crate::bus::sim::holders::Holders;
 use crate::bus::sim::lines::Lines;
 use crate::bus::sim::pwm::Channels;
-use crate::bus::sim::seats::{Seat, Seats};
+use crate::bus::sim::seats::{Place, Seat, Seats};
 use crate::bus::sim::state::{Document, Look, Put, StateFile};
 use crate::bus::{BusError, Delay};
 
@@ -196,25 +196,25 @@ impl World {
         }
         self.holders.hear(section(document, "held"));
         for (key, value) in section(document, "chips") {
-            match (address(key), value.as_object()) {
-                (Some(address), Some(entry)) => self.take_over_chip(address, entry),
+            match (Place::parse(key), value.as_object()) {
+                (Some(place), Some(entry)) => self.take_over_chip(&place, entry),
                 _ => self.complain(format!("chips: {key} is not an address with an object")),
             }
         }
     }
 
-    fn take_over_chip(&mut self, address: u8, entry: &Map<String, Value>) {
+    fn take_over_chip(&mut self, place: &Place, entry: &Map<String, Value>) {
         let kind = entry.get("chip").and_then(Value::as_str);
-        let present = self.seats.get(address).map(|seat| seat.chip.kind());
+        let present = self.seats.get(place.clone()).map(|seat| seat.chip.kind());
         if let Some(kind) = kind
             && present != Some(kind)
-            && !self.seats.put(address, kind)
+            && !self.seats.put(place.clone(), kind)
         {
             self.complain(format!("chips: no chip is called {kind:?}"));
         }
-        let Some(seat) = self.seats.get(address) else { return };
+        let Some(seat) = self.seats.get(place.clone()) else { return };
         for complaint in changed_by(seat, entry) {
-            self.complain(format!("chips: {address:#04x}: {complaint}"));
+            self.complain(format!("chips: {place}: {complaint}"));
         }
     }
 
@@ -229,9 +229,9 @@ impl World {
             set(inputs, line, json!(u8::from(level)), false);
         }
         let chips = entries(&mut document, "chips");
-        for (address, seat) in self.seats.iter() {
-            let key = chips.keys().find(|key| self::address(key) == Some(address)).cloned();
-            let key = key.unwrap_or_else(|| format!("{address:#04x}"));
+        for (place, seat) in self.seats.iter() {
+            let key = chips.keys().find(|key| Place::parse(key).as_ref() == Some(place)).cloned();
+            let key = key.unwrap_or_else(|| place.to_string());
             if let Some(entry) = chips.entry(key).or_insert_with(|| json!({})).as_object_mut() {
                 describe(seat, entry);
             }
@@ -322,13 +322,4 @@ fn level(value: &Value) -> Option<bool> {
         Value::Bool(level) => Some(*level),
         other => other.as_f64().filter(|number| *number == 0.0 || *number == 1.0).map(|number| number == 1.0),
     }
-}
-
-/// `0x76` or `118`.
-fn address(key: &str) -> Option<u8> {
-    let number = match key.strip_prefix("0x").or_else(|| key.strip_prefix("0X")) {
-        Some(digits) => u8::from_str_radix(digits, 16),
-        None => key.parse(),
-    };
-    number.ok().filter(|address| *address < 0x80)
 }

@@ -27,13 +27,14 @@ enum Device {
     File(PathBuf),
     PwmChip(u32),
     OfPi(Part),
+    OneWire,
 }
 
 impl Bus {
     /// Whether a driver with this need may sit here. A bus that could not be read suits all, so that one mistake is one
     /// problem.
     pub(super) fn suits(&self, need: BusNeed) -> bool {
-        use bus::Settings::{Gpio, I2c, Pwm, Rppal, Sim};
+        use bus::Settings::{Gpio, I2c, Pwm, Rppal, Sim, Spi, Uart, W1};
         match &self.settings {
             None | Some(Sim { .. }) => true,
             Some(settings) => match need {
@@ -41,6 +42,9 @@ impl Bus {
                 BusNeed::I2c => matches!(settings, I2c { .. } | Rppal(Part::I2c { .. })),
                 BusNeed::Gpio => matches!(settings, Gpio { .. } | Rppal(Part::Gpio)),
                 BusNeed::Pwm => matches!(settings, Pwm { .. } | Rppal(Part::Pwm | Part::Gpio)),
+                BusNeed::Spi => matches!(settings, Spi { .. }),
+                BusNeed::Uart => matches!(settings, Uart { .. }),
+                BusNeed::W1 => matches!(settings, W1),
             },
         }
     }
@@ -65,6 +69,9 @@ impl Bus {
             Some(bus::Settings::I2c { .. } | bus::Settings::Rppal(Part::I2c { .. })) => "i2c",
             Some(bus::Settings::Gpio { .. } | bus::Settings::Rppal(Part::Gpio)) => "gpio",
             Some(bus::Settings::Pwm { .. } | bus::Settings::Rppal(Part::Pwm)) => "pwm",
+            Some(bus::Settings::Spi { .. }) => "spi",
+            Some(bus::Settings::Uart { .. }) => "uart",
+            Some(bus::Settings::W1) => "w1",
             Some(bus::Settings::Sim { .. }) => "sim",
             Some(bus::Settings::Host) | None => "unknown",
         }
@@ -116,6 +123,9 @@ impl<'a> Checker<'a> {
             "i2c" => Some(bus::Settings::I2c { device: PathBuf::from(section.text("device")?) }),
             "gpio" => Some(bus::Settings::Gpio { chip: self.chip(&section)? }),
             "pwm" => Some(bus::Settings::Pwm { chip: u32::try_from(section.integer("chip")?).ok()? }),
+            "spi" => Some(bus::Settings::Spi { device: PathBuf::from(section.text("device")?) }),
+            "uart" => Some(bus::Settings::Uart { device: PathBuf::from(section.text("device")?) }),
+            "w1" => Some(bus::Settings::W1),
             "sim" => Some(bus::Settings::Sim { state_file: section.text("state_file").map(PathBuf::from) }),
             _ => None,
         }
@@ -169,7 +179,10 @@ fn word<'n>(node: &'n Node, name: &str) -> Option<&'n str> {
 /// The device of a bus; simulated ones without a state file are each their own.
 fn device(settings: &bus::Settings) -> Option<Device> {
     match settings {
-        bus::Settings::I2c { device } => Some(Device::File(real(device))),
+        bus::Settings::I2c { device } | bus::Settings::Spi { device } | bus::Settings::Uart { device } => {
+            Some(Device::File(real(device)))
+        }
+        bus::Settings::W1 => Some(Device::OneWire),
         bus::Settings::Gpio { chip } => Some(Device::File(real(&Path::new("/dev").join(chip)))),
         bus::Settings::Pwm { chip } => Some(Device::PwmChip(*chip)),
         bus::Settings::Rppal(Part::I2c { number }) => {

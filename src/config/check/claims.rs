@@ -1,4 +1,4 @@
-//! Two devices on one address, line or channel.
+//! Two devices on one address, line, channel, chip select, serial port or device of the kernel.
 
 use crate::bus::Claim;
 use crate::config::check::Checker;
@@ -55,6 +55,9 @@ fn words(claim: &Claim) -> String {
         Claim::Address(address) => format!("address {address:#04x}"),
         Claim::Line(line) => format!("line {line}"),
         Claim::Channel(channel) => format!("channel {channel}"),
+        Claim::ChipSelect => "the chip select of one spi bus".to_owned(),
+        Claim::Port => "one serial port".to_owned(),
+        Claim::Device(device) => format!("device {device}"),
     }
 }
 

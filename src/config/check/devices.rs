@@ -281,6 +281,9 @@ fn words(need: BusNeed) -> &'static str {
         BusNeed::I2c => "a bus of type i2c",
         BusNeed::Gpio => "a bus of type gpio",
         BusNeed::Pwm => "a bus of type pwm, or of type gpio with backend: rppal",
+        BusNeed::Spi => "a bus of type spi",
+        BusNeed::Uart => "a bus of type uart",
+        BusNeed::W1 => "a bus of type w1",
         BusNeed::None => "no bus",
     }
 }
@@ -291,6 +294,7 @@ fn means(setting: &Setting, claim: &Claim) -> bool {
         (Setting::Integer(n), Claim::Address(address)) => *n == i64::from(*address),
         (Setting::Integer(n), Claim::Channel(channel)) => *n == i64::from(*channel),
         (Setting::Text(text), Claim::Line(line)) => text == line,
+        (Setting::Text(text), Claim::Device(device)) => text == device,
         _ => false,
     }
 }

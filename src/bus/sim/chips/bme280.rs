@@ -219,7 +219,7 @@ fn raw_humidity(percent: f64, fine: i64) -> i64 {
 }
 
 /// The smallest raw word for which `reached` holds, or `last`; it must hold for all larger ones too.
-fn smallest(last: i64, reached: impl Fn(i64) -> bool) -> i64 {
+pub(super) fn smallest(last: i64, reached: impl Fn(i64) -> bool) -> i64 {
     let (mut low, mut high) = (0, last);
     while low < high {
         let middle = (low + high) / 2;

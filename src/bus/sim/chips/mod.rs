@@ -1,4 +1,5 @@
-//! Simulated I²C chips, at the level of their registers.
+//! Simulated chips, at the level of their registers; those on a serial line and those that the kernel drives, at the level of
+//! the bytes that they send.
 //!
 //! Each answers the bytes that its datasheet describes, so a driver that was never written for it can read it: ids,
 //! calibration words, status bits, checksums, one-shot conversions. What the world around a chip is like and which fault
@@ -8,14 +9,31 @@
 //! done at the second: drivers must poll, and tests need not wait.
 
 pub mod ads1115;
+pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
+pub mod bme680;
+pub mod ina219;
+pub mod ina226;
+pub mod mcp3008;
+pub mod pms5003;
+pub mod scd30;
+pub mod scd4x;
+mod sensirion;
+pub mod sgp30;
 pub mod sht3x;
+pub mod sht4x;
+pub mod shtc3;
+pub mod si7021;
 pub mod tmp102;
+pub mod tmp117;
+pub mod tsl2591;
+pub mod veml7700;
 
 use std::ops::RangeInclusive;
 
 use embedded_hal::i2c::Operation;
+use embedded_hal::spi;
 
 use crate::bus::BusError;
 
@@ -44,11 +62,29 @@ type MakeChip = fn() -> Box<dyn Chip>;
 const CHIPS: &[(&str, MakeChip)] = &[
     ("bme280", || Box::new(bme280::Bosch::bme280())),
     ("bmp280", || Box::new(bme280::Bosch::bmp280())),
+    ("bme680", || Box::new(bme680::Bosch::bme680())),
+    ("bme688", || Box::new(bme680::Bosch::bme688())),
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
+    ("sht4x", || Box::new(sht4x::Sht4x::default())),
+    ("shtc3", || Box::new(shtc3::Shtc3::default())),
+    ("si7021", || Box::new(si7021::Si7021::si7021())),
+    ("htu21", || Box::new(si7021::Si7021::htu21())),
+    ("aht20", || Box::new(aht20::Aht20::default())),
+    ("scd4x", || Box::new(scd4x::Scd4x::default())),
+    ("scd30", || Box::new(scd30::Scd30::default())),
+    ("sgp30", || Box::new(sgp30::Sgp30::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
+    ("veml7700", || Box::new(veml7700::Veml7700::default())),
+    ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
+    ("pms5003", || Box::new(pms5003::Pms5003::default())),
+    ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
+    ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
     ("ads1115", || Box::new(ads1115::Ads1115::default())),
+    ("ina219", || Box::new(ina219::Ina219::default())),
+    ("ina226", || Box::new(ina226::Ina226::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
+    ("tmp117", || Box::new(tmp117::Tmp117::default())),
 ];
 
 /// The chip that a driver expects, by the driver's name.
@@ -63,6 +99,48 @@ pub fn for_driver(driver: &str) -> Option<Box<dyn Chip>> {
 pub fn transact(chip: &mut dyn Chip, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
     let mut runs = operations.chunk_by_mut(|a, b| is_read(a) == is_read(b));
     if runs.all(|run| transfer(chip, run)) { Ok(()) } else { Err(BusError::NoAcknowledge { address }) }
+}
+
+/// Carries one SPI transaction: the chip is given all that the controller shifts out, then asked for what it shifts out
+/// meanwhile. A missing chip, or one that refuses, drives nothing, and the line reads as ones.
+pub fn exchange(chip: Option<&mut dyn Chip>, operations: &mut [spi::Operation<'_, u8>]) {
+    let mut out = Vec::new();
+    for operation in operations.iter() {
+        match operation {
+            spi::Operation::Read(buffer) => out.resize(out.len() + buffer.len(), 0),
+            spi::Operation::Write(bytes) => out.extend_from_slice(bytes),
+            spi::Operation::Transfer(buffer, bytes) => {
+                out.extend_from_slice(bytes);
+                out.resize(out.len() + buffer.len().saturating_sub(bytes.len()), 0);
+            }
+            spi::Operation::TransferInPlace(bytes) => out.extend_from_slice(bytes),
+            spi::Operation::DelayNs(_) => {}
+        }
+    }
+    let mut answer = vec![0xFF; out.len()];
+    if !chip.is_some_and(|chip| chip.write(&out) && chip.read(&mut answer)) {
+        answer.fill(0xFF);
+    }
+    let mut rest = answer.into_iter();
+    for operation in operations {
+        let (buffer, also_out) = match operation {
+            spi::Operation::Read(buffer) => (&mut **buffer, 0),
+            spi::Operation::Write(bytes) => (&mut [][..], bytes.len()),
+            spi::Operation::Transfer(buffer, bytes) => {
+                let longer = bytes.len().saturating_sub(buffer.len());
+                (&mut **buffer, longer)
+            }
+            spi::Operation::TransferInPlace(bytes) => (&mut **bytes, 0),
+            spi::Operation::DelayNs(_) => (&mut [][..], 0),
+        };
+        buffer.fill_with(|| rest.next().unwrap_or(0xFF));
+        rest.by_ref().take(also_out).for_each(drop);
+    }
+}
+
+/// What a device on a serial line says into the buffer before it falls silent; how many bytes.
+pub fn hear(chip: &mut dyn Chip, buffer: &mut [u8]) -> usize {
+    buffer.iter_mut().map_while(|byte| chip.read(std::slice::from_mut(byte)).then_some(())).count()
 }
 
 fn is_read(operation: &Operation<'_>) -> bool {

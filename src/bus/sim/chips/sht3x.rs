@@ -2,6 +2,7 @@
 //!
 //! Datasheet SHT3x-DIS, version 7, section 4: two-byte commands, results with a CRC each, the status register.
 
+use crate::bus::sim::chips::sensirion::{answer, ticks};
 use crate::bus::sim::chips::{Chip, Fault, World, fill};
 
 /// Single shot without clock stretching: high, medium, low repeatability (table 9).
@@ -72,7 +73,6 @@ impl Sht3x {
 
     /// The inverse of the formulas in 4.13.
     fn measurement(&self) -> [u16; 2] {
-        let ticks = |share: f64| (share.clamp(0.0, 1.0) * 65_535.0).round() as u16;
         match self.fault {
             Some(Fault::Stuck) => [0xFFFF; 2],
             _ => [ticks((self.world.felt("temperature") + 45.0) / 175.0), ticks(self.world.felt("humidity") / 100.0)],
@@ -104,12 +104,7 @@ impl Chip for Sht3x {
             Answer::Measurement => self.measurement().to_vec(),
             Answer::Status => vec![self.status],
         };
-        let damage = if self.fault == Some(Fault::Checksum) { 0x01 } else { 0 };
-        let bytes = words.into_iter().flat_map(|word| {
-            let [high, low] = word.to_be_bytes();
-            [high, low, crc([high, low]) ^ damage]
-        });
-        fill(buffer, bytes);
+        fill(buffer, answer(words, self.fault == Some(Fault::Checksum)));
         true
     }
 
@@ -127,25 +122,10 @@ impl Chip for Sht3x {
     }
 }
 
-/// CRC-8 with polynomial 0x31 and start 0xFF (4.12), from its table of 16 entries: half a byte at a time.
-fn crc(word: [u8; 2]) -> u8 {
-    const TABLE: [u8; 16] =
-        [0x00, 0x31, 0x62, 0x53, 0xC4, 0xF5, 0xA6, 0x97, 0xB9, 0x88, 0xDB, 0xEA, 0x7D, 0x4C, 0x1F, 0x2E];
-    word.into_iter().fold(0xFF, |crc, byte| {
-        let high = crc ^ byte;
-        let half = high << 4 ^ TABLE[usize::from(high >> 4)];
-        half << 4 ^ TABLE[usize::from(half >> 4)]
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_checksum_of_the_datasheet_comes_out() {
-        assert_eq!(crc([0xBE, 0xEF]), 0x92);
-    }
+    use crate::bus::sim::chips::sensirion::crc;
 
     #[test]
     fn a_result_is_read_once_and_only_after_a_command() {
@@ -163,7 +143,7 @@ mod tests {
         let status = |chip: &mut Sht3x| {
             let mut bytes = [0; 3];
             assert!(chip.write(&[0xF3, 0x2D]) && chip.read(&mut bytes));
-            assert_eq!(bytes[2], crc([bytes[0], bytes[1]]));
+            assert_eq!(bytes[2], crc(0xFF, &bytes[..2]));
             [bytes[0], bytes[1]]
         };
         assert_eq!(status(&mut chip), [0x80, 0x10]);

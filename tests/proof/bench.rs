@@ -1,0 +1,166 @@
+//! One simulated chip in a world of the test's choice, and our driver on it.
+
+use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use embedded_hal::i2c::{ErrorType, I2c, Operation};
+use embedded_hal::spi::{self, SpiDevice};
+use fieldgate::bus::seconds::Seconds;
+use fieldgate::bus::sim::chips::{self, Chip};
+use fieldgate::bus::{Bus, BusError, Claim, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest};
+use fieldgate::config;
+use fieldgate::drivers::{DriverError, DriverSpec, Role, Sensor};
+use fieldgate::model::{Measurement, Setting, Settings};
+use serde_json::{Map, Value as Json, json};
+
+/// A chip that only says that it is not ready is asked this often; each time a second passes for it.
+const ATTEMPTS: usize = 250;
+
+/// A bus with one chip; its clones share the chip.
+#[derive(Clone)]
+pub(crate) struct Bench {
+    claim: Claim,
+    chip: Rc<RefCell<Box<dyn Chip>>>,
+}
+
+impl Bench {
+    /// The chip of this driver, where its settings expect it.
+    pub(crate) fn new(spec: &DriverSpec, settings: &Settings) -> Self {
+        let claims = (spec.claims)(settings);
+        let [claim] = &claims[..] else { panic!("{} claims {claims:?}", spec.name) };
+        let chip = chips::for_driver(spec.name).expect("a simulated chip for the driver");
+        Self { claim: claim.clone(), chip: Rc::new(RefCell::new(chip)) }
+    }
+
+    /// Changes the world around the chip.
+    pub(crate) fn set(&self, name: &str, value: f64) {
+        assert!(self.chip.borrow_mut().set_world(name, value), "the chip knows no {name}");
+    }
+}
+
+impl ErrorType for Bench {
+    type Error = BusError;
+}
+
+impl I2c for Bench {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+        if self.claim != Claim::Address(address) {
+            return Err(BusError::NoAcknowledge { address });
+        }
+        chips::transact(self.chip.borrow_mut().as_mut(), address, operations)
+    }
+}
+
+impl Bus for Bench {
+    fn describe(&self) -> String {
+        "bench".to_owned()
+    }
+
+    fn i2c(&mut self) -> Result<SharedI2c, BusError> {
+        Ok(SharedI2c::new(self.clone()))
+    }
+
+    fn spi(&mut self, _request: &SpiRequest) -> Result<SpiChip, BusError> {
+        Ok(SpiChip::new(self.clone()))
+    }
+
+    fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+        Ok(Box::new(EachQuestion))
+    }
+}
+
+impl spi::ErrorType for Bench {
+    type Error = BusError;
+}
+
+impl SpiDevice for Bench {
+    fn transaction(&mut self, operations: &mut [spi::Operation<'_, u8>]) -> Result<(), BusError> {
+        chips::exchange(Some(self.chip.borrow_mut().as_mut()), operations);
+        Ok(())
+    }
+}
+
+impl SerialPort for Bench {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BusError> {
+        assert!(self.chip.borrow_mut().write(bytes), "the device does not listen");
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: &mut [u8], _within: Duration) -> Result<usize, BusError> {
+        Ok(chips::hear(self.chip.borrow_mut().as_mut(), buffer))
+    }
+
+    fn discard(&mut self) -> Result<(), BusError> {
+        Ok(())
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// Seconds that pass one at each question.
+struct EachQuestion;
+
+impl Seconds for EachQuestion {
+    fn passed(&mut self) -> u64 {
+        1
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// The settings of a driver's example, or the same entry with these in their place, as the check makes them.
+pub(crate) fn settings(spec: &DriverSpec, given: Option<&Json>) -> Settings {
+    let entry = match given {
+        Some(given) => format!("x: {{ driver: {}, bus: i2c-1, every: 10s, settings: {given} }}", spec.name),
+        None => spec.example.replace('\n', "\n  "),
+    };
+    let buses = ["i2c-1", "spi-0", "serial", "wire"].map(|name| format!("{name}: {{ type: sim }}")).join(", ");
+    let text = format!("mqtt: {{ broker: mqtt://localhost }}\nbuses: {{ {buses} }}\nsensors:\n  {entry}\n");
+    let loaded = config::load_text(&text, Path::new("proof.yaml")).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    loaded.config.sensors.into_iter().next().unwrap().settings
+}
+
+/// Our driver, as the worker builds it.
+pub(crate) fn build(spec: &DriverSpec, settings: &Settings, bench: &Bench) -> Box<dyn Sensor> {
+    let Role::Sensor { build, .. } = spec.role else { panic!("{} is not a sensor", spec.name) };
+    build(&mut bench.clone(), settings).unwrap()
+}
+
+/// A sample, however often the driver has to be asked for it.
+pub(crate) fn sample(sensor: &mut dyn Sensor) -> Vec<Measurement> {
+    for _ in 0..ATTEMPTS {
+        match sensor.sample() {
+            Err(DriverError::NotReady(_) | DriverError::TooEarly(_)) => {}
+            outcome => return outcome.unwrap(),
+        }
+    }
+    panic!("the driver said {ATTEMPTS} times that its chip was not ready");
+}
+
+/// For the reference.
+pub(crate) fn as_json(settings: &Settings) -> Json {
+    Json::Object(settings.iter().map(|(name, setting)| ((*name).to_owned(), value(setting))).collect::<Map<_, _>>())
+}
+
+fn value(setting: &Setting) -> Json {
+    match setting {
+        Setting::Text(text) => json!(text),
+        Setting::Flag(flag) => json!(flag),
+        Setting::Integer(number) => json!(number),
+        Setting::Number(number) => json!(number),
+        Setting::Duration(duration) => json!(duration.as_secs_f64()),
+        Setting::List(all) => all.iter().map(value).collect(),
+        Setting::Table(_) => Json::Null,
+    }
+}
