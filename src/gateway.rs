@@ -32,7 +32,7 @@ use crate::shutdown::{self, Remains};
 use crate::spool::{self, Spool, SpoolError, SpoolThread};
 use crate::worker::{self, Order, Worker};
 
-pub use plans::outputs;
+pub use plans::{inputs, outputs};
 
 /// How long a worker that is replaced in a reload may take to end.
 const REPLACE_GRACE: Duration = Duration::from_secs(2);
@@ -287,13 +287,13 @@ impl Gateway {
         Ok(())
     }
 
-    /// Gives every bus its new plan: the same bus goes on, a changed one is stopped first, a new one is started.
+    /// Gives every thread its new plan: the same bus goes on, a changed one is stopped first, a new one is started.
     async fn replan(&mut self) -> io::Result<()> {
         let mut plans = plans::of(&self.config, &mut self.sources.sensors);
         let gone: Vec<_> = self
             .workers
             .iter()
-            .filter(|(key, w)| plans.get(*key).is_none_or(|p| p.bus != w.bus))
+            .filter(|(key, worker)| plans.get(*key).is_none_or(|plan| !plan.same_wires(&worker.root)))
             .map(|(k, _)| k.clone())
             .collect();
         let leaving: Vec<_> = gone.into_iter().filter_map(|key| Some((self.workers.remove(&key)?, key))).collect();

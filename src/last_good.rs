@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 use thiserror::Error;
 
-use crate::bus;
 use crate::bus::rppal::Part;
+use crate::bus::{self, expander, multiplexer};
 use crate::drivers;
 use crate::model::{Kind, Name, OutputValue, Setting, Settings};
 
@@ -26,6 +26,8 @@ pub struct SafeOutput {
     pub driver: &'static str,
     /// How to open its bus.
     pub bus: bus::Settings,
+    /// The lines of that bus that are inputs, and must stay so.
+    pub inputs: Vec<String>,
     /// The driver's settings.
     pub settings: Settings,
     /// Where it must go.
@@ -102,6 +104,7 @@ fn encode(output: &SafeOutput) -> Json {
         "name": output.name.as_str(),
         "driver": output.driver,
         "bus": encode_bus(&output.bus),
+        "inputs": output.inputs,
         "settings": settings,
         "safe_state": match output.safe_state {
             OutputValue::Switch(on) => Json::from(on),
@@ -122,7 +125,9 @@ fn decode(entry: &Json) -> Option<SafeOutput> {
         other => OutputValue::Percent(other.as_f64()?),
     };
     let name = Name::new(entry["name"].as_str()?).ok()?;
-    Some(SafeOutput { name, driver: spec.name, bus: decode_bus(&entry["bus"])?, settings, safe_state })
+    let inputs =
+        entry["inputs"].as_array()?.iter().map(|line| line.as_str().map(str::to_owned)).collect::<Option<_>>()?;
+    Some(SafeOutput { name, driver: spec.name, bus: decode_bus(&entry["bus"])?, inputs, settings, safe_state })
 }
 
 fn encode_bus(bus: &bus::Settings) -> Json {
@@ -137,8 +142,19 @@ fn encode_bus(bus: &bus::Settings) -> Json {
         bus::Settings::Uart { device } => json!({ "type": "uart", "device": device }),
         bus::Settings::W1 => json!({ "type": "w1" }),
         bus::Settings::Sim { state_file } => json!({ "type": "sim", "state_file": state_file }),
+        bus::Settings::Multiplexed(multiplexer::Settings { on, model, address, channel }) => {
+            json!({ "type": model, "on": encode_upstream(on), "address": address, "channel": channel })
+        }
+        // What drives outputs needs neither polling nor interrupts.
+        bus::Settings::Expander(expander::Settings { on, model, address, .. }) => {
+            json!({ "type": model.name(), "on": encode_upstream(on), "address": address })
+        }
         bus::Settings::Host => json!({ "type": "host" }),
     }
+}
+
+fn encode_upstream(on: &bus::Upstream) -> Json {
+    json!({ "name": on.name.as_str(), "bus": encode_bus(&on.settings) })
 }
 
 fn decode_bus(bus: &Json) -> Option<bus::Settings> {
@@ -156,8 +172,24 @@ fn decode_bus(bus: &Json) -> Option<bus::Settings> {
         "w1" => bus::Settings::W1,
         "sim" => bus::Settings::Sim { state_file: bus["state_file"].as_str().map(PathBuf::from) },
         "host" => bus::Settings::Host,
-        _ => return None,
+        model => return decode_chip(model, bus),
     })
+}
+
+/// A bus that is a chip on another one.
+fn decode_chip(model: &str, bus: &Json) -> Option<bus::Settings> {
+    let on = Box::new(bus::Upstream {
+        name: Name::new(bus["on"]["name"].as_str()?).ok()?,
+        settings: decode_bus(&bus["on"]["bus"])?,
+    });
+    let number = |key: &str| bus[key].as_u64()?.try_into().ok();
+    let address = number("address")?;
+    if let Some((model, _)) = multiplexer::MODELS.iter().find(|(name, _)| *name == model) {
+        let channel = number("channel")?;
+        return Some(bus::Settings::Multiplexed(multiplexer::Settings { on, model, address, channel }));
+    }
+    let model = expander::Model::ALL.into_iter().find(|known| known.name() == model)?;
+    Some(bus::Settings::Expander(expander::Settings { on, model, address, every: None, interrupt: None }))
 }
 
 /// Outputs have plain settings only; lists and tables belong to sensors.
@@ -195,17 +227,30 @@ mod tests {
             name: Name::new("pump").unwrap(),
             driver: "gpio-output",
             bus: bus::Settings::Sim { state_file: Some("/tmp/bench.json".into()) },
+            inputs: Vec::new(),
             settings,
             safe_state: OutputValue::Switch(false),
         }
+    }
+
+    /// The same behind an expander behind a multiplexer.
+    fn far_pump() -> SafeOutput {
+        let upstream = |name, settings| Box::new(bus::Upstream { name: Name::new(name).unwrap(), settings });
+        let on = upstream("i2c-1", bus::Settings::I2c { device: "/dev/i2c-1".into() });
+        let shelf = multiplexer::Settings { on, model: "tca9548a", address: 0x70, channel: 3 };
+        let on = upstream("shelf", bus::Settings::Multiplexed(shelf));
+        let model = expander::Model::Pcf8574;
+        let relays = expander::Settings { on, model, address: 0x20, every: None, interrupt: None };
+        let settings = bus::Settings::Expander(relays);
+        SafeOutput { bus: settings, inputs: vec!["P4".into()], ..pump() }
     }
 
     #[test]
     fn a_table_is_read_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/outputs.json");
-        save(&path, &[pump()]).unwrap();
-        assert_eq!(load(&path).unwrap(), [pump()]);
+        save(&path, &[pump(), far_pump()]).unwrap();
+        assert_eq!(load(&path).unwrap(), [pump(), far_pump()]);
     }
 
     #[test]

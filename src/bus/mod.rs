@@ -7,8 +7,10 @@
 //! The simulated bus in `sim/` offers all of it, so that every driver runs unchanged without hardware.
 
 mod edges;
+pub mod expander;
 pub mod gpio;
 pub mod i2c;
+pub mod multiplexer;
 pub mod pwm;
 pub mod rppal;
 pub mod seconds;
@@ -16,7 +18,9 @@ pub mod sim;
 pub mod spi;
 pub mod sysfs;
 pub mod uart;
+mod upstream;
 pub mod w1;
+mod watch;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -35,6 +39,7 @@ use crate::bus::seconds::{KernelSeconds, Seconds};
 
 pub use spi::{SpiChip, SpiRequest};
 pub use uart::{SerialPort, UartRequest};
+pub use upstream::{Buses, Upstream};
 
 /// How to open a bus, from its entry under `buses:`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,16 +78,23 @@ pub enum Settings {
         /// Where lines, inputs and chips are mirrored, and taken over from.
         state_file: Option<PathBuf>,
     },
+    /// A channel of a multiplexer on another bus.
+    Multiplexed(multiplexer::Settings),
+    /// The lines of an expander on another bus.
+    Expander(expander::Settings),
     /// The machine itself: sysfs and procfs. Drivers that need no bus share it.
     Host,
 }
 
-/// Opens a bus. Called on the worker's thread.
+/// Opens a bus. Called on the worker's thread; `upstream` is the open bus that it sits on, if it sits on one.
 ///
 /// # Errors
 /// [`BusError::Open`] and its kin: tell the user, try again with back-off (the device may appear later).
-pub fn open(settings: &Settings) -> Result<Box<dyn Bus>, BusError> {
+pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>) -> Result<Box<dyn Bus>, BusError> {
+    let upstream = upstream.ok_or_else(|| BusError::Unsupported { bus: "this machine".into(), what: "I²C".into() });
     Ok(match settings {
+        Settings::Multiplexed(settings) => Box::new(multiplexer::Channel::open(settings, upstream?)?),
+        Settings::Expander(settings) => Box::new(expander::Expander::open(settings, upstream?)?),
         Settings::I2c { device } => Box::new(i2c::LinuxI2c::open(device)?),
         Settings::Gpio { chip } => Box::new(gpio::LinuxGpio::open(chip)?),
         Settings::Pwm { chip } => Box::new(pwm::LinuxPwm::open(*chip)?),
@@ -144,9 +156,26 @@ pub trait Bus {
     /// there. Real buses ignore it.
     fn expect(&mut self, _driver: &'static str, _claims: &[Claim]) {}
 
-    /// Takes over what was changed from outside, and says how soon to look again. Buses that report by descriptors answer
-    /// `None`.
-    fn refresh(&mut self) -> Option<Duration> {
+    /// Tells which lines are inputs, before the first output is claimed: a chip without directions must not drive them.
+    /// Buses that know directions ignore it.
+    fn spare_inputs(&mut self, _lines: &[String]) {}
+
+    /// Takes over what was changed from outside, and says how soon to look again; `None` where lines report by
+    /// descriptors of their own. Called at every wake-up while there is a [`Bus::descriptor`].
+    ///
+    /// # Errors
+    /// The bus is not what it was: let go of everything built on it, and open it anew.
+    fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
+        Ok(None)
+    }
+
+    /// Becomes readable when [`Bus::refresh`] has something to take over.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Where the chips of a simulated bus are put; real buses have none.
+    fn bench(&self) -> Option<sim::Bench> {
         None
     }
 
@@ -266,7 +295,7 @@ pub trait InputLine {
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
     /// The present on the clock of [`Edge::at`].
     fn now(&self) -> Duration {
-        edges::monotonic()
+        watch::monotonic()
     }
 }
 
@@ -353,6 +382,15 @@ pub enum BusError {
         #[source]
         source: io::Error,
     },
+    /// A chip that others sit on has fallen silent or forgotten what was written to it. What was built on it is void: close
+    /// it and open it anew.
+    #[error("{what} {why}")]
+    Lost {
+        /// [`Bus::describe`].
+        what: String,
+        /// What has happened, as far as can be told.
+        why: String,
+    },
     /// A file had not the form that its documentation promises.
     #[error("{path} says {found:?}, which is not {expected}")]
     Format {
@@ -370,6 +408,7 @@ impl BusError {
     /// and the kernel waits for its end: close everything and open the bus anew.
     pub fn is_gone(&self) -> bool {
         match self {
+            Self::Lost { .. } => true,
             Self::Io { source, .. } | Self::Open { source, .. } => {
                 matches!(Errno::from_io_error(source), Some(Errno::NODEV | Errno::SHUTDOWN))
             }
@@ -394,12 +433,16 @@ impl embedded_hal::i2c::Error for BusError {
 
 /// One I²C adapter, shared by the drivers of its thread.
 #[derive(Clone)]
-pub struct SharedI2c(Rc<RefCell<dyn I2c<Error = BusError>>>);
+pub struct SharedI2c {
+    adapter: Rc<RefCell<dyn I2c<Error = BusError>>>,
+    /// What the multiplexers on it have open, shared by all who reach chips behind them.
+    multiplexers: Rc<RefCell<multiplexer::Multiplexers>>,
+}
 
 impl SharedI2c {
     /// Shares an adapter.
     pub fn new(adapter: impl I2c<Error = BusError> + 'static) -> Self {
-        Self(Rc::new(RefCell::new(adapter)))
+        Self { adapter: Rc::new(RefCell::new(adapter)), multiplexers: Rc::default() }
     }
 }
 
@@ -415,7 +458,7 @@ impl embedded_hal::i2c::ErrorType for SharedI2c {
 
 impl I2c for SharedI2c {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
-        self.0.borrow_mut().transaction(address, operations)
+        self.adapter.borrow_mut().transaction(address, operations)
     }
 }
 

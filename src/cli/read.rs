@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
 
-use crate::bus::{self, Delay};
+use crate::bus::{self, Buses, Delay};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::drivers::{DriverError, Role, words};
+use crate::gateway;
 use crate::model::{Measurement, Quantity, Value, payload};
 use crate::worker::SensorSettings;
 
@@ -48,12 +49,14 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
 fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>, DriverError> {
     let named = |name| config.buses.iter().find(|(bus, _)| bus == name).map(|(_, settings)| settings.clone());
     let bus_settings = settings.bus.as_ref().and_then(named).unwrap_or(bus::Settings::Host);
-    let mut bus = bus::open(&bus_settings)?;
+    let mut buses = Buses::default();
+    let bus = buses.get(&bus_settings)?;
+    bus.spare_inputs(&gateway::inputs(config, settings.bus.as_ref()));
     let Role::Sensor { build, .. } = &settings.driver.role else {
         unreachable!("the configuration puts only sensors under sensors")
     };
     bus.expect(settings.driver.name, &(settings.driver.claims)(&settings.settings));
-    let mut device = build(bus.as_mut(), &settings.settings)?;
+    let mut device = build(bus, &settings.settings)?;
     let (mut unready, mut waited) = (0, Duration::ZERO);
     loop {
         match device.sample() {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use tracing::{error, info, warn};
 
-use crate::bus::{self, Bus};
+use crate::bus::Buses;
 use crate::cli;
 use crate::config;
 use crate::drivers::{self, DriverError, Role, words};
@@ -41,7 +41,7 @@ pub(super) fn by_table(table: &Path) -> Option<ExitCode> {
 }
 
 fn drive(outputs: &[SafeOutput]) -> ExitCode {
-    let mut buses: Vec<(bus::Settings, Box<dyn Bus>)> = Vec::new();
+    let mut buses = Buses::default();
     let mut code = ExitCode::SUCCESS;
     for output in outputs {
         match one(output, &mut buses) {
@@ -56,15 +56,13 @@ fn drive(outputs: &[SafeOutput]) -> ExitCode {
 }
 
 /// Drives one output; its bus is opened once for all that sit on it.
-fn one(output: &SafeOutput, buses: &mut Vec<(bus::Settings, Box<dyn Bus>)>) -> Result<(), DriverError> {
-    if !buses.iter().any(|(settings, _)| *settings == output.bus) {
-        buses.push((output.bus.clone(), bus::open(&output.bus)?));
-    }
-    let (_, bus) = buses.iter_mut().find(|(settings, _)| *settings == output.bus).expect("was just opened");
+fn one(output: &SafeOutput, buses: &mut Buses) -> Result<(), DriverError> {
+    let bus = buses.get(&output.bus)?;
+    bus.spare_inputs(&output.inputs);
     let spec = drivers::find(output.driver).expect("the table names only drivers that exist");
     let Role::Actuator { build, .. } = &spec.role else {
         return Err(DriverError::NotReady("a sensor in the table of outputs"));
     };
     bus.expect(spec.name, &(spec.claims)(&output.settings));
-    build(bus.as_mut(), &output.settings, output.safe_state)?.apply(output.safe_state)
+    build(bus, &output.settings, output.safe_state)?.apply(output.safe_state)
 }

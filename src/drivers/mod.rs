@@ -115,6 +115,16 @@ pub struct DriverSpec {
     pub proofs: &'static [Proof],
 }
 
+impl DriverSpec {
+    /// The GPIO lines that it uses with these settings.
+    pub fn lines(&self, settings: &Settings) -> impl Iterator<Item = String> + use<> {
+        (self.claims)(settings).into_iter().filter_map(|claim| match claim {
+            Claim::Line(line) => Some(line),
+            _ => None,
+        })
+    }
+}
+
 /// A question to an I²C chip that changes nothing in any chip known at the driver's addresses, and its answer.
 ///
 /// The write selects a register or asks for an id. Where another chip at one of the addresses takes the same bytes for an

@@ -19,7 +19,8 @@ use crate::worker::{ActuatorSettings, Plan, Worker};
 /// MQTT counts the keep-alive in whole seconds (MQTT 5, 3.1.2.10).
 pub(super) const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// One thread each: a configured bus, or the machine itself for drivers that need none.
+/// One thread each: a bus that is wired to the board, with all that sit on it, or the machine itself for drivers that need
+/// none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum BusKey {
     /// A bus of the configuration.
@@ -37,9 +38,10 @@ impl fmt::Display for BusKey {
     }
 }
 
-impl From<Option<&Name>> for BusKey {
-    fn from(bus: Option<&Name>) -> Self {
-        bus.map_or(Self::Host, |name| Self::Named(name.clone()))
+impl BusKey {
+    /// The thread of a device on this bus.
+    pub(super) fn of(config: &Config, bus: Option<&Name>) -> Self {
+        bus.map_or(Self::Host, |name| Self::Named(bus_settings(config, name).root(name).0.clone()))
     }
 }
 
@@ -57,22 +59,35 @@ pub(super) fn of(config: &Config, tallies: &mut SensorTallies) -> BTreeMap<BusKe
 }
 
 fn plan<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, config: &Config, bus: Option<&Name>) -> &'a mut Plan {
-    plans.entry(BusKey::from(bus)).or_insert_with(|| Plan {
-        bus: bus.map_or(bus::Settings::Host, |name| bus_settings(config, name)),
-        sensors: Vec::new(),
-        actuators: Vec::new(),
-    })
+    let empty = || Plan { buses: Vec::new(), sensors: Vec::new(), actuators: Vec::new() };
+    let plan = plans.entry(BusKey::of(config, bus)).or_insert_with(empty);
+    match bus {
+        Some(name) => add_bus(&mut plan.buses, name, bus_settings(config, name)),
+        None => plan.buses = vec![(None, bus::Settings::Host)],
+    }
+    plan
 }
 
-fn bus_settings(config: &Config, name: &Name) -> bus::Settings {
+/// Adds a bus, and before it those that it sits on.
+fn add_bus(buses: &mut Vec<(Option<Name>, bus::Settings)>, name: &Name, settings: &bus::Settings) {
+    if buses.iter().any(|(known, _)| known.as_ref() == Some(name)) {
+        return;
+    }
+    if let Some(on) = settings.on() {
+        add_bus(buses, &on.name, &on.settings);
+    }
+    buses.push((Some(name.clone()), settings.clone()));
+}
+
+fn bus_settings<'a>(config: &'a Config, name: &Name) -> &'a bus::Settings {
     let found = config.buses.iter().find(|(bus, _)| bus == name);
-    found.map(|(_, settings)| settings.clone()).expect("the configuration has every bus that a device names")
+    found.map(|(_, settings)| settings).expect("the configuration has every bus that a device names")
 }
 
 /// Who is who.
 pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>) -> Roster {
     let target = |actuator: &ActuatorSettings| {
-        let worker = workers.get(&BusKey::Named(actuator.bus.clone()))?;
+        let worker = workers.get(&BusKey::of(config, Some(&actuator.bus)))?;
         Some((actuator.name.clone(), Target { kind: kind(actuator), inbox: worker.inbox.clone() }))
     };
     Roster {
@@ -159,9 +174,16 @@ pub fn outputs(config: &Config) -> Vec<SafeOutput> {
     let output = |actuator: &ActuatorSettings| SafeOutput {
         name: actuator.name.clone(),
         driver: actuator.driver.name,
-        bus: bus_settings(config, &actuator.bus),
+        bus: bus_settings(config, &actuator.bus).clone(),
+        inputs: inputs(config, Some(&actuator.bus)),
         settings: actuator.settings.clone(),
         safe_state: actuator.safe_state,
     };
     config.actuators.iter().map(output).collect()
+}
+
+/// The lines of a bus that sensors use.
+pub fn inputs(config: &Config, bus: Option<&Name>) -> Vec<String> {
+    let here = config.sensors.iter().filter(|sensor| sensor.bus.as_ref() == bus);
+    here.flat_map(|sensor| sensor.driver.lines(&sensor.settings)).collect()
 }

@@ -59,7 +59,7 @@ pub(super) fn check(
                 hanging.insert(device);
             }
         }
-        let has_outputs = config.actuators.iter().any(|a| BusKey::Named(a.bus.clone()) == *key);
+        let has_outputs = config.actuators.iter().any(|a| BusKey::of(config, Some(&a.bus)) == *key);
         if has_outputs && now.saturating_sub(worker.progress.last_turn()) >= stalls.patience {
             alive = false;
         }
@@ -88,7 +88,7 @@ fn report(
         return;
     }
     error!(%bus, %device, ?silent, "The bus hangs in a device; its sensors and outputs are dead until that returns.");
-    for sensor in config.sensors.iter().filter(|sensor| BusKey::from(sensor.bus.as_ref()) == *bus) {
+    for sensor in config.sensors.iter().filter(|sensor| BusKey::of(config, sensor.bus.as_ref()) == *bus) {
         if let Some(tally) = tallies.get(&sensor.name) {
             tally.set_status(SensorStatus::Down);
         }

@@ -1,4 +1,5 @@
-//! One OS thread per bus: it opens the bus, builds the devices on it, samples what is due and drives the outputs.
+//! One OS thread per bus: it opens the bus, builds the devices on it, samples what is due and drives the outputs. Buses that sit
+//! on another one (a channel of a multiplexer, the pins of an expander) share the thread of the wires that they all use.
 //!
 //! Hardware blocks, so it blocks here and nowhere else. Everything on one bus happens in one order on one thread: no two
 //! drivers ever share a bus by accident, and no lock is needed. A bus that hangs stops only itself.
@@ -60,7 +61,10 @@ pub struct SensorSettings {
 impl SensorSettings {
     /// Whether the device itself is the same, so that it need not be built anew.
     fn same_device(&self, other: &Self) -> bool {
-        self.driver.name == other.driver.name && self.settings == other.settings && self.every == other.every
+        self.driver.name == other.driver.name
+            && self.bus == other.bus
+            && self.settings == other.settings
+            && self.every == other.every
     }
 }
 
@@ -84,19 +88,33 @@ pub struct ActuatorSettings {
 impl ActuatorSettings {
     /// Whether the device itself is the same, so that a reload leaves it alone.
     fn same_device(&self, other: &Self) -> bool {
-        self.driver.name == other.driver.name && self.settings == other.settings
+        self.driver.name == other.driver.name && self.bus == other.bus && self.settings == other.settings
     }
 }
 
 /// What one thread is in charge of.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How to open the bus.
-    pub bus: bus::Settings,
-    /// Its sensors and their tallies.
+    /// The buses on one pair of wires: the one that is wired to the board, then those that sit on it, each after the one
+    /// that it sits on. `None` is the machine itself. Every bus that a device names is here.
+    pub buses: Vec<(Option<Name>, bus::Settings)>,
+    /// Their sensors and the tallies of those.
     pub sensors: Vec<(SensorSettings, Arc<Tally>)>,
-    /// Its outputs.
+    /// Their outputs.
     pub actuators: Vec<ActuatorSettings>,
+}
+
+impl Plan {
+    /// Whether the thread that runs this can go on with `other`: the wires are the same.
+    pub fn same_wires(&self, other: &bus::Settings) -> bool {
+        self.buses.first().is_some_and(|(_, root)| root == other)
+    }
+
+    /// The lines of a bus that sensors use.
+    fn inputs(&self, bus: Option<&Name>) -> Vec<String> {
+        let here = self.sensors.iter().filter(|(sensor, _)| sensor.bus.as_ref() == bus);
+        here.flat_map(|(sensor, _)| sensor.driver.lines(&sensor.settings)).collect()
+    }
 }
 
 /// What a sensor has done in this run. Outlives a reload, so that `seq` goes on.
@@ -277,8 +295,8 @@ pub struct Context {
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
-    /// How its bus was opened.
-    pub bus: bus::Settings,
+    /// How the bus at its root is opened.
+    pub root: bus::Settings,
     /// The way in.
     pub inbox: Inbox,
     /// What it is doing.
@@ -299,14 +317,14 @@ impl Worker {
         let (stop, progress) = (Arc::new(AtomicBool::new(false)), Arc::new(Progress::default()));
         progress.turn();
         let (ending, ended) = oneshot::channel();
-        let bus = plan.bus.clone();
+        let root = plan.buses.first().map_or(bus::Settings::Host, |(_, root)| root.clone());
         let (stopped, shown) = (Arc::clone(&stop), Arc::clone(&progress));
         let thread = std::thread::Builder::new().name(format!("bus {label}")).spawn(move || {
             run::Loop::new(plan, context, inbox, waiter, stopped, shown).run();
             // Nobody waits any more when the grace period has passed.
             ending.send(()).ok();
         })?;
-        Ok(Self { bus, inbox: Inbox { orders, waker }, progress, stop, thread, ended })
+        Ok(Self { root, inbox: Inbox { orders, waker }, progress, stop, thread, ended })
     }
 
     /// Asks the worker to make its outputs safe and to end; returns at once.

@@ -12,7 +12,7 @@ use crate::model::{OutputValue, StateCause};
 use crate::pulse::Pulse;
 use crate::safety::{Guard, Verdict};
 use crate::worker::sensor::guarded;
-use crate::worker::site::{Site, Subject};
+use crate::worker::site::{Sites, Subject};
 use crate::worker::{ActuatorSettings, Applied, Event};
 
 /// An output that did not follow is driven again after so long, for ever: it must not stay on because one transfer failed.
@@ -30,11 +30,11 @@ pub(super) struct OutputSlot {
 
 impl OutputSlot {
     /// Builds the output in its safe state; if that fails it is tried again until it succeeds.
-    pub(super) fn new(settings: ActuatorSettings, site: &mut Site) -> Self {
+    pub(super) fn new(settings: ActuatorSettings, sites: &mut Sites) -> Self {
         let guard = Guard::new(settings.safe_state, settings.safe_after);
         let mut slot = Self { settings, guard, device: None, owed: None, complained: false };
         let verdict = slot.guard.make_safe(StateCause::Start);
-        slot.drive(verdict, site).ok();
+        slot.drive(verdict, sites).ok();
         slot
     }
 
@@ -55,10 +55,10 @@ impl OutputSlot {
         &mut self,
         (value, lease): (OutputValue, Option<Duration>),
         answer: oneshot::Sender<Applied>,
-        site: &mut Site,
+        sites: &mut Sites,
     ) {
         let verdict = self.guard.command(clock::boottime(), value, lease);
-        let applied = match self.drive(verdict, site) {
+        let applied = match self.drive(verdict, sites) {
             Ok(actual) => {
                 info!(actuator = %self.settings.name, value = %actual, cause = "command", "Output set.");
                 Ok(actual)
@@ -83,9 +83,9 @@ impl OutputSlot {
     }
 
     /// Does what has become due: a limit that ran out, or a value that the hardware did not take.
-    pub(super) fn enforce(&mut self, site: &mut Site) {
+    pub(super) fn enforce(&mut self, sites: &mut Sites) {
         let now = clock::boottime();
-        let verdict = match (self.guard.due(now, site.context.pulse.last()), self.owed) {
+        let verdict = match (self.guard.due(now, sites.context.pulse.last()), self.owed) {
             (Some(verdict), _) => {
                 warn!(actuator = %self.settings.name, value = %verdict.value, cause = verdict.cause.as_str(), "Output returned to its safe state.");
                 verdict
@@ -93,45 +93,45 @@ impl OutputSlot {
             (None, Some((verdict, again))) if again <= now => verdict,
             _ => return,
         };
-        self.drive(verdict, site).ok();
+        self.drive(verdict, sites).ok();
     }
 
     /// Drives the output to its safe state because the program or its place in the configuration ends.
-    pub(super) fn stop(&mut self, site: &mut Site) {
+    pub(super) fn stop(&mut self, sites: &mut Sites) {
         let verdict = self.guard.make_safe(StateCause::Stop);
-        if self.drive(verdict, site).is_err() {
+        if self.drive(verdict, sites).is_err() {
             error!(actuator = %self.settings.name, "Output could not be made safe at the end.");
         }
     }
 
     /// Makes the hardware follow `verdict` and tells what it does now. A failure is owed until it succeeds.
-    fn drive(&mut self, verdict: Verdict, site: &mut Site) -> Result<OutputValue, DriverError> {
-        let result = self.apply(verdict.value, site);
+    fn drive(&mut self, verdict: Verdict, sites: &mut Sites) -> Result<OutputValue, DriverError> {
+        let result = self.apply(verdict.value, sites);
         match &result {
             Ok(actual) => {
                 self.owed = None;
                 if std::mem::take(&mut self.complained) {
                     info!(actuator = %self.settings.name, value = %actual, "Output follows again.");
                 }
-                self.tell(Some(*actual), verdict.cause, site);
+                self.tell(Some(*actual), verdict.cause, sites);
             }
             Err(e) => {
                 self.device = None;
-                site.leave_if_gone(e);
+                sites.leave_if_gone(Some(&self.settings.bus), e);
                 self.owed = Some((verdict, clock::boottime().saturating_add(TRY_AGAIN)));
                 if !std::mem::replace(&mut self.complained, true) {
                     let words = drivers::words(e);
                     error!(actuator = %self.settings.name, value = %verdict.value, error = %words, "Output does not follow; will try again until it does.");
-                    self.tell(None, verdict.cause, site);
+                    self.tell(None, verdict.cause, sites);
                 }
             }
         }
         result
     }
 
-    fn apply(&mut self, value: OutputValue, site: &mut Site) -> Result<OutputValue, DriverError> {
+    fn apply(&mut self, value: OutputValue, sites: &mut Sites) -> Result<OutputValue, DriverError> {
         if self.device.is_none() {
-            let bus = site.bus()?;
+            let bus = sites.bus(Some(&self.settings.bus))?;
             let spec = self.settings.driver;
             let Role::Actuator { build, .. } = &spec.role else {
                 unreachable!("the configuration puts only outputs under actuators")
@@ -144,10 +144,10 @@ impl OutputSlot {
         Ok(guarded(|| device.read_back())?.unwrap_or(value))
     }
 
-    fn tell(&self, value: Option<OutputValue>, cause: StateCause, site: &mut Site) {
+    fn tell(&self, value: Option<OutputValue>, cause: StateCause, sites: &mut Sites) {
         let actuator = self.settings.name.clone();
         let event = Event::State { actuator: actuator.clone(), value, at: clock::now().wall, cause };
-        site.tell(Subject::Actuator, actuator, event);
+        sites.tell(Subject::Actuator, actuator, event);
     }
 }
 

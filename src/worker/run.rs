@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use tracing::error;
 
+use crate::bus;
 use crate::clock;
+use crate::model::Name;
 use crate::worker::output::{self, OutputSlot};
 use crate::worker::sensor::SensorSlot;
-use crate::worker::site::{News, Site};
+use crate::worker::site::{News, Sites};
 use crate::worker::wait::{LONGEST, Waiter};
 use crate::worker::{Context, Order, Plan, Progress};
 
@@ -21,27 +23,19 @@ const FLUSH_AGAIN: Duration = Duration::from_millis(20);
 /// What an ending worker waits for room in the event channel; within its grace in `shutdown.rs`.
 const LAST_WORDS: Duration = Duration::from_millis(400);
 
-/// A bus that is missing is tried at least this often, however seldom its sensors are sampled: an event-driven one hears
-/// nothing until then.
-const OPEN_AGAIN: Duration = Duration::from_secs(1);
-
 /// A sampling that takes longer may have been taken for one that hangs.
 const SUSPICIOUS: Duration = Duration::from_secs(1);
 
 /// Everything that lives on one bus's thread.
 pub(super) struct Loop {
     plan: Option<Plan>,
-    site: Site,
+    sites: Sites,
     orders: Receiver<Order>,
     waiter: Waiter,
     stop: Arc<AtomicBool>,
     progress: Arc<Progress>,
-    /// When a missing bus is tried next.
-    open_again: Duration,
     sensors: Vec<SensorSlot>,
     outputs: Vec<OutputSlot>,
-    /// When a simulated bus wants to be looked at again.
-    refresh_at: Option<Duration>,
 }
 
 impl Loop {
@@ -54,16 +48,14 @@ impl Loop {
         progress: Arc<Progress>,
     ) -> Self {
         Self {
-            site: Site::new(plan.bus.clone(), context),
+            sites: Sites::new(context),
             plan: Some(plan),
             orders,
             waiter,
             stop,
             progress,
-            open_again: Duration::ZERO,
             sensors: Vec::new(),
             outputs: Vec::new(),
-            refresh_at: None,
         }
     }
 
@@ -71,23 +63,23 @@ impl Loop {
     pub(super) fn run(mut self) {
         while !self.stop.load(Ordering::Acquire) {
             self.progress.turn();
-            self.open();
             if let Some(plan) = self.plan.take() {
                 self.adopt(plan);
             }
+            self.sites.open_all();
             self.take_orders();
             self.take_events();
             self.enforce();
             let sampled = self.sample_one();
-            self.hear_of_the_bus();
-            self.site.flush();
+            self.hear_of_the_buses();
+            self.sites.flush();
             if !sampled {
                 self.sleep();
             }
         }
         for output in &mut self.outputs {
             self.progress.busy_with(Some(&output.settings.name));
-            output.stop(&mut self.site);
+            output.stop(&mut self.sites);
         }
         self.progress.busy_with(None);
         self.say_the_rest();
@@ -96,14 +88,14 @@ impl Loop {
     /// Tells what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
     fn say_the_rest(&mut self) {
         let deadline = clock::boottime() + LAST_WORDS;
-        self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.site));
+        self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.sites));
         loop {
-            self.sensors.iter_mut().for_each(|sensor| sensor.tell_lost(&self.site));
-            let counts_told = self.sensors.iter_mut().map(|sensor| sensor.tell_count(&self.site)).filter(|told| *told);
+            self.sensors.iter_mut().for_each(|sensor| sensor.tell_lost(&self.sites));
+            let counts_told = self.sensors.iter_mut().map(|sensor| sensor.tell_count(&self.sites)).filter(|told| *told);
             let counts_told = counts_told.count() == self.sensors.len();
-            self.site.flush();
+            self.sites.flush();
             let untold: u64 = self.sensors.iter().map(SensorSlot::untold).sum();
-            if untold == 0 && counts_told && self.site.unsent.is_empty() {
+            if untold == 0 && counts_told && self.sites.unsent.is_empty() {
                 return;
             }
             if clock::boottime() >= deadline {
@@ -118,24 +110,22 @@ impl Loop {
         }
     }
 
-    /// Opens the bus if it is not open. Why that fails, the devices tell that need it.
-    fn open(&mut self) {
-        let now = clock::boottime();
-        if !self.site.is_open() && self.open_again <= now {
-            self.open_again = now + OPEN_AGAIN;
-            self.site.bus().ok();
-        }
-    }
-
-    /// Lets go of what was built on a bus that has gone, and does not keep anybody waiting on one that is there again.
-    fn hear_of_the_bus(&mut self) {
-        match self.site.take_news() {
-            Some(News::Gone) => {
-                self.sensors.iter_mut().for_each(SensorSlot::let_go);
-                self.outputs.iter_mut().for_each(OutputSlot::let_go);
+    /// Lets go of what was built on a bus that has gone, so that each says so at once, and does not keep anybody waiting on
+    /// one that is there again.
+    fn hear_of_the_buses(&mut self) {
+        for (bus, news) in self.sites.take_news() {
+            let sensors = self.sensors.iter_mut().filter(|slot| slot.settings.bus == bus);
+            match news {
+                News::Gone => {
+                    sensors.for_each(|slot| {
+                        slot.let_go();
+                        slot.hurry();
+                    });
+                    let outputs = self.outputs.iter_mut().filter(|slot| Some(&slot.settings.bus) == bus.as_ref());
+                    outputs.for_each(OutputSlot::let_go);
+                }
+                News::Opened => sensors.for_each(SensorSlot::hurry),
             }
-            Some(News::Opened) => self.sensors.iter_mut().for_each(SensorSlot::hurry),
-            None => {}
         }
     }
 
@@ -143,25 +133,36 @@ impl Loop {
     fn adopt(&mut self, plan: Plan) {
         let now = clock::boottime();
         let mut old = std::mem::take(&mut self.outputs);
+        // A bus that is not as it was takes with it what was built on it.
+        let stays = |sites: &Sites, name: Option<&Name>| {
+            plan.buses.iter().any(|(bus, settings)| bus.as_ref() == name && sites.has(name, settings))
+        };
         let (kept, gone): (Vec<_>, Vec<_>) = old.drain(..).partition(|slot| {
-            plan.actuators.iter().any(|new| new.name == slot.settings.name && new.same_device(&slot.settings))
+            stays(&self.sites, Some(&slot.settings.bus))
+                && plan.actuators.iter().any(|new| new.name == slot.settings.name && new.same_device(&slot.settings))
         });
         for mut slot in gone {
-            slot.stop(&mut self.site);
+            slot.stop(&mut self.sites);
         }
         self.outputs = kept;
         let mut sensors = std::mem::take(&mut self.sensors);
         for sensor in &mut sensors {
             // Without room, what came since its last reading is kept as soon as it reads again.
-            sensor.tell_count(&self.site);
+            sensor.tell_count(&self.sites);
         }
         sensors.retain(|slot| plan.sensors.iter().any(|(new, _)| new.name == slot.settings.name));
+        let moved = sensors.iter_mut().filter(|slot| !stays(&self.sites, slot.settings.bus.as_ref()));
+        moved.for_each(SensorSlot::let_go);
+        let with_inputs = |(name, settings): &(Option<Name>, bus::Settings)| {
+            (name.clone(), settings.clone(), plan.inputs(name.as_ref()))
+        };
+        self.sites.adopt(plan.buses.iter().map(with_inputs).collect());
         for settings in plan.actuators {
             match self.outputs.iter_mut().find(|slot| slot.settings.name == settings.name) {
                 Some(slot) => slot.resume(settings),
                 None => {
                     self.progress.busy_with(Some(&settings.name));
-                    let slot = OutputSlot::new(settings, &mut self.site);
+                    let slot = OutputSlot::new(settings, &mut self.sites);
                     self.outputs.push(slot);
                 }
             }
@@ -186,28 +187,31 @@ impl Loop {
                         continue;
                     };
                     self.progress.busy_with(Some(&actuator));
-                    slot.command((value, lease), answer, &mut self.site);
+                    slot.command((value, lease), answer, &mut self.sites);
                     self.progress.busy_with(None);
                 }
             }
         }
     }
 
-    /// Brings a simulated bus up to date and takes what event-driven sensors noticed.
+    /// Brings buses up to date that must be looked at, and takes what event-driven sensors noticed.
     fn take_events(&mut self) {
-        let Some(bus) = self.site.opened() else { return };
-        let now = clock::boottime();
-        if self.refresh_at.is_none_or(|at| at <= now) {
-            self.refresh_at = bus.refresh().map(|pause| now + pause);
-        }
+        let (progress, sensors) = (&self.progress, &self.sensors);
+        self.sites.refresh(|bus| {
+            // Should it hang, it is reported by the name of a sensor on it.
+            let on_it = sensors.iter().find(|slot| slot.settings.bus.as_ref() == bus);
+            progress.busy_with(on_it.map(|slot| &slot.settings.name));
+        });
+        self.progress.busy_with(None);
+        self.hear_of_the_buses();
         for sensor in &mut self.sensors {
-            sensor.take_events(&mut self.site);
+            sensor.take_events(&mut self.sites);
         }
     }
 
     fn enforce(&mut self) {
         for slot in &mut self.outputs {
-            slot.enforce(&mut self.site);
+            slot.enforce(&mut self.sites);
         }
     }
 
@@ -221,7 +225,7 @@ impl Loop {
             slot.tally.skipped.fetch_add(missed, Ordering::Relaxed);
         }
         self.progress.busy_with(Some(&slot.settings.name));
-        slot.sample(&mut self.site);
+        slot.sample(&mut self.sites);
         self.progress.busy_with(None);
         if clock::boottime().saturating_sub(now) >= SUSPICIOUS {
             // The bus may have been reported as hanging, and with it every sensor on it.
@@ -234,13 +238,14 @@ impl Loop {
         let now = clock::boottime();
         let mut deadline = now + LONGEST;
         let mut sooner = |at: Option<Duration>| deadline = at.map_or(deadline, |at| deadline.min(at));
-        sooner(output::earliest(&self.outputs, &self.site.context.pulse));
+        sooner(output::earliest(&self.outputs, &self.sites.context.pulse));
         sooner(self.sensors.iter().map(|slot| slot.schedule.next()).min());
-        sooner(if self.site.is_open() { self.refresh_at } else { Some(self.open_again) });
-        if !self.site.unsent.is_empty() {
+        sooner(self.sites.deadline());
+        if !self.sites.unsent.is_empty() {
             sooner(Some(now + FLUSH_AGAIN));
         }
-        let lines: Vec<BorrowedFd<'_>> = self.sensors.iter().filter_map(SensorSlot::descriptor).collect();
+        let lines = self.sensors.iter().filter_map(SensorSlot::descriptor).chain(self.sites.descriptors());
+        let lines: Vec<BorrowedFd<'_>> = lines.collect();
         if let Err(e) = self.waiter.wait(deadline, &lines) {
             // Not expected of poll(2) on our own descriptors; without a pause the loop would spin.
             error!(error = %e, "Waiting for the bus failed.");

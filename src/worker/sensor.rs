@@ -14,7 +14,7 @@ use crate::clock;
 use crate::drivers::{self, DriverError, Role, Sensor};
 use crate::model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
 use crate::worker::schedule::{Schedule, rest_after, retry_after};
-use crate::worker::site::{Site, Subject};
+use crate::worker::site::{Sites, Subject};
 use crate::worker::{Event, SensorSettings, Tally};
 
 /// So many failures in a row and a sensor is down instead of degraded.
@@ -94,9 +94,9 @@ impl SensorSlot {
 
     /// Builds the device if it is not there. Also called before a sampling is due: an event-driven sensor must listen
     /// from the start.
-    fn device(&mut self, site: &mut Site) -> Result<&mut Box<dyn Sensor>, DriverError> {
+    fn device(&mut self, sites: &mut Sites) -> Result<&mut Box<dyn Sensor>, DriverError> {
         if self.device.is_none() {
-            let bus = site.bus()?;
+            let bus = sites.bus(self.settings.bus.as_ref())?;
             let spec = self.settings.driver;
             let Role::Sensor { build, .. } = &spec.role else {
                 unreachable!("the configuration puts only sensors under sensors")
@@ -106,15 +106,15 @@ impl SensorSlot {
             self.counts = device.count_into(&self.tally.count);
             self.device = Some(device);
         }
-        self.go_on_counting(site);
+        self.go_on_counting(sites);
         Ok(self.device.as_mut().expect("was just built"))
     }
 
     /// Says where the run before left off, as soon as that is known: a file may be opened late.
-    fn go_on_counting(&self, site: &Site) {
+    fn go_on_counting(&self, sites: &Sites) {
         if self.counts
             && self.tally.count.total().is_none()
-            && let Some(kept) = site.context.kept.borrow().as_ref()
+            && let Some(kept) = sites.context.kept.borrow().as_ref()
         {
             self.tally.count.resume(kept.get(&self.settings.name).copied().unwrap_or(0));
         }
@@ -126,10 +126,10 @@ impl SensorSlot {
     }
 
     /// Tells what came since the last reading, at the end; `false` when there is no room for it now.
-    pub(super) fn tell_count(&mut self, site: &Site) -> bool {
+    pub(super) fn tell_count(&mut self, sites: &Sites) -> bool {
         let Some(count) = self.count().filter(|count| self.told_count != Some(*count)) else { return true };
         let event = Event::Count { sensor: self.settings.name.clone(), count };
-        let is_told = !matches!(site.context.events.try_send(event), Err(TrySendError::Full(_)));
+        let is_told = !matches!(sites.context.events.try_send(event), Err(TrySendError::Full(_)));
         if is_told {
             self.told_count = Some(count);
         }
@@ -137,16 +137,16 @@ impl SensorSlot {
     }
 
     /// Takes one sample, which is due, and hands it on.
-    pub(super) fn sample(&mut self, site: &mut Site) {
+    pub(super) fn sample(&mut self, sites: &mut Sites) {
         let begun = clock::boottime();
-        let result = self.device(site).and_then(|device| guarded(|| device.sample()));
+        let result = self.device(sites).and_then(|device| guarded(|| device.sample()));
         let taken_at = clock::now();
         let cost = taken_at.boot.saturating_sub(begun);
-        self.settle(result.map(|measurements| vec![(taken_at, measurements)]), (taken_at, cost), site);
+        self.settle(result.map(|measurements| vec![(taken_at, measurements)]), (taken_at, cost), sites);
     }
 
     /// Hands on what an event-driven sensor noticed.
-    pub(super) fn take_events(&mut self, site: &mut Site) {
+    pub(super) fn take_events(&mut self, sites: &mut Sites) {
         let Some(device) = self.device.as_mut() else { return };
         let result = guarded(|| device.take_events());
         let now = clock::now();
@@ -155,7 +155,7 @@ impl SensorSlot {
         });
         match stamped {
             Ok(none) if Vec::is_empty(&none) => {}
-            result => self.settle(result, (now, Duration::ZERO), site),
+            result => self.settle(result, (now, Duration::ZERO), sites),
         }
     }
 
@@ -164,29 +164,29 @@ impl SensorSlot {
         &mut self,
         result: Result<Vec<(Moment, Vec<Measurement>)>, DriverError>,
         (now, cost): (Moment, Duration),
-        site: &mut Site,
+        sites: &mut Sites,
     ) {
         match result.and_then(|all| all.into_iter().map(finite).collect::<Result<Vec<_>, _>>()) {
             Ok(all) => {
                 for (taken_at, measurements) in all {
-                    self.offer(taken_at, measurements, site);
+                    self.offer(taken_at, measurements, sites);
                 }
-                self.succeeded(now, site);
+                self.succeeded(now, sites);
             }
-            Err(DriverError::TooEarly(what)) => self.too_early(DriverError::TooEarly(what), now, site),
-            Err(error) => self.failed(&error, (now, cost), site),
+            Err(DriverError::TooEarly(what)) => self.too_early(DriverError::TooEarly(what), now, sites),
+            Err(error) => self.failed(&error, (now, cost), sites),
         }
     }
 
     /// Numbers the reading and offers it; without room it becomes part of a loss record.
-    fn offer(&mut self, taken_at: Moment, measurements: Vec<Measurement>, site: &Site) {
-        self.tell_lost(site);
+    fn offer(&mut self, taken_at: Moment, measurements: Vec<Measurement>, sites: &Sites) {
+        self.tell_lost(sites);
         let seq = self.tally.taken.fetch_add(1, Ordering::Relaxed) + 1;
         let reading =
-            Reading { sensor: self.settings.name.clone(), run: site.context.run, seq, taken_at, measurements };
+            Reading { sensor: self.settings.name.clone(), run: sites.context.run, seq, taken_at, measurements };
         let count = self.count();
         let event = Event::Reading { reading, qos: self.settings.qos, retain: self.settings.retain, count };
-        if let Err(TrySendError::Full(_)) = site.context.events.try_send(event) {
+        if let Err(TrySendError::Full(_)) = sites.context.events.try_send(event) {
             match &mut self.lost {
                 Some(loss) => {
                     loss.to_seq = seq;
@@ -195,7 +195,7 @@ impl SensorSlot {
                 lost => {
                     *lost = Some(Loss {
                         sensor: self.settings.name.clone(),
-                        run: site.context.run,
+                        run: sites.context.run,
                         from_seq: seq,
                         to_seq: seq,
                         count: 1,
@@ -209,9 +209,9 @@ impl SensorSlot {
     }
 
     /// Tells what was lost as soon as there is room, before the next reading.
-    pub(super) fn tell_lost(&mut self, site: &Site) {
+    pub(super) fn tell_lost(&mut self, sites: &Sites) {
         if let Some(loss) = self.lost.take()
-            && let Err(TrySendError::Full(Event::Lost(loss))) = site.context.events.try_send(Event::Lost(loss))
+            && let Err(TrySendError::Full(Event::Lost(loss))) = sites.context.events.try_send(Event::Lost(loss))
         {
             self.lost = Some(loss);
         }
@@ -222,18 +222,18 @@ impl SensorSlot {
         self.lost.as_ref().map_or(0, |loss| loss.count)
     }
 
-    fn succeeded(&mut self, now: Moment, site: &mut Site) {
+    fn succeeded(&mut self, now: Moment, sites: &mut Sites) {
         self.answered();
-        self.note(SensorStatus::Ok, None, now.wall, site);
+        self.note(SensorStatus::Ok, None, now.wall, sites);
     }
 
     /// A device that has nothing to tell yet is kept: built anew it would begin to warm up again, for ever. One that has told
     /// something before goes on being well between two results.
-    fn too_early(&mut self, error: DriverError, now: Moment, site: &mut Site) {
+    fn too_early(&mut self, error: DriverError, now: Moment, sites: &mut Sites) {
         self.answered();
         self.tally.skipped.fetch_add(1, Ordering::Relaxed);
         if !self.told || self.status != SensorStatus::Ok {
-            self.note(SensorStatus::Degraded, Some(drivers::words(&error)), now.wall, site);
+            self.note(SensorStatus::Degraded, Some(drivers::words(&error)), now.wall, sites);
         }
     }
 
@@ -245,7 +245,7 @@ impl SensorSlot {
         self.failures = 0;
     }
 
-    fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), site: &mut Site) {
+    fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
         self.failures = self.failures.saturating_add(1);
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
@@ -253,7 +253,7 @@ impl SensorSlot {
         if !error.is_transient() || status == SensorStatus::Down {
             self.device = None;
         }
-        site.leave_if_gone(error);
+        sites.leave_if_gone(self.settings.bus.as_ref(), error);
         let pause = match error {
             DriverError::Panicked(_) => retry_after(self.failures),
             _ => rest_after(self.failures, cost),
@@ -264,13 +264,13 @@ impl SensorSlot {
             let again_in = pause.max(self.settings.every);
             warn!(sensor = %self.settings.name, error = %words, failures = self.failures, ?again_in, "Sensor failed; will try again.");
         }
-        self.note(status, Some(words), now.wall, site);
+        self.note(status, Some(words), now.wall, sites);
         let skipped = self.schedule.pause(now.boot, pause);
         self.tally.skipped.fetch_add(skipped, Ordering::Relaxed);
     }
 
     /// Tells how the sensor fares when that has changed.
-    fn note(&mut self, status: SensorStatus, error: Option<String>, since: SystemTime, site: &mut Site) {
+    fn note(&mut self, status: SensorStatus, error: Option<String>, since: SystemTime, sites: &mut Sites) {
         // While the bus hung, somebody else may have noted that the sensor is down.
         if self.told && self.status == status && self.tally.status() == status {
             return;
@@ -278,7 +278,7 @@ impl SensorSlot {
         (self.status, self.told) = (status, true);
         self.tally.set_status(status);
         let sensor = self.settings.name.clone();
-        site.tell(Subject::Sensor, sensor.clone(), Event::Status { sensor, status, since, error });
+        sites.tell(Subject::Sensor, sensor.clone(), Event::Status { sensor, status, since, error });
     }
 }
 

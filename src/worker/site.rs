@@ -1,14 +1,22 @@
-//! What the devices of one bus share: the bus itself and the way out.
+//! What the devices of one thread share: its buses and the way out.
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::{info, warn};
 
-use crate::bus::{self, Bus};
-use crate::drivers::DriverError;
+use crate::bus::{self, Bus, BusError};
+use crate::clock;
+use crate::drivers::{self, DriverError};
 use crate::model::Name;
+use crate::worker::schedule::rest_after;
 use crate::worker::{Context, Event};
+
+/// A bus that is missing is tried at least this often, however seldom its sensors are sampled: an event-driven one hears
+/// nothing until then.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whose state it is: a sensor and an output may bear the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,61 +34,155 @@ pub(super) enum News {
     Gone,
 }
 
-/// The bus and the way out.
-pub(super) struct Site {
+/// One bus of the thread.
+struct Site {
+    /// `None` for the machine itself.
+    name: Option<Name>,
     settings: bus::Settings,
+    /// The lines on it that are inputs.
+    inputs: Vec<String>,
     /// `None` while it cannot be opened.
     bus: Option<Box<dyn Bus>>,
     missed: bool,
     news: Option<News>,
+    /// When a missing bus is tried next.
+    open_again: Duration,
+    /// When a bus that reports no changes by itself wants to be looked at again.
+    refresh_at: Option<Duration>,
+}
+
+/// The buses of a thread and the way out. A bus comes after the one that it sits on.
+pub(super) struct Sites {
+    sites: Vec<Site>,
     pub(super) context: Context,
     /// States and statuses that their channel had no room for: the newest of each device, so it cannot grow.
     pub(super) unsent: BTreeMap<(Subject, Name), Event>,
 }
 
-impl Site {
-    pub(super) fn new(settings: bus::Settings, context: Context) -> Self {
-        Self { settings, bus: None, missed: false, news: None, context, unsent: BTreeMap::new() }
+impl Sites {
+    pub(super) fn new(context: Context) -> Self {
+        Self { sites: Vec::new(), context, unsent: BTreeMap::new() }
+    }
+
+    /// Goes on with these buses, each with its inputs; those that are as before stay open.
+    pub(super) fn adopt(&mut self, buses: Vec<(Option<Name>, bus::Settings, Vec<String>)>) {
+        let mut old = std::mem::take(&mut self.sites);
+        for (name, settings, inputs) in buses {
+            let same = |site: &Site| site.name == name && site.settings == settings;
+            let mut site = match old.iter().position(same) {
+                Some(index) => old.swap_remove(index),
+                None => Site::new(name, settings),
+            };
+            if let Some(bus) = site.bus.as_mut() {
+                bus.spare_inputs(&inputs);
+            }
+            site.inputs = inputs;
+            self.sites.push(site);
+        }
+    }
+
+    /// Whether the bus of that name is there with these settings.
+    pub(super) fn has(&self, name: Option<&Name>, settings: &bus::Settings) -> bool {
+        self.sites.iter().any(|site| site.name.as_ref() == name && site.settings == *settings)
     }
 
     /// The bus, opened if it is not: an attempt costs little, and only so is it found as soon as it is there.
-    pub(super) fn bus(&mut self) -> Result<&mut dyn Bus, DriverError> {
-        if self.bus.is_none() {
-            let opened = bus::open(&self.settings).inspect_err(|_| self.missed = true)?;
-            if std::mem::take(&mut self.missed) {
-                info!(bus = %opened.describe(), "Bus opened.");
-                self.news = Some(News::Opened);
+    pub(super) fn bus(&mut self, name: Option<&Name>) -> Result<&mut dyn Bus, DriverError> {
+        let index = self.sites.iter().position(|site| site.name.as_ref() == name);
+        let site = self.opened(index.expect("a plan has every bus that its devices name"))?;
+        // What is built now may want to be looked at sooner.
+        site.refresh_at = None;
+        Ok(site.bus.as_mut().expect("it was opened above").as_mut())
+    }
+
+    fn opened(&mut self, index: usize) -> Result<&mut Site, BusError> {
+        if self.sites[index].bus.is_none() {
+            let upstream = self.upstream(index);
+            if let Some(upstream) = upstream {
+                self.opened(upstream).map(drop)?;
             }
-            self.bus = Some(opened);
+            let (below, own) = self.sites.split_at_mut(index);
+            let upstream = upstream.and_then(|upstream| below.get_mut(upstream)?.bus.as_deref_mut());
+            own[0].open(upstream)?;
         }
-        Ok(self.bus.as_mut().expect("it was opened above").as_mut())
+        Ok(&mut self.sites[index])
     }
 
-    /// The bus as it is.
-    pub(super) fn opened(&mut self) -> Option<&mut dyn Bus> {
-        Some(self.bus.as_mut()?.as_mut())
+    /// The bus that this one sits on, which comes before it.
+    fn upstream(&self, index: usize) -> Option<usize> {
+        let on = &self.sites[index].settings.on()?.settings;
+        self.sites[..index].iter().position(|site| site.settings == *on)
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.bus.is_some()
-    }
-
-    /// Closes the bus when this error says that it has gone. The machine itself cannot go; there it is one device.
-    pub(super) fn leave_if_gone(&mut self, error: &DriverError) {
-        let gone = matches!(error, DriverError::Bus(error) if error.is_gone());
-        if gone
-            && self.settings != bus::Settings::Host
-            && let Some(bus) = self.bus.take()
-        {
-            warn!(bus = %bus.describe(), "The bus has gone; it is opened anew as soon as it is back.");
-            self.missed = true;
-            self.news = Some(News::Gone);
+    /// Opens what is not open. Why that fails, the devices tell that need it.
+    pub(super) fn open_all(&mut self) {
+        for index in 0..self.sites.len() {
+            let now = clock::boottime();
+            if self.sites[index].bus.is_none() && self.sites[index].open_again <= now {
+                self.opened(index).ok();
+                // What costs time, as on a bus that hangs, is not done all the time.
+                let rest = rest_after(2, clock::boottime().saturating_sub(now));
+                self.sites[index].open_again = clock::boottime() + rest.max(OPEN_AGAIN);
+            }
         }
     }
 
-    /// What has happened to the bus since the last question.
-    pub(super) fn take_news(&mut self) -> Option<News> {
-        self.news.take()
+    /// Brings the buses up to date whose time has come. `busy` is told before each.
+    pub(super) fn refresh(&mut self, busy: impl Fn(Option<&Name>)) {
+        for index in 0..self.sites.len() {
+            let now = clock::boottime();
+            let site = &mut self.sites[index];
+            let Some(bus) = site.bus.as_mut() else { continue };
+            if bus.descriptor().is_none() && site.refresh_at.is_some_and(|at| at > now) {
+                continue;
+            }
+            busy(site.name.as_ref());
+            match bus.refresh() {
+                Ok(pause) => site.refresh_at = pause.map(|pause| now + pause),
+                Err(error) => {
+                    let name = site.name.clone();
+                    self.leave_if_gone(name.as_ref(), &error.into());
+                }
+            }
+        }
+    }
+
+    /// Closes the bus when this error says that it has gone, and with it whatever sits on it or on the same wires. The
+    /// machine itself cannot go; there it is one device.
+    pub(super) fn leave_if_gone(&mut self, name: Option<&Name>, error: &DriverError) {
+        let DriverError::Bus(gone) = error else { return };
+        let Some(index) = self.sites.iter().position(|site| site.name.as_ref() == name) else { return };
+        if !gone.is_gone() || self.sites[index].settings == bus::Settings::Host {
+            return;
+        }
+        // The root is the first; only a chip can be lost alone.
+        let from = if matches!(gone, BusError::Lost { .. }) { index } else { 0 };
+        // Those that sit on others are closed first.
+        for index in (from..self.sites.len()).rev() {
+            if self.sits_on(index, from) {
+                self.sites[index].close(error);
+            }
+        }
+    }
+
+    fn sits_on(&self, index: usize, below: usize) -> bool {
+        index == below || self.upstream(index).is_some_and(|upstream| self.sits_on(upstream, below))
+    }
+
+    /// What has happened to the buses since the last question.
+    pub(super) fn take_news(&mut self) -> Vec<(Option<Name>, News)> {
+        self.sites.iter_mut().filter_map(|site| Some((site.name.clone(), site.news.take()?))).collect()
+    }
+
+    /// When a bus wants to be opened or looked at.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let wants = |site: &Site| if site.bus.is_some() { site.refresh_at } else { Some(site.open_again) };
+        self.sites.iter().filter_map(wants).min()
+    }
+
+    /// What becomes readable when a bus has something to take over.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sites.iter().filter_map(|site| site.bus.as_ref()?.descriptor())
     }
 
     /// Tells the newest state of a device; an older one that still waits is replaced.
@@ -97,5 +199,51 @@ impl Site {
                 return;
             }
         }
+    }
+}
+
+/// What sits on a bus is closed before it.
+impl Drop for Sites {
+    fn drop(&mut self) {
+        while self.sites.pop().is_some() {}
+    }
+}
+
+impl Site {
+    fn new(name: Option<Name>, settings: bus::Settings) -> Self {
+        Self {
+            name,
+            settings,
+            inputs: Vec::new(),
+            bus: None,
+            missed: false,
+            news: None,
+            open_again: Duration::ZERO,
+            refresh_at: None,
+        }
+    }
+
+    fn open(&mut self, upstream: Option<&mut (dyn Bus + 'static)>) -> Result<(), BusError> {
+        if self.news == Some(News::Gone) {
+            let why = "has gone, and not everybody on it knows".to_owned();
+            return Err(BusError::Lost { what: "the bus".to_owned(), why });
+        }
+        let upstream = upstream.map(|bus| bus as &mut dyn Bus);
+        let mut opened = bus::open(&self.settings, upstream).inspect_err(|_| self.missed = true)?;
+        opened.spare_inputs(&self.inputs);
+        if std::mem::take(&mut self.missed) {
+            info!(bus = %opened.describe(), "Bus opened.");
+            self.news = Some(News::Opened);
+        }
+        self.bus = Some(opened);
+        self.refresh_at = None;
+        Ok(())
+    }
+
+    fn close(&mut self, error: &DriverError) {
+        let Some(bus) = self.bus.take() else { return };
+        warn!(bus = %bus.describe(), error = %drivers::words(error), "The bus has gone; it is opened anew as soon as it is back.");
+        self.missed = true;
+        self.news = Some(News::Gone);
     }
 }

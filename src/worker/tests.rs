@@ -31,7 +31,8 @@ fn counter(sensor: &str, every_ms: u64) -> (SensorSettings, Arc<Tally>) {
     let driver = drivers::find("waveform").unwrap();
     let every = Duration::from_millis(every_ms);
     let (qos, retain) = (Qos::AtLeastOnce, false);
-    (SensorSettings { name: name(sensor), driver, bus: None, every, qos, retain, settings }, Arc::default())
+    let bus = Some(name("bench"));
+    (SensorSettings { name: name(sensor), driver, bus, every, qos, retain, settings }, Arc::default())
 }
 
 fn thermometer(sensor: &str) -> (SensorSettings, Arc<Tally>) {
@@ -53,7 +54,8 @@ fn pump(safe_after: Option<Duration>) -> ActuatorSettings {
 }
 
 fn plan(sensors: Vec<(SensorSettings, Arc<Tally>)>, actuators: Vec<ActuatorSettings>, state_file: &Path) -> Plan {
-    Plan { bus: bus::Settings::Sim { state_file: Some(state_file.to_owned()) }, sensors, actuators }
+    let bus = bus::Settings::Sim { state_file: Some(state_file.to_owned()) };
+    Plan { buses: vec![(Some(name("bench")), bus)], sensors, actuators }
 }
 
 /// A running worker and what it says.

@@ -80,11 +80,11 @@ impl Bus for RppalGpio {
         Ok(Box::new(SoftwarePwm::new(|level| Ok(driven(self.take(line)?, level)), line, request)?))
     }
 
-    fn refresh(&mut self) -> Option<Duration> {
+    fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
         let mut inputs = self.inputs.borrow_mut();
-        // What fails here fails again when a line is asked for its edges, and is told then.
+        // What fails here fails again when a line is asked for its edges, and is told then, by the line's sensor.
         inputs.look().unwrap_or_default();
-        (!inputs.is_empty()).then_some(LOOK_EVERY)
+        Ok((!inputs.is_empty()).then_some(LOOK_EVERY))
     }
 }
 

@@ -69,7 +69,7 @@ mod tests {
             return;
         }
         for part in [Part::Gpio, Part::Pwm, Part::I2c { number: 1 }] {
-            let error = bus::open(&bus::Settings::Rppal(part)).err().unwrap();
+            let error = bus::open(&bus::Settings::Rppal(part), None).err().unwrap();
             let words = crate::drivers::words(&error);
             assert!(words.contains("needs a Raspberry Pi; leave `backend` out"), "{words}");
             assert!(!error.is_gone());

@@ -7,7 +7,8 @@
 use rustix::io::Errno;
 
 use crate::bus::sim::chips::Chip;
-use crate::bus::sim::seats::{Place, Seats};
+use crate::bus::sim::place::Place;
+use crate::bus::sim::seats::Seats;
 
 /// The content of a file of a device with this name.
 type Show = fn(Answering<'_>, name: &str) -> Result<String, Errno>;

@@ -4,16 +4,14 @@
 //! debouncing can be tested without waiting.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::bus::sim::World;
+use crate::bus::watch::Watch;
 use crate::bus::{Bias, BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest};
-
-/// Edges kept for one line until the driver takes them; when more come, the oldest go, as in the kernel.
-const EDGE_LIMIT: usize = 1024;
 
 /// Every line that we or the state file know.
 #[derive(Default)]
@@ -26,48 +24,6 @@ pub(super) struct Lines {
 enum Held {
     Output,
     Input(Watch),
-}
-
-/// A claimed input: what was last reported, and a change that must still prove that it lasts.
-struct Watch {
-    active_low: bool,
-    debounce: Duration,
-    reported: bool,
-    unsettled_since: Option<Duration>,
-    edges: VecDeque<Edge>,
-    /// Dropped for want of room since the last that was not.
-    missed: u32,
-}
-
-impl Watch {
-    /// Reports the level if it has lasted. Returns how long it must still last otherwise.
-    fn settle(&mut self, level: bool, now: Duration) -> Option<Duration> {
-        if level == self.reported {
-            self.unsettled_since = None;
-            return None;
-        }
-        let since = *self.unsettled_since.get_or_insert(now);
-        let lasted = now.saturating_sub(since);
-        if lasted < self.debounce {
-            return Some(self.debounce - lasted);
-        }
-        self.reported = level;
-        self.unsettled_since = None;
-        if self.edges.len() == EDGE_LIMIT {
-            self.missed += self.edges.pop_front().map_or(0, |dropped| 1 + dropped.missed);
-        }
-        self.edges.push_back(Edge { active: level != self.active_low, at: Some(now), missed: 0 });
-        None
-    }
-
-    /// What waits; the first tells what was dropped in front of it.
-    fn take(&mut self) -> Vec<Edge> {
-        let mut edges: Vec<Edge> = self.edges.drain(..).collect();
-        if let Some(first) = edges.first_mut() {
-            first.missed += std::mem::take(&mut self.missed);
-        }
-        edges
-    }
 }
 
 impl Lines {
@@ -88,15 +44,7 @@ impl Lines {
         }
         let pulled = request.bias == Bias::PullUp;
         let level = *self.inputs.entry(request.line.clone()).or_insert(pulled);
-        let watch = Watch {
-            active_low: request.active_low,
-            debounce: request.debounce,
-            reported: level,
-            unsettled_since: None,
-            edges: VecDeque::new(),
-            missed: 0,
-        };
-        self.held.insert(request.line.clone(), Held::Input(watch));
+        self.held.insert(request.line.clone(), Held::Input(Watch::new(request, level)));
         true
     }
 
@@ -134,7 +82,7 @@ impl Lines {
     pub(super) fn settle(&mut self, now: Duration) -> Option<Duration> {
         let inputs = &self.inputs;
         let waiting = |(line, held): (&String, &mut Held)| match held {
-            Held::Input(watch) => watch.settle(inputs.get(line).copied().unwrap_or(watch.reported), now),
+            Held::Input(watch) => watch.settle(inputs.get(line).copied().unwrap_or(watch.level()), now),
             Held::Output => None,
         };
         self.held.iter_mut().filter_map(waiting).min()
@@ -223,12 +171,12 @@ impl SimInput {
 
 impl InputLine for SimInput {
     fn is_active(&mut self) -> Result<bool, BusError> {
-        Ok(self.world.borrow_mut().lines.watch(&self.line).is_some_and(|watch| watch.reported != watch.active_low))
+        Ok(self.world.borrow_mut().lines.watch(&self.line).is_some_and(|watch| watch.is_active()))
     }
 
     fn take_edges(&mut self) -> Result<Vec<Edge>, BusError> {
         let mut world = self.world.borrow_mut();
-        Ok(world.lines.watch(&self.line).map(Watch::take).unwrap_or_default())
+        Ok(world.lines.watch(&self.line).map(Watch::take_edges).unwrap_or_default())
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -248,6 +196,7 @@ impl Drop for SimInput {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::edges::EDGE_LIMIT;
 
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -261,7 +210,7 @@ mod tests {
     }
 
     fn edges(lines: &mut Lines) -> Vec<Edge> {
-        lines.watch("GPIO17").unwrap().take()
+        lines.watch("GPIO17").unwrap().take_edges()
     }
 
     #[test]
@@ -288,7 +237,7 @@ mod tests {
     fn a_change_that_lasts_is_reported_after_the_debounce() {
         let mut lines = button(ms(20));
         lines.hear_input("GPIO17", false, ms(100));
-        assert!(!lines.watch("GPIO17").unwrap().edges.iter().any(|edge| edge.active));
+        assert_eq!(edges(&mut lines), []);
         assert_eq!(lines.settle(ms(120)), None);
         assert_eq!(edges(&mut lines), [Edge { active: true, at: Some(ms(120)), missed: 0 }]);
     }

@@ -15,6 +15,7 @@ mod files;
 mod holders;
 mod kernel;
 mod lines;
+mod place;
 mod pwm;
 mod seats;
 mod serial;
@@ -28,12 +29,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::bus::edges::monotonic;
+use crate::bus::watch::monotonic;
 use crate::bus::{
     Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
     SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
 };
-use seats::{Place, drifted};
+pub use place::Bench;
+use seats::drifted;
 use world::World;
 
 /// How soon to look at the state file again; half of what is promised.
@@ -45,6 +47,7 @@ const DRIFT_EVERY: Duration = Duration::from_secs(1);
 /// The simulated bus.
 pub struct SimBus {
     world: Rc<RefCell<World>>,
+    i2c: SharedI2c,
     opened: Duration,
 }
 
@@ -65,7 +68,9 @@ impl SimBus {
                 world
             }
         };
-        Ok(Self { world: Rc::new(RefCell::new(world)), opened })
+        let world = Rc::new(RefCell::new(world));
+        let i2c = SharedI2c::new(seats::SimI2c(Rc::clone(&world)));
+        Ok(Self { world, i2c, opened })
     }
 
     /// As [`Bus::refresh`], at this point of the monotonic clock.
@@ -87,7 +92,7 @@ impl Bus for SimBus {
     }
 
     fn i2c(&mut self) -> Result<SharedI2c, BusError> {
-        Ok(SharedI2c::new(seats::SimI2c(Rc::clone(&self.world))))
+        Ok(self.i2c.clone())
     }
 
     fn input(&mut self, request: &InputRequest) -> Result<Box<dyn InputLine>, BusError> {
@@ -116,15 +121,14 @@ impl Bus for SimBus {
     }
 
     fn expect(&mut self, driver: &'static str, claims: &[Claim]) {
-        let mut world = self.world.borrow_mut();
-        for place in claims.iter().filter_map(Place::claimed) {
-            if world.seats.get(place.clone()).is_none() && world.seats.put(place, driver) {
-                world.changed();
-            }
-        }
+        Bench::of(&self.world).expect(driver, claims);
     }
 
-    fn refresh(&mut self) -> Option<Duration> {
-        self.refresh_at(monotonic())
+    fn bench(&self) -> Option<Bench> {
+        Some(Bench::of(&self.world))
+    }
+
+    fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
+        Ok(self.refresh_at(monotonic()))
     }
 }

@@ -3,95 +3,31 @@
 //! Some faults belong to the bus and not to a chip: `nak` (the chip is off the bus; it comes back as it is after
 //! power-on), `hang` (the transfer does not end before the fault does, as with a real adapter whose clock line is held
 //! down), `time-out` (the adapter gives up after a while) and `panic` (a defect of the driver). All others are the chip's own.
+//!
+//! A chip behind a multiplexer has a place such as `0x70.3/0x44`: it is connected while the chip at 0x70 has channel 3 open.
+//! When several chips with one address are connected, all of them answer at once, as they do on a wire.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::TAU;
-use std::fmt;
 use std::rc::Rc;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use rustix::io::Errno;
 
-use crate::bus::edges::monotonic;
 use crate::bus::sim::World;
 use crate::bus::sim::chips::{self, Chip};
-use crate::bus::{BusError, Claim, Delay};
-
-/// Where a chip sits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
-    /// An I²C address.
-    Address(u8),
-    /// The one chip select for SPI.
-    ChipSelect,
-    /// The far end of the one serial port.
-    Port,
-    /// A device that the simulated kernel drives, by its name there.
-    Device(String),
-}
-
-impl Place {
-    /// As the key of a state file says it: `0x48` or `72`, `spi`, `uart`, or a device's name.
-    pub(super) fn parse(key: &str) -> Option<Self> {
-        match key {
-            "spi" => return Some(Self::ChipSelect),
-            "uart" => return Some(Self::Port),
-            _ => {}
-        }
-        let (number, hexadecimal) = match key.strip_prefix("0x").or_else(|| key.strip_prefix("0X")) {
-            Some(digits) => (u8::from_str_radix(digits, 16), true),
-            None => (key.parse(), false),
-        };
-        match number {
-            Ok(address) => (address < 0x80).then_some(Self::Address(address)),
-            Err(_) => (!hexadecimal).then(|| Self::Device(key.to_owned())),
-        }
-    }
-
-    /// The place that a claim means, if a chip may sit there.
-    pub(super) fn claimed(claim: &Claim) -> Option<Self> {
-        match claim {
-            Claim::Address(address) => Some(Self::Address(*address)),
-            Claim::ChipSelect => Some(Self::ChipSelect),
-            Claim::Port => Some(Self::Port),
-            Claim::Device(name) => Some(Self::Device(name.clone())),
-            Claim::Line(_) | Claim::Channel(_) => None,
-        }
-    }
-
-    /// What sets the drift of neighbours apart.
-    fn phase(&self) -> u8 {
-        match self {
-            Self::Address(address) => *address,
-            Self::ChipSelect | Self::Port => 0,
-            Self::Device(name) => name.bytes().fold(0, u8::wrapping_add),
-        }
-    }
-}
-
-impl From<u8> for Place {
-    fn from(address: u8) -> Self {
-        Self::Address(address)
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => write!(f, "{address:#04x}"),
-            Self::ChipSelect => f.write_str("spi"),
-            Self::Port => f.write_str("uart"),
-            Self::Device(name) => f.write_str(name),
-        }
-    }
-}
+use crate::bus::sim::place::Place;
+use crate::bus::watch::monotonic;
+use crate::bus::{BusError, Delay};
 
 /// A chip soldered to its place.
 pub(super) struct Seat {
     pub(super) chip: Box<dyn Chip>,
     pub(super) fault: Option<String>,
+    /// Registers that the state file does not have yet as the chip has them.
+    pub(super) untold: BTreeSet<&'static str>,
     /// The surroundings that drift goes around.
     rest: Vec<(&'static str, f64)>,
 }
@@ -105,7 +41,7 @@ impl Seats {
     pub(super) fn put(&mut self, place: impl Into<Place>, driver: &str) -> bool {
         let Some(chip) = chips::for_driver(driver) else { return false };
         let rest = chip.world();
-        self.0.insert(place.into(), Seat { chip, fault: None, rest });
+        self.0.insert(place.into(), Seat { chip, fault: None, untold: BTreeSet::new(), rest });
         true
     }
 
@@ -115,6 +51,19 @@ impl Seats {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &Seat)> {
         self.0.iter()
+    }
+
+    /// The file has every register.
+    pub(super) fn told(&mut self) {
+        self.0.values_mut().for_each(|seat| seat.untold.clear());
+    }
+
+    /// Where the chips are that hear this address at the moment.
+    fn connected(&self, address: u8) -> Vec<Place> {
+        let open = |gate: &Place, channel: u8| {
+            self.0.get(gate).is_some_and(|gate| gate.chip.open_channels() >> channel & 1 == 1)
+        };
+        self.0.keys().filter(|place| place.hears(address, open)).cloned().collect()
     }
 
     /// Moves every chip's surroundings to where they are some seconds after the start.
@@ -148,6 +97,16 @@ impl Seat {
             fresh.set_world(name, value);
         }
         self.chip = fresh;
+        self.untold = self.chip.registers().into_iter().map(|(name, _)| name).collect();
+    }
+
+    /// Carries a transaction to the chip and remembers which registers the file must be told.
+    fn transact(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+        let before = self.chip.registers();
+        let outcome = chips::transact(self.chip.as_mut(), address, operations);
+        let changed = self.chip.registers().into_iter().filter(|register| !before.contains(register));
+        self.untold.extend(changed.map(|(name, _)| name));
+        outcome
     }
 }
 
@@ -173,9 +132,49 @@ impl ErrorType for SimI2c {
 impl I2c for SimI2c {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         let mut world = self.0.borrow_mut();
-        let seat = world.reach_chip(&Place::Address(address))?.ok_or(BusError::NoAcknowledge { address })?;
-        chips::transact(seat.chip.as_mut(), address, operations)
+        world.reach()?;
+        let connected = world.seats.connected(address);
+        let (first, others) = connected.split_first().ok_or(BusError::NoAcknowledge { address })?;
+        if world.seats.get(first.clone()).is_some_and(|seat| !seat.chip.registers().is_empty()) {
+            // Another process may have written to the same chip.
+            world.follow(monotonic());
+        }
+        let seat = world.reach_chip(first)?.ok_or(BusError::NoAcknowledge { address })?;
+        let mut outcome = seat.transact(address, operations);
+        let mut untold = !seat.untold.is_empty();
+        for other in others {
+            let Some(seat) = world.seats.get(other.clone()) else { continue };
+            outcome = both(operations, |operations| seat.transact(address, operations)).or(outcome);
+            untold |= !seat.untold.is_empty();
+        }
+        if untold {
+            world.changed();
+        }
+        outcome
     }
+}
+
+/// Lets one more chip answer: whoever pulls the line low wins.
+fn both(
+    operations: &mut [Operation<'_>],
+    transact: impl FnOnce(&mut [Operation<'_>]) -> Result<(), BusError>,
+) -> Result<(), BusError> {
+    let heard: Vec<Vec<u8>> = operations
+        .iter()
+        .filter_map(|operation| match operation {
+            Operation::Read(buffer) => Some(buffer.to_vec()),
+            Operation::Write(_) => None,
+        })
+        .collect();
+    let outcome = transact(operations);
+    let reads = operations.iter_mut().filter_map(|operation| match operation {
+        Operation::Read(buffer) => Some(buffer),
+        Operation::Write(_) => None,
+    });
+    for (buffer, heard) in reads.zip(heard) {
+        buffer.iter_mut().zip(heard).for_each(|(byte, other)| *byte &= other);
+    }
+    outcome
 }
 
 impl World {
@@ -232,6 +231,24 @@ mod tests {
         let mut bytes = [0; 2];
         i2c.write_read(0x48, &[0], &mut bytes).unwrap();
         assert_eq!(bytes, [0x19, 0x00]);
+    }
+
+    #[test]
+    fn a_chip_behind_a_multiplexer_is_heard_while_its_channel_is_open() {
+        let (bus, mut i2c) = bus();
+        bus.bench().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
+        for (channel, celsius) in [(3, 25.0), (4, 50.0)] {
+            bus.bench().unwrap().behind(0x70, channel).expect("tmp102", &[Claim::Address(0x49)]);
+            let place = Place::parse(&format!("0x70.{channel}/0x49")).unwrap();
+            assert!(bus.world.borrow_mut().seats.get(place).unwrap().chip.set_world("temperature", celsius));
+        }
+        let mut bytes = [0; 2];
+        assert!(matches!(i2c.write_read(0x49, &[0], &mut bytes), Err(BusError::NoAcknowledge { .. })));
+        for (channels, heard) in [(8, [0x19, 0]), (16, [0x32, 0]), (24, [0x10, 0])] {
+            i2c.write(0x70, &[channels]).unwrap();
+            i2c.write_read(0x49, &[0], &mut bytes).unwrap();
+            assert_eq!(bytes, heard, "two at once are heard as what both say");
+        }
     }
 
     #[test]

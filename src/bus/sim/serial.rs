@@ -13,7 +13,7 @@ use embedded_hal::spi::{ErrorType, Operation, SpiDevice};
 
 use crate::bus::sim::World;
 use crate::bus::sim::chips::{Chip, exchange, hear};
-use crate::bus::sim::seats::Place;
+use crate::bus::sim::place::Place;
 use crate::bus::{BusError, SerialPort};
 
 /// The controller of the one chip select.

@@ -10,8 +10,8 @@ use embedded_hal::i2c::I2c;
 use embedded_hal::spi::{MODE_0, SpiDevice};
 use serde_json::{Value, json};
 
-use crate::bus::edges::monotonic;
 use crate::bus::sim::{LOOK_EVERY, SimBus};
+use crate::bus::watch::monotonic;
 use crate::bus::{
     Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmPlace, PwmRequest, SpiRequest, UartRequest,
 };
@@ -73,7 +73,7 @@ fn an_input_set_from_outside_is_taken_over_within_one_refresh() {
     assert!(!door.is_active().unwrap());
     bench.write(&json!({"inputs": {"GPIO17": true}}));
     let before = monotonic();
-    assert_eq!(bus.refresh(), Some(LOOK_EVERY));
+    assert_eq!(bus.refresh().unwrap(), Some(LOOK_EVERY));
     assert!(door.is_active().unwrap());
     let edges = door.take_edges().unwrap();
     assert!(edges.len() == 1 && edges[0].active && edges[0].at.unwrap() >= before, "{edges:?}");
@@ -87,7 +87,7 @@ fn a_change_of_the_same_length_within_one_tick_of_the_clock_is_seen() {
     let mut door = bus.input(&input("GPIO17", Bias::AsIs)).unwrap();
     for n in 0..200 {
         bench.write(&json!({"inputs": {"GPIO17": (n + 1) % 2}}));
-        bus.refresh();
+        bus.refresh().unwrap();
         assert_eq!(door.is_active().unwrap(), n % 2 == 0);
     }
 }
@@ -136,13 +136,13 @@ fn our_lines_return_to_a_file_whose_writer_left_them_out_or_changed_them() {
         .pwm(&PwmRequest { place: PwmPlace::Channel(0), period: LOOK_EVERY, percent: 40.0, inverted: false })
         .unwrap();
     bench.write(&json!({"inputs": {"GPIO17": 1}, "lines": {"GPIO27": 0, "GPIO4": 1}, "note": "mine"}));
-    bus.refresh();
+    bus.refresh().unwrap();
     let file = bench.read();
     assert_eq!(file["lines"], json!({"GPIO27": 1, "GPIO4": 1}));
     assert_eq!((&file["inputs"], &file["note"]), (&json!({"GPIO17": 1}), &json!("mine")));
     assert_eq!(file["pwm"], json!({"0": 40.0}));
     bench.write(&json!({}));
-    bus.refresh();
+    bus.refresh().unwrap();
     assert_eq!(bench.read()["lines"], json!({"GPIO27": 1, "GPIO4": 1}));
     assert_eq!(bench.read()["inputs"], json!({"GPIO17": 1}));
 }
@@ -167,7 +167,7 @@ fn the_last_change_waits_for_a_file_that_somebody_is_writing() {
     let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
     fs::write(&bench.path, r#"{"inputs":{"#).unwrap();
     pump.set(true).unwrap();
-    bus.refresh();
+    bus.refresh().unwrap();
     assert_eq!(fs::read_to_string(&bench.path).unwrap(), r#"{"inputs":{"#);
     bench.write(&json!({"inputs": {"GPIO17": 1}}));
     drop((bus, pump));
@@ -196,13 +196,13 @@ fn a_chip_is_told_in_the_file_and_changed_from_there() {
     i2c.write_read(0x48, &[0], &mut bytes).unwrap();
     assert_eq!(bytes, [0x19, 0x00]);
     bench.write(&json!({"chips": {"0x48": {"fault": "nak"}}}));
-    bus.refresh();
+    bus.refresh().unwrap();
     assert!(matches!(i2c.read(0x48, &mut bytes), Err(BusError::NoAcknowledge { address: 0x48 })));
     bench.write(&json!({"chips": {"0x48": {"fault": null, "temperature": 30.5}}}));
-    bus.refresh();
+    bus.refresh().unwrap();
     i2c.write_read(0x48, &[0], &mut bytes).unwrap();
     assert_eq!(bytes, [0x1e, 0x80]);
-    bus.refresh();
+    bus.refresh().unwrap();
     assert_eq!(bench.read()["chips"]["0x48"]["temperature"], 30.5);
 }
 
@@ -213,7 +213,7 @@ fn what_makes_no_sense_in_the_file_is_ignored_and_kept() {
     bus.expect("tmp102", &[Claim::Address(0x48)]);
     let odd = json!({"chip": "toaster", "temperature": "hot", "colour": 3, "fault": "rust"});
     bench.write(&json!({"chips": {"0x48": odd, "0x999": {}, "x": 1}, "inputs": {"GPIO17": 7}, "pwm": {"a": "b"}}));
-    bus.refresh();
+    bus.refresh().unwrap();
     let mut bytes = [0; 2];
     assert!(bus.i2c().unwrap().write_read(0x48, &[0], &mut bytes).is_ok());
     assert_eq!(bench.read()["chips"]["0x48"]["chip"], "toaster");
@@ -261,7 +261,7 @@ fn nothing_is_lost_when_two_write_at_once() {
         pump.set(on).unwrap();
     }
     writer.join().unwrap();
-    bus.refresh();
+    bus.refresh().unwrap();
     assert!(!door.is_active().unwrap());
     let file = bench.read();
     assert_eq!((&file["inputs"]["GPIO4"], &file["lines"]["GPIO27"]), (&json!(0), &json!(u8::from(on))));
@@ -284,7 +284,7 @@ fn what_is_written_in_place_is_taken_over_although_we_write_too() {
             pump.set(on).unwrap();
         }
         writer.join().unwrap();
-        bus.refresh();
+        bus.refresh().unwrap();
         assert_eq!(door.is_active().unwrap(), n % 2 == 1, "after {n} writes");
         assert_eq!(bench.read()["lines"]["GPIO27"], u8::from(on));
     }
@@ -293,11 +293,11 @@ fn what_is_written_in_place_is_taken_over_although_we_write_too() {
 #[test]
 fn without_a_file_only_drifting_chips_ask_for_another_look() {
     let mut bus = SimBus::open(None).unwrap();
-    assert_eq!(bus.refresh(), None);
+    assert_eq!(bus.refresh().unwrap(), None);
     bus.expect("gpio-output", &[Claim::Line("GPIO27".to_owned()), Claim::Address(0x20)]);
-    assert_eq!(bus.refresh(), None);
+    assert_eq!(bus.refresh().unwrap(), None);
     bus.expect("tmp102", &[Claim::Address(0x48)]);
-    assert_eq!(bus.refresh(), Some(Duration::from_secs(1)));
+    assert_eq!(bus.refresh().unwrap(), Some(Duration::from_secs(1)));
     let world = |bus: &SimBus| bus.world.borrow_mut().seats.get(0x48).unwrap().chip.world()[0].1;
     let first = world(&bus);
     bus.refresh_at(bus.opened + Duration::from_secs(20));
@@ -330,7 +330,7 @@ fn a_device_of_the_kernel_is_a_file_and_an_entry_of_the_state_file() {
     places.sort();
     assert_eq!(places, ["28-00000a1b2c3d", "spi", "uart"]);
     bench.write(&json!({"chips": {"uart": {"fault": "time-out"}, "spi": {"fault": "nak"}}}));
-    bus.refresh();
+    bus.refresh().unwrap();
     let mut port = bus.uart(&UartRequest { baud: 9600 }).unwrap();
     assert!(matches!(port.read(&mut [0], Duration::ZERO), Err(BusError::Io { .. })));
     let mut bytes = [0; 2];

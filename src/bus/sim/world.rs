@@ -1,7 +1,8 @@
 //! Everything on a simulated bus, and what its state file says of it.
 //!
 //! Who writes what: `lines`, `pwm` and `held` entries that we hold are ours and always written as we drive them; all other
-//! entries belong to whoever wrote them, are taken over, and are restored when a writer left them out.
+//! entries belong to whoever wrote them, are taken over, and are restored when a writer left them out. The registers of a chip
+//! that has any to show belong to whoever has spoken to it last, for a second process finds the same chip.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,12 +12,13 @@ use embedded_hal::delay::DelayNs;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
-use crate::bus::edges::monotonic;
 use crate::bus::sim::holders::Holders;
 use crate::bus::sim::lines::Lines;
+use crate::bus::sim::place::Place;
 use crate::bus::sim::pwm::Channels;
-use crate::bus::sim::seats::{Place, Seat, Seats};
+use crate::bus::sim::seats::{Seat, Seats};
 use crate::bus::sim::state::{Document, Look, Put, StateFile};
+use crate::bus::watch::monotonic;
 use crate::bus::{BusError, Delay};
 
 /// Somebody who writes without pause must not keep a bus thread for ever; what is left is done at the next refresh.
@@ -148,6 +150,7 @@ impl World {
     fn caught_up(&mut self) {
         self.behind = false;
         self.holders.told();
+        self.seats.told();
     }
 
     /// The version to merge next, and the one in the file if that is known.
@@ -273,7 +276,12 @@ impl Drop for World {
 fn changed_by(seat: &mut Seat, entry: &Map<String, Value>) -> Vec<String> {
     let mut complaints = Vec::new();
     for (name, value) in entry.iter().filter(|(name, _)| *name != "chip" && *name != "fault") {
-        if !value.as_f64().is_some_and(|value| seat.chip.set_world(name, value)) {
+        if seat.untold.contains(name.as_str()) {
+            continue;
+        }
+        let register = value.as_u64().and_then(|value| u8::try_from(value).ok());
+        let taken = register.is_some_and(|value| seat.chip.set_register(name, value));
+        if !taken && !value.as_f64().is_some_and(|value| seat.chip.set_world(name, value)) {
             complaints.push(format!("{name} cannot be {value}"));
         }
     }
@@ -297,6 +305,9 @@ fn describe(seat: &Seat, entry: &mut Map<String, Value>) {
     set(entry, "chip", json!(seat.chip.kind()), false);
     for (name, value) in seat.chip.world() {
         set(entry, name, json!(value), false);
+    }
+    for (name, value) in seat.chip.registers() {
+        set(entry, name, json!(value), seat.untold.contains(name));
     }
     set(entry, "fault", json!(seat.fault), false);
 }

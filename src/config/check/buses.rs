@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use crate::bus;
 use crate::bus::rppal::Part;
+use crate::bus::{self, Claim, multiplexer};
 use crate::config::check::Checker;
+use crate::config::check::chips::Draft;
 use crate::config::check::section::Section;
 use crate::config::raw;
 use crate::config::tree::{Key, Node, Span, Value};
@@ -18,6 +19,8 @@ pub(super) struct Bus {
     pub(super) span: Span,
     /// `None` when something is wrong with it, which has been reported.
     pub(super) settings: Option<bus::Settings>,
+    /// What it occupies on other buses, and where that is written.
+    pub(super) claims: Vec<(Name, Claim, Span)>,
     device: Option<Device>,
 }
 
@@ -27,6 +30,7 @@ enum Device {
     File(PathBuf),
     PwmChip(u32),
     OfPi(Part),
+    Channel { on: Name, address: u8, channel: u8 },
     OneWire,
 }
 
@@ -34,13 +38,13 @@ impl Bus {
     /// Whether a driver with this need may sit here. A bus that could not be read suits all, so that one mistake is one
     /// problem.
     pub(super) fn suits(&self, need: BusNeed) -> bool {
-        use bus::Settings::{Gpio, I2c, Pwm, Rppal, Sim, Spi, Uart, W1};
+        use bus::Settings::{Expander, Gpio, I2c, Multiplexed, Pwm, Rppal, Sim, Spi, Uart, W1};
         match &self.settings {
             None | Some(Sim { .. }) => true,
             Some(settings) => match need {
                 BusNeed::None => true,
-                BusNeed::I2c => matches!(settings, I2c { .. } | Rppal(Part::I2c { .. })),
-                BusNeed::Gpio => matches!(settings, Gpio { .. } | Rppal(Part::Gpio)),
+                BusNeed::I2c => matches!(settings, I2c { .. } | Multiplexed(_) | Rppal(Part::I2c { .. })),
+                BusNeed::Gpio => matches!(settings, Gpio { .. } | Expander(_) | Rppal(Part::Gpio)),
                 BusNeed::Pwm => matches!(settings, Pwm { .. } | Rppal(Part::Pwm | Part::Gpio)),
                 BusNeed::Spi => matches!(settings, Spi { .. }),
                 BusNeed::Uart => matches!(settings, Uart { .. }),
@@ -65,7 +69,7 @@ impl Bus {
 
     /// As in `type:`.
     pub(super) fn kind(&self) -> &'static str {
-        match self.settings {
+        match &self.settings {
             Some(bus::Settings::I2c { .. } | bus::Settings::Rppal(Part::I2c { .. })) => "i2c",
             Some(bus::Settings::Gpio { .. } | bus::Settings::Rppal(Part::Gpio)) => "gpio",
             Some(bus::Settings::Pwm { .. } | bus::Settings::Rppal(Part::Pwm)) => "pwm",
@@ -73,6 +77,8 @@ impl Bus {
             Some(bus::Settings::Uart { .. }) => "uart",
             Some(bus::Settings::W1) => "w1",
             Some(bus::Settings::Sim { .. }) => "sim",
+            Some(bus::Settings::Multiplexed(channel)) => channel.model,
+            Some(bus::Settings::Expander(expander)) => expander.model.name(),
             Some(bus::Settings::Host) | None => "unknown",
         }
     }
@@ -80,18 +86,36 @@ impl Bus {
 
 impl<'a> Checker<'a> {
     pub(super) fn buses(&mut self, top: &Section<'a>) -> Vec<Bus> {
-        let mut buses: Vec<Bus> = Vec::new();
+        let mut buses = Vec::new();
+        let mut chips = Vec::new();
         for (name, key, node) in self.named(top, "buses") {
-            let settings = self.bus(key, node);
-            let device = settings.as_ref().and_then(device);
-            if let Some(other) = buses.iter().find(|other| device.is_some() && other.device == device) {
-                let line = self.source.place(other.span.start).line;
-                let what = format!("{name} is the same device as {} in line {line}", other.name);
-                self.error(&key.span, what, "use one bus for both");
-            }
-            buses.push(Bus { name, span: key.span.clone(), settings, device });
+            let settings = match self.bus(key, node) {
+                Some(Draft::Plain(settings)) => Some(settings),
+                Some(Draft::Chip(chip)) => {
+                    chips.push((buses.len(), chip));
+                    None
+                }
+                None => None,
+            };
+            buses.push(Bus { name, span: key.span.clone(), settings, claims: Vec::new(), device: None });
         }
+        self.settle(chips, &mut buses);
+        self.twice(&mut buses);
         buses
+    }
+
+    /// Two names for one device.
+    fn twice(&mut self, buses: &mut [Bus]) {
+        for index in 0..buses.len() {
+            let device = buses[index].settings.as_ref().and_then(device);
+            let bus = &buses[index];
+            if let Some(other) = buses[..index].iter().find(|other| device.is_some() && other.device == device) {
+                let line = self.source.place(other.span.start).line;
+                let what = format!("{} is the same device as {} in line {line}", bus.name, other.name);
+                self.error(&bus.span, what, "use one bus for both");
+            }
+            buses[index].device = device;
+        }
     }
 
     /// The entries of a map from the user's own names to sections; what is not a name is reported and left out.
@@ -109,7 +133,7 @@ impl<'a> Checker<'a> {
         all
     }
 
-    fn bus(&mut self, key: &Key, node: &'a Node) -> Option<bus::Settings> {
+    fn bus(&mut self, key: &Key, node: &'a Node) -> Option<Draft> {
         let what = key.text.as_str();
         let (kind, backend) = (word(node, "type"), word(node, "backend"));
         let tables = if backend == Some("rppal") { raw::BUS_RPPAL } else { raw::BUS_TYPES };
@@ -117,18 +141,18 @@ impl<'a> Checker<'a> {
         let fields: &'static [Field] = fields.map_or(raw::BUS, |(_, fields)| fields);
         let section = self.section(&key.span, Some(node), what, fields);
         if backend == Some("rppal") {
-            return self.rppal(&section);
+            return self.rppal(&section).map(Draft::Plain);
         }
-        match section.text("type")? {
-            "i2c" => Some(bus::Settings::I2c { device: PathBuf::from(section.text("device")?) }),
-            "gpio" => Some(bus::Settings::Gpio { chip: self.chip(&section)? }),
-            "pwm" => Some(bus::Settings::Pwm { chip: u32::try_from(section.integer("chip")?).ok()? }),
-            "spi" => Some(bus::Settings::Spi { device: PathBuf::from(section.text("device")?) }),
-            "uart" => Some(bus::Settings::Uart { device: PathBuf::from(section.text("device")?) }),
-            "w1" => Some(bus::Settings::W1),
-            "sim" => Some(bus::Settings::Sim { state_file: section.text("state_file").map(PathBuf::from) }),
-            _ => None,
-        }
+        Some(Draft::Plain(match section.text("type")? {
+            "i2c" => bus::Settings::I2c { device: PathBuf::from(section.text("device")?) },
+            "gpio" => bus::Settings::Gpio { chip: self.chip(&section)? },
+            "pwm" => bus::Settings::Pwm { chip: u32::try_from(section.integer("chip")?).ok()? },
+            "spi" => bus::Settings::Spi { device: PathBuf::from(section.text("device")?) },
+            "uart" => bus::Settings::Uart { device: PathBuf::from(section.text("device")?) },
+            "w1" => bus::Settings::W1,
+            "sim" => bus::Settings::Sim { state_file: section.text("state_file").map(PathBuf::from) },
+            model => return self.chip_on_a_bus(model, &section).map(Draft::Chip),
+        }))
     }
 
     fn rppal(&mut self, section: &Section<'a>) -> Option<bus::Settings> {
@@ -190,7 +214,11 @@ fn device(settings: &bus::Settings) -> Option<Device> {
         }
         bus::Settings::Rppal(part) => Some(Device::OfPi(*part)),
         bus::Settings::Sim { state_file } => state_file.as_deref().map(|file| Device::File(real(file))),
-        bus::Settings::Host => None,
+        bus::Settings::Multiplexed(multiplexer::Settings { on, address, channel, .. }) => {
+            Some(Device::Channel { on: on.name.clone(), address: *address, channel: *channel })
+        }
+        // Two of them on one address are told as such.
+        bus::Settings::Expander(_) | bus::Settings::Host => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Two devices on one address, line, channel, chip select, serial port or device of the kernel.
 
-use crate::bus::Claim;
+use crate::bus::{Claim, Settings};
 use crate::config::check::Checker;
+use crate::config::check::buses::Bus;
 use crate::config::check::devices::Device;
 use crate::config::tree::Span;
 use crate::model::Name;
@@ -16,16 +17,41 @@ struct Occupied<'d> {
 }
 
 impl Checker<'_> {
-    pub(super) fn collisions(&mut self, sensors: &[Device<SensorSettings>], actuators: &[Device<ActuatorSettings>]) {
-        let mut all: Vec<_> = sensors.iter().flat_map(occupied).chain(actuators.iter().flat_map(occupied)).collect();
+    pub(super) fn collisions(
+        &mut self,
+        buses: &[Bus],
+        sensors: &[Device<SensorSettings>],
+        actuators: &[Device<ActuatorSettings>],
+    ) {
+        let chips = buses.iter().enumerate().filter(|(index, bus)| !is_told(&buses[..*index], bus));
+        let chips = chips.flat_map(|(_, bus)| by_bus(bus));
+        let devices = sensors.iter().flat_map(occupied).chain(actuators.iter().flat_map(occupied));
+        let mut all: Vec<_> = devices.chain(chips).collect();
         all.sort_by_key(|occupied| occupied.span.start);
         for (index, second) in all.iter().enumerate() {
-            let clash = all[..index].iter().find(|first| first.bus == second.bus && same(first.claim, second.claim));
-            if let Some(first) = clash {
-                let line = self.source.place(first.span.start).line;
-                let what = format!("{} and {} are both on {}", second.name, first.name, words(second.claim));
-                self.error(second.span, what, format!("{} has it in line {line}", first.name));
-            }
+            self.is_a_line(buses, second);
+            let Some(first) = all[..index].iter().find(|first| clash(buses, first, second)) else { continue };
+            let line = self.source.place(first.span.start).line;
+            let what = format!("{} and {} are both on {}", second.name, first.name, words(second.claim));
+            let hint = match first.bus {
+                Some(bus) if first.bus != second.bus => format!(
+                    "{} has it in line {line}, on {bus}; an open channel joins both buses, so both would answer",
+                    first.name
+                ),
+                _ => format!("{} has it in line {line}", first.name),
+            };
+            self.error(second.span, what, hint);
+        }
+    }
+
+    /// The lines of an expander are known before it runs.
+    fn is_a_line(&mut self, buses: &[Bus], occupied: &Occupied<'_>) {
+        let Claim::Line(line) = occupied.claim else { return };
+        if let Some((bus, Settings::Expander(expander))) = settings(buses, occupied.bus)
+            && expander.model.pin(line).is_none()
+        {
+            let hint = format!("its lines are {}", expander.model.lines());
+            self.error(occupied.span, format!("{bus} has no line called {line:?}"), hint);
         }
     }
 }
@@ -35,11 +61,53 @@ fn occupied<S>(device: &Device<S>) -> impl Iterator<Item = Occupied<'_>> {
     device.claims.iter().map(|(claim, span)| (claim, span)).map(whole)
 }
 
-fn same(one: &Claim, other: &Claim) -> bool {
-    match (one, other) {
-        (Claim::Line(one), Claim::Line(other)) => line(one) == line(other),
-        _ => one == other,
+fn by_bus(bus: &Bus) -> impl Iterator<Item = Occupied<'_>> {
+    bus.claims.iter().map(|(on, claim, span)| Occupied { name: &bus.name, bus: Some(on), claim, span })
+}
+
+/// The channels of one multiplexer are so many buses, and one chip.
+fn is_told(before: &[Bus], bus: &Bus) -> bool {
+    let Some(Settings::Multiplexed(own)) = &bus.settings else { return false };
+    let same = |other: &Bus| {
+        matches!(&other.settings, Some(Settings::Multiplexed(other))
+            if other.on.name == own.on.name && other.model == own.model && other.address == own.address)
+    };
+    before.iter().any(same)
+}
+
+fn settings<'b>(buses: &'b [Bus], name: Option<&Name>) -> Option<(&'b Name, &'b Settings)> {
+    let bus = buses.iter().find(|bus| Some(&bus.name) == name)?;
+    Some((&bus.name, bus.settings.as_ref()?))
+}
+
+fn clash(buses: &[Bus], one: &Occupied<'_>, other: &Occupied<'_>) -> bool {
+    match (one.claim, other.claim) {
+        (Claim::Line(first), Claim::Line(second)) if one.bus == other.bus => match settings(buses, one.bus) {
+            Some((_, Settings::Expander(expander))) => expander.model.pin(first) == expander.model.pin(second),
+            _ => line(first) == line(second),
+        },
+        (Claim::Address(first), Claim::Address(second)) => {
+            first == second && (reaches(buses, one.bus, other.bus) || reaches(buses, other.bus, one.bus))
+        }
+        _ => one.bus == other.bus && one.claim == other.claim,
     }
+}
+
+/// Whether what is sent on `from` is also heard on `to`: on the same bus, and on those that it is a channel of.
+fn reaches<'b>(buses: &'b [Bus], from: Option<&Name>, to: Option<&Name>) -> bool {
+    if from == to {
+        return true;
+    }
+    let joined =
+        |settings: &'b Settings| if matches!(settings, Settings::Multiplexed(_)) { settings.on() } else { None };
+    let mut on = settings(buses, from).and_then(|(_, settings)| joined(settings));
+    while let Some(upstream) = on {
+        if Some(&upstream.name) == to {
+            return true;
+        }
+        on = joined(&upstream.settings);
+    }
+    false
 }
 
 /// A line as far as its text tells: on the boards that call their lines GPIO17, that is number 17 of the chip.

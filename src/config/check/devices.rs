@@ -127,14 +127,7 @@ impl<'a> Checker<'a> {
 
     fn bus_of(&mut self, section: &Section<'a>, driver: Option<&DriverSpec>, buses: &[Bus]) -> Option<Name> {
         let need = driver.map_or(BusNeed::None, |driver| driver.bus);
-        let fitting = || {
-            let names: Vec<_> = buses.iter().filter(|bus| bus.suits(need)).map(|bus| bus.name.as_str()).collect();
-            if names.is_empty() {
-                "there is none under buses:".to_owned()
-            } else {
-                format!("such as {}", names.join(", "))
-            }
-        };
+        let fitting = || such_as(buses, |bus| bus.suits(need));
         let Some(name) = section.text("bus") else {
             let sensor = driver.filter(|driver| matches!(driver.role, Role::Sensor { .. }) && need != BusNeed::None);
             if let Some(driver) = sensor.filter(|_| !section.has("bus")) {
@@ -145,9 +138,7 @@ impl<'a> Checker<'a> {
         };
         let span = section.span("bus");
         let Some(bus) = buses.iter().find(|bus| bus.name.as_str() == name) else {
-            let names: Vec<_> = buses.iter().map(|bus| bus.name.as_str()).collect();
-            let hint = nearest(name, &names).map_or_else(fitting, |near| format!("did you mean {near:?}?"));
-            self.error(&span, format!("no bus is called {name:?}"), hint);
+            self.unknown_bus(name, &span, buses, fitting());
             return None;
         };
         if let Some(driver) = driver.filter(|driver| !bus.suits(driver.bus)) {
@@ -155,6 +146,13 @@ impl<'a> Checker<'a> {
             self.error(&span, what, fitting());
         }
         Some(bus.name.clone())
+    }
+
+    /// A bus is named that is not there.
+    pub(super) fn unknown_bus(&mut self, name: &str, span: &Span, buses: &[Bus], fitting: String) {
+        let names: Vec<_> = buses.iter().map(|bus| bus.name.as_str()).collect();
+        let hint = nearest(name, &names).map_or(fitting, |near| format!("did you mean {near:?}?"));
+        self.error(span, format!("no bus is called {name:?}"), hint);
     }
 
     fn delivery(&mut self, section: &Section<'a>, mqtt: &Mqtt) -> (Qos, bool) {
@@ -274,9 +272,15 @@ impl<'a> Checker<'a> {
 /// What a line keeps when its software PWM has ended; a switch keeps whatever it does.
 const OUTLIVES: [OutputValue; 4] =
     [OutputValue::Switch(false), OutputValue::Switch(true), OutputValue::Percent(0.0), OutputValue::Percent(100.0)];
+/// Which buses could be meant, for hints.
+pub(super) fn such_as(buses: &[Bus], fits: impl Fn(&Bus) -> bool) -> String {
+    let names: Vec<_> =
+        buses.iter().filter(|bus| bus.settings.is_some() && fits(bus)).map(|bus| bus.name.as_str()).collect();
+    if names.is_empty() { "there is none under buses:".to_owned() } else { format!("such as {}", names.join(", ")) }
+}
 
 /// What a driver needs, in words.
-fn words(need: BusNeed) -> &'static str {
+pub(super) fn words(need: BusNeed) -> &'static str {
     match need {
         BusNeed::I2c => "a bus of type i2c",
         BusNeed::Gpio => "a bus of type gpio",

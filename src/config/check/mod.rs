@@ -5,6 +5,7 @@
 
 mod broker;
 mod buses;
+mod chips;
 mod claims;
 mod devices;
 mod mqtt;
@@ -98,7 +99,7 @@ impl<'a> Checker<'a> {
         let buses = self.buses(&top);
         let sensors = self.sensors(&top, &buses, &mqtt);
         let actuators = self.actuators(&top, &buses);
-        self.collisions(&sensors, &actuators);
+        self.collisions(&buses, &sensors, &actuators);
         if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity == Severity::Warning) {
             self.warning(
                 &root_start(root),

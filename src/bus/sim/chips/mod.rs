@@ -15,7 +15,9 @@ pub mod bme280;
 pub mod bme680;
 pub mod ina219;
 pub mod ina226;
+pub mod mcp230xx;
 pub mod mcp3008;
+pub mod pcf8574;
 pub mod pms5003;
 pub mod scd30;
 pub mod scd4x;
@@ -25,6 +27,7 @@ pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
 pub mod si7021;
+pub mod tca9548a;
 pub mod tmp102;
 pub mod tmp117;
 pub mod tsl2591;
@@ -53,6 +56,19 @@ pub trait Chip {
     /// Shows a fault by name (`nak`, `checksum`, `not-ready`, `power-on`, `wrong-id`, `stuck`) until `None` ends it; false
     /// for a fault that this chip does not know.
     fn set_fault(&mut self, fault: Option<&str>) -> bool;
+    /// Registers by which the chip acts on the world around it, as in a state file: there others see what it does, and a
+    /// second process finds it as the first has left it. None for a sensor.
+    fn registers(&self) -> Vec<(&'static str, u8)> {
+        Vec::new()
+    }
+    /// Changes one of them; false for an unknown name.
+    fn set_register(&mut self, _name: &str, _value: u8) -> bool {
+        false
+    }
+    /// Of a multiplexer, a bit for each channel that connects what sits behind it.
+    fn open_channels(&self) -> u8 {
+        0
+    }
 }
 
 /// Makes a chip as it is after power-on, in usual surroundings.
@@ -85,6 +101,14 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
     ("tmp117", || Box::new(tmp117::Tmp117::default())),
+    ("tca9548a", || Box::new(tca9548a::Multiplexer::new("tca9548a", 8))),
+    ("pca9548a", || Box::new(tca9548a::Multiplexer::new("pca9548a", 8))),
+    ("tca9546a", || Box::new(tca9548a::Multiplexer::new("tca9546a", 4))),
+    ("pca9546a", || Box::new(tca9548a::Multiplexer::new("pca9546a", 4))),
+    ("pcf8574", || Box::new(pcf8574::Pcf8574::new("pcf8574"))),
+    ("pcf8574a", || Box::new(pcf8574::Pcf8574::new("pcf8574a"))),
+    ("mcp23008", || Box::new(mcp230xx::Mcp230xx::mcp23008())),
+    ("mcp23017", || Box::new(mcp230xx::Mcp230xx::mcp23017())),
 ];
 
 /// The chip that a driver expects, by the driver's name.
