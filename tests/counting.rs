@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use common::SOON;
 use common::client::Client;
-use common::gateway::Gateway;
+use common::gateway::{Gateway, write_config};
 use common::mosquitto::Mosquitto;
 use common::sim_file::SimFile;
+use rustix::process::Signal;
 
 /// A simulated bus looks at its file at least this often.
 const SEEN: Duration = Duration::from_millis(120);
@@ -110,6 +111,36 @@ fn an_orderly_stop_loses_no_pulse_though_no_reading_told_it() {
     let (_gateway, _) = start(folder.path(), &config);
     let reading = client.wait_json("b/sensors/gas", |_| true, SOON);
     assert_eq!((pulses(&reading), &reading["missed"], reading.get("rate")), (3, &0.into(), None), "{reading}");
+}
+
+#[test]
+fn a_reload_neither_counts_anew_nor_forgets() {
+    let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas"]);
+    let config = config(&broker, "50ms");
+    let (gateway, bench) = start(folder.path(), &config);
+    let mut reloads = 0;
+    let mut reload = |text: &str| {
+        reloads += 1;
+        write_config(folder.path(), text);
+        gateway.signal(Signal::HUP);
+        common::wait_until("a reload", SOON, || gateway.log().matches("Configuration reloaded").count() == reloads);
+    };
+    let wait = |total| client.wait_json("b/sensors/gas", |reading| pulses(reading) == total, SOON);
+    pulse(&bench, 2);
+    wait(2);
+    // Another setting builds the device anew.
+    reload(&config.replace("per: h", "per: h, debounce: 1ms"));
+    pulse(&bench, 2);
+    wait(4);
+    reload(&config.replace("  gas:", "  none: { driver: waveform, every: 1s }\n#"));
+    // Nobody counts this one.
+    pulse(&bench, 1);
+    client.forget();
+    reload(&config);
+    assert_eq!(pulses(&client.wait_json("b/sensors/gas", |_| true, SOON)), 4);
+    pulse(&bench, 1);
+    wait(5);
 }
 
 #[test]

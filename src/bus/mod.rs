@@ -295,7 +295,7 @@ pub trait InputLine {
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
     /// The present on the clock of [`Edge::at`].
     fn now(&self) -> Duration {
-        edges::monotonic()
+        watch::monotonic()
     }
 }
 

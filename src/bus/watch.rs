@@ -2,13 +2,9 @@
 //!
 //! Levels are electrical here; edges say active or inactive. Time is an argument.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::bus::{Edge, InputRequest};
-
-/// Edges kept for one line until the driver takes them; when more come, the oldest go, as in the kernel.
-pub(super) const EDGE_LIMIT: usize = 1024;
 
 /// What was last reported of a line, and a change that must still prove that it lasts.
 pub(super) struct Watch {

@@ -130,14 +130,13 @@ const TYPE: Field = field(
     "what kind of bus it is",
 );
 
-const ON: Field = field("bus", Kind::Name, Need::Required, "the I²C bus that the chip sits on");
-
 const BACKEND: Field = field(
     "backend",
     Kind::Choice(&["linux", "rppal"]),
     Need::Default("linux"),
     "what drives it: linux, which is the kernel and works on every board, or rppal, on a Raspberry Pi only",
 );
+const ON: Field = field("bus", Kind::Name, Need::Required, "the I²C bus that the chip sits on");
 
 /// An entry under `buses:` with the keys of every type, for finding out which type it is.
 pub static BUS: &[Field] = &[

@@ -207,6 +207,9 @@ impl Sensor for PulseCounter {
         self.take_pulses()?;
         let total = self.count.as_ref().and_then(|count| count.total());
         let rate = self.meter.rate(self.line.now());
+        if self.count.is_none() && rate.is_none() {
+            return Err(DriverError::NotReady("the rate"));
+        }
         let all = [total.map(|pulses| self.scale.total(pulses)), rate.map(|rate| self.scale.rate(rate))];
         Ok(all.into_iter().flatten().chain([MISSED.measured(self.meter.missed() as f64)]).collect())
     }

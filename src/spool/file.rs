@@ -10,7 +10,8 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::spool::SpoolError;
-use crate::spool::store::{self, Limits, Store, is_damage};
+use crate::spool::rows;
+use crate::spool::store::{Limits, Store, is_damage};
 use crate::spool::wal;
 
 /// The database in its folder.
@@ -205,7 +206,7 @@ fn add_sums(connection: &mut Connection) -> Result<(), Trouble> {
     }
     let mut from = 0;
     loop {
-        let rows = store::unsummed(connection, from, SUMMED_AT_ONCE)?;
+        let rows = rows::unsummed(connection, from, SUMMED_AT_ONCE)?;
         let Some(&(last, _)) = rows.last() else { break };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (sequence, sum) in rows {

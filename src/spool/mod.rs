@@ -74,7 +74,7 @@
 //! # Inside
 //!
 //! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
-//! gives way; `counts.rs` knows what sensors have counted; `file.rs` opens the database, `wal.rs` looks at its log, `store.rs` works on it and
+//! gives way; `counts.rs` knows what sensors have counted; `file.rs` opens the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
 //! `salvage.rs` reads a damaged one; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
 //! the keeper.
 
@@ -84,6 +84,7 @@ mod keeper;
 mod losses;
 mod record;
 mod room;
+mod rows;
 mod salvage;
 mod store;
 mod thread;

@@ -14,7 +14,8 @@ use crate::model::{Loss, Message, MessageKind, Name, RunId};
 use crate::spool::counts::Counted;
 use crate::spool::file;
 use crate::spool::record::{ROW_OVERHEAD, ReadingName, Unsound};
-use crate::spool::store::{READ_BYTES, body_len, decode, read_counts, select, signed, unsigned};
+use crate::spool::rows::{body_len, decode, read_counts, select};
+use crate::spool::store::{READ_BYTES, signed, unsigned};
 
 /// What a salvage comes to next.
 #[derive(Debug)]

@@ -82,7 +82,7 @@ impl Bus for RppalGpio {
 
     fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
         let mut inputs = self.inputs.borrow_mut();
-        // What fails here fails again when a line is asked for its edges, and is told then.
+        // What fails here fails again when a line is asked for its edges, and is told then, by the line's sensor.
         inputs.look().unwrap_or_default();
         Ok((!inputs.is_empty()).then_some(LOOK_EVERY))
     }

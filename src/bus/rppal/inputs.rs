@@ -6,19 +6,16 @@
 //! of each line that was not asked for.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use rppal::gpio::{Event, Gpio, InputPin, Level, Trigger};
 
-use crate::bus::edges::skipped;
+use crate::bus::edges::{Edges, skipped};
 use crate::bus::rppal::gpio::{HEADER, io_error};
 use crate::bus::{BusError, Edge, InputLine};
-
-/// Edges kept for one line until the driver takes them; when more come, the oldest go, as in the kernel.
-const EDGE_LIMIT: usize = 1024;
 
 /// Edges taken out of the kernel in one look, of all lines.
 const LOOK_LIMIT: usize = 4096;
@@ -31,7 +28,7 @@ pub(super) struct Inputs {
 
 struct Watched {
     pin: InputPin,
-    edges: Edges,
+    ear: Ear,
 }
 
 impl Inputs {
@@ -55,40 +52,27 @@ impl Inputs {
             })?;
             let Some((number, event)) = event.map(|(pin, event)| (pin.pin(), event)) else { return Ok(()) };
             if let Some(line) = self.lines.get_mut(&number) {
-                line.edges.see(&event);
+                line.ear.hear(&event);
             }
         }
         Ok(())
     }
 }
 
-/// The edges of one line on their way to the driver. Pure.
+/// Makes edges of rppal's events. Pure.
 #[derive(Debug, Default)]
-struct Edges {
+struct Ear {
     active_low: bool,
-    waiting: VecDeque<Edge>,
-    /// The number of the last edge.
+    edges: Edges,
+    /// The number of the last event.
     last: u32,
-    /// Dropped here for want of room.
-    missed: u32,
 }
 
-impl Edges {
-    fn see(&mut self, event: &Event) {
-        if self.waiting.len() == EDGE_LIMIT {
-            self.missed += self.waiting.pop_front().map_or(0, |dropped| 1 + dropped.missed);
-        }
+impl Ear {
+    fn hear(&mut self, event: &Event) {
         let active = (event.trigger == Trigger::RisingEdge) != self.active_low;
         let missed = skipped(&mut self.last, event.seqno);
-        self.waiting.push_back(Edge { active, at: Some(event.timestamp), missed });
-    }
-
-    fn take(&mut self) -> Vec<Edge> {
-        let mut edges: Vec<Edge> = self.waiting.drain(..).collect();
-        if let Some(first) = edges.first_mut() {
-            first.missed += std::mem::take(&mut self.missed);
-        }
-        edges
+        self.edges.push(Edge { active, at: Some(event.timestamp), missed });
     }
 }
 
@@ -102,8 +86,8 @@ impl RppalInput {
     /// Watches a pin whose interrupts have been asked for.
     pub(super) fn new(inputs: &Rc<RefCell<Inputs>>, pin: InputPin, active_low: bool) -> Self {
         let number = pin.pin();
-        let edges = Edges { active_low, ..Edges::default() };
-        inputs.borrow_mut().lines.insert(number, Watched { pin, edges });
+        let ear = Ear { active_low, ..Ear::default() };
+        inputs.borrow_mut().lines.insert(number, Watched { pin, ear });
         Self { number, inputs: Rc::clone(inputs) }
     }
 }
@@ -112,13 +96,13 @@ impl InputLine for RppalInput {
     fn is_active(&mut self) -> Result<bool, BusError> {
         let inputs = self.inputs.borrow();
         let line = inputs.lines.get(&self.number);
-        Ok(line.is_some_and(|line| (line.pin.read() == Level::High) != line.edges.active_low))
+        Ok(line.is_some_and(|line| (line.pin.read() == Level::High) != line.ear.active_low))
     }
 
     fn take_edges(&mut self) -> Result<Vec<Edge>, BusError> {
         let mut inputs = self.inputs.borrow_mut();
         inputs.look()?;
-        Ok(inputs.lines.get_mut(&self.number).map(|line| line.edges.take()).unwrap_or_default())
+        Ok(inputs.lines.get_mut(&self.number).map(|line| line.ear.edges.take()).unwrap_or_default())
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -145,21 +129,10 @@ mod tests {
 
     #[test]
     fn an_edge_keeps_the_kernels_time_and_tells_what_was_dropped_before_it() {
-        let mut edges = Edges { active_low: true, ..Edges::default() };
-        edges.see(&event(Trigger::FallingEdge, 5, 1));
-        edges.see(&event(Trigger::RisingEdge, 9, 4));
+        let mut ear = Ear { active_low: true, ..Ear::default() };
+        ear.hear(&event(Trigger::FallingEdge, 5, 1));
+        ear.hear(&event(Trigger::RisingEdge, 9, 4));
         let edge = |active, ms, missed| Edge { active, at: Some(Duration::from_millis(ms)), missed };
-        assert_eq!(edges.take(), [edge(true, 5, 0), edge(false, 9, 2)]);
-        assert!(edges.take().is_empty());
-    }
-
-    #[test]
-    fn edges_that_nobody_takes_are_limited_and_counted() {
-        let mut edges = Edges::default();
-        for n in 1..=EDGE_LIMIT as u32 + 10 {
-            edges.see(&event(Trigger::RisingEdge, n.into(), n));
-        }
-        let kept = edges.take();
-        assert_eq!((kept.len(), kept[0].missed, kept[1].missed), (EDGE_LIMIT, 10, 0));
+        assert_eq!(ear.edges.take(), [edge(true, 5, 0), edge(false, 9, 2)]);
     }
 }

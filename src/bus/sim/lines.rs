@@ -196,7 +196,7 @@ impl Drop for SimInput {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::watch::EDGE_LIMIT;
+    use crate::bus::edges::EDGE_LIMIT;
 
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)

@@ -12,7 +12,6 @@ use embedded_hal::delay::DelayNs;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
-use crate::bus::edges::monotonic;
 use crate::bus::sim::holders::Holders;
 use crate::bus::sim::lines::Lines;
 use crate::bus::sim::place::Place;

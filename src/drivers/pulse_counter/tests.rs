@@ -164,6 +164,14 @@ fn units_and_decimals_fit_the_meter() {
 }
 
 #[test]
+fn one_that_is_read_by_itself_waits_for_a_rate() {
+    let (line, mut sensor) = meter(&settings("rising", 1.0, "", "s", 0.0));
+    assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));
+    pulse(&line, &[1, 2, 3]);
+    assert_eq!(said(&mut *sensor), named(&[("rate", 1.0), ("missed", 0.0)]));
+}
+
+#[test]
 fn a_line_that_breaks_is_an_error_and_counts_nothing() {
     let (line, mut sensor) = meter(&settings("rising", 1.0, "", "s", 0.0));
     line.0.borrow_mut().edges = None;
