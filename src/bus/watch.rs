@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::bus::edges::Edges;
 use crate::bus::{Edge, InputRequest};
 
 /// What was last reported of a line, and a change that must still prove that it lasts.
@@ -12,9 +15,7 @@ pub(super) struct Watch {
     debounce: Duration,
     reported: bool,
     unsettled_since: Option<Duration>,
-    edges: VecDeque<Edge>,
-    /// Dropped for want of room since the last that was not.
-    missed: u32,
+    edges: Edges,
 }
 
 impl Watch {
@@ -25,8 +26,7 @@ impl Watch {
             debounce: request.debounce,
             reported: level,
             unsettled_since: None,
-            edges: VecDeque::new(),
-            missed: 0,
+            edges: Edges::default(),
         }
     }
 
@@ -43,10 +43,7 @@ impl Watch {
         }
         self.reported = level;
         self.unsettled_since = None;
-        if self.edges.len() == EDGE_LIMIT {
-            self.missed += self.edges.pop_front().map_or(0, |dropped| 1 + dropped.missed);
-        }
-        self.edges.push_back(Edge { active: level != self.active_low, at: Some(now), missed: 0 });
+        self.edges.push(Edge { active: level != self.active_low, at: Some(now), missed: 0 });
         None
     }
 
@@ -60,12 +57,14 @@ impl Watch {
         self.reported != self.active_low
     }
 
-    /// Changes since the last call; the first tells what was dropped in front of it.
+    /// Changes since the last call.
     pub(super) fn take_edges(&mut self) -> Vec<Edge> {
-        let mut edges: Vec<Edge> = self.edges.drain(..).collect();
-        if let Some(first) = edges.first_mut() {
-            first.missed += std::mem::take(&mut self.missed);
-        }
-        edges
+        self.edges.take()
     }
+}
+
+/// The kernel's clock for edges.
+pub(super) fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

@@ -48,7 +48,7 @@ impl Kernel {
         let mut state: Json = serde_json::from_slice(&std::fs::read(&self.state_file).unwrap()).unwrap();
         state["chips"][device][name] = json!(value);
         std::fs::write(&self.state_file, state.to_string()).unwrap();
-        self.bus.refresh();
+        self.bus.refresh().unwrap();
     }
 }
 

@@ -21,7 +21,7 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::bus::edges::monotonic;
+use crate::bus::watch::monotonic;
 use crate::bus::{
     Bias, Bus, BusError, Claim, InputLine, InputRequest, OutputLine, OutputRequest, Settings as BusSettings, SharedI2c,
     Upstream,

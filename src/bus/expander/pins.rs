@@ -6,9 +6,9 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::bus::edges::monotonic;
 use crate::bus::expander::{Levels, Model, Port};
 use crate::bus::watch::Watch;
+use crate::bus::watch::monotonic;
 use crate::bus::{BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest};
 
 /// The pins of one chip.

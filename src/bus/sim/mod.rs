@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::bus::edges::monotonic;
+use crate::bus::watch::monotonic;
 use crate::bus::{
     Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
     SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,

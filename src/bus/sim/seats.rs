@@ -16,10 +16,10 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use rustix::io::Errno;
 
-use crate::bus::edges::monotonic;
 use crate::bus::sim::World;
 use crate::bus::sim::chips::{self, Chip};
 use crate::bus::sim::place::Place;
+use crate::bus::watch::monotonic;
 use crate::bus::{BusError, Delay};
 
 /// A chip soldered to its place.

@@ -10,8 +10,8 @@ use embedded_hal::i2c::I2c;
 use embedded_hal::spi::{MODE_0, SpiDevice};
 use serde_json::{Value, json};
 
-use crate::bus::edges::monotonic;
 use crate::bus::sim::{LOOK_EVERY, SimBus};
+use crate::bus::watch::monotonic;
 use crate::bus::{
     Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmPlace, PwmRequest, SpiRequest, UartRequest,
 };

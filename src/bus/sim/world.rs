@@ -18,6 +18,7 @@ use crate::bus::sim::place::Place;
 use crate::bus::sim::pwm::Channels;
 use crate::bus::sim::seats::{Seat, Seats};
 use crate::bus::sim::state::{Document, Look, Put, StateFile};
+use crate::bus::watch::monotonic;
 use crate::bus::{BusError, Delay};
 
 /// Somebody who writes without pause must not keep a bus thread for ever; what is left is done at the next refresh.
