@@ -15,13 +15,13 @@ pub mod bme280;
 pub mod bme680;
 pub mod ina219;
 pub mod ina226;
+pub mod mcp230xx;
 pub mod mcp3008;
 pub mod mcp9808;
+pub mod pcf8574;
 pub mod pms5003;
 pub mod scd30;
 pub mod scd4x;
-pub mod mcp230xx;
-pub mod pcf8574;
 mod sensirion;
 pub mod sgp30;
 pub mod sht3x;
@@ -84,8 +84,8 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
     ("sht4x", || Box::new(sht4x::Sht4x::default())),
     ("shtc3", || Box::new(shtc3::Shtc3::default())),
-    ("si7021", || Box::new(si7021::Si7021::si7021())),
-    ("htu21", || Box::new(si7021::Si7021::htu21())),
+    ("si7021", || Box::new(si7021::Si7021::silabs())),
+    ("htu21", || Box::new(si7021::Si7021::te())),
     ("aht20", || Box::new(aht20::Aht20::default())),
     ("scd4x", || Box::new(scd4x::Scd4x::default())),
     ("scd30", || Box::new(scd30::Scd30::default())),
