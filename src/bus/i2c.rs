@@ -82,10 +82,12 @@ impl I2c for Adapter {
 }
 
 fn open_device(device: &Path) -> Result<I2cdev, BusError> {
-    I2cdev::new(device).map_err(|error| {
-        let source = io::Error::from(error);
-        BusError::Open { what: format!("i2c bus {}", device.display()), hint: open_hint(&source).to_owned(), source }
-    })
+    I2cdev::new(device).map_err(|error| open_refused(device, error.into()))
+}
+
+/// The device could not be opened.
+pub(super) fn open_refused(device: &Path, source: io::Error) -> BusError {
+    BusError::Open { what: format!("i2c bus {}", device.display()), hint: open_hint(&source).to_owned(), source }
 }
 
 /// What to do when the device cannot be opened.
@@ -103,7 +105,7 @@ fn open_hint(source: &io::Error) -> &'static str {
 }
 
 /// The kernel refused the address itself. `EBUSY` means that a driver of the kernel has bound it (i2c-dev.c).
-fn refused(device: &Path, address: u8, source: io::Error) -> BusError {
+pub(super) fn refused(device: &Path, address: u8, source: io::Error) -> BusError {
     let hint = match Errno::from_io_error(&source) {
         Some(Errno::BUSY) => {
             "a driver of the kernel has bound this address; read the chip with linux-hwmon or linux-iio, or remove its \
@@ -118,7 +120,7 @@ fn refused(device: &Path, address: u8, source: io::Error) -> BusError {
 /// A transfer failed. The kernel's Documentation/i2c/fault-codes names `ENXIO` for a missing acknowledgement of the
 /// address. The adapters of the Raspberry Pi (i2c-bcm2835, i2c-designware) answer `EREMOTEIO` instead, which they have for
 /// nothing else.
-fn failed(device: &Path, address: u8, source: io::Error) -> BusError {
+pub(super) fn failed(device: &Path, address: u8, source: io::Error) -> BusError {
     match Errno::from_io_error(&source) {
         Some(Errno::NXIO | Errno::REMOTEIO) => BusError::NoAcknowledge { address },
         _ => BusError::Io { what: format!("i2c transfer with {address:#04x} on {}", device.display()), source },

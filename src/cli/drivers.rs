@@ -109,6 +109,7 @@ fn fields(out: &mut String, all: &[Field], indent: usize) {
             Need::Required => "required".to_owned(),
             Need::Default(text) => format!("default {text}"),
             Need::Optional => "optional".to_owned(),
+            Need::Or(other) => format!("this or {other}"),
         };
         writeln!(out, "{:indent$}{:<14} {} ({}; {need})", "", field.name, field.doc, kind(&field.kind))
             .expect("a String takes all");

@@ -28,6 +28,8 @@ pub enum Need {
     Default(&'static str),
     /// It may be left out, and then means nothing.
     Optional,
+    /// Either it must or this other key, which says the same of it; not both.
+    Or(&'static str),
 }
 
 /// What a key holds. Ranges are inclusive.
