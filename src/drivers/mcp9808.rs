@@ -16,7 +16,7 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
 use crate::bus::{BusError, Delay};
-use crate::drivers::i2c_chip::{absent, another, claims, within};
+use crate::drivers::i2c_chip::{absent, another, claims, read_word, within};
 use crate::drivers::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -101,9 +101,7 @@ impl<I: I2c<Error = BusError>> Mcp9808<I> {
     }
 
     fn read(&mut self, register: u8) -> Result<u16, BusError> {
-        let mut bytes = [0; 2];
-        self.i2c.write_read(self.address, &[register], &mut bytes)?;
-        Ok(u16::from_be_bytes(bytes))
+        read_word(&mut self.i2c, self.address, register)
     }
 }
 
