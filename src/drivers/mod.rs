@@ -20,6 +20,7 @@ pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod mcp3008;
+mod periodic;
 pub mod pms5003;
 pub mod pwm_output;
 pub mod scd30;
