@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// For a chip that warms up or measures by itself every few seconds: longer than any of them but those that need minutes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// So long the wait needs no words.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
 /// Samples `sensor` once and prints what it measured.
 pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
     let config = match config::load(path) {
@@ -61,7 +64,12 @@ fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>
     loop {
         match device.sample() {
             Err(DriverError::NotReady(_)) if unready + 1 < ATTEMPTS => unready += 1,
-            Err(DriverError::TooEarly(_)) if waited < PATIENCE => waited += PAUSE,
+            Err(error @ DriverError::TooEarly(_)) if waited < PATIENCE => {
+                waited += PAUSE;
+                if waited == TELL_AFTER {
+                    cli::tell(&format!("{error}; waiting\n"));
+                }
+            }
             result => return result,
         }
         Delay.delay_ms(u32::try_from(PAUSE.as_millis()).unwrap_or(u32::MAX));

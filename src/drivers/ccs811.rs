@@ -20,6 +20,7 @@ use embedded_hal::i2c::I2c;
 use crate::bus::seconds::Seconds;
 use crate::bus::{BusError, Delay};
 use crate::drivers::i2c_chip::{absent, another, claims, within};
+use crate::drivers::periodic::Periodic;
 use crate::drivers::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -105,12 +106,16 @@ const PPB: RangeInclusive<f64> = 0.0..=32_768.0;
 const STATUS: u8 = 0x00;
 const MEAS_MODE: u8 = 0x01;
 const ALG_RESULT_DATA: u8 = 0x02;
+const RAW_DATA: u8 = 0x03;
 const ENV_DATA: u8 = 0x05;
 const HW_ID: u8 = 0x20;
 const ERROR_ID: u8 = 0xE0;
 const APP_START: u8 = 0xF4;
 const SW_RESET: [u8; 5] = [0xFF, 0x11, 0xE5, 0x72, 0x8A];
 const CHIP_ID: u8 = 0x81;
+const MAX_RESISTANCE: u8 = 0x08;
+const HEATER_FAULT: u8 = 0x10;
+const HEATER_SUPPLY: u8 = 0x20;
 const ERROR: u8 = 0x01;
 const DATA_READY: u8 = 0x08;
 const APP_VALID: u8 = 0x10;
@@ -122,15 +127,12 @@ const SETTLE_US: u32 = 20_000;
 struct Ccs811<I, D> {
     i2c: I,
     delay: D,
-    seconds: Box<dyn Seconds>,
     address: u8,
-    /// What belongs into MEAS_MODE, and how many seconds it means.
+    /// What belongs into MEAS_MODE.
     mode: u8,
-    interval: u64,
+    rhythm: Periodic,
     /// Seconds until what the chip says counts.
     warm_up: u64,
-    /// Seconds since the last result, or since the start.
-    waited: u64,
 }
 
 impl<I: I2c<Error = BusError>, D: DelayNs> Ccs811<I, D> {
@@ -142,14 +144,15 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Ccs811<I, D> {
         };
         let warm_up = settings.duration("warm_up").as_secs();
         let address = settings.address("address");
-        let mut chip = Self { i2c, delay, seconds, address, mode, interval, warm_up, waited: 0 };
+        let rhythm = Periodic::new("CCS811", address, seconds, interval);
+        let mut chip = Self { i2c, delay, address, mode, rhythm, warm_up };
         let id = chip.read::<1>(HW_ID).map_err(absent("CCS811"))?[0];
         if id != CHIP_ID {
             return Err(another("CCS811", address, format!("the chip id is {id:#04x}")));
         }
         chip.run_firmware()?;
         chip.i2c.write(address, &environment(settings))?;
-        chip.seconds.passed();
+        chip.rhythm.begin();
         Ok(chip)
     }
 
@@ -184,8 +187,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Ccs811<I, D> {
     /// Whether there is a result; what the status says else, is an error.
     fn check(&mut self, status: u8) -> Result<bool, DriverError> {
         if status & ERROR != 0 {
-            let id = self.read::<1>(ERROR_ID)?[0];
-            return Err(reported(id, self.address));
+            return Err(self.complaint()?);
         }
         if status & (FW_MODE | APP_VALID) != FW_MODE | APP_VALID {
             let why = format!("its status is {status:#04x}: it may have lost its supply");
@@ -194,26 +196,31 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Ccs811<I, D> {
         Ok(status & DATA_READY != 0)
     }
 
-    /// Why there is no result.
-    fn early(&self) -> DriverError {
-        if self.waited > 3 * self.interval {
-            let why = format!("it has measured nothing for {} s", self.waited);
-            return another("CCS811", self.address, why);
-        }
-        DriverError::TooEarly("the CCS811 measures once in its interval")
+    /// What the chip complains of (ERROR_ID), which is forgotten when it was read. Only a heater out of order is a matter of
+    /// the chip.
+    fn complaint(&mut self) -> Result<DriverError, BusError> {
+        let [id] = self.read::<1>(ERROR_ID)?;
+        Ok(match id {
+            _ if id & HEATER_SUPPLY != 0 => self.defective("it reports that its heater has no supply"),
+            _ if id & HEATER_FAULT != 0 => self.defective("it reports that its heater is out of range"),
+            _ if id & MAX_RESISTANCE != 0 => {
+                let [high, low] = self.read::<2>(RAW_DATA)?;
+                DriverError::OutOfRange { quantity: "resistance of the gas sensor", value: ohm(high, low) }
+            }
+            // A damaged command.
+            _ => DriverError::NotReady("the measurement"),
+        })
+    }
+
+    fn defective(&self, why: &str) -> DriverError {
+        another("CCS811", self.address, why.to_owned())
     }
 }
 
-/// What the chip complains of (ERROR_ID). Only a heater out of order is a matter of the chip.
-fn reported(id: u8, address: u8) -> DriverError {
-    match id {
-        _ if id & 0x20 != 0 => another("CCS811", address, "it reports that its heater has no supply".to_owned()),
-        _ if id & 0x10 != 0 => another("CCS811", address, "it reports that its heater is out of range".to_owned()),
-        _ if id & 0x08 != 0 => {
-            DriverError::OutOfRange { quantity: "resistance of the gas sensor, of its range,", value: 1.0 }
-        }
-        _ => DriverError::NotReady("the measurement, after a damaged command,"),
-    }
+/// Six bits of current in µA, ten of voltage, of which 1023 are 1.65 V (RAW_DATA).
+fn ohm(high: u8, low: u8) -> f64 {
+    let volts = f64::from(u16::from_be_bytes([high & 0x03, low])) * 1.65 / 1023.0;
+    volts / (f64::from(high >> 2) * 1e-6)
 }
 
 /// In 1/512 % and in 1/512 °C from −25 °C on (ENV_DATA).
@@ -226,16 +233,14 @@ fn environment(settings: &Settings) -> [u8; 5] {
 
 impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Ccs811<I, D> {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        let passed = self.seconds.passed();
-        self.waited = self.waited.saturating_add(passed);
-        self.warm_up = self.warm_up.saturating_sub(passed);
+        self.warm_up = self.warm_up.saturating_sub(self.rhythm.pass());
         let [status] = self.read::<1>(STATUS)?;
         if !self.check(status)? {
-            return Err(self.early());
+            return Err(self.rhythm.nothing_new("the CCS811 measures once in its interval"));
         }
         let [e1, e2, t1, t2, status] = self.read::<5>(ALG_RESULT_DATA)?;
         self.check(status)?;
-        self.waited = 0;
+        self.rhythm.heard();
         if self.warm_up > 0 {
             return Err(DriverError::TooEarly("the CCS811 warms up"));
         }

@@ -26,6 +26,7 @@ pub mod mcp3008;
 pub mod mcp9808;
 pub mod mh_z19;
 pub mod mpu6050;
+mod periodic;
 pub mod pms5003;
 pub mod pulse_counter;
 pub mod pwm_output;

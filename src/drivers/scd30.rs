@@ -20,6 +20,7 @@ use embedded_hal::i2c::I2c;
 use crate::bus::seconds::Seconds;
 use crate::bus::{BusError, Delay};
 use crate::drivers::i2c_chip::{absent, another, claims, within};
+use crate::drivers::periodic::Periodic;
 use crate::drivers::sensirion::{read_words, with_arguments};
 use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
@@ -130,18 +131,15 @@ const SETTLE_US: u32 = 20_000;
 struct Scd30<I, D> {
     i2c: I,
     delay: D,
-    seconds: Box<dyn Seconds>,
     address: u8,
-    /// How often the module measures, in seconds.
-    interval: u64,
-    /// Seconds since the last result, or since the start.
-    waited: u64,
+    rhythm: Periodic,
 }
 
 impl<I: I2c<Error = BusError>, D: DelayNs> Scd30<I, D> {
     fn start(i2c: I, delay: D, seconds: Box<dyn Seconds>, settings: &Settings) -> Result<Self, DriverError> {
         let interval = settings.integer("interval").unsigned_abs();
-        let mut chip = Self { i2c, delay, seconds, address: settings.address("address"), interval, waited: 0 };
+        let address = settings.address("address");
+        let mut chip = Self { i2c, delay, address, rhythm: Periodic::new("SCD30", address, seconds, interval) };
         chip.identify()?;
         for (command, word) in words(settings) {
             if chip.ask::<1>(command, "a setting")? != [word] {
@@ -149,8 +147,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Scd30<I, D> {
             }
         }
         chip.set(START, word(settings.get("pressure")).unwrap_or(0))?;
-        // What passed so far was not measuring.
-        chip.seconds.passed();
+        chip.rhythm.begin();
         Ok(chip)
     }
 
@@ -174,15 +171,6 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Scd30<I, D> {
         self.i2c.write(self.address, &with_arguments(command, &[word]))?;
         self.delay.delay_us(SETTLE_US);
         Ok(())
-    }
-
-    /// Why there is no result.
-    fn early(&self) -> DriverError {
-        if self.waited > 3 * self.interval {
-            let why = format!("it has measured nothing for {} s: it may have lost its supply", self.waited);
-            return another("SCD30", self.address, why);
-        }
-        DriverError::TooEarly("the SCD30 measures once in its interval")
     }
 }
 
@@ -209,12 +197,12 @@ fn word(setting: Option<&Setting>) -> Option<u16> {
 
 impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Scd30<I, D> {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        self.waited = self.waited.saturating_add(self.seconds.passed());
+        self.rhythm.pass();
         if self.ask::<1>(DATA_READY, "the status")? != [1] {
-            return Err(self.early());
+            return Err(self.rhythm.nothing_new("the SCD30 measures once in its interval"));
         }
         let words = self.ask::<6>(READ_MEASUREMENT, "the measurement")?;
-        self.waited = 0;
+        self.rhythm.heard();
         let [co2, temperature, humidity] = [0, 2, 4].map(|at| float(words[at], words[at + 1]));
         let co2 = within("co2", co2, &PPM)?;
         let temperature = within("temperature", temperature, &CELSIUS)?;

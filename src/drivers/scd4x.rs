@@ -10,7 +10,7 @@
 //! so the start stops it first. What was set here is kept in its RAM only: its EEPROM bears 2000 writes, and the start brings
 //! back what is in there before it sets what the configuration says.
 //!
-//! A chip that lost its supply is idle and never has a result; after twice its interval it is started anew.
+//! A chip that lost its supply is idle and never has a result; after three intervals it is started anew.
 
 use std::ops::RangeInclusive;
 
@@ -20,6 +20,7 @@ use embedded_hal::i2c::I2c;
 use crate::bus::seconds::Seconds;
 use crate::bus::{BusError, Delay};
 use crate::drivers::i2c_chip::{absent, another, claims, within};
+use crate::drivers::periodic::Periodic;
 use crate::drivers::sensirion::{read_words, with_arguments};
 use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
@@ -136,32 +137,30 @@ const READY: u16 = 0x07FF;
 struct Scd4x<I, D> {
     i2c: I,
     delay: D,
-    seconds: Box<dyn Seconds>,
     address: u8,
-    /// How often the chip measures, in seconds.
-    interval: u64,
-    /// Seconds since the last result, or since the start.
-    waited: u64,
+    rhythm: Periodic,
+    /// How often there is something new.
+    words: &'static str,
 }
 
 impl<I: I2c<Error = BusError>, D: DelayNs> Scd4x<I, D> {
     /// Stops the chip, which may still be measuring for a program before this one, sets what is to be set and starts it.
     fn start(i2c: I, delay: D, seconds: Box<dyn Seconds>, settings: &Settings) -> Result<Self, DriverError> {
-        let (interval, start) = match settings.text("interval") {
-            "30s" => (30, START_LOW_POWER),
-            _ => (5, START),
+        let (interval, start, words) = match settings.text("interval") {
+            "30s" => (30, START_LOW_POWER, "the SCD4x measures every 30 s"),
+            _ => (5, START, "the SCD4x measures every 5 s"),
         };
-        let mut chip = Self { i2c, delay, seconds, address: settings.address("address"), interval, waited: 0 };
+        let address = settings.address("address");
+        let mut chip = Self { i2c, delay, address, rhythm: Periodic::new("SCD4x", address, seconds, interval), words };
         chip.stop()?;
         chip.identify()?;
         chip.command(REINIT, REINIT_US)?;
-        for (command, word) in words(settings) {
+        for (command, word) in orders(settings) {
             chip.i2c.write(chip.address, &with_arguments(command, &[word]))?;
             chip.delay.delay_us(COMMAND_US);
         }
         chip.command(start, COMMAND_US)?;
-        // What passed so far was not measuring.
-        chip.seconds.passed();
+        chip.rhythm.begin();
         Ok(chip)
     }
 
@@ -199,19 +198,6 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Scd4x<I, D> {
         self.command(command, COMMAND_US)?;
         read_words(&mut self.i2c, self.address, what)
     }
-
-    /// Why there is no result.
-    fn early(&self) -> DriverError {
-        if self.waited > 2 * self.interval {
-            let why = format!("it has measured nothing for {} s: it may have lost its supply", self.waited);
-            return another("SCD4x", self.address, why);
-        }
-        DriverError::TooEarly(if self.interval == 5 {
-            "the SCD4x measures every 5 s"
-        } else {
-            "the SCD4x measures every 30 s"
-        })
-    }
 }
 
 fn unless_refused(error: BusError) -> Result<(), BusError> {
@@ -219,7 +205,7 @@ fn unless_refused(error: BusError) -> Result<(), BusError> {
 }
 
 /// What is set in the chip: command and word. The pressure comes last, for it wins over the altitude.
-fn words(settings: &Settings) -> Vec<(u16, u16)> {
+fn orders(settings: &Settings) -> Vec<(u16, u16)> {
     let word = |name, command| match settings.get(name)? {
         Setting::Integer(value) => u16::try_from(*value).ok().map(|word| (command, word)),
         Setting::Number(celsius) => Some((command, (celsius * 65_535.0 / 175.0).round() as u16)),
@@ -237,13 +223,13 @@ fn words(settings: &Settings) -> Vec<(u16, u16)> {
 
 impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Scd4x<I, D> {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        self.waited = self.waited.saturating_add(self.seconds.passed());
+        self.rhythm.pass();
         let [status] = self.ask::<1>(DATA_READY, "the status")?;
         if status & READY == 0 {
-            return Err(self.early());
+            return Err(self.rhythm.nothing_new(self.words));
         }
         let [co2, temperature, humidity] = self.ask::<3>(READ_MEASUREMENT, "the measurement")?;
-        self.waited = 0;
+        self.rhythm.heard();
         let co2 = within("co2", f64::from(co2), &PPM)?;
         let temperature = within("temperature", celsius(temperature), &CELSIUS)?;
         Ok(vec![CO2.measured(co2), TEMPERATURE.measured(temperature), HUMIDITY.measured(percent(humidity))])

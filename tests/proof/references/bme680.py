@@ -5,13 +5,6 @@ the lower, H2 the upper four bits in Bosch's own driver and in Pimoroni's), whic
 that of Pimoroni's driver.
 """
 
-import sys
-import types
-
-# For annotations of its SPI variant.
-sys.modules["busio"].SPI = object
-sys.modules["digitalio"] = types.SimpleNamespace(DigitalInOut=object)
-
 import adafruit_bme680
 import bme680
 

@@ -3,7 +3,7 @@
 //! Interface description version 1.0, section 1.4: two-byte commands, words with a CRC each, three floating-point numbers.
 //! Its memory outlives the supply, and so does whether it measures.
 
-use crate::bus::sim::chips::sensirion::{answer, arguments};
+use crate::bus::sim::chips::sensirion::{answer, command};
 use crate::bus::sim::chips::{Chip, Fault, World, fill};
 
 const START: u16 = 0x0010;
@@ -93,14 +93,7 @@ impl Chip for Scd30 {
     }
 
     fn write(&mut self, bytes: &[u8]) -> bool {
-        match bytes {
-            _ if self.fault == Some(Fault::Nak) => false,
-            [high, low, rest @ ..] => {
-                let command = u16::from_be_bytes([*high, *low]);
-                arguments(rest).is_some_and(|words| self.command(command, &words))
-            }
-            _ => true,
-        }
+        self.fault != Some(Fault::Nak) && command(bytes).is_some_and(|(command, words)| self.command(command, &words))
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> bool {

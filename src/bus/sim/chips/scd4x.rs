@@ -3,7 +3,7 @@
 //! Datasheet SCD4x, version 1.7, chapter 3: two-byte commands, words with a CRC each, idle, measuring and asleep. While it
 //! measures it acknowledges only the four commands that it takes then.
 
-use crate::bus::sim::chips::sensirion::{answer, arguments, ticks};
+use crate::bus::sim::chips::sensirion::{answer, command, ticks};
 use crate::bus::sim::chips::{Chip, Fault, World, fill};
 
 const START: u16 = 0x21B1;
@@ -152,14 +152,7 @@ impl Chip for Scd4x {
     }
 
     fn write(&mut self, bytes: &[u8]) -> bool {
-        match bytes {
-            _ if self.fault == Some(Fault::Nak) => false,
-            [high, low, rest @ ..] => {
-                let command = u16::from_be_bytes([*high, *low]);
-                arguments(rest).is_some_and(|words| self.command(command, &words))
-            }
-            _ => self.state != State::Asleep,
-        }
+        self.fault != Some(Fault::Nak) && command(bytes).is_some_and(|(command, words)| self.command(command, &words))
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> bool {

@@ -11,6 +11,12 @@ pub(super) fn answer(words: impl IntoIterator<Item = u16>, damaged: bool) -> imp
     })
 }
 
+/// A command and its words, as a controller sent them; nothing where they are not whole.
+pub(super) fn command(bytes: &[u8]) -> Option<(u16, Vec<u16>)> {
+    let (command, words) = bytes.split_first_chunk()?;
+    Some((u16::from_be_bytes(*command), arguments(words)?))
+}
+
 /// The words that a controller sent behind a command, or nothing where a checksum is wrong or the last word is not whole: such
 /// a command the chips do not obey.
 pub(super) fn arguments(bytes: &[u8]) -> Option<Vec<u16>> {
@@ -54,5 +60,7 @@ mod tests {
         assert_eq!(arguments(&[0xBE, 0xEF, 0x92, 0x80, 0x00, 0xA2]), Some(vec![0xBEEF, 0x8000]));
         assert_eq!(arguments(&[0xBE, 0xEF, 0x93]), None);
         assert_eq!(arguments(&[0xBE, 0xEF]), None);
+        assert_eq!(command(&[0x20, 0x08, 0xBE, 0xEF, 0x92]), Some((0x2008, vec![0xBEEF])));
+        assert_eq!((command(&[0x20]), command(&[0x20, 0x08, 0xBE])), (None, None));
     }
 }

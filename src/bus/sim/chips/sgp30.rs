@@ -3,7 +3,7 @@
 //! Datasheet SGP30, version 1.0: two-byte commands, words with a CRC each. It has no clock: each measurement counts as a
 //! second, so the first 15 after the start of the algorithm answer 400 ppm and 0 ppb.
 
-use crate::bus::sim::chips::sensirion::{answer, arguments};
+use crate::bus::sim::chips::sensirion::{answer, command};
 use crate::bus::sim::chips::{Chip, Fault, World, fill};
 
 const INIT: u16 = 0x2003;
@@ -85,14 +85,7 @@ impl Chip for Sgp30 {
     }
 
     fn write(&mut self, bytes: &[u8]) -> bool {
-        match bytes {
-            _ if self.fault == Some(Fault::Nak) => false,
-            [high, low, rest @ ..] => {
-                let command = u16::from_be_bytes([*high, *low]);
-                arguments(rest).is_some_and(|words| self.command(command, &words))
-            }
-            _ => true,
-        }
+        self.fault != Some(Fault::Nak) && command(bytes).is_some_and(|(command, words)| self.command(command, &words))
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> bool {

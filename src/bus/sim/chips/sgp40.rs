@@ -3,7 +3,7 @@
 //! Datasheet SGP40, version 1.2: two-byte commands, words with a CRC each; a measurement carries the air to compensate for.
 //! The world's raw signal is that after the compensation.
 
-use crate::bus::sim::chips::sensirion::{answer, arguments};
+use crate::bus::sim::chips::sensirion::{answer, command};
 use crate::bus::sim::chips::{Chip, Fault, World, fill};
 
 const MEASURE_RAW: u16 = 0x260F;
@@ -58,14 +58,7 @@ impl Chip for Sgp40 {
     }
 
     fn write(&mut self, bytes: &[u8]) -> bool {
-        match bytes {
-            _ if self.fault == Some(Fault::Nak) => false,
-            [high, low, rest @ ..] => {
-                let command = u16::from_be_bytes([*high, *low]);
-                arguments(rest).is_some_and(|words| self.command(command, &words))
-            }
-            _ => true,
-        }
+        self.fault != Some(Fault::Nak) && command(bytes).is_some_and(|(command, words)| self.command(command, &words))
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> bool {
