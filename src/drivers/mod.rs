@@ -18,8 +18,9 @@ pub mod ina226;
 pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
-pub mod mpu6050;
 pub mod mcp3008;
+pub mod mpu6050;
+pub mod pca9685;
 pub mod pms5003;
 pub mod pwm_output;
 pub mod scd30;
@@ -82,6 +83,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &waveform::SPEC,
     &gpio_output::SPEC,
     &pwm_output::SPEC,
+    &pca9685::SPEC,
 ];
 
 /// The driver of that name.

@@ -53,7 +53,16 @@ impl Reference {
 
     /// One sampling with these settings with the chip on this bench.
     pub(crate) fn sample(&mut self, settings: &Json, bench: &mut Bench) -> Map<String, Json> {
-        self.tell(&json!({ "settings": settings }));
+        self.request(&json!({ "settings": settings }), bench)
+    }
+
+    /// Makes the output of this chip do `percent`.
+    pub(crate) fn drive(&mut self, settings: &Json, percent: f64, bench: &mut Bench) {
+        self.request(&json!({ "settings": settings, "drive": percent }), bench);
+    }
+
+    fn request(&mut self, request: &Json, bench: &mut Bench) -> Map<String, Json> {
+        self.tell(request);
         loop {
             let question = self.hear();
             if let Some(error) = question.get("error") {

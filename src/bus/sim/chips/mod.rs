@@ -15,13 +15,14 @@ pub mod bme280;
 pub mod bme680;
 pub mod ina219;
 pub mod ina226;
-pub mod mpu6050;
+pub mod mcp230xx;
 pub mod mcp3008;
+pub mod mpu6050;
+pub mod pca9685;
+pub mod pcf8574;
 pub mod pms5003;
 pub mod scd30;
 pub mod scd4x;
-pub mod mcp230xx;
-pub mod pcf8574;
 mod sensirion;
 pub mod sgp30;
 pub mod sht3x;
@@ -98,10 +99,10 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("pms5003", || Box::new(pms5003::Pms5003::default())),
     ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
     ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
-    ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("ina219", || Box::new(ina219::Ina219::default())),
     ("ina226", || Box::new(ina226::Ina226::default())),
     ("mpu6050", || Box::new(mpu6050::Mpu6050::default())),
+    ("pca9685", || Box::new(pca9685::Pca9685::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
     ("tmp117", || Box::new(tmp117::Tmp117::default())),
