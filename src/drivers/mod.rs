@@ -37,6 +37,7 @@ pub mod tmp117;
 mod transcript;
 pub mod tsl2591;
 pub mod veml7700;
+pub mod vl53l0x;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
@@ -73,6 +74,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &ina219::SPEC,
     &ina226::SPEC,
     &mpu6050::SPEC,
+    &vl53l0x::SPEC,
     &pms5003::SPEC,
     &mcp3008::MCP3008,
     &mcp3008::MCP3004,
