@@ -194,6 +194,15 @@ pub enum Claim {
     Line(String),
     /// A PWM channel.
     Channel(u32),
+    /// One of several outputs of an I²C chip.
+    ChipChannel {
+        /// The chip's 7-bit address.
+        address: u8,
+        /// Which of its outputs.
+        channel: u8,
+        /// That of its frequency, which is one for all its outputs.
+        prescaler: u8,
+    },
     /// The one chip of an SPI bus.
     ChipSelect,
     /// The one device of a serial port.

@@ -26,6 +26,7 @@ pub mod mcp3008;
 pub mod mcp9808;
 pub mod mh_z19;
 pub mod mpu6050;
+pub mod pca9685;
 mod periodic;
 pub mod pms5003;
 pub mod pulse_counter;
@@ -45,6 +46,7 @@ pub mod tmp117;
 mod transcript;
 pub mod tsl2591;
 pub mod veml7700;
+pub mod vl53l0x;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
@@ -90,6 +92,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &hx711::SPEC,
     &ds18b20::SPEC,
     &mh_z19::SPEC,
+    &vl53l0x::SPEC,
     &pms5003::SPEC,
     &mcp3008::MCP3008,
     &mcp3008::MCP3004,
@@ -101,6 +104,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &waveform::SPEC,
     &gpio_output::SPEC,
     &pwm_output::SPEC,
+    &pca9685::SPEC,
 ];
 
 /// The driver of that name.

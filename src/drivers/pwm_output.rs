@@ -114,7 +114,7 @@ impl Actuator for PwmOutput {
 }
 
 /// A switch never comes here, for the kind of the driver is a percentage; it would move nothing.
-fn percent(value: OutputValue) -> Result<f64, DriverError> {
+pub(super) fn percent(value: OutputValue) -> Result<f64, DriverError> {
     match value {
         OutputValue::Percent(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
         OutputValue::Percent(value) => Err(DriverError::OutOfRange { quantity: "percent", value }),

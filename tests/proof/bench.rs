@@ -13,8 +13,8 @@ use fieldgate::bus::sim::SimBus;
 use fieldgate::bus::sim::chips::{self, Chip};
 use fieldgate::bus::{Bus, BusError, Claim, Files, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest};
 use fieldgate::config;
-use fieldgate::drivers::{DriverError, DriverSpec, Role, Sensor};
-use fieldgate::model::{Measurement, Setting, Settings};
+use fieldgate::drivers::{Actuator, DriverError, DriverSpec, Role, Sensor};
+use fieldgate::model::{Measurement, OutputValue, Setting, Settings};
 use serde_json::{Map, Value as Json, json};
 
 /// A chip that only says that it is not ready is asked this often; each time a second passes for it.
@@ -83,7 +83,11 @@ impl ErrorType for Bench {
 
 impl I2c for Bench {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
-        if self.claim != Claim::Address(address) {
+        let claimed = match self.claim {
+            Claim::Address(own) | Claim::ChipChannel { address: own, .. } => own == address,
+            _ => false,
+        };
+        if !claimed {
             return Err(BusError::NoAcknowledge { address });
         }
         chips::transact(self.chip.borrow_mut().as_mut(), address, operations)
@@ -161,14 +165,25 @@ impl Seconds for EachQuestion {
 
 /// The settings of a driver's example, or the same entry with these in their place, as the check makes them.
 pub(crate) fn settings(spec: &DriverSpec, given: Option<&Json>) -> Settings {
+    let (section, more) = match spec.role {
+        Role::Sensor { .. } => ("sensors", "every: 10s"),
+        Role::Actuator { .. } => ("actuators", "safe_state: 0"),
+    };
     let entry = match given {
-        Some(given) => format!("x: {{ driver: {}, bus: i2c-1, every: 10s, settings: {given} }}", spec.name),
+        Some(given) => format!("x: {{ driver: {}, bus: i2c-1, {more}, settings: {given} }}", spec.name),
         None => spec.example.replace('\n', "\n  "),
     };
     let buses = ["i2c-1", "spi-0", "serial", "wire"].map(|name| format!("{name}: {{ type: sim }}")).join(", ");
-    let text = format!("mqtt: {{ broker: mqtt://localhost }}\nbuses: {{ {buses} }}\nsensors:\n  {entry}\n");
+    let text = format!("mqtt: {{ broker: mqtt://localhost }}\nbuses: {{ {buses} }}\n{section}:\n  {entry}\n");
     let loaded = config::load_text(&text, Path::new("proof.yaml")).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    loaded.config.sensors.into_iter().next().unwrap().settings
+    let sensors = loaded.config.sensors.into_iter().map(|sensor| sensor.settings);
+    sensors.chain(loaded.config.actuators.into_iter().map(|actuator| actuator.settings)).next().unwrap()
+}
+
+/// Our output, as the worker builds it.
+pub(crate) fn build_output(spec: &DriverSpec, settings: &Settings, bench: &Bench) -> Box<dyn Actuator> {
+    let Role::Actuator { build, .. } = spec.role else { panic!("{} is not an output", spec.name) };
+    build(&mut bench.clone(), settings, OutputValue::Percent(0.0)).unwrap()
 }
 
 /// Our driver, as the worker builds it.

@@ -4,7 +4,7 @@
 
 Everything goes over standard input and output, one JSON object a line. First we tell what FILE says of itself: the ranges of
 the world that its chip is put into, the differences that it allows, the settings to try. Then, for each `{"settings": …}` that
-comes in, the reference takes one sampling; the transfers that it makes are asked for, and at the end `{"result": …}` or
+comes in, the reference takes one sampling, or with `"drive": …` makes its output do that; the transfers that it makes are asked for, and at the end `{"result": …}` or
 `{"error": …}` is told.
 """
 
@@ -160,7 +160,7 @@ def main():
     spec.loader.exec_module(reference)
     request = ask(
         {
-            "world": reference.WORLD,
+            "world": getattr(reference, "WORLD", {}),
             "tolerance": getattr(reference, "TOLERANCE", {}),
             "settings": getattr(reference, "SETTINGS", [None]),
         }
@@ -168,7 +168,11 @@ def main():
     while True:
         try:
             bus = BUSES[getattr(reference, "BUS", "i2c")]()
-            answer = {"result": reference.read(bus, request["settings"])}
+            if "drive" in request:
+                reference.drive(bus, request["settings"], request["drive"])
+                answer = {"result": {}}
+            else:
+                answer = {"result": reference.read(bus, request["settings"])}
         except Exception:
             answer = {"error": traceback.format_exc()}
         request = ask(answer)

@@ -56,9 +56,18 @@ impl Reference {
         self.ask(settings, |question| transfer(question, bench))
     }
 
+    /// Makes the output of this chip do `percent`.
+    pub(crate) fn drive(&mut self, settings: &Json, percent: f64, bench: &mut Bench) {
+        self.request(&json!({ "settings": settings, "drive": percent }), |question| transfer(question, bench));
+    }
+
     /// What it says with these settings when its transfers are answered like this.
-    pub(crate) fn ask(&mut self, settings: &Json, mut answer: impl FnMut(&Json) -> Json) -> Map<String, Json> {
-        self.tell(&json!({ "settings": settings }));
+    pub(crate) fn ask(&mut self, settings: &Json, answer: impl FnMut(&Json) -> Json) -> Map<String, Json> {
+        self.request(&json!({ "settings": settings }), answer)
+    }
+
+    fn request(&mut self, request: &Json, mut answer: impl FnMut(&Json) -> Json) -> Map<String, Json> {
+        self.tell(request);
         loop {
             let question = self.hear();
             if let Some(error) = question.get("error") {

@@ -297,6 +297,7 @@ fn means(setting: &Setting, claim: &Claim) -> bool {
     match (setting, claim) {
         (Setting::Integer(n), Claim::Address(address)) => *n == i64::from(*address),
         (Setting::Integer(n), Claim::Channel(channel)) => *n == i64::from(*channel),
+        (Setting::Integer(n), Claim::ChipChannel { channel, .. }) => *n == i64::from(*channel),
         (Setting::Text(text), Claim::Line(line)) => text == line,
         (Setting::Text(text), Claim::Device(device)) => text == device,
         _ => false,

@@ -24,6 +24,7 @@ pub mod mcp3008;
 pub mod mcp9808;
 pub mod mh_z19;
 pub mod mpu6050;
+pub mod pca9685;
 pub mod pcf8574;
 pub mod pms5003;
 pub mod scd30;
@@ -40,6 +41,7 @@ pub mod tmp102;
 pub mod tmp117;
 pub mod tsl2591;
 pub mod veml7700;
+pub mod vl53l0x;
 
 use std::ops::RangeInclusive;
 
@@ -115,6 +117,8 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("ina219", || Box::new(ina219::Ina219::default())),
     ("ina226", || Box::new(ina226::Ina226::default())),
     ("mpu6050", || Box::new(mpu6050::Mpu6050::default())),
+    ("vl53l0x", || Box::new(vl53l0x::Vl53l0x::default())),
+    ("pca9685", || Box::new(pca9685::Pca9685::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
     ("tmp117", || Box::new(tmp117::Tmp117::default())),
