@@ -135,12 +135,12 @@ fn encode_bus(bus: &bus::Settings) -> Json {
         bus::Settings::I2c { device } => json!({ "type": "i2c", "device": device }),
         bus::Settings::Gpio { chip } => json!({ "type": "gpio", "chip": chip }),
         bus::Settings::Pwm { chip } => json!({ "type": "pwm", "chip": chip }),
-        bus::Settings::Rppal(Part::Gpio) => json!({ "type": "gpio", "backend": "rppal" }),
-        bus::Settings::Rppal(Part::Pwm) => json!({ "type": "pwm", "backend": "rppal" }),
-        bus::Settings::Rppal(Part::I2c { number }) => json!({ "type": "i2c", "backend": "rppal", "number": number }),
         bus::Settings::Spi { device } => json!({ "type": "spi", "device": device }),
         bus::Settings::Uart { device } => json!({ "type": "uart", "device": device }),
         bus::Settings::W1 => json!({ "type": "w1" }),
+        bus::Settings::Rppal(Part::Gpio) => json!({ "type": "gpio", "backend": "rppal" }),
+        bus::Settings::Rppal(Part::Pwm) => json!({ "type": "pwm", "backend": "rppal" }),
+        bus::Settings::Rppal(Part::I2c { number }) => json!({ "type": "i2c", "backend": "rppal", "number": number }),
         bus::Settings::Sim { state_file } => json!({ "type": "sim", "state_file": state_file }),
         bus::Settings::Multiplexed(multiplexer::Settings { on, model, address, channel }) => {
             json!({ "type": model, "on": encode_upstream(on), "address": address, "channel": channel })

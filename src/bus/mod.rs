@@ -59,8 +59,6 @@ pub enum Settings {
         /// `0` for `pwmchip0`.
         chip: u32,
     },
-    /// A part of a Raspberry Pi, by rppal.
-    Rppal(rppal::Part),
     /// One chip on SPI by its character device.
     Spi {
         /// `/dev/spidev0.0`: controller 0, chip select 0.
@@ -73,6 +71,8 @@ pub enum Settings {
     },
     /// The kernel's 1-Wire masters.
     W1,
+    /// A part of a Raspberry Pi, by rppal.
+    Rppal(rppal::Part),
     /// Simulated chips and lines.
     Sim {
         /// Where lines, inputs and chips are mirrored, and taken over from.
@@ -98,10 +98,10 @@ pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>) -> Result<Box<d
         Settings::I2c { device } => Box::new(i2c::LinuxI2c::open(device)?),
         Settings::Gpio { chip } => Box::new(gpio::LinuxGpio::open(chip)?),
         Settings::Pwm { chip } => Box::new(pwm::LinuxPwm::open(*chip)?),
-        Settings::Rppal(part) => rppal::open(*part)?,
         Settings::Spi { device } => Box::new(spi::LinuxSpi::open(device)?),
         Settings::Uart { device } => Box::new(uart::LinuxUart::open(device)?),
         Settings::W1 => Box::new(w1::LinuxW1::open()?),
+        Settings::Rppal(part) => rppal::open(*part)?,
         Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone())?),
         Settings::Host => Box::new(sysfs::HostBus::new()),
     })
@@ -198,7 +198,7 @@ pub enum Claim {
     ChipSelect,
     /// The one device of a serial port.
     Port,
-    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`.
+    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`; after a blank, which part of it.
     Device(String),
 }
 

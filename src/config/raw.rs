@@ -185,8 +185,6 @@ pub static BUS_PWM: &[Field] = &[
     BACKEND,
 ];
 
-/// A bus of type `gpio` or `pwm` with `backend: rppal`, which knows the board's own chip and no other.
-pub static BUS_OF_PI: &[Field] = &[TYPE, BACKEND];
 /// A bus of type `spi`.
 pub static BUS_SPI: &[Field] = &[
     TYPE,
@@ -199,6 +197,8 @@ pub static BUS_UART: &[Field] =
 
 /// A bus of type `w1`: all that the kernel's 1-Wire masters have found.
 pub static BUS_W1: &[Field] = &[TYPE];
+/// A bus of type `gpio` or `pwm` with `backend: rppal`, which knows the board's own chip and no other.
+pub static BUS_OF_PI: &[Field] = &[TYPE, BACKEND];
 
 /// A bus of type `sim`.
 pub static BUS_SIM: &[Field] =

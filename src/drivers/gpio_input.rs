@@ -25,8 +25,8 @@ Between changes the state is reported `every` 60 s.
 debounce: a change counts when the line has been stable for so long; 20ms
 suits most switches. The kernel does it, so it costs nothing here.
 bias: the kernel accepts a pull that the chip does not have and keeps silent;
-with such a chip put a resistor of 10 kΩ on the line. With backend: rppal it
-must be written: that sets a pull in any case.
+with such a chip put a resistor of 10 kΩ on the line. An expander refuses it.
+With backend: rppal it must be written: that sets a pull in any case.
 line: `gpioinfo` lists the names; a number counts lines on the chip, and
 is not the number of a pin on the header.",
     bus: BusNeed::Gpio,

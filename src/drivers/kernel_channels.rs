@@ -1,4 +1,5 @@
-//! What `linux-hwmon` and `linux-iio` have in common: finding a device by its name, and the user's table of channels.
+//! What the drivers of devices that the kernel drives have in common: finding a device by its name, and the user's table of
+//! channels.
 //!
 //! The numbers of these devices change between boots, so a device is found by the name that its kernel driver gives it,
 //! and, where two have the same, by the place at which it sits.
@@ -25,12 +26,22 @@ pub(super) struct Class {
 /// Finds the device that `device` and `parent` of the settings mean; its folder.
 pub(super) fn find(files: &dyn Files, class: &Class, settings: &Settings) -> Result<String, DriverError> {
     let wanted = settings.text("device");
-    let parent = settings.optional_text("parent");
+    find_named(files, class, wanted, |name| name == wanted, settings.optional_text("parent"))
+}
+
+/// Finds the device whose name `fits`, which is told as `wanted`, and of several the one on `parent`; its folder.
+pub(super) fn find_named(
+    files: &dyn Files,
+    class: &Class,
+    wanted: &str,
+    fits: impl Fn(&str) -> bool,
+    parent: Option<&str>,
+) -> Result<String, DriverError> {
     let (mut fitting, mut names) = (Vec::new(), Vec::new());
     for entry in files.list(class.folder)?.into_iter().filter(|entry| entry.starts_with(class.prefix)) {
         // A device may go while we look, and some have no name.
         let Ok(name) = files.read(&format!("{}/{entry}/name", class.folder)) else { continue };
-        if name == wanted {
+        if fits(&name) {
             fitting.push(entry);
         } else {
             names.push(name);

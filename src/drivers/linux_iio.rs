@@ -94,7 +94,7 @@ const UNITS: &[UnitRow] = &[
     ("in_magn", 1.0, "G"),
 ];
 
-const CLASS: Class =
+pub(super) const CLASS: Class =
     Class { what: "IIO device", folder: "/sys/bus/iio/devices", prefix: "iio:device", below_parent: "" };
 
 struct Iio {

@@ -9,9 +9,13 @@ pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
 pub mod board;
+pub mod ccs811;
+pub mod dht;
+pub mod ds18b20;
 mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
+pub mod hx711;
 mod i2c_chip;
 pub mod ina219;
 pub mod ina226;
@@ -19,6 +23,9 @@ pub mod kernel_channels;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod mcp3008;
+pub mod mcp9808;
+pub mod mh_z19;
+pub mod mpu6050;
 pub mod pms5003;
 pub mod pulse_counter;
 pub mod pwm_output;
@@ -26,6 +33,7 @@ pub mod scd30;
 pub mod scd4x;
 mod sensirion;
 pub mod sgp30;
+pub mod sgp40;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
@@ -62,15 +70,25 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::TMP102,
     &tmp102::LM75,
     &tmp117::SPEC,
+    &mcp9808::SPEC,
     &scd4x::SPEC,
     &scd30::SPEC,
     &sgp30::SPEC,
+    &sgp40::SPEC,
+    &ccs811::SPEC,
     &bh1750::SPEC,
     &veml7700::SPEC,
     &tsl2591::SPEC,
-    &ads1115::SPEC,
+    &ads1115::ADS1115,
+    &ads1115::ADS1015,
     &ina219::SPEC,
     &ina226::SPEC,
+    &mpu6050::SPEC,
+    &dht::DHT22,
+    &dht::DHT11,
+    &hx711::SPEC,
+    &ds18b20::SPEC,
+    &mh_z19::SPEC,
     &pms5003::SPEC,
     &mcp3008::MCP3008,
     &mcp3008::MCP3004,

@@ -3,7 +3,7 @@
 //! A simulated chip and the driver for it may share a mistake, for one reading of one datasheet made both. So for each driver
 //! with a file in `references/` two such chips are put into the same world, some dozens of worlds one after the other; the
 //! reference reads one, ours the other, and what they say may differ by the last decimal, or by what the reference's file
-//! allows with its reason. One test a driver: `cargo test --test proof -- sht3x`.
+//! allows with its reason. One test a driver: `cargo test --test proof -- sht3x`. Buses that are chips have their own in `buses/`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and tells its figures")]
 
@@ -11,6 +11,7 @@
 mod common;
 
 mod bench;
+mod buses;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,7 @@ fn main() {
         claims_match();
         Ok(())
     }));
+    trials.extend(buses::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -60,7 +62,7 @@ fn claims_match() {
 
 fn compare(name: &str) -> Result<(), Failed> {
     let spec = drivers::find(name).ok_or("there is no such driver")?;
-    let mut reference = Reference::start(name);
+    let mut reference = Reference::start(&format!("references/{name}.py"));
     let seed = common::seed();
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut largest = BTreeMap::new();

@@ -109,7 +109,22 @@ class UART:
         pass
 
 
-BUSES = {"i2c": I2C, "spi": SPI, "uart": UART}
+class Files:
+    """The files of the simulated kernel."""
+
+    def read(self, path):
+        return ask({"file": str(path)})["text"]
+
+    def list(self, path):
+        return ask({"folder": str(path)})["names"]
+
+    def copy(self, path, folder):
+        """All of a folder's files, into one that a reference can open."""
+        for name in self.list(path):
+            (folder / name).write_text(self.read(f"{path}/{name}") + "\n")
+
+
+BUSES = {"i2c": I2C, "spi": SPI, "uart": UART, "files": Files}
 
 
 def stand_in():
@@ -120,7 +135,9 @@ def stand_in():
     sys.modules["busio"] = busio
     line = types.SimpleNamespace(switch_to_output=lambda value=False: None, value=True)
     digitalio = types.ModuleType("digitalio")
-    digitalio.DigitalInOut, digitalio.Direction = (lambda pin=None: line), types.SimpleNamespace(OUTPUT=1, INPUT=0)
+    digitalio.DigitalInOut = lambda pin=None: line
+    digitalio.Direction = type("Direction", (), {"INPUT": 0, "OUTPUT": 1})
+    digitalio.Pull = type("Pull", (), {"UP": 1, "DOWN": 2})
     sys.modules["digitalio"] = digitalio
     now = [1000.0]
 

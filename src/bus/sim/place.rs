@@ -143,7 +143,7 @@ impl Bench {
             Claim::Address(address) => Some(Place::behind(&self.behind, *address)),
             Claim::ChipSelect => Some(Place::ChipSelect),
             Claim::Port => Some(Place::Port),
-            Claim::Device(name) => Some(Place::Device(name.clone())),
+            Claim::Device(name) => name.split(' ').next().map(|device| Place::Device(device.to_owned())),
             Claim::Line(_) | Claim::Channel(_) => None,
         }
     }

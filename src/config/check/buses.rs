@@ -29,9 +29,9 @@ pub(super) struct Bus {
 enum Device {
     File(PathBuf),
     PwmChip(u32),
-    OfPi(Part),
     Channel { on: Name, address: u8, channel: u8 },
     OneWire,
+    OfPi(Part),
 }
 
 impl Bus {

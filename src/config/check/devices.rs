@@ -269,15 +269,15 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// What a line keeps when its software PWM has ended; a switch keeps whatever it does.
-const OUTLIVES: [OutputValue; 4] =
-    [OutputValue::Switch(false), OutputValue::Switch(true), OutputValue::Percent(0.0), OutputValue::Percent(100.0)];
 /// Which buses could be meant, for hints.
 pub(super) fn such_as(buses: &[Bus], fits: impl Fn(&Bus) -> bool) -> String {
     let names: Vec<_> =
         buses.iter().filter(|bus| bus.settings.is_some() && fits(bus)).map(|bus| bus.name.as_str()).collect();
     if names.is_empty() { "there is none under buses:".to_owned() } else { format!("such as {}", names.join(", ")) }
 }
+/// What a line keeps when its software PWM has ended; a switch keeps whatever it does.
+const OUTLIVES: [OutputValue; 4] =
+    [OutputValue::Switch(false), OutputValue::Switch(true), OutputValue::Percent(0.0), OutputValue::Percent(100.0)];
 
 /// What a driver needs, in words.
 pub(super) fn words(need: BusNeed) -> &'static str {

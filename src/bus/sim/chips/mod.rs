@@ -13,16 +13,24 @@ pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
+pub mod ccs811;
+pub mod dht;
+pub mod ds18b20;
+pub mod hx711;
 pub mod ina219;
 pub mod ina226;
 pub mod mcp230xx;
 pub mod mcp3008;
+pub mod mcp9808;
+pub mod mh_z19;
+pub mod mpu6050;
 pub mod pcf8574;
 pub mod pms5003;
 pub mod scd30;
 pub mod scd4x;
 mod sensirion;
 pub mod sgp30;
+pub mod sgp40;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
@@ -89,18 +97,28 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("scd4x", || Box::new(scd4x::Scd4x::default())),
     ("scd30", || Box::new(scd30::Scd30::default())),
     ("sgp30", || Box::new(sgp30::Sgp30::default())),
+    ("sgp40", || Box::new(sgp40::Sgp40::default())),
+    ("ccs811", || Box::new(ccs811::Ccs811::default())),
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("veml7700", || Box::new(veml7700::Veml7700::default())),
     ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
+    ("ads1115", || Box::new(ads1115::Ads1115::ads1115())),
+    ("ads1015", || Box::new(ads1115::Ads1115::ads1015())),
+    ("hx711", || Box::new(hx711::Hx711::default())),
+    ("dht22", || Box::new(dht::Dht::dht22())),
+    ("dht11", || Box::new(dht::Dht::dht11())),
+    ("ds18b20", || Box::new(ds18b20::Ds18b20::default())),
+    ("mh-z19", || Box::new(mh_z19::MhZ19::default())),
     ("pms5003", || Box::new(pms5003::Pms5003::default())),
     ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
     ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
-    ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("ina219", || Box::new(ina219::Ina219::default())),
     ("ina226", || Box::new(ina226::Ina226::default())),
+    ("mpu6050", || Box::new(mpu6050::Mpu6050::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
     ("tmp117", || Box::new(tmp117::Tmp117::default())),
+    ("mcp9808", || Box::new(mcp9808::Mcp9808::default())),
     ("tca9548a", || Box::new(tca9548a::Multiplexer::new("tca9548a", 8))),
     ("pca9548a", || Box::new(tca9548a::Multiplexer::new("pca9548a", 8))),
     ("tca9546a", || Box::new(tca9548a::Multiplexer::new("tca9546a", 4))),
