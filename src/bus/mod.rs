@@ -10,6 +10,7 @@ pub mod gpio;
 pub mod i2c;
 pub mod pwm;
 pub mod sim;
+pub mod survey;
 pub mod sysfs;
 
 use std::cell::RefCell;

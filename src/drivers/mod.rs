@@ -11,6 +11,7 @@ pub mod gpio_input;
 pub mod gpio_output;
 mod i2c_chip;
 pub mod kernel_channels;
+pub mod likely;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod pwm_output;
