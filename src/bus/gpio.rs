@@ -257,7 +257,7 @@ fn claim_hint(source: &io::Error, asked: &str) -> String {
 }
 
 /// The kernel's own error, with its errno; what the library itself refused keeps its words.
-fn kernel_error(error: gpiocdev::Error) -> io::Error {
+pub(super) fn kernel_error(error: gpiocdev::Error) -> io::Error {
     match error {
         gpiocdev::Error::Os(Errno(errno)) | gpiocdev::Error::Uapi(_, gpiocdev_uapi::Error::Os(Errno(errno)))
             if errno != 0 =>

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use linux_embedded_hal::I2cdev;
+use linux_embedded_hal::i2cdev::core::I2CDevice as _;
 use linux_embedded_hal::i2cdev::linux::LinuxI2CError;
 use rustix::io::Errno;
 
@@ -33,6 +34,46 @@ impl LinuxI2c {
         open_device(device)?;
         let adapter = SharedI2c::new(Adapter { device: device.to_owned(), chips: BTreeMap::new() });
         Ok(Self { device: device.to_owned(), adapter })
+    }
+}
+
+/// What an address says to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It acknowledges.
+    Answers,
+    /// It does not.
+    Silent,
+    /// A driver of the kernel has bound it; it was not asked.
+    Bound,
+    /// The adapter cannot put this question.
+    CannotAsk,
+}
+
+impl LinuxI2c {
+    /// Asks whether somebody is at `address`: by reading one byte, or by writing none.
+    ///
+    /// # Errors
+    /// [`BusError`] for what is neither an acknowledgement nor its absence.
+    pub fn probe(&mut self, address: u8, by_reading: bool) -> Result<Presence, BusError> {
+        let mut chip = open_device(&self.device)?;
+        if let Err(error) = chip.set_slave_address(u16::from(address)) {
+            let source = io::Error::from(error);
+            return match Errno::from_io_error(&source) {
+                Some(Errno::BUSY) => Ok(Presence::Bound),
+                _ => Err(refused(&self.device, address, source)),
+            };
+        }
+        let asked = if by_reading { chip.smbus_read_byte().map(drop) } else { chip.smbus_write_quick(false) };
+        let Err(error) = asked else { return Ok(Presence::Answers) };
+        let source = io::Error::from(error);
+        if matches!(Errno::from_io_error(&source), Some(Errno::OPNOTSUPP | Errno::NOSYS)) {
+            return Ok(Presence::CannotAsk);
+        }
+        match failed(&self.device, address, source) {
+            BusError::NoAcknowledge { .. } => Ok(Presence::Silent),
+            other => Err(other),
+        }
     }
 }
 

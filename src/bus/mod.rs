@@ -16,6 +16,7 @@ pub mod rppal;
 pub mod seconds;
 pub mod sim;
 pub mod spi;
+pub mod survey;
 pub mod sysfs;
 pub mod uart;
 mod upstream;

@@ -77,7 +77,7 @@ greenhouse:
 };
 
 /// Documentation/ABI/testing/sysfs-bus-iio. The longer beginning comes first.
-const UNITS: &[UnitRow] = &[
+pub(super) const UNITS: &[UnitRow] = &[
     ("in_temp", 1e-3, "°C"),
     ("in_voltage", 1e-3, "V"),
     ("in_current", 1e-3, "A"),

@@ -20,6 +20,7 @@ mod i2c_chip;
 pub mod ina219;
 pub mod ina226;
 pub mod kernel_channels;
+pub mod likely;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod mcp3008;
