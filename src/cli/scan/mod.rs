@@ -55,7 +55,7 @@ pub fn run(form: Form) -> ExitCode {
 }
 
 fn look() -> Result<Found, DriverError> {
-    let files = bus::open(&bus::Settings::Host)?.files()?;
+    let files = bus::open(&bus::Settings::Host, None)?.files()?;
     let survey = survey::take(files.as_ref());
     let chips = survey.i2c.iter().map(chips).collect();
     Ok(Found { survey, chips })
@@ -65,7 +65,7 @@ fn look() -> Result<Found, DriverError> {
 fn chips(adapter: &Adapter) -> Vec<(u8, Who)> {
     let Ok(answers) = &adapter.answers else { return Vec::new() };
     let settings = bus::Settings::I2c { device: adapter.device.clone() };
-    let mut i2c = bus::open(&settings).and_then(|mut bus| bus.i2c()).ok();
+    let mut i2c = bus::open(&settings, None).and_then(|mut bus| bus.i2c()).ok();
     let mut who = |answer: &survey::Answer| match (&answer.bound, &mut i2c) {
         (Some(driver), _) => Some((answer.address, Who::Bound(driver.clone()))),
         (None, Some(i2c)) => Some((answer.address, Who::Likely(likely::at(i2c, answer.address)))),
