@@ -7,8 +7,8 @@
 //! Range: −40 to 125 °C. Accuracy: ±0.5 °C from −20 to 100 °C.
 //!
 //! The chip measures four times a second by itself; the latest result is read. It has the maker's and its own id and no
-//! checksum. Before its first conversion it reads 0 °C, and nothing says so; therefore a hysteresis is set that no alert uses, and
-//! read back with each result: a chip that lost its supply for a moment has it no more.
+//! checksum. Before its first conversion it reads 0 °C, and nothing says so; therefore a hysteresis is set that no alert
+//! uses, and read back with each result: a chip that lost its supply for a moment has it no more.
 
 use std::ops::RangeInclusive;
 
@@ -69,7 +69,8 @@ const RESOLUTION: u8 = 0x08;
 const MICROCHIP: u16 = 0x0054;
 /// The upper byte; the lower is the revision.
 const DEVICE_ID: u8 = 0x04;
-/// Continuous conversion without alert, nothing locked, and a hysteresis of 1.5 °C as the mark ("Sensor Configuration Register").
+/// Continuous conversion without alert, nothing locked, and a hysteresis of 1.5 °C as the mark ("Sensor Configuration
+/// Register").
 const MARKED: u16 = 0x0200;
 /// 0.0625 °C, as after power-on ("Resolution Register").
 const FINEST: u8 = 0x03;

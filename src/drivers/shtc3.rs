@@ -72,7 +72,8 @@ const MEASURE: [u8; 2] = [0x78, 0x66];
 /// Until the chip listens again after it was woken or reset: 240 µs ("Timing Specifications"), with some room.
 const SETTLE_US: u32 = 300;
 
-/// The bits of the id that do not vary from chip to chip ("Read-out of ID Register"), and bit 11, which is set in the SHTC3 alone.
+/// The bits of the id that do not vary from chip to chip ("Read-out of ID Register"), and bit 11, which is set in the SHTC3
+/// alone.
 const ID_MASK: u16 = 0x083F;
 const ID_SHTC3: u16 = 0x0807;
 const ID_SHTC1: u16 = 0x0007;

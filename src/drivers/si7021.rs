@@ -1,7 +1,7 @@
 //! si7021 and htu21: Silicon Labs Si7006, Si7013, Si7020, Si7021 and TE HTU21D, Sensirion SHT20, SHT21, SHT25, for
 //! temperature and humidity.
 //!
-//! Datasheets: Si7021-A20, revision 1.2; HTU21D(F), HPC199 revision 5; SHT21, version 4. All these chips take the same commands.
+//! Datasheets: Si7021-A20, revision 1.2; HTU21D(F), HPC199 revision 5; SHT21, version 4. All take the same commands.
 //! Wiring: SDA, SCL, 3.3 V, ground. The address is 0x40 and cannot be chosen (Si7013: 0x41 with AD0 at the supply).
 //!
 //! Range: −40 to 125 °C, 0 to 100 %. Accuracy: Si7021 ±0.4 °C and ±3 %, HTU21D ±0.3 °C and ±2 %.
