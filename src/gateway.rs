@@ -30,7 +30,7 @@ use crate::recorder::{self, Answer, Recorder};
 use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
 use crate::spool::{self, Spool, SpoolError, SpoolThread};
-use crate::worker::{self, Order, Worker};
+use crate::worker::{self, BusAlarms, Order, Worker};
 
 pub use plans::{inputs, outputs};
 
@@ -172,7 +172,9 @@ impl Gateway {
         let (states, of_workers) = mpsc::channel(recorder::STATE_CAPACITY);
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
-        let context = worker::Context { run, events, states, pulse: Arc::default(), kept: spool.counts() };
+        let alarms = BusAlarms::default();
+        let pulse = Arc::default();
+        let context = worker::Context { run, events, states, pulse, kept: spool.counts(), alarms: alarms.clone() };
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
@@ -186,6 +188,7 @@ impl Gateway {
             spool: ways.spool.vitals(),
             sensors: tallies,
             commands: CommandTallies::default(),
+            buses: alarms,
         };
         let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, board);
         let commands = Commanding::start(&sources, from_link, answers);

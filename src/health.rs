@@ -15,7 +15,7 @@ use crate::model::payload::report;
 use crate::model::{Moment, Name, RunId};
 use crate::roster::SharedRoster;
 use crate::spool::{Stats, Vitals};
-use crate::worker::Tally;
+use crate::worker::{BusAlarms, Tally};
 
 /// How often health is told while nothing changes.
 pub const EVERY: Duration = Duration::from_secs(30);
@@ -40,6 +40,8 @@ pub struct Sources {
     pub sensors: SensorTallies,
     /// Commands.
     pub commands: CommandTallies,
+    /// Buses that do not work.
+    pub buses: BusAlarms,
 }
 
 impl Sources {
@@ -62,6 +64,7 @@ impl Sources {
             spool: spool(&self.spool.stats()),
             sensors: sensors.collect(),
             actuators: actuators.collect(),
+            buses: self.buses.list(),
             memory: resident_bytes(),
         })
     }

@@ -164,7 +164,7 @@ pub(super) fn refused(device: &Path, address: u8, source: io::Error) -> BusError
 pub(super) fn failed(device: &Path, address: u8, source: io::Error) -> BusError {
     match Errno::from_io_error(&source) {
         Some(Errno::NXIO | Errno::REMOTEIO) => BusError::NoAcknowledge { address },
-        _ => BusError::Io { what: format!("i2c transfer with {address:#04x} on {}", device.display()), source },
+        _ => BusError::Wires { what: format!("i2c transfer with {address:#04x} on {}", device.display()), source },
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
             assert!(matches!(kind(errno), BusError::NoAcknowledge { address: 0x76 }), "{errno}");
         }
         for errno in [Errno::IO, Errno::TIMEDOUT, Errno::AGAIN, Errno::BUSY, Errno::NODEV] {
-            let BusError::Io { what, source } = kind(errno) else { panic!("{errno}") };
+            let BusError::Wires { what, source } = kind(errno) else { panic!("{errno}") };
             assert_eq!(what, "i2c transfer with 0x76 on /dev/i2c-1");
             assert_eq!(source.raw_os_error(), Some(errno.raw_os_error()), "the errno is kept");
         }

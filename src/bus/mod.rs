@@ -392,6 +392,16 @@ pub enum BusError {
         #[source]
         source: io::Error,
     },
+    /// A transfer failed for a reason that is not one chip's: a clock line that is held down, a lost arbitration, an adapter
+    /// that gave up or has gone. Transient more often than not.
+    #[error("{what} failed")]
+    Wires {
+        /// What was tried.
+        what: String,
+        /// The kernel's answer, with errno.
+        #[source]
+        source: io::Error,
+    },
     /// A chip that others sit on has fallen silent or forgotten what was written to it. What was built on it is void: close
     /// it and open it anew.
     #[error("{what} {why}")]
@@ -419,7 +429,7 @@ impl BusError {
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Lost { .. } => true,
-            Self::Io { source, .. } | Self::Open { source, .. } => {
+            Self::Io { source, .. } | Self::Wires { source, .. } | Self::Open { source, .. } => {
                 matches!(Errno::from_io_error(source), Some(Errno::NODEV | Errno::SHUTDOWN))
             }
             _ => false,
@@ -435,7 +445,7 @@ impl embedded_hal::i2c::Error for BusError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NoAcknowledge { .. } => ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address),
-            Self::Io { .. } => ErrorKind::Bus,
+            Self::Io { .. } | Self::Wires { .. } => ErrorKind::Bus,
             _ => ErrorKind::Other,
         }
     }

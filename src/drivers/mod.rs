@@ -336,7 +336,7 @@ impl DriverError {
             | Self::TooEarly(_)
             | Self::OutOfRange { .. }
             | Self::NotFinite { .. } => true,
-            Self::Bus(BusError::Io { .. } | BusError::Format { .. }) => true,
+            Self::Bus(BusError::Io { .. } | BusError::Wires { .. } | BusError::Format { .. }) => true,
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }
     }

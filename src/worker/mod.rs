@@ -14,6 +14,7 @@ mod run;
 pub mod schedule;
 mod sensor;
 mod site;
+mod trouble;
 mod wait;
 
 #[cfg(test)]
@@ -34,6 +35,8 @@ use crate::drivers::DriverSpec;
 use crate::model::{Count, Kept, Loss, Name, OutputValue, Qos, Reading, RunId, SensorStatus, Settings, StateCause};
 use crate::pulse::Pulse;
 use crate::worker::wait::Waker;
+
+pub use trouble::BusAlarms;
 
 /// Orders that may wait for one bus. A bus takes an order within one sampling, so more than this means that it hangs; the
 /// next command is then answered "busy" rather than carried out much later.
@@ -290,6 +293,8 @@ pub struct Context {
     pub pulse: Arc<Pulse>,
     /// What sensors had counted in earlier runs; nothing until a disk could be read.
     pub kept: watch::Receiver<Kept>,
+    /// Buses that do not work.
+    pub alarms: BusAlarms,
 }
 
 /// A running worker.

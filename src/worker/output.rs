@@ -110,6 +110,7 @@ impl OutputSlot {
         match &result {
             Ok(actual) => {
                 self.owed = None;
+                sites.note(Some(&self.settings.bus), Ok(()));
                 if std::mem::take(&mut self.complained) {
                     info!(actuator = %self.settings.name, value = %actual, "Output follows again.");
                 }
@@ -118,6 +119,7 @@ impl OutputSlot {
             Err(e) => {
                 self.device = None;
                 sites.leave_if_gone(Some(&self.settings.bus), e);
+                sites.note(Some(&self.settings.bus), Err(e));
                 self.owed = Some((verdict, clock::boottime().saturating_add(TRY_AGAIN)));
                 if !std::mem::replace(&mut self.complained, true) {
                     let words = drivers::words(e);

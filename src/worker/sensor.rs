@@ -11,7 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tracing::{info, warn};
 
 use crate::clock;
-use crate::drivers::{self, DriverError, Role, Sensor};
+use crate::drivers::{self, BusNeed, DriverError, Role, Sensor};
 use crate::model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
 use crate::worker::schedule::{Schedule, rest_after, retry_after};
 use crate::worker::site::{Sites, Subject};
@@ -21,7 +21,7 @@ use crate::worker::{Event, SensorSettings, Tally};
 const DOWN_AFTER: u32 = 3;
 
 /// A sensor that keeps failing is logged at most this often.
-const LOG_AGAIN: Duration = Duration::from_secs(60);
+pub(super) const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// One sensor and all that is known of it.
 pub(super) struct SensorSlot {
@@ -223,21 +223,25 @@ impl SensorSlot {
     }
 
     fn succeeded(&mut self, now: Moment, sites: &mut Sites) {
-        self.answered();
+        self.answered(sites);
         self.note(SensorStatus::Ok, None, now.wall, sites);
     }
 
     /// A device that has nothing to tell yet is kept: built anew it would begin to warm up again, for ever. One that has told
     /// something before goes on being well between two results.
     fn too_early(&mut self, error: DriverError, now: Moment, sites: &mut Sites) {
-        self.answered();
+        self.answered(sites);
         self.tally.skipped.fetch_add(1, Ordering::Relaxed);
         if !self.told || self.status != SensorStatus::Ok {
             self.note(SensorStatus::Degraded, Some(drivers::words(&error)), now.wall, sites);
         }
     }
 
-    fn answered(&mut self) {
+    fn answered(&mut self, sites: &mut Sites) {
+        // A driver that needs no bus says nothing about the one that it was given.
+        if self.settings.driver.bus != BusNeed::None {
+            sites.note(self.settings.bus.as_ref(), Ok(()));
+        }
         // One that comes and goes is logged no more often than one that stays away.
         if std::mem::take(&mut self.complained) {
             info!(sensor = %self.settings.name, failures = self.failures, "Sensor answers again.");
@@ -259,7 +263,8 @@ impl SensorSlot {
             _ => rest_after(self.failures, cost),
         };
         let words = drivers::words(error);
-        if self.last_logged.is_none_or(|last| now.boot >= last.saturating_add(LOG_AGAIN)) {
+        let is_of_the_bus = sites.note(self.settings.bus.as_ref(), Err(error));
+        if !is_of_the_bus && self.last_logged.is_none_or(|last| now.boot >= last.saturating_add(LOG_AGAIN)) {
             (self.last_logged, self.complained) = (Some(now.boot), true);
             let again_in = pause.max(self.settings.every);
             warn!(sensor = %self.settings.name, error = %words, failures = self.failures, ?again_in, "Sensor failed; will try again.");

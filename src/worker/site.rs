@@ -12,6 +12,7 @@ use crate::clock;
 use crate::drivers::{self, DriverError};
 use crate::model::Name;
 use crate::worker::schedule::rest_after;
+use crate::worker::trouble::Trouble;
 use crate::worker::{Context, Event};
 
 /// A bus that is missing is tried at least this often, however seldom its sensors are sampled: an event-driven one hears
@@ -49,6 +50,7 @@ struct Site {
     open_again: Duration,
     /// When a bus that reports no changes by itself wants to be looked at again.
     refresh_at: Option<Duration>,
+    trouble: Trouble,
 }
 
 /// The buses of a thread and the way out. A bus comes after the one that it sits on.
@@ -79,6 +81,10 @@ impl Sites {
             site.inputs = inputs;
             self.sites.push(site);
         }
+        let abandoned = old.iter().filter_map(|site| site.name.as_ref());
+        abandoned.filter(|name| !self.sites.iter().any(|site| site.name.as_ref() == Some(*name))).for_each(|name| {
+            self.context.alarms.forget(name);
+        });
     }
 
     /// Whether the bus of that name is there with these settings.
@@ -165,6 +171,33 @@ impl Sites {
         }
     }
 
+    /// Notes what became of talking to a device on this bus; `true` when a failure is the bus's own and its alarm stands for
+    /// it. The machine itself has no such failures.
+    pub(super) fn note(&mut self, name: Option<&Name>, outcome: Result<(), &DriverError>) -> bool {
+        let Some(own) = self.sites.iter().position(|site| site.name.as_ref() == name) else { return false };
+        let at_fault = outcome.err().and_then(|error| Some((self.at_fault(own, error)?, error)));
+        let Some((index, error)) = at_fault else {
+            for index in [own, 0] {
+                let site = &mut self.sites[index];
+                if let (Some(name), Some(_)) = (&site.name, &site.bus) {
+                    site.trouble.answered(name, &self.context.alarms);
+                }
+            }
+            return false;
+        };
+        let site = &mut self.sites[index];
+        let Some(name) = &site.name else { return false };
+        site.trouble.failed(name, error, clock::now(), &self.context.alarms);
+        true
+    }
+
+    /// The bus whose failure this is, if it is not the device's: one that is not open, or the wires that all use.
+    fn at_fault(&self, own: usize, error: &DriverError) -> Option<usize> {
+        let DriverError::Bus(error) = error else { return None };
+        let closed = [0, own].into_iter().find(|index| self.sites[*index].bus.is_none());
+        closed.or(if matches!(error, BusError::Wires { .. }) { Some(0) } else { None })
+    }
+
     fn sits_on(&self, index: usize, below: usize) -> bool {
         index == below || self.upstream(index).is_some_and(|upstream| self.sits_on(upstream, below))
     }
@@ -205,7 +238,11 @@ impl Sites {
 /// What sits on a bus is closed before it.
 impl Drop for Sites {
     fn drop(&mut self) {
-        while self.sites.pop().is_some() {}
+        while let Some(site) = self.sites.pop() {
+            if let Some(name) = &site.name {
+                self.context.alarms.forget(name);
+            }
+        }
     }
 }
 
@@ -220,6 +257,7 @@ impl Site {
             news: None,
             open_again: Duration::ZERO,
             refresh_at: None,
+            trouble: Trouble::default(),
         }
     }
 

@@ -64,6 +64,7 @@ struct Bench {
     events: mpsc::Receiver<Event>,
     pulse: Arc<Pulse>,
     know: watch::Sender<Kept>,
+    alarms: BusAlarms,
     folder: tempfile::TempDir,
 }
 
@@ -73,9 +74,17 @@ impl Bench {
         let (events, received) = mpsc::channel(capacity);
         let pulse = Arc::new(Pulse::default());
         let (know, kept) = watch::channel(None);
-        let context = Context { run: RunId(7), states: events.clone(), events, pulse: Arc::clone(&pulse), kept };
+        let alarms = BusAlarms::default();
+        let context = Context {
+            run: RunId(7),
+            states: events.clone(),
+            events,
+            pulse: Arc::clone(&pulse),
+            kept,
+            alarms: alarms.clone(),
+        };
         let worker = Worker::spawn("bench", make(&folder.path().join("bench.json")), context).unwrap();
-        Self { worker, events: received, pulse, know, folder }
+        Self { worker, events: received, pulse, know, alarms, folder }
     }
 
     /// The first event for which `pick` answers.
@@ -215,6 +224,35 @@ async fn a_sensor_that_fails_goes_down_and_comes_back_while_others_go_on() {
     assert!(bench.reading("n").await.seq == before + 1);
     bench.write(r#"{"chips":{"0x49":{"fault":null}}}"#);
     bench.next(statuses(SensorStatus::Ok)).await;
+}
+
+#[tokio::test]
+async fn a_bus_that_does_not_work_has_one_alarm_until_it_does() {
+    let (mut air, tally) = thermometer("air");
+    air.settings = settings(&[("address", Setting::Integer(0x48))]);
+    let sensors = vec![thermometer("tank"), (air, tally)];
+    let mut bench = Bench::start(1024, |file| plan(sensors, Vec::new(), file));
+    bench.reading("tank").await;
+    bench.reading("air").await;
+    assert!(bench.alarms.list().is_empty());
+    bench.write(r#"{"chips":{"0x48":{"fault":"time-out"},"0x49":{"fault":"time-out"}}}"#);
+    let failed = |event| match event {
+        Event::Status { sensor, status: SensorStatus::Degraded, .. } => Some(sensor),
+        _ => None,
+    };
+    assert_ne!(bench.next(failed).await, bench.next(failed).await, "each tells how it fares");
+    let alarms = bench.alarms.list();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert!(alarms[&name("bench")].1.contains("timed out"), "{alarms:?}");
+    bench.write(r#"{"chips":{"0x48":{"fault":"nak"},"0x49":{"fault":"nak"}}}"#);
+    tokio::time::timeout(4 * SOON, async {
+        // Nobody answers, but the wires work.
+        while !bench.alarms.list().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

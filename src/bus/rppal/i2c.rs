@@ -213,7 +213,7 @@ mod tests {
         let absent = bench(Chip { fails: Some(121), ..Chip::default() }).read(0x23, &mut [0]).unwrap_err();
         assert!(matches!(absent, BusError::NoAcknowledge { address: 0x23 }));
         let late = bench(Chip { fails: Some(110), ..Chip::default() }).write(0x23, &[0]).unwrap_err();
-        assert!(matches!(late, BusError::Io { ref source, .. } if source.raw_os_error() == Some(110)), "{late}");
+        assert!(matches!(late, BusError::Wires { ref source, .. } if source.raw_os_error() == Some(110)), "{late}");
         let bound = bench(Chip { select: Some(16), ..Chip::default() }).write(0x23, &[0]).unwrap_err();
         assert!(bound.to_string().contains("a driver of the kernel has bound this address"), "{bound}");
         let short = bench(Chip { short: true, ..Chip::default() }).read(0x23, &mut [0; 2]).unwrap_err();

@@ -211,7 +211,7 @@ fn hang(world: &mut World, place: &Place) {
 
 fn time_out(place: &Place) -> BusError {
     Delay.delay_ms(TIME_OUT_MS);
-    BusError::Io { what: format!("transfer with {place}"), source: Errno::TIMEDOUT.into() }
+    BusError::Wires { what: format!("transfer with {place}"), source: Errno::TIMEDOUT.into() }
 }
 
 #[cfg(test)]

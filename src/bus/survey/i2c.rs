@@ -137,7 +137,7 @@ mod tests {
     use std::cell::RefCell;
 
     fn failed() -> BusError {
-        BusError::Io { what: "i2c transfer".into(), source: std::io::ErrorKind::TimedOut.into() }
+        BusError::Wires { what: "i2c transfer".into(), source: std::io::ErrorKind::TimedOut.into() }
     }
 
     fn found(probe: impl FnMut(u8, bool) -> Result<Presence, BusError>) -> Result<Vec<(u8, Option<String>)>, BusError> {

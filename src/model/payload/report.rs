@@ -1,5 +1,6 @@
 //! What the gateway says of itself: `B/health` and `B/devices`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, json};
@@ -26,6 +27,8 @@ pub struct Health {
     pub sensors: Vec<(Name, Sensor)>,
     /// Every output.
     pub actuators: Vec<(Name, Actuator)>,
+    /// Buses that do not work: since when, and why.
+    pub buses: BTreeMap<Name, (SystemTime, String)>,
     /// Resident bytes.
     pub memory: u64,
 }
@@ -96,6 +99,10 @@ pub fn health(health: &Health) -> Vec<u8> {
         .actuators
         .iter()
         .map(|(name, a)| (name.to_string(), json!({ "commands": a.commands, "rejected": a.rejected })));
+    let buses = health
+        .buses
+        .iter()
+        .map(|(name, (since, error))| (name.to_string(), json!({ "since": time(*since), "error": error })));
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "run": health.run.to_string(),
@@ -123,6 +130,7 @@ pub fn health(health: &Health) -> Vec<u8> {
         },
         "sensors": sensors.collect::<Map<_, _>>(),
         "actuators": actuators.collect::<Map<_, _>>(),
+        "buses": buses.collect::<Map<_, _>>(),
         "memory": health.memory,
     })
     .to_string()
@@ -224,6 +232,7 @@ mod tests {
                 Sensor { status: SensorStatus::Ok, taken: 1, failed: 0, skipped: 0 },
             )],
             actuators: vec![(Name::new("pump").unwrap(), Actuator { commands: 4, rejected: 1 })],
+            buses: BTreeMap::from([(Name::new("i2c-1").unwrap(), (SystemTime::UNIX_EPOCH, "held".to_owned()))]),
             memory: 5_242_880,
         };
         let json: Json = serde_json::from_slice(&health(&report)).unwrap();
@@ -232,5 +241,6 @@ mod tests {
         }
         assert_eq!(json["spool"]["oldest"], Json::Null);
         assert_eq!(json["sensors"]["air"]["taken"], 1);
+        assert_eq!(json["buses"]["i2c-1"], json!({ "since": "1970-01-01T00:00:00.000Z", "error": "held" }));
     }
 }
