@@ -172,7 +172,7 @@ impl Gateway {
         let (states, of_workers) = mpsc::channel(recorder::STATE_CAPACITY);
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
-        let context = worker::Context { run, events, states, pulse: Arc::new(Pulse::default()) };
+        let context = worker::Context { run, events, states, pulse: Arc::default(), kept: spool.counts() };
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 use thiserror::Error;
 
+use crate::bus::rppal::Part;
 use crate::bus::{self, expander, multiplexer};
 use crate::drivers;
 use crate::model::{Kind, Name, OutputValue, Setting, Settings};
@@ -137,6 +138,9 @@ fn encode_bus(bus: &bus::Settings) -> Json {
         bus::Settings::Spi { device } => json!({ "type": "spi", "device": device }),
         bus::Settings::Uart { device } => json!({ "type": "uart", "device": device }),
         bus::Settings::W1 => json!({ "type": "w1" }),
+        bus::Settings::Rppal(Part::Gpio) => json!({ "type": "gpio", "backend": "rppal" }),
+        bus::Settings::Rppal(Part::Pwm) => json!({ "type": "pwm", "backend": "rppal" }),
+        bus::Settings::Rppal(Part::I2c { number }) => json!({ "type": "i2c", "backend": "rppal", "number": number }),
         bus::Settings::Sim { state_file } => json!({ "type": "sim", "state_file": state_file }),
         bus::Settings::Multiplexed(multiplexer::Settings { on, model, address, channel }) => {
             json!({ "type": model, "on": encode_upstream(on), "address": address, "channel": channel })
@@ -155,6 +159,11 @@ fn encode_upstream(on: &bus::Upstream) -> Json {
 
 fn decode_bus(bus: &Json) -> Option<bus::Settings> {
     Some(match bus["type"].as_str()? {
+        "gpio" if bus["backend"] == "rppal" => bus::Settings::Rppal(Part::Gpio),
+        "pwm" if bus["backend"] == "rppal" => bus::Settings::Rppal(Part::Pwm),
+        "i2c" if bus["backend"] == "rppal" => {
+            bus::Settings::Rppal(Part::I2c { number: bus["number"].as_u64()?.try_into().ok()? })
+        }
         "i2c" => bus::Settings::I2c { device: bus["device"].as_str()?.into() },
         "gpio" => bus::Settings::Gpio { chip: bus["chip"].as_str()?.to_owned() },
         "pwm" => bus::Settings::Pwm { chip: bus["chip"].as_u64()?.try_into().ok()? },
@@ -242,6 +251,20 @@ mod tests {
         let path = folder.path().join("run/outputs.json");
         save(&path, &[pump(), far_pump()]).unwrap();
         assert_eq!(load(&path).unwrap(), [pump(), far_pump()]);
+    }
+
+    #[test]
+    fn every_kind_of_bus_is_read_as_it_was_written() {
+        let parts = [Part::Gpio, Part::Pwm, Part::I2c { number: 3 }].map(bus::Settings::Rppal);
+        let others = [
+            bus::Settings::I2c { device: "/dev/i2c-1".into() },
+            bus::Settings::Gpio { chip: "pinctrl-rp1".into() },
+            bus::Settings::Pwm { chip: 2 },
+            bus::Settings::Sim { state_file: None },
+        ];
+        for bus in parts.into_iter().chain(others) {
+            assert_eq!(decode_bus(&encode_bus(&bus)), Some(bus));
+        }
     }
 
     #[test]

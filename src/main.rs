@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
+use fieldgate::cli::scan::Form;
 use fieldgate::{cli, config};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -55,6 +56,14 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// List what this board has: buses, the chips on them, lines, kernel sensors, and what is switched off
+    Scan {
+        /// Print a configuration to paste
+        #[arg(long, conflicts_with = "json")]
+        yaml: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Drive every output to its safe state and end
     SafeState(ConfigFile),
     /// Print the JSON Schema of the configuration, for editors
@@ -92,6 +101,10 @@ fn main() -> ExitCode {
         Command::Read { sensor, config, output } => {
             log("warn");
             cli::read::run(&sensor, &config.config, output.json)
+        }
+        Command::Scan { yaml, output } => {
+            let plain = if output.json { Form::Json } else { Form::Text };
+            cli::scan::run(if yaml { Form::Yaml } else { plain })
         }
         Command::SafeState(file) => {
             log("info");

@@ -73,6 +73,8 @@ pub struct Recorder {
 
 /// What belongs into the spool.
 enum Entry {
+    /// What the sensor has counted goes in front of its reading.
+    Counted(Name, u64, Option<Message>),
     Message(Message),
     Loss(Loss),
 }
@@ -106,6 +108,10 @@ impl Recorder {
                 room = self.spool.room(), if !is_free => match (room, waiting.take()) {
                     (Ok(room), Some(Entry::Message(message))) => room.append(message),
                     (Ok(room), Some(Entry::Loss(loss))) => room.report_loss(loss),
+                    (Ok(room), Some(Entry::Counted(sensor, count, message))) => {
+                        room.keep(sensor, count);
+                        waiting = message.map(Entry::Message);
+                    }
                     (Err(_), _) => {
                         error!("The spool has ended before the recorder; what comes now is lost.");
                         return;
@@ -136,14 +142,14 @@ impl Recorder {
             show(board, &event);
         }
         match event {
-            Event::Reading { reading, qos, retain } => {
-                if qos == Qos::AtMostOnce && self.link.borrow().state != LinkState::Up {
-                    debug!(sensor = %reading.sensor, seq = reading.seq, "Reading at QoS 0 dropped: the link is down.");
-                    return None;
+            Event::Reading { reading, qos, retain, count } => {
+                let message = self.reading(&reading, qos, retain);
+                match count {
+                    Some(count) => Some(Entry::Counted(reading.sensor, count, message)),
+                    None => message.map(Entry::Message),
                 }
-                debug!(sensor = %reading.sensor, seq = reading.seq, "Reading.");
-                Some(Entry::Message(message(&reading, qos, retain)))
             }
+            Event::Count { sensor, count } => Some(Entry::Counted(sensor, count, None)),
             Event::Lost(loss) => Some(Entry::Loss(loss)),
             Event::Status { sensor, status, since, error } => {
                 let roster = self.roster.borrow();
@@ -161,6 +167,16 @@ impl Recorder {
                 None
             }
         }
+    }
+
+    /// The message of a reading; nothing when it is at QoS 0 and nobody is there to take it.
+    fn reading(&self, reading: &Reading, qos: Qos, retain: bool) -> Option<Message> {
+        if qos == Qos::AtMostOnce && self.link.borrow().state != LinkState::Up {
+            debug!(sensor = %reading.sensor, seq = reading.seq, "Reading at QoS 0 dropped: the link is down.");
+            return None;
+        }
+        debug!(sensor = %reading.sensor, seq = reading.seq, "Reading.");
+        Some(message(reading, qos, retain))
     }
 
     fn reply(&self, answer: Answer) -> Message {
@@ -185,7 +201,7 @@ fn show(board: &Board, event: &Event) {
         Event::State { actuator, value, at, cause } => {
             board.state(actuator, OutputView { value: *value, since: *at, cause: *cause });
         }
-        Event::Lost(_) => {}
+        Event::Lost(_) | Event::Count { .. } => {}
     }
 }
 

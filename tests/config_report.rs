@@ -31,6 +31,10 @@ fn every_bad_configuration_is_told_as_written_beside_it() {
     assert!(files.len() > 10, "the examples are missing");
     let mut different = String::new();
     for file in files {
+        if file.file_name().unwrap().to_string_lossy().starts_with("rppal") && bus::rppal::is_here() {
+            // What these warn of is not so on this machine.
+            continue;
+        }
         let text = std::fs::read_to_string(&file).unwrap();
         // The report names the file without its folder, so that it is the same on every machine.
         let told = said(&text, Path::new(file.file_name().unwrap())).replace(env!("CARGO_MANIFEST_DIR"), "HERE");

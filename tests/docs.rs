@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use fieldgate::cli::drivers;
-use fieldgate::config;
+use fieldgate::config::{self, raw};
 use fieldgate::drivers::{DRIVERS, DriverSpec};
+use fieldgate::model::{Field, Need};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -34,18 +35,18 @@ fn check(text: &str, path: &Path) {
     }
 }
 
-/// Holds the rows below `header` in a document against these, or writes them there when FIELDGATE_BLESS is set.
+/// Holds the rows below `header` in a document against these, or writes them there when FIELDGATE_ACCEPT is set.
 fn holds_rows(name: &str, header: &str, rows: &[String]) {
     let text = read(name);
     let start = text.find(header).unwrap_or_else(|| panic!("{name} has no table {header}"));
     let first = start + text[start..].split_inclusive('\n').take(2).map(str::len).sum::<usize>();
     let old: Vec<_> = text[first..].lines().take_while(|line| line.starts_with('|')).collect();
-    if std::env::var_os("FIELDGATE_BLESS").is_some() {
+    if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
         let end = first + old.iter().map(|line| line.len() + 1).sum::<usize>();
         let new = format!("{}{}\n{}", &text[..first], rows.join("\n"), &text[end..]);
         return std::fs::write(root().join(name), new).unwrap();
     }
-    assert_eq!(old, rows, "bring {name} up to date: FIELDGATE_BLESS=1 cargo test --test docs");
+    assert_eq!(old, rows, "bring {name} up to date: FIELDGATE_ACCEPT=1 cargo test --test docs");
 }
 
 #[test]
@@ -69,6 +70,43 @@ fn every_configuration_in_the_readme_may_run() {
     for block in blocks {
         check(&block, &path);
     }
+}
+
+#[test]
+fn every_configuration_on_the_page_on_buses_may_run() {
+    let blocks = blocks(&read("docs/buses.md"), "yaml");
+    assert!(blocks.len() >= 3, "the page has lost its examples");
+    for block in blocks {
+        check(&format!("mqtt: {{ broker: mqtt://localhost }}\n{block}"), Path::new("buses.yaml"));
+    }
+}
+
+#[test]
+fn the_page_on_buses_lists_every_type_with_its_keys() {
+    let mut rows = Vec::new();
+    let mut told: Vec<&[Field]> = Vec::new();
+    for (_, fields) in raw::BUS_TYPES {
+        if told.iter().any(|other| std::ptr::eq(*other, *fields)) {
+            continue;
+        }
+        told.push(fields);
+        let same = raw::BUS_TYPES.iter().filter(|(_, other)| std::ptr::eq(*other, *fields));
+        let types = same.map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let keys: Vec<_> = fields.iter().filter(|field| field.name != "type").collect();
+        if keys.is_empty() {
+            rows.push(format!("| {types} | | it has no keys |"));
+        }
+        rows.extend(keys.into_iter().map(|field| {
+            let need = match field.need {
+                Need::Required => String::new(),
+                Need::Optional => "optional: ".to_owned(),
+                Need::Or(other) => format!("this or `{other}`: "),
+                Need::Default(default) => format!("`{default}` if left out: "),
+            };
+            format!("| {types} | `{}` | {need}{} |", field.name, field.doc)
+        }));
+    }
+    holds_rows("docs/buses.md", "| Type | Key |", &rows);
 }
 
 #[test]

@@ -95,7 +95,7 @@ const FENCES: &[Fence] = &[
     },
     Fence { names: &["rumqttd"], places: &["cli/demo/broker.rs"], why: "the embedded broker is for the demo" },
     Fence {
-        names: &["gpiocdev", "gpiocdev_uapi", "linux_embedded_hal"],
+        names: &["gpiocdev", "gpiocdev_uapi", "linux_embedded_hal", "rppal"],
         places: &["bus/"],
         why: "nothing else opens a device",
     },

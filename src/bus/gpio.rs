@@ -6,9 +6,10 @@
 //! A level cannot be held here after the process has ended: dropping a line releases it, and what a released line does is
 //! the chip's business.
 
+mod chips;
+
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gpiocdev::Request;
@@ -16,18 +17,24 @@ use gpiocdev::chip::Chip;
 use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
 use gpiocdev_uapi::Errno;
 
-use crate::bus::{Bias, Bus, BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest};
+pub(super) use chips::holder_of;
+use chips::{elsewhere, find_chip, near_names, resolve};
+
+use crate::bus::edges::skipped;
+use crate::bus::{
+    Bias, Bus, BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
+};
 use crate::model::field::format_duration;
 
 /// What the kernel shows as the user of our lines.
 const CONSUMER: &str = "fieldgate";
 
-/// Edges taken at once, and kept by the kernel meanwhile. Its default of 16 is short for a bouncing contact; when the
-/// buffer is full the kernel drops the oldest, so the newest state always arrives.
+/// Edges taken at once.
 const MAX_EDGES: usize = 64;
 
-/// Near names in a hint: more would hide the right one.
-const MAX_NEAR_NAMES: usize = 3;
+/// Edges kept by the kernel meanwhile: a quarter of a second of five hundred pulses a second, in 12 KiB. Its default of 16 is
+/// short for a bouncing contact; when the buffer is full the kernel drops the oldest, so the newest state always arrives.
+const KEPT_EDGES: u32 = 256;
 
 /// Of the kernel's errno.h: the line has no interrupt; the chip was unplugged; an internal "not supported" that pin
 /// controllers let out.
@@ -95,7 +102,7 @@ impl Bus for LinuxGpio {
         builder
             .on_chip(self.chip.path())
             .with_consumer(CONSUMER)
-            .with_kernel_event_buffer_size(MAX_EDGES as u32)
+            .with_kernel_event_buffer_size(KEPT_EDGES)
             .with_line(place.offset)
             .as_input()
             .with_edge_detection(EdgeDetection::BothEdges)
@@ -109,7 +116,7 @@ impl Bus for LinuxGpio {
         let claimed = builder.request().map_err(kernel_error);
         let claimed = claimed.map_err(|e| self.refused(&place, "input", &asked(request), e))?;
         let buffer = vec![0; claimed.edge_event_u64_size() * MAX_EDGES];
-        Ok(Box::new(LinuxInput { place, request: claimed, buffer }))
+        Ok(Box::new(LinuxInput { place, request: claimed, buffer, last: 0 }))
     }
 
     fn output(&mut self, request: &OutputRequest) -> Result<Box<dyn OutputLine>, BusError> {
@@ -124,6 +131,10 @@ impl Bus for LinuxGpio {
         let claimed = builder.request().map_err(kernel_error);
         let claimed = claimed.map_err(|e| self.refused(&place, "output", "an output", e))?;
         Ok(Box::new(LinuxOutput { place, request: claimed }))
+    }
+
+    fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
+        Err(self.lacks(&format!("PWM {}; software PWM needs a Raspberry Pi and backend: rppal", request.place)))
     }
 }
 
@@ -151,6 +162,8 @@ struct LinuxInput {
     place: Place,
     request: Request,
     buffer: Vec<u64>,
+    /// The number of the last edge.
+    last: u32,
 }
 
 impl InputLine for LinuxInput {
@@ -171,9 +184,9 @@ impl InputLine for LinuxInput {
         // Not `read_edge_event`: in 0.8.0 it reads up to eight events and returns the first.
         let failed = |e| self.place.failed("reading changes of", e);
         let words = self.request.read_edge_events_into_slice(&mut self.buffer).map_err(failed)?;
-        let read = self.buffer.get(..words).unwrap_or(&self.buffer);
+        let (read, last) = (self.buffer.get(..words).unwrap_or(&self.buffer), &mut self.last);
         read.chunks_exact(self.request.edge_event_u64_size())
-            .map(|event| self.request.edge_event_from_slice(event).map(|event| edge(&event)).map_err(failed))
+            .map(|event| self.request.edge_event_from_slice(event).map(|event| edge(&event, last)).map_err(failed))
             .collect()
     }
 
@@ -183,8 +196,9 @@ impl InputLine for LinuxInput {
 }
 
 /// The kernel swaps the edges of an active-low line itself: rising means that it became active.
-fn edge(event: &gpiocdev::line::EdgeEvent) -> Edge {
-    Edge { active: event.kind == EdgeKind::Rising, at: Some(Duration::from_nanos(event.timestamp_ns)) }
+fn edge(event: &gpiocdev::line::EdgeEvent, last: &mut u32) -> Edge {
+    let at = Some(Duration::from_nanos(event.timestamp_ns));
+    Edge { active: event.kind == EdgeKind::Rising, at, missed: skipped(last, event.line_seqno) }
 }
 
 struct LinuxOutput {
@@ -216,99 +230,6 @@ fn bias(bias: Bias) -> Option<gpiocdev::line::Bias> {
     }
 }
 
-/// A chip that could be opened, for hints and for the search by label.
-struct Present {
-    path: PathBuf,
-    label: String,
-}
-
-/// The chips of this machine, and why one could not be opened.
-fn present() -> (Vec<Present>, Option<io::Error>) {
-    let paths = gpiocdev::chip::chips().unwrap_or_default();
-    let mut trouble = None;
-    let mut found = Vec::new();
-    for path in paths {
-        match Chip::from_path(&path).and_then(|chip| chip.info()) {
-            Ok(info) => found.push(Present { path, label: info.label }),
-            Err(e) => trouble = Some(kernel_error(e)),
-        }
-    }
-    (found, trouble)
-}
-
-fn find_chip(wanted: &str) -> Result<Chip, BusError> {
-    let (chips, trouble) = present();
-    let open = |hint, source| BusError::Open { what: format!("GPIO chip {wanted}"), hint, source };
-    let failed = |source: io::Error| open(open_hint(source.kind(), &chips), source);
-    let path = match choose(wanted, &chips) {
-        _ if wanted.contains('/') => Path::new(wanted),
-        Ok(Some(chip)) => &chip.path,
-        Ok(None) => return Err(failed(trouble.unwrap_or_else(|| ErrorKind::NotFound.into()))),
-        Err(hint) => return Err(open(hint, ErrorKind::InvalidInput.into())),
-    };
-    Chip::from_path(path).map_err(|e| failed(kernel_error(e)))
-}
-
-/// The one chip of that label or name. Two equal expanders have one label: then only a path tells them apart.
-fn choose<'a>(wanted: &str, chips: &'a [Present]) -> Result<Option<&'a Present>, String> {
-    let fits = |chip: &&Present| chip.label == wanted || chip.path.file_name().is_some_and(|name| name == wanted);
-    let mut fitting = chips.iter().filter(fits);
-    match (fitting.next(), fitting.next()) {
-        (Some(one), Some(other)) => Err(format!(
-            "{} and {} both have this label; write the path of one",
-            one.path.display(),
-            other.path.display()
-        )),
-        (one, _) => Ok(one),
-    }
-}
-
-fn open_hint(kind: ErrorKind, chips: &[Present]) -> String {
-    if kind == ErrorKind::PermissionDenied {
-        return "the group gpio may: add the user to it, and check that a udev rule gives the chip to that group"
-            .into();
-    }
-    if chips.is_empty() {
-        return "this machine shows no GPIO chip".into();
-    }
-    let chips: Vec<_> = chips.iter().map(|chip| format!("{} ({})", chip.path.display(), chip.label)).collect();
-    format!("there is {}", chips.join(", "))
-}
-
-/// The number of a line: by its name, else by its number.
-fn resolve(line: &str, names: &[String]) -> Option<Offset> {
-    let by_name = names.iter().position(|name| !name.is_empty() && name == line);
-    let by_number = || line.parse().ok().filter(|offset: &usize| *offset < names.len());
-    by_name.or_else(by_number).and_then(|offset| Offset::try_from(offset).ok())
-}
-
-/// Whether another chip has a line of that name: on a Pi 5 the header is not the first chip.
-fn elsewhere(line: &str) -> Option<String> {
-    let (chips, _) = present();
-    let chip = chips
-        .iter()
-        .find(|chip| Chip::from_path(&chip.path).is_ok_and(|opened| opened.find_line_info(line).is_some()))?;
-    Some(format!("{} ({}) has one", chip.path.display(), chip.label))
-}
-
-fn near_names(line: &str, names: &[String]) -> String {
-    let wanted = line.to_lowercase();
-    let mut near: Vec<(usize, &str)> = names
-        .iter()
-        .filter(|name| !name.is_empty())
-        .map(|name| (strsim::damerau_levenshtein(&wanted, &name.to_lowercase()), name.as_str()))
-        .filter(|(distance, _)| *distance <= 2)
-        .collect();
-    near.sort_unstable();
-    near.dedup();
-    let near: Vec<&str> = near.into_iter().take(MAX_NEAR_NAMES).map(|(_, name)| name).collect();
-    match (near.is_empty(), names.iter().all(String::is_empty), names.len().checked_sub(1)) {
-        (false, ..) => format!("did you mean {}?", near.join(", ")),
-        (true, true, Some(last)) => format!("its lines have no names; write a number from 0 to {last}"),
-        _ => "`gpioinfo` lists the lines".into(),
-    }
-}
-
 /// What was asked of an input beyond being one, for the words of a refusal.
 fn asked(request: &InputRequest) -> String {
     let bias = match request.bias {
@@ -336,7 +257,7 @@ fn claim_hint(source: &io::Error, asked: &str) -> String {
 }
 
 /// The kernel's own error, with its errno; what the library itself refused keeps its words.
-fn kernel_error(error: gpiocdev::Error) -> io::Error {
+pub(super) fn kernel_error(error: gpiocdev::Error) -> io::Error {
     match error {
         gpiocdev::Error::Os(Errno(errno)) | gpiocdev::Error::Uapi(_, gpiocdev_uapi::Error::Os(Errno(errno)))
             if errno != 0 =>
@@ -350,64 +271,6 @@ fn kernel_error(error: gpiocdev::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    fn chip(path: &str, label: &str) -> Present {
-        Present { path: path.into(), label: label.into() }
-    }
-
-    #[test]
-    fn a_line_is_found_by_its_name_and_then_by_its_number() {
-        let names = names(&["ID_SDA", "", "GPIO2", "0"]);
-        for (line, offset) in [
-            ("GPIO2", Some(2)),
-            ("1", Some(1)),
-            ("0", Some(3)),
-            ("4", None),
-            ("-1", None),
-            ("", None),
-            ("99999999999", None),
-        ] {
-            assert_eq!(resolve(line, &names), offset, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_name_is_answered_with_near_names_or_the_way_to_list_them() {
-        let header = names(&["ID_SDA", "GPIO17", "GPIO18", "GPIO27", "", "GPIO7"]);
-        assert_eq!(near_names("gpio17", &header), "did you mean GPIO17, GPIO18, GPIO27?");
-        assert_eq!(near_names("relay", &header), "`gpioinfo` lists the lines");
-        assert_eq!(near_names("GPIO2", &names(&["", ""])), "its lines have no names; write a number from 0 to 1");
-        assert_eq!(near_names("GPIO2", &[]), "`gpioinfo` lists the lines");
-    }
-
-    #[test]
-    fn a_chip_is_chosen_by_label_or_name_and_two_of_one_label_are_refused() {
-        let chips =
-            [chip("/dev/gpiochip0", "pinctrl-rp1"), chip("/dev/gpiochip1", "pcf8574"), chip("/dev/x", "pcf8574")];
-        let path = |wanted| choose(wanted, &chips).map(|chip| chip.map(|chip| chip.path.display().to_string()));
-        assert_eq!(path("pinctrl-rp1"), Ok(Some("/dev/gpiochip0".into())));
-        assert_eq!(path("gpiochip1"), Ok(Some("/dev/gpiochip1".into())));
-        assert_eq!(path("pinctrl"), Ok(None));
-        assert!(path("pcf8574").unwrap_err().contains("/dev/gpiochip1 and /dev/x"));
-    }
-
-    #[test]
-    fn a_chip_that_is_not_there_is_answered_with_those_that_are() {
-        let chips = [chip("/dev/gpiochip0", "a"), chip("/dev/gpiochip1", "b")];
-        assert_eq!(open_hint(ErrorKind::NotFound, &chips), "there is /dev/gpiochip0 (a), /dev/gpiochip1 (b)");
-        assert!(open_hint(ErrorKind::PermissionDenied, &chips).contains("group gpio"));
-        let error = LinuxGpio::open("/dev/no-such-chip").unwrap_err();
-        assert!(matches!(&error, BusError::Open { source, .. } if source.raw_os_error() == Some(2)), "{error:?}");
-        for path in ["/dev/null", "/", "/etc/passwd", "./"] {
-            assert!(matches!(LinuxGpio::open(path), Err(BusError::Open { .. })), "{path}");
-        }
-        let error = LinuxGpio::open("no-such-label").unwrap_err();
-        assert!(error.to_string().contains("cannot open GPIO chip no-such-label ("), "{error}");
-    }
 
     #[test]
     fn the_errno_of_the_kernel_survives() {
@@ -441,6 +304,6 @@ mod tests {
             seqno: 1,
             line_seqno: 1,
         };
-        assert_eq!(edge(&event), Edge { active: false, at: Some(Duration::from_millis(1500)) });
+        assert_eq!(edge(&event, &mut 0), Edge { active: false, at: Some(Duration::from_millis(1500)), missed: 0 });
     }
 }

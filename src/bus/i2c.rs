@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use linux_embedded_hal::I2cdev;
+use linux_embedded_hal::i2cdev::core::I2CDevice as _;
 use linux_embedded_hal::i2cdev::linux::LinuxI2CError;
 use rustix::io::Errno;
 
@@ -33,6 +34,46 @@ impl LinuxI2c {
         open_device(device)?;
         let adapter = SharedI2c::new(Adapter { device: device.to_owned(), chips: BTreeMap::new() });
         Ok(Self { device: device.to_owned(), adapter })
+    }
+}
+
+/// What an address says to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It acknowledges.
+    Answers,
+    /// It does not.
+    Silent,
+    /// A driver of the kernel has bound it; it was not asked.
+    Bound,
+    /// The adapter cannot put this question.
+    CannotAsk,
+}
+
+impl LinuxI2c {
+    /// Asks whether somebody is at `address`: by reading one byte, or by writing none.
+    ///
+    /// # Errors
+    /// [`BusError`] for what is neither an acknowledgement nor its absence.
+    pub fn probe(&mut self, address: u8, by_reading: bool) -> Result<Presence, BusError> {
+        let mut chip = open_device(&self.device)?;
+        if let Err(error) = chip.set_slave_address(u16::from(address)) {
+            let source = io::Error::from(error);
+            return match Errno::from_io_error(&source) {
+                Some(Errno::BUSY) => Ok(Presence::Bound),
+                _ => Err(refused(&self.device, address, source)),
+            };
+        }
+        let asked = if by_reading { chip.smbus_read_byte().map(drop) } else { chip.smbus_write_quick(false) };
+        let Err(error) = asked else { return Ok(Presence::Answers) };
+        let source = io::Error::from(error);
+        if matches!(Errno::from_io_error(&source), Some(Errno::OPNOTSUPP | Errno::NOSYS)) {
+            return Ok(Presence::CannotAsk);
+        }
+        match failed(&self.device, address, source) {
+            BusError::NoAcknowledge { .. } => Ok(Presence::Silent),
+            other => Err(other),
+        }
     }
 }
 
@@ -82,10 +123,12 @@ impl I2c for Adapter {
 }
 
 fn open_device(device: &Path) -> Result<I2cdev, BusError> {
-    I2cdev::new(device).map_err(|error| {
-        let source = io::Error::from(error);
-        BusError::Open { what: format!("i2c bus {}", device.display()), hint: open_hint(&source).to_owned(), source }
-    })
+    I2cdev::new(device).map_err(|error| open_refused(device, error.into()))
+}
+
+/// The device could not be opened.
+pub(super) fn open_refused(device: &Path, source: io::Error) -> BusError {
+    BusError::Open { what: format!("i2c bus {}", device.display()), hint: open_hint(&source).to_owned(), source }
 }
 
 /// What to do when the device cannot be opened.
@@ -103,7 +146,7 @@ fn open_hint(source: &io::Error) -> &'static str {
 }
 
 /// The kernel refused the address itself. `EBUSY` means that a driver of the kernel has bound it (i2c-dev.c).
-fn refused(device: &Path, address: u8, source: io::Error) -> BusError {
+pub(super) fn refused(device: &Path, address: u8, source: io::Error) -> BusError {
     let hint = match Errno::from_io_error(&source) {
         Some(Errno::BUSY) => {
             "a driver of the kernel has bound this address; read the chip with linux-hwmon or linux-iio, or remove its \
@@ -118,7 +161,7 @@ fn refused(device: &Path, address: u8, source: io::Error) -> BusError {
 /// A transfer failed. The kernel's Documentation/i2c/fault-codes names `ENXIO` for a missing acknowledgement of the
 /// address. The adapters of the Raspberry Pi (i2c-bcm2835, i2c-designware) answer `EREMOTEIO` instead, which they have for
 /// nothing else.
-fn failed(device: &Path, address: u8, source: io::Error) -> BusError {
+pub(super) fn failed(device: &Path, address: u8, source: io::Error) -> BusError {
     match Errno::from_io_error(&source) {
         Some(Errno::NXIO | Errno::REMOTEIO) => BusError::NoAcknowledge { address },
         _ => BusError::Io { what: format!("i2c transfer with {address:#04x} on {}", device.display()), source },

@@ -6,14 +6,17 @@
 //!
 //! The simulated bus in `sim/` offers all of it, so that every driver runs unchanged without hardware.
 
+mod edges;
 pub mod expander;
 pub mod gpio;
 pub mod i2c;
 pub mod multiplexer;
 pub mod pwm;
+pub mod rppal;
 pub mod seconds;
 pub mod sim;
 pub mod spi;
+pub mod survey;
 pub mod sysfs;
 pub mod uart;
 mod upstream;
@@ -69,6 +72,8 @@ pub enum Settings {
     },
     /// The kernel's 1-Wire masters.
     W1,
+    /// A part of a Raspberry Pi, by rppal.
+    Rppal(rppal::Part),
     /// Simulated chips and lines.
     Sim {
         /// Where lines, inputs and chips are mirrored, and taken over from.
@@ -97,6 +102,7 @@ pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>) -> Result<Box<d
         Settings::Spi { device } => Box::new(spi::LinuxSpi::open(device)?),
         Settings::Uart { device } => Box::new(uart::LinuxUart::open(device)?),
         Settings::W1 => Box::new(w1::LinuxW1::open()?),
+        Settings::Rppal(part) => rppal::open(*part)?,
         Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone())?),
         Settings::Host => Box::new(sysfs::HostBus::new()),
     })
@@ -124,7 +130,7 @@ pub trait Bus {
 
     /// Claims a PWM channel.
     fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
-        Err(self.lacks(&format!("PWM channel {}", request.channel)))
+        Err(self.lacks(&format!("PWM {}", request.place)))
     }
 
     /// Claims the chip on an SPI bus, which is spoken to as it requests.
@@ -189,11 +195,20 @@ pub enum Claim {
     Line(String),
     /// A PWM channel.
     Channel(u32),
+    /// One of several outputs of an I²C chip.
+    ChipChannel {
+        /// The chip's 7-bit address.
+        address: u8,
+        /// Which of its outputs.
+        channel: u8,
+        /// That of its frequency, which is one for all its outputs.
+        prescaler: u8,
+    },
     /// The one chip of an SPI bus.
     ChipSelect,
     /// The one device of a serial port.
     Port,
-    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`.
+    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`; after a blank, which part of it.
     Device(String),
 }
 
@@ -237,8 +252,8 @@ pub struct OutputRequest {
 /// How to claim a PWM channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PwmRequest {
-    /// The channel of the chip.
-    pub channel: u32,
+    /// Where it comes out.
+    pub place: PwmPlace,
     /// Length of one period.
     pub period: Duration,
     /// What it does from the first moment, 0 to 100.
@@ -247,6 +262,28 @@ pub struct PwmRequest {
     pub inverted: bool,
 }
 
+/// Where PWM comes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PwmPlace {
+    /// A channel of a PWM chip: hardware makes it.
+    Channel(u32),
+    /// A GPIO line: software makes it.
+    Line(String),
+}
+
+impl fmt::Display for PwmPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Channel(channel) => write!(f, "channel {channel}"),
+            Self::Line(line) => write!(f, "on line {line}"),
+        }
+    }
+}
+
+/// Periods a second that software PWM can do. Slower, and a change would have to wait for the end of a period; faster, and it
+/// would do nothing but wait: at each change of the level it keeps the processor busy for 0.2 ms.
+pub const SOFTWARE_HZ: (f64, f64) = (1.0, 1000.0);
+
 /// A change of an input line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
@@ -254,6 +291,8 @@ pub struct Edge {
     pub active: bool,
     /// When, by the kernel's `CLOCK_MONOTONIC`; `None` where the source has no timestamp, then "now" is meant.
     pub at: Option<Duration>,
+    /// Changes in front of this one that were dropped because nobody took them in time.
+    pub missed: u32,
 }
 
 /// A claimed input line. Dropping it releases the line.
@@ -264,6 +303,10 @@ pub trait InputLine {
     fn take_edges(&mut self) -> Result<Vec<Edge>, BusError>;
     /// Becomes readable when changes wait; `None` for a line that [`Bus::refresh`] brings up to date.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+    /// The present on the clock of [`Edge::at`].
+    fn now(&self) -> Duration {
+        watch::monotonic()
+    }
 }
 
 /// A claimed output line. Dropping it releases the line.

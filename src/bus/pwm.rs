@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use embedded_hal::delay::DelayNs as _;
 
 use crate::bus::sysfs::shown;
-use crate::bus::{Bus, BusError, Delay, PwmChannel, PwmRequest};
+use crate::bus::{Bus, BusError, Delay, PwmChannel, PwmPlace, PwmRequest};
 
 /// Where the kernel shows PWM chips.
 const CLASS: &str = "/sys/class/pwm";
@@ -83,12 +83,15 @@ impl Bus for LinuxPwm {
     }
 
     fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
-        if request.channel >= self.channels {
-            return Err(
-                self.lacks(&format!("PWM channel {}; they count from 0 and are {}", request.channel, self.channels))
-            );
-        }
-        let folder = self.export(request.channel)?;
+        let channel = match request.place {
+            PwmPlace::Channel(channel) if channel < self.channels => channel,
+            PwmPlace::Channel(channel) => {
+                let channels = self.channels;
+                return Err(self.lacks(&format!("PWM channel {channel}; they count from 0 and are {channels}")));
+            }
+            PwmPlace::Line(_) => return Err(self.lacks(&format!("PWM {}; name a channel here", request.place))),
+        };
+        let folder = self.export(channel)?;
         let period_ns = u64::try_from(request.period.as_nanos()).unwrap_or(u64::MAX).max(1);
         let mut channel = LinuxChannel { folder, period_ns, commanded: None };
         channel.set_polarity(request.inverted)?;
@@ -242,7 +245,7 @@ mod tests {
     }
 
     fn request(percent: f64, inverted: bool) -> PwmRequest {
-        PwmRequest { channel: 1, period: Duration::from_millis(1), percent, inverted }
+        PwmRequest { place: PwmPlace::Channel(1), period: Duration::from_millis(1), percent, inverted }
     }
 
     fn claim(class: &tempfile::TempDir, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
@@ -303,7 +306,9 @@ mod tests {
     #[test]
     fn a_channel_that_the_chip_lacks_or_that_never_appears_is_refused() {
         let class = fresh();
-        let refused = |channel| claim(&class, &PwmRequest { channel, ..request(0.0, false) }).err().unwrap();
+        let refused = |channel| {
+            claim(&class, &PwmRequest { place: PwmPlace::Channel(channel), ..request(0.0, false) }).err().unwrap()
+        };
         assert!(matches!(refused(2), BusError::Unsupported { .. }));
         assert!(matches!(refused(0), BusError::Open { .. }));
         assert_eq!(fs::read_to_string(class.path().join("pwmchip0/export")).unwrap(), "0");

@@ -2,15 +2,12 @@
 //!
 //! Levels are electrical here; edges say active or inactive. Time is an argument.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::bus::edges::Edges;
 use crate::bus::{Edge, InputRequest};
-
-/// Edges kept for one line until the driver takes them; when more come, the oldest go, as in the kernel.
-pub(super) const EDGE_LIMIT: usize = 1024;
 
 /// What was last reported of a line, and a change that must still prove that it lasts.
 pub(super) struct Watch {
@@ -18,7 +15,7 @@ pub(super) struct Watch {
     debounce: Duration,
     reported: bool,
     unsettled_since: Option<Duration>,
-    edges: VecDeque<Edge>,
+    edges: Edges,
 }
 
 impl Watch {
@@ -29,7 +26,7 @@ impl Watch {
             debounce: request.debounce,
             reported: level,
             unsettled_since: None,
-            edges: VecDeque::new(),
+            edges: Edges::default(),
         }
     }
 
@@ -46,10 +43,7 @@ impl Watch {
         }
         self.reported = level;
         self.unsettled_since = None;
-        if self.edges.len() == EDGE_LIMIT {
-            self.edges.pop_front();
-        }
-        self.edges.push_back(Edge { active: level != self.active_low, at: Some(now) });
+        self.edges.push(Edge { active: level != self.active_low, at: Some(now), missed: 0 });
         None
     }
 
@@ -65,7 +59,7 @@ impl Watch {
 
     /// Changes since the last call.
     pub(super) fn take_edges(&mut self) -> Vec<Edge> {
-        self.edges.drain(..).collect()
+        self.edges.take()
     }
 }
 

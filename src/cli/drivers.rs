@@ -109,6 +109,7 @@ fn fields(out: &mut String, all: &[Field], indent: usize) {
             Need::Required => "required".to_owned(),
             Need::Default(text) => format!("default {text}"),
             Need::Optional => "optional".to_owned(),
+            Need::Or(other) => format!("this or {other}"),
         };
         writeln!(out, "{:indent$}{:<14} {} ({}; {need})", "", field.name, field.doc, kind(&field.kind))
             .expect("a String takes all");
@@ -127,7 +128,7 @@ fn kind(kind: &Kind) -> String {
         Kind::Integer { min, max } => format!("{min} to {max}"),
         Kind::Number { min, max } => format!("{min} to {max}"),
         Kind::Duration { min, max } => format!("{} to {}", duration(*min), duration(*max)),
-        Kind::Address(all) => all.iter().map(|a| format!("{a:#04x}")).collect::<Vec<_>>().join(" | "),
+        Kind::Address(all) => field::format_addresses(all, "–").join(" | "),
         Kind::Line => "name such as GPIO17, or number".into(),
         Kind::List(inner) => format!("list of {}", self::kind(inner)),
         Kind::Table(_) => "for each name of yours:".into(),

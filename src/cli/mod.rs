@@ -9,6 +9,7 @@ pub mod drivers;
 pub mod read;
 pub mod run;
 pub mod safe_state;
+pub mod scan;
 pub mod schema;
 
 use std::io::{self, IsTerminal, Write};

@@ -46,6 +46,11 @@ fn section(fields: &[Field]) -> Json {
         section["type"] = "object".into();
         section["required"] = required.into();
     }
+    let either: Vec<_> = fields.iter().filter(|field| matches!(field.need, Need::Or(_))).map(|f| f.name).collect();
+    if !either.is_empty() {
+        section["type"] = "object".into();
+        section["oneOf"] = either.iter().map(|name| json!({ "required": [name] })).collect();
+    }
     section
 }
 
@@ -102,19 +107,22 @@ fn kind(kind: &Kind) -> Json {
     }
 }
 
-/// A bus: its keys follow from its type.
+/// A bus: its keys follow from its type and its backend.
 fn bus() -> Json {
-    let one = |(name, fields): &(&str, &[Field])| {
-        let mut one = section(fields);
-        one["properties"]["type"]["enum"] = json!([name]);
-        json!({ "if": { "properties": { "type": { "const": name } }, "required": ["type"] }, "then": one })
+    let of = |name: &str, fields: &[Field], backend: Json, needed: &[&str]| {
+        let mut then = section(fields);
+        then["properties"]["type"]["enum"] = json!([name]);
+        let properties = json!({ "type": { "const": name }, "backend": backend });
+        json!({ "if": { "properties": properties, "required": needed }, "then": then })
     };
+    let usual = |(name, fields): &(&str, &[Field])| of(name, fields, json!({ "not": { "const": "rppal" } }), &["type"]);
+    let rppal = |(name, fields): &(&str, &[Field])| of(name, fields, json!({ "const": "rppal" }), &["type", "backend"]);
     let types: Vec<_> = raw::BUS_TYPES.iter().map(|(name, _)| *name).collect();
     json!({
         "type": "object",
         "required": ["type"],
         "properties": { "type": { "enum": types } },
-        "allOf": raw::BUS_TYPES.iter().map(one).collect::<Vec<_>>(),
+        "allOf": raw::BUS_TYPES.iter().map(usual).chain(raw::BUS_RPPAL.iter().map(rppal)).collect::<Vec<_>>(),
     })
 }
 
@@ -135,7 +143,7 @@ fn of_driver(spec: &DriverSpec) -> Json {
     if spec.bus != BusNeed::None {
         needed.push("bus");
     }
-    if !required(spec.settings).is_empty() {
+    if spec.settings.iter().any(|field| matches!(field.need, Need::Required | Need::Or(_))) {
         needed.push("settings");
     }
     match spec.role {

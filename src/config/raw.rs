@@ -130,6 +130,12 @@ const TYPE: Field = field(
     "what kind of bus it is",
 );
 
+const BACKEND: Field = field(
+    "backend",
+    Kind::Choice(&["linux", "rppal"]),
+    Need::Default("linux"),
+    "what drives it: linux, which is the kernel and works on every board, or rppal, on a Raspberry Pi only",
+);
 const ON: Field = field("bus", Kind::Name, Need::Required, "the I²C bus that the chip sits on");
 
 /// An entry under `buses:` with the keys of every type, for finding out which type it is.
@@ -142,7 +148,7 @@ pub static BUS: &[Field] = &[
         "i2c, spi, uart: the character device, such as /dev/i2c-1, /dev/spidev0.0, /dev/serial0",
     ),
     field("chip", Kind::Text, Need::Optional, "gpio: /dev/gpiochip0 or the chip's label; pwm: the chip's number"),
-    field("backend", Kind::Text, Need::Optional, "gpio: linux"),
+    BACKEND,
     field("state_file", Kind::Path, Need::Optional, "sim: where lines and chips are mirrored"),
     field("bus", Kind::Name, Need::Optional, "multiplexers and expanders: the I²C bus that the chip sits on"),
     field(
@@ -163,24 +169,20 @@ pub static BUS: &[Field] = &[
 
 /// A bus of type `i2c`.
 pub static BUS_I2C: &[Field] =
-    &[TYPE, field("device", Kind::Path, Need::Required, "the adapter's character device, such as /dev/i2c-1")];
+    &[TYPE, field("device", Kind::Path, Need::Required, "the adapter's character device, such as /dev/i2c-1"), BACKEND];
 
 /// A bus of type `gpio`.
 pub static BUS_GPIO: &[Field] = &[
     TYPE,
     field("chip", Kind::Text, Need::Required, "the chip's character device, such as /dev/gpiochip0, or its label"),
-    field(
-        "backend",
-        Kind::Text,
-        Need::Default("linux"),
-        "what drives the lines; linux is the only one in this version",
-    ),
+    BACKEND,
 ];
 
 /// A bus of type `pwm`.
 pub static BUS_PWM: &[Field] = &[
     TYPE,
     field("chip", Kind::Integer { min: 0, max: 255 }, Need::Required, "the number N of /sys/class/pwm/pwmchipN"),
+    BACKEND,
 ];
 
 /// A bus of type `spi`.
@@ -195,6 +197,8 @@ pub static BUS_UART: &[Field] =
 
 /// A bus of type `w1`: all that the kernel's 1-Wire masters have found.
 pub static BUS_W1: &[Field] = &[TYPE];
+/// A bus of type `gpio` or `pwm` with `backend: rppal`, which knows the board's own chip and no other.
+pub static BUS_OF_PI: &[Field] = &[TYPE, BACKEND];
 
 /// A bus of type `sim`.
 pub static BUS_SIM: &[Field] =
@@ -269,6 +273,9 @@ pub static BUS_TYPES: &[(&str, &[Field])] = &[
     ("mcp23008", BUS_EXPANDER),
     ("mcp23017", BUS_EXPANDER),
 ];
+
+/// The tables of those types that rppal has, with `backend: rppal`.
+pub static BUS_RPPAL: &[(&str, &[Field])] = &[("i2c", BUS_I2C), ("gpio", BUS_OF_PI), ("pwm", BUS_OF_PI)];
 
 /// An entry under `sensors:`.
 pub static SENSOR: &[Field] = &[

@@ -14,7 +14,7 @@ use embedded_hal::i2c::I2c;
 
 use crate::bus::{BusError, Delay};
 use crate::drivers::i2c_chip::{absent, claims};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver.
@@ -64,7 +64,7 @@ light:
   every: 10s
   settings: { address: 0x23 }",
     identity: None,
-    proofs: &[],
+    proofs: &[Proof::Reference("adafruit-circuitpython-bh1750 1.1.19")],
 };
 
 const ILLUMINANCE: Quantity = Quantity::new("illuminance", "lx", 1);

@@ -25,36 +25,12 @@ Between changes the state is reported `every` 60 s.
 debounce: a change counts when the line has been stable for so long; 20ms
 suits most switches. The kernel does it, so it costs nothing here.
 bias: the kernel accepts a pull that the chip does not have and keeps silent;
-with such a chip put a resistor of 10 kΩ on the line.
+with such a chip put a resistor of 10 kΩ on the line. An expander refuses it.
+With backend: rppal it must be written: that sets a pull in any case.
 line: `gpioinfo` lists the names; a number counts lines on the chip, and
 is not the number of a pin on the header.",
     bus: BusNeed::Gpio,
-    settings: &[
-        Field {
-            name: "line",
-            kind: Kind::Line,
-            need: Need::Required,
-            doc: "the line's name, such as GPIO17, or its number on the chip",
-        },
-        Field {
-            name: "active_low",
-            kind: Kind::Flag,
-            need: Need::Default("false"),
-            doc: "whether a low level means active",
-        },
-        Field {
-            name: "bias",
-            kind: Kind::Choice(&["as-is", "pull-up", "pull-down", "disabled"]),
-            need: Need::Default("as-is"),
-            doc: "the pull of the line",
-        },
-        Field {
-            name: "debounce",
-            kind: Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(10) },
-            need: Need::Default("0s"),
-            doc: "how long the line has to be stable before a change counts",
-        },
-    ],
+    settings: &[LINE, ACTIVE_LOW, BIAS, DEBOUNCE],
     claims: |settings| vec![Claim::Line(settings.text("line").to_owned())],
     role: Role::Sensor {
         measurements: |_| vec![ACTIVE],
@@ -72,7 +48,40 @@ door:
 
 const ACTIVE: Quantity = Quantity::new("active", "", 0);
 
-fn request(settings: &Settings) -> InputRequest {
+/// Which line.
+pub(super) const LINE: Field = Field {
+    name: "line",
+    kind: Kind::Line,
+    need: Need::Required,
+    doc: "the line's name, such as GPIO17, or its number on the chip",
+};
+
+/// Which level means active.
+pub(super) const ACTIVE_LOW: Field = Field {
+    name: "active_low",
+    kind: Kind::Flag,
+    need: Need::Default("false"),
+    doc: "whether a low level means active",
+};
+
+/// Its pull.
+pub(super) const BIAS: Field = Field {
+    name: "bias",
+    kind: Kind::Choice(&["as-is", "pull-up", "pull-down", "disabled"]),
+    need: Need::Default("as-is"),
+    doc: "the pull of the line",
+};
+
+/// What counts as a change.
+pub(super) const DEBOUNCE: Field = Field {
+    name: "debounce",
+    kind: Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(10) },
+    need: Need::Default("0s"),
+    doc: "how long the line has to be stable before a change counts",
+};
+
+/// What these four ask of a bus.
+pub(super) fn request(settings: &Settings) -> InputRequest {
     InputRequest {
         line: settings.text("line").to_owned(),
         active_low: settings.flag("active_low"),
@@ -185,7 +194,7 @@ mod tests {
     #[test]
     fn each_edge_is_an_event_with_the_kernels_time_and_is_taken_once() {
         let at = |ms| Some(Duration::from_millis(ms));
-        let edges = vec![Edge { active: true, at: at(5) }, Edge { active: false, at: at(9) }];
+        let edges = vec![Edge { active: true, at: at(5), missed: 0 }, Edge { active: false, at: at(9), missed: 0 }];
         let mut sensor = GpioInput { line: Box::new(Line { edges, works: true }) };
         let event = |ms, active| Event { at: at(ms), measurements: vec![ACTIVE.observed(active)] };
         assert_eq!(sensor.take_events().unwrap(), [event(5, true), event(9, false)]);

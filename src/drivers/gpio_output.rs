@@ -21,7 +21,11 @@ of a Raspberry Pi back into inputs, the kernel of Raspberry Pi OS leaves them
 as they are, and before Fieldgate starts they are inputs in any case. Put a
 resistor of 10 kΩ on the line, to ground or to 3.3 V, that makes the safe
 state true while the line floats; with active_low and safe_state \"off\" that
-is a pull-up. Inputs of relay boards often have one.
+is a pull-up. Inputs of relay boards often have one. With backend: rppal the
+line stays as it was driven last, also after a kill; the resistor is still
+needed until the first start. The kernel knows nothing of such an output, so no
+other program is kept from driving it. The pins of an expander, a bus of type
+pcf8574 or mcp23017, stay as they were left.
 
 The state is read back from the line. That shows the level at the pin, not
 whether the relay followed.",

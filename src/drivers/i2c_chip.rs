@@ -1,9 +1,11 @@
-//! What the drivers of I²C chips share: saying that a chip is missing or another one, and refusing values that it cannot
-//! measure.
+//! What the drivers of I²C chips share: saying that a chip is missing or another one, reading a word of it, and refusing values
+//! that it cannot measure.
 //!
 //! It hides no transfer: each driver's own file shows every byte that goes to its chip.
 
 use std::ops::RangeInclusive;
+
+use embedded_hal::i2c::I2c;
 
 use crate::bus::{BusError, Claim};
 use crate::drivers::DriverError;
@@ -27,6 +29,13 @@ pub(crate) fn absent(chip: &'static str) -> impl Fn(BusError) -> DriverError {
 /// Something answers at this address, but not as this chip does.
 pub(crate) fn another(chip: &'static str, address: u8, why: String) -> DriverError {
     DriverError::NoDevice { chip, place: format!("address {address:#04x}"), why }
+}
+
+/// A register of 16 bits, high byte first, behind a pointer of one byte.
+pub(crate) fn read_word(i2c: &mut impl I2c<Error = BusError>, address: u8, register: u8) -> Result<u16, BusError> {
+    let mut bytes = [0; 2];
+    i2c.write_read(address, &[register], &mut bytes)?;
+    Ok(u16::from_be_bytes(bytes))
 }
 
 /// The value, if the chip can measure it.

@@ -1,4 +1,5 @@
-//! What `linux-hwmon` and `linux-iio` have in common: finding a device by its name, and the user's table of channels.
+//! What the drivers of devices that the kernel drives have in common: finding a device by its name, and the user's table of
+//! channels.
 //!
 //! The numbers of these devices change between boots, so a device is found by the name that its kernel driver gives it,
 //! and, where two have the same, by the place at which it sits.
@@ -7,7 +8,7 @@ use std::io::ErrorKind;
 
 use crate::bus::sysfs::shown;
 use crate::bus::{BusError, Files};
-use crate::drivers::DriverError;
+use crate::drivers::{DriverError, linux_hwmon, linux_iio};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// Where a kind of device is found.
@@ -25,12 +26,22 @@ pub(super) struct Class {
 /// Finds the device that `device` and `parent` of the settings mean; its folder.
 pub(super) fn find(files: &dyn Files, class: &Class, settings: &Settings) -> Result<String, DriverError> {
     let wanted = settings.text("device");
-    let parent = settings.optional_text("parent");
+    find_named(files, class, wanted, |name| name == wanted, settings.optional_text("parent"))
+}
+
+/// Finds the device whose name `fits`, which is told as `wanted`, and of several the one on `parent`; its folder.
+pub(super) fn find_named(
+    files: &dyn Files,
+    class: &Class,
+    wanted: &str,
+    fits: impl Fn(&str) -> bool,
+    parent: Option<&str>,
+) -> Result<String, DriverError> {
     let (mut fitting, mut names) = (Vec::new(), Vec::new());
     for entry in files.list(class.folder)?.into_iter().filter(|entry| entry.starts_with(class.prefix)) {
         // A device may go while we look, and some have no name.
         let Ok(name) = files.read(&format!("{}/{entry}/name", class.folder)) else { continue };
-        if name == wanted {
+        if fits(&name) {
             fitting.push(entry);
         } else {
             names.push(name);
@@ -176,6 +187,28 @@ impl Channel {
     }
 }
 
+/// What a channel for this file is usually called: `temperature` for `in_temp_input`, `voltage_0` for `in0_input`. `None` for
+/// a file whose unit is not known.
+pub fn usual_name(driver: &str, attribute: &str) -> Option<String> {
+    let (units, plain) = match driver {
+        "linux-iio" => (linux_iio::UNITS, attribute.strip_prefix("in_")?),
+        _ => (linux_hwmon::UNITS, attribute),
+    };
+    let (prefix, ..) = units.iter().find(|(prefix, ..)| attribute.starts_with(prefix))?;
+    let prefix = if driver == "linux-iio" { prefix.strip_prefix("in_")? } else { *prefix };
+    let number: String = plain.strip_prefix(prefix)?.chars().take_while(char::is_ascii_digit).collect();
+    let term = match prefix {
+        "temp" => "temperature",
+        "humidityrelative" => "humidity",
+        "in" => "voltage",
+        "curr" => "current",
+        "concentration_co2" => "co2",
+        other => other,
+    };
+    // hwmon counts from 1 where there may be only one, and says nothing by it.
+    Some(if number.is_empty() { term.to_owned() } else { format!("{term}_{number}") })
+}
+
 /// Why `name` cannot name a measurement, if so: it becomes a key of the payload beside Fieldgate's own.
 pub fn bad_measurement_name(name: &str) -> Option<&'static str> {
     if ["time", "run", "seq", "clock", "late"].contains(&name) {
@@ -218,6 +251,18 @@ mod tests {
         for name in ["", "time", "late", "Temperature", "cpu-fan", "a b", "größe"] {
             assert!(bad_measurement_name(name).is_some(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_file_of_the_kernel_has_a_usual_name() {
+        let name = |driver, file| usual_name(driver, file).unwrap_or_default();
+        assert_eq!(name("linux-iio", "in_temp_input"), "temperature");
+        assert_eq!(name("linux-iio", "in_humidityrelative_input"), "humidity");
+        assert_eq!(name("linux-iio", "in_voltage3_raw"), "voltage_3");
+        assert_eq!(name("linux-iio", "in_concentration_co2_input"), "co2");
+        assert_eq!(name("linux-hwmon", "temp1_input"), "temperature_1");
+        assert_eq!(name("linux-hwmon", "in0_input"), "voltage_0");
+        assert_eq!(name("linux-hwmon", "pwm1_input"), "");
     }
 
     #[test]

@@ -70,7 +70,7 @@ processor:
 };
 
 /// Documentation/hwmon/sysfs-interface.rst. The longer beginning comes first.
-const UNITS: &[UnitRow] = &[
+pub(super) const UNITS: &[UnitRow] = &[
     ("temp", 1e-3, "°C"),
     ("intrusion", 1.0, ""),
     ("in", 1e-3, "V"),

@@ -77,7 +77,7 @@ greenhouse:
 };
 
 /// Documentation/ABI/testing/sysfs-bus-iio. The longer beginning comes first.
-const UNITS: &[UnitRow] = &[
+pub(super) const UNITS: &[UnitRow] = &[
     ("in_temp", 1e-3, "°C"),
     ("in_voltage", 1e-3, "V"),
     ("in_current", 1e-3, "A"),
@@ -94,7 +94,7 @@ const UNITS: &[UnitRow] = &[
     ("in_magn", 1.0, "G"),
 ];
 
-const CLASS: Class =
+pub(super) const CLASS: Class =
     Class { what: "IIO device", folder: "/sys/bus/iio/devices", prefix: "iio:device", below_parent: "" };
 
 struct Iio {

@@ -10,18 +10,27 @@ pub mod bme280;
 pub mod bme680;
 pub mod board;
 pub mod ccs811;
+pub mod dht;
+pub mod ds18b20;
 mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
+pub mod hx711;
 mod i2c_chip;
 pub mod ina219;
 pub mod ina226;
 pub mod kernel_channels;
+pub mod likely;
 pub mod linux_hwmon;
 pub mod linux_iio;
 pub mod mcp3008;
+pub mod mcp9808;
+pub mod mh_z19;
+pub mod mpu6050;
+pub mod pca9685;
 mod periodic;
 pub mod pms5003;
+pub mod pulse_counter;
 pub mod pwm_output;
 pub mod scd30;
 pub mod scd4x;
@@ -38,15 +47,17 @@ pub mod tmp117;
 mod transcript;
 pub mod tsl2591;
 pub mod veml7700;
+pub mod vl53l0x;
 pub mod waveform;
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::bus::{Bus, BusError, Claim};
-use crate::model::{Field, Measurement, OutputKind, OutputValue, Quantity, Settings};
+use crate::model::{Count, Field, Measurement, OutputKind, OutputValue, Quantity, Settings};
 
 /// Every driver, in the order of `fieldgate drivers`.
 pub static DRIVERS: &[&DriverSpec] = &[
@@ -63,6 +74,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &tmp102::TMP102,
     &tmp102::LM75,
     &tmp117::SPEC,
+    &mcp9808::SPEC,
     &scd4x::SPEC,
     &scd30::SPEC,
     &sgp30::SPEC,
@@ -71,19 +83,29 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &bh1750::SPEC,
     &veml7700::SPEC,
     &tsl2591::SPEC,
-    &ads1115::SPEC,
+    &ads1115::ADS1115,
+    &ads1115::ADS1015,
     &ina219::SPEC,
     &ina226::SPEC,
+    &mpu6050::SPEC,
+    &dht::DHT22,
+    &dht::DHT11,
+    &hx711::SPEC,
+    &ds18b20::SPEC,
+    &mh_z19::SPEC,
+    &vl53l0x::SPEC,
     &pms5003::SPEC,
     &mcp3008::MCP3008,
     &mcp3008::MCP3004,
     &gpio_input::SPEC,
+    &pulse_counter::SPEC,
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,
     &board::SPEC,
     &waveform::SPEC,
     &gpio_output::SPEC,
     &pwm_output::SPEC,
+    &pca9685::SPEC,
 ];
 
 /// The driver of that name.
@@ -216,6 +238,12 @@ pub trait Sensor {
     /// As [`Sensor::sample`].
     fn take_events(&mut self) -> Result<Vec<Event>, DriverError> {
         Ok(Vec::new())
+    }
+
+    /// For a sensor whose count outlives the program: it counts into `count` from now on, and says `true`. The worker sees to
+    /// it that the count goes on where earlier runs left it, and that it is on disk before it is published.
+    fn count_into(&mut self, _count: &Arc<Count>) -> bool {
+        false
     }
 
     /// Becomes readable when [`Sensor::take_events`] has something.

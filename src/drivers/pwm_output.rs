@@ -1,17 +1,17 @@
-//! pwm-output: a fan, a dimmer or a proportional valve on a PWM channel of the board.
+//! pwm-output: a fan, a dimmer or a proportional valve on a PWM channel of the board, or on any line of a Raspberry Pi.
 //!
-//! The channel keeps its level after the program's end, so the safe state stays true.
+//! A channel keeps its level after the program's end, so the safe state stays true; software PWM on a line does not.
 
 use std::time::Duration;
 
-use crate::bus::{Bus, Claim, PwmChannel, PwmRequest};
+use crate::bus::{Bus, Claim, PwmChannel, PwmPlace, PwmRequest};
 use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role};
 use crate::model::{Field, Kind, Need, OutputKind, OutputValue, Settings};
 
 /// The driver.
 pub static SPEC: DriverSpec = DriverSpec {
     name: "pwm-output",
-    summary: "a fan, a dimmer or a proportional valve on a PWM channel: 0 to 100 percent",
+    summary: "a fan, a dimmer or a proportional valve, by a PWM channel or software PWM: 0 to 100 percent",
     page: "\
 Wiring: a PWM pin drives a few milliamperes at 3.3 V; motors and lamps need a
 transistor. On a Raspberry Pi put dtoverlay=pwm into config.txt for GPIO18, or
@@ -24,14 +24,29 @@ inverted: 100 means always low. Not every chip can.
 
 The hardware keeps the level when Fieldgate has ended, by whatever way; it
 ends with the power. Between power-on and the start of Fieldgate nobody drives
-the pin: a resistor of 10 kΩ to ground keeps what hangs on it off.",
+the pin: a resistor of 10 kΩ to ground keeps what hangs on it off.
+
+Any line of a Raspberry Pi does software PWM: a bus { type: gpio, backend: rppal }
+and settings { line: GPIO18, frequency: 100 }. It suits lamps, heaters and slow
+fans: from 1 to 1000 Hz, with jitter, and at 1000 Hz it takes up to 40 % of one
+processor core (at 100 Hz 4 %). It ends with the program. A safe_state of 0 or
+100 is a steady level, which stays after an orderly end; one in between cannot be
+held, and the line ends idle. A kill leaves the line at whatever level it had at
+that moment, until systemd has run `fieldgate safe-state`, which drives 0 or 100
+to stay. Put nothing on it that must not be fully on for some seconds.",
     bus: BusNeed::Pwm,
     settings: &[
         Field {
             name: "channel",
             kind: Kind::Integer { min: 0, max: 63 },
-            need: Need::Required,
-            doc: "the channel's number on the chip",
+            need: Need::Or("line"),
+            doc: "the channel's number on the chip, of a bus of type pwm",
+        },
+        Field {
+            name: "line",
+            kind: Kind::Line,
+            need: Need::Or("channel"),
+            doc: "the line for software PWM, such as GPIO18, of a bus of type gpio with backend: rppal",
         },
         Field {
             name: "frequency",
@@ -46,7 +61,10 @@ the pin: a resistor of 10 kΩ to ground keeps what hangs on it off.",
             doc: "whether the active part of a period is low",
         },
     ],
-    claims: |settings| vec![Claim::Channel(channel(settings))],
+    claims: |settings| match place(settings) {
+        PwmPlace::Channel(channel) => vec![Claim::Channel(channel)],
+        PwmPlace::Line(line) => vec![Claim::Line(line)],
+    },
     role: Role::Actuator {
         kind: OutputKind::Percent,
         build: |bus: &mut dyn Bus, settings, value| {
@@ -63,14 +81,18 @@ fan:
     proofs: &[],
 };
 
-/// The check has kept it within 0 to 63; anything else is a channel that no chip has.
-fn channel(settings: &Settings) -> u32 {
-    u32::try_from(settings.integer("channel")).unwrap_or(u32::MAX)
+/// The check has seen to it that there is one of the two, and kept the channel within 0 to 63; anything else is a channel that
+/// no chip has.
+fn place(settings: &Settings) -> PwmPlace {
+    match settings.optional_text("line") {
+        Some(line) => PwmPlace::Line(line.to_owned()),
+        None => PwmPlace::Channel(u32::try_from(settings.integer("channel")).unwrap_or(u32::MAX)),
+    }
 }
 
 fn request(settings: &Settings, percent: f64) -> PwmRequest {
     PwmRequest {
-        channel: channel(settings),
+        place: place(settings),
         period: Duration::from_secs_f64(1.0 / settings.number("frequency").clamp(0.1, 1e6)),
         percent,
         inverted: settings.flag("inverted"),
@@ -92,7 +114,7 @@ impl Actuator for PwmOutput {
 }
 
 /// A switch never comes here, for the kind of the driver is a percentage; it would move nothing.
-fn percent(value: OutputValue) -> Result<f64, DriverError> {
+pub(super) fn percent(value: OutputValue) -> Result<f64, DriverError> {
     match value {
         OutputValue::Percent(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
         OutputValue::Percent(value) => Err(DriverError::OutOfRange { quantity: "percent", value }),
@@ -129,7 +151,7 @@ mod tests {
         }
 
         fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
-            if request.channel > 1 {
+            if matches!(request.place, PwmPlace::Channel(2..)) {
                 return Err(self.lacks("PWM channel 2"));
             }
             *self.0.borrow_mut() = Some(request.clone());
@@ -151,11 +173,30 @@ mod tests {
     #[test]
     fn the_channel_is_claimed_with_its_period_and_its_first_value() {
         let (seen, built) = build(1, 30.0);
-        let expected = PwmRequest { channel: 1, period: Duration::from_micros(40), percent: 30.0, inverted: false };
+        let expected = PwmRequest {
+            place: PwmPlace::Channel(1),
+            period: Duration::from_micros(40),
+            percent: 30.0,
+            inverted: false,
+        };
         assert_eq!(seen.borrow().as_ref(), Some(&expected));
         let mut fan = built.unwrap();
         fan.apply(OutputValue::Percent(72.5)).unwrap();
         assert_eq!(fan.read_back().unwrap(), Some(OutputValue::Percent(72.5)));
+    }
+
+    #[test]
+    fn a_line_is_a_place_as_good_as_a_channel() {
+        let seen = Rc::new(RefCell::new(None));
+        let mut settings = Settings::default();
+        settings.insert("line", Setting::Text("GPIO18".into()));
+        settings.insert("frequency", Setting::Number(100.0));
+        settings.insert("inverted", Setting::Flag(true));
+        let Role::Actuator { build, .. } = SPEC.role else { panic!("an actuator") };
+        build(&mut Channel(Rc::clone(&seen)), &settings, OutputValue::Percent(0.0)).unwrap();
+        let (place, period) = (PwmPlace::Line("GPIO18".into()), Duration::from_millis(10));
+        assert_eq!(seen.borrow().as_ref(), Some(&PwmRequest { place, period, percent: 0.0, inverted: true }));
+        assert_eq!((SPEC.claims)(&settings), [Claim::Line("GPIO18".into())]);
     }
 
     #[test]

@@ -15,8 +15,9 @@ use std::ops::RangeInclusive;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
+use crate::bus::seconds::Seconds;
 use crate::bus::{BusError, Delay};
-use crate::drivers::i2c_chip::{absent, another, claims, within};
+use crate::drivers::i2c_chip::{absent, another, claims, read_word, within};
 use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -51,7 +52,10 @@ The chip's EEPROM is never written.",
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,
-        build: |bus, settings| Ok(Box::new(Tmp117::start(bus.i2c()?, &mut Delay, settings)?)),
+        build: |bus, settings| {
+            let seconds = bus.seconds()?;
+            Ok(Box::new(Tmp117::start(bus.i2c()?, &mut Delay, seconds, settings)?))
+        },
     },
     example: "\
 fridge:
@@ -88,31 +92,44 @@ const RESET_US: u32 = 2000;
 const CONTINUOUS_EACH_SECOND: u16 = 0x0200;
 /// The bits of the configuration that are not flags, which change by themselves.
 const SETTINGS: u16 = 0x0FFC;
-/// The result before the first conversion.
+/// The result before the first average.
 const UNMEASURED: u16 = 0x8000;
+/// The longest conversion, and how long a start waits for the first average at the most: 64 conversions take a second.
+const CONVERSION_US: u32 = 17_500;
+const LONGEST_WAIT_US: u32 = 300_000;
+/// The first average is there after so many seconds, however many conversions it has.
+const FIRST_AFTER: u64 = 2;
 
-/// AVG1 and AVG0.
-fn configuration(averages: &str) -> u16 {
-    let code = match averages {
-        "1" => 0,
-        "32" => 2,
-        "64" => 3,
-        _ => 1,
-    };
-    CONTINUOUS_EACH_SECOND | code << 5
+/// AVG1 and AVG0 in the configuration, and how many conversions they mean.
+fn averaging(setting: &str) -> (u16, u32) {
+    match setting {
+        "1" => (0x0000, 1),
+        "32" => (0x0040, 32),
+        "64" => (0x0060, 64),
+        _ => (0x0020, 8),
+    }
 }
 
 struct Tmp117<I> {
     i2c: I,
+    seconds: Box<dyn Seconds>,
     address: u8,
     configuration: u16,
+    /// Seconds since the start.
+    waited: u64,
 }
 
 impl<I: I2c<Error = BusError>> Tmp117<I> {
     /// Checks the id, locks the EEPROM, resets the chip, so that no result of other settings is left, and configures it.
-    fn start(i2c: I, delay: &mut impl DelayNs, settings: &Settings) -> Result<Self, DriverError> {
-        let configuration = configuration(settings.text("averages"));
-        let mut chip = Self { i2c, address: settings.address("address"), configuration };
+    fn start(
+        i2c: I,
+        delay: &mut impl DelayNs,
+        seconds: Box<dyn Seconds>,
+        settings: &Settings,
+    ) -> Result<Self, DriverError> {
+        let (averaging, conversions) = averaging(settings.text("averages"));
+        let configuration = CONTINUOUS_EACH_SECOND | averaging;
+        let mut chip = Self { i2c, seconds, address: settings.address("address"), configuration, waited: 0 };
         let id = chip.read(DEVICE_ID).map_err(absent("TMP117"))?;
         if id & ID_MASK != ID {
             return Err(another("TMP117", chip.address, format!("the device id is {id:#06x}")));
@@ -121,13 +138,12 @@ impl<I: I2c<Error = BusError>> Tmp117<I> {
         chip.write(CONFIGURATION, SOFT_RESET)?;
         delay.delay_us(RESET_US);
         chip.write(CONFIGURATION, configuration)?;
+        delay.delay_us((CONVERSION_US * conversions).min(LONGEST_WAIT_US));
         Ok(chip)
     }
 
     fn read(&mut self, register: u8) -> Result<u16, BusError> {
-        let mut bytes = [0; 2];
-        self.i2c.write_read(self.address, &[register], &mut bytes)?;
-        Ok(u16::from_be_bytes(bytes))
+        read_word(&mut self.i2c, self.address, register)
     }
 
     fn write(&mut self, register: u8, word: u16) -> Result<(), BusError> {
@@ -139,11 +155,15 @@ impl<I: I2c<Error = BusError>> Tmp117<I> {
 impl<I: I2c<Error = BusError>> Sensor for Tmp117<I> {
     /// The configuration is read last: what it confirms was there when the result was read.
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        self.waited = self.waited.saturating_add(self.seconds.passed());
         let result = self.read(RESULT)?;
         let configuration = self.read(CONFIGURATION)?;
         if configuration & SETTINGS != self.configuration {
             let why = format!("its configuration is {configuration:#06x}; it may have lost its supply");
             return Err(another("TMP117", self.address, why));
+        }
+        if result == UNMEASURED && self.waited < FIRST_AFTER {
+            return Err(DriverError::TooEarly("the first average takes up to a second"));
         }
         if result == UNMEASURED {
             return Err(DriverError::NotReady("the first average"));
@@ -160,10 +180,11 @@ fn celsius(word: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drivers::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::drivers::transcript::{self, Bench, CountedDelay, Step, Ticks, Transcript, check, settings};
 
     fn start(steps: impl IntoIterator<Item = Step>, given: &[(&str, &str)]) -> Result<Tmp117<Transcript>, DriverError> {
-        Tmp117::start(Transcript::new(0x48, steps), &mut CountedDelay::default(), &settings(&SPEC, given))
+        let (bus, seconds) = (Transcript::new(0x48, steps), Box::new(Ticks::default()));
+        Tmp117::start(bus, &mut CountedDelay::default(), seconds, &settings(&SPEC, given))
     }
 
     fn bring_up(configuration: [u8; 2]) -> Vec<Step> {
@@ -218,8 +239,20 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_average_there_is_none() {
-        assert!(matches!(sample(0x8000, 0x0220), Err(DriverError::NotReady("the first average"))));
+    fn before_the_first_average_there_is_none_but_not_for_ever() {
+        assert!(matches!(sample(0x8000, 0x0220), Err(DriverError::TooEarly(_))));
+        let (bench, ticks, mut delay) = (Bench::with("tmp117", 0x48), Ticks::default(), CountedDelay::default());
+        let given = settings(&SPEC, &[("averages", "64")]);
+        let mut sensor = Tmp117::start(bench.clone(), &mut delay, Box::new(ticks.clone()), &given).unwrap();
+        assert_eq!(delay.waited_us(), 302_000);
+        bench.fault(Some("not-ready"));
+        for _ in 0..2 {
+            assert!(matches!(sensor.sample(), Err(DriverError::TooEarly(_))));
+            ticks.pass(1);
+        }
+        assert!(matches!(sensor.sample(), Err(DriverError::NotReady("the first average"))));
+        bench.fault(None);
+        check(&sensor.sample().unwrap(), "temperature", 21.5, 0.0);
     }
 
     #[test]
@@ -257,7 +290,7 @@ mod tests {
             check(&sensor.sample().unwrap(), "temperature", celsius, 0.004);
         }
         bench.fault(Some("power-on"));
-        assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));
+        assert!(sensor.sample().unwrap_err().is_transient());
         bench.fault(Some("stuck"));
         assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })));
         bench.fault(Some("nak"));

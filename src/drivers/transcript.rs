@@ -3,16 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use embedded_hal::spi::{self, SpiDevice};
+use serde_json::json;
 
 use crate::bus::seconds::Seconds;
+use crate::bus::sim::SimBus;
 use crate::bus::sim::chips::{self, Chip};
-use crate::bus::{Bus, BusError, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest};
+use crate::bus::{Bus, BusError, Claim, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest};
 use crate::drivers::{DriverError, DriverSpec, Role, Sensor};
 use crate::model::field::parse_duration;
 use crate::model::{Kind, Measurement, Need, Setting, Settings, Value};
@@ -247,6 +250,53 @@ impl SerialPort for Bench {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+}
+
+/// The simulated kernel with the device that a driver expects, seen and changed through its state file.
+pub(crate) struct KernelBench {
+    spec: &'static DriverSpec,
+    settings: Settings,
+    place: String,
+    path: PathBuf,
+    bus: SimBus,
+    _folder: tempfile::TempDir,
+}
+
+impl KernelBench {
+    pub(crate) fn with(spec: &'static DriverSpec, given: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bench.json");
+        let mut bus = SimBus::open(Some(path.clone())).unwrap();
+        let settings = settings(spec, given);
+        let claims = (spec.claims)(&settings);
+        let [Claim::Device(place)] = &claims[..] else { panic!("{} claims {claims:?}", spec.name) };
+        bus.expect(spec.name, &claims);
+        Self { spec, settings, place: place.clone(), path, bus, _folder: folder }
+    }
+
+    /// Builds the driver as the worker does.
+    pub(crate) fn build(&mut self) -> Box<dyn Sensor> {
+        let Role::Sensor { build, .. } = self.spec.role else { panic!("{} is not a sensor", self.spec.name) };
+        build(&mut self.bus, &self.settings).unwrap()
+    }
+
+    /// Changes the world.
+    pub(crate) fn set(&mut self, name: &str, value: f64) {
+        self.write(name, json!(value));
+    }
+
+    /// Begins or ends a fault.
+    pub(crate) fn fault(&mut self, name: Option<&str>) {
+        self.write("fault", json!(name));
+    }
+
+    fn write(&mut self, key: &str, value: serde_json::Value) {
+        let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&self.path).unwrap()).unwrap();
+        assert!(state["chips"][&self.place].get(key).is_some(), "{key} in {state}");
+        state["chips"][&self.place][key] = value;
+        std::fs::write(&self.path, state.to_string()).unwrap();
+        self.bus.refresh().unwrap();
     }
 }
 

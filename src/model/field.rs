@@ -28,6 +28,8 @@ pub enum Need {
     Default(&'static str),
     /// It may be left out, and then means nothing.
     Optional,
+    /// Either it must or this other key, which says the same of it; not both.
+    Or(&'static str),
 }
 
 /// What a key holds. Ranges are inclusive.
@@ -268,6 +270,16 @@ pub fn format_size(bytes: u64) -> String {
     format!("{bytes} bytes")
 }
 
+/// Writes addresses one by one, and three and more in a row as the first and the last with `to` between them.
+pub fn format_addresses(addresses: &[u16], to: &str) -> Vec<String> {
+    let rows = addresses.chunk_by(|one, next| one.checked_add(1) == Some(*next));
+    let words = rows.map(|row| match row {
+        [first, _, .., last] => vec![format!("{first:#04x}{to}{last:#04x}")],
+        few => few.iter().map(|address| format!("{address:#04x}")).collect(),
+    });
+    words.flatten().collect()
+}
+
 /// 100 years: beyond it sums of times could overflow what clocks can hold.
 const MAX_SECONDS: f64 = 100.0 * 366.0 * 86_400.0;
 
@@ -313,6 +325,14 @@ mod tests {
             assert!(parse_size(text).is_err(), "{text}");
         }
         assert_eq!(format_size(64 << 20), "64MiB");
+    }
+
+    #[test]
+    fn addresses_in_a_row_are_told_by_their_ends() {
+        let words = |all: &[u16]| format_addresses(all, " to ").join(" or ");
+        assert_eq!(words(&[0x76, 0x77]), "0x76 or 0x77");
+        assert_eq!(words(&[0x23, 0x5C]), "0x23 or 0x5c");
+        assert_eq!(words(&[0x0F, 0x40, 0x41, 0x42, 0x44]), "0x0f or 0x40 to 0x42 or 0x44");
     }
 
     #[test]

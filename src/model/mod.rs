@@ -4,6 +4,7 @@
 //! made or parsed; `field.rs` describes what a configuration key may hold.
 
 pub mod command;
+pub mod count;
 pub mod field;
 pub mod message;
 pub mod names;
@@ -13,6 +14,7 @@ pub mod secret;
 pub mod topic;
 
 pub use command::{Command, CommandValue, Outcome, OutputKind, OutputValue, Reason, Refusal, Reply, StateCause};
+pub use count::{Count, Kept};
 pub use field::{Field, Kind, Need, Setting, Settings};
 pub use message::{Key, Loss, Message, MessageKind, Qos};
 pub use names::{Name, NameError, RunId};

@@ -10,12 +10,13 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::spool::SpoolError;
-use crate::spool::store::{self, Limits, Store, is_damage};
+use crate::spool::rows;
+use crate::spool::store::{Limits, Store, is_damage};
 use crate::spool::wal;
 
 /// The database in its folder.
 pub(super) const FILE: &str = "spool.db";
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 const RESERVE: &str = ".reserve";
 
@@ -23,7 +24,7 @@ const RESERVE: &str = ".reserve";
 const OWN_FILES: [&str; 3] = ["", "-wal", RESERVE];
 
 /// Exactly as SQLite keeps them in its own table: a file with other text is not ours.
-const TABLES: [(&str, &str); 2] = [
+const TABLES: [(&str, &str); 3] = [
     (
         "message",
         "CREATE TABLE message (seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, source TEXT NOT NULL, \
@@ -31,7 +32,12 @@ const TABLES: [(&str, &str); 2] = [
          flags INTEGER NOT NULL, body BLOB NOT NULL, sum INTEGER NOT NULL DEFAULT 0) STRICT",
     ),
     ("run", "CREATE TABLE run (first INTEGER PRIMARY KEY, run INTEGER NOT NULL, boot_id TEXT NOT NULL) STRICT"),
+    ("count", ADD_COUNT),
 ];
+
+/// From schema 2 to 3.
+const ADD_COUNT: &str =
+    "CREATE TABLE count (name TEXT PRIMARY KEY, count INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID";
 
 /// From schema 1 to 2. SQLite keeps the new column's text at the end of the list, which is where [`TABLES`] has it.
 const ADD_SUM: &str = "ALTER TABLE message ADD COLUMN sum INTEGER NOT NULL DEFAULT 0";
@@ -158,7 +164,11 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
     )?;
     match version {
         0 => create(&mut connection)?,
-        1 => migrate(&mut connection)?,
+        1 => {
+            add_sums(&mut connection)?;
+            add_counts(&mut connection)?;
+        }
+        2 => add_counts(&mut connection)?,
         _ => {}
     }
     if !has_schema(&connection)? {
@@ -189,14 +199,14 @@ fn create(connection: &mut Connection) -> Result<(), Trouble> {
 }
 
 /// Gives every row its checksum. A power cut on the way leaves a file of schema 1 with some of the work done.
-fn migrate(connection: &mut Connection) -> Result<(), Trouble> {
+fn add_sums(connection: &mut Connection) -> Result<(), Trouble> {
     let sql = "SELECT count(*) FROM pragma_table_info('message') WHERE name = 'sum'";
     if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
         connection.execute_batch(ADD_SUM)?;
     }
     let mut from = 0;
     loop {
-        let rows = store::unsummed(connection, from, SUMMED_AT_ONCE)?;
+        let rows = rows::unsummed(connection, from, SUMMED_AT_ONCE)?;
         let Some(&(last, _)) = rows.last() else { break };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (sequence, sum) in rows {
@@ -205,7 +215,14 @@ fn migrate(connection: &mut Connection) -> Result<(), Trouble> {
         transaction.commit()?;
         from = last + 1;
     }
-    Ok(connection.pragma_update(None, "user_version", SCHEMA_VERSION)?)
+    Ok(connection.pragma_update(None, "user_version", 2)?)
+}
+
+fn add_counts(connection: &mut Connection) -> Result<(), Trouble> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(ADD_COUNT)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    Ok(transaction.commit()?)
 }
 
 /// A database in memory that stays empty: what stands in for the file while there is none.

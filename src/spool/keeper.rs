@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, warn};
 
-use crate::model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
+use crate::model::{Kept, Key, Loss, Message, MessageKind, Moment, Name, Qos, RunId};
+use crate::spool::counts::Counts;
 use crate::spool::file::{self, OpenError};
 use crate::spool::losses::Losses;
 use crate::spool::record::{self, ReadingName};
@@ -77,6 +78,7 @@ pub(super) struct Keeper {
     store: Store,
     window: Window,
     losses: Losses,
+    counts: Counts,
     /// The first sequence of this start.
     first: u64,
     run_noted: bool,
@@ -136,6 +138,7 @@ impl Keeper {
             settings,
             window: Window::default(),
             losses: Losses::default(),
+            counts: Counts::default(),
             first: 1,
             run_noted: false,
             next: 1,
@@ -168,6 +171,24 @@ impl Keeper {
             self.not_before = Duration::ZERO;
         }
         self.relieve(now);
+    }
+
+    /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was
+    /// published once must not be seen to go back.
+    pub(super) fn keep(&mut self, sensor: &Name, count: u64) {
+        if self.counts.keep(sensor, count) && self.fault.is_none() {
+            self.not_before = Duration::ZERO;
+        }
+    }
+
+    /// What sensors had counted when the file was read; nothing as long as there is none.
+    pub(super) fn counts(&self) -> Kept {
+        self.counts.known()
+    }
+
+    /// Whether [`Keeper::counts`] says something.
+    pub(super) fn knows_counts(&self) -> bool {
+        self.counts.is_known()
     }
 
     fn refuse(&mut self, message: Message, now: Moment) {
@@ -247,7 +268,8 @@ impl Keeper {
             let is_many = self.acked.len() >= self.limits.deletions();
             if is_many { Duration::ZERO } else { since + self.settings.commit_every.max(DELETE_EVERY) }
         });
-        let earliest = [write, delete].into_iter().flatten().min()?;
+        let keep = self.counts.unsaved().next().map(|_| Duration::ZERO);
+        let earliest = [write, delete, keep].into_iter().flatten().min()?;
         Some(earliest.max(self.not_before))
     }
 

@@ -15,6 +15,9 @@
 //!   back-off, and [`Stats::error`] says it in words. Meanwhile messages are offered uncommitted whatever `commit_every`
 //!   says: holding them back would only make more of them mortal. A disk that is full, read-only or failing at the start is
 //!   no different: the file is opened when it can be, and what it has is offered then.
+//! - What a sensor has counted ([`Room::keep`]) is on disk before a message that was appended behind it is offered, whatever
+//!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
+//!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has.
 //! - What is offered is what was appended: a row that is not as it was written is never offered, but told as lost.
 //!
 //! # What it does not do
@@ -36,9 +39,9 @@
 //!
 //! # On disk
 //!
-//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 2, WAL, `synchronous=FULL`, held exclusively:
-//! a second instance is refused, and there is no shared-memory file. Schema 1 lacked `sum` and is migrated; a newer one than
-//! this is refused and left alone.
+//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 3, WAL, `synchronous=FULL`, held exclusively:
+//! a second instance is refused, and there is no shared-memory file. Schema 1 lacked `message.sum`, schema 2 the table
+//! `count`; both are migrated. A newer one than this is refused and left alone.
 //!
 //! ```sql
 //! CREATE TABLE message (          -- one row per unacknowledged message
@@ -58,6 +61,11 @@
 //!   run INTEGER NOT NULL,
 //!   boot_id TEXT NOT NULL         -- boot_ns means something only while the machine has this boot id
 //! ) STRICT;
+//! CREATE TABLE count (            -- one row per sensor that counts over restarts, also when it is configured no more
+//!   name TEXT PRIMARY KEY,        -- the sensor
+//!   count INTEGER NOT NULL,
+//!   sum INTEGER NOT NULL          -- CRC-32 of count and name
+//! ) STRICT, WITHOUT ROWID;
 //! ```
 //!
 //! Beside it lies `spool.db.reserve`, room that is given up when the disk is full: even a deletion must be written to the
@@ -66,15 +74,17 @@
 //! # Inside
 //!
 //! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
-//! gives way; `file.rs` opens the database, `wal.rs` looks at its log, `store.rs` works on it and
+//! gives way; `counts.rs` knows what sensors have counted; `file.rs` opens the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
 //! `salvage.rs` reads a damaged one; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
 //! the keeper.
 
+mod counts;
 mod file;
 mod keeper;
 mod losses;
 mod record;
 mod room;
+mod rows;
 mod salvage;
 mod store;
 mod thread;
@@ -93,7 +103,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
-use crate::model::{Loss, Message};
+use crate::model::{Kept, Loss, Message, Name};
 
 pub use thread::{SpoolPanicked, SpoolThread, open};
 
@@ -241,6 +251,7 @@ pub struct Spool {
     head: watch::Receiver<Sequence>,
     era: watch::Receiver<u64>,
     stats: watch::Receiver<Stats>,
+    counts: watch::Receiver<Kept>,
     busy: Arc<Busy>,
 }
 
@@ -257,6 +268,11 @@ impl Room<'_> {
     /// Tells of readings that were lost before they came here.
     pub fn report_loss(self, loss: Loss) {
         self.0.send(Request::Loss(loss));
+    }
+
+    /// Keeps what a sensor has counted. Nothing that is appended later is offered before it is on disk.
+    pub fn keep(self, sensor: Name, count: u64) {
+        self.0.send(Request::Count(sensor, count));
     }
 }
 
@@ -374,6 +390,11 @@ impl Spool {
     /// How the spool fares, as its thread last said.
     pub fn stats(&self) -> watch::Receiver<Stats> {
         self.stats.clone()
+    }
+
+    /// What sensors had counted when the file was read: where they go on. Nothing until a file could be opened.
+    pub fn counts(&self) -> watch::Receiver<Kept> {
+        self.counts.clone()
     }
 
     /// How the spool fares, also while its thread waits for the disk.

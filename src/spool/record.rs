@@ -112,6 +112,14 @@ pub(super) fn sum(sequence: i64, message: &Message) -> i64 {
     both.cast_signed()
 }
 
+/// The checksum of a sensor's count.
+pub(super) fn count_sum(name: &str, count: i64) -> i64 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&count.to_le_bytes());
+    sum.update(name.as_bytes());
+    sum.finalize().into()
+}
+
 /// Whose reading the row at `sequence` holds, if it is one and that part of it is sound.
 pub(super) fn reading_name(
     sequence: i64,

@@ -11,9 +11,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::model::{Loss, Message, MessageKind, Name, RunId};
+use crate::spool::counts::Counted;
 use crate::spool::file;
 use crate::spool::record::{ROW_OVERHEAD, ReadingName, Unsound};
-use crate::spool::store::{READ_BYTES, body_len, decode, select, signed, unsigned};
+use crate::spool::rows::{body_len, decode, read_counts, select};
+use crate::spool::store::{READ_BYTES, signed, unsigned};
 
 /// What a salvage comes to next.
 #[derive(Debug)]
@@ -64,6 +66,14 @@ impl Salvage {
         let row = ask("SELECT seq FROM message WHERE seq < ?1 ORDER BY seq DESC LIMIT 1");
         let start = ask("SELECT first FROM run WHERE first < ?1 ORDER BY first DESC LIMIT 1");
         unsigned(row.max(start))
+    }
+
+    /// What can still be read of the counts.
+    pub(super) fn counts(&self) -> Vec<Counted> {
+        let mut sound = Vec::new();
+        // Where it cannot be read any further, the rest is lost.
+        read_counts(&self.connection, |_, count| sound.extend(count)).unwrap_or_default();
+        sound
     }
 
     /// About `limit` more, in order; nothing at the end.

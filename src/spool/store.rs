@@ -7,8 +7,10 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use crate::model::{Message, MessageKind, RunId};
 use crate::spool::MIN_SIZE;
+use crate::spool::counts::Counted;
 use crate::spool::file;
-use crate::spool::record::{self, ReadingName, Row, Unsound};
+use crate::spool::record::{self, ReadingName, Unsound};
+use crate::spool::rows::{body_len, decode, read_counts, select, victim};
 
 /// Sequences set aside for each start, so that numbers grow over restarts without being written one by one.
 pub(super) const SEQUENCES_PER_START: u64 = 1 << 36;
@@ -123,6 +125,16 @@ impl Store {
         let (newest, first): (i64, i64) = self.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let after_start = first.max(0).unsigned_abs().saturating_add(SEQUENCES_PER_START);
         Ok(after_start.max(newest.max(0).unsigned_abs() + 1))
+    }
+
+    /// What sensors have counted, and the names of those whose count is damaged.
+    pub(super) fn counts(&self) -> rusqlite::Result<(Vec<Counted>, Vec<String>)> {
+        let (mut sound, mut unsound) = (Vec::new(), Vec::new());
+        read_counts(&self.connection, |name, count| match count {
+            Some(count) => sound.push(count),
+            None => unsound.push(name),
+        })?;
+        Ok((sound, unsound))
     }
 
     /// The oldest rows' sequences.
@@ -293,6 +305,16 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Writes what sensors have counted.
+    pub(super) fn keep(&self, counts: &[Counted]) -> rusqlite::Result<()> {
+        let mut put = self.transaction.prepare("INSERT OR REPLACE INTO count VALUES (?1, ?2, ?3)")?;
+        for (name, count) in counts {
+            let count = signed(*count);
+            put.execute(params![name.as_str(), count, record::count_sum(name.as_str(), count)])?;
+        }
+        Ok(())
+    }
+
     /// Rows to delete, in `order` and without those that `spared` names, until they make up about `bytes`.
     pub(super) fn victims(
         &self,
@@ -353,59 +375,6 @@ fn used(connection: &Connection) -> rusqlite::Result<u64> {
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
     connection.pragma_query_value(None, name, |row| row.get(0)).map(unsigned)
-}
-
-/// The statement that reads whole rows for [`decode`].
-pub(super) fn select(condition: &str) -> String {
-    format!("SELECT seq, kind, source, run, n, boot_ns, wall_ms, flags, body, sum FROM message WHERE {condition}")
-}
-
-/// Rows of schema 1 from `from` on with the checksum that they should have; 0 for one that is damaged, which fits nothing.
-pub(super) fn unsummed(connection: &Connection, from: i64, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
-    let mut statement = connection.prepare(&select("seq >= ?1 ORDER BY seq LIMIT ?2"))?;
-    let rows = statement.query_map([from, signed(limit as u64)], |row| {
-        let sequence = row.get(0)?;
-        let message = columns(row).ok().and_then(record::message);
-        Ok((sequence, message.map_or(0, |message| record::sum(sequence, &message))))
-    })?;
-    rows.collect()
-}
-
-/// A row as [`select`] asks for it.
-pub(super) fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, Result<Message, Unsound>)> {
-    let sequence: i64 = row.get(0)?;
-    // A column of another type can only be damage.
-    let message = columns(row).map_err(|_| Unsound { reading: None });
-    Ok((unsigned(sequence), message.and_then(|row| record::decode(sequence, row))))
-}
-
-/// Bytes of a body; one that is damaged has none.
-pub(super) fn body_len(message: &Result<Message, Unsound>) -> usize {
-    message.as_ref().map_or(0, |message| message.body.len())
-}
-
-fn columns(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    Ok(Row {
-        kind: row.get(1)?,
-        source: row.get(2)?,
-        run: row.get(3)?,
-        n: row.get(4)?,
-        boot_ns: row.get(5)?,
-        wall_ms: row.get(6)?,
-        flags: row.get(7)?,
-        body: row.get(8)?,
-        sum: row.get(9)?,
-    })
-}
-
-fn victim(row: &rusqlite::Row<'_>) -> rusqlite::Result<Victim> {
-    let sequence: i64 = row.get(0)?;
-    let reading = || -> Option<ReadingName> {
-        let source: String = row.get(2).ok()?;
-        let columns = (row.get(1).ok()?, source.as_str(), row.get(3).ok()?, row.get(4).ok()?);
-        record::reading_name(sequence, columns, row.get(5).ok()?)
-    };
-    Ok(Victim { sequence: unsigned(sequence), reading: reading() })
 }
 
 /// Sequences stay far below 2^63; a larger one could only come from a damaged file.

@@ -1,6 +1,7 @@
 //! Tests of the spool as a whole: the keeper against a plain model, then the handle and its thread.
 
 mod against_model;
+mod counts;
 mod damage;
 mod handle;
 mod no_disk;
@@ -63,6 +64,10 @@ fn on_disk(folder: &Path) -> Vec<u64> {
         from = Sequence(last.sequence.0 + 1);
         all.extend(numbers(&read));
     }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
 }
 
 fn numbers(stored: &[Stored]) -> Vec<u64> {
@@ -225,7 +230,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let before = fs::read(&file).unwrap();
     let refused = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap_err();
-    assert!(refused.to_string().ends_with("newer version of fieldgate (schema 7; this one knows 2)"), "{refused}");
+    assert!(refused.to_string().ends_with("newer version of fieldgate (schema 7; this one knows 3)"), "{refused}");
     assert!(fs::read(&file).unwrap() == before);
 }
 

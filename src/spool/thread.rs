@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
-use crate::model::{Loss, Message, Moment, RunId};
+use crate::model::{Kept, Loss, Message, Moment, Name, RunId};
 use crate::spool::keeper::Keeper;
 use crate::spool::{ReadError, Sequence, Settings, Spool, SpoolError, Stats, Stored};
 
@@ -30,6 +30,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub(super) enum Request {
     Append(Message),
     Loss(Loss),
+    Count(Name, u64),
     Read {
         from: Sequence,
         limit: usize,
@@ -87,6 +88,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let (head_sender, head) = watch::channel(keeper.head());
     let (era_sender, era) = watch::channel(keeper.era());
     let (stats_sender, stats) = watch::channel(keeper.stats());
+    let (counts_sender, counts) = watch::channel(keeper.counts());
     let busy = Arc::new(Busy::default());
     let desk = Desk {
         keeper,
@@ -95,6 +97,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
         head: head_sender,
         era: era_sender,
         stats: stats_sender,
+        counts: counts_sender,
         busy: Arc::clone(&busy),
     };
     // The runtime is made where it is used: it must not be dropped on the thread of another one.
@@ -108,7 +111,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     };
     let thread = Builder::new().name("spool".into()).spawn(run).map_err(no_thread)?;
     starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(no_thread)?;
-    Ok((Spool { requests, head, era, stats, busy }, SpoolThread { thread }))
+    Ok((Spool { requests, head, era, stats, counts, busy }, SpoolThread { thread }))
 }
 
 /// Since when the thread has been at work, which only the disk can make long; nothing while it waits for requests.
@@ -136,6 +139,7 @@ struct Desk {
     head: watch::Sender<Sequence>,
     era: watch::Sender<u64>,
     stats: watch::Sender<Stats>,
+    counts: watch::Sender<Kept>,
     busy: Arc<Busy>,
 }
 
@@ -187,6 +191,7 @@ impl Desk {
         match request {
             Request::Append(message) => self.keeper.append(message, now),
             Request::Loss(loss) => self.keeper.report_loss(loss, now),
+            Request::Count(sensor, count) => self.keeper.keep(&sensor, count),
             Request::Acknowledge(sequences) => self.keeper.acknowledge(&sequences, now),
             Request::Reconfigure(settings) => self.keeper.reconfigure(settings, now),
             Request::Read { from, limit, answer } => {
@@ -207,6 +212,10 @@ impl Desk {
         let (head, era) = (self.keeper.head(), self.keeper.era());
         let is_new_era = self.era.send_if_modified(|known| std::mem::replace(known, era) != era);
         self.head.send_if_modified(|known| std::mem::replace(known, head) != head || is_new_era);
+        if self.keeper.knows_counts() {
+            self.counts
+                .send_if_modified(|known| known.is_none() && std::mem::replace(known, self.keeper.counts()).is_none());
+        }
         let stats = self.keeper.stats();
         self.stats.send_if_modified(|known| {
             let is_new = *known != stats;

@@ -26,12 +26,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bus;
 use crate::clock;
 use crate::drivers::DriverSpec;
-use crate::model::{Loss, Name, OutputValue, Qos, Reading, RunId, SensorStatus, Settings, StateCause};
+use crate::model::{Count, Kept, Loss, Name, OutputValue, Qos, Reading, RunId, SensorStatus, Settings, StateCause};
 use crate::pulse::Pulse;
 use crate::worker::wait::Waker;
 
@@ -126,6 +126,8 @@ pub struct Tally {
     pub failed: AtomicU64,
     /// Ticks that passed without a sampling.
     pub skipped: AtomicU64,
+    /// What it has counted, if it is one that counts.
+    pub count: Arc<Count>,
     status: AtomicU8,
 }
 
@@ -161,6 +163,15 @@ pub enum Event {
         qos: Qos,
         /// Whether the broker keeps the newest.
         retain: bool,
+        /// What the sensor has counted, to be kept before this is published.
+        count: Option<u64>,
+    },
+    /// What a sensor has counted at its end, to be kept.
+    Count {
+        /// Which.
+        sensor: Name,
+        /// How much.
+        count: u64,
     },
     /// Readings that were taken and could not be handed on.
     Lost(Loss),
@@ -277,6 +288,8 @@ pub struct Context {
     pub states: mpsc::Sender<Event>,
     /// When the broker was last heard.
     pub pulse: Arc<Pulse>,
+    /// What sensors had counted in earlier runs; nothing until a disk could be read.
+    pub kept: watch::Receiver<Kept>,
 }
 
 /// A running worker.

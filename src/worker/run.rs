@@ -88,11 +88,14 @@ impl Loop {
     /// Tells what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
     fn say_the_rest(&mut self) {
         let deadline = clock::boottime() + LAST_WORDS;
+        self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.sites));
         loop {
             self.sensors.iter_mut().for_each(|sensor| sensor.tell_lost(&self.sites));
+            let counts_told = self.sensors.iter_mut().map(|sensor| sensor.tell_count(&self.sites)).filter(|told| *told);
+            let counts_told = counts_told.count() == self.sensors.len();
             self.sites.flush();
             let untold: u64 = self.sensors.iter().map(SensorSlot::untold).sum();
-            if untold == 0 && self.sites.unsent.is_empty() {
+            if untold == 0 && counts_told && self.sites.unsent.is_empty() {
                 return;
             }
             if clock::boottime() >= deadline {
@@ -143,6 +146,10 @@ impl Loop {
         }
         self.outputs = kept;
         let mut sensors = std::mem::take(&mut self.sensors);
+        for sensor in &mut sensors {
+            // Without room, what came since its last reading is kept as soon as it reads again.
+            sensor.tell_count(&self.sites);
+        }
         sensors.retain(|slot| plan.sensors.iter().any(|(new, _)| new.name == slot.settings.name));
         let moved = sensors.iter_mut().filter(|slot| !stays(&self.sites, slot.settings.bus.as_ref()));
         moved.for_each(SensorSlot::let_go);

@@ -29,6 +29,9 @@ pub(super) struct SensorSlot {
     pub(super) tally: Arc<Tally>,
     pub(super) schedule: Schedule,
     device: Option<Box<dyn Sensor>>,
+    /// Whether it is one that counts, and what the spool was last told of it.
+    counts: bool,
+    told_count: Option<u64>,
     status: SensorStatus,
     /// Whether the first sampling has told how it fares.
     told: bool,
@@ -48,6 +51,8 @@ impl SensorSlot {
             tally,
             schedule,
             device: None,
+            counts: false,
+            told_count: None,
             status: SensorStatus::Ok,
             told: false,
             failures: 0,
@@ -97,9 +102,38 @@ impl SensorSlot {
                 unreachable!("the configuration puts only sensors under sensors")
             };
             bus.expect(spec.name, &(spec.claims)(&self.settings.settings));
-            self.device = Some(guarded(|| build(bus, &self.settings.settings))?);
+            let mut device = guarded(|| build(bus, &self.settings.settings))?;
+            self.counts = device.count_into(&self.tally.count);
+            self.device = Some(device);
         }
+        self.go_on_counting(sites);
         Ok(self.device.as_mut().expect("was just built"))
+    }
+
+    /// Says where the run before left off, as soon as that is known: a file may be opened late.
+    fn go_on_counting(&self, sites: &Sites) {
+        if self.counts
+            && self.tally.count.total().is_none()
+            && let Some(kept) = sites.context.kept.borrow().as_ref()
+        {
+            self.tally.count.resume(kept.get(&self.settings.name).copied().unwrap_or(0));
+        }
+    }
+
+    /// What it has counted, if it is one that counts.
+    fn count(&self) -> Option<u64> {
+        if self.counts { self.tally.count.total() } else { None }
+    }
+
+    /// Tells what came since the last reading, at the end; `false` when there is no room for it now.
+    pub(super) fn tell_count(&mut self, sites: &Sites) -> bool {
+        let Some(count) = self.count().filter(|count| self.told_count != Some(*count)) else { return true };
+        let event = Event::Count { sensor: self.settings.name.clone(), count };
+        let is_told = !matches!(sites.context.events.try_send(event), Err(TrySendError::Full(_)));
+        if is_told {
+            self.told_count = Some(count);
+        }
+        is_told
     }
 
     /// Takes one sample, which is due, and hands it on.
@@ -150,7 +184,8 @@ impl SensorSlot {
         let seq = self.tally.taken.fetch_add(1, Ordering::Relaxed) + 1;
         let reading =
             Reading { sensor: self.settings.name.clone(), run: sites.context.run, seq, taken_at, measurements };
-        let event = Event::Reading { reading, qos: self.settings.qos, retain: self.settings.retain };
+        let count = self.count();
+        let event = Event::Reading { reading, qos: self.settings.qos, retain: self.settings.retain, count };
         if let Err(TrySendError::Full(_)) = sites.context.events.try_send(event) {
             match &mut self.lost {
                 Some(loss) => {
@@ -168,6 +203,8 @@ impl SensorSlot {
                     });
                 }
             }
+        } else {
+            self.told_count = count;
         }
     }
 

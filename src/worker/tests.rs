@@ -63,6 +63,7 @@ struct Bench {
     worker: Worker,
     events: mpsc::Receiver<Event>,
     pulse: Arc<Pulse>,
+    know: watch::Sender<Kept>,
     folder: tempfile::TempDir,
 }
 
@@ -71,9 +72,10 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let (events, received) = mpsc::channel(capacity);
         let pulse = Arc::new(Pulse::default());
-        let context = Context { run: RunId(7), states: events.clone(), events, pulse: Arc::clone(&pulse) };
+        let (know, kept) = watch::channel(None);
+        let context = Context { run: RunId(7), states: events.clone(), events, pulse: Arc::clone(&pulse), kept };
         let worker = Worker::spawn("bench", make(&folder.path().join("bench.json")), context).unwrap();
-        Self { worker, events: received, pulse, folder }
+        Self { worker, events: received, pulse, know, folder }
     }
 
     /// The first event for which `pick` answers.
@@ -156,7 +158,7 @@ async fn without_room_readings_become_one_loss_that_is_told_before_the_next() {
                 assert_eq!((loss.from_seq, loss.to_seq + 1 - loss.from_seq), (accounted + 1, loss.count));
                 accounted = loss.to_seq;
             }
-            Event::Status { .. } | Event::State { .. } => {}
+            Event::Status { .. } | Event::State { .. } | Event::Count { .. } => {}
         }
     }
     assert!(accounted > 10, "{accounted}");
@@ -230,6 +232,84 @@ async fn a_replanned_worker_keeps_what_is_the_same_and_releases_what_is_gone() {
     bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), Vec::new(), &file))).unwrap();
     assert_eq!(bench.state().await, (OFF, StateCause::Stop));
     assert!(tally.taken.load(Ordering::Relaxed) >= 1);
+}
+
+/// A sensor whose every sampling counts one.
+struct Clicker(Option<Arc<Count>>);
+
+impl Sensor for Clicker {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        self.0.as_ref().expect("it is told where to count").add(1);
+        Ok(vec![TEMPERATURE.measured(1.0)])
+    }
+
+    fn count_into(&mut self, count: &Arc<Count>) -> bool {
+        self.0 = Some(Arc::clone(count));
+        true
+    }
+}
+
+static CLICKER: DriverSpec = DriverSpec {
+    name: "clicker",
+    role: Role::Sensor {
+        measurements: |_| vec![TEMPERATURE],
+        default_every: None,
+        build: |_, _| Ok(Box::new(Clicker(None))),
+    },
+    ..LIAR
+};
+
+fn clicker() -> (SensorSettings, Arc<Tally>) {
+    let (mut clicks, tally) = counter("clicks", 20);
+    clicks.driver = &CLICKER;
+    (clicks, tally)
+}
+
+/// What came with a reading.
+fn count_of(event: Event) -> Option<Option<u64>> {
+    match event {
+        Event::Reading { count, .. } => Some(count),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_count_goes_on_where_the_disk_says_as_soon_as_that_is_known() {
+    let (clicks, tally) = clicker();
+    let mut bench = Bench::start(1024, |file| plan(vec![(clicks, tally)], Vec::new(), file));
+    assert_eq!(bench.next(count_of).await, None);
+    bench.know.send_replace(Some(Arc::new([(name("clicks"), 1000)].into())));
+    let mut last = 0;
+    while last < 1010 {
+        let Some(count) = bench.next(count_of).await else { continue };
+        assert!(count > 1000 && count > last, "{count} after {last}");
+        last = count;
+    }
+}
+
+#[tokio::test]
+async fn what_was_counted_since_the_last_reading_is_told_at_the_end() {
+    let (clicks, tally) = clicker();
+    let count = Arc::clone(&tally.count);
+    let mut bench = Bench::start(1024, |file| plan(vec![(clicks, tally)], Vec::new(), file));
+    bench.know.send_replace(Some(Arc::default()));
+    while bench.next(count_of).await.is_none() {}
+    // As a line would do.
+    count.add(5);
+    bench.worker.ask_to_stop();
+    assert!(bench.worker.join(SOON).await);
+    let mut last = None;
+    while let Some(event) = bench.events.recv().await {
+        match event {
+            Event::Reading { count, .. } => last = count,
+            Event::Count { count, .. } => last = Some(count),
+            _ => {}
+        }
+        if last == count.total() {
+            return;
+        }
+    }
+    panic!("{last:?} was told last, and {:?} counted", count.total());
 }
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 1);

@@ -32,15 +32,26 @@ BME280 = {
 }
 SHT3X = {"2400": "66 66 93 80 00 a2"}
 
+# What differs between the two back ends: the rest of tests/board/twin.yaml is the same for both.
+BACKENDS = {
+    "linux": {"@I2C@": "", "@GPIO@": "chip: /dev/gpiochip0", "@LAMPS@": ""},
+    "rppal": {"@I2C@": ", backend: rppal", "@GPIO@": "backend: rppal", "@LAMPS@":
+              "  glow: { driver: pwm-output, bus: header, settings: { line: GPIO25, frequency: 5 }, safe_state: 0,"
+              " safe_after: never }\n"},
+}
+LAMP, KEY, GLOW = 23, 24, 25  # pins that only the twins use
+
 WAVE = "  wave: { driver: waveform, every: 1s, settings: { shape: constant, offset: 7 } }\n"
 
 
 class Stage:
     """What the phases share."""
 
-    def __init__(self, board, broker, heard, report, template):
+    def __init__(self, board, broker, heard, report, sources):
         self.board, self.broker, self.heard, self.check = board, broker, heard, report.check
-        self.config = template.replace("@PORT@", str(broker.port))
+        with_port = lambda name: (sources / "tests/board" / name).read_text().replace("@PORT@", str(broker.port))
+        self.config, self.twin = with_port("fieldgate.yaml"), with_port("twin.yaml")
+        self.counted = 0  # pulses that were published
         self.freed = 0  # the message from which on `taken` may recover
 
     def reading(self, sensor, wanted=lambda reading: True, seconds=30):
@@ -213,6 +224,93 @@ def kernel_sensors(s):
             json.dumps(reading))
 
 
+def pulses(s):
+    """7: pulses faster than any reading, counted by the kernel's edges. The pauses let its thread see each of them."""
+    before = s.reading("meter")["total"]
+    pull = "/sys/devices/platform/gpio-sim.0/gpiochip*/sim_gpio7/pull"
+    s.board.run(f"p=$(echo {pull}); for i in $(seq 100); do echo pull-up >$p; sleep 0.01;"
+                "echo pull-down >$p; sleep 0.01; done").ok()
+    reading = s.reading("meter", lambda reading: reading["total"] >= before + 100)
+    s.counted = reading["total"]
+    s.check("100 pulses are 100", s.counted == before + 100, json.dumps(reading))
+
+
+def goes_on(s, after):
+    """The total of the meter is at least what was published before."""
+    reading = s.reading("meter", seconds=60)
+    s.check(f"the total does not go back after {after}", reading["total"] >= s.counted > 0, json.dumps(reading))
+
+
+def twin(s, backend):
+    """The file for one back end; returns its path."""
+    text, path = s.twin, f"/etc/fieldgate/{backend}.yaml"
+    for mark, value in BACKENDS[backend].items():
+        text = text.replace(mark, value)
+    s.board.write(path, text)
+    return path
+
+
+def backends_agree(s):
+    """rppal and the kernel's interfaces: the same chips and lines by both in turn. rppal needs root here, for /dev/mem."""
+    files = {backend: twin(s, backend) for backend in BACKENDS}
+    read = lambda backend, sensor: s.board.run(f"fieldgate read --json {sensor} --config {files[backend]}")
+    checked = s.board.run(f"fieldgate check --config {files['rppal']}")
+    s.check("`fieldgate check` knows that this is a Raspberry Pi", checked.code == 0 and "no Raspberry Pi" not in checked.text,
+            checked.text if checked.code else "")
+    for sensor in ("rack", "air", "shed", "absent", "bound"):
+        linux, rppal = read("linux", sensor), read("rppal", sensor)
+        s.check(f"{sensor}: both say the same", (linux.code, linux.text) == (rppal.code, rppal.text)
+                and linux.code == int(sensor in ("absent", "bound")), f"{linux.text.strip()} / {rppal.text.strip()}")
+    for level in (1, 0, 1):
+        s.board.bench("gpio-set", str(KEY), str(level))
+        told = [read(backend, "key") for backend in BACKENDS]
+        s.check(f"key: both see {level}", all(one.code == 0 and json.loads(one.text)["active"] == bool(level) for one in told),
+                " / ".join(one.text.strip() for one in told))
+    for backend in BACKENDS:
+        lives(s, backend, files)
+
+
+def lives(s, backend, files):
+    """A gateway of its own on one back end: its output follows, its lines are held, and what stays at its end."""
+    other = next(name for name in BACKENDS if name != backend)
+    since = s.heard.mark()
+    s.board.run(f"systemd-run -q --collect --unit=twin fieldgate run --config {files[backend]}").ok()
+    told = lambda value: s.heard.wait("twin/actuators/lamp/state", lambda text: json.loads(text)["value"] == value, 30, since)
+    told("on")
+    s.check(f"{backend}: the lamp is on from the start", s.board.level(LAMP))
+    for value in ("off", "on", "off"):
+        since = s.heard.mark()
+        s.broker.publish("twin/actuators/lamp/set", value)
+        told(value)
+        s.check(f"{backend}: lamp {value}", s.board.level(LAMP) == (value == "on"))
+    read = s.board.run(f"fieldgate read key --config {files[other]}")
+    holder = "RPPAL" if backend == "rppal" else "fieldgate"
+    s.check(f"{other} is told that {backend} holds an input", read.code == 1 and holder in read.text, read.text.strip())
+    if backend == "linux":
+        safe = s.board.run(f"fieldgate safe-state --config {files[other]}")
+        s.check("rppal is told who holds an output, and drives nothing", safe.code == 1 and "fieldgate" in safe.text
+                and not s.board.level(LAMP), safe.text.strip())
+    else:
+        glows(s)
+    s.board.run("systemctl kill -s KILL twin; while systemctl is-active -q twin; do sleep 0.1; done").ok()
+    if backend == "rppal":
+        place = s.board.bench("gpio-get", "-v", str(LAMP)).strip()
+        s.check("rppal: a killed program leaves the line as it drove it", place == "0 output", place)
+        s.board.run(f"fieldgate safe-state --config {files[backend]}").ok()
+        place = [s.board.bench("gpio-get", "-v", str(pin)).strip() for pin in (LAMP, GLOW)]
+        s.check("rppal: `fieldgate safe-state` drives it and it stays", place == ["1 output", "0 output"], str(place))
+
+
+def glows(s):
+    """Software PWM: steady at both ends, and both levels in between."""
+    for percent, levels in ((100, {True}), (50, {True, False}), (0, {False})):
+        since = s.heard.mark()
+        s.broker.publish("twin/actuators/glow/set", str(percent))
+        s.heard.wait("twin/actuators/glow/state", lambda text: json.loads(text)["value"] == percent, 30, since)
+        seen = {s.board.level(GLOW) for _ in range(25)}
+        s.check(f"software PWM at {percent} %", seen == levels, str(seen))
+
+
 def link_cut(s):
     """8: for a while all packets from and to the broker vanish in silence."""
     s.switch_on("cut")
@@ -252,6 +350,7 @@ def killed(s):
     s.heard.wait("status", lambda text: text == "online", 60, since)
     state, restarts = s.show("ActiveState", "NRestarts")
     s.check("it was started again and says `online`", (state, restarts) == ("active", "1"), f"{state}, {restarts}")
+    goes_on(s, "a kill")
 
 
 def reloads(s):
@@ -316,6 +415,8 @@ def power_cut(s):
     s.check("of that run none is missing", not missing, f"{min(seqs)} to {max(seqs)} {sorted(missing) or ''}")
     health = s.heard.wait("health", lambda text: True, 60, since).json()
     s.check("the spool was whole", health["spool"]["error"] is None, json.dumps(health["spool"]))
+    s.board.bench("sim-chip", "--label", LABEL)
+    goes_on(s, "a power cut")
 
 
 def stop(s):
@@ -359,15 +460,16 @@ def nothing_is_missing(s):
     s.check("each topic kept its order", not disorder, str(disorder or ""))
 
 
-PHASES = (solder, start, thermometer, register_maps, absent_chip, outputs, edges, kernel_sensors, link_cut, recovered,
+PHASES = (solder, start, thermometer, register_maps, absent_chip, outputs, edges, kernel_sensors, pulses,
+          backends_agree, link_cut, recovered,
           killed, reloads, figures, power_cut, stop, nothing_is_missing)
 
 
-def show_on(board, broker, report, template):
+def show_on(board, broker, report, sources):
     """All phases on a board that runs; the log of the service if something failed."""
     heard = Listener(broker)
     try:
-        stage = Stage(board, broker, heard, report, template)
+        stage = Stage(board, broker, heard, report, sources)
         for phase in PHASES:
             with report.phase(phase.__name__):
                 phase(stage)
@@ -382,14 +484,13 @@ def main():
     pi_bench, program, sources = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     ended_by_signals()
     board, report = Board(pi_bench), Report()
-    template = (sources / "tests/board/fieldgate.yaml").read_text()
     with tempfile.TemporaryDirectory() as folder:
         broker = Broker(Path(folder), BASE)
         try:
             with report.phase("power_on"):
                 power_on(board, program, sources, Path(folder))
             if not report.failed:
-                show_on(board, broker, report, template)
+                show_on(board, broker, report, sources)
         finally:
             board.off()
             broker.stop()

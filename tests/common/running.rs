@@ -59,6 +59,13 @@ impl Running {
 
     /// The same in a folder that is prepared before.
     pub fn prepared(rest: &str, environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
+        let running = Self::untouched(rest, environment, prepare);
+        running.switch_on();
+        running
+    }
+
+    /// The same with whatever outputs there are, none of them switched on.
+    pub fn untouched(rest: &str, environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
         let broker = Mosquitto::with(Options { extra: "max_queued_messages 0".to_owned(), ..Options::default() });
@@ -71,7 +78,6 @@ impl Running {
         let gateway = Gateway::with_env(folder.path(), &text, &[environment, &usual].concat());
         let running = Self { broker, client, bench, gateway, socket, folder };
         running.client.wait_json("b/health", |health| health["link"]["state"] == "up", SOON);
-        running.switch_on();
         running
     }
 

@@ -2,18 +2,19 @@
 
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use embedded_hal::spi::{self, SpiDevice};
 use fieldgate::bus::seconds::Seconds;
+use fieldgate::bus::sim::SimBus;
 use fieldgate::bus::sim::chips::{self, Chip};
-use fieldgate::bus::{Bus, BusError, Claim, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest};
+use fieldgate::bus::{Bus, BusError, Claim, Files, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest};
 use fieldgate::config;
-use fieldgate::drivers::{DriverError, DriverSpec, Role, Sensor};
-use fieldgate::model::{Measurement, Setting, Settings};
+use fieldgate::drivers::{Actuator, DriverError, DriverSpec, Role, Sensor};
+use fieldgate::model::{Measurement, OutputValue, Setting, Settings};
 use serde_json::{Map, Value as Json, json};
 
 /// A chip that only says that it is not ready is asked this often; each time a second passes for it.
@@ -24,6 +25,31 @@ const ATTEMPTS: usize = 250;
 pub(crate) struct Bench {
     claim: Claim,
     chip: Rc<RefCell<Box<dyn Chip>>>,
+    kernel: Option<Rc<RefCell<Kernel>>>,
+}
+
+/// The simulated kernel, for a chip that only it speaks to: its world is set through the state file.
+struct Kernel {
+    bus: SimBus,
+    state_file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Kernel {
+    fn with(spec: &DriverSpec, claim: &Claim) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state_file = folder.path().join("bench.json");
+        let mut bus = SimBus::open(Some(state_file.clone())).unwrap();
+        bus.expect(spec.name, std::slice::from_ref(claim));
+        Self { bus, state_file, _folder: folder }
+    }
+
+    fn set(&mut self, device: &str, name: &str, value: f64) {
+        let mut state: Json = serde_json::from_slice(&std::fs::read(&self.state_file).unwrap()).unwrap();
+        state["chips"][device][name] = json!(value);
+        std::fs::write(&self.state_file, state.to_string()).unwrap();
+        self.bus.refresh().unwrap();
+    }
 }
 
 impl Bench {
@@ -31,13 +57,23 @@ impl Bench {
     pub(crate) fn new(spec: &DriverSpec, settings: &Settings) -> Self {
         let claims = (spec.claims)(settings);
         let [claim] = &claims[..] else { panic!("{} claims {claims:?}", spec.name) };
-        let chip = chips::for_driver(spec.name).expect("a simulated chip for the driver");
-        Self { claim: claim.clone(), chip: Rc::new(RefCell::new(chip)) }
+        let is_device = matches!(claim, Claim::Device(_));
+        let kernel = is_device.then(|| Rc::new(RefCell::new(Kernel::with(spec, claim))));
+        Self { kernel, ..Self::of(spec.name, claim.clone()) }
+    }
+
+    /// The chip of this name at a place of the test's choice.
+    pub(crate) fn of(chip: &str, claim: Claim) -> Self {
+        let chip = chips::for_driver(chip).expect("a simulated chip of that name");
+        Self { claim, chip: Rc::new(RefCell::new(chip)), kernel: None }
     }
 
     /// Changes the world around the chip.
     pub(crate) fn set(&self, name: &str, value: f64) {
         assert!(self.chip.borrow_mut().set_world(name, value), "the chip knows no {name}");
+        if let (Some(kernel), Claim::Device(device)) = (&self.kernel, &self.claim) {
+            kernel.borrow_mut().set(device, name, value);
+        }
     }
 }
 
@@ -47,7 +83,11 @@ impl ErrorType for Bench {
 
 impl I2c for Bench {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
-        if self.claim != Claim::Address(address) {
+        let claimed = match self.claim {
+            Claim::Address(own) | Claim::ChipChannel { address: own, .. } => own == address,
+            _ => false,
+        };
+        if !claimed {
             return Err(BusError::NoAcknowledge { address });
         }
         chips::transact(self.chip.borrow_mut().as_mut(), address, operations)
@@ -69,6 +109,10 @@ impl Bus for Bench {
 
     fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
         Ok(Box::new(self.clone()))
+    }
+
+    fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
+        self.kernel.as_ref().expect("a chip that the kernel speaks to").borrow_mut().bus.files()
     }
 
     fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
@@ -121,14 +165,25 @@ impl Seconds for EachQuestion {
 
 /// The settings of a driver's example, or the same entry with these in their place, as the check makes them.
 pub(crate) fn settings(spec: &DriverSpec, given: Option<&Json>) -> Settings {
+    let (section, more) = match spec.role {
+        Role::Sensor { .. } => ("sensors", "every: 10s"),
+        Role::Actuator { .. } => ("actuators", "safe_state: 0"),
+    };
     let entry = match given {
-        Some(given) => format!("x: {{ driver: {}, bus: i2c-1, every: 10s, settings: {given} }}", spec.name),
+        Some(given) => format!("x: {{ driver: {}, bus: i2c-1, {more}, settings: {given} }}", spec.name),
         None => spec.example.replace('\n', "\n  "),
     };
     let buses = ["i2c-1", "spi-0", "serial", "wire"].map(|name| format!("{name}: {{ type: sim }}")).join(", ");
-    let text = format!("mqtt: {{ broker: mqtt://localhost }}\nbuses: {{ {buses} }}\nsensors:\n  {entry}\n");
+    let text = format!("mqtt: {{ broker: mqtt://localhost }}\nbuses: {{ {buses} }}\n{section}:\n  {entry}\n");
     let loaded = config::load_text(&text, Path::new("proof.yaml")).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    loaded.config.sensors.into_iter().next().unwrap().settings
+    let sensors = loaded.config.sensors.into_iter().map(|sensor| sensor.settings);
+    sensors.chain(loaded.config.actuators.into_iter().map(|actuator| actuator.settings)).next().unwrap()
+}
+
+/// Our output, as the worker builds it.
+pub(crate) fn build_output(spec: &DriverSpec, settings: &Settings, bench: &Bench) -> Box<dyn Actuator> {
+    let Role::Actuator { build, .. } = spec.role else { panic!("{} is not an output", spec.name) };
+    build(&mut bench.clone(), settings, OutputValue::Percent(0.0)).unwrap()
 }
 
 /// Our driver, as the worker builds it.

@@ -3,7 +3,8 @@
 //! A simulated chip and the driver for it may share a mistake, for one reading of one datasheet made both. So for each driver
 //! with a file in `references/` two such chips are put into the same world, some dozens of worlds one after the other; the
 //! reference reads one, ours the other, and what they say may differ by the last decimal, or by what the reference's file
-//! allows with its reason. One test a driver: `cargo test --test proof -- sht3x`.
+//! allows with its reason. An output is driven by either on one chip, and read back by the other. One test a driver:
+//! `cargo test --test proof -- sht3x`. Buses that are chips have their own in `buses/`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and tells its figures")]
 
@@ -11,13 +12,14 @@
 mod common;
 
 mod bench;
+mod buses;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use fieldgate::drivers::{self, DRIVERS, DriverSpec, Proof};
-use fieldgate::model::{Measurement, Value};
+use fieldgate::drivers::{self, DRIVERS, DriverSpec, Proof, Role};
+use fieldgate::model::{Measurement, OutputValue, Value};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Map, Value as Json};
 
@@ -34,6 +36,7 @@ fn main() {
         claims_match();
         Ok(())
     }));
+    trials.extend(buses::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -60,7 +63,14 @@ fn claims_match() {
 
 fn compare(name: &str) -> Result<(), Failed> {
     let spec = drivers::find(name).ok_or("there is no such driver")?;
-    let mut reference = Reference::start(name);
+    let reference = Reference::start(&format!("references/{name}.py"));
+    match spec.role {
+        Role::Sensor { .. } => compare_samples(spec, reference),
+        Role::Actuator { .. } => compare_output(spec, reference),
+    }
+}
+
+fn compare_samples(spec: &DriverSpec, mut reference: Reference) -> Result<(), Failed> {
     let seed = common::seed();
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut largest = BTreeMap::new();
@@ -85,7 +95,37 @@ fn compare(name: &str) -> Result<(), Failed> {
     }
     let worlds = WORLDS * reference.settings.len();
     let words: Vec<_> = largest.iter().map(|(quantity, apart)| format!("{quantity} {apart:.6}")).collect();
-    println!("proof | {name} | {worlds} worlds | largest difference: {} |", words.join(", "));
+    println!("proof | {} | {worlds} worlds | largest difference: {} |", spec.name, words.join(", "));
+    Ok(())
+}
+
+/// One chip, driven by either and read back by the other.
+fn compare_output(spec: &DriverSpec, mut reference: Reference) -> Result<(), Failed> {
+    let seed = common::seed();
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let allowed = reference.tolerance["percent"];
+    let mut largest = 0.0_f64;
+    for given in reference.settings.clone() {
+        let settings = bench::settings(spec, given.as_ref());
+        let json = bench::as_json(&settings);
+        let mut bench = Bench::new(spec, &settings);
+        let mut ours = bench::build_output(spec, &settings, &bench);
+        for percent in [0.0, 100.0].into_iter().chain((2..WORLDS).map(|_| chance.f64() * 100.0)) {
+            ours.apply(OutputValue::Percent(percent)).unwrap();
+            let theirs_of_ours = reference.sample(&json, &mut bench)["percent"].as_f64().unwrap();
+            reference.drive(&json, 100.0 - percent, &mut bench);
+            let back = ours.read_back().unwrap();
+            let Some(OutputValue::Percent(ours_of_theirs)) = back else { return Err(format!("{back:?}").into()) };
+            let apart = (theirs_of_ours - percent).abs().max((ours_of_theirs - (100.0 - percent)).abs());
+            if apart > allowed {
+                let both = format!("{theirs_of_ours} for {percent}, {ours_of_theirs} for {}", 100.0 - percent);
+                return Err(format!("FIELDGATE_SEED={seed}: {both}; settings {given:?}").into());
+            }
+            largest = largest.max(apart);
+        }
+    }
+    let values = 2 * WORLDS * reference.settings.len();
+    println!("proof | {} | {values} values | largest difference: percent {largest:.6} |", spec.name);
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 
 Everything goes over standard input and output, one JSON object a line. First we tell what FILE says of itself: the ranges of
 the world that its chip is put into, the differences that it allows, the settings to try. Then, for each `{"settings": …}` that
-comes in, the reference takes one sampling; the transfers that it makes are asked for, and at the end `{"result": …}` or
+comes in, the reference takes one sampling, or with `"drive": …` makes its output do that; the transfers that it makes are asked for, and at the end `{"result": …}` or
 `{"error": …}` is told.
 """
 
@@ -109,7 +109,22 @@ class UART:
         pass
 
 
-BUSES = {"i2c": I2C, "spi": SPI, "uart": UART}
+class Files:
+    """The files of the simulated kernel."""
+
+    def read(self, path):
+        return ask({"file": str(path)})["text"]
+
+    def list(self, path):
+        return ask({"folder": str(path)})["names"]
+
+    def copy(self, path, folder):
+        """All of a folder's files, into one that a reference can open."""
+        for name in self.list(path):
+            (folder / name).write_text(self.read(f"{path}/{name}") + "\n")
+
+
+BUSES = {"i2c": I2C, "spi": SPI, "uart": UART, "files": Files}
 
 
 def stand_in():
@@ -120,7 +135,9 @@ def stand_in():
     sys.modules["busio"] = busio
     line = types.SimpleNamespace(switch_to_output=lambda value=False: None, value=True)
     digitalio = types.ModuleType("digitalio")
-    digitalio.DigitalInOut, digitalio.Direction = (lambda pin=None: line), types.SimpleNamespace(OUTPUT=1, INPUT=0)
+    digitalio.DigitalInOut = lambda pin=None: line
+    digitalio.Direction = type("Direction", (), {"INPUT": 0, "OUTPUT": 1})
+    digitalio.Pull = type("Pull", (), {"UP": 1, "DOWN": 2})
     sys.modules["digitalio"] = digitalio
     now = [1000.0]
 
@@ -143,7 +160,7 @@ def main():
     spec.loader.exec_module(reference)
     request = ask(
         {
-            "world": reference.WORLD,
+            "world": getattr(reference, "WORLD", {}),
             "tolerance": getattr(reference, "TOLERANCE", {}),
             "settings": getattr(reference, "SETTINGS", [None]),
         }
@@ -151,7 +168,11 @@ def main():
     while True:
         try:
             bus = BUSES[getattr(reference, "BUS", "i2c")]()
-            answer = {"result": reference.read(bus, request["settings"])}
+            if "drive" in request:
+                reference.drive(bus, request["settings"], request["drive"])
+                answer = {"result": {}}
+            else:
+                answer = {"result": reference.read(bus, request["settings"])}
         except Exception:
             answer = {"error": traceback.format_exc()}
         request = ask(answer)

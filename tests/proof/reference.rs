@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use embedded_hal::i2c::{I2c, Operation};
 use embedded_hal::spi::SpiDevice;
-use fieldgate::bus::SerialPort;
+use fieldgate::bus::{Bus, SerialPort};
 use serde_json::{Map, Value as Json, json};
 
 use crate::bench::Bench;
@@ -28,15 +28,15 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// Starts the reference of this driver.
-    pub(crate) fn start(driver: &str) -> Self {
+    /// Starts the reference in this file below `tests/proof`.
+    pub(crate) fn start(file: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proof");
         let requirements = std::fs::read_to_string(folder.join("requirements.txt")).unwrap();
         let packages = requirements.lines().filter(|line| !line.starts_with('#'));
         let python = python::environment("proof-venv", &["--no-deps"].into_iter().chain(packages).collect::<Vec<_>>());
         let mut process = Command::new(python)
             .arg(folder.join("reference.py"))
-            .arg(folder.join(format!("references/{driver}.py")))
+            .arg(folder.join(file))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -53,7 +53,21 @@ impl Reference {
 
     /// One sampling with these settings with the chip on this bench.
     pub(crate) fn sample(&mut self, settings: &Json, bench: &mut Bench) -> Map<String, Json> {
-        self.tell(&json!({ "settings": settings }));
+        self.ask(settings, |question| transfer(question, bench))
+    }
+
+    /// Makes the output of this chip do `percent`.
+    pub(crate) fn drive(&mut self, settings: &Json, percent: f64, bench: &mut Bench) {
+        self.request(&json!({ "settings": settings, "drive": percent }), |question| transfer(question, bench));
+    }
+
+    /// What it says with these settings when its transfers are answered like this.
+    pub(crate) fn ask(&mut self, settings: &Json, answer: impl FnMut(&Json) -> Json) -> Map<String, Json> {
+        self.request(&json!({ "settings": settings }), answer)
+    }
+
+    fn request(&mut self, request: &Json, mut answer: impl FnMut(&Json) -> Json) -> Map<String, Json> {
+        self.tell(request);
         loop {
             let question = self.hear();
             if let Some(error) = question.get("error") {
@@ -62,7 +76,7 @@ impl Reference {
             if let Some(result) = question.get("result") {
                 return result.as_object().unwrap().clone();
             }
-            let answer = transfer(&question, bench);
+            let answer = answer(&question);
             self.tell(&answer);
         }
     }
@@ -102,10 +116,17 @@ fn transfer(question: &Json, bench: &mut Bench) -> Json {
         let length = SerialPort::read(bench, &mut heard, Duration::ZERO).unwrap();
         return json!({ "read": hex(&heard[..length]) });
     }
+    if let Some(path) = question["file"].as_str() {
+        return json!({ "text": bench.files().unwrap().read(path).unwrap() });
+    }
+    if let Some(path) = question["folder"].as_str() {
+        return json!({ "names": bench.files().unwrap().list(path).unwrap() });
+    }
     i2c_transfer(question, bench)
 }
 
-fn i2c_transfer(question: &Json, i2c: &mut impl I2c) -> Json {
+/// Carries an I²C transfer of the reference.
+pub(crate) fn i2c_transfer(question: &Json, i2c: &mut impl I2c) -> Json {
     let address = u8::try_from(question["address"].as_u64().unwrap()).unwrap();
     let written = question["write"].as_str().map(bytes);
     let mut wanted = vec![0; usize::try_from(question["read"].as_u64().unwrap()).unwrap()];

@@ -214,7 +214,7 @@ impl Expander {
             return Ok(());
         };
         let mut bus = open_plain(&on.settings)?;
-        // The pins are open drain in both families, so that several chips may share a line.
+        // The pin is open drain in both families.
         let (line, active_low, bias) = (line.clone(), true, Bias::PullUp);
         let line = bus.input(&InputRequest { line, active_low, bias, debounce: Duration::ZERO })?;
         self.interrupt = Some(InterruptLine { bus, line, pause: None });

@@ -191,7 +191,7 @@ fn a_change_is_an_edge_when_the_inputs_are_looked_at() {
         assert!(door.take_edges().unwrap().is_empty(), "not yet");
         bus.refresh_at(STEP + LOOK_EVERY).unwrap();
         let at = Some(STEP + LOOK_EVERY);
-        assert_eq!(door.take_edges().unwrap(), [crate::bus::Edge { active: false, at }]);
+        assert_eq!(door.take_edges().unwrap(), [crate::bus::Edge { active: false, at, missed: 0 }]);
         assert!(door.take_edges().unwrap().is_empty() && door.descriptor().is_none());
     }
 }

@@ -22,6 +22,7 @@ struct Kind {
     chip: &'static str,
     /// Whether it hangs on 1-Wire; else it is an IIO device.
     one_wire: bool,
+    /// The first tells the name.
     files: &'static [(&'static str, Show)],
 }
 
@@ -62,20 +63,20 @@ pub(super) fn files(seats: &Seats) -> Vec<DeviceFile> {
     for (place, seat) in seats.iter() {
         let Place::Device(name) = place else { continue };
         let Some(kind) = KINDS.iter().find(|kind| kind.chip == seat.chip.kind()) else { continue };
+        let mut show = |folder: &str, file: &'static str, show| {
+            let path = format!("{folder}/{file}");
+            all.push(DeviceFile { path, place: place.clone(), name: name.clone(), show });
+        };
         let folder = if kind.one_wire {
             // A driver that takes the only one there is has not named it.
-            let id = if name.contains('-') { name } else { "28-000000000001" };
-            format!("/sys/bus/w1/devices/{id}")
+            format!("/sys/bus/w1/devices/{}", if name.contains('-') { name } else { "28-000000000001" })
         } else {
             iio += 1;
+            // The node of the device tree that it belongs to.
+            show(&format!("/sys/bus/platform/devices/{name}/iio:device{iio}"), kind.files[0].0, kind.files[0].1);
             format!("/sys/bus/iio/devices/iio:device{iio}")
         };
-        all.extend(kind.files.iter().map(|(file, show)| DeviceFile {
-            path: format!("{folder}/{file}"),
-            place: place.clone(),
-            name: name.clone(),
-            show: *show,
-        }));
+        kind.files.iter().for_each(|(file, content)| show(&folder, file, *content));
     }
     all
 }

@@ -196,7 +196,7 @@ impl Drop for SimInput {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::watch::EDGE_LIMIT;
+    use crate::bus::edges::EDGE_LIMIT;
 
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -219,8 +219,8 @@ mod tests {
         lines.hear_input("GPIO17", false, ms(100));
         lines.hear_input("GPIO17", false, ms(150));
         lines.hear_input("GPIO17", true, ms(200));
-        let pressed = Edge { active: true, at: Some(ms(100)) };
-        assert_eq!(edges(&mut lines), [pressed, Edge { active: false, at: Some(ms(200)) }]);
+        let pressed = Edge { active: true, at: Some(ms(100)), missed: 0 };
+        assert_eq!(edges(&mut lines), [pressed, Edge { active: false, at: Some(ms(200)), missed: 0 }]);
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         lines.hear_input("GPIO17", false, ms(100));
         assert_eq!(edges(&mut lines), []);
         assert_eq!(lines.settle(ms(120)), None);
-        assert_eq!(edges(&mut lines), [Edge { active: true, at: Some(ms(120)) }]);
+        assert_eq!(edges(&mut lines), [Edge { active: true, at: Some(ms(120)), missed: 0 }]);
     }
 
     #[test]
@@ -250,6 +250,7 @@ mod tests {
         }
         let kept = edges(&mut lines);
         assert_eq!((kept.len(), kept[0].at), (EDGE_LIMIT, Some(ms(10))));
+        assert_eq!((kept[0].missed, kept[1].missed), (10, 0));
     }
 
     #[test]

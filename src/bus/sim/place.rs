@@ -140,10 +140,10 @@ impl Bench {
     /// The place that a claim means, if a chip may sit there.
     fn claimed(&self, claim: &Claim) -> Option<Place> {
         match claim {
-            Claim::Address(address) => Some(Place::behind(&self.behind, *address)),
+            Claim::Address(address) | Claim::ChipChannel { address, .. } => Some(Place::behind(&self.behind, *address)),
             Claim::ChipSelect => Some(Place::ChipSelect),
             Claim::Port => Some(Place::Port),
-            Claim::Device(name) => Some(Place::Device(name.clone())),
+            Claim::Device(name) => name.split(' ').next().map(|device| Place::Device(device.to_owned())),
             Claim::Line(_) | Claim::Channel(_) => None,
         }
     }

@@ -1,4 +1,4 @@
-//! PWM channels of the simulated bus. Any channel number exists.
+//! PWM of the simulated bus: channels by their number, lines by their name. Any of them exists.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,40 +6,43 @@ use std::io;
 use std::rc::Rc;
 
 use crate::bus::sim::World;
-use crate::bus::{BusError, PwmChannel, PwmRequest};
+use crate::bus::{BusError, PwmChannel, PwmPlace, PwmRequest};
 
 /// What each known channel does, in percent, and which of them we hold.
 #[derive(Default)]
 pub(super) struct Channels {
-    percent: BTreeMap<u32, f64>,
-    held: BTreeSet<u32>,
+    percent: BTreeMap<String, f64>,
+    held: BTreeSet<String>,
 }
 
 impl Channels {
     /// The state file says what a channel does; of one that we hold, we know better.
-    pub(super) fn hear(&mut self, channel: u32, percent: f64) {
-        if !self.held.contains(&channel) {
-            self.percent.insert(channel, percent);
+    pub(super) fn hear(&mut self, channel: &str, percent: f64) {
+        if !self.held.contains(channel) {
+            self.percent.insert(channel.to_owned(), percent);
         }
     }
 
-    /// Each known channel: its number, its percentage, and whether we hold it.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u32, f64, bool)> {
-        self.percent.iter().map(|(channel, percent)| (*channel, *percent, self.held.contains(channel)))
+    /// Each known channel: its name, its percentage, and whether we hold it.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, f64, bool)> {
+        self.percent.iter().map(|(channel, percent)| (channel.as_str(), *percent, self.held.contains(channel)))
     }
 }
 
 /// A claimed simulated channel.
 pub(super) struct SimPwm {
     world: Rc<RefCell<World>>,
-    channel: u32,
+    channel: String,
 }
 
 impl SimPwm {
     pub(super) fn claim(world: &Rc<RefCell<World>>, request: &PwmRequest) -> Result<Self, BusError> {
-        let channel = request.channel;
+        let channel = match &request.place {
+            PwmPlace::Channel(channel) => channel.to_string(),
+            PwmPlace::Line(line) => line.clone(),
+        };
         let mut inner = world.borrow_mut();
-        if !inner.pwm.held.insert(channel) {
+        if !inner.pwm.held.insert(channel.clone()) {
             return Err(inner.held(&format!("PWM {channel}")));
         }
         drop(inner);
@@ -56,7 +59,7 @@ impl PwmChannel for SimPwm {
             return Err(BusError::Io { what, source: io::ErrorKind::InvalidInput.into() });
         }
         let mut world = self.world.borrow_mut();
-        world.pwm.percent.insert(self.channel, percent);
+        world.pwm.percent.insert(self.channel.clone(), percent);
         world.changed();
         Ok(())
     }

@@ -80,14 +80,17 @@ impl Seat {
     /// Breaks or mends the chip; `false` for an unknown fault.
     pub(super) fn set_fault(&mut self, fault: Option<&str>) -> bool {
         let of_the_bus = matches!(fault, Some("nak" | "hang" | "time-out" | "panic"));
-        let known = self.chip.set_fault(if of_the_bus { None } else { fault }) || of_the_bus;
-        if known {
-            if self.fault.as_deref() == Some("nak") {
-                self.power_on();
-            }
-            self.fault = fault.map(str::to_owned);
+        let known = of_the_bus || self.chip.set_fault(fault);
+        if !known {
+            return false;
         }
-        known
+        if self.fault.as_deref() == Some("nak") {
+            self.power_on();
+        }
+        // Known from above; a chip that is new has to be told again.
+        self.chip.set_fault(if of_the_bus { None } else { fault });
+        self.fault = fault.map(str::to_owned);
+        true
     }
 
     /// The same chip in the same surroundings, with the registers that it has after power-on.
@@ -285,6 +288,17 @@ mod tests {
             bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(fault);
         }
         assert_eq!(configuration(&mut i2c).unwrap(), [0x60, 0xA0]);
+    }
+
+    #[test]
+    fn a_chip_that_comes_back_with_another_fault_shows_it() {
+        let (bus, mut i2c) = bus();
+        for fault in ["nak", "stuck"] {
+            assert!(bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(Some(fault)));
+        }
+        let mut bytes = [0; 2];
+        i2c.write_read(0x48, &[0], &mut bytes).unwrap();
+        assert_eq!(bytes, [0xFF, 0xFF]);
     }
 
     #[test]

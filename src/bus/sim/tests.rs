@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use crate::bus::sim::{LOOK_EVERY, SimBus};
 use crate::bus::watch::monotonic;
-use crate::bus::{Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmRequest, SpiRequest, UartRequest};
+use crate::bus::{
+    Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmPlace, PwmRequest, SpiRequest, UartRequest,
+};
 
 struct Bench {
     _folder: tempfile::TempDir,
@@ -130,7 +132,9 @@ fn our_lines_return_to_a_file_whose_writer_left_them_out_or_changed_them() {
     let bench = Bench::new();
     let mut bus = bench.open();
     let _pump = bus.output(&output("GPIO27", false, true)).unwrap();
-    let _fan = bus.pwm(&PwmRequest { channel: 0, period: LOOK_EVERY, percent: 40.0, inverted: false }).unwrap();
+    let _fan = bus
+        .pwm(&PwmRequest { place: PwmPlace::Channel(0), period: LOOK_EVERY, percent: 40.0, inverted: false })
+        .unwrap();
     bench.write(&json!({"inputs": {"GPIO17": 1}, "lines": {"GPIO27": 0, "GPIO4": 1}, "note": "mine"}));
     bus.refresh().unwrap();
     let file = bench.read();
@@ -303,7 +307,7 @@ fn without_a_file_only_drifting_chips_ask_for_another_look() {
 #[test]
 fn a_pwm_channel_is_read_back_and_refuses_what_is_no_percentage() {
     let mut bus = SimBus::open(None).unwrap();
-    let request = PwmRequest { channel: 1, period: LOOK_EVERY, percent: 12.5, inverted: true };
+    let request = PwmRequest { place: PwmPlace::Channel(1), period: LOOK_EVERY, percent: 12.5, inverted: true };
     let mut fan = bus.pwm(&request).unwrap();
     assert!(matches!(bus.pwm(&request), Err(BusError::LineHeld { .. })));
     assert_eq!(fan.percent().unwrap(), 12.5);

@@ -192,9 +192,9 @@ impl World {
             }
         }
         for (channel, value) in section(document, "pwm") {
-            match (channel.parse(), value.as_f64()) {
-                (Ok(channel), Some(percent)) => self.pwm.hear(channel, percent),
-                _ => self.complain(format!("pwm: {channel} is not a channel with its percentage")),
+            match value.as_f64() {
+                Some(percent) => self.pwm.hear(channel, percent),
+                None => self.complain(format!("pwm: {channel} is not a channel with its percentage")),
             }
         }
         self.holders.hear(section(document, "held"));
@@ -241,7 +241,7 @@ impl World {
         }
         let pwm = entries(&mut document, "pwm");
         for (channel, percent, ours) in self.pwm.all() {
-            set(pwm, &channel.to_string(), json!(percent), ours);
+            set(pwm, channel, json!(percent), ours);
         }
         let mut claimed = self.lines.claimed_inputs().peekable();
         if document.contains_key("held") || claimed.peek().is_some() {

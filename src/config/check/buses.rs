@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
+use crate::bus::rppal::Part;
 use crate::bus::{self, Claim, multiplexer};
 use crate::config::check::Checker;
 use crate::config::check::chips::Draft;
@@ -30,20 +31,21 @@ enum Device {
     PwmChip(u32),
     Channel { on: Name, address: u8, channel: u8 },
     OneWire,
+    OfPi(Part),
 }
 
 impl Bus {
     /// Whether a driver with this need may sit here. A bus that could not be read suits all, so that one mistake is one
     /// problem.
     pub(super) fn suits(&self, need: BusNeed) -> bool {
-        use bus::Settings::{Expander, Gpio, I2c, Multiplexed, Pwm, Sim, Spi, Uart, W1};
+        use bus::Settings::{Expander, Gpio, I2c, Multiplexed, Pwm, Rppal, Sim, Spi, Uart, W1};
         match &self.settings {
             None | Some(Sim { .. }) => true,
             Some(settings) => match need {
                 BusNeed::None => true,
-                BusNeed::I2c => matches!(settings, I2c { .. } | Multiplexed(_)),
-                BusNeed::Gpio => matches!(settings, Gpio { .. } | Expander(_)),
-                BusNeed::Pwm => matches!(settings, Pwm { .. }),
+                BusNeed::I2c => matches!(settings, I2c { .. } | Multiplexed(_) | Rppal(Part::I2c { .. })),
+                BusNeed::Gpio => matches!(settings, Gpio { .. } | Expander(_) | Rppal(Part::Gpio)),
+                BusNeed::Pwm => matches!(settings, Pwm { .. } | Rppal(Part::Pwm | Part::Gpio)),
                 BusNeed::Spi => matches!(settings, Spi { .. }),
                 BusNeed::Uart => matches!(settings, Uart { .. }),
                 BusNeed::W1 => matches!(settings, W1),
@@ -51,12 +53,26 @@ impl Bus {
         }
     }
 
+    /// Whether it is the header of a Raspberry Pi by rppal.
+    pub(super) fn is_header_by_rppal(&self) -> bool {
+        matches!(self.settings, Some(bus::Settings::Rppal(Part::Gpio)))
+    }
+
+    /// Which key names the place of a PWM output here; nothing where both do, or neither.
+    pub(super) fn pwm_key(&self) -> Option<&'static str> {
+        match self.settings {
+            Some(bus::Settings::Pwm { .. } | bus::Settings::Rppal(Part::Pwm)) => Some("channel"),
+            Some(bus::Settings::Rppal(Part::Gpio)) => Some("line"),
+            _ => None,
+        }
+    }
+
     /// As in `type:`.
     pub(super) fn kind(&self) -> &'static str {
         match &self.settings {
-            Some(bus::Settings::I2c { .. }) => "i2c",
-            Some(bus::Settings::Gpio { .. }) => "gpio",
-            Some(bus::Settings::Pwm { .. }) => "pwm",
+            Some(bus::Settings::I2c { .. } | bus::Settings::Rppal(Part::I2c { .. })) => "i2c",
+            Some(bus::Settings::Gpio { .. } | bus::Settings::Rppal(Part::Gpio)) => "gpio",
+            Some(bus::Settings::Pwm { .. } | bus::Settings::Rppal(Part::Pwm)) => "pwm",
             Some(bus::Settings::Spi { .. }) => "spi",
             Some(bus::Settings::Uart { .. }) => "uart",
             Some(bus::Settings::W1) => "w1",
@@ -119,15 +135,17 @@ impl<'a> Checker<'a> {
 
     fn bus(&mut self, key: &Key, node: &'a Node) -> Option<Draft> {
         let what = key.text.as_str();
-        let fields = kind_of(node).and_then(|kind| raw::BUS_TYPES.iter().find(|(name, _)| *name == kind));
+        let (kind, backend) = (word(node, "type"), word(node, "backend"));
+        let tables = if backend == Some("rppal") { raw::BUS_RPPAL } else { raw::BUS_TYPES };
+        let fields = kind.and_then(|kind| tables.iter().find(|(name, _)| *name == kind));
         let fields: &'static [Field] = fields.map_or(raw::BUS, |(_, fields)| fields);
         let section = self.section(&key.span, Some(node), what, fields);
+        if backend == Some("rppal") {
+            return self.rppal(&section).map(Draft::Plain);
+        }
         Some(Draft::Plain(match section.text("type")? {
             "i2c" => bus::Settings::I2c { device: PathBuf::from(section.text("device")?) },
-            "gpio" => {
-                self.backend(&section);
-                bus::Settings::Gpio { chip: self.chip(&section)? }
-            }
+            "gpio" => bus::Settings::Gpio { chip: self.chip(&section)? },
             "pwm" => bus::Settings::Pwm { chip: u32::try_from(section.integer("chip")?).ok()? },
             "spi" => bus::Settings::Spi { device: PathBuf::from(section.text("device")?) },
             "uart" => bus::Settings::Uart { device: PathBuf::from(section.text("device")?) },
@@ -137,15 +155,32 @@ impl<'a> Checker<'a> {
         }))
     }
 
-    fn backend(&mut self, section: &Section<'a>) {
-        match section.text("backend") {
-            None | Some("linux") => {}
-            Some("rppal") => {
-                let hint = "leave it out or write linux";
-                self.error(&section.span("backend"), "backend rppal is not in this version", hint);
+    fn rppal(&mut self, section: &Section<'a>) -> Option<bus::Settings> {
+        let span = section.span("backend");
+        let part = match section.text("type")? {
+            "gpio" => Part::Gpio,
+            "pwm" => Part::Pwm,
+            "i2c" => {
+                let device = section.text("device")?;
+                let number = device.strip_prefix("/dev/i2c-").and_then(|number| number.parse().ok());
+                let Some(number) = number else {
+                    let what = "rppal finds an adapter by its number only";
+                    self.error(&section.span("device"), what, "write /dev/i2c-1, or leave backend out");
+                    return None;
+                };
+                Part::I2c { number }
             }
-            Some(_) => self.error(&section.span("backend"), "there is no such backend", "leave it out or write linux"),
+            other => {
+                let what = format!("rppal has no bus of type {other}");
+                self.error(&span, what, "leave backend out");
+                return None;
+            }
+        };
+        if !bus::rppal::is_here() {
+            let what = "this machine is no Raspberry Pi, and backend rppal works on no other";
+            self.warning(&span, what, "here the bus cannot be opened; without `backend` it works on every board");
         }
+        Some(bus::Settings::Rppal(part))
     }
 
     fn chip(&mut self, section: &Section<'a>) -> Option<String> {
@@ -159,10 +194,10 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// What stands under `type`, before anything is checked.
-fn kind_of(node: &Node) -> Option<&str> {
+/// What stands under a key, before anything is checked.
+fn word<'n>(node: &'n Node, name: &str) -> Option<&'n str> {
     let Value::Map(entries) = &node.value else { return None };
-    entries.iter().find(|(key, _)| key.text == "type").and_then(|(_, value)| value.words())
+    entries.iter().find(|(key, _)| key.text == name).and_then(|(_, value)| value.words())
 }
 
 /// The device of a bus; simulated ones without a state file are each their own.
@@ -174,6 +209,10 @@ fn device(settings: &bus::Settings) -> Option<Device> {
         bus::Settings::W1 => Some(Device::OneWire),
         bus::Settings::Gpio { chip } => Some(Device::File(real(&Path::new("/dev").join(chip)))),
         bus::Settings::Pwm { chip } => Some(Device::PwmChip(*chip)),
+        bus::Settings::Rppal(Part::I2c { number }) => {
+            Some(Device::File(real(&PathBuf::from(format!("/dev/i2c-{number}")))))
+        }
+        bus::Settings::Rppal(part) => Some(Device::OfPi(*part)),
         bus::Settings::Sim { state_file } => state_file.as_deref().map(|file| Device::File(real(file))),
         bus::Settings::Multiplexed(multiplexer::Settings { on, address, channel, .. }) => {
             Some(Device::Channel { on: on.name.clone(), address: *address, channel: *channel })

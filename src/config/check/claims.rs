@@ -32,7 +32,7 @@ impl Checker<'_> {
             self.is_a_line(buses, second);
             let Some(first) = all[..index].iter().find(|first| clash(buses, first, second)) else { continue };
             let line = self.source.place(first.span.start).line;
-            let what = format!("{} and {} are both on {}", second.name, first.name, words(second.claim));
+            let what = told(first, second);
             let hint = match first.bus {
                 Some(bus) if first.bus != second.bus => format!(
                     "{} has it in line {line}, on {bus}; an open channel joins both buses, so both would answer",
@@ -86,10 +86,31 @@ fn clash(buses: &[Bus], one: &Occupied<'_>, other: &Occupied<'_>) -> bool {
             Some((_, Settings::Expander(expander))) => expander.model.pin(first) == expander.model.pin(second),
             _ => line(first) == line(second),
         },
-        (Claim::Address(first), Claim::Address(second)) => {
-            first == second && (reaches(buses, one.bus, other.bus) || reaches(buses, other.bus, one.bus))
-        }
-        _ => one.bus == other.bus && one.claim == other.claim,
+        (first, second) => match (address(first), address(second)) {
+            (Some(at), Some(too)) => {
+                let meet = reaches(buses, one.bus, other.bus) || reaches(buses, other.bus, one.bus);
+                at == too && meet && !share_a_chip(one, other)
+            }
+            _ => one.bus == other.bus && first == second,
+        },
+    }
+}
+
+fn address(claim: &Claim) -> Option<u8> {
+    match claim {
+        Claim::Address(address) | Claim::ChipChannel { address, .. } => Some(*address),
+        _ => None,
+    }
+}
+
+/// Two outputs of one chip, which can do what both want.
+fn share_a_chip(one: &Occupied<'_>, other: &Occupied<'_>) -> bool {
+    match (one.claim, other.claim) {
+        (
+            Claim::ChipChannel { channel: first, prescaler: one_wants, .. },
+            Claim::ChipChannel { channel: second, prescaler: other_wants, .. },
+        ) => one.bus == other.bus && first != second && one_wants == other_wants,
+        _ => false,
     }
 }
 
@@ -118,8 +139,29 @@ fn line(text: &str) -> String {
     if digits { number.trim_start_matches('0').to_owned() } else { lower }
 }
 
+/// What is wrong with these two.
+fn told(first: &Occupied<'_>, second: &Occupied<'_>) -> String {
+    let names = format!("{} and {}", second.name, first.name);
+    match (first.claim, second.claim) {
+        (Claim::ChipChannel { channel: one, .. }, Claim::ChipChannel { channel: other, address, .. })
+            if first.bus == second.bus && one != other =>
+        {
+            format!("{names} want different frequencies of the chip at address {address:#04x}, which has one for all")
+        }
+        (one, Claim::ChipChannel { address, .. })
+            if first.bus != second.bus || !matches!(one, Claim::ChipChannel { .. }) =>
+        {
+            format!("{names} are both on {}", words(&Claim::Address(*address)))
+        }
+        _ => format!("{names} are both on {}", words(second.claim)),
+    }
+}
+
 fn words(claim: &Claim) -> String {
     match claim {
+        Claim::ChipChannel { address, channel, .. } => {
+            format!("channel {channel} of the chip at address {address:#04x}")
+        }
         Claim::Address(address) => format!("address {address:#04x}"),
         Claim::Line(line) => format!("line {line}"),
         Claim::Channel(channel) => format!("channel {channel}"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bus::Claim;
+use crate::bus::{Claim, SOFTWARE_HZ};
 use crate::config::check::Checker;
 use crate::config::check::buses::Bus;
 use crate::config::check::mqtt::{Mqtt, qos};
@@ -44,7 +44,8 @@ impl<'a> Checker<'a> {
             return Device { name, bus, claims: Vec::new(), settings: None };
         };
         let every = self.every(section, driver, *default_every);
-        let (settings, claims) = self.settings(section, driver);
+        let on = buses.iter().find(|on| Some(&on.name) == bus.as_ref() && on.suits(driver.bus));
+        let (settings, claims) = self.settings(section, driver, on);
         let settings = settings.zip(every).map(|(settings, every)| SensorSettings {
             name: name.clone(),
             driver,
@@ -77,7 +78,15 @@ impl<'a> Checker<'a> {
         let safe_state = section.node("safe_state").and_then(|node| self.safe_state(node, section, driver, *kind));
         // Anything but a time is `never`, or has been reported.
         let safe_after = section.duration("safe_after");
-        let (settings, claims) = self.settings(section, driver);
+        let on = buses.iter().find(|on| Some(&on.name) == bus.as_ref() && on.suits(driver.bus));
+        let (settings, claims) = self.settings(section, driver, on);
+        if let (Some(settings), Some(safe_state)) = (&settings, safe_state)
+            && settings.optional_text("line").is_some()
+            && !OUTLIVES.contains(&safe_state)
+        {
+            let what = "software PWM ends with the program, so this safe state cannot be held";
+            self.warning(&section.span("safe_state"), what, "0 and 100 can; in between the line ends idle");
+        }
         let settings = match (settings, safe_state, bus.clone()) {
             (Some(settings), Some(safe_state), Some(bus)) => {
                 Some(ActuatorSettings { name: name.clone(), driver, bus, safe_state, safe_after, settings })
@@ -174,10 +183,14 @@ impl<'a> Checker<'a> {
         &mut self,
         section: &Section<'a>,
         driver: &'static DriverSpec,
+        on: Option<&Bus>,
     ) -> (Option<Settings>, Vec<(Claim, Span)>) {
         let place = section.key("settings");
         let what = format!("the settings of {}", driver.name);
         let own = self.section(&place, section.node("settings"), &what, driver.settings);
+        if let Some(on) = on {
+            self.fits(&own, driver, on);
+        }
         let spans: Vec<_> =
             driver.settings.iter().map(|field| (own.get(field.name).cloned(), own.span(field.name))).collect();
         let settings = own.settings();
@@ -189,6 +202,34 @@ impl<'a> Checker<'a> {
         });
         let claims = claims.collect();
         (settings, claims)
+    }
+
+    /// What a bus of the right type still cannot do.
+    fn fits(&mut self, own: &Section<'a>, driver: &DriverSpec, on: &Bus) {
+        let other = match on.pwm_key().filter(|_| driver.bus == BusNeed::Pwm) {
+            Some("line") => "channel",
+            Some("channel") => "line",
+            _ => "",
+        };
+        if own.has(other) {
+            let what = format!("{} is a bus of type {}, which has no {other} for PWM", on.name, on.kind());
+            let hint = format!("write `{}:`", on.pwm_key().unwrap_or_default());
+            self.error(&own.key(other), what, hint);
+        }
+        if !on.is_header_by_rppal() {
+            return;
+        }
+        if own.text("bias") == Some("as-is") {
+            let what = "rppal cannot leave the pull of a line as it is";
+            self.error(&own.span("bias"), what, "write bias: pull-up, pull-down or disabled");
+        }
+        let (least, most) = SOFTWARE_HZ;
+        if let Some(Setting::Number(hertz)) = own.get("frequency")
+            && !(least..=most).contains(hertz)
+        {
+            let what = format!("software PWM of {hertz} Hz cannot be");
+            self.error(&own.span("frequency"), what, format!("{least} to {most}; a channel of a bus of type pwm can"));
+        }
     }
 
     fn safe_state(
@@ -234,13 +275,16 @@ pub(super) fn such_as(buses: &[Bus], fits: impl Fn(&Bus) -> bool) -> String {
         buses.iter().filter(|bus| bus.settings.is_some() && fits(bus)).map(|bus| bus.name.as_str()).collect();
     if names.is_empty() { "there is none under buses:".to_owned() } else { format!("such as {}", names.join(", ")) }
 }
+/// What a line keeps when its software PWM has ended; a switch keeps whatever it does.
+const OUTLIVES: [OutputValue; 4] =
+    [OutputValue::Switch(false), OutputValue::Switch(true), OutputValue::Percent(0.0), OutputValue::Percent(100.0)];
 
 /// What a driver needs, in words.
 pub(super) fn words(need: BusNeed) -> &'static str {
     match need {
         BusNeed::I2c => "a bus of type i2c",
         BusNeed::Gpio => "a bus of type gpio",
-        BusNeed::Pwm => "a bus of type pwm",
+        BusNeed::Pwm => "a bus of type pwm, or of type gpio with backend: rppal",
         BusNeed::Spi => "a bus of type spi",
         BusNeed::Uart => "a bus of type uart",
         BusNeed::W1 => "a bus of type w1",
@@ -253,6 +297,7 @@ fn means(setting: &Setting, claim: &Claim) -> bool {
     match (setting, claim) {
         (Setting::Integer(n), Claim::Address(address)) => *n == i64::from(*address),
         (Setting::Integer(n), Claim::Channel(channel)) => *n == i64::from(*channel),
+        (Setting::Integer(n), Claim::ChipChannel { channel, .. }) => *n == i64::from(*channel),
         (Setting::Text(text), Claim::Line(line)) => text == line,
         (Setting::Text(text), Claim::Device(device)) => text == device,
         _ => false,

@@ -128,7 +128,21 @@ impl<'a> Checker<'a> {
             }
         }
         self.absent(&mut section, what, fields);
+        self.doubled(&mut section, fields);
         section
+    }
+
+    /// Two keys that exclude each other.
+    fn doubled(&mut self, section: &mut Section<'a>, fields: &'static [Field]) {
+        for field in fields {
+            let Need::Or(other) = field.need else { continue };
+            if section.has(field.name) && section.has(other) && section.key(field.name).start > section.key(other).start
+            {
+                section.complete = false;
+                let what = format!("{} and {other} exclude each other", field.name);
+                self.error(&section.key(field.name), what, "leave one of them out");
+            }
+        }
     }
 
     /// The section under `name`. When it is left out its defaults apply; if it may not be, the parent has said so.
@@ -140,7 +154,7 @@ impl<'a> Checker<'a> {
                     Need::Default(text) => {
                         value::default(&field.kind, text, &self.folder).map(|setting| (field, setting))
                     }
-                    Need::Required | Need::Optional => None,
+                    Need::Required | Need::Optional | Need::Or(_) => None,
                 };
                 let entry = |(field, setting)| Entry { field, written: None, setting: Some(setting) };
                 let entries = fields.iter().filter_map(default).map(entry).collect();
@@ -201,6 +215,23 @@ impl<'a> Checker<'a> {
             }
             let setting = match field.need {
                 Need::Optional => continue,
+                // Said once, and by the first of the two.
+                Need::Or(other) => {
+                    let is_second = fields.iter().take_while(|f| f.name != field.name).any(|f| f.name == other);
+                    if !section.has(other) {
+                        section.complete = false;
+                        if !is_second {
+                            let hint =
+                                format!("add `{}:`, {}, or `{other}:`", field.name, value::expected(&field.kind));
+                            self.error(
+                                &section.place.clone(),
+                                format!("{what} lacks {:?} or {other:?}", field.name),
+                                hint,
+                            );
+                        }
+                    }
+                    continue;
+                }
                 Need::Default(text) => value::default(&field.kind, text, &self.folder),
                 Need::Required => {
                     section.complete = false;

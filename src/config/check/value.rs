@@ -7,7 +7,7 @@ use crate::config::check::Checker;
 use crate::config::check::section::{THIS, nearest, quoted, shorten};
 use crate::config::tree::{self, Node, Value};
 use crate::drivers::kernel_channels::bad_measurement_name;
-use crate::model::field::{format_duration, format_size, parse_duration, parse_size};
+use crate::model::field::{format_addresses, format_duration, format_size, parse_duration, parse_size};
 use crate::model::{Field, Kind, Name, Setting};
 
 /// The longest text of a value in bytes; MQTT's own limit.
@@ -222,7 +222,7 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::Duration { .. } => "a time with its unit, such as 10s".into(),
         Kind::DurationOrNever { .. } => "a time with its unit, such as 10s, or never".into(),
         Kind::Size { .. } => "a size with its unit, such as 64MiB".into(),
-        Kind::Address(all) => all.iter().map(|a| format!("{a:#04x}")).collect::<Vec<_>>().join(" or "),
+        Kind::Address(all) => format_addresses(all, " to ").join(" or "),
         Kind::Line => "a line's name, such as GPIO17, or its number".into(),
         Kind::List(kind) => format!("a list, each entry {}", expected(kind)),
         Kind::OneOrMany(kind) => format!("{} or a list of them", expected(kind)),

@@ -8,8 +8,9 @@ use tracing::error;
 use crate::model::{Message, MessageKind, Moment};
 use crate::spool::keeper::{HANDED_LIMIT, Keeper, stored};
 use crate::spool::record::Unsound;
+use crate::spool::rows::body_len;
 use crate::spool::salvage;
-use crate::spool::store::{READ_BYTES, body_len};
+use crate::spool::store::READ_BYTES;
 use crate::spool::window::Entry;
 use crate::spool::{ReadError, Sequence, Stored};
 

@@ -96,6 +96,7 @@ impl Keeper {
     fn forget_disk(&mut self, now: Moment) {
         self.window.forget_disk(now.boot);
         self.losses.retain(|sequence| self.window.get(sequence).is_some());
+        self.counts.forget_disk();
         (self.acked_since, self.evicted_below, self.oldest_row) = (None, 0, None);
         self.run_noted = false;
     }
@@ -131,6 +132,9 @@ impl Keeper {
         let mut base = store.next_sequence()?;
         self.handed.extend(store.first_sequences(HANDED_BEFORE)?);
         self.oldest_row = store.oldest(|_| true)?;
+        let (counts, unsound) = store.counts()?;
+        self.counts.adopt(counts);
+        self.tell_unsound(&unsound);
         let rows_below = base;
         self.store = store;
         if let Some(aside) = set_aside {
@@ -158,6 +162,14 @@ impl Keeper {
         Ok(())
     }
 
+    fn tell_unsound(&mut self, names: &[String]) {
+        if !names.is_empty() {
+            let names = names.join(", ");
+            error!(sensors = names, "Counts are damaged on the disk; they begin at 0 again.");
+            self.notice = Some(format!("the count of {names} was damaged on the disk and began at 0 again"));
+        }
+    }
+
     fn recover_from(&mut self, aside: PathBuf, until: u64, settled: BTreeSet<u64>, expected: Option<u64>) {
         self.notice = Some(told_aside(&aside));
         if self.recovery.is_some() {
@@ -169,6 +181,7 @@ impl Keeper {
         let holes = Holes::default();
         match Salvage::open(&aside) {
             Some(salvage) => {
+                self.counts.recover(&salvage.counts());
                 let (recovered, lost) = (0, 0);
                 self.recovery = Some(Recovery { salvage, holes, aside, until, settled, expected, recovered, lost });
             }

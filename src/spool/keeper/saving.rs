@@ -41,8 +41,9 @@ impl Keeper {
         let deleted: Vec<u64> = self.acked.iter().copied().take(self.limits.deletions()).collect();
         let is_full = self.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::Full) && !deleted.is_empty();
         let mut chosen = if is_full { Vec::new() } else { self.choose_batch() };
+        let counts: Vec<_> = self.counts.unsaved().filter(|_| !is_full).map(|(name, n)| (name.clone(), n)).collect();
         let is_proof_wanted = self.fault.is_some() || !self.run_noted;
-        if deleted.is_empty() && chosen.is_empty() && !is_proof_wanted {
+        if deleted.is_empty() && chosen.is_empty() && counts.is_empty() && !is_proof_wanted {
             return Ok(false);
         }
         let mut batch = self.store.begin()?;
@@ -50,6 +51,7 @@ impl Keeper {
             batch.note_run(self.first, self.run, &self.boot_id)?;
         }
         batch.delete(deleted.iter().copied())?;
+        batch.keep(&counts)?;
         let spared = |sequence| self.handed.contains(&sequence) || self.acked.contains(&sequence);
         let rule = self.settings.when_full;
         let victims = room::make(&mut batch, &mut chosen, rule, self.limits.capacity, &spared)?;
@@ -61,6 +63,7 @@ impl Keeper {
         let is_progress = !(chosen.is_empty() && victims.is_empty() && deleted.is_empty());
         self.run_noted = true;
         (self.losses, self.next) = (losses, next);
+        self.counts.mark_saved(&counts);
         chosen.iter().for_each(|(sequence, _)| self.window.mark_saved(*sequence));
         victims.iter().for_each(|victim| self.forget(victim.sequence));
         for (sequence, message) in told {
@@ -107,7 +110,9 @@ impl Keeper {
         let kind = if store::is_full(error) { FaultKind::Full } else { FaultKind::Failing };
         if kind == FaultKind::Full {
             self.store.use_reserve();
-            if self.acked.len() as u64 == self.store.rows() && self.store.rows() > 0 {
+            // What sensors have counted is for ever: with it, the file is never of no use.
+            let is_of_use = self.acked.len() as u64 != self.store.rows() || !self.counts.is_empty();
+            if !is_of_use && self.store.rows() > 0 {
                 return self.discard(now);
             }
         }

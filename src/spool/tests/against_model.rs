@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::no_disk::without_disk;
-use super::{at, copy_of, open, reading, settings};
+use super::{at, copy_of, name, open, reading, settings};
 use crate::model::{Message, MessageKind, Qos};
 use crate::spool::keeper::Keeper;
 use crate::spool::window::LIMIT_BYTES;
@@ -71,6 +71,10 @@ struct World {
     durable: BTreeSet<(usize, u64)>,
     received: BTreeSet<(usize, u64)>,
     losses: BTreeMap<Sequence, (usize, serde_json::Value)>,
+    /// Readings that came with what the sensor had counted, which is their number.
+    counted: BTreeSet<(usize, u64)>,
+    /// The highest count of each sensor that was offered while the disk was well.
+    published: [u64; 3],
 }
 
 impl World {
@@ -92,6 +96,8 @@ impl World {
             durable: BTreeSet::new(),
             received: BTreeSet::new(),
             losses: BTreeMap::new(),
+            counted: BTreeSet::new(),
+            published: [0; 3],
         }
     }
 
@@ -132,6 +138,11 @@ impl World {
             if qos != Qos::AtMostOnce {
                 self.kept.insert((sensor, n), self.ms);
             }
+            // As the workers do: nothing is counted before it is known where to go on.
+            if self.keeper.knows_counts() {
+                self.keeper.keep(&name(SENSORS[sensor]), n);
+                self.counted.insert((sensor, n));
+            }
             self.keeper.append(Message { qos, ..reading(SENSORS[sensor], n, bytes) }, at(self.ms));
         }
         self.tick();
@@ -157,10 +168,31 @@ impl World {
             let before = last.insert(stored.message.key.source.as_str(), stored.message.seq);
             assert!(before.is_none_or(|before| before < stored.message.seq), "readings out of order");
         }
+        if self.keeper.stats().error.is_none() {
+            self.note_published(&read);
+        }
         if let Some(stored) = read.last() {
             self.cursor = Sequence(stored.sequence.0 + 1);
         }
         self.unacknowledged.extend(read);
+    }
+
+    fn note_published(&mut self, read: &[Stored]) {
+        for stored in read.iter().filter(|stored| stored.message.key.kind == MessageKind::Reading) {
+            let sensor = SENSORS.iter().position(|name| *name == stored.message.key.source.as_str()).unwrap();
+            if self.counted.contains(&(sensor, stored.message.seq)) {
+                self.published[sensor] = self.published[sensor].max(stored.message.seq);
+            }
+        }
+    }
+
+    /// A count that was published once is on disk, whatever became of the message.
+    fn check_counts(&self) {
+        let Some(counts) = self.keeper.counts() else { return };
+        for (sensor, published) in SENSORS.iter().zip(self.published) {
+            let kept = counts.get(&name(sensor)).copied().unwrap_or(0);
+            assert!(kept >= published, "{sensor} would go back from {published} to {kept}");
+        }
     }
 
     /// The broker has received everything that was read; some of its acknowledgements are lost.
@@ -190,6 +222,7 @@ impl World {
         self.keeper =
             if has_disk { open(&self.settings, self.ms).unwrap() } else { without_disk(&self.settings, self.ms) };
         self.folder = copy;
+        self.check_counts();
         self.is_full = false;
         self.cursor = Sequence(0);
         self.unacknowledged.clear();

@@ -1,6 +1,6 @@
-//! A simulated Texas Instruments ADS1115.
+//! A simulated Texas Instruments ADS1115 or ADS1015.
 //!
-//! SBAS444 (revision D, section 9.6): four 16-bit registers behind a pointer, high byte first; single-shot and continuous
+//! SBAS444 (revision D, section 9.6) and SBAS473 for the other, which differs in its rates and has 12 bits: four 16-bit registers behind a pointer, high byte first; single-shot and continuous
 //! conversion, gain and multiplexer.
 
 use crate::bus::sim::chips::{Chip, Fault, World, fill};
@@ -22,6 +22,9 @@ const RANGES: [f64; 8] = [6.144, 4.096, 2.048, 1.024, 0.512, 0.256, 0.256, 0.256
 
 /// The chip.
 pub struct Ads1115 {
+    kind: &'static str,
+    /// What a step of the result is, in those of 16 bits.
+    step: f64,
     world: World,
     fault: Option<Fault>,
     pointer: u8,
@@ -31,11 +34,23 @@ pub struct Ads1115 {
     thresholds: [u16; 2],
 }
 
-impl Default for Ads1115 {
+impl Ads1115 {
+    /// With 16 bits.
+    pub fn ads1115() -> Self {
+        Self::new("ads1115", 1.0)
+    }
+
+    /// With 12 bits, in the upper ones of 16.
+    pub fn ads1015() -> Self {
+        Self::new("ads1015", 16.0)
+    }
+
     /// On a supply of 5 V.
-    fn default() -> Self {
+    fn new(kind: &'static str, step: f64) -> Self {
         let world = NAMES.iter().zip([1.2, 0.8, 2.5, 0.3]).map(|(name, volts)| (*name, volts, -0.3..=5.3)).collect();
         Self {
+            kind,
+            step,
             world: World(world),
             fault: None,
             pointer: CONVERSION,
@@ -45,9 +60,7 @@ impl Default for Ads1115 {
             thresholds: [0x8000, 0x7FFF],
         }
     }
-}
 
-impl Ads1115 {
     fn configure(&mut self, word: u16) {
         self.config = word & !OS;
         if word & OS != 0 || word & SINGLE_SHOT == 0 {
@@ -61,7 +74,8 @@ impl Ads1115 {
         let range = RANGES[usize::from(self.config >> 9 & 0x07)];
         let input = |index: usize| self.world.felt(NAMES[index]);
         let volts = input(positive) - negative.map_or(0.0, input);
-        let code = (volts / range * 32_768.0).round().clamp(-32_768.0, 32_767.0);
+        let code = (volts / range * 32_768.0 / self.step).round() * self.step;
+        let code = code.clamp(-32_768.0, 32_768.0 - self.step);
         self.result = (code as i16) as u16;
     }
 
@@ -85,7 +99,7 @@ impl Ads1115 {
 
 impl Chip for Ads1115 {
     fn kind(&self) -> &'static str {
-        "ads1115"
+        self.kind
     }
 
     fn write(&mut self, bytes: &[u8]) -> bool {
@@ -146,14 +160,14 @@ mod tests {
 
     #[test]
     fn after_power_on_it_rests_with_the_documented_settings() {
-        let mut chip = Ads1115::default();
+        let mut chip = Ads1115::ads1115();
         assert_eq!(read(&mut chip, CONFIG), CONFIG_AT_RESET);
         assert_eq!((read(&mut chip, 2), read(&mut chip, 3)), (0x8000, 0x7FFF));
     }
 
     #[test]
     fn a_single_shot_is_seen_running_then_done() {
-        let mut chip = Ads1115::default();
+        let mut chip = Ads1115::ads1115();
         assert!(chip.write(&[CONFIG, 0xE3, 0x83]));
         assert_eq!(read(&mut chip, CONFIG), 0x6383);
         assert_eq!(read(&mut chip, CONFIG), 0xE383);
@@ -162,10 +176,18 @@ mod tests {
 
     #[test]
     fn inputs_can_be_compared_and_saturate() {
-        let mut chip = Ads1115::default();
+        let mut chip = Ads1115::ads1115();
         assert!(chip.write(&[CONFIG, 0x82, 0x83]));
         assert_eq!(read(&mut chip, CONVERSION), 3200, "input 0 against input 1: 0.4 V of 4.096 V, continuously");
         assert!(chip.write(&[CONFIG, 0xCB, 0x83]));
         assert_eq!(read(&mut chip, CONVERSION), 0x7FFF, "0.8 V of 0.256 V");
+    }
+    #[test]
+    fn twelve_bits_stand_in_the_upper_ones() {
+        let mut chip = Ads1115::ads1015();
+        assert!(chip.write(&[CONFIG, 0xC3, 0x83]));
+        assert_eq!(read(&mut chip, CONVERSION), 600 << 4, "1.2 V in steps of 2 mV");
+        assert!(chip.write(&[CONFIG, 0xEB, 0x83]));
+        assert_eq!(read(&mut chip, CONVERSION), 0x7FF0, "2.5 V of 0.256 V");
     }
 }

@@ -83,8 +83,8 @@ impl Ina219 {
         i32::from(self.shunt) * i32::from(self.calibration & !1) / 4096
     }
 
-    fn power(&self) -> i32 {
-        self.current().abs() * i32::from(self.bus) / 5000
+    fn power(&self) -> i64 {
+        i64::from(self.current().abs()) * i64::from(self.bus) / 5000
     }
 
     fn overflow(&self) -> bool {

@@ -14,10 +14,17 @@ pub mod bh1750;
 pub mod bme280;
 pub mod bme680;
 pub mod ccs811;
+pub mod dht;
+pub mod ds18b20;
+pub mod hx711;
 pub mod ina219;
 pub mod ina226;
 pub mod mcp230xx;
 pub mod mcp3008;
+pub mod mcp9808;
+pub mod mh_z19;
+pub mod mpu6050;
+pub mod pca9685;
 pub mod pcf8574;
 pub mod pms5003;
 pub mod scd30;
@@ -34,6 +41,7 @@ pub mod tmp102;
 pub mod tmp117;
 pub mod tsl2591;
 pub mod veml7700;
+pub mod vl53l0x;
 
 use std::ops::RangeInclusive;
 
@@ -85,8 +93,8 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("sht3x", || Box::new(sht3x::Sht3x::default())),
     ("sht4x", || Box::new(sht4x::Sht4x::default())),
     ("shtc3", || Box::new(shtc3::Shtc3::default())),
-    ("si7021", || Box::new(si7021::Si7021::si7021())),
-    ("htu21", || Box::new(si7021::Si7021::htu21())),
+    ("si7021", || Box::new(si7021::Si7021::silabs())),
+    ("htu21", || Box::new(si7021::Si7021::te())),
     ("aht20", || Box::new(aht20::Aht20::default())),
     ("scd4x", || Box::new(scd4x::Scd4x::default())),
     ("scd30", || Box::new(scd30::Scd30::default())),
@@ -96,15 +104,25 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("bh1750", || Box::new(bh1750::Bh1750::default())),
     ("veml7700", || Box::new(veml7700::Veml7700::default())),
     ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
+    ("ads1115", || Box::new(ads1115::Ads1115::ads1115())),
+    ("ads1015", || Box::new(ads1115::Ads1115::ads1015())),
+    ("hx711", || Box::new(hx711::Hx711::default())),
+    ("dht22", || Box::new(dht::Dht::dht22())),
+    ("dht11", || Box::new(dht::Dht::dht11())),
+    ("ds18b20", || Box::new(ds18b20::Ds18b20::default())),
+    ("mh-z19", || Box::new(mh_z19::MhZ19::default())),
     ("pms5003", || Box::new(pms5003::Pms5003::default())),
     ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
     ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
-    ("ads1115", || Box::new(ads1115::Ads1115::default())),
     ("ina219", || Box::new(ina219::Ina219::default())),
     ("ina226", || Box::new(ina226::Ina226::default())),
+    ("mpu6050", || Box::new(mpu6050::Mpu6050::default())),
+    ("vl53l0x", || Box::new(vl53l0x::Vl53l0x::default())),
+    ("pca9685", || Box::new(pca9685::Pca9685::default())),
     ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
     ("lm75", || Box::new(tmp102::Thermometer::lm75())),
     ("tmp117", || Box::new(tmp117::Tmp117::default())),
+    ("mcp9808", || Box::new(mcp9808::Mcp9808::default())),
     ("tca9548a", || Box::new(tca9548a::Multiplexer::new("tca9548a", 8))),
     ("pca9548a", || Box::new(tca9548a::Multiplexer::new("pca9548a", 8))),
     ("tca9546a", || Box::new(tca9548a::Multiplexer::new("tca9546a", 4))),

@@ -40,12 +40,12 @@ pub struct Si7021 {
 
 impl Si7021 {
     /// A Si7021.
-    pub fn si7021() -> Self {
+    pub fn silabs() -> Self {
         Self::new("si7021")
     }
 
     /// An HTU21D.
-    pub fn htu21() -> Self {
+    pub fn te() -> Self {
         Self::new("htu21")
     }
 
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_word_tells_its_quantity_and_carries_a_checksum() {
-        let mut chip = Si7021::htu21();
+        let mut chip = Si7021::te();
         assert_eq!(read::<3>(&mut chip, &[0xF3])[..2], [0x63, 0x94], "(21.5 + 46.85) / 175.72 of 16384, to the left");
         let [high, low, checksum] = read(&mut chip, &[0xF5]);
         assert_eq!([high, low], [0x68, 0x72], "(45 + 6) / 125 of 4096, to the left, and the bit of the humidity");
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_reset_leaves_the_heater_alone() {
-        let mut chip = Si7021::si7021();
+        let mut chip = Si7021::silabs();
         assert_eq!(read(&mut chip, &[0xE7]), [0x3A]);
         assert!(chip.write(&[0xE6, 0xFF]) && chip.write(&[0xFE]));
         assert_eq!(read(&mut chip, &[0xE7]), [0x3E]);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_ids_tell_the_makers_apart() {
-        assert_eq!(read::<6>(&mut Si7021::si7021(), &ID_SECOND)[0], 0x15);
-        assert_eq!(read::<6>(&mut Si7021::htu21(), &ID_SECOND)[3..5], *b"HT");
+        assert_eq!(read::<6>(&mut Si7021::silabs(), &ID_SECOND)[0], 0x15);
+        assert_eq!(read::<6>(&mut Si7021::te(), &ID_SECOND)[3..5], *b"HT");
     }
 }
