@@ -36,7 +36,7 @@ eco2  400 to 32768 ppm; reckoned from tvoc: it is not a measured CO₂
 tvoc  0 to 32768 ppb
 
 The chip measures by itself, every interval. Asked more often, it has nothing
-new: such ticks are skipped. After a start it warms up for 20 minutes, in which
+new: such ticks are skipped. After a start it warms up for 20 minutes, and
 nothing is told: warm_up changes that. A new chip needs two days. Its baseline
 is left to the chip: it is learnt again when the chip was without supply.
 

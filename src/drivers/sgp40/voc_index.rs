@@ -35,7 +35,7 @@ impl VocIndex {
             return None;
         }
         let raw = (f64::from(raw) - RAW_MINIMUM).clamp(1.0, RAW_SPAN);
-        let distance = (raw - self.usual.mean()) / -(self.usual.deviation + 220.0) * GAIN;
+        let distance = (raw - self.usual.mean.unwrap_or(0.0)) / -(self.usual.deviation + 220.0) * GAIN;
         let scaled = LARGEST * falling(distance, 213.0, -0.0065);
         let smooth = self.smooth.get_or_insert(LowPass { fast: scaled, slow: scaled, out: scaled });
         self.index = smooth.next(scaled).max(0.5);
@@ -52,9 +52,8 @@ fn falling(value: f64, middle: f64, steepness: f64) -> f64 {
 /// Mean and deviation of the raw signal.
 #[derive(Clone, Debug)]
 struct Usual {
-    /// The mean is this and `rest`: the first value, moved when `rest` gets large.
-    offset: Option<f64>,
-    rest: f64,
+    /// The first value begins it.
+    mean: Option<f64>,
     deviation: f64,
     /// Seconds of learning, and since learning was last stopped for too long.
     learning: f64,
@@ -65,7 +64,7 @@ struct Usual {
 
 impl Default for Usual {
     fn default() -> Self {
-        Self { offset: None, rest: 0.0, deviation: 50.0, learning: 0.0, gating: 0.0, stopped_min: 0.0 }
+        Self { mean: None, deviation: 50.0, learning: 0.0, gating: 0.0, stopped_min: 0.0 }
     }
 }
 
@@ -79,25 +78,17 @@ impl Usual {
     const MEAN_YOUNG: f64 = 0.75 * 3600.0;
     const DEVIATION_YOUNG: f64 = 1.45 * 3600.0;
 
-    fn mean(&self) -> f64 {
-        self.offset.unwrap_or(0.0) + self.rest
-    }
-
     fn learn(&mut self, raw: f64, index: f64) {
-        let Some(offset) = self.offset else {
-            self.offset = Some(raw);
+        let Some(mean) = self.mean else {
+            self.mean = Some(raw);
             return;
         };
-        if self.rest.abs() >= 100.0 {
-            self.offset = Some(offset + self.rest);
-            self.rest = 0.0;
-        }
         let (mean_rate, deviation_rate) = self.rates(index);
-        let delta = (raw - self.mean()) / Self::SCALE;
-        // The source scales these so that numbers of 32 bits do not overflow; the deviation is the same without.
+        let delta = (raw - mean) / Self::SCALE;
+        // The source scales these, and moves an offset along with the mean, for the sake of its numbers of 32 bits.
         let square = self.deviation * self.deviation / Self::SCALE + deviation_rate * delta * delta;
         self.deviation = ((Self::SCALE - deviation_rate) * square).sqrt();
-        self.rest += mean_rate * delta / 8.0;
+        self.mean = Some(mean + mean_rate * delta / 8.0);
     }
 
     /// How fast mean and deviation are learnt now.
@@ -148,13 +139,18 @@ impl LowPass {
 mod tests {
     use super::*;
 
-    /// Noise around a slow drift, and five minutes of bad air every hour but the first.
+    /// Noise around a slow drift, five minutes of bad air every hour but the first, and at last bad air for hours: then learning
+    /// begins again.
     fn series() -> impl Iterator<Item = (usize, u16)> {
         let mut state = 1_u32;
         (0..50_000).map(move |second| {
             state = state.wrapping_mul(1_103_515_245).wrapping_add(12_345) & 0x7FFF_FFFF;
             let noise = (state >> 16) % 41;
-            let event = if second >= 3600 && second % 3600 < 300 { 2500 } else { 0 };
+            let event = match second {
+                30_000.. => 6000,
+                3600.. if second % 3600 < 300 => 2500,
+                _ => 0,
+            };
             (second, (30_000 + second / 50 + noise as usize - 20 - event) as u16)
         })
     }
@@ -174,8 +170,10 @@ mod tests {
         (18_100, 471.0),
         (28_799, 51.0),
         (28_900, 469.0),
-        (43_300, 460.0),
-        (49_999, 35.0),
+        (30_100, 496.0),
+        (40_000, 500.0),
+        (45_000, 476.0),
+        (49_999, 406.0),
     ];
 
     #[test]
