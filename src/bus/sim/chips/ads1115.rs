@@ -36,12 +36,12 @@ pub struct Ads1115 {
 
 impl Ads1115 {
     /// With 16 bits.
-    pub fn ads1115() -> Self {
+    pub fn sixteen_bits() -> Self {
         Self::new("ads1115", 1.0)
     }
 
     /// With 12 bits, in the upper ones of 16.
-    pub fn ads1015() -> Self {
+    pub fn twelve_bits() -> Self {
         Self::new("ads1015", 16.0)
     }
 
@@ -160,14 +160,14 @@ mod tests {
 
     #[test]
     fn after_power_on_it_rests_with_the_documented_settings() {
-        let mut chip = Ads1115::ads1115();
+        let mut chip = Ads1115::sixteen_bits();
         assert_eq!(read(&mut chip, CONFIG), CONFIG_AT_RESET);
         assert_eq!((read(&mut chip, 2), read(&mut chip, 3)), (0x8000, 0x7FFF));
     }
 
     #[test]
     fn a_single_shot_is_seen_running_then_done() {
-        let mut chip = Ads1115::ads1115();
+        let mut chip = Ads1115::sixteen_bits();
         assert!(chip.write(&[CONFIG, 0xE3, 0x83]));
         assert_eq!(read(&mut chip, CONFIG), 0x6383);
         assert_eq!(read(&mut chip, CONFIG), 0xE383);
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn inputs_can_be_compared_and_saturate() {
-        let mut chip = Ads1115::ads1115();
+        let mut chip = Ads1115::sixteen_bits();
         assert!(chip.write(&[CONFIG, 0x82, 0x83]));
         assert_eq!(read(&mut chip, CONVERSION), 3200, "input 0 against input 1: 0.4 V of 4.096 V, continuously");
         assert!(chip.write(&[CONFIG, 0xCB, 0x83]));
@@ -184,7 +184,7 @@ mod tests {
     }
     #[test]
     fn twelve_bits_stand_in_the_upper_ones() {
-        let mut chip = Ads1115::ads1015();
+        let mut chip = Ads1115::twelve_bits();
         assert!(chip.write(&[CONFIG, 0xC3, 0x83]));
         assert_eq!(read(&mut chip, CONVERSION), 600 << 4, "1.2 V in steps of 2 mV");
         assert!(chip.write(&[CONFIG, 0xEB, 0x83]));
