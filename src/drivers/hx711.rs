@@ -1,7 +1,8 @@
 //! hx711: Avia HX711, the converter of scales with a load cell, by the kernel's driver of the same name.
 //!
 //! Datasheet: Avia Semiconductor HX711. The kernel's drivers/iio/adc/hx711.c clocks the bits, for a clock that stays high for
-//! 60 µs resets the chip, which no program can rule out; it shows counts with the sign bit turned round, from 0 to 2²⁴ − 1.
+//! 60 µs resets the chip, which no program can rule out. Debian has the module, the kernel of Raspberry Pi OS (6.12) has it
+//! not. It shows counts with the sign bit turned round, from 0 to 2²⁴ − 1.
 //! Wiring: VDD 3.3 V, ground, SCK and DT to GPIO lines; the load cell's supply to E+ and E−, its signal to A+ and A−.
 //!
 //! Range and accuracy are those of the load cell and of its calibration.
@@ -23,7 +24,8 @@ pub static SPEC: DriverSpec = DriverSpec {
     summary: "Avia HX711: weight from a load cell by the kernel",
     page: "\
 Wiring: VDD 3.3 V, ground, SCK and DT to GPIO lines; load cell at E+, E−, A+
-and A−. The kernel reads it (`modinfo hx711`); there is no ready overlay, so
+and A−. The kernel's module hx711 reads it; Raspberry Pi OS comes without it
+(`modinfo hx711` tells), so it must be built there. Nor is there an overlay:
 compile this one with dtc -@ and load it with dtoverlay=:
 
   /dts-v1/; /plugin/;
@@ -111,7 +113,15 @@ struct Hx711 {
 impl Hx711 {
     fn find(files: Rc<dyn Files>, settings: &Settings) -> Result<Self, DriverError> {
         let parent = settings.optional_text("parent");
-        let folder = find_named(files.as_ref(), &CLASS, KERNEL_NAME, |name| name == KERNEL_NAME, parent)?;
+        let folder = find_named(files.as_ref(), &CLASS, KERNEL_NAME, |name| name == KERNEL_NAME, parent);
+        let folder = folder.map_err(|error| match error {
+            DriverError::NoDevice { place, why, .. } => {
+                let why =
+                    format!("{why}; it needs the kernel's module hx711 and an overlay, see `fieldgate drivers hx711`");
+                DriverError::NoDevice { chip: "HX711", place, why }
+            }
+            other => other,
+        })?;
         let attribute = if settings.text("channel") == "a" { "in_voltage0_raw" } else { "in_voltage1_raw" };
         let (scale, tare) = (settings.number("scale"), settings.number("tare"));
         Ok(Self { files, folder, attribute, quantity: quantity(settings), scale, tare })
@@ -178,6 +188,14 @@ mod tests {
         );
         let refused = sampled(["8388608", "0"], &[("scale", "1")]);
         assert!(matches!(refused, Err(DriverError::Bus(BusError::Format { .. }))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_missing_converter_is_told_with_the_remedy() {
+        let root = tempfile::tempdir().unwrap();
+        let files = HostBus::at(root.path()).files().unwrap();
+        let error = Hx711::find(files, &settings(&SPEC, &[("scale", "1")])).err().unwrap().to_string();
+        assert!(error.contains("none at all; it needs the kernel's module hx711"), "{error}");
     }
 
     #[test]

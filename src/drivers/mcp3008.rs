@@ -256,12 +256,14 @@ mod tests {
         for (spec, channels) in [(&MCP3008, 8), (&MCP3004, 4)] {
             let mut bench = Bench::with(spec.name, 0);
             let mut sensor = transcript::build(spec, &mut bench).unwrap();
-            for channel in 0..channels {
-                bench.set(NAMES[channel], 0.3 * channel as f64);
+            let volts = |channel: usize| 0.3 * channel as f64;
+            for (channel, name) in NAMES.iter().enumerate().take(channels) {
+                bench.set(name, volts(channel));
             }
             let sampled = sensor.sample().unwrap();
-            for channel in 0..channels {
-                check(&sampled, NAMES[channel], 0.3 * channel as f64, 0.0033);
+            assert_eq!(sampled.len(), channels);
+            for (channel, name) in NAMES.iter().enumerate().take(channels) {
+                check(&sampled, name, volts(channel), 0.0033);
             }
             bench.fault(Some("nak"));
             assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })));

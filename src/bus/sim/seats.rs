@@ -302,15 +302,6 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_written_as_it_is_read() {
-        for key in ["0x48", "spi", "uart", "28-00000a1b2c3d", "dht11@4"] {
-            assert_eq!(Place::parse(key).unwrap().to_string(), key);
-        }
-        assert_eq!(Place::parse("72"), Some(Place::Address(0x48)));
-        assert_eq!((Place::parse("0x80"), Place::parse("200"), Place::parse("0xag")), (None, None, None));
-    }
-
-    #[test]
     fn an_unknown_fault_changes_nothing() {
         let (bus, mut i2c) = bus();
         assert!(!bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(Some("no such fault")));
