@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fieldgate::cli::drivers;
 use fieldgate::config::{self, raw};
-use fieldgate::drivers::{DRIVERS, DriverSpec};
+use fieldgate::drivers::{DRIVERS, DriverSpec, Proof};
 use fieldgate::model::{Field, Need};
 
 fn root() -> &'static Path {
@@ -59,6 +59,25 @@ fn the_readme_lists_every_driver_and_no_other() {
 fn the_page_on_drivers_says_what_each_was_held_against() {
     let row = |spec: &&DriverSpec| format!("| `{}` | {} |", spec.name, drivers::proofs(spec).join("; "));
     holds_rows("docs/drivers.md", "| Driver | Held against |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
+}
+
+/// Whether it was shown is compared by the test on the board itself, at its end (`tests/board/account.py`).
+#[test]
+fn what_the_emulated_board_is_said_to_show_stands_in_its_test() {
+    let folder = std::fs::read_dir(root().join("tests/board")).unwrap().map(|entry| entry.unwrap().path());
+    let python = folder.filter(|path| path.extension().is_some_and(|end| end == "py"));
+    let phases: Vec<_> = python.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    for spec in DRIVERS {
+        for proof in spec.proofs {
+            let (Proof::Kernel(which) | Proof::Qemu(which)) = proof else { continue };
+            let names = |phase: &&String| [spec.name, which].iter().all(|word| phase.contains(&format!("\"{word}\"")));
+            assert!(
+                phases.iter().any(|phase| names(&phase)),
+                "{} claims {which}, and tests/board does not know",
+                spec.name
+            );
+        }
+    }
 }
 
 #[test]

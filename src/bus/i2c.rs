@@ -118,7 +118,7 @@ impl I2c for Adapter {
             LinuxI2CError::Errno(errno) => io::Error::from_raw_os_error(*errno),
             LinuxI2CError::Io(error) => copy_of(error),
         };
-        Err(failed(&self.device, address, source))
+        Err(failed(&self.device, address, or_gone(&self.device, source)))
     }
 }
 
@@ -156,6 +156,13 @@ pub(super) fn refused(device: &Path, address: u8, source: io::Error) -> BusError
     };
     let what = format!("address {address:#04x} on {}", device.display());
     BusError::Open { what, hint: hint.to_owned(), source }
+}
+
+/// What a failed transfer means when the device is gone. An adapter whose driver lets go of it loses its node first; what is
+/// open then fails in whatever way that driver has (i2c-bcm2835 times out), and the kernel waits until it is closed
+/// (`i2c_del_adapter`), before the adapter can come back.
+fn or_gone(device: &Path, source: io::Error) -> io::Error {
+    if device.exists() { source } else { Errno::NODEV.into() }
 }
 
 /// A transfer failed. The kernel's Documentation/i2c/fault-codes names `ENXIO` for a missing acknowledgement of the
@@ -213,6 +220,16 @@ mod tests {
             assert_eq!(what, "i2c transfer with 0x76 on /dev/i2c-1");
             assert_eq!(source.raw_os_error(), Some(errno.raw_os_error()), "the errno is kept");
         }
+    }
+
+    #[test]
+    fn any_failure_on_an_adapter_that_has_vanished_says_so() {
+        let timed_out = |device| {
+            let device = Path::new(device);
+            failed(device, 0x76, or_gone(device, io::Error::from_raw_os_error(Errno::TIMEDOUT.raw_os_error())))
+        };
+        assert!(timed_out("/dev/i2c-no-such").is_gone());
+        assert!(!timed_out("/dev/null").is_gone());
     }
 
     #[test]

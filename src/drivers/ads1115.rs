@@ -61,7 +61,11 @@ soil:
   every: 10s
   settings: { address: 0x48, channels: [0, 1] }",
     identity: None,
-    proofs: &[Proof::Datasheet("SBAS444D, table 3"), Proof::Reference("adafruit-circuitpython-ads1x15 3.0.5")],
+    proofs: &[
+        Proof::Datasheet("SBAS444D, table 3"),
+        Proof::Reference("adafruit-circuitpython-ads1x15 3.0.5"),
+        Proof::Kernel("ti-ads1015"),
+    ],
 };
 
 /// The driver.

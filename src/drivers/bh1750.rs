@@ -64,7 +64,7 @@ light:
   every: 10s
   settings: { address: 0x23 }",
     identity: None,
-    proofs: &[Proof::Reference("adafruit-circuitpython-bh1750 1.1.19")],
+    proofs: &[Proof::Reference("adafruit-circuitpython-bh1750 1.1.19"), Proof::Kernel("bh1750")],
 };
 
 const ILLUMINANCE: Quantity = Quantity::new("illuminance", "lx", 1);

@@ -53,7 +53,7 @@ air:
   every: 10s
   settings: { address: 0x76 }",
     identity: Some(Identity { ask: &[ID], length: 1, is: |answer| answer == [0x60] }),
-    proofs: &[Proof::Reference("adafruit-circuitpython-bme280 2.6.32")],
+    proofs: &[Proof::Reference("adafruit-circuitpython-bme280 2.6.32"), Proof::Kernel("bmp280")],
 };
 
 /// The driver of the BMP280.
@@ -84,7 +84,7 @@ cellar:
   every: 10s
   settings: { address: 0x77 }",
     identity: Some(Identity { ask: &[ID], length: 1, is: |answer| matches!(answer, [0x56..=0x58]) }),
-    proofs: &[Proof::Reference("adafruit-circuitpython-bmp280 3.3.12")],
+    proofs: &[Proof::Reference("adafruit-circuitpython-bmp280 3.3.12"), Proof::Kernel("bmp280")],
 };
 
 const SETTINGS: &[Field] = &[

@@ -56,7 +56,7 @@ pump:
   settings: { line: GPIO27, active_low: true }
   safe_state: \"off\"",
     identity: None,
-    proofs: &[Proof::Kernel("gpio-sim")],
+    proofs: &[Proof::Kernel("pinctrl-bcm2835"), Proof::Kernel("gpio-pcf857x")],
 };
 
 struct GpioOutput {

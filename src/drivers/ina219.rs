@@ -82,7 +82,7 @@ pump:
   every: 10s
   settings: { address: 0x40, shunt: 0.1 }",
     identity: None,
-    proofs: &[Proof::Reference("adafruit-circuitpython-ina219 3.5.2")],
+    proofs: &[Proof::Reference("adafruit-circuitpython-ina219 3.5.2"), Proof::Kernel("ina2xx")],
 };
 
 // Registers (8.6.1).

@@ -73,7 +73,7 @@ battery:
   every: 10s
   settings: { address: 0x40, shunt: 0.01 }",
     identity: None,
-    proofs: &[Proof::Reference("pamoja-sensors 0.2.0")],
+    proofs: &[Proof::Reference("pamoja-sensors 0.2.0"), Proof::Kernel("ina2xx")],
 };
 
 // Registers (7.6).

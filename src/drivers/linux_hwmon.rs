@@ -66,7 +66,7 @@ processor:
     channels:
       temperature: { attribute: temp1_input, decimals: 1 }",
     identity: None,
-    proofs: &[Proof::Kernel("lm75")],
+    proofs: &[Proof::Kernel("lm75"), Proof::Kernel("tmp421")],
 };
 
 /// Documentation/hwmon/sysfs-interface.rst. The longer beginning comes first.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::bus::{Bus, Files};
 use crate::drivers::kernel_channels::{CHANNEL, Channel, Class, UnitRow, channels, find, number};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use crate::model::{Field, Kind, Measurement, Need, Settings};
 
 /// The driver.
@@ -73,7 +73,7 @@ greenhouse:
       temperature: { attribute: in_temp_input, decimals: 1 }
       humidity: { attribute: in_humidityrelative_input, decimals: 1 }",
     identity: None,
-    proofs: &[],
+    proofs: &[Proof::Kernel("bmp280")],
 };
 
 /// Documentation/ABI/testing/sysfs-bus-iio. The longer beginning comes first.

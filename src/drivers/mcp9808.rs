@@ -51,7 +51,7 @@ freezer:
   every: 10s
   settings: { address: 0x18 }",
     identity: Some(Identity { ask: &[MAKER], length: 2, is: |answer| answer == MICROCHIP.to_be_bytes() }),
-    proofs: &[Proof::Reference("adafruit-circuitpython-mcp9808 3.3.32")],
+    proofs: &[Proof::Reference("adafruit-circuitpython-mcp9808 3.3.32"), Proof::Kernel("jc42")],
 };
 
 /// Two decimals tell steps of 0.0625 °C apart.

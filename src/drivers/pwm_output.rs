@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::bus::{Bus, Claim, PwmChannel, PwmPlace, PwmRequest};
-use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role};
+use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
 use crate::model::{Field, Kind, Need, OutputKind, OutputValue, Settings};
 
 /// The driver.
@@ -78,7 +78,7 @@ fan:
   settings: { channel: 0, frequency: 25000 }
   safe_state: 0",
     identity: None,
-    proofs: &[],
+    proofs: &[Proof::Kernel("pwm-pca9685")],
 };
 
 /// The check has seen to it that there is one of the two, and kept the channel within 0 to 63; anything else is a channel that

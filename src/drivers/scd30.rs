@@ -100,6 +100,7 @@ room:
     identity: None,
     proofs: &[
         Proof::Reference("adafruit-circuitpython-scd30 2.3.0"),
+        Proof::Kernel("scd30"),
         Proof::Datasheet("SCD30 interface description version 1.0, 1.4.5"),
     ],
 };

@@ -98,6 +98,7 @@ room:
     identity: None,
     proofs: &[
         Proof::Reference("adafruit-circuitpython-scd4x 1.4.13"),
+        Proof::Kernel("scd4x"),
         Proof::Datasheet("SCD4x version 1.7, read_measurement"),
     ],
 };

@@ -62,7 +62,7 @@ air:
   every: 10s
   settings: { address: 0x44 }",
     identity: None,
-    proofs: &[Proof::Reference("adafruit-circuitpython-sht31d 2.3.31")],
+    proofs: &[Proof::Reference("adafruit-circuitpython-sht31d 2.3.31"), Proof::Kernel("sht3x")],
 };
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 2);

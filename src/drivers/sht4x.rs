@@ -63,7 +63,7 @@ bedroom:
   settings: { address: 0x44 }",
     // The chip needs a moment between the question for its serial number and the answer, which a repeated start leaves it not.
     identity: None,
-    proofs: &[Proof::Reference("adafruit-circuitpython-sht4x 1.0.27")],
+    proofs: &[Proof::Reference("adafruit-circuitpython-sht4x 1.0.27"), Proof::Kernel("sht4x")],
 };
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 2);

@@ -53,7 +53,7 @@ hall:
   every: 10s",
     // Two bytes ask for its id; a multiplexer at this address would switch its channels by them.
     identity: None,
-    proofs: &[Proof::Reference("adafruit-circuitpython-shtc3 1.1.22")],
+    proofs: &[Proof::Reference("adafruit-circuitpython-shtc3 1.1.22"), Proof::Kernel("shtc1")],
 };
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 2);

@@ -91,6 +91,7 @@ porch:
     identity: None,
     proofs: &[
         Proof::Reference("adafruit-circuitpython-htu21d 0.11.22"),
+        Proof::Kernel("si7020"),
         Proof::Datasheet("HTU21D(F) HPC199, examples of the CRC-8"),
     ],
 };

@@ -53,7 +53,7 @@ board:
   every: 10s
   settings: { address: 0x48 }",
     identity: None,
-    proofs: &[Proof::Qemu("tmp105"), Proof::Reference("sparkfun-qwiic-tmp102 2.0.0")],
+    proofs: &[Proof::Qemu("tmp105"), Proof::Kernel("lm75"), Proof::Reference("sparkfun-qwiic-tmp102 2.0.0")],
 };
 
 /// The driver of the LM75 and its kin.
@@ -101,7 +101,7 @@ rack:
   every: 10s
   settings: { address: 0x4f }",
     identity: None,
-    proofs: &[Proof::Qemu("tmp105"), Proof::Reference("adafruit-circuitpython-pct2075 1.1.28")],
+    proofs: &[Proof::Qemu("tmp105"), Proof::Kernel("lm75"), Proof::Reference("adafruit-circuitpython-pct2075 1.1.28")],
 };
 
 const CELSIUS: RangeInclusive<f64> = -55.0..=125.0;

@@ -67,6 +67,7 @@ fridge:
     identity: None,
     proofs: &[
         Proof::Reference("adafruit-circuitpython-tmp117 2.0.0"),
+        Proof::Kernel("tmp117"),
         Proof::Datasheet("TMP117 SNOSD82, table \"16-Bit Temperature Data Format\""),
     ],
 };

@@ -81,7 +81,7 @@ class Board:
     def __init__(self, pi_bench):
         self.pi_bench = pi_bench
 
-    def bench(self, *words, seconds=300):
+    def bench(self, *words, seconds=540):
         """A command of the bench, which must succeed."""
         done = subprocess.run([self.pi_bench, *words], capture_output=True, text=True, timeout=seconds)
         if done.returncode:
