@@ -44,7 +44,7 @@ fn holds_rows(name: &str, header: &str, rows: &[String]) {
     if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
         let end = first + old.iter().map(|line| line.len() + 1).sum::<usize>();
         let new = format!("{}{}\n{}", &text[..first], rows.join("\n"), &text[end..]);
-        return std::fs::write(root().join(name), new).unwrap();
+        return std::fs::write(root().join(name), new).expect("the document can be written");
     }
     assert_eq!(old, rows, "bring {name} up to date: FIELDGATE_ACCEPT=1 cargo test --test docs");
 }
