@@ -217,6 +217,6 @@ mod tests {
         let bound = bench(Chip { select: Some(16), ..Chip::default() }).write(0x23, &[0]).unwrap_err();
         assert!(bound.to_string().contains("a driver of the kernel has bound this address"), "{bound}");
         let short = bench(Chip { short: true, ..Chip::default() }).read(0x23, &mut [0; 2]).unwrap_err();
-        assert!(matches!(short, BusError::Io { .. }), "what came in part is no answer");
+        assert!(matches!(short, BusError::Wires { .. }), "what came in part is no answer");
     }
 }

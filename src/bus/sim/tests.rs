@@ -332,7 +332,7 @@ fn a_device_of_the_kernel_is_a_file_and_an_entry_of_the_state_file() {
     bench.write(&json!({"chips": {"uart": {"fault": "time-out"}, "spi": {"fault": "nak"}}}));
     bus.refresh().unwrap();
     let mut port = bus.uart(&UartRequest { baud: 9600 }).unwrap();
-    assert!(matches!(port.read(&mut [0], Duration::ZERO), Err(BusError::Io { .. })));
+    assert!(matches!(port.read(&mut [0], Duration::ZERO), Err(BusError::Wires { .. })));
     let mut bytes = [0; 2];
     bus.spi(&SpiRequest { mode: MODE_0, max_hz: 1 }).unwrap().read(&mut bytes).unwrap();
     assert_eq!(bytes, [0xFF; 2]);
