@@ -4,10 +4,12 @@
 //! else's transfer may slip in between and chips that want a repeated start answer wrongly. Here a transaction is one
 //! transfer of the kernel, as it is with `backend: linux`; one that rppal cannot send as such is refused.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
+use linux_embedded_hal::I2cdev;
 use rppal::i2c::Error;
 
 use crate::bus::i2c::{failed, open_refused, refused};
@@ -26,7 +28,8 @@ impl RppalI2c {
     pub(super) fn open(number: u8) -> Result<Self, BusError> {
         let device = PathBuf::from(format!("/dev/i2c-{number}"));
         let opened = rppal::i2c::I2c::with_bus(number).map_err(|error| open_refused(&device, io_error(error)))?;
-        let adapter = SharedI2c::new(Adapter { device: device.clone(), wire: opened });
+        let wire = Pi { i2c: opened, device: device.clone(), free: BTreeSet::new() };
+        let adapter = SharedI2c::new(Adapter { device: device.clone(), wire });
         Ok(Self { adapter, device })
     }
 }
@@ -49,21 +52,36 @@ trait Wire {
     fn write_read(&mut self, bytes: &[u8], buffer: &mut [u8]) -> Result<(), Error>;
 }
 
-impl Wire for rppal::i2c::I2c {
+/// An adapter of rppal's.
+struct Pi {
+    i2c: rppal::i2c::I2c,
+    device: PathBuf,
+    /// Addresses that no driver of the kernel had bound when they were first used.
+    free: BTreeSet<u8>,
+}
+
+impl Wire for Pi {
+    /// rppal takes an address from whoever has it (it calls `I2C_SLAVE` what the kernel calls `I2C_SLAVE_FORCE`, and the other
+    /// way round), so the kernel is asked first.
     fn select(&mut self, address: u8) -> Result<(), Error> {
-        self.set_slave_address(address.into())
+        if !self.free.contains(&address) {
+            let mut chip = I2cdev::new(&self.device).map_err(io::Error::from)?;
+            chip.set_slave_address(address.into()).map_err(io::Error::from)?;
+            self.free.insert(address);
+        }
+        self.i2c.set_slave_address(address.into())
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-        rppal::i2c::I2c::write(self, bytes)
+        self.i2c.write(bytes)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        rppal::i2c::I2c::read(self, buffer)
+        self.i2c.read(buffer)
     }
 
     fn write_read(&mut self, bytes: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
-        rppal::i2c::I2c::write_read(self, bytes, buffer)
+        self.i2c.write_read(bytes, buffer)
     }
 }
 
