@@ -181,6 +181,7 @@ impl<'a> Connection<'a> {
         if self.settled.is_empty() {
             return;
         }
+        self.forwarder.taken(&self.settled);
         match self.parts.spool.try_acknowledge(std::mem::take(&mut self.settled)) {
             Ok(()) => {}
             Err(NotNow::Full(settled)) => self.settled = settled,

@@ -1,7 +1,7 @@
 //! From the spool to the broker: reads ahead, finishes topic and payload at the moment of sending, sets aside what can never
 //! arrive.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -54,6 +54,9 @@ pub(super) struct Forwarder {
     beginning: Option<Pending<Result<Sequence, Closed>>>,
     /// One for each lane.
     asked: [Option<Asked>; 2],
+    /// What the broker has taken since something was asked that has no answer yet: the answer may still have it. Without an
+    /// answer no lane is filled, so there cannot be more than the lanes and the window hold.
+    taken_since: BTreeSet<Sequence>,
     head: watch::Receiver<Sequence>,
     era: watch::Receiver<u64>,
     /// The spool has ended, or its sender of `head`.
@@ -66,7 +69,8 @@ impl Forwarder {
     pub(super) fn new(parts: &Parts, now: Duration) -> Self {
         let (head, era) = (parts.spool.head(), parts.spool.era());
         let (lanes, beginning, asked) = (None, None, [None, None]);
-        Self { lanes, beginning, asked, head, era, over: false, courtesies: VecDeque::new(), up_since: now }
+        let (courtesies, taken_since) = (VecDeque::new(), BTreeSet::new());
+        Self { lanes, beginning, asked, taken_since, head, era, over: false, courtesies, up_since: now }
     }
 
     /// One past the newest message. A function of its own, so that the lock behind it is released before any await.
@@ -119,6 +123,13 @@ impl Forwarder {
         tokio::select! {
             changed = head.changed() => self.over = changed.is_err(),
             () = answered(asked) => {}
+        }
+    }
+
+    /// The broker has taken these, and the spool is about to be told.
+    pub(super) fn taken(&mut self, sequences: &[Sequence]) {
+        if self.asked.iter().any(Option::is_some) {
+            self.taken_since.extend(sequences);
         }
     }
 
@@ -242,10 +253,18 @@ impl Connection<'_> {
             let Some(from) = lanes.wants(lane, self.forwarder.head()) else { continue };
             let Some((batch, head)) = self.forwarder.ask(&self.parts.spool, lane, from).await? else { continue };
             let whole = batch.len() < LANE_CAPACITY;
-            let (now, in_flight) = (boottime(), |sequence| self.window.holds(sequence));
+            // What is taken or on its way may still be in the spool; after a refusal a lane reads again where that lies.
+            let known = |sequence| {
+                self.window.holds(sequence)
+                    || self.settled.contains(&sequence)
+                    || self.forwarder.taken_since.contains(&sequence)
+            };
             match lane {
-                Lane::Live => lanes.offer_live(batch, whole, head, in_flight, now),
-                Lane::Late => lanes.offer_late(batch, whole, in_flight, now),
+                Lane::Live => lanes.offer_live(batch, whole, head, known, boottime()),
+                Lane::Late => lanes.offer_late(batch, whole, known, boottime()),
+            }
+            if self.forwarder.asked.iter().all(Option::is_none) {
+                self.forwarder.taken_since.clear();
             }
             further |= lanes.wants(lane, head) != Some(from);
         }

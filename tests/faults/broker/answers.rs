@@ -16,7 +16,7 @@ use crate::common::{SOON, wait_until};
 use crate::suite::{chance, report, times};
 
 const FOUR: &str = "sensors:
-  n: { driver: waveform, every: 20ms, settings: { shape: counter } }
+  n: { driver: waveform, every: 2ms, settings: { shape: counter } }
   denied: { driver: waveform, every: 50ms, settings: { shape: counter } }
   quota: { driver: waveform, every: 50ms, settings: { shape: counter } }
   invalid: { driver: waveform, every: 50ms, settings: { shape: counter } }
