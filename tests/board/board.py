@@ -18,12 +18,13 @@ import buses
 import kernel
 import lives
 import measuring
+import scanning
 from stage import BASE, Stage
 from stand import Board, Broker, Listener, Report, ended_by_signals
 
 PHASES = (
     measuring.solder, kernel.thermometer, kernel.memory_chips, kernel.multiplexer,
-    measuring.start, measuring.thermometer, measuring.register_maps, measuring.absent_chip, measuring.bound_chip,
+    measuring.start, measuring.thermometer, measuring.register_maps, measuring.absent_chip, measuring.bound_chip, scanning.scan,
     measuring.outputs, measuring.edges, measuring.kernel_sensors, measuring.pulses,
     backends.backends_agree,
     lives.link_cut, measuring.recovered, lives.killed, lives.reloads,
