@@ -15,6 +15,7 @@ pub mod ds18b20;
 mod each_second;
 pub mod gpio_input;
 pub mod gpio_output;
+pub mod hts221;
 pub mod hx711;
 mod i2c_chip;
 pub mod ina219;
@@ -71,6 +72,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &si7021::SI7021,
     &si7021::HTU21,
     &aht20::SPEC,
+    &hts221::SPEC,
     &tmp102::TMP102,
     &tmp102::LM75,
     &tmp117::SPEC,

@@ -16,6 +16,7 @@ pub mod bme680;
 pub mod ccs811;
 pub mod dht;
 pub mod ds18b20;
+pub mod hts221;
 pub mod hx711;
 pub mod ina219;
 pub mod ina226;
@@ -95,6 +96,7 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("shtc3", || Box::new(shtc3::Shtc3::default())),
     ("si7021", || Box::new(si7021::Si7021::silabs())),
     ("htu21", || Box::new(si7021::Si7021::te())),
+    ("hts221", || Box::new(hts221::Hts221::default())),
     ("aht20", || Box::new(aht20::Aht20::default())),
     ("scd4x", || Box::new(scd4x::Scd4x::default())),
     ("scd30", || Box::new(scd30::Scd30::default())),
