@@ -23,7 +23,7 @@ pub enum BusError {
     /// This kind of bus has no such thing. A matter of the configuration.
     #[error("{bus} has no {what}")]
     Unsupported {
-        /// [`Bus::describe`].
+        /// [`Bus::describe`](crate::bus::Bus::describe).
         bus: String,
         /// What was asked for.
         what: String,
@@ -77,7 +77,7 @@ pub enum BusError {
     /// it and open it anew.
     #[error("{what} {why}")]
     Lost {
-        /// [`Bus::describe`].
+        /// [`Bus::describe`](crate::bus::Bus::describe).
         what: String,
         /// What has happened, as far as can be told.
         why: String,
