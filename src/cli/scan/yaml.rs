@@ -12,7 +12,7 @@ use crate::drivers::likely::Likely;
 /// The whole file.
 pub(super) fn configuration(found: &Found) -> String {
     let mut file = File { buses: String::new(), sensors: String::new(), taken: BTreeSet::new() };
-    file.sensor("board", "{ driver: board, every: 60s }", "");
+    file.sensor("board", "{ driver: board, every: 60s }");
     file.i2c(found);
     file.one_wire(&found.survey.one_wire);
     file.kernel("linux-iio", &found.survey.iio);
@@ -44,10 +44,9 @@ impl File {
         name
     }
 
-    fn sensor(&mut self, wanted: &str, entry: &str, why: &str) {
+    fn sensor(&mut self, wanted: &str, entry: &str) {
         let name = self.name(wanted);
-        let why = if why.is_empty() { String::new() } else { format!("   # {why}") };
-        writeln!(self.sensors, "  {name}: {entry}{why}").expect("a String takes all");
+        writeln!(self.sensors, "  {name}: {entry}").expect("a String takes all");
     }
 
     fn comment(&mut self, text: &str) {
@@ -70,7 +69,7 @@ impl File {
                 };
                 match who {
                     Who::Bound(_) => continue,
-                    Who::Likely(Likely::Confirmed(spec)) => self.sensor(spec.name, &entry(spec.name), ""),
+                    Who::Likely(Likely::Confirmed(spec)) => self.sensor(spec.name, &entry(spec.name)),
                     Who::Likely(Likely::Possible { drivers, others }) => {
                         if !others.is_empty() {
                             self.comment(&format!("{address:#04x} of {bus} may be {}", others.join(" or ")));
@@ -88,11 +87,7 @@ impl File {
     fn one_wire(&mut self, ids: &[String]) {
         for id in ids {
             self.bus("wire", "{ type: w1 }");
-            self.sensor(
-                "ds18b20",
-                &format!("{{ driver: ds18b20, bus: wire, every: 60s, settings: {{ id: {id} }} }}"),
-                "",
-            );
+            self.sensor("ds18b20", &format!("{{ driver: ds18b20, bus: wire, every: 60s, settings: {{ id: {id} }} }}"));
         }
     }
 
@@ -114,7 +109,7 @@ impl File {
                 ));
                 self.comment(&format!("{}: {entry}", device.name));
             } else {
-                self.sensor(&device.name, &entry, "");
+                self.sensor(&device.name, &entry);
             }
         }
     }
