@@ -26,9 +26,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("board", &["model"]),
     ("last_good", &["model", "bus", "drivers"]),
     ("roster", &["model", "worker"]),
-    ("config", &["model", "bus", "drivers", "spool", "worker", "link"]),
+    ("config", &["model", "bus", "drivers", "safety", "spool", "worker", "link"]),
     ("recorder", &["model", "clock", "spool", "worker", "link", "board", "roster"]),
-    ("commands", &["model", "worker", "link", "roster", "recorder"]),
+    ("commands", &["model", "clock", "worker", "link", "roster", "recorder"]),
     ("health", &["model", "clock", "spool", "worker", "link", "roster", "commands"]),
     ("shutdown", &["spool", "worker"]),
     (
@@ -40,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "clock",
             "bus",
             "drivers",
+            "safety",
             "spool",
             "worker",
             "link",
@@ -101,8 +102,8 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         names: &["embedded_hal"],
-        places: &["bus/", "drivers/", "cli/read.rs"],
-        why: "drivers are written against its traits; `read` waits for a first conversion by the bus's delay",
+        places: &["bus/", "drivers/", "cli/read.rs", "cli/safe_state.rs"],
+        why: "drivers are written against its traits; `read` and `safe-state` wait by the bus's delay",
     },
     Fence { names: &["serde_yaml"], places: &["config/"], why: "the rest of the program knows no file format" },
     Fence {

@@ -9,8 +9,8 @@ use crate::cli::{EXIT_CONFIG, colour, put, tell};
 use crate::config::{self, Config, Loaded, Problem, report};
 use crate::drivers::Role;
 use crate::link::{Broker, Protocol, Transport};
+use crate::model::Quantity;
 use crate::model::field::format_duration;
-use crate::model::{OutputKind, Quantity};
 use crate::worker::{ActuatorSettings, SensorSettings};
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
@@ -99,18 +99,14 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
 fn subscribed(config: &Config, actuator: &ActuatorSettings) -> Row {
     [
         config.topics.set(&actuator.name),
-        takes(actuator).into(),
-        actuator.safe_state.to_string(),
-        actuator.safe_after.map_or("keeps its state".into(), |after| format!("safe after {}", format_duration(after))),
+        actuator.kind.takes(),
+        actuator.limits.safe_state.to_string(),
+        actuator
+            .limits
+            .safe_after
+            .map_or("keeps its state".into(), |after| format!("safe after {}", format_duration(after))),
         String::new(),
     ]
-}
-
-fn takes(actuator: &ActuatorSettings) -> &'static str {
-    match actuator.driver.role {
-        Role::Actuator { kind: OutputKind::Percent, .. } => "0 to 100",
-        _ => "on, off",
-    }
 }
 
 fn quantities(sensor: &SensorSettings) -> Vec<Quantity> {
@@ -177,8 +173,8 @@ fn good(path: &Path, loaded: &Loaded) -> Json {
             "topic": config.topics.set(&actuator.name),
             "actuator": actuator.name.as_str(),
             "driver": actuator.driver.name,
-            "safe_state": actuator.safe_state.to_string(),
-            "safe_after": actuator.safe_after.map(|after| after.as_secs_f64()),
+            "safe_state": actuator.limits.safe_state.to_string(),
+            "safe_after": actuator.limits.safe_after.map(|after| after.as_secs_f64()),
         })).collect::<Vec<_>>(),
     })
 }
