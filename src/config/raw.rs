@@ -326,7 +326,7 @@ pub static ACTUATOR: &[Field] = &[
     ),
     field(
         "interlock",
-        Kind::List(&Kind::Name),
+        Kind::OneOrMany(&Kind::Name),
         Need::Optional,
         "outputs that must not be on beside it, nor it beside them",
     ),
