@@ -81,7 +81,11 @@ fn what_is_no_command_is_answered_with_the_reason_and_moves_nothing() {
     let answer = bench.refused("ghost", b"on", "unknown: there is no output called ghost");
     assert_eq!(answer["value"], Value::Null);
     let health = bench.health();
-    assert_eq!(health["actuators"]["pump"], serde_json::json!({"commands": 13, "rejected": 13, "trips": 0}), "{health}");
+    assert_eq!(
+        health["actuators"]["pump"],
+        serde_json::json!({"commands": 13, "rejected": 13, "trips": 0}),
+        "{health}"
+    );
 }
 
 #[test]

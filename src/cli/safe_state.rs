@@ -47,8 +47,13 @@ fn drive(outputs: &[SafeOutput]) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     let mut rested = Duration::ZERO;
     for output in outputs {
+        if !output.after.is_zero() && code != ExitCode::SUCCESS {
+            let error = "it stays as it is: an output that must not be on beside it may be";
+            error!(actuator = %output.name, error, "Output could not be made safe.");
+            continue;
+        }
         if output.after > rested {
-            // It must not be on beside those before it, whose relays are opening at this moment.
+            // Relays of those before it are opening at this moment.
             Delay.delay_us(u32::try_from((output.after - rested).as_micros()).unwrap_or(u32::MAX));
             rested = output.after;
         }
