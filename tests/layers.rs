@@ -162,6 +162,8 @@ const NO_TOKIO: &[&str] = &[
     "bus/",
     "drivers/",
     "safety.rs",
+    "safety/",
+    "worker/motion.rs",
     "worker/schedule.rs",
     "link/inflight.rs",
     "link/lanes.rs",
