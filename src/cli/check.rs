@@ -10,8 +10,8 @@ use crate::cli::{EXIT_CONFIG, colour, put, tell};
 use crate::config::{self, Config, Loaded, Problem, report};
 use crate::drivers::Role;
 use crate::link::{Broker, Protocol, Transport};
+use crate::model::Quantity;
 use crate::model::field::format_duration;
-use crate::model::{Name, Quantity};
 use crate::worker::{ActuatorSettings, SensorSettings};
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
@@ -106,14 +106,19 @@ fn subscribed(config: &Config, actuator: &ActuatorSettings) -> Row {
             .limits
             .safe_after
             .map_or("keeps its state".into(), |after| format!("safe after {}", format_duration(after))),
-        limits(actuator),
+        limits(config, actuator),
     ]
 }
 
-fn limits(actuator: &ActuatorSettings) -> String {
+fn limits(config: &Config, actuator: &ActuatorSettings) -> String {
     let limits = &actuator.limits;
     let least = |key: &str, time: Duration| (!time.is_zero()).then(|| format!("{key} {}", format_duration(time)));
-    let beside: Vec<_> = actuator.interlock.iter().map(Name::as_str).collect();
+    // It is enough that one of two names the other.
+    let excludes = |other: &&ActuatorSettings| {
+        other.name != actuator.name
+            && (actuator.interlock.contains(&other.name) || other.interlock.contains(&actuator.name))
+    };
+    let beside: Vec<_> = config.actuators.iter().filter(excludes).map(|other| other.name.as_str()).collect();
     let all = [
         limits.max_on.map(|time| format!("max_on {}", format_duration(time))),
         least("min_on", limits.min_on),
