@@ -36,7 +36,7 @@ DROP_INS = "/run/systemd/system/fieldgate.service.d"
 WATCHDOG, PAUSE = 3, 6
 LIMIT_MS = 500
 HUNG = "/sys/module/board_chips/parameters/hung"
-ROUNDS = 10
+ROUNDS = 5
 
 # A service of the same sandbox around a safe-state that finds no output to drive.
 EMPTY = r"""RUNTIME_DIRECTORY=/run/empty; export RUNTIME_DIRECTORY
