@@ -3,6 +3,8 @@
 //! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output; one whose `id`
 //! was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait for each
 //! other, and one bus that hangs costs its own commands their answer "failed", nobody else's.
+//!
+//! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 
 mod ids;
 
@@ -22,6 +24,7 @@ use crate::model::payload::{self, ResponseTarget};
 use crate::model::{Command, Name, Outcome, OutputValue, Reason, Refusal, Reply};
 use crate::recorder::Answer;
 use crate::roster::SharedRoster;
+use crate::spool::Notebook;
 use crate::worker::{Applied, Order};
 
 /// Commands from the link that may wait: a burst. What does not fit is refused by the link and counted.
@@ -36,6 +39,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long an answer may wait for the spool. The next command must not wait behind a disk that hangs: it acts, and only its
 /// answer is lost, which the log says.
 const RECORD_WITHIN: Duration = Duration::from_millis(20);
+
+/// Why a repeat of a command that an earlier run may have carried out is answered "failed" and does nothing.
+const INTERRUPTED: &str =
+    "the gateway was restarted before this command was answered; it may have acted, and does not again";
 
 /// What happened to the commands of one output.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +76,8 @@ pub struct Commands {
     pub answers: mpsc::Sender<Answer>,
     /// Set when the program ends: every command is then refused.
     pub stopping: Arc<AtomicBool>,
+    /// What earlier runs saw, and where to note what this one sees.
+    pub notebook: Notebook,
     /// For health.
     pub tallies: CommandTallies,
     /// What the program ended with, when it does.
@@ -78,7 +87,7 @@ pub struct Commands {
 impl Commands {
     /// Runs until `stop`, then answers what is still under way.
     pub async fn run(mut self) {
-        let mut ids = Ids::default();
+        let mut ids = Ids::new(self.notebook.clone());
         let mut flights: FuturesUnordered<Flight> = FuturesUnordered::new();
         let mut stop = self.stop.clone();
         loop {
@@ -134,7 +143,13 @@ impl Commands {
             }
             Seen::Answered(payload) => {
                 self.count(&actuator, false);
-                self.send(Answer { actuator, payload, response }).await;
+                self.repeat(Answer { actuator, payload, response }, id.as_deref()).await;
+                return None;
+            }
+            Seen::Interrupted => {
+                let refusal = Some(Refusal::new(Reason::Hardware, INTERRUPTED));
+                let (outcome, value, time) = (Outcome::Failed, None, SystemTime::now());
+                self.answer(&Reply { actuator, id, outcome, refusal, value, time }, response, Some(ids)).await;
                 return None;
             }
         }
@@ -198,23 +213,11 @@ impl Commands {
             Err(words) => (Outcome::Failed, Some(Refusal::new(Reason::Hardware, words)), None),
         };
         let reply = Reply { actuator, id, outcome, refusal, value, time: SystemTime::now() };
-        let payload = self.answer(&reply, response).await;
-        for waiting in ids.answered(&reply.actuator, reply.id.as_deref(), &payload) {
-            let answer = Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response: waiting };
-            self.send(answer).await;
-        }
+        self.answer(&reply, response, Some(ids)).await;
     }
 
-    async fn refuse(
-        &mut self,
-        actuator: Name,
-        id: Option<String>,
-        refusal: Refusal,
-        response: Option<ResponseTarget>,
-    ) -> String {
-        let time = SystemTime::now();
-        let reply = Reply { actuator, id, outcome: Outcome::Rejected, refusal: Some(refusal), value: None, time };
-        self.answer(&reply, response).await
+    async fn refuse(&mut self, actuator: Name, id: Option<String>, refusal: Refusal, response: Option<ResponseTarget>) {
+        self.answer(&rejection(actuator, id, refusal), response, None).await;
     }
 
     /// Refuses, and remembers the answer for repeats of the same `id`.
@@ -226,19 +229,28 @@ impl Commands {
         refusal: Refusal,
         response: Option<ResponseTarget>,
     ) {
-        let answer = self.refuse(actuator.clone(), id.clone(), refusal, response).await;
-        ids.begin(&actuator, id.as_deref());
-        ids.answered(&actuator, id.as_deref(), &answer);
+        self.answer(&rejection(actuator, id, refusal), response, Some(ids)).await;
     }
 
-    /// Words, logs, counts and sends one reply.
-    async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>) -> String {
+    /// Words, logs, counts and sends one reply; `ids` remember it for repeats.
+    async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>, ids: Option<&mut Ids>) {
         let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
         let reason = reply.refusal.as_ref().map(ToString::to_string);
         info!(actuator = %reply.actuator, id = reply.id, outcome = reply.outcome.as_str(), reason, "Command answered.");
         self.count(&reply.actuator, reply.outcome != Outcome::Done);
-        self.send(Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response }).await;
-        payload
+        let id = reply.id.as_deref();
+        // Noted before it is sent: who has heard an answer gets the same again.
+        let waiting = ids.map(|ids| ids.answered(&reply.actuator, id, &payload)).unwrap_or_default();
+        let answer = |response| Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response };
+        self.send(answer(response)).await;
+        for response in waiting {
+            self.repeat(answer(response), id).await;
+        }
+    }
+
+    async fn repeat(&self, answer: Answer, id: Option<&str>) {
+        info!(actuator = %answer.actuator, id, "Command repeated; answered as before.");
+        self.send(answer).await;
     }
 
     fn count(&self, actuator: &Name, rejected: bool) {
@@ -259,6 +271,11 @@ impl Commands {
             Err(_) => warn!(%actuator, "An answer was lost: the spool takes nothing, for its disk hangs."),
         }
     }
+}
+
+fn rejection(actuator: Name, id: Option<String>, refusal: Refusal) -> Reply {
+    let (outcome, time) = (Outcome::Rejected, SystemTime::now());
+    Reply { actuator, id, outcome, refusal: Some(refusal), value: None, time }
 }
 
 /// Waits until the program ends.

@@ -29,7 +29,7 @@ use crate::pulse::Pulse;
 use crate::recorder::{self, Answer, Recorder};
 use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
-use crate::spool::{self, Spool, SpoolError, SpoolThread};
+use crate::spool::{self, Notebook, Spool, SpoolError, SpoolThread};
 use crate::worker::{self, BusAlarms, Order, Worker};
 
 pub use plans::{inputs, outputs};
@@ -145,7 +145,12 @@ impl Recording {
 }
 
 impl Commanding {
-    fn start(sources: &Sources, incoming: mpsc::Receiver<Incoming>, answers: mpsc::Sender<Answer>) -> Self {
+    fn start(
+        sources: &Sources,
+        notebook: Notebook,
+        incoming: mpsc::Receiver<Incoming>,
+        answers: mpsc::Sender<Answer>,
+    ) -> Self {
         let (stop, stopped) = latest_of::channel(false);
         let stopping = Arc::new(AtomicBool::new(false));
         let commands = Commands {
@@ -153,6 +158,7 @@ impl Commanding {
             roster: sources.roster.clone(),
             answers,
             stopping: Arc::clone(&stopping),
+            notebook,
             tallies: Arc::clone(&sources.commands),
             stop: stopped,
         };
@@ -191,7 +197,7 @@ impl Gateway {
             buses: alarms,
         };
         let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, board);
-        let commands = Commanding::start(&sources, from_link, answers);
+        let commands = Commanding::start(&sources, ways.spool.notebook(), from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.pulse);
         let stalls = watch::Stalls::new(crate::systemd::watchdog_period());

@@ -81,8 +81,10 @@
 mod counts;
 mod error;
 mod file;
+mod ids;
 mod keeper;
 mod losses;
+mod notebook;
 mod record;
 mod room;
 mod rows;
@@ -106,6 +108,7 @@ use crate::clock;
 use crate::model::{Kept, Loss, Message, Name};
 
 pub use error::{Closed, NotNow, ReadError, SpoolError};
+pub use notebook::Notebook;
 pub use thread::{SpoolPanicked, SpoolThread, open};
 
 use thread::{Busy, Request};
@@ -172,6 +175,7 @@ pub struct Spool {
     era: watch::Receiver<u64>,
     stats: watch::Receiver<Stats>,
     counts: watch::Receiver<Kept>,
+    notebook: Notebook,
     busy: Arc<Busy>,
 }
 
@@ -315,6 +319,11 @@ impl Spool {
     /// What sensors had counted when the file was read: where they go on. Nothing until a file could be opened.
     pub fn counts(&self) -> watch::Receiver<Kept> {
         self.counts.clone()
+    }
+
+    /// Where commands note their ids, and what earlier runs noted.
+    pub fn notebook(&self) -> Notebook {
+        self.notebook.clone()
     }
 
     /// How the spool fares, also while its thread waits for the disk.
