@@ -22,7 +22,7 @@ const ROW_OVERHEAD: usize = 24;
 const GRACE: Duration = Duration::from_millis(5);
 
 /// Transactions for the sake of ids alone: so many may follow each other at once,
-const BURST: u32 = 16;
+const BURST: u32 = 8;
 
 /// and then one in so long.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -33,7 +33,7 @@ pub(super) type NotedRow = (u64, Noted);
 /// What a file has.
 #[derive(Debug, Default)]
 pub(super) struct NotedRows {
-    /// In their order.
+    /// In any order; their places say which is older.
     pub(super) sound: Vec<NotedRow>,
     /// The places of those of which not even the id can be read.
     pub(super) unsound: Vec<u64>,
@@ -154,7 +154,7 @@ impl Ids {
         }
     }
 
-    /// The file that is in use now has these.
+    /// The file that is in use now has these, and none of those that were known before.
     pub(super) fn adopt(&mut self, rows: NotedRows) {
         self.put_in_front(rows.sound, false);
         self.unsound = rows.unsound;
@@ -180,12 +180,6 @@ impl Ids {
         }
         newer.into_values().for_each(|noted| self.put_behind(noted));
         self.forget_oldest();
-    }
-
-    /// The disk has nothing any more.
-    pub(super) fn forget_disk(&mut self) {
-        self.unsaved = self.noted.keys().copied().collect();
-        self.unsound.clear();
     }
 
     /// Whether there are none.
@@ -321,7 +315,7 @@ mod tests {
         ids.note(noted(1, None), NOW);
         written(&mut ids, NOW);
         ids.note(noted(1, Some("done")), NOW);
-        ids.forget_disk();
+        written(&mut ids, NOW);
         ids.recover(NotedRows { sound: vec![(1, noted(1, None))], unsound: Vec::new() });
         ids.adopt(NotedRows::default());
         assert_eq!(ids.unsaved(u64::MAX), [(2, noted(1, Some("done")))]);

@@ -1,9 +1,10 @@
 //! Joins memory and disk: what is written when, what is read from where, and what happens when either is full.
 //!
 //! It has no clock and no thread of its own: each call says what time it is, and [`Keeper::due`] says when it wants to be
-//! called next. What is read from where is in `reading.rs`; what is written, and what follows when that fails, is in `saving.rs`; how the file is had again, and what was
-//! in a damaged one, in `recovery.rs`.
+//! called next. What is read from where is in `reading.rs`; what is written, and what follows when that fails, is in `saving.rs`;
+//! what stays when the messages are gone, in `lasting.rs`; how the file is had again, and what was in a damaged one, in `recovery.rs`.
 
+mod lasting;
 mod reading;
 mod recovery;
 mod saving;
@@ -14,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, warn};
 
-use crate::model::{Kept, Key, Loss, Message, MessageKind, Moment, Name, Noted, Qos, Recalled, RunId};
+use crate::model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
 use crate::spool::counts::Counts;
 use crate::spool::file::{self, OpenError};
 use crate::spool::ids::Ids;
@@ -180,40 +181,6 @@ impl Keeper {
         self.relieve(now);
     }
 
-    /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was
-    /// published once must not be seen to go back.
-    pub(super) fn keep(&mut self, sensor: &Name, count: u64) {
-        if self.counts.keep(sensor, count) && self.fault.is_none() {
-            self.not_before = Duration::ZERO;
-        }
-    }
-
-    /// What sensors had counted when the file was read; nothing as long as there is none.
-    pub(super) fn counts(&self) -> Kept {
-        self.counts.known()
-    }
-
-    /// Whether [`Keeper::counts`] says something.
-    pub(super) fn knows_counts(&self) -> bool {
-        self.counts.is_known()
-    }
-
-    /// Takes a command that begins, or the answer to one. It is written before the messages that come behind it are offered,
-    /// unless there are very many.
-    pub(super) fn note(&mut self, noted: Noted, now: Moment) {
-        self.ids.note(noted, now.boot);
-    }
-
-    /// The commands that were noted when the file was read, and since; nothing as long as there is no file.
-    pub(super) fn noted(&self) -> Recalled {
-        self.ids.known()
-    }
-
-    /// Whether [`Keeper::noted`] says something.
-    pub(super) fn knows_noted(&self) -> bool {
-        self.ids.is_known()
-    }
-
     fn refuse(&mut self, message: Message, now: Moment) {
         let Message { key: Key { kind, source }, run, seq, qos, body, .. } = message;
         warn!(source = %source, bytes = body.len(), "A message is larger than the spool can keep; dropped.");
@@ -284,11 +251,6 @@ impl Keeper {
     /// When the next [`Keeper::tick`] is wanted, on the clock of [`Moment::boot`].
     pub(super) fn due(&self) -> Option<Duration> {
         [self.all_due(), self.ids_due()].into_iter().flatten().min()
-    }
-
-    /// When the ids of commands are to be written, though nothing else is.
-    fn ids_due(&self) -> Option<Duration> {
-        self.ids.due().filter(|_| self.fault.is_none())
     }
 
     /// When everything that waits is to be written.

@@ -83,7 +83,6 @@ impl Salvage {
         // Where it cannot be read any further, the rest is lost.
         read_noted(&self.connection, |place, noted| rows.sound.extend(noted.map(|noted| (place, noted))))
             .unwrap_or_default();
-        rows.sound.reverse();
         rows
     }
 

@@ -145,7 +145,6 @@ impl Store {
             Some(noted) => rows.sound.push((place, noted)),
             None => rows.unsound.push(place),
         })?;
-        rows.sound.reverse();
         Ok(rows)
     }
 

@@ -97,7 +97,6 @@ impl Keeper {
         self.window.forget_disk(now.boot);
         self.losses.retain(|sequence| self.window.get(sequence).is_some());
         self.counts.forget_disk();
-        self.ids.forget_disk();
         (self.acked_since, self.evicted_below, self.oldest_row) = (None, 0, None);
         self.run_noted = false;
     }

@@ -36,26 +36,6 @@ impl Keeper {
         }
     }
 
-    /// Writes the ids of commands and nothing else: most of what waits is acknowledged before it has to be written.
-    pub(super) fn save_ids(&mut self, now: Moment) {
-        if let Err(error) = self.save_ids_only(now) {
-            self.failed(&error, now);
-        }
-    }
-
-    fn save_ids_only(&mut self, now: Moment) -> rusqlite::Result<()> {
-        loop {
-            let ids = self.ids.unsaved(self.limits.batch);
-            if ids.is_empty() {
-                return Ok(());
-            }
-            let batch = self.store.begin()?;
-            batch.note(&ids, self.ids.oldest(), self.ids.unsound())?;
-            batch.commit()?;
-            self.ids.mark_saved(&ids, now.boot);
-        }
-    }
-
     /// One transaction; says whether another is wanted.
     fn save_batch(&mut self, now: Moment) -> rusqlite::Result<bool> {
         let deleted: Vec<u64> = self.acked.iter().copied().take(self.limits.deletions()).collect();

@@ -94,9 +94,13 @@ fn a_full_disk_does_not_cost_the_counts_when_the_broker_has_everything() {
     keeper.append(reading("gas", 1, 10), at(0));
     keeper.tick(at(2000));
     let read = keeper.read(Sequence(0), 10, at(2000)).unwrap();
+    let era = keeper.era();
     keeper.fill_disk(true);
     keeper.acknowledge(&[read[0].sequence], at(2000));
+    // More than a page, or there would be room for it.
+    keeper.append(reading("gas", 2, 9000), at(2000));
     (0..50).for_each(|step| keeper.tick(at(4000 + step * 500)));
+    assert_eq!(keeper.era(), era, "the file was given up");
     assert_eq!(after_a_cut(folder.path()), gas(41));
 }
 
