@@ -18,10 +18,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::commands::ids::{Ids, Seen};
 use crate::link::Incoming;
 use crate::model::payload::{self, ResponseTarget};
-use crate::model::{Command, Name, Outcome, OutputValue, Reason, Refusal, Reply};
+use crate::model::{Command, Name, Outcome, OutputValue, Pace, Reason, Refusal, Reply};
 use crate::recorder::Answer;
 use crate::roster::SharedRoster;
 use crate::spool::Notebook;
@@ -32,6 +33,10 @@ pub const COMMAND_CAPACITY: usize = 64;
 
 /// Commands that may be under way on all buses together; each bus has its own limit besides.
 const UNDER_WAY: usize = 64;
+
+/// How long each command is given on average, once so many have come at once: readings share the link with their answers, and
+/// the spool's thread with what is noted of them.
+const EACH: Duration = Duration::from_millis(5);
 
 /// A bus that does not answer within this time counts as hanging.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -90,11 +95,15 @@ impl Commands {
         let mut ids = Ids::new(self.notebook.clone());
         let mut flights: FuturesUnordered<Flight> = FuturesUnordered::new();
         let mut stop = self.stop.clone();
+        let mut pace = Pace::new(COMMAND_CAPACITY as u32, EACH);
         loop {
+            let wait = pace.earliest().saturating_sub(clock::boottime());
             // Receiving and the futures under way are cancel-safe.
             tokio::select! {
-                message = self.incoming.recv() => {
+                () = tokio::time::sleep(wait), if !wait.is_zero() => {}
+                message = self.incoming.recv(), if wait.is_zero() => {
                     let Some(message) = message else { break };
+                    pace.step(clock::boottime());
                     let flight = self.take(message, &mut ids, flights.len()).await;
                     flights.extend(flight);
                 }

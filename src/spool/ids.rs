@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Name, Noted, REMEMBERED, Recalled};
+use crate::model::{Name, Noted, Pace, REMEMBERED, Recalled};
 
 /// Bytes of all ids and answers at most. A thousand usual ones take a fifth of it.
 const LIMIT_BYTES: u64 = 1024 * 1024;
@@ -22,7 +22,7 @@ const ROW_OVERHEAD: usize = 24;
 const GRACE: Duration = Duration::from_millis(5);
 
 /// Transactions for the sake of ids alone: so many may follow each other at once,
-const BURST: u32 = 8;
+const BURST: u32 = 4;
 
 /// and then one in so long.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -68,7 +68,7 @@ impl Ids {
             bytes: 0,
             room: room.min(LIMIT_BYTES),
             wanted: None,
-            pace: Pace::default(),
+            pace: Pace::new(BURST, PERIOD),
             is_known: false,
         }
     }
@@ -205,24 +205,6 @@ fn key(noted: &Noted) -> (Name, String) {
 fn cost(noted: &Noted) -> u64 {
     let answer = noted.answer.as_ref().map_or(0, |answer| answer.len());
     (ROW_OVERHEAD + noted.actuator.as_str().len() + noted.id.len() + answer) as u64
-}
-
-/// Bounds the wear of a flood of commands.
-#[derive(Debug, Default)]
-struct Pace {
-    /// When the whole burst is there again.
-    whole_at: Duration,
-}
-
-impl Pace {
-    fn earliest(&self) -> Duration {
-        self.whole_at.saturating_sub(PERIOD * (BURST - 1))
-    }
-
-    fn step(&mut self, now: Duration) {
-        // Those that others would have made anyway cost nothing beyond the burst.
-        self.whole_at = (self.whole_at.max(now) + PERIOD).min(now + PERIOD * BURST);
-    }
 }
 
 #[cfg(test)]

@@ -21,9 +21,9 @@
 //! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`Notebook`]), fewer where they would
 //!   take more than a quarter of the room for messages. An answer is on disk before a reply that was appended behind it is
 //!   offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either. What else waits is
-//!   not written with them, so readings cost no more than before. One such transaction writes two pages or three with what
-//!   SQLite and the file system add, about 9 kB; eight may follow each other, then there are two a second, and replies
-//!   are offered up to half a second before their notes are on disk: under a flood 20 kB/s, and twice that for 200 commands a second.
+//!   not written with them, so readings cost no more for it. One such transaction costs about 9 kB with what the file system adds.
+//!   Four may follow each other; then there are two a second, and replies are offered up to half a second before their notes are on
+//!   disk: about 70 kB/s under a flood, of which 200 commands a second get so far.
 //! - What is offered is what was appended: a row that is not as it was written is never offered, but told as lost.
 //!
 //! # What it does not do
@@ -41,8 +41,8 @@
 //! the file (for a second at most) is forgotten, so its message is sent again: at least once, never less. A file system
 //! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state. Where
 //! the log shows that it had been whole, both files are set aside as damaged.
-//! A command of whose begin nothing was written is not known to the next run, and a repeat of it acts: for a kill that is what began
-//! in the last five milliseconds, for a power cut the duration of a commit comes on top, or two of them when one was under way.
+//! A command of whose begin nothing was written is not known to the next run, and a repeat of it acts: what began in the last five
+//! milliseconds (half a second in a flood), plus the duration of a commit under way; for a power cut, that of its own commit too.
 //! None of these losses can be told, for nobody is left who knows of them: the numbers of that run simply end earlier.
 //!
 //! # On disk

@@ -167,8 +167,7 @@ impl Keeper {
     fn tell_unsound(&mut self, names: &[String], ids: usize) {
         if ids > 0 {
             error!(ids, "Ids of commands are damaged on the disk; a repeat of one of these commands acts.");
-            self.notice =
-                Some(format!("{ids} ids of commands were damaged on the disk; a repeat of those commands acts"));
+            self.notice = Some(format!("command ids damaged on the disk: {ids}; a repeat of those commands acts"));
         }
         if !names.is_empty() {
             let names = names.join(", ");
