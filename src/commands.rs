@@ -21,8 +21,9 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::commands::ids::{Ids, Seen};
 use crate::link::Incoming;
+use crate::model::field::format_duration;
 use crate::model::payload::{self, ResponseTarget};
-use crate::model::{Command, Name, Outcome, OutputValue, Pace, Reason, Refusal, Reply};
+use crate::model::{ClockStatus, Command, Moment, Name, Outcome, Reason, Refusal, Reply, Throttle};
 use crate::recorder::Answer;
 use crate::roster::SharedRoster;
 use crate::spool::Notebook;
@@ -95,15 +96,15 @@ impl Commands {
         let mut ids = Ids::new(self.notebook.clone());
         let mut flights: FuturesUnordered<Flight> = FuturesUnordered::new();
         let mut stop = self.stop.clone();
-        let mut pace = Pace::new(COMMAND_CAPACITY as u32, EACH);
+        let mut throttle = Throttle::new(COMMAND_CAPACITY as u32, EACH);
         loop {
-            let wait = pace.earliest().saturating_sub(clock::boottime());
+            let wait = throttle.earliest().saturating_sub(clock::boottime());
             // Receiving and the futures under way are cancel-safe.
             tokio::select! {
                 () = tokio::time::sleep(wait), if !wait.is_zero() => {}
                 message = self.incoming.recv(), if wait.is_zero() => {
                     let Some(message) = message else { break };
-                    pace.step(clock::boottime());
+                    throttle.step(clock::boottime());
                     let flight = self.take(message, &mut ids, flights.len()).await;
                     flights.extend(flight);
                 }
@@ -139,29 +140,7 @@ impl Commands {
             self.refuse(actuator, id, refusal, response).await;
             return None;
         }
-        match ids.seen(&actuator, id.as_deref(), response.as_ref()) {
-            Seen::No => {}
-            Seen::UnderWay => {
-                self.count(&actuator, false);
-                return None;
-            }
-            Seen::Crowded => {
-                let words = "too many repeats of this command wait for its answer";
-                self.refuse(actuator, id, Refusal::new(Reason::Busy, words), response).await;
-                return None;
-            }
-            Seen::Answered(payload) => {
-                self.count(&actuator, false);
-                self.repeat(Answer { actuator, payload, response }, id.as_deref()).await;
-                return None;
-            }
-            Seen::Interrupted => {
-                let refusal = Some(Refusal::new(Reason::Hardware, INTERRUPTED));
-                let (outcome, value, time) = (Outcome::Failed, None, SystemTime::now());
-                self.answer(&Reply { actuator, id, outcome, refusal, value, time }, response, Some(ids)).await;
-                return None;
-            }
-        }
+        let (actuator, id, response) = self.unless_seen(ids, actuator, id, response).await?;
         let command = match decoded {
             Ok(command) => command,
             Err(undecodable) => {
@@ -176,8 +155,8 @@ impl Commands {
                 Some(Box::pin(async move {
                     let applied = match tokio::time::timeout(ANSWER_WITHIN, flight).await {
                         Ok(Ok(applied)) => applied,
-                        Ok(Err(_)) => Err("the output is gone".into()),
-                        Err(_) => Err("the bus does not answer".into()),
+                        Ok(Err(_)) => Err(Refusal::new(Reason::Hardware, "the output is gone")),
+                        Err(_) => Err(Refusal::new(Reason::Hardware, "the bus does not answer")),
                     };
                     Pending { actuator, id, response: landing, applied }
                 }))
@@ -187,6 +166,34 @@ impl Commands {
                 None
             }
         }
+    }
+
+    /// Answers a command whose id was seen; returns what is known of one whose id was not.
+    async fn unless_seen(
+        &mut self,
+        ids: &mut Ids,
+        actuator: Name,
+        id: Option<String>,
+        response: Option<ResponseTarget>,
+    ) -> Option<(Name, Option<String>, Option<ResponseTarget>)> {
+        match ids.seen(&actuator, id.as_deref(), response.as_ref()) {
+            Seen::No => return Some((actuator, id, response)),
+            Seen::UnderWay => self.count(&actuator, false),
+            Seen::Crowded => {
+                let words = "too many repeats of this command wait for its answer";
+                self.refuse(actuator, id, Refusal::new(Reason::Busy, words), response).await;
+            }
+            Seen::Answered(payload) => {
+                self.count(&actuator, false);
+                self.repeat(Answer { actuator, payload, response }, id.as_deref()).await;
+            }
+            Seen::Interrupted => {
+                let refusal = Some(Refusal::new(Reason::Hardware, INTERRUPTED));
+                let (outcome, value, time) = (Outcome::Failed, None, SystemTime::now());
+                self.answer(&Reply { actuator, id, outcome, refusal, value, time }, response, Some(ids)).await;
+            }
+        }
+        None
     }
 
     /// Hands the command to its bus.
@@ -204,13 +211,14 @@ impl Commands {
             .targets
             .get(actuator)
             .ok_or_else(|| Refusal::new(Reason::Unknown, format!("there is no output called {actuator}")))?;
-        let value: OutputValue = target.kind.accept(&command.value)?;
+        let action = target.kind.accept(&command.value)?;
+        not_too_old(command.issued_at, target.max_age, clock::now())?;
         let busy = || Refusal::new(Reason::Busy, "the output's bus has not taken the commands before this one");
         if under_way >= UNDER_WAY {
             return Err(busy());
         }
         let (answer, applied) = oneshot::channel();
-        let order = Order::Apply { actuator: actuator.clone(), value, lease: command.lease, answer };
+        let order = Order::Apply { actuator: actuator.clone(), action, lease: command.lease, answer };
         target.inbox.offer(order).map_err(|_| busy())?;
         Ok(applied)
     }
@@ -218,8 +226,9 @@ impl Commands {
     async fn landed(&mut self, pending: Pending, ids: &mut Ids) {
         let Pending { actuator, id, response, applied } = pending;
         let (outcome, refusal, value) = match applied {
-            Ok(value) => (Outcome::Done, None, Some(value)),
-            Err(words) => (Outcome::Failed, Some(Refusal::new(Reason::Hardware, words)), None),
+            Ok(done) => (Outcome::Done, done.note, Some(done.value)),
+            Err(refusal) if refusal.reason == Reason::Hardware => (Outcome::Failed, Some(refusal), None),
+            Err(refusal) => (Outcome::Rejected, Some(refusal), None),
         };
         let reply = Reply { actuator, id, outcome, refusal, value, time: SystemTime::now() };
         self.answer(&reply, response, Some(ids)).await;
@@ -245,7 +254,8 @@ impl Commands {
     async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>, ids: Option<&mut Ids>) {
         let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
         let reason = reply.refusal.as_ref().map(ToString::to_string);
-        info!(actuator = %reply.actuator, id = reply.id, outcome = reply.outcome.as_str(), reason, "Command answered.");
+        let value = reply.value.map(|value| value.to_string());
+        info!(actuator = %reply.actuator, id = reply.id, outcome = reply.outcome.as_str(), value, reason, "Command answered.");
         self.count(&reply.actuator, reply.outcome != Outcome::Done);
         let id = reply.id.as_deref();
         // Noted before it is sent: who has heard an answer gets the same again.
@@ -287,8 +297,50 @@ fn rejection(actuator: Name, id: Option<String>, refusal: Refusal) -> Reply {
     Reply { actuator, id, outcome, refusal: Some(refusal), value: None, time }
 }
 
+/// Refuses a command by the time at which it was issued, as far as our own clock can be trusted. One that comes from the
+/// future was issued by a clock that is wrong, and so may have been issued at any time.
+fn not_too_old(issued_at: Option<SystemTime>, max_age: Option<Duration>, now: Moment) -> Result<(), Refusal> {
+    let (Some(issued_at), Some(max_age), ClockStatus::Synchronised) = (issued_at, max_age, now.clock) else {
+        return Ok(());
+    };
+    let refuse = |words| Err(Refusal::new(Reason::Expired, words));
+    let most = format_duration(max_age);
+    match now.wall.duration_since(issued_at) {
+        Ok(age) if age > max_age => refuse(format!("it was issued {} s ago, and max_age is {most}", age.as_secs())),
+        Err(ahead) if ahead.duration() > max_age => {
+            let ahead = ahead.duration().as_secs();
+            refuse(format!("it was issued {ahead} s ahead of this gateway's clock, and max_age is {most}"))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Waits until the program ends.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // A dropped sender ends the program as well. The borrowed value must not live across the next await.
     stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_refused_by_its_age_only_when_our_own_clock_is_right() {
+        let s = Duration::from_secs;
+        let now = SystemTime::UNIX_EPOCH + s(1_795_341_600);
+        let check = |issued: SystemTime, clock| {
+            not_too_old(Some(issued), Some(s(60)), Moment { boot: s(5), wall: now, clock }).map_err(|r| r.to_string())
+        };
+        let synchronised = ClockStatus::Synchronised;
+        assert_eq!(check(now - s(60), synchronised), Ok(()));
+        let old = "expired: it was issued 61 s ago, and max_age is 1m".to_owned();
+        assert_eq!(check(now - s(61), synchronised), Err(old));
+        let early = "expired: it was issued 90 s ahead of this gateway's clock, and max_age is 1m".to_owned();
+        assert_eq!(check(now + s(90), synchronised), Err(early));
+        assert_eq!(check(now - s(1_000_000), ClockStatus::Unsynchronised), Ok(()));
+        let moment = Moment { boot: s(5), wall: now, clock: synchronised };
+        assert_eq!(not_too_old(Some(now - s(100)), None, moment), Ok(()));
+        assert_eq!(not_too_old(None, Some(s(60)), moment), Ok(()));
+    }
 }

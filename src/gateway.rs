@@ -28,9 +28,10 @@ use crate::model::RunId;
 use crate::pulse::Pulse;
 use crate::recorder::{self, Answer, Recorder};
 use crate::roster::SharedRoster;
+use crate::safety::SharedInterlocks;
 use crate::shutdown::{self, Remains};
 use crate::spool::{self, Notebook, Spool, SpoolError, SpoolThread};
-use crate::worker::{self, BusAlarms, Order, Worker};
+use crate::worker::{self, BusAlarms, Order, Trips, Worker};
 
 pub use plans::{inputs, outputs};
 
@@ -180,7 +181,17 @@ impl Gateway {
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
         let alarms = BusAlarms::default();
         let pulse = Arc::default();
-        let context = worker::Context { run, events, states, pulse, kept: spool.counts(), alarms: alarms.clone() };
+        let context = worker::Context {
+            run,
+            events,
+            states,
+            pulse,
+            kept: spool.counts(),
+            alarms: alarms.clone(),
+            interlocks: SharedInterlocks::default(),
+            trips: Trips::default(),
+        };
+        context.interlocks.arrange(plans::interlocks(&config));
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
@@ -195,6 +206,7 @@ impl Gateway {
             sensors: tallies,
             commands: CommandTallies::default(),
             buses: alarms,
+            trips: context.trips.clone(),
         };
         let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, board);
         let commands = Commanding::start(&sources, ways.spool.notebook(), from_link, answers);
@@ -233,7 +245,7 @@ impl Gateway {
     /// How often health must be told: every 30 s, or so often that an output with a very short `safe_after` hears the
     /// broker's acknowledgement in time, since MQTT's own keep-alive counts in whole seconds.
     pub fn health_period(&self) -> Duration {
-        let shortest = self.config.actuators.iter().filter_map(|a| a.safe_after).min();
+        let shortest = self.config.actuators.iter().filter_map(|a| a.limits.safe_after).min();
         match shortest {
             Some(after) if after < 2 * plans::SHORTEST_KEEP_ALIVE => after / 3,
             _ => crate::health::EVERY,
@@ -299,6 +311,7 @@ impl Gateway {
     /// Gives every thread its new plan: the same bus goes on, a changed one is stopped first, a new one is started.
     async fn replan(&mut self) -> io::Result<()> {
         let mut plans = plans::of(&self.config, &mut self.sources.sensors);
+        self.context.interlocks.arrange(plans::interlocks(&self.config));
         let gone: Vec<_> = self
             .workers
             .iter()

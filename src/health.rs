@@ -15,7 +15,7 @@ use crate::model::payload::report;
 use crate::model::{Moment, Name, RunId};
 use crate::roster::SharedRoster;
 use crate::spool::{Stats, Vitals};
-use crate::worker::{BusAlarms, Tally};
+use crate::worker::{BusAlarms, Tally, Trips};
 
 /// How often health is told while nothing changes.
 pub const EVERY: Duration = Duration::from_secs(30);
@@ -42,6 +42,8 @@ pub struct Sources {
     pub commands: CommandTallies,
     /// Buses that do not work.
     pub buses: BusAlarms,
+    /// How often outputs were made safe by themselves.
+    pub trips: Trips,
 }
 
 impl Sources {
@@ -53,7 +55,10 @@ impl Sources {
         let sensors = roster.sensors.iter().filter_map(|name| Some((name.clone(), sensor(self.sensors.get(name)?))));
         let actuators = roster.targets.keys().map(|name| {
             let tally = commands.get(name).copied().unwrap_or_default();
-            (name.clone(), report::Actuator { commands: tally.commands, rejected: tally.rejected })
+            (
+                name.clone(),
+                report::Actuator { commands: tally.commands, rejected: tally.rejected, trips: self.trips.of(name) },
+            )
         });
         report::health(&report::Health {
             run: self.run,

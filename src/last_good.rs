@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::bus::rppal::Part;
 use crate::bus::{self, expander, multiplexer};
 use crate::drivers;
-use crate::model::{Kind, Name, OutputValue, Setting, Settings};
+use crate::model::{Kind, Name, OutputValue, Setting, Settings, Travel};
 
 /// One output and how to reach it.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,8 @@ pub struct SafeOutput {
     pub settings: Settings,
     /// Where it must go.
     pub safe_state: OutputValue,
+    /// The rest after outputs that must not be on beside it; those come before it in the table.
+    pub after: Duration,
 }
 
 /// Why a table could not be kept or read. Tell the user; the configuration file is the other source.
@@ -106,10 +108,8 @@ fn encode(output: &SafeOutput) -> Json {
         "bus": encode_bus(&output.bus),
         "inputs": output.inputs,
         "settings": settings,
-        "safe_state": match output.safe_state {
-            OutputValue::Switch(on) => Json::from(on),
-            OutputValue::Percent(percent) => Json::from(percent),
-        },
+        "safe_state": encode_value(output.safe_state),
+        "after_ms": u64::try_from(output.after.as_millis()).unwrap_or(u64::MAX),
     })
 }
 
@@ -120,14 +120,32 @@ fn decode(entry: &Json) -> Option<SafeOutput> {
         let field = spec.settings.iter().find(|field| field.name == key)?;
         settings.insert(field.name, decode_setting(&field.kind, value)?);
     }
-    let safe_state = match &entry["safe_state"] {
-        Json::Bool(on) => OutputValue::Switch(*on),
-        other => OutputValue::Percent(other.as_f64()?),
-    };
+    let safe_state = decode_value(&entry["safe_state"])?;
+    let after = Duration::from_millis(entry["after_ms"].as_u64()?);
     let name = Name::new(entry["name"].as_str()?).ok()?;
     let inputs =
         entry["inputs"].as_array()?.iter().map(|line| line.as_str().map(str::to_owned)).collect::<Option<_>>()?;
-    Some(SafeOutput { name, driver: spec.name, bus: decode_bus(&entry["bus"])?, inputs, settings, safe_state })
+    let bus = decode_bus(&entry["bus"])?;
+    Some(SafeOutput { name, driver: spec.name, bus, inputs, settings, safe_state, after })
+}
+
+fn encode_value(value: OutputValue) -> Json {
+    match value {
+        OutputValue::Switch(on) => Json::from(on),
+        OutputValue::Percent(percent) => Json::from(percent),
+        OutputValue::Angle(angle) => json!({ "angle": angle }),
+        // A motor is stopped, whatever it was to do.
+        OutputValue::Cover { .. } => "stopped".into(),
+    }
+}
+
+fn decode_value(value: &Json) -> Option<OutputValue> {
+    Some(match value {
+        Json::Bool(on) => OutputValue::Switch(*on),
+        Json::Object(angle) => OutputValue::Angle(angle.get("angle")?.as_f64()),
+        Json::String(word) if word == "stopped" => OutputValue::Cover { travel: Travel::Stopped, position: None },
+        other => OutputValue::Percent(other.as_f64()?),
+    })
 }
 
 fn encode_bus(bus: &bus::Settings) -> Json {
@@ -230,6 +248,7 @@ mod tests {
             inputs: Vec::new(),
             settings,
             safe_state: OutputValue::Switch(false),
+            after: Duration::from_millis(100),
         }
     }
 
@@ -251,6 +270,15 @@ mod tests {
         let path = folder.path().join("run/outputs.json");
         save(&path, &[pump(), far_pump()]).unwrap();
         assert_eq!(load(&path).unwrap(), [pump(), far_pump()]);
+    }
+
+    #[test]
+    fn every_safe_state_is_read_as_it_was_written() {
+        let stopped = OutputValue::Cover { travel: Travel::Stopped, position: None };
+        let angles = [OutputValue::Angle(None), OutputValue::Angle(Some(90.0))];
+        for value in [OutputValue::Switch(true), OutputValue::Percent(20.0), stopped].into_iter().chain(angles) {
+            assert_eq!(decode_value(&encode_value(value)), Some(value));
+        }
     }
 
     #[test]

@@ -159,10 +159,10 @@ impl Recorder {
                 }
                 None
             }
-            Event::State { actuator, value, at, cause } => {
+            Event::State { actuator, value, target, at, cause } => {
                 let roster = self.roster.borrow();
                 if roster.targets.contains_key(&actuator) {
-                    self.latest.set(roster.topics.state(&actuator), payload::state(value, at, cause));
+                    self.latest.set(roster.topics.state(&actuator), payload::state(value, target, at, cause));
                 }
                 None
             }
@@ -198,7 +198,7 @@ fn show(board: &Board, event: &Event) {
     match event {
         Event::Reading { reading, .. } => board.reading(reading),
         Event::Status { sensor, status, .. } => board.status(sensor, *status),
-        Event::State { actuator, value, at, cause } => {
+        Event::State { actuator, value, at, cause, .. } => {
             board.state(actuator, OutputView { value: *value, since: *at, cause: *cause });
         }
         Event::Lost(_) | Event::Count { .. } => {}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::topic::Topics;
 use crate::model::{Name, OutputKind};
@@ -23,6 +24,8 @@ pub struct Roster {
 pub struct Target {
     /// What it takes.
     pub kind: OutputKind,
+    /// Commands that were issued longer ago are refused; `None`: none is.
+    pub max_age: Option<Duration>,
     /// The worker that drives it.
     pub inbox: Inbox,
 }

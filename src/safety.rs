@@ -1,148 +1,382 @@
 //! What an output may do now. Pure: time is an argument, nothing is driven from here.
 //!
-//! A [`Guard`] stands between every caller and one output. It knows the safe state, how long the output may go on after
-//! the broker was last heard, and until when a command's `for` holds. There is one deadline per output: a new command
-//! replaces whatever an older one had set.
+//! A [`Guard`] stands between every caller and one output. It knows the safe state and when it must be taken, how long the
+//! output must and may be on and off, how often it may be switched, and which outputs must not be on beside it. Three rules:
+//!
+//! - No limit refuses what leads towards the safe state: that is carried out as soon as the limit allows. A command that leads
+//!   away from it and comes too early is rejected.
+//! - A trip (a lost link, `max_on`, an interlock, start and stop) waits for no minimum time.
+//! - There is one timer per output: a new command replaces whatever an older one had set.
+//!
+//! Times are on the boot clock, which nobody sets and which goes on while the board sleeps.
 
+mod interlock;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::model::{OutputValue, StateCause};
+use crate::model::field::format_duration;
+use crate::model::{Action, Move, OutputValue, Reason, Refusal, StateCause};
+
+pub use interlock::{Interlocks, Pair, Seat, SharedInterlocks};
+
+/// `switches_per_hour` counts within this.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How soon an output that must go on for safety's sake asks again while a partner is not off.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What an output must do, and why.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
-    /// The value to drive.
-    pub value: OutputValue,
+    /// What to do; never [`Action::Toggle`].
+    pub action: Action,
     /// For the state message.
     pub cause: StateCause,
+}
+
+/// What becomes of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Grant {
+    /// Do it.
+    Now(Verdict),
+    /// [`Guard::due`] will say it at this moment, for this reason not sooner.
+    At(Duration, Refusal),
+}
+
+/// What an output may do, as configured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// What it does at start, at stop, and when something is wrong.
+    pub safe_state: Action,
+    /// How long after the broker's last byte it is made safe; `None` keeps the last state.
+    pub safe_after: Option<Duration>,
+    /// On for so long at most.
+    pub max_on: Option<Duration>,
+    /// On for so long at least.
+    pub min_on: Duration,
+    /// Off for so long at least.
+    pub min_off: Duration,
+    /// Switched away from the safe state by commands so often at most in any hour.
+    pub switches_per_hour: Option<u32>,
+    /// Off by itself after so long.
+    pub pulse: Option<Duration>,
+}
+
+impl Limits {
+    /// No limits but the safe state.
+    pub fn new(safe_state: Action, safe_after: Option<Duration>) -> Self {
+        let (min_on, min_off) = (Duration::ZERO, Duration::ZERO);
+        Self { safe_state, safe_after, max_on: None, min_on, min_off, switches_per_hour: None, pulse: None }
+    }
+}
+
+/// Whether something flows then. The motor of a cover is bounded by its travel.
+fn is_on(action: Action) -> bool {
+    matches!(action, Action::Set(value) if value.is_on())
+}
+
+/// What is to happen at a later moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Waiting {
+    verdict: Verdict,
+    at: Duration,
+    lease: Option<Duration>,
 }
 
 /// The limits of one output and what it was last told.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    safe_state: OutputValue,
-    safe_after: Option<Duration>,
+    limits: Limits,
+    seat: Seat,
     /// What the output was last told to do.
-    value: OutputValue,
-    /// When `for` ends, on the boot clock.
+    action: Action,
+    /// Since when it was told to be on or off; `max_on` counts from here.
+    since: Duration,
+    /// Since when the hardware was seen to be so; minimum times count from here.
+    seen: Option<Duration>,
+    /// When commands switched it away from its safe state within the last hour; as many as `switches_per_hour` at most.
+    switches: VecDeque<Duration>,
+    /// When `for` ends.
     lease_until: Option<Duration>,
+    waiting: Option<Waiting>,
 }
 
 impl Guard {
-    /// A guard over an output that is in its safe state. `safe_after: None` keeps the last state when the link is lost.
-    pub fn new(safe_state: OutputValue, safe_after: Option<Duration>) -> Self {
-        Self { safe_state, safe_after, value: safe_state, lease_until: None }
+    /// A guard over an output of which nothing is known; [`Guard::make_safe`] comes first. For `min_off` it counts as off
+    /// since now.
+    pub fn new(limits: Limits, seat: Seat, off: OutputValue, now: Duration) -> Self {
+        let action = Action::Set(off);
+        let (switches, lease_until, waiting) = (VecDeque::new(), None, None);
+        Self { limits, seat, action, since: now, seen: None, switches, lease_until, waiting }
     }
 
     /// New limits from a reload; what the output does is left alone.
-    pub fn relimit(&mut self, safe_state: OutputValue, safe_after: Option<Duration>) {
-        self.safe_state = safe_state;
-        self.safe_after = safe_after;
+    pub fn relimit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
-    /// The safe state.
-    pub fn safe_state(&self) -> OutputValue {
-        self.safe_state
+    /// Whether it is in its safe state, or was told so.
+    pub fn is_safe(&self) -> bool {
+        self.action == self.limits.safe_state
     }
 
-    /// What the output was last told to do.
-    pub fn value(&self) -> OutputValue {
-        self.value
+    fn safe_is_on(&self) -> bool {
+        is_on(self.limits.safe_state)
     }
 
-    /// A command was accepted at `now`: `value` holds, for `lease` if there is one.
-    pub fn command(&mut self, now: Duration, value: OutputValue, lease: Option<Duration>) -> Verdict {
-        self.value = value;
-        self.lease_until = lease.map(|lease| now.saturating_add(lease));
-        Verdict { value, cause: StateCause::Command }
-    }
-
-    /// The output goes to its safe state because of `cause`; a lease ends with it.
-    pub fn make_safe(&mut self, cause: StateCause) -> Verdict {
-        self.value = self.safe_state;
+    /// A command came at `now`, for `lease` if it says so. A rejected one changes nothing.
+    ///
+    /// # Errors
+    /// [`Reason::Limit`], [`Reason::Interlock`], [`Reason::Busy`] or [`Reason::OutOfRange`], with words for the sender.
+    pub fn command(&mut self, now: Duration, action: Action, lease: Option<Duration>) -> Result<Grant, Refusal> {
+        let action = self.untoggled(action);
+        let lease = self.lease(now, action, lease)?;
+        if is_on(action) == is_on(self.action) {
+            return Ok(Grant::Now(self.carry_out(now, Verdict { action, cause: StateCause::Command }, lease)));
+        }
+        let limit = self.allowed_from(now, action)?;
+        let free = if is_on(action) { self.take(now)? } else { now };
+        if limit.max(free) <= now {
+            return Ok(Grant::Now(self.carry_out(now, Verdict { action, cause: StateCause::Command }, lease)));
+        }
+        let (at, cause, refusal) = if limit > now {
+            let key = if is_on(action) { "min_off" } else { "min_on" };
+            let words = format!("{key} holds it {} for another {}", self.told(), round_up(limit - now));
+            (limit.max(free), StateCause::Limit, Refusal::new(Reason::Limit, words))
+        } else {
+            let words = format!("it rests for another {} after the other went off", round_up(free - now));
+            (free, StateCause::Command, Refusal::new(Reason::Interlock, words))
+        };
         self.lease_until = None;
-        Verdict { value: self.safe_state, cause }
+        self.waiting = Some(Waiting { verdict: Verdict { action, cause }, at, lease });
+        Ok(Grant::At(at, refusal))
     }
 
-    /// When [`Guard::due`] must be asked next; `None` while nothing can run out.
+    fn untoggled(&self, action: Action) -> Action {
+        match (action, self.waiting.map_or(self.action, |waiting| waiting.verdict.action)) {
+            (Action::Toggle, Action::Set(OutputValue::Switch(on))) => Action::Set(OutputValue::Switch(!on)),
+            (action, _) => action,
+        }
+    }
+
+    /// How long the command is to hold.
+    fn lease(&self, now: Duration, action: Action, lease: Option<Duration>) -> Result<Option<Duration>, Refusal> {
+        match (self.limits.pulse.filter(|_| is_on(action)), lease) {
+            (None, None) => Ok(None),
+            (None, Some(lease)) => self.long_enough(now, action, lease).map(Some),
+            (Some(pulse), Some(_)) => {
+                let words = format!("it pulses, for {}, and takes no `for`", format_duration(pulse));
+                Err(Refusal::new(Reason::OutOfRange, words))
+            }
+            (Some(_), None) if is_on(self.action) => {
+                let left = self.lease_until.unwrap_or(now).saturating_sub(now);
+                Err(Refusal::new(Reason::Busy, format!("it pulses for another {}", round_up(left))))
+            }
+            (Some(pulse), None) => Ok(Some(pulse)),
+        }
+    }
+
+    fn long_enough(&self, now: Duration, action: Action, lease: Duration) -> Result<Duration, Refusal> {
+        let on = is_on(action);
+        let (least, key) = if on { (self.limits.min_on, "min_on") } else { (self.limits.min_off, "min_off") };
+        let since = if on == is_on(self.action) { self.seen.unwrap_or(self.since) } else { now };
+        if on != self.safe_is_on() && now.saturating_add(lease) < since.saturating_add(least) {
+            let words = format!("`for` would end before {key}, {}, has passed", format_duration(least));
+            return Err(Refusal::new(Reason::Limit, words));
+        }
+        Ok(lease)
+    }
+
+    /// From when on the output may be switched to `action` by a command.
+    fn allowed_from(&mut self, now: Duration, action: Action) -> Result<Duration, Refusal> {
+        let refuse = |words| Err(Refusal::new(Reason::Limit, words));
+        let (on, is_away) = (is_on(action), is_on(action) != self.safe_is_on());
+        let (rest, rest_key) = if on { (self.limits.min_off, "min_off") } else { (self.limits.min_on, "min_on") };
+        let from = self.seen.unwrap_or(self.since).saturating_add(rest);
+        if !is_away {
+            // What the hardware has not done yet need not be done for a while.
+            return Ok(if self.seen.is_some() { from } else { now });
+        }
+        if from > now {
+            let (so_far, left) = (format_whole((now + rest).saturating_sub(from)), round_up(from - now));
+            let words = format!("{} for {so_far}, and {rest_key} is {}; in {left}", self.told(), format_duration(rest));
+            return refuse(words);
+        }
+        self.not_too_often(now)
+    }
+
+    fn not_too_often(&mut self, now: Duration) -> Result<Duration, Refusal> {
+        self.switches.retain(|at| now.saturating_sub(*at) < HOUR);
+        let Some(most) = self.limits.switches_per_hour else { return Ok(now) };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        match self.switches.len().checked_sub(most).and_then(|first| self.switches.get(first)) {
+            None => Ok(now),
+            Some(first) => {
+                let left = round_up(first.saturating_add(HOUR).saturating_sub(now));
+                let words = format!("it was switched {} times within the last hour; in {left}", self.switches.len());
+                Err(Refusal::new(Reason::Limit, words))
+            }
+        }
+    }
+
+    fn take(&self, now: Duration) -> Result<Duration, Refusal> {
+        self.seat.take(now).map_err(|b| Refusal::new(Reason::Interlock, format!("{} {}", b.by, b.why)))
+    }
+
+    fn told(&self) -> &'static str {
+        if is_on(self.action) { "on" } else { "off" }
+    }
+
+    fn carry_out(&mut self, now: Duration, verdict: Verdict, lease: Option<Duration>) -> Verdict {
+        if is_on(verdict.action) != is_on(self.action) {
+            (self.since, self.seen) = (now, None);
+            let is_away = is_on(verdict.action) != self.safe_is_on();
+            if is_away && self.limits.switches_per_hour.is_some() {
+                self.switches.push_back(now);
+            }
+        }
+        if self.waiting.is_some() {
+            // It may have been waiting to be made safe.
+            self.seat.withdraw();
+        }
+        self.action = verdict.action;
+        self.lease_until = lease.map(|lease| now.saturating_add(lease));
+        self.waiting = None;
+        verdict
+    }
+
+    /// The output must go to its safe state because of `cause`; a lease ends with it. `None`: not before a partner is off, to
+    /// which [`Guard::due`] will see.
+    pub fn make_safe(&mut self, now: Duration, cause: StateCause) -> Option<Verdict> {
+        let verdict = Verdict { action: self.limits.safe_state, cause };
+        if self.safe_is_on() && !is_on(self.action) {
+            let at = self.seat.demand(now).unwrap_or_else(|_| now.saturating_add(ASK_AGAIN));
+            if at > now {
+                self.lease_until = None;
+                self.waiting = Some(Waiting { verdict, at, lease: None });
+                return None;
+            }
+        }
+        Some(self.carry_out(now, verdict, None))
+    }
+
+    /// The hardware was seen to be off, or on, at `now`.
+    pub fn saw(&mut self, now: Duration, on: bool) {
+        if !on {
+            self.seat.release(now);
+        }
+        if on == is_on(self.action) {
+            self.seen.get_or_insert(now);
+        }
+    }
+
+    /// The cover has come to rest; one whose safe state is to stop is safe then.
+    pub fn came_to_rest(&mut self) {
+        if self.limits.safe_state == Action::Move(Move::Stop) {
+            self.action = self.limits.safe_state;
+        }
+    }
+
+    /// The output leaves the configuration, or the program ends: nobody waits for it.
+    pub fn withdraw(&self) {
+        self.seat.withdraw();
+    }
+
+    /// Whether a command waits to be carried out.
+    pub fn has_waiting_command(&self) -> bool {
+        self.waits_for_command()
+    }
+
+    /// When [`Guard::due`] must be asked next; `None` while nothing can run out. An interlock may ask sooner.
     ///
     /// `last_heard` is the moment of the broker's last byte.
     pub fn deadline(&self, last_heard: Option<Duration>) -> Option<Duration> {
-        if self.value == self.safe_state {
-            // A lease over the safe state has nothing to undo.
-            return None;
-        }
-        let lost = self.safe_after.map(|limit| last_heard.unwrap_or_default().saturating_add(limit));
-        match (self.lease_until, lost) {
-            (Some(lease), Some(lost)) => Some(lease.min(lost)),
-            (lease, lost) => lease.or(lost),
-        }
+        let times = [
+            self.waiting.map(|waiting| waiting.at),
+            self.lost_at(last_heard),
+            self.too_long_at(),
+            self.lease_until.filter(|_| !self.is_safe()),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// When the link counts as lost for this output. One that waits to be made safe need not be told again, and one that is
+    /// safe needs nothing, unless it waits for something else.
+    fn lost_at(&self, last_heard: Option<Duration>) -> Option<Duration> {
+        let next = self.waiting.map_or(self.action, |waiting| waiting.verdict.action);
+        let is_settled = next == self.limits.safe_state && (self.is_safe() || !self.waits_for_command());
+        let limit = self.limits.safe_after.filter(|_| !is_settled)?;
+        Some(last_heard.unwrap_or_default().saturating_add(limit))
+    }
+
+    fn waits_for_command(&self) -> bool {
+        self.waiting.is_some_and(|waiting| matches!(waiting.verdict.cause, StateCause::Command | StateCause::Limit))
+    }
+
+    fn too_long_at(&self) -> Option<Duration> {
+        let limit = self.limits.max_on.filter(|_| is_on(self.action))?;
+        Some(self.since.saturating_add(limit))
     }
 
     /// What has run out at `now`, if anything: the output must then do what the verdict says.
     pub fn due(&mut self, now: Duration, last_heard: Option<Duration>) -> Option<Verdict> {
-        if self.deadline(last_heard).is_none_or(|deadline| now < deadline) {
-            return None;
+        let is_past = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        if is_on(self.action) && !self.safe_is_on() && self.seat.is_wanted_off() {
+            return self.make_safe(now, StateCause::Interlock);
         }
-        let lease_ended = self.lease_until.is_some_and(|until| until <= now);
-        Some(self.make_safe(if lease_ended { StateCause::For } else { StateCause::SafeState }))
+        if is_past(self.lost_at(last_heard)) {
+            return self.make_safe(now, StateCause::SafeState);
+        }
+        if is_past(self.too_long_at()) {
+            return self.make_safe(now, StateCause::MaxOn);
+        }
+        if !self.is_safe() && is_past(self.lease_until) {
+            return self.make_safe(now, StateCause::For);
+        }
+        let waiting = self.waiting.filter(|waiting| waiting.at <= now)?;
+        if !self.waits_for_command() {
+            return self.make_safe(now, waiting.verdict.cause);
+        }
+        self.carry_out_waiting(now, waiting)
+    }
+
+    fn carry_out_waiting(&mut self, now: Duration, waiting: Waiting) -> Option<Verdict> {
+        if is_on(waiting.verdict.action) && !is_on(self.action) {
+            match self.seat.take(now) {
+                Ok(at) if at <= now => {}
+                Ok(at) => {
+                    self.waiting = Some(Waiting { at, ..waiting });
+                    return None;
+                }
+                // Somebody with a better claim came in between; what leads to the safe state is asked for until it is had.
+                Err(_) if waiting.verdict.action == self.limits.safe_state => {
+                    self.waiting = Some(Waiting { at: now.saturating_add(ASK_AGAIN), ..waiting });
+                    return None;
+                }
+                Err(_) => {
+                    self.waiting = None;
+                    if self.seen.is_some() {
+                        self.seat.release(now);
+                    }
+                    return None;
+                }
+            }
+        }
+        Some(self.carry_out(now, waiting.verdict, waiting.lease))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// In whole seconds where there are any: nobody wants `59.98s`. Never too short.
+fn round_up(duration: Duration) -> String {
+    let unit = if duration > Duration::from_secs(10) { 1000 } else { 1 };
+    let ms = u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+    format_duration(Duration::from_millis(ms.div_ceil(unit).saturating_mul(unit)))
+}
 
-    const OFF: OutputValue = OutputValue::Switch(false);
-    const ON: OutputValue = OutputValue::Switch(true);
-
-    fn s(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn an_output_that_is_safe_has_no_deadline() {
-        let mut guard = Guard::new(OFF, Some(s(30)));
-        assert_eq!(guard.deadline(None), None);
-        assert_eq!(guard.due(s(1000), None), None);
-        guard.command(s(1), OFF, Some(s(5)));
-        assert_eq!(guard.deadline(Some(s(1))), None);
-    }
-
-    #[test]
-    fn a_lost_link_makes_it_safe_counted_from_the_last_byte() {
-        let mut guard = Guard::new(OFF, Some(s(30)));
-        guard.command(s(100), ON, None);
-        assert_eq!(guard.deadline(Some(s(110))), Some(s(140)));
-        assert_eq!(guard.due(s(139), Some(s(110))), None);
-        assert_eq!(guard.due(s(140), Some(s(111))), None, "the broker was heard once more");
-        assert_eq!(guard.due(s(141), Some(s(111))), Some(Verdict { value: OFF, cause: StateCause::SafeState }));
-        assert_eq!(guard.due(s(142), Some(s(111))), None, "it trips once");
-    }
-
-    #[test]
-    fn never_keeps_the_last_state() {
-        let mut guard = Guard::new(OFF, None);
-        guard.command(s(0), ON, None);
-        assert_eq!(guard.due(s(1_000_000), None), None);
-    }
-
-    #[test]
-    fn a_lease_ends_by_itself_and_a_new_command_replaces_it() {
-        let mut guard = Guard::new(OFF, None);
-        guard.command(s(0), ON, Some(s(10)));
-        guard.command(s(5), ON, Some(s(10)));
-        assert_eq!(guard.due(s(10), None), None, "renewed");
-        assert_eq!(guard.due(s(15), None), Some(Verdict { value: OFF, cause: StateCause::For }));
-        guard.command(s(20), ON, Some(s(10)));
-        guard.command(s(21), ON, None);
-        assert_eq!(guard.deadline(None), None, "a command without `for` holds");
-    }
-
-    #[test]
-    fn a_safe_state_that_is_on_is_returned_to_as_well() {
-        let mut guard = Guard::new(ON, Some(s(30)));
-        guard.command(s(0), OFF, None);
-        assert_eq!(guard.due(s(30), Some(s(0))), Some(Verdict { value: ON, cause: StateCause::SafeState }));
-    }
+fn format_whole(duration: Duration) -> String {
+    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    format_duration(Duration::from_millis(if ms > 10_000 { ms / 1000 * 1000 } else { ms }))
 }

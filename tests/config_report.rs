@@ -56,7 +56,7 @@ fn the_shipped_configuration_has_no_problem() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/fieldgate.yaml");
     let loaded = config::load(&path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(loaded.warnings, []);
-    assert_eq!((loaded.config.buses.len(), loaded.config.sensors.len(), loaded.config.actuators.len()), (9, 4, 2));
+    assert_eq!((loaded.config.buses.len(), loaded.config.sensors.len(), loaded.config.actuators.len()), (9, 4, 3));
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn start_again(bench: &mut Bench) {
 }
 
 fn actions(gateway: &Gateway) -> usize {
-    gateway.log().matches("Output set.").count()
+    gateway.log().matches("outcome=\"done\"").count()
 }
 
 #[test]

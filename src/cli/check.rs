@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -10,7 +11,7 @@ use crate::config::{self, Config, Loaded, Problem, report};
 use crate::drivers::Role;
 use crate::link::{Broker, Protocol, Transport};
 use crate::model::field::format_duration;
-use crate::model::{OutputKind, Quantity};
+use crate::model::{Name, Quantity};
 use crate::worker::{ActuatorSettings, SensorSettings};
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
@@ -53,7 +54,7 @@ pub fn summary(path: &Path, config: &Config) -> String {
     if config.actuators.is_empty() {
         out.push_str("\nsubscribes to nothing\n");
     } else {
-        let mut rows = vec![row(["SUBSCRIBES", "TAKES", "SAFE STATE", "WHEN THE LINK IS LOST", ""])];
+        let mut rows = vec![row(["SUBSCRIBES", "TAKES", "SAFE STATE", "WHEN THE LINK IS LOST", "LIMITS"])];
         rows.extend(config.actuators.iter().map(|actuator| subscribed(config, actuator)));
         table(&mut out, &rows);
     }
@@ -99,18 +100,28 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
 fn subscribed(config: &Config, actuator: &ActuatorSettings) -> Row {
     [
         config.topics.set(&actuator.name),
-        takes(actuator).into(),
-        actuator.safe_state.to_string(),
-        actuator.safe_after.map_or("keeps its state".into(), |after| format!("safe after {}", format_duration(after))),
-        String::new(),
+        actuator.kind.takes(),
+        actuator.limits.safe_state.to_string(),
+        actuator
+            .limits
+            .safe_after
+            .map_or("keeps its state".into(), |after| format!("safe after {}", format_duration(after))),
+        limits(actuator),
     ]
 }
 
-fn takes(actuator: &ActuatorSettings) -> &'static str {
-    match actuator.driver.role {
-        Role::Actuator { kind: OutputKind::Percent, .. } => "0 to 100",
-        _ => "on, off",
-    }
+fn limits(actuator: &ActuatorSettings) -> String {
+    let limits = &actuator.limits;
+    let least = |key: &str, time: Duration| (!time.is_zero()).then(|| format!("{key} {}", format_duration(time)));
+    let beside: Vec<_> = actuator.interlock.iter().map(Name::as_str).collect();
+    let all = [
+        limits.max_on.map(|time| format!("max_on {}", format_duration(time))),
+        least("min_on", limits.min_on),
+        least("min_off", limits.min_off),
+        limits.switches_per_hour.map(|most| format!("{most} switches per hour")),
+        (!beside.is_empty()).then(|| format!("never beside {}", beside.join(", "))),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn quantities(sensor: &SensorSettings) -> Vec<Quantity> {
@@ -177,8 +188,8 @@ fn good(path: &Path, loaded: &Loaded) -> Json {
             "topic": config.topics.set(&actuator.name),
             "actuator": actuator.name.as_str(),
             "driver": actuator.driver.name,
-            "safe_state": actuator.safe_state.to_string(),
-            "safe_after": actuator.safe_after.map(|after| after.as_secs_f64()),
+            "safe_state": actuator.limits.safe_state.to_string(),
+            "safe_after": actuator.limits.safe_after.map(|after| after.as_secs_f64()),
         })).collect::<Vec<_>>(),
     })
 }

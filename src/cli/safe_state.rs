@@ -6,10 +6,12 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use embedded_hal::delay::DelayNs;
 use tracing::{error, info, warn};
 
-use crate::bus::Buses;
+use crate::bus::{Buses, Delay};
 use crate::cli;
 use crate::config;
 use crate::drivers::{self, DriverError, Role, words};
@@ -43,7 +45,18 @@ pub(super) fn by_table(table: &Path) -> Option<ExitCode> {
 fn drive(outputs: &[SafeOutput]) -> ExitCode {
     let mut buses = Buses::default();
     let mut code = ExitCode::SUCCESS;
+    let mut rested = Duration::ZERO;
     for output in outputs {
+        if !output.after.is_zero() && code != ExitCode::SUCCESS {
+            let error = "it stays as it is: an output that must not be on beside it may be";
+            error!(actuator = %output.name, error, "Output could not be made safe.");
+            continue;
+        }
+        if output.after > rested {
+            // Relays of those before it are opening at this moment.
+            Delay.delay_us(u32::try_from((output.after - rested).as_micros()).unwrap_or(u32::MAX));
+            rested = output.after;
+        }
         match one(output, &mut buses) {
             Ok(()) => info!(actuator = %output.name, value = %output.safe_state, "Output is in its safe state."),
             Err(e) => {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::cli::put;
 use crate::config::raw;
 use crate::drivers::{BusNeed, DRIVERS, DriverSpec, Role};
-use crate::model::{Field, Kind, Need, OutputKind};
+use crate::model::{Field, Kind, Need, OutputKind, Settings};
 
 /// A time as `model::field::parse_duration` reads it.
 const DURATION: &str = "^[0-9.]+ *(ms|s|m|min|h|d)$";
@@ -149,7 +149,7 @@ fn of_driver(spec: &DriverSpec) -> Json {
     match spec.role {
         Role::Sensor { default_every: None, .. } => needed.push("every"),
         Role::Sensor { .. } => {}
-        Role::Actuator { kind, .. } => then["properties"]["safe_state"] = safe_state(kind),
+        Role::Actuator { kind, .. } => then["properties"]["safe_state"] = safe_state(kind(&Settings::default())),
     }
     then["required"] = needed.into();
     json!({ "if": { "properties": { "driver": { "const": spec.name } }, "required": ["driver"] }, "then": then })
@@ -159,6 +159,16 @@ fn safe_state(kind: OutputKind) -> Json {
     match kind {
         OutputKind::Switch => json!({
             "anyOf": [{ "type": "string", "pattern": "^([Oo][Nn]|[Oo][Ff][Ff])$" }, { "enum": [true, false, 1, 0] }]
+        }),
+        OutputKind::Pulse => {
+            json!({ "anyOf": [{ "type": "string", "pattern": "^[Oo][Ff][Ff]$" }, { "enum": [false, 0] }] })
+        }
+        // The largest angle is a setting.
+        OutputKind::Angle { .. } => json!({
+            "anyOf": [{ "type": "number", "minimum": 0 }, { "type": "string", "pattern": "^[Oo][Ff][Ff]$" }, { "const": false }]
+        }),
+        OutputKind::Cover => json!({
+            "anyOf": [{ "type": "string", "pattern": "^([Ss][Tt][Oo][Pp]|[Oo][Pp][Ee][Nn]|[Cc][Ll][Oo][Ss][Ee])$" }, { "enum": [0, 100] }]
         }),
         OutputKind::Percent => json!({
             "anyOf": [{ "type": "number", "minimum": 0, "maximum": 100 }, { "type": "string", "pattern": "^[Oo][Ff][Ff]$" }, { "const": false }]

@@ -292,6 +292,8 @@ pub static SENSOR: &[Field] = &[
     field("settings", Kind::DriverSettings, Need::Optional, "the driver's own keys"),
 ];
 
+const LIMIT: Kind = Kind::Duration { min: MS, max: YEAR };
+
 /// An entry under `actuators:`.
 pub static ACTUATOR: &[Field] = &[
     field("driver", Kind::Text, Need::Required, "which driver; `fieldgate drivers` lists them"),
@@ -300,13 +302,45 @@ pub static ACTUATOR: &[Field] = &[
         "safe_state",
         Kind::State,
         Need::Required,
-        "on, off or a number from 0 to 100; taken at start, at stop, and when the link has been lost for safe_after",
+        "on, off, a number, or stop, open or close; taken at start, at stop, and when the link has been lost for safe_after",
     ),
     field(
         "safe_after",
         Kind::DurationOrNever { min: SECOND, max: YEAR },
         Need::Default("30s"),
         "how long after the broker's last byte the safe state is taken; never keeps the last state",
+    ),
+    field("max_on", LIMIT, Need::Optional, "on for so long at most, then the safe state, however often on is repeated"),
+    field("min_on", LIMIT, Need::Optional, "on for so long at least; a command to go off waits"),
+    field(
+        "min_off",
+        LIMIT,
+        Need::Optional,
+        "off for so long at least, also after the start; a command to go on is refused",
+    ),
+    field(
+        "switches_per_hour",
+        Kind::Integer { min: 1, max: 3600 },
+        Need::Optional,
+        "commands may switch it away from its safe state so often within an hour",
+    ),
+    field(
+        "interlock",
+        Kind::OneOrMany(&Kind::Name),
+        Need::Optional,
+        "outputs that must not be on beside it, nor it beside them",
+    ),
+    field(
+        "dead_time",
+        Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(2) },
+        Need::Default("100ms"),
+        "rest between the end of one interlocked output and the beginning of another",
+    ),
+    field(
+        "max_age",
+        Kind::DurationOrNever { min: SECOND, max: YEAR },
+        Need::Default("60s"),
+        "a command that was issued longer ago, by its issued_at, is refused",
     ),
     field("settings", Kind::DriverSettings, Need::Optional, "the driver's own keys"),
 ];

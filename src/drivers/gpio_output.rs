@@ -5,7 +5,7 @@
 
 use crate::bus::{Bus, Claim, OutputLine, OutputRequest};
 use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
-use crate::model::{Field, Kind, Need, OutputKind, OutputValue, Settings};
+use crate::model::{Field, Kind, Need, OutputKind, OutputValue, Pace, Settings};
 
 /// The driver.
 pub static SPEC: DriverSpec = DriverSpec {
@@ -46,7 +46,8 @@ whether the relay followed.",
     ],
     claims: |settings| vec![Claim::Line(settings.text("line").to_owned())],
     role: Role::Actuator {
-        kind: OutputKind::Switch,
+        kind: |_| OutputKind::Switch,
+        pace: |_| Pace::AtOnce,
         build: |bus: &mut dyn Bus, settings, value| Ok(Box::new(GpioOutput::claim(bus, settings, value)?)),
     },
     example: "\
@@ -81,11 +82,11 @@ impl Actuator for GpioOutput {
     }
 }
 
-/// A percentage never comes here, for the kind of the driver is a switch; it would move nothing.
-fn is_on(value: OutputValue) -> Result<bool, DriverError> {
+/// Nothing else comes here, for the kind of the driver is a switch; it would move nothing.
+pub(super) fn is_on(value: OutputValue) -> Result<bool, DriverError> {
     match value {
         OutputValue::Switch(on) => Ok(on),
-        OutputValue::Percent(value) => Err(DriverError::OutOfRange { quantity: "switch", value }),
+        other => Err(DriverError::Foreign(other)),
     }
 }
 
@@ -172,7 +173,7 @@ mod tests {
     fn a_percentage_moves_nothing() {
         let (seen, built) = build("GPIO27", OutputValue::Switch(false));
         let error = built.unwrap().apply(OutputValue::Percent(100.0)).unwrap_err();
-        assert!(matches!(error, DriverError::OutOfRange { .. }) && !seen.borrow().active, "{error}");
+        assert!(matches!(error, DriverError::Foreign(_)) && !seen.borrow().active, "{error}");
         assert!(build("GPIO27", OutputValue::Percent(1.0)).1.is_err());
     }
 }

@@ -58,7 +58,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::bus::{Bus, BusError, Claim};
-use crate::model::{Count, Field, Measurement, OutputKind, OutputValue, Quantity, Settings};
+use crate::model::{Count, Field, Measurement, OutputKind, OutputValue, Pace, Quantity, Settings};
 
 /// Every driver, in the order of `fieldgate drivers`.
 pub static DRIVERS: &[&DriverSpec] = &[
@@ -200,8 +200,10 @@ pub enum Role {
     },
     /// Under `actuators:`.
     Actuator {
-        /// What it can do.
-        kind: OutputKind,
+        /// What it can do with these settings, which may be none where they were wrong.
+        kind: fn(&Settings) -> OutputKind,
+        /// How it gets from one value to another.
+        pace: fn(&Settings) -> Pace,
         /// Claims what it needs and drives the output to the given value at once.
         build: BuildActuator,
     },
@@ -265,7 +267,7 @@ pub struct Event {
 
 /// A device that is driven.
 pub trait Actuator {
-    /// Makes the output do `value`, which is of the driver's [`OutputKind`].
+    /// Makes the output do `value`, which is of the driver's [`OutputKind`], at once.
     ///
     /// # Errors
     /// [`DriverError`]: the output may be in any state; the caller tries the safe state.
@@ -324,6 +326,17 @@ pub enum DriverError {
         /// Which quantity.
         quantity: String,
     },
+    /// The value is of another kind than the output: a defect, which moves nothing.
+    #[error("{0} is nothing that this output can do")]
+    Foreign(OutputValue),
+    /// The hardware took what it was told and does something else. Drive it again.
+    #[error("it does {read} when it is driven {driven}")]
+    DoesNotFollow {
+        /// What it was told.
+        driven: OutputValue,
+        /// What it does.
+        read: OutputValue,
+    },
     /// The driver itself failed: a defect. It is built anew.
     #[error("the driver panicked: {0}")]
     Panicked(String),
@@ -337,7 +350,9 @@ impl DriverError {
             | Self::NotReady(_)
             | Self::TooEarly(_)
             | Self::OutOfRange { .. }
-            | Self::NotFinite { .. } => true,
+            | Self::NotFinite { .. }
+            | Self::Foreign(_)
+            | Self::DoesNotFollow { .. } => true,
             Self::Bus(BusError::Io { .. } | BusError::Wires { .. } | BusError::Format { .. }) => true,
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }

@@ -16,7 +16,7 @@ use embedded_hal::i2c::I2c;
 
 use crate::bus::{Bus, BusError, Claim, Delay};
 use crate::drivers::i2c_chip::{absent, another};
-use crate::drivers::pwm_output::percent;
+use crate::drivers::pwm_output::{RAMP, percent, ramp};
 use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
 use crate::model::{Field, Kind, Need, OutputKind, OutputValue, Settings};
 
@@ -66,13 +66,15 @@ of them; the others stay low until a command of their own.",
             need: Need::Default("false"),
             doc: "whether the active part of a period is low",
         },
+        RAMP,
     ],
     claims: |settings| {
         let (address, channel, prescaler) = (settings.address("address"), channel(settings), prescaler(settings));
         vec![Claim::ChipChannel { address, channel, prescaler }]
     },
     role: Role::Actuator {
-        kind: OutputKind::Percent,
+        kind: |_| OutputKind::Percent,
+        pace: ramp,
         build: |bus: &mut dyn Bus, settings, value| {
             Ok(Box::new(Pca9685::start(bus.i2c()?, Delay, settings, percent(value)?)?))
         },

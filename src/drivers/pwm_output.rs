@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::bus::{Bus, Claim, PwmChannel, PwmPlace, PwmRequest};
 use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
-use crate::model::{Field, Kind, Need, OutputKind, OutputValue, Settings};
+use crate::model::{Field, Kind, Need, OutputKind, OutputValue, Pace, Settings};
 
 /// The driver.
 pub static SPEC: DriverSpec = DriverSpec {
@@ -60,13 +60,15 @@ to stay. Put nothing on it that must not be fully on for some seconds.",
             need: Need::Default("false"),
             doc: "whether the active part of a period is low",
         },
+        RAMP,
     ],
     claims: |settings| match place(settings) {
         PwmPlace::Channel(channel) => vec![Claim::Channel(channel)],
         PwmPlace::Line(line) => vec![Claim::Line(line)],
     },
     role: Role::Actuator {
-        kind: OutputKind::Percent,
+        kind: |_| OutputKind::Percent,
+        pace: ramp,
         build: |bus: &mut dyn Bus, settings, value| {
             Ok(Box::new(PwmOutput { channel: bus.pwm(&request(settings, percent(value)?))? }))
         },
@@ -80,6 +82,19 @@ fan:
     identity: None,
     proofs: &[Proof::Kernel("pwm-pca9685")],
 };
+
+/// How fast a dimmer moves.
+pub(super) const RAMP: Field = Field {
+    name: "ramp",
+    kind: Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(600) },
+    need: Need::Default("0s"),
+    doc: "how long a command takes from 0 to 100; the safe state is taken at once",
+};
+
+/// See [`RAMP`].
+pub(super) fn ramp(settings: &Settings) -> Pace {
+    Pace::Ramp(settings.duration("ramp"))
+}
 
 /// The check has seen to it that there is one of the two, and kept the channel within 0 to 63; anything else is a channel that
 /// no chip has.
@@ -113,12 +128,12 @@ impl Actuator for PwmOutput {
     }
 }
 
-/// A switch never comes here, for the kind of the driver is a percentage; it would move nothing.
+/// Nothing else comes here, for the kind of the driver is a percentage; it would move nothing.
 pub(super) fn percent(value: OutputValue) -> Result<f64, DriverError> {
     match value {
         OutputValue::Percent(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
         OutputValue::Percent(value) => Err(DriverError::OutOfRange { quantity: "percent", value }),
-        OutputValue::Switch(on) => Err(DriverError::OutOfRange { quantity: "percent", value: f64::from(u8::from(on)) }),
+        other => Err(DriverError::Foreign(other)),
     }
 }
 
@@ -209,7 +224,10 @@ mod tests {
         let (seen, built) = build(0, 5.0);
         let mut fan = built.unwrap();
         for value in [OutputValue::Percent(140.0), OutputValue::Percent(f64::NAN), OutputValue::Switch(true)] {
-            assert!(matches!(fan.apply(value), Err(DriverError::OutOfRange { .. })), "{value}");
+            assert!(
+                matches!(fan.apply(value), Err(DriverError::OutOfRange { .. } | DriverError::Foreign(_))),
+                "{value}"
+            );
         }
         assert_eq!(seen.borrow().as_ref().unwrap().percent, 5.0);
     }

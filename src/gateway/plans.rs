@@ -12,8 +12,9 @@ use crate::health::SensorTallies;
 use crate::last_good::SafeOutput;
 use crate::link;
 use crate::model::payload::report;
-use crate::model::{Name, OutputKind};
+use crate::model::{Action, Name, OutputValue};
 use crate::roster::{Roster, Target};
+use crate::safety::Pair;
 use crate::worker::{ActuatorSettings, Plan, Worker};
 
 /// MQTT counts the keep-alive in whole seconds (MQTT 5, 3.1.2.10).
@@ -88,7 +89,10 @@ fn bus_settings<'a>(config: &'a Config, name: &Name) -> &'a bus::Settings {
 pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>) -> Roster {
     let target = |actuator: &ActuatorSettings| {
         let worker = workers.get(&BusKey::of(config, Some(&actuator.bus)))?;
-        Some((actuator.name.clone(), Target { kind: kind(actuator), inbox: worker.inbox.clone() }))
+        Some((
+            actuator.name.clone(),
+            Target { kind: actuator.kind, max_age: actuator.max_age, inbox: worker.inbox.clone() },
+        ))
     };
     Roster {
         topics: config.topics.clone(),
@@ -97,11 +101,21 @@ pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>) -> Ros
     }
 }
 
-fn kind(actuator: &ActuatorSettings) -> OutputKind {
-    match &actuator.driver.role {
-        Role::Actuator { kind, .. } => *kind,
-        Role::Sensor { .. } => unreachable!("the configuration puts only outputs under actuators"),
+/// Outputs that must not be on together. It is enough if one of two names the other; the longer rest holds.
+pub(super) fn interlocks(config: &Config) -> Vec<Pair> {
+    let rest = |name: &Name| config.actuators.iter().find(|a| a.name == *name).map_or(Duration::ZERO, |a| a.dead_time);
+    let mut pairs: Vec<Pair> = Vec::new();
+    for actuator in &config.actuators {
+        for other in &actuator.interlock {
+            let one = actuator.name.clone();
+            let is_known = |pair: &Pair| (&pair.one, &pair.other) == (other, &one);
+            if !pairs.iter().any(is_known) {
+                let dead_time = actuator.dead_time.max(rest(other));
+                pairs.push(Pair { one, other: other.clone(), dead_time });
+            }
+        }
     }
+    pairs
 }
 
 /// The payload of `B/devices`.
@@ -127,7 +141,7 @@ pub(super) fn devices(config: &Config) -> Vec<u8> {
                 driver: actuator.driver.name,
                 set: config.topics.set(&actuator.name),
                 state: config.topics.state(&actuator.name),
-                kind: kind(actuator),
+                kind: actuator.kind,
             };
             (actuator.name.clone(), device)
         })
@@ -139,7 +153,7 @@ pub(super) fn devices(config: &Config) -> Vec<u8> {
 /// is noticed before an output has to act on it.
 pub(super) fn link_settings(config: &Config) -> link::Settings {
     let mut settings = config.link.clone();
-    if let Some(shortest) = config.actuators.iter().filter_map(|actuator| actuator.safe_after).min() {
+    if let Some(shortest) = config.actuators.iter().filter_map(|actuator| actuator.limits.safe_after).min() {
         let half = Duration::from_secs((shortest / 2).as_secs());
         settings.keep_alive = settings.keep_alive.min(half).max(SHORTEST_KEEP_ALIVE);
     }
@@ -171,15 +185,31 @@ pub(super) fn left_topics(old: &Config) -> Vec<String> {
 
 /// The table for `fieldgate safe-state`.
 pub fn outputs(config: &Config) -> Vec<SafeOutput> {
+    let pairs = interlocks(config);
+    let rest = |name: &Name| {
+        let own = pairs.iter().filter(|pair| pair.one == *name || pair.other == *name);
+        own.map(|pair| pair.dead_time).max().unwrap_or_default()
+    };
     let output = |actuator: &ActuatorSettings| SafeOutput {
         name: actuator.name.clone(),
         driver: actuator.driver.name,
         bus: bus_settings(config, &actuator.bus).clone(),
         inputs: inputs(config, Some(&actuator.bus)),
         settings: actuator.settings.clone(),
-        safe_state: actuator.safe_state,
+        safe_state: at_rest(actuator),
+        after: if at_rest(actuator).is_on() { rest(&actuator.name) } else { Duration::ZERO },
     };
-    config.actuators.iter().map(output).collect()
+    let mut outputs: Vec<_> = config.actuators.iter().map(output).collect();
+    outputs.sort_by_key(|output| output.after);
+    outputs
+}
+
+/// What the safe state is for a program that ends: a motor cannot travel any more.
+fn at_rest(actuator: &ActuatorSettings) -> OutputValue {
+    match actuator.limits.safe_state {
+        Action::Set(value) => value,
+        Action::Move(_) | Action::Toggle => actuator.kind.off(),
+    }
 }
 
 /// The lines of a bus that sensors use.

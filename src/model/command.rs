@@ -3,35 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::model::Name;
-
-/// What an output can do, from its driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputKind {
-    /// On or off.
-    Switch,
-    /// 0 to 100 percent.
-    Percent,
-}
-
-/// What an output does.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum OutputValue {
-    /// On (`true`) or off.
-    Switch(bool),
-    /// Percent, 0 to 100.
-    Percent(f64),
-}
-
-impl fmt::Display for OutputValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Switch(true) => f.write_str("on"),
-            Self::Switch(false) => f.write_str("off"),
-            Self::Percent(percent) => write!(f, "{percent}"),
-        }
-    }
-}
+use crate::model::{Name, OutputValue};
 
 /// The value of a command as it was written, before the output's kind is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,27 +12,42 @@ pub enum CommandValue {
     Flag(bool),
     /// A number; for a switch 1 and 0 mean on and off.
     Number(f64),
+    /// Another word.
+    Word(Word),
 }
 
-impl OutputKind {
-    /// What `value` means to an output of this kind.
-    ///
-    /// # Errors
-    /// [`Reason::Unreadable`] when it means nothing to this kind, [`Reason::OutOfRange`] when it is outside 0–100.
-    pub fn accept(self, value: &CommandValue) -> Result<OutputValue, Refusal> {
-        match (self, value) {
-            (Self::Switch, CommandValue::Flag(on)) => Ok(OutputValue::Switch(*on)),
-            (Self::Switch, CommandValue::Number(n)) if *n == 1.0 || *n == 0.0 => Ok(OutputValue::Switch(*n == 1.0)),
-            (Self::Switch, CommandValue::Number(n)) => {
-                Err(Refusal::new(Reason::OutOfRange, format!("{n} is neither on nor off")))
-            }
-            (Self::Percent, CommandValue::Number(n)) if (0.0..=100.0).contains(n) => Ok(OutputValue::Percent(*n)),
-            (Self::Percent, CommandValue::Number(n)) => {
-                Err(Refusal::new(Reason::OutOfRange, format!("{n} is not within 0–100")))
-            }
-            (Self::Percent, CommandValue::Flag(_)) => {
-                Err(Refusal::new(Reason::Unreadable, "this output takes a number from 0 to 100"))
-            }
+/// A word that only some kinds of outputs know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The other one of on and off.
+    Toggle,
+    /// Of a cover.
+    Open,
+    /// Of a cover.
+    Close,
+    /// Of a cover.
+    Stop,
+    /// Of a cover.
+    Calibrate,
+}
+
+impl Word {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Toggle, Self::Open, Self::Close, Self::Stop, Self::Calibrate];
+
+    /// The word as it was written.
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|word| text.eq_ignore_ascii_case(word.as_str()))
+    }
+
+    /// As it is written, in any case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Toggle => "toggle",
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Stop => "stop",
+            Self::Calibrate => "calibrate",
         }
     }
 }
@@ -74,6 +61,8 @@ pub struct Command {
     pub id: Option<String>,
     /// `for`: after this long the output returns to its safe state by itself.
     pub lease: Option<Duration>,
+    /// When it was sent, by the sender's clock.
+    pub issued_at: Option<SystemTime>,
 }
 
 /// How a command ended.
@@ -103,7 +92,7 @@ impl Outcome {
 pub enum Reason {
     /// It carried the retain flag: it may be years old.
     Retained,
-    /// The broker kept it while we were away, or its expiry has passed.
+    /// The broker kept it while we were away, its expiry has passed, or it was issued too long ago.
     Expired,
     /// No such output.
     Unknown,
@@ -113,8 +102,12 @@ pub enum Reason {
     Oversized,
     /// Not a value that this output can take.
     OutOfRange,
-    /// The output's queue is full.
+    /// The output's queue is full, or it is at something that must end first.
     Busy,
+    /// Another output must not be on at the same time.
+    Interlock,
+    /// One of the output's limits forbids it now.
+    Limit,
     /// The program is ending.
     Stopping,
     /// The device did not do it.
@@ -132,6 +125,8 @@ impl Reason {
             Self::Oversized => "oversized",
             Self::OutOfRange => "out_of_range",
             Self::Busy => "busy",
+            Self::Interlock => "interlock",
+            Self::Limit => "limit",
             Self::Stopping => "stopping",
             Self::Hardware => "hardware",
         }
@@ -169,59 +164,10 @@ pub struct Reply {
     pub id: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why it was refused or failed.
+    /// Why it was refused or failed; of one that is done, why it does not show yet.
     pub refusal: Option<Refusal>,
     /// What the output does now, if it is known.
     pub value: Option<OutputValue>,
     /// When it was decided.
     pub time: SystemTime,
-}
-
-/// Why an output changed, on `B/actuators/<name>/state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StateCause {
-    /// The program started.
-    Start,
-    /// A command.
-    Command,
-    /// A command's `for` ran out.
-    For,
-    /// The link was lost for `safe_after`, or the program was told to make it safe.
-    SafeState,
-    /// The program stopped.
-    Stop,
-}
-
-impl StateCause {
-    /// As it stands in state messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Command => "command",
-            Self::For => "for",
-            Self::SafeState => "safe_state",
-            Self::Stop => "stop",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_switch_takes_flags_and_the_numbers_one_and_zero() {
-        let accept = |value| OutputKind::Switch.accept(&value);
-        assert_eq!(accept(CommandValue::Flag(true)), Ok(OutputValue::Switch(true)));
-        assert_eq!(accept(CommandValue::Number(0.0)), Ok(OutputValue::Switch(false)));
-        assert_eq!(accept(CommandValue::Number(2.0)).map_err(|e| e.reason), Err(Reason::OutOfRange));
-    }
-
-    #[test]
-    fn a_percentage_outside_its_range_is_refused_in_words() {
-        let refusal = OutputKind::Percent.accept(&CommandValue::Number(140.0)).unwrap_err();
-        assert_eq!(refusal.to_string(), "out_of_range: 140 is not within 0–100");
-        assert!(OutputKind::Percent.accept(&CommandValue::Number(f64::NAN)).is_err());
-        assert!(OutputKind::Percent.accept(&CommandValue::Flag(true)).is_err());
-    }
 }

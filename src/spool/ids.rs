@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Name, Noted, Pace, REMEMBERED, Recalled};
+use crate::model::{Name, Noted, REMEMBERED, Recalled, Throttle};
 
 /// Bytes of all ids and answers at most. A thousand usual ones take a fifth of it.
 const LIMIT_BYTES: u64 = 1024 * 1024;
@@ -52,7 +52,7 @@ pub(super) struct Ids {
     room: u64,
     /// When the first of the unsaved is to be written.
     wanted: Option<Duration>,
-    pace: Pace,
+    throttle: Throttle,
     is_known: bool,
 }
 
@@ -68,7 +68,7 @@ impl Ids {
             bytes: 0,
             room: room.min(LIMIT_BYTES),
             wanted: None,
-            pace: Pace::new(BURST, PERIOD),
+            throttle: Throttle::new(BURST, PERIOD),
             is_known: false,
         }
     }
@@ -114,7 +114,7 @@ impl Ids {
     /// When they are to be written.
     pub(super) fn due(&self) -> Option<Duration> {
         let wanted = self.unsaved.first().map(|_| self.wanted.unwrap_or(Duration::ZERO))?;
-        Some(wanted.max(self.pace.earliest()))
+        Some(wanted.max(self.throttle.earliest()))
     }
 
     /// What must be written, in order: about `bytes` of it.
@@ -150,7 +150,7 @@ impl Ids {
         self.unsound.clear();
         if self.unsaved.is_empty() {
             self.wanted = None;
-            self.pace.step(now);
+            self.throttle.step(now);
         }
     }
 

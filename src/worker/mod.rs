@@ -9,11 +9,13 @@
 //!
 //! Read `run.rs` for the loop, `sensor.rs` and `output.rs` for a device's life, `schedule.rs` for what is due.
 
+mod motion;
 mod output;
 mod run;
 pub mod schedule;
 mod sensor;
 mod site;
+mod trips;
 mod trouble;
 mod wait;
 
@@ -32,10 +34,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::bus;
 use crate::clock;
 use crate::drivers::DriverSpec;
-use crate::model::{Count, Kept, Loss, Name, OutputValue, Qos, Reading, RunId, SensorStatus, Settings, StateCause};
+use crate::model::{
+    Action, Count, Kept, Loss, Name, OutputKind, OutputValue, Pace, Qos, Reading, Refusal, RunId, SensorStatus,
+    Settings, StateCause,
+};
 use crate::pulse::Pulse;
+use crate::safety::{Limits, SharedInterlocks};
 use crate::worker::wait::Waker;
 
+pub use trips::Trips;
 pub use trouble::BusAlarms;
 
 /// Orders that may wait for one bus. A bus takes an order within one sampling, so more than this means that it hangs; the
@@ -80,10 +87,18 @@ pub struct ActuatorSettings {
     pub driver: &'static DriverSpec,
     /// The bus it sits on.
     pub bus: Name,
-    /// What it does at start, at stop, and when the link has been lost for `safe_after`.
-    pub safe_state: OutputValue,
-    /// How long after the broker's last byte; `None` keeps the last state.
-    pub safe_after: Option<Duration>,
+    /// What it can do with its settings.
+    pub kind: OutputKind,
+    /// How it gets there.
+    pub pace: Pace,
+    /// Its safe state, and what it may do.
+    pub limits: Limits,
+    /// Outputs that must not be on beside it; each of them has this one, too.
+    pub interlock: Vec<Name>,
+    /// The rest between the end of one of them and the beginning of another.
+    pub dead_time: Duration,
+    /// Commands that were issued longer ago are refused; `None`: none is.
+    pub max_age: Option<Duration>,
     /// The driver's own settings, checked.
     pub settings: Settings,
 }
@@ -195,6 +210,8 @@ pub enum Event {
         actuator: Name,
         /// What it does; `None` when the hardware does not follow.
         value: Option<OutputValue>,
+        /// Where it is going to, in percent, while it is on its way.
+        target: Option<f64>,
         /// Since when.
         at: SystemTime,
         /// Why.
@@ -202,8 +219,17 @@ pub enum Event {
     },
 }
 
-/// What an applied command came to: the value that the output has now, or words for the reply.
-pub type Applied = Result<OutputValue, String>;
+/// A command that was carried out, or will be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// What the output does now.
+    pub value: OutputValue,
+    /// Why that is not yet what was asked for.
+    pub note: Option<Refusal>,
+}
+
+/// What a command came to, for the reply. A refusal with [`crate::model::Reason::Hardware`] was no refusal but a failure.
+pub type Applied = Result<Done, Refusal>;
 
 /// What a worker can be told.
 #[derive(Debug)]
@@ -213,7 +239,7 @@ pub enum Order {
         /// Which.
         actuator: Name,
         /// What.
-        value: OutputValue,
+        action: Action,
         /// For how long.
         lease: Option<Duration>,
         /// Where the result goes; the asker may have given up.
@@ -295,6 +321,10 @@ pub struct Context {
     pub kept: watch::Receiver<Kept>,
     /// Buses that do not work.
     pub alarms: BusAlarms,
+    /// Outputs that must not be on together.
+    pub interlocks: SharedInterlocks,
+    /// How often outputs were taken away from what they had been told to do.
+    pub trips: Trips,
 }
 
 /// A running worker.

@@ -77,6 +77,8 @@ impl Loop {
                 self.sleep();
             }
         }
+        // What is off when safe comes first, so that what must not be on beside it can follow.
+        self.outputs.sort_by_key(|output| !output.is_off_when_safe());
         for output in &mut self.outputs {
             self.progress.busy_with(Some(&output.settings.name));
             output.stop(&mut self.sites);
@@ -141,6 +143,8 @@ impl Loop {
             stays(&self.sites, Some(&slot.settings.bus))
                 && plan.actuators.iter().any(|new| new.name == slot.settings.name && new.same_device(&slot.settings))
         });
+        let (mut gone, on_when_safe): (Vec<_>, Vec<_>) = gone.into_iter().partition(OutputSlot::is_off_when_safe);
+        gone.extend(on_when_safe);
         for mut slot in gone {
             slot.stop(&mut self.sites);
         }
@@ -181,13 +185,13 @@ impl Loop {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Replan(plan) => self.adopt(plan),
-                Order::Apply { actuator, value, lease, answer } => {
+                Order::Apply { actuator, action, lease, answer } => {
                     let Some(slot) = self.outputs.iter_mut().find(|slot| slot.settings.name == actuator) else {
                         // A reload took it away between the check and now; the asker sees the closed channel.
                         continue;
                     };
                     self.progress.busy_with(Some(&actuator));
-                    slot.command((value, lease), answer, &mut self.sites);
+                    slot.command((action, lease), answer, &mut self.sites);
                     self.progress.busy_with(None);
                 }
             }

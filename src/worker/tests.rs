@@ -47,8 +47,12 @@ fn pump(safe_after: Option<Duration>) -> ActuatorSettings {
         name: name("pump"),
         driver: drivers::find("gpio-output").unwrap(),
         bus: name("bench"),
-        safe_state: OutputValue::Switch(false),
-        safe_after,
+        kind: OutputKind::Switch,
+        pace: Pace::AtOnce,
+        limits: Limits::new(Action::Set(OutputValue::Switch(false)), safe_after),
+        interlock: Vec::new(),
+        dead_time: Duration::ZERO,
+        max_age: None,
         settings: settings(&[("line", Setting::Text("GPIO27".into())), ("active_low", Setting::Flag(false))]),
     }
 }
@@ -75,6 +79,7 @@ impl Bench {
         let pulse = Arc::new(Pulse::default());
         let (know, kept) = watch::channel(None);
         let alarms = BusAlarms::default();
+        let (interlocks, trips) = (SharedInterlocks::default(), Trips::default());
         let context = Context {
             run: RunId(7),
             states: events.clone(),
@@ -82,6 +87,8 @@ impl Bench {
             pulse: Arc::clone(&pulse),
             kept,
             alarms: alarms.clone(),
+            interlocks,
+            trips,
         };
         let worker = Worker::spawn("bench", make(&folder.path().join("bench.json")), context).unwrap();
         Self { worker, events: received, pulse, know, alarms, folder }
@@ -118,8 +125,8 @@ impl Bench {
 
     fn order(&self, on: bool, lease: Option<Duration>) -> oneshot::Receiver<Applied> {
         let (answer, applied) = oneshot::channel();
-        let value = OutputValue::Switch(on);
-        self.worker.inbox.offer(Order::Apply { actuator: name("pump"), value, lease, answer }).unwrap();
+        let action = Action::Set(OutputValue::Switch(on));
+        self.worker.inbox.offer(Order::Apply { actuator: name("pump"), action, lease, answer }).unwrap();
         applied
     }
 
@@ -177,7 +184,7 @@ async fn without_room_readings_become_one_loss_that_is_told_before_the_next() {
 async fn an_output_is_safe_at_start_follows_a_command_and_is_safe_at_the_end() {
     let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![pump(None)], file));
     assert_eq!(bench.state().await, (OFF, StateCause::Start));
-    assert_eq!(bench.order(true, None).await.unwrap(), Ok(OutputValue::Switch(true)));
+    assert_eq!(bench.order(true, None).await.unwrap(), Ok(Done { value: OutputValue::Switch(true), note: None }));
     assert_eq!(bench.state().await, (ON, StateCause::Command));
     bench.worker.ask_to_stop();
     assert_eq!(bench.state().await, (OFF, StateCause::Stop));

@@ -87,7 +87,7 @@ impl Bus {
 impl<'a> Checker<'a> {
     pub(super) fn buses(&mut self, top: &Section<'a>) -> Vec<Bus> {
         let mut buses = Vec::new();
-        let mut chips = Vec::new();
+        let (mut chips, mut wrong) = (Vec::new(), Vec::new());
         for (name, key, node) in self.named(top, "buses") {
             let settings = match self.bus(key, node) {
                 Some(Draft::Plain(settings)) => Some(settings),
@@ -95,11 +95,15 @@ impl<'a> Checker<'a> {
                     chips.push((buses.len(), chip));
                     None
                 }
+                Some(Draft::Wrong(on)) => {
+                    wrong.push(on);
+                    None
+                }
                 None => None,
             };
             buses.push(Bus { name, span: key.span.clone(), settings, claims: Vec::new(), device: None });
         }
-        self.settle(chips, &mut buses);
+        self.settle(chips, &wrong, &mut buses);
         self.twice(&mut buses);
         buses
     }
@@ -151,7 +155,7 @@ impl<'a> Checker<'a> {
             "uart" => bus::Settings::Uart { device: PathBuf::from(section.text("device")?) },
             "w1" => bus::Settings::W1,
             "sim" => bus::Settings::Sim { state_file: section.text("state_file").map(PathBuf::from) },
-            model => return self.chip_on_a_bus(model, &section).map(Draft::Chip),
+            model => return self.chip_on_a_bus(model, &section),
         }))
     }
 

@@ -21,6 +21,8 @@ pub(super) enum Draft {
     Plain(bus::Settings),
     /// It sits on another one.
     Chip(Chip),
+    /// It sits on another one, and something else about it is wrong, which has been reported.
+    Wrong(Link),
 }
 
 /// A chip on a bus that may be written further down.
@@ -31,7 +33,7 @@ pub(super) struct Chip {
 }
 
 /// A bus by its name, and where that is written.
-struct Link {
+pub(super) struct Link {
     name: String,
     span: Span,
 }
@@ -43,19 +45,13 @@ enum Kind {
 
 impl<'a> Checker<'a> {
     /// An entry whose type is that of a chip.
-    pub(super) fn chip_on_a_bus(&mut self, model: &str, section: &Section<'a>) -> Option<Chip> {
+    pub(super) fn chip_on_a_bus(&mut self, model: &str, section: &Section<'a>) -> Option<Draft> {
         let interrupt = self.interrupt(section);
         let on = Link { name: section.text("bus")?.to_owned(), span: section.span("bus") };
-        let byte = |key: &str| u8::try_from(section.integer(key)?).ok();
-        let address = (byte("address")?, section.span("address"));
-        let kind = match multiplexer::MODELS.iter().find(|(name, _)| *name == model) {
-            Some((model, _)) => Kind::Multiplexer { model, channel: byte("channel")? },
-            None => {
-                let model = expander::Model::ALL.into_iter().find(|known| known.name() == model)?;
-                Kind::Expander { model, every: section.duration("every"), interrupt: interrupt? }
-            }
-        };
-        Some(Chip { on, address, kind })
+        Some(match chip(model, section, interrupt) {
+            Some((address, kind)) => Draft::Chip(Chip { on, address, kind }),
+            None => Draft::Wrong(on),
+        })
     }
 
     /// The interrupt line as written; nothing when it is wrong.
@@ -69,7 +65,10 @@ impl<'a> Checker<'a> {
     }
 
     /// Joins each chip to the bus that it sits on, those near the board first.
-    pub(super) fn settle(&mut self, mut chips: Vec<(usize, Chip)>, buses: &mut [Bus]) {
+    pub(super) fn settle(&mut self, mut chips: Vec<(usize, Chip)>, wrong: &[Link], buses: &mut [Bus]) {
+        for on in wrong {
+            self.is_there(on, buses);
+        }
         chips.retain(|(_, chip)| self.is_there(&chip.on, buses));
         for _ in 0..DEEPEST {
             let ready = |(_, chip): &(usize, Chip)| find(buses, &chip.on.name).is_some_and(|on| on.settings.is_some());
@@ -155,6 +154,24 @@ impl<'a> Checker<'a> {
             }
         }
     }
+}
+
+/// What an entry says of its chip besides the bus; nothing when some of it is wrong.
+fn chip(
+    model: &str,
+    section: &Section<'_>,
+    interrupt: Option<Option<(Link, String, Span)>>,
+) -> Option<((u8, Span), Kind)> {
+    let byte = |key: &str| u8::try_from(section.integer(key)?).ok();
+    let address = (byte("address")?, section.span("address"));
+    let kind = match multiplexer::MODELS.iter().find(|(name, _)| *name == model) {
+        Some((model, _)) => Kind::Multiplexer { model, channel: byte("channel")? },
+        None => {
+            let model = expander::Model::ALL.into_iter().find(|known| known.name() == model)?;
+            Kind::Expander { model, every: section.duration("every"), interrupt: interrupt? }
+        }
+    };
+    Some((address, kind))
 }
 
 /// Where it ends to go down from one bus to the next.

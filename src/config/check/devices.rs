@@ -1,4 +1,4 @@
-//! `sensors:` and `actuators:`.
+//! `sensors:`, and what they have in common with `actuators:`.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::config::check::section::{Section, nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Span, Value};
 use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
-use crate::model::{CommandValue, Name, OutputKind, OutputValue, Qos, Setting, Settings};
-use crate::worker::{ActuatorSettings, SensorSettings};
+use crate::model::{Name, Qos, Setting, Settings};
+use crate::worker::SensorSettings;
 
 /// A sensor or an output as far as it could be read.
 pub(super) struct Device<S> {
@@ -58,45 +58,7 @@ impl<'a> Checker<'a> {
         Device { name, bus, claims, settings }
     }
 
-    pub(super) fn actuators(&mut self, top: &Section<'a>, buses: &[Bus]) -> Vec<Device<ActuatorSettings>> {
-        let mut all = self.named(top, "actuators");
-        all.retain(|(_, _, node)| self.is_in_place(node, |role| matches!(role, Role::Actuator { .. })));
-        all.into_iter()
-            .map(|(name, key, node)| {
-                let section = self.section(&key.span, Some(node), &key.text, raw::ACTUATOR);
-                self.actuator(name, &section, buses)
-            })
-            .collect()
-    }
-
-    fn actuator(&mut self, name: Name, section: &Section<'a>, buses: &[Bus]) -> Device<ActuatorSettings> {
-        let driver = self.driver(section);
-        let bus = self.bus_of(section, driver, buses);
-        let Some((driver, Role::Actuator { kind, .. })) = driver.map(|driver| (driver, &driver.role)) else {
-            return Device { name, bus, claims: Vec::new(), settings: None };
-        };
-        let safe_state = section.node("safe_state").and_then(|node| self.safe_state(node, section, driver, *kind));
-        // Anything but a time is `never`, or has been reported.
-        let safe_after = section.duration("safe_after");
-        let on = buses.iter().find(|on| Some(&on.name) == bus.as_ref() && on.suits(driver.bus));
-        let (settings, claims) = self.settings(section, driver, on);
-        if let (Some(settings), Some(safe_state)) = (&settings, safe_state)
-            && settings.optional_text("line").is_some()
-            && !OUTLIVES.contains(&safe_state)
-        {
-            let what = "software PWM ends with the program, so this safe state cannot be held";
-            self.warning(&section.span("safe_state"), what, "0 and 100 can; in between the line ends idle");
-        }
-        let settings = match (settings, safe_state, bus.clone()) {
-            (Some(settings), Some(safe_state), Some(bus)) => {
-                Some(ActuatorSettings { name: name.clone(), driver, bus, safe_state, safe_after, settings })
-            }
-            _ => None,
-        };
-        Device { name, bus, claims, settings }
-    }
-
-    fn driver(&mut self, section: &Section<'a>) -> Option<&'static DriverSpec> {
+    pub(super) fn driver(&mut self, section: &Section<'a>) -> Option<&'static DriverSpec> {
         let name = section.text("driver")?;
         let driver = drivers::find(name);
         if driver.is_none() {
@@ -112,7 +74,7 @@ impl<'a> Checker<'a> {
 
     /// Whether the device's driver, if there is one, belongs into this section. Looked at first: the keys of an output would
     /// otherwise be called unknown among sensors, one by one.
-    fn is_in_place(&mut self, node: &Node, fits: fn(&Role) -> bool) -> bool {
+    pub(super) fn is_in_place(&mut self, node: &Node, fits: fn(&Role) -> bool) -> bool {
         let Value::Map(entries) = &node.value else { return true };
         let written = entries.iter().find(|(key, _)| key.text == "driver").map(|(_, value)| value);
         let found = written.and_then(|value| Some((value, drivers::find(value.words()?)?)));
@@ -125,7 +87,7 @@ impl<'a> Checker<'a> {
         false
     }
 
-    fn bus_of(&mut self, section: &Section<'a>, driver: Option<&DriverSpec>, buses: &[Bus]) -> Option<Name> {
+    pub(super) fn bus_of(&mut self, section: &Section<'a>, driver: Option<&DriverSpec>, buses: &[Bus]) -> Option<Name> {
         let need = driver.map_or(BusNeed::None, |driver| driver.bus);
         let fitting = || such_as(buses, |bus| bus.suits(need));
         let Some(name) = section.text("bus") else {
@@ -179,7 +141,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The driver's own settings, and what the device occupies with them.
-    fn settings(
+    pub(super) fn settings(
         &mut self,
         section: &Section<'a>,
         driver: &'static DriverSpec,
@@ -231,42 +193,6 @@ impl<'a> Checker<'a> {
             self.error(&own.span("frequency"), what, format!("{least} to {most}; a channel of a bus of type pwm can"));
         }
     }
-
-    fn safe_state(
-        &mut self,
-        node: &Node,
-        section: &Section<'a>,
-        driver: &DriverSpec,
-        kind: OutputKind,
-    ) -> Option<OutputValue> {
-        let span = section.span("safe_state");
-        let hint = match kind {
-            OutputKind::Switch => "write \"off\" or \"on\"",
-            OutputKind::Percent => "write a number from 0 to 100",
-        };
-        let value = match &node.value {
-            Value::Text(text) if text.eq_ignore_ascii_case("on") => CommandValue::Flag(true),
-            Value::Text(text) if text.eq_ignore_ascii_case("off") => CommandValue::Flag(false),
-            Value::Flag(flag) => CommandValue::Flag(*flag),
-            Value::Integer(n, _) => CommandValue::Number(*n as f64),
-            Value::Number(n, _) => CommandValue::Number(*n),
-            Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_) => {
-                self.error(&span, format!("safe_state is nothing that {} can do", driver.name), hint);
-                return None;
-            }
-        };
-        match (kind, value) {
-            // A dimmer that is off is at zero; only "on" leaves open how much.
-            (OutputKind::Percent, CommandValue::Flag(false)) => Some(OutputValue::Percent(0.0)),
-            (_, value) => match kind.accept(&value) {
-                Ok(value) => Some(value),
-                Err(refusal) => {
-                    self.error(&span, format!("safe_state does not suit {}: {}", driver.name, refusal.words), hint);
-                    None
-                }
-            },
-        }
-    }
 }
 
 /// Which buses could be meant, for hints.
@@ -275,10 +201,6 @@ pub(super) fn such_as(buses: &[Bus], fits: impl Fn(&Bus) -> bool) -> String {
         buses.iter().filter(|bus| bus.settings.is_some() && fits(bus)).map(|bus| bus.name.as_str()).collect();
     if names.is_empty() { "there is none under buses:".to_owned() } else { format!("such as {}", names.join(", ")) }
 }
-/// What a line keeps when its software PWM has ended; a switch keeps whatever it does.
-const OUTLIVES: [OutputValue; 4] =
-    [OutputValue::Switch(false), OutputValue::Switch(true), OutputValue::Percent(0.0), OutputValue::Percent(100.0)];
-
 /// What a driver needs, in words.
 pub(super) fn words(need: BusNeed) -> &'static str {
     match need {

@@ -9,6 +9,7 @@ mod chips;
 mod claims;
 mod devices;
 mod mqtt;
+mod outputs;
 mod section;
 mod value;
 

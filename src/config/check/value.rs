@@ -226,7 +226,7 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::Line => "a line's name, such as GPIO17, or its number".into(),
         Kind::List(kind) => format!("a list, each entry {}", expected(kind)),
         Kind::OneOrMany(kind) => format!("{} or a list of them", expected(kind)),
-        Kind::State => "on, off or a number from 0 to 100".into(),
+        Kind::State => "what is safe, such as \"off\"".into(),
         Kind::Table(_) | Kind::Section(_) | Kind::DriverSettings => "a section of keys".into(),
     }
 }

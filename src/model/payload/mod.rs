@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::model::field::parse_duration;
 use crate::model::{
     ClockStatus, Command, CommandValue, Loss, Measurement, Message, OutputValue, Reason, Refusal, Reply, SensorStatus,
-    StateCause, Value,
+    StateCause, Travel, Value, Word,
 };
 
 /// The largest command payload in bytes; a larger one is refused unread.
@@ -136,9 +136,21 @@ pub fn loss(loss: &Loss) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What an output does: `{"value":"on","time":…,"cause":"command"}`.
-pub fn state(value: Option<OutputValue>, at: SystemTime, cause: StateCause) -> Vec<u8> {
-    json!({ "value": value.map(output_value), "time": time(at), "cause": cause.as_str() }).to_string().into_bytes()
+/// What an output does: `{"value":"on","time":…,"cause":"command"}`; on its way, with its `target` in percent and, of a cover,
+/// with what the motor does: `"moving":"opening"`.
+pub fn state(value: Option<OutputValue>, target: Option<f64>, at: SystemTime, cause: StateCause) -> Vec<u8> {
+    let mut state = json!({ "value": value.map(output_value), "time": time(at), "cause": cause.as_str() });
+    if let Some(OutputValue::Cover { travel, .. }) = value {
+        state["moving"] = match travel {
+            Travel::Stopped => Json::Null,
+            Travel::Opening => "opening".into(),
+            Travel::Closing => "closing".into(),
+        };
+    }
+    if let Some(target) = target {
+        state["target"] = Json::from(target);
+    }
+    state.to_string().into_bytes()
 }
 
 /// How a sensor fares: `{"status":"ok","since":…,"error":null}`.
@@ -146,11 +158,13 @@ pub fn sensor_status(status: SensorStatus, since: SystemTime, error: Option<&str
     json!({ "status": status.as_str(), "since": time(since), "error": error }).to_string().into_bytes()
 }
 
-/// `"on"`, `"off"` or a number.
+/// `"on"`, `"off"` or a number; of a cover its position in percent, or `"unknown"`.
 pub fn output_value(value: OutputValue) -> Json {
     match value {
-        OutputValue::Switch(_) => Json::from(value.to_string()),
-        OutputValue::Percent(percent) => Json::from(percent),
+        OutputValue::Switch(_) | OutputValue::Angle(None) => Json::from(value.to_string()),
+        OutputValue::Percent(number) | OutputValue::Angle(Some(number)) => Json::from(number),
+        OutputValue::Cover { position: Some(position), .. } => Json::from(position.round() as u8),
+        OutputValue::Cover { position: None, .. } => "unknown".into(),
     }
 }
 
@@ -163,7 +177,7 @@ pub struct Undecodable {
     pub id: Option<String>,
 }
 
-/// Reads a command's payload: a plain value, or a JSON object with `value`, `id` and `for`.
+/// Reads a command's payload: a plain value, or a JSON object with `value`, `id`, `for` and `issued_at`.
 ///
 /// # Errors
 /// [`Reason::Oversized`] or [`Reason::Unreadable`] with words for the sender. Never panics.
@@ -182,13 +196,20 @@ pub fn decode_command(payload: &[u8]) -> Result<Command, Undecodable> {
         return decode_object(&object);
     }
     match plain_value(text) {
-        Some(value) => Ok(Command { value, id: None, lease: None }),
+        Some(CommandValue::Word(Word::Toggle)) => Err(plain(Reason::Unreadable, TOGGLE_NEEDS_ID.into())),
+        Some(value) => Ok(Command { value, id: None, lease: None, issued_at: None }),
         None => Err(plain(
             Reason::Unreadable,
             "expected on, off, a number, or JSON such as {\"value\":\"on\",\"id\":\"a1\"}".into(),
         )),
     }
 }
+
+/// A broker or a sender that sends twice would undo it.
+const TOGGLE_NEEDS_ID: &str =
+    "toggle needs an id, such as {\"value\":\"toggle\",\"id\":\"a1\"}: sent twice it would undo itself";
+
+const COMMAND_KEYS: [&str; 4] = ["value", "id", "for", "issued_at"];
 
 fn decode_object(object: &Map<String, Json>) -> Result<Command, Undecodable> {
     let id = match object.get("id") {
@@ -200,9 +221,9 @@ fn decode_object(object: &Map<String, Json>) -> Result<Command, Undecodable> {
         }
     };
     let refuse = |words: String| Undecodable { refusal: Refusal::new(Reason::Unreadable, words), id: id.clone() };
-    if let Some(key) = object.keys().find(|key| !matches!(key.as_str(), "value" | "id" | "for")) {
+    if let Some(key) = object.keys().find(|key| !COMMAND_KEYS.contains(&key.as_str())) {
         let shown: String = key.chars().take(MAX_ID_CHARS).collect();
-        return Err(refuse(format!("a command has the keys value, id and for, not {shown:?}")));
+        return Err(refuse(format!("a command has the keys value, id, for and issued_at, not {shown:?}")));
     }
     let value = match object.get("value") {
         Some(Json::Bool(flag)) => Some(CommandValue::Flag(*flag)),
@@ -210,7 +231,10 @@ fn decode_object(object: &Map<String, Json>) -> Result<Command, Undecodable> {
         Some(Json::String(text)) => plain_value(text.trim()),
         _ => None,
     }
-    .ok_or_else(|| refuse("value must be on, off or a number".into()))?;
+    .ok_or_else(|| refuse("value must be on, off, a number or another word that the output knows".into()))?;
+    if value == CommandValue::Word(Word::Toggle) && id.is_none() {
+        return Err(refuse(TOGGLE_NEEDS_ID.into()));
+    }
     let lease = match object.get("for") {
         None | Some(Json::Null) => None,
         Some(Json::String(text)) => match parse_duration(text) {
@@ -220,10 +244,23 @@ fn decode_object(object: &Map<String, Json>) -> Result<Command, Undecodable> {
         },
         Some(_) => return Err(refuse("for must be a text with its unit, such as \"5m\"".into())),
     };
-    Ok(Command { value, id, lease })
+    let issued_at = match object.get("issued_at") {
+        None | Some(Json::Null) => None,
+        Some(written) => match written.as_str().and_then(parse_time) {
+            Some(at) => Some(at),
+            None => return Err(refuse("issued_at must be a time in UTC, such as \"2026-11-22T10:00:00Z\"".into())),
+        },
+    };
+    Ok(Command { value, id, lease, issued_at })
 }
 
-/// `on`, `off`, `true`, `false` in any case, or a finite number.
+/// RFC 3339 in UTC, with either of its two spellings.
+fn parse_time(text: &str) -> Option<SystemTime> {
+    let text = text.strip_suffix("+00:00").map_or_else(|| text.to_owned(), |start| format!("{start}Z"));
+    humantime::parse_rfc3339(&text).ok()
+}
+
+/// `on`, `off`, `true`, `false` or a [`Word`] in any case, or a finite number.
 fn plain_value(text: &str) -> Option<CommandValue> {
     let is = |word: &str| text.eq_ignore_ascii_case(word);
     if is("on") || is("true") {
@@ -233,7 +270,7 @@ fn plain_value(text: &str) -> Option<CommandValue> {
     } else if text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E')) {
         text.parse().ok().filter(|n: &f64| n.is_finite()).map(CommandValue::Number)
     } else {
-        None
+        Word::named(text).map(CommandValue::Word)
     }
 }
 
@@ -299,7 +336,38 @@ mod tests {
         assert_eq!(value("42.5"), CommandValue::Number(42.5));
         let command = decode_command(br#"{"value":"on","id":"a1","for":"5m"}"#).unwrap();
         let five_minutes = Some(Duration::from_secs(300));
-        assert_eq!(command, Command { value: CommandValue::Flag(true), id: Some("a1".into()), lease: five_minutes });
+        let id = Some("a1".into());
+        assert_eq!(command, Command { value: CommandValue::Flag(true), id, lease: five_minutes, issued_at: None });
+        let issued = |at: &str| decode_command(format!(r#"{{"value":"Stop","issued_at":{at}}}"#).as_bytes());
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_341_600);
+        for text in [r#""2026-11-22T10:00:00Z""#, r#""2026-11-22T10:00:00+00:00""#] {
+            let command = issued(text).unwrap();
+            assert_eq!((command.value, command.issued_at), (CommandValue::Word(Word::Stop), Some(at)));
+        }
+        for text in [r#""yesterday""#, "1795341600", r#""2026-11-22T10:00:00+01:00""#] {
+            assert_eq!(issued(text).unwrap_err().refusal.reason, Reason::Unreadable, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_toggle_without_an_id_is_refused() {
+        for text in ["toggle", r#"{"value":"Toggle"}"#] {
+            let refusal = decode_command(text.as_bytes()).unwrap_err().refusal;
+            assert_eq!(refusal.to_string(), format!("unreadable: {TOGGLE_NEEDS_ID}"));
+        }
+        let command = decode_command(br#"{"value":"toggle","id":"a1"}"#).unwrap();
+        assert_eq!(command.value, CommandValue::Word(Word::Toggle));
+    }
+
+    #[test]
+    fn a_state_tells_what_moves_and_where_to() {
+        let told = |value, target| String::from_utf8(state(value, target, SystemTime::UNIX_EPOCH, StateCause::Command));
+        let moving = OutputValue::Cover { travel: Travel::Opening, position: Some(12.4) };
+        let text = told(Some(moving), Some(40.0)).unwrap();
+        let json: Json = serde_json::from_str(&text).unwrap();
+        assert_eq!((&json["value"], &json["moving"], &json["target"]), (&12.into(), &"opening".into(), &40.0.into()));
+        let json: Json = serde_json::from_str(&told(Some(OutputValue::Switch(true)), None).unwrap()).unwrap();
+        assert_eq!(json, json!({ "value": "on", "time": "1970-01-01T00:00:00.000Z", "cause": "command" }));
     }
 
     #[test]

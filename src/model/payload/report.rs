@@ -87,6 +87,8 @@ pub struct Actuator {
     pub commands: u64,
     /// Those that were rejected or failed.
     pub rejected: u64,
+    /// How often it was taken away from what it had been told: a lost link, `max_on`, an interlock.
+    pub trips: u64,
 }
 
 /// `B/health`.
@@ -95,10 +97,9 @@ pub fn health(health: &Health) -> Vec<u8> {
         let json = json!({ "status": s.status.as_str(), "taken": s.taken, "failed": s.failed, "skipped": s.skipped });
         (name.to_string(), json)
     });
-    let actuators = health
-        .actuators
-        .iter()
-        .map(|(name, a)| (name.to_string(), json!({ "commands": a.commands, "rejected": a.rejected })));
+    let actuators = health.actuators.iter().map(|(name, a)| {
+        (name.to_string(), json!({ "commands": a.commands, "rejected": a.rejected, "trips": a.trips }))
+    });
     let buses = health
         .buses
         .iter()
@@ -177,7 +178,11 @@ pub fn devices(sensors: &[(Name, SensorDevice)], actuators: &[(Name, ActuatorDev
     });
     let actuators = actuators.iter().map(|(name, device)| {
         let values = match device.kind {
-            OutputKind::Switch => json!(["on", "off"]),
+            OutputKind::Switch | OutputKind::Pulse => json!(["on", "off"]),
+            OutputKind::Angle { most } => json!({ "min": 0, "max": most, "unit": "°" }),
+            OutputKind::Cover => {
+                json!({ "min": 0, "max": 100, "unit": "%", "words": ["open", "close", "stop", "calibrate"] })
+            }
             OutputKind::Percent => json!({ "min": 0, "max": 100, "unit": "%" }),
         };
         let json = json!({ "driver": device.driver, "set": device.set, "state": device.state, "values": values });
@@ -231,7 +236,7 @@ mod tests {
                 Name::new("air").unwrap(),
                 Sensor { status: SensorStatus::Ok, taken: 1, failed: 0, skipped: 0 },
             )],
-            actuators: vec![(Name::new("pump").unwrap(), Actuator { commands: 4, rejected: 1 })],
+            actuators: vec![(Name::new("pump").unwrap(), Actuator { commands: 4, rejected: 1, trips: 2 })],
             buses: BTreeMap::from([(Name::new("i2c-1").unwrap(), (SystemTime::UNIX_EPOCH, "held".to_owned()))]),
             memory: 5_242_880,
         };

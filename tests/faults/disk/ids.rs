@@ -65,7 +65,7 @@ impl Stage {
     }
 
     fn actions(&self) -> usize {
-        self.gateway.log().matches("Output set.").count()
+        self.gateway.log().matches("outcome=\"done\"").count()
     }
 }
 

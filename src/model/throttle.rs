@@ -4,14 +4,14 @@ use std::time::Duration;
 
 /// See the page.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub struct Throttle {
     burst: u32,
     period: Duration,
     /// When the whole burst is there again.
     whole_at: Duration,
 }
 
-impl Pace {
+impl Throttle {
     /// `burst` times at once, then once in `period`.
     pub fn new(burst: u32, period: Duration) -> Self {
         Self { burst: burst.max(1), period, whole_at: Duration::ZERO }
@@ -34,10 +34,10 @@ mod tests {
 
     #[test]
     fn after_a_burst_it_is_once_in_a_period_and_a_pause_gives_the_burst_back() {
-        let mut pace = Pace::new(8, Duration::from_millis(500));
+        let mut throttle = Throttle::new(8, Duration::from_millis(500));
         let mut at_once = |ms: u64| {
             let now = Duration::from_millis(ms);
-            (0..100).take_while(|_| pace.earliest() <= now && (pace.step(now), true).1).count()
+            (0..100).take_while(|_| throttle.earliest() <= now && (throttle.step(now), true).1).count()
         };
         assert_eq!([at_once(0), at_once(499), at_once(500), at_once(1499), at_once(1500)], [8, 0, 1, 1, 1]);
         assert_eq!([at_once(3500), at_once(1_000_000)], [4, 8]);
@@ -45,8 +45,8 @@ mod tests {
 
     #[test]
     fn what_was_done_too_often_is_not_held_against_it_for_ever() {
-        let mut pace = Pace::new(2, Duration::from_secs(1));
-        (0..100).for_each(|_| pace.step(Duration::ZERO));
-        assert_eq!(pace.earliest(), Duration::from_secs(1));
+        let mut throttle = Throttle::new(2, Duration::from_secs(1));
+        (0..100).for_each(|_| throttle.step(Duration::ZERO));
+        assert_eq!(throttle.earliest(), Duration::from_secs(1));
     }
 }
