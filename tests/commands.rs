@@ -150,7 +150,7 @@ fn retained_never_acts(setup: &Setup) {
     let answer = client.wait_json(&reply("pump"), |_| true, SOON);
     assert_eq!(answer["outcome"], "rejected");
     assert!(answer["reason"].as_str().unwrap().starts_with("retained: "), "{answer}");
-    assert_eq!(SimFile::new(folder.path().join("bench.json")).line("GPIO27"), Some(0));
+    SimFile::new(folder.path().join("bench.json")).wait_line("GPIO27", 0, SOON);
     assert!(!gateway.log().contains("outcome=\"done\""), "{}", gateway.log());
 }
 

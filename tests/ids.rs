@@ -85,6 +85,8 @@ fn a2_one_id_a_hundred_times_among_others_over_restarts_acts_once_and_is_answere
         commands.extend(vec![on("again"); 20]);
         chance.shuffle(&mut commands);
         send_all(&bench, "pump", &commands);
+        // Its answer comes behind all of theirs, and behind those that are delivered a second time because of a kill.
+        bench.ask("fan", "nonsense");
         answers.extend(bench.client.all(&reply("pump")));
         acted += actions(&bench.gateway);
         // Not the first: so many answers at once may be on the disk half a second late.
@@ -93,11 +95,11 @@ fn a2_one_id_a_hundred_times_among_others_over_restarts_acts_once_and_is_answere
             start_again(&mut bench);
         }
     }
-    assert_eq!((acted, answers.len()), (11, 150), "each id once");
+    assert_eq!(acted, 11, "each id once");
     for id in others.iter().map(|command| command.as_str()).chain([on("again").as_str()]) {
         let id = serde_json::from_str::<Value>(id).unwrap()["id"].clone();
         let own: Vec<_> = answers.iter().filter(|answer| answer.json()["id"] == id).map(|a| &a.payload).collect();
-        assert_eq!(own.len(), if id == "again" { 100 } else { 5 });
+        assert!(own.len() >= if id == "again" { 100 } else { 5 }, "{id}: {own:?}");
         assert!(own.iter().all(|answer| *answer == own[0]), "{own:?}");
     }
 }
@@ -129,6 +131,8 @@ fn a_reload_keeps_the_ids() {
     write_config(bench.folder.path(), &other.config(&bench.broker.url()));
     bench.gateway.signal(Signal::HUP);
     bench.gateway.wait_log("Configuration reloaded", SOON);
+    // The link is another one now, for the keep-alive follows `safe_after`.
+    bench.ready();
     let before = bench.sim.version();
     assert_eq!(bench.ask("pump", &on("a1")), first);
     assert_eq!(bench.sim.version(), before);

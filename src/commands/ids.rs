@@ -12,8 +12,11 @@ use crate::model::payload::ResponseTarget;
 use crate::model::{Name, Noted, REMEMBERED};
 use crate::spool::Notebook;
 
-/// Repeats that may wait for one command's answer; further ones are refused as busy.
-const WAITING: usize = 16;
+/// Repeats that may wait for one command's answer: twice as many as the link hands over at once. Further ones are refused as busy.
+const WAITING: usize = 128;
+
+/// Those of them that want the answer elsewhere too. Where, and with what data, is for the sender to say, and may be long.
+const WAITING_ELSEWHERE: usize = 16;
 
 /// Whether an id was seen.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,7 +65,7 @@ impl Ids {
             None => Seen::No,
             Some(Entry::Answered(payload)) => Seen::Answered(payload.to_string()),
             Some(Entry::Interrupted) => Seen::Interrupted,
-            Some(Entry::UnderWay(waiting)) if waiting.len() >= WAITING => Seen::Crowded,
+            Some(Entry::UnderWay(waiting)) if is_crowded(waiting, response) => Seen::Crowded,
             Some(Entry::UnderWay(waiting)) => {
                 waiting.push(response.cloned());
                 Seen::UnderWay
@@ -125,6 +128,10 @@ impl Ids {
     }
 }
 
+fn is_crowded(waiting: &[Option<ResponseTarget>], response: Option<&ResponseTarget>) -> bool {
+    waiting.len() >= WAITING || (response.is_some() && waiting.iter().flatten().count() >= WAITING_ELSEWHERE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,7 +165,12 @@ mod tests {
     fn a_repeat_too_many_is_told_so_instead_of_waiting() {
         let mut ids = after(None);
         ids.begin(&pump(), Some("a"));
-        for _ in 0..WAITING {
+        let elsewhere = ResponseTarget { topic: "answers".into(), correlation: None };
+        for _ in 0..WAITING_ELSEWHERE {
+            assert_eq!(ids.seen(&pump(), Some("a"), Some(&elsewhere)), Seen::UnderWay);
+        }
+        assert_eq!(ids.seen(&pump(), Some("a"), Some(&elsewhere)), Seen::Crowded);
+        for _ in WAITING_ELSEWHERE..WAITING {
             assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::UnderWay);
         }
         assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Crowded);
