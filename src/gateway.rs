@@ -16,6 +16,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch as latest_of};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::board::Board;
@@ -37,6 +38,9 @@ pub use plans::{inputs, outputs};
 
 /// How long a worker that is replaced in a reload may take to end.
 const REPLACE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the start waits for outputs to be driven.
+const FIRST_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the gateway could not start. Tell the user and end.
 #[derive(Debug, Error)]
@@ -352,6 +356,17 @@ impl Gateway {
             warn!("The old link ended by a panic.");
         }
         self.link = self.ways.link(&self.config, self.sources.run, &self.context.pulse);
+    }
+
+    /// Waits until every output was driven to its safe state, for two seconds at most: a bus that hangs must not keep the
+    /// program from saying that it runs. Its outputs are tried again for ever.
+    pub async fn outputs_made_safe(&mut self) {
+        let deadline = Instant::now() + FIRST_GRACE;
+        for (bus, worker) in &mut self.workers {
+            if timeout_at(deadline, worker.begun()).await.is_err() {
+                error!(%bus, "Outputs of this bus are not in their safe state yet: it hangs.");
+            }
+        }
     }
 
     /// Stops everything, upstream first, within two seconds unless something hangs.

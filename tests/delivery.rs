@@ -17,7 +17,7 @@ use common::gateway::Gateway;
 use common::mosquitto::{Mosquitto, Options};
 use common::scripted::{Script, ScriptedBroker};
 use common::sim_file::SimFile;
-use common::wire::Packet;
+use common::wire::{Packet, Publish};
 use common::{SOON, free_port, missing, wait_for, wait_until};
 use serde_json::Value;
 
@@ -415,4 +415,29 @@ fn qos_2_arrives_exactly_once_on_a_good_link() {
     let account = account(&client);
     account.check_whole();
     assert_eq!(account.arrived(&account.runs[0]).len(), client.all("b/sensors/n").len());
+}
+
+#[test]
+fn commands_are_listened_to_before_online_is_told() {
+    for protocol in ["5", "3.1.1"] {
+        let (broker, folder) = (ScriptedBroker::start(vec![Script::good()]), folder());
+        let line = format!("{}, protocol: \"{protocol}\"", broker_line(&broker.url()));
+        let _gateway = Gateway::start(folder.path(), &config(&line, COUNTER));
+        broker.wait_publish("online", |publish| publish.text() == "online", SOON);
+        let received = broker.received();
+        let first = |is: fn(&Packet) -> bool| received.iter().position(|received| is(&received.packet));
+        let heard = first(|packet| matches!(packet, Packet::Subscribe { .. }));
+        let told = first(|packet| matches!(packet, Packet::Publish(_)));
+        assert!(heard.is_some() && heard < told, "{protocol}: {heard:?} {told:?}");
+    }
+}
+
+#[test]
+fn a_broker_that_does_not_answer_the_subscription_gets_the_readings_all_the_same() {
+    let (broker, folder) = (ScriptedBroker::start(vec![Script::good().no_subacks()]), folder());
+    let _gateway = Gateway::start(folder.path(), &config(&broker_line(&broker.url()), COUNTER));
+    broker.wait_publish("a reading", |publish| publish.topic.contains("/sensors/"), 2 * SOON);
+    let alarm =
+        |publish: &Publish| publish.topic.ends_with("/health") && publish.text().contains("no commands will arrive");
+    broker.wait_publish("the alarm", alarm, SOON);
 }

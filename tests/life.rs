@@ -340,3 +340,26 @@ fn a_start_takes_every_output_to_its_safe_state() {
     });
     assert_eq!(state["cause"], "start");
 }
+
+#[test]
+fn every_output_is_safe_before_the_program_says_that_it_is_ready() {
+    // So many that driving them takes longer than starting the rest.
+    const OUTPUTS: usize = 400;
+    let output = |n| {
+        format!(
+            "  o{n}: {{ driver: gpio-output, bus: bench, settings: {{ line: L{n}, active_low: true }}, safe_state: \"off\" }}\n"
+        )
+    };
+    let all: String = (0..OUTPUTS).map(output).collect();
+    let rest = format!("buses:\n  bench: {{ type: sim, state_file: bench.json }}\nactuators:\n{all}");
+    let folder = tempfile::tempdir().unwrap();
+    let socket = NotifySocket::listen(folder.path());
+    let text = config(&format!("mqtt://127.0.0.1:{}", free_port()), "", &rest);
+    let gateway = Gateway::with_env(folder.path(), &text, &[socket.variable()]);
+    socket.wait("READY=1", 0, SOON);
+    gateway.signal(Signal::STOP);
+    let bench = SimFile::new(folder.path().join("bench.json"));
+    let safe = (0..OUTPUTS).filter(|n| bench.line(&format!("L{n}")) == Some(1)).count();
+    gateway.signal(Signal::CONT);
+    assert_eq!(safe, OUTPUTS);
+}

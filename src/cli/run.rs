@@ -104,6 +104,7 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
     };
     let table = cli::table_of_outputs(path);
     keep_table(table.as_ref(), gateway.config());
+    gateway.outputs_made_safe().await;
     systemd::ready("started");
     attend(path, table.as_ref(), &mut gateway, &mut signals).await;
     info!("Stopping.");

@@ -1,8 +1,8 @@
 //! What is done on one connection, from the birth message to the last acknowledgement.
 //!
-//! The order is fixed: `online` before anything else that is published; retained topics and the spool after the broker has
-//! answered it. The subscription follows it under MQTT 5 and precedes it under 3.1.1, see `canary.rs`. Nothing
-//! here waits for the broker without a limit, and every limit ends the connection, never the program.
+//! The order is fixed: the subscription, so that whoever answers `online` with a command is heard; `online` before anything
+//! else that is published; retained topics and the spool after the broker has answered it. Nothing here waits for the
+//! broker without a limit, and every limit ends the connection, never the program.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub(super) struct Connection<'a> {
     pub(super) unacceptable: Vec<(Sequence, String)>,
     pub(super) session: Session,
     fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
-    subscribing: Option<Pending<Result<(), String>>>,
+    pub(super) subscribing: Option<Pending<Result<(), String>>>,
     pub(super) marker: Marker,
     pub(super) canary: Canary,
     /// When commands are subscribed to after all; `None` when they are from the start.
@@ -69,7 +69,7 @@ pub(super) struct Connection<'a> {
     /// So many replies wait that no command is taken.
     flooded: bool,
     /// Nothing but the birth message is sent before the broker has answered it.
-    born: bool,
+    pub(super) born: bool,
     pub(super) since: Duration,
     /// When something was last acknowledged, or the window last became not empty.
     pub(super) progress: Duration,
@@ -123,10 +123,9 @@ impl<'a> Connection<'a> {
         self.report.clear_connection();
         let parts = self.parts;
         parts.latest.forget_progress();
-        if self.canary == Canary::NotNeeded {
+        if self.deaf_until.is_some() {
             self.send(Slot::Birth, self.status("online"));
         } else {
-            // The birth message is its own canary, so we must listen before it is sent.
             self.subscribe();
         }
         let mut stop = self.parts.stop.clone();
@@ -310,8 +309,6 @@ impl<'a> Connection<'a> {
                     self.born = true;
                     if self.deaf_until.is_some() {
                         self.report.raise(About::Deaf, self.deaf_words());
-                    } else if self.canary == Canary::NotNeeded {
-                        self.subscribe();
                     }
                 }
             }
@@ -368,7 +365,7 @@ impl<'a> Connection<'a> {
         self.subscribing = Some(self.session.subscribe(filters));
     }
 
-    fn on_subscribed(&mut self, result: Result<(), String>) {
+    pub(super) fn on_subscribed(&mut self, result: Result<(), String>) {
         let status = self.parts.settings.topics.status();
         match result {
             // The commands come first in the subscription and so in its answer.
@@ -379,7 +376,7 @@ impl<'a> Connection<'a> {
         }
         let now = boottime();
         let (canary, marker) = (self.canary.send(now), self.marker.send(now));
-        if canary || marker.is_some() {
+        if canary || marker.is_some() || !self.born {
             let publication = Publication { nonce: marker.flatten(), ..self.status("online") };
             self.send(Slot::Birth, publication);
         }

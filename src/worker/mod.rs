@@ -339,6 +339,8 @@ pub struct Worker {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
     ended: oneshot::Receiver<()>,
+    /// Closed when the first plan has been taken up.
+    begun: Option<oneshot::Receiver<()>>,
 }
 
 impl Worker {
@@ -352,14 +354,23 @@ impl Worker {
         let (stop, progress) = (Arc::new(AtomicBool::new(false)), Arc::new(Progress::default()));
         progress.turn();
         let (ending, ended) = oneshot::channel();
+        let (beginning, begun) = oneshot::channel();
         let root = plan.buses.first().map_or(bus::Settings::Host, |(_, root)| root.clone());
         let (stopped, shown) = (Arc::clone(&stop), Arc::clone(&progress));
         let thread = std::thread::Builder::new().name(format!("bus {label}")).spawn(move || {
-            run::Loop::new(plan, context, inbox, waiter, stopped, shown).run();
+            run::Loop::new(plan, context, inbox, waiter, stopped, shown).run(beginning);
             // Nobody waits any more when the grace period has passed.
             ending.send(()).ok();
         })?;
-        Ok(Self { root, inbox: Inbox { orders, waker }, progress, stop, thread, ended })
+        Ok(Self { root, inbox: Inbox { orders, waker }, progress, stop, thread, ended, begun: Some(begun) })
+    }
+
+    /// Waits until every output was driven to its safe state for the first time, or failed; returns at once when called again.
+    pub async fn begun(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            // It is closed rather than answered when the thread has ended, which is as good.
+            begun.await.ok();
+        }
     }
 
     /// Asks the worker to make its outputs safe and to end; returns at once.

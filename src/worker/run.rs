@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::bus;
@@ -59,12 +60,14 @@ impl Loop {
         }
     }
 
-    /// Runs until it is asked to stop, then makes every output safe.
-    pub(super) fn run(mut self) {
+    /// Runs until it is asked to stop, then makes every output safe. `beginning` is dropped when all were made safe first.
+    pub(super) fn run(mut self, beginning: oneshot::Sender<()>) {
+        let mut beginning = Some(beginning);
         while !self.stop.load(Ordering::Acquire) {
             self.progress.turn();
             if let Some(plan) = self.plan.take() {
                 self.adopt(plan);
+                beginning = None;
             }
             self.sites.open_all();
             self.take_orders();

@@ -61,6 +61,7 @@ pub struct Script {
     properties: Properties,
     publish: OnPublish,
     suback: Option<u8>,
+    subacks: bool,
     ping: bool,
     byte_at_a_time: bool,
     ledger: Option<Ledger>,
@@ -73,6 +74,7 @@ impl Default for Script {
             properties: Properties::default(),
             publish: Arc::new(|_, _| Answer::Acknowledge),
             suback: None,
+            subacks: true,
             ping: true,
             byte_at_a_time: false,
             ledger: None,
@@ -104,6 +106,11 @@ impl Script {
     /// The code in every SUBACK, 0x80 and above refuse; otherwise what was asked for is granted.
     pub fn suback(self, code: u8) -> Self {
         Self { suback: Some(code), ..self }
+    }
+
+    /// Does not answer subscriptions.
+    pub fn no_subacks(self) -> Self {
+        Self { subacks: false, ..self }
     }
 
     /// Does not answer pings.
@@ -363,7 +370,7 @@ impl Connection {
             Packet::Publish(publish) => return self.take(&publish),
             Packet::PubRec { id } => self.send(&wire::encode_ack(0x62, id, 0, v5))?,
             Packet::PubRel { id } => self.send(&wire::encode_ack(0x70, id, 0, v5))?,
-            Packet::Subscribe { id, filters } => {
+            Packet::Subscribe { id, filters } if self.script.subacks => {
                 let granted = |(_, options): &(String, u8)| self.script.suback.unwrap_or(options & 3);
                 let codes: Vec<u8> = filters.iter().map(granted).collect();
                 self.send(&wire::encode_suback(0x90, id, &codes, v5))?;
@@ -374,7 +381,11 @@ impl Connection {
             }
             Packet::PingReq if self.script.ping => self.send(&wire::frame(0xd0, Vec::new()))?,
             Packet::Disconnect { .. } => return Ok(false),
-            Packet::PingReq | Packet::PubAck { .. } | Packet::PubComp { .. } | Packet::Other { .. } => {}
+            Packet::Subscribe { .. }
+            | Packet::PingReq
+            | Packet::PubAck { .. }
+            | Packet::PubComp { .. }
+            | Packet::Other { .. } => {}
         }
         Ok(true)
     }
