@@ -2,7 +2,8 @@
 //!
 //! The position of a cover is reckoned from the time for which its motor ran. It is known once an end was reached, where the
 //! motor runs a little longer, so that errors do not add up; after a start and after a failure it is not known, and a
-//! position is then reached by way of an end. The motor rests before it turns the other way.
+//! position is then reached by way of an end. The motor rests before it turns the other way; after a failure the rest begins
+//! when the hardware was seen to stand still, and what was asked for is begun anew then.
 
 use std::time::Duration;
 
@@ -83,13 +84,20 @@ impl Motion {
         }
     }
 
-    /// The hardware did not follow: nobody knows where it is.
+    /// The hardware was seen to do `read`.
+    pub(super) fn saw(&mut self, now: Duration, read: OutputValue) {
+        if let (Self::Travel(cover), OutputValue::Cover { travel: Travel::Stopped, .. }) = (self, read)
+            && std::mem::take(&mut cover.lost)
+        {
+            cover.last = (None, now);
+            cover.begin(now, cover.order);
+        }
+    }
+
+    /// The hardware did not follow: nobody knows where it is, nor which way it runs.
     pub(super) fn lose(&mut self) {
         if let Self::Travel(cover) = self {
-            cover.position = None;
-            if let Some(leg) = &mut cover.leg {
-                leg.from = None;
-            }
+            (cover.position, cover.leg, cover.then, cover.lost) = (None, None, None, true);
         }
     }
 }
@@ -161,15 +169,24 @@ pub(super) struct Cover {
     last: (Option<Travel>, Duration),
     /// What [`Cover::value`] said last.
     moving: bool,
+    /// What is being carried out; [`Move::Stop`] when nothing is.
+    order: Move,
+    /// It did not follow, and has not been seen to stand still since; until then it is stopped.
+    lost: bool,
 }
 
 impl Cover {
     fn new(times: Times, now: Duration) -> Self {
-        Self { times, position: None, leg: None, then: None, last: (None, now), moving: false }
+        let (last, order) = ((None, now), Move::Stop);
+        Self { times, position: None, leg: None, then: None, last, moving: false, order, lost: false }
     }
 
     fn begin(&mut self, now: Duration, order: Move) {
         self.halt(now);
+        self.order = order;
+        if self.lost {
+            return;
+        }
         match (order, self.position) {
             (Move::Stop, _) => {}
             (Move::Open, _) => self.run(now, 100.0),
@@ -229,8 +246,9 @@ impl Cover {
         if self.leg.is_some_and(|leg| leg.ends <= now) {
             let then = self.then;
             self.halt(now);
-            if let Some(goal) = then.filter(|_| self.position.is_some()) {
-                self.run(now, goal);
+            match then.filter(|_| self.position.is_some()) {
+                Some(goal) => self.run(now, goal),
+                None => self.order = Move::Stop,
             }
         }
         let running = self.leg.filter(|leg| leg.began <= now);
@@ -246,7 +264,14 @@ impl Cover {
     }
 
     fn target(&self) -> Option<f64> {
-        self.leg.map(|leg| self.then.unwrap_or(leg.goal))
+        match (self.leg, self.order) {
+            (Some(leg), _) => Some(self.then.unwrap_or(leg.goal)),
+            (None, _) if !self.lost => None,
+            (None, Move::Open) => Some(100.0),
+            (None, Move::Close | Move::Calibrate) => Some(0.0),
+            (None, Move::To(goal)) => Some(goal),
+            (None, Move::Stop) => None,
+        }
     }
 }
 
@@ -369,6 +394,33 @@ mod tests {
         blind.lose();
         assert_eq!(go(&mut blind, 21_000, Move::Stop), cover(Travel::Stopped, None));
         assert_eq!(blind.complete(cover(Travel::Stopped, None), ms(21_000)), cover(Travel::Stopped, None));
+    }
+
+    #[test]
+    fn after_a_failure_the_whole_way_is_begun_anew_a_rest_after_it_was_seen_to_stand_still() {
+        let mut blind = blind();
+        go(&mut blind, 1000, Move::Open);
+        run(&mut blind);
+        go(&mut blind, 20_000, Move::Close);
+        blind.lose();
+        // As long as it does not follow nothing else is tried than to stop it, and time does not bring it anywhere.
+        for at in [20_500, 60_000] {
+            assert_eq!((blind.value(ms(at)), blind.deadline()), (cover(Travel::Stopped, None), None));
+            assert_eq!(blind.target(), Some(0.0), "it is still to be closed");
+        }
+        blind.saw(ms(60_001), cover(Travel::Stopped, None));
+        assert_eq!(run(&mut blind), [(60_501, Travel::Closing), (69_501, Travel::Stopped)]);
+        assert_eq!(blind.value(ms(70_000)), cover(Travel::Stopped, Some(0.0)));
+    }
+
+    #[test]
+    fn what_ended_before_a_failure_is_not_begun_again() {
+        let mut blind = blind();
+        go(&mut blind, 1000, Move::Open);
+        run(&mut blind);
+        blind.lose();
+        blind.saw(ms(30_000), cover(Travel::Stopped, None));
+        assert_eq!((blind.value(ms(30_000)), blind.deadline()), (cover(Travel::Stopped, None), None));
     }
 
     #[test]
