@@ -30,6 +30,8 @@ mqtt: { broker: \"URL\", reconnect: { min: 50ms, max: 200ms } }
 spool: { path: spool }
 buses:
   bench: { type: sim, state_file: bench.json }
+  wires: { type: sim, state_file: wires.json }
+  relays: { type: mcp23008, bus: wires, address: 0x20 }
 actuators:
   gate: { driver: gpio-pulse, bus: bench, settings: { line: GPIO23 }, safe_state: \"off\" }
   blind:
@@ -44,6 +46,11 @@ actuators:
     settings: { open_line: GPIO7, close_line: GPIO8, active_low: true, opening: 2s, closing: 2s, overrun: 0s, pause: 300ms }
     safe_state: close
     safe_after: 1s
+  valve:
+    driver: gpio-cover
+    bus: relays
+    settings: { open_line: GP0, close_line: GP1, opening: 1s, closing: 1s, overrun: 0s, pause: 300ms }
+    safe_state: stop
   vane: { driver: pwm-servo, bus: bench, settings: { channel: 1 }, safe_state: 90 }
   flap: { driver: pca9685-servo, bus: bench, settings: { channel: 4, min_pulse: 0.5ms, max_pulse: 2.5ms }, safe_state: \"off\" }
   lamp: { driver: pwm-output, bus: bench, settings: { channel: 0, ramp: 400ms }, safe_state: 0, safe_after: 1s }
@@ -198,6 +205,28 @@ fn never_both_relays_are_on_whatever_is_commanded_how_fast_and_whoever_is_killed
     bench.ask("blind", "close");
     rests_at(&bench, "blind", &json!(0));
     assert!(watcher.expect_order() > 5);
+}
+
+#[test]
+fn a_motor_that_cannot_be_stopped_is_stopped_as_soon_as_it_can_and_its_position_is_unknown() {
+    let bench = start();
+    let wires = SimFile::new(bench.folder.path().join("wires.json"));
+    let driven = || wires.read()["chips"]["0x20"]["OLAT"].as_u64().unwrap() & 3;
+    bench.ask("valve", "close");
+    rests_at(&bench, "valve", &json!(0));
+    bench.client.forget();
+    bench.ask("valve", "open");
+    wait_until("the motor to open", SOON, || driven() == 1);
+    wires.set_fault("0x20", Some("time-out"));
+    bench.client.wait_json(&state("valve"), |state| state["value"].is_null(), SOON);
+    assert_eq!(driven(), 1, "nobody can stop it");
+    bench.client.forget();
+    wires.set_fault("0x20", None);
+    rests_at(&bench, "valve", &json!("unknown"));
+    assert_eq!(driven(), 0);
+    bench.client.forget();
+    bench.ask("valve", "close");
+    rests_at(&bench, "valve", &json!(0));
 }
 
 #[test]

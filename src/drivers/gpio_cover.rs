@@ -40,7 +40,8 @@ safe_after. After a crash the motor runs on until systemd has run `fieldgate
 safe-state`, some tenths of a second later; the end switches hold meanwhile.
 
 With a relay for power and another one for the direction this driver must not
-be used: there, both may be on.",
+be used: there, both may be on. What is said about lines, resistors and
+expanders under `fieldgate drivers gpio-output` holds here too.",
     bus: BusNeed::Gpio,
     settings: &[
         Field {

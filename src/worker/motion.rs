@@ -97,7 +97,8 @@ impl Motion {
     /// The hardware did not follow: nobody knows where it is, nor which way it runs.
     pub(super) fn lose(&mut self) {
         if let Self::Travel(cover) = self {
-            (cover.position, cover.leg, cover.then, cover.lost) = (None, None, None, true);
+            (cover.position, cover.leg, cover.then) = (None, None, None);
+            (cover.moving, cover.lost) = (false, true);
         }
     }
 }
@@ -206,7 +207,7 @@ impl Cover {
     /// The motor stops here, as far as what was planned is concerned.
     fn halt(&mut self, now: Duration) {
         self.position = self.position_at(now);
-        if let Some(leg) = self.leg.take().filter(|leg| leg.began < now) {
+        if let Some(leg) = self.leg.take().filter(|_| self.moving) {
             self.last = (Some(leg.travel), now);
         }
         self.then = None;
@@ -231,7 +232,7 @@ impl Cover {
     }
 
     fn position_at(&self, now: Duration) -> Option<f64> {
-        let Some(leg) = &self.leg else { return self.position };
+        let Some(leg) = self.leg.as_ref().filter(|_| self.moving) else { return self.position };
         let is_end = leg.goal == 0.0 || leg.goal == 100.0;
         if is_end && now >= leg.ends {
             return Some(leg.goal);
@@ -243,6 +244,11 @@ impl Cover {
     }
 
     fn value(&mut self, now: Duration) -> OutputValue {
+        if let Some(leg) = self.leg.as_mut().filter(|leg| leg.began < now && !self.moving) {
+            // The thread was busy: the motor starts only now.
+            leg.ends += now - leg.began;
+            leg.began = now;
+        }
         if self.leg.is_some_and(|leg| leg.ends <= now) {
             let then = self.then;
             self.halt(now);
@@ -421,6 +427,18 @@ mod tests {
         blind.lose();
         blind.saw(ms(30_000), cover(Travel::Stopped, None));
         assert_eq!((blind.value(ms(30_000)), blind.deadline()), (cover(Travel::Stopped, None), None));
+    }
+
+    #[test]
+    fn a_start_that_comes_late_makes_the_way_no_shorter() {
+        let mut blind = blind();
+        go(&mut blind, 1000, Move::Close);
+        run(&mut blind);
+        assert_eq!(go(&mut blind, 10_100, Move::To(50.0)), cover(Travel::Stopped, Some(0.0)), "it rests");
+        assert_eq!(blind.value(ms(30_000)), cover(Travel::Opening, Some(0.0)), "a thread that was busy");
+        assert_eq!(run(&mut blind), [(35_000, Travel::Stopped)]);
+        go(&mut blind, 35_100, Move::Close);
+        assert_eq!(go(&mut blind, 60_000, Move::Stop), cover(Travel::Stopped, Some(50.0)), "it never ran");
     }
 
     #[test]
