@@ -2,6 +2,7 @@
 //! simulated bus and a real Mosquitto.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::disallowed_methods, reason = "a test may sleep")]
 
 mod common;
 
