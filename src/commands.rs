@@ -3,6 +3,8 @@
 //! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output; one whose `id`
 //! was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait for each
 //! other, and one bus that hangs costs its own commands their answer "failed", nobody else's.
+//!
+//! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 
 mod ids;
 
@@ -21,9 +23,10 @@ use crate::commands::ids::{Ids, Seen};
 use crate::link::Incoming;
 use crate::model::field::format_duration;
 use crate::model::payload::{self, ResponseTarget};
-use crate::model::{ClockStatus, Command, Moment, Name, Outcome, Reason, Refusal, Reply};
+use crate::model::{ClockStatus, Command, Moment, Name, Outcome, Reason, Refusal, Reply, Throttle};
 use crate::recorder::Answer;
 use crate::roster::SharedRoster;
+use crate::spool::Notebook;
 use crate::worker::{Applied, Order};
 
 /// Commands from the link that may wait: a burst. What does not fit is refused by the link and counted.
@@ -32,12 +35,20 @@ pub const COMMAND_CAPACITY: usize = 64;
 /// Commands that may be under way on all buses together; each bus has its own limit besides.
 const UNDER_WAY: usize = 64;
 
+/// How long each command is given on average, once so many have come at once: readings share the link with their answers, and
+/// the spool's thread with what is noted of them.
+const EACH: Duration = Duration::from_millis(5);
+
 /// A bus that does not answer within this time counts as hanging.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long an answer may wait for the spool. The next command must not wait behind a disk that hangs: it acts, and only its
 /// answer is lost, which the log says.
 const RECORD_WITHIN: Duration = Duration::from_millis(20);
+
+/// Why a repeat of a command that an earlier run may have carried out is answered "failed" and does nothing.
+const INTERRUPTED: &str =
+    "the gateway was restarted before this command was answered; it may have acted, and does not again";
 
 /// What happened to the commands of one output.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,6 +82,8 @@ pub struct Commands {
     pub answers: mpsc::Sender<Answer>,
     /// Set when the program ends: every command is then refused.
     pub stopping: Arc<AtomicBool>,
+    /// What earlier runs saw, and where to note what this one sees.
+    pub notebook: Notebook,
     /// For health.
     pub tallies: CommandTallies,
     /// What the program ended with, when it does.
@@ -80,14 +93,18 @@ pub struct Commands {
 impl Commands {
     /// Runs until `stop`, then answers what is still under way.
     pub async fn run(mut self) {
-        let mut ids = Ids::default();
+        let mut ids = Ids::new(self.notebook.clone());
         let mut flights: FuturesUnordered<Flight> = FuturesUnordered::new();
         let mut stop = self.stop.clone();
+        let mut throttle = Throttle::new(COMMAND_CAPACITY as u32, EACH);
         loop {
+            let wait = throttle.earliest().saturating_sub(clock::boottime());
             // Receiving and the futures under way are cancel-safe.
             tokio::select! {
-                message = self.incoming.recv() => {
+                () = tokio::time::sleep(wait), if !wait.is_zero() => {}
+                message = self.incoming.recv(), if wait.is_zero() => {
                     let Some(message) = message else { break };
+                    throttle.step(clock::boottime());
                     let flight = self.take(message, &mut ids, flights.len()).await;
                     flights.extend(flight);
                 }
@@ -123,23 +140,7 @@ impl Commands {
             self.refuse(actuator, id, refusal, response).await;
             return None;
         }
-        match ids.seen(&actuator, id.as_deref(), response.as_ref()) {
-            Seen::No => {}
-            Seen::UnderWay => {
-                self.count(&actuator, false);
-                return None;
-            }
-            Seen::Crowded => {
-                let words = "too many repeats of this command wait for its answer";
-                self.refuse(actuator, id, Refusal::new(Reason::Busy, words), response).await;
-                return None;
-            }
-            Seen::Answered(payload) => {
-                self.count(&actuator, false);
-                self.send(Answer { actuator, payload, response }).await;
-                return None;
-            }
-        }
+        let (actuator, id, response) = self.unless_seen(ids, actuator, id, response).await?;
         let command = match decoded {
             Ok(command) => command,
             Err(undecodable) => {
@@ -165,6 +166,34 @@ impl Commands {
                 None
             }
         }
+    }
+
+    /// Answers a command whose id was seen; returns what is known of one whose id was not.
+    async fn unless_seen(
+        &mut self,
+        ids: &mut Ids,
+        actuator: Name,
+        id: Option<String>,
+        response: Option<ResponseTarget>,
+    ) -> Option<(Name, Option<String>, Option<ResponseTarget>)> {
+        match ids.seen(&actuator, id.as_deref(), response.as_ref()) {
+            Seen::No => return Some((actuator, id, response)),
+            Seen::UnderWay => self.count(&actuator, false),
+            Seen::Crowded => {
+                let words = "too many repeats of this command wait for its answer";
+                self.refuse(actuator, id, Refusal::new(Reason::Busy, words), response).await;
+            }
+            Seen::Answered(payload) => {
+                self.count(&actuator, false);
+                self.repeat(Answer { actuator, payload, response }, id.as_deref()).await;
+            }
+            Seen::Interrupted => {
+                let refusal = Some(Refusal::new(Reason::Hardware, INTERRUPTED));
+                let (outcome, value, time) = (Outcome::Failed, None, SystemTime::now());
+                self.answer(&Reply { actuator, id, outcome, refusal, value, time }, response, Some(ids)).await;
+            }
+        }
+        None
     }
 
     /// Hands the command to its bus.
@@ -202,23 +231,11 @@ impl Commands {
             Err(refusal) => (Outcome::Rejected, Some(refusal), None),
         };
         let reply = Reply { actuator, id, outcome, refusal, value, time: SystemTime::now() };
-        let payload = self.answer(&reply, response).await;
-        for waiting in ids.answered(&reply.actuator, reply.id.as_deref(), &payload) {
-            let answer = Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response: waiting };
-            self.send(answer).await;
-        }
+        self.answer(&reply, response, Some(ids)).await;
     }
 
-    async fn refuse(
-        &mut self,
-        actuator: Name,
-        id: Option<String>,
-        refusal: Refusal,
-        response: Option<ResponseTarget>,
-    ) -> String {
-        let time = SystemTime::now();
-        let reply = Reply { actuator, id, outcome: Outcome::Rejected, refusal: Some(refusal), value: None, time };
-        self.answer(&reply, response).await
+    async fn refuse(&mut self, actuator: Name, id: Option<String>, refusal: Refusal, response: Option<ResponseTarget>) {
+        self.answer(&rejection(actuator, id, refusal), response, None).await;
     }
 
     /// Refuses, and remembers the answer for repeats of the same `id`.
@@ -230,20 +247,29 @@ impl Commands {
         refusal: Refusal,
         response: Option<ResponseTarget>,
     ) {
-        let answer = self.refuse(actuator.clone(), id.clone(), refusal, response).await;
-        ids.begin(&actuator, id.as_deref());
-        ids.answered(&actuator, id.as_deref(), &answer);
+        self.answer(&rejection(actuator, id, refusal), response, Some(ids)).await;
     }
 
-    /// Words, logs, counts and sends one reply.
-    async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>) -> String {
+    /// Words, logs, counts and sends one reply; `ids` remember it for repeats.
+    async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>, ids: Option<&mut Ids>) {
         let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
         let reason = reply.refusal.as_ref().map(ToString::to_string);
         let value = reply.value.map(|value| value.to_string());
         info!(actuator = %reply.actuator, id = reply.id, outcome = reply.outcome.as_str(), value, reason, "Command answered.");
         self.count(&reply.actuator, reply.outcome != Outcome::Done);
-        self.send(Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response }).await;
-        payload
+        let id = reply.id.as_deref();
+        // Noted before it is sent: who has heard an answer gets the same again.
+        let waiting = ids.map(|ids| ids.answered(&reply.actuator, id, &payload)).unwrap_or_default();
+        let answer = |response| Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response };
+        self.send(answer(response)).await;
+        for response in waiting {
+            self.repeat(answer(response), id).await;
+        }
+    }
+
+    async fn repeat(&self, answer: Answer, id: Option<&str>) {
+        info!(actuator = %answer.actuator, id, "Command repeated; answered as before.");
+        self.send(answer).await;
     }
 
     fn count(&self, actuator: &Name, rejected: bool) {
@@ -264,6 +290,11 @@ impl Commands {
             Err(_) => warn!(%actuator, "An answer was lost: the spool takes nothing, for its disk hangs."),
         }
     }
+}
+
+fn rejection(actuator: Name, id: Option<String>, refusal: Refusal) -> Reply {
+    let (outcome, time) = (Outcome::Rejected, SystemTime::now());
+    Reply { actuator, id, outcome, refusal: Some(refusal), value: None, time }
 }
 
 /// Refuses a command by the time at which it was issued, as far as our own clock can be trusted. One that comes from the

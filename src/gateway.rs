@@ -30,7 +30,7 @@ use crate::recorder::{self, Answer, Recorder};
 use crate::roster::SharedRoster;
 use crate::safety::SharedInterlocks;
 use crate::shutdown::{self, Remains};
-use crate::spool::{self, Spool, SpoolError, SpoolThread};
+use crate::spool::{self, Notebook, Spool, SpoolError, SpoolThread};
 use crate::worker::{self, BusAlarms, Order, Trips, Worker};
 
 pub use plans::{inputs, outputs};
@@ -146,7 +146,12 @@ impl Recording {
 }
 
 impl Commanding {
-    fn start(sources: &Sources, incoming: mpsc::Receiver<Incoming>, answers: mpsc::Sender<Answer>) -> Self {
+    fn start(
+        sources: &Sources,
+        notebook: Notebook,
+        incoming: mpsc::Receiver<Incoming>,
+        answers: mpsc::Sender<Answer>,
+    ) -> Self {
         let (stop, stopped) = latest_of::channel(false);
         let stopping = Arc::new(AtomicBool::new(false));
         let commands = Commands {
@@ -154,6 +159,7 @@ impl Commanding {
             roster: sources.roster.clone(),
             answers,
             stopping: Arc::clone(&stopping),
+            notebook,
             tallies: Arc::clone(&sources.commands),
             stop: stopped,
         };
@@ -203,7 +209,7 @@ impl Gateway {
             trips: context.trips.clone(),
         };
         let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, board);
-        let commands = Commanding::start(&sources, from_link, answers);
+        let commands = Commanding::start(&sources, ways.spool.notebook(), from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.pulse);
         let stalls = watch::Stalls::new(crate::systemd::watchdog_period());

@@ -32,8 +32,10 @@ pub struct SafeOutput {
     pub settings: Settings,
     /// Where it must go.
     pub safe_state: OutputValue,
-    /// The rest after outputs that must not be on beside it; those come before it in the table.
-    pub after: Duration,
+    /// Outputs that must not be on beside it, if it is on when it is safe: they must be off first.
+    pub beside: Vec<Name>,
+    /// The rest after that.
+    pub dead_time: Duration,
 }
 
 /// Why a table could not be kept or read. Tell the user; the configuration file is the other source.
@@ -109,7 +111,8 @@ fn encode(output: &SafeOutput) -> Json {
         "inputs": output.inputs,
         "settings": settings,
         "safe_state": encode_value(output.safe_state),
-        "after_ms": u64::try_from(output.after.as_millis()).unwrap_or(u64::MAX),
+        "beside": output.beside.iter().map(Name::as_str).collect::<Vec<_>>(),
+        "dead_time": u64::try_from(output.dead_time.as_micros()).unwrap_or(u64::MAX),
     })
 }
 
@@ -121,12 +124,14 @@ fn decode(entry: &Json) -> Option<SafeOutput> {
         settings.insert(field.name, decode_setting(&field.kind, value)?);
     }
     let safe_state = decode_value(&entry["safe_state"])?;
-    let after = Duration::from_millis(entry["after_ms"].as_u64()?);
+    let beside =
+        entry["beside"].as_array()?.iter().map(|name| Name::new(name.as_str()?).ok()).collect::<Option<_>>()?;
+    let dead_time = Duration::from_micros(entry["dead_time"].as_u64()?);
     let name = Name::new(entry["name"].as_str()?).ok()?;
     let inputs =
         entry["inputs"].as_array()?.iter().map(|line| line.as_str().map(str::to_owned)).collect::<Option<_>>()?;
     let bus = decode_bus(&entry["bus"])?;
-    Some(SafeOutput { name, driver: spec.name, bus, inputs, settings, safe_state, after })
+    Some(SafeOutput { name, driver: spec.name, bus, inputs, settings, safe_state, beside, dead_time })
 }
 
 fn encode_value(value: OutputValue) -> Json {
@@ -249,7 +254,8 @@ mod tests {
             inputs: Vec::new(),
             settings,
             safe_state: OutputValue::Switch(false),
-            after: Duration::from_millis(100),
+            beside: vec![Name::new("valve").unwrap()],
+            dead_time: Duration::from_millis(100),
         }
     }
 

@@ -92,6 +92,25 @@ fn every_configuration_in_the_readme_may_run() {
 }
 
 #[test]
+fn every_configuration_on_the_page_on_outputs_may_run() {
+    let blocks = blocks(&read("docs/outputs.md"), "yaml");
+    assert!(!blocks.is_empty(), "the page has lost its example");
+    for block in blocks {
+        check(&block, Path::new("outputs.yaml"));
+    }
+}
+
+#[test]
+fn the_page_on_outputs_tells_every_limit() {
+    let rows = table(&read("docs/outputs.md"), "| key | what it does |");
+    let told: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    let elsewhere = ["driver", "bus", "safe_state", "safe_after", "settings"];
+    let keys = fieldgate::config::raw::ACTUATOR.iter().map(|field| field.name);
+    let limits: Vec<_> = keys.filter(|key| !elsewhere.contains(key)).collect();
+    assert_eq!(told, limits);
+}
+
+#[test]
 fn every_configuration_on_the_page_on_buses_may_run() {
     let blocks = blocks(&read("docs/buses.md"), "yaml");
     assert!(blocks.len() >= 3, "the page has lost its examples");

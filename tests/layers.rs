@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("roster", &["model", "worker"]),
     ("config", &["model", "bus", "drivers", "safety", "spool", "worker", "link"]),
     ("recorder", &["model", "clock", "spool", "worker", "link", "board", "roster"]),
-    ("commands", &["model", "clock", "worker", "link", "roster", "recorder"]),
+    ("commands", &["model", "clock", "spool", "worker", "link", "roster", "recorder"]),
     ("health", &["model", "clock", "spool", "worker", "link", "roster", "commands"]),
     ("shutdown", &["spool", "worker"]),
     (
@@ -162,6 +162,8 @@ const NO_TOKIO: &[&str] = &[
     "bus/",
     "drivers/",
     "safety.rs",
+    "safety/",
+    "worker/motion.rs",
     "worker/schedule.rs",
     "link/inflight.rs",
     "link/lanes.rs",

@@ -265,6 +265,48 @@ fn safe_state_works_after_a_kill_and_also_when_the_file_is_broken_meanwhile() {
     }
 }
 
+/// How soon after a kill an output must be safe. What systemd takes to notice and to start `safe-state` is measured on the
+/// emulated board.
+const AFTER_A_KILL: Duration = Duration::from_millis(500);
+
+#[test]
+fn safe_state_is_done_in_half_a_second() {
+    for _ in 0..5 {
+        let running = left_on("in time");
+        let (folder, begun) = (running.folder.path(), Instant::now());
+        let file = folder.join("fieldgate.yaml");
+        assert!(gateway::command(folder, &["safe-state", "--config", file.to_str().unwrap()], SOON).status.success());
+        assert_eq!(running.bench.line("GPIO27"), Some(0));
+        assert!(begun.elapsed() < AFTER_A_KILL, "{:?}", begun.elapsed());
+    }
+}
+
+/// An output in front of the pump in the table, on a bus of its own.
+const DIMMER: &str = "
+  adimmer: { driver: pca9685, bus: stuck, settings: { channel: 3 }, safe_state: 20 }
+";
+
+#[test]
+fn safe_state_does_not_wait_for_a_bus_that_hangs() {
+    let buses = "buses:\n  stuck: { type: sim, state_file: stuck.json }\n";
+    let rest = bench().replace("buses:\n", buses).replace("actuators:\n", &format!("actuators:{DIMMER}"));
+    let mut running = Running::with(&rest, &[]);
+    running.gateway.kill9();
+    let stuck = SimFile::new(running.folder.path().join("stuck.json"));
+    stuck.set_fault("0x40", Some("hang"));
+    let (folder, begun) = (running.folder.path(), Instant::now());
+    let file = folder.join("fieldgate.yaml");
+    std::thread::scope(|scope| {
+        let end = scope.spawn(|| gateway::command(folder, &["safe-state", "--config", file.to_str().unwrap()], SOON));
+        running.bench.wait_line("GPIO27", 0, TWO_SECONDS);
+        assert!(begun.elapsed() < AFTER_A_KILL, "{:?}", begun.elapsed());
+        let output = end.join().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert!(log.contains("its bus hangs") && log.contains("adimmer"), "{log}");
+    });
+}
+
 #[test]
 fn without_a_table_safe_state_reads_the_file() {
     let running = left_on("no table");

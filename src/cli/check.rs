@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -53,7 +54,7 @@ pub fn summary(path: &Path, config: &Config) -> String {
     if config.actuators.is_empty() {
         out.push_str("\nsubscribes to nothing\n");
     } else {
-        let mut rows = vec![row(["SUBSCRIBES", "TAKES", "SAFE STATE", "WHEN THE LINK IS LOST", ""])];
+        let mut rows = vec![row(["SUBSCRIBES", "TAKES", "SAFE STATE", "WHEN THE LINK IS LOST", "LIMITS"])];
         rows.extend(config.actuators.iter().map(|actuator| subscribed(config, actuator)));
         table(&mut out, &rows);
     }
@@ -105,8 +106,27 @@ fn subscribed(config: &Config, actuator: &ActuatorSettings) -> Row {
             .limits
             .safe_after
             .map_or("keeps its state".into(), |after| format!("safe after {}", format_duration(after))),
-        String::new(),
+        limits(config, actuator),
     ]
+}
+
+fn limits(config: &Config, actuator: &ActuatorSettings) -> String {
+    let limits = &actuator.limits;
+    let least = |key: &str, time: Duration| (!time.is_zero()).then(|| format!("{key} {}", format_duration(time)));
+    // It is enough that one of two names the other.
+    let excludes = |other: &&ActuatorSettings| {
+        other.name != actuator.name
+            && (actuator.interlock.contains(&other.name) || other.interlock.contains(&actuator.name))
+    };
+    let beside: Vec<_> = config.actuators.iter().filter(excludes).map(|other| other.name.as_str()).collect();
+    let all = [
+        limits.max_on.map(|time| format!("max_on {}", format_duration(time))),
+        least("min_on", limits.min_on),
+        least("min_off", limits.min_off),
+        limits.switches_per_hour.map(|most| format!("{most} switches per hour")),
+        (!beside.is_empty()).then(|| format!("never beside {}", beside.join(", "))),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn quantities(sensor: &SensorSettings) -> Vec<Quantity> {

@@ -1,12 +1,15 @@
 //! `fieldgate safe-state`: drives every output to its safe state and ends.
 //!
 //! Used by `ExecStopPost=`, so it must work when everything else has failed: the last good table of outputs is preferred to
-//! the configuration file, one output that fails does not keep the others from being driven, and no thread, broker or spool
-//! is needed.
+//! the configuration file, neither an output that fails nor a bus that hangs keeps the others from being driven, and neither
+//! broker nor spool is needed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use embedded_hal::delay::DelayNs;
 use tracing::{error, info, warn};
@@ -17,6 +20,14 @@ use crate::config;
 use crate::drivers::{self, DriverError, Role, words};
 use crate::gateway;
 use crate::last_good::{self, SafeOutput};
+use crate::model::Name;
+
+/// How long a bus is waited for. It is often one that hangs which brought us here, and a new start waits for our end; less
+/// than TimeoutStopSec= of the unit, so that the log tells which outputs were not reached.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What became of an output.
+type Outcome = (Name, Result<(), DriverError>);
 
 /// Drives the outputs of the last good table, or else those of the configuration file.
 pub fn run(path: &Path) -> ExitCode {
@@ -42,30 +53,77 @@ pub(super) fn by_table(table: &Path) -> Option<ExitCode> {
     }
 }
 
+/// Drives all outputs: at once those that nobody waits for, then those that are safe when on and exclude others.
 fn drive(outputs: &[SafeOutput]) -> ExitCode {
-    let mut buses = Buses::default();
-    let mut code = ExitCode::SUCCESS;
-    let mut rested = Duration::ZERO;
-    for output in outputs {
-        if !output.after.is_zero() && code != ExitCode::SUCCESS {
-            let error = "it stays as it is: an output that must not be on beside it may be";
-            error!(actuator = %output.name, error, "Output could not be made safe.");
-            continue;
-        }
-        if output.after > rested {
-            // Relays of those before it are opening at this moment.
-            Delay.delay_us(u32::try_from((output.after - rested).as_micros()).unwrap_or(u32::MAX));
-            rested = output.after;
-        }
-        match one(output, &mut buses) {
-            Ok(()) => info!(actuator = %output.name, value = %output.safe_state, "Output is in its safe state."),
-            Err(e) => {
-                error!(actuator = %output.name, error = %words(&e), "Output could not be made safe.");
-                code = ExitCode::FAILURE;
-            }
+    let (later, first): (Vec<_>, Vec<_>) = outputs.iter().cloned().partition(|output| !output.beside.is_empty());
+    let mut failed = wave(&first);
+    let (blocked, later): (Vec<_>, Vec<_>) =
+        later.into_iter().partition(|output| output.beside.iter().any(|partner| failed.contains(partner)));
+    for output in blocked {
+        let error = "an output that must not be on beside it could not be made safe, so it stays as it is";
+        error!(actuator = %output.name, error, "Output could not be made safe.");
+        failed.insert(output.name);
+    }
+    if let Some(rest) = later.iter().map(|output| output.dead_time).max() {
+        // The relays of the others are opening at this moment.
+        Delay.delay_us(u32::try_from(rest.as_micros()).unwrap_or(u32::MAX));
+        failed.append(&mut wave(&later));
+    }
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Drives outputs, those of each bus on a thread of its own; says which are not safe. A thread that hangs ends with the program.
+fn wave(outputs: &[SafeOutput]) -> BTreeSet<Name> {
+    let deadline = Instant::now() + PATIENCE;
+    let (sender, outcomes) = sync_channel(outputs.len());
+    for bus in by_bus(outputs) {
+        let (outputs, told) = (bus.clone(), sender.clone());
+        if let Err(e) = thread::Builder::new().spawn(move || drive_bus(&outputs, &told)) {
+            warn!(error = %e, "No thread could be had; a bus that hangs will keep the others waiting.");
+            drive_bus(&bus, &sender);
         }
     }
-    code
+    drop(sender);
+    let mut missing: BTreeSet<Name> = outputs.iter().map(|output| output.name.clone()).collect();
+    let mut failed = BTreeSet::new();
+    while let Ok((name, result)) = outcomes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        missing.remove(&name);
+        if let Err(e) = result {
+            error!(actuator = %name, error = %words(&e), "Output could not be made safe.");
+            failed.insert(name);
+        }
+    }
+    for name in &missing {
+        error!(actuator = %name, patience = ?PATIENCE, "Output could not be made safe: its bus hangs.");
+    }
+    failed.append(&mut missing);
+    failed
+}
+
+/// The outputs of each bus that is wired to the board, with those of the buses that sit on it.
+fn by_bus(outputs: &[SafeOutput]) -> Vec<Vec<SafeOutput>> {
+    let mut buses: Vec<Vec<SafeOutput>> = Vec::new();
+    let root = |output: &SafeOutput| output.bus.root(&output.name).1.clone();
+    for output in outputs {
+        match buses.iter_mut().find(|known| root(&known[0]) == root(output)) {
+            Some(known) => known.push(output.clone()),
+            None => buses.push(vec![output.clone()]),
+        }
+    }
+    buses
+}
+
+fn drive_bus(outputs: &[SafeOutput], told: &SyncSender<Outcome>) {
+    let mut buses = Buses::default();
+    for output in outputs {
+        let result = one(output, &mut buses);
+        if result.is_ok() {
+            info!(actuator = %output.name, value = %output.safe_state, "Output is in its safe state.");
+        }
+        if told.send((output.name.clone(), result)).is_err() {
+            return; // Nobody waits any more.
+        }
+    }
 }
 
 /// Drives one output; its bus is opened once for all that sit on it.

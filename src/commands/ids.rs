@@ -1,17 +1,22 @@
 //! Which command ids were seen, and what was answered.
 //!
-//! Remembered in memory for this run: the newest [`REMEMBERED`] ids. An id belongs to one output.
+//! The newest [`REMEMBERED`] are remembered, over restarts too: each is noted when its command begins and when it is answered, and
+//! the spool keeps that. Nothing waits for the disk here. As long as none could be read, a command is checked against what
+//! this run has seen; what earlier runs saw comes in front of that as soon as it is known, and the answers of this run stay.
+//! An id belongs to one output.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use crate::model::Name;
 use crate::model::payload::ResponseTarget;
+use crate::model::{Name, Noted, REMEMBERED};
+use crate::spool::Notebook;
 
-/// Enough for a client that repeats a command for minutes; about 200 kB at most.
-const REMEMBERED: usize = 1024;
+/// Repeats that may wait for one command's answer: twice as many as the link hands over at once. Further ones are refused as busy.
+const WAITING: usize = 128;
 
-/// Repeats that may wait for one command's answer; further ones are refused as busy.
-const WAITING: usize = 16;
+/// Those of them that want the answer elsewhere too. Where, and with what data, is for the sender to say, and may be long.
+const WAITING_ELSEWHERE: usize = 16;
 
 /// Whether an id was seen.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub(super) enum Seen {
     UnderWay,
     /// The first is under way, and as many repeats as may wait for its answer do so.
     Crowded,
+    /// An earlier run took the first and did not come to answer it. Whether it acted nobody knows.
+    Interrupted,
     /// This was the answer.
     Answered(String),
 }
@@ -29,24 +36,36 @@ pub(super) enum Seen {
 #[derive(Debug)]
 enum Entry {
     UnderWay(Vec<Option<ResponseTarget>>),
-    Answered(String),
+    Interrupted,
+    Answered(Arc<str>),
 }
 
+type Key = (Name, String);
+
 /// The ids of all outputs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ids {
-    entries: BTreeMap<(Name, String), Entry>,
-    order: VecDeque<(Name, String)>,
+    entries: BTreeMap<Key, Entry>,
+    order: VecDeque<Key>,
+    notebook: Notebook,
+    has_recalled: bool,
 }
 
 impl Ids {
+    /// Those that earlier runs saw, as soon as they are known.
+    pub(super) fn new(notebook: Notebook) -> Self {
+        Self { entries: BTreeMap::new(), order: VecDeque::new(), notebook, has_recalled: false }
+    }
+
     /// Whether `id` was seen. A repeat of one that is under way waits for its answer.
     pub(super) fn seen(&mut self, actuator: &Name, id: Option<&str>, response: Option<&ResponseTarget>) -> Seen {
         let Some(id) = id else { return Seen::No };
+        self.recall();
         match self.entries.get_mut(&(actuator.clone(), id.to_owned())) {
             None => Seen::No,
-            Some(Entry::Answered(payload)) => Seen::Answered(payload.clone()),
-            Some(Entry::UnderWay(waiting)) if waiting.len() >= WAITING => Seen::Crowded,
+            Some(Entry::Answered(payload)) => Seen::Answered(payload.to_string()),
+            Some(Entry::Interrupted) => Seen::Interrupted,
+            Some(Entry::UnderWay(waiting)) if is_crowded(waiting, response) => Seen::Crowded,
             Some(Entry::UnderWay(waiting)) => {
                 waiting.push(response.cloned());
                 Seen::UnderWay
@@ -54,57 +73,104 @@ impl Ids {
         }
     }
 
+    /// Puts what earlier runs saw in front, once.
+    fn recall(&mut self) {
+        if self.has_recalled {
+            return;
+        }
+        let Some(earlier) = self.notebook.recalled() else { return };
+        self.has_recalled = true;
+        for Noted { actuator, id, answer } in earlier.iter().rev() {
+            let key = (actuator.clone(), id.clone());
+            if !self.entries.contains_key(&key) {
+                let entry = answer.as_ref().map_or(Entry::Interrupted, |answer| Entry::Answered(Arc::clone(answer)));
+                self.entries.insert(key.clone(), entry);
+                self.order.push_front(key);
+            }
+        }
+        self.forget_oldest();
+    }
+
     /// A command with `id` begins.
     pub(super) fn begin(&mut self, actuator: &Name, id: Option<&str>) {
         let Some(id) = id else { return };
-        let key = (actuator.clone(), id.to_owned());
-        if self.entries.insert(key.clone(), Entry::UnderWay(Vec::new())).is_none() {
-            self.order.push_back(key);
-        }
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.entries.remove(&oldest);
-        }
+        self.put((actuator.clone(), id.to_owned()), Entry::UnderWay(Vec::new()));
+        self.notebook.note(Noted { actuator: actuator.clone(), id: id.to_owned(), answer: None });
     }
 
     /// The command with `id` was answered; returns the repeats that waited.
     pub(super) fn answered(&mut self, actuator: &Name, id: Option<&str>, payload: &str) -> Vec<Option<ResponseTarget>> {
         let Some(id) = id else { return Vec::new() };
-        match self.entries.get_mut(&(actuator.clone(), id.to_owned())) {
-            Some(entry) => match std::mem::replace(entry, Entry::Answered(payload.to_owned())) {
-                Entry::UnderWay(waiting) => waiting,
-                Entry::Answered(_) => Vec::new(),
-            },
-            None => Vec::new(),
+        let answer: Arc<str> = payload.into();
+        let before = self.put((actuator.clone(), id.to_owned()), Entry::Answered(Arc::clone(&answer)));
+        self.notebook.note(Noted { actuator: actuator.clone(), id: id.to_owned(), answer: Some(answer) });
+        match before {
+            Some(Entry::UnderWay(waiting)) => waiting,
+            _ => Vec::new(),
         }
     }
+
+    /// One that is known keeps its place.
+    fn put(&mut self, key: Key, entry: Entry) -> Option<Entry> {
+        let before = self.entries.insert(key.clone(), entry);
+        if before.is_none() {
+            self.order.push_back(key);
+            self.forget_oldest();
+        }
+        before
+    }
+
+    fn forget_oldest(&mut self) {
+        while self.order.len() > REMEMBERED {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.entries.remove(&oldest);
+        }
+    }
+}
+
+fn is_crowded(waiting: &[Option<ResponseTarget>], response: Option<&ResponseTarget>) -> bool {
+    waiting.len() >= WAITING || (response.is_some() && waiting.iter().flatten().count() >= WAITING_ELSEWHERE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Recalled;
 
     fn pump() -> Name {
         Name::new("pump").unwrap()
     }
 
+    fn after(recalled: Recalled) -> Ids {
+        Ids::new(Notebook::with(recalled))
+    }
+
+    fn noted(id: &str, answer: Option<&str>) -> Noted {
+        Noted { actuator: pump(), id: id.into(), answer: answer.map(Into::into) }
+    }
+
     #[test]
     fn a_repeat_gets_the_first_answer() {
-        let mut ids = Ids::default();
+        let mut ids = after(None);
         assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::No);
         ids.begin(&pump(), Some("a"));
         assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::UnderWay);
         assert_eq!(ids.answered(&pump(), Some("a"), "first"), [None], "the repeat waited");
         assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Answered("first".into()));
         assert_eq!(ids.seen(&Name::new("fan").unwrap(), Some("a"), None), Seen::No, "another output's id");
+        assert_eq!(ids.notebook.notes(), [noted("a", None), noted("a", Some("first"))]);
     }
 
     #[test]
     fn a_repeat_too_many_is_told_so_instead_of_waiting() {
-        let mut ids = Ids::default();
+        let mut ids = after(None);
         ids.begin(&pump(), Some("a"));
-        for _ in 0..WAITING {
+        let elsewhere = ResponseTarget { topic: "answers".into(), correlation: None };
+        for _ in 0..WAITING_ELSEWHERE {
+            assert_eq!(ids.seen(&pump(), Some("a"), Some(&elsewhere)), Seen::UnderWay);
+        }
+        assert_eq!(ids.seen(&pump(), Some("a"), Some(&elsewhere)), Seen::Crowded);
+        for _ in WAITING_ELSEWHERE..WAITING {
             assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::UnderWay);
         }
         assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Crowded);
@@ -112,20 +178,47 @@ mod tests {
     }
 
     #[test]
-    fn a_command_without_id_is_never_a_repeat() {
-        let mut ids = Ids::default();
+    fn a_command_without_id_is_never_a_repeat_and_not_noted() {
+        let mut ids = after(None);
         ids.begin(&pump(), None);
+        ids.answered(&pump(), None, "first");
         assert_eq!(ids.seen(&pump(), None, None), Seen::No);
+        assert_eq!(ids.notebook.notes(), []);
     }
 
     #[test]
     fn the_oldest_ids_are_forgotten() {
-        let mut ids = Ids::default();
+        let mut ids = after(None);
         for n in 0..=REMEMBERED {
             ids.begin(&pump(), Some(&n.to_string()));
         }
         assert_eq!(ids.seen(&pump(), Some("0"), None), Seen::No);
         assert_eq!(ids.seen(&pump(), Some("1"), None), Seen::UnderWay);
+        assert_eq!((ids.entries.len(), ids.order.len()), (REMEMBERED, REMEMBERED));
+    }
+
+    #[test]
+    fn what_an_earlier_run_answered_is_repeated_and_what_it_did_not_is_interrupted() {
+        let mut ids = after(Some(Arc::new(vec![noted("a", Some("first")), noted("b", None)])));
+        assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Answered("first".into()));
+        assert_eq!(ids.seen(&pump(), Some("b"), None), Seen::Interrupted);
+        assert_eq!(ids.answered(&pump(), Some("b"), "nobody knows"), []);
+        assert_eq!(ids.seen(&pump(), Some("b"), None), Seen::Answered("nobody knows".into()));
+        assert_eq!(ids.notebook.notes(), [noted("b", Some("nobody knows"))]);
+    }
+
+    #[test]
+    fn what_earlier_runs_saw_is_older_than_what_this_one_saw_before_it_was_known() {
+        let earlier = (0..REMEMBERED).map(|n| noted(&n.to_string(), None)).collect();
+        let mut ids = after(Some(Arc::new(earlier)));
+        // As long as nobody asks, nothing is recalled.
+        ids.begin(&pump(), Some("new"));
+        ids.begin(&pump(), Some("5"));
+        ids.answered(&pump(), Some("5"), "of this run");
+        assert_eq!(ids.seen(&pump(), Some("5"), None), Seen::Answered("of this run".into()));
+        assert_eq!(ids.seen(&pump(), Some("new"), None), Seen::UnderWay);
+        assert_eq!(ids.seen(&pump(), Some("0"), None), Seen::No, "the oldest had to go");
+        assert_eq!(ids.seen(&pump(), Some("1"), None), Seen::Interrupted);
         assert_eq!((ids.entries.len(), ids.order.len()), (REMEMBERED, REMEMBERED));
     }
 }

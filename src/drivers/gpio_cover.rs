@@ -121,8 +121,9 @@ struct GpioCover {
 
 impl GpioCover {
     fn claim(bus: &mut dyn Bus, settings: &Settings, value: OutputValue) -> Result<Self, DriverError> {
-        let open = Relay::claim(bus, settings, "open_line")?;
-        let mut cover = Self { open, close: Relay::claim(bus, settings, "close_line")? };
+        // The one is driven off also where the other cannot be claimed.
+        let [open, close] = ["open_line", "close_line"].map(|key| Relay::claim(bus, settings, key));
+        let mut cover = Self { open: open?, close: close? };
         cover.apply(value)?;
         Ok(cover)
     }

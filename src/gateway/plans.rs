@@ -186,22 +186,22 @@ pub(super) fn left_topics(old: &Config) -> Vec<String> {
 /// The table for `fieldgate safe-state`.
 pub fn outputs(config: &Config) -> Vec<SafeOutput> {
     let pairs = interlocks(config);
-    let rest = |name: &Name| {
-        let own = pairs.iter().filter(|pair| pair.one == *name || pair.other == *name);
-        own.map(|pair| pair.dead_time).max().unwrap_or_default()
+    let output = |actuator: &ActuatorSettings| {
+        let safe_state = at_rest(actuator);
+        let mine = pairs.iter().filter(|_| safe_state.is_on()).filter_map(|pair| pair.partner_of(&actuator.name));
+        let (beside, rests): (Vec<_>, Vec<_>) = mine.map(|(partner, rest)| (partner.clone(), rest)).unzip();
+        SafeOutput {
+            name: actuator.name.clone(),
+            driver: actuator.driver.name,
+            bus: bus_settings(config, &actuator.bus).clone(),
+            inputs: inputs(config, Some(&actuator.bus)),
+            settings: actuator.settings.clone(),
+            safe_state,
+            beside,
+            dead_time: rests.into_iter().max().unwrap_or_default(),
+        }
     };
-    let output = |actuator: &ActuatorSettings| SafeOutput {
-        name: actuator.name.clone(),
-        driver: actuator.driver.name,
-        bus: bus_settings(config, &actuator.bus).clone(),
-        inputs: inputs(config, Some(&actuator.bus)),
-        settings: actuator.settings.clone(),
-        safe_state: at_rest(actuator),
-        after: if at_rest(actuator).is_on() { rest(&actuator.name) } else { Duration::ZERO },
-    };
-    let mut outputs: Vec<_> = config.actuators.iter().map(output).collect();
-    outputs.sort_by_key(|output| output.after);
-    outputs
+    config.actuators.iter().map(output).collect()
 }
 
 /// What the safe state is for a program that ends: a motor cannot travel any more.

@@ -41,6 +41,17 @@ pub struct Pair {
     pub dead_time: Duration,
 }
 
+impl Pair {
+    /// The partner of `me`, and the rest between them.
+    pub fn partner_of(&self, me: &Name) -> Option<(&Name, Duration)> {
+        if self.one == *me {
+            Some((&self.other, self.dead_time))
+        } else {
+            (self.other == *me).then_some((&self.one, self.dead_time))
+        }
+    }
+}
+
 /// The interlocks of all outputs.
 #[derive(Debug, Default)]
 pub struct Interlocks {
@@ -60,15 +71,7 @@ impl Interlocks {
     }
 
     fn partners<'a>(&'a self, me: &'a Name) -> impl Iterator<Item = (&'a Name, Duration)> {
-        self.pairs.iter().filter_map(move |pair| {
-            if pair.one == *me {
-                Some((&pair.other, pair.dead_time))
-            } else if pair.other == *me {
-                Some((&pair.one, pair.dead_time))
-            } else {
-                None
-            }
-        })
+        self.pairs.iter().filter_map(|pair| pair.partner_of(me))
     }
 
     /// Locks for `me`, and says from when on it may be on.

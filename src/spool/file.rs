@@ -16,7 +16,7 @@ use crate::spool::wal;
 
 /// The database in its folder.
 pub(super) const FILE: &str = "spool.db";
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 const RESERVE: &str = ".reserve";
 
@@ -24,7 +24,7 @@ const RESERVE: &str = ".reserve";
 const OWN_FILES: [&str; 3] = ["", "-wal", RESERVE];
 
 /// Exactly as SQLite keeps them in its own table: a file with other text is not ours.
-const TABLES: [(&str, &str); 3] = [
+const TABLES: [(&str, &str); 4] = [
     (
         "message",
         "CREATE TABLE message (seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, source TEXT NOT NULL, \
@@ -33,11 +33,16 @@ const TABLES: [(&str, &str); 3] = [
     ),
     ("run", "CREATE TABLE run (first INTEGER PRIMARY KEY, run INTEGER NOT NULL, boot_id TEXT NOT NULL) STRICT"),
     ("count", ADD_COUNT),
+    ("command", ADD_COMMAND),
 ];
 
 /// From schema 2 to 3.
 const ADD_COUNT: &str =
     "CREATE TABLE count (name TEXT PRIMARY KEY, count INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID";
+
+/// From schema 3 to 4.
+const ADD_COMMAND: &str = "CREATE TABLE command (n INTEGER PRIMARY KEY, actuator TEXT NOT NULL, id TEXT NOT NULL, answer BLOB, \
+                           sum INTEGER NOT NULL) STRICT";
 
 /// From schema 1 to 2. SQLite keeps the new column's text at the end of the list, which is where [`TABLES`] has it.
 const ADD_SUM: &str = "ALTER TABLE message ADD COLUMN sum INTEGER NOT NULL DEFAULT 0";
@@ -164,11 +169,8 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
     )?;
     match version {
         0 => create(&mut connection)?,
-        1 => {
-            add_sums(&mut connection)?;
-            add_counts(&mut connection)?;
-        }
-        2 => add_counts(&mut connection)?,
+        1.. => migrate(&mut connection, version)?,
+        // Not a number of ours: the tables tell.
         _ => {}
     }
     if !has_schema(&connection)? {
@@ -218,10 +220,23 @@ fn add_sums(connection: &mut Connection) -> Result<(), Trouble> {
     Ok(connection.pragma_update(None, "user_version", 2)?)
 }
 
-fn add_counts(connection: &mut Connection) -> Result<(), Trouble> {
+/// From one schema to the next, up to ours.
+fn migrate(connection: &mut Connection, from: i64) -> Result<(), Trouble> {
+    if from == 1 {
+        add_sums(connection)?;
+    }
+    for (version, sql) in [(3, ADD_COUNT), (4, ADD_COMMAND)] {
+        if from < version {
+            add_table(connection, sql, version)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_table(connection: &mut Connection, sql: &str, version: i64) -> Result<(), Trouble> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(ADD_COUNT)?;
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.execute_batch(sql)?;
+    transaction.pragma_update(None, "user_version", version)?;
     Ok(transaction.commit()?)
 }
 

@@ -1,9 +1,10 @@
 //! Joins memory and disk: what is written when, what is read from where, and what happens when either is full.
 //!
 //! It has no clock and no thread of its own: each call says what time it is, and [`Keeper::due`] says when it wants to be
-//! called next. What is read from where is in `reading.rs`; what is written, and what follows when that fails, is in `saving.rs`; how the file is had again, and what was
-//! in a damaged one, in `recovery.rs`.
+//! called next. What is read from where is in `reading.rs`; what is written, and what follows when that fails, is in `saving.rs`;
+//! what stays when the messages are gone, in `lasting.rs`; how the file is had again, and what was in a damaged one, in `recovery.rs`.
 
+mod lasting;
 mod reading;
 mod recovery;
 mod saving;
@@ -14,9 +15,10 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, warn};
 
-use crate::model::{Kept, Key, Loss, Message, MessageKind, Moment, Name, Qos, RunId};
+use crate::model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
 use crate::spool::counts::Counts;
 use crate::spool::file::{self, OpenError};
+use crate::spool::ids::Ids;
 use crate::spool::losses::Losses;
 use crate::spool::record::{self, ReadingName};
 use crate::spool::room;
@@ -38,6 +40,9 @@ const ACKED_LIMIT: usize = 65_536;
 
 /// How long deletions wait for company at least: nothing is lost by a late one.
 const DELETE_EVERY: Duration = Duration::from_secs(1);
+
+/// The part of the room for messages that the ids of commands may take: one in so many.
+const IDS_SHARE: u64 = 4;
 
 /// A spool that stays full is logged at most this often.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
@@ -79,6 +84,7 @@ pub(super) struct Keeper {
     window: Window,
     losses: Losses,
     counts: Counts,
+    ids: Ids,
     /// The first sequence of this start.
     first: u64,
     run_noted: bool,
@@ -130,8 +136,9 @@ impl Keeper {
 
     /// One that has no file yet.
     pub(super) fn nowhere(settings: Settings) -> rusqlite::Result<Self> {
+        let limits = limits(&settings);
         Ok(Self {
-            limits: limits(&settings),
+            limits,
             run: RunId(0),
             boot_id: String::new(),
             store: Store::nowhere(&settings.path)?,
@@ -139,6 +146,7 @@ impl Keeper {
             window: Window::default(),
             losses: Losses::default(),
             counts: Counts::default(),
+            ids: Ids::new(limits.capacity / IDS_SHARE),
             first: 1,
             run_noted: false,
             next: 1,
@@ -171,24 +179,6 @@ impl Keeper {
             self.not_before = Duration::ZERO;
         }
         self.relieve(now);
-    }
-
-    /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was
-    /// published once must not be seen to go back.
-    pub(super) fn keep(&mut self, sensor: &Name, count: u64) {
-        if self.counts.keep(sensor, count) && self.fault.is_none() {
-            self.not_before = Duration::ZERO;
-        }
-    }
-
-    /// What sensors had counted when the file was read; nothing as long as there is none.
-    pub(super) fn counts(&self) -> Kept {
-        self.counts.known()
-    }
-
-    /// Whether [`Keeper::counts`] says something.
-    pub(super) fn knows_counts(&self) -> bool {
-        self.counts.is_known()
     }
 
     fn refuse(&mut self, message: Message, now: Moment) {
@@ -260,6 +250,11 @@ impl Keeper {
 
     /// When the next [`Keeper::tick`] is wanted, on the clock of [`Moment::boot`].
     pub(super) fn due(&self) -> Option<Duration> {
+        [self.all_due(), self.ids_due()].into_iter().flatten().min()
+    }
+
+    /// When everything that waits is to be written.
+    fn all_due(&self) -> Option<Duration> {
         if self.fault.is_some() || !self.run_noted || self.recovery.is_some() {
             return Some(self.not_before);
         }
@@ -275,9 +270,12 @@ impl Keeper {
 
     /// Writes what is due, then offers everything.
     pub(super) fn tick(&mut self, now: Moment) {
-        if self.due().is_some_and(|due| due <= now.boot) {
+        let is_over = |due: Option<Duration>| due.is_some_and(|due| due <= now.boot);
+        if is_over(self.all_due()) {
             self.recover_some(now);
             self.save(now);
+        } else if is_over(self.ids_due()) {
+            self.save_ids(now);
         }
         self.offered = self.next;
     }
@@ -332,6 +330,7 @@ impl Keeper {
     pub(super) fn reconfigure(&mut self, settings: Settings, now: Moment) {
         self.settings = Settings { path: std::mem::take(&mut self.settings.path), ..settings };
         self.limits = limits(&self.settings);
+        self.ids.limit(self.limits.capacity / IDS_SHARE);
         if let Err(error) = self.store.limit(self.limits) {
             self.failed(&error, now);
         }

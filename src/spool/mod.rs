@@ -18,6 +18,12 @@
 //! - What a sensor has counted ([`Room::keep`]) is on disk before a message that was appended behind it is offered, whatever
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
 //!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has.
+//! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`Notebook`]), fewer where they would
+//!   take more than a quarter of the room for messages. An answer is on disk before a reply that was appended behind it is
+//!   offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either. What else waits is
+//!   not written with them, so readings cost no more for it. One such transaction costs about 9 kB with what the file system adds.
+//!   Four may follow each other; then there are two a second, and replies are offered up to half a second before their notes are on
+//!   disk: about 70 kB/s under a flood, of which 200 commands a second get so far.
 //! - What is offered is what was appended: a row that is not as it was written is never offered, but told as lost.
 //!
 //! # What it does not do
@@ -35,13 +41,15 @@
 //! the file (for a second at most) is forgotten, so its message is sent again: at least once, never less. A file system
 //! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state. Where
 //! the log shows that it had been whole, both files are set aside as damaged.
+//! A command of whose begin nothing was written is not known to the next run, and a repeat of it acts: what began in the last five
+//! milliseconds (half a second in a flood), plus the duration of a commit under way; for a power cut, that of its own commit too.
 //! None of these losses can be told, for nobody is left who knows of them: the numbers of that run simply end earlier.
 //!
 //! # On disk
 //!
-//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 3, WAL, `synchronous=FULL`, held exclusively:
+//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 4, WAL, `synchronous=FULL`, held exclusively:
 //! a second instance is refused, and there is no shared-memory file. Schema 1 lacked `message.sum`, schema 2 the table
-//! `count`; both are migrated. A newer one than this is refused and left alone.
+//! `count`, schema 3 the table `command`; all are migrated. A newer one than this is refused and left alone.
 //!
 //! ```sql
 //! CREATE TABLE message (          -- one row per unacknowledged message
@@ -66,6 +74,13 @@
 //!   count INTEGER NOT NULL,
 //!   sum INTEGER NOT NULL          -- CRC-32 of count and name
 //! ) STRICT, WITHOUT ROWID;
+//! CREATE TABLE command (          -- one row per command that had an id, the newest of all outputs
+//!   n INTEGER PRIMARY KEY,        -- their order; the newest has the greatest
+//!   actuator TEXT NOT NULL,
+//!   id TEXT NOT NULL,
+//!   answer BLOB,                  -- the reply's payload, word for word; NULL as long as there is none
+//!   sum INTEGER NOT NULL          -- CRC-32 of n, actuator and id in the upper half, of everything in the lower
+//! ) STRICT;
 //! ```
 //!
 //! Beside it lies `spool.db.reserve`, room that is given up when the disk is full: even a deletion must be written to the
@@ -74,14 +89,17 @@
 //! # Inside
 //!
 //! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
-//! gives way; `counts.rs` knows what sensors have counted; `file.rs` opens the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
+//! gives way; `counts.rs` knows what sensors have counted and `ids.rs` which commands were seen, who come by `notebook.rs`; `file.rs` opens the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
 //! `salvage.rs` reads a damaged one; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
 //! the keeper.
 
 mod counts;
+mod error;
 mod file;
+mod ids;
 mod keeper;
 mod losses;
+mod notebook;
 mod record;
 mod room;
 mod rows;
@@ -98,13 +116,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use thiserror::Error;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::model::{Kept, Loss, Message, Name};
 
+pub use error::{Closed, NotNow, ReadError, SpoolError};
+pub use notebook::Notebook;
 pub use thread::{SpoolPanicked, SpoolThread, open};
 
 use thread::{Busy, Request};
@@ -163,87 +182,6 @@ pub struct Stats {
     pub error: Option<String>,
 }
 
-/// Why the spool could not be opened. The program cannot run without it: stop and tell the user.
-#[derive(Debug, Error)]
-pub enum SpoolError {
-    /// Another instance runs on the same folder.
-    #[error("the spool in {} is held by another running instance", path.display())]
-    Held {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A later version of the program wrote it. Install that version again, or move the file away.
-    #[error("{} was written by a newer version of fieldgate (schema {found}; this one knows {known})", path.display())]
-    NewerSchema {
-        /// The file.
-        path: PathBuf,
-        /// Its `user_version`.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
-    /// The folder cannot be made or entered. Check owner and mode.
-    #[error("cannot use the folder {} for the spool", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The database cannot be opened. Check owner, mode and free space.
-    #[error("cannot open the spool {}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's answer.
-        #[source]
-        source: rusqlite::Error,
-    },
-    /// The system gave no thread. Try again later.
-    #[error("cannot start the thread of the spool in {}", path.display())]
-    Thread {
-        /// The folder.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The program was built with an SQLite that has known defects. Build it with the bundled one.
-    #[error("sqlite {found} is older than 3.51.3, which the spool needs")]
-    OldSqlite {
-        /// The version in use.
-        found: &'static str,
-    },
-}
-
-/// The spool has been closed, or its thread has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the spool is closed")]
-pub struct Closed;
-
-/// Why an acknowledgement was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum NotNow {
-    /// The queue is full, for the disk is slow: hand these in again later.
-    #[error("the spool's queue is full")]
-    Full(Vec<Sequence>),
-    /// What was committed of them will be sent again by the next run.
-    #[error("the spool is closed")]
-    Closed,
-}
-
-/// Why nothing was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum ReadError {
-    /// The spool is closed: stop reading.
-    #[error(transparent)]
-    Closed(#[from] Closed),
-    /// The disk does not give what it has. It may pass: read the same again later.
-    #[error("the spool cannot be read")]
-    Disk,
-}
-
 /// A handle to the spool's thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Spool {
@@ -252,6 +190,7 @@ pub struct Spool {
     era: watch::Receiver<u64>,
     stats: watch::Receiver<Stats>,
     counts: watch::Receiver<Kept>,
+    notebook: Notebook,
     busy: Arc<Busy>,
 }
 
@@ -395,6 +334,11 @@ impl Spool {
     /// What sensors had counted when the file was read: where they go on. Nothing until a file could be opened.
     pub fn counts(&self) -> watch::Receiver<Kept> {
         self.counts.clone()
+    }
+
+    /// Where commands note their ids, and what earlier runs noted.
+    pub fn notebook(&self) -> Notebook {
+        self.notebook.clone()
     }
 
     /// How the spool fares, also while its thread waits for the disk.

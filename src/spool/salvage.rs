@@ -13,8 +13,9 @@ use rusqlite::{Connection, OpenFlags};
 use crate::model::{Loss, Message, MessageKind, Name, RunId};
 use crate::spool::counts::Counted;
 use crate::spool::file;
+use crate::spool::ids::NotedRows;
 use crate::spool::record::{ROW_OVERHEAD, ReadingName, Unsound};
-use crate::spool::rows::{body_len, decode, read_counts, select};
+use crate::spool::rows::{body_len, decode, read_counts, read_noted, select};
 use crate::spool::store::{READ_BYTES, signed, unsigned};
 
 /// What a salvage comes to next.
@@ -74,6 +75,15 @@ impl Salvage {
         // Where it cannot be read any further, the rest is lost.
         read_counts(&self.connection, |_, count| sound.extend(count)).unwrap_or_default();
         sound
+    }
+
+    /// What can still be read of the ids of commands.
+    pub(super) fn noted(&self) -> NotedRows {
+        let mut rows = NotedRows::default();
+        // Where it cannot be read any further, the rest is lost.
+        read_noted(&self.connection, |place, noted| rows.sound.extend(noted.map(|noted| (place, noted))))
+            .unwrap_or_default();
+        rows
     }
 
     /// About `limit` more, in order; nothing at the end.

@@ -5,17 +5,18 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
-use crate::model::{Message, MessageKind, RunId};
+use crate::model::{Message, MessageKind, Noted, RunId};
 use crate::spool::MIN_SIZE;
 use crate::spool::counts::Counted;
 use crate::spool::file;
+use crate::spool::ids::{NotedRow, NotedRows};
 use crate::spool::record::{self, ReadingName, Unsound};
-use crate::spool::rows::{body_len, decode, read_counts, select, victim};
+use crate::spool::rows::{body_len, decode, read_counts, read_noted, select, victim};
 
 /// Sequences set aside for each start, so that numbers grow over restarts without being written one by one.
 pub(super) const SEQUENCES_PER_START: u64 = 1 << 36;
 
-/// A file larger than this is made small again when nothing is left in it.
+/// A file with more unused bytes than these is made small again when no message is left in it.
 const SHRINK_ABOVE: u64 = 1024 * 1024;
 
 /// Bodies of one read in bytes at most, but for the first: an answer must not double the memory of the spool.
@@ -137,6 +138,16 @@ impl Store {
         Ok((sound, unsound))
     }
 
+    /// The ids of commands.
+    pub(super) fn noted(&self) -> rusqlite::Result<NotedRows> {
+        let mut rows = NotedRows::default();
+        read_noted(&self.connection, |place, noted| match noted {
+            Some(noted) => rows.sound.push((place, noted)),
+            None => rows.unsound.push(place),
+        })?;
+        Ok(rows)
+    }
+
     /// The oldest rows' sequences.
     pub(super) fn first_sequences(&self, limit: usize) -> rusqlite::Result<Vec<u64>> {
         let mut statement = self.connection.prepare("SELECT seq FROM message ORDER BY seq LIMIT ?1")?;
@@ -214,7 +225,7 @@ impl Store {
 
     /// Gives the space of an emptied file back.
     pub(super) fn shrink(&mut self) -> rusqlite::Result<()> {
-        if self.rows > 0 || pragma(&self.connection, "page_count")? * PAGE <= SHRINK_ABOVE {
+        if self.rows > 0 || pragma(&self.connection, "freelist_count")? * PAGE <= SHRINK_ABOVE {
             return Ok(());
         }
         // The file itself is cut when the log has been applied.
@@ -311,6 +322,21 @@ impl Batch<'_> {
         for (name, count) in counts {
             let count = signed(*count);
             put.execute(params![name.as_str(), count, record::count_sum(name.as_str(), count)])?;
+        }
+        Ok(())
+    }
+
+    /// Writes the ids of commands, and forgets those in front of `oldest` and those that are of no use.
+    pub(super) fn note(&self, noted: &[NotedRow], oldest: u64, unsound: &[u64]) -> rusqlite::Result<()> {
+        self.transaction.execute("DELETE FROM command WHERE n < ?1", [signed(oldest)])?;
+        for place in unsound {
+            self.transaction.execute("DELETE FROM command WHERE n = ?1", [signed(*place)])?;
+        }
+        let mut put = self.transaction.prepare("INSERT OR REPLACE INTO command VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        for (place, Noted { actuator, id, answer }) in noted {
+            let (place, answer) = (signed(*place), answer.as_deref().map(str::as_bytes));
+            let sum = record::noted_sum(place, actuator.as_str(), id, answer);
+            put.execute(params![place, actuator.as_str(), id, answer, sum])?;
         }
         Ok(())
     }

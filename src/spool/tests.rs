@@ -4,6 +4,7 @@ mod against_model;
 mod counts;
 mod damage;
 mod handle;
+mod ids;
 mod no_disk;
 
 use std::fs;
@@ -230,7 +231,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let before = fs::read(&file).unwrap();
     let refused = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap_err();
-    assert!(refused.to_string().ends_with("newer version of fieldgate (schema 7; this one knows 3)"), "{refused}");
+    assert!(refused.to_string().ends_with("newer version of fieldgate (schema 7; this one knows 4)"), "{refused}");
     assert!(fs::read(&file).unwrap() == before);
 }
 

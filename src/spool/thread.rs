@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock;
 use crate::model::{Kept, Loss, Message, Moment, Name, RunId};
 use crate::spool::keeper::Keeper;
+use crate::spool::notebook::{self, Reader};
 use crate::spool::{ReadError, Sequence, Settings, Spool, SpoolError, Stats, Stored};
 
 /// Requests that wait for the thread: forty seconds of a disk that hangs at a hundred readings a second, in a megabyte and a half.
@@ -89,6 +90,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let (era_sender, era) = watch::channel(keeper.era());
     let (stats_sender, stats) = watch::channel(keeper.stats());
     let (counts_sender, counts) = watch::channel(keeper.counts());
+    let (notebook, notes) = notebook::open(keeper.noted());
     let busy = Arc::new(Busy::default());
     let desk = Desk {
         keeper,
@@ -98,6 +100,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
         era: era_sender,
         stats: stats_sender,
         counts: counts_sender,
+        notes,
         busy: Arc::clone(&busy),
     };
     // The runtime is made where it is used: it must not be dropped on the thread of another one.
@@ -111,7 +114,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     };
     let thread = Builder::new().name("spool".into()).spawn(run).map_err(no_thread)?;
     starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(no_thread)?;
-    Ok((Spool { requests, head, era, stats, counts, busy }, SpoolThread { thread }))
+    Ok((Spool { requests, head, era, stats, counts, notebook, busy }, SpoolThread { thread }))
 }
 
 /// Since when the thread has been at work, which only the disk can make long; nothing while it waits for requests.
@@ -140,12 +143,14 @@ struct Desk {
     era: watch::Sender<u64>,
     stats: watch::Sender<Stats>,
     counts: watch::Sender<Kept>,
+    notes: Reader,
     busy: Arc<Busy>,
 }
 
 /// What a wait for requests came to.
 enum Wait {
     Request(Request),
+    /// The time has come, or a command was noted.
     Due,
     Closed,
 }
@@ -154,10 +159,13 @@ impl Desk {
     fn run(mut self, runtime: &Runtime) {
         loop {
             self.busy.set(Duration::ZERO);
-            let wait = runtime.block_on(next(&mut self.queue, self.keeper.due()));
+            let wait = runtime.block_on(next(&mut self.queue, &self.notes, self.keeper.due()));
             self.busy.set(clock::boottime());
             match wait {
-                Wait::Closed => return self.keeper.close(clock::now()),
+                Wait::Closed => {
+                    self.take_notes();
+                    return self.keeper.close(clock::now());
+                }
                 Wait::Request(request) => {
                     if let Some(answer) = self.take_all(request) {
                         return self.close(answer);
@@ -165,6 +173,8 @@ impl Desk {
                 }
                 Wait::Due => {}
             }
+            // Last: a note is made before the answer to its command comes.
+            self.take_notes();
             self.keeper.tick(clock::now());
             self.publish();
             for answer in self.waiting.drain(..) {
@@ -185,6 +195,11 @@ impl Desk {
             request = self.queue.try_recv().ok();
         }
         request.and_then(|request| self.serve(request, now))
+    }
+
+    fn take_notes(&mut self) {
+        let now = clock::now();
+        self.notes.take().into_iter().for_each(|noted| self.keeper.note(noted, now));
     }
 
     fn serve(&mut self, request: Request, now: Moment) -> Option<oneshot::Sender<()>> {
@@ -216,6 +231,9 @@ impl Desk {
             self.counts
                 .send_if_modified(|known| known.is_none() && std::mem::replace(known, self.keeper.counts()).is_none());
         }
+        if self.keeper.knows_noted() && !self.notes.has_recalled() {
+            self.notes.recall(self.keeper.noted());
+        }
         let stats = self.keeper.stats();
         self.stats.send_if_modified(|known| {
             let is_new = *known != stats;
@@ -231,6 +249,7 @@ impl Desk {
         while let Ok(request) = self.queue.try_recv() {
             answers.extend(self.serve(request, clock::now()));
         }
+        self.take_notes();
         self.keeper.close(clock::now());
         for answer in answers {
             // Whoever stopped waiting for the answer does not need it.
@@ -239,14 +258,16 @@ impl Desk {
     }
 }
 
-async fn next(queue: &mut mpsc::Receiver<Request>, due: Option<Duration>) -> Wait {
-    let received = match due {
-        None => Ok(queue.recv().await),
-        Some(due) => tokio::time::timeout(due.saturating_sub(clock::boottime()), queue.recv()).await,
+async fn next(queue: &mut mpsc::Receiver<Request>, notes: &Reader, due: Option<Duration>) -> Wait {
+    let something = async {
+        // Both are cancel-safe.
+        tokio::select! {
+            request = queue.recv() => request.map_or(Wait::Closed, Wait::Request),
+            () = notes.news() => Wait::Due,
+        }
     };
-    match received {
-        Ok(Some(request)) => Wait::Request(request),
-        Ok(None) => Wait::Closed,
-        Err(_) => Wait::Due,
+    match due {
+        None => something.await,
+        Some(due) => tokio::time::timeout(due.saturating_sub(clock::boottime()), something).await.unwrap_or(Wait::Due),
     }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The main job on an emulated board, seen from the host's broker. Started by run.sh, which builds what this needs.
 
-    board.py PI-BENCH PROGRAM SOURCES
+    board.py PI-BENCH PROGRAM OUTPUT-WATCH SOURCES
 
 Each phase is a function; each check in it prints PASS or FAIL, and a phase that breaks off counts as a FAIL. The board is
 slow and shares its processor, so every wait has a generous limit: nothing about speed is concluded here.
@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True  # the sources' folder stays as it is
 import account
 import backends
 import buses
+import failing
 import kernel
 import lives
 import measuring
@@ -29,16 +30,19 @@ PHASES = (
     backends.backends_agree,
     lives.link_cut, measuring.recovered, lives.killed, lives.reloads,
     buses.half_missing, buses.chip_unplugged, buses.adapter_unplugged, buses.kernel_outputs, buses.all_removed,
+    failing.failing_outputs, failing.kills, failing.crashes, failing.hang, failing.hung_bus, failing.broken_file,
+    failing.no_safe_state, failing.after_the_end, failing.failing_removed,
     lives.figures, lives.power_cut, lives.stop,
     account.nothing_is_missing, account.claims,
 )
 
 
-def power_on(board, program, sources):
-    """Puts the service onto a new card, as a package would, and starts the board."""
+def power_on(board, program, watch, sources):
+    """Puts the service onto a new card, as a package would, beside it what `failing` looks with, and starts the board."""
     units = sources / "systemd"
     for source, place, mode in (
         (program, "/usr/bin/fieldgate", "0755"),
+        (watch, "/usr/local/bin/output-watch", "0755"),
         (units / "fieldgate.service", "/etc/systemd/system/fieldgate.service", "0644"),
         (units / "fieldgate.sysusers", "/usr/lib/sysusers.d/fieldgate.conf", "0644"),
         (units / "fieldgate.tmpfiles", "/usr/lib/tmpfiles.d/fieldgate.conf", "0644"),
@@ -63,14 +67,14 @@ def show_on(board, broker, report, sources):
 
 def main():
     """Starts what is needed, runs the phases, ends all of it."""
-    pi_bench, program, sources = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    pi_bench, program, watch, sources = *sys.argv[1:4], Path(sys.argv[4])
     ended_by_signals()
     board, report = Board(pi_bench), Report()
     with tempfile.TemporaryDirectory() as folder:
         broker = Broker(Path(folder), BASE)
         try:
             with report.phase("power_on"):
-                power_on(board, program, sources)
+                power_on(board, program, watch, sources)
             if not report.failed:
                 show_on(board, broker, report, sources)
         finally:

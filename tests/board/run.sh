@@ -55,7 +55,8 @@ image() {
 
 program() {
     "$bench/cross.sh" setup || return 1
-    (cd "$root" && "$bench/cross.sh" cargo build --release --locked)
+    (cd "$root" && "$bench/cross.sh" cargo build --release --locked) || return 1
+    aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -static -o "$CARGO_TARGET_DIR/output-watch" "$root/tests/board/watch.c"
 }
 
 timed() {
@@ -80,4 +81,4 @@ needs
 timed packages
 timed both
 exec python3 "$root/tests/board/board.py" "$bench/pi-bench" \
-    "$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/release/fieldgate" "$root"
+    "$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/release/fieldgate" "$CARGO_TARGET_DIR/output-watch" "$root"

@@ -93,6 +93,9 @@ impl Bench {
             self.send("nobody", "probe");
             self.client.all(&reply("nobody")).iter().any(|message| !message.payload.contains("expired"))
         });
+        // Its answer comes behind those to all others that were sent meanwhile.
+        self.send("nobody-else", "probe");
+        self.client.wait_for(&reply("nobody-else"), |_| true, SOON);
         self.client.forget();
     }
 

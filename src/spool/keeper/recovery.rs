@@ -134,7 +134,9 @@ impl Keeper {
         self.oldest_row = store.oldest(|_| true)?;
         let (counts, unsound) = store.counts()?;
         self.counts.adopt(counts);
-        self.tell_unsound(&unsound);
+        let noted = store.noted()?;
+        self.tell_unsound(&unsound, noted.unsound.len());
+        self.ids.adopt(noted);
         let rows_below = base;
         self.store = store;
         if let Some(aside) = set_aside {
@@ -162,7 +164,11 @@ impl Keeper {
         Ok(())
     }
 
-    fn tell_unsound(&mut self, names: &[String]) {
+    fn tell_unsound(&mut self, names: &[String], ids: usize) {
+        if ids > 0 {
+            error!(ids, "Ids of commands are damaged on the disk; a repeat of one of these commands acts.");
+            self.notice = Some(format!("command ids damaged on the disk: {ids}; a repeat of those commands acts"));
+        }
         if !names.is_empty() {
             let names = names.join(", ");
             error!(sensors = names, "Counts are damaged on the disk; they begin at 0 again.");
@@ -182,6 +188,7 @@ impl Keeper {
         match Salvage::open(&aside) {
             Some(salvage) => {
                 self.counts.recover(&salvage.counts());
+                self.ids.recover(salvage.noted());
                 let (recovered, lost) = (0, 0);
                 self.recovery = Some(Recovery { salvage, holes, aside, until, settled, expected, recovered, lost });
             }

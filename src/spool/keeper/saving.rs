@@ -42,8 +42,9 @@ impl Keeper {
         let is_full = self.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::Full) && !deleted.is_empty();
         let mut chosen = if is_full { Vec::new() } else { self.choose_batch() };
         let counts: Vec<_> = self.counts.unsaved().filter(|_| !is_full).map(|(name, n)| (name.clone(), n)).collect();
+        let ids = if is_full { Vec::new() } else { self.ids.unsaved(self.limits.batch) };
         let is_proof_wanted = self.fault.is_some() || !self.run_noted;
-        if deleted.is_empty() && chosen.is_empty() && counts.is_empty() && !is_proof_wanted {
+        if deleted.is_empty() && chosen.is_empty() && counts.is_empty() && ids.is_empty() && !is_proof_wanted {
             return Ok(false);
         }
         let mut batch = self.store.begin()?;
@@ -52,6 +53,9 @@ impl Keeper {
         }
         batch.delete(deleted.iter().copied())?;
         batch.keep(&counts)?;
+        if !ids.is_empty() {
+            batch.note(&ids, self.ids.oldest(), self.ids.unsound())?;
+        }
         let spared = |sequence| self.handed.contains(&sequence) || self.acked.contains(&sequence);
         let rule = self.settings.when_full;
         let victims = room::make(&mut batch, &mut chosen, rule, self.limits.capacity, &spared)?;
@@ -60,10 +64,11 @@ impl Keeper {
         batch.put(unchanged.map(|(sequence, entry)| (*sequence, &*entry.message)))?;
         batch.put(told.iter().map(|(sequence, message)| (*sequence, message)))?;
         batch.commit()?;
-        let is_progress = !(chosen.is_empty() && victims.is_empty() && deleted.is_empty());
+        let is_progress = !(chosen.is_empty() && victims.is_empty() && deleted.is_empty() && ids.is_empty());
         self.run_noted = true;
         (self.losses, self.next) = (losses, next);
         self.counts.mark_saved(&counts);
+        self.ids.mark_saved(&ids, now.boot);
         chosen.iter().for_each(|(sequence, _)| self.window.mark_saved(*sequence));
         victims.iter().for_each(|victim| self.forget(victim.sequence));
         for (sequence, message) in told {
@@ -110,8 +115,9 @@ impl Keeper {
         let kind = if store::is_full(error) { FaultKind::Full } else { FaultKind::Failing };
         if kind == FaultKind::Full {
             self.store.use_reserve();
-            // What sensors have counted is for ever: with it, the file is never of no use.
-            let is_of_use = self.acked.len() as u64 != self.store.rows() || !self.counts.is_empty();
+            // What sensors have counted and which commands were seen stays: with it, the file is never of no use.
+            let has_more = !self.counts.is_empty() || !self.ids.is_empty();
+            let is_of_use = self.acked.len() as u64 != self.store.rows() || has_more;
             if !is_of_use && self.store.rows() > 0 {
                 return self.discard(now);
             }

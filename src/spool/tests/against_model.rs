@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::no_disk::without_disk;
 use super::{at, copy_of, name, open, reading, settings};
-use crate::model::{Message, MessageKind, Qos};
+use crate::model::{Message, MessageKind, Noted, Qos};
 use crate::spool::keeper::Keeper;
 use crate::spool::window::LIMIT_BYTES;
 use crate::spool::{MIN_SIZE, Sequence, Settings, Stored, WhenFull};
@@ -20,6 +20,10 @@ enum Step {
         count: usize,
         bytes: usize,
         qos: Qos,
+    },
+    Command {
+        count: usize,
+        is_answered: bool,
     },
     Wait {
         ms: u64,
@@ -46,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..SENSORS.len(), 1_usize..40, bytes, qos)
             .prop_map(|(sensor, count, bytes, qos)| Step::Append { sensor, count, bytes, qos }),
+        2 => (1_usize..20, any::<bool>()).prop_map(|(count, is_answered)| Step::Command { count, is_answered }),
         6 => (0_u64..1500).prop_map(|ms| Step::Wait { ms }),
         4 => (1_usize..80).prop_map(|limit| Step::Read { limit }),
         1 => Just(Step::Rewind),
@@ -54,6 +59,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(|has_disk| Step::PowerCut { has_disk }),
     ]
 }
+
+/// An id is on disk after so long at most, however many there are.
+const NOTED_WITHIN: u64 = 505;
+
+/// Ids that the smallest spool has room for.
+const IDS: usize = 200;
 
 /// A spool, the link that reads it, and the account.
 struct World {
@@ -75,6 +86,10 @@ struct World {
     counted: BTreeSet<(usize, u64)>,
     /// The highest count of each sensor that was offered while the disk was well.
     published: [u64; 3],
+    /// Every command with an id, and when it was noted last.
+    commands: Vec<(Noted, u64)>,
+    /// The first of them that were on disk as they are there.
+    durable_commands: BTreeSet<usize>,
 }
 
 impl World {
@@ -98,12 +113,15 @@ impl World {
             losses: BTreeMap::new(),
             counted: BTreeSet::new(),
             published: [0; 3],
+            commands: Vec::new(),
+            durable_commands: BTreeSet::new(),
         }
     }
 
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Append { sensor, count, bytes, qos } => self.append(sensor, count, bytes, qos),
+            Step::Command { count, is_answered } => self.command(count, is_answered),
             Step::Wait { ms } => {
                 self.ms += ms;
                 self.tick();
@@ -148,8 +166,31 @@ impl World {
         self.tick();
     }
 
+    fn command(&mut self, count: usize, is_answered: bool) {
+        for _ in 0..count {
+            let id = self.commands.len().to_string();
+            let answer = is_answered.then(|| format!("{id} was answered in some sixty characters, as usual").into());
+            let begun = Noted { actuator: name("pump"), id, answer: None };
+            self.keeper.note(begun.clone(), at(self.ms));
+            let noted = Noted { answer, ..begun };
+            if is_answered {
+                self.keeper.note(noted.clone(), at(self.ms));
+            }
+            self.commands.push((noted, self.ms));
+        }
+        self.tick();
+    }
+
     fn tick(&mut self) {
         self.keeper.tick(at(self.ms));
+        if self.keeper.stats().error.is_none() {
+            let old = self
+                .commands
+                .iter()
+                .enumerate()
+                .filter(|(_, (_, since))| since.saturating_add(NOTED_WITHIN) <= self.ms);
+            self.durable_commands.extend(old.map(|(nth, _)| nth));
+        }
         let commit_every = u64::try_from(self.settings.commit_every.as_millis()).unwrap();
         // What is postponed, or waits for the disk, is not on it; the spool says so in the second case only.
         if self.keeper.stats().error.is_none() && !self.keeper.has_overdue(at(self.ms)) {
@@ -195,6 +236,22 @@ impl World {
         }
     }
 
+    /// The newest ids that were on disk are there with their answers, in their order, and nothing that was never noted.
+    fn check_commands(&self) {
+        let Some(known) = self.keeper.noted() else { return };
+        let places: Vec<usize> = known.iter().map(|noted| noted.id.parse().unwrap()).collect();
+        assert!(places.is_sorted(), "{places:?}");
+        for (place, noted) in places.iter().zip(known.iter()) {
+            let (wanted, _) = &self.commands[*place];
+            assert!(noted.answer.is_none() || noted.answer == wanted.answer, "{noted:?} for {wanted:?}");
+        }
+        let newest = self.commands.len().saturating_sub(IDS);
+        for place in self.durable_commands.range(newest..) {
+            let (wanted, _) = &self.commands[*place];
+            assert!(known.contains(wanted), "{wanted:?} is not known: {known:?}");
+        }
+    }
+
     /// The broker has received everything that was read; some of its acknowledgements are lost.
     fn acknowledge(&mut self, keep_one_in: usize) {
         let mut sequences = Vec::new();
@@ -223,6 +280,10 @@ impl World {
             if has_disk { open(&self.settings, self.ms).unwrap() } else { without_disk(&self.settings, self.ms) };
         self.folder = copy;
         self.check_counts();
+        self.check_commands();
+        // What was not on disk then never will be.
+        let lost = self.commands.iter_mut().enumerate().filter(|(nth, _)| !self.durable_commands.contains(nth));
+        lost.for_each(|(_, (_, since))| *since = u64::MAX);
         self.is_full = false;
         self.cursor = Sequence(0);
         self.unacknowledged.clear();
@@ -244,6 +305,7 @@ impl World {
         }
         self.ms += 10_000;
         self.tick();
+        self.check_commands();
     }
 
     /// Readings that are told as lost.

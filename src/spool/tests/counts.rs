@@ -94,9 +94,13 @@ fn a_full_disk_does_not_cost_the_counts_when_the_broker_has_everything() {
     keeper.append(reading("gas", 1, 10), at(0));
     keeper.tick(at(2000));
     let read = keeper.read(Sequence(0), 10, at(2000)).unwrap();
+    let era = keeper.era();
     keeper.fill_disk(true);
     keeper.acknowledge(&[read[0].sequence], at(2000));
+    // More than a page, or there would be room for it.
+    keeper.append(reading("gas", 2, 9000), at(2000));
     (0..50).for_each(|step| keeper.tick(at(4000 + step * 500)));
+    assert_eq!(keeper.era(), era, "the file was given up");
     assert_eq!(after_a_cut(folder.path()), gas(41));
 }
 
@@ -106,7 +110,7 @@ fn a_file_of_the_schema_before_is_taken_over() {
     let mut before = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     before.append(reading("air", 1, 10), at(0));
     before.close(at(0));
-    execute(folder.path(), "DROP TABLE count; PRAGMA user_version = 2");
+    execute(folder.path(), "DROP TABLE count; DROP TABLE command; PRAGMA user_version = 2");
     let mut keeper = open(&usual(folder.path()), 0).unwrap();
     assert_eq!((keeper.stats().error.as_deref(), keeper.counts().unwrap().len()), (None, 0));
     assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap()), [1]);

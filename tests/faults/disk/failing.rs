@@ -90,10 +90,11 @@ impl Stage {
         wait_until("sampling to go on", SAMPLES, || taken(&self.gateway) >= then + 25);
     }
 
-    /// A command acts and is answered.
+    /// A command with an id acts and is answered, once.
     fn command(&self, value: &str) {
         let (before, asked) = (self.ledger.count(), Instant::now());
-        self.ledger.send("b/actuators/pump/set", value);
+        let id = format!("c{before}");
+        self.ledger.send("b/actuators/pump/set", &format!("{{\"value\":\"{value}\",\"id\":\"{id}\"}}"));
         let reply = wait_for("a reply", SOON, || self.ledger.newest("b/actuators/pump/reply", before));
         let reply: Value = serde_json::from_str(&reply.payload).unwrap();
         assert_eq!((&reply["outcome"], &reply["value"]), (&"done".into(), &value.into()), "{reply}");

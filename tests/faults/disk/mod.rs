@@ -6,6 +6,7 @@
 mod cut;
 mod failing;
 mod full;
+mod ids;
 mod mount;
 mod slow;
 mod wear;

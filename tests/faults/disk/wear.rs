@@ -15,7 +15,7 @@ const SENSORS: &str = "sensors:\n  n: { driver: waveform, every: 50ms, settings:
 /// What the row allows for a reading of 100 bytes in an outage.
 const BYTES_PER_READING: u64 = 1200;
 
-fn written(gateway: &Gateway) -> u64 {
+pub(super) fn written(gateway: &Gateway) -> u64 {
     let io = fs::read_to_string(format!("/proc/{}/io", gateway.pid())).unwrap();
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
     line.parse().unwrap()

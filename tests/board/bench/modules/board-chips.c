@@ -10,11 +10,12 @@
  * i2c-stub has this for SMBus calls only, which leaves out programs that use I2C_RDWR.
  *
  * Writing an address to `unplugged` takes that chip off the bus, 0 brings it back; 1 to `gone` takes the adapter away, 0 brings
- * it back.
+ * it back. With 1 in `hung` no transfer ends, as long as whoever began it lives, and with it all others on the adapter wait.
  */
 #include <linux/i2c.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -50,6 +51,10 @@ static bool gone;
 static struct i2c_adapter *adapter;
 static DEFINE_MUTEX(plug);
 
+static bool hung;
+module_param(hung, bool, 0644);
+MODULE_PARM_DESC(hung, "whether transfers hang");
+
 static struct chip *answering(u16 address)
 {
 	int i;
@@ -84,6 +89,9 @@ static int transfer(struct i2c_adapter *from, struct i2c_msg *msgs, int n)
 	/* What i2c-bcm2835 answers to who still has it open when its driver has let go of it. */
 	if (READ_ONCE(gone))
 		return -ETIMEDOUT;
+	while (READ_ONCE(hung))
+		if (schedule_timeout_killable(HZ / 50) && fatal_signal_pending(current))
+			return -EINTR;
 	for (i = 0; i < n; i++) {
 		struct chip *chip = answering(msgs[i].addr);
 

@@ -1,0 +1,88 @@
+//! What can go wrong with the spool, and what the caller should do about it.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::spool::Sequence;
+
+/// Why the spool could not be opened. The program cannot run without it: stop and tell the user.
+#[derive(Debug, Error)]
+pub enum SpoolError {
+    /// Another instance runs on the same folder.
+    #[error("the spool in {} is held by another running instance", path.display())]
+    Held {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A later version of the program wrote it. Install that version again, or move the file away.
+    #[error("{} was written by a newer version of fieldgate (schema {found}; this one knows {known})", path.display())]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The folder cannot be made or entered. Check owner and mode.
+    #[error("cannot use the folder {} for the spool", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database cannot be opened. Check owner, mode and free space.
+    #[error("cannot open the spool {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's answer.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The system gave no thread. Try again later.
+    #[error("cannot start the thread of the spool in {}", path.display())]
+    Thread {
+        /// The folder.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The program was built with an SQLite that has known defects. Build it with the bundled one.
+    #[error("sqlite {found} is older than 3.51.3, which the spool needs")]
+    OldSqlite {
+        /// The version in use.
+        found: &'static str,
+    },
+}
+
+/// The spool has been closed, or its thread has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the spool is closed")]
+pub struct Closed;
+
+/// Why an acknowledgement was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NotNow {
+    /// The queue is full, for the disk is slow: hand these in again later.
+    #[error("the spool's queue is full")]
+    Full(Vec<Sequence>),
+    /// What was committed of them will be sent again by the next run.
+    #[error("the spool is closed")]
+    Closed,
+}
+
+/// Why nothing was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ReadError {
+    /// The spool is closed: stop reading.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// The disk does not give what it has. It may pass: read the same again later.
+    #[error("the spool cannot be read")]
+    Disk,
+}

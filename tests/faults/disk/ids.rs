@@ -1,0 +1,163 @@
+//! Rows A2, A6 and D6 for command ids: a disk that cannot be used, one that is slow, and what an id costs the card.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::mount::{Mount, TOOLS};
+use super::wear::written;
+use crate::common::gateway::Gateway;
+use crate::common::quick::{config, folder, start};
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, wait_for, wait_until};
+use crate::ledger::{Ledger, Mood};
+use crate::suite::{may, report, times};
+use crate::tracer::{Tracer, spool_files};
+
+const PUMP: &str = "buses: { bench: { type: sim, state_file: bench.json } }
+actuators:
+  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\", safe_after: never }
+";
+
+/// From the broker's sending to the line's new level, on a loaded machine; the row says 50 ms.
+const ACTS: Duration = Duration::from_millis(200);
+
+struct Stage {
+    ledger: Ledger,
+    gateway: Gateway,
+    bench: SimFile,
+    text: String,
+    // In this order: what is mounted in the folder goes before it.
+    disk: Option<Mount>,
+    folder: TempDir,
+}
+
+impl Stage {
+    fn new(folder: TempDir, disk: Option<Mount>) -> Self {
+        let ledger = Ledger::new(Mood::Acknowledges);
+        let text = config(&ledger.url(), "", "", PUMP);
+        let gateway = start(folder.path(), &text);
+        let bench = SimFile::new(folder.path().join("bench.json"));
+        let stage = Self { ledger, gateway, bench, text, disk, folder };
+        stage.wait_link();
+        stage
+    }
+
+    fn wait_link(&self) {
+        self.gateway.wait_log("Connected.", SOON);
+    }
+
+    fn restart(&mut self) {
+        self.gateway = start(self.folder.path(), &self.text);
+        self.wait_link();
+    }
+
+    fn send(&self, value: &str, id: &str) {
+        self.ledger.send("b/actuators/pump/set", &format!(r#"{{"value":"{value}","id":"{id}"}}"#));
+    }
+
+    /// The answer to a command, as it was written.
+    fn ask(&self, value: &str, id: &str) -> String {
+        let before = self.ledger.count();
+        self.send(value, id);
+        wait_for("a reply", SOON, || self.ledger.newest("b/actuators/pump/reply", before)).payload
+    }
+
+    fn actions(&self) -> usize {
+        self.gateway.log().matches("outcome=\"done\"").count()
+    }
+}
+
+#[test]
+fn a2_without_a_disk_ids_are_remembered_in_memory_and_written_as_soon_as_there_is_one() {
+    if !may("A2", &TOOLS) {
+        return;
+    }
+    let folder = folder();
+    let disk = Mount::ext4(folder.path(), 16 << 20);
+    let mut stage = Stage::new(folder, Some(disk));
+    let [old, older] = ["old", "older"].map(|id| stage.ask("on", id));
+    stage.gateway.stop(SOON);
+    stage.disk.as_ref().unwrap().remount("ro");
+    stage.restart();
+    stage.gateway.wait_log("The spool has no disk", SOON);
+    let new = stage.ask("on", "new");
+    assert_eq!(stage.ask("on", "new"), new, "from memory");
+    let anew = stage.ask("on", "old");
+    assert_ne!(anew, old, "nobody can know that it is a repeat: the command is not held up");
+    assert_eq!(stage.actions(), 2);
+    stage.disk.as_ref().unwrap().remount("rw");
+    stage.gateway.wait_log("The spool can be written again", SOON);
+    assert_eq!(stage.ask("on", "older"), older, "what earlier runs saw is known as soon as it can be read");
+    for is_killed in [true, false] {
+        if is_killed {
+            stage.gateway.kill9();
+        } else {
+            stage.gateway.stop(SOON);
+        }
+        stage.restart();
+        assert_eq!(["old", "older", "new"].map(|id| stage.ask("on", id)), [&anew, &older, &new].map(String::clone));
+        assert_eq!(stage.actions(), 0);
+    }
+    report("A2", "a start on a read-only disk, then it is writable, then a kill", "every id known, no second action");
+}
+
+#[test]
+fn a6_a_slow_disk_holds_up_no_command_with_an_id() {
+    if !may("A6", &["strace"]) {
+        return;
+    }
+    let mut stage = Stage::new(folder(), None);
+    let mut arguments = spool_files(&stage.folder.path().join("spool"));
+    let delay = times(Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2));
+    let calls = "fsync,fdatasync";
+    let inject = format!("inject={calls}:delay_enter={}", delay.as_micros());
+    arguments.extend(["-e".into(), format!("trace={calls}"), "-e".into(), inject]);
+    let tracer = Tracer::attach(&stage.gateway, &stage.folder.path().join("strace"), &arguments);
+    let tried = times(20, 100, 400);
+    let mut slowest = Duration::ZERO;
+    for n in 0..tried {
+        let (value, level) = if n % 2 == 0 { ("on", 1) } else { ("off", 0) };
+        let asked = Instant::now();
+        stage.send(value, &format!("c{n}"));
+        stage.bench.wait_line("GPIO27", level, SOON);
+        slowest = slowest.max(asked.elapsed());
+    }
+    drop(tracer);
+    assert!(slowest <= ACTS, "{slowest:?}");
+    let answers = || stage.ledger.notes().iter().filter(|note| note.topic == "b/actuators/pump/reply").count();
+    wait_until("every answer", SOON * 2, || answers() >= tried);
+    stage.gateway.kill9();
+    stage.restart();
+    let again: Value = serde_json::from_str(&stage.ask("on", &format!("c{}", tried - 1))).unwrap();
+    assert_eq!((&again["outcome"], stage.actions()), (&"done".into(), 0), "{again}");
+    let happened = format!("the slowest acted within {} ms, each was answered and remembered", slowest.as_millis());
+    report("A6", &format!("{tried} commands with an id while each fsync takes {delay:?}"), &happened);
+}
+
+#[test]
+fn d6_an_id_costs_one_small_write_and_a_flood_of_them_two_a_second() {
+    if !may("D6", &TOOLS) {
+        return;
+    }
+    let folder = folder();
+    let disk = Mount::ext4(folder.path(), 64 << 20);
+    let stage = Stage::new(folder, Some(disk));
+    // As many as may be written at once.
+    let few = 4;
+    let before = written(&stage.gateway);
+    (0..few).for_each(|n| drop(stage.ask("on", &format!("few{n}"))));
+    let each = (written(&stage.gateway) - before) / few;
+    let (begun, before, span) = (Instant::now(), written(&stage.gateway), Duration::from_secs(times(5, 20, 60)));
+    let mut sent: u64 = 0;
+    while begun.elapsed() < span {
+        stage.ask("on", &format!("flood{sent}"));
+        sent += 1;
+    }
+    let rate = (written(&stage.gateway) - before) / span.as_secs();
+    let happened = format!("{each} bytes for each; at {} a second {rate} bytes a second", sent / span.as_secs());
+    report("D6", "commands with an id on ext4", &happened);
+    assert!((1..=20_000).contains(&each), "{happened}");
+    assert!(rate <= 200_000, "{happened}");
+}
