@@ -222,7 +222,8 @@ fn encode_setting(setting: &Setting) -> Json {
         Setting::Flag(flag) => Json::from(*flag),
         Setting::Integer(n) => Json::from(*n),
         Setting::Number(n) => Json::from(*n),
-        Setting::Duration(duration) => Json::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        // The pulses of a servo differ by microseconds.
+        Setting::Duration(duration) => Json::from(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
         Setting::List(_) | Setting::Table(_) => Json::Null,
     }
 }
@@ -232,7 +233,7 @@ fn decode_setting(kind: &Kind, value: &Json) -> Option<Setting> {
         Kind::Flag => Setting::Flag(value.as_bool()?),
         Kind::Integer { .. } | Kind::Address(_) => Setting::Integer(value.as_i64()?),
         Kind::Number { .. } => Setting::Number(value.as_f64()?),
-        Kind::Duration { .. } => Setting::Duration(Duration::from_millis(value.as_u64()?)),
+        Kind::Duration { .. } => Setting::Duration(Duration::from_micros(value.as_u64()?)),
         Kind::List(_) | Kind::Table(_) => return None,
         _ => Setting::Text(value.as_str()?.to_owned()),
     })
@@ -270,12 +271,19 @@ mod tests {
         SafeOutput { bus: settings, inputs: vec!["P4".into()], ..pump() }
     }
 
+    /// Half a millisecond is half a turn.
+    fn servo() -> SafeOutput {
+        let mut settings = Settings::default();
+        settings.insert("min_pulse", Setting::Duration(Duration::from_micros(500)));
+        SafeOutput { driver: "pwm-servo", settings, safe_state: OutputValue::Angle(Some(90.0)), ..pump() }
+    }
+
     #[test]
     fn a_table_is_read_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/outputs.json");
-        save(&path, &[pump(), far_pump()]).unwrap();
-        assert_eq!(load(&path).unwrap(), [pump(), far_pump()]);
+        save(&path, &[pump(), far_pump(), servo()]).unwrap();
+        assert_eq!(load(&path).unwrap(), [pump(), far_pump(), servo()]);
     }
 
     #[test]

@@ -40,11 +40,11 @@ pub fn run(name: Option<&str>, json: bool) -> ExitCode {
 
 /// One line for each driver.
 pub fn table() -> String {
-    let mut out = format!("{:<12} {:<7} {:<5} SUMMARY\n", "DRIVER", "KIND", "BUS");
+    let mut out = format!("{:<13} {:<7} {:<5} SUMMARY\n", "DRIVER", "KIND", "BUS");
     for spec in DRIVERS {
         let kind = if matches!(spec.role, Role::Sensor { .. }) { "sensor" } else { "output" };
         let untested = if spec.proofs.is_empty() { " (untested)" } else { "" };
-        writeln!(out, "{:<12} {kind:<7} {:<5} {}{untested}", spec.name, bus(spec), spec.summary)
+        writeln!(out, "{:<13} {kind:<7} {:<5} {}{untested}", spec.name, bus(spec), spec.summary)
             .expect("a String takes all");
     }
     out
@@ -91,7 +91,7 @@ pub fn page(spec: &DriverSpec) -> String {
     fields(&mut out, spec.settings, 2);
     out.push_str(&match &spec.role {
         Role::Sensor { .. } => format!("\nMeasurements\n{}", quantities(spec)),
-        Role::Actuator { .. } => "\nCommands\n  on, off for switches; a number from 0 to 100 for percentages\n".into(),
+        Role::Actuator { kind, .. } => format!("\nCommands\n  {}\n", kind(&Settings::default()).takes()),
     });
     let section = if matches!(spec.role, Role::Sensor { .. }) { "sensors" } else { "actuators" };
     out.push_str("\nProof\n");

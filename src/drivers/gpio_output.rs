@@ -30,24 +30,12 @@ pcf8574 or mcp23017, stay as they were left.
 The state is read back from the line. That shows the level at the pin, not
 whether the relay followed.",
     bus: BusNeed::Gpio,
-    settings: &[
-        Field {
-            name: "line",
-            kind: Kind::Line,
-            need: Need::Required,
-            doc: "the line's name, such as GPIO27, or its number on the chip",
-        },
-        Field {
-            name: "active_low",
-            kind: Kind::Flag,
-            need: Need::Default("false"),
-            doc: "whether on means a low level",
-        },
-    ],
-    claims: |settings| vec![Claim::Line(settings.text("line").to_owned())],
+    settings: &[LINE, ACTIVE_LOW],
+    claims: line,
     role: Role::Actuator {
         kind: |_| OutputKind::Switch,
         pace: |_| Pace::AtOnce,
+        contradiction: |_| None,
         build: |bus: &mut dyn Bus, settings, value| Ok(Box::new(GpioOutput::claim(bus, settings, value)?)),
     },
     example: "\
@@ -60,12 +48,31 @@ pump:
     proofs: &[Proof::Kernel("pinctrl-bcm2835"), Proof::Kernel("gpio-pcf857x")],
 };
 
-struct GpioOutput {
+/// The line of an output.
+pub(super) const LINE: Field = Field {
+    name: "line",
+    kind: Kind::Line,
+    need: Need::Required,
+    doc: "the line's name, such as GPIO27, or its number on the chip",
+};
+
+/// Its polarity.
+pub(super) const ACTIVE_LOW: Field =
+    Field { name: "active_low", kind: Kind::Flag, need: Need::Default("false"), doc: "whether on means a low level" };
+
+/// The claim of a driver with one line.
+pub(super) fn line(settings: &Settings) -> Vec<Claim> {
+    vec![Claim::Line(settings.text("line").to_owned())]
+}
+
+/// One line that is on or off.
+pub(super) struct GpioOutput {
     line: Box<dyn OutputLine>,
 }
 
 impl GpioOutput {
-    fn claim(bus: &mut dyn Bus, settings: &Settings, value: OutputValue) -> Result<Self, DriverError> {
+    /// Claims the line of these settings; it is driven to `value` from the first moment.
+    pub(super) fn claim(bus: &mut dyn Bus, settings: &Settings, value: OutputValue) -> Result<Self, DriverError> {
         let (line, active_low) = (settings.text("line").to_owned(), settings.flag("active_low"));
         let request = OutputRequest { line, active_low, active: is_on(value)? };
         Ok(Self { line: bus.output(&request)? })
@@ -83,7 +90,7 @@ impl Actuator for GpioOutput {
 }
 
 /// Nothing else comes here, for the kind of the driver is a switch; it would move nothing.
-pub(super) fn is_on(value: OutputValue) -> Result<bool, DriverError> {
+fn is_on(value: OutputValue) -> Result<bool, DriverError> {
     match value {
         OutputValue::Switch(on) => Ok(on),
         other => Err(DriverError::Foreign(other)),

@@ -13,8 +13,10 @@ pub mod ccs811;
 pub mod dht;
 pub mod ds18b20;
 mod each_second;
+pub mod gpio_cover;
 pub mod gpio_input;
 pub mod gpio_output;
+pub mod gpio_pulse;
 pub mod hts221;
 pub mod hx711;
 mod i2c_chip;
@@ -29,13 +31,16 @@ pub mod mcp9808;
 pub mod mh_z19;
 pub mod mpu6050;
 pub mod pca9685;
+pub mod pca9685_servo;
 mod periodic;
 pub mod pms5003;
 pub mod pulse_counter;
 pub mod pwm_output;
+pub mod pwm_servo;
 pub mod scd30;
 pub mod scd4x;
 mod sensirion;
+mod servo;
 pub mod sgp30;
 pub mod sgp40;
 pub mod sht3x;
@@ -106,8 +111,12 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &board::SPEC,
     &waveform::SPEC,
     &gpio_output::SPEC,
+    &gpio_pulse::SPEC,
+    &gpio_cover::SPEC,
     &pwm_output::SPEC,
+    &pwm_servo::SPEC,
     &pca9685::SPEC,
+    &pca9685_servo::SPEC,
 ];
 
 /// The driver of that name.
@@ -204,9 +213,22 @@ pub enum Role {
         kind: fn(&Settings) -> OutputKind,
         /// How it gets from one value to another.
         pace: fn(&Settings) -> Pace,
+        /// What is wrong with settings that are right one by one.
+        contradiction: fn(&Settings) -> Option<Contradiction>,
         /// Claims what it needs and drives the output to the given value at once.
         build: BuildActuator,
     },
+}
+
+/// Settings that cannot be together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The key to mark.
+    pub key: &'static str,
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead.
+    pub hint: &'static str,
 }
 
 /// Which bus a driver sits on.
@@ -337,6 +359,15 @@ pub enum DriverError {
         /// What it does.
         read: OutputValue,
     },
+    /// A relay that must be off before another may be on. Neither is on now, as far as that could be done; drive it again.
+    #[error("line {line} reads on although it is driven off")]
+    StaysOn {
+        /// The relay's line.
+        line: String,
+    },
+    /// Two relays that must never be on together read on. They were driven off; drive the output again.
+    #[error("lines {0} and {1} read on together, and were driven off")]
+    BothOn(String, String),
     /// The driver itself failed: a defect. It is built anew.
     #[error("the driver panicked: {0}")]
     Panicked(String),
@@ -352,7 +383,9 @@ impl DriverError {
             | Self::OutOfRange { .. }
             | Self::NotFinite { .. }
             | Self::Foreign(_)
-            | Self::DoesNotFollow { .. } => true,
+            | Self::DoesNotFollow { .. }
+            | Self::StaysOn { .. }
+            | Self::BothOn(..) => true,
             Self::Bus(BusError::Io { .. } | BusError::Wires { .. } | BusError::Format { .. }) => true,
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }

@@ -18,8 +18,8 @@ transistor. On a Raspberry Pi put dtoverlay=pwm into config.txt for GPIO18, or
 dtoverlay=pwm-2chan for GPIO18 and GPIO19: these are channels 0 and 1 up to
 the Pi 4, channels 2 and 3 on a Pi 5. `ls /sys/class/pwm` lists the chips.
 
-frequency: PC fans with four wires want 25000 Hz, lamps 200 Hz and more, a
-servo 50 Hz. Channels of one chip often share a frequency.
+frequency: PC fans with four wires want 25000 Hz, lamps 200 Hz and more; for
+servos there is pwm-servo. Channels of one chip often share a frequency.
 inverted: 100 means always low. Not every chip can.
 
 The hardware keeps the level when Fieldgate has ended, by whatever way; it
@@ -69,6 +69,7 @@ to stay. Put nothing on it that must not be fully on for some seconds.",
     role: Role::Actuator {
         kind: |_| OutputKind::Percent,
         pace: ramp,
+        contradiction: |_| None,
         build: |bus: &mut dyn Bus, settings, value| {
             Ok(Box::new(PwmOutput { channel: bus.pwm(&request(settings, percent(value)?))? }))
         },

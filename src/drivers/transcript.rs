@@ -336,7 +336,7 @@ fn setting(kind: &Kind, text: &str) -> Setting {
             assert!(words.contains(&text), "{text}");
             Setting::Text(text.to_owned())
         }
-        Kind::Text => Setting::Text(text.to_owned()),
+        Kind::Text | Kind::Line => Setting::Text(text.to_owned()),
         Kind::Integer { .. } => Setting::Integer(text.parse().unwrap()),
         Kind::Number { .. } => Setting::Number(text.parse().unwrap()),
         Kind::Flag => Setting::Flag(text.parse().unwrap()),
@@ -346,7 +346,7 @@ fn setting(kind: &Kind, text: &str) -> Setting {
             let items = text.trim_matches(['[', ']']).split(',');
             Setting::List(items.map(|text| setting(item, text.trim())).collect())
         }
-        other => panic!("no I²C driver has a setting of kind {other:?}"),
+        other => panic!("no driver that is tested so has a setting of kind {other:?}"),
     }
 }
 

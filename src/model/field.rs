@@ -291,7 +291,12 @@ pub fn format_duration(duration: Duration) -> String {
             return format!("{}{unit}", ms / length);
         }
     }
-    if ms == 0 { "0s".into() } else { format!("{ms}ms") }
+    match duration.as_micros() {
+        0 => "0s".into(),
+        // Below this nobody cares for thousandths.
+        us @ ..10_000 if us % 1000 != 0 => format!("{}ms", us as f64 / 1000.0),
+        _ => format!("{ms}ms"),
+    }
 }
 
 #[cfg(test)]
@@ -337,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_time_is_written_as_it_is_read() {
-        for text in ["1ms", "1500ms", "10s", "5m", "36h", "2d", "0s"] {
+        for text in ["0.3ms", "2.25ms", "1ms", "1500ms", "10s", "5m", "36h", "2d", "0s"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }

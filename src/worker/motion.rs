@@ -2,7 +2,11 @@
 //!
 //! The position of a cover is reckoned from the time for which its motor ran. It is known once an end was reached, where the
 //! motor runs a little longer, so that errors do not add up; after a start and after a failure it is not known, and a
-//! position is then reached by way of an end. The motor rests before it turns the other way.
+//! position is then reached by way of an end. The motor rests before it turns the other way; after a failure the rest begins
+//! when the hardware was seen to stand still, and what was asked for is begun anew then.
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -83,13 +87,21 @@ impl Motion {
         }
     }
 
-    /// The hardware did not follow: nobody knows where it is.
+    /// The hardware was seen to do `read`.
+    pub(super) fn saw(&mut self, now: Duration, read: OutputValue) {
+        if let (Self::Travel(cover), OutputValue::Cover { travel: Travel::Stopped, .. }) = (self, read)
+            && std::mem::take(&mut cover.lost)
+        {
+            cover.last = (None, now);
+            cover.begin(now, cover.order);
+        }
+    }
+
+    /// The hardware did not follow: nobody knows where it is, nor which way it runs.
     pub(super) fn lose(&mut self) {
         if let Self::Travel(cover) = self {
-            cover.position = None;
-            if let Some(leg) = &mut cover.leg {
-                leg.from = None;
-            }
+            (cover.position, cover.leg, cover.then) = (None, None, None);
+            (cover.moving, cover.lost) = (false, true);
         }
     }
 }
@@ -161,15 +173,24 @@ pub(super) struct Cover {
     last: (Option<Travel>, Duration),
     /// What [`Cover::value`] said last.
     moving: bool,
+    /// What is being carried out; [`Move::Stop`] when nothing is.
+    order: Move,
+    /// It did not follow, and has not been seen to stand still since; until then it is stopped.
+    lost: bool,
 }
 
 impl Cover {
     fn new(times: Times, now: Duration) -> Self {
-        Self { times, position: None, leg: None, then: None, last: (None, now), moving: false }
+        let (last, order) = ((None, now), Move::Stop);
+        Self { times, position: None, leg: None, then: None, last, moving: false, order, lost: false }
     }
 
     fn begin(&mut self, now: Duration, order: Move) {
         self.halt(now);
+        self.order = order;
+        if self.lost {
+            return;
+        }
         match (order, self.position) {
             (Move::Stop, _) => {}
             (Move::Open, _) => self.run(now, 100.0),
@@ -189,7 +210,7 @@ impl Cover {
     /// The motor stops here, as far as what was planned is concerned.
     fn halt(&mut self, now: Duration) {
         self.position = self.position_at(now);
-        if let Some(leg) = self.leg.take().filter(|leg| leg.began < now) {
+        if let Some(leg) = self.leg.take().filter(|_| self.moving) {
             self.last = (Some(leg.travel), now);
         }
         self.then = None;
@@ -214,7 +235,7 @@ impl Cover {
     }
 
     fn position_at(&self, now: Duration) -> Option<f64> {
-        let Some(leg) = &self.leg else { return self.position };
+        let Some(leg) = self.leg.as_ref().filter(|_| self.moving) else { return self.position };
         let is_end = leg.goal == 0.0 || leg.goal == 100.0;
         if is_end && now >= leg.ends {
             return Some(leg.goal);
@@ -226,11 +247,17 @@ impl Cover {
     }
 
     fn value(&mut self, now: Duration) -> OutputValue {
+        if let Some(leg) = self.leg.as_mut().filter(|leg| leg.began < now && !self.moving) {
+            // The thread was busy: the motor starts only now.
+            leg.ends += now - leg.began;
+            leg.began = now;
+        }
         if self.leg.is_some_and(|leg| leg.ends <= now) {
             let then = self.then;
             self.halt(now);
-            if let Some(goal) = then.filter(|_| self.position.is_some()) {
-                self.run(now, goal);
+            match then.filter(|_| self.position.is_some()) {
+                Some(goal) => self.run(now, goal),
+                None => self.order = Move::Stop,
             }
         }
         let running = self.leg.filter(|leg| leg.began <= now);
@@ -246,137 +273,13 @@ impl Cover {
     }
 
     fn target(&self) -> Option<f64> {
-        self.leg.map(|leg| self.then.unwrap_or(leg.goal))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ms(milliseconds: u64) -> Duration {
-        Duration::from_millis(milliseconds)
-    }
-
-    /// Opens in 10 s, closes in 8 s, runs 1 s longer at the ends, rests for 0.5 s.
-    fn blind() -> Motion {
-        let pace = Pace::Travel { opening: ms(10_000), closing: ms(8_000), overrun: ms(1_000), pause: ms(500) };
-        Motion::new(pace, OutputValue::Cover { travel: Travel::Stopped, position: None }, ms(0))
-    }
-
-    fn cover(travel: Travel, position: Option<f64>) -> OutputValue {
-        OutputValue::Cover { travel, position }
-    }
-
-    fn go(motion: &mut Motion, at: u64, order: Move) -> OutputValue {
-        motion.begin(ms(at), Action::Move(order), false);
-        motion.value(ms(at))
-    }
-
-    /// What it does from each moment at which that changes, until it rests.
-    fn run(motion: &mut Motion) -> Vec<(u64, Travel)> {
-        let mut all = Vec::new();
-        while let Some(at) = motion.deadline() {
-            let OutputValue::Cover { travel, .. } = motion.value(at) else { panic!("a cover") };
-            all.push((u64::try_from(at.as_millis()).unwrap(), travel));
+        match (self.leg, self.order) {
+            (Some(leg), _) => Some(self.then.unwrap_or(leg.goal)),
+            (None, _) if !self.lost => None,
+            (None, Move::Open) => Some(100.0),
+            (None, Move::Close | Move::Calibrate) => Some(0.0),
+            (None, Move::To(goal)) => Some(goal),
+            (None, Move::Stop) => None,
         }
-        all
-    }
-
-    #[test]
-    fn what_has_no_pace_is_there_at_once() {
-        let mut relay = Motion::new(Pace::AtOnce, OutputValue::Switch(false), ms(0));
-        relay.begin(ms(1), Action::Set(OutputValue::Switch(true)), false);
-        assert_eq!((relay.value(ms(1)), relay.deadline()), (OutputValue::Switch(true), None));
-    }
-
-    #[test]
-    fn a_ramp_moves_in_steps_and_a_trip_does_not_wait_for_it() {
-        let mut lamp = Motion::new(Pace::Ramp(ms(1000)), OutputValue::Percent(0.0), ms(0));
-        let set = |percent| Action::Set(OutputValue::Percent(percent));
-        lamp.begin(ms(100), set(50.0), false);
-        assert_eq!((lamp.value(ms(100)), lamp.target()), (OutputValue::Percent(0.0), Some(50.0)));
-        assert_eq!(lamp.deadline(), Some(ms(120)));
-        assert_eq!(lamp.value(ms(350)), OutputValue::Percent(25.0));
-        lamp.begin(ms(350), set(5.0), false);
-        assert_eq!(lamp.value(ms(450)), OutputValue::Percent(15.0), "back from where it was");
-        assert_eq!((lamp.value(ms(5000)), lamp.deadline()), (OutputValue::Percent(5.0), None));
-        lamp.begin(ms(6000), set(0.0), true);
-        assert_eq!((lamp.value(ms(6000)), lamp.deadline(), lamp.target()), (OutputValue::Percent(0.0), None, None));
-    }
-
-    #[test]
-    fn the_first_run_takes_the_whole_way_after_a_rest() {
-        let mut blind = blind();
-        assert_eq!(go(&mut blind, 100, Move::Open), cover(Travel::Stopped, None), "it may have run the other way");
-        assert_eq!(run(&mut blind), [(500, Travel::Opening), (11_500, Travel::Stopped)]);
-        assert_eq!(blind.value(ms(20_000)), cover(Travel::Stopped, Some(100.0)));
-    }
-
-    #[test]
-    fn a_position_is_reckoned_from_the_way() {
-        let mut blind = blind();
-        go(&mut blind, 1000, Move::Close);
-        run(&mut blind);
-        assert_eq!(go(&mut blind, 20_000, Move::To(40.0)), cover(Travel::Opening, Some(0.0)));
-        assert_eq!((blind.value(ms(22_000)), blind.target()), (cover(Travel::Opening, Some(20.0)), Some(40.0)));
-        assert_eq!(run(&mut blind), [(24_000, Travel::Stopped)]);
-        assert_eq!(go(&mut blind, 30_000, Move::To(15.0)), cover(Travel::Closing, Some(40.0)));
-        assert_eq!(run(&mut blind), [(32_000, Travel::Stopped)]);
-        assert_eq!(blind.value(ms(40_000)), cover(Travel::Stopped, Some(15.0)));
-        assert_eq!(go(&mut blind, 50_000, Move::To(15.0)), cover(Travel::Stopped, Some(15.0)), "it is there");
-    }
-
-    #[test]
-    fn a_stop_on_the_way_keeps_the_position_and_a_turn_has_its_rest() {
-        let mut blind = blind();
-        go(&mut blind, 1000, Move::Close);
-        run(&mut blind);
-        go(&mut blind, 20_000, Move::Open);
-        assert_eq!(go(&mut blind, 23_000, Move::Stop), cover(Travel::Stopped, Some(30.0)));
-        go(&mut blind, 30_000, Move::Open);
-        assert_eq!(go(&mut blind, 31_000, Move::Close), cover(Travel::Stopped, Some(40.0)));
-        assert_eq!(run(&mut blind), [(31_500, Travel::Closing), (35_700, Travel::Stopped)], "3.2 s and one more");
-        assert_eq!(go(&mut blind, 40_000, Move::Close), cover(Travel::Closing, Some(0.0)), "it makes sure");
-    }
-
-    #[test]
-    fn a_position_that_is_asked_for_while_none_is_known_goes_by_way_of_the_nearer_end() {
-        let mut blind = blind();
-        go(&mut blind, 1000, Move::To(20.0));
-        assert_eq!(blind.target(), Some(20.0));
-        let expected = [(10_000, Travel::Stopped), (10_500, Travel::Opening), (12_500, Travel::Stopped)];
-        assert_eq!(run(&mut blind), expected);
-        assert_eq!(blind.value(ms(13_000)), cover(Travel::Stopped, Some(20.0)));
-    }
-
-    #[test]
-    fn calibration_takes_the_whole_way_whatever_was_believed() {
-        let mut blind = blind();
-        go(&mut blind, 1000, Move::Close);
-        run(&mut blind);
-        go(&mut blind, 20_000, Move::Calibrate);
-        assert_eq!(run(&mut blind), [(29_000, Travel::Stopped)]);
-        assert_eq!(blind.value(ms(30_000)), cover(Travel::Stopped, Some(0.0)));
-    }
-
-    #[test]
-    fn after_a_failure_the_position_is_not_known() {
-        let mut blind = blind();
-        go(&mut blind, 1000, Move::Close);
-        run(&mut blind);
-        go(&mut blind, 20_000, Move::To(50.0));
-        blind.lose();
-        assert_eq!(go(&mut blind, 21_000, Move::Stop), cover(Travel::Stopped, None));
-        assert_eq!(blind.complete(cover(Travel::Stopped, None), ms(21_000)), cover(Travel::Stopped, None));
-    }
-
-    #[test]
-    fn a_stop_that_comes_late_is_reckoned_with() {
-        let mut blind = blind();
-        go(&mut blind, 1000, Move::Close);
-        run(&mut blind);
-        go(&mut blind, 20_000, Move::To(50.0));
-        assert_eq!(blind.value(ms(26_000)), cover(Travel::Stopped, Some(60.0)), "a slow bus");
     }
 }

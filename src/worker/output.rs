@@ -232,7 +232,9 @@ impl OutputSlot {
             Ok(read) => {
                 let is_retry = self.owed.take().is_some();
                 sites.note(Some(&self.settings.bus), Ok(()));
-                self.guard.saw(clock::boottime(), read.is_on());
+                let seen = clock::boottime();
+                self.guard.saw(seen, read.is_on());
+                self.motion.saw(seen, *read);
                 let actual = self.motion.complete(*read, now);
                 if std::mem::take(&mut self.complained) {
                     info!(actuator = %self.settings.name, value = %actual, "Output follows again.");

@@ -1,6 +1,6 @@
 //! One simulated chip in a world of the test's choice, and our driver on it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,21 +11,25 @@ use embedded_hal::spi::{self, SpiDevice};
 use fieldgate::bus::seconds::Seconds;
 use fieldgate::bus::sim::SimBus;
 use fieldgate::bus::sim::chips::{self, Chip};
-use fieldgate::bus::{Bus, BusError, Claim, Files, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest};
+use fieldgate::bus::{
+    Bus, BusError, Claim, Files, PwmChannel, PwmRequest, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
+};
 use fieldgate::config;
-use fieldgate::drivers::{Actuator, DriverError, DriverSpec, Role, Sensor};
-use fieldgate::model::{Measurement, OutputValue, Setting, Settings};
+use fieldgate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role, Sensor};
+use fieldgate::model::{Measurement, OutputKind, Setting, Settings};
 use serde_json::{Map, Value as Json, json};
 
 /// A chip that only says that it is not ready is asked this often; each time a second passes for it.
 const ATTEMPTS: usize = 250;
 
-/// A bus with one chip; its clones share the chip.
+/// A bus with one chip, or with one PWM channel; its clones share it.
 #[derive(Clone)]
 pub(crate) struct Bench {
     claim: Claim,
-    chip: Rc<RefCell<Box<dyn Chip>>>,
+    chip: Option<Rc<RefCell<Box<dyn Chip>>>>,
     kernel: Option<Rc<RefCell<Kernel>>>,
+    /// Hertz and percent.
+    pwm: Rc<Cell<(f64, f64)>>,
 }
 
 /// The simulated kernel, for a chip that only it speaks to: its world is set through the state file.
@@ -64,13 +68,25 @@ impl Bench {
 
     /// The chip of this name at a place of the test's choice.
     pub(crate) fn of(chip: &str, claim: Claim) -> Self {
-        let chip = chips::for_driver(chip).expect("a simulated chip of that name");
-        Self { claim, chip: Rc::new(RefCell::new(chip)), kernel: None }
+        let chip = match claim {
+            Claim::Channel(_) => None,
+            _ => Some(Rc::new(RefCell::new(chips::for_driver(chip).expect("a simulated chip of that name")))),
+        };
+        Self { claim, chip, kernel: None, pwm: Rc::default() }
+    }
+
+    fn chip(&self) -> RefMut<'_, Box<dyn Chip>> {
+        self.chip.as_ref().expect("a chip on this bench").borrow_mut()
+    }
+
+    /// What the PWM channel does: hertz and percent.
+    pub(crate) fn channel(&self) -> &Cell<(f64, f64)> {
+        &self.pwm
     }
 
     /// Changes the world around the chip.
     pub(crate) fn set(&self, name: &str, value: f64) {
-        assert!(self.chip.borrow_mut().set_world(name, value), "the chip knows no {name}");
+        assert!(self.chip().set_world(name, value), "the chip knows no {name}");
         if let (Some(kernel), Claim::Device(device)) = (&self.kernel, &self.claim) {
             kernel.borrow_mut().set(device, name, value);
         }
@@ -90,7 +106,7 @@ impl I2c for Bench {
         if !claimed {
             return Err(BusError::NoAcknowledge { address });
         }
-        chips::transact(self.chip.borrow_mut().as_mut(), address, operations)
+        chips::transact(self.chip().as_mut(), address, operations)
     }
 }
 
@@ -111,6 +127,11 @@ impl Bus for Bench {
         Ok(Box::new(self.clone()))
     }
 
+    fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
+        self.pwm.set((1.0 / request.period.as_secs_f64(), request.percent));
+        Ok(Box::new(Channel(Rc::clone(&self.pwm))))
+    }
+
     fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
         self.kernel.as_ref().expect("a chip that the kernel speaks to").borrow_mut().bus.files()
     }
@@ -120,25 +141,38 @@ impl Bus for Bench {
     }
 }
 
+struct Channel(Rc<Cell<(f64, f64)>>);
+
+impl PwmChannel for Channel {
+    fn set(&mut self, percent: f64) -> Result<(), BusError> {
+        self.0.set((self.0.get().0, percent));
+        Ok(())
+    }
+
+    fn percent(&mut self) -> Result<f64, BusError> {
+        Ok(self.0.get().1)
+    }
+}
+
 impl spi::ErrorType for Bench {
     type Error = BusError;
 }
 
 impl SpiDevice for Bench {
     fn transaction(&mut self, operations: &mut [spi::Operation<'_, u8>]) -> Result<(), BusError> {
-        chips::exchange(Some(self.chip.borrow_mut().as_mut()), operations);
+        chips::exchange(Some(self.chip().as_mut()), operations);
         Ok(())
     }
 }
 
 impl SerialPort for Bench {
     fn write(&mut self, bytes: &[u8]) -> Result<(), BusError> {
-        assert!(self.chip.borrow_mut().write(bytes), "the device does not listen");
+        assert!(self.chip().write(bytes), "the device does not listen");
         Ok(())
     }
 
     fn read(&mut self, buffer: &mut [u8], _within: Duration) -> Result<usize, BusError> {
-        Ok(chips::hear(self.chip.borrow_mut().as_mut(), buffer))
+        Ok(chips::hear(self.chip().as_mut(), buffer))
     }
 
     fn discard(&mut self) -> Result<(), BusError> {
@@ -169,21 +203,23 @@ pub(crate) fn settings(spec: &DriverSpec, given: Option<&Json>) -> Settings {
         Role::Sensor { .. } => ("sensors", "every: 10s"),
         Role::Actuator { .. } => ("actuators", "safe_state: 0"),
     };
+    let bus = if spec.bus == BusNeed::Pwm { "motor" } else { "i2c-1" };
     let entry = match given {
-        Some(given) => format!("x: {{ driver: {}, bus: i2c-1, {more}, settings: {given} }}", spec.name),
+        Some(given) => format!("x: {{ driver: {}, bus: {bus}, {more}, settings: {given} }}", spec.name),
         None => spec.example.replace('\n', "\n  "),
     };
-    let buses = ["i2c-1", "spi-0", "serial", "wire"].map(|name| format!("{name}: {{ type: sim }}")).join(", ");
+    let buses = ["i2c-1", "motor", "spi-0", "serial", "wire"].map(|name| format!("{name}: {{ type: sim }}")).join(", ");
     let text = format!("mqtt: {{ broker: mqtt://localhost }}\nbuses: {{ {buses} }}\n{section}:\n  {entry}\n");
     let loaded = config::load_text(&text, Path::new("proof.yaml")).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let sensors = loaded.config.sensors.into_iter().map(|sensor| sensor.settings);
     sensors.chain(loaded.config.actuators.into_iter().map(|actuator| actuator.settings)).next().unwrap()
 }
 
-/// Our output, as the worker builds it.
-pub(crate) fn build_output(spec: &DriverSpec, settings: &Settings, bench: &Bench) -> Box<dyn Actuator> {
-    let Role::Actuator { build, .. } = spec.role else { panic!("{} is not an output", spec.name) };
-    build(&mut bench.clone(), settings, OutputValue::Percent(0.0)).unwrap()
+/// Our output, as the worker builds it, and its kind.
+pub(crate) fn build_output(spec: &DriverSpec, settings: &Settings, bench: &Bench) -> (Box<dyn Actuator>, OutputKind) {
+    let Role::Actuator { kind, build, .. } = spec.role else { panic!("{} is not an output", spec.name) };
+    let kind = kind(settings);
+    (build(&mut bench.clone(), settings, kind.off()).unwrap(), kind)
 }
 
 /// Our driver, as the worker builds it.

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use fieldgate::drivers::{self, DRIVERS, DriverSpec, Proof, Role};
-use fieldgate::model::{Measurement, OutputValue, Value};
+use fieldgate::model::{Measurement, OutputKind, OutputValue, Value};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Map, Value as Json};
 
@@ -103,30 +103,65 @@ fn compare_samples(spec: &DriverSpec, mut reference: Reference) -> Result<(), Fa
 fn compare_output(spec: &DriverSpec, mut reference: Reference) -> Result<(), Failed> {
     let seed = common::seed();
     let mut chance = fastrand::Rng::with_seed(seed);
-    let allowed = reference.tolerance["percent"];
     let mut largest = 0.0_f64;
+    let (mut values, mut quantity) = (0, "");
     for given in reference.settings.clone() {
         let settings = bench::settings(spec, given.as_ref());
         let json = bench::as_json(&settings);
         let mut bench = Bench::new(spec, &settings);
-        let mut ours = bench::build_output(spec, &settings, &bench);
-        for percent in [0.0, 100.0].into_iter().chain((2..WORLDS).map(|_| chance.f64() * 100.0)) {
-            ours.apply(OutputValue::Percent(percent)).unwrap();
-            let theirs_of_ours = reference.sample(&json, &mut bench)["percent"].as_f64().unwrap();
-            reference.drive(&json, 100.0 - percent, &mut bench);
-            let back = ours.read_back().unwrap();
-            let Some(OutputValue::Percent(ours_of_theirs)) = back else { return Err(format!("{back:?}").into()) };
-            let apart = (theirs_of_ours - percent).abs().max((ours_of_theirs - (100.0 - percent)).abs());
-            if apart > allowed {
-                let both = format!("{theirs_of_ours} for {percent}, {ours_of_theirs} for {}", 100.0 - percent);
+        let (mut ours, kind) = bench::build_output(spec, &settings, &bench);
+        let (name, most) = scale(kind);
+        quantity = name;
+        for number in [0.0, most].into_iter().chain((2..WORLDS).map(|_| chance.f64() * most)) {
+            ours.apply(value(kind, Some(number))).unwrap();
+            let theirs_of_ours = reference.sample(&json, &mut bench)[quantity].as_f64().unwrap();
+            reference.drive(&json, &Json::from(most - number), &mut bench);
+            let ours_of_theirs = as_number(ours.read_back().unwrap()).ok_or("ours reads no number")?;
+            let apart = (theirs_of_ours - number).abs().max((ours_of_theirs - (most - number)).abs());
+            if apart > reference.tolerance[quantity] {
+                let both = format!("{theirs_of_ours} for {number}, {ours_of_theirs} for {}", most - number);
                 return Err(format!("FIELDGATE_SEED={seed}: {both}; settings {given:?}").into());
             }
-            largest = largest.max(apart);
+            (largest, values) = (largest.max(apart), values + 2);
+        }
+        if matches!(kind, OutputKind::Angle { .. }) {
+            ours.apply(value(kind, None)).unwrap();
+            let theirs_of_ours = reference.sample(&json, &mut bench)[quantity].clone();
+            ours.apply(value(kind, Some(most))).unwrap();
+            reference.drive(&json, &Json::Null, &mut bench);
+            let ours_of_theirs = ours.read_back().unwrap();
+            if !theirs_of_ours.is_null() || ours_of_theirs != Some(kind.off()) {
+                return Err(format!("off is {theirs_of_ours} and {ours_of_theirs:?}; settings {given:?}").into());
+            }
+            values += 2;
         }
     }
-    let values = 2 * WORLDS * reference.settings.len();
-    println!("proof | {} | {values} values | largest difference: percent {largest:.6} |", spec.name);
+    println!("proof | {} | {values} values | largest difference: {quantity} {largest:.6} |", spec.name);
     Ok(())
+}
+
+/// What the references call the number of an output, and how large it may be.
+fn scale(kind: OutputKind) -> (&'static str, f64) {
+    match kind {
+        OutputKind::Angle { most } => ("angle", f64::from(most)),
+        _ => ("percent", 100.0),
+    }
+}
+
+/// The value of an output by its number; none is off.
+fn value(kind: OutputKind, number: Option<f64>) -> OutputValue {
+    match kind {
+        OutputKind::Angle { .. } => OutputValue::Angle(number),
+        _ => OutputValue::Percent(number.unwrap_or(0.0)),
+    }
+}
+
+fn as_number(value: Option<OutputValue>) -> Option<f64> {
+    match value? {
+        OutputValue::Percent(number) => Some(number),
+        OutputValue::Angle(angle) => angle,
+        _ => None,
+    }
 }
 
 /// A point within these ranges.

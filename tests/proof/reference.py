@@ -109,6 +109,22 @@ class UART:
         pass
 
 
+class PWM:
+    """As CircuitPython's pwmio.PWMOut: 16 bits a period."""
+
+    @property
+    def frequency(self):
+        return ask({"pwm": {}})["frequency"]
+
+    @property
+    def duty_cycle(self):
+        return round(ask({"pwm": {}})["percent"] / 100 * 0xFFFF)
+
+    @duty_cycle.setter
+    def duty_cycle(self, duty):
+        ask({"pwm": {"percent": duty / 0xFFFF * 100}})
+
+
 class Files:
     """The files of the simulated kernel."""
 
@@ -124,7 +140,7 @@ class Files:
             (folder / name).write_text(self.read(f"{path}/{name}") + "\n")
 
 
-BUSES = {"i2c": I2C, "spi": SPI, "uart": UART, "files": Files}
+BUSES = {"i2c": I2C, "spi": SPI, "uart": UART, "pwm": PWM, "files": Files}
 
 
 def stand_in():

@@ -56,9 +56,9 @@ impl Reference {
         self.ask(settings, |question| transfer(question, bench))
     }
 
-    /// Makes the output of this chip do `percent`.
-    pub(crate) fn drive(&mut self, settings: &Json, percent: f64, bench: &mut Bench) {
-        self.request(&json!({ "settings": settings, "drive": percent }), |question| transfer(question, bench));
+    /// Makes the output of this chip do a number, or nothing at all.
+    pub(crate) fn drive(&mut self, settings: &Json, number: &Json, bench: &mut Bench) {
+        self.request(&json!({ "settings": settings, "drive": number }), |question| transfer(question, bench));
     }
 
     /// What it says with these settings when its transfers are answered like this.
@@ -115,6 +115,12 @@ fn transfer(question: &Json, bench: &mut Bench) -> Json {
         let mut heard = vec![0; usize::try_from(wanted).unwrap()];
         let length = SerialPort::read(bench, &mut heard, Duration::ZERO).unwrap();
         return json!({ "read": hex(&heard[..length]) });
+    }
+    if let Some(pwm) = question["pwm"].as_object() {
+        let (hertz, before) = bench.channel().get();
+        let percent = pwm.get("percent").and_then(Json::as_f64).unwrap_or(before);
+        bench.channel().set((hertz, percent));
+        return json!({ "frequency": hertz, "percent": percent });
     }
     if let Some(path) = question["file"].as_str() {
         return json!({ "text": bench.files().unwrap().read(path).unwrap() });

@@ -34,6 +34,7 @@ impl Checker<'_> {
             let line = self.source.place(first.span.start).line;
             let what = told(first, second);
             let hint = match first.bus {
+                _ if std::ptr::eq(first.name, second.name) => "each of its relays needs a line of its own".to_owned(),
                 Some(bus) if first.bus != second.bus => format!(
                     "{} has it in line {line}, on {bus}; an open channel joins both buses, so both would answer",
                     first.name
@@ -141,6 +142,9 @@ fn line(text: &str) -> String {
 
 /// What is wrong with these two.
 fn told(first: &Occupied<'_>, second: &Occupied<'_>) -> String {
+    if std::ptr::eq(first.name, second.name) {
+        return format!("{} has {} twice", second.name, words(second.claim));
+    }
     let names = format!("{} and {}", second.name, first.name);
     match (first.claim, second.claim) {
         (Claim::ChipChannel { channel: one, .. }, Claim::ChipChannel { channel: other, address, .. })

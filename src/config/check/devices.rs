@@ -157,13 +157,16 @@ impl<'a> Checker<'a> {
             driver.settings.iter().map(|field| (own.get(field.name).cloned(), own.span(field.name))).collect();
         let settings = own.settings();
         let claims = settings.as_ref().map_or(Vec::new(), |settings| (driver.claims)(settings));
-        let claims = claims.into_iter().map(|claim| {
-            let at = spans.iter().find(|(setting, _)| setting.as_ref().is_some_and(|setting| means(setting, &claim)));
-            let span = at.map_or(place.clone(), |(_, span)| span.clone());
-            (claim, span)
-        });
-        let claims = claims.collect();
-        (settings, claims)
+        let mut claimed = Vec::with_capacity(claims.len());
+        for claim in claims {
+            // Two settings may say the same, each with a claim of its own.
+            let taken = |span: &Span| claimed.iter().any(|(_, other)| other == span);
+            let says = |setting: &Option<Setting>| setting.as_ref().is_some_and(|setting| means(setting, &claim));
+            let all = || spans.iter().filter(|(setting, _)| says(setting)).map(|(_, span)| span);
+            let span = all().find(|span| !taken(span)).or(all().next()).unwrap_or(&place).clone();
+            claimed.push((claim, span));
+        }
+        (settings, claimed)
     }
 
     /// What a bus of the right type still cannot do.
@@ -175,7 +178,11 @@ impl<'a> Checker<'a> {
         };
         if own.has(other) {
             let what = format!("{} is a bus of type {}, which has no {other} for PWM", on.name, on.kind());
-            let hint = format!("write `{}:`", on.pwm_key().unwrap_or_default());
+            let key = on.pwm_key().unwrap_or_default();
+            let hint = match driver.settings.iter().any(|field| field.name == key) {
+                true => format!("write `{key}:`"),
+                false => format!("{} wants a bus of type pwm", driver.name),
+            };
             self.error(&own.key(other), what, hint);
         }
         if !on.is_header_by_rppal() {

@@ -6,7 +6,7 @@ use crate::config::check::devices::Device;
 use crate::config::check::section::{Section, nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Value};
-use crate::drivers::{BusNeed, DriverSpec, Role};
+use crate::drivers::{BusNeed, Contradiction, DriverSpec, Role};
 use crate::model::field::format_duration;
 use crate::model::{Action, CommandValue, Move, Name, OutputKind, OutputValue, Pace, Reason, Setting, Settings, Word};
 use crate::safety::Limits;
@@ -33,14 +33,23 @@ impl<'a> Checker<'a> {
     fn actuator(&mut self, name: Name, section: &Section<'a>, buses: &[Bus]) -> Device<ActuatorSettings> {
         let driver = self.driver(section);
         let bus = self.bus_of(section, driver, buses);
-        let Some((driver, Role::Actuator { kind, pace, .. })) = driver.map(|driver| (driver, &driver.role)) else {
+        let Some((driver, Role::Actuator { kind, pace, contradiction, .. })) =
+            driver.map(|driver| (driver, &driver.role))
+        else {
             return Device { name, bus, claims: Vec::new(), settings: None };
         };
         let on = buses.iter().find(|on| Some(&on.name) == bus.as_ref() && on.suits(driver.bus));
         let (settings, claims) = self.settings(section, driver, on);
         let known = settings.clone().unwrap_or_default();
-        let kind = kind(&known);
+        let kind = match kind(&known) {
+            // The largest angle is among the settings, and what is wrong with those has been told.
+            OutputKind::Angle { .. } if settings.is_none() => OutputKind::Angle { most: 360 },
+            kind => kind,
+        };
         let pace = settings.as_ref().map_or(Pace::AtOnce, pace);
+        if let Some(found) = settings.as_ref().and_then(contradiction) {
+            self.contradiction(section, found);
+        }
         let safe_state = section.node("safe_state").and_then(|node| self.safe_state(node, section, driver, kind));
         let limits = safe_state.map(|safe_state| limits(section, safe_state, pace));
         if let Some(limits) = &limits {
@@ -64,6 +73,17 @@ impl<'a> Checker<'a> {
             _ => None,
         };
         Device { name, bus, claims, settings }
+    }
+
+    /// Marks the key that was found, or all settings where its default is what contradicts.
+    fn contradiction(&mut self, section: &Section<'a>, found: Contradiction) {
+        let entries = match section.node("settings").map(|node| &node.value) {
+            Some(Value::Map(entries)) => entries.as_slice(),
+            _ => &[],
+        };
+        let written = entries.iter().find(|(key, _)| key.text == found.key);
+        let span = written.map_or_else(|| section.key("settings"), |(_, value)| value.span.clone());
+        self.error(&span, found.what, found.hint);
     }
 
     fn safe_state(

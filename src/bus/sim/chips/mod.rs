@@ -135,8 +135,12 @@ const CHIPS: &[(&str, MakeChip)] = &[
     ("mcp23017", || Box::new(mcp230xx::Mcp230xx::mcp23017())),
 ];
 
+/// Drivers of a chip that bears another driver's name.
+const ALIKE: &[(&str, &str)] = &[("pca9685-servo", "pca9685")];
+
 /// The chip that a driver expects, by the driver's name.
 pub fn for_driver(driver: &str) -> Option<Box<dyn Chip>> {
+    let driver = ALIKE.iter().find(|(name, _)| *name == driver).map_or(driver, |(_, chip)| chip);
     CHIPS.iter().find(|(name, _)| *name == driver).map(|(_, make)| make())
 }
 

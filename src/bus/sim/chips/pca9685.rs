@@ -3,7 +3,9 @@
 //! Datasheet revision 4, section 7.3: byte registers behind a pointer that moves on if MODE1 says so, sleep and restart, a
 //! prescaler that can only be written asleep, sixteen outputs and a way to write all of them at once.
 //!
-//! There is no world around it: what its outputs do is in its registers.
+//! There is no world around it: what its outputs do is in its registers, which are told by the data sheet's names.
+
+use std::sync::LazyLock;
 
 use crate::bus::sim::chips::{Chip, Fault, World};
 
@@ -19,6 +21,16 @@ const RESTART: u8 = 0x80;
 const AUTO_INCREMENT: u8 = 0x20;
 const SLEEP: u8 = 0x10;
 const ALWAYS_OFF: u8 = 0x10;
+
+/// Both modes, the prescaler and the four registers of each output, by their names.
+static NAMES: LazyLock<Vec<(String, u8)>> = LazyLock::new(|| {
+    let outputs = (0..16).flat_map(|output| {
+        let ends = (FIRST_OUTPUT + 4 * output..).zip(["ON_L", "ON_H", "OFF_L", "OFF_H"]);
+        ends.map(move |(register, end)| (format!("LED{output}_{end}"), register))
+    });
+    let general = [("MODE1", MODE1), ("MODE2", MODE2), ("PRE_SCALE", PRESCALER)];
+    general.into_iter().map(|(name, register)| (name.to_owned(), register)).chain(outputs).collect()
+});
 
 /// The chip.
 pub struct Pca9685 {
@@ -130,6 +142,19 @@ impl Chip for Pca9685 {
         self.world.set(name, value)
     }
 
+    fn registers(&self) -> Vec<(&'static str, u8)> {
+        let value = |(name, register): &'static (String, u8)| (name.as_str(), self.registers[usize::from(*register)]);
+        NAMES.iter().map(value).collect()
+    }
+
+    fn set_register(&mut self, name: &str, value: u8) -> bool {
+        let found = NAMES.iter().find(|(known, _)| known == name);
+        if let Some((_, register)) = found {
+            self.registers[usize::from(*register)] = value;
+        }
+        found.is_some()
+    }
+
     /// `power-on` also takes the chip back to that state and keeps it there.
     fn set_fault(&mut self, fault: Option<&str>) -> bool {
         let known = Fault::set(&mut self.fault, fault, &[Fault::Nak, Fault::PowerOn, Fault::Stuck]);
@@ -185,5 +210,18 @@ mod tests {
         assert_eq!(read(&mut chip, MODE1), [0xA1]);
         assert!(chip.write(&[MODE1, 0xA1]));
         assert_eq!(read(&mut chip, MODE1), [0x21]);
+    }
+
+    #[test]
+    fn a_second_process_finds_it_as_the_first_has_left_it() {
+        let mut chip = Pca9685::default();
+        assert!(chip.write(&[MODE1, 0x20]) && chip.write(&[0x42, 0x00, 0x00, 0x33, 0x01]));
+        let mut other = Pca9685::default();
+        for (name, value) in chip.registers() {
+            assert!(other.set_register(name, value), "{name}");
+        }
+        assert!(other.registers().contains(&("LED15_OFF_L", 0x33)));
+        assert_eq!((read(&mut other, MODE1), read(&mut other, 0x44)), ([0x20], [0x33, 0x01]));
+        assert!(!other.set_register("LED16_OFF_L", 1));
     }
 }
