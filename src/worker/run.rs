@@ -67,7 +67,7 @@ impl Loop {
             self.progress.turn();
             if let Some(plan) = self.plan.take() {
                 self.adopt(plan);
-                beginning = None;
+                drop(beginning.take());
             }
             self.sites.open_all();
             self.take_orders();

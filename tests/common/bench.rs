@@ -89,7 +89,7 @@ impl Bench {
     /// Waits until a command is answered; one to an output that does not exist moves nothing.
     pub fn ready(&self) {
         self.client.wait_for("fieldgate/g/status", |payload| payload == "online", SOON);
-        wait_until("the outputs to be driven", SOON, || self.sim.line("GPIO27").is_some());
+        wait_until("the outputs to be driven", SOON, || self.sim.path.exists());
         wait_until("the first answer", SOON, || {
             self.send("nobody", "probe");
             self.client.all(&reply("nobody")).iter().any(|message| !message.payload.contains("expired"))
