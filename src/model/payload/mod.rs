@@ -162,7 +162,8 @@ pub fn sensor_status(status: SensorStatus, since: SystemTime, error: Option<&str
 pub fn output_value(value: OutputValue) -> Json {
     match value {
         OutputValue::Switch(_) | OutputValue::Angle(None) => Json::from(value.to_string()),
-        OutputValue::Percent(number) | OutputValue::Angle(Some(number)) => Json::from(number),
+        // On a ramp, and read back, it has more decimals than anybody means.
+        OutputValue::Percent(number) | OutputValue::Angle(Some(number)) => Json::from((number * 100.0).round() / 100.0),
         OutputValue::Cover { position: Some(position), .. } => Json::from(position.round() as u8),
         OutputValue::Cover { position: None, .. } => "unknown".into(),
     }
@@ -402,6 +403,7 @@ mod tests {
         let json: Json = serde_json::from_slice(&made).unwrap();
         assert_eq!(json["reason"], "out_of_range: 140 is not within 0–100");
         assert_eq!(json["value"], 40.0);
+        assert_eq!(output_value(OutputValue::Percent(28.945_294_3)), Json::from(28.95));
         assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
     }
 }
