@@ -89,11 +89,8 @@ impl Motion {
 
     /// The hardware was seen to do `read`.
     pub(super) fn saw(&mut self, now: Duration, read: OutputValue) {
-        if let (Self::Travel(cover), OutputValue::Cover { travel: Travel::Stopped, .. }) = (self, read)
-            && std::mem::take(&mut cover.lost)
-        {
-            cover.last = (None, now);
-            cover.begin(now, cover.order);
+        if let (Self::Travel(cover), OutputValue::Cover { travel: Travel::Stopped, .. }) = (self, read) {
+            cover.stands_still(now);
         }
     }
 
@@ -101,7 +98,7 @@ impl Motion {
     pub(super) fn lose(&mut self) {
         if let Self::Travel(cover) = self {
             (cover.position, cover.leg, cover.then) = (None, None, None);
-            (cover.moving, cover.lost) = (false, true);
+            (cover.moving, cover.stopping, cover.lost) = (false, false, true);
         }
     }
 }
@@ -173,6 +170,8 @@ pub(super) struct Cover {
     last: (Option<Travel>, Duration),
     /// What [`Cover::value`] said last.
     moving: bool,
+    /// It was told to stop and has not been seen to stand still yet.
+    stopping: bool,
     /// What is being carried out; [`Move::Stop`] when nothing is.
     order: Move,
     /// It did not follow, and has not been seen to stand still since; until then it is stopped.
@@ -182,7 +181,7 @@ pub(super) struct Cover {
 impl Cover {
     fn new(times: Times, now: Duration) -> Self {
         let (last, order) = ((None, now), Move::Stop);
-        Self { times, position: None, leg: None, then: None, last, moving: false, order, lost: false }
+        Self { times, position: None, leg: None, then: None, last, moving: false, stopping: false, order, lost: false }
     }
 
     fn begin(&mut self, now: Duration, order: Move) {
@@ -214,6 +213,20 @@ impl Cover {
             self.last = (Some(leg.travel), now);
         }
         self.then = None;
+    }
+
+    /// The rest counts from here, not from the order to stop, which a slow bus may have carried out late.
+    fn stands_still(&mut self, now: Duration) {
+        if std::mem::take(&mut self.lost) {
+            self.last = (None, now);
+            self.begin(now, self.order);
+        } else if std::mem::take(&mut self.stopping) {
+            let late = now.saturating_sub(self.last.1);
+            self.last.1 = now;
+            if let Some(leg) = &mut self.leg {
+                (leg.began, leg.ends) = (leg.began.saturating_add(late), leg.ends.saturating_add(late));
+            }
+        }
     }
 
     fn run(&mut self, now: Duration, goal: f64) {
@@ -261,6 +274,7 @@ impl Cover {
             }
         }
         let running = self.leg.filter(|leg| leg.began <= now);
+        self.stopping |= self.moving && running.is_none();
         self.moving = running.is_some();
         OutputValue::Cover {
             travel: running.map_or(Travel::Stopped, |leg| leg.travel),

@@ -159,6 +159,22 @@ fn a_start_that_comes_late_makes_the_way_no_shorter() {
 }
 
 #[test]
+fn the_rest_before_a_turn_counts_from_when_it_was_seen_to_stand_still() {
+    let mut blind = blind();
+    go(&mut blind, 1000, Move::Open);
+    run(&mut blind);
+    blind.saw(ms(13_000), cover(Travel::Stopped, None));
+    assert_eq!(go(&mut blind, 13_400, Move::Close), cover(Travel::Stopped, Some(100.0)), "0.4 s so far");
+    // Seen once more, which makes the rest no longer.
+    blind.saw(ms(13_401), cover(Travel::Stopped, None));
+    assert_eq!(blind.deadline(), Some(ms(13_500)));
+    blind.value(ms(13_500));
+    assert_eq!(go(&mut blind, 15_000, Move::Open), cover(Travel::Stopped, Some(81.25)));
+    blind.saw(ms(15_200), cover(Travel::Stopped, None));
+    assert_eq!(run(&mut blind), [(15_700, Travel::Opening), (18_575, Travel::Stopped)]);
+}
+
+#[test]
 fn a_stop_that_comes_late_is_reckoned_with() {
     let mut blind = blind();
     go(&mut blind, 1000, Move::Close);
