@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::bus::{Bus, BusError, Claim, OutputLine, OutputRequest};
 use crate::drivers::gpio_output::ACTIVE_LOW;
-use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role};
+use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
 use crate::model::{Field, Kind, Need, OutputKind, OutputValue, Pace, Settings, Travel};
 
 /// The driver.
@@ -87,7 +87,7 @@ blind:
   settings: { open_line: GPIO5, close_line: GPIO6, active_low: true, opening: 32s, closing: 30s }
   safe_state: stop",
     identity: None,
-    proofs: &[],
+    proofs: &[Proof::Kernel("pinctrl-bcm2835")],
 };
 
 /// From a small valve to a large awning.

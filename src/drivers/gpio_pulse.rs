@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::bus::Bus;
 use crate::drivers::gpio_output::{ACTIVE_LOW, GpioOutput, LINE, line};
-use crate::drivers::{BusNeed, DriverSpec, Role};
+use crate::drivers::{BusNeed, DriverSpec, Proof, Role};
 use crate::model::{Field, Kind, Need, OutputKind, Pace};
 
 /// The driver.
@@ -47,7 +47,7 @@ gate:
   settings: { line: GPIO23, active_low: true, duration: 500ms }
   safe_state: \"off\"",
     identity: None,
-    proofs: &[],
+    proofs: &[Proof::Kernel("pinctrl-bcm2835")],
 };
 
 /// Shorter is less than many relays need to close, longer is no pulse.

@@ -26,7 +26,7 @@ from stand import Board, Broker, Listener, Report, ended_by_signals
 PHASES = (
     measuring.solder, kernel.thermometer, kernel.memory_chips, kernel.multiplexer,
     measuring.start, measuring.thermometer, measuring.register_maps, measuring.absent_chip, measuring.bound_chip, scanning.scan,
-    measuring.outputs, measuring.edges, measuring.kernel_sensors, measuring.pulses,
+    measuring.outputs, measuring.moving_outputs, measuring.edges, measuring.kernel_sensors, measuring.pulses,
     backends.backends_agree,
     lives.link_cut, measuring.recovered, lives.killed, lives.reloads,
     buses.half_missing, buses.chip_unplugged, buses.adapter_unplugged, buses.kernel_outputs, buses.all_removed,

@@ -105,6 +105,30 @@ def outputs(s):
             refused["outcome"] == "rejected" and not s.board.level(PUMP), refused["reason"])
 
 
+def moving_outputs(s):
+    """5: a pulse that ends by itself, and a motor with two relays of which never both are on."""
+    opener, up, down = 12, 16, 20
+    begun = time.monotonic()
+    s.switch("opener", "on", "press")
+    s.check("a pulse is high at once", s.board.level(opener))
+    refused = s.command("opener", "on", "press again")
+    s.check("another meanwhile is refused", refused["outcome"] == "rejected", refused["reason"])
+    ended = s.board.wait_level(opener, False, 20) is not None
+    lasted = time.monotonic() - begun
+    # Seen from outside, where a look takes some tenths of a second; that it is not longer is timed in tests/kinds.rs.
+    s.proves("gpio-pulse", "kernel", "pinctrl-bcm2835", "a pulse of 2 s ends by itself",
+             ended and 1.9 < lasted < 6, f"{lasted:.1f} s")
+    seen, both = {}, False
+    for word, levels in (("open", (True, False)), ("close", (False, True)), ("stop", (False, False))):
+        s.command("blind", word, f"blind {word}")
+        begun = time.monotonic()
+        while seen.get(word) != levels and time.monotonic() - begun < 3:
+            seen[word] = s.board.level(up), s.board.level(down)
+            both = both or all(seen[word])
+        s.proves("gpio-cover", "kernel", "pinctrl-bcm2835", f"blind {word}: one relay at most, the right one",
+                 seen[word] == levels and not both, str(seen[word]))
+
+
 def edges(s):
     """6: edges with debounce on a chip found by its label, and lines that somebody holds."""
     for level in (1, 0, 1, 0):
