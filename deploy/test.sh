@@ -206,6 +206,10 @@ faults() {
     export FIELDGATE_FAULTS FIELDGATE_FAULTS_REPORT
     rm -f "$FIELDGATE_FAULTS_REPORT"
     run "faults, $scale" cargo test --locked --quiet --test faults -- --nocapture --test-threads="$threads" "$@"
+    # The part of row A5 that needs no program.
+    case " $* " in
+        "  " | *" a5"*) run "random lives of outputs, $scale" cargo test --locked --quiet --lib traces -- --nocapture ;;
+    esac
     say "What was tried and what happened is in $FIELDGATE_FAULTS_REPORT"
 }
 
@@ -232,8 +236,8 @@ board() {
 case "${1:-}" in
     "") everyday ;;
     --long) shift; faults long "$@" ;;
-    # The rows that threaten what is stored or under way, and that work rather than wait.
-    --sample) faults sample b1_ b6_ b7_the_decoder d1_ d3_ n1_ n3_ p1_ p2_ ;;
+    # The rows that threaten what is stored or under way, or move what they must not, and that work rather than wait.
+    --sample) faults sample a1_ a5_ b1_ b6_ b7_the_decoder d1_ d3_ n1_ n3_ p1_ p2_ ;;
     --broken) broken ;;
     --board) board ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;

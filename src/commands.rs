@@ -6,6 +6,7 @@
 //!
 //! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 
+mod answers;
 mod ids;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ use crate::roster::SharedRoster;
 use crate::spool::Notebook;
 use crate::worker::{Applied, Order};
 
+pub use answers::Answers;
+
 /// Commands from the link that may wait: a burst. What does not fit is refused by the link and counted.
 pub const COMMAND_CAPACITY: usize = 64;
 
@@ -41,10 +44,6 @@ const EACH: Duration = Duration::from_millis(5);
 
 /// A bus that does not answer within this time counts as hanging.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long an answer may wait for the spool. The next command must not wait behind a disk that hangs: it acts, and only its
-/// answer is lost, which the log says.
-const RECORD_WITHIN: Duration = Duration::from_millis(20);
 
 /// Why a repeat of a command that an earlier run may have carried out is answered "failed" and does nothing.
 const INTERRUPTED: &str =
@@ -79,7 +78,7 @@ pub struct Commands {
     /// Which outputs there are.
     pub roster: watch::Receiver<SharedRoster>,
     /// To the recorder.
-    pub answers: mpsc::Sender<Answer>,
+    pub answers: Answers,
     /// Set when the program ends: every command is then refused.
     pub stopping: Arc<AtomicBool>,
     /// What earlier runs saw, and where to note what this one sees.
@@ -261,15 +260,15 @@ impl Commands {
         // Noted before it is sent: who has heard an answer gets the same again.
         let waiting = ids.map(|ids| ids.answered(&reply.actuator, id, &payload)).unwrap_or_default();
         let answer = |response| Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response };
-        self.send(answer(response)).await;
+        self.answers.send(answer(response)).await;
         for response in waiting {
             self.repeat(answer(response), id).await;
         }
     }
 
-    async fn repeat(&self, answer: Answer, id: Option<&str>) {
+    async fn repeat(&mut self, answer: Answer, id: Option<&str>) {
         info!(actuator = %answer.actuator, id, "Command repeated; answered as before.");
-        self.send(answer).await;
+        self.answers.send(answer).await;
     }
 
     fn count(&self, actuator: &Name, rejected: bool) {
@@ -280,15 +279,6 @@ impl Commands {
         let tally = tallies.entry(actuator.clone()).or_default();
         tally.commands += 1;
         tally.rejected += u64::from(rejected);
-    }
-
-    async fn send(&self, answer: Answer) {
-        let actuator = answer.actuator.clone();
-        match tokio::time::timeout(RECORD_WITHIN, self.answers.send(answer)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => warn!(%actuator, "An answer was lost: the recorder has ended."),
-            Err(_) => warn!(%actuator, "An answer was lost: the spool takes nothing, for its disk hangs."),
-        }
     }
 }
 

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::board::Board;
 use crate::clock;
-use crate::commands::{self, CommandTallies, Commands};
+use crate::commands::{self, Answers, CommandTallies, Commands};
 use crate::config::Config;
 use crate::health::{SensorTallies, Sources};
 use crate::link::{self, Incoming, Latest, LinkStatus};
@@ -158,6 +158,7 @@ impl Commanding {
     ) -> Self {
         let (stop, stopped) = latest_of::channel(false);
         let stopping = Arc::new(AtomicBool::new(false));
+        let answers = Answers::new(answers);
         let commands = Commands {
             incoming,
             roster: sources.roster.clone(),

@@ -265,7 +265,9 @@ impl Guard {
 
     /// The hardware was seen to be off, or on, at `now`.
     pub fn saw(&mut self, now: Duration, on: bool) {
-        if !on {
+        // Late news of an earlier off: the lock is for the on that waits.
+        let is_taken = self.waiting.is_some_and(|waiting| is_on(waiting.verdict.action)) && self.seat.is_held();
+        if !on && !is_taken {
             self.seat.release(now);
         }
         if on == is_on(self.action) {
@@ -290,7 +292,12 @@ impl Guard {
         self.waits_for_command()
     }
 
-    /// When [`Guard::due`] must be asked next; `None` while nothing can run out. An interlock may ask sooner.
+    /// Whether another output may want this one to go off at any moment, which no deadline foretells.
+    pub fn may_be_wanted_off(&self) -> bool {
+        is_on(self.action) && !self.safe_is_on() && self.seat.has_partners()
+    }
+
+    /// When [`Guard::due`] must be asked next; `None` while nothing can run out. See also [`Guard::may_be_wanted_off`].
     ///
     /// `last_heard` is the moment of the broker's last byte.
     pub fn deadline(&self, last_heard: Option<Duration>) -> Option<Duration> {

@@ -10,9 +10,9 @@ use common::bench::{ALL, Bench, Setup, USUAL, reply, set, state};
 use common::client::{Client, publish_lines};
 use common::gateway::Gateway;
 use common::mosquitto::Mosquitto;
+use common::quick::dropped;
 use common::sim_file::SimFile;
 use common::{SOON, wait_until};
-use serde_json::Value;
 
 /// How exactly a limit is kept.
 const TOLERANCE: Duration = Duration::from_millis(50);
@@ -121,13 +121,6 @@ fn of_a_flood_every_command_is_answered_or_counted() {
     let grown = bench.gateway.memory().saturating_sub(memory);
     assert!(grown < 8 << 20, "memory grew by {grown} bytes");
     assert_eq!(bench.ask("pump", "on")["outcome"], "done", "and it obeys");
-}
-
-/// How many commands the link counted as dropped.
-fn dropped(health: &Value) -> usize {
-    let alarm = health["link"]["alarm"].as_str().unwrap_or_default();
-    let word = alarm.find(" commands came faster").map(|at| alarm[..at].rsplit(' ').next().unwrap().to_owned());
-    word.map_or(0, |number| number.parse().unwrap())
 }
 
 /// An output behind the chip that hangs.

@@ -165,9 +165,19 @@ impl Seat {
         self.all.lock().withdraw(&self.name);
     }
 
+    /// Whether the output is on, or has locked in order to go on.
+    pub(super) fn is_held(&self) -> bool {
+        self.all.lock().holds.get(&self.name) == Some(&Hold::Held)
+    }
+
     /// The output was seen to be off.
     pub(super) fn release(&self, now: Duration) {
         self.all.lock().release(&self.name, now);
+    }
+
+    /// Whether there are outputs that must not be on beside this one.
+    pub(super) fn has_partners(&self) -> bool {
+        self.all.lock().partners(&self.name).next().is_some()
     }
 
     /// Whether the output must go off for another's sake.
@@ -253,5 +263,6 @@ mod tests {
         assert!(a.take(ms(1)).is_ok() && b.take(ms(1)).is_ok());
         all.arrange(vec![pair("a", "b")]);
         assert!(!a.is_wanted_off() && b.is_wanted_off());
+        assert!(a.has_partners() && !all.seat(name("x")).has_partners());
     }
 }

@@ -234,6 +234,19 @@ fn an_interlocked_output_is_refused_while_the_other_is_on_and_rests_afterwards()
 }
 
 #[test]
+fn an_output_that_is_seen_to_be_off_late_keeps_the_lock_for_the_on_that_waits() {
+    let (mut up, mut down) = pair(OFF);
+    now(&mut down, 30, ON, None);
+    now(&mut down, 40, OFF, None);
+    down.saw(s(40), false);
+    assert!(matches!(up.command(s(40), ON, None), Ok(Grant::At(at, _)) if at == s(41)));
+    // Hardware that had not followed an earlier off does so at last.
+    up.saw(s(40), false);
+    assert_eq!(refused(&mut down, 40, ON, None), "interlock: mains is on", "or about to be");
+    assert_eq!(up.due(s(41), None), verdict(ON, StateCause::Command));
+}
+
+#[test]
 fn a_safe_state_that_is_on_sends_its_partner_off_first() {
     let (mut mains, mut generator) = pair(ON);
     assert!(!mains.is_safe(), "at the start nobody had seen the generator off");

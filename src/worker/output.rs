@@ -25,6 +25,9 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// A command that is carried out within this is answered then, and not before; the asker waits a little longer.
 const ANSWER_WHEN_DONE: Duration = Duration::from_secs(3);
 
+/// How often an output that is on asks whether another, perhaps on another thread, wants it to go off.
+const LOOK_AT_PARTNERS: Duration = Duration::from_millis(10);
+
 /// At the end a safe state that is on waits so long for a partner to be off.
 const WAIT_FOR_PARTNER: Duration = Duration::from_secs(1);
 const LOOK_FOR_PARTNER: Duration = Duration::from_millis(10);
@@ -134,8 +137,12 @@ impl OutputSlot {
 
     /// When [`OutputSlot::enforce`] must be called next.
     pub(super) fn deadline(&self, pulse: &Pulse) -> Option<Duration> {
-        let times =
-            [self.guard.deadline(pulse.last()), self.owed, self.motion.deadline().filter(|_| self.owed.is_none())];
+        let times = [
+            self.guard.deadline(pulse.last()),
+            self.owed,
+            self.motion.deadline().filter(|_| self.owed.is_none()),
+            self.guard.may_be_wanted_off().then(|| clock::boottime().saturating_add(LOOK_AT_PARTNERS)),
+        ];
         times.into_iter().flatten().min()
     }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{Client, Endpoint, publish, publish_bytes};
-use super::gateway::Gateway;
+use super::gateway::{self, Gateway};
 use super::mosquitto::Mosquitto;
 use super::sim_file::SimFile;
 use super::{SOON, wait_for, wait_until};
@@ -74,12 +74,25 @@ impl Bench {
         Self::on(Mosquitto::start(), setup)
     }
 
-    /// Returns when commands arrive.
     pub fn on(broker: Mosquitto, setup: &Setup) -> Self {
+        let config = setup.config(&broker.url());
+        Self::with(broker, config, &[])
+    }
+
+    /// With more outputs, one in each line, on the usual bus or on another one called `side`.
+    pub fn beside(setup: &Setup, outputs: &[String]) -> Self {
+        let broker = Mosquitto::start();
+        let config = setup
+            .config(&broker.url())
+            .replace("\nsensors:", "\n  side: { type: sim, state_file: side.json }\nsensors:");
+        Self::with(broker, config + &outputs.concat(), &[])
+    }
+
+    /// With this configuration and more of an environment. Returns when commands arrive.
+    pub fn with(broker: Mosquitto, config: String, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client = Client::subscribe(&broker.endpoint(), &[ALL, "answers/#"]);
-        let config = setup.config(&broker.url());
-        let gateway = Gateway::start(folder.path(), &config);
+        let gateway = Gateway::with_env(folder.path(), &config, environment);
         let sim = SimFile::new(folder.path().join("bench.json"));
         let bench = Self { gateway, client, sim, broker, config, folder };
         bench.ready();
@@ -138,6 +151,21 @@ impl Bench {
         let before = self.client.all("fieldgate/g/health").len();
         self.gateway.signal(Signal::HUP);
         wait_for("health", SOON, || self.client.all("fieldgate/g/health").into_iter().nth(before)).json()
+    }
+
+    /// The other bus.
+    pub fn side(&self) -> SimFile {
+        SimFile::new(self.folder.path().join("side.json"))
+    }
+
+    /// Takes up another configuration.
+    pub fn reload(&mut self, config: String) {
+        let reloaded = |bench: &Self| bench.gateway.log().matches("Configuration reloaded.").count();
+        let before = reloaded(self);
+        gateway::write_config(self.folder.path(), &config);
+        self.config = config;
+        self.gateway.signal(Signal::HUP);
+        wait_until("the reload", SOON, || reloaded(self) > before);
     }
 
     pub fn restart(&mut self) {

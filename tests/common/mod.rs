@@ -23,6 +23,8 @@ pub mod relay;
 pub mod running;
 pub mod scripted;
 pub mod sim_file;
+pub mod wall_clock;
+pub mod watch;
 pub mod wire;
 
 use std::net::TcpListener;

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::account::Account;
 use super::client::Client;
 use super::gateway::Gateway;
@@ -50,6 +52,13 @@ pub fn taken_of(gateway: &Gateway, sensor: &str) -> u64 {
 
 pub fn wait_taken(gateway: &Gateway, seq: u64) {
     wait_until(&format!("reading {seq} to be taken"), LONG, || taken(gateway) >= seq);
+}
+
+/// How many commands the link counts as dropped, by a health message.
+pub fn dropped(health: &Value) -> usize {
+    let alarm = health["link"]["alarm"].as_str().unwrap_or_default();
+    let count = alarm.split_once(" commands came faster").map(|(count, _)| count.rsplit(' ').next().unwrap());
+    count.map_or(0, |count| count.parse().unwrap())
 }
 
 pub fn received(broker: &ScriptedBroker) -> Account {

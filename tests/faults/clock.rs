@@ -2,67 +2,25 @@
 //!
 //! libfaketime shows the program another wall clock; the monotonic clocks stay as they are, as when somebody sets the time.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
 use crate::common::quick::{taken, wait_taken};
 use crate::common::running::{BENCH, PUMP, Running};
+use crate::common::wall_clock::WallClock;
 use crate::common::{SOON, wait_until};
 use crate::suite::{left_out, report, times};
 
 const DAY: i64 = 86_400;
 
-/// The program's wall clock.
-struct WallClock(PathBuf);
-
-impl WallClock {
-    fn in_folder(folder: &Path) -> Self {
-        Self(folder.join("wall-clock"))
-    }
-
-    /// Sets it so many seconds beside the true time.
-    fn set(&self, seconds: i64) {
-        let next = self.0.with_extension("next");
-        fs::write(&next, format!("{seconds:+}\n")).unwrap();
-        fs::rename(next, &self.0).unwrap();
-    }
-}
-
-/// Where Debian puts the library, if it is installed.
-fn library() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok).map(|entry| entry.path());
-    let places = folders.chain([PathBuf::from("/usr/lib")]).map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-    let found = places.into_iter().find(|place| place.exists());
-    if found.is_none() {
+/// A wall clock that is so many seconds beside the true time, if there can be one.
+fn wall_clock(seconds: i64) -> Option<WallClock> {
+    let clock = WallClock::beside(seconds);
+    if clock.is_none() {
         left_out("clocks that jump", "libfaketime is not installed");
     }
-    found
-}
-
-/// A program whose wall clock is so many seconds beside the true time. `rest` is its configuration.
-fn start(library: &Path, rest: &str, seconds: i64) -> (Running, WallClock) {
-    let place = tempfile::tempdir().unwrap().keep();
-    let clock = WallClock::in_folder(&place);
-    clock.set(seconds);
-    let environment = [
-        ("LD_PRELOAD", library.to_str().unwrap()),
-        ("FAKETIME_TIMESTAMP_FILE", clock.0.to_str().unwrap()),
-        ("FAKETIME_NO_CACHE", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("FAKETIME_DONT_RESET", "1"),
-        ("NO_FAKE_STAT", "1"),
-    ];
-    (Running::with(rest, &environment), clock)
-}
-
-impl Drop for WallClock {
-    fn drop(&mut self) {
-        // What cannot be removed is a small file in the temporary folder.
-        fs::remove_dir_all(self.0.parent().unwrap()).ok();
-    }
+    clock
 }
 
 fn since_1970() -> f64 {
@@ -84,9 +42,9 @@ fn readings(running: &Running) -> Vec<Value> {
 
 #[test]
 fn c1_a_boot_in_1970_marks_its_readings_and_the_backlog_is_corrected_when_the_clock_is_set() {
-    let Some(library) = library() else { return };
     let behind = 60 - since_1970() as i64;
-    let (mut running, clock) = start(&library, &format!("{BENCH}{PUMP}"), behind);
+    let Some(clock) = wall_clock(behind) else { return };
+    let mut running = Running::with(&format!("{BENCH}{PUMP}"), &clock.environment());
     running.wait_seq(20);
     running.broker.freeze();
     let frozen = (taken(&running.gateway), Instant::now(), since_1970());
@@ -139,8 +97,8 @@ fn jump(running: &Running, clock: &WallClock) -> (f64, Duration) {
 
 #[test]
 fn c1_jumps_of_a_day_cause_no_burst_and_no_stall() {
-    let Some(library) = library() else { return };
-    let (mut running, clock) = start(&library, &format!("{BENCH}{PUMP}"), 0);
+    let Some(clock) = wall_clock(0) else { return };
+    let mut running = Running::with(&format!("{BENCH}{PUMP}"), &clock.environment());
     running.wait_seq(20);
     let (rate, lasted) = jump(&running, &clock);
     assert!((17.0..=20.5).contains(&rate), "{rate} readings a second instead of 20");
@@ -186,11 +144,11 @@ fn best_of_three(mut attempt: impl FnMut(usize) -> f64) -> f64 {
 
 #[test]
 fn c1_jumps_of_a_day_leave_the_limits_of_outputs_alone() {
-    let Some(library) = library() else { return };
-    let (lease, safe_after) = (Duration::from_millis(800), Duration::from_millis(1500));
-    let pump = PUMP.replace("safe_state:", "safe_after: 1500ms, safe_state:");
+    let Some(clock) = wall_clock(0) else { return };
+    let [lease, max_on, safe_after] = [800, 1900, 1500].map(Duration::from_millis);
+    let pump = PUMP.replace("safe_state:", "safe_after: 1500ms, max_on: 1900ms, safe_state:");
     let fast = BENCH.replace("every: 50ms", "every: 10ms");
-    let (mut running, clock) = start(&library, &format!("{fast}{pump}"), 0);
+    let mut running = Running::with(&format!("{fast}{pump}"), &clock.environment());
     let lease_off = best_of_three(|n| {
         running.client.publish("b/actuators/pump/set", r#"{"value":"off"}"#, false, 1);
         running.bench.wait_line("GPIO27", 0, SOON);
@@ -203,6 +161,15 @@ fn c1_jumps_of_a_day_leave_the_limits_of_outputs_alone() {
     assert!(lease_off.abs() <= 0.05, "for: off by {lease_off} s");
     let state = running.client.wait_json("b/actuators/pump/state", |state| state["cause"] == "for", SOON);
     assert_eq!(state["value"], "off");
+    let max_on_off = best_of_three(|n| {
+        running.client.publish("b/actuators/pump/set", "on", false, 1);
+        running.bench.wait_line("GPIO27", 1, SOON);
+        let since = Instant::now();
+        clock.set([DAY, -DAY, 0][n]);
+        off_by(&running, since, max_on)
+    });
+    assert!(max_on_off.abs() <= 0.05, "max_on: off by {max_on_off} s");
+    running.client.wait_json("b/actuators/pump/state", |state| state["cause"] == "max_on", SOON);
     let safe_off = best_of_three(|n| {
         running.client.publish("b/actuators/pump/set", "on", false, 1);
         running.bench.wait_line("GPIO27", 1, SOON);
@@ -218,7 +185,8 @@ fn c1_jumps_of_a_day_leave_the_limits_of_outputs_alone() {
     assert!(safe_off.abs() <= 0.05, "safe_after: off by {safe_off} s");
     running.gateway.stop(SOON);
     running.wait_whole(taken(&running.gateway));
+    let [lease, max_on, safe_after] = [lease_off, max_on_off, safe_off].map(|off| format!("{:.0} ms", off * 1e3));
     let happened =
-        format!("`for: 800ms` off by {:.0} ms, `safe_after: 1500ms` by {:.0} ms", lease_off * 1e3, safe_off * 1e3);
+        format!("`for: 800ms` off by {lease}, `max_on: 1900ms` by {max_on}, `safe_after: 1500ms` by {safe_after}");
     report("C1", "the clock jumps by a day while an output is on", &happened);
 }

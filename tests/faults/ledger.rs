@@ -22,9 +22,14 @@ pub(crate) enum Mood {
     Acknowledges,
     /// It reads readings and losses and says nothing to them.
     Silent,
+    /// It takes everything, and each message takes it [`SLOWLY`].
+    Slow,
     /// Nothing listens.
     Absent,
 }
+
+/// So that far more is sampled than it takes.
+const SLOWLY: Duration = Duration::from_millis(5);
 
 /// A reading's run and number.
 pub(crate) type Id = (String, u64);
@@ -50,13 +55,15 @@ pub(crate) struct Ledger {
     port: u16,
     book: Arc<Mutex<Book>>,
     silent: Arc<AtomicBool>,
+    slow: Arc<AtomicBool>,
     broker: Option<ScriptedBroker>,
 }
 
 impl Ledger {
     /// One in this mood.
     pub(crate) fn new(mood: Mood) -> Self {
-        let mut ledger = Self { port: free_port(), book: Arc::default(), silent: Arc::default(), broker: None };
+        let (silent, slow) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let mut ledger = Self { port: free_port(), book: Arc::default(), silent, slow, broker: None };
         ledger.be(mood);
         ledger
     }
@@ -69,11 +76,17 @@ impl Ledger {
     /// Changes the mood. What it kept silent about stays without an answer on its connection.
     pub(crate) fn be(&mut self, mood: Mood) {
         self.silent.store(mood == Mood::Silent, Ordering::Relaxed);
+        self.slow.store(mood == Mood::Slow, Ordering::Relaxed);
         if mood == Mood::Absent {
             self.broker = None;
         } else if self.broker.is_none() {
-            let (book, silent) = (Arc::clone(&self.book), Arc::clone(&self.silent));
-            let script = Script::good().on_publish(move |_, publish| note(&book, &silent, publish));
+            let (book, silent, slow) = (Arc::clone(&self.book), Arc::clone(&self.silent), Arc::clone(&self.slow));
+            let script = Script::good().on_publish(move |_, publish| {
+                if slow.load(Ordering::Relaxed) {
+                    std::thread::sleep(SLOWLY);
+                }
+                note(&book, &silent, publish)
+            });
             self.broker = Some(ScriptedBroker::start_on(self.port, vec![script]));
         }
     }

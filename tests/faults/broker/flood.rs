@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::end_whole;
 use crate::common::gateway::Gateway;
 use crate::common::ledger::Ledger;
-use crate::common::quick::{FAST, config, folder, start, wait_taken};
+use crate::common::quick::{FAST, config, dropped, folder, start, wait_taken};
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::wire::{Publish, encode_publish};
 use crate::common::{SOON, wait_for};
@@ -47,8 +47,7 @@ fn answered(broker: &ScriptedBroker) -> usize {
 fn counted(broker: &ScriptedBroker) -> usize {
     let mut healths = broker.publishes().into_iter().rev().filter(|publish| publish.topic == "b/health");
     let health: Value = serde_json::from_str(&healths.next().unwrap().text()).unwrap();
-    let alarm = health["link"]["alarm"].as_str().unwrap_or_default();
-    alarm.split_once(" commands came faster").map_or(0, |(count, _)| count.rsplit(' ').next().unwrap().parse().unwrap())
+    dropped(&health)
 }
 
 fn percentiles(delays: &[Duration]) -> (Duration, Duration) {

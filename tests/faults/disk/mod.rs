@@ -7,6 +7,6 @@ mod cut;
 mod failing;
 mod full;
 mod ids;
-mod mount;
+pub(crate) mod mount;
 mod slow;
 mod wear;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What every test here needs.
-pub(super) const TOOLS: [&str; 4] = ["mount", "umount", "mkfs.ext4", "losetup"];
+pub(crate) const TOOLS: [&str; 4] = ["mount", "umount", "mkfs.ext4", "losetup"];
 
 /// Mounted at `spool` in the folder of a configuration; taken away with it.
-pub(super) struct Mount {
-    pub(super) at: PathBuf,
+pub(crate) struct Mount {
+    pub(crate) at: PathBuf,
     source: PathBuf,
     options: String,
     kind: &'static str,
@@ -18,7 +18,7 @@ pub(super) struct Mount {
 
 impl Mount {
     /// An ext4 of this size in a file.
-    pub(super) fn ext4(folder: &Path, size: u64) -> Self {
+    pub(crate) fn ext4(folder: &Path, size: u64) -> Self {
         let source = folder.join("disk.img");
         fs::File::create(&source).unwrap().set_len(size).unwrap();
         // Everything is written now, so that the kernel does not do it beside the test.
@@ -28,7 +28,7 @@ impl Mount {
     }
 
     /// Memory that behaves as a small disk.
-    pub(super) fn tmpfs(folder: &Path, options: &str) -> Self {
+    pub(crate) fn tmpfs(folder: &Path, options: &str) -> Self {
         Self::place(folder, "tmpfs".into(), options.to_owned(), "tmpfs")
     }
 
@@ -40,7 +40,7 @@ impl Mount {
         mount
     }
 
-    pub(super) fn mount(&self) {
+    pub(crate) fn mount(&self) {
         self.mount_with(&self.options);
     }
 
@@ -50,17 +50,28 @@ impl Mount {
     }
 
     /// Taken away in order; nobody may use it.
-    pub(super) fn unmount(&self) {
+    pub(crate) fn unmount(&self) {
         run("umount", &[self.at.to_str().unwrap()]);
     }
 
     /// From now on nothing reaches the disk any more, and what was not asked to be there is not.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         run("xfs_io", &["-x", "-c", "shutdown", self.at.to_str().unwrap()]);
     }
 
+    /// Whoever writes waits until [`Mount::thaw`].
+    pub(crate) fn freeze(&self) {
+        run("fsfreeze", &["--freeze", self.at.to_str().unwrap()]);
+    }
+
+    /// Writing goes on; of one that is not frozen nothing changes.
+    pub(crate) fn thaw(&self) {
+        let at = self.at.to_str().unwrap();
+        Command::new("/usr/sbin/fsfreeze").args(["--unfreeze", at]).output().ok();
+    }
+
     /// `ro`, `rw` or a new size, while it is in use.
-    pub(super) fn remount(&self, options: &str) {
+    pub(crate) fn remount(&self, options: &str) {
         run("mount", &["-o", &format!("remount,{options}"), self.at.to_str().unwrap()]);
     }
 }
@@ -74,7 +85,7 @@ impl Drop for Mount {
 }
 
 /// Bytes that the files of a folder take up on the disk; none before it is there. A file may go while they are counted.
-pub(super) fn bytes_in(folder: &Path) -> u64 {
+pub(crate) fn bytes_in(folder: &Path) -> u64 {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_name() != "lost+found");
     files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum()
 }

@@ -1,0 +1,68 @@
+//! Limits that come and go with a reload while outputs are on.
+
+use crate::common::SOON;
+use crate::common::bench::{Bench, USUAL, state};
+use crate::common::watch::Watch;
+use crate::{ms, pass, reason, switch};
+
+/// One output on, and another; both without anything special.
+fn two_on() -> Bench {
+    let bench = Bench::beside(&USUAL, &[switch("left", "GPIO5", ""), switch("right", "GPIO6", "")]);
+    for output in ["left", "right"] {
+        assert_eq!(bench.ask(output, "on")["outcome"], "done");
+    }
+    bench
+}
+
+fn with(bench: &Bench, of: &str, limits: &str) -> String {
+    let line = if of == "left" { "GPIO5" } else { "GPIO6" };
+    bench.config.replace(&switch(of, line, ""), &switch(of, line, limits))
+}
+
+#[test]
+fn a_limit_that_comes_and_goes_leaves_what_is_on_alone() {
+    let mut bench = two_on();
+    let (plain, before) = (bench.config.clone(), bench.sim.version());
+    let watch = Watch::over(&[(&bench.sim, "GPIO5"), (&bench.sim, "GPIO6")]);
+    for limits in ["max_on: 1h", "min_on: 5s, switches_per_hour: 1", "safe_after: never", "max_age: 1s, min_off: 10s"] {
+        let config = with(&bench, "left", limits);
+        bench.reload(config);
+        bench.reload(plain.clone());
+    }
+    let seen = watch.end();
+    assert!(seen.on(0).iter().chain(&seen.on(1)).all(|span| span.to.is_none()), "{seen:?}");
+    assert_eq!(bench.sim.version(), before, "not even driven again");
+    assert_eq!(bench.ask("left", "off")["value"], "off", "no limit is left");
+}
+
+#[test]
+fn a_new_max_on_counts_from_when_the_output_went_on() {
+    let mut bench = two_on();
+    let watch = Watch::over(&[(&bench.sim, "GPIO5"), (&bench.sim, "GPIO6")]);
+    let config = with(&bench, "left", "max_on: 3s");
+    bench.reload(config);
+    bench.sim.wait_line("GPIO5", 0, SOON);
+    let seen = watch.end();
+    crate::near("max_on", seen.on(0)[0].lasted(), ms(3000));
+    assert!(seen.on(1)[0].to.is_none());
+    let told = bench.client.wait_json(&state("left"), |state| state["value"] == "off", SOON);
+    assert_eq!(told["cause"], "max_on");
+}
+
+#[test]
+fn of_two_that_a_reload_interlocks_one_gives_way_and_the_other_does_not_flicker() {
+    let mut bench = two_on();
+    let plain = bench.config.clone();
+    let watch = Watch::over(&[(&bench.sim, "GPIO5"), (&bench.sim, "GPIO6")]);
+    let config = with(&bench, "right", "interlock: left");
+    bench.reload(config);
+    bench.sim.wait_line("GPIO6", 0, SOON);
+    let told = bench.client.wait_json(&state("right"), |state| state["value"] == "off", SOON);
+    assert_eq!(told["cause"], "interlock");
+    assert_eq!(reason(&bench.ask("right", "on")), "interlock: left is on");
+    bench.reload(plain);
+    assert_eq!(bench.ask("right", "on")["value"], "on", "the interlock is gone");
+    pass(ms(300));
+    let seen = watch.end();
+    assert!(seen.on(0).len() == 1 && seen.on(0)[0].to.is_none(), "{seen:?}");
+}
