@@ -71,6 +71,11 @@ impl Limits {
         let (min_on, min_off) = (Duration::ZERO, Duration::ZERO);
         Self { safe_state, safe_after, max_on: None, min_on, min_off, switches_per_hour: None, pulse: None }
     }
+
+    /// Whether something flows in the safe state.
+    pub fn is_on_when_safe(&self) -> bool {
+        is_on(self.safe_state)
+    }
 }
 
 /// Whether something flows then. The motor of a cover is bounded by its travel.
@@ -123,10 +128,6 @@ impl Guard {
         self.action == self.limits.safe_state
     }
 
-    fn safe_is_on(&self) -> bool {
-        is_on(self.limits.safe_state)
-    }
-
     /// A command came at `now`, for `lease` if it says so. A rejected one changes nothing.
     ///
     /// # Errors
@@ -134,13 +135,14 @@ impl Guard {
     pub fn command(&mut self, now: Duration, action: Action, lease: Option<Duration>) -> Result<Grant, Refusal> {
         let action = self.untoggled(action);
         let lease = self.lease(now, action, lease)?;
+        let verdict = Verdict { action, cause: StateCause::Command };
         if is_on(action) == is_on(self.action) {
-            return Ok(Grant::Now(self.carry_out(now, Verdict { action, cause: StateCause::Command }, lease)));
+            return Ok(Grant::Now(self.carry_out(now, verdict, lease)));
         }
         let limit = self.allowed_from(now, action)?;
         let free = if is_on(action) { self.take(now)? } else { now };
         if limit.max(free) <= now {
-            return Ok(Grant::Now(self.carry_out(now, Verdict { action, cause: StateCause::Command }, lease)));
+            return Ok(Grant::Now(self.carry_out(now, verdict, lease)));
         }
         let (at, cause, refusal) = if limit > now {
             let key = if is_on(action) { "min_off" } else { "min_on" };
@@ -183,7 +185,7 @@ impl Guard {
         let on = is_on(action);
         let (least, key) = if on { (self.limits.min_on, "min_on") } else { (self.limits.min_off, "min_off") };
         let since = if on == is_on(self.action) { self.seen.unwrap_or(self.since) } else { now };
-        if on != self.safe_is_on() && now.saturating_add(lease) < since.saturating_add(least) {
+        if on != self.limits.is_on_when_safe() && now.saturating_add(lease) < since.saturating_add(least) {
             let words = format!("`for` would end before {key}, {}, has passed", format_duration(least));
             return Err(Refusal::new(Reason::Limit, words));
         }
@@ -193,7 +195,7 @@ impl Guard {
     /// From when on the output may be switched to `action` by a command.
     fn allowed_from(&mut self, now: Duration, action: Action) -> Result<Duration, Refusal> {
         let refuse = |words| Err(Refusal::new(Reason::Limit, words));
-        let (on, is_away) = (is_on(action), is_on(action) != self.safe_is_on());
+        let (on, is_away) = (is_on(action), is_on(action) != self.limits.is_on_when_safe());
         let (rest, rest_key) = if on { (self.limits.min_off, "min_off") } else { (self.limits.min_on, "min_on") };
         let from = self.seen.unwrap_or(self.since).saturating_add(rest);
         if !is_away {
@@ -233,7 +235,7 @@ impl Guard {
     fn carry_out(&mut self, now: Duration, verdict: Verdict, lease: Option<Duration>) -> Verdict {
         if is_on(verdict.action) != is_on(self.action) {
             (self.since, self.seen) = (now, None);
-            let is_away = is_on(verdict.action) != self.safe_is_on();
+            let is_away = is_on(verdict.action) != self.limits.is_on_when_safe();
             if is_away && self.limits.switches_per_hour.is_some() {
                 self.switches.push_back(now);
             }
@@ -252,7 +254,7 @@ impl Guard {
     /// which [`Guard::due`] will see.
     pub fn make_safe(&mut self, now: Duration, cause: StateCause) -> Option<Verdict> {
         let verdict = Verdict { action: self.limits.safe_state, cause };
-        if self.safe_is_on() && !is_on(self.action) {
+        if self.limits.is_on_when_safe() && !is_on(self.action) {
             let at = self.seat.demand(now).unwrap_or_else(|_| now.saturating_add(ASK_AGAIN));
             if at > now {
                 self.lease_until = None;
@@ -287,14 +289,9 @@ impl Guard {
         self.seat.withdraw();
     }
 
-    /// Whether a command waits to be carried out.
-    pub fn has_waiting_command(&self) -> bool {
-        self.waits_for_command()
-    }
-
     /// Whether another output may want this one to go off at any moment, which no deadline foretells.
     pub fn may_be_wanted_off(&self) -> bool {
-        is_on(self.action) && !self.safe_is_on() && self.seat.has_partners()
+        is_on(self.action) && !self.limits.is_on_when_safe() && self.seat.has_partners()
     }
 
     /// When [`Guard::due`] must be asked next; `None` while nothing can run out. See also [`Guard::may_be_wanted_off`].
@@ -314,12 +311,13 @@ impl Guard {
     /// safe needs nothing, unless it waits for something else.
     fn lost_at(&self, last_heard: Option<Duration>) -> Option<Duration> {
         let next = self.waiting.map_or(self.action, |waiting| waiting.verdict.action);
-        let is_settled = next == self.limits.safe_state && (self.is_safe() || !self.waits_for_command());
+        let is_settled = next == self.limits.safe_state && (self.is_safe() || !self.has_waiting_command());
         let limit = self.limits.safe_after.filter(|_| !is_settled)?;
         Some(last_heard.unwrap_or_default().saturating_add(limit))
     }
 
-    fn waits_for_command(&self) -> bool {
+    /// Whether a command waits to be carried out.
+    pub fn has_waiting_command(&self) -> bool {
         self.waiting.is_some_and(|waiting| matches!(waiting.verdict.cause, StateCause::Command | StateCause::Limit))
     }
 
@@ -331,7 +329,7 @@ impl Guard {
     /// What has run out at `now`, if anything: the output must then do what the verdict says.
     pub fn due(&mut self, now: Duration, last_heard: Option<Duration>) -> Option<Verdict> {
         let is_past = |at: Option<Duration>| at.is_some_and(|at| at <= now);
-        if is_on(self.action) && !self.safe_is_on() && self.seat.is_wanted_off() {
+        if is_on(self.action) && !self.limits.is_on_when_safe() && self.seat.is_wanted_off() {
             return self.make_safe(now, StateCause::Interlock);
         }
         if is_past(self.lost_at(last_heard)) {
@@ -344,7 +342,7 @@ impl Guard {
             return self.make_safe(now, StateCause::For);
         }
         let waiting = self.waiting.filter(|waiting| waiting.at <= now)?;
-        if !self.waits_for_command() {
+        if !self.has_waiting_command() {
             return self.make_safe(now, waiting.verdict.cause);
         }
         self.carry_out_waiting(now, waiting)

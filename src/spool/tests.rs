@@ -67,6 +67,22 @@ fn on_disk(folder: &Path) -> Vec<u64> {
     }
 }
 
+/// Twenty thousand readings, by 20 s, and a file that is damaged under the keeper until a read has shown it.
+fn meet_damage(keeper: &mut Keeper, folder: &Path) {
+    for n in 1..=20_000 {
+        keeper.append(reading("air", n, 100), at(n));
+        if n % 1000 == 0 {
+            keeper.tick(at(n));
+        }
+    }
+    let file = std::fs::OpenOptions::new().write(true).open(folder.join("spool.db")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 1 << 16], 200_000).unwrap();
+    let mut from = Sequence(0);
+    while let Ok(read) = keeper.read(from, 100, at(20_001)) {
+        from = Sequence(read.last().expect("the damage shows before the end").sequence.0 + 1);
+    }
+}
+
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }

@@ -183,8 +183,8 @@ impl OutputSlot {
         self.follow(verdict, sites).ok();
     }
 
-    /// Drives the output to its safe state because the program or its place in the configuration ends. `false`: a partner is
-    /// still on, and it was driven off instead.
+    /// Drives the output to its safe state because the program or its place in the configuration ends; off, if that is on and a
+    /// partner is not off.
     pub(super) fn stop(&mut self, sites: &mut Sites) {
         self.answer(Err(Refusal::new(Reason::Stopping, "the gateway is ending")));
         let now = clock::boottime();
@@ -219,7 +219,7 @@ impl OutputSlot {
 
     /// Whether nothing flows in its safe state: such outputs are stopped first, so that those which they exclude can follow.
     pub(super) fn is_off_when_safe(&self) -> bool {
-        !matches!(self.settings.limits.safe_state, Action::Set(value) if value.is_on())
+        !self.settings.limits.is_on_when_safe()
     }
 
     /// Makes the hardware do what the verdict says, or begin to.

@@ -140,7 +140,7 @@ impl<'a> Checker<'a> {
             self.error(&section.key(key), format!("{key} is not for this output"), hint);
         }
         let (max_on, min_on) = (limits.max_on, limits.min_on);
-        let is_safe_on = matches!(limits.safe_state, Action::Set(value) if value.is_on());
+        let is_safe_on = limits.is_on_when_safe();
         if max_on.is_some() && is_safe_on {
             let hint = "an output that is on when it is safe may stay on";
             self.error(&section.key("max_on"), "max_on needs a safe_state that is off", hint);
@@ -232,8 +232,7 @@ impl<'a> Checker<'a> {
             let what = format!("{} moves a motor, which has no interlock with others", other.name);
             self.error(&item.span, what, "its own two relays are never on together");
         }
-        let is_on = |output: &ActuatorSettings| matches!(output.limits.safe_state, Action::Set(value) if value.is_on());
-        if is_on(one) && is_on(other) {
+        if one.limits.is_on_when_safe() && other.limits.is_on_when_safe() {
             let what =
                 format!("{} and {} must not be on together, and both are when they are safe", one.name, other.name);
             self.error(&item.span, what, "make the safe_state of one of them off");

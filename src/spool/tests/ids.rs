@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::no_disk::without_disk;
-use super::{SECOND, at, contents, copy_of, name, numbers, on_disk, open, reading, settings};
+use super::{SECOND, at, contents, copy_of, meet_damage, name, numbers, on_disk, open, reading, settings};
 use crate::model::{Noted, REMEMBERED};
 use crate::spool::keeper::Keeper;
 use crate::spool::{Sequence, Settings, WhenFull};
@@ -237,18 +237,7 @@ fn damage_that_shows_in_use_costs_no_id() {
     let folder = tempfile::tempdir().unwrap();
     let mut keeper = open(&Settings { max_size: 64 << 20, ..usual(folder.path()) }, 0).unwrap();
     keeper.note(begun("a"), at(0));
-    for n in 1..=20_000 {
-        keeper.append(reading("air", n, 100), at(n));
-        if n % 1000 == 0 {
-            keeper.tick(at(n));
-        }
-    }
-    let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("spool.db")).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 1 << 16], 200_000).unwrap();
-    let mut from = Sequence(0);
-    while let Ok(read) = keeper.read(from, 100, at(20_001)) {
-        from = Sequence(read.last().expect("the damage shows before the end").sequence.0 + 1);
-    }
+    meet_damage(&mut keeper, folder.path());
     keeper.note(answered("a"), at(20_002));
     keeper.note(begun("b"), at(20_002));
     (0..100).for_each(|step| keeper.tick(at(20_002 + step * 100)));
