@@ -12,6 +12,7 @@ use crate::common::client::Client;
 use crate::common::gateway::{Gateway, command, program_path, write_config};
 use crate::common::mosquitto::{Mosquitto, Options};
 use crate::common::quick::{FAST, LONG as PATIENT, config, folder, taken, wait_taken};
+use crate::common::wall_clock::WallClock;
 use crate::common::{SOON, wait_until, write_secret};
 use crate::suite::{left_out, report, times};
 
@@ -251,4 +252,24 @@ fn k5_nothing_listens() {
     let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     assert_eq!(listening(std::process::id()).len(), 1);
     report("K5", "a running gateway with sensors and an output", "0 sockets listen");
+}
+
+#[test]
+fn k3_a_clock_that_was_never_set_is_told_as_the_cause() {
+    let broker = Mosquitto::with(Options { tls: true, ..Options::default() });
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let Some(clock) = WallClock::beside(600 - i64::try_from(now).unwrap()) else {
+        return left_out("a clock in 1970", "libfaketime is not installed");
+    };
+    let folder = folder();
+    let ca = broker.certificates.clone().unwrap().ca;
+    let mqtt = format!(", tls: {{ ca_file: {} }}", ca.display());
+    let url = format!("mqtts://127.0.0.1:{}", broker.tls_port);
+    let gateway = Gateway::with_env(folder.path(), &config(&url, &mqtt, "", FAST), &clock.environment());
+    gateway.wait_log("not valid yet", SOON);
+    assert!(gateway.log().contains("our clock has not been set and says 1970-01-01"), "{}", gateway.log());
+    assert!(!gateway.log().contains("is not valid before"), "of our own files nothing is said: {}", gateway.log());
+    clock.set(0);
+    gateway.wait_log("Connected.", SOON);
+    report("K3", "a clock in 1970, then set", "told as the cause; then connected");
 }
