@@ -152,7 +152,7 @@ def credential(s):
         heard = Listener(broker)
         try:
             s.board.run(f"umask 077; echo '{PASSWORD}' >{LOCKED}").ok()
-            login = f":{broker.port}\n  username: board\n  password_credential: fieldgate_mqtt-password\n"
+            login = f":{broker.port}\n  username: board\n  password_credential: mqtt-password\n"
             # A spool of its own: what is still waiting belongs to the other broker.
             spool = "spool: { path: /var/lib/fieldgate/locked }\n"
             s.board.write(CONFIG, s.config.replace(f":{s.broker.port}\n", login, 1) + spool)
