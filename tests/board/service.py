@@ -159,6 +159,8 @@ def credential(s):
             s.board.run("systemctl restart fieldgate", 90).ok()
             heard.wait("status", lambda text: text == "online", 60, 0)
             s.check("a password from the folder of credentials opens the broker", True)
+            reloaded = s.board.run("systemctl reload fieldgate")
+            s.check("a reload does not miss it", reloaded.code == 0, reloaded.text)
         finally:
             heard.stop()
             broker.stop()
