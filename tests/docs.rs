@@ -105,6 +105,15 @@ fn every_configuration_on_the_page_on_outputs_may_run() {
 }
 
 #[test]
+fn the_configuration_on_the_page_on_the_service_may_run() {
+    let blocks = blocks(&read("docs/service.md"), "yaml");
+    assert!(!blocks.is_empty(), "the page has lost its example");
+    for block in blocks {
+        check(&block, Path::new("service.yaml"));
+    }
+}
+
+#[test]
 fn the_page_on_outputs_tells_every_limit() {
     let rows = table(&read("docs/outputs.md"), "| key | what it does |");
     let told: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
