@@ -3,6 +3,7 @@
 #[path = "docs/manual.rs"]
 mod manual;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fieldgate::cli::drivers;
@@ -87,10 +88,13 @@ fn what_the_emulated_board_is_said_to_show_stands_in_its_test() {
 fn every_configuration_in_the_readme_may_run() {
     let blocks = blocks(&read("README.md"), "yaml");
     assert!(blocks.len() >= 4, "the README has lost its examples");
-    // There is a file `mqtt-password` in that folder, as there is beside the reader's configuration.
-    let path = root().join("config/example-keys/fieldgate.yaml");
+    // There is a password in that folder, as there is beside the reader's configuration.
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("mqtt-password");
+    std::fs::write(&password, "x").unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o640)).unwrap();
     for block in blocks {
-        check(&block, &path);
+        check(&block, &folder.path().join("fieldgate.yaml"));
     }
 }
 
@@ -100,6 +104,15 @@ fn every_configuration_on_the_page_on_outputs_may_run() {
     assert!(!blocks.is_empty(), "the page has lost its example");
     for block in blocks {
         check(&block, Path::new("outputs.yaml"));
+    }
+}
+
+#[test]
+fn the_configuration_on_the_page_on_the_service_may_run() {
+    let blocks = blocks(&read("docs/service.md"), "yaml");
+    assert!(!blocks.is_empty(), "the page has lost its example");
+    for block in blocks {
+        check(&block, Path::new("service.yaml"));
     }
 }
 
