@@ -1,4 +1,7 @@
-//! What the documents say, held against the program: driver table, examples, changelog, the table for Paho users.
+//! What the documents say, held against the program: driver table, examples, changelog, the table for Paho users, manual pages.
+
+#[path = "docs/manual.rs"]
+mod manual;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
