@@ -20,6 +20,7 @@ set -eu
 unset CDPATH
 folder=${PI_BENCH_DIR:-$HOME/.cache/pi-bench}/cross
 ZIG_VERSION=0.17.1
+ZIG_SHA256=ea6cc5d87b033cf0aedfbc8f9549a908cae6c50ac31f1698188fa48a74524b54
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 say() { printf '%s\n' "$*"; }
@@ -164,7 +165,11 @@ TEXT
 # The target is zig's to name, so what the crate `cc` says about it is dropped.
 zig_compiler() {
     program=$folder/zig-$ZIG_VERSION/ziglang/zig
-    [ -x "$program" ] || python3 -m pip install --quiet --no-deps --only-binary :all: --target "$folder/zig-$ZIG_VERSION" "ziglang==$ZIG_VERSION"
+    if [ ! -x "$program" ]; then
+        say "ziglang==$ZIG_VERSION --hash=sha256:$ZIG_SHA256" >"$folder/zig-requirements.txt"
+        python3 -m pip install --quiet --no-deps --only-binary :all: --require-hashes --target "$folder/zig-$ZIG_VERSION" \
+            --requirement "$folder/zig-requirements.txt"
+    fi
     cat >"$root/cc" <<TEXT
 #!/bin/sh
 for argument; do
