@@ -56,6 +56,9 @@ image() {
 program() {
     "$bench/cross.sh" setup || return 1
     (cd "$root" && "$bench/cross.sh" cargo build --release --locked) || return 1
+    package=$(sh "$root/deploy/build-deb.sh" arm64 --program "$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/release/fieldgate") ||
+        return 1
+    package=$root/$(echo "$package" | tail -1)
     aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -static -o "$CARGO_TARGET_DIR/output-watch" "$root/tests/board/watch.c"
 }
 
@@ -80,5 +83,4 @@ both() {
 needs
 timed packages
 timed both
-exec python3 "$root/tests/board/board.py" "$bench/pi-bench" \
-    "$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/release/fieldgate" "$CARGO_TARGET_DIR/output-watch" "$root"
+exec python3 "$root/tests/board/board.py" "$bench/pi-bench" "$package" "$CARGO_TARGET_DIR/output-watch" "$root"
