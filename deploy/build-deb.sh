@@ -4,7 +4,7 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: sh deploy/build-deb.sh ARCH [--program FILE]
+usage: sh deploy/build-deb.sh ARCH [--program FILE] [--quick]
 
 Makes target/deb/fieldgate_VERSION-1_ARCH.deb and prints its path as the last line. ARCH is one of
 
@@ -15,6 +15,7 @@ Makes target/deb/fieldgate_VERSION-1_ARCH.deb and prints its path as the last li
   armv6-gnu  the same boards, with the C library of the system
 
   --program FILE   packs this release program; otherwise deploy/build.sh builds it
+  --quick          compresses little: for a try
 
 Needs Debian's dpkg and binutils, and cargo-deb, which is installed by cargo when it is missing. No root.
 TEXT
@@ -35,10 +36,12 @@ fail() {
 
 arch=
 program=
+quick=
 while [ $# -gt 0 ]; do
     case $1 in
         --help | -h) usage; exit 0 ;;
         --program) [ $# -ge 2 ] || { usage >&2; exit 2; }; program=$2; shift ;;
+        --quick) quick=--fast ;;
         -*) usage >&2; exit 2 ;;
         *) [ -z "$arch" ] || { usage >&2; exit 2; }; arch=$1 ;;
     esac
@@ -90,6 +93,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.toml)}
 # Files that this script writes must have the same mode whoever calls it.
 umask 022
+unset XZ_DEFAULTS XZ_OPT
 export SOURCE_DATE_EPOCH
 
 # Where cargo-deb looks for the release program of that target; and what `[package.metadata.deb]` names below target/deb/common.
@@ -102,7 +106,7 @@ cp "$program" "$stage/$triple/release/fieldgate"
 schema=$(sed -n 's/^const SCHEMA_VERSION: i64 = \([0-9]*\);$/\1/p' src/spool/file.rs)
 [ -n "$schema" ] || fail "src/spool/file.rs does not say SCHEMA_VERSION"
 for script in preinst postinst prerm postrm; do
-    sed "s/@SCHEMA@/$schema/g; s/@VERSION@/$version/g" "deploy/debian/$script" >"$common/scripts/$script"
+    sed "s/@SCHEMA@/$schema/g; s/@VERSION@/$version-1/g" "deploy/debian/$script" >"$common/scripts/$script"
 done
 
 cat >"$common/changelog" <<TEXT
@@ -114,7 +118,7 @@ fieldgate ($version-1) unstable; urgency=medium
 TEXT
 
 package=target/deb/fieldgate_$version-1_$arch.deb
-# shellcheck disable=SC2086 # no word or two
+# shellcheck disable=SC2086 # no word, one or two
 CARGO_TARGET_DIR=$stage cargo deb --quiet --no-build --no-strip --locked --offline --target "$triple" $variant \
-    --compress-system --output "$package" >/dev/null
+    --compress-system $quick --output "$package" >/dev/null
 echo "$package"

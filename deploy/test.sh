@@ -145,6 +145,14 @@ unit_file() {
     # It warns without failing, so silence is what passes.
     systemd-analyze verify --man=no "$scratch/fieldgate.service" >"$scratch/verify" 2>&1 || { cat "$scratch/verify"; return 1; }
     if grep 'fieldgate\.service' "$scratch/verify"; then return 1; fi
+    sandbox
+}
+
+# How much of the system the service could still reach: at most 1.5, in tenths.
+sandbox() {
+    systemd-analyze security --offline=true --no-pager --threshold=15 systemd/fieldgate.service >"$scratch/security" ||
+        { cat "$scratch/security"; return 1; }
+    tail -1 "$scratch/security"
 }
 
 dependencies() {

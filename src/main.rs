@@ -1,88 +1,16 @@
-//! The `fieldgate` program: arguments, logging and exit codes.
+//! The `fieldgate` program: which command runs, logging and exit codes.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use fieldgate::cli;
+use fieldgate::cli::arguments::{Arguments, Command};
 use fieldgate::cli::scan::Form;
-use fieldgate::{cli, config};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-
-/// Sensors and relays of a Linux board on MQTT.
-///
-/// Exit codes: 0 done, 1 failed at run time, 2 usage, 78 configuration.
-#[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run the service
-    Run(ConfigFile),
-    /// Report every problem of a configuration, or what it will publish and subscribe
-    Check {
-        #[command(flatten)]
-        config: ConfigFile,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Run a simulated greenhouse with its own broker: no hardware, no file
-    #[cfg(feature = "demo")]
-    Demo {
-        /// The broker's port on loopback; the next free one is taken if it is in use
-        #[arg(long, default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..))]
-        port: u16,
-    },
-    /// List the drivers, or show one driver's page
-    Drivers {
-        /// The driver to show
-        name: Option<String>,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Sample one sensor once and print it, for checking the wiring
-    Read {
-        /// The sensor's name in the configuration
-        sensor: String,
-        #[command(flatten)]
-        config: ConfigFile,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// List what this board has: buses, the chips on them, lines, kernel sensors, and what is switched off
-    Scan {
-        /// Print a configuration to paste
-        #[arg(long, conflicts_with = "json")]
-        yaml: bool,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Drive every output to its safe state and end
-    SafeState(ConfigFile),
-    /// Print the JSON Schema of the configuration, for editors
-    Schema,
-}
-
-#[derive(Debug, clap::Args)]
-struct ConfigFile {
-    /// The configuration file
-    #[arg(long, value_name = "F", default_value = config::DEFAULT_PATH)]
-    config: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
-struct Output {
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -55,7 +55,8 @@ fn every_bad_configuration_is_told_as_written_beside_it() {
 fn the_shipped_configuration_has_no_problem() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/fieldgate.yaml");
     let loaded = config::load(&path).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(loaded.warnings, []);
+    // What systemd would hand over cannot be looked at here.
+    assert!(loaded.warnings.iter().all(|problem| problem.severity == Severity::Note), "{:?}", loaded.warnings);
     assert_eq!((loaded.config.buses.len(), loaded.config.sensors.len(), loaded.config.actuators.len()), (9, 4, 3));
 }
 

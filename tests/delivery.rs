@@ -18,7 +18,7 @@ use common::mosquitto::{Mosquitto, Options};
 use common::scripted::{Script, ScriptedBroker};
 use common::sim_file::SimFile;
 use common::wire::{Packet, Publish};
-use common::{SOON, free_port, missing, wait_for, wait_until};
+use common::{SOON, free_port, missing, wait_for, wait_until, write_secret};
 use serde_json::Value;
 
 const COUNTER: &str = "sensors:\n  n: { driver: waveform, every: 20ms, settings: { shape: counter } }\n";
@@ -156,7 +156,7 @@ fn the_password_comes_from_a_file_or_a_credential() {
     let client = Client::subscribe(&broker.endpoint(), &["b/sensors/n"]);
     for (key, file) in [("password_file: word", "word"), ("password_credential: mqtt", "mqtt")] {
         let folder = folder();
-        fs::write(folder.path().join(file), "a secret word\n").unwrap();
+        write_secret(&folder.path().join(file), "a secret word\n");
         client.forget();
         let mqtt = format!("{}, username: pi, {key}", broker_line(&broker.url()));
         let credentials = ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap());

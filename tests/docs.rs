@@ -1,5 +1,9 @@
-//! What the documents say, held against the program: driver table, examples, changelog, the table for Paho users.
+//! What the documents say, held against the program: driver table, examples, changelog, the table for Paho users, manual pages.
 
+#[path = "docs/manual.rs"]
+mod manual;
+
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fieldgate::cli::drivers;
@@ -97,10 +101,13 @@ fn every_configuration_in_the_readme_may_run() {
     let text = read("README.md");
     let blocks = [blocks(&text, "yaml"), written(&text)].concat();
     assert!(blocks.len() >= 3, "the README has lost its examples");
-    // There is a file `mqtt-password` in that folder, as there is beside the reader's configuration.
-    let path = root().join("config/example-keys/fieldgate.yaml");
+    // There is a password in that folder, as there is beside the reader's configuration.
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("mqtt-password");
+    std::fs::write(&password, "x").unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o640)).unwrap();
     for block in blocks {
-        check(&block, &path);
+        check(&block, &folder.path().join("fieldgate.yaml"));
     }
 }
 
@@ -119,6 +126,15 @@ fn every_configuration_on_the_page_on_outputs_may_run() {
     assert!(!blocks.is_empty(), "the page has lost its example");
     for block in blocks {
         check(&block, Path::new("outputs.yaml"));
+    }
+}
+
+#[test]
+fn the_configuration_on_the_page_on_the_service_may_run() {
+    let blocks = blocks(&read("docs/service.md"), "yaml");
+    assert!(!blocks.is_empty(), "the page has lost its example");
+    for block in blocks {
+        check(&block, Path::new("service.yaml"));
     }
 }
 

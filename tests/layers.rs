@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("board", &["model"]),
     ("last_good", &["model", "bus", "drivers"]),
     ("roster", &["model", "worker"]),
-    ("config", &["model", "bus", "drivers", "safety", "spool", "worker", "link"]),
+    ("config", &["model", "clock", "bus", "drivers", "safety", "spool", "worker", "link"]),
     ("recorder", &["model", "clock", "spool", "worker", "link", "board", "roster"]),
     ("commands", &["model", "clock", "spool", "worker", "link", "roster", "recorder"]),
     ("health", &["model", "clock", "spool", "worker", "link", "roster", "commands"]),
@@ -91,8 +91,13 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         names: &["tokio_rustls", "rustls_native_certs"],
-        places: &["link/session", "link/tls.rs", "link/supervisor.rs"],
-        why: "one place says what is trusted; the supervisor only hands it on",
+        places: &["link/session", "link/tls"],
+        why: "one place says what is trusted",
+    },
+    Fence {
+        names: &["webpki", "dangerous"],
+        places: &["link/tls"],
+        why: "one place verifies the broker, and no other may say how",
     },
     Fence { names: &["rumqttd"], places: &["cli/demo/broker.rs"], why: "the embedded broker is for the demo" },
     Fence {
@@ -119,8 +124,8 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         names: &["std::env", "env::var", "env::var_os", "env::args", "env::vars"],
-        places: &["main.rs", "cli/", "link/supervisor.rs"],
-        why: "nothing reads the environment after start; the link looks up systemd's folder of credentials once",
+        places: &["main.rs", "cli/", "link/secrets.rs"],
+        why: "nothing reads the environment after start; the link and the check look up systemd's folder of credentials",
     },
     Fence {
         names: &[

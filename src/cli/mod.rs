@@ -1,7 +1,8 @@
-//! What the commands do: one file per command that is more than a call. Parsing the command line is `main.rs`'s part.
+//! What the commands do: one file per command that is more than a call, and the command line itself (`arguments`).
 //!
 //! Results go to standard output, messages to standard error.
 
+pub mod arguments;
 pub mod check;
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::cli::{self, safe_state};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Loaded, Severity};
 use crate::drivers::words;
 use crate::gateway::{self, Gateway};
 use crate::last_good;
@@ -25,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub fn run(path: &Path) -> ExitCode {
     // Buses and the spool are threads: what they hand over, and what the broker sends, is looked for after every turn or few of a
     // task. By default it may wait for 61 turns, which in a flood of commands held readings up for half a second.
+    keep_memory_private();
     let runtime =
         tokio::runtime::Builder::new_current_thread().global_queue_interval(1).event_interval(8).enable_all().build();
     let runtime = match runtime {
@@ -43,6 +45,14 @@ pub fn run(path: &Path) -> ExitCode {
     code
 }
 
+/// The broker's password lies in memory. No image of it goes to disk when the program is aborted, whatever the limits of the
+/// service say, and no other process of the same user may look into it (PR_SET_DUMPABLE(2const)).
+fn keep_memory_private() {
+    if let Err(e) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!(error = %e, "Memory images of the program could not be forbidden.");
+    }
+}
+
 async fn begin(path: &Path, signals: Signals) -> ExitCode {
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
@@ -54,10 +64,19 @@ async fn begin(path: &Path, signals: Signals) -> ExitCode {
             return code;
         }
     };
-    for warning in &loaded.warnings {
-        warn!(line = warning.place.map(|place| place.line), hint = warning.hint, "{}", warning.what);
-    }
+    tell(&loaded);
     serve(path, loaded.config, signals).await
+}
+
+/// What `check` would say of a configuration that may run.
+fn tell(loaded: &Loaded) {
+    for problem in &loaded.warnings {
+        let line = problem.place.map(|place| place.line);
+        match problem.severity {
+            Severity::Note => info!(line, hint = problem.hint, "{}", problem.what),
+            Severity::Warning | Severity::Error => warn!(line, hint = problem.hint, "{}", problem.what),
+        }
+    }
 }
 
 /// Signals that the service obeys.
@@ -164,8 +183,9 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
 async fn reload(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway) {
     systemd::reloading();
     match config::load(path) {
-        Ok(loaded) => match gateway.reload(loaded.config).await {
+        Ok(loaded) => match gateway.reload(loaded.config.clone()).await {
             Ok(()) => {
+                tell(&loaded);
                 keep_table(table, gateway.config());
                 info!("Configuration reloaded.");
                 systemd::ready("configuration reloaded");

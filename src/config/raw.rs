@@ -88,7 +88,13 @@ pub static TLS: &[Field] = &[
         "who may sign the broker's certificate, PEM; the system's roots if left out",
     ),
     field("cert_file", Kind::Path, Need::Optional, "our own certificate, PEM"),
-    field("key_file", Kind::Path, Need::Optional, "the key of our own certificate, PEM"),
+    field("key_file", Kind::Path, Need::Optional, "the key of our own certificate, PEM; others may not read it"),
+    field(
+        "key_credential",
+        Kind::Text,
+        Need::Optional,
+        "instead of key_file: the name of a systemd credential with the key",
+    ),
 ];
 
 /// `mqtt.reconnect:`.

@@ -13,6 +13,8 @@ pub enum Severity {
     Error,
     /// It can run, but the user should know.
     Warning,
+    /// It can run; this is what could not be looked at.
+    Note,
 }
 
 impl Severity {
@@ -21,6 +23,7 @@ impl Severity {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         }
     }
 }
@@ -78,7 +81,8 @@ pub fn count(problems: &[Problem]) -> String {
         let n = problems.iter().filter(|p| p.severity == severity).count();
         (n > 0).then(|| format!("{n} {}{}", severity.as_str(), if n == 1 { "" } else { "s" }))
     };
-    let words: Vec<_> = [of(Severity::Error), of(Severity::Warning)].into_iter().flatten().collect();
+    let words: Vec<_> =
+        [of(Severity::Error), of(Severity::Warning), of(Severity::Note)].into_iter().flatten().collect();
     words.join(", ")
 }
 

@@ -42,6 +42,19 @@ pub(super) enum About {
     Publish(String),
     /// Incoming messages were dropped.
     Dropped,
+    /// A certificate that ends soon, has ended, or cannot be read any more.
+    Certificate(Whose),
+}
+
+/// Whose certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Whose {
+    /// Our own, and its key.
+    Ours,
+    /// That of `ca_file`.
+    Authority,
+    /// What the broker showed.
+    Broker,
 }
 
 /// Writes the link's status; the link alone holds one.
@@ -140,10 +153,25 @@ impl Report {
         }
     }
 
+    /// Of `whose` certificates, these `notices` are all that there is to be said now.
+    pub(super) fn certificates(&mut self, whose: &[Whose], notices: &[(Whose, String)]) {
+        for whose in whose {
+            let words: Vec<_> = notices.iter().filter(|(of, _)| of == whose).map(|(_, words)| words.as_str()).collect();
+            if words.is_empty() {
+                self.clear(&About::Certificate(*whose));
+            } else {
+                self.raise(About::Certificate(*whose), words.join(", and "));
+            }
+        }
+    }
+
     /// Takes all back that belong to one connection.
     pub(super) fn clear_connection(&mut self) {
         self.alarms.retain(|about, _| {
-            matches!(about, About::TakenOver | About::Brief | About::Dropped | About::Qos | About::Retain)
+            matches!(
+                about,
+                About::TakenOver | About::Brief | About::Dropped | About::Qos | About::Retain | About::Certificate(_)
+            )
         });
         self.tell();
     }

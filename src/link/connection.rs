@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
-use super::alarms::{About, Report};
+use super::alarms::{About, Report, Whose};
 use super::canary::Canary;
+use super::expiry::Expiry;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
 use super::limits::DEAF;
@@ -40,6 +41,9 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// Until the broker must have closed after DISCONNECT.
 const CLOSE: Duration = Duration::from_millis(100);
 
+/// The certificates that are looked at while a connection is held.
+const ALL: [Whose; 3] = [Whose::Ours, Whose::Authority, Whose::Broker];
+
 /// How a connection ended.
 pub(super) enum End {
     /// We were told to stop.
@@ -60,6 +64,7 @@ pub(super) struct Connection<'a> {
     /// What the broker will never take, with its words, and not yet told as lost.
     pub(super) unacceptable: Vec<(Sequence, String)>,
     pub(super) session: Session,
+    expiry: Option<Expiry>,
     fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
     pub(super) subscribing: Option<Pending<Result<(), String>>>,
     pub(super) marker: Marker,
@@ -103,6 +108,7 @@ impl<'a> Connection<'a> {
             settled: Vec::new(),
             unacceptable: Vec::new(),
             session,
+            expiry: None,
             fates: FuturesUnordered::new(),
             subscribing: None,
             marker: Marker::new(parts.settings.clean_session || deaf, parts.settings.protocol, nonce),
@@ -116,6 +122,11 @@ impl<'a> Connection<'a> {
             lost: None,
             probed: now,
         }
+    }
+
+    /// Looks at these certificates besides.
+    pub(super) fn watching(self, expiry: Option<Expiry>) -> Self {
+        Self { expiry, ..self }
     }
 
     /// Works until the connection ends or the link is told to stop.
@@ -158,6 +169,10 @@ impl<'a> Connection<'a> {
             Some(result) = OptionFuture::from(self.subscribing.as_mut()) => {
                 self.subscribing = None;
                 self.on_subscribed(result);
+                None
+            }
+            Some(notices) = OptionFuture::from(self.expiry.as_mut().map(Expiry::look)) => {
+                self.report.certificates(&ALL, &notices);
                 None
             }
             () = self.forwarder.spoke() => None,

@@ -12,6 +12,7 @@ mod alarms;
 pub mod backoff;
 mod canary;
 mod connection;
+mod expiry;
 mod forwarder;
 mod held;
 pub mod inflight;
@@ -20,11 +21,13 @@ mod latest;
 mod limits;
 mod marker;
 pub mod reason;
+pub mod secrets;
 mod session;
 mod supervisor;
 pub mod tls;
 
 pub use latest::Latest;
+pub use secrets::SecretSource;
 pub use supervisor::run;
 
 use std::fmt;
@@ -151,7 +154,7 @@ pub struct Settings {
     /// User name.
     pub username: Option<String>,
     /// Where the password is, reread at each connect so that it can be changed without a restart.
-    pub password: Option<PasswordSource>,
+    pub password: Option<SecretSource>,
     /// Certificates.
     pub tls: TlsSettings,
     /// Shortest wait before a reconnect.
@@ -232,16 +235,7 @@ impl Protocol {
     }
 }
 
-/// Where the password is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PasswordSource {
-    /// A file; one newline at its end is not part of it.
-    File(PathBuf),
-    /// A systemd credential, by name.
-    Credential(String),
-}
-
-/// Certificates, in PEM files.
+/// Certificates and the key, all PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// Who may sign the broker's certificate; without it the system's roots.
@@ -249,5 +243,5 @@ pub struct TlsSettings {
     /// Our own certificate.
     pub cert_file: Option<PathBuf>,
     /// Its key.
-    pub key_file: Option<PathBuf>,
+    pub key: Option<SecretSource>,
 }

@@ -1,18 +1,20 @@
 //! Connects, holds, waits, and connects again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_rustls::rustls::ClientConfig;
 use tracing::debug;
 
-use super::alarms::{About, Report};
+use super::alarms::{About, Report, Whose};
 use super::backoff::{Backoff, HELD, TAKEN_OVER_TIMES};
 use super::connection::{Connection, End, stopped};
+use super::expiry::{Expiry, of_files};
+use super::secrets::{self, with_remedy};
 use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, timeout_words};
-use super::{Broker, Parts, PasswordSource, Settings, Transport, tls};
-use crate::clock::boottime;
+use super::tls::{self, Tls};
+use super::{Broker, Parts, Settings, Transport};
+use crate::clock::{self, boottime};
 use crate::model::Secret;
 
 /// Keeps the link up until `parts.stop` turns true; then flushes for at most a second, says `offline` and disconnects.
@@ -22,7 +24,7 @@ pub async fn run(parts: Parts) {
     loop {
         state = match state {
             State::Connect => supervisor.connect().await,
-            State::Hold(session, connected) => supervisor.hold(*session, connected).await,
+            State::Hold(held) => supervisor.hold(*held).await,
             State::Wait(wait) => supervisor.wait(wait).await,
             State::Stopped => break,
         };
@@ -38,11 +40,19 @@ enum State {
     /// Try the broker whose turn it is.
     Connect,
     /// Use the connection until it ends.
-    Hold(Box<Session>, Connected),
+    Hold(Box<Held>),
     /// Let this long pass.
     Wait(Duration),
     /// We were told to stop.
     Stopped,
+}
+
+/// A connection that the broker has accepted.
+struct Held {
+    session: Session,
+    connected: Connected,
+    /// Only with TLS.
+    expiry: Option<Expiry>,
 }
 
 struct Supervisor {
@@ -76,7 +86,7 @@ impl Supervisor {
             closed: 0,
             drowned: 0,
             client_id: chosen.unwrap_or_else(|| format!("fieldgate-{:08x}", fastrand::u32(..))),
-            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            credentials: secrets::credentials_folder(),
             parts,
         }
     }
@@ -99,9 +109,10 @@ impl Supervisor {
             outcome = attempt => outcome.unwrap_or_else(|_| Err(Cause::other(timeout_words(&broker)))),
         };
         match outcome {
-            Ok((session, connected)) => {
-                self.report.up(&broker.to_string(), self.parts.settings.protocol.as_str(), connected.session_present);
-                State::Hold(Box::new(session), connected)
+            Ok(held) => {
+                let protocol = self.parts.settings.protocol.as_str();
+                self.report.up(&broker.to_string(), protocol, held.connected.session_present);
+                State::Hold(Box::new(held))
             }
             Err(cause) => {
                 self.backoff.failed(cause.kind == CauseKind::Refused);
@@ -113,15 +124,20 @@ impl Supervisor {
     }
 
     /// One attempt; whoever drops it also ends the task that polls the library.
-    async fn attempt(&self, broker: &Broker) -> Result<(Session, Connected), Cause> {
+    async fn attempt(&mut self, broker: &Broker) -> Result<Held, Cause> {
         let (password, tls) = self.read_files(broker).await?;
         // What drowned us may wait in a persistent session as well; a clean one forgets it.
         let clean_session = self.parts.settings.clean_session || self.is_deaf();
         let settings = &Settings { clean_session, ..self.parts.settings.clone() };
-        let opening = Opening { settings, broker, client_id: &self.client_id, password, tls, will: self.will };
+        let config = tls.as_ref().map(|tls| Arc::clone(&tls.config));
+        let opening = Opening { settings, broker, client_id: &self.client_id, password, tls: config, will: self.will };
         let mut session = Session::open(&opening, Arc::clone(&self.parts.pulse))?;
         match session.next().await {
-            Event::Connected(connected) => Ok((session, connected)),
+            Event::Connected(connected) => {
+                let credentials = self.credentials.clone();
+                let expiry = tls.map(|tls| Expiry::new(settings.tls.clone(), credentials, tls.shown));
+                Ok(Held { session, connected, expiry })
+            }
             Event::Ended(mut cause) => {
                 if matches!(cause.kind, CauseKind::Closed | CauseKind::Reset) {
                     let scheme = broker.transport.scheme();
@@ -137,28 +153,39 @@ impl Supervisor {
     }
 
     /// Password and certificates as they are now, read on a thread that may block.
-    async fn read_files(&self, broker: &Broker) -> Result<(Option<Secret>, Option<Arc<ClientConfig>>), Cause> {
+    async fn read_files(&mut self, broker: &Broker) -> Result<(Option<Secret>, Option<Tls>), Cause> {
         let settings = self.parts.settings.clone();
         let credentials = self.credentials.clone();
         let wants_tls = matches!(broker.transport, Transport::Tls | Transport::Wss);
-        let read = move || -> Result<_, String> {
-            let password = password(&settings, credentials.as_deref())?;
-            let tls = wants_tls.then(|| tls::config(&settings.tls)).transpose().map_err(|error| error.to_string())?;
-            Ok((password, tls))
+        let read = move || {
+            let read = read_now(&settings, credentials.clone(), wants_tls)?;
+            let notices = wants_tls.then(|| of_files(&settings.tls, credentials, clock::now()));
+            Ok::<_, String>((read, notices))
         };
         match tokio::task::spawn_blocking(read).await {
-            Ok(result) => result.map_err(Cause::other),
+            Ok(Ok((read, notices))) => {
+                // What the broker showed at the last connect is still the newest that is known of it.
+                if let Some(notices) = notices {
+                    self.report.certificates(&[Whose::Ours, Whose::Authority], &notices);
+                }
+                Ok(read)
+            }
+            Ok(Err(words)) => Err(Cause::other(words)),
             Err(error) => Err(Cause::other(format!("reading password and certificates: {error}"))),
         }
     }
 
-    async fn hold(&mut self, session: Session, connected: Connected) -> State {
+    async fn hold(&mut self, held: Held) -> State {
         let since = boottime();
         if !self.backoff.contended(since) {
             self.report.clear(&About::TakenOver);
         }
         let deaf = self.is_deaf();
-        match Connection::new(&self.parts, &mut self.report, session, connected, deaf).hold().await {
+        match Connection::new(&self.parts, &mut self.report, held.session, held.connected, deaf)
+            .watching(held.expiry)
+            .hold()
+            .await
+        {
             End::Stopped => State::Stopped,
             End::Lost(_) if *self.parts.stop.borrow() => State::Stopped,
             End::Lost(cause) => {
@@ -248,71 +275,16 @@ impl Supervisor {
     }
 }
 
-/// The password as it is now, without the newline that editors leave at the end.
-fn password(settings: &Settings, credentials: Option<&Path>) -> Result<Option<Secret>, String> {
-    let path = match &settings.password {
-        None => return Ok(None),
-        Some(PasswordSource::File(path)) => path.clone(),
-        Some(PasswordSource::Credential(name)) => match credentials {
-            Some(folder) => folder.join(name),
-            None => {
-                return Err(format!(
-                    "the credential {name:?} cannot be read: $CREDENTIALS_DIRECTORY is not set; add LoadCredential={name}:… to the service"
-                ));
-            }
-        },
-    };
-    let mut bytes =
-        std::fs::read(&path).map_err(|error| format!("cannot read the password from {}: {error}", path.display()))?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
-    Ok(Some(Secret::new(bytes)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::link::{Protocol, TlsSettings};
-    use crate::model::topic::Topics;
-
-    fn settings(password: PasswordSource) -> Settings {
-        Settings {
-            brokers: Vec::new(),
-            protocol: Protocol::V5,
-            client_id: None,
-            clean_session: true,
-            keep_alive: Duration::from_secs(60),
-            bind_address: None,
-            username: None,
-            password: Some(password),
-            tls: TlsSettings::default(),
-            reconnect_min: Duration::from_secs(1),
-            reconnect_max: Duration::from_secs(60),
-            late_after: Duration::from_secs(30),
-            topics: Topics::new("b"),
-        }
-    }
-
-    #[test]
-    fn one_newline_at_the_end_is_not_part_of_the_password() {
-        let folder = tempfile::tempdir().unwrap();
-        for (written, meant) in [("a b\n", "a b"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a"), ("", "")] {
-            std::fs::write(folder.path().join("p"), written).unwrap();
-            let read =
-                password(&settings(PasswordSource::Credential("p".into())), Some(folder.path())).unwrap().unwrap();
-            assert_eq!(read.reveal(), meant.as_bytes());
-        }
-    }
-
-    #[test]
-    fn a_password_that_cannot_be_read_is_told_with_its_path() {
-        let words = password(&settings(PasswordSource::File("/nonexistent/p".into())), None).unwrap_err();
-        assert!(words.contains("/nonexistent/p"), "{words}");
-        let words = password(&settings(PasswordSource::Credential("p".into())), None).unwrap_err();
-        assert!(words.contains("CREDENTIALS_DIRECTORY"), "{words}");
-    }
+/// Password and certificates, or why not.
+fn read_now(
+    settings: &Settings,
+    credentials: Option<PathBuf>,
+    wants_tls: bool,
+) -> Result<(Option<Secret>, Option<Tls>), String> {
+    let credentials = credentials.as_deref();
+    let password = settings.password.as_ref().map(|source| secrets::password(source, credentials)).transpose();
+    let password = password.map_err(|error| with_remedy(&format!("the password: {error}"), &error.remedy()))?;
+    let tls = wants_tls.then(|| tls::prepare(&settings.tls, credentials, clock::now())).transpose();
+    let tls = tls.map_err(|error| with_remedy(&format!("TLS: {error}"), &error.remedy()))?;
+    Ok((password, tls))
 }

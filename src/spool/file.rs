@@ -173,6 +173,10 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
         // Not a number of ours: the tables tell.
         _ => {}
     }
+    if version < SCHEMA_VERSION {
+        // Out of the log and into the file's head, where the package looks before it lets an older program in.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    }
     if !has_schema(&connection)? {
         return Err(Trouble::Damaged);
     }

@@ -251,6 +251,21 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     assert!(fs::read(&file).unwrap() == before);
 }
 
+/// The package's `preinst` reads it there, also while the program runs.
+#[test]
+fn the_head_of_the_file_says_its_schema_while_it_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let head = || fs::read(folder.path().join("spool.db")).unwrap()[60..64].to_vec();
+    let new = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    assert_eq!(head(), [0, 0, 0, 4]);
+    drop(new);
+    let file = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
+    file.execute_batch("DROP TABLE command; PRAGMA user_version = 3").unwrap();
+    drop(file);
+    let _migrated = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    assert_eq!(head(), [0, 0, 0, 4]);
+}
+
 #[test]
 fn replies_outlive_readings_in_a_full_spool() {
     let folder = tempfile::tempdir().unwrap();

@@ -20,6 +20,7 @@ import kernel
 import lives
 import measuring
 import scanning
+import service
 import walk
 from stage import BASE, Stage
 from stand import Board, Broker, Listener, Report, ended_by_signals
@@ -33,6 +34,7 @@ PHASES = (
     buses.half_missing, buses.chip_unplugged, buses.adapter_unplugged, buses.kernel_outputs, buses.all_removed,
     failing.failing_outputs, failing.kills, failing.crashes, failing.hang, failing.hung_bus, failing.broken_file,
     failing.no_safe_state, failing.after_the_end, failing.failing_removed,
+    service.held, service.later_devices, service.clock, service.wrong_file, service.credential, service.reboot,
     lives.figures, lives.power_cut, lives.stop,
     account.nothing_is_missing, account.claims,
 )

@@ -119,15 +119,20 @@ class Board:
 
 
 class Broker:
-    """A Mosquitto on loopback."""
+    """A Mosquitto on loopback. With a login, a user and a password, nobody else is let in."""
 
-    def __init__(self, folder, base):
+    def __init__(self, folder, base, login=None):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.base = base
+        self.base, self.login = base, ("-u", login[0], "-P", login[1]) if login else ()
         config = folder / "mosquitto.conf"
-        config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
+        access = "allow_anonymous true"
+        if login:
+            subprocess.run(["mosquitto_passwd", "-b", "-c", folder / "passwords", *login], check=True)
+            # As root it would become a user who may not look into the folder.
+            access = f"allow_anonymous false\npassword_file {folder}/passwords\nuser root"
+        config.write_text(f"listener {self.port} 127.0.0.1\n{access}\nmax_queued_messages 0\n")
         with open(folder / "mosquitto.log", "wb") as log:
             self.child = subprocess.Popen(["mosquitto", "-c", config], stdout=log, stderr=log)
         self.wait_open()
@@ -144,7 +149,7 @@ class Broker:
 
     def publish(self, topic, payload):
         """Publishes below the base topic with a client of its own."""
-        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-q", "1", "-t", f"{self.base}/{topic}", "-m", payload],
+        subprocess.run(["mosquitto_pub", *self.login, "-p", str(self.port), "-q", "1", "-t", f"{self.base}/{topic}", "-m", payload],
                        check=True, timeout=20)
 
     def stop(self):
@@ -172,7 +177,7 @@ class Listener:
     def __init__(self, broker):
         self.base, self.all, self.news = broker.base, [], threading.Condition()
         self.child = subprocess.Popen(
-            ["mosquitto_sub", "-p", str(broker.port), "-q", "1", "-F", "%r %t %p", "-t", f"{broker.base}/#"],
+            ["mosquitto_sub", *broker.login, "-p", str(broker.port), "-q", "1", "-F", "%r %t %p", "-t", f"{broker.base}/#"],
             stdout=subprocess.PIPE, text=True)
         threading.Thread(target=self.listen, daemon=True).start()
 

@@ -28,6 +28,8 @@ pub mod watch;
 pub mod wire;
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Child;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -54,6 +56,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const PORTS: std::ops::Range<u16> = 18_000..31_000;
 
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// Writes a file that only its owner can read, as a password or key must be.
+pub fn write_secret(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
 
 /// Polls until there is something, or panics naming what was awaited.
 pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use fieldgate::link::{LinkState, LinkStatus, PasswordSource, Protocol, Settings};
+use fieldgate::link::{LinkState, LinkStatus, Protocol, SecretSource, Settings};
 use fieldgate::model::{Message, Qos};
 
 use crate::harness::*;
@@ -18,7 +18,8 @@ async fn wrong_password(protocol: Protocol, words: &str) {
     let text = format!("listener {} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n", broker.port);
     broker.file("mosquitto.conf", &text);
     broker.file("password", "wrong\n");
-    let source = PasswordSource::File(path("password"));
+    make_private(&path("password"));
+    let source = SecretSource::File(path("password"));
     make_readable(broker.folder.path());
     broker.up();
     let settings = Settings { username: Some("pi".into()), password: Some(source), ..settings(protocol, broker.port) };

@@ -282,6 +282,12 @@ pub(crate) fn in_order(lines: &[String]) -> Vec<u64> {
 }
 
 /// Mosquitto gives up root's rights when it starts.
+/// For us alone, as a password must be.
+pub(crate) fn make_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 pub(crate) fn make_readable(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = if path.is_dir() { 0o755 } else { 0o644 };

@@ -133,7 +133,7 @@ fn authority(text: &str, span: Span) -> Result<(String, Option<u16>), BadAddress
 
 /// Whether what is sent to this host stays on the machine.
 pub(super) fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod buses;
 mod chips;
 mod claims;
 mod devices;
+mod files;
 mod mqtt;
 mod outputs;
 mod section;
@@ -66,6 +67,10 @@ impl<'a> Checker<'a> {
         self.add(Severity::Warning, span, what.into(), hint.into());
     }
 
+    fn note(&mut self, span: &Span, what: impl Into<String>, hint: impl Into<String>) {
+        self.add(Severity::Note, span, what.into(), hint.into());
+    }
+
     /// The same problem at the same place comes twice when an anchor is used twice; it is told once. Errors have room of their
     /// own, so that no flood of warnings can make a wrong configuration pass.
     fn add(&mut self, severity: Severity, span: &Span, what: String, hint: String) {
@@ -101,7 +106,7 @@ impl<'a> Checker<'a> {
         let sensors = self.sensors(&top, &buses, &mqtt);
         let actuators = self.actuators(&top, &buses);
         self.collisions(&buses, &sensors, &actuators);
-        if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity == Severity::Warning) {
+        if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
             self.warning(
                 &root_start(root),
                 "there are no sensors and no actuators",

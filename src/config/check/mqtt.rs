@@ -1,15 +1,13 @@
 //! `mqtt:`.
 
-use std::fs::File;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::check::section::Section;
 use crate::config::check::{Checker, broker};
 use crate::config::tree::{Node, Span, Value};
 use crate::config::{mask, raw};
-use crate::link::{self, Broker, PasswordSource, Protocol, TlsSettings, Transport};
+use crate::link::{self, Broker, Protocol};
 use crate::model::topic::{self, Topics};
 use crate::model::{Name, Qos};
 
@@ -142,68 +140,6 @@ impl<'a> Checker<'a> {
             );
         }
         address
-    }
-
-    fn password(&mut self, mqtt: &Section<'a>, protocol: Protocol, brokers: &[Broker]) -> Option<PasswordSource> {
-        let (file, credential) = (mqtt.text("password_file"), mqtt.text("password_credential"));
-        if let Some(file) = file {
-            self.file("password_file", file, &mqtt.span("password_file"));
-        }
-        if credential.is_some_and(|name| name.is_empty() || name.contains('/') || name == "." || name == "..") {
-            let hint = "write the name of LoadCredential=, without a path";
-            self.error(&mqtt.span("password_credential"), "this cannot be the name of a credential", hint);
-        }
-        let key = if file.is_some() { "password_file" } else { "password_credential" };
-        if file.is_some() && credential.is_some() {
-            let hint = "leave one of them out";
-            self.error(&mqtt.key("password_credential"), "there are both password_file and password_credential", hint);
-        }
-        if file.or(credential).is_some() {
-            if protocol == Protocol::V4 && !mqtt.has("username") {
-                self.error(&mqtt.key(key), "MQTT 3.1.1 has no password without a user name", "add `username:`");
-            }
-            let open =
-                |b: &&Broker| matches!(b.transport, Transport::Tcp | Transport::Ws) && !broker::is_loopback(&b.host);
-            if let Some(open) = brokers.iter().find(open) {
-                let what = format!("the password travels to {} in plain text", open.host);
-                self.warning(&mqtt.key(key), what, "use mqtts:// or wss://");
-            }
-        }
-        let file = file.map(|path| PasswordSource::File(PathBuf::from(path)));
-        file.or(credential.map(|name| PasswordSource::Credential(name.to_owned())))
-    }
-
-    fn tls(&mut self, mqtt: &Section<'a>, brokers: &[Broker]) -> TlsSettings {
-        let tls = self.sub(mqtt, "tls", raw::TLS);
-        let encrypted = |b: &Broker| matches!(b.transport, Transport::Tls | Transport::Wss);
-        if mqtt.has("tls") && !brokers.is_empty() && !brokers.iter().any(encrypted) {
-            self.error(&mqtt.key("tls"), "no broker is reached by TLS", "use mqtts:// or wss://, or leave tls out");
-        }
-        for (one, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
-            if tls.has(one) && !tls.has(other) {
-                self.error(&tls.key(one), format!("{one} needs {other}"), "");
-            }
-        }
-        let mut path = |name: &str| {
-            let path = tls.text(name)?;
-            self.file(name, path, &tls.span(name));
-            Some(PathBuf::from(path))
-        };
-        TlsSettings { ca_file: path("ca_file"), cert_file: path("cert_file"), key_file: path("key_file") }
-    }
-
-    /// A file that will be read later must be readable now.
-    fn file(&mut self, key: &str, path: &str, span: &Span) {
-        let path = Path::new(path);
-        let reason = match std::fs::metadata(path) {
-            // Opening a pipe would wait for its writer.
-            Ok(about) if !about.is_file() => Some("it is not a regular file".to_owned()),
-            Ok(_) => File::open(path).err().map(|error| error.to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(reason) = reason {
-            self.error(span, format!("{key}: cannot read {}: {reason}", path.display()), "");
-        }
     }
 
     fn reconnect(&mut self, mqtt: &Section<'a>) -> (Duration, Duration) {

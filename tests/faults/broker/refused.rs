@@ -7,7 +7,7 @@ use crate::common::mosquitto::{Mosquitto, Options};
 use crate::common::notify::NotifySocket;
 use crate::common::quick::{FAST, LONG, config, folder, received, start};
 use crate::common::scripted::{Answer, Greeting, Script, ScriptedBroker};
-use crate::common::{SOON, wait_until};
+use crate::common::{SOON, wait_until, write_secret};
 use crate::suite::{Scale, report, scale, times};
 use serde_json::Value;
 
@@ -114,7 +114,7 @@ fn b3_a_wrong_password_is_told_in_words_by_a_real_broker() {
     let broker = Mosquitto::with(Options { user, ..Options::default() });
     for (protocol, words) in [("3.1.1", "not authorized (5)"), ("5", "not authorized (0x87)")] {
         let folder = folder();
-        std::fs::write(folder.path().join("word"), "wrong").unwrap();
+        write_secret(&folder.path().join("word"), "wrong");
         let mqtt = format!(", protocol: {protocol}, username: pi, password_file: word");
         let socket = NotifySocket::listen(folder.path());
         let text = config(&broker.url(), &mqtt, "", FAST);

@@ -1,0 +1,64 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_fieldgate_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_fieldgate_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_fieldgate_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_fieldgate_using_subcommand
+    set -l cmd (__fish_fieldgate_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -s V -l version -d 'Print version'
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -f -a "run" -d 'Run the service'
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -f -a "check" -d 'Report every problem of a configuration, or what it will publish and subscribe'
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -f -a "demo" -d 'Run a simulated greenhouse with its own broker: no hardware, no file'
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -f -a "drivers" -d 'List the drivers, or show one driver\'s page'
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -f -a "read" -d 'Sample one sensor once and print it, for checking the wiring'
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -f -a "scan" -d 'List what this board has: buses, the chips on them, lines, kernel sensors, and what is switched off'
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -f -a "safe-state" -d 'Drive every output to its safe state and end'
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -f -a "schema" -d 'Print the JSON Schema of the configuration, for editors'
+complete -c fieldgate -n "__fish_fieldgate_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand run" -l config -d 'The configuration file' -r -F
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand run" -s h -l help -d 'Print help'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand check" -l config -d 'The configuration file' -r -F
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand check" -l json -d 'Print the result as JSON'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand check" -s h -l help -d 'Print help'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand demo" -l port -d 'The broker\'s port on loopback; the next free one is taken if it is in use' -r
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand demo" -s h -l help -d 'Print help'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand drivers" -l json -d 'Print the result as JSON'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand drivers" -s h -l help -d 'Print help'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand read" -l config -d 'The configuration file' -r -F
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand read" -l json -d 'Print the result as JSON'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand read" -s h -l help -d 'Print help'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand scan" -l yaml -d 'Print a configuration to paste'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand scan" -l json -d 'Print the result as JSON'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand scan" -s h -l help -d 'Print help'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand safe-state" -l config -d 'The configuration file' -r -F
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand safe-state" -s h -l help -d 'Print help'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand schema" -s h -l help -d 'Print help'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand help; and not __fish_seen_subcommand_from run check demo drivers read scan safe-state schema help" -f -a "run" -d 'Run the service'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand help; and not __fish_seen_subcommand_from run check demo drivers read scan safe-state schema help" -f -a "check" -d 'Report every problem of a configuration, or what it will publish and subscribe'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand help; and not __fish_seen_subcommand_from run check demo drivers read scan safe-state schema help" -f -a "demo" -d 'Run a simulated greenhouse with its own broker: no hardware, no file'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand help; and not __fish_seen_subcommand_from run check demo drivers read scan safe-state schema help" -f -a "drivers" -d 'List the drivers, or show one driver\'s page'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand help; and not __fish_seen_subcommand_from run check demo drivers read scan safe-state schema help" -f -a "read" -d 'Sample one sensor once and print it, for checking the wiring'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand help; and not __fish_seen_subcommand_from run check demo drivers read scan safe-state schema help" -f -a "scan" -d 'List what this board has: buses, the chips on them, lines, kernel sensors, and what is switched off'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand help; and not __fish_seen_subcommand_from run check demo drivers read scan safe-state schema help" -f -a "safe-state" -d 'Drive every output to its safe state and end'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand help; and not __fish_seen_subcommand_from run check demo drivers read scan safe-state schema help" -f -a "schema" -d 'Print the JSON Schema of the configuration, for editors'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand help; and not __fish_seen_subcommand_from run check demo drivers read scan safe-state schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -1,0 +1,89 @@
+//! The command line: what the program can be asked to do. The manual pages and the completions of the shells are made of it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config;
+
+/// Sensors and relays of a Linux board on MQTT.
+///
+/// Exit codes: 0 done, 1 failed at run time, 2 usage, 78 configuration.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service
+    Run(ConfigFile),
+    /// Report every problem of a configuration, or what it will publish and subscribe
+    Check {
+        /// Which file.
+        #[command(flatten)]
+        config: ConfigFile,
+        /// In which form.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Run a simulated greenhouse with its own broker: no hardware, no file
+    #[cfg(feature = "demo")]
+    Demo {
+        /// The broker's port on loopback; the next free one is taken if it is in use
+        #[arg(long, default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
+    },
+    /// List the drivers, or show one driver's page
+    Drivers {
+        /// The driver to show
+        name: Option<String>,
+        /// In which form.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Sample one sensor once and print it, for checking the wiring
+    Read {
+        /// The sensor's name in the configuration
+        sensor: String,
+        /// Which file.
+        #[command(flatten)]
+        config: ConfigFile,
+        /// In which form.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List what this board has: buses, the chips on them, lines, kernel sensors, and what is switched off
+    Scan {
+        /// Print a configuration to paste
+        #[arg(long, conflicts_with = "json")]
+        yaml: bool,
+        /// In which form.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Drive every output to its safe state and end
+    SafeState(ConfigFile),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+}
+
+/// Which file.
+#[derive(Debug, clap::Args)]
+pub struct ConfigFile {
+    /// The configuration file
+    #[arg(long, value_name = "F", default_value = config::DEFAULT_PATH)]
+    pub config: PathBuf,
+}
+
+/// In which form.
+#[derive(Debug, clap::Args)]
+pub struct Output {
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,60 @@
+//! Certificates that end soon, and those that are replaced.
+
+use std::path::PathBuf;
+
+use fieldgate::link::Settings;
+
+use crate::certificates::{Authority, LONG};
+use crate::harness::*;
+use crate::tls::{LOCALHOST, TlsBroker};
+
+const SOON: (i64, i64) = (-1, 10);
+
+async fn alarm(settings: Settings) -> Option<String> {
+    let mut link = start(settings, &open_spool());
+    link.up().await;
+    // The first look comes with the connect, and what it has found is told within a second or not at all.
+    let look = link.until("an alarm", |status| status.alarm.is_some());
+    let alarm = tokio::time::timeout(std::time::Duration::from_secs(1), look).await.ok();
+    link.end().await;
+    alarm.and_then(|status| status.alarm)
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_an_alarm() {
+    let mut broker = TlsBroker::start(LOCALHOST, LONG, "require_certificate true");
+    let good = broker.authority.sign("good", "", LONG);
+    assert_eq!(alarm(broker.settings_as(&good)).await, None);
+    let ending = broker.authority.sign("ending", "", SOON);
+    let told = alarm(broker.settings_as(&ending)).await.unwrap();
+    assert!(told.contains("our certificate /") && told.contains("expires on 20"), "{told}");
+    let pair = broker.authority.sign("ending-server", LOCALHOST, SOON);
+    broker.show(pair);
+    broker.again();
+    let told = alarm(broker.settings_as(&good)).await.unwrap();
+    assert!(told.contains("the broker showed") && told.contains("expires on 20"), "{told}");
+    let authority = Authority::make(&broker.path(""), "ca", SOON);
+    let pairs = (authority.sign("new-server", LOCALHOST, LONG), authority.sign("new", "", LONG));
+    broker.show(pairs.0);
+    broker.again();
+    let told = alarm(broker.settings_as(&pairs.1)).await.unwrap();
+    assert!(told.contains("the authority's certificate /") && !told.contains("broker showed"), "{told}");
+}
+
+#[tokio::test]
+async fn files_that_were_replaced_are_used_at_the_next_connect() {
+    let mut broker = TlsBroker::start(LOCALHOST, LONG, "require_certificate true");
+    let ours: (PathBuf, PathBuf) = (broker.path("ours.pem"), broker.path("ours.key"));
+    broker.authority.sign("ours", "", LONG);
+    let mut link = start(broker.settings_as(&ours), &open_spool());
+    link.up().await;
+    // Nothing of the old authority is worth anything with the new one, so each of the three files must have been read again.
+    let authority = Authority::make(&broker.path(""), "ca", LONG);
+    authority.sign("ours", "", LONG);
+    let pair = authority.sign("server", LOCALHOST, LONG);
+    broker.show(pair);
+    assert_eq!(link.status.borrow().connects, 1, "a change alone is no reason to hang up");
+    broker.again();
+    link.until("up again", |status| status.connects == 2).await;
+    link.end().await;
+}
