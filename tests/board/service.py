@@ -152,13 +152,15 @@ def credential(s):
         heard = Listener(broker)
         try:
             s.board.run(f"umask 077; echo '{PASSWORD}' >{LOCKED}").ok()
-            login = f":{broker.port}\n  username: board\n  password_credential: fieldgate_mqtt-password\n"
+            login = f":{broker.port}\n  username: board\n  password_credential: mqtt-password\n"
             # A spool of its own: what is still waiting belongs to the other broker.
             spool = "spool: { path: /var/lib/fieldgate/locked }\n"
             s.board.write(CONFIG, s.config.replace(f":{s.broker.port}\n", login, 1) + spool)
             s.board.run("systemctl restart fieldgate", 90).ok()
             heard.wait("status", lambda text: text == "online", 60, 0)
             s.check("a password from the folder of credentials opens the broker", True)
+            reloaded = s.board.run("systemctl reload fieldgate")
+            s.check("a reload does not miss it", reloaded.code == 0, reloaded.text)
         finally:
             heard.stop()
             broker.stop()
