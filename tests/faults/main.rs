@@ -16,6 +16,7 @@ mod common;
 
 mod broker;
 mod clock;
+mod configuration;
 mod corruption;
 mod disk;
 mod killed;
@@ -24,6 +25,7 @@ mod lives;
 mod network;
 mod outputs;
 mod process;
+mod security;
 mod sensors;
 mod suite;
 mod tracer;
@@ -31,8 +33,8 @@ mod tracer;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The families of rows that this suite answers for; those of configuration are tests of their own.
-const FAMILIES: &str = "NBPDCSA";
+/// The families of rows that this suite answers for.
+const FAMILIES: &str = "NBPDCSAK";
 
 fn rows_of(page: &str) -> BTreeSet<String> {
     let first = |line: &str| line.strip_prefix("| ")?.split(" |").next().map(str::to_owned);
