@@ -32,6 +32,18 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or(rest).to_owned()).collect()
 }
 
+/// What the configuration is after each here-document with which a page writes it, or adds to it.
+fn written(text: &str) -> Vec<String> {
+    let mut files: Vec<String> = Vec::new();
+    for rest in text.split("sudo tee ").skip(1) {
+        let (command, rest) = rest.split_once("<<'EOF'\n").expect("tee takes a here-document");
+        let (content, _) = rest.split_once("\nEOF\n").expect("the here-document ends");
+        let before = if command.starts_with("-a ") { files.last().cloned().unwrap_or_default() } else { String::new() };
+        files.push(format!("{before}{content}\n"));
+    }
+    files
+}
+
 /// Whether `text`, as a configuration at `path`, may run.
 fn check(text: &str, path: &Path) {
     if let Err(error) = config::load_text(text, path) {
@@ -86,8 +98,9 @@ fn what_the_emulated_board_is_said_to_show_stands_in_its_test() {
 
 #[test]
 fn every_configuration_in_the_readme_may_run() {
-    let blocks = blocks(&read("README.md"), "yaml");
-    assert!(blocks.len() >= 4, "the README has lost its examples");
+    let text = read("README.md");
+    let blocks = [blocks(&text, "yaml"), written(&text)].concat();
+    assert!(blocks.len() >= 3, "the README has lost its examples");
     // There is a password in that folder, as there is beside the reader's configuration.
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("mqtt-password");
@@ -96,6 +109,15 @@ fn every_configuration_in_the_readme_may_run() {
     for block in blocks {
         check(&block, &folder.path().join("fieldgate.yaml"));
     }
+}
+
+#[test]
+fn the_readme_installs_the_package_of_this_version() {
+    let package = concat!("./fieldgate_", env!("CARGO_PKG_VERSION"), "-1_arm64.deb");
+    assert!(
+        read("README.md").contains(&format!("sudo apt install {package}\n")),
+        "the README does not install {package}"
+    );
 }
 
 #[test]

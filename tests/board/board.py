@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The main job on an emulated board, seen from the host's broker. Started by run.sh, which builds what this needs.
 
-    board.py PI-BENCH PROGRAM OUTPUT-WATCH SOURCES
+    board.py PI-BENCH PACKAGE OUTPUT-WATCH SOURCES
 
 Each phase is a function; each check in it prints PASS or FAIL, and a phase that breaks off counts as a FAIL. The board is
 slow and shares its processor, so every wait has a generous limit: nothing about speed is concluded here.
@@ -21,11 +21,12 @@ import lives
 import measuring
 import scanning
 import service
+import walk
 from stage import BASE, Stage
 from stand import Board, Broker, Listener, Report, ended_by_signals
 
 PHASES = (
-    measuring.solder, kernel.thermometer, kernel.memory_chips, kernel.multiplexer,
+    measuring.solder, walk.first_minutes, walk.installed_again, kernel.thermometer, kernel.memory_chips, kernel.multiplexer,
     measuring.start, measuring.thermometer, measuring.register_maps, measuring.absent_chip, measuring.bound_chip, scanning.scan,
     measuring.outputs, measuring.moving_outputs, measuring.edges, measuring.kernel_sensors, measuring.pulses,
     backends.backends_agree,
@@ -39,17 +40,10 @@ PHASES = (
 )
 
 
-def power_on(board, program, watch, sources):
-    """Puts the service onto a new card, as a package would, beside it what `failing` looks with, and starts the board."""
-    units = sources / "systemd"
-    for source, place, mode in (
-        (program, "/usr/bin/fieldgate", "0755"),
-        (watch, "/usr/local/bin/output-watch", "0755"),
-        (units / "fieldgate.service", "/etc/systemd/system/fieldgate.service", "0644"),
-        (units / "fieldgate.sysusers", "/usr/lib/sysusers.d/fieldgate.conf", "0644"),
-        (units / "fieldgate.tmpfiles", "/usr/lib/tmpfiles.d/fieldgate.conf", "0644"),
-    ):
-        board.bench("card-put", "--mode", mode, str(source), place)
+def power_on(board, package, watch):
+    """Puts the package into a user's folder on a new card, beside it what `failing` looks with, and starts the board."""
+    board.bench("card-put", str(package), f"/home/pi/{package.name}")
+    board.bench("card-put", "--mode", "0755", watch, "/usr/local/bin/output-watch")
     print("info  the board is " + board.bench("boot").strip(), flush=True)
 
 
@@ -69,14 +63,14 @@ def show_on(board, broker, report, sources):
 
 def main():
     """Starts what is needed, runs the phases, ends all of it."""
-    pi_bench, program, watch, sources = *sys.argv[1:4], Path(sys.argv[4])
+    pi_bench, package, watch, sources = sys.argv[1], Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
     ended_by_signals()
     board, report = Board(pi_bench), Report()
     with tempfile.TemporaryDirectory() as folder:
         broker = Broker(Path(folder), BASE)
         try:
             with report.phase("power_on"):
-                power_on(board, program, watch, sources)
+                power_on(board, package, watch)
             if not report.failed:
                 show_on(board, broker, report, sources)
         finally:

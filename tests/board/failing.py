@@ -45,7 +45,7 @@ mqtt: { broker: "mqtt://127.0.0.1:1" }' >/etc/fieldgate/empty.yaml
 alone='/usr/bin/fieldgate safe-state --config /etc/fieldgate/empty.yaml'
 sed -e 's/^Type=.*/Type=oneshot/' -e "s,^ExecStart=.*,ExecStart=$alone," \
     -e '/^ExecReload\|^ExecStopPost\|^Restart\|^WatchdogSec\|Directory/d' \
-    /etc/systemd/system/fieldgate.service >/run/systemd/system/empty.service
+    "$(systemctl show -P FragmentPath fieldgate)" >/run/systemd/system/empty.service
 systemctl daemon-reload
 for each in 1 2 3; do
     begun=$EPOCHREALTIME; $alone || exit 1; end=$EPOCHREALTIME; echo took $((${end/./} - ${begun/./}))

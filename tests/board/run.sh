@@ -54,8 +54,9 @@ image() {
 }
 
 program() {
-    sh "$root/deploy/cross.sh" arm64 setup || return 1
-    (cd "$root" && sh deploy/cross.sh arm64 cargo build --release --locked) || return 1
+    # As it is shipped.
+    package=$(sh "$root/deploy/build-deb.sh" arm64) || return 1
+    package=$root/$(echo "$package" | tail -1)
     aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -static -o "$CARGO_TARGET_DIR/output-watch" "$root/tests/board/watch.c"
 }
 
@@ -80,5 +81,4 @@ both() {
 needs
 timed packages
 timed both
-exec python3 "$root/tests/board/board.py" "$bench/pi-bench" \
-    "$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/release/fieldgate" "$CARGO_TARGET_DIR/output-watch" "$root"
+exec python3 "$root/tests/board/board.py" "$bench/pi-bench" "$package" "$CARGO_TARGET_DIR/output-watch" "$root"

@@ -13,7 +13,7 @@ class Stage:
     """The board, the host's broker and what was heard there."""
 
     def __init__(self, board, broker, heard, report, sources):
-        self.board, self.broker, self.heard, self.check = board, broker, heard, report.check
+        self.board, self.broker, self.heard, self.check, self.sources = board, broker, heard, report.check, sources
         with_port = lambda name: (sources / "tests/board" / name).read_text().replace("@PORT@", str(broker.port))
         self.config, self.twin = with_port("fieldgate.yaml"), with_port("twin.yaml")
         self.counted = 0  # pulses that were published

@@ -12,6 +12,8 @@ size=1G # a power of two, as the emulated card wants it
 
 # Userland of the guest.
 packages=systemd,systemd-sysv,systemd-timesyncd,udev,dbus,kmod,iproute2,nftables,procps,i2c-tools,gpiod,ca-certificates
+# What the first ten minutes in the project's README ask apt for: it is here already, for the board need not reach a mirror.
+packages+=,apt,sudo,mosquitto,mosquitto-clients
 
 # What the initrd needs to reach the card, and what the board has or may be given. A name that Debian's kernel does not have
 # ends the build.
@@ -170,6 +172,21 @@ root_file_system() {
     echo "$packages" >"$out/rootfs.version"
 }
 
+# Who has set the board up, as Raspberry Pi OS makes this user: sudo without a password, the groups of logs and devices.
+first_user() {
+    local root=$1 group
+    echo 'pi:x:1000:1000::/home/pi:/bin/bash' >>"$root/etc/passwd"
+    echo 'pi:!:19000:0:99999:7:::' >>"$root/etc/shadow"
+    echo 'pi:x:1000:' >>"$root/etc/group"
+    echo 'pi:!::' >>"$root/etc/gshadow"
+    for group in adm dialout sudo gpio i2c spi; do
+        sed -i "/^$group:/{s/:$/:pi/;t;s/$/,pi/}" "$root/etc/group" "$root/etc/gshadow"
+    done
+    echo 'pi ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/010_pi-nopasswd"
+    chmod 440 "$root/etc/sudoers.d/010_pi-nopasswd"
+    install -d -m700 -o 1000 -g 1000 "$root/home/pi"
+}
+
 # What a Raspberry Pi OS that was just set up has, and the bench's agent.
 guest_files() {
     local root=$1 units=$1/etc/systemd/system group id=900 unit
@@ -196,6 +213,10 @@ guest_files() {
             id=$((id + 1))
         }
     done
+    first_user "$root"
+    install -D -m755 "$here/guest/raspi-config" "$root/usr/local/bin/raspi-config"
+    # What is installed later comes with its documents.
+    sed -i /path-exclude/d "$root"/etc/dpkg/dpkg.cfg.d/*
     echo raspberrypi >"$root/etc/hostname"
     echo '127.0.0.1 localhost raspberrypi' >"$root/etc/hosts"
     echo '/dev/mmcblk0 / ext4 defaults,noatime 0 1' >"$root/etc/fstab"
