@@ -54,8 +54,8 @@ image() {
 }
 
 program() {
-    "$bench/cross.sh" setup || return 1
-    (cd "$root" && "$bench/cross.sh" cargo build --release --locked) || return 1
+    sh "$root/deploy/cross.sh" arm64 setup || return 1
+    (cd "$root" && sh deploy/cross.sh arm64 cargo build --release --locked) || return 1
     aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -static -o "$CARGO_TARGET_DIR/output-watch" "$root/tests/board/watch.c"
 }
 
