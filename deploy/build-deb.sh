@@ -17,7 +17,7 @@ Makes target/deb/fieldgate_VERSION-1_ARCH.deb and prints its path as the last li
   --program FILE   packs this release program; otherwise deploy/build.sh builds it
   --quick          compresses little: for a try
 
-Needs Debian's dpkg and binutils, and cargo-deb, which is installed by cargo when it is missing. No root.
+Needs Debian's dpkg, binutils and python3, and cargo-deb, which is installed by cargo when it is missing. No root.
 TEXT
 }
 
@@ -121,6 +121,9 @@ fieldgate ($version-1) unstable; urgency=medium
 
  -- $(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)  $(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")
 TEXT
+
+# Of everything that is compiled in; the copyright file has the licences only, this the authors too.
+python3 deploy/parts.py licences >"$common/licences.txt"
 
 # shellcheck disable=SC2086 # no word, one or two
 CARGO_TARGET_DIR=$stage cargo deb --quiet --no-build --no-strip --locked --offline --target "$triple" $variant \
