@@ -59,6 +59,9 @@ case $arch in
     *) usage >&2; exit 2 ;;
 esac
 
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+package=target/deb/fieldgate_$version-1_$arch.deb
+
 install_cargo_deb() {
     [ "$(cargo deb --version 2>/dev/null)" != "cargo-deb $DEB_VERSION" ] || return 0
     echo "Installing cargo-deb $DEB_VERSION; it takes a minute, once." >&2
@@ -71,6 +74,9 @@ install_cargo_deb() {
 holds_the_program() {
     [ -f "$program" ] || fail "there is no program $program"
     readelf -h "$program" | grep -q "Machine:.*$machine" || fail "$program is not for $arch"
+    case $arch in
+        armv6*) ! readelf -A "$program" | grep -q 'Tag_CPU_arch: v[78]' || fail "$program is for ARMv7" ;;
+    esac
     [ -n "$variant" ] || return 0
     ! readelf -l "$program" | grep -q INTERP || fail "$program is not static, as $arch is"
 }
@@ -89,7 +95,6 @@ holds_the_program
 holds_glibc
 install_cargo_deb
 
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.toml)}
 # Files that this script writes must have the same mode whoever calls it.
 umask 022
@@ -117,7 +122,6 @@ fieldgate ($version-1) unstable; urgency=medium
  -- $(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)  $(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")
 TEXT
 
-package=target/deb/fieldgate_$version-1_$arch.deb
 # shellcheck disable=SC2086 # no word, one or two
 CARGO_TARGET_DIR=$stage cargo deb --quiet --no-build --no-strip --locked --offline --target "$triple" $variant \
     --compress-system $quick --output "$package" >/dev/null

@@ -9,6 +9,8 @@ usage: sh deploy/test.sh            formatting, lints, tests, documentation, lic
                                     program (three quarters of an hour; as root); or only rows such as d1_ n3_
        sh deploy/test.sh --sample   some of the rows with a part of those numbers, in two minutes
        sh deploy/test.sh --broken   whether the fault suite notices programs that are broken on purpose (as root)
+       sh deploy/test.sh --package  the Debian package of the debug program: lintian, and its life from the first installation to
+                                    the purge on a Debian of its own (tests/package.sh; as root; two minutes)
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
        sh deploy/test.sh --help     this text
 
@@ -227,6 +229,32 @@ broken() {
     run "broken programs are noticed" sh tests/faults/broken.sh
 }
 
+# lintian runs as nobody, as it asks for; warnings count.
+lintian_of() {
+    cp "$1" "$scratch/package.deb"
+    chmod 755 "$scratch"
+    setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME=/tmp lintian --fail-on error,warning "$scratch/package.deb"
+}
+
+pack() {
+    strip -o "$scratch/fieldgate" "${CARGO_TARGET_DIR:-target}/debug/fieldgate"
+    sh deploy/build-deb.sh amd64 --quick --program "$scratch/fieldgate" >"$scratch/packed"
+    tail -1 "$scratch/packed"
+}
+
+# The debug program stands for the release program, which takes many minutes: what is tried here is the packaging.
+package() {
+    [ "$(id -u)" -eq 0 ] || fail "The package is tried as root."
+    install_packages
+    { has lintian && has mmdebstrap; } || apt-get install --yes --quiet --no-install-recommends lintian mmdebstrap man-db
+    rust_is_there
+    run "program" cargo build --locked --quiet
+    run "package" pack
+    deb=$(tail -1 "$scratch/packed")
+    run "lintian" lintian_of "$deb"
+    run "life of the package" bash tests/package.sh "$deb"
+}
+
 # 77 is what run.sh ends with where it cannot run.
 board() {
     rust_is_there
@@ -247,6 +275,7 @@ case "${1:-}" in
     # The rows that threaten what is stored or under way, or move what they must not, and that work rather than wait.
     --sample) faults sample a1_ a5_ b1_ b6_ b7_the_decoder d1_ d3_ n1_ n3_ p1_ p2_ ;;
     --broken) broken ;;
+    --package) package ;;
     --board) board ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;
     *) trap - EXIT; rm -rf "$scratch"; usage >&2; exit 2 ;;

@@ -114,7 +114,7 @@ boot() {
             mount -t proc proc proc; mount -t sysfs sys sys; mount -t tmpfs run run; mount -t tmpfs dev dev; mount -t tmpfs tmp tmp
             for node in null zero full random urandom tty; do cp -a "/dev/$node" dev/; done
             mkdir dev/pts dev/shm; mount -t devpts pts dev/pts
-            mount -t cgroup2 cg sys/fs/cgroup; ip link set lo up; hostname shed
+            mount -t cgroup2 cg sys/fs/cgroup; ip link set lo up
             exec env -i container=fieldgate-package PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . /lib/systemd/systemd
         '
     ) </dev/null >"$scratch/boot.log" 2>&1 &
