@@ -115,6 +115,17 @@ fn the_readme_installs_the_package_of_this_version() {
 }
 
 #[test]
+fn every_configuration_on_the_page_on_security_may_run() {
+    let blocks = blocks(&read("docs/security.md"), "yaml");
+    assert_eq!(blocks.len(), 2, "the page has lost its examples");
+    // The certificates that they name are there.
+    let path = root().join("config/example-keys/fieldgate.yaml");
+    for block in blocks {
+        check(&block, &path);
+    }
+}
+
+#[test]
 fn every_configuration_on_the_page_on_outputs_may_run() {
     let blocks = blocks(&read("docs/outputs.md"), "yaml");
     assert!(!blocks.is_empty(), "the page has lost its example");

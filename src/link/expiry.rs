@@ -29,13 +29,14 @@ pub(super) struct Expiry {
     credentials: Option<PathBuf>,
     shown: Shown,
     next: Instant,
+    every: Duration,
     looking: Option<JoinHandle<Notices>>,
 }
 
 impl Expiry {
     /// Looks for the first time at once.
     pub(super) fn new(settings: TlsSettings, credentials: Option<PathBuf>, shown: Shown) -> Self {
-        Self { settings, credentials, shown, next: Instant::now(), looking: None }
+        Self { settings, credentials, shown, next: Instant::now(), every: LOOK_EVERY, looking: None }
     }
 
     /// The next look. Cancel-safe: one that is under way is taken up again.
@@ -50,7 +51,7 @@ impl Expiry {
                 }
             }
             sleep_until(self.next).await;
-            self.next = Instant::now() + LOOK_EVERY;
+            self.next = Instant::now() + self.every;
             let (settings, credentials) = (self.settings.clone(), self.credentials.clone());
             let shown = self.shown.clone();
             self.looking = Some(tokio::task::spawn_blocking(move || {
@@ -75,4 +76,27 @@ pub(super) fn of_files(settings: &TlsSettings, credentials: Option<PathBuf>, now
 fn of_broker(shown: &Shown, now: Moment) -> Option<String> {
     let words = shown.get()?.notice("the certificate that the broker showed when we connected", now)?;
     Some(format!("{words}; if it has not been renewed since, do so"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_goes_and_comes_back_under_a_held_connection_is_told_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("ca.pem"), folder.path().join("away"));
+        std::fs::copy("config/example-keys/ca.pem", &path).unwrap();
+        let settings = TlsSettings { ca_file: Some(path.clone()), ..TlsSettings::default() };
+        let mut expiry = Expiry::new(settings, None, Shown::default());
+        expiry.every = Duration::from_millis(20);
+        assert_eq!(expiry.look().await, []);
+        std::fs::rename(&path, &away).unwrap();
+        // What is cancelled is not lost: the same look goes on.
+        assert!(tokio::time::timeout(Duration::ZERO, expiry.look()).await.is_err());
+        let told = expiry.look().await;
+        assert!(told.len() == 1 && told[0].0 == Whose::Authority && told[0].1.contains("cannot read"), "{told:?}");
+        std::fs::rename(&away, &path).unwrap();
+        assert_eq!(expiry.look().await, []);
+    }
 }

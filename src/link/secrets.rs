@@ -69,7 +69,7 @@ pub enum FileError {
         name: String,
     },
     /// Not run as a service.
-    #[error("the credential {name:?} can be read inside the service only: $CREDENTIALS_DIRECTORY is not set")]
+    #[error("the credential {name:?} can be read inside the service only: there is no $CREDENTIALS_DIRECTORY")]
     OutsideService {
         /// Its name.
         name: String,
@@ -117,7 +117,12 @@ impl SecretSource {
         };
         let Some(folder) = credentials else { return Err(FileError::OutsideService { name }) };
         let candidates = [folder.join(&name), folder.join(format!("{PREFIX}{name}"))];
-        candidates.into_iter().find(|path| path.exists()).ok_or(FileError::NoCredential { name })
+        // systemd names the folder to ExecReload= as well, but opens it to the main process only.
+        let missing = || match fs::read_dir(folder) {
+            Ok(_) => FileError::NoCredential { name },
+            Err(_) => FileError::OutsideService { name },
+        };
+        candidates.into_iter().find(|path| path.exists()).ok_or_else(missing)
     }
 }
 
@@ -247,8 +252,10 @@ mod tests {
         assert_eq!(read().unwrap(), b"b");
         file(folder.path(), "mqtt", "a", 0o644);
         assert_eq!(read().unwrap(), b"a");
-        let outside = password(&source, None).unwrap_err();
-        assert!(outside.to_string().contains("CREDENTIALS_DIRECTORY"), "{outside}");
+        for no_folder in [None, Some(Path::new("/nonexistent"))] {
+            let outside = password(&source, no_folder).unwrap_err();
+            assert!(outside.to_string().contains("CREDENTIALS_DIRECTORY"), "{outside}");
+        }
     }
 
     #[test]
