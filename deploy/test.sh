@@ -133,7 +133,7 @@ shell_scripts() {
 
 # Compiled, but not run and not kept.
 python_scripts() {
-    find tests -type f -exec awk 'FNR == 1 { if (/^#!.*python3$/ || FILENAME ~ /\.py$/) print FILENAME; nextfile }' {} + \
+    find deploy tests -type f -exec awk 'FNR == 1 { if (/^#!.*python3$/ || FILENAME ~ /\.py$/) print FILENAME; nextfile }' {} + \
         >"$scratch/scripts"
     while read -r script; do
         python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$script" || return 1
@@ -166,6 +166,9 @@ dependencies() {
     cargo deny --log-level error check bans licenses sources
 }
 
+# Fails for a crate that comes without the text that its licence asks for.
+licence_texts() { python3 deploy/parts.py licences >"$scratch/licences"; }
+
 advisories() {
     if timeout 120 cargo deny fetch db >"$scratch/fetch" 2>&1; then
         run "known vulnerabilities" cargo deny check --disable-fetch advisories
@@ -191,6 +194,7 @@ everyday() {
         leave_out "systemd/fieldgate.service: systemd-analyze is not installed"
     fi
     run "licences and sources of dependencies" dependencies
+    run "licence texts of what is shipped" licence_texts
     step="known vulnerabilities"
     advisories
 }

@@ -55,8 +55,8 @@ image() {
 }
 
 program() {
-    "$bench/cross.sh" setup || return 1
-    (cd "$root" && "$bench/cross.sh" cargo build --release --locked) || return 1
+    sh "$root/deploy/cross.sh" arm64 setup || return 1
+    (cd "$root" && sh deploy/cross.sh arm64 cargo build --release --locked) || return 1
     package=$(sh "$root/deploy/build-deb.sh" arm64 --program "$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/release/fieldgate") ||
         return 1
     package=$root/$(echo "$package" | tail -1)
