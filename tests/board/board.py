@@ -26,7 +26,7 @@ from stage import BASE, Stage
 from stand import Board, Broker, Listener, Report, ended_by_signals
 
 PHASES = (
-    measuring.solder, walk.first_minutes, walk.installed_again, kernel.thermometer, kernel.memory_chips, kernel.multiplexer,
+    measuring.solder, walk.first_minutes, kernel.thermometer, kernel.memory_chips, kernel.multiplexer,
     measuring.start, measuring.thermometer, measuring.register_maps, measuring.absent_chip, measuring.bound_chip, scanning.scan,
     measuring.outputs, measuring.moving_outputs, measuring.edges, measuring.kernel_sensors, measuring.pulses,
     backends.backends_agree,
@@ -36,7 +36,7 @@ PHASES = (
     failing.no_safe_state, failing.after_the_end, failing.failing_removed,
     service.held, service.later_devices, service.clock, service.wrong_file, service.credential, service.reboot,
     lives.figures, lives.power_cut, lives.stop,
-    account.nothing_is_missing, account.claims,
+    account.nothing_is_missing, account.claims, walk.last_minute,
 )
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Shows the main job on the real interfaces of a Linux board: an emulated Raspberry Pi with its kernel, its I2C and GPIO
-# devices and its systemd, and a Mosquitto on this machine that sees all of it.
+# devices and its systemd, and a Mosquitto on this machine that sees all of it. The package is installed, first used and purged
+# in the words of README.md.
 #
 #   sh tests/board/run.sh
 #

@@ -16,6 +16,7 @@ class Stage:
         self.board, self.broker, self.heard, self.check, self.sources = board, broker, heard, report.check, sources
         with_port = lambda name: (sources / "tests/board" / name).read_text().replace("@PORT@", str(broker.port))
         self.config, self.twin = with_port("fieldgate.yaml"), with_port("twin.yaml")
+        self.before, self.last = set(), []  # files before the installation, and the README's commands for the end
         self.counted = 0  # pulses that were published
         self.freed = 0  # the message from which on `taken` may recover
         self.proven = {}  # (driver, "kernel" or "qemu", which): whether all checks of it passed

@@ -15,8 +15,8 @@ from stand import Trouble
 
 CHAPTER = "## The first ten minutes on a board"
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$|^<!-- seen: (.*?) -->$", re.DOTALL | re.MULTILINE)
-# Words that begin a command: one in running text would be run by nobody.
-COMMAND = re.compile(r"`((?:sudo|apt|fieldgate|systemctl|journalctl|mosquitto_\w+) [^`]*)`")
+# What looks like a command outside such a block: other fences, indented lines, and in running text words that begin one.
+UNRUN = re.compile(r"^(?:```|~~~| {4}).*|`(?:sudo|apt|fieldgate|systemctl|journalctl|mosquitto_\w+) [^`]*`", re.MULTILINE)
 ENDLESS = "# Ctrl-C ends it"
 SECONDS = 400  # for one block: the board is slow, above all with packages
 
@@ -31,10 +31,10 @@ KINDS = (
 SPLIT = re.compile("(" + "|".join(shown for shown, _ in KINDS) + ")")
 
 RELAY = 27  # the pin of the README's output, active-low
-# All files but what dpkg, apt, the log and a user's shell write for themselves; and who is who.
-LEFT = (r"find / -xdev \( -path /home -o -path /root -o -path /tmp -o -path /var/log -o -path /var/lib/dpkg -o -path /var/lib/apt"
-        r" -o -path /var/cache/apt -o -path /proc -o -path /sys -o -path /run \) -prune -o -print; ls -d /run/fieldgate* 2>/dev/null;"
-        "sed s/^/account:/ /etc/passwd /etc/group")
+PURGE = "apt purge"
+# Files where programs are installed and keep things, but not the lists of dpkg, apt and systemd; and who is who.
+LEFT = (r"find /etc /usr /var/lib \( -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/lib/systemd \) -prune -o -print;"
+        "find /run /var/lib/systemd -name '*fieldgate*'; sed s/^/account:/ /etc/passwd /etc/group")
 
 
 @dataclass
@@ -47,10 +47,11 @@ class Block:
 
 def chapter(readme):
     """The blocks of the chapter, in order; whatever in it could be taken for a command and is none of them is refused."""
-    text = readme.split(f"\n{CHAPTER}\n", 1)[1].split("\n## ", 1)[0]
-    unrun = COMMAND.search(FENCED.sub("", text))
-    if unrun:
-        raise Trouble(f"README.md: {unrun[1]!r} stands in running text, where nothing runs it")
+    _, found, rest = readme.partition(f"\n{CHAPTER}\n")
+    text = rest.split("\n## ", 1)[0]
+    unrun = UNRUN.search(FENCED.sub("", text))
+    if unrun or not found:
+        raise Trouble(f"README.md: nothing runs {unrun[0]!r}" if unrun else f"README.md has lost {CHAPTER!r}")
     blocks = []
     for language, content, seen in FENCED.findall(text):
         if language == "sh":
@@ -124,7 +125,7 @@ def switched(s):
 
 
 def purged(s):
-    """Files and accounts are those of before; the outputs were made safe."""
+    """Files and accounts are those of before."""
     after = set(s.board.run(LEFT, 120).ok().splitlines())
     s.check("a purge leaves nothing behind and takes nothing else away", after == s.before,
             " ".join([f"+{line}" for line in sorted(after - s.before)] + [f"-{line}" for line in sorted(s.before - after)]))
@@ -133,16 +134,11 @@ def purged(s):
 
 
 # What is looked at from outside behind the block with these words; each must be in the chapter once.
-LOOKS = (("apt install ./fieldgate", installed), ("/pump/reply -m on", switched), ("apt purge", purged))
+LOOKS = (("apt install ./fieldgate", installed), ("/pump/reply -m on", switched), (PURGE, purged))
 
 
-def first_minutes(s):
-    """The chapter from the installation to the purge."""
-    blocks = chapter((s.sources / "README.md").read_text())
-    for words, _ in LOOKS:
-        if sum(words in block.commands for block in blocks) != 1:
-            raise Trouble(f"README.md does not say once how to {words!r}")
-    s.before = set(s.board.run(LEFT, 120).ok().splitlines())
+def walk(s, blocks):
+    """These blocks, in their order; what comes after one that fails would say little."""
     for block in blocks:
         begun = time.monotonic()
         wrong = (run_until_seen if ENDLESS in block.commands else run_to_its_end)(s, block)
@@ -154,12 +150,19 @@ def first_minutes(s):
                 look(s)
 
 
-def installed_again(s):
-    """The package, for all that follows. Where the system's policy forbids starts, it is installed and not started."""
-    s.board.run("systemctl disable -q --now mosquitto").ok()
-    done = s.board.run("printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d;"
-                       "dpkg -i /home/pi/fieldgate_*.deb; code=$?; rm /usr/sbin/policy-rc.d; exit $code", SECONDS)
-    done.ok()
-    state, enabled = s.show("ActiveState", "UnitFileState")
-    s.check("installed where starts are forbidden, it is enabled and not started", (state, enabled) == ("inactive", "enabled"),
-            f"{state}, {enabled}")
+def first_minutes(s):
+    """The chapter up to the purge. Behind it the board is as just installed, but for the configuration, and not started."""
+    blocks = chapter((s.sources / "README.md").read_text())
+    for words, _ in LOOKS:
+        if sum(words in block.commands for block in blocks) != 1:
+            raise Trouble(f"README.md does not say once how to {words!r}")
+    s.before = set(s.board.run(LEFT, 120).ok().splitlines())
+    purge = next(at for at, block in enumerate(blocks) if PURGE in block.commands)
+    s.last = blocks[purge:]
+    walk(s, blocks[:purge])
+    s.board.run("systemctl stop fieldgate && rm -rf /var/lib/fieldgate/* /run/fieldgate/*").ok()
+
+
+def last_minute(s):
+    """The purge, when the service has lived through all the other phases."""
+    walk(s, s.last)
