@@ -84,7 +84,7 @@ snapshot() {
     (
         cd "$root"
         find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./run -o -path ./tmp -o -path ./root -o -path ./var/log \
-            -o -path ./var/cache -o -path ./var/lib/dpkg -o -path ./var/tmp -o -path ./var/lib/systemd/random-seed \
+            -o -path ./var/cache -o -path ./var/lib/dpkg -o -path ./var/lib/apt -o -path ./var/tmp -o -path ./var/lib/systemd/random-seed \
             -o -path ./var/lib/private -o -name '*-' -o -name .pwd.lock -o -path './var/lib/systemd/deb-systemd-helper-*' \
             -o -path ./etc/machine-id \) -prune -o -printf '%M %U %G %p %l\n' | sort
         find var/lib/systemd/deb-systemd-helper-* -name '*fieldgate*' 2>/dev/null || true
@@ -113,7 +113,7 @@ boot() {
             mount --bind "$R" "$R"; cd "$R"
             mount -t proc proc proc; mount -t sysfs sys sys; mount -t tmpfs run run; mount -t tmpfs dev dev; mount -t tmpfs tmp tmp
             for node in null zero full random urandom tty; do cp -a "/dev/$node" dev/; done
-            mkdir dev/pts dev/shm; mount -t devpts pts dev/pts
+            mkdir dev/pts dev/shm; mount -t devpts -o ptmxmode=666 pts dev/pts; ln -s pts/ptmx dev/ptmx
             mount -t cgroup2 cg sys/fs/cgroup; ip link set lo up
             exec env -i container=fieldgate-package PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . /lib/systemd/systemd
         '
@@ -151,7 +151,8 @@ wait_until() {
 mode() { [ "$(inside stat -c '%a %U:%G' "$1")" = "$2" ] || { inside stat "$1"; return 1; }; }
 
 first_installation() {
-    check "it installs on a running Debian 12" install_ this.deb
+    check "it installs with apt on a running Debian 12" \
+        inside apt-get install --yes --no-install-recommends /root/this.deb
     check "the service is active" wait_until shows ActiveState active
     check "and enabled" unit is-enabled
     check "the shipped configuration passes the check" inside fieldgate check
@@ -223,7 +224,9 @@ downgrade() {
     local before
     before=$(unit show -P MainPID)
     check "an older version that cannot read the spool is refused with the reason" refused_with_reason
-    check "the newer is still installed" inside sh -c "dpkg -s fieldgate | grep -qx 'Version: 1.1-1' && dpkg -s fieldgate | grep -qx 'Status: install ok installed'"
+    # shellcheck disable=SC2016 # dpkg's own names
+    check "the newer is still installed" \
+        inside sh -c '[ "$(dpkg-query -W -f "\${Version} \${Status}" fieldgate)" = "1.1-1 install ok installed" ]'
     check "and has been running all the while" shows MainPID "$before"
     check "an older version that can read the spool is installed" install_ equal.deb
     check "the service is active" wait_until shows ActiveState active
