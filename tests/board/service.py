@@ -139,8 +139,8 @@ def wrong_file(s):
     s.check("a wrong file fails once with 78 and is not tried again",
             started.code != 0 and state == ["failed", "exit-code", "78", "0"], str(state))
     told = s.board.run(f"journalctl -u fieldgate -o cat --no-pager --since '{began}'").text
-    s.check("the log says where and what", told.count('no driver is called "bme208"') == 1 and f"--> {CONFIG}:" in told
-            and 'did you mean "bme280"?' in told, told)
+    clear = told.count('no driver is called "bme208"') == 1 and f"--> {CONFIG}:" in told and 'did you mean "bme280"?' in told
+    s.check("the log says where and what", clear, "" if clear else told)
     duty = s.board.run(DUTY).ok().strip()
     s.check("its output is in its safe state", duty == "40", f"{duty} %")
 
@@ -167,8 +167,8 @@ def credential(s):
     pid, = s.show("MainPID")
     seen = s.board.run(f"grep -c '{PASSWORD}' <(journalctl -u fieldgate -o verbose -n 200 --no-pager) <(systemctl show fieldgate)"
                        f" <(fieldgate check 2>&1) /proc/{pid}/environ /proc/{pid}/cmdline; runuser -u fieldgate -- cat {LOCKED}").text
-    s.check("it is nowhere else, and the service's own user cannot read the file",
-            [line[-2:] for line in seen.splitlines()[:5]] == [":0"] * 5 and "Permission denied" in seen, seen)
+    hidden = [line[-2:] for line in seen.splitlines()[:5]] == [":0"] * 5 and "Permission denied" in seen
+    s.check("it is nowhere else, and the service's own user cannot read the file", hidden, "" if hidden else seen)
     since = s.heard.mark()
     s.board.write(CONFIG, s.config)
     s.board.run(f"rm {LOCKED}; systemctl restart fieldgate", 90).ok()
