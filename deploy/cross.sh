@@ -72,6 +72,8 @@ environment() {
         [ -z "${CARGO_ENCODED_RUSTFLAGS:-}" ] ||
             CARGO_ENCODED_RUSTFLAGS="$CARGO_ENCODED_RUSTFLAGS$(printf ' %s' "$flags" | tr ' ' '\037')"
     fi
+    # Without it the crate libc knows musl's old time of 32 bits, and a program ends with a panic when 2038 comes.
+    [ "$name" != armv6 ] || export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
     unset RUSTUP_TOOLCHAIN RUSTC_WRAPPER
 }
 
@@ -132,7 +134,10 @@ setup() {
     package_lists
     version=$(versions libstd-rust-web-dev:amd64 | tail -n 1)
     [ -n "$version" ] || fail "Debian has no libstd-rust-web-dev"
-    [ "$(cat "$root/version" 2>/dev/null)" = "$version" ] || compiler
+    # A library that was built before it had 64 bits of time is built again.
+    wanted=$version
+    [ "$name" != armv6 ] || wanted="$version, 64-bit time"
+    [ "$(cat "$root/version" 2>/dev/null)" = "$wanted" ] || compiler
     say "Debian's rustc-web $version for $name"
 }
 
@@ -159,7 +164,7 @@ TEXT
     [ -z "$zig" ] || zig_compiler
     [ "$library" != rust-web-src ] || standard_library
     (cd "$root" && rm -rf packages usr/src usr/share usr/lib/rustlib/src)
-    say "$version" >"$root/version"
+    say "$wanted" >"$root/version"
 }
 
 # The target is zig's to name, so what the crate `cc` says about it is dropped.
