@@ -72,8 +72,6 @@ environment() {
         [ -z "${CARGO_ENCODED_RUSTFLAGS:-}" ] ||
             CARGO_ENCODED_RUSTFLAGS="$CARGO_ENCODED_RUSTFLAGS$(printf ' %s' "$flags" | tr ' ' '\037')"
     fi
-    # Without it the crate libc knows musl's old time of 32 bits, and a program ends with a panic when 2038 comes.
-    [ "$name" != armv6 ] || export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
     unset RUSTUP_TOOLCHAIN RUSTC_WRAPPER
 }
 
@@ -202,6 +200,9 @@ standard_library() {
         RUSTFLAGS="$RUSTFLAGS --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo $flags"
         export RUSTFLAGS RUSTC_BOOTSTRAP=1 __CARGO_DEFAULT_LIB_METADATA=fieldgate
         unset CARGO_ENCODED_RUSTFLAGS
+        # Without it the library knows musl's old time of 32 bits, and every look at the clock is a panic when 2038 comes. For the
+        # library only: not every crate compiles with it, and those that ask for the date ask the library.
+        [ "$name" != armv6 ] || export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
         cargo build --quiet --release --locked --manifest-path sysroot/Cargo.toml --features backtrace \
             --target-dir "$root/packages/built"
         mkdir -p "$root/usr/lib/rustlib/$triple/lib"
