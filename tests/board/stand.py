@@ -5,6 +5,7 @@ Everything that is started here is ended here, by the ids that were noted when i
 import base64
 import json
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -118,13 +119,23 @@ class Board:
         shutil.rmtree(Path(os.environ["PI_BENCH_DIR"]) / f"run-{os.environ['PI_BENCH_NAME']}", ignore_errors=True)
 
 
+def free_port():
+    """A loopback port on which nothing listens, below those that the kernel gives to outgoing connections."""
+    for port in random.sample(range(18_000, 31_000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise Trouble("no port is free")
+
+
 class Broker:
     """A Mosquitto on loopback. With a login, a user and a password, nobody else is let in."""
 
     def __init__(self, folder, base, login=None):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.base, self.login = base, ("-u", login[0], "-P", login[1]) if login else ()
         config = folder / "mosquitto.conf"
         access = "allow_anonymous true"
@@ -133,19 +144,20 @@ class Broker:
             # As root it would become a user who may not look into the folder.
             access = f"allow_anonymous false\npassword_file {folder}/passwords\nuser root"
         config.write_text(f"listener {self.port} 127.0.0.1\n{access}\nmax_queued_messages 0\n")
-        with open(folder / "mosquitto.log", "wb") as log:
+        self.log = folder / "mosquitto.log"
+        with open(self.log, "wb") as log:
             self.child = subprocess.Popen(["mosquitto", "-c", config], stdout=log, stderr=log)
         self.wait_open()
 
     def wait_open(self):
+        # Its own word counts: whoever asks a port while nothing listens there may be answered by himself.
         for _ in range(100):
             if self.child.poll() is not None:
-                raise Trouble("Mosquitto ended at once")
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+                raise Trouble(f"Mosquitto ended at once: {self.log.read_text()}")
+            if " running" in self.log.read_text():
+                return
             time.sleep(0.1)
-        raise Trouble("Mosquitto does not answer")
+        raise Trouble(f"Mosquitto does not start: {self.log.read_text()}")
 
     def publish(self, topic, payload):
         """Publishes below the base topic with a client of its own."""

@@ -52,7 +52,7 @@ pub struct Mosquitto {
 const PORT_ATTEMPTS: usize = 5;
 
 /// What Mosquitto says when every listener is open.
-const RUNNING: &str = " running";
+pub const RUNNING: &str = " running";
 
 impl Mosquitto {
     /// A broker for everybody.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use fieldgate::link::Settings;
 
-use crate::certificates::{Authority, LONG};
+use crate::common::certificates::{Authority, LONG};
 use crate::harness::*;
 use crate::tls::{LOCALHOST, TlsBroker};
 

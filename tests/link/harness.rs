@@ -20,6 +20,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub(crate) use crate::common::free_port;
+use crate::common::mosquitto::RUNNING;
+use crate::common::{SOON, wait_until};
+
 pub(crate) const RUN: RunId = RunId(0xabcd);
 
 /// A broker of our own; ends with the test.
@@ -27,10 +31,6 @@ pub(crate) struct Mosquitto {
     pub(crate) folder: TempDir,
     pub(crate) port: u16,
     pub(crate) child: Option<Child>,
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Mosquitto {
@@ -45,7 +45,8 @@ impl Mosquitto {
     }
 
     pub(crate) fn up(&mut self) {
-        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let file = self.folder.path().join("log");
+        let log = std::fs::File::create(&file).unwrap();
         let child = Command::new("/usr/sbin/mosquitto")
             .arg("-v")
             .arg("-c")
@@ -54,12 +55,13 @@ impl Mosquitto {
             .stderr(log)
             .spawn()
             .expect("mosquitto is installed");
-        self.child = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < deadline, "mosquitto did not start");
-            std::thread::yield_now();
-        }
+        let child = self.child.insert(child);
+        // Its own word counts: whoever asks the port while nothing listens may be answered by himself.
+        wait_until("Mosquitto to start", SOON, || {
+            let log = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(child.try_wait().unwrap().is_none(), "Mosquitto does not start:\n{log}");
+            log.contains(RUNNING)
+        });
     }
 
     pub(crate) fn down(&mut self) {

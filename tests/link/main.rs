@@ -2,10 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap; clippy does not know that its helpers belong to it")]
 
-#[path = "../common/certificates.rs"]
-#[allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test program uses a part of this")]
-mod certificates;
 mod commands;
+#[path = "../common/mod.rs"]
+mod common;
 mod delivery;
 mod expiry;
 mod faults;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fieldgate::link::{Protocol, SecretSource, Settings, TlsSettings, Transport};
 
-use crate::certificates::{Authority, LONG, openssl, self_signed};
+use crate::common::certificates::{Authority, LONG, openssl, self_signed};
 use crate::harness::*;
 use crate::tls::{LOCALHOST, TlsBroker, tls_settings, with_identity};
 

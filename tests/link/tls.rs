@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fieldgate::link::{Broker, Protocol, SecretSource, Settings, TlsSettings, Transport};
 
-use crate::certificates::{Authority, Days, LONG};
+use crate::common::certificates::{Authority, Days, LONG};
 use crate::harness::*;
 
 /// A broker with TLS whose certificate and key are `cert.pem` and `key.pem` of its folder, signed by `ca.pem`.
