@@ -17,7 +17,8 @@ Checks the tag out into a clean folder, builds there, and puts into target/relea
 
 ARCH is amd64, arm64, armhf, armv6 and armv6-gnu, or those after --only, for a try. --sign makes SHA256SUMS.asc with that key
 of gpg. The tag, Cargo.toml and CHANGELOG.md must agree, and nothing may be uncommitted. The same tag gives the same bytes
-where toolchains.txt is the same. Needs Debian 12 on x86-64, Rust, and what deploy/cross.sh says.
+where toolchains.txt is the same. Before it is packed, each program is run, emulated where it must be, against a Mosquitto
+(tests/emulated.sh). Needs Debian 12 on x86-64, Rust, mosquitto, mosquitto-clients, qemu-user-static, and what deploy/cross.sh says.
 TEXT
 }
 
@@ -96,6 +97,7 @@ architecture() {
     built=$(tail -n 1 "$work/program")
     program=$out/fieldgate-$version-$arch
     install -m 755 "$built" "$program"
+    sh tests/emulated.sh "$arch" "$program" || fail "$arch does not work"
     sh deploy/build-deb.sh "$arch" --program "$program" >"$work/package" || fail "$arch was not packed"
     cp "$(tail -n 1 "$work/package")" "$out/"
     # The path ends in TRIPLE/release/fieldgate.

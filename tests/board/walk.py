@@ -32,8 +32,10 @@ SPLIT = re.compile("(" + "|".join(shown for shown, _ in KINDS) + ")")
 
 RELAY = 27  # the pin of the README's output, active-low
 PURGE = "apt purge"
-# Files where programs are installed and keep things, but not the lists of dpkg, apt and systemd; and who is who.
-LEFT = (r"find /etc /usr /var/lib \( -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/lib/systemd \) -prune -o -print;"
+# Files where programs are installed and keep things, and who is who; but not the lists of dpkg, apt and systemd, nor what the
+# broker of the README saves when the board is switched off.
+LEFT = (r"find /etc /usr /var/lib \( -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/lib/systemd -o -path /var/lib/mosquitto \)"
+        " -prune -o -print;"
         "find /run /var/lib/systemd -name '*fieldgate*'; sed s/^/account:/ /etc/passwd /etc/group")
 
 
