@@ -37,10 +37,12 @@ usage() {
 
 # What is known about each: the name that Rust has for it, Debian's, the C compiler, how to emulate it.
 architecture() {
-    name=$1 root=$folder/$1 debian='' gcc='' zig='' flags=''
+    name=$1 root=$folder/$1 debian='' gcc='' zig='' flags='' cflags=''
     case $name in
         arm64) triple=aarch64-unknown-linux-gnu debian=arm64 gcc=aarch64-linux-gnu emulator=qemu-aarch64-static processor=max ;;
-        armhf) triple=armv7-unknown-linux-gnueabihf debian=armhf gcc=arm-linux-gnueabihf emulator=qemu-arm-static processor=cortex-a7 ;;
+        # Without these SQLite asks for the times of its files in 32 bits, and no file newer than January 2038 can be opened.
+        armhf) triple=armv7-unknown-linux-gnueabihf debian=armhf gcc=arm-linux-gnueabihf emulator=qemu-arm-static processor=cortex-a7
+            cflags='-D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64' ;;
         # zig brings musl's start files itself.
         armv6) triple=arm-unknown-linux-musleabihf zig=arm-linux-musleabihf flags=-Clink-self-contained=no
             emulator=qemu-arm-static processor=arm1176 ;;
@@ -71,6 +73,10 @@ environment() {
         [ -z "${RUSTFLAGS:-}" ] || export RUSTFLAGS="$RUSTFLAGS $flags"
         [ -z "${CARGO_ENCODED_RUSTFLAGS:-}" ] ||
             CARGO_ENCODED_RUSTFLAGS="$CARGO_ENCODED_RUSTFLAGS$(printf ' %s' "$flags" | tr ' ' '\037')"
+    fi
+    if [ -n "$cflags" ]; then
+        eval "before=\${CFLAGS_$lower:-}"
+        export "CFLAGS_$lower=${before:+$before }$cflags"
     fi
     unset RUSTUP_TOOLCHAIN RUSTC_WRAPPER
 }

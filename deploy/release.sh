@@ -115,8 +115,8 @@ toolchains() {
         fi
     done
     cargo --version
-    cargo auditable --version
-    cargo deb --version
+    # `cargo auditable --version` tells that of cargo.
+    cargo install --list | awk '/^cargo-(auditable|cyclonedx|deb) / { sub(":$", ""); print }'
 }
 
 vulnerabilities() {

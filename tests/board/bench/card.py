@@ -53,7 +53,7 @@ def push(source, place, mode):
     """Copies a file into the running guest over its network."""
     content = Path(source).read_bytes()
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(60)
+    listener.settimeout(90)
 
     def serve():
         connection, _ = listener.accept()
@@ -62,7 +62,9 @@ def push(source, place, mode):
 
     threading.Thread(target=serve, daemon=True).start()
     port, to = listener.getsockname()[1], shlex.quote(place)
-    told = guest(f"set -e -o pipefail; mkdir -p $(dirname {to}); gzip -dc </dev/tcp/10.0.2.2/{port} >{to}.part;"
+    # The board may be up before its network is.
+    online = "for i in $(seq 300); do ip -4 route get 10.0.2.2 >/dev/null 2>&1 && break; sleep 0.2; done"
+    told = guest(f"{online}; set -e -o pipefail; mkdir -p $(dirname {to}); gzip -dc </dev/tcp/10.0.2.2/{port} >{to}.part;"
                  f"chmod {mode} {to}.part; mv {to}.part {to}; sha256sum <{to}", 300)
     if told.split()[0] != hashlib.sha256(content).hexdigest():
         die(f"{place}: the copy differs")
