@@ -228,6 +228,35 @@ fn a_new_broker_gets_what_follows_and_the_old_one_is_left_orderly() {
     assert_eq!(all.len() as u64, all[all.len() - 1], "holes in {all:?}");
 }
 
+/// A program that is stopping, and will be for two seconds, since its broker does not answer.
+fn stopping() -> Running {
+    let running = Running::start();
+    running.broker.freeze();
+    running.gateway.signal(Signal::TERM);
+    running.gateway.wait_log("Stopping.", SOON);
+    running
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_does_not_cut_the_stop_short() {
+    let mut running = stopping();
+    running.gateway.signal(Signal::TERM);
+    assert_eq!(running.gateway.wait_exit(SOON), 0, "{}", running.gateway.log());
+    assert_eq!(running.bench.line("GPIO27"), Some(0));
+}
+
+#[test]
+fn a_second_signal_that_comes_later_ends_the_program_at_once() {
+    let mut running = stopping();
+    let begun = Instant::now();
+    wait_until("more than half a second to pass", SOON, || begun.elapsed() > Duration::from_millis(700));
+    running.gateway.signal(Signal::INT);
+    let asked = Instant::now();
+    assert_eq!(running.gateway.wait_exit(SOON), 1, "{}", running.gateway.log());
+    assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+    wait_until("why in the log", SOON, || running.gateway.log().contains("by a second signal"));
+}
+
 /// Switches the output on, ends the program as a power cut does, and shows that the output stayed.
 fn left_on(name: &str) -> Running {
     let mut running = Running::start();

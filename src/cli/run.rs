@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
 use crate::cli::{self, safe_state};
@@ -19,14 +19,17 @@ use crate::systemd;
 /// How often parts are looked at when systemd does not watch.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Runs until SIGTERM or SIGINT.
+/// A signal that comes so soon after the first belongs to it: timeout(1), for one, signals the program and then its whole group.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
+
+/// Runs until SIGTERM or SIGINT. A second one, later than [`SAME_SIGNAL`], ends it at once.
 ///
 /// A configuration that cannot run is reported and ends with 78, with the outputs driven safe by the last good table: they
 /// may still be where an earlier run left them.
 pub fn run(path: &Path) -> ExitCode {
+    keep_memory_private();
     // Buses and the spool are threads: what they hand over, and what the broker sends, is looked for after every turn or few of a
     // task. By default it may wait for 61 turns, which in a flood of commands held readings up for half a second.
-    keep_memory_private();
     let runtime =
         tokio::runtime::Builder::new_current_thread().global_queue_interval(1).event_interval(8).enable_all().build();
     let runtime = match runtime {
@@ -111,7 +114,14 @@ impl Signals {
         }
     }
 
-    async fn end(&mut self) {
+    /// Waits for somebody who is out of patience.
+    async fn end_again(&mut self) {
+        let same = async {
+            loop {
+                self.next().await;
+            }
+        };
+        let Err(_elapsed) = timeout(SAME_SIGNAL, same).await;
         while self.next().await != Asked::End {}
     }
 }
@@ -130,7 +140,7 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
     systemd::stopping();
     tokio::select! {
         () = gateway.stop() => ExitCode::SUCCESS,
-        () = signals.end() => cli::fail("ended at once by a second signal; outputs may not be safe"),
+        () = signals.end_again() => cli::fail("ended at once by a second signal; outputs may not be safe"),
     }
 }
 
