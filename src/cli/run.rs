@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A signal that comes so soon after the first belongs to it: timeout(1), for one, signals the program and then its whole group.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
-/// Runs until SIGTERM or SIGINT. A second one, later than [`SAME_SIGNAL`], ends it at once.
+/// Runs until SIGTERM or SIGINT. A second one, half a second later or more, ends it at once.
 ///
 /// A configuration that cannot run is reported and ends with 78, with the outputs driven safe by the last good table: they
 /// may still be where an earlier run left them.
