@@ -50,18 +50,28 @@ fn check(text: &str, path: &Path) {
     }
 }
 
+const REMEDY: &str = "FIELDGATE_ACCEPT=1 cargo test --test docs";
+
+/// Writes the file when FIELDGATE_ACCEPT is set, or says that nobody asked for it.
+fn is_accepted(name: &str, text: &str) -> bool {
+    let is_asked = std::env::var_os("FIELDGATE_ACCEPT").is_some();
+    if is_asked {
+        std::fs::write(root().join(name), text).expect("the file can be written");
+    }
+    is_asked
+}
+
 /// Holds the rows below `header` in a document against these, or writes them there when FIELDGATE_ACCEPT is set.
 fn holds_rows(name: &str, header: &str, rows: &[String]) {
     let text = read(name);
     let start = text.find(header).unwrap_or_else(|| panic!("{name} has no table {header}"));
     let first = start + text[start..].split_inclusive('\n').take(2).map(str::len).sum::<usize>();
     let old: Vec<_> = text[first..].lines().take_while(|line| line.starts_with('|')).collect();
-    if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
-        let end = first + old.iter().map(|line| line.len() + 1).sum::<usize>();
-        let new = format!("{}{}\n{}", &text[..first], rows.join("\n"), &text[end..]);
-        return std::fs::write(root().join(name), new).expect("the document can be written");
+    let end = first + old.iter().map(|line| line.len() + 1).sum::<usize>();
+    let new = format!("{}{}\n{}", &text[..first], rows.join("\n"), &text[end..]);
+    if !is_accepted(name, &new) {
+        assert_eq!(old, rows, "bring {name} up to date: {REMEDY}");
     }
-    assert_eq!(old, rows, "bring {name} up to date: FIELDGATE_ACCEPT=1 cargo test --test docs");
 }
 
 #[test]

@@ -6,17 +6,14 @@ use fieldgate::cli::arguments::Arguments;
 use fieldgate::config::raw;
 use fieldgate::model::{Field, Need};
 
-use crate::{read, root};
-
-const REMEDY: &str = "FIELDGATE_ACCEPT=1 cargo test --test docs";
+use crate::{REMEDY, is_accepted, read, root};
 
 /// Holds a file against this, or writes it when FIELDGATE_ACCEPT is set.
 fn holds_file(name: &str, text: &str) {
-    if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
-        return std::fs::write(root().join(name), text).expect("the file can be written");
+    if !is_accepted(name, text) {
+        let old = std::fs::read_to_string(root().join(name)).unwrap_or_default();
+        assert!(old == text, "{name} is not what the program says now: {REMEDY}");
     }
-    let old = std::fs::read_to_string(root().join(name)).unwrap_or_default();
-    assert!(old == text, "{name} is not what the program says now: {REMEDY}");
 }
 
 /// The command line, with one page for each command that is ours.
