@@ -174,7 +174,8 @@ impl Rig {
     fn count_switch(&mut self, now: Duration, on: bool) {
         let is_away = on != self.limits.is_on_when_safe();
         let Some(most) = self.limits.switches_per_hour.filter(|_| self.is_asked() && is_away) else { return };
-        if matches!(self.kind, OutputKind::Cover) || self.machine.cause == StateCause::For {
+        // A command of before the reload is counted by the limits of before.
+        if matches!(self.kind, OutputKind::Cover) || self.machine.cause == StateCause::For || self.relimited {
             return;
         }
         self.switches.push_back(now);
