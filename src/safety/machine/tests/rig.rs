@@ -168,7 +168,9 @@ impl Rig {
         }
         self.count_switch(now, on);
         (self.does, self.since, self.relimited) = (value, now, false);
-        (self.was_on, self.by_itself, self.doubted) = (self.was_on || on, false, false);
+        // What went on by itself was not driven on, and no rest follows it.
+        let was_on = on || (self.was_on && !self.by_itself);
+        (self.was_on, self.by_itself, self.doubted) = (was_on, false, false);
     }
 
     fn count_switch(&mut self, now: Duration, on: bool) {
