@@ -177,7 +177,8 @@ impl Rig {
         let is_away = on != self.limits.is_on_when_safe();
         let Some(most) = self.limits.switches_per_hour.filter(|_| self.is_asked() && is_away) else { return };
         // A command of before the reload is counted by the limits of before.
-        if matches!(self.kind, OutputKind::Cover) || self.machine.cause == StateCause::For || self.relimited {
+        let is_excused = self.relimited || self.doubted || self.by_itself;
+        if matches!(self.kind, OutputKind::Cover) || self.machine.cause == StateCause::For || is_excused {
             return;
         }
         self.switches.push_back(now);
