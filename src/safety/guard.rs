@@ -45,6 +45,8 @@ struct Waiting {
     verdict: Verdict,
     at: Duration,
     lease: Option<Duration>,
+    /// When the `for` would have ended that this replaces.
+    replaced: Option<Duration>,
 }
 
 /// The limits of one output and what it was last told.
@@ -58,7 +60,8 @@ pub(super) struct Guard {
     since: Duration,
     /// Since when the hardware was seen to be so; minimum times count from here.
     seen: Option<Duration>,
-    /// Since when something may flow: from the first on until the hardware was seen off. `max_on` counts from here.
+    /// Since when something may flow: from the first on, or a failure, until the hardware was seen off. `max_on` counts from
+    /// here.
     flows_since: Option<Duration>,
     /// When commands switched it away from its safe state within the last hour; as many as `switches_per_hour` at most.
     switches: VecDeque<Duration>,
@@ -128,8 +131,8 @@ impl Guard {
             let words = format!("it rests for another {} after the other went off", round_up(free - now));
             (free, StateCause::Command, Refusal::new(Reason::Interlock, words))
         };
-        self.lease_until = None;
-        self.waiting = Some(Waiting { verdict: Verdict { action, cause }, at, lease });
+        let replaced = self.lease_until.take().or(self.waiting.and_then(|waiting| waiting.replaced));
+        self.waiting = Some(Waiting { verdict: Verdict { action, cause }, at, lease, replaced });
         Ok(Grant::At(at, refusal))
     }
 
@@ -171,12 +174,11 @@ impl Guard {
     /// From when on the output may be switched to `action` by a command.
     fn allowed_from(&mut self, now: Duration, action: Action) -> Result<Duration, Refusal> {
         let refuse = |words| Err(Refusal::new(Reason::Limit, words));
-        let (on, is_away) = (is_on(action), is_on(action) != self.limits.is_on_when_safe());
+        let on = is_on(action);
         let (rest, rest_key) = if on { (self.limits.min_off, "min_off") } else { (self.limits.min_on, "min_on") };
-        let from = self.seen.unwrap_or(self.since).saturating_add(rest);
-        if !is_away {
-            // What the hardware has not done yet need not be done for a while.
-            return Ok(if self.seen.is_some() { from } else { now });
+        let from = self.has_lasted_from(on).unwrap_or(now);
+        if on == self.limits.is_on_when_safe() {
+            return Ok(from);
         }
         if from > now {
             let (so_far, left) = (format_whole((now + rest).saturating_sub(from)), round_up(from - now));
@@ -184,6 +186,14 @@ impl Guard {
             return refuse(words);
         }
         self.not_too_often(now)
+    }
+
+    /// From when on it has been off, or on, for as long as it must be before it turns. Towards the safe state that counts for
+    /// what was seen only: what the hardware has not done yet need not be done for a while.
+    fn has_lasted_from(&self, on: bool) -> Option<Duration> {
+        let least = if on { self.limits.min_off } else { self.limits.min_on };
+        let is_away = on != self.limits.is_on_when_safe();
+        self.seen.or(is_away.then_some(self.since)).map(|from| from.saturating_add(least))
     }
 
     fn not_too_often(&mut self, now: Duration) -> Result<Duration, Refusal> {
@@ -237,7 +247,7 @@ impl Guard {
             let at = self.interlock.demand(now).unwrap_or_else(|_| now.saturating_add(ASK_AGAIN));
             if at > now {
                 self.lease_until = None;
-                self.waiting = Some(Waiting { verdict, at, lease: None });
+                self.waiting = Some(Waiting { verdict, at, lease: None, replaced: None });
                 return None;
             }
         }
@@ -263,6 +273,8 @@ impl Guard {
     /// The hardware failed at `now`: nobody knows what it does, and times count from when it is seen again.
     pub(super) fn doubt(&mut self, now: Duration) {
         (self.since, self.seen) = (now, None);
+        // It may be on from here.
+        self.flows_since.get_or_insert(now);
         self.interlock.doubt();
     }
 
@@ -366,12 +378,15 @@ impl Guard {
 
     fn carry_out_waiting(&mut self, now: Duration, waiting: Waiting) -> Option<Verdict> {
         let on = is_on(waiting.verdict.action);
-        let least = if on { self.limits.min_off } else { self.limits.min_on };
-        // It may have been on a slow way when the command came, and be there only since.
-        let from = self.seen.filter(|_| on != is_on(self.action)).map(|seen| seen.saturating_add(least));
+        // It may have been on a slow way when the command came, and be there only since, or have failed.
+        let from = self.has_lasted_from(on).filter(|_| on != is_on(self.action));
         if let Some(at) = from.filter(|from| *from > now) {
             self.waiting = Some(Waiting { at, ..waiting });
             return None;
+        }
+        if on != self.limits.is_on_when_safe() && self.not_too_often(now).is_err() {
+            // A reload has made the limit lower.
+            return self.drop_waiting(now);
         }
         if on && !is_on(self.action) {
             match self.interlock.take(now) {
@@ -380,21 +395,27 @@ impl Guard {
                     self.waiting = Some(Waiting { at, ..waiting });
                     return None;
                 }
-                // Somebody with a better claim came in between; what leads to the safe state is asked for until it is had.
-                Err(_) if waiting.verdict.action == self.limits.safe_state => {
+                // Somebody with a better claim came in between; what leads to the safe state is asked for until it is had,
+                // and insisted upon once it would have been safe again without this command.
+                Err(_) if self.limits.is_on_when_safe() => {
+                    if waiting.replaced.is_some_and(|until| until <= now) {
+                        return self.make_safe(now, StateCause::For);
+                    }
                     self.waiting = Some(Waiting { at: now.saturating_add(ASK_AGAIN), ..waiting });
                     return None;
                 }
-                Err(_) => {
-                    self.waiting = None;
-                    if self.seen.is_some() {
-                        self.interlock.release(now);
-                    }
-                    return None;
-                }
+                Err(_) => return self.drop_waiting(now),
             }
         }
         Some(self.carry_out(now, waiting.verdict, waiting.lease))
+    }
+
+    fn drop_waiting(&mut self, now: Duration) -> Option<Verdict> {
+        self.waiting = None;
+        if self.seen.is_some() && !is_on(self.action) {
+            self.interlock.release(now);
+        }
+        None
     }
 }
 

@@ -155,7 +155,7 @@ impl<R> Machine<R> {
         }
         let mut effects = Vec::new();
         if !self.guard.has_waiting_command() {
-            effects = self.refuse(Reason::Interlock, "another output had to go on first");
+            effects = self.refuse(Reason::Interlock, "another output, or a new configuration, came first");
         }
         match (self.retry_at, self.motion.deadline()) {
             (Some(again), _) if again <= now => effects.push(self.drive(now, Purpose::Retry)),

@@ -94,16 +94,22 @@ impl Motion {
 
     /// The hardware was seen to do `read`.
     pub(super) fn saw(&mut self, now: Duration, read: OutputValue) {
-        if let (Self::Travel(cover), OutputValue::Cover { travel: Travel::Stopped, .. }) = (self, read) {
-            cover.stands_still(now);
+        match (self, read) {
+            (Self::Travel(cover), OutputValue::Cover { travel: Travel::Stopped, .. }) => cover.stands_still(now),
+            (Self::Ramp(ramp), _) => ramp.seen = Some(ramp.at),
+            _ => {}
         }
     }
 
     /// The hardware did not follow: nobody knows where it is, nor which way it runs.
     pub(super) fn forget(&mut self) {
-        if let Self::Travel(cover) = self {
-            (cover.position, cover.leg, cover.then) = (None, None, None);
-            (cover.moving, cover.stopping, cover.lost) = (false, false, true);
+        match self {
+            Self::AtOnce(_) => {}
+            Self::Ramp(ramp) => ramp.seen = None,
+            Self::Travel(cover) => {
+                (cover.position, cover.leg, cover.then) = (None, None, None);
+                (cover.moving, cover.stopping, cover.lost) = (false, false, true);
+            }
         }
     }
 }
@@ -117,12 +123,16 @@ pub(super) struct Ramp {
     to: f64,
     began: Duration,
     stepped: Duration,
+    /// What [`Ramp::value`] said last.
     at: f64,
+    /// Where the hardware was seen to be, unless it has failed since. A ramp begins there; one from a value at which it is
+    /// not could switch something off for a step that must stay on.
+    seen: Option<f64>,
 }
 
 impl Ramp {
     fn new(full: Duration) -> Self {
-        Self { full, from: 0.0, to: 0.0, began: Duration::ZERO, stepped: Duration::ZERO, at: 0.0 }
+        Self { full, from: 0.0, to: 0.0, began: Duration::ZERO, stepped: Duration::ZERO, at: 0.0, seen: None }
     }
 
     fn is_at_rest(&self) -> bool {
@@ -130,7 +140,7 @@ impl Ramp {
     }
 
     fn begin(&mut self, now: Duration, to: f64, abrupt: bool) {
-        let at = if abrupt { to } else { self.at };
+        let at = self.seen.filter(|_| !abrupt).unwrap_or(to);
         (self.from, self.at, self.to, self.began, self.stepped) = (at, at, to, now, now);
     }
 

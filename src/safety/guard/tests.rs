@@ -265,6 +265,49 @@ fn a_safe_state_that_is_on_sends_its_partner_off_first() {
 }
 
 #[test]
+fn a_command_that_cannot_go_on_after_all_does_not_take_the_end_of_for_with_it() {
+    let (mut mains, mut generator) = pair(ON);
+    mains.due(s(2), None, false);
+    mains.saw(s(2), true, false);
+    mains.relimit(Limits { min_off: s(5), ..Limits::new(ON, None) });
+    now(&mut mains, 10, OFF, Some(s(8)));
+    mains.saw(s(10), false, false);
+    assert!(matches!(mains.command(s(11), ON, None), Ok(Grant::At(..))));
+    generator.doubt(s(12));
+    assert_eq!(mains.due(s(15), None, false), None, "the generator may be on");
+    assert!(mains.has_waiting_command());
+    assert_eq!(mains.due(s(18), None, false), None);
+    assert!(!mains.has_waiting_command(), "it is insisted upon at the end of `for`");
+    generator.saw(s(19), false, false);
+    assert_eq!(mains.due(s(20), None, false), verdict(ON, StateCause::For));
+}
+
+#[test]
+fn max_on_counts_from_a_failure_in_which_it_may_have_gone_on() {
+    let mut guard = guard(Limits { max_on: Some(s(60)), ..Limits::new(OFF, None) });
+    guard.doubt(s(10));
+    now(&mut guard, 20, ON, None);
+    assert_eq!(guard.deadline(None, false), Some(s(70)));
+    guard.make_safe(s(30), StateCause::SafeState);
+    guard.saw(s(31), false, false);
+    now(&mut guard, 40, ON, None);
+    assert_eq!(guard.deadline(None, false), Some(s(100)), "it was seen to be off in between");
+}
+
+#[test]
+fn a_longer_min_off_holds_for_a_command_that_waits_for_a_partner_to_rest_even_if_nobody_saw_it_off() {
+    let (mut one, mut other) = pair(OFF);
+    now(&mut other, 10, ON, None);
+    now(&mut other, 20, OFF, None);
+    other.saw(s(20), false, false);
+    one.doubt(s(20));
+    assert!(matches!(one.command(s(20), ON, None), Ok(Grant::At(..))));
+    one.relimit(Limits { min_off: s(9), ..Limits::new(OFF, None) });
+    assert_eq!(one.due(s(22), None, false), None);
+    assert_eq!(one.due(s(29), None, false), verdict(ON, StateCause::Command));
+}
+
+#[test]
 fn a_command_takes_back_what_waits_to_be_made_safe() {
     let (mut mains, mut generator) = pair(ON);
     mains.due(s(2), None, false);

@@ -12,6 +12,17 @@ fn blind() -> Motion {
     Motion::new(pace, OutputValue::Cover { travel: Travel::Stopped, position: None }, ms(0))
 }
 
+/// From 0 to 100 in a second, seen at 0.
+fn lamp() -> Motion {
+    let mut lamp = Motion::new(Pace::Ramp(ms(1000)), OutputValue::Percent(0.0), ms(0));
+    lamp.saw(ms(0), OutputValue::Percent(0.0));
+    lamp
+}
+
+fn set(percent: f64) -> Action {
+    Action::Set(OutputValue::Percent(percent))
+}
+
 fn cover(travel: Travel, position: Option<f64>) -> OutputValue {
     OutputValue::Cover { travel, position }
 }
@@ -40,17 +51,32 @@ fn what_has_no_pace_is_there_at_once() {
 
 #[test]
 fn a_ramp_moves_in_steps_and_a_trip_does_not_wait_for_it() {
-    let mut lamp = Motion::new(Pace::Ramp(ms(1000)), OutputValue::Percent(0.0), ms(0));
-    let set = |percent| Action::Set(OutputValue::Percent(percent));
+    let mut lamp = lamp();
     lamp.begin(ms(100), set(50.0), false);
     assert_eq!((lamp.value(ms(100)), lamp.target()), (OutputValue::Percent(0.0), Some(50.0)));
     assert_eq!(lamp.deadline(), Some(ms(120)));
     assert_eq!(lamp.value(ms(350)), OutputValue::Percent(25.0));
+    lamp.saw(ms(350), OutputValue::Percent(25.0));
     lamp.begin(ms(350), set(5.0), false);
     assert_eq!(lamp.value(ms(450)), OutputValue::Percent(15.0), "back from where it was");
     assert_eq!((lamp.value(ms(5000)), lamp.deadline()), (OutputValue::Percent(5.0), None));
     lamp.begin(ms(6000), set(0.0), true);
     assert_eq!((lamp.value(ms(6000)), lamp.deadline(), lamp.target()), (OutputValue::Percent(0.0), None, None));
+}
+
+#[test]
+fn what_has_failed_is_told_its_value_at_once_for_nobody_knows_where_a_ramp_would_begin() {
+    let mut lamp = lamp();
+    lamp.begin(ms(100), set(50.0), true);
+    lamp.value(ms(100));
+    lamp.saw(ms(100), OutputValue::Percent(50.0));
+    lamp.forget();
+    lamp.begin(ms(200), set(0.0), true);
+    lamp.begin(ms(300), set(80.0), false);
+    assert_eq!((lamp.value(ms(300)), lamp.target()), (OutputValue::Percent(80.0), None), "not by way of 0");
+    lamp.saw(ms(300), OutputValue::Percent(80.0));
+    lamp.begin(ms(400), set(70.0), false);
+    assert_eq!((lamp.value(ms(400)), lamp.target()), (OutputValue::Percent(80.0), Some(70.0)), "a ramp again");
 }
 
 #[test]

@@ -36,6 +36,26 @@ pub(super) struct Transfer {
     pub(super) fate: Fate,
 }
 
+/// That the machine turned to on or off, why, and under which limits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) on: bool,
+    pub(super) at: Duration,
+    cause: StateCause,
+    limits: Limits,
+}
+
+impl Told {
+    /// No trip, which no minimum time holds up.
+    fn is_asked(&self) -> bool {
+        matches!(self.cause, StateCause::Command | StateCause::Limit | StateCause::For)
+    }
+
+    fn is_away(&self) -> bool {
+        self.on != self.limits.is_on_when_safe()
+    }
+}
+
 /// The machine and the truth.
 pub(super) struct Rig {
     pub(super) machine: Machine<u32>,
@@ -48,27 +68,23 @@ pub(super) struct Rig {
     pub(super) since: Duration,
     /// It was on at all.
     pub(super) was_on: bool,
-    /// A transfer failed, and none has followed since.
-    pub(super) failed: bool,
-    /// A transfer failed since the hardware went on or off: nobody knew how long it was so.
-    pub(super) doubted: bool,
-    /// The hardware went on when its bus was lost, without being driven.
-    pub(super) by_itself: bool,
+    /// When it was first seen to be on or off so; nobody knows any more once a transfer has failed.
+    pub(super) seen_at: Option<Duration>,
+    /// When the hardware went on last without being driven, because its bus was lost.
+    pub(super) by_itself_at: Option<Duration>,
     pub(super) transfer: Option<Transfer>,
     /// When it looks at its partners next.
     pub(super) look_at: Option<Duration>,
     /// How much later than the machine the hardware may be.
     pub(super) slack: Duration,
+    /// When commands told it to leave its safe state, of those that the hardware carried out.
     switches: VecDeque<Duration>,
-    /// A postponed command may stem from older limits.
-    relimited: bool,
     relimited_at: Duration,
     lease_until: Option<Duration>,
     /// When it was last told anything: a cover whose position is unknown then begins its way again.
     told_at: Duration,
-    /// Whether it was told to be on, and since when.
-    is_told_on: bool,
-    pub(super) told_on_at: Duration,
+    /// What the machine decided last about on and off.
+    pub(super) told: Told,
     /// Which way the motor ran last, and when it stopped.
     ran: Option<(Travel, Duration)>,
     /// Commands that have no answer yet, with their lease.
@@ -91,19 +107,16 @@ impl Rig {
             does: kind.off(),
             since: now,
             was_on: false,
-            failed: false,
-            doubted: false,
-            by_itself: false,
+            seen_at: None,
+            by_itself_at: None,
             transfer: None,
             look_at: None,
             slack: Duration::ZERO,
             switches: VecDeque::new(),
-            relimited: false,
             relimited_at: Duration::ZERO,
             lease_until: None,
             told_at: now,
-            is_told_on: false,
-            told_on_at: now,
+            told: Told { on: false, at: now, cause: StateCause::Start, limits },
             ran: None,
             asked: Vec::new(),
         }
@@ -114,13 +127,24 @@ impl Rig {
     }
 
     pub(super) fn relimit(&mut self, now: Duration, limits: Limits) {
-        (self.limits, self.relimited, self.relimited_at) = (limits, true, now);
-        self.switches.clear();
+        if self.limits.switches_per_hour.is_none() {
+            // What is not limited is not counted.
+            self.switches.clear();
+        }
+        (self.limits, self.relimited_at) = (limits, now);
         self.machine.relimit(limits);
     }
 
     pub(super) fn ask(&mut self, id: u32, lease: Option<Duration>) {
         self.asked.push((id, lease.or(self.limits.pulse)));
+    }
+
+    /// Whether the machine has just turned to on or off.
+    pub(super) fn look(&mut self, now: Duration) {
+        let on = is_on(self.machine.guard.action());
+        if on != self.told.on {
+            self.told = Told { on, at: now, cause: self.machine.cause, limits: self.limits };
+        }
     }
 
     /// What does not drive anything.
@@ -137,11 +161,6 @@ impl Rig {
             }
             Effect::Log(Note::MadeSafe(..)) => self.lease_until = None,
             Effect::Drive(_) => {
-                let is_told_on = is_on(self.machine.guard.action());
-                if is_told_on && !std::mem::replace(&mut self.is_told_on, is_told_on) {
-                    self.told_on_at = now;
-                }
-                self.is_told_on = is_told_on;
                 if let Some((Purpose::Command | Purpose::Trip, ..)) = self.machine.driving {
                     self.told_at = now;
                 }
@@ -155,10 +174,6 @@ impl Rig {
         assert!(self.asked.len() <= most, "no answer to {:?}", self.asked);
     }
 
-    fn is_asked(&self) -> bool {
-        matches!(self.machine.cause, StateCause::Command | StateCause::Limit | StateCause::For)
-    }
-
     /// The hardware is driven to this: what holds at each change.
     pub(super) fn drive(&mut self, now: Duration, value: OutputValue) {
         let (was_on, on) = (self.is_on(), value.is_on());
@@ -167,35 +182,41 @@ impl Rig {
             self.does = value;
             return;
         }
-        let lasted = now - self.since;
-        let least = if on { self.limits.min_off } else { self.limits.min_on };
-        if self.is_asked()
-            && !self.doubted
-            && !self.relimited
-            && !self.by_itself
-            && !matches!(self.kind, OutputKind::Cover)
-        {
-            assert!(lasted >= least, "{:?} {was_on} for {lasted:?} only, not {least:?}", self.machine.cause);
+        if self.kind != OutputKind::Cover {
+            self.expect_lasted(now, on);
+            self.count_switch();
         }
-        self.count_switch(now, on);
-        (self.does, self.since, self.relimited) = (value, now, false);
-        // What went on by itself was not driven on, and no rest follows it.
-        let was_on = on || (self.was_on && !self.by_itself);
-        (self.was_on, self.by_itself, self.doubted) = (was_on, false, false);
+        (self.does, self.since, self.seen_at) = (value, now, None);
+        self.was_on |= on;
+        if on {
+            self.by_itself_at = None;
+        }
     }
 
-    fn count_switch(&mut self, now: Duration, on: bool) {
-        let is_away = on != self.limits.is_on_when_safe();
-        let Some(most) = self.limits.switches_per_hour.filter(|_| self.is_asked() && is_away) else { return };
-        // A command of before the reload is counted by the limits of before.
-        let is_excused = self.relimited || self.doubted || self.by_itself;
-        if matches!(self.kind, OutputKind::Cover) || self.machine.cause == StateCause::For || is_excused {
-            return;
+    fn expect_lasted(&self, now: Duration, on: bool) {
+        let (told, lasted) = (&self.told, now - self.since);
+        assert!(told.on == on, "driven to {on} although told {}", told.on);
+        let least = if on { told.limits.min_off } else { told.limits.min_on };
+        // On the way to the safe state nothing waits for what was not seen since the last failure, and what went on by
+        // itself is driven back at once.
+        let counts = told.is_asked() && (told.is_away() || self.seen_at.is_some()) && !self.is_by_itself();
+        assert!(!counts || lasted >= least, "{told:?}: {} for {lasted:?} only, not {least:?}", !on);
+    }
+
+    fn count_switch(&mut self) {
+        let Told { at, limits, .. } = self.told;
+        let Some(most) = limits.switches_per_hour else { return };
+        // What left its off by itself is driven back there, which no command asked for.
+        if self.told.is_asked() && self.told.is_away() && !self.is_by_itself() {
+            self.switches.push_back(at);
+            self.switches.retain(|earlier| at - *earlier < ms(3_600_000));
+            assert!(self.switches.len() <= most as usize, "switched {} times", self.switches.len());
         }
-        self.switches.push_back(now);
-        // A ramp may bring the hardware a second later than the command.
-        self.switches.retain(|at| now - *at < ms(3_598_000));
-        assert!(self.switches.len() <= most as usize, "switched {} times", self.switches.len());
+    }
+
+    /// Whether it is on without having been driven on, and nobody has seen it.
+    fn is_by_itself(&self) -> bool {
+        self.is_on() && self.by_itself_at.is_some() && self.seen_at.is_none()
     }
 
     /// A motor rests before it turns.
@@ -214,9 +235,10 @@ impl Rig {
         }
     }
 
-    /// What holds at any time, once everything that is due has been done. A `grace` for what was only just lost.
+    /// What holds at any time, once everything that is due has been done.
     pub(super) fn check(&self, now: Duration, heard: Duration) {
-        if self.failed || self.by_itself || self.transfer.is_some() || self.machine.retry_at.is_some() {
+        if self.transfer.is_some() || self.machine.retry_at.is_some() {
+            // Only a transfer that succeeds can tell.
             return;
         }
         if self.relimited_at + self.slack >= now {
@@ -226,22 +248,25 @@ impl Rig {
         if let Some(most) = self.limits.max_on.filter(|_| self.is_on()) {
             assert!(lasted <= most + self.slack, "on for {lasted:?}, and max_on is {most:?}");
         }
-        let is_lost = self.limits.safe_after.is_some_and(|after| now.saturating_sub(heard) > after + self.slack);
+        let is_lost = self.limits.safe_after.is_some_and(|after| now > self.told_at.max(heard + after) + self.slack);
         let waits = self.machine.waits_for_partner();
         if is_lost && !waits {
             self.expect_safe("without a link");
         }
-        // After a slow way the least time counts from its end, and a reload may have made it longer.
-        let least = self.limits.min_on.max(self.limits.min_off);
-        let ramp = match self.pace {
-            Pace::Ramp(full) => 2 * full + TURN + least,
-            _ if self.relimited => least,
-            _ => Duration::ZERO,
-        };
-        if self.lease_until.is_some_and(|until| now > until + self.slack + ramp) && !waits {
+        if self.lease_until.is_some_and(|until| now > self.lease_ends(until) + self.slack) && !waits {
             self.expect_safe("after its lease");
         }
+        assert!(self.machine.motion.target().is_some() || self.is_on() == self.told.on, "told {}", self.told.on);
         self.expect_end_of_travel(now - self.since.max(self.told_at));
+    }
+
+    /// When it must be back in its safe state: it stays away for as long as it must, and may come back slowly.
+    fn lease_ends(&self, until: Duration) -> Duration {
+        let least = if self.told.on { self.limits.min_on } else { self.limits.min_off };
+        let seen_at = self.seen_at.filter(|_| self.is_on() == self.told.on).unwrap_or(self.told.at);
+        let stays = self.told.on == self.limits.is_on_when_safe();
+        let ends = if stays { until } else { until.max(seen_at + least) };
+        if let Pace::Ramp(full) = self.pace { ends + full + TURN } else { ends }
     }
 
     pub(super) fn expect_safe(&self, when: &str) {
@@ -268,7 +293,7 @@ impl Rig {
 
     /// At the end of the program.
     pub(super) fn expect_end(&self) {
-        if self.failed || self.by_itself || self.machine.retry_at.is_some() {
+        if self.machine.retry_at.is_some() {
             return;
         }
         match self.limits.safe_state {
