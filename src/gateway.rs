@@ -285,6 +285,10 @@ impl Gateway {
             return Err(ReloadError::SpoolPath);
         }
         let old = std::mem::replace(&mut self.config, new);
+        // Before the workers hear of it: what they say of new devices must find them known.
+        let sensors = self.config.sensors.iter().map(|sensor| sensor.name.clone());
+        let outputs = self.config.actuators.iter().map(|actuator| actuator.name.clone());
+        self.roster.send_modify(|roster| *roster = Arc::new(roster.expecting(sensors, outputs)));
         self.replan().await.map_err(ReloadError::Thread)?;
         if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
             error!("The spool has ended and does not take the new limits.");

@@ -161,7 +161,7 @@ impl Recorder {
             }
             Event::State { actuator, value, target, at, cause } => {
                 let roster = self.roster.borrow();
-                if roster.targets.contains_key(&actuator) {
+                if roster.outputs.contains(&actuator) {
                     self.latest.set(roster.topics.state(&actuator), payload::state(value, target, at, cause));
                 }
                 None

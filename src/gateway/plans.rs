@@ -97,6 +97,7 @@ pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>) -> Ros
     Roster {
         topics: config.topics.clone(),
         sensors: config.sensors.iter().map(|sensor| sensor.name.clone()).collect(),
+        outputs: config.actuators.iter().map(|actuator| actuator.name.clone()).collect(),
         targets: config.actuators.iter().filter_map(target).collect(),
     }
 }

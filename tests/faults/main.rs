@@ -25,6 +25,7 @@ mod lives;
 mod network;
 mod outputs;
 mod process;
+mod seams;
 mod security;
 mod sensors;
 mod suite;
