@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 pub(super) const BUSES: [&str; 2] = ["left", "right"];
 const LINES: [&str; 3] = ["GPIO5", "GPIO6", "GPIO7"];
-const OUTPUTS: [&str; 4] = ["one", "two", "three", "four"];
+pub(super) const OUTPUTS: [&str; 4] = ["one", "two", "three", "four"];
 const INPUTS: [&str; 2] = ["door", "gate"];
 
 /// A line of a simulated bus.
@@ -31,6 +31,8 @@ pub(super) struct Setup {
     pub(super) interlocks: BTreeSet<(&'static str, &'static str)>,
     /// Another value of this is another link.
     late_after: u64,
+    /// Another value of this is another limit of the spool.
+    max_size: u64,
 }
 
 impl Setup {
@@ -38,7 +40,7 @@ impl Setup {
     pub(super) fn random(chance: &mut Rng) -> Self {
         let mut lines: Vec<Line> = BUSES.iter().flat_map(|bus| LINES.map(|line| (*bus, line))).collect();
         chance.shuffle(&mut lines);
-        let mut setup = Self { late_after: chance.u64(30..33), ..Self::default() };
+        let mut setup = Self { late_after: chance.u64(30..33), max_size: chance.u64(8..11), ..Self::default() };
         for name in OUTPUTS {
             if chance.u8(..4) > 0 {
                 setup.outputs.insert(name, Output::random(lines.pop().expect("there are six"), chance));
@@ -67,7 +69,7 @@ impl Setup {
         }
         let mut new = self.clone();
         match chance.u8(..4) {
-            0 => new.late_after = other.late_after,
+            0 => (new.late_after, new.max_size) = (other.late_after, other.max_size),
             1 => new.interlocks.clear(),
             2 => {
                 new.outputs.pop_first();
@@ -88,8 +90,8 @@ impl Setup {
     pub(super) fn text(&self, url: &str) -> String {
         let mut text = format!(
             "gateway: {{ name: t }}\nmqtt: {{ broker: \"{url}\", base_topic: b, late_after: {}s, \
-             reconnect: {{ min: 50ms, max: 150ms }} }}\nspool: {{ path: spool, commit_every: 0s }}\nbuses:\n",
-            self.late_after
+             reconnect: {{ min: 50ms, max: 150ms }} }}\nspool: {{ path: spool, commit_every: 0s, max_size: {}MiB }}\nbuses:\n",
+            self.late_after, self.max_size
         );
         for bus in BUSES {
             writeln!(text, "  {bus}: {{ type: sim, state_file: {bus}.json }}").unwrap();
@@ -105,6 +107,10 @@ impl Setup {
             text += &output.text(name, &self.partners(name));
         }
         text
+    }
+
+    pub(super) fn uses(&self, line: Line) -> bool {
+        self.outputs.values().map(|output| output.line).chain(self.inputs.values().copied()).any(|used| used == line)
     }
 
     fn partners(&self, name: &str) -> Vec<&'static str> {
@@ -178,14 +184,17 @@ impl Model {
         new
     }
 
-    /// Commands an output; `false`: a partner forbids it.
-    pub(super) fn command(&mut self, name: &'static str, on: bool) -> bool {
-        let is_free = self.setup.partners(name).iter().all(|partner| !self.on[partner]);
-        let acts = !on || self.on[name] || is_free;
-        if acts {
-            self.on.insert(name, on);
+    /// Commands an output, and tells what its reply must hold.
+    pub(super) fn command(&mut self, name: &'static str, on: bool) -> &'static str {
+        if !self.setup.outputs.contains_key(name) {
+            return "unknown: ";
         }
-        acts
+        let is_free = self.setup.partners(name).iter().all(|partner| !self.on[partner]);
+        if on && !self.on[name] && !is_free {
+            return "interlock: ";
+        }
+        self.on.insert(name, on);
+        "\"outcome\":\"done\""
     }
 
     /// The broker was silent for long.

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::model::{BUSES, Model, Output, Setup};
+use super::model::{BUSES, Model, OUTPUTS, Output, Setup};
 use crate::common::client::{Client, publish};
 use crate::common::gateway::{self, Gateway};
 use crate::common::mosquitto::{Mosquitto, Options};
@@ -111,7 +111,7 @@ impl Story {
             24..26 => self.cut(),
             26 => self.silence(),
             27..29 => self.kill(chance),
-            _ => self.stop_and_start(),
+            _ => self.stop_and_start(chance),
         };
         *self.tally.steps.entry(name).or_default() += 1;
         self.compare(name);
@@ -136,7 +136,7 @@ impl Story {
             all.map(|message| message.payload).collect::<Vec<_>>()
         };
         let before = replies().len();
-        publish(&self.broker.endpoint(), &format!("b/actuators/{output}/set"), payload, false, 1);
+        self.send(output, payload);
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(reply) = replies().into_iter().nth(before) {
@@ -147,16 +147,18 @@ impl Story {
         None
     }
 
+    fn send(&self, output: &str, payload: &str) {
+        publish(&self.broker.endpoint(), &format!("b/actuators/{output}/set"), payload, false, 1);
+    }
+
     fn command(&mut self, chance: &mut Rng) -> &'static str {
-        let Some(output) = chance.choice(self.model.setup.outputs.keys().copied()) else { return "nothing" };
-        let on = chance.bool();
+        let (output, on) = (OUTPUTS[chance.usize(..OUTPUTS.len())], chance.bool());
         self.commands += 1;
         let id = format!("c{}", self.commands);
         let payload = format!(r#"{{"value":"{}","id":"{id}"}}"#, word(on));
-        let acts = self.model.command(output, on);
+        let expected = self.model.command(output, on);
         let reply =
             self.ask(output, &payload, &id, LONG).unwrap_or_else(|| panic!("no reply to {payload} of {output}"));
-        let expected = if acts { "\"outcome\":\"done\"" } else { "interlock: " };
         assert!(reply.contains(expected), "{output} {payload}: {reply}; {:?}", self.model);
         self.answered.push(Answered { output, payload, reply, at: Instant::now() });
         "commands"
@@ -237,19 +239,46 @@ impl Story {
         if chance.bool() {
             gateway::write_config(self.folder.path(), "sensors: [ broken");
         }
-        let done = gateway::command(self.folder.path(), &["safe-state", "--config", "fieldgate.yaml"], LONG);
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        self.safe_state();
         self.model = Model::started(self.model.setup.clone());
         self.wait_lines("safe-state after a kill");
         self.start_again();
         "kills"
     }
 
-    fn stop_and_start(&mut self) -> &'static str {
+    fn safe_state(&self) {
+        let done = gateway::command(self.folder.path(), &["safe-state", "--config", "fieldgate.yaml"], LONG);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// An orderly stop, with a command or a reload on its way: whatever it finds done, every output ends safe.
+    fn stop_and_start(&mut self, chance: &mut Rng) -> &'static str {
+        let mut next = self.model.setup.clone();
+        match chance.u8(..3) {
+            0 => self.send(OUTPUTS[chance.usize(..OUTPUTS.len())], "on"),
+            1 => {
+                next = next.varied(chance);
+                gateway::write_config(self.folder.path(), &next.text(&self.relay.url()));
+                self.gateway.signal(Signal::HUP);
+            }
+            _ => {}
+        }
         self.gateway.stop(LONG);
         self.ended.extend(Life::of(&self.gateway));
+        // A line that goes to another output may have been taken over or not.
+        self.model
+            .setup
+            .outputs
+            .retain(|name, output| next.outputs.get(name) == Some(output) || !next.uses(output.line));
         self.model = Model::started(self.model.setup.clone());
         self.wait_lines("an orderly stop");
+        wait_until("offline", LONG, || {
+            self.client.all("b/status").last().is_some_and(|word| word.payload == "offline")
+        });
+        self.model = Model::started(next);
+        if chance.bool() {
+            self.safe_state();
+        }
         self.start_again();
         "orderly stops"
     }
