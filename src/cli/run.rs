@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
 use crate::cli::{self, safe_state};
+use crate::clock;
 use crate::config::{self, Config, Loaded, Severity};
 use crate::drivers::words;
 use crate::gateway::{self, Gateway};
@@ -18,6 +19,9 @@ use crate::systemd;
 
 /// How often parts are looked at when systemd does not watch.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How often the file system is asked whether the clock was set.
+const CLOCK: Duration = Duration::from_secs(1);
 
 /// A signal that comes so soon after the first belongs to it: timeout(1), for one, signals the program and then its whole group.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
@@ -151,6 +155,8 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
     // A third of the period: one late turn costs nothing.
     let mut look = interval(watched.map_or(LOOK, |period| (period / 3).min(LOOK)));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ask_clock = interval(CLOCK);
+    ask_clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut complained, mut alarmed) = (false, false);
     let mut told = tokio::time::Instant::now();
     loop {
@@ -172,6 +178,7 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
                 gateway.tell_health();
                 told = tokio::time::Instant::now();
             }
+            _ = ask_clock.tick() => clock::refresh(),
             _ = look.tick() => {
                 let alive = gateway.check_progress();
                 if alive {

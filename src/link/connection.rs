@@ -41,6 +41,10 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// Until the broker must have closed after DISCONNECT.
 const CLOSE: Duration = Duration::from_millis(100);
 
+/// The spool is told at once what it may forget when so much has come together, or nothing else is on its way: its thread is
+/// not woken for each acknowledgement.
+const SETTLE_TOGETHER: usize = 32;
+
 /// The certificates that are looked at while a connection is held.
 const ALL: [Whose; 3] = [Whose::Ours, Whose::Authority, Whose::Broker];
 
@@ -147,7 +151,10 @@ impl<'a> Connection<'a> {
             tokio::select! {
                 () = stopped(&mut stop) => return self.close().await,
                 ended = self.step() => if let Some(cause) = ended { return End::Lost(cause) },
-                _ = tick.tick() => if let Some(cause) = self.look_after() { return End::Lost(cause) },
+                _ = tick.tick() => {
+                    self.settle();
+                    if let Some(cause) = self.look_after() { return End::Lost(cause) }
+                }
                 () = parts.latest.changed() => {}
                 () = tokio::task::yield_now(), if more => {}
             }
@@ -186,7 +193,9 @@ impl<'a> Connection<'a> {
         }
         let more = self.born && self.forward().await;
         self.flooded = self.forwarder.is_flooded();
-        self.settle();
+        if self.window.is_empty() || self.settled.len() >= SETTLE_TOGETHER {
+            self.settle();
+        }
         more
     }
 

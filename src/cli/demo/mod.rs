@@ -66,7 +66,12 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
     let mut redraw = tokio::time::interval(REDRAW);
     loop {
         tokio::select! {
-            _ = redraw.tick() => if screen.draw(&board.view(), &gateway).is_err() { break },
+            _ = redraw.tick() => {
+                crate::clock::refresh();
+                if screen.draw(&board.view(), &gateway).is_err() {
+                    break;
+                }
+            }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         }
