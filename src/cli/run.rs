@@ -1,6 +1,6 @@
 //! `fieldgate run`: the service.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -61,9 +61,8 @@ async fn begin(path: &Path, signals: Signals) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => {
             let code = cli::refuse(&error);
-            if let Some(table) = cli::table_of_outputs(path).filter(|table| table.exists()) {
-                safe_state::by_table(&table);
-            }
+            // What the configuration is wrong by decides the exit code.
+            let _code = safe_state::by_table(path);
             return code;
         }
     };
@@ -145,7 +144,7 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
 }
 
 /// Looks after a running gateway until it is asked to end.
-async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, signals: &mut Signals) {
+async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway, signals: &mut Signals) {
     let mut link = gateway.link_status();
     let watched = systemd::watchdog_period();
     // A third of the period: one late turn costs nothing.
@@ -190,7 +189,7 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
 }
 
 /// SIGHUP: the new file is checked; if it is bad, the old configuration stays.
-async fn reload(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway) {
+async fn reload(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway) {
     systemd::reloading();
     match config::load(path) {
         Ok(loaded) => match gateway.reload(loaded.config.clone()).await {
@@ -215,7 +214,7 @@ async fn reload(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway) {
     }
 }
 
-fn keep_table(table: Option<&PathBuf>, config: &Config) {
+fn keep_table(table: Option<&last_good::Place>, config: &Config) {
     let Some(table) = table else {
         warn!("There is no runtime directory: `fieldgate safe-state` will read the configuration file instead.");
         return;
