@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::cli::{self, safe_state};
 use crate::config::{self, Config, Loaded, Severity};
 use crate::drivers::words;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, ReloadError};
 use crate::last_good;
 use crate::systemd;
 
@@ -193,15 +193,14 @@ async fn reload(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
     systemd::reloading();
     match config::load(path) {
         Ok(loaded) => match gateway.reload(loaded.config.clone()).await {
-            Ok(()) => {
-                tell(&loaded);
-                keep_table(table, gateway.config());
-                info!("Configuration reloaded.");
-                systemd::ready("configuration reloaded");
-            }
-            Err(e) => {
+            Err(e) if e.keeps_the_old() => {
                 error!(error = %words(&e), "Configuration not reloaded; the old one stays.");
                 systemd::ready("reload refused, see the log; the old configuration stays");
+            }
+            outcome => {
+                tell(&loaded);
+                keep_table(table, gateway.config());
+                reloaded(outcome);
             }
         },
         Err(e) => {
@@ -210,6 +209,20 @@ async fn reload(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
             }
             error!(problems = e.problems.len(), "Configuration not reloaded; the old one stays.");
             systemd::ready("the new configuration has errors, see the log; the old one stays");
+        }
+    }
+}
+
+/// Says that the new configuration is in force, and whether all of it is.
+fn reloaded(outcome: Result<(), ReloadError>) {
+    match outcome {
+        Ok(()) => {
+            info!("Configuration reloaded.");
+            systemd::ready("configuration reloaded");
+        }
+        Err(e) => {
+            error!(error = %words(&e), "Configuration reloaded, but not all of it is served; restart the gateway.");
+            systemd::ready("configuration reloaded, but a bus of it is not served, see the log");
         }
     }
 }
