@@ -53,15 +53,22 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// Why a new configuration was not taken up although it is valid.
+/// Why a new configuration was not taken up, or not as a whole, although it is valid.
 #[derive(Debug, Error)]
 pub enum ReloadError {
     /// The spool is open in one folder for the life of the program. The old configuration stays.
     #[error("spool.path cannot change while the gateway runs; restart it instead")]
     SpoolPath,
-    /// The kernel gave no thread: a bus of the new configuration is not served. Restart the program.
+    /// The kernel gave no thread: the new configuration is in force, but for a bus that nobody serves. Restart the program.
     #[error("a thread for a bus could not be started")]
     Thread(#[source] io::Error),
+}
+
+impl ReloadError {
+    /// Whether the old configuration is still in force, untouched.
+    pub fn keeps_the_old(&self) -> bool {
+        matches!(self, Self::SpoolPath)
+    }
 }
 
 /// A running gateway.
@@ -279,7 +286,7 @@ impl Gateway {
     /// Takes up a new configuration.
     ///
     /// # Errors
-    /// [`ReloadError`] says whether the old configuration stays in force.
+    /// [`ReloadError::keeps_the_old`] says which configuration is in force then.
     pub async fn reload(&mut self, new: Config) -> Result<(), ReloadError> {
         if new.spool.path != self.config.spool.path {
             return Err(ReloadError::SpoolPath);
@@ -289,7 +296,8 @@ impl Gateway {
         let sensors = self.config.sensors.iter().map(|sensor| sensor.name.clone());
         let outputs = self.config.actuators.iter().map(|actuator| actuator.name.clone());
         self.roster.send_modify(|roster| *roster = Arc::new(roster.expecting(sensors, outputs)));
-        self.replan().await.map_err(ReloadError::Thread)?;
+        // Without a bus the rest of the new configuration still holds: the old one is gone by then.
+        let served = self.replan().await;
         if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
             error!("The spool has ended and does not take the new limits.");
         }
@@ -314,7 +322,7 @@ impl Gateway {
         }
         self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.tell_health();
-        Ok(())
+        served.map_err(ReloadError::Thread)
     }
 
     /// Gives every thread its new plan: the same bus goes on, a changed one is stopped first, a new one is started.
@@ -336,6 +344,7 @@ impl Gateway {
                 error!(bus = %key, "The old bus hangs in a device and could not be ended; it is left behind.");
             }
         }
+        let mut served = Ok(());
         let names: Vec<_> = plans.keys().cloned().collect();
         for key in names {
             let Some(plan) = plans.remove(&key) else { continue };
@@ -345,13 +354,16 @@ impl Gateway {
                         error!(bus = %key, "The bus does not take its new configuration: it hangs. Restart the gateway.");
                     }
                 }
-                None => {
-                    let worker = Worker::spawn(&key.to_string(), plan, self.context.clone())?;
-                    self.workers.insert(key, worker);
-                }
+                None => match Worker::spawn(&key.to_string(), plan, self.context.clone()) {
+                    Ok(worker) => _ = self.workers.insert(key, worker),
+                    Err(e) => {
+                        error!(bus = %key, error = %e, "The bus got no thread; its sensors and outputs are not served.");
+                        served = Err(e);
+                    }
+                },
             }
         }
-        Ok(())
+        served
     }
 
     /// Ends the link and starts it with the settings in force; what is undelivered waits in the spool meanwhile.

@@ -29,6 +29,8 @@ fn a_switch_takes_every_spelling_and_tells_its_actual_state() {
         (" On\n", "on", 1),
         (r#"{"value":false}"#, "off", 0),
         (r#"{"value":"ON"}"#, "on", 1),
+        ("\"OFF\"", "off", 0),
+        ("\u{feff}on", "on", 1),
     ] {
         let answer = bench.ask("pump", payload);
         assert_eq!((&answer["outcome"], &answer["value"]), (&"done".into(), &value.into()), "{payload}: {answer}");
@@ -50,8 +52,9 @@ fn a_percentage_is_taken_within_its_limits_only() {
     let answer = bench.refused("fan", b"140", "");
     assert_eq!(answer["reason"], "out_of_range: 140 is not within 0–100");
     bench.refused("fan", b"-0.1", "out_of_range: -0.1 is not within 0–100");
-    bench.refused("fan", b"1e999", "unreadable: ");
-    bench.refused("fan", b"on", "unreadable: ");
+    for payload in [&b"1e999"[..], b"on", b"toggle", b"UP", br#"{"value":"toggle","id":"t1"}"#] {
+        bench.refused("fan", payload, "unreadable: this output takes 0 to 100, off");
+    }
 }
 
 #[test]
@@ -60,11 +63,14 @@ fn what_is_no_command_is_answered_with_the_reason_and_moves_nothing() {
     let deep = format!("{{\"value\":{}", "[".repeat(4000));
     let long = vec![b'1'; 4097];
     let huge = vec![b'{'; 200 * 1024];
-    let cases: [(&[u8], &str); 13] = [
+    let twice = "unreadable: the key \"for\" stands twice, and only one of the two can be meant";
+    let cases: [(&[u8], &str); 15] = [
+        (br#"{"value":"on","for":"1s","for":null}"#, twice),
+        (br#"{"value":"on","for":"1s","f\u006fr":null}"#, twice),
         (br#"{"value":"on","id":"m1","fro":"5m"}"#, "unreadable: "),
         (br#"{"value":"on","for":300}"#, "unreadable: "),
         (br#"{"id":"m2"}"#, "unreadable: "),
-        (b"toggle", "unreadable: "),
+        (b"toggle", "unreadable: toggle needs an id"),
         (b"o\0n", "unreadable: "),
         (b"on\xff", "unreadable: "),
         (b"1e999", "unreadable: "),
@@ -83,7 +89,7 @@ fn what_is_no_command_is_answered_with_the_reason_and_moves_nothing() {
     let health = bench.health();
     assert_eq!(
         health["actuators"]["pump"],
-        serde_json::json!({"commands": 13, "rejected": 13, "trips": 0}),
+        serde_json::json!({"commands": 15, "rejected": 15, "trips": 0}),
         "{health}"
     );
 }

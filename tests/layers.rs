@@ -139,7 +139,7 @@ const FENCES: &[Fence] = &[
             "File::create",
             "OpenOptions",
         ],
-        places: &["spool/", "bus/", "last_good.rs", "cli/demo/"],
+        places: &["spool/", "bus/", "last_good", "cli/demo/"],
         why: "only the spool keeps anything on disk; besides it there are device files, the state file of a simulated bus, the \
               table of outputs in the runtime directory and the demo's temporary folder",
     },

@@ -51,12 +51,12 @@ pub fn is_journal(stream: Option<&str>) -> bool {
 }
 
 /// Where the last good table of outputs for this configuration is, if there is a place for it.
-fn table_of_outputs(config: &Path) -> Option<PathBuf> {
+fn table_of_outputs(config: &Path) -> Option<last_good::Place> {
     // With several directories systemd separates them by colons; ours is the first.
     let directories = std::env::var("RUNTIME_DIRECTORY").ok();
     let directory = directories.as_deref().and_then(|all| all.split(':').next()).filter(|first| !first.is_empty());
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    last_good::place(config, directory.map(Path::new), user.as_deref())
+    last_good::Place::of(config, directory.map(Path::new), user.as_deref())
 }
 
 /// Tells every problem and answers with the exit code of a configuration that cannot run.

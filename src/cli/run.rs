@@ -1,6 +1,6 @@
 //! `fieldgate run`: the service.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::cli::{self, safe_state};
 use crate::clock;
 use crate::config::{self, Config, Loaded, Severity};
 use crate::drivers::words;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, ReloadError};
 use crate::last_good;
 use crate::systemd;
 
@@ -65,9 +65,8 @@ async fn begin(path: &Path, signals: Signals) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => {
             let code = cli::refuse(&error);
-            if let Some(table) = cli::table_of_outputs(path).filter(|table| table.exists()) {
-                safe_state::by_table(&table);
-            }
+            // What the configuration is wrong by decides the exit code.
+            let _code = safe_state::by_table(path);
             return code;
         }
     };
@@ -149,7 +148,7 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
 }
 
 /// Looks after a running gateway until it is asked to end.
-async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, signals: &mut Signals) {
+async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway, signals: &mut Signals) {
     let mut link = gateway.link_status();
     let watched = systemd::watchdog_period();
     // A third of the period: one late turn costs nothing.
@@ -197,19 +196,18 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
 }
 
 /// SIGHUP: the new file is checked; if it is bad, the old configuration stays.
-async fn reload(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway) {
+async fn reload(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway) {
     systemd::reloading();
     match config::load(path) {
         Ok(loaded) => match gateway.reload(loaded.config.clone()).await {
-            Ok(()) => {
-                tell(&loaded);
-                keep_table(table, gateway.config());
-                info!("Configuration reloaded.");
-                systemd::ready("configuration reloaded");
-            }
-            Err(e) => {
+            Err(e) if e.keeps_the_old() => {
                 error!(error = %words(&e), "Configuration not reloaded; the old one stays.");
                 systemd::ready("reload refused, see the log; the old configuration stays");
+            }
+            outcome => {
+                tell(&loaded);
+                keep_table(table, gateway.config());
+                reloaded(outcome);
             }
         },
         Err(e) => {
@@ -222,7 +220,21 @@ async fn reload(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway) {
     }
 }
 
-fn keep_table(table: Option<&PathBuf>, config: &Config) {
+/// Says that the new configuration is in force, and whether all of it is.
+fn reloaded(outcome: Result<(), ReloadError>) {
+    match outcome {
+        Ok(()) => {
+            info!("Configuration reloaded.");
+            systemd::ready("configuration reloaded");
+        }
+        Err(e) => {
+            error!(error = %words(&e), "Configuration reloaded, but not all of it is served; restart the gateway.");
+            systemd::ready("configuration reloaded, but a bus of it is not served, see the log");
+        }
+    }
+}
+
+fn keep_table(table: Option<&last_good::Place>, config: &Config) {
     let Some(table) = table else {
         warn!("There is no runtime directory: `fieldgate safe-state` will read the configuration file instead.");
         return;

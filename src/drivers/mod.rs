@@ -172,6 +172,8 @@ pub struct Identity {
     pub length: usize,
     /// Whether these bytes are this chip's.
     pub is: fn(&[u8]) -> bool,
+    /// What is asked next, where this answer is that of several chips; asked only of a chip that gave it.
+    pub then: Option<&'static Identity>,
 }
 
 /// Something not written here that was held against a driver and agrees with it.

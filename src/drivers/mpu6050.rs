@@ -78,7 +78,7 @@ gate:
   bus: i2c-1
   every: 1s
   settings: { address: 0x68 }",
-    identity: Some(Identity { ask: &[WHO_AM_I], length: 1, is: |id| id == [MPU6050] }),
+    identity: Some(Identity { ask: &[WHO_AM_I], length: 1, is: |id| id == [MPU6050], then: None }),
     proofs: &[Proof::Reference("adafruit-circuitpython-mpu6050 1.3.9")],
 };
 
