@@ -80,7 +80,8 @@ pub(super) struct Connection<'a> {
     pub(super) progress: Duration,
     /// When the library gave a message up; the end must follow at once.
     pub(super) lost: Option<Duration>,
-    pub(super) probed: Duration,
+    /// When the broker was asked to say something.
+    pub(super) pinged: Duration,
 }
 
 /// Ends when the link is told to stop, or when nobody is left to tell it.
@@ -120,7 +121,7 @@ impl<'a> Connection<'a> {
             since: now,
             progress: now,
             lost: None,
-            probed: now,
+            pinged: now,
         }
     }
 

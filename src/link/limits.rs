@@ -86,9 +86,9 @@ impl Connection<'_> {
         }
         // Asked early, so that the answer has a whole keep-alive. Health is published as often, so this is rare.
         let ask = keep_alive / 2;
-        if silence >= ask && now.saturating_sub(self.probed) >= ask {
-            self.probed = now;
-            self.session.probe(format!("{}/probe", self.parts.settings.topics.base()));
+        if silence >= ask && now.saturating_sub(self.pinged) >= ask {
+            self.pinged = now;
+            self.session.ping();
         }
         None
     }

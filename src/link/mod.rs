@@ -170,24 +170,35 @@ pub struct Settings {
 /// One broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// `mqtt`, `mqtts`, `ws` or `wss`.
+    /// `mqtt`, `mqtts`, `ws`, `wss` or `unix`.
     pub transport: Transport,
-    /// Host name or address; an IPv6 address without its brackets.
+    /// Host name or address; an IPv6 address without its brackets, perhaps with a zone. Empty for `unix`.
     pub host: String,
-    /// Port.
+    /// Port; 0 for `unix`.
     pub port: u16,
-    /// For websockets; begins with `/`.
+    /// For websockets the path and the query, for `unix` the socket; begins with `/`.
     pub path: String,
+}
+
+impl Broker {
+    /// The host as certificates and HTTP know it: the zone of a link-local address concerns this machine only.
+    pub fn host_without_zone(&self) -> &str {
+        self.host.split('%').next().unwrap_or_default()
+    }
+
+    /// For a sentence: host and port, or the socket.
+    pub fn place(&self) -> String {
+        match (self.transport, self.host.contains(':')) {
+            (Transport::Unix, _) => self.path.clone(),
+            (_, true) => format!("[{}]:{}", self.host, self.port),
+            (_, false) => format!("{}:{}", self.host, self.port),
+        }
+    }
 }
 
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.transport.scheme();
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{scheme}://{}:{}", self.host, self.port)
-        }
+        write!(f, "{}://{}", self.transport.scheme(), self.place())
     }
 }
 
@@ -202,6 +213,8 @@ pub enum Transport {
     Ws,
     /// Websocket over TLS.
     Wss,
+    /// A socket of this machine.
+    Unix,
 }
 
 impl Transport {
@@ -212,6 +225,7 @@ impl Transport {
             Self::Tls => "mqtts",
             Self::Ws => "ws",
             Self::Wss => "wss",
+            Self::Unix => "unix",
         }
     }
 }
