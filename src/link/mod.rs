@@ -5,7 +5,8 @@
 //! may forget it, and on any error everything unacknowledged is sent again on the next connection: at least once, never
 //! less. The link does not know sensors or outputs, and decides nothing about commands.
 //!
-//! Read in this order: `mod.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts, `lanes.rs` (what goes
+//! Read in this order: `mod.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts, `failover.rs` (which
+//! broker is tried, what is known of each), `lanes.rs` (what goes
 //! next), `inflight.rs` (what is under way), `backoff.rs` (when to try again).
 
 mod alarms;
@@ -13,6 +14,7 @@ pub mod backoff;
 mod canary;
 mod connection;
 mod expiry;
+mod failover;
 mod forwarder;
 mod held;
 pub mod inflight;
@@ -21,6 +23,7 @@ mod latest;
 mod limits;
 mod marker;
 pub mod reason;
+mod report;
 pub mod secrets;
 mod session;
 mod supervisor;
