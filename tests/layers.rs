@@ -85,7 +85,7 @@ struct Fence {
 
 const FENCES: &[Fence] = &[
     Fence {
-        names: &["rumqttc_v5", "rumqttc_v4"],
+        names: &["rumqttc_v5", "rumqttc_v4", "async_tungstenite"],
         places: &["link/session"],
         why: "the client library has one author: it must be replaceable",
     },

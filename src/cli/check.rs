@@ -148,14 +148,8 @@ fn protocol(protocol: Protocol) -> &'static str {
 }
 
 fn address(broker: &Broker) -> String {
-    let scheme = match broker.transport {
-        Transport::Tcp => "mqtt",
-        Transport::Tls => "mqtts",
-        Transport::Ws => "ws",
-        Transport::Wss => "wss",
-    };
-    let host = if broker.host.contains(':') { format!("[{}]", broker.host) } else { broker.host.clone() };
-    format!("{scheme}://{host}:{}{}", broker.port, broker.path)
+    let path = if broker.transport == Transport::Unix { "" } else { broker.path.split('?').next().unwrap_or_default() };
+    format!("{broker}{path}")
 }
 
 /// Adds rows below each other, each column as wide as its widest cell.

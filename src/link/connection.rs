@@ -13,13 +13,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
-use super::alarms::{About, Report, Whose};
+use super::alarms::{About, Whose};
 use super::canary::Canary;
 use super::expiry::Expiry;
+use super::failover::RETAINS_NOTHING;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
 use super::limits::DEAF;
 use super::marker::Marker;
+use super::report::Report;
 use super::session::{
     Arrived, Cause, Connected, EVENT_CAPACITY, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Pending, Publication,
     Session,
@@ -84,7 +86,8 @@ pub(super) struct Connection<'a> {
     pub(super) progress: Duration,
     /// When the library gave a message up; the end must follow at once.
     pub(super) lost: Option<Duration>,
-    pub(super) probed: Duration,
+    /// When the broker was asked to say something.
+    pub(super) pinged: Duration,
 }
 
 /// Ends when the link is told to stop, or when nobody is left to tell it.
@@ -124,7 +127,7 @@ impl<'a> Connection<'a> {
             since: now,
             progress: now,
             lost: None,
-            probed: now,
+            pinged: now,
         }
     }
 
@@ -239,8 +242,7 @@ impl<'a> Connection<'a> {
             publication.qos = self.connected.maximum_qos;
         }
         if publication.retain && !self.connected.retain_available {
-            let words = "the broker retains no messages; status and states are told only when they change";
-            self.report.raise(About::Retain, words.into());
+            self.report.raise(About::Retain, RETAINS_NOTHING.into());
             publication.retain = false;
         }
         if self.window.is_empty() {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::alarms::About;
-use super::backoff::HELD;
 use super::connection::{Connection, FLUSH, TICK};
+use super::failover::disproved;
 use super::session::{Cause, MAX_PACKET};
 use crate::clock::boottime;
 
@@ -31,9 +31,7 @@ impl Connection<'_> {
         let now = boottime();
         self.forwarder.retry(now);
         self.report.tell_dropped(now);
-        if now.saturating_sub(self.since) >= HELD {
-            self.report.clear(&About::Brief);
-        }
+        self.report.apply(disproved(now.saturating_sub(self.since)));
         if self.lost.is_some_and(|at| now.saturating_sub(at) > FLUSH) {
             return Some(Cause::other("the client library gave a message up"));
         }
@@ -86,9 +84,9 @@ impl Connection<'_> {
         }
         // Asked early, so that the answer has a whole keep-alive. Health is published as often, so this is rare.
         let ask = keep_alive / 2;
-        if silence >= ask && now.saturating_sub(self.probed) >= ask {
-            self.probed = now;
-            self.session.probe(format!("{}/probe", self.parts.settings.topics.base()));
+        if silence >= ask && now.saturating_sub(self.pinged) >= ask {
+            self.pinged = now;
+            self.session.ping();
         }
         None
     }

@@ -5,7 +5,8 @@
 //! may forget it, and on any error everything unacknowledged is sent again on the next connection: at least once, never
 //! less. The link does not know sensors or outputs, and decides nothing about commands.
 //!
-//! Read in this order: `mod.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts, `lanes.rs` (what goes
+//! Read in this order: `mod.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts, `failover.rs` (which
+//! broker is tried, what is known of each), `lanes.rs` (what goes
 //! next), `inflight.rs` (what is under way), `backoff.rs` (when to try again).
 
 mod alarms;
@@ -13,6 +14,7 @@ pub mod backoff;
 mod canary;
 mod connection;
 mod expiry;
+mod failover;
 mod forwarder;
 mod held;
 pub mod inflight;
@@ -21,6 +23,7 @@ mod latest;
 mod limits;
 mod marker;
 pub mod reason;
+mod report;
 pub mod secrets;
 mod session;
 mod supervisor;
@@ -170,24 +173,35 @@ pub struct Settings {
 /// One broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// `mqtt`, `mqtts`, `ws` or `wss`.
+    /// `mqtt`, `mqtts`, `ws`, `wss` or `unix`.
     pub transport: Transport,
-    /// Host name or address; an IPv6 address without its brackets.
+    /// Host name or address; an IPv6 address without its brackets, perhaps with a zone. Empty for `unix`.
     pub host: String,
-    /// Port.
+    /// Port; 0 for `unix`.
     pub port: u16,
-    /// For websockets; begins with `/`.
+    /// For websockets the path and the query, for `unix` the socket; begins with `/`.
     pub path: String,
+}
+
+impl Broker {
+    /// The host as certificates and HTTP know it: the zone of a link-local address concerns this machine only.
+    pub fn host_without_zone(&self) -> &str {
+        self.host.split('%').next().unwrap_or_default()
+    }
+
+    /// For a sentence: host and port, or the socket.
+    pub fn place(&self) -> String {
+        match (self.transport, self.host.contains(':')) {
+            (Transport::Unix, _) => self.path.clone(),
+            (_, true) => format!("[{}]:{}", self.host, self.port),
+            (_, false) => format!("{}:{}", self.host, self.port),
+        }
+    }
 }
 
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.transport.scheme();
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{scheme}://{}:{}", self.host, self.port)
-        }
+        write!(f, "{}://{}", self.transport.scheme(), self.place())
     }
 }
 
@@ -202,6 +216,8 @@ pub enum Transport {
     Ws,
     /// Websocket over TLS.
     Wss,
+    /// A socket of this machine.
+    Unix,
 }
 
 impl Transport {
@@ -212,6 +228,7 @@ impl Transport {
             Self::Tls => "mqtts",
             Self::Ws => "ws",
             Self::Wss => "wss",
+            Self::Unix => "unix",
         }
     }
 }

@@ -35,7 +35,7 @@ impl<'a> Checker<'a> {
         if protocol == Protocol::V4 && !mqtt.has("username") {
             self.error(&key, "MQTT 3.1.1 has no password without a user name", "add `username:`");
         }
-        let open = |b: &&Broker| !is_encrypted(b) && !broker::is_loopback(&b.host);
+        let open = |b: &&Broker| !is_encrypted(b) && !broker::is_local(b);
         let open: Vec<_> = brokers.iter().filter(open).map(|broker| broker.host.as_str()).collect();
         if !open.is_empty() {
             let what = format!("the password travels to {} in plain text", open.join(" and "));

@@ -1,13 +1,16 @@
 //! `mqtt:`.
 
+use std::fs::Metadata;
 use std::net::IpAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::check::section::Section;
 use crate::config::check::{Checker, broker};
 use crate::config::tree::{Node, Span, Value};
 use crate::config::{mask, raw};
-use crate::link::{self, Broker, Protocol};
+use crate::link::{self, Broker, Protocol, Transport};
 use crate::model::topic::{self, Topics};
 use crate::model::{Name, Qos};
 
@@ -60,7 +63,7 @@ impl<'a> Checker<'a> {
         let (reconnect_min, reconnect_max) = self.reconnect(mqtt);
         let client_id = self.client_id(mqtt, name);
         let keep_alive = self.keep_alive(mqtt);
-        let bind_address = self.bind_address(mqtt);
+        let bind_address = self.bind_address(mqtt, &brokers);
         Some(link::Settings {
             brokers,
             protocol,
@@ -92,7 +95,10 @@ impl<'a> Checker<'a> {
                 Ok(broker) if brokers.contains(&broker) => {
                     self.error(&node.span, "this broker stands in the list twice", "");
                 }
-                Ok(broker) => brokers.push(broker),
+                Ok(broker) => {
+                    self.look_at(node, &broker);
+                    brokers.push(broker);
+                }
                 Err(bad) => {
                     let span = mask::within(&node.span, &self.source.text, words, bad.part);
                     self.error(&span, bad.what, bad.hint);
@@ -100,6 +106,18 @@ impl<'a> Checker<'a> {
             }
         }
         brokers
+    }
+
+    /// What is odd about an address that can be used.
+    fn look_at(&mut self, node: &Node, broker: &Broker) {
+        if broker::has_secret_query(broker) {
+            let what = "what follows the ? seems to be a secret, and whoever may read this file may read it";
+            self.warning(&node.span, what, "let nobody but root and the service read this file: chmod 640");
+        }
+        let path = Path::new(&broker.path);
+        if broker.transport == Transport::Unix && std::fs::metadata(path).is_ok_and(|about| !is_socket(&about)) {
+            self.warning(&node.span, "there is something else than a socket", "look for `listener 0` at the broker");
+        }
     }
 
     /// `None` when chance is to choose.
@@ -129,7 +147,7 @@ impl<'a> Checker<'a> {
         keep_alive
     }
 
-    fn bind_address(&mut self, mqtt: &Section<'a>) -> Option<IpAddr> {
+    fn bind_address(&mut self, mqtt: &Section<'a>, brokers: &[Broker]) -> Option<IpAddr> {
         let text = mqtt.text("bind_address")?;
         let address = text.parse().ok();
         if address.is_none() {
@@ -138,6 +156,10 @@ impl<'a> Checker<'a> {
                 "bind_address is not an IP address",
                 "write for example 192.168.1.20",
             );
+        }
+        if !brokers.is_empty() && brokers.iter().all(|broker| broker.transport == Transport::Unix) {
+            let what = "bind_address: no broker is reached over a network";
+            self.error(&mqtt.key("bind_address"), what, "leave it out");
         }
         address
     }
@@ -152,6 +174,10 @@ impl<'a> Checker<'a> {
         }
         (min, max)
     }
+}
+
+fn is_socket(about: &Metadata) -> bool {
+    about.file_type().is_socket()
 }
 
 /// The QoS of a number that the tables have already limited.

@@ -5,8 +5,10 @@
 //! opens the next one. What was handed over and not acknowledged by then is [`Fate::Lost`]; the library would keep some of
 //! it, and that is deliberately ignored, for only the spool knows the truth about delivery.
 
+mod dial;
 mod v4;
 mod v5;
+mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +19,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::dial::Dialer;
+use self::wire::{Line, Wire};
 use crate::link::{Broker, Protocol, Settings, Transport};
 use crate::model::payload::ResponseTarget;
 use crate::model::{Qos, Secret};
@@ -32,7 +36,7 @@ pub(super) const MAX_WINDOW: u16 = 64;
 /// Bytes of one packet, in both directions: no reading comes near it, and a stranger's must not exhaust the memory.
 pub(super) const MAX_PACKET: u32 = 256 * 1024;
 
-/// Requests that wait for the library: the window, and some for subscriptions and probes.
+/// Requests that wait for the library: the window, and some for subscriptions.
 const REQUEST_CAPACITY: usize = MAX_WINDOW as usize * 2;
 
 /// Arrived packets that wait for us; beyond, reading pauses and TCP holds the broker back.
@@ -227,6 +231,7 @@ enum Client {
 pub(super) struct Session {
     client: Client,
     events: mpsc::Receiver<Event>,
+    line: Arc<Line>,
     /// Aborts the polling task when the session is dropped.
     _polling: JoinSet<()>,
 }
@@ -238,20 +243,21 @@ impl Session {
     /// A [`Cause`] when the settings cannot make a connection.
     pub(super) fn open(opening: &Opening<'_>, pulse: Arc<Pulse>) -> Result<Self, Cause> {
         let (sender, events) = mpsc::channel(EVENT_CAPACITY);
+        let line = Arc::new(Line::new(pulse));
         let mut polling = JoinSet::new();
         let client = match opening.settings.protocol {
             Protocol::V4 => {
-                let (client, eventloop) = v4::open(opening)?;
-                polling.spawn(v4::poll(eventloop, sender, pulse));
+                let (client, eventloop) = v4::open(opening, &line)?;
+                polling.spawn(v4::poll(eventloop, sender, Arc::clone(&line)));
                 Client::V4(client)
             }
             Protocol::V5 => {
-                let (client, eventloop) = v5::open(opening)?;
-                polling.spawn(v5::poll(eventloop, sender, pulse));
+                let (client, eventloop) = v5::open(opening, &line)?;
+                polling.spawn(v5::poll(eventloop, sender, Arc::clone(&line)));
                 Client::V5(client)
             }
         };
-        Ok(Self { client, events, _polling: polling })
+        Ok(Self { client, events, line, _polling: polling })
     }
 
     /// The next event. Cancel-safe.
@@ -281,14 +287,9 @@ impl Session {
         }
     }
 
-    /// Makes the broker say something, by unsubscribing from a topic to which nobody subscribed.
-    ///
-    /// The library pings only after a silence of its own, so a sensor at QoS 0 would keep it from ever asking.
-    pub(super) fn probe(&self, topic: String) {
-        match &self.client {
-            Client::V4(client) => client.probe(topic),
-            Client::V5(client) => client.probe(topic),
-        }
+    /// Makes the broker say something.
+    pub(super) fn ping(&self) {
+        self.line.ping();
     }
 
     /// Ends orderly: the broker forgets the will.
@@ -300,13 +301,17 @@ impl Session {
     }
 }
 
-/// `ws://host:port/path`, the form in which the library takes it for both websocket transports.
-fn websocket_url(broker: &Broker) -> String {
-    let scheme = if broker.transport == Transport::Wss { "wss" } else { "ws" };
-    if broker.host.contains(':') {
-        format!("{scheme}://[{}]:{}{}", broker.host, broker.port, broker.path)
-    } else {
-        format!("{scheme}://{}:{}{}", broker.host, broker.port, broker.path)
+impl Opening<'_> {
+    /// Connects to the broker, and to nothing else that the library may name.
+    async fn connect(dialer: Dialer, line: Arc<Line>) -> std::io::Result<Wire<Box<dyn dial::Stream>>> {
+        let stream = dialer.dial().await?;
+        line.open();
+        Ok(Wire::new(stream, line))
+    }
+
+    fn dialer(&self) -> Dialer {
+        let (broker, bind_address) = (self.broker.clone(), self.settings.bind_address);
+        Dialer { broker, tls: self.tls.clone(), bind_address }
     }
 }
 
@@ -333,13 +338,19 @@ fn io_cause(broker: &Broker, error: &std::io::Error) -> Cause {
 
 fn io_words(broker: &Broker, error: &std::io::Error) -> String {
     use std::io::ErrorKind;
-    let place = format!("{}:{}", broker.host, broker.port);
+    let place = broker.place();
     if let Some(words) = super::tls::words(error, &broker.host) {
         return words;
     }
     let text = error.to_string();
     if error.raw_os_error().is_none() && text.contains("lookup") {
+        if let Some((_, zone)) = broker.host.split_once('%') {
+            return format!("cannot use {:?} ({text}); is there an interface {zone}?", broker.host);
+        }
         return format!("cannot resolve {:?} ({text}); check the name in mqtt.broker and the network", broker.host);
+    }
+    if broker.transport == Transport::Unix {
+        return unix_words(&broker.path, error);
     }
     match error.kind() {
         ErrorKind::ConnectionRefused => {
@@ -353,9 +364,26 @@ fn io_words(broker: &Broker, error: &std::io::Error) -> String {
     }
 }
 
+fn unix_words(path: &str, error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            format!("there is no socket {path}; does the broker run, and has it `listener 0 {path}`?")
+        }
+        ErrorKind::ConnectionRefused => {
+            format!("nobody listens at {path}: what is there is no socket, or the broker that made it has ended")
+        }
+        ErrorKind::PermissionDenied => format!(
+            "we may not use the socket {path}: our user must be let into the folders above it and write to the socket; \
+             make us a member of its group and let the group write to it"
+        ),
+        _ => format!("connection to {path}: {error}"),
+    }
+}
+
 /// The words for a connect that took too long.
 pub(super) fn timeout_words(broker: &Broker) -> String {
-    format!("{}:{} did not answer within {} s", broker.host, broker.port, CONNECT_TIMEOUT.as_secs())
+    format!("{} did not answer within {} s", broker.place(), CONNECT_TIMEOUT.as_secs())
 }
 
 /// The first [`std::io::Error`] in an error's chain of causes.

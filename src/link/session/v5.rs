@@ -1,7 +1,6 @@
 //! MQTT 5 by `rumqttc-v5-next`.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +10,12 @@ use rumqttc_v5 as mqtt;
 use tokio::sync::mpsc;
 
 use super::{
-    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, NONCE, Opening,
-    Pending, Publication, REQUEST_CAPACITY, closed, find_io, io_cause, keep_alive_seconds, timeout_words,
-    websocket_url,
+    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Line, MAX_PACKET, MAX_WINDOW, NONCE,
+    Opening, Pending, Publication, REQUEST_CAPACITY, closed, find_io, io_cause, keep_alive_seconds, timeout_words,
 };
-use crate::link::{Broker, Transport, reason, tls};
+use crate::link::{Broker, reason};
 use crate::model::Qos;
 use crate::model::payload::ResponseTarget;
-use crate::pulse::Pulse;
 
 /// The broker keeps a persistent session for ever.
 const NEVER_EXPIRES: u32 = u32::MAX;
@@ -32,9 +29,11 @@ pub(super) struct EventLoop {
     broker: Broker,
 }
 
-pub(super) fn open(opening: &Opening<'_>) -> Result<(Client, EventLoop), Cause> {
-    let mut options = options(opening)?;
-    let settings = opening.settings;
+pub(super) fn open(opening: &Opening<'_>, line: &Arc<Line>) -> Result<(Client, EventLoop), Cause> {
+    let (settings, broker) = (opening.settings, opening.broker);
+    let mut options = mqtt::MqttOptions::new(opening.client_id, mqtt::Broker::tcp(broker.place(), broker.port));
+    let (dialer, line) = (opening.dialer(), Arc::clone(line));
+    options.set_socket_connector(move |_, _| Opening::connect(dialer.clone(), Arc::clone(&line)));
     options.set_keep_alive(keep_alive_seconds(settings)).set_connect_timeout(CONNECT_TIMEOUT);
     options.set_clean_start(settings.clean_session).set_request_channel_capacity(REQUEST_CAPACITY);
     options.set_outgoing_inflight_upper_limit(MAX_WINDOW).set_receive_maximum(Some(MAX_WINDOW));
@@ -50,52 +49,24 @@ pub(super) fn open(opening: &Opening<'_>) -> Result<(Client, EventLoop), Cause> 
         (None, Some(password)) => drop(options.set_password(password.reveal().to_vec())),
         (None, None) => {}
     }
-    let mut network = mqtt::NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
-    if let Some(address) = settings.bind_address {
-        network.set_bind_addr(SocketAddr::new(address, 0));
-    }
-    options.set_network_options(network);
     let unusable = |error| Cause::other(format!("unusable settings: {error}"));
     let (client, inner) =
         mqtt::AsyncClient::builder(options).capacity(REQUEST_CAPACITY).try_build().map_err(unusable)?;
     Ok((Client(client), EventLoop { inner, broker: opening.broker.clone() }))
 }
 
-fn options(opening: &Opening<'_>) -> Result<mqtt::MqttOptions, Cause> {
-    let broker = opening.broker;
-    let tls_config =
-        || opening.tls.clone().map(mqtt::TlsConfiguration::Rustls).ok_or_else(|| Cause::other("no TLS settings"));
-    let unusable = |error: mqtt::OptionError| Cause::other(format!("unusable websocket address: {error}"));
-    let id = opening.client_id;
-    let tcp = || mqtt::Broker::tcp(broker.host.clone(), broker.port);
-    Ok(match broker.transport {
-        Transport::Tcp => mqtt::MqttOptions::new(id, tcp()),
-        Transport::Tls => {
-            let mut options = mqtt::MqttOptions::new(id, tcp());
-            options.set_transport(mqtt::Transport::Tls(tls_config()?));
-            options
-        }
-        Transport::Ws => mqtt::MqttOptions::new(id, mqtt::Broker::websocket(websocket_url(broker)).map_err(unusable)?),
-        Transport::Wss => {
-            mqtt::MqttOptions::websocket_with_tls_config(id, websocket_url(broker), tls_config()?).map_err(unusable)?
-        }
-    })
-}
-
 /// Polls until the end, alone in its task.
-pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, pulse: Arc<Pulse>) {
+pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, line: Arc<Line>) {
     loop {
         let event = match eventloop.inner.poll().await {
-            Ok(mqtt::Event::Incoming(packet)) => {
-                pulse.beat();
-                translate(packet)
-            }
+            Ok(mqtt::Event::Incoming(packet)) => translate(packet),
             Ok(_) => None,
             Err(error) => Some(Event::Ended(cause(&eventloop.broker, &error))),
         };
         let Some(event) = event else { continue };
+        if matches!(event, Event::Connected(_)) {
+            line.accept();
+        }
         let last = matches!(event, Event::Ended(_));
         // A closed channel means that the session was dropped, which also aborts this task.
         if events.send(event).await.is_err() || last {
@@ -196,11 +167,6 @@ impl Client {
         }
     }
 
-    pub(super) fn probe(&self, topic: String) {
-        // A full queue means that much is under way already, which the broker will answer.
-        drop(self.0.try_unsubscribe(topic));
-    }
-
     pub(super) async fn disconnect(&self) {
         // It fails only when the connection has ended already.
         drop(self.0.disconnect_now().await);
@@ -270,7 +236,7 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
         },
         other => match find_io(other) {
             Some(io) => io_cause(broker, io),
-            None => Cause::other(tls::words(other, &broker.host).unwrap_or_else(|| other.to_string())),
+            None => Cause::other(other.to_string()),
         },
     }
 }

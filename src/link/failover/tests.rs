@@ -1,0 +1,188 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::link::alarms::Alarms;
+use crate::link::backoff::REFUSED;
+
+const S: Duration = Duration::from_secs(1);
+
+fn failover(count: usize) -> Failover {
+    Failover::new(count, S, 60 * S, "me".into())
+}
+
+fn connected(retain_available: bool) -> Connected {
+    Connected {
+        session_present: false,
+        receive_maximum: u16::MAX,
+        maximum_packet_size: u32::MAX,
+        maximum_qos: Qos::ExactlyOnce,
+        retain_available,
+        server_keep_alive: None,
+    }
+}
+
+#[test]
+fn what_one_broker_refuses_is_not_kept_from_the_other() {
+    let mut failover = failover(2);
+    assert!(failover.failed(CauseKind::Other, S, 0.5).news.is_empty());
+    assert_eq!(failover.turn(), 1);
+    let refused = failover.failed(CauseKind::WillRetain, 3 * S, 0.5);
+    assert_eq!((failover.turn(), refused.news.len()), (1, 1), "asked again in the other form");
+    assert!(!failover.will(4 * S).retain);
+    failover.accepted(&connected(true), 5 * S);
+    failover.ended(CauseKind::Other, 2 * HELD, 70 * S, 0.5);
+    assert_eq!(failover.turn(), 0, "back to the first");
+    assert!(failover.will(71 * S).retain, "it has refused nothing");
+}
+
+#[test]
+fn a_limit_is_tried_again_after_an_hour() {
+    let mut failover = failover(1);
+    failover.failed(CauseKind::WillQos, S, 0.5);
+    assert!(!failover.will(LEARN_AGAIN).assured && failover.will(LEARN_AGAIN + S).assured);
+    let offered = failover.accepted(&connected(true), LEARN_AGAIN + S);
+    assert!(offered.contains(&News::Clear(About::Qos)));
+}
+
+#[test]
+fn a_refused_broker_is_left_alone_while_the_others_are_tried() {
+    let mut failover = failover(2);
+    assert!(failover.failed(CauseKind::Refused, S, 0.5).wait <= 2 * S, "the second has refused nothing");
+    let second = failover.failed(CauseKind::Refused, 3 * S, 0.5);
+    assert_eq!(failover.turn(), 0);
+    assert!(second.wait >= REFUSED - 3 * S, "{second:?}");
+}
+
+#[test]
+fn in_an_outage_of_all_each_keeps_its_own_pace() {
+    let mut failover = failover(3);
+    let (mut now, mut tries) = (S, [0; 3]);
+    while now < 1000 * S {
+        tries[failover.turn()] += 1;
+        now += S / 10 + failover.failed(CauseKind::Other, now, 1.0).wait;
+    }
+    // Alone, each would be tried some thirty times: every few seconds in the first minute, once a minute in the end.
+    assert!(tries.iter().all(|tries| (20..=45).contains(tries)), "{tries:?}");
+}
+
+/// What the simulated brokers do next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Refuse(CauseKind),
+    /// Accept, and end after so many seconds.
+    Hold(bool, u64, CauseKind),
+}
+
+fn kinds() -> impl Strategy<Value = CauseKind> {
+    use CauseKind::*;
+    prop::sample::select(vec![Refused, TakenOver, WillQos, WillRetain, TooLarge, Closed, Reset, Other])
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let held = prop::sample::select(vec![0, 1, 5, 29, 30, 40, 299, 300, 4000]);
+    let hold = (any::<bool>(), held, kinds()).prop_map(|(retain, held, kind)| Step::Hold(retain, held, kind));
+    prop::collection::vec(prop_oneof![2 => kinds().prop_map(Step::Refuse), 3 => hold], 1..60)
+}
+
+/// The same, as a person would note it down for one broker: only what happened there.
+#[derive(Debug, Default)]
+struct Notes {
+    refused: Option<Duration>,
+    no_retain: Option<Duration>,
+    no_retain_alarm: bool,
+    retains: Option<bool>,
+    /// Ends in a row that were brief.
+    brief: usize,
+    brief_alarm: bool,
+    taken_over: Vec<Duration>,
+    taken_over_alarm: bool,
+    drowned: usize,
+}
+
+impl Notes {
+    fn contended(&self, now: Duration) -> bool {
+        self.taken_over.iter().rev().nth(TAKEN_OVER_TIMES - 1).is_some_and(|at| now - *at <= TAKEN_OVER_WITHIN)
+    }
+
+    fn refuse(&mut self, kind: CauseKind, now: Duration) {
+        self.refused = (kind == CauseKind::Refused).then_some(now);
+        self.learn(kind, now);
+    }
+
+    fn learn(&mut self, kind: CauseKind, now: Duration) {
+        if kind == CauseKind::WillRetain {
+            (self.no_retain, self.no_retain_alarm) = (Some(now), true);
+        }
+    }
+
+    fn hold(&mut self, retains: bool, now: Duration) {
+        self.refused = None;
+        if self.retains != Some(retains) && self.no_retain.is_none() {
+            self.no_retain_alarm = false;
+        }
+        self.retains = Some(retains);
+        self.taken_over_alarm &= self.contended(now);
+    }
+
+    fn end(&mut self, kind: CauseKind, held: Duration, now: Duration) {
+        self.learn(kind, now);
+        let brief = held < HELD && matches!(kind, CauseKind::Closed | CauseKind::Reset);
+        self.brief = if brief { self.brief + 1 } else { 0 };
+        self.brief_alarm = (self.brief_alarm && held < HELD) || self.brief >= TAKEN_OVER_TIMES;
+        self.taken_over_alarm &= held < TAKEN_OVER_WITHIN;
+        if kind == CauseKind::TakenOver {
+            self.taken_over.push(now);
+            self.taken_over_alarm |= self.contended(now);
+        }
+        self.drowned = if kind == CauseKind::TooLarge { self.drowned + 1 } else { 0 };
+    }
+
+    fn check(&self, shown: &str) {
+        assert_eq!(shown.contains("retains no messages"), self.no_retain_alarm, "{shown}: {self:?}");
+        assert_eq!(shown.contains("does another client"), self.brief_alarm, "{shown}: {self:?}");
+        assert_eq!(shown.contains("keeps taking over"), self.taken_over_alarm, "{shown}: {self:?}");
+    }
+}
+
+fn take_in(alarms: &mut Alarms, news: impl IntoIterator<Item = News>) {
+    for news in news {
+        alarms.apply(news);
+    }
+}
+
+proptest! {
+    #[test]
+    fn each_broker_is_known_by_what_happened_there_and_by_nothing_else(count in 1usize..4, steps in steps(), chance in 0.0..1.0) {
+        let (mut failover, mut alarms, mut now) = (failover(count), Alarms::default(), S);
+        let mut notes: Vec<Notes> = (0..count).map(|_| Notes::default()).collect();
+        for step in steps {
+            let turn = failover.turn();
+            alarms.switch(turn);
+            let known = &mut notes[turn];
+            known.no_retain = known.no_retain.filter(|at| now - *at < LEARN_AGAIN);
+            prop_assert_eq!(failover.will(now).retain, known.no_retain.is_none());
+            prop_assert_eq!(failover.is_deaf(), known.drowned >= DROWNED_TIMES);
+            prop_assert!(known.refused.is_none_or(|at| now - at >= REFUSED), "asked again too soon");
+            let outcome = match step {
+                Step::Refuse(kind) => {
+                    known.refuse(kind, now);
+                    failover.failed(kind, now, chance)
+                }
+                Step::Hold(retains, held, kind) => {
+                    let held = Duration::from_secs(held);
+                    known.hold(retains, now);
+                    take_in(&mut alarms, failover.accepted(&connected(retains), now));
+                    take_in(&mut alarms, disproved(held));
+                    now += held;
+                    known.end(kind, held, now);
+                    failover.ended(kind, held, now, chance)
+                }
+            };
+            take_in(&mut alarms, outcome.news);
+            known.check(&alarms.shown().unwrap_or_default());
+            prop_assert!(outcome.wait >= S.min(now), "no hammering");
+            prop_assert!(count > 1 || outcome.wait <= REFUSED + REFUSED / 5, "no wait without an end");
+            now += outcome.wait;
+        }
+    }
+}
