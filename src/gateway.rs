@@ -23,6 +23,7 @@ use crate::board::Board;
 use crate::clock;
 use crate::commands::{self, Answers, CommandTallies, Commands};
 use crate::config::Config;
+use crate::deadlines::{self, Deadlines};
 use crate::health::{SensorTallies, Sources};
 use crate::link::{self, Incoming, Latest, LinkStatus};
 use crate::model::RunId;
@@ -35,12 +36,6 @@ use crate::spool::{self, Notebook, Spool, SpoolError, SpoolThread};
 use crate::worker::{self, BusAlarms, Order, Trips, Worker};
 
 pub use plans::{inputs, outputs};
-
-/// How long a worker that is replaced in a reload may take to end.
-const REPLACE_GRACE: Duration = Duration::from_secs(2);
-
-/// How long the start waits for outputs to be driven.
-const FIRST_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the gateway could not start. Tell the user and end.
 #[derive(Debug, Error)]
@@ -203,7 +198,7 @@ impl Gateway {
             interlocks: SharedInterlocks::default(),
             trips: Trips::default(),
         };
-        context.interlocks.arrange(plans::interlocks(&config));
+        plans::arrange(&context.interlocks, &config);
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
@@ -297,7 +292,7 @@ impl Gateway {
         let outputs = self.config.actuators.iter().map(|actuator| actuator.name.clone());
         self.roster.send_modify(|roster| *roster = Arc::new(roster.expecting(sensors, outputs)));
         // Without a bus the rest of the new configuration still holds: the old one is gone by then.
-        let served = self.replan().await;
+        let served = self.replan(plans::deadlines(&old)).await;
         if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
             error!("The spool has ended and does not take the new limits.");
         }
@@ -326,9 +321,9 @@ impl Gateway {
     }
 
     /// Gives every thread its new plan: the same bus goes on, a changed one is stopped first, a new one is started.
-    async fn replan(&mut self) -> io::Result<()> {
+    async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
         let mut plans = plans::of(&self.config, &mut self.sources.sensors);
-        self.context.interlocks.arrange(plans::interlocks(&self.config));
+        plans::arrange(&self.context.interlocks, &self.config);
         let gone: Vec<_> = self
             .workers
             .iter()
@@ -339,8 +334,9 @@ impl Gateway {
         for (worker, _) in &leaving {
             worker.ask_to_stop();
         }
+        let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
         for (worker, key) in leaving {
-            if !worker.join(REPLACE_GRACE).await {
+            if !worker.join(grace).await {
                 error!(bus = %key, "The old bus hangs in a device and could not be ended; it is left behind.");
             }
         }
@@ -378,7 +374,7 @@ impl Gateway {
     /// Waits until every output was driven to its safe state, for two seconds at most: a bus that hangs must not keep the
     /// program from saying that it runs. Its outputs are tried again for ever.
     pub async fn outputs_made_safe(&mut self) {
-        let deadline = Instant::now() + FIRST_GRACE;
+        let deadline = Instant::now() + deadlines::START;
         for (bus, worker) in &mut self.workers {
             if timeout_at(deadline, worker.begun()).await.is_err() {
                 error!(%bus, "Outputs of this bus are not in their safe state yet: it hangs.");
@@ -386,9 +382,10 @@ impl Gateway {
         }
     }
 
-    /// Stops everything, upstream first, within two seconds unless something hangs.
+    /// Stops everything, upstream first, within two seconds and the dead times of outputs unless something hangs.
     pub async fn stop(self) {
-        shutdown::stop(Remains {
+        let deadlines = plans::deadlines(&self.config);
+        let remains = Remains {
             workers: self.workers.into_iter().map(|(key, worker)| (key.to_string(), worker)).collect(),
             stopping: self.commands.stopping,
             commands: self.commands.task,
@@ -400,8 +397,8 @@ impl Gateway {
             link_stop: self.link.stop,
             spool: self.ways.spool,
             spool_thread: self.spool_thread,
-        })
-        .await;
+        };
+        shutdown::stop(remains, deadlines).await;
     }
 }
 

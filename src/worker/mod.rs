@@ -9,7 +9,6 @@
 //!
 //! Read `run.rs` for the loop, `sensor.rs` and `output.rs` for a device's life, `schedule.rs` for what is due.
 
-mod motion;
 mod output;
 mod run;
 pub mod schedule;
@@ -35,13 +34,14 @@ use crate::bus;
 use crate::clock;
 use crate::drivers::DriverSpec;
 use crate::model::{
-    Action, Count, Kept, Loss, Name, OutputKind, OutputValue, Pace, Qos, Reading, Refusal, RunId, SensorStatus,
-    Settings, StateCause,
+    Action, Count, Kept, Loss, Name, OutputKind, OutputValue, Pace, Qos, Reading, RunId, SensorStatus, Settings,
+    StateCause,
 };
 use crate::pulse::Pulse;
 use crate::safety::{Limits, SharedInterlocks};
 use crate::worker::wait::Waker;
 
+pub use crate::safety::{Applied, Done};
 pub use trips::Trips;
 pub use trouble::BusAlarms;
 
@@ -218,18 +218,6 @@ pub enum Event {
         cause: StateCause,
     },
 }
-
-/// A command that was carried out, or will be.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Done {
-    /// What the output does now.
-    pub value: OutputValue,
-    /// Why that is not yet what was asked for.
-    pub note: Option<Refusal>,
-}
-
-/// What a command came to, for the reply. A refusal with [`crate::model::Reason::Hardware`] was no refusal but a failure.
-pub type Applied = Result<Done, Refusal>;
 
 /// What a worker can be told.
 #[derive(Debug)]

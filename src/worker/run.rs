@@ -11,6 +11,7 @@ use tracing::error;
 
 use crate::bus;
 use crate::clock;
+use crate::deadlines;
 use crate::model::Name;
 use crate::worker::output::{self, OutputSlot};
 use crate::worker::sensor::SensorSlot;
@@ -20,9 +21,6 @@ use crate::worker::{Context, Order, Plan, Progress};
 
 /// How soon unsent states are tried again when the event channel was full.
 const FLUSH_AGAIN: Duration = Duration::from_millis(20);
-
-/// What an ending worker waits for room in the event channel; within its grace in `shutdown.rs`.
-const LAST_WORDS: Duration = Duration::from_millis(400);
 
 /// A sampling that takes longer may have been taken for one that hangs.
 const SUSPICIOUS: Duration = Duration::from_secs(1);
@@ -49,7 +47,7 @@ impl Loop {
         progress: Arc<Progress>,
     ) -> Self {
         Self {
-            sites: Sites::new(context),
+            sites: Sites::new(context, Arc::clone(&progress)),
             plan: Some(plan),
             orders,
             waiter,
@@ -92,7 +90,7 @@ impl Loop {
 
     /// Tells what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
     fn say_the_rest(&mut self) {
-        let deadline = clock::boottime() + LAST_WORDS;
+        let deadline = clock::boottime() + deadlines::FINAL_FLUSH;
         self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.sites));
         loop {
             self.sensors.iter_mut().for_each(|sensor| sensor.tell_lost(&self.sites));
@@ -127,7 +125,7 @@ impl Loop {
                         slot.hurry();
                     });
                     let outputs = self.outputs.iter_mut().filter(|slot| Some(&slot.settings.bus) == bus.as_ref());
-                    outputs.for_each(OutputSlot::let_go);
+                    outputs.for_each(|slot| slot.let_go(&mut self.sites));
                 }
                 News::Opened => sensors.for_each(SensorSlot::hurry),
             }

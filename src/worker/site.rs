@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -13,7 +14,7 @@ use crate::drivers::{self, DriverError};
 use crate::model::Name;
 use crate::worker::schedule::rest_after;
 use crate::worker::trouble::Trouble;
-use crate::worker::{Context, Event};
+use crate::worker::{Context, Event, Progress};
 
 /// A bus that is missing is tried at least this often, however seldom its sensors are sampled: an event-driven one hears
 /// nothing until then.
@@ -57,13 +58,15 @@ struct Site {
 pub(super) struct Sites {
     sites: Vec<Site>,
     pub(super) context: Context,
+    /// What the thread is doing, so that a bus that hangs is reported with a name.
+    pub(super) progress: Arc<Progress>,
     /// States and statuses that their channel had no room for: the newest of each device, so it cannot grow.
     pub(super) unsent: BTreeMap<(Subject, Name), Event>,
 }
 
 impl Sites {
-    pub(super) fn new(context: Context) -> Self {
-        Self { sites: Vec::new(), context, unsent: BTreeMap::new() }
+    pub(super) fn new(context: Context, progress: Arc<Progress>) -> Self {
+        Self { sites: Vec::new(), context, progress, unsent: BTreeMap::new() }
     }
 
     /// Goes on with these buses, each with its inputs; those that are as before stay open.

@@ -12,7 +12,7 @@ use rustix::time::{
 };
 
 /// An idle worker wakes this often, to show that it is alive.
-pub(crate) const LONGEST: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST: Duration = crate::deadlines::IDLE_TURN;
 
 /// Wakes the worker from another thread.
 #[derive(Clone, Debug)]
