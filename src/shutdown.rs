@@ -19,8 +19,10 @@ use tracing::{error, info};
 use crate::spool::{Spool, SpoolThread};
 use crate::worker::{Context, Worker};
 
-/// For a transfer that is under way and for driving the outputs safe.
+/// For a transfer that is under way.
 const WORKERS: Duration = Duration::from_millis(700);
+/// For threads with outputs: a transfer of a second that times out, and driving those safe that can be.
+const OUTPUTS: Duration = Duration::from_millis(2000);
 /// For the last readings and answers.
 const RECORDER: Duration = Duration::from_millis(300);
 /// The link bounds itself to less: what it cannot deliver stays in the spool.
@@ -60,8 +62,9 @@ pub async fn stop(remains: Remains) {
         worker.ask_to_stop();
     }
     for (name, worker) in remains.workers {
-        // One grace for all of them: they stop at the same time.
-        if !worker.join(WORKERS.saturating_sub(began.elapsed())).await {
+        // One grace for all of a kind: they stop at the same time.
+        let grace = if worker.progress.has_outputs() { OUTPUTS } else { WORKERS };
+        if !worker.join(grace.saturating_sub(began.elapsed())).await {
             error!(bus = name, "The bus hangs in a device and was left behind; its outputs may not be safe.");
         }
     }

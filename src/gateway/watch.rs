@@ -21,6 +21,9 @@ const STALLED: Duration = Duration::from_secs(5);
 /// Twice what an idle part takes for a turn: a shorter period of the watchdog cannot be kept.
 const QUICKEST: Duration = Duration::from_secs(2);
 
+/// A transfer that takes longer hangs. The adapters of a Raspberry Pi give up after a second, which is a failure like others.
+pub(super) const HANGS: Duration = Duration::from_millis(1500);
+
 /// What has been reported and has not come back.
 #[derive(Debug)]
 pub(super) struct Stalls {
@@ -68,10 +71,10 @@ pub(super) fn check(
     alive
 }
 
-/// Two periods of a sensor, so that its status says so within the third, but no less than a second: some chips need a while.
+/// Two periods of a sensor, so that its status says so within the third, unless that is too soon to tell.
 fn patience(config: &Config, device: &Name) -> Duration {
     let every = config.sensors.iter().find(|sensor| sensor.name == *device).map(|sensor| sensor.every);
-    every.map_or(STALLED, |every| (every * 2).clamp(Duration::from_secs(1), STALLED))
+    every.map_or(STALLED, |every| (every * 2).clamp(HANGS, STALLED))
 }
 
 /// Says that the sensors of a bus are down, which its thread cannot say. When that turns again, each sensor finds another

@@ -3,7 +3,6 @@
 //! An order goes through the [`Guard`], which says whether and when, then through the [`Motion`], which says by what steps, and
 //! then to the driver. What the hardware says it does is told and believed, whatever it was ordered to do.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -292,9 +291,4 @@ impl OutputSlot {
         let event = Event::State { actuator: actuator.clone(), value, target, at: clock::now().wall, cause };
         sites.tell(Subject::Actuator, actuator, event);
     }
-}
-
-/// The pulse as the slots see it.
-pub(super) fn earliest(slots: &[OutputSlot], pulse: &Arc<Pulse>) -> Option<Duration> {
-    slots.iter().filter_map(|slot| slot.deadline(pulse)).min()
 }
