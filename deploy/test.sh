@@ -220,9 +220,9 @@ faults() {
     export FIELDGATE_FAULTS FIELDGATE_FAULTS_REPORT
     rm -f "$FIELDGATE_FAULTS_REPORT"
     run "faults, $scale" cargo test --locked --quiet --test faults -- --nocapture --test-threads="$threads" "$@"
-    # The part of row A5 that needs no program.
+    # The part of the rows A5 and H8 that needs no program.
     case " $* " in
-        "  " | *" a5"*) run "random lives of outputs, $scale" cargo test --locked --quiet --lib traces -- --nocapture ;;
+        "  " | *" a5"* | *" h8"*) run "random lives of outputs, $scale" cargo test --locked --quiet --lib lives -- --nocapture ;;
     esac
     say "What was tried and what happened is in $FIELDGATE_FAULTS_REPORT"
 }

@@ -24,6 +24,7 @@ use crate::board::Board;
 use crate::clock;
 use crate::commands::{self, Answers, CommandTallies, Commands};
 use crate::config::Config;
+use crate::deadlines::{self, Deadlines};
 use crate::health::{SensorTallies, Sources};
 use crate::link::{self, Incoming, Latest, LinkStatus};
 use crate::model::RunId;
@@ -36,9 +37,6 @@ use crate::spool::{self, Notebook, Spool, SpoolError, SpoolThread};
 use crate::worker::{self, BusAlarms, Trips, Worker};
 
 pub use plans::{inputs, outputs};
-
-/// How long the start waits for outputs to be driven.
-const FIRST_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the gateway could not start. Tell the user and end.
 #[derive(Debug, Error)]
@@ -194,7 +192,7 @@ impl Gateway {
             interlocks: SharedInterlocks::default(),
             trips: Trips::default(),
         };
-        context.interlocks.arrange(plans::interlocks(&config));
+        plans::arrange(&context.interlocks, &config);
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
@@ -283,7 +281,7 @@ impl Gateway {
             return Err(ReloadError::SpoolPath);
         }
         let old = std::mem::replace(&mut self.config, new);
-        self.replan().await.map_err(ReloadError::Thread)?;
+        self.replan(plans::deadlines(&old)).await.map_err(ReloadError::Thread)?;
         if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
             error!("The spool has ended and does not take the new limits.");
         }
@@ -312,10 +310,11 @@ impl Gateway {
     }
 
     /// Gives every thread its new plan, with signs of life meanwhile.
-    async fn replan(&mut self) -> io::Result<()> {
+    async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
         let plans = plans::of(&self.config, &mut self.sources.sensors);
-        self.context.interlocks.arrange(plans::interlocks(&self.config));
-        replan::replan(&mut self.workers, plans, &self.context, |workers| {
+        plans::arrange(&self.context.interlocks, &self.config);
+        let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
+        replan::replan(&mut self.workers, plans, (&self.context, grace), |workers| {
             let told = (&self.ways.latest, &self.sources.sensors);
             if watch::check(&mut self.stalls, workers, &self.config, told, &self.recorder.progress) {
                 crate::systemd::watchdog();
@@ -336,7 +335,7 @@ impl Gateway {
     /// Waits until every output was driven to its safe state, for two seconds at most: a bus that hangs must not keep the
     /// program from saying that it runs. Its outputs are tried again for ever.
     pub async fn outputs_made_safe(&mut self) {
-        let deadline = Instant::now() + FIRST_GRACE;
+        let deadline = Instant::now() + deadlines::START;
         for (bus, worker) in &mut self.workers {
             if timeout_at(deadline, worker.begun()).await.is_err() {
                 error!(%bus, "Outputs of this bus are not in their safe state yet: it hangs.");
@@ -344,9 +343,10 @@ impl Gateway {
         }
     }
 
-    /// Stops everything, upstream first, within two seconds unless something hangs.
+    /// Stops everything, upstream first, within two seconds and the dead times of outputs unless something hangs.
     pub async fn stop(self) {
-        shutdown::stop(Remains {
+        let deadlines = plans::deadlines(&self.config);
+        let remains = Remains {
             workers: self.workers.into_iter().map(|(key, worker)| (key.to_string(), worker)).collect(),
             stopping: self.commands.stopping,
             commands: self.commands.task,
@@ -358,8 +358,8 @@ impl Gateway {
             link_stop: self.link.stop,
             spool: self.ways.spool,
             spool_thread: self.spool_thread,
-        })
-        .await;
+        };
+        shutdown::stop(remains, deadlines).await;
     }
 }
 

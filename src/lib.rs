@@ -16,6 +16,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod deadlines;
 pub mod drivers;
 pub mod gateway;
 pub mod health;

@@ -32,7 +32,7 @@ pub const STATE_CAPACITY: usize = 64;
 pub const ANSWER_CAPACITY: usize = 64;
 
 /// The recorder shows that it is alive this often when nothing happens.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = crate::deadlines::IDLE_TURN;
 
 /// An answer to a command, worded already.
 #[derive(Clone, Debug, PartialEq)]

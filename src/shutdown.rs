@@ -2,8 +2,9 @@
 //!
 //! Upstream first: commands are refused, the workers end with their outputs safe, the recorder writes down what they still
 //! said, the link delivers what it can and says goodbye, the spool commits the rest. Each step has a deadline and a line
-//! that names who missed it. The whole takes two seconds at most unless something hangs, and never five: what systemd kills
-//! in the end could have ended by itself. The exit code is 0 also then, for nothing is gained by calling a service failed
+//! that names who missed it, all from the one table in `deadlines.rs`. The whole takes two seconds at most unless something
+//! hangs, and never five, each prolonged by the dead times that outputs must wait for: what systemd kills in the end could
+//! have ended by itself. The exit code is 0 also then, for nothing is gained by calling a service failed
 //! that is being stopped; the log says what was left behind.
 
 use std::future::Future;
@@ -16,19 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info};
 
+use crate::deadlines::{Deadlines, LINK, RECORDER};
 use crate::spool::{Spool, SpoolThread};
 use crate::worker::{Context, Worker};
-
-/// For a transfer that is under way.
-const WORKERS: Duration = Duration::from_millis(700);
-/// For threads with outputs: a transfer of a second that times out, and driving those safe that can be.
-const OUTPUTS: Duration = Duration::from_millis(2000);
-/// For the last readings and answers.
-const RECORDER: Duration = Duration::from_millis(300);
-/// The link bounds itself to less: what it cannot deliver stays in the spool.
-const LINK: Duration = Duration::from_millis(1800);
-/// Everything. The spool may have what the others did not need: it writes down what nobody else has.
-const WHOLE: Duration = Duration::from_millis(4700);
 
 /// Everything that must end.
 pub struct Remains {
@@ -55,7 +46,7 @@ pub struct Remains {
 }
 
 /// Stops everything in order.
-pub async fn stop(remains: Remains) {
+pub async fn stop(remains: Remains, deadlines: Deadlines) {
     let began = Instant::now();
     remains.stopping.store(true, Ordering::Release);
     for (_, worker) in &remains.workers {
@@ -63,7 +54,7 @@ pub async fn stop(remains: Remains) {
     }
     for (name, worker) in remains.workers {
         // One grace for all of a kind: they stop at the same time.
-        let grace = if worker.progress.has_outputs() { OUTPUTS } else { WORKERS };
+        let grace = if worker.progress.has_outputs() { deadlines.outputs } else { deadlines.workers };
         if !worker.join(grace.saturating_sub(began.elapsed())).await {
             error!(bus = name, "The bus hangs in a device and was left behind; its outputs may not be safe.");
         }
@@ -74,7 +65,7 @@ pub async fn stop(remains: Remains) {
     within(RECORDER, "recorder", remains.recorder).await;
     remains.link_stop.send_replace(true);
     within(LINK, "link", remains.link).await;
-    within(WHOLE.saturating_sub(began.elapsed()), "spool", async {
+    within(deadlines.stop.saturating_sub(began.elapsed()), "spool", async {
         remains.spool.close().await;
         Ok(())
     })

@@ -11,13 +11,11 @@ use tracing::{error, info, warn};
 
 use crate::cli::{self, safe_state};
 use crate::config::{self, Config, Loaded, Severity};
+use crate::deadlines;
 use crate::drivers::words;
 use crate::gateway::{self, Gateway};
 use crate::last_good;
 use crate::systemd;
-
-/// How often parts are looked at when systemd does not watch.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// A signal that comes so soon after the first belongs to it: timeout(1), for one, signals the program and then its whole group.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
@@ -138,6 +136,8 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
     attend(path, table.as_ref(), &mut gateway, &mut signals).await;
     info!("Stopping.");
     systemd::stopping();
+    // For the last time: an orderly stop is shorter than one of its periods.
+    systemd::watchdog();
     tokio::select! {
         () = gateway.stop() => ExitCode::SUCCESS,
         () = signals.end_again() => cli::fail("ended at once by a second signal; outputs may not be safe"),
@@ -148,8 +148,7 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
 async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, signals: &mut Signals) {
     let mut link = gateway.link_status();
     let watched = systemd::watchdog_period();
-    // A third of the period: one late turn costs nothing.
-    let mut look = interval(watched.map_or(LOOK, |period| (period / 3).min(LOOK)));
+    let mut look = interval(deadlines::look(watched));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut complained, mut alarmed) = (false, false);
     let mut told = tokio::time::Instant::now();

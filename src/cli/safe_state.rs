@@ -17,14 +17,11 @@ use tracing::{error, info, warn};
 use crate::bus::{Buses, Delay};
 use crate::cli;
 use crate::config;
+use crate::deadlines;
 use crate::drivers::{self, DriverError, Role, words};
 use crate::gateway;
 use crate::last_good::{self, SafeOutput};
 use crate::model::Name;
-
-/// How long a bus is waited for. It is often one that hangs which brought us here, and a new start waits for our end; less
-/// than TimeoutStopSec= of the unit, so that the log tells which outputs were not reached.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What became of an output.
 type Outcome = (Name, Result<(), DriverError>);
@@ -56,7 +53,9 @@ pub(super) fn by_table(table: &Path) -> Option<ExitCode> {
 /// Drives all outputs: at once those that nobody waits for, then those that are safe when on and exclude others.
 fn drive(outputs: &[SafeOutput]) -> ExitCode {
     let (later, first): (Vec<_>, Vec<_>) = outputs.iter().cloned().partition(|output| !output.beside.is_empty());
-    let mut failed = wave(&first);
+    let rest = later.iter().map(|output| output.dead_time).max();
+    let patience = deadlines::safe_state(rest.unwrap_or_default());
+    let mut failed = wave(&first, patience);
     let (blocked, later): (Vec<_>, Vec<_>) =
         later.into_iter().partition(|output| output.beside.iter().any(|partner| failed.contains(partner)));
     for output in blocked {
@@ -64,17 +63,19 @@ fn drive(outputs: &[SafeOutput]) -> ExitCode {
         error!(actuator = %output.name, error, "Output could not be made safe.");
         failed.insert(output.name);
     }
-    if let Some(rest) = later.iter().map(|output| output.dead_time).max() {
+    if let Some(rest) = rest.filter(|_| !later.is_empty()) {
         // The relays of the others are opening at this moment.
         Delay.delay_us(u32::try_from(rest.as_micros()).unwrap_or(u32::MAX));
-        failed.append(&mut wave(&later));
+        failed.append(&mut wave(&later, patience));
     }
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Drives outputs, those of each bus on a thread of its own; says which are not safe. A thread that hangs ends with the program.
-fn wave(outputs: &[SafeOutput]) -> BTreeSet<Name> {
-    let deadline = Instant::now() + PATIENCE;
+///
+/// It is often a bus that hangs which brought us here, and a new start waits for our end: hence the `patience`.
+fn wave(outputs: &[SafeOutput], patience: Duration) -> BTreeSet<Name> {
+    let deadline = Instant::now() + patience;
     let (sender, outcomes) = sync_channel(outputs.len());
     for bus in by_bus(outputs) {
         let (outputs, told) = (bus.clone(), sender.clone());
@@ -94,7 +95,7 @@ fn wave(outputs: &[SafeOutput]) -> BTreeSet<Name> {
         }
     }
     for name in &missing {
-        error!(actuator = %name, patience = ?PATIENCE, "Output could not be made safe: its bus hangs.");
+        error!(actuator = %name, ?patience, "Output could not be made safe: its bus hangs.");
     }
     failed.append(&mut missing);
     failed

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::deadlines::LONGEST_DEAD_TIME;
 use crate::model::{Field, Kind, Need};
 
 const MS: Duration = Duration::from_millis(1);
@@ -338,7 +339,7 @@ pub static ACTUATOR: &[Field] = &[
     ),
     field(
         "dead_time",
-        Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(2) },
+        Kind::Duration { min: Duration::ZERO, max: LONGEST_DEAD_TIME },
         Need::Default("100ms"),
         "rest between the end of one interlocked output and the beginning of another",
     ),

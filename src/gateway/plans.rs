@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::bus;
 use crate::config::Config;
+use crate::deadlines::Deadlines;
 use crate::drivers::Role;
 use crate::health::SensorTallies;
 use crate::last_good::SafeOutput;
@@ -14,7 +15,7 @@ use crate::link;
 use crate::model::payload::report;
 use crate::model::{Action, Name, OutputValue};
 use crate::roster::{Roster, Target};
-use crate::safety::Pair;
+use crate::safety::{Pair, SharedInterlocks};
 use crate::worker::{ActuatorSettings, Plan, Worker};
 
 /// MQTT counts the keep-alive in whole seconds (MQTT 5, 3.1.2.10).
@@ -116,6 +117,18 @@ pub(super) fn interlocks(config: &Config) -> Vec<Pair> {
         }
     }
     pairs
+}
+
+/// Hands over what must not be on together, and which outputs there are.
+pub(super) fn arrange(shared: &SharedInterlocks, config: &Config) {
+    shared.arrange(interlocks(config), config.actuators.iter().map(|actuator| actuator.name.clone()));
+}
+
+/// What this configuration may take: an output that is on when safe waits for the dead time after its partner's end.
+pub(super) fn deadlines(config: &Config) -> Deadlines {
+    let waits = |name: &Name| config.actuators.iter().any(|a| a.name == *name && a.limits.is_on_when_safe());
+    let pairs = interlocks(config).into_iter().filter(|pair| waits(&pair.one) || waits(&pair.other));
+    Deadlines::new(pairs.map(|pair| pair.dead_time).max())
 }
 
 /// The payload of `B/devices`.

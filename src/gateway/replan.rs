@@ -13,27 +13,21 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tracing::error;
 
 use crate::clock;
+use crate::deadlines::{HANGS, LOOK};
 use crate::gateway::plans::BusKey;
-use crate::gateway::watch::HANGS;
 use crate::worker::{Context, Order, Plan, Worker};
-
-/// How long the threads may take to let go of what changes, or to end.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// How often signs of life are given meanwhile: four times in the shortest period of a watchdog that can be kept.
-const LOOK: Duration = Duration::from_millis(500);
 
 type Workers = BTreeMap<BusKey, Worker>;
 
-/// Gives every thread its new plan: the same wires go on, changed ones are stopped first, new ones are started. `alive` is
-/// called every now and then.
+/// Gives every thread its new plan: the same wires go on, changed ones are stopped first, new ones are started. The threads have
+/// `grace` to let go of what changes, or to end; `alive` is called every now and then meanwhile.
 ///
 /// # Errors
 /// The kernel gave no thread.
 pub(super) async fn replan(
     workers: &mut Workers,
     mut plans: BTreeMap<BusKey, Plan>,
-    context: &Context,
+    (context, grace): (&Context, Duration),
     mut alive: impl FnMut(&Workers),
 ) -> io::Result<()> {
     let leaving = take_leaving(workers, &plans);
@@ -43,7 +37,7 @@ pub(super) async fn replan(
     let releasing = release(workers, &plans);
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let released = released(leaving, releasing, Instant::now() + GRACE);
+    let released = released(leaving, releasing, Instant::now() + grace);
     tokio::pin!(released);
     loop {
         // Both are cancel-safe: the wait goes on where it was.

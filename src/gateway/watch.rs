@@ -7,22 +7,13 @@ use tracing::error;
 
 use crate::clock;
 use crate::config::Config;
+use crate::deadlines::{self, HANGS, STALLED};
 use crate::gateway::plans::BusKey;
 use crate::health::SensorTallies;
 use crate::link::Latest;
 use crate::model::{Name, SensorStatus, payload};
 use crate::recorder;
 use crate::worker::Worker;
-
-/// A part that has not turned for so long has stopped. Workers and recorder turn every second when idle; a slow chip takes a
-/// few.
-const STALLED: Duration = Duration::from_secs(5);
-
-/// Twice what an idle part takes for a turn: a shorter period of the watchdog cannot be kept.
-const QUICKEST: Duration = Duration::from_secs(2);
-
-/// A transfer that takes longer hangs. The adapters of a Raspberry Pi give up after a second, which is a failure like others.
-pub(super) const HANGS: Duration = Duration::from_millis(1500);
 
 /// What has been reported and has not come back.
 #[derive(Debug)]
@@ -35,8 +26,7 @@ pub(super) struct Stalls {
 impl Stalls {
     /// Nothing yet. systemd is to hear nothing more within one of its periods of `watchdog`.
     pub(super) fn new(watchdog: Option<Duration>) -> Self {
-        let patience = watchdog.map_or(STALLED, |period| period.clamp(QUICKEST, STALLED));
-        Self { devices: BTreeSet::new(), patience }
+        Self { devices: BTreeSet::new(), patience: deadlines::stalled(watchdog) }
     }
 }
 

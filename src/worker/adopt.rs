@@ -94,7 +94,7 @@ impl Loop {
         for (settings, place) in fresh {
             let begun = clock::boottime();
             self.progress.turn_at(begun);
-            self.progress.busy_with(Some(&settings.name), begun);
+            self.progress.busy_at(Some(&settings.name), begun);
             // Of those in a place that has just failed slowly one is enough; the others are built as soon as it answers.
             let is_resting = self.sites.rest.allowed_from(place, Purpose::Output) > begun;
             self.sites.bar(is_resting.then(|| self.sites.rest.why(place).to_owned()));
@@ -103,7 +103,7 @@ impl Loop {
             self.sites.bar(None);
             let now = clock::boottime();
             note(&mut self.sites, place, (now, now.saturating_sub(begun)));
-            self.progress.busy_with(None, now);
+            self.progress.busy_at(None, now);
             self.outputs.push(Output { slot, place });
         }
     }

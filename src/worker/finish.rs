@@ -11,14 +11,12 @@ use std::time::Duration;
 use tracing::error;
 
 use crate::clock;
+use crate::deadlines;
 use crate::worker::run::{FLUSH_AGAIN, Loop};
 use crate::worker::sensor::SensorSlot;
 
 /// How long outputs may fail before the others are given up; a reload waits two seconds for a thread, the end less.
 const LONGEST: Duration = Duration::from_secs(2);
-
-/// What an ending worker waits for room in the event channel; within its grace in `shutdown.rs`.
-const LAST_WORDS: Duration = Duration::from_millis(400);
 
 impl Loop {
     pub(super) fn finish(mut self) {
@@ -38,13 +36,13 @@ impl Loop {
             let place = self.outputs[index].place;
             let is_late = clock::boottime().saturating_sub(began) >= LONGEST;
             if given_up.contains(&place) || is_late {
-                // Without a device and with nothing to be built, stopping is over at once.
-                self.outputs[index].slot.let_go();
                 let why = match self.sites.rest.why(place) {
                     "" => "others took too long",
                     why => why,
                 };
+                // Without a device and with nothing to be built, stopping is over at once.
                 self.sites.bar(Some(why.to_owned()));
+                self.outputs[index].slot.let_go(&mut self.sites);
             }
             self.talk(index, |slot, sites| slot.stop(sites));
             self.sites.bar(None);
@@ -56,7 +54,7 @@ impl Loop {
 
     /// Tells what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
     fn say_the_rest(&mut self) {
-        let deadline = clock::boottime() + LAST_WORDS;
+        let deadline = clock::boottime() + deadlines::FINAL_FLUSH;
         self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.sites));
         self.hand_on();
         loop {

@@ -12,7 +12,6 @@
 mod adopt;
 mod finish;
 mod keeping_up;
-mod motion;
 mod output;
 mod rest;
 mod run;
@@ -40,13 +39,14 @@ use crate::bus;
 use crate::clock;
 use crate::drivers::DriverSpec;
 use crate::model::{
-    Action, Count, Kept, Loss, Name, OutputKind, OutputValue, Pace, Qos, Reading, Refusal, RunId, SensorStatus,
-    Settings, StateCause,
+    Action, Count, Kept, Loss, Name, OutputKind, OutputValue, Pace, Qos, Reading, RunId, SensorStatus, Settings,
+    StateCause,
 };
 use crate::pulse::Pulse;
 use crate::safety::{Limits, SharedInterlocks};
 use crate::worker::wait::Waker;
 
+pub use crate::safety::{Applied, Done};
 pub use trips::Trips;
 pub use trouble::BusAlarms;
 
@@ -224,18 +224,6 @@ pub enum Event {
     },
 }
 
-/// A command that was carried out, or will be.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Done {
-    /// What the output does now.
-    pub value: OutputValue,
-    /// Why that is not yet what was asked for.
-    pub note: Option<Refusal>,
-}
-
-/// What a command came to, for the reply. A refusal with [`crate::model::Reason::Hardware`] was no refusal but a failure.
-pub type Applied = Result<Done, Refusal>;
-
 /// What a worker can be told.
 #[derive(Debug)]
 pub enum Order {
@@ -304,7 +292,15 @@ impl Progress {
         self.turned.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn busy_with(&self, device: Option<&Name>, now: Duration) {
+    fn turn(&self) {
+        self.turn_at(clock::boottime());
+    }
+
+    fn busy_with(&self, device: Option<&Name>) {
+        self.busy_at(device, clock::boottime());
+    }
+
+    fn busy_at(&self, device: Option<&Name>, now: Duration) {
         *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = device.map(|name| (name.clone(), now));
     }
 
@@ -374,7 +370,7 @@ impl Worker {
         let (orders, inbox) = sync_channel(INBOX_CAPACITY);
         let (waker, waiter) = wait::pair()?;
         let (stop, progress) = (Arc::new(AtomicBool::new(false)), Arc::new(Progress::default()));
-        progress.turn_at(clock::boottime());
+        progress.turn();
         let (ending, ended) = oneshot::channel();
         let (beginning, begun) = oneshot::channel();
         let root = plan.buses.first().map_or(bus::Settings::Host, |(_, root)| root.clone());

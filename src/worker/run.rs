@@ -78,7 +78,7 @@ impl Loop {
         progress: Arc<Progress>,
     ) -> Self {
         Self {
-            sites: Sites::new(context),
+            sites: Sites::new(context, Arc::clone(&progress)),
             plan: Some(plan),
             orders,
             waiter,
@@ -146,11 +146,11 @@ impl Loop {
         let Output { slot, place } = &mut self.outputs[index];
         let begun = clock::boottime();
         self.progress.turn_at(begun);
-        self.progress.busy_with(Some(&slot.settings.name), begun);
+        self.progress.busy_at(Some(&slot.settings.name), begun);
         self.sites.take_outcome();
         let result = talk(slot, &mut self.sites);
         let now = clock::boottime();
-        self.progress.busy_with(None, now);
+        self.progress.busy_at(None, now);
         let cost = now.saturating_sub(begun);
         note(&mut self.sites, *place, (now, cost));
         (result, cost < QUICK)
@@ -172,7 +172,8 @@ impl Loop {
                         slot.hurry();
                     });
                     let outputs = self.outputs.iter_mut().map(|output| &mut output.slot);
-                    outputs.filter(|slot| Some(&slot.settings.bus) == bus.as_ref()).for_each(OutputSlot::let_go);
+                    let on_it = outputs.filter(|slot| Some(&slot.settings.bus) == bus.as_ref());
+                    on_it.for_each(|slot| slot.let_go(&mut self.sites));
                 }
                 News::Opened => sensors.for_each(SensorSlot::hurry),
             }
@@ -223,7 +224,9 @@ impl Loop {
         if self.sites.rest.allowed_from(place, Purpose::Output) > clock::boottime() {
             let words = format!("not tried, for its bus has just failed: {}", self.sites.rest.why(place));
             // As after any order that could not be carried out, it is made safe as soon as the bus allows.
-            self.outputs[index].slot.let_go();
+            self.sites.bar(Some(words.clone()));
+            self.outputs[index].slot.let_go(&mut self.sites);
+            self.sites.bar(None);
             // The asker may have given up.
             answer.send(Err(Refusal::new(Reason::Hardware, words))).ok();
         } else {
@@ -276,9 +279,9 @@ impl Loop {
         }
         let slot = &mut self.sensors[index];
         let missed = slot.schedule.take(now).unwrap_or(0);
-        self.progress.busy_with(Some(&slot.settings.name), now);
+        self.progress.busy_at(Some(&slot.settings.name), now);
         let taken_at = slot.sample(missed, now, &mut self.sites);
-        self.progress.busy_with(None, taken_at);
+        self.progress.busy_at(None, taken_at);
         self.is_deaf |= slot.take_hearing_changed();
         let due = slot.due(&self.sites);
         self.sensors_due.set(index, due);
@@ -332,7 +335,7 @@ fn busy_on(progress: &Progress, sensors: &[SensorSlot], bus: Option<Option<&Name
     let now = clock::boottime();
     progress.turn_at(now);
     let on_it = bus.and_then(|bus| sensors.iter().find(|slot| slot.settings.bus.as_ref() == bus));
-    progress.busy_with(on_it.map(|slot| &slot.settings.name), now);
+    progress.busy_at(on_it.map(|slot| &slot.settings.name), now);
 }
 
 fn failed_to_wait(e: &std::io::Error) {

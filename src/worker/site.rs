@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -14,7 +15,7 @@ use crate::model::Name;
 use crate::worker::rest::{Place, PlaceId, Purpose, QUICK, Rest};
 use crate::worker::schedule::rest_after;
 use crate::worker::trouble::Trouble;
-use crate::worker::{Context, Event};
+use crate::worker::{Context, Event, Progress};
 
 /// A bus that is missing is tried at least this often, however seldom its sensors are sampled: an event-driven one hears
 /// nothing until then.
@@ -67,6 +68,8 @@ pub(super) enum Outcome {
 pub(super) struct Sites {
     sites: Vec<Site>,
     pub(super) context: Context,
+    /// What the thread is doing, so that a bus that hangs is reported with a name.
+    pub(super) progress: Arc<Progress>,
     /// The back-off that all devices of the thread share.
     pub(super) rest: Rest,
     /// What became of the device that was talked to last.
@@ -80,10 +83,11 @@ pub(super) struct Sites {
 }
 
 impl Sites {
-    pub(super) fn new(context: Context) -> Self {
+    pub(super) fn new(context: Context, progress: Arc<Progress>) -> Self {
         Self {
             sites: Vec::new(),
             context,
+            progress,
             rest: Rest::default(),
             outcome: None,
             barred: None,

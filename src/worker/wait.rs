@@ -17,7 +17,7 @@ use rustix::time::{
 };
 
 /// An idle worker wakes this often, to show that it is alive.
-pub(crate) const LONGEST: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST: Duration = crate::deadlines::IDLE_TURN;
 
 /// What the inbox and the timer are registered as; lines have smaller numbers.
 const INBOX: u64 = u64::MAX;

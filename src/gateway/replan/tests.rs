@@ -219,7 +219,7 @@ async fn check(steps: Vec<(Devices, [bool; 2])>) -> Result<(), TestCaseError> {
     let mut before: (Devices, [bool; 2]) = (Devices::new(), [false; 2]);
     for step in steps {
         let built = lines(test, |lines| lines.built.clone());
-        replan(&mut workers, plans(test, &step.0, step.1), &context, |_| ()).await.unwrap();
+        replan(&mut workers, plans(test, &step.0, step.1), (&context, Duration::from_secs(20)), |_| ()).await.unwrap();
         settled(test, &step.0).await?;
         let same = |number: &usize| {
             let (old, new) = (before.0.get(number)?, step.0.get(number)?);
@@ -232,7 +232,7 @@ async fn check(steps: Vec<(Devices, [bool; 2])>) -> Result<(), TestCaseError> {
         }
         before = step;
     }
-    replan(&mut workers, BTreeMap::new(), &context, |_| ()).await.unwrap();
+    replan(&mut workers, BTreeMap::new(), (&context, Duration::from_secs(20)), |_| ()).await.unwrap();
     settled(test, &Devices::new()).await
 }
 

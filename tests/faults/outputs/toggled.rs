@@ -1,4 +1,4 @@
-//! A5: far more commands than any output may follow. The random lives of `safety.rs` are `cargo test --lib traces`.
+//! A5: far more commands than any output may follow. The random lives of `safety` are `cargo test --lib lives`.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,8 @@
-//! Each rule by itself; all of them together under chance are in `traces.rs`.
-
-mod traces;
+//! Each rule by itself; all of them together under chance are in `machine/tests/lives.rs`.
 
 use super::*;
 use crate::model::Name;
+use crate::safety::{Pair, SharedInterlocks};
 
 const OFF: Action = Action::Set(OutputValue::Switch(false));
 const ON: Action = Action::Set(OutputValue::Switch(true));
@@ -21,9 +20,9 @@ fn guard(limits: Limits) -> Guard {
 }
 
 fn guard_in(all: &SharedInterlocks, name: &str, limits: Limits) -> Guard {
-    let mut guard = Guard::new(limits, all.seat(Name::new(name).unwrap()), OutputValue::Switch(false), s(0));
+    let mut guard = Guard::new(limits, all.handle(Name::new(name).unwrap()), OutputValue::Switch(false), s(0));
     guard.make_safe(s(0), StateCause::Start);
-    guard.saw(s(0), false);
+    guard.saw(s(0), false, false);
     guard
 }
 
@@ -36,7 +35,7 @@ fn now(guard: &mut Guard, at: u64, action: Action, lease: Option<Duration>) {
     let granted = guard.command(s(at), action, lease);
     assert!(matches!(granted, Ok(Grant::Now(_))), "{granted:?}");
     if is_on(guard.action) {
-        guard.saw(s(at), true);
+        guard.saw(s(at), true, false);
     }
 }
 
@@ -51,28 +50,28 @@ fn refused(guard: &mut Guard, at: u64, action: Action, lease: Option<Duration>) 
 #[test]
 fn an_output_that_is_safe_has_no_deadline() {
     let mut guard = guard(base());
-    assert_eq!(guard.deadline(None), None);
-    assert_eq!(guard.due(s(1000), None), None);
+    assert_eq!(guard.deadline(None, false), None);
+    assert_eq!(guard.due(s(1000), None, false), None);
     now(&mut guard, 1, OFF, Some(s(5)));
-    assert_eq!(guard.deadline(Some(s(1))), None);
+    assert_eq!(guard.deadline(Some(s(1)), false), None);
 }
 
 #[test]
 fn a_lost_link_makes_it_safe_counted_from_the_last_byte() {
     let mut guard = guard(base());
     now(&mut guard, 100, ON, None);
-    assert_eq!(guard.deadline(Some(s(110))), Some(s(140)));
-    assert_eq!(guard.due(s(139), Some(s(110))), None);
-    assert_eq!(guard.due(s(140), Some(s(111))), None, "the broker was heard once more");
-    assert_eq!(guard.due(s(141), Some(s(111))), verdict(OFF, StateCause::SafeState));
-    assert_eq!(guard.due(s(142), Some(s(111))), None, "it trips once");
+    assert_eq!(guard.deadline(Some(s(110)), false), Some(s(140)));
+    assert_eq!(guard.due(s(139), Some(s(110)), false), None);
+    assert_eq!(guard.due(s(140), Some(s(111)), false), None, "the broker was heard once more");
+    assert_eq!(guard.due(s(141), Some(s(111)), false), verdict(OFF, StateCause::SafeState));
+    assert_eq!(guard.due(s(142), Some(s(111)), false), None, "it trips once");
 }
 
 #[test]
 fn never_keeps_the_last_state() {
     let mut guard = guard(Limits { safe_after: None, ..base() });
     now(&mut guard, 0, ON, None);
-    assert_eq!(guard.due(s(1_000_000), None), None);
+    assert_eq!(guard.due(s(1_000_000), None, false), None);
 }
 
 #[test]
@@ -80,18 +79,18 @@ fn a_lease_ends_by_itself_and_a_new_command_replaces_it() {
     let mut guard = guard(Limits { safe_after: None, ..base() });
     now(&mut guard, 0, ON, Some(s(10)));
     now(&mut guard, 5, ON, Some(s(10)));
-    assert_eq!(guard.due(s(10), None), None, "renewed");
-    assert_eq!(guard.due(s(15), None), verdict(OFF, StateCause::For));
+    assert_eq!(guard.due(s(10), None, false), None, "renewed");
+    assert_eq!(guard.due(s(15), None, false), verdict(OFF, StateCause::For));
     now(&mut guard, 20, ON, Some(s(10)));
     now(&mut guard, 21, ON, None);
-    assert_eq!(guard.deadline(None), None, "a command without `for` holds");
+    assert_eq!(guard.deadline(None, false), None, "a command without `for` holds");
 }
 
 #[test]
 fn a_safe_state_that_is_on_is_returned_to_as_well() {
     let mut guard = guard(Limits { safe_state: ON, ..base() });
     now(&mut guard, 1, OFF, None);
-    assert_eq!(guard.due(s(30), Some(s(0))), verdict(ON, StateCause::SafeState));
+    assert_eq!(guard.due(s(30), Some(s(0)), false), verdict(ON, StateCause::SafeState));
 }
 
 #[test]
@@ -99,10 +98,10 @@ fn max_on_counts_from_the_first_on_however_often_it_is_repeated() {
     let mut guard = guard(Limits { max_on: Some(s(600)), safe_after: None, ..base() });
     now(&mut guard, 100, ON, None);
     now(&mut guard, 600, ON, Some(s(3000)));
-    assert_eq!(guard.deadline(None), Some(s(700)));
-    assert_eq!(guard.due(s(699), None), None);
-    assert_eq!(guard.due(s(700), None), verdict(OFF, StateCause::MaxOn));
-    assert_eq!(guard.deadline(None), None, "the lease has ended with it");
+    assert_eq!(guard.deadline(None, false), Some(s(700)));
+    assert_eq!(guard.due(s(699), None, false), None);
+    assert_eq!(guard.due(s(700), None, false), verdict(OFF, StateCause::MaxOn));
+    assert_eq!(guard.deadline(None, false), None, "the lease has ended with it");
 }
 
 #[test]
@@ -111,8 +110,8 @@ fn too_early_off_is_carried_out_when_min_on_has_passed() {
     now(&mut guard, 100, ON, None);
     let Ok(Grant::At(at, refusal)) = guard.command(s(110), OFF, None) else { panic!("not now") };
     assert_eq!((at, refusal.to_string().as_str()), (s(160), "limit: min_on holds it on for another 50s"));
-    assert_eq!(guard.due(s(159), Some(s(159))), None);
-    assert_eq!(guard.due(s(160), Some(s(160))), verdict(OFF, StateCause::Limit));
+    assert_eq!(guard.due(s(159), Some(s(159)), false), None);
+    assert_eq!(guard.due(s(160), Some(s(160)), false), verdict(OFF, StateCause::Limit));
 }
 
 #[test]
@@ -121,7 +120,7 @@ fn a_later_on_takes_back_an_off_that_waits() {
     now(&mut guard, 100, ON, None);
     assert!(matches!(guard.command(s(110), OFF, None), Ok(Grant::At(..))));
     now(&mut guard, 120, ON, None);
-    assert_eq!(guard.due(s(160), Some(s(160))), None);
+    assert_eq!(guard.due(s(160), Some(s(160)), false), None);
 }
 
 #[test]
@@ -129,8 +128,8 @@ fn a_trip_does_not_wait_for_min_on() {
     let mut guard = guard(Limits { min_on: s(60), ..base() });
     now(&mut guard, 100, ON, None);
     assert!(matches!(guard.command(s(110), OFF, None), Ok(Grant::At(..))));
-    assert_eq!(guard.due(s(130), Some(s(100))), verdict(OFF, StateCause::SafeState));
-    assert_eq!(guard.due(s(160), Some(s(100))), None, "what waited is gone");
+    assert_eq!(guard.due(s(130), Some(s(100)), false), verdict(OFF, StateCause::SafeState));
+    assert_eq!(guard.due(s(160), Some(s(100)), false), None, "what waited is gone");
 }
 
 #[test]
@@ -149,9 +148,9 @@ fn of_an_output_that_is_safe_when_on_the_off_is_refused_and_the_on_waits() {
     let mut guard = guard(Limits { safe_state: ON, min_on: s(10), min_off: s(20), ..base() });
     assert!(refused(&mut guard, 5, OFF, None).starts_with("limit: on for 5s"));
     now(&mut guard, 10, OFF, None);
-    guard.saw(s(10), false);
+    guard.saw(s(10), false, false);
     assert!(matches!(guard.command(s(15), ON, None), Ok(Grant::At(at, _)) if at == s(30)));
-    assert_eq!(guard.due(s(30), Some(s(30))), verdict(ON, StateCause::Limit));
+    assert_eq!(guard.due(s(30), Some(s(30)), false), verdict(ON, StateCause::Limit));
 }
 
 #[test]
@@ -174,7 +173,7 @@ fn a_pulse_ends_by_itself_and_is_not_prolonged() {
     now(&mut guard, 10, ON, None);
     assert_eq!(refused(&mut guard, 10, ON, None), "busy: it pulses for another 500ms");
     assert!(refused(&mut guard, 10, ON, Some(s(1))).starts_with("out_of_range: it pulses, for 500ms"));
-    assert_eq!(guard.due(Duration::from_millis(10_500), Some(s(10))), verdict(OFF, StateCause::For));
+    assert_eq!(guard.due(Duration::from_millis(10_500), Some(s(10)), false), verdict(OFF, StateCause::For));
 }
 
 #[test]
@@ -184,10 +183,10 @@ fn a_toggle_turns_what_it_was_told_last() {
         guard.command(s(1), Action::Toggle, None),
         Ok(Grant::Now(Verdict { action: ON, cause: StateCause::Command }))
     );
-    guard.saw(s(1), true);
+    guard.saw(s(1), true, false);
     assert!(matches!(guard.command(s(2), Action::Toggle, None), Ok(Grant::At(..))), "off, when min_on has passed");
     now(&mut guard, 3, Action::Toggle, None);
-    assert_eq!(guard.due(s(61), Some(s(61))), None, "which was taken back");
+    assert_eq!(guard.due(s(61), Some(s(61)), false), None, "which was taken back");
 }
 
 #[test]
@@ -196,7 +195,7 @@ fn a_dimmer_has_limits_on_being_on_and_not_on_how_much() {
     let limits = Limits { safe_state: set(0.0), min_on: s(60), ..base() };
     let mut guard = Guard::new(
         limits,
-        SharedInterlocks::default().seat(Name::new("lamp").unwrap()),
+        SharedInterlocks::default().handle(Name::new("lamp").unwrap()),
         OutputValue::Percent(0.0),
         s(0),
     );
@@ -210,7 +209,10 @@ fn a_dimmer_has_limits_on_being_on_and_not_on_how_much() {
 fn pair(safe: Action) -> (Guard, Guard) {
     let all = SharedInterlocks::default();
     let name = |text| Name::new(text).unwrap();
-    all.arrange(vec![Pair { one: name("mains"), other: name("generator"), dead_time: s(1) }]);
+    all.arrange(
+        vec![Pair { one: name("mains"), other: name("generator"), dead_time: s(1) }],
+        ["mains", "generator"].map(name),
+    );
     let limits = Limits { safe_state: safe, safe_after: None, ..base() };
     (guard_in(&all, "mains", limits), guard_in(&all, "generator", Limits { safe_after: None, ..base() }))
 }
@@ -219,18 +221,18 @@ fn pair(safe: Action) -> (Guard, Guard) {
 fn an_interlocked_output_is_refused_while_the_other_is_on_and_rests_afterwards() {
     let (mut up, mut down) = pair(OFF);
     now(&mut up, 10, ON, None);
-    up.saw(s(10), true);
+    up.saw(s(10), true, false);
     assert_eq!(refused(&mut down, 11, ON, None), "interlock: mains is on");
     now(&mut up, 12, OFF, None);
     assert_eq!(refused(&mut down, 12, ON, None), "interlock: mains is on", "nobody has seen it off yet");
-    up.saw(s(12), false);
+    up.saw(s(12), false, false);
     let Ok(Grant::At(at, refusal)) = down.command(s(12), ON, None) else { panic!("not now") };
     assert_eq!(
         (at, refusal.to_string().as_str()),
         (s(13), "interlock: it rests for another 1s after the other went off")
     );
     assert_eq!(refused(&mut up, 12, ON, None), "interlock: generator is on", "which is decided");
-    assert_eq!(down.due(s(13), None), verdict(ON, StateCause::Command));
+    assert_eq!(down.due(s(13), None, false), verdict(ON, StateCause::Command));
 }
 
 #[test]
@@ -238,41 +240,41 @@ fn an_output_that_is_seen_to_be_off_late_keeps_the_lock_for_the_on_that_waits() 
     let (mut up, mut down) = pair(OFF);
     now(&mut down, 30, ON, None);
     now(&mut down, 40, OFF, None);
-    down.saw(s(40), false);
+    down.saw(s(40), false, false);
     assert!(matches!(up.command(s(40), ON, None), Ok(Grant::At(at, _)) if at == s(41)));
     // Hardware that had not followed an earlier off does so at last.
-    up.saw(s(40), false);
+    up.saw(s(40), false, false);
     assert_eq!(refused(&mut down, 40, ON, None), "interlock: mains is on", "or about to be");
-    assert_eq!(up.due(s(41), None), verdict(ON, StateCause::Command));
+    assert_eq!(up.due(s(41), None, false), verdict(ON, StateCause::Command));
 }
 
 #[test]
 fn a_safe_state_that_is_on_sends_its_partner_off_first() {
     let (mut mains, mut generator) = pair(ON);
     assert!(!mains.is_safe(), "at the start nobody had seen the generator off");
-    assert_eq!(mains.due(s(0), None), None);
-    assert_eq!(mains.due(s(2), None), verdict(ON, StateCause::Start));
+    assert_eq!(mains.due(s(0), None, false), None);
+    assert_eq!(mains.due(s(2), None, false), verdict(ON, StateCause::Start));
     now(&mut mains, 10, OFF, None);
-    mains.saw(s(10), false);
+    mains.saw(s(10), false, false);
     assert!(matches!(generator.command(s(20), ON, None), Ok(Grant::Now(_))));
     assert_eq!(mains.make_safe(s(30), StateCause::SafeState), None);
-    assert_eq!(generator.due(s(30), None), verdict(OFF, StateCause::Interlock));
-    assert_eq!(mains.due(s(31), None), None, "nobody has seen it off yet");
-    generator.saw(s(31), false);
-    assert_eq!(mains.due(s(32), None), verdict(ON, StateCause::SafeState));
+    assert_eq!(generator.due(s(30), None, false), verdict(OFF, StateCause::Interlock));
+    assert_eq!(mains.due(s(31), None, false), None, "nobody has seen it off yet");
+    generator.saw(s(31), false, false);
+    assert_eq!(mains.due(s(32), None, false), verdict(ON, StateCause::SafeState));
 }
 
 #[test]
 fn a_command_takes_back_what_waits_to_be_made_safe() {
     let (mut mains, mut generator) = pair(ON);
-    mains.due(s(2), None);
+    mains.due(s(2), None, false);
     now(&mut mains, 10, OFF, None);
-    mains.saw(s(10), false);
+    mains.saw(s(10), false, false);
     now(&mut generator, 20, ON, None);
     assert_eq!(mains.make_safe(s(30), StateCause::SafeState), None);
     now(&mut mains, 30, OFF, None);
-    assert_eq!(generator.due(s(30), None), None);
-    assert_eq!(mains.due(s(100), None), None);
+    assert_eq!(generator.due(s(30), None, false), None);
+    assert_eq!(mains.due(s(100), None, false), None);
 }
 
 #[test]
@@ -280,7 +282,7 @@ fn a_cover_at_rest_is_safe_where_stopping_is() {
     let stop = Action::Move(Move::Stop);
     let mut guard = guard(Limits { safe_state: stop, ..base() });
     now(&mut guard, 1, Action::Move(Move::Open), None);
-    assert_eq!(guard.deadline(Some(s(1))), Some(s(31)));
+    assert_eq!(guard.deadline(Some(s(1)), false), Some(s(31)));
     guard.came_to_rest();
-    assert_eq!(guard.deadline(Some(s(1))), None);
+    assert_eq!(guard.deadline(Some(s(1)), false), None);
 }

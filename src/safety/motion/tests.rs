@@ -114,7 +114,7 @@ fn after_a_failure_the_position_is_not_known() {
     go(&mut blind, 1000, Move::Close);
     run(&mut blind);
     go(&mut blind, 20_000, Move::To(50.0));
-    blind.lose();
+    blind.forget();
     assert_eq!(go(&mut blind, 21_000, Move::Stop), cover(Travel::Stopped, None));
     assert_eq!(blind.complete(cover(Travel::Stopped, None), ms(21_000)), cover(Travel::Stopped, None));
 }
@@ -125,7 +125,7 @@ fn after_a_failure_the_whole_way_is_begun_anew_a_rest_after_it_was_seen_to_stand
     go(&mut blind, 1000, Move::Open);
     run(&mut blind);
     go(&mut blind, 20_000, Move::Close);
-    blind.lose();
+    blind.forget();
     // As long as it does not follow nothing else is tried than to stop it, and time does not bring it anywhere.
     for at in [20_500, 60_000] {
         assert_eq!((blind.value(ms(at)), blind.deadline()), (cover(Travel::Stopped, None), None));
@@ -141,7 +141,7 @@ fn what_ended_before_a_failure_is_not_begun_again() {
     let mut blind = blind();
     go(&mut blind, 1000, Move::Open);
     run(&mut blind);
-    blind.lose();
+    blind.forget();
     blind.saw(ms(30_000), cover(Travel::Stopped, None));
     assert_eq!((blind.value(ms(30_000)), blind.deadline()), (cover(Travel::Stopped, None), None));
 }

@@ -68,6 +68,11 @@ impl Motion {
         }
     }
 
+    /// Whether it is on a slow way between two values.
+    pub(super) fn is_ramping(&self) -> bool {
+        matches!(self, Self::Ramp(ramp) if !ramp.is_at_rest())
+    }
+
     /// Where it is going to, in percent, while it is on its way.
     pub(super) fn target(&self) -> Option<f64> {
         match self {
@@ -95,7 +100,7 @@ impl Motion {
     }
 
     /// The hardware did not follow: nobody knows where it is, nor which way it runs.
-    pub(super) fn lose(&mut self) {
+    pub(super) fn forget(&mut self) {
         if let Self::Travel(cover) = self {
             (cover.position, cover.leg, cover.then) = (None, None, None);
             (cover.moving, cover.stopping, cover.lost) = (false, false, true);
