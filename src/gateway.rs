@@ -5,6 +5,7 @@
 //! new [`SharedRoster`] and hands each bus its new plan; what is the same in both goes on untouched.
 
 mod plans;
+mod replan;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ use crate::roster::SharedRoster;
 use crate::safety::SharedInterlocks;
 use crate::shutdown::{self, Remains};
 use crate::spool::{self, Notebook, Spool, SpoolError, SpoolThread};
-use crate::worker::{self, BusAlarms, Order, Trips, Worker};
+use crate::worker::{self, BusAlarms, Trips, Worker};
 
 pub use plans::{inputs, outputs};
 
@@ -320,46 +321,18 @@ impl Gateway {
         served.map_err(ReloadError::Thread)
     }
 
-    /// Gives every thread its new plan: the same bus goes on, a changed one is stopped first, a new one is started.
+    /// Gives every thread its new plan, with signs of life meanwhile.
     async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
-        let mut plans = plans::of(&self.config, &mut self.sources.sensors);
+        let plans = plans::of(&self.config, &mut self.sources.sensors);
         plans::arrange(&self.context.interlocks, &self.config);
-        let gone: Vec<_> = self
-            .workers
-            .iter()
-            .filter(|(key, worker)| plans.get(*key).is_none_or(|plan| !plan.same_wires(&worker.root)))
-            .map(|(k, _)| k.clone())
-            .collect();
-        let leaving: Vec<_> = gone.into_iter().filter_map(|key| Some((self.workers.remove(&key)?, key))).collect();
-        for (worker, _) in &leaving {
-            worker.ask_to_stop();
-        }
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
-        for (worker, key) in leaving {
-            if !worker.join(grace).await {
-                error!(bus = %key, "The old bus hangs in a device and could not be ended; it is left behind.");
+        replan::replan(&mut self.workers, plans, (&self.context, grace), |workers| {
+            let told = (&self.ways.latest, &self.sources.sensors);
+            if watch::check(&mut self.stalls, workers, &self.config, told, &self.recorder.progress) {
+                crate::systemd::watchdog();
             }
-        }
-        let mut served = Ok(());
-        let names: Vec<_> = plans.keys().cloned().collect();
-        for key in names {
-            let Some(plan) = plans.remove(&key) else { continue };
-            match self.workers.get(&key) {
-                Some(worker) => {
-                    if worker.inbox.offer(Order::Replan(plan)).is_err() {
-                        error!(bus = %key, "The bus does not take its new configuration: it hangs. Restart the gateway.");
-                    }
-                }
-                None => match Worker::spawn(&key.to_string(), plan, self.context.clone()) {
-                    Ok(worker) => _ = self.workers.insert(key, worker),
-                    Err(e) => {
-                        error!(bus = %key, error = %e, "The bus got no thread; its sensors and outputs are not served.");
-                        served = Err(e);
-                    }
-                },
-            }
-        }
-        served
+        })
+        .await
     }
 
     /// Ends the link and starts it with the settings in force; what is undelivered waits in the spool meanwhile.

@@ -268,6 +268,12 @@ pub trait Sensor {
         Ok(Vec::new())
     }
 
+    /// Whether [`Sensor::take_events`] may have something; who has one says so. Without a descriptor it is asked after each
+    /// [`Bus::refresh`].
+    fn is_event_driven(&self) -> bool {
+        false
+    }
+
     /// For a sensor whose count outlives the program: it counts into `count` from now on, and says `true`. The worker sees to
     /// it that the count goes on where earlier runs left it, and that it is on disk before it is published.
     fn count_into(&mut self, _count: &Arc<Count>) -> bool {

@@ -15,6 +15,7 @@
 mod common;
 
 mod broker;
+mod buses;
 mod clock;
 mod configuration;
 mod corruption;
