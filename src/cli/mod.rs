@@ -7,11 +7,13 @@ pub mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod drivers;
+pub mod log;
 pub mod read;
 pub mod run;
 pub mod safe_state;
 pub mod scan;
 pub mod schema;
+mod signals;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -32,8 +34,11 @@ fn put(text: &str, good: ExitCode) -> ExitCode {
     }
 }
 
-/// Writes a message.
+/// Writes a message; through the log where there is one, for nobody who serves outputs may wait for a reader.
 fn tell(text: &str) {
+    if log::takes(text) {
+        return;
+    }
     // When not even standard error can be written to, there is nobody left to tell.
     let _unheard = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
+use crate::cli::signals::{Asked, Signals};
 use crate::cli::{self, safe_state};
 use crate::clock;
 use crate::config::{self, Config, Loaded, Severity};
@@ -21,15 +21,15 @@ use crate::systemd;
 /// How often the file system is asked whether the clock was set.
 const CLOCK: Duration = Duration::from_secs(1);
 
-/// A signal that comes so soon after the first belongs to it: timeout(1), for one, signals the program and then its whole group.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
-
-/// Runs until SIGTERM or SIGINT. A second one, half a second later or more, ends it at once.
+/// Runs until SIGTERM or another signal that ends it. A second one, half a second later or more, ends it at once.
 ///
 /// A configuration that cannot run is reported and ends with 78, with the outputs driven safe by the last good table: they
 /// may still be where an earlier run left them.
 pub fn run(path: &Path) -> ExitCode {
     keep_memory_private();
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        systemd::connect();
+    }
     // Buses and the spool are threads: what they hand over, and what the broker sends, is looked for after every turn or few of a
     // task. By default it may wait for 61 turns, which in a flood of commands held readings up for half a second.
     let runtime =
@@ -47,6 +47,7 @@ pub fn run(path: &Path) -> ExitCode {
     });
     // A name look-up may still hang in a thread of the runtime; nobody waits for it.
     runtime.shutdown_background();
+    systemd::flush();
     code
 }
 
@@ -83,50 +84,6 @@ fn tell(loaded: &Loaded) {
     }
 }
 
-/// Signals that the service obeys.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    End,
-    Reload,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for a signal. Cancel-safe: a signal that is not taken here is taken at the next call.
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.hangup.recv() => Asked::Reload,
-        }
-    }
-
-    /// Waits for somebody who is out of patience.
-    async fn end_again(&mut self) {
-        let same = async {
-            loop {
-                self.next().await;
-            }
-        };
-        let Err(_elapsed) = timeout(SAME_SIGNAL, same).await;
-        while self.next().await != Asked::End {}
-    }
-}
-
 async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
     let mut gateway = match Gateway::start(config, None) {
         Ok(gateway) => gateway,
@@ -143,7 +100,7 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
     systemd::watchdog();
     tokio::select! {
         () = gateway.stop() => ExitCode::SUCCESS,
-        () = signals.end_again() => cli::fail("ended at once by a second signal; outputs may not be safe"),
+        () = signals.stop_again() => cli::fail("ended at once by a second signal; outputs may not be safe"),
     }
 }
 
@@ -160,10 +117,13 @@ async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
     loop {
         let next = told + gateway.health_period();
         tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::End => return,
-                Asked::Reload => reload(path, table, gateway).await,
-            },
+            asked = signals.next() => {
+                if asked == Asked::Hangup && !signals.terminal_closed().await {
+                    reload(path, table, gateway).await;
+                } else {
+                    return asked.explain();
+                }
+            }
             changed = link.changed() => {
                 if changed.is_err() {
                     error!("The link has ended by itself; ending too, so that a supervisor can start again.");

@@ -23,12 +23,14 @@ mod disk;
 mod killed;
 mod ledger;
 mod lives;
+mod log;
 mod network;
 mod outputs;
 mod process;
 mod seams;
 mod security;
 mod sensors;
+mod signals;
 mod suite;
 mod tracer;
 
@@ -36,7 +38,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The families of rows that this suite answers for.
-const FAMILIES: &str = "NBPDCSAK";
+const FAMILIES: &str = "NBPDCSAKL";
 
 fn rows_of(page: &str) -> BTreeSet<String> {
     let first = |line: &str| line.strip_prefix("| ")?.split(" |").next().map(str::to_owned);
