@@ -104,7 +104,7 @@ impl<'a> Checker<'a> {
         let spool = self.spool(&top);
         let buses = self.buses(&top);
         let sensors = self.sensors(&top, &buses, &mqtt);
-        let actuators = self.actuators(&top, &buses);
+        let actuators = self.actuators(&top, &buses, &mqtt);
         self.collisions(&buses, &sensors, &actuators);
         if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
             self.warning(

@@ -231,6 +231,32 @@ pub(super) fn expected(kind: &Kind) -> String {
     }
 }
 
+/// A value of that kind for one that is not known, which must be none that is. What depends on it differs between the two.
+pub(super) fn stand_in(kind: &Kind, second: bool) -> Setting {
+    let text = || Setting::Text(if second { "\u{1}" } else { "\u{2}" }.to_owned());
+    match kind {
+        Kind::Flag => Setting::Flag(second),
+        Kind::Integer { min, max } => Setting::Integer(if second { *max } else { *min }),
+        Kind::Number { min, max } => Setting::Number(if second { *max } else { *min }),
+        Kind::Duration { min, max } | Kind::DurationOrNever { min, max } => {
+            Setting::Duration(if second { *max } else { *min })
+        }
+        // Beyond the seven bits of an address.
+        Kind::Address(_) => Setting::Integer(0xFE + i64::from(second)),
+        Kind::Size { min, max } => {
+            Setting::Integer(i64::try_from(if second { *max } else { *min }).unwrap_or(i64::MAX))
+        }
+        Kind::Choice(words) => {
+            let word = if second { words.last() } else { words.first() };
+            word.map_or_else(text, |word| Setting::Text((*word).to_owned()))
+        }
+        Kind::List(inner) | Kind::OneOrMany(inner) => Setting::List(vec![stand_in(inner, second)]),
+        Kind::Table(_) => Setting::Table(Vec::new()),
+        Kind::Text | Kind::Path | Kind::Line | Kind::Name => text(),
+        Kind::Section(_) | Kind::State | Kind::DriverSettings => text(),
+    }
+}
+
 /// The setting that a default means. A default that is wrong means nothing; the tests over all tables find it.
 pub(super) fn default(kind: &Kind, text: &str, folder: &Path) -> Option<Setting> {
     let node = tree::parse(text).ok()?;
