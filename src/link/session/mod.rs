@@ -54,6 +54,8 @@ pub(super) struct Opening<'a> {
     pub settings: &'a Settings,
     /// The one to connect to.
     pub broker: &'a Broker,
+    /// By which generation of MQTT.
+    pub protocol: Protocol,
     /// Never empty.
     pub client_id: &'a str,
     /// Read for this connection.
@@ -76,6 +78,8 @@ pub(super) struct Will {
 /// What the broker says about itself when it accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Connected {
+    /// The generation of MQTT in use.
+    pub protocol: Protocol,
     /// It kept our session.
     pub session_present: bool,
     /// Unacknowledged messages that it takes at once.
@@ -140,6 +144,10 @@ pub(super) enum CauseKind {
     WillRetain,
     /// The broker sent more than we take, as it will again at the next subscription if it is a retained command.
     TooLarge,
+    /// The broker does not know this generation of MQTT.
+    WrongProtocol,
+    /// The broker answered our CONNECT by closing or resetting the connection.
+    HungUp,
     /// The broker closed the connection without a word.
     Closed,
     /// The network ended the connection.
@@ -243,9 +251,9 @@ impl Session {
     /// A [`Cause`] when the settings cannot make a connection.
     pub(super) fn open(opening: &Opening<'_>, pulse: Arc<Pulse>) -> Result<Self, Cause> {
         let (sender, events) = mpsc::channel(EVENT_CAPACITY);
-        let line = Arc::new(Line::new(pulse));
+        let line = Arc::new(Line::new(pulse, opening.protocol));
         let mut polling = JoinSet::new();
-        let client = match opening.settings.protocol {
+        let client = match opening.protocol {
             Protocol::V4 => {
                 let (client, eventloop) = v4::open(opening, &line)?;
                 polling.spawn(v4::poll(eventloop, sender, Arc::clone(&line)));
@@ -315,6 +323,32 @@ impl Opening<'_> {
     }
 }
 
+/// Whether the way to a broker stands, without a word of MQTT. What was connected is closed again.
+pub(super) async fn is_reachable(
+    broker: &Broker,
+    tls: Option<Arc<tokio_rustls::rustls::ClientConfig>>,
+    bind_address: Option<std::net::IpAddr>,
+) -> bool {
+    let dialer = Dialer { broker: broker.clone(), tls, bind_address };
+    matches!(tokio::time::timeout(CONNECT_TIMEOUT, dialer.dial()).await, Ok(Ok(_)))
+}
+
+impl Line {
+    /// What ended the connection, seen with what the broker said before it accepted us.
+    fn judge(&self, cause: Cause) -> Cause {
+        if let Some(code) = self.old_answer() {
+            let words =
+                format!("the broker knows MQTT 3.1.1 only; write `protocol: 3.1.1` (it answers MQTT 5 with {code})");
+            return Cause { words, kind: CauseKind::WrongProtocol };
+        }
+        let hung_up = self.is_open() && !self.is_accepted();
+        match cause.kind {
+            CauseKind::Closed | CauseKind::Reset if hung_up => Cause { kind: CauseKind::HungUp, ..cause },
+            _ => cause,
+        }
+    }
+}
+
 /// Whole seconds; at least one, because zero would switch keep-alive off.
 fn keep_alive_seconds(settings: &Settings) -> u16 {
     u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX).max(1)
@@ -328,6 +362,9 @@ fn closed(detail: &str) -> Cause {
 /// Why a connection over the network failed.
 fn io_cause(broker: &Broker, error: &std::io::Error) -> Cause {
     use std::io::ErrorKind as Kind;
+    if dial::is_websocket_end(error) {
+        return closed("");
+    }
     match error.kind() {
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => {
             Cause { kind: CauseKind::Reset, ..closed(&format!(" ({error})")) }
@@ -401,6 +438,14 @@ fn find_io<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_that_we_may_not_use_is_told_with_its_remedy() {
+        let (transport, host, path) = (Transport::Unix, String::new(), "/run/m.sock".to_owned());
+        let broker = Broker { transport, host, port: 0, path };
+        let denied = io_words(&broker, &std::io::ErrorKind::PermissionDenied.into());
+        assert!(denied.contains("/run/m.sock") && denied.contains("member of its group"), "{denied}");
+    }
 
     #[test]
     fn the_size_of_a_packet_is_that_of_the_specification() {
