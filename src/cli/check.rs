@@ -231,7 +231,7 @@ sensors:
         let expected = "\
 x.yaml is good.
 
-connects to mqtts://a:8883, then ws://[::1]:80/mqtt by MQTT 5 as c
+connects to mqtts://a:8883, then ws://[::1]:80/mqtt by MQTT 5, or 3.1.1 where no other is known, as c
 
 PUBLISHES                   EVERY   QOS       RETAINED  WHAT
 fieldgate/g/sensors/tide    1500ms  0         yes       value

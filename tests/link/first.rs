@@ -62,7 +62,7 @@ async fn a_first_that_refuses_is_left_again_at_once() {
     let mut link = start(settings_of(Protocol::V5, port, &second), &open_spool());
     link.until("up at the second", at(second.port)).await;
     let first = ScriptedBroker::start_on(port, vec![Script::good().greeting(Greeting::Code(0x87))]);
-    first.wait_connects(1, crate::common::SOON);
+    eventually("the first is tried", || !first.connects().is_empty()).await;
     link.until("back at the second", |status| status.connects == 2 && at(second.port)(status)).await;
     assert_eq!((first.connects().len(), second.connects().len()), (1, 2));
     link.end().await;
