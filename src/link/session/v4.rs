@@ -7,9 +7,10 @@ use std::sync::Arc;
 use rumqttc_v4 as mqtt;
 use tokio::sync::mpsc;
 
+use super::causes::{closed, find_io, io_cause, timeout_words};
 use super::{
     Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Line, MAX_PACKET, MAX_WINDOW, Opening,
-    Pending, Publication, REQUEST_CAPACITY, closed, find_io, io_cause, keep_alive_seconds, timeout_words,
+    Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
 };
 use crate::link::{Broker, Protocol, reason};
 use crate::model::Qos;
