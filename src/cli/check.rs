@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::cli::{EXIT_CONFIG, colour, put, tell};
 use crate::config::{self, Config, Loaded, Problem, report};
 use crate::drivers::Role;
-use crate::link::{Broker, Protocol, Transport};
+use crate::link::{Broker, ProtocolChoice, Transport};
 use crate::model::Quantity;
 use crate::model::field::format_duration;
 use crate::worker::{ActuatorSettings, SensorSettings};
@@ -40,7 +40,11 @@ pub fn summary(path: &Path, config: &Config) -> String {
         "{} is good.\n\nconnects to {} by MQTT {} as {}\n",
         path.display(),
         brokers.join(", then "),
-        protocol(link.protocol),
+        if link.protocol == ProtocolChoice::Auto {
+            "5, or 3.1.1 where no other is known,"
+        } else {
+            link.protocol.as_str()
+        },
         link.client_id.as_deref().unwrap_or("an identifier left to chance"),
     );
     let mut rows = vec![row(["PUBLISHES", "EVERY", "QOS", "RETAINED", "WHAT"])];
@@ -140,13 +144,6 @@ fn yes(flag: bool) -> &'static str {
     if flag { "yes" } else { "no" }
 }
 
-fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::V4 => "3.1.1",
-        Protocol::V5 => "5",
-    }
-}
-
 fn address(broker: &Broker) -> String {
     let path = if broker.transport == Transport::Unix { "" } else { broker.path.split('?').next().unwrap_or_default() };
     format!("{broker}{path}")
@@ -171,7 +168,7 @@ fn good(path: &Path, loaded: &Loaded) -> Json {
         "file": path.display().to_string(),
         "problems": problems(&loaded.warnings),
         "brokers": config.link.brokers.iter().map(address).collect::<Vec<_>>(),
-        "protocol": protocol(config.link.protocol),
+        "protocol": config.link.protocol.as_str(),
         "client_id": config.link.client_id,
         "publish": config.sensors.iter().map(|sensor| json!({
             "topic": config.topics.reading(&sensor.name),
@@ -234,7 +231,7 @@ sensors:
         let expected = "\
 x.yaml is good.
 
-connects to mqtts://a:8883, then ws://[::1]:80/mqtt by MQTT 5 as c
+connects to mqtts://a:8883, then ws://[::1]:80/mqtt by MQTT 5, or 3.1.1 where no other is known, as c
 
 PUBLISHES                   EVERY   QOS       RETAINED  WHAT
 fieldgate/g/sensors/tide    1500ms  0         yes       value

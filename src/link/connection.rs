@@ -4,6 +4,8 @@
 //! else that is published; retained topics and the spool after the broker has answered it. Nothing here waits for the
 //! broker without a limit, and every limit ends the connection, never the program.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -54,6 +56,8 @@ const ALL: [Whose; 3] = [Whose::Ours, Whose::Authority, Whose::Broker];
 pub(super) enum End {
     /// We were told to stop.
     Stopped,
+    /// What was waited for besides has come, and the broker was left as for a stop.
+    Left,
     /// Anything else.
     Lost(Cause),
 }
@@ -71,6 +75,8 @@ pub(super) struct Connection<'a> {
     pub(super) unacceptable: Vec<(Sequence, String)>,
     pub(super) session: Session,
     expiry: Option<Expiry>,
+    /// Ends the connection orderly.
+    until: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
     pub(super) subscribing: Option<Pending<Result<(), String>>>,
     pub(super) marker: Marker,
@@ -116,10 +122,11 @@ impl<'a> Connection<'a> {
             unacceptable: Vec::new(),
             session,
             expiry: None,
+            until: None,
             fates: FuturesUnordered::new(),
             subscribing: None,
-            marker: Marker::new(parts.settings.clean_session || deaf, parts.settings.protocol, nonce),
-            canary: if deaf { Canary::NotNeeded } else { Canary::new(parts.settings.protocol) },
+            marker: Marker::new(parts.settings.clean_session || deaf, connected.protocol, nonce),
+            canary: if deaf { Canary::NotNeeded } else { Canary::new(connected.protocol) },
             deaf_until: deaf.then(|| now + DEAF),
             connected,
             flooded: false,
@@ -136,6 +143,11 @@ impl<'a> Connection<'a> {
         Self { expiry, ..self }
     }
 
+    /// Leaves orderly when `until` has come.
+    pub(super) fn until(self, until: Option<impl Future<Output = ()> + Send + 'static>) -> Self {
+        Self { until: until.map(|until| until.boxed()), ..self }
+    }
+
     /// Works until the connection ends or the link is told to stop.
     pub(super) async fn hold(mut self) -> End {
         self.report.clear_connection();
@@ -146,13 +158,14 @@ impl<'a> Connection<'a> {
         } else {
             self.subscribe();
         }
-        let mut stop = self.parts.stop.clone();
+        let (mut stop, mut until) = (self.parts.stop.clone(), self.until.take());
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let more = self.pump().await;
             tokio::select! {
-                () = stopped(&mut stop) => return self.close().await,
+                () = stopped(&mut stop) => return self.close(End::Stopped).await,
+                Some(()) = OptionFuture::from(until.as_mut()) => return self.close(End::Left).await,
                 ended = self.step() => if let Some(cause) = ended { return End::Lost(cause) },
                 _ = tick.tick() => {
                     self.settle();
@@ -288,7 +301,7 @@ impl<'a> Connection<'a> {
         let settings = &self.parts.settings;
         if arrived.topic == settings.topics.status() {
             if !arrived.retain && arrived.payload == "offline" {
-                self.marker.saw_offline(settings.protocol, boottime());
+                self.marker.saw_offline(self.connected.protocol, boottime());
             }
             if !arrived.retain && self.canary.came_back() {
                 self.report.clear(&About::Canary);
@@ -409,7 +422,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends what is left for a moment, says `offline` and leaves.
-    async fn close(mut self) -> End {
+    async fn close(mut self, end: End) -> End {
         let deadline = Instant::now() + FLUSH;
         // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
         drop(timeout_at(deadline, self.parts.spool.offered()).await);
@@ -437,7 +450,7 @@ impl<'a> Connection<'a> {
                 break;
             }
         }
-        End::Stopped
+        end
     }
 
     fn is_flushed(&self) -> bool {

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use super::alarms::{About, News};
 use super::backoff::{Backoff, HELD, SHORT_MAX, TAKEN_OVER_TIMES, TAKEN_OVER_WITHIN};
+use super::dialect::Dialect;
+use super::preference::Preference;
 use super::session::{CauseKind, Connected, Will};
+use super::{Protocol, ProtocolChoice};
 use crate::model::Qos;
 
 /// From so many connections in a row on that a too large message ended, the next does without commands. Under 3.1.1 we cannot
@@ -25,6 +28,7 @@ const LEARN_AGAIN: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 struct BrokerState {
     backoff: Backoff,
+    dialect: Dialect,
     /// Not tried before.
     ready: Duration,
     /// When it refused a will at QoS 1.
@@ -46,6 +50,7 @@ struct BrokerState {
 pub(super) struct Failover {
     brokers: Vec<BrokerState>,
     turn: usize,
+    preference: Preference,
     identifier: String,
 }
 
@@ -62,7 +67,13 @@ impl Failover {
     /// For `count` brokers, at least one, with waits between `min` and `max`. `identifier` is our client id, for the alarms.
     pub(super) fn new(count: usize, min: Duration, max: Duration, identifier: String) -> Self {
         let brokers = (0..count.max(1)).map(|_| BrokerState::new(Backoff::new(min, max))).collect();
-        Self { brokers, turn: 0, identifier }
+        Self { brokers, turn: 0, preference: Preference::new(None), identifier }
+    }
+
+    /// By which generations of MQTT, and how often the first broker is looked at while another serves.
+    pub(super) fn with(mut self, protocol: ProtocolChoice, prefer_first: Option<Duration>) -> Self {
+        self.brokers.iter_mut().for_each(|broker| broker.dialect = Dialect::new(protocol));
+        Self { preference: Preference::new(prefer_first), ..self }
     }
 
     /// Whose turn it is.
@@ -73,6 +84,27 @@ impl Failover {
     /// The identifier under which we connect.
     pub(super) fn identifier(&self) -> &str {
         &self.identifier
+    }
+
+    /// By which generation of MQTT the next attempt is made.
+    pub(super) fn protocol(&mut self, now: Duration) -> Protocol {
+        self.current().dialect.next(now)
+    }
+
+    /// Whether the broker in turn, which has just accepted us, has turned out to know MQTT 3.1.1 only.
+    pub(super) fn is_old(&mut self, now: Duration) -> bool {
+        self.current().dialect.accepted(now)
+    }
+
+    /// How long to wait before the first broker is looked at, and between two looks; `None`: it is not.
+    pub(super) fn look_at_first(&self) -> Option<Duration> {
+        self.preference.wait(self.turn)
+    }
+
+    /// The first broker can be reached, so the one in turn has been left for it.
+    pub(super) fn change_to_first(&mut self) {
+        self.preference.change(self.turn);
+        self.turn = 0;
     }
 
     /// How the will of the next attempt is left.
@@ -112,13 +144,19 @@ impl Failover {
 
     /// An attempt at the broker in turn failed.
     pub(super) fn failed(&mut self, kind: CauseKind, now: Duration, chance: f64) -> Outcome {
+        if self.current().dialect.failed(kind) {
+            return Outcome { news: Vec::new(), wait: Duration::ZERO };
+        }
         let broker = self.current();
         broker.backoff.failed(kind == CauseKind::Refused);
         broker.closed = 0;
         let news = broker.learn(kind, now);
         // A broker that wants another form of the will is asked again at once.
-        let prefer = if news.is_empty() { self.turn + 1 } else { self.turn };
-        self.schedule(news, prefer, now, chance)
+        let asked_again = !news.is_empty();
+        let prefer = if asked_again { self.turn } else { self.turn + 1 };
+        let outcome = self.schedule(news, prefer, now, chance);
+        let left = if asked_again { None } else { self.preference.refused() };
+        self.go_back(left, outcome)
     }
 
     /// A connection to the broker in turn was held for `held` and then lost.
@@ -138,7 +176,20 @@ impl Failover {
         // A broker that held us is worth leaving only for the first of the list; one that drops us at once is not tried twice
         // in a row.
         let prefer = if held >= HELD { 0 } else { self.turn + 1 };
-        self.schedule(news, prefer, now, chance)
+        let left = self.preference.ended(self.turn, held >= HELD);
+        let outcome = self.schedule(news, prefer, now, chance);
+        self.go_back(left, outcome)
+    }
+
+    /// The broker that served well until it was left for the first has us back at once.
+    fn go_back(&mut self, left: Option<usize>, outcome: Outcome) -> Outcome {
+        match left {
+            Some(left) => {
+                self.turn = left;
+                Outcome { wait: Duration::ZERO, ..outcome }
+            }
+            None => outcome,
+        }
     }
 
     fn current(&mut self) -> &mut BrokerState {
@@ -165,8 +216,9 @@ impl Failover {
 
 impl BrokerState {
     fn new(backoff: Backoff) -> Self {
+        let dialect = Dialect::new(Protocol::V5.into());
         let (no_qos, no_retain, offered) = (None, None, None);
-        Self { backoff, ready: Duration::ZERO, no_qos, no_retain, offered, brief: 0, closed: 0, drowned: 0 }
+        Self { backoff, dialect, ready: Duration::ZERO, no_qos, no_retain, offered, brief: 0, closed: 0, drowned: 0 }
     }
 
     /// What the broker has said that it does not offer.

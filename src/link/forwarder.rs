@@ -227,7 +227,7 @@ impl Connection<'_> {
 
     /// How many may be in flight at QoS 2.
     fn exact_limit(&self) -> usize {
-        match self.parts.settings.protocol {
+        match self.connected.protocol {
             Protocol::V4 => EXACT_UNDER_V4,
             Protocol::V5 => usize::MAX,
         }
@@ -321,7 +321,7 @@ impl Connection<'_> {
 
     /// Under MQTT 5, the reply also goes where the requester wants it.
     fn answer_too(&mut self, stored: &StoredReply) {
-        let Some(target) = stored.response.as_ref().filter(|_| self.parts.settings.protocol == Protocol::V5) else {
+        let Some(target) = stored.response.as_ref().filter(|_| self.connected.protocol == Protocol::V5) else {
             return;
         };
         let payload = stored.payload.clone().into_bytes();

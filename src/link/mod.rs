@@ -13,6 +13,7 @@ mod alarms;
 pub mod backoff;
 mod canary;
 mod connection;
+mod dialect;
 mod expiry;
 mod failover;
 mod forwarder;
@@ -22,6 +23,7 @@ pub mod lanes;
 mod latest;
 mod limits;
 mod marker;
+mod preference;
 pub mod reason;
 mod report;
 pub mod secrets;
@@ -77,7 +79,7 @@ pub struct LinkStatus {
     pub since: SystemTime,
     /// The broker that is or was tried last: `mqtt://host:port`.
     pub broker: String,
-    /// Which generation of MQTT.
+    /// The generation of MQTT that is or was tried last.
     pub protocol: Protocol,
     /// Successful connects since the start.
     pub connects: u64,
@@ -94,7 +96,7 @@ impl LinkStatus {
             state: LinkState::Down,
             since: crate::clock::now().wall,
             broker: settings.brokers.first().map(ToString::to_string).unwrap_or_default(),
-            protocol: settings.protocol,
+            protocol: settings.protocol.first(),
             connects: 0,
             last_error: None,
             alarm: None,
@@ -145,7 +147,9 @@ pub struct Settings {
     /// In the order in which they are tried.
     pub brokers: Vec<Broker>,
     /// Which generation of MQTT.
-    pub protocol: Protocol,
+    pub protocol: ProtocolChoice,
+    /// How often the first broker is looked at while another serves; `None`: never.
+    pub prefer_first: Option<Duration>,
     /// `None`: chance chooses one at each start.
     pub client_id: Option<String>,
     /// Whether the broker forgets us when we leave.
@@ -249,6 +253,49 @@ impl Protocol {
             Self::V4 => "3.1.1",
             Self::V5 => "5",
         }
+    }
+}
+
+impl Protocol {
+    /// The other generation.
+    pub fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V5,
+            Self::V5 => Self::V4,
+        }
+    }
+}
+
+/// What the configuration says of the generation of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// MQTT 5, or 3.1.1 with a broker that knows no other.
+    Auto,
+    /// This one.
+    Only(Protocol),
+}
+
+impl ProtocolChoice {
+    /// The one to begin with.
+    pub fn first(self) -> Protocol {
+        match self {
+            Self::Auto => Protocol::V5,
+            Self::Only(protocol) => protocol,
+        }
+    }
+
+    /// As it stands in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Only(protocol) => protocol.as_str(),
+        }
+    }
+}
+
+impl From<Protocol> for ProtocolChoice {
+    fn from(protocol: Protocol) -> Self {
+        Self::Only(protocol)
     }
 }
 

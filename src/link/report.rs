@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::alarms::{About, Alarms, News, Whose};
-use super::{LinkState, LinkStatus};
+use super::{LinkState, LinkStatus, Protocol};
 
 /// Repeats of one cause are logged at most this often.
 const REPEAT_EVERY: Duration = Duration::from_secs(300);
@@ -69,8 +69,8 @@ impl Report {
     }
 
     /// An attempt at this broker of the list begins.
-    pub(super) fn connecting(&mut self, index: usize, broker: String) {
-        self.change(LinkState::Connecting, |status| status.broker = broker);
+    pub(super) fn connecting(&mut self, index: usize, broker: String, protocol: Protocol) {
+        self.change(LinkState::Connecting, |status| (status.broker, status.protocol) = (broker, protocol));
         self.alarms.switch(index);
         self.show();
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::alarms::Whose;
 use super::connection::{Connection, End, stopped};
@@ -12,9 +12,11 @@ use super::expiry::{Expiry, of_files};
 use super::failover::{Failover, Outcome};
 use super::report::Report;
 use super::secrets::{self, with_remedy};
-use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, timeout_words};
+use super::session::{
+    CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, is_reachable, timeout_words,
+};
 use super::tls::{self, Tls};
-use super::{Broker, Parts, Settings, Transport};
+use super::{Broker, Parts, Protocol, ProtocolChoice, Settings, Transport};
 use crate::clock::{self, boottime};
 use crate::model::Secret;
 
@@ -68,7 +70,7 @@ impl Supervisor {
         let (count, min, max) = (settings.brokers.len(), settings.reconnect_min, settings.reconnect_max);
         Self {
             report: Report::new(parts.status.clone()),
-            failover: Failover::new(count, min, max, client_id),
+            failover: Failover::new(count, min, max, client_id).with(settings.protocol, settings.prefer_first),
             credentials: secrets::credentials_folder(),
             parts,
         }
@@ -84,18 +86,22 @@ impl Supervisor {
             stopped(&mut self.parts.stop).await;
             return State::Stopped;
         };
-        self.report.connecting(self.failover.turn(), broker.to_string());
+        let protocol = self.failover.protocol(boottime());
+        self.report.connecting(self.failover.turn(), broker.to_string(), protocol);
         let mut stop = self.parts.stop.clone();
-        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.attempt(&broker));
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.attempt(&broker, protocol));
         let outcome = tokio::select! {
             () = stopped(&mut stop) => return State::Stopped,
             outcome = attempt => outcome.unwrap_or_else(|_| Err(Cause::other(timeout_words(&broker)))),
         };
         match outcome {
             Ok(held) => {
-                let protocol = self.parts.settings.protocol.as_str();
+                let protocol = held.connected.protocol.as_str();
                 self.report.up(&broker.to_string(), protocol, held.connected.session_present);
                 self.report.apply(self.failover.accepted(&held.connected, boottime()));
+                if self.failover.is_old(boottime()) {
+                    info!(%broker, "The broker knows MQTT 3.1.1 only, which is used there from now on.");
+                }
                 State::Hold(Box::new(held))
             }
             Err(cause) => {
@@ -107,14 +113,15 @@ impl Supervisor {
     }
 
     /// One attempt; whoever drops it also ends the task that polls the library.
-    async fn attempt(&mut self, broker: &Broker) -> Result<Held, Cause> {
+    async fn attempt(&mut self, broker: &Broker, protocol: Protocol) -> Result<Held, Cause> {
         let (password, tls) = self.read_files(broker).await?;
         // What drowned us may wait in a persistent session as well; a clean one forgets it.
         let clean_session = self.parts.settings.clean_session || self.failover.is_deaf();
         let settings = &Settings { clean_session, ..self.parts.settings.clone() };
         let config = tls.as_ref().map(|tls| Arc::clone(&tls.config));
         let will = self.failover.will(boottime());
-        let opening = Opening { settings, broker, client_id: self.failover.identifier(), password, tls: config, will };
+        let client_id = self.failover.identifier();
+        let opening = Opening { settings, broker, protocol, client_id, password, tls: config, will };
         let mut session = Session::open(&opening, Arc::clone(&self.parts.pulse))?;
         match session.next().await {
             Event::Connected(connected) => {
@@ -123,12 +130,8 @@ impl Supervisor {
                 Ok(Held { session, connected, expiry })
             }
             Event::Ended(mut cause) => {
-                if matches!(cause.kind, CauseKind::Closed | CauseKind::Reset) {
-                    let scheme = broker.transport.scheme();
-                    cause.words += &format!(
-                        " before it accepted us; check that {scheme}:// fits port {}, and the broker's log",
-                        broker.port
-                    );
+                if matches!(cause.kind, CauseKind::Closed | CauseKind::Reset | CauseKind::HungUp) {
+                    cause.words += &hung_up_words(broker, settings.protocol, protocol, cause.kind);
                 }
                 Err(cause)
             }
@@ -140,7 +143,7 @@ impl Supervisor {
     async fn read_files(&mut self, broker: &Broker) -> Result<(Option<Secret>, Option<Tls>), Cause> {
         let settings = self.parts.settings.clone();
         let credentials = self.credentials.clone();
-        let wants_tls = matches!(broker.transport, Transport::Tls | Transport::Wss);
+        let wants_tls = is_encrypted(broker);
         let read = move || {
             let read = read_now(&settings, credentials.clone(), wants_tls)?;
             let notices = wants_tls.then(|| of_files(&settings.tls, credentials, clock::now()));
@@ -162,12 +165,19 @@ impl Supervisor {
     async fn hold(&mut self, held: Held) -> State {
         let since = boottime();
         let deaf = self.failover.is_deaf();
+        let first = |every| first_is_there(self.parts.settings.clone(), self.credentials.clone(), every);
         match Connection::new(&self.parts, &mut self.report, held.session, held.connected, deaf)
             .watching(held.expiry)
+            .until(self.failover.look_at_first().map(first))
             .hold()
             .await
         {
             End::Stopped => State::Stopped,
+            End::Left => {
+                info!(broker = %self.parts.settings.brokers[0], "The first broker can be reached again; changing over to it.");
+                self.failover.change_to_first();
+                State::Connect
+            }
             End::Lost(_) if *self.parts.stop.borrow() => State::Stopped,
             End::Lost(cause) => {
                 let (broker, now) = (self.broker(), boottime());
@@ -193,6 +203,43 @@ impl Supervisor {
             () = tokio::time::sleep(wait) => State::Connect,
         }
     }
+}
+
+/// What a broker that ended the connection before it accepted us may have meant.
+fn hung_up_words(broker: &Broker, choice: ProtocolChoice, protocol: Protocol, kind: CauseKind) -> String {
+    let remedy = match (choice, protocol) {
+        (ProtocolChoice::Only(Protocol::V5), _) if kind == CauseKind::HungUp => {
+            "if it knows MQTT 3.1.1 only, write `protocol: 3.1.1`; else "
+        }
+        (ProtocolChoice::Auto, Protocol::V4) => "it does so with MQTT 5 and with 3.1.1; ",
+        _ => "",
+    };
+    let place = match broker.transport {
+        Transport::Unix => "the broker's log".to_owned(),
+        transport => format!("that {}:// fits port {}, and the broker's log", transport.scheme(), broker.port),
+    };
+    format!(" before it accepted us; {remedy}check {place}")
+}
+
+/// Ends when the way to the first broker stands; it is looked at again and again, `every` so often.
+async fn first_is_there(settings: Settings, credentials: Option<PathBuf>, every: Duration) {
+    let Some(first) = settings.brokers.first() else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(every).await;
+        let (files, folder, encrypted) = (settings.tls.clone(), credentials.clone(), is_encrypted(first));
+        let read = move || encrypted.then(|| tls::prepare(&files, folder.as_deref(), clock::now())).transpose();
+        if let Ok(Ok(tls)) = tokio::task::spawn_blocking(read).await
+            && is_reachable(first, tls.map(|tls| tls.config), settings.bind_address).await
+        {
+            return;
+        }
+        // Why not is said whenever it is connected to.
+        debug!(broker = %first, "The first broker cannot be reached yet.");
+    }
+}
+
+fn is_encrypted(broker: &Broker) -> bool {
+    matches!(broker.transport, Transport::Tls | Transport::Wss)
 }
 
 /// Password and certificates, or why not.

@@ -111,7 +111,7 @@ pub const MAX_BASE_BYTES: usize = 256;
 /// Checks a base topic; the error says in words what is wrong.
 ///
 /// # Errors
-/// An empty topic, an empty level, a wildcard, a control character, a leading `$`, or more than [`MAX_BASE_BYTES`].
+/// An empty topic, an empty level after the first, a wildcard, a control character, a leading `$`, or more than [`MAX_BASE_BYTES`].
 pub fn check_base(base: &str) -> Result<(), String> {
     if base.is_empty() {
         return Err("a base topic cannot be empty".into());
@@ -125,8 +125,8 @@ pub fn check_base(base: &str) -> Result<(), String> {
     if let Some(bad) = base.chars().find(|c| matches!(c, '+' | '#') || c.is_control()) {
         return Err(format!("{bad:?} cannot stand in a base topic"));
     }
-    if base.split('/').any(str::is_empty) {
-        return Err("a base topic has no empty level: no / at its start or end, and no //".into());
+    if base.strip_prefix('/').unwrap_or(base).split('/').any(str::is_empty) {
+        return Err("a base topic has no empty level but for a / at its start: no / at its end, and no //".into());
     }
     Ok(())
 }
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_base_topic_is_checked() {
         assert_eq!(check_base("fieldgate/greenhouse"), Ok(()));
-        for base in ["", "/a", "a/", "a//b", "a/#", "+", "$SYS", "a\nb", &"x".repeat(257)] {
+        for base in ["", "/", "//a", "/a/", "a/", "a//b", "a/#", "+", "$SYS", "a\nb", &"x".repeat(257)] {
             assert!(check_base(base).is_err(), "{base:?}");
         }
     }

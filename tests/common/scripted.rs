@@ -54,10 +54,15 @@ pub enum Greeting {
 /// Decides about the nth message (from 0) of a connection.
 type OnPublish = Arc<dyn Fn(usize, &Publish) -> Answer + Send + Sync>;
 
+/// Whether a packet ends the connection.
+type HangUp = Arc<dyn Fn(&Packet) -> bool + Send + Sync>;
+
 /// How one connection goes.
 #[derive(Clone)]
 pub struct Script {
     greeting: Greeting,
+    greeting_5: Option<Greeting>,
+    hang_up: HangUp,
     properties: Properties,
     publish: OnPublish,
     suback: Option<u8>,
@@ -71,6 +76,8 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             greeting: Greeting::Code(0),
+            greeting_5: None,
+            hang_up: Arc::new(|_| false),
             properties: Properties::default(),
             publish: Arc::new(|_, _| Answer::Acknowledge),
             suback: None,
@@ -91,6 +98,16 @@ impl Script {
     /// What it does with the CONNECT.
     pub fn greeting(self, greeting: Greeting) -> Self {
         Self { greeting, ..self }
+    }
+
+    /// What it does instead with a CONNECT of MQTT 5, because it is older.
+    pub fn greeting_5(self, greeting: Greeting) -> Self {
+        Self { greeting_5: Some(greeting), ..self }
+    }
+
+    /// Closes the connection without a word when such a packet comes.
+    pub fn hang_up_on(self, decide: impl Fn(&Packet) -> bool + Send + Sync + 'static) -> Self {
+        Self { hang_up: Arc::new(decide), ..self }
     }
 
     /// What it does with each message.
@@ -355,7 +372,7 @@ impl Connection {
             let size = wire::frame(first, body).len();
             let received = Received { connection: self.number, at: Instant::now(), size, packet: packet.clone() };
             self.records.lock().unwrap().received.push(received);
-            if !self.answer(packet)? {
+            if (self.script.hang_up)(&packet) || !self.answer(packet)? {
                 return Ok(());
             }
         }
@@ -392,7 +409,8 @@ impl Connection {
 
     fn greet(&mut self, level: u8) -> io::Result<bool> {
         self.level = level;
-        let (session_present, code) = match &self.script.greeting {
+        let greeting_5 = self.script.greeting_5.as_ref().filter(|_| level >= 5);
+        let (session_present, code) = match greeting_5.unwrap_or(&self.script.greeting) {
             Greeting::Code(code) => (false, *code),
             Greeting::SessionPresent => (true, 0),
             Greeting::Silence => return Ok(true),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod flood;
+mod hangs_up;
 mod killed;
 mod limits;
 mod mutants;

@@ -154,7 +154,8 @@ pub(crate) struct Link {
 pub(crate) fn settings(protocol: Protocol, port: u16) -> Settings {
     Settings {
         brokers: vec![broker("127.0.0.1", port)],
-        protocol,
+        protocol: protocol.into(),
+        prefer_first: None,
         client_id: None,
         clean_session: true,
         keep_alive: Duration::from_secs(5),
@@ -258,7 +259,7 @@ impl Link {
     }
 }
 
-pub(crate) async fn eventually(what: &str, done: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(15);
     while !done() {
         assert!(Instant::now() < deadline, "{what}");

@@ -10,7 +10,7 @@ use crate::config::check::section::Section;
 use crate::config::check::{Checker, broker};
 use crate::config::tree::{Node, Span, Value};
 use crate::config::{mask, raw};
-use crate::link::{self, Broker, Protocol, Transport};
+use crate::link::{self, Broker, Protocol, ProtocolChoice, Transport};
 use crate::model::topic::{self, Topics};
 use crate::model::{Name, Qos};
 
@@ -52,12 +52,20 @@ impl<'a> Checker<'a> {
                 "write for example fieldgate/greenhouse",
             );
         }
+        if written.is_some_and(|base| base.starts_with('/') && topic::check_base(base).is_ok()) {
+            let what = "base_topic: a / at the start makes a first level without a name, so `+/status` does not match";
+            self.warning(&mqtt.span("base_topic"), what, "leave it out unless others expect it");
+        }
         Topics::new(written.map_or_else(|| format!("fieldgate/{name}"), str::to_owned))
     }
 
     fn link(&mut self, mqtt: &Section<'a>, name: &Name, topics: &Topics) -> Option<link::Settings> {
         let brokers = self.brokers(mqtt);
-        let protocol = if mqtt.text("protocol") == Some("3.1.1") { Protocol::V4 } else { Protocol::V5 };
+        let protocol = match mqtt.text("protocol") {
+            Some("3.1.1") => Protocol::V4.into(),
+            Some("5") => Protocol::V5.into(),
+            _ => ProtocolChoice::Auto,
+        };
         let password = self.password(mqtt, protocol, &brokers);
         let tls = self.tls(mqtt, &brokers);
         let (reconnect_min, reconnect_max) = self.reconnect(mqtt);
@@ -67,6 +75,7 @@ impl<'a> Checker<'a> {
         Some(link::Settings {
             brokers,
             protocol,
+            prefer_first: mqtt.duration("prefer_first"),
             client_id,
             clean_session: mqtt.flag("clean_session").unwrap_or(true),
             keep_alive,

@@ -12,6 +12,7 @@ fn failover(count: usize) -> Failover {
 
 fn connected(retain_available: bool) -> Connected {
     Connected {
+        protocol: Protocol::V5,
         session_present: false,
         receive_maximum: u16::MAX,
         maximum_packet_size: u32::MAX,

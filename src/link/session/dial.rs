@@ -122,3 +122,9 @@ fn websocket_error(broker: &Broker, error: WebsocketError) -> io::Error {
         other => io::Error::other(format!("no MQTT by websocket at {path:?} ({other})")),
     }
 }
+
+/// Whether the broker has closed the websocket, which is no error to the one below it.
+pub(super) fn is_websocket_end(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(WebsocketError::ConnectionClosed | WebsocketError::AlreadyClosed))
+}

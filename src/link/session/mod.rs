@@ -5,6 +5,7 @@
 //! opens the next one. What was handed over and not acknowledged by then is [`Fate::Lost`]; the library would keep some of
 //! it, and that is deliberately ignored, for only the spool knows the truth about delivery.
 
+mod causes;
 mod dial;
 mod v4;
 mod v5;
@@ -19,9 +20,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub(super) use self::causes::timeout_words;
 use self::dial::Dialer;
 use self::wire::{Line, Wire};
-use crate::link::{Broker, Protocol, Settings, Transport};
+use crate::link::{Broker, Protocol, Settings};
 use crate::model::payload::ResponseTarget;
 use crate::model::{Qos, Secret};
 use crate::pulse::Pulse;
@@ -54,6 +56,8 @@ pub(super) struct Opening<'a> {
     pub settings: &'a Settings,
     /// The one to connect to.
     pub broker: &'a Broker,
+    /// By which generation of MQTT.
+    pub protocol: Protocol,
     /// Never empty.
     pub client_id: &'a str,
     /// Read for this connection.
@@ -76,6 +80,8 @@ pub(super) struct Will {
 /// What the broker says about itself when it accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Connected {
+    /// The generation of MQTT in use.
+    pub protocol: Protocol,
     /// It kept our session.
     pub session_present: bool,
     /// Unacknowledged messages that it takes at once.
@@ -140,6 +146,10 @@ pub(super) enum CauseKind {
     WillRetain,
     /// The broker sent more than we take, as it will again at the next subscription if it is a retained command.
     TooLarge,
+    /// The broker does not know this generation of MQTT.
+    WrongProtocol,
+    /// The broker answered our CONNECT by closing or resetting the connection.
+    HungUp,
     /// The broker closed the connection without a word.
     Closed,
     /// The network ended the connection.
@@ -243,9 +253,9 @@ impl Session {
     /// A [`Cause`] when the settings cannot make a connection.
     pub(super) fn open(opening: &Opening<'_>, pulse: Arc<Pulse>) -> Result<Self, Cause> {
         let (sender, events) = mpsc::channel(EVENT_CAPACITY);
-        let line = Arc::new(Line::new(pulse));
+        let line = Arc::new(Line::new(pulse, opening.protocol));
         let mut polling = JoinSet::new();
-        let client = match opening.settings.protocol {
+        let client = match opening.protocol {
             Protocol::V4 => {
                 let (client, eventloop) = v4::open(opening, &line)?;
                 polling.spawn(v4::poll(eventloop, sender, Arc::clone(&line)));
@@ -315,87 +325,35 @@ impl Opening<'_> {
     }
 }
 
+/// Whether the way to a broker stands, without a word of MQTT. What was connected is closed again.
+pub(super) async fn is_reachable(
+    broker: &Broker,
+    tls: Option<Arc<tokio_rustls::rustls::ClientConfig>>,
+    bind_address: Option<std::net::IpAddr>,
+) -> bool {
+    let dialer = Dialer { broker: broker.clone(), tls, bind_address };
+    matches!(tokio::time::timeout(CONNECT_TIMEOUT, dialer.dial()).await, Ok(Ok(_)))
+}
+
+impl Line {
+    /// What ended the connection, seen with what the broker said before it accepted us.
+    fn judge(&self, cause: Cause) -> Cause {
+        if let Some(code) = self.old_answer() {
+            let words =
+                format!("the broker knows MQTT 3.1.1 only; write `protocol: 3.1.1` (it answers MQTT 5 with {code})");
+            return Cause { words, kind: CauseKind::WrongProtocol };
+        }
+        let hung_up = self.is_open() && !self.is_accepted();
+        match cause.kind {
+            CauseKind::Closed | CauseKind::Reset if hung_up => Cause { kind: CauseKind::HungUp, ..cause },
+            _ => cause,
+        }
+    }
+}
+
 /// Whole seconds; at least one, because zero would switch keep-alive off.
 fn keep_alive_seconds(settings: &Settings) -> u16 {
     u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX).max(1)
-}
-
-/// The broker closed the connection without a word of MQTT.
-fn closed(detail: &str) -> Cause {
-    Cause { words: format!("the broker closed the connection{detail}"), kind: CauseKind::Closed }
-}
-
-/// Why a connection over the network failed.
-fn io_cause(broker: &Broker, error: &std::io::Error) -> Cause {
-    use std::io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => {
-            Cause { kind: CauseKind::Reset, ..closed(&format!(" ({error})")) }
-        }
-        _ => Cause::other(io_words(broker, error)),
-    }
-}
-
-fn io_words(broker: &Broker, error: &std::io::Error) -> String {
-    use std::io::ErrorKind;
-    let place = broker.place();
-    if let Some(words) = super::tls::words(error, &broker.host) {
-        return words;
-    }
-    let text = error.to_string();
-    if error.raw_os_error().is_none() && text.contains("lookup") {
-        if let Some((_, zone)) = broker.host.split_once('%') {
-            return format!("cannot use {:?} ({text}); is there an interface {zone}?", broker.host);
-        }
-        return format!("cannot resolve {:?} ({text}); check the name in mqtt.broker and the network", broker.host);
-    }
-    if broker.transport == Transport::Unix {
-        return unix_words(&broker.path, error);
-    }
-    match error.kind() {
-        ErrorKind::ConnectionRefused => {
-            format!("connection to {place} refused: nothing listens there; check the port and that the broker runs")
-        }
-        ErrorKind::AddrNotAvailable | ErrorKind::InvalidInput => {
-            format!("cannot use the source address for {place} ({text}); check mqtt.bind_address")
-        }
-        ErrorKind::TimedOut => format!("no answer from {place} ({text})"),
-        _ => format!("connection to {place}: {text}"),
-    }
-}
-
-fn unix_words(path: &str, error: &std::io::Error) -> String {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => {
-            format!("there is no socket {path}; does the broker run, and has it `listener 0 {path}`?")
-        }
-        ErrorKind::ConnectionRefused => {
-            format!("nobody listens at {path}: what is there is no socket, or the broker that made it has ended")
-        }
-        ErrorKind::PermissionDenied => format!(
-            "we may not use the socket {path}: our user must be let into the folders above it and write to the socket; \
-             make us a member of its group and let the group write to it"
-        ),
-        _ => format!("connection to {path}: {error}"),
-    }
-}
-
-/// The words for a connect that took too long.
-pub(super) fn timeout_words(broker: &Broker) -> String {
-    format!("{} did not answer within {} s", broker.place(), CONNECT_TIMEOUT.as_secs())
-}
-
-/// The first [`std::io::Error`] in an error's chain of causes.
-fn find_io<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref() {
-            return Some(io);
-        }
-        next = error.source();
-    }
-    None
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use rumqttc_v4 as mqtt;
 use tokio::sync::mpsc;
 
+use super::causes::{closed, find_io, io_cause, timeout_words};
 use super::{
     Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Line, MAX_PACKET, MAX_WINDOW, Opening,
-    Pending, Publication, REQUEST_CAPACITY, closed, find_io, io_cause, keep_alive_seconds, timeout_words,
+    Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
 };
-use crate::link::{Broker, reason};
+use crate::link::{Broker, Protocol, reason};
 use crate::model::Qos;
 
 /// The writing half.
@@ -59,7 +60,7 @@ pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, 
         let event = match eventloop.inner.poll().await {
             Ok(mqtt::Event::Incoming(packet)) => translate(packet),
             Ok(_) => None,
-            Err(error) => Some(Event::Ended(cause(&eventloop.broker, &error))),
+            Err(error) => Some(Event::Ended(line.judge(cause(&eventloop.broker, &error)))),
         };
         let Some(event) = event else { continue };
         if matches!(event, Event::Connected(_)) {
@@ -76,6 +77,7 @@ pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, 
 fn translate(packet: mqtt::Packet) -> Option<Event> {
     match packet {
         mqtt::Packet::ConnAck(connack) => Some(Event::Connected(Connected {
+            protocol: Protocol::V4,
             session_present: connack.session_present,
             receive_maximum: u16::MAX,
             maximum_packet_size: u32::MAX,
@@ -169,7 +171,11 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
 }
 
 fn refused(code: u8) -> Cause {
-    let kind = if matches!(code, 2 | 4 | 5) { CauseKind::Refused } else { CauseKind::Other };
+    let kind = match code {
+        1 => CauseKind::WrongProtocol,
+        2 | 4 | 5 => CauseKind::Refused,
+        _ => CauseKind::Other,
+    };
     Cause { words: format!("connection refused: {}", reason::v4(code)), kind }
 }
 

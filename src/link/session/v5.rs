@@ -9,11 +9,12 @@ use bytes::Bytes;
 use rumqttc_v5 as mqtt;
 use tokio::sync::mpsc;
 
+use super::causes::{closed, find_io, io_cause, timeout_words};
 use super::{
     Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Line, MAX_PACKET, MAX_WINDOW, NONCE,
-    Opening, Pending, Publication, REQUEST_CAPACITY, closed, find_io, io_cause, keep_alive_seconds, timeout_words,
+    Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
 };
-use crate::link::{Broker, reason};
+use crate::link::{Broker, Protocol, reason};
 use crate::model::Qos;
 use crate::model::payload::ResponseTarget;
 
@@ -61,7 +62,7 @@ pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, 
         let event = match eventloop.inner.poll().await {
             Ok(mqtt::Event::Incoming(packet)) => translate(packet),
             Ok(_) => None,
-            Err(error) => Some(Event::Ended(cause(&eventloop.broker, &error))),
+            Err(error) => Some(Event::Ended(line.judge(cause(&eventloop.broker, &error)))),
         };
         let Some(event) = event else { continue };
         if matches!(event, Event::Connected(_)) {
@@ -86,6 +87,7 @@ fn translate(packet: mqtt::Packet) -> Option<Event> {
 fn connected(connack: &mqtt::ConnAck) -> Connected {
     let property = connack.properties.as_ref();
     Connected {
+        protocol: Protocol::V5,
         session_present: connack.session_present,
         receive_maximum: property.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
         maximum_packet_size: property.and_then(|p| p.max_packet_size).unwrap_or(u32::MAX),
@@ -243,6 +245,7 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
 
 fn refused(code: u8) -> Cause {
     let kind = match code {
+        0x84 => CauseKind::WrongProtocol,
         0x85 | 0x86 | 0x87 | 0x8C => CauseKind::Refused,
         0x9A => CauseKind::WillRetain,
         0x9B => CauseKind::WillQos,

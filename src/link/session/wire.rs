@@ -8,12 +8,13 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::link::Protocol;
 use crate::pulse::Pulse;
 
 /// MQTT 3.12 in both versions.
@@ -27,15 +28,19 @@ pub(super) struct Line {
     open: AtomicBool,
     /// The broker has accepted us.
     accepted: AtomicBool,
+    /// What we speak.
+    protocol: Protocol,
+    /// The code of an answer to MQTT 5 that has the form of 3.1.1, and one; 0 while there is none.
+    old_answer: AtomicU32,
     /// A ping is wanted.
     wanted: AtomicBool,
     reader: AtomicWaker,
 }
 
 impl Line {
-    pub(super) fn new(pulse: Arc<Pulse>) -> Self {
-        let no = || AtomicBool::new(false);
-        Self { pulse, open: no(), accepted: no(), wanted: no(), reader: AtomicWaker::new() }
+    pub(super) fn new(pulse: Arc<Pulse>, protocol: Protocol) -> Self {
+        let (open, accepted, wanted) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+        Self { pulse, open, accepted, protocol, old_answer: AtomicU32::new(0), wanted, reader: AtomicWaker::new() }
     }
 
     /// The way to the broker stands.
@@ -55,9 +60,30 @@ impl Line {
         self.pulse.beat();
     }
 
+    /// Whether the broker has accepted us.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Acquire)
+    }
+
+    /// The return code of a CONNACK in the form of 3.1.1, by which brokers answer that do not know MQTT 5.
+    pub(super) fn old_answer(&self) -> Option<u8> {
+        self.old_answer.load(Ordering::Acquire).checked_sub(1).and_then(|code| u8::try_from(code).ok())
+    }
+
+    /// Looks at the first bytes of the broker; the library would wait for the rest of a CONNACK that is whole.
+    fn look(&self, first: &[u8]) -> io::Result<()> {
+        match first {
+            [0x20, 2, _, code] if self.protocol == Protocol::V5 => {
+                self.old_answer.store(u32::from(*code) + 1, Ordering::Release);
+                Err(io::Error::new(io::ErrorKind::InvalidData, "a CONNACK in the form of MQTT 3.1.1"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Sends a ping as soon as no packet is under way; nothing before the broker has accepted us.
     pub(super) fn ping(&self) {
-        if self.accepted.load(Ordering::Acquire) {
+        if self.is_accepted() {
             self.wanted.store(true, Ordering::Release);
             self.reader.wake();
         }
@@ -68,6 +94,8 @@ impl Line {
 pub(super) struct Wire<S> {
     inner: S,
     line: Arc<Line>,
+    /// The first bytes of the broker, as far as they have come, and how many.
+    first: ([u8; 4], usize),
     /// Of what the library writes.
     frames: Frames,
     /// Bytes of a ping that are still to be written.
@@ -78,7 +106,24 @@ pub(super) struct Wire<S> {
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
     pub(super) fn new(inner: S, line: Arc<Line>) -> Self {
-        Self { inner, line, frames: Frames::default(), unsent: 0, unflushed: false }
+        Self { inner, line, first: ([0; 4], 0), frames: Frames::default(), unsent: 0, unflushed: false }
+    }
+
+    /// Takes in what has come; an error when it ends the connection.
+    fn heard(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.line.is_accepted() {
+            self.line.pulse.beat();
+            return Ok(());
+        }
+        let (first, known) = &mut self.first;
+        if *known == first.len() {
+            return Ok(());
+        }
+        for (slot, byte) in first.iter_mut().skip(*known).zip(bytes) {
+            *slot = *byte;
+            *known += 1;
+        }
+        self.line.look(first.get(..*known).unwrap_or_default())
     }
 
     /// Sends the ping that is due, unless a packet of the library is under way. Once begun it must end first.
@@ -112,10 +157,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        if buf.filled().len() > before && this.line.accepted.load(Ordering::Acquire) {
-            this.line.pulse.beat();
-        }
-        Poll::Ready(Ok(()))
+        let came = buf.filled().get(before..).unwrap_or_default();
+        Poll::Ready(if came.is_empty() { Ok(()) } else { this.heard(came) })
     }
 }
 
@@ -228,7 +271,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let (seen, asked) = runtime.block_on(async {
                 let (near, mut far) = tokio::io::duplex(room);
-                let line = Arc::new(Line::new(Arc::new(Pulse::new())));
+                let line = Arc::new(Line::new(Arc::new(Pulse::new()), Protocol::V5));
                 line.accept();
                 let mut wire = Wire::new(near, Arc::clone(&line));
                 let reading = async { let mut all = Vec::new(); far.read_to_end(&mut all).await.unwrap(); all };
@@ -267,7 +310,7 @@ mod tests {
     async fn nothing_counts_and_nothing_is_asked_before_the_broker_accepts() {
         let (near, mut far) = tokio::io::duplex(64);
         let pulse = Arc::new(Pulse::new());
-        let line = Arc::new(Line::new(Arc::clone(&pulse)));
+        let line = Arc::new(Line::new(Arc::clone(&pulse), Protocol::V5));
         let mut wire = Wire::new(near, Arc::clone(&line));
         line.ping();
         far.write_all(b"ab").await.unwrap();
@@ -280,9 +323,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_in_the_form_of_3_1_1_ends_a_connection_of_5_however_it_comes() {
+        for (protocol, bytes, old) in [
+            (Protocol::V5, [0x20, 2, 0, 1], Some(1)),
+            (Protocol::V5, [0x20, 3, 0, 0], None),
+            (Protocol::V4, [0x20, 2, 0, 1], None),
+        ] {
+            let (near, mut far) = tokio::io::duplex(64);
+            let line = Arc::new(Line::new(Arc::new(Pulse::new()), protocol));
+            let mut wire = Wire::new(near, Arc::clone(&line));
+            for byte in bytes {
+                far.write_u8(byte).await.unwrap();
+                let read = wire.read_u8().await;
+                assert_eq!(read.is_err(), line.old_answer().is_some());
+            }
+            assert_eq!(line.old_answer(), old);
+        }
+    }
+
+    #[tokio::test]
     async fn a_ping_wakes_a_reader_that_waits() {
         let (near, mut far) = tokio::io::duplex(64);
-        let line = Arc::new(Line::new(Arc::new(Pulse::new())));
+        let line = Arc::new(Line::new(Arc::new(Pulse::new()), Protocol::V5));
         line.accept();
         let mut wire = Wire::new(near, Arc::clone(&line));
         let reader = tokio::spawn(async move { wire.read_u8().await.unwrap() });
