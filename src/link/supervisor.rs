@@ -12,7 +12,7 @@ use super::expiry::{Expiry, of_files};
 use super::failover::{Failover, Outcome};
 use super::report::Report;
 use super::secrets::{self, with_remedy};
-use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, timeout_words};
+use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, timeout_words};
 use super::tls::{self, Tls};
 use super::{Broker, Parts, Settings, Transport};
 use crate::clock::{self, boottime};
@@ -93,9 +93,14 @@ impl Supervisor {
         };
         match outcome {
             Ok(held) => {
+                let Some(news) = self.failover.current().accepted(&held.connected, boottime()) else {
+                    // Accepted in another form of the will only; the same once more in the usual form shows whether it is that.
+                    held.session.disconnect().await;
+                    return State::Connect;
+                };
                 let protocol = self.parts.settings.protocol.as_str();
                 self.report.up(&broker.to_string(), protocol, held.connected.session_present);
-                self.report.apply(self.failover.accepted(&held.connected, boottime()));
+                self.report.apply(news);
                 State::Hold(Box::new(held))
             }
             Err(cause) => {
@@ -110,10 +115,11 @@ impl Supervisor {
     async fn attempt(&mut self, broker: &Broker) -> Result<Held, Cause> {
         let (password, tls) = self.read_files(broker).await?;
         // What drowned us may wait in a persistent session as well; a clean one forgets it.
-        let clean_session = self.parts.settings.clean_session || self.failover.is_deaf();
+        let clean_session = self.parts.settings.clean_session || self.failover.current().is_deaf();
         let settings = &Settings { clean_session, ..self.parts.settings.clone() };
         let config = tls.as_ref().map(|tls| Arc::clone(&tls.config));
-        let will = self.failover.will(boottime());
+        let will = self.failover.current().will(boottime());
+        let will = Will { retain: will.retain && settings.retain_state, ..will };
         let opening = Opening { settings, broker, client_id: self.failover.identifier(), password, tls: config, will };
         let mut session = Session::open(&opening, Arc::clone(&self.parts.pulse))?;
         match session.next().await {
@@ -161,17 +167,18 @@ impl Supervisor {
 
     async fn hold(&mut self, held: Held) -> State {
         let since = boottime();
-        let deaf = self.failover.is_deaf();
-        match Connection::new(&self.parts, &mut self.report, held.session, held.connected, deaf)
+        let broker = self.failover.current();
+        match Connection::new(&self.parts, &mut self.report, broker, held.session, held.connected)
             .watching(held.expiry)
             .hold()
             .await
         {
             End::Stopped => State::Stopped,
-            End::Lost(_) if *self.parts.stop.borrow() => State::Stopped,
-            End::Lost(cause) => {
+            End::Lost(..) if *self.parts.stop.borrow() => State::Stopped,
+            End::Lost(cause, blame) => {
                 let (broker, now) = (self.broker(), boottime());
-                let outcome = self.failover.ended(cause.kind, now.saturating_sub(since), now, fastrand::f64());
+                let held = now.saturating_sub(since);
+                let outcome = self.failover.ended(&cause, blame, held, now, fastrand::f64());
                 match broker {
                     Some(broker) => self.lost(&broker, cause, outcome, now),
                     None => State::Connect,

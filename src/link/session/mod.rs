@@ -84,6 +84,8 @@ pub(super) struct Connected {
     pub retain_available: bool,
     /// Its own keep-alive, which then is ours.
     pub server_keep_alive: Option<Duration>,
+    /// Whether it takes subscriptions with wildcards.
+    pub wildcards: bool,
 }
 
 /// A message from the broker.
@@ -136,6 +138,8 @@ pub(super) enum CauseKind {
     WillRetain,
     /// The broker sent more than we take, as it will again at the next subscription if it is a retained command.
     TooLarge,
+    /// The broker disconnected us with this reason code; MQTT 5 only.
+    Disconnected(u8),
     /// The broker closed the connection without a word.
     Closed,
     /// The network ended the connection.
@@ -207,6 +211,17 @@ pub(super) enum Fate {
     Lost,
 }
 
+/// How a subscription fared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Grant {
+    /// All of its filters.
+    Granted,
+    /// One of its filters is refused; in words.
+    Refused(String),
+    /// The connection ended first.
+    Lost,
+}
+
 /// A topic to subscribe to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filter {
@@ -273,8 +288,8 @@ impl Session {
         }
     }
 
-    /// Subscribes; the error says for which filter and why.
-    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Result<(), String>> {
+    /// Subscribes; a refusal says for which filter and why.
+    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Grant> {
         match &self.client {
             Client::V4(client) => client.subscribe(filters),
             Client::V5(client) => client.subscribe(filters),

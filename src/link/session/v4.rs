@@ -9,7 +9,7 @@ use rumqttc_v4 as mqtt;
 use tokio::sync::mpsc;
 
 use super::{
-    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Opening,
+    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, MAX_PACKET, MAX_WINDOW, Opening,
     Pending, Publication, REQUEST_CAPACITY, closed, find_io, io_cause, keep_alive_seconds, timeout_words,
     websocket_url,
 };
@@ -108,6 +108,7 @@ fn translate(packet: mqtt::Packet) -> Option<Event> {
             maximum_qos: Qos::ExactlyOnce,
             retain_available: true,
             server_keep_alive: None,
+            wildcards: true,
         })),
         // A topic that is not UTF-8 is none of ours.
         mqtt::Packet::Publish(publish) => String::from_utf8(publish.topic.to_vec()).ok().map(|topic| {
@@ -144,19 +145,20 @@ impl Client {
         }
     }
 
-    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Result<(), String>> {
+    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Grant> {
         let names: Vec<String> = filters.into_iter().map(|filter| filter.topic).collect();
         let wanted = names.iter().map(|name| mqtt::SubscribeFilter::new(name.clone(), mqtt::QoS::AtLeastOnce));
         match self.0.try_subscribe_many_tracked(wanted) {
             Ok(notice) => Box::pin(async move {
-                let suback = notice.wait_async().await.map_err(|error| error.to_string())?;
+                let Ok(suback) = notice.wait_async().await else { return Grant::Lost };
                 let refused = |code: &mqtt::SubscribeReasonCode| matches!(code, mqtt::SubscribeReasonCode::Failure);
                 match names.iter().zip(&suback.return_codes).find(|(_, code)| refused(code)) {
-                    Some((name, _)) => Err(format!("{name}: failure (128); check the broker's access list")),
-                    None => Ok(()),
+                    Some((name, _)) => Grant::Refused(format!("{name}: failure (128); check the broker's access list")),
+                    None => Grant::Granted,
                 }
             }),
-            Err(error) => Box::pin(std::future::ready(Err(error.to_string()))),
+            // The library takes no more requests on this connection, which is about to end.
+            Err(_) => Box::pin(std::future::ready(Grant::Lost)),
         }
     }
 
