@@ -83,6 +83,12 @@ pub static MQTT: &[Field] = &[
     field("base_topic", Kind::Text, Need::Optional, "what all topics begin with; fieldgate/<name> if left out"),
     field("qos", Kind::Integer { min: 0, max: 2 }, Need::Default("1"), "how surely readings are to arrive: 0, 1 or 2"),
     field("retain", Kind::Flag, Need::Default("false"), "whether the broker keeps the newest reading of each sensor"),
+    field(
+        "retain_state",
+        Kind::Flag,
+        Need::Default("true"),
+        "whether the broker keeps status, states, devices and health; false for one that retains nothing",
+    ),
     field("reconnect", Kind::Section(RECONNECT), Need::Optional, "how long to wait before a new connection"),
     field(
         "late_after",

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::trail::Request;
+
 /// Alarms shown in full; the others are counted.
 const SHOWN: usize = 3;
 
@@ -27,6 +29,10 @@ pub(super) enum About {
     Qos,
     /// The broker retains nothing.
     Retain,
+    /// A request on which the broker hangs up.
+    HungUp(Request),
+    /// Another gateway uses our topics.
+    Twin,
     /// A topic on which publishing is refused.
     Publish(String),
     /// Incoming messages were dropped.
@@ -43,7 +49,7 @@ impl About {
 
     /// Whether it ends with the connection on which it was raised.
     fn ends_with_connection(&self) -> bool {
-        matches!(self, Self::Commands | Self::Deaf | Self::Marker | Self::Canary | Self::Publish(_))
+        matches!(self, Self::Commands | Self::Deaf | Self::Marker | Self::Canary | Self::Twin | Self::Publish(_))
     }
 }
 

@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::inflight::Slot;
 use super::lanes::{LANE_CAPACITY, Lane, Lanes, Next};
 use super::session::{Pending, Publication};
+use super::trail::Request;
 use super::{Parts, Protocol};
 use crate::clock::{self, boottime};
 use crate::model::payload::{self, StoredReply};
@@ -204,6 +205,9 @@ impl Connection<'_> {
         while self.window.room() > 0 {
             let now = boottime();
             if let Some(courtesy) = self.forwarder.courtesies.pop_front() {
+                if self.broker.is_held(&Request::Publish(courtesy.topic.clone()), now) {
+                    continue;
+                }
                 self.send(Slot::Courtesy(courtesy.topic.clone()), courtesy);
                 continue;
             }
@@ -279,6 +283,12 @@ impl Connection<'_> {
             // QoS 0 is not kept while the link is down.
             self.settled.push(sequence);
             lanes.dropped(lane, key);
+            return Ok(());
+        }
+        let topic = self.parts.settings.topics.of(key, lane == Lane::Late);
+        let now = boottime();
+        if self.broker.is_held(&Request::Publish(topic), now) {
+            lanes.refused(lane, sequence, key, now);
             return Ok(());
         }
         let Some(publication) = self.finish(&message, lane) else {

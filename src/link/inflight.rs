@@ -55,6 +55,11 @@ impl Window {
         Self { limit: limit.max(1), next: 0, slots, spooled, late: 0, exact: 0, replies: 0 }
     }
 
+    /// From now on at most `limit` places.
+    pub fn widen(&mut self, limit: usize) {
+        self.limit = self.limit.max(limit);
+    }
+
     /// Free places.
     pub fn room(&self) -> usize {
         self.limit.saturating_sub(self.slots.len())

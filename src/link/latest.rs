@@ -124,10 +124,12 @@ impl Latest {
         }
     }
 
-    /// The next topic to send, which is then in flight.
-    pub(super) fn take(&self, now: Duration) -> Option<(String, Bytes)> {
+    /// The next topic to send among those that `may` be sent now; it is then in flight.
+    pub(super) fn take(&self, now: Duration, may: impl Fn(&str) -> bool) -> Option<(String, Bytes)> {
         let Topics { entries, dirty } = &mut *self.lock();
-        let is_due = |topic: &&String| entries.get(*topic).is_some_and(|entry| entry.not_before <= now);
+        let is_due = |topic: &&String| {
+            may(topic.as_str()) && entries.get(*topic).is_some_and(|entry| entry.not_before <= now)
+        };
         let topic = dirty.iter().find(is_due)?.clone();
         dirty.remove(&topic);
         let entry = entries.get_mut(&topic)?;
@@ -185,21 +187,25 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(100);
 
+    fn any(_: &str) -> bool {
+        true
+    }
+
     #[test]
     fn only_the_newest_value_is_sent_and_one_at_a_time() {
         let latest = Latest::default();
         latest.set("a".into(), b"1".to_vec());
         latest.set("a".into(), b"2".to_vec());
-        assert_eq!(latest.take(NOW), Some(("a".into(), Bytes::from_static(b"2"))));
+        assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::from_static(b"2"))));
         latest.set("a".into(), b"3".to_vec());
         latest.set("a".into(), b"4".to_vec());
-        assert_eq!(latest.take(NOW), None);
+        assert_eq!(latest.take(NOW, any), None);
         latest.acknowledged("a");
-        assert_eq!(latest.take(NOW), Some(("a".into(), Bytes::from_static(b"4"))));
+        assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::from_static(b"4"))));
         latest.acknowledged("a");
         assert!(!latest.is_pending());
         latest.set("a".into(), b"4".to_vec());
-        assert_eq!(latest.take(NOW), None, "the broker has it already");
+        assert_eq!(latest.take(NOW, any), None, "the broker has it already");
     }
 
     #[test]
@@ -207,20 +213,20 @@ mod tests {
         let latest = Latest::default();
         latest.set("a".into(), b"1".to_vec());
         latest.set("b".into(), b"2".to_vec());
-        latest.take(NOW);
+        latest.take(NOW, any);
         latest.acknowledged("a");
         latest.forget_progress();
-        assert!(latest.take(NOW).is_some() && latest.take(NOW).is_some() && latest.take(NOW).is_none());
+        assert!(latest.take(NOW, any).is_some() && latest.take(NOW, any).is_some() && latest.take(NOW, any).is_none());
     }
 
     #[test]
     fn a_cleared_topic_is_forgotten_once_acknowledged() {
         let latest = Latest::default();
         latest.clear("a".into());
-        assert_eq!(latest.take(NOW), Some(("a".into(), Bytes::new())));
+        assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::new())));
         latest.acknowledged("a");
         latest.forget_progress();
-        assert_eq!(latest.take(NOW), None);
+        assert_eq!(latest.take(NOW, any), None);
     }
 
     #[test]
@@ -228,9 +234,9 @@ mod tests {
         let latest = Latest::default();
         latest.set("a".into(), b"1".to_vec());
         for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(latest.take(NOW).is_some());
+            assert!(latest.take(NOW, any).is_some());
             latest.refused("a", NOW);
-            assert_eq!(latest.take(NOW + Duration::from_secs(wait - 1)), None);
+            assert_eq!(latest.take(NOW + Duration::from_secs(wait - 1), any), None);
             latest.lock().entries.get_mut("a").unwrap().not_before = NOW;
         }
     }

@@ -11,9 +11,6 @@ use crate::clock::boottime;
 /// Something unacknowledged for this long means a broker that does not work, however often it answers pings.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// A subscription that is not answered within this time holds up `online` and the readings no longer.
-const UNHEARD: Duration = Duration::from_secs(5);
-
 /// How long commands are left alone after one of them ended connections.
 pub(super) const DEAF: Duration = Duration::from_secs(600);
 
@@ -39,19 +36,13 @@ impl Connection<'_> {
         if !self.window.is_empty() && stalled >= STALLED {
             return Some(Cause::other(format!("the broker has acknowledged nothing for {} s", stalled.as_secs())));
         }
-        if self.subscribing.is_some()
-            && !self.born
-            && self.window.is_empty()
-            && now.saturating_sub(self.since) >= UNHEARD
-        {
-            // Readings do not wait for commands; should the answer come after all, it counts.
-            let filter = self.parts.settings.topics.set_filter();
-            self.on_subscribed(Err(format!("{filter} is not answered by the broker")));
-        }
+        self.look_at_care(now);
+        self.look_at_subscription(now);
+        self.look_at_twins(now);
         if self.deaf_until.is_some_and(|until| until <= now) {
             self.deaf_until = None;
             self.report.clear(&About::Deaf);
-            self.subscribe();
+            self.listen();
         }
         if self.canary.is_overdue(now) {
             let topic = self.parts.settings.topics.status();

@@ -5,18 +5,20 @@
 //! may forget it, and on any error everything unacknowledged is sent again on the next connection: at least once, never
 //! less. The link does not know sensors or outputs, and decides nothing about commands.
 //!
-//! Read in this order: `mod.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts, `failover.rs` (which
-//! broker is tried, what is known of each), `lanes.rs` (what goes
-//! next), `inflight.rs` (what is under way), `backoff.rs` (when to try again).
+//! Read in this order: `mod.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts: `failover.rs` (which
+//! broker is tried), `broker_state.rs` (what is known of it), `suspects.rs` (what it hangs up on), `lanes.rs` (what goes next),
+//! `inflight.rs` (what is under way), `backoff.rs` (when to try again).
 
 mod alarms;
 pub mod backoff;
+mod broker_state;
 mod canary;
 mod connection;
 mod dialect;
 mod expiry;
 mod failover;
 mod forwarder;
+mod greeting;
 mod held;
 pub mod inflight;
 pub mod lanes;
@@ -29,7 +31,10 @@ mod report;
 pub mod secrets;
 mod session;
 mod supervisor;
+mod suspects;
 pub mod tls;
+mod trail;
+mod twins;
 
 pub use latest::Latest;
 pub use secrets::SecretSource;
@@ -170,8 +175,12 @@ pub struct Settings {
     pub reconnect_max: Duration,
     /// From which age a reading goes to the late topic.
     pub late_after: Duration,
+    /// Whether status, states and the like are retained.
+    pub retain_state: bool,
     /// Our topics.
     pub topics: Topics,
+    /// The topics that take commands; without any, commands are not subscribed to.
+    pub command_topics: Vec<String>,
 }
 
 /// One broker.

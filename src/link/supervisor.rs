@@ -13,7 +13,7 @@ use super::failover::{Failover, Outcome};
 use super::report::Report;
 use super::secrets::{self, with_remedy};
 use super::session::{
-    CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, is_reachable, timeout_words,
+    CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, is_reachable, timeout_words,
 };
 use super::tls::{self, Tls};
 use super::{Broker, Parts, Protocol, ProtocolChoice, Settings, Transport};
@@ -96,10 +96,16 @@ impl Supervisor {
         };
         match outcome {
             Ok(held) => {
+                let is_old = self.failover.is_old(boottime());
+                let Some(news) = self.failover.current().accepted(&held.connected, boottime()) else {
+                    // Accepted in another form of the will only; the same once more in the usual form shows whether it is that.
+                    held.session.disconnect().await;
+                    return State::Connect;
+                };
                 let protocol = held.connected.protocol.as_str();
                 self.report.up(&broker.to_string(), protocol, held.connected.session_present);
-                self.report.apply(self.failover.accepted(&held.connected, boottime()));
-                if self.failover.is_old(boottime()) {
+                self.report.apply(news);
+                if is_old {
                     info!(%broker, "The broker knows MQTT 3.1.1 only, which is used there from now on.");
                 }
                 State::Hold(Box::new(held))
@@ -116,10 +122,11 @@ impl Supervisor {
     async fn attempt(&mut self, broker: &Broker, protocol: Protocol) -> Result<Held, Cause> {
         let (password, tls) = self.read_files(broker).await?;
         // What drowned us may wait in a persistent session as well; a clean one forgets it.
-        let clean_session = self.parts.settings.clean_session || self.failover.is_deaf();
+        let clean_session = self.parts.settings.clean_session || self.failover.current().is_deaf();
         let settings = &Settings { clean_session, ..self.parts.settings.clone() };
         let config = tls.as_ref().map(|tls| Arc::clone(&tls.config));
-        let will = self.failover.will(boottime());
+        let will = self.failover.current().will(boottime());
+        let will = Will { retain: will.retain && settings.retain_state, ..will };
         let client_id = self.failover.identifier();
         let opening = Opening { settings, broker, protocol, client_id, password, tls: config, will };
         let mut session = Session::open(&opening, Arc::clone(&self.parts.pulse))?;
@@ -164,11 +171,13 @@ impl Supervisor {
 
     async fn hold(&mut self, held: Held) -> State {
         let since = boottime();
-        let deaf = self.failover.is_deaf();
+        let look = self.failover.look_at_first();
         let first = |every| first_is_there(self.parts.settings.clone(), self.credentials.clone(), every);
-        match Connection::new(&self.parts, &mut self.report, held.session, held.connected, deaf)
+        let until = look.map(first);
+        let broker = self.failover.current();
+        match Connection::new(&self.parts, &mut self.report, broker, held.session, held.connected)
             .watching(held.expiry)
-            .until(self.failover.look_at_first().map(first))
+            .until(until)
             .hold()
             .await
         {
@@ -178,10 +187,11 @@ impl Supervisor {
                 self.failover.change_to_first();
                 State::Connect
             }
-            End::Lost(_) if *self.parts.stop.borrow() => State::Stopped,
-            End::Lost(cause) => {
+            End::Lost(..) if *self.parts.stop.borrow() => State::Stopped,
+            End::Lost(cause, blame) => {
                 let (broker, now) = (self.broker(), boottime());
-                let outcome = self.failover.ended(cause.kind, now.saturating_sub(since), now, fastrand::f64());
+                let held = now.saturating_sub(since);
+                let outcome = self.failover.ended(&cause, blame, held, now, fastrand::f64());
                 match broker {
                     Some(broker) => self.lost(&broker, cause, outcome, now),
                     None => State::Connect,

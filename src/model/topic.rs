@@ -92,13 +92,14 @@ impl Topics {
         (!level.is_empty() && !level.contains('/')).then_some(level)
     }
 
-    /// Whether a reply may go to `topic` as an MQTT 5 Response Topic: no wildcard, and not under a `set` of ours.
+    /// Whether a reply may go to `topic` as an MQTT 5 Response Topic: no wildcard, and none of our own topics, for whoever may
+    /// send a command could otherwise publish as the gateway.
     pub fn may_respond_to(&self, topic: &str) -> bool {
         !topic.is_empty()
             && topic.len() <= MAX_TOPIC_BYTES
             && !topic.contains(['+', '#', '\0'])
             && !topic.starts_with('$')
-            && !topic.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.starts_with("/actuators/"))
+            && !topic.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -145,10 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_response_topic_cannot_be_a_wildcard_or_a_command() {
+    fn a_response_topic_cannot_be_a_wildcard_or_one_of_ours() {
         let topics = Topics::new("f/g");
-        assert!(topics.may_respond_to("apps/me/answers"));
-        for topic in ["", "a/+", "#", "f/g/actuators/pump/set", "$SYS/x", "a\0"] {
+        for topic in ["apps/me/answers", "f", "f/gg/status", "f/other", "g"] {
+            assert!(topics.may_respond_to(topic), "{topic:?}");
+        }
+        let ours =
+            ["f/g", "f/g/", "f/g/status", "f/g/sensors/air", "f/g/late/air", "f/g/anything", "f/g/actuators/pump/set"];
+        for topic in ["", "a/+", "#", "$SYS/x", "a\0"].into_iter().chain(ours) {
             assert!(!topics.may_respond_to(topic), "{topic:?}");
         }
     }

@@ -166,6 +166,8 @@ pub(crate) fn settings(protocol: Protocol, port: u16) -> Settings {
         reconnect_min: Duration::from_millis(50),
         reconnect_max: Duration::from_millis(200),
         late_after: Duration::from_secs(30),
+        retain_state: true,
+        command_topics: vec!["b/actuators/pump/set".into()],
         topics: Topics::new("b"),
     }
 }

@@ -43,6 +43,16 @@ impl<'a> Checker<'a> {
         self.error(span, "qos 2 does not go with clean_session: false", "use qos 1, or leave clean_session at true");
     }
 
+    fn retain_state(&mut self, mqtt: &Section<'a>) -> bool {
+        let retain = mqtt.flag("retain_state").unwrap_or(true);
+        if !retain {
+            let hint = "a subscriber that comes later learns status and states at the gateway's next connect or their next \
+                change only, and after a loss of power or network nobody who comes later learns that it is gone";
+            self.warning(&mqtt.span("retain_state"), "status and states are not retained", hint);
+        }
+        retain
+    }
+
     fn topics(&mut self, mqtt: &Section<'a>, name: &Name) -> Topics {
         let written = mqtt.text("base_topic");
         if let Some(Err(error)) = written.map(topic::check_base) {
@@ -86,7 +96,10 @@ impl<'a> Checker<'a> {
             reconnect_min,
             reconnect_max,
             late_after: mqtt.duration("late_after")?,
+            retain_state: self.retain_state(mqtt),
             topics: topics.clone(),
+            // Filled in where the outputs are known.
+            command_topics: Vec::new(),
         })
     }
 

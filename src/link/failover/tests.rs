@@ -2,7 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::link::alarms::Alarms;
-use crate::link::backoff::REFUSED;
+use crate::link::backoff::{REFUSED, TAKEN_OVER_TIMES};
+use crate::link::broker_state::{DROWNED_TIMES, LEARN_AGAIN};
+use crate::link::session::Connected;
+use crate::link::suspects::TRY_AFTER;
+use crate::link::trail::Request;
+use crate::model::Qos;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -19,7 +24,16 @@ fn connected(retain_available: bool) -> Connected {
         maximum_qos: Qos::ExactlyOnce,
         retain_available,
         server_keep_alive: None,
+        wildcards: true,
     }
+}
+
+fn cause(kind: CauseKind) -> Cause {
+    Cause { words: "the broker closed the connection".into(), kind }
+}
+
+fn publish(topic: &str, retain: bool) -> Option<Blame> {
+    Some(Blame { request: Request::Publish(topic.into()), retain })
 }
 
 #[test]
@@ -29,20 +43,19 @@ fn what_one_broker_refuses_is_not_kept_from_the_other() {
     assert_eq!(failover.turn(), 1);
     let refused = failover.failed(CauseKind::WillRetain, 3 * S, 0.5);
     assert_eq!((failover.turn(), refused.news.len()), (1, 1), "asked again in the other form");
-    assert!(!failover.will(4 * S).retain);
-    failover.accepted(&connected(true), 5 * S);
-    failover.ended(CauseKind::Other, 2 * HELD, 70 * S, 0.5);
+    assert!(!failover.current().will(4 * S).retain);
+    failover.current().accepted(&connected(true), 5 * S);
+    failover.ended(&cause(CauseKind::Other), None, 2 * HELD, 70 * S, 0.5);
     assert_eq!(failover.turn(), 0, "back to the first");
-    assert!(failover.will(71 * S).retain, "it has refused nothing");
+    assert!(failover.current().will(71 * S).retain, "it has refused nothing");
 }
 
 #[test]
 fn a_limit_is_tried_again_after_an_hour() {
     let mut failover = failover(1);
     failover.failed(CauseKind::WillQos, S, 0.5);
-    assert!(!failover.will(LEARN_AGAIN).assured && failover.will(LEARN_AGAIN + S).assured);
-    let offered = failover.accepted(&connected(true), LEARN_AGAIN + S);
-    assert!(offered.contains(&News::Clear(About::Qos)));
+    let broker = failover.current();
+    assert!(!broker.will(LEARN_AGAIN).assured && broker.will(LEARN_AGAIN + S).assured);
 }
 
 #[test]
@@ -66,6 +79,76 @@ fn in_an_outage_of_all_each_keeps_its_own_pace() {
     assert!(tries.iter().all(|tries| (20..=45).contains(tries)), "{tries:?}");
 }
 
+/// One attempt at a broker that closes over a retained will, or does not; whether the connection is kept.
+fn connect(failover: &mut Failover, retained_will_closes: bool, now: Duration) -> bool {
+    let will = failover.current().will(now);
+    if will.retain && retained_will_closes {
+        failover.failed(CauseKind::Closed, now, 0.5);
+        return false;
+    }
+    failover.current().accepted(&connected(true), now).is_some()
+}
+
+#[test]
+fn a_will_on_which_the_broker_closes_goes_without_the_flag_once_that_is_certain() {
+    let mut failover = failover(1);
+    let attempts: Vec<bool> = (0..6).map(|attempt| connect(&mut failover, true, attempt * S)).collect();
+    // Three closes, one without the flag, one with it to be sure, and then it stays without.
+    assert_eq!(attempts, [false, false, false, false, false, true]);
+    assert!(!failover.current().will(7 * S).retain && !failover.current().retains_nothing());
+}
+
+#[test]
+fn a_proxy_that_closes_while_its_broker_is_away_does_not_cost_the_flag() {
+    let mut failover = failover(1);
+    (0..3).for_each(|at| drop(failover.failed(CauseKind::Closed, at * S, 0.5)));
+    assert!(!connect(&mut failover, false, 4 * S), "accepted without the flag, which may be chance");
+    assert!(connect(&mut failover, false, 5 * S) && failover.current().will(6 * S).retain);
+}
+
+#[test]
+fn a_retained_message_that_is_answered_without_the_flag_shows_that_nothing_is_retained() {
+    let mut failover = failover(1);
+    for at in [S, 2 * S] {
+        assert!(failover.ended(&cause(CauseKind::Closed), publish("b/status", true), S, at, 0.5).news.is_empty());
+    }
+    let request = Request::Publish("b/status".into());
+    assert!(failover.current().is_on_trial(&request));
+    let news = failover.current().answered(&request, 3 * S);
+    assert!(matches!(news, Some(News::Raise(About::Retain, _))), "{news:?}");
+    assert!(failover.current().retains_nothing() && !failover.current().will(4 * S).retain);
+}
+
+#[test]
+fn a_topic_on_which_the_broker_hangs_up_is_named_and_the_identifier_is_not() {
+    let mut failover = failover(1);
+    let mut end = |at: Duration, kind| failover.ended(&cause(kind), publish("b/devices", false), S, at, 0.5);
+    assert!(end(S, CauseKind::Closed).news.is_empty() && end(5 * S, CauseKind::Reset).news.is_empty());
+    let third = end(9 * S, CauseKind::Disconnected(0x87));
+    let [News::Raise(About::HungUp(_), words)] = &third.news[..] else { panic!("{third:?}") };
+    assert!(words.starts_with("b/devices is held back") && words.contains("the broker closed"), "{words}");
+    assert!(third.wait <= 5 * S, "the rest is to flow soon");
+    let request = Request::Publish("b/devices".into());
+    assert!(failover.current().is_held(&request, 10 * S) && !failover.current().is_held(&request, 9 * S + TRY_AFTER));
+}
+
+#[test]
+fn what_says_nothing_of_a_request_is_not_laid_at_its_door() {
+    let mut failover = failover(1);
+    for kind in [CauseKind::Other, CauseKind::Disconnected(0x8B), CauseKind::Other, CauseKind::TakenOver] {
+        failover.ended(&cause(kind), publish("b/devices", false), S, 100 * S, 0.5);
+    }
+    assert!(!failover.current().is_careful());
+}
+
+#[test]
+fn our_own_status_is_not_asked_for_twice() {
+    let mut failover = failover(1);
+    let blame = Some(Blame { request: Request::Status, retain: false });
+    assert!(failover.ended(&cause(CauseKind::Closed), blame, S, S, 0.5).news.is_empty());
+    assert!(!failover.current().may_hear_status());
+}
+
 /// What the simulated brokers do next.
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -79,10 +162,15 @@ fn kinds() -> impl Strategy<Value = CauseKind> {
     prop::sample::select(vec![Refused, TakenOver, WillQos, WillRetain, TooLarge, Closed, Reset, Other])
 }
 
+/// What ends an attempt; a close before the broker has accepted us has tests of its own.
+fn refusals() -> impl Strategy<Value = CauseKind> {
+    kinds().prop_filter("closed", |kind| !matches!(kind, CauseKind::Closed | CauseKind::Reset))
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let held = prop::sample::select(vec![0, 1, 5, 29, 30, 40, 299, 300, 4000]);
     let hold = (any::<bool>(), held, kinds()).prop_map(|(retain, held, kind)| Step::Hold(retain, held, kind));
-    prop::collection::vec(prop_oneof![2 => kinds().prop_map(Step::Refuse), 3 => hold], 1..60)
+    prop::collection::vec(prop_oneof![2 => refusals().prop_map(Step::Refuse), 3 => hold], 1..60)
 }
 
 /// The same, as a person would note it down for one broker: only what happened there.
@@ -91,7 +179,6 @@ struct Notes {
     refused: Option<Duration>,
     no_retain: Option<Duration>,
     no_retain_alarm: bool,
-    retains: Option<bool>,
     /// Ends in a row that were brief.
     brief: usize,
     brief_alarm: bool,
@@ -118,15 +205,15 @@ impl Notes {
 
     fn hold(&mut self, retains: bool, now: Duration) {
         self.refused = None;
-        if self.retains != Some(retains) && self.no_retain.is_none() {
+        if retains && self.no_retain.is_none() {
             self.no_retain_alarm = false;
         }
-        self.retains = Some(retains);
         self.taken_over_alarm &= self.contended(now);
     }
 
     fn end(&mut self, kind: CauseKind, held: Duration, now: Duration) {
         self.learn(kind, now);
+        // All over the same request would be another matter: here nothing is known of that.
         let brief = held < HELD && matches!(kind, CauseKind::Closed | CauseKind::Reset);
         self.brief = if brief { self.brief + 1 } else { 0 };
         self.brief_alarm = (self.brief_alarm && held < HELD) || self.brief >= TAKEN_OVER_TIMES;
@@ -161,8 +248,8 @@ proptest! {
             alarms.switch(turn);
             let known = &mut notes[turn];
             known.no_retain = known.no_retain.filter(|at| now - *at < LEARN_AGAIN);
-            prop_assert_eq!(failover.will(now).retain, known.no_retain.is_none());
-            prop_assert_eq!(failover.is_deaf(), known.drowned >= DROWNED_TIMES);
+            prop_assert_eq!(failover.current().will(now).retain, known.no_retain.is_none());
+            prop_assert_eq!(failover.current().is_deaf(), known.drowned >= DROWNED_TIMES);
             prop_assert!(known.refused.is_none_or(|at| now - at >= REFUSED), "asked again too soon");
             let outcome = match step {
                 Step::Refuse(kind) => {
@@ -172,11 +259,12 @@ proptest! {
                 Step::Hold(retains, held, kind) => {
                     let held = Duration::from_secs(held);
                     known.hold(retains, now);
-                    take_in(&mut alarms, failover.accepted(&connected(retains), now));
+                    let Some(news) = failover.current().accepted(&connected(retains), now) else { continue };
+                    take_in(&mut alarms, news);
                     take_in(&mut alarms, disproved(held));
                     now += held;
                     known.end(kind, held, now);
-                    failover.ended(kind, held, now, chance)
+                    failover.ended(&cause(kind), None, held, now, chance)
                 }
             };
             take_in(&mut alarms, outcome.news);

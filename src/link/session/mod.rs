@@ -94,6 +94,8 @@ pub(super) struct Connected {
     pub retain_available: bool,
     /// Its own keep-alive, which then is ours.
     pub server_keep_alive: Option<Duration>,
+    /// Whether it takes subscriptions with wildcards.
+    pub wildcards: bool,
 }
 
 /// A message from the broker.
@@ -150,6 +152,8 @@ pub(super) enum CauseKind {
     WrongProtocol,
     /// The broker answered our CONNECT by closing or resetting the connection.
     HungUp,
+    /// The broker disconnected us with this reason code; MQTT 5 only.
+    Disconnected(u8),
     /// The broker closed the connection without a word.
     Closed,
     /// The network ended the connection.
@@ -217,6 +221,17 @@ pub(super) enum Fate {
     Refused(String),
     /// The broker will never take this very message; in words.
     Unacceptable(String),
+    /// The connection ended first.
+    Lost,
+}
+
+/// How a subscription fared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Grant {
+    /// All of its filters.
+    Granted,
+    /// One of its filters is refused; in words.
+    Refused(String),
     /// The connection ended first.
     Lost,
 }
@@ -289,8 +304,8 @@ impl Session {
         }
     }
 
-    /// Subscribes; the error says for which filter and why.
-    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Result<(), String>> {
+    /// Subscribes; a refusal says for which filter and why.
+    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Grant> {
         match &self.client {
             Client::V4(client) => client.subscribe(filters),
             Client::V5(client) => client.subscribe(filters),

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::causes::{closed, find_io, io_cause, timeout_words};
 use super::{
-    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Line, MAX_PACKET, MAX_WINDOW, Opening,
-    Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
+    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW,
+    Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
 };
 use crate::link::{Broker, Protocol, reason};
 use crate::model::Qos;
@@ -84,6 +84,7 @@ fn translate(packet: mqtt::Packet) -> Option<Event> {
             maximum_qos: Qos::ExactlyOnce,
             retain_available: true,
             server_keep_alive: None,
+            wildcards: true,
         })),
         // A topic that is not UTF-8 is none of ours.
         mqtt::Packet::Publish(publish) => String::from_utf8(publish.topic.to_vec()).ok().map(|topic| {
@@ -120,19 +121,20 @@ impl Client {
         }
     }
 
-    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Result<(), String>> {
+    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Grant> {
         let names: Vec<String> = filters.into_iter().map(|filter| filter.topic).collect();
         let wanted = names.iter().map(|name| mqtt::SubscribeFilter::new(name.clone(), mqtt::QoS::AtLeastOnce));
         match self.0.try_subscribe_many_tracked(wanted) {
             Ok(notice) => Box::pin(async move {
-                let suback = notice.wait_async().await.map_err(|error| error.to_string())?;
+                let Ok(suback) = notice.wait_async().await else { return Grant::Lost };
                 let refused = |code: &mqtt::SubscribeReasonCode| matches!(code, mqtt::SubscribeReasonCode::Failure);
                 match names.iter().zip(&suback.return_codes).find(|(_, code)| refused(code)) {
-                    Some((name, _)) => Err(format!("{name}: failure (128); check the broker's access list")),
-                    None => Ok(()),
+                    Some((name, _)) => Grant::Refused(format!("{name}: failure (128); check the broker's access list")),
+                    None => Grant::Granted,
                 }
             }),
-            Err(error) => Box::pin(std::future::ready(Err(error.to_string()))),
+            // The library takes no more requests on this connection, which is about to end.
+            Err(_) => Box::pin(std::future::ready(Grant::Lost)),
         }
     }
 

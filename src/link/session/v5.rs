@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 use super::causes::{closed, find_io, io_cause, timeout_words};
 use super::{
-    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Line, MAX_PACKET, MAX_WINDOW, NONCE,
-    Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
+    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW,
+    NONCE, Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
 };
 use crate::link::{Broker, Protocol, reason};
 use crate::model::Qos;
@@ -100,6 +100,7 @@ fn connected(connack: &mqtt::ConnAck) -> Connected {
         server_keep_alive: property
             .and_then(|p| p.server_keep_alive)
             .map(|seconds| Duration::from_secs(u64::from(seconds))),
+        wildcards: property.and_then(|p| p.wildcard_subscription_available) != Some(0),
     }
 }
 
@@ -145,7 +146,7 @@ impl Client {
         }
     }
 
-    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Result<(), String>> {
+    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Grant> {
         let names: Vec<String> = filters.iter().map(|filter| filter.topic.clone()).collect();
         let wanted = filters.into_iter().map(|filter| mqtt::SubscribeFilter {
             path: filter.topic,
@@ -162,10 +163,11 @@ impl Client {
             Ok(notice) => Box::pin(async move {
                 match notice.wait_async().await {
                     Ok(suback) => granted(&names, &suback.return_codes),
-                    Err(error) => Err(error.to_string()),
+                    Err(_) => Grant::Lost,
                 }
             }),
-            Err(error) => Box::pin(std::future::ready(Err(error.to_string()))),
+            // The library takes no more requests on this connection, which is about to end.
+            Err(_) => Box::pin(std::future::ready(Grant::Lost)),
         }
     }
 
@@ -195,7 +197,7 @@ fn fate(result: Result<mqtt::PublishResult, mqtt::PublishNoticeError>) -> Fate {
     }
 }
 
-fn granted(names: &[String], codes: &[mqtt::SubscribeReasonCode]) -> Result<(), String> {
+fn granted(names: &[String], codes: &[mqtt::SubscribeReasonCode]) -> Grant {
     use mqtt::SubscribeReasonCode as Code;
     for (name, code) in names.iter().zip(codes) {
         let code = match code {
@@ -210,9 +212,9 @@ fn granted(names: &[String], codes: &[mqtt::SubscribeReasonCode]) -> Result<(), 
             Code::SubscriptionIdNotSupported => 0xA1,
             Code::WildcardSubscriptionsNotSupported => 0xA2,
         };
-        return Err(format!("{name}: {}", reason::v5(code)));
+        return Grant::Refused(format!("{name}: {}", reason::v5(code)));
     }
-    Ok(())
+    Grant::Granted
 }
 
 fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
@@ -222,7 +224,7 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
         mqtt::ConnectionError::MqttState(mqtt::StateError::ServerDisconnect { reason_code, reason_string }) => {
             let code = *reason_code as u8;
             let said = reason_string.as_ref().map(|text| format!(" ({text:?})")).unwrap_or_default();
-            let kind = if code == 0x8E { CauseKind::TakenOver } else { CauseKind::Other };
+            let kind = if code == 0x8E { CauseKind::TakenOver } else { CauseKind::Disconnected(code) };
             Cause { words: format!("the broker disconnected us: {}{said}", reason::v5(code)), kind }
         }
         mqtt::ConnectionError::MqttState(mqtt::StateError::AwaitPingResp) => {

@@ -73,7 +73,8 @@ impl Line {
     /// Looks at the first bytes of the broker; the library would wait for the rest of a CONNACK that is whole.
     fn look(&self, first: &[u8]) -> io::Result<()> {
         match first {
-            [0x20, 2, _, code] if self.protocol == Protocol::V5 => {
+            // Some put a code of 3.1.1 into the form of MQTT 5, which has no such codes.
+            [0x20, length, _, code] if self.protocol == Protocol::V5 && (*length == 2 || matches!(code, 1..=5)) => {
                 self.old_answer.store(u32::from(*code) + 1, Ordering::Release);
                 Err(io::Error::new(io::ErrorKind::InvalidData, "a CONNACK in the form of MQTT 3.1.1"))
             }
@@ -326,6 +327,7 @@ mod tests {
     async fn an_answer_in_the_form_of_3_1_1_ends_a_connection_of_5_however_it_comes() {
         for (protocol, bytes, old) in [
             (Protocol::V5, [0x20, 2, 0, 1], Some(1)),
+            (Protocol::V5, [0x20, 3, 0, 1], Some(1)),
             (Protocol::V5, [0x20, 3, 0, 0], None),
             (Protocol::V4, [0x20, 2, 0, 1], None),
         ] {
