@@ -307,7 +307,7 @@ impl Guard {
             self.waiting.map(|waiting| waiting.at),
             self.lost_at(last_heard, ramping),
             self.too_long_at(ramping),
-            self.lease_until.filter(|_| !self.is_safe()),
+            self.lease_ends(),
         ];
         times.into_iter().flatten().min()
     }
@@ -319,6 +319,16 @@ impl Guard {
         let is_settled = next == self.limits.safe_state && (self.is_safe() || !self.has_waiting_command());
         let limit = self.limits.safe_after.filter(|_| !is_settled || (ramping && self.waiting.is_none()))?;
         Some(last_heard.unwrap_or_default().saturating_add(limit))
+    }
+
+    /// When the output returns to its safe state by itself: not before it was seen on or off for as long as it must be, which
+    /// a slow way there may have put off.
+    fn lease_ends(&self) -> Option<Duration> {
+        let until = self.lease_until.filter(|_| !self.is_safe())?;
+        let on = is_on(self.action);
+        let least = if on { self.limits.min_on } else { self.limits.min_off };
+        let stays = on == self.limits.is_on_when_safe();
+        Some(if stays { until } else { until.max(self.seen.unwrap_or(self.since).saturating_add(least)) })
     }
 
     /// Whether a command waits to be carried out.
@@ -344,7 +354,7 @@ impl Guard {
         if is_past(self.too_long_at(ramping)) {
             return self.make_safe(now, StateCause::MaxOn);
         }
-        if !self.is_safe() && is_past(self.lease_until) {
+        if is_past(self.lease_ends()) {
             return self.make_safe(now, StateCause::For);
         }
         let waiting = self.waiting.filter(|waiting| waiting.at <= now)?;
@@ -355,7 +365,15 @@ impl Guard {
     }
 
     fn carry_out_waiting(&mut self, now: Duration, waiting: Waiting) -> Option<Verdict> {
-        if is_on(waiting.verdict.action) && !is_on(self.action) {
+        let on = is_on(waiting.verdict.action);
+        let least = if on { self.limits.min_off } else { self.limits.min_on };
+        // It may have been on a slow way when the command came, and be there only since.
+        let from = self.seen.filter(|_| on != is_on(self.action)).map(|seen| seen.saturating_add(least));
+        if let Some(at) = from.filter(|from| *from > now) {
+            self.waiting = Some(Waiting { at, ..waiting });
+            return None;
+        }
+        if on && !is_on(self.action) {
             match self.interlock.take(now) {
                 Ok(at) if at <= now => {}
                 Ok(at) => {

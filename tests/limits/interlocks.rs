@@ -156,6 +156,74 @@ fn at_the_end_a_partner_on_another_bus_goes_off_first() {
     program_stop("side");
 }
 
+/// An orderly stop waits for the dead time before the mains go on, whatever it is, and nothing hangs.
+fn stop_with(dead_time: &str, rest: Duration) {
+    let mut bench = {
+        let broker = Mosquitto::start();
+        let config = USUAL
+            .config(&broker.url())
+            .replace("\nsensors:", "\n  side: { type: sim, state_file: side.json }\nsensors:");
+        let outputs = mains_and_generator("side").replace("300ms", dead_time);
+        let bench = Bench::with(broker, config + &outputs, &[]);
+        switch_over(&bench);
+        bench
+    };
+    let watch = Watch::over(&[(&bench.sim, "GPIO5"), (&bench.side(), "GPIO6")]);
+    bench.gateway.stop(SOON);
+    assert_eq!((bench.sim.line("GPIO5"), bench.side().line("GPIO6")), (Some(1), Some(0)), "safe");
+    let rested = watch.end().rest_between(0, 1).unwrap();
+    assert!(rested + STEP >= rest, "a rest of {rested:?}");
+    let errors: Vec<_> = bench.gateway.log().lines().filter(|line| line.contains("ERROR")).map(str::to_owned).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn a_stop_waits_for_a_dead_time_of_a_second() {
+    stop_with("1s", ms(1000));
+}
+
+#[test]
+fn a_stop_waits_for_the_longest_dead_time() {
+    stop_with("2s", ms(2000));
+}
+
+/// Two dimmers with a ramp of four seconds; `right` is on this bus.
+fn dimmers(bus: &str) {
+    let dimmer = |name: &str, bus: &str, channel: u8, rest: &str| {
+        format!(
+            "  {name}: {{ driver: pwm-output, bus: {bus}, settings: {{ channel: {channel}, ramp: 4s }}, safe_state: 0{rest} }}\n"
+        )
+    };
+    let outputs = [dimmer("left", "bench", 1, ", interlock: right"), dimmer("right", bus, 2, "")];
+    let bench = Bench::beside(&USUAL, &outputs);
+    let side = SimFile::new(bench.folder.path().join(format!("{bus}.json")));
+    assert_eq!(bench.ask("left", "80")["value"], 0.0, "the first step");
+    assert_eq!(reason(&bench.ask("right", "80")), "interlock: left is on");
+    crate::pass(ms(1500));
+    assert_eq!(reason(&bench.ask("right", "80")), "interlock: left is on");
+    bench.sim.wait_pwm("1", 80.0, SOON);
+    assert_eq!(side.pwm("2"), Some(0.0));
+    // A way down keeps the interlock to its end.
+    assert_eq!(bench.ask("left", "10")["outcome"], "done");
+    crate::pass(ms(500));
+    assert_eq!(bench.ask("left", "0")["outcome"], "done");
+    assert_eq!(reason(&bench.ask("right", "80")), "interlock: left is on");
+    bench.sim.wait_pwm("1", 0.0, SOON);
+    wait_until("right to be allowed", SOON, || bench.ask("right", "80")["outcome"] == "done");
+    wait_until("right to be on", SOON, || side.pwm("2").is_some_and(|percent| percent > 0.0));
+    assert_eq!(bench.sim.pwm("1"), Some(0.0));
+}
+
+#[test]
+fn a_dimmer_on_its_way_up_keeps_its_partner_off() {
+    dimmers("bench");
+}
+
+#[test]
+fn a_dimmer_on_its_way_up_keeps_a_partner_on_another_bus_off() {
+    dimmers("side");
+}
+
 #[test]
 fn safe_state_of_a_second_process_keeps_the_dead_time() {
     let mut bench = mains(&USUAL, "side");

@@ -1,7 +1,8 @@
-//! Rows A: outputs under commands that are stale, repeated, too many or broken, without a link, without a disk, and after
+//! Rows A and H8: outputs under commands that are stale, repeated, too many or broken, without a link, without a disk, and after
 //! the program's end. For the kill and the hang under systemd see also `tests/board`.
 
 mod alone;
+mod dimmed;
 mod killed;
 mod lost;
 mod repeated;

@@ -68,12 +68,13 @@ impl World {
     fn pair(&mut self, outputs: &[(OutputKind, Limits)]) {
         let may = |index: usize| outputs[index].0 != OutputKind::Cover;
         let safe_on = |index: usize| outputs[index].1.is_on_when_safe();
-        self.pairs.clear();
+        let old = std::mem::take(&mut self.pairs);
         for a in 0..outputs.len() {
             for b in 0..a {
                 if may(a) && may(b) && !(safe_on(a) && safe_on(b)) && self.chance.bool() {
                     let rest = ms(self.chance.u64(0..3) * 400);
-                    self.pairs.push((a, b, rest, self.now));
+                    let known = old.iter().find(|(c, d, known, _)| (*c, *d, *known) == (a, b, rest));
+                    self.pairs.push((a, b, rest, known.map_or(self.now, |(.., since)| *since)));
                 }
             }
         }
@@ -92,7 +93,10 @@ impl World {
                 self.transfer(index, value);
             }
         }
-        // What another output does may concern those that are on; each looks at it in its own time.
+    }
+
+    /// What an output did, or wants, may concern those that are on; each looks at it in its own time.
+    fn look_around(&mut self) {
         let looks = self.slow;
         for rig in self.rigs.iter_mut().filter(|rig| rig.machine.may_be_wanted_off()) {
             let at = self.now + if looks { ms(self.chance.u64(0..=10)) } else { Duration::ZERO };
@@ -135,9 +139,16 @@ impl World {
     /// The next thing that happens to an output happens.
     fn happen(&mut self, index: usize) {
         let Some(transfer) = self.rigs[index].transfer else {
-            self.rigs[index].look_at = None;
-            let effects = self.rigs[index].machine.tick(self.now, Some(self.heard));
-            return self.perform(index, effects);
+            let rig = &mut self.rigs[index];
+            let is_look =
+                rig.look_at.take().is_some() && rig.machine.deadline(Some(self.heard)).is_none_or(|at| at > self.now);
+            let effects = rig.machine.tick(self.now, Some(self.heard));
+            let is_idle = is_look && effects.is_empty();
+            self.perform(index, effects);
+            if !is_idle {
+                self.look_around();
+            }
+            return;
         };
         if transfer.acts_at.is_some() {
             self.rigs[index].transfer = Some(Transfer { acts_at: None, ..transfer });
@@ -148,11 +159,13 @@ impl World {
         let rig = &mut self.rigs[index];
         rig.transfer = None;
         rig.failed = transfer.fate != Fate::Follows;
+        rig.doubted |= rig.failed;
         let effects = match transfer.fate {
             Fate::Follows => rig.machine.followed(self.now, transfer.value),
             Fate::Fails | Fate::DoesAndFails => rig.machine.failed(self.now, self.now + TRY_AGAIN, "it does not"),
         };
         self.perform(index, effects);
+        self.look_around();
     }
 
     /// The promise of interlocks, at the moment in which the hardware goes on.
@@ -160,7 +173,9 @@ impl World {
         if !value.is_on() || self.rigs[index].is_on() {
             return;
         }
-        for (a, b, rest, _) in &self.pairs {
+        // What was told to go on before a reload brought the interlock gives way a moment later.
+        let told_at = self.rigs[index].told_at;
+        for (a, b, rest, _) in self.pairs.iter().filter(|(.., since)| *since < told_at || *since == START) {
             let Some(partner) = (index == *a).then_some(*b).or((index == *b).then_some(*a)) else { continue };
             let partner = &self.rigs[partner];
             assert!(!partner.is_on() || partner.by_itself, "two that are interlocked are driven on");
@@ -238,6 +253,7 @@ impl World {
                 rig.does = on(rig.kind);
                 (rig.since, rig.by_itself, rig.was_on) = (self.now, true, true);
             }
+            self.rigs[index].doubted = true;
             let effects = self.rigs[index].machine.lost_bus(self.now);
             self.perform(index, effects);
         }
@@ -249,10 +265,7 @@ impl World {
         let index = self.chance.usize(0..self.rigs.len());
         let rig = &mut self.rigs[index];
         let limits = limits(&mut self.chance, rig.limits.safe_state, rig.kind);
-        rig.relimit(Limits { pulse: rig.limits.pulse, ..limits });
-        for index in 0..self.rigs.len() {
-            self.perform(index, Vec::new());
-        }
+        rig.relimit(self.now, Limits { pulse: rig.limits.pulse, ..limits });
     }
 
     fn act(&mut self) {
@@ -264,6 +277,7 @@ impl World {
             1 => self.reload(),
             _ => self.command(),
         }
+        self.look_around();
         self.settle();
     }
 
@@ -278,6 +292,7 @@ impl World {
             }
             let effects = self.rigs[index].machine.stop(self.now);
             self.perform(index, effects);
+            self.look_around();
             self.settle();
         }
         self.heard = self.now + ms(5_000);

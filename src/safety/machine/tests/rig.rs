@@ -49,6 +49,8 @@ pub(super) struct Rig {
     pub(super) was_on: bool,
     /// A transfer failed, and none has followed since.
     pub(super) failed: bool,
+    /// A transfer failed since the hardware went on or off: nobody knew how long it was so.
+    pub(super) doubted: bool,
     /// The hardware went on when its bus was lost, without being driven.
     pub(super) by_itself: bool,
     pub(super) transfer: Option<Transfer>,
@@ -59,7 +61,10 @@ pub(super) struct Rig {
     switches: VecDeque<Duration>,
     /// A postponed command may stem from older limits.
     relimited: bool,
+    relimited_at: Duration,
     lease_until: Option<Duration>,
+    /// When it was last told anything: a cover whose position is unknown then begins its way again.
+    pub(super) told_at: Duration,
     /// Which way the motor ran last, and when it stopped.
     ran: Option<(Travel, Duration)>,
     /// Commands that have no answer yet, with their lease.
@@ -83,13 +88,16 @@ impl Rig {
             since: now,
             was_on: false,
             failed: false,
+            doubted: false,
             by_itself: false,
             transfer: None,
             look_at: None,
             slack: Duration::ZERO,
             switches: VecDeque::new(),
             relimited: false,
+            relimited_at: Duration::ZERO,
             lease_until: None,
+            told_at: now,
             ran: None,
             asked: Vec::new(),
         }
@@ -99,8 +107,8 @@ impl Rig {
         self.does.is_on()
     }
 
-    pub(super) fn relimit(&mut self, limits: Limits) {
-        (self.limits, self.relimited) = (limits, true);
+    pub(super) fn relimit(&mut self, now: Duration, limits: Limits) {
+        (self.limits, self.relimited, self.relimited_at) = (limits, true, now);
         self.switches.clear();
         self.machine.relimit(limits);
     }
@@ -122,7 +130,12 @@ impl Rig {
                 }
             }
             Effect::Log(Note::MadeSafe(..)) => self.lease_until = None,
-            Effect::Log(_) | Effect::Publish(_) | Effect::Drive(_) => {}
+            Effect::Drive(_) => {
+                if let Some((Purpose::Command | Purpose::Trip, ..)) = self.machine.driving {
+                    self.told_at = now;
+                }
+            }
+            Effect::Log(_) | Effect::Publish(_) => {}
         }
     }
 
@@ -145,20 +158,26 @@ impl Rig {
         }
         let lasted = now - self.since;
         let least = if on { self.limits.min_off } else { self.limits.min_on };
-        // `for` is no shorter than `min_on`, counted from the command.
-        let early = if self.machine.cause == StateCause::For { self.slack + TURN } else { Duration::ZERO };
-        if self.is_asked() && !self.relimited && !self.by_itself && !matches!(self.kind, OutputKind::Cover) {
-            assert!(lasted + early >= least, "{:?} {was_on} for {lasted:?} only, not {least:?}", self.machine.cause);
+        if self.is_asked()
+            && !self.doubted
+            && !self.relimited
+            && !self.by_itself
+            && !matches!(self.kind, OutputKind::Cover)
+        {
+            assert!(lasted >= least, "{:?} {was_on} for {lasted:?} only, not {least:?}", self.machine.cause);
         }
         self.count_switch(now, on);
         (self.does, self.since, self.relimited) = (value, now, false);
-        (self.was_on, self.by_itself) = (self.was_on || on, false);
+        // What went on by itself was not driven on, and no rest follows it.
+        let was_on = on || (self.was_on && !self.by_itself);
+        (self.was_on, self.by_itself, self.doubted) = (was_on, false, false);
     }
 
     fn count_switch(&mut self, now: Duration, on: bool) {
         let is_away = on != self.limits.is_on_when_safe();
         let Some(most) = self.limits.switches_per_hour.filter(|_| self.is_asked() && is_away) else { return };
-        if matches!(self.kind, OutputKind::Cover) || self.machine.cause == StateCause::For {
+        // A command of before the reload is counted by the limits of before.
+        if matches!(self.kind, OutputKind::Cover) || self.machine.cause == StateCause::For || self.relimited {
             return;
         }
         self.switches.push_back(now);
@@ -188,6 +207,9 @@ impl Rig {
         if self.failed || self.by_itself || self.transfer.is_some() || self.machine.retry_at.is_some() {
             return;
         }
+        if self.relimited_at + self.slack >= now {
+            return;
+        }
         let lasted = now - self.since;
         if let Some(most) = self.limits.max_on.filter(|_| self.is_on()) {
             assert!(lasted <= most + self.slack, "on for {lasted:?}, and max_on is {most:?}");
@@ -197,11 +219,17 @@ impl Rig {
         if is_lost && !waits {
             self.expect_safe("without a link");
         }
-        let ramp = if let Pace::Ramp(full) = self.pace { full + TURN } else { Duration::ZERO };
+        // After a slow way the least time counts from its end, and a reload may have made it longer.
+        let least = self.limits.min_on.max(self.limits.min_off);
+        let ramp = match self.pace {
+            Pace::Ramp(full) => 2 * full + TURN + least,
+            _ if self.relimited => least,
+            _ => Duration::ZERO,
+        };
         if self.lease_until.is_some_and(|until| now > until + self.slack + ramp) && !waits {
             self.expect_safe("after its lease");
         }
-        self.expect_end_of_travel(lasted);
+        self.expect_end_of_travel(now - self.since.max(self.told_at));
     }
 
     pub(super) fn expect_safe(&self, when: &str) {
