@@ -87,17 +87,12 @@ fn switch_on(running: &Running, wires: &SimFile) {
     });
 }
 
-/// Those that must be safe: whose chip has failed, the dimmer because it was told to, and on a bus that has gone all.
-fn must_be_safe(how: &str) -> Vec<String> {
-    outputs().into_iter().filter(|output| output != "siren" || how == "gone").collect()
-}
-
-fn all_tell_off(running: &Running, outputs: &[String]) -> bool {
-    let is_off = |output: &String| {
+fn all_tell_off(running: &Running) -> bool {
+    let is_off = |output: String| {
         let state = running.latest(&format!("b/actuators/{output}/state"));
         state["value"] == "off" || state["value"] == 0.0
     };
-    outputs.iter().all(is_off)
+    outputs().into_iter().all(is_off)
 }
 
 fn all_are_well(running: &Running) -> bool {
@@ -155,7 +150,15 @@ fn once(running: &Running, how: &str, lasts: Duration) -> (Duration, Duration, D
     let before = running.seq();
     let since = Instant::now();
     fail(running, how);
-    running.client.publish("b/actuators/dimmer/set", "0", false, 1);
+    // Nobody can carry these out now, so each output must be made safe as soon as that is possible.
+    for output in outputs() {
+        running.client.publish(
+            &format!("b/actuators/{output}/set"),
+            if output == "dimmer" { "0" } else { "off" },
+            false,
+            1,
+        );
+    }
     let command = command_others(running, lasts);
     let gap = longest_gap(running, since);
     assert!(gap <= HALF_A_PERIOD, "{how}: the watchdog was not fed for {gap:?}");
@@ -167,8 +170,7 @@ fn once(running: &Running, how: &str, lasts: Duration) -> (Duration, Duration, D
     if how == "hang" {
         return (Duration::ZERO, gap, command);
     }
-    let safe = must_be_safe(how);
-    wait_until("the outputs to be safe", SOON * 4, || relays(&file) == 0 && all_tell_off(running, &safe));
+    wait_until("the outputs to be safe", SOON * 4, || relays(&file) == 0 && all_tell_off(running));
     let took = mended.elapsed();
     // A transfer that is under way, the rest after it, and, for a chip that had not failed before, one more.
     assert!(took <= 3 * TIME_OUT + NOTICE, "{how}: safe {took:?} after the bus allowed it");
