@@ -2,7 +2,8 @@
 //!
 //! Started downstream first: the spool (whose lock refuses a second instance before it can touch an output), the workers
 //! (outputs to their safe state), recorder, commands, link. Stopped upstream first, see `shutdown.rs`. A reload builds a
-//! new [`SharedRoster`] and hands each bus its new plan; what is the same in both goes on untouched.
+//! new [`SharedRoster`], has all buses let go of what changes and hands each its new plan; what is the same in both goes on
+//! untouched.
 
 mod plans;
 mod replan;

@@ -277,6 +277,19 @@ fn check(path: &str, text: &str, told: &str) {
     assert!(wrong.iter().any(|line| line.contains(told)), "{path}: {text:?} is let pass: {wrong:?}");
 }
 
+/// A bus asks only those that say so; one that does not would never be heard.
+#[test]
+fn every_driver_that_takes_events_says_that_it_has_some() {
+    let sources = source::read(&root().join("src"));
+    let drivers =
+        sources.iter().filter(|source| source.path.starts_with("drivers/") && source.path != "drivers/mod.rs");
+    let takes: Vec<_> = drivers.filter(|source| source.writes("fn take_events")).collect();
+    assert!(takes.len() > 3);
+    for source in takes {
+        assert!(source.writes("fn is_event_driven"), "{} takes events and does not say so", source.path);
+    }
+}
+
 #[test]
 fn a_planted_violation_is_found() {
     check("spool/mod.rs", "use crate::link::Link;", "spool may not import link");

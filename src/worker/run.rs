@@ -2,7 +2,7 @@
 //!
 //! A turn takes orders, makes outputs do what is due, and takes one sample. Nothing in it walks all devices: who is due stands
 //! in a [`Timetable`], and only sensors whose descriptor is readable are asked for events. Each transfer is a sign of life, and
-//! a slow one ends what else the turn was about to do, so that orders never wait for more than one.
+//! an output that fails slowly ends what else the turn was about to do, so that orders wait for a few transfers at most.
 //!
 //! `adopt.rs` takes up plans, `finish.rs` ends.
 
