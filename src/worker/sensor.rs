@@ -39,6 +39,10 @@ pub(super) struct SensorSlot {
     last_logged: Option<Duration>,
     /// Whether the log knows of the failures in a row.
     complained: bool,
+    /// What the last sample had to leave out, and how that is said.
+    left_out: Option<(Vec<Cow<'static, str>>, String)>,
+    /// What the status says is left out.
+    told_left_out: Vec<Cow<'static, str>>,
     /// Readings that the channel had no room for, until that can be told.
     lost: Option<Loss>,
 }
@@ -58,6 +62,8 @@ impl SensorSlot {
             failures: 0,
             last_logged: None,
             complained: false,
+            left_out: None,
+            told_left_out: Vec::new(),
             lost: None,
         }
     }
@@ -140,9 +146,21 @@ impl SensorSlot {
     pub(super) fn sample(&mut self, sites: &mut Sites) {
         let begun = clock::boottime();
         let result = self.device(sites).and_then(|device| guarded(|| device.sample()));
+        let result = self.good_part(result);
         let taken_at = clock::now();
         let cost = taken_at.boot.saturating_sub(begun);
         self.settle(result.map(|measurements| vec![(taken_at, measurements)]), (taken_at, cost), sites);
+    }
+
+    /// The good channels of a sample, noting those that had to be left out.
+    fn good_part(&mut self, result: Result<Vec<Measurement>, DriverError>) -> Result<Vec<Measurement>, DriverError> {
+        match result {
+            Err(DriverError::Partly(partly)) => {
+                self.left_out = Some((partly.names(), partly.to_string()));
+                Ok(partly.measured)
+            }
+            whole => whole,
+        }
     }
 
     /// Hands on what an event-driven sensor noticed.
@@ -224,7 +242,20 @@ impl SensorSlot {
 
     fn succeeded(&mut self, now: Moment, sites: &mut Sites) {
         self.answered(sites);
-        self.note(SensorStatus::Ok, None, now.wall, sites);
+        match self.left_out.take() {
+            None => {
+                self.told_left_out.clear();
+                self.note(SensorStatus::Ok, None, now.wall, sites);
+            }
+            Some((names, words)) => {
+                // The value of an input beyond its range changes each time; which inputs these are does not.
+                if self.told_left_out != names {
+                    warn!(sensor = %self.settings.name, error = %words, "Part of the reading was left out; the rest is published.");
+                    (self.told_left_out, self.told) = (names, false);
+                }
+                self.note(SensorStatus::Degraded, Some(words), now.wall, sites);
+            }
+        }
     }
 
     /// A device that has nothing to tell yet is kept: built anew it would begin to warm up again, for ever. One that has told
@@ -251,6 +282,7 @@ impl SensorSlot {
 
     fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
         self.failures = self.failures.saturating_add(1);
+        self.told_left_out.clear();
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
         // A device that keeps failing may have been unplugged and come back with its power-on registers.
