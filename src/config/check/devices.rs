@@ -9,7 +9,7 @@ use crate::config::check::mqtt::{Mqtt, qos};
 use crate::config::check::section::{Section, nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Span, Value};
-use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
+use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role, ds18b20};
 use crate::model::{Name, Qos, Setting, Settings};
 use crate::worker::SensorSettings;
 
@@ -168,6 +168,9 @@ impl<'a> Checker<'a> {
         let own = self.section(&place, section.nodes("settings"), &what, driver.settings);
         if let Some(on) = on {
             self.fits(&own, driver, on);
+        }
+        if let Some((what, hint)) = own.text("id").filter(|_| driver.bus == BusNeed::W1).and_then(ds18b20::wrong_id) {
+            self.error(&own.span("id"), what, hint);
         }
         let spans: Vec<_> =
             driver.settings.iter().map(|field| (own.get(field.name).cloned(), own.span(field.name))).collect();
