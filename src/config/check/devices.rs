@@ -26,7 +26,7 @@ pub(super) struct Device<S> {
 
 impl<S> Device<S> {
     /// The same without settings, of a device in the wrong section.
-    pub(super) fn as_far_as_known<T>(self) -> Device<T> {
+    pub(super) fn without_settings<T>(self) -> Device<T> {
         Device { name: self.name, bus: self.bus, claims: self.claims, settings: None }
     }
 }
@@ -40,7 +40,7 @@ impl<'a> Checker<'a> {
                 self.sensor(name, &section, buses, mqtt)
             } else {
                 let section = self.section(&key.span, [node], &key.text, raw::ACTUATOR);
-                self.actuator(name, &section, buses).0.as_far_as_known()
+                self.actuator(name, &section, buses).0.without_settings()
             };
             all.extend((!is_again).then_some(device));
         }
