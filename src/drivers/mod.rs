@@ -30,6 +30,7 @@ pub mod mcp3008;
 pub mod mcp9808;
 pub mod mh_z19;
 pub mod mpu6050;
+pub mod partly;
 pub mod pca9685;
 pub mod pca9685_servo;
 mod periodic;
@@ -63,6 +64,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::bus::{Bus, BusError, Claim};
+use crate::drivers::partly::Partly;
 use crate::model::{Count, Field, Measurement, OutputKind, OutputValue, Pace, Quantity, Settings};
 
 /// Every driver, in the order of `fieldgate drivers`.
@@ -350,6 +352,9 @@ pub enum DriverError {
         /// What was computed.
         value: f64,
     },
+    /// Some of the channels failed, and the others did not. These are published; the sensor is degraded.
+    #[error("{0}")]
+    Partly(Partly),
     /// The driver computed what is not a number: a defect, or registers that no chip has. Dropped.
     #[error("{quantity} is not a finite number")]
     NotFinite {
@@ -395,6 +400,7 @@ impl DriverError {
             | Self::StaysOn { .. }
             | Self::BothOn(..) => true,
             Self::Bus(BusError::Io { .. } | BusError::Wires { .. } | BusError::Format { .. }) => true,
+            Self::Partly(partly) => partly.left_out.iter().all(|(_, error)| error.is_transient()),
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }
     }

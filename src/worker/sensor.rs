@@ -63,6 +63,10 @@ pub(super) struct SensorSlot {
     last_logged: Option<Duration>,
     /// Whether the log knows of the failures in a row.
     complained: bool,
+    /// What the last sample had to leave out, and how that is said.
+    left_out: Option<(Vec<Cow<'static, str>>, String)>,
+    /// What the status says is left out.
+    told_left_out: Vec<Cow<'static, str>>,
     /// Readings that the channel had no room for, until that can be told.
     lost: Option<Loss>,
 }
@@ -88,6 +92,8 @@ impl SensorSlot {
             failures: 0,
             last_logged: None,
             complained: false,
+            left_out: None,
+            told_left_out: Vec::new(),
             lost: None,
         }
     }
@@ -203,7 +209,8 @@ impl SensorSlot {
         } else {
             self.keeping_up.begin_again();
         }
-        let result = self.device(sites).and_then(|device| guarded(|| device.sample())).and_then(finite);
+        let result = self.device(sites).and_then(|device| guarded(|| device.sample()));
+        let result = self.good_part(result).and_then(finite);
         let taken_at = clock::now();
         self.cost = taken_at.boot.saturating_sub(begun);
         match result {
@@ -214,6 +221,17 @@ impl SensorSlot {
             Err(error) => self.settle(error, (taken_at, self.cost), sites),
         }
         taken_at.boot
+    }
+
+    /// The good channels of a sample, noting those that had to be left out.
+    fn good_part(&mut self, result: Result<Vec<Measurement>, DriverError>) -> Result<Vec<Measurement>, DriverError> {
+        match result {
+            Err(DriverError::Partly(partly)) => {
+                self.left_out = Some((partly.names(), partly.to_string()));
+                Ok(partly.measured)
+            }
+            whole => whole,
+        }
     }
 
     /// Puts what an event-driven sensor noticed into the outbox.
@@ -304,6 +322,22 @@ impl SensorSlot {
 
     fn succeeded(&mut self, now: Moment, sites: &mut Sites) {
         self.answered(sites);
+        let Some((names, words)) = self.left_out.take() else { return self.whole(now, sites) };
+        // The value of an input beyond its range changes each time; which inputs these are does not.
+        if self.told_left_out != names {
+            warn!(sensor = %self.settings.name, error = %words, "Part of the reading was left out; the rest is published.");
+            (self.told_left_out, self.told) = (names, false);
+        }
+        self.note(SensorStatus::Degraded, || Some(words), now.wall, sites);
+    }
+
+    /// Nothing was left out of the reading.
+    fn whole(&mut self, now: Moment, sites: &mut Sites) {
+        if !self.told_left_out.is_empty() {
+            // Should it be degraded for another reason now, that is news.
+            self.told_left_out.clear();
+            self.told = false;
+        }
         match self.keeping_up.behind() {
             None => self.note(SensorStatus::Ok, || None, now.wall, sites),
             Some(figures) => {
@@ -338,6 +372,7 @@ impl SensorSlot {
 
     fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
         self.failures = self.failures.saturating_add(1);
+        self.told_left_out.clear();
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
         // A device that keeps failing may have been unplugged and come back with its power-on registers.

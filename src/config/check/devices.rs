@@ -9,7 +9,7 @@ use crate::config::check::mqtt::{Mqtt, qos};
 use crate::config::check::section::{Section, nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Span, Value};
-use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
+use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role, ds18b20};
 use crate::model::{Name, Qos, Setting, Settings};
 use crate::worker::SensorSettings;
 
@@ -26,7 +26,7 @@ pub(super) struct Device<S> {
 
 impl<S> Device<S> {
     /// The same without settings, of a device in the wrong section.
-    pub(super) fn as_far_as_known<T>(self) -> Device<T> {
+    pub(super) fn without_settings<T>(self) -> Device<T> {
         Device { name: self.name, bus: self.bus, claims: self.claims, settings: None }
     }
 }
@@ -40,7 +40,7 @@ impl<'a> Checker<'a> {
                 self.sensor(name, &section, buses, mqtt)
             } else {
                 let section = self.section(&key.span, [node], &key.text, raw::ACTUATOR);
-                self.actuator(name, &section, buses).0.as_far_as_known()
+                self.actuator(name, &section, buses).0.without_settings()
             };
             all.extend((!is_again).then_some(device));
         }
@@ -168,6 +168,9 @@ impl<'a> Checker<'a> {
         let own = self.section(&place, section.nodes("settings"), &what, driver.settings);
         if let Some(on) = on {
             self.fits(&own, driver, on);
+        }
+        if let Some((what, hint)) = own.text("id").filter(|_| driver.bus == BusNeed::W1).and_then(ds18b20::wrong_id) {
+            self.error(&own.span("id"), what, hint);
         }
         let spans: Vec<_> =
             driver.settings.iter().map(|field| (own.get(field.name).cloned(), own.span(field.name))).collect();

@@ -33,7 +33,7 @@ impl<'a> Checker<'a> {
                 (device, known, section)
             } else {
                 let section = self.section(&key.span, [node], &key.text, raw::SENSOR);
-                (self.sensor(name, &section, buses, mqtt).as_far_as_known(), Known::default(), section)
+                (self.sensor(name, &section, buses, mqtt).without_settings(), Known::default(), section)
             };
             outputs.extend((!is_again).then_some(placed));
         }

@@ -83,6 +83,12 @@ impl<'a> Checker<'a> {
 fn single(kind: &Kind, node: &Node, folder: &Path) -> Result<Setting, Wrong> {
     let wrong = || Wrong::new(format!("this is {}", node.describe()), format!("write {}", expected(kind)));
     match (kind, &node.value) {
+        (Kind::Flag | Kind::Integer { .. } | Kind::Number { .. } | Kind::Address(_), Value::Text(text))
+            if is_quoted(kind, text) =>
+        {
+            let what = format!("{} is a text, for it stands in quotes", quoted(text));
+            Err(Wrong::new(what, format!("write it without quotes: {}", shorten(text))))
+        }
         (Kind::Flag, Value::Flag(flag)) => Ok(Setting::Flag(*flag)),
         (Kind::Flag, Value::Text(text)) => {
             Err(Wrong::new(format!("{} is not a flag", quoted(text)), "write true or false"))
@@ -107,6 +113,15 @@ fn single(kind: &Kind, node: &Node, folder: &Path) -> Result<Setting, Wrong> {
         (Kind::Path, Value::Text(text)) => path(text, folder),
         (Kind::Text, _) => text(node.words().ok_or_else(wrong)?),
         _ => Err(wrong()),
+    }
+}
+
+/// Whether a text would be a value of that kind if it had no quotes.
+fn is_quoted(kind: &Kind, text: &str) -> bool {
+    let plain = tree::parse(text).map(|node| node.value);
+    match kind {
+        Kind::Flag => matches!(plain, Ok(Value::Flag(_))),
+        _ => matches!(plain, Ok(Value::Integer(..) | Value::Number(..))),
     }
 }
 
