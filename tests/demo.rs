@@ -236,6 +236,7 @@ fn a_stopped_terminal_holds_up_neither_outputs_nor_the_end() {
     let mut running = Running { child: command.spawn().unwrap(), said: Arc::default() };
     wait_until("the demo's broker", SOON, || TcpListener::bind(("127.0.0.1", port)).is_err());
     let client = Client::subscribe(&endpoint, &["fieldgate/greenhouse/#"]);
+    client.wait_for("fieldgate/greenhouse/status", |word| word == "online", SOON);
     for value in ["on", "off", "on"] {
         client.forget();
         client.publish("fieldgate/greenhouse/actuators/pump/set", value, false, 1);

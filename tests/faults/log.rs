@@ -195,9 +195,8 @@ impl Stage {
 
     /// Everything for one reader.
     fn measure(&self, reader: Reader) -> Seen {
-        let places: Vec<_> = ["run", "killed", "safe"].map(|name| self.folder.path().join(name)).into();
-        places.iter().for_each(|place| std::fs::create_dir_all(place).unwrap());
-        let (mut gateway, _open, ready) = self.start(&rest(), reader.place(&places[0]));
+        let place = folder();
+        let (mut gateway, _open, ready) = self.start(&rest(), reader.place(place.path()));
         // A limit that is wrong is so each time; a busy machine is late now and then.
         let mut off_by = self.off_by();
         for _ in 1..ATTEMPTS {
@@ -212,11 +211,23 @@ impl Stage {
         gateway.stop(SOON);
         let stop = asked.elapsed();
         assert_eq!(self.bus.line("GPIO1"), Some(0), "{reader:?}: safe after a stop");
-        let (mut gateway, _open, _) = self.start(&rest(), reader.place(&places[1]));
+        let (mut driven, mut ended) = self.killed(reader);
+        for _ in 1..ATTEMPTS {
+            if ended > SAFE_STATE {
+                let again = self.killed(reader);
+                (driven, ended) = (driven.min(again.0), ended.min(again.1));
+            }
+        }
+        Seen { ready, off_by, stop, driven, ended }
+    }
+
+    /// Kills the program while the pump is on and runs `safe-state`.
+    fn killed(&self, reader: Reader) -> (Duration, Duration) {
+        let (before, after) = (folder(), folder());
+        let (mut gateway, _open, _) = self.start(&rest(), reader.place(before.path()));
         self.on();
         gateway.kill9();
-        let (driven, ended) = self.safe_state(reader.place(&places[2]));
-        Seen { ready, off_by, stop, driven, ended }
+        self.safe_state(reader.place(after.path()))
     }
 
     /// Runs `safe-state` while the pump is on.
