@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::cli::{self, safe_state};
@@ -153,10 +153,8 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
     let mut link = gateway.link_status();
     let watched = systemd::watchdog_period();
     // A third of the period: one late turn costs nothing.
-    let mut look = interval(watched.map_or(LOOK, |period| (period / 3).min(LOOK)));
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ask_clock = interval(CLOCK);
-    ask_clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = clock::interval(watched.map_or(LOOK, |period| (period / 3).min(LOOK)));
+    let mut ask_clock = clock::interval(CLOCK);
     let (mut complained, mut alarmed) = (false, false);
     let mut told = tokio::time::Instant::now();
     loop {

@@ -25,7 +25,7 @@ use super::session::{
     Session,
 };
 use super::{Incoming, Parts};
-use crate::clock::boottime;
+use crate::clock::{self, boottime};
 use crate::model::Qos;
 use crate::spool::{NotNow, Sequence};
 
@@ -144,8 +144,7 @@ impl<'a> Connection<'a> {
             self.subscribe();
         }
         let mut stop = self.parts.stop.clone();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = clock::interval(TICK);
         loop {
             let more = self.pump().await;
             tokio::select! {
