@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::model::{ClockStatus, Moment};
 
@@ -37,6 +38,20 @@ pub fn now() -> Moment {
 /// a clock was set, or was set back, is seen by the next [`now`].
 pub fn refresh() {
     ANSWER.ask(Path::new(TIMESYNC));
+}
+
+/// Ticks every `period`, at whole multiples of it on the boot clock: regular work of different parts that is in no hurry shares
+/// its wake-ups. The first tick comes within a period; ticks that were missed are left out.
+pub fn interval(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + until_multiple(period, boottime()), period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
+}
+
+/// How long it is from `now` to the next whole multiple of `period`, which is not zero.
+fn until_multiple(period: Duration, now: Duration) -> Duration {
+    let past = now.as_nanos() % period.as_nanos().max(1);
+    period.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or(0)))
 }
 
 /// The moment of a kernel timestamp on `CLOCK_MONOTONIC`, told on both clocks; without a timestamp it is `now`.
@@ -90,6 +105,14 @@ mod tests {
     fn boot_time_goes_forward() {
         let first = boottime();
         assert!(boottime() >= first && first > Duration::ZERO);
+    }
+
+    #[test]
+    fn what_ticks_regularly_ticks_together() {
+        let (ms, now) = (Duration::from_millis, Duration::from_millis(12_345));
+        assert_eq!(until_multiple(ms(1000), now), ms(655));
+        assert_eq!(until_multiple(ms(250), now), ms(155));
+        assert_eq!(until_multiple(ms(250), ms(500)), ms(250), "never at once");
     }
 
     #[test]

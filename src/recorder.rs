@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error};
 
 use crate::board::{Board, OutputView};
@@ -107,8 +106,7 @@ impl Recorder {
         let mut taken = Vec::with_capacity(BURST);
         // What the spool has no room for yet. Until it has, nothing else is taken, but states go on.
         let mut waiting: VecDeque<Entry> = VecDeque::new();
-        let mut idle = interval(IDLE);
-        idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut idle = clock::interval(IDLE);
         while events || states || answers || !waiting.is_empty() {
             self.progress.turn();
             let is_free = waiting.is_empty();

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::cli::signals::{Asked, Signals};
@@ -108,10 +107,8 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
 async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway, signals: &mut Signals) {
     let mut link = gateway.link_status();
     let watched = systemd::watchdog_period();
-    let mut look = interval(deadlines::look(watched));
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ask_clock = interval(CLOCK);
-    ask_clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = clock::interval(deadlines::look(watched));
+    let mut ask_clock = clock::interval(CLOCK);
     let (mut complained, mut alarmed) = (false, false);
     let mut told = tokio::time::Instant::now();
     loop {

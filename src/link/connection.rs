@@ -33,7 +33,7 @@ use super::session::{
 use super::trail::{Blame, Request, RequestId, Trail};
 use super::twins::Twins;
 use super::{Incoming, Parts, Settings};
-use crate::clock::boottime;
+use crate::clock::{self, boottime};
 use crate::model::Qos;
 use crate::spool::{NotNow, Sequence};
 
@@ -216,8 +216,7 @@ impl<'a> Connection<'a> {
             self.listen();
         }
         let (mut stop, mut until) = (self.parts.stop.clone(), self.until.take());
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = clock::interval(TICK);
         loop {
             let more = self.pump().await;
             tokio::select! {

@@ -7,6 +7,7 @@ mod command;
 mod object;
 pub mod report;
 
+use std::fmt::{self, Write as _};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,19 @@ use crate::model::{
 
 pub use command::{MAX_COMMAND_BYTES, MAX_ID_CHARS, Undecodable, decode_command};
 
+/// All that a reading's payload has besides its measurements, so that it is allocated once.
+const FRAME_BYTES: usize = 128;
+
+/// Why writing into a text cannot fail.
+const ENDLESS: &str = "memory takes everything";
+
 /// `2026-11-22T10:00:00.123Z`.
 pub fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at.max(SystemTime::UNIX_EPOCH)).to_string()
+    rfc3339(at).to_string()
+}
+
+fn rfc3339(at: SystemTime) -> impl fmt::Display {
+    humantime::format_rfc3339_millis(at.max(SystemTime::UNIX_EPOCH))
 }
 
 /// The measurements of a reading as the inside of a JSON object: `"temperature":21.53,"humidity":44.8`.
@@ -30,14 +41,23 @@ pub fn measurements(all: &[Measurement]) -> Vec<u8> {
         if !text.is_empty() {
             text.push(',');
         }
-        text.push_str(&Json::from(measurement.name.as_ref()).to_string());
-        text.push(':');
+        write!(text, "{}:", Quoted(&measurement.name)).expect(ENDLESS);
         match measurement.value {
             Value::Flag(flag) => text.push_str(if flag { "true" } else { "false" }),
             Value::Number { value, decimals } => text.push_str(&number(value, decimals)),
         }
     }
     text.into_bytes()
+}
+
+/// A text as JSON writes it. Names of quantities need no escape, and then nothing is allocated.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = self.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if is_plain { write!(out, "\"{}\"", self.0) } else { Json::from(self.0).fmt(out) }
+    }
 }
 
 /// `value` with at most `decimals` decimals and no idle zeros; `null` when it is not finite.
@@ -57,8 +77,10 @@ pub fn number(value: f64, decimals: u8) -> String {
 /// `corrected` is the time of a reading that was taken before the clock was set, reckoned back once it had been; it is
 /// marked as such.
 pub fn reading(message: &Message, late: bool, corrected: Option<SystemTime>) -> Vec<u8> {
-    let taken = time(corrected.unwrap_or(message.taken_at.wall));
-    let mut out = format!("{{\"time\":\"{taken}\",\"run\":\"{}\",\"seq\":{}", message.run, message.seq).into_bytes();
+    let taken = rfc3339(corrected.unwrap_or(message.taken_at.wall));
+    let mut out = String::with_capacity(FRAME_BYTES + message.body.len());
+    write!(out, "{{\"time\":\"{taken}\",\"run\":\"{}\",\"seq\":{}", message.run, message.seq).expect(ENDLESS);
+    let mut out = out.into_bytes();
     if !message.body.is_empty() {
         out.push(b',');
         out.extend_from_slice(&message.body);
