@@ -11,13 +11,14 @@ use futures_util::{FutureExt, future::OptionFuture};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::alarms::{About, Report, Whose};
 use super::canary::Canary;
 use super::expiry::Expiry;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
+use super::lanes::Lane;
 use super::limits::DEAF;
 use super::marker::Marker;
 use super::session::{
@@ -27,7 +28,7 @@ use super::session::{
 use super::{Incoming, Parts};
 use crate::clock::boottime;
 use crate::model::Qos;
-use crate::spool::{NotNow, Sequence};
+use crate::spool::Sequence;
 
 /// How often limits are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -61,8 +62,8 @@ pub(super) struct Connection<'a> {
     pub(super) forwarder: Forwarder,
     /// Done with, and not yet told to the spool.
     pub(super) settled: Vec<Sequence>,
-    /// What the broker will never take, with its words, and not yet told as lost.
-    pub(super) unacceptable: Vec<(Sequence, String)>,
+    /// What the broker will never take, and why; the spool does not know it yet.
+    pub(super) given_up: Vec<(Sequence, String)>,
     pub(super) session: Session,
     expiry: Option<Expiry>,
     fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
@@ -106,7 +107,7 @@ impl<'a> Connection<'a> {
             window: Window::new(limit),
             forwarder: Forwarder::new(parts, now),
             settled: Vec::new(),
-            unacceptable: Vec::new(),
+            given_up: Vec::new(),
             session,
             expiry: None,
             fates: FuturesUnordered::new(),
@@ -143,7 +144,7 @@ impl<'a> Connection<'a> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let more = self.pump().await;
+            let more = self.pump();
             tokio::select! {
                 () = stopped(&mut stop) => return self.close().await,
                 ended = self.step() => if let Some(cause) = ended { return End::Lost(cause) },
@@ -156,7 +157,7 @@ impl<'a> Connection<'a> {
 
     /// Waits for one thing from broker or spool and takes it in; the end of the connection is returned. Cancel-safe: each
     /// branch takes in what it got without waiting.
-    async fn step(&mut self) -> Option<Cause> {
+    pub(super) async fn step(&mut self) -> Option<Cause> {
         tokio::select! {
             event = self.session.next() => self.on_events(event),
             Some((ticket, fate)) = self.fates.next() => {
@@ -180,30 +181,14 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends what may be sent; `true` when there is more to do at once.
-    async fn pump(&mut self) -> bool {
+    pub(super) fn pump(&mut self) -> bool {
         if self.born {
             self.publish_latest();
         }
-        let more = self.born && self.forward().await;
+        let more = self.born && self.forward();
         self.flooded = self.forwarder.is_flooded();
         self.settle();
         more
-    }
-
-    /// Tells the spool what it may forget. While its queue is full, because its disk hangs, that waits for the next turn.
-    fn settle(&mut self) {
-        if self.settled.is_empty() {
-            return;
-        }
-        self.forwarder.taken(&self.settled);
-        match self.parts.spool.try_acknowledge(std::mem::take(&mut self.settled)) {
-            Ok(()) => {}
-            Err(NotNow::Full(settled)) => self.settled = settled,
-            Err(NotNow::Closed) => {
-                error!("The spool has ended; nothing more is sent.");
-                self.forwarder.give_up();
-            }
-        }
     }
 
     fn publish_latest(&mut self) {
@@ -343,15 +328,16 @@ impl<'a> Connection<'a> {
                     );
                 }
             }
-            Slot::Spooled { sequence, key, lane, .. } => {
-                let late = lane == super::lanes::Lane::Late;
+            Slot::Spooled { sequence, message, lane } => {
+                let key = &message.key;
+                let topic = self.parts.settings.topics.of(key, lane == Lane::Late);
                 if let Fate::Unacceptable(words) = fate {
-                    self.forwarder.dropped(&key, lane);
-                    self.unacceptable.push((sequence, words));
-                    return;
+                    warn!(topic, error = words, "The broker will never take a message.");
+                    self.forwarder.dropped(key, lane);
+                    return self.set_aside(sequence, key.kind, topic, words);
                 }
-                self.judge(self.parts.settings.topics.of(&key, late), &fate);
-                self.forwarder.resolved(sequence, &key, lane, fate == Fate::Acknowledged, now);
+                self.judge(topic, &fate);
+                self.forwarder.resolved(sequence, key, lane, fate == Fate::Acknowledged, now);
                 if fate == Fate::Acknowledged {
                     self.settled.push(sequence);
                 }
@@ -403,7 +389,7 @@ impl<'a> Connection<'a> {
         // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
         drop(timeout_at(deadline, self.parts.spool.offered()).await);
         while !self.is_flushed() && Instant::now() < deadline {
-            let more = self.pump().await;
+            let more = self.pump();
             let step =
                 if more { Ok(self.step().now_or_never().flatten()) } else { timeout(TICK / 10, self.step()).await };
             if let Ok(Some(cause)) = step {

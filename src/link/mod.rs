@@ -20,6 +20,7 @@ pub mod lanes;
 mod latest;
 mod limits;
 mod marker;
+mod question;
 pub mod reason;
 pub mod secrets;
 mod session;

@@ -19,6 +19,7 @@ mod clock;
 mod configuration;
 mod corruption;
 mod disk;
+mod folder;
 mod killed;
 mod ledger;
 mod lives;
@@ -27,6 +28,7 @@ mod outputs;
 mod process;
 mod security;
 mod sensors;
+mod stranded;
 mod suite;
 mod tracer;
 

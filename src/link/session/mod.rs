@@ -5,6 +5,8 @@
 //! opens the next one. What was handed over and not acknowledged by then is [`Fate::Lost`]; the library would keep some of
 //! it, and that is deliberately ignored, for only the spool knows the truth about delivery.
 
+#[cfg(test)]
+pub(super) mod scripted;
 mod v4;
 mod v5;
 
@@ -221,6 +223,8 @@ pub(super) struct Filter {
 enum Client {
     V4(v4::Client),
     V5(v5::Client),
+    #[cfg(test)]
+    Scripted(scripted::Client),
 }
 
 /// One connection, from the first attempt to its end.
@@ -270,6 +274,8 @@ impl Session {
         match &self.client {
             Client::V4(client) => client.publish(publication),
             Client::V5(client) => client.publish(publication),
+            #[cfg(test)]
+            Client::Scripted(client) => client.publish(publication),
         }
     }
 
@@ -278,6 +284,8 @@ impl Session {
         match &self.client {
             Client::V4(client) => client.subscribe(filters),
             Client::V5(client) => client.subscribe(filters),
+            #[cfg(test)]
+            Client::Scripted(_) => Box::pin(std::future::ready(Ok(()))),
         }
     }
 
@@ -288,6 +296,8 @@ impl Session {
         match &self.client {
             Client::V4(client) => client.probe(topic),
             Client::V5(client) => client.probe(topic),
+            #[cfg(test)]
+            Client::Scripted(_) => {}
         }
     }
 
@@ -296,6 +306,8 @@ impl Session {
         match &self.client {
             Client::V4(client) => client.disconnect().await,
             Client::V5(client) => client.disconnect().await,
+            #[cfg(test)]
+            Client::Scripted(_) => {}
         }
     }
 }
