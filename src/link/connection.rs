@@ -14,7 +14,7 @@ use futures_util::{FutureExt, future::OptionFuture};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::alarms::{About, Whose};
 use super::backoff::HELD;
@@ -23,6 +23,7 @@ use super::canary::Canary;
 use super::expiry::Expiry;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
+use super::lanes::Lane;
 use super::limits::DEAF;
 use super::marker::Marker;
 use super::report::Report;
@@ -35,7 +36,7 @@ use super::twins::Twins;
 use super::{Incoming, Parts, Settings};
 use crate::clock::{self, boottime};
 use crate::model::Qos;
-use crate::spool::{NotNow, Sequence};
+use crate::spool::Sequence;
 
 /// How often limits are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -88,8 +89,8 @@ pub(super) struct Connection<'a> {
     pub(super) forwarder: Forwarder,
     /// Done with, and not yet told to the spool.
     pub(super) settled: Vec<Sequence>,
-    /// What the broker will never take, with its words, and not yet told as lost.
-    pub(super) unacceptable: Vec<(Sequence, String)>,
+    /// What the broker will never take, and why; the spool does not know it yet.
+    pub(super) given_up: Vec<(Sequence, String)>,
     pub(super) session: Session,
     expiry: Option<Expiry>,
     /// Ends the connection orderly.
@@ -163,7 +164,7 @@ impl<'a> Connection<'a> {
             window: Window::new(if careful { 1 } else { limit }),
             forwarder: Forwarder::new(parts, now),
             settled: Vec::new(),
-            unacceptable: Vec::new(),
+            given_up: Vec::new(),
             session,
             expiry: None,
             until: None,
@@ -218,7 +219,7 @@ impl<'a> Connection<'a> {
         let (mut stop, mut until) = (self.parts.stop.clone(), self.until.take());
         let mut tick = clock::interval(TICK);
         loop {
-            let more = self.pump().await;
+            let more = self.pump();
             tokio::select! {
                 () = stopped(&mut stop) => return self.close(End::Stopped).await,
                 Some(()) = OptionFuture::from(until.as_mut()) => return self.close(End::Left).await,
@@ -248,7 +249,7 @@ impl<'a> Connection<'a> {
 
     /// Waits for one thing from broker or spool and takes it in; the end of the connection is returned. Cancel-safe: each
     /// branch takes in what it got without waiting.
-    async fn step(&mut self) -> Option<Cause> {
+    pub(super) async fn step(&mut self) -> Option<Cause> {
         tokio::select! {
             event = self.session.next() => self.on_events(event),
             Some((ticket, fate)) = self.fates.next() => {
@@ -272,36 +273,20 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends what may be sent; `true` when there is more to do at once.
-    async fn pump(&mut self) -> bool {
+    pub(super) fn pump(&mut self) -> bool {
         if self.born {
             self.publish_latest();
         }
-        let more = self.born && self.forward().await;
+        let more = self.born && self.forward();
         if self.born && !self.informed && self.may_inform() {
             self.informed = true;
             self.publish_latest();
         }
         self.flooded = self.forwarder.is_flooded();
-        if self.window.is_empty() || self.settled.len() >= SETTLE_TOGETHER {
+        if self.window.is_empty() || self.settled.len() >= SETTLE_TOGETHER || !self.given_up.is_empty() {
             self.settle();
         }
         more
-    }
-
-    /// Tells the spool what it may forget. While its queue is full, because its disk hangs, that waits for the next turn.
-    fn settle(&mut self) {
-        if self.settled.is_empty() {
-            return;
-        }
-        self.forwarder.taken(&self.settled);
-        match self.parts.spool.try_acknowledge(std::mem::take(&mut self.settled)) {
-            Ok(()) => {}
-            Err(NotNow::Full(settled)) => self.settled = settled,
-            Err(NotNow::Closed) => {
-                error!("The spool has ended; nothing more is sent.");
-                self.forwarder.give_up();
-            }
-        }
     }
 
     /// What describes this gateway waits until the readings that were there at the connect have had their turn: a broker that
@@ -479,15 +464,16 @@ impl<'a> Connection<'a> {
                     );
                 }
             }
-            Slot::Spooled { sequence, key, lane, .. } => {
-                let late = lane == super::lanes::Lane::Late;
+            Slot::Spooled { sequence, message, lane } => {
+                let key = &message.key;
+                let topic = self.parts.settings.topics.of(key, lane == Lane::Late);
                 if let Fate::Unacceptable(words) = fate {
-                    self.forwarder.dropped(&key, lane);
-                    self.unacceptable.push((sequence, words));
-                    return;
+                    warn!(topic, error = words, "The broker will never take a message.");
+                    self.forwarder.dropped(key, lane);
+                    return self.set_aside(sequence, key.kind, topic, words);
                 }
-                self.judge(self.parts.settings.topics.of(&key, late), &fate);
-                self.forwarder.resolved(sequence, &key, lane, fate == Fate::Acknowledged, now);
+                self.judge(topic, &fate);
+                self.forwarder.resolved(sequence, key, lane, fate == Fate::Acknowledged, now);
                 if fate == Fate::Acknowledged {
                     self.informed |= self.born;
                     self.settled.push(sequence);
@@ -514,7 +500,7 @@ impl<'a> Connection<'a> {
         // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
         drop(timeout_at(deadline, self.parts.spool.offered()).await);
         while !self.is_flushed() && Instant::now() < deadline {
-            let more = self.pump().await;
+            let more = self.pump();
             let step =
                 if more { Ok(self.step().now_or_never().flatten()) } else { timeout(TICK / 10, self.step()).await };
             if let Ok(Some(cause)) = step {

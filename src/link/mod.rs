@@ -26,6 +26,7 @@ mod latest;
 mod limits;
 mod marker;
 mod preference;
+mod question;
 pub mod reason;
 mod report;
 pub mod secrets;

@@ -200,11 +200,12 @@ pub(crate) fn open_spool() -> TestSpool {
 
 impl TestSpool {
     pub(crate) fn len(&self) -> usize {
-        self.wait_for(self.spool.read(Sequence(0), 100_000)).unwrap().len()
+        self.wait_for(self.spool.read(Sequence(0), 100_000)).unwrap().messages.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.wait_for(self.spool.read(Sequence(0), 1)).unwrap().is_empty()
+        let batch = self.wait_for(self.spool.read(Sequence(0), 1)).unwrap();
+        batch.messages.is_empty() && batch.next >= *self.spool.head().borrow()
     }
 
     /// Waits on a thread of its own: the spool answers from its own thread, so the test's runtime may stand still

@@ -136,17 +136,20 @@ impl<'a> Checker<'a> {
     }
 
     fn spool(&mut self, top: &Section<'a>) -> Option<spool::Settings> {
-        let spool = self.sub(top, "spool", raw::SPOOL);
-        let path = PathBuf::from(spool.text("path")?);
+        let spool_section = self.sub(top, "spool", raw::SPOOL);
+        let path = PathBuf::from(spool_section.text("path")?);
         if path.is_file() {
-            let span = spool.span("path");
+            let span = spool_section.span("path");
             self.error(&span, format!("{} is a file", path.display()), "the spool needs a folder");
+        } else if let Some(words) = spool::describe_folder(&path) {
+            let hint = "until it can be used, what waits is kept in memory only, and lost at a restart";
+            self.warning(&spool_section.span("path"), words, hint);
         }
         Some(spool::Settings {
             path,
-            max_size: spool.integer("max_size")?.unsigned_abs(),
-            commit_every: spool.duration("commit_every").unwrap_or(Duration::ZERO),
-            when_full: match spool.text("when_full") {
+            max_size: spool_section.integer("max_size")?.unsigned_abs(),
+            commit_every: spool_section.duration("commit_every").unwrap_or(Duration::ZERO),
+            when_full: match spool_section.text("when_full") {
                 Some("drop_newest") => spool::WhenFull::DropNewest,
                 _ => spool::WhenFull::DropOldest,
             },

@@ -7,6 +7,8 @@
 
 mod causes;
 mod dial;
+#[cfg(test)]
+pub(super) mod scripted;
 mod v4;
 mod v5;
 mod wire;
@@ -250,6 +252,8 @@ pub(super) struct Filter {
 enum Client {
     V4(v4::Client),
     V5(v5::Client),
+    #[cfg(test)]
+    Scripted(scripted::Client),
 }
 
 /// One connection, from the first attempt to its end.
@@ -301,6 +305,8 @@ impl Session {
         match &self.client {
             Client::V4(client) => client.publish(publication),
             Client::V5(client) => client.publish(publication),
+            #[cfg(test)]
+            Client::Scripted(client) => client.publish(publication),
         }
     }
 
@@ -309,6 +315,8 @@ impl Session {
         match &self.client {
             Client::V4(client) => client.subscribe(filters),
             Client::V5(client) => client.subscribe(filters),
+            #[cfg(test)]
+            Client::Scripted(_) => Box::pin(std::future::ready(Grant::Granted)),
         }
     }
 
@@ -322,6 +330,8 @@ impl Session {
         match &self.client {
             Client::V4(client) => client.disconnect().await,
             Client::V5(client) => client.disconnect().await,
+            #[cfg(test)]
+            Client::Scripted(_) => {}
         }
     }
 }
