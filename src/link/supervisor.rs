@@ -68,7 +68,7 @@ impl Supervisor {
         let (count, min, max) = (settings.brokers.len(), settings.reconnect_min, settings.reconnect_max);
         Self {
             report: Report::new(parts.status.clone()),
-            failover: Failover::new(count, min, max, client_id),
+            failover: Failover::new(count, min, max, client_id, !settings.clean_session),
             credentials: secrets::credentials_folder(),
             parts,
         }
