@@ -288,7 +288,7 @@ impl<'a> Connection<'a> {
         let waiting = (!self.informed).then(|| [settings.topics.devices(), settings.topics.health()]);
         let may = |topic: &str| waiting.as_ref().is_none_or(|topics| topics.iter().all(|waiting| waiting != topic));
         while self.window.room() > 0
-            && let Some((topic, payload)) = parts.latest.take(now, &may)
+            && let Some((topic, payload)) = parts.latest.take(now, may)
         {
             if self.broker.is_held(&Request::Publish(topic.clone()), now) {
                 self.parts.latest.refused(&topic, now);
