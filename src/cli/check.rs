@@ -49,19 +49,21 @@ pub fn summary(path: &Path, config: &Config) -> String {
     );
     let mut rows = vec![row(["PUBLISHES", "EVERY", "QOS", "RETAINED", "WHAT"])];
     rows.extend(config.sensors.iter().map(|sensor| published(config, sensor)));
-    rows.extend(
-        always(config)
-            .into_iter()
-            .map(|(topic, every, qos, retained, what)| [topic, every.into(), qos.into(), retained.into(), what.into()]),
-    );
+    let state = yes(link.retain_state);
+    rows.extend(always(config).into_iter().map(|(topic, every, qos, retained, what)| {
+        let retained = if retained == "yes" { state } else { retained };
+        [topic, every.into(), qos.into(), retained.into(), what.into()]
+    }));
     table(&mut out, &rows);
     if config.actuators.is_empty() {
-        out.push_str("\nsubscribes to nothing\n");
+        out.push_str("\nsubscribes to no commands\n");
     } else {
         let mut rows = vec![row(["SUBSCRIBES", "TAKES", "SAFE STATE", "WHEN THE LINK IS LOST", "LIMITS"])];
         rows.extend(config.actuators.iter().map(|actuator| subscribed(config, actuator)));
         table(&mut out, &rows);
     }
+    let status = config.topics.status();
+    out += &format!("listens to its own {status}, to notice another gateway of its name\n");
     out
 }
 
@@ -241,7 +243,8 @@ fieldgate/g/sensors/+/status  change  1         yes       ok, degraded or down
         let summary = summary(Path::new("x.yaml"), &loaded().config);
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(squeezed(&summary).starts_with(&squeezed(expected)), "{summary}");
-        assert!(summary.ends_with("\nsubscribes to nothing\n"), "{summary}");
+        let end = "\nsubscribes to no commands\nlistens to its own fieldgate/g/status, to notice another gateway of its name\n";
+        assert!(summary.ends_with(end), "{summary}");
     }
 
     #[test]

@@ -65,6 +65,10 @@ pub(super) struct BrokerState {
     no_retain: Option<Duration>,
     /// When it refused, or hung up on, the subscription to our own status.
     no_status: Option<Duration>,
+    /// Whether commands are refused without that subscription, as with a persistent session.
+    needs_status: bool,
+    /// Whether the last end over that subscription was a reset, which may have been the network's.
+    status_reset: bool,
     will: WillForm,
     /// Connects in a row that it closed before it had accepted us.
     closed_connects: u32,
@@ -79,7 +83,7 @@ pub(super) struct BrokerState {
 }
 
 impl BrokerState {
-    pub(super) fn new(backoff: Backoff) -> Self {
+    pub(super) fn new(backoff: Backoff, needs_status: bool) -> Self {
         Self {
             backoff,
             dialect: Dialect::new(Protocol::V5.into()),
@@ -89,6 +93,8 @@ impl BrokerState {
             no_retained_will: None,
             no_retain: None,
             no_status: None,
+            needs_status,
+            status_reset: false,
             will: WillForm::Usual,
             closed_connects: 0,
             offered: None,
@@ -212,7 +218,7 @@ impl BrokerState {
 
     /// Whether our own status may be subscribed to.
     pub(super) fn may_hear_status(&self) -> bool {
-        self.no_status.is_none()
+        self.needs_status || self.no_status.is_none()
     }
 
     /// The broker does not let us subscribe to our own status.
@@ -245,16 +251,20 @@ impl BrokerState {
         self.suspects.outlived(open, now)
     }
 
-    /// What the broker has said that it does not offer.
+    /// What the broker has said that it does not offer; nothing when it is known already.
     fn learn(&mut self, kind: CauseKind, now: Duration) -> Vec<News> {
         match kind {
             CauseKind::WillQos => {
-                self.no_qos = Some(now);
+                if self.no_qos.replace(now).is_some() {
+                    return Vec::new();
+                }
                 let words = "the broker offers QoS 0 only; everything is published at that";
                 vec![News::Raise(About::Qos, words.into())]
             }
             CauseKind::WillRetain | CauseKind::Disconnected(0x9A) => {
-                self.no_retain = Some(now);
+                if self.no_retain.replace(now).is_some() {
+                    return Vec::new();
+                }
                 vec![News::Raise(About::Retain, RETAINS_NOTHING.into())]
             }
             _ => Vec::new(),
@@ -270,10 +280,13 @@ impl BrokerState {
         now: Duration,
         identifier: &str,
     ) -> Option<News> {
-        if let Some(Blame { request: Request::Status, .. }) = blame {
-            // It is an extra that nobody misses, so it is not asked for twice.
+        if !self.needs_status && blame.as_ref().is_some_and(|blame| blame.request == Request::Status) {
+            // It is an extra that nobody misses, so it is given up at once.
             self.suspects.interrupted();
-            self.give_up_status(now);
+            if cause.kind != CauseKind::Reset || self.status_reset {
+                self.give_up_status(now);
+            }
+            self.status_reset = cause.kind == CauseKind::Reset;
             return None;
         }
         match self.suspects.ended(blame, now) {

@@ -17,7 +17,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::alarms::{About, Whose};
-use super::backoff::HELD;
 use super::broker_state::{BrokerState, RETAINS_NOTHING};
 use super::canary::Canary;
 use super::expiry::Expiry;
@@ -56,12 +55,6 @@ const SETTLE_TOGETHER: usize = 32;
 
 /// After this time, what describes this gateway is published although readings still wait.
 const INFORM_AFTER: Duration = Duration::from_secs(1);
-
-/// Answers after which a connection need not be careful any more: all that is published at a connect has had its turn.
-const CAREFUL_ANSWERS: usize = 64;
-
-/// How long nothing follows a publication at QoS 0 while careful.
-const LINGER: Duration = Duration::from_millis(250);
 
 /// For the broker to notice that a connection has ended, beyond the keep-alive.
 const GRACE: Duration = Duration::from_secs(10);
@@ -113,7 +106,7 @@ pub(super) struct Connection<'a> {
     /// One thing at a time, because the connection before ended over one that is not known for sure.
     pub(super) careful: bool,
     /// Written at QoS 0 while careful, and when.
-    lingering: Vec<(Ticket, Fate, Duration)>,
+    pub(super) lingering: Vec<(Ticket, Fate, Duration)>,
     /// When commands are subscribed to after all; `None` when they are from the start.
     pub(super) deaf_until: Option<Duration>,
     /// So many replies wait that no command is taken.
@@ -122,7 +115,7 @@ pub(super) struct Connection<'a> {
     pub(super) born: bool,
     pub(super) born_at: Duration,
     /// Whether what describes this gateway may be published; readings come first.
-    informed: bool,
+    pub(super) informed: bool,
     /// Our own `offline` is on its way.
     pub(super) leaving: bool,
     pub(super) since: Duration,
@@ -297,12 +290,12 @@ impl<'a> Connection<'a> {
 
     fn publish_latest(&mut self) {
         let now = boottime();
-        let (parts, informed) = (self.parts, self.informed);
+        let parts = self.parts;
         let settings = &parts.settings;
-        let informs = [settings.topics.devices(), settings.topics.health()];
-        let may = |topic: &str| informed || !informs.iter().any(|inform| inform == topic);
+        let waiting = (!self.informed).then(|| [settings.topics.devices(), settings.topics.health()]);
+        let may = |topic: &str| waiting.as_ref().is_none_or(|topics| topics.iter().all(|waiting| waiting != topic));
         while self.window.room() > 0
-            && let Some((topic, payload)) = self.parts.latest.take(now, may)
+            && let Some((topic, payload)) = parts.latest.take(now, may)
         {
             if self.broker.is_held(&Request::Publish(topic.clone()), now) {
                 self.parts.latest.refused(&topic, now);
@@ -402,101 +395,11 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn on_fate(&mut self, ticket: Ticket, fate: Fate) {
-        let now = boottime();
-        if fate == Fate::Lost {
-            self.window.leave(ticket);
-            self.lost.get_or_insert(now);
-            return;
-        }
-        self.progress = now;
-        if self.careful && self.trail.is_unanswerable(ticket) {
-            self.lingering.push((ticket, fate, now));
-            return;
-        }
-        self.finish_fate(ticket, fate, now);
-    }
-
-    /// While careful, a publication at QoS 0 keeps its place for a moment: nothing else is then under way if the broker hangs
-    /// up on it.
-    pub(super) fn look_at_care(&mut self, now: Duration) {
-        if self.careful && (self.trail.answers() >= CAREFUL_ANSWERS || now.saturating_sub(self.since) >= HELD) {
-            self.careful = false;
-            self.window.widen(usize::from(self.connected.receive_maximum.min(MAX_WINDOW)));
-        }
-        for (ticket, fate, at) in std::mem::take(&mut self.lingering) {
-            if self.careful && now.saturating_sub(at) < LINGER {
-                self.lingering.push((ticket, fate, at));
-            } else {
-                self.finish_fate(ticket, fate, now);
-            }
-        }
-        for request in self.broker.outlived(|request| self.trail.is_open(request), now) {
-            let news = self.broker.answered(&request, now);
-            self.report.apply(news);
-        }
-    }
-
-    fn finish_fate(&mut self, ticket: Ticket, fate: Fate, now: Duration) {
-        let Some(slot) = self.window.leave(ticket) else { return };
-        if let Some(request) = self.trail.done(RequestId::Publication(ticket), now) {
-            let news = self.broker.answered(&request, now);
-            self.report.apply(news);
-        }
-        match slot {
-            Slot::Birth => {
-                self.judge(self.parts.settings.topics.status(), &fate);
-                self.on_born();
-            }
-            Slot::Latest(topic) => {
-                match fate {
-                    Fate::Acknowledged => self.parts.latest.acknowledged(&topic),
-                    _ => self.parts.latest.refused(&topic, now),
-                }
-                self.judge(topic, &fate);
-            }
-            Slot::Courtesy(topic) => {
-                if let Fate::Refused(words) | Fate::Unacceptable(words) = fate {
-                    debug!(
-                        topic,
-                        reason = words,
-                        "The requester's own topic was refused; the reply topic has the answer."
-                    );
-                }
-            }
-            Slot::Spooled { sequence, message, lane } => {
-                let key = &message.key;
-                let topic = self.parts.settings.topics.of(key, lane == Lane::Late);
-                if let Fate::Unacceptable(words) = fate {
-                    warn!(topic, error = words, "The broker will never take a message.");
-                    self.forwarder.dropped(key, lane);
-                    return self.set_aside(sequence, key.kind, topic, words);
-                }
-                self.judge(topic, &fate);
-                self.forwarder.resolved(sequence, key, lane, fate == Fate::Acknowledged, now);
-                if fate == Fate::Acknowledged {
-                    self.informed |= self.born;
-                    self.settled.push(sequence);
-                }
-            }
-            Slot::Farewell => {}
-        }
-    }
-
-    /// Raises or clears the alarm of a topic.
-    fn judge(&mut self, topic: String, fate: &Fate) {
-        match fate {
-            Fate::Refused(words) | Fate::Unacceptable(words) => {
-                let words = format!("publishing on {topic} is refused: {words}");
-                self.report.raise(About::Publish(topic), words);
-            }
-            _ => self.report.clear(&About::Publish(topic)),
-        }
-    }
-
     /// Sends what is left for a moment, says `offline` and leaves.
     async fn close(mut self, end: End) -> End {
         let deadline = Instant::now() + FLUSH;
+        self.end_care();
+        self.look_at_care(boottime());
         // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
         drop(timeout_at(deadline, self.parts.spool.offered()).await);
         while !self.is_flushed() && Instant::now() < deadline {

@@ -36,9 +36,11 @@ pub(super) struct Outcome {
 }
 
 impl Failover {
-    /// For `count` brokers, at least one, with waits between `min` and `max`. `identifier` is our client id, for the alarms.
-    pub(super) fn new(count: usize, min: Duration, max: Duration, identifier: String) -> Self {
-        let brokers = (0..count.max(1)).map(|_| BrokerState::new(Backoff::new(min, max))).collect();
+    /// For `count` brokers, at least one, with waits between `min` and `max`. `identifier` is our client id, for the alarms;
+    /// `needs_status` says that no command is taken without hearing our own status.
+    pub(super) fn new(count: usize, min: Duration, max: Duration, identifier: String, needs_status: bool) -> Self {
+        let state = || BrokerState::new(Backoff::new(min, max), needs_status);
+        let brokers = (0..count.max(1)).map(|_| state()).collect();
         Self { brokers, turn: 0, preference: Preference::new(None), identifier }
     }
 

@@ -10,6 +10,7 @@
 //! `inflight.rs` (what is under way), `backoff.rs` (when to try again).
 
 mod alarms;
+mod answers;
 pub mod backoff;
 mod broker_state;
 mod canary;

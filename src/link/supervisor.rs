@@ -70,7 +70,8 @@ impl Supervisor {
         let (count, min, max) = (settings.brokers.len(), settings.reconnect_min, settings.reconnect_max);
         Self {
             report: Report::new(parts.status.clone()),
-            failover: Failover::new(count, min, max, client_id).with(settings.protocol, settings.prefer_first),
+            failover: Failover::new(count, min, max, client_id, !settings.clean_session)
+                .with(settings.protocol, settings.prefer_first),
             credentials: secrets::credentials_folder(),
             parts,
         }

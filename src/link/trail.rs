@@ -105,7 +105,7 @@ impl Trail {
         self.open.iter().any(|open| open.blame.request == *request)
     }
 
-    /// What an end at `now` is about: the oldest request without an answer, or else what was written last.
+    /// What an end at `now` is about: the oldest request without an answer, or else what was written last at QoS 0.
     pub(super) fn blame(&self, now: Duration) -> Option<Blame> {
         let is_cleared = |request: &Request| match request {
             Request::Publish(topic) => {
@@ -116,7 +116,7 @@ impl Trail {
         };
         let open = self.open.iter().map(|open| &open.blame).find(|blame| !is_cleared(&blame.request));
         let written = || {
-            let (blame, at) = self.last_written.as_ref().filter(|_| self.open.is_empty())?;
+            let (blame, at) = self.last_written.as_ref()?;
             (now.saturating_sub(*at) < SURVIVED && !is_cleared(&blame.request)).then_some(blame)
         };
         open.or_else(written).cloned()

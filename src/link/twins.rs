@@ -16,7 +16,7 @@ const SETTLED: Duration = Duration::from_secs(5);
 const ANSWER_EVERY: Duration = Duration::from_secs(30);
 
 /// Between two repairs of the retained status.
-const REPAIR_EVERY: Duration = Duration::from_secs(5);
+const REPAIR_EVERY: Duration = Duration::from_secs(3);
 
 /// When the other one has said `offline`, and nothing since for this long, it is gone.
 const GONE: Duration = Duration::from_secs(600);

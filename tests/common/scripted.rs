@@ -67,6 +67,10 @@ pub struct Script {
     publish: OnPublish,
     suback: Option<u8>,
     subacks: bool,
+    /// Hangs up on a subscription that has this in one of its filters.
+    forbidden_filter: Option<&'static str>,
+    /// CONNACK with this code for a will with the retain flag; 0 closes instead.
+    retained_will: Option<u8>,
     ping: bool,
     byte_at_a_time: bool,
     ledger: Option<Ledger>,
@@ -82,6 +86,8 @@ impl Default for Script {
             publish: Arc::new(|_, _| Answer::Acknowledge),
             suback: None,
             subacks: true,
+            forbidden_filter: None,
+            retained_will: None,
             ping: true,
             byte_at_a_time: false,
             ledger: None,
@@ -128,6 +134,16 @@ impl Script {
     /// Does not answer subscriptions.
     pub fn no_subacks(self) -> Self {
         Self { subacks: false, ..self }
+    }
+
+    /// Closes the connection over a subscription with this in one of its filters.
+    pub fn hangs_up_on_filter(self, part: &'static str) -> Self {
+        Self { forbidden_filter: Some(part), ..self }
+    }
+
+    /// Refuses a will with the retain flag with this code; 0 closes without a word.
+    pub fn refuses_retained_will(self, code: u8) -> Self {
+        Self { retained_will: Some(code), ..self }
     }
 
     /// Does not answer pings.
@@ -383,10 +399,15 @@ impl Connection {
     fn answer(&mut self, packet: Packet) -> io::Result<bool> {
         let v5 = self.level >= 5;
         match packet {
-            Packet::Connect(connect) => return self.greet(connect.level),
+            Packet::Connect(connect) => return self.greet(&connect),
             Packet::Publish(publish) => return self.take(&publish),
             Packet::PubRec { id } => self.send(&wire::encode_ack(0x62, id, 0, v5))?,
             Packet::PubRel { id } => self.send(&wire::encode_ack(0x70, id, 0, v5))?,
+            Packet::Subscribe { filters, .. }
+                if self.script.forbidden_filter.is_some_and(|part| filters.iter().any(|(f, _)| f.contains(part))) =>
+            {
+                return Ok(false);
+            }
             Packet::Subscribe { id, filters } if self.script.subacks => {
                 let granted = |(_, options): &(String, u8)| self.script.suback.unwrap_or(options & 3);
                 let codes: Vec<u8> = filters.iter().map(granted).collect();
@@ -407,10 +428,14 @@ impl Connection {
         Ok(true)
     }
 
-    fn greet(&mut self, level: u8) -> io::Result<bool> {
+    fn greet(&mut self, connect: &Connect) -> io::Result<bool> {
+        let level = connect.level;
         self.level = level;
+        let retains = connect.will.as_ref().is_some_and(|will| will.retain);
         let greeting_5 = self.script.greeting_5.as_ref().filter(|_| level >= 5);
         let (session_present, code) = match greeting_5.unwrap_or(&self.script.greeting) {
+            _ if retains && self.script.retained_will == Some(0) => return Ok(false),
+            _ if retains && self.script.retained_will.is_some() => (false, self.script.retained_will.unwrap_or(0)),
             Greeting::Code(code) => (false, *code),
             Greeting::SessionPresent => (true, 0),
             Greeting::Silence => return Ok(true),

@@ -12,7 +12,7 @@ use crate::model::Qos;
 const S: Duration = Duration::from_secs(1);
 
 fn failover(count: usize) -> Failover {
-    Failover::new(count, S, 60 * S, "me".into())
+    Failover::new(count, S, 60 * S, "me".into(), false)
 }
 
 fn connected(retain_available: bool) -> Connected {
@@ -48,6 +48,15 @@ fn what_one_broker_refuses_is_not_kept_from_the_other() {
     failover.ended(&cause(CauseKind::Other), None, 2 * HELD, 70 * S, 0.5);
     assert_eq!(failover.turn(), 0, "back to the first");
     assert!(failover.current().will(71 * S).retain, "it has refused nothing");
+}
+
+#[test]
+fn a_broker_that_refuses_both_forms_of_the_will_does_not_keep_the_turn() {
+    for kind in [CauseKind::WillRetain, CauseKind::WillQos] {
+        let mut failover = failover(2);
+        assert_eq!((failover.failed(kind, S, 0.5).news.len(), failover.turn()), (1, 0));
+        assert_eq!((failover.failed(kind, 3 * S, 0.5).news.len(), failover.turn()), (0, 1), "{kind:?}");
+    }
 }
 
 #[test]
@@ -147,6 +156,12 @@ fn our_own_status_is_not_asked_for_twice() {
     let blame = Some(Blame { request: Request::Status, retain: false });
     assert!(failover.ended(&cause(CauseKind::Closed), blame, S, S, 0.5).news.is_empty());
     assert!(!failover.current().may_hear_status());
+    let mut failover = Failover::new(1, S, 60 * S, "me".into(), true);
+    let ends = || Some(Blame { request: Request::Status, retain: false });
+    (1..3).for_each(|at| drop(failover.ended(&cause(CauseKind::Closed), ends(), S, at * S, 0.5)));
+    assert!(failover.current().may_hear_status(), "a persistent session takes no command without it");
+    failover.ended(&cause(CauseKind::Closed), ends(), S, 3 * S, 0.5);
+    assert!(failover.current().is_held(&Request::Status, 4 * S), "but readings do not wait for it for ever");
 }
 
 /// What the simulated brokers do next.
