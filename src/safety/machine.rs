@@ -267,11 +267,9 @@ impl<R> Machine<R> {
     fn retreat(&mut self, now: Duration) -> Vec<Effect<R>> {
         self.motion.forget();
         let safe_state = StateCause::SafeState;
+        self.cause = safe_state;
         match self.guard.make_safe(now, safe_state) {
-            Some(verdict) => {
-                self.cause = verdict.cause;
-                self.motion.begin(now, verdict.action, true);
-            }
+            Some(verdict) => self.motion.begin(now, verdict.action, true),
             // A partner must be off first: it stays off meanwhile.
             None => self.motion.begin(now, self.guard.action(), true),
         }

@@ -174,7 +174,7 @@ impl World {
             return;
         }
         // What was told to go on before a reload brought the interlock gives way a moment later.
-        let told_at = self.rigs[index].told_at;
+        let told_at = self.rigs[index].told_on_at;
         for (a, b, rest, _) in self.pairs.iter().filter(|(.., since)| *since < told_at || *since == START) {
             let Some(partner) = (index == *a).then_some(*b).or((index == *b).then_some(*a)) else { continue };
             let partner = &self.rigs[partner];

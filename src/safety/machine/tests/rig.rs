@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::model::{Action, Move, OutputKind, OutputValue, Pace, StateCause, Travel};
+use crate::safety::limits::is_on;
 use crate::safety::machine::{Machine, Purpose};
 use crate::safety::{Effect, Limits, Note};
 
@@ -64,7 +65,10 @@ pub(super) struct Rig {
     relimited_at: Duration,
     lease_until: Option<Duration>,
     /// When it was last told anything: a cover whose position is unknown then begins its way again.
-    pub(super) told_at: Duration,
+    told_at: Duration,
+    /// Whether it was told to be on, and since when.
+    is_told_on: bool,
+    pub(super) told_on_at: Duration,
     /// Which way the motor ran last, and when it stopped.
     ran: Option<(Travel, Duration)>,
     /// Commands that have no answer yet, with their lease.
@@ -98,6 +102,8 @@ impl Rig {
             relimited_at: Duration::ZERO,
             lease_until: None,
             told_at: now,
+            is_told_on: false,
+            told_on_at: now,
             ran: None,
             asked: Vec::new(),
         }
@@ -131,6 +137,11 @@ impl Rig {
             }
             Effect::Log(Note::MadeSafe(..)) => self.lease_until = None,
             Effect::Drive(_) => {
+                let is_told_on = is_on(self.machine.guard.action());
+                if is_told_on && !std::mem::replace(&mut self.is_told_on, is_told_on) {
+                    self.told_on_at = now;
+                }
+                self.is_told_on = is_told_on;
                 if let Some((Purpose::Command | Purpose::Trip, ..)) = self.machine.driving {
                     self.told_at = now;
                 }
@@ -177,7 +188,8 @@ impl Rig {
         let is_away = on != self.limits.is_on_when_safe();
         let Some(most) = self.limits.switches_per_hour.filter(|_| self.is_asked() && is_away) else { return };
         // A command of before the reload is counted by the limits of before.
-        if matches!(self.kind, OutputKind::Cover) || self.machine.cause == StateCause::For || self.relimited {
+        let is_excused = self.relimited || self.doubted || self.by_itself;
+        if matches!(self.kind, OutputKind::Cover) || self.machine.cause == StateCause::For || is_excused {
             return;
         }
         self.switches.push_back(now);
