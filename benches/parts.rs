@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a measurement has no users, and may panic")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -79,16 +80,12 @@ fn commands(criterion: &mut Criterion) {
 }
 
 fn window(criterion: &mut Criterion) {
-    let (mut window, mut sequence, key) = (Window::new(64), 0, key());
+    let (mut window, mut sequence, message) = (Window::new(64), 0, Arc::new(message()));
     criterion.bench_function("window: enter and leave", |bencher| {
         bencher.iter(|| {
             sequence += 1;
-            let slot = Slot::Spooled {
-                sequence: Sequence(sequence),
-                key: key.clone(),
-                lane: Lane::Live,
-                qos: Qos::AtLeastOnce,
-            };
+            let message = Arc::clone(&message);
+            let slot = Slot::Spooled { sequence: Sequence(sequence), message, lane: Lane::Live };
             let ticket = window.enter(slot);
             window.leave(ticket)
         });

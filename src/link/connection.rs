@@ -22,7 +22,6 @@ use super::canary::Canary;
 use super::expiry::Expiry;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
-use super::lanes::Lane;
 use super::limits::DEAF;
 use super::marker::Marker;
 use super::report::Report;

@@ -127,9 +127,8 @@ impl Latest {
     /// The next topic to send among those that `may` be sent now; it is then in flight.
     pub(super) fn take(&self, now: Duration, may: impl Fn(&str) -> bool) -> Option<(String, Bytes)> {
         let Topics { entries, dirty } = &mut *self.lock();
-        let is_due = |topic: &&String| {
-            may(topic.as_str()) && entries.get(*topic).is_some_and(|entry| entry.not_before <= now)
-        };
+        let is_due =
+            |topic: &&String| may(topic.as_str()) && entries.get(*topic).is_some_and(|entry| entry.not_before <= now);
         let topic = dirty.iter().find(is_due)?.clone();
         dirty.remove(&topic);
         let entry = entries.get_mut(&topic)?;

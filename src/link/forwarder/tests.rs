@@ -16,7 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use account::{Account, Id, Shown};
 
 use super::*;
-use crate::link::alarms::Report;
+use crate::link::backoff::Backoff;
+use crate::link::broker_state::BrokerState;
+use crate::link::report::Report;
 use crate::link::session::scripted::{self, Wire};
 use crate::link::session::{Connected, Fate};
 use crate::link::{Broker, Latest, LinkStatus, Settings, TlsSettings, Transport};
@@ -205,11 +207,12 @@ impl World {
         std::fs::rename(self.folder.path().join("away"), self.folder.path().join("disk")).unwrap_or_default();
     }
 
-    fn parts(&self) -> (Parts, Report) {
+    fn parts(&self) -> (Parts, Report, BrokerState) {
         let broker = Broker { transport: Transport::Tcp, host: "nowhere".into(), port: 1, path: String::new() };
         let settings = Settings {
             brokers: vec![broker],
-            protocol: self.start.protocol,
+            protocol: self.start.protocol.into(),
+            prefer_first: None,
             client_id: None,
             clean_session: true,
             keep_alive: Duration::from_secs(60),
@@ -220,7 +223,9 @@ impl World {
             reconnect_min: Duration::from_secs(1),
             reconnect_max: Duration::from_secs(1),
             late_after: LATE_AFTER,
+            retain_state: true,
             topics: Topics::new("b"),
+            command_topics: Vec::new(),
         };
         let (status, _) = watch::channel(LinkStatus::new(&settings));
         let (_, stop) = watch::channel(false);
@@ -234,7 +239,8 @@ impl World {
             pulse: Arc::new(Pulse::new()),
             stop,
         };
-        (parts, Report::new(status))
+        let broker = BrokerState::new(Backoff::new(Duration::from_secs(1), Duration::from_secs(1)), false);
+        (parts, Report::new(status), broker)
     }
 }
 
@@ -254,9 +260,11 @@ struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    fn new(world: &'a mut World, parts: &'a Parts, report: &'a mut Report) -> Self {
+    fn new(world: &'a mut World, (parts, report, broker): (&'a Parts, &'a mut Report, &'a mut BrokerState)) -> Self {
         let (session, wire) = scripted::session();
         let connected = Connected {
+            protocol: world.start.protocol,
+            wildcards: true,
             session_present: false,
             receive_maximum: world.start.receive_maximum,
             maximum_packet_size: PACKET as u32,
@@ -264,7 +272,7 @@ impl<'a> Life<'a> {
             retain_available: true,
             server_keep_alive: None,
         };
-        let mut connection = Connection::new(parts, report, session, connected, false);
+        let mut connection = Connection::new(parts, report, broker, session, connected);
         connection.born = true;
         let era = *parts.spool.era().borrow();
         Self { world, connection, wire, pending: Vec::new(), shown: Shown::default(), era }
@@ -377,8 +385,8 @@ async fn live(start: Start, steps: Vec<Step>) {
     let mut world = World::new(start).await;
     let lives: Vec<&[Step]> = steps.split(|step| matches!(step, Step::Reconnect)).collect();
     for (nth, steps) in lives.iter().enumerate() {
-        let (parts, mut report) = world.parts();
-        let mut life = Life::new(&mut world, &parts, &mut report);
+        let (parts, mut report, mut broker) = world.parts();
+        let mut life = Life::new(&mut world, (&parts, &mut report, &mut broker));
         for step in *steps {
             life.step(step).await;
         }
@@ -431,8 +439,8 @@ fn a_message_at_qos_2_under_way_holds_up_its_own_sensor_alone() {
         world.append(1, 50, 60, Duration::ZERO, Qos::AtLeastOnce).await;
         world.append(2, 1, 60, Duration::ZERO, Qos::ExactlyOnce).await;
         world.spool.offered().await.unwrap();
-        let (parts, mut report) = world.parts();
-        let mut life = Life::new(&mut world, &parts, &mut report);
+        let (parts, mut report, mut broker) = world.parts();
+        let mut life = Life::new(&mut world, (&parts, &mut report, &mut broker));
         let begun = Instant::now();
         while life.pending.len() < 51 {
             assert!(begun.elapsed() < SOON, "{} are under way", life.pending.len());
