@@ -4,7 +4,10 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: sh deploy/test.sh            formatting, lints, tests, documentation, licences, scripts, unit file
+usage: sh deploy/test.sh            the next two, but for the broken programs
+       sh deploy/test.sh --checks   what may run beside anything else: formatting, lints, documentation, licences, scripts, unit
+                                    file, and that all tests and the broken programs of --broken can be built
+       sh deploy/test.sh --tests    the tests; some measure time, so nothing else should run
        sh deploy/test.sh --long [ROW…]   the fault suite with its full numbers, one row after the other, on the release
                                     program (three quarters of an hour; as root); or only rows such as d1_ n3_
        sh deploy/test.sh --sample   some of the rows with a part of those numbers, in two minutes
@@ -12,6 +15,7 @@ usage: sh deploy/test.sh            formatting, lints, tests, documentation, lic
        sh deploy/test.sh --package  the Debian package of the debug program: lintian, and its life from the first installation to
                                     the purge on a Debian of its own (tests/package.sh; as root; two minutes)
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
+       sh deploy/test.sh --setup    the packages that all of these need, --board too, and nothing else
        sh deploy/test.sh --help     this text
 
 Needs Debian or Raspberry Pi OS (or the same programs from elsewhere), Rust with rustfmt and clippy, and a C compiler.
@@ -178,7 +182,7 @@ advisories() {
     fi
 }
 
-everyday() {
+checks() {
     install_packages
     rust_is_there
     run "formatting" cargo fmt --check
@@ -186,8 +190,8 @@ everyday() {
     run "python scripts" python_scripts
     run "lints" cargo clippy --all-targets --locked --quiet -- -D warnings
     run "lints without the demo" cargo clippy --no-default-features --locked --quiet -- -D warnings
-    run "tests" cargo test --locked --quiet
     run "documentation" documentation
+    run "tests can be built" cargo test --locked --quiet --no-run
     if has systemd-analyze; then
         run "unit file" unit_file
     else
@@ -197,6 +201,12 @@ everyday() {
     run "licence texts of what is shipped" licence_texts
     step="known vulnerabilities"
     advisories
+}
+
+tests() {
+    install_packages
+    rust_is_there
+    run "tests" cargo test --locked --quiet
 }
 
 # The fault suite with its figures, which also go into a file: docs/reliability.md is made of such ones.
@@ -233,6 +243,13 @@ broken() {
     run "broken programs are noticed" sh tests/faults/broken.sh
 }
 
+# What --broken puts under test, so that it need only run.
+broken_programs() {
+    install_packages
+    rust_is_there
+    run "broken programs can be built" sh tests/faults/broken.sh --build
+}
+
 # lintian runs as nobody, as it asks for; warnings count.
 lintian_of() {
     cp "$1" "$scratch/package.deb"
@@ -259,13 +276,14 @@ package() {
     run "life of the package" bash tests/package.sh "$deb"
 }
 
-# 77 is what run.sh ends with where it cannot run.
-board() {
+# on_board STEP ARGUMENT…: 77 is what run.sh ends with where it cannot run.
+on_board() {
     rust_is_there
-    step="emulated board"
+    step=$1
+    shift
     say "" "== $step"
     code=0
-    sh tests/board/run.sh </dev/null || code=$?
+    sh tests/board/run.sh "$@" </dev/null || code=$?
     case $code in
         0) steps=$((steps + 1)) ;;
         77) leave_out "the emulated board: see above what it needs" ;;
@@ -274,13 +292,16 @@ board() {
 }
 
 case "${1:-}" in
-    "") everyday ;;
+    "") checks; tests ;;
+    --checks) checks; broken_programs ;;
+    --tests) tests ;;
     --long) shift; faults long "$@" ;;
     # The rows that threaten what is stored or under way, or move what they must not, and that work rather than wait.
     --sample) faults sample a1_ a5_ b1_ b6_ b7_the_decoder d1_ d3_ n1_ n3_ p1_ p2_ ;;
     --broken) broken ;;
     --package) package ;;
-    --board) board ;;
+    --board) on_board "emulated board" ;;
+    --setup) install_packages; on_board "packages of the emulated board" --packages ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;
     *) trap - EXIT; rm -rf "$scratch"; usage >&2; exit 2 ;;
 esac

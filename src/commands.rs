@@ -24,7 +24,7 @@ use crate::commands::ids::{Ids, Seen};
 use crate::link::Incoming;
 use crate::model::field::format_duration;
 use crate::model::payload::{self, ResponseTarget};
-use crate::model::{ClockStatus, Command, Moment, Name, Outcome, Reason, Refusal, Reply, Throttle};
+use crate::model::{Action, ClockStatus, Command, Moment, Name, Outcome, Reason, Refusal, Reply, Throttle};
 use crate::recorder::Answer;
 use crate::roster::SharedRoster;
 use crate::spool::Notebook;
@@ -48,6 +48,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Why a repeat of a command that an earlier run may have carried out is answered "failed" and does nothing.
 const INTERRUPTED: &str =
     "the gateway was restarted before this command was answered; it may have acted, and does not again";
+
+/// A broker or a sender that sends twice would undo it.
+const TOGGLE_NEEDS_ID: &str =
+    "toggle needs an id, such as {\"value\":\"toggle\",\"id\":\"a1\"}: sent twice it would undo itself";
 
 /// What happened to the commands of one output.
 #[derive(Clone, Copy, Debug, Default)]
@@ -211,6 +215,9 @@ impl Commands {
             .get(actuator)
             .ok_or_else(|| Refusal::new(Reason::Unknown, format!("there is no output called {actuator}")))?;
         let action = target.kind.accept(&command.value)?;
+        if action == Action::Toggle && command.id.is_none() {
+            return Err(Refusal::new(Reason::Unreadable, TOGGLE_NEEDS_ID));
+        }
         not_too_old(command.issued_at, target.max_age, clock::now())?;
         let busy = || Refusal::new(Reason::Busy, "the output's bus has not taken the commands before this one");
         if under_way >= UNDER_WAY {

@@ -12,6 +12,12 @@ pub const LONGEST_DEAD_TIME: Duration = Duration::from_secs(2);
 /// For the transfer that is under way on a bus and for driving its outputs.
 const TRANSFERS: Duration = Duration::from_millis(300);
 
+/// A transfer on wires that time out. The adapters of a Raspberry Pi give up after a second.
+const TIME_OUT: Duration = Duration::from_secs(1);
+
+/// A transfer that takes longer hangs; one that times out is a failure like others.
+pub const HANGS: Duration = Duration::from_millis(1500);
+
 /// What an ending worker waits for room in the event channel.
 pub const FINAL_FLUSH: Duration = Duration::from_millis(400);
 
@@ -56,6 +62,8 @@ pub fn partner_wait(dead_time: Duration) -> Duration {
 pub struct Deadlines {
     /// All workers together, from the request to stop until their outputs are safe and their events handed over.
     pub workers: Duration,
+    /// The same for workers with outputs: behind a transfer that times out, those that do not fail are still driven.
+    pub outputs: Duration,
     /// The whole stop.
     pub stop: Duration,
     /// A worker that is replaced in a reload.
@@ -69,7 +77,12 @@ impl Deadlines {
         // Behind the partner the output itself is driven.
         let waiting = longest_dead_time.map_or(Duration::ZERO, |rest| partner_wait(rest).saturating_add(TRANSFERS));
         let longer = |deadline: Duration| deadline.saturating_add(waiting);
-        Self { workers: longer(TRANSFERS + FINAL_FLUSH), stop: longer(STOP), replace: longer(REPLACE) }
+        Self {
+            workers: longer(TRANSFERS + FINAL_FLUSH),
+            outputs: longer(TIME_OUT + TRANSFERS),
+            stop: longer(STOP),
+            replace: longer(REPLACE),
+        }
     }
 }
 
@@ -113,9 +126,10 @@ mod tests {
         for rest in dead_times() {
             let all = Deadlines::new(rest);
             // Commands and recorder, one after the other.
-            let parts = all.workers + 2 * RECORDER + LINK;
+            let parts = all.workers.max(all.outputs) + 2 * RECORDER + LINK;
             assert!(parts + MARGIN <= all.stop, "{rest:?}: {parts:?} of {all:?}");
-            assert!(all.workers <= all.replace, "{rest:?}: {all:?}");
+            assert!(all.workers <= all.outputs && all.outputs <= all.replace, "{rest:?}: {all:?}");
+            assert!(TIME_OUT < HANGS && HANGS < STALLED);
         }
     }
 
@@ -133,7 +147,7 @@ mod tests {
     #[test]
     fn without_dead_times_a_stop_in_which_nothing_hangs_takes_less_than_two_seconds() {
         // What hangs takes all of its grace; the rest of the parts answer at once.
-        assert!(Deadlines::new(None).workers < Duration::from_secs(2));
+        assert!(Deadlines::new(None).outputs < Duration::from_secs(2));
         assert!(Deadlines::new(None).stop < Duration::from_secs(5));
     }
 

@@ -2,9 +2,11 @@
 //!
 //! Started downstream first: the spool (whose lock refuses a second instance before it can touch an output), the workers
 //! (outputs to their safe state), recorder, commands, link. Stopped upstream first, see `shutdown.rs`. A reload builds a
-//! new [`SharedRoster`] and hands each bus its new plan; what is the same in both goes on untouched.
+//! new [`SharedRoster`], has all buses let go of what changes and hands each its new plan; what is the same in both goes on
+//! untouched.
 
 mod plans;
+mod replan;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -33,7 +35,7 @@ use crate::roster::SharedRoster;
 use crate::safety::SharedInterlocks;
 use crate::shutdown::{self, Remains};
 use crate::spool::{self, Notebook, Spool, SpoolError, SpoolThread};
-use crate::worker::{self, BusAlarms, Order, Trips, Worker};
+use crate::worker::{self, BusAlarms, Trips, Worker};
 
 pub use plans::{inputs, outputs};
 
@@ -48,15 +50,22 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// Why a new configuration was not taken up although it is valid.
+/// Why a new configuration was not taken up, or not as a whole, although it is valid.
 #[derive(Debug, Error)]
 pub enum ReloadError {
     /// The spool is open in one folder for the life of the program. The old configuration stays.
     #[error("spool.path cannot change while the gateway runs; restart it instead")]
     SpoolPath,
-    /// The kernel gave no thread: a bus of the new configuration is not served. Restart the program.
+    /// The kernel gave no thread: the new configuration is in force, but for a bus that nobody serves. Restart the program.
     #[error("a thread for a bus could not be started")]
     Thread(#[source] io::Error),
+}
+
+impl ReloadError {
+    /// Whether the old configuration is still in force, untouched.
+    pub fn keeps_the_old(&self) -> bool {
+        matches!(self, Self::SpoolPath)
+    }
 }
 
 /// A running gateway.
@@ -274,13 +283,18 @@ impl Gateway {
     /// Takes up a new configuration.
     ///
     /// # Errors
-    /// [`ReloadError`] says whether the old configuration stays in force.
+    /// [`ReloadError::keeps_the_old`] says which configuration is in force then.
     pub async fn reload(&mut self, new: Config) -> Result<(), ReloadError> {
         if new.spool.path != self.config.spool.path {
             return Err(ReloadError::SpoolPath);
         }
         let old = std::mem::replace(&mut self.config, new);
-        self.replan(plans::deadlines(&old)).await.map_err(ReloadError::Thread)?;
+        // Before the workers hear of it: what they say of new devices must find them known.
+        let sensors = self.config.sensors.iter().map(|sensor| sensor.name.clone());
+        let outputs = self.config.actuators.iter().map(|actuator| actuator.name.clone());
+        self.roster.send_modify(|roster| *roster = Arc::new(roster.expecting(sensors, outputs)));
+        // Without a bus the rest of the new configuration still holds: the old one is gone by then.
+        let served = self.replan(plans::deadlines(&old)).await;
         if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
             error!("The spool has ended and does not take the new limits.");
         }
@@ -305,45 +319,21 @@ impl Gateway {
         }
         self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.tell_health();
-        Ok(())
+        served.map_err(ReloadError::Thread)
     }
 
-    /// Gives every thread its new plan: the same bus goes on, a changed one is stopped first, a new one is started.
+    /// Gives every thread its new plan, with signs of life meanwhile.
     async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
-        let mut plans = plans::of(&self.config, &mut self.sources.sensors);
+        let plans = plans::of(&self.config, &mut self.sources.sensors);
         plans::arrange(&self.context.interlocks, &self.config);
-        let gone: Vec<_> = self
-            .workers
-            .iter()
-            .filter(|(key, worker)| plans.get(*key).is_none_or(|plan| !plan.same_wires(&worker.root)))
-            .map(|(k, _)| k.clone())
-            .collect();
-        let leaving: Vec<_> = gone.into_iter().filter_map(|key| Some((self.workers.remove(&key)?, key))).collect();
-        for (worker, _) in &leaving {
-            worker.ask_to_stop();
-        }
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
-        for (worker, key) in leaving {
-            if !worker.join(grace).await {
-                error!(bus = %key, "The old bus hangs in a device and could not be ended; it is left behind.");
+        replan::replan(&mut self.workers, plans, (&self.context, grace), |workers| {
+            let told = (&self.ways.latest, &self.sources.sensors);
+            if watch::check(&mut self.stalls, workers, &self.config, told, &self.recorder.progress) {
+                crate::systemd::watchdog();
             }
-        }
-        let names: Vec<_> = plans.keys().cloned().collect();
-        for key in names {
-            let Some(plan) = plans.remove(&key) else { continue };
-            match self.workers.get(&key) {
-                Some(worker) => {
-                    if worker.inbox.offer(Order::Replan(plan)).is_err() {
-                        error!(bus = %key, "The bus does not take its new configuration: it hangs. Restart the gateway.");
-                    }
-                }
-                None => {
-                    let worker = Worker::spawn(&key.to_string(), plan, self.context.clone())?;
-                    self.workers.insert(key, worker);
-                }
-            }
-        }
-        Ok(())
+        })
+        .await
     }
 
     /// Ends the link and starts it with the settings in force; what is undelivered waits in the spool meanwhile.

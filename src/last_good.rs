@@ -2,11 +2,13 @@
 //!
 //! After a crash, or when the configuration file was broken meanwhile, the outputs must still be found: what drives them to
 //! their safe state then is this table, not the file. It holds no secret.
+//!
+//! The file's name and place are in `last_good/place.rs`; it says inside which configuration it belongs to.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+mod place;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
@@ -16,6 +18,8 @@ use crate::bus::rppal::Part;
 use crate::bus::{self, expander, multiplexer};
 use crate::drivers;
 use crate::model::{Kind, Name, OutputValue, Setting, Settings, Travel};
+
+pub use place::Place;
 
 /// One output and how to reach it.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,45 +64,46 @@ pub enum LastGoodError {
     },
 }
 
-/// Where the table for this configuration file is: one file for each, so that two gateways on one board do not mix.
-///
-/// systemd names the directory; by hand it is `/run/fieldgate` for root and the user's own runtime directory otherwise.
-/// `None` where there is none of them.
-pub fn place(config: &Path, runtime_directory: Option<&Path>, user_directory: Option<&Path>) -> Option<PathBuf> {
-    let directory = match (runtime_directory, user_directory) {
-        (Some(directory), _) => directory.to_owned(),
-        (None, _) if rustix::process::geteuid().is_root() => PathBuf::from("/run/fieldgate"),
-        (None, directory) => directory?.join("fieldgate"),
-    };
-    let mut hasher = DefaultHasher::new();
-    std::path::absolute(config).unwrap_or_else(|_| config.to_owned()).hash(&mut hasher);
-    Some(directory.join(format!("outputs-{:016x}.json", hasher.finish())))
-}
-
 /// Keeps the table, replacing an older one as a whole.
 ///
 /// # Errors
 /// [`LastGoodError::Io`].
-pub fn save(path: &Path, outputs: &[SafeOutput]) -> Result<(), LastGoodError> {
+pub fn save(place: &Place, outputs: &[SafeOutput]) -> Result<(), LastGoodError> {
+    let path = place.path();
     let failed = |source| LastGoodError::Io { path: path.to_owned(), source };
     let list: Vec<Json> = outputs.iter().map(encode).collect();
+    let table = json!({ "configuration": place.configuration(), "outputs": list });
     let part = path.with_extension("part");
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(failed)?;
     }
-    std::fs::write(&part, Json::from(list).to_string()).map_err(failed)?;
-    std::fs::rename(&part, path).map_err(failed)
+    std::fs::write(&part, table.to_string()).map_err(failed)?;
+    std::fs::rename(&part, path).map_err(failed)?;
+    place.remove_former();
+    Ok(())
 }
 
-/// Reads the table.
+/// Reads the table; `None` when there is none.
 ///
 /// # Errors
-/// [`LastGoodError`]; a file that does not exist is [`LastGoodError::Io`] too.
-pub fn load(path: &Path) -> Result<Vec<SafeOutput>, LastGoodError> {
+/// [`LastGoodError`].
+pub fn load(place: &Place) -> Result<Option<Vec<SafeOutput>>, LastGoodError> {
+    let Some(path) = place.existing() else { return Ok(None) };
     let text = std::fs::read_to_string(path).map_err(|source| LastGoodError::Io { path: path.to_owned(), source })?;
     let wrong = |what: &str| LastGoodError::Format { path: path.to_owned(), what: what.to_owned() };
-    let list: Vec<Json> = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
-    list.iter().map(|entry| decode(entry).ok_or_else(|| wrong(&entry.to_string()))).collect()
+    let table: Json = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
+    let list = match &table {
+        // Earlier versions wrote the outputs alone.
+        Json::Array(list) => list,
+        table => {
+            let owner = table["configuration"].as_str().ok_or_else(|| wrong("it names no configuration"))?;
+            if owner != place.configuration() {
+                return Err(wrong(&format!("it belongs to another configuration, {owner}")));
+            }
+            table["outputs"].as_array().ok_or_else(|| wrong("it has no list of outputs"))?
+        }
+    };
+    list.iter().map(|entry| decode(entry).ok_or_else(|| wrong(&entry.to_string()))).collect::<Result<_, _>>().map(Some)
 }
 
 fn encode(output: &SafeOutput) -> Json {
@@ -242,6 +247,11 @@ fn decode_setting(kind: &Kind, value: &Json) -> Option<Setting> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    fn at(directory: &Path, configuration: &str) -> Place {
+        Place::of(Path::new(configuration), Some(directory), None).unwrap()
+    }
 
     fn pump() -> SafeOutput {
         let mut settings = Settings::default();
@@ -281,9 +291,10 @@ mod tests {
     #[test]
     fn a_table_is_read_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run/outputs.json");
-        save(&path, &[pump(), far_pump(), servo()]).unwrap();
-        assert_eq!(load(&path).unwrap(), [pump(), far_pump(), servo()]);
+        let place = at(&folder.path().join("run"), "/etc/a.yaml");
+        assert_eq!(load(&place).unwrap(), None, "no file is no failure");
+        save(&place, &[pump(), far_pump(), servo()]).unwrap();
+        assert_eq!(load(&place).unwrap().unwrap(), [pump(), far_pump(), servo()]);
     }
 
     #[test]
@@ -312,18 +323,33 @@ mod tests {
     #[test]
     fn a_damaged_table_is_an_error_in_words() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("outputs.json");
-        for text in ["", "{", "[1]", r#"[{"driver":"nothing"}]"#] {
-            std::fs::write(&path, text).unwrap();
-            assert!(matches!(load(&path), Err(LastGoodError::Format { .. })), "{text}");
+        let place = at(folder.path(), "/etc/a.yaml");
+        for text in ["", "{", "{}", "[1]", r#"[{"driver":"nothing"}]"#, r#"{"configuration":"/etc/a.yaml"}"#] {
+            std::fs::write(place.path(), text).unwrap();
+            assert!(matches!(load(&place), Err(LastGoodError::Format { .. })), "{text}");
         }
-        assert!(matches!(load(&folder.path().join("absent")), Err(LastGoodError::Io { .. })));
     }
 
     #[test]
-    fn each_configuration_file_has_its_own_table() {
-        let at = |config: &str| place(Path::new(config), Some(Path::new("/run/fieldgate")), None).unwrap();
-        assert_ne!(at("/etc/a.yaml"), at("/etc/b.yaml"));
-        assert_eq!(at("/etc/a.yaml").parent(), Some(Path::new("/run/fieldgate")));
+    fn the_table_of_another_configuration_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mine, other) = (at(folder.path(), "/etc/a.yaml"), at(folder.path(), "/etc/b.yaml"));
+        save(&other, &[pump()]).unwrap();
+        std::fs::rename(other.path(), mine.path()).unwrap();
+        let error = load(&mine).unwrap_err().to_string();
+        assert!(error.ends_with("it belongs to another configuration, etc-b.yaml"), "{error}");
+    }
+
+    #[test]
+    fn a_table_that_the_version_before_wrote_is_read_and_then_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = at(folder.path(), "/etc/a.yaml");
+        let former = folder.path().join(Place::former_name(Path::new("/etc/a.yaml")));
+        std::fs::write(&former, Json::from(vec![encode(&pump())]).to_string()).unwrap();
+        assert_eq!(load(&place).unwrap().unwrap(), [pump()]);
+        assert_eq!(load(&at(folder.path(), "/etc/b.yaml")).unwrap(), None, "it is another configuration's");
+        save(&place, &[servo()]).unwrap();
+        assert_eq!(load(&place).unwrap().unwrap(), [servo()]);
+        assert!(!former.exists(), "what it says is no longer true");
     }
 }

@@ -23,6 +23,7 @@ pub mod health;
 pub mod last_good;
 pub mod link;
 pub mod model;
+pub mod outlet;
 pub mod pulse;
 pub mod recorder;
 pub mod roster;

@@ -6,10 +6,12 @@
 //! When the disk hangs and the spool's queue is full, readings and answers wait for it, and the workers count what does not
 //! fit. States go on, and so does the sign of life for the watchdog: outputs still work, and of the disk the spool tells.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
@@ -19,7 +21,7 @@ use crate::link::{Latest, LinkState, LinkStatus};
 use crate::model::payload::{self, ResponseTarget, StoredReply};
 use crate::model::{Key, Loss, Message, MessageKind, Name, Qos, Reading, RunId};
 use crate::roster::SharedRoster;
-use crate::spool::Spool;
+use crate::spool::{Room, Spool};
 use crate::worker::Event;
 
 /// Events of all workers that may wait for the spool: about a second of a hundred sensors at ten readings a second.
@@ -30,6 +32,9 @@ pub const STATE_CAPACITY: usize = 64;
 
 /// Answers that may wait for the spool. Commands wait for room, so this only smooths bursts.
 pub const ANSWER_CAPACITY: usize = 64;
+
+/// Events that are taken together at most: what has come at once goes on to the spool at once, and wakes its thread once.
+const BURST: usize = 64;
 
 /// The recorder shows that it is alive this often when nothing happens.
 const IDLE: Duration = crate::deadlines::IDLE_TURN;
@@ -98,41 +103,55 @@ impl Recorder {
     /// Runs until workers and commands have ended and everything they said is in the spool.
     pub async fn run(mut self) {
         let (mut events, mut states, mut answers) = (true, true, true);
-        // One that the spool has no room for yet. Until it has, no other is taken, but states go on.
-        let mut waiting: Option<Entry> = None;
-        while events || states || answers || waiting.is_some() {
+        let mut taken = Vec::with_capacity(BURST);
+        // What the spool has no room for yet. Until it has, nothing else is taken, but states go on.
+        let mut waiting: VecDeque<Entry> = VecDeque::new();
+        let mut idle = clock::interval(IDLE);
+        while events || states || answers || !waiting.is_empty() {
             self.progress.turn();
-            let is_free = waiting.is_none();
+            let is_free = waiting.is_empty();
             // All branches are cancel-safe: nothing is taken from a channel that does not come out here.
             tokio::select! {
-                room = self.spool.room(), if !is_free => match (room, waiting.take()) {
-                    (Ok(room), Some(Entry::Message(message))) => room.append(message),
-                    (Ok(room), Some(Entry::Loss(loss))) => room.report_loss(loss),
-                    (Ok(room), Some(Entry::Counted(sensor, count, message))) => {
-                        room.keep(sensor, count);
-                        waiting = message.map(Entry::Message);
-                    }
-                    (Err(_), _) => {
+                room = self.spool.room(), if !is_free => match room {
+                    Ok(room) => self.hand_on(room, &mut waiting),
+                    Err(_) => {
                         error!("The spool has ended before the recorder; what comes now is lost.");
                         return;
                     }
-                    (Ok(_), None) => {}
                 },
-                event = self.events.recv(), if events && is_free => match event {
-                    Some(event) => waiting = self.record(event),
-                    None => events = false,
-                },
+                count = self.events.recv_many(&mut taken, BURST), if events && is_free => {
+                    events = count > 0;
+                    waiting.extend(taken.drain(..).filter_map(|event| self.record(event)));
+                }
                 event = self.states.recv(), if states => match event {
                     // A state is told at once and waits for nothing.
                     Some(event) => drop(self.record(event)),
                     None => states = false,
                 },
                 answer = self.answers.recv(), if answers && is_free => match answer {
-                    Some(answer) => waiting = Some(Entry::Message(self.reply(answer))),
+                    Some(answer) => waiting.push_back(Entry::Message(self.reply(answer))),
                     None => answers = false,
                 },
-                () = tokio::time::sleep(IDLE) => {}
+                _ = idle.tick() => {}
             }
+        }
+    }
+
+    /// Gives the spool what it has room for.
+    fn hand_on(&self, room: Room<'_>, waiting: &mut VecDeque<Entry>) {
+        let mut room = Some(room);
+        while let Some(place) = room.take() {
+            match waiting.pop_front() {
+                Some(Entry::Message(message)) => place.append(message),
+                Some(Entry::Loss(loss)) => place.report_loss(loss),
+                Some(Entry::Counted(sensor, count, message)) => {
+                    place.keep(sensor, count);
+                    message.map(Entry::Message).into_iter().for_each(|message| waiting.push_front(message));
+                }
+                None => return,
+            }
+            // Without room the next turn waits for it, and finds out when the spool has ended.
+            room = self.spool.room().now_or_never().and_then(Result::ok);
         }
     }
 
@@ -161,7 +180,7 @@ impl Recorder {
             }
             Event::State { actuator, value, target, at, cause } => {
                 let roster = self.roster.borrow();
-                if roster.targets.contains_key(&actuator) {
+                if roster.outputs.contains(&actuator) {
                     self.latest.set(roster.topics.state(&actuator), payload::state(value, target, at, cause));
                 }
                 None

@@ -15,8 +15,21 @@ pub struct Roster {
     pub topics: Topics,
     /// Every sensor.
     pub sensors: BTreeSet<Name>,
-    /// Every output.
+    /// Every output. During a reload also those that are about to be driven: a state is published once, and one that comes from
+    /// an output that nobody knows yet would be missing for good.
+    pub outputs: BTreeSet<Name>,
+    /// Every output that takes commands.
     pub targets: BTreeMap<Name, Target>,
+}
+
+impl Roster {
+    /// The same during a reload, in which devices of both configurations may have something to say.
+    pub fn expecting(&self, sensors: impl Iterator<Item = Name>, outputs: impl Iterator<Item = Name>) -> Self {
+        let mut joined = self.clone();
+        joined.sensors.extend(sensors);
+        joined.outputs.extend(outputs);
+        joined
+    }
 }
 
 /// One output as the commands see it.

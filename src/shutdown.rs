@@ -53,8 +53,9 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
         worker.ask_to_stop();
     }
     for (name, worker) in remains.workers {
-        // One grace for all of them: they stop at the same time.
-        if !worker.join(deadlines.workers.saturating_sub(began.elapsed())).await {
+        // One grace for all of a kind: they stop at the same time.
+        let grace = if worker.progress.has_outputs() { deadlines.outputs } else { deadlines.workers };
+        if !worker.join(grace.saturating_sub(began.elapsed())).await {
             error!(bus = name, "The bus hangs in a device and was left behind; its outputs may not be safe.");
         }
     }

@@ -201,3 +201,27 @@ fn a_reload_moves_one_expander_and_leaves_the_rest_of_the_wires_alone() {
     switch(&running, "valve", "on");
     assert_eq!(register(&running, "0x22", "OLATA"), 0x02);
 }
+
+#[test]
+fn an_input_beyond_its_range_costs_itself_and_no_other() {
+    let soil = "buses:
+  bench: { type: sim, state_file: bench.json }
+sensors:
+  soil: { driver: ads1115, bus: bench, every: 100ms, settings: { address: 0x48, channels: [0, 3], data_rate: 860 } }
+";
+    let running = Running::untouched(soil, &[], |_| ());
+    wait_status(&running, "soil", "ok");
+    for volts in [4.5, 4.9] {
+        running.bench.write(&json!({"chips": {"0x48": {"voltage_3": volts}}}));
+        wait_status(&running, "soil", "degraded");
+    }
+    let status = running.latest("b/sensors/soil/status");
+    assert!(status["error"].as_str().unwrap().starts_with("without voltage_3: "), "{status}");
+    running.client.forget();
+    let reading = running.client.wait_json("b/sensors/soil", |_| true, SOON);
+    assert!(reading["voltage_0"].is_number() && reading["voltage_3"].is_null(), "{reading}");
+    running.bench.write(&json!({"chips": {"0x48": {"voltage_3": 0.3}}}));
+    wait_status(&running, "soil", "ok");
+    let reading = running.client.wait_json("b/sensors/soil", |reading| reading["voltage_3"].is_number(), SOON);
+    assert!(reading["voltage_0"].is_number(), "{reading}");
+}

@@ -29,6 +29,8 @@ fn a_switch_takes_every_spelling_and_tells_its_actual_state() {
         (" On\n", "on", 1),
         (r#"{"value":false}"#, "off", 0),
         (r#"{"value":"ON"}"#, "on", 1),
+        ("\"OFF\"", "off", 0),
+        ("\u{feff}on", "on", 1),
     ] {
         let answer = bench.ask("pump", payload);
         assert_eq!((&answer["outcome"], &answer["value"]), (&"done".into(), &value.into()), "{payload}: {answer}");
@@ -50,8 +52,9 @@ fn a_percentage_is_taken_within_its_limits_only() {
     let answer = bench.refused("fan", b"140", "");
     assert_eq!(answer["reason"], "out_of_range: 140 is not within 0–100");
     bench.refused("fan", b"-0.1", "out_of_range: -0.1 is not within 0–100");
-    bench.refused("fan", b"1e999", "unreadable: ");
-    bench.refused("fan", b"on", "unreadable: ");
+    for payload in [&b"1e999"[..], b"on", b"toggle", b"UP", br#"{"value":"toggle","id":"t1"}"#] {
+        bench.refused("fan", payload, "unreadable: this output takes 0 to 100, off");
+    }
 }
 
 #[test]
@@ -60,11 +63,14 @@ fn what_is_no_command_is_answered_with_the_reason_and_moves_nothing() {
     let deep = format!("{{\"value\":{}", "[".repeat(4000));
     let long = vec![b'1'; 4097];
     let huge = vec![b'{'; 200 * 1024];
-    let cases: [(&[u8], &str); 13] = [
+    let twice = "unreadable: the key \"for\" stands twice, and only one of the two can be meant";
+    let cases: [(&[u8], &str); 15] = [
+        (br#"{"value":"on","for":"1s","for":null}"#, twice),
+        (br#"{"value":"on","for":"1s","f\u006fr":null}"#, twice),
         (br#"{"value":"on","id":"m1","fro":"5m"}"#, "unreadable: "),
         (br#"{"value":"on","for":300}"#, "unreadable: "),
         (br#"{"id":"m2"}"#, "unreadable: "),
-        (b"toggle", "unreadable: "),
+        (b"toggle", "unreadable: toggle needs an id"),
         (b"o\0n", "unreadable: "),
         (b"on\xff", "unreadable: "),
         (b"1e999", "unreadable: "),
@@ -83,7 +89,7 @@ fn what_is_no_command_is_answered_with_the_reason_and_moves_nothing() {
     let health = bench.health();
     assert_eq!(
         health["actuators"]["pump"],
-        serde_json::json!({"commands": 13, "rejected": 13, "trips": 0}),
+        serde_json::json!({"commands": 15, "rejected": 15, "trips": 0}),
         "{health}"
     );
 }
@@ -232,7 +238,7 @@ fn an_answer_never_becomes_a_command() {
 }
 
 #[test]
-fn a_wildcard_is_no_place_for_an_answer_and_an_expired_command_never_acts() {
+fn a_wildcard_or_a_topic_of_ours_is_no_place_for_an_answer_and_an_expired_command_never_acts() {
     let broker = ScriptedBroker::start(vec![Script::good()]);
     let folder = tempfile::tempdir().unwrap();
     let _gateway = Gateway::start(folder.path(), &USUAL.config(&broker.url()));
@@ -245,10 +251,16 @@ fn a_wildcard_is_no_place_for_an_answer_and_an_expired_command_never_acts() {
     let expired = command(1, Properties::default().with(Properties::MESSAGE_EXPIRY, [0; 4]));
     assert!(expired.contains("expired: "), "{expired}");
     assert_eq!(SimFile::new(folder.path().join("bench.json")).line("GPIO27"), Some(0));
-    let answered = command(2, Properties::default().with(Properties::RESPONSE_TOPIC, "answers/#"));
-    assert!(answered.contains("\"done\""), "{answered}");
-    let elsewhere: Vec<_> = broker.publishes().into_iter().filter(|p| p.topic.starts_with("answers")).collect();
-    assert_eq!((elsewhere, broker.malformed()), (Vec::new(), Vec::new()));
+    let base = set("pump").replace("/actuators/pump/set", "");
+    let ours = ["", "/status", "/sensors/air", "/forged"].map(|rest| format!("{base}{rest}"));
+    for (id, topic) in (2..).zip(["answers/#".to_owned()].iter().chain(&ours)) {
+        let answered = command(id, Properties::default().with(Properties::RESPONSE_TOPIC, topic.as_str()));
+        assert!(answered.contains("\"done\""), "{answered}");
+    }
+    let is_reply = |publish: &Publish| publish.text().contains("\"outcome\"");
+    let replies: Vec<_> = broker.publishes().into_iter().filter(is_reply).map(|publish| publish.topic).collect();
+    assert!(replies.iter().all(|topic| *topic == reply("pump")), "{replies:?}");
+    assert_eq!(broker.malformed(), Vec::<String>::new());
 }
 
 fn queued_is_refused(protocol: &'static str) {

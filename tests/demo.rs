@@ -12,7 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::client::{Client, Endpoint};
 use common::gateway::{program, program_path};
+use common::unread::stopped_terminal;
 use common::{SOON, free_port, send_signal, wait_for, wait_until};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -220,4 +222,29 @@ fn a_narrow_terminal_cuts_lines_and_one_of_unknown_width_does_not() {
     assert_eq!(widest, Some(40), "{frame}");
     let (frame, _) = frame_on_terminal("stty cols 0; ");
     assert!(frame.contains("watch    mosquitto_sub -p ") && frame.contains("/pump/set -m on"), "{frame}");
+}
+
+#[test]
+fn a_stopped_terminal_holds_up_neither_outputs_nor_the_end() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (terminal, _person) = stopped_terminal();
+    let port = free_port();
+    let endpoint = Endpoint::on(port);
+    let mut command = program();
+    command.args(["demo", "--port", &port.to_string()]).env("TMPDIR", temporary.path());
+    command.stdin(Stdio::null()).stderr(terminal.try_clone().unwrap()).stdout(terminal);
+    let mut running = Running { child: command.spawn().unwrap(), said: Arc::default() };
+    wait_until("the demo's broker", SOON, || TcpListener::bind(("127.0.0.1", port)).is_err());
+    let client = Client::subscribe(&endpoint, &["fieldgate/greenhouse/#"]);
+    client.wait_for("fieldgate/greenhouse/status", |word| word == "online", SOON);
+    for value in ["on", "off", "on"] {
+        client.forget();
+        client.publish("fieldgate/greenhouse/actuators/pump/set", value, false, 1);
+        client.wait_json("fieldgate/greenhouse/actuators/pump/state", |state| state["value"] == value, SOON);
+        // So that the table is drawn meanwhile.
+        client.wait_json("fieldgate/greenhouse/sensors/air", |_| true, SOON);
+    }
+    send_signal(&running.child, Signal::TERM);
+    assert_eq!(running.wait_exit(SOON), 0);
+    assert!(fs::read_dir(temporary.path()).unwrap().next().is_none());
 }

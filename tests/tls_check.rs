@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use common::certificates::{Certificates, LONG};
+use common::certificates::{Authority, Certificates, LONG};
 use common::gateway::{Gateway, command, write_config};
 use common::mosquitto::{Mosquitto, Options};
 use common::{SOON, write_secret};
@@ -52,6 +52,31 @@ fn files_that_would_keep_the_link_from_connecting_are_errors() {
     error(&with(&files.client_cert, &files.client_cert), &["key_file", "it holds a certificate"]);
     error(&with(&folder.path().join("none.pem"), &files.client_key), &["cert_file: cannot read", "none.pem"]);
     error(&text(&files.client_key, &files.client_cert, &files.client_key), &["ca_file", "it holds a private key"]);
+}
+
+#[test]
+fn our_own_certificate_of_version_1_is_no_problem_unless_its_key_is_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::make(folder.path(), "ca", LONG);
+    let (cert, key) = authority.sign_version_1("old");
+    let (_, other) = authority.sign_version_1("other");
+    assert_eq!(problems(&text(&authority.cert, &cert, &key)), []);
+    check(&text(&authority.cert, &cert, &other), Severity::Error, &["the key does not fit our certificate"]);
+}
+
+#[test]
+fn a_byte_order_mark_before_an_authority_changes_nothing_and_what_is_odd_about_a_password_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Certificates::make(folder.path());
+    let marked = folder.path().join("marked.pem");
+    fs::write(&marked, [b"\xEF\xBB\xBF".as_slice(), &fs::read(&files.ca).unwrap()].concat()).unwrap();
+    assert_eq!(problems(&text(&marked, &files.client_cert, &files.client_key)), []);
+    let file = folder.path().join("word");
+    let text = format!("mqtt: {{ broker: mqtts://h, username: pi, password_file: {} }}\n{SENSORS}", file.display());
+    for (password, words) in [("", "is empty"), ("x \n", "ends with a blank"), ("x\ny\n", "more than one line")] {
+        write_secret(&file, password);
+        check(&text, Severity::Warning, &["password_file: the password ", words, "one newline at the end"]);
+    }
 }
 
 #[test]

@@ -82,6 +82,12 @@ pub enum BusError {
         /// What has happened, as far as can be told.
         why: String,
     },
+    /// Nothing was tried, for a transfer there has just failed slowly. Try again when the bus has rested.
+    #[error("not tried, for the bus has just failed: {why}")]
+    Resting {
+        /// The failure.
+        why: String,
+    },
     /// A file had not the form that its documentation promises.
     #[error("{path} says {found:?}, which is not {expected}")]
     Format {

@@ -10,6 +10,7 @@ mod edges;
 mod error;
 pub mod expander;
 pub mod gpio;
+pub mod header;
 pub mod i2c;
 pub mod multiplexer;
 pub mod pwm;

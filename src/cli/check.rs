@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::cli::{EXIT_CONFIG, colour, put, tell};
 use crate::config::{self, Config, Loaded, Problem, report};
 use crate::drivers::Role;
-use crate::link::{Broker, Protocol, Transport};
+use crate::link::{Broker, ProtocolChoice, Transport};
 use crate::model::Quantity;
 use crate::model::field::format_duration;
 use crate::worker::{ActuatorSettings, SensorSettings};
@@ -40,24 +40,30 @@ pub fn summary(path: &Path, config: &Config) -> String {
         "{} is good.\n\nconnects to {} by MQTT {} as {}\n",
         path.display(),
         brokers.join(", then "),
-        protocol(link.protocol),
+        if link.protocol == ProtocolChoice::Auto {
+            "5, or 3.1.1 where no other is known,"
+        } else {
+            link.protocol.as_str()
+        },
         link.client_id.as_deref().unwrap_or("an identifier left to chance"),
     );
     let mut rows = vec![row(["PUBLISHES", "EVERY", "QOS", "RETAINED", "WHAT"])];
     rows.extend(config.sensors.iter().map(|sensor| published(config, sensor)));
-    rows.extend(
-        always(config)
-            .into_iter()
-            .map(|(topic, every, qos, retained, what)| [topic, every.into(), qos.into(), retained.into(), what.into()]),
-    );
+    let state = yes(link.retain_state);
+    rows.extend(always(config).into_iter().map(|(topic, every, qos, retained, what)| {
+        let retained = if retained == "yes" { state } else { retained };
+        [topic, every.into(), qos.into(), retained.into(), what.into()]
+    }));
     table(&mut out, &rows);
     if config.actuators.is_empty() {
-        out.push_str("\nsubscribes to nothing\n");
+        out.push_str("\nsubscribes to no commands\n");
     } else {
         let mut rows = vec![row(["SUBSCRIBES", "TAKES", "SAFE STATE", "WHEN THE LINK IS LOST", "LIMITS"])];
         rows.extend(config.actuators.iter().map(|actuator| subscribed(config, actuator)));
         table(&mut out, &rows);
     }
+    let status = config.topics.status();
+    out += &format!("listens to its own {status}, to notice another gateway of its name\n");
     out
 }
 
@@ -140,22 +146,9 @@ fn yes(flag: bool) -> &'static str {
     if flag { "yes" } else { "no" }
 }
 
-fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::V4 => "3.1.1",
-        Protocol::V5 => "5",
-    }
-}
-
 fn address(broker: &Broker) -> String {
-    let scheme = match broker.transport {
-        Transport::Tcp => "mqtt",
-        Transport::Tls => "mqtts",
-        Transport::Ws => "ws",
-        Transport::Wss => "wss",
-    };
-    let host = if broker.host.contains(':') { format!("[{}]", broker.host) } else { broker.host.clone() };
-    format!("{scheme}://{host}:{}{}", broker.port, broker.path)
+    let path = if broker.transport == Transport::Unix { "" } else { broker.path.split('?').next().unwrap_or_default() };
+    format!("{broker}{path}")
 }
 
 /// Adds rows below each other, each column as wide as its widest cell.
@@ -177,7 +170,7 @@ fn good(path: &Path, loaded: &Loaded) -> Json {
         "file": path.display().to_string(),
         "problems": problems(&loaded.warnings),
         "brokers": config.link.brokers.iter().map(address).collect::<Vec<_>>(),
-        "protocol": protocol(config.link.protocol),
+        "protocol": config.link.protocol.as_str(),
         "client_id": config.link.client_id,
         "publish": config.sensors.iter().map(|sensor| json!({
             "topic": config.topics.reading(&sensor.name),
@@ -240,7 +233,7 @@ sensors:
         let expected = "\
 x.yaml is good.
 
-connects to mqtts://a:8883, then ws://[::1]:80/mqtt by MQTT 5 as c
+connects to mqtts://a:8883, then ws://[::1]:80/mqtt by MQTT 5, or 3.1.1 where no other is known, as c
 
 PUBLISHES                   EVERY   QOS       RETAINED  WHAT
 fieldgate/g/sensors/tide    1500ms  0         yes       value
@@ -250,7 +243,8 @@ fieldgate/g/sensors/+/status  change  1         yes       ok, degraded or down
         let summary = summary(Path::new("x.yaml"), &loaded().config);
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(squeezed(&summary).starts_with(&squeezed(expected)), "{summary}");
-        assert!(summary.ends_with("\nsubscribes to nothing\n"), "{summary}");
+        let end = "\nsubscribes to no commands\nlistens to its own fieldgate/g/status, to notice another gateway of its name\n";
+        assert!(summary.ends_with(end), "{summary}");
     }
 
     #[test]

@@ -7,11 +7,13 @@ pub mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod drivers;
+pub mod log;
 pub mod read;
 pub mod run;
 pub mod safe_state;
 pub mod scan;
 pub mod schema;
+mod signals;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -32,8 +34,11 @@ fn put(text: &str, good: ExitCode) -> ExitCode {
     }
 }
 
-/// Writes a message.
+/// Writes a message; through the log where there is one, for nobody who serves outputs may wait for a reader.
 fn tell(text: &str) {
+    if log::takes(text) {
+        return;
+    }
     // When not even standard error can be written to, there is nobody left to tell.
     let _unheard = io::stderr().lock().write_all(text.as_bytes());
 }
@@ -51,12 +56,12 @@ pub fn is_journal(stream: Option<&str>) -> bool {
 }
 
 /// Where the last good table of outputs for this configuration is, if there is a place for it.
-fn table_of_outputs(config: &Path) -> Option<PathBuf> {
+fn table_of_outputs(config: &Path) -> Option<last_good::Place> {
     // With several directories systemd separates them by colons; ours is the first.
     let directories = std::env::var("RUNTIME_DIRECTORY").ok();
     let directory = directories.as_deref().and_then(|all| all.split(':').next()).filter(|first| !first.is_empty());
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    last_good::place(config, directory.map(Path::new), user.as_deref())
+    last_good::Place::of(config, directory.map(Path::new), user.as_deref())
 }
 
 /// Tells every problem and answers with the exit code of a configuration that cannot run.

@@ -70,6 +70,10 @@ fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>
                     cli::tell(&format!("{error}; waiting\n"));
                 }
             }
+            Err(DriverError::Partly(partly)) => {
+                cli::tell(&format!("{partly}\n"));
+                return Ok(partly.measured);
+            }
             result => return result,
         }
         Delay.delay_ms(u32::try_from(PAUSE.as_millis()).unwrap_or(u32::MAX));

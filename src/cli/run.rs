@@ -1,31 +1,34 @@
 //! `fieldgate run`: the service.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
+use crate::cli::signals::{Asked, Signals};
 use crate::cli::{self, safe_state};
+use crate::clock;
 use crate::config::{self, Config, Loaded, Severity};
 use crate::deadlines;
 use crate::drivers::words;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, ReloadError};
 use crate::last_good;
 use crate::systemd;
 
-/// A signal that comes so soon after the first belongs to it: timeout(1), for one, signals the program and then its whole group.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
+/// How often the file system is asked whether the clock was set.
+const CLOCK: Duration = Duration::from_secs(1);
 
-/// Runs until SIGTERM or SIGINT. A second one, half a second later or more, ends it at once.
+/// Runs until SIGTERM or another signal that ends it. A second one, half a second later or more, ends it at once.
 ///
 /// A configuration that cannot run is reported and ends with 78, with the outputs driven safe by the last good table: they
 /// may still be where an earlier run left them.
 pub fn run(path: &Path) -> ExitCode {
     keep_memory_private();
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        systemd::connect();
+    }
     // Buses and the spool are threads: what they hand over, and what the broker sends, is looked for after every turn or few of a
     // task. By default it may wait for 61 turns, which in a flood of commands held readings up for half a second.
     let runtime =
@@ -43,6 +46,7 @@ pub fn run(path: &Path) -> ExitCode {
     });
     // A name look-up may still hang in a thread of the runtime; nobody waits for it.
     runtime.shutdown_background();
+    systemd::flush();
     code
 }
 
@@ -59,9 +63,8 @@ async fn begin(path: &Path, signals: Signals) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => {
             let code = cli::refuse(&error);
-            if let Some(table) = cli::table_of_outputs(path).filter(|table| table.exists()) {
-                safe_state::by_table(&table);
-            }
+            // What the configuration is wrong by decides the exit code.
+            let _code = safe_state::by_table(path);
             return code;
         }
     };
@@ -77,50 +80,6 @@ fn tell(loaded: &Loaded) {
             Severity::Note => info!(line, hint = problem.hint, "{}", problem.what),
             Severity::Warning | Severity::Error => warn!(line, hint = problem.hint, "{}", problem.what),
         }
-    }
-}
-
-/// Signals that the service obeys.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    End,
-    Reload,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for a signal. Cancel-safe: a signal that is not taken here is taken at the next call.
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.hangup.recv() => Asked::Reload,
-        }
-    }
-
-    /// Waits for somebody who is out of patience.
-    async fn end_again(&mut self) {
-        let same = async {
-            loop {
-                self.next().await;
-            }
-        };
-        let Err(_elapsed) = timeout(SAME_SIGNAL, same).await;
-        while self.next().await != Asked::End {}
     }
 }
 
@@ -140,25 +99,28 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
     systemd::watchdog();
     tokio::select! {
         () = gateway.stop() => ExitCode::SUCCESS,
-        () = signals.end_again() => cli::fail("ended at once by a second signal; outputs may not be safe"),
+        () = signals.stop_again() => cli::fail("ended at once by a second signal; outputs may not be safe"),
     }
 }
 
 /// Looks after a running gateway until it is asked to end.
-async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, signals: &mut Signals) {
+async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway, signals: &mut Signals) {
     let mut link = gateway.link_status();
     let watched = systemd::watchdog_period();
-    let mut look = interval(deadlines::look(watched));
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = clock::interval(deadlines::look(watched));
+    let mut ask_clock = clock::interval(CLOCK);
     let (mut complained, mut alarmed) = (false, false);
     let mut told = tokio::time::Instant::now();
     loop {
         let next = told + gateway.health_period();
         tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::End => return,
-                Asked::Reload => reload(path, table, gateway).await,
-            },
+            asked = signals.next() => {
+                if asked == Asked::Hangup && !signals.terminal_closed().await {
+                    reload(path, table, gateway).await;
+                } else {
+                    return asked.explain();
+                }
+            }
             changed = link.changed() => {
                 if changed.is_err() {
                     error!("The link has ended by itself; ending too, so that a supervisor can start again.");
@@ -171,6 +133,7 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
                 gateway.tell_health();
                 told = tokio::time::Instant::now();
             }
+            _ = ask_clock.tick() => clock::refresh(),
             _ = look.tick() => {
                 let alive = gateway.check_progress();
                 if alive {
@@ -189,19 +152,18 @@ async fn attend(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway, sig
 }
 
 /// SIGHUP: the new file is checked; if it is bad, the old configuration stays.
-async fn reload(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway) {
+async fn reload(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway) {
     systemd::reloading();
     match config::load(path) {
         Ok(loaded) => match gateway.reload(loaded.config.clone()).await {
-            Ok(()) => {
-                tell(&loaded);
-                keep_table(table, gateway.config());
-                info!("Configuration reloaded.");
-                systemd::ready("configuration reloaded");
-            }
-            Err(e) => {
+            Err(e) if e.keeps_the_old() => {
                 error!(error = %words(&e), "Configuration not reloaded; the old one stays.");
                 systemd::ready("reload refused, see the log; the old configuration stays");
+            }
+            outcome => {
+                tell(&loaded);
+                keep_table(table, gateway.config());
+                reloaded(outcome);
             }
         },
         Err(e) => {
@@ -214,7 +176,21 @@ async fn reload(path: &Path, table: Option<&PathBuf>, gateway: &mut Gateway) {
     }
 }
 
-fn keep_table(table: Option<&PathBuf>, config: &Config) {
+/// Says that the new configuration is in force, and whether all of it is.
+fn reloaded(outcome: Result<(), ReloadError>) {
+    match outcome {
+        Ok(()) => {
+            info!("Configuration reloaded.");
+            systemd::ready("configuration reloaded");
+        }
+        Err(e) => {
+            error!(error = %words(&e), "Configuration reloaded, but not all of it is served; restart the gateway.");
+            systemd::ready("configuration reloaded, but a bus of it is not served, see the log");
+        }
+    }
+}
+
+fn keep_table(table: Option<&last_good::Place>, config: &Config) {
     let Some(table) = table else {
         warn!("There is no runtime directory: `fieldgate safe-state` will read the configuration file instead.");
         return;

@@ -28,9 +28,7 @@ type Outcome = (Name, Result<(), DriverError>);
 
 /// Drives the outputs of the last good table, or else those of the configuration file.
 pub fn run(path: &Path) -> ExitCode {
-    if let Some(table) = cli::table_of_outputs(path).filter(|table| table.exists())
-        && let Some(code) = by_table(&table)
-    {
+    if let Some(code) = by_table(path) {
         return code;
     }
     match config::load(path) {
@@ -39,10 +37,10 @@ pub fn run(path: &Path) -> ExitCode {
     }
 }
 
-/// Drives the outputs of a table; `None` when the table cannot be used.
-pub(super) fn by_table(table: &Path) -> Option<ExitCode> {
-    match last_good::load(table) {
-        Ok(outputs) => Some(drive(&outputs)),
+/// Drives the outputs of the last good table; `None` when there is none, or it cannot be used.
+pub(super) fn by_table(path: &Path) -> Option<ExitCode> {
+    match last_good::load(&cli::table_of_outputs(path)?) {
+        Ok(outputs) => Some(drive(&outputs?)),
         Err(e) => {
             warn!(error = %words(&e), "Falling back to the configuration file.");
             None

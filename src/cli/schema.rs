@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(schema["required"], json!(["mqtt"]));
         assert_eq!(schema["properties"]["mqtt"]["required"], json!(["broker"]));
         assert_eq!(schema["properties"]["mqtt"]["additionalProperties"], false);
-        assert_eq!(schema["properties"]["mqtt"]["properties"]["protocol"]["enum"], json!(["5", "3.1.1", 5]));
+        assert_eq!(schema["properties"]["mqtt"]["properties"]["protocol"]["enum"], json!(["auto", "5", "3.1.1", 5]));
         assert_eq!(schema["properties"]["mqtt"]["properties"]["retain"]["default"], false);
     }
 }

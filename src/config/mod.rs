@@ -95,8 +95,12 @@ fn check_source(mut source: source::Source) -> Result<Loaded, ConfigError> {
     let root = match tree::parse(&source.text) {
         Ok(root) => root,
         Err(error) => {
-            let problem = source.problem(Severity::Error, &(error.at..error.at + 1), &error.what, "");
-            return failed(source.path, vec![problem]);
+            let mut problems = odd_spaces(&source);
+            // What stands behind such a space may be a consequence of it.
+            if source.odd_spaces().first().is_none_or(|(span, _)| span.start > error.at) {
+                problems.insert(0, source.problem(Severity::Error, &(error.at..error.at + 1), &error.what, ""));
+            }
+            return failed(source.path, problems);
         }
     };
     source.learn_secrets(&root);
@@ -106,6 +110,19 @@ fn check_source(mut source: source::Source) -> Result<Loaded, ConfigError> {
     }
     match check::check(&source, &root, &machine::Machine::this()) {
         (Some(config), warnings) => Ok(Loaded { config, warnings }),
-        (None, problems) => failed(source.path, problems),
+        (None, mut problems) => {
+            problems.extend(odd_spaces(&source));
+            problems.sort_by_key(|problem| problem.place.map_or(usize::MAX, |place| place.line));
+            failed(source.path, problems)
+        }
     }
+}
+
+/// A problem for each space that is none to YAML. Told only of a file that is wrong: within a text they do no harm.
+fn odd_spaces(source: &source::Source) -> Vec<Problem> {
+    let hint = "write plain spaces; others come with text that is copied from a web page or a word processor";
+    let problem = |(span, what): (tree::Span, String)| {
+        source.problem(Severity::Error, &span, &format!("this is not valid YAML: {what}"), hint)
+    };
+    source.odd_spaces().into_iter().map(problem).collect()
 }

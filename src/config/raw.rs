@@ -42,9 +42,21 @@ pub static MQTT: &[Field] = &[
         "broker",
         Kind::OneOrMany(&Kind::Text),
         Need::Required,
-        "mqtt://, mqtts://, ws:// or wss:// and a host, without user or password; a list is tried in its order",
+        "mqtt://, mqtts://, ws:// or wss:// and a host, without user or password, or unix:// and the path of a socket; a \
+         list is tried in its order",
     ),
-    field("protocol", Kind::Choice(&["5", "3.1.1"]), Need::Default("5"), "the generation of MQTT"),
+    field(
+        "protocol",
+        Kind::Choice(&["auto", "5", "3.1.1"]),
+        Need::Default("auto"),
+        "the generation of MQTT; auto: 5, or 3.1.1 with a broker that knows no other",
+    ),
+    field(
+        "prefer_first",
+        Kind::DurationOrNever { min: SECOND, max: DAY },
+        Need::Default("10m"),
+        "with a list of brokers: how often the first is looked at while another serves, to go back to it",
+    ),
     field(
         "client_id",
         Kind::Text,
@@ -71,6 +83,12 @@ pub static MQTT: &[Field] = &[
     field("base_topic", Kind::Text, Need::Optional, "what all topics begin with; fieldgate/<name> if left out"),
     field("qos", Kind::Integer { min: 0, max: 2 }, Need::Default("1"), "how surely readings are to arrive: 0, 1 or 2"),
     field("retain", Kind::Flag, Need::Default("false"), "whether the broker keeps the newest reading of each sensor"),
+    field(
+        "retain_state",
+        Kind::Flag,
+        Need::Default("true"),
+        "whether the broker keeps status, states, devices and health; false for one that retains nothing",
+    ),
     field("reconnect", Kind::Section(RECONNECT), Need::Optional, "how long to wait before a new connection"),
     field(
         "late_after",

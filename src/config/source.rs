@@ -14,6 +14,9 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// How much of a long line a report shows, in characters.
 const MAX_LINE: usize = 140;
 
+/// How many spaces that are none are reported: a file that was copied from a web page has them in each line.
+const MAX_ODD_SPACES: usize = 20;
+
 /// How far around a problem a line is looked at, in bytes.
 const MAX_BYTES_OF_LINE: usize = 2000;
 
@@ -65,6 +68,22 @@ impl Source {
     /// The line and column of a byte.
     pub(crate) fn place(&self, at: usize) -> Place {
         place(&self.text, at)
+    }
+
+    /// What looks like a space in front of a line's text, or behind a colon or dash, and is none to YAML: where, and what.
+    pub(crate) fn odd_spaces(&self) -> Vec<(Span, String)> {
+        let mut found = Vec::new();
+        let mut start = 0;
+        for line in self.text.split_inclusive('\n') {
+            if found.len() < MAX_ODD_SPACES
+                && let Some((at, c)) = odd_space(line.trim_end())
+            {
+                let at = start + at;
+                found.push((at..at + c.len_utf8(), describe_space(c)));
+            }
+            start += line.len();
+        }
+        found
     }
 
     /// A problem at `span`.
@@ -121,6 +140,34 @@ impl Source {
             .min(floor(&self.text, at + MAX_BYTES_OF_LINE));
         from..from + self.text[from..to].trim_end_matches('\r').len()
     }
+}
+
+/// The first one of a line; comments and lines without text have none.
+fn odd_space(line: &str) -> Option<(usize, char)> {
+    let is_odd = |c: char| c != ' ' && (c.is_whitespace() || matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}'));
+    let text = line.find(|c: char| c != ' ' && !is_odd(c))?;
+    if line[text..].starts_with('#') {
+        return None;
+    }
+    let indentation = line[..text].char_indices().find(|(_, c)| is_odd(*c));
+    // A tab may stand behind a colon.
+    let behind = || {
+        let mut pairs = line.char_indices().zip(line.chars().skip(1));
+        let pair = pairs.find(|((_, c), next)| matches!(c, ':' | '-') && is_odd(*next) && *next != '\t');
+        pair.map(|((at, c), next)| (at + c.len_utf8(), next))
+    };
+    indentation.or_else(behind)
+}
+
+fn describe_space(c: char) -> String {
+    let name = match c {
+        '\t' => return "a tab stands in the indentation".to_owned(),
+        '\u{a0}' => "a no-break space",
+        '\u{3000}' => "an ideographic space",
+        '\u{200b}' | '\u{2060}' | '\u{feff}' => "an invisible character",
+        _ => "a space that is not the plain one",
+    };
+    format!("{name} (U+{:04X}) stands where a plain space belongs", u32::from(c))
 }
 
 /// Shortens a long line to what stands around its marked part.

@@ -17,7 +17,7 @@ use embedded_hal::i2c::I2c;
 
 use crate::bus::{BusError, Delay};
 use crate::drivers::i2c_chip::{absent, another, claims};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
 /// The driver.
@@ -34,8 +34,8 @@ range in V         6.144   4.096   2.048   1.024   0.512   0.256
 smallest step      188 µV  125 µV  63 µV   31 µV   16 µV   8 µV
 
 No input may exceed the supply by more than 0.3 V, whatever the range. An
-input beyond the range makes the whole sample fail as out of range. An input
-that is left open floats: leave it out of channels.",
+input beyond the range is left out of the reading, and the sensor's status
+names it. An input that is left open floats: leave it out of channels.",
     bus: BusNeed::I2c,
     settings: &[
         ADDRESS,
@@ -82,8 +82,8 @@ range in V         6.144  4.096  2.048  1.024   0.512    0.256
 smallest step      3 mV   2 mV   1 mV   0.5 mV  0.25 mV  0.125 mV
 
 No input may exceed the supply by more than 0.3 V, whatever the range. An
-input beyond the range makes the whole sample fail as out of range. An input
-that is left open floats: leave it out of channels.",
+input beyond the range is left out of the reading, and the sensor's status
+names it. An input that is left open floats: leave it out of channels.",
     bus: BusNeed::I2c,
     settings: &[
         ADDRESS,
@@ -265,7 +265,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Ads1x15<I, D> {
 
 impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Ads1x15<I, D> {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        let mut measurements = Vec::with_capacity(self.channels.len());
+        let mut results = Vec::with_capacity(self.channels.len());
         for index in 0..self.channels.len() {
             let channel = self.channels[index];
             let code = self.convert(channel)?;
@@ -275,12 +275,14 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Ads1x15<I, D> {
                 let why = format!("its result {code:#06x} has more than 12 bits; it may be an ADS1115");
                 return Err(another(self.variant.chip, self.address, why));
             }
-            if code == 0x7FFF & !unused || code == 0x8000 {
-                return Err(DriverError::OutOfRange { quantity: NAMES[usize::from(channel & 3)], value });
-            }
-            measurements.push(self.quantities[index].measured(value));
+            let quantity = NAMES[usize::from(channel & 3)];
+            let result = match code == 0x7FFF & !unused || code == 0x8000 {
+                true => Err(DriverError::OutOfRange { quantity, value }),
+                false => Ok(self.quantities[index].measured(value)),
+            };
+            results.push((quantity.into(), result));
         }
-        Ok(measurements)
+        partly::channels(results)
     }
 }
 
@@ -297,7 +299,7 @@ fn volts(code: u16, range: Range) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drivers::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::drivers::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings, without};
 
     const PRESENT: ([u8; 1], [u8; 2]) = ([1], [0x85, 0x83]);
 
@@ -400,7 +402,9 @@ mod tests {
             check(&measurements, name, volts, 0.000_063);
         }
         bench.set("voltage_3", 4.2);
-        assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { quantity: "voltage_3", .. })));
+        let measurements = without(sensor.sample(), &["voltage_3"]);
+        check(&measurements, "voltage_2", 3.3, 0.000_063);
+        assert_eq!(measurements.len(), 3, "the good ones");
         bench.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady("the conversion"))));
         bench.fault(Some("power-on"));

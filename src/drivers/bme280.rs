@@ -52,7 +52,7 @@ air:
   bus: i2c-1
   every: 10s
   settings: { address: 0x76 }",
-    identity: Some(Identity { ask: &[ID], length: 1, is: |answer| answer == [0x60] }),
+    identity: Some(Identity { ask: &[ID], length: 1, is: |answer| answer == [0x60], then: None }),
     proofs: &[Proof::Reference("adafruit-circuitpython-bme280 2.6.32"), Proof::Kernel("bmp280")],
 };
 
@@ -83,7 +83,7 @@ cellar:
   bus: i2c-1
   every: 10s
   settings: { address: 0x77 }",
-    identity: Some(Identity { ask: &[ID], length: 1, is: |answer| matches!(answer, [0x56..=0x58]) }),
+    identity: Some(Identity { ask: &[ID], length: 1, is: |answer| matches!(answer, [0x56..=0x58]), then: None }),
     proofs: &[Proof::Reference("adafruit-circuitpython-bmp280 3.3.12"), Proof::Kernel("bmp280")],
 };
 
@@ -256,7 +256,9 @@ fn poll(
 
 fn check_id(model: Model, address: u8, id: u8) -> Result<(), DriverError> {
     let why = match (model, id) {
-        (Model::Bme280, 0x60) | (Model::Bmp280, 0x58) => return Ok(()),
+        (Model::Bme280, 0x60) => return Ok(()),
+        // 0x58 is mass production, 0x56 and 0x57 are samples, which are sold too (DS001, 4.3.1 of revision 1.14).
+        (Model::Bmp280, 0x56..=0x58) => return Ok(()),
         (_, 0x60) => "this is a BME280; write driver: bme280".to_owned(),
         (_, 0x56..=0x58) => "this is a BMP280; write driver: bmp280".to_owned(),
         (_, 0x61) => "this is a BME680".to_owned(),

@@ -44,7 +44,7 @@ air:
   bus: i2c-1
   every: 30s
   settings: { address: 0x77 }",
-    identity: Some(Identity { ask: &[ID], length: ID_TO_VARIANT, is: |answer| is(answer, 0) }),
+    identity: Some(Identity { ask: &[ID], length: ID_TO_VARIANT, is: |answer| is(answer, 0), then: None }),
     proofs: PROOFS,
 };
 
@@ -67,7 +67,7 @@ air:
   bus: i2c-1
   every: 30s
   settings: { address: 0x77 }",
-    identity: Some(Identity { ask: &[ID], length: ID_TO_VARIANT, is: |answer| is(answer, 1) }),
+    identity: Some(Identity { ask: &[ID], length: ID_TO_VARIANT, is: |answer| is(answer, 1), then: None }),
     proofs: PROOFS,
 };
 

@@ -91,7 +91,7 @@ room:
   bus: i2c-1
   every: 10s
   settings: { address: 0x5a }",
-    identity: Some(Identity { ask: &[HW_ID], length: 1, is: |answer| answer == [CHIP_ID] }),
+    identity: Some(Identity { ask: &[HW_ID], length: 1, is: |answer| answer == [CHIP_ID], then: None }),
     proofs: &[Proof::Reference("adafruit-circuitpython-ccs811 1.3.24")],
 };
 

@@ -8,7 +8,7 @@
 //! 60 °C and 5 to 95 %.
 //!
 //! The line has no clock, so a busy board misses an answer now and then: the kernel says EIO or ETIMEDOUT, and the next sample
-//! may be good. It keeps a good answer for two seconds, so both quantities are of one answer. Five bytes of zero have a right
+//! may be good. Copies that count below zero in two's complement are understood. It keeps a good answer for two seconds, so both quantities are of one answer. Five bytes of zero have a right
 //! sum; 0 °C at 0 % is refused.
 
 use std::io::ErrorKind;
@@ -162,9 +162,17 @@ impl Dht {
     }
 }
 
+/// Copies of the DHT22 count below zero in two's complement, where the original has a sign and a magnitude. The kernel knows only
+/// that: it takes their 0xFF9C, −10.0 °C, for minus 0x7F9C tenths. No original comes anywhere near such values.
+fn below_zero(celsius: f64, coldest: f64) -> f64 {
+    const TURN: f64 = 3276.8;
+    let meant = -(TURN + celsius);
+    if (coldest..0.0).contains(&meant) { meant } else { celsius }
+}
+
 impl Sensor for Dht {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        let celsius = self.read("in_temp_input")?;
+        let celsius = below_zero(self.read("in_temp_input")?, *self.chip.celsius.start());
         let percent = self.read("in_humidityrelative_input")?;
         if celsius == 0.0 && percent == 0.0 {
             return Err(DriverError::OutOfRange { quantity: "humidity", value: percent });
@@ -212,6 +220,27 @@ mod tests {
         let sampled = sampled(["35100\n", "65200\n"], &DHT22_CHIP).unwrap();
         check(&sampled, "temperature", 35.1, 1e-9);
         check(&sampled, "humidity", 65.2, 1e-9);
+    }
+
+    /// As the kernel's driver decodes the two bytes of the temperature.
+    fn by_the_kernel(bytes: u16) -> String {
+        let magnitude = i32::from(bytes & 0x7FFF);
+        (if bytes & 0x8000 == 0 { magnitude * 100 } else { magnitude * -100 }).to_string()
+    }
+
+    #[test]
+    fn a_copy_that_counts_below_zero_in_twos_complement_is_understood() {
+        for tenths in -400_i16..=800 {
+            let signed = if tenths < 0 { 0x8000 | tenths.unsigned_abs() } else { tenths.unsigned_abs() };
+            for bytes in [tenths.cast_unsigned(), signed] {
+                let sampled = sampled([&by_the_kernel(bytes), "50000"], &DHT22_CHIP).unwrap();
+                check(&sampled, "temperature", f64::from(tenths) / 10.0, 1e-9);
+            }
+        }
+        for bytes in [0xFE6F_u16, 0x7FFF, 0xC000] {
+            let refused = sampled([&by_the_kernel(bytes), "50000"], &DHT22_CHIP);
+            assert!(matches!(refused, Err(DriverError::OutOfRange { .. })), "{bytes:#06x}");
+        }
     }
 
     #[test]

@@ -118,6 +118,38 @@ impl Family {
     }
 }
 
+/// What is wrong with an id, and what to write instead; nothing for one that a thermometer may have. The kernel writes the family,
+/// a dash and the serial number, highest byte first, in small letters, and leaves the checksum out.
+pub fn wrong_id(id: &str) -> Option<(String, String)> {
+    const FORM: &str = "write it as `ls /sys/bus/w1/devices` shows it, such as 28-00000a1b2c3d";
+    if Family::of(id).is_some() {
+        let is_small = !id.bytes().any(|byte| byte.is_ascii_uppercase());
+        let words =
+            || ("the kernel writes ids in small letters".to_owned(), format!("write {}", id.to_ascii_lowercase()));
+        return (!is_small).then(words);
+    }
+    let digits: String = id.chars().filter(|c| !matches!(c, '-' | ':' | ' ' | '.')).collect();
+    let bytes: Option<Vec<u8>> = (digits.is_ascii() && digits.len() == 16)
+        .then(|| (0..8).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()).collect())
+        .flatten();
+    if let Some(rom) = bytes {
+        // All eight bytes as a microcontroller's library prints them, in the order of the wire.
+        if crc8(&rom[..7]) != rom[7] {
+            return Some(("the last byte of this id is not the checksum of the others".to_owned(), FORM.to_owned()));
+        }
+        let serial: String = rom[1..7].iter().rev().map(|byte| format!("{byte:02x}")).collect();
+        let hint = format!("the kernel calls it {:02x}-{serial}", rom[0]);
+        return Some(("this id is written in another order than the kernel's".to_owned(), hint));
+    }
+    let is_id = |serial: &str| serial.len() == 12 && serial.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match id.split_once('-') {
+        Some((family, serial)) if is_id(serial) && family.len() == 2 => {
+            Some((format!("family {family} is not that of a thermometer"), "they have 28, 10, 22 or 42".to_owned()))
+        }
+        _ => Some(("this is not the id of a 1-Wire device".to_owned(), FORM.to_owned())),
+    }
+}
+
 struct Thermometer {
     files: Rc<dyn Files>,
     id: String,

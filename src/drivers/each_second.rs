@@ -121,6 +121,10 @@ impl<const N: usize, I: I2c<Error = BusError>> Sensor for EachSecond<N, I> {
         Ok(Vec::new())
     }
 
+    fn is_event_driven(&self) -> bool {
+        true
+    }
+
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.seconds.descriptor()
     }

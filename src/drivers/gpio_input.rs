@@ -108,6 +108,10 @@ impl Sensor for GpioInput {
         Ok(self.line.take_edges()?.into_iter().map(event).collect())
     }
 
+    fn is_event_driven(&self) -> bool {
+        true
+    }
+
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.line.descriptor()
     }

@@ -51,7 +51,7 @@ room:
   driver: hts221
   bus: i2c-1
   every: 10s",
-    identity: Some(Identity { ask: &[WHO_AM_I], length: 1, is: |answer| answer == [ID] }),
+    identity: Some(Identity { ask: &[WHO_AM_I], length: 1, is: |answer| answer == [ID], then: None }),
     proofs: &[
         Proof::Reference("adafruit-circuitpython-hts221 1.1.24"),
         Proof::Datasheet("HTS221 DocID026333, linear interpolation from LSB to °C"),

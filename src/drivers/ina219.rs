@@ -15,7 +15,7 @@ use embedded_hal::i2c::I2c;
 
 use crate::bus::{BusError, Delay};
 use crate::drivers::i2c_chip::{absent, another, claims};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver.
@@ -196,15 +196,16 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Ina219<I, D> {
         let shunt = self.read(SHUNT_VOLTAGE)?.cast_signed();
         let voltage = volts(bus);
         let current = f64::from(shunt) * SHUNT_STEP / self.shunt;
-        if bus >> 3 >= self.full_scale.1 {
-            return Err(DriverError::OutOfRange { quantity: "voltage", value: voltage });
-        }
+        let voltage_is_beyond = bus >> 3 >= self.full_scale.1;
         // The chip's own arithmetic is not used, but one that overflows means a shunt beyond what it was made for.
-        if shunt.unsigned_abs() >= self.full_scale.0 || bus & OVERFLOW != 0 {
-            return Err(DriverError::OutOfRange { quantity: "current", value: current });
-        }
-        let values = [voltage, current, voltage * current];
-        Ok(self.quantities.iter().zip(values).map(|(quantity, value)| quantity.measured(value)).collect())
+        let current_is_beyond = shunt.unsigned_abs() >= self.full_scale.0 || bus & OVERFLOW != 0;
+        let beyond = [voltage_is_beyond, current_is_beyond, voltage_is_beyond || current_is_beyond];
+        let values = [("voltage", voltage), ("current", current), ("power", voltage * current)];
+        let all = self.quantities.iter().zip(values).zip(beyond);
+        partly::channels(all.map(|((quantity, (name, value)), is_beyond)| {
+            let refused = || Err(DriverError::OutOfRange { quantity: name, value });
+            (name.into(), if is_beyond { refused() } else { Ok(quantity.measured(value)) })
+        }))
     }
 }
 
@@ -216,7 +217,7 @@ fn volts(bus: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drivers::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::drivers::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings, without};
 
     /// 32 V, 320 mV, 16 conversions of each, triggered.
     const DEFAULT: [u8; 2] = [0x3E, 0x63];
@@ -287,7 +288,7 @@ mod tests {
             .unwrap()
             .sample()
         {
-            Err(DriverError::OutOfRange { quantity, .. }) => quantity,
+            Err(DriverError::Partly(partly)) => partly.names()[0].clone(),
             other => panic!("{other:?}"),
         };
         assert_eq!(refused(&[], DEFAULT, [0x5D, 0x9A], [0x7D, 0x00]), "current");
@@ -320,7 +321,8 @@ mod tests {
             check(&measurements, "power", volts * amperes, 0.008);
         }
         bench.set("current", 3.4);
-        assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { quantity: "current", .. })));
+        let measurements = without(sensor.sample(), &["current", "power"]);
+        assert_eq!(measurements.len(), 1, "the voltage is good");
         bench.set("current", 0.5);
         bench.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));

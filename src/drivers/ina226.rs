@@ -17,7 +17,7 @@ use embedded_hal::i2c::I2c;
 
 use crate::bus::{BusError, Delay};
 use crate::drivers::i2c_chip::{absent, another, claims};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver.
@@ -197,22 +197,23 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Ina226<I, D> {
         let voltage = f64::from(self.read(BUS_VOLTAGE)?) * BUS_STEP;
         let current = f64::from(shunt) * SHUNT_STEP / self.shunt;
         // One step more, for the chip's error.
-        if voltage > LARGEST_VOLTAGE + BUS_STEP {
-            return Err(DriverError::OutOfRange { quantity: "voltage", value: voltage });
-        }
+        let voltage_is_beyond = voltage > LARGEST_VOLTAGE + BUS_STEP;
         // The chip's own arithmetic is not used, but one that overflows means a shunt beyond what it was made for.
-        if matches!(shunt, i16::MIN | i16::MAX) || overflow {
-            return Err(DriverError::OutOfRange { quantity: "current", value: current });
-        }
-        let values = [voltage, current, voltage * current];
-        Ok(self.quantities.iter().zip(values).map(|(quantity, value)| quantity.measured(value)).collect())
+        let current_is_beyond = matches!(shunt, i16::MIN | i16::MAX) || overflow;
+        let beyond = [voltage_is_beyond, current_is_beyond, voltage_is_beyond || current_is_beyond];
+        let values = [("voltage", voltage), ("current", current), ("power", voltage * current)];
+        let all = self.quantities.iter().zip(values).zip(beyond);
+        partly::channels(all.map(|((quantity, (name, value)), is_beyond)| {
+            let refused = || Err(DriverError::OutOfRange { quantity: name, value });
+            (name.into(), if is_beyond { refused() } else { Ok(quantity.measured(value)) })
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drivers::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::drivers::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings, without};
 
     /// 16 conversions of 1.1 ms of each, triggered.
     const DEFAULT: [u8; 2] = [0x45, 0x23];
@@ -287,7 +288,7 @@ mod tests {
     #[test]
     fn what_is_beyond_the_range_is_refused() {
         let refused = |state, shunt, bus| match start(conversion(DEFAULT, state, shunt, bus), &[]).unwrap().sample() {
-            Err(DriverError::OutOfRange { quantity, .. }) => quantity,
+            Err(DriverError::Partly(partly)) => partly.names()[0].clone(),
             other => panic!("{other:?}"),
         };
         assert_eq!(refused(0x08, [0x7F, 0xFF], [0x25, 0x70]), "current");
@@ -322,7 +323,8 @@ mod tests {
             check(&measurements, "power", volts * amperes, 0.001);
         }
         bench.set("current", 0.9);
-        assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { quantity: "current", .. })));
+        let measurements = without(sensor.sample(), &["current", "power"]);
+        assert_eq!(measurements.len(), 1, "the voltage is good");
         bench.set("current", 0.5);
         bench.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));

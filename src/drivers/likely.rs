@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use embedded_hal::i2c::I2c;
 
 use crate::bus::BusError;
-use crate::drivers::{DRIVERS, DriverSpec};
+use crate::drivers::{DRIVERS, DriverSpec, Identity};
 use crate::model::Kind;
 
 /// What an address may be.
@@ -44,13 +44,20 @@ pub fn at(i2c: &mut impl I2c<Error = BusError>, address: u8) -> Likely {
             drivers.push(spec);
             continue;
         };
-        let mut answer = vec![0; identity.length];
-        if i2c.write_read(address, identity.ask, &mut answer).is_ok() && (identity.is)(&answer) {
+        if says(i2c, address, &identity) {
             return Likely::Confirmed(spec);
         }
     }
     let others = OTHERS.iter().filter(|(range, _)| range.contains(&address)).map(|(_, words)| *words).collect();
     Likely::Possible { drivers, others }
+}
+
+/// Whether the chip gives the answer to each question.
+fn says(i2c: &mut impl I2c<Error = BusError>, address: u8, identity: &Identity) -> bool {
+    let mut answer = vec![0; identity.length];
+    i2c.write_read(address, identity.ask, &mut answer).is_ok()
+        && (identity.is)(&answer)
+        && identity.then.is_none_or(|next| says(i2c, address, next))
 }
 
 /// The addresses that a driver's setting `address` allows.
@@ -63,9 +70,14 @@ fn addresses(spec: &DriverSpec) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::seconds::Seconds;
     use crate::bus::sim::chips;
-    use crate::drivers::transcript::Bench;
+    use crate::bus::{Bus, SharedI2c};
+    use crate::drivers::transcript::{Bench, Script};
     use crate::drivers::{self, Role, transcript};
+    use embedded_hal::i2c::{ErrorType, Operation};
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
 
     /// The drivers of I²C sensors that have a simulated chip, each with its addresses.
     fn chips_with_addresses() -> impl Iterator<Item = (&'static DriverSpec, u8)> {
@@ -106,11 +118,130 @@ mod tests {
         }
     }
 
+    /// Registers that are read before a chip is brought up and say how it is, not who.
+    const STATES: &[(&str, u8)] = &[("ccs811", 0x00)];
+
+    /// A chip one byte of whose ids is another one. The first write ends the test: whoever writes has taken the chip for its own.
+    #[derive(Clone)]
+    struct Altered {
+        chip: Bench,
+        altered: Option<(Id, u8)>,
+        read: Rc<RefCell<Vec<Id>>>,
+        accepted: Rc<Cell<bool>>,
+    }
+
+    /// A byte of an id: of a register of 16 bits, or a register of its own.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Id {
+        Byte(u8),
+        OfWord(u8, usize),
+    }
+
+    impl Id {
+        fn of(register: u8, length: usize) -> impl Iterator<Item = Self> {
+            (0..length).map(move |at| match length {
+                2 => Self::OfWord(register, at),
+                // The highest bit asks some chips to go on to the next register.
+                _ => Self::Byte(register.wrapping_add(at as u8) & 0x7F),
+            })
+        }
+    }
+
+    impl Altered {
+        fn new(spec: &DriverSpec, address: u8, altered: Option<(Id, u8)>) -> Self {
+            Self { chip: Bench::with(spec.name, address), altered, read: Rc::default(), accepted: Rc::default() }
+        }
+
+        /// What the driver says of it; nothing when it takes it for its own.
+        fn refused_by(&mut self, spec: &DriverSpec) -> Option<String> {
+            let Role::Sensor { build, .. } = spec.role else { panic!("{} is not a sensor", spec.name) };
+            let outcome = build(self, &transcript::settings(spec, &[])).err();
+            outcome.filter(|_| !self.accepted.get()).map(|error| error.to_string())
+        }
+    }
+
+    impl ErrorType for Altered {
+        type Error = BusError;
+    }
+
+    impl I2c for Altered {
+        fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+            let [Operation::Write(asked), Operation::Read(answer)] = operations else {
+                self.accepted.set(true);
+                return Err(BusError::NoAcknowledge { address });
+            };
+            self.chip.write_read(address, asked, answer)?;
+            let [register] = **asked else { return Ok(()) };
+            for (id, byte) in Id::of(register, answer.len()).zip(answer.iter_mut()) {
+                if let Some((_, value)) = self.altered.filter(|(altered, _)| *altered == id) {
+                    *byte = value;
+                }
+            }
+            if answer.len() <= 3 {
+                self.read.borrow_mut().extend(Id::of(register, answer.len()));
+            }
+            Ok(())
+        }
+    }
+
+    impl Bus for Altered {
+        fn describe(&self) -> String {
+            "a chip with another id".to_owned()
+        }
+
+        fn i2c(&mut self) -> Result<SharedI2c, BusError> {
+            Ok(SharedI2c::new(self.clone()))
+        }
+
+        fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+            Ok(Box::new(Script))
+        }
+    }
+
+    #[test]
+    fn what_the_scan_takes_for_a_chip_its_driver_takes_too() {
+        let known = chips_with_addresses()
+            .filter(|(spec, address)| spec.identity.is_some() && addresses(spec).first() == Some(address));
+        for (spec, address) in known {
+            let mut as_it_is = Altered::new(spec, address, None);
+            assert_eq!(as_it_is.refused_by(spec), None, "{}", spec.name);
+            let ids: Vec<_> = as_it_is.read.take();
+            for id in
+                ids.into_iter().filter(|id| !STATES.iter().any(|(name, at)| *name == spec.name && *id == Id::Byte(*at)))
+            {
+                for value in 0..=u8::MAX {
+                    let mut chip = Altered::new(spec, address, Some((id, value)));
+                    let scanned = at(&mut chip, address);
+                    let refused = chip.refused_by(spec);
+                    if let Likely::Confirmed(found) = scanned
+                        && found.name == spec.name
+                    {
+                        assert_eq!(refused, None, "{} whose {id:?} is {value:#04x}", spec.name);
+                    }
+                    let Some((_, named)) = refused.as_deref().and_then(|words| words.split_once("write driver: "))
+                    else {
+                        continue;
+                    };
+                    let named = drivers::find(named).unwrap();
+                    assert_eq!(
+                        chip.refused_by(named),
+                        None,
+                        "sent from {} to {}, {id:?} is {value:#04x}",
+                        spec.name,
+                        named.name
+                    );
+                }
+            }
+        }
+    }
+
     #[test]
     fn nobody_is_asked_where_a_question_would_be_an_order() {
         for spec in drivers::DRIVERS {
             let Some(identity) = spec.identity else { continue };
-            assert_eq!(identity.ask.len(), 1, "{}: two bytes write a register of a PCA9685", spec.name);
+            let questions = std::iter::successors(Some(&identity), |question| question.then);
+            let are_short = questions.clone().all(|question| question.ask.len() == 1);
+            assert!(are_short, "{}: two bytes write a register of a PCA9685", spec.name);
             let expander = |address: &u8| matches!(address, 0x20..=0x27 | 0x38..=0x3F);
             assert!(!addresses(spec).iter().any(expander), "{}: an expander would drive its pins", spec.name);
         }

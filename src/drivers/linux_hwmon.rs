@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::bus::{Bus, Files};
 use crate::drivers::kernel_channels::{CHANNEL, Channel, Class, UnitRow, channels, find, number};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
 use crate::model::{Field, Kind, Measurement, Need, Settings};
 
 /// The driver.
@@ -102,7 +102,8 @@ impl Hwmon {
 impl Sensor for Hwmon {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
         let read = |channel: &Channel| number(self.files.as_ref(), &self.folder, &channel.attribute);
-        self.channels.iter().map(|channel| channel.measured(read(channel)?)).collect()
+        let measured = |channel: &Channel| channel.measured(read(channel)?);
+        partly::channels(self.channels.iter().map(|channel| (channel.quantity.name.clone(), measured(channel))))
     }
 }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::bus::{Bus, Files};
 use crate::drivers::kernel_channels::{CHANNEL, Channel, Class, UnitRow, channels, find, number};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
 use crate::model::{Field, Kind, Measurement, Need, Settings};
 
 /// The driver.
@@ -137,8 +137,11 @@ impl Iio {
 impl Sensor for Iio {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
         let measured =
-            |(channel, conversion): &(Channel, Conversion)| channel.measured(self.kernel_value(channel, conversion)?);
-        self.channels.iter().map(measured).collect()
+            |channel: &Channel, conversion: &Conversion| channel.measured(self.kernel_value(channel, conversion)?);
+        let one = |(channel, conversion): &(Channel, Conversion)| {
+            (channel.quantity.name.clone(), measured(channel, conversion))
+        };
+        partly::channels(self.channels.iter().map(one))
     }
 }
 

@@ -12,7 +12,7 @@
 use embedded_hal::spi::{MODE_0, SpiDevice};
 
 use crate::bus::{Bus, BusError, Claim, SpiRequest};
-use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use crate::drivers::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
 use crate::model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
 /// The driver of the converter with eight inputs.
@@ -78,10 +78,11 @@ counts as full, most often 3.3 V. Switch SPI on: dtparam=spi=on.
 
 voltage_0 … voltage_7  V, ±1/1024 of the reference; those named in channels
 
-The largest code means the reference or more. Such an input makes the whole
-sample fail; with full_scale: accept it is published as it is, which suits a
-potentiometer between VREF and ground. An input that is left open floats:
-leave it out of channels. The chip sends each result twice; both must agree.";
+The largest code means the reference or more. Such an input is left out of the
+reading, and the sensor's status names it; with full_scale: accept it is
+published as it is, which suits a potentiometer between VREF and ground. An
+input that is left open floats: leave it out of channels. The chip sends each
+result twice; both must agree.";
 
 const REFERENCE: Field = Field {
     name: "reference",
@@ -177,14 +178,14 @@ impl<S: SpiDevice<Error = BusError>> Mcp300x<S> {
 impl<S: SpiDevice<Error = BusError>> Sensor for Mcp300x<S> {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
         let codes = self.sample_codes()?;
-        let measured = codes.into_iter().map(|(channel, code)| {
-            let volts = volts(code, self.reference);
-            if code == FULL && !self.accept_full {
-                return Err(DriverError::OutOfRange { quantity: NAMES[usize::from(channel & 7)], value: volts });
-            }
-            Ok(quantity(channel).measured(volts))
-        });
-        measured.collect()
+        partly::channels(codes.into_iter().map(|(channel, code)| {
+            let (name, volts) = (NAMES[usize::from(channel & 7)], volts(code, self.reference));
+            let result = match code == FULL && !self.accept_full {
+                true => Err(DriverError::OutOfRange { quantity: name, value: volts }),
+                false => Ok(quantity(channel).measured(volts)),
+            };
+            (name.into(), result)
+        }))
     }
 }
 
@@ -196,7 +197,7 @@ fn volts(code: u16, reference: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drivers::transcript::{self, Bench, Exchange, check, settings};
+    use crate::drivers::transcript::{self, Bench, Exchange, check, settings, without};
 
     /// What the chip answers with this code, the bits before the null bit floating high.
     fn answer(code: u64) -> [u8; 5] {
@@ -247,6 +248,9 @@ mod tests {
         let full = || vec![(CHANNEL_0, answer(1023))];
         let refused = sampled(full(), &[("channels", "[0]")]);
         assert!(matches!(refused, Err(DriverError::OutOfRange { quantity: "voltage_0", .. })), "{refused:?}");
+        let both = vec![(CHANNEL_0, answer(1023)), ([0x01, 0x90, 0, 0, 0], answer(512))];
+        let measurements = without(sampled(both, &[("channels", "[0, 1]")]), &["voltage_0"]);
+        check(&measurements, "voltage_1", 1.65, 0.0005);
         let accepted = sampled(full(), &[("channels", "[0]"), ("full_scale", "accept")]).unwrap();
         check(&accepted, "voltage_0", 3.297, 0.0005);
     }

@@ -50,7 +50,13 @@ freezer:
   bus: i2c-1
   every: 10s
   settings: { address: 0x18 }",
-    identity: Some(Identity { ask: &[MAKER], length: 2, is: |answer| answer == MICROCHIP.to_be_bytes() }),
+    identity: Some(Identity {
+        ask: &[MAKER],
+        length: 2,
+        is: |answer| answer == MICROCHIP.to_be_bytes(),
+        // Its maker has other thermometers at these addresses.
+        then: Some(&Identity { ask: &[DEVICE], length: 2, is: |answer| answer[0] == DEVICE_ID, then: None }),
+    }),
     proofs: &[Proof::Reference("adafruit-circuitpython-mcp9808 3.3.32"), Proof::Kernel("jc42")],
 };
 

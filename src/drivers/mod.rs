@@ -30,6 +30,7 @@ pub mod mcp3008;
 pub mod mcp9808;
 pub mod mh_z19;
 pub mod mpu6050;
+pub mod partly;
 pub mod pca9685;
 pub mod pca9685_servo;
 mod periodic;
@@ -63,6 +64,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::bus::{Bus, BusError, Claim};
+use crate::drivers::partly::Partly;
 use crate::model::{Count, Field, Measurement, OutputKind, OutputValue, Pace, Quantity, Settings};
 
 /// Every driver, in the order of `fieldgate drivers`.
@@ -172,6 +174,8 @@ pub struct Identity {
     pub length: usize,
     /// Whether these bytes are this chip's.
     pub is: fn(&[u8]) -> bool,
+    /// What is asked next, where this answer is that of several chips; asked only of a chip that gave it.
+    pub then: Option<&'static Identity>,
 }
 
 /// Something not written here that was held against a driver and agrees with it.
@@ -266,6 +270,12 @@ pub trait Sensor {
         Ok(Vec::new())
     }
 
+    /// Whether [`Sensor::take_events`] may have something; who has one says so. Without a descriptor it is asked after each
+    /// [`Bus::refresh`].
+    fn is_event_driven(&self) -> bool {
+        false
+    }
+
     /// For a sensor whose count outlives the program: it counts into `count` from now on, and says `true`. The worker sees to
     /// it that the count goes on where earlier runs left it, and that it is on disk before it is published.
     fn count_into(&mut self, _count: &Arc<Count>) -> bool {
@@ -342,6 +352,9 @@ pub enum DriverError {
         /// What was computed.
         value: f64,
     },
+    /// Some of the channels failed, and the others did not. These are published; the sensor is degraded.
+    #[error("{0}")]
+    Partly(Partly),
     /// The driver computed what is not a number: a defect, or registers that no chip has. Dropped.
     #[error("{quantity} is not a finite number")]
     NotFinite {
@@ -387,6 +400,7 @@ impl DriverError {
             | Self::StaysOn { .. }
             | Self::BothOn(..) => true,
             Self::Bus(BusError::Io { .. } | BusError::Wires { .. } | BusError::Format { .. }) => true,
+            Self::Partly(partly) => partly.left_out.iter().all(|(_, error)| error.is_transient()),
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,
         }
     }

@@ -278,6 +278,10 @@ impl Sensor for Pms5003 {
         Ok(Vec::new())
     }
 
+    fn is_event_driven(&self) -> bool {
+        !self.passive
+    }
+
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.port.descriptor().filter(|_| !self.passive)
     }

@@ -224,6 +224,10 @@ impl Sensor for PulseCounter {
         true
     }
 
+    fn is_event_driven(&self) -> bool {
+        true
+    }
+
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.line.descriptor()
     }

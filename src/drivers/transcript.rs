@@ -359,6 +359,14 @@ pub(crate) fn number(measurements: &[Measurement], name: &str) -> f64 {
     }
 }
 
+/// What was measured in a sample from which exactly these were left out.
+pub(crate) fn without(sampled: Result<Vec<Measurement>, DriverError>, names: &[&str]) -> Vec<Measurement> {
+    match sampled {
+        Err(DriverError::Partly(partly)) if partly.names() == names => partly.measured,
+        other => panic!("{other:?}, not without {names:?}"),
+    }
+}
+
 /// Asserts that a measurement is within `tolerance` of what is expected.
 pub(crate) fn check(measurements: &[Measurement], name: &str, expected: f64, tolerance: f64) {
     let value = number(measurements, name);

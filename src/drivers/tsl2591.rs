@@ -50,7 +50,7 @@ sky:
   driver: tsl2591
   bus: i2c-1
   every: 10s",
-    identity: Some(Identity { ask: &[COMMAND | DEVICE_ID], length: 1, is: |id| id == [TSL2591] }),
+    identity: Some(Identity { ask: &[COMMAND | DEVICE_ID], length: 1, is: |id| id == [TSL2591], then: None }),
     proofs: &[Proof::Reference("adafruit-circuitpython-tsl2591 1.4.8")],
 };
 

@@ -53,7 +53,7 @@ light:
   bus: i2c-1
   every: 10s",
     // The command code of the id (D, table 8); the second byte tells the address by the factory.
-    identity: Some(Identity { ask: &[ID], length: 2, is: |id| matches!(id, [0x81, 0xC4 | 0xD4]) }),
+    identity: Some(Identity { ask: &[ID], length: 2, is: |id| matches!(id, [0x81, 0xC4 | 0xD4]), then: None }),
     proofs: &[Proof::Reference("adafruit-circuitpython-veml7700 2.2.2")],
 };
 

@@ -61,7 +61,7 @@ tank:
   driver: vl53l0x
   bus: i2c-1
   every: 10s",
-    identity: Some(Identity { ask: &[IDS], length: 3, is: |ids| ids == VL53L0X }),
+    identity: Some(Identity { ask: &[IDS], length: 3, is: |ids| ids == VL53L0X, then: None }),
     proofs: &[Proof::Reference("adafruit-circuitpython-vl53l0x 3.6.19")],
 };
 

@@ -98,6 +98,7 @@ pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>) -> Ros
     Roster {
         topics: config.topics.clone(),
         sensors: config.sensors.iter().map(|sensor| sensor.name.clone()).collect(),
+        outputs: config.actuators.iter().map(|actuator| actuator.name.clone()).collect(),
         targets: config.actuators.iter().filter_map(target).collect(),
     }
 }
@@ -166,6 +167,7 @@ pub(super) fn devices(config: &Config) -> Vec<u8> {
 /// is noticed before an output has to act on it.
 pub(super) fn link_settings(config: &Config) -> link::Settings {
     let mut settings = config.link.clone();
+    settings.command_topics = config.actuators.iter().map(|actuator| config.topics.set(&actuator.name)).collect();
     if let Some(shortest) = config.actuators.iter().filter_map(|actuator| actuator.limits.safe_after).min() {
         let half = Duration::from_secs((shortest / 2).as_secs());
         settings.keep_alive = settings.keep_alive.min(half).max(SHORTEST_KEEP_ALIVE);

@@ -7,7 +7,7 @@ use tracing::error;
 
 use crate::clock;
 use crate::config::Config;
-use crate::deadlines::{self, STALLED};
+use crate::deadlines::{self, HANGS, STALLED};
 use crate::gateway::plans::BusKey;
 use crate::health::SensorTallies;
 use crate::link::Latest;
@@ -61,10 +61,10 @@ pub(super) fn check(
     alive
 }
 
-/// Two periods of a sensor, so that its status says so within the third, but no less than a second: some chips need a while.
+/// Two periods of a sensor, so that its status says so within the third, unless that is too soon to tell.
 fn patience(config: &Config, device: &Name) -> Duration {
     let every = config.sensors.iter().find(|sensor| sensor.name == *device).map(|sensor| sensor.every);
-    every.map_or(STALLED, |every| (every * 2).clamp(Duration::from_secs(1), STALLED))
+    every.map_or(STALLED, |every| (every * 2).clamp(HANGS, STALLED))
 }
 
 /// Says that the sensors of a bus are down, which its thread cannot say. When that turns again, each sensor finds another

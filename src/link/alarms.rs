@@ -1,23 +1,14 @@
-//! What a person should look at although the link works, and how that and every cause is told.
+//! What a person should look at although the link works. Pure.
 //!
-//! A cause that repeats is logged once and then at most every five minutes with a count.
+//! An alarm belongs to the broker in use when it was raised, and is shown while that broker is in use; a few belong to this
+//! board and are always shown. Each ends when its cause has ended.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use tokio::sync::watch;
-use tracing::{info, warn};
+use super::trail::Request;
 
-use super::{LinkState, LinkStatus};
-
-/// Repeats of one cause are logged at most this often.
-const REPEAT_EVERY: Duration = Duration::from_secs(300);
-
-/// Between two words about commands that found no room.
-const DROPPED_EVERY: Duration = Duration::from_secs(1);
-
-/// Alarms told in full; the others are counted.
-const TOLD: usize = 3;
+/// Alarms shown in full; the others are counted.
+const SHOWN: usize = 3;
 
 /// What an alarm is about; each is raised once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,12 +29,28 @@ pub(super) enum About {
     Qos,
     /// The broker retains nothing.
     Retain,
+    /// A request on which the broker hangs up.
+    HungUp(Request),
+    /// Another gateway uses our topics.
+    Twin,
     /// A topic on which publishing is refused.
     Publish(String),
     /// Incoming messages were dropped.
     Dropped,
     /// A certificate that ends soon, has ended, or cannot be read any more.
     Certificate(Whose),
+}
+
+impl About {
+    /// Whether it concerns this board, whatever broker is in use.
+    fn is_ours(&self) -> bool {
+        matches!(self, Self::Dropped | Self::Certificate(Whose::Ours | Whose::Authority))
+    }
+
+    /// Whether it ends with the connection on which it was raised.
+    fn ends_with_connection(&self) -> bool {
+        matches!(self, Self::Commands | Self::Deaf | Self::Marker | Self::Canary | Self::Twin | Self::Publish(_))
+    }
 }
 
 /// Whose certificate.
@@ -57,135 +64,99 @@ pub(super) enum Whose {
     Broker,
 }
 
-/// Writes the link's status; the link alone holds one.
-pub(super) struct Report {
-    status: watch::Sender<LinkStatus>,
-    alarms: BTreeMap<About, String>,
-    last: Option<Logged>,
-    /// Commands that found no room, on all connections; the count that was told last; and when.
-    dropped: (u64, u64, Duration),
+/// A change of the alarms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// There is something to look at, in these words.
+    Raise(About, String),
+    /// The cause has ended.
+    Clear(About),
 }
 
-struct Logged {
-    words: String,
-    at: Duration,
-    repeats: u32,
+/// All alarms: those of this board, and those of each broker.
+#[derive(Debug, Default)]
+pub(super) struct Alarms {
+    ours: BTreeMap<About, String>,
+    brokers: BTreeMap<usize, BTreeMap<About, String>>,
+    in_use: usize,
 }
 
-impl Report {
-    pub(super) fn new(status: watch::Sender<LinkStatus>) -> Self {
-        Self { status, alarms: BTreeMap::new(), last: None, dropped: (0, 0, Duration::ZERO) }
+impl Alarms {
+    /// From now on this broker of the list is in use.
+    pub(super) fn switch(&mut self, broker: usize) {
+        self.in_use = broker;
     }
 
-    /// An attempt begins.
-    pub(super) fn connecting(&self, broker: String) {
-        self.change(LinkState::Connecting, |status| status.broker = broker);
-    }
-
-    /// The broker has accepted us.
-    pub(super) fn up(&mut self, broker: &str, protocol: &str, session_present: bool) {
-        self.change(LinkState::Up, |status| status.connects += 1);
-        info!(broker, protocol, session_present, "Connected.");
-        self.last = None;
-    }
-
-    /// An attempt failed or a connection was lost.
-    pub(super) fn down(&mut self, broker: &str, words: String, now: Duration) {
-        let repeats = match &mut self.last {
-            Some(last) if last.words == words => {
-                last.repeats += 1;
-                (now.saturating_sub(last.at) >= REPEAT_EVERY).then_some(last.repeats)
+    /// Takes `news` in; `true` when it changes anything.
+    pub(super) fn apply(&mut self, news: News) -> bool {
+        match news {
+            News::Raise(about, words) => {
+                let alarms = self.of(&about);
+                let is_new = alarms.get(&about) != Some(&words);
+                alarms.insert(about, words);
+                is_new
             }
-            _ => Some(0),
-        };
-        if let Some(repeats) = repeats {
-            warn!(broker, error = words, repeats, "No connection; will try again.");
-            self.last = Some(Logged { words: words.clone(), at: now, repeats: 0 });
-        }
-        self.change(LinkState::Down, |status| status.last_error = Some(words));
-    }
-
-    /// The link was told to stop.
-    pub(super) fn stopped(&self) {
-        self.change(LinkState::Down, |_| {});
-        info!("Disconnected.");
-    }
-
-    fn change(&self, state: LinkState, change: impl FnOnce(&mut LinkStatus)) {
-        self.status.send_modify(|status| {
-            change(status);
-            if status.state != state {
-                status.state = state;
-                status.since = crate::clock::now().wall;
-            }
-        });
-    }
-
-    /// A command found no room.
-    pub(super) fn dropped(&mut self) {
-        self.dropped.0 += 1;
-    }
-
-    /// Tells how many commands found no room. Each of a flood would otherwise cost a line in the log and a health message,
-    /// which is more than the command itself.
-    pub(super) fn tell_dropped(&mut self, now: Duration) {
-        let (all, told, at) = self.dropped;
-        if all > told && now.saturating_sub(at) >= DROPPED_EVERY {
-            self.dropped = (all, all, now);
-            let words = format!("{all} commands came faster than they could be taken and were dropped");
-            self.raise(About::Dropped, words);
+            News::Clear(about) => self.of(&about).remove(&about).is_some(),
         }
     }
 
-    /// Raises an alarm; the same words again are nothing new.
-    pub(super) fn raise(&mut self, about: About, words: String) {
-        if self.alarms.get(&about) != Some(&words) {
-            warn!(alarm = words, "The link needs attention.");
-            self.alarms.insert(about, words);
-            self.tell();
-        }
-    }
-
-    /// Takes an alarm back.
-    pub(super) fn clear(&mut self, about: &About) {
-        if self.alarms.remove(about).is_some() {
-            self.tell();
-        }
-    }
-
-    /// Of `whose` certificates, these `notices` are all that there is to be said now.
-    pub(super) fn certificates(&mut self, whose: &[Whose], notices: &[(Whose, String)]) {
-        for whose in whose {
-            let words: Vec<_> = notices.iter().filter(|(of, _)| of == whose).map(|(_, words)| words.as_str()).collect();
-            if words.is_empty() {
-                self.clear(&About::Certificate(*whose));
-            } else {
-                self.raise(About::Certificate(*whose), words.join(", and "));
-            }
-        }
-    }
-
-    /// Takes all back that belong to one connection.
+    /// A connection to the broker in use begins: what was said of the one before has ended.
     pub(super) fn clear_connection(&mut self) {
-        self.alarms.retain(|about, _| {
-            matches!(
-                about,
-                About::TakenOver | About::Brief | About::Dropped | About::Qos | About::Retain | About::Certificate(_)
-            )
-        });
-        self.tell();
+        self.brokers.entry(self.in_use).or_default().retain(|about, _| !about.ends_with_connection());
     }
 
-    fn tell(&self) {
-        let mut words: Vec<String> = self.alarms.values().take(TOLD).cloned().collect();
-        if self.alarms.len() > TOLD {
-            words.push(format!("and {} more", self.alarms.len() - TOLD));
+    /// All that is to be shown now, in one line.
+    pub(super) fn shown(&self) -> Option<String> {
+        let of_broker = self.brokers.get(&self.in_use).into_iter().flatten();
+        let all: BTreeMap<_, _> = of_broker.chain(&self.ours).collect();
+        let mut words: Vec<String> = all.values().take(SHOWN).map(ToString::to_string).collect();
+        if all.len() > SHOWN {
+            words.push(format!("and {} more", all.len() - SHOWN));
         }
-        let alarm = (!words.is_empty()).then(|| words.join("; "));
-        self.status.send_if_modified(|status| {
-            let changed = status.alarm != alarm;
-            status.alarm = alarm;
-            changed
-        });
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    fn of(&mut self, about: &About) -> &mut BTreeMap<About, String> {
+        if about.is_ours() { &mut self.ours } else { self.brokers.entry(self.in_use).or_default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raise(alarms: &mut Alarms, about: About, words: &str) -> bool {
+        alarms.apply(News::Raise(about, words.into()))
+    }
+
+    #[test]
+    fn an_alarm_of_one_broker_is_not_shown_while_another_is_in_use() {
+        let mut alarms = Alarms::default();
+        assert!(raise(&mut alarms, About::Retain, "no retain") && raise(&mut alarms, About::Dropped, "dropped"));
+        alarms.switch(1);
+        assert_eq!(alarms.shown().as_deref(), Some("dropped"));
+        assert!(!alarms.apply(News::Clear(About::Retain)), "the other one's stays");
+        alarms.switch(0);
+        assert_eq!(alarms.shown().as_deref(), Some("no retain; dropped"));
+        assert!(alarms.apply(News::Clear(About::Retain)) && alarms.apply(News::Clear(About::Dropped)));
+        assert_eq!(alarms.shown(), None);
+    }
+
+    #[test]
+    fn the_same_words_again_are_nothing_new_and_a_new_connection_ends_what_was_said_of_the_last() {
+        let mut alarms = Alarms::default();
+        assert!(raise(&mut alarms, About::Commands, "none") && !raise(&mut alarms, About::Commands, "none"));
+        assert!(raise(&mut alarms, About::Qos, "0 only"));
+        alarms.clear_connection();
+        assert_eq!(alarms.shown().as_deref(), Some("0 only"));
+    }
+
+    #[test]
+    fn more_than_three_are_counted() {
+        let mut alarms = Alarms::default();
+        for topic in ["a", "b", "c", "d", "e"] {
+            raise(&mut alarms, About::Publish(topic.into()), topic);
+        }
+        assert_eq!(alarms.shown().as_deref(), Some("a; b; c; and 2 more"));
     }
 }

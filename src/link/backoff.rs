@@ -92,28 +92,31 @@ impl Backoff {
             && self.taken_over.front().is_some_and(|first| now.saturating_sub(*first) <= TAKEN_OVER_WITHIN)
     }
 
-    /// How long to wait before the next attempt; `chance` is uniform in 0..1.
-    ///
-    /// `another` says that the next attempt goes to a broker further down the list, which has refused nothing yet.
-    pub fn wait(&mut self, another: bool, now: Duration, chance: f64) -> Duration {
-        let ceiling = self.ceiling(another, now);
-        let spread = ceiling.saturating_sub(self.min).mul_f64(chance.clamp(0.0, 1.0));
-        let wait = self.min + spread;
+    /// How long to wait before the next attempt at the same broker; `chance` is uniform in 0..1.
+    pub fn wait(&mut self, now: Duration, chance: f64) -> Duration {
+        let ceiling = self.ceiling(now);
+        let wait = self.spread(ceiling, chance);
         if self.suspected || self.contended(now) {
             return wait.max(REFUSED);
         }
-        if self.refused && !another {
+        if self.refused {
             self.refused = false;
             return wait.max(REFUSED + REFUSED.mul_f64(0.1 * chance.clamp(0.0, 1.0)));
         }
         wait
     }
 
-    fn ceiling(&mut self, another: bool, now: Duration) -> Duration {
+    /// How long to wait at least before another broker of the list is tried, which has nothing to do with this one's failures.
+    pub fn pause(&self, chance: f64) -> Duration {
+        self.spread(self.min.saturating_mul(2).min(self.max), chance)
+    }
+
+    fn spread(&self, ceiling: Duration, chance: f64) -> Duration {
+        self.min + ceiling.saturating_sub(self.min).mul_f64(chance.clamp(0.0, 1.0))
+    }
+
+    fn ceiling(&mut self, now: Duration) -> Duration {
         let doubled = |failures: u32| self.min.saturating_mul(1 << failures.clamp(1, 31));
-        if another {
-            return doubled(1).min(self.max);
-        }
         let (since, short) = (*self.since.get_or_insert(now), SHORT_MAX.clamp(self.min, self.max));
         if now.saturating_sub(since) >= SHORT || doubled(self.failures) <= short {
             return doubled(self.failures).min(self.max);
@@ -134,7 +137,7 @@ mod tests {
     /// In an outage that is no longer short.
     fn long(min: Duration, max: Duration, failures: u32) -> Backoff {
         let mut backoff = Backoff::new(min, max);
-        backoff.wait(false, Duration::ZERO, 0.0);
+        backoff.wait(Duration::ZERO, 0.0);
         (0..failures).for_each(|_| backoff.failed(false));
         backoff
     }
@@ -145,19 +148,19 @@ mod tests {
     fn a_refusal_waits_a_minute_whatever_the_maximum_says() {
         let mut backoff = Backoff::new(S, 5 * S);
         backoff.failed(true);
-        assert!(backoff.wait(true, S, 1.0) <= 2 * S, "the next of the list is not to blame");
-        assert!(backoff.wait(false, S, 0.0) >= REFUSED);
+        assert!(backoff.pause(1.0) <= 2 * S, "the next of the list is not to blame");
+        assert!(backoff.wait(S, 0.0) >= REFUSED);
         backoff.failed(false);
-        assert!(backoff.wait(false, S, 1.0) <= 5 * S);
+        assert!(backoff.wait(S, 1.0) <= 5 * S);
     }
 
     #[test]
     fn the_third_take_over_within_five_minutes_allows_one_attempt_a_minute() {
         let mut backoff = Backoff::new(S, 5 * S);
         assert!(!backoff.taken_over(10 * S) && !backoff.taken_over(20 * S));
-        assert!(backoff.wait(false, 20 * S, 0.5) < REFUSED);
+        assert!(backoff.wait(20 * S, 0.5) < REFUSED);
         assert!(backoff.taken_over(30 * S));
-        assert!(backoff.wait(false, 30 * S, 0.5) >= REFUSED);
+        assert!(backoff.wait(30 * S, 0.5) >= REFUSED);
         assert!(!backoff.contended(400 * S));
     }
 
@@ -166,22 +169,22 @@ mod tests {
         let mut backoff = Backoff::new(S, 5 * S);
         backoff.suspect();
         backoff.lost(S);
-        assert!(backoff.wait(false, 30 * S, 0.5) >= REFUSED);
+        assert!(backoff.wait(30 * S, 0.5) >= REFUSED);
         backoff.lost(HELD);
-        assert!(backoff.wait(false, 40 * S, 0.5) < REFUSED);
+        assert!(backoff.wait(40 * S, 0.5) < REFUSED);
         backoff.suspect();
         backoff.failed(false);
-        assert!(backoff.wait(false, 50 * S, 0.5) < REFUSED);
+        assert!(backoff.wait(50 * S, 0.5) < REFUSED);
     }
 
     #[test]
     fn a_connection_that_held_starts_the_count_anew() {
         let mut backoff = long(S, 60 * S, 10);
-        assert_eq!(backoff.wait(false, LATER, 1.0), 60 * S);
+        assert_eq!(backoff.wait(LATER, 1.0), 60 * S);
         backoff.lost(S);
-        assert_eq!(backoff.wait(false, LATER, 1.0), 60 * S);
+        assert_eq!(backoff.wait(LATER, 1.0), 60 * S);
         backoff.lost(HELD);
-        assert_eq!(backoff.wait(false, LATER, 1.0), 2 * S);
+        assert_eq!(backoff.wait(LATER, 1.0), 2 * S);
     }
 
     #[test]
@@ -189,7 +192,7 @@ mod tests {
         let mut backoff = Backoff::new(S, 60 * S);
         let mut wait = |at: u32| {
             backoff.failed(false);
-            backoff.wait(false, at * S, 1.0)
+            backoff.wait(at * S, 1.0)
         };
         let waits: Vec<u64> = [100, 102, 106, 130, 159, 160, 180, 220, 300].map(|at| wait(at).as_secs()).into();
         assert_eq!(waits, [2, 4, 4, 4, 4, 8, 16, 32, 60]);
@@ -198,7 +201,7 @@ mod tests {
     #[test]
     fn waits_are_spread_over_the_whole_range() {
         let mut backoff = long(S, 60 * S, 10);
-        let waits: Vec<u64> = (0..10).map(|i| backoff.wait(false, LATER, f64::from(i) / 10.0).as_secs()).collect();
+        let waits: Vec<u64> = (0..10).map(|i| backoff.wait(LATER, f64::from(i) / 10.0).as_secs()).collect();
         assert!(waits.windows(2).all(|pair| pair[1] > pair[0] + 4), "{waits:?}");
     }
 
@@ -206,7 +209,7 @@ mod tests {
         #[test]
         fn a_wait_lies_between_the_bounds(min in 1u64..10_000, max in 1u64..100_000, failures in 0u32..100, at in 0u64..100, chance in 0.0..1.0) {
             let (min, max) = (Duration::from_millis(min), Duration::from_millis(max));
-            let wait = long(min, max, failures).wait(false, Duration::from_secs(at), chance);
+            let wait = long(min, max, failures).wait(Duration::from_secs(at), chance);
             prop_assert!(wait >= min && wait <= max.max(min), "{:?}", wait);
         }
     }

@@ -4,6 +4,9 @@
 //! else that is published; retained topics and the spool after the broker has answered it. Nothing here waits for the
 //! broker without a limit, and every limit ends the connection, never the program.
 
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -11,23 +14,27 @@ use futures_util::{FutureExt, future::OptionFuture};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
-use super::alarms::{About, Report, Whose};
+use super::alarms::{About, Whose};
+use super::broker_state::{BrokerState, RETAINS_NOTHING};
 use super::canary::Canary;
 use super::expiry::Expiry;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
 use super::limits::DEAF;
 use super::marker::Marker;
+use super::report::Report;
 use super::session::{
-    Arrived, Cause, Connected, EVENT_CAPACITY, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Pending, Publication,
+    Arrived, Cause, Connected, EVENT_CAPACITY, Event, Fate, Grant, MAX_PACKET, MAX_WINDOW, Pending, Publication,
     Session,
 };
-use super::{Incoming, Parts};
-use crate::clock::boottime;
+use super::trail::{Blame, Request, RequestId, Trail};
+use super::twins::Twins;
+use super::{Incoming, Parts, Settings};
+use crate::clock::{self, boottime};
 use crate::model::Qos;
-use crate::spool::{NotNow, Sequence};
+use crate::spool::Sequence;
 
 /// How often limits are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -41,6 +48,16 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// Until the broker must have closed after DISCONNECT.
 const CLOSE: Duration = Duration::from_millis(100);
 
+/// The spool is told at once what it may forget when so much has come together, or nothing else is on its way: its thread is
+/// not woken for each acknowledgement.
+const SETTLE_TOGETHER: usize = 32;
+
+/// After this time, what describes this gateway is published although readings still wait.
+const INFORM_AFTER: Duration = Duration::from_secs(1);
+
+/// For the broker to notice that a connection has ended, beyond the keep-alive.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// The certificates that are looked at while a connection is held.
 const ALL: [Whose; 3] = [Whose::Ours, Whose::Authority, Whose::Broker];
 
@@ -48,39 +65,71 @@ const ALL: [Whose; 3] = [Whose::Ours, Whose::Authority, Whose::Broker];
 pub(super) enum End {
     /// We were told to stop.
     Stopped,
-    /// Anything else.
-    Lost(Cause),
+    /// What was waited for besides has come, and the broker was left as for a stop.
+    Left,
+    /// Anything else, and over what, as far as can be told.
+    Lost(Cause, Option<Blame>),
 }
 
 /// One held connection.
 pub(super) struct Connection<'a> {
     pub(super) parts: &'a Parts,
     pub(super) report: &'a mut Report,
+    pub(super) broker: &'a mut BrokerState,
     pub(super) connected: Connected,
     pub(super) window: Window,
     pub(super) forwarder: Forwarder,
     /// Done with, and not yet told to the spool.
     pub(super) settled: Vec<Sequence>,
-    /// What the broker will never take, with its words, and not yet told as lost.
-    pub(super) unacceptable: Vec<(Sequence, String)>,
+    /// What the broker will never take, and why; the spool does not know it yet.
+    pub(super) given_up: Vec<(Sequence, String)>,
     pub(super) session: Session,
     expiry: Option<Expiry>,
+    /// Ends the connection orderly.
+    until: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
-    pub(super) subscribing: Option<Pending<Result<(), String>>>,
+    /// What is still to be subscribed to.
+    pub(super) to_subscribe: VecDeque<Request>,
+    /// What the subscription without an answer is for.
+    pub(super) asking: Option<Request>,
+    pub(super) subscribing: Option<Pending<Grant>>,
+    /// Commands are not subscribed to, because the broker hangs up on that.
+    pub(super) commands_wait: bool,
+    pub(super) hears_status: bool,
     pub(super) marker: Marker,
     pub(super) canary: Canary,
+    pub(super) twins: Twins,
+    /// Makes `online` of this connection recognisable.
+    pub(super) nonce: String,
+    pub(super) trail: Trail,
+    /// One thing at a time, because the connection before ended over one that is not known for sure.
+    pub(super) careful: bool,
+    /// Written at QoS 0 while careful, and when.
+    pub(super) lingering: Vec<(Ticket, Fate, Duration)>,
     /// When commands are subscribed to after all; `None` when they are from the start.
     pub(super) deaf_until: Option<Duration>,
     /// So many replies wait that no command is taken.
     flooded: bool,
     /// Nothing but the birth message is sent before the broker has answered it.
     pub(super) born: bool,
+    pub(super) born_at: Duration,
+    /// Whether what describes this gateway may be published; readings come first.
+    pub(super) informed: bool,
+    /// Our own `offline` is on its way.
+    pub(super) leaving: bool,
     pub(super) since: Duration,
     /// When something was last acknowledged, or the window last became not empty.
     pub(super) progress: Duration,
     /// When the library gave a message up; the end must follow at once.
     pub(super) lost: Option<Duration>,
-    pub(super) probed: Duration,
+    /// When the broker was asked to say something.
+    pub(super) pinged: Duration,
+}
+
+/// How long after a connect the will of an earlier connection may come: with an identifier of its own, the broker ends that
+/// one when we come back; where chance has chosen another, only after one and a half keep-alives.
+fn lingering_will(settings: &Settings) -> Duration {
+    if settings.client_id.is_some() { Duration::ZERO } else { settings.keep_alive * 3 / 2 + GRACE }
 }
 
 /// Ends when the link is told to stop, or when nobody is left to tell it.
@@ -93,34 +142,49 @@ impl<'a> Connection<'a> {
     pub(super) fn new(
         parts: &'a Parts,
         report: &'a mut Report,
+        broker: &'a mut BrokerState,
         session: Session,
         connected: Connected,
-        deaf: bool,
     ) -> Self {
-        let now = boottime();
-        let nonce = format!("{:016x}", fastrand::u64(..));
+        let (now, settings) = (boottime(), &parts.settings);
+        let nonce = format!("{}.{:08x}", parts.run, fastrand::u32(..));
+        let (deaf, careful) = (broker.is_deaf(), broker.is_careful());
         let limit = usize::from(connected.receive_maximum.min(MAX_WINDOW));
         Self {
             parts,
             report,
-            window: Window::new(limit),
+            window: Window::new(if careful { 1 } else { limit }),
             forwarder: Forwarder::new(parts, now),
             settled: Vec::new(),
-            unacceptable: Vec::new(),
+            given_up: Vec::new(),
             session,
             expiry: None,
+            until: None,
             fates: FuturesUnordered::new(),
+            to_subscribe: VecDeque::new(),
+            asking: None,
             subscribing: None,
-            marker: Marker::new(parts.settings.clean_session || deaf, parts.settings.protocol, nonce),
-            canary: if deaf { Canary::NotNeeded } else { Canary::new(parts.settings.protocol) },
+            commands_wait: false,
+            hears_status: false,
+            marker: Marker::new(settings.clean_session || deaf, connected.protocol, nonce.clone()),
+            canary: if deaf { Canary::NotNeeded } else { Canary::new(connected.protocol) },
+            twins: Twins::new(parts.run.to_string(), now, lingering_will(settings)),
+            nonce,
+            trail: Trail::default(),
+            careful,
+            lingering: Vec::new(),
             deaf_until: deaf.then(|| now + DEAF),
+            broker,
             connected,
             flooded: false,
             born: false,
+            born_at: now,
+            informed: false,
+            leaving: false,
             since: now,
             progress: now,
             lost: None,
-            probed: now,
+            pinged: now,
         }
     }
 
@@ -129,34 +193,55 @@ impl<'a> Connection<'a> {
         Self { expiry, ..self }
     }
 
+    /// Leaves orderly when `until` has come.
+    pub(super) fn until(self, until: Option<impl Future<Output = ()> + Send + 'static>) -> Self {
+        Self { until: until.map(|until| until.boxed()), ..self }
+    }
+
     /// Works until the connection ends or the link is told to stop.
     pub(super) async fn hold(mut self) -> End {
         self.report.clear_connection();
         let parts = self.parts;
         parts.latest.forget_progress();
         if self.deaf_until.is_some() {
-            self.send(Slot::Birth, self.status("online"));
+            self.subscribe_next();
         } else {
-            self.subscribe();
+            self.listen();
         }
-        let mut stop = self.parts.stop.clone();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut stop, mut until) = (self.parts.stop.clone(), self.until.take());
+        let mut tick = clock::interval(TICK);
         loop {
-            let more = self.pump().await;
+            let more = self.pump();
             tokio::select! {
-                () = stopped(&mut stop) => return self.close().await,
-                ended = self.step() => if let Some(cause) = ended { return End::Lost(cause) },
-                _ = tick.tick() => if let Some(cause) = self.look_after() { return End::Lost(cause) },
+                () = stopped(&mut stop) => return self.close(End::Stopped).await,
+                Some(()) = OptionFuture::from(until.as_mut()) => return self.close(End::Left).await,
+                ended = self.step() => if let Some(cause) = ended { return self.conclude(cause) },
+                _ = tick.tick() => {
+                    self.settle();
+                    if let Some(cause) = self.look_after() { return self.conclude(cause) }
+                }
                 () = parts.latest.changed() => {}
                 () = tokio::task::yield_now(), if more => {}
             }
         }
     }
 
+    /// Takes in the answers that came together with the end, and finds out what it was about.
+    fn conclude(mut self, cause: Cause) -> End {
+        while let Some(Some((ticket, fate))) = self.fates.next().now_or_never() {
+            self.on_fate(ticket, fate);
+        }
+        let granted = self.subscribing.as_mut().and_then(|subscribing| subscribing.now_or_never());
+        if granted.is_some_and(|grant| grant != Grant::Lost) {
+            self.trail.done(RequestId::Subscription, boottime());
+        }
+        self.settle();
+        End::Lost(cause, self.trail.blame(boottime()))
+    }
+
     /// Waits for one thing from broker or spool and takes it in; the end of the connection is returned. Cancel-safe: each
     /// branch takes in what it got without waiting.
-    async fn step(&mut self) -> Option<Cause> {
+    pub(super) async fn step(&mut self) -> Option<Cause> {
         tokio::select! {
             event = self.session.next() => self.on_events(event),
             Some((ticket, fate)) = self.fates.next() => {
@@ -168,7 +253,7 @@ impl<'a> Connection<'a> {
             }
             Some(result) = OptionFuture::from(self.subscribing.as_mut()) => {
                 self.subscribing = None;
-                self.on_subscribed(result);
+                self.on_granted(result);
                 None
             }
             Some(notices) = OptionFuture::from(self.expiry.as_mut().map(Expiry::look)) => {
@@ -180,38 +265,47 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends what may be sent; `true` when there is more to do at once.
-    async fn pump(&mut self) -> bool {
+    pub(super) fn pump(&mut self) -> bool {
         if self.born {
             self.publish_latest();
         }
-        let more = self.born && self.forward().await;
+        let more = self.born && self.forward();
+        if self.born && !self.informed && self.may_inform() {
+            self.informed = true;
+            self.publish_latest();
+        }
         self.flooded = self.forwarder.is_flooded();
-        self.settle();
+        if self.window.is_empty() || self.settled.len() >= SETTLE_TOGETHER || !self.given_up.is_empty() {
+            self.settle();
+        }
         more
     }
 
-    /// Tells the spool what it may forget. While its queue is full, because its disk hangs, that waits for the next turn.
-    fn settle(&mut self) {
-        if self.settled.is_empty() {
-            return;
-        }
-        self.forwarder.taken(&self.settled);
-        match self.parts.spool.try_acknowledge(std::mem::take(&mut self.settled)) {
-            Ok(()) => {}
-            Err(NotNow::Full(settled)) => self.settled = settled,
-            Err(NotNow::Closed) => {
-                error!("The spool has ended; nothing more is sent.");
-                self.forwarder.give_up();
-            }
-        }
+    /// What describes this gateway waits until the readings that were there at the connect have had their turn: a broker that
+    /// hangs up on it must not keep them back.
+    fn may_inform(&self) -> bool {
+        self.forwarder.is_drained() || boottime().saturating_sub(self.born_at) >= INFORM_AFTER
     }
 
     fn publish_latest(&mut self) {
         let now = boottime();
+        let parts = self.parts;
+        let settings = &parts.settings;
+        let waiting = (!self.informed).then(|| [settings.topics.devices(), settings.topics.health()]);
+        let may = |topic: &str| waiting.as_ref().is_none_or(|topics| topics.iter().all(|waiting| waiting != topic));
         while self.window.room() > 0
-            && let Some((topic, payload)) = self.parts.latest.take(now)
+            && let Some((topic, payload)) = parts.latest.take(now, may)
         {
-            let publication = Publication::plain(topic.clone(), payload, Qos::AtLeastOnce, true);
+            if self.broker.is_held(&Request::Publish(topic.clone()), now) {
+                self.parts.latest.refused(&topic, now);
+                continue;
+            }
+            if payload.is_empty() && !settings.retain_state {
+                // To clear a topic is to retain nothing there.
+                self.parts.latest.acknowledged(&topic);
+                continue;
+            }
+            let publication = Publication::plain(topic.clone(), payload, Qos::AtLeastOnce, settings.retain_state);
             if self.is_too_large(&publication) {
                 self.report.raise(About::Publish(topic.clone()), format!("{topic} is larger than the broker accepts"));
                 self.parts.latest.refused(&topic, now);
@@ -229,15 +323,19 @@ impl<'a> Connection<'a> {
             self.report.raise(About::Qos, words);
             publication.qos = self.connected.maximum_qos;
         }
-        if publication.retain && !self.connected.retain_available {
-            let words = "the broker retains no messages; status and states are told only when they change";
-            self.report.raise(About::Retain, words.into());
+        let (now, request) = (boottime(), Request::Publish(publication.topic.clone()));
+        if publication.retain && (!self.connected.retain_available || self.broker.retains_nothing()) {
+            self.report.raise(About::Retain, RETAINS_NOTHING.into());
             publication.retain = false;
         }
+        publication.retain &= !self.broker.is_on_trial(&request);
         if self.window.is_empty() {
-            self.progress = boottime();
+            self.progress = now;
         }
         let ticket = self.window.enter(slot);
+        self.broker.sending(&request, now);
+        let blame = Blame { request, retain: publication.retain };
+        self.trail.sent(RequestId::Publication(ticket), blame, publication.qos != Qos::AtMostOnce);
         let fate = self.session.publish(publication);
         self.fates.push(Box::pin(fate.map(move |fate| (ticket, fate))));
     }
@@ -245,10 +343,6 @@ impl<'a> Connection<'a> {
     /// Whether the broker, or we ourselves, would end the connection over it.
     pub(super) fn is_too_large(&self, publication: &Publication) -> bool {
         publication.packet_size() > self.connected.maximum_packet_size.min(MAX_PACKET) as usize
-    }
-
-    fn status(&self, word: &'static str) -> Publication {
-        Publication::plain(self.parts.settings.topics.status(), word, Qos::AtLeastOnce, true)
     }
 
     /// Takes in what has come together: sending after each would make a flood slow, and what is sent meanwhile late.
@@ -276,16 +370,7 @@ impl<'a> Connection<'a> {
     fn on_publish(&mut self, arrived: Arrived) {
         let settings = &self.parts.settings;
         if arrived.topic == settings.topics.status() {
-            if !arrived.retain && arrived.payload == "offline" {
-                self.marker.saw_offline(settings.protocol, boottime());
-            }
-            if !arrived.retain && self.canary.came_back() {
-                self.report.clear(&About::Canary);
-            }
-            self.marker.saw(&arrived);
-            if !self.marker.is_stale() {
-                self.report.clear(&About::Marker);
-            }
+            self.on_status(&arrived);
             return;
         }
         let incoming = Incoming {
@@ -309,113 +394,30 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn on_fate(&mut self, ticket: Ticket, fate: Fate) {
-        let Some(slot) = self.window.leave(ticket) else { return };
-        let now = boottime();
-        if fate == Fate::Lost {
-            self.lost.get_or_insert(now);
-            return;
-        }
-        self.progress = now;
-        match slot {
-            Slot::Birth => {
-                self.judge(self.parts.settings.topics.status(), &fate);
-                if !self.born {
-                    self.born = true;
-                    if self.deaf_until.is_some() {
-                        self.report.raise(About::Deaf, self.deaf_words());
-                    }
-                }
-            }
-            Slot::Latest(topic) => {
-                match fate {
-                    Fate::Acknowledged => self.parts.latest.acknowledged(&topic),
-                    _ => self.parts.latest.refused(&topic, now),
-                }
-                self.judge(topic, &fate);
-            }
-            Slot::Courtesy(topic) => {
-                if let Fate::Refused(words) | Fate::Unacceptable(words) = fate {
-                    debug!(
-                        topic,
-                        reason = words,
-                        "The requester's own topic was refused; the reply topic has the answer."
-                    );
-                }
-            }
-            Slot::Spooled { sequence, key, lane, .. } => {
-                let late = lane == super::lanes::Lane::Late;
-                if let Fate::Unacceptable(words) = fate {
-                    self.forwarder.dropped(&key, lane);
-                    self.unacceptable.push((sequence, words));
-                    return;
-                }
-                self.judge(self.parts.settings.topics.of(&key, late), &fate);
-                self.forwarder.resolved(sequence, &key, lane, fate == Fate::Acknowledged, now);
-                if fate == Fate::Acknowledged {
-                    self.settled.push(sequence);
-                }
-            }
-            Slot::Farewell => {}
-        }
-    }
-
-    /// Raises or clears the alarm of a topic.
-    fn judge(&mut self, topic: String, fate: &Fate) {
-        match fate {
-            Fate::Refused(words) | Fate::Unacceptable(words) => {
-                let words = format!("publishing on {topic} is refused: {words}");
-                self.report.raise(About::Publish(topic), words);
-            }
-            _ => self.report.clear(&About::Publish(topic)),
-        }
-    }
-
-    pub(super) fn subscribe(&mut self) {
-        let topics = &self.parts.settings.topics;
-        let mut filters = vec![Filter { topic: topics.set_filter(), retain_as_published: true, send_retained: true }];
-        if self.marker != Marker::NotNeeded || self.canary != Canary::NotNeeded {
-            filters.push(Filter { topic: topics.status(), retain_as_published: false, send_retained: false });
-        }
-        self.subscribing = Some(self.session.subscribe(filters));
-    }
-
-    pub(super) fn on_subscribed(&mut self, result: Result<(), String>) {
-        let status = self.parts.settings.topics.status();
-        match result {
-            // The commands come first in the subscription and so in its answer.
-            Err(words) if !words.starts_with(&status) => {
-                self.report.raise(About::Commands, format!("no commands will arrive: subscribing to {words}"));
-            }
-            Ok(()) | Err(_) => self.report.clear(&About::Commands),
-        }
-        let now = boottime();
-        let (canary, marker) = (self.canary.send(now), self.marker.send(now));
-        if canary || marker.is_some() || !self.born {
-            let publication = Publication { nonce: marker.flatten(), ..self.status("online") };
-            self.send(Slot::Birth, publication);
-        }
-    }
-
     /// Sends what is left for a moment, says `offline` and leaves.
-    async fn close(mut self) -> End {
+    async fn close(mut self, end: End) -> End {
         let deadline = Instant::now() + FLUSH;
+        self.end_care();
+        self.look_at_care(boottime());
         // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
         drop(timeout_at(deadline, self.parts.spool.offered()).await);
         while !self.is_flushed() && Instant::now() < deadline {
-            let more = self.pump().await;
+            let more = self.pump();
             let step =
                 if more { Ok(self.step().now_or_never().flatten()) } else { timeout(TICK / 10, self.step()).await };
             if let Ok(Some(cause)) = step {
-                return End::Lost(cause);
+                return self.conclude(cause);
             }
             tokio::task::yield_now().await;
         }
-        self.send(Slot::Farewell, self.status("offline"));
+        self.leaving = true;
+        if !self.broker.is_held(&Request::Publish(self.parts.settings.topics.status()), boottime()) {
+            self.send(Slot::Farewell, self.status("offline"));
+        }
         let farewell = Instant::now() + FAREWELL;
         while !self.window.is_empty() && Instant::now() < farewell {
             if let Ok(Some(cause)) = timeout_at(farewell, self.step()).await {
-                return End::Lost(cause);
+                return self.conclude(cause);
             }
         }
         self.settle();
@@ -426,7 +428,7 @@ impl<'a> Connection<'a> {
                 break;
             }
         }
-        End::Stopped
+        end
     }
 
     fn is_flushed(&self) -> bool {

@@ -3,24 +3,23 @@
 //! One window for everything, because the broker's Receive Maximum counts everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::link::lanes::Lane;
-use crate::model::{Key, MessageKind, Qos};
+use crate::model::{Message, MessageKind, Qos};
 use crate::spool::Sequence;
 
 /// What a place in the window stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Slot {
     /// A message of the spool.
     Spooled {
         /// Its place in the spool.
         sequence: Sequence,
-        /// Its key.
-        key: Key,
+        /// As the spool has it.
+        message: Arc<Message>,
         /// The lane that sent it.
         lane: Lane,
-        /// As it was published.
-        qos: Qos,
     },
     /// A retained topic.
     Latest(String),
@@ -55,6 +54,11 @@ impl Window {
         Self { limit: limit.max(1), next: 0, slots, spooled, late: 0, exact: 0, replies: 0 }
     }
 
+    /// From now on at most `limit` places.
+    pub fn widen(&mut self, limit: usize) {
+        self.limit = self.limit.max(limit);
+    }
+
     /// Free places.
     pub fn room(&self) -> usize {
         self.limit.saturating_sub(self.slots.len())
@@ -75,10 +79,10 @@ impl Window {
     pub fn enter(&mut self, slot: Slot) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        if let Slot::Spooled { sequence, key, lane, qos } = &slot {
+        if let Slot::Spooled { sequence, message, lane } = &slot {
             self.spooled.insert(*sequence);
-            self.replies += usize::from(key.kind == MessageKind::Reply);
-            self.exact += usize::from(*qos == Qos::ExactlyOnce);
+            self.replies += usize::from(message.key.kind == MessageKind::Reply);
+            self.exact += usize::from(message.qos == Qos::ExactlyOnce);
             self.late += usize::from(*lane == Lane::Late);
         }
         self.slots.insert(ticket, slot);
@@ -88,10 +92,10 @@ impl Window {
     /// Frees a place; nothing when the ticket is unknown.
     pub fn leave(&mut self, ticket: Ticket) -> Option<Slot> {
         let slot = self.slots.remove(&ticket)?;
-        if let Slot::Spooled { sequence, key, lane, qos } = &slot {
+        if let Slot::Spooled { sequence, message, lane } = &slot {
             self.spooled.remove(sequence);
-            self.replies -= usize::from(key.kind == MessageKind::Reply);
-            self.exact -= usize::from(*qos == Qos::ExactlyOnce);
+            self.replies -= usize::from(message.key.kind == MessageKind::Reply);
+            self.exact -= usize::from(message.qos == Qos::ExactlyOnce);
             self.late -= usize::from(*lane == Lane::Late);
         }
         Some(slot)
@@ -116,17 +120,22 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MessageKind, Name};
+    use crate::model::{ClockStatus, Key, Moment, Name, RunId};
     use proptest::prelude::*;
+    use std::time::{Duration, SystemTime};
 
     fn slot(sequence: u64, late: bool) -> Slot {
-        let key = Key { kind: MessageKind::Reading, source: Name::new("a").unwrap() };
-        Slot::Spooled {
-            sequence: Sequence(sequence),
-            key,
-            lane: if late { Lane::Late } else { Lane::Live },
+        let message = Message {
+            key: Key { kind: MessageKind::Reading, source: Name::new("a").unwrap() },
+            run: RunId(1),
+            seq: sequence,
+            taken_at: Moment { boot: Duration::ZERO, wall: SystemTime::UNIX_EPOCH, clock: ClockStatus::Synchronised },
             qos: Qos::ExactlyOnce,
-        }
+            retain: false,
+            body: Vec::new(),
+        };
+        let lane = if late { Lane::Late } else { Lane::Live };
+        Slot::Spooled { sequence: Sequence(sequence), message: Arc::new(message), lane }
     }
 
     #[test]

@@ -4,20 +4,21 @@
 //! boundary on, the **late** lane reads what lies before it, oldest first. A message that grows too old in the live lane
 //! moves the boundary and is read again by the late lane.
 //!
-//! Promised: within a lane the messages of one key go in order of sequence; the late lane never sends what the live lane
+//! Promised: where a lane reads on is what the spool says, never how many messages came; within a lane the messages of one key go in
+//! order of sequence; the late lane never sends what the live lane
 //! still has; a refused key waits alone. A reply may overtake one from before the connection that the late lane has not read
 //! yet; a loss record waits for the late lane, so that its account comes after what it is about.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::link::held::{Held, HeldState};
-use crate::model::{Key, Message, MessageKind, RunId};
-use crate::spool::{Sequence, Stored};
+use crate::model::{Key, Message, MessageKind, Qos, RunId};
+use crate::spool::{Batch, Sequence, Stored};
 
 /// Messages that wait in a lane at most; more would only be memory, for the spool has them.
 pub const LANE_CAPACITY: usize = 128;
@@ -69,6 +70,19 @@ impl Queue {
         self.waiting.len() - self.replies.min(REPLY_CAPACITY) < LANE_CAPACITY
     }
 
+    /// The first message that `may_go`. Where none at QoS 2 may, its key waits with it, and the others go on.
+    fn first(&self, exact: bool, may_go: impl Fn(&Message) -> bool) -> Option<Sequence> {
+        let mut waits: BTreeSet<&Key> = BTreeSet::new();
+        for (sequence, message) in self.waiting.iter().filter(|(_, message)| may_go(message)) {
+            if message.qos == Qos::ExactlyOnce && !exact {
+                waits.insert(&message.key);
+            } else if !waits.contains(&message.key) {
+                return Some(*sequence);
+            }
+        }
+        None
+    }
+
     fn state(&self, key: &Key) -> Option<HeldState> {
         self.held.get(key).map(|held| held.state)
     }
@@ -82,6 +96,15 @@ pub struct Lanes {
     boundary: Sequence,
     live: Queue,
     late: Queue,
+}
+
+/// For what the window of the connection has room.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// A reply.
+    pub replies: bool,
+    /// A message at QoS 2.
+    pub exact: bool,
 }
 
 /// A message that is to be sent now.
@@ -126,17 +149,10 @@ impl Lanes {
         !self.live.waiting.is_empty()
     }
 
-    /// Takes in what was read for the live lane; `whole` says that nothing follows before `head`.
-    pub fn offer_live(
-        &mut self,
-        batch: Vec<Stored>,
-        whole: bool,
-        head: Sequence,
-        in_flight: impl Fn(Sequence) -> bool,
-        now: Duration,
-    ) {
-        for Stored { sequence, message } in batch {
-            self.live.cursor = after(sequence);
+    /// Takes in what was read from where the live lane wanted to.
+    pub fn offer_live(&mut self, batch: Batch, in_flight: impl Fn(Sequence) -> bool, now: Duration) {
+        self.live.cursor = batch.next;
+        for Stored { sequence, message } in batch.messages {
             if in_flight(sequence) {
                 continue;
             }
@@ -148,16 +164,13 @@ impl Lanes {
                 self.live.insert(sequence, message);
             }
         }
-        if whole {
-            self.live.cursor = self.live.cursor.max(head);
-        }
     }
 
-    /// Takes in what was read for the late lane; `whole` says that nothing follows.
-    pub fn offer_late(&mut self, batch: Vec<Stored>, whole: bool, in_flight: impl Fn(Sequence) -> bool, now: Duration) {
-        for Stored { sequence, message } in batch {
+    /// Takes in what was read from where the late lane wanted to.
+    pub fn offer_late(&mut self, batch: Batch, in_flight: impl Fn(Sequence) -> bool, now: Duration) {
+        self.late.cursor = batch.next.min(self.boundary);
+        for Stored { sequence, message } in batch.messages {
             if sequence >= self.boundary {
-                self.late.cursor = self.boundary;
                 return;
             }
             // Kept back by the live lane and still fresh: it stays there until it is late.
@@ -165,7 +178,6 @@ impl Lanes {
                 self.late.cursor = sequence;
                 return;
             }
-            self.late.cursor = after(sequence);
             if in_flight(sequence) || self.live.waiting.contains_key(&sequence) {
                 continue;
             }
@@ -175,9 +187,6 @@ impl Lanes {
                 self.late.insert(sequence, message);
             }
         }
-        if whole {
-            self.late.cursor = self.late.cursor.max(self.boundary);
-        }
     }
 
     /// Whether more replies wait in the live lane than the broker takes.
@@ -185,8 +194,8 @@ impl Lanes {
         self.live.replies >= REPLIES_MANY
     }
 
-    /// The next message of the live lane, a reply only if `replies`. What has become too old there is handed over first.
-    pub fn next_live(&mut self, now: Duration, replies: bool) -> Option<Next> {
+    /// The next message of the live lane. What has become too old there is handed over first.
+    pub fn next_live(&mut self, now: Duration, room: Room) -> Option<Next> {
         while let Some((sequence, message)) = self.live.waiting.first_key_value()
             && !is_fresh(message, self.run, self.late_after, now)
         {
@@ -194,23 +203,18 @@ impl Lanes {
             self.live.remove(sequence);
             self.hand_over(sequence);
         }
-        let may_go =
-            |message: &Message| (replies || message.key.kind != MessageKind::Reply) && self.may_go_live(message, now);
-        let sequence = *self.live.waiting.iter().find(|(_, message)| may_go(message))?.0;
+        let may_go = |message: &Message| {
+            (room.replies || message.key.kind != MessageKind::Reply) && self.may_go_live(message, now)
+        };
+        let sequence = self.live.first(room.exact, may_go)?;
         Self::take(&mut self.live, sequence, Lane::Live)
     }
 
-    /// The next message of the late lane.
-    pub fn next_late(&mut self) -> Option<Next> {
+    /// The next message of the late lane; at QoS 2 only if `exact`.
+    pub fn next_late(&mut self, exact: bool) -> Option<Next> {
         let open = |message: &Message| matches!(self.late.state(&message.key), None | Some(HeldState::Open));
-        let sequence = *self.late.waiting.iter().find(|(_, message)| open(message))?.0;
+        let sequence = self.late.first(exact, open)?;
         Self::take(&mut self.late, sequence, Lane::Late)
-    }
-
-    /// Not sent after all; it goes first in its lane again.
-    pub fn put_back(&mut self, next: Next) {
-        self.dropped(next.lane, &next.message.key);
-        self.queue(next.lane).insert(next.sequence, next.message);
     }
 
     fn take(queue: &mut Queue, sequence: Sequence, lane: Lane) -> Option<Next> {

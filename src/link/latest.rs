@@ -20,10 +20,17 @@ pub struct Latest(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     // Never locked across an await: every method is short and synchronous.
-    topics: Mutex<BTreeMap<String, Entry>>,
+    topics: Mutex<Topics>,
     /// On which topics readings may be retained; `None` until somebody has said so, and then on all.
     retaining: Mutex<Option<BTreeSet<String>>>,
     changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Topics {
+    entries: BTreeMap<String, Entry>,
+    /// Those that are [`Progress::Dirty`], so that whoever asks at each reading need not look at all devices.
+    dirty: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -73,7 +80,7 @@ impl Latest {
         let below = |topic: &String| topic.strip_prefix(old).is_some_and(|rest| rest.starts_with('/'));
         let moved: Vec<(String, Bytes)> = {
             let topics = self.lock();
-            let present = topics.iter().filter(|(topic, entry)| below(topic) && !entry.payload.is_empty());
+            let present = topics.entries.iter().filter(|(topic, entry)| below(topic) && !entry.payload.is_empty());
             present.map(|(topic, entry)| (topic.clone(), entry.payload.clone())).collect()
         };
         for (topic, payload) in moved {
@@ -84,18 +91,21 @@ impl Latest {
 
     fn change(&self, topic: String, payload: Bytes) {
         let mut topics = self.lock();
-        let fresh =
-            || Entry { payload: Bytes::new(), progress: Progress::Known, failures: 0, not_before: Duration::ZERO };
-        let new = !topics.contains_key(&topic);
-        let entry = topics.entry(topic).or_insert_with(fresh);
-        if !new && entry.payload == payload {
-            return;
+        let Topics { entries, dirty } = &mut *topics;
+        match entries.get_mut(&topic) {
+            Some(entry) if entry.payload == payload => return,
+            Some(Entry { progress: progress @ Progress::InFlight(_), payload: known, .. }) => {
+                (*progress, *known) = (Progress::InFlight(true), payload);
+            }
+            Some(entry) => {
+                (entry.progress, entry.payload) = (Progress::Dirty, payload);
+                dirty.insert(topic);
+            }
+            None => {
+                dirty.insert(topic.clone());
+                entries.insert(topic, Entry::new(payload));
+            }
         }
-        entry.payload = payload;
-        entry.progress = match entry.progress {
-            Progress::InFlight(_) => Progress::InFlight(true),
-            Progress::Dirty | Progress::Known => Progress::Dirty,
-        };
         drop(topics);
         self.0.changed.notify_one();
     }
@@ -107,52 +117,66 @@ impl Latest {
 
     /// A new connection knows nothing: everything is to be sent.
     pub(super) fn forget_progress(&self) {
-        for entry in self.lock().values_mut() {
-            entry.progress = Progress::Dirty;
-            entry.failures = 0;
-            entry.not_before = Duration::ZERO;
+        let Topics { entries, dirty } = &mut *self.lock();
+        *dirty = entries.keys().cloned().collect();
+        for entry in entries.values_mut() {
+            *entry = Entry::new(std::mem::take(&mut entry.payload));
         }
     }
 
-    /// The next topic to send, which is then in flight.
-    pub(super) fn take(&self, now: Duration) -> Option<(String, Bytes)> {
-        let mut topics = self.lock();
-        let (topic, entry) =
-            topics.iter_mut().find(|(_, entry)| entry.progress == Progress::Dirty && entry.not_before <= now)?;
+    /// The next topic to send among those that `may` be sent now; it is then in flight.
+    pub(super) fn take(&self, now: Duration, may: impl Fn(&str) -> bool) -> Option<(String, Bytes)> {
+        let Topics { entries, dirty } = &mut *self.lock();
+        let is_due =
+            |topic: &&String| may(topic.as_str()) && entries.get(*topic).is_some_and(|entry| entry.not_before <= now);
+        let topic = dirty.iter().find(is_due)?.clone();
+        dirty.remove(&topic);
+        let entry = entries.get_mut(&topic)?;
         entry.progress = Progress::InFlight(false);
-        Some((topic.clone(), entry.payload.clone()))
+        Some((topic, entry.payload.clone()))
     }
 
     /// The broker has what was sent.
     pub(super) fn acknowledged(&self, topic: &str) {
-        let mut topics = self.lock();
-        let Some(entry) = topics.get_mut(topic) else { return };
+        let Topics { entries, dirty } = &mut *self.lock();
+        let Some(entry) = entries.get_mut(topic) else { return };
         entry.failures = 0;
         match entry.progress {
-            Progress::InFlight(true) => entry.progress = Progress::Dirty,
-            _ if entry.payload.is_empty() => drop(topics.remove(topic)),
+            Progress::InFlight(true) => {
+                entry.progress = Progress::Dirty;
+                dirty.insert(topic.to_owned());
+            }
+            _ if entry.payload.is_empty() => drop(entries.remove(topic)),
             _ => entry.progress = Progress::Known,
         }
     }
 
     /// The broker does not want it: tried again later, ever more rarely.
     pub(super) fn refused(&self, topic: &str, now: Duration) {
-        if let Some(entry) = self.lock().get_mut(topic) {
+        let Topics { entries, dirty } = &mut *self.lock();
+        if let Some(entry) = entries.get_mut(topic) {
             let wait = Duration::from_secs(1 << entry.failures.min(6)).min(REFUSED_MAX);
             entry.failures = entry.failures.saturating_add(1);
             entry.not_before = now + wait;
             entry.progress = Progress::Dirty;
+            dirty.insert(topic.to_owned());
         }
     }
 
     /// Whether something is still to be sent or acknowledged.
     pub(super) fn is_pending(&self) -> bool {
-        self.lock().values().any(|entry| entry.progress != Progress::Known && entry.failures == 0)
+        self.lock().entries.values().any(|entry| entry.progress != Progress::Known && entry.failures == 0)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Topics> {
         // Each method leaves the map whole at every step, so a panic elsewhere has not harmed it.
         self.0.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn new(payload: Bytes) -> Self {
+        Self { payload, progress: Progress::Dirty, failures: 0, not_before: Duration::ZERO }
     }
 }
 
@@ -162,21 +186,25 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(100);
 
+    fn any(_: &str) -> bool {
+        true
+    }
+
     #[test]
     fn only_the_newest_value_is_sent_and_one_at_a_time() {
         let latest = Latest::default();
         latest.set("a".into(), b"1".to_vec());
         latest.set("a".into(), b"2".to_vec());
-        assert_eq!(latest.take(NOW), Some(("a".into(), Bytes::from_static(b"2"))));
+        assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::from_static(b"2"))));
         latest.set("a".into(), b"3".to_vec());
         latest.set("a".into(), b"4".to_vec());
-        assert_eq!(latest.take(NOW), None);
+        assert_eq!(latest.take(NOW, any), None);
         latest.acknowledged("a");
-        assert_eq!(latest.take(NOW), Some(("a".into(), Bytes::from_static(b"4"))));
+        assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::from_static(b"4"))));
         latest.acknowledged("a");
         assert!(!latest.is_pending());
         latest.set("a".into(), b"4".to_vec());
-        assert_eq!(latest.take(NOW), None, "the broker has it already");
+        assert_eq!(latest.take(NOW, any), None, "the broker has it already");
     }
 
     #[test]
@@ -184,20 +212,20 @@ mod tests {
         let latest = Latest::default();
         latest.set("a".into(), b"1".to_vec());
         latest.set("b".into(), b"2".to_vec());
-        latest.take(NOW);
+        latest.take(NOW, any);
         latest.acknowledged("a");
         latest.forget_progress();
-        assert!(latest.take(NOW).is_some() && latest.take(NOW).is_some() && latest.take(NOW).is_none());
+        assert!(latest.take(NOW, any).is_some() && latest.take(NOW, any).is_some() && latest.take(NOW, any).is_none());
     }
 
     #[test]
     fn a_cleared_topic_is_forgotten_once_acknowledged() {
         let latest = Latest::default();
         latest.clear("a".into());
-        assert_eq!(latest.take(NOW), Some(("a".into(), Bytes::new())));
+        assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::new())));
         latest.acknowledged("a");
         latest.forget_progress();
-        assert_eq!(latest.take(NOW), None);
+        assert_eq!(latest.take(NOW, any), None);
     }
 
     #[test]
@@ -205,10 +233,10 @@ mod tests {
         let latest = Latest::default();
         latest.set("a".into(), b"1".to_vec());
         for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(latest.take(NOW).is_some());
+            assert!(latest.take(NOW, any).is_some());
             latest.refused("a", NOW);
-            assert_eq!(latest.take(NOW + Duration::from_secs(wait - 1)), None);
-            latest.lock().get_mut("a").unwrap().not_before = NOW;
+            assert_eq!(latest.take(NOW + Duration::from_secs(wait - 1), any), None);
+            latest.lock().entries.get_mut("a").unwrap().not_before = NOW;
         }
     }
 }

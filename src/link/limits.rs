@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use super::alarms::About;
-use super::backoff::HELD;
 use super::connection::{Connection, FLUSH, TICK};
+use super::failover::disproved;
 use super::session::{Cause, MAX_PACKET};
 use crate::clock::boottime;
 
 /// Something unacknowledged for this long means a broker that does not work, however often it answers pings.
 const STALLED: Duration = Duration::from_secs(30);
-
-/// A subscription that is not answered within this time holds up `online` and the readings no longer.
-const UNHEARD: Duration = Duration::from_secs(5);
 
 /// How long commands are left alone after one of them ended connections.
 pub(super) const DEAF: Duration = Duration::from_secs(600);
@@ -31,9 +28,7 @@ impl Connection<'_> {
         let now = boottime();
         self.forwarder.retry(now);
         self.report.tell_dropped(now);
-        if now.saturating_sub(self.since) >= HELD {
-            self.report.clear(&About::Brief);
-        }
+        self.report.apply(disproved(now.saturating_sub(self.since)));
         if self.lost.is_some_and(|at| now.saturating_sub(at) > FLUSH) {
             return Some(Cause::other("the client library gave a message up"));
         }
@@ -41,19 +36,13 @@ impl Connection<'_> {
         if !self.window.is_empty() && stalled >= STALLED {
             return Some(Cause::other(format!("the broker has acknowledged nothing for {} s", stalled.as_secs())));
         }
-        if self.subscribing.is_some()
-            && !self.born
-            && self.window.is_empty()
-            && now.saturating_sub(self.since) >= UNHEARD
-        {
-            // Readings do not wait for commands; should the answer come after all, it counts.
-            let filter = self.parts.settings.topics.set_filter();
-            self.on_subscribed(Err(format!("{filter} is not answered by the broker")));
-        }
+        self.look_at_care(now);
+        self.look_at_subscription(now);
+        self.look_at_twins(now);
         if self.deaf_until.is_some_and(|until| until <= now) {
             self.deaf_until = None;
             self.report.clear(&About::Deaf);
-            self.subscribe();
+            self.listen();
         }
         if self.canary.is_overdue(now) {
             let topic = self.parts.settings.topics.status();
@@ -86,9 +75,9 @@ impl Connection<'_> {
         }
         // Asked early, so that the answer has a whole keep-alive. Health is published as often, so this is rare.
         let ask = keep_alive / 2;
-        if silence >= ask && now.saturating_sub(self.probed) >= ask {
-            self.probed = now;
-            self.session.probe(format!("{}/probe", self.parts.settings.topics.base()));
+        if silence >= ask && now.saturating_sub(self.pinged) >= ask {
+            self.pinged = now;
+            self.session.ping();
         }
         None
     }

@@ -5,26 +5,38 @@
 //! may forget it, and on any error everything unacknowledged is sent again on the next connection: at least once, never
 //! less. The link does not know sensors or outputs, and decides nothing about commands.
 //!
-//! Read in this order: `mod.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts, `lanes.rs` (what goes
-//! next), `inflight.rs` (what is under way), `backoff.rs` (when to try again).
+//! Read in this order: `mod.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts: `failover.rs` (which
+//! broker is tried), `broker_state.rs` (what is known of it), `suspects.rs` (what it hangs up on), `lanes.rs` (what goes next),
+//! `inflight.rs` (what is under way), `backoff.rs` (when to try again).
 
 mod alarms;
+mod answers;
 pub mod backoff;
+mod broker_state;
 mod canary;
 mod connection;
+mod dialect;
 mod expiry;
+mod failover;
 mod forwarder;
+mod greeting;
 mod held;
 pub mod inflight;
 pub mod lanes;
 mod latest;
 mod limits;
 mod marker;
+mod preference;
+mod question;
 pub mod reason;
+mod report;
 pub mod secrets;
 mod session;
 mod supervisor;
+mod suspects;
 pub mod tls;
+mod trail;
+mod twins;
 
 pub use latest::Latest;
 pub use secrets::SecretSource;
@@ -74,7 +86,7 @@ pub struct LinkStatus {
     pub since: SystemTime,
     /// The broker that is or was tried last: `mqtt://host:port`.
     pub broker: String,
-    /// Which generation of MQTT.
+    /// The generation of MQTT that is or was tried last.
     pub protocol: Protocol,
     /// Successful connects since the start.
     pub connects: u64,
@@ -91,7 +103,7 @@ impl LinkStatus {
             state: LinkState::Down,
             since: crate::clock::now().wall,
             broker: settings.brokers.first().map(ToString::to_string).unwrap_or_default(),
-            protocol: settings.protocol,
+            protocol: settings.protocol.first(),
             connects: 0,
             last_error: None,
             alarm: None,
@@ -142,7 +154,9 @@ pub struct Settings {
     /// In the order in which they are tried.
     pub brokers: Vec<Broker>,
     /// Which generation of MQTT.
-    pub protocol: Protocol,
+    pub protocol: ProtocolChoice,
+    /// How often the first broker is looked at while another serves; `None`: never.
+    pub prefer_first: Option<Duration>,
     /// `None`: chance chooses one at each start.
     pub client_id: Option<String>,
     /// Whether the broker forgets us when we leave.
@@ -163,31 +177,46 @@ pub struct Settings {
     pub reconnect_max: Duration,
     /// From which age a reading goes to the late topic.
     pub late_after: Duration,
+    /// Whether status, states and the like are retained.
+    pub retain_state: bool,
     /// Our topics.
     pub topics: Topics,
+    /// The topics that take commands; without any, commands are not subscribed to.
+    pub command_topics: Vec<String>,
 }
 
 /// One broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// `mqtt`, `mqtts`, `ws` or `wss`.
+    /// `mqtt`, `mqtts`, `ws`, `wss` or `unix`.
     pub transport: Transport,
-    /// Host name or address; an IPv6 address without its brackets.
+    /// Host name or address; an IPv6 address without its brackets, perhaps with a zone. Empty for `unix`.
     pub host: String,
-    /// Port.
+    /// Port; 0 for `unix`.
     pub port: u16,
-    /// For websockets; begins with `/`.
+    /// For websockets the path and the query, for `unix` the socket; begins with `/`.
     pub path: String,
+}
+
+impl Broker {
+    /// The host as certificates and HTTP know it: the zone of a link-local address concerns this machine only.
+    pub fn host_without_zone(&self) -> &str {
+        self.host.split('%').next().unwrap_or_default()
+    }
+
+    /// For a sentence: host and port, or the socket.
+    pub fn place(&self) -> String {
+        match (self.transport, self.host.contains(':')) {
+            (Transport::Unix, _) => self.path.clone(),
+            (_, true) => format!("[{}]:{}", self.host, self.port),
+            (_, false) => format!("{}:{}", self.host, self.port),
+        }
+    }
 }
 
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.transport.scheme();
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{scheme}://{}:{}", self.host, self.port)
-        }
+        write!(f, "{}://{}", self.transport.scheme(), self.place())
     }
 }
 
@@ -202,6 +231,8 @@ pub enum Transport {
     Ws,
     /// Websocket over TLS.
     Wss,
+    /// A socket of this machine.
+    Unix,
 }
 
 impl Transport {
@@ -212,6 +243,7 @@ impl Transport {
             Self::Tls => "mqtts",
             Self::Ws => "ws",
             Self::Wss => "wss",
+            Self::Unix => "unix",
         }
     }
 }
@@ -232,6 +264,49 @@ impl Protocol {
             Self::V4 => "3.1.1",
             Self::V5 => "5",
         }
+    }
+}
+
+impl Protocol {
+    /// The other generation.
+    pub fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V5,
+            Self::V5 => Self::V4,
+        }
+    }
+}
+
+/// What the configuration says of the generation of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// MQTT 5, or 3.1.1 with a broker that knows no other.
+    Auto,
+    /// This one.
+    Only(Protocol),
+}
+
+impl ProtocolChoice {
+    /// The one to begin with.
+    pub fn first(self) -> Protocol {
+        match self {
+            Self::Auto => Protocol::V5,
+            Self::Only(protocol) => protocol,
+        }
+    }
+
+    /// As it stands in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Only(protocol) => protocol.as_str(),
+        }
+    }
+}
+
+impl From<Protocol> for ProtocolChoice {
+    fn from(protocol: Protocol) -> Self {
+        Self::Only(protocol)
     }
 }
 

@@ -17,6 +17,9 @@ use crate::model::Secret;
 /// Bytes of a password, key or certificate file at most; the roots of a whole system are a quarter of it.
 const MAX_FILE: u64 = 1 << 20;
 
+/// The byte order mark of UTF-8.
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// What the service's unit puts before the name of each file of its folder of credentials.
 const PREFIX: &str = "fieldgate_";
 
@@ -126,12 +129,32 @@ impl SecretSource {
     }
 }
 
-/// The bytes of a file with certificates or a key.
+/// The bytes of a file with certificates or a key, without the mark that some editors put before a text.
 ///
 /// # Errors
 /// [`FileError`].
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    Ok(read_with(path)?.0)
+    let mut bytes = read_with(path)?.0;
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
+    }
+    Ok(bytes)
+}
+
+/// What is odd about a password, which is sent as it stands all the same.
+pub fn oddities(password: &Secret) -> Vec<&'static str> {
+    let bytes = password.reveal();
+    let is_blank = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
+    let odd = [
+        (bytes.is_empty(), "the password is empty"),
+        (bytes.starts_with(MARK), "the password begins with a byte order mark, which an editor has put there"),
+        (
+            is_blank(bytes.first()) || is_blank(bytes.last()),
+            "the password begins or ends with a blank or an empty line",
+        ),
+        (bytes.trim_ascii().contains(&b'\n'), "the password has more than one line, and all of them are sent"),
+    ];
+    odd.into_iter().filter_map(|(is_so, words)| is_so.then_some(words)).collect()
 }
 
 /// Refuses a file that others may read or change.
@@ -240,6 +263,30 @@ mod tests {
             let source = file(folder.path(), "p", written, 0o600);
             assert_eq!(password(&source, None).unwrap().reveal(), meant.as_bytes());
         }
+    }
+
+    #[test]
+    fn what_is_odd_about_a_password_is_sent_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        for (written, words) in [
+            ("a b\n", &[][..]),
+            ("", &["empty"]),
+            ("\n", &["empty"]),
+            ("\u{feff}a", &["byte order mark"]),
+            (" a", &["blank"]),
+            ("a \r\n", &["blank"]),
+            ("a\n\n", &["blank or an empty line"]),
+            ("a\nb\n", &["more than one line"]),
+            ("\u{feff}a\nb\t", &["byte order mark", "blank", "more than one line"]),
+        ] {
+            let password = password(&file(folder.path(), "p", written, 0o600), None).unwrap();
+            let found = oddities(&password);
+            assert_eq!(found.len(), words.len(), "{written:?}: {found:?}");
+            assert!(found.iter().zip(words).all(|(found, words)| found.contains(words)), "{written:?}: {found:?}");
+            assert!(written.as_bytes().starts_with(password.reveal()), "{written:?}");
+        }
+        let SecretSource::File(marked) = file(folder.path(), "c", "\u{feff}-----BEGIN", 0o600) else { panic!() };
+        assert_eq!(read(&marked).unwrap(), b"-----BEGIN");
     }
 
     #[test]

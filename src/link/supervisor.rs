@@ -4,16 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::debug;
+use tracing::{debug, info};
 
-use super::alarms::{About, Report, Whose};
-use super::backoff::{Backoff, HELD, TAKEN_OVER_TIMES};
+use super::alarms::Whose;
 use super::connection::{Connection, End, stopped};
 use super::expiry::{Expiry, of_files};
+use super::failover::{Failover, Outcome};
+use super::report::Report;
 use super::secrets::{self, with_remedy};
-use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, timeout_words};
+use super::session::{
+    CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, is_reachable, timeout_words,
+};
 use super::tls::{self, Tls};
-use super::{Broker, Parts, Settings, Transport};
+use super::{Broker, Parts, Protocol, ProtocolChoice, Settings, Transport};
 use crate::clock::{self, boottime};
 use crate::model::Secret;
 
@@ -31,10 +34,6 @@ pub async fn run(parts: Parts) {
     }
     supervisor.report.stopped();
 }
-
-/// From so many connections in a row on that a too large message ended, the next does without commands. Under 3.1.1 we cannot
-/// tell the broker how much we take, and a retained command comes again at each subscription.
-const DROWNED_TIMES: usize = 2;
 
 enum State {
     /// Try the broker whose turn it is.
@@ -58,17 +57,7 @@ struct Held {
 struct Supervisor {
     parts: Parts,
     report: Report,
-    backoff: Backoff,
-    /// Whose turn it is.
-    turn: usize,
-    will: Will,
-    /// Connections in a row that ended soon and without a word.
-    brief: usize,
-    /// The same, but all of them closed orderly, and no attempt failed between them.
-    closed: usize,
-    /// Connections in a row that a message ended which is larger than we take.
-    drowned: usize,
-    client_id: String,
+    failover: Failover,
     /// `$CREDENTIALS_DIRECTORY`, read once because the environment belongs to the start.
     credentials: Option<PathBuf>,
 }
@@ -77,22 +66,19 @@ impl Supervisor {
     fn new(parts: Parts) -> Self {
         let settings = &parts.settings;
         let chosen = settings.client_id.clone().filter(|id| !id.is_empty());
+        let client_id = chosen.unwrap_or_else(|| format!("fieldgate-{:08x}", fastrand::u32(..)));
+        let (count, min, max) = (settings.brokers.len(), settings.reconnect_min, settings.reconnect_max);
         Self {
             report: Report::new(parts.status.clone()),
-            backoff: Backoff::new(settings.reconnect_min, settings.reconnect_max),
-            turn: 0,
-            will: Will { assured: true, retain: true },
-            brief: 0,
-            closed: 0,
-            drowned: 0,
-            client_id: chosen.unwrap_or_else(|| format!("fieldgate-{:08x}", fastrand::u32(..))),
+            failover: Failover::new(count, min, max, client_id, !settings.clean_session)
+                .with(settings.protocol, settings.prefer_first),
             credentials: secrets::credentials_folder(),
             parts,
         }
     }
 
     fn broker(&self) -> Option<Broker> {
-        self.parts.settings.brokers.get(self.turn).cloned()
+        self.parts.settings.brokers.get(self.failover.turn()).cloned()
     }
 
     async fn connect(&mut self) -> State {
@@ -101,36 +87,49 @@ impl Supervisor {
             stopped(&mut self.parts.stop).await;
             return State::Stopped;
         };
-        self.report.connecting(broker.to_string());
+        let protocol = self.failover.protocol(boottime());
+        self.report.connecting(self.failover.turn(), broker.to_string(), protocol);
         let mut stop = self.parts.stop.clone();
-        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.attempt(&broker));
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.attempt(&broker, protocol));
         let outcome = tokio::select! {
             () = stopped(&mut stop) => return State::Stopped,
             outcome = attempt => outcome.unwrap_or_else(|_| Err(Cause::other(timeout_words(&broker)))),
         };
         match outcome {
             Ok(held) => {
-                let protocol = self.parts.settings.protocol.as_str();
+                let is_old = self.failover.is_old(boottime());
+                let Some(news) = self.failover.current().accepted(&held.connected, boottime()) else {
+                    // Accepted in another form of the will only; the same once more in the usual form shows whether it is that.
+                    held.session.disconnect().await;
+                    return State::Connect;
+                };
+                let protocol = held.connected.protocol.as_str();
                 self.report.up(&broker.to_string(), protocol, held.connected.session_present);
+                self.report.apply(news);
+                if is_old {
+                    info!(%broker, "The broker knows MQTT 3.1.1 only, which is used there from now on.");
+                }
                 State::Hold(Box::new(held))
             }
             Err(cause) => {
-                self.backoff.failed(cause.kind == CauseKind::Refused);
-                self.closed = 0;
-                self.next_turn();
-                self.lost(&broker, cause)
+                let now = boottime();
+                let outcome = self.failover.failed(cause.kind, now, fastrand::f64());
+                self.lost(&broker, cause, outcome, now)
             }
         }
     }
 
     /// One attempt; whoever drops it also ends the task that polls the library.
-    async fn attempt(&mut self, broker: &Broker) -> Result<Held, Cause> {
+    async fn attempt(&mut self, broker: &Broker, protocol: Protocol) -> Result<Held, Cause> {
         let (password, tls) = self.read_files(broker).await?;
         // What drowned us may wait in a persistent session as well; a clean one forgets it.
-        let clean_session = self.parts.settings.clean_session || self.is_deaf();
+        let clean_session = self.parts.settings.clean_session || self.failover.current().is_deaf();
         let settings = &Settings { clean_session, ..self.parts.settings.clone() };
         let config = tls.as_ref().map(|tls| Arc::clone(&tls.config));
-        let opening = Opening { settings, broker, client_id: &self.client_id, password, tls: config, will: self.will };
+        let will = self.failover.current().will(boottime());
+        let will = Will { retain: will.retain && settings.retain_state, ..will };
+        let client_id = self.failover.identifier();
+        let opening = Opening { settings, broker, protocol, client_id, password, tls: config, will };
         let mut session = Session::open(&opening, Arc::clone(&self.parts.pulse))?;
         match session.next().await {
             Event::Connected(connected) => {
@@ -139,12 +138,8 @@ impl Supervisor {
                 Ok(Held { session, connected, expiry })
             }
             Event::Ended(mut cause) => {
-                if matches!(cause.kind, CauseKind::Closed | CauseKind::Reset) {
-                    let scheme = broker.transport.scheme();
-                    cause.words += &format!(
-                        " before it accepted us; check that {scheme}:// fits port {}, and the broker's log",
-                        broker.port
-                    );
+                if matches!(cause.kind, CauseKind::Closed | CauseKind::Reset | CauseKind::HungUp) {
+                    cause.words += &hung_up_words(broker, settings.protocol, protocol, cause.kind);
                 }
                 Err(cause)
             }
@@ -156,7 +151,7 @@ impl Supervisor {
     async fn read_files(&mut self, broker: &Broker) -> Result<(Option<Secret>, Option<Tls>), Cause> {
         let settings = self.parts.settings.clone();
         let credentials = self.credentials.clone();
-        let wants_tls = matches!(broker.transport, Transport::Tls | Transport::Wss);
+        let wants_tls = is_encrypted(broker);
         let read = move || {
             let read = read_now(&settings, credentials.clone(), wants_tls)?;
             let notices = wants_tls.then(|| of_files(&settings.tls, credentials, clock::now()));
@@ -177,94 +172,40 @@ impl Supervisor {
 
     async fn hold(&mut self, held: Held) -> State {
         let since = boottime();
-        if !self.backoff.contended(since) {
-            self.report.clear(&About::TakenOver);
-        }
-        let deaf = self.is_deaf();
-        match Connection::new(&self.parts, &mut self.report, held.session, held.connected, deaf)
+        let look = self.failover.look_at_first();
+        let first = |every| first_is_there(self.parts.settings.clone(), self.credentials.clone(), every);
+        let until = look.map(first);
+        let broker = self.failover.current();
+        match Connection::new(&self.parts, &mut self.report, broker, held.session, held.connected)
             .watching(held.expiry)
+            .until(until)
             .hold()
             .await
         {
             End::Stopped => State::Stopped,
-            End::Lost(_) if *self.parts.stop.borrow() => State::Stopped,
-            End::Lost(cause) => {
-                let held = boottime().saturating_sub(since);
-                let broker = self.broker();
-                self.backoff.lost(held);
-                self.count_brief(held < HELD, cause.kind);
-                self.drowned = if cause.kind == CauseKind::TooLarge { self.drowned + 1 } else { 0 };
-                // A broker that held us is worth leaving only for the first of the list; one that drops us at once is not
-                // tried twice in a row.
-                if held >= HELD {
-                    self.turn = 0
-                } else {
-                    self.next_turn()
-                }
+            End::Left => {
+                info!(broker = %self.parts.settings.brokers[0], "The first broker can be reached again; changing over to it.");
+                self.failover.change_to_first();
+                State::Connect
+            }
+            End::Lost(..) if *self.parts.stop.borrow() => State::Stopped,
+            End::Lost(cause, blame) => {
+                let (broker, now) = (self.broker(), boottime());
+                let held = now.saturating_sub(since);
+                let outcome = self.failover.ended(&cause, blame, held, now, fastrand::f64());
                 match broker {
-                    Some(broker) => self.lost(&broker, cause),
+                    Some(broker) => self.lost(&broker, cause, outcome, now),
                     None => State::Connect,
                 }
             }
         }
     }
 
-    /// Whether commands are left alone for a while, because one of them ends every connection that subscribes to them.
-    fn is_deaf(&self) -> bool {
-        self.drowned >= DROWNED_TIMES
-    }
-
-    /// Many brokers, and all of 3.1.1, do not say that another client took over; they only close.
-    fn count_brief(&mut self, brief: bool, kind: CauseKind) {
-        // A reset says nothing: a broker that has not read all that we sent ends by one as well.
-        match (brief, kind) {
-            (true, CauseKind::Closed) => (self.brief, self.closed) = (self.brief + 1, self.closed + 1),
-            (true, CauseKind::Reset) => self.brief += 1,
-            _ => (self.brief, self.closed) = (0, 0),
-        }
-        if self.closed >= TAKEN_OVER_TIMES {
-            self.backoff.suspect();
-        }
-        if self.brief >= TAKEN_OVER_TIMES {
-            let words = format!(
-                "the broker closes each connection soon after it accepted it; does another client use our identifier {:?}?",
-                self.client_id
-            );
-            self.report.raise(About::Brief, words);
-        }
-    }
-
-    fn lost(&mut self, broker: &Broker, cause: Cause) -> State {
-        let now = boottime();
-        match cause.kind {
-            CauseKind::TakenOver => {
-                if self.backoff.taken_over(now) {
-                    let words = format!(
-                        "another client keeps taking over our identifier {:?}; give each its own mqtt.client_id",
-                        self.client_id
-                    );
-                    self.report.raise(About::TakenOver, words);
-                }
-            }
-            CauseKind::WillQos => {
-                self.will.assured = false;
-                self.report.raise(About::Qos, "the broker offers QoS 0 only; everything is published at that".into());
-            }
-            CauseKind::WillRetain => {
-                self.will.retain = false;
-                let words = "the broker retains no messages; status and states are told only when they change";
-                self.report.raise(About::Retain, words.into());
-            }
-            CauseKind::Refused | CauseKind::TooLarge | CauseKind::Closed | CauseKind::Reset | CauseKind::Other => {}
-        }
+    fn lost(&mut self, broker: &Broker, cause: Cause, outcome: Outcome, now: Duration) -> State {
+        self.report.apply(outcome.news);
         self.report.down(&broker.to_string(), cause.words, now);
-        let wait = self.backoff.wait(self.turn != 0, now, fastrand::f64());
-        debug!(?wait, "Waiting before the next attempt.");
-        State::Wait(wait)
-    }
-
-    fn next_turn(&mut self) {
-        self.turn = (self.turn + 1) % self.parts.settings.brokers.len().max(1);
+        debug!(wait = ?outcome.wait, "Waiting before the next attempt.");
+        State::Wait(outcome.wait)
     }
 
     async fn wait(&mut self, wait: Duration) -> State {
@@ -273,6 +214,43 @@ impl Supervisor {
             () = tokio::time::sleep(wait) => State::Connect,
         }
     }
+}
+
+/// What a broker that ended the connection before it accepted us may have meant.
+fn hung_up_words(broker: &Broker, choice: ProtocolChoice, protocol: Protocol, kind: CauseKind) -> String {
+    let remedy = match (choice, protocol) {
+        (ProtocolChoice::Only(Protocol::V5), _) if kind == CauseKind::HungUp => {
+            "if it knows MQTT 3.1.1 only, write `protocol: 3.1.1`; else "
+        }
+        (ProtocolChoice::Auto, Protocol::V4) => "it does so with MQTT 5 and with 3.1.1; ",
+        _ => "",
+    };
+    let place = match broker.transport {
+        Transport::Unix => "the broker's log".to_owned(),
+        transport => format!("that {}:// fits port {}, and the broker's log", transport.scheme(), broker.port),
+    };
+    format!(" before it accepted us; {remedy}check {place}")
+}
+
+/// Ends when the way to the first broker stands; it is looked at again and again, `every` so often.
+async fn first_is_there(settings: Settings, credentials: Option<PathBuf>, every: Duration) {
+    let Some(first) = settings.brokers.first() else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(every).await;
+        let (files, folder, encrypted) = (settings.tls.clone(), credentials.clone(), is_encrypted(first));
+        let read = move || encrypted.then(|| tls::prepare(&files, folder.as_deref(), clock::now())).transpose();
+        if let Ok(Ok(tls)) = tokio::task::spawn_blocking(read).await
+            && is_reachable(first, tls.map(|tls| tls.config), settings.bind_address).await
+        {
+            return;
+        }
+        // Why not is said whenever it is connected to.
+        debug!(broker = %first, "The first broker cannot be reached yet.");
+    }
+}
+
+fn is_encrypted(broker: &Broker) -> bool {
+    matches!(broker.transport, Transport::Tls | Transport::Wss)
 }
 
 /// Password and certificates, or why not.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use thiserror::Error as ThisError;
 use tokio_rustls::rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto::ring};
 
 use super::TlsSettings;
@@ -146,7 +147,10 @@ pub(super) fn prepare(settings: &TlsSettings, credentials: Option<&Path>, now: M
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let config = match (files.chain, files.key) {
-        (Some(chain), Some(key)) => builder.with_client_auth_cert(chain, key)?,
+        (Some(chain), Some(key)) => {
+            let own = SingleCertAndKey::from(files::identity(chain, key)?);
+            builder.with_client_cert_resolver(Arc::new(own))
+        }
         (None, None) => builder.with_no_client_auth(),
         _ => return Err(TlsError::HalfIdentity),
     };

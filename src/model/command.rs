@@ -14,6 +14,8 @@ pub enum CommandValue {
     Number(f64),
     /// Another word.
     Word(Word),
+    /// Nothing that any output takes.
+    Unknown,
 }
 
 /// A word that only some kinds of outputs know.

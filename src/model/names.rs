@@ -26,6 +26,13 @@ pub enum NameError {
 }
 
 impl Name {
+    /// The name that is most like `text`, which need not be one.
+    pub fn like(text: &str) -> Self {
+        let fit = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+        let name: String = text.chars().map(fit).take(Self::MAX_LENGTH).collect();
+        Self(if name.is_empty() { "-".into() } else { name.into() })
+    }
+
     /// The longest name in characters.
     pub const MAX_LENGTH: usize = 64;
 

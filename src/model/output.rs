@@ -203,7 +203,7 @@ impl OutputKind {
             (Self::Cover, CommandValue::Word(Word::Stop)) => Ok(Action::Move(Move::Stop)),
             (Self::Cover, CommandValue::Word(Word::Calibrate)) => Ok(Action::Move(Move::Calibrate)),
             // "on" leaves open how much, and which way.
-            (_, CommandValue::Flag(_) | CommandValue::Word(_)) => {
+            (_, CommandValue::Flag(_) | CommandValue::Word(_) | CommandValue::Unknown) => {
                 Err(Refusal::new(Reason::Unreadable, format!("this output takes {}", self.takes())))
             }
         }

@@ -92,13 +92,14 @@ impl Topics {
         (!level.is_empty() && !level.contains('/')).then_some(level)
     }
 
-    /// Whether a reply may go to `topic` as an MQTT 5 Response Topic: no wildcard, and not under a `set` of ours.
+    /// Whether a reply may go to `topic` as an MQTT 5 Response Topic: no wildcard, and none of our own topics, for whoever may
+    /// send a command could otherwise publish as the gateway.
     pub fn may_respond_to(&self, topic: &str) -> bool {
         !topic.is_empty()
             && topic.len() <= MAX_TOPIC_BYTES
             && !topic.contains(['+', '#', '\0'])
             && !topic.starts_with('$')
-            && !topic.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.starts_with("/actuators/"))
+            && !topic.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -111,7 +112,7 @@ pub const MAX_BASE_BYTES: usize = 256;
 /// Checks a base topic; the error says in words what is wrong.
 ///
 /// # Errors
-/// An empty topic, an empty level, a wildcard, a control character, a leading `$`, or more than [`MAX_BASE_BYTES`].
+/// An empty topic, an empty level after the first, a wildcard, a control character, a leading `$`, or more than [`MAX_BASE_BYTES`].
 pub fn check_base(base: &str) -> Result<(), String> {
     if base.is_empty() {
         return Err("a base topic cannot be empty".into());
@@ -125,8 +126,8 @@ pub fn check_base(base: &str) -> Result<(), String> {
     if let Some(bad) = base.chars().find(|c| matches!(c, '+' | '#') || c.is_control()) {
         return Err(format!("{bad:?} cannot stand in a base topic"));
     }
-    if base.split('/').any(str::is_empty) {
-        return Err("a base topic has no empty level: no / at its start or end, and no //".into());
+    if base.strip_prefix('/').unwrap_or(base).split('/').any(str::is_empty) {
+        return Err("a base topic has no empty level but for a / at its start: no / at its end, and no //".into());
     }
     Ok(())
 }
@@ -145,10 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_response_topic_cannot_be_a_wildcard_or_a_command() {
+    fn a_response_topic_cannot_be_a_wildcard_or_one_of_ours() {
         let topics = Topics::new("f/g");
-        assert!(topics.may_respond_to("apps/me/answers"));
-        for topic in ["", "a/+", "#", "f/g/actuators/pump/set", "$SYS/x", "a\0"] {
+        for topic in ["apps/me/answers", "f", "f/gg/status", "f/other", "g"] {
+            assert!(topics.may_respond_to(topic), "{topic:?}");
+        }
+        let ours =
+            ["f/g", "f/g/", "f/g/status", "f/g/sensors/air", "f/g/late/air", "f/g/anything", "f/g/actuators/pump/set"];
+        for topic in ["", "a/+", "#", "$SYS/x", "a\0"].into_iter().chain(ours) {
             assert!(!topics.may_respond_to(topic), "{topic:?}");
         }
     }
@@ -156,7 +161,7 @@ mod tests {
     #[test]
     fn a_base_topic_is_checked() {
         assert_eq!(check_base("fieldgate/greenhouse"), Ok(()));
-        for base in ["", "/a", "a/", "a//b", "a/#", "+", "$SYS", "a\nb", &"x".repeat(257)] {
+        for base in ["", "/", "//a", "/a/", "a/", "a//b", "a/#", "+", "$SYS", "a\nb", &"x".repeat(257)] {
             assert!(check_base(base).is_err(), "{base:?}");
         }
     }

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::spool::Sequence;
-
-/// Why the spool could not be opened. The program cannot run without it: stop and tell the user.
+/// Why the spool could not be opened, where trying again is of no use: stop and tell the user.
 #[derive(Debug, Error)]
 pub enum SpoolError {
     /// Another instance runs on the same folder.
@@ -25,24 +23,9 @@ pub enum SpoolError {
         /// Ours.
         known: i64,
     },
-    /// The folder cannot be made or entered. Check owner and mode.
-    #[error("cannot use the folder {} for the spool", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The database cannot be opened. Check owner, mode and free space.
-    #[error("cannot open the spool {}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's answer.
-        #[source]
-        source: rusqlite::Error,
-    },
+    /// There is not even memory for an empty database. Try again later.
+    #[error("cannot make a spool in memory")]
+    Memory(#[source] rusqlite::Error),
     /// The system gave no thread. Try again later.
     #[error("cannot start the thread of the spool in {}", path.display())]
     Thread {
@@ -65,12 +48,12 @@ pub enum SpoolError {
 #[error("the spool is closed")]
 pub struct Closed;
 
-/// Why an acknowledgement was not taken.
+/// Why a request was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum NotNow {
+pub enum NotNow<T> {
     /// The queue is full, for the disk is slow: hand these in again later.
     #[error("the spool's queue is full")]
-    Full(Vec<Sequence>),
+    Full(T),
     /// What was committed of them will be sent again by the next run.
     #[error("the spool is closed")]
     Closed,

@@ -1,7 +1,6 @@
 //! The file: how it is made, opened, migrated, checked, and set aside when it is damaged.
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,10 +8,9 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use crate::spool::SpoolError;
-use crate::spool::rows;
-use crate::spool::store::{Limits, Store, is_damage};
-use crate::spool::wal;
+use crate::spool::codes::{Meaning, meaning};
+use crate::spool::store::{Limits, Store};
+use crate::spool::{SpoolError, folder as places, rows, wal};
 
 /// The database in its folder.
 pub(super) const FILE: &str = "spool.db";
@@ -67,9 +65,9 @@ pub(super) struct Opened {
 /// Why there is no database.
 #[derive(Debug)]
 pub(super) enum OpenError {
-    /// The disk is full, read-only or failing, in these words. It may pass: go on without it and try again.
+    /// The disk is full, read-only, failing or not there, in these words. It may pass: go on without it and try again.
     Disk(String),
-    /// It will not pass by itself.
+    /// Another instance has it, or another version must.
     Refused(SpoolError),
 }
 
@@ -78,8 +76,8 @@ pub(super) fn open(folder: &Path, limits: Limits) -> Result<Opened, OpenError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         return Err(OpenError::Refused(SpoolError::OldSqlite { found: rusqlite::version() }));
     }
-    let in_folder = |source| folder_error(folder, source);
-    make_folder(folder).map_err(in_folder)?;
+    let in_folder = |source| folder_error(folder, &source);
+    places::make(folder).map_err(in_folder)?;
     let file = folder.join(FILE);
     let failed = |error| refusal(folder, &file, error);
     match try_open(&file, limits) {
@@ -102,7 +100,7 @@ enum Trouble {
 
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Self {
-        if is_damage(&error) { Self::Damaged } else { Self::Sqlite(error) }
+        if meaning(&error) == Meaning::Damaged { Self::Damaged } else { Self::Sqlite(error) }
     }
 }
 
@@ -113,15 +111,16 @@ fn refusal(folder: &Path, file: &Path, trouble: Trouble) -> OpenError {
             return OpenError::Refused(SpoolError::NewerSchema { path, found, known: SCHEMA_VERSION });
         }
         Trouble::Sqlite(error) => error,
-        Trouble::Damaged => rusqlite::Error::InvalidQuery,
+        // A new file that is damaged at once.
+        Trouble::Damaged => return OpenError::Disk("the disk does not keep what is written to it".into()),
     };
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy) => OpenError::Refused(SpoolError::Held { path: folder.to_owned() }),
-        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => OpenError::Disk(error.to_string()),
+    match meaning(&error) {
+        Meaning::Locked => OpenError::Refused(SpoolError::Held { path: folder.to_owned() }),
+        Meaning::Full => OpenError::Disk(error.to_string()),
         // SQLite says no more than that it cannot; the kernel says why.
-        _ => match may_write(file) {
-            Err(source) => folder_error(folder, source),
-            Ok(()) => OpenError::Refused(SpoolError::Open { path, source: error }),
+        Meaning::Passing | Meaning::Damaged => match may_write(file) {
+            Err(source) => folder_error(folder, &source),
+            Ok(()) => OpenError::Disk(error.to_string()),
         },
     }
 }
@@ -135,13 +134,9 @@ fn may_write(file: &Path) -> std::io::Result<()> {
     fs::remove_file(trial)
 }
 
-fn folder_error(folder: &Path, source: std::io::Error) -> OpenError {
-    use rustix::io::Errno;
-    let passing = [Errno::ROFS, Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::STALE];
-    if Errno::from_io_error(&source).is_some_and(|errno| passing.contains(&errno)) {
-        return OpenError::Disk(source.to_string());
-    }
-    OpenError::Refused(SpoolError::Folder { path: folder.to_owned(), source })
+fn folder_error(folder: &Path, source: &std::io::Error) -> OpenError {
+    let words = || format!("{} cannot be used: {source}", folder.display());
+    OpenError::Disk(places::describe(folder).unwrap_or_else(words))
 }
 
 fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
@@ -297,17 +292,6 @@ pub(super) fn room(folder: &Path) -> u64 {
 /// Removes the database, its log and the reserve. What is not there need not be removed.
 pub(super) fn remove(file: &Path) -> std::io::Result<()> {
     OWN_FILES.iter().try_for_each(|suffix| passably(fs::remove_file(beside(file, suffix))))
-}
-
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    if !folder.is_dir() {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        // The entry in the parent must survive a power cut as well; SQLite sees to those inside.
-        if let Some(parent) = folder.canonicalize()?.parent() {
-            File::open(parent)?.sync_all()?;
-        }
-    }
-    Ok(())
 }
 
 /// Renames the database and its log to names that nothing else uses, and keeps them: whether they are still of use is for a

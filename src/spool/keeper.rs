@@ -2,9 +2,10 @@
 //!
 //! It has no clock and no thread of its own: each call says what time it is, and [`Keeper::due`] says when it wants to be
 //! called next. What is read from where is in `reading.rs`; what is written, and what follows when that fails, is in `saving.rs`;
-//! what stays when the messages are gone, in `lasting.rs`; how the file is had again, and what was in a damaged one, in `recovery.rs`.
+//! what stays when the messages are gone, in `lasting.rs`; how much there may be, in `limits.rs`; how the file is had again, and what was in a damaged one, in `recovery.rs`.
 
 mod lasting;
+mod limits;
 mod reading;
 mod recovery;
 mod saving;
@@ -15,9 +16,12 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, warn};
 
+#[cfg(test)]
+use crate::model::Name;
 use crate::model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
 use crate::spool::counts::Counts;
 use crate::spool::file::{self, OpenError};
+use crate::spool::handed::Handed;
 use crate::spool::ids::Ids;
 use crate::spool::losses::Losses;
 use crate::spool::record::{self, ReadingName};
@@ -28,7 +32,7 @@ use crate::spool::{Sequence, Settings, SpoolError, Stats, Stored, WhenFull};
 
 use recovery::Recovery;
 
-/// Sequences that the link was given and has not acknowledged, remembered at most: many times the window of the link.
+/// Messages that the link was given and has not settled, remembered at most: many times what its window and lanes hold.
 const HANDED_LIMIT: usize = 4096;
 
 /// The oldest messages at a start count as handed to the link by the run before: as many as it can have had in flight.
@@ -78,8 +82,10 @@ enum FaultKind {
 pub(super) struct Keeper {
     settings: Settings,
     limits: Limits,
+    /// Whether the disk has less than `max_size`, and when the log last said so or the contrary.
+    is_short: bool,
+    short_logged: Option<Duration>,
     run: RunId,
-    boot_id: String,
     store: Store,
     window: Window,
     losses: Losses,
@@ -96,7 +102,7 @@ pub(super) struct Keeper {
     acked: BTreeSet<u64>,
     acked_since: Option<Duration>,
     /// Given to the link, not acknowledged.
-    handed: BTreeSet<u64>,
+    handed: Handed,
     oldest_row: Option<(u64, Option<SystemTime>)>,
     dropped: u64,
     /// Lost readings that the log has not told yet, and when it last told of any.
@@ -116,19 +122,16 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Opens the spool; messages of earlier runs are offered at once. A disk that cannot be used now is no error: the spool
     /// then begins in memory, and opens the file when it can.
-    pub(super) fn open(settings: Settings, run: RunId, boot_id: String, now: Moment) -> Result<Self, SpoolError> {
-        let path = settings.path.clone();
-        let failed = |source| SpoolError::Open { path: path.clone(), source };
-        let opened = match file::open(&settings.path, limits(&settings)) {
+    pub(super) fn open(settings: Settings, run: RunId, now: Moment) -> Result<Self, SpoolError> {
+        let room = file::room(&settings.path);
+        let opened = match file::open(&settings.path, Limits::within(settings.max_size, room, 0)) {
             Err(OpenError::Refused(error)) => return Err(error),
             opened => opened,
         };
-        let mut keeper = Self { run, boot_id, ..Self::nowhere(settings).map_err(failed)? };
-        match opened {
-            Ok(opened) => {
-                keeper.adopt(opened).map_err(failed)?;
-                keeper.save(now);
-            }
+        let mut keeper = Self { run, ..Self::nowhere(settings).map_err(SpoolError::Memory)? };
+        match opened.map(|opened| keeper.adopt(opened)) {
+            Ok(Ok(())) => keeper.save(now),
+            Ok(Err(error)) => keeper.failed(&error, now),
             Err(error) => keeper.not_opened(error, now),
         }
         Ok(keeper)
@@ -136,11 +139,12 @@ impl Keeper {
 
     /// One that has no file yet.
     pub(super) fn nowhere(settings: Settings) -> rusqlite::Result<Self> {
-        let limits = limits(&settings);
+        let limits = Limits::of(settings.max_size);
         Ok(Self {
             limits,
+            is_short: false,
+            short_logged: None,
             run: RunId(0),
-            boot_id: String::new(),
             store: Store::nowhere(&settings.path)?,
             settings,
             window: Window::default(),
@@ -154,7 +158,7 @@ impl Keeper {
             evicted_below: 1,
             acked: BTreeSet::new(),
             acked_since: None,
-            handed: BTreeSet::new(),
+            handed: Handed::new(HANDED_LIMIT),
             oldest_row: None,
             dropped: 0,
             untold: 0,
@@ -169,8 +173,11 @@ impl Keeper {
 
     /// Takes a message in; it is offered by the next [`Keeper::tick`].
     pub(super) fn append(&mut self, message: Message, now: Moment) {
-        if record::cost(&message) > (self.limits.capacity / 2).min(LIMIT_BYTES as u64 / 4) {
-            return self.refuse(message, now);
+        if self.is_too_large(&message) {
+            self.fit_the_disk(now);
+            if self.is_too_large(&message) {
+                return self.refuse(message, now);
+            }
         }
         let sequence = self.take_sequence();
         self.window.append(sequence, message, now.boot);
@@ -179,6 +186,10 @@ impl Keeper {
             self.not_before = Duration::ZERO;
         }
         self.relieve(now);
+    }
+
+    fn is_too_large(&self, message: &Message) -> bool {
+        record::cost(message) > (self.limits.capacity / 2).min(LIMIT_BYTES as u64 / 4)
     }
 
     fn refuse(&mut self, message: Message, now: Moment) {
@@ -228,7 +239,7 @@ impl Keeper {
     /// Forgets messages that the broker has.
     pub(super) fn acknowledge(&mut self, sequences: &[Sequence], now: Moment) {
         for &Sequence(sequence) in sequences {
-            self.handed.remove(&sequence);
+            self.handed.remove(sequence);
             let may_have_row = match self.window.remove(sequence) {
                 Some(entry) => {
                     if entry.message.key.kind == MessageKind::Loss {
@@ -283,7 +294,7 @@ impl Keeper {
     /// Keeps memory within its limit: what the disk has goes first.
     fn relieve(&mut self, now: Moment) {
         self.evict();
-        if self.window.is_over() && self.not_before <= now.boot {
+        if self.window.is_over() && (self.not_before <= now.boot || self.has_got_room(now)) {
             self.save(now);
         }
         if self.window.is_over() {
@@ -301,7 +312,7 @@ impl Keeper {
     fn drop_from_memory(&mut self, now: Moment) -> bool {
         let bytes = if self.settings.when_full == WhenFull::DropOldest { LIMIT_BYTES as u64 / 64 } else { 1 };
         let unsaved = || self.window.unsaved().filter(|(_, entry)| entry.state == State::Unsaved);
-        let handed = |sequence| self.handed.contains(&sequence);
+        let handed = |sequence| self.handed.contains(sequence);
         let when_full = self.settings.when_full;
         let mut victims = room::choose(unsaved().filter(|(_, e)| room::is_reading(e)), when_full, bytes, &handed);
         if victims.is_empty() {
@@ -322,18 +333,14 @@ impl Keeper {
 
     fn forget(&mut self, sequence: u64) {
         self.window.remove(sequence);
-        self.handed.remove(&sequence);
+        self.handed.remove(sequence);
         self.dropped += 1;
     }
 
     /// Takes new settings over, but for the path.
     pub(super) fn reconfigure(&mut self, settings: Settings, now: Moment) {
         self.settings = Settings { path: std::mem::take(&mut self.settings.path), ..settings };
-        self.limits = limits(&self.settings);
-        self.ids.limit(self.limits.capacity / IDS_SHARE);
-        if let Err(error) = self.store.limit(self.limits) {
-            self.failed(&error, now);
-        }
+        self.fit_the_disk(now);
     }
 
     /// One past the newest offered.
@@ -366,10 +373,25 @@ impl Keeper {
         self.store.fill(is_full);
     }
 
+    /// Writes all there is, forgets it in memory, and changes these readings on the disk.
+    #[cfg(test)]
+    pub(super) fn damage(&mut self, readings: &[(Name, u64)], now: Moment) {
+        self.save(now);
+        self.evicted_below = self.evicted_below.max(self.window.evict_all().unwrap_or(0));
+        readings.iter().for_each(|(sensor, n)| self.store.damage(sensor, *n));
+    }
+
     /// Whether something that should be on disk by now is not.
     #[cfg(test)]
     pub(super) fn has_overdue(&self, now: Moment) -> bool {
         self.window.waiting_since().is_some_and(|since| since + self.settings.commit_every <= now.boot)
+    }
+
+    /// What counts as with the link and is not here any more.
+    #[cfg(test)]
+    pub(super) fn strays(&self) -> Vec<u64> {
+        let is_here = |sequence| self.window.get(sequence).is_some() || self.store.has(sequence).unwrap();
+        self.handed.iter().filter(|sequence| !is_here(*sequence)).collect()
     }
 
     /// Bytes of messages in memory.
@@ -389,18 +411,6 @@ impl Keeper {
             warn!(error = %error, "The spool's log could not be applied; the next start does it.");
         }
     }
-}
-
-/// What `max_size` allows, or the disk, if that has less.
-fn limits(settings: &Settings) -> Limits {
-    let room = file::room(&settings.path);
-    if room < settings.max_size {
-        warn!(
-            max_size = settings.max_size,
-            room, "The disk has less room than spool.max_size; what it has is the limit."
-        );
-    }
-    Limits::of(settings.max_size.min(room))
 }
 
 fn stored(sequence: u64, message: Arc<Message>) -> Stored {

@@ -13,8 +13,11 @@
 //!   the oldest 64) go last; replies go only when no reading is left.
 //! - A failing disk stops nothing: messages stay in memory up to [`window::LIMIT_BYTES`], commits are tried again with
 //!   back-off, and [`Stats::error`] says it in words. Meanwhile messages are offered uncommitted whatever `commit_every`
-//!   says: holding them back would only make more of them mortal. A disk that is full, read-only or failing at the start is
-//!   no different: the file is opened when it can be, and what it has is offered then.
+//!   says: holding them back would only make more of them mortal. A disk that is full, read-only, failing or not there at the
+//!   start is no different: the file is opened when it can be, and what it has is offered then. Only a file that another instance
+//!   holds, or that a newer version wrote, stops the start.
+//! - The limit is `max_size`, or what the disk has where that is less, as of each commit. Where others fill the disk, the spool
+//!   grows no more; what it has it keeps, for deleting that would give nobody room.
 //! - What a sensor has counted ([`Room::keep`]) is on disk before a message that was appended behind it is offered, whatever
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
 //!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has.
@@ -67,7 +70,7 @@
 //! CREATE TABLE run (              -- one row per start that may still have messages
 //!   first INTEGER PRIMARY KEY,    -- its first Sequence; the next start begins 2^36 after the newest
 //!   run INTEGER NOT NULL,
-//!   boot_id TEXT NOT NULL         -- boot_ns means something only while the machine has this boot id
+//!   boot_id TEXT NOT NULL         -- empty; earlier versions wrote the machine's boot id, and none ever read it
 //! ) STRICT;
 //! CREATE TABLE count (            -- one row per sensor that counts over restarts, also when it is configured no more
 //!   name TEXT PRIMARY KEY,        -- the sensor
@@ -89,13 +92,17 @@
 //! # Inside
 //!
 //! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
-//! gives way; `counts.rs` knows what sensors have counted and `ids.rs` which commands were seen, who come by `notebook.rs`; `file.rs` opens the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
+//! gives way; `counts.rs` knows what sensors have counted and `ids.rs` which commands were seen, who come by `notebook.rs`; `handed.rs` what
+//! the broker may have; `codes.rs` says what an error means; `folder.rs` and `file.rs` open the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
 //! `salvage.rs` reads a damaged one; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
 //! the keeper.
 
+mod codes;
 mod counts;
 mod error;
 mod file;
+mod folder;
+mod handed;
 mod ids;
 mod keeper;
 mod losses;
@@ -123,6 +130,7 @@ use crate::clock;
 use crate::model::{Kept, Loss, Message, Name};
 
 pub use error::{Closed, NotNow, ReadError, SpoolError};
+pub use folder::describe as describe_folder;
 pub use notebook::Notebook;
 pub use thread::{SpoolPanicked, SpoolThread, open};
 
@@ -165,6 +173,15 @@ pub struct Stored {
     pub sequence: Sequence,
     /// The message, shared with the spool's memory.
     pub message: Arc<Message>,
+}
+
+/// What one read found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// In order. There may be none although some follow, where stored messages were damaged.
+    pub messages: Vec<Stored>,
+    /// Where the next read goes on: whatever lies in front of it was handed out, or will never be.
+    pub next: Sequence,
 }
 
 /// How the spool fares, for health.
@@ -264,12 +281,12 @@ impl Spool {
         self.send(Request::Loss(loss)).await
     }
 
-    /// Unacknowledged messages from `from` on, in order: at most `limit`, fewer when they are large, none only when
-    /// there are none.
+    /// Unacknowledged messages from `from` on: at most `limit`, fewer when they are large or damaged. How many there are says
+    /// nothing about what follows; [`Batch::next`] does.
     ///
     /// # Errors
     /// [`ReadError`] says whether to stop or to try again.
-    pub async fn read(&self, from: Sequence, limit: usize) -> Result<Vec<Stored>, ReadError> {
+    pub async fn read(&self, from: Sequence, limit: usize) -> Result<Batch, ReadError> {
         let (answer, answered) = oneshot::channel();
         self.send(Request::Read { from, limit, answer }).await?;
         answered.await.map_err(|_| Closed)?
@@ -298,9 +315,20 @@ impl Spool {
     ///
     /// # Errors
     /// [`NotNow`] says whether to try again.
-    pub fn try_acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), NotNow> {
+    pub fn try_acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), NotNow<Vec<Sequence>>> {
         self.requests.try_send(Request::Acknowledge(sequences)).map_err(|error| match error {
             TrySendError::Full(Request::Acknowledge(sequences)) => NotNow::Full(sequences),
+            _ => NotNow::Closed,
+        })
+    }
+
+    /// Forgets messages that can never arrive; readings among them are reported as lost, with these reasons. Never waits.
+    ///
+    /// # Errors
+    /// [`NotNow`] says whether to try again.
+    pub fn try_give_up(&self, messages: Vec<(Sequence, String)>) -> Result<(), NotNow<Vec<(Sequence, String)>>> {
+        self.requests.try_send(Request::GiveUp(messages)).map_err(|error| match error {
+            TrySendError::Full(Request::GiveUp(messages)) => NotNow::Full(messages),
             _ => NotNow::Closed,
         })
     }
@@ -361,6 +389,12 @@ impl Spool {
             // An error means that the thread ended without an answer: there is nothing left to wait for.
             answered.await.unwrap_or(());
         }
+    }
+
+    /// Changes readings on the disk, all of which memory then forgets.
+    #[cfg(test)]
+    pub(crate) async fn damage(&self, readings: Vec<(Name, u64)>) {
+        self.send(Request::Damage(readings)).await.unwrap();
     }
 
     async fn send(&self, request: Request) -> Result<(), Closed> {

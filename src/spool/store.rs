@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::model::{Message, MessageKind, Noted, RunId};
 use crate::spool::MIN_SIZE;
@@ -41,6 +41,13 @@ impl Limits {
         Self { capacity: max_size - 7 * batch, batch }
     }
 
+    /// The same where the disk has `room` bytes in all for the spool, of which `used` are in use. Those stay: rows that were
+    /// deleted for the sake of others would give them no room.
+    pub(super) fn within(max_size: u64, room: u64, used: u64) -> Self {
+        let (wanted, possible) = (Self::of(max_size), Self::of(max_size.min(room)));
+        Self { capacity: possible.capacity.max(used).min(wanted.capacity), ..possible }
+    }
+
     /// Rows that one transaction deletes at most, for each may be on a page of its own.
     pub(super) fn deletions(self) -> usize {
         usize::try_from(self.batch / PAGE).unwrap_or(usize::MAX) * 4
@@ -57,6 +64,15 @@ pub(super) struct Store {
     file: PathBuf,
     rows: u64,
     used: u64,
+}
+
+/// What one read found.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// In order; an error in place of a message that is damaged.
+    pub(super) found: Vec<(u64, Result<Message, Unsound>)>,
+    /// The first row that was left out; nothing when these are all.
+    pub(super) next: Option<u64>,
 }
 
 /// What a row in the way of a newer one was.
@@ -148,6 +164,11 @@ impl Store {
         Ok(rows)
     }
 
+    /// Whether there is a row at `sequence`.
+    pub(super) fn has(&self, sequence: u64) -> rusqlite::Result<bool> {
+        self.connection.prepare("SELECT 1 FROM message WHERE seq = ?1")?.exists([signed(sequence)])
+    }
+
     /// The oldest rows' sequences.
     pub(super) fn first_sequences(&self, limit: usize) -> rusqlite::Result<Vec<u64>> {
         let mut statement = self.connection.prepare("SELECT seq FROM message ORDER BY seq LIMIT ?1")?;
@@ -155,26 +176,30 @@ impl Store {
         rows.collect()
     }
 
-    /// Messages with `from ≤ seq < to` that `wanted` accepts, in order; an error in place of one that is damaged.
+    /// Messages with `from ≤ seq < to` that `wanted` accepts, in order.
     pub(super) fn read(
         &self,
         from: u64,
         to: u64,
         limit: usize,
         wanted: impl Fn(u64) -> bool,
-    ) -> rusqlite::Result<Vec<(u64, Result<Message, Unsound>)>> {
+    ) -> rusqlite::Result<Rows> {
         let mut statement = self.connection.prepare(&select("seq >= ?1 AND seq < ?2 ORDER BY seq"))?;
         let mut rows = statement.query(params![signed(from), signed(to)])?;
         let (mut found, mut bytes) = (Vec::new(), 0);
-        while found.len() < limit && bytes < READ_BYTES {
-            let Some(row) = rows.next()? else { break };
-            if wanted(unsigned(row.get(0)?)) {
-                let (sequence, message) = decode(row)?;
-                bytes += body_len(&message);
-                found.push((sequence, message));
+        while let Some(row) = rows.next()? {
+            let sequence = unsigned(row.get(0)?);
+            if !wanted(sequence) {
+                continue;
             }
+            if found.len() >= limit || bytes >= READ_BYTES {
+                return Ok(Rows { found, next: Some(sequence) });
+            }
+            let (sequence, message) = decode(row)?;
+            bytes += body_len(&message);
+            found.push((sequence, message));
         }
-        Ok(found)
+        Ok(Rows { found, next: None })
     }
 
     /// The first of the newest rows with `from ≤ seq < to` that were all taken at `boot` or later.
@@ -247,6 +272,13 @@ impl Store {
         self.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
     }
 
+    /// Changes a reading's row, so that it is not as it was written.
+    #[cfg(test)]
+    pub(super) fn damage(&self, sensor: &crate::model::Name, n: u64) {
+        let sql = "UPDATE message SET body = CAST(body || 'x' AS BLOB) WHERE kind = 0 AND source = ?1 AND n = ?2";
+        self.connection.execute(sql, params![sensor.as_str(), signed(n)]).unwrap();
+    }
+
     /// Applies the log to the database and closes it.
     pub(super) fn close(self) -> rusqlite::Result<()> {
         self.connection.close().map_err(|(_, error)| error)
@@ -269,9 +301,9 @@ impl Batch<'_> {
     }
 
     /// Notes a start of the program; repeated, it is a write that proves the disk.
-    pub(super) fn note_run(&self, first: u64, run: RunId, boot_id: &str) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO run (first, run, boot_id) VALUES (?1, ?2, ?3)";
-        self.transaction.execute(sql, params![signed(first), run.0, boot_id])?;
+    pub(super) fn note_run(&self, first: u64, run: RunId) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO run (first, run, boot_id) VALUES (?1, ?2, '')";
+        self.transaction.execute(sql, params![signed(first), run.0])?;
         // Starts whose messages are all gone; the newest start before the oldest message may still have some.
         let oldest = "(SELECT coalesce(min(seq), 9223372036854775807) FROM message)";
         let sql = format!("DELETE FROM run WHERE first < (SELECT max(first) FROM run WHERE first <= {oldest})");
@@ -375,24 +407,6 @@ impl Batch<'_> {
         (*self.rows, *self.used) = (self.rows_after, after);
         Ok(())
     }
-}
-
-/// Whether there is no room left on the disk.
-pub(super) fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
-}
-
-/// Whether the file, not the disk, is the trouble. Our statements are always the same and fit our tables, so whatever SQLite
-/// finds wrong with them is damage, too, and so are values of another type or size than was written. Only what the disk, its
-/// rights and another instance can cause is none.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    use ErrorCode::{
-        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, OperationAborted, OperationInterrupted, PermissionDenied,
-        ReadOnly, SystemIoFailure,
-    };
-    let disk = [CannotOpen, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure];
-    let others = [DatabaseBusy, DatabaseLocked, OperationAborted, OperationInterrupted];
-    error.sqlite_error_code().is_none_or(|code| !disk.contains(&code) && !others.contains(&code))
 }
 
 fn used(connection: &Connection) -> rusqlite::Result<u64> {

@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 use crate::model::{ClockStatus, Key, Message, MessageKind, Moment, Name, Qos, RunId};
 use crate::spool::keeper::Keeper;
-use crate::spool::{MIN_SIZE, Sequence, Settings, SpoolError, Stored, WhenFull};
+use crate::spool::store::Limits;
+use crate::spool::{Batch, MIN_SIZE, Sequence, Settings, SpoolError, Stored, WhenFull};
 
 /// A reading with a body of `bytes`.
 pub(super) fn reading(sensor: &str, seq: u64, bytes: usize) -> Message {
@@ -41,7 +42,7 @@ fn at(ms: u64) -> Moment {
 }
 
 fn open(settings: &Settings, ms: u64) -> Result<Keeper, SpoolError> {
-    Keeper::open(settings.clone(), RunId(1), "boot".into(), at(ms))
+    Keeper::open(settings.clone(), RunId(1), at(ms))
 }
 
 /// What a power cut leaves: the files as they are now, in another folder.
@@ -58,13 +59,19 @@ fn copy_of(folder: &Path) -> TempDir {
 fn on_disk(folder: &Path) -> Vec<u64> {
     let copy = copy_of(folder);
     let mut keeper = open(&settings(copy.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    numbers(&read_all(&mut keeper, 1000, 0))
+}
+
+/// All that is offered, read as the link reads it: it goes on where the spool says.
+fn read_all(keeper: &mut Keeper, limit: usize, ms: u64) -> Vec<Stored> {
     let (mut from, mut all) = (Sequence(0), Vec::new());
-    loop {
-        let read = keeper.read(from, 1000, at(0)).unwrap();
-        let Some(last) = read.last() else { return all };
-        from = Sequence(last.sequence.0 + 1);
-        all.extend(numbers(&read));
+    while from < keeper.head() {
+        let batch = keeper.read(from, limit, at(ms)).unwrap();
+        assert!(batch.next > from, "no progress at {from:?}");
+        from = batch.next;
+        all.extend(batch.messages);
     }
+    all
 }
 
 /// Twenty thousand readings, by 20 s, and a file that is damaged under the keeper until a read has shown it.
@@ -78,8 +85,9 @@ fn meet_damage(keeper: &mut Keeper, folder: &Path) {
     let file = std::fs::OpenOptions::new().write(true).open(folder.join("spool.db")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 1 << 16], 200_000).unwrap();
     let mut from = Sequence(0);
-    while let Ok(read) = keeper.read(from, 100, at(20_001)) {
-        from = Sequence(read.last().expect("the damage shows before the end").sequence.0 + 1);
+    while let Ok(batch) = keeper.read(from, 100, at(20_001)) {
+        assert!(batch.next > from, "the damage shows before the end");
+        from = batch.next;
     }
 }
 
@@ -112,7 +120,7 @@ fn what_is_acknowledged_in_time_never_touches_the_disk() {
         keeper.append(reading("air", n, 100), at(n));
         keeper.tick(at(n));
         if n % 50 == 49 {
-            let read = keeper.read(Sequence(0), 50, at(n)).unwrap();
+            let read = keeper.read(Sequence(0), 50, at(n)).unwrap().messages;
             keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(n));
         }
     }
@@ -126,7 +134,7 @@ fn with_commit_every_zero_a_message_is_on_disk_before_it_is_offered() {
     let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     let head = keeper.head();
     keeper.append(reading("air", 1, 100), at(1));
-    assert_eq!((keeper.head(), keeper.read(Sequence(0), 10, at(1)).unwrap().len()), (head, 0));
+    assert_eq!((keeper.head(), keeper.read(Sequence(0), 10, at(1)).unwrap().messages.len()), (head, 0));
     keeper.tick(at(1));
     assert!(keeper.head() > head);
     assert_eq!(on_disk(folder.path()), [1]);
@@ -152,7 +160,7 @@ fn acknowledged_rows_are_deleted_in_one_go() {
     let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     (1..=20).for_each(|n| keeper.append(reading("air", n, 100), at(0)));
     keeper.tick(at(0));
-    let read = keeper.read(Sequence(0), 20, at(0)).unwrap();
+    let read = keeper.read(Sequence(0), 20, at(0)).unwrap().messages;
     keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(10));
     keeper.tick(at(10));
     assert_eq!((on_disk(folder.path()).len(), keeper.stats().queued), (20, 0));
@@ -167,7 +175,7 @@ fn qos_0_is_offered_but_never_written() {
     keeper.append(Message { qos: Qos::AtMostOnce, ..reading("air", 1, 100) }, at(0));
     keeper.append(reading("air", 2, 100), at(0));
     keeper.tick(at(5000));
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(5000)).unwrap()), [1, 2]);
+    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(5000)).unwrap().messages), [1, 2]);
     keeper.close(at(5000));
     assert_eq!(on_disk(folder.path()), [2]);
 }
@@ -185,7 +193,7 @@ fn sequences_grow_over_restarts_and_messages_keep_their_place() {
     assert!(keeper.head() >= head);
     keeper.append(reading("air", 2, 100), at(0));
     keeper.tick(at(1));
-    let read = keeper.read(Sequence(0), 10, at(0)).unwrap();
+    let read = keeper.read(Sequence(0), 10, at(0)).unwrap().messages;
     assert_eq!(numbers(&read), [1, 2]);
     assert!(read[0].sequence < head && read[1].sequence >= head);
     assert_eq!(*read[0].message, reading("air", 1, 100));
@@ -202,12 +210,11 @@ fn a_backlog_larger_than_memory_is_read_back_from_disk_in_order() {
     }
     assert!(keeper.memory() <= super::window::LIMIT_BYTES, "{}", keeper.memory());
     let (mut from, mut all) = (Sequence(0), Vec::new());
-    loop {
-        let read = keeper.read(from, 100, at(20_000)).unwrap();
-        let Some(last) = read.last() else { break };
-        from = Sequence(last.sequence.0 + 1);
-        all.extend(numbers(&read));
-        keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(20_000));
+    while from < keeper.head() {
+        let Batch { messages, next } = keeper.read(from, 100, at(20_000)).unwrap();
+        from = next;
+        all.extend(numbers(&messages));
+        keeper.acknowledge(&messages.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(20_000));
     }
     assert_eq!(all, (1..=20_000).collect::<Vec<_>>());
 }
@@ -223,7 +230,7 @@ fn a_full_disk_stops_nothing_and_is_told_until_it_recovers() {
         keeper.tick(at(n * 10));
     }
     assert_eq!(keeper.stats().error.as_deref(), Some("the spool cannot be written: database or disk is full"));
-    assert_eq!(keeper.read(Sequence(0), 100, at(2000)).unwrap().len(), 100);
+    assert_eq!(keeper.read(Sequence(0), 100, at(2000)).unwrap().messages.len(), 100);
     keeper.fill_disk(false);
     assert!(keeper.due().unwrap() <= at(2000 + 5000).boot);
     keeper.tick(at(7000));
@@ -276,7 +283,8 @@ fn replies_outlive_readings_in_a_full_spool() {
         keeper.append(reading("air", n, 400), at(n));
         keeper.tick(at(n));
     }
-    let kinds: Vec<_> = keeper.read(Sequence(0), 2000, at(0)).unwrap().iter().map(|s| s.message.key.kind).collect();
+    let kinds: Vec<_> =
+        keeper.read(Sequence(0), 2000, at(0)).unwrap().messages.iter().map(|s| s.message.key.kind).collect();
     assert_eq!(kinds[0], MessageKind::Reply);
     assert_eq!(kinds.iter().filter(|kind| **kind == MessageKind::Loss).count(), 1);
 }
@@ -290,7 +298,7 @@ fn an_answer_cut_at_its_size_has_no_hole() {
         keeper.append(reading("air", n, 30_000), at(n * 100));
         keeper.tick(at(n * 100));
     }
-    let read = numbers(&keeper.read(Sequence(0), 1000, at(10_000)).unwrap());
+    let read = numbers(&keeper.read(Sequence(0), 1000, at(10_000)).unwrap().messages);
     assert_eq!(read, (1..=read.len() as u64).collect::<Vec<_>>());
     assert!((2..20).contains(&read.len()), "{}", read.len());
 }
@@ -309,9 +317,8 @@ fn check_memory_policy(when_full: WhenFull, survivors: std::ops::RangeInclusive<
     keeper.fill_disk(false);
     keeper.tick(at(60_000));
     assert_eq!(keeper.stats().error, None);
-    let (mut from, mut seen, mut told) = (Sequence(0), Vec::new(), 0);
-    while let Some(stored) = keeper.read(from, 1, at(60_000)).unwrap().pop() {
-        from = Sequence(stored.sequence.0 + 1);
+    let (mut seen, mut told) = (Vec::new(), 0);
+    for stored in read_all(&mut keeper, 1, 60_000) {
         match stored.message.key.kind {
             MessageKind::Loss => {
                 let loss: serde_json::Value = serde_json::from_slice(&stored.message.body).unwrap();
@@ -344,7 +351,7 @@ fn the_present_begins_behind_the_last_old_message_in_memory_or_on_disk() {
     let mut keeper = open(&roomy, 0).unwrap();
     let since = |keeper: &mut Keeper, secs| {
         let first = keeper.first_since(Duration::from_secs(secs), at(0));
-        keeper.read(first, 1, at(0)).unwrap().first().map(|stored| stored.message.seq)
+        keeper.read(first, 1, at(0)).unwrap().messages.first().map(|stored| stored.message.seq)
     };
     assert_eq!(since(&mut keeper, 0), None, "nothing of this start");
     // The body makes most of them leave the memory; each was taken at the second of its number.
@@ -356,4 +363,59 @@ fn the_present_begins_behind_the_last_old_message_in_memory_or_on_disk() {
     assert_eq!(since(&mut keeper, 20), Some(20), "on disk only");
     assert_eq!(since(&mut keeper, 0), Some(1), "not the one of the start before, however late it was taken");
     assert_eq!(since(&mut keeper, 1001), None);
+}
+
+/// Readings at QoS 0 that were given to the link and dropped must not take the place of those that it has.
+#[test]
+fn what_the_link_was_given_is_spared_however_much_passed_at_qos_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    for n in 1..=10_000 {
+        keeper.append(Message { qos: Qos::AtMostOnce, ..reading("door", n, 10) }, at(n));
+        if n % 100 == 0 {
+            keeper.tick(at(n));
+            keeper.read(Sequence(0), 1000, at(n)).unwrap();
+        }
+    }
+    keeper.append(reading("air", 1, 100), at(10_000));
+    keeper.tick(at(10_000));
+    let handed = keeper.read(Sequence(0), 1000, at(10_000)).unwrap().messages.pop().unwrap();
+    assert_eq!((handed.message.seq, keeper.strays()), (1, vec![]));
+    for n in 2..=3000 {
+        keeper.append(reading("air", n, 400), at(10_000 + n));
+        keeper.tick(at(10_000 + n));
+    }
+    let all = read_all(&mut keeper, 100, 20_000);
+    assert!(all.iter().any(|stored| stored.message.key.kind == MessageKind::Loss), "the spool was not full");
+    assert!(all.iter().any(|stored| stored.sequence == handed.sequence), "the broker may have it, and it was dropped");
+}
+
+/// An acknowledgement of what has no row must not make the file look as if nobody needed it.
+#[test]
+fn a_full_disk_does_not_cost_what_is_not_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), Duration::ZERO, WhenFull::DropOldest) };
+    let mut keeper = open(&roomy, 0).unwrap();
+    keeper.append(reading("air", 1, 100), at(0));
+    keeper.tick(at(0));
+    keeper.close(at(0));
+    let mut keeper = open(&roomy, 0).unwrap();
+    keeper.acknowledge(&[Sequence(5)], at(1));
+    keeper.fill_disk(true);
+    keeper.append(reading("air", 2, 100_000), at(2));
+    keeper.tick(at(5000));
+    assert!(keeper.stats().error.is_some(), "the disk is full");
+    keeper.fill_disk(false);
+    keeper.tick(at(20_000));
+    assert_eq!(numbers(&read_all(&mut keeper, 10, 20_000)), [1, 2]);
+}
+
+#[test]
+fn the_limit_is_what_the_disk_has_and_never_less_than_what_is_in_use() {
+    let (small, all) = (4 << 20, 64 << 20);
+    assert_eq!(Limits::within(all, u64::MAX, 0), Limits::of(all));
+    assert_eq!(Limits::within(all, small, 0), Limits::of(small));
+    let used = Limits::of(small).capacity + 100;
+    assert_eq!(Limits::within(all, small, used).capacity, used, "others have filled the disk");
+    assert_eq!(Limits::within(small, all, all), Limits::of(small), "a smaller max_size holds");
 }

@@ -3,7 +3,6 @@
 //! Requests come through one bounded queue, in order. Whatever waits there is taken in one go and then written in one
 //! transaction, so under load batches grow by themselves.
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +17,10 @@ use crate::clock;
 use crate::model::{Kept, Loss, Message, Moment, Name, RunId};
 use crate::spool::keeper::Keeper;
 use crate::spool::notebook::{self, Reader};
-use crate::spool::{ReadError, Sequence, Settings, Spool, SpoolError, Stats, Stored};
+use crate::spool::{Batch, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
 
 /// Requests that wait for the thread: forty seconds of a disk that hangs at a hundred readings a second, in a megabyte and a half.
 const QUEUE: usize = 4096;
-
-/// New at each start of the machine; see random(4).
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What the thread is asked for.
 #[derive(Debug)]
@@ -35,17 +31,21 @@ pub(super) enum Request {
     Read {
         from: Sequence,
         limit: usize,
-        answer: oneshot::Sender<Result<Vec<Stored>, ReadError>>,
+        answer: oneshot::Sender<Result<Batch, ReadError>>,
     },
     FirstSince {
         boot: Duration,
         answer: oneshot::Sender<Sequence>,
     },
     Acknowledge(Vec<Sequence>),
+    GiveUp(Vec<(Sequence, String)>),
     Reconfigure(Settings),
     /// Answered when everything before it is offered.
     Offered(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
+    /// Changes these readings on the disk, so that their rows are not as they were written.
+    #[cfg(test)]
+    Damage(Vec<(Name, u64)>),
 }
 
 /// The spool's thread. It ends after [`Spool::close`], or when the last [`Spool`] is gone; either way everything is
@@ -82,9 +82,7 @@ impl SpoolThread {
 pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), SpoolError> {
     let folder = settings.path.clone();
     let no_thread = |source: io::Error| SpoolError::Thread { path: folder.clone(), source };
-    // Without a boot id the times of CLOCK_BOOTTIME count as those of an unknown boot.
-    let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
-    let keeper = Keeper::open(settings, run, boot_id, clock::now())?;
+    let keeper = Keeper::open(settings, run, clock::now())?;
     let (requests, queue) = mpsc::channel(QUEUE);
     let (head_sender, head) = watch::channel(keeper.head());
     let (era_sender, era) = watch::channel(keeper.era());
@@ -208,6 +206,9 @@ impl Desk {
             Request::Loss(loss) => self.keeper.report_loss(loss, now),
             Request::Count(sensor, count) => self.keeper.keep(&sensor, count),
             Request::Acknowledge(sequences) => self.keeper.acknowledge(&sequences, now),
+            Request::GiveUp(messages) => {
+                messages.iter().for_each(|(sequence, reason)| self.keeper.give_up(*sequence, reason, now));
+            }
             Request::Reconfigure(settings) => self.keeper.reconfigure(settings, now),
             Request::Read { from, limit, answer } => {
                 // Whoever stopped waiting for the answer does not need it.
@@ -219,6 +220,8 @@ impl Desk {
             }
             Request::Offered(answer) => self.waiting.push(answer),
             Request::Close(answer) => return Some(answer),
+            #[cfg(test)]
+            Request::Damage(readings) => self.keeper.damage(&readings, now),
         }
         None
     }

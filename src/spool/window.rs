@@ -150,8 +150,18 @@ impl Window {
 
     /// Lets saved messages go, the oldest first, until the limit is kept; returns one past the last that went.
     pub(super) fn evict(&mut self) -> Option<u64> {
+        self.evict_above(KEPT_BYTES)
+    }
+
+    /// Lets all saved messages go.
+    #[cfg(test)]
+    pub(super) fn evict_all(&mut self) -> Option<u64> {
+        self.evict_above(0)
+    }
+
+    fn evict_above(&mut self, kept: usize) -> Option<u64> {
         let mut past = None;
-        while self.weight > KEPT_BYTES {
+        while self.weight > kept {
             let Some(oldest) = self.saved.first().copied() else { break };
             self.remove(oldest);
             past = Some(oldest + 1);

@@ -9,11 +9,16 @@
 //!
 //! Read `run.rs` for the loop, `sensor.rs` and `output.rs` for a device's life, `schedule.rs` for what is due.
 
+mod adopt;
+mod finish;
+mod keeping_up;
 mod output;
+mod rest;
 mod run;
 pub mod schedule;
 mod sensor;
 mod site;
+mod timetable;
 mod trips;
 mod trouble;
 mod wait;
@@ -22,7 +27,7 @@ mod wait;
 mod tests;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -233,6 +238,13 @@ pub enum Order {
         /// Where the result goes; the asker may have given up.
         answer: oneshot::Sender<Applied>,
     },
+    /// Let go of what this plan, which is to come, does not have as it is.
+    Release {
+        /// The plan.
+        plan: Plan,
+        /// Answered when that is done; whoever waits may have given up.
+        done: oneshot::Sender<()>,
+    },
     /// Go on with another plan for the same bus.
     Replan(Plan),
 }
@@ -269,18 +281,36 @@ impl Inbox {
 pub struct Progress {
     /// Nanoseconds on the boot clock at the last turn of the loop.
     turned: AtomicU64,
+    /// Outputs of the thread.
+    outputs: AtomicUsize,
     /// The device that is being talked to, and since when.
     busy: Mutex<Option<(Name, Duration)>>,
 }
 
 impl Progress {
+    fn turn_at(&self, now: Duration) {
+        self.turned.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     fn turn(&self) {
-        self.turned.store(u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.turn_at(clock::boottime());
     }
 
     fn busy_with(&self, device: Option<&Name>) {
-        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) =
-            device.map(|name| (name.clone(), clock::boottime()));
+        self.busy_at(device, clock::boottime());
+    }
+
+    fn busy_at(&self, device: Option<&Name>, now: Duration) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = device.map(|name| (name.clone(), now));
+    }
+
+    fn drives(&self, outputs: usize) {
+        self.outputs.store(outputs, Ordering::Relaxed);
+    }
+
+    /// Whether it has outputs, which must be made safe.
+    pub fn has_outputs(&self) -> bool {
+        self.outputs.load(Ordering::Relaxed) > 0
     }
 
     /// When the loop last turned, on the boot clock. An idle worker turns at least every `wait::LONGEST`.

@@ -3,7 +3,6 @@
 //! The shell drives what the machine says and reports what the hardware did, answers requesters, publishes and logs. What the
 //! hardware says it does is believed, whatever it was ordered to do.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -204,9 +203,4 @@ impl OutputSlot {
             Note::FollowsAgain(value) => info!(%actuator, %value, "Output follows again."),
         }
     }
-}
-
-/// When the first of these outputs must be looked at.
-pub(super) fn earliest(slots: &[OutputSlot], pulse: &Arc<Pulse>) -> Option<Duration> {
-    slots.iter().filter_map(|slot| slot.deadline(pulse)).min()
 }

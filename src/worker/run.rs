@@ -1,6 +1,11 @@
 //! The loop of one bus.
+//!
+//! A turn takes orders, makes outputs do what is due, and takes one sample. Nothing in it walks all devices: who is due stands
+//! in a [`Timetable`], and only sensors whose descriptor is readable are asked for events. Each transfer is a sign of life, and
+//! an output that fails slowly ends what else the turn was about to do, so that orders wait for a few transfers at most.
+//!
+//! `adopt.rs` takes up plans, `finish.rs` ends.
 
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -9,32 +14,58 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::bus;
 use crate::clock;
-use crate::deadlines;
-use crate::model::Name;
-use crate::worker::output::{self, OutputSlot};
-use crate::worker::sensor::SensorSlot;
-use crate::worker::site::{News, Sites};
+use crate::model::{Action, Name, Reason, Refusal};
+use crate::worker::output::OutputSlot;
+use crate::worker::rest::{PlaceId, Purpose, QUICK};
+use crate::worker::sensor::{Hears, SensorSlot};
+use crate::worker::site::{News, Outcome, Sites};
+use crate::worker::timetable::Timetable;
 use crate::worker::wait::{LONGEST, Waiter};
-use crate::worker::{Context, Order, Plan, Progress};
+use crate::worker::{Applied, Context, Order, Plan, Progress};
 
 /// How soon unsent states are tried again when the event channel was full.
-const FLUSH_AGAIN: Duration = Duration::from_millis(20);
+pub(super) const FLUSH_AGAIN: Duration = Duration::from_millis(20);
 
 /// A sampling that takes longer may have been taken for one that hangs.
 const SUSPICIOUS: Duration = Duration::from_secs(1);
 
+/// Readings of one moment are handed on together, so that the recorder is woken once; a sampling that takes longer does not
+/// keep the others waiting.
+const ONE_MOMENT: Duration = Duration::from_millis(1);
+
+/// Readings that are handed on together at most.
+const TOGETHER: usize = 64;
+
+/// An output, and where it sits as of the last plan.
+pub(super) struct Output {
+    pub(super) slot: OutputSlot,
+    pub(super) place: PlaceId,
+}
+
 /// Everything that lives on one bus's thread.
 pub(super) struct Loop {
     plan: Option<Plan>,
-    sites: Sites,
+    pub(super) sites: Sites,
     orders: Receiver<Order>,
     waiter: Waiter,
     stop: Arc<AtomicBool>,
-    progress: Arc<Progress>,
-    sensors: Vec<SensorSlot>,
-    outputs: Vec<OutputSlot>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) sensors: Vec<SensorSlot>,
+    /// Sensors whose device was let go because it changes, until the plan comes.
+    pub(super) parked: Vec<SensorSlot>,
+    pub(super) outputs: Vec<Output>,
+    /// When each sensor may be sampled; of those that are due, the one that has waited longest comes first.
+    sensors_due: Timetable<(Duration, Duration)>,
+    /// When each output must be looked at, in the same order.
+    outputs_due: Timetable<(Duration, Duration)>,
+    /// Sensors that may have noticed something when their bus was brought up to date.
+    heard_by_bus: Vec<usize>,
+    /// What is listened to is not what it should be any more.
+    pub(super) is_deaf: bool,
+    /// Numbers of sensors whose descriptor is readable, after a sleep.
+    ready: Vec<u64>,
+    has_woken: bool,
 }
 
 impl Loop {
@@ -54,69 +85,85 @@ impl Loop {
             stop,
             progress,
             sensors: Vec::new(),
+            parked: Vec::new(),
             outputs: Vec::new(),
+            sensors_due: Timetable::new(),
+            outputs_due: Timetable::new(),
+            heard_by_bus: Vec::new(),
+            is_deaf: true,
+            ready: Vec::new(),
+            has_woken: true,
         }
     }
 
     /// Runs until it is asked to stop, then makes every output safe. `beginning` is dropped when all were made safe first.
     pub(super) fn run(mut self, beginning: oneshot::Sender<()>) {
-        let mut beginning = Some(beginning);
+        if let Some(plan) = self.plan.take() {
+            self.adopt(plan);
+        }
+        drop(beginning);
         while !self.stop.load(Ordering::Acquire) {
-            self.progress.turn();
-            if let Some(plan) = self.plan.take() {
-                self.adopt(plan);
-                drop(beginning.take());
-            }
-            self.sites.open_all();
-            self.take_orders();
-            self.take_events();
-            self.enforce();
-            let sampled = self.sample_one();
-            self.hear_of_the_buses();
-            self.sites.flush();
-            if !sampled {
-                self.sleep();
-            }
+            self.turn();
         }
-        // What is off when safe comes first, so that what must not be on beside it can follow.
-        self.outputs.sort_by_key(|output| !output.is_off_when_safe());
-        for output in &mut self.outputs {
-            self.progress.busy_with(Some(&output.settings.name));
-            output.stop(&mut self.sites);
-        }
-        self.progress.busy_with(None);
-        self.say_the_rest();
+        self.finish();
     }
 
-    /// Tells what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
-    fn say_the_rest(&mut self) {
-        let deadline = clock::boottime() + deadlines::FINAL_FLUSH;
-        self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.sites));
-        loop {
-            self.sensors.iter_mut().for_each(|sensor| sensor.tell_lost(&self.sites));
-            let counts_told = self.sensors.iter_mut().map(|sensor| sensor.tell_count(&self.sites)).filter(|told| *told);
-            let counts_told = counts_told.count() == self.sensors.len();
-            self.sites.flush();
-            let untold: u64 = self.sensors.iter().map(SensorSlot::untold).sum();
-            if untold == 0 && counts_told && self.sites.unsent.is_empty() {
-                return;
-            }
-            if clock::boottime() >= deadline {
-                error!(
-                    readings = untold,
-                    "The recorder does not take the last words; these readings are lost and not told."
-                );
-                return;
-            }
-            #[expect(clippy::disallowed_methods, reason = "a bus thread may block")]
-            std::thread::sleep(FLUSH_AGAIN);
+    fn turn(&mut self) {
+        let begun = clock::boottime();
+        self.progress.turn_at(begun);
+        self.open_all();
+        self.take_orders();
+        self.take_events();
+        self.hear_of_the_buses();
+        // An output that must go off is more urgent than a sample.
+        let is_behind = self.enforce();
+        let now = clock::boottime();
+        let is_busy = is_behind || self.sample_one(now);
+        self.hear_of_the_buses();
+        if self.sites.rest.take_changed() {
+            self.reschedule();
         }
+        self.sites.flush();
+        let now = clock::boottime();
+        if now.saturating_sub(begun) >= SUSPICIOUS {
+            // The bus may have been reported as hanging, and with it every sensor on it.
+            self.sensors.iter_mut().for_each(SensorSlot::tell_again);
+        }
+        if !is_busy {
+            self.hand_on();
+            self.sleep(now);
+        }
+    }
+
+    fn open_all(&mut self) {
+        let (progress, sensors) = (&self.progress, &self.sensors);
+        self.sites.open_all(|bus| busy_on(progress, sensors, bus));
+    }
+
+    /// Talks to an output, and notes what became of it. `true` when that was quick.
+    pub(super) fn talk<T>(&mut self, index: usize, talk: impl FnOnce(&mut OutputSlot, &mut Sites) -> T) -> (T, bool) {
+        self.hand_on();
+        let Output { slot, place } = &mut self.outputs[index];
+        let begun = clock::boottime();
+        self.progress.turn_at(begun);
+        self.progress.busy_at(Some(&slot.settings.name), begun);
+        self.sites.take_outcome();
+        let result = talk(slot, &mut self.sites);
+        let now = clock::boottime();
+        self.progress.busy_at(None, now);
+        let cost = now.saturating_sub(begun);
+        note(&mut self.sites, *place, (now, cost));
+        (result, cost < QUICK)
     }
 
     /// Lets go of what was built on a bus that has gone, so that each says so at once, and does not keep anybody waiting on
     /// one that is there again.
     fn hear_of_the_buses(&mut self) {
-        for (bus, news) in self.sites.take_news() {
+        let news = self.sites.take_news();
+        if news.is_empty() {
+            return;
+        }
+        for (bus, news) in news {
             let sensors = self.sensors.iter_mut().filter(|slot| slot.settings.bus == bus);
             match news {
                 News::Gone => {
@@ -124,138 +171,204 @@ impl Loop {
                         slot.let_go();
                         slot.hurry();
                     });
-                    let outputs = self.outputs.iter_mut().filter(|slot| Some(&slot.settings.bus) == bus.as_ref());
-                    outputs.for_each(|slot| slot.let_go(&mut self.sites));
+                    let outputs = self.outputs.iter_mut().map(|output| &mut output.slot);
+                    let on_it = outputs.filter(|slot| Some(&slot.settings.bus) == bus.as_ref());
+                    on_it.for_each(|slot| slot.let_go(&mut self.sites));
                 }
                 News::Opened => sensors.for_each(SensorSlot::hurry),
             }
         }
+        self.is_deaf = true;
+        self.reschedule();
     }
 
-    /// Takes up a plan: what is gone is made safe and released first, what is the same goes on untouched, the rest is new.
-    fn adopt(&mut self, plan: Plan) {
-        let now = clock::boottime();
-        let mut old = std::mem::take(&mut self.outputs);
-        // A bus that is not as it was takes with it what was built on it.
-        let stays = |sites: &Sites, name: Option<&Name>| {
-            plan.buses.iter().any(|(bus, settings)| bus.as_ref() == name && sites.has(name, settings))
-        };
-        let (kept, gone): (Vec<_>, Vec<_>) = old.drain(..).partition(|slot| {
-            stays(&self.sites, Some(&slot.settings.bus))
-                && plan.actuators.iter().any(|new| new.name == slot.settings.name && new.same_device(&slot.settings))
-        });
-        let (mut gone, on_when_safe): (Vec<_>, Vec<_>) = gone.into_iter().partition(OutputSlot::is_off_when_safe);
-        gone.extend(on_when_safe);
-        for mut slot in gone {
-            slot.stop(&mut self.sites);
-        }
-        self.outputs = kept;
-        let mut sensors = std::mem::take(&mut self.sensors);
-        for sensor in &mut sensors {
-            // Without room, what came since its last reading is kept as soon as it reads again.
-            sensor.tell_count(&self.sites);
-        }
-        sensors.retain(|slot| plan.sensors.iter().any(|(new, _)| new.name == slot.settings.name));
-        let moved = sensors.iter_mut().filter(|slot| !stays(&self.sites, slot.settings.bus.as_ref()));
-        moved.for_each(SensorSlot::let_go);
-        let with_inputs = |(name, settings): &(Option<Name>, bus::Settings)| {
-            (name.clone(), settings.clone(), plan.inputs(name.as_ref()))
-        };
-        self.sites.adopt(plan.buses.iter().map(with_inputs).collect());
-        for settings in plan.actuators {
-            match self.outputs.iter_mut().find(|slot| slot.settings.name == settings.name) {
-                Some(slot) => slot.resume(settings),
-                None => {
-                    self.progress.busy_with(Some(&settings.name));
-                    let slot = OutputSlot::new(settings, &mut self.sites);
-                    self.outputs.push(slot);
-                }
-            }
-        }
-        self.progress.busy_with(None);
-        for (settings, tally) in plan.sensors {
-            match sensors.iter_mut().find(|slot| slot.settings.name == settings.name) {
-                Some(slot) => slot.resume(settings, now),
-                None => sensors.push(SensorSlot::new(settings, tally, now)),
-            }
-        }
-        self.sensors = sensors;
+    /// Computes again when everybody is due: after what changes for many at once, which is rare.
+    pub(super) fn reschedule(&mut self) {
+        let Self { sites, sensors, outputs, .. } = self;
+        self.sensors_due.reset(sensors.iter().map(|slot| slot.due(sites)));
+        self.outputs_due.reset(outputs.iter().map(|output| output_due(output, sites)));
+        // What changed so far is in it.
+        self.sites.rest.take_changed();
+    }
+
+    fn reschedule_output(&mut self, index: usize) {
+        let due = output_due(&self.outputs[index], &self.sites);
+        self.outputs_due.set(index, due);
     }
 
     fn take_orders(&mut self) {
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Replan(plan) => self.adopt(plan),
-                Order::Apply { actuator, action, lease, answer } => {
-                    let Some(slot) = self.outputs.iter_mut().find(|slot| slot.settings.name == actuator) else {
-                        // A reload took it away between the check and now; the asker sees the closed channel.
-                        continue;
-                    };
-                    self.progress.busy_with(Some(&actuator));
-                    slot.command((action, lease), answer, &mut self.sites);
-                    self.progress.busy_with(None);
+                Order::Release { plan, done } => {
+                    self.hand_on();
+                    self.release(&plan);
+                    // Whoever waited may have given up.
+                    done.send(()).ok();
                 }
+                Order::Replan(plan) => {
+                    self.hand_on();
+                    self.adopt(plan);
+                }
+                Order::Apply { actuator, action, lease, answer } => self.obey(&actuator, (action, lease), answer),
             }
         }
+    }
+
+    fn obey(&mut self, actuator: &Name, order: (Action, Option<Duration>), answer: oneshot::Sender<Applied>) {
+        let Some(index) = self.outputs.iter().position(|output| output.slot.settings.name == *actuator) else {
+            // A reload took it away between the check and now; the asker sees the closed channel.
+            return;
+        };
+        self.hand_on();
+        let place = self.outputs[index].place;
+        if self.sites.rest.allowed_from(place, Purpose::Output) > clock::boottime() {
+            let words = format!("not tried, for its bus has just failed: {}", self.sites.rest.why(place));
+            // As after any order that could not be carried out, it is made safe as soon as the bus allows.
+            self.sites.bar(Some(words.clone()));
+            self.outputs[index].slot.let_go(&mut self.sites);
+            self.sites.bar(None);
+            // The asker may have given up.
+            answer.send(Err(Refusal::new(Reason::Hardware, words))).ok();
+        } else {
+            self.talk(index, |slot, sites| slot.command(order, answer, sites));
+        }
+        self.reschedule_output(index);
     }
 
     /// Brings buses up to date that must be looked at, and takes what event-driven sensors noticed.
     fn take_events(&mut self) {
         let (progress, sensors) = (&self.progress, &self.sensors);
-        self.sites.refresh(|bus| {
-            // Should it hang, it is reported by the name of a sensor on it.
-            let on_it = sensors.iter().find(|slot| slot.settings.bus.as_ref() == bus);
-            progress.busy_with(on_it.map(|slot| &slot.settings.name));
-        });
-        self.progress.busy_with(None);
-        self.hear_of_the_buses();
-        for sensor in &mut self.sensors {
-            sensor.take_events(&mut self.sites);
+        let refreshed = self.sites.refresh(self.has_woken, |bus| busy_on(progress, sensors, bus));
+        if refreshed {
+            for index in &self.heard_by_bus {
+                take_events_of(&mut self.sensors, *index, &mut self.sites, &mut self.sensors_due, &mut self.is_deaf);
+            }
+        }
+        self.has_woken = false;
+        for number in self.ready.drain(..) {
+            // Those of buses have numbers behind those of sensors.
+            let index = usize::try_from(number).unwrap_or(usize::MAX);
+            take_events_of(&mut self.sensors, index, &mut self.sites, &mut self.sensors_due, &mut self.is_deaf);
         }
     }
 
-    fn enforce(&mut self) {
-        for slot in &mut self.outputs {
-            slot.enforce(&mut self.sites);
+    /// Makes the outputs do what is due, those first that have waited longest. One that fails slowly ends it, and the answer is
+    /// `true`.
+    fn enforce(&mut self) -> bool {
+        for _ in 0..self.outputs.len() {
+            let now = clock::boottime();
+            let Some((index, _)) = self.outputs_due.first().filter(|(_, (due, _))| *due <= now) else { return false };
+            let ((), is_quick) = self.talk(index, OutputSlot::enforce);
+            if self.sites.rest.take_changed() {
+                self.reschedule();
+            } else {
+                self.reschedule_output(index);
+            }
+            if !is_quick && self.sites.rest.is_failing(self.outputs[index].place) {
+                return true;
+            }
         }
+        false
     }
 
     /// Samples the sensor that has waited longest, if one is due; one at a time, so that orders never wait for more.
-    fn sample_one(&mut self) -> bool {
-        let now = clock::boottime();
-        let due =
-            self.sensors.iter_mut().filter(|slot| slot.schedule.next() <= now).min_by_key(|slot| slot.schedule.next());
-        let Some(slot) = due else { return false };
-        if let Some(missed) = slot.schedule.take(now) {
-            slot.tally.skipped.fetch_add(missed, Ordering::Relaxed);
+    fn sample_one(&mut self, now: Duration) -> bool {
+        let Some((index, _)) = self.sensors_due.first().filter(|(_, (due, _))| *due <= now) else { return false };
+        if self.sensors[index].cost >= ONE_MOMENT || self.sites.outbox.len() >= TOGETHER {
+            self.hand_on();
         }
-        self.progress.busy_with(Some(&slot.settings.name));
-        slot.sample(&mut self.sites);
-        self.progress.busy_with(None);
-        if clock::boottime().saturating_sub(now) >= SUSPICIOUS {
-            // The bus may have been reported as hanging, and with it every sensor on it.
-            self.sensors.iter_mut().for_each(SensorSlot::tell_again);
-        }
+        let slot = &mut self.sensors[index];
+        let missed = slot.schedule.take(now).unwrap_or(0);
+        self.progress.busy_at(Some(&slot.settings.name), now);
+        let taken_at = slot.sample(missed, now, &mut self.sites);
+        self.progress.busy_at(None, taken_at);
+        self.is_deaf |= slot.take_hearing_changed();
+        let due = slot.due(&self.sites);
+        self.sensors_due.set(index, due);
         true
     }
 
-    fn sleep(&mut self) {
-        let now = clock::boottime();
+    /// Hands on the readings that wait in the outbox.
+    pub(super) fn hand_on(&mut self) {
+        while let Some((index, event)) = self.sites.outbox.pop_front() {
+            self.sensors[index].hand_on(event, &self.sites);
+        }
+    }
+
+    fn sleep(&mut self, now: Duration) {
+        if self.is_deaf {
+            self.listen();
+        }
         let mut deadline = now + LONGEST;
         let mut sooner = |at: Option<Duration>| deadline = at.map_or(deadline, |at| deadline.min(at));
-        sooner(output::earliest(&self.outputs, &self.sites.context.pulse));
-        sooner(self.sensors.iter().map(|slot| slot.schedule.next()).min());
+        sooner(self.outputs_due.first().map(|(_, (due, _))| due));
+        sooner(self.sensors_due.first().map(|(_, (due, _))| due));
         sooner(self.sites.deadline());
         if !self.sites.unsent.is_empty() {
             sooner(Some(now + FLUSH_AGAIN));
         }
-        let lines = self.sensors.iter().filter_map(SensorSlot::descriptor).chain(self.sites.descriptors());
-        let lines: Vec<BorrowedFd<'_>> = lines.collect();
-        if let Err(e) = self.waiter.wait(deadline, &lines) {
-            // Not expected of poll(2) on our own descriptors; without a pause the loop would spin.
-            error!(error = %e, "Waiting for the bus failed.");
-            #[expect(clippy::disallowed_methods, reason = "a bus thread may block")]
-            std::thread::sleep(FLUSH_AGAIN);
+        if let Err(e) = self.waiter.wait(deadline, &mut self.ready) {
+            failed_to_wait(&e);
+        }
+        self.has_woken = true;
+    }
+
+    /// Listens to the devices that are there now.
+    fn listen(&mut self) {
+        self.is_deaf = false;
+        self.heard_by_bus.clear();
+        let hears_by_bus = self.sensors.iter().filter(|slot| slot.hears() == Hears::ByBus);
+        self.heard_by_bus.extend(hears_by_bus.map(|slot| slot.index));
+        let numbered = |slot: &SensorSlot| u64::try_from(slot.index).unwrap_or(u64::MAX);
+        let behind = u64::try_from(self.sensors.len()).unwrap_or(u64::MAX);
+        let lines = self.sensors.iter().filter_map(|slot| Some((numbered(slot), slot.descriptor()?)));
+        let buses = self.sites.descriptors().map(|bus| (behind, bus));
+        if let Err(e) = self.waiter.listen(lines.chain(buses)) {
+            self.is_deaf = true;
+            failed_to_wait(&e);
         }
     }
+}
+
+/// A sign of life before a bus itself is talked to. Should it hang, it is reported by the name of a sensor on it.
+fn busy_on(progress: &Progress, sensors: &[SensorSlot], bus: Option<Option<&Name>>) {
+    let now = clock::boottime();
+    progress.turn_at(now);
+    let on_it = bus.and_then(|bus| sensors.iter().find(|slot| slot.settings.bus.as_ref() == bus));
+    progress.busy_at(on_it.map(|slot| &slot.settings.name), now);
+}
+
+fn failed_to_wait(e: &std::io::Error) {
+    // Not expected of epoll on our own descriptors; without a pause the loop would spin.
+    error!(error = %e, "Waiting for the bus failed.");
+    #[expect(clippy::disallowed_methods, reason = "a bus thread may block")]
+    std::thread::sleep(FLUSH_AGAIN);
+}
+
+/// Notes for the rest of the bus what became of an output.
+pub(super) fn note(sites: &mut Sites, place: PlaceId, (now, cost): (Duration, Duration)) {
+    match sites.take_outcome() {
+        Some(Outcome::Answered) => sites.rest.answered(place),
+        Some(Outcome::Failed(why)) => sites.rest.failed(place, Purpose::Output, (now, cost), &why),
+        None => {}
+    }
+}
+
+/// When an output must be looked at; one that fails waits for its bus.
+fn output_due(output: &Output, sites: &Sites) -> (Duration, Duration) {
+    let deadline = output.slot.deadline(&sites.context.pulse).unwrap_or(Duration::MAX);
+    (deadline.max(sites.rest.allowed_from(output.place, Purpose::Output)), deadline)
+}
+
+fn take_events_of(
+    sensors: &mut [SensorSlot],
+    index: usize,
+    sites: &mut Sites,
+    due: &mut Timetable<(Duration, Duration)>,
+    is_deaf: &mut bool,
+) {
+    let Some(slot) = sensors.get_mut(index) else { return };
+    slot.take_events(sites);
+    *is_deaf |= slot.take_hearing_changed();
+    due.set(index, slot.due(sites));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// A failing device is tried at least this often, unless its own period is longer.
-const LAST_RETRY: Duration = Duration::from_secs(60);
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(60);
 
 /// A device that fails slowly, by a time-out on its bus, rests so many times as long as it took: its neighbours on the bus
 /// keep nine tenths of the time.

@@ -1,6 +1,7 @@
 //! The life of one sensor on its bus: built, sampled, failing, built anew.
 
 use std::borrow::Cow;
+use std::mem;
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,8 +13,11 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::drivers::{self, BusNeed, DriverError, Role, Sensor};
+use crate::model::field::format_duration;
 use crate::model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
-use crate::worker::schedule::{Schedule, rest_after, retry_after};
+use crate::worker::keeping_up::{Figures, KeepingUp};
+use crate::worker::rest::{Place, PlaceId, Purpose};
+use crate::worker::schedule::{Schedule, retry_after};
 use crate::worker::site::{Sites, Subject};
 use crate::worker::{Event, SensorSettings, Tally};
 
@@ -23,11 +27,31 @@ const DOWN_AFTER: u32 = 3;
 /// A sensor that keeps failing is logged at most this often.
 pub(super) const LOG_AGAIN: Duration = Duration::from_secs(60);
 
+/// How an event-driven sensor is asked for what it noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hears {
+    /// It has nothing to say but when it is sampled.
+    Nothing,
+    /// When its descriptor is readable.
+    ByDescriptor,
+    /// After its bus was brought up to date.
+    ByBus,
+}
+
 /// One sensor and all that is known of it.
 pub(super) struct SensorSlot {
     pub(super) settings: SensorSettings,
     pub(super) tally: Arc<Tally>,
     pub(super) schedule: Schedule,
+    /// Its number on this thread, and where it sits; both as of the last plan.
+    pub(super) index: usize,
+    pub(super) place: PlaceId,
+    /// What its last sampling took.
+    pub(super) cost: Duration,
+    keeping_up: KeepingUp,
+    hears: Hears,
+    /// Whether what it is listened to by has changed.
+    hearing_changed: bool,
     device: Option<Box<dyn Sensor>>,
     /// Whether it is one that counts, and what the spool was last told of it.
     counts: bool,
@@ -39,17 +63,27 @@ pub(super) struct SensorSlot {
     last_logged: Option<Duration>,
     /// Whether the log knows of the failures in a row.
     complained: bool,
+    /// What the last sample had to leave out, and how that is said.
+    left_out: Option<(Vec<Cow<'static, str>>, String)>,
+    /// What the status says is left out.
+    told_left_out: Vec<Cow<'static, str>>,
     /// Readings that the channel had no room for, until that can be told.
     lost: Option<Loss>,
 }
 
 impl SensorSlot {
-    pub(super) fn new(settings: SensorSettings, tally: Arc<Tally>, now: Duration) -> Self {
+    pub(super) fn new(settings: SensorSettings, tally: Arc<Tally>, place: PlaceId, now: Duration) -> Self {
         let schedule = Schedule::new(now, settings.every);
         Self {
             settings,
             tally,
             schedule,
+            index: 0,
+            place,
+            cost: Duration::MAX,
+            keeping_up: KeepingUp::default(),
+            hears: Hears::Nothing,
+            hearing_changed: false,
             device: None,
             counts: false,
             told_count: None,
@@ -58,6 +92,8 @@ impl SensorSlot {
             failures: 0,
             last_logged: None,
             complained: false,
+            left_out: None,
+            told_left_out: Vec::new(),
             lost: None,
         }
     }
@@ -65,10 +101,31 @@ impl SensorSlot {
     /// Goes on under `settings`; a device that is still the same is kept as it is.
     pub(super) fn resume(&mut self, settings: SensorSettings, now: Duration) {
         if !self.settings.same_device(&settings) {
-            self.device = None;
+            self.let_go();
             self.schedule = Schedule::new(now, settings.every);
+            self.keeping_up = KeepingUp::default();
         }
         self.settings = settings;
+    }
+
+    /// Where it sits.
+    pub(super) fn place_of(settings: &SensorSettings) -> Place {
+        Place::of(settings.bus.as_ref(), &(settings.driver.claims)(&settings.settings), &settings.name)
+    }
+
+    /// By when it is sampled next, for the order of those that are due; one that fails waits for its bus.
+    pub(super) fn due(&self, sites: &Sites) -> (Duration, Duration) {
+        let next = self.schedule.next();
+        (next.max(sites.rest.allowed_from(self.place, Purpose::Sample)), next)
+    }
+
+    pub(super) fn hears(&self) -> Hears {
+        self.hears
+    }
+
+    /// Whether what it is listened to by has changed since the last question.
+    pub(super) fn take_hearing_changed(&mut self) -> bool {
+        mem::take(&mut self.hearing_changed)
     }
 
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -80,9 +137,10 @@ impl SensorSlot {
         self.told = false;
     }
 
-    /// The bus it was built on has gone.
+    /// The device is given up: its bus has gone, or its place in the configuration.
     pub(super) fn let_go(&mut self) {
         self.device = None;
+        self.hearing_changed |= mem::replace(&mut self.hears, Hears::Nothing) != Hears::Nothing;
     }
 
     /// A bus that was missing is there: a device that waits for it is due at once.
@@ -104,6 +162,12 @@ impl SensorSlot {
             bus.expect(spec.name, &(spec.claims)(&self.settings.settings));
             let mut device = guarded(|| build(bus, &self.settings.settings))?;
             self.counts = device.count_into(&self.tally.count);
+            self.hears = match device.descriptor() {
+                Some(_) => Hears::ByDescriptor,
+                None if device.is_event_driven() => Hears::ByBus,
+                None => Hears::Nothing,
+            };
+            self.hearing_changed |= self.hears != Hears::Nothing;
             self.device = Some(device);
         }
         self.go_on_counting(sites);
@@ -136,75 +200,109 @@ impl SensorSlot {
         is_told
     }
 
-    /// Takes one sample, which is due, and hands it on.
-    pub(super) fn sample(&mut self, sites: &mut Sites) {
-        let begun = clock::boottime();
+    /// Takes one sample, which is due and for which so many ticks were missed, and puts it into the outbox. Returns the moment
+    /// at which it was taken.
+    pub(super) fn sample(&mut self, missed: u64, begun: Duration, sites: &mut Sites) -> Duration {
+        self.tally.skipped.fetch_add(missed, Ordering::Relaxed);
+        if self.failures == 0 {
+            self.keeping_up.sampled(missed);
+        } else {
+            self.keeping_up.begin_again();
+        }
         let result = self.device(sites).and_then(|device| guarded(|| device.sample()));
+        let result = self.good_part(result).and_then(finite);
         let taken_at = clock::now();
-        let cost = taken_at.boot.saturating_sub(begun);
-        self.settle(result.map(|measurements| vec![(taken_at, measurements)]), (taken_at, cost), sites);
+        self.cost = taken_at.boot.saturating_sub(begun);
+        match result {
+            Ok(measurements) => {
+                self.offer(taken_at, measurements, sites);
+                self.succeeded(taken_at, sites);
+            }
+            Err(error) => self.settle(error, (taken_at, self.cost), sites),
+        }
+        taken_at.boot
     }
 
-    /// Hands on what an event-driven sensor noticed.
+    /// The good channels of a sample, noting those that had to be left out.
+    fn good_part(&mut self, result: Result<Vec<Measurement>, DriverError>) -> Result<Vec<Measurement>, DriverError> {
+        match result {
+            Err(DriverError::Partly(partly)) => {
+                self.left_out = Some((partly.names(), partly.to_string()));
+                Ok(partly.measured)
+            }
+            whole => whole,
+        }
+    }
+
+    /// Puts what an event-driven sensor noticed into the outbox.
     pub(super) fn take_events(&mut self, sites: &mut Sites) {
         let Some(device) = self.device.as_mut() else { return };
+        let begun = clock::boottime();
         let result = guarded(|| device.take_events());
-        let now = clock::now();
-        let stamped = result.map(|events| {
-            events.into_iter().map(|event| (clock::at_monotonic(event.at, now), event.measurements)).collect()
-        });
-        match stamped {
-            Ok(none) if Vec::is_empty(&none) => {}
-            result => self.settle(result, (now, Duration::ZERO), sites),
-        }
-    }
-
-    /// Hands on what came, or notes that it failed; `cost` is how long the bus was busy with it.
-    fn settle(
-        &mut self,
-        result: Result<Vec<(Moment, Vec<Measurement>)>, DriverError>,
-        (now, cost): (Moment, Duration),
-        sites: &mut Sites,
-    ) {
-        match result.and_then(|all| all.into_iter().map(finite).collect::<Result<Vec<_>, _>>()) {
-            Ok(all) => {
-                for (taken_at, measurements) in all {
-                    self.offer(taken_at, measurements, sites);
+        match result {
+            Ok(none) if none.is_empty() => {}
+            result => {
+                let now = clock::now();
+                match result.and_then(|all| all.into_iter().map(finite_event).collect::<Result<Vec<_>, _>>()) {
+                    Ok(all) => {
+                        for event in all {
+                            self.offer(clock::at_monotonic(event.at, now), event.measurements, sites);
+                        }
+                        self.succeeded(now, sites);
+                    }
+                    Err(error) => self.settle(error, (now, now.boot.saturating_sub(begun)), sites),
                 }
-                self.succeeded(now, sites);
             }
-            Err(DriverError::TooEarly(what)) => self.too_early(DriverError::TooEarly(what), now, sites),
-            Err(error) => self.failed(&error, (now, cost), sites),
         }
     }
 
-    /// Numbers the reading and offers it; without room it becomes part of a loss record.
-    fn offer(&mut self, taken_at: Moment, measurements: Vec<Measurement>, sites: &Sites) {
-        self.tell_lost(sites);
+    /// Notes that it has nothing yet or failed; `cost` is how long the bus was busy with it.
+    fn settle(&mut self, error: DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
+        match error {
+            DriverError::TooEarly(_) => self.too_early(&error, now, sites),
+            error => self.failed(&error, (now, cost), sites),
+        }
+    }
+
+    /// Numbers the reading and puts it into the outbox.
+    fn offer(&mut self, taken_at: Moment, measurements: Vec<Measurement>, sites: &mut Sites) {
         let seq = self.tally.taken.fetch_add(1, Ordering::Relaxed) + 1;
         let reading =
             Reading { sensor: self.settings.name.clone(), run: sites.context.run, seq, taken_at, measurements };
         let count = self.count();
         let event = Event::Reading { reading, qos: self.settings.qos, retain: self.settings.retain, count };
-        if let Err(TrySendError::Full(_)) = sites.context.events.try_send(event) {
-            match &mut self.lost {
-                Some(loss) => {
-                    loss.to_seq = seq;
-                    loss.count += 1;
-                }
-                lost => {
-                    *lost = Some(Loss {
-                        sensor: self.settings.name.clone(),
-                        run: sites.context.run,
-                        from_seq: seq,
-                        to_seq: seq,
-                        count: 1,
-                        reason: "the spool did not keep up".into(),
-                    });
-                }
+        sites.outbox.push_back((self.index, event));
+    }
+
+    /// Hands a reading on, the oldest of this sensor in the outbox; without room it becomes part of a loss record.
+    pub(super) fn hand_on(&mut self, event: Event, sites: &Sites) {
+        self.tell_lost(sites);
+        let told = match &event {
+            Event::Reading { count, .. } => *count,
+            _ => None,
+        };
+        match sites.context.events.try_send(event) {
+            Err(TrySendError::Full(Event::Reading { reading, .. })) => self.lose(reading),
+            _ => self.told_count = told,
+        }
+    }
+
+    fn lose(&mut self, reading: Reading) {
+        match &mut self.lost {
+            Some(loss) => {
+                loss.to_seq = reading.seq;
+                loss.count += 1;
             }
-        } else {
-            self.told_count = count;
+            lost => {
+                *lost = Some(Loss {
+                    sensor: reading.sensor,
+                    run: reading.run,
+                    from_seq: reading.seq,
+                    to_seq: reading.seq,
+                    count: 1,
+                    reason: "the spool did not keep up".into(),
+                });
+            }
         }
     }
 
@@ -224,20 +322,43 @@ impl SensorSlot {
 
     fn succeeded(&mut self, now: Moment, sites: &mut Sites) {
         self.answered(sites);
-        self.note(SensorStatus::Ok, None, now.wall, sites);
+        let Some((names, words)) = self.left_out.take() else { return self.whole(now, sites) };
+        // The value of an input beyond its range changes each time; which inputs these are does not.
+        if self.told_left_out != names {
+            warn!(sensor = %self.settings.name, error = %words, "Part of the reading was left out; the rest is published.");
+            (self.told_left_out, self.told) = (names, false);
+        }
+        self.note(SensorStatus::Degraded, || Some(words), now.wall, sites);
+    }
+
+    /// Nothing was left out of the reading.
+    fn whole(&mut self, now: Moment, sites: &mut Sites) {
+        if !self.told_left_out.is_empty() {
+            // Should it be degraded for another reason now, that is news.
+            self.told_left_out.clear();
+            self.told = false;
+        }
+        match self.keeping_up.behind() {
+            None => self.note(SensorStatus::Ok, || None, now.wall, sites),
+            Some(figures) => {
+                let every = self.settings.every;
+                self.note(SensorStatus::Degraded, || Some(too_slow(every, figures)), now.wall, sites);
+            }
+        }
     }
 
     /// A device that has nothing to tell yet is kept: built anew it would begin to warm up again, for ever. One that has told
     /// something before goes on being well between two results.
-    fn too_early(&mut self, error: DriverError, now: Moment, sites: &mut Sites) {
+    fn too_early(&mut self, error: &DriverError, now: Moment, sites: &mut Sites) {
         self.answered(sites);
         self.tally.skipped.fetch_add(1, Ordering::Relaxed);
         if !self.told || self.status != SensorStatus::Ok {
-            self.note(SensorStatus::Degraded, Some(drivers::words(&error)), now.wall, sites);
+            self.note(SensorStatus::Degraded, || Some(drivers::words(error)), now.wall, sites);
         }
     }
 
     fn answered(&mut self, sites: &mut Sites) {
+        sites.rest.answered(self.place);
         // A driver that needs no bus says nothing about the one that it was given.
         if self.settings.driver.bus != BusNeed::None {
             sites.note(self.settings.bus.as_ref(), Ok(()));
@@ -251,40 +372,60 @@ impl SensorSlot {
 
     fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
         self.failures = self.failures.saturating_add(1);
+        self.told_left_out.clear();
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
         // A device that keeps failing may have been unplugged and come back with its power-on registers.
         if !error.is_transient() || status == SensorStatus::Down {
-            self.device = None;
+            self.let_go();
         }
         sites.leave_if_gone(self.settings.bus.as_ref(), error);
+        let words = drivers::words(error);
         let pause = match error {
             DriverError::Panicked(_) => retry_after(self.failures),
-            _ => rest_after(self.failures, cost),
+            _ => {
+                sites.rest.failed(self.place, Purpose::Sample, (now.boot, cost), &words);
+                sites.rest.allowed_from(self.place, Purpose::Sample).saturating_sub(now.boot)
+            }
         };
-        let words = drivers::words(error);
         let is_of_the_bus = sites.note(self.settings.bus.as_ref(), Err(error));
         if !is_of_the_bus && self.last_logged.is_none_or(|last| now.boot >= last.saturating_add(LOG_AGAIN)) {
             (self.last_logged, self.complained) = (Some(now.boot), true);
             let again_in = pause.max(self.settings.every);
             warn!(sensor = %self.settings.name, error = %words, failures = self.failures, ?again_in, "Sensor failed; will try again.");
         }
-        self.note(status, Some(words), now.wall, sites);
-        let skipped = self.schedule.pause(now.boot, pause);
-        self.tally.skipped.fetch_add(skipped, Ordering::Relaxed);
+        self.note(status, || Some(words), now.wall, sites);
+        if matches!(error, DriverError::Panicked(_)) {
+            let skipped = self.schedule.pause(now.boot, pause);
+            self.tally.skipped.fetch_add(skipped, Ordering::Relaxed);
+        }
     }
 
     /// Tells how the sensor fares when that has changed.
-    fn note(&mut self, status: SensorStatus, error: Option<String>, since: SystemTime, sites: &mut Sites) {
+    fn note(
+        &mut self,
+        status: SensorStatus,
+        error: impl FnOnce() -> Option<String>,
+        since: SystemTime,
+        sites: &mut Sites,
+    ) {
         // While the bus hung, somebody else may have noted that the sensor is down.
         if self.told && self.status == status && self.tally.status() == status {
             return;
         }
         (self.status, self.told) = (status, true);
         self.tally.set_status(status);
-        let sensor = self.settings.name.clone();
+        let (sensor, error) = (self.settings.name.clone(), error());
         sites.tell(Subject::Sensor, sensor.clone(), Event::Status { sensor, status, since, error });
     }
+}
+
+/// What a sensor says whose period its bus cannot keep.
+fn too_slow(every: Duration, Figures { asked, managed }: Figures) -> String {
+    let every = format_duration(every);
+    format!(
+        "the bus is too slow for its sensors: every {every} asked for {asked} samplings lately, {managed} were managed"
+    )
 }
 
 /// Runs a driver; a panic in it is an error like any other, and the other devices go on.
@@ -300,13 +441,17 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, DriverError>) -> Resul
 }
 
 /// Refuses what is not a finite number: it must never be published as one.
-fn finite(stamped: (Moment, Vec<Measurement>)) -> Result<(Moment, Vec<Measurement>), DriverError> {
-    for measurement in &stamped.1 {
+fn finite(measurements: Vec<Measurement>) -> Result<Vec<Measurement>, DriverError> {
+    for measurement in &measurements {
         if let Value::Number { value, .. } = measurement.value
             && !value.is_finite()
         {
             return Err(DriverError::NotFinite { quantity: measurement.name.to_string() });
         }
     }
-    Ok(stamped)
+    Ok(measurements)
+}
+
+fn finite_event(event: drivers::Event) -> Result<drivers::Event, DriverError> {
+    Ok(drivers::Event { at: event.at, measurements: finite(event.measurements)? })
 }

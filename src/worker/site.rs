@@ -1,6 +1,6 @@
 //! What the devices of one thread share: its buses and the way out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::bus::{self, Bus, BusError};
 use crate::clock;
 use crate::drivers::{self, DriverError};
 use crate::model::Name;
+use crate::worker::rest::{Place, PlaceId, Purpose, QUICK, Rest};
 use crate::worker::schedule::rest_after;
 use crate::worker::trouble::Trouble;
 use crate::worker::{Context, Event, Progress};
@@ -41,6 +42,7 @@ struct Site {
     /// `None` for the machine itself.
     name: Option<Name>,
     settings: bus::Settings,
+    place: PlaceId,
     /// The lines on it that are inputs.
     inputs: Vec<String>,
     /// `None` while it cannot be opened.
@@ -54,40 +56,92 @@ struct Site {
     trouble: Trouble,
 }
 
+/// What became of talking to a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Answered,
+    /// Why not, in words.
+    Failed(String),
+}
+
 /// The buses of a thread and the way out. A bus comes after the one that it sits on.
 pub(super) struct Sites {
     sites: Vec<Site>,
     pub(super) context: Context,
     /// What the thread is doing, so that a bus that hangs is reported with a name.
     pub(super) progress: Arc<Progress>,
+    /// The back-off that all devices of the thread share.
+    pub(super) rest: Rest,
+    /// What became of the device that was talked to last.
+    outcome: Option<Outcome>,
+    /// Why nothing may be built at this moment.
+    barred: Option<String>,
+    /// Readings that wait for those of the same moment, each with the number of its sensor.
+    pub(super) outbox: VecDeque<(usize, Event)>,
     /// States and statuses that their channel had no room for: the newest of each device, so it cannot grow.
     pub(super) unsent: BTreeMap<(Subject, Name), Event>,
 }
 
 impl Sites {
     pub(super) fn new(context: Context, progress: Arc<Progress>) -> Self {
-        Self { sites: Vec::new(), context, progress, unsent: BTreeMap::new() }
+        Self {
+            sites: Vec::new(),
+            context,
+            progress,
+            rest: Rest::default(),
+            outcome: None,
+            barred: None,
+            outbox: VecDeque::new(),
+            unsent: BTreeMap::new(),
+        }
     }
 
-    /// Goes on with these buses, each with its inputs; those that are as before stay open.
-    pub(super) fn adopt(&mut self, buses: Vec<(Option<Name>, bus::Settings, Vec<String>)>) {
+    /// Closes what is not among these buses any more; what sits on a bus is closed before it.
+    pub(super) fn release(&mut self, buses: &[(Option<Name>, bus::Settings)]) {
+        for index in (0..self.sites.len()).rev() {
+            let site = &self.sites[index];
+            if buses.iter().any(|(name, settings)| site.name == *name && site.settings == *settings) {
+                continue;
+            }
+            let site = self.sites.remove(index);
+            if let Some(name) = &site.name {
+                self.context.alarms.forget(name);
+            }
+        }
+    }
+
+    /// Goes on with these buses, each with its inputs, and with devices in these places. Buses that are as before stay open.
+    pub(super) fn adopt(
+        &mut self,
+        buses: Vec<(Option<Name>, bus::Settings, Vec<String>)>,
+        devices: impl Iterator<Item = Place>,
+    ) {
+        let whole: Vec<_> = buses.iter().map(|(name, ..)| Place::bus(name.as_ref())).collect();
+        self.rest.resettle(whole.into_iter().chain(devices));
         let mut old = std::mem::take(&mut self.sites);
         for (name, settings, inputs) in buses {
             let same = |site: &Site| site.name == name && site.settings == settings;
+            let place = self.rest.place(Place::bus(name.as_ref()));
             let mut site = match old.iter().position(same) {
                 Some(index) => old.swap_remove(index),
-                None => Site::new(name, settings),
+                None => Site::new(name, settings, place),
             };
             if let Some(bus) = site.bus.as_mut() {
                 bus.spare_inputs(&inputs);
             }
-            site.inputs = inputs;
+            (site.place, site.inputs) = (place, inputs);
             self.sites.push(site);
         }
-        let abandoned = old.iter().filter_map(|site| site.name.as_ref());
-        abandoned.filter(|name| !self.sites.iter().any(|site| site.name.as_ref() == Some(*name))).for_each(|name| {
-            self.context.alarms.forget(name);
-        });
+    }
+
+    /// Nothing is built until this is called with `None`: whoever tries is told why.
+    pub(super) fn bar(&mut self, why: Option<String>) {
+        self.barred = why;
+    }
+
+    /// What became of the device that was talked to since the last question, if one was.
+    pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take()
     }
 
     /// Whether the bus of that name is there with these settings.
@@ -97,6 +151,9 @@ impl Sites {
 
     /// The bus, opened if it is not: an attempt costs little, and only so is it found as soon as it is there.
     pub(super) fn bus(&mut self, name: Option<&Name>) -> Result<&mut dyn Bus, DriverError> {
+        if let Some(why) = &self.barred {
+            return Err(BusError::Resting { why: why.clone() }.into());
+        }
         let index = self.sites.iter().position(|site| site.name.as_ref() == name);
         let site = self.opened(index.expect("a plan has every bus that its devices name"))?;
         // What is built now may want to be looked at sooner.
@@ -112,7 +169,12 @@ impl Sites {
             }
             let (below, own) = self.sites.split_at_mut(index);
             let upstream = upstream.and_then(|upstream| below.get_mut(upstream)?.bus.as_deref_mut());
+            let sits_on_another = upstream.is_some();
             own[0].open(upstream)?;
+            if sits_on_another {
+                // It was asked whether it is there.
+                self.rest.answered(self.sites[index].place);
+            }
         }
         Ok(&mut self.sites[index])
     }
@@ -124,36 +186,68 @@ impl Sites {
     }
 
     /// Opens what is not open. Why that fails, the devices tell that need it.
-    pub(super) fn open_all(&mut self) {
+    /// `busy` is told of each before, and of none afterwards. A slow attempt ends it.
+    pub(super) fn open_all(&mut self, busy: impl Fn(Option<Option<&Name>>)) {
         for index in 0..self.sites.len() {
+            if self.sites[index].bus.is_some() {
+                continue;
+            }
+            let begun = clock::boottime();
+            if self.open_at(&self.sites[index]) > begun {
+                continue;
+            }
+            busy(Some(self.sites[index].name.as_ref()));
+            let result = self.opened(index).map(drop);
+            busy(None);
             let now = clock::boottime();
-            if self.sites[index].bus.is_none() && self.sites[index].open_again <= now {
-                self.opened(index).ok();
-                // What costs time, as on a bus that hangs, is not done all the time.
-                let rest = rest_after(2, clock::boottime().saturating_sub(now));
-                self.sites[index].open_again = clock::boottime() + rest.max(OPEN_AGAIN);
+            let cost = now.saturating_sub(begun);
+            if let Err(error) = result {
+                let place = self.sites[index].place;
+                self.rest.failed(place, Purpose::Sample, (now, cost), &drivers::words(&error));
+            }
+            // What costs time, as on a bus that hangs, is not done all the time.
+            self.sites[index].open_again = now + rest_after(2, cost).max(OPEN_AGAIN);
+            if cost >= QUICK {
+                return;
             }
         }
     }
 
-    /// Brings the buses up to date whose time has come. `busy` is told before each.
-    pub(super) fn refresh(&mut self, busy: impl Fn(Option<&Name>)) {
+    /// When a bus that is not open is tried next for the sake of its sensors.
+    fn open_at(&self, site: &Site) -> Duration {
+        site.open_again.max(self.rest.allowed_from(site.place, Purpose::Sample))
+    }
+
+    /// Brings the buses up to date whose time has come, and says whether there was one. `has_woken`: something may have come
+    /// since the last time. `busy` is told of each before, and of none afterwards.
+    pub(super) fn refresh(&mut self, has_woken: bool, busy: impl Fn(Option<Option<&Name>>)) -> bool {
+        let mut refreshed = false;
         for index in 0..self.sites.len() {
-            let now = clock::boottime();
             let site = &mut self.sites[index];
             let Some(bus) = site.bus.as_mut() else { continue };
-            if bus.descriptor().is_none() && site.refresh_at.is_some_and(|at| at > now) {
+            let listens = has_woken && bus.descriptor().is_some();
+            // One without a time wants to be asked only when something has been built on it, or at each wake-up.
+            let begun = clock::boottime();
+            if !listens && site.refresh_at.is_some_and(|at| at > begun) {
                 continue;
             }
-            busy(site.name.as_ref());
-            match bus.refresh() {
-                Ok(pause) => site.refresh_at = pause.map(|pause| now + pause),
+            busy(Some(site.name.as_ref()));
+            let result = bus.refresh();
+            busy(None);
+            refreshed = true;
+            let now = clock::boottime();
+            match result {
+                Ok(pause) => site.refresh_at = Some(pause.map_or(Duration::MAX, |pause| refresh_at(begun, now, pause))),
                 Err(error) => {
-                    let name = site.name.clone();
-                    self.leave_if_gone(name.as_ref(), &error.into());
+                    site.refresh_at = Some(now.saturating_add(OPEN_AGAIN));
+                    let (name, place, error) = (site.name.clone(), site.place, error.into());
+                    let cost = now.saturating_sub(begun);
+                    self.rest.failed(place, Purpose::Output, (now, cost), &drivers::words(&error));
+                    self.leave_if_gone(name.as_ref(), &error);
                 }
             }
         }
+        refreshed
     }
 
     /// Closes the bus when this error says that it has gone, and with it whatever sits on it or on the same wires. The
@@ -177,6 +271,11 @@ impl Sites {
     /// Notes what became of talking to a device on this bus; `true` when a failure is the bus's own and its alarm stands for
     /// it. The machine itself has no such failures.
     pub(super) fn note(&mut self, name: Option<&Name>, outcome: Result<(), &DriverError>) -> bool {
+        if matches!(outcome, Err(DriverError::Bus(BusError::Resting { .. }))) {
+            return false;
+        }
+        self.outcome =
+            Some(outcome.map_or_else(|error| Outcome::Failed(drivers::words(error)), |()| Outcome::Answered));
         let Some(own) = self.sites.iter().position(|site| site.name.as_ref() == name) else { return false };
         let at_fault = outcome.err().and_then(|error| Some((self.at_fault(own, error)?, error)));
         let Some((index, error)) = at_fault else {
@@ -212,8 +311,11 @@ impl Sites {
 
     /// When a bus wants to be opened or looked at.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let wants = |site: &Site| if site.bus.is_some() { site.refresh_at } else { Some(site.open_again) };
-        self.sites.iter().filter_map(wants).min()
+        let wants = |site: &Site| match site.bus {
+            Some(_) => site.refresh_at.unwrap_or(Duration::ZERO),
+            None => self.open_at(site),
+        };
+        self.sites.iter().map(wants).min()
     }
 
     /// What becomes readable when a bus has something to take over.
@@ -249,11 +351,17 @@ impl Drop for Sites {
     }
 }
 
+/// From its begin on, so that looks keep their distance; a slow one, which may have failed, from its end on.
+fn refresh_at(begun: Duration, now: Duration, pause: Duration) -> Duration {
+    if now.saturating_sub(begun) < QUICK { begun.saturating_add(pause) } else { now.saturating_add(pause) }
+}
+
 impl Site {
-    fn new(name: Option<Name>, settings: bus::Settings) -> Self {
+    fn new(name: Option<Name>, settings: bus::Settings, place: PlaceId) -> Self {
         Self {
             name,
             settings,
+            place,
             inputs: Vec::new(),
             bus: None,
             missed: false,

@@ -1,5 +1,7 @@
 //! A worker on the simulated bus, through its public face: a plan goes in, events come out.
 
+mod busy;
+
 use std::path::Path;
 
 use super::*;

@@ -36,6 +36,7 @@ DROP_INS = "/run/systemd/system/fieldgate.service.d"
 WATCHDOG, PAUSE = 3, 6
 LIMIT_MS = 500
 HUNG = "/sys/module/board_chips/parameters/hung"
+HELD = "/sys/module/board_chips/parameters/held"
 ROUNDS = 5
 
 # A service of the same sandbox around a safe-state that finds no output to drive.
@@ -199,6 +200,24 @@ def hung_bus(s):
     s.check("its own as soon as it does not hang any more, before the new start", any(all_safe(s) for _ in range(5)))
     s.board.run(START, 90).ok()
     back(s, since)
+
+
+def held_bus(s):
+    """H4: each transfer on the bus of three outputs takes a second and fails, for more than two periods of the watchdog."""
+    arm(s, "held")
+    process = s.show("MainPID", "NRestarts")
+    lines = {name: OUTPUTS[name] for name in ("pump", "fan")}
+    siren = {"siren": OUTPUTS["siren"]}  # the only one whose chip is asked again and again whether it is there
+    s.board.run(f"echo 1 >{HELD}").ok()
+    time.sleep(2 * WATCHDOG + 1)
+    s.check(f"a bus whose transfers time out is no reason to start again, with WatchdogSec={WATCHDOG}",
+            s.show("MainPID", "NRestarts") == process, str(process))
+    s.check("outputs on other buses stay as they are, and obey", all(watch(s, 0, outputs=lines).values())
+            and s.command("pump", "off", "held-off")["outcome"] == "done")
+    s.board.run(f"echo 0 >{HELD}").ok()
+    took = watch(s, 10, outputs=siren)
+    # A transfer that is under way, and as long a rest.
+    s.check("its own are safe as soon as it allows", max(took.values()) <= 3000 + s.empty, told(took))
 
 
 def refused(s, restarts):

@@ -62,6 +62,17 @@ impl Authority {
         (self.folder.join(format!("{name}.pem")), self.folder.join(format!("{name}.key")))
     }
 
+    /// A certificate of X.509 version 1, as plain `openssl x509 -req` makes it.
+    pub fn sign_version_1(&self, name: &str) -> (PathBuf, PathBuf) {
+        let at = |end: &str| self.folder.join(format!("{name}.{end}"));
+        request(&self.folder, name, name);
+        let mut command = Command::new("openssl");
+        command.args(["x509", "-req", "-days", "100", "-CAcreateserial", "-in"]).arg(at("csr"));
+        command.arg("-CA").arg(&self.cert).arg("-CAkey").arg(self.folder.join(format!("{}.key", self.name)));
+        run(command.arg("-out").arg(at("pem")));
+        (at("pem"), at("key"))
+    }
+
     /// `openssl ca` can do what `openssl x509` cannot: any dates.
     fn issue(&self, name: &str, extensions: &str, days: Days, by_itself: bool) {
         let at = |name: String| self.folder.join(name);

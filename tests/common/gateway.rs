@@ -27,6 +27,15 @@ pub struct Gateway {
     ear: Option<JoinHandle<()>>,
 }
 
+/// How the program is started otherwise.
+pub struct Start<'a> {
+    /// A program that becomes it, with its arguments; or none.
+    pub wrapper: &'a [String],
+    pub environment: &'a [(&'a str, &'a str)],
+    /// Where its log goes; [`Gateway::log`] stays empty.
+    pub stderr: Stdio,
+}
+
 impl Gateway {
     /// Writes `fieldgate.yaml` into a folder and runs it. Relative paths in the text start there.
     pub fn start(folder: &Path, config: &str) -> Self {
@@ -45,15 +54,8 @@ impl Gateway {
 
     /// The same by way of a program that becomes it, such as `strace -D`.
     pub fn under(wrapper: &[&str], folder: &Path, config: &str, environment: &[(&str, &str)]) -> Self {
-        let program = program_in(folder);
-        let mut command = Command::new(wrapper[0]);
-        command.args(&wrapper[1..]).arg(program.get_program());
-        for (name, value) in program.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
+        let wrapper: Vec<String> = wrapper.iter().copied().map(str::to_owned).collect();
+        let command = wrapped(&wrapper, program_in(folder));
         Self::spawn(command, &write_config(folder, config), &[], environment)
     }
 
@@ -61,6 +63,15 @@ impl Gateway {
     pub fn inside(namespace: &Namespace, folder: &Path, config: &str, environment: &[(&str, &str)]) -> Self {
         let command = in_folder(folder, clean(namespace.command(&program_path())));
         Self::spawn(command, &write_config(folder, config), &[], environment)
+    }
+
+    /// The same with a log that goes elsewhere.
+    pub fn starting(folder: &Path, config: &str, start: Start<'_>) -> Self {
+        let mut command = wrapped(start.wrapper, program_in(folder));
+        command.arg("run").arg("--config").arg(write_config(folder, config));
+        command.envs(start.environment.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(start.stderr);
+        Self { child: command.spawn().unwrap(), status: None, log: Arc::default(), ear: None }
     }
 
     fn spawn(mut command: Command, config: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
@@ -226,6 +237,20 @@ pub fn program() -> Command {
     clean(Command::new(program_path()))
 }
 
+/// The same by way of a program that becomes it, or as it is.
+pub fn wrapped(wrapper: &[String], program: Command) -> Command {
+    let Some((first, arguments)) = wrapper.split_first() else { return program };
+    let mut command = Command::new(first);
+    command.args(arguments).arg(program.get_program());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 fn clean(mut command: Command) -> Command {
     command.env("NO_COLOR", "1");
     let foreign = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "RUST_LOG"];
@@ -236,7 +261,7 @@ fn clean(mut command: Command) -> Command {
 }
 
 /// The program with a runtime directory of its own in the folder, so that no test sees another's outputs.
-fn program_in(folder: &Path) -> Command {
+pub fn program_in(folder: &Path) -> Command {
     in_folder(folder, program())
 }
 

@@ -23,6 +23,7 @@ pub mod relay;
 pub mod running;
 pub mod scripted;
 pub mod sim_file;
+pub mod unread;
 pub mod wall_clock;
 pub mod watch;
 pub mod wire;

@@ -54,14 +54,23 @@ pub enum Greeting {
 /// Decides about the nth message (from 0) of a connection.
 type OnPublish = Arc<dyn Fn(usize, &Publish) -> Answer + Send + Sync>;
 
+/// Whether a packet ends the connection.
+type HangUp = Arc<dyn Fn(&Packet) -> bool + Send + Sync>;
+
 /// How one connection goes.
 #[derive(Clone)]
 pub struct Script {
     greeting: Greeting,
+    greeting_5: Option<Greeting>,
+    hang_up: HangUp,
     properties: Properties,
     publish: OnPublish,
     suback: Option<u8>,
     subacks: bool,
+    /// Hangs up on a subscription that has this in one of its filters.
+    forbidden_filter: Option<&'static str>,
+    /// CONNACK with this code for a will with the retain flag; 0 closes instead.
+    retained_will: Option<u8>,
     ping: bool,
     byte_at_a_time: bool,
     ledger: Option<Ledger>,
@@ -71,10 +80,14 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             greeting: Greeting::Code(0),
+            greeting_5: None,
+            hang_up: Arc::new(|_| false),
             properties: Properties::default(),
             publish: Arc::new(|_, _| Answer::Acknowledge),
             suback: None,
             subacks: true,
+            forbidden_filter: None,
+            retained_will: None,
             ping: true,
             byte_at_a_time: false,
             ledger: None,
@@ -91,6 +104,16 @@ impl Script {
     /// What it does with the CONNECT.
     pub fn greeting(self, greeting: Greeting) -> Self {
         Self { greeting, ..self }
+    }
+
+    /// What it does instead with a CONNECT of MQTT 5, because it is older.
+    pub fn greeting_5(self, greeting: Greeting) -> Self {
+        Self { greeting_5: Some(greeting), ..self }
+    }
+
+    /// Closes the connection without a word when such a packet comes.
+    pub fn hang_up_on(self, decide: impl Fn(&Packet) -> bool + Send + Sync + 'static) -> Self {
+        Self { hang_up: Arc::new(decide), ..self }
     }
 
     /// What it does with each message.
@@ -111,6 +134,16 @@ impl Script {
     /// Does not answer subscriptions.
     pub fn no_subacks(self) -> Self {
         Self { subacks: false, ..self }
+    }
+
+    /// Closes the connection over a subscription with this in one of its filters.
+    pub fn hangs_up_on_filter(self, part: &'static str) -> Self {
+        Self { forbidden_filter: Some(part), ..self }
+    }
+
+    /// Refuses a will with the retain flag with this code; 0 closes without a word.
+    pub fn refuses_retained_will(self, code: u8) -> Self {
+        Self { retained_will: Some(code), ..self }
     }
 
     /// Does not answer pings.
@@ -355,7 +388,7 @@ impl Connection {
             let size = wire::frame(first, body).len();
             let received = Received { connection: self.number, at: Instant::now(), size, packet: packet.clone() };
             self.records.lock().unwrap().received.push(received);
-            if !self.answer(packet)? {
+            if (self.script.hang_up)(&packet) || !self.answer(packet)? {
                 return Ok(());
             }
         }
@@ -366,10 +399,15 @@ impl Connection {
     fn answer(&mut self, packet: Packet) -> io::Result<bool> {
         let v5 = self.level >= 5;
         match packet {
-            Packet::Connect(connect) => return self.greet(connect.level),
+            Packet::Connect(connect) => return self.greet(&connect),
             Packet::Publish(publish) => return self.take(&publish),
             Packet::PubRec { id } => self.send(&wire::encode_ack(0x62, id, 0, v5))?,
             Packet::PubRel { id } => self.send(&wire::encode_ack(0x70, id, 0, v5))?,
+            Packet::Subscribe { filters, .. }
+                if self.script.forbidden_filter.is_some_and(|part| filters.iter().any(|(f, _)| f.contains(part))) =>
+            {
+                return Ok(false);
+            }
             Packet::Subscribe { id, filters } if self.script.subacks => {
                 let granted = |(_, options): &(String, u8)| self.script.suback.unwrap_or(options & 3);
                 let codes: Vec<u8> = filters.iter().map(granted).collect();
@@ -390,9 +428,14 @@ impl Connection {
         Ok(true)
     }
 
-    fn greet(&mut self, level: u8) -> io::Result<bool> {
+    fn greet(&mut self, connect: &Connect) -> io::Result<bool> {
+        let level = connect.level;
         self.level = level;
-        let (session_present, code) = match &self.script.greeting {
+        let retains = connect.will.as_ref().is_some_and(|will| will.retain);
+        let greeting_5 = self.script.greeting_5.as_ref().filter(|_| level >= 5);
+        let (session_present, code) = match greeting_5.unwrap_or(&self.script.greeting) {
+            _ if retains && self.script.retained_will == Some(0) => return Ok(false),
+            _ if retains && self.script.retained_will.is_some() => (false, self.script.retained_will.unwrap_or(0)),
             Greeting::Code(code) => (false, *code),
             Greeting::SessionPresent => (true, 0),
             Greeting::Silence => return Ok(true),

@@ -104,6 +104,7 @@ impl Properties {
     pub const RETAIN_AVAILABLE: u8 = 0x25;
     pub const USER: u8 = 0x26;
     pub const MAXIMUM_PACKET_SIZE: u8 = 0x27;
+    pub const WILDCARDS_AVAILABLE: u8 = 0x28;
 
     /// The value of the first property of that kind.
     pub fn get(&self, id: u8) -> Option<&[u8]> {

@@ -1,10 +1,14 @@
 //! Rows B: brokers that die, refuse, limit, take over, lie and flood.
 
+mod abilities;
 mod answers;
 mod flood;
+mod hanging;
+mod hangs_up;
 mod killed;
 mod limits;
 mod mutants;
+mod names;
 mod refused;
 mod twins;
 

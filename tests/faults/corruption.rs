@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use fieldgate::model::{ClockStatus, Key, Message, MessageKind, Moment, Name, Qos, RunId};
-use fieldgate::spool::{Sequence, Settings, Spool, Stats, WhenFull, open};
+use fieldgate::spool::{Batch, Sequence, Settings, Spool, Stats, WhenFull, open};
 use serde_json::Value;
 
 use crate::suite::{chance, report, times};
@@ -104,7 +104,9 @@ async fn live_with(files: &[(String, Vec<u8>)]) -> Fate {
         let is_read = |stats: &Stats| stats.error.as_ref().is_none_or(|error| error.contains("; "));
         let read = tokio::time::timeout(LIVES, spool.stats().wait_for(is_read)).await.map(|read| read.is_ok());
         assert_eq!(read, Ok(true), "not read after {LIVES:?}: {:?}", spool.stats().borrow());
-        if spool.read(Sequence(0), 1).await.is_ok_and(|read| read.is_empty()) && is_read(&spool.stats().borrow()) {
+        let is_empty =
+            spool.read(Sequence(0), 1).await.is_ok_and(|batch| batch.messages.is_empty() && is_all(&spool, &batch));
+        if is_empty && is_read(&spool.stats().borrow()) {
             break;
         }
     }
@@ -115,6 +117,11 @@ async fn live_with(files: &[(String, Vec<u8>)]) -> Fate {
     fate
 }
 
+/// Whether nothing lies behind it.
+fn is_all(spool: &Spool, batch: &Batch) -> bool {
+    batch.next >= *spool.head().borrow()
+}
+
 /// Takes all there is and acknowledges it; says whether the reading of this start was among it.
 async fn take(spool: &Spool, fate: &mut Fate) -> bool {
     let mut has_own = false;
@@ -122,11 +129,11 @@ async fn take(spool: &Spool, fate: &mut Fate) -> bool {
         // A row that shows its damage only now is told by a message that comes behind.
         spool.offered().await.unwrap();
         // A disk error is the damage showing; the next request finds another file.
-        let Ok(read) = spool.read(Sequence(0), 1000).await else { continue };
-        if read.is_empty() {
+        let Ok(batch) = spool.read(Sequence(0), 1000).await else { continue };
+        if batch.messages.is_empty() && is_all(spool, &batch) {
             return has_own;
         }
-        for stored in &read {
+        for stored in &batch.messages {
             let message = &stored.message;
             match (message.key.kind, message.run) {
                 (MessageKind::Loss, _) => {
@@ -145,7 +152,7 @@ async fn take(spool: &Spool, fate: &mut Fate) -> bool {
                 }
             }
         }
-        spool.acknowledge(read.iter().map(|stored| stored.sequence).collect()).await.unwrap();
+        spool.acknowledge(batch.messages.iter().map(|stored| stored.sequence).collect()).await.unwrap();
     }
 }
 

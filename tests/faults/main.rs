@@ -15,18 +15,24 @@
 mod common;
 
 mod broker;
+mod buses;
 mod clock;
 mod configuration;
 mod corruption;
 mod disk;
+mod folder;
 mod killed;
 mod ledger;
 mod lives;
+mod log;
 mod network;
 mod outputs;
 mod process;
+mod seams;
 mod security;
 mod sensors;
+mod signals;
+mod stranded;
 mod suite;
 mod tracer;
 
@@ -34,7 +40,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The families of rows that this suite answers for.
-const FAMILIES: &str = "NBPDCSAK";
+const FAMILIES: &str = "NBPDCSAKLH";
 
 fn rows_of(page: &str) -> BTreeSet<String> {
     let first = |line: &str| line.strip_prefix("| ")?.split(" |").next().map(str::to_owned);

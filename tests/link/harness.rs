@@ -154,7 +154,8 @@ pub(crate) struct Link {
 pub(crate) fn settings(protocol: Protocol, port: u16) -> Settings {
     Settings {
         brokers: vec![broker("127.0.0.1", port)],
-        protocol,
+        protocol: protocol.into(),
+        prefer_first: None,
         client_id: None,
         clean_session: true,
         keep_alive: Duration::from_secs(5),
@@ -165,6 +166,8 @@ pub(crate) fn settings(protocol: Protocol, port: u16) -> Settings {
         reconnect_min: Duration::from_millis(50),
         reconnect_max: Duration::from_millis(200),
         late_after: Duration::from_secs(30),
+        retain_state: true,
+        command_topics: vec!["b/actuators/pump/set".into()],
         topics: Topics::new("b"),
     }
 }
@@ -197,11 +200,12 @@ pub(crate) fn open_spool() -> TestSpool {
 
 impl TestSpool {
     pub(crate) fn len(&self) -> usize {
-        self.wait_for(self.spool.read(Sequence(0), 100_000)).unwrap().len()
+        self.wait_for(self.spool.read(Sequence(0), 100_000)).unwrap().messages.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.wait_for(self.spool.read(Sequence(0), 1)).unwrap().is_empty()
+        let batch = self.wait_for(self.spool.read(Sequence(0), 1)).unwrap();
+        batch.messages.is_empty() && batch.next >= *self.spool.head().borrow()
     }
 
     /// Waits on a thread of its own: the spool answers from its own thread, so the test's runtime may stand still
@@ -258,7 +262,7 @@ impl Link {
     }
 }
 
-pub(crate) async fn eventually(what: &str, done: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(15);
     while !done() {
         assert!(Instant::now() < deadline, "{what}");

@@ -6,8 +6,12 @@ mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 mod delivery;
+mod dialect;
 mod expiry;
 mod faults;
+mod first;
 mod harness;
+mod liveness;
 mod refusals;
 mod tls;
+mod unix;

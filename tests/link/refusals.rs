@@ -51,6 +51,33 @@ async fn a_broker_that_nobody_we_trust_has_signed_is_refused() {
 }
 
 #[tokio::test]
+async fn a_broker_with_a_certificate_of_version_1_is_refused_with_the_line_that_makes_another() {
+    let mut broker = TlsBroker::start(LOCALHOST, LONG, "");
+    let old = broker.authority.sign_version_1("old");
+    broker.show(old);
+    broker.again();
+    let words = ["X.509 version 1", "subjectAltName=DNS:localhost", "openssl x509 -req"];
+    check_all(&broker, |settings| settings, &words).await;
+    // A certificate that signed itself, as authority and broker at once: refused as before, now with the line.
+    let folder = broker.path("");
+    broker.show(self_signed(&folder, "self", &["basicConstraints=critical,CA:TRUE", "subjectAltName=DNS:localhost"]));
+    std::fs::copy(broker.path("cert.pem"), broker.path("own-ca.pem")).unwrap();
+    broker.again();
+    let own = |mut settings: Settings| {
+        settings.tls.ca_file = Some(folder.join("own-ca.pem"));
+        settings
+    };
+    check_all(&broker, own, &["self-signed", "openssl req -x509", "CA:FALSE", "mqtt.tls.ca_file to it"]).await;
+    // What that line makes is taken.
+    broker.show(self_signed(&folder, "self", &["basicConstraints=critical,CA:FALSE", "subjectAltName=DNS:localhost"]));
+    std::fs::copy(broker.path("cert.pem"), broker.path("own-ca.pem")).unwrap();
+    broker.again();
+    let mut link = start(own(broker.settings(Protocol::V5, Transport::Tls)), &open_spool());
+    link.up().await;
+    link.end().await;
+}
+
+#[tokio::test]
 async fn a_broker_with_another_name_is_refused() {
     let mut broker = TlsBroker::start("subjectAltName=DNS:broker.lan,DNS:b.lan\n", LONG, "");
     check_all(&broker, |settings| settings, &["\"localhost\" (wrong host name)", "it is for broker.lan, b.lan"]).await;

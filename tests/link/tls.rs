@@ -78,6 +78,15 @@ pub(crate) fn with_identity(settings: Settings, cert: &Path, key: &Path) -> Sett
 }
 
 #[tokio::test]
+async fn our_own_certificate_of_version_1_is_for_the_broker_to_judge() {
+    let broker = TlsBroker::start(LOCALHOST, LONG, "require_certificate true");
+    let old = broker.authority.sign_version_1("old");
+    let mut link = start(broker.settings_as(&old), &open_spool());
+    link.up().await;
+    link.end().await;
+}
+
+#[tokio::test]
 async fn every_transport_delivers() {
     let tls = TlsBroker::start(LOCALHOST, LONG, "");
     let old = TlsBroker::start(LOCALHOST, LONG, "tls_version tlsv1.2");

@@ -6,7 +6,7 @@
 mod broker;
 mod table;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -19,12 +19,16 @@ use crate::cli::demo::table::{Frame, Names};
 use crate::config;
 use crate::drivers::words;
 use crate::gateway::Gateway;
+use crate::outlet::{self, Outlet};
 
 /// The greenhouse. `@PORT@` and `@FOLDER@` are filled in.
 const GREENHOUSE: &str = include_str!("../../../config/demo.yaml");
 
 /// How often the table is drawn.
 const REDRAW: Duration = Duration::from_millis(500);
+
+/// How long the end waits for a terminal that was stopped.
+const LAST_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Runs until Ctrl-C, or until nobody reads what it prints. A port that is taken is said and the next free one is used.
 pub fn run(wanted: u16) -> ExitCode {
@@ -33,6 +37,8 @@ pub fn run(wanted: u16) -> ExitCode {
     };
     if port != wanted {
         cli::tell(&format!("port {wanted} is taken, so the demo's broker listens on {port}\n"));
+        // In front of the table, which is drawn by another thread.
+        cli::log::flush();
     }
     let folder = Folder::new();
     let text = GREENHOUSE.replace("@PORT@", &port.to_string()).replace("@FOLDER@", &folder.0.to_string_lossy());
@@ -66,17 +72,24 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
     let mut redraw = tokio::time::interval(REDRAW);
     loop {
         tokio::select! {
-            _ = redraw.tick() => if screen.draw(&board.view(), &gateway).is_err() { break },
+            _ = redraw.tick() => {
+                crate::clock::refresh();
+                if !screen.draw(&board.view(), &gateway) {
+                    break;
+                }
+            }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         }
     }
     gateway.stop().await;
-    cli::put("\ndemo ended; every output is in its safe state\n", ExitCode::SUCCESS)
+    screen.end("\ndemo ended; every output is in its safe state\n")
 }
 
-/// Where the table goes: redrawn in place on a terminal, as plain lines into a pipe.
+/// Where the table goes: redrawn in place on a terminal, as plain lines into a pipe. A thread writes it, for a terminal that was
+/// stopped (Ctrl-S) must not stop the gateway; what cannot be shown meanwhile is left out.
 struct Screen {
+    out: Outlet,
     started: Instant,
     port: u16,
     names: Names,
@@ -91,11 +104,16 @@ struct Screen {
 impl Screen {
     fn new(port: u16, names: Names) -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { started: Instant::now(), port, names, terminal, drawn: 0, told: View::default(), introduced: false }
+        let write = |text: &[u8]| outlet::write_all(rustix::stdio::stdout(), text);
+        let out = Outlet::new("screen", |_| (), Box::new(write));
+        Self { out, started: Instant::now(), port, names, terminal, drawn: 0, told: View::default(), introduced: false }
     }
 
-    /// Fails when the reader has gone away (`| head`).
-    fn draw(&mut self, view: &View, gateway: &Gateway) -> io::Result<()> {
+    /// `false` when the reader has gone away (`| head`).
+    fn draw(&mut self, view: &View, gateway: &Gateway) -> bool {
+        if !self.out.is_idle() {
+            return true;
+        }
         let (sent, waiting) = gateway.delivered_and_waiting();
         let frame = Frame {
             names: &self.names,
@@ -126,8 +144,15 @@ impl Screen {
             out.push_str(&frame.changes(&self.told));
             self.told = view.clone();
         }
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush())
+        self.out.push(out.into_bytes());
+        !self.out.is_closed()
+    }
+
+    /// The last words, if they are read soon.
+    fn end(&self, words: &str) -> ExitCode {
+        self.out.push(words.into());
+        self.out.flush(LAST_PATIENCE);
+        if self.out.is_closed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }
 

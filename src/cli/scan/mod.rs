@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use serde_json::{Value as Json, json};
 
 use crate::bus::survey::{self, Adapter, GpioChip, KernelDevice, Node, Survey};
-use crate::bus::{self, BusError};
+use crate::bus::{self, header};
 use crate::cli;
 use crate::drivers::likely::{self, Likely};
 use crate::drivers::{DriverError, words};
@@ -87,7 +87,7 @@ fn text(found: &Found) -> String {
         i2c(found),
         "none; on a Raspberry Pi write dtparam=i2c_arm=on into config.txt and restart; elsewhere try modprobe i2c-dev",
     );
-    section(&mut out, "GPIO", gpio(&survey.gpio), "this machine shows no GPIO chip");
+    section(&mut out, "GPIO", gpio(survey), "this machine shows no GPIO chip");
     let none = if survey.one_wire_master {
         "nothing on the wire; check the wiring and its pull-up resistor of 4.7 kΩ"
     } else {
@@ -163,8 +163,8 @@ fn describe(who: &Who) -> String {
     }
 }
 
-fn gpio(chips: &Result<Vec<GpioChip>, BusError>) -> Vec<String> {
-    let chips = match chips {
+fn gpio(survey: &Survey) -> Vec<String> {
+    let chips = match &survey.gpio {
         Ok(chips) => chips,
         Err(error) => return vec![words(error)],
     };
@@ -177,8 +177,25 @@ fn gpio(chips: &Result<Vec<GpioChip>, BusError>) -> Vec<String> {
             let name = if line.name.is_empty() { "without a name" } else { &line.name };
             format!("  {number:<3} {name}  held by {holder}")
         }));
+        let free = chip.lines.iter().enumerate().filter(|(_, line)| line.holder.is_none());
+        lines.extend(free.filter_map(|(number, line)| {
+            let (pin, device) = pin(survey, chip, number, &line.name)?;
+            Some(format!("  {number:<3} {}  {pin} of {}, so no line for anything else", line.name, device.display()))
+        }));
     }
     lines
+}
+
+/// Which pin of which bus of this board a line is, if it is one.
+fn pin<'s>(survey: &'s Survey, chip: &GpioChip, number: usize, name: &str) -> Option<(&'static str, &'s Path)> {
+    let line = match header::number(name) {
+        Some(line) => line,
+        None if header::is_header(&chip.label) => u32::try_from(number).ok()?,
+        None => return None,
+    };
+    let buses = survey.i2c.iter().map(|adapter| &adapter.device);
+    let nodes = survey.spi.iter().chain(&survey.serial).map(|node| &node.path);
+    buses.chain(nodes).find_map(|device| Some((header::pin_of(line, device)?, device.as_path())))
 }
 
 fn kernel_device(device: &KernelDevice) -> String {
@@ -253,6 +270,7 @@ fn gpio_json(chip: &GpioChip) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::BusError;
     use crate::bus::survey::{Answer, GpioLine};
     use crate::drivers;
 
@@ -293,7 +311,12 @@ mod tests {
             gpio: Ok(vec![GpioChip {
                 path: "/dev/gpiochip0".into(),
                 label: "pinctrl-bcm2711".into(),
-                lines: vec![line("ID_SDA", None), line("GPIO17", Some("gpioset"))],
+                lines: vec![
+                    line("ID_SDA", None),
+                    line("ID_SCL", None),
+                    line("SDA1", None),
+                    line("GPIO17", Some("gpioset")),
+                ],
             }]),
             one_wire_master: true,
             one_wire: vec!["28-0316a2794bff".into()],
@@ -317,8 +340,9 @@ I2C     /dev/i2c-1  bcm2835
           0x76  bme280, as it says itself
         /dev/i2c-3  bcm2835  cannot open i2c bus /dev/i2c-3 (the user that runs this must be in the group i2c): permission denied
         /dev/i2c-20  bcm2835  left alone: it leads to a display
-GPIO    /dev/gpiochip0  pinctrl-bcm2711  2 lines
-          1   GPIO17  held by gpioset
+GPIO    /dev/gpiochip0  pinctrl-bcm2711  4 lines
+          3   GPIO17  held by gpioset
+          2   SDA1  SDA of /dev/i2c-1, so no line for anything else
 1-WIRE  28-0316a2794bff
 IIO     dht11@4  in_humidityrelative_input in_temp_input
 HWMON   cpu_thermal  temp1_input
@@ -336,7 +360,7 @@ PWM     chip 0  4 channels
         assert_eq!(json["i2c"][0]["chips"][3]["driver"], "bme280");
         assert_eq!(json["i2c"][0]["chips"][0]["possible"], json!(["tmp102", "lm75"]));
         assert_eq!(json["i2c"][0]["chips"][2]["kernel_driver"], "rtc-ds1307");
-        assert_eq!(json["gpio"][0]["lines"][1]["holder"], "gpioset");
+        assert_eq!(json["gpio"][0]["lines"][3]["holder"], "gpioset");
         assert!(json["i2c"][1]["error"].as_str().unwrap().contains("group i2c"));
     }
 }

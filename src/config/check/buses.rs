@@ -7,7 +7,7 @@ use crate::bus::rppal::Part;
 use crate::bus::{self, Claim, multiplexer};
 use crate::config::check::Checker;
 use crate::config::check::chips::Draft;
-use crate::config::check::section::Section;
+use crate::config::check::section::{Section, nearest};
 use crate::config::raw;
 use crate::config::tree::{Key, Node, Span, Value};
 use crate::drivers::BusNeed;
@@ -22,6 +22,15 @@ pub(super) struct Bus {
     /// What it occupies on other buses, and where that is written.
     pub(super) claims: Vec<(Name, Claim, Span)>,
     device: Option<Device>,
+}
+
+/// An entry under a name of the user's own.
+pub(super) struct Named<'a> {
+    pub(super) name: Name,
+    pub(super) key: &'a Key,
+    pub(super) node: &'a Node,
+    /// It stands here again, which has been reported. It is looked at, and then left out.
+    pub(super) is_again: bool,
 }
 
 /// What a bus is, however it is written, as far as can be told without opening it.
@@ -67,6 +76,14 @@ impl Bus {
         }
     }
 
+    /// Its name and type, for hints.
+    pub(super) fn describe(&self) -> String {
+        match self.settings {
+            Some(_) => format!("{} of type {}", self.name, self.kind()),
+            None => self.name.to_string(),
+        }
+    }
+
     /// As in `type:`.
     pub(super) fn kind(&self) -> &'static str {
         match &self.settings {
@@ -87,23 +104,23 @@ impl Bus {
 impl<'a> Checker<'a> {
     pub(super) fn buses(&mut self, top: &Section<'a>) -> Vec<Bus> {
         let mut buses = Vec::new();
-        let (mut chips, mut wrong) = (Vec::new(), Vec::new());
-        for (name, key, node) in self.named(top, "buses") {
-            let settings = match self.bus(key, node) {
+        let mut chips = Vec::new();
+        for Named { name, key, node, is_again } in self.named(top, "buses") {
+            let draft = self.bus(key, node);
+            if is_again {
+                continue;
+            }
+            let settings = match draft {
                 Some(Draft::Plain(settings)) => Some(settings),
                 Some(Draft::Chip(chip)) => {
                     chips.push((buses.len(), chip));
-                    None
-                }
-                Some(Draft::Wrong(on)) => {
-                    wrong.push(on);
                     None
                 }
                 None => None,
             };
             buses.push(Bus { name, span: key.span.clone(), settings, claims: Vec::new(), device: None });
         }
-        self.settle(chips, &wrong, &mut buses);
+        self.settle(chips, &mut buses);
         self.twice(&mut buses);
         buses
     }
@@ -122,40 +139,55 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The entries of a map from the user's own names to sections; what is not a name is reported and left out.
-    pub(super) fn named(&mut self, top: &Section<'a>, section: &str) -> Vec<(Name, &'a Key, &'a Node)> {
-        let entries = self.entries(top.node(section), section).unwrap_or(&[]);
+    /// The entries of a map from the user's own names to sections. What is not a name is reported, and what is below it looked
+    /// at under a name like it.
+    pub(super) fn named(&mut self, top: &Section<'a>, section: &str) -> Vec<Named<'a>> {
         let mut seen = HashSet::new();
-        let mut all: Vec<(Name, &Key, &Node)> = Vec::new();
-        for (key, node) in entries {
-            match Name::new(&key.text) {
-                Ok(name) if seen.insert(name.clone()) => all.push((name, key, node)),
-                Ok(_) => {}
-                Err(error) => self.error(&key.span, format!("{section}: {error}"), ""),
+        let mut all = Vec::new();
+        for node in top.nodes(section) {
+            for (key, node) in self.entries(Some(node), section).unwrap_or(&[]) {
+                let name = Name::new(&key.text).unwrap_or_else(|error| {
+                    self.error(&key.span, format!("{section}: {error}"), "");
+                    Name::like(&key.text)
+                });
+                let is_again = !seen.insert(name.clone());
+                all.push(Named { name, key, node, is_again });
             }
         }
         all
     }
 
     fn bus(&mut self, key: &Key, node: &'a Node) -> Option<Draft> {
-        let what = key.text.as_str();
-        let (kind, backend) = (word(node, "type"), word(node, "backend"));
-        let tables = if backend == Some("rppal") { raw::BUS_RPPAL } else { raw::BUS_TYPES };
-        let fields = kind.and_then(|kind| tables.iter().find(|(name, _)| *name == kind));
+        let is_by_rppal = word(node, "backend").and_then(|word| nearest(word, &["linux", "rppal"])) == Some("rppal");
+        let tables = if is_by_rppal { raw::BUS_RPPAL } else { raw::BUS_TYPES };
+        // A type that is misspelt is reported, and the rest checked as that which was probably meant.
+        let names: Vec<_> = tables.iter().map(|(name, _)| *name).collect();
+        let meant = word(node, "type")
+            .and_then(|kind| names.iter().find(|name| **name == kind).copied().or(nearest(kind, &names)));
+        let fields = tables.iter().find(|(name, _)| Some(*name) == meant);
         let fields: &'static [Field] = fields.map_or(raw::BUS, |(_, fields)| fields);
-        let section = self.section(&key.span, Some(node), what, fields);
-        if backend == Some("rppal") {
+        let section = self.section(&key.span, Some(node), key.text.as_str(), fields);
+        if is_by_rppal {
             return self.rppal(&section).map(Draft::Plain);
         }
-        Some(Draft::Plain(match section.text("type")? {
+        let draft = self.draft(meant?, &section);
+        match section.text("type") {
+            Some(_) => draft,
+            None => draft.and_then(Draft::guessed),
+        }
+    }
+
+    /// The bus of that type as far as its own entry tells.
+    fn draft(&mut self, kind: &str, section: &Section<'a>) -> Option<Draft> {
+        Some(Draft::Plain(match kind {
             "i2c" => bus::Settings::I2c { device: PathBuf::from(section.text("device")?) },
-            "gpio" => bus::Settings::Gpio { chip: self.chip(&section)? },
+            "gpio" => bus::Settings::Gpio { chip: self.chip(section)? },
             "pwm" => bus::Settings::Pwm { chip: u32::try_from(section.integer("chip")?).ok()? },
             "spi" => bus::Settings::Spi { device: PathBuf::from(section.text("device")?) },
             "uart" => bus::Settings::Uart { device: PathBuf::from(section.text("device")?) },
             "w1" => bus::Settings::W1,
             "sim" => bus::Settings::Sim { state_file: section.text("state_file").map(PathBuf::from) },
-            model => return self.chip_on_a_bus(model, &section),
+            model => return Some(Draft::Chip(self.chip_on_a_bus(model, section))),
         }))
     }
 

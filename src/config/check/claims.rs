@@ -1,6 +1,7 @@
 //! Two devices on one address, line, channel, chip select, serial port or device of the kernel.
 
-use crate::bus::{Claim, Settings};
+use crate::bus::rppal::Part;
+use crate::bus::{Claim, Settings, header};
 use crate::config::check::Checker;
 use crate::config::check::buses::Bus;
 use crate::config::check::devices::Device;
@@ -30,6 +31,7 @@ impl Checker<'_> {
         all.sort_by_key(|occupied| occupied.span.start);
         for (index, second) in all.iter().enumerate() {
             self.is_a_line(buses, second);
+            self.is_a_pin(buses, second);
             let Some(first) = all[..index].iter().find(|first| clash(buses, first, second)) else { continue };
             let line = self.source.place(first.span.start).line;
             let what = told(first, second);
@@ -54,6 +56,35 @@ impl Checker<'_> {
             let hint = format!("its lines are {}", expander.model.lines());
             self.error(occupied.span, format!("{bus} has no line called {line:?}"), hint);
         }
+    }
+}
+
+impl Checker<'_> {
+    /// A line of a Raspberry Pi's header that is a pin of a bus in the same file.
+    fn is_a_pin(&mut self, buses: &[Bus], occupied: &Occupied<'_>) {
+        let Claim::Line(line) = occupied.claim else { return };
+        let is_numbered = match settings(buses, occupied.bus) {
+            Some((_, Settings::Gpio { chip })) => header::is_header(chip),
+            Some((_, Settings::Rppal(Part::Gpio))) => true,
+            _ => return,
+        };
+        let Some(number) = header::number(line).or(line.parse().ok().filter(|_| is_numbered)) else { return };
+        let pin = |bus: &Bus| {
+            let device = match bus.settings.as_ref()? {
+                Settings::I2c { device } | Settings::Spi { device } | Settings::Uart { device } => device.clone(),
+                Settings::Rppal(Part::I2c { number }) => format!("/dev/i2c-{number}").into(),
+                _ => return None,
+            };
+            Some((bus.name.clone(), bus.span.start, header::pin_of(number, &device)?))
+        };
+        let Some((bus, at, pin)) = buses.iter().find_map(pin) else { return };
+        let bus_line = self.source.place(at).line;
+        let what = format!("line {line} is {pin} of {bus} on the header of a Raspberry Pi");
+        self.warning(
+            occupied.span,
+            what,
+            format!("use another line; {bus}, in line {bus_line}, would not work beside it"),
+        );
     }
 }
 

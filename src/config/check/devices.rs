@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::bus::{Claim, SOFTWARE_HZ};
 use crate::config::check::Checker;
-use crate::config::check::buses::Bus;
+use crate::config::check::buses::{Bus, Named};
 use crate::config::check::mqtt::{Mqtt, qos};
 use crate::config::check::section::{Section, nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Span, Value};
-use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role};
+use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role, ds18b20};
 use crate::model::{Name, Qos, Setting, Settings};
 use crate::worker::SensorSettings;
 
@@ -24,20 +24,37 @@ pub(super) struct Device<S> {
     pub(super) settings: Option<S>,
 }
 
+impl<S> Device<S> {
+    /// The same without settings, of a device in the wrong section.
+    pub(super) fn without_settings<T>(self) -> Device<T> {
+        Device { name: self.name, bus: self.bus, claims: self.claims, settings: None }
+    }
+}
+
 impl<'a> Checker<'a> {
     pub(super) fn sensors(&mut self, top: &Section<'a>, buses: &[Bus], mqtt: &Mqtt) -> Vec<Device<SensorSettings>> {
-        let mut all = self.named(top, "sensors");
-        all.retain(|(_, _, node)| self.is_in_place(node, |role| matches!(role, Role::Sensor { .. })));
-        all.into_iter()
-            .map(|(name, key, node)| {
-                let section = self.section(&key.span, Some(node), &key.text, raw::SENSOR);
+        let mut all = Vec::new();
+        for Named { name, key, node, is_again } in self.named(top, "sensors") {
+            let device = if self.is_in_place(node, is_sensor) {
+                let section = self.section(&key.span, [node], &key.text, raw::SENSOR);
                 self.sensor(name, &section, buses, mqtt)
-            })
-            .collect()
+            } else {
+                let section = self.section(&key.span, [node], &key.text, raw::ACTUATOR);
+                self.actuator(name, &section, buses).0.without_settings()
+            };
+            all.extend((!is_again).then_some(device));
+        }
+        all
     }
 
-    fn sensor(&mut self, name: Name, section: &Section<'a>, buses: &[Bus], mqtt: &Mqtt) -> Device<SensorSettings> {
-        let driver = self.driver(section);
+    pub(super) fn sensor(
+        &mut self,
+        name: Name,
+        section: &Section<'a>,
+        buses: &[Bus],
+        mqtt: &Mqtt,
+    ) -> Device<SensorSettings> {
+        let driver = self.driver(section, is_sensor);
         let bus = self.bus_of(section, driver, buses);
         let (qos, retain) = self.delivery(section, mqtt);
         let Some((driver, Role::Sensor { default_every, .. })) = driver.map(|driver| (driver, &driver.role)) else {
@@ -45,7 +62,7 @@ impl<'a> Checker<'a> {
         };
         let every = self.every(section, driver, *default_every);
         let on = buses.iter().find(|on| Some(&on.name) == bus.as_ref() && on.suits(driver.bus));
-        let (settings, claims) = self.settings(section, driver, on);
+        let (settings, _, claims) = self.settings(section, driver, on);
         let settings = settings.zip(every).map(|(settings, every)| SensorSettings {
             name: name.clone(),
             driver,
@@ -58,18 +75,17 @@ impl<'a> Checker<'a> {
         Device { name, bus, claims, settings }
     }
 
-    pub(super) fn driver(&mut self, section: &Section<'a>) -> Option<&'static DriverSpec> {
+    /// The driver that is named. One that is not there is reported, and the rest checked by that which was probably meant.
+    pub(super) fn driver(&mut self, section: &Section<'a>, fits: fn(&Role) -> bool) -> Option<&'static DriverSpec> {
         let name = section.text("driver")?;
-        let driver = drivers::find(name);
-        if driver.is_none() {
-            let names: Vec<_> = DRIVERS.iter().map(|spec| spec.name).collect();
-            let hint = match nearest(name, &names) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => "`fieldgate drivers` lists them".to_owned(),
-            };
-            self.error(&section.span("driver"), format!("no driver is called {}", quoted(name)), hint);
+        if let Some(driver) = drivers::find(name) {
+            return Some(driver);
         }
-        driver
+        let names: Vec<_> = DRIVERS.iter().map(|spec| spec.name).collect();
+        let near = nearest(name, &names);
+        let hint = near.map_or("`fieldgate drivers` lists them".to_owned(), |near| format!("did you mean {near:?}?"));
+        self.error(&section.span("driver"), format!("no driver is called {}", quoted(name)), hint);
+        near.and_then(drivers::find).filter(|driver| fits(&driver.role))
     }
 
     /// Whether the device's driver, if there is one, belongs into this section. Looked at first: the keys of an output would
@@ -140,23 +156,28 @@ impl<'a> Checker<'a> {
         every
     }
 
-    /// The driver's own settings, and what the device occupies with them.
+    /// The driver's own settings, what is known of them whatever is wrong, and what the device occupies with them.
     pub(super) fn settings(
         &mut self,
         section: &Section<'a>,
         driver: &'static DriverSpec,
         on: Option<&Bus>,
-    ) -> (Option<Settings>, Vec<(Claim, Span)>) {
+    ) -> (Option<Settings>, [Settings; 2], Vec<(Claim, Span)>) {
         let place = section.key("settings");
         let what = format!("the settings of {}", driver.name);
-        let own = self.section(&place, section.node("settings"), &what, driver.settings);
+        let own = self.section(&place, section.nodes("settings"), &what, driver.settings);
         if let Some(on) = on {
             self.fits(&own, driver, on);
         }
+        if let Some((what, hint)) = own.text("id").filter(|_| driver.bus == BusNeed::W1).and_then(ds18b20::wrong_id) {
+            self.error(&own.span("id"), what, hint);
+        }
         let spans: Vec<_> =
             driver.settings.iter().map(|field| (own.get(field.name).cloned(), own.span(field.name))).collect();
+        let known = own.stand_ins(driver.settings);
+        let [mut claims, others] = known.each_ref().map(driver.claims);
+        claims.retain(|claim| others.contains(claim));
         let settings = own.settings();
-        let claims = settings.as_ref().map_or(Vec::new(), |settings| (driver.claims)(settings));
         let mut claimed = Vec::with_capacity(claims.len());
         for claim in claims {
             // Two settings may say the same, each with a claim of its own.
@@ -166,7 +187,7 @@ impl<'a> Checker<'a> {
             let span = all().find(|span| !taken(span)).or(all().next()).unwrap_or(&place).clone();
             claimed.push((claim, span));
         }
-        (settings, claimed)
+        (settings, known, claimed)
     }
 
     /// What a bus of the right type still cannot do.
@@ -206,8 +227,26 @@ impl<'a> Checker<'a> {
 pub(super) fn such_as(buses: &[Bus], fits: impl Fn(&Bus) -> bool) -> String {
     let names: Vec<_> =
         buses.iter().filter(|bus| bus.settings.is_some() && fits(bus)).map(|bus| bus.name.as_str()).collect();
-    if names.is_empty() { "there is none under buses:".to_owned() } else { format!("such as {}", names.join(", ")) }
+    if !names.is_empty() {
+        return format!("such as {}", names.join(", "));
+    }
+    let others: Vec<_> = buses.iter().map(Bus::describe).collect();
+    if others.is_empty() {
+        return "there is none under buses:".to_owned();
+    }
+    format!("there is none under buses:, only {}", others.join(", "))
 }
+
+/// What belongs under `sensors:`.
+pub(super) fn is_sensor(role: &Role) -> bool {
+    matches!(role, Role::Sensor { .. })
+}
+
+/// What belongs under `actuators:`.
+pub(super) fn is_output(role: &Role) -> bool {
+    matches!(role, Role::Actuator { .. })
+}
+
 /// What a driver needs, in words.
 pub(super) fn words(need: BusNeed) -> &'static str {
     match need {

@@ -12,19 +12,23 @@ use crate::config::raw;
 use crate::config::tree::Span;
 use crate::link::secrets::{self, FileError, SecretSource};
 use crate::link::tls::{self, Part};
-use crate::link::{Broker, Protocol, TlsSettings, Transport};
+use crate::link::{Broker, Protocol, ProtocolChoice, TlsSettings, Transport};
 
 impl<'a> Checker<'a> {
     pub(super) fn password(
         &mut self,
         mqtt: &Section<'a>,
-        protocol: Protocol,
+        protocol: ProtocolChoice,
         brokers: &[Broker],
     ) -> Option<SecretSource> {
         let (source, key) = self.secret(mqtt, "password_file", "password_credential")?;
         let (name, key, value) = (key, mqtt.key(key), mqtt.span(key));
         match secrets::password(&source, secrets::credentials_folder().as_deref()) {
-            Ok(_) => {
+            Ok(password) => {
+                for odd in secrets::oddities(&password) {
+                    let hint = "one newline at the end is not part of it; everything else is sent as it stands";
+                    self.warning(&value, format!("{name}: {odd}"), hint);
+                }
                 if let Some(error) = secrets::sheltered(&source) {
                     let what = format!("password_file: {error}, and only its folder keeps them out");
                     self.warning(&value, what, error.remedy());
@@ -32,10 +36,20 @@ impl<'a> Checker<'a> {
             }
             Err(error) => self.unusable(name, &value, &error),
         }
-        if protocol == Protocol::V4 && !mqtt.has("username") {
-            self.error(&key, "MQTT 3.1.1 has no password without a user name", "add `username:`");
+        if !mqtt.has("username") {
+            let hint = "add `username:`";
+            match protocol {
+                ProtocolChoice::Only(Protocol::V5) => {}
+                ProtocolChoice::Only(Protocol::V4) => {
+                    self.error(&key, "MQTT 3.1.1 has no password without a user name", hint);
+                }
+                ProtocolChoice::Auto => {
+                    let what = "a broker that knows MQTT 3.1.1 only takes no password without a user name";
+                    self.note(&key, what, hint);
+                }
+            }
         }
-        let open = |b: &&Broker| !is_encrypted(b) && !broker::is_loopback(&b.host);
+        let open = |b: &&Broker| !is_encrypted(b) && !broker::is_local(b);
         let open: Vec<_> = brokers.iter().filter(open).map(|broker| broker.host.as_str()).collect();
         if !open.is_empty() {
             let what = format!("the password travels to {} in plain text", open.join(" and "));

@@ -104,7 +104,7 @@ impl<'a> Checker<'a> {
         let spool = self.spool(&top);
         let buses = self.buses(&top);
         let sensors = self.sensors(&top, &buses, &mqtt);
-        let actuators = self.actuators(&top, &buses);
+        let actuators = self.actuators(&top, &buses, &mqtt);
         self.collisions(&buses, &sensors, &actuators);
         if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
             self.warning(
@@ -126,22 +126,30 @@ impl<'a> Checker<'a> {
 
     fn gateway(&mut self, top: &Section<'a>) -> Name {
         let gateway = self.sub(top, "gateway", raw::GATEWAY);
+        if !gateway.has("name") && !self.machine.has_name() {
+            let what =
+                format!("this machine has no name of its own ({:?}), so the gateway needs one", self.machine.host);
+            self.error(&gateway.key("name"), what, "write gateway: { name: greenhouse }, another one for each board");
+        }
         let written = gateway.text("name").and_then(|name| Name::new(name).ok());
         written.unwrap_or_else(|| self.machine.name())
     }
 
     fn spool(&mut self, top: &Section<'a>) -> Option<spool::Settings> {
-        let spool = self.sub(top, "spool", raw::SPOOL);
-        let path = PathBuf::from(spool.text("path")?);
+        let spool_section = self.sub(top, "spool", raw::SPOOL);
+        let path = PathBuf::from(spool_section.text("path")?);
         if path.is_file() {
-            let span = spool.span("path");
+            let span = spool_section.span("path");
             self.error(&span, format!("{} is a file", path.display()), "the spool needs a folder");
+        } else if let Some(words) = spool::describe_folder(&path) {
+            let hint = "until it can be used, what waits is kept in memory only, and lost at a restart";
+            self.warning(&spool_section.span("path"), words, hint);
         }
         Some(spool::Settings {
             path,
-            max_size: spool.integer("max_size")?.unsigned_abs(),
-            commit_every: spool.duration("commit_every").unwrap_or(Duration::ZERO),
-            when_full: match spool.text("when_full") {
+            max_size: spool_section.integer("max_size")?.unsigned_abs(),
+            commit_every: spool_section.duration("commit_every").unwrap_or(Duration::ZERO),
+            when_full: match spool_section.text("when_full") {
                 Some("drop_newest") => spool::WhenFull::DropNewest,
                 _ => spool::WhenFull::DropOldest,
             },

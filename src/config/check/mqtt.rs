@@ -1,13 +1,16 @@
 //! `mqtt:`.
 
+use std::fs::Metadata;
 use std::net::IpAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::check::section::Section;
 use crate::config::check::{Checker, broker};
 use crate::config::tree::{Node, Span, Value};
 use crate::config::{mask, raw};
-use crate::link::{self, Broker, Protocol};
+use crate::link::{self, Broker, Protocol, ProtocolChoice, Transport};
 use crate::model::topic::{self, Topics};
 use crate::model::{Name, Qos};
 
@@ -40,6 +43,16 @@ impl<'a> Checker<'a> {
         self.error(span, "qos 2 does not go with clean_session: false", "use qos 1, or leave clean_session at true");
     }
 
+    fn retain_state(&mut self, mqtt: &Section<'a>) -> bool {
+        let retain = mqtt.flag("retain_state").unwrap_or(true);
+        if !retain {
+            let hint = "a subscriber that comes later learns status and states at the gateway's next connect or their next \
+                change only, and after a loss of power or network nobody who comes later learns that it is gone";
+            self.warning(&mqtt.span("retain_state"), "status and states are not retained", hint);
+        }
+        retain
+    }
+
     fn topics(&mut self, mqtt: &Section<'a>, name: &Name) -> Topics {
         let written = mqtt.text("base_topic");
         if let Some(Err(error)) = written.map(topic::check_base) {
@@ -49,21 +62,30 @@ impl<'a> Checker<'a> {
                 "write for example fieldgate/greenhouse",
             );
         }
+        if written.is_some_and(|base| base.starts_with('/') && topic::check_base(base).is_ok()) {
+            let what = "base_topic: a / at the start makes a first level without a name, so `+/status` does not match";
+            self.warning(&mqtt.span("base_topic"), what, "leave it out unless others expect it");
+        }
         Topics::new(written.map_or_else(|| format!("fieldgate/{name}"), str::to_owned))
     }
 
     fn link(&mut self, mqtt: &Section<'a>, name: &Name, topics: &Topics) -> Option<link::Settings> {
         let brokers = self.brokers(mqtt);
-        let protocol = if mqtt.text("protocol") == Some("3.1.1") { Protocol::V4 } else { Protocol::V5 };
+        let protocol = match mqtt.text("protocol") {
+            Some("3.1.1") => Protocol::V4.into(),
+            Some("5") => Protocol::V5.into(),
+            _ => ProtocolChoice::Auto,
+        };
         let password = self.password(mqtt, protocol, &brokers);
         let tls = self.tls(mqtt, &brokers);
         let (reconnect_min, reconnect_max) = self.reconnect(mqtt);
         let client_id = self.client_id(mqtt, name);
         let keep_alive = self.keep_alive(mqtt);
-        let bind_address = self.bind_address(mqtt);
+        let bind_address = self.bind_address(mqtt, &brokers);
         Some(link::Settings {
             brokers,
             protocol,
+            prefer_first: mqtt.duration("prefer_first"),
             client_id,
             clean_session: mqtt.flag("clean_session").unwrap_or(true),
             keep_alive,
@@ -74,7 +96,10 @@ impl<'a> Checker<'a> {
             reconnect_min,
             reconnect_max,
             late_after: mqtt.duration("late_after")?,
+            retain_state: self.retain_state(mqtt),
             topics: topics.clone(),
+            // Filled in where the outputs are known.
+            command_topics: Vec::new(),
         })
     }
 
@@ -92,7 +117,10 @@ impl<'a> Checker<'a> {
                 Ok(broker) if brokers.contains(&broker) => {
                     self.error(&node.span, "this broker stands in the list twice", "");
                 }
-                Ok(broker) => brokers.push(broker),
+                Ok(broker) => {
+                    self.look_at(node, &broker);
+                    brokers.push(broker);
+                }
                 Err(bad) => {
                     let span = mask::within(&node.span, &self.source.text, words, bad.part);
                     self.error(&span, bad.what, bad.hint);
@@ -100,6 +128,18 @@ impl<'a> Checker<'a> {
             }
         }
         brokers
+    }
+
+    /// What is odd about an address that can be used.
+    fn look_at(&mut self, node: &Node, broker: &Broker) {
+        if broker::has_secret_query(broker) {
+            let what = "what follows the ? seems to be a secret, and whoever may read this file may read it";
+            self.warning(&node.span, what, "let nobody but root and the service read this file: chmod 640");
+        }
+        let path = Path::new(&broker.path);
+        if broker.transport == Transport::Unix && std::fs::metadata(path).is_ok_and(|about| !is_socket(&about)) {
+            self.warning(&node.span, "there is something else than a socket", "look for `listener 0` at the broker");
+        }
     }
 
     /// `None` when chance is to choose.
@@ -129,7 +169,7 @@ impl<'a> Checker<'a> {
         keep_alive
     }
 
-    fn bind_address(&mut self, mqtt: &Section<'a>) -> Option<IpAddr> {
+    fn bind_address(&mut self, mqtt: &Section<'a>, brokers: &[Broker]) -> Option<IpAddr> {
         let text = mqtt.text("bind_address")?;
         let address = text.parse().ok();
         if address.is_none() {
@@ -138,6 +178,10 @@ impl<'a> Checker<'a> {
                 "bind_address is not an IP address",
                 "write for example 192.168.1.20",
             );
+        }
+        if !brokers.is_empty() && brokers.iter().all(|broker| broker.transport == Transport::Unix) {
+            let what = "bind_address: no broker is reached over a network";
+            self.error(&mqtt.key("bind_address"), what, "leave it out");
         }
         address
     }
@@ -152,6 +196,10 @@ impl<'a> Checker<'a> {
         }
         (min, max)
     }
+}
+
+fn is_socket(about: &Metadata) -> bool {
+    about.file_type().is_socket()
 }
 
 /// The QoS of a number that the tables have already limited.

@@ -1,8 +1,9 @@
 //! `actuators:`: what an output does when something is wrong, and what it may do.
 
 use crate::config::check::Checker;
-use crate::config::check::buses::Bus;
-use crate::config::check::devices::Device;
+use crate::config::check::buses::{Bus, Named};
+use crate::config::check::devices::{Device, is_output};
+use crate::config::check::mqtt::Mqtt;
 use crate::config::check::section::{Section, nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Value};
@@ -12,34 +13,50 @@ use crate::model::{Action, CommandValue, Move, Name, OutputKind, OutputValue, Pa
 use crate::safety::Limits;
 use crate::worker::ActuatorSettings;
 
-/// An output and where it stands.
-type Placed<'a> = (Device<ActuatorSettings>, Section<'a>);
+/// An output, what is known of it, and where it stands.
+type Placed<'a> = (Device<ActuatorSettings>, Known, Section<'a>);
+
+/// What an interlock asks of an output, as far as it is known.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Known {
+    kind: Option<OutputKind>,
+    is_on_when_safe: bool,
+}
 
 impl<'a> Checker<'a> {
-    pub(super) fn actuators(&mut self, top: &Section<'a>, buses: &[Bus]) -> Vec<Device<ActuatorSettings>> {
-        let mut all = self.named(top, "actuators");
-        all.retain(|(_, _, node)| self.is_in_place(node, |role| matches!(role, Role::Actuator { .. })));
-        let outputs: Vec<Placed<'a>> = all
-            .into_iter()
-            .map(|(name, key, node)| {
-                let section = self.section(&key.span, Some(node), &key.text, raw::ACTUATOR);
-                (self.actuator(name, &section, buses), section)
-            })
-            .collect();
+    pub(super) fn actuators(&mut self, top: &Section<'a>, buses: &[Bus], mqtt: &Mqtt) -> Vec<Device<ActuatorSettings>> {
+        let mut outputs: Vec<Placed<'a>> = Vec::new();
+        for Named { name, key, node, is_again } in self.named(top, "actuators") {
+            let placed = if self.is_in_place(node, is_output) {
+                let section = self.section(&key.span, [node], &key.text, raw::ACTUATOR);
+                let (device, known) = self.actuator(name, &section, buses);
+                (device, known, section)
+            } else {
+                let section = self.section(&key.span, [node], &key.text, raw::SENSOR);
+                (self.sensor(name, &section, buses, mqtt).without_settings(), Known::default(), section)
+            };
+            outputs.extend((!is_again).then_some(placed));
+        }
         self.interlocks(&outputs);
-        outputs.into_iter().map(|(device, _)| device).collect()
+        outputs.into_iter().map(|(device, ..)| device).collect()
     }
 
-    fn actuator(&mut self, name: Name, section: &Section<'a>, buses: &[Bus]) -> Device<ActuatorSettings> {
-        let driver = self.driver(section);
+    pub(super) fn actuator(
+        &mut self,
+        name: Name,
+        section: &Section<'a>,
+        buses: &[Bus],
+    ) -> (Device<ActuatorSettings>, Known) {
+        let driver = self.driver(section, is_output);
         let bus = self.bus_of(section, driver, buses);
+        self.times(section);
         let Some((driver, Role::Actuator { kind, pace, contradiction, .. })) =
             driver.map(|driver| (driver, &driver.role))
         else {
-            return Device { name, bus, claims: Vec::new(), settings: None };
+            return (Device { name, bus, claims: Vec::new(), settings: None }, Known::default());
         };
         let on = buses.iter().find(|on| Some(&on.name) == bus.as_ref() && on.suits(driver.bus));
-        let (settings, claims) = self.settings(section, driver, on);
+        let (settings, stand_ins, claims) = self.settings(section, driver, on);
         let known = settings.clone().unwrap_or_default();
         let kind = match kind(&known) {
             // The largest angle is among the settings, and what is wrong with those has been told.
@@ -47,15 +64,19 @@ impl<'a> Checker<'a> {
             kind => kind,
         };
         let pace = settings.as_ref().map_or(Pace::AtOnce, pace);
-        if let Some(found) = settings.as_ref().and_then(contradiction) {
+        let [found, other] = stand_ins.each_ref().map(contradiction);
+        if let Some(found) = found.clone().filter(|_| found == other) {
             self.contradiction(section, found);
         }
         let safe_state = section.node("safe_state").and_then(|node| self.safe_state(node, section, driver, kind));
         let limits = safe_state.map(|safe_state| limits(section, safe_state, pace));
+        self.foreign_limits(section, kind);
         if let Some(limits) = &limits {
-            self.sense(section, kind, limits);
+            self.sense(section, limits);
             self.outlives(section, &known, limits.safe_state, driver, on);
         }
+        let is_on_when_safe = limits.as_ref().is_some_and(Limits::is_on_when_safe);
+        let known = Known { kind: Some(kind), is_on_when_safe };
         let settings = match (limits, settings, bus.clone()) {
             (Some(limits), Some(settings), Some(bus)) => Some(ActuatorSettings {
                 name: name.clone(),
@@ -72,7 +93,7 @@ impl<'a> Checker<'a> {
             }),
             _ => None,
         };
-        Device { name, bus, claims, settings }
+        (Device { name, bus, claims, settings }, known)
     }
 
     /// Marks the key that was found, or all settings where its default is what contradicts.
@@ -125,8 +146,18 @@ impl<'a> Checker<'a> {
         None
     }
 
-    /// Limits that contradict each other, or that this output has not.
-    fn sense(&mut self, section: &Section<'a>, kind: OutputKind, limits: &Limits) {
+    /// Limits that contradict each other whatever the output is.
+    fn times(&mut self, section: &Section<'a>) {
+        let min_on = section.duration("min_on");
+        if let Some(max_on) = section.duration("max_on").filter(|max_on| min_on.is_some_and(|min_on| *max_on < min_on))
+        {
+            let what = format!("min_on is longer than max_on, {}", format_duration(max_on));
+            self.error(&section.span("min_on"), what, "no time would be right");
+        }
+    }
+
+    /// Limits that this output has not.
+    fn foreign_limits(&mut self, section: &Section<'a>, kind: OutputKind) {
         let foreign: &[&str] = match kind {
             OutputKind::Cover => &["max_on", "min_on", "min_off", "switches_per_hour", "interlock", "dead_time"],
             OutputKind::Pulse => &["max_on", "min_on"],
@@ -139,17 +170,16 @@ impl<'a> Checker<'a> {
             };
             self.error(&section.key(key), format!("{key} is not for this output"), hint);
         }
-        let (max_on, min_on) = (limits.max_on, limits.min_on);
+    }
+
+    /// Limits that contradict the safe state.
+    fn sense(&mut self, section: &Section<'a>, limits: &Limits) {
         let is_safe_on = limits.is_on_when_safe();
-        if max_on.is_some() && is_safe_on {
+        if limits.max_on.is_some() && is_safe_on {
             let hint = "an output that is on when it is safe may stay on";
             self.error(&section.key("max_on"), "max_on needs a safe_state that is off", hint);
         }
-        if max_on.is_some_and(|max_on| max_on < min_on) {
-            let what = format!("min_on is longer than max_on, {}", format_duration(max_on.unwrap_or_default()));
-            self.error(&section.span("min_on"), what, "no time would be right");
-        }
-        if limits.safe_after.is_some_and(|after| after < min_on) && section.has("min_on") && !is_safe_on {
+        if limits.safe_after.is_some_and(|after| after < limits.min_on) && section.has("min_on") && !is_safe_on {
             let what = "a lost link switches it off before min_on has passed";
             self.warning(&section.span("min_on"), what, "a safe_after that is longer would leave it time");
         }
@@ -190,8 +220,8 @@ impl<'a> Checker<'a> {
     }
 
     fn interlocks(&mut self, outputs: &[Placed<'a>]) {
-        let known: Vec<_> = outputs.iter().map(|(device, _)| device.name.as_str()).collect();
-        for (device, section) in outputs {
+        let known: Vec<_> = outputs.iter().map(|(device, ..)| device.name.as_str()).collect();
+        for (device, one, section) in outputs {
             let items = match section.node("interlock") {
                 Some(Node { value: Value::List(items), .. }) => items.as_slice(),
                 Some(one) => std::slice::from_ref(one),
@@ -199,22 +229,22 @@ impl<'a> Checker<'a> {
             };
             for item in items {
                 let Some(other) = item.words() else { continue };
-                let partner = outputs.iter().find(|(device, _)| device.name.as_str() == other);
+                let partner = outputs.iter().find(|(device, ..)| device.name.as_str() == other);
                 match partner {
                     None => {
                         let near = nearest(other, &known);
                         let hint = near.map_or("name another output".into(), |near| format!("did you mean {near:?}?"));
                         self.error(&item.span, format!("no output is called {}", quoted(other)), hint);
                     }
-                    Some((partner, _)) if partner.name == device.name => {
+                    Some((partner, ..)) if partner.name == device.name => {
                         self.error(&item.span, "an output cannot exclude itself", "name another output");
                     }
-                    Some((partner, _)) => self.excludes(item, device, partner),
+                    Some((partner, other, _)) => self.excludes(item, (&device.name, one), (&partner.name, other)),
                 }
             }
         }
-        for (device, section) in outputs {
-            let is_named = |(_, other): &Placed<'a>| names(other).contains(&device.name);
+        for (device, _, section) in outputs {
+            let is_named = |(.., other): &Placed<'a>| names(other).contains(&device.name);
             if section.has("dead_time") && !section.has("interlock") && !outputs.iter().any(is_named) {
                 let what = "dead_time without an interlock says nothing";
                 self.error(
@@ -226,15 +256,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn excludes(&mut self, item: &Node, device: &Device<ActuatorSettings>, partner: &Device<ActuatorSettings>) {
-        let (Some(one), Some(other)) = (&device.settings, &partner.settings) else { return };
-        if other.kind == OutputKind::Cover {
-            let what = format!("{} moves a motor, which has no interlock with others", other.name);
+    fn excludes(&mut self, item: &Node, (name, one): (&Name, &Known), (partner, other): (&Name, &Known)) {
+        if other.kind == Some(OutputKind::Cover) {
+            let what = format!("{partner} moves a motor, which has no interlock with others");
             self.error(&item.span, what, "its own two relays are never on together");
         }
-        if one.limits.is_on_when_safe() && other.limits.is_on_when_safe() {
-            let what =
-                format!("{} and {} must not be on together, and both are when they are safe", one.name, other.name);
+        if one.is_on_when_safe && other.is_on_when_safe {
+            let what = format!("{name} and {partner} must not be on together, and both are when they are safe");
             self.error(&item.span, what, "make the safe_state of one of them off");
         }
     }

@@ -13,6 +13,10 @@ pub(super) struct Section<'a> {
     /// Where the section is named.
     pub(super) place: Span,
     entries: Vec<Entry<'a>>,
+    /// Keys that stand here once more, each of which has been reported: what is below them is looked at all the same.
+    again: Vec<(&'static str, &'a Node)>,
+    /// Fields that an unknown key probably means.
+    misspelt: Vec<&'static str>,
     /// Whether every key was right, so that [`Section::settings`] has all that a driver may ask for.
     pub(super) complete: bool,
 }
@@ -33,6 +37,12 @@ impl<'a> Section<'a> {
     /// The value as written.
     pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
         self.entry(name)?.written.as_ref().map(|(_, node)| *node)
+    }
+
+    /// The same, and what stands under the same key again.
+    pub(super) fn nodes(&self, name: &str) -> Vec<&'a Node> {
+        let again = self.again.iter().filter(|(key, _)| *key == name).map(|(_, node)| *node);
+        self.node(name).into_iter().chain(again).collect()
     }
 
     /// Where the key stands; where it is left out, the section's own place.
@@ -87,6 +97,32 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// All values as far as they are known, and twice: what is wrong, missing or misspelt has another stand-in in each, so what
+    /// both say does not depend on it.
+    pub(super) fn stand_ins(&self, fields: &[Field]) -> [Settings; 2] {
+        [false, true].map(|second| {
+            let mut settings = Settings::default();
+            for field in fields {
+                let entry = self.entry(field.name);
+                let is_default = entry.is_some_and(|entry| entry.written.is_none());
+                let is_misspelt = self.misspelt.contains(&field.name);
+                let known = entry.and_then(|entry| entry.setting.clone()).filter(|_| !(is_default && is_misspelt));
+                let is_needed = match field.need {
+                    Need::Optional => false,
+                    Need::Or(other) => !self.has(other),
+                    Need::Required | Need::Default(_) => true,
+                };
+                let is_unknown = entry.is_some() || is_misspelt || is_needed;
+                match known {
+                    Some(setting) => settings.insert(field.name, setting),
+                    None if is_unknown => settings.insert(field.name, value::stand_in(&field.kind, second)),
+                    None => {}
+                }
+            }
+            settings
+        })
+    }
+
     /// All values, for a driver; only of a section that is complete.
     pub(super) fn settings(self) -> Option<Settings> {
         let mut settings = Settings::default();
@@ -100,36 +136,47 @@ impl<'a> Section<'a> {
 }
 
 impl<'a> Checker<'a> {
-    /// Checks `node` against `fields`. `place` is where the section is named, `what` what it is called in messages.
+    /// Checks nodes, which are more than one where the section stands twice, against `fields`. `place` is where the section is
+    /// named, `what` what it is called in messages.
     pub(super) fn section(
         &mut self,
         place: &Span,
-        node: Option<&'a Node>,
+        nodes: impl IntoIterator<Item = &'a Node>,
         what: &str,
         fields: &'static [Field],
     ) -> Section<'a> {
-        let mut section = Section { place: place.clone(), entries: Vec::new(), complete: true };
-        let Some(entries) = self.entries(node, what) else {
-            section.complete = false;
-            return section;
-        };
-        for (key, value) in entries {
-            match fields.iter().find(|field| field.name == key.text) {
-                Some(_) if section.has(&key.text) => {}
-                Some(field) => {
-                    let setting = self.field(field, value, &key.span);
-                    section.complete &= setting.is_some() || checked_elsewhere(&field.kind);
-                    section.entries.push(Entry { field, written: Some((key.span.clone(), value)), setting });
-                }
-                None => {
-                    section.complete = false;
-                    self.unknown_key(key, what, fields);
-                }
+        let (entries, again, misspelt) = (Vec::new(), Vec::new(), Vec::new());
+        let mut section = Section { place: place.clone(), entries, again, misspelt, complete: true };
+        let mut is_readable = true;
+        for node in nodes {
+            match self.entries(Some(node), what) {
+                Some(entries) => entries.iter().for_each(|(key, node)| self.key(&mut section, key, node, what, fields)),
+                None => is_readable = false,
             }
+        }
+        section.complete &= is_readable;
+        if !is_readable {
+            return section;
         }
         self.absent(&mut section, what, fields);
         self.doubled(&mut section, fields);
         section
+    }
+
+    /// One key of a section and its value.
+    fn key(&mut self, section: &mut Section<'a>, key: &Key, node: &'a Node, what: &str, fields: &'static [Field]) {
+        let Some(field) = fields.iter().find(|field| field.name == key.text) else {
+            section.complete = false;
+            let names: Vec<_> = fields.iter().map(|field| field.name).collect();
+            section.misspelt.extend(nearest(&key.text, &names));
+            return self.unknown_key(key, what, &names);
+        };
+        let setting = self.field(field, node, &key.span);
+        if section.has(field.name) {
+            return section.again.push((field.name, node));
+        }
+        section.complete &= setting.is_some() || checked_elsewhere(&field.kind);
+        section.entries.push(Entry { field, written: Some((key.span.clone(), node)), setting });
     }
 
     /// Two keys that exclude each other.
@@ -148,7 +195,7 @@ impl<'a> Checker<'a> {
     /// The section under `name`. When it is left out its defaults apply; if it may not be, the parent has said so.
     pub(super) fn sub(&mut self, parent: &Section<'a>, name: &str, fields: &'static [Field]) -> Section<'a> {
         match parent.node(name) {
-            Some(node) => self.section(&parent.key(name), Some(node), name, fields),
+            Some(_) => self.section(&parent.key(name), parent.nodes(name), name, fields),
             None => {
                 let default = |field: &'static Field| match field.need {
                     Need::Default(text) => {
@@ -158,7 +205,13 @@ impl<'a> Checker<'a> {
                 };
                 let entry = |(field, setting)| Entry { field, written: None, setting: Some(setting) };
                 let entries = fields.iter().filter_map(default).map(entry).collect();
-                Section { place: parent.place.clone(), entries, complete: true }
+                Section {
+                    place: parent.place.clone(),
+                    entries,
+                    again: Vec::new(),
+                    misspelt: Vec::new(),
+                    complete: true,
+                }
             }
         }
     }
@@ -244,11 +297,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn unknown_key(&mut self, key: &Key, what: &str, fields: &'static [Field]) {
+    fn unknown_key(&mut self, key: &Key, what: &str, names: &[&str]) {
         if self.is_full() {
             return;
         }
-        let names: Vec<_> = fields.iter().map(|field| field.name).collect();
         if mask::is_secret(&key.text) && names.contains(&"password_file") {
             return self.error(
                 &key.span,
@@ -260,7 +312,7 @@ impl<'a> Checker<'a> {
             THIS => "unknown key".to_owned(),
             name => format!("unknown key {name}"),
         };
-        let hint = match nearest(&key.text, &names) {
+        let hint = match nearest(&key.text, names) {
             Some(near) => format!("did you mean {near:?}?"),
             None if names.is_empty() => "it takes no keys".to_owned(),
             None => format!("allowed here: {}", names.join(", ")),

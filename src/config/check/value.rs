@@ -83,6 +83,12 @@ impl<'a> Checker<'a> {
 fn single(kind: &Kind, node: &Node, folder: &Path) -> Result<Setting, Wrong> {
     let wrong = || Wrong::new(format!("this is {}", node.describe()), format!("write {}", expected(kind)));
     match (kind, &node.value) {
+        (Kind::Flag | Kind::Integer { .. } | Kind::Number { .. } | Kind::Address(_), Value::Text(text))
+            if is_quoted(kind, text) =>
+        {
+            let what = format!("{} is a text, for it stands in quotes", quoted(text));
+            Err(Wrong::new(what, format!("write it without quotes: {}", shorten(text))))
+        }
         (Kind::Flag, Value::Flag(flag)) => Ok(Setting::Flag(*flag)),
         (Kind::Flag, Value::Text(text)) => {
             Err(Wrong::new(format!("{} is not a flag", quoted(text)), "write true or false"))
@@ -107,6 +113,15 @@ fn single(kind: &Kind, node: &Node, folder: &Path) -> Result<Setting, Wrong> {
         (Kind::Path, Value::Text(text)) => path(text, folder),
         (Kind::Text, _) => text(node.words().ok_or_else(wrong)?),
         _ => Err(wrong()),
+    }
+}
+
+/// Whether a text would be a value of that kind if it had no quotes.
+fn is_quoted(kind: &Kind, text: &str) -> bool {
+    let plain = tree::parse(text).map(|node| node.value);
+    match kind {
+        Kind::Flag => matches!(plain, Ok(Value::Flag(_))),
+        _ => matches!(plain, Ok(Value::Integer(..) | Value::Number(..))),
     }
 }
 
@@ -228,6 +243,32 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::OneOrMany(kind) => format!("{} or a list of them", expected(kind)),
         Kind::State => "what is safe, such as \"off\"".into(),
         Kind::Table(_) | Kind::Section(_) | Kind::DriverSettings => "a section of keys".into(),
+    }
+}
+
+/// A value of that kind for one that is not known, which must be none that is. What depends on it differs between the two.
+pub(super) fn stand_in(kind: &Kind, second: bool) -> Setting {
+    let text = || Setting::Text(if second { "\u{1}" } else { "\u{2}" }.to_owned());
+    match kind {
+        Kind::Flag => Setting::Flag(second),
+        Kind::Integer { min, max } => Setting::Integer(if second { *max } else { *min }),
+        Kind::Number { min, max } => Setting::Number(if second { *max } else { *min }),
+        Kind::Duration { min, max } | Kind::DurationOrNever { min, max } => {
+            Setting::Duration(if second { *max } else { *min })
+        }
+        // Beyond the seven bits of an address.
+        Kind::Address(_) => Setting::Integer(0xFE + i64::from(second)),
+        Kind::Size { min, max } => {
+            Setting::Integer(i64::try_from(if second { *max } else { *min }).unwrap_or(i64::MAX))
+        }
+        Kind::Choice(words) => {
+            let word = if second { words.last() } else { words.first() };
+            word.map_or_else(text, |word| Setting::Text((*word).to_owned()))
+        }
+        Kind::List(inner) | Kind::OneOrMany(inner) => Setting::List(vec![stand_in(inner, second)]),
+        Kind::Table(_) => Setting::Table(Vec::new()),
+        Kind::Text | Kind::Path | Kind::Line | Kind::Name => text(),
+        Kind::Section(_) | Kind::State | Kind::DriverSettings => text(),
     }
 }
 

@@ -157,3 +157,21 @@ fn the_simulated_thermometer_is_read_as_its_world_is() {
     check(&sensor.sample().unwrap(), "temperature", 20.0, 0.0);
     assert!(KernelBench::with(&SPEC, &[]).build().sample().is_ok(), "the only one");
 }
+
+#[test]
+fn an_id_that_no_thermometer_has_is_refused_with_what_to_write() {
+    for id in ["28-00000a1b2c3d", "10-000801b5a7a6", "22-0000001bd3f5", "42-000000000001"] {
+        assert_eq!(wrong_id(id), None, "{id}");
+    }
+    let told = |id: &str| wrong_id(id).map(|(what, hint)| format!("{what}; {hint}")).unwrap();
+    assert!(told("28-00000A1B2C3D").ends_with("write 28-00000a1b2c3d"));
+    assert!(told("3b-00000a1b2c3d").contains("family 3b"));
+    assert!(told("28-0a1b2c3d").contains("is not the id"));
+    assert!(told("28:00000a1b2c3d").contains("is not the id") && told("").contains("is not the id"));
+    // The bytes of the wire with their checksum, as other libraries write them.
+    let rom = [0x28, 0x3D, 0x2C, 0x1B, 0x0A, 0x00, 0x00];
+    let all: String = rom.iter().chain([&crc8(&rom)]).map(|byte| format!("{byte:02X}")).collect();
+    assert!(told(&all).ends_with("the kernel calls it 28-00000a1b2c3d"), "{}", told(&all));
+    assert!(told("283D2C1B0A0000FF").contains("checksum"));
+    assert!(told("\u{e9}83D2C1B0A0000F").contains("is not the id"), "no panic within a character");
+}

@@ -5,8 +5,13 @@
 //! opens the next one. What was handed over and not acknowledged by then is [`Fate::Lost`]; the library would keep some of
 //! it, and that is deliberately ignored, for only the spool knows the truth about delivery.
 
+mod causes;
+mod dial;
+#[cfg(test)]
+pub(super) mod scripted;
 mod v4;
 mod v5;
+mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +22,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::link::{Broker, Protocol, Settings, Transport};
+pub(super) use self::causes::timeout_words;
+use self::dial::Dialer;
+use self::wire::{Line, Wire};
+use crate::link::{Broker, Protocol, Settings};
 use crate::model::payload::ResponseTarget;
 use crate::model::{Qos, Secret};
 use crate::pulse::Pulse;
@@ -32,7 +40,7 @@ pub(super) const MAX_WINDOW: u16 = 64;
 /// Bytes of one packet, in both directions: no reading comes near it, and a stranger's must not exhaust the memory.
 pub(super) const MAX_PACKET: u32 = 256 * 1024;
 
-/// Requests that wait for the library: the window, and some for subscriptions and probes.
+/// Requests that wait for the library: the window, and some for subscriptions.
 const REQUEST_CAPACITY: usize = MAX_WINDOW as usize * 2;
 
 /// Arrived packets that wait for us; beyond, reading pauses and TCP holds the broker back.
@@ -50,6 +58,8 @@ pub(super) struct Opening<'a> {
     pub settings: &'a Settings,
     /// The one to connect to.
     pub broker: &'a Broker,
+    /// By which generation of MQTT.
+    pub protocol: Protocol,
     /// Never empty.
     pub client_id: &'a str,
     /// Read for this connection.
@@ -72,6 +82,8 @@ pub(super) struct Will {
 /// What the broker says about itself when it accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Connected {
+    /// The generation of MQTT in use.
+    pub protocol: Protocol,
     /// It kept our session.
     pub session_present: bool,
     /// Unacknowledged messages that it takes at once.
@@ -84,6 +96,8 @@ pub(super) struct Connected {
     pub retain_available: bool,
     /// Its own keep-alive, which then is ours.
     pub server_keep_alive: Option<Duration>,
+    /// Whether it takes subscriptions with wildcards.
+    pub wildcards: bool,
 }
 
 /// A message from the broker.
@@ -136,6 +150,12 @@ pub(super) enum CauseKind {
     WillRetain,
     /// The broker sent more than we take, as it will again at the next subscription if it is a retained command.
     TooLarge,
+    /// The broker does not know this generation of MQTT.
+    WrongProtocol,
+    /// The broker answered our CONNECT by closing or resetting the connection.
+    HungUp,
+    /// The broker disconnected us with this reason code; MQTT 5 only.
+    Disconnected(u8),
     /// The broker closed the connection without a word.
     Closed,
     /// The network ended the connection.
@@ -207,6 +227,17 @@ pub(super) enum Fate {
     Lost,
 }
 
+/// How a subscription fared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Grant {
+    /// All of its filters.
+    Granted,
+    /// One of its filters is refused; in words.
+    Refused(String),
+    /// The connection ended first.
+    Lost,
+}
+
 /// A topic to subscribe to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filter {
@@ -221,12 +252,15 @@ pub(super) struct Filter {
 enum Client {
     V4(v4::Client),
     V5(v5::Client),
+    #[cfg(test)]
+    Scripted(scripted::Client),
 }
 
 /// One connection, from the first attempt to its end.
 pub(super) struct Session {
     client: Client,
     events: mpsc::Receiver<Event>,
+    line: Arc<Line>,
     /// Aborts the polling task when the session is dropped.
     _polling: JoinSet<()>,
 }
@@ -238,20 +272,21 @@ impl Session {
     /// A [`Cause`] when the settings cannot make a connection.
     pub(super) fn open(opening: &Opening<'_>, pulse: Arc<Pulse>) -> Result<Self, Cause> {
         let (sender, events) = mpsc::channel(EVENT_CAPACITY);
+        let line = Arc::new(Line::new(pulse, opening.protocol));
         let mut polling = JoinSet::new();
-        let client = match opening.settings.protocol {
+        let client = match opening.protocol {
             Protocol::V4 => {
-                let (client, eventloop) = v4::open(opening)?;
-                polling.spawn(v4::poll(eventloop, sender, pulse));
+                let (client, eventloop) = v4::open(opening, &line)?;
+                polling.spawn(v4::poll(eventloop, sender, Arc::clone(&line)));
                 Client::V4(client)
             }
             Protocol::V5 => {
-                let (client, eventloop) = v5::open(opening)?;
-                polling.spawn(v5::poll(eventloop, sender, pulse));
+                let (client, eventloop) = v5::open(opening, &line)?;
+                polling.spawn(v5::poll(eventloop, sender, Arc::clone(&line)));
                 Client::V5(client)
             }
         };
-        Ok(Self { client, events, _polling: polling })
+        Ok(Self { client, events, line, _polling: polling })
     }
 
     /// The next event. Cancel-safe.
@@ -270,25 +305,24 @@ impl Session {
         match &self.client {
             Client::V4(client) => client.publish(publication),
             Client::V5(client) => client.publish(publication),
+            #[cfg(test)]
+            Client::Scripted(client) => client.publish(publication),
         }
     }
 
-    /// Subscribes; the error says for which filter and why.
-    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Result<(), String>> {
+    /// Subscribes; a refusal says for which filter and why.
+    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Grant> {
         match &self.client {
             Client::V4(client) => client.subscribe(filters),
             Client::V5(client) => client.subscribe(filters),
+            #[cfg(test)]
+            Client::Scripted(_) => Box::pin(std::future::ready(Grant::Granted)),
         }
     }
 
-    /// Makes the broker say something, by unsubscribing from a topic to which nobody subscribed.
-    ///
-    /// The library pings only after a silence of its own, so a sensor at QoS 0 would keep it from ever asking.
-    pub(super) fn probe(&self, topic: String) {
-        match &self.client {
-            Client::V4(client) => client.probe(topic),
-            Client::V5(client) => client.probe(topic),
-        }
+    /// Makes the broker say something.
+    pub(super) fn ping(&self) {
+        self.line.ping();
     }
 
     /// Ends orderly: the broker forgets the will.
@@ -296,78 +330,55 @@ impl Session {
         match &self.client {
             Client::V4(client) => client.disconnect().await,
             Client::V5(client) => client.disconnect().await,
+            #[cfg(test)]
+            Client::Scripted(_) => {}
         }
     }
 }
 
-/// `ws://host:port/path`, the form in which the library takes it for both websocket transports.
-fn websocket_url(broker: &Broker) -> String {
-    let scheme = if broker.transport == Transport::Wss { "wss" } else { "ws" };
-    if broker.host.contains(':') {
-        format!("{scheme}://[{}]:{}{}", broker.host, broker.port, broker.path)
-    } else {
-        format!("{scheme}://{}:{}{}", broker.host, broker.port, broker.path)
+impl Opening<'_> {
+    /// Connects to the broker, and to nothing else that the library may name.
+    async fn connect(dialer: Dialer, line: Arc<Line>) -> std::io::Result<Wire<Box<dyn dial::Stream>>> {
+        let stream = dialer.dial().await?;
+        line.open();
+        Ok(Wire::new(stream, line))
+    }
+
+    fn dialer(&self) -> Dialer {
+        let (broker, bind_address) = (self.broker.clone(), self.settings.bind_address);
+        Dialer { broker, tls: self.tls.clone(), bind_address }
+    }
+}
+
+/// Whether the way to a broker stands, without a word of MQTT. What was connected is closed again.
+pub(super) async fn is_reachable(
+    broker: &Broker,
+    tls: Option<Arc<tokio_rustls::rustls::ClientConfig>>,
+    bind_address: Option<std::net::IpAddr>,
+) -> bool {
+    let dialer = Dialer { broker: broker.clone(), tls, bind_address };
+    matches!(tokio::time::timeout(CONNECT_TIMEOUT, dialer.dial()).await, Ok(Ok(_)))
+}
+
+impl Line {
+    /// What ended the connection, seen with what the broker said before it accepted us.
+    fn judge(&self, cause: Cause) -> Cause {
+        if let Some(code) = self.old_answer() {
+            let words =
+                format!("the broker knows MQTT 3.1.1 only; write `protocol: 3.1.1` (it answers MQTT 5 with {code})");
+            return Cause { words, kind: CauseKind::WrongProtocol };
+        }
+        let hung_up = self.is_open() && !self.is_accepted();
+        match cause.kind {
+            CauseKind::Closed | CauseKind::Reset if hung_up => Cause { kind: CauseKind::HungUp, ..cause },
+            _ => cause,
+        }
     }
 }
 
 /// Whole seconds; at least one, because zero would switch keep-alive off.
 fn keep_alive_seconds(settings: &Settings) -> u16 {
     u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX).max(1)
-}
-
-/// The broker closed the connection without a word of MQTT.
-fn closed(detail: &str) -> Cause {
-    Cause { words: format!("the broker closed the connection{detail}"), kind: CauseKind::Closed }
-}
-
-/// Why a connection over the network failed.
-fn io_cause(broker: &Broker, error: &std::io::Error) -> Cause {
-    use std::io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => {
-            Cause { kind: CauseKind::Reset, ..closed(&format!(" ({error})")) }
-        }
-        _ => Cause::other(io_words(broker, error)),
-    }
-}
-
-fn io_words(broker: &Broker, error: &std::io::Error) -> String {
-    use std::io::ErrorKind;
-    let place = format!("{}:{}", broker.host, broker.port);
-    if let Some(words) = super::tls::words(error, &broker.host) {
-        return words;
-    }
-    let text = error.to_string();
-    if error.raw_os_error().is_none() && text.contains("lookup") {
-        return format!("cannot resolve {:?} ({text}); check the name in mqtt.broker and the network", broker.host);
-    }
-    match error.kind() {
-        ErrorKind::ConnectionRefused => {
-            format!("connection to {place} refused: nothing listens there; check the port and that the broker runs")
-        }
-        ErrorKind::AddrNotAvailable | ErrorKind::InvalidInput => {
-            format!("cannot use the source address for {place} ({text}); check mqtt.bind_address")
-        }
-        ErrorKind::TimedOut => format!("no answer from {place} ({text})"),
-        _ => format!("connection to {place}: {text}"),
-    }
-}
-
-/// The words for a connect that took too long.
-pub(super) fn timeout_words(broker: &Broker) -> String {
-    format!("{}:{} did not answer within {} s", broker.host, broker.port, CONNECT_TIMEOUT.as_secs())
-}
-
-/// The first [`std::io::Error`] in an error's chain of causes.
-fn find_io<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref() {
-            return Some(io);
-        }
-        next = error.source();
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,21 +1,19 @@
 //! MQTT 3.1.1 by `rumqttc-v4-next`.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use rumqttc_v4 as mqtt;
 use tokio::sync::mpsc;
 
+use super::causes::{closed, find_io, io_cause, timeout_words};
 use super::{
-    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, Opening,
-    Pending, Publication, REQUEST_CAPACITY, closed, find_io, io_cause, keep_alive_seconds, timeout_words,
-    websocket_url,
+    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW,
+    Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
 };
-use crate::link::{Broker, Transport, reason, tls};
+use crate::link::{Broker, Protocol, reason};
 use crate::model::Qos;
-use crate::pulse::Pulse;
 
 /// The writing half.
 pub(super) struct Client(mqtt::AsyncClient);
@@ -26,9 +24,11 @@ pub(super) struct EventLoop {
     broker: Broker,
 }
 
-pub(super) fn open(opening: &Opening<'_>) -> Result<(Client, EventLoop), Cause> {
-    let mut options = options(opening)?;
-    let settings = opening.settings;
+pub(super) fn open(opening: &Opening<'_>, line: &Arc<Line>) -> Result<(Client, EventLoop), Cause> {
+    let (settings, broker) = (opening.settings, opening.broker);
+    let mut options = mqtt::MqttOptions::new(opening.client_id, mqtt::Broker::tcp(broker.place(), broker.port));
+    let (dialer, line) = (opening.dialer(), Arc::clone(line));
+    options.set_socket_connector(move |_, _| Opening::connect(dialer.clone(), Arc::clone(&line)));
     let unusable = |error: mqtt::ConfigError| Cause::other(format!("unusable settings: {error}"));
     options.set_keep_alive(keep_alive_seconds(settings)).set_request_channel_capacity(REQUEST_CAPACITY);
     options.set_max_packet_size(MAX_PACKET as usize, MAX_PACKET as usize);
@@ -47,50 +47,25 @@ pub(super) fn open(opening: &Opening<'_>) -> Result<(Client, EventLoop), Cause> 
         (None, None) => {}
     }
     let mut network = mqtt::NetworkOptions::new();
-    network.set_tcp_nodelay(true);
     network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
-    if let Some(address) = settings.bind_address {
-        network.set_bind_addr(SocketAddr::new(address, 0));
-    }
     let built = mqtt::AsyncClient::builder(options).capacity(REQUEST_CAPACITY).try_build();
     let (client, mut inner) = built.map_err(|error| Cause::other(format!("unusable settings: {error}")))?;
     inner.set_network_options(network);
     Ok((Client(client), EventLoop { inner, broker: opening.broker.clone() }))
 }
 
-fn options(opening: &Opening<'_>) -> Result<mqtt::MqttOptions, Cause> {
-    let broker = opening.broker;
-    let tls_config =
-        || opening.tls.clone().map(mqtt::TlsConfiguration::Rustls).ok_or_else(|| Cause::other("no TLS settings"));
-    let unusable = |error: mqtt::OptionError| Cause::other(format!("unusable websocket address: {error}"));
-    let id = opening.client_id;
-    let tcp = || mqtt::Broker::tcp(broker.host.clone(), broker.port);
-    Ok(match broker.transport {
-        Transport::Tcp => mqtt::MqttOptions::new(id, tcp()),
-        Transport::Tls => {
-            let mut options = mqtt::MqttOptions::new(id, tcp());
-            options.set_transport(mqtt::Transport::Tls(tls_config()?));
-            options
-        }
-        Transport::Ws => mqtt::MqttOptions::new(id, mqtt::Broker::websocket(websocket_url(broker)).map_err(unusable)?),
-        Transport::Wss => {
-            mqtt::MqttOptions::websocket_with_tls_config(id, websocket_url(broker), tls_config()?).map_err(unusable)?
-        }
-    })
-}
-
 /// Polls until the end, alone in its task.
-pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, pulse: Arc<Pulse>) {
+pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, line: Arc<Line>) {
     loop {
         let event = match eventloop.inner.poll().await {
-            Ok(mqtt::Event::Incoming(packet)) => {
-                pulse.beat();
-                translate(packet)
-            }
+            Ok(mqtt::Event::Incoming(packet)) => translate(packet),
             Ok(_) => None,
-            Err(error) => Some(Event::Ended(cause(&eventloop.broker, &error))),
+            Err(error) => Some(Event::Ended(line.judge(cause(&eventloop.broker, &error)))),
         };
         let Some(event) = event else { continue };
+        if matches!(event, Event::Connected(_)) {
+            line.accept();
+        }
         let last = matches!(event, Event::Ended(_));
         // A closed channel means that the session was dropped, which also aborts this task.
         if events.send(event).await.is_err() || last {
@@ -102,12 +77,14 @@ pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, 
 fn translate(packet: mqtt::Packet) -> Option<Event> {
     match packet {
         mqtt::Packet::ConnAck(connack) => Some(Event::Connected(Connected {
+            protocol: Protocol::V4,
             session_present: connack.session_present,
             receive_maximum: u16::MAX,
             maximum_packet_size: u32::MAX,
             maximum_qos: Qos::ExactlyOnce,
             retain_available: true,
             server_keep_alive: None,
+            wildcards: true,
         })),
         // A topic that is not UTF-8 is none of ours.
         mqtt::Packet::Publish(publish) => String::from_utf8(publish.topic.to_vec()).ok().map(|topic| {
@@ -144,25 +121,21 @@ impl Client {
         }
     }
 
-    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Result<(), String>> {
+    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Grant> {
         let names: Vec<String> = filters.into_iter().map(|filter| filter.topic).collect();
         let wanted = names.iter().map(|name| mqtt::SubscribeFilter::new(name.clone(), mqtt::QoS::AtLeastOnce));
         match self.0.try_subscribe_many_tracked(wanted) {
             Ok(notice) => Box::pin(async move {
-                let suback = notice.wait_async().await.map_err(|error| error.to_string())?;
+                let Ok(suback) = notice.wait_async().await else { return Grant::Lost };
                 let refused = |code: &mqtt::SubscribeReasonCode| matches!(code, mqtt::SubscribeReasonCode::Failure);
                 match names.iter().zip(&suback.return_codes).find(|(_, code)| refused(code)) {
-                    Some((name, _)) => Err(format!("{name}: failure (128); check the broker's access list")),
-                    None => Ok(()),
+                    Some((name, _)) => Grant::Refused(format!("{name}: failure (128); check the broker's access list")),
+                    None => Grant::Granted,
                 }
             }),
-            Err(error) => Box::pin(std::future::ready(Err(error.to_string()))),
+            // The library takes no more requests on this connection, which is about to end.
+            Err(_) => Box::pin(std::future::ready(Grant::Lost)),
         }
-    }
-
-    pub(super) fn probe(&self, topic: String) {
-        // A full queue means that much is under way already, which the broker will answer.
-        drop(self.0.try_unsubscribe(topic));
     }
 
     pub(super) async fn disconnect(&self) {
@@ -194,13 +167,17 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
         },
         other => match find_io(other) {
             Some(io) => io_cause(broker, io),
-            None => Cause::other(tls::words(other, &broker.host).unwrap_or_else(|| other.to_string())),
+            None => Cause::other(other.to_string()),
         },
     }
 }
 
 fn refused(code: u8) -> Cause {
-    let kind = if matches!(code, 2 | 4 | 5) { CauseKind::Refused } else { CauseKind::Other };
+    let kind = match code {
+        1 => CauseKind::WrongProtocol,
+        2 | 4 | 5 => CauseKind::Refused,
+        _ => CauseKind::Other,
+    };
     Cause { words: format!("connection refused: {}", reason::v4(code)), kind }
 }
 

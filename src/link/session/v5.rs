@@ -1,7 +1,6 @@
 //! MQTT 5 by `rumqttc-v5-next`.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +9,14 @@ use bytes::Bytes;
 use rumqttc_v5 as mqtt;
 use tokio::sync::mpsc;
 
+use super::causes::{closed, find_io, io_cause, timeout_words};
 use super::{
-    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, MAX_PACKET, MAX_WINDOW, NONCE, Opening,
-    Pending, Publication, REQUEST_CAPACITY, closed, find_io, io_cause, keep_alive_seconds, timeout_words,
-    websocket_url,
+    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW,
+    NONCE, Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
 };
-use crate::link::{Broker, Transport, reason, tls};
+use crate::link::{Broker, Protocol, reason};
 use crate::model::Qos;
 use crate::model::payload::ResponseTarget;
-use crate::pulse::Pulse;
 
 /// The broker keeps a persistent session for ever.
 const NEVER_EXPIRES: u32 = u32::MAX;
@@ -32,9 +30,11 @@ pub(super) struct EventLoop {
     broker: Broker,
 }
 
-pub(super) fn open(opening: &Opening<'_>) -> Result<(Client, EventLoop), Cause> {
-    let mut options = options(opening)?;
-    let settings = opening.settings;
+pub(super) fn open(opening: &Opening<'_>, line: &Arc<Line>) -> Result<(Client, EventLoop), Cause> {
+    let (settings, broker) = (opening.settings, opening.broker);
+    let mut options = mqtt::MqttOptions::new(opening.client_id, mqtt::Broker::tcp(broker.place(), broker.port));
+    let (dialer, line) = (opening.dialer(), Arc::clone(line));
+    options.set_socket_connector(move |_, _| Opening::connect(dialer.clone(), Arc::clone(&line)));
     options.set_keep_alive(keep_alive_seconds(settings)).set_connect_timeout(CONNECT_TIMEOUT);
     options.set_clean_start(settings.clean_session).set_request_channel_capacity(REQUEST_CAPACITY);
     options.set_outgoing_inflight_upper_limit(MAX_WINDOW).set_receive_maximum(Some(MAX_WINDOW));
@@ -50,52 +50,24 @@ pub(super) fn open(opening: &Opening<'_>) -> Result<(Client, EventLoop), Cause> 
         (None, Some(password)) => drop(options.set_password(password.reveal().to_vec())),
         (None, None) => {}
     }
-    let mut network = mqtt::NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
-    if let Some(address) = settings.bind_address {
-        network.set_bind_addr(SocketAddr::new(address, 0));
-    }
-    options.set_network_options(network);
     let unusable = |error| Cause::other(format!("unusable settings: {error}"));
     let (client, inner) =
         mqtt::AsyncClient::builder(options).capacity(REQUEST_CAPACITY).try_build().map_err(unusable)?;
     Ok((Client(client), EventLoop { inner, broker: opening.broker.clone() }))
 }
 
-fn options(opening: &Opening<'_>) -> Result<mqtt::MqttOptions, Cause> {
-    let broker = opening.broker;
-    let tls_config =
-        || opening.tls.clone().map(mqtt::TlsConfiguration::Rustls).ok_or_else(|| Cause::other("no TLS settings"));
-    let unusable = |error: mqtt::OptionError| Cause::other(format!("unusable websocket address: {error}"));
-    let id = opening.client_id;
-    let tcp = || mqtt::Broker::tcp(broker.host.clone(), broker.port);
-    Ok(match broker.transport {
-        Transport::Tcp => mqtt::MqttOptions::new(id, tcp()),
-        Transport::Tls => {
-            let mut options = mqtt::MqttOptions::new(id, tcp());
-            options.set_transport(mqtt::Transport::Tls(tls_config()?));
-            options
-        }
-        Transport::Ws => mqtt::MqttOptions::new(id, mqtt::Broker::websocket(websocket_url(broker)).map_err(unusable)?),
-        Transport::Wss => {
-            mqtt::MqttOptions::websocket_with_tls_config(id, websocket_url(broker), tls_config()?).map_err(unusable)?
-        }
-    })
-}
-
 /// Polls until the end, alone in its task.
-pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, pulse: Arc<Pulse>) {
+pub(super) async fn poll(mut eventloop: EventLoop, events: mpsc::Sender<Event>, line: Arc<Line>) {
     loop {
         let event = match eventloop.inner.poll().await {
-            Ok(mqtt::Event::Incoming(packet)) => {
-                pulse.beat();
-                translate(packet)
-            }
+            Ok(mqtt::Event::Incoming(packet)) => translate(packet),
             Ok(_) => None,
-            Err(error) => Some(Event::Ended(cause(&eventloop.broker, &error))),
+            Err(error) => Some(Event::Ended(line.judge(cause(&eventloop.broker, &error)))),
         };
         let Some(event) = event else { continue };
+        if matches!(event, Event::Connected(_)) {
+            line.accept();
+        }
         let last = matches!(event, Event::Ended(_));
         // A closed channel means that the session was dropped, which also aborts this task.
         if events.send(event).await.is_err() || last {
@@ -115,6 +87,7 @@ fn translate(packet: mqtt::Packet) -> Option<Event> {
 fn connected(connack: &mqtt::ConnAck) -> Connected {
     let property = connack.properties.as_ref();
     Connected {
+        protocol: Protocol::V5,
         session_present: connack.session_present,
         receive_maximum: property.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
         maximum_packet_size: property.and_then(|p| p.max_packet_size).unwrap_or(u32::MAX),
@@ -127,6 +100,7 @@ fn connected(connack: &mqtt::ConnAck) -> Connected {
         server_keep_alive: property
             .and_then(|p| p.server_keep_alive)
             .map(|seconds| Duration::from_secs(u64::from(seconds))),
+        wildcards: property.and_then(|p| p.wildcard_subscription_available) != Some(0),
     }
 }
 
@@ -172,7 +146,7 @@ impl Client {
         }
     }
 
-    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Result<(), String>> {
+    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Pending<Grant> {
         let names: Vec<String> = filters.iter().map(|filter| filter.topic.clone()).collect();
         let wanted = filters.into_iter().map(|filter| mqtt::SubscribeFilter {
             path: filter.topic,
@@ -189,16 +163,12 @@ impl Client {
             Ok(notice) => Box::pin(async move {
                 match notice.wait_async().await {
                     Ok(suback) => granted(&names, &suback.return_codes),
-                    Err(error) => Err(error.to_string()),
+                    Err(_) => Grant::Lost,
                 }
             }),
-            Err(error) => Box::pin(std::future::ready(Err(error.to_string()))),
+            // The library takes no more requests on this connection, which is about to end.
+            Err(_) => Box::pin(std::future::ready(Grant::Lost)),
         }
-    }
-
-    pub(super) fn probe(&self, topic: String) {
-        // A full queue means that much is under way already, which the broker will answer.
-        drop(self.0.try_unsubscribe(topic));
     }
 
     pub(super) async fn disconnect(&self) {
@@ -227,7 +197,7 @@ fn fate(result: Result<mqtt::PublishResult, mqtt::PublishNoticeError>) -> Fate {
     }
 }
 
-fn granted(names: &[String], codes: &[mqtt::SubscribeReasonCode]) -> Result<(), String> {
+fn granted(names: &[String], codes: &[mqtt::SubscribeReasonCode]) -> Grant {
     use mqtt::SubscribeReasonCode as Code;
     for (name, code) in names.iter().zip(codes) {
         let code = match code {
@@ -242,9 +212,9 @@ fn granted(names: &[String], codes: &[mqtt::SubscribeReasonCode]) -> Result<(), 
             Code::SubscriptionIdNotSupported => 0xA1,
             Code::WildcardSubscriptionsNotSupported => 0xA2,
         };
-        return Err(format!("{name}: {}", reason::v5(code)));
+        return Grant::Refused(format!("{name}: {}", reason::v5(code)));
     }
-    Ok(())
+    Grant::Granted
 }
 
 fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
@@ -254,7 +224,7 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
         mqtt::ConnectionError::MqttState(mqtt::StateError::ServerDisconnect { reason_code, reason_string }) => {
             let code = *reason_code as u8;
             let said = reason_string.as_ref().map(|text| format!(" ({text:?})")).unwrap_or_default();
-            let kind = if code == 0x8E { CauseKind::TakenOver } else { CauseKind::Other };
+            let kind = if code == 0x8E { CauseKind::TakenOver } else { CauseKind::Disconnected(code) };
             Cause { words: format!("the broker disconnected us: {}{said}", reason::v5(code)), kind }
         }
         mqtt::ConnectionError::MqttState(mqtt::StateError::AwaitPingResp) => {
@@ -270,13 +240,14 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
         },
         other => match find_io(other) {
             Some(io) => io_cause(broker, io),
-            None => Cause::other(tls::words(other, &broker.host).unwrap_or_else(|| other.to_string())),
+            None => Cause::other(other.to_string()),
         },
     }
 }
 
 fn refused(code: u8) -> Cause {
     let kind = match code {
+        0x84 => CauseKind::WrongProtocol,
         0x85 | 0x86 | 0x87 | 0x8C => CauseKind::Refused,
         0x9A => CauseKind::WillRetain,
         0x9B => CauseKind::WillQos,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, sign::CertifiedKey};
+use tokio_rustls::rustls::{self, InconsistentKeys, sign::CertifiedKey};
 
 use super::{Part, TlsError, dates};
 use crate::link::TlsSettings;
@@ -35,7 +35,7 @@ impl Files {
             .as_ref()
             .and_then(|source| private_key(source, credentials).map_err(|error| wrong.push((Part::Key, error))).ok());
         if let (Some(chain), Some(key)) = (&chain, &key)
-            && let Err(error) = CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider())
+            && let Err(error) = identity(chain.clone(), key.clone_key())
         {
             wrong.push(match error {
                 rustls::Error::InconsistentKeys(_) => (Part::Key, TlsError::WrongKey),
@@ -74,6 +74,33 @@ impl Files {
         };
         self.authorities.iter().flatten().filter(|certificate| !is_past(certificate)).cloned().collect()
     }
+}
+
+/// Our certificate with its key. What the library cannot read of one of version 1 is for the broker to judge.
+pub(super) fn identity(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, rustls::Error> {
+    let own = CertifiedKey::new(chain, ring::default_provider().key_provider.load_private_key(key)?);
+    match own.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(own),
+        Err(rustls::Error::InvalidCertificate(_)) if own.cert.first().is_some_and(is_version_1) => {
+            // Of a root the library reads the key in version 1 as well.
+            let of_certificate = own.cert.first().and_then(|own| webpki::anchor_from_trusted_cert(own).ok());
+            let of_certificate = of_certificate.map(|anchor| webpki::spki_for_anchor(&anchor));
+            match (of_certificate, own.key.public_key()) {
+                (Some(one), Some(other)) if one != other => Err(InconsistentKeys::KeyMismatch.into()),
+                _ => Ok(own),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this is a certificate of X.509 version 1, as plain `openssl x509 -req` makes it: one without extensions.
+pub(super) fn is_version_1(certificate: &CertificateDer<'_>) -> bool {
+    matches!(webpki::EndEntityCert::try_from(certificate), Err(webpki::Error::UnsupportedCertVersion))
+        && webpki::anchor_from_trusted_cert(certificate).is_ok()
 }
 
 /// All certificates of a file.
@@ -122,6 +149,8 @@ fn empty(path: &Path, what: &'static str, bytes: &[u8]) -> TlsError {
         "it holds a certificate"
     } else if bytes.starts_with(&[0x30]) {
         "it looks like DER; `openssl x509 -inform der` or `openssl pkey -inform der` makes PEM of it"
+    } else if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        "it is written in UTF-16; save it as UTF-8"
     } else {
         "it holds something else"
     };

@@ -15,6 +15,7 @@ use tokio_rustls::rustls::{
 use webpki::EndEntityCert;
 
 use super::dates::{self, Validity};
+use super::files;
 
 /// How long what the broker showed is valid; empty before it was accepted. One connection has one.
 pub(in crate::link) type Shown = Arc<OnceLock<Validity>>;
@@ -26,6 +27,8 @@ pub(super) enum Refusal {
     SelfSigned,
     /// It is an authority's own.
     IsAuthority,
+    /// It is of X.509 version 1, in which it cannot say what it is for.
+    Version1,
 }
 
 impl fmt::Display for Refusal {
@@ -33,6 +36,7 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::SelfSigned => "self-signed",
             Self::IsAuthority => "an authority's certificate",
+            Self::Version1 => "a certificate of X.509 version 1",
         })
     }
 }
@@ -96,6 +100,9 @@ impl ServerCertVerifier for Verifier {
 fn closer(error: Error, certificate: &CertificateDer<'_>) -> Error {
     let Error::InvalidCertificate(why) = &error else { return error };
     let is_self_signed = EndEntityCert::try_from(certificate).is_ok_and(|c| c.issuer() == c.subject());
+    if files::is_version_1(certificate) {
+        return Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refusal::Version1))));
+    }
     let refusal = match why {
         CertificateError::UnknownIssuer if is_self_signed => Refusal::SelfSigned,
         CertificateError::Other(OtherError(other))

@@ -67,11 +67,8 @@ fn certificate_words(error: &CertificateError, host: &str, now: Moment) -> Strin
             "TLS: the signature of the broker's certificate does not fit; is mqtt.tls.ca_file the right one?".into()
         }
         E::Other(OtherError(other)) => match other.downcast_ref() {
-            Some(Refusal::SelfSigned) => {
-                "TLS: the broker's certificate is self-signed (unknown CA); let an authority of \
-                                          your own sign one, and set mqtt.tls.ca_file to that authority's"
-                    .into()
-            }
+            Some(Refusal::SelfSigned) => self_signed(host),
+            Some(Refusal::Version1) => version_1(host),
             Some(Refusal::IsAuthority) => "TLS: the broker shows the certificate of an authority as its own; it needs \
                                            one that this authority has signed"
                 .into(),
@@ -79,6 +76,31 @@ fn certificate_words(error: &CertificateError, host: &str, now: Moment) -> Strin
         },
         other => format!("TLS: the broker's certificate cannot be used: {other}"),
     }
+}
+
+/// The line of `subjectAltName` for what we call the broker.
+fn alternative_name(host: &str) -> String {
+    let kind = if host.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
+    format!("subjectAltName={kind}:{host}")
+}
+
+fn self_signed(host: &str) -> String {
+    format!(
+        "TLS: the broker's certificate is self-signed (unknown CA); let an authority of your own sign one, and set \
+         mqtt.tls.ca_file to that authority's; or make it again as that of no authority, and set mqtt.tls.ca_file to it: \
+         openssl req -x509 -days 3650 -newkey rsa:2048 -nodes -keyout server.key -out server.pem -subj /CN={host} \
+         -addext {} -addext basicConstraints=critical,CA:FALSE",
+        alternative_name(host)
+    )
+}
+
+fn version_1(host: &str) -> String {
+    format!(
+        "TLS: the broker's certificate is of X.509 version 1, which has no room for the names that it is for; sign it \
+         again with them: echo {} >names && openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial \
+         -days 365 -extfile names -out server.pem",
+        alternative_name(host)
+    )
 }
 
 /// The library quotes names as `DnsName("broker.lan")`.

@@ -5,41 +5,54 @@ use std::time::Duration;
 
 use tracing::error;
 
-use crate::model::{Message, MessageKind, Moment};
-use crate::spool::keeper::{HANDED_LIMIT, Keeper, stored};
+use crate::model::{Loss, MessageKind, Moment, Qos};
+use crate::spool::keeper::{Keeper, stored};
 use crate::spool::record::Unsound;
-use crate::spool::rows::body_len;
 use crate::spool::salvage;
-use crate::spool::store::READ_BYTES;
+use crate::spool::store::{READ_BYTES, Rows};
 use crate::spool::window::Entry;
-use crate::spool::{ReadError, Sequence, Stored};
+use crate::spool::{Batch, ReadError, Sequence, Stored};
 
 impl Keeper {
     /// Messages from `from` on that are offered and not acknowledged.
-    pub(in crate::spool) fn read(
-        &mut self,
-        from: Sequence,
-        limit: usize,
-        now: Moment,
-    ) -> Result<Vec<Stored>, ReadError> {
+    pub(in crate::spool) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Result<Batch, ReadError> {
         if self.fault.is_none() && self.recovery.as_ref().is_some_and(|recovery| recovery.hides(from)) {
             return Err(ReadError::Disk);
         }
-        let (mut found, horizon) = self.read_disk(from.0, limit, now)?;
-        let offered = self.offered.min(horizon);
-        let in_memory = self.window.from(from.0).take_while(|(sequence, _)| *sequence < offered).take(limit);
-        found.extend(in_memory.map(|(sequence, entry)| stored(sequence, Arc::clone(&entry.message))));
-        found.sort_unstable_by_key(|stored| stored.sequence);
-        found.truncate(limit);
+        let (mut messages, horizon) = self.read_disk(from.0, limit, now)?;
+        let end = self.offered.min(horizon);
+        // One more than may go, so that it is known where the next read begins.
+        let in_memory =
+            self.window.from(from.0).take_while(|(sequence, _)| *sequence < end).take(limit.saturating_add(1));
+        messages.extend(in_memory.map(|(sequence, entry)| stored(sequence, Arc::clone(&entry.message))));
+        messages.sort_unstable_by_key(|stored| stored.sequence);
         let mut bytes = 0;
-        let fits = |stored: &Stored| {
+        let fits = |stored: &&Stored| {
             bytes += stored.message.body.len();
             bytes <= READ_BYTES
         };
-        let count = found.iter().map(fits).take_while(|fits| *fits).count();
-        found.truncate(count.max(1));
-        self.hand(&found);
-        Ok(found)
+        let count = messages.iter().take(limit).take_while(fits).count().max(1);
+        let next = messages.get(count).map_or(Sequence(end), |left_out| left_out.sequence).max(from);
+        messages.truncate(count);
+        self.hand(&messages);
+        Ok(Batch { messages, next })
+    }
+
+    /// Gives a message up that will never arrive: a reading is reported as lost. One that is gone already was reported then.
+    pub(in crate::spool) fn give_up(&mut self, sequence: Sequence, reason: &str, now: Moment) {
+        let in_memory = self.window.get(sequence.0).map(|entry| Arc::clone(&entry.message));
+        let on_disk = || {
+            let (found, _) = self.read_disk(sequence.0, 1, now).ok()?;
+            found.into_iter().find(|stored| stored.sequence == sequence).map(|stored| stored.message)
+        };
+        let Some(message) = in_memory.or_else(on_disk) else { return };
+        if message.key.kind == MessageKind::Reading && message.qos != Qos::AtMostOnce {
+            let (sensor, n) = (message.key.source.clone(), message.seq);
+            let loss = Loss { sensor, run: message.run, from_seq: n, to_seq: n, count: 1, reason: reason.into() };
+            self.report_loss(loss, now);
+        }
+        // After the loss record, so that a crash between both reports too much rather than too little.
+        self.acknowledge(&[sequence], now);
     }
 
     fn hand(&mut self, found: &[Stored]) {
@@ -47,7 +60,8 @@ impl Keeper {
             if stored.message.key.kind == MessageKind::Loss {
                 self.losses.close(stored.sequence.0);
             }
-            if self.handed.len() < HANDED_LIMIT {
+            // Nobody asks where one at QoS 0 went.
+            if stored.message.qos != Qos::AtMostOnce {
                 self.handed.insert(stored.sequence.0);
             }
         }
@@ -73,41 +87,36 @@ impl Keeper {
 
     /// What only the disk has, and up to where that is the whole truth.
     fn read_disk(&mut self, from: u64, limit: usize, now: Moment) -> Result<(Vec<Stored>, u64), ReadError> {
-        let mut from = from;
-        while from < self.evicted_below {
-            let wanted = |sequence| !self.acked.contains(&sequence) && self.window.get(sequence).is_none();
-            let rows = match self.store.read(from, self.evicted_below, limit, wanted) {
-                Ok(rows) => rows,
-                Err(error) => {
-                    self.failed(&error, now);
-                    return Err(ReadError::Disk);
-                }
-            };
-            let Some(&(last, _)) = rows.last() else { break };
-            let is_cut = rows.len() >= limit || rows.iter().map(|(_, row)| body_len(row)).sum::<usize>() >= READ_BYTES;
-            let sound = |(sequence, row)| self.sound(sequence, row, now);
-            let found: Vec<Stored> = rows.into_iter().filter_map(sound).collect();
-            if !found.is_empty() {
-                return Ok((found, if is_cut { last + 1 } else { u64::MAX }));
-            }
-            from = last + 1;
+        if from >= self.evicted_below {
+            return Ok((Vec::new(), u64::MAX));
         }
-        Ok((Vec::new(), u64::MAX))
+        let wanted = |sequence| !self.acked.contains(&sequence) && self.window.get(sequence).is_none();
+        let Rows { found, next } = match self.store.read(from, self.evicted_below, limit, wanted) {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.failed(&error, now);
+                return Err(ReadError::Disk);
+            }
+        };
+        let mut sound = Vec::with_capacity(found.len());
+        for (sequence, row) in found {
+            match row {
+                Ok(message) => sound.push(stored(sequence, Arc::new(message))),
+                Err(unsound) => self.drop_unsound(sequence, unsound, now),
+            }
+        }
+        Ok((sound, next.unwrap_or(u64::MAX)))
     }
 
-    /// A row that is not as it was written never will be: it is deleted, and told as far as its name is sound.
-    fn sound(&mut self, sequence: u64, row: Result<Message, Unsound>, now: Moment) -> Option<Stored> {
-        match row {
-            Ok(message) => Some(stored(sequence, Arc::new(message))),
-            Err(Unsound { reading }) => {
-                error!(sequence, ?reading, "A stored message is damaged; dropped.");
-                self.dropped += 1;
-                self.acked.insert(sequence);
-                if let Some(name) = reading {
-                    self.keep_loss(salvage::loss_of_row(name), now);
-                }
-                None
-            }
+    /// A row that is not as it was written never will be: it is deleted, and reported as far as its name is sound.
+    fn drop_unsound(&mut self, sequence: u64, Unsound { reading }: Unsound, now: Moment) {
+        error!(sequence, ?reading, "A stored message is damaged; dropped.");
+        self.dropped += 1;
+        self.handed.remove(sequence);
+        self.acked.insert(sequence);
+        self.acked_since.get_or_insert(now.boot);
+        if let Some(name) = reading {
+            self.keep_loss(salvage::loss_of_row(name), now);
         }
     }
 }

@@ -130,7 +130,7 @@ impl Keeper {
     /// Works with a file from now on. Sequences that were given meanwhile move behind those that it has.
     pub(super) fn adopt(&mut self, Opened { store, set_aside }: Opened) -> rusqlite::Result<()> {
         let mut base = store.next_sequence()?;
-        self.handed.extend(store.first_sequences(HANDED_BEFORE)?);
+        let before = store.first_sequences(HANDED_BEFORE)?;
         self.oldest_row = store.oldest(|_| true)?;
         let (counts, unsound) = store.counts()?;
         self.counts.adopt(counts);
@@ -149,9 +149,11 @@ impl Keeper {
         if behind > 0 {
             self.window.shift(behind);
             self.losses.shift(behind);
+            self.handed.shift(behind);
             (self.first, self.next, self.offered) = (base, self.next + behind, self.offered + behind);
             self.acked.clear();
         }
+        before.into_iter().for_each(|sequence| self.handed.insert(sequence));
         if let Some(recovery) = self.recovery.as_mut().filter(|recovery| recovery.expected.is_none()) {
             recovery.until = self.first;
         }
@@ -240,6 +242,9 @@ impl Keeper {
         let words = format!("{}; {recovered} messages were recovered from it", told_aside(aside));
         let words = if *lost > 0 { format!("{words}, {lost} readings are told as lost") } else { words };
         self.notice = Some(if untold > 0 { format!("{words}, {untold} messages were lost") } else { words });
+        // What could not be read of it is not with the link any more.
+        let is_here = |sequence| self.window.get(sequence).is_some() || self.store.has(sequence).unwrap_or(true);
+        self.handed.retain(is_here);
         self.era += 1;
     }
 }

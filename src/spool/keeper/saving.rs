@@ -7,11 +7,12 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::model::{Message, Moment};
+use crate::spool::codes::{Meaning, meaning};
 use crate::spool::keeper::{FULL, Fault, FaultKind, Keeper, loss_of};
 use crate::spool::losses::Losses;
 use crate::spool::record;
 use crate::spool::room;
-use crate::spool::store::{self, Victim};
+use crate::spool::store::Victim;
 use crate::spool::window::{Entry, State};
 
 /// First and longest wait before a failed commit is tried again: a disk that is back is in use within five seconds, the
@@ -27,6 +28,7 @@ impl Keeper {
         if !self.has_file(now) {
             return;
         }
+        self.fit_the_disk(now);
         loop {
             match self.save_batch(now) {
                 Ok(true) => {}
@@ -49,14 +51,14 @@ impl Keeper {
         }
         let mut batch = self.store.begin()?;
         if is_proof_wanted {
-            batch.note_run(self.first, self.run, &self.boot_id)?;
+            batch.note_run(self.first, self.run)?;
         }
         batch.delete(deleted.iter().copied())?;
         batch.keep(&counts)?;
         if !ids.is_empty() {
             batch.note(&ids, self.ids.oldest(), self.ids.unsound())?;
         }
-        let spared = |sequence| self.handed.contains(&sequence) || self.acked.contains(&sequence);
+        let spared = |sequence| self.handed.contains(sequence) || self.acked.contains(&sequence);
         let rule = self.settings.when_full;
         let victims = room::make(&mut batch, &mut chosen, rule, self.limits.capacity, &spared)?;
         let (losses, next, told) = told(&self.losses, self.next, &victims, now);
@@ -109,20 +111,27 @@ impl Keeper {
     }
 
     pub(super) fn failed(&mut self, error: &rusqlite::Error, now: Moment) {
-        if store::is_damage(error) {
-            return self.damaged(error.to_string(), now);
-        }
-        let kind = if store::is_full(error) { FaultKind::Full } else { FaultKind::Failing };
+        let kind = match meaning(error) {
+            Meaning::Damaged => return self.damaged(error.to_string(), now),
+            Meaning::Full => FaultKind::Full,
+            Meaning::Locked | Meaning::Passing => FaultKind::Failing,
+        };
         if kind == FaultKind::Full {
             self.store.use_reserve();
-            // What sensors have counted and which commands were seen stays: with it, the file is never of no use.
-            let has_more = !self.counts.is_empty() || !self.ids.is_empty();
-            let is_of_use = self.acked.len() as u64 != self.store.rows() || has_more;
-            if !is_of_use && self.store.rows() > 0 {
+            if !self.is_of_use() {
                 return self.discard(now);
             }
         }
         self.fault(kind, format!("the spool cannot be written: {error}"), now);
+    }
+
+    /// Whether the file has anything that somebody needs. The rows themselves are asked: what was acknowledged under a place of an
+    /// earlier era has none. What sensors have counted and which commands were seen stays.
+    fn is_of_use(&self) -> bool {
+        let has_more = !self.counts.is_empty() || !self.ids.is_empty();
+        has_more
+            || self.store.rows() == 0
+            || !matches!(self.store.oldest(|sequence| !self.acked.contains(&sequence)), Ok(None))
     }
 
     /// Notes what is wrong, and when to try again: ever later.

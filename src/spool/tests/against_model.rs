@@ -11,7 +11,7 @@ use super::{at, copy_of, name, open, reading, settings};
 use crate::model::{Message, MessageKind, Noted, Qos};
 use crate::spool::keeper::Keeper;
 use crate::spool::window::LIMIT_BYTES;
-use crate::spool::{MIN_SIZE, Sequence, Settings, Stored, WhenFull};
+use crate::spool::{Batch, MIN_SIZE, Sequence, Settings, Stored, WhenFull};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -139,6 +139,7 @@ impl World {
             Step::PowerCut { has_disk } => self.power_cut(has_disk),
         }
         self.follow();
+        assert_eq!(self.keeper.strays(), Vec::<u64>::new(), "what is gone is no more with the link");
         assert!(self.keeper.memory() <= LIMIT_BYTES + 64 * 1024, "{} bytes in memory", self.keeper.memory());
     }
 
@@ -200,7 +201,9 @@ impl World {
     }
 
     fn read(&mut self, limit: usize) {
-        let read = self.keeper.read(self.cursor, limit, at(self.ms)).unwrap();
+        let Batch { messages: read, next } = self.keeper.read(self.cursor, limit, at(self.ms)).unwrap();
+        assert!(next > self.cursor || next >= self.keeper.head(), "no progress at {next:?}");
+        assert!(read.iter().all(|stored| stored.sequence < next), "the next read would find the same again");
         let mut last: BTreeMap<&str, u64> = BTreeMap::new();
         for pair in read.windows(2) {
             assert!(pair[0].sequence < pair[1].sequence, "out of order");
@@ -212,9 +215,7 @@ impl World {
         if self.keeper.stats().error.is_none() {
             self.note_published(&read);
         }
-        if let Some(stored) = read.last() {
-            self.cursor = Sequence(stored.sequence.0 + 1);
-        }
+        self.cursor = next;
         self.unacknowledged.extend(read);
     }
 

@@ -37,10 +37,10 @@ fn a_count_is_on_disk_before_its_reading_is_offered_and_stays_when_that_is_gone(
     keeper.keep(&name("gas"), 41);
     keeper.append(reading("gas", 1, 10), at(1));
     assert_eq!(keeper.due(), Some(Duration::ZERO));
-    assert!(keeper.read(Sequence(0), 10, at(1)).unwrap().is_empty());
+    assert!(keeper.read(Sequence(0), 10, at(1)).unwrap().messages.is_empty());
     keeper.tick(at(1));
     assert_eq!(after_a_cut(folder.path()), gas(41));
-    let read = keeper.read(Sequence(0), 10, at(1)).unwrap();
+    let read = keeper.read(Sequence(0), 10, at(1)).unwrap().messages;
     assert_eq!(numbers(&read), [1]);
     keeper.acknowledge(&[read[0].sequence], at(2));
     keeper.close(at(5000));
@@ -80,7 +80,7 @@ fn a_full_disk_holds_no_reading_back_and_the_count_is_written_when_it_can_be() {
     keeper.keep(&name("gas"), 41);
     keeper.append(reading("gas", 1, 10), at(1001));
     keeper.tick(at(1001));
-    assert_eq!(keeper.read(Sequence(0), 10, at(1001)).unwrap().len(), 2);
+    assert_eq!(keeper.read(Sequence(0), 10, at(1001)).unwrap().messages.len(), 2);
     keeper.fill_disk(false);
     keeper.tick(at(9000));
     assert_eq!((after_a_cut(folder.path()), keeper.stats().error), (gas(41), None));
@@ -93,7 +93,7 @@ fn a_full_disk_does_not_cost_the_counts_when_the_broker_has_everything() {
     keeper.keep(&name("gas"), 41);
     keeper.append(reading("gas", 1, 10), at(0));
     keeper.tick(at(2000));
-    let read = keeper.read(Sequence(0), 10, at(2000)).unwrap();
+    let read = keeper.read(Sequence(0), 10, at(2000)).unwrap().messages;
     let era = keeper.era();
     keeper.fill_disk(true);
     keeper.acknowledge(&[read[0].sequence], at(2000));
@@ -113,7 +113,7 @@ fn a_file_of_the_schema_before_is_taken_over() {
     execute(folder.path(), "DROP TABLE count; DROP TABLE command; PRAGMA user_version = 2");
     let mut keeper = open(&usual(folder.path()), 0).unwrap();
     assert_eq!((keeper.stats().error.as_deref(), keeper.counts().unwrap().len()), (None, 0));
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap()), [1]);
+    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap().messages), [1]);
     keeper.keep(&name("gas"), 41);
     keeper.tick(at(1));
     assert_eq!(after_a_cut(folder.path()), gas(41));

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{SECOND, at, contents, copy_of, numbers, on_disk, open, reading, settings};
+use super::{SECOND, at, contents, copy_of, numbers, on_disk, open, read_all, reading, settings};
 use crate::model::{MessageKind, RunId};
 use crate::spool::keeper::Keeper;
 use crate::spool::{ReadError, Sequence, Settings, Stored, WhenFull};
@@ -31,16 +31,10 @@ fn overwrite(folder: &Path, from: u64, bytes: usize) {
 /// Lets everything be done that waits, and reads all of it.
 fn settle(keeper: &mut Keeper, ms: u64) -> Vec<Stored> {
     (0..1000).for_each(|step| keeper.tick(at(ms + step * 10)));
-    let (mut from, mut all, mut ends) = (Sequence(0), Vec::new(), 0);
-    // A row that shows its damage when it is read is told by a message that comes behind.
-    while ends < 2 {
-        let read = keeper.read(from, 1000, at(ms + 10_000)).unwrap();
-        keeper.tick(at(ms + 10_000));
-        ends += u32::from(read.is_empty());
-        from = read.last().map_or(from, |last| Sequence(last.sequence.0 + 1));
-        all.extend(read);
-    }
-    all
+    // A row that shows its damage when it is read is reported by a message that comes behind.
+    read_all(keeper, 1000, ms + 10_000);
+    keeper.tick(at(ms + 10_000));
+    read_all(keeper, 1000, ms + 10_000)
 }
 
 fn readings(stored: &[Stored]) -> BTreeSet<u64> {
@@ -85,7 +79,7 @@ fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_told() {
     // Some pages in the middle of the rows.
     overwrite(folder.path(), 300_000, 20_000);
     let damaged = fs::read(folder.path().join("spool.db")).unwrap();
-    let mut keeper = Keeper::open(roomy(folder.path()), RunId(2), "boot".into(), at(0)).unwrap();
+    let mut keeper = Keeper::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
     let era = keeper.era();
     keeper.append(reading("soil", 1, 100), at(0));
     assert_eq!(keeper.read(Sequence(0), 1, at(0)), Err(ReadError::Disk), "what comes first is not known yet");
@@ -117,12 +111,13 @@ fn damage_that_shows_in_use_costs_what_cannot_be_read_any_more() {
             keeper.tick(at(n));
         }
     }
-    let first = keeper.read(Sequence(0), 50, at(20_000)).unwrap();
+    let first = keeper.read(Sequence(0), 50, at(20_000)).unwrap().messages;
     keeper.acknowledge(&first.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(20_000));
     overwrite(folder.path(), 200_000, 1 << 16);
     let mut from = Sequence(0);
-    while let Ok(read) = keeper.read(from, 100, at(20_001)) {
-        from = Sequence(read.last().expect("the damage shows before the end").sequence.0 + 1);
+    while let Ok(batch) = keeper.read(from, 100, at(20_001)) {
+        assert!(batch.next > from, "the damage shows before the end");
+        from = batch.next;
     }
     keeper.append(reading("air", 20_001, 100), at(20_001));
     let all = settle(&mut keeper, 20_001);
@@ -157,7 +152,7 @@ fn a_version_number_that_has_changed_on_the_card_stops_no_start() {
     let file = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
     file.pragma_update(None, "user_version", 6).unwrap();
     drop(file);
-    let mut keeper = Keeper::open(roomy(folder.path()), RunId(2), "boot".into(), at(0)).unwrap();
+    let mut keeper = Keeper::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
     assert_eq!(readings(&settle(&mut keeper, 0)).len(), 100);
 }
 
@@ -178,7 +173,7 @@ fn a_file_of_the_first_schema_is_taken_over() {
     .unwrap();
     drop(old);
     let mut keeper = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap()), [1, 2]);
+    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap().messages), [1, 2]);
     assert_eq!(keeper.stats().error, None);
     keeper.append(reading("air", 3, 10), at(0));
     keeper.tick(at(2000));

@@ -15,7 +15,7 @@ async fn a_message_goes_in_comes_out_and_is_forgotten() {
     spool.append(reading("air", 1, 100)).await.unwrap();
     head.changed().await.unwrap();
     assert!(*head.borrow() > before);
-    let read = spool.read(Sequence(0), 10).await.unwrap();
+    let read = spool.read(Sequence(0), 10).await.unwrap().messages;
     assert_eq!(numbers(&read), [1]);
     spool.acknowledge(vec![read[0].sequence]).await.unwrap();
     stats.wait_for(|stats| stats.queued == 0).await.unwrap();
@@ -60,7 +60,7 @@ async fn closing_writes_what_is_left() {
     thread.join().unwrap();
     assert!(!folder.path().join("spool.db-wal").exists());
     let (spool, _thread) = open(settings, RunId(2)).unwrap();
-    let read = spool.read(Sequence(0), 5000).await.unwrap();
+    let read = spool.read(Sequence(0), 5000).await.unwrap().messages;
     assert_eq!(numbers(&read), (1..=3000).collect::<Vec<_>>());
 }
 
@@ -75,7 +75,7 @@ async fn losses_from_outside_are_merged_and_offered() {
         spool.report_loss(loss).await.unwrap();
     }
     spool.stats().wait_for(|stats| stats.dropped == 3).await.unwrap();
-    let read = spool.read(Sequence(0), 10).await.unwrap();
+    let read = spool.read(Sequence(0), 10).await.unwrap().messages;
     assert_eq!((read.len(), read[0].message.key.kind), (1, MessageKind::Loss));
     let told: serde_json::Value = serde_json::from_slice(&read[0].message.body).unwrap();
     assert_eq!((&told["from_seq"], &told["to_seq"], &told["count"]), (&4.into(), &6.into(), &3.into()));

@@ -49,7 +49,7 @@ fn an_answer_is_on_disk_before_its_reply_is_offered_and_no_reading_with_it() {
     keeper.append(reading("air", 2, 10), at(1));
     assert_eq!(keeper.due(), Some(at(1).boot));
     keeper.tick(at(1));
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(1)).unwrap()), [1, 2]);
+    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(1)).unwrap().messages), [1, 2]);
     assert_eq!((after_a_cut(folder.path()), on_disk(folder.path())), (vec![answered("a")], Vec::new()));
     assert_eq!(keeper.due(), Some(at(1).boot + SECOND), "the readings' own time");
 }
@@ -132,7 +132,7 @@ fn without_a_disk_nothing_is_known_and_what_was_noted_there_before_comes_in_fron
     keeper.note(begun("a"), at(2));
     keeper.append(reading("air", 1, 10), at(2));
     keeper.tick(at(2));
-    assert_eq!((keeper.noted(), keeper.read(Sequence(0), 10, at(2)).unwrap().len()), (None, 1));
+    assert_eq!((keeper.noted(), keeper.read(Sequence(0), 10, at(2)).unwrap().messages.len()), (None, 1));
     keeper.tick(at(5000));
     // What was answered in this run is what its sender has heard.
     let all = [begun("a"), answered("b"), answered("c")];
@@ -152,7 +152,7 @@ fn a_full_disk_holds_no_reply_back_and_the_id_is_written_when_it_can_be() {
     keeper.append(reading("air", 1, 10), at(1));
     keeper.tick(at(1));
     assert!(keeper.stats().error.is_some(), "the disk was full");
-    assert_eq!(keeper.read(Sequence(0), 10, at(1)).unwrap().len(), 1);
+    assert_eq!(keeper.read(Sequence(0), 10, at(1)).unwrap().messages.len(), 1);
     keeper.fill_disk(false);
     keeper.tick(at(9000));
     assert_eq!((after_a_cut(folder.path()).last(), keeper.stats().error), (Some(&answered("a")), None));
@@ -165,7 +165,7 @@ fn a_full_disk_does_not_cost_the_ids_when_the_broker_has_everything() {
     note(&mut keeper, answered("a"), 0);
     keeper.append(reading("air", 1, 10), at(0));
     keeper.tick(at(2000));
-    let read = keeper.read(Sequence(0), 10, at(2000)).unwrap();
+    let read = keeper.read(Sequence(0), 10, at(2000)).unwrap().messages;
     let era = keeper.era();
     keeper.fill_disk(true);
     keeper.acknowledge(&[read[0].sequence], at(2000));
@@ -187,7 +187,7 @@ fn a_file_of_the_schema_before_is_taken_over() {
     let mut keeper = open(&usual(folder.path()), 0).unwrap();
     assert_eq!((keeper.stats().error.as_deref(), keeper.noted().unwrap().len()), (None, 0));
     assert_eq!(keeper.counts().unwrap()[&name("gas")], 41);
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap()), [1]);
+    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap().messages), [1]);
     note(&mut keeper, answered("a"), 1);
     assert_eq!(after_a_cut(folder.path()), [answered("a")]);
 }

@@ -8,16 +8,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use fieldgate::model::{Key, Message, MessageKind, Name, Qos, RunId};
+use fieldgate::spool::{Settings, WhenFull, open};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::mount::bytes_in;
+use super::mount::{Mount, TOOLS, bytes_in};
 use crate::common::account::Account;
 use crate::common::gateway::{Gateway, program_path};
 use crate::common::quick::{LONG, config, folder, start};
 use crate::common::{SOON, wait_until};
 use crate::ledger::{Ledger, Mood, Note};
-use crate::suite::{report, times};
+use crate::suite::{may, report, times};
 
 /// What the row asks for. A debug build is several times slower, and both it and the broker of the test may be kept waiting by other
 /// tests; most of the time it keeps the number nevertheless.
@@ -216,4 +218,51 @@ fn d5_a_full_spool_tells_exactly_which_of_the_newest_went() {
     let absent = overflow.absent();
     assert!(absent[0] > 500 && absent.contains(&overflow.overfull), "the newest went: {:?}", absent[0]);
     overflow.report("drop_newest");
+}
+
+/// A megabyte is free at the start, and seven more soon after: the limit is what the disk has now, not what it had.
+#[tokio::test]
+async fn d5_room_that_the_disk_gets_later_is_used_before_anything_is_dropped() {
+    const READINGS: u64 = 3000;
+    if !may("a disk that gets room later", &TOOLS) {
+        return;
+    }
+    let folder = folder();
+    let disk = Mount::tmpfs(folder.path(), "size=8m");
+    let ballast = disk.at.join("ballast");
+    fs::write(&ballast, vec![0; 7 << 20]).unwrap();
+    let settings = Settings {
+        path: disk.at.clone(),
+        max_size: 64 << 20,
+        commit_every: Duration::ZERO,
+        when_full: WhenFull::DropOldest,
+    };
+    let (spool, thread) = open(settings, RunId(1)).unwrap();
+    let reading = |seq| Message {
+        key: Key { kind: MessageKind::Reading, source: Name::new("air").unwrap() },
+        run: RunId(1),
+        seq,
+        taken_at: fieldgate::clock::now(),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        body: vec![b'x'; 1000],
+    };
+    for seq in 1..=500 {
+        spool.append(reading(seq)).await.unwrap();
+    }
+    spool.offered().await.unwrap();
+    fs::remove_file(&ballast).unwrap();
+    for seq in 501..=READINGS {
+        spool.append(reading(seq)).await.unwrap();
+    }
+    spool.offered().await.unwrap();
+    let stats = spool.stats().borrow().clone();
+    assert_eq!((stats.dropped, stats.queued, stats.error), (0, READINGS, None));
+    spool.close().await;
+    thread.join().unwrap();
+    report(
+        "D5",
+        "1 MB free at the start, 8 MB soon after, `max_size: 64MiB`",
+        &format!("{READINGS} readings of 1 kB kept, none dropped"),
+    );
 }

@@ -69,7 +69,7 @@ fn connected_at(lasting: Duration, chance: &mut fastrand::Rng) -> Duration {
     backoff.lost(Duration::from_secs(3600));
     let mut now = Duration::ZERO;
     loop {
-        now += backoff.wait(false, now, chance.f64());
+        now += backoff.wait(now, chance.f64());
         if now >= lasting {
             return now - lasting;
         }

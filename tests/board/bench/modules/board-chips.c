@@ -10,7 +10,8 @@
  * i2c-stub has this for SMBus calls only, which leaves out programs that use I2C_RDWR.
  *
  * Writing an address to `unplugged` takes that chip off the bus, 0 brings it back; 1 to `gone` takes the adapter away, 0 brings
- * it back. With 1 in `hung` no transfer ends, as long as whoever began it lives, and with it all others on the adapter wait.
+ * it back. With 1 in `hung` no transfer ends, as long as whoever began it lives, and with it all others on the adapter wait; with 1
+ * in `held` each takes a second and fails, as on an adapter whose clock line is held down.
  */
 #include <linux/i2c.h>
 #include <linux/module.h>
@@ -55,6 +56,10 @@ static bool hung;
 module_param(hung, bool, 0644);
 MODULE_PARM_DESC(hung, "whether transfers hang");
 
+static bool held;
+module_param(held, bool, 0644);
+MODULE_PARM_DESC(held, "whether transfers time out after a second");
+
 static struct chip *answering(u16 address)
 {
 	int i;
@@ -92,6 +97,10 @@ static int transfer(struct i2c_adapter *from, struct i2c_msg *msgs, int n)
 	while (READ_ONCE(hung))
 		if (schedule_timeout_killable(HZ / 50) && fatal_signal_pending(current))
 			return -EINTR;
+	if (READ_ONCE(held)) {
+		schedule_timeout_killable(HZ);
+		return -ETIMEDOUT;
+	}
 	for (i = 0; i < n; i++) {
 		struct chip *chip = answering(msgs[i].addr);
 

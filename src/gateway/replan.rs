@@ -1,0 +1,108 @@
+//! How the threads of the buses go from one configuration to the next.
+//!
+//! First everything that changes is released, on all threads at once and with one deadline, then the new is built: a line or a
+//! chip may go from one thread to another. A thread that hangs is not waited for longer than that; what it still holds is
+//! tried again by whoever wants it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tracing::error;
+
+use crate::clock;
+use crate::deadlines::{HANGS, LOOK};
+use crate::gateway::plans::BusKey;
+use crate::worker::{Context, Order, Plan, Worker};
+
+type Workers = BTreeMap<BusKey, Worker>;
+
+/// Gives every thread its new plan: the same wires go on, changed ones are stopped first, new ones are started. The threads have
+/// `grace` to let go of what changes, or to end; `alive` is called every now and then meanwhile.
+///
+/// # Errors
+/// The kernel gave no thread for a bus; the others have their plans all the same.
+pub(super) async fn replan(
+    workers: &mut Workers,
+    mut plans: BTreeMap<BusKey, Plan>,
+    (context, grace): (&Context, Duration),
+    mut alive: impl FnMut(&Workers),
+) -> io::Result<()> {
+    let leaving = take_leaving(workers, &plans);
+    for (_, worker) in &leaving {
+        worker.ask_to_stop();
+    }
+    let releasing = release(workers, &plans);
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let released = released(leaving, releasing, Instant::now() + grace);
+    tokio::pin!(released);
+    loop {
+        // Both are cancel-safe: the wait goes on where it was.
+        tokio::select! {
+            () = &mut released => break,
+            _ = look.tick() => alive(workers),
+        }
+    }
+    let mut served = Ok(());
+    while let Some((key, plan)) = plans.pop_first() {
+        match workers.get(&key) {
+            Some(worker) => {
+                if worker.inbox.offer(Order::Replan(plan)).is_err() {
+                    error!(bus = %key, "The bus does not take its new configuration: it hangs. Restart the gateway.");
+                }
+            }
+            None => match Worker::spawn(&key.to_string(), plan, context.clone()) {
+                Ok(worker) => _ = workers.insert(key, worker),
+                Err(e) => {
+                    error!(bus = %key, error = %e, "The bus got no thread; its sensors and outputs are not served.");
+                    served = Err(e);
+                }
+            },
+        }
+    }
+    served
+}
+
+/// The threads whose wires are not in the new plans as they are.
+fn take_leaving(workers: &mut Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(BusKey, Worker)> {
+    let stays = |key: &BusKey, worker: &Worker| plans.get(key).is_some_and(|plan| plan.same_wires(&worker.root));
+    let (staying, leaving): (Workers, Workers) =
+        std::mem::take(workers).into_iter().partition(|(key, worker)| stays(key, worker));
+    *workers = staying;
+    leaving.into_iter().collect()
+}
+
+/// Asks the threads that go on to let go of what changes; one that hangs already is not waited for.
+fn release(workers: &Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(BusKey, oneshot::Receiver<()>)> {
+    let mut releasing = Vec::new();
+    for (key, worker) in workers {
+        let Some(plan) = plans.get(key) else { continue };
+        let (done, is_done) = oneshot::channel();
+        let is_taken = worker.inbox.offer(Order::Release { plan: plan.clone(), done }).is_ok();
+        let hangs = worker.progress.busy().is_some_and(|(_, since)| clock::boottime().saturating_sub(since) >= HANGS);
+        if is_taken && !hangs {
+            releasing.push((key.clone(), is_done));
+        }
+    }
+    releasing
+}
+
+/// Waits for all of them until the deadline.
+async fn released(leaving: Vec<(BusKey, Worker)>, releasing: Vec<(BusKey, oneshot::Receiver<()>)>, deadline: Instant) {
+    for (key, worker) in leaving {
+        if !worker.join(deadline.saturating_duration_since(Instant::now())).await {
+            error!(bus = %key, "The old bus hangs in a device and could not be ended; it is left behind.");
+        }
+    }
+    for (key, done) in releasing {
+        if timeout_at(deadline, done).await.is_err() {
+            error!(bus = %key, "The bus has not let go in time of what changes; it does so as soon as it can.");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

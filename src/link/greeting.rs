@@ -1,0 +1,188 @@
+//! How a connection begins: what is subscribed to, `online`, and what comes back on our own `B/status`.
+//!
+//! Commands are asked for before `online` is published, each subscription only after the one before was answered, so that an
+//! end of the connection can be laid at the door of one of them. A gateway without outputs asks for no commands. To hear its
+//! own `B/status` is an extra: it shows under 3.1.1 whether what is published arrives, and whether another gateway has our name.
+
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::Protocol;
+use super::alarms::About;
+use super::canary::Canary;
+use super::connection::Connection;
+use super::inflight::Slot;
+use super::session::{Arrived, Filter, Grant, Publication};
+use super::trail::{Blame, Request, RequestId};
+use super::twins::Origin;
+use crate::clock::boottime;
+use crate::model::Qos;
+
+/// A subscription that is not answered within this time holds up `online` and the readings no longer.
+const UNHEARD: Duration = Duration::from_secs(5);
+
+impl Connection<'_> {
+    /// Subscribes to what is wanted, and then says `online`.
+    pub(super) fn listen(&mut self) {
+        if !self.parts.settings.command_topics.is_empty() {
+            self.to_subscribe.push_back(Request::Commands);
+        }
+        if self.broker.may_hear_status() {
+            self.to_subscribe.push_back(Request::Status);
+        }
+        self.subscribe_next();
+    }
+
+    /// Subscribes to what is next, and says `online` when nothing is.
+    pub(super) fn subscribe_next(&mut self) {
+        let now = boottime();
+        while let Some(request) = self.to_subscribe.pop_front() {
+            if self.broker.is_held(&request, now) {
+                self.commands_wait |= request == Request::Commands;
+                continue;
+            }
+            let filters = self.filters(&request);
+            self.broker.sending(&request, now);
+            let blame = Blame { request: request.clone(), retain: false };
+            self.trail.sent(RequestId::Subscription, blame, true);
+            self.asking = Some(request);
+            self.subscribing = Some(self.session.subscribe(filters));
+            return;
+        }
+        self.say_online();
+    }
+
+    fn filters(&self, request: &Request) -> Vec<Filter> {
+        let settings = &self.parts.settings;
+        let command = |topic| Filter { topic, retain_as_published: true, send_retained: true };
+        match request {
+            Request::Commands if self.connected.wildcards => vec![command(settings.topics.set_filter())],
+            Request::Commands => settings.command_topics.iter().cloned().map(command).collect(),
+            Request::Status | Request::Publish(_) => {
+                vec![Filter { topic: settings.topics.status(), retain_as_published: false, send_retained: false }]
+            }
+        }
+    }
+
+    /// The broker has answered a subscription.
+    pub(super) fn on_granted(&mut self, grant: Grant) {
+        let now = boottime();
+        // The end follows, or else the limit for an answer.
+        let Some(request) = self.asking.take_if(|_| grant != Grant::Lost) else { return };
+        self.trail.done(RequestId::Subscription, now);
+        let news = self.broker.answered(&request, now);
+        self.report.apply(news);
+        match (request, grant) {
+            (Request::Commands, Grant::Refused(words)) => {
+                self.report.raise(About::Commands, format!("no commands will arrive: subscribing to {words}"));
+            }
+            (Request::Commands, _) => self.report.clear(&About::Commands),
+            (_, Grant::Refused(words)) => {
+                debug!(reason = words, "The broker does not let us hear our own status.");
+                self.broker.give_up_status(now);
+            }
+            (_, _) => self.hears_status = true,
+        }
+        self.subscribe_next();
+    }
+
+    /// Readings do not wait for a subscription for long; should its answer come after all, it counts.
+    pub(super) fn look_at_subscription(&mut self, now: Duration) {
+        let waited = now.saturating_sub(self.since);
+        if !self.born && self.window.is_empty() && waited >= UNHEARD && self.asking.is_some() {
+            if self.asking == Some(Request::Commands) {
+                let filter = self.parts.settings.topics.set_filter();
+                let words = format!("no commands will arrive: subscribing to {filter} is not answered by the broker");
+                self.report.raise(About::Commands, words);
+            }
+            self.say_online();
+        }
+        if self.commands_wait && self.asking.is_none() && !self.broker.is_held(&Request::Commands, now) {
+            self.commands_wait = false;
+            self.to_subscribe.push_back(Request::Commands);
+            self.subscribe_next();
+        }
+    }
+
+    fn say_online(&mut self) {
+        let now = boottime();
+        if !self.hears_status && self.asking.is_none() {
+            self.canary = Canary::NotNeeded;
+        }
+        let canary = self.hears_status && self.canary.send(now);
+        let marker = self.marker.send(now).is_some();
+        if canary || marker || !self.born {
+            self.publish_online(now);
+        }
+    }
+
+    fn publish_online(&mut self, now: Duration) {
+        if self.broker.is_held(&Request::Publish(self.parts.settings.topics.status()), now) {
+            self.on_born();
+            return;
+        }
+        let plain = self.status("online");
+        let nonce = (self.connected.protocol == Protocol::V5).then(|| self.nonce.clone());
+        let marked = Publication { nonce, ..plain.clone() };
+        if self.hears_status {
+            self.twins.published(now);
+        }
+        self.send(Slot::Birth, if self.is_too_large(&marked) { plain } else { marked });
+    }
+
+    /// `online` is answered, or cannot be published: now everything else may be.
+    pub(super) fn on_born(&mut self) {
+        if !self.born {
+            self.born = true;
+            self.born_at = boottime();
+            if self.deaf_until.is_some() {
+                self.report.raise(About::Deaf, self.deaf_words());
+            }
+        }
+    }
+
+    pub(super) fn status(&self, word: &'static str) -> Publication {
+        let settings = &self.parts.settings;
+        Publication::plain(settings.topics.status(), word, Qos::AtLeastOnce, settings.retain_state)
+    }
+
+    /// A message on our own status.
+    pub(super) fn on_status(&mut self, arrived: &Arrived) {
+        if self.leaving {
+            return;
+        }
+        let (now, live) = (boottime(), !arrived.retain);
+        if live && arrived.payload == "offline" {
+            self.marker.saw_offline(self.connected.protocol, now);
+        }
+        if live && self.canary.came_back() {
+            self.report.clear(&About::Canary);
+        }
+        let queued = self.marker.is_stale();
+        self.marker.saw(arrived);
+        if !self.marker.is_stale() {
+            self.report.clear(&About::Marker);
+        }
+        if !live || self.twins.heard(&arrived.payload, arrived.nonce.as_deref(), now) == Origin::Ours || queued {
+            return;
+        }
+        let topic = self.parts.settings.topics.status();
+        let words = format!(
+            "another gateway publishes on {topic}: two of one name obey the same commands and overwrite each other's states; \
+             give one of them another gateway.name, or another mqtt.base_topic"
+        );
+        self.report.raise(About::Twin, words);
+    }
+
+    /// Keeps the retained status true, and ends the alarm when the other one has gone.
+    pub(super) fn look_at_twins(&mut self, now: Duration) {
+        if self.born && self.window.room() > 0 && self.twins.is_due(now) {
+            debug!("Publishing online again, after somebody else published on our status.");
+            self.publish_online(now);
+        }
+        if self.twins.is_over(now) {
+            self.report.clear(&About::Twin);
+        }
+    }
+}

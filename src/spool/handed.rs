@@ -1,0 +1,121 @@
+//! Which messages the link was given and has not settled: the broker may have them, so they are the last to give way. Pure.
+//!
+//! The link may pass over more than are remembered here, those of topics that the broker refuses. Then the ones that were given
+//! first are forgotten: what is under way was given lately.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// See the page.
+#[derive(Debug)]
+pub(super) struct Handed {
+    limit: usize,
+    /// Each with its turn.
+    sequences: BTreeMap<u64, u64>,
+    /// Turns in the order in which they were given; some may be settled.
+    order: VecDeque<(u64, u64)>,
+    turn: u64,
+}
+
+impl Handed {
+    /// None yet, and never more than `limit`.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, sequences: BTreeMap::new(), order: VecDeque::new(), turn: 0 }
+    }
+
+    /// The link was given this one, perhaps again.
+    pub(super) fn insert(&mut self, sequence: u64) {
+        if self.sequences.contains_key(&sequence) {
+            return;
+        }
+        self.turn += 1;
+        self.sequences.insert(sequence, self.turn);
+        self.order.push_back((self.turn, sequence));
+        while self.sequences.len() > self.limit {
+            let Some((turn, first)) = self.order.pop_front() else { break };
+            if self.sequences.get(&first) == Some(&turn) {
+                self.sequences.remove(&first);
+            }
+        }
+        if self.order.len() > 2 * self.limit {
+            self.order.retain(|(turn, sequence)| self.sequences.get(sequence) == Some(turn));
+        }
+    }
+
+    /// It is settled, or gone.
+    pub(super) fn remove(&mut self, sequence: u64) {
+        self.sequences.remove(&sequence);
+    }
+
+    /// Whether the broker may have it.
+    pub(super) fn contains(&self, sequence: u64) -> bool {
+        self.sequences.contains_key(&sequence)
+    }
+
+    /// Moves every one by `behind` places.
+    pub(super) fn shift(&mut self, behind: u64) {
+        let sequences = std::mem::take(&mut self.sequences);
+        self.sequences = sequences.into_iter().map(|(sequence, turn)| (sequence + behind, turn)).collect();
+        self.order.iter_mut().for_each(|(_, sequence)| *sequence += behind);
+    }
+
+    /// Keeps those that `is_there` accepts.
+    pub(super) fn retain(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.sequences.retain(|sequence, _| is_there(*sequence));
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
+        self.sequences.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn beyond_the_limit_those_that_were_given_first_are_forgotten() {
+        let mut handed = Handed::new(3);
+        [9, 1, 5].into_iter().for_each(|sequence| handed.insert(sequence));
+        handed.remove(1);
+        [7, 2].into_iter().for_each(|sequence| handed.insert(sequence));
+        assert_eq!(handed.iter().collect::<Vec<_>>(), [2, 5, 7]);
+    }
+
+    #[test]
+    fn one_that_stays_under_way_is_not_forgotten_for_others_that_come_and_go() {
+        let mut handed = Handed::new(3);
+        handed.insert(1);
+        for sequence in 2..1000 {
+            handed.insert(sequence);
+            handed.remove(sequence);
+        }
+        assert!(handed.contains(1) && handed.order.len() <= 6, "{handed:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn as_many_as_may_be_are_remembered(steps in prop::collection::vec((0_u64..20, any::<bool>()), 0..300), limit in 1_usize..8) {
+            let (mut handed, mut model) = (Handed::new(limit), Vec::<u64>::new());
+            for (sequence, is_given) in steps {
+                if is_given {
+                    handed.insert(sequence);
+                    if !model.contains(&sequence) {
+                        model.push(sequence);
+                    }
+                    if model.len() > limit {
+                        model.remove(0);
+                    }
+                } else {
+                    handed.remove(sequence);
+                    model.retain(|known| *known != sequence);
+                }
+                let mut sorted = model.clone();
+                sorted.sort_unstable();
+                prop_assert_eq!(handed.iter().collect::<Vec<_>>(), sorted);
+                prop_assert!(handed.order.len() <= 2 * limit);
+            }
+        }
+    }
+}

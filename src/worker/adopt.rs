@@ -1,0 +1,123 @@
+//! How a thread takes up a plan: everything that changes is released before anything new is built.
+//!
+//! A line may go from a sensor to an output, a chip from one address or bus to another. So a reload comes in two orders: the
+//! first makes every thread let go of what its new plan does not have as it is, and only when all have done so is anything
+//! built, by the second. What is the same in both plans goes on untouched.
+
+use std::collections::BTreeMap;
+
+use crate::bus;
+use crate::clock;
+use crate::model::Name;
+use crate::worker::output::OutputSlot;
+use crate::worker::rest::{Place, Purpose};
+use crate::worker::run::{Loop, Output, note};
+use crate::worker::sensor::SensorSlot;
+use crate::worker::site::Sites;
+use crate::worker::{ActuatorSettings, Plan};
+
+impl Loop {
+    /// Lets go of what the plan does not have as it is: outputs are made safe first. What is kept goes on.
+    pub(super) fn release(&mut self, plan: &Plan) {
+        let stays = |sites: &Sites, name: Option<&Name>| {
+            plan.buses.iter().any(|(bus, settings)| bus.as_ref() == name && sites.has(name, settings))
+        };
+        let actuators: BTreeMap<_, _> = plan.actuators.iter().map(|new| (&new.name, new)).collect();
+        let outputs = std::mem::take(&mut self.outputs);
+        let (kept, gone): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|output| {
+            let settings = &output.slot.settings;
+            stays(&self.sites, Some(&settings.bus))
+                && actuators.get(&settings.name).is_some_and(|new| new.same_device(settings))
+        });
+        self.outputs = gone;
+        self.make_safe();
+        self.outputs = kept;
+        let wanted: BTreeMap<_, _> = plan.sensors.iter().map(|(new, _)| (&new.name, new)).collect();
+        for sensor in &mut self.sensors {
+            // Without room, what came since its last reading is kept as soon as it reads again.
+            sensor.tell_count(&self.sites);
+        }
+        for mut slot in std::mem::take(&mut self.sensors) {
+            let Some(new) = wanted.get(&slot.settings.name) else { continue };
+            if new.same_device(&slot.settings) && stays(&self.sites, slot.settings.bus.as_ref()) {
+                self.sensors.push(slot);
+            } else {
+                // Were it sampled before the plan comes, it would take back what it has just let go.
+                slot.let_go();
+                self.parked.push(slot);
+            }
+        }
+        self.sites.release(&plan.buses);
+        self.renumber();
+    }
+
+    /// Takes up a plan: what is the same goes on untouched, what has changed is released, then the rest is built.
+    pub(super) fn adopt(&mut self, plan: Plan) {
+        self.release(&plan);
+        let with_inputs = |(name, settings): &(Option<Name>, bus::Settings)| {
+            (name.clone(), settings.clone(), plan.inputs(name.as_ref()))
+        };
+        let sensors = plan.sensors.iter().map(|(settings, _)| SensorSlot::place_of(settings));
+        let places = sensors.chain(plan.actuators.iter().map(place_of));
+        self.sites.adopt(plan.buses.iter().map(with_inputs).collect(), places);
+        self.adopt_outputs(plan.actuators);
+        let old = std::mem::take(&mut self.sensors).into_iter().chain(std::mem::take(&mut self.parked));
+        let mut old: BTreeMap<Name, SensorSlot> = old.map(|slot| (slot.settings.name.clone(), slot)).collect();
+        let now = clock::boottime();
+        for (settings, tally) in plan.sensors {
+            let place = self.sites.rest.place(SensorSlot::place_of(&settings));
+            let slot = match old.remove(&settings.name) {
+                Some(mut slot) => {
+                    slot.place = place;
+                    slot.resume(settings, now);
+                    slot
+                }
+                None => SensorSlot::new(settings, tally, place, now),
+            };
+            self.sensors.push(slot);
+        }
+        self.renumber();
+    }
+
+    fn adopt_outputs(&mut self, actuators: Vec<ActuatorSettings>) {
+        let places: Vec<_> = actuators.iter().map(|settings| self.sites.rest.place(place_of(settings))).collect();
+        let mut fresh = Vec::new();
+        for (settings, place) in actuators.into_iter().zip(places) {
+            match self.outputs.iter_mut().find(|output| output.slot.settings.name == settings.name) {
+                Some(output) => {
+                    output.place = place;
+                    output.slot.resume(settings);
+                }
+                None => fresh.push((settings, place)),
+            }
+        }
+        for (settings, place) in fresh {
+            let begun = clock::boottime();
+            self.progress.turn_at(begun);
+            self.progress.busy_at(Some(&settings.name), begun);
+            // Of those in a place that has just failed slowly one is enough; the others are built as soon as it answers.
+            let is_resting = self.sites.rest.allowed_from(place, Purpose::Output) > begun;
+            self.sites.bar(is_resting.then(|| self.sites.rest.why(place).to_owned()));
+            self.sites.take_outcome();
+            let slot = OutputSlot::new(settings, &mut self.sites);
+            self.sites.bar(None);
+            let now = clock::boottime();
+            note(&mut self.sites, place, (now, now.saturating_sub(begun)));
+            self.progress.busy_at(None, now);
+            self.outputs.push(Output { slot, place });
+        }
+    }
+
+    fn renumber(&mut self) {
+        for (index, slot) in self.sensors.iter_mut().enumerate() {
+            slot.index = index;
+        }
+        self.progress.drives(self.outputs.len());
+        self.is_deaf = true;
+        self.reschedule();
+    }
+}
+
+fn place_of(settings: &ActuatorSettings) -> Place {
+    Place::of(Some(&settings.bus), &(settings.driver.claims)(&settings.settings), &settings.name)
+}

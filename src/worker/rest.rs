@@ -1,0 +1,295 @@
+//! The back-off of one pair of wires, shared by all sensors and outputs on them. Pure: time is an argument.
+//!
+//! Rest follows cost. A failure that is over at once, such as a missing acknowledgement, costs nobody anything and brings no
+//! rest. After one that took long, every device in the same [`Place`] counts as failing, and the failing ones of all places
+//! share what is left of the time: their samplings a tenth, their outputs half. Whoever has not failed goes on as before. The
+//! first answer from a failing place ends the rest of all, so outputs are safe as soon as the bus allows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::bus::Claim;
+use crate::model::Name;
+use crate::worker::schedule::{LAST_RETRY, rest_after};
+
+/// A failure that is over so soon costs its neighbours nothing. The shortest time-out of an adapter is longer.
+pub(super) const QUICK: Duration = Duration::from_millis(20);
+
+/// Outputs that fail are tried again after as long as the failure took, but no later than this.
+const LONGEST_OUTPUT_REST: Duration = Duration::from_secs(5);
+
+/// What fails together: one chip, or a whole bus whose lines are those of one chip.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    bus: Option<Name>,
+    part: Part,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Whole,
+    Chip(u8),
+    Device(Name),
+}
+
+impl Place {
+    /// The bus itself, and what has no address of its own on it.
+    pub(super) fn bus(bus: Option<&Name>) -> Self {
+        Self { bus: bus.cloned(), part: Part::Whole }
+    }
+
+    /// Where a device is that occupies this.
+    pub(super) fn of(bus: Option<&Name>, claims: &[Claim], device: &Name) -> Self {
+        let part = match claims.first() {
+            Some(Claim::Address(address) | Claim::ChipChannel { address, .. }) => Part::Chip(*address),
+            Some(Claim::Line(_) | Claim::Channel(_) | Claim::ChipSelect | Claim::Port) => Part::Whole,
+            Some(Claim::Device(_)) | None => Part::Device(device.clone()),
+        };
+        Self { bus: bus.cloned(), part }
+    }
+}
+
+/// The number of a [`Place`] until the next [`Rest::resettle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PlaceId(usize);
+
+/// What a transfer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Can wait.
+    Sample,
+    /// Must not: it may be on and have to go off.
+    Output,
+}
+
+/// How a place fares.
+#[derive(Clone, Debug, Default)]
+struct Standing {
+    /// Slow failures in a row.
+    failures: u32,
+    /// When the last of them was over; `None` when it works or fails at once.
+    failed_at: Option<Duration>,
+    why: String,
+}
+
+/// Who may be spoken to, and when.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    places: BTreeMap<Place, PlaceId>,
+    standings: Vec<Standing>,
+    /// Slow failures since anybody answered.
+    in_a_row: u32,
+    samples_from: Duration,
+    outputs_from: Duration,
+    changed: bool,
+}
+
+impl Rest {
+    /// The number of a place, which is new if it was not known.
+    pub(super) fn place(&mut self, place: Place) -> PlaceId {
+        let next = PlaceId(self.standings.len());
+        let id = *self.places.entry(place).or_insert(next);
+        if id == next {
+            self.standings.push(Standing::default());
+        }
+        id
+    }
+
+    /// Begins to number places again; what is known of those that are named again stays known.
+    pub(super) fn resettle(&mut self, places: impl Iterator<Item = Place>) {
+        let (old, known) = (std::mem::take(&mut self.places), std::mem::take(&mut self.standings));
+        for place in places {
+            let standing = old.get(&place).map(|id| known[id.0].clone());
+            let id = self.place(place);
+            self.standings[id.0] = standing.unwrap_or_default();
+        }
+        self.changed = true;
+    }
+
+    /// A transfer failed that was over at `now` and took `cost`.
+    pub(super) fn failed(&mut self, place: PlaceId, purpose: Purpose, (now, cost): (Duration, Duration), why: &str) {
+        if cost < QUICK {
+            // The wires do work: it was refused at once.
+            self.answered(place);
+            return;
+        }
+        let standing = &mut self.standings[place.0];
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        standing.failures = standing.failures.saturating_add(1);
+        standing.failed_at = Some(now);
+        standing.why.clear();
+        standing.why.push_str(why);
+        let failures = self.in_a_row.max(standing.failures);
+        match purpose {
+            Purpose::Sample => {
+                self.samples_from = self.samples_from.max(now.saturating_add(rest_after(failures, cost)));
+            }
+            Purpose::Output => {
+                self.outputs_from = self.outputs_from.max(now.saturating_add(cost.min(LONGEST_OUTPUT_REST)));
+            }
+        }
+        self.changed = true;
+    }
+
+    /// Somebody there answered, be it with a refusal.
+    pub(super) fn answered(&mut self, place: PlaceId) {
+        self.in_a_row = 0;
+        let standing = &mut self.standings[place.0];
+        if standing.failures == 0 {
+            return;
+        }
+        *standing = Standing::default();
+        (self.samples_from, self.outputs_from) = (Duration::ZERO, Duration::ZERO);
+        self.changed = true;
+    }
+
+    /// From when on the place may be spoken to.
+    pub(super) fn allowed_from(&self, place: PlaceId, purpose: Purpose) -> Duration {
+        match (self.standings[place.0].failed_at, purpose) {
+            (None, _) => Duration::ZERO,
+            // However many fail: nobody waits for his turn for longer than this.
+            (Some(failed_at), Purpose::Sample) => self.samples_from.min(failed_at.saturating_add(LAST_RETRY)),
+            (Some(_), Purpose::Output) => self.outputs_from,
+        }
+    }
+
+    /// Whether the last transfer there failed slowly.
+    pub(super) fn is_failing(&self, place: PlaceId) -> bool {
+        self.standings[place.0].failed_at.is_some()
+    }
+
+    /// Why it failed, in words.
+    pub(super) fn why(&self, place: PlaceId) -> &str {
+        &self.standings[place.0].why
+    }
+
+    /// Whether an answer of [`Rest::allowed_from`] may be another than at the last question of this kind.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn chip(rest: &mut Rest, address: u8) -> PlaceId {
+        let (bus, device) = (Name::new("i2c-1").unwrap(), Name::new("any").unwrap());
+        rest.place(Place::of(Some(&bus), &[Claim::Address(address)], &device))
+    }
+
+    fn fails(rest: &mut Rest, place: PlaceId, purpose: Purpose, at: u64) {
+        rest.failed(place, purpose, (s(at), s(1)), "timed out");
+    }
+
+    #[test]
+    fn a_chip_that_is_absent_slows_nobody() {
+        let mut rest = Rest::default();
+        let absent = chip(&mut rest, 0x48);
+        for second in 0..100 {
+            rest.failed(absent, Purpose::Sample, (s(second), Duration::from_millis(1)), "no answer");
+            assert_eq!(rest.allowed_from(absent, Purpose::Sample), Duration::ZERO);
+            assert!(!rest.is_failing(absent));
+        }
+    }
+
+    #[test]
+    fn those_that_time_out_share_one_rest_and_the_first_answer_ends_it_for_all() {
+        let mut rest = Rest::default();
+        let (one, other, well) = (chip(&mut rest, 1), chip(&mut rest, 2), chip(&mut rest, 3));
+        fails(&mut rest, one, Purpose::Sample, 10);
+        assert!(rest.allowed_from(one, Purpose::Sample) <= s(10), "one failure is no reason to lose the next");
+        fails(&mut rest, other, Purpose::Sample, 11);
+        assert_eq!([one, other, well].map(|place| rest.allowed_from(place, Purpose::Sample)), [s(20), s(20), s(0)]);
+        rest.answered(well);
+        assert_eq!(rest.allowed_from(one, Purpose::Sample), s(20), "that others are well says nothing of it");
+        rest.answered(other);
+        assert_eq!([one, other].map(|place| rest.allowed_from(place, Purpose::Sample)), [s(0); 2]);
+    }
+
+    #[test]
+    fn one_that_times_out_beside_others_that_answer_rests_too() {
+        let mut rest = Rest::default();
+        let (bad, well) = (chip(&mut rest, 1), chip(&mut rest, 2));
+        fails(&mut rest, bad, Purpose::Sample, 10);
+        rest.answered(well);
+        fails(&mut rest, bad, Purpose::Sample, 12);
+        assert_eq!(rest.allowed_from(bad, Purpose::Sample), s(21));
+    }
+
+    #[test]
+    fn outputs_of_one_chip_wait_for_one_attempt_and_samplings_do_not_make_them_wait() {
+        let mut rest = Rest::default();
+        let (relays, air) = (chip(&mut rest, 0x20), chip(&mut rest, 0x76));
+        fails(&mut rest, relays, Purpose::Output, 10);
+        assert_eq!(rest.allowed_from(relays, Purpose::Output), s(11), "half of the time");
+        for second in 11..14 {
+            fails(&mut rest, air, Purpose::Sample, second);
+        }
+        assert_eq!(rest.allowed_from(relays, Purpose::Output), s(11));
+        assert_eq!(rest.allowed_from(air, Purpose::Sample), s(22));
+        fails(&mut rest, relays, Purpose::Output, 20);
+        assert_eq!(rest.allowed_from(air, Purpose::Sample), s(22), "and the other way round");
+    }
+
+    #[test]
+    fn what_is_known_of_a_place_outlives_a_reload() {
+        let mut rest = Rest::default();
+        let place = |address| {
+            let (bus, device) = (Name::new("i2c-1").unwrap(), Name::new("any").unwrap());
+            Place::of(Some(&bus), &[Claim::Address(address)], &device)
+        };
+        let id = rest.place(place(2));
+        fails(&mut rest, id, Purpose::Output, 10);
+        rest.resettle([place(1), place(2)].into_iter());
+        let ids = [1, 2].map(|address| rest.place(place(address)));
+        assert_eq!(ids.map(|id| rest.is_failing(id)), [false, true]);
+        assert_eq!(rest.why(ids[1]), "timed out");
+    }
+
+    proptest! {
+        /// However many chips fail, and whatever they are for: failing samplings take a tenth of the time, failing outputs
+        /// half, and nobody waits for ever.
+        #[test]
+        fn failing_transfers_leave_time_for_others(
+            count in 1u8..32, cost_ms in 20u64..3000, outputs in prop::collection::vec(any::<bool>(), 32),
+        ) {
+            let mut rest = Rest::default();
+            let places: Vec<_> = (0..count).map(|address| chip(&mut rest, address)).collect();
+            let (mut now, mut spent) = (Duration::ZERO, [Duration::ZERO; 2]);
+            let cost = Duration::from_millis(cost_ms);
+            let mut last = vec![Duration::ZERO; usize::from(count)];
+            let purpose = |index: usize| if outputs[index] { Purpose::Output } else { Purpose::Sample };
+            // Until each has failed twice nobody can know.
+            for turn in 0..2 * usize::from(count) {
+                now += cost;
+                rest.failed(places[turn % places.len()], purpose(turn % places.len()), (now, cost), "timed out");
+                last[turn % places.len()] = now;
+            }
+            let began = now;
+            while now < began + s(600) {
+                // The one that has waited longest of those that may be tried.
+                let next = (0..places.len()).min_by_key(|index| {
+                    (rest.allowed_from(places[*index], purpose(*index)).max(now), last[*index])
+                }).unwrap();
+                now = now.max(rest.allowed_from(places[next], purpose(next))) + cost;
+                spent[usize::from(outputs[next])] += cost;
+                rest.failed(places[next], purpose(next), (now, cost), "timed out");
+                last[next] = now;
+                for (index, last) in last.iter().enumerate() {
+                    prop_assert!(now - *last <= s(60) + cost * 2 * u32::from(count), "{index} was forgotten");
+                }
+            }
+            let whole = now - began;
+            prop_assert!(spent[1] <= whole.mul_f64(0.5) + cost, "outputs {:?}", spent[1]);
+            let by_turns = cost.saturating_mul(u32::from(count)).as_secs_f64() / 60.0;
+            prop_assert!(spent[0] <= whole.mul_f64(f64::max(0.1, by_turns * 1.2)) + 2 * cost, "samples {:?}", spent[0]);
+        }
+    }
+}

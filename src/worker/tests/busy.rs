@@ -1,0 +1,78 @@
+//! Buses with too much to do, and lines that change hands.
+
+use super::*;
+
+/// Blocks the bus for a while in each of its first samplings.
+struct Slow(u32);
+
+impl Sensor for Slow {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        self.0 += 1;
+        if self.0 <= 8 {
+            #[expect(clippy::disallowed_methods, reason = "it stands for a chip that takes its time")]
+            std::thread::sleep(Duration::from_millis(160));
+        }
+        Ok(vec![TEMPERATURE.measured(f64::from(self.0))])
+    }
+}
+
+static SLOW: DriverSpec = DriverSpec {
+    role: Role::Sensor {
+        measurements: |_| vec![TEMPERATURE],
+        default_every: None,
+        build: |_, _| Ok(Box::new(Slow(0))),
+    },
+    ..NOBODY
+};
+
+#[tokio::test]
+async fn a_bus_that_skips_half_of_its_samplings_is_degraded_with_figures_until_it_keeps_up() {
+    let mut slow = counter("slow", 50);
+    slow.0.driver = &SLOW;
+    let mut bench = Bench::start(1024, |file| plan(vec![slow], Vec::new(), file));
+    let mut statuses = Vec::new();
+    while statuses.len() < 3 {
+        if let Event::Status { status, error, .. } = bench.next(Some).await {
+            statuses.push((status, error));
+        }
+    }
+    assert_eq!(statuses[0], (SensorStatus::Ok, None));
+    let (status, words) = &statuses[1];
+    let words = words.as_ref().unwrap();
+    assert_eq!(*status, SensorStatus::Degraded);
+    assert!(words.starts_with("the bus is too slow for its sensors: every 50ms asked for "), "{words}");
+    assert!(words.ends_with(" samplings lately, 5 were managed"), "{words}");
+    assert_eq!(statuses[2], (SensorStatus::Ok, None), "and well again when it keeps up");
+}
+
+#[tokio::test]
+async fn a_thousand_sensors_of_one_bus_all_arrive_in_turn() {
+    let sensors = (0..1000).map(|number| counter(&format!("n{number}"), 1000)).collect();
+    let mut bench = Bench::start(4096, |file| plan(sensors, Vec::new(), file));
+    let mut seen = std::collections::BTreeMap::new();
+    while seen.len() < 1000 || seen.values().any(|seq| *seq < 3) {
+        let Event::Reading { reading, .. } = bench.next(Some).await else { continue };
+        let last: u64 = seen.insert(reading.sensor.clone(), reading.seq).unwrap_or(0);
+        assert_eq!(reading.seq, last + 1);
+        let slowest = if seen.len() < 1000 { 0 } else { *seen.values().min().unwrap() };
+        assert!(reading.seq <= slowest + 2, "{} is at {}, another at {slowest}", reading.sensor, reading.seq);
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_goes_from_a_sensor_to_an_output_is_let_go_first() {
+    let (mut button, tally) = counter("button", 10);
+    button.driver = drivers::find("gpio-input").unwrap();
+    button.settings = settings(&[
+        ("line", Setting::Text("GPIO27".into())),
+        ("active_low", Setting::Flag(false)),
+        ("bias", Setting::Text("as-is".into())),
+        ("debounce", Setting::Duration(Duration::ZERO)),
+    ]);
+    let mut bench = Bench::start(64, |file| plan(vec![(button, tally)], Vec::new(), file));
+    bench.reading("button").await;
+    let file = bench.folder.path().join("bench.json");
+    let next = plan(vec![counter("button", 10)], vec![pump(None)], &file);
+    bench.worker.inbox.offer(Order::Replan(next)).unwrap();
+    assert_eq!(bench.state().await, (OFF, StateCause::Start), "at once, and without a complaint before");
+}

@@ -1,0 +1,75 @@
+//! Row H7: the folder of the spool is not there: its disk is not mounted, it lies below a file, or it is a loop of links.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::common::gateway::command;
+use crate::common::quick::{FAST, LONG, config, folder, start, taken, wait_taken};
+use crate::common::{SOON, wait_until};
+use crate::ledger::{Ledger, Mood};
+use crate::suite::report;
+
+/// `spool` in the folder of the configuration, what stands behind it in `spool.path`, and what is said of it.
+type Case = (fn(&Path), &'static str, &'static str);
+
+fn dangling(folder: &Path) {
+    symlink(folder.join("disk"), folder.join("spool")).unwrap();
+}
+
+fn file(folder: &Path) {
+    fs::write(folder.join("spool"), "").unwrap();
+}
+
+fn circle(folder: &Path) {
+    symlink(folder.join("spool"), folder.join("spool")).unwrap();
+}
+
+const CASES: [Case; 4] = [
+    (dangling, "", "is its disk mounted?"),
+    (dangling, "/fieldgate", "is its disk mounted?"),
+    (file, "/fieldgate", "lies below a file"),
+    (circle, "/fieldgate", "leads back to itself"),
+];
+
+fn live_without((make, below, words): Case) {
+    let folder = folder();
+    make(folder.path());
+    let ledger = Ledger::new(Mood::Acknowledges);
+    let text = config(&ledger.url(), "", below, FAST);
+    let mut gateway = start(folder.path(), &text);
+    let checked = command(folder.path(), &["check", "--config", "fieldgate.yaml"], SOON);
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success() && said.contains("warning: ") && said.contains(words), "{said}");
+    wait_taken(&gateway, 20);
+    let error = ledger.health(&gateway)["spool"]["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.contains(words), "{error:?}");
+    assert!(gateway.log().contains("The spool has no disk; messages stay in memory"), "{}", gateway.log());
+    // The disk comes.
+    if folder.path().join("spool").read_link().is_ok_and(|target| target.ends_with("disk")) {
+        fs::create_dir(folder.path().join("disk")).unwrap();
+    } else {
+        fs::remove_file(folder.path().join("spool")).unwrap();
+    }
+    gateway.wait_log("The spool can be written again.", LONG);
+    wait_until("health without an error", LONG, || ledger.health(&gateway)["spool"]["error"].is_null());
+    let file = folder.path().join(format!("spool{below}/spool.db"));
+    assert!(file.exists(), "{} was not made", file.display());
+    let last = taken(&gateway);
+    wait_taken(&gateway, last + 20);
+    ledger.wait_drained(&gateway, LONG);
+    gateway.stop(SOON);
+    let account = ledger.account("n");
+    account.check_whole();
+    assert!(account.runs.len() == 1 && account.told(&account.runs[0]) == 0, "nothing was lost meanwhile");
+}
+
+#[test]
+fn h7_a_spool_whose_folder_is_not_there_runs_from_memory_and_takes_the_disk_when_it_comes() {
+    CASES.into_iter().for_each(live_without);
+    report(
+        "H7",
+        "spool folder behind a dangling link, below a file, a loop of links; made usable later",
+        "started each time, `check` warned, health said why; nothing lost; the folder was in use at the next attempt",
+    );
+}
