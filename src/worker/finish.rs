@@ -12,8 +12,11 @@ use tracing::error;
 
 use crate::clock;
 use crate::deadlines;
-use crate::worker::run::{FLUSH_AGAIN, Loop};
+use crate::worker::output::{LOOK_AT_PARTNERS, OutputSlot};
+use crate::worker::rest::PlaceId;
+use crate::worker::run::{FLUSH_AGAIN, Loop, Output};
 use crate::worker::sensor::SensorSlot;
+use crate::worker::site::Sites;
 
 /// How long outputs may fail before the others are given up; a reload waits two seconds for a thread, the end less.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -36,20 +39,72 @@ impl Loop {
             let place = self.outputs[index].place;
             let is_late = clock::boottime().saturating_sub(began) >= LONGEST;
             if given_up.contains(&place) || is_late {
-                let why = match self.sites.rest.why(place) {
-                    "" => "others took too long",
-                    why => why,
-                };
-                // Without a device and with nothing to be built, stopping is over at once.
-                self.sites.bar(Some(why.to_owned()));
-                self.outputs[index].slot.let_go(&mut self.sites);
+                self.give_up(index);
+                continue;
             }
-            self.talk(index, |slot, sites| slot.stop(sites));
-            self.sites.bar(None);
-            if self.sites.rest.is_failing(place) {
+            self.talk(index, |slot, sites| {
+                if slot.stop(sites) {
+                    slot.end(sites);
+                }
+            });
+            if self.has_failed(index) {
                 given_up.insert(place);
             }
         }
+        self.wait_for_partners(given_up);
+    }
+
+    /// Those that are on when safe follow when their partners are off. They wait together: however many they are, the end
+    /// comes no later than with one.
+    fn wait_for_partners(&mut self, mut given_up: BTreeSet<PlaceId>) {
+        let waiting = self.outputs.iter().filter(|output| output.slot.waits_for_partner());
+        let Some(longest) = waiting.map(|output| output.slot.partner_wait()).max() else { return };
+        let until = clock::boottime().saturating_add(longest);
+        loop {
+            let is_over = clock::boottime() >= until;
+            for index in 0..self.outputs.len() {
+                let Output { slot, place } = &self.outputs[index];
+                let place = *place;
+                if !slot.waits_for_partner() {
+                    continue;
+                }
+                if given_up.contains(&place) {
+                    self.give_up(index);
+                    continue;
+                }
+                self.talk(index, |slot, sites| follow_partner(slot, is_over, sites));
+                if self.has_failed(index) {
+                    given_up.insert(place);
+                }
+            }
+            if !self.outputs.iter().any(|output| output.slot.waits_for_partner()) {
+                return;
+            }
+            #[expect(clippy::disallowed_methods, reason = "a bus thread may block, and these outputs are ending")]
+            std::thread::sleep(LOOK_AT_PARTNERS);
+        }
+    }
+
+    /// Whether it has been tried, in vain.
+    fn has_failed(&self, index: usize) -> bool {
+        let Output { slot, place } = &self.outputs[index];
+        !slot.waits_for_partner() && self.sites.rest.is_failing(*place)
+    }
+
+    /// Ends an output without any transfer.
+    fn give_up(&mut self, index: usize) {
+        let why = match self.sites.rest.why(self.outputs[index].place) {
+            "" => "others took too long",
+            why => why,
+        };
+        // Without a device and with nothing to be built, stopping is over at once.
+        self.sites.bar(Some(why.to_owned()));
+        self.outputs[index].slot.let_go(&mut self.sites);
+        self.talk(index, |slot, sites| {
+            slot.stop(sites);
+            slot.end(sites);
+        });
+        self.sites.bar(None);
     }
 
     /// Tells what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
@@ -76,5 +131,13 @@ impl Loop {
             #[expect(clippy::disallowed_methods, reason = "a bus thread may block")]
             std::thread::sleep(FLUSH_AGAIN);
         }
+    }
+}
+
+/// Drives it if its partner is off by now; whether it is or not, when the time `is_over`.
+fn follow_partner(slot: &mut OutputSlot, is_over: bool, sites: &mut Sites) {
+    slot.enforce(sites);
+    if is_over || !slot.waits_for_partner() {
+        slot.end(sites);
     }
 }

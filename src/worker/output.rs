@@ -22,7 +22,7 @@ use crate::worker::{ActuatorSettings, Event};
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 /// How often an output that is on asks whether another, perhaps on another thread, wants it to go off.
-const LOOK_AT_PARTNERS: Duration = Duration::from_millis(10);
+pub(super) const LOOK_AT_PARTNERS: Duration = Duration::from_millis(10);
 
 /// Who waits for what becomes of a command.
 type Requester = oneshot::Sender<Applied>;
@@ -84,26 +84,30 @@ impl OutputSlot {
         self.perform(effects, sites);
     }
 
-    /// Drives the output to its safe state because the program or its place in the configuration ends; off, if that is on and a
-    /// partner does not go off in time.
-    pub(super) fn stop(&mut self, sites: &mut Sites) {
-        let began = clock::boottime();
-        let effects = self.machine.stop(began);
+    /// Drives the output to its safe state because the program or its place in the configuration ends. `false`: not before a
+    /// partner is off, to which [`OutputSlot::enforce`] sees until [`OutputSlot::end`].
+    pub(super) fn stop(&mut self, sites: &mut Sites) -> bool {
+        let effects = self.machine.stop(clock::boottime());
         self.perform(effects, sites);
-        let until = began.saturating_add(deadlines::partner_wait(self.machine.longest_rest()));
-        while self.machine.waits_for_partner() {
-            let now = clock::boottime();
-            if now >= until {
-                error!(actuator = %self.settings.name, "Output stays off at the end: an output that it is interlocked with is not off.");
-                let effects = self.machine.stop_waiting(now);
-                self.perform(effects, sites);
-                break;
-            }
-            // The partners end at the same time, perhaps on other threads; to wait for them is no hang.
-            sites.progress.turn();
-            #[expect(clippy::disallowed_methods, reason = "a bus thread may block, and this output is ending")]
-            std::thread::sleep(LOOK_AT_PARTNERS);
-            self.enforce(sites);
+        !self.waits_for_partner()
+    }
+
+    /// Whether its safe state has to wait for another output.
+    pub(super) fn waits_for_partner(&self) -> bool {
+        self.machine.waits_for_partner()
+    }
+
+    /// For how long it is worth waiting: its partners end at the same time, perhaps on other threads.
+    pub(super) fn partner_wait(&self) -> Duration {
+        deadlines::partner_wait(self.machine.longest_rest())
+    }
+
+    /// It is not driven any more; off, if it is on when safe and its partner did not go off.
+    pub(super) fn end(&mut self, sites: &mut Sites) {
+        if self.waits_for_partner() {
+            error!(actuator = %self.settings.name, "Output stays off at the end: an output that it is interlocked with is not off.");
+            let effects = self.machine.stop_waiting(clock::boottime());
+            self.perform(effects, sites);
         }
         if self.failures > 0 {
             error!(actuator = %self.settings.name, "Output could not be made safe at the end.");

@@ -1,6 +1,7 @@
 //! A worker on the simulated bus, through its public face: a plan goes in, events come out.
 
 mod busy;
+mod partners;
 
 use std::path::Path;
 
@@ -76,12 +77,16 @@ struct Bench {
 
 impl Bench {
     fn start(capacity: usize, make: impl FnOnce(&Path) -> Plan) -> Self {
+        Self::start_in(SharedInterlocks::default(), capacity, make)
+    }
+
+    fn start_in(interlocks: SharedInterlocks, capacity: usize, make: impl FnOnce(&Path) -> Plan) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (events, received) = mpsc::channel(capacity);
         let pulse = Arc::new(Pulse::default());
         let (know, kept) = watch::channel(None);
         let alarms = BusAlarms::default();
-        let (interlocks, trips) = (SharedInterlocks::default(), Trips::default());
+        let trips = Trips::default();
         let context = Context {
             run: RunId(7),
             states: events.clone(),

@@ -302,13 +302,36 @@ impl World {
             self.look_around();
             self.settle();
         }
-        self.heard = self.now + ms(5_000);
+        self.heard = self.now + ms(10_000);
         self.pass(ms(5_000));
+        self.stop_waiting();
         for rig in &self.rigs {
             rig.expect_answers(0);
             rig.expect_end();
             rig.machine.leave();
         }
+    }
+}
+
+impl World {
+    /// What still waits for a partner that failed until now ends off.
+    fn stop_waiting(&mut self) {
+        for index in
+            (0..self.rigs.len()).filter(|index| self.rigs[*index].machine.waits_for_partner()).collect::<Vec<_>>()
+        {
+            let is_held_up = self.pairs.iter().any(|(a, b, rest, _)| {
+                let partner = (index == *a).then_some(*b).or((index == *b).then_some(*a));
+                partner.is_some_and(|other| self.rigs[other].seen_at.is_none_or(|at| at + *rest + ms(20) >= self.now))
+            });
+            assert!(is_held_up, "{} waits although its partners are off", NAMES[index]);
+            while self.is_busy(self.rigs[index].bus) {
+                self.pass(ms(1));
+            }
+            self.rigs[index].ends_off = true;
+            let effects = self.rigs[index].machine.stop_waiting(self.now);
+            self.perform(index, effects);
+        }
+        self.pass(ms(2 * SLOWEST_MS));
     }
 }
 

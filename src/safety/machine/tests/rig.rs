@@ -73,6 +73,8 @@ pub(super) struct Rig {
     /// When the hardware went on last without being driven, because its bus was lost.
     pub(super) by_itself_at: Option<Duration>,
     pub(super) transfer: Option<Transfer>,
+    /// It was given up to wait for a partner at the end.
+    pub(super) ends_off: bool,
     /// When it looks at its partners next.
     pub(super) look_at: Option<Duration>,
     /// How much later than the machine the hardware may be.
@@ -110,6 +112,7 @@ impl Rig {
             seen_at: None,
             by_itself_at: None,
             transfer: None,
+            ends_off: false,
             look_at: None,
             slack: Duration::ZERO,
             switches: VecDeque::new(),
@@ -297,6 +300,7 @@ impl Rig {
             return;
         }
         match self.limits.safe_state {
+            _ if self.ends_off => assert!(!self.is_on(), "on beside a partner that may be on"),
             Action::Move(_) => assert!(!self.is_on(), "a motor runs after the end"),
             _ => self.expect_safe("at the end"),
         }
