@@ -88,6 +88,7 @@ struct Ways {
     spool: Spool,
     latest: Latest,
     incoming: mpsc::Sender<Incoming>,
+    command_topics: latest_of::Sender<Vec<String>>,
     link_status: latest_of::Sender<LinkStatus>,
 }
 
@@ -119,6 +120,7 @@ impl Ways {
             run,
             spool: self.spool.clone(),
             latest: self.latest.clone(),
+            command_topics: self.command_topics.subscribe(),
             commands: self.incoming.clone(),
             status: self.link_status.clone(),
             pulse: Arc::clone(pulse),
@@ -205,7 +207,8 @@ impl Gateway {
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
         let (link_status, link_seen) = latest_of::channel(LinkStatus::new(&config.link));
-        let ways = Ways { spool, latest: Latest::default(), incoming, link_status };
+        let (command_topics, _) = latest_of::channel(plans::command_topics(&config));
+        let ways = Ways { spool, latest: Latest::default(), incoming, command_topics, link_status };
         let sources = Sources {
             run,
             started,
@@ -305,6 +308,12 @@ impl Gateway {
         if moved {
             self.ways.latest.rebase(old.topics.base(), self.config.topics.base());
         }
+        self.ways.command_topics.send_if_modified(|topics| {
+            let new = plans::command_topics(&self.config);
+            let is_new = *topics != new;
+            *topics = new;
+            is_new
+        });
         if plans::link_settings(&old) != plans::link_settings(&self.config) {
             self.relink().await;
         }

@@ -30,6 +30,10 @@ fn start() -> Running {
     for output in ["pump", "valve"] {
         running.client.wait_json(&state(output), |state| state["value"] == "off", SOON);
     }
+    // What the program writes while it brings a chip up, a test that writes the file would take back.
+    for sensor in ["low", "high", "door", "flap"] {
+        wait_status(&running, sensor, "ok");
+    }
     running
 }
 

@@ -23,6 +23,11 @@ use serde_json::Value;
 
 const COUNTER: &str = "sensors:\n  n: { driver: waveform, every: 20ms, settings: { shape: counter } }\n";
 
+const PUMP: &str = "buses: { bench: { type: sim } }
+actuators:
+  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\" }
+";
+
 /// A configuration with these lines under `mqtt` and this after it.
 fn config(mqtt: &str, rest: &str) -> String {
     let quick = "reconnect: { min: 100ms, max: 200ms }";
@@ -435,7 +440,8 @@ fn commands_are_listened_to_before_online_is_told() {
 #[test]
 fn a_broker_that_does_not_answer_the_subscription_gets_the_readings_all_the_same() {
     let (broker, folder) = (ScriptedBroker::start(vec![Script::good().no_subacks()]), folder());
-    let _gateway = Gateway::start(folder.path(), &config(&broker_line(&broker.url()), COUNTER));
+    let with_pump = format!("{COUNTER}{PUMP}");
+    let _gateway = Gateway::start(folder.path(), &config(&broker_line(&broker.url()), &with_pump));
     broker.wait_publish("a reading", |publish| publish.topic.contains("/sensors/"), 2 * SOON);
     let alarm =
         |publish: &Publish| publish.topic.ends_with("/health") && publish.text().contains("no commands will arrive");

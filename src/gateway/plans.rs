@@ -167,12 +167,16 @@ pub(super) fn devices(config: &Config) -> Vec<u8> {
 /// is noticed before an output has to act on it.
 pub(super) fn link_settings(config: &Config) -> link::Settings {
     let mut settings = config.link.clone();
-    settings.command_topics = config.actuators.iter().map(|actuator| config.topics.set(&actuator.name)).collect();
     if let Some(shortest) = config.actuators.iter().filter_map(|actuator| actuator.limits.safe_after).min() {
         let half = Duration::from_secs((shortest / 2).as_secs());
         settings.keep_alive = settings.keep_alive.min(half).max(SHORTEST_KEEP_ALIVE);
     }
     settings
+}
+
+/// The topics that take commands.
+pub(super) fn command_topics(config: &Config) -> Vec<String> {
+    config.actuators.iter().map(|actuator| config.topics.set(&actuator.name)).collect()
 }
 
 /// Retained topics of what `new` no longer has, under the base topic of `new`: to be cleared.

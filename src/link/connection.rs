@@ -96,6 +96,9 @@ pub(super) struct Connection<'a> {
     /// Commands are not subscribed to, because the broker hangs up on that.
     pub(super) commands_wait: bool,
     pub(super) hears_status: bool,
+    /// The topics that take commands, and whether the broker has granted them.
+    pub(super) command_topics: watch::Receiver<Vec<String>>,
+    pub(super) hears_commands: bool,
     pub(super) marker: Marker,
     pub(super) canary: Canary,
     pub(super) twins: Twins,
@@ -166,6 +169,8 @@ impl<'a> Connection<'a> {
             subscribing: None,
             commands_wait: false,
             hears_status: false,
+            command_topics: parts.command_topics.clone(),
+            hears_commands: false,
             marker: Marker::new(settings.clean_session || deaf, connected.protocol, nonce.clone()),
             canary: if deaf { Canary::NotNeeded } else { Canary::new(connected.protocol) },
             twins: Twins::new(parts.run.to_string(), now, lingering_will(settings)),
@@ -258,6 +263,10 @@ impl<'a> Connection<'a> {
             }
             Some(notices) = OptionFuture::from(self.expiry.as_mut().map(Expiry::look)) => {
                 self.report.certificates(&ALL, &notices);
+                None
+            }
+            Ok(()) = self.command_topics.changed() => {
+                self.on_outputs_changed();
                 None
             }
             () = self.forwarder.spoke() => None,

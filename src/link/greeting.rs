@@ -25,13 +25,26 @@ const UNHEARD: Duration = Duration::from_secs(5);
 impl Connection<'_> {
     /// Subscribes to what is wanted, and then says `online`.
     pub(super) fn listen(&mut self) {
-        if !self.parts.settings.command_topics.is_empty() {
+        if !self.command_topics.borrow_and_update().is_empty() {
             self.to_subscribe.push_back(Request::Commands);
         }
         if self.broker.may_hear_status() {
             self.to_subscribe.push_back(Request::Status);
         }
         self.subscribe_next();
+    }
+
+    /// A reload has added or removed outputs. One subscription with a wildcard is for all of them; one to each is made anew.
+    pub(super) fn on_outputs_changed(&mut self) {
+        let has_outputs = !self.command_topics.borrow_and_update().is_empty();
+        let is_waiting =
+            self.deaf_until.is_some() || self.commands_wait || self.to_subscribe.contains(&Request::Commands);
+        if has_outputs && !is_waiting && !(self.connected.wildcards && self.hears_commands) {
+            self.to_subscribe.push_back(Request::Commands);
+            if self.asking.is_none() {
+                self.subscribe_next();
+            }
+        }
     }
 
     /// Subscribes to what is next, and says `online` when nothing is.
@@ -58,7 +71,7 @@ impl Connection<'_> {
         let command = |topic| Filter { topic, retain_as_published: true, send_retained: true };
         match request {
             Request::Commands if self.connected.wildcards => vec![command(settings.topics.set_filter())],
-            Request::Commands => settings.command_topics.iter().cloned().map(command).collect(),
+            Request::Commands => self.command_topics.borrow().iter().cloned().map(command).collect(),
             Request::Status | Request::Publish(_) => {
                 vec![Filter { topic: settings.topics.status(), retain_as_published: false, send_retained: false }]
             }
@@ -77,7 +90,10 @@ impl Connection<'_> {
             (Request::Commands, Grant::Refused(words)) => {
                 self.report.raise(About::Commands, format!("no commands will arrive: subscribing to {words}"));
             }
-            (Request::Commands, _) => self.report.clear(&About::Commands),
+            (Request::Commands, _) => {
+                self.hears_commands = true;
+                self.report.clear(&About::Commands);
+            }
             (_, Grant::Refused(words)) => {
                 debug!(reason = words, "The broker does not let us hear our own status.");
                 self.broker.give_up_status(now);

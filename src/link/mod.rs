@@ -67,6 +67,8 @@ pub struct Parts {
     pub spool: Spool,
     /// What is to be known.
     pub latest: Latest,
+    /// The topics that take commands, as of the last reload; without any, commands are not subscribed to.
+    pub command_topics: watch::Receiver<Vec<String>>,
     /// Where commands go. A command that finds it full is dropped, counted and logged.
     pub commands: mpsc::Sender<Incoming>,
     /// Written by the link alone.
@@ -181,8 +183,6 @@ pub struct Settings {
     pub retain_state: bool,
     /// Our topics.
     pub topics: Topics,
-    /// The topics that take commands; without any, commands are not subscribed to.
-    pub command_topics: Vec<String>,
 }
 
 /// One broker.

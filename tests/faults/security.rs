@@ -186,7 +186,8 @@ fn k4_a_secret_in_the_wrong_place_is_not_repeated() {
         for arguments in [&["check"][..], &["check", "--json"], &["run"], &["safe-state"], &["read", "x"]] {
             let all = [arguments, &["--config", file.to_str().unwrap()]].concat();
             let output = command(folder.path(), &all, SOON);
-            assert_eq!(output.status.code(), Some(78), "{text}");
+            // What is odd and works is a warning.
+            assert!(matches!(output.status.code(), Some(78)) || text.contains('?'), "{text}");
             let said = [output.stdout, output.stderr].concat();
             is_clean(&format!("{arguments:?} of {text}"), &String::from_utf8_lossy(&said), "");
         }
@@ -259,8 +260,10 @@ fn k5_nothing_listens() {
     gateway.wait_log("Connected.", SOON);
     assert_eq!(listening(gateway.pid()), Vec::<String>::new());
     // The same look at this very test finds a listener.
-    let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    assert_eq!(listening(std::process::id()).len(), 1);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = format!("tcp 0100007F:{:04X}", listener.local_addr().unwrap().port());
+    // Brokers of other tests may listen beside it.
+    assert!(listening(std::process::id()).contains(&own), "{own}");
     report("K5", "a running gateway with sensors and an output", "0 sockets listen");
 }
 

@@ -167,7 +167,6 @@ pub(crate) fn settings(protocol: Protocol, port: u16) -> Settings {
         reconnect_max: Duration::from_millis(200),
         late_after: Duration::from_secs(30),
         retain_state: true,
-        command_topics: vec!["b/actuators/pump/set".into()],
         topics: Topics::new("b"),
     }
 }
@@ -229,6 +228,7 @@ pub(crate) fn start(settings: Settings, spool: &TestSpool) -> Link {
         run: RUN,
         spool: spool.spool.clone(),
         latest: latest.clone(),
+        command_topics: watch::channel(vec!["b/actuators/pump/set".into()]).1,
         commands: commands_in,
         status: status_in,
         pulse: Arc::new(Pulse::new()),

@@ -99,7 +99,6 @@ impl<'a> Checker<'a> {
             retain_state: self.retain_state(mqtt),
             topics: topics.clone(),
             // Filled in where the outputs are known.
-            command_topics: Vec::new(),
         })
     }
 

@@ -225,7 +225,6 @@ impl World {
             late_after: LATE_AFTER,
             retain_state: true,
             topics: Topics::new("b"),
-            command_topics: Vec::new(),
         };
         let (status, _) = watch::channel(LinkStatus::new(&settings));
         let (_, stop) = watch::channel(false);
@@ -234,6 +233,7 @@ impl World {
             run: RUN,
             spool: self.spool.clone(),
             latest: Latest::default(),
+            command_topics: watch::channel(Vec::new()).1,
             commands: mpsc::channel(1).0,
             status: status.clone(),
             pulse: Arc::new(Pulse::new()),

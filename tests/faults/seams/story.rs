@@ -320,19 +320,23 @@ impl Story {
 
     /// What is retained is exactly what the configuration has.
     fn compare_retained(&self) {
-        let expected = self.model.topics();
-        wait_until("what is retained to be what is configured", LONG, || {
+        let (expected, deadline) = (self.model.topics(), Instant::now() + LONG);
+        loop {
             let newcomer = Client::subscribe(&self.broker.endpoint(), &["b/#"]);
             let found = || -> BTreeSet<String> {
                 let retained = newcomer.everything().into_iter().filter(|message| message.retain);
                 retained.map(|message| message.topic).collect()
             };
-            let deadline = Instant::now() + Duration::from_secs(1);
-            while found() != expected && Instant::now() < deadline {
+            let give_up = Instant::now() + Duration::from_secs(1);
+            while found() != expected && Instant::now() < give_up {
                 std::thread::sleep(LOOK_EVERY);
             }
-            found() == expected
-        });
+            if found() == expected {
+                return;
+            }
+            let differ: Vec<_> = found().symmetric_difference(&expected).cloned().collect();
+            assert!(Instant::now() < deadline, "retained or configured, but not both: {differ:?}; {:?}", self.model);
+        }
     }
 
     /// Ends in order, and settles the account of all lives.
