@@ -106,6 +106,12 @@ impl Connection<'_> {
     /// Readings do not wait for a subscription for long; should its answer come after all, it counts.
     pub(super) fn look_at_subscription(&mut self, now: Duration) {
         let waited = now.saturating_sub(self.since);
+        if self.asking == Some(Request::Status) && !self.to_subscribe.is_empty() && waited >= UNHEARD {
+            // An extra that is not answered must not keep commands waiting.
+            (self.asking, self.subscribing) = (None, None);
+            self.trail.done(RequestId::Subscription, now);
+            self.subscribe_next();
+        }
         if !self.born && self.window.is_empty() && waited >= UNHEARD && self.asking.is_some() {
             if self.asking == Some(Request::Commands) {
                 let filter = self.parts.settings.topics.set_filter();
@@ -180,9 +186,12 @@ impl Connection<'_> {
         if !self.marker.is_stale() {
             self.report.clear(&About::Marker);
         }
-        if !live || self.twins.heard(&arrived.payload, arrived.nonce.as_deref(), now) == Origin::Ours || queued {
-            return;
+        if live && self.twins.heard(&arrived.payload, arrived.nonce.as_deref(), now) == Origin::Foreign && !queued {
+            self.raise_twin();
         }
+    }
+
+    fn raise_twin(&mut self) {
         let topic = self.parts.settings.topics.status();
         let words = format!(
             "another gateway publishes on {topic}: two of one name obey the same commands and overwrite each other's states; \
@@ -196,6 +205,9 @@ impl Connection<'_> {
         if self.born && self.window.room() > 0 && self.twins.is_due(now) {
             debug!("Publishing online again, after somebody else published on our status.");
             self.publish_online(now);
+        }
+        if self.twins.turns_out_foreign(now) {
+            self.raise_twin();
         }
         if self.twins.is_over(now) {
             self.report.clear(&About::Twin);

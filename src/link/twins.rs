@@ -12,6 +12,9 @@ use std::time::Duration;
 /// An `offline` so soon after the connect is the will of our own connection before.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// A broker that ends publishes our will before it closes: an `offline` is somebody else's only if the connection outlives it by this.
+const OUTLIVED: Duration = Duration::from_secs(2);
+
 /// Between two answers to a foreign `online`.
 const ANSWER_EVERY: Duration = Duration::from_secs(30);
 
@@ -28,6 +31,8 @@ pub(super) enum Origin {
     Ours,
     /// Somebody else.
     Foreign,
+    /// Somebody else, if the connection does not end now.
+    Unclear,
 }
 
 /// What one connection knows of others on its topics.
@@ -44,13 +49,15 @@ pub(super) struct Twins {
     wanted: bool,
     /// When the other one said that it goes.
     gone: Option<Duration>,
+    /// The first `offline` of which it is not known yet whose it is.
+    unclear: Option<Duration>,
 }
 
 impl Twins {
     /// For a connection at `now`. `lingers` is how long the will of an earlier connection of ours may still come.
     pub(super) fn new(run: String, now: Duration, lingers: Duration) -> Self {
         let settled = now + lingers.max(SETTLED);
-        Self { run, settled, expected: 0, answered: None, published: None, wanted: false, gone: None }
+        Self { run, settled, expected: 0, answered: None, published: None, wanted: false, gone: None, unclear: None }
     }
 
     /// We publish `online` while we listen.
@@ -83,7 +90,13 @@ impl Twins {
             return Origin::Ours;
         }
         self.gone = Some(now);
-        Origin::Foreign
+        self.unclear.get_or_insert(now);
+        Origin::Unclear
+    }
+
+    /// Whether an `offline` has turned out to be somebody else's; says so once.
+    pub(super) fn turns_out_foreign(&mut self, now: Duration) -> bool {
+        self.unclear.take_if(|at| now.saturating_sub(*at) >= OUTLIVED).is_some()
     }
 
     /// Whether `online` is to be published again now.
@@ -126,7 +139,16 @@ mod tests {
         twins.published(NOW);
         assert_eq!(twins.heard(b"offline", None, NOW + SETTLED / 2), Origin::Ours);
         assert!(!twins.is_due(NOW + SETTLED / 2) && twins.is_due(NOW + REPAIR_EVERY));
-        assert_eq!(twins.heard(b"offline", None, NOW + SETTLED), Origin::Foreign);
+    }
+
+    #[test]
+    fn an_offline_is_foreign_when_the_connection_outlives_it() {
+        let mut twins = twins();
+        twins.published(NOW);
+        assert_eq!(twins.heard(b"offline", None, LATER), Origin::Unclear);
+        assert_eq!(twins.heard(b"offline", None, LATER + OUTLIVED / 2), Origin::Unclear);
+        assert!(!twins.turns_out_foreign(LATER + OUTLIVED / 2), "the broker may be ending");
+        assert!(twins.turns_out_foreign(LATER + OUTLIVED) && !twins.turns_out_foreign(LATER + 2 * OUTLIVED));
     }
 
     #[test]

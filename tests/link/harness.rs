@@ -147,6 +147,7 @@ pub(crate) struct Link {
     pub(crate) latest: Latest,
     pub(crate) commands: mpsc::Receiver<Incoming>,
     pub(crate) status: watch::Receiver<LinkStatus>,
+    pub(crate) outputs: watch::Sender<Vec<String>>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) task: JoinHandle<()>,
 }
@@ -219,6 +220,12 @@ pub(crate) fn put(spool: &TestSpool, message: Message) {
 }
 
 pub(crate) fn start(settings: Settings, spool: &TestSpool) -> Link {
+    start_with(settings, spool, vec!["b/actuators/pump/set".into()])
+}
+
+/// With outputs whose commands come on these topics.
+pub(crate) fn start_with(settings: Settings, spool: &TestSpool, topics: Vec<String>) -> Link {
+    let (outputs, command_topics) = watch::channel(topics);
     let (commands_in, commands) = mpsc::channel(64);
     let (status_in, status) = watch::channel(LinkStatus::new(&settings));
     let (stop, stop_out) = watch::channel(false);
@@ -228,13 +235,13 @@ pub(crate) fn start(settings: Settings, spool: &TestSpool) -> Link {
         run: RUN,
         spool: spool.spool.clone(),
         latest: latest.clone(),
-        command_topics: watch::channel(vec!["b/actuators/pump/set".into()]).1,
+        command_topics,
         commands: commands_in,
         status: status_in,
         pulse: Arc::new(Pulse::new()),
         stop: stop_out,
     };
-    Link { latest, commands, status, stop, task: tokio::spawn(link::run(parts)) }
+    Link { latest, commands, status, outputs, stop, task: tokio::spawn(link::run(parts)) }
 }
 
 impl Link {

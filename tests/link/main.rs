@@ -12,6 +12,7 @@ mod faults;
 mod first;
 mod harness;
 mod liveness;
+mod outputs;
 mod refusals;
 mod tls;
 mod unix;
