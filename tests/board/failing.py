@@ -207,17 +207,14 @@ def held_bus(s):
     arm(s, "held")
     process = s.show("MainPID", "NRestarts")
     lines = {name: OUTPUTS[name] for name in ("pump", "fan")}
-    siren = {"siren": OUTPUTS["siren"]}  # the only one whose chip is asked again and again whether it is there
     s.board.run(f"echo 1 >{HELD}").ok()
     time.sleep(2 * WATCHDOG + 1)
     s.check(f"a bus whose transfers time out is no reason to start again, with WatchdogSec={WATCHDOG}",
             s.show("MainPID", "NRestarts") == process, str(process))
     s.check("outputs on other buses stay as they are, and obey", all(watch(s, 0, outputs=lines).values())
             and s.command("pump", "off", "held-off")["outcome"] == "done")
+    # How soon its own outputs are safe then is measured where the machine is as fast as a board: by the row of the fault suite.
     s.board.run(f"echo 0 >{HELD}").ok()
-    took = watch(s, 10, outputs=siren)
-    # A transfer that is under way, and as long a rest.
-    s.check("its own are safe as soon as it allows", max(took.values()) <= 3000 + s.empty, told(took))
 
 
 def refused(s, restarts):
