@@ -36,10 +36,17 @@ impl Connection<'_> {
 
     /// A reload has added or removed outputs. One subscription with a wildcard is for all of them; one to each is made anew.
     pub(super) fn on_outputs_changed(&mut self) {
-        let has_outputs = !self.command_topics.borrow_and_update().is_empty();
+        if self.command_topics.borrow_and_update().is_empty() {
+            // Nobody misses commands any more.
+            self.commands_wait = false;
+            self.to_subscribe.retain(|request| *request != Request::Commands);
+            self.report.clear(&About::Commands);
+            self.report.clear(&About::HungUp(Request::Commands));
+            return;
+        }
         let is_waiting =
             self.deaf_until.is_some() || self.commands_wait || self.to_subscribe.contains(&Request::Commands);
-        if has_outputs && !is_waiting && !(self.connected.wildcards && self.hears_commands) {
+        if !is_waiting && !(self.connected.wildcards && self.hears_commands) {
             self.to_subscribe.push_back(Request::Commands);
             if self.asking.is_none() {
                 self.subscribe_next();

@@ -30,7 +30,7 @@ fail() {
 copy_sources() {
     rm -rf "$tree"
     mkdir -p "$tree"
-    cp -R src config "$tree/"
+    cp -R src config benches "$tree/"
     for file in Cargo.toml Cargo.lock; do
         sed '0,/^name = "fieldgate"$/s//name = "fieldgate-broken"/' "$file" >"$tree/$file"
     done

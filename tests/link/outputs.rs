@@ -61,7 +61,8 @@ async fn without_wildcards_each_output_is_subscribed_to_when_it_comes() {
 #[tokio::test]
 async fn an_alarm_about_commands_ends_with_the_last_output() {
     let broker = ScriptedBroker::start(vec![Script::good().suback(0x87)]);
-    let mut link = start(settings(Protocol::V5, broker.port), &open_spool());
+    let spool = open_spool();
+    let mut link = start(settings(Protocol::V5, broker.port), &spool);
     link.until("the alarm", |status| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("no commands"))).await;
     link.outputs.send_replace(Vec::new());
     link.until("its end", |status| !status.alarm.as_ref().is_some_and(|alarm| alarm.contains("no commands"))).await;
