@@ -46,7 +46,8 @@ impl Connection<'_> {
         }
         let is_waiting =
             self.deaf_until.is_some() || self.commands_wait || self.to_subscribe.contains(&Request::Commands);
-        if !is_waiting && !(self.connected.wildcards && self.hears_commands) {
+        let hears_all = self.connected.wildcards && self.hears_commands;
+        if !is_waiting && !hears_all {
             self.to_subscribe.push_back(Request::Commands);
             if self.asking.is_none() {
                 self.subscribe_next();
