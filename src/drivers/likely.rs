@@ -1,7 +1,7 @@
 //! Which chips may be at an I²C address, told by what can be read without changing any of them.
 //!
 //! An address has 7 bits and hundreds of kinds of chips share them, so an address alone says little. Where a driver has an
-//! [`Identity`](crate::drivers::Identity), its question is put and the answer decides.
+//! [`Identity`], its question is put and the answer decides.
 
 use std::ops::RangeInclusive;
 
