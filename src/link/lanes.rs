@@ -157,7 +157,7 @@ impl Lanes {
                 continue;
             }
             if !is_fresh(&message, self.run, self.late_after, now) {
-                self.hand_over(sequence);
+                self.hand_over(sequence, &message.key);
             } else if self.live.state(&message.key).is_some_and(|state| state != HeldState::Open) {
                 self.live.held.entry(message.key.clone()).and_modify(|held| held.from = held.from.min(sequence));
             } else {
@@ -199,9 +199,9 @@ impl Lanes {
         while let Some((sequence, message)) = self.live.waiting.first_key_value()
             && !is_fresh(message, self.run, self.late_after, now)
         {
-            let sequence = *sequence;
+            let (sequence, key) = (*sequence, message.key.clone());
             self.live.remove(sequence);
-            self.hand_over(sequence);
+            self.hand_over(sequence, &key);
         }
         let may_go = |message: &Message| {
             (room.replies || message.key.kind != MessageKind::Reply) && self.may_go_live(message, now)
@@ -285,9 +285,18 @@ impl Lanes {
         }
     }
 
-    fn hand_over(&mut self, sequence: Sequence) {
+    /// Leaves `sequence` to the late lane, and with it what the live lane has of the same key from before: it is as old, and
+    /// would come behind it otherwise.
+    fn hand_over(&mut self, sequence: Sequence, key: &Key) {
+        let waiting = self.live.waiting.range(..sequence).filter(|(_, message)| message.key == *key);
+        let earlier: Vec<Sequence> = waiting.map(|(at, _)| *at).collect();
+        let held = self.live.held.get(key).filter(|held| held.state != HeldState::Open).map(|held| held.from);
+        let from = earlier.first().copied().into_iter().chain(held).fold(sequence, Sequence::min);
+        for at in earlier {
+            self.live.remove(at);
+        }
         self.boundary = self.boundary.max(after(sequence));
-        self.late.cursor = self.late.cursor.min(sequence);
+        self.late.cursor = self.late.cursor.min(from);
     }
 }
 

@@ -103,6 +103,50 @@ fn what_grows_too_old_in_the_live_lane_is_sent_late() {
     assert_eq!(bench.sent, [(Sequence(0), Lane::Late)]);
 }
 
+/// What the late lane sends when the live lane gets no turn.
+fn late(bench: &mut Bench, now: Duration) -> Vec<u64> {
+    let mut sent = Vec::new();
+    loop {
+        bench.fill(now);
+        let Some(next) = bench.lanes.next_late(true) else { return sent };
+        bench.in_flight.insert(next.sequence, (next.message.key.clone(), next.lane));
+        sent.push(next.sequence.0);
+    }
+}
+
+/// A bench whose late lane has read up to the live one.
+fn bench_without_a_past(live: Vec<Arc<Message>>) -> Bench {
+    let mut all = vec![message("c", RunId(1), 0)];
+    all.extend(live);
+    let mut bench = Bench::new(all, 1);
+    assert_eq!(late(&mut bench, Duration::from_secs(100)), [0]);
+    bench.settle(Sequence(0), true, Duration::from_secs(100));
+    bench
+}
+
+/// A message of the same key that was read while it was young waits in the live lane, behind one that is young still.
+#[test]
+fn what_is_read_too_old_takes_along_what_grew_too_old_before_it() {
+    let mut bench = bench_without_a_past(vec![message("b", RUN, 100), message("a", RUN, 95)]);
+    bench.spool.insert(Sequence(3), message("a", RUN, 95));
+    bench.spool.insert(Sequence(4), message("b", RUN, 120));
+    let now = Duration::from_secs(126);
+    assert_eq!(late(&mut bench, now), [2, 3]);
+    assert_eq!([bench.send(now), bench.send(now), bench.send(now)], [Some(Sequence(1)), Some(Sequence(4)), None]);
+}
+
+/// The same behind a refusal that came when the late lane had passed the place.
+#[test]
+fn what_is_read_too_old_comes_behind_what_was_refused_before_it() {
+    let mut bench = bench_without_a_past(vec![message("a", RUN, 95), message("b", RUN, 95)]);
+    assert_eq!(bench.send(Duration::from_secs(100)), Some(Sequence(1)));
+    let now = Duration::from_secs(126);
+    assert_eq!([bench.send(now), bench.send(now)], [None, Some(Sequence(2))], "handed over, and sent late");
+    bench.settle(Sequence(1), false, now);
+    bench.spool.insert(Sequence(3), message("a", RUN, 95));
+    assert_eq!(late(&mut bench, now), [1, 3]);
+}
+
 #[test]
 fn a_refused_key_waits_alone_and_loses_nothing() {
     let all = vec![message("a", RUN, 90), message("b", RUN, 91), message("a", RUN, 92)];

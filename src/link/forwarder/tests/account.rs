@@ -37,13 +37,15 @@ impl Account {
             && self.answered.is_superset(&self.replies)
     }
 
-    /// What was damaged while it was under way may have arrived and be reported.
-    pub(super) fn check(&self, given_up: u64) {
-        let both = self.damaged.intersection(&self.arrived).count() as u64;
+    /// What was damaged or refused for good may have arrived as well and be reported: it was under way, or the answer to its first
+    /// delivery was lost with the connection.
+    pub(super) fn check(&self, given_up: &BTreeSet<Id>) {
+        let may_be_absent: BTreeSet<&Id> = self.damaged.union(given_up).collect();
+        let both = may_be_absent.iter().filter(|id| self.arrived.contains(**id)).count() as u64;
         let (absent, reported) = (self.absent(), self.reported());
         assert!((absent..=absent + both).contains(&reported), "{reported} are reported, {absent} are absent");
-        let lost = self.damaged.difference(&self.arrived).count() as u64;
-        assert!(absent <= lost + given_up, "{absent} are absent, {lost} damaged, {given_up} were refused for good");
+        let mut others = self.taken.difference(&self.arrived).filter(|id| !may_be_absent.contains(id));
+        assert_eq!(others.next(), None, "absent, and neither damaged nor refused for good");
     }
 }
 
