@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::model::{ClockStatus, Key, Message, MessageKind, Moment, Name, Qos, RunId};
+use crate::model::{ClockStatus, Key, Loss, Message, MessageKind, Moment, Name, Qos, RunId};
 use crate::spool::keeper::Keeper;
 use crate::spool::store::Limits;
 use crate::spool::{Batch, MIN_SIZE, Sequence, Settings, SpoolError, Stored, WhenFull};
@@ -287,6 +287,31 @@ fn replies_outlive_readings_in_a_full_spool() {
         keeper.read(Sequence(0), 2000, at(0)).unwrap().messages.iter().map(|s| s.message.key.kind).collect();
     assert_eq!(kinds[0], MessageKind::Reply);
     assert_eq!(kinds.iter().filter(|kind| **kind == MessageKind::Loss).count(), 1);
+}
+
+/// What was written and left memory before it was offered must not hide a loss record between that has grown since.
+#[test]
+fn what_is_not_offered_yet_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let lose = |keeper: &mut Keeper, n| {
+        let loss =
+            Loss { sensor: name("soil"), run: RunId(1), from_seq: n, to_seq: n, count: 1, reason: "lost".into() };
+        keeper.report_loss(loss, at(10 + n));
+    };
+    keeper.append(reading("air", 1, 10), at(1));
+    keeper.tick(at(2));
+    lose(&mut keeper, 1);
+    keeper.append(reading("air", 2, 10), at(12));
+    keeper.damage(&[], at(13));
+    lose(&mut keeper, 2);
+    let first = keeper.read(Sequence(0), 10, at(14)).unwrap();
+    assert_eq!((numbers(&first.messages), first.next), (vec![1], keeper.head()));
+    keeper.tick(at(15));
+    let rest = keeper.read(first.next, 10, at(16)).unwrap().messages;
+    let kinds: Vec<MessageKind> = rest.iter().map(|stored| stored.message.key.kind).collect();
+    assert_eq!(kinds, [MessageKind::Loss, MessageKind::Reading]);
+    assert!(String::from_utf8_lossy(&rest[0].message.body).contains("\"count\":2"));
 }
 
 #[test]

@@ -85,13 +85,16 @@ impl Keeper {
         }
     }
 
-    /// What only the disk has, and up to where that is the whole truth.
+    /// What only the disk has of what is offered, and up to where that is the whole truth.
     fn read_disk(&mut self, from: u64, limit: usize, now: Moment) -> Result<(Vec<Stored>, u64), ReadError> {
-        if from >= self.evicted_below {
+        // A burst may be on the disk, and gone from memory, before it is offered: rows from there on would hide what memory has
+        // between them.
+        let to = self.evicted_below.min(self.offered);
+        if from >= to {
             return Ok((Vec::new(), u64::MAX));
         }
         let wanted = |sequence| !self.acked.contains(&sequence) && self.window.get(sequence).is_none();
-        let Rows { found, next } = match self.store.read(from, self.evicted_below, limit, wanted) {
+        let Rows { found, next } = match self.store.read(from, to, limit, wanted) {
             Ok(rows) => rows,
             Err(error) => {
                 self.failed(&error, now);
