@@ -166,12 +166,12 @@ impl Store {
 
     /// Whether there is a row at `sequence`.
     pub(super) fn has(&self, sequence: u64) -> rusqlite::Result<bool> {
-        self.connection.prepare("SELECT 1 FROM message WHERE seq = ?1")?.exists([signed(sequence)])
+        self.connection.prepare_cached("SELECT 1 FROM message WHERE seq = ?1")?.exists([signed(sequence)])
     }
 
     /// The oldest rows' sequences.
     pub(super) fn first_sequences(&self, limit: usize) -> rusqlite::Result<Vec<u64>> {
-        let mut statement = self.connection.prepare("SELECT seq FROM message ORDER BY seq LIMIT ?1")?;
+        let mut statement = self.connection.prepare_cached("SELECT seq FROM message ORDER BY seq LIMIT ?1")?;
         let rows = statement.query_map([signed(limit as u64)], |row| row.get(0).map(unsigned))?;
         rows.collect()
     }
@@ -184,7 +184,7 @@ impl Store {
         limit: usize,
         wanted: impl Fn(u64) -> bool,
     ) -> rusqlite::Result<Rows> {
-        let mut statement = self.connection.prepare(&select("seq >= ?1 AND seq < ?2 ORDER BY seq"))?;
+        let mut statement = self.connection.prepare_cached(&select("seq >= ?1 AND seq < ?2 ORDER BY seq"))?;
         let mut rows = statement.query(params![signed(from), signed(to)])?;
         let (mut found, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {
@@ -205,7 +205,7 @@ impl Store {
     /// The first of the newest rows with `from ≤ seq < to` that were all taken at `boot` or later.
     pub(super) fn first_since(&self, from: u64, to: u64, boot: Duration) -> rusqlite::Result<Option<u64>> {
         let sql = "SELECT seq, boot_ns FROM message WHERE seq >= ?1 AND seq < ?2 ORDER BY seq DESC";
-        let mut statement = self.connection.prepare(sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([signed(from), signed(to)])?;
         let mut first = None;
         while let Some(row) = rows.next()? {
@@ -219,7 +219,7 @@ impl Store {
 
     /// The first row that `wanted` accepts, and when its message was taken.
     pub(super) fn oldest(&self, wanted: impl Fn(u64) -> bool) -> rusqlite::Result<Option<(u64, Option<SystemTime>)>> {
-        let mut statement = self.connection.prepare("SELECT seq, wall_ms FROM message ORDER BY seq")?;
+        let mut statement = self.connection.prepare_cached("SELECT seq, wall_ms FROM message ORDER BY seq")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let sequence = unsigned(row.get(0)?);
@@ -313,7 +313,7 @@ impl Batch<'_> {
 
     /// Deletes rows; those that are not there are ignored.
     pub(super) fn delete(&mut self, sequences: impl IntoIterator<Item = u64>) -> rusqlite::Result<()> {
-        let mut statement = self.transaction.prepare("DELETE FROM message WHERE seq = ?1")?;
+        let mut statement = self.transaction.prepare_cached("DELETE FROM message WHERE seq = ?1")?;
         for sequence in sequences {
             let gone = statement.execute([signed(sequence)])? as u64;
             self.rows_after = self.rows_after.saturating_sub(gone);
@@ -323,9 +323,9 @@ impl Batch<'_> {
 
     /// Writes messages; a loss record replaces the row under its sequence.
     pub(super) fn put<'m>(&mut self, messages: impl IntoIterator<Item = (u64, &'m Message)>) -> rusqlite::Result<()> {
-        let mut delete = self.transaction.prepare("DELETE FROM message WHERE seq = ?1")?;
+        let mut delete = self.transaction.prepare_cached("DELETE FROM message WHERE seq = ?1")?;
         let mut insert =
-            self.transaction.prepare("INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
+            self.transaction.prepare_cached("INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
         for (sequence, message) in messages {
             // Only loss records grow, so only they can have a row already.
             if message.key.kind == MessageKind::Loss {
@@ -350,7 +350,7 @@ impl Batch<'_> {
 
     /// Writes what sensors have counted.
     pub(super) fn keep(&self, counts: &[Counted]) -> rusqlite::Result<()> {
-        let mut put = self.transaction.prepare("INSERT OR REPLACE INTO count VALUES (?1, ?2, ?3)")?;
+        let mut put = self.transaction.prepare_cached("INSERT OR REPLACE INTO count VALUES (?1, ?2, ?3)")?;
         for (name, count) in counts {
             let count = signed(*count);
             put.execute(params![name.as_str(), count, record::count_sum(name.as_str(), count)])?;
@@ -364,7 +364,7 @@ impl Batch<'_> {
         for place in unsound {
             self.transaction.execute("DELETE FROM command WHERE n = ?1", [signed(*place)])?;
         }
-        let mut put = self.transaction.prepare("INSERT OR REPLACE INTO command VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        let mut put = self.transaction.prepare_cached("INSERT OR REPLACE INTO command VALUES (?1, ?2, ?3, ?4, ?5)")?;
         for (place, Noted { actuator, id, answer }) in noted {
             let (place, answer) = (signed(*place), answer.as_deref().map(str::as_bytes));
             let sum = record::noted_sum(place, actuator.as_str(), id, answer);
@@ -386,7 +386,7 @@ impl Batch<'_> {
             Order::OldestReplies => "WHERE kind = 1 ORDER BY seq",
         };
         let sql = format!("SELECT seq, kind, source, run, n, sum, length(body) FROM message {rest}");
-        let mut statement = self.transaction.prepare(&sql)?;
+        let mut statement = self.transaction.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;
         let (mut victims, mut freed) = (Vec::new(), 0);
         while freed < bytes {
