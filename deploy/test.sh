@@ -16,6 +16,7 @@ usage: sh deploy/test.sh            the next two, but for the broken programs
                                     the purge on a Debian of its own (tests/package.sh; as root; two minutes)
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
        sh deploy/test.sh --setup    the packages that all of these need, --board too, and nothing else
+       sh deploy/test.sh --prepare  what --board makes before the board starts, so that it need only run
        sh deploy/test.sh --help     this text
 
 Needs Debian or Raspberry Pi OS (or the same programs from elsewhere), Rust with rustfmt and clippy, and a C compiler.
@@ -308,6 +309,7 @@ case "${1:-}" in
     --broken) broken ;;
     --package) package ;;
     --board) on_board "emulated board" ;;
+    --prepare) on_board "image and program of the emulated board" --prepare ;;
     --setup) install_packages; on_board "packages of the emulated board" --packages ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;
     *) trap - EXIT; rm -rf "$scratch"; usage >&2; exit 2 ;;

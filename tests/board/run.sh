@@ -5,6 +5,7 @@
 #
 #   sh tests/board/run.sh
 #   sh tests/board/run.sh --packages   only asks apt for what is missing, so that a run does not need apt's lock
+#   sh tests/board/run.sh --prepare    only makes the image and the package, which a run then finds
 #
 # Needs Debian 12 on x86-64, root, and apt with a network; without them it says LEFT OUT and ends with 77, in CI (CI is set)
 # with 1. What the bench builds once (5 minutes, 1 GB) stays in PI_BENCH_DIR, the program in CARGO_TARGET_DIR. Every check
@@ -84,4 +85,5 @@ needs
 timed packages
 [ "${1:-}" != --packages ] || exit 0
 timed both
+[ "${1:-}" != --prepare ] || exit 0
 exec python3 "$root/tests/board/board.py" "$bench/pi-bench" "$package" "$CARGO_TARGET_DIR/output-watch" "$root"
