@@ -94,7 +94,7 @@ struct Ways {
 
 /// The link's task and its stop signal.
 struct LinkTask {
-    task: JoinHandle<()>,
+    task: JoinHandle<link::Kept>,
     stop: latest_of::Sender<bool>,
 }
 
@@ -112,8 +112,8 @@ struct Commanding {
 }
 
 impl Ways {
-    /// Starts a link with the settings of `config`.
-    fn link(&self, config: &Config, run: RunId, pulse: &Arc<Pulse>) -> LinkTask {
+    /// Starts a link with the settings of `config`, which knows what the one before has learnt.
+    fn link(&self, config: &Config, run: RunId, pulse: &Arc<Pulse>, kept: Option<link::Kept>) -> LinkTask {
         let (stop, stopped) = latest_of::channel(false);
         let parts = link::Parts {
             settings: plans::link_settings(config),
@@ -125,6 +125,7 @@ impl Ways {
             status: self.link_status.clone(),
             pulse: Arc::clone(pulse),
             stop: stopped,
+            kept,
         };
         LinkTask { task: tokio::spawn(link::run(parts)), stop }
     }
@@ -223,7 +224,7 @@ impl Gateway {
         let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, board);
         let commands = Commanding::start(&sources, ways.spool.notebook(), from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
-        let link = ways.link(&config, run, &context.pulse);
+        let link = ways.link(&config, run, &context.pulse, None);
         let stalls = watch::Stalls::new(crate::systemd::watchdog_period());
         let gateway =
             Self { config, workers, context, sources, roster, ways, spool_thread, recorder, commands, link, stalls };
@@ -348,10 +349,11 @@ impl Gateway {
     /// Ends the link and starts it with the settings in force; what is undelivered waits in the spool meanwhile.
     async fn relink(&mut self) {
         self.link.stop.send_replace(true);
-        if (&mut self.link.task).await.is_err() {
+        let kept = (&mut self.link.task).await.ok();
+        if kept.is_none() {
             warn!("The old link ended by a panic.");
         }
-        self.link = self.ways.link(&self.config, self.sources.run, &self.context.pulse);
+        self.link = self.ways.link(&self.config, self.sources.run, &self.context.pulse, kept);
     }
 
     /// Waits until every output was driven to its safe state, for two seconds at most: a bus that hangs must not keep the

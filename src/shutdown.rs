@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::deadlines::{Deadlines, LINK, RECORDER};
+use crate::link::Kept;
 use crate::spool::{Spool, SpoolThread};
 use crate::worker::{Context, Worker};
 
@@ -36,7 +37,7 @@ pub struct Remains {
     /// The recorder's task.
     pub recorder: JoinHandle<()>,
     /// The link's task.
-    pub link: JoinHandle<()>,
+    pub link: JoinHandle<Kept>,
     /// Ends it.
     pub link_stop: watch::Sender<bool>,
     /// The spool.
@@ -75,9 +76,9 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
 }
 
 /// Waits for one part, and says so when it does not end.
-async fn within(grace: Duration, part: &str, end: impl Future<Output = Result<(), tokio::task::JoinError>>) {
+async fn within<T>(grace: Duration, part: &str, end: impl Future<Output = Result<T, tokio::task::JoinError>>) {
     match tokio::time::timeout(grace, end).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(_)) => {}
         Ok(Err(e)) => error!(part, error = %e, "The part ended by a panic."),
         Err(_) => error!(part, ?grace, "The part did not end in time and was left behind."),
     }

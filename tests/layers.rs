@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("recorder", &["model", "deadlines", "clock", "spool", "worker", "link", "board", "roster"]),
     ("commands", &["model", "clock", "spool", "worker", "link", "roster", "recorder"]),
     ("health", &["model", "clock", "spool", "worker", "link", "roster", "commands"]),
-    ("shutdown", &["deadlines", "spool", "worker"]),
+    ("shutdown", &["deadlines", "link", "spool", "worker"]),
     (
         "gateway",
         &[

@@ -1,8 +1,9 @@
 //! Which generation of MQTT one broker knows. Pure.
 //!
 //! With `protocol: auto` MQTT 5 is tried first. A broker from before MQTT 5 answers it in the form of 3.1.1, or hangs up without
-//! a word; then 3.1.1 is tried at once. What was accepted is remembered. Where both are hung up on, the protocol is not the
-//! cause: each round then begins with 5 again, and has one attempt with each.
+//! a word; then 3.1.1 is tried at once. What was accepted is remembered. A hang-up may also be the network's: where 3.1.1 is
+//! accepted after one, MQTT 5 is tried once more, and only a second hang-up settles it. Where both are hung up on, the protocol is
+//! not the cause: each round then begins with 5 again, and has one attempt with each.
 
 use std::time::Duration;
 
@@ -25,30 +26,50 @@ pub(super) struct Dialect {
     proven: Option<Duration>,
     /// The current one is tried because the other has failed just before.
     second: bool,
+    /// MQTT 5 was hung up on before, by a broker that then accepted 3.1.1.
+    suspected: bool,
+    /// There is no doubt that the broker does not know MQTT 5, should it accept the current one.
+    certain: bool,
     /// Attempts with the current one that were hung up on, in a row.
     doubts: u32,
+}
+
+/// What it means that a broker has accepted us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepted {
+    /// Nothing new.
+    Usual,
+    /// It has become known that this broker knows 3.1.1 only.
+    IsOld,
+    /// It accepts 3.1.1 after a hang-up that may have been chance: it is to be asked once more in MQTT 5.
+    Unclear,
 }
 
 impl Dialect {
     /// Nothing is known.
     pub(super) fn new(choice: ProtocolChoice) -> Self {
-        Self { choice, current: choice.first(), proven: None, second: false, doubts: 0 }
+        let (current, proven) = (choice.first(), None);
+        Self { choice, current, proven, second: false, suspected: false, certain: false, doubts: 0 }
     }
 
     /// What to try next.
     pub(super) fn next(&mut self, now: Duration) -> Protocol {
         if self.proven.is_some_and(|at| self.current == Protocol::V4 && now.saturating_sub(at) >= LEARN_AGAIN) {
-            *self = Self::new(self.choice);
+            *self = Self { suspected: true, ..Self::new(self.choice) };
         }
         self.current
     }
 
-    /// The broker has accepted the current one; returns whether it has thereby become known that it knows 3.1.1 only.
-    pub(super) fn accepted(&mut self, now: Duration) -> bool {
-        let found = self.second && self.current == Protocol::V4;
+    /// The broker has accepted the current one.
+    pub(super) fn accepted(&mut self, now: Duration) -> Accepted {
+        let is_fallback = self.second && self.current == Protocol::V4;
+        if is_fallback && !self.certain {
+            *self = Self { suspected: true, ..Self::new(self.choice) };
+            return Accepted::Unclear;
+        }
         self.proven.get_or_insert(now);
-        (self.second, self.doubts) = (false, 0);
-        found
+        (self.second, self.suspected, self.doubts) = (false, false, 0);
+        if is_fallback { Accepted::IsOld } else { Accepted::Usual }
     }
 
     /// An attempt with the current one failed; returns whether the other is to be tried at once.
@@ -66,8 +87,9 @@ impl Dialect {
             return false;
         }
         let at_once = doubted && !self.second;
+        let certain = kind == CauseKind::WrongProtocol || self.suspected;
         let current = self.current.other();
-        *self = Self { current, proven: None, second: at_once, doubts: 0, ..*self };
+        *self = Self { current, second: at_once, certain, ..Self::new(self.choice) };
         at_once
     }
 }
@@ -90,12 +112,30 @@ mod tests {
             assert_eq!(dialect.next(S), Protocol::V5);
             assert!(dialect.failed(kind));
             assert_eq!(dialect.next(S), Protocol::V4);
-            assert!(dialect.accepted(S), "it is news");
+            if kind == CauseKind::HungUp {
+                assert_eq!(dialect.accepted(S), Accepted::Unclear);
+                assert_eq!(dialect.next(S), Protocol::V5);
+                assert!(dialect.failed(kind));
+                assert_eq!(dialect.next(S), Protocol::V4);
+            }
+            assert_eq!(dialect.accepted(S), Accepted::IsOld, "it is news");
             assert!(!dialect.failed(CauseKind::Other) && !dialect.failed(CauseKind::HungUp), "it may restart");
             assert_eq!(dialect.next(2 * S), Protocol::V4);
-            assert!(!dialect.accepted(2 * S), "no news any more");
+            assert_eq!(dialect.accepted(2 * S), Accepted::Usual, "no news any more");
             assert_eq!(dialect.next(LEARN_AGAIN + S), Protocol::V5, "it may have become newer");
+            assert!(dialect.failed(CauseKind::HungUp));
+            assert_eq!(dialect.next(LEARN_AGAIN + S), Protocol::V4);
+            assert_eq!(dialect.accepted(LEARN_AGAIN + S), Accepted::IsOld, "it has not");
         }
+    }
+
+    #[test]
+    fn one_hang_up_does_not_make_a_broker_old() {
+        let mut dialect = auto();
+        assert!(dialect.failed(CauseKind::HungUp));
+        assert_eq!((dialect.next(S), dialect.accepted(S)), (Protocol::V4, Accepted::Unclear));
+        assert_eq!((dialect.next(S), dialect.accepted(S)), (Protocol::V5, Accepted::Usual));
+        assert_eq!(dialect.next(2 * LEARN_AGAIN), Protocol::V5);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::alarms::{About, News};
 use super::backoff::{Backoff, HELD, SHORT_MAX, TAKEN_OVER_WITHIN};
 use super::broker_state::BrokerState;
-use super::dialect::Dialect;
+use super::dialect::{Accepted, Dialect};
 use super::preference::Preference;
 use super::session::{Cause, CauseKind};
 use super::trail::Blame;
@@ -65,9 +65,14 @@ impl Failover {
         self.current().dialect.next(now)
     }
 
-    /// Whether the broker in turn, which has just accepted us, has turned out to know MQTT 3.1.1 only.
-    pub(super) fn is_old(&mut self, now: Duration) -> bool {
+    /// The broker in turn has just accepted us; what that says about its generation of MQTT.
+    pub(super) fn accepted(&mut self, now: Duration) -> Accepted {
         self.current().dialect.accepted(now)
+    }
+
+    /// What is known of the first broker, of which another may be in turn.
+    pub(super) fn first(&mut self) -> &mut BrokerState {
+        &mut self.brokers[0]
     }
 
     /// How long to wait before the first broker is looked at, and between two looks; `None`: it is not.

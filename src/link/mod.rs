@@ -40,7 +40,7 @@ mod twins;
 
 pub use latest::Latest;
 pub use secrets::SecretSource;
-pub use supervisor::run;
+pub use supervisor::{Kept, run};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -77,6 +77,8 @@ pub struct Parts {
     pub pulse: Arc<Pulse>,
     /// `true`, or a dropped sender, ends the link.
     pub stop: watch::Receiver<bool>,
+    /// What the link before has learnt, if there was one; it had the same `status`.
+    pub kept: Option<Kept>,
 }
 
 /// How the link fares.

@@ -1,7 +1,8 @@
 //! When a gateway that has failed over goes back to the first broker of its list. Pure.
 //!
-//! The first is looked at while another serves, and only when it can be reached the link changes over. Should it refuse us then,
-//! the other has us back at once, and the next look comes later.
+//! The first is tried while another serves, and the other is left only when it has accepted us, or hangs up or wants another form
+//! of MQTT or of the will. Should it not accept us then, or drop us soon, the other has us back at once, and the next look comes
+//! later. A first that is silent, or refuses us, is not changed over to.
 
 use std::time::Duration;
 

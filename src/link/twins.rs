@@ -2,7 +2,8 @@
 //!
 //! Two boards of one name obey the same commands and overwrite each other's states, and neither would notice. So each listens
 //! to its own `B/status`. What it did not publish there itself is somebody else's: under MQTT 5 `online` carries the run as a
-//! user property, under 3.1.1 each of ours comes back once. Retained copies say nothing and are left out by the caller.
+//! user property, under 3.1.1 each of ours comes back once. Retained copies say nothing and are left out by the caller. The run in
+//! the other's health would say it no sooner: who connects says `online` first.
 //!
 //! A foreign `online` is answered with ours, so that the other one learns of us too; a foreign `offline` is repaired, for the
 //! retained status must tell the truth about the one that runs. Both are limited in time: two that answer each other fall silent.

@@ -205,7 +205,13 @@ pub fn write_config(folder: &Path, config: &str) -> PathBuf {
 
 /// Runs a command that ends by itself, such as `check`; `folder` is where it runs.
 pub fn command(folder: &Path, arguments: &[&str], timeout: Duration) -> Output {
-    let mut command = program_in(folder);
+    command_under(&[], folder, arguments, timeout)
+}
+
+/// The same by way of a program that becomes it.
+pub fn command_under(wrapper: &[&str], folder: &Path, arguments: &[&str], timeout: Duration) -> Output {
+    let wrapper: Vec<String> = wrapper.iter().copied().map(str::to_owned).collect();
+    let mut command = wrapped(&wrapper, program_in(folder));
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());

@@ -33,9 +33,12 @@ pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Runs with every reading in the log, so that a test knows what was taken.
+/// For the environment: every reading is in the log, so that a test knows what was taken.
+pub const READINGS_IN_LOG: [(&str, &str); 1] = [("RUST_LOG", "info,fieldgate::recorder=debug")];
+
+/// Runs with every reading in the log.
 pub fn start(folder: &Path, config: &str) -> Gateway {
-    Gateway::with_env(folder, config, &[("RUST_LOG", "info,fieldgate::recorder=debug")])
+    Gateway::with_env(folder, config, &READINGS_IN_LOG)
 }
 
 /// The last seq of `n` that the recorder took, by the log.

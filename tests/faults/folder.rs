@@ -1,11 +1,12 @@
-//! Row H7: the folder of the spool is not there: its disk is not mounted, it lies below a file, or it is a loop of links.
+//! Row H7: the folder of the spool is not there: its disk is not mounted, it lies below a file, it is a loop of links, or it is
+//! forbidden.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::common::gateway::command;
-use crate::common::quick::{FAST, LONG, config, folder, start, taken, wait_taken};
+use crate::common::gateway::{Gateway, command_under};
+use crate::common::quick::{FAST, LONG, READINGS_IN_LOG, config, folder, taken, wait_taken};
 use crate::common::{SOON, wait_until};
 use crate::ledger::{Ledger, Mood};
 use crate::suite::report;
@@ -25,7 +26,19 @@ fn circle(folder: &Path) {
     symlink(folder.join("spool"), folder.join("spool")).unwrap();
 }
 
-const CASES: [Case; 4] = [
+/// A mount point that is the administrator's, and not mounted.
+fn forbidden(folder: &Path) {
+    let path = folder.join("spool");
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+}
+
+/// Takes the rights from root that open any folder.
+const WITHOUT_ROOTS_RIGHTS: [&str; 2] = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+
+const CASES: [Case; 6] = [
+    (forbidden, "", "is its disk mounted, and whose is it?"),
+    (forbidden, "/fieldgate", "Permission denied"),
     (dangling, "", "is its disk mounted?"),
     (dangling, "/fieldgate", "is its disk mounted?"),
     (file, "/fieldgate", "lies below a file"),
@@ -37,8 +50,9 @@ fn live_without((make, below, words): Case) {
     make(folder.path());
     let ledger = Ledger::new(Mood::Acknowledges);
     let text = config(&ledger.url(), "", below, FAST);
-    let mut gateway = start(folder.path(), &text);
-    let checked = command(folder.path(), &["check", "--config", "fieldgate.yaml"], SOON);
+    let wrapper: &[&str] = if rustix::process::geteuid().is_root() { &WITHOUT_ROOTS_RIGHTS } else { &[] };
+    let mut gateway = Gateway::under(wrapper, folder.path(), &text, &READINGS_IN_LOG);
+    let checked = command_under(wrapper, folder.path(), &["check", "--config", "fieldgate.yaml"], SOON);
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(checked.status.success() && said.contains("warning: ") && said.contains(words), "{said}");
     wait_taken(&gateway, 20);
@@ -46,10 +60,13 @@ fn live_without((make, below, words): Case) {
     assert!(error.contains(words), "{error:?}");
     assert!(gateway.log().contains("The spool has no disk; messages stay in memory"), "{}", gateway.log());
     // The disk comes.
-    if folder.path().join("spool").read_link().is_ok_and(|target| target.ends_with("disk")) {
+    let place = folder.path().join("spool");
+    if place.is_dir() {
+        fs::set_permissions(&place, Permissions::from_mode(0o700)).unwrap();
+    } else if place.read_link().is_ok_and(|target| target.ends_with("disk")) {
         fs::create_dir(folder.path().join("disk")).unwrap();
     } else {
-        fs::remove_file(folder.path().join("spool")).unwrap();
+        fs::remove_file(&place).unwrap();
     }
     gateway.wait_log("The spool can be written again.", LONG);
     wait_until("health without an error", LONG, || ledger.health(&gateway)["spool"]["error"].is_null());
@@ -69,7 +86,7 @@ fn h7_a_spool_whose_folder_is_not_there_runs_from_memory_and_takes_the_disk_when
     CASES.into_iter().for_each(live_without);
     report(
         "H7",
-        "spool folder behind a dangling link, below a file, a loop of links; made usable later",
+        "spool folder behind a dangling link, below a file, a loop of links, forbidden; made usable later",
         "started each time, `check` warned, health said why; nothing lost; the folder was in use at the next attempt",
     );
 }

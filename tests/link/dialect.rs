@@ -21,18 +21,30 @@ fn auto(broker: &ScriptedBroker) -> Settings {
 #[tokio::test]
 async fn an_older_broker_is_met_in_3_1_1_at_once_and_remembered() {
     for answer in answers() {
+        let hangs_up = answer == Greeting::Close;
         let broker = ScriptedBroker::start(vec![Script::good().greeting_5(answer)]);
         let spool = open_spool();
         let mut link = start(auto(&broker), &spool);
         link.up().await;
-        assert_eq!((levels(&broker), link.status.borrow().protocol), (vec![5, 4], Protocol::V4));
+        let met = if hangs_up { vec![5, 4, 5, 4] } else { vec![5, 4] };
+        assert_eq!((levels(&broker), link.status.borrow().protocol), (met.clone(), Protocol::V4));
         put(&spool, reading("air", 1));
         eventually("delivered", || spool.is_empty()).await;
         broker.drop_connections();
         link.until("up again", |status| status.connects == 2).await;
-        assert_eq!(levels(&broker), [5, 4, 4]);
+        assert_eq!(levels(&broker), [met, vec![4]].concat());
         link.end().await;
     }
+}
+
+#[tokio::test]
+async fn one_hang_up_does_not_make_a_broker_old() {
+    let broker = ScriptedBroker::start(vec![Script::good().greeting(Greeting::Close), Script::good()]);
+    let mut link = start(auto(&broker), &open_spool());
+    link.up().await;
+    assert_eq!((levels(&broker), link.status.borrow().protocol), (vec![5, 4, 5], Protocol::V5));
+    assert_eq!(link.status.borrow().connects, 1);
+    link.end().await;
 }
 
 #[tokio::test]

@@ -149,7 +149,9 @@ pub(crate) struct Link {
     pub(crate) status: watch::Receiver<LinkStatus>,
     pub(crate) outputs: watch::Sender<Vec<String>>,
     pub(crate) stop: watch::Sender<bool>,
-    pub(crate) task: JoinHandle<()>,
+    pub(crate) task: JoinHandle<link::Kept>,
+    /// What another link after it needs.
+    ways: (watch::Sender<LinkStatus>, Spool),
 }
 
 pub(crate) fn settings(protocol: Protocol, port: u16) -> Settings {
@@ -240,8 +242,10 @@ pub(crate) fn start_with(settings: Settings, spool: &TestSpool, topics: Vec<Stri
         status: status_in,
         pulse: Arc::new(Pulse::new()),
         stop: stop_out,
+        kept: None,
     };
-    Link { latest, commands, status, outputs, stop, task: tokio::spawn(link::run(parts)) }
+    let ways = (parts.status.clone(), parts.spool.clone());
+    Link { latest, commands, status, outputs, stop, task: tokio::spawn(link::run(parts)), ways }
 }
 
 impl Link {
@@ -261,6 +265,27 @@ impl Link {
         self.until("failed", |status| status.last_error.is_some()).await.last_error.unwrap()
     }
 
+    /// Ends it and starts another in its place, as a reload does.
+    pub(crate) async fn again(self, settings: Settings) -> Self {
+        self.stop.send_replace(true);
+        let kept = self.task.await.unwrap();
+        let (stop, stop_out) = watch::channel(false);
+        let (commands_in, commands) = mpsc::channel(64);
+        let parts = Parts {
+            settings,
+            run: RUN,
+            spool: self.ways.1.clone(),
+            latest: self.latest.clone(),
+            command_topics: self.outputs.subscribe(),
+            commands: commands_in,
+            status: self.ways.0.clone(),
+            pulse: Arc::new(Pulse::new()),
+            stop: stop_out,
+            kept: Some(kept),
+        };
+        Self { stop, commands, task: tokio::spawn(link::run(parts)), ..self }
+    }
+
     pub(crate) async fn end(self) -> Duration {
         let begun = Instant::now();
         self.stop.send_replace(true);
@@ -274,6 +299,19 @@ pub(crate) async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < deadline, "{what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until nothing is left, for as long as it becomes less.
+pub(crate) async fn emptied(spool: &TestSpool) {
+    let (mut fewest, mut deadline) = (usize::MAX, Instant::now());
+    while !spool.is_empty() {
+        let left = spool.len();
+        if left < fewest {
+            (fewest, deadline) = (left, Instant::now() + Duration::from_secs(15));
+        }
+        assert!(Instant::now() < deadline, "{left} are left, and it does not become less");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

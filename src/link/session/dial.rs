@@ -1,7 +1,7 @@
 //! The way to a broker: a socket, TLS and a websocket around it where the address says so.
 //!
-//! It is dialled here and not by the client library, so that the library's packets can be seen ([`super::wire`]), one way
-//! serves both generations of it, and a broker can be looked at without a word of MQTT.
+//! It is dialled here and not by the client library, so that the library's packets can be seen ([`super::wire`]) and one way
+//! serves both generations of it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -350,16 +350,6 @@ impl Opening<'_> {
     }
 }
 
-/// Whether the way to a broker stands, without a word of MQTT. What was connected is closed again.
-pub(super) async fn is_reachable(
-    broker: &Broker,
-    tls: Option<Arc<tokio_rustls::rustls::ClientConfig>>,
-    bind_address: Option<std::net::IpAddr>,
-) -> bool {
-    let dialer = Dialer { broker: broker.clone(), tls, bind_address };
-    matches!(tokio::time::timeout(CONNECT_TIMEOUT, dialer.dial()).await, Ok(Ok(_)))
-}
-
 impl Line {
     /// What ended the connection, seen with what the broker said before it accepted us.
     fn judge(&self, cause: Cause) -> Cause {

@@ -1,15 +1,15 @@
 //! H1 and H2: a broker that answers by hanging up, on one topic, on a subscription or on the retain flag.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
 use crate::common::gateway::Gateway;
 use crate::common::ledger::Ledger;
-use crate::common::quick::{LONG, config, folder, start};
+use crate::common::quick::{LONG, config, folder, start, taken_of, url};
 use crate::common::scripted::{Answer, Script, ScriptedBroker};
 use crate::common::wire::{Properties, Publish, encode_disconnect};
-use crate::common::{SOON, wait_until};
+use crate::common::{SOON, free_port, wait_until};
 use crate::suite::{report, times};
 
 const TWO: &str = "buses: { bench: { type: sim } }
@@ -21,6 +21,9 @@ sensors:
 const PUMP: &str = "actuators:
   pump: { driver: gpio-output, bus: bench, safe_state: \"off\", settings: { line: A } }
 ";
+
+/// As [`config`] has it.
+const LATE_AFTER: Duration = Duration::from_secs(1);
 
 const PROTOCOLS: [&str; 2] = ["5", "3.1.1"];
 
@@ -90,6 +93,47 @@ fn h1_one(protocol: &str, topic: &'static str, word: Word, qos: &str) -> String 
     format!("{topic}: {connects} connects")
 }
 
+/// The late topic of a sensor: the gateway has been without a broker for longer than `late_after` when this one comes.
+fn h1_late(protocol: &str) -> String {
+    let (ledger, port, folder) = (Ledger::default(), free_port(), folder());
+    let rest = TWO.replace("QOS", "");
+    let mut gateway = start(folder.path(), &config(&url(port), &format!(", protocol: {protocol}"), "", &rest));
+    let begun = Instant::now();
+    wait_until("readings that are late", LONG, || begun.elapsed() >= LATE_AFTER * 2 && taken_of(&gateway, "m") >= 5);
+    let broker = ScriptedBroker::start_on(port, vec![forbids("b/late/m", Word::Close, &ledger)]);
+    gateway.wait_log("b/late/m is held back", LONG * 2);
+    wait_flow(&ledger, "n", 20);
+    let connects = broker.connects().len();
+    wait_until("what was late of the other", LONG, || ledger.count("b/late/n") > 0);
+    wait_flow(&ledger, "n", times(50, 500, 2000));
+    wait_flow(&ledger, "m", times(5, 50, 200));
+    assert_eq!((broker.connects().len(), ledger.count("b/late/m")), (connects, 0));
+    assert!((3..=6).contains(&connects), "{connects} connects until b/late/m was known");
+    gateway.stop(SOON);
+    format!("b/late/m, {protocol}: {connects} connects")
+}
+
+/// The loss topic: a reading is refused for good, and the record of that ends the connection.
+fn h1_loss() -> String {
+    const UNACCEPTABLE: u8 = 0x99;
+    let ledger = Ledger::default();
+    let decide = |_: usize, publish: &Publish| match publish.topic.as_str() {
+        "b/sensors/m" => Answer::Reason(UNACCEPTABLE),
+        "b/loss" => Answer::DropBefore,
+        _ => Answer::Acknowledge,
+    };
+    let broker = ScriptedBroker::start(vec![Script::good().on_publish(decide).noting(&ledger)]);
+    let (mut gateway, _folder) = gateway(&broker, ", protocol: 5", &TWO.replace("QOS", ""));
+    gateway.wait_log("b/loss is held back", LONG * 2);
+    wait_flow(&ledger, "n", 20);
+    let connects = broker.connects().len();
+    wait_flow(&ledger, "n", times(50, 500, 2000));
+    assert_eq!(broker.connects().len(), connects, "b/loss is tried again rarely");
+    assert!((3..=6).contains(&connects), "{connects} connects until b/loss was known");
+    gateway.stop(SOON);
+    format!("b/loss: {connects} connects")
+}
+
 fn count(broker: &ScriptedBroker, topic: &str) -> usize {
     broker.publishes().iter().filter(|publish| publish.topic == topic).count()
 }
@@ -113,6 +157,8 @@ fn h1_a_topic_on_which_the_broker_hangs_up_is_held_back_and_the_rest_flows() {
     happened.push(h1_one("5", "b/sensors/m", Word::Disconnect(0x87), ""));
     happened.push(h1_one("5", "b/devices", Word::Disconnect(0x95), ""));
     happened.push(h1_one("3.1.1", "b/sensors/m", Word::Close, "qos: 0,"));
+    happened.extend(PROTOCOLS.map(h1_late));
+    happened.push(h1_loss());
     report("H1", "closes, or DISCONNECT 0x87 and 0x95, on one topic", &happened.join("; "));
 }
 

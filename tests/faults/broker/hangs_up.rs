@@ -24,7 +24,8 @@ fn h2_a_broker_that_hangs_up_on_unsubscribe_keeps_the_link() {
 
 #[test]
 fn h2_a_broker_that_knows_3_1_1_only_is_met_and_shown_in_health() {
-    for greeting in [Greeting::Close, Greeting::Raw(vec![0x20, 2, 0, 1])] {
+    // A hang-up may be chance, so it takes two of them.
+    for (greeting, met) in [(Greeting::Close, &[5, 4, 5][..]), (Greeting::Raw(vec![0x20, 2, 0, 1]), &[5])] {
         let broker = ScriptedBroker::start(vec![Script::good().greeting_5(greeting)]);
         let folder = folder();
         let mut gateway = start(folder.path(), &config(&broker.url(), "", "", FAST));
@@ -44,8 +45,13 @@ fn h2_a_broker_that_knows_3_1_1_only_is_met_and_shown_in_health() {
         }
         gateway.stop(SOON);
         let levels: Vec<u8> = broker.connects().iter().map(|connect| connect.level).collect();
-        assert!(levels[0] == 5 && levels[1..].iter().all(|level| *level == 4), "{levels:?}");
+        let rest = levels.strip_prefix(met).unwrap_or_else(|| panic!("{levels:?}"));
+        assert!(rest.len() >= 3 && rest.iter().all(|level| *level == 4), "{levels:?}");
         received(&broker).check_whole();
     }
-    report("H2", "knows 3.1.1 only", "met with the second attempt, remembered over two ends, no reading lost");
+    report(
+        "H2",
+        "knows 3.1.1 only",
+        "met with the second attempt, or the fourth where it hangs up; remembered over two ends, no reading lost",
+    );
 }
