@@ -97,6 +97,11 @@ impl Source {
         }
     }
 
+    /// Whether a secret is in these words of the file.
+    pub(super) fn is_secret(&self, words: &str) -> bool {
+        mask::in_words(words, &self.text, &self.secrets) != words
+    }
+
     /// The line at the start of `span`, secrets masked, the marked part on that line only.
     fn snippet(&self, span: &Span) -> Snippet {
         let at = floor(&self.text, span.start);

@@ -25,12 +25,25 @@ pub enum NameError {
     BadCharacter(char),
 }
 
+/// Begins the names of [`Name::stand_in`].
+const STAND_IN: &str = "unnamed-";
+
 impl Name {
     /// The name that is most like `text`, which need not be one.
     pub fn like(text: &str) -> Self {
         let fit = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
         let name: String = text.chars().map(fit).take(Self::MAX_LENGTH).collect();
         Self(if name.is_empty() { "-".into() } else { name.into() })
+    }
+
+    /// The nth name for something that has none. It says nothing of what stands in its place, which may be a secret.
+    pub fn stand_in(nth: usize) -> Self {
+        Self(format!("{STAND_IN}{nth}").into())
+    }
+
+    /// Whether it is such a name, which nothing should be called by.
+    pub fn is_stand_in(&self) -> bool {
+        self.0.starts_with(STAND_IN)
     }
 
     /// The longest name in characters.

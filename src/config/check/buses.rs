@@ -140,7 +140,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The entries of a map from the user's own names to sections. What is not a name is reported, and what is below it looked
-    /// at under a name like it.
+    /// at under one like it.
     pub(super) fn named(&mut self, top: &Section<'a>, section: &str) -> Vec<Named<'a>> {
         let mut seen = HashSet::new();
         let mut all = Vec::new();
@@ -148,7 +148,8 @@ impl<'a> Checker<'a> {
             for (key, node) in self.entries(Some(node), section).unwrap_or(&[]) {
                 let name = Name::new(&key.text).unwrap_or_else(|error| {
                     self.error(&key.span, format!("{section}: {error}"), "");
-                    Name::like(&key.text)
+                    // One like it would show a secret in another form, which nothing masks.
+                    if self.source.is_secret(&key.text) { Name::stand_in(all.len() + 1) } else { Name::like(&key.text) }
                 });
                 let is_again = !seen.insert(name.clone());
                 all.push(Named { name, key, node, is_again });

@@ -128,7 +128,7 @@ impl<'a> Checker<'a> {
 
     /// A bus is named that is not there.
     pub(super) fn unknown_bus(&mut self, name: &str, span: &Span, buses: &[Bus], fitting: String) {
-        let names: Vec<_> = buses.iter().map(|bus| bus.name.as_str()).collect();
+        let names: Vec<_> = buses.iter().filter(|bus| !bus.name.is_stand_in()).map(|bus| bus.name.as_str()).collect();
         let hint = nearest(name, &names).map_or(fitting, |near| format!("did you mean {near:?}?"));
         self.error(span, format!("no bus is called {name:?}"), hint);
     }
@@ -225,12 +225,12 @@ impl<'a> Checker<'a> {
 
 /// Which buses could be meant, for hints.
 pub(super) fn such_as(buses: &[Bus], fits: impl Fn(&Bus) -> bool) -> String {
-    let names: Vec<_> =
-        buses.iter().filter(|bus| bus.settings.is_some() && fits(bus)).map(|bus| bus.name.as_str()).collect();
+    let fitting = buses.iter().filter(|bus| bus.settings.is_some() && !bus.name.is_stand_in() && fits(bus));
+    let names: Vec<_> = fitting.map(|bus| bus.name.as_str()).collect();
     if !names.is_empty() {
         return format!("such as {}", names.join(", "));
     }
-    let others: Vec<_> = buses.iter().map(Bus::describe).collect();
+    let others: Vec<_> = buses.iter().filter(|bus| !bus.name.is_stand_in()).map(Bus::describe).collect();
     if others.is_empty() {
         return "there is none under buses:".to_owned();
     }

@@ -220,7 +220,8 @@ impl<'a> Checker<'a> {
     }
 
     fn interlocks(&mut self, outputs: &[Placed<'a>]) {
-        let known: Vec<_> = outputs.iter().map(|(device, ..)| device.name.as_str()).collect();
+        let named = outputs.iter().filter(|(device, ..)| !device.name.is_stand_in());
+        let known: Vec<_> = named.map(|(device, ..)| device.name.as_str()).collect();
         for (device, one, section) in outputs {
             let items = match section.node("interlock") {
                 Some(Node { value: Value::List(items), .. }) => items.as_slice(),

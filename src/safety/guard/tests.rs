@@ -140,7 +140,7 @@ fn too_early_on_is_refused_and_the_start_counts_as_off() {
     now(&mut guard, 300, ON, None);
     now(&mut guard, 400, OFF, None);
     assert!(refused(&mut guard, 699, ON, None).starts_with("limit: off for 299s"));
-    now(&mut guard, 700, ON, None);
+    now(&mut guard, 700, ON, Some(s(5)));
 }
 
 #[test]
