@@ -65,7 +65,12 @@ pub fn dropped(health: &Value) -> usize {
 }
 
 pub fn received(broker: &ScriptedBroker) -> Account {
-    Account::of("n", broker.publishes().into_iter().map(|publish| (publish.topic.clone(), publish.text())))
+    received_of(broker, "n")
+}
+
+/// The same of any sensor.
+pub fn received_of(broker: &ScriptedBroker, sensor: &str) -> Account {
+    Account::of(sensor, broker.publishes().into_iter().map(|publish| (publish.topic.clone(), publish.text())))
 }
 
 /// A broker that remembers over an orderly restart, and a subscriber that misses nothing meanwhile.

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
 
-use crate::common::gateway::Gateway;
-use crate::common::quick::{config, folder, received, taken};
+use crate::common::gateway::{Gateway, write_config};
+use crate::common::quick::{config, folder, received, received_of, taken_of};
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::wire::{self, Packet, Properties, Publish};
 use crate::common::{SOON, free_port, wait_for, wait_until};
@@ -257,21 +258,20 @@ fn mutate(protocol: &str, count: usize, chance: fastrand::Rng) -> Outcome {
     let connects = mutator.connects;
     drop(mutator);
     let good = ScriptedBroker::start_on(port, vec![Script::good()]);
-    let first = taken(&gateway);
+    // So many ends in a row make a suspect of what was not answered, here perhaps the first sensor. Of the second nothing is known.
+    write_config(folder.path(), &text.replace(RATE, &[RATE, &RATE.replace("sensors:\n  n", "  m")].concat()));
+    gateway.signal(Signal::HUP);
     wait_until("readings afterwards", SOON, || {
-        let account = received(&good);
-        account.runs.first().is_some_and(|run| account.last(run) > first + 5)
+        let account = received_of(&good, "m");
+        account.runs.first().is_some_and(|run| account.last(run) > 5)
     });
     gateway.stop(SOON);
-    let account = received(&good);
-    account.check_order();
-    let (run, last) = (&account.runs[0], taken(&gateway));
-    assert_eq!(
-        account.missing(run, last).into_iter().filter(|seq| *seq > first).collect::<Vec<_>>(),
-        Vec::<u64>::new()
-    );
+    let (account, last) = (received_of(&good, "m"), taken_of(&gateway, "m"));
+    account.check_whole();
+    assert_eq!(account.missing(&account.runs[0], last), Vec::<u64>::new());
+    received(&good).check_order();
     assert!(!gateway.log().contains("panicked"), "a part panicked");
-    Outcome { connects, grown: most.saturating_sub(before), afterwards: last - first }
+    Outcome { connects, grown: most.saturating_sub(before), afterwards: last }
 }
 
 #[test]
