@@ -101,7 +101,8 @@ fn a_signal_about_what_cannot_be_written_does_nothing() {
 #[test]
 fn a_hangup_reloads_until_the_terminal_is_closed_which_ends_it() {
     let (terminal, person) = terminal();
-    let mut service = Service::start(&["setsid", "--ctty"], terminal.into());
+    // The tests themselves may run under nohup.
+    let mut service = Service::start(&["env", "--default-signal=HUP", "setsid", "--ctty"], terminal.into());
     send_signal(&service.child, Signal::HUP);
     service.reloaded("SIGHUP", 1);
     drop(person);
