@@ -204,12 +204,12 @@ checks() {
     advisories
 }
 
-# A fixed seed, so that a run can be had again: what a property test has not met yet is looked for by --long.
+# Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long.
 tests() {
     install_packages
     rust_is_there
-    PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-11}
-    export PROPTEST_RNG_SEED
+    PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-11} FIELDGATE_SEED=${FIELDGATE_SEED:-11}
+    export PROPTEST_RNG_SEED FIELDGATE_SEED
     run "tests" cargo test --locked --quiet
 }
 
