@@ -69,6 +69,8 @@ pub(super) struct BrokerState {
     needs_status: bool,
     /// Whether the last end over that subscription was a reset, which may have been the network's.
     status_reset: bool,
+    /// Whether it refused, did not answer, or hung up on the subscription to our own health.
+    no_health: bool,
     will: WillForm,
     /// Connects in a row that it closed before it had accepted us.
     closed_connects: u32,
@@ -95,6 +97,7 @@ impl BrokerState {
             no_status: None,
             needs_status,
             status_reset: false,
+            no_health: false,
             will: WillForm::Usual,
             closed_connects: 0,
             offered: None,
@@ -226,6 +229,17 @@ impl BrokerState {
         self.no_status = Some(now);
     }
 
+    /// Whether our own health may be subscribed to.
+    pub(super) fn may_hear_health(&self) -> bool {
+        !self.no_health
+    }
+
+    /// The broker does not let us subscribe to our own health. It is not tried again: nobody misses it but another gateway of
+    /// our name, which mostly shows itself elsewhere.
+    pub(super) fn give_up_health(&mut self) {
+        self.no_health = true;
+    }
+
     /// Whether a request must not be made now, for the broker hangs up on it.
     pub(super) fn is_held(&self, request: &Request, now: Duration) -> bool {
         self.suspects.is_held(request, now)
@@ -289,6 +303,11 @@ impl BrokerState {
             self.status_reset = cause.kind == CauseKind::Reset;
             return None;
         }
+        if blame.as_ref().is_some_and(|blame| blame.request == Request::Health) {
+            self.suspects.interrupted();
+            self.give_up_health();
+            return None;
+        }
         match self.suspects.ended(blame, now) {
             Verdict::HeldBack(request, wait) => {
                 (self.brief, self.closed) = (0, 0);
@@ -331,7 +350,7 @@ fn held_back_words(request: &Request, wait: Duration, cause: &str) -> String {
             "{topic} is held back, the rest flows: the connection ends whenever it is published ({cause}); allow us to \
              publish there; {again}"
         ),
-        Request::Commands | Request::Status => format!(
+        Request::Commands | Request::Status | Request::Health => format!(
             "no commands will arrive: the connection ends whenever we subscribe to them ({cause}); allow us to subscribe; \
              {again}"
         ),

@@ -76,13 +76,14 @@ impl Connection<'_> {
 
     fn filters(&self, request: &Request) -> Vec<Filter> {
         let settings = &self.parts.settings;
-        let command = |topic| Filter { topic, retain_as_published: true, send_retained: true };
+        let command = |topic| Filter { topic, retain_as_published: true, send_retained: true, no_local: false };
+        // Our own status must come back.
+        let own = |topic, no_local| Filter { topic, retain_as_published: false, send_retained: false, no_local };
         match request {
             Request::Commands if self.connected.wildcards => vec![command(settings.topics.set_filter())],
             Request::Commands => self.command_topics.borrow().iter().cloned().map(command).collect(),
-            Request::Status | Request::Publish(_) => {
-                vec![Filter { topic: settings.topics.status(), retain_as_published: false, send_retained: false }]
-            }
+            Request::Health => vec![own(settings.topics.health(), true)],
+            Request::Status | Request::Publish(_) => vec![own(settings.topics.status(), false)],
         }
     }
 
@@ -95,6 +96,16 @@ impl Connection<'_> {
         let news = self.broker.answered(&request, now);
         self.report.apply(news);
         match (request, grant) {
+            (Request::Health, grant) => {
+                if let Grant::Refused(words) = grant {
+                    debug!(reason = words, "The broker does not let us hear our own health.");
+                    self.broker.give_up_health();
+                }
+                // The greeting is over; what a reload wants besides is not.
+                if self.to_subscribe.is_empty() {
+                    return;
+                }
+            }
             (Request::Commands, Grant::Refused(words)) => {
                 self.report.raise(About::Commands, format!("no commands will arrive: subscribing to {words}"));
             }
@@ -111,8 +122,25 @@ impl Connection<'_> {
         self.subscribe_next();
     }
 
+    /// Asks for our own health when everything else has been asked for and the present has been told.
+    fn listen_for_health(&mut self, now: Duration) {
+        let may = self.informed && self.hears_status && self.deaf_until.is_none() && !self.asked_for_health;
+        if may && self.asking.is_none() && self.to_subscribe.is_empty() && self.broker.may_hear_health() {
+            self.asked_for_health = true;
+            self.asked_at = now;
+            self.to_subscribe.push_back(Request::Health);
+            self.subscribe_next();
+        }
+    }
+
     /// Readings do not wait for a subscription for long; should its answer come after all, it counts.
     pub(super) fn look_at_subscription(&mut self, now: Duration) {
+        self.listen_for_health(now);
+        if self.asking == Some(Request::Health) && now.saturating_sub(self.asked_at) >= UNHEARD {
+            (self.asking, self.subscribing) = (None, None);
+            self.trail.done(RequestId::Subscription, now);
+            self.broker.give_up_health();
+        }
         let waited = now.saturating_sub(self.since);
         if self.asking == Some(Request::Status) && !self.to_subscribe.is_empty() && waited >= UNHEARD {
             // An extra that is not answered must not keep commands waiting.
@@ -199,10 +227,18 @@ impl Connection<'_> {
         }
     }
 
+    /// A message on our own health.
+    pub(super) fn on_health(&mut self, arrived: &Arrived) {
+        let counts = !self.leaving && !arrived.retain && !self.marker.is_stale();
+        if counts && self.twins.heard_health(&arrived.payload, boottime()) == Origin::Foreign {
+            self.raise_twin();
+        }
+    }
+
     fn raise_twin(&mut self) {
-        let topic = self.parts.settings.topics.status();
+        let base = self.parts.settings.topics.base();
         let words = format!(
-            "another gateway publishes on {topic}: two of one name obey the same commands and overwrite each other's states; \
+            "another gateway publishes below {base}: two of one name obey the same commands and overwrite each other's states; \
              give one of them another gateway.name, or another mqtt.base_topic"
         );
         self.report.raise(About::Twin, words);

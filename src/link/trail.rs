@@ -24,6 +24,8 @@ pub(super) enum Request {
     Commands,
     /// To subscribe to our own status.
     Status,
+    /// To subscribe to our own health.
+    Health,
 }
 
 /// What a connection ended over, as far as can be told.
@@ -112,7 +114,7 @@ impl Trail {
                 let survived = |at: &Duration| now.saturating_sub(*at) >= SURVIVED;
                 self.cleared.contains(topic) || self.written.get(topic).is_some_and(survived)
             }
-            Request::Commands | Request::Status => false,
+            Request::Commands | Request::Status | Request::Health => false,
         };
         let open = self.open.iter().map(|open| &open.blame).find(|blame| !is_cleared(&blame.request));
         let written = || {

@@ -2,13 +2,15 @@
 //!
 //! Two boards of one name obey the same commands and overwrite each other's states, and neither would notice. So each listens
 //! to its own `B/status`. What it did not publish there itself is somebody else's: under MQTT 5 `online` carries the run as a
-//! user property, under 3.1.1 each of ours comes back once. Retained copies say nothing and are left out by the caller. The run in
-//! the other's health would say it no sooner: who connects says `online` first.
+//! user property, under 3.1.1 each of ours comes back once. So does `B/health`, which names the run: it tells of another one
+//! whose `online` we missed. Retained copies say nothing and are left out by the caller.
 //!
 //! A foreign `online` is answered with ours, so that the other one learns of us too; a foreign `offline` is repaired, for the
 //! retained status must tell the truth about the one that runs. Both are limited in time: two that answer each other fall silent.
 
 use std::time::Duration;
+
+use serde::Deserialize;
 
 /// An `offline` so soon after the connect is the will of our own connection before.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -79,11 +81,7 @@ impl Twins {
                 self.expected = self.expected.saturating_sub(1);
                 return Origin::Ours;
             }
-            self.gone = None;
-            if self.answered.is_none_or(|at| now.saturating_sub(at) >= ANSWER_EVERY) {
-                self.answered = Some(now);
-                self.wanted = true;
-            }
+            self.answer(now);
             return Origin::Foreign;
         }
         self.wanted = true;
@@ -93,6 +91,31 @@ impl Twins {
         self.gone = Some(now);
         self.unclear.get_or_insert(now);
         Origin::Unclear
+    }
+
+    /// A live message on `B/health`. One that names no run is no gateway's.
+    pub(super) fn heard_health(&mut self, payload: &[u8], now: Duration) -> Origin {
+        #[derive(Deserialize)]
+        struct Health<'a> {
+            run: &'a str,
+        }
+        match serde_json::from_slice::<Health>(payload) {
+            // A run of our own before this one may still have been on its way.
+            Ok(Health { run }) if run != self.run && now >= self.settled => {
+                self.answer(now);
+                Origin::Foreign
+            }
+            Ok(_) | Err(_) => Origin::Ours,
+        }
+    }
+
+    /// The other one runs, and is to learn of us.
+    fn answer(&mut self, now: Duration) {
+        self.gone = None;
+        if self.answered.is_none_or(|at| now.saturating_sub(at) >= ANSWER_EVERY) {
+            self.answered = Some(now);
+            self.wanted = true;
+        }
     }
 
     /// Whether an `offline` has turned out to be somebody else's; says so once.
@@ -132,6 +155,23 @@ mod tests {
         twins.published(LATER);
         assert_eq!(twins.heard(b"online", None, LATER), Origin::Ours);
         assert_eq!(twins.heard(b"online", None, LATER), Origin::Foreign);
+    }
+
+    #[test]
+    fn a_health_with_another_run_is_foreign_and_answered() {
+        let mut twins = twins();
+        twins.published(NOW);
+        assert_eq!(twins.heard_health(br#"{"version":"1","run":"0000abcd"}"#, LATER), Origin::Ours);
+        assert_eq!(twins.heard_health(br#"{"run":"0000abce"}"#, NOW + SETTLED / 2), Origin::Ours);
+        for nobody in [&b""[..], b"{}", b"[1", br#"{"run":7}"#] {
+            assert_eq!(twins.heard_health(nobody, LATER), Origin::Ours, "{nobody:?}");
+        }
+        assert!(!twins.is_due(LATER));
+        assert_eq!(twins.heard_health(br#"{"run":"0000abce","uptime":3}"#, LATER), Origin::Foreign);
+        assert!(twins.is_due(LATER));
+        twins.published(LATER);
+        assert_eq!(twins.heard_health(br#"{"run":"0000abce","uptime":4}"#, LATER + ANSWER_EVERY / 2), Origin::Foreign);
+        assert!(!twins.is_due(LATER + ANSWER_EVERY / 2), "once is enough for a while");
     }
 
     #[test]

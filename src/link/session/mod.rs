@@ -247,6 +247,8 @@ pub(super) struct Filter {
     pub retain_as_published: bool,
     /// Whether retained messages are sent at once; MQTT 5 only, 3.1.1 always does.
     pub send_retained: bool,
+    /// Whether what we publish ourselves stays away; MQTT 5 only, under 3.1.1 it always comes.
+    pub no_local: bool,
 }
 
 enum Client {

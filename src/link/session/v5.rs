@@ -151,7 +151,7 @@ impl Client {
         let wanted = filters.into_iter().map(|filter| mqtt::SubscribeFilter {
             path: filter.topic,
             qos: mqtt::QoS::AtLeastOnce,
-            nolocal: false,
+            nolocal: filter.no_local,
             preserve_retain: filter.retain_as_published,
             retain_forward_rule: if filter.send_retained {
                 mqtt::RetainForwardRule::OnEverySubscribe

@@ -165,7 +165,7 @@ fn h1_a_topic_on_which_the_broker_hangs_up_is_held_back_and_the_rest_flows() {
 #[test]
 fn h2_a_subscription_that_ends_the_connection_costs_commands_and_not_readings() {
     for protocol in PROTOCOLS {
-        for (filter, rest) in [("b/", String::new()), ("b/actuators/", PUMP.to_owned())] {
+        for (filter, rest) in [("b/", String::new()), ("b/health", String::new()), ("b/actuators/", PUMP.to_owned())] {
             let ledger = Ledger::default();
             let broker = ScriptedBroker::start(vec![Script::good().hangs_up_on_filter(filter).noting(&ledger)]);
             let (mut gateway, _folder) =
@@ -185,7 +185,9 @@ fn h2_a_gateway_without_outputs_subscribes_to_no_commands() {
     let broker = ScriptedBroker::start(vec![Script::good()]);
     let (mut gateway, _folder) = gateway(&broker, "", &TWO.replace("QOS", ""));
     broker.wait_publish("a reading", |publish| publish.topic == "b/sensors/n", LONG);
-    assert!(broker.filters().iter().all(|(filter, _)| filter == "b/status"), "{:?}", broker.filters());
+    wait_until("all subscriptions", LONG, || broker.filters().iter().any(|(filter, _)| filter == "b/health"));
+    let own = |filter: &str| filter == "b/status" || filter == "b/health";
+    assert!(broker.filters().iter().all(|(filter, _)| own(filter)), "{:?}", broker.filters());
     gateway.stop(SOON);
 }
 
@@ -195,8 +197,10 @@ fn h2_where_wildcards_are_forbidden_each_output_is_subscribed_to() {
     let broker = ScriptedBroker::start(vec![Script::good().properties(properties).hangs_up_on_filter("+")]);
     let (mut gateway, _folder) = gateway(&broker, "", &(TWO.replace("QOS", "") + PUMP));
     broker.wait_publish("a reading", |publish| publish.topic == "b/sensors/n", LONG);
-    let filters: Vec<_> = broker.filters().into_iter().map(|(filter, _)| filter).collect();
-    assert_eq!((filters, broker.connects().len()), (vec!["b/actuators/pump/set".into(), "b/status".into()], 1));
+    let filters = || broker.filters().into_iter().map(|(filter, _)| filter).collect::<Vec<_>>();
+    wait_until("all subscriptions", LONG, || filters().len() >= 3);
+    let (all, connects) = (["b/actuators/pump/set", "b/status", "b/health"], broker.connects().len());
+    assert_eq!((filters(), connects), (all.map(String::from).to_vec(), 1));
     gateway.stop(SOON);
 }
 

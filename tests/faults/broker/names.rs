@@ -1,12 +1,12 @@
 //! H6: two gateways with one name and base topic.
 
-use crate::common::client::Client;
+use crate::common::client::{Client, publish};
 use crate::common::mosquitto::Mosquitto;
 use crate::common::quick::{FAST, LONG, config, folder, start};
 use crate::common::{SOON, wait_until};
 use crate::suite::{report, times, together};
 
-const WORDS: &str = "another gateway publishes on b/status";
+const WORDS: &str = "another gateway publishes below b:";
 
 fn two_of_one_name(protocol: &str) {
     let broker = Mosquitto::start();
@@ -44,6 +44,28 @@ fn two_of_one_name(protocol: &str) {
 #[test]
 fn h6_two_gateways_with_one_name_know_of_each_other() {
     together(&[|| two_of_one_name("5"), || two_of_one_name("3.1.1")]);
+}
+
+fn health_of_another(protocol: &str) {
+    let (broker, folder) = (Mosquitto::start(), folder());
+    let text = config(&broker.url(), &format!(", protocol: {protocol}, client_id: one"), "", FAST);
+    let mut gateway = start(folder.path(), &text);
+    gateway.wait_log("Connected.", LONG);
+    let watch = Client::subscribe(&broker.endpoint(), &["b/#"]);
+    wait_until("the alarm", LONG, || {
+        publish(&broker.endpoint(), "b/health", r#"{"version":"0.1.0","run":"00c0ffee"}"#, true, 1);
+        gateway.log().contains(WORDS)
+    });
+    let said = || watch.all("b/health").iter().any(|health| health.payload.contains("another gateway publishes"));
+    wait_until("the alarm in our own health", LONG, said);
+    gateway.stop(SOON);
+}
+
+/// One whose `online` was missed shows itself by its health.
+#[test]
+fn h6_another_run_in_the_health_is_another_gateway() {
+    together(&[|| health_of_another("5"), || health_of_another("3.1.1")]);
+    report("H6", "a health with another run on our topic, MQTT 5 and 3.1.1", "alarm");
 }
 
 /// A gateway that comes back by itself finds its own will, and that is no alarm.
