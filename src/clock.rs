@@ -49,7 +49,7 @@ pub fn interval(period: Duration) -> Interval {
 }
 
 /// How long it is from `now` to the next whole multiple of `period`, which is not zero.
-fn until_multiple(period: Duration, now: Duration) -> Duration {
+pub fn until_multiple(period: Duration, now: Duration) -> Duration {
     let past = now.as_nanos() % period.as_nanos().max(1);
     period.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or(0)))
 }

@@ -46,7 +46,7 @@ pub const STALLED: Duration = Duration::from_secs(5);
 pub const SHORTEST_STALL: Duration = Duration::from_secs(2);
 
 /// How often parts are looked at, at least.
-pub const LOOK: Duration = Duration::from_millis(500);
+pub const LOOK: Duration = Duration::from_secs(1);
 
 /// All of `fieldgate safe-state`: less than the unit's TimeoutStopSec=, so that the log says which outputs were not reached.
 const SAFE_STATE: Duration = Duration::from_secs(9);

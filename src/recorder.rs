@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
@@ -19,9 +18,9 @@ use crate::board::{Board, OutputView};
 use crate::clock;
 use crate::link::{Latest, LinkState, LinkStatus};
 use crate::model::payload::{self, ResponseTarget, StoredReply};
-use crate::model::{Key, Loss, Message, MessageKind, Name, Qos, Reading, RunId};
+use crate::model::{Key, Message, MessageKind, Name, Qos, Reading, RunId};
 use crate::roster::SharedRoster;
-use crate::spool::{Room, Spool};
+use crate::spool::{Item, Spool};
 use crate::worker::Event;
 
 /// Events of all workers that may wait for the spool: about a second of a hundred sensors at ten readings a second.
@@ -76,14 +75,6 @@ pub struct Recorder {
     pub progress: Arc<Progress>,
 }
 
-/// What belongs into the spool.
-enum Entry {
-    /// What the sensor has counted goes in front of its reading.
-    Counted(Name, u64, Option<Message>),
-    Message(Message),
-    Loss(Loss),
-}
-
 /// What the recorder shows of itself, for the watchdog: when it last turned, in nanoseconds on the boot clock.
 #[derive(Debug, Default)]
 pub struct Progress(AtomicU64);
@@ -105,15 +96,18 @@ impl Recorder {
         let (mut events, mut states, mut answers) = (true, true, true);
         let mut taken = Vec::with_capacity(BURST);
         // What the spool has no room for yet. Until it has, nothing else is taken, but states go on.
-        let mut waiting: VecDeque<Entry> = VecDeque::new();
+        let mut waiting: VecDeque<Item> = VecDeque::with_capacity(BURST);
         let mut idle = clock::interval(IDLE);
         while events || states || answers || !waiting.is_empty() {
             self.progress.turn();
             let is_free = waiting.is_empty();
             // All branches are cancel-safe: nothing is taken from a channel that does not come out here.
             tokio::select! {
-                room = self.spool.room(), if !is_free => match room {
-                    Ok(room) => self.hand_on(room, &mut waiting),
+                room = self.spool.room(waiting.len()), if !is_free => match room {
+                    Ok(room) => {
+                        let count = room.size().min(waiting.len());
+                        room.hand_over(waiting.drain(..count).collect());
+                    }
                     Err(_) => {
                         error!("The spool has ended before the recorder; what comes now is lost.");
                         return;
@@ -121,15 +115,15 @@ impl Recorder {
                 },
                 count = self.events.recv_many(&mut taken, BURST), if events && is_free => {
                     events = count > 0;
-                    waiting.extend(taken.drain(..).filter_map(|event| self.record(event)));
+                    taken.drain(..).for_each(|event| self.record(event, &mut waiting));
                 }
                 event = self.states.recv(), if states => match event {
                     // A state is told at once and waits for nothing.
-                    Some(event) => drop(self.record(event)),
+                    Some(event) => self.record(event, &mut waiting),
                     None => states = false,
                 },
                 answer = self.answers.recv(), if answers && is_free => match answer {
-                    Some(answer) => waiting.push_back(Entry::Message(self.reply(answer))),
+                    Some(answer) => waiting.push_back(Item::Message(self.reply(answer))),
                     None => answers = false,
                 },
                 _ = idle.tick() => {}
@@ -137,53 +131,32 @@ impl Recorder {
         }
     }
 
-    /// Gives the spool what it has room for.
-    fn hand_on(&self, room: Room<'_>, waiting: &mut VecDeque<Entry>) {
-        let mut room = Some(room);
-        while let Some(place) = room.take() {
-            match waiting.pop_front() {
-                Some(Entry::Message(message)) => place.append(message),
-                Some(Entry::Loss(loss)) => place.report_loss(loss),
-                Some(Entry::Counted(sensor, count, message)) => {
-                    place.keep(sensor, count);
-                    message.map(Entry::Message).into_iter().for_each(|message| waiting.push_front(message));
-                }
-                None => return,
-            }
-            // Without room the next turn waits for it, and finds out when the spool has ended.
-            room = self.spool.room().now_or_never().and_then(Result::ok);
-        }
-    }
-
-    /// Tells what is told at once, and returns what belongs into the spool.
-    fn record(&self, event: Event) -> Option<Entry> {
+    /// Tells what is told at once, and adds what belongs into the spool to `waiting`.
+    fn record(&self, event: Event, waiting: &mut VecDeque<Item>) {
         if let Some(board) = &self.board {
             show(board, &event);
         }
         match event {
             Event::Reading { reading, qos, retain, count } => {
                 let message = self.reading(&reading, qos, retain);
-                match count {
-                    Some(count) => Some(Entry::Counted(reading.sensor, count, message)),
-                    None => message.map(Entry::Message),
-                }
+                // In front of the reading.
+                waiting.extend(count.map(|count| Item::Count(reading.sensor, count)));
+                waiting.extend(message.map(Item::Message));
             }
-            Event::Count { sensor, count } => Some(Entry::Counted(sensor, count, None)),
-            Event::Lost(loss) => Some(Entry::Loss(loss)),
+            Event::Count { sensor, count } => waiting.push_back(Item::Count(sensor, count)),
+            Event::Lost(loss) => waiting.push_back(Item::Loss(loss)),
             Event::Status { sensor, status, since, error } => {
                 let roster = self.roster.borrow();
                 if roster.sensors.contains(&sensor) {
                     let payload = payload::sensor_status(status, since, error.as_deref());
                     self.latest.set(roster.topics.sensor_status(&sensor), payload);
                 }
-                None
             }
             Event::State { actuator, value, target, at, cause } => {
                 let roster = self.roster.borrow();
                 if roster.outputs.contains(&actuator) {
                     self.latest.set(roster.topics.state(&actuator), payload::state(value, target, at, cause));
                 }
-                None
             }
         }
     }

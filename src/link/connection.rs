@@ -36,8 +36,14 @@ use crate::clock::{self, boottime};
 use crate::model::Qos;
 use crate::spool::Sequence;
 
-/// How often limits are looked at.
+/// How often limits are looked at while something is unsettled, or a short keep-alive wants it.
 pub(super) const TICK: Duration = Duration::from_millis(250);
+
+/// How often they are looked at else.
+const AT_REST: Duration = crate::deadlines::IDLE_TURN;
+
+/// A shorter keep-alive is looked after more often.
+const SHORT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// What is left may be sent for this long after `stop`.
 pub(super) const FLUSH: Duration = Duration::from_secs(1);
@@ -219,21 +225,35 @@ impl<'a> Connection<'a> {
             self.listen();
         }
         let (mut stop, mut until) = (self.parts.stop.clone(), self.until.take());
-        let mut tick = clock::interval(TICK);
+        let look = tokio::time::sleep(TICK);
+        tokio::pin!(look);
         loop {
             let more = self.pump();
             tokio::select! {
                 () = stopped(&mut stop) => return self.close(End::Stopped).await,
                 Some(()) = OptionFuture::from(until.as_mut()) => return self.close(End::Left).await,
                 ended = self.step() => if let Some(cause) = ended { return self.conclude(cause) },
-                _ = tick.tick() => {
+                () = &mut look => {
                     self.settle();
                     if let Some(cause) = self.look_after() { return self.conclude(cause) }
+                    look.as_mut().reset(Instant::now() + clock::until_multiple(self.pace(), boottime()));
                 }
                 () = parts.latest.changed() => {}
                 () = tokio::task::yield_now(), if more => {}
             }
         }
+    }
+
+    /// How often limits are to be looked at.
+    pub(super) fn pace(&self) -> Duration {
+        let is_settled = self.born && self.informed && !self.careful && self.lost.is_none() && self.settled.is_empty();
+        if is_settled && self.keep_alive() >= SHORT_KEEP_ALIVE { AT_REST } else { TICK }
+    }
+
+    /// The keep-alive that is in force.
+    pub(super) fn keep_alive(&self) -> Duration {
+        let configured = self.parts.settings.keep_alive.max(Duration::from_secs(1));
+        self.connected.server_keep_alive.filter(|server| !server.is_zero()).unwrap_or(configured)
     }
 
     /// Takes in the answers that came together with the end, and finds out what it was about.

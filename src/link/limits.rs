@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::alarms::About;
-use super::connection::{Connection, FLUSH, TICK};
+use super::connection::{Connection, FLUSH};
 use super::failover::disproved;
 use super::session::{Cause, MAX_PACKET};
 use crate::clock::boottime;
@@ -17,9 +17,9 @@ pub(super) const DEAF: Duration = Duration::from_secs(600);
 /// A silence below this may be one lost packet, which TCP repeats after a second or two.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(2500);
 
-/// As much as the broker allows us (MQTT 5, 3.1.2.10), less the time until we look.
-fn longest_silence(keep_alive: Duration) -> Duration {
-    (keep_alive * 3 / 2).saturating_sub(2 * TICK).max(SHORTEST_SILENCE)
+/// As much as the broker allows us (MQTT 5, 3.1.2.10), less the time until we look, which is done at this `pace`.
+fn longest_silence(keep_alive: Duration, pace: Duration) -> Duration {
+    (keep_alive * 3 / 2).saturating_sub(2 * pace).max(SHORTEST_SILENCE)
 }
 
 impl Connection<'_> {
@@ -65,12 +65,11 @@ impl Connection<'_> {
     }
 
     fn look_at_silence(&mut self, now: Duration) -> Option<Cause> {
-        let configured = self.parts.settings.keep_alive.max(Duration::from_secs(1));
-        let keep_alive = self.connected.server_keep_alive.filter(|server| !server.is_zero()).unwrap_or(configured);
+        let keep_alive = self.keep_alive();
         let heard = self.parts.pulse.last().unwrap_or(self.since).max(self.since);
         let silence = now.saturating_sub(heard);
         // The library would allow for two keep-alives; ours also counts while it is stuck in a write.
-        if silence >= longest_silence(keep_alive) {
+        if silence >= longest_silence(keep_alive, self.pace()) {
             return Some(Cause::other(format!("the broker has said nothing for {:.1} s", silence.as_secs_f64())));
         }
         // Asked early, so that the answer has a whole keep-alive. Health is published as often, so this is rare.

@@ -124,7 +124,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::model::{Kept, Loss, Message, Name};
@@ -203,6 +203,8 @@ pub struct Stats {
 #[derive(Clone, Debug)]
 pub struct Spool {
     requests: mpsc::Sender<Request>,
+    /// Of items in the queue, several of which may be one request.
+    places: Arc<Semaphore>,
     head: watch::Receiver<Sequence>,
     era: watch::Receiver<u64>,
     stats: watch::Receiver<Stats>,
@@ -211,24 +213,36 @@ pub struct Spool {
     busy: Arc<Busy>,
 }
 
-/// Room for one in the spool's queue.
+/// What the spool takes.
 #[derive(Debug)]
-pub struct Room<'a>(mpsc::Permit<'a, Request>);
+pub enum Item {
+    /// Kept until it is acknowledged.
+    Message(Message),
+    /// Readings that were lost before they came here.
+    Loss(Loss),
+    /// What a sensor has counted. Nothing that is handed over later is offered before it is on disk.
+    Count(Name, u64),
+}
+
+/// Room for some items in the spool's queue.
+#[derive(Debug)]
+pub struct Room<'a> {
+    slot: mpsc::Permit<'a, Request>,
+    places: SemaphorePermit<'a>,
+}
 
 impl Room<'_> {
-    /// Appends a message.
-    pub fn append(self, message: Message) {
-        self.0.send(Request::Append(message));
+    /// How many.
+    pub fn size(&self) -> usize {
+        self.places.num_permits()
     }
 
-    /// Tells of readings that were lost before they came here.
-    pub fn report_loss(self, loss: Loss) {
-        self.0.send(Request::Loss(loss));
-    }
-
-    /// Keeps what a sensor has counted. Nothing that is appended later is offered before it is on disk.
-    pub fn keep(self, sensor: Name, count: u64) {
-        self.0.send(Request::Count(sensor, count));
+    /// Hands over no more than there is room for. Together they wake the spool's thread once.
+    pub fn hand_over(mut self, items: Vec<Item>) {
+        debug_assert!(items.len() <= self.size(), "{} items in a room for {}", items.len(), self.size());
+        // What is taken comes back from the thread.
+        self.places.split(items.len()).into_iter().for_each(SemaphorePermit::forget);
+        self.slot.send(Request::Items(items));
     }
 }
 
@@ -262,15 +276,24 @@ impl Spool {
     /// # Errors
     /// [`Closed`]: the message is lost; only after a stop.
     pub async fn append(&self, message: Message) -> Result<(), Closed> {
-        self.send(Request::Append(message)).await
+        self.room(1).await?.hand_over(vec![Item::Message(message)]);
+        Ok(())
     }
 
-    /// Waits for room in the queue, which a disk that hangs lets fill up. Cancel-safe.
+    /// Waits for room in the queue, which a disk that hangs lets fill up: for one item at least, and for `wanted` if there is
+    /// as much. Cancel-safe.
     ///
     /// # Errors
     /// [`Closed`]; only after a stop.
-    pub async fn room(&self) -> Result<Room<'_>, Closed> {
-        self.requests.reserve().await.map(Room).map_err(|_| Closed)
+    pub async fn room(&self, wanted: usize) -> Result<Room<'_>, Closed> {
+        let mut places = self.places.acquire().await.map_err(|_| Closed)?;
+        let more = wanted.saturating_sub(1).min(self.places.available_permits());
+        // Somebody else may have been faster; then there is room for one.
+        if let Ok(more) = self.places.try_acquire_many(u32::try_from(more).unwrap_or(0)) {
+            places.merge(more);
+        }
+        let slot = self.requests.reserve().await.map_err(|_| Closed)?;
+        Ok(Room { slot, places })
     }
 
     /// Tells of readings that were lost before they came here.
@@ -278,7 +301,8 @@ impl Spool {
     /// # Errors
     /// [`Closed`], as [`Spool::append`].
     pub async fn report_loss(&self, loss: Loss) -> Result<(), Closed> {
-        self.send(Request::Loss(loss)).await
+        self.room(1).await?.hand_over(vec![Item::Loss(loss)]);
+        Ok(())
     }
 
     /// Unacknowledged messages from `from` on: at most `limit`, fewer when they are large or damaged. How many there are says

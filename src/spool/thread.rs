@@ -11,23 +11,21 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::clock;
-use crate::model::{Kept, Loss, Message, Moment, Name, RunId};
+use crate::model::{Kept, Moment, RunId};
 use crate::spool::keeper::Keeper;
 use crate::spool::notebook::{self, Reader};
-use crate::spool::{Batch, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
+use crate::spool::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
 
-/// Requests that wait for the thread: forty seconds of a disk that hangs at a hundred readings a second, in a megabyte and a half.
+/// Requests that wait for the thread, and items in them: forty seconds of a disk that hangs at a hundred readings a second, in a megabyte and a half.
 const QUEUE: usize = 4096;
 
 /// What the thread is asked for.
 #[derive(Debug)]
 pub(super) enum Request {
-    Append(Message),
-    Loss(Loss),
-    Count(Name, u64),
+    Items(Vec<Item>),
     Read {
         from: Sequence,
         limit: usize,
@@ -45,7 +43,7 @@ pub(super) enum Request {
     Close(oneshot::Sender<()>),
     /// Changes these readings on the disk, so that their rows are not as they were written.
     #[cfg(test)]
-    Damage(Vec<(Name, u64)>),
+    Damage(Vec<(crate::model::Name, u64)>),
 }
 
 /// The spool's thread. It ends after [`Spool::close`], or when the last [`Spool`] is gone; either way everything is
@@ -89,9 +87,10 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let (stats_sender, stats) = watch::channel(keeper.stats());
     let (counts_sender, counts) = watch::channel(keeper.counts());
     let (notebook, notes) = notebook::open(keeper.noted());
-    let busy = Arc::new(Busy::default());
+    let (busy, places) = (Arc::new(Busy::default()), Arc::new(Semaphore::new(QUEUE)));
     let desk = Desk {
         keeper,
+        places: Places(Arc::clone(&places)),
         waiting: Vec::new(),
         queue,
         head: head_sender,
@@ -112,7 +111,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     };
     let thread = Builder::new().name("spool".into()).spawn(run).map_err(no_thread)?;
     starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(no_thread)?;
-    Ok((Spool { requests, head, era, stats, counts, notebook, busy }, SpoolThread { thread }))
+    Ok((Spool { requests, places, head, era, stats, counts, notebook, busy }, SpoolThread { thread }))
 }
 
 /// Since when the thread has been at work, which only the disk can make long; nothing while it waits for requests.
@@ -131,9 +130,19 @@ impl Busy {
     }
 }
 
+/// Of items in the queue. Whoever waits for one learns of the thread's end, however that came.
+struct Places(Arc<Semaphore>);
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// What lives on the thread.
 struct Desk {
     keeper: Keeper,
+    places: Places,
     /// Who waits until everything up to now is offered.
     waiting: Vec<oneshot::Sender<()>>,
     queue: mpsc::Receiver<Request>,
@@ -202,9 +211,10 @@ impl Desk {
 
     fn serve(&mut self, request: Request, now: Moment) -> Option<oneshot::Sender<()>> {
         match request {
-            Request::Append(message) => self.keeper.append(message, now),
-            Request::Loss(loss) => self.keeper.report_loss(loss, now),
-            Request::Count(sensor, count) => self.keeper.keep(&sensor, count),
+            Request::Items(items) => {
+                self.places.0.add_permits(items.len());
+                items.into_iter().for_each(|item| self.take(item, now));
+            }
             Request::Acknowledge(sequences) => self.keeper.acknowledge(&sequences, now),
             Request::GiveUp(messages) => {
                 messages.iter().for_each(|(sequence, reason)| self.keeper.give_up(*sequence, reason, now));
@@ -224,6 +234,14 @@ impl Desk {
             Request::Damage(readings) => self.keeper.damage(&readings, now),
         }
         None
+    }
+
+    fn take(&mut self, item: Item, now: Moment) {
+        match item {
+            Item::Message(message) => self.keeper.append(message, now),
+            Item::Loss(loss) => self.keeper.report_loss(loss, now),
+            Item::Count(sensor, count) => self.keeper.keep(&sensor, count),
+        }
     }
 
     fn publish(&self) {

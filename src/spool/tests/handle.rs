@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{copy_of, name, numbers, reading, settings};
 use crate::model::{Loss, MessageKind, Name, Noted, RunId};
-use crate::spool::{Closed, Sequence, Settings, WhenFull, open};
+use crate::spool::{Closed, Item, Sequence, Settings, WhenFull, open};
 
 #[tokio::test]
 async fn a_message_goes_in_comes_out_and_is_forgotten() {
@@ -79,6 +79,52 @@ async fn losses_from_outside_are_merged_and_offered() {
     assert_eq!((read.len(), read[0].message.key.kind), (1, MessageKind::Loss));
     let told: serde_json::Value = serde_json::from_slice(&read[0].message.body).unwrap();
     assert_eq!((&told["from_seq"], &told["to_seq"], &told["count"]), (&4.into(), &6.into(), &3.into()));
+}
+
+#[tokio::test]
+async fn a_room_is_as_large_as_wanted_and_what_is_handed_over_together_stays_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, _thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
+    let items = |numbers: &[u64]| numbers.iter().map(|n| Item::Message(reading("air", *n, 10))).collect();
+    let room = spool.room(5).await.unwrap();
+    assert_eq!(room.size(), 5);
+    room.hand_over(items(&[1, 2, 3]));
+    // What one waits with, another may have, but for one place.
+    let whole = spool.room(usize::MAX).await.unwrap();
+    assert!(whole.size() > 4000, "the two that were not used are back: {}", whole.size());
+    drop(whole);
+    let small = spool.room(2).await.unwrap();
+    small.hand_over(items(&[4, 5]));
+    spool.offered().await.unwrap();
+    assert_eq!(numbers(&spool.read(Sequence(0), 10).await.unwrap().messages), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_room_goes_on_when_there_is_some_and_learns_of_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
+    let whole = spool.room(usize::MAX).await.unwrap();
+    let waits = tokio::spawn({
+        let spool = spool.clone();
+        async move { spool.append(reading("air", 2, 10)).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished());
+    whole.hand_over(vec![Item::Message(reading("air", 1, 10))]);
+    assert_eq!(waits.await.unwrap(), Ok(()));
+    spool.offered().await.unwrap();
+    assert_eq!(numbers(&spool.read(Sequence(0), 10).await.unwrap().messages), [1, 2]);
+    let whole = spool.room(usize::MAX).await.unwrap();
+    let waits = tokio::spawn({
+        let spool = spool.clone();
+        async move { spool.append(reading("air", 3, 10)).await }
+    });
+    tokio::task::yield_now().await;
+    // Keeps the places, as those that are in the queue of a thread that panics.
+    std::mem::forget(whole);
+    spool.close().await;
+    assert_eq!(waits.await.unwrap(), Err(Closed));
+    thread.join().unwrap();
 }
 
 #[tokio::test]
