@@ -81,7 +81,7 @@ install_cyclonedx() {
 }
 
 bill_of_materials() {
-    cargo cyclonedx -qq --format json --spec-version 1.5 --no-build-deps --target "$1" --override-filename bill
+    cargo cyclonedx -qq --format json --spec-version 1.5 --no-build-deps --no-default-features --target "$1" --override-filename bill
     # The standard library in the program is that of the compiler which built it.
     [ "$arch" = amd64 ] || export RUSTC="${PI_BENCH_DIR:-$HOME/.cache/pi-bench}/cross/$arch/rustc"
     python3 deploy/parts.py sbom "$1" bill.json "$2" >"$out/fieldgate-$version-$arch.cdx.json"

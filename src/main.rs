@@ -21,7 +21,6 @@ fn run(command: Command) -> ExitCode {
             cli::run::run(&file.config)
         }
         Command::Check { config, output } => cli::check::run(&config.config, output.json),
-        #[cfg(feature = "demo")]
         Command::Demo { port } => {
             log::start("error");
             cli::demo::run(port)

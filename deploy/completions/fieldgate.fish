@@ -41,7 +41,7 @@ complete -c fieldgate -n "__fish_fieldgate_using_subcommand check" -l config -d 
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand check" -l json -d 'Print the result as JSON'
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand check" -s h -l help -d 'Print help'
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand demo" -l port -d 'The broker\'s port on loopback; the next free one is taken if it is in use' -r
-complete -c fieldgate -n "__fish_fieldgate_using_subcommand demo" -s h -l help -d 'Print help'
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand drivers" -l json -d 'Print the result as JSON'
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand drivers" -s h -l help -d 'Print help'
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand read" -l config -d 'The configuration file' -r -F

@@ -32,7 +32,9 @@ pub enum Command {
         output: Output,
     },
     /// Run a simulated greenhouse with its own broker: no hardware, no file
-    #[cfg(feature = "demo")]
+    ///
+    /// Run a simulated greenhouse with its own broker: no hardware, no file. Only a program built in a clone of the sources has
+    /// it; the packages leave it out.
     Demo {
         /// The broker's port on loopback; the next free one is taken if it is in use
         #[arg(long, default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..))]

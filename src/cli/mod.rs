@@ -6,6 +6,9 @@ pub mod arguments;
 pub mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(not(feature = "demo"))]
+#[path = "no_demo.rs"]
+pub mod demo;
 pub mod drivers;
 pub mod log;
 pub mod read;

@@ -40,7 +40,7 @@ use crate::spool::Sequence;
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
 /// How often they are looked at else.
-const AT_REST: Duration = crate::deadlines::IDLE_TURN;
+const AT_REST: Duration = Duration::from_secs(1);
 
 /// A shorter keep-alive is looked after more often.
 const SHORT_KEEP_ALIVE: Duration = Duration::from_secs(10);

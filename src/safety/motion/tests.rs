@@ -208,3 +208,25 @@ fn a_stop_that_comes_late_is_reckoned_with() {
     go(&mut blind, 20_000, Move::To(50.0));
     assert_eq!(blind.value(ms(26_000)), cover(Travel::Stopped, Some(60.0)), "a slow bus");
 }
+
+#[test]
+fn what_is_read_back_of_a_cover_is_completed_by_where_time_has_brought_it() {
+    let mut blind = blind();
+    go(&mut blind, 0, Move::Close);
+    run(&mut blind);
+    go(&mut blind, 20_000, Move::Open);
+    let read = blind.complete(cover(Travel::Opening, None), ms(22_500));
+    assert_eq!(read, cover(Travel::Opening, Some(25.0)));
+    let light = lamp().complete(OutputValue::Percent(40.0), ms(1));
+    assert_eq!(light, OutputValue::Percent(40.0));
+}
+
+#[test]
+fn a_cover_that_is_where_it_is_sent_has_no_target() {
+    let pace = Pace::Travel { opening: ms(1000), closing: ms(1000), overrun: ms(0), pause: ms(0) };
+    let mut blind = Motion::new(pace, cover(Travel::Stopped, None), ms(0));
+    go(&mut blind, 0, Move::Open);
+    run(&mut blind);
+    let still = go(&mut blind, 5000, Move::Open);
+    assert_eq!((still, blind.deadline(), blind.target()), (cover(Travel::Stopped, Some(100.0)), None, None));
+}
