@@ -140,6 +140,10 @@ impl Connection<'_> {
             (self.asking, self.subscribing) = (None, None);
             self.trail.done(RequestId::Subscription, now);
             self.broker.give_up_health();
+            if !self.to_subscribe.is_empty() {
+                // A reload has added outputs meanwhile.
+                self.subscribe_next();
+            }
         }
         let waited = now.saturating_sub(self.since);
         if self.asking == Some(Request::Status) && !self.to_subscribe.is_empty() && waited >= UNHEARD {

@@ -19,7 +19,8 @@ use crate::spool::keeper::Keeper;
 use crate::spool::notebook::{self, Reader};
 use crate::spool::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
 
-/// Requests that wait for the thread, and items in them: forty seconds of a disk that hangs at a hundred readings a second, in a megabyte and a half.
+/// Requests that wait for the thread, and items in them: forty seconds of a disk that hangs at a hundred readings a second, in
+/// a megabyte and a half.
 const QUEUE: usize = 4096;
 
 /// What the thread is asked for.

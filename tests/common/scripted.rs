@@ -69,6 +69,8 @@ pub struct Script {
     subacks: bool,
     /// Hangs up on a subscription that has this in one of its filters.
     forbidden_filter: Option<&'static str>,
+    /// Does not answer a subscription that has this in one of its filters.
+    ignored_filter: Option<&'static str>,
     /// CONNACK with this code for a will with the retain flag; 0 closes instead.
     retained_will: Option<u8>,
     ping: bool,
@@ -87,6 +89,7 @@ impl Default for Script {
             suback: None,
             subacks: true,
             forbidden_filter: None,
+            ignored_filter: None,
             retained_will: None,
             ping: true,
             byte_at_a_time: false,
@@ -139,6 +142,11 @@ impl Script {
     /// Closes the connection over a subscription with this in one of its filters.
     pub fn hangs_up_on_filter(self, part: &'static str) -> Self {
         Self { forbidden_filter: Some(part), ..self }
+    }
+
+    /// Does not answer a subscription with this in one of its filters.
+    pub fn ignores_filter(self, part: &'static str) -> Self {
+        Self { ignored_filter: Some(part), ..self }
     }
 
     /// Refuses a will with the retain flag with this code; 0 closes without a word.
@@ -403,11 +411,8 @@ impl Connection {
             Packet::Publish(publish) => return self.take(&publish),
             Packet::PubRec { id } => self.send(&wire::encode_ack(0x62, id, 0, v5))?,
             Packet::PubRel { id } => self.send(&wire::encode_ack(0x70, id, 0, v5))?,
-            Packet::Subscribe { filters, .. }
-                if self.script.forbidden_filter.is_some_and(|part| filters.iter().any(|(f, _)| f.contains(part))) =>
-            {
-                return Ok(false);
-            }
+            Packet::Subscribe { filters, .. } if has(&filters, self.script.forbidden_filter) => return Ok(false),
+            Packet::Subscribe { filters, .. } if has(&filters, self.script.ignored_filter) => {}
             Packet::Subscribe { id, filters } if self.script.subacks => {
                 let granted = |(_, options): &(String, u8)| self.script.suback.unwrap_or(options & 3);
                 let codes: Vec<u8> = filters.iter().map(granted).collect();
@@ -502,4 +507,9 @@ impl Connection {
         self.records.lock().unwrap().connections[self.number].out = None;
         self.out = None;
     }
+}
+
+/// Whether one of the filters has this in it.
+fn has(filters: &[(String, u8)], part: Option<&str>) -> bool {
+    part.is_some_and(|part| filters.iter().any(|(filter, _)| filter.contains(part)))
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::common::gateway::Gateway;
+use crate::common::gateway::{Gateway, write_config};
 use crate::common::ledger::Ledger;
 use crate::common::quick::{LONG, config, folder, start, taken_of, url};
 use crate::common::scripted::{Answer, Script, ScriptedBroker};
@@ -188,6 +189,25 @@ fn h2_a_gateway_without_outputs_subscribes_to_no_commands() {
     wait_until("all subscriptions", LONG, || broker.filters().iter().any(|(filter, _)| filter == "b/health"));
     let own = |filter: &str| filter == "b/status" || filter == "b/health";
     assert!(broker.filters().iter().all(|(filter, _)| own(filter)), "{:?}", broker.filters());
+    gateway.stop(SOON);
+}
+
+/// Outputs that a reload adds are heard although the extra before them is never answered.
+#[test]
+fn h2_a_subscription_to_health_that_is_not_answered_holds_up_nothing() {
+    let broker = ScriptedBroker::start(vec![Script::good().ignores_filter("b/health")]);
+    let rest = TWO.replace("QOS", "");
+    let (mut gateway, folder) = gateway(&broker, "", &rest);
+    let asked = |part: &str| broker.filters().iter().any(|(filter, _)| filter.starts_with(part));
+    wait_until("the subscription to health", LONG, || asked("b/health"));
+    // With a limit the keep-alive would be another, and the connection a new one.
+    let pump = PUMP.replace("safe_state", "safe_after: never, safe_state");
+    write_config(folder.path(), &config(&broker.url(), "", "", &(rest + &pump)));
+    gateway.signal(Signal::HUP);
+    wait_until("the subscription to commands", LONG, || asked("b/actuators/"));
+    broker.send(&Publish { topic: "b/actuators/pump/set".into(), payload: b"on".to_vec(), ..Publish::default() });
+    broker.wait_publish("an answer", |publish| publish.topic == "b/actuators/pump/reply", LONG);
+    assert_eq!(broker.connects().len(), 1);
     gateway.stop(SOON);
 }
 
