@@ -18,7 +18,7 @@
 //!   holds, or that a newer version wrote, stops the start.
 //! - The limit is `max_size`, or what the disk has where that is less, as of each commit. Where others fill the disk, the spool
 //!   grows no more; what it has it keeps, for deleting that would give nobody room.
-//! - What a sensor has counted ([`Room::keep`]) is on disk before a message that was appended behind it is offered, whatever
+//! - What a sensor has counted ([`Item::Count`]) is on disk before a message that was appended behind it is offered, whatever
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
 //!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has.
 //! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`Notebook`]), fewer where they would
