@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::{wait_for, wait_until};
 
+/// Between two ticks of a kernel with the lowest rate, `CONFIG_HZ=100`.
+const TICK: Duration = Duration::from_millis(10);
+
 /// The file; it need not exist yet.
 pub struct SimFile {
     pub path: PathBuf,
@@ -58,6 +61,15 @@ impl SimFile {
     pub fn version(&self) -> (u64, SystemTime) {
         let metadata = fs::metadata(&self.path).unwrap();
         (metadata.ino(), metadata.modified().unwrap())
+    }
+
+    /// How long after `moment` it was last written. A file carries the time of the kernel's last tick, up to 10 ms before it was
+    /// written.
+    pub fn written_after(&self, moment: SystemTime) -> Duration {
+        self.version().1.duration_since(moment).unwrap_or_else(|early| {
+            assert!(early.duration() <= TICK, "last written {:?} before", early.duration());
+            Duration::ZERO
+        })
     }
 
     /// Waits for the electrical level of an output.

@@ -239,7 +239,7 @@ impl Stage {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(place.stderr).spawn().unwrap();
         // It drives whatever the log does, so this file is the last that it writes.
         self.bus.wait_line("GPIO1", 0, SOON);
-        let driven = self.bus.version().1.duration_since(called).unwrap();
+        let driven = self.bus.written_after(called);
         let status = wait_for("safe-state to end", SOON, || child.try_wait().unwrap());
         assert!(status.success(), "{status}");
         (driven, began.elapsed())
