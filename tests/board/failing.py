@@ -215,6 +215,13 @@ def held_bus(s):
             and s.command("pump", "off", "held-off")["outcome"] == "done")
     # How soon its own outputs are safe then is measured where the machine is as fast as a board: by the row of the fault suite.
     s.board.run(f"echo 0 >{HELD}").ok()
+    # The bus rests after its last failure: who comes before that is over is told so.
+    end, tries = time.monotonic() + 30, 0
+    while s.command("siren", "off", f"held-over-{tries}")["outcome"] != "done":
+        if time.monotonic() > end:
+            raise Trouble("the outputs of the bus do not come back")
+        tries += 1
+        time.sleep(0.5)
 
 
 def refused(s, restarts):
