@@ -102,9 +102,8 @@ pub(super) struct Connection<'a> {
     /// Commands are not subscribed to, because the broker hangs up on that.
     pub(super) commands_wait: bool,
     pub(super) hears_status: bool,
-    /// Whether our own health was asked for on this connection, and when.
-    pub(super) asked_for_health: bool,
-    pub(super) asked_at: Duration,
+    /// When our own health was asked for on this connection.
+    pub(super) health_asked: Option<Duration>,
     /// The topics that take commands, and whether the broker has granted them.
     pub(super) command_topics: watch::Receiver<Vec<String>>,
     pub(super) hears_commands: bool,
@@ -178,8 +177,7 @@ impl<'a> Connection<'a> {
             subscribing: None,
             commands_wait: false,
             hears_status: false,
-            asked_for_health: false,
-            asked_at: now,
+            health_asked: None,
             command_topics: parts.command_topics.clone(),
             hears_commands: false,
             marker: Marker::new(settings.clean_session || deaf, connected.protocol, nonce.clone()),

@@ -124,10 +124,9 @@ impl Connection<'_> {
 
     /// Asks for our own health when everything else has been asked for and the present has been told.
     fn listen_for_health(&mut self, now: Duration) {
-        let may = self.informed && self.hears_status && self.deaf_until.is_none() && !self.asked_for_health;
+        let may = self.informed && self.hears_status && self.deaf_until.is_none() && self.health_asked.is_none();
         if may && self.asking.is_none() && self.to_subscribe.is_empty() && self.broker.may_hear_health() {
-            self.asked_for_health = true;
-            self.asked_at = now;
+            self.health_asked = Some(now);
             self.to_subscribe.push_back(Request::Health);
             self.subscribe_next();
         }
@@ -136,7 +135,8 @@ impl Connection<'_> {
     /// Readings do not wait for a subscription for long; should its answer come after all, it counts.
     pub(super) fn look_at_subscription(&mut self, now: Duration) {
         self.listen_for_health(now);
-        if self.asking == Some(Request::Health) && now.saturating_sub(self.asked_at) >= UNHEARD {
+        let is_overdue = self.health_asked.is_some_and(|at| now.saturating_sub(at) >= UNHEARD);
+        if self.asking == Some(Request::Health) && is_overdue {
             (self.asking, self.subscribing) = (None, None);
             self.trail.done(RequestId::Subscription, now);
             self.broker.give_up_health();

@@ -71,10 +71,16 @@ fn limits() -> Limits {
     Limits::new(set(0.0), None)
 }
 
-fn two(one: Limits, other: Limits) -> (Dimmer, Dimmer) {
+/// `one` and `other` exclude each other.
+fn paired() -> SharedInterlocks {
     let all = SharedInterlocks::default();
     let pair = Pair { one: name("one"), other: name("other"), dead_time: ms(100) };
     all.arrange(vec![pair], ["one", "other"].map(name));
+    all
+}
+
+fn two(one: Limits, other: Limits) -> (Dimmer, Dimmer) {
+    let all = paired();
     (Dimmer::new(&all, "one", one), Dimmer::new(&all, "other", other))
 }
 

@@ -19,9 +19,7 @@ fn published(effects: &[Effect<u32>]) -> usize {
 
 #[test]
 fn a_new_device_of_a_known_name_is_not_known_to_be_off() {
-    let all = SharedInterlocks::default();
-    let pair = Pair { one: name("one"), other: name("other"), dead_time: ms(100) };
-    all.arrange(vec![pair], ["one", "other"].map(name));
+    let all = paired();
     let (_one, mut other) = (Dimmer::new(&all, "one", limits()), Dimmer::new(&all, "other", limits()));
     let what = (OutputKind::Percent, Pace::AtOnce, limits());
     let (mut new, effects) = Machine::<u32>::new(what, all.handle(name("one")), ms(1000));
@@ -35,9 +33,7 @@ fn a_new_device_of_a_known_name_is_not_known_to_be_off() {
 
 #[test]
 fn who_has_left_the_configuration_keeps_its_partner_from_nothing() {
-    let all = SharedInterlocks::default();
-    let pair = Pair { one: name("one"), other: name("other"), dead_time: ms(100) };
-    all.arrange(vec![pair], ["one", "other"].map(name));
+    let all = paired();
     let (mut one, mut other) = (Dimmer::new(&all, "one", limits()), Dimmer::new(&all, "other", limits()));
     one.command(1000, set(80.0), None).unwrap();
     one.pass(2000);
