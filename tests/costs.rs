@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::client::Client;
 use common::gateway::Gateway;
 use common::mosquitto::Mosquitto;
-use common::wait_for;
+use common::{SOON, wait_for};
 use tempfile::TempDir;
 
 /// Readings of each sensor that are counted together.
@@ -125,4 +125,34 @@ fn context_switches_for_each_of_20_sensors() {
 #[test]
 fn context_switches_for_each_of_200_sensors() {
     check_switches(200, 1.5);
+}
+
+/// Waits for the disk of a start in this folder, until the first reading is at the broker.
+fn syncs_of_a_start(folder: &Path) -> usize {
+    let log = folder.join("syncs");
+    let broker = Mosquitto::start();
+    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/s0"]);
+    let config = format!(
+        "gateway: {{ name: t }}\nmqtt: {{ broker: \"{}\", base_topic: b }}\nspool: {{ path: spool, commit_every: 60s }}\n\
+         sensors:\n  s0: {{ driver: waveform, every: 1s, settings: {{ shape: counter }} }}\n",
+        broker.url(),
+    );
+    let trace = ["strace", "-D", "-f", "-qq", "-e", "signal=none", "-e", "trace=fsync,fdatasync", "-o"].map(str::to_owned);
+    let wrapper = [trace.as_slice(), &[log.to_str().unwrap().to_owned()]].concat();
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let mut gateway = Gateway::under(&wrapper, folder, &config, &[]);
+    wait_for("the first reading", LONG, || client.all("b/sensors/s0").pop());
+    // Then the log is read: the stop writes as well.
+    let calls = fs::read_to_string(&log).unwrap();
+    gateway.stop(SOON);
+    calls.lines().filter(|line| !line.contains(" resumed>")).count()
+}
+
+#[test]
+fn a_start_waits_for_the_disk_only_a_few_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = syncs_of_a_start(folder.path());
+    let next = syncs_of_a_start(folder.path());
+    assert!(first <= 7, "a new spool: {first}");
+    assert!(next <= 3, "an existing one: {next}");
 }

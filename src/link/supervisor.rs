@@ -319,10 +319,13 @@ impl Attempt {
     }
 
     /// Password and certificates as they are now, read on a thread that may block; and what there is to say about those files,
-    /// where they are used.
+    /// where they are used. Without any, there is no such thread.
     async fn read_files(&self) -> Result<(Files, Option<Notices>), Cause> {
-        let (settings, credentials) = (self.settings.clone(), self.credentials.clone());
         let wants_tls = is_encrypted(&self.broker);
+        if self.settings.password.is_none() && !wants_tls {
+            return Ok(((None, None), None));
+        }
+        let (settings, credentials) = (self.settings.clone(), self.credentials.clone());
         let read = move || {
             let read = read_now(&settings, credentials.clone(), wants_tls)?;
             let notices = wants_tls.then(|| of_files(&settings.tls, credentials, clock::now()));

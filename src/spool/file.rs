@@ -158,9 +158,11 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
     if fs::read(beside(file, "-wal")).is_ok_and(|log| wal::has_lost_commits(&log)) {
         return Err(Trouble::Damaged);
     }
+    // A new file has nothing to lose on the way; it waits for the disk once, at the checkpoint below.
+    connection.execute_batch(if version == 0 { "PRAGMA synchronous = OFF" } else { "PRAGMA synchronous = FULL" })?;
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -512;
-         PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF",
+        "PRAGMA journal_mode = WAL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -512; PRAGMA cell_size_check = ON;
+         PRAGMA trusted_schema = OFF",
     )?;
     match version {
         0 => create(&mut connection)?,
@@ -168,6 +170,7 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
         // Not a number of ours: the tables tell.
         _ => {}
     }
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
     if version < SCHEMA_VERSION {
         // Out of the log and into the file's head, where the package looks before it lets an older program in.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;

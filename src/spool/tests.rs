@@ -42,7 +42,10 @@ fn at(ms: u64) -> Moment {
 }
 
 fn open(settings: &Settings, ms: u64) -> Result<Keeper, SpoolError> {
-    Keeper::open(settings.clone(), RunId(1), at(ms))
+    let mut keeper = Keeper::open(settings.clone(), RunId(1), at(ms))?;
+    // As its thread begins.
+    keeper.tick(at(ms));
+    Ok(keeper)
 }
 
 /// What a power cut leaves: the files as they are now, in another folder.
