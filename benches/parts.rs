@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use fieldgate::link::inflight::{Slot, Window};
-use fieldgate::link::lanes::Lane;
-use fieldgate::model::topic::Topics;
-use fieldgate::model::{
+use fieldgate::worker::schedule::Schedule;
+use fieldgate_link::inflight::{Slot, Window};
+use fieldgate_link::lanes::Lane;
+use fieldgate_model::topic::Topics;
+use fieldgate_model::{
     ClockStatus, Key, Measurement, Message, MessageKind, Moment, Name, Qos, Quantity, RunId, payload,
 };
-use fieldgate::spool::Sequence;
-use fieldgate::worker::schedule::Schedule;
+use fieldgate_spool::Sequence;
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 2);
 const HUMIDITY: Quantity = Quantity::new("humidity", "%", 1);

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use fieldgate::clock;
-use fieldgate::model::{Key, Message, MessageKind, Name, Qos, RunId};
-use fieldgate::spool::{self, Sequence, Settings, Spool, WhenFull};
+use fieldgate_clock as clock;
+use fieldgate_model::{Key, Message, MessageKind, Name, Qos, RunId};
+use fieldgate_spool::{self as spool, Sequence, Settings, Spool, WhenFull};
 use tokio::runtime::{Builder, Runtime};
 
 /// As many as the link sends without an acknowledgement.

@@ -125,7 +125,7 @@ rust_is_there() {
     cargo clippy --version >/dev/null 2>&1 || fail "cargo clippy is missing. Try: rustup component add clippy   (Debian: apt-get install rust-clippy)"
 }
 
-documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --quiet; }
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet; }
 
 # Every file that begins as a script of a shell does, whatever it is called.
 shell_scripts() {
@@ -186,13 +186,13 @@ advisories() {
 checks() {
     install_packages
     rust_is_there
-    run "formatting" cargo fmt --check
+    run "formatting" cargo fmt --all --check
     run "shell scripts" shell_scripts
     run "python scripts" python_scripts
-    run "lints" cargo clippy --all-targets --locked --quiet -- -D warnings
+    run "lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
     run "lints without the demo" cargo clippy --no-default-features --locked --quiet -- -D warnings
     run "documentation" documentation
-    run "tests can be built" cargo test --locked --quiet --no-run
+    run "tests can be built" cargo test --workspace --locked --quiet --no-run
     if has systemd-analyze; then
         run "unit file" unit_file
     else
@@ -210,7 +210,7 @@ tests() {
     rust_is_there
     PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-11} FIELDGATE_SEED=${FIELDGATE_SEED:-11}
     export PROPTEST_RNG_SEED FIELDGATE_SEED
-    run "tests" cargo test --locked --quiet
+    run "tests" cargo test --workspace --locked --quiet
 }
 
 # The fault suite with its figures, which also go into a file: docs/reliability.md is made of such ones.
@@ -236,11 +236,11 @@ faults() {
     run "faults, $scale" cargo test --locked --quiet --test faults -- --nocapture --test-threads="$threads" "$@"
     # What chance finds, which the everyday run leaves out.
     case "$scale $*" in
-        "long ") run "property tests by chance" cargo test --locked --quiet --lib --test config_planted --test config_report ;;
+        "long ") run "property tests by chance" cargo test --workspace --locked --quiet --lib --test config_planted --test config_report ;;
     esac
     # The part of the rows A5 and H8 that needs no program.
     case " $* " in
-        "  " | *" a5"* | *" h8"*) run "random lives of outputs, $scale" cargo test --locked --quiet --lib lives -- --nocapture ;;
+        "  " | *" a5"* | *" h8"*) run "random lives of outputs, $scale" cargo test --locked --quiet --package fieldgate-safety --lib lives -- --nocapture ;;
     esac
     say "What was tried and what happened is in $FIELDGATE_FAULTS_REPORT"
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use crate::model::{Measurement, Moment, Name, OutputValue, Reading, SensorStatus, StateCause};
+use fieldgate_model::{Measurement, Moment, Name, OutputValue, Reading, SensorStatus, StateCause};
 
 /// What is known of one sensor.
 #[derive(Clone, Debug, Default)]

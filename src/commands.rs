@@ -19,16 +19,16 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use crate::clock;
 use crate::commands::ids::{Ids, Seen};
-use crate::link::Incoming;
-use crate::model::field::format_duration;
-use crate::model::payload::{self, ResponseTarget};
-use crate::model::{Action, ClockStatus, Command, Moment, Name, Outcome, Reason, Refusal, Reply, Throttle};
 use crate::recorder::Answer;
 use crate::roster::SharedRoster;
-use crate::spool::Notebook;
 use crate::worker::{Applied, Order};
+use fieldgate_clock as clock;
+use fieldgate_link::Incoming;
+use fieldgate_model::field::format_duration;
+use fieldgate_model::payload::{self, ResponseTarget};
+use fieldgate_model::{Action, ClockStatus, Command, Moment, Name, Outcome, Reason, Refusal, Reply, Throttle};
+use fieldgate_spool::Notebook;
 
 pub use answers::Answers;
 

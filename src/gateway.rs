@@ -22,20 +22,20 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::board::Board;
-use crate::clock;
 use crate::commands::{self, Answers, CommandTallies, Commands};
 use crate::config::Config;
 use crate::deadlines::{self, Deadlines};
 use crate::health::{SensorTallies, Sources};
-use crate::link::{self, Incoming, Latest, LinkStatus};
-use crate::model::RunId;
-use crate::pulse::Pulse;
 use crate::recorder::{self, Answer, Recorder};
 use crate::roster::SharedRoster;
-use crate::safety::SharedInterlocks;
 use crate::shutdown::{self, Remains};
-use crate::spool::{self, Notebook, Spool, SpoolError, SpoolThread};
 use crate::worker::{self, BusAlarms, Trips, Worker};
+use fieldgate_clock as clock;
+use fieldgate_clock::pulse::Pulse;
+use fieldgate_link::{self as link, Incoming, Latest, LinkStatus};
+use fieldgate_model::RunId;
+use fieldgate_safety::SharedInterlocks;
+use fieldgate_spool::{self as spool, Notebook, Spool, SpoolError, SpoolThread};
 
 pub use plans::{inputs, outputs};
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::clock;
 use crate::commands::CommandTallies;
-use crate::link::{LinkState, LinkStatus};
-use crate::model::payload::report;
-use crate::model::{Moment, Name, RunId};
 use crate::roster::SharedRoster;
-use crate::spool::{Stats, Vitals};
 use crate::worker::{BusAlarms, Tally, Trips};
+use fieldgate_clock as clock;
+use fieldgate_link::{LinkState, LinkStatus};
+use fieldgate_model::payload::report;
+use fieldgate_model::{Moment, Name, RunId};
+use fieldgate_spool::{Stats, Vitals};
 
 /// How often health is told while nothing changes.
 pub const EVERY: Duration = Duration::from_secs(30);

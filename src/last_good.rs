@@ -14,10 +14,10 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 use thiserror::Error;
 
-use crate::bus::rppal::Part;
-use crate::bus::{self, expander, multiplexer};
-use crate::drivers;
-use crate::model::{Kind, Name, OutputValue, Setting, Settings, Travel};
+use fieldgate_bus::rppal::Part;
+use fieldgate_bus::{self as bus, expander, multiplexer};
+use fieldgate_drivers as drivers;
+use fieldgate_model::{Kind, Name, OutputValue, Setting, Settings, Travel};
 
 pub use place::Place;
 

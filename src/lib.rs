@@ -6,29 +6,24 @@
 //!                   └── safety, orders ── commands ◄──────────────────────┘
 //! ```
 //!
-//! Reading order: [`model`] (the words), [`drivers`] and [`bus`] (the hardware), [`worker`] (a bus's thread), [`recorder`],
-//! [`spool`] and [`link`] (the way of a reading), [`commands`] and [`safety`] (the way of a command), [`gateway`] (how all
-//! of it is joined), [`config`] (where it is read from) and [`cli`] (how it is called).
+//! Below the program lie crates, each a thing of its own: [`fieldgate_model`] (the words), [`fieldgate_clock`],
+//! [`fieldgate_bus`] and [`fieldgate_drivers`] (the hardware), [`fieldgate_safety`] (what an output may do),
+//! [`fieldgate_spool`] (what waits) and [`fieldgate_link`] (the connection).
+//!
+//! Reading order here: [`worker`] (a bus's thread), [`recorder`] (the way of a reading), [`commands`] (the way of a command),
+//! [`gateway`] (how all of it is joined), [`config`] (where it is read from) and [`cli`] (how it is called).
 
 pub mod board;
-pub mod bus;
 pub mod cli;
-pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod deadlines;
-pub mod drivers;
 pub mod gateway;
 pub mod health;
 pub mod last_good;
-pub mod link;
-pub mod model;
 pub mod outlet;
-pub mod pulse;
 pub mod recorder;
 pub mod roster;
-pub mod safety;
 pub mod shutdown;
-pub mod spool;
 pub mod systemd;
 pub mod worker;

@@ -15,13 +15,13 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
 use crate::board::{Board, OutputView};
-use crate::clock;
-use crate::link::{Latest, LinkState, LinkStatus};
-use crate::model::payload::{self, ResponseTarget, StoredReply};
-use crate::model::{Key, Message, MessageKind, Name, Qos, Reading, RunId};
 use crate::roster::SharedRoster;
-use crate::spool::{Item, Spool};
 use crate::worker::Event;
+use fieldgate_clock as clock;
+use fieldgate_link::{Latest, LinkState, LinkStatus};
+use fieldgate_model::payload::{self, ResponseTarget, StoredReply};
+use fieldgate_model::{Key, Message, MessageKind, Name, Qos, Reading, RunId};
+use fieldgate_spool::{Item, Spool};
 
 /// Events of all workers that may wait for the spool: about a second of a hundred sensors at ten readings a second.
 pub const EVENT_CAPACITY: usize = 1024;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::topic::Topics;
-use crate::model::{Name, OutputKind};
 use crate::worker::Inbox;
+use fieldgate_model::topic::Topics;
+use fieldgate_model::{Name, OutputKind};
 
 /// Sensors, outputs and topics. A reload replaces it as a whole.
 #[derive(Clone, Debug)]

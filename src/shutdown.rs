@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::deadlines::{Deadlines, LINK, RECORDER};
-use crate::link::Kept;
-use crate::spool::{Spool, SpoolThread};
 use crate::worker::{Context, Worker};
+use fieldgate_link::Kept;
+use fieldgate_spool::{Spool, SpoolThread};
 
 /// Everything that must end.
 pub struct Remains {

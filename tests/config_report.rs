@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use fieldgate::bus;
 use fieldgate::config::{self, Severity, report};
-use fieldgate::drivers::{BusNeed, DRIVERS, Role};
+use fieldgate_bus as bus;
+use fieldgate_drivers::{BusNeed, DRIVERS, Role};
 use proptest::prelude::*;
 
 fn folder() -> PathBuf {

@@ -137,7 +137,8 @@ fn syncs_of_a_start(folder: &Path) -> usize {
          sensors:\n  s0: {{ driver: waveform, every: 1s, settings: {{ shape: counter }} }}\n",
         broker.url(),
     );
-    let trace = ["strace", "-D", "-f", "-qq", "-e", "signal=none", "-e", "trace=fsync,fdatasync", "-o"].map(str::to_owned);
+    let trace =
+        ["strace", "-D", "-f", "-qq", "-e", "signal=none", "-e", "trace=fsync,fdatasync", "-o"].map(str::to_owned);
     let wrapper = [trace.as_slice(), &[log.to_str().unwrap().to_owned()]].concat();
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
     let mut gateway = Gateway::under(&wrapper, folder, &config, &[]);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use fieldgate::cli::drivers;
 use fieldgate::config::{self, raw};
-use fieldgate::drivers::{DRIVERS, DriverSpec, Proof};
-use fieldgate::model::{Field, Need};
+use fieldgate_drivers::{DRIVERS, DriverSpec, Proof};
+use fieldgate_model::{Field, Need};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -8,11 +8,11 @@ use serde_json::{Value as Json, json};
 
 use crate::cli::{EXIT_CONFIG, colour, put, tell};
 use crate::config::{self, Config, Loaded, Problem, report};
-use crate::drivers::Role;
-use crate::link::{Broker, ProtocolChoice, Transport};
-use crate::model::Quantity;
-use crate::model::field::format_duration;
 use crate::worker::{ActuatorSettings, SensorSettings};
+use fieldgate_drivers::Role;
+use fieldgate_link::{Broker, ProtocolChoice, Transport};
+use fieldgate_model::Quantity;
+use fieldgate_model::field::format_duration;
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
 pub fn run(path: &Path, json: bool) -> ExitCode {

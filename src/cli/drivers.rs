@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 
 use crate::cli;
 use crate::config;
-use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Proof, Role};
-use crate::model::{Field, Kind, Need, Quantity, Settings, field};
+use fieldgate_drivers::{self as drivers, BusNeed, DRIVERS, DriverSpec, Proof, Role};
+use fieldgate_model::{Field, Kind, Need, Quantity, Settings, field};
 
 /// A name less like the one that was asked for is none that somebody meant.
 const NEAR: f64 = 0.75;

@@ -151,7 +151,9 @@ fn targets(text: &str) -> Result<Targets, String> {
                 "{level:?} is no level; write off, error, warn, info, debug or trace, or TARGET=LEVEL"
             ));
         }
-        all.push(part);
+        // A part of the program is a module here or a crate below.
+        all.extend(part.strip_prefix("fieldgate::").map(|rest| format!("fieldgate_{rest}")));
+        all.push(part.to_owned());
     }
     all.join(",").parse().map_err(|error| format!("{text:?} cannot be read: {error}"))
 }
@@ -168,8 +170,8 @@ mod tests {
         let (filter, complaint) = filter(Ok(asked.into()), "info");
         assert_eq!(complaint.is_none(), obeyed, "{asked:?}: {complaint:?}");
         let enabled = |target: &str, level: Level| filter.would_enable(target, &level);
-        assert!(enabled("fieldgate::link", ours), "{asked:?}");
-        assert!([Level::DEBUG, Level::TRACE].iter().all(|more| *more <= ours || !enabled("fieldgate::link", *more)));
+        assert!(enabled("fieldgate_link", ours), "{asked:?}");
+        assert!([Level::DEBUG, Level::TRACE].iter().all(|more| *more <= ours || !enabled("fieldgate_link", *more)));
         assert_eq!(enabled("rumqttc", Level::ERROR), theirs.is_some(), "{asked:?}");
     }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
 
-use crate::bus::{self, Buses, Delay};
 use crate::cli;
 use crate::config::{self, Config};
-use crate::drivers::{DriverError, Role, words};
 use crate::gateway;
-use crate::model::{Measurement, Quantity, Value, payload};
 use crate::worker::SensorSettings;
+use fieldgate_bus::{self as bus, Buses, Delay};
+use fieldgate_drivers::{DriverError, Role};
+use fieldgate_model::{Measurement, Quantity, Value, describe_error, payload};
 
 /// A chip that has just been switched on may need a few conversions before its first value.
 const ATTEMPTS: u32 = 10;
@@ -45,7 +45,7 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
             cli::put(&format!("{{{inside}}}\n"), ExitCode::SUCCESS)
         }
         Ok(all) => cli::put(&lines(&all, &measurements(&settings.settings)), ExitCode::SUCCESS),
-        Err(e) => cli::fail(&format!("{sensor}: {}", words(&e))),
+        Err(e) => cli::fail(&format!("{sensor}: {}", describe_error(&e))),
     }
 }
 

@@ -9,13 +9,13 @@ use tracing::{error, info, warn};
 
 use crate::cli::signals::{Asked, Signals};
 use crate::cli::{self, safe_state};
-use crate::clock;
 use crate::config::{self, Config, Loaded, Severity};
 use crate::deadlines;
-use crate::drivers::words;
 use crate::gateway::{self, Gateway, ReloadError};
 use crate::last_good;
 use crate::systemd;
+use fieldgate_clock as clock;
+use fieldgate_model::describe_error;
 
 /// How often the file system is asked whether the clock was set.
 const CLOCK: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ fn tell(loaded: &Loaded) {
 async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
     let mut gateway = match Gateway::start(config, None) {
         Ok(gateway) => gateway,
-        Err(e) => return cli::fail(&words(&e)),
+        Err(e) => return cli::fail(&describe_error(&e)),
     };
     let table = cli::table_of_outputs(path);
     keep_table(table.as_ref(), gateway.config());
@@ -157,7 +157,7 @@ async fn reload(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
     match config::load(path) {
         Ok(loaded) => match gateway.reload(loaded.config.clone()).await {
             Err(e) if e.keeps_the_old() => {
-                error!(error = %words(&e), "Configuration not reloaded; the old one stays.");
+                error!(error = %describe_error(&e), "Configuration not reloaded; the old one stays.");
                 systemd::ready("reload refused, see the log; the old configuration stays");
             }
             outcome => {
@@ -184,7 +184,7 @@ fn reloaded(outcome: Result<(), ReloadError>) {
             systemd::ready("configuration reloaded");
         }
         Err(e) => {
-            error!(error = %words(&e), "Configuration reloaded, but not all of it is served; restart the gateway.");
+            error!(error = %describe_error(&e), "Configuration reloaded, but not all of it is served; restart the gateway.");
             systemd::ready("configuration reloaded, but a bus of it is not served, see the log");
         }
     }
@@ -196,6 +196,6 @@ fn keep_table(table: Option<&last_good::Place>, config: &Config) {
         return;
     };
     if let Err(e) = last_good::save(table, &gateway::outputs(config)) {
-        warn!(error = %words(&e), "The table of outputs could not be kept.");
+        warn!(error = %describe_error(&e), "The table of outputs could not be kept.");
     }
 }

@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use embedded_hal::delay::DelayNs;
 use tracing::{error, info, warn};
 
-use crate::bus::{Buses, Delay};
 use crate::cli;
 use crate::config;
 use crate::deadlines;
-use crate::drivers::{self, DriverError, Role, words};
 use crate::gateway;
 use crate::last_good::{self, SafeOutput};
-use crate::model::Name;
+use fieldgate_bus::{Buses, Delay};
+use fieldgate_drivers::{self as drivers, DriverError, Role};
+use fieldgate_model::{Name, describe_error};
 
 /// What became of an output.
 type Outcome = (Name, Result<(), DriverError>);
@@ -42,7 +42,7 @@ pub(super) fn by_table(path: &Path) -> Option<ExitCode> {
     match last_good::load(&cli::table_of_outputs(path)?) {
         Ok(outputs) => Some(drive(&outputs?)),
         Err(e) => {
-            warn!(error = %words(&e), "Falling back to the configuration file.");
+            warn!(error = %describe_error(&e), "Falling back to the configuration file.");
             None
         }
     }
@@ -88,7 +88,7 @@ fn wave(outputs: &[SafeOutput], patience: Duration) -> BTreeSet<Name> {
     while let Ok((name, result)) = outcomes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         missing.remove(&name);
         if let Err(e) = result {
-            error!(actuator = %name, error = %words(&e), "Output could not be made safe.");
+            error!(actuator = %name, error = %describe_error(&e), "Output could not be made safe.");
             failed.insert(name);
         }
     }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::cli::put;
 use crate::config::raw;
-use crate::drivers::{BusNeed, DRIVERS, DriverSpec, Role};
-use crate::model::{Field, Kind, Need, OutputKind, Settings};
+use fieldgate_drivers::{BusNeed, DRIVERS, DriverSpec, Role};
+use fieldgate_model::{Field, Kind, Need, OutputKind, Settings};
 
 /// A time as `model::field::parse_duration` reads it.
 const DURATION: &str = "^[0-9.]+ *(ms|s|m|min|h|d)$";

@@ -55,7 +55,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::model::Name;
+    use fieldgate_model::Name;
 
     fn answer(payload: usize) -> Answer {
         Answer { actuator: Name::new("pump").unwrap(), payload: payload.to_string(), response: None }

@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::model::payload::ResponseTarget;
-use crate::model::{Name, Noted, REMEMBERED};
-use crate::spool::Notebook;
+use fieldgate_model::payload::ResponseTarget;
+use fieldgate_model::{Name, Noted, REMEMBERED};
+use fieldgate_spool::Notebook;
 
 /// Repeats that may wait for one command's answer: twice as many as the link hands over at once. Further ones are refused as busy.
 const WAITING: usize = 128;
@@ -135,7 +135,7 @@ fn is_crowded(waiting: &[Option<ResponseTarget>], response: Option<&ResponseTarg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Recalled;
+    use fieldgate_model::Recalled;
 
     fn pump() -> Name {
         Name::new("pump").unwrap()

@@ -1,6 +1,6 @@
 //! What the configuration takes from the machine it runs on: its name and its identity.
 
-use crate::model::Name;
+use fieldgate_model::Name;
 
 /// The machine.
 #[derive(Clone, Debug)]

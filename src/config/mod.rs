@@ -17,9 +17,12 @@ mod tree;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::model::Name;
-use crate::model::topic::Topics;
-use crate::{bus, link, spool, worker};
+use crate::worker;
+use fieldgate_bus as bus;
+use fieldgate_link as link;
+use fieldgate_model::Name;
+use fieldgate_model::topic::Topics;
+use fieldgate_spool as spool;
 
 pub use report::{Place, Problem, Severity, Snippet};
 

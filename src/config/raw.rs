@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::deadlines::LONGEST_DEAD_TIME;
-use crate::model::{Field, Kind, Need};
+use fieldgate_model::{Field, Kind, Need};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

@@ -5,18 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bus;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::drivers::Role;
 use crate::health::SensorTallies;
 use crate::last_good::SafeOutput;
-use crate::link;
-use crate::model::payload::report;
-use crate::model::{Action, Name, OutputValue};
 use crate::roster::{Roster, Target};
-use crate::safety::{Pair, SharedInterlocks};
 use crate::worker::{ActuatorSettings, Plan, Worker};
+use fieldgate_bus as bus;
+use fieldgate_drivers::Role;
+use fieldgate_link as link;
+use fieldgate_model::payload::report;
+use fieldgate_model::{Action, Name, OutputValue};
+use fieldgate_safety::{Pair, SharedInterlocks};
 
 /// MQTT counts the keep-alive in whole seconds (MQTT 5, 3.1.2.10).
 pub(super) const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(1);

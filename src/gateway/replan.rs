@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tracing::error;
 
-use crate::clock;
 use crate::deadlines::{HANGS, LOOK};
 use crate::gateway::plans::BusKey;
 use crate::worker::{Context, Order, Plan, Worker};
+use fieldgate_clock as clock;
 
 type Workers = BTreeMap<BusKey, Worker>;
 

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tracing::error;
 
-use crate::clock;
 use crate::config::Config;
 use crate::deadlines::{self, HANGS, STALLED};
 use crate::gateway::plans::BusKey;
 use crate::health::SensorTallies;
-use crate::link::Latest;
-use crate::model::{Name, SensorStatus, payload};
 use crate::recorder;
 use crate::worker::Worker;
+use fieldgate_clock as clock;
+use fieldgate_link::Latest;
+use fieldgate_model::{Name, SensorStatus, payload};
 
 /// What has been reported and has not come back.
 #[derive(Debug)]

@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::bus;
-use crate::clock;
-use crate::model::Name;
 use crate::worker::output::OutputSlot;
 use crate::worker::rest::{Place, Purpose};
 use crate::worker::run::{Loop, Output, note};
 use crate::worker::sensor::SensorSlot;
 use crate::worker::site::Sites;
 use crate::worker::{ActuatorSettings, Plan};
+use fieldgate_bus as bus;
+use fieldgate_clock as clock;
+use fieldgate_model::Name;
 
 impl Loop {
     /// Lets go of what the plan does not have as it is: outputs are made safe first. What is kept goes on.

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use tracing::error;
 
-use crate::clock;
 use crate::deadlines;
 use crate::worker::output::{LOOK_AT_PARTNERS, OutputSlot};
 use crate::worker::rest::PlaceId;
 use crate::worker::run::{FLUSH_AGAIN, Loop, Output};
 use crate::worker::sensor::SensorSlot;
 use crate::worker::site::Sites;
+use fieldgate_clock as clock;
 
 /// How long outputs may fail before the others are given up; a reload waits two seconds for a thread, the end less.
 const LONGEST: Duration = Duration::from_secs(2);

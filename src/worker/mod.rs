@@ -35,18 +35,18 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::bus;
-use crate::clock;
-use crate::drivers::DriverSpec;
-use crate::model::{
+use crate::worker::wait::Waker;
+use fieldgate_bus as bus;
+use fieldgate_clock as clock;
+use fieldgate_clock::pulse::Pulse;
+use fieldgate_drivers::DriverSpec;
+use fieldgate_model::{
     Action, Count, Kept, Loss, Name, OutputKind, OutputValue, Pace, Qos, Reading, RunId, SensorStatus, Settings,
     StateCause,
 };
-use crate::pulse::Pulse;
-use crate::safety::{Limits, SharedInterlocks};
-use crate::worker::wait::Waker;
+use fieldgate_safety::{Limits, SharedInterlocks};
 
-pub use crate::safety::{Applied, Done};
+pub use fieldgate_safety::{Applied, Done};
 pub use trips::Trips;
 pub use trouble::BusAlarms;
 

@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-use crate::clock;
 use crate::deadlines;
-use crate::drivers::{self, Actuator, DriverError, Role};
-use crate::model::{Action, OutputValue};
-use crate::pulse::Pulse;
-use crate::safety::{Applied, Effect, Machine, Note, State};
 use crate::worker::sensor::guarded;
 use crate::worker::site::{Sites, Subject};
 use crate::worker::{ActuatorSettings, Event};
+use fieldgate_clock as clock;
+use fieldgate_clock::pulse::Pulse;
+use fieldgate_drivers::{Actuator, DriverError, Role};
+use fieldgate_model::{Action, OutputValue, describe_error};
+use fieldgate_safety::{Applied, Effect, Machine, Note, State};
 
 /// An output that did not follow is driven again after so long, for ever: it must not stay on because one transfer failed.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -160,7 +160,7 @@ impl OutputSlot {
                 self.device = None;
                 sites.leave_if_gone(Some(&self.settings.bus), &e);
                 sites.note(Some(&self.settings.bus), Err(&e));
-                self.machine.failed(now, self.retry_at(now), &drivers::words(&e))
+                self.machine.failed(now, self.retry_at(now), &describe_error(&e))
             }
         }
     }

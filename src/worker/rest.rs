@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::bus::Claim;
-use crate::model::Name;
 use crate::worker::schedule::{LAST_RETRY, rest_after};
+use fieldgate_bus::Claim;
+use fieldgate_model::Name;
 
 /// A failure that is over so soon costs its neighbours nothing. The shortest time-out of an adapter is longer.
 pub(super) const QUICK: Duration = Duration::from_millis(20);

@@ -14,8 +14,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::clock;
-use crate::model::{Action, Name, Reason, Refusal};
 use crate::worker::output::OutputSlot;
 use crate::worker::rest::{PlaceId, Purpose, QUICK};
 use crate::worker::sensor::{Hears, SensorSlot};
@@ -23,6 +21,8 @@ use crate::worker::site::{News, Outcome, Sites};
 use crate::worker::timetable::Timetable;
 use crate::worker::wait::{LONGEST, Waiter};
 use crate::worker::{Applied, Context, Order, Plan, Progress};
+use fieldgate_clock as clock;
+use fieldgate_model::{Action, Name, Reason, Refusal};
 
 /// How soon unsent states are tried again when the event channel was full.
 pub(super) const FLUSH_AGAIN: Duration = Duration::from_millis(20);

@@ -11,15 +11,16 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::{info, warn};
 
-use crate::clock;
-use crate::drivers::{self, BusNeed, DriverError, Role, Sensor};
-use crate::model::field::format_duration;
-use crate::model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
 use crate::worker::keeping_up::{Figures, KeepingUp};
 use crate::worker::rest::{Place, PlaceId, Purpose};
 use crate::worker::schedule::{Schedule, retry_after};
 use crate::worker::site::{Sites, Subject};
 use crate::worker::{Event, SensorSettings, Tally};
+use fieldgate_clock as clock;
+use fieldgate_drivers::{self as drivers, BusNeed, DriverError, Role, Sensor};
+use fieldgate_model::describe_error;
+use fieldgate_model::field::format_duration;
+use fieldgate_model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
 
 /// So many failures in a row and a sensor is down instead of degraded.
 const DOWN_AFTER: u32 = 3;
@@ -353,7 +354,7 @@ impl SensorSlot {
         self.answered(sites);
         self.tally.skipped.fetch_add(1, Ordering::Relaxed);
         if !self.told || self.status != SensorStatus::Ok {
-            self.note(SensorStatus::Degraded, || Some(drivers::words(error)), now.wall, sites);
+            self.note(SensorStatus::Degraded, || Some(describe_error(error)), now.wall, sites);
         }
     }
 
@@ -380,7 +381,7 @@ impl SensorSlot {
             self.let_go();
         }
         sites.leave_if_gone(self.settings.bus.as_ref(), error);
-        let words = drivers::words(error);
+        let words = describe_error(error);
         let pause = match error {
             DriverError::Panicked(_) => retry_after(self.failures),
             _ => {

@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::{info, warn};
 
-use crate::bus::{self, Bus, BusError};
-use crate::clock;
-use crate::drivers::{self, DriverError};
-use crate::model::Name;
 use crate::worker::rest::{Place, PlaceId, Purpose, QUICK, Rest};
 use crate::worker::schedule::rest_after;
 use crate::worker::trouble::Trouble;
 use crate::worker::{Context, Event, Progress};
+use fieldgate_bus::{self as bus, Bus, BusError};
+use fieldgate_clock as clock;
+use fieldgate_drivers::DriverError;
+use fieldgate_model::{Name, describe_error};
 
 /// A bus that is missing is tried at least this often, however seldom its sensors are sampled: an event-driven one hears
 /// nothing until then.
@@ -203,7 +203,7 @@ impl Sites {
             let cost = now.saturating_sub(begun);
             if let Err(error) = result {
                 let place = self.sites[index].place;
-                self.rest.failed(place, Purpose::Sample, (now, cost), &drivers::words(&error));
+                self.rest.failed(place, Purpose::Sample, (now, cost), &describe_error(&error));
             }
             // What costs time, as on a bus that hangs, is not done all the time.
             self.sites[index].open_again = now + rest_after(2, cost).max(OPEN_AGAIN);
@@ -242,7 +242,7 @@ impl Sites {
                     site.refresh_at = Some(now.saturating_add(OPEN_AGAIN));
                     let (name, place, error) = (site.name.clone(), site.place, error.into());
                     let cost = now.saturating_sub(begun);
-                    self.rest.failed(place, Purpose::Output, (now, cost), &drivers::words(&error));
+                    self.rest.failed(place, Purpose::Output, (now, cost), &describe_error(&error));
                     self.leave_if_gone(name.as_ref(), &error);
                 }
             }
@@ -275,7 +275,7 @@ impl Sites {
             return false;
         }
         self.outcome =
-            Some(outcome.map_or_else(|error| Outcome::Failed(drivers::words(error)), |()| Outcome::Answered));
+            Some(outcome.map_or_else(|error| Outcome::Failed(describe_error(error)), |()| Outcome::Answered));
         let Some(own) = self.sites.iter().position(|site| site.name.as_ref() == name) else { return false };
         let at_fault = outcome.err().and_then(|error| Some((self.at_fault(own, error)?, error)));
         let Some((index, error)) = at_fault else {
@@ -391,7 +391,7 @@ impl Site {
 
     fn close(&mut self, error: &DriverError) {
         let Some(bus) = self.bus.take() else { return };
-        warn!(bus = %bus.describe(), error = %drivers::words(error), "The bus has gone; it is opened anew as soon as it is back.");
+        warn!(bus = %bus.describe(), error = %describe_error(error), "The bus has gone; it is opened anew as soon as it is back.");
         self.missed = true;
         self.news = Some(News::Gone);
     }

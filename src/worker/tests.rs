@@ -6,8 +6,8 @@ mod partners;
 use std::path::Path;
 
 use super::*;
-use crate::drivers::{self, BusNeed, DriverError, Role, Sensor};
-use crate::model::{Measurement, Quantity, Setting, Value};
+use fieldgate_drivers::{self as drivers, BusNeed, DriverError, Role, Sensor};
+use fieldgate_model::{Measurement, Quantity, Setting, Value};
 
 const SOON: Duration = Duration::from_secs(5);
 

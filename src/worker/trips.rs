@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::model::Name;
+use fieldgate_model::Name;
 
 /// Counted in this run, over reloads. Bounded by the number of outputs.
 #[derive(Clone, Debug, Default)]

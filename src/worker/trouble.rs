@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
 
-use crate::drivers::{self, DriverError};
-use crate::model::{Moment, Name};
 use crate::worker::sensor::LOG_AGAIN;
+use fieldgate_drivers::DriverError;
+use fieldgate_model::{Moment, Name, describe_error};
 
 /// The buses that do not work at this moment: since when, and why. As many as there are buses at most.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// Notes a failure of the bus.
     pub(super) fn failed(&mut self, bus: &Name, error: &DriverError, now: Moment, alarms: &BusAlarms) {
-        let words = drivers::words(error);
+        let words = describe_error(error);
         self.failures = self.failures.saturating_add(1);
         self.failing = true;
         if self.last_logged.is_none_or(|last| now.boot >= last.saturating_add(LOG_AGAIN)) {
@@ -77,8 +77,8 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::BusError;
-    use crate::clock;
+    use fieldgate_bus::BusError;
+    use fieldgate_clock as clock;
 
     fn at(seconds: u64) -> Moment {
         Moment { boot: Duration::from_secs(seconds), ..clock::now() }

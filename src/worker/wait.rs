@@ -112,7 +112,7 @@ impl Waiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use fieldgate_clock as clock;
     use std::os::fd::AsFd;
     use std::time::Instant;
 

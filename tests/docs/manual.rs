@@ -4,7 +4,7 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use fieldgate::cli::arguments::Arguments;
 use fieldgate::config::raw;
-use fieldgate::model::{Field, Need};
+use fieldgate_model::{Field, Need};
 
 use crate::{REMEDY, is_accepted, read, root};
 
@@ -98,7 +98,7 @@ fn the_page_on_the_configuration_has_every_key() {
 fn the_page_on_the_configuration_leaves_no_section_out() {
     fn count(fields: &[Field]) -> usize {
         let inner = fields.iter().map(|field| match field.kind {
-            fieldgate::model::Kind::Section(fields) | fieldgate::model::Kind::Table(fields) => 1 + count(fields),
+            fieldgate_model::Kind::Section(fields) | fieldgate_model::Kind::Table(fields) => 1 + count(fields),
             _ => 0,
         });
         inner.sum()

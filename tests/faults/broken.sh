@@ -30,7 +30,7 @@ fail() {
 copy_sources() {
     rm -rf "$tree"
     mkdir -p "$tree"
-    cp -R src config benches "$tree/"
+    cp -R src crates config benches "$tree/"
     for file in Cargo.toml Cargo.lock; do
         sed '0,/^name = "fieldgate"$/s//name = "fieldgate-broken"/' "$file" >"$tree/$file"
     done
@@ -38,8 +38,6 @@ copy_sources() {
 
 [lib]
 name = "fieldgate"
-
-[workspace]
 TEXT
     mkdir "$tree/examples"
     printf "//! Nothing.\nfn main() {}\n" >"$tree/examples/as_for_tests.rs"
@@ -47,7 +45,7 @@ TEXT
 
 # Where the program belongs that is built from these sources, with this patch, by this compiler.
 place_of() {
-    digest=$({ rustc --version; find src config Cargo.toml Cargo.lock "$1" -type f | LC_ALL=C sort | xargs sha256sum; } | sha256sum)
+    digest=$({ rustc --version; find src crates config Cargo.toml Cargo.lock "$1" -type f | LC_ALL=C sort | xargs sha256sum; } | sha256sum)
     printf '%s' "$programs/$(basename "$1" .patch)-${digest%% *}"
 }
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use fieldgate::model::{ClockStatus, Key, Message, MessageKind, Moment, Name, Qos, RunId};
-use fieldgate::spool::{Batch, Sequence, Settings, Spool, Stats, WhenFull, open};
+use fieldgate_model::{ClockStatus, Key, Message, MessageKind, Moment, Name, Qos, RunId};
+use fieldgate_spool::{Batch, Sequence, Settings, Spool, Stats, WhenFull, open};
 use serde_json::Value;
 
 use crate::suite::{chance, report, times};

@@ -5,19 +5,21 @@
 
 use std::path::Path;
 
-/// One file of `src/`.
+/// One file of the program or of a crate.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    /// Below `src/`, with slashes: `link/session/v5.rs`.
+    /// Below `src/`, with slashes and after the name of its crate: `link/session/v5.rs`.
     pub(crate) path: String,
+    /// Whether it belongs to a crate below the program.
+    pub(crate) is_of_crate: bool,
     /// Its code: comments, strings and tests are blank.
     pub(crate) code: String,
 }
 
 impl Source {
     /// Reduces `text`, the content of the file at `path`.
-    pub(crate) fn new(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), code: without_tests(&blank(text)).0 }
+    pub(crate) fn new(path: &str, text: &str, is_of_crate: bool) -> Self {
+        Self { path: path.to_owned(), is_of_crate, code: without_tests(&blank(text)).0 }
     }
 
     /// The top-level module that it belongs to: `link`, `commands`, `main`.
@@ -63,16 +65,20 @@ impl Source {
 }
 
 /// Every file of `src/`, but for those that are compiled for tests only.
-pub(crate) fn read(folder: &Path) -> Vec<Source> {
+pub(crate) fn read(folder: &Path, of_crate: Option<&str>) -> Vec<Source> {
     let mut texts = Vec::new();
-    collect(folder, "", &mut texts);
+    collect(folder, &of_crate.map(|name| format!("{name}/")).unwrap_or_default(), &mut texts);
     let tests: Vec<String> = texts
         .iter()
         .flat_map(|(path, text)| without_tests(&blank(text)).1.into_iter().map(|child| inside(path, &child)))
         .collect();
     let of_tests =
         |path: &str| tests.iter().any(|test| path == format!("{test}.rs") || path.starts_with(&format!("{test}/")));
-    texts.into_iter().filter(|(path, _)| !of_tests(path)).map(|(path, text)| Source::new(&path, &text)).collect()
+    texts
+        .into_iter()
+        .filter(|(path, _)| !of_tests(path))
+        .map(|(path, text)| Source::new(&path, &text, of_crate.is_some()))
+        .collect()
 }
 
 fn collect(folder: &Path, below: &str, texts: &mut Vec<(String, String)>) {
@@ -89,8 +95,8 @@ fn collect(folder: &Path, below: &str, texts: &mut Vec<(String, String)>) {
 
 /// Where the file at `path` has its child module, without the suffix.
 fn inside(path: &str, child: &str) -> String {
-    let folder =
-        path.strip_suffix("mod.rs").map_or_else(|| format!("{}/", path.trim_end_matches(".rs")), str::to_owned);
+    let own = path.strip_suffix("mod.rs").or_else(|| path.strip_suffix("lib.rs"));
+    let folder = own.map_or_else(|| format!("{}/", path.trim_end_matches(".rs")), str::to_owned);
     format!("{folder}{child}")
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fieldgate::link::{LinkStatus, Protocol, Settings};
-use fieldgate::model::payload::{ResponseTarget, StoredReply};
-use fieldgate::model::{Key, Message, MessageKind, Name};
+use fieldgate_link::{LinkStatus, Protocol, Settings};
+use fieldgate_model::payload::{ResponseTarget, StoredReply};
+use fieldgate_model::{Key, Message, MessageKind, Name};
 
 use crate::harness::*;
 

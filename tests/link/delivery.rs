@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fieldgate::link::{LinkState, LinkStatus, Protocol};
-use fieldgate::model::{Message, Qos, RunId};
+use fieldgate_link::{LinkState, LinkStatus, Protocol};
+use fieldgate_model::{Message, Qos, RunId};
 use tokio::sync::watch;
 
 use crate::harness::*;

@@ -1,6 +1,6 @@
 //! Brokers from before MQTT 5.
 
-use fieldgate::link::{LinkState, LinkStatus, Protocol, ProtocolChoice, Settings};
+use fieldgate_link::{LinkState, LinkStatus, Protocol, ProtocolChoice, Settings};
 
 use crate::common::scripted::{Greeting, Script, ScriptedBroker};
 use crate::harness::*;

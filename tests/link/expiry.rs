@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use fieldgate::link::Settings;
+use fieldgate_link::Settings;
 
 use crate::common::certificates::{Authority, LONG};
 use crate::harness::*;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use fieldgate::link::{LinkState, LinkStatus, Protocol, SecretSource, Settings};
-use fieldgate::model::{Message, Qos};
+use fieldgate_link::{LinkState, LinkStatus, Protocol, SecretSource, Settings};
+use fieldgate_model::{Message, Qos};
 
 use crate::harness::*;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use fieldgate::link::{LinkStatus, Protocol, ProtocolChoice, Settings};
+use fieldgate_link::{LinkStatus, Protocol, ProtocolChoice, Settings};
 
 use crate::common::scripted::{Greeting, Script, ScriptedBroker};
 use crate::common::wire::Packet;
@@ -17,7 +17,7 @@ fn settings_of(protocol: Protocol, first: u16, second: &ScriptedBroker) -> Setti
 }
 
 fn at(port: u16) -> impl Fn(&LinkStatus) -> bool {
-    move |status| status.broker.ends_with(&format!(":{port}")) && status.state == fieldgate::link::LinkState::Up
+    move |status| status.broker.ends_with(&format!(":{port}")) && status.state == fieldgate_link::LinkState::Up
 }
 
 /// The numbers of the readings that a broker took.

@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use fieldgate::clock;
-use fieldgate::link::{
-    self, Broker, Incoming, Latest, LinkState, LinkStatus, Parts, Protocol, Settings, TlsSettings, Transport,
+use fieldgate_clock as clock;
+use fieldgate_clock::pulse::Pulse;
+use fieldgate_link::{
+    self as link, Broker, Incoming, Latest, LinkState, LinkStatus, Parts, Protocol, Settings, TlsSettings, Transport,
 };
-use fieldgate::model::topic::Topics;
-use fieldgate::model::{Key, Message, MessageKind, Name, Qos, RunId};
-use fieldgate::pulse::Pulse;
-use fieldgate::spool::{self, Sequence, Spool, SpoolThread, WhenFull};
+use fieldgate_model::topic::Topics;
+use fieldgate_model::{Key, Message, MessageKind, Name, Qos, RunId};
+use fieldgate_spool::{self as spool, Sequence, Spool, SpoolThread, WhenFull};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fieldgate::link::{Protocol, Settings};
-use fieldgate::model::{Message, Qos};
+use fieldgate_link::{Protocol, Settings};
+use fieldgate_model::{Message, Qos};
 
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::wire::Packet;

@@ -1,6 +1,6 @@
 //! Outputs that a reload adds and removes while the link is up.
 
-use fieldgate::link::Protocol;
+use fieldgate_link::Protocol;
 
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::wire::Properties;

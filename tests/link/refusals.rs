@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fieldgate::link::{Protocol, SecretSource, Settings, TlsSettings, Transport};
+use fieldgate_link::{Protocol, SecretSource, Settings, TlsSettings, Transport};
 
 use crate::common::certificates::{Authority, LONG, openssl, self_signed};
 use crate::harness::*;

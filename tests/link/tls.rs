@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fieldgate::link::{Broker, Protocol, SecretSource, Settings, TlsSettings, Transport};
+use fieldgate_link::{Broker, Protocol, SecretSource, Settings, TlsSettings, Transport};
 
 use crate::common::certificates::{Authority, Days, LONG};
 use crate::harness::*;

@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use fieldgate::link::{Broker, LinkState, Protocol, Settings, Transport};
+use fieldgate_link::{Broker, LinkState, Protocol, Settings, Transport};
 
 use crate::harness::*;
 

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use embedded_hal::spi::{self, SpiDevice};
-use fieldgate::bus::seconds::Seconds;
-use fieldgate::bus::sim::SimBus;
-use fieldgate::bus::sim::chips::{self, Chip};
-use fieldgate::bus::{
+use fieldgate::config;
+use fieldgate_bus::seconds::Seconds;
+use fieldgate_bus::sim::SimBus;
+use fieldgate_bus::sim::chips::{self, Chip};
+use fieldgate_bus::{
     Bus, BusError, Claim, Files, PwmChannel, PwmRequest, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
 };
-use fieldgate::config;
-use fieldgate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role, Sensor};
-use fieldgate::model::{Measurement, OutputKind, Setting, Settings};
+use fieldgate_drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role, Sensor};
+use fieldgate_model::{Measurement, OutputKind, Setting, Settings};
 use serde_json::{Map, Value as Json, json};
 
 /// A chip that only says that it is not ready is asked this often; each time a second passes for it.

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use fieldgate::bus::expander::{Expander, Model, Settings};
-use fieldgate::bus::multiplexer::{self, Channel};
-use fieldgate::bus::sim::SimBus;
-use fieldgate::bus::{
+use fieldgate_bus::expander::{Expander, Model, Settings};
+use fieldgate_bus::multiplexer::{self, Channel};
+use fieldgate_bus::sim::SimBus;
+use fieldgate_bus::{
     Bias, Bus, Claim, InputLine, InputRequest, OutputLine, OutputRequest, Settings as BusSettings, Upstream,
 };
-use fieldgate::drivers;
-use fieldgate::model::{Name, Value};
+use fieldgate_drivers as drivers;
+use fieldgate_model::{Name, Value};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Map, Value as Json, json};
 

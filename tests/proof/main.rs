@@ -18,8 +18,8 @@ mod reference;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use fieldgate::drivers::{self, DRIVERS, DriverSpec, Proof, Role};
-use fieldgate::model::{Measurement, OutputKind, OutputValue, Value};
+use fieldgate_drivers::{self as drivers, DRIVERS, DriverSpec, Proof, Role};
+use fieldgate_model::{Measurement, OutputKind, OutputValue, Value};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Map, Value as Json};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use embedded_hal::i2c::{I2c, Operation};
 use embedded_hal::spi::SpiDevice;
-use fieldgate::bus::{Bus, SerialPort};
+use fieldgate_bus::{Bus, SerialPort};
 use serde_json::{Map, Value as Json, json};
 
 use crate::bench::Bench;

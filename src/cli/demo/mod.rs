@@ -17,9 +17,9 @@ use crate::board::{Board, View};
 use crate::cli;
 use crate::cli::demo::table::{Frame, Names};
 use crate::config;
-use crate::drivers::words;
 use crate::gateway::Gateway;
 use crate::outlet::{self, Outlet};
+use fieldgate_model::describe_error;
 
 /// The greenhouse. `@PORT@` and `@FOLDER@` are filled in.
 const GREENHOUSE: &str = include_str!("../../../config/demo.yaml");
@@ -66,14 +66,14 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
     let (board, names) = (Board::default(), Names::of(&config));
     let gateway = match Gateway::start(config, Some(board.clone())) {
         Ok(gateway) => gateway,
-        Err(e) => return cli::fail(&words(&e)),
+        Err(e) => return cli::fail(&describe_error(&e)),
     };
     let mut screen = Screen::new(port, names);
     let mut redraw = tokio::time::interval(REDRAW);
     loop {
         tokio::select! {
             _ = redraw.tick() => {
-                crate::clock::refresh();
+                fieldgate_clock::refresh();
                 if !screen.draw(&board.view(), &gateway) {
                     break;
                 }
@@ -122,7 +122,7 @@ impl Screen {
             up: self.started.elapsed(),
             sent,
             waiting,
-            now: crate::clock::now(),
+            now: fieldgate_clock::now(),
         };
         let mut out = String::new();
         if self.terminal {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::board::{SensorView, View};
 use crate::config::Config;
-use crate::drivers::Role;
-use crate::model::{Measurement, Moment, Name, Quantity, Value, payload};
+use fieldgate_drivers::Role;
+use fieldgate_model::{Measurement, Moment, Name, Quantity, Value, payload};
 
 /// The devices in the order of the configuration.
 pub(super) struct Names {
@@ -157,7 +157,7 @@ fn age(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::board::OutputView;
-    use crate::model::{ClockStatus, OutputValue, SensorStatus, StateCause};
+    use fieldgate_model::{ClockStatus, OutputValue, SensorStatus, StateCause};
     use std::time::SystemTime;
 
     fn name(text: &str) -> Name {

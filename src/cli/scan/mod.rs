@@ -1,6 +1,6 @@
 //! `fieldgate scan`: what this board has, and a configuration for it to paste.
 //!
-//! Everything is looked at and nothing is changed: see [`crate::bus::survey`] and [`crate::drivers::likely`]. What cannot
+//! Everything is looked at and nothing is changed: see [`fieldgate_bus::survey`] and [`fieldgate_drivers::likely`]. What cannot
 //! be looked at, or is switched off, is told with its remedy.
 
 mod yaml;
@@ -11,11 +11,12 @@ use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
 
-use crate::bus::survey::{self, Adapter, GpioChip, KernelDevice, Node, Survey};
-use crate::bus::{self, header};
 use crate::cli;
-use crate::drivers::likely::{self, Likely};
-use crate::drivers::{DriverError, words};
+use fieldgate_bus::survey::{self, Adapter, GpioChip, KernelDevice, Node, Survey};
+use fieldgate_bus::{self as bus, header};
+use fieldgate_drivers::DriverError;
+use fieldgate_drivers::likely::{self, Likely};
+use fieldgate_model::describe_error;
 
 /// How the result is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ enum Who {
 pub fn run(form: Form) -> ExitCode {
     let found = match look() {
         Ok(found) => found,
-        Err(error) => return cli::fail(&words(&error)),
+        Err(error) => return cli::fail(&describe_error(&error)),
     };
     let text = match form {
         Form::Text => text(&found),
@@ -142,7 +143,7 @@ fn i2c(found: &Found) -> Vec<String> {
     for (adapter, chips) in found.survey.i2c.iter().zip(&found.chips) {
         let state = match (&adapter.answers, adapter.left_alone) {
             (_, Some(why)) => format!("  left alone: {why}"),
-            (Err(error), _) => format!("  {}", words(error)),
+            (Err(error), _) => format!("  {}", describe_error(error)),
             (Ok(_), None) if chips.is_empty() => "  nobody answers".to_owned(),
             (Ok(_), None) => String::new(),
         };
@@ -166,7 +167,7 @@ fn describe(who: &Who) -> String {
 fn gpio(survey: &Survey) -> Vec<String> {
     let chips = match &survey.gpio {
         Ok(chips) => chips,
-        Err(error) => return vec![words(error)],
+        Err(error) => return vec![describe_error(error)],
     };
     let mut lines = Vec::new();
     for chip in chips {
@@ -221,7 +222,7 @@ fn as_json(found: &Found) -> Json {
             "device": path(&adapter.device),
             "name": adapter.name,
             "left_alone": adapter.left_alone,
-            "error": adapter.answers.as_ref().err().map(|error| words(error)),
+            "error": adapter.answers.as_ref().err().map(|error| describe_error(error)),
             "chips": chips.iter().map(|(address, who)| chip_json(*address, who)).collect::<Vec<_>>(),
         })
     });
@@ -236,7 +237,7 @@ fn as_json(found: &Found) -> Json {
         "model": survey.model,
         "i2c": adapters.collect::<Vec<_>>(),
         "gpio": gpio,
-        "gpio_error": survey.gpio.as_ref().err().map(|error| words(error)),
+        "gpio_error": survey.gpio.as_ref().err().map(|error| describe_error(error)),
         "one_wire_master": survey.one_wire_master,
         "one_wire": survey.one_wire,
         "iio": kernel(&survey.iio),
@@ -270,9 +271,9 @@ fn gpio_json(chip: &GpioChip) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::BusError;
-    use crate::bus::survey::{Answer, GpioLine};
-    use crate::drivers;
+    use fieldgate_bus::BusError;
+    use fieldgate_bus::survey::{Answer, GpioLine};
+    use fieldgate_drivers as drivers;
 
     fn adapter(device: &str, answers: Result<Vec<Answer>, BusError>, left_alone: Option<&'static str>) -> Adapter {
         Adapter { device: device.into(), name: "bcm2835".into(), answers, left_alone }

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::bus::survey::KernelDevice;
 use crate::cli::scan::{Found, Who};
-use crate::drivers::kernel_channels;
-use crate::drivers::likely::Likely;
+use fieldgate_bus::survey::KernelDevice;
+use fieldgate_drivers::kernel_channels;
+use fieldgate_drivers::likely::Likely;
 
 /// The whole file.
 pub(super) fn configuration(found: &Found) -> String {
@@ -131,9 +131,9 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::survey::Survey;
     use crate::cli::scan::tests::board;
     use crate::config;
+    use fieldgate_bus::survey::Survey;
     use std::path::Path;
 
     #[test]

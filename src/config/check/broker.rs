@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crate::config::mask;
 use crate::config::tree::Span;
-use crate::link::{Broker, Transport};
+use fieldgate_link::{Broker, Transport};
 
 /// Before the two slashes of a socket of this machine.
 const UNIX: &str = "unix:";

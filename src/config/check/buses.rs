@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use crate::bus::rppal::Part;
-use crate::bus::{self, Claim, multiplexer};
 use crate::config::check::Checker;
 use crate::config::check::chips::Draft;
 use crate::config::check::section::{Section, nearest};
 use crate::config::raw;
 use crate::config::tree::{Key, Node, Span, Value};
-use crate::drivers::BusNeed;
-use crate::model::{Field, Name};
+use fieldgate_bus::rppal::Part;
+use fieldgate_bus::{self as bus, Claim, multiplexer};
+use fieldgate_drivers::BusNeed;
+use fieldgate_model::{Field, Name};
 
 /// A bus as far as it could be read.
 pub(super) struct Bus {

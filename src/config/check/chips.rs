@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use crate::bus::{self, Claim, Upstream, expander, multiplexer};
 use crate::config::check::Checker;
 use crate::config::check::buses::Bus;
 use crate::config::check::devices::{such_as, words};
 use crate::config::check::section::Section;
 use crate::config::raw;
 use crate::config::tree::Span;
-use crate::drivers::BusNeed;
-use crate::model::Name;
+use fieldgate_bus::{self as bus, Claim, Upstream, expander, multiplexer};
+use fieldgate_drivers::BusNeed;
+use fieldgate_model::Name;
 
 /// Multiplexers behind multiplexers, and an expander behind the last: nobody has more.
 const DEEPEST: usize = 4;

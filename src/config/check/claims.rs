@@ -1,13 +1,13 @@
 //! Two devices on one address, line, channel, chip select, serial port or device of the kernel.
 
-use crate::bus::rppal::Part;
-use crate::bus::{Claim, Settings, header};
 use crate::config::check::Checker;
 use crate::config::check::buses::Bus;
 use crate::config::check::devices::Device;
 use crate::config::tree::Span;
-use crate::model::Name;
 use crate::worker::{ActuatorSettings, SensorSettings};
+use fieldgate_bus::rppal::Part;
+use fieldgate_bus::{Claim, Settings, header};
+use fieldgate_model::Name;
 
 /// Something occupied: whose, on which bus, what, and where that is written.
 struct Occupied<'d> {

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use crate::bus::{Claim, SOFTWARE_HZ};
 use crate::config::check::Checker;
 use crate::config::check::buses::{Bus, Named};
 use crate::config::check::mqtt::{Mqtt, qos};
 use crate::config::check::section::{Section, nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Span, Value};
-use crate::drivers::{self, BusNeed, DRIVERS, DriverSpec, Role, ds18b20};
-use crate::model::{Name, Qos, Setting, Settings};
 use crate::worker::SensorSettings;
+use fieldgate_bus::{Claim, SOFTWARE_HZ};
+use fieldgate_drivers::{self as drivers, BusNeed, DRIVERS, DriverSpec, Role, ds18b20};
+use fieldgate_model::{Name, Qos, Setting, Settings};
 
 /// A sensor or an output as far as it could be read.
 pub(super) struct Device<S> {

@@ -5,14 +5,14 @@
 
 use std::path::PathBuf;
 
-use crate::clock;
 use crate::config::check::section::Section;
 use crate::config::check::{Checker, broker};
 use crate::config::raw;
 use crate::config::tree::Span;
-use crate::link::secrets::{self, FileError, SecretSource};
-use crate::link::tls::{self, Part};
-use crate::link::{Broker, Protocol, ProtocolChoice, TlsSettings, Transport};
+use fieldgate_clock as clock;
+use fieldgate_link::secrets::{self, FileError, SecretSource};
+use fieldgate_link::tls::{self, Part};
+use fieldgate_link::{Broker, Protocol, ProtocolChoice, TlsSettings, Transport};
 
 impl<'a> Checker<'a> {
     pub(super) fn password(

@@ -22,8 +22,8 @@ use crate::config::report::{Problem, Severity};
 use crate::config::source::{Source, whole};
 use crate::config::tree::{Node, Span};
 use crate::config::{Config, raw};
-use crate::model::Name;
-use crate::spool;
+use fieldgate_model::Name;
+use fieldgate_spool as spool;
 
 use section::Section;
 

@@ -10,9 +10,9 @@ use crate::config::check::section::Section;
 use crate::config::check::{Checker, broker};
 use crate::config::tree::{Node, Span, Value};
 use crate::config::{mask, raw};
-use crate::link::{self, Broker, Protocol, ProtocolChoice, Transport};
-use crate::model::topic::{self, Topics};
-use crate::model::{Name, Qos};
+use fieldgate_link::{self as link, Broker, Protocol, ProtocolChoice, Transport};
+use fieldgate_model::topic::{self, Topics};
+use fieldgate_model::{Name, Qos};
 
 /// What the rest of the check needs of `mqtt:`.
 pub(super) struct Mqtt {

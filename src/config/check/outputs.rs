@@ -7,11 +7,13 @@ use crate::config::check::mqtt::Mqtt;
 use crate::config::check::section::{Section, nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Value};
-use crate::drivers::{BusNeed, Contradiction, DriverSpec, Role};
-use crate::model::field::format_duration;
-use crate::model::{Action, CommandValue, Move, Name, OutputKind, OutputValue, Pace, Reason, Setting, Settings, Word};
-use crate::safety::Limits;
 use crate::worker::ActuatorSettings;
+use fieldgate_drivers::{BusNeed, Contradiction, DriverSpec, Role};
+use fieldgate_model::field::format_duration;
+use fieldgate_model::{
+    Action, CommandValue, Move, Name, OutputKind, OutputValue, Pace, Reason, Setting, Settings, Word,
+};
+use fieldgate_safety::Limits;
 
 /// An output, what is known of it, and where it stands.
 type Placed<'a> = (Device<ActuatorSettings>, Known, Section<'a>);
@@ -128,7 +130,7 @@ impl<'a> Checker<'a> {
         };
         match kind.accept(&value) {
             Ok(Action::Toggle) => self.error(&span, "toggle is no state", hint),
-            Ok(Action::Move(order)) if !value.is_plain_move() => {
+            Ok(Action::Move(order)) if !is_plain_move(&value) => {
                 let what = format!("safe_state {} would need to know where it is", Action::Move(order));
                 self.error(&span, what, hint);
             }
@@ -309,11 +311,9 @@ fn written(node: &Node) -> Option<CommandValue> {
     })
 }
 
-impl CommandValue {
-    /// Whether it is an end or a stop, which need no knowledge of where the motor is.
-    fn is_plain_move(&self) -> bool {
-        matches!(self, Self::Word(Word::Open | Word::Close | Word::Stop))
-            || *self == Self::Number(0.0)
-            || *self == Self::Number(100.0)
-    }
+/// Whether it is an end or a stop, which need no knowledge of where the motor is.
+fn is_plain_move(value: &CommandValue) -> bool {
+    matches!(value, CommandValue::Word(Word::Open | Word::Close | Word::Stop))
+        || *value == CommandValue::Number(0.0)
+        || *value == CommandValue::Number(100.0)
 }

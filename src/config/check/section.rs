@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::check::{Checker, value};
 use crate::config::mask;
 use crate::config::tree::{Key, Node, Span, Value};
-use crate::model::{Field, Kind, Need, Setting, Settings};
+use fieldgate_model::{Field, Kind, Need, Setting, Settings};
 
 /// What stands in a section, key by key of its table.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::config::check::Checker;
 use crate::config::check::section::{THIS, nearest, quoted, shorten};
 use crate::config::tree::{self, Node, Value};
-use crate::drivers::kernel_channels::bad_measurement_name;
-use crate::model::field::{format_addresses, format_duration, format_size, parse_duration, parse_size};
-use crate::model::{Field, Kind, Name, Setting};
+use fieldgate_drivers::kernel_channels::bad_measurement_name;
+use fieldgate_model::field::{format_addresses, format_duration, format_size, parse_duration, parse_size};
+use fieldgate_model::{Field, Kind, Name, Setting};
 
 /// The longest text of a value in bytes; MQTT's own limit.
 const MAX_TEXT: usize = 65_535;

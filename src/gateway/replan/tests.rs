@@ -8,12 +8,14 @@ use proptest::prelude::*;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
-use crate::bus::{self, Bus, BusError};
-use crate::drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role, Sensor};
-use crate::model::{Action, Measurement, Name, OutputKind, OutputValue, Pace, Qos, Quantity, RunId, Setting, Settings};
-use crate::pulse::Pulse;
-use crate::safety::{Limits, SharedInterlocks};
 use crate::worker::{ActuatorSettings, BusAlarms, Event, SensorSettings, Trips};
+use fieldgate_bus::{self as bus, Bus, BusError};
+use fieldgate_clock::pulse::Pulse;
+use fieldgate_drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role, Sensor};
+use fieldgate_model::{
+    Action, Measurement, Name, OutputKind, OutputValue, Pace, Qos, Quantity, RunId, Setting, Settings,
+};
+use fieldgate_safety::{Limits, SharedInterlocks};
 
 /// Who holds which line of a test, and what went wrong with that.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Outputs that wait for others at the end.
 
 use super::*;
-use crate::safety::Pair;
+use fieldgate_safety::Pair;
 
 const LINES: [&str; 6] = ["GPIO5", "GPIO6", "GPIO13", "GPIO19", "GPIO26", "GPIO27"];
 const DEAD_TIME: Duration = Duration::from_secs(1);

@@ -36,7 +36,9 @@ fn there_and_back(round: usize) {
     });
     second.wait_publish(
         "the alarm of the second",
-        |publish| publish.topic == "b/health" && alarm(publish).is_some_and(|alarm| alarm.contains("retains no messages")),
+        |publish| {
+            publish.topic == "b/health" && alarm(publish).is_some_and(|alarm| alarm.contains("retains no messages"))
+        },
         LONG,
     );
     let again = ScriptedBroker::start_on(port, vec![Script::good()]);

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use fieldgate::model::{Key, Message, MessageKind, Name, Qos, RunId};
-use fieldgate::spool::{Settings, WhenFull, open};
+use fieldgate_model::{Key, Message, MessageKind, Name, Qos, RunId};
+use fieldgate_spool::{Settings, WhenFull, open};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -242,7 +242,7 @@ async fn d5_room_that_the_disk_gets_later_is_used_before_anything_is_dropped() {
         key: Key { kind: MessageKind::Reading, source: Name::new("air").unwrap() },
         run: RunId(1),
         seq,
-        taken_at: fieldgate::clock::now(),
+        taken_at: fieldgate_clock::now(),
         qos: Qos::AtLeastOnce,
         retain: false,
         body: vec![b'x'; 1000],

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fieldgate::link::backoff::Backoff;
+use fieldgate_link::backoff::Backoff;
 
 use super::end_whole;
 use crate::common::mosquitto::Mosquitto;

@@ -1,0 +1,129 @@
+//! What can go wrong on a bus.
+
+use std::io;
+
+use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
+use rustix::io::Errno;
+use thiserror::Error;
+
+/// What went wrong on a bus. Keeps the kernel's error.
+#[derive(Debug, Error)]
+pub enum BusError {
+    /// The bus itself could not be opened. Try again with back-off; tell the user once.
+    #[error("cannot open {what}{}", remedy(hint))]
+    Open {
+        /// The device or chip.
+        what: String,
+        /// What to do about it; may be empty.
+        hint: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// This kind of bus has no such thing. A matter of the configuration.
+    #[error("{bus} has no {what}")]
+    Unsupported {
+        /// [`Bus::describe`](crate::Bus::describe).
+        bus: String,
+        /// What was asked for.
+        what: String,
+    },
+    /// No line of that name. A matter of the configuration.
+    #[error("{chip} has no line called {line:?}{}", remedy(hint))]
+    NoLine {
+        /// The chip.
+        chip: String,
+        /// The line.
+        line: String,
+        /// Near names, or how to list them; may be empty.
+        hint: String,
+    },
+    /// Another program holds the line. Tell the user who.
+    #[error("line {line} of {chip} is held by {holder:?}")]
+    LineHeld {
+        /// The chip.
+        chip: String,
+        /// The line.
+        line: String,
+        /// The consumer's name, as the kernel knows it.
+        holder: String,
+    },
+    /// Nobody answered at this address. Check the wiring; try again.
+    #[error("no answer at address {address:#04x}")]
+    NoAcknowledge {
+        /// The 7-bit address.
+        address: u8,
+    },
+    /// The kernel refused a transfer. Transient more often than not.
+    #[error("{what} failed")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The kernel's answer, with errno.
+        #[source]
+        source: io::Error,
+    },
+    /// A transfer failed for a reason that is not one chip's: a clock line that is held down, a lost arbitration, an adapter
+    /// that gave up or has gone. Transient more often than not.
+    #[error("{what} failed")]
+    Wires {
+        /// What was tried.
+        what: String,
+        /// The kernel's answer, with errno.
+        #[source]
+        source: io::Error,
+    },
+    /// A chip that others sit on has fallen silent or forgotten what was written to it. What was built on it is void: close
+    /// it and open it anew.
+    #[error("{what} {why}")]
+    Lost {
+        /// [`Bus::describe`](crate::Bus::describe).
+        what: String,
+        /// What has happened, as far as can be told.
+        why: String,
+    },
+    /// Nothing was tried, for a transfer there has just failed slowly. Try again when the bus has rested.
+    #[error("not tried, for the bus has just failed: {why}")]
+    Resting {
+        /// The failure.
+        why: String,
+    },
+    /// A file had not the form that its documentation promises.
+    #[error("{path} says {found:?}, which is not {expected}")]
+    Format {
+        /// The file.
+        path: String,
+        /// What stood there, shortened.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+}
+
+impl BusError {
+    /// Whether the bus itself has gone, as an adapter on USB does that is unplugged, or a chip that is a bus has been lost. What is
+    /// open leads nowhere from then on, and the kernel waits for its end: close everything and open the bus anew.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Lost { .. } => true,
+            Self::Io { source, .. } | Self::Wires { source, .. } | Self::Open { source, .. } => {
+                matches!(Errno::from_io_error(source), Some(Errno::NODEV | Errno::SHUTDOWN))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn remedy(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!(" ({hint})") }
+}
+
+impl embedded_hal::i2c::Error for BusError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoAcknowledge { .. } => ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address),
+            Self::Io { .. } | Self::Wires { .. } => ErrorKind::Bus,
+            _ => ErrorKind::Other,
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The only place that touches hardware.
+//!
+//! A [`Bus`] is opened on its worker's own thread and never leaves it, so nothing here is `Send` and nothing is locked.
+//! Drivers ask it for what they need (an I²C handle, a line, a PWM channel, files of the kernel) and get an error that
+//! names the thing and the remedy when this bus has no such thing.
+//!
+//! The simulated bus in `sim/` offers all of it, so that every driver runs unchanged without hardware.
+
+mod edges;
+mod error;
+pub mod expander;
+pub mod gpio;
+pub mod header;
+pub mod i2c;
+pub mod multiplexer;
+pub mod pwm;
+pub mod rppal;
+pub mod seconds;
+pub mod sim;
+pub mod spi;
+pub mod survey;
+pub mod sysfs;
+pub mod uart;
+mod upstream;
+pub mod w1;
+mod watch;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::{I2c, Operation};
+
+use crate::seconds::{KernelSeconds, Seconds};
+
+pub use error::BusError;
+pub use spi::{SpiChip, SpiRequest};
+pub use uart::{SerialPort, UartRequest};
+pub use upstream::{Buses, Upstream};
+
+/// How to open a bus, from its entry under `buses:`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Settings {
+    /// An I²C adapter by its character device.
+    I2c {
+        /// `/dev/i2c-1`.
+        device: PathBuf,
+    },
+    /// A GPIO chip by its character device or its label.
+    Gpio {
+        /// `/dev/gpiochip0`, or a label such as `pinctrl-rp1`.
+        chip: String,
+    },
+    /// A PWM chip by its number below `/sys/class/pwm`.
+    Pwm {
+        /// `0` for `pwmchip0`.
+        chip: u32,
+    },
+    /// One chip on SPI by its character device.
+    Spi {
+        /// `/dev/spidev0.0`: controller 0, chip select 0.
+        device: PathBuf,
+    },
+    /// A serial port by its character device.
+    Uart {
+        /// `/dev/serial0`.
+        device: PathBuf,
+    },
+    /// The kernel's 1-Wire masters.
+    W1,
+    /// A part of a Raspberry Pi, by rppal.
+    Rppal(rppal::Part),
+    /// Simulated chips and lines.
+    Sim {
+        /// Where lines, inputs and chips are mirrored, and taken over from.
+        state_file: Option<PathBuf>,
+    },
+    /// A channel of a multiplexer on another bus.
+    Multiplexed(multiplexer::Settings),
+    /// The lines of an expander on another bus.
+    Expander(expander::Settings),
+    /// The machine itself: sysfs and procfs. Drivers that need no bus share it.
+    Host,
+}
+
+/// Opens a bus. Called on the worker's thread; `upstream` is the open bus that it sits on, if it sits on one.
+///
+/// # Errors
+/// [`BusError::Open`] and its kin: tell the user, try again with back-off (the device may appear later).
+pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>) -> Result<Box<dyn Bus>, BusError> {
+    let upstream = upstream.ok_or_else(|| BusError::Unsupported { bus: "this machine".into(), what: "I²C".into() });
+    Ok(match settings {
+        Settings::Multiplexed(settings) => Box::new(multiplexer::Channel::open(settings, upstream?)?),
+        Settings::Expander(settings) => Box::new(expander::Expander::open(settings, upstream?)?),
+        Settings::I2c { device } => Box::new(i2c::LinuxI2c::open(device)?),
+        Settings::Gpio { chip } => Box::new(gpio::LinuxGpio::open(chip)?),
+        Settings::Pwm { chip } => Box::new(pwm::LinuxPwm::open(*chip)?),
+        Settings::Spi { device } => Box::new(spi::LinuxSpi::open(device)?),
+        Settings::Uart { device } => Box::new(uart::LinuxUart::open(device)?),
+        Settings::W1 => Box::new(w1::LinuxW1::open()?),
+        Settings::Rppal(part) => rppal::open(*part)?,
+        Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone())?),
+        Settings::Host => Box::new(sysfs::HostBus::new()),
+    })
+}
+
+/// What a bus offers to drivers. Each kind of bus overrides what it has.
+pub trait Bus {
+    /// What stands in errors: `i2c bus /dev/i2c-1`.
+    fn describe(&self) -> String;
+
+    /// A handle to the I²C adapter.
+    fn i2c(&mut self) -> Result<SharedI2c, BusError> {
+        Err(self.lacks("I²C"))
+    }
+
+    /// Claims a line as an input.
+    fn input(&mut self, request: &InputRequest) -> Result<Box<dyn InputLine>, BusError> {
+        Err(self.lacks(&format!("the GPIO line {}", request.line)))
+    }
+
+    /// Claims a line as an output and drives it to `request.active` at once, without a glitch.
+    fn output(&mut self, request: &OutputRequest) -> Result<Box<dyn OutputLine>, BusError> {
+        Err(self.lacks(&format!("the GPIO line {}", request.line)))
+    }
+
+    /// Claims a PWM channel.
+    fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
+        Err(self.lacks(&format!("PWM {}", request.place)))
+    }
+
+    /// Claims the chip on an SPI bus, which is spoken to as it requests.
+    fn spi(&mut self, _request: &SpiRequest) -> Result<SpiChip, BusError> {
+        Err(self.lacks("SPI"))
+    }
+
+    /// Claims a serial port.
+    fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
+        Err(self.lacks("serial port"))
+    }
+
+    /// The kernel's files: those of this machine, whatever bus the driver was given a place on.
+    fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
+        sysfs::HostBus::new().files()
+    }
+
+    /// Counts seconds from now on, for a driver that cannot do without: a bus in a test has its own.
+    fn seconds(&mut self) -> Result<Box<dyn Seconds>, BusError> {
+        Ok(Box::new(KernelSeconds::start()?))
+    }
+
+    /// Tells a simulated bus which driver is about to be built on which addresses and lines, so that it can put the chip
+    /// there. Real buses ignore it.
+    fn expect(&mut self, _driver: &'static str, _claims: &[Claim]) {}
+
+    /// Tells which lines are inputs, before the first output is claimed: a chip without directions must not drive them.
+    /// Buses that know directions ignore it.
+    fn spare_inputs(&mut self, _lines: &[String]) {}
+
+    /// Takes over what was changed from outside, and says how soon to look again; `None` where lines report by
+    /// descriptors of their own. Called at every wake-up while there is a [`Bus::descriptor`].
+    ///
+    /// # Errors
+    /// The bus is not what it was: let go of everything built on it, and open it anew.
+    fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
+        Ok(None)
+    }
+
+    /// Becomes readable when [`Bus::refresh`] has something to take over.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Where the chips of a simulated bus are put; real buses have none.
+    fn bench(&self) -> Option<sim::Bench> {
+        None
+    }
+
+    /// The error for what this bus has not.
+    fn lacks(&self, what: &str) -> BusError {
+        BusError::Unsupported { bus: self.describe(), what: what.to_owned() }
+    }
+}
+
+/// What a device occupies on its bus.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// A 7-bit I²C address.
+    Address(u8),
+    /// A GPIO line as written.
+    Line(String),
+    /// A PWM channel.
+    Channel(u32),
+    /// One of several outputs of an I²C chip.
+    ChipChannel {
+        /// The chip's 7-bit address.
+        address: u8,
+        /// Which of its outputs.
+        channel: u8,
+        /// That of its frequency, which is one for all its outputs.
+        prescaler: u8,
+    },
+    /// The one chip of an SPI bus.
+    ChipSelect,
+    /// The one device of a serial port.
+    Port,
+    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`; after a blank, which part of it.
+    Device(String),
+}
+
+/// Pull of an input line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
+    /// As the board or its device tree left it.
+    AsIs,
+    /// Pulled to the supply.
+    PullUp,
+    /// Pulled to ground.
+    PullDown,
+    /// Floating.
+    Disabled,
+}
+
+/// How to claim an input line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputRequest {
+    /// The line's name (`GPIO17`) or its number on the chip.
+    pub line: String,
+    /// Active when the level is low.
+    pub active_low: bool,
+    /// Pull.
+    pub bias: Bias,
+    /// Shorter changes are not reported; zero reports all.
+    pub debounce: Duration,
+}
+
+/// How to claim an output line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputRequest {
+    /// The line's name (`GPIO27`) or its number on the chip.
+    pub line: String,
+    /// Active drives the level low.
+    pub active_low: bool,
+    /// What it does from the first moment.
+    pub active: bool,
+}
+
+/// How to claim a PWM channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PwmRequest {
+    /// Where it comes out.
+    pub place: PwmPlace,
+    /// Length of one period.
+    pub period: Duration,
+    /// What it does from the first moment, 0 to 100.
+    pub percent: f64,
+    /// Swaps the active and the idle part of the period.
+    pub inverted: bool,
+}
+
+/// Where PWM comes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PwmPlace {
+    /// A channel of a PWM chip: hardware makes it.
+    Channel(u32),
+    /// A GPIO line: software makes it.
+    Line(String),
+}
+
+impl fmt::Display for PwmPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Channel(channel) => write!(f, "channel {channel}"),
+            Self::Line(line) => write!(f, "on line {line}"),
+        }
+    }
+}
+
+/// Periods a second that software PWM can do. Slower, and a change would have to wait for the end of a period; faster, and it
+/// would do nothing but wait: at each change of the level it keeps the processor busy for 0.2 ms.
+pub const SOFTWARE_HZ: (f64, f64) = (1.0, 1000.0);
+
+/// A change of an input line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Whether the line became active.
+    pub active: bool,
+    /// When, by the kernel's `CLOCK_MONOTONIC`; `None` where the source has no timestamp, then "now" is meant.
+    pub at: Option<Duration>,
+    /// Changes in front of this one that were dropped because nobody took them in time.
+    pub missed: u32,
+}
+
+/// A claimed input line. Dropping it releases the line.
+pub trait InputLine {
+    /// Whether the line is active now.
+    fn is_active(&mut self) -> Result<bool, BusError>;
+    /// Changes since the last call, oldest first. Never blocks.
+    fn take_edges(&mut self) -> Result<Vec<Edge>, BusError>;
+    /// Becomes readable when changes wait; `None` for a line that [`Bus::refresh`] brings up to date.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+    /// The present on the clock of [`Edge::at`].
+    fn now(&self) -> Duration {
+        watch::monotonic()
+    }
+}
+
+/// A claimed output line. Dropping it releases the line.
+pub trait OutputLine {
+    /// Drives the line.
+    fn set(&mut self, active: bool) -> Result<(), BusError>;
+    /// What the line does, read back.
+    fn is_active(&mut self) -> Result<bool, BusError>;
+}
+
+/// A claimed PWM channel.
+pub trait PwmChannel {
+    /// Sets the active part of the period, 0 to 100 percent.
+    fn set(&mut self, percent: f64) -> Result<(), BusError>;
+    /// What the channel does, read back.
+    fn percent(&mut self) -> Result<f64, BusError>;
+}
+
+/// Files of sysfs and procfs, read whole.
+pub trait Files {
+    /// The trimmed content of a small file.
+    fn read(&self, path: &str) -> Result<String, BusError>;
+    /// The names in a folder, sorted; empty when it does not exist.
+    fn list(&self, path: &str) -> Result<Vec<String>, BusError>;
+    /// Used part of the file system that holds `path`, 0 to 100.
+    fn disk_used(&self, path: &str) -> Result<f64, BusError>;
+}
+
+/// One I²C adapter, shared by the drivers of its thread.
+#[derive(Clone)]
+pub struct SharedI2c {
+    adapter: Rc<RefCell<dyn I2c<Error = BusError>>>,
+    /// What the multiplexers on it have open, shared by all who reach chips behind them.
+    multiplexers: Rc<RefCell<multiplexer::Multiplexers>>,
+}
+
+impl SharedI2c {
+    /// Shares an adapter.
+    pub fn new(adapter: impl I2c<Error = BusError> + 'static) -> Self {
+        Self { adapter: Rc::new(RefCell::new(adapter)), multiplexers: Rc::default() }
+    }
+}
+
+impl fmt::Debug for SharedI2c {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedI2c")
+    }
+}
+
+impl embedded_hal::i2c::ErrorType for SharedI2c {
+    type Error = BusError;
+}
+
+impl I2c for SharedI2c {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+        self.adapter.borrow_mut().transaction(address, operations)
+    }
+}
+
+/// Waits on the worker's own thread, for conversions of a few milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delay;
+
+impl DelayNs for Delay {
+    #[expect(clippy::disallowed_methods, reason = "a bus thread may wait for its own chip")]
+    fn delay_ns(&mut self, ns: u32) {
+        std::thread::sleep(Duration::from_nanos(u64::from(ns)));
+    }
+}

@@ -1,0 +1,355 @@
+//! Simulated chips, at the level of their registers; those on a serial line and those that the kernel drives, at the level of
+//! the bytes that they send.
+//!
+//! Each answers the bytes that its datasheet describes, so a driver that was never written for it can read it: ids,
+//! calibration words, status bits, checksums, one-shot conversions. What the world around a chip is like and which fault
+//! it shows are set from outside.
+//!
+//! There is no clock in here. A conversion is running when the status is read for the first time after its start, and
+//! done at the second: drivers must poll, and tests need not wait.
+
+pub mod ads1115;
+pub mod aht20;
+pub mod bh1750;
+pub mod bme280;
+pub mod bme680;
+pub mod ccs811;
+pub mod dht;
+pub mod ds18b20;
+pub mod hts221;
+pub mod hx711;
+pub mod ina219;
+pub mod ina226;
+pub mod mcp230xx;
+pub mod mcp3008;
+pub mod mcp9808;
+pub mod mh_z19;
+pub mod mpu6050;
+pub mod pca9685;
+pub mod pcf8574;
+pub mod pms5003;
+pub mod scd30;
+pub mod scd4x;
+mod sensirion;
+pub mod sgp30;
+pub mod sgp40;
+pub mod sht3x;
+pub mod sht4x;
+pub mod shtc3;
+pub mod si7021;
+pub mod tca9548a;
+pub mod tmp102;
+pub mod tmp117;
+pub mod tsl2591;
+pub mod veml7700;
+pub mod vl53l0x;
+
+use std::ops::RangeInclusive;
+
+use embedded_hal::i2c::Operation;
+use embedded_hal::spi;
+
+use crate::BusError;
+
+/// A chip at register level on the simulated bus.
+pub trait Chip {
+    /// The kind as written in a state file: `bme280`.
+    fn kind(&self) -> &'static str;
+    /// Bytes that the controller writes; false is a NAK.
+    fn write(&mut self, bytes: &[u8]) -> bool;
+    /// Bytes that the controller reads; false is a NAK.
+    fn read(&mut self, buffer: &mut [u8]) -> bool;
+    /// What the world around the chip is like: `("temperature", 21.5)` …, as in a state file.
+    fn world(&self) -> Vec<(&'static str, f64)>;
+    /// Changes one of them; false for an unknown name and for what is not a number. Values beyond the chip's range
+    /// saturate as the chip does.
+    fn set_world(&mut self, name: &str, value: f64) -> bool;
+    /// Shows a fault by name (`nak`, `checksum`, `not-ready`, `power-on`, `wrong-id`, `stuck`) until `None` ends it; false
+    /// for a fault that this chip does not know.
+    fn set_fault(&mut self, fault: Option<&str>) -> bool;
+    /// Registers by which the chip acts on the world around it, as in a state file: there others see what it does, and a
+    /// second process finds it as the first has left it. None for a sensor.
+    fn registers(&self) -> Vec<(&'static str, u8)> {
+        Vec::new()
+    }
+    /// Changes one of them; false for an unknown name.
+    fn set_register(&mut self, _name: &str, _value: u8) -> bool {
+        false
+    }
+    /// Of a multiplexer, a bit for each channel that connects what sits behind it.
+    fn open_channels(&self) -> u8 {
+        0
+    }
+}
+
+/// Makes a chip as it is after power-on, in usual surroundings.
+type MakeChip = fn() -> Box<dyn Chip>;
+
+/// Every simulated chip, by the name of the driver that expects it.
+const CHIPS: &[(&str, MakeChip)] = &[
+    ("bme280", || Box::new(bme280::Bosch::bme280())),
+    ("bmp280", || Box::new(bme280::Bosch::bmp280())),
+    ("bme680", || Box::new(bme680::Bosch::bme680())),
+    ("bme688", || Box::new(bme680::Bosch::bme688())),
+    ("sht3x", || Box::new(sht3x::Sht3x::default())),
+    ("sht4x", || Box::new(sht4x::Sht4x::default())),
+    ("shtc3", || Box::new(shtc3::Shtc3::default())),
+    ("si7021", || Box::new(si7021::Si7021::silabs())),
+    ("htu21", || Box::new(si7021::Si7021::te())),
+    ("hts221", || Box::new(hts221::Hts221::default())),
+    ("aht20", || Box::new(aht20::Aht20::default())),
+    ("scd4x", || Box::new(scd4x::Scd4x::default())),
+    ("scd30", || Box::new(scd30::Scd30::default())),
+    ("sgp30", || Box::new(sgp30::Sgp30::default())),
+    ("sgp40", || Box::new(sgp40::Sgp40::default())),
+    ("ccs811", || Box::new(ccs811::Ccs811::default())),
+    ("bh1750", || Box::new(bh1750::Bh1750::default())),
+    ("veml7700", || Box::new(veml7700::Veml7700::default())),
+    ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
+    ("ads1115", || Box::new(ads1115::Ads1115::sixteen_bits())),
+    ("ads1015", || Box::new(ads1115::Ads1115::twelve_bits())),
+    ("hx711", || Box::new(hx711::Hx711::default())),
+    ("dht22", || Box::new(dht::Dht::dht22())),
+    ("dht11", || Box::new(dht::Dht::dht11())),
+    ("ds18b20", || Box::new(ds18b20::Ds18b20::default())),
+    ("mh-z19", || Box::new(mh_z19::MhZ19::default())),
+    ("pms5003", || Box::new(pms5003::Pms5003::default())),
+    ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
+    ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
+    ("ina219", || Box::new(ina219::Ina219::default())),
+    ("ina226", || Box::new(ina226::Ina226::default())),
+    ("mpu6050", || Box::new(mpu6050::Mpu6050::default())),
+    ("vl53l0x", || Box::new(vl53l0x::Vl53l0x::default())),
+    ("pca9685", || Box::new(pca9685::Pca9685::default())),
+    ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
+    ("lm75", || Box::new(tmp102::Thermometer::lm75())),
+    ("tmp117", || Box::new(tmp117::Tmp117::default())),
+    ("mcp9808", || Box::new(mcp9808::Mcp9808::default())),
+    ("tca9548a", || Box::new(tca9548a::Multiplexer::new("tca9548a", 8))),
+    ("pca9548a", || Box::new(tca9548a::Multiplexer::new("pca9548a", 8))),
+    ("tca9546a", || Box::new(tca9548a::Multiplexer::new("tca9546a", 4))),
+    ("pca9546a", || Box::new(tca9548a::Multiplexer::new("pca9546a", 4))),
+    ("pcf8574", || Box::new(pcf8574::Pcf8574::new("pcf8574"))),
+    ("pcf8574a", || Box::new(pcf8574::Pcf8574::new("pcf8574a"))),
+    ("mcp23008", || Box::new(mcp230xx::Mcp230xx::mcp23008())),
+    ("mcp23017", || Box::new(mcp230xx::Mcp230xx::mcp23017())),
+];
+
+/// Drivers of a chip that bears another driver's name.
+const ALIKE: &[(&str, &str)] = &[("pca9685-servo", "pca9685")];
+
+/// The chip that a driver expects, by the driver's name.
+pub fn for_driver(driver: &str) -> Option<Box<dyn Chip>> {
+    let driver = ALIKE.iter().find(|(name, _)| *name == driver).map_or(driver, |(_, chip)| chip);
+    CHIPS.iter().find(|(name, _)| *name == driver).map(|(_, make)| make())
+}
+
+/// Carries one I²C transaction to the chip at `address`.
+///
+/// # Errors
+/// [`BusError::NoAcknowledge`] when the chip does not acknowledge; the operations after that one do not happen.
+pub fn transact(chip: &mut dyn Chip, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
+    let mut runs = operations.chunk_by_mut(|a, b| is_read(a) == is_read(b));
+    if runs.all(|run| transfer(chip, run)) { Ok(()) } else { Err(BusError::NoAcknowledge { address }) }
+}
+
+/// Carries one SPI transaction: the chip is given all that the controller shifts out, then asked for what it shifts out
+/// meanwhile. A missing chip, or one that refuses, drives nothing, and the line reads as ones.
+pub fn exchange(chip: Option<&mut dyn Chip>, operations: &mut [spi::Operation<'_, u8>]) {
+    let mut out = Vec::new();
+    for operation in operations.iter() {
+        match operation {
+            spi::Operation::Read(buffer) => out.resize(out.len() + buffer.len(), 0),
+            spi::Operation::Write(bytes) => out.extend_from_slice(bytes),
+            spi::Operation::Transfer(buffer, bytes) => {
+                out.extend_from_slice(bytes);
+                out.resize(out.len() + buffer.len().saturating_sub(bytes.len()), 0);
+            }
+            spi::Operation::TransferInPlace(bytes) => out.extend_from_slice(bytes),
+            spi::Operation::DelayNs(_) => {}
+        }
+    }
+    let mut answer = vec![0xFF; out.len()];
+    if !chip.is_some_and(|chip| chip.write(&out) && chip.read(&mut answer)) {
+        answer.fill(0xFF);
+    }
+    let mut rest = answer.into_iter();
+    for operation in operations {
+        let (buffer, also_out) = match operation {
+            spi::Operation::Read(buffer) => (&mut **buffer, 0),
+            spi::Operation::Write(bytes) => (&mut [][..], bytes.len()),
+            spi::Operation::Transfer(buffer, bytes) => {
+                let longer = bytes.len().saturating_sub(buffer.len());
+                (&mut **buffer, longer)
+            }
+            spi::Operation::TransferInPlace(bytes) => (&mut **bytes, 0),
+            spi::Operation::DelayNs(_) => (&mut [][..], 0),
+        };
+        buffer.fill_with(|| rest.next().unwrap_or(0xFF));
+        rest.by_ref().take(also_out).for_each(drop);
+    }
+}
+
+/// What a device on a serial line says into the buffer before it falls silent; how many bytes.
+pub fn hear(chip: &mut dyn Chip, buffer: &mut [u8]) -> usize {
+    buffer.iter_mut().map_while(|byte| chip.read(std::slice::from_mut(byte)).then_some(())).count()
+}
+
+fn is_read(operation: &Operation<'_>) -> bool {
+    matches!(operation, Operation::Read(_))
+}
+
+/// Neighbours of one direction are one transfer on the wire, without a start condition between them.
+fn transfer(chip: &mut dyn Chip, run: &mut [Operation<'_>]) -> bool {
+    let mut written = Vec::new();
+    let mut wanted = 0;
+    for operation in run.iter() {
+        match operation {
+            Operation::Write(bytes) => written.extend_from_slice(bytes),
+            Operation::Read(buffer) => wanted += buffer.len(),
+        }
+    }
+    if wanted == 0 {
+        // A transfer without bytes only asks whether anybody is there.
+        return written.is_empty() || chip.write(&written);
+    }
+    let mut answer = vec![0; wanted];
+    let acknowledged = chip.read(&mut answer);
+    let mut rest = answer.as_slice();
+    for operation in run {
+        if let Operation::Read(buffer) = operation {
+            let (part, left) = rest.split_at(buffer.len());
+            buffer.copy_from_slice(part);
+            rest = left;
+        }
+    }
+    acknowledged
+}
+
+/// Puts what a chip answers into the controller's buffer; beyond its end nobody pulls the line low.
+fn fill(buffer: &mut [u8], answer: impl IntoIterator<Item = u8>) {
+    buffer.fill(0xFF);
+    for (to, from) in buffer.iter_mut().zip(answer) {
+        *to = from;
+    }
+}
+
+/// What a chip does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Acknowledges nothing.
+    Nak,
+    /// Sends wrong checksums.
+    Checksum,
+    /// Never finishes a conversion.
+    NotReady,
+    /// Takes no measurement: its results are those after power-on.
+    PowerOn,
+    /// Answers with the id of another chip.
+    WrongId,
+    /// Reads as ones, as a bus does whose data line nobody drives.
+    Stuck,
+}
+
+impl Fault {
+    const NAMES: &[(&str, Self)] = &[
+        ("nak", Self::Nak),
+        ("checksum", Self::Checksum),
+        ("not-ready", Self::NotReady),
+        ("power-on", Self::PowerOn),
+        ("wrong-id", Self::WrongId),
+        ("stuck", Self::Stuck),
+    ];
+
+    /// Sets `fault` to the one of that name if it is among those that the chip `knows`.
+    fn set(fault: &mut Option<Self>, name: Option<&str>, knows: &[Self]) -> bool {
+        let Some(name) = name else {
+            *fault = None;
+            return true;
+        };
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, fault)| *fault);
+        match found.filter(|found| knows.contains(found)) {
+            Some(found) => *fault = Some(found),
+            None => return false,
+        }
+        true
+    }
+}
+
+/// The quantities around a chip, each with the range that the chip can follow.
+#[derive(Clone, Debug)]
+struct World(Vec<(&'static str, f64, RangeInclusive<f64>)>);
+
+impl World {
+    /// What was set, beyond the chip's range or not.
+    fn list(&self) -> Vec<(&'static str, f64)> {
+        self.0.iter().map(|(name, value, _)| (*name, *value)).collect()
+    }
+
+    fn set(&mut self, name: &str, value: f64) -> bool {
+        match self.0.iter_mut().find(|(known, ..)| *known == name) {
+            Some(entry) if value.is_finite() => entry.1 = value,
+            _ => return false,
+        }
+        true
+    }
+
+    /// As the chip feels it: within its range; 0 for a name that it has not.
+    fn felt(&self, name: &str) -> f64 {
+        let entry = self.0.iter().find(|(known, ..)| *known == name);
+        entry.map_or(0.0, |(_, value, range)| value.clamp(*range.start(), *range.end()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chip_tells_its_world_and_takes_changes() {
+        for (driver, make) in CHIPS {
+            let mut chip = make();
+            assert_eq!(chip.kind(), *driver);
+            for (name, value) in chip.world() {
+                assert!(chip.set_world(name, value + 1.0), "{driver} {name}");
+                assert!(!chip.set_world(name, f64::NAN), "{driver} {name}");
+                assert!(chip.world().contains(&(name, value + 1.0)), "{driver} {name}");
+            }
+            assert!(!chip.set_world("voltage_9", 1.0), "{driver}");
+            assert!(chip.set_fault(Some("nak")) && !chip.set_fault(Some("fire")), "{driver}");
+            assert!(!chip.write(&[0]) && !chip.read(&mut [0]), "{driver}");
+            assert!(chip.set_fault(None), "{driver}");
+        }
+        assert!(for_driver("waveform").is_none());
+    }
+
+    #[test]
+    fn adjacent_writes_are_one_and_a_nak_ends_the_transaction() {
+        let mut chip = for_driver("sht3x").unwrap();
+        let mut status = [0; 3];
+        let mut operations = [Operation::Write(&[0xF3]), Operation::Write(&[0x2D]), Operation::Read(&mut status)];
+        transact(chip.as_mut(), 0x44, &mut operations).unwrap();
+        assert_eq!(status[..2], [0x80, 0x10]);
+        let refused = transact(chip.as_mut(), 0x44, &mut [Operation::Write(&[0x00, 0x00])]);
+        assert!(matches!(refused, Err(BusError::NoAcknowledge { address: 0x44 })));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_a_driver_can_cause_a_panic(
+            transfers: Vec<Vec<u8>>,
+            length in 0_usize..40,
+            world in proptest::num::f64::ANY,
+        ) {
+            for (_, make) in CHIPS {
+                let mut chip = make();
+                for (name, _) in chip.world() {
+                    assert_eq!(chip.set_world(name, world), world.is_finite());
+                }
+                for bytes in &transfers {
+                    let _acknowledged = chip.write(bytes) && chip.read(&mut vec![0; length]);
+                }
+            }
+        }
+    }
+}

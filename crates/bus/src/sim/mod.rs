@@ -1,0 +1,134 @@
+//! A bus without hardware: chips at register level, lines, PWM channels and the kernel's files.
+//!
+//! Every line and channel that is asked for exists, and [`Bus::expect`] puts the right chip at each address, so a
+//! configuration runs here as it stands. There is one chip select for SPI, one serial port, and a kernel that drives
+//! 1-Wire and IIO devices; under `chips` of the state file they are `spi`, `uart` and the device's name. With a state file, other programs see what the outputs do and set what the
+//! inputs and chips see; without one the chips' surroundings drift gently, so that a demonstration looks alive.
+//!
+//! Faults are set in the state file: those of a chip and of its transfers under `chips` (see `seats.rs`), and `"gone": true`
+//! for a bus that has been unplugged. As with a real one, what was opened before stays dead when it is back.
+//!
+//! `world.rs` holds everything on the bus, `state.rs` the file, `chips/` the chips.
+
+pub mod chips;
+mod files;
+mod holders;
+mod kernel;
+mod lines;
+mod place;
+mod pwm;
+mod seats;
+mod serial;
+mod state;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::watch::monotonic;
+use crate::{
+    Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
+    SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
+};
+pub use place::Bench;
+use seats::drifted;
+use world::World;
+
+/// How soon to look at the state file again; half of what is promised.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often drifting surroundings move.
+const DRIFT_EVERY: Duration = Duration::from_secs(1);
+
+/// The simulated bus.
+pub struct SimBus {
+    world: Rc<RefCell<World>>,
+    i2c: SharedI2c,
+    opened: Duration,
+}
+
+impl SimBus {
+    /// Opens a bus of its own, mirrored in a state file if there is one.
+    ///
+    /// # Errors
+    /// [`BusError::Open`] when the state file cannot be read or made.
+    pub fn open(state_file: Option<PathBuf>) -> Result<Self, BusError> {
+        let opened = monotonic();
+        let world = match state_file {
+            None => World::new("simulated bus".to_owned(), None),
+            Some(path) => {
+                let name = format!("simulated bus {}", path.display());
+                let mut world = World::new(name, Some(state::StateFile::open(path.clone())?));
+                world.try_follow(opened).map_err(|source| state::cannot_open(&path, "", source))?;
+                world.reach()?;
+                world
+            }
+        };
+        let world = Rc::new(RefCell::new(world));
+        let i2c = SharedI2c::new(seats::SimI2c(Rc::clone(&world)));
+        Ok(Self { world, i2c, opened })
+    }
+
+    /// As [`Bus::refresh`], at this point of the monotonic clock.
+    fn refresh_at(&self, now: Duration) -> Option<Duration> {
+        let mut world = self.world.borrow_mut();
+        if world.has_file() {
+            world.follow(now);
+            let unsettled = world.lines.settle(now);
+            return Some(unsettled.unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
+        }
+        world.seats.drift(now.saturating_sub(self.opened).as_secs_f64());
+        world.seats.iter().next().map(|_| DRIFT_EVERY)
+    }
+}
+
+impl Bus for SimBus {
+    fn describe(&self) -> String {
+        self.world.borrow().name().to_owned()
+    }
+
+    fn i2c(&mut self) -> Result<SharedI2c, BusError> {
+        Ok(self.i2c.clone())
+    }
+
+    fn input(&mut self, request: &InputRequest) -> Result<Box<dyn InputLine>, BusError> {
+        Ok(Box::new(lines::SimInput::claim(&self.world, request)?))
+    }
+
+    fn output(&mut self, request: &OutputRequest) -> Result<Box<dyn OutputLine>, BusError> {
+        Ok(Box::new(lines::SimOutput::claim(&self.world, request)?))
+    }
+
+    fn pwm(&mut self, request: &PwmRequest) -> Result<Box<dyn PwmChannel>, BusError> {
+        Ok(Box::new(pwm::SimPwm::claim(&self.world, request)?))
+    }
+
+    fn spi(&mut self, _request: &SpiRequest) -> Result<SpiChip, BusError> {
+        Ok(SpiChip::new(serial::SimSpi(Rc::clone(&self.world))))
+    }
+
+    fn uart(&mut self, _request: &UartRequest) -> Result<Box<dyn SerialPort>, BusError> {
+        Ok(Box::new(serial::SimUart(Rc::clone(&self.world))))
+    }
+
+    fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
+        let drifting = !self.world.borrow().has_file();
+        Ok(Rc::new(files::SimFiles::new(self.opened, drifting, Rc::clone(&self.world))))
+    }
+
+    fn expect(&mut self, driver: &'static str, claims: &[Claim]) {
+        Bench::of(&self.world).expect(driver, claims);
+    }
+
+    fn bench(&self) -> Option<Bench> {
+        Some(Bench::of(&self.world))
+    }
+
+    fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
+        Ok(self.refresh_at(monotonic()))
+    }
+}

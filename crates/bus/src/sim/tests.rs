@@ -1,0 +1,337 @@
+//! The whole simulated bus, seen through its state file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use embedded_hal::i2c::I2c;
+use embedded_hal::spi::{MODE_0, SpiDevice};
+use serde_json::{Value, json};
+
+use crate::sim::{LOOK_EVERY, SimBus};
+use crate::watch::monotonic;
+use crate::{Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmPlace, PwmRequest, SpiRequest, UartRequest};
+
+struct Bench {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bench.json");
+        Self { _folder: folder, path }
+    }
+
+    fn open(&self) -> SimBus {
+        SimBus::open(Some(self.path.clone())).unwrap()
+    }
+
+    fn write(&self, content: &Value) {
+        fs::write(&self.path, content.to_string()).unwrap();
+    }
+
+    fn read(&self) -> Value {
+        read(&self.path)
+    }
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn input(line: &str, bias: Bias) -> InputRequest {
+    InputRequest { line: line.to_owned(), active_low: false, bias, debounce: Duration::ZERO }
+}
+
+fn output(line: &str, active_low: bool, active: bool) -> OutputRequest {
+    OutputRequest { line: line.to_owned(), active_low, active }
+}
+
+#[test]
+fn an_output_is_seen_in_the_file_as_its_electrical_level() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    assert_eq!(bench.read(), json!({"lines": {}, "inputs": {}, "chips": {}, "pwm": {}}));
+    let mut pump = bus.output(&output("GPIO27", true, false)).unwrap();
+    assert_eq!(bench.read()["lines"], json!({"GPIO27": 1}));
+    pump.set(true).unwrap();
+    assert_eq!(bench.read()["lines"], json!({"GPIO27": 0}));
+    assert!(pump.is_active().unwrap());
+}
+
+#[test]
+fn an_input_set_from_outside_is_taken_over_within_one_refresh() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    let mut door = bus.input(&input("GPIO17", Bias::PullDown)).unwrap();
+    assert!(!door.is_active().unwrap());
+    bench.write(&json!({"inputs": {"GPIO17": true}}));
+    let before = monotonic();
+    assert_eq!(bus.refresh().unwrap(), Some(LOOK_EVERY));
+    assert!(door.is_active().unwrap());
+    let edges = door.take_edges().unwrap();
+    assert!(edges.len() == 1 && edges[0].active && edges[0].at.unwrap() >= before, "{edges:?}");
+    assert!(door.take_edges().unwrap().is_empty() && door.descriptor().is_none());
+}
+
+#[test]
+fn a_change_of_the_same_length_within_one_tick_of_the_clock_is_seen() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    let mut door = bus.input(&input("GPIO17", Bias::AsIs)).unwrap();
+    for n in 0..200 {
+        bench.write(&json!({"inputs": {"GPIO17": (n + 1) % 2}}));
+        bus.refresh().unwrap();
+        assert_eq!(door.is_active().unwrap(), n % 2 == 0);
+    }
+}
+
+#[test]
+fn an_unset_input_follows_its_bias_and_a_set_one_the_file() {
+    let bench = Bench::new();
+    bench.write(&json!({"inputs": {"GPIO5": 0}}));
+    let mut bus = bench.open();
+    let mut level = |line: &str, bias| bus.input(&input(line, bias)).unwrap().is_active().unwrap();
+    assert!(level("GPIO17", Bias::PullUp));
+    assert!(!level("GPIO22", Bias::PullDown) && !level("GPIO23", Bias::AsIs));
+    assert!(!level("GPIO5", Bias::PullUp));
+}
+
+#[test]
+fn a_debounced_change_is_reported_when_it_has_lasted() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    let debounce = Duration::from_millis(20);
+    let mut door = bus.input(&InputRequest { debounce, ..input("GPIO17", Bias::AsIs) }).unwrap();
+    let start = monotonic() + Duration::from_secs(1);
+    bench.write(&json!({"inputs": {"GPIO17": 1}}));
+    assert_eq!(bus.refresh_at(start), Some(debounce));
+    assert!(door.take_edges().unwrap().is_empty() && !door.is_active().unwrap());
+    assert_eq!(bus.refresh_at(start + debounce), Some(LOOK_EVERY));
+    assert_eq!(door.take_edges().unwrap()[0].at, Some(start + debounce));
+}
+
+#[test]
+fn a_line_is_held_by_its_first_claim_until_that_is_dropped() {
+    let mut bus = SimBus::open(None).unwrap();
+    let first = bus.output(&output("GPIO27", false, true)).unwrap();
+    let error = bus.input(&input("GPIO27", Bias::AsIs)).err().unwrap();
+    assert!(matches!(&error, BusError::LineHeld { holder, .. } if holder == "fieldgate"), "{error}");
+    drop(first);
+    assert!(bus.output(&output("GPIO27", false, false)).is_ok());
+}
+
+#[test]
+fn our_lines_return_to_a_file_whose_writer_left_them_out_or_changed_them() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    let _pump = bus.output(&output("GPIO27", false, true)).unwrap();
+    let _fan = bus
+        .pwm(&PwmRequest { place: PwmPlace::Channel(0), period: LOOK_EVERY, percent: 40.0, inverted: false })
+        .unwrap();
+    bench.write(&json!({"inputs": {"GPIO17": 1}, "lines": {"GPIO27": 0, "GPIO4": 1}, "note": "mine"}));
+    bus.refresh().unwrap();
+    let file = bench.read();
+    assert_eq!(file["lines"], json!({"GPIO27": 1, "GPIO4": 1}));
+    assert_eq!((&file["inputs"], &file["note"]), (&json!({"GPIO17": 1}), &json!("mine")));
+    assert_eq!(file["pwm"], json!({"0": 40.0}));
+    bench.write(&json!({}));
+    bus.refresh().unwrap();
+    assert_eq!(bench.read()["lines"], json!({"GPIO27": 1, "GPIO4": 1}));
+    assert_eq!(bench.read()["inputs"], json!({"GPIO17": 1}));
+}
+
+#[test]
+fn a_second_process_writes_its_own_line_only() {
+    let bench = Bench::new();
+    {
+        let mut service = bench.open();
+        let _pump = service.output(&output("GPIO27", false, true)).unwrap();
+        let _valve = service.output(&output("GPIO22", false, true)).unwrap();
+    }
+    let mut safe_state = bench.open();
+    drop(safe_state.output(&output("GPIO27", false, false)).unwrap());
+    assert_eq!(bench.read()["lines"], json!({"GPIO27": 0, "GPIO22": 1}));
+}
+
+#[test]
+fn the_last_change_waits_for_a_file_that_somebody_is_writing() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
+    fs::write(&bench.path, r#"{"inputs":{"#).unwrap();
+    pump.set(true).unwrap();
+    bus.refresh().unwrap();
+    assert_eq!(fs::read_to_string(&bench.path).unwrap(), r#"{"inputs":{"#);
+    bench.write(&json!({"inputs": {"GPIO17": 1}}));
+    drop((bus, pump));
+    assert_eq!(bench.read()["lines"]["GPIO27"], 1);
+    assert_eq!(bench.read()["inputs"]["GPIO17"], 1);
+}
+
+#[test]
+fn an_empty_file_made_beforehand_is_filled() {
+    let bench = Bench::new();
+    fs::write(&bench.path, "").unwrap();
+    drop(bench.open());
+    assert_eq!(bench.read()["lines"], json!({}));
+}
+
+#[test]
+fn a_chip_is_told_in_the_file_and_changed_from_there() {
+    let bench = Bench::new();
+    bench.write(&json!({"chips": {"72": {"temperature": 25}}}));
+    let mut bus = bench.open();
+    bus.expect("tmp102", &[Claim::Address(0x48)]);
+    let chip = bench.read()["chips"]["72"].clone();
+    assert_eq!((&chip["chip"], &chip["temperature"], &chip["fault"]), (&json!("tmp102"), &json!(25), &Value::Null));
+    let mut i2c = bus.i2c().unwrap();
+    let mut bytes = [0; 2];
+    i2c.write_read(0x48, &[0], &mut bytes).unwrap();
+    assert_eq!(bytes, [0x19, 0x00]);
+    bench.write(&json!({"chips": {"0x48": {"fault": "nak"}}}));
+    bus.refresh().unwrap();
+    assert!(matches!(i2c.read(0x48, &mut bytes), Err(BusError::NoAcknowledge { address: 0x48 })));
+    bench.write(&json!({"chips": {"0x48": {"fault": null, "temperature": 30.5}}}));
+    bus.refresh().unwrap();
+    i2c.write_read(0x48, &[0], &mut bytes).unwrap();
+    assert_eq!(bytes, [0x1e, 0x80]);
+    bus.refresh().unwrap();
+    assert_eq!(bench.read()["chips"]["0x48"]["temperature"], 30.5);
+}
+
+#[test]
+fn what_makes_no_sense_in_the_file_is_ignored_and_kept() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    bus.expect("tmp102", &[Claim::Address(0x48)]);
+    let odd = json!({"chip": "toaster", "temperature": "hot", "colour": 3, "fault": "rust"});
+    bench.write(&json!({"chips": {"0x48": odd, "0x999": {}, "x": 1}, "inputs": {"GPIO17": 7}, "pwm": {"a": "b"}}));
+    bus.refresh().unwrap();
+    let mut bytes = [0; 2];
+    assert!(bus.i2c().unwrap().write_read(0x48, &[0], &mut bytes).is_ok());
+    assert_eq!(bench.read()["chips"]["0x48"]["chip"], "toaster");
+}
+
+#[test]
+fn a_reader_who_hammers_the_file_never_sees_half_of_it() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let (path, finished) = (bench.path.clone(), Arc::clone(&done));
+    let reader = std::thread::spawn(move || {
+        let mut reads = 0;
+        while !finished.load(Ordering::Relaxed) {
+            assert!(read(&path)["lines"]["GPIO27"].is_u64());
+            reads += 1;
+        }
+        reads
+    });
+    for n in 0..500 {
+        pump.set(n % 2 == 0).unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(reader.join().unwrap() > 0);
+}
+
+#[test]
+fn nothing_is_lost_when_two_write_at_once() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
+    let mut door = bus.input(&input("GPIO17", Bias::AsIs)).unwrap();
+    let path = bench.path.clone();
+    let writer = std::thread::spawn(move || {
+        for n in 1..=300_u64 {
+            let temporary = path.with_extension("writer");
+            fs::write(&temporary, json!({"inputs": {"GPIO17": n % 2, "GPIO4": n % 2}}).to_string()).unwrap();
+            fs::rename(&temporary, &path).unwrap();
+        }
+    });
+    let mut on = false;
+    while !writer.is_finished() {
+        on = !on;
+        pump.set(on).unwrap();
+    }
+    writer.join().unwrap();
+    bus.refresh().unwrap();
+    assert!(!door.is_active().unwrap());
+    let file = bench.read();
+    assert_eq!((&file["inputs"]["GPIO4"], &file["lines"]["GPIO27"]), (&json!(0), &json!(u8::from(on))));
+}
+
+#[test]
+fn what_is_written_in_place_is_taken_over_although_we_write_too() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
+    let mut door = bus.input(&input("GPIO17", Bias::AsIs)).unwrap();
+    let mut on = false;
+    for n in 1..=100_u64 {
+        let path = bench.path.clone();
+        let writer = std::thread::spawn(move || {
+            fs::write(&path, json!({"inputs": {"GPIO17": n % 2}}).to_string()).unwrap();
+        });
+        while !writer.is_finished() {
+            on = !on;
+            pump.set(on).unwrap();
+        }
+        writer.join().unwrap();
+        bus.refresh().unwrap();
+        assert_eq!(door.is_active().unwrap(), n % 2 == 1, "after {n} writes");
+        assert_eq!(bench.read()["lines"]["GPIO27"], u8::from(on));
+    }
+}
+
+#[test]
+fn without_a_file_only_drifting_chips_ask_for_another_look() {
+    let mut bus = SimBus::open(None).unwrap();
+    assert_eq!(bus.refresh().unwrap(), None);
+    bus.expect("gpio-output", &[Claim::Line("GPIO27".to_owned()), Claim::Address(0x20)]);
+    assert_eq!(bus.refresh().unwrap(), None);
+    bus.expect("tmp102", &[Claim::Address(0x48)]);
+    assert_eq!(bus.refresh().unwrap(), Some(Duration::from_secs(1)));
+    let world = |bus: &SimBus| bus.world.borrow_mut().seats.get(0x48).unwrap().chip.world()[0].1;
+    let first = world(&bus);
+    bus.refresh_at(bus.opened + Duration::from_secs(20));
+    assert!((world(&bus) - first).abs() > 0.1);
+}
+
+#[test]
+fn a_pwm_channel_is_read_back_and_refuses_what_is_no_percentage() {
+    let mut bus = SimBus::open(None).unwrap();
+    let request = PwmRequest { place: PwmPlace::Channel(1), period: LOOK_EVERY, percent: 12.5, inverted: true };
+    let mut fan = bus.pwm(&request).unwrap();
+    assert!(matches!(bus.pwm(&request), Err(BusError::LineHeld { .. })));
+    assert_eq!(fan.percent().unwrap(), 12.5);
+    assert!(fan.set(f64::NAN).is_err() && fan.set(101.0).is_err());
+    assert_eq!(fan.percent().unwrap(), 12.5);
+}
+
+#[test]
+fn a_state_file_in_no_folder_cannot_be_opened() {
+    let error = SimBus::open(Some(PathBuf::from("/nonexistent/bench.json"))).err().unwrap();
+    assert!(matches!(error, BusError::Open { .. }));
+}
+
+#[test]
+fn a_device_of_the_kernel_is_a_file_and_an_entry_of_the_state_file() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    bus.expect("tmp102", &[Claim::Device("28-00000a1b2c3d".into()), Claim::Port, Claim::ChipSelect]);
+    let mut places: Vec<_> = bench.read()["chips"].as_object().unwrap().keys().cloned().collect();
+    places.sort();
+    assert_eq!(places, ["28-00000a1b2c3d", "spi", "uart"]);
+    bench.write(&json!({"chips": {"uart": {"fault": "time-out"}, "spi": {"fault": "nak"}}}));
+    bus.refresh().unwrap();
+    let mut port = bus.uart(&UartRequest { baud: 9600 }).unwrap();
+    assert!(matches!(port.read(&mut [0], Duration::ZERO), Err(BusError::Wires { .. })));
+    let mut bytes = [0; 2];
+    bus.spi(&SpiRequest { mode: MODE_0, max_hz: 1 }).unwrap().read(&mut bytes).unwrap();
+    assert_eq!(bytes, [0xFF; 2]);
+}

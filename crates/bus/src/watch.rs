@@ -1,0 +1,70 @@
+//! An input line that is looked at again and again: its changes, debounced where no kernel does it.
+//!
+//! Levels are electrical here; edges say active or inactive. Time is an argument.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::edges::Edges;
+use crate::{Edge, InputRequest};
+
+/// What was last reported of a line, and a change that must still prove that it lasts.
+pub(super) struct Watch {
+    active_low: bool,
+    debounce: Duration,
+    reported: bool,
+    unsettled_since: Option<Duration>,
+    edges: Edges,
+}
+
+impl Watch {
+    /// A line that has this level at its claim.
+    pub(super) fn new(request: &InputRequest, level: bool) -> Self {
+        Self {
+            active_low: request.active_low,
+            debounce: request.debounce,
+            reported: level,
+            unsettled_since: None,
+            edges: Edges::default(),
+        }
+    }
+
+    /// Reports the level if it has lasted. Returns how long it must still last otherwise.
+    pub(super) fn settle(&mut self, level: bool, now: Duration) -> Option<Duration> {
+        if level == self.reported {
+            self.unsettled_since = None;
+            return None;
+        }
+        let since = *self.unsettled_since.get_or_insert(now);
+        let lasted = now.saturating_sub(since);
+        if lasted < self.debounce {
+            return Some(self.debounce - lasted);
+        }
+        self.reported = level;
+        self.unsettled_since = None;
+        self.edges.push(Edge { active: level != self.active_low, at: Some(now), missed: 0 });
+        None
+    }
+
+    /// The level that was last reported.
+    pub(super) fn level(&self) -> bool {
+        self.reported
+    }
+
+    /// Whether the line is active, as last reported.
+    pub(super) fn is_active(&self) -> bool {
+        self.reported != self.active_low
+    }
+
+    /// Changes since the last call.
+    pub(super) fn take_edges(&mut self) -> Vec<Edge> {
+        self.edges.take()
+    }
+}
+
+/// The kernel's clock for edges.
+pub(super) fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}

@@ -1,0 +1,147 @@
+//! The only place that asks what time it is.
+//!
+//! Schedules, ages and limits use `CLOCK_BOOTTIME`, which no one sets and which counts through a suspend. The wall clock is
+//! stamped beside it for people, with whether it can be trusted. That is asked of the file system, which is too slow for each
+//! reading: whoever owns the program's turns calls [`refresh`], and in between the last answer counts.
+
+pub mod pulse;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use fieldgate_model::{ClockStatus, Moment};
+
+/// Where systemd-timesyncd says how the clock is.
+const TIMESYNC: &str = "/run/systemd/timesync";
+
+/// 2025-01-01: a wall clock before it was never set, whoever keeps it.
+const PLAUSIBLE: Duration = Duration::from_secs(1_735_689_600);
+
+/// What [`TIMESYNC`] last said.
+static ANSWER: Answer = Answer::unknown();
+
+/// Time since the machine started, suspends included.
+pub fn boottime() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Both clocks, and whether the wall clock can be trusted.
+pub fn now() -> Moment {
+    let wall = SystemTime::now();
+    Moment { boot: boottime(), wall, clock: status(wall, || ANSWER.get(Path::new(TIMESYNC))) }
+}
+
+/// Asks again whether the wall clock was set; to be called about once a second. A date before 2025 needs no answer: that such
+/// a clock was set, or was set back, is seen by the next [`now`].
+pub fn refresh() {
+    ANSWER.ask(Path::new(TIMESYNC));
+}
+
+/// Ticks every `period`, at whole multiples of it on the boot clock: regular work of different parts that is in no hurry shares
+/// its wake-ups. The first tick comes within a period; ticks that were missed are left out.
+pub fn interval(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + until_multiple(period, boottime()), period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
+}
+
+/// How long it is from `now` to the next whole multiple of `period`, which is not zero.
+pub fn until_multiple(period: Duration, now: Duration) -> Duration {
+    let past = now.as_nanos() % period.as_nanos().max(1);
+    period.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or(0)))
+}
+
+/// The moment of a kernel timestamp on `CLOCK_MONOTONIC`, told on both clocks; without a timestamp it is `now`.
+pub fn at_monotonic(at: Option<Duration>, now: Moment) -> Moment {
+    let Some(at) = at else { return now };
+    let monotonic = clock_gettime(ClockId::Monotonic);
+    let monotonic = Duration::new(monotonic.tv_sec.unsigned_abs(), u32::try_from(monotonic.tv_nsec).unwrap_or(0));
+    let age = monotonic.saturating_sub(at);
+    Moment { boot: now.boot.saturating_sub(age), wall: now.wall.checked_sub(age).unwrap_or(now.wall), clock: now.clock }
+}
+
+fn status(wall: SystemTime, was_set: impl FnOnce() -> bool) -> ClockStatus {
+    let plausible = wall.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since >= PLAUSIBLE);
+    if plausible && was_set() { ClockStatus::Synchronised } else { ClockStatus::Unsynchronised }
+}
+
+/// Whether a plausible date counts as set, as last asked; asked at first use.
+struct Answer(AtomicU8);
+
+impl Answer {
+    const UNKNOWN: u8 = 0;
+    const NOT_SET: u8 = 1;
+    const SET: u8 = 2;
+
+    const fn unknown() -> Self {
+        Self(AtomicU8::new(Self::UNKNOWN))
+    }
+
+    fn get(&self, folder: &Path) -> bool {
+        match self.0.load(Ordering::Relaxed) {
+            Self::UNKNOWN => self.ask(folder),
+            known => known == Self::SET,
+        }
+    }
+
+    /// Asking the kernel itself (`adjtimex`) is forbidden under `ProtectClock=`, so systemd-timesyncd is believed: it makes a
+    /// file when it has set the clock for the first time since boot (systemd-timesyncd.service(8)). The folder is there while
+    /// that service runs. Where another program keeps the clock, every plausible date counts: most such boards have a battery.
+    fn ask(&self, folder: &Path) -> bool {
+        let was_set = folder.join("synchronized").exists() || !folder.exists();
+        self.0.store(if was_set { Self::SET } else { Self::NOT_SET }, Ordering::Relaxed);
+        was_set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boot_time_goes_forward() {
+        let first = boottime();
+        assert!(boottime() >= first && first > Duration::ZERO);
+    }
+
+    #[test]
+    fn what_ticks_regularly_ticks_together() {
+        let (ms, now) = (Duration::from_millis, Duration::from_millis(12_345));
+        assert_eq!(until_multiple(ms(1000), now), ms(655));
+        assert_eq!(until_multiple(ms(250), now), ms(155));
+        assert_eq!(until_multiple(ms(250), ms(500)), ms(250), "never at once");
+    }
+
+    #[test]
+    fn a_clock_in_1970_is_not_synchronised() {
+        let minute = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
+        assert_eq!(status(minute, || true), ClockStatus::Unsynchronised);
+        assert_eq!(status(minute + PLAUSIBLE, || true), ClockStatus::Synchronised);
+        assert_eq!(status(minute + PLAUSIBLE, || false), ClockStatus::Unsynchronised);
+    }
+
+    #[test]
+    fn the_file_system_is_asked_at_first_and_then_only_when_told_to() {
+        let run = tempfile::tempdir().unwrap();
+        let folder = run.path().join("timesync");
+        let answer = Answer::unknown();
+        assert!(answer.get(&folder), "no timesyncd, so a plausible date counts");
+        std::fs::create_dir(&folder).unwrap();
+        assert!(answer.get(&folder), "not asked again");
+        assert!(!answer.ask(&folder) && !answer.get(&folder), "timesyncd runs and has not set the clock");
+        std::fs::write(folder.join("synchronized"), "").unwrap();
+        assert!(!answer.get(&folder));
+        assert!(answer.ask(&folder) && answer.get(&folder));
+    }
+
+    #[test]
+    fn the_first_answer_is_right() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!Answer::unknown().get(folder.path()));
+    }
+}

@@ -1,0 +1,45 @@
+//! When the broker was last heard.
+//!
+//! The link beats, whoever must act on a silent broker reads: `safe_after` counts from the last byte that the broker sent.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The boot time of the last sign of life, in nanoseconds; zero stands for none yet.
+#[derive(Debug, Default)]
+pub struct Pulse(AtomicU64);
+
+impl Pulse {
+    /// Not heard yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The broker has just sent something.
+    pub fn beat(&self) {
+        let now = u64::try_from(crate::boottime().as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(now.max(1), Ordering::Release);
+    }
+
+    /// When it was last heard, on [`crate::boottime`]; `None` before the first time.
+    pub fn last(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Acquire) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pulse_tells_the_last_beat_or_that_there_was_none() {
+        let pulse = Pulse::new();
+        assert_eq!(pulse.last(), None);
+        let before = crate::boottime();
+        pulse.beat();
+        assert!(pulse.last().is_some_and(|at| at >= before));
+    }
+}

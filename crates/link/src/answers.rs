@@ -1,0 +1,120 @@
+//! What follows from the answer to a publication: for the spool, for the retained topics, for what is known of the broker.
+
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::alarms::About;
+use super::backoff::HELD;
+use super::connection::Connection;
+use super::inflight::{Slot, Ticket};
+use super::lanes::Lane;
+use super::session::{Fate, MAX_WINDOW};
+use super::trail::RequestId;
+use fieldgate_clock::boottime;
+
+/// Answers after which a connection need not be careful any more: all that is published at a connect has had its turn.
+const CAREFUL_ANSWERS: usize = 64;
+
+/// How long nothing follows a publication at QoS 0 while careful.
+const LINGER: Duration = Duration::from_millis(250);
+
+impl Connection<'_> {
+    /// A publication was answered, written, or lost with the connection.
+    pub(super) fn on_fate(&mut self, ticket: Ticket, fate: Fate) {
+        let now = boottime();
+        if fate == Fate::Lost {
+            self.window.leave(ticket);
+            self.lost.get_or_insert(now);
+            return;
+        }
+        self.progress = now;
+        if self.careful && self.trail.is_unanswerable(ticket) {
+            self.lingering.push((ticket, fate, now));
+            return;
+        }
+        self.finish_fate(ticket, fate, now);
+    }
+
+    /// While careful, a publication at QoS 0 keeps its place for a moment: nothing else is then under way if the broker hangs
+    /// up on it.
+    pub(super) fn look_at_care(&mut self, now: Duration) {
+        if self.careful && (self.trail.answers() >= CAREFUL_ANSWERS || now.saturating_sub(self.since) >= HELD) {
+            self.end_care();
+        }
+        for (ticket, fate, at) in std::mem::take(&mut self.lingering) {
+            if self.careful && now.saturating_sub(at) < LINGER {
+                self.lingering.push((ticket, fate, at));
+            } else {
+                self.finish_fate(ticket, fate, now);
+            }
+        }
+        for request in self.broker.outlived(|request| self.trail.is_open(request), now) {
+            let news = self.broker.answered(&request, now);
+            self.report.apply(news);
+        }
+    }
+
+    /// From now on as much is under way as the broker allows.
+    pub(super) fn end_care(&mut self) {
+        self.careful = false;
+        self.window.widen(usize::from(self.connected.receive_maximum.min(MAX_WINDOW)));
+    }
+
+    fn finish_fate(&mut self, ticket: Ticket, fate: Fate, now: Duration) {
+        let Some(slot) = self.window.leave(ticket) else { return };
+        if let Some(request) = self.trail.done(RequestId::Publication(ticket), now) {
+            let news = self.broker.answered(&request, now);
+            self.report.apply(news);
+        }
+        match slot {
+            Slot::Birth => {
+                self.judge(self.parts.settings.topics.status(), &fate);
+                self.on_born();
+            }
+            Slot::Latest(topic) => {
+                match fate {
+                    Fate::Acknowledged => self.parts.latest.acknowledged(&topic),
+                    _ => self.parts.latest.refused(&topic, now),
+                }
+                self.judge(topic, &fate);
+            }
+            Slot::Courtesy(topic) => {
+                if let Fate::Refused(words) | Fate::Unacceptable(words) = fate {
+                    debug!(
+                        topic,
+                        reason = words,
+                        "The requester's own topic was refused; the reply topic has the answer."
+                    );
+                }
+            }
+            Slot::Spooled { sequence, message, lane } => {
+                let key = &message.key;
+                let topic = self.parts.settings.topics.of(key, lane == Lane::Late);
+                if let Fate::Unacceptable(words) = fate {
+                    warn!(topic, error = words, "The broker will never take a message.");
+                    self.forwarder.dropped(key, lane);
+                    return self.set_aside(sequence, key.kind, topic, words);
+                }
+                self.judge(topic, &fate);
+                self.forwarder.resolved(sequence, key, lane, fate == Fate::Acknowledged, now);
+                if fate == Fate::Acknowledged {
+                    self.informed |= self.born;
+                    self.settled.push(sequence);
+                }
+            }
+            Slot::Farewell => {}
+        }
+    }
+
+    /// Raises or clears the alarm of a topic.
+    fn judge(&mut self, topic: String, fate: &Fate) {
+        match fate {
+            Fate::Refused(words) | Fate::Unacceptable(words) => {
+                let words = format!("publishing on {topic} is refused: {words}");
+                self.report.raise(About::Publish(topic), words);
+            }
+            _ => self.report.clear(&About::Publish(topic)),
+        }
+    }
+}

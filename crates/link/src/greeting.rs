@@ -1,0 +1,264 @@
+//! How a connection begins: what is subscribed to, `online`, and what comes back on our own `B/status`.
+//!
+//! Commands are asked for before `online` is published, each subscription only after the one before was answered, so that an
+//! end of the connection can be laid at the door of one of them. A gateway without outputs asks for no commands. To hear its
+//! own `B/status` is an extra: it shows under 3.1.1 whether what is published arrives, and whether another gateway has our name.
+
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::Protocol;
+use super::alarms::About;
+use super::canary::Canary;
+use super::connection::Connection;
+use super::inflight::Slot;
+use super::session::{Arrived, Filter, Grant, Publication};
+use super::trail::{Blame, Request, RequestId};
+use super::twins::Origin;
+use fieldgate_clock::boottime;
+use fieldgate_model::Qos;
+
+/// A subscription that is not answered within this time holds up `online` and the readings no longer.
+const UNHEARD: Duration = Duration::from_secs(5);
+
+impl Connection<'_> {
+    /// Subscribes to what is wanted, and then says `online`.
+    pub(super) fn listen(&mut self) {
+        if !self.command_topics.borrow_and_update().is_empty() {
+            self.to_subscribe.push_back(Request::Commands);
+        }
+        if self.broker.may_hear_status() {
+            self.to_subscribe.push_back(Request::Status);
+        }
+        self.subscribe_next();
+    }
+
+    /// A reload has added or removed outputs. One subscription with a wildcard is for all of them; one to each is made anew.
+    pub(super) fn on_outputs_changed(&mut self) {
+        if self.command_topics.borrow_and_update().is_empty() {
+            // Nobody misses commands any more.
+            self.commands_wait = false;
+            self.to_subscribe.retain(|request| *request != Request::Commands);
+            self.report.clear(&About::Commands);
+            self.report.clear(&About::HungUp(Request::Commands));
+            return;
+        }
+        let is_waiting =
+            self.deaf_until.is_some() || self.commands_wait || self.to_subscribe.contains(&Request::Commands);
+        let hears_all = self.connected.wildcards && self.hears_commands;
+        if !is_waiting && !hears_all {
+            self.to_subscribe.push_back(Request::Commands);
+            if self.asking.is_none() {
+                self.subscribe_next();
+            }
+        }
+    }
+
+    /// Subscribes to what is next, and says `online` when nothing is.
+    pub(super) fn subscribe_next(&mut self) {
+        let now = boottime();
+        while let Some(request) = self.to_subscribe.pop_front() {
+            if self.broker.is_held(&request, now) {
+                self.commands_wait |= request == Request::Commands;
+                continue;
+            }
+            let filters = self.filters(&request);
+            self.broker.sending(&request, now);
+            let blame = Blame { request: request.clone(), retain: false };
+            self.trail.sent(RequestId::Subscription, blame, true);
+            self.asking = Some(request);
+            self.subscribing = Some(self.session.subscribe(filters));
+            return;
+        }
+        self.say_online();
+    }
+
+    fn filters(&self, request: &Request) -> Vec<Filter> {
+        let settings = &self.parts.settings;
+        let command = |topic| Filter { topic, retain_as_published: true, send_retained: true, no_local: false };
+        // Our own status must come back.
+        let own = |topic, no_local| Filter { topic, retain_as_published: false, send_retained: false, no_local };
+        match request {
+            Request::Commands if self.connected.wildcards => vec![command(settings.topics.set_filter())],
+            Request::Commands => self.command_topics.borrow().iter().cloned().map(command).collect(),
+            Request::Health => vec![own(settings.topics.health(), true)],
+            Request::Status | Request::Publish(_) => vec![own(settings.topics.status(), false)],
+        }
+    }
+
+    /// The broker has answered a subscription.
+    pub(super) fn on_granted(&mut self, grant: Grant) {
+        let now = boottime();
+        // The end follows, or else the limit for an answer.
+        let Some(request) = self.asking.take_if(|_| grant != Grant::Lost) else { return };
+        self.trail.done(RequestId::Subscription, now);
+        let news = self.broker.answered(&request, now);
+        self.report.apply(news);
+        match (request, grant) {
+            (Request::Health, grant) => {
+                if let Grant::Refused(words) = grant {
+                    debug!(reason = words, "The broker does not let us hear our own health.");
+                    self.broker.give_up_health();
+                }
+                // The greeting is over; what a reload wants besides is not.
+                if self.to_subscribe.is_empty() {
+                    return;
+                }
+            }
+            (Request::Commands, Grant::Refused(words)) => {
+                self.report.raise(About::Commands, format!("no commands will arrive: subscribing to {words}"));
+            }
+            (Request::Commands, _) => {
+                self.hears_commands = true;
+                self.report.clear(&About::Commands);
+            }
+            (_, Grant::Refused(words)) => {
+                debug!(reason = words, "The broker does not let us hear our own status.");
+                self.broker.give_up_status(now);
+            }
+            (_, _) => self.hears_status = true,
+        }
+        self.subscribe_next();
+    }
+
+    /// Asks for our own health when everything else has been asked for and the present has been told.
+    fn listen_for_health(&mut self, now: Duration) {
+        let may = self.informed && self.hears_status && self.deaf_until.is_none() && self.health_asked.is_none();
+        if may && self.asking.is_none() && self.to_subscribe.is_empty() && self.broker.may_hear_health() {
+            self.health_asked = Some(now);
+            self.to_subscribe.push_back(Request::Health);
+            self.subscribe_next();
+        }
+    }
+
+    /// Readings do not wait for a subscription for long; should its answer come after all, it counts.
+    pub(super) fn look_at_subscription(&mut self, now: Duration) {
+        self.listen_for_health(now);
+        let is_overdue = self.health_asked.is_some_and(|at| now.saturating_sub(at) >= UNHEARD);
+        if self.asking == Some(Request::Health) && is_overdue {
+            (self.asking, self.subscribing) = (None, None);
+            self.trail.done(RequestId::Subscription, now);
+            self.broker.give_up_health();
+            if !self.to_subscribe.is_empty() {
+                // A reload has added outputs meanwhile.
+                self.subscribe_next();
+            }
+        }
+        let waited = now.saturating_sub(self.since);
+        if self.asking == Some(Request::Status) && !self.to_subscribe.is_empty() && waited >= UNHEARD {
+            // An extra that is not answered must not keep commands waiting.
+            (self.asking, self.subscribing) = (None, None);
+            self.trail.done(RequestId::Subscription, now);
+            self.subscribe_next();
+        }
+        if !self.born && self.window.is_empty() && waited >= UNHEARD && self.asking.is_some() {
+            if self.asking == Some(Request::Commands) {
+                let filter = self.parts.settings.topics.set_filter();
+                let words = format!("no commands will arrive: subscribing to {filter} is not answered by the broker");
+                self.report.raise(About::Commands, words);
+            }
+            self.say_online();
+        }
+        if self.commands_wait && self.asking.is_none() && !self.broker.is_held(&Request::Commands, now) {
+            self.commands_wait = false;
+            self.to_subscribe.push_back(Request::Commands);
+            self.subscribe_next();
+        }
+    }
+
+    fn say_online(&mut self) {
+        let now = boottime();
+        if !self.hears_status && self.asking.is_none() {
+            self.canary = Canary::NotNeeded;
+        }
+        let canary = self.hears_status && self.canary.send(now);
+        let marker = self.marker.send(now).is_some();
+        if canary || marker || !self.born {
+            self.publish_online(now);
+        }
+    }
+
+    fn publish_online(&mut self, now: Duration) {
+        if self.broker.is_held(&Request::Publish(self.parts.settings.topics.status()), now) {
+            self.on_born();
+            return;
+        }
+        let plain = self.status("online");
+        let nonce = (self.connected.protocol == Protocol::V5).then(|| self.nonce.clone());
+        let marked = Publication { nonce, ..plain.clone() };
+        if self.hears_status {
+            self.twins.published(now);
+        }
+        self.send(Slot::Birth, if self.is_too_large(&marked) { plain } else { marked });
+    }
+
+    /// `online` is answered, or cannot be published: now everything else may be.
+    pub(super) fn on_born(&mut self) {
+        if !self.born {
+            self.born = true;
+            self.born_at = boottime();
+            if self.deaf_until.is_some() {
+                self.report.raise(About::Deaf, self.deaf_words());
+            }
+        }
+    }
+
+    pub(super) fn status(&self, word: &'static str) -> Publication {
+        let settings = &self.parts.settings;
+        Publication::plain(settings.topics.status(), word, Qos::AtLeastOnce, settings.retain_state)
+    }
+
+    /// A message on our own status.
+    pub(super) fn on_status(&mut self, arrived: &Arrived) {
+        if self.leaving {
+            return;
+        }
+        let (now, live) = (boottime(), !arrived.retain);
+        if live && arrived.payload == "offline" {
+            self.marker.saw_offline(self.connected.protocol, now);
+        }
+        if live && self.canary.came_back() {
+            self.report.clear(&About::Canary);
+        }
+        let queued = self.marker.is_stale();
+        self.marker.saw(arrived);
+        if !self.marker.is_stale() {
+            self.report.clear(&About::Marker);
+        }
+        if live && self.twins.heard(&arrived.payload, arrived.nonce.as_deref(), now) == Origin::Foreign && !queued {
+            self.raise_twin();
+        }
+    }
+
+    /// A message on our own health.
+    pub(super) fn on_health(&mut self, arrived: &Arrived) {
+        let counts = !self.leaving && !arrived.retain && !self.marker.is_stale();
+        if counts && self.twins.heard_health(&arrived.payload, boottime()) == Origin::Foreign {
+            self.raise_twin();
+        }
+    }
+
+    fn raise_twin(&mut self) {
+        let base = self.parts.settings.topics.base();
+        let words = format!(
+            "another gateway publishes below {base}: two of one name obey the same commands and overwrite each other's states; \
+             give one of them another gateway.name, or another mqtt.base_topic"
+        );
+        self.report.raise(About::Twin, words);
+    }
+
+    /// Keeps the retained status true, and ends the alarm when the other one has gone.
+    pub(super) fn look_at_twins(&mut self, now: Duration) {
+        if self.born && self.window.room() > 0 && self.twins.is_due(now) {
+            debug!("Publishing online again, after somebody else published on our status.");
+            self.publish_online(now);
+        }
+        if self.twins.turns_out_foreign(now) {
+            self.raise_twin();
+        }
+        if self.twins.is_over(now) {
+            self.report.clear(&About::Twin);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What is handed to the broker and not yet acknowledged. Pure.
+//!
+//! One window for everything, because the broker's Receive Maximum counts everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::lanes::Lane;
+use fieldgate_model::{Message, MessageKind, Qos};
+use fieldgate_spool::Sequence;
+
+/// What a place in the window stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Slot {
+    /// A message of the spool.
+    Spooled {
+        /// Its place in the spool.
+        sequence: Sequence,
+        /// As the spool has it.
+        message: Arc<Message>,
+        /// The lane that sent it.
+        lane: Lane,
+    },
+    /// A retained topic.
+    Latest(String),
+    /// A reply's copy to the requester's own topic.
+    Courtesy(String),
+    /// `online`.
+    Birth,
+    /// `offline`.
+    Farewell,
+}
+
+/// Names one publication on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// The window of one connection; forgotten with it.
+#[derive(Debug)]
+pub struct Window {
+    limit: usize,
+    next: u64,
+    slots: BTreeMap<Ticket, Slot>,
+    spooled: BTreeSet<Sequence>,
+    late: usize,
+    exact: usize,
+    replies: usize,
+}
+
+impl Window {
+    /// At most `limit` places, and at least one.
+    pub fn new(limit: usize) -> Self {
+        let (slots, spooled) = (BTreeMap::new(), BTreeSet::new());
+        Self { limit: limit.max(1), next: 0, slots, spooled, late: 0, exact: 0, replies: 0 }
+    }
+
+    /// From now on at most `limit` places.
+    pub fn widen(&mut self, limit: usize) {
+        self.limit = self.limit.max(limit);
+    }
+
+    /// Free places.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.slots.len())
+    }
+
+    /// Whether a late message may enter: while the live lane waits, the late lane holds three quarters of the window at most.
+    pub fn has_late_room(&self, live_waits: bool) -> bool {
+        let share = if live_waits { (self.limit * 3 / 4).max(1) } else { self.limit };
+        self.room() > 0 && self.late < share
+    }
+
+    /// Whether a reply may enter: a quarter of the window at most, so that a flood of commands does not hold up readings.
+    pub fn has_reply_room(&self) -> bool {
+        self.room() > 0 && self.replies < (self.limit / 4).max(1)
+    }
+
+    /// Takes a place.
+    pub fn enter(&mut self, slot: Slot) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        if let Slot::Spooled { sequence, message, lane } = &slot {
+            self.spooled.insert(*sequence);
+            self.replies += usize::from(message.key.kind == MessageKind::Reply);
+            self.exact += usize::from(message.qos == Qos::ExactlyOnce);
+            self.late += usize::from(*lane == Lane::Late);
+        }
+        self.slots.insert(ticket, slot);
+        ticket
+    }
+
+    /// Frees a place; nothing when the ticket is unknown.
+    pub fn leave(&mut self, ticket: Ticket) -> Option<Slot> {
+        let slot = self.slots.remove(&ticket)?;
+        if let Slot::Spooled { sequence, message, lane } = &slot {
+            self.spooled.remove(sequence);
+            self.replies -= usize::from(message.key.kind == MessageKind::Reply);
+            self.exact -= usize::from(message.qos == Qos::ExactlyOnce);
+            self.late -= usize::from(*lane == Lane::Late);
+        }
+        Some(slot)
+    }
+
+    /// How many are in flight at QoS 2.
+    pub fn exact(&self) -> usize {
+        self.exact
+    }
+
+    /// Whether a message of the spool is in flight.
+    pub fn holds(&self, sequence: Sequence) -> bool {
+        self.spooled.contains(&sequence)
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fieldgate_model::{ClockStatus, Key, Moment, Name, RunId};
+    use proptest::prelude::*;
+    use std::time::{Duration, SystemTime};
+
+    fn slot(sequence: u64, late: bool) -> Slot {
+        let message = Message {
+            key: Key { kind: MessageKind::Reading, source: Name::new("a").unwrap() },
+            run: RunId(1),
+            seq: sequence,
+            taken_at: Moment { boot: Duration::ZERO, wall: SystemTime::UNIX_EPOCH, clock: ClockStatus::Synchronised },
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            body: Vec::new(),
+        };
+        let lane = if late { Lane::Late } else { Lane::Live };
+        Slot::Spooled { sequence: Sequence(sequence), message: Arc::new(message), lane }
+    }
+
+    #[test]
+    fn the_late_lane_leaves_a_quarter_to_a_live_lane_that_waits() {
+        let mut window = Window::new(8);
+        for i in 0..6 {
+            window.enter(slot(i, true));
+        }
+        assert!(!window.has_late_room(true) && window.has_late_room(false));
+        assert!(Window::new(1).has_late_room(true));
+    }
+
+    proptest! {
+        #[test]
+        fn places_are_neither_lost_nor_invented(limit in 1usize..70, steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..70), 0..200)) {
+            let mut window = Window::new(limit);
+            let mut model: Vec<(Ticket, u64, bool)> = Vec::new();
+            for (sequence, (enter, late, index)) in (0u64..).zip(steps) {
+                if enter && window.room() > 0 {
+                    model.push((window.enter(slot(sequence, late)), sequence, late));
+                } else if !model.is_empty() {
+                    let (ticket, sequence, late) = model.remove(index % model.len());
+                    prop_assert_eq!(window.leave(ticket), Some(slot(sequence, late)));
+                    prop_assert_eq!(window.leave(ticket), None);
+                    prop_assert!(!window.holds(Sequence(sequence)));
+                }
+                prop_assert_eq!(window.room(), limit - model.len());
+                prop_assert_eq!(window.late, model.iter().filter(|entry| entry.2).count());
+                prop_assert!(model.iter().all(|entry| window.holds(Sequence(entry.1))));
+                prop_assert_eq!(window.exact(), model.len());
+                prop_assert_eq!(window.is_empty(), model.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Which message goes next. Pure: time is an argument, the spool is read by others.
+//!
+//! Two lanes, so that the present is told at once however long the outage was: the **live** lane reads the spool from a
+//! boundary on, the **late** lane reads what lies before it, oldest first. A message that grows too old in the live lane
+//! moves the boundary and is read again by the late lane.
+//!
+//! Promised: where a lane reads on is what the spool says, never how many messages came; within a lane the messages of one key go in
+//! order of sequence; the late lane never sends what the live lane
+//! still has; a refused key waits alone. A reply may overtake one from before the connection that the late lane has not read
+//! yet; a loss record waits for the late lane, so that its account comes after what it is about.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::held::{Held, HeldState};
+use fieldgate_model::{Key, Message, MessageKind, Qos, RunId};
+use fieldgate_spool::{Batch, Sequence, Stored};
+
+/// Messages that wait in a lane at most; more would only be memory, for the spool has them.
+pub const LANE_CAPACITY: usize = 128;
+
+/// Replies that may wait besides, so that a flood of commands does not hide the readings behind it. The link takes no command
+/// while [`REPLIES_MANY`] wait; the rest is for those that were taken already.
+const REPLY_CAPACITY: usize = 256;
+
+/// Replies that wait in the live lane of a gateway that gets more commands than the broker takes answers.
+pub const REPLIES_MANY: usize = 64;
+
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Of this run, and younger than `late_after`.
+    Live,
+    /// All others.
+    Late,
+}
+
+#[derive(Debug)]
+struct Queue {
+    cursor: Sequence,
+    waiting: BTreeMap<Sequence, Arc<Message>>,
+    /// How many of those are replies.
+    replies: usize,
+    held: BTreeMap<Key, Held>,
+}
+
+impl Queue {
+    fn new(cursor: Sequence) -> Self {
+        Self { cursor, waiting: BTreeMap::new(), replies: 0, held: BTreeMap::new() }
+    }
+
+    fn insert(&mut self, sequence: Sequence, message: Arc<Message>) {
+        let reply = message.key.kind == MessageKind::Reply;
+        if self.waiting.insert(sequence, message).is_none() {
+            self.replies += usize::from(reply);
+        }
+    }
+
+    fn remove(&mut self, sequence: Sequence) -> Option<Arc<Message>> {
+        let message = self.waiting.remove(&sequence)?;
+        self.replies -= usize::from(message.key.kind == MessageKind::Reply);
+        Some(message)
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() - self.replies.min(REPLY_CAPACITY) < LANE_CAPACITY
+    }
+
+    /// The first message that `may_go`. Where none at QoS 2 may, its key waits with it, and the others go on.
+    fn first(&self, exact: bool, may_go: impl Fn(&Message) -> bool) -> Option<Sequence> {
+        let mut waits: BTreeSet<&Key> = BTreeSet::new();
+        for (sequence, message) in self.waiting.iter().filter(|(_, message)| may_go(message)) {
+            if message.qos == Qos::ExactlyOnce && !exact {
+                waits.insert(&message.key);
+            } else if !waits.contains(&message.key) {
+                return Some(*sequence);
+            }
+        }
+        None
+    }
+
+    fn state(&self, key: &Key) -> Option<HeldState> {
+        self.held.get(key).map(|held| held.state)
+    }
+}
+
+/// Both lanes of one connection.
+#[derive(Debug)]
+pub struct Lanes {
+    run: RunId,
+    late_after: Duration,
+    boundary: Sequence,
+    live: Queue,
+    late: Queue,
+}
+
+/// For what the window of the connection has room.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// A reply.
+    pub replies: bool,
+    /// A message at QoS 2.
+    pub exact: bool,
+}
+
+/// A message that is to be sent now.
+#[derive(Clone, Debug)]
+pub struct Next {
+    /// Its place in the spool.
+    pub sequence: Sequence,
+    /// The message.
+    pub message: Arc<Message>,
+    /// Where it came from.
+    pub lane: Lane,
+}
+
+/// Whether a message goes to the live lane at boot time `now`.
+pub fn is_fresh(message: &Message, run: RunId, late_after: Duration, now: Duration) -> bool {
+    message.run == run && now.saturating_sub(message.taken_at.boot) < late_after
+}
+
+impl Lanes {
+    /// The late lane begins at the oldest message, the live lane at `boundary`.
+    pub fn new(run: RunId, late_after: Duration, boundary: Sequence) -> Self {
+        Self { run, late_after, boundary, live: Queue::new(boundary), late: Queue::new(Sequence(0)) }
+    }
+
+    /// From where a lane wants to read, when it has room and something may be there.
+    pub fn wants(&self, lane: Lane, head: Sequence) -> Option<Sequence> {
+        let (queue, end) = match lane {
+            Lane::Live => (&self.live, head),
+            Lane::Late => (&self.late, self.boundary),
+        };
+        (queue.cursor < end && queue.has_room()).then_some(queue.cursor)
+    }
+
+    /// Whether all that was in the spool up to `head` is read and gone.
+    pub fn is_drained(&self, head: Sequence) -> bool {
+        let read = |lane| self.wants(lane, head).is_none();
+        read(Lane::Live) && read(Lane::Late) && self.live.waiting.is_empty() && self.late.waiting.is_empty()
+    }
+
+    /// Whether the live lane has something to send.
+    pub fn live_waits(&self) -> bool {
+        !self.live.waiting.is_empty()
+    }
+
+    /// Takes in what was read from where the live lane wanted to.
+    pub fn offer_live(&mut self, batch: Batch, in_flight: impl Fn(Sequence) -> bool, now: Duration) {
+        self.live.cursor = batch.next;
+        for Stored { sequence, message } in batch.messages {
+            if in_flight(sequence) {
+                continue;
+            }
+            if !is_fresh(&message, self.run, self.late_after, now) {
+                self.hand_over(sequence, &message.key);
+            } else if self.live.state(&message.key).is_some_and(|state| state != HeldState::Open) {
+                self.live.held.entry(message.key.clone()).and_modify(|held| held.from = held.from.min(sequence));
+            } else {
+                self.live.insert(sequence, message);
+            }
+        }
+    }
+
+    /// Takes in what was read from where the late lane wanted to.
+    pub fn offer_late(&mut self, batch: Batch, in_flight: impl Fn(Sequence) -> bool, now: Duration) {
+        self.late.cursor = batch.next.min(self.boundary);
+        for Stored { sequence, message } in batch.messages {
+            if sequence >= self.boundary {
+                return;
+            }
+            // Kept back by the live lane and still fresh: it stays there until it is late.
+            if is_fresh(&message, self.run, self.late_after, now) && self.live.held.contains_key(&message.key) {
+                self.late.cursor = sequence;
+                return;
+            }
+            if in_flight(sequence) || self.live.waiting.contains_key(&sequence) {
+                continue;
+            }
+            if self.late.state(&message.key).is_some_and(|state| state != HeldState::Open) {
+                self.late.held.entry(message.key.clone()).and_modify(|held| held.from = held.from.min(sequence));
+            } else {
+                self.late.insert(sequence, message);
+            }
+        }
+    }
+
+    /// Whether more replies wait in the live lane than the broker takes.
+    pub fn is_flooded(&self) -> bool {
+        self.live.replies >= REPLIES_MANY
+    }
+
+    /// The next message of the live lane. What has become too old there is handed over first.
+    pub fn next_live(&mut self, now: Duration, room: Room) -> Option<Next> {
+        while let Some((sequence, message)) = self.live.waiting.first_key_value()
+            && !is_fresh(message, self.run, self.late_after, now)
+        {
+            let (sequence, key) = (*sequence, message.key.clone());
+            self.live.remove(sequence);
+            self.hand_over(sequence, &key);
+        }
+        let may_go = |message: &Message| {
+            (room.replies || message.key.kind != MessageKind::Reply) && self.may_go_live(message, now)
+        };
+        let sequence = self.live.first(room.exact, may_go)?;
+        Self::take(&mut self.live, sequence, Lane::Live)
+    }
+
+    /// The next message of the late lane; at QoS 2 only if `exact`.
+    pub fn next_late(&mut self, exact: bool) -> Option<Next> {
+        let open = |message: &Message| matches!(self.late.state(&message.key), None | Some(HeldState::Open));
+        let sequence = self.late.first(exact, open)?;
+        Self::take(&mut self.late, sequence, Lane::Late)
+    }
+
+    fn take(queue: &mut Queue, sequence: Sequence, lane: Lane) -> Option<Next> {
+        let message = queue.remove(sequence)?;
+        if let Some(held) = queue.held.get_mut(&message.key) {
+            held.state = HeldState::Trying;
+            held.from = sequence;
+        }
+        Some(Next { sequence, message, lane })
+    }
+
+    fn may_go_live(&self, message: &Message, now: Duration) -> bool {
+        let key = &message.key;
+        if !matches!(self.live.state(key), None | Some(HeldState::Open)) {
+            return false;
+        }
+        is_fresh(message, self.run, self.late_after, now)
+            && match key.kind {
+                MessageKind::Reading => true,
+                MessageKind::Reply => !self.late.waiting.values().any(|late| late.key == *key),
+                MessageKind::Loss => self.late.waiting.is_empty() && self.late.cursor >= self.boundary,
+            }
+    }
+
+    /// The broker has taken a message of this key: it flows again.
+    pub fn accepted(&mut self, lane: Lane, key: &Key) {
+        let queue = self.queue(lane);
+        if let Some(held) = queue.held.remove(key) {
+            queue.cursor = queue.cursor.min(held.from);
+        }
+    }
+
+    /// The broker has refused `sequence`: its key waits, ever longer, and the others flow on.
+    pub fn refused(&mut self, lane: Lane, sequence: Sequence, key: &Key, now: Duration) {
+        let queue = self.queue(lane);
+        let first = queue.waiting.iter().find(|(_, message)| message.key == *key).map(|(at, _)| *at);
+        queue.waiting.retain(|_, message| message.key != *key);
+        queue.replies = queue.waiting.values().filter(|message| message.key.kind == MessageKind::Reply).count();
+        let from = first.map_or(sequence, |first| first.min(sequence));
+        queue.held.entry(key.clone()).or_insert_with(|| Held::new(from)).refuse(from, now);
+    }
+
+    /// Lets the refused keys whose time has come try again.
+    pub fn retry(&mut self, now: Duration) {
+        for lane in [Lane::Live, Lane::Late] {
+            let queue = self.queue(lane);
+            for held in queue.held.values_mut() {
+                if held.open(now) {
+                    queue.cursor = queue.cursor.min(held.from);
+                }
+            }
+        }
+    }
+
+    /// A message left by another way than acknowledgement or refusal.
+    pub fn dropped(&mut self, lane: Lane, key: &Key) {
+        if let Some(held) = self.queue(lane).held.get_mut(key)
+            && held.state == HeldState::Trying
+        {
+            held.state = HeldState::Open;
+        }
+    }
+
+    fn queue(&mut self, lane: Lane) -> &mut Queue {
+        match lane {
+            Lane::Live => &mut self.live,
+            Lane::Late => &mut self.late,
+        }
+    }
+
+    /// Leaves `sequence` to the late lane, and with it what the live lane has of the same key from before: it is as old, and
+    /// would come behind it otherwise.
+    fn hand_over(&mut self, sequence: Sequence, key: &Key) {
+        let waiting = self.live.waiting.range(..sequence).filter(|(_, message)| message.key == *key);
+        let earlier: Vec<Sequence> = waiting.map(|(at, _)| *at).collect();
+        let held = self.live.held.get(key).filter(|held| held.state != HeldState::Open).map(|held| held.from);
+        let from = earlier.first().copied().into_iter().chain(held).fold(sequence, Sequence::min);
+        for at in earlier {
+            self.live.remove(at);
+        }
+        self.boundary = self.boundary.max(after(sequence));
+        self.late.cursor = self.late.cursor.min(from);
+    }
+}
+
+fn after(sequence: Sequence) -> Sequence {
+    Sequence(sequence.0.saturating_add(1))
+}

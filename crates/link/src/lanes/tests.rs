@@ -1,0 +1,238 @@
+//! Both lanes against a spool in a map.
+
+use super::*;
+use fieldgate_model::{ClockStatus, Moment, Name, Qos};
+use proptest::prelude::*;
+use std::time::SystemTime;
+
+const RUN: RunId = RunId(7);
+const LATE: Duration = Duration::from_secs(30);
+const ROOM: Room = Room { replies: true, exact: true };
+
+fn message(source: &str, run: RunId, taken_s: u64) -> Arc<Message> {
+    let boot = Duration::from_secs(taken_s);
+    Arc::new(Message {
+        key: Key { kind: MessageKind::Reading, source: Name::new(source).unwrap() },
+        run,
+        seq: 1,
+        taken_at: Moment { boot, wall: SystemTime::UNIX_EPOCH, clock: ClockStatus::Synchronised },
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        body: Vec::new(),
+    })
+}
+
+/// A spool in a map, and what was sent so far.
+struct Bench {
+    lanes: Lanes,
+    spool: BTreeMap<Sequence, Arc<Message>>,
+    in_flight: BTreeMap<Sequence, (Key, Lane)>,
+    sent: Vec<(Sequence, Lane)>,
+}
+
+impl Bench {
+    fn new(messages: Vec<Arc<Message>>, boundary: u64) -> Self {
+        let spool = (0..).map(Sequence).zip(messages).collect();
+        let lanes = Lanes::new(RUN, LATE, Sequence(boundary));
+        Self { lanes, spool, in_flight: BTreeMap::new(), sent: Vec::new() }
+    }
+
+    fn head(&self) -> Sequence {
+        Sequence(self.spool.last_key_value().map_or(0, |(last, _)| last.0 + 1))
+    }
+
+    fn fill(&mut self, now: Duration) {
+        let head = self.head();
+        for lane in [Lane::Live, Lane::Late] {
+            while let Some(from) = self.lanes.wants(lane, head) {
+                // Now and then fewer than could be, as of a spool that has large or damaged ones.
+                let most = 1 + from.0 as usize % 5;
+                let mut range = self.spool.range(from..);
+                let messages =
+                    range.by_ref().take(most).map(|(at, message)| Stored { sequence: *at, message: message.clone() });
+                let messages: Vec<Stored> = messages.collect();
+                let next = range.next().map_or(head, |(at, _)| *at);
+                let held = |sequence| self.in_flight.contains_key(&sequence);
+                match lane {
+                    Lane::Live => self.lanes.offer_live(Batch { messages, next }, held, now),
+                    Lane::Late => self.lanes.offer_late(Batch { messages, next }, held, now),
+                }
+                // The lane waits where it is.
+                if self.lanes.wants(lane, head) == Some(from) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, now: Duration) -> Option<Sequence> {
+        self.fill(now);
+        let next = self.lanes.next_live(now, ROOM).or_else(|| self.lanes.next_late(true))?;
+        self.in_flight.insert(next.sequence, (next.message.key.clone(), next.lane));
+        self.sent.push((next.sequence, next.lane));
+        Some(next.sequence)
+    }
+
+    fn settle(&mut self, sequence: Sequence, accept: bool, now: Duration) {
+        let (key, lane) = self.in_flight.remove(&sequence).unwrap();
+        if accept {
+            self.spool.remove(&sequence);
+            self.lanes.accepted(lane, &key);
+        } else {
+            self.lanes.refused(lane, sequence, &key, now);
+        }
+    }
+}
+
+#[test]
+fn the_present_is_told_before_the_past() {
+    let all = vec![message("a", RunId(1), 0), message("a", RUN, 10), message("a", RUN, 95), message("b", RUN, 96)];
+    let mut bench = Bench::new(all, 2);
+    let now = Duration::from_secs(100);
+    while bench.send(now).is_some() {}
+    let sent: Vec<u64> = bench.sent.iter().map(|(at, _)| at.0).collect();
+    assert_eq!(sent, [2, 3, 0, 1]);
+}
+
+#[test]
+fn what_grows_too_old_in_the_live_lane_is_sent_late() {
+    let mut bench = Bench::new(vec![message("a", RUN, 95)], 0);
+    bench.fill(Duration::from_secs(100));
+    assert_eq!(bench.send(Duration::from_secs(200)), None, "handed over");
+    assert!(bench.send(Duration::from_secs(200)).is_some());
+    assert_eq!(bench.sent, [(Sequence(0), Lane::Late)]);
+}
+
+/// What the late lane sends when the live lane gets no turn.
+fn late(bench: &mut Bench, now: Duration) -> Vec<u64> {
+    let mut sent = Vec::new();
+    loop {
+        bench.fill(now);
+        let Some(next) = bench.lanes.next_late(true) else { return sent };
+        bench.in_flight.insert(next.sequence, (next.message.key.clone(), next.lane));
+        sent.push(next.sequence.0);
+    }
+}
+
+/// A bench whose late lane has read up to the live one.
+fn bench_without_a_past(live: Vec<Arc<Message>>) -> Bench {
+    let mut all = vec![message("c", RunId(1), 0)];
+    all.extend(live);
+    let mut bench = Bench::new(all, 1);
+    assert_eq!(late(&mut bench, Duration::from_secs(100)), [0]);
+    bench.settle(Sequence(0), true, Duration::from_secs(100));
+    bench
+}
+
+/// A message of the same key that was read while it was young waits in the live lane, behind one that is young still.
+#[test]
+fn what_is_read_too_old_takes_along_what_grew_too_old_before_it() {
+    let mut bench = bench_without_a_past(vec![message("b", RUN, 100), message("a", RUN, 95)]);
+    bench.spool.insert(Sequence(3), message("a", RUN, 95));
+    bench.spool.insert(Sequence(4), message("b", RUN, 120));
+    let now = Duration::from_secs(126);
+    assert_eq!(late(&mut bench, now), [2, 3]);
+    assert_eq!([bench.send(now), bench.send(now), bench.send(now)], [Some(Sequence(1)), Some(Sequence(4)), None]);
+}
+
+/// The same behind a refusal that came when the late lane had passed the place.
+#[test]
+fn what_is_read_too_old_comes_behind_what_was_refused_before_it() {
+    let mut bench = bench_without_a_past(vec![message("a", RUN, 95), message("b", RUN, 95)]);
+    assert_eq!(bench.send(Duration::from_secs(100)), Some(Sequence(1)));
+    let now = Duration::from_secs(126);
+    assert_eq!([bench.send(now), bench.send(now)], [None, Some(Sequence(2))], "handed over, and sent late");
+    bench.settle(Sequence(1), false, now);
+    bench.spool.insert(Sequence(3), message("a", RUN, 95));
+    assert_eq!(late(&mut bench, now), [1, 3]);
+}
+
+#[test]
+fn a_refused_key_waits_alone_and_loses_nothing() {
+    let all = vec![message("a", RUN, 90), message("b", RUN, 91), message("a", RUN, 92)];
+    let mut bench = Bench::new(all, 0);
+    let now = Duration::from_secs(100);
+    let first = bench.send(now).unwrap();
+    bench.settle(first, false, now);
+    assert_eq!(bench.send(now), Some(Sequence(1)));
+    assert_eq!(bench.send(now), None);
+    let later = now + Duration::from_secs(1);
+    bench.lanes.retry(later);
+    assert_eq!(bench.send(later), Some(first));
+    assert_eq!(bench.send(later), None, "one tries, the rest waits");
+    bench.settle(first, true, later);
+    assert_eq!(bench.send(later), Some(Sequence(2)));
+}
+
+proptest! {
+    #[test]
+    fn every_message_is_sent_and_in_order_within_its_lane(
+        sources in prop::collection::vec((0u8..3, any::<bool>()), 1..40), boundary in 0u64..40,
+        fates in prop::collection::vec(prop::option::weighted(0.9, 0usize..8), 500),
+    ) {
+        let old = sources.len() as u64 / 2;
+        let boundary = boundary.min(old);
+        let all = (0u64..).zip(&sources).map(|(i, (source, fresh))| {
+            let run = if i < boundary && !fresh { RunId(1) } else { RUN };
+            message(["a", "b", "c"][usize::from(*source)], run, if i < old { i } else { 60 + i })
+        }).collect::<Vec<_>>();
+        let keys: Vec<Key> = all.iter().map(|message| message.key.clone()).collect();
+        let mut bench = Bench::new(all, boundary);
+        let mut now = Duration::from_secs(60);
+        for fate in fates {
+            bench.lanes.retry(now);
+            let full = bench.send(now).is_none() || bench.in_flight.len() > 6;
+            if full && let Some(at) = bench.in_flight.keys().next().copied() {
+                bench.settle(at, true, now);
+            }
+            if let Some(nth) = fate && let Some(at) = bench.in_flight.keys().nth(nth).copied() {
+                bench.settle(at, true, now);
+            }
+            now += Duration::from_millis(150);
+        }
+        for _ in 0..400 {
+            bench.send(now);
+            if let Some(at) = bench.in_flight.keys().next().copied() {
+                bench.settle(at, true, now);
+            }
+        }
+        prop_assert!(bench.spool.is_empty(), "left: {:?}", bench.spool.keys());
+        for key in &keys {
+            for lane in [Lane::Live, Lane::Late] {
+                let order: Vec<u64> = bench.sent.iter()
+                    .filter(|(at, sent)| *sent == lane && keys[at.0 as usize] == *key).map(|(at, _)| at.0).collect();
+                prop_assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{:?} {:?}", lane, order);
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_lose_nothing(
+        sources in prop::collection::vec((0u8..3, any::<bool>()), 1..40), boundary in 0u64..40,
+        fates in prop::collection::vec((any::<bool>(), 0usize..8, 0u64..3000), 200),
+    ) {
+        let all = (0u64..).zip(&sources).map(|(i, (source, fresh))| {
+            message(["a", "b", "c"][usize::from(*source)], if *fresh { RUN } else { RunId(1) }, 40 + i)
+        }).collect::<Vec<_>>();
+        let boundary = boundary.min(all.len() as u64);
+        let mut bench = Bench::new(all, boundary);
+        let mut now = Duration::from_secs(60);
+        for (accept, nth, pause_ms) in fates {
+            bench.lanes.retry(now);
+            bench.send(now);
+            if let Some(at) = bench.in_flight.keys().nth(nth).copied() {
+                bench.settle(at, accept, now);
+            }
+            now += Duration::from_millis(pause_ms);
+        }
+        for _ in 0..400 {
+            bench.lanes.retry(now);
+            bench.send(now);
+            while let Some(at) = bench.in_flight.keys().next().copied() {
+                bench.settle(at, true, now);
+            }
+            now += Duration::from_secs(1);
+        }
+        prop_assert!(bench.spool.is_empty(), "left: {:?}", bench.spool.keys());
+    }
+}

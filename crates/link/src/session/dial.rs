@@ -1,0 +1,130 @@
+//! The way to a broker: a socket, TLS and a websocket around it where the address says so.
+//!
+//! It is dialled here and not by the client library, so that the library's packets can be seen ([`super::wire`]) and one way
+//! serves both generations of it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_tungstenite::bytes::{ByteReader, ByteWriter};
+use async_tungstenite::tokio::client_async;
+use async_tungstenite::tungstenite::Error as WebsocketError;
+use async_tungstenite::tungstenite::client::ClientRequestBuilder;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::{Broker, Transport};
+
+/// Between the attempts on the addresses of one name: one that swallows packets must not keep the others waiting.
+const NEXT_ADDRESS: Duration = Duration::from_millis(100);
+
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 32;
+
+/// Bytes in both directions, however they travel.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+/// How one broker is reached.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    pub(super) broker: Broker,
+    /// Where the transport wants it.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// Source address.
+    pub(super) bind_address: Option<IpAddr>,
+}
+
+impl Dialer {
+    /// Connects, up to the point where MQTT begins.
+    pub(super) async fn dial(&self) -> io::Result<Box<dyn Stream>> {
+        let broker = &self.broker;
+        if broker.transport == Transport::Unix {
+            return Ok(Box::new(UnixStream::connect(&broker.path).await?));
+        }
+        let tcp = self.tcp().await?;
+        let stream: Box<dyn Stream> = match (broker.transport, &self.tls) {
+            (Transport::Tls | Transport::Wss, Some(tls)) => {
+                let name = ServerName::try_from(broker.host_without_zone().to_owned()).map_err(io::Error::other)?;
+                Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await?)
+            }
+            (Transport::Tls | Transport::Wss, None) => return Err(io::Error::other("no TLS settings")),
+            _ => Box::new(tcp),
+        };
+        match broker.transport {
+            Transport::Ws | Transport::Wss => websocket(broker, stream).await,
+            _ => Ok(stream),
+        }
+    }
+
+    /// The first of the name's addresses that answers.
+    async fn tcp(&self) -> io::Result<TcpStream> {
+        let found = lookup_host((self.broker.host.as_str(), self.broker.port)).await?;
+        let fits = |address: &SocketAddr| self.bind_address.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
+        let attempt = |(delay, address)| async move {
+            tokio::time::sleep(delay).await;
+            connect(address, self.bind_address).await
+        };
+        let delays = (0u32..).map(|index| NEXT_ADDRESS * index);
+        let mut attempts: FuturesUnordered<_> =
+            delays.zip(found.filter(fits).take(MAX_ADDRESSES)).map(attempt).collect();
+        let mut last = None;
+        while let Some(result) = attempts.next().await {
+            match result {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of that family")))
+    }
+}
+
+async fn connect(address: SocketAddr, bind_address: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    if let Some(bind) = bind_address {
+        socket.bind(SocketAddr::new(bind, 0))?;
+    }
+    socket.connect(address).await
+}
+
+async fn websocket(broker: &Broker, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+    let uri = websocket_url(broker).parse().map_err(io::Error::other)?;
+    let request = ClientRequestBuilder::new(uri).with_sub_protocol("mqtt");
+    let (socket, _) = client_async(request, stream).await.map_err(|error| websocket_error(broker, error))?;
+    let (sender, receiver) = socket.split();
+    Ok(Box::new(tokio::io::join(ByteReader::new(receiver), ByteWriter::new(sender))))
+}
+
+/// `ws://host:port/path?query`.
+fn websocket_url(broker: &Broker) -> String {
+    let (scheme, host) = (broker.transport.scheme(), broker.host_without_zone());
+    let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+    format!("{scheme}://{open}{host}{close}:{}{}", broker.port, broker.path)
+}
+
+fn websocket_error(broker: &Broker, error: WebsocketError) -> io::Error {
+    // A query may be a password, so it is not quoted.
+    let path = broker.path.split('?').next().unwrap_or_default();
+    match error {
+        WebsocketError::Io(error) => error,
+        WebsocketError::Http(response) => io::Error::other(format!(
+            "no websocket at {path:?}, HTTP says {}; check the path in mqtt.broker",
+            response.status()
+        )),
+        other => io::Error::other(format!("no MQTT by websocket at {path:?} ({other})")),
+    }
+}
+
+/// Whether the broker has closed the websocket, which is no error to the one below it.
+pub(super) fn is_websocket_end(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(WebsocketError::ConnectionClosed | WebsocketError::AlreadyClosed))
+}

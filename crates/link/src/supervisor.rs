@@ -1,0 +1,361 @@
+//! Connects, holds, waits, and connects again.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::alarms::Whose;
+use super::broker_state::BrokerState;
+use super::connection::{Connection, End, stopped};
+use super::dialect::Accepted;
+use super::expiry::{Expiry, Notices, of_files};
+use super::failover::{Failover, Outcome};
+use super::report::Report;
+use super::secrets::{self, with_remedy};
+use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, timeout_words};
+use super::tls::{self, Tls};
+use super::{Broker, Parts, Protocol, ProtocolChoice, Settings, Transport};
+use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::{self as clock, boottime};
+use fieldgate_model::Secret;
+
+/// What a link has learnt of its brokers, for the next one.
+pub struct Kept {
+    settings: Settings,
+    report: Report,
+    failover: Failover,
+}
+
+impl Kept {
+    /// Whether it is about the same brokers, used in the same way.
+    fn fits(&self, new: &Settings) -> bool {
+        let Settings { keep_alive, late_after, .. } = *new;
+        Settings { keep_alive, late_after, ..self.settings.clone() } == *new
+    }
+}
+
+/// Keeps the link up until `parts.stop` turns true; then flushes for at most a second, says `offline` and disconnects. Begins
+/// with the broker at which the link before ended, where its settings were the same but for the keep-alive and the age of late
+/// readings.
+pub async fn run(parts: Parts) -> Kept {
+    let mut supervisor = Supervisor::new(parts);
+    let mut state = State::Connect;
+    loop {
+        state = match state {
+            State::Connect => supervisor.connect().await,
+            State::Hold(held) => supervisor.hold(*held).await,
+            State::Wait(wait) => supervisor.wait(wait).await,
+            State::Stopped => break,
+        };
+    }
+    supervisor.report.stopped();
+    let Supervisor { parts, report, failover, .. } = supervisor;
+    Kept { settings: parts.settings, report, failover }
+}
+
+enum State {
+    /// Try the broker whose turn it is.
+    Connect,
+    /// Use the connection until it ends.
+    Hold(Box<Held>),
+    /// Let this long pass.
+    Wait(Duration),
+    /// We were told to stop.
+    Stopped,
+}
+
+/// A connection that the broker has accepted.
+struct Held {
+    session: Session,
+    connected: Connected,
+    /// Only with TLS.
+    expiry: Option<Expiry>,
+}
+
+struct Supervisor {
+    parts: Parts,
+    report: Report,
+    failover: Failover,
+    /// `$CREDENTIALS_DIRECTORY`, read once because the environment belongs to the start.
+    credentials: Option<PathBuf>,
+}
+
+impl Supervisor {
+    fn new(mut parts: Parts) -> Self {
+        let credentials = secrets::credentials_folder();
+        if let Some(Kept { report, failover, .. }) = parts.kept.take().filter(|kept| kept.fits(&parts.settings)) {
+            return Self { parts, report, failover, credentials };
+        }
+        let settings = &parts.settings;
+        let chosen = settings.client_id.clone().filter(|id| !id.is_empty());
+        let client_id = chosen.unwrap_or_else(|| format!("fieldgate-{:08x}", fastrand::u32(..)));
+        let (count, min, max) = (settings.brokers.len(), settings.reconnect_min, settings.reconnect_max);
+        let failover = Failover::new(count, min, max, client_id, !settings.clean_session)
+            .with(settings.protocol, settings.prefer_first);
+        Self { report: Report::new(parts.status.clone()), failover, credentials, parts }
+    }
+
+    fn broker(&self) -> Option<Broker> {
+        self.parts.settings.brokers.get(self.failover.turn()).cloned()
+    }
+
+    async fn connect(&mut self) -> State {
+        let Some(broker) = self.broker() else {
+            self.report.down("", "no broker is configured".into(), boottime());
+            stopped(&mut self.parts.stop).await;
+            return State::Stopped;
+        };
+        let now = boottime();
+        let protocol = self.failover.protocol(now);
+        self.report.connecting(self.failover.turn(), broker.to_string(), protocol);
+        let attempt = Attempt::new(self, &broker, protocol, now);
+        let mut stop = self.parts.stop.clone();
+        let outcome = tokio::select! {
+            () = stopped(&mut stop) => return State::Stopped,
+            outcome = attempt.make(|notices| self.report.certificates(&[Whose::Ours, Whose::Authority], notices)) => outcome,
+        };
+        match outcome {
+            Ok(held) => self.accepted(held).await,
+            Err(cause) => {
+                let now = boottime();
+                let outcome = self.failover.failed(cause.kind, now, fastrand::f64());
+                self.lost(&broker, cause, outcome, now)
+            }
+        }
+    }
+
+    /// The broker in turn has accepted us.
+    async fn accepted(&mut self, held: Held) -> State {
+        let now = boottime();
+        let dialect = self.failover.accepted(now);
+        let news =
+            if dialect == Accepted::Unclear { None } else { self.failover.current().accepted(&held.connected, now) };
+        let (Some(news), Some(broker)) = (news, self.broker()) else {
+            // Accepted in another generation of MQTT, or in another form of the will only: once more in the usual one shows
+            // whether it is that.
+            held.session.disconnect().await;
+            return State::Connect;
+        };
+        self.report.up(&broker.to_string(), held.connected.protocol.as_str(), held.connected.session_present);
+        self.report.apply(news);
+        if dialect == Accepted::IsOld {
+            info!(%broker, "The broker knows MQTT 3.1.1 only, which is used there from now on.");
+        }
+        State::Hold(Box::new(held))
+    }
+
+    async fn hold(&mut self, held: Held) -> State {
+        let since = boottime();
+        // Filled when the first broker has answered, and then the one that is held is left.
+        let first = Arc::<Mutex<Option<Held>>>::default();
+        let look = self.look_at_first(since, Arc::clone(&first));
+        let broker = self.failover.current();
+        let end = Connection::new(&self.parts, &mut self.report, broker, held.session, held.connected)
+            .watching(held.expiry)
+            .until(look)
+            .hold()
+            .await;
+        match (end, taken_from(&first)) {
+            (End::Stopped, _) => State::Stopped,
+            (End::Lost(..), _) if *self.parts.stop.borrow() => State::Stopped,
+            // Lost as well: a cluster ends the older connection of an identifier.
+            (_, Some(held)) => {
+                self.change_to_first();
+                self.report.connecting(0, self.parts.settings.brokers[0].to_string(), held.connected.protocol);
+                self.accepted(held).await
+            }
+            (End::Left, None) => {
+                self.change_to_first();
+                State::Connect
+            }
+            (End::Lost(cause, blame), None) => {
+                let (broker, now) = (self.broker(), boottime());
+                let held = now.saturating_sub(since);
+                let outcome = self.failover.ended(&cause, blame, held, now, fastrand::f64());
+                match broker {
+                    Some(broker) => self.lost(&broker, cause, outcome, now),
+                    None => State::Connect,
+                }
+            }
+        }
+    }
+
+    fn change_to_first(&mut self) {
+        info!(broker = %self.parts.settings.brokers[0], "The first broker can be reached again; changing over to it.");
+        self.failover.change_to_first();
+    }
+
+    /// Ends when the first broker has answered an attempt, which is made again and again while another serves; what it has
+    /// accepted is then in `found`.
+    fn look_at_first(
+        &mut self,
+        now: Duration,
+        found: Arc<Mutex<Option<Held>>>,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let every = self.failover.look_at_first()?;
+        let first = self.parts.settings.brokers.first()?.clone();
+        let protocol = self.failover.first().dialect.next(now);
+        let attempt = Attempt::new(self, &first, protocol, now);
+        let mut told = String::new();
+        Some(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                match attempt.make(|_| {}).await {
+                    Ok(held) => {
+                        found.lock().unwrap_or_else(PoisonError::into_inner).replace(held);
+                        return;
+                    }
+                    Err(Cause { kind: CauseKind::Other, words }) => {
+                        debug!(broker = %first, error = words, "The first broker cannot be reached yet.");
+                    }
+                    Err(Cause { kind: CauseKind::Refused, words }) => {
+                        if told != words {
+                            warn!(broker = %first, error = words, "The first broker is there again and refuses us; staying with the other.");
+                        }
+                        told = words;
+                    }
+                    // It wants to be met in another way, which is found out by attempts that count.
+                    Err(_) => return,
+                }
+            }
+        })
+    }
+
+    fn lost(&mut self, broker: &Broker, cause: Cause, outcome: Outcome, now: Duration) -> State {
+        self.report.apply(outcome.news);
+        self.report.down(&broker.to_string(), cause.words, now);
+        debug!(wait = ?outcome.wait, "Waiting before the next attempt.");
+        State::Wait(outcome.wait)
+    }
+
+    async fn wait(&mut self, wait: Duration) -> State {
+        tokio::select! {
+            () = stopped(&mut self.parts.stop) => State::Stopped,
+            () = tokio::time::sleep(wait) => State::Connect,
+        }
+    }
+}
+
+/// What a broker that ended the connection before it accepted us may have meant.
+fn hung_up_words(broker: &Broker, choice: ProtocolChoice, protocol: Protocol, kind: CauseKind) -> String {
+    let remedy = match (choice, protocol) {
+        (ProtocolChoice::Only(Protocol::V5), _) if kind == CauseKind::HungUp => {
+            "if it knows MQTT 3.1.1 only, write `protocol: 3.1.1`; else "
+        }
+        (ProtocolChoice::Auto, Protocol::V4) => "it does so with MQTT 5 and with 3.1.1; ",
+        _ => "",
+    };
+    let place = match broker.transport {
+        Transport::Unix => "the broker's log".to_owned(),
+        transport => format!("that {}:// fits port {}, and the broker's log", transport.scheme(), broker.port),
+    };
+    format!(" before it accepted us; {remedy}check {place}")
+}
+
+/// All that an attempt to connect needs, whatever happens meanwhile.
+struct Attempt {
+    settings: Settings,
+    broker: Broker,
+    protocol: Protocol,
+    client_id: String,
+    will: Will,
+    credentials: Option<PathBuf>,
+    pulse: Arc<Pulse>,
+}
+
+impl Attempt {
+    fn new(supervisor: &mut Supervisor, broker: &Broker, protocol: Protocol, now: Duration) -> Self {
+        let settings = supervisor.parts.settings.clone();
+        let is_first = settings.brokers.first() == Some(broker);
+        let failover = &mut supervisor.failover;
+        let client_id = failover.identifier().to_owned();
+        let known: &mut BrokerState = if is_first { failover.first() } else { failover.current() };
+        let will = known.will(now);
+        let will = Will { retain: will.retain && settings.retain_state, ..will };
+        // What drowned us may wait in a persistent session as well; a clean one forgets it.
+        let clean_session = settings.clean_session || known.is_deaf();
+        let (credentials, pulse) = (supervisor.credentials.clone(), Arc::clone(&supervisor.parts.pulse));
+        let settings = Settings { clean_session, ..settings };
+        Self { settings, broker: broker.clone(), protocol, client_id, will, credentials, pulse }
+    }
+
+    /// One attempt; whoever drops it also ends the task that polls the library. `tell` gets what the files say about
+    /// certificates.
+    async fn make(&self, tell: impl FnMut(&Notices)) -> Result<Held, Cause> {
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.open(tell));
+        attempt.await.unwrap_or_else(|_| Err(Cause::other(timeout_words(&self.broker))))
+    }
+
+    async fn open(&self, mut tell: impl FnMut(&Notices)) -> Result<Held, Cause> {
+        let ((password, tls), notices) = self.read_files().await?;
+        notices.iter().for_each(&mut tell);
+        let config = tls.as_ref().map(|tls| Arc::clone(&tls.config));
+        let opening = Opening {
+            settings: &self.settings,
+            broker: &self.broker,
+            protocol: self.protocol,
+            client_id: &self.client_id,
+            password,
+            tls: config,
+            will: self.will,
+        };
+        let mut session = Session::open(&opening, Arc::clone(&self.pulse))?;
+        match session.next().await {
+            Event::Connected(connected) => {
+                let expiry = tls.map(|tls| Expiry::new(self.settings.tls.clone(), self.credentials.clone(), tls.shown));
+                Ok(Held { session, connected, expiry })
+            }
+            Event::Ended(mut cause) => {
+                if matches!(cause.kind, CauseKind::Closed | CauseKind::Reset | CauseKind::HungUp) {
+                    cause.words += &hung_up_words(&self.broker, self.settings.protocol, self.protocol, cause.kind);
+                }
+                Err(cause)
+            }
+            Event::Publish(_) => Err(Cause::other("the broker sent a message before it accepted us")),
+        }
+    }
+
+    /// Password and certificates as they are now, read on a thread that may block; and what there is to say about those files,
+    /// where they are used. Without any, there is no such thread.
+    async fn read_files(&self) -> Result<(Files, Option<Notices>), Cause> {
+        let wants_tls = is_encrypted(&self.broker);
+        if self.settings.password.is_none() && !wants_tls {
+            return Ok(((None, None), None));
+        }
+        let (settings, credentials) = (self.settings.clone(), self.credentials.clone());
+        let read = move || {
+            let read = read_now(&settings, credentials.clone(), wants_tls)?;
+            let notices = wants_tls.then(|| of_files(&settings.tls, credentials, clock::now()));
+            Ok::<_, String>((read, notices))
+        };
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Ok(read)) => Ok(read),
+            Ok(Err(words)) => Err(Cause::other(words)),
+            Err(error) => Err(Cause::other(format!("reading password and certificates: {error}"))),
+        }
+    }
+}
+
+fn taken_from(found: &Mutex<Option<Held>>) -> Option<Held> {
+    found.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn is_encrypted(broker: &Broker) -> bool {
+    matches!(broker.transport, Transport::Tls | Transport::Wss)
+}
+
+/// Password and certificates.
+type Files = (Option<Secret>, Option<Tls>);
+
+/// Password and certificates, or why not.
+fn read_now(settings: &Settings, credentials: Option<PathBuf>, wants_tls: bool) -> Result<Files, String> {
+    let credentials = credentials.as_deref();
+    let password = settings.password.as_ref().map(|source| secrets::password(source, credentials)).transpose();
+    let password = password.map_err(|error| with_remedy(&format!("the password: {error}"), &error.remedy()))?;
+    let tls = wants_tls.then(|| tls::prepare(&settings.tls, credentials, clock::now())).transpose();
+    let tls = tls.map_err(|error| with_remedy(&format!("TLS: {error}"), &error.remedy()))?;
+    Ok((password, tls))
+}

@@ -1,0 +1,181 @@
+//! What one connection has asked of the broker, so that its end can be laid at the door of one request. Pure.
+//!
+//! A broker that forbids something and has no word for it, as all of MQTT 3.1.1, closes the connection. What it was about is
+//! then what it has not answered. A topic that was answered on this connection is not to blame: the same message would have
+//! ended it before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::inflight::Ticket;
+
+/// A publication at QoS 0 has no answer; a connection that outlives it by this much has survived it.
+const SURVIVED: Duration = Duration::from_secs(2);
+
+/// Topics remembered as answered. Ours are far fewer; requesters choose their own.
+const TOPICS_LIMIT: usize = 1024;
+
+/// Something that the broker may end a connection over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Request {
+    /// To publish on this topic.
+    Publish(String),
+    /// To subscribe to commands.
+    Commands,
+    /// To subscribe to our own status.
+    Status,
+    /// To subscribe to our own health.
+    Health,
+}
+
+/// What a connection ended over, as far as can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Blame {
+    /// The request.
+    pub request: Request,
+    /// Whether it was to be retained.
+    pub retain: bool,
+}
+
+/// Names a request on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RequestId {
+    /// A publication.
+    Publication(Ticket),
+    /// The subscription that is under way; there is one at a time.
+    Subscription,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: RequestId,
+    blame: Blame,
+    /// Whether an answer will come.
+    answered: bool,
+}
+
+/// The requests of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Trail {
+    /// Under way, oldest first.
+    open: Vec<Open>,
+    cleared: BTreeSet<String>,
+    /// Topics that were written at QoS 0, and when first.
+    written: BTreeMap<String, Duration>,
+    last_written: Option<(Blame, Duration)>,
+    answers: usize,
+}
+
+impl Trail {
+    /// A request is handed over; `answered` says that the broker answers it, as all but QoS 0.
+    pub(super) fn sent(&mut self, id: RequestId, blame: Blame, answered: bool) {
+        self.open.push(Open { id, blame, answered });
+    }
+
+    /// Whether the publication gets no answer from the broker.
+    pub(super) fn is_unanswerable(&self, ticket: Ticket) -> bool {
+        self.open.iter().any(|open| open.id == RequestId::Publication(ticket) && !open.answered)
+    }
+
+    /// The broker has answered, or a publication at QoS 0 is written; returns what it was.
+    pub(super) fn done(&mut self, id: RequestId, now: Duration) -> Option<Request> {
+        let at = self.open.iter().position(|open| open.id == id)?;
+        let Open { blame, answered, .. } = self.open.remove(at);
+        self.answers += 1;
+        if let Request::Publish(topic) = &blame.request {
+            if answered {
+                if !self.cleared.contains(topic) && self.cleared.len() < TOPICS_LIMIT {
+                    self.cleared.insert(topic.clone());
+                }
+            } else {
+                if !self.written.contains_key(topic) && self.written.len() < TOPICS_LIMIT {
+                    self.written.insert(topic.clone(), now);
+                }
+                self.last_written = Some((blame.clone(), now));
+            }
+        }
+        answered.then_some(blame.request)
+    }
+
+    /// Requests that were answered or written.
+    pub(super) fn answers(&self) -> usize {
+        self.answers
+    }
+
+    /// Whether this is under way.
+    pub(super) fn is_open(&self, request: &Request) -> bool {
+        self.open.iter().any(|open| open.blame.request == *request)
+    }
+
+    /// What an end at `now` is about: the oldest request without an answer, or else what was written last at QoS 0.
+    pub(super) fn blame(&self, now: Duration) -> Option<Blame> {
+        let is_cleared = |request: &Request| match request {
+            Request::Publish(topic) => {
+                let survived = |at: &Duration| now.saturating_sub(*at) >= SURVIVED;
+                self.cleared.contains(topic) || self.written.get(topic).is_some_and(survived)
+            }
+            Request::Commands | Request::Status | Request::Health => false,
+        };
+        let open = self.open.iter().map(|open| &open.blame).find(|blame| !is_cleared(&blame.request));
+        let written = || {
+            let (blame, at) = self.last_written.as_ref()?;
+            (now.saturating_sub(*at) < SURVIVED && !is_cleared(&blame.request)).then_some(blame)
+        };
+        open.or_else(written).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inflight::{Slot, Window};
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn publish(topic: &str) -> Blame {
+        Blame { request: Request::Publish(topic.into()), retain: false }
+    }
+
+    fn tickets() -> impl FnMut() -> RequestId {
+        let mut window = Window::new(64);
+        move || RequestId::Publication(window.enter(Slot::Birth))
+    }
+
+    #[test]
+    fn the_oldest_without_an_answer_is_to_blame_unless_its_topic_was_answered() {
+        let (mut trail, mut next) = (Trail::default(), tickets());
+        let ids = [next(), next(), next()];
+        for (id, topic) in ids.into_iter().zip(["air", "devices", "health"]) {
+            trail.sent(id, publish(topic), true);
+        }
+        assert_eq!(trail.blame(NOW), Some(publish("air")));
+        trail.done(ids[0], NOW);
+        trail.sent(next(), publish("air"), true);
+        assert_eq!(trail.blame(NOW), Some(publish("devices")));
+        ids.iter().for_each(|id| drop(trail.done(*id, NOW)));
+        assert_eq!(trail.blame(NOW), None, "air has been answered once");
+    }
+
+    #[test]
+    fn what_was_written_last_is_to_blame_when_nothing_else_is_open_and_only_for_a_moment() {
+        let (mut trail, mut next) = (Trail::default(), tickets());
+        let id = next();
+        trail.sent(id, publish("air"), false);
+        assert_eq!(trail.done(id, NOW), None, "nobody has answered");
+        assert_eq!(trail.blame(NOW + SURVIVED / 2), Some(publish("air")));
+        assert_eq!(trail.blame(NOW + SURVIVED), None);
+        let id = next();
+        trail.sent(id, publish("air"), false);
+        trail.done(id, NOW + SURVIVED);
+        assert_eq!(trail.blame(NOW + SURVIVED), None, "the topic has survived once");
+    }
+
+    #[test]
+    fn a_subscription_without_an_answer_is_to_blame() {
+        let mut trail = Trail::default();
+        trail.sent(RequestId::Subscription, Blame { request: Request::Commands, retain: false }, true);
+        assert_eq!(trail.blame(NOW).map(|blame| blame.request), Some(Request::Commands));
+        assert_eq!(trail.done(RequestId::Subscription, NOW), Some(Request::Commands));
+        assert_eq!(trail.blame(NOW), None);
+    }
+}

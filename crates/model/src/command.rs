@@ -1,0 +1,175 @@
+//! What a user asks of an output and what is answered.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use crate::{Name, OutputValue};
+
+/// The value of a command as it was written, before the output's kind is known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CommandValue {
+    /// `on`, `off`, `true`, `false` in any case, or a JSON boolean.
+    Flag(bool),
+    /// A number; for a switch 1 and 0 mean on and off.
+    Number(f64),
+    /// Another word.
+    Word(Word),
+    /// Nothing that any output takes.
+    Unknown,
+}
+
+/// A word that only some kinds of outputs know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The other one of on and off.
+    Toggle,
+    /// Of a cover.
+    Open,
+    /// Of a cover.
+    Close,
+    /// Of a cover.
+    Stop,
+    /// Of a cover.
+    Calibrate,
+}
+
+impl Word {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Toggle, Self::Open, Self::Close, Self::Stop, Self::Calibrate];
+
+    /// The word as it was written.
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|word| text.eq_ignore_ascii_case(word.as_str()))
+    }
+
+    /// As it is written, in any case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Toggle => "toggle",
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Stop => "stop",
+            Self::Calibrate => "calibrate",
+        }
+    }
+}
+
+/// A decoded command, not yet checked against an output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// What was asked for.
+    pub value: CommandValue,
+    /// The sender's name for this command, at most 64 characters. A repeat gets the first reply again.
+    pub id: Option<String>,
+    /// `for`: after this long the output returns to its safe state by itself.
+    pub lease: Option<Duration>,
+    /// When it was sent, by the sender's clock.
+    pub issued_at: Option<SystemTime>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The output does what was asked.
+    Done,
+    /// Refused; the output was not touched.
+    Rejected,
+    /// Accepted, but the hardware did not follow.
+    Failed,
+}
+
+impl Outcome {
+    /// As it stands in replies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why a command was refused or failed; the first word of a reply's `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// It carried the retain flag: it may be years old.
+    Retained,
+    /// The broker kept it while we were away, its expiry has passed, or it was issued too long ago.
+    Expired,
+    /// No such output.
+    Unknown,
+    /// Neither a plain value nor a JSON command.
+    Unreadable,
+    /// Larger than 4 KiB.
+    Oversized,
+    /// Not a value that this output can take.
+    OutOfRange,
+    /// The output's queue is full, or it is at something that must end first.
+    Busy,
+    /// Another output must not be on at the same time.
+    Interlock,
+    /// One of the output's limits forbids it now.
+    Limit,
+    /// The program is ending.
+    Stopping,
+    /// The device did not do it.
+    Hardware,
+}
+
+impl Reason {
+    /// As it stands in replies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retained => "retained",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+            Self::Unreadable => "unreadable",
+            Self::Oversized => "oversized",
+            Self::OutOfRange => "out_of_range",
+            Self::Busy => "busy",
+            Self::Interlock => "interlock",
+            Self::Limit => "limit",
+            Self::Stopping => "stopping",
+            Self::Hardware => "hardware",
+        }
+    }
+}
+
+/// A reason and its words: `out_of_range: 140 is not within 0–100`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The fixed word.
+    pub reason: Reason,
+    /// A sentence for a person.
+    pub words: String,
+}
+
+impl Refusal {
+    /// Joins both.
+    pub fn new(reason: Reason, words: impl Into<String>) -> Self {
+        Self { reason, words: words.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.as_str(), self.words)
+    }
+}
+
+/// The answer to one command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// The output, as named in the command's topic.
+    pub actuator: Name,
+    /// The command's `id`, if it could be read.
+    pub id: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was refused or failed; of one that is done, why it does not show yet.
+    pub refusal: Option<Refusal>,
+    /// What the output does now, if it is known.
+    pub value: Option<OutputValue>,
+    /// When it was decided.
+    pub time: SystemTime,
+}

@@ -1,0 +1,40 @@
+//! The words of the domain. Pure: no I/O, no async, no client library, no clock.
+//!
+//! Read `reading.rs`, `output.rs` and `command.rs` first; `topic.rs` and `payload.rs` are the only places where topics and JSON are
+//! made or parsed; `field.rs` describes what a configuration key may hold.
+
+pub mod command;
+pub mod count;
+pub mod field;
+pub mod message;
+pub mod names;
+pub mod noted;
+pub mod output;
+pub mod payload;
+pub mod reading;
+pub mod secret;
+pub mod throttle;
+pub mod topic;
+
+pub use command::{Command, CommandValue, Outcome, Reason, Refusal, Reply, Word};
+pub use count::{Count, Kept};
+pub use field::{Field, Kind, Need, Setting, Settings};
+pub use message::{Key, Loss, Message, MessageKind, Qos};
+pub use names::{Name, NameError, RunId};
+pub use noted::{Noted, REMEMBERED, Recalled};
+pub use output::{Action, Move, OutputKind, OutputValue, Pace, StateCause, Travel};
+pub use reading::{ClockStatus, Measurement, Moment, Quantity, Reading, SensorStatus, Value};
+pub use secret::Secret;
+pub use throttle::Throttle;
+
+/// An error and its causes in one line: `cannot open /dev/i2c-1: No such file or directory (os error 2)`.
+pub fn describe_error(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

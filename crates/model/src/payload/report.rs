@@ -1,0 +1,251 @@
+//! What the gateway says of itself: `B/health` and `B/devices`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, json};
+
+use crate::payload::{seconds, time};
+use crate::{ClockStatus, Name, OutputKind, Quantity, RunId, SensorStatus};
+
+/// How the gateway fares.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// This start of the program.
+    pub run: RunId,
+    /// Since this start.
+    pub uptime: Duration,
+    /// Now.
+    pub time: SystemTime,
+    /// Whether `time` can be trusted.
+    pub clock: ClockStatus,
+    /// The link to the broker.
+    pub link: Link,
+    /// What waits for it.
+    pub spool: Spool,
+    /// Every sensor.
+    pub sensors: Vec<(Name, Sensor)>,
+    /// Every output.
+    pub actuators: Vec<(Name, Actuator)>,
+    /// Buses that do not work: since when, and why.
+    pub buses: BTreeMap<Name, (SystemTime, String)>,
+    /// Resident bytes.
+    pub memory: u64,
+}
+
+/// The link, as health tells it.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// `up`, `down` or `connecting`.
+    pub state: &'static str,
+    /// Since when.
+    pub since: SystemTime,
+    /// Which broker; no secrets in it.
+    pub broker: String,
+    /// `5` or `3.1.1`.
+    pub protocol: &'static str,
+    /// Connections that were accepted in this run.
+    pub connects: u64,
+    /// The last thing that went wrong, in words.
+    pub last_error: Option<String>,
+    /// Something that a person must mend although the link is up.
+    pub alarm: Option<String>,
+}
+
+/// The spool, as health tells it.
+#[derive(Clone, Debug, Default)]
+pub struct Spool {
+    /// Messages that wait.
+    pub queued: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// When the oldest that waits was taken.
+    pub oldest: Option<SystemTime>,
+    /// Readings dropped in this run; each is told on `B/loss`.
+    pub dropped: u64,
+    /// What is wrong with the disk.
+    pub error: Option<String>,
+}
+
+/// A sensor, as health tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sensor {
+    /// How it fares.
+    pub status: SensorStatus,
+    /// Readings taken in this run.
+    pub taken: u64,
+    /// Samplings that failed.
+    pub failed: u64,
+    /// Ticks that passed without a sampling.
+    pub skipped: u64,
+}
+
+/// An output, as health tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Actuator {
+    /// Commands that named it.
+    pub commands: u64,
+    /// Those that were rejected or failed.
+    pub rejected: u64,
+    /// How often it was taken away from what it had been told: a lost link, `max_on`, an interlock.
+    pub trips: u64,
+}
+
+/// `B/health`.
+pub fn health(health: &Health) -> Vec<u8> {
+    let sensors = health.sensors.iter().map(|(name, s)| {
+        let json = json!({ "status": s.status.as_str(), "taken": s.taken, "failed": s.failed, "skipped": s.skipped });
+        (name.to_string(), json)
+    });
+    let actuators = health.actuators.iter().map(|(name, a)| {
+        (name.to_string(), json!({ "commands": a.commands, "rejected": a.rejected, "trips": a.trips }))
+    });
+    let buses = health
+        .buses
+        .iter()
+        .map(|(name, (since, error))| (name.to_string(), json!({ "since": time(*since), "error": error })));
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "run": health.run.to_string(),
+        "uptime": health.uptime.as_secs(),
+        "time": time(health.time),
+        "clock": match health.clock {
+            ClockStatus::Synchronised => "synchronised",
+            ClockStatus::Unsynchronised => "unsynchronised",
+        },
+        "link": {
+            "state": health.link.state,
+            "since": time(health.link.since),
+            "broker": health.link.broker,
+            "protocol": health.link.protocol,
+            "connects": health.link.connects,
+            "last_error": health.link.last_error,
+            "alarm": health.link.alarm,
+        },
+        "spool": {
+            "queued": health.spool.queued,
+            "bytes": health.spool.bytes,
+            "oldest": health.spool.oldest.map(time),
+            "dropped": health.spool.dropped,
+            "error": health.spool.error,
+        },
+        "sensors": sensors.collect::<Map<_, _>>(),
+        "actuators": actuators.collect::<Map<_, _>>(),
+        "buses": buses.collect::<Map<_, _>>(),
+        "memory": health.memory,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// What `B/devices` tells of a sensor.
+#[derive(Clone, Debug)]
+pub struct SensorDevice {
+    /// Its driver.
+    pub driver: &'static str,
+    /// How often it is sampled.
+    pub every: Duration,
+    /// Where its readings go.
+    pub topic: String,
+    /// What it measures.
+    pub measurements: Vec<Quantity>,
+}
+
+/// What `B/devices` tells of an output.
+#[derive(Clone, Debug)]
+pub struct ActuatorDevice {
+    /// Its driver.
+    pub driver: &'static str,
+    /// Where commands go.
+    pub set: String,
+    /// Where its state is told.
+    pub state: String,
+    /// What it takes.
+    pub kind: OutputKind,
+}
+
+/// `B/devices`.
+pub fn devices(sensors: &[(Name, SensorDevice)], actuators: &[(Name, ActuatorDevice)]) -> Vec<u8> {
+    let sensors = sensors.iter().map(|(name, device)| {
+        let measurements = device.measurements.iter().map(|q| (q.name.to_string(), json!({ "unit": q.unit })));
+        let json = json!({
+            "driver": device.driver,
+            "every": seconds(device.every),
+            "topic": device.topic,
+            "measurements": measurements.collect::<Map<_, _>>(),
+        });
+        (name.to_string(), json)
+    });
+    let actuators = actuators.iter().map(|(name, device)| {
+        let values = match device.kind {
+            OutputKind::Switch | OutputKind::Pulse => json!(["on", "off"]),
+            OutputKind::Angle { most } => json!({ "min": 0, "max": most, "unit": "°" }),
+            OutputKind::Cover => {
+                json!({ "min": 0, "max": 100, "unit": "%", "words": ["open", "close", "stop", "calibrate"] })
+            }
+            OutputKind::Percent => json!({ "min": 0, "max": 100, "unit": "%" }),
+        };
+        let json = json!({ "driver": device.driver, "set": device.set, "state": device.state, "values": values });
+        (name.to_string(), json)
+    });
+    json!({ "sensors": sensors.collect::<Map<_, _>>(), "actuators": actuators.collect::<Map<_, _>>() })
+        .to_string()
+        .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value as Json;
+
+    #[test]
+    fn devices_tell_units_topics_and_values() {
+        let name = |text| Name::new(text).unwrap();
+        let air = SensorDevice {
+            driver: "bme280",
+            every: Duration::from_secs(10),
+            topic: "f/sensors/air".into(),
+            measurements: vec![Quantity::new("temperature", "°C", 2)],
+        };
+        let kind = OutputKind::Switch;
+        let pump = ActuatorDevice { driver: "gpio-output", set: "s".into(), state: "t".into(), kind };
+        let json: Json = serde_json::from_slice(&devices(&[(name("air"), air)], &[(name("pump"), pump)])).unwrap();
+        assert_eq!(json["sensors"]["air"]["measurements"]["temperature"]["unit"], "°C");
+        assert_eq!(json["sensors"]["air"]["every"], 10);
+        assert_eq!(json["actuators"]["pump"]["values"], json!(["on", "off"]));
+    }
+
+    #[test]
+    fn health_has_every_key_of_the_contract() {
+        let report = Health {
+            run: RunId(1),
+            uptime: Duration::from_secs(3600),
+            time: SystemTime::UNIX_EPOCH,
+            clock: ClockStatus::Synchronised,
+            link: Link {
+                state: "up",
+                since: SystemTime::UNIX_EPOCH,
+                broker: "mqtt://b:1883".into(),
+                protocol: "5",
+                connects: 3,
+                last_error: None,
+                alarm: None,
+            },
+            spool: Spool::default(),
+            sensors: vec![(
+                Name::new("air").unwrap(),
+                Sensor { status: SensorStatus::Ok, taken: 1, failed: 0, skipped: 0 },
+            )],
+            actuators: vec![(Name::new("pump").unwrap(), Actuator { commands: 4, rejected: 1, trips: 2 })],
+            buses: BTreeMap::from([(Name::new("i2c-1").unwrap(), (SystemTime::UNIX_EPOCH, "held".to_owned()))]),
+            memory: 5_242_880,
+        };
+        let json: Json = serde_json::from_slice(&health(&report)).unwrap();
+        for key in ["version", "run", "uptime", "time", "clock", "link", "spool", "sensors", "actuators", "memory"] {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+        assert_eq!(json["spool"]["oldest"], Json::Null);
+        assert_eq!(json["sensors"]["air"]["taken"], 1);
+        assert_eq!(json["buses"]["i2c-1"], json!({ "since": "1970-01-01T00:00:00.000Z", "error": "held" }));
+    }
+}

@@ -1,0 +1,168 @@
+//! The only place where topics are made or parsed.
+
+use crate::{Key, MessageKind, Name};
+
+/// The base topic `B` and all that hangs below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    base: String,
+}
+
+impl Topics {
+    /// Topics below `base`, which [`check_base`] has accepted.
+    pub fn new(base: impl Into<String>) -> Self {
+        Self { base: base.into() }
+    }
+
+    /// `B`.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// `B/status`: birth and will.
+    pub fn status(&self) -> String {
+        format!("{}/status", self.base)
+    }
+
+    /// `B/sensors/<name>`: fresh readings.
+    pub fn reading(&self, sensor: &Name) -> String {
+        format!("{}/sensors/{sensor}", self.base)
+    }
+
+    /// `B/late/<name>`: readings of an earlier run or older than `late_after`.
+    pub fn late(&self, sensor: &Name) -> String {
+        format!("{}/late/{sensor}", self.base)
+    }
+
+    /// `B/sensors/<name>/status`.
+    pub fn sensor_status(&self, sensor: &Name) -> String {
+        format!("{}/sensors/{sensor}/status", self.base)
+    }
+
+    /// `B/actuators/<name>/set`.
+    pub fn set(&self, actuator: &Name) -> String {
+        format!("{}/actuators/{actuator}/set", self.base)
+    }
+
+    /// `B/actuators/+/set`: the one subscription.
+    pub fn set_filter(&self) -> String {
+        format!("{}/actuators/+/set", self.base)
+    }
+
+    /// `B/actuators/<name>/state`.
+    pub fn state(&self, actuator: &Name) -> String {
+        format!("{}/actuators/{actuator}/state", self.base)
+    }
+
+    /// `B/actuators/<name>/reply`.
+    pub fn reply(&self, actuator: &Name) -> String {
+        format!("{}/actuators/{actuator}/reply", self.base)
+    }
+
+    /// `B/devices`.
+    pub fn devices(&self) -> String {
+        format!("{}/devices", self.base)
+    }
+
+    /// `B/health`.
+    pub fn health(&self) -> String {
+        format!("{}/health", self.base)
+    }
+
+    /// `B/loss`.
+    pub fn loss(&self) -> String {
+        format!("{}/loss", self.base)
+    }
+
+    /// Where a message of the spool goes.
+    pub fn of(&self, key: &Key, late: bool) -> String {
+        match key.kind {
+            MessageKind::Reading if late => self.late(&key.source),
+            MessageKind::Reading => self.reading(&key.source),
+            MessageKind::Reply => self.reply(&key.source),
+            MessageKind::Loss => self.loss(),
+        }
+    }
+
+    /// The name in a command topic, or nothing when `topic` is not `B/actuators/<one level>/set`.
+    ///
+    /// The level is returned as it stands: it need not be a [`Name`], for strangers publish what they like.
+    pub fn commanded<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let level = topic.strip_prefix(self.base.as_str())?.strip_prefix("/actuators/")?.strip_suffix("/set")?;
+        (!level.is_empty() && !level.contains('/')).then_some(level)
+    }
+
+    /// Whether a reply may go to `topic` as an MQTT 5 Response Topic: no wildcard, and none of our own topics, for whoever may
+    /// send a command could otherwise publish as the gateway.
+    pub fn may_respond_to(&self, topic: &str) -> bool {
+        !topic.is_empty()
+            && topic.len() <= MAX_TOPIC_BYTES
+            && !topic.contains(['+', '#', '\0'])
+            && !topic.starts_with('$')
+            && !topic.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// The longest topic of MQTT in bytes (MQTT 5, 1.5.4).
+const MAX_TOPIC_BYTES: usize = 65_535;
+
+/// The longest base topic in bytes: room is left for the levels below it.
+pub const MAX_BASE_BYTES: usize = 256;
+
+/// Checks a base topic; the error says in words what is wrong.
+///
+/// # Errors
+/// An empty topic, an empty level after the first, a wildcard, a control character, a leading `$`, or more than [`MAX_BASE_BYTES`].
+pub fn check_base(base: &str) -> Result<(), String> {
+    if base.is_empty() {
+        return Err("a base topic cannot be empty".into());
+    }
+    if base.len() > MAX_BASE_BYTES {
+        return Err(format!("a base topic has at most {MAX_BASE_BYTES} bytes, this one has {}", base.len()));
+    }
+    if base.starts_with('$') {
+        return Err("topics that begin with $ belong to the broker".into());
+    }
+    if let Some(bad) = base.chars().find(|c| matches!(c, '+' | '#') || c.is_control()) {
+        return Err(format!("{bad:?} cannot stand in a base topic"));
+    }
+    if base.strip_prefix('/').unwrap_or(base).split('/').any(str::is_empty) {
+        return Err("a base topic has no empty level but for a / at its start: no / at its end, and no //".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_set_topic_of_one_level_is_a_command() {
+        let topics = Topics::new("f/g");
+        assert_eq!(topics.commanded("f/g/actuators/pump/set"), Some("pump"));
+        for topic in ["f/g/actuators//set", "f/g/actuators/a/b/set", "f/gg/actuators/a/set", "f/g/actuators/set", "x"] {
+            assert_eq!(topics.commanded(topic), None, "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_response_topic_cannot_be_a_wildcard_or_one_of_ours() {
+        let topics = Topics::new("f/g");
+        for topic in ["apps/me/answers", "f", "f/gg/status", "f/other", "g"] {
+            assert!(topics.may_respond_to(topic), "{topic:?}");
+        }
+        let ours =
+            ["f/g", "f/g/", "f/g/status", "f/g/sensors/air", "f/g/late/air", "f/g/anything", "f/g/actuators/pump/set"];
+        for topic in ["", "a/+", "#", "$SYS/x", "a\0"].into_iter().chain(ours) {
+            assert!(!topics.may_respond_to(topic), "{topic:?}");
+        }
+    }
+
+    #[test]
+    fn a_base_topic_is_checked() {
+        assert_eq!(check_base("fieldgate/greenhouse"), Ok(()));
+        for base in ["", "/", "//a", "/a/", "a/", "a//b", "a/#", "+", "$SYS", "a\nb", &"x".repeat(257)] {
+            assert!(check_base(base).is_err(), "{base:?}");
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Outputs that must never be on together. Pure.
+//!
+//! An interlock is a lock with a rest: an output takes it before it is driven on and gives it back when the hardware was
+//! seen to be off, and from then on its partners wait for the dead time, in which a relay opens or a motor runs out. An
+//! output that was not seen to be off since the start, or since its last failure, counts as on: nobody knows what it does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fieldgate_model::Name;
+
+/// What is known of one output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lock {
+    /// Nothing.
+    Unknown,
+    /// It was seen to be off at this moment on the boot clock.
+    Free(Duration),
+    /// It is on, or about to be.
+    Taken,
+}
+
+/// One output that may have partners.
+#[derive(Debug)]
+struct Member {
+    lock: Lock,
+    /// It must go on for safety's sake and cannot yet.
+    demands: bool,
+    is_on_when_safe: bool,
+    signals: Arc<Signals>,
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        Self { lock: Lock::Unknown, demands: false, is_on_when_safe: false, signals: Arc::default() }
+    }
+}
+
+/// What an output asks at every turn, answered without a lock.
+#[derive(Debug, Default)]
+struct Signals {
+    has_partners: AtomicBool,
+    is_wanted_off: AtomicBool,
+}
+
+/// Who keeps an output from going on, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Blocked {
+    /// The partner.
+    pub(super) by: Name,
+    /// What the partner does, in words.
+    pub(super) why: &'static str,
+}
+
+/// Two outputs that exclude each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// One.
+    pub one: Name,
+    /// The other.
+    pub other: Name,
+    /// Between the end of one and the beginning of the other.
+    pub dead_time: Duration,
+}
+
+impl Pair {
+    /// The partner of `me`, and the rest between them.
+    pub fn partner_of(&self, me: &Name) -> Option<(&Name, Duration)> {
+        if self.one == *me {
+            Some((&self.other, self.dead_time))
+        } else {
+            (self.other == *me).then_some((&self.one, self.dead_time))
+        }
+    }
+}
+
+/// The interlocks of all outputs.
+#[derive(Debug, Default)]
+struct Interlocks {
+    pairs: Vec<Pair>,
+    /// The outputs of the configuration in force; others may still be on their way out.
+    outputs: BTreeSet<Name>,
+    members: BTreeMap<Name, Member>,
+}
+
+impl Interlocks {
+    fn arrange(&mut self, pairs: Vec<Pair>, outputs: BTreeSet<Name>) {
+        // An output that leaves is driven to its safe state first, and until then its interlocks hold.
+        let is_leaving = |name: &Name| !outputs.contains(name) && self.members.contains_key(name);
+        let mut old = std::mem::take(&mut self.pairs);
+        old.retain(|pair| is_leaving(&pair.one) || is_leaving(&pair.other));
+        for name in pairs.iter().flat_map(|pair| [&pair.one, &pair.other]) {
+            self.members.entry(name.clone()).or_default();
+        }
+        (self.pairs, self.outputs) = (pairs, outputs);
+        self.pairs.extend(old);
+        self.signal();
+    }
+
+    fn partners<'a>(&'a self, me: &'a Name) -> impl Iterator<Item = (&'a Name, Duration)> {
+        self.pairs.iter().filter_map(|pair| pair.partner_of(me))
+    }
+
+    /// Locks for `me`, and says from when on it may be on. Nothing has changed where that fails.
+    fn take(&mut self, me: &Name, now: Duration) -> Result<Duration, Blocked> {
+        let mut at = now;
+        for (partner, dead_time) in self.partners(me) {
+            let blocked = |why| Err(Blocked { by: partner.clone(), why });
+            match self.members.get(partner).map(|member| (member.lock, member.demands)) {
+                Some((Lock::Free(_), true)) => return blocked("is about to go on"),
+                Some((Lock::Free(freed), false)) => at = at.max(freed.saturating_add(dead_time)),
+                Some((Lock::Taken, _)) => return blocked("is on"),
+                Some((Lock::Unknown, _)) | None => return blocked("is not known to be off"),
+            }
+        }
+        self.change(me, |member| (member.lock, member.demands) = (Lock::Taken, false));
+        Ok(at)
+    }
+
+    fn demand(&mut self, me: &Name, now: Duration) -> Result<Duration, Blocked> {
+        // Its own demand does not stand in its way, and two demands are not possible: of a pair only one may be on when safe.
+        let taken = self.take(me, now);
+        if taken.is_err() {
+            self.change(me, |member| member.demands = true);
+        }
+        taken
+    }
+
+    /// The output has been made safe for the last time. Its name may already belong to another device.
+    fn leave(&mut self, me: &Name) {
+        self.change(me, |member| member.demands = false);
+        if !self.outputs.contains(me) {
+            self.pairs.retain(|pair| pair.partner_of(me).is_none());
+            self.members.remove(me);
+            self.signal();
+        }
+    }
+
+    fn change(&mut self, me: &Name, change: impl FnOnce(&mut Member)) {
+        let member = self.members.entry(me.clone()).or_default();
+        let before = (member.lock, member.demands, member.is_on_when_safe);
+        change(member);
+        if before != (member.lock, member.demands, member.is_on_when_safe) {
+            self.signal();
+        }
+    }
+
+    fn signal(&self) {
+        for (name, member) in &self.members {
+            let has_partners = self.partners(name).next().is_some();
+            member.signals.has_partners.store(has_partners, Ordering::Release);
+            member.signals.is_wanted_off.store(has_partners && self.is_wanted_off(name, member), Ordering::Release);
+        }
+    }
+
+    fn is_wanted_off(&self, me: &Name, own: &Member) -> bool {
+        self.partners(me).filter_map(|(name, _)| Some((name, self.members.get(name)?))).any(|(name, partner)| {
+            // A reload may have paired two that are on: one that is safe when on stays, else the first by name.
+            let stays = (!partner.is_on_when_safe, name) < (!own.is_on_when_safe, me);
+            partner.demands || (partner.lock == Lock::Taken && stays)
+        })
+    }
+}
+
+/// The interlocks, shared by the threads of all buses. Each call is short and none waits while it holds the mutex.
+#[derive(Clone, Debug, Default)]
+pub struct SharedInterlocks(Arc<Mutex<Interlocks>>);
+
+impl SharedInterlocks {
+    /// Takes over the pairs and the outputs of a configuration. What is known of outputs that are in both stays known.
+    pub fn arrange(&self, pairs: Vec<Pair>, outputs: impl IntoIterator<Item = Name>) {
+        self.lock().arrange(pairs, outputs.into_iter().collect());
+    }
+
+    /// The part of one output.
+    pub fn handle(&self, name: Name) -> InterlockHandle {
+        let signals = Arc::clone(&self.lock().members.entry(name.clone()).or_default().signals);
+        self.lock().signal();
+        InterlockHandle { name, all: self.clone(), signals }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Interlocks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One output's part in the interlocks. An output without partners has one too, and is never kept from anything.
+#[derive(Clone, Debug)]
+pub struct InterlockHandle {
+    name: Name,
+    all: SharedInterlocks,
+    signals: Arc<Signals>,
+}
+
+impl InterlockHandle {
+    /// Another device, of which nothing is known, now has this name.
+    pub(super) fn begin(&self) {
+        self.all.lock().change(&self.name, |member| (member.lock, member.demands) = (Lock::Unknown, false));
+    }
+
+    /// Whether the output is on when it is safe: such a one stays where a reload pairs two that are on.
+    pub(super) fn declare(&self, is_on_when_safe: bool) {
+        self.all.lock().change(&self.name, |member| member.is_on_when_safe = is_on_when_safe);
+    }
+
+    /// Locks for a command, and says from when on the output may be on.
+    pub(super) fn take(&self, now: Duration) -> Result<Duration, Blocked> {
+        self.all.lock().take(&self.name, now)
+    }
+
+    /// Locks for safety's sake; where that fails the partners are to go off.
+    pub(super) fn demand(&self, now: Duration) -> Result<Duration, Blocked> {
+        self.all.lock().demand(&self.name, now)
+    }
+
+    /// The output need not go on any more.
+    pub(super) fn withdraw(&self) {
+        self.all.lock().change(&self.name, |member| member.demands = false);
+    }
+
+    /// The output leaves the configuration, or the program ends.
+    pub(super) fn leave(&self) {
+        self.all.lock().leave(&self.name);
+    }
+
+    /// Whether the output is on, or has locked in order to go on.
+    pub(super) fn is_taken(&self) -> bool {
+        self.all.lock().members.get(&self.name).is_some_and(|member| member.lock == Lock::Taken)
+    }
+
+    /// The output was seen to be off, and stays so.
+    pub(super) fn release(&self, now: Duration) {
+        self.all.lock().change(&self.name, |member| {
+            if !matches!(member.lock, Lock::Free(_)) {
+                member.lock = Lock::Free(now);
+            }
+        });
+    }
+
+    /// The hardware failed: whether the output is off is not known any more.
+    pub(super) fn doubt(&self) {
+        self.all.lock().change(&self.name, |member| {
+            if matches!(member.lock, Lock::Free(_)) {
+                member.lock = Lock::Unknown;
+            }
+        });
+    }
+
+    /// The longest rest that the output may have to wait for.
+    pub(super) fn longest_rest(&self) -> Duration {
+        self.all.lock().partners(&self.name).map(|(_, rest)| rest).max().unwrap_or_default()
+    }
+
+    /// Whether there are outputs that must not be on beside this one.
+    pub(super) fn has_partners(&self) -> bool {
+        self.signals.has_partners.load(Ordering::Acquire)
+    }
+
+    /// Whether the output must go off for another's sake.
+    pub(super) fn is_wanted_off(&self) -> bool {
+        self.signals.is_wanted_off.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// Up and down, a rest of 100 ms between them, both seen to be off at the beginning.
+    fn motor() -> (InterlockHandle, InterlockHandle, SharedInterlocks) {
+        let all = SharedInterlocks::default();
+        all.arrange(
+            vec![Pair { one: name("up"), other: name("down"), dead_time: ms(100) }],
+            [name("up"), name("down")],
+        );
+        let (up, down) = (all.handle(name("up")), all.handle(name("down")));
+        up.release(Duration::ZERO);
+        down.release(Duration::ZERO);
+        (up, down, all)
+    }
+
+    #[test]
+    fn one_at_a_time_with_a_rest_between() {
+        let (up, down, _) = motor();
+        assert_eq!(up.take(ms(1000)), Ok(ms(1000)));
+        assert_eq!(up.take(ms(1001)), Ok(ms(1001)), "again");
+        assert_eq!(down.take(ms(1002)), Err(Blocked { by: name("up"), why: "is on" }));
+        up.release(ms(2000));
+        up.release(ms(2050));
+        assert_eq!(down.take(ms(2020)), Ok(ms(2100)), "the rest counts from when it was first seen to be off");
+        assert_eq!(up.take(ms(2030)).unwrap_err().by, name("down"), "taken, although it is not on yet");
+    }
+
+    #[test]
+    fn who_was_never_seen_to_be_off_counts_as_on() {
+        let all = SharedInterlocks::default();
+        all.arrange(vec![Pair { one: name("up"), other: name("down"), dead_time: ms(0) }], [name("up"), name("down")]);
+        let (up, down) = (all.handle(name("up")), all.handle(name("down")));
+        assert_eq!(up.take(ms(1)).unwrap_err().why, "is not known to be off");
+        down.release(ms(2));
+        assert_eq!(up.take(ms(3)), Ok(ms(3)));
+        assert!(!up.is_wanted_off() && !down.is_wanted_off());
+    }
+
+    #[test]
+    fn who_must_go_on_sends_its_partner_off() {
+        let (mains, generator, _) = motor();
+        generator.take(ms(1)).unwrap();
+        assert!(mains.demand(ms(2)).is_err() && generator.is_wanted_off());
+        generator.release(ms(3));
+        assert_eq!(generator.take(ms(4)).unwrap_err().why, "is about to go on");
+        assert_eq!(mains.demand(ms(4)), Ok(ms(103)));
+        assert!(!mains.is_wanted_off() && !generator.is_wanted_off());
+    }
+
+    #[test]
+    fn a_withdrawn_demand_sends_nobody_off() {
+        let (mains, generator, _) = motor();
+        generator.take(ms(1)).unwrap();
+        mains.demand(ms(2)).unwrap_err();
+        mains.withdraw();
+        assert!(!generator.is_wanted_off());
+    }
+
+    #[test]
+    fn of_two_that_are_on_when_a_reload_pairs_them_one_gives_way() {
+        let all = SharedInterlocks::default();
+        let pair = |one: &str, other: &str| Pair { one: name(one), other: name(other), dead_time: ms(0) };
+        let outputs = || ["a", "b", "x", "y"].map(name);
+        all.arrange(vec![pair("a", "x"), pair("b", "y")], outputs());
+        let (a, b) = (all.handle(name("a")), all.handle(name("b")));
+        for partner in ["x", "y"] {
+            all.handle(name(partner)).release(ms(0));
+        }
+        assert!(a.take(ms(1)).is_ok() && b.take(ms(1)).is_ok());
+        all.arrange(vec![pair("a", "b")], outputs());
+        assert!(!a.is_wanted_off() && b.is_wanted_off());
+        assert!(a.has_partners() && !all.handle(name("x")).has_partners());
+    }
+
+    #[test]
+    fn of_two_that_are_on_when_a_reload_pairs_them_the_one_that_is_safe_when_on_stays() {
+        let all = SharedInterlocks::default();
+        let (generator, mains) = (all.handle(name("generator")), all.handle(name("mains")));
+        mains.declare(true);
+        assert!(generator.take(ms(1)).is_ok() && mains.take(ms(1)).is_ok());
+        let pair = Pair { one: name("generator"), other: name("mains"), dead_time: ms(0) };
+        all.arrange(vec![pair], ["generator", "mains"].map(name));
+        assert!(generator.is_wanted_off() && !mains.is_wanted_off());
+    }
+
+    #[test]
+    fn the_interlocks_of_an_output_that_leaves_hold_until_it_has_left() {
+        let (mains, generator, all) = motor();
+        generator.take(ms(1)).unwrap();
+        all.arrange(Vec::new(), [name("down")]);
+        assert_eq!(mains.demand(ms(2)).unwrap_err().why, "is on");
+        assert!(generator.is_wanted_off());
+        mains.leave();
+        assert!(!generator.is_wanted_off() && !generator.has_partners());
+    }
+
+    #[test]
+    fn what_has_failed_is_not_known_to_be_off_any_more() {
+        let (up, down, _) = motor();
+        up.doubt();
+        assert_eq!(down.take(ms(1)).unwrap_err().why, "is not known to be off");
+        up.release(ms(2));
+        assert_eq!(down.take(ms(3)), Ok(ms(102)));
+    }
+}

@@ -1,0 +1,67 @@
+//! What stays when the messages are gone: the counts of sensors and the ids of commands.
+
+use std::time::Duration;
+
+use crate::keeper::Keeper;
+use fieldgate_model::{Kept, Moment, Name, Noted, Recalled};
+
+impl Keeper {
+    /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was
+    /// published once must not be seen to go back.
+    pub(crate) fn keep(&mut self, sensor: &Name, count: u64) {
+        if self.counts.keep(sensor, count) && self.fault.is_none() {
+            self.not_before = Duration::ZERO;
+        }
+    }
+
+    /// What sensors had counted when the file was read; nothing as long as there is none.
+    pub(crate) fn counts(&self) -> Kept {
+        self.counts.known()
+    }
+
+    /// Whether [`Keeper::counts`] says something.
+    pub(crate) fn knows_counts(&self) -> bool {
+        self.counts.is_known()
+    }
+
+    /// Takes a command that begins, or the answer to one. It is written before the messages that come behind it are offered,
+    /// unless there are very many.
+    pub(crate) fn note(&mut self, noted: Noted, now: Moment) {
+        self.ids.note(noted, now.boot);
+    }
+
+    /// The commands that were noted when the file was read, and since; nothing as long as there is no file.
+    pub(crate) fn noted(&self) -> Recalled {
+        self.ids.known()
+    }
+
+    /// Whether [`Keeper::noted`] says something.
+    pub(crate) fn knows_noted(&self) -> bool {
+        self.ids.is_known()
+    }
+
+    /// When the ids of commands are to be written, though nothing else is.
+    pub(super) fn ids_due(&self) -> Option<Duration> {
+        self.ids.due().filter(|_| self.fault.is_none())
+    }
+
+    /// Writes the ids of commands and nothing else: most of what waits is acknowledged before it has to be written.
+    pub(super) fn save_ids(&mut self, now: Moment) {
+        if let Err(error) = self.save_ids_only(now) {
+            self.failed(&error, now);
+        }
+    }
+
+    fn save_ids_only(&mut self, now: Moment) -> rusqlite::Result<()> {
+        loop {
+            let ids = self.ids.unsaved(self.limits.batch);
+            if ids.is_empty() {
+                return Ok(());
+            }
+            let batch = self.store.begin()?;
+            batch.note(&ids, self.ids.oldest(), self.ids.unsound())?;
+            batch.commit()?;
+            self.ids.mark_saved(&ids, now.boot);
+        }
+    }
+}

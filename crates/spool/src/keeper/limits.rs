@@ -1,0 +1,45 @@
+//! How much the spool may keep: what `max_size` says, or the disk where that has less.
+
+use tracing::{info, warn};
+
+use crate::file;
+use crate::keeper::{IDS_SHARE, Keeper, LOG_AGAIN};
+use crate::store::Limits;
+use fieldgate_model::Moment;
+
+impl Keeper {
+    /// Computes the limit again, before something is written or given up: the disk may have more room by now, or less.
+    pub(super) fn fit_the_disk(&mut self, now: Moment) {
+        let room = file::room(&self.settings.path);
+        self.say_whether_short(room, now);
+        let limits = Limits::within(self.settings.max_size, room, self.store.used());
+        let before = std::mem::replace(&mut self.limits, limits);
+        self.ids.limit(limits.capacity / IDS_SHARE);
+        if limits.batch != before.batch
+            && let Err(error) = self.store.limit(limits)
+        {
+            self.failed(&error, now);
+        }
+    }
+
+    /// Whether the disk has more room than at the last write, while messages wait for that alone.
+    pub(super) fn has_got_room(&mut self, now: Moment) -> bool {
+        let before = self.limits.capacity;
+        self.fit_the_disk(now);
+        self.fault.is_none() && self.limits.capacity > before
+    }
+
+    fn say_whether_short(&mut self, room: u64, now: Moment) {
+        let max_size = self.settings.max_size;
+        let is_quiet = self.short_logged.is_some_and(|at| now.boot < at + LOG_AGAIN);
+        if self.is_short == (room < max_size) || is_quiet {
+            return;
+        }
+        (self.is_short, self.short_logged) = (!self.is_short, Some(now.boot));
+        if self.is_short {
+            warn!(max_size, room, "The disk has less room than spool.max_size; what it has is the limit.");
+        } else {
+            info!(max_size, "The disk has room for spool.max_size again.");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Reading: what memory has, and what only the disk has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::error;
+
+use crate::keeper::{Keeper, stored};
+use crate::record::Unsound;
+use crate::salvage;
+use crate::store::{READ_BYTES, Rows};
+use crate::window::Entry;
+use crate::{Batch, ReadError, Sequence, Stored};
+use fieldgate_model::{Loss, MessageKind, Moment, Qos};
+
+impl Keeper {
+    /// Messages from `from` on that are offered and not acknowledged.
+    pub(crate) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Result<Batch, ReadError> {
+        if self.fault.is_none() && self.recovery.as_ref().is_some_and(|recovery| recovery.hides(from)) {
+            return Err(ReadError::Disk);
+        }
+        let (mut messages, horizon) = self.read_disk(from.0, limit, now)?;
+        let end = self.offered.min(horizon);
+        // One more than may go, so that it is known where the next read begins.
+        let in_memory =
+            self.window.from(from.0).take_while(|(sequence, _)| *sequence < end).take(limit.saturating_add(1));
+        messages.extend(in_memory.map(|(sequence, entry)| stored(sequence, Arc::clone(&entry.message))));
+        messages.sort_unstable_by_key(|stored| stored.sequence);
+        let mut bytes = 0;
+        let fits = |stored: &&Stored| {
+            bytes += stored.message.body.len();
+            bytes <= READ_BYTES
+        };
+        let count = messages.iter().take(limit).take_while(fits).count().max(1);
+        let next = messages.get(count).map_or(Sequence(end), |left_out| left_out.sequence).max(from);
+        messages.truncate(count);
+        self.hand(&messages);
+        Ok(Batch { messages, next })
+    }
+
+    /// Gives a message up that will never arrive: a reading is reported as lost. One that is gone already was reported then.
+    pub(crate) fn give_up(&mut self, sequence: Sequence, reason: &str, now: Moment) {
+        let in_memory = self.window.get(sequence.0).map(|entry| Arc::clone(&entry.message));
+        let on_disk = || {
+            let (found, _) = self.read_disk(sequence.0, 1, now).ok()?;
+            found.into_iter().find(|stored| stored.sequence == sequence).map(|stored| stored.message)
+        };
+        let Some(message) = in_memory.or_else(on_disk) else { return };
+        if message.key.kind == MessageKind::Reading && message.qos != Qos::AtMostOnce {
+            let (sensor, n) = (message.key.source.clone(), message.seq);
+            let loss = Loss { sensor, run: message.run, from_seq: n, to_seq: n, count: 1, reason: reason.into() };
+            self.report_loss(loss, now);
+        }
+        // After the loss record, so that a crash between both reports too much rather than too little.
+        self.acknowledge(&[sequence], now);
+    }
+
+    fn hand(&mut self, found: &[Stored]) {
+        for stored in found {
+            if stored.message.key.kind == MessageKind::Loss {
+                self.losses.close(stored.sequence.0);
+            }
+            // Nobody asks where one at QoS 0 went.
+            if stored.message.qos != Qos::AtMostOnce {
+                self.handed.insert(stored.sequence.0);
+            }
+        }
+    }
+
+    /// See [`crate::Spool::first_since`]. What cannot be read counts as old.
+    pub(crate) fn first_since(&mut self, boot: Duration, now: Moment) -> Sequence {
+        let is_new = |(sequence, entry): &(u64, &Entry)| *sequence >= self.first && entry.message.taken_at.boot >= boot;
+        let newest = self.window.from(0).rev().take_while(is_new).last().map(|(sequence, _)| sequence);
+        let first = newest.unwrap_or(self.offered);
+        // Older ones in memory, or none on the disk alone.
+        if self.window.oldest().is_some_and(|(oldest, _)| oldest < first) || self.evicted_below <= self.first {
+            return Sequence(first);
+        }
+        match self.store.first_since(self.first, first.min(self.evicted_below), boot) {
+            Ok(row) => Sequence(row.unwrap_or(first)),
+            Err(error) => {
+                self.failed(&error, now);
+                Sequence(first)
+            }
+        }
+    }
+
+    /// What only the disk has of what is offered, and up to where that is the whole truth.
+    fn read_disk(&mut self, from: u64, limit: usize, now: Moment) -> Result<(Vec<Stored>, u64), ReadError> {
+        // A burst may be on the disk, and gone from memory, before it is offered: rows from there on would hide what memory has
+        // between them.
+        let to = self.evicted_below.min(self.offered);
+        if from >= to {
+            return Ok((Vec::new(), u64::MAX));
+        }
+        let wanted = |sequence| !self.acked.contains(&sequence) && self.window.get(sequence).is_none();
+        let Rows { found, next } = match self.store.read(from, to, limit, wanted) {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.failed(&error, now);
+                return Err(ReadError::Disk);
+            }
+        };
+        let mut sound = Vec::with_capacity(found.len());
+        for (sequence, row) in found {
+            match row {
+                Ok(message) => sound.push(stored(sequence, Arc::new(message))),
+                Err(unsound) => self.drop_unsound(sequence, unsound, now),
+            }
+        }
+        Ok((sound, next.unwrap_or(u64::MAX)))
+    }
+
+    /// A row that is not as it was written never will be: it is deleted, and reported as far as its name is sound.
+    fn drop_unsound(&mut self, sequence: u64, Unsound { reading }: Unsound, now: Moment) {
+        error!(sequence, ?reading, "A stored message is damaged; dropped.");
+        self.dropped += 1;
+        self.handed.remove(sequence);
+        self.acked.insert(sequence);
+        self.acked_since.get_or_insert(now.boot);
+        if let Some(name) = reading {
+            self.keep_loss(salvage::loss_of_row(name), now);
+        }
+    }
+}

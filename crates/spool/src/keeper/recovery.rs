@@ -1,0 +1,254 @@
+//! Having a file again: one that could not be opened at the start, one that was damaged, and what a damaged one still has.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use crate::Sequence;
+use crate::file::{self, OpenError, Opened};
+use crate::keeper::{FaultKind, HANDED_BEFORE, Keeper};
+use crate::salvage::{Found, Holes, Salvage};
+use crate::store::SEQUENCES_PER_START;
+use crate::window::State;
+use fieldgate_model::Moment;
+
+/// Messages that are taken out of a damaged file in one go.
+const AT_ONCE: usize = 512;
+
+/// What a damaged file still has, on its way into the new one.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    salvage: Salvage,
+    holes: Holes,
+    aside: PathBuf,
+    /// One past the last sequence that only it may have.
+    until: u64,
+    /// What it has and nobody needs of it any more.
+    settled: BTreeSet<u64>,
+    /// Messages that it must have had, where that is known.
+    expected: Option<u64>,
+    recovered: u64,
+    lost: u64,
+}
+
+impl Recovery {
+    /// Whether what comes from this sequence on is not known yet. Reading on there would tell newer readings before older.
+    pub(super) fn hides(&self, from: Sequence) -> bool {
+        from.0 < self.until
+    }
+
+    /// The broker has this one.
+    pub(super) fn settle(&mut self, sequence: u64) {
+        self.settled.insert(sequence);
+    }
+}
+
+impl Keeper {
+    /// Whether there is a file to write to; tries to have one.
+    pub(super) fn has_file(&mut self, now: Moment) -> bool {
+        match self.fault.as_ref().map(|fault| (fault.kind, fault.words.clone())) {
+            Some((FaultKind::Damaged, cause)) => self.put_aside(cause, now) && self.reopen(now),
+            Some((FaultKind::Unopened, _)) => self.reopen(now),
+            _ => true,
+        }
+    }
+
+    /// The file turned out damaged in use.
+    pub(super) fn damaged(&mut self, cause: String, now: Moment) {
+        self.fault(FaultKind::Damaged, format!("the spool is damaged: {cause}"), now);
+        self.not_before = now.boot;
+        self.has_file(now);
+    }
+
+    fn put_aside(&mut self, cause: String, now: Moment) -> bool {
+        // Deletions that were not written yet would bring their messages back.
+        let mut settled = std::mem::take(&mut self.acked);
+        let expected = self.store.rows().saturating_sub(self.window.rows() + settled.len() as u64);
+        let until = self.evicted_below;
+        match self.store.set_aside() {
+            Ok(aside) => {
+                error!(error = cause, file = %aside.display(), "The spool is damaged; set aside, a new one is begun.");
+                self.forget_disk(now);
+                settled.extend(self.window.from(0).take_while(|(sequence, _)| *sequence < until).map(|(s, _)| s));
+                self.recover_from(aside, until, settled, Some(expected));
+                self.fault(FaultKind::Unopened, cause, now);
+                true
+            }
+            Err(error) => {
+                self.acked = settled;
+                self.fault(FaultKind::Damaged, format!("{cause}; and it cannot be set aside: {error}"), now);
+                false
+            }
+        }
+    }
+
+    /// The broker has everything that the file has, and there is no room to say so in it.
+    pub(super) fn discard(&mut self, now: Moment) {
+        let cause = self.store.remove().err().unwrap_or_else(|| "no room on the disk".into());
+        self.acked.clear();
+        self.forget_disk(now);
+        self.fault(FaultKind::Unopened, format!("the spool cannot be written: {cause}"), now);
+        self.not_before = now.boot;
+    }
+
+    fn forget_disk(&mut self, now: Moment) {
+        self.window.forget_disk(now.boot);
+        self.losses.retain(|sequence| self.window.get(sequence).is_some());
+        self.counts.forget_disk();
+        (self.acked_since, self.evicted_below, self.oldest_row) = (None, 0, None);
+        self.run_noted = false;
+    }
+
+    fn reopen(&mut self, now: Moment) -> bool {
+        let opened = match file::open(&self.settings.path, self.limits) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.not_opened(error, now);
+                return false;
+            }
+        };
+        match self.adopt(opened) {
+            Ok(()) => true,
+            Err(error) => {
+                self.failed(&error, now);
+                false
+            }
+        }
+    }
+
+    /// There is no file for now.
+    pub(crate) fn not_opened(&mut self, error: OpenError, now: Moment) {
+        let cause = match error {
+            OpenError::Disk(words) => words,
+            OpenError::Refused(error) => error.to_string(),
+        };
+        self.fault(FaultKind::Unopened, format!("the spool cannot be opened: {cause}"), now);
+    }
+
+    /// Works with a file from now on. Sequences that were given meanwhile move behind those that it has.
+    pub(super) fn adopt(&mut self, Opened { store, set_aside }: Opened) -> rusqlite::Result<()> {
+        let mut base = store.next_sequence()?;
+        let before = store.first_sequences(HANDED_BEFORE)?;
+        self.oldest_row = store.oldest(|_| true)?;
+        let (counts, unsound) = store.counts()?;
+        self.counts.adopt(counts);
+        let noted = store.noted()?;
+        self.tell_unsound(&unsound, noted.unsound.len());
+        self.ids.adopt(noted);
+        let rows_below = base;
+        self.store = store;
+        if let Some(aside) = set_aside {
+            error!(file = %aside.display(), "The spool was damaged; it is set aside, and a new one begun.");
+            self.recover_from(aside, 0, BTreeSet::new(), None);
+            let newest = self.recovery.as_ref().map_or(0, |recovery| recovery.salvage.newest());
+            base = base.max(newest + SEQUENCES_PER_START);
+        }
+        let behind = base.saturating_sub(self.first);
+        if behind > 0 {
+            self.window.shift(behind);
+            self.losses.shift(behind);
+            self.handed.shift(behind);
+            (self.first, self.next, self.offered) = (base, self.next + behind, self.offered + behind);
+            self.acked.clear();
+        }
+        before.into_iter().for_each(|sequence| self.handed.insert(sequence));
+        if let Some(recovery) = self.recovery.as_mut().filter(|recovery| recovery.expected.is_none()) {
+            recovery.until = self.first;
+        }
+        self.evicted_below = self.evicted_below.max(rows_below);
+        self.era += 1;
+        // What is left of the fault ends with the first write.
+        if let Some(fault) = &mut self.fault {
+            fault.kind = FaultKind::Failing;
+        }
+        Ok(())
+    }
+
+    fn tell_unsound(&mut self, names: &[String], ids: usize) {
+        if ids > 0 {
+            error!(ids, "Ids of commands are damaged on the disk; a repeat of one of these commands acts.");
+            self.notice = Some(format!("command ids damaged on the disk: {ids}; a repeat of those commands acts"));
+        }
+        if !names.is_empty() {
+            let names = names.join(", ");
+            error!(sensors = names, "Counts are damaged on the disk; they begin at 0 again.");
+            self.notice = Some(format!("the count of {names} was damaged on the disk and began at 0 again"));
+        }
+    }
+
+    fn recover_from(&mut self, aside: PathBuf, until: u64, settled: BTreeSet<u64>, expected: Option<u64>) {
+        self.notice = Some(told_aside(&aside));
+        if self.recovery.is_some() {
+            // Two damaged files within one recovery: the disk is beyond this.
+            warn!(file = %aside.display(), "Another file is damaged before the last was read; it is kept and not read.");
+            self.dropped += expected.unwrap_or(0);
+            return;
+        }
+        let holes = Holes::default();
+        match Salvage::open(&aside) {
+            Some(salvage) => {
+                self.counts.recover(&salvage.counts());
+                self.ids.recover(salvage.noted());
+                let (recovered, lost) = (0, 0);
+                self.recovery = Some(Recovery { salvage, holes, aside, until, settled, expected, recovered, lost });
+            }
+            None => {
+                error!(file = %aside.display(), "Nothing can be read of the damaged spool.");
+                self.notice = Some(format!("{}; nothing can be read of it", told_aside(&aside)));
+                self.dropped += expected.unwrap_or(0);
+            }
+        }
+    }
+
+    /// Takes some messages out of the damaged file; they are kept like any other, in their old place.
+    pub(super) fn recover_some(&mut self, now: Moment) {
+        let Some(mut recovery) = self.recovery.take() else { return };
+        if self.fault.is_some() {
+            self.recovery = Some(recovery);
+            return;
+        }
+        let found = recovery.salvage.next(AT_ONCE);
+        let is_done = found.is_empty();
+        for found in found {
+            if let Some(loss) = recovery.holes.see(&found) {
+                recovery.lost += loss.count;
+                self.report_loss(loss, now);
+            }
+            let Found::Row(sequence, Ok(message)) = found else { continue };
+            // What comes behind was in memory and is on its way into the new file, or there already.
+            if sequence < recovery.until && !recovery.settled.contains(&sequence) {
+                recovery.recovered += 1;
+                if recovery.expected.is_none() && recovery.recovered <= HANDED_BEFORE as u64 {
+                    self.handed.insert(sequence);
+                }
+                self.window.put(sequence, Arc::new(message), State::Unsaved, now.boot);
+            }
+        }
+        self.relieve(now);
+        if is_done {
+            self.recovered(&recovery);
+        } else {
+            self.recovery = Some(recovery);
+        }
+    }
+
+    fn recovered(&mut self, recovery: &Recovery) {
+        let Recovery { aside, recovered, lost, expected, .. } = recovery;
+        let untold = expected.map_or(0, |expected| expected.saturating_sub(recovered + lost));
+        self.dropped += untold;
+        info!(file = %aside.display(), recovered, told = lost, untold, "The damaged spool has been read.");
+        let words = format!("{}; {recovered} messages were recovered from it", told_aside(aside));
+        let words = if *lost > 0 { format!("{words}, {lost} readings are told as lost") } else { words };
+        self.notice = Some(if untold > 0 { format!("{words}, {untold} messages were lost") } else { words });
+        // What could not be read of it is not with the link any more.
+        let is_here = |sequence| self.window.get(sequence).is_some() || self.store.has(sequence).unwrap_or(true);
+        self.handed.retain(is_here);
+        self.era += 1;
+    }
+}
+
+fn told_aside(path: &Path) -> String {
+    format!("the spool was damaged; it is kept as {}", path.display())
+}

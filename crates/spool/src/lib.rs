@@ -1,0 +1,427 @@
+//! The spool: keeps every message until the broker has acknowledged it.
+//!
+//! # What it promises
+//!
+//! - Messages are offered in the order in which they were appended, each under a [`Sequence`], until they are
+//!   acknowledged; those of earlier runs first.
+//! - A message that is not acknowledged within `commit_every` is on disk: committed by a transaction whose log has been
+//!   fsynced. With `commit_every: 0s` that is so before it is offered at all. One that is acknowledged earlier never
+//!   touches the disk, so a healthy link costs no flash wear.
+//! - Memory and disk are bounded. Where something must give way, `when_full` says which reading, and every reading that
+//!   went is told by a loss record that is committed together with the drop: one record per sensor, run and reason, which
+//!   grows until it is read. Readings that the link was given and that may be with the broker already (after a restart,
+//!   the oldest 64) go last; replies go only when no reading is left.
+//! - A failing disk stops nothing: messages stay in memory up to [`window::LIMIT_BYTES`], commits are tried again with
+//!   back-off, and [`Stats::error`] says it in words. Meanwhile messages are offered uncommitted whatever `commit_every`
+//!   says: holding them back would only make more of them mortal. A disk that is full, read-only, failing or not there at the
+//!   start is no different: the file is opened when it can be, and what it has is offered then. Only a file that another instance
+//!   holds, or that a newer version wrote, stops the start.
+//! - The limit is `max_size`, or what the disk has where that is less, as of each commit. Where others fill the disk, the spool
+//!   grows no more; what it has it keeps, for deleting that would give nobody room.
+//! - What a sensor has counted ([`Item::Count`]) is on disk before a message that was appended behind it is offered, whatever
+//!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
+//!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has.
+//! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`Notebook`]), fewer where they would
+//!   take more than a quarter of the room for messages. An answer is on disk before a reply that was appended behind it is
+//!   offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either. What else waits is
+//!   not written with them, so readings cost no more for it. One such transaction costs about 9 kB with what the file system adds.
+//!   Four may follow each other; then there are two a second, and replies are offered up to half a second before their notes are on
+//!   disk: about 70 kB/s under a flood, of which 200 commands a second get so far.
+//! - What is offered is what was appended: a row that is not as it was written is never offered, but told as lost.
+//!
+//! # What it does not do
+//!
+//! It knows neither MQTT nor topics. It does not keep messages of QoS 0: they pass through memory, at most
+//! [`window::FLEETING_COUNT`] of them, are never written, and the oldest goes (counted, without a loss record). It does
+//! not repair: a file that SQLite finds damaged is set aside as `spool.db.damaged-<unix time>`, where it stays until a person
+//! deletes it, and a new one begun. What can still be read of the old one moves into the new one; readings that lay in
+//! between are told as lost where the rows around them say which they were, and are counted in the log where not.
+//!
+//! # What a power cut or a kill can lose
+//!
+//! With `commit_every: 0s` nothing that was offered; what was still queued in front of the spool is lost. Otherwise the
+//! readings of the last `commit_every`, plus the duration of one commit. An acknowledgement that was not yet applied to
+//! the file (for a second at most) is forgotten, so its message is sent again: at least once, never less. A file system
+//! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state. Where
+//! the log shows that it had been whole, both files are set aside as damaged.
+//! A command of whose begin nothing was written is not known to the next run, and a repeat of it acts: what began in the last five
+//! milliseconds (half a second in a flood), plus the duration of a commit under way; for a power cut, that of its own commit too.
+//! None of these losses can be told, for nobody is left who knows of them: the numbers of that run simply end earlier.
+//!
+//! # On disk
+//!
+//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 4, WAL, `synchronous=FULL`, held exclusively:
+//! a second instance is refused, and there is no shared-memory file. Schema 1 lacked `message.sum`, schema 2 the table
+//! `count`, schema 3 the table `command`; all are migrated. A newer one than this is refused and left alone.
+//!
+//! ```sql
+//! CREATE TABLE message (          -- one row per unacknowledged message
+//!   seq INTEGER PRIMARY KEY,      -- Sequence
+//!   kind INTEGER NOT NULL,        -- 0 reading, 1 reply, 2 loss
+//!   source TEXT NOT NULL,         -- sensor or output
+//!   run INTEGER NOT NULL,         -- start of the program
+//!   n INTEGER NOT NULL,           -- a reading's number, 0 for the others
+//!   boot_ns INTEGER NOT NULL,     -- CLOCK_BOOTTIME when it was taken
+//!   wall_ms INTEGER NOT NULL,     -- UTC when it was taken
+//!   flags INTEGER NOT NULL,       -- bits 0-1 QoS, 2 retain, 3 unsynchronised clock
+//!   body BLOB NOT NULL,           -- as model::payload made it
+//!   sum INTEGER NOT NULL          -- CRC-32 of seq, kind, run, n and source in the upper half, of everything in the lower
+//! ) STRICT;
+//! CREATE TABLE run (              -- one row per start that may still have messages
+//!   first INTEGER PRIMARY KEY,    -- its first Sequence; the next start begins 2^36 after the newest
+//!   run INTEGER NOT NULL,
+//!   boot_id TEXT NOT NULL         -- empty; earlier versions wrote the machine's boot id, and none ever read it
+//! ) STRICT;
+//! CREATE TABLE count (            -- one row per sensor that counts over restarts, also when it is configured no more
+//!   name TEXT PRIMARY KEY,        -- the sensor
+//!   count INTEGER NOT NULL,
+//!   sum INTEGER NOT NULL          -- CRC-32 of count and name
+//! ) STRICT, WITHOUT ROWID;
+//! CREATE TABLE command (          -- one row per command that had an id, the newest of all outputs
+//!   n INTEGER PRIMARY KEY,        -- their order; the newest has the greatest
+//!   actuator TEXT NOT NULL,
+//!   id TEXT NOT NULL,
+//!   answer BLOB,                  -- the reply's payload, word for word; NULL as long as there is none
+//!   sum INTEGER NOT NULL          -- CRC-32 of n, actuator and id in the upper half, of everything in the lower
+//! ) STRICT;
+//! ```
+//!
+//! Beside it lies `spool.db.reserve`, room that is given up when the disk is full: even a deletion must be written to the
+//! log first.
+//!
+//! # Inside
+//!
+//! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
+//! gives way; `counts.rs` knows what sensors have counted and `ids.rs` which commands were seen, who come by `notebook.rs`; `handed.rs` what
+//! the broker may have; `codes.rs` says what an error means; `folder.rs` and `file.rs` open the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
+//! `salvage.rs` reads a damaged one; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
+//! the keeper.
+
+mod codes;
+mod counts;
+mod error;
+mod file;
+mod folder;
+mod handed;
+mod ids;
+mod keeper;
+mod losses;
+mod notebook;
+mod record;
+mod room;
+mod rows;
+mod salvage;
+mod store;
+mod thread;
+mod wal;
+pub mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+
+use fieldgate_clock as clock;
+use fieldgate_model::{Kept, Loss, Message, Name};
+
+pub use error::{Closed, NotNow, ReadError, SpoolError};
+pub use folder::describe as describe_folder;
+pub use notebook::Notebook;
+pub use thread::{SpoolPanicked, SpoolThread, open};
+
+use thread::{Busy, Request};
+
+/// How the spool keeps what is undelivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// A folder, made if absent.
+    pub path: PathBuf,
+    /// Bytes on disk at most; less than [`MIN_SIZE`] counts as that.
+    pub max_size: u64,
+    /// What is not acknowledged for this long is on disk; zero: before it is offered to the broker.
+    pub commit_every: Duration,
+    /// What gives way when `max_size` is reached.
+    pub when_full: WhenFull,
+}
+
+/// The smallest `max_size` in bytes that the database and its log can work in.
+pub const MIN_SIZE: u64 = 512 * 1024;
+
+/// What gives way when the spool is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The oldest readings.
+    DropOldest,
+    /// The new readings.
+    DropNewest,
+}
+
+/// A message's place in the spool. Grows for ever, over restarts too; it changes only when a file is opened later than at the
+/// start, which begins a new era ([`Spool::era`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence(pub u64);
+
+/// A message as the link reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// For [`Spool::acknowledge`].
+    pub sequence: Sequence,
+    /// The message, shared with the spool's memory.
+    pub message: Arc<Message>,
+}
+
+/// What one read found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// In order. There may be none although some follow, where stored messages were damaged.
+    pub messages: Vec<Stored>,
+    /// Where the next read goes on: whatever lies in front of it was handed out, or will never be.
+    pub next: Sequence,
+}
+
+/// How the spool fares, for health.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Messages not yet acknowledged.
+    pub queued: u64,
+    /// Bytes of the database that are in use.
+    pub bytes: u64,
+    /// When the oldest of the queued was taken.
+    pub oldest: Option<SystemTime>,
+    /// Messages that will never arrive, since this start: dropped here or told by [`Spool::report_loss`].
+    pub dropped: u64,
+    /// What is wrong with the disk, in words.
+    pub error: Option<String>,
+}
+
+/// A handle to the spool's thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    requests: mpsc::Sender<Request>,
+    /// Of items in the queue, several of which may be one request.
+    places: Arc<Semaphore>,
+    head: watch::Receiver<Sequence>,
+    era: watch::Receiver<u64>,
+    stats: watch::Receiver<Stats>,
+    counts: watch::Receiver<Kept>,
+    notebook: Notebook,
+    busy: Arc<Busy>,
+}
+
+/// What the spool takes.
+#[derive(Debug)]
+pub enum Item {
+    /// Kept until it is acknowledged.
+    Message(Message),
+    /// Readings that were lost before they came here.
+    Loss(Loss),
+    /// What a sensor has counted. Nothing that is handed over later is offered before it is on disk.
+    Count(Name, u64),
+}
+
+/// Room for some items in the spool's queue.
+#[derive(Debug)]
+pub struct Room<'a> {
+    slot: mpsc::Permit<'a, Request>,
+    places: SemaphorePermit<'a>,
+}
+
+impl Room<'_> {
+    /// How many.
+    pub fn size(&self) -> usize {
+        self.places.num_permits()
+    }
+
+    /// Hands over no more than there is room for. Together they wake the spool's thread once.
+    pub fn hand_over(mut self, items: Vec<Item>) {
+        debug_assert!(items.len() <= self.size(), "{} items in a room for {}", items.len(), self.size());
+        // What is taken comes back from the thread.
+        self.places.split(items.len()).into_iter().for_each(SemaphorePermit::forget);
+        self.slot.send(Request::Items(items));
+    }
+}
+
+/// Tells how the spool fares, also while its thread waits for the disk.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    stats: watch::Receiver<Stats>,
+    busy: Arc<Busy>,
+}
+
+impl Vitals {
+    /// What the thread last said; when it has been at one thing for too long, that is the error.
+    pub fn stats(&self) -> Stats {
+        let stats = self.stats.borrow().clone();
+        let silent = self.busy.since().map(|since| clock::boottime().saturating_sub(since));
+        match silent.filter(|silent| *silent >= SILENT) {
+            Some(silent) => {
+                Stats { error: Some(format!("the disk has not answered for {} s", silent.as_secs())), ..stats }
+            }
+            None => stats,
+        }
+    }
+}
+
+/// A commit takes a second or two on a bad card; after this the disk counts as hanging.
+const SILENT: Duration = Duration::from_secs(5);
+
+impl Spool {
+    /// Appends a message; waits for room in the queue.
+    ///
+    /// # Errors
+    /// [`Closed`]: the message is lost; only after a stop.
+    pub async fn append(&self, message: Message) -> Result<(), Closed> {
+        self.room(1).await?.hand_over(vec![Item::Message(message)]);
+        Ok(())
+    }
+
+    /// Waits for room in the queue, which a disk that hangs lets fill up: for one item at least, and for `wanted` if there is
+    /// as much. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Closed`]; only after a stop.
+    pub async fn room(&self, wanted: usize) -> Result<Room<'_>, Closed> {
+        let mut places = self.places.acquire().await.map_err(|_| Closed)?;
+        let more = wanted.saturating_sub(1).min(self.places.available_permits());
+        // Somebody else may have been faster; then there is room for one.
+        if let Ok(more) = self.places.try_acquire_many(u32::try_from(more).unwrap_or(0)) {
+            places.merge(more);
+        }
+        let slot = self.requests.reserve().await.map_err(|_| Closed)?;
+        Ok(Room { slot, places })
+    }
+
+    /// Tells of readings that were lost before they came here.
+    ///
+    /// # Errors
+    /// [`Closed`], as [`Spool::append`].
+    pub async fn report_loss(&self, loss: Loss) -> Result<(), Closed> {
+        self.room(1).await?.hand_over(vec![Item::Loss(loss)]);
+        Ok(())
+    }
+
+    /// Unacknowledged messages from `from` on: at most `limit`, fewer when they are large or damaged. How many there are says
+    /// nothing about what follows; [`Batch::next`] does.
+    ///
+    /// # Errors
+    /// [`ReadError`] says whether to stop or to try again.
+    pub async fn read(&self, from: Sequence, limit: usize) -> Result<Batch, ReadError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Read { from, limit, answer }).await?;
+        answered.await.map_err(|_| Closed)?
+    }
+
+    /// Where the present begins: the first of the newest messages that all belong to this start and were taken at `boot` or
+    /// later, on [`fieldgate_clock::boottime`]. One past the newest when there are none.
+    ///
+    /// # Errors
+    /// [`Closed`]: stop reading.
+    pub async fn first_since(&self, boot: Duration) -> Result<Sequence, Closed> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::FirstSince { boot, answer }).await?;
+        answered.await.map_err(|_| Closed)
+    }
+
+    /// Forgets messages that the broker has; unknown and repeated sequences are ignored. Waits for room in the queue.
+    ///
+    /// # Errors
+    /// [`Closed`]: what was committed of them will be sent again by the next run.
+    pub async fn acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), Closed> {
+        self.send(Request::Acknowledge(sequences)).await
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// [`NotNow`] says whether to try again.
+    pub fn try_acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), NotNow<Vec<Sequence>>> {
+        self.requests.try_send(Request::Acknowledge(sequences)).map_err(|error| match error {
+            TrySendError::Full(Request::Acknowledge(sequences)) => NotNow::Full(sequences),
+            _ => NotNow::Closed,
+        })
+    }
+
+    /// Forgets messages that can never arrive; readings among them are reported as lost, with these reasons. Never waits.
+    ///
+    /// # Errors
+    /// [`NotNow`] says whether to try again.
+    pub fn try_give_up(&self, messages: Vec<(Sequence, String)>) -> Result<(), NotNow<Vec<(Sequence, String)>>> {
+        self.requests.try_send(Request::GiveUp(messages)).map_err(|error| match error {
+            TrySendError::Full(Request::GiveUp(messages)) => NotNow::Full(messages),
+            _ => NotNow::Closed,
+        })
+    }
+
+    /// One past the newest offered; changes when something new is offered.
+    pub fn head(&self) -> watch::Receiver<Sequence> {
+        self.head.clone()
+    }
+
+    /// Grows when messages have appeared in front of what was read, those of a file that could not be opened at the start or
+    /// that was damaged: read again from the beginning. [`Spool::head`] changes then, too.
+    pub fn era(&self) -> watch::Receiver<u64> {
+        self.era.clone()
+    }
+
+    /// Waits until everything that was appended before is offered, so that [`Spool::head`] knows it.
+    ///
+    /// # Errors
+    /// [`Closed`]: nothing more will be offered.
+    pub async fn offered(&self) -> Result<(), Closed> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Offered(answer)).await?;
+        answered.await.map_err(|_| Closed)
+    }
+
+    /// How the spool fares, as its thread last said.
+    pub fn stats(&self) -> watch::Receiver<Stats> {
+        self.stats.clone()
+    }
+
+    /// What sensors had counted when the file was read: where they go on. Nothing until a file could be opened.
+    pub fn counts(&self) -> watch::Receiver<Kept> {
+        self.counts.clone()
+    }
+
+    /// Where commands note their ids, and what earlier runs noted.
+    pub fn notebook(&self) -> Notebook {
+        self.notebook.clone()
+    }
+
+    /// How the spool fares, also while its thread waits for the disk.
+    pub fn vitals(&self) -> Vitals {
+        Vitals { stats: self.stats.clone(), busy: Arc::clone(&self.busy) }
+    }
+
+    /// Takes new settings over, but for the path: a move needs a restart.
+    ///
+    /// # Errors
+    /// [`Closed`]: nothing to reconfigure.
+    pub async fn reconfigure(&self, settings: Settings) -> Result<(), Closed> {
+        self.send(Request::Reconfigure(settings)).await
+    }
+
+    /// Commits what is left and closes the file; returns when done. Other handles find the spool closed.
+    pub async fn close(self) {
+        let (answer, answered) = oneshot::channel();
+        if self.send(Request::Close(answer)).await.is_ok() {
+            // An error means that the thread ended without an answer: there is nothing left to wait for.
+            answered.await.unwrap_or(());
+        }
+    }
+
+    /// Changes readings on the disk, all of which memory then forgets.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn damage(&self, readings: Vec<(Name, u64)>) {
+        self.send(Request::Damage(readings)).await.expect("the spool's thread runs");
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Closed> {
+        self.requests.send(request).await.map_err(|_| Closed)
+    }
+}

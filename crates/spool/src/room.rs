@@ -1,0 +1,128 @@
+//! What gives way when the spool is full.
+//!
+//! Readings go before replies, loss records never do, and those that the link was given go last, for the broker may have them: dropping one
+//! of those would tell a loss that none is. What cannot be written without that stays in memory for now.
+
+use crate::WhenFull;
+use crate::record::cost;
+use crate::store::{Batch, Order, Victim};
+use crate::window::Entry;
+use fieldgate_model::MessageKind;
+
+/// Kept free beyond what is estimated: for loss records, and for pages that are not filled.
+const SLACK: u64 = 16 * 1024;
+
+/// The least that is freed in one go: rows leave pages behind only in numbers.
+const STEP: u64 = 4096;
+
+/// Deletes rows, or takes messages out of `chosen`, until what is chosen fits into `capacity`. Returns what gave way;
+/// what is neither there nor chosen any more was postponed.
+pub(super) fn make(
+    batch: &mut Batch<'_>,
+    chosen: &mut Vec<(u64, Entry)>,
+    when_full: WhenFull,
+    capacity: u64,
+    spared: &impl Fn(u64) -> bool,
+) -> rusqlite::Result<Vec<Victim>> {
+    let mut victims = Vec::new();
+    loop {
+        let needed = needed(chosen);
+        let room = capacity.saturating_sub(batch.used()?);
+        if chosen.is_empty() || needed <= room {
+            return Ok(victims);
+        }
+        let found = give_way(batch, chosen, when_full, (needed - room).max(STEP), spared)?;
+        if found.is_empty() {
+            postpone(chosen);
+        }
+        victims.extend(found);
+    }
+}
+
+/// Bytes that must be free for `chosen`. Loss records may use what the others must leave: they are few.
+fn needed(chosen: &[(u64, Entry)]) -> u64 {
+    let slack = if chosen.iter().all(|(_, entry)| kind(entry) == MessageKind::Loss) { 0 } else { SLACK };
+    // An eighth more, for pages are never quite full.
+    chosen.iter().map(|(_, entry)| cost(&entry.message) * 9 / 8).sum::<u64>() + slack
+}
+
+fn give_way(
+    batch: &mut Batch<'_>,
+    chosen: &mut Vec<(u64, Entry)>,
+    when_full: WhenFull,
+    bytes: u64,
+    spared: &impl Fn(u64) -> bool,
+) -> rusqlite::Result<Vec<Victim>> {
+    let found = match when_full {
+        WhenFull::DropOldest => {
+            let found = delete(batch, Order::OldestReadings, bytes, spared)?;
+            if found.is_empty() { take(chosen, when_full, bytes, spared) } else { found }
+        }
+        WhenFull::DropNewest => {
+            let found = take(chosen, when_full, bytes, spared);
+            if found.is_empty() { delete(batch, Order::NewestReadings, bytes, spared)? } else { found }
+        }
+    };
+    let has_reply = chosen.iter().any(|(_, entry)| kind(entry) == MessageKind::Reply);
+    if found.is_empty() && has_reply { delete(batch, Order::OldestReplies, bytes, spared) } else { Ok(found) }
+}
+
+fn delete(
+    batch: &mut Batch<'_>,
+    order: Order,
+    bytes: u64,
+    spared: &impl Fn(u64) -> bool,
+) -> rusqlite::Result<Vec<Victim>> {
+    let victims = batch.victims(order, bytes, spared)?;
+    batch.delete(victims.iter().map(|victim| victim.sequence))?;
+    Ok(victims)
+}
+
+fn take(chosen: &mut Vec<(u64, Entry)>, when_full: WhenFull, bytes: u64, spared: &impl Fn(u64) -> bool) -> Vec<Victim> {
+    let entries = chosen.iter().map(|(sequence, entry)| (*sequence, entry));
+    let victims = choose(entries.filter(|(_, entry)| is_reading(entry)), when_full, bytes, spared);
+    chosen.retain(|(sequence, _)| victims.iter().all(|victim| victim.sequence != *sequence));
+    victims
+}
+
+/// Leaves the newest reading for later; without one the newest reply, and a loss record only when there is nothing else.
+fn postpone(chosen: &mut Vec<(u64, Entry)>) {
+    for wanted in [MessageKind::Reading, MessageKind::Reply, MessageKind::Loss] {
+        if let Some(newest) = chosen.iter().rposition(|(_, entry)| kind(entry) == wanted) {
+            chosen.remove(newest);
+            return;
+        }
+    }
+}
+
+fn kind(entry: &Entry) -> MessageKind {
+    entry.message.key.kind
+}
+
+/// Whether it is a reading, the first to give way.
+pub(super) fn is_reading(entry: &Entry) -> bool {
+    kind(entry) == MessageKind::Reading
+}
+
+/// Of `entries`, in order, those that give way until they make up about `bytes`.
+pub(super) fn choose<'e>(
+    entries: impl DoubleEndedIterator<Item = (u64, &'e Entry)>,
+    when_full: WhenFull,
+    bytes: u64,
+    spared: &impl Fn(u64) -> bool,
+) -> Vec<Victim> {
+    let mut freed = 0;
+    let mut victim = |(sequence, entry): (u64, &Entry)| {
+        (freed < bytes).then(|| {
+            freed += cost(&entry.message);
+            let message = &entry.message;
+            let reading = is_reading(entry).then(|| (message.key.source.clone(), message.run, message.seq));
+            Victim { sequence, reading }
+        })
+    };
+    let entries = entries.filter(|(sequence, _)| !spared(*sequence));
+    match when_full {
+        WhenFull::DropOldest => entries.map_while(&mut victim).collect(),
+        WhenFull::DropNewest => entries.rev().map_while(&mut victim).collect(),
+    }
+}

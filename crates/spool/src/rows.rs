@@ -1,0 +1,100 @@
+//! Rows as SQLite hands them out, which may be any bytes.
+
+use rusqlite::Connection;
+
+use crate::counts::Counted;
+use crate::record::{self, ReadingName, Row, Unsound};
+use crate::store::{Victim, signed, unsigned};
+use fieldgate_model::{Message, Name, Noted, REMEMBERED};
+
+/// The statement that reads whole rows for [`decode`].
+pub(super) fn select(condition: &str) -> String {
+    format!("SELECT seq, kind, source, run, n, boot_ns, wall_ms, flags, body, sum FROM message WHERE {condition}")
+}
+
+/// Rows of schema 1 from `from` on with the checksum that they should have; 0 for one that is damaged, which fits nothing.
+pub(super) fn unsummed(connection: &Connection, from: i64, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let mut statement = connection.prepare(&select("seq >= ?1 ORDER BY seq LIMIT ?2"))?;
+    let rows = statement.query_map([from, signed(limit as u64)], |row| {
+        let sequence = row.get(0)?;
+        let message = columns(row).ok().and_then(record::message);
+        Ok((sequence, message.map_or(0, |message| record::sum(sequence, &message))))
+    })?;
+    rows.collect()
+}
+
+/// A row as [`select`] asks for it.
+pub(super) fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, Result<Message, Unsound>)> {
+    let sequence: i64 = row.get(0)?;
+    // A column of another type can only be damage.
+    let message = columns(row).map_err(|_| Unsound { reading: None });
+    Ok((unsigned(sequence), message.and_then(|row| record::decode(sequence, row))))
+}
+
+/// Shows every count to `see`: under its name as it stands there, or nothing when the row is not as it was written.
+pub(super) fn read_counts(
+    connection: &Connection,
+    mut see: impl FnMut(String, Option<Counted>),
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT name, count, sum FROM count")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, count, sum): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let is_sound = record::count_sum(&name, count) == sum;
+        let count = Name::new(&name).ok().zip(u64::try_from(count).ok()).filter(|_| is_sound);
+        see(name, count);
+    }
+    Ok(())
+}
+
+/// Shows the newest ids to `see`, the newest first: their places, and nothing when not even the id is as it was written.
+pub(super) fn read_noted(connection: &Connection, mut see: impl FnMut(u64, Option<Noted>)) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare("SELECT n, actuator, id, answer, sum FROM command ORDER BY n DESC LIMIT ?1")?;
+    let mut rows = statement.query([signed(REMEMBERED as u64)])?;
+    while let Some(row) = rows.next()? {
+        let place: i64 = row.get(0)?;
+        // A place that was never given, or a column of another type, can only be damage.
+        let noted = noted(place, row).ok().flatten().filter(|_| (1..LAST_PLACE).contains(&place));
+        see(unsigned(place), noted);
+    }
+    Ok(())
+}
+
+/// Nobody sends so many commands.
+const LAST_PLACE: i64 = 1 << 62;
+
+fn noted(place: i64, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Noted>> {
+    let (actuator, id): (String, String) = (row.get(1)?, row.get(2)?);
+    let answer: Option<Vec<u8>> = row.get(3)?;
+    Ok(record::noted(place, (&actuator, &id, answer.as_deref()), row.get(4)?))
+}
+
+/// Bytes of a body; one that is damaged has none.
+pub(super) fn body_len(message: &Result<Message, Unsound>) -> usize {
+    message.as_ref().map_or(0, |message| message.body.len())
+}
+
+fn columns(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        kind: row.get(1)?,
+        source: row.get(2)?,
+        run: row.get(3)?,
+        n: row.get(4)?,
+        boot_ns: row.get(5)?,
+        wall_ms: row.get(6)?,
+        flags: row.get(7)?,
+        body: row.get(8)?,
+        sum: row.get(9)?,
+    })
+}
+
+pub(super) fn victim(row: &rusqlite::Row<'_>) -> rusqlite::Result<Victim> {
+    let sequence: i64 = row.get(0)?;
+    let reading = || -> Option<ReadingName> {
+        let source: String = row.get(2).ok()?;
+        let columns = (row.get(1).ok()?, source.as_str(), row.get(3).ok()?, row.get(4).ok()?);
+        record::reading_name(sequence, columns, row.get(5).ok()?)
+    };
+    Ok(Victim { sequence: unsigned(sequence), reading: reading() })
+}

@@ -1,0 +1,428 @@
+//! All SQL. One connection, held by the spool's thread; see the parent's page for the schema and why it is set up so.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use crate::MIN_SIZE;
+use crate::counts::Counted;
+use crate::file;
+use crate::ids::{NotedRow, NotedRows};
+use crate::record::{self, ReadingName, Unsound};
+use crate::rows::{body_len, decode, read_counts, read_noted, select, victim};
+use fieldgate_model::{Message, MessageKind, Noted, RunId};
+
+/// Sequences set aside for each start, so that numbers grow over restarts without being written one by one.
+pub(super) const SEQUENCES_PER_START: u64 = 1 << 36;
+
+/// A file with more unused bytes than these is made small again when no message is left in it.
+const SHRINK_ABOVE: u64 = 1024 * 1024;
+
+/// Bodies of one read in bytes at most, but for the first: an answer must not double the memory of the spool.
+pub(super) const READ_BYTES: usize = 256 * 1024;
+
+/// How `max_size` is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Bytes of the database in use, at most.
+    pub(super) capacity: u64,
+    /// Bytes that one transaction adds, at most.
+    pub(super) batch: u64,
+}
+
+impl Limits {
+    /// The log is applied to the database from a thirty-second of `max_size` on (at most 1 MiB: it is read at each
+    /// start). One transaction adds as much again, its deletions a few times that in the worst case, and
+    /// the reserve is of that size too: hence seven.
+    pub(super) fn of(max_size: u64) -> Self {
+        let max_size = max_size.max(MIN_SIZE);
+        let batch = (max_size / 32).clamp(32 * 1024, 1024 * 1024);
+        Self { capacity: max_size - 7 * batch, batch }
+    }
+
+    /// The same where the disk has `room` bytes in all for the spool, of which `used` are in use. Those stay: rows that were
+    /// deleted for the sake of others would give them no room.
+    pub(super) fn within(max_size: u64, room: u64, used: u64) -> Self {
+        let (wanted, possible) = (Self::of(max_size), Self::of(max_size.min(room)));
+        Self { capacity: possible.capacity.max(used).min(wanted.capacity), ..possible }
+    }
+
+    /// Rows that one transaction deletes at most, for each may be on a page of its own.
+    pub(super) fn deletions(self) -> usize {
+        usize::try_from(self.batch / PAGE).unwrap_or(usize::MAX) * 4
+    }
+}
+
+/// Bytes of a page, SQLite's default.
+const PAGE: u64 = 4096;
+
+/// The database.
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+    file: PathBuf,
+    rows: u64,
+    used: u64,
+}
+
+/// What one read found.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// In order; an error in place of a message that is damaged.
+    pub(super) found: Vec<(u64, Result<Message, Unsound>)>,
+    /// The first row that was left out; nothing when these are all.
+    pub(super) next: Option<u64>,
+}
+
+/// What a row in the way of a newer one was.
+#[derive(Debug)]
+pub(super) struct Victim {
+    pub(super) sequence: u64,
+    /// Nothing when the row was no reading, or is damaged there.
+    pub(super) reading: Option<ReadingName>,
+}
+
+/// Which rows give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Readings, the oldest first.
+    OldestReadings,
+    /// Readings, the newest first.
+    NewestReadings,
+    /// Replies, the oldest first.
+    OldestReplies,
+}
+
+impl Store {
+    /// Takes over a connection that is set up and checked.
+    pub(super) fn adopt(connection: Connection, file: &Path, limits: Limits) -> rusqlite::Result<Self> {
+        let rows = connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0)).map(unsigned)?;
+        let used = used(&connection)?;
+        let store = Self { connection, file: file.to_owned(), rows, used };
+        store.limit(limits)?;
+        Ok(store)
+    }
+
+    /// Stands in for the database that `folder` cannot hold now: always empty, and never written to.
+    pub(super) fn nowhere(folder: &Path) -> rusqlite::Result<Self> {
+        Ok(Self { connection: file::nowhere()?, file: folder.join(file::FILE), rows: 0, used: 0 })
+    }
+
+    /// Lets go of a file that turned out damaged while it was in use, and sets it aside. What stands in for it then is
+    /// [`Store::nowhere`], also when that fails.
+    pub(super) fn set_aside(&mut self) -> Result<PathBuf, String> {
+        let placeholder = Self::nowhere(self.file.parent().unwrap_or(Path::new("/")));
+        // Dropped, so that it no longer holds the file.
+        drop(std::mem::replace(self, placeholder.map_err(|error| error.to_string())?));
+        file::set_aside(&self.file).map_err(|error| error.to_string())
+    }
+
+    /// Lets go of a file whose rows nobody needs any more, and removes it: on a full disk that needs no room, unlike
+    /// deleting them. What stands in for it then is [`Store::nowhere`].
+    pub(super) fn remove(&mut self) -> Result<(), String> {
+        let placeholder = Self::nowhere(self.file.parent().unwrap_or(Path::new("/")));
+        drop(std::mem::replace(self, placeholder.map_err(|error| error.to_string())?));
+        file::remove(&self.file).map_err(|error| error.to_string())
+    }
+
+    /// Rows of messages.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Bytes of the database in use, as of the last commit.
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// The first sequence that no earlier start can have given.
+    pub(super) fn next_sequence(&self) -> rusqlite::Result<u64> {
+        let sql = "SELECT coalesce((SELECT max(seq) FROM message), 0), coalesce((SELECT max(first) FROM run), 0)";
+        let (newest, first): (i64, i64) = self.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let after_start = first.max(0).unsigned_abs().saturating_add(SEQUENCES_PER_START);
+        Ok(after_start.max(newest.max(0).unsigned_abs() + 1))
+    }
+
+    /// What sensors have counted, and the names of those whose count is damaged.
+    pub(super) fn counts(&self) -> rusqlite::Result<(Vec<Counted>, Vec<String>)> {
+        let (mut sound, mut unsound) = (Vec::new(), Vec::new());
+        read_counts(&self.connection, |name, count| match count {
+            Some(count) => sound.push(count),
+            None => unsound.push(name),
+        })?;
+        Ok((sound, unsound))
+    }
+
+    /// The ids of commands.
+    pub(super) fn noted(&self) -> rusqlite::Result<NotedRows> {
+        let mut rows = NotedRows::default();
+        read_noted(&self.connection, |place, noted| match noted {
+            Some(noted) => rows.sound.push((place, noted)),
+            None => rows.unsound.push(place),
+        })?;
+        Ok(rows)
+    }
+
+    /// Whether there is a row at `sequence`.
+    pub(super) fn has(&self, sequence: u64) -> rusqlite::Result<bool> {
+        self.connection.prepare_cached("SELECT 1 FROM message WHERE seq = ?1")?.exists([signed(sequence)])
+    }
+
+    /// The oldest rows' sequences.
+    pub(super) fn first_sequences(&self, limit: usize) -> rusqlite::Result<Vec<u64>> {
+        let mut statement = self.connection.prepare_cached("SELECT seq FROM message ORDER BY seq LIMIT ?1")?;
+        let rows = statement.query_map([signed(limit as u64)], |row| row.get(0).map(unsigned))?;
+        rows.collect()
+    }
+
+    /// Messages with `from ≤ seq < to` that `wanted` accepts, in order.
+    pub(super) fn read(
+        &self,
+        from: u64,
+        to: u64,
+        limit: usize,
+        wanted: impl Fn(u64) -> bool,
+    ) -> rusqlite::Result<Rows> {
+        let mut statement = self.connection.prepare_cached(&select("seq >= ?1 AND seq < ?2 ORDER BY seq"))?;
+        let mut rows = statement.query(params![signed(from), signed(to)])?;
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            let sequence = unsigned(row.get(0)?);
+            if !wanted(sequence) {
+                continue;
+            }
+            if found.len() >= limit || bytes >= READ_BYTES {
+                return Ok(Rows { found, next: Some(sequence) });
+            }
+            let (sequence, message) = decode(row)?;
+            bytes += body_len(&message);
+            found.push((sequence, message));
+        }
+        Ok(Rows { found, next: None })
+    }
+
+    /// The first of the newest rows with `from ≤ seq < to` that were all taken at `boot` or later.
+    pub(super) fn first_since(&self, from: u64, to: u64, boot: Duration) -> rusqlite::Result<Option<u64>> {
+        let sql = "SELECT seq, boot_ns FROM message WHERE seq >= ?1 AND seq < ?2 ORDER BY seq DESC";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([signed(from), signed(to)])?;
+        let mut first = None;
+        while let Some(row) = rows.next()? {
+            if row.get::<_, i64>(1)? < record::boot_ns(boot) {
+                break;
+            }
+            first = Some(unsigned(row.get(0)?));
+        }
+        Ok(first)
+    }
+
+    /// The first row that `wanted` accepts, and when its message was taken.
+    pub(super) fn oldest(&self, wanted: impl Fn(u64) -> bool) -> rusqlite::Result<Option<(u64, Option<SystemTime>)>> {
+        let mut statement = self.connection.prepare_cached("SELECT seq, wall_ms FROM message ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let sequence = unsigned(row.get(0)?);
+            if wanted(sequence) {
+                return Ok(Some((sequence, record::wall(row.get(1)?))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins a transaction; dropping it undoes it.
+    pub(super) fn begin(&mut self) -> rusqlite::Result<Batch<'_>> {
+        let Self { connection, rows, used, .. } = self;
+        let rows_after = *rows;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        Ok(Batch { transaction, rows, used, rows_after })
+    }
+
+    /// Makes the reserve if it is not there; without room for it, there is none.
+    pub(super) fn keep_reserve(&self, limits: Limits) {
+        file::keep_reserve(&self.file, limits.batch);
+    }
+
+    /// Gives the reserve up.
+    pub(super) fn use_reserve(&self) {
+        file::use_reserve(&self.file);
+    }
+
+    /// Gives the space of an emptied file back.
+    pub(super) fn shrink(&mut self) -> rusqlite::Result<()> {
+        if self.rows > 0 || pragma(&self.connection, "freelist_count")? * PAGE <= SHRINK_ABOVE {
+            return Ok(());
+        }
+        // The file itself is cut when the log has been applied.
+        self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
+    }
+
+    /// Applies new limits.
+    pub(super) fn limit(&self, limits: Limits) -> rusqlite::Result<()> {
+        self.connection.pragma_update(None, "wal_autocheckpoint", signed(limits.batch / PAGE))?;
+        let set = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        self.connection.pragma_update_and_check(None, "journal_size_limit", signed(limits.batch), set)?;
+        Ok(())
+    }
+
+    /// Makes the disk full, or not.
+    #[cfg(test)]
+    pub(super) fn fill(&self, is_full: bool) {
+        let pages: i64 = if is_full { 1 } else { 1 << 30 };
+        self.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+    }
+
+    /// Changes a reading's row, so that it is not as it was written.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn damage(&self, sensor: &fieldgate_model::Name, n: u64) {
+        let sql = "UPDATE message SET body = CAST(body || 'x' AS BLOB) WHERE kind = 0 AND source = ?1 AND n = ?2";
+        self.connection.execute(sql, params![sensor.as_str(), signed(n)]).expect("the rows can be changed");
+    }
+
+    /// Applies the log to the database and closes it.
+    pub(super) fn close(self) -> rusqlite::Result<()> {
+        self.connection.close().map_err(|(_, error)| error)
+    }
+}
+
+/// A transaction.
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
+    transaction: Transaction<'a>,
+    rows: &'a mut u64,
+    used: &'a mut u64,
+    rows_after: u64,
+}
+
+impl Batch<'_> {
+    /// Bytes of the database in use, were this committed now.
+    pub(super) fn used(&self) -> rusqlite::Result<u64> {
+        used(&self.transaction)
+    }
+
+    /// Notes a start of the program; repeated, it is a write that proves the disk.
+    pub(super) fn note_run(&self, first: u64, run: RunId) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO run (first, run, boot_id) VALUES (?1, ?2, '')";
+        self.transaction.execute(sql, params![signed(first), run.0])?;
+        // Starts whose messages are all gone; the newest start before the oldest message may still have some.
+        let oldest = "(SELECT coalesce(min(seq), 9223372036854775807) FROM message)";
+        let sql = format!("DELETE FROM run WHERE first < (SELECT max(first) FROM run WHERE first <= {oldest})");
+        self.transaction.execute(&sql, [])?;
+        Ok(())
+    }
+
+    /// Deletes rows; those that are not there are ignored.
+    pub(super) fn delete(&mut self, sequences: impl IntoIterator<Item = u64>) -> rusqlite::Result<()> {
+        let mut statement = self.transaction.prepare_cached("DELETE FROM message WHERE seq = ?1")?;
+        for sequence in sequences {
+            let gone = statement.execute([signed(sequence)])? as u64;
+            self.rows_after = self.rows_after.saturating_sub(gone);
+        }
+        Ok(())
+    }
+
+    /// Writes messages; a loss record replaces the row under its sequence.
+    pub(super) fn put<'m>(&mut self, messages: impl IntoIterator<Item = (u64, &'m Message)>) -> rusqlite::Result<()> {
+        let mut delete = self.transaction.prepare_cached("DELETE FROM message WHERE seq = ?1")?;
+        let mut insert =
+            self.transaction.prepare_cached("INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
+        for (sequence, message) in messages {
+            // Only loss records grow, so only they can have a row already.
+            if message.key.kind == MessageKind::Loss {
+                let gone = delete.execute([signed(sequence)])? as u64;
+                self.rows_after = self.rows_after.saturating_sub(gone);
+            }
+            self.rows_after += insert.execute(params![
+                signed(sequence),
+                record::kind_number(message.key.kind),
+                message.key.source.as_str(),
+                message.run.0,
+                signed(message.seq),
+                record::boot_ns(message.taken_at.boot),
+                record::wall_ms(message.taken_at.wall),
+                record::flags(message),
+                message.body,
+                record::sum(signed(sequence), message),
+            ])? as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes what sensors have counted.
+    pub(super) fn keep(&self, counts: &[Counted]) -> rusqlite::Result<()> {
+        let mut put = self.transaction.prepare_cached("INSERT OR REPLACE INTO count VALUES (?1, ?2, ?3)")?;
+        for (name, count) in counts {
+            let count = signed(*count);
+            put.execute(params![name.as_str(), count, record::count_sum(name.as_str(), count)])?;
+        }
+        Ok(())
+    }
+
+    /// Writes the ids of commands, and forgets those in front of `oldest` and those that are of no use.
+    pub(super) fn note(&self, noted: &[NotedRow], oldest: u64, unsound: &[u64]) -> rusqlite::Result<()> {
+        self.transaction.execute("DELETE FROM command WHERE n < ?1", [signed(oldest)])?;
+        for place in unsound {
+            self.transaction.execute("DELETE FROM command WHERE n = ?1", [signed(*place)])?;
+        }
+        let mut put = self.transaction.prepare_cached("INSERT OR REPLACE INTO command VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        for (place, Noted { actuator, id, answer }) in noted {
+            let (place, answer) = (signed(*place), answer.as_deref().map(str::as_bytes));
+            let sum = record::noted_sum(place, actuator.as_str(), id, answer);
+            put.execute(params![place, actuator.as_str(), id, answer, sum])?;
+        }
+        Ok(())
+    }
+
+    /// Rows to delete, in `order` and without those that `spared` names, until they make up about `bytes`.
+    pub(super) fn victims(
+        &self,
+        order: Order,
+        bytes: u64,
+        spared: impl Fn(u64) -> bool,
+    ) -> rusqlite::Result<Vec<Victim>> {
+        let rest = match order {
+            Order::OldestReadings => "WHERE kind = 0 ORDER BY seq",
+            Order::NewestReadings => "WHERE kind = 0 ORDER BY seq DESC",
+            Order::OldestReplies => "WHERE kind = 1 ORDER BY seq",
+        };
+        let sql = format!("SELECT seq, kind, source, run, n, sum, length(body) FROM message {rest}");
+        let mut statement = self.transaction.prepare_cached(&sql)?;
+        let mut rows = statement.query([])?;
+        let (mut victims, mut freed) = (Vec::new(), 0);
+        while freed < bytes {
+            let Some(row) = rows.next()? else { break };
+            let victim = victim(row)?;
+            if !spared(victim.sequence) {
+                freed += row.get::<_, i64>(6)?.max(0).unsigned_abs() + record::ROW_OVERHEAD;
+                victims.push(victim);
+            }
+        }
+        Ok(victims)
+    }
+
+    /// Commits: what it says is on disk when this returns.
+    pub(super) fn commit(self) -> rusqlite::Result<()> {
+        let after = used(&self.transaction)?;
+        self.transaction.commit()?;
+        (*self.rows, *self.used) = (self.rows_after, after);
+        Ok(())
+    }
+}
+
+fn used(connection: &Connection) -> rusqlite::Result<u64> {
+    Ok(pragma(connection, "page_count")?.saturating_sub(pragma(connection, "freelist_count")?) * PAGE)
+}
+
+fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
+    connection.pragma_query_value(None, name, |row| row.get(0)).map(unsigned)
+}
+
+/// Sequences stay far below 2^63; a larger one could only come from a damaged file.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A negative number could only come from a damaged file; no sequence is 0.
+pub(super) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

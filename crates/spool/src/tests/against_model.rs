@@ -1,0 +1,364 @@
+//! Random lives of a spool, held against a plain account of what was taken, received and told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::no_disk::without_disk;
+use super::{at, copy_of, name, open, reading, settings};
+use crate::keeper::Keeper;
+use crate::window::LIMIT_BYTES;
+use crate::{Batch, MIN_SIZE, Sequence, Settings, Stored, WhenFull};
+use fieldgate_model::{Message, MessageKind, Noted, Qos};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append {
+        sensor: usize,
+        count: usize,
+        bytes: usize,
+        qos: Qos,
+    },
+    Command {
+        count: usize,
+        is_answered: bool,
+    },
+    Wait {
+        ms: u64,
+    },
+    Read {
+        limit: usize,
+    },
+    Rewind,
+    Acknowledge {
+        keep_one_in: usize,
+    },
+    DiskFull(bool),
+    /// With or without a disk that can be used at the start that follows.
+    PowerCut {
+        has_disk: bool,
+    },
+}
+
+const SENSORS: [&str; 3] = ["air", "soil", "door"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let qos = prop_oneof![4 => Just(Qos::AtLeastOnce), 1 => Just(Qos::AtMostOnce)];
+    let bytes = prop_oneof![4 => 0_usize..400, 1 => 400_usize..9000, 1 => 20_000_usize..40_000];
+    prop_oneof![
+        8 => (0..SENSORS.len(), 1_usize..40, bytes, qos)
+            .prop_map(|(sensor, count, bytes, qos)| Step::Append { sensor, count, bytes, qos }),
+        2 => (1_usize..20, any::<bool>()).prop_map(|(count, is_answered)| Step::Command { count, is_answered }),
+        6 => (0_u64..1500).prop_map(|ms| Step::Wait { ms }),
+        4 => (1_usize..80).prop_map(|limit| Step::Read { limit }),
+        1 => Just(Step::Rewind),
+        4 => (1_usize..5).prop_map(|keep_one_in| Step::Acknowledge { keep_one_in }),
+        1 => any::<bool>().prop_map(Step::DiskFull),
+        1 => any::<bool>().prop_map(|has_disk| Step::PowerCut { has_disk }),
+    ]
+}
+
+/// An id is on disk after so long at most, however many there are.
+const NOTED_WITHIN: u64 = 505;
+
+/// Ids that the smallest spool has room for.
+const IDS: usize = 200;
+
+/// A spool, the link that reads it, and the account.
+struct World {
+    settings: Settings,
+    folder: TempDir,
+    keeper: Keeper,
+    ms: u64,
+    is_full: bool,
+    cursor: Sequence,
+    era: u64,
+    unacknowledged: Vec<Stored>,
+    taken: [u64; 3],
+    /// Readings of QoS 1 by sensor and number, and when they were appended.
+    kept: BTreeMap<(usize, u64), u64>,
+    durable: BTreeSet<(usize, u64)>,
+    received: BTreeSet<(usize, u64)>,
+    losses: BTreeMap<Sequence, (usize, serde_json::Value)>,
+    /// Readings that came with what the sensor had counted, which is their number.
+    counted: BTreeSet<(usize, u64)>,
+    /// The highest count of each sensor that was offered while the disk was well.
+    published: [u64; 3],
+    /// Every command with an id, and when it was noted last.
+    commands: Vec<(Noted, u64)>,
+    /// The first of them that were on disk as they are there.
+    durable_commands: BTreeSet<usize>,
+}
+
+impl World {
+    fn new(commit_every: Duration, when_full: WhenFull) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), commit_every, when_full);
+        let keeper = open(&settings, 0).unwrap();
+        Self {
+            settings,
+            folder,
+            keeper,
+            ms: 0,
+            is_full: false,
+            cursor: Sequence(0),
+            era: 0,
+            unacknowledged: Vec::new(),
+            taken: [0; 3],
+            kept: BTreeMap::new(),
+            durable: BTreeSet::new(),
+            received: BTreeSet::new(),
+            losses: BTreeMap::new(),
+            counted: BTreeSet::new(),
+            published: [0; 3],
+            commands: Vec::new(),
+            durable_commands: BTreeSet::new(),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Append { sensor, count, bytes, qos } => self.append(sensor, count, bytes, qos),
+            Step::Command { count, is_answered } => self.command(count, is_answered),
+            Step::Wait { ms } => {
+                self.ms += ms;
+                self.tick();
+            }
+            Step::Read { limit } => self.read(limit),
+            Step::Rewind => {
+                self.cursor = Sequence(0);
+                self.unacknowledged.clear();
+            }
+            Step::Acknowledge { keep_one_in } => self.acknowledge(keep_one_in),
+            Step::DiskFull(is_full) => {
+                self.is_full = is_full;
+                self.keeper.fill_disk(is_full);
+            }
+            Step::PowerCut { has_disk } => self.power_cut(has_disk),
+        }
+        self.follow();
+        assert_eq!(self.keeper.strays(), Vec::<u64>::new(), "what is gone is no more with the link");
+        assert!(self.keeper.memory() <= LIMIT_BYTES + 64 * 1024, "{} bytes in memory", self.keeper.memory());
+    }
+
+    /// Reads again from the beginning when the spool says so; what is in flight may still be answered.
+    fn follow(&mut self) {
+        if std::mem::replace(&mut self.era, self.keeper.era()) != self.keeper.era() {
+            self.cursor = Sequence(0);
+        }
+    }
+
+    fn append(&mut self, sensor: usize, count: usize, bytes: usize, qos: Qos) {
+        for _ in 0..count {
+            self.taken[sensor] += 1;
+            let n = self.taken[sensor];
+            if qos != Qos::AtMostOnce {
+                self.kept.insert((sensor, n), self.ms);
+            }
+            // As the workers do: nothing is counted before it is known where to go on.
+            if self.keeper.knows_counts() {
+                self.keeper.keep(&name(SENSORS[sensor]), n);
+                self.counted.insert((sensor, n));
+            }
+            self.keeper.append(Message { qos, ..reading(SENSORS[sensor], n, bytes) }, at(self.ms));
+        }
+        self.tick();
+    }
+
+    fn command(&mut self, count: usize, is_answered: bool) {
+        for _ in 0..count {
+            let id = self.commands.len().to_string();
+            let answer = is_answered.then(|| format!("{id} was answered in some sixty characters, as usual").into());
+            let begun = Noted { actuator: name("pump"), id, answer: None };
+            self.keeper.note(begun.clone(), at(self.ms));
+            let noted = Noted { answer, ..begun };
+            if is_answered {
+                self.keeper.note(noted.clone(), at(self.ms));
+            }
+            self.commands.push((noted, self.ms));
+        }
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        self.keeper.tick(at(self.ms));
+        if self.keeper.stats().error.is_none() {
+            let old = self
+                .commands
+                .iter()
+                .enumerate()
+                .filter(|(_, (_, since))| since.saturating_add(NOTED_WITHIN) <= self.ms);
+            self.durable_commands.extend(old.map(|(nth, _)| nth));
+        }
+        let commit_every = u64::try_from(self.settings.commit_every.as_millis()).unwrap();
+        // What is postponed, or waits for the disk, is not on it; the spool says so in the second case only.
+        if self.keeper.stats().error.is_none() && !self.keeper.has_overdue(at(self.ms)) {
+            let old = self.kept.iter().filter(|(_, since)| *since + commit_every <= self.ms);
+            self.durable.extend(old.map(|(key, _)| *key));
+        }
+    }
+
+    fn read(&mut self, limit: usize) {
+        let Batch { messages: read, next } = self.keeper.read(self.cursor, limit, at(self.ms)).unwrap();
+        assert!(next > self.cursor || next >= self.keeper.head(), "no progress at {next:?}");
+        assert!(read.iter().all(|stored| stored.sequence < next), "the next read would find the same again");
+        let mut last: BTreeMap<&str, u64> = BTreeMap::new();
+        for pair in read.windows(2) {
+            assert!(pair[0].sequence < pair[1].sequence, "out of order");
+        }
+        for stored in read.iter().filter(|stored| stored.message.key.kind == MessageKind::Reading) {
+            let before = last.insert(stored.message.key.source.as_str(), stored.message.seq);
+            assert!(before.is_none_or(|before| before < stored.message.seq), "readings out of order");
+        }
+        if self.keeper.stats().error.is_none() {
+            self.note_published(&read);
+        }
+        self.cursor = next;
+        self.unacknowledged.extend(read);
+    }
+
+    fn note_published(&mut self, read: &[Stored]) {
+        for stored in read.iter().filter(|stored| stored.message.key.kind == MessageKind::Reading) {
+            let sensor = SENSORS.iter().position(|name| *name == stored.message.key.source.as_str()).unwrap();
+            if self.counted.contains(&(sensor, stored.message.seq)) {
+                self.published[sensor] = self.published[sensor].max(stored.message.seq);
+            }
+        }
+    }
+
+    /// A count that was published once is on disk, whatever became of the message.
+    fn check_counts(&self) {
+        let Some(counts) = self.keeper.counts() else { return };
+        for (sensor, published) in SENSORS.iter().zip(self.published) {
+            let kept = counts.get(&name(sensor)).copied().unwrap_or(0);
+            assert!(kept >= published, "{sensor} would go back from {published} to {kept}");
+        }
+    }
+
+    /// The newest ids that were on disk are there with their answers, in their order, and nothing that was never noted.
+    fn check_commands(&self) {
+        let Some(known) = self.keeper.noted() else { return };
+        let places: Vec<usize> = known.iter().map(|noted| noted.id.parse().unwrap()).collect();
+        assert!(places.is_sorted(), "{places:?}");
+        for (place, noted) in places.iter().zip(known.iter()) {
+            let (wanted, _) = &self.commands[*place];
+            assert!(noted.answer.is_none() || noted.answer == wanted.answer, "{noted:?} for {wanted:?}");
+        }
+        let newest = self.commands.len().saturating_sub(IDS);
+        for place in self.durable_commands.range(newest..) {
+            let (wanted, _) = &self.commands[*place];
+            assert!(known.contains(wanted), "{wanted:?} is not known: {known:?}");
+        }
+    }
+
+    /// The broker has received everything that was read; some of its acknowledgements are lost.
+    fn acknowledge(&mut self, keep_one_in: usize) {
+        let mut sequences = Vec::new();
+        for (i, stored) in std::mem::take(&mut self.unacknowledged).into_iter().enumerate() {
+            let sensor = SENSORS.iter().position(|name| *name == stored.message.key.source.as_str()).unwrap();
+            match stored.message.key.kind {
+                MessageKind::Loss => {
+                    let told = serde_json::from_slice(&stored.message.body).unwrap();
+                    self.losses.insert(stored.sequence, (sensor, told));
+                }
+                _ => {
+                    self.received.insert((sensor, stored.message.seq));
+                }
+            }
+            if keep_one_in == 1 || i % keep_one_in != 0 {
+                sequences.push(stored.sequence);
+            }
+        }
+        self.keeper.acknowledge(&sequences, at(self.ms));
+    }
+
+    fn power_cut(&mut self, has_disk: bool) {
+        let copy = copy_of(self.folder.path());
+        self.settings.path = copy.path().to_owned();
+        self.keeper =
+            if has_disk { open(&self.settings, self.ms).unwrap() } else { without_disk(&self.settings, self.ms) };
+        self.folder = copy;
+        self.check_counts();
+        self.check_commands();
+        // What was not on disk then never will be.
+        let lost = self.commands.iter_mut().enumerate().filter(|(nth, _)| !self.durable_commands.contains(nth));
+        lost.for_each(|(_, (_, since))| *since = u64::MAX);
+        self.is_full = false;
+        self.cursor = Sequence(0);
+        self.unacknowledged.clear();
+        self.kept.retain(|key, _| self.durable.contains(key) || self.received.contains(key));
+    }
+
+    /// The link comes back for good.
+    fn drain(&mut self) {
+        self.keeper.fill_disk(false);
+        self.ms += 10_000;
+        self.tick();
+        self.follow();
+        self.cursor = Sequence(0);
+        self.unacknowledged.clear();
+        while self.keeper.stats().queued > 0 {
+            self.read(64);
+            assert!(!self.unacknowledged.is_empty(), "messages are queued and none is offered");
+            self.acknowledge(1);
+        }
+        self.ms += 10_000;
+        self.tick();
+        self.check_commands();
+    }
+
+    /// Readings that are told as lost.
+    fn told(&self) -> u64 {
+        self.losses.values().map(|(_, told)| told["count"].as_u64().unwrap()).sum()
+    }
+
+    fn is_told(&self, (sensor, n): (usize, u64)) -> bool {
+        let covers = |told: &serde_json::Value| {
+            (told["from_seq"].as_u64().unwrap()..=told["to_seq"].as_u64().unwrap()).contains(&n)
+        };
+        self.losses.values().any(|(lost, told)| *lost == sensor && covers(told))
+    }
+
+    fn file_bytes(&self) -> u64 {
+        let sizes =
+            std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+        sizes.sum()
+    }
+}
+
+fn live(steps: &[Step], commit_every: Duration, when_full: WhenFull) {
+    let mut world = World::new(commit_every, when_full);
+    let mut is_exact = true;
+    for step in steps {
+        world.step(step);
+        // What a cut took with it before it was committed cannot be told.
+        is_exact &= !matches!(step, Step::PowerCut { .. });
+        assert!(world.file_bytes() <= MIN_SIZE, "{} bytes on disk", world.file_bytes());
+    }
+    world.drain();
+    for key in &world.durable {
+        assert!(
+            world.received.contains(key) || world.is_told(*key),
+            "{key:?} was committed and is neither here nor told"
+        );
+    }
+    let received = world.received.iter().filter(|key| world.kept.contains_key(key)).count() as u64;
+    if is_exact {
+        assert_eq!(received + world.told(), world.kept.len() as u64, "received and told are not what was taken");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_untold_and_nothing_grows(
+        steps in prop::collection::vec(step(), 1..60),
+        commit_every in prop::sample::select(vec![0_u64, 1000]),
+        when_full in prop::sample::select(vec![WhenFull::DropOldest, WhenFull::DropNewest]),
+    ) {
+        live(&steps, Duration::from_millis(commit_every), when_full);
+    }
+}

@@ -1,0 +1,206 @@
+//! Files that are damaged: at a start, in use, in structure and in content.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{SECOND, at, contents, copy_of, numbers, on_disk, open, read_all, reading, settings};
+use crate::keeper::Keeper;
+use crate::{ReadError, Sequence, Settings, Stored, WhenFull};
+use fieldgate_model::{MessageKind, RunId};
+
+fn roomy(folder: &Path) -> Settings {
+    Settings { max_size: 64 << 20, ..settings(folder, Duration::ZERO, WhenFull::DropOldest) }
+}
+
+/// A closed spool with readings 1 to `count` of one sensor.
+fn filled(folder: &Path, count: u64) {
+    let mut keeper = open(&roomy(folder), 0).unwrap();
+    (1..=count).for_each(|n| keeper.append(reading("air", n, 100), at(0)));
+    keeper.tick(at(0));
+    keeper.close(at(0));
+}
+
+fn overwrite(folder: &Path, from: u64, bytes: usize) {
+    let file = OpenOptions::new().write(true).open(folder.join("spool.db")).unwrap();
+    file.write_all_at(&vec![0xa5; bytes], from).unwrap();
+}
+
+/// Lets everything be done that waits, and reads all of it.
+fn settle(keeper: &mut Keeper, ms: u64) -> Vec<Stored> {
+    (0..1000).for_each(|step| keeper.tick(at(ms + step * 10)));
+    // A row that shows its damage when it is read is reported by a message that comes behind.
+    read_all(keeper, 1000, ms + 10_000);
+    keeper.tick(at(ms + 10_000));
+    read_all(keeper, 1000, ms + 10_000)
+}
+
+fn readings(stored: &[Stored]) -> BTreeSet<u64> {
+    stored.iter().filter(|s| s.message.key.kind == MessageKind::Reading).map(|s| s.message.seq).collect()
+}
+
+/// The spans and counts of all loss records.
+fn told(stored: &[Stored]) -> Vec<(u64, u64, u64)> {
+    let losses = stored.iter().filter(|s| s.message.key.kind == MessageKind::Loss);
+    let told = losses.map(|s| serde_json::from_slice::<serde_json::Value>(&s.message.body).unwrap());
+    told.map(|told| ["from_seq", "to_seq", "count"].map(|key| told[key].as_u64().unwrap()).into()).collect()
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_kept_as_it_was() {
+    let garbage = vec![0xa5; 20_000];
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("spool.db"), &garbage).unwrap();
+    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    keeper.append(reading("air", 1, 10), at(0));
+    keeper.tick(at(0));
+    assert!(keeper.stats().error.is_some_and(|error| error.contains("spool.db.damaged-")));
+    let kept = contents(folder.path()).into_iter().find(|(name, _)| name.contains("damaged"));
+    assert!(kept.is_some_and(|(_, content)| content == garbage));
+}
+
+#[test]
+fn damaged_files_are_never_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    for start in 0..5 {
+        fs::write(folder.path().join("spool.db"), vec![start; 5000]).unwrap();
+        open(&roomy(folder.path()), 0).unwrap();
+        let kept = contents(folder.path()).iter().filter(|(name, _)| name.contains(".damaged-")).count();
+        assert_eq!(kept, usize::from(start) + 1);
+    }
+}
+
+#[test]
+fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 5000);
+    // Some pages in the middle of the rows.
+    overwrite(folder.path(), 300_000, 20_000);
+    let damaged = fs::read(folder.path().join("spool.db")).unwrap();
+    let mut keeper = Keeper::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
+    let era = keeper.era();
+    keeper.append(reading("soil", 1, 100), at(0));
+    assert_eq!(keeper.read(Sequence(0), 1, at(0)), Err(ReadError::Disk), "what comes first is not known yet");
+    let newest = keeper.first_since(Duration::ZERO, at(0));
+    let all = settle(&mut keeper, 0);
+    assert!(all.iter().any(|stored| stored.sequence == newest), "the present does not wait");
+    assert!(keeper.era() > era, "the link must read again what appeared behind its back");
+    let (found, told) = (readings(&all), told(&all));
+    let lost: Vec<u64> = (1..=5000).filter(|n| !found.contains(n)).collect();
+    let span = (lost[0], lost[lost.len() - 1], lost.len() as u64);
+    assert_eq!(told, [span], "the hole is told exactly");
+    assert!(lost.len() < 300, "{} readings lost of six pages", lost.len());
+    let words = keeper.stats().error.unwrap();
+    assert!(words.contains("were recovered from it") && words.contains("told as lost"), "{words}");
+    assert!(all.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
+    let kept = contents(folder.path()).into_iter().find(|(name, _)| name.contains("damaged-")).unwrap();
+    assert!(kept.1 == damaged, "the damaged file stays as it was");
+    let others = ["the reading of soil", "the loss record"];
+    assert_eq!(on_disk(folder.path()).len(), found.len() + others.len());
+}
+
+#[test]
+fn damage_that_shows_in_use_costs_what_cannot_be_read_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = open(&roomy(folder.path()), 0).unwrap();
+    for n in 1..=20_000 {
+        keeper.append(reading("air", n, 100), at(n));
+        if n % 1000 == 0 {
+            keeper.tick(at(n));
+        }
+    }
+    let first = keeper.read(Sequence(0), 50, at(20_000)).unwrap().messages;
+    keeper.acknowledge(&first.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(20_000));
+    overwrite(folder.path(), 200_000, 1 << 16);
+    let mut from = Sequence(0);
+    while let Ok(batch) = keeper.read(from, 100, at(20_001)) {
+        assert!(batch.next > from, "the damage shows before the end");
+        from = batch.next;
+    }
+    keeper.append(reading("air", 20_001, 100), at(20_001));
+    let all = settle(&mut keeper, 20_001);
+    let stats = keeper.stats();
+    assert!(stats.error.as_ref().is_some_and(|error| error.contains("were recovered")), "{:?}", stats.error);
+    let found = readings(&all);
+    assert_eq!(found.len() as u64 + stats.dropped, 20_001 - 50, "what is not here is counted: {:?}", keeper.stats());
+    assert!(found.contains(&20_001) && found.len() > 18_000, "{}", found.len());
+    assert!(!found.contains(&50), "what was acknowledged does not come back");
+    assert!(on_disk(folder.path()).contains(&20_001));
+}
+
+#[test]
+fn a_stored_value_that_has_changed_is_never_published() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 100);
+    let file = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
+    file.execute_batch("UPDATE message SET body = CAST('y' || substr(body, 2) AS BLOB) WHERE n = 50").unwrap();
+    drop(file);
+    let mut keeper = open(&roomy(folder.path()), 0).unwrap();
+    let all = settle(&mut keeper, 0);
+    let found = readings(&all);
+    assert_eq!((found.len(), found.contains(&50)), (99, false));
+    assert_eq!(told(&all), [(50, 50, 1)]);
+    assert!(all.iter().filter(|s| s.message.key.kind == MessageKind::Reading).all(|s| s.message.body == [b'x'; 100]));
+}
+
+#[test]
+fn a_version_number_that_has_changed_on_the_card_stops_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 100);
+    let file = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
+    file.pragma_update(None, "user_version", 6).unwrap();
+    drop(file);
+    let mut keeper = Keeper::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
+    assert_eq!(readings(&settle(&mut keeper, 0)).len(), 100);
+}
+
+#[test]
+fn a_file_of_the_first_schema_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
+    old.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA user_version = 1;
+         CREATE TABLE message (seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, source TEXT NOT NULL, \
+         run INTEGER NOT NULL, n INTEGER NOT NULL, boot_ns INTEGER NOT NULL, wall_ms INTEGER NOT NULL, \
+         flags INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+         CREATE TABLE run (first INTEGER PRIMARY KEY, run INTEGER NOT NULL, boot_id TEXT NOT NULL) STRICT;
+         INSERT INTO run VALUES (68719476736, 7, 'boot');
+         INSERT INTO message VALUES (68719476737, 0, 'air', 7, 1, 5, 1795341600000, 1, x'7b7d'),
+                                    (68719476738, 0, 'air', 7, 2, 6, 1795341600001, 1, x'7b7d');",
+    )
+    .unwrap();
+    drop(old);
+    let mut keeper = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap().messages), [1, 2]);
+    assert_eq!(keeper.stats().error, None);
+    keeper.append(reading("air", 3, 10), at(0));
+    keeper.tick(at(2000));
+    assert_eq!(on_disk(folder.path()), [1, 2, 3]);
+}
+
+#[test]
+fn no_flipped_byte_or_cut_makes_the_spool_panic_or_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 100);
+    let whole = copy_of(folder.path());
+    let whole = fs::read(whole.path().join("spool.db")).unwrap();
+    let mut chance = fastrand::Rng::with_seed(7);
+    for _ in 0..100 {
+        let mut bytes = whole.clone();
+        if chance.bool() {
+            (0..8).for_each(|_| bytes[chance.usize(..whole.len())] = chance.u8(..));
+        } else {
+            bytes.truncate(chance.usize(..whole.len()));
+        }
+        let damaged = tempfile::tempdir().unwrap();
+        fs::write(damaged.path().join("spool.db"), bytes).unwrap();
+        let mut keeper = open(&settings(damaged.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+        keeper.append(reading("new", 1, 10), at(0));
+        let all = settle(&mut keeper, 0);
+        let genuine = |s: &&Stored| s.message.key.kind != MessageKind::Loss;
+        assert!(all.iter().filter(genuine).all(|s| s.message.body.iter().all(|byte| *byte == b'x')));
+        assert!(all.iter().any(|stored| stored.message.key.source.as_str() == "new"));
+    }
+}

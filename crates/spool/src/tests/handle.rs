@@ -1,0 +1,145 @@
+//! The handle and its thread.
+
+use std::time::Duration;
+
+use super::{copy_of, name, numbers, reading, settings};
+use crate::{Closed, Item, Sequence, Settings, WhenFull, open};
+use fieldgate_model::{Loss, MessageKind, Name, Noted, RunId};
+
+#[tokio::test]
+async fn a_message_goes_in_comes_out_and_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
+    let (mut head, mut stats) = (spool.head(), spool.stats());
+    let before = *head.borrow_and_update();
+    spool.append(reading("air", 1, 100)).await.unwrap();
+    head.changed().await.unwrap();
+    assert!(*head.borrow() > before);
+    let read = spool.read(Sequence(0), 10).await.unwrap().messages;
+    assert_eq!(numbers(&read), [1]);
+    spool.acknowledge(vec![read[0].sequence]).await.unwrap();
+    stats.wait_for(|stats| stats.queued == 0).await.unwrap();
+    spool.clone().close().await;
+    assert_eq!(spool.append(reading("air", 2, 100)).await, Err(Closed));
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_note_is_on_disk_before_what_was_appended_behind_it_is_offered_and_the_next_run_recalls_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), Duration::from_secs(3600), WhenFull::DropOldest);
+    let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
+    assert_eq!(spool.notebook().recalled().unwrap().len(), 0);
+    let answered = |n: usize| Noted { actuator: name("pump"), id: n.to_string(), answer: Some("done".into()) };
+    for n in 0..2 {
+        spool.notebook().note(Noted { answer: None, ..answered(n) });
+        spool.notebook().note(answered(n));
+        spool.append(reading("air", n as u64, 10)).await.unwrap();
+        spool.offered().await.unwrap();
+        let cut = copy_of(folder.path());
+        let kept = super::open(&Settings { path: cut.path().to_owned(), ..settings.clone() }, 0).unwrap().noted();
+        assert_eq!(kept.unwrap()[..], (0..=n).map(answered).collect::<Vec<_>>());
+    }
+    spool.notebook().note(answered(2));
+    spool.close().await;
+    thread.join().unwrap();
+    let (spool, _thread) = open(settings, RunId(2)).unwrap();
+    assert_eq!(spool.notebook().recalled().unwrap().len(), 3, "closing writes the last");
+}
+
+#[tokio::test]
+async fn closing_writes_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), Duration::from_secs(3600), WhenFull::DropOldest);
+    let settings = Settings { max_size: 64 << 20, ..settings };
+    let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
+    for n in 1..=3000 {
+        spool.append(reading("air", n, 20)).await.unwrap();
+    }
+    spool.close().await;
+    thread.join().unwrap();
+    assert!(!folder.path().join("spool.db-wal").exists());
+    let (spool, _thread) = open(settings, RunId(2)).unwrap();
+    let read = spool.read(Sequence(0), 5000).await.unwrap().messages;
+    assert_eq!(numbers(&read), (1..=3000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn losses_from_outside_are_merged_and_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, _thread) =
+        open(settings(folder.path(), Duration::from_secs(1), WhenFull::DropOldest), RunId(1)).unwrap();
+    for n in 4..=6 {
+        let sensor = Name::new("air").unwrap();
+        let loss = Loss { sensor, run: RunId(1), from_seq: n, to_seq: n, count: 1, reason: "queue full".into() };
+        spool.report_loss(loss).await.unwrap();
+    }
+    spool.stats().wait_for(|stats| stats.dropped == 3).await.unwrap();
+    let read = spool.read(Sequence(0), 10).await.unwrap().messages;
+    assert_eq!((read.len(), read[0].message.key.kind), (1, MessageKind::Loss));
+    let told: serde_json::Value = serde_json::from_slice(&read[0].message.body).unwrap();
+    assert_eq!((&told["from_seq"], &told["to_seq"], &told["count"]), (&4.into(), &6.into(), &3.into()));
+}
+
+#[tokio::test]
+async fn a_room_is_as_large_as_wanted_and_what_is_handed_over_together_stays_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, _thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
+    let items = |numbers: &[u64]| numbers.iter().map(|n| Item::Message(reading("air", *n, 10))).collect();
+    let room = spool.room(5).await.unwrap();
+    assert_eq!(room.size(), 5);
+    room.hand_over(items(&[1, 2, 3]));
+    // What one waits with, another may have, but for one place.
+    let whole = spool.room(usize::MAX).await.unwrap();
+    assert!(whole.size() > 4000, "the two that were not used are back: {}", whole.size());
+    drop(whole);
+    let small = spool.room(2).await.unwrap();
+    small.hand_over(items(&[4, 5]));
+    spool.offered().await.unwrap();
+    assert_eq!(numbers(&spool.read(Sequence(0), 10).await.unwrap().messages), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_room_goes_on_when_there_is_some_and_learns_of_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
+    let whole = spool.room(usize::MAX).await.unwrap();
+    let waits = tokio::spawn({
+        let spool = spool.clone();
+        async move { spool.append(reading("air", 2, 10)).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished());
+    whole.hand_over(vec![Item::Message(reading("air", 1, 10))]);
+    assert_eq!(waits.await.unwrap(), Ok(()));
+    spool.offered().await.unwrap();
+    assert_eq!(numbers(&spool.read(Sequence(0), 10).await.unwrap().messages), [1, 2]);
+    let whole = spool.room(usize::MAX).await.unwrap();
+    let waits = tokio::spawn({
+        let spool = spool.clone();
+        async move { spool.append(reading("air", 3, 10)).await }
+    });
+    tokio::task::yield_now().await;
+    // Keeps the places, as those that are in the queue of a thread that panics.
+    std::mem::forget(whole);
+    spool.close().await;
+    assert_eq!(waits.await.unwrap(), Err(Closed));
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_second_instance_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), Duration::ZERO, WhenFull::DropOldest);
+    let (_spool, _thread) = open(settings.clone(), RunId(1)).unwrap();
+    let refused = open(settings, RunId(2)).unwrap_err().to_string();
+    assert!(refused.ends_with("is held by another running instance"), "{refused}");
+}
+
+#[tokio::test]
+async fn when_the_last_handle_is_gone_the_thread_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
+    drop(spool);
+    thread.join().unwrap();
+}

@@ -1,0 +1,295 @@
+//! The spool's own thread: disk I/O blocks here and nowhere else.
+//!
+//! Requests come through one bounded queue, in order. Whatever waits there is taken in one go and then written in one
+//! transaction, so under load batches grow by themselves.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::keeper::Keeper;
+use crate::notebook::{self, Reader};
+use crate::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
+use fieldgate_clock as clock;
+use fieldgate_model::{Kept, Moment, RunId};
+
+/// Requests that wait for the thread, and items in them: forty seconds of a disk that hangs at a hundred readings a second, in
+/// a megabyte and a half.
+const QUEUE: usize = 4096;
+
+/// What the thread is asked for.
+#[derive(Debug)]
+pub(super) enum Request {
+    Items(Vec<Item>),
+    Read {
+        from: Sequence,
+        limit: usize,
+        answer: oneshot::Sender<Result<Batch, ReadError>>,
+    },
+    FirstSince {
+        boot: Duration,
+        answer: oneshot::Sender<Sequence>,
+    },
+    Acknowledge(Vec<Sequence>),
+    GiveUp(Vec<(Sequence, String)>),
+    Reconfigure(Settings),
+    /// Answered when everything before it is offered.
+    Offered(oneshot::Sender<()>),
+    Close(oneshot::Sender<()>),
+    /// Changes these readings on the disk, so that their rows are not as they were written.
+    #[cfg(any(test, feature = "testing"))]
+    Damage(Vec<(fieldgate_model::Name, u64)>),
+}
+
+/// The spool's thread. It ends after [`Spool::close`], or when the last [`Spool`] is gone; either way everything is
+/// written first.
+#[derive(Debug)]
+pub struct SpoolThread {
+    thread: JoinHandle<()>,
+}
+
+/// The spool's thread panicked: a defect. What was committed is safe; end the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the spool's thread panicked")]
+pub struct SpoolPanicked;
+
+impl SpoolThread {
+    /// Whether it has ended; before a stop this means that it panicked.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the end; blocks.
+    ///
+    /// # Errors
+    /// [`SpoolPanicked`].
+    pub fn join(self) -> Result<(), SpoolPanicked> {
+        self.thread.join().map_err(|_| SpoolPanicked)
+    }
+}
+
+/// Opens the spool and starts its thread. Blocks while the file is checked: about a second at most.
+///
+/// # Errors
+/// [`SpoolError`]: the program cannot run; tell the user.
+pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), SpoolError> {
+    let folder = settings.path.clone();
+    let no_thread = |source: io::Error| SpoolError::Thread { path: folder.clone(), source };
+    let keeper = Keeper::open(settings, run, clock::now())?;
+    let (requests, queue) = mpsc::channel(QUEUE);
+    let (head_sender, head) = watch::channel(keeper.head());
+    let (era_sender, era) = watch::channel(keeper.era());
+    let (stats_sender, stats) = watch::channel(keeper.stats());
+    let (counts_sender, counts) = watch::channel(keeper.counts());
+    let (notebook, notes) = notebook::open(keeper.noted());
+    let (busy, places) = (Arc::new(Busy::default()), Arc::new(Semaphore::new(QUEUE)));
+    let desk = Desk {
+        keeper,
+        places: Places(Arc::clone(&places)),
+        waiting: Vec::new(),
+        queue,
+        head: head_sender,
+        era: era_sender,
+        stats: stats_sender,
+        counts: counts_sender,
+        notes,
+        busy: Arc::clone(&busy),
+    };
+    // The runtime is made where it is used: it must not be dropped on the thread of another one.
+    let (started, starting) = std::sync::mpsc::sync_channel(1);
+    let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => {
+            started.send(Ok(())).unwrap_or_default();
+            desk.run(&runtime);
+        }
+        Err(error) => started.send(Err(error)).unwrap_or_default(),
+    };
+    let thread = Builder::new().name("spool".into()).spawn(run).map_err(no_thread)?;
+    starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(no_thread)?;
+    Ok((Spool { requests, places, head, era, stats, counts, notebook, busy }, SpoolThread { thread }))
+}
+
+/// Since when the thread has been at work, which only the disk can make long; nothing while it waits for requests.
+#[derive(Debug, Default)]
+pub(super) struct Busy(AtomicU64);
+
+impl Busy {
+    /// On [`clock::boottime`].
+    pub(super) fn since(&self) -> Option<Duration> {
+        let nanos = self.0.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    fn set(&self, since: Duration) {
+        self.0.store(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Of items in the queue. Whoever waits for one learns of the thread's end, however that came.
+struct Places(Arc<Semaphore>);
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// What lives on the thread.
+struct Desk {
+    keeper: Keeper,
+    places: Places,
+    /// Who waits until everything up to now is offered.
+    waiting: Vec<oneshot::Sender<()>>,
+    queue: mpsc::Receiver<Request>,
+    head: watch::Sender<Sequence>,
+    era: watch::Sender<u64>,
+    stats: watch::Sender<Stats>,
+    counts: watch::Sender<Kept>,
+    notes: Reader,
+    busy: Arc<Busy>,
+}
+
+/// What a wait for requests came to.
+enum Wait {
+    Request(Request),
+    /// The time has come, or a command was noted.
+    Due,
+    Closed,
+}
+
+impl Desk {
+    fn run(mut self, runtime: &Runtime) {
+        loop {
+            self.busy.set(Duration::ZERO);
+            let wait = runtime.block_on(next(&mut self.queue, &self.notes, self.keeper.due()));
+            self.busy.set(clock::boottime());
+            match wait {
+                Wait::Closed => {
+                    self.take_notes();
+                    return self.keeper.close(clock::now());
+                }
+                Wait::Request(request) => {
+                    if let Some(answer) = self.take_all(request) {
+                        return self.close(answer);
+                    }
+                }
+                Wait::Due => {}
+            }
+            // Last: a note is made before the answer to its command comes.
+            self.take_notes();
+            self.keeper.tick(clock::now());
+            self.publish();
+            for answer in self.waiting.drain(..) {
+                // Whoever stopped waiting for the answer does not need it.
+                answer.send(()).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Serves `first` and what waits behind it, up to a close.
+    fn take_all(&mut self, first: Request) -> Option<oneshot::Sender<()>> {
+        let now = clock::now();
+        let mut request = Some(first);
+        for _ in 0..QUEUE {
+            if let Some(answer) = self.serve(request?, now) {
+                return Some(answer);
+            }
+            request = self.queue.try_recv().ok();
+        }
+        request.and_then(|request| self.serve(request, now))
+    }
+
+    fn take_notes(&mut self) {
+        let now = clock::now();
+        self.notes.take().into_iter().for_each(|noted| self.keeper.note(noted, now));
+    }
+
+    fn serve(&mut self, request: Request, now: Moment) -> Option<oneshot::Sender<()>> {
+        match request {
+            Request::Items(items) => {
+                self.places.0.add_permits(items.len());
+                items.into_iter().for_each(|item| self.take(item, now));
+            }
+            Request::Acknowledge(sequences) => self.keeper.acknowledge(&sequences, now),
+            Request::GiveUp(messages) => {
+                messages.iter().for_each(|(sequence, reason)| self.keeper.give_up(*sequence, reason, now));
+            }
+            Request::Reconfigure(settings) => self.keeper.reconfigure(settings, now),
+            Request::Read { from, limit, answer } => {
+                // Whoever stopped waiting for the answer does not need it.
+                answer.send(self.keeper.read(from, limit, now)).unwrap_or_default();
+            }
+            Request::FirstSince { boot, answer } => {
+                // Whoever stopped waiting for the answer does not need it.
+                answer.send(self.keeper.first_since(boot, now)).unwrap_or_default();
+            }
+            Request::Offered(answer) => self.waiting.push(answer),
+            Request::Close(answer) => return Some(answer),
+            #[cfg(any(test, feature = "testing"))]
+            Request::Damage(readings) => self.keeper.damage(&readings, now),
+        }
+        None
+    }
+
+    fn take(&mut self, item: Item, now: Moment) {
+        match item {
+            Item::Message(message) => self.keeper.append(message, now),
+            Item::Loss(loss) => self.keeper.report_loss(loss, now),
+            Item::Count(sensor, count) => self.keeper.keep(&sensor, count),
+        }
+    }
+
+    fn publish(&self) {
+        let (head, era) = (self.keeper.head(), self.keeper.era());
+        let is_new_era = self.era.send_if_modified(|known| std::mem::replace(known, era) != era);
+        self.head.send_if_modified(|known| std::mem::replace(known, head) != head || is_new_era);
+        if self.keeper.knows_counts() {
+            self.counts
+                .send_if_modified(|known| known.is_none() && std::mem::replace(known, self.keeper.counts()).is_none());
+        }
+        if self.keeper.knows_noted() && !self.notes.has_recalled() {
+            self.notes.recall(self.keeper.noted());
+        }
+        let stats = self.keeper.stats();
+        self.stats.send_if_modified(|known| {
+            let is_new = *known != stats;
+            *known = stats;
+            is_new
+        });
+    }
+
+    /// Serves what was accepted before the close, then ends.
+    fn close(mut self, answer: oneshot::Sender<()>) {
+        let mut answers = vec![answer];
+        self.queue.close();
+        while let Ok(request) = self.queue.try_recv() {
+            answers.extend(self.serve(request, clock::now()));
+        }
+        self.take_notes();
+        self.keeper.close(clock::now());
+        for answer in answers {
+            // Whoever stopped waiting for the answer does not need it.
+            answer.send(()).unwrap_or_default();
+        }
+    }
+}
+
+async fn next(queue: &mut mpsc::Receiver<Request>, notes: &Reader, due: Option<Duration>) -> Wait {
+    let something = async {
+        // Both are cancel-safe.
+        tokio::select! {
+            request = queue.recv() => request.map_or(Wait::Closed, Wait::Request),
+            () = notes.news() => Wait::Due,
+        }
+    };
+    match due {
+        None => something.await,
+        Some(due) => tokio::time::timeout(due.saturating_sub(clock::boottime()), something).await.unwrap_or(Wait::Due),
+    }
+}
