@@ -138,9 +138,9 @@ setup() {
     package_lists
     version=$(versions libstd-rust-web-dev:amd64 | tail -n 1)
     [ -n "$version" ] || fail "Debian has no libstd-rust-web-dev"
-    # A library that was built before it had 64 bits of time is built again.
+    # A library that was built before it had 64 bits of time, or with waits that did not last, is built again.
     wanted=$version
-    [ "$name" != armv6 ] || wanted="$version, 64-bit time"
+    [ "$name" != armv6 ] || wanted="$version, 64-bit time, waits that last"
     [ "$(cat "$root/version" 2>/dev/null)" = "$wanted" ] || compiler
     say "Debian's rustc-web $version for $name"
 }
@@ -195,6 +195,17 @@ TEXT
     chmod +x "$root/cc" "$root/ar"
 }
 
+# The library hands its timespec to the kernel's futex as it is. With 64 bits of time in it, a kernel of 32 bits reads the upper
+# half of the seconds as nanoseconds: each wait ends up to a second early, and who waits for a time spins until it has come. Two
+# words of 32 bits are what that call takes; the clock since the start of the machine fits for 68 years.
+waits_that_last() {
+    futex=std/src/sys/pal/unix/futex.rs
+    sed -i -e 's/\.and_then(|t| t\.to_timespec());/.and_then(|t| t.to_timespec()).map(|t| [t.tv_sec as libc::c_long, t.tv_nsec as libc::c_long]);/' \
+        -e 's/|t| t as \*const libc::timespec)/|t| t.as_ptr())/' "$futex"
+    { grep -q 't.tv_sec as libc::c_long' "$futex" && grep -q '|t| t.as_ptr())' "$futex"; } ||
+        fail "the standard library of $version waits in another way than this script mends"
+}
+
 # As Rust's own bootstrap does it: a plain build of the crate `sysroot`. Its paths are told as Debian's own build tells them,
 # so that they do not depend on where this folder is.
 standard_library() {
@@ -208,7 +219,10 @@ standard_library() {
         unset CARGO_ENCODED_RUSTFLAGS
         # Without it the library knows musl's old time of 32 bits, and every look at the clock is a panic when 2038 comes. For the
         # library only: not every crate compiles with it, and those that ask for the date ask the library.
-        [ "$name" != armv6 ] || export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
+        if [ "$name" = armv6 ]; then
+            export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
+            waits_that_last
+        fi
         cargo build --quiet --release --locked --manifest-path sysroot/Cargo.toml --features backtrace \
             --target-dir "$root/packages/built"
         mkdir -p "$root/usr/lib/rustlib/$triple/lib"
