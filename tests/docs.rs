@@ -75,9 +75,9 @@ fn holds_rows(name: &str, header: &str, rows: &[String]) {
 }
 
 #[test]
-fn the_readme_lists_every_driver_and_no_other() {
+fn the_page_on_drivers_lists_every_driver_and_no_other() {
     let row = |spec: &&DriverSpec| format!("| `{}` | {} | {} |", spec.name, drivers::bus(spec), spec.summary);
-    holds_rows("README.md", "| Driver | Bus |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
+    holds_rows("docs/drivers.md", "| Driver | Bus |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
 }
 
 #[test]
@@ -113,6 +113,12 @@ fn every_configuration_in_the_readme_may_run() {
     for block in blocks {
         check(&block, Path::new("README.yaml"));
     }
+}
+
+/// Rounded to tens, so that a new driver does not change it each time.
+#[test]
+fn the_readme_says_how_many_drivers_there_are() {
+    assert!(read("README.md").contains(&format!("for {} sensors and outputs", DRIVERS.len() / 10 * 10)));
 }
 
 #[test]
@@ -216,8 +222,8 @@ fn the_changelog_has_an_entry_for_this_version() {
 }
 
 #[test]
-fn the_readme_tells_paho_users_about_every_call() {
-    let rows = table(&read("README.md"), "| In the script |");
+fn the_page_for_paho_users_has_every_call() {
+    let rows = table(&read("docs/paho.md"), "| In the script |");
     for call in
         ["Client(", "userdata", "connect(", "on_connect(rc)", "on_disconnect(rc)", "loop()", "publish(", "subscribe"]
     {
@@ -228,11 +234,14 @@ fn the_readme_tells_paho_users_about_every_call() {
 
 #[test]
 fn files_that_the_documents_name_exist() {
-    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
-        let text = read(document);
-        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
-            assert!(root().join(target).exists(), "{document} names {target}, which does not exist");
+    let pages = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let top = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root().join(name));
+    for document in pages.filter(|path| path.extension().is_some_and(|end| end == "md")).chain(top) {
+        let text = std::fs::read_to_string(&document).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.contains("://") && !target.is_empty()) {
+            let named = document.parent().unwrap().join(target);
+            assert!(named.exists(), "{} names {target}, which does not exist", document.display());
         }
     }
 }

@@ -1,5 +1,47 @@
 //! The spool: keeps every message until the broker has acknowledged it.
 //!
+//! ```
+//! use std::time::Duration;
+//!
+//! use fieldgate_model::{Key, Message, MessageKind, Name, Qos, RunId};
+//! use fieldgate_spool::{MIN_SIZE, Sequence, Settings, WhenFull, open};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let settings = Settings {
+//!     path: folder.path().join("spool"),
+//!     max_size: MIN_SIZE,
+//!     commit_every: Duration::ZERO,
+//!     when_full: WhenFull::DropOldest,
+//! };
+//! let reading = Message {
+//!     key: Key { kind: MessageKind::Reading, source: Name::new("air")? },
+//!     run: RunId(7),
+//!     seq: 1,
+//!     taken_at: fieldgate_clock::now(),
+//!     qos: Qos::AtLeastOnce,
+//!     retain: false,
+//!     body: b"{}".to_vec(),
+//! };
+//! let (spool, thread) = open(settings, RunId(7))?;
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! spool.append(reading).await?;
+//! spool.offered().await?; // on disk by now
+//! let batch = spool.read(Sequence(0), 64).await?;
+//! for stored in &batch.messages {
+//!     // … send it; and once somebody has it for certain:
+//!     spool.acknowledge(vec![stored.sequence]).await?;
+//! }
+//! let next = batch.next; // where to read on
+//! # assert_eq!((batch.messages.len(), next), (1, *spool.head().borrow()));
+//! spool.close().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! thread.join()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What it promises
 //!
 //! - Messages are offered in the order in which they were appended, each under a [`Sequence`], until they are
