@@ -168,7 +168,8 @@ impl Model {
         Self { setup, on }
     }
 
-    /// What is the same device does what it did; of two that a new interlock forbids the later one by name gives way.
+    /// What is the same device does what it did; of two that a new interlock forbids the later one by name gives way. A device
+    /// that leaves goes to its safe state first: where that is on, its partners give way to it.
     pub(super) fn reloaded(&self, setup: Setup) -> Self {
         let mut new = Self::started(setup);
         for (name, output) in &new.setup.outputs {
@@ -179,6 +180,19 @@ impl Model {
         for (one, two) in &new.setup.interlocks {
             if new.on[one] && new.on[two] {
                 new.on.insert(two, false);
+            }
+        }
+        for (name, old) in self.setup.outputs.iter().filter(|(name, old)| old.safe_on && !self.on[*name]) {
+            let partners = match new.setup.outputs.get(name) {
+                Some(output) if old.same_device(output) => continue,
+                // Its name is another's already, with the interlocks of that.
+                Some(_) => new.setup.partners(name),
+                None => self.setup.partners(name),
+            };
+            for partner in partners {
+                if let Some(on) = new.on.get_mut(partner).filter(|_| !new.setup.outputs[partner].safe_on) {
+                    *on = false;
+                }
             }
         }
         new
