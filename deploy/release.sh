@@ -11,7 +11,7 @@ Checks the tag out into a clean folder, builds there, and puts into target/relea
 
   fieldgate-X.Y.Z-ARCH            the program, with the list of its dependencies inside (cargo auditable)
   fieldgate_X.Y.Z-1_ARCH.deb      the package
-  fieldgate-X.Y.Z-ARCH.cdx.json   bill of materials (CycloneDX 1.5), held against Cargo.lock and the program
+  fieldgate-X.Y.Z-ARCH.cdx.json   bill of materials (CycloneDX 1.5), verified against Cargo.lock and the program
   fieldgate-X.Y.Z.tar.gz          the sources
   LICENCES.txt  toolchains.txt  SHA256SUMS
 

@@ -11,7 +11,7 @@ use fieldgate_model::{Measurement, Moment, Name, OutputValue, Reading, SensorSta
 pub struct SensorView {
     /// Its newest reading and when it was taken.
     pub latest: Option<(Moment, Vec<Measurement>)>,
-    /// How it fares.
+    /// Its status.
     pub status: Option<SensorStatus>,
 }
 
@@ -46,7 +46,7 @@ impl Board {
         self.with(|view| view.sensors.entry(reading.sensor.clone()).or_default().latest = latest);
     }
 
-    /// Notes how a sensor fares.
+    /// Notes the status of a sensor.
     pub fn status(&self, sensor: &Name, status: SensorStatus) {
         self.with(|view| view.sensors.entry(sensor.clone()).or_default().status = Some(status));
     }

@@ -97,7 +97,7 @@ impl Commands {
     /// Runs until `stop`, then answers what is still under way.
     pub async fn run(mut self) {
         let mut ids = Ids::new(self.notebook.clone());
-        let mut flights: FuturesUnordered<Flight> = FuturesUnordered::new();
+        let mut in_progress: FuturesUnordered<Flight> = FuturesUnordered::new();
         let mut stop = self.stop.clone();
         let mut throttle = Throttle::new(COMMAND_CAPACITY as u32, EACH);
         loop {
@@ -108,15 +108,15 @@ impl Commands {
                 message = self.incoming.recv(), if wait.is_zero() => {
                     let Some(message) = message else { break };
                     throttle.step(clock::boottime());
-                    let flight = self.take(message, &mut ids, flights.len()).await;
-                    flights.extend(flight);
+                    let flight = self.take(message, &mut ids, in_progress.len()).await;
+                    in_progress.extend(flight);
                 }
-                Some(pending) = flights.next(), if !flights.is_empty() => self.landed(pending, &mut ids).await,
+                Some(pending) = in_progress.next(), if !in_progress.is_empty() => self.finished(pending, &mut ids).await,
                 () = stopped(&mut stop) => break,
             }
         }
-        while let Some(pending) = flights.next().await {
-            self.landed(pending, &mut ids).await;
+        while let Some(pending) = in_progress.next().await {
+            self.finished(pending, &mut ids).await;
         }
     }
 
@@ -229,7 +229,7 @@ impl Commands {
         Ok(applied)
     }
 
-    async fn landed(&mut self, pending: Pending, ids: &mut Ids) {
+    async fn finished(&mut self, pending: Pending, ids: &mut Ids) {
         let Pending { actuator, id, response, applied } = pending;
         let (outcome, refusal, value) = match applied {
             Ok(done) => (Outcome::Done, done.note, Some(done.value)),

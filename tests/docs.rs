@@ -1,4 +1,4 @@
-//! What the documents say, held against the program: driver table, examples, changelog, the table for Paho users, manual pages.
+//! What the documents say, verified against the program: driver table, examples, changelog, the table for Paho users, manual pages.
 
 #[path = "docs/manual.rs"]
 mod manual;
@@ -83,7 +83,7 @@ fn the_page_on_drivers_lists_every_driver_and_no_other() {
 #[test]
 fn the_page_on_drivers_says_what_each_was_held_against() {
     let row = |spec: &&DriverSpec| format!("| `{}` | {} |", spec.name, drivers::proofs(spec).join("; "));
-    holds_rows("docs/drivers.md", "| Driver | Held against |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
+    holds_rows("docs/drivers.md", "| Driver | Verified against |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
 }
 
 /// Whether it was shown is compared by the test on the board itself, at its end (`tests/board/account.py`).

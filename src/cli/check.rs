@@ -45,7 +45,7 @@ pub fn summary(path: &Path, config: &Config) -> String {
         } else {
             link.protocol.as_str()
         },
-        link.client_id.as_deref().unwrap_or("an identifier left to chance"),
+        link.client_id.as_deref().unwrap_or("a random identifier"),
     );
     let mut rows = vec![row(["PUBLISHES", "EVERY", "QOS", "RETAINED", "WHAT"])];
     rows.extend(config.sensors.iter().map(|sensor| published(config, sensor)));
@@ -99,7 +99,7 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
         all.push((format!("{base}/actuators/+/reply"), "-", "1", "no", "the answer to each command"));
     }
     all.push((config.topics.devices(), "change", "1", "yes", "what this gateway has"));
-    all.push((config.topics.health(), "30s", "1", "yes", "how it fares"));
+    all.push((config.topics.health(), "30s", "1", "yes", "its status"));
     all
 }
 

@@ -50,10 +50,10 @@ pub fn table() -> String {
     out
 }
 
-/// What a driver was held against, one sentence each.
+/// What a driver was verified against, one sentence each.
 pub fn proofs(spec: &DriverSpec) -> Vec<String> {
     if spec.proofs.is_empty() {
-        return vec!["untested: held against nothing but our own reading of the datasheet".into()];
+        return vec!["untested: verified against nothing but our own reading of the datasheet".into()];
     }
     spec.proofs.iter().map(proof).collect()
 }

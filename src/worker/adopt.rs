@@ -113,7 +113,7 @@ impl Loop {
             slot.index = index;
         }
         self.progress.drives(self.outputs.len());
-        self.is_deaf = true;
+        self.must_listen_again = true;
         self.reschedule();
     }
 }

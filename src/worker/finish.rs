@@ -26,7 +26,7 @@ impl Loop {
         self.hand_on();
         self.make_safe();
         self.sensors.append(&mut self.parked);
-        self.say_the_rest();
+        self.flush_remaining();
     }
 
     /// Drives all outputs to their safe state for the last time.
@@ -108,7 +108,7 @@ impl Loop {
     }
 
     /// Tells what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
-    fn say_the_rest(&mut self) {
+    fn flush_remaining(&mut self) {
         let deadline = clock::boottime() + deadlines::FINAL_FLUSH;
         self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.sites));
         self.hand_on();

@@ -155,7 +155,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// How the sensor fares.
+    /// Status of the sensor.
     pub fn status(&self) -> SensorStatus {
         match self.status.load(Ordering::Relaxed) {
             0 => SensorStatus::Ok,
@@ -164,7 +164,7 @@ impl Tally {
         }
     }
 
-    /// Notes how the sensor fares.
+    /// Notes the status of the sensor.
     pub fn set_status(&self, status: SensorStatus) {
         let code = match status {
             SensorStatus::Ok => 0,
@@ -198,7 +198,7 @@ pub enum Event {
     },
     /// Readings that were taken and could not be handed on.
     Lost(Loss),
-    /// A sensor fares differently than before.
+    /// The status of a sensor has changed.
     Status {
         /// Which.
         sensor: Name,

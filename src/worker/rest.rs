@@ -62,7 +62,7 @@ pub(super) enum Purpose {
     Output,
 }
 
-/// How a place fares.
+/// Status of a place.
 #[derive(Clone, Debug, Default)]
 struct Standing {
     /// Slow failures in a row.

@@ -62,7 +62,7 @@ pub(super) struct Loop {
     /// Sensors that may have noticed something when their bus was brought up to date.
     heard_by_bus: Vec<usize>,
     /// What is listened to is not what it should be any more.
-    pub(super) is_deaf: bool,
+    pub(super) must_listen_again: bool,
     /// Numbers of sensors whose descriptor is readable, after a sleep.
     ready: Vec<u64>,
     has_woken: bool,
@@ -90,7 +90,7 @@ impl Loop {
             sensors_due: Timetable::new(),
             outputs_due: Timetable::new(),
             heard_by_bus: Vec::new(),
-            is_deaf: true,
+            must_listen_again: true,
             ready: Vec::new(),
             has_woken: true,
         }
@@ -114,12 +114,12 @@ impl Loop {
         self.open_all();
         self.take_orders();
         self.take_events();
-        self.hear_of_the_buses();
+        self.handle_bus_events();
         // An output that must go off is more urgent than a sample.
         let is_behind = self.enforce();
         let now = clock::boottime();
         let is_busy = is_behind || self.sample_one(now);
-        self.hear_of_the_buses();
+        self.handle_bus_events();
         if self.sites.rest.take_changed() {
             self.reschedule();
         }
@@ -158,7 +158,7 @@ impl Loop {
 
     /// Lets go of what was built on a bus that has gone, so that each says so at once, and does not keep anybody waiting on
     /// one that is there again.
-    fn hear_of_the_buses(&mut self) {
+    fn handle_bus_events(&mut self) {
         let news = self.sites.take_news();
         if news.is_empty() {
             return;
@@ -178,7 +178,7 @@ impl Loop {
                 News::Opened => sensors.for_each(SensorSlot::hurry),
             }
         }
-        self.is_deaf = true;
+        self.must_listen_again = true;
         self.reschedule();
     }
 
@@ -241,14 +241,26 @@ impl Loop {
         let refreshed = self.sites.refresh(self.has_woken, |bus| busy_on(progress, sensors, bus));
         if refreshed {
             for index in &self.heard_by_bus {
-                take_events_of(&mut self.sensors, *index, &mut self.sites, &mut self.sensors_due, &mut self.is_deaf);
+                take_events_of(
+                    &mut self.sensors,
+                    *index,
+                    &mut self.sites,
+                    &mut self.sensors_due,
+                    &mut self.must_listen_again,
+                );
             }
         }
         self.has_woken = false;
         for number in self.ready.drain(..) {
             // Those of buses have numbers behind those of sensors.
             let index = usize::try_from(number).unwrap_or(usize::MAX);
-            take_events_of(&mut self.sensors, index, &mut self.sites, &mut self.sensors_due, &mut self.is_deaf);
+            take_events_of(
+                &mut self.sensors,
+                index,
+                &mut self.sites,
+                &mut self.sensors_due,
+                &mut self.must_listen_again,
+            );
         }
     }
 
@@ -282,7 +294,7 @@ impl Loop {
         self.progress.busy_at(Some(&slot.settings.name), now);
         let taken_at = slot.sample(missed, now, &mut self.sites);
         self.progress.busy_at(None, taken_at);
-        self.is_deaf |= slot.take_hearing_changed();
+        self.must_listen_again |= slot.take_hearing_changed();
         let due = slot.due(&self.sites);
         self.sensors_due.set(index, due);
         true
@@ -296,7 +308,7 @@ impl Loop {
     }
 
     fn sleep(&mut self, now: Duration) {
-        if self.is_deaf {
+        if self.must_listen_again {
             self.listen();
         }
         let mut deadline = now + LONGEST;
@@ -315,7 +327,7 @@ impl Loop {
 
     /// Listens to the devices that are there now.
     fn listen(&mut self) {
-        self.is_deaf = false;
+        self.must_listen_again = false;
         self.heard_by_bus.clear();
         let hears_by_bus = self.sensors.iter().filter(|slot| slot.hears() == Hears::ByBus);
         self.heard_by_bus.extend(hears_by_bus.map(|slot| slot.index));
@@ -324,7 +336,7 @@ impl Loop {
         let lines = self.sensors.iter().filter_map(|slot| Some((numbered(slot), slot.descriptor()?)));
         let buses = self.sites.descriptors().map(|bus| (behind, bus));
         if let Err(e) = self.waiter.listen(lines.chain(buses)) {
-            self.is_deaf = true;
+            self.must_listen_again = true;
             failed_to_wait(&e);
         }
     }
@@ -365,10 +377,10 @@ fn take_events_of(
     index: usize,
     sites: &mut Sites,
     due: &mut Timetable<(Duration, Duration)>,
-    is_deaf: &mut bool,
+    must_listen_again: &mut bool,
 ) {
     let Some(slot) = sensors.get_mut(index) else { return };
     slot.take_events(sites);
-    *is_deaf |= slot.take_hearing_changed();
+    *must_listen_again |= slot.take_hearing_changed();
     due.set(index, slot.due(sites));
 }

@@ -58,7 +58,7 @@ pub(super) struct SensorSlot {
     counts: bool,
     told_count: Option<u64>,
     status: SensorStatus,
-    /// Whether the first sampling has told how it fares.
+    /// Whether the first sampling has reported its status.
     told: bool,
     failures: u32,
     last_logged: Option<Duration>,
@@ -133,7 +133,7 @@ impl SensorSlot {
         self.device.as_ref()?.descriptor()
     }
 
-    /// Tells how it fares at the next sampling even if that has not changed: somebody else has told otherwise meanwhile.
+    /// Reports its status at the next sampling even if that has not changed: somebody else has told otherwise meanwhile.
     pub(super) fn tell_again(&mut self) {
         self.told = false;
     }
@@ -402,7 +402,7 @@ impl SensorSlot {
         }
     }
 
-    /// Tells how the sensor fares when that has changed.
+    /// Reports the status of the sensor when that has changed.
     fn note(
         &mut self,
         status: SensorStatus,

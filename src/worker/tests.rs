@@ -254,7 +254,7 @@ async fn a_bus_that_does_not_work_has_one_alarm_until_it_does() {
         Event::Status { sensor, status: SensorStatus::Degraded, .. } => Some(sensor),
         _ => None,
     };
-    assert_ne!(bench.next(failed).await, bench.next(failed).await, "each tells how it fares");
+    assert_ne!(bench.next(failed).await, bench.next(failed).await, "each reports its status");
     let alarms = bench.alarms.list();
     assert_eq!(alarms.len(), 1, "{alarms:?}");
     assert!(alarms[&name("bench")].1.contains("timed out"), "{alarms:?}");

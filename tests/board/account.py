@@ -34,7 +34,7 @@ done"""
 
 
 def claims(s):
-    """The program says of each driver what it was held against; this test shows it, neither more nor less."""
+    """The program says of each driver what it was verified against; this test shows it, neither more nor less."""
     claimed = {tuple(line.split("|")) for line in s.board.run(PAGES).ok().splitlines()}
     shown = {claim for claim, good in s.proven.items() if good}
     words = lambda claims: ", ".join(" ".join(claim) for claim in sorted(claims))

@@ -267,7 +267,7 @@ pub fn encode_connack(session_present: bool, code: u8, properties: &Properties, 
     frame(0x20, body)
 }
 
-/// PUBACK and its kin; a reason other than 0 exists under MQTT 5 only.
+/// PUBACK and the like; a reason other than 0 exists under MQTT 5 only.
 pub fn encode_ack(first: u8, id: u16, reason: u8, v5: bool) -> Vec<u8> {
     let mut body = id.to_be_bytes().to_vec();
     if v5 && reason != 0 {

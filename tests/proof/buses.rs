@@ -204,7 +204,7 @@ fn same_sensors_behind_each_channel() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The page names every package that a bus was held against, as it is pinned.
+/// The page names every package that a bus was verified against, as it is pinned.
 fn page_tells() -> Result<(), Failed> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/buses.md"))?;

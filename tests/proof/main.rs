@@ -1,4 +1,4 @@
-//! Our drivers held against drivers that people use today, on the same simulated registers.
+//! Our drivers verified against drivers that people use today, on the same simulated registers.
 //!
 //! A simulated chip and the driver for it may share a mistake, for one reading of one datasheet made both. So for each driver
 //! with a file in `references/` two such chips are put into the same world, some dozens of worlds one after the other; the

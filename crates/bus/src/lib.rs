@@ -90,7 +90,7 @@ pub enum Settings {
 /// Opens a bus. Called on the worker's thread; `upstream` is the open bus that it sits on, if it sits on one.
 ///
 /// # Errors
-/// [`BusError::Open`] and its kin: tell the user, try again with back-off (the device may appear later).
+/// [`BusError::Open`] and the like: tell the user, try again with back-off (the device may appear later).
 pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>) -> Result<Box<dyn Bus>, BusError> {
     let upstream = upstream.ok_or_else(|| BusError::Unsupported { bus: "this machine".into(), what: "I²C".into() });
     Ok(match settings {

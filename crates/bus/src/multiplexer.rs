@@ -1,4 +1,4 @@
-//! Channels of an I²C multiplexer: TCA9548A, PCA9548A and their kin with four channels, each channel a bus of its own.
+//! Channels of an I²C multiplexer: TCA9548A, PCA9548A and the like with four channels, each channel a bus of its own.
 //!
 //! Wiring: SDA and SCL of the chip on the parent's, SD0/SC0 … on those of each branch, every branch with pull-ups; A2 to A0
 //! choose an address from 0x70 to 0x77; RESET to the supply. One control register, one bit for each channel (TI SCPS207,

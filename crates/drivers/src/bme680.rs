@@ -342,7 +342,7 @@ fn check_id(variant: Variant, address: u8, id: u8, found: u8) -> Result<(), Driv
 }
 
 /// How long a measurement takes without heating, all quantities with the same oversampling: as the manufacturer's driver
-/// reckons it.
+/// computes it.
 fn measurement_time_us(conversions: u32) -> u32 {
     1963 * 3 * conversions + 477 * 4 + 477 * 5 + 1000
 }

@@ -1,4 +1,4 @@
-//! board: how the machine itself fares.
+//! board: the condition of the machine itself.
 //!
 //! Temperature of the processor, load, memory, disk and uptime, as the kernel tells them. What a machine does not have,
 //! such as a thermal zone in a virtual one, is left out of the reading.

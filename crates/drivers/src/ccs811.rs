@@ -4,7 +4,7 @@
 //! Wiring: SDA, SCL, 1.8 to 3.6 V, ground; nWAKE to ground. ADDR chooses the address: ground 0x5A, supply 0x5B.
 //!
 //! Range: 400 to 32768 ppm, 0 to 32768 ppb; firmware before version 2 ends at 8192 and 1187. No accuracy is given; eco2 is
-//! reckoned, it is not CO₂.
+//! computed, it is not CO₂.
 //!
 //! The chip measures by itself in one of its drive modes, and goes on when the program ends: one that is found measuring as
 //! it should is left so, for a new start would forget its baseline. The baseline is neither read nor kept here. What it says in
@@ -32,7 +32,7 @@ pub static SPEC: DriverSpec = DriverSpec {
 Wiring: SDA, SCL, 1.8 to 3.6 V, ground; nWAKE to ground. ADDR to ground:
 address 0x5a, to the supply: 0x5b.
 
-eco2  400 to 32768 ppm; reckoned from tvoc: it is not a measured CO₂
+eco2  400 to 32768 ppm; computed from tvoc: it is not a measured CO₂
 tvoc  0 to 32768 ppb
 
 The chip measures by itself, every interval. Asked more often, it has nothing

@@ -24,7 +24,7 @@ off, and lets the motor rest for `pause` before it turns; but a relay whose
 contact is welded shut is not seen from here.
 
 Measure opening and closing with a watch: how long the motor really takes from
-end to end. Positions are reckoned from these times. Towards an end the motor
+end to end. Positions are computed from these times. Towards an end the motor
 runs longer by overrun, until its end switches stop it, so that the position
 is surely known there; a motor without end switches needs overrun: 0s, or it
 works against its stop.

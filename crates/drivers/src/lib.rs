@@ -178,7 +178,7 @@ pub struct Identity {
     pub then: Option<&'static Identity>,
 }
 
-/// Something not written here that was held against a driver and agrees with it.
+/// Something not written here that was verified against a driver and agrees with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// A driver that people use today, run on the same simulated registers (`tests/proof/`): package and version.
@@ -362,7 +362,7 @@ pub enum DriverError {
         quantity: String,
     },
     /// The value is of another kind than the output: a defect, which moves nothing.
-    #[error("{0} is nothing that this output can do")]
+    #[error("this output cannot be set to {0}")]
     Foreign(OutputValue),
     /// The hardware took what it was told and does something else. Drive it again.
     #[error("it does {read} when it is driven {driven}")]

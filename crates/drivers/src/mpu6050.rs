@@ -38,7 +38,7 @@ Zero is within ±0.5 m/s² and ±20 °/s, and stays much closer to that once the
 chip is warm: subtract what it says at rest. Each sample is a moment, not an
 average: for slow sampling choose a low bandwidth, or vibrations are folded
 into the readings. For inclination and for whether something moves; a path
-cannot be reckoned from it.",
+cannot be computed from it.",
     bus: BusNeed::I2c,
     settings: &[
         Field {

@@ -4,7 +4,7 @@
 //! share one, if they want the same frequency.
 //!
 //! A step is a 4096th of a period, 4.9 µs at 50 Hz: 0.9 degrees of a servo that turns by 180 between 1 and 2 ms. It is
-//! reckoned from the period that the prescaler really makes; the oscillator is exact to some percent, and pulses with it.
+//! computed from the period that the prescaler really makes; the oscillator is exact to some percent, and pulses with it.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;

@@ -3,7 +3,7 @@
 //! Datasheet: SGP30, version 1.0 (May 2020); commands below are called as it calls them.
 //! Wiring: SDA, SCL, 1.8 V, ground; boards have a regulator and take 3.3 V. The address is 0x58.
 //!
-//! Range: 0 to 60000 ppb, 400 to 60000 ppm. Accuracy: about 15 % of the value; eco2 is reckoned from hydrogen, it is not CO₂.
+//! Range: 0 to 60000 ppb, 400 to 60000 ppm. Accuracy: about 15 % of the value; eco2 is computed from hydrogen, it is not CO₂.
 //!
 //! The chip computes both with what it measured before, and must be asked once a second for that. So it is, whatever `every`
 //! says (`each_second.rs`). The first 15 answers after the start are always 400 ppm and 0 ppb, and are not told. What the chip
@@ -30,7 +30,7 @@ pub static SPEC: DriverSpec = DriverSpec {
 Wiring: SDA, SCL, ground and what the board takes, mostly 3.3 V; the chip
 itself takes 1.8 V. The address is 0x58.
 
-eco2  400 to 60000 ppm; reckoned from hydrogen: it is not a measured CO₂
+eco2  400 to 60000 ppm; computed from hydrogen: it is not a measured CO₂
 tvoc  0 to 60000 ppb, about ±15 %
 
 The chip wants to be asked every second, for it learns what good air is. It is

@@ -57,7 +57,7 @@ cellar:
     proofs: &[Proof::Reference("adafruit-circuitpython-si7021 4.1.19")],
 };
 
-/// The driver of the HTU21D and its kin.
+/// The driver of the HTU21D and the like.
 pub static HTU21: DriverSpec = DriverSpec {
     name: "htu21",
     summary: "TE HTU21D, Sensirion SHT20, SHT21, SHT25: temperature and humidity over I²C",

@@ -56,7 +56,7 @@ board:
     proofs: &[Proof::Qemu("tmp105"), Proof::Kernel("lm75"), Proof::Reference("sparkfun-qwiic-tmp102 2.0.0")],
 };
 
-/// The driver of the LM75 and its kin.
+/// The driver of the LM75 and the like.
 pub static LM75: DriverSpec = DriverSpec {
     name: "lm75",
     summary: "LM75, LM75A, LM75B, TMP75, TMP105: temperature over I²C",

@@ -20,11 +20,11 @@ pub(super) enum About {
     /// The subscription to commands.
     Commands,
     /// Commands are not subscribed to, for one of them cuts the link.
-    Deaf,
+    CommandsSuspended,
     /// Commands may be stale.
     Marker,
     /// What is published may not arrive.
-    Canary,
+    PublishProbe,
     /// The broker allows less than is wanted.
     Qos,
     /// The broker retains nothing.
@@ -49,7 +49,15 @@ impl About {
 
     /// Whether it ends with the connection on which it was raised.
     fn ends_with_connection(&self) -> bool {
-        matches!(self, Self::Commands | Self::Deaf | Self::Marker | Self::Canary | Self::Twin | Self::Publish(_))
+        matches!(
+            self,
+            Self::Commands
+                | Self::CommandsSuspended
+                | Self::Marker
+                | Self::PublishProbe
+                | Self::Twin
+                | Self::Publish(_)
+        )
     }
 }
 

@@ -70,7 +70,7 @@ impl Connection<'_> {
         match slot {
             Slot::Birth => {
                 self.judge(self.parts.settings.topics.status(), &fate);
-                self.on_born();
+                self.on_online_published();
             }
             Slot::Latest(topic) => {
                 match fate {
@@ -79,7 +79,7 @@ impl Connection<'_> {
                 }
                 self.judge(topic, &fate);
             }
-            Slot::Courtesy(topic) => {
+            Slot::RequesterReply(topic) => {
                 if let Fate::Refused(words) | Fate::Unacceptable(words) = fate {
                     debug!(
                         topic,
@@ -99,7 +99,7 @@ impl Connection<'_> {
                 self.judge(topic, &fate);
                 self.forwarder.resolved(sequence, key, lane, fate == Fate::Acknowledged, now);
                 if fate == Fate::Acknowledged {
-                    self.informed |= self.born;
+                    self.informed |= self.online_published;
                     self.settled.push(sequence);
                 }
             }

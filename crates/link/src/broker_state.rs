@@ -17,7 +17,7 @@ use fieldgate_model::field::format_duration;
 
 /// From so many connections in a row on that a too large message ended, the next does without commands. Under 3.1.1 we cannot
 /// tell the broker how much we take, and a retained command comes again at each subscription.
-pub(super) const DROWNED_TIMES: usize = 2;
+pub(super) const TOO_LARGE_TIMES: usize = 2;
 
 /// A limit that was learnt the hard way is forgotten after this time, so that a broker that was mended is noticed: the next
 /// connect may then cost an attempt.
@@ -81,7 +81,7 @@ pub(super) struct BrokerState {
     /// The same, but all of them closed orderly, and no attempt failed between them.
     closed: usize,
     /// Connections in a row that a message ended which is larger than we take.
-    drowned: usize,
+    too_large_ends: usize,
 }
 
 impl BrokerState {
@@ -103,7 +103,7 @@ impl BrokerState {
             offered: None,
             brief: 0,
             closed: 0,
-            drowned: 0,
+            too_large_ends: 0,
         }
     }
 
@@ -189,7 +189,7 @@ impl BrokerState {
             self.suspects.interrupted();
             (self.brief, self.closed) = (0, 0);
         }
-        self.drowned = if cause.kind == CauseKind::TooLarge { self.drowned + 1 } else { 0 };
+        self.too_large_ends = if cause.kind == CauseKind::TooLarge { self.too_large_ends + 1 } else { 0 };
         if cause.kind == CauseKind::TakenOver && self.backoff.taken_over(now) {
             let words = format!(
                 "another client keeps taking over our identifier {identifier:?}; give each its own mqtt.client_id"
@@ -200,8 +200,8 @@ impl BrokerState {
     }
 
     /// Whether commands are left alone for a while, because one of them ends every connection that subscribes to them.
-    pub(super) fn is_deaf(&self) -> bool {
-        self.drowned >= DROWNED_TIMES
+    pub(super) fn suspends_commands(&self) -> bool {
+        self.too_large_ends >= TOO_LARGE_TIMES
     }
 
     /// Whether the next connection should ask for one thing at a time.

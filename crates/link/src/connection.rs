@@ -18,12 +18,12 @@ use tracing::{debug, warn};
 
 use super::alarms::{About, Whose};
 use super::broker_state::{BrokerState, RETAINS_NOTHING};
-use super::canary::Canary;
 use super::expiry::Expiry;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
-use super::limits::DEAF;
+use super::limits::SUSPENDED_FOR;
 use super::marker::Marker;
+use super::publish_probe::PublishProbe;
 use super::report::Report;
 use super::session::{
     Arrived, Cause, Connected, EVENT_CAPACITY, Event, Fate, Grant, MAX_PACKET, MAX_WINDOW, Pending, Publication,
@@ -108,7 +108,7 @@ pub(super) struct Connection<'a> {
     pub(super) command_topics: watch::Receiver<Vec<String>>,
     pub(super) hears_commands: bool,
     pub(super) marker: Marker,
-    pub(super) canary: Canary,
+    pub(super) publish_probe: PublishProbe,
     pub(super) twins: Twins,
     /// Makes `online` of this connection recognisable.
     pub(super) nonce: String,
@@ -118,12 +118,12 @@ pub(super) struct Connection<'a> {
     /// Written at QoS 0 while careful, and when.
     pub(super) lingering: Vec<(Ticket, Fate, Duration)>,
     /// When commands are subscribed to after all; `None` when they are from the start.
-    pub(super) deaf_until: Option<Duration>,
+    pub(super) commands_suspended_until: Option<Duration>,
     /// So many replies wait that no command is taken.
     flooded: bool,
     /// Nothing but the birth message is sent before the broker has answered it.
-    pub(super) born: bool,
-    pub(super) born_at: Duration,
+    pub(super) online_published: bool,
+    pub(super) online_since: Duration,
     /// Whether what describes this gateway may be published; readings come first.
     pub(super) informed: bool,
     /// Our own `offline` is on its way.
@@ -159,7 +159,7 @@ impl<'a> Connection<'a> {
     ) -> Self {
         let (now, settings) = (boottime(), &parts.settings);
         let nonce = format!("{}.{:08x}", parts.run, fastrand::u32(..));
-        let (deaf, careful) = (broker.is_deaf(), broker.is_careful());
+        let (suspended, careful) = (broker.suspends_commands(), broker.is_careful());
         let limit = usize::from(connected.receive_maximum.min(MAX_WINDOW));
         Self {
             parts,
@@ -180,19 +180,19 @@ impl<'a> Connection<'a> {
             health_asked: None,
             command_topics: parts.command_topics.clone(),
             hears_commands: false,
-            marker: Marker::new(settings.clean_session || deaf, connected.protocol, nonce.clone()),
-            canary: if deaf { Canary::NotNeeded } else { Canary::new(connected.protocol) },
+            marker: Marker::new(settings.clean_session || suspended, connected.protocol, nonce.clone()),
+            publish_probe: if suspended { PublishProbe::NotNeeded } else { PublishProbe::new(connected.protocol) },
             twins: Twins::new(parts.run.to_string(), now, lingering_will(settings)),
             nonce,
             trail: Trail::default(),
             careful,
             lingering: Vec::new(),
-            deaf_until: deaf.then(|| now + DEAF),
+            commands_suspended_until: suspended.then(|| now + SUSPENDED_FOR),
             broker,
             connected,
             flooded: false,
-            born: false,
-            born_at: now,
+            online_published: false,
+            online_since: now,
             informed: false,
             leaving: false,
             since: now,
@@ -217,7 +217,7 @@ impl<'a> Connection<'a> {
         self.report.clear_connection();
         let parts = self.parts;
         parts.latest.forget_progress();
-        if self.deaf_until.is_some() {
+        if self.commands_suspended_until.is_some() {
             self.subscribe_next();
         } else {
             self.listen();
@@ -244,7 +244,8 @@ impl<'a> Connection<'a> {
 
     /// How often limits are to be looked at.
     pub(super) fn pace(&self) -> Duration {
-        let is_settled = self.born && self.informed && !self.careful && self.lost.is_none() && self.settled.is_empty();
+        let is_settled =
+            self.online_published && self.informed && !self.careful && self.lost.is_none() && self.settled.is_empty();
         if is_settled && self.keep_alive() >= SHORT_KEEP_ALIVE { AT_REST } else { TICK }
     }
 
@@ -298,11 +299,11 @@ impl<'a> Connection<'a> {
 
     /// Sends what may be sent; `true` when there is more to do at once.
     pub(super) fn pump(&mut self) -> bool {
-        if self.born {
+        if self.online_published {
             self.publish_latest();
         }
-        let more = self.born && self.forward();
-        if self.born && !self.informed && self.may_inform() {
+        let more = self.online_published && self.forward();
+        if self.online_published && !self.informed && self.may_inform() {
             self.informed = true;
             self.publish_latest();
         }
@@ -316,7 +317,7 @@ impl<'a> Connection<'a> {
     /// What describes this gateway waits until the readings that were there at the connect have had their turn: a broker that
     /// hangs up on it must not keep them back.
     fn may_inform(&self) -> bool {
-        self.forwarder.is_drained() || boottime().saturating_sub(self.born_at) >= INFORM_AFTER
+        self.forwarder.is_drained() || boottime().saturating_sub(self.online_since) >= INFORM_AFTER
     }
 
     fn publish_latest(&mut self) {
@@ -468,6 +469,9 @@ impl<'a> Connection<'a> {
     }
 
     fn is_flushed(&self) -> bool {
-        self.born && self.window.is_empty() && self.forwarder.is_drained() && !self.parts.latest.is_pending()
+        self.online_published
+            && self.window.is_empty()
+            && self.forwarder.is_drained()
+            && !self.parts.latest.is_pending()
     }
 }

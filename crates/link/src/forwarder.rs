@@ -25,7 +25,7 @@ use fieldgate_model::{Key, Message, MessageKind, Qos};
 use fieldgate_spool::{Batch, Closed, NotNow, ReadError, Sequence, Spool};
 
 /// Replies to requesters' own topics that wait for room; beyond, the oldest is given up, for the reply topic has it too.
-const COURTESIES: usize = 32;
+const REQUESTER_REPLIES: usize = 32;
 
 /// MQTT 3.1.1 has no Receive Maximum, and Mosquitto 2.0.11 confirms what is more than its `max_inflight_messages` (20, but
 /// an administrator may say 1) at QoS 2 and then drops it. One at a time is slow and loses nothing.
@@ -57,7 +57,7 @@ pub(super) struct Forwarder {
     era: watch::Receiver<u64>,
     /// The spool has ended, or its sender of `head`.
     over: bool,
-    courtesies: VecDeque<Publication>,
+    requester_replies: VecDeque<Publication>,
     up_since: Duration,
 }
 
@@ -65,8 +65,8 @@ impl Forwarder {
     pub(super) fn new(parts: &Parts, now: Duration) -> Self {
         let (head, era) = (parts.spool.head(), parts.spool.era());
         let (lanes, beginning, asked) = (None, None, [None, None]);
-        let (courtesies, settled_since) = (VecDeque::new(), BTreeSet::new());
-        Self { lanes, beginning, asked, settled_since, head, era, over: false, courtesies, up_since: now }
+        let (requester_replies, settled_since) = (VecDeque::new(), BTreeSet::new());
+        Self { lanes, beginning, asked, settled_since, head, era, over: false, requester_replies, up_since: now }
     }
 
     /// One past the newest message. A function of its own, so that the lock behind it is released before any await.
@@ -163,7 +163,8 @@ impl Forwarder {
     /// Whether nothing is left to send.
     pub(super) fn is_drained(&self) -> bool {
         let head = self.head();
-        self.over || self.courtesies.is_empty() && self.lanes.as_ref().is_some_and(|lanes| lanes.is_drained(head))
+        self.over
+            || self.requester_replies.is_empty() && self.lanes.as_ref().is_some_and(|lanes| lanes.is_drained(head))
     }
 }
 
@@ -196,11 +197,11 @@ impl Connection<'_> {
         let mut sent = false;
         while self.window.room() > 0 {
             let now = boottime();
-            if let Some(courtesy) = self.forwarder.courtesies.pop_front() {
-                if self.broker.is_held(&Request::Publish(courtesy.topic.clone()), now) {
+            if let Some(reply) = self.forwarder.requester_replies.pop_front() {
+                if self.broker.is_held(&Request::Publish(reply.topic.clone()), now) {
                     continue;
                 }
-                self.send(Slot::Courtesy(courtesy.topic.clone()), courtesy);
+                self.send(Slot::RequesterReply(reply.topic.clone()), reply);
                 continue;
             }
             let exact = self.window.exact() < self.exact_limit();
@@ -325,10 +326,10 @@ impl Connection<'_> {
             debug!(topic = target.topic, "The requester's own answer is larger than the broker accepts.");
             return;
         }
-        if self.forwarder.courtesies.len() >= COURTESIES {
-            self.forwarder.courtesies.pop_front();
+        if self.forwarder.requester_replies.len() >= REQUESTER_REPLIES {
+            self.forwarder.requester_replies.pop_front();
         }
-        self.forwarder.courtesies.push_back(publication);
+        self.forwarder.requester_replies.push_back(publication);
     }
 
     /// Gives a message up that the broker will never take: the spool reports a reading as lost, anything else raises an alarm.

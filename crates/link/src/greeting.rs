@@ -10,9 +10,9 @@ use tracing::debug;
 
 use super::Protocol;
 use super::alarms::About;
-use super::canary::Canary;
 use super::connection::Connection;
 use super::inflight::Slot;
+use super::publish_probe::PublishProbe;
 use super::session::{Arrived, Filter, Grant, Publication};
 use super::trail::{Blame, Request, RequestId};
 use super::twins::Origin;
@@ -44,8 +44,9 @@ impl Connection<'_> {
             self.report.clear(&About::HungUp(Request::Commands));
             return;
         }
-        let is_waiting =
-            self.deaf_until.is_some() || self.commands_wait || self.to_subscribe.contains(&Request::Commands);
+        let is_waiting = self.commands_suspended_until.is_some()
+            || self.commands_wait
+            || self.to_subscribe.contains(&Request::Commands);
         let hears_all = self.connected.wildcards && self.hears_commands;
         if !is_waiting && !hears_all {
             self.to_subscribe.push_back(Request::Commands);
@@ -124,7 +125,10 @@ impl Connection<'_> {
 
     /// Asks for our own health when everything else has been asked for and the present has been told.
     fn listen_for_health(&mut self, now: Duration) {
-        let may = self.informed && self.hears_status && self.deaf_until.is_none() && self.health_asked.is_none();
+        let may = self.informed
+            && self.hears_status
+            && self.commands_suspended_until.is_none()
+            && self.health_asked.is_none();
         if may && self.asking.is_none() && self.to_subscribe.is_empty() && self.broker.may_hear_health() {
             self.health_asked = Some(now);
             self.to_subscribe.push_back(Request::Health);
@@ -152,7 +156,7 @@ impl Connection<'_> {
             self.trail.done(RequestId::Subscription, now);
             self.subscribe_next();
         }
-        if !self.born && self.window.is_empty() && waited >= UNHEARD && self.asking.is_some() {
+        if !self.online_published && self.window.is_empty() && waited >= UNHEARD && self.asking.is_some() {
             if self.asking == Some(Request::Commands) {
                 let filter = self.parts.settings.topics.set_filter();
                 let words = format!("no commands will arrive: subscribing to {filter} is not answered by the broker");
@@ -170,18 +174,18 @@ impl Connection<'_> {
     fn say_online(&mut self) {
         let now = boottime();
         if !self.hears_status && self.asking.is_none() {
-            self.canary = Canary::NotNeeded;
+            self.publish_probe = PublishProbe::NotNeeded;
         }
-        let canary = self.hears_status && self.canary.send(now);
+        let publish_probe = self.hears_status && self.publish_probe.send(now);
         let marker = self.marker.send(now).is_some();
-        if canary || marker || !self.born {
+        if publish_probe || marker || !self.online_published {
             self.publish_online(now);
         }
     }
 
     fn publish_online(&mut self, now: Duration) {
         if self.broker.is_held(&Request::Publish(self.parts.settings.topics.status()), now) {
-            self.on_born();
+            self.on_online_published();
             return;
         }
         let plain = self.status("online");
@@ -194,12 +198,12 @@ impl Connection<'_> {
     }
 
     /// `online` is answered, or cannot be published: now everything else may be.
-    pub(super) fn on_born(&mut self) {
-        if !self.born {
-            self.born = true;
-            self.born_at = boottime();
-            if self.deaf_until.is_some() {
-                self.report.raise(About::Deaf, self.deaf_words());
+    pub(super) fn on_online_published(&mut self) {
+        if !self.online_published {
+            self.online_published = true;
+            self.online_since = boottime();
+            if self.commands_suspended_until.is_some() {
+                self.report.raise(About::CommandsSuspended, self.describe_suspension());
             }
         }
     }
@@ -218,8 +222,8 @@ impl Connection<'_> {
         if live && arrived.payload == "offline" {
             self.marker.saw_offline(self.connected.protocol, now);
         }
-        if live && self.canary.came_back() {
-            self.report.clear(&About::Canary);
+        if live && self.publish_probe.came_back() {
+            self.report.clear(&About::PublishProbe);
         }
         let queued = self.marker.is_stale();
         self.marker.saw(arrived);
@@ -250,7 +254,7 @@ impl Connection<'_> {
 
     /// Keeps the retained status true, and ends the alarm when the other one has gone.
     pub(super) fn look_at_twins(&mut self, now: Duration) {
-        if self.born && self.window.room() > 0 && self.twins.is_due(now) {
+        if self.online_published && self.window.room() > 0 && self.twins.is_due(now) {
             debug!("Publishing online again, after somebody else published on our status.");
             self.publish_online(now);
         }

@@ -24,7 +24,7 @@ pub enum Slot {
     /// A retained topic.
     Latest(String),
     /// A reply's copy to the requester's own topic.
-    Courtesy(String),
+    RequesterReply(String),
     /// `online`.
     Birth,
     /// `offline`.

@@ -13,7 +13,6 @@ mod alarms;
 mod answers;
 pub mod backoff;
 mod broker_state;
-mod canary;
 mod connection;
 mod dialect;
 mod expiry;
@@ -27,6 +26,7 @@ mod latest;
 mod limits;
 mod marker;
 mod preference;
+mod publish_probe;
 mod question;
 pub mod reason;
 mod report;
@@ -81,7 +81,7 @@ pub struct Parts {
     pub kept: Option<Kept>,
 }
 
-/// How the link fares.
+/// Status of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkStatus {
     /// Whether there is a connection.

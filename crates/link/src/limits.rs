@@ -12,7 +12,7 @@ use fieldgate_clock::boottime;
 const STALLED: Duration = Duration::from_secs(30);
 
 /// How long commands are left alone after one of them ended connections.
-pub(super) const DEAF: Duration = Duration::from_secs(600);
+pub(super) const SUSPENDED_FOR: Duration = Duration::from_secs(600);
 
 /// A silence below this may be one lost packet, which TCP repeats after a second or two.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(2500);
@@ -39,19 +39,19 @@ impl Connection<'_> {
         self.look_at_care(now);
         self.look_at_subscription(now);
         self.look_at_twins(now);
-        if self.deaf_until.is_some_and(|until| until <= now) {
-            self.deaf_until = None;
-            self.report.clear(&About::Deaf);
+        if self.commands_suspended_until.is_some_and(|until| until <= now) {
+            self.commands_suspended_until = None;
+            self.report.clear(&About::CommandsSuspended);
             self.listen();
         }
-        if self.canary.is_overdue(now) {
+        if self.publish_probe.is_overdue(now) {
             let topic = self.parts.settings.topics.status();
             let words = format!(
                 "what is published may not arrive: our own message on {topic} does not come back, and under MQTT 3.1.1 a \
                  broker does not say what it forbids; allow us to write below {} and to read {topic}",
                 self.parts.settings.topics.base()
             );
-            self.report.raise(About::Canary, words);
+            self.report.raise(About::PublishProbe, words);
         }
         if self.marker.is_overdue(now) {
             let topic = self.parts.settings.topics.status();
@@ -81,12 +81,12 @@ impl Connection<'_> {
         None
     }
 
-    pub(super) fn deaf_words(&self) -> String {
+    pub(super) fn describe_suspension(&self) -> String {
         let topic = self.parts.settings.topics.set_filter();
         format!(
             "no commands are taken for {} minutes: a message on {topic} is larger than {MAX_PACKET} bytes and ends every \
              connection; if it is retained, remove it with mosquitto_pub -r -n",
-            DEAF.as_secs() / 60
+            SUSPENDED_FOR.as_secs() / 60
         )
     }
 }

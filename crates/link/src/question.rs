@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use super::session::Pending;
 
-/// See the page.
+/// A question whose answer is taken in whenever it comes.
 pub(super) struct Question<T> {
     pending: Pending<T>,
     answer: Option<T>,

@@ -275,8 +275,8 @@ impl Attempt {
         let known: &mut BrokerState = if is_first { failover.first() } else { failover.current() };
         let will = known.will(now);
         let will = Will { retain: will.retain && settings.retain_state, ..will };
-        // What drowned us may wait in a persistent session as well; a clean one forgets it.
-        let clean_session = settings.clean_session || known.is_deaf();
+        // What was too large for us may wait in a persistent session as well; a clean one forgets it.
+        let clean_session = settings.clean_session || known.suspends_commands();
         let (credentials, pulse) = (supervisor.credentials.clone(), Arc::clone(&supervisor.parts.pulse));
         let settings = Settings { clean_session, ..settings };
         Self { settings, broker: broker.clone(), protocol, client_id, will, credentials, pulse }

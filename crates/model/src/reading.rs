@@ -77,7 +77,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The wall time of this moment as it is known `now`, if it could not be known then: reckoned back by the boot clock.
+    /// The wall time of this moment as it is known `now`, if it could not be known then: computed back by the boot clock.
     /// Both must be of one boot of the machine.
     pub fn corrected(&self, now: &Moment) -> Option<SystemTime> {
         if self.clock == ClockStatus::Synchronised || now.clock == ClockStatus::Unsynchronised {
@@ -102,7 +102,7 @@ pub struct Reading {
     pub measurements: Vec<Measurement>,
 }
 
-/// How a sensor fares, on `B/sensors/<name>/status`.
+/// Status of a sensor, on `B/sensors/<name>/status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SensorStatus {
     /// The last sampling succeeded.
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_from_before_the_clock_was_set_is_reckoned_back() {
+    fn a_time_from_before_the_clock_was_set_is_computed_back() {
         use ClockStatus::{Synchronised, Unsynchronised};
         let taken = moment(100, 5, Unsynchronised);
         let now = moment(160, 1_800_000_060, Synchronised);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// See the page.
+/// So many at once, then one in each period.
 #[derive(Clone, Debug)]
 pub struct Throttle {
     burst: u32,

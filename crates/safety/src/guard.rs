@@ -112,7 +112,7 @@ impl Guard {
     /// # Errors
     /// [`Reason::Limit`], [`Reason::Interlock`], [`Reason::Busy`] or [`Reason::OutOfRange`], with words for the sender.
     pub(super) fn command(&mut self, now: Duration, action: Action, lease: Option<Duration>) -> Result<Grant, Refusal> {
-        let action = self.untoggled(action);
+        let action = self.resolve_toggle(action);
         let lease = self.lease(now, action, lease)?;
         let verdict = Verdict { action, cause: StateCause::Command };
         if is_on(action) == is_on(self.action) {
@@ -136,7 +136,7 @@ impl Guard {
         Ok(Grant::At(at, refusal))
     }
 
-    fn untoggled(&self, action: Action) -> Action {
+    fn resolve_toggle(&self, action: Action) -> Action {
         match (action, self.waiting.map_or(self.action, |waiting| waiting.verdict.action)) {
             (Action::Toggle, Action::Set(OutputValue::Switch(on))) => Action::Set(OutputValue::Switch(!on)),
             (action, _) => action,

@@ -1,6 +1,6 @@
 //! How an output gets from one value to another: at once, by a ramp, or as far as a motor travels. Pure.
 //!
-//! The position of a cover is reckoned from the time for which its motor ran. It is known once an end was reached, where the
+//! The position of a cover is computed from the time for which its motor ran. It is known once an end was reached, where the
 //! motor runs a little longer, so that errors do not add up; after a start and after a failure it is not known, and a
 //! position is then reached by way of an end. The motor rests before it turns the other way; after a failure the rest begins
 //! when the hardware was seen to stand still, and what was asked for is begun anew then.

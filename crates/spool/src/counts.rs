@@ -14,7 +14,7 @@ const LIMIT: usize = 4096;
 /// A sensor and what it has counted.
 pub(super) type Counted = (Name, u64);
 
-/// See the page.
+/// What each sensor has counted, and whether that is on the disk.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     all: BTreeMap<Name, Entry>,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// See the page.
+/// The messages that the broker may have; they give way last.
 #[derive(Debug)]
 pub(super) struct Handed {
     limit: usize,

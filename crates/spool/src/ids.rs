@@ -39,7 +39,7 @@ pub(super) struct NotedRows {
     pub(super) unsound: Vec<u64>,
 }
 
-/// See the page.
+/// The newest ids of commands and their answers, as memory has them.
 #[derive(Debug)]
 pub(super) struct Ids {
     noted: BTreeMap<u64, Noted>,

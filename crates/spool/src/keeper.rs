@@ -77,7 +77,7 @@ enum FaultKind {
     Unopened,
 }
 
-/// See the page.
+/// Decides what is written when, what is read from where, and what gives way when memory or disk is full.
 #[derive(Debug)]
 pub(super) struct Keeper {
     settings: Settings,
@@ -354,7 +354,7 @@ impl Keeper {
         self.era
     }
 
-    /// How the spool fares.
+    /// Status of the spool.
     pub(super) fn stats(&self) -> Stats {
         let row = self.oldest_row.filter(|(sequence, _)| !self.acked.contains(sequence));
         let entry = self.window.oldest().map(|(sequence, entry)| (sequence, Some(entry.message.taken_at.wall)));

@@ -226,7 +226,7 @@ pub struct Batch {
     pub next: Sequence,
 }
 
-/// How the spool fares, for health.
+/// Status of the spool, for health.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Messages not yet acknowledged.
@@ -288,7 +288,7 @@ impl Room<'_> {
     }
 }
 
-/// Tells how the spool fares, also while its thread waits for the disk.
+/// Reports the status of the spool, also while its thread waits for the disk.
 #[derive(Clone, Debug)]
 pub struct Vitals {
     stats: watch::Receiver<Stats>,
@@ -420,7 +420,7 @@ impl Spool {
         answered.await.map_err(|_| Closed)
     }
 
-    /// How the spool fares, as its thread last said.
+    /// Status of the spool, as its thread last said.
     pub fn stats(&self) -> watch::Receiver<Stats> {
         self.stats.clone()
     }
@@ -435,7 +435,7 @@ impl Spool {
         self.notebook.clone()
     }
 
-    /// How the spool fares, also while its thread waits for the disk.
+    /// Status of the spool, also while its thread waits for the disk.
     pub fn vitals(&self) -> Vitals {
         Vitals { stats: self.stats.clone(), busy: Arc::clone(&self.busy) }
     }

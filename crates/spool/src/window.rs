@@ -49,7 +49,7 @@ impl Entry {
     }
 }
 
-/// See the page.
+/// The messages in memory, and which of them are not on the disk yet.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     entries: BTreeMap<u64, Entry>,

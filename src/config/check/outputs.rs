@@ -125,7 +125,7 @@ impl<'a> Checker<'a> {
             OutputKind::Cover => "write stop, open or close".to_owned(),
         };
         let Some(value) = written(node) else {
-            self.error(&span, format!("safe_state is nothing that {} can do", driver.name), hint);
+            self.error(&span, format!("{} cannot be set to this safe_state", driver.name), hint);
             return None;
         };
         match kind.accept(&value) {
@@ -139,7 +139,7 @@ impl<'a> Checker<'a> {
             }
             Ok(action) => return Some(action),
             Err(refusal) if refusal.reason == Reason::Unreadable => {
-                self.error(&span, format!("safe_state is nothing that {} can do", driver.name), hint);
+                self.error(&span, format!("{} cannot be set to this safe_state", driver.name), hint);
             }
             Err(refusal) => {
                 self.error(&span, format!("safe_state does not suit {}: {}", driver.name, refusal.words), hint);

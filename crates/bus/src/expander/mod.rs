@@ -187,7 +187,7 @@ impl Expander {
     /// The expander on an open parent, if it answers there.
     ///
     /// # Errors
-    /// [`BusError::NoAcknowledge`] and its kin.
+    /// [`BusError::NoAcknowledge`] and the like.
     pub fn open(settings: &Settings, parent: &mut dyn Bus) -> Result<Self, BusError> {
         let Settings { model, address, .. } = *settings;
         parent.expect(model.name(), &[Claim::Address(address)]);

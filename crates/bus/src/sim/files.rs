@@ -75,8 +75,8 @@ impl Files for SimFiles {
         let failed = |source| BusError::Io { what: format!("reading {path}"), source };
         let mut world = self.world.borrow_mut();
         world.reach()?;
-        if let Some(file) = kernel::files(&world.seats).into_iter().find(|file| file.path == path) {
-            let chip = world.reach_chip(&file.place)?.map(|seat| -> &mut dyn Chip { seat.chip.as_mut() });
+        if let Some(file) = kernel::files(&world.slots).into_iter().find(|file| file.path == path) {
+            let chip = world.reach_chip(&file.place)?.map(|slot| -> &mut dyn Chip { slot.chip.as_mut() });
             return (file.show)(chip, &file.name).map_err(|errno| failed(errno.into()));
         }
         self.read_at(path, monotonic()).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
@@ -84,7 +84,7 @@ impl Files for SimFiles {
 
     fn list(&self, path: &str) -> Result<Vec<String>, BusError> {
         let folder = path.trim_end_matches('/');
-        let devices = kernel::files(&self.world.borrow().seats);
+        let devices = kernel::files(&self.world.borrow().slots);
         let fixed = TREE.iter().map(|(file, _)| *file);
         let all = fixed.chain(devices.iter().map(|file| file.path.as_str()));
         let names: BTreeSet<&str> =

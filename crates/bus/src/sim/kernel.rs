@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::sim::chips::Chip;
 use crate::sim::place::Place;
-use crate::sim::seats::Seats;
+use crate::sim::slots::ChipSlots;
 
 /// The content of a file of a device with this name.
 type Show = fn(Answering<'_>, name: &str) -> Result<String, Errno>;
@@ -57,12 +57,12 @@ pub(super) struct DeviceFile {
 }
 
 /// The files of every device that the kernel drives. IIO devices are counted from 1; number 0 is always there.
-pub(super) fn files(seats: &Seats) -> Vec<DeviceFile> {
+pub(super) fn files(slots: &ChipSlots) -> Vec<DeviceFile> {
     let mut all = Vec::new();
     let mut iio = 0;
-    for (place, seat) in seats.iter() {
+    for (place, slot) in slots.iter() {
         let Place::Device(name) = place else { continue };
-        let Some(kind) = KINDS.iter().find(|kind| kind.chip == seat.chip.kind()) else { continue };
+        let Some(kind) = KINDS.iter().find(|kind| kind.chip == slot.chip.kind()) else { continue };
         let mut show = |folder: &str, file: &'static str, show| {
             let path = format!("{folder}/{file}");
             all.push(DeviceFile { path, place: place.clone(), name: name.clone(), show });

@@ -5,7 +5,7 @@
 //! 1-Wire and IIO devices; under `chips` of the state file they are `spi`, `uart` and the device's name. With a state file, other programs see what the outputs do and set what the
 //! inputs and chips see; without one the chips' surroundings drift gently, so that a demonstration looks alive.
 //!
-//! Faults are set in the state file: those of a chip and of its transfers under `chips` (see `seats.rs`), and `"gone": true`
+//! Faults are set in the state file: those of a chip and of its transfers under `chips` (see `slots.rs`), and `"gone": true`
 //! for a bus that has been unplugged. As with a real one, what was opened before stays dead when it is back.
 //!
 //! `world.rs` holds everything on the bus, `state.rs` the file, `chips/` the chips.
@@ -17,8 +17,8 @@ mod kernel;
 mod lines;
 mod place;
 mod pwm;
-mod seats;
 mod serial;
+mod slots;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -35,7 +35,7 @@ use crate::{
     SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
 };
 pub use place::Bench;
-use seats::drifted;
+use slots::drifted;
 use world::World;
 
 /// How soon to look at the state file again; half of what is promised.
@@ -69,7 +69,7 @@ impl SimBus {
             }
         };
         let world = Rc::new(RefCell::new(world));
-        let i2c = SharedI2c::new(seats::SimI2c(Rc::clone(&world)));
+        let i2c = SharedI2c::new(slots::SimI2c(Rc::clone(&world)));
         Ok(Self { world, i2c, opened })
     }
 
@@ -81,8 +81,8 @@ impl SimBus {
             let unsettled = world.lines.settle(now);
             return Some(unsettled.unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
         }
-        world.seats.drift(now.saturating_sub(self.opened).as_secs_f64());
-        world.seats.iter().next().map(|_| DRIFT_EVERY)
+        world.slots.drift(now.saturating_sub(self.opened).as_secs_f64());
+        world.slots.iter().next().map(|_| DRIFT_EVERY)
     }
 }
 

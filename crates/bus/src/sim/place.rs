@@ -131,7 +131,7 @@ impl Bench {
     pub fn expect(&self, driver: &'static str, claims: &[Claim]) {
         let mut world = self.world.borrow_mut();
         for place in claims.iter().filter_map(|claim| self.claimed(claim)) {
-            if world.seats.get(place.clone()).is_none() && world.seats.put(place, driver) {
+            if world.slots.get(place.clone()).is_none() && world.slots.put(place, driver) {
                 world.changed();
             }
         }

@@ -26,7 +26,7 @@ impl ErrorType for SimSpi {
 impl SpiDevice for SimSpi {
     fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), BusError> {
         let mut world = self.0.borrow_mut();
-        let chip = world.reach_chip(&Place::ChipSelect)?.map(|seat| -> &mut dyn Chip { seat.chip.as_mut() });
+        let chip = world.reach_chip(&Place::ChipSelect)?.map(|slot| -> &mut dyn Chip { slot.chip.as_mut() });
         exchange(chip, operations);
         Ok(())
     }
@@ -37,9 +37,9 @@ pub(super) struct SimUart(pub(super) Rc<RefCell<World>>);
 
 impl SerialPort for SimUart {
     fn write(&mut self, bytes: &[u8]) -> Result<(), BusError> {
-        if let Some(seat) = self.0.borrow_mut().reach_chip(&Place::Port)? {
+        if let Some(slot) = self.0.borrow_mut().reach_chip(&Place::Port)? {
             // Whether the device understands it shows in its answer only.
-            let _heard = seat.chip.write(bytes);
+            let _heard = slot.chip.write(bytes);
         }
         Ok(())
     }
@@ -47,7 +47,7 @@ impl SerialPort for SimUart {
     /// Silence is known at once: there is no clock in a simulated device.
     fn read(&mut self, buffer: &mut [u8], _within: Duration) -> Result<usize, BusError> {
         let mut world = self.0.borrow_mut();
-        Ok(world.reach_chip(&Place::Port)?.map_or(0, |seat| hear(seat.chip.as_mut(), buffer)))
+        Ok(world.reach_chip(&Place::Port)?.map_or(0, |slot| hear(slot.chip.as_mut(), buffer)))
     }
 
     fn discard(&mut self) -> Result<(), BusError> {

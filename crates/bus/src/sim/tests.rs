@@ -296,7 +296,7 @@ fn without_a_file_only_drifting_chips_ask_for_another_look() {
     assert_eq!(bus.refresh().unwrap(), None);
     bus.expect("tmp102", &[Claim::Address(0x48)]);
     assert_eq!(bus.refresh().unwrap(), Some(Duration::from_secs(1)));
-    let world = |bus: &SimBus| bus.world.borrow_mut().seats.get(0x48).unwrap().chip.world()[0].1;
+    let world = |bus: &SimBus| bus.world.borrow_mut().slots.get(0x48).unwrap().chip.world()[0].1;
     let first = world(&bus);
     bus.refresh_at(bus.opened + Duration::from_secs(20));
     assert!((world(&bus) - first).abs() > 0.1);

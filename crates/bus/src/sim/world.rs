@@ -16,7 +16,7 @@ use crate::sim::holders::Holders;
 use crate::sim::lines::Lines;
 use crate::sim::place::Place;
 use crate::sim::pwm::Channels;
-use crate::sim::seats::{Seat, Seats};
+use crate::sim::slots::{ChipSlot, ChipSlots};
 use crate::sim::state::{Document, Look, Put, StateFile};
 use crate::watch::monotonic;
 use crate::{BusError, Delay};
@@ -33,7 +33,7 @@ const COMPLAINT_LIMIT: usize = 64;
 /// The bus with all that is on it.
 pub(super) struct World {
     pub(super) lines: Lines,
-    pub(super) seats: Seats,
+    pub(super) slots: ChipSlots,
     pub(super) pwm: Channels,
     pub(super) holders: Holders,
     name: String,
@@ -52,7 +52,7 @@ impl World {
     pub(super) fn new(name: String, file: Option<StateFile>) -> Self {
         Self {
             lines: Lines::default(),
-            seats: Seats::default(),
+            slots: ChipSlots::default(),
             pwm: Channels::default(),
             holders: Holders::default(),
             name,
@@ -150,7 +150,7 @@ impl World {
     fn caught_up(&mut self) {
         self.behind = false;
         self.holders.told();
-        self.seats.told();
+        self.slots.told();
     }
 
     /// The version to merge next, and the one in the file if that is known.
@@ -208,15 +208,15 @@ impl World {
 
     fn take_over_chip(&mut self, place: &Place, entry: &Map<String, Value>) {
         let kind = entry.get("chip").and_then(Value::as_str);
-        let present = self.seats.get(place.clone()).map(|seat| seat.chip.kind());
+        let present = self.slots.get(place.clone()).map(|slot| slot.chip.kind());
         if let Some(kind) = kind
             && present != Some(kind)
-            && !self.seats.put(place.clone(), kind)
+            && !self.slots.put(place.clone(), kind)
         {
             self.complain(format!("chips: no chip is called {kind:?}"));
         }
-        let Some(seat) = self.seats.get(place.clone()) else { return };
-        for complaint in changed_by(seat, entry) {
+        let Some(slot) = self.slots.get(place.clone()) else { return };
+        for complaint in changed_by(slot, entry) {
             self.complain(format!("chips: {place}: {complaint}"));
         }
     }
@@ -232,11 +232,11 @@ impl World {
             set(inputs, line, json!(u8::from(level)), false);
         }
         let chips = entries(&mut document, "chips");
-        for (place, seat) in self.seats.iter() {
+        for (place, slot) in self.slots.iter() {
             let key = chips.keys().find(|key| Place::parse(key).as_ref() == Some(place)).cloned();
             let key = key.unwrap_or_else(|| place.to_string());
             if let Some(entry) = chips.entry(key).or_insert_with(|| json!({})).as_object_mut() {
-                describe(seat, entry);
+                describe(slot, entry);
             }
         }
         let pwm = entries(&mut document, "pwm");
@@ -273,15 +273,15 @@ impl Drop for World {
 }
 
 /// Applies an entry of the file to a chip and returns what was wrong with it.
-fn changed_by(seat: &mut Seat, entry: &Map<String, Value>) -> Vec<String> {
+fn changed_by(slot: &mut ChipSlot, entry: &Map<String, Value>) -> Vec<String> {
     let mut complaints = Vec::new();
     for (name, value) in entry.iter().filter(|(name, _)| *name != "chip" && *name != "fault") {
-        if seat.untold.contains(name.as_str()) {
+        if slot.untold.contains(name.as_str()) {
             continue;
         }
         let register = value.as_u64().and_then(|value| u8::try_from(value).ok());
-        let taken = register.is_some_and(|value| seat.chip.set_register(name, value));
-        if !taken && !value.as_f64().is_some_and(|value| seat.chip.set_world(name, value)) {
+        let taken = register.is_some_and(|value| slot.chip.set_register(name, value));
+        if !taken && !value.as_f64().is_some_and(|value| slot.chip.set_world(name, value)) {
             complaints.push(format!("{name} cannot be {value}"));
         }
     }
@@ -294,22 +294,22 @@ fn changed_by(seat: &mut Seat, entry: &Map<String, Value>) -> Vec<String> {
             return complaints;
         }
     };
-    if seat.fault.as_deref() != fault && !seat.set_fault(fault) {
+    if slot.fault.as_deref() != fault && !slot.set_fault(fault) {
         complaints.push(format!("no fault is called {:?}", fault.unwrap_or_default()));
     }
     complaints
 }
 
 /// Fills in what an entry of the file does not say about its chip.
-fn describe(seat: &Seat, entry: &mut Map<String, Value>) {
-    set(entry, "chip", json!(seat.chip.kind()), false);
-    for (name, value) in seat.chip.world() {
+fn describe(slot: &ChipSlot, entry: &mut Map<String, Value>) {
+    set(entry, "chip", json!(slot.chip.kind()), false);
+    for (name, value) in slot.chip.world() {
         set(entry, name, json!(value), false);
     }
-    for (name, value) in seat.chip.registers() {
-        set(entry, name, json!(value), seat.untold.contains(name));
+    for (name, value) in slot.chip.registers() {
+        set(entry, name, json!(value), slot.untold.contains(name));
     }
-    set(entry, "fault", json!(seat.fault), false);
+    set(entry, "fault", json!(slot.fault), false);
 }
 
 fn set(entries: &mut Map<String, Value>, key: &str, value: Value, ours: bool) {

@@ -12,7 +12,7 @@ pub(super) enum Wanted {
     Both,
 }
 
-/// See the page.
+/// Counts the edges that are pulses, and says their rate from the stamps of the last ones.
 #[derive(Debug)]
 pub(super) struct Meter {
     wanted: Wanted,

@@ -5,7 +5,7 @@
 //! With floating-point numbers of 64 bits, where the source has 32: results differ by one now and then.
 //!
 //! A mean and a deviation of the raw signal are learnt, fast at first and then over twelve hours; while the index is high they
-//! are not, lest bad air become the usual (gating). The raw signal's distance from the mean becomes an index of 0 to 500 by a
+//! are not, so that bad air does not become the usual (gating). The raw signal's distance from the mean becomes an index of 0 to 500 by a
 //! sigmoid in which the mean is 100, and a low-pass filter that is quick when much changes smooths it.
 
 /// So long the raw signal only settles, in seconds.

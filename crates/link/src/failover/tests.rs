@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::alarms::Alarms;
 use crate::backoff::{REFUSED, TAKEN_OVER_TIMES};
-use crate::broker_state::{DROWNED_TIMES, LEARN_AGAIN};
+use crate::broker_state::{LEARN_AGAIN, TOO_LARGE_TIMES};
 use crate::session::Connected;
 use crate::suspects::TRY_AFTER;
 use crate::trail::Request;
@@ -199,7 +199,7 @@ struct Notes {
     brief_alarm: bool,
     taken_over: Vec<Duration>,
     taken_over_alarm: bool,
-    drowned: usize,
+    too_large_ends: usize,
 }
 
 impl Notes {
@@ -237,7 +237,7 @@ impl Notes {
             self.taken_over.push(now);
             self.taken_over_alarm |= self.contended(now);
         }
-        self.drowned = if kind == CauseKind::TooLarge { self.drowned + 1 } else { 0 };
+        self.too_large_ends = if kind == CauseKind::TooLarge { self.too_large_ends + 1 } else { 0 };
     }
 
     fn check(&self, shown: &str) {
@@ -264,7 +264,7 @@ proptest! {
             let known = &mut notes[turn];
             known.no_retain = known.no_retain.filter(|at| now - *at < LEARN_AGAIN);
             prop_assert_eq!(failover.current().will(now).retain, known.no_retain.is_none());
-            prop_assert_eq!(failover.current().is_deaf(), known.drowned >= DROWNED_TIMES);
+            prop_assert_eq!(failover.current().suspends_commands(), known.too_large_ends >= TOO_LARGE_TIMES);
             prop_assert!(known.refused.is_none_or(|at| now - at >= REFUSED), "asked again too soon");
             let outcome = match step {
                 Step::Refuse(kind) => {

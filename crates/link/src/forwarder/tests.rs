@@ -138,7 +138,7 @@ impl<'a> Life<'a> {
             server_keep_alive: None,
         };
         let mut connection = Connection::new(parts, report, broker, session, connected);
-        connection.born = true;
+        connection.online_published = true;
         let era = *parts.spool.era().borrow();
         Self { world, connection, wire, pending: Vec::new(), shown: Shown::default(), era }
     }

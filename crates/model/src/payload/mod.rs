@@ -72,7 +72,7 @@ pub fn number(value: f64, decimals: u8) -> String {
 
 /// A reading's whole payload; `late` marks those on the late topic.
 ///
-/// `corrected` is the time of a reading that was taken before the clock was set, reckoned back once it had been; it is
+/// `corrected` is the time of a reading that was taken before the clock was set, computed back once it had been; it is
 /// marked as such.
 pub fn reading(message: &Message, late: bool, corrected: Option<SystemTime>) -> Vec<u8> {
     let taken = rfc3339(corrected.unwrap_or(message.taken_at.wall));
@@ -169,7 +169,7 @@ pub fn state(value: Option<OutputValue>, target: Option<f64>, at: SystemTime, ca
     state.to_string().into_bytes()
 }
 
-/// How a sensor fares: `{"status":"ok","since":…,"error":null}`.
+/// Status of a sensor: `{"status":"ok","since":…,"error":null}`.
 pub fn sensor_status(status: SensorStatus, since: SystemTime, error: Option<&str>) -> Vec<u8> {
     json!({ "status": status.as_str(), "since": time(since), "error": error }).to_string().into_bytes()
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use crate::payload::{seconds, time};
 use crate::{ClockStatus, Name, OutputKind, Quantity, RunId, SensorStatus};
 
-/// How the gateway fares.
+/// Status of the gateway.
 #[derive(Clone, Debug)]
 pub struct Health {
     /// This start of the program.
@@ -70,7 +70,7 @@ pub struct Spool {
 /// A sensor, as health tells it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sensor {
-    /// How it fares.
+    /// Its status.
     pub status: SensorStatus,
     /// Readings taken in this run.
     pub taken: u64,

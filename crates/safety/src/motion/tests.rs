@@ -88,7 +88,7 @@ fn the_first_run_takes_the_whole_way_after_a_rest() {
 }
 
 #[test]
-fn a_position_is_reckoned_from_the_way() {
+fn a_position_is_computed_from_the_way() {
     let mut blind = blind();
     go(&mut blind, 1000, Move::Close);
     run(&mut blind);
@@ -201,7 +201,7 @@ fn the_rest_before_a_turn_counts_from_when_it_was_seen_to_stand_still() {
 }
 
 #[test]
-fn a_stop_that_comes_late_is_reckoned_with() {
+fn a_stop_that_comes_late_is_taken_into_account() {
     let mut blind = blind();
     go(&mut blind, 1000, Move::Close);
     run(&mut blind);

@@ -1,4 +1,4 @@
-//! Random lives of a spool, held against a plain account of what was taken, received and told.
+//! Random lives of a spool, verified against a plain account of what was taken, received and told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -11,9 +11,9 @@ use super::Protocol;
 /// Until `online` must have come back; a congested broker takes a few seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How far the canary of one connection is.
+/// How far the probe of one connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Canary {
+pub(super) enum PublishProbe {
     /// MQTT 5 refuses with a reason.
     NotNeeded,
     /// It has not been sent yet, or has not come back.
@@ -22,7 +22,7 @@ pub(super) enum Canary {
     Back,
 }
 
-impl Canary {
+impl PublishProbe {
     /// For a new connection.
     pub(super) fn new(protocol: Protocol) -> Self {
         if protocol == Protocol::V4 { Self::Awaited(None) } else { Self::NotNeeded }
@@ -59,12 +59,12 @@ mod tests {
     #[test]
     fn it_is_sent_once_and_missed_only_when_it_does_not_come_back() {
         let now = Duration::from_secs(100);
-        let mut canary = Canary::new(Protocol::V4);
-        assert!(!canary.came_back(), "not sent yet");
-        assert!(canary.send(now) && !canary.send(now));
-        assert!(!canary.is_overdue(now) && canary.is_overdue(now + TIMEOUT));
-        assert!(canary.came_back());
-        assert!(!canary.is_overdue(now + TIMEOUT));
-        assert!(!Canary::new(Protocol::V5).send(now));
+        let mut publish_probe = PublishProbe::new(Protocol::V4);
+        assert!(!publish_probe.came_back(), "not sent yet");
+        assert!(publish_probe.send(now) && !publish_probe.send(now));
+        assert!(!publish_probe.is_overdue(now) && publish_probe.is_overdue(now + TIMEOUT));
+        assert!(publish_probe.came_back());
+        assert!(!publish_probe.is_overdue(now + TIMEOUT));
+        assert!(!PublishProbe::new(Protocol::V5).send(now));
     }
 }

@@ -23,7 +23,7 @@ use crate::watch::monotonic;
 use crate::{BusError, Delay};
 
 /// A chip soldered to its place.
-pub(super) struct Seat {
+pub(super) struct ChipSlot {
     pub(super) chip: Box<dyn Chip>,
     pub(super) fault: Option<String>,
     /// Registers that the state file does not have yet as the chip has them.
@@ -34,28 +34,28 @@ pub(super) struct Seat {
 
 /// Every chip on the bus.
 #[derive(Default)]
-pub(super) struct Seats(BTreeMap<Place, Seat>);
+pub(super) struct ChipSlots(BTreeMap<Place, ChipSlot>);
 
-impl Seats {
+impl ChipSlots {
     /// Puts the chip for a driver at its place; `false` when no chip is known for it.
     pub(super) fn put(&mut self, place: impl Into<Place>, driver: &str) -> bool {
         let Some(chip) = chips::for_driver(driver) else { return false };
         let rest = chip.world();
-        self.0.insert(place.into(), Seat { chip, fault: None, untold: BTreeSet::new(), rest });
+        self.0.insert(place.into(), ChipSlot { chip, fault: None, untold: BTreeSet::new(), rest });
         true
     }
 
-    pub(super) fn get(&mut self, place: impl Into<Place>) -> Option<&mut Seat> {
+    pub(super) fn get(&mut self, place: impl Into<Place>) -> Option<&mut ChipSlot> {
         self.0.get_mut(&place.into())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &Seat)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &ChipSlot)> {
         self.0.iter()
     }
 
     /// The file has every register.
     pub(super) fn told(&mut self) {
-        self.0.values_mut().for_each(|seat| seat.untold.clear());
+        self.0.values_mut().for_each(|slot| slot.untold.clear());
     }
 
     /// Where the chips are that hear this address at the moment.
@@ -68,15 +68,15 @@ impl Seats {
 
     /// Moves every chip's surroundings to where they are some seconds after the start.
     pub(super) fn drift(&mut self, seconds: f64) {
-        for (place, seat) in &mut self.0 {
-            for (name, value) in &seat.rest {
-                seat.chip.set_world(name, drifted(name, *value, place.phase(), seconds));
+        for (place, slot) in &mut self.0 {
+            for (name, value) in &slot.rest {
+                slot.chip.set_world(name, drifted(name, *value, place.phase(), seconds));
             }
         }
     }
 }
 
-impl Seat {
+impl ChipSlot {
     /// Breaks or mends the chip; `false` for an unknown fault.
     pub(super) fn set_fault(&mut self, fault: Option<&str>) -> bool {
         let of_the_bus = matches!(fault, Some("nak" | "hang" | "time-out" | "panic"));
@@ -136,19 +136,19 @@ impl I2c for SimI2c {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         let mut world = self.0.borrow_mut();
         world.reach()?;
-        let connected = world.seats.connected(address);
+        let connected = world.slots.connected(address);
         let (first, others) = connected.split_first().ok_or(BusError::NoAcknowledge { address })?;
-        if world.seats.get(first.clone()).is_some_and(|seat| !seat.chip.registers().is_empty()) {
+        if world.slots.get(first.clone()).is_some_and(|slot| !slot.chip.registers().is_empty()) {
             // Another process may have written to the same chip.
             world.follow(monotonic());
         }
-        let seat = world.reach_chip(first)?.ok_or(BusError::NoAcknowledge { address })?;
-        let mut outcome = seat.transact(address, operations);
-        let mut untold = !seat.untold.is_empty();
+        let slot = world.reach_chip(first)?.ok_or(BusError::NoAcknowledge { address })?;
+        let mut outcome = slot.transact(address, operations);
+        let mut untold = !slot.untold.is_empty();
         for other in others {
-            let Some(seat) = world.seats.get(other.clone()) else { continue };
-            outcome = both(operations, |operations| seat.transact(address, operations)).or(outcome);
-            untold |= !seat.untold.is_empty();
+            let Some(slot) = world.slots.get(other.clone()) else { continue };
+            outcome = both(operations, |operations| slot.transact(address, operations)).or(outcome);
+            untold |= !slot.untold.is_empty();
         }
         if untold {
             world.changed();
@@ -182,16 +182,16 @@ fn both(
 
 impl World {
     /// The chip at a place, past the faults of the bus; `None` where nobody answers.
-    pub(super) fn reach_chip(&mut self, place: &Place) -> Result<Option<&mut Seat>, BusError> {
+    pub(super) fn reach_chip(&mut self, place: &Place) -> Result<Option<&mut ChipSlot>, BusError> {
         self.reach()?;
-        match self.seats.get(place.clone()).and_then(|seat| seat.fault.as_deref()) {
+        match self.slots.get(place.clone()).and_then(|slot| slot.fault.as_deref()) {
             Some("nak") => return Ok(None),
             Some("hang") => hang(self, place),
             Some("time-out") => return Err(time_out(place)),
             Some("panic") => panic!("a simulated defect of the driver at {place}"),
             _ => {}
         }
-        Ok(self.seats.get(place.clone()))
+        Ok(self.slots.get(place.clone()))
     }
 }
 
@@ -203,7 +203,7 @@ const TIME_OUT_MS: u32 = 1000;
 
 /// Returns when the fault has ended, which without a state file is never.
 fn hang(world: &mut World, place: &Place) {
-    while world.seats.get(place.clone()).is_some_and(|seat| seat.fault.as_deref() == Some("hang")) {
+    while world.slots.get(place.clone()).is_some_and(|slot| slot.fault.as_deref() == Some("hang")) {
         Delay.delay_ms(HANG_MS);
         world.follow(monotonic());
     }
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn the_chip_of_the_expected_driver_answers() {
         let (bus, mut i2c) = bus();
-        bus.world.borrow_mut().seats.get(0x48).unwrap().chip.set_world("temperature", 25.0);
+        bus.world.borrow_mut().slots.get(0x48).unwrap().chip.set_world("temperature", 25.0);
         let mut bytes = [0; 2];
         i2c.write_read(0x48, &[0], &mut bytes).unwrap();
         assert_eq!(bytes, [0x19, 0x00]);
@@ -243,7 +243,7 @@ mod tests {
         for (channel, celsius) in [(3, 25.0), (4, 50.0)] {
             bus.bench().unwrap().behind(0x70, channel).expect("tmp102", &[Claim::Address(0x49)]);
             let place = Place::parse(&format!("0x70.{channel}/0x49")).unwrap();
-            assert!(bus.world.borrow_mut().seats.get(place).unwrap().chip.set_world("temperature", celsius));
+            assert!(bus.world.borrow_mut().slots.get(place).unwrap().chip.set_world("temperature", celsius));
         }
         let mut bytes = [0; 2];
         assert!(matches!(i2c.write_read(0x49, &[0], &mut bytes), Err(BusError::NoAcknowledge { .. })));
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn neighbouring_reads_are_one_transfer() {
         let (bus, mut i2c) = bus();
-        bus.world.borrow_mut().seats.get(0x48).unwrap().chip.set_world("temperature", 25.0625);
+        bus.world.borrow_mut().slots.get(0x48).unwrap().chip.set_world("temperature", 25.0625);
         let (mut high, mut low) = ([0; 1], [0; 1]);
         let operations = &mut [Operation::Write(&[0]), Operation::Read(&mut high), Operation::Read(&mut low)];
         i2c.transaction(0x48, operations).unwrap();
@@ -269,9 +269,9 @@ mod tests {
         let (bus, mut i2c) = bus();
         assert!(matches!(i2c.read(0x49, &mut [0]), Err(BusError::NoAcknowledge { address: 0x49 })));
         assert!(i2c.write(0x48, &[]).is_ok());
-        assert!(bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(Some("nak")));
+        assert!(bus.world.borrow_mut().slots.get(0x48).unwrap().set_fault(Some("nak")));
         assert!(matches!(i2c.read(0x48, &mut [0]), Err(BusError::NoAcknowledge { address: 0x48 })));
-        assert!(bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(None));
+        assert!(bus.world.borrow_mut().slots.get(0x48).unwrap().set_fault(None));
         assert!(i2c.read(0x48, &mut [0]).is_ok());
     }
 
@@ -285,7 +285,7 @@ mod tests {
         };
         assert_ne!(configuration(&mut i2c).unwrap(), [0x60, 0xA0]);
         for fault in [Some("nak"), None] {
-            bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(fault);
+            bus.world.borrow_mut().slots.get(0x48).unwrap().set_fault(fault);
         }
         assert_eq!(configuration(&mut i2c).unwrap(), [0x60, 0xA0]);
     }
@@ -294,7 +294,7 @@ mod tests {
     fn a_chip_that_comes_back_with_another_fault_shows_it() {
         let (bus, mut i2c) = bus();
         for fault in ["nak", "stuck"] {
-            assert!(bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(Some(fault)));
+            assert!(bus.world.borrow_mut().slots.get(0x48).unwrap().set_fault(Some(fault)));
         }
         let mut bytes = [0; 2];
         i2c.write_read(0x48, &[0], &mut bytes).unwrap();
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn an_unknown_fault_changes_nothing() {
         let (bus, mut i2c) = bus();
-        assert!(!bus.world.borrow_mut().seats.get(0x48).unwrap().set_fault(Some("no such fault")));
+        assert!(!bus.world.borrow_mut().slots.get(0x48).unwrap().set_fault(Some("no such fault")));
         assert!(i2c.read(0x48, &mut [0]).is_ok());
     }
 
