@@ -169,7 +169,8 @@ impl Model {
     }
 
     /// What is the same device does what it did; of two that a new interlock forbids the later one by name gives way. A device
-    /// that leaves goes to its safe state first: where that is on, its partners give way to it.
+    /// that leaves goes to its safe state first: where that is on, its partners on the other bus give way to it; those on its own
+    /// cannot while their thread takes leave of it, and it stays off.
     pub(super) fn reloaded(&self, setup: Setup) -> Self {
         let mut new = Self::started(setup);
         for (name, output) in &new.setup.outputs {
@@ -190,8 +191,9 @@ impl Model {
                 None => self.setup.partners(name),
             };
             for partner in partners {
-                if let Some(on) = new.on.get_mut(partner).filter(|_| !new.setup.outputs[partner].safe_on) {
-                    *on = false;
+                let gives_way = |other: &Output| !other.safe_on && other.line.0 != old.line.0;
+                if new.setup.outputs.get(partner).is_some_and(gives_way) {
+                    new.on.insert(partner, false);
                 }
             }
         }
