@@ -137,10 +137,8 @@ fn syncs_of_a_start(folder: &Path) -> usize {
          sensors:\n  s0: {{ driver: waveform, every: 1s, settings: {{ shape: counter }} }}\n",
         broker.url(),
     );
-    let trace =
-        ["strace", "-D", "-f", "-qq", "-e", "signal=none", "-e", "trace=fsync,fdatasync", "-o"].map(str::to_owned);
-    let wrapper = [trace.as_slice(), &[log.to_str().unwrap().to_owned()]].concat();
-    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let output = log.to_str().unwrap();
+    let wrapper = ["strace", "-D", "-f", "-qq", "-e", "signal=none", "-e", "trace=fsync,fdatasync", "-o", output];
     let mut gateway = Gateway::under(&wrapper, folder, &config, &[]);
     wait_for("the first reading", LONG, || client.all("b/sensors/s0").pop());
     // Then the log is read: the stop writes as well.
