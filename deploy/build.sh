@@ -26,7 +26,7 @@ usage() {
 
 install_auditable() {
     ! cargo install --list | grep -qxF "cargo-auditable v$AUDITABLE_VERSION:" || return 0
-    # Unoptimised, as deploy/test.sh installs cargo-deny, and not among what is built here.
+    # Unoptimised, for it runs seconds, and not among what is built here.
     env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 \
         cargo install cargo-auditable --version "$AUDITABLE_VERSION" --locked --debug --quiet --force
 }

@@ -73,7 +73,7 @@ tag_fits() {
     cargo metadata --locked --format-version 1 >/dev/null || fail "Cargo.lock of $tag does not fit Cargo.toml"
 }
 
-# Unoptimised, as deploy/test.sh installs cargo-deny, and not among what is built here.
+# Unoptimised, for it runs seconds, and not among what is built here.
 install_cyclonedx() {
     ! cargo install --list | grep -qxF "cargo-cyclonedx v$CYCLONEDX_VERSION:" || return 0
     env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 \

