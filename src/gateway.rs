@@ -335,15 +335,17 @@ impl Gateway {
     /// Gives every thread its new plan, with signs of life meanwhile.
     async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
         let plans = plans::of(&self.config, &mut self.sources.sensors);
-        plans::arrange(&self.context.interlocks, &self.config);
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
-        replan::replan(&mut self.workers, plans, (&self.context, grace), |workers| {
+        replan::release(&mut self.workers, &plans, grace, |workers| {
             let told = (&self.ways.latest, &self.sources.sensors);
             if watch::check(&mut self.stalls, workers, &self.config, told, &self.recorder.progress) {
                 crate::systemd::watchdog();
             }
         })
-        .await
+        .await;
+        // Between the two: a device that leaves goes by its own interlocks, also where another takes over its name.
+        plans::arrange(&self.context.interlocks, &self.config);
+        replan::adopt(&mut self.workers, plans, &self.context)
     }
 
     /// Ends the link and starts it with the settings in force; what is undelivered waits in the spool meanwhile.

@@ -19,22 +19,20 @@ use fieldgate_clock as clock;
 
 type Workers = BTreeMap<BusKey, Worker>;
 
-/// Gives every thread its new plan: the same wires go on, changed ones are stopped first, new ones are started. The threads have
-/// `grace` to let go of what changes, or to end; `alive` is called every now and then meanwhile.
-///
-/// # Errors
-/// The kernel gave no thread for a bus; the others have their plans all the same.
-pub(super) async fn replan(
+/// Lets everything go that the plans do not have as it is: threads whose wires change or leave are ended, the others release what
+/// changes. Outputs among it are driven to their safe state. All have `grace` for it; `alive` is called every now and then
+/// meanwhile.
+pub(super) async fn release(
     workers: &mut Workers,
-    mut plans: BTreeMap<BusKey, Plan>,
-    (context, grace): (&Context, Duration),
+    plans: &BTreeMap<BusKey, Plan>,
+    grace: Duration,
     mut alive: impl FnMut(&Workers),
-) -> io::Result<()> {
-    let leaving = take_leaving(workers, &plans);
+) {
+    let leaving = take_leaving(workers, plans);
     for (_, worker) in &leaving {
         worker.ask_to_stop();
     }
-    let releasing = release(workers, &plans);
+    let releasing = ask_to_release(workers, plans);
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let released = released(leaving, releasing, Instant::now() + grace);
@@ -46,8 +44,15 @@ pub(super) async fn replan(
             _ = look.tick() => alive(workers),
         }
     }
+}
+
+/// Gives every thread its new plan, after [`release`]: the same wires go on, new ones are started.
+///
+/// # Errors
+/// The kernel gave no thread for a bus; the others have their plans all the same.
+pub(super) fn adopt(workers: &mut Workers, plans: BTreeMap<BusKey, Plan>, context: &Context) -> io::Result<()> {
     let mut served = Ok(());
-    while let Some((key, plan)) = plans.pop_first() {
+    for (key, plan) in plans {
         match workers.get(&key) {
             Some(worker) => {
                 if worker.inbox.offer(Order::Replan(plan)).is_err() {
@@ -76,7 +81,7 @@ fn take_leaving(workers: &mut Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(B
 }
 
 /// Asks the threads that go on to let go of what changes; one that hangs already is not waited for.
-fn release(workers: &Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(BusKey, oneshot::Receiver<()>)> {
+fn ask_to_release(workers: &Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(BusKey, oneshot::Receiver<()>)> {
     let mut releasing = Vec::new();
     for (key, worker) in workers {
         let Some(plan) = plans.get(key) else { continue };

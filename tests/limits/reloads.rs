@@ -2,8 +2,9 @@
 
 use crate::common::SOON;
 use crate::common::bench::{Bench, USUAL, state};
+use crate::common::sim_file::SimFile;
 use crate::common::watch::Watch;
-use crate::{ms, pass, reason, switch};
+use crate::{ms, on_bus, pass, reason, said, switch};
 
 /// Two outputs on, without anything special; `left` last, so that the state file is as old as that.
 fn two_on() -> Bench {
@@ -65,4 +66,36 @@ fn of_two_that_a_reload_interlocks_one_gives_way_and_the_other_does_not_flicker(
     pass(ms(300));
     let seen = watch.end();
     assert!(seen.on(0).len() == 1 && seen.on(0)[0].to.is_none(), "{seen:?}");
+}
+
+/// The mains, off by command and safe when on, leave; their name goes to another device that excludes the pump, which is on. The old
+/// device goes to its safe state by its own interlocks, of which there are none, and the pump stays as it is.
+fn a_name_goes_to_another_device(bus: &str) {
+    let mains = |line: &str, rest: &str| on_bus("bench", "mains", line, rest);
+    let (old, new) = (mains("GPIO5", "safe_state: \"on\""), mains("GPIO13", "safe_state: \"off\", interlock: feeder"));
+    let feeder = on_bus(bus, "feeder", "GPIO6", "safe_state: \"off\"");
+    let mut bench = Bench::beside(&USUAL, &[old.clone(), feeder]);
+    let side = SimFile::new(bench.folder.path().join(format!("{bus}.json")));
+    assert_eq!(bench.ask("mains", "off")["value"], "off");
+    assert_eq!(bench.ask("feeder", "on")["value"], "on");
+    let watch = Watch::over(&[(&bench.sim, "GPIO5"), (&side, "GPIO6")]);
+    let config = bench.config.replace(&old, &new);
+    bench.reload(config);
+    bench.sim.wait_line("GPIO5", 1, SOON);
+    assert_eq!(reason(&bench.ask("mains", "on")), "interlock: feeder is on");
+    assert_eq!(bench.ask("feeder", "off")["value"], "off");
+    assert_eq!(bench.ask("mains", "on")["value"], "on");
+    let seen = watch.end();
+    assert!(seen.on(0).len() == 1 && seen.on(1).len() == 1, "{seen:?}");
+    assert_eq!(said(&bench, "Output stays off at the end"), Vec::<String>::new());
+}
+
+#[test]
+fn a_device_whose_name_a_reload_gives_to_another_leaves_by_its_own_interlocks() {
+    a_name_goes_to_another_device("bench");
+}
+
+#[test]
+fn a_device_whose_name_a_reload_gives_to_another_leaves_by_its_own_interlocks_across_buses() {
+    a_name_goes_to_another_device("side");
 }

@@ -73,7 +73,7 @@ pub(super) struct Guard {
 impl Guard {
     /// A guard over an output of which nothing is known; [`Guard::make_safe`] comes first. For `min_off` it counts as off
     /// since now.
-    pub(super) fn new(limits: Limits, interlock: InterlockHandle, off: OutputValue, now: Duration) -> Self {
+    pub(super) fn new(limits: Limits, mut interlock: InterlockHandle, off: OutputValue, now: Duration) -> Self {
         interlock.begin();
         interlock.declare(limits.is_on_when_safe());
         let action = Action::Set(off);

@@ -29,12 +29,14 @@ struct Member {
     /// It must go on for safety's sake and cannot yet.
     demands: bool,
     is_on_when_safe: bool,
+    /// The device is gone; what is known of it says nothing of another device under its name.
+    has_left: bool,
     signals: Arc<Signals>,
 }
 
 impl Default for Member {
     fn default() -> Self {
-        Self { lock: Lock::Unknown, demands: false, is_on_when_safe: false, signals: Arc::default() }
+        Self { lock: Lock::Unknown, demands: false, is_on_when_safe: false, has_left: false, signals: Arc::default() }
     }
 }
 
@@ -87,7 +89,8 @@ struct Interlocks {
 
 impl Interlocks {
     fn arrange(&mut self, pairs: Vec<Pair>, outputs: BTreeSet<Name>) {
-        // An output that leaves is driven to its safe state first, and until then its interlocks hold.
+        self.members.retain(|_, member| !member.has_left);
+        // An output that has not left yet is still to be driven to its safe state, and until then its interlocks hold.
         let is_leaving = |name: &Name| !outputs.contains(name) && self.members.contains_key(name);
         let mut old = std::mem::take(&mut self.pairs);
         old.retain(|pair| is_leaving(&pair.one) || is_leaving(&pair.other));
@@ -128,14 +131,19 @@ impl Interlocks {
         taken
     }
 
-    /// The output has been made safe for the last time. Its name may already belong to another device.
+    /// The output has been made safe for the last time.
     fn leave(&mut self, me: &Name) {
-        self.change(me, |member| member.demands = false);
+        self.change(me, |member| (member.demands, member.has_left) = (false, true));
         if !self.outputs.contains(me) {
             self.pairs.retain(|pair| pair.partner_of(me).is_none());
             self.members.remove(me);
             self.signal();
         }
+    }
+
+    /// Whether the handle is that of the device which has the name now.
+    fn is_known(&self, handle: &InterlockHandle) -> bool {
+        self.members.get(&handle.name).is_none_or(|member| Arc::ptr_eq(&member.signals, &handle.signals))
     }
 
     fn change(&mut self, me: &Name, change: impl FnOnce(&mut Member)) {
@@ -169,7 +177,8 @@ impl Interlocks {
 pub struct SharedInterlocks(Arc<Mutex<Interlocks>>);
 
 impl SharedInterlocks {
-    /// Takes over the pairs and the outputs of a configuration. What is known of outputs that are in both stays known.
+    /// Takes over the pairs and the outputs of a configuration, after the devices that it does not have as they are were told
+    /// to leave. What is known of those that go on stays known.
     pub fn arrange(&self, pairs: Vec<Pair>, outputs: impl IntoIterator<Item = Name>) {
         self.lock().arrange(pairs, outputs.into_iter().collect());
     }
@@ -195,34 +204,63 @@ pub struct InterlockHandle {
 }
 
 impl InterlockHandle {
-    /// Another device, of which nothing is known, now has this name.
-    pub(super) fn begin(&self) {
-        self.all.lock().change(&self.name, |member| (member.lock, member.demands) = (Lock::Unknown, false));
+    /// Another device, of which nothing is known, now has this name. What the one before it still says, after a bus that hung,
+    /// changes nothing any more.
+    pub(super) fn begin(&mut self) {
+        let mut all = self.all.lock();
+        self.signals = Arc::default();
+        all.members.insert(self.name.clone(), Member { signals: Arc::clone(&self.signals), ..Member::default() });
+        all.signal();
     }
 
     /// Whether the output is on when it is safe: such a one stays where a reload pairs two that are on.
     pub(super) fn declare(&self, is_on_when_safe: bool) {
-        self.all.lock().change(&self.name, |member| member.is_on_when_safe = is_on_when_safe);
+        self.change(|member| member.is_on_when_safe = is_on_when_safe);
     }
 
     /// Locks for a command, and says from when on the output may be on.
     pub(super) fn take(&self, now: Duration) -> Result<Duration, Blocked> {
-        self.all.lock().take(&self.name, now)
+        self.with(Interlocks::take, now)
     }
 
     /// Locks for safety's sake; where that fails the partners are to go off.
     pub(super) fn demand(&self, now: Duration) -> Result<Duration, Blocked> {
-        self.all.lock().demand(&self.name, now)
+        self.with(Interlocks::demand, now)
+    }
+
+    fn with(
+        &self,
+        ask: impl FnOnce(&mut Interlocks, &Name, Duration) -> Result<Duration, Blocked>,
+        now: Duration,
+    ) -> Result<Duration, Blocked> {
+        let mut all = self.all.lock();
+        if all.is_known(self) {
+            ask(&mut all, &self.name, now)
+        } else if self.has_partners() {
+            Err(Blocked { by: self.name.clone(), why: "is another device now" })
+        } else {
+            Ok(now)
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Member)) {
+        let mut all = self.all.lock();
+        if all.is_known(self) {
+            all.change(&self.name, change);
+        }
     }
 
     /// The output need not go on any more.
     pub(super) fn withdraw(&self) {
-        self.all.lock().change(&self.name, |member| member.demands = false);
+        self.change(|member| member.demands = false);
     }
 
     /// The output leaves the configuration, or the program ends.
     pub(super) fn leave(&self) {
-        self.all.lock().leave(&self.name);
+        let mut all = self.all.lock();
+        if all.is_known(self) {
+            all.leave(&self.name);
+        }
     }
 
     /// Whether the output is on, or has locked in order to go on.
@@ -232,7 +270,7 @@ impl InterlockHandle {
 
     /// The output was seen to be off, and stays so.
     pub(super) fn release(&self, now: Duration) {
-        self.all.lock().change(&self.name, |member| {
+        self.change(|member| {
             if !matches!(member.lock, Lock::Free(_)) {
                 member.lock = Lock::Free(now);
             }
@@ -241,7 +279,7 @@ impl InterlockHandle {
 
     /// The hardware failed: whether the output is off is not known any more.
     pub(super) fn doubt(&self) {
-        self.all.lock().change(&self.name, |member| {
+        self.change(|member| {
             if matches!(member.lock, Lock::Free(_)) {
                 member.lock = Lock::Unknown;
             }
@@ -368,6 +406,43 @@ mod tests {
         assert!(generator.is_wanted_off());
         mains.leave();
         assert!(!generator.is_wanted_off() && !generator.has_partners());
+    }
+
+    #[test]
+    fn who_has_left_before_the_new_configuration_says_nothing_of_the_next_device_of_its_name() {
+        let (mains, generator, all) = motor();
+        mains.declare(true);
+        assert!(mains.take(ms(1)).is_ok());
+        mains.leave();
+        assert_eq!(generator.take(ms(2)).unwrap_err().why, "is on", "its interlocks hold until the new ones do");
+        let pump = all.handle(name("pump"));
+        assert!(pump.take(ms(3)).is_ok());
+        let pair = |other: &str| Pair { one: name("up"), other: name(other), dead_time: ms(0) };
+        all.arrange(vec![pair("pump")], ["up", "pump"].map(name));
+        assert!(!pump.is_wanted_off(), "the old device under the name was on, and of the new one nothing is known");
+        let mut next = all.handle(name("up"));
+        next.begin();
+        assert_eq!(next.take(ms(4)).unwrap_err().by, name("pump"));
+        all.arrange(Vec::new(), [name("pump")]);
+        assert!(pump.has_partners(), "the new one has not left");
+        next.leave();
+        assert!(!pump.has_partners());
+    }
+
+    #[test]
+    fn a_device_that_lets_go_late_says_nothing_of_the_next_of_its_name() {
+        let (late, down, all) = motor();
+        assert!(late.take(ms(1)).is_ok());
+        let mut next = all.handle(name("up"));
+        next.begin();
+        next.release(ms(2));
+        assert_eq!(next.take(ms(200)), Ok(ms(200)));
+        late.release(ms(300));
+        late.leave();
+        assert_eq!(down.take(ms(400)).unwrap_err().why, "is on");
+        assert_eq!(late.demand(ms(400)).unwrap_err().why, "is another device now");
+        all.arrange(vec![Pair { one: name("up"), other: name("down"), dead_time: ms(0) }], ["up", "down"].map(name));
+        assert_eq!(down.take(ms(500)).unwrap_err().why, "is on", "still known");
     }
 
     #[test]

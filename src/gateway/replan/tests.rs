@@ -214,6 +214,11 @@ async fn settled(test: i64, devices: &Devices) -> Result<(), TestCaseError> {
     }
 }
 
+async fn replan(workers: &mut Workers, plans: BTreeMap<BusKey, Plan>, context: &Context) {
+    release(workers, &plans, Duration::from_secs(20), |_| ()).await;
+    adopt(workers, plans, context).unwrap();
+}
+
 async fn check(steps: Vec<(Devices, [bool; 2])>) -> Result<(), TestCaseError> {
     let test = i64::try_from(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap();
     let (context, _receivers) = context();
@@ -221,7 +226,7 @@ async fn check(steps: Vec<(Devices, [bool; 2])>) -> Result<(), TestCaseError> {
     let mut before: (Devices, [bool; 2]) = (Devices::new(), [false; 2]);
     for step in steps {
         let built = lines(test, |lines| lines.built.clone());
-        replan(&mut workers, plans(test, &step.0, step.1), (&context, Duration::from_secs(20)), |_| ()).await.unwrap();
+        replan(&mut workers, plans(test, &step.0, step.1), &context).await;
         settled(test, &step.0).await?;
         let same = |number: &usize| {
             let (old, new) = (before.0.get(number)?, step.0.get(number)?);
@@ -234,7 +239,7 @@ async fn check(steps: Vec<(Devices, [bool; 2])>) -> Result<(), TestCaseError> {
         }
         before = step;
     }
-    replan(&mut workers, BTreeMap::new(), (&context, Duration::from_secs(20)), |_| ()).await.unwrap();
+    replan(&mut workers, BTreeMap::new(), &context).await;
     settled(test, &Devices::new()).await
 }
 

@@ -169,8 +169,8 @@ impl Model {
     }
 
     /// What is the same device does what it did; of two that a new interlock forbids the later one by name gives way. A device
-    /// that leaves goes to its safe state first: where that is on, its partners on the other bus give way to it; those on its own
-    /// cannot while their thread takes leave of it, and it stays off.
+    /// that leaves goes by its own interlocks, not by those of another that takes over its name: nobody gives way to it, since
+    /// those that are safe when on have none here.
     pub(super) fn reloaded(&self, setup: Setup) -> Self {
         let mut new = Self::started(setup);
         for (name, output) in &new.setup.outputs {
@@ -181,20 +181,6 @@ impl Model {
         for (one, two) in &new.setup.interlocks {
             if new.on[one] && new.on[two] {
                 new.on.insert(two, false);
-            }
-        }
-        for (name, old) in self.setup.outputs.iter().filter(|(name, old)| old.safe_on && !self.on[*name]) {
-            let partners = match new.setup.outputs.get(name) {
-                Some(output) if old.same_device(output) => continue,
-                // Its name is another's already, with the interlocks of that.
-                Some(_) => new.setup.partners(name),
-                None => self.setup.partners(name),
-            };
-            for partner in partners {
-                let gives_way = |other: &Output| !other.safe_on && other.line.0 != old.line.0;
-                if new.setup.outputs.get(partner).is_some_and(gives_way) {
-                    new.on.insert(partner, false);
-                }
             }
         }
         new
