@@ -39,7 +39,7 @@ use fieldgate_spool::{self as spool, Notebook, Spool, SpoolError, SpoolThread};
 
 pub use plans::{inputs, outputs};
 
-/// Why the gateway could not start. Tell the user and end.
+/// Why the gateway could not start. Report it to the user and end.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// Another instance holds the spool, or it cannot be opened at all.
@@ -228,7 +228,7 @@ impl Gateway {
         let stalls = watch::Stalls::new(crate::systemd::watchdog_period());
         let gateway =
             Self { config, workers, context, sources, roster, ways, spool_thread, recorder, commands, link, stalls };
-        gateway.tell_health();
+        gateway.publish_health();
         info!(%run, sensors = gateway.config.sensors.len(), actuators = gateway.config.actuators.len(), "Gateway started.");
         Ok(gateway)
     }
@@ -255,7 +255,7 @@ impl Gateway {
         self.sources.spool.stats().error.is_some()
     }
 
-    /// How often health must be told: every 30 s, or so often that an output with a very short `safe_after` hears the
+    /// How often health must be published: every 30 s, or so often that an output with a very short `safe_after` hears the
     /// broker's acknowledgement in time, since MQTT's own keep-alive counts in whole seconds.
     pub fn health_period(&self) -> Duration {
         let shortest = self.config.actuators.iter().filter_map(|a| a.limits.safe_after).min();
@@ -265,8 +265,8 @@ impl Gateway {
         }
     }
 
-    /// Publishes health and tells systemd's status line.
-    pub fn tell_health(&self) {
+    /// Publishes health and sets systemd's status line.
+    pub fn publish_health(&self) {
         self.ways.latest.set(self.config.topics.health(), self.sources.payload());
         crate::systemd::status(&self.sources.line());
     }
@@ -302,7 +302,7 @@ impl Gateway {
         if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
             error!("The spool has ended and does not take the new limits.");
         }
-        // No await between these: what the recorder tells is either moved or told in the new place.
+        // No await between these: what the recorder publishes is either moved or published in the new place.
         self.roster.send_replace(Arc::new(plans::roster(&self.config, &self.workers)));
         self.ways.latest.retain_readings_on(plans::retained_readings(&self.config));
         let moved = old.topics != self.config.topics;
@@ -328,7 +328,7 @@ impl Gateway {
             self.ways.latest.clear(topic);
         }
         self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
-        self.tell_health();
+        self.publish_health();
         served.map_err(ReloadError::Thread)
     }
 
@@ -337,8 +337,8 @@ impl Gateway {
         let plans = plans::of(&self.config, &mut self.sources.sensors);
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
         replan::release(&mut self.workers, &plans, grace, |workers| {
-            let told = (&self.ways.latest, &self.sources.sensors);
-            if watch::check(&mut self.stalls, workers, &self.config, told, &self.recorder.progress) {
+            let statuses = (&self.ways.latest, &self.sources.sensors);
+            if watch::check(&mut self.stalls, workers, &self.config, statuses, &self.recorder.progress) {
                 crate::systemd::watchdog();
             }
         })

@@ -17,7 +17,7 @@ use fieldgate_model::payload::report;
 use fieldgate_model::{Moment, Name, RunId};
 use fieldgate_spool::{Stats, Vitals};
 
-/// How often health is told while nothing changes.
+/// How often health is published while nothing changes.
 pub const EVERY: Duration = Duration::from_secs(30);
 
 /// The tallies of all sensors that ever were in this run.

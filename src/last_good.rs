@@ -42,7 +42,7 @@ pub struct SafeOutput {
     pub dead_time: Duration,
 }
 
-/// Why a table could not be kept or read. Tell the user; the configuration file is the other source.
+/// Why a table could not be kept or read. Report it to the user; the configuration file is the other source.
 #[derive(Debug, Error)]
 pub enum LastGoodError {
     /// The file could not be read or written.

@@ -1,10 +1,10 @@
 //! Turns what workers and commands say into messages: the one writer of the spool.
 //!
-//! Readings, replies and losses are appended to the spool, each in its order. States and statuses tell the present: they
+//! Readings, replies and losses are appended to the spool, each in its order. States and statuses show the present: they
 //! go to the link's latest values and are never spooled, for a replayed old `on` would lie.
 //!
 //! When the disk hangs and the spool's queue is full, readings and answers wait for it, and the workers count what does not
-//! fit. States go on, and so does the sign of life for the watchdog: outputs still work, and of the disk the spool tells.
+//! fit. States go on, and so does the sign of life for the watchdog: outputs still work, and the spool reports the disk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -118,7 +118,7 @@ impl Recorder {
                     taken.drain(..).for_each(|event| self.record(event, &mut waiting));
                 }
                 event = self.states.recv(), if states => match event {
-                    // A state is told at once and waits for nothing.
+                    // A state is published at once and waits for nothing.
                     Some(event) => self.record(event, &mut waiting),
                     None => states = false,
                 },
@@ -131,7 +131,7 @@ impl Recorder {
         }
     }
 
-    /// Tells what is told at once, and adds what belongs into the spool to `waiting`.
+    /// Publishes what is retained, and adds what belongs into the spool to `waiting`.
     fn record(&self, event: Event, waiting: &mut VecDeque<Item>) {
         if let Some(board) = &self.board {
             show(board, &event);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::cli::{EXIT_CONFIG, colour, put, tell};
+use crate::cli::{EXIT_CONFIG, colour, print_message, put};
 use crate::config::{self, Config, Loaded, Problem, report};
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_drivers::Role;
@@ -20,13 +20,13 @@ pub fn run(path: &Path, json: bool) -> ExitCode {
         Ok(loaded) if json => put(&pretty(&good(path, &loaded)), ExitCode::SUCCESS),
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
-                tell(&report::render(path, &loaded.warnings, colour()));
+                print_message(&report::render(path, &loaded.warnings, colour()));
             }
             put(&summary(path, &loaded.config), ExitCode::SUCCESS)
         }
         Err(error) if json => put(&pretty(&bad(path, &error.problems)), ExitCode::from(EXIT_CONFIG)),
         Err(error) => {
-            tell(&report::render(path, &error.problems, colour()));
+            print_message(&report::render(path, &error.problems, colour()));
             ExitCode::from(EXIT_CONFIG)
         }
     }
@@ -229,7 +229,7 @@ sensors:
     }
 
     #[test]
-    fn a_good_configuration_is_told_as_what_it_publishes_and_subscribes() {
+    fn a_good_configuration_is_shown_as_what_it_publishes_and_subscribes() {
         let expected = "\
 x.yaml is good.
 
@@ -248,7 +248,7 @@ fieldgate/g/sensors/+/status  change  1         yes       ok, degraded or down
     }
 
     #[test]
-    fn json_tells_the_same() {
+    fn json_shows_the_same() {
         let json = good(Path::new("x.yaml"), &loaded());
         assert_eq!(json["publish"][0]["every"], 1.5);
         assert_eq!(json["publish"][0]["measurements"], json!({"value": {"unit": ""}}));

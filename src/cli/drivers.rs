@@ -137,7 +137,7 @@ fn kind(kind: &Kind) -> String {
     }
 }
 
-/// What a sensor measures with its example's settings; those that depend on settings are told by the page.
+/// What a sensor measures with its example's settings; those that depend on settings are listed by the page.
 fn quantities(spec: &DriverSpec) -> String {
     let listed = measured(spec).into_iter().map(|q| format!("  {:<14} {}\n", q.name, q.unit));
     let text: String = listed.collect();

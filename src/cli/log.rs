@@ -78,7 +78,7 @@ pub fn flush() {
 }
 
 fn write_lines(line: &[u8]) -> std::io::Result<()> {
-    // A reader that has gone may be replaced, as that of a named pipe is; until then nobody can be told.
+    // A reader that has gone may be replaced, as that of a named pipe is; until then there is nobody to report to.
     outlet::write_all(rustix::stdio::stderr(), line).ok();
     Ok(())
 }
@@ -98,7 +98,7 @@ fn log_panic(info: &panic::PanicHookInfo<'_>) {
     let text = format!("thread '{}' {text}", thread.name().unwrap_or("<unnamed>"));
     match LOG.get() {
         Some(Log { journal: Some(journal), .. }) => journal.push(journal::message(tracing::Level::ERROR, &text)),
-        _ => cli::tell(&format!("{text}\n")),
+        _ => cli::print_message(&format!("{text}\n")),
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_obeyed_is_told_and_silences_nothing() {
+    fn what_cannot_be_obeyed_is_reported_and_silences_nothing() {
         for wrong in ["wran", "info,debg", "fieldgate=inof", "fieldgate=", "=", "info;debug", "fieldgate:link"] {
             check(wrong, false, Level::INFO, None);
         }

@@ -38,11 +38,11 @@ fn put(text: &str, good: ExitCode) -> ExitCode {
 }
 
 /// Writes a message; through the log where there is one, for nobody who serves outputs may wait for a reader.
-fn tell(text: &str) {
+fn print_message(text: &str) {
     if log::takes(text) {
         return;
     }
-    // When not even standard error can be written to, there is nobody left to tell.
+    // When not even standard error can be written to, there is no way left to report it.
     let _unheard = io::stderr().lock().write_all(text.as_bytes());
 }
 
@@ -67,14 +67,14 @@ fn table_of_outputs(config: &Path) -> Option<last_good::Place> {
     last_good::Place::of(config, directory.map(Path::new), user.as_deref())
 }
 
-/// Tells every problem and answers with the exit code of a configuration that cannot run.
+/// Prints every problem and answers with the exit code of a configuration that cannot run.
 fn refuse(error: &ConfigError) -> ExitCode {
-    tell(&report::render(&error.path, &error.problems, colour()));
+    print_message(&report::render(&error.path, &error.problems, colour()));
     ExitCode::from(EXIT_CONFIG)
 }
 
-/// Tells what failed at run time.
+/// Prints what failed at run time.
 fn fail(words: &str) -> ExitCode {
-    tell(&format!("error: {words}\n"));
+    print_message(&format!("error: {words}\n"));
     ExitCode::FAILURE
 }

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// So long the wait needs no words.
-const TELL_AFTER: Duration = Duration::from_secs(1);
+const SAY_AFTER: Duration = Duration::from_secs(1);
 
 /// Samples `sensor` once and prints what it measured.
 pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
@@ -66,12 +66,12 @@ fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>
             Err(DriverError::NotReady(_)) if unready + 1 < ATTEMPTS => unready += 1,
             Err(error @ DriverError::TooEarly(_)) if waited < PATIENCE => {
                 waited += PAUSE;
-                if waited == TELL_AFTER {
-                    cli::tell(&format!("{error}; waiting\n"));
+                if waited == SAY_AFTER {
+                    cli::print_message(&format!("{error}; waiting\n"));
                 }
             }
             Err(DriverError::Partly(partly)) => {
-                cli::tell(&format!("{partly}\n"));
+                cli::print_message(&format!("{partly}\n"));
                 return Ok(partly.measured);
             }
             result => return result,

@@ -68,12 +68,12 @@ async fn begin(path: &Path, signals: Signals) -> ExitCode {
             return code;
         }
     };
-    tell(&loaded);
+    log_warnings(&loaded);
     serve(path, loaded.config, signals).await
 }
 
 /// What `check` would say of a configuration that may run.
-fn tell(loaded: &Loaded) {
+fn log_warnings(loaded: &Loaded) {
     for problem in &loaded.warnings {
         let line = problem.place.map(|place| place.line);
         match problem.severity {
@@ -110,9 +110,9 @@ async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
     let mut look = clock::interval(deadlines::look(watched));
     let mut ask_clock = clock::interval(CLOCK);
     let (mut complained, mut alarmed) = (false, false);
-    let mut told = tokio::time::Instant::now();
+    let mut published = tokio::time::Instant::now();
     loop {
-        let next = told + gateway.health_period();
+        let next = published + gateway.health_period();
         tokio::select! {
             asked = signals.next() => {
                 if asked == Asked::Hangup && !signals.terminal_closed().await {
@@ -126,12 +126,12 @@ async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
                     error!("The link has ended by itself; ending too, so that a supervisor can start again.");
                     return;
                 }
-                gateway.tell_health();
-                told = tokio::time::Instant::now();
+                gateway.publish_health();
+                published = tokio::time::Instant::now();
             }
             () = tokio::time::sleep_until(next) => {
-                gateway.tell_health();
-                told = tokio::time::Instant::now();
+                gateway.publish_health();
+                published = tokio::time::Instant::now();
             }
             _ = ask_clock.tick() => clock::refresh(),
             _ = look.tick() => {
@@ -143,8 +143,8 @@ async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
                 }
                 complained = !alive;
                 if std::mem::replace(&mut alarmed, gateway.has_spool_alarm()) != alarmed {
-                    gateway.tell_health();
-                    told = tokio::time::Instant::now();
+                    gateway.publish_health();
+                    published = tokio::time::Instant::now();
                 }
             }
         }
@@ -161,7 +161,7 @@ async fn reload(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
                 systemd::ready("reload refused, see the log; the old configuration stays");
             }
             outcome => {
-                tell(&loaded);
+                log_warnings(&loaded);
                 keep_table(table, gateway.config());
                 reloaded(outcome);
             }

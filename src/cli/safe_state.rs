@@ -76,8 +76,8 @@ fn wave(outputs: &[SafeOutput], patience: Duration) -> BTreeSet<Name> {
     let deadline = Instant::now() + patience;
     let (sender, outcomes) = sync_channel(outputs.len());
     for bus in by_bus(outputs) {
-        let (outputs, told) = (bus.clone(), sender.clone());
-        if let Err(e) = thread::Builder::new().spawn(move || drive_bus(&outputs, &told)) {
+        let (outputs, outcomes) = (bus.clone(), sender.clone());
+        if let Err(e) = thread::Builder::new().spawn(move || drive_bus(&outputs, &outcomes)) {
             warn!(error = %e, "No thread could be had; a bus that hangs will keep the others waiting.");
             drive_bus(&bus, &sender);
         }
@@ -112,14 +112,14 @@ fn by_bus(outputs: &[SafeOutput]) -> Vec<Vec<SafeOutput>> {
     buses
 }
 
-fn drive_bus(outputs: &[SafeOutput], told: &SyncSender<Outcome>) {
+fn drive_bus(outputs: &[SafeOutput], outcomes: &SyncSender<Outcome>) {
     let mut buses = Buses::default();
     for output in outputs {
         let result = one(output, &mut buses);
         if result.is_ok() {
             info!(actuator = %output.name, value = %output.safe_state, "Output is in its safe state.");
         }
-        if told.send((output.name.clone(), result)).is_err() {
+        if outcomes.send((output.name.clone(), result)).is_err() {
             return; // Nobody waits any more.
         }
     }

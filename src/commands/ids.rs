@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_too_many_is_told_so_instead_of_waiting() {
+    fn a_repeat_too_many_is_answered_instead_of_waiting() {
         let mut ids = after(None);
         ids.begin(&pump(), Some("a"));
         let elsewhere = ResponseTarget { topic: "answers".into(), correlation: None };

@@ -37,7 +37,7 @@ impl Machine {
         Name::new(&fit).unwrap_or_else(|_| Name::new("fieldgate").expect("this is a name"))
     }
 
-    /// Four digits that tell clones of one SD card apart. The machine id itself stays private (machine-id(5)): 16 bits of a
+    /// Four digits that distinguish clones of one SD card. The machine id itself stays private (machine-id(5)): 16 bits of a
     /// hash say nothing about it.
     pub(crate) fn digits(&self) -> String {
         // FNV-1a: the standard library's own hash may change between versions, and the client id must not.
@@ -49,7 +49,7 @@ impl Machine {
     }
 }
 
-/// Where the device tree tells the serial number of the board. Cards are cloned with their machine id; boards are not.
+/// Where the device tree has the serial number of the board. Cards are cloned with their machine id; boards are not.
 const SERIAL_NUMBERS: [&str; 2] = ["/proc/device-tree/serial-number", "/sys/firmware/devicetree/base/serial-number"];
 
 /// The serial number where there is one, else the machine id, else the host name.

@@ -77,7 +77,7 @@ impl std::error::Error for ConfigError {}
 /// Reads and checks the file at `path`.
 ///
 /// # Errors
-/// Every problem of the file; tell the user.
+/// Every problem of the file; report them to the user.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     match source::Source::read(path) {
         Ok(source) => check_source(source),
@@ -121,7 +121,7 @@ fn check_source(mut source: source::Source) -> Result<Loaded, ConfigError> {
     }
 }
 
-/// A problem for each space that is none to YAML. Told only of a file that is wrong: within a text they do no harm.
+/// A problem for each space that is none to YAML. Reported only for a file that is wrong: within a text they do no harm.
 fn odd_spaces(source: &source::Source) -> Vec<Problem> {
     let hint = "write plain spaces; others come with text that is copied from a web page or a word processor";
     let problem = |(span, what): (tree::Span, String)| {

@@ -189,7 +189,7 @@ pub static BUS: &[Field] = &[
         Need::Optional,
         "expanders: how often the inputs are looked at",
     ),
-    field("interrupt", Kind::Section(INTERRUPT), Need::Optional, "expanders: the line that tells of changes"),
+    field("interrupt", Kind::Section(INTERRUPT), Need::Optional, "expanders: the line that signals changes"),
 ];
 
 /// A bus of type `i2c`.

@@ -1,4 +1,4 @@
-//! How a problem of the configuration is told.
+//! How a problem of the configuration is reported.
 //!
 //! A [`Problem`] carries everything that its rendering needs, its snippet with secrets already masked, so that it can be
 //! printed anywhere.

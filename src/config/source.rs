@@ -49,7 +49,7 @@ impl Source {
 
     /// Learns from the parsed text which parts are secret.
     pub(crate) fn learn_secrets(&mut self, root: &Node) {
-        // The lines were looked at in case the text is no YAML. Now that it is, they still tell what stands in comments.
+        // The lines were looked at in case the text is no YAML. Now that it is, they are still needed for secrets in comments.
         self.secrets.retain(|secret| {
             let before = &self.text[..secret.start];
             before[before.rfind('\n').map_or(0, |n| n + 1)..].contains('#')

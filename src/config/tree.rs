@@ -119,7 +119,7 @@ fn options() -> serde_yaml::Options {
         underscored_numbers_as_strings: true,
         strict_booleans: true,
         reject_unsupported_tags: true,
-        // Infinity is out of every range, and is told where it stands.
+        // Infinity is out of every range, and is reported at its place.
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         // Our own report shows the line, with secrets masked.
         with_snippet: false,

@@ -1,4 +1,4 @@
-//! From a [`Config`] to what each part is told. Pure.
+//! From a [`Config`] to the settings of each part. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

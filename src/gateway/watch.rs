@@ -38,7 +38,7 @@ pub(super) fn check(
     stalls: &mut Stalls,
     workers: &BTreeMap<BusKey, Worker>,
     config: &Config,
-    told: (&Latest, &SensorTallies),
+    statuses: (&Latest, &SensorTallies),
     recorder: &recorder::Progress,
 ) -> bool {
     let now = clock::boottime();
@@ -48,7 +48,7 @@ pub(super) fn check(
         if let Some((device, since)) = worker.progress.busy() {
             let silent = now.saturating_sub(since);
             if silent >= patience(config, &device) {
-                report(stalls, key, &device, silent, config, told);
+                report(stalls, key, &device, silent, config, statuses);
                 hanging.insert(device);
             }
         }
@@ -61,14 +61,14 @@ pub(super) fn check(
     alive
 }
 
-/// Two periods of a sensor, so that its status says so within the third, unless that is too soon to tell.
+/// Two periods of a sensor, so that its status says so within the third, but within limits: a shorter silence proves nothing.
 fn patience(config: &Config, device: &Name) -> Duration {
     let every = config.sensors.iter().find(|sensor| sensor.name == *device).map(|sensor| sensor.every);
     every.map_or(STALLED, |every| (every * 2).clamp(HANGS, STALLED))
 }
 
-/// Says that the sensors of a bus are down, which its thread cannot say. When that turns again, each sensor finds another
-/// status in its tally than it has and tells its own.
+/// Publishes that the sensors of a bus are down, which its thread cannot do while it hangs. When the thread goes on, each sensor
+/// finds another status in its tally than its own, and publishes its own again.
 fn report(
     stalls: &Stalls,
     bus: &BusKey,

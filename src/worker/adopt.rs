@@ -35,7 +35,7 @@ impl Loop {
         let wanted: BTreeMap<_, _> = plan.sensors.iter().map(|(new, _)| (&new.name, new)).collect();
         for sensor in &mut self.sensors {
             // Without room, what came since its last reading is kept as soon as it reads again.
-            sensor.tell_count(&self.sites);
+            sensor.report_count(&self.sites);
         }
         for mut slot in std::mem::take(&mut self.sensors) {
             let Some(new) = wanted.get(&slot.settings.name) else { continue };

@@ -107,24 +107,24 @@ impl Loop {
         self.sites.bar(None);
     }
 
-    /// Tells what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
+    /// Passes on what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
     fn flush_remaining(&mut self) {
         let deadline = clock::boottime() + deadlines::FINAL_FLUSH;
         self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.sites));
         self.hand_on();
         loop {
-            self.sensors.iter_mut().for_each(|sensor| sensor.tell_lost(&self.sites));
-            let counts_told = self.sensors.iter_mut().map(|sensor| sensor.tell_count(&self.sites)).filter(|told| *told);
-            let counts_told = counts_told.count() == self.sensors.len();
+            self.sensors.iter_mut().for_each(|sensor| sensor.report_lost(&self.sites));
+            let counts_reported = self.sensors.iter_mut().map(|sensor| sensor.report_count(&self.sites)).filter(|done| *done);
+            let counts_reported = counts_reported.count() == self.sensors.len();
             self.sites.flush();
-            let untold: u64 = self.sensors.iter().map(SensorSlot::untold).sum();
-            if untold == 0 && counts_told && self.sites.unsent.is_empty() {
+            let unreported: u64 = self.sensors.iter().map(SensorSlot::unreported).sum();
+            if unreported == 0 && counts_reported && self.sites.unsent.is_empty() {
                 return;
             }
             if clock::boottime() >= deadline {
                 error!(
-                    readings = untold,
-                    "The recorder does not take the last words; these readings are lost and not told."
+                    readings = unreported,
+                    "The recorder did not accept the last readings in time; they are lost without a loss record."
                 );
                 return;
             }

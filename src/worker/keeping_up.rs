@@ -43,7 +43,7 @@ impl KeepingUp {
         (self.samplings, self.late, self.missed) = (0, 0, 0);
     }
 
-    /// What was missed has another reason that is told already.
+    /// What was missed has another reason, which is reported already.
     pub(super) fn begin_again(&mut self) {
         *self = Self { behind: self.behind, ..Self::default() };
     }

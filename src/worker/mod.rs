@@ -224,7 +224,7 @@ pub enum Event {
     },
 }
 
-/// What a worker can be told.
+/// What a worker can be asked to do.
 #[derive(Debug)]
 pub enum Order {
     /// Make an output do something.
@@ -341,7 +341,7 @@ pub struct Context {
     pub alarms: BusAlarms,
     /// Outputs that must not be on together.
     pub interlocks: SharedInterlocks,
-    /// How often outputs were taken away from what they had been told to do.
+    /// How often outputs were taken away from what had been requested of them.
     pub trips: Trips,
 }
 

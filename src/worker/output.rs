@@ -135,7 +135,7 @@ impl OutputSlot {
                     let effects = self.drive(value, sites);
                     self.perform(effects, sites);
                 }
-                // The requester may have given up; the state message tells the outcome all the same.
+                // The requester may have given up; the state message shows the outcome all the same.
                 Effect::Answer(requester, applied) => drop(requester.send(applied)),
                 Effect::Publish(state) => self.publish(state, sites),
                 Effect::Log(note) => self.log(&note, sites),
@@ -184,7 +184,7 @@ impl OutputSlot {
     fn publish(&self, State { value, target, cause }: State, sites: &mut Sites) {
         let actuator = self.settings.name.clone();
         let event = Event::State { actuator: actuator.clone(), value, target, at: clock::now().wall, cause };
-        sites.tell(Subject::Actuator, actuator, event);
+        sites.publish(Subject::Actuator, actuator, event);
     }
 
     fn log(&self, note: &Note, sites: &Sites) {

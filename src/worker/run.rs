@@ -127,7 +127,7 @@ impl Loop {
         let now = clock::boottime();
         if now.saturating_sub(begun) >= SUSPICIOUS {
             // The bus may have been reported as hanging, and with it every sensor on it.
-            self.sensors.iter_mut().for_each(SensorSlot::tell_again);
+            self.sensors.iter_mut().for_each(SensorSlot::report_status_again);
         }
         if !is_busy {
             self.hand_on();

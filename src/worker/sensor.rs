@@ -54,12 +54,12 @@ pub(super) struct SensorSlot {
     /// Whether what it is listened to by has changed.
     hearing_changed: bool,
     device: Option<Box<dyn Sensor>>,
-    /// Whether it is one that counts, and what the spool was last told of it.
+    /// Whether it is one that counts, and the count that was last passed on to the spool.
     counts: bool,
-    told_count: Option<u64>,
+    reported_count: Option<u64>,
     status: SensorStatus,
     /// Whether the first sampling has reported its status.
-    told: bool,
+    status_reported: bool,
     failures: u32,
     last_logged: Option<Duration>,
     /// Whether the log knows of the failures in a row.
@@ -67,8 +67,8 @@ pub(super) struct SensorSlot {
     /// What the last sample had to leave out, and how that is said.
     left_out: Option<(Vec<Cow<'static, str>>, String)>,
     /// What the status says is left out.
-    told_left_out: Vec<Cow<'static, str>>,
-    /// Readings that the channel had no room for, until that can be told.
+    reported_left_out: Vec<Cow<'static, str>>,
+    /// Readings that the channel had no room for, until their loss can be reported.
     lost: Option<Loss>,
 }
 
@@ -87,14 +87,14 @@ impl SensorSlot {
             hearing_changed: false,
             device: None,
             counts: false,
-            told_count: None,
+            reported_count: None,
             status: SensorStatus::Ok,
-            told: false,
+            status_reported: false,
             failures: 0,
             last_logged: None,
             complained: false,
             left_out: None,
-            told_left_out: Vec::new(),
+            reported_left_out: Vec::new(),
             lost: None,
         }
     }
@@ -133,9 +133,9 @@ impl SensorSlot {
         self.device.as_ref()?.descriptor()
     }
 
-    /// Reports its status at the next sampling even if that has not changed: somebody else has told otherwise meanwhile.
-    pub(super) fn tell_again(&mut self) {
-        self.told = false;
+    /// Reports its status at the next sampling even if that has not changed: somebody else has reported another one meanwhile.
+    pub(super) fn report_status_again(&mut self) {
+        self.status_reported = false;
     }
 
     /// The device is given up: its bus has gone, or its place in the configuration.
@@ -190,15 +190,15 @@ impl SensorSlot {
         if self.counts { self.tally.count.total() } else { None }
     }
 
-    /// Tells what came since the last reading, at the end; `false` when there is no room for it now.
-    pub(super) fn tell_count(&mut self, sites: &Sites) -> bool {
-        let Some(count) = self.count().filter(|count| self.told_count != Some(*count)) else { return true };
+    /// At the end: reports what was counted since the last reading; `false` when the channel has no room for it now.
+    pub(super) fn report_count(&mut self, sites: &Sites) -> bool {
+        let Some(count) = self.count().filter(|count| self.reported_count != Some(*count)) else { return true };
         let event = Event::Count { sensor: self.settings.name.clone(), count };
-        let is_told = !matches!(sites.context.events.try_send(event), Err(TrySendError::Full(_)));
-        if is_told {
-            self.told_count = Some(count);
+        let is_reported = !matches!(sites.context.events.try_send(event), Err(TrySendError::Full(_)));
+        if is_reported {
+            self.reported_count = Some(count);
         }
-        is_told
+        is_reported
     }
 
     /// Takes one sample, which is due and for which so many ticks were missed, and puts it into the outbox. Returns the moment
@@ -277,14 +277,14 @@ impl SensorSlot {
 
     /// Hands a reading on, the oldest of this sensor in the outbox; without room it becomes part of a loss record.
     pub(super) fn hand_on(&mut self, event: Event, sites: &Sites) {
-        self.tell_lost(sites);
-        let told = match &event {
+        self.report_lost(sites);
+        let count = match &event {
             Event::Reading { count, .. } => *count,
             _ => None,
         };
         match sites.context.events.try_send(event) {
             Err(TrySendError::Full(Event::Reading { reading, .. })) => self.lose(reading),
-            _ => self.told_count = told,
+            _ => self.reported_count = count,
         }
     }
 
@@ -307,8 +307,8 @@ impl SensorSlot {
         }
     }
 
-    /// Tells what was lost as soon as there is room, before the next reading.
-    pub(super) fn tell_lost(&mut self, sites: &Sites) {
+    /// Reports what was lost as soon as there is room, before the next reading.
+    pub(super) fn report_lost(&mut self, sites: &Sites) {
         if let Some(loss) = self.lost.take()
             && let Err(TrySendError::Full(Event::Lost(loss))) = sites.context.events.try_send(Event::Lost(loss))
         {
@@ -316,8 +316,8 @@ impl SensorSlot {
         }
     }
 
-    /// How many readings were lost and not told yet.
-    pub(super) fn untold(&self) -> u64 {
+    /// How many readings were lost and not reported yet.
+    pub(super) fn unreported(&self) -> u64 {
         self.lost.as_ref().map_or(0, |loss| loss.count)
     }
 
@@ -325,19 +325,19 @@ impl SensorSlot {
         self.answered(sites);
         let Some((names, words)) = self.left_out.take() else { return self.whole(now, sites) };
         // The value of an input beyond its range changes each time; which inputs these are does not.
-        if self.told_left_out != names {
+        if self.reported_left_out != names {
             warn!(sensor = %self.settings.name, error = %words, "Part of the reading was left out; the rest is published.");
-            (self.told_left_out, self.told) = (names, false);
+            (self.reported_left_out, self.status_reported) = (names, false);
         }
         self.note(SensorStatus::Degraded, || Some(words), now.wall, sites);
     }
 
     /// Nothing was left out of the reading.
     fn whole(&mut self, now: Moment, sites: &mut Sites) {
-        if !self.told_left_out.is_empty() {
+        if !self.reported_left_out.is_empty() {
             // Should it be degraded for another reason now, that is news.
-            self.told_left_out.clear();
-            self.told = false;
+            self.reported_left_out.clear();
+            self.status_reported = false;
         }
         match self.keeping_up.behind() {
             None => self.note(SensorStatus::Ok, || None, now.wall, sites),
@@ -348,12 +348,12 @@ impl SensorSlot {
         }
     }
 
-    /// A device that has nothing to tell yet is kept: built anew it would begin to warm up again, for ever. One that has told
-    /// something before goes on being well between two results.
+    /// A device that has no result yet is kept: a new one would begin to warm up again, for ever. After its first result it
+    /// counts as well between two of them.
     fn too_early(&mut self, error: &DriverError, now: Moment, sites: &mut Sites) {
         self.answered(sites);
         self.tally.skipped.fetch_add(1, Ordering::Relaxed);
-        if !self.told || self.status != SensorStatus::Ok {
+        if !self.status_reported || self.status != SensorStatus::Ok {
             self.note(SensorStatus::Degraded, || Some(describe_error(error)), now.wall, sites);
         }
     }
@@ -373,7 +373,7 @@ impl SensorSlot {
 
     fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
         self.failures = self.failures.saturating_add(1);
-        self.told_left_out.clear();
+        self.reported_left_out.clear();
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
         // A device that keeps failing may have been unplugged and come back with its power-on registers.
@@ -411,13 +411,13 @@ impl SensorSlot {
         sites: &mut Sites,
     ) {
         // While the bus hung, somebody else may have noted that the sensor is down.
-        if self.told && self.status == status && self.tally.status() == status {
+        if self.status_reported && self.status == status && self.tally.status() == status {
             return;
         }
-        (self.status, self.told) = (status, true);
+        (self.status, self.status_reported) = (status, true);
         self.tally.set_status(status);
         let (sensor, error) = (self.settings.name.clone(), error());
-        sites.tell(Subject::Sensor, sensor.clone(), Event::Status { sensor, status, since, error });
+        sites.publish(Subject::Sensor, sensor.clone(), Event::Status { sensor, status, since, error });
     }
 }
 

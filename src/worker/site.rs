@@ -134,7 +134,7 @@ impl Sites {
         }
     }
 
-    /// Nothing is built until this is called with `None`: whoever tries is told why.
+    /// Nothing is built until this is called with `None`; an attempt fails with this reason.
     pub(super) fn bar(&mut self, why: Option<String>) {
         self.barred = why;
     }
@@ -185,8 +185,8 @@ impl Sites {
         self.sites[..index].iter().position(|site| site.settings == *on)
     }
 
-    /// Opens what is not open. Why that fails, the devices tell that need it.
-    /// `busy` is told of each before, and of none afterwards. A slow attempt ends it.
+    /// Opens what is not open. A failure is reported by the devices that need the bus.
+    /// `busy` is called with each bus before its attempt, and with none afterwards. A slow attempt ends it.
     pub(super) fn open_all(&mut self, busy: impl Fn(Option<Option<&Name>>)) {
         for index in 0..self.sites.len() {
             if self.sites[index].bus.is_some() {
@@ -219,7 +219,7 @@ impl Sites {
     }
 
     /// Brings the buses up to date whose time has come, and says whether there was one. `has_woken`: something may have come
-    /// since the last time. `busy` is told of each before, and of none afterwards.
+    /// since the last time. `busy` is called with each bus before it, and with none afterwards.
     pub(super) fn refresh(&mut self, has_woken: bool, busy: impl Fn(Option<Option<&Name>>)) -> bool {
         let mut refreshed = false;
         for index in 0..self.sites.len() {
@@ -323,8 +323,8 @@ impl Sites {
         self.sites.iter().filter_map(|site| site.bus.as_ref()?.descriptor())
     }
 
-    /// Tells the newest state of a device; an older one that still waits is replaced.
-    pub(super) fn tell(&mut self, subject: Subject, name: Name, event: Event) {
+    /// Publishes the newest state of a device; an older one that still waits is replaced.
+    pub(super) fn publish(&mut self, subject: Subject, name: Name, event: Event) {
         self.unsent.insert((subject, name), event);
         self.flush();
     }

@@ -159,7 +159,7 @@ async fn readings_are_numbered_from_one_without_holes() {
 }
 
 #[tokio::test]
-async fn without_room_readings_become_one_loss_that_is_told_before_the_next() {
+async fn without_room_readings_become_one_loss_that_is_reported_before_the_next() {
     let mut bench = Bench::start(2, |file| plan(vec![counter("n", 2)], Vec::new(), file));
     tokio::time::timeout(SOON, async {
         // Nobody takes anything until a few were lost.
@@ -291,7 +291,7 @@ struct Clicker(Option<Arc<Count>>);
 
 impl Sensor for Clicker {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        self.0.as_ref().expect("it is told where to count").add(1);
+        self.0.as_ref().expect("it was given a counter").add(1);
         Ok(vec![TEMPERATURE.measured(1.0)])
     }
 
@@ -340,7 +340,7 @@ async fn a_count_goes_on_where_the_disk_says_as_soon_as_that_is_known() {
 }
 
 #[tokio::test]
-async fn what_was_counted_since_the_last_reading_is_told_at_the_end() {
+async fn what_was_counted_since_the_last_reading_is_reported_at_the_end() {
     let (clicks, tally) = clicker();
     let count = Arc::clone(&tally.count);
     let mut bench = Bench::start(1024, |file| plan(vec![(clicks, tally)], Vec::new(), file));
@@ -361,7 +361,7 @@ async fn what_was_counted_since_the_last_reading_is_told_at_the_end() {
             return;
         }
     }
-    panic!("{last:?} was told last, and {:?} counted", count.total());
+    panic!("{last:?} was reported last, and {:?} counted", count.total());
 }
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 1);

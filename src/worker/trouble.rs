@@ -42,7 +42,7 @@ impl BusAlarms {
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
     failing: bool,
-    /// Whether the end is to be told too.
+    /// Whether the end is to be logged too.
     complained: bool,
     last_logged: Option<Duration>,
     failures: u32,
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!((alarms.list().len(), trouble.failures, trouble.last_logged), (1, 2, Some(at(10).boot)));
         assert_eq!(alarms.list()[&bus].0, since, "since the first failure");
         trouble.failed(&bus, &timed_out(), at(71), &alarms);
-        assert_eq!(trouble.last_logged, Some(at(71).boot), "told again after a minute");
+        assert_eq!(trouble.last_logged, Some(at(71).boot), "logged again after a minute");
         trouble.answered(&bus, &alarms);
         assert!(alarms.list().is_empty() && !trouble.complained);
     }

@@ -1,6 +1,6 @@
 //! How a worker sleeps: epoll(7) over its inbox, one timer on the boot clock and the descriptors of its lines.
 //!
-//! The descriptors are registered when devices change, not at each sleep, and a sleep tells which of them have something.
+//! The descriptors are registered when devices change, not at each sleep, and a sleep returns which of them have something.
 
 use std::cell::Cell;
 use std::io;
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_told_by_its_number_for_as_long_as_it_is_listened_to() {
+    fn a_line_is_recognised_by_its_number_for_as_long_as_it_is_listened_to() {
         let (_waker, mut waiter) = pair().unwrap();
         let line = eventfd(1, EventfdFlags::empty()).unwrap();
         let later = || clock::boottime() + Duration::from_millis(5);

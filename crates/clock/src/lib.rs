@@ -56,7 +56,7 @@ pub fn until_multiple(period: Duration, now: Duration) -> Duration {
     period.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or(0)))
 }
 
-/// The moment of a kernel timestamp on `CLOCK_MONOTONIC`, told on both clocks; without a timestamp it is `now`.
+/// The moment of a kernel timestamp on `CLOCK_MONOTONIC`, on both clocks; without a timestamp it is `now`.
 pub fn at_monotonic(at: Option<Duration>, now: Moment) -> Moment {
     let Some(at) = at else { return now };
     let monotonic = clock_gettime(ClockId::Monotonic);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_system_is_asked_at_first_and_then_only_when_told_to() {
+    fn the_file_system_is_asked_at_first_and_then_only_when_asked_to() {
         let run = tempfile::tempdir().unwrap();
         let folder = run.path().join("timesync");
         let answer = Answer::unknown();

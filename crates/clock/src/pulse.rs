@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pulse_tells_the_last_beat_or_that_there_was_none() {
+    fn a_pulse_knows_the_last_beat_or_that_there_was_none() {
         let pulse = Pulse::new();
         assert_eq!(pulse.last(), None);
         let before = crate::boottime();

@@ -15,8 +15,8 @@ use super::trail::{Blame, Request};
 use fieldgate_model::Qos;
 use fieldgate_model::field::format_duration;
 
-/// From so many connections in a row on that a too large message ended, the next does without commands. Under 3.1.1 we cannot
-/// tell the broker how much we take, and a retained command comes again at each subscription.
+/// After so many connections in a row that a too large message ended, the next one does not subscribe to commands. MQTT 3.1.1 has
+/// no maximum packet size to announce to the broker, and a retained command comes again at each subscription.
 pub(super) const TOO_LARGE_TIMES: usize = 2;
 
 /// A limit that was learnt the hard way is forgotten after this time, so that a broker that was mended is noticed: the next

@@ -54,8 +54,8 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// Until the broker must have closed after DISCONNECT.
 const CLOSE: Duration = Duration::from_millis(100);
 
-/// The spool is told at once what it may forget when so much has come together, or nothing else is on its way: its thread is
-/// not woken for each acknowledgement.
+/// Acknowledgements are passed to the spool when there are so many, or when nothing else is in flight: its thread is not woken
+/// for each of them.
 const SETTLE_TOGETHER: usize = 32;
 
 /// After this time, what describes this gateway is published although readings still wait.
@@ -69,11 +69,11 @@ const ALL: [Whose; 3] = [Whose::Ours, Whose::Authority, Whose::Broker];
 
 /// How a connection ended.
 pub(super) enum End {
-    /// We were told to stop.
+    /// The link was asked to stop.
     Stopped,
     /// What was waited for besides has come, and the broker was left as for a stop.
     Left,
-    /// Anything else, and over what, as far as can be told.
+    /// Anything else, and which request ended it, as far as that is known.
     Lost(Cause, Option<Blame>),
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Connection<'a> {
     pub(super) connected: Connected,
     pub(super) window: Window,
     pub(super) forwarder: Forwarder,
-    /// Done with, and not yet told to the spool.
+    /// Settled, but not reported to the spool yet.
     pub(super) settled: Vec<Sequence>,
     /// What the broker will never take, and why; the spool does not know it yet.
     pub(super) given_up: Vec<(Sequence, String)>,
@@ -143,7 +143,7 @@ fn lingering_will(settings: &Settings) -> Duration {
     if settings.client_id.is_some() { Duration::ZERO } else { settings.keep_alive * 3 / 2 + GRACE }
 }
 
-/// Ends when the link is told to stop, or when nobody is left to tell it.
+/// Ends when the link is asked to stop, or when nobody is left who could ask.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone, which is the same.
     drop(stop.wait_for(|stop| *stop).await);
@@ -212,7 +212,7 @@ impl<'a> Connection<'a> {
         Self { until: until.map(|until| until.boxed()), ..self }
     }
 
-    /// Works until the connection ends or the link is told to stop.
+    /// Works until the connection ends or the link is asked to stop.
     pub(super) async fn hold(mut self) -> End {
         self.report.clear_connection();
         let parts = self.parts;

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_file_that_goes_and_comes_back_under_a_held_connection_is_told_each_time() {
+    async fn a_file_that_goes_and_comes_back_under_a_held_connection_is_reported_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let (path, away) = (folder.path().join("ca.pem"), folder.path().join("away"));
         std::fs::copy("../../config/example-keys/ca.pem", &path).unwrap();
@@ -94,8 +94,8 @@ mod tests {
         std::fs::rename(&path, &away).unwrap();
         // What is cancelled is not lost: the same look goes on.
         assert!(tokio::time::timeout(Duration::ZERO, expiry.look()).await.is_err());
-        let told = expiry.look().await;
-        assert!(told.len() == 1 && told[0].0 == Whose::Authority && told[0].1.contains("cannot read"), "{told:?}");
+        let notices = expiry.look().await;
+        assert!(notices.len() == 1 && notices[0].0 == Whose::Authority && notices[0].1.contains("cannot read"), "{notices:?}");
         std::fs::rename(&away, &path).unwrap();
         assert_eq!(expiry.look().await, []);
     }

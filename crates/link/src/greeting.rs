@@ -123,7 +123,7 @@ impl Connection<'_> {
         self.subscribe_next();
     }
 
-    /// Asks for our own health when everything else has been asked for and the present has been told.
+    /// Subscribes to our own health once everything else is subscribed to and the retained values have been published.
     fn listen_for_health(&mut self, now: Duration) {
         let may = self.informed
             && self.hears_status

@@ -1,6 +1,6 @@
 //! Which message goes next. Pure: time is an argument, the spool is read by others.
 //!
-//! Two lanes, so that the present is told at once however long the outage was: the **live** lane reads the spool from a
+//! Two lanes, so that the present is published at once however long the outage was: the **live** lane reads the spool from a
 //! boundary on, the **late** lane reads what lies before it, oldest first. A message that grows too old in the live lane
 //! moves the boundary and is read again by the late lane.
 //!

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_is_told_everything() {
+    fn a_new_connection_publishes_everything() {
         let latest = Latest::default();
         latest.set("a".into(), b"1".to_vec());
         latest.set("b".into(), b"2".to_vec());

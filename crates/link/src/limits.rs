@@ -1,4 +1,4 @@
-//! The limits of one connection: what ends it, and what a person is told although it goes on.
+//! The limits of one connection: what ends it, and what is reported although it goes on.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Connection<'_> {
     pub(super) fn look_after(&mut self) -> Option<Cause> {
         let now = boottime();
         self.forwarder.retry(now);
-        self.report.tell_dropped(now);
+        self.report.log_dropped(now);
         self.report.apply(disproved(now.saturating_sub(self.since)));
         if self.lost.is_some_and(|at| now.saturating_sub(at) > FLUSH) {
             return Some(Cause::other("the client library gave a message up"));
@@ -56,7 +56,7 @@ impl Connection<'_> {
         if self.marker.is_overdue(now) {
             let topic = self.parts.settings.topics.status();
             let words = format!(
-                "commands are refused: with clean_session: false our own message on {topic} must come back to tell new \
+                "commands are refused: with clean_session: false our own message on {topic} must come back to distinguish new \
                  commands from queued ones, and it does not; allow us to read {topic}"
             );
             self.report.raise(About::Marker, words);

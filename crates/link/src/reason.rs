@@ -89,8 +89,8 @@ mod tests {
             (4, "bad user name or password (4)"),
             (5, "not authorized (5)"),
         ] {
-            let told = v4(code);
-            assert!(told.starts_with(words) && told.contains("; "), "{told}");
+            let found = v4(code);
+            assert!(found.starts_with(words) && found.contains("; "), "{found}");
         }
     }
 

@@ -98,7 +98,7 @@ impl Report {
         self.change(LinkState::Down, |status| status.last_error = Some(words));
     }
 
-    /// The link was told to stop.
+    /// The link was asked to stop.
     pub(super) fn stopped(&self) {
         self.change(LinkState::Down, |_| {});
         info!("Disconnected.");
@@ -121,7 +121,7 @@ impl Report {
 
     /// Reports how many commands found no room, and when that is over. Each of a flood would otherwise cost a line in the log
     /// and a health message, which is more than the command itself.
-    pub(super) fn tell_dropped(&mut self, now: Duration) {
+    pub(super) fn log_dropped(&mut self, now: Duration) {
         let news = self.dropped.look(now);
         self.apply(news);
     }

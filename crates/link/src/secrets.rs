@@ -32,7 +32,7 @@ pub enum SecretSource {
     Credential(String),
 }
 
-/// Why a file is not used. Tell the user; it may be mended at any time.
+/// Why a file is not used. Report it to the user; the file may be corrected at any time.
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It cannot be read.
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_with_its_path() {
+    fn what_cannot_be_read_is_reported_with_its_path() {
         let error = password(&SecretSource::File("/nonexistent/p".into()), None).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/p"), "{error}");
         assert!(matches!(read(Path::new("/dev/zero")), Err(FileError::NotAFile { .. })));

@@ -63,7 +63,7 @@ enum State {
     Hold(Box<Held>),
     /// Let this long pass.
     Wait(Duration),
-    /// We were told to stop.
+    /// The link was asked to stop.
     Stopped,
 }
 
@@ -199,7 +199,7 @@ impl Supervisor {
         let first = self.parts.settings.brokers.first()?.clone();
         let protocol = self.failover.first().dialect.next(now);
         let attempt = Attempt::new(self, &first, protocol, now);
-        let mut told = String::new();
+        let mut logged = String::new();
         Some(async move {
             loop {
                 tokio::time::sleep(every).await;
@@ -212,10 +212,10 @@ impl Supervisor {
                         debug!(broker = %first, error = words, "The first broker cannot be reached yet.");
                     }
                     Err(Cause { kind: CauseKind::Refused, words }) => {
-                        if told != words {
+                        if logged != words {
                             warn!(broker = %first, error = words, "The first broker is there again and refuses us; staying with the other.");
                         }
-                        told = words;
+                        logged = words;
                     }
                     // It wants to be met in another way, which is found out by attempts that count.
                     Err(_) => return,
@@ -282,16 +282,16 @@ impl Attempt {
         Self { settings, broker: broker.clone(), protocol, client_id, will, credentials, pulse }
     }
 
-    /// One attempt; whoever drops it also ends the task that polls the library. `tell` gets what the files say about
+    /// One attempt; dropping it also ends the task that polls the library. `notify` gets what the files say about
     /// certificates.
-    async fn make(&self, tell: impl FnMut(&Notices)) -> Result<Held, Cause> {
-        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.open(tell));
+    async fn make(&self, notify: impl FnMut(&Notices)) -> Result<Held, Cause> {
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.open(notify));
         attempt.await.unwrap_or_else(|_| Err(Cause::other(timeout_words(&self.broker))))
     }
 
-    async fn open(&self, mut tell: impl FnMut(&Notices)) -> Result<Held, Cause> {
+    async fn open(&self, mut notify: impl FnMut(&Notices)) -> Result<Held, Cause> {
         let ((password, tls), notices) = self.read_files().await?;
-        notices.iter().for_each(&mut tell);
+        notices.iter().for_each(&mut notify);
         let config = tls.as_ref().map(|tls| Arc::clone(&tls.config));
         let opening = Opening {
             settings: &self.settings,

@@ -45,7 +45,7 @@ pub(super) struct Suspects {
 pub(super) enum Verdict {
     /// Nothing yet.
     Unclear,
-    /// Again the same request; one more end will tell.
+    /// The same request again; one more end of a connection will decide.
     Forming,
     /// It is held back from now on, for so long.
     HeldBack(Request, Duration),

@@ -1,4 +1,4 @@
-//! TLS: certificates are read anew for each connection, and what goes wrong is told in words.
+//! TLS: certificates are read again for each connection, and errors are described in plain words.
 //!
 //! TLS 1.2 and 1.3, always verified, by no setting less. The crypto provider is named here and handed over with our own
 //! `ClientConfig`: a default chosen for the whole process would depend on which crates happen to be linked.
@@ -25,7 +25,7 @@ use files::Files;
 pub(super) use peer::Shown;
 pub use words::words;
 
-/// Why there is no TLS to connect with. Tell the user and try again: files may be replaced at any time.
+/// Why there is no TLS to connect with. Report it to the user and try again: files may be replaced at any time.
 #[derive(Debug, ThisError)]
 pub enum TlsError {
     /// A file that is not there, cannot be read, or can be read by too many.

@@ -28,7 +28,7 @@ pub(super) enum Request {
     Health,
 }
 
-/// What a connection ended over, as far as can be told.
+/// The request that ended a connection, as far as that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Blame {
     /// The request.

@@ -2,11 +2,11 @@
 //!
 //! Two boards of one name obey the same commands and overwrite each other's states, and neither would notice. So each listens
 //! to its own `B/status`. What it did not publish there itself is somebody else's: under MQTT 5 `online` carries the run as a
-//! user property, under 3.1.1 each of ours comes back once. So does `B/health`, which names the run: it tells of another one
+//! user property, under 3.1.1 each of ours comes back once. So does `B/health`, which names the run: it shows another one
 //! whose `online` we missed. Retained copies say nothing and are left out by the caller.
 //!
 //! A foreign `online` is answered with ours, so that the other one learns of us too; a foreign `offline` is repaired, for the
-//! retained status must tell the truth about the one that runs. Both are limited in time: two that answer each other fall silent.
+//! retained status must be true of the one that runs. Both are limited in time: two that answer each other fall silent.
 
 use std::time::Duration;
 

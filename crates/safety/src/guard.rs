@@ -1,8 +1,8 @@
 //! Whether a command may be carried out, when, and what runs out by itself. Pure.
 //!
-//! The guard thinks in actions; how the hardware gets there it is told: whether it is still `ramping`, and what it was seen to
-//! do. An output is off only when its action is off, nothing ramps and the hardware was seen off. Until then `max_on` goes on
-//! and the interlock stays locked.
+//! The guard knows actions only. Its caller passes in how far the hardware has followed: whether it is still `ramping`, and what
+//! was read back. An output is off only when its action is off, nothing ramps and the hardware was seen off. Until then `max_on`
+//! goes on and the interlock stays locked.
 
 #[cfg(test)]
 mod tests;
@@ -49,14 +49,14 @@ struct Waiting {
     replaced: Option<Duration>,
 }
 
-/// The limits of one output and what it was last told.
+/// The limits of one output and the last action that was requested of it.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     limits: Limits,
     interlock: InterlockHandle,
-    /// What the output was last told to do.
+    /// The last requested action.
     action: Action,
-    /// Since when it was told to be on or off.
+    /// Since when it was requested to be on or off.
     since: Duration,
     /// Since when the hardware was seen to be so; minimum times count from here.
     seen: Option<Duration>,
@@ -97,12 +97,12 @@ impl Guard {
         self.limits = limits;
     }
 
-    /// What the output was last told to do.
+    /// The last requested action.
     pub(super) fn action(&self) -> Action {
         self.action
     }
 
-    /// Whether it is in its safe state, or was told so.
+    /// Whether its safe state was the last requested action.
     pub(super) fn is_safe(&self) -> bool {
         self.action == self.limits.safe_state
     }
@@ -125,7 +125,7 @@ impl Guard {
         }
         let (at, cause, refusal) = if limit > now {
             let key = if is_on(action) { "min_off" } else { "min_on" };
-            let words = format!("{key} holds it {} for another {}", self.told(), round_up(limit - now));
+            let words = format!("{key} holds it {} for another {}", self.requested(), round_up(limit - now));
             (limit.max(free), StateCause::Limit, Refusal::new(Reason::Limit, words))
         } else {
             let words = format!("it rests for another {} after the other went off", round_up(free - now));
@@ -182,7 +182,7 @@ impl Guard {
         }
         if from > now {
             let (so_far, left) = (format_whole((now + rest).saturating_sub(from)), round_up(from - now));
-            let words = format!("{} for {so_far}, and {rest_key} is {}; in {left}", self.told(), format_duration(rest));
+            let words = format!("{} for {so_far}, and {rest_key} is {}; in {left}", self.requested(), format_duration(rest));
             return refuse(words);
         }
         self.not_too_often(now)
@@ -214,7 +214,7 @@ impl Guard {
         self.interlock.take(now).map_err(|b| Refusal::new(Reason::Interlock, format!("{} {}", b.by, b.why)))
     }
 
-    fn told(&self) -> &'static str {
+    fn requested(&self) -> &'static str {
         if is_on(self.action) { "on" } else { "off" }
     }
 
@@ -324,7 +324,7 @@ impl Guard {
         times.into_iter().flatten().min()
     }
 
-    /// When the link counts as lost for this output. One that waits to be made safe need not be told again, and one that is
+    /// When the link counts as lost for this output. One that waits to be made safe needs no second order, and one that is
     /// safe needs nothing, unless it waits for something else or gets there by a ramp.
     fn lost_at(&self, last_heard: Option<Duration>, ramping: bool) -> Option<Duration> {
         let next = self.waiting.map_or(self.action, |waiting| waiting.verdict.action);

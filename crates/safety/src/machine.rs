@@ -89,7 +89,7 @@ pub struct Machine<R> {
     kind: OutputKind,
     /// Why it does what it does.
     cause: StateCause,
-    /// What the hardware was seen to do last, completed by what only time tells.
+    /// What the hardware was last seen to do; a position that cannot be read back is computed from the time.
     seen: OutputValue,
     /// When to drive it again, because the hardware has not followed.
     retry_at: Option<Duration>,
@@ -313,7 +313,7 @@ impl<R> Machine<R> {
         Effect::Drive(value)
     }
 
-    /// Tells whoever waits what became of the command.
+    /// Answers the requester, if one waits for this command.
     fn answer(&mut self, applied: Applied) -> Vec<Effect<R>> {
         self.requester.take().map(|requester| Effect::Answer(requester, applied)).into_iter().collect()
     }

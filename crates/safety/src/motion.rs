@@ -18,7 +18,7 @@ const STEP: Duration = Duration::from_millis(20);
 /// One output on its way.
 #[derive(Clone, Debug)]
 pub(super) enum Motion {
-    /// It is where it was told to be.
+    /// It takes the requested value at once.
     AtOnce(OutputValue),
     /// A number that moves.
     Ramp(Ramp),
@@ -82,7 +82,7 @@ impl Motion {
         }
     }
 
-    /// What was read back, with what only time tells.
+    /// What was read back; a position that cannot be read is computed from the time.
     pub(super) fn complete(&self, read: OutputValue, now: Duration) -> OutputValue {
         match (self, read) {
             (Self::Travel(cover), OutputValue::Cover { travel, .. }) => {
@@ -185,7 +185,7 @@ pub(super) struct Cover {
     last: (Option<Travel>, Duration),
     /// What [`Cover::value`] said last.
     moving: bool,
-    /// It was told to stop and has not been seen to stand still yet.
+    /// A stop was requested, and the motor has not been seen to stand still yet.
     stopping: bool,
     /// What is being carried out; [`Move::Stop`] when nothing is.
     order: Move,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why the spool could not be opened, where trying again is of no use: stop and tell the user.
+/// Why the spool could not be opened, where trying again is of no use: stop and report it to the user.
 #[derive(Debug, Error)]
 pub enum SpoolError {
     /// Another instance runs on the same folder.

@@ -167,7 +167,7 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
     match version {
         0 => create(&mut connection)?,
         1.. => migrate(&mut connection, version)?,
-        // Not a number of ours: the tables tell.
+        // Not a number of ours: the tables decide.
         _ => {}
     }
     connection.execute_batch("PRAGMA synchronous = FULL")?;

@@ -105,8 +105,8 @@ pub(super) struct Keeper {
     handed: Handed,
     oldest_row: Option<(u64, Option<SystemTime>)>,
     dropped: u64,
-    /// Lost readings that the log has not told yet, and when it last told of any.
-    untold: u64,
+    /// Lost readings that are not logged yet, and when the last ones were.
+    unlogged: u64,
     logged: Option<Duration>,
     fault: Option<Fault>,
     /// What a person should know about this start.
@@ -162,7 +162,7 @@ impl Keeper {
             handed: Handed::new(HANDED_LIMIT),
             oldest_row: None,
             dropped: 0,
-            untold: 0,
+            unlogged: 0,
             logged: None,
             fault: None,
             notice: None,
@@ -196,9 +196,9 @@ impl Keeper {
     fn refuse(&mut self, message: Message, now: Moment) {
         let Message { key: Key { kind, source }, run, seq, qos, body, .. } = message;
         warn!(source = %source, bytes = body.len(), "A message is larger than the spool can keep; dropped.");
-        let is_told = kind == MessageKind::Reading && qos != Qos::AtMostOnce;
+        let is_reported = kind == MessageKind::Reading && qos != Qos::AtMostOnce;
         self.dropped += 1;
-        self.tell(&[Victim { sequence: 0, reading: is_told.then_some((source, run, seq)) }], TOO_LARGE, now);
+        self.report_dropped(&[Victim { sequence: 0, reading: is_reported.then_some((source, run, seq)) }], TOO_LARGE, now);
     }
 
     fn take_sequence(&mut self) -> u64 {
@@ -206,7 +206,7 @@ impl Keeper {
         self.next - 1
     }
 
-    /// Tells of readings that were lost elsewhere.
+    /// Reports readings that were lost elsewhere.
     pub(super) fn report_loss(&mut self, loss: Loss, now: Moment) {
         self.dropped = self.dropped.saturating_add(loss.count);
         self.keep_loss(loss, now);
@@ -225,12 +225,12 @@ impl Keeper {
         self.window.put(sequence, Arc::new(record::of_loss(&loss, now)), state, now.boot);
     }
 
-    fn tell(&mut self, victims: &[Victim], reason: &str, now: Moment) {
+    fn report_dropped(&mut self, victims: &[Victim], reason: &str, now: Moment) {
         let lost = victims.iter().filter(|victim| victim.reading.is_some()).count();
-        self.untold += lost as u64;
+        self.unlogged += lost as u64;
         if lost > 0 && self.logged.is_none_or(|at| now.boot >= at + LOG_AGAIN) {
-            error!(readings = self.untold, reason, "Readings are lost; each is told on the loss topic.");
-            (self.untold, self.logged) = (0, Some(now.boot));
+            error!(readings = self.unlogged, reason, "Readings are lost; each is reported on the loss topic.");
+            (self.unlogged, self.logged) = (0, Some(now.boot));
         }
         for loss in victims.iter().filter_map(|victim| loss_of(victim, reason)) {
             self.keep_loss(loss, now);
@@ -328,7 +328,7 @@ impl Keeper {
             self.forget(victim.sequence);
         }
         let reason = if self.fault.is_some() { FAILING } else { FULL };
-        self.tell(&victims, reason, now);
+        self.report_dropped(&victims, reason, now);
         !victims.is_empty()
     }
 

@@ -50,7 +50,7 @@
 //!   fsynced. With `commit_every: 0s` that is so before it is offered at all. One that is acknowledged earlier never
 //!   touches the disk, so a healthy link costs no flash wear.
 //! - Memory and disk are bounded. Where something must give way, `when_full` says which reading, and every reading that
-//!   went is told by a loss record that is committed together with the drop: one record per sensor, run and reason, which
+//!   went is reported by a loss record that is committed together with the drop: one record per sensor, run and reason, which
 //!   grows until it is read. Readings that the link was given and that may be with the broker already (after a restart,
 //!   the oldest 64) go last; replies go only when no reading is left.
 //! - A failing disk stops nothing: messages stay in memory up to [`window::LIMIT_BYTES`], commits are tried again with
@@ -69,7 +69,7 @@
 //!   not written with them, so readings cost no more for it. One such transaction costs about 9 kB with what the file system adds.
 //!   Four may follow each other; then there are two a second, and replies are offered up to half a second before their notes are on
 //!   disk: about 70 kB/s under a flood, of which 200 commands a second get so far.
-//! - What is offered is what was appended: a row that is not as it was written is never offered, but told as lost.
+//! - What is offered is what was appended: a row that is not as it was written is never offered, but reported as lost.
 //!
 //! # What it does not do
 //!
@@ -77,7 +77,7 @@
 //! [`window::FLEETING_COUNT`] of them, are never written, and the oldest goes (counted, without a loss record). It does
 //! not repair: a file that SQLite finds damaged is set aside as `spool.db.damaged-<unix time>`, where it stays until a person
 //! deletes it, and a new one begun. What can still be read of the old one moves into the new one; readings that lay in
-//! between are told as lost where the rows around them say which they were, and are counted in the log where not.
+//! between are reported as lost where the rows around them say which they were, and are counted in the log where not.
 //!
 //! # What a power cut or a kill can lose
 //!
@@ -88,7 +88,7 @@
 //! the log shows that it had been whole, both files are set aside as damaged.
 //! A command of whose begin nothing was written is not known to the next run, and a repeat of it acts: what began in the last five
 //! milliseconds (half a second in a flood), plus the duration of a commit under way; for a power cut, that of its own commit too.
-//! None of these losses can be told, for nobody is left who knows of them: the numbers of that run simply end earlier.
+//! None of these losses can be reported, since nothing is left that knows of them: the numbers of that run simply end earlier.
 //!
 //! # On disk
 //!
@@ -235,7 +235,7 @@ pub struct Stats {
     pub bytes: u64,
     /// When the oldest of the queued was taken.
     pub oldest: Option<SystemTime>,
-    /// Messages that will never arrive, since this start: dropped here or told by [`Spool::report_loss`].
+    /// Messages that will never arrive, since this start: dropped here or reported by [`Spool::report_loss`].
     pub dropped: u64,
     /// What is wrong with the disk, in words.
     pub error: Option<String>,
@@ -338,7 +338,7 @@ impl Spool {
         Ok(Room { slot, places })
     }
 
-    /// Tells of readings that were lost before they came here.
+    /// Reports readings that were lost before they came here.
     ///
     /// # Errors
     /// [`Closed`], as [`Spool::append`].

@@ -88,7 +88,7 @@ impl Reader {
         self.recalled.borrow().is_some()
     }
 
-    /// Tells what earlier runs noted.
+    /// Publishes what earlier runs noted.
     pub(super) fn recall(&self, recalled: Recalled) {
         self.recalled.send_replace(recalled);
     }

@@ -42,7 +42,7 @@ pub(super) fn cost(message: &Message) -> u64 {
     ROW_OVERHEAD + (message.key.source.as_str().len() + message.body.len()) as u64
 }
 
-/// The message that tells of a loss; `now` is when it became known.
+/// The message that reports a loss; `now` is when it became known.
 pub(super) fn of_loss(loss: &Loss, now: Moment) -> Message {
     Message {
         key: Key { kind: MessageKind::Loss, source: loss.sensor.clone() },
@@ -98,7 +98,7 @@ fn identity_sum(sequence: i64, kind: i64, source: &str, run: i64, n: i64) -> u32
     sum.finalize()
 }
 
-/// The checksum column: in its upper half that of the identity alone, so that a loss can be told of a row whose rest is
+/// The checksum column: in its upper half that of the identity alone, so that a loss can be reported for a row whose rest is
 /// damaged; in its lower half that of everything.
 pub(super) fn sum(sequence: i64, message: &Message) -> i64 {
     let (kind, source) = (kind_number(message.key.kind), message.key.source.as_str());

@@ -1,7 +1,7 @@
 //! What gives way when the spool is full.
 //!
 //! Readings go before replies, loss records never do, and those that the link was given go last, for the broker may have them: dropping one
-//! of those would tell a loss that none is. What cannot be written without that stays in memory for now.
+//! of those would report a loss that is none. What cannot be written without that stays in memory for now.
 
 use crate::WhenFull;
 use crate::record::cost;

@@ -2,7 +2,7 @@
 //!
 //! Rows are read in order; where the file cannot be read any more, the next place that can is looked for, and from there
 //! backwards as far as it goes. What lies between is a hole, and [`Holes`] says which readings were in it, where the rows
-//! around it tell. Rows whose checksum is wrong are not trusted with more than their name.
+//! around it show it. Rows whose checksum is wrong are not trusted with more than their name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -175,7 +175,7 @@ impl From<rusqlite::Error> for Unreadable {
     }
 }
 
-/// Which readings were in the holes, as far as the rows around them tell. Pure.
+/// Which readings were in the holes, as far as the rows around them show it. Pure.
 #[derive(Debug, Default)]
 pub(super) struct Holes {
     last: BTreeMap<(Name, RunId), u64>,
@@ -226,7 +226,7 @@ impl Holes {
     }
 }
 
-/// What is told of a row that was found damaged outside of a salvage.
+/// The loss of a row that was found damaged outside of a salvage.
 pub(super) fn loss_of_row((sensor, run, n): ReadingName) -> Loss {
     Loss { sensor, run, from_seq: n, to_seq: n, count: 1, reason: DAMAGED.into() }
 }
@@ -240,30 +240,30 @@ mod tests {
         Found::Row(n, Ok(reading("air", n, 1)))
     }
 
-    fn told(found: impl IntoIterator<Item = Found>) -> Vec<(u64, u64, u64)> {
+    fn losses(found: impl IntoIterator<Item = Found>) -> Vec<(u64, u64, u64)> {
         let mut holes = Holes::default();
         let losses = found.into_iter().filter_map(|found| holes.see(&found)).collect::<Vec<_>>();
         losses.into_iter().map(|loss| (loss.from_seq, loss.to_seq, loss.count)).collect()
     }
 
     #[test]
-    fn what_lay_in_a_hole_is_told_when_both_edges_are_known() {
-        assert_eq!(told([row(1), row(2), Found::Hole, row(7), row(8)]), [(3, 6, 4)]);
-        assert_eq!(told([Found::Hole, row(7), Found::Hole]), []);
-        assert_eq!(told([row(1), Found::Hole, Found::Hole, row(4)]), [(2, 3, 2)]);
+    fn what_lay_in_a_hole_is_reported_when_both_edges_are_known() {
+        assert_eq!(losses([row(1), row(2), Found::Hole, row(7), row(8)]), [(3, 6, 4)]);
+        assert_eq!(losses([Found::Hole, row(7), Found::Hole]), []);
+        assert_eq!(losses([row(1), Found::Hole, Found::Hole, row(4)]), [(2, 3, 2)]);
     }
 
     #[test]
     fn numbers_that_are_missing_elsewhere_are_not_lost() {
-        assert_eq!(told([row(1), row(5)]), []);
-        assert_eq!(told([row(1), row(5), Found::Hole, row(6)]), []);
+        assert_eq!(losses([row(1), row(5)]), []);
+        assert_eq!(losses([row(1), row(5), Found::Hole, row(6)]), []);
     }
 
     #[test]
     fn a_row_with_a_wrong_checksum_is_one_lost_reading() {
         let unsound = |n| Found::Row(n, Err(Unsound { reading: Some((Name::new("air").unwrap(), RunId(1), n)) }));
-        assert_eq!(told([row(1), unsound(2), row(3)]), [(2, 2, 1)]);
-        assert_eq!(told([row(1), Found::Hole, unsound(4)]), [(2, 4, 3)]);
-        assert_eq!(told([row(1), Found::Row(2, Err(Unsound { reading: None })), row(4)]), [(2, 3, 2)]);
+        assert_eq!(losses([row(1), unsound(2), row(3)]), [(2, 2, 1)]);
+        assert_eq!(losses([row(1), Found::Hole, unsound(4)]), [(2, 4, 3)]);
+        assert_eq!(losses([row(1), Found::Row(2, Err(Unsound { reading: None })), row(4)]), [(2, 3, 2)]);
     }
 }

@@ -224,7 +224,7 @@ fn a_backlog_larger_than_memory_is_read_back_from_disk_in_order() {
 }
 
 #[test]
-fn a_full_disk_stops_nothing_and_is_told_until_it_recovers() {
+fn a_full_disk_stops_nothing_and_is_reported_until_it_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, WhenFull::DropOldest) };
     let mut keeper = open(&roomy, 0).unwrap();
@@ -346,17 +346,17 @@ fn check_memory_policy(when_full: WhenFull, survivors: std::ops::RangeInclusive<
     keeper.fill_disk(false);
     keeper.tick(at(60_000));
     assert_eq!(keeper.stats().error, None);
-    let (mut seen, mut told) = (Vec::new(), 0);
+    let (mut seen, mut reported) = (Vec::new(), 0);
     for stored in read_all(&mut keeper, 1, 60_000) {
         match stored.message.key.kind {
             MessageKind::Loss => {
                 let loss: serde_json::Value = serde_json::from_slice(&stored.message.body).unwrap();
-                told += loss["count"].as_u64().unwrap();
+                reported += loss["count"].as_u64().unwrap();
             }
             _ => seen.push(stored.message.seq),
         }
     }
-    assert_eq!((told, told + seen.len() as u64), (dropped, 200));
+    assert_eq!((reported, reported + seen.len() as u64), (dropped, 200));
     assert!(survivors.clone().all(|n| seen.contains(&n)), "{seen:?}");
 }
 

@@ -77,7 +77,7 @@ impl SpoolThread {
 /// Opens the spool and starts its thread. Blocks while the file is checked: about a second at most.
 ///
 /// # Errors
-/// [`SpoolError`]: the program cannot run; tell the user.
+/// [`SpoolError`]: the program cannot run; report it to the user.
 pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), SpoolError> {
     let folder = settings.path.clone();
     let no_thread = |source: io::Error| SpoolError::Thread { path: folder.clone(), source };

@@ -8,7 +8,7 @@ const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 const MAGIC: u32 = 0x377f_0682;
 
-/// What two salts tell: frames with others are left from before the log was begun anew.
+/// Frames with other salts than the header's are left from before the log was restarted.
 type Salts = [u8; 8];
 
 struct Log<'a> {
@@ -29,8 +29,8 @@ pub(super) fn has_lost_commits(log: &[u8]) -> bool {
 }
 
 impl<'a> Log<'a> {
-    /// Nothing when the header is not one: then SQLite begins a new log, and what was in this one had been applied, or is
-    /// beyond telling.
+    /// Nothing when the header is not one: then SQLite begins a new log, and what was in this one had been applied, or cannot
+    /// be known.
     fn read(bytes: &'a [u8]) -> Option<Self> {
         let header = bytes.get(..HEADER)?;
         let magic = word(header, 0, true)?;

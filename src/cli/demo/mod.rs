@@ -36,7 +36,7 @@ pub fn run(wanted: u16) -> ExitCode {
         return cli::fail(&format!("no free port from {wanted} upwards"));
     };
     if port != wanted {
-        cli::tell(&format!("port {wanted} is taken, so the demo's broker listens on {port}\n"));
+        cli::print_message(&format!("port {wanted} is taken, so the demo's broker listens on {port}\n"));
         // In front of the table, which is drawn by another thread.
         cli::log::flush();
     }
@@ -96,8 +96,8 @@ struct Screen {
     terminal: bool,
     /// Lines of the last frame, to go up by.
     drawn: usize,
-    /// What was last told in plain lines.
-    told: View,
+    /// What was last printed in plain lines.
+    printed: View,
     introduced: bool,
 }
 
@@ -106,7 +106,7 @@ impl Screen {
         let terminal = io::stdout().is_terminal();
         let write = |text: &[u8]| outlet::write_all(rustix::stdio::stdout(), text);
         let out = Outlet::new("screen", |_| (), Box::new(write));
-        Self { out, started: Instant::now(), port, names, terminal, drawn: 0, told: View::default(), introduced: false }
+        Self { out, started: Instant::now(), port, names, terminal, drawn: 0, printed: View::default(), introduced: false }
     }
 
     /// `false` when the reader has gone away (`| head`).
@@ -141,8 +141,8 @@ impl Screen {
             if !std::mem::replace(&mut self.introduced, true) {
                 out.push_str(&frame.introduction());
             }
-            out.push_str(&frame.changes(&self.told));
-            self.told = view.clone();
+            out.push_str(&frame.changes(&self.printed));
+            self.printed = view.clone();
         }
         self.out.push(out.into_bytes());
         !self.out.is_closed()

@@ -101,12 +101,12 @@ impl Frame<'_> {
         out
     }
 
-    /// One plain line for everything that is newer than in `told`.
-    pub(super) fn changes(&self, told: &View) -> String {
+    /// One plain line for everything that is newer than in `printed`.
+    pub(super) fn changes(&self, printed: &View) -> String {
         let mut out = String::new();
         for (name, _, quantities) in &self.names.sensors {
             let latest = self.view.sensors.get(name).and_then(|view| view.latest.as_ref());
-            let before = told.sensors.get(name).and_then(|view| view.latest.as_ref());
+            let before = printed.sensors.get(name).and_then(|view| view.latest.as_ref());
             if let Some((at, all)) = latest
                 && before.is_none_or(|(then, _)| then.boot != at.boot)
             {
@@ -116,7 +116,7 @@ impl Frame<'_> {
         }
         for (name, _) in &self.names.outputs {
             if let Some(view) = self.view.outputs.get(name)
-                && told.outputs.get(name).is_none_or(|then| then.since != view.since)
+                && printed.outputs.get(name).is_none_or(|then| then.since != view.since)
             {
                 let value = view.value.map_or_else(|| "–".into(), |value| value.to_string());
                 writeln!(out, "{}  {name}  {value}  {}", payload::time(view.since), view.cause.as_str())
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn into_a_pipe_only_what_changed_is_told() {
+    fn into_a_pipe_only_what_changed_is_printed() {
         check(|frame| {
             assert_eq!(frame.changes(&View::default()).lines().count(), 2);
             assert_eq!(frame.changes(frame.view), "");

@@ -1,7 +1,7 @@
 //! `fieldgate scan`: what this board has, and a configuration for it to paste.
 //!
 //! Everything is looked at and nothing is changed: see [`fieldgate_bus::survey`] and [`fieldgate_drivers::likely`]. What cannot
-//! be looked at, or is switched off, is told with its remedy.
+//! be looked at, or is switched off, is reported with its remedy.
 
 mod yaml;
 
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_told_and_what_is_missing_has_its_remedy() {
+    fn everything_is_shown_and_what_is_missing_has_its_remedy() {
         let expected = "\
 Raspberry Pi 4 Model B Rev 1.4
 I2C     /dev/i2c-1  bcm2835

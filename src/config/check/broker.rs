@@ -14,7 +14,7 @@ const UNIX: &str = "unix:";
 /// As many bytes as the kernel's `sun_path` takes, less the zero at its end.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// Where brokers listen for websockets unless they are told otherwise.
+/// Where brokers listen for websockets by default.
 const WEBSOCKET_PATH: &str = "/mqtt";
 
 /// What is wrong with an address, and which part of it.

@@ -33,7 +33,7 @@ pub(super) struct Named<'a> {
     pub(super) is_again: bool,
 }
 
-/// What a bus is, however it is written, as far as can be told without opening it.
+/// What a bus is, however it is written, as far as can be known without opening it.
 #[derive(PartialEq)]
 enum Device {
     File(PathBuf),
@@ -178,7 +178,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The bus of that type as far as its own entry tells.
+    /// The bus of that type as far as its own entry says.
     fn draft(&mut self, kind: &str, section: &Section<'a>) -> Option<Draft> {
         Some(Draft::Plain(match kind {
             "i2c" => bus::Settings::I2c { device: PathBuf::from(section.text("device")?) },
@@ -254,7 +254,7 @@ fn device(settings: &bus::Settings) -> Option<Device> {
         bus::Settings::Multiplexed(multiplexer::Settings { on, address, channel, .. }) => {
             Some(Device::Channel { on: on.name.clone(), address: *address, channel: *channel })
         }
-        // Two of them on one address are told as such.
+        // Two of them on one address are reported as such.
         bus::Settings::Expander(_) | bus::Settings::Host => None,
     }
 }

@@ -15,7 +15,7 @@ use fieldgate_model::Name;
 /// Multiplexers behind multiplexers, and an expander behind the last: nobody has more.
 const DEEPEST: usize = 4;
 
-/// A bus as far as its own entry tells.
+/// A bus as far as its own entry says.
 pub(super) enum Draft {
     /// It is wired to the board.
     Plain(bus::Settings),
@@ -146,7 +146,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What is left sits on one that is wrong, which has been told, on itself, or too deep.
+    /// What is left sits on one that is wrong, which has been reported, on itself, or too deep.
     fn unsettled(&mut self, chips: &[(usize, Chip)], buses: &[Bus]) {
         for (index, chip) in chips {
             let name = &buses[*index].name;
@@ -247,12 +247,12 @@ fn end(chips: &[(usize, Chip)], buses: &[Bus], name: &Name, chip: &Chip) -> End 
             return End::Itself;
         }
         if passed.contains(&&bus.name) {
-            // Those in the circle are told.
+            // Those in the circle are reported.
             return End::Wrong;
         }
         passed.push(&bus.name);
         match chips.iter().find(|(index, _)| buses[*index].name == bus.name) {
-            // Circles are small; whoever has drawn a larger one is told something near enough.
+            // Circles are small; a larger one is reported as too deep, which is close enough.
             Some(_) if passed.len() > 4 * DEEPEST => return End::Board,
             Some((_, below)) => on = below.on(buses),
             None if bus.settings.is_some() => return End::Board,

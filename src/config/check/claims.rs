@@ -24,7 +24,7 @@ impl Checker<'_> {
         sensors: &[Device<SensorSettings>],
         actuators: &[Device<ActuatorSettings>],
     ) {
-        let chips = buses.iter().enumerate().filter(|(index, bus)| !is_told(&buses[..*index], bus));
+        let chips = buses.iter().enumerate().filter(|(index, bus)| !is_repeated(&buses[..*index], bus));
         let chips = chips.flat_map(|(_, bus)| by_bus(bus));
         let devices = sensors.iter().flat_map(occupied).chain(actuators.iter().flat_map(occupied));
         let mut all: Vec<_> = devices.chain(chips).collect();
@@ -34,7 +34,7 @@ impl Checker<'_> {
             self.is_a_pin(buses, second);
             let Some(first) = all[..index].iter().find(|first| clash(buses, first, second)) else { continue };
             let line = self.source.place(first.span.start).line;
-            let what = told(first, second);
+            let what = describe_clash(first, second);
             let hint = match first.bus {
                 _ if std::ptr::eq(first.name, second.name) => "each of its relays needs a line of its own".to_owned(),
                 Some(bus) if first.bus != second.bus => format!(
@@ -98,7 +98,7 @@ fn by_bus(bus: &Bus) -> impl Iterator<Item = Occupied<'_>> {
 }
 
 /// The channels of one multiplexer are so many buses, and one chip.
-fn is_told(before: &[Bus], bus: &Bus) -> bool {
+fn is_repeated(before: &[Bus], bus: &Bus) -> bool {
     let Some(Settings::Multiplexed(own)) = &bus.settings else { return false };
     let same = |other: &Bus| {
         matches!(&other.settings, Some(Settings::Multiplexed(other))
@@ -163,7 +163,7 @@ fn reaches<'b>(buses: &'b [Bus], from: Option<&Name>, to: Option<&Name>) -> bool
     false
 }
 
-/// A line as far as its text tells: on the boards that call their lines GPIO17, that is number 17 of the chip.
+/// A line as far as its text says: on the boards that call their lines GPIO17, that is number 17 of the chip.
 fn line(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let number = lower.strip_prefix("gpio").unwrap_or(&lower);
@@ -172,7 +172,7 @@ fn line(text: &str) -> String {
 }
 
 /// What is wrong with these two.
-fn told(first: &Occupied<'_>, second: &Occupied<'_>) -> String {
+fn describe_clash(first: &Occupied<'_>, second: &Occupied<'_>) -> String {
     if std::ptr::eq(first.name, second.name) {
         return format!("{} has {} twice", second.name, words(second.claim));
     }

@@ -27,7 +27,7 @@ use fieldgate_spool as spool;
 
 use section::Section;
 
-/// How many problems are told: whoever has more has the wrong file, or will be glad to fix these first.
+/// How many problems are reported: with more it is the wrong file, or these are enough to fix first.
 const MAX_PROBLEMS: usize = 100;
 
 /// How many are counted; comparing each with all others must stay cheap.
@@ -71,7 +71,7 @@ impl<'a> Checker<'a> {
         self.add(Severity::Note, span, what.into(), hint.into());
     }
 
-    /// The same problem at the same place comes twice when an anchor is used twice; it is told once. Errors have room of their
+    /// The same problem at the same place comes twice when an anchor is used twice; it is reported once. Errors have room of their
     /// own, so that no flood of warnings can make a wrong configuration pass.
     fn add(&mut self, severity: Severity, span: &Span, what: String, hint: String) {
         let limit = if severity == Severity::Error { MAX_FOUND } else { MAX_PROBLEMS };
@@ -89,8 +89,8 @@ impl<'a> Checker<'a> {
     fn problems(mut self) -> Vec<Problem> {
         self.found.sort_by_key(|found| (found.span.start, found.span.end));
         let more = self.found.len().saturating_sub(MAX_PROBLEMS);
-        let told = self.found.iter().take(MAX_PROBLEMS);
-        let mut all: Vec<_> = told.map(|f| self.source.problem(f.severity, &f.span, &f.what, &f.hint)).collect();
+        let shown = self.found.iter().take(MAX_PROBLEMS);
+        let mut all: Vec<_> = shown.map(|f| self.source.problem(f.severity, &f.span, &f.what, &f.hint)).collect();
         if more > 0 {
             all.push(whole(format!("and {more} more problems"), ""));
         }

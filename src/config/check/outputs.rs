@@ -61,7 +61,7 @@ impl<'a> Checker<'a> {
         let (settings, stand_ins, claims) = self.settings(section, driver, on);
         let known = settings.clone().unwrap_or_default();
         let kind = match kind(&known) {
-            // The largest angle is among the settings, and what is wrong with those has been told.
+            // The largest angle is among the settings, and what is wrong with those has been reported.
             OutputKind::Angle { .. } if settings.is_none() => OutputKind::Angle { most: 360 },
             kind => kind,
         };

@@ -138,7 +138,7 @@ fn number(value: &Value, min: f64, max: f64) -> Result<Setting, Wrong> {
 }
 
 fn duration(text: &str, min: Duration, max: Duration) -> Result<Setting, Wrong> {
-    let duration = parse_duration(text).map_err(|words| told(text, words, "time", "10s"))?;
+    let duration = parse_duration(text).map_err(|words| not_a_quantity(text, words, "time", "10s"))?;
     if duration < min {
         return Err(Wrong::new(format!("{text} is too short"), format!("at least {}", format_duration(min))));
     }
@@ -149,7 +149,7 @@ fn duration(text: &str, min: Duration, max: Duration) -> Result<Setting, Wrong> 
 }
 
 fn size(text: &str, min: u64, max: u64) -> Result<Setting, Wrong> {
-    let bytes = parse_size(text).map_err(|words| told(text, words, "size", "64MiB"))?;
+    let bytes = parse_size(text).map_err(|words| not_a_quantity(text, words, "size", "64MiB"))?;
     match i64::try_from(bytes) {
         Ok(size) if (min..=max).contains(&bytes) => Ok(Setting::Integer(size)),
         _ if bytes < min => Err(Wrong::new(format!("{text} is too small"), format!("at least {}", format_size(min)))),
@@ -158,7 +158,7 @@ fn size(text: &str, min: u64, max: u64) -> Result<Setting, Wrong> {
 }
 
 /// The words of the model's parsers are `what; hint`, and quote the text: only where it is a plain word.
-fn told(text: &str, words: String, thing: &str, example: &str) -> Wrong {
+fn not_a_quantity(text: &str, words: String, thing: &str, example: &str) -> Wrong {
     if quoted(text) == THIS {
         return Wrong::new(format!("this is not a {thing}"), format!("write a number and its unit, such as {example}"));
     }

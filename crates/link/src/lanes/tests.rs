@@ -85,7 +85,7 @@ impl Bench {
 }
 
 #[test]
-fn the_present_is_told_before_the_past() {
+fn the_present_is_published_before_the_past() {
     let all = vec![message("a", RunId(1), 0), message("a", RUN, 10), message("a", RUN, 95), message("b", RUN, 96)];
     let mut bench = Bench::new(all, 2);
     let now = Duration::from_secs(100);

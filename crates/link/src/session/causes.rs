@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_we_may_not_use_is_told_with_its_remedy() {
+    fn a_socket_that_we_may_not_use_is_reported_with_its_remedy() {
         let (transport, host, path) = (Transport::Unix, String::new(), "/run/m.sock".to_owned());
         let broker = Broker { transport, host, port: 0, path };
         let denied = io_words(&broker, &io::ErrorKind::PermissionDenied.into());

@@ -18,7 +18,7 @@ use fieldgate_model::Qos;
 /// The writing half.
 pub(super) struct Client(mqtt::AsyncClient);
 
-/// The reading half, with what is needed to tell why it ended.
+/// The reading half, with what is needed to say why it ended.
 pub(super) struct EventLoop {
     inner: mqtt::EventLoop,
     broker: Broker,
@@ -183,7 +183,7 @@ fn refused(code: u8) -> Cause {
 
 type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, mqtt::SessionStoreError>> + Send + 'a>>;
 
-/// Tells the library that nothing of ours is in flight, so that it accepts a session that only the broker remembers.
+/// Informs the library that nothing of ours is in flight, so that it accepts a session that only the broker remembers.
 ///
 /// That is true: QoS 2 is refused with a persistent session, and what was unacknowledged at QoS 1 is sent anew from the
 /// spool.

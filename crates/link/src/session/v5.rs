@@ -24,7 +24,7 @@ const NEVER_EXPIRES: u32 = u32::MAX;
 /// The writing half.
 pub(super) struct Client(mqtt::AsyncClient);
 
-/// The reading half, with what is needed to tell why it ended.
+/// The reading half, with what is needed to say why it ended.
 pub(super) struct EventLoop {
     inner: mqtt::EventLoop,
     broker: Broker,
@@ -180,7 +180,7 @@ impl Client {
 fn fate(result: Result<mqtt::PublishResult, mqtt::PublishNoticeError>) -> Fate {
     let judge = |code: u8| match code {
         0..0x80 => Fate::Acknowledged,
-        // The payload does not fit what the broker was told to expect there, and it will be the same next time.
+        // The payload does not match the format that the broker is configured to expect there; it will be the same next time.
         0x99 => Fate::Unacceptable(reason::v5(code)),
         _ => Fate::Refused(reason::v5(code)),
     };
@@ -287,7 +287,7 @@ fn connect_code(code: mqtt::ConnectReturnCode) -> u8 {
 
 type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, mqtt::SessionStoreError>> + Send + 'a>>;
 
-/// Tells the library that nothing of ours is in flight, so that it accepts a session that only the broker remembers.
+/// Informs the library that nothing of ours is in flight, so that it accepts a session that only the broker remembers.
 ///
 /// That is true: QoS 2 is refused with a persistent session, and what was unacknowledged at QoS 1 is sent anew from the
 /// spool.

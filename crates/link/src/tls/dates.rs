@@ -10,7 +10,7 @@ use webpki::{EndEntityCert, Error, KeyUsage};
 
 use fieldgate_model::{ClockStatus, Moment};
 
-/// A certificate that ends so soon is told.
+/// A certificate that expires so soon is reported.
 const SOON: u64 = 30 * 24 * 3600;
 
 /// From when to when a certificate is valid.
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_told_thirty_days_before_and_only_by_a_clock_that_is_right() {
+    fn an_end_is_reported_thirty_days_before_and_only_by_a_clock_that_is_right() {
         let validity = Validity { from: 20_000 * DAY, until: 20_100 * DAY };
         let said = |days| validity.notice("it", at(days, ClockStatus::Synchronised));
         assert_eq!(said(20_000), None);

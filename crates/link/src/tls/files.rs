@@ -12,7 +12,7 @@ use crate::TlsSettings;
 use crate::secrets::{self, FileError, SecretSource};
 use fieldgate_model::{ClockStatus, Moment};
 
-/// What the files hold; what could not be read is absent here and told besides.
+/// What the files hold; what could not be read is absent here and reported separately.
 #[derive(Default)]
 pub(super) struct Files {
     pub(super) authorities: Option<Vec<CertificateDer<'static>>>,
@@ -120,7 +120,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 fn private_key(source: &SecretSource, credentials: Option<&Path>) -> Result<PrivateKeyDer<'static>, TlsError> {
     let path = &source.path(credentials)?;
     let key = key_of(path, &secrets::read(path)?)?;
-    // Last, so that a certificate in the key's place, which everybody may read, is told as that.
+    // Last, so that a certificate in the key's place, which everybody may read, is reported as what it is.
     secrets::guard(source)?;
     Ok(key)
 }
@@ -137,7 +137,7 @@ fn key_of(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError>
     }
 }
 
-/// What a file holds instead, as far as that can be told.
+/// What a file holds instead, as far as that can be recognised.
 fn empty(path: &Path, what: &'static str, bytes: &[u8]) -> TlsError {
     let instead = if bytes.is_empty() {
         "it is empty"

@@ -174,17 +174,17 @@ mod tests {
     use super::*;
     use std::time::{Duration, SystemTime};
 
-    fn told(error: rustls::Error, clock: ClockStatus) -> String {
+    fn described(error: rustls::Error, clock: ClockStatus) -> String {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
         describe(&error, "broker.lan", Moment { boot: Duration::ZERO, wall, clock })
     }
 
     #[test]
-    fn a_tls_error_inside_an_io_error_is_told_in_words() {
+    fn a_tls_error_inside_an_io_error_is_described() {
         let check = |why, part: &str| {
             let error = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(why));
-            let told = words(&error, "broker.lan").unwrap();
-            assert!(told.contains(part), "{told}");
+            let found = words(&error, "broker.lan").unwrap();
+            assert!(found.contains(part), "{found}");
         };
         check(CertificateError::UnknownIssuer, "unknown CA");
         check(CertificateError::NotValidForName, "\"broker.lan\"");
@@ -200,12 +200,12 @@ mod tests {
             rustls::Error::AlertReceived(AlertDescription::CertificateExpired),
         ];
         for error in dates {
-            let unset = told(error.clone(), ClockStatus::Unsynchronised);
+            let unset = described(error.clone(), ClockStatus::Unsynchronised);
             assert!(unset.contains("1970-01-01T00:01:00Z, which is the likely cause"), "{unset}");
-            let set = told(error, ClockStatus::Synchronised);
+            let set = described(error, ClockStatus::Synchronised);
             assert!(!set.contains("likely"), "{set}");
         }
         let name = rustls::Error::InvalidCertificate(CertificateError::NotValidForName);
-        assert!(!told(name, ClockStatus::Unsynchronised).contains("clock"));
+        assert!(!described(name, ClockStatus::Unsynchronised).contains("clock"));
     }
 }

@@ -177,7 +177,7 @@ fn a_pulse_ends_by_itself_and_is_not_prolonged() {
 }
 
 #[test]
-fn a_toggle_turns_what_it_was_told_last() {
+fn a_toggle_inverts_the_last_requested_action() {
     let mut guard = guard(Limits { min_on: s(60), ..base() });
     assert_eq!(
         guard.command(s(1), Action::Toggle, None),
@@ -390,7 +390,7 @@ fn an_on_that_is_dropped_gives_its_lock_back_if_it_was_seen_off() {
 }
 
 #[test]
-fn times_are_told_in_whole_seconds_where_there_are_many_and_never_too_short() {
+fn times_are_given_in_whole_seconds_where_there_are_many_and_never_too_short() {
     let ms = Duration::from_millis;
     assert_eq!(round_up(ms(12_345)), "13s");
     assert_eq!(round_up(ms(9_345)), format_duration(ms(9_345)));

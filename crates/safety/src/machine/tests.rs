@@ -20,7 +20,7 @@ fn set(percent: f64) -> Action {
     Action::Set(OutputValue::Percent(percent))
 }
 
-/// A dimmer with a ramp of one second, driven off at 0 ms. Its hardware does what it is told.
+/// A dimmer with a ramp of one second, driven off at 0 ms. Its hardware does what is requested.
 struct Dimmer {
     machine: Machine<u32>,
     does: OutputValue,
@@ -177,7 +177,7 @@ fn a_step_of_a_ramp_that_fails_leads_to_the_safe_state_and_keeps_the_interlock()
 }
 
 #[test]
-fn who_waits_is_told_when_the_bus_goes() {
+fn who_waits_is_answered_when_the_bus_goes() {
     let (mut one, _) = two(Limits { min_on: ms(2500), ..limits() }, limits());
     one.command(1000, set(80.0), None).unwrap();
     one.pass(2000);

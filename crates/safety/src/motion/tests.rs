@@ -65,7 +65,7 @@ fn a_ramp_moves_in_steps_and_a_trip_does_not_wait_for_it() {
 }
 
 #[test]
-fn what_has_failed_is_told_its_value_at_once_for_nobody_knows_where_a_ramp_would_begin() {
+fn what_has_failed_is_driven_to_its_value_at_once_for_nobody_knows_where_a_ramp_would_begin() {
     let mut lamp = lamp();
     lamp.begin(ms(100), set(50.0), true);
     lamp.value(ms(100));

@@ -34,7 +34,7 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
-    /// Whether what comes from this sequence on is not known yet. Reading on there would tell newer readings before older.
+    /// Whether what comes from this sequence on is not known yet. Reading on there would hand out newer readings before older.
     pub(super) fn hides(&self, from: Sequence) -> bool {
         from.0 < self.until
     }
@@ -135,7 +135,7 @@ impl Keeper {
         let (counts, unsound) = store.counts()?;
         self.counts.adopt(counts);
         let noted = store.noted()?;
-        self.tell_unsound(&unsound, noted.unsound.len());
+        self.report_unsound(&unsound, noted.unsound.len());
         self.ids.adopt(noted);
         let rows_below = base;
         self.store = store;
@@ -166,7 +166,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn tell_unsound(&mut self, names: &[String], ids: usize) {
+    fn report_unsound(&mut self, names: &[String], ids: usize) {
         if ids > 0 {
             error!(ids, "Ids of commands are damaged on the disk; a repeat of one of these commands acts.");
             self.notice = Some(format!("command ids damaged on the disk: {ids}; a repeat of those commands acts"));
@@ -179,7 +179,7 @@ impl Keeper {
     }
 
     fn recover_from(&mut self, aside: PathBuf, until: u64, settled: BTreeSet<u64>, expected: Option<u64>) {
-        self.notice = Some(told_aside(&aside));
+        self.notice = Some(describe_aside(&aside));
         if self.recovery.is_some() {
             // Two damaged files within one recovery: the disk is beyond this.
             warn!(file = %aside.display(), "Another file is damaged before the last was read; it is kept and not read.");
@@ -196,7 +196,7 @@ impl Keeper {
             }
             None => {
                 error!(file = %aside.display(), "Nothing can be read of the damaged spool.");
-                self.notice = Some(format!("{}; nothing can be read of it", told_aside(&aside)));
+                self.notice = Some(format!("{}; nothing can be read of it", describe_aside(&aside)));
                 self.dropped += expected.unwrap_or(0);
             }
         }
@@ -236,12 +236,12 @@ impl Keeper {
 
     fn recovered(&mut self, recovery: &Recovery) {
         let Recovery { aside, recovered, lost, expected, .. } = recovery;
-        let untold = expected.map_or(0, |expected| expected.saturating_sub(recovered + lost));
-        self.dropped += untold;
-        info!(file = %aside.display(), recovered, told = lost, untold, "The damaged spool has been read.");
-        let words = format!("{}; {recovered} messages were recovered from it", told_aside(aside));
-        let words = if *lost > 0 { format!("{words}, {lost} readings are told as lost") } else { words };
-        self.notice = Some(if untold > 0 { format!("{words}, {untold} messages were lost") } else { words });
+        let unreported = expected.map_or(0, |expected| expected.saturating_sub(recovered + lost));
+        self.dropped += unreported;
+        info!(file = %aside.display(), recovered, reported = lost, unreported, "The damaged spool has been read.");
+        let words = format!("{}; {recovered} messages were recovered from it", describe_aside(aside));
+        let words = if *lost > 0 { format!("{words}, {lost} readings are reported as lost") } else { words };
+        self.notice = Some(if unreported > 0 { format!("{words}, {unreported} messages were lost without a report") } else { words });
         // What could not be read of it is not with the link any more.
         let is_here = |sequence| self.window.get(sequence).is_some() || self.store.has(sequence).unwrap_or(true);
         self.handed.retain(is_here);
@@ -249,6 +249,6 @@ impl Keeper {
     }
 }
 
-fn told_aside(path: &Path) -> String {
+fn describe_aside(path: &Path) -> String {
     format!("the spool was damaged; it is kept as {}", path.display())
 }

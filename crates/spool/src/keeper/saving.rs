@@ -61,10 +61,10 @@ impl Keeper {
         let spared = |sequence| self.handed.contains(sequence) || self.acked.contains(&sequence);
         let rule = self.settings.when_full;
         let victims = room::make(&mut batch, &mut chosen, rule, self.limits.capacity, &spared)?;
-        let (losses, next, told) = told(&self.losses, self.next, &victims, now);
-        let unchanged = chosen.iter().filter(|(sequence, _)| !told.contains_key(sequence));
+        let (losses, next, records) = loss_records(&self.losses, self.next, &victims, now);
+        let unchanged = chosen.iter().filter(|(sequence, _)| !records.contains_key(sequence));
         batch.put(unchanged.map(|(sequence, entry)| (*sequence, &*entry.message)))?;
-        batch.put(told.iter().map(|(sequence, message)| (*sequence, message)))?;
+        batch.put(records.iter().map(|(sequence, message)| (*sequence, message)))?;
         batch.commit()?;
         let is_progress = !(chosen.is_empty() && victims.is_empty() && deleted.is_empty() && ids.is_empty());
         self.run_noted = true;
@@ -73,7 +73,7 @@ impl Keeper {
         self.ids.mark_saved(&ids, now.boot);
         chosen.iter().for_each(|(sequence, _)| self.window.mark_saved(*sequence));
         victims.iter().for_each(|victim| self.forget(victim.sequence));
-        for (sequence, message) in told {
+        for (sequence, message) in records {
             self.window.put(sequence, Arc::new(message), State::Saved, now.boot);
         }
         deleted.iter().for_each(|sequence| {
@@ -146,11 +146,11 @@ impl Keeper {
 }
 
 /// The loss records that `victims` make, without touching those that are: the commit may fail.
-fn told(losses: &Losses, next: u64, victims: &[Victim], now: Moment) -> (Losses, u64, BTreeMap<u64, Message>) {
-    let (mut losses, mut next, mut told) = (losses.clone(), next, BTreeMap::new());
+fn loss_records(losses: &Losses, next: u64, victims: &[Victim], now: Moment) -> (Losses, u64, BTreeMap<u64, Message>) {
+    let (mut losses, mut next, mut records) = (losses.clone(), next, BTreeMap::new());
     for loss in victims.iter().filter_map(|victim| loss_of(victim, FULL)) {
         let (sequence, loss) = losses.add(loss, &mut next);
-        told.insert(sequence, record::of_loss(&loss, now));
+        records.insert(sequence, record::of_loss(&loss, now));
     }
-    (losses, next, told)
+    (losses, next, records)
 }

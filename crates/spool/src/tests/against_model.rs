@@ -1,4 +1,4 @@
-//! Random lives of a spool, verified against a plain account of what was taken, received and told.
+//! Random lives of a spool, verified against a plain account of what was taken, received and reported as lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -260,8 +260,8 @@ impl World {
             let sensor = SENSORS.iter().position(|name| *name == stored.message.key.source.as_str()).unwrap();
             match stored.message.key.kind {
                 MessageKind::Loss => {
-                    let told = serde_json::from_slice(&stored.message.body).unwrap();
-                    self.losses.insert(stored.sequence, (sensor, told));
+                    let loss = serde_json::from_slice(&stored.message.body).unwrap();
+                    self.losses.insert(stored.sequence, (sensor, loss));
                 }
                 _ => {
                     self.received.insert((sensor, stored.message.seq));
@@ -309,16 +309,16 @@ impl World {
         self.check_commands();
     }
 
-    /// Readings that are told as lost.
-    fn told(&self) -> u64 {
-        self.losses.values().map(|(_, told)| told["count"].as_u64().unwrap()).sum()
+    /// Readings that are reported as lost.
+    fn reported(&self) -> u64 {
+        self.losses.values().map(|(_, loss)| loss["count"].as_u64().unwrap()).sum()
     }
 
-    fn is_told(&self, (sensor, n): (usize, u64)) -> bool {
-        let covers = |told: &serde_json::Value| {
-            (told["from_seq"].as_u64().unwrap()..=told["to_seq"].as_u64().unwrap()).contains(&n)
+    fn is_reported(&self, (sensor, n): (usize, u64)) -> bool {
+        let covers = |loss: &serde_json::Value| {
+            (loss["from_seq"].as_u64().unwrap()..=loss["to_seq"].as_u64().unwrap()).contains(&n)
         };
-        self.losses.values().any(|(lost, told)| *lost == sensor && covers(told))
+        self.losses.values().any(|(lost, loss)| *lost == sensor && covers(loss))
     }
 
     fn file_bytes(&self) -> u64 {
@@ -333,20 +333,20 @@ fn live(steps: &[Step], commit_every: Duration, when_full: WhenFull) {
     let mut is_exact = true;
     for step in steps {
         world.step(step);
-        // What a cut took with it before it was committed cannot be told.
+        // What a cut took with it before it was committed cannot be reported.
         is_exact &= !matches!(step, Step::PowerCut { .. });
         assert!(world.file_bytes() <= MIN_SIZE, "{} bytes on disk", world.file_bytes());
     }
     world.drain();
     for key in &world.durable {
         assert!(
-            world.received.contains(key) || world.is_told(*key),
-            "{key:?} was committed and is neither here nor told"
+            world.received.contains(key) || world.is_reported(*key),
+            "{key:?} was committed and is neither here nor reported"
         );
     }
     let received = world.received.iter().filter(|key| world.kept.contains_key(key)).count() as u64;
     if is_exact {
-        assert_eq!(received + world.told(), world.kept.len() as u64, "received and told are not what was taken");
+        assert_eq!(received + world.reported(), world.kept.len() as u64, "received and reported are not what was taken");
     }
 }
 
@@ -354,7 +354,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_untold_and_nothing_grows(
+    fn nothing_is_lost_unreported_and_nothing_grows(
         steps in prop::collection::vec(step(), 1..60),
         commit_every in prop::sample::select(vec![0_u64, 1000]),
         when_full in prop::sample::select(vec![WhenFull::DropOldest, WhenFull::DropNewest]),

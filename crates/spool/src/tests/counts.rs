@@ -120,7 +120,7 @@ fn a_file_of_the_schema_before_is_taken_over() {
 }
 
 #[test]
-fn a_count_that_has_changed_on_the_card_begins_again_and_that_is_told() {
+fn a_count_that_has_changed_on_the_card_begins_again_and_that_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut before = open(&usual(folder.path()), 0).unwrap();
     before.keep(&name("gas"), 41);
@@ -129,8 +129,8 @@ fn a_count_that_has_changed_on_the_card_begins_again_and_that_is_told() {
     execute(folder.path(), "UPDATE count SET count = 105 WHERE name = 'gas'");
     let keeper = open(&usual(folder.path()), 0).unwrap();
     assert_eq!(keeper.counts().as_deref(), Some(&BTreeMap::from([(name("rain"), 7)])));
-    let told = keeper.stats().error.unwrap();
-    assert_eq!(told, "the count of gas was damaged on the disk and began at 0 again");
+    let error = keeper.stats().error.unwrap();
+    assert_eq!(error, "the count of gas was damaged on the disk and began at 0 again");
 }
 
 #[test]

@@ -42,10 +42,10 @@ fn readings(stored: &[Stored]) -> BTreeSet<u64> {
 }
 
 /// The spans and counts of all loss records.
-fn told(stored: &[Stored]) -> Vec<(u64, u64, u64)> {
+fn losses(stored: &[Stored]) -> Vec<(u64, u64, u64)> {
     let losses = stored.iter().filter(|s| s.message.key.kind == MessageKind::Loss);
-    let told = losses.map(|s| serde_json::from_slice::<serde_json::Value>(&s.message.body).unwrap());
-    told.map(|told| ["from_seq", "to_seq", "count"].map(|key| told[key].as_u64().unwrap()).into()).collect()
+    let losses = losses.map(|s| serde_json::from_slice::<serde_json::Value>(&s.message.body).unwrap());
+    losses.map(|loss| ["from_seq", "to_seq", "count"].map(|key| loss[key].as_u64().unwrap()).into()).collect()
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn damaged_files_are_never_deleted() {
 }
 
 #[test]
-fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_told() {
+fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path(), 5000);
     // Some pages in the middle of the rows.
@@ -87,13 +87,13 @@ fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_told() {
     let all = settle(&mut keeper, 0);
     assert!(all.iter().any(|stored| stored.sequence == newest), "the present does not wait");
     assert!(keeper.era() > era, "the link must read again what appeared behind its back");
-    let (found, told) = (readings(&all), told(&all));
+    let (found, reported) = (readings(&all), losses(&all));
     let lost: Vec<u64> = (1..=5000).filter(|n| !found.contains(n)).collect();
     let span = (lost[0], lost[lost.len() - 1], lost.len() as u64);
-    assert_eq!(told, [span], "the hole is told exactly");
+    assert_eq!(reported, [span], "the hole is reported exactly");
     assert!(lost.len() < 300, "{} readings lost of six pages", lost.len());
     let words = keeper.stats().error.unwrap();
-    assert!(words.contains("were recovered from it") && words.contains("told as lost"), "{words}");
+    assert!(words.contains("were recovered from it") && words.contains("reported as lost"), "{words}");
     assert!(all.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
     let kept = contents(folder.path()).into_iter().find(|(name, _)| name.contains("damaged-")).unwrap();
     assert!(kept.1 == damaged, "the damaged file stays as it was");
@@ -141,7 +141,7 @@ fn a_stored_value_that_has_changed_is_never_published() {
     let all = settle(&mut keeper, 0);
     let found = readings(&all);
     assert_eq!((found.len(), found.contains(&50)), (99, false));
-    assert_eq!(told(&all), [(50, 50, 1)]);
+    assert_eq!(losses(&all), [(50, 50, 1)]);
     assert!(all.iter().filter(|s| s.message.key.kind == MessageKind::Reading).all(|s| s.message.body == [b'x'; 100]));
 }
 

@@ -77,8 +77,8 @@ async fn losses_from_outside_are_merged_and_offered() {
     spool.stats().wait_for(|stats| stats.dropped == 3).await.unwrap();
     let read = spool.read(Sequence(0), 10).await.unwrap().messages;
     assert_eq!((read.len(), read[0].message.key.kind), (1, MessageKind::Loss));
-    let told: serde_json::Value = serde_json::from_slice(&read[0].message.body).unwrap();
-    assert_eq!((&told["from_seq"], &told["to_seq"], &told["count"]), (&4.into(), &6.into(), &3.into()));
+    let loss: serde_json::Value = serde_json::from_slice(&read[0].message.body).unwrap();
+    assert_eq!((&loss["from_seq"], &loss["to_seq"], &loss["count"]), (&4.into(), &6.into(), &3.into()));
 }
 
 #[tokio::test]

@@ -193,7 +193,7 @@ fn a_file_of_the_schema_before_is_taken_over() {
 }
 
 #[test]
-fn a_damaged_answer_leaves_the_id_known_and_a_damaged_id_is_told() {
+fn a_damaged_answer_leaves_the_id_known_and_a_damaged_id_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut before = open(&usual(folder.path()), 0).unwrap();
     ["a", "b", "c"].into_iter().for_each(|id| before.note(answered(id), at(0)));
@@ -204,8 +204,8 @@ fn a_damaged_answer_leaves_the_id_known_and_a_damaged_id_is_told() {
     );
     let mut keeper = open(&usual(folder.path()), 0).unwrap();
     assert_eq!(keeper.noted().unwrap()[..], [begun("a"), answered("b")]);
-    let told = keeper.stats().error.unwrap();
-    assert_eq!(told, "command ids damaged on the disk: 1; a repeat of those commands acts");
+    let error = keeper.stats().error.unwrap();
+    assert_eq!(error, "command ids damaged on the disk: 1; a repeat of those commands acts");
     note(&mut keeper, answered("e"), 10);
     keeper.close(at(10));
     let keeper = open(&usual(folder.path()), 0).unwrap();

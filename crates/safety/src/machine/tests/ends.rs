@@ -70,7 +70,7 @@ fn an_output_whose_partner_does_not_go_off_in_time_ends_off() {
 }
 
 #[test]
-fn who_waits_is_not_told_before_it_is_decided() {
+fn who_waits_is_not_answered_before_it_is_decided() {
     let (mut one, _) = two(Limits { min_on: ms(2500), ..limits() }, limits());
     one.command(1000, set(80.0), None).unwrap();
     one.pass(2000);
@@ -81,7 +81,7 @@ fn who_waits_is_not_told_before_it_is_decided() {
 }
 
 #[test]
-fn a_ramp_is_told_at_its_beginning_and_at_its_end() {
+fn a_ramp_is_published_at_its_beginning_and_at_its_end() {
     let (mut one, _) = two(limits(), limits());
     let effects = one.machine.command(ms(1000), set(80.0), None, 1);
     one.effects.clear();

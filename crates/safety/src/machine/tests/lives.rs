@@ -175,13 +175,13 @@ impl World {
         if !value.is_on() || self.rigs[index].is_on() {
             return;
         }
-        let told_at = self.rigs[index].told.at;
-        // What was told to go on before a reload interlocked it gives way a moment later.
-        for (a, b, rest, _) in self.pairs.iter().filter(|(.., since)| *since < told_at) {
+        let requested_at = self.rigs[index].requested.at;
+        // What was switched on before a reload interlocked it gives way a moment later.
+        for (a, b, rest, _) in self.pairs.iter().filter(|(.., since)| *since < requested_at) {
             let Some(partner) = (index == *a).then_some(*b).or((index == *b).then_some(*a)) else { continue };
             let partner = &self.rigs[partner];
-            if partner.by_itself_at.is_some_and(|at| at >= told_at) {
-                // It was off when this one was told to go on.
+            if partner.by_itself_at.is_some_and(|at| at >= requested_at) {
+                // It was off when this one was switched on.
                 continue;
             }
             assert!(!partner.is_on(), "two that are interlocked are driven on");
@@ -197,7 +197,7 @@ impl World {
         for (a, b, _, since) in &self.pairs {
             let (one, other) = (&self.rigs[*a], &self.rigs[*b]);
             // Hardware goes on when it must not, or does not go off: nobody can help it until it follows.
-            let is_beyond = |rig: &Rig| rig.by_itself_at.is_some() || (!rig.told.on && rig.machine.retry_at.is_some());
+            let is_beyond = |rig: &Rig| rig.by_itself_at.is_some() || (!rig.requested.on && rig.machine.retry_at.is_some());
             let both = one.is_on() && other.is_on() && !is_beyond(one) && !is_beyond(other);
             // A reload may have paired two that were on.
             assert!(!both || self.now <= *since + one.slack, "two that are interlocked are on");
@@ -432,7 +432,7 @@ fn no_limit_is_broken_in_any_life() {
     report(&format!("| A5, H8 | {lives} {tried} | no limit broken, no two partners driven on |"));
 }
 
-/// Into the file in which the fault suite tells its rows.
+/// Into the file in which the fault suite reports its rows.
 fn report(line: &str) {
     if let Ok(path) = std::env::var("FIELDGATE_FAULTS_REPORT") {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();

@@ -38,14 +38,14 @@ pub(super) struct Transfer {
 
 /// That the machine turned to on or off, why, and under which limits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told {
+pub(super) struct Requested {
     pub(super) on: bool,
     pub(super) at: Duration,
     cause: StateCause,
     limits: Limits,
 }
 
-impl Told {
+impl Requested {
     /// No trip, which no minimum time holds up.
     fn is_asked(&self) -> bool {
         matches!(self.cause, StateCause::Command | StateCause::Limit | StateCause::For)
@@ -79,14 +79,14 @@ pub(super) struct Rig {
     pub(super) look_at: Option<Duration>,
     /// How much later than the machine the hardware may be.
     pub(super) slack: Duration,
-    /// When commands told it to leave its safe state, of those that the hardware carried out.
+    /// When commands that the hardware carried out took it out of its safe state.
     switches: VecDeque<Duration>,
     relimited_at: Duration,
     lease_until: Option<Duration>,
-    /// When it was last told anything: a cover whose position is unknown then begins its way again.
-    told_at: Duration,
+    /// When it was last driven: a cover whose position is unknown then begins its way again.
+    driven_at: Duration,
     /// What the machine decided last about on and off.
-    pub(super) told: Told,
+    pub(super) requested: Requested,
     /// Which way the motor ran last, and when it stopped.
     ran: Option<(Travel, Duration)>,
     /// Commands that have no answer yet, with their lease.
@@ -118,8 +118,8 @@ impl Rig {
             switches: VecDeque::new(),
             relimited_at: Duration::ZERO,
             lease_until: None,
-            told_at: now,
-            told: Told { on: false, at: now, cause: StateCause::Start, limits },
+            driven_at: now,
+            requested: Requested { on: false, at: now, cause: StateCause::Start, limits },
             ran: None,
             asked: Vec::new(),
         }
@@ -145,8 +145,8 @@ impl Rig {
     /// Whether the machine has just turned to on or off.
     pub(super) fn look(&mut self, now: Duration) {
         let on = is_on(self.machine.guard.action());
-        if on != self.told.on {
-            self.told = Told { on, at: now, cause: self.machine.cause, limits: self.limits };
+        if on != self.requested.on {
+            self.requested = Requested { on, at: now, cause: self.machine.cause, limits: self.limits };
         }
     }
 
@@ -165,7 +165,7 @@ impl Rig {
             Effect::Log(Note::MadeSafe(..)) => self.lease_until = None,
             Effect::Drive(_) => {
                 if let Some((Purpose::Command | Purpose::Trip, ..)) = self.machine.driving {
-                    self.told_at = now;
+                    self.driven_at = now;
                 }
             }
             Effect::Log(_) | Effect::Publish(_) => {}
@@ -197,20 +197,20 @@ impl Rig {
     }
 
     fn expect_lasted(&self, now: Duration, on: bool) {
-        let (told, lasted) = (&self.told, now - self.since);
-        assert!(told.on == on, "driven to {on} although told {}", told.on);
-        let least = if on { told.limits.min_off } else { told.limits.min_on };
+        let (requested, lasted) = (&self.requested, now - self.since);
+        assert!(requested.on == on, "driven to {on} although {} was requested", requested.on);
+        let least = if on { requested.limits.min_off } else { requested.limits.min_on };
         // On the way to the safe state nothing waits for what was not seen since the last failure, and what went on by
         // itself is driven back at once.
-        let counts = told.is_asked() && (told.is_away() || self.seen_at.is_some()) && !self.is_by_itself();
-        assert!(!counts || lasted >= least, "{told:?}: {} for {lasted:?} only, not {least:?}", !on);
+        let counts = requested.is_asked() && (requested.is_away() || self.seen_at.is_some()) && !self.is_by_itself();
+        assert!(!counts || lasted >= least, "{requested:?}: {} for {lasted:?} only, not {least:?}", !on);
     }
 
     fn count_switch(&mut self) {
-        let Told { at, limits, .. } = self.told;
+        let Requested { at, limits, .. } = self.requested;
         let Some(most) = limits.switches_per_hour else { return };
         // What left its off by itself is driven back there, which no command asked for.
-        if self.told.is_asked() && self.told.is_away() && !self.is_by_itself() {
+        if self.requested.is_asked() && self.requested.is_away() && !self.is_by_itself() {
             self.switches.push_back(at);
             self.switches.retain(|earlier| at - *earlier < ms(3_600_000));
             assert!(self.switches.len() <= most as usize, "switched {} times", self.switches.len());
@@ -241,7 +241,7 @@ impl Rig {
     /// What holds at any time, once everything that is due has been done.
     pub(super) fn check(&self, now: Duration, heard: Duration) {
         if self.transfer.is_some() || self.machine.retry_at.is_some() {
-            // Only a transfer that succeeds can tell.
+            // Only a transfer that succeeds shows it.
             return;
         }
         if self.relimited_at + self.slack >= now {
@@ -251,7 +251,7 @@ impl Rig {
         if let Some(most) = self.limits.max_on.filter(|_| self.is_on()) {
             assert!(lasted <= most + self.slack, "on for {lasted:?}, and max_on is {most:?}");
         }
-        let is_lost = self.limits.safe_after.is_some_and(|after| now > self.told_at.max(heard + after) + self.slack);
+        let is_lost = self.limits.safe_after.is_some_and(|after| now > self.driven_at.max(heard + after) + self.slack);
         let waits = self.machine.waits_for_partner();
         if is_lost && !waits {
             self.expect_safe("without a link");
@@ -259,15 +259,15 @@ impl Rig {
         if self.lease_until.is_some_and(|until| now > self.lease_ends(until) + self.slack) && !waits {
             self.expect_safe("after its lease");
         }
-        assert!(self.machine.motion.target().is_some() || self.is_on() == self.told.on, "told {}", self.told.on);
-        self.expect_end_of_travel(now - self.since.max(self.told_at));
+        assert!(self.machine.motion.target().is_some() || self.is_on() == self.requested.on, "{} was requested", self.requested.on);
+        self.expect_end_of_travel(now - self.since.max(self.driven_at));
     }
 
     /// When it must be back in its safe state: it stays away for as long as it must, and may come back slowly.
     fn lease_ends(&self, until: Duration) -> Duration {
-        let least = if self.told.on { self.limits.min_on } else { self.limits.min_off };
-        let seen_at = self.seen_at.filter(|_| self.is_on() == self.told.on).unwrap_or(self.told.at);
-        let stays = self.told.on == self.limits.is_on_when_safe();
+        let least = if self.requested.on { self.limits.min_on } else { self.limits.min_off };
+        let seen_at = self.seen_at.filter(|_| self.is_on() == self.requested.on).unwrap_or(self.requested.at);
+        let stays = self.requested.on == self.limits.is_on_when_safe();
         let ends = if stays { until } else { until.max(seen_at + least) };
         if let Pace::Ramp(full) = self.pace { ends + full + TURN } else { ends }
     }
