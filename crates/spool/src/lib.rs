@@ -136,17 +136,17 @@
 //! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
 //! gives way; `counts.rs` knows what sensors have counted and `ids.rs` which commands were seen, who come by `notebook.rs`; `handed.rs` what
 //! the broker may have; `codes.rs` says what an error means; `folder.rs` and `file.rs` open the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
-//! `salvage.rs` reads a damaged one; `keeper.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
-//! the keeper.
+//! `salvage.rs` reads a damaged one; `core.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
+//! the core.
 
 mod codes;
+mod core;
 mod counts;
 mod error;
 mod file;
 mod folder;
 mod handed;
 mod ids;
-mod keeper;
 mod losses;
 mod notebook;
 mod record;

@@ -1,4 +1,4 @@
-//! Tests of the spool as a whole: the keeper against a plain model, then the handle and its thread.
+//! Tests of the spool as a whole: the core against a plain model, then the handle and its thread.
 
 mod against_model;
 mod counts;
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::keeper::Keeper;
+use crate::core::Core;
 use crate::store::Limits;
 use crate::{Batch, MIN_SIZE, Sequence, Settings, SpoolError, Stored, WhenFull};
 use fieldgate_model::{ClockStatus, Key, Loss, Message, MessageKind, Moment, Name, Qos, RunId};
@@ -42,11 +42,11 @@ fn at(ms: u64) -> Moment {
     Moment { boot: Duration::from_millis(ms), wall, clock: ClockStatus::Synchronised }
 }
 
-fn open(settings: &Settings, ms: u64) -> Result<Keeper, SpoolError> {
-    let mut keeper = Keeper::open(settings.clone(), RunId(1), at(ms))?;
+fn open(settings: &Settings, ms: u64) -> Result<Core, SpoolError> {
+    let mut core = Core::open(settings.clone(), RunId(1), at(ms))?;
     // As its thread begins.
-    keeper.tick(at(ms));
-    Ok(keeper)
+    core.tick(at(ms));
+    Ok(core)
 }
 
 /// What a power cut leaves: the files as they are now, in another folder.
@@ -62,15 +62,15 @@ fn copy_of(folder: &Path) -> TempDir {
 /// The numbers of all readings that a power cut now would leave.
 fn on_disk(folder: &Path) -> Vec<u64> {
     let copy = copy_of(folder);
-    let mut keeper = open(&settings(copy.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    numbers(&read_all(&mut keeper, 1000, 0))
+    let mut core = open(&settings(copy.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    numbers(&read_all(&mut core, 1000, 0))
 }
 
 /// All that is offered, read as the link reads it: it goes on where the spool says.
-fn read_all(keeper: &mut Keeper, limit: usize, ms: u64) -> Vec<Stored> {
+fn read_all(core: &mut Core, limit: usize, ms: u64) -> Vec<Stored> {
     let (mut from, mut all) = (Sequence(0), Vec::new());
-    while from < keeper.head() {
-        let batch = keeper.read(from, limit, at(ms)).unwrap();
+    while from < core.head() {
+        let batch = core.read(from, limit, at(ms)).unwrap();
         assert!(batch.next > from, "no progress at {from:?}");
         from = batch.next;
         all.extend(batch.messages);
@@ -78,18 +78,18 @@ fn read_all(keeper: &mut Keeper, limit: usize, ms: u64) -> Vec<Stored> {
     all
 }
 
-/// Twenty thousand readings, by 20 s, and a file that is damaged under the keeper until a read has shown it.
-fn meet_damage(keeper: &mut Keeper, folder: &Path) {
+/// Twenty thousand readings, by 20 s, and a file that is damaged under the core until a read has shown it.
+fn meet_damage(core: &mut Core, folder: &Path) {
     for n in 1..=20_000 {
-        keeper.append(reading("air", n, 100), at(n));
+        core.append(reading("air", n, 100), at(n));
         if n % 1000 == 0 {
-            keeper.tick(at(n));
+            core.tick(at(n));
         }
     }
     let file = std::fs::OpenOptions::new().write(true).open(folder.join("spool.db")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 1 << 16], 200_000).unwrap();
     let mut from = Sequence(0);
-    while let Ok(batch) = keeper.read(from, 100, at(20_001)) {
+    while let Ok(batch) = core.read(from, 100, at(20_001)) {
         assert!(batch.next > from, "the damage shows before the end");
         from = batch.next;
     }
@@ -118,69 +118,69 @@ const SECOND: Duration = Duration::from_secs(1);
 #[test]
 fn what_is_acknowledged_in_time_never_touches_the_disk() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    let mut core = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
     let before = contents(folder.path());
     for n in 0..5000 {
-        keeper.append(reading("air", n, 100), at(n));
-        keeper.tick(at(n));
+        core.append(reading("air", n, 100), at(n));
+        core.tick(at(n));
         if n % 50 == 49 {
-            let read = keeper.read(Sequence(0), 50, at(n)).unwrap().messages;
-            keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(n));
+            let read = core.read(Sequence(0), 50, at(n)).unwrap().messages;
+            core.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(n));
         }
     }
     assert!(contents(folder.path()) == before, "the files have changed");
-    assert_eq!(keeper.stats().queued, 0);
+    assert_eq!(core.stats().queued, 0);
 }
 
 #[test]
 fn with_commit_every_zero_a_message_is_on_disk_before_it_is_offered() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    let head = keeper.head();
-    keeper.append(reading("air", 1, 100), at(1));
-    assert_eq!((keeper.head(), keeper.read(Sequence(0), 10, at(1)).unwrap().messages.len()), (head, 0));
-    keeper.tick(at(1));
-    assert!(keeper.head() > head);
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let head = core.head();
+    core.append(reading("air", 1, 100), at(1));
+    assert_eq!((core.head(), core.read(Sequence(0), 10, at(1)).unwrap().messages.len()), (head, 0));
+    core.tick(at(1));
+    assert!(core.head() > head);
     assert_eq!(on_disk(folder.path()), [1]);
 }
 
 #[test]
 fn what_is_not_acknowledged_is_on_disk_after_commit_every_and_not_before() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
-    keeper.append(reading("air", 1, 100), at(0));
-    keeper.append(reading("air", 2, 100), at(900));
-    assert_eq!(keeper.due(), Some(SECOND));
-    keeper.tick(at(999));
+    let mut core = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    core.append(reading("air", 1, 100), at(0));
+    core.append(reading("air", 2, 100), at(900));
+    assert_eq!(core.due(), Some(SECOND));
+    core.tick(at(999));
     assert!(on_disk(folder.path()).is_empty());
-    keeper.tick(at(1000));
+    core.tick(at(1000));
     assert_eq!(on_disk(folder.path()), [1, 2]);
-    assert_eq!(keeper.due(), None);
+    assert_eq!(core.due(), None);
 }
 
 #[test]
 fn acknowledged_rows_are_deleted_in_one_go() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    (1..=20).for_each(|n| keeper.append(reading("air", n, 100), at(0)));
-    keeper.tick(at(0));
-    let read = keeper.read(Sequence(0), 20, at(0)).unwrap().messages;
-    keeper.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(10));
-    keeper.tick(at(10));
-    assert_eq!((on_disk(folder.path()).len(), keeper.stats().queued), (20, 0));
-    keeper.tick(at(1010));
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    (1..=20).for_each(|n| core.append(reading("air", n, 100), at(0)));
+    core.tick(at(0));
+    let read = core.read(Sequence(0), 20, at(0)).unwrap().messages;
+    core.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(10));
+    core.tick(at(10));
+    assert_eq!((on_disk(folder.path()).len(), core.stats().queued), (20, 0));
+    core.tick(at(1010));
     assert_eq!(on_disk(folder.path()).len(), 0);
 }
 
 #[test]
 fn qos_0_is_offered_but_never_written() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    keeper.append(Message { qos: Qos::AtMostOnce, ..reading("air", 1, 100) }, at(0));
-    keeper.append(reading("air", 2, 100), at(0));
-    keeper.tick(at(5000));
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(5000)).unwrap().messages), [1, 2]);
-    keeper.close(at(5000));
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    core.append(Message { qos: Qos::AtMostOnce, ..reading("air", 1, 100) }, at(0));
+    core.append(reading("air", 2, 100), at(0));
+    core.tick(at(5000));
+    assert_eq!(numbers(&core.read(Sequence(0), 10, at(5000)).unwrap().messages), [1, 2]);
+    core.close(at(5000));
     assert_eq!(on_disk(folder.path()), [2]);
 }
 
@@ -188,16 +188,16 @@ fn qos_0_is_offered_but_never_written() {
 fn sequences_grow_over_restarts_and_messages_keep_their_place() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path(), SECOND, WhenFull::DropOldest);
-    let mut keeper = open(&settings, 0).unwrap();
-    keeper.append(reading("air", 1, 100), at(0));
-    keeper.tick(at(1));
-    let head = keeper.head();
-    keeper.close(at(2));
-    let mut keeper = open(&settings, 0).unwrap();
-    assert!(keeper.head() >= head);
-    keeper.append(reading("air", 2, 100), at(0));
-    keeper.tick(at(1));
-    let read = keeper.read(Sequence(0), 10, at(0)).unwrap().messages;
+    let mut core = open(&settings, 0).unwrap();
+    core.append(reading("air", 1, 100), at(0));
+    core.tick(at(1));
+    let head = core.head();
+    core.close(at(2));
+    let mut core = open(&settings, 0).unwrap();
+    assert!(core.head() >= head);
+    core.append(reading("air", 2, 100), at(0));
+    core.tick(at(1));
+    let read = core.read(Sequence(0), 10, at(0)).unwrap().messages;
     assert_eq!(numbers(&read), [1, 2]);
     assert!(read[0].sequence < head && read[1].sequence >= head);
     assert_eq!(*read[0].message, reading("air", 1, 100));
@@ -207,18 +207,18 @@ fn sequences_grow_over_restarts_and_messages_keep_their_place() {
 fn a_backlog_larger_than_memory_is_read_back_from_disk_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, WhenFull::DropOldest) };
-    let mut keeper = open(&roomy, 0).unwrap();
+    let mut core = open(&roomy, 0).unwrap();
     for n in 1..=20_000 {
-        keeper.append(reading("air", n, 100), at(n));
-        keeper.tick(at(n));
+        core.append(reading("air", n, 100), at(n));
+        core.tick(at(n));
     }
-    assert!(keeper.memory() <= super::window::LIMIT_BYTES, "{}", keeper.memory());
+    assert!(core.memory() <= super::window::LIMIT_BYTES, "{}", core.memory());
     let (mut from, mut all) = (Sequence(0), Vec::new());
-    while from < keeper.head() {
-        let Batch { messages, next } = keeper.read(from, 100, at(20_000)).unwrap();
+    while from < core.head() {
+        let Batch { messages, next } = core.read(from, 100, at(20_000)).unwrap();
         from = next;
         all.extend(numbers(&messages));
-        keeper.acknowledge(&messages.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(20_000));
+        core.acknowledge(&messages.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(20_000));
     }
     assert_eq!(all, (1..=20_000).collect::<Vec<_>>());
 }
@@ -227,18 +227,18 @@ fn a_backlog_larger_than_memory_is_read_back_from_disk_in_order() {
 fn a_full_disk_stops_nothing_and_is_reported_until_it_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, WhenFull::DropOldest) };
-    let mut keeper = open(&roomy, 0).unwrap();
-    keeper.fill_disk(true);
+    let mut core = open(&roomy, 0).unwrap();
+    core.fill_disk(true);
     for n in 1..=200 {
-        keeper.append(reading("air", n, 1000), at(n * 10));
-        keeper.tick(at(n * 10));
+        core.append(reading("air", n, 1000), at(n * 10));
+        core.tick(at(n * 10));
     }
-    assert_eq!(keeper.stats().error.as_deref(), Some("the spool cannot be written: database or disk is full"));
-    assert_eq!(keeper.read(Sequence(0), 100, at(2000)).unwrap().messages.len(), 100);
-    keeper.fill_disk(false);
-    assert!(keeper.due().unwrap() <= at(2000 + 5000).boot);
-    keeper.tick(at(7000));
-    assert_eq!((keeper.stats().error, keeper.stats().queued), (None, 200));
+    assert_eq!(core.stats().error.as_deref(), Some("the spool cannot be written: database or disk is full"));
+    assert_eq!(core.read(Sequence(0), 100, at(2000)).unwrap().messages.len(), 100);
+    core.fill_disk(false);
+    assert!(core.due().unwrap() <= at(2000 + 5000).boot);
+    core.tick(at(7000));
+    assert_eq!((core.stats().error, core.stats().queued), (None, 200));
     assert_eq!(on_disk(folder.path()).len(), 200);
 }
 
@@ -280,15 +280,15 @@ fn the_head_of_the_file_says_its_schema_while_it_is_open() {
 #[test]
 fn replies_outlive_readings_in_a_full_spool() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     let key = Key { kind: MessageKind::Reply, source: Name::new("pump").unwrap() };
-    keeper.append(Message { key, ..reading("pump", 0, 100) }, at(0));
+    core.append(Message { key, ..reading("pump", 0, 100) }, at(0));
     for n in 1..=1000 {
-        keeper.append(reading("air", n, 400), at(n));
-        keeper.tick(at(n));
+        core.append(reading("air", n, 400), at(n));
+        core.tick(at(n));
     }
     let kinds: Vec<_> =
-        keeper.read(Sequence(0), 2000, at(0)).unwrap().messages.iter().map(|s| s.message.key.kind).collect();
+        core.read(Sequence(0), 2000, at(0)).unwrap().messages.iter().map(|s| s.message.key.kind).collect();
     assert_eq!(kinds[0], MessageKind::Reply);
     assert_eq!(kinds.iter().filter(|kind| **kind == MessageKind::Loss).count(), 1);
 }
@@ -297,22 +297,22 @@ fn replies_outlive_readings_in_a_full_spool() {
 #[test]
 fn what_is_not_offered_yet_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    let lose = |keeper: &mut Keeper, n| {
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let lose = |core: &mut Core, n| {
         let loss =
             Loss { sensor: name("soil"), run: RunId(1), from_seq: n, to_seq: n, count: 1, reason: "lost".into() };
-        keeper.report_loss(loss, at(10 + n));
+        core.report_loss(loss, at(10 + n));
     };
-    keeper.append(reading("air", 1, 10), at(1));
-    keeper.tick(at(2));
-    lose(&mut keeper, 1);
-    keeper.append(reading("air", 2, 10), at(12));
-    keeper.damage(&[], at(13));
-    lose(&mut keeper, 2);
-    let first = keeper.read(Sequence(0), 10, at(14)).unwrap();
-    assert_eq!((numbers(&first.messages), first.next), (vec![1], keeper.head()));
-    keeper.tick(at(15));
-    let rest = keeper.read(first.next, 10, at(16)).unwrap().messages;
+    core.append(reading("air", 1, 10), at(1));
+    core.tick(at(2));
+    lose(&mut core, 1);
+    core.append(reading("air", 2, 10), at(12));
+    core.damage(&[], at(13));
+    lose(&mut core, 2);
+    let first = core.read(Sequence(0), 10, at(14)).unwrap();
+    assert_eq!((numbers(&first.messages), first.next), (vec![1], core.head()));
+    core.tick(at(15));
+    let rest = core.read(first.next, 10, at(16)).unwrap().messages;
     let kinds: Vec<MessageKind> = rest.iter().map(|stored| stored.message.key.kind).collect();
     assert_eq!(kinds, [MessageKind::Loss, MessageKind::Reading]);
     assert!(String::from_utf8_lossy(&rest[0].message.body).contains("\"count\":2"));
@@ -322,12 +322,12 @@ fn what_is_not_offered_yet_is_not_read() {
 fn an_answer_cut_at_its_size_has_no_hole() {
     let folder = tempfile::tempdir().unwrap();
     let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, WhenFull::DropOldest) };
-    let mut keeper = open(&roomy, 0).unwrap();
+    let mut core = open(&roomy, 0).unwrap();
     for n in 1..=100 {
-        keeper.append(reading("air", n, 30_000), at(n * 100));
-        keeper.tick(at(n * 100));
+        core.append(reading("air", n, 30_000), at(n * 100));
+        core.tick(at(n * 100));
     }
-    let read = numbers(&keeper.read(Sequence(0), 1000, at(10_000)).unwrap().messages);
+    let read = numbers(&core.read(Sequence(0), 1000, at(10_000)).unwrap().messages);
     assert_eq!(read, (1..=read.len() as u64).collect::<Vec<_>>());
     assert!((2..20).contains(&read.len()), "{}", read.len());
 }
@@ -335,19 +335,19 @@ fn an_answer_cut_at_its_size_has_no_hole() {
 fn check_memory_policy(when_full: WhenFull, survivors: std::ops::RangeInclusive<u64>) {
     let folder = tempfile::tempdir().unwrap();
     let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, when_full) };
-    let mut keeper = open(&roomy, 0).unwrap();
-    keeper.fill_disk(true);
+    let mut core = open(&roomy, 0).unwrap();
+    core.fill_disk(true);
     for n in 1..=200 {
-        keeper.append(reading("air", n, 20_000), at(n * 100));
-        keeper.tick(at(n * 100));
+        core.append(reading("air", n, 20_000), at(n * 100));
+        core.tick(at(n * 100));
     }
-    let dropped = keeper.stats().dropped;
+    let dropped = core.stats().dropped;
     assert!(dropped > 90, "{dropped}");
-    keeper.fill_disk(false);
-    keeper.tick(at(60_000));
-    assert_eq!(keeper.stats().error, None);
+    core.fill_disk(false);
+    core.tick(at(60_000));
+    assert_eq!(core.stats().error, None);
     let (mut seen, mut reported) = (Vec::new(), 0);
-    for stored in read_all(&mut keeper, 1, 60_000) {
+    for stored in read_all(&mut core, 1, 60_000) {
         match stored.message.key.kind {
             MessageKind::Loss => {
                 let loss: serde_json::Value = serde_json::from_slice(&stored.message.body).unwrap();
@@ -377,44 +377,44 @@ fn the_present_begins_behind_the_last_old_message_in_memory_or_on_disk() {
     let mut before = open(&roomy, 0).unwrap();
     before.append(reading("air", 5000, 10), at(0));
     before.close(at(0));
-    let mut keeper = open(&roomy, 0).unwrap();
-    let since = |keeper: &mut Keeper, secs| {
-        let first = keeper.first_since(Duration::from_secs(secs), at(0));
-        keeper.read(first, 1, at(0)).unwrap().messages.first().map(|stored| stored.message.seq)
+    let mut core = open(&roomy, 0).unwrap();
+    let since = |core: &mut Core, secs| {
+        let first = core.first_since(Duration::from_secs(secs), at(0));
+        core.read(first, 1, at(0)).unwrap().messages.first().map(|stored| stored.message.seq)
     };
-    assert_eq!(since(&mut keeper, 0), None, "nothing of this start");
+    assert_eq!(since(&mut core, 0), None, "nothing of this start");
     // The body makes most of them leave the memory; each was taken at the second of its number.
     for n in 1..=1000 {
-        keeper.append(reading("air", n, 5000), at(n * 100));
-        keeper.tick(at(n * 100));
+        core.append(reading("air", n, 5000), at(n * 100));
+        core.tick(at(n * 100));
     }
-    assert_eq!(since(&mut keeper, 990), Some(990));
-    assert_eq!(since(&mut keeper, 20), Some(20), "on disk only");
-    assert_eq!(since(&mut keeper, 0), Some(1), "not the one of the start before, however late it was taken");
-    assert_eq!(since(&mut keeper, 1001), None);
+    assert_eq!(since(&mut core, 990), Some(990));
+    assert_eq!(since(&mut core, 20), Some(20), "on disk only");
+    assert_eq!(since(&mut core, 0), Some(1), "not the one of the start before, however late it was taken");
+    assert_eq!(since(&mut core, 1001), None);
 }
 
 /// Readings at QoS 0 that were given to the link and dropped must not take the place of those that it has.
 #[test]
 fn what_the_link_was_given_is_spared_however_much_passed_at_qos_0() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     for n in 1..=10_000 {
-        keeper.append(Message { qos: Qos::AtMostOnce, ..reading("door", n, 10) }, at(n));
+        core.append(Message { qos: Qos::AtMostOnce, ..reading("door", n, 10) }, at(n));
         if n % 100 == 0 {
-            keeper.tick(at(n));
-            keeper.read(Sequence(0), 1000, at(n)).unwrap();
+            core.tick(at(n));
+            core.read(Sequence(0), 1000, at(n)).unwrap();
         }
     }
-    keeper.append(reading("air", 1, 100), at(10_000));
-    keeper.tick(at(10_000));
-    let handed = keeper.read(Sequence(0), 1000, at(10_000)).unwrap().messages.pop().unwrap();
-    assert_eq!((handed.message.seq, keeper.strays()), (1, vec![]));
+    core.append(reading("air", 1, 100), at(10_000));
+    core.tick(at(10_000));
+    let handed = core.read(Sequence(0), 1000, at(10_000)).unwrap().messages.pop().unwrap();
+    assert_eq!((handed.message.seq, core.strays()), (1, vec![]));
     for n in 2..=3000 {
-        keeper.append(reading("air", n, 400), at(10_000 + n));
-        keeper.tick(at(10_000 + n));
+        core.append(reading("air", n, 400), at(10_000 + n));
+        core.tick(at(10_000 + n));
     }
-    let all = read_all(&mut keeper, 100, 20_000);
+    let all = read_all(&mut core, 100, 20_000);
     assert!(all.iter().any(|stored| stored.message.key.kind == MessageKind::Loss), "the spool was not full");
     assert!(all.iter().any(|stored| stored.sequence == handed.sequence), "the broker may have it, and it was dropped");
 }
@@ -424,19 +424,19 @@ fn what_the_link_was_given_is_spared_however_much_passed_at_qos_0() {
 fn a_full_disk_does_not_cost_what_is_not_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), Duration::ZERO, WhenFull::DropOldest) };
-    let mut keeper = open(&roomy, 0).unwrap();
-    keeper.append(reading("air", 1, 100), at(0));
-    keeper.tick(at(0));
-    keeper.close(at(0));
-    let mut keeper = open(&roomy, 0).unwrap();
-    keeper.acknowledge(&[Sequence(5)], at(1));
-    keeper.fill_disk(true);
-    keeper.append(reading("air", 2, 100_000), at(2));
-    keeper.tick(at(5000));
-    assert!(keeper.stats().error.is_some(), "the disk is full");
-    keeper.fill_disk(false);
-    keeper.tick(at(20_000));
-    assert_eq!(numbers(&read_all(&mut keeper, 10, 20_000)), [1, 2]);
+    let mut core = open(&roomy, 0).unwrap();
+    core.append(reading("air", 1, 100), at(0));
+    core.tick(at(0));
+    core.close(at(0));
+    let mut core = open(&roomy, 0).unwrap();
+    core.acknowledge(&[Sequence(5)], at(1));
+    core.fill_disk(true);
+    core.append(reading("air", 2, 100_000), at(2));
+    core.tick(at(5000));
+    assert!(core.stats().error.is_some(), "the disk is full");
+    core.fill_disk(false);
+    core.tick(at(20_000));
+    assert_eq!(numbers(&read_all(&mut core, 10, 20_000)), [1, 2]);
 }
 
 #[test]

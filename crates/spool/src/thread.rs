@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::keeper::Keeper;
+use crate::core::Core;
 use crate::notebook::{self, Reader};
 use crate::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
 use fieldgate_clock as clock;
@@ -81,16 +81,16 @@ impl SpoolThread {
 pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), SpoolError> {
     let folder = settings.path.clone();
     let no_thread = |source: io::Error| SpoolError::Thread { path: folder.clone(), source };
-    let keeper = Keeper::open(settings, run, clock::now())?;
+    let core = Core::open(settings, run, clock::now())?;
     let (requests, queue) = mpsc::channel(QUEUE);
-    let (head_sender, head) = watch::channel(keeper.head());
-    let (era_sender, era) = watch::channel(keeper.era());
-    let (stats_sender, stats) = watch::channel(keeper.stats());
-    let (counts_sender, counts) = watch::channel(keeper.counts());
-    let (notebook, notes) = notebook::open(keeper.noted());
+    let (head_sender, head) = watch::channel(core.head());
+    let (era_sender, era) = watch::channel(core.era());
+    let (stats_sender, stats) = watch::channel(core.stats());
+    let (counts_sender, counts) = watch::channel(core.counts());
+    let (notebook, notes) = notebook::open(core.noted());
     let (busy, places) = (Arc::new(Busy::default()), Arc::new(Semaphore::new(QUEUE)));
-    let desk = Desk {
-        keeper,
+    let state = ThreadState {
+        core,
         places: Places(Arc::clone(&places)),
         waiting: Vec::new(),
         queue,
@@ -106,7 +106,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
         Ok(runtime) => {
             started.send(Ok(())).unwrap_or_default();
-            desk.run(&runtime);
+            state.run(&runtime);
         }
         Err(error) => started.send(Err(error)).unwrap_or_default(),
     };
@@ -140,9 +140,9 @@ impl Drop for Places {
     }
 }
 
-/// What lives on the thread.
-struct Desk {
-    keeper: Keeper,
+/// What the thread owns.
+struct ThreadState {
+    core: Core,
     places: Places,
     /// Who waits until everything up to now is offered.
     waiting: Vec<oneshot::Sender<()>>,
@@ -163,16 +163,16 @@ enum Wait {
     Closed,
 }
 
-impl Desk {
+impl ThreadState {
     fn run(mut self, runtime: &Runtime) {
         loop {
             self.busy.set(Duration::ZERO);
-            let wait = runtime.block_on(next(&mut self.queue, &self.notes, self.keeper.due()));
+            let wait = runtime.block_on(next(&mut self.queue, &self.notes, self.core.due()));
             self.busy.set(clock::boottime());
             match wait {
                 Wait::Closed => {
                     self.take_notes();
-                    return self.keeper.close(clock::now());
+                    return self.core.close(clock::now());
                 }
                 Wait::Request(request) => {
                     if let Some(answer) = self.take_all(request) {
@@ -183,7 +183,7 @@ impl Desk {
             }
             // Last: a note is made before the answer to its command comes.
             self.take_notes();
-            self.keeper.tick(clock::now());
+            self.core.tick(clock::now());
             self.publish();
             for answer in self.waiting.drain(..) {
                 // Whoever stopped waiting for the answer does not need it.
@@ -207,7 +207,7 @@ impl Desk {
 
     fn take_notes(&mut self) {
         let now = clock::now();
-        self.notes.take().into_iter().for_each(|noted| self.keeper.note(noted, now));
+        self.notes.take().into_iter().for_each(|noted| self.core.note(noted, now));
     }
 
     fn serve(&mut self, request: Request, now: Moment) -> Option<oneshot::Sender<()>> {
@@ -216,47 +216,47 @@ impl Desk {
                 self.places.0.add_permits(items.len());
                 items.into_iter().for_each(|item| self.take(item, now));
             }
-            Request::Acknowledge(sequences) => self.keeper.acknowledge(&sequences, now),
+            Request::Acknowledge(sequences) => self.core.acknowledge(&sequences, now),
             Request::GiveUp(messages) => {
-                messages.iter().for_each(|(sequence, reason)| self.keeper.give_up(*sequence, reason, now));
+                messages.iter().for_each(|(sequence, reason)| self.core.give_up(*sequence, reason, now));
             }
-            Request::Reconfigure(settings) => self.keeper.reconfigure(settings, now),
+            Request::Reconfigure(settings) => self.core.reconfigure(settings, now),
             Request::Read { from, limit, answer } => {
                 // Whoever stopped waiting for the answer does not need it.
-                answer.send(self.keeper.read(from, limit, now)).unwrap_or_default();
+                answer.send(self.core.read(from, limit, now)).unwrap_or_default();
             }
             Request::FirstSince { boot, answer } => {
                 // Whoever stopped waiting for the answer does not need it.
-                answer.send(self.keeper.first_since(boot, now)).unwrap_or_default();
+                answer.send(self.core.first_since(boot, now)).unwrap_or_default();
             }
             Request::Offered(answer) => self.waiting.push(answer),
             Request::Close(answer) => return Some(answer),
             #[cfg(any(test, feature = "testing"))]
-            Request::Damage(readings) => self.keeper.damage(&readings, now),
+            Request::Damage(readings) => self.core.damage(&readings, now),
         }
         None
     }
 
     fn take(&mut self, item: Item, now: Moment) {
         match item {
-            Item::Message(message) => self.keeper.append(message, now),
-            Item::Loss(loss) => self.keeper.report_loss(loss, now),
-            Item::Count(sensor, count) => self.keeper.keep(&sensor, count),
+            Item::Message(message) => self.core.append(message, now),
+            Item::Loss(loss) => self.core.report_loss(loss, now),
+            Item::Count(sensor, count) => self.core.keep(&sensor, count),
         }
     }
 
     fn publish(&self) {
-        let (head, era) = (self.keeper.head(), self.keeper.era());
+        let (head, era) = (self.core.head(), self.core.era());
         let is_new_era = self.era.send_if_modified(|known| std::mem::replace(known, era) != era);
         self.head.send_if_modified(|known| std::mem::replace(known, head) != head || is_new_era);
-        if self.keeper.knows_counts() {
+        if self.core.knows_counts() {
             self.counts
-                .send_if_modified(|known| known.is_none() && std::mem::replace(known, self.keeper.counts()).is_none());
+                .send_if_modified(|known| known.is_none() && std::mem::replace(known, self.core.counts()).is_none());
         }
-        if self.keeper.knows_noted() && !self.notes.has_recalled() {
-            self.notes.recall(self.keeper.noted());
+        if self.core.knows_noted() && !self.notes.has_recalled() {
+            self.notes.recall(self.core.noted());
         }
-        let stats = self.keeper.stats();
+        let stats = self.core.stats();
         self.stats.send_if_modified(|known| {
             let is_new = *known != stats;
             *known = stats;
@@ -272,7 +272,7 @@ impl Desk {
             answers.extend(self.serve(request, clock::now()));
         }
         self.take_notes();
-        self.keeper.close(clock::now());
+        self.core.close(clock::now());
         for answer in answers {
             // Whoever stopped waiting for the answer does not need it.
             answer.send(()).unwrap_or_default();

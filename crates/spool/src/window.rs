@@ -119,7 +119,7 @@ impl Window {
         self.unsaved().next().map(|(_, entry)| entry.since)
     }
 
-    /// Notes that messages are on disk now. One that has grown meanwhile cannot be: the keeper does one thing at a time.
+    /// Notes that messages are on disk now. One that has grown meanwhile cannot be: the core does one thing at a time.
     pub(super) fn mark_saved(&mut self, sequence: u64) {
         if let Some(entry) = self.remove(sequence) {
             self.insert(sequence, Entry { state: State::Saved, ..entry });

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::no_disk::without_disk;
 use super::{at, copy_of, name, open, reading, settings};
-use crate::keeper::Keeper;
+use crate::core::Core;
 use crate::window::LIMIT_BYTES;
 use crate::{Batch, MIN_SIZE, Sequence, Settings, Stored, WhenFull};
 use fieldgate_model::{Message, MessageKind, Noted, Qos};
@@ -70,7 +70,7 @@ const IDS: usize = 200;
 struct World {
     settings: Settings,
     folder: TempDir,
-    keeper: Keeper,
+    core: Core,
     ms: u64,
     is_full: bool,
     cursor: Sequence,
@@ -96,11 +96,11 @@ impl World {
     fn new(commit_every: Duration, when_full: WhenFull) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(folder.path(), commit_every, when_full);
-        let keeper = open(&settings, 0).unwrap();
+        let core = open(&settings, 0).unwrap();
         Self {
             settings,
             folder,
-            keeper,
+            core,
             ms: 0,
             is_full: false,
             cursor: Sequence(0),
@@ -134,18 +134,18 @@ impl World {
             Step::Acknowledge { keep_one_in } => self.acknowledge(keep_one_in),
             Step::DiskFull(is_full) => {
                 self.is_full = is_full;
-                self.keeper.fill_disk(is_full);
+                self.core.fill_disk(is_full);
             }
             Step::PowerCut { has_disk } => self.power_cut(has_disk),
         }
         self.follow();
-        assert_eq!(self.keeper.strays(), Vec::<u64>::new(), "what is gone is no more with the link");
-        assert!(self.keeper.memory() <= LIMIT_BYTES + 64 * 1024, "{} bytes in memory", self.keeper.memory());
+        assert_eq!(self.core.strays(), Vec::<u64>::new(), "what is gone is no more with the link");
+        assert!(self.core.memory() <= LIMIT_BYTES + 64 * 1024, "{} bytes in memory", self.core.memory());
     }
 
     /// Reads again from the beginning when the spool says so; what is in flight may still be answered.
     fn follow(&mut self) {
-        if std::mem::replace(&mut self.era, self.keeper.era()) != self.keeper.era() {
+        if std::mem::replace(&mut self.era, self.core.era()) != self.core.era() {
             self.cursor = Sequence(0);
         }
     }
@@ -158,11 +158,11 @@ impl World {
                 self.kept.insert((sensor, n), self.ms);
             }
             // As the workers do: nothing is counted before it is known where to go on.
-            if self.keeper.knows_counts() {
-                self.keeper.keep(&name(SENSORS[sensor]), n);
+            if self.core.knows_counts() {
+                self.core.keep(&name(SENSORS[sensor]), n);
                 self.counted.insert((sensor, n));
             }
-            self.keeper.append(Message { qos, ..reading(SENSORS[sensor], n, bytes) }, at(self.ms));
+            self.core.append(Message { qos, ..reading(SENSORS[sensor], n, bytes) }, at(self.ms));
         }
         self.tick();
     }
@@ -172,10 +172,10 @@ impl World {
             let id = self.commands.len().to_string();
             let answer = is_answered.then(|| format!("{id} was answered in some sixty characters, as usual").into());
             let begun = Noted { actuator: name("pump"), id, answer: None };
-            self.keeper.note(begun.clone(), at(self.ms));
+            self.core.note(begun.clone(), at(self.ms));
             let noted = Noted { answer, ..begun };
             if is_answered {
-                self.keeper.note(noted.clone(), at(self.ms));
+                self.core.note(noted.clone(), at(self.ms));
             }
             self.commands.push((noted, self.ms));
         }
@@ -183,8 +183,8 @@ impl World {
     }
 
     fn tick(&mut self) {
-        self.keeper.tick(at(self.ms));
-        if self.keeper.stats().error.is_none() {
+        self.core.tick(at(self.ms));
+        if self.core.stats().error.is_none() {
             let old = self
                 .commands
                 .iter()
@@ -194,15 +194,15 @@ impl World {
         }
         let commit_every = u64::try_from(self.settings.commit_every.as_millis()).unwrap();
         // What is postponed, or waits for the disk, is not on it; the spool says so in the second case only.
-        if self.keeper.stats().error.is_none() && !self.keeper.has_overdue(at(self.ms)) {
+        if self.core.stats().error.is_none() && !self.core.has_overdue(at(self.ms)) {
             let old = self.kept.iter().filter(|(_, since)| *since + commit_every <= self.ms);
             self.durable.extend(old.map(|(key, _)| *key));
         }
     }
 
     fn read(&mut self, limit: usize) {
-        let Batch { messages: read, next } = self.keeper.read(self.cursor, limit, at(self.ms)).unwrap();
-        assert!(next > self.cursor || next >= self.keeper.head(), "no progress at {next:?}");
+        let Batch { messages: read, next } = self.core.read(self.cursor, limit, at(self.ms)).unwrap();
+        assert!(next > self.cursor || next >= self.core.head(), "no progress at {next:?}");
         assert!(read.iter().all(|stored| stored.sequence < next), "the next read would find the same again");
         let mut last: BTreeMap<&str, u64> = BTreeMap::new();
         for pair in read.windows(2) {
@@ -212,7 +212,7 @@ impl World {
             let before = last.insert(stored.message.key.source.as_str(), stored.message.seq);
             assert!(before.is_none_or(|before| before < stored.message.seq), "readings out of order");
         }
-        if self.keeper.stats().error.is_none() {
+        if self.core.stats().error.is_none() {
             self.note_published(&read);
         }
         self.cursor = next;
@@ -230,7 +230,7 @@ impl World {
 
     /// A count that was published once is on disk, whatever became of the message.
     fn check_counts(&self) {
-        let Some(counts) = self.keeper.counts() else { return };
+        let Some(counts) = self.core.counts() else { return };
         for (sensor, published) in SENSORS.iter().zip(self.published) {
             let kept = counts.get(&name(sensor)).copied().unwrap_or(0);
             assert!(kept >= published, "{sensor} would go back from {published} to {kept}");
@@ -239,7 +239,7 @@ impl World {
 
     /// The newest ids that were on disk are there with their answers, in their order, and nothing that was never noted.
     fn check_commands(&self) {
-        let Some(known) = self.keeper.noted() else { return };
+        let Some(known) = self.core.noted() else { return };
         let places: Vec<usize> = known.iter().map(|noted| noted.id.parse().unwrap()).collect();
         assert!(places.is_sorted(), "{places:?}");
         for (place, noted) in places.iter().zip(known.iter()) {
@@ -271,13 +271,13 @@ impl World {
                 sequences.push(stored.sequence);
             }
         }
-        self.keeper.acknowledge(&sequences, at(self.ms));
+        self.core.acknowledge(&sequences, at(self.ms));
     }
 
     fn power_cut(&mut self, has_disk: bool) {
         let copy = copy_of(self.folder.path());
         self.settings.path = copy.path().to_owned();
-        self.keeper =
+        self.core =
             if has_disk { open(&self.settings, self.ms).unwrap() } else { without_disk(&self.settings, self.ms) };
         self.folder = copy;
         self.check_counts();
@@ -293,13 +293,13 @@ impl World {
 
     /// The link comes back for good.
     fn drain(&mut self) {
-        self.keeper.fill_disk(false);
+        self.core.fill_disk(false);
         self.ms += 10_000;
         self.tick();
         self.follow();
         self.cursor = Sequence(0);
         self.unacknowledged.clear();
-        while self.keeper.stats().queued > 0 {
+        while self.core.stats().queued > 0 {
             self.read(64);
             assert!(!self.unacknowledged.is_empty(), "messages are queued and none is offered");
             self.acknowledge(1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::no_disk::without_disk;
 use super::{SECOND, at, copy_of, meet_damage, name, numbers, open, reading, settings};
-use crate::keeper::Keeper;
+use crate::core::Core;
 use crate::{Sequence, Settings, WhenFull};
 use fieldgate_model::Name;
 
@@ -17,8 +17,8 @@ fn usual(folder: &Path) -> Settings {
 /// What a start now, after a power cut, goes on from.
 fn after_a_cut(folder: &Path) -> BTreeMap<Name, u64> {
     let copy = copy_of(folder);
-    let keeper = open(&usual(copy.path()), 0).unwrap();
-    keeper.counts().unwrap().as_ref().clone()
+    let core = open(&usual(copy.path()), 0).unwrap();
+    core.counts().unwrap().as_ref().clone()
 }
 
 fn gas(count: u64) -> BTreeMap<Name, u64> {
@@ -32,30 +32,30 @@ fn execute(folder: &Path, sql: &str) {
 #[test]
 fn a_count_is_on_disk_before_its_reading_is_offered_and_stays_when_that_is_gone() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    assert_eq!(keeper.counts().unwrap().len(), 0);
-    keeper.keep(&name("gas"), 41);
-    keeper.append(reading("gas", 1, 10), at(1));
-    assert_eq!(keeper.due(), Some(Duration::ZERO));
-    assert!(keeper.read(Sequence(0), 10, at(1)).unwrap().messages.is_empty());
-    keeper.tick(at(1));
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    assert_eq!(core.counts().unwrap().len(), 0);
+    core.keep(&name("gas"), 41);
+    core.append(reading("gas", 1, 10), at(1));
+    assert_eq!(core.due(), Some(Duration::ZERO));
+    assert!(core.read(Sequence(0), 10, at(1)).unwrap().messages.is_empty());
+    core.tick(at(1));
     assert_eq!(after_a_cut(folder.path()), gas(41));
-    let read = keeper.read(Sequence(0), 10, at(1)).unwrap().messages;
+    let read = core.read(Sequence(0), 10, at(1)).unwrap().messages;
     assert_eq!(numbers(&read), [1]);
-    keeper.acknowledge(&[read[0].sequence], at(2));
-    keeper.close(at(5000));
+    core.acknowledge(&[read[0].sequence], at(2));
+    core.close(at(5000));
     assert_eq!(after_a_cut(folder.path()), gas(41));
 }
 
 #[test]
 fn a_count_that_has_not_grown_is_no_write() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    keeper.keep(&name("gas"), 41);
-    keeper.tick(at(1));
-    keeper.keep(&name("gas"), 41);
-    keeper.keep(&name("gas"), 40);
-    assert_eq!(keeper.due(), None);
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    core.keep(&name("gas"), 41);
+    core.tick(at(1));
+    core.keep(&name("gas"), 41);
+    core.keep(&name("gas"), 40);
+    assert_eq!(core.due(), None);
 }
 
 #[test]
@@ -64,43 +64,43 @@ fn without_a_disk_nothing_is_known_and_what_was_counted_there_before_is_found_la
     let mut before = open(&usual(folder.path()), 0).unwrap();
     before.keep(&name("gas"), 41);
     before.close(at(0));
-    let mut keeper = without_disk(&usual(folder.path()), 0);
-    assert_eq!(keeper.counts(), None);
-    keeper.tick(at(5000));
-    assert_eq!(keeper.counts().as_deref(), Some(&gas(41)));
+    let mut core = without_disk(&usual(folder.path()), 0);
+    assert_eq!(core.counts(), None);
+    core.tick(at(5000));
+    assert_eq!(core.counts().as_deref(), Some(&gas(41)));
 }
 
 #[test]
 fn a_full_disk_holds_no_reading_back_and_the_count_is_written_when_it_can_be() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    keeper.fill_disk(true);
-    keeper.append(reading("gas", 0, 9000), at(0));
-    keeper.tick(at(1000));
-    keeper.keep(&name("gas"), 41);
-    keeper.append(reading("gas", 1, 10), at(1001));
-    keeper.tick(at(1001));
-    assert_eq!(keeper.read(Sequence(0), 10, at(1001)).unwrap().messages.len(), 2);
-    keeper.fill_disk(false);
-    keeper.tick(at(9000));
-    assert_eq!((after_a_cut(folder.path()), keeper.stats().error), (gas(41), None));
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    core.fill_disk(true);
+    core.append(reading("gas", 0, 9000), at(0));
+    core.tick(at(1000));
+    core.keep(&name("gas"), 41);
+    core.append(reading("gas", 1, 10), at(1001));
+    core.tick(at(1001));
+    assert_eq!(core.read(Sequence(0), 10, at(1001)).unwrap().messages.len(), 2);
+    core.fill_disk(false);
+    core.tick(at(9000));
+    assert_eq!((after_a_cut(folder.path()), core.stats().error), (gas(41), None));
 }
 
 #[test]
 fn a_full_disk_does_not_cost_the_counts_when_the_broker_has_everything() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    keeper.keep(&name("gas"), 41);
-    keeper.append(reading("gas", 1, 10), at(0));
-    keeper.tick(at(2000));
-    let read = keeper.read(Sequence(0), 10, at(2000)).unwrap().messages;
-    let era = keeper.era();
-    keeper.fill_disk(true);
-    keeper.acknowledge(&[read[0].sequence], at(2000));
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    core.keep(&name("gas"), 41);
+    core.append(reading("gas", 1, 10), at(0));
+    core.tick(at(2000));
+    let read = core.read(Sequence(0), 10, at(2000)).unwrap().messages;
+    let era = core.era();
+    core.fill_disk(true);
+    core.acknowledge(&[read[0].sequence], at(2000));
     // More than a page, or there would be room for it.
-    keeper.append(reading("gas", 2, 9000), at(2000));
-    (0..50).for_each(|step| keeper.tick(at(4000 + step * 500)));
-    assert_eq!(keeper.era(), era, "the file was given up");
+    core.append(reading("gas", 2, 9000), at(2000));
+    (0..50).for_each(|step| core.tick(at(4000 + step * 500)));
+    assert_eq!(core.era(), era, "the file was given up");
     assert_eq!(after_a_cut(folder.path()), gas(41));
 }
 
@@ -111,11 +111,11 @@ fn a_file_of_the_schema_before_is_taken_over() {
     before.append(reading("air", 1, 10), at(0));
     before.close(at(0));
     execute(folder.path(), "DROP TABLE count; DROP TABLE command; PRAGMA user_version = 2");
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    assert_eq!((keeper.stats().error.as_deref(), keeper.counts().unwrap().len()), (None, 0));
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap().messages), [1]);
-    keeper.keep(&name("gas"), 41);
-    keeper.tick(at(1));
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    assert_eq!((core.stats().error.as_deref(), core.counts().unwrap().len()), (None, 0));
+    assert_eq!(numbers(&core.read(Sequence(0), 10, at(0)).unwrap().messages), [1]);
+    core.keep(&name("gas"), 41);
+    core.tick(at(1));
     assert_eq!(after_a_cut(folder.path()), gas(41));
 }
 
@@ -127,9 +127,9 @@ fn a_count_that_has_changed_on_the_card_begins_again_and_that_is_reported() {
     before.keep(&name("rain"), 7);
     before.close(at(0));
     execute(folder.path(), "UPDATE count SET count = 105 WHERE name = 'gas'");
-    let keeper = open(&usual(folder.path()), 0).unwrap();
-    assert_eq!(keeper.counts().as_deref(), Some(&BTreeMap::from([(name("rain"), 7)])));
-    let error = keeper.stats().error.unwrap();
+    let core = open(&usual(folder.path()), 0).unwrap();
+    assert_eq!(core.counts().as_deref(), Some(&BTreeMap::from([(name("rain"), 7)])));
+    let error = core.stats().error.unwrap();
     assert_eq!(error, "the count of gas was damaged on the disk and began at 0 again");
 }
 
@@ -144,20 +144,20 @@ fn counts_move_from_a_damaged_file_into_the_new_one() {
     // Rows in the middle: the schema and the counts lie at the front.
     let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("spool.db")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 20_000], 100_000).unwrap();
-    let mut keeper: Keeper = open(&usual(folder.path()), 0).unwrap();
-    assert!(keeper.stats().error.is_some_and(|error| error.contains("damaged")));
-    assert_eq!(keeper.counts().as_deref(), Some(&gas(41)));
-    keeper.tick(at(10));
+    let mut core: Core = open(&usual(folder.path()), 0).unwrap();
+    assert!(core.stats().error.is_some_and(|error| error.contains("damaged")));
+    assert_eq!(core.counts().as_deref(), Some(&gas(41)));
+    core.tick(at(10));
     assert_eq!(after_a_cut(folder.path()), gas(41));
 }
 
 #[test]
 fn damage_that_shows_in_use_costs_no_count() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&Settings { max_size: 64 << 20, ..usual(folder.path()) }, 0).unwrap();
-    keeper.keep(&name("gas"), 41);
-    meet_damage(&mut keeper, folder.path());
-    keeper.keep(&name("gas"), 42);
-    (0..100).for_each(|step| keeper.tick(at(20_002 + step * 100)));
+    let mut core = open(&Settings { max_size: 64 << 20, ..usual(folder.path()) }, 0).unwrap();
+    core.keep(&name("gas"), 41);
+    meet_damage(&mut core, folder.path());
+    core.keep(&name("gas"), 42);
+    (0..100).for_each(|step| core.tick(at(20_002 + step * 100)));
     assert_eq!(after_a_cut(folder.path()), gas(42));
 }

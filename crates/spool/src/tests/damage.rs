@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{SECOND, at, contents, copy_of, numbers, on_disk, open, read_all, reading, settings};
-use crate::keeper::Keeper;
+use crate::core::Core;
 use crate::{ReadError, Sequence, Settings, Stored, WhenFull};
 use fieldgate_model::{MessageKind, RunId};
 
@@ -17,10 +17,10 @@ fn roomy(folder: &Path) -> Settings {
 
 /// A closed spool with readings 1 to `count` of one sensor.
 fn filled(folder: &Path, count: u64) {
-    let mut keeper = open(&roomy(folder), 0).unwrap();
-    (1..=count).for_each(|n| keeper.append(reading("air", n, 100), at(0)));
-    keeper.tick(at(0));
-    keeper.close(at(0));
+    let mut core = open(&roomy(folder), 0).unwrap();
+    (1..=count).for_each(|n| core.append(reading("air", n, 100), at(0)));
+    core.tick(at(0));
+    core.close(at(0));
 }
 
 fn overwrite(folder: &Path, from: u64, bytes: usize) {
@@ -29,12 +29,12 @@ fn overwrite(folder: &Path, from: u64, bytes: usize) {
 }
 
 /// Lets everything be done that waits, and reads all of it.
-fn settle(keeper: &mut Keeper, ms: u64) -> Vec<Stored> {
-    (0..1000).for_each(|step| keeper.tick(at(ms + step * 10)));
+fn settle(core: &mut Core, ms: u64) -> Vec<Stored> {
+    (0..1000).for_each(|step| core.tick(at(ms + step * 10)));
     // A row that shows its damage when it is read is reported by a message that comes behind.
-    read_all(keeper, 1000, ms + 10_000);
-    keeper.tick(at(ms + 10_000));
-    read_all(keeper, 1000, ms + 10_000)
+    read_all(core, 1000, ms + 10_000);
+    core.tick(at(ms + 10_000));
+    read_all(core, 1000, ms + 10_000)
 }
 
 fn readings(stored: &[Stored]) -> BTreeSet<u64> {
@@ -53,10 +53,10 @@ fn a_damaged_file_is_set_aside_and_kept_as_it_was() {
     let garbage = vec![0xa5; 20_000];
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("spool.db"), &garbage).unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    keeper.append(reading("air", 1, 10), at(0));
-    keeper.tick(at(0));
-    assert!(keeper.stats().error.is_some_and(|error| error.contains("spool.db.damaged-")));
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    core.append(reading("air", 1, 10), at(0));
+    core.tick(at(0));
+    assert!(core.stats().error.is_some_and(|error| error.contains("spool.db.damaged-")));
     let kept = contents(folder.path()).into_iter().find(|(name, _)| name.contains("damaged"));
     assert!(kept.is_some_and(|(_, content)| content == garbage));
 }
@@ -79,20 +79,20 @@ fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_reported() {
     // Some pages in the middle of the rows.
     overwrite(folder.path(), 300_000, 20_000);
     let damaged = fs::read(folder.path().join("spool.db")).unwrap();
-    let mut keeper = Keeper::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
-    let era = keeper.era();
-    keeper.append(reading("soil", 1, 100), at(0));
-    assert_eq!(keeper.read(Sequence(0), 1, at(0)), Err(ReadError::Disk), "what comes first is not known yet");
-    let newest = keeper.first_since(Duration::ZERO, at(0));
-    let all = settle(&mut keeper, 0);
+    let mut core = Core::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
+    let era = core.era();
+    core.append(reading("soil", 1, 100), at(0));
+    assert_eq!(core.read(Sequence(0), 1, at(0)), Err(ReadError::Disk), "what comes first is not known yet");
+    let newest = core.first_since(Duration::ZERO, at(0));
+    let all = settle(&mut core, 0);
     assert!(all.iter().any(|stored| stored.sequence == newest), "the present does not wait");
-    assert!(keeper.era() > era, "the link must read again what appeared behind its back");
+    assert!(core.era() > era, "the link must read again what appeared behind its back");
     let (found, reported) = (readings(&all), losses(&all));
     let lost: Vec<u64> = (1..=5000).filter(|n| !found.contains(n)).collect();
     let span = (lost[0], lost[lost.len() - 1], lost.len() as u64);
     assert_eq!(reported, [span], "the hole is reported exactly");
     assert!(lost.len() < 300, "{} readings lost of six pages", lost.len());
-    let words = keeper.stats().error.unwrap();
+    let words = core.stats().error.unwrap();
     assert!(words.contains("were recovered from it") && words.contains("reported as lost"), "{words}");
     assert!(all.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
     let kept = contents(folder.path()).into_iter().find(|(name, _)| name.contains("damaged-")).unwrap();
@@ -104,27 +104,27 @@ fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_reported() {
 #[test]
 fn damage_that_shows_in_use_costs_what_cannot_be_read_any_more() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&roomy(folder.path()), 0).unwrap();
+    let mut core = open(&roomy(folder.path()), 0).unwrap();
     for n in 1..=20_000 {
-        keeper.append(reading("air", n, 100), at(n));
+        core.append(reading("air", n, 100), at(n));
         if n % 1000 == 0 {
-            keeper.tick(at(n));
+            core.tick(at(n));
         }
     }
-    let first = keeper.read(Sequence(0), 50, at(20_000)).unwrap().messages;
-    keeper.acknowledge(&first.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(20_000));
+    let first = core.read(Sequence(0), 50, at(20_000)).unwrap().messages;
+    core.acknowledge(&first.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(20_000));
     overwrite(folder.path(), 200_000, 1 << 16);
     let mut from = Sequence(0);
-    while let Ok(batch) = keeper.read(from, 100, at(20_001)) {
+    while let Ok(batch) = core.read(from, 100, at(20_001)) {
         assert!(batch.next > from, "the damage shows before the end");
         from = batch.next;
     }
-    keeper.append(reading("air", 20_001, 100), at(20_001));
-    let all = settle(&mut keeper, 20_001);
-    let stats = keeper.stats();
+    core.append(reading("air", 20_001, 100), at(20_001));
+    let all = settle(&mut core, 20_001);
+    let stats = core.stats();
     assert!(stats.error.as_ref().is_some_and(|error| error.contains("were recovered")), "{:?}", stats.error);
     let found = readings(&all);
-    assert_eq!(found.len() as u64 + stats.dropped, 20_001 - 50, "what is not here is counted: {:?}", keeper.stats());
+    assert_eq!(found.len() as u64 + stats.dropped, 20_001 - 50, "what is not here is counted: {:?}", core.stats());
     assert!(found.contains(&20_001) && found.len() > 18_000, "{}", found.len());
     assert!(!found.contains(&50), "what was acknowledged does not come back");
     assert!(on_disk(folder.path()).contains(&20_001));
@@ -137,8 +137,8 @@ fn a_stored_value_that_has_changed_is_never_published() {
     let file = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
     file.execute_batch("UPDATE message SET body = CAST('y' || substr(body, 2) AS BLOB) WHERE n = 50").unwrap();
     drop(file);
-    let mut keeper = open(&roomy(folder.path()), 0).unwrap();
-    let all = settle(&mut keeper, 0);
+    let mut core = open(&roomy(folder.path()), 0).unwrap();
+    let all = settle(&mut core, 0);
     let found = readings(&all);
     assert_eq!((found.len(), found.contains(&50)), (99, false));
     assert_eq!(losses(&all), [(50, 50, 1)]);
@@ -152,8 +152,8 @@ fn a_version_number_that_has_changed_on_the_card_stops_no_start() {
     let file = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
     file.pragma_update(None, "user_version", 6).unwrap();
     drop(file);
-    let mut keeper = Keeper::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
-    assert_eq!(readings(&settle(&mut keeper, 0)).len(), 100);
+    let mut core = Core::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
+    assert_eq!(readings(&settle(&mut core, 0)).len(), 100);
 }
 
 #[test]
@@ -172,11 +172,11 @@ fn a_file_of_the_first_schema_is_taken_over() {
     )
     .unwrap();
     drop(old);
-    let mut keeper = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap().messages), [1, 2]);
-    assert_eq!(keeper.stats().error, None);
-    keeper.append(reading("air", 3, 10), at(0));
-    keeper.tick(at(2000));
+    let mut core = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    assert_eq!(numbers(&core.read(Sequence(0), 10, at(0)).unwrap().messages), [1, 2]);
+    assert_eq!(core.stats().error, None);
+    core.append(reading("air", 3, 10), at(0));
+    core.tick(at(2000));
     assert_eq!(on_disk(folder.path()), [1, 2, 3]);
 }
 
@@ -196,9 +196,9 @@ fn no_flipped_byte_or_cut_makes_the_spool_panic_or_refuse() {
         }
         let damaged = tempfile::tempdir().unwrap();
         fs::write(damaged.path().join("spool.db"), bytes).unwrap();
-        let mut keeper = open(&settings(damaged.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-        keeper.append(reading("new", 1, 10), at(0));
-        let all = settle(&mut keeper, 0);
+        let mut core = open(&settings(damaged.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+        core.append(reading("new", 1, 10), at(0));
+        let all = settle(&mut core, 0);
         let genuine = |s: &&Stored| s.message.key.kind != MessageKind::Loss;
         assert!(all.iter().filter(genuine).all(|s| s.message.body.iter().all(|byte| *byte == b'x')));
         assert!(all.iter().any(|stored| stored.message.key.source.as_str() == "new"));

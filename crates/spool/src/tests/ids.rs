@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::no_disk::without_disk;
 use super::{SECOND, at, contents, copy_of, meet_damage, name, numbers, on_disk, open, reading, settings};
-use crate::keeper::Keeper;
+use crate::core::Core;
 use crate::{Sequence, Settings, WhenFull};
 use fieldgate_model::{Noted, REMEMBERED};
 
@@ -24,8 +24,8 @@ fn answered(id: &str) -> Noted {
 /// What a start now, after a power cut, knows.
 fn after_a_cut(folder: &Path) -> Vec<Noted> {
     let copy = copy_of(folder);
-    let keeper = open(&usual(copy.path()), 0).unwrap();
-    keeper.noted().unwrap().to_vec()
+    let core = open(&usual(copy.path()), 0).unwrap();
+    core.noted().unwrap().to_vec()
 }
 
 fn execute(folder: &Path, sql: &str) {
@@ -33,57 +33,57 @@ fn execute(folder: &Path, sql: &str) {
 }
 
 /// Notes it and lets it be written at once.
-fn note(keeper: &mut Keeper, noted: Noted, ms: u64) {
-    keeper.note(noted, at(ms));
-    keeper.tick(at(ms));
+fn note(core: &mut Core, noted: Noted, ms: u64) {
+    core.note(noted, at(ms));
+    core.tick(at(ms));
 }
 
 #[test]
 fn an_answer_is_on_disk_before_its_reply_is_offered_and_no_reading_with_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    assert_eq!(keeper.noted().unwrap().len(), 0);
-    keeper.append(reading("air", 1, 10), at(1));
-    keeper.note(begun("a"), at(1));
-    keeper.note(answered("a"), at(1));
-    keeper.append(reading("air", 2, 10), at(1));
-    assert_eq!(keeper.due(), Some(at(1).boot));
-    keeper.tick(at(1));
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(1)).unwrap().messages), [1, 2]);
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    assert_eq!(core.noted().unwrap().len(), 0);
+    core.append(reading("air", 1, 10), at(1));
+    core.note(begun("a"), at(1));
+    core.note(answered("a"), at(1));
+    core.append(reading("air", 2, 10), at(1));
+    assert_eq!(core.due(), Some(at(1).boot));
+    core.tick(at(1));
+    assert_eq!(numbers(&core.read(Sequence(0), 10, at(1)).unwrap().messages), [1, 2]);
     assert_eq!((after_a_cut(folder.path()), on_disk(folder.path())), (vec![answered("a")], Vec::new()));
-    assert_eq!(keeper.due(), Some(at(1).boot + SECOND), "the readings' own time");
+    assert_eq!(core.due(), Some(at(1).boot + SECOND), "the readings' own time");
 }
 
 #[test]
 fn one_that_has_begun_is_on_disk_soon_though_no_answer_comes() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    keeper.note(begun("a"), at(100));
-    keeper.tick(at(100));
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    core.note(begun("a"), at(100));
+    core.tick(at(100));
     assert_eq!(after_a_cut(folder.path()), []);
-    let due = keeper.due().unwrap();
+    let due = core.due().unwrap();
     assert!(due <= at(110).boot, "{due:?}");
-    keeper.tick(at(110));
+    core.tick(at(110));
     assert_eq!(after_a_cut(folder.path()), [begun("a")]);
-    note(&mut keeper, answered("a"), 5000);
+    note(&mut core, answered("a"), 5000);
     assert_eq!(after_a_cut(folder.path()), [answered("a")]);
 }
 
 #[test]
 fn a_flood_of_commands_is_written_twice_a_second_and_a_repeat_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
+    let mut core = open(&usual(folder.path()), 0).unwrap();
     let (mut writes, mut before) = (0, contents(folder.path()));
     for ms in 0..3000 {
-        note(&mut keeper, answered(&ms.to_string()), ms);
+        note(&mut core, answered(&ms.to_string()), ms);
         let now = contents(folder.path());
         writes += u32::from(now != before);
         before = now;
     }
     assert!((8..=11).contains(&writes), "{writes} writes, of which 4 may come at once");
-    keeper.tick(at(3500));
+    core.tick(at(3500));
     assert_eq!(after_a_cut(folder.path()).last(), Some(&answered("2999")));
-    assert_eq!(keeper.due(), None);
+    assert_eq!(core.due(), None);
 }
 
 #[test]
@@ -91,14 +91,14 @@ fn the_newest_are_kept_in_their_order_and_the_others_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let roomy = Settings { max_size: 64 << 20, ..usual(folder.path()) };
     for life in 0..3 {
-        let mut keeper = open(&roomy, 0).unwrap();
-        (0..400).for_each(|n| keeper.note(answered(&format!("{life} {n}")), at(n)));
-        keeper.close(at(500));
+        let mut core = open(&roomy, 0).unwrap();
+        (0..400).for_each(|n| core.note(answered(&format!("{life} {n}")), at(n)));
+        core.close(at(500));
     }
     let all = (0..3).flat_map(|life| (0..400).map(move |n| answered(&format!("{life} {n}"))));
-    let keeper = open(&roomy, 0).unwrap();
-    assert_eq!(keeper.noted().unwrap()[..], all.skip(1200 - REMEMBERED).collect::<Vec<_>>());
-    drop(keeper);
+    let core = open(&roomy, 0).unwrap();
+    assert_eq!(core.noted().unwrap()[..], all.skip(1200 - REMEMBERED).collect::<Vec<_>>());
+    drop(core);
     let connection = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
     let rows: i64 = connection.query_row("SELECT count(*) FROM command", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, REMEMBERED as i64);
@@ -107,14 +107,14 @@ fn the_newest_are_kept_in_their_order_and_the_others_are_deleted() {
 #[test]
 fn a_small_spool_keeps_fewer_and_has_room_for_readings() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     let usual = |n: u64| Noted { answer: Some("x".repeat(100).into()), ..begun(&n.to_string()) };
     for n in 0..2000 {
-        keeper.note(usual(n), at(n));
-        keeper.append(reading("air", n, 400), at(n));
-        keeper.tick(at(n));
+        core.note(usual(n), at(n));
+        core.append(reading("air", n, 400), at(n));
+        core.tick(at(n));
     }
-    keeper.tick(at(10_000));
+    core.tick(at(10_000));
     let kept = after_a_cut(folder.path());
     assert!((500..REMEMBERED).contains(&kept.len()), "{}", kept.len());
     assert_eq!(kept.last(), Some(&usual(1999)));
@@ -127,52 +127,52 @@ fn without_a_disk_nothing_is_known_and_what_was_noted_there_before_comes_in_fron
     let mut before = open(&usual(folder.path()), 0).unwrap();
     ["a", "b"].into_iter().for_each(|id| before.note(answered(id), at(0)));
     before.close(at(0));
-    let mut keeper = without_disk(&usual(folder.path()), 0);
-    keeper.note(answered("c"), at(1));
-    keeper.note(begun("a"), at(2));
-    keeper.append(reading("air", 1, 10), at(2));
-    keeper.tick(at(2));
-    assert_eq!((keeper.noted(), keeper.read(Sequence(0), 10, at(2)).unwrap().messages.len()), (None, 1));
-    keeper.tick(at(5000));
+    let mut core = without_disk(&usual(folder.path()), 0);
+    core.note(answered("c"), at(1));
+    core.note(begun("a"), at(2));
+    core.append(reading("air", 1, 10), at(2));
+    core.tick(at(2));
+    assert_eq!((core.noted(), core.read(Sequence(0), 10, at(2)).unwrap().messages.len()), (None, 1));
+    core.tick(at(5000));
     // What was answered in this run is what its sender has heard.
     let all = [begun("a"), answered("b"), answered("c")];
-    assert_eq!(keeper.noted().unwrap()[..], all);
+    assert_eq!(core.noted().unwrap()[..], all);
     assert_eq!(after_a_cut(folder.path()), all);
 }
 
 #[test]
 fn a_full_disk_holds_no_reply_back_and_the_id_is_written_when_it_can_be() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    keeper.fill_disk(true);
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    core.fill_disk(true);
     // More than a few pages, or there would be room for it.
     let long = |id| Noted { answer: Some("x".repeat(4000).into()), ..begun(id) };
-    ["b", "c", "d", "e"].into_iter().for_each(|id| keeper.note(long(id), at(1)));
-    keeper.note(answered("a"), at(1));
-    keeper.append(reading("air", 1, 10), at(1));
-    keeper.tick(at(1));
-    assert!(keeper.stats().error.is_some(), "the disk was full");
-    assert_eq!(keeper.read(Sequence(0), 10, at(1)).unwrap().messages.len(), 1);
-    keeper.fill_disk(false);
-    keeper.tick(at(9000));
-    assert_eq!((after_a_cut(folder.path()).last(), keeper.stats().error), (Some(&answered("a")), None));
+    ["b", "c", "d", "e"].into_iter().for_each(|id| core.note(long(id), at(1)));
+    core.note(answered("a"), at(1));
+    core.append(reading("air", 1, 10), at(1));
+    core.tick(at(1));
+    assert!(core.stats().error.is_some(), "the disk was full");
+    assert_eq!(core.read(Sequence(0), 10, at(1)).unwrap().messages.len(), 1);
+    core.fill_disk(false);
+    core.tick(at(9000));
+    assert_eq!((after_a_cut(folder.path()).last(), core.stats().error), (Some(&answered("a")), None));
 }
 
 #[test]
 fn a_full_disk_does_not_cost_the_ids_when_the_broker_has_everything() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    note(&mut keeper, answered("a"), 0);
-    keeper.append(reading("air", 1, 10), at(0));
-    keeper.tick(at(2000));
-    let read = keeper.read(Sequence(0), 10, at(2000)).unwrap().messages;
-    let era = keeper.era();
-    keeper.fill_disk(true);
-    keeper.acknowledge(&[read[0].sequence], at(2000));
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    note(&mut core, answered("a"), 0);
+    core.append(reading("air", 1, 10), at(0));
+    core.tick(at(2000));
+    let read = core.read(Sequence(0), 10, at(2000)).unwrap().messages;
+    let era = core.era();
+    core.fill_disk(true);
+    core.acknowledge(&[read[0].sequence], at(2000));
     // More than a page, or there would be room for it.
-    keeper.append(reading("air", 2, 9000), at(2000));
-    (0..50).for_each(|step| keeper.tick(at(4000 + step * 500)));
-    assert_eq!(keeper.era(), era, "the file was given up");
+    core.append(reading("air", 2, 9000), at(2000));
+    (0..50).for_each(|step| core.tick(at(4000 + step * 500)));
+    assert_eq!(core.era(), era, "the file was given up");
     assert_eq!(after_a_cut(folder.path()), [answered("a")]);
 }
 
@@ -184,11 +184,11 @@ fn a_file_of_the_schema_before_is_taken_over() {
     before.keep(&name("gas"), 41);
     before.close(at(0));
     execute(folder.path(), "DROP TABLE command; PRAGMA user_version = 3");
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    assert_eq!((keeper.stats().error.as_deref(), keeper.noted().unwrap().len()), (None, 0));
-    assert_eq!(keeper.counts().unwrap()[&name("gas")], 41);
-    assert_eq!(numbers(&keeper.read(Sequence(0), 10, at(0)).unwrap().messages), [1]);
-    note(&mut keeper, answered("a"), 1);
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    assert_eq!((core.stats().error.as_deref(), core.noted().unwrap().len()), (None, 0));
+    assert_eq!(core.counts().unwrap()[&name("gas")], 41);
+    assert_eq!(numbers(&core.read(Sequence(0), 10, at(0)).unwrap().messages), [1]);
+    note(&mut core, answered("a"), 1);
     assert_eq!(after_a_cut(folder.path()), [answered("a")]);
 }
 
@@ -202,15 +202,15 @@ fn a_damaged_answer_leaves_the_id_known_and_a_damaged_id_is_reported() {
         folder.path(),
         "UPDATE command SET answer = x'64' WHERE id = 'a'; UPDATE command SET id = 'd' WHERE id = 'c'",
     );
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    assert_eq!(keeper.noted().unwrap()[..], [begun("a"), answered("b")]);
-    let error = keeper.stats().error.unwrap();
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    assert_eq!(core.noted().unwrap()[..], [begun("a"), answered("b")]);
+    let error = core.stats().error.unwrap();
     assert_eq!(error, "command ids damaged on the disk: 1; a repeat of those commands acts");
-    note(&mut keeper, answered("e"), 10);
-    keeper.close(at(10));
-    let keeper = open(&usual(folder.path()), 0).unwrap();
-    assert_eq!(keeper.stats().error, None, "the row without use is gone");
-    assert_eq!(keeper.noted().unwrap()[..], [begun("a"), answered("b"), answered("e")]);
+    note(&mut core, answered("e"), 10);
+    core.close(at(10));
+    let core = open(&usual(folder.path()), 0).unwrap();
+    assert_eq!(core.stats().error, None, "the row without use is gone");
+    assert_eq!(core.noted().unwrap()[..], [begun("a"), answered("b"), answered("e")]);
 }
 
 #[test]
@@ -225,21 +225,21 @@ fn ids_move_from_a_damaged_file_into_the_new_one() {
     // Rows in the middle: the schema and the ids lie at the front.
     let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("spool.db")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 20_000], 100_000).unwrap();
-    let mut keeper = open(&usual(folder.path()), 0).unwrap();
-    assert!(keeper.stats().error.is_some_and(|error| error.contains("damaged")));
-    assert_eq!(keeper.noted().unwrap()[..], [begun("a"), answered("b")]);
-    keeper.tick(at(10));
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    assert!(core.stats().error.is_some_and(|error| error.contains("damaged")));
+    assert_eq!(core.noted().unwrap()[..], [begun("a"), answered("b")]);
+    core.tick(at(10));
     assert_eq!(after_a_cut(folder.path()), [begun("a"), answered("b")]);
 }
 
 #[test]
 fn damage_that_shows_in_use_costs_no_id() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&Settings { max_size: 64 << 20, ..usual(folder.path()) }, 0).unwrap();
-    keeper.note(begun("a"), at(0));
-    meet_damage(&mut keeper, folder.path());
-    keeper.note(answered("a"), at(20_002));
-    keeper.note(begun("b"), at(20_002));
-    (0..100).for_each(|step| keeper.tick(at(20_002 + step * 100)));
+    let mut core = open(&Settings { max_size: 64 << 20, ..usual(folder.path()) }, 0).unwrap();
+    core.note(begun("a"), at(0));
+    meet_damage(&mut core, folder.path());
+    core.note(answered("a"), at(20_002));
+    core.note(begun("b"), at(20_002));
+    (0..100).for_each(|step| core.tick(at(20_002 + step * 100)));
     assert_eq!(after_a_cut(folder.path()), [answered("a"), begun("b")]);
 }

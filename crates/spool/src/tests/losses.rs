@@ -4,14 +4,14 @@ use std::path::Path;
 
 use super::*;
 
-fn lose(keeper: &mut Keeper, n: u64, ms: u64) {
+fn lose(core: &mut Core, n: u64, ms: u64) {
     let loss = Loss { sensor: name("soil"), run: RunId(1), from_seq: n, to_seq: n, count: 1, reason: "lost".into() };
-    keeper.report_loss(loss, at(ms));
+    core.report_loss(loss, at(ms));
 }
 
 /// From, to and count of each record that is offered.
-fn records(keeper: &mut Keeper, ms: u64) -> Vec<[u64; 3]> {
-    let losses = read_all(keeper, 100, ms).into_iter().filter(|stored| stored.message.key.kind == MessageKind::Loss);
+fn records(core: &mut Core, ms: u64) -> Vec<[u64; 3]> {
+    let losses = read_all(core, 100, ms).into_iter().filter(|stored| stored.message.key.kind == MessageKind::Loss);
     let fields = |stored: Stored| {
         let body: serde_json::Value = serde_json::from_slice(&stored.message.body).unwrap();
         ["from_seq", "to_seq", "count"].map(|field| body[field].as_u64().unwrap())
@@ -21,35 +21,35 @@ fn records(keeper: &mut Keeper, ms: u64) -> Vec<[u64; 3]> {
 
 fn records_on_disk(folder: &Path) -> Vec<[u64; 3]> {
     let copy = copy_of(folder);
-    let mut keeper = open(&settings(copy.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    records(&mut keeper, 0)
+    let mut core = open(&settings(copy.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    records(&mut core, 0)
 }
 
 #[test]
 fn a_record_that_the_broker_has_is_closed_and_the_next_loss_begins_another() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
-    lose(&mut keeper, 1, 10);
-    keeper.tick(at(11));
-    let sent: Vec<Sequence> = read_all(&mut keeper, 10, 12).iter().map(|stored| stored.sequence).collect();
-    keeper.acknowledge(&sent, at(13));
-    lose(&mut keeper, 2, 20);
-    keeper.tick(at(21));
-    assert_eq!(records(&mut keeper, 22), [[2, 2, 1]]);
+    let mut core = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    lose(&mut core, 1, 10);
+    core.tick(at(11));
+    let sent: Vec<Sequence> = read_all(&mut core, 10, 12).iter().map(|stored| stored.sequence).collect();
+    core.acknowledge(&sent, at(13));
+    lose(&mut core, 2, 20);
+    core.tick(at(21));
+    assert_eq!(records(&mut core, 22), [[2, 2, 1]]);
 }
 
 #[test]
 fn a_record_that_grows_after_it_was_written_is_written_again() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
-    lose(&mut keeper, 1, 10);
+    let mut core = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    lose(&mut core, 1, 10);
     assert_eq!(records_on_disk(folder.path()), [[0; 3]; 0], "its second is not over");
-    keeper.tick(at(1500));
+    core.tick(at(1500));
     assert_eq!(records_on_disk(folder.path()), [[1, 1, 1]]);
-    lose(&mut keeper, 2, 1600);
-    lose(&mut keeper, 3, 1700);
-    assert_eq!(records(&mut keeper, 1700), [[1, 3, 3]]);
-    keeper.tick(at(3000));
+    lose(&mut core, 2, 1600);
+    lose(&mut core, 3, 1700);
+    assert_eq!(records(&mut core, 1700), [[1, 3, 3]]);
+    core.tick(at(3000));
     assert_eq!(records_on_disk(folder.path()), [[1, 3, 3]]);
 }
 
@@ -57,13 +57,13 @@ fn a_record_that_grows_after_it_was_written_is_written_again() {
 fn other_settings_count_from_the_next_commit_on() {
     let folder = tempfile::tempdir().unwrap();
     let slow = settings(folder.path(), Duration::from_secs(60), WhenFull::DropOldest);
-    let mut keeper = open(&slow, 0).unwrap();
-    keeper.append(reading("air", 1, 10), at(10));
-    keeper.tick(at(11));
+    let mut core = open(&slow, 0).unwrap();
+    core.append(reading("air", 1, 10), at(10));
+    core.tick(at(11));
     assert_eq!(on_disk(folder.path()), [0; 0]);
     let elsewhere = tempfile::tempdir().unwrap();
-    keeper.reconfigure(settings(elsewhere.path(), Duration::ZERO, WhenFull::DropOldest), at(12));
-    keeper.tick(at(13));
+    core.reconfigure(settings(elsewhere.path(), Duration::ZERO, WhenFull::DropOldest), at(12));
+    core.tick(at(13));
     assert_eq!(on_disk(folder.path()), [1], "at once, and where the file is");
     assert!(contents(elsewhere.path()).is_empty());
 }
@@ -71,13 +71,13 @@ fn other_settings_count_from_the_next_commit_on() {
 #[test]
 fn the_oldest_is_not_one_that_the_broker_has() {
     let folder = tempfile::tempdir().unwrap();
-    let mut keeper = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     for n in [1, 2] {
-        keeper.append(reading("air", n, 10), at(n));
-        keeper.tick(at(n));
+        core.append(reading("air", n, 10), at(n));
+        core.tick(at(n));
     }
-    assert_eq!(keeper.stats().oldest, Some(reading("air", 1, 10).taken_at.wall));
-    let first = read_all(&mut keeper, 10, 3)[0].sequence;
-    keeper.acknowledge(&[first], at(4));
-    assert_eq!(keeper.stats().oldest, Some(reading("air", 2, 10).taken_at.wall));
+    assert_eq!(core.stats().oldest, Some(reading("air", 1, 10).taken_at.wall));
+    let first = read_all(&mut core, 10, 3)[0].sequence;
+    core.acknowledge(&[first], at(4));
+    assert_eq!(core.stats().oldest, Some(reading("air", 2, 10).taken_at.wall));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::error;
 
-use crate::keeper::{Keeper, stored};
+use crate::core::{Core, stored};
 use crate::record::Unsound;
 use crate::salvage;
 use crate::store::{READ_BYTES, Rows};
@@ -13,7 +13,7 @@ use crate::window::Entry;
 use crate::{Batch, ReadError, Sequence, Stored};
 use fieldgate_model::{Loss, MessageKind, Moment, Qos};
 
-impl Keeper {
+impl Core {
     /// Messages from `from` on that are offered and not acknowledged.
     pub(crate) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Result<Batch, ReadError> {
         if self.fault.is_none() && self.recovery.as_ref().is_some_and(|recovery| recovery.hides(from)) {

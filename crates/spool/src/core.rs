@@ -1,11 +1,11 @@
 //! Joins memory and disk: what is written when, what is read from where, and what happens when either is full.
 //!
-//! It has no clock and no thread of its own: each call says what time it is, and [`Keeper::due`] says when it wants to be
+//! It has no clock and no thread of its own: each call says what time it is, and [`Core::due`] says when it wants to be
 //! called next. What is read from where is in `reading.rs`; what is written, and what follows when that fails, is in `saving.rs`;
-//! what stays when the messages are gone, in `lasting.rs`; how much there may be, in `limits.rs`; how the file is had again, and what was in a damaged one, in `recovery.rs`.
+//! what stays when the messages are gone, in `persistent.rs`; how much there may be, in `limits.rs`; how the file is had again, and what was in a damaged one, in `recovery.rs`.
 
-mod lasting;
 mod limits;
+mod persistent;
 mod reading;
 mod recovery;
 mod saving;
@@ -79,7 +79,7 @@ enum FaultKind {
 
 /// Decides what is written when, what is read from where, and what gives way when memory or disk is full.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct Core {
     settings: Settings,
     limits: Limits,
     /// Whether the disk has less than `max_size`, and when the log last said so or the contrary.
@@ -119,7 +119,7 @@ pub(super) struct Keeper {
     not_before: Duration,
 }
 
-impl Keeper {
+impl Core {
     /// Opens the spool; messages of earlier runs are offered at once. A disk that cannot be used now is no error: the spool
     /// then begins in memory, and opens the file when it can.
     pub(super) fn open(settings: Settings, run: RunId, now: Moment) -> Result<Self, SpoolError> {
@@ -128,14 +128,14 @@ impl Keeper {
             Err(OpenError::Refused(error)) => return Err(error),
             opened => opened,
         };
-        let mut keeper = Self { run, ..Self::nowhere(settings).map_err(SpoolError::Memory)? };
-        match opened.map(|opened| keeper.adopt(opened)) {
+        let mut core = Self { run, ..Self::nowhere(settings).map_err(SpoolError::Memory)? };
+        match opened.map(|opened| core.adopt(opened)) {
             // The first tick writes, and shows whether the disk takes it; nobody waits for that here.
             Ok(Ok(())) => {}
-            Ok(Err(error)) => keeper.failed(&error, now),
-            Err(error) => keeper.not_opened(error, now),
+            Ok(Err(error)) => core.failed(&error, now),
+            Err(error) => core.not_opened(error, now),
         }
-        Ok(keeper)
+        Ok(core)
     }
 
     /// One that has no file yet.
@@ -172,7 +172,7 @@ impl Keeper {
         })
     }
 
-    /// Takes a message in; it is offered by the next [`Keeper::tick`].
+    /// Takes a message in; it is offered by the next [`Core::tick`].
     pub(super) fn append(&mut self, message: Message, now: Moment) {
         if self.is_too_large(&message) {
             self.fit_the_disk(now);
@@ -260,7 +260,7 @@ impl Keeper {
         }
     }
 
-    /// When the next [`Keeper::tick`] is wanted, on the clock of [`Moment::boot`].
+    /// When the next [`Core::tick`] is wanted, on the clock of [`Moment::boot`].
     pub(super) fn due(&self) -> Option<Duration> {
         [self.all_due(), self.ids_due()].into_iter().flatten().min()
     }

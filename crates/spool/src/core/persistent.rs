@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::keeper::Keeper;
+use crate::core::Core;
 use fieldgate_model::{Kept, Moment, Name, Noted, Recalled};
 
-impl Keeper {
+impl Core {
     /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was
     /// published once must not be seen to go back.
     pub(crate) fn keep(&mut self, sensor: &Name, count: u64) {
@@ -19,7 +19,7 @@ impl Keeper {
         self.counts.known()
     }
 
-    /// Whether [`Keeper::counts`] says something.
+    /// Whether [`Core::counts`] says something.
     pub(crate) fn knows_counts(&self) -> bool {
         self.counts.is_known()
     }
@@ -35,7 +35,7 @@ impl Keeper {
         self.ids.known()
     }
 
-    /// Whether [`Keeper::noted`] says something.
+    /// Whether [`Core::noted`] says something.
     pub(crate) fn knows_noted(&self) -> bool {
         self.ids.is_known()
     }

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use crate::Sequence;
 use crate::file::{self, OpenError, Opened};
-use crate::keeper::{FaultKind, HANDED_BEFORE, Keeper};
+use crate::core::{FaultKind, HANDED_BEFORE, Core};
 use crate::salvage::{Found, Holes, Salvage};
 use crate::store::SEQUENCES_PER_START;
 use crate::window::State;
@@ -45,7 +45,7 @@ impl Recovery {
     }
 }
 
-impl Keeper {
+impl Core {
     /// Whether there is a file to write to; tries to have one.
     pub(super) fn has_file(&mut self, now: Moment) -> bool {
         match self.fault.as_ref().map(|fault| (fault.kind, fault.words.clone())) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::codes::{Meaning, meaning};
-use crate::keeper::{FULL, Fault, FaultKind, Keeper, loss_of};
+use crate::core::{FULL, Fault, FaultKind, Core, loss_of};
 use crate::losses::Losses;
 use crate::record;
 use crate::room;
@@ -22,7 +22,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long messages wait in memory that have no room on disk and may be with the broker.
 const POSTPONED: Duration = Duration::from_secs(1);
 
-impl Keeper {
+impl Core {
     /// Writes everything that waits.
     pub(super) fn save(&mut self, now: Moment) {
         if !self.has_file(now) {

@@ -3,11 +3,11 @@
 use tracing::{info, warn};
 
 use crate::file;
-use crate::keeper::{IDS_SHARE, Keeper, LOG_AGAIN};
+use crate::core::{IDS_SHARE, Core, LOG_AGAIN};
 use crate::store::Limits;
 use fieldgate_model::Moment;
 
-impl Keeper {
+impl Core {
     /// Computes the limit again, before something is written or given up: the disk may have more room by now, or less.
     pub(super) fn fit_the_disk(&mut self, now: Moment) {
         let room = file::room(&self.settings.path);
