@@ -103,10 +103,10 @@ impl Recorder {
             let is_free = waiting.is_empty();
             // All branches are cancel-safe: nothing is taken from a channel that does not come out here.
             tokio::select! {
-                room = self.spool.room(waiting.len()), if !is_free => match room {
-                    Ok(room) => {
-                        let count = room.size().min(waiting.len());
-                        room.hand_over(waiting.drain(..count).collect());
+                permit = self.spool.reserve(waiting.len()), if !is_free => match permit {
+                    Ok(permit) => {
+                        let count = permit.size().min(waiting.len());
+                        permit.hand_over(waiting.drain(..count).collect());
                     }
                     Err(_) => {
                         error!("The spool has ended before the recorder; what comes now is lost.");

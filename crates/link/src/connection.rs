@@ -326,7 +326,7 @@ impl<'a> Connection<'a> {
         let settings = &parts.settings;
         let waiting = (!self.informed).then(|| [settings.topics.devices(), settings.topics.health()]);
         let may = |topic: &str| waiting.as_ref().is_none_or(|topics| topics.iter().all(|waiting| waiting != topic));
-        while self.window.room() > 0
+        while self.window.free_places() > 0
             && let Some((topic, payload)) = parts.latest.take(now, may)
         {
             if self.broker.is_held(&Request::Publish(topic.clone()), now) {

@@ -14,7 +14,7 @@ use tracing::{debug, error, warn};
 use super::alarms::About;
 use super::connection::Connection;
 use super::inflight::Slot;
-use super::lanes::{LANE_CAPACITY, Lane, Lanes, Next, Room};
+use super::lanes::{Accepts, LANE_CAPACITY, Lane, Lanes, Next};
 use super::question::Question;
 use super::session::Publication;
 use super::trail::Request;
@@ -24,7 +24,7 @@ use fieldgate_model::payload::{self, StoredReply};
 use fieldgate_model::{Key, Message, MessageKind, Qos};
 use fieldgate_spool::{Batch, Closed, NotNow, ReadError, Sequence, Spool};
 
-/// Replies to requesters' own topics that wait for room; beyond, the oldest is given up, for the reply topic has it too.
+/// Replies to requesters' own topics that wait for a place in the window; beyond, the oldest is given up, for the reply topic has it too.
 const REQUESTER_REPLIES: usize = 32;
 
 /// MQTT 3.1.1 has no Receive Maximum, and Mosquitto 2.0.11 confirms what is more than its `max_inflight_messages` (20, but
@@ -169,7 +169,7 @@ impl Forwarder {
 }
 
 impl Connection<'_> {
-    /// Reads and sends as much as there is room for; `true` when there is more to do at once.
+    /// Reads and sends as much as the window accepts; `true` when there is more to do at once.
     pub(super) fn forward(&mut self) -> bool {
         if self.forwarder.over {
             return false;
@@ -195,7 +195,7 @@ impl Connection<'_> {
         };
         let read = self.refill(&mut lanes)?;
         let mut sent = false;
-        while self.window.room() > 0 {
+        while self.window.free_places() > 0 {
             let now = boottime();
             if let Some(reply) = self.forwarder.requester_replies.pop_front() {
                 if self.broker.is_held(&Request::Publish(reply.topic.clone()), now) {
@@ -205,8 +205,8 @@ impl Connection<'_> {
                 continue;
             }
             let exact = self.window.exact() < self.exact_limit();
-            let mut next = lanes.next_live(now, Room { replies: self.window.has_reply_room(), exact });
-            if next.is_none() && self.window.has_late_room(lanes.live_waits()) {
+            let mut next = lanes.next_live(now, Accepts { replies: self.window.accepts_reply(), exact });
+            if next.is_none() && self.window.accepts_late(lanes.live_waits()) {
                 next = lanes.next_late(exact);
             }
             let Some(next) = next else { break };
@@ -216,7 +216,7 @@ impl Connection<'_> {
         let head = self.forwarder.head();
         let wants = lanes.wants(Lane::Live, head).or(lanes.wants(Lane::Late, head)).is_some();
         self.forwarder.lanes = Some(lanes);
-        Ok((read || sent) && wants && self.window.room() > 0)
+        Ok((read || sent) && wants && self.window.free_places() > 0)
     }
 
     /// How many may be in flight at QoS 2.

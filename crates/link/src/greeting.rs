@@ -254,7 +254,7 @@ impl Connection<'_> {
 
     /// Keeps the retained status true, and ends the alarm when the other one has gone.
     pub(super) fn look_at_twins(&mut self, now: Duration) {
-        if self.online_published && self.window.room() > 0 && self.twins.is_due(now) {
+        if self.online_published && self.window.free_places() > 0 && self.twins.is_due(now) {
             debug!("Publishing online again, after somebody else published on our status.");
             self.publish_online(now);
         }

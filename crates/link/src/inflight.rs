@@ -59,20 +59,20 @@ impl Window {
         self.limit = self.limit.max(limit);
     }
 
-    /// Free places.
-    pub fn room(&self) -> usize {
+    /// How many more messages may be in flight.
+    pub fn free_places(&self) -> usize {
         self.limit.saturating_sub(self.slots.len())
     }
 
     /// Whether a late message may enter: while the live lane waits, the late lane holds three quarters of the window at most.
-    pub fn has_late_room(&self, live_waits: bool) -> bool {
+    pub fn accepts_late(&self, live_waits: bool) -> bool {
         let share = if live_waits { (self.limit * 3 / 4).max(1) } else { self.limit };
-        self.room() > 0 && self.late < share
+        self.free_places() > 0 && self.late < share
     }
 
     /// Whether a reply may enter: a quarter of the window at most, so that a flood of commands does not hold up readings.
-    pub fn has_reply_room(&self) -> bool {
-        self.room() > 0 && self.replies < (self.limit / 4).max(1)
+    pub fn accepts_reply(&self) -> bool {
+        self.free_places() > 0 && self.replies < (self.limit / 4).max(1)
     }
 
     /// Takes a place.
@@ -144,8 +144,8 @@ mod tests {
         for i in 0..6 {
             window.enter(slot(i, true));
         }
-        assert!(!window.has_late_room(true) && window.has_late_room(false));
-        assert!(Window::new(1).has_late_room(true));
+        assert!(!window.accepts_late(true) && window.accepts_late(false));
+        assert!(Window::new(1).accepts_late(true));
     }
 
     proptest! {
@@ -154,7 +154,7 @@ mod tests {
             let mut window = Window::new(limit);
             let mut model: Vec<(Ticket, u64, bool)> = Vec::new();
             for (sequence, (enter, late, index)) in (0u64..).zip(steps) {
-                if enter && window.room() > 0 {
+                if enter && window.free_places() > 0 {
                     model.push((window.enter(slot(sequence, late)), sequence, late));
                 } else if !model.is_empty() {
                     let (ticket, sequence, late) = model.remove(index % model.len());
@@ -162,7 +162,7 @@ mod tests {
                     prop_assert_eq!(window.leave(ticket), None);
                     prop_assert!(!window.holds(Sequence(sequence)));
                 }
-                prop_assert_eq!(window.room(), limit - model.len());
+                prop_assert_eq!(window.free_places(), limit - model.len());
                 prop_assert_eq!(window.late, model.iter().filter(|entry| entry.2).count());
                 prop_assert!(model.iter().all(|entry| window.holds(Sequence(entry.1))));
                 prop_assert_eq!(window.exact(), model.len());

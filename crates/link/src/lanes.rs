@@ -98,9 +98,9 @@ pub struct Lanes {
     late: Queue,
 }
 
-/// For what the window of the connection has room.
+/// What the window of the connection accepts now.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct Accepts {
     /// A reply.
     pub replies: bool,
     /// A message at QoS 2.
@@ -129,7 +129,7 @@ impl Lanes {
         Self { run, late_after, boundary, live: Queue::new(boundary), late: Queue::new(Sequence(0)) }
     }
 
-    /// From where a lane wants to read, when it has room and something may be there.
+    /// From where a lane wants to read, when its queue is not full and something may be there.
     pub fn wants(&self, lane: Lane, head: Sequence) -> Option<Sequence> {
         let (queue, end) = match lane {
             Lane::Live => (&self.live, head),
@@ -195,7 +195,7 @@ impl Lanes {
     }
 
     /// The next message of the live lane. What has become too old there is handed over first.
-    pub fn next_live(&mut self, now: Duration, room: Room) -> Option<Next> {
+    pub fn next_live(&mut self, now: Duration, accepts: Accepts) -> Option<Next> {
         while let Some((sequence, message)) = self.live.waiting.first_key_value()
             && !is_fresh(message, self.run, self.late_after, now)
         {
@@ -204,9 +204,9 @@ impl Lanes {
             self.hand_over(sequence, &key);
         }
         let may_go = |message: &Message| {
-            (room.replies || message.key.kind != MessageKind::Reply) && self.may_go_live(message, now)
+            (accepts.replies || message.key.kind != MessageKind::Reply) && self.may_go_live(message, now)
         };
-        let sequence = self.live.first(room.exact, may_go)?;
+        let sequence = self.live.first(accepts.exact, may_go)?;
         Self::take(&mut self.live, sequence, Lane::Live)
     }
 

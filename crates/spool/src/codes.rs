@@ -11,7 +11,7 @@ use rusqlite::{Error, ffi};
 pub(super) enum Meaning {
     /// The file's bytes are wrong: set it aside and begin a new one.
     Damaged,
-    /// There is no room: delete what may go, then try again.
+    /// The disk is full: delete what may go, then try again.
     Full,
     /// Another instance holds the file.
     Locked,

@@ -22,9 +22,9 @@ use crate::handed::Handed;
 use crate::ids::Ids;
 use crate::losses::Losses;
 use crate::record::{self, ReadingName};
-use crate::room;
+use crate::overflow;
 use crate::store::{Limits, Store, Victim};
-use crate::window::{LIMIT_BYTES, State, Window};
+use crate::cache::{LIMIT_BYTES, State, Cache};
 use crate::{Sequence, Settings, SpoolError, Stats, Stored, WhenFull};
 #[cfg(any(test, feature = "testing"))]
 use fieldgate_model::Name;
@@ -45,7 +45,7 @@ const ACKED_LIMIT: usize = 65_536;
 /// How long deletions wait for company at least: nothing is lost by a late one.
 const DELETE_EVERY: Duration = Duration::from_secs(1);
 
-/// The part of the room for messages that the ids of commands may take: one in so many.
+/// The part of the capacity for messages that the ids of commands may take: one in so many.
 const IDS_SHARE: u64 = 4;
 
 /// A spool that stays full is logged at most this often.
@@ -69,7 +69,7 @@ struct Fault {
 enum FaultKind {
     /// Write again.
     Failing,
-    /// Delete before anything is written, for that makes room.
+    /// Delete before anything is written: that frees space.
     Full,
     /// Set the damaged file aside first.
     Damaged,
@@ -87,7 +87,7 @@ pub(super) struct Core {
     short_logged: Option<Duration>,
     run: RunId,
     store: Store,
-    window: Window,
+    cache: Cache,
     losses: Losses,
     counts: Counts,
     ids: Ids,
@@ -123,8 +123,8 @@ impl Core {
     /// Opens the spool; messages of earlier runs are offered at once. A disk that cannot be used now is no error: the spool
     /// then begins in memory, and opens the file when it can.
     pub(super) fn open(settings: Settings, run: RunId, now: Moment) -> Result<Self, SpoolError> {
-        let room = file::room(&settings.path);
-        let opened = match file::open(&settings.path, Limits::within(settings.max_size, room, 0)) {
+        let available = file::available_bytes(&settings.path);
+        let opened = match file::open(&settings.path, Limits::within(settings.max_size, available, 0)) {
             Err(OpenError::Refused(error)) => return Err(error),
             opened => opened,
         };
@@ -148,7 +148,7 @@ impl Core {
             run: RunId(0),
             store: Store::nowhere(&settings.path)?,
             settings,
-            window: Window::default(),
+            cache: Cache::default(),
             losses: Losses::default(),
             counts: Counts::default(),
             ids: Ids::new(limits.capacity / IDS_SHARE),
@@ -181,8 +181,8 @@ impl Core {
             }
         }
         let sequence = self.take_sequence();
-        self.window.append(sequence, message, now.boot);
-        self.dropped += self.window.drop_surplus();
+        self.cache.append(sequence, message, now.boot);
+        self.dropped += self.cache.drop_surplus();
         if self.settings.commit_every.is_zero() && self.fault.is_none() {
             self.not_before = Duration::ZERO;
         }
@@ -217,12 +217,12 @@ impl Core {
     fn keep_loss(&mut self, loss: Loss, now: Moment) {
         let before = self.next;
         let (sequence, loss) = self.losses.add(loss, &mut self.next);
-        let state = match self.window.get(sequence) {
+        let state = match self.cache.get(sequence) {
             None if sequence == before => State::Unsaved,
             Some(entry) if entry.state == State::Unsaved => State::Unsaved,
             _ => State::Outdated,
         };
-        self.window.put(sequence, Arc::new(record::of_loss(&loss, now)), state, now.boot);
+        self.cache.put(sequence, Arc::new(record::of_loss(&loss, now)), state, now.boot);
     }
 
     fn report_dropped(&mut self, victims: &[Victim], reason: &str, now: Moment) {
@@ -241,7 +241,7 @@ impl Core {
     pub(super) fn acknowledge(&mut self, sequences: &[Sequence], now: Moment) {
         for &Sequence(sequence) in sequences {
             self.handed.remove(sequence);
-            let may_have_row = match self.window.remove(sequence) {
+            let may_have_row = match self.cache.remove(sequence) {
                 Some(entry) => {
                     if entry.message.key.kind == MessageKind::Loss {
                         self.losses.close(sequence);
@@ -270,7 +270,7 @@ impl Core {
         if self.fault.is_some() || !self.run_noted || self.recovery.is_some() {
             return Some(self.not_before);
         }
-        let write = self.window.waiting_since().map(|since| since + self.settings.commit_every);
+        let write = self.cache.waiting_since().map(|since| since + self.settings.commit_every);
         let delete = self.acked_since.map(|since| {
             let is_many = self.acked.len() >= self.limits.deletions();
             if is_many { Duration::ZERO } else { since + self.settings.commit_every.max(DELETE_EVERY) }
@@ -295,29 +295,29 @@ impl Core {
     /// Keeps memory within its limit: what the disk has goes first.
     fn relieve(&mut self, now: Moment) {
         self.evict();
-        if self.window.is_over() && (self.not_before <= now.boot || self.has_got_room(now)) {
+        if self.cache.is_over() && (self.not_before <= now.boot || self.has_more_space(now)) {
             self.save(now);
         }
-        if self.window.is_over() {
-            self.dropped += self.window.drop_for_room();
+        if self.cache.is_over() {
+            self.dropped += self.cache.drop_fleeting_beyond_limit();
         }
-        while self.window.is_over() && self.drop_from_memory(now) {}
+        while self.cache.is_over() && self.drop_from_memory(now) {}
     }
 
     fn evict(&mut self) {
-        self.evicted_below = self.evicted_below.max(self.window.evict().unwrap_or(0));
+        self.evicted_below = self.evicted_below.max(self.cache.evict().unwrap_or(0));
     }
 
     /// The policy where the disk cannot help; says whether anything went. A little more goes than must, so that it is not
     /// done for each message.
     fn drop_from_memory(&mut self, now: Moment) -> bool {
         let bytes = if self.settings.when_full == WhenFull::DropOldest { LIMIT_BYTES as u64 / 64 } else { 1 };
-        let unsaved = || self.window.unsaved().filter(|(_, entry)| entry.state == State::Unsaved);
+        let unsaved = || self.cache.unsaved().filter(|(_, entry)| entry.state == State::Unsaved);
         let handed = |sequence| self.handed.contains(sequence);
         let when_full = self.settings.when_full;
-        let mut victims = room::choose(unsaved().filter(|(_, e)| room::is_reading(e)), when_full, bytes, &handed);
+        let mut victims = overflow::choose(unsaved().filter(|(_, e)| overflow::is_reading(e)), when_full, bytes, &handed);
         if victims.is_empty() {
-            victims = room::choose(
+            victims = overflow::choose(
                 unsaved().filter(|(_, e)| e.message.key.kind != MessageKind::Loss),
                 when_full,
                 bytes,
@@ -333,7 +333,7 @@ impl Core {
     }
 
     fn forget(&mut self, sequence: u64) {
-        self.window.remove(sequence);
+        self.cache.remove(sequence);
         self.handed.remove(sequence);
         self.dropped += 1;
     }
@@ -357,10 +357,10 @@ impl Core {
     /// Status of the spool.
     pub(super) fn stats(&self) -> Stats {
         let row = self.oldest_row.filter(|(sequence, _)| !self.acked.contains(sequence));
-        let entry = self.window.oldest().map(|(sequence, entry)| (sequence, Some(entry.message.taken_at.wall)));
+        let entry = self.cache.oldest().map(|(sequence, entry)| (sequence, Some(entry.message.taken_at.wall)));
         let oldest = [row, entry].into_iter().flatten().min_by_key(|(sequence, _)| *sequence);
         Stats {
-            queued: self.store.rows().saturating_sub(self.acked.len() as u64) + self.window.without_row(),
+            queued: self.store.rows().saturating_sub(self.acked.len() as u64) + self.cache.without_row(),
             bytes: self.store.used(),
             oldest: oldest.and_then(|(_, wall)| wall),
             dropped: self.dropped,
@@ -378,33 +378,33 @@ impl Core {
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn damage(&mut self, readings: &[(Name, u64)], now: Moment) {
         self.save(now);
-        self.evicted_below = self.evicted_below.max(self.window.evict_all().unwrap_or(0));
+        self.evicted_below = self.evicted_below.max(self.cache.evict_all().unwrap_or(0));
         readings.iter().for_each(|(sensor, n)| self.store.damage(sensor, *n));
     }
 
     /// Whether something that should be on disk by now is not.
     #[cfg(test)]
     pub(super) fn has_overdue(&self, now: Moment) -> bool {
-        self.window.waiting_since().is_some_and(|since| since + self.settings.commit_every <= now.boot)
+        self.cache.waiting_since().is_some_and(|since| since + self.settings.commit_every <= now.boot)
     }
 
     /// What counts as with the link and is not here any more.
     #[cfg(test)]
     pub(super) fn strays(&self) -> Vec<u64> {
-        let is_here = |sequence| self.window.get(sequence).is_some() || self.store.has(sequence).unwrap();
+        let is_here = |sequence| self.cache.get(sequence).is_some() || self.store.has(sequence).unwrap();
         self.handed.iter().filter(|sequence| !is_here(*sequence)).collect()
     }
 
     /// Bytes of messages in memory.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
-        self.window.weight()
+        self.cache.weight()
     }
 
     /// Writes what is left and closes the file.
     pub(super) fn close(mut self, now: Moment) {
         self.save(now);
-        let unsaved = self.window.unsaved().count();
+        let unsaved = self.cache.unsaved().count();
         if unsaved > 0 {
             error!(messages = unsaved, "The spool could not be written at the end; these messages are lost.");
         }

@@ -259,7 +259,7 @@ fn has_schema(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// Numbers that no start can have given would leave no room for the next ones.
+/// Greater numbers cannot have been given by any start, and would leave no numbers for the next ones.
 fn check_sequences(connection: &Connection) -> Result<(), Trouble> {
     const LAST: i64 = 1 << 62;
     let sql =
@@ -283,7 +283,7 @@ fn quick_check(connection: &mut Connection) -> Result<(), Trouble> {
 }
 
 /// Bytes that the disk under `folder` has for the spool: what is free and what it uses already.
-pub(super) fn room(folder: &Path) -> u64 {
+pub(super) fn available_bytes(folder: &Path) -> u64 {
     let there = folder.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
     // A disk that does not say has as much as anybody wants.
     let Ok(disk) = statvfs(there) else { return u64::MAX };
@@ -325,7 +325,7 @@ pub(super) fn keep_reserve(file: &Path, bytes: u64) {
 
 /// Gives the reserve up.
 pub(super) fn use_reserve(file: &Path) {
-    // One that is gone already, or cannot be removed, makes no room; the next commit shows it.
+    // One that is gone already, or cannot be removed, frees nothing; the next commit shows it.
     fs::remove_file(beside(file, RESERVE)).unwrap_or_default();
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Ids {
     unsound: Vec<u64>,
     next: u64,
     bytes: u64,
-    room: u64,
+    limit_bytes: u64,
     /// When the first of the unsaved is to be written.
     wanted: Option<Duration>,
     throttle: Throttle,
@@ -57,8 +57,8 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// None yet; they may take `room` bytes on disk.
-    pub(super) fn new(room: u64) -> Self {
+    /// None yet; they may take `limit_bytes` on disk.
+    pub(super) fn new(limit_bytes: u64) -> Self {
         Self {
             noted: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -66,7 +66,7 @@ impl Ids {
             unsound: Vec::new(),
             next: 1,
             bytes: 0,
-            room: room.min(LIMIT_BYTES),
+            limit_bytes: limit_bytes.min(LIMIT_BYTES),
             wanted: None,
             throttle: Throttle::new(BURST, PERIOD),
             is_known: false,
@@ -98,7 +98,7 @@ impl Ids {
     }
 
     fn forget_oldest(&mut self) {
-        while self.noted.len() > REMEMBERED || self.bytes > self.room {
+        while self.noted.len() > REMEMBERED || self.bytes > self.limit_bytes {
             let Some((place, oldest)) = self.noted.pop_first() else { return };
             self.bytes -= cost(&oldest);
             self.unsaved.remove(&place);
@@ -108,7 +108,7 @@ impl Ids {
 
     /// They may take `bytes` on disk from now on.
     pub(super) fn limit(&mut self, bytes: u64) {
-        self.room = bytes.min(LIMIT_BYTES);
+        self.limit_bytes = bytes.min(LIMIT_BYTES);
     }
 
     /// When they are to be written.

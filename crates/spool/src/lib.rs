@@ -53,18 +53,18 @@
 //!   went is reported by a loss record that is committed together with the drop: one record per sensor, run and reason, which
 //!   grows until it is read. Readings that the link was given and that may be with the broker already (after a restart,
 //!   the oldest 64) go last; replies go only when no reading is left.
-//! - A failing disk stops nothing: messages stay in memory up to [`window::LIMIT_BYTES`], commits are tried again with
+//! - A failing disk stops nothing: messages stay in memory up to [`cache::LIMIT_BYTES`], commits are tried again with
 //!   back-off, and [`Stats::error`] says it in words. Meanwhile messages are offered uncommitted whatever `commit_every`
 //!   says: holding them back would only make more of them mortal. A disk that is full, read-only, failing or not there at the
 //!   start is no different: the file is opened when it can be, and what it has is offered then. Only a file that another instance
 //!   holds, or that a newer version wrote, stops the start.
 //! - The limit is `max_size`, or what the disk has where that is less, as of each commit. Where others fill the disk, the spool
-//!   grows no more; what it has it keeps, for deleting that would give nobody room.
+//!   grows no more; what it has it keeps, for deleting it would free no space for others.
 //! - What a sensor has counted ([`Item::Count`]) is on disk before a message that was appended behind it is offered, whatever
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
 //!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has.
 //! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`Notebook`]), fewer where they would
-//!   take more than a quarter of the room for messages. An answer is on disk before a reply that was appended behind it is
+//!   take more than a quarter of the capacity for messages. An answer is on disk before a reply that was appended behind it is
 //!   offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either. What else waits is
 //!   not written with them, so readings cost no more for it. One such transaction costs about 9 kB with what the file system adds.
 //!   Four may follow each other; then there are two a second, and replies are offered up to half a second before their notes are on
@@ -74,7 +74,7 @@
 //! # What it does not do
 //!
 //! It knows neither MQTT nor topics. It does not keep messages of QoS 0: they pass through memory, at most
-//! [`window::FLEETING_COUNT`] of them, are never written, and the oldest goes (counted, without a loss record). It does
+//! [`cache::FLEETING_COUNT`] of them, are never written, and the oldest goes (counted, without a loss record). It does
 //! not repair: a file that SQLite finds damaged is set aside as `spool.db.damaged-<unix time>`, where it stays until a person
 //! deletes it, and a new one begun. What can still be read of the old one moves into the new one; readings that lay in
 //! between are reported as lost where the rows around them say which they were, and are counted in the log where not.
@@ -128,12 +128,12 @@
 //! ) STRICT;
 //! ```
 //!
-//! Beside it lies `spool.db.reserve`, room that is given up when the disk is full: even a deletion must be written to the
+//! Beside it lies `spool.db.reserve`, space that is given up when the disk is full: even a deletion must be written to the
 //! log first.
 //!
 //! # Inside
 //!
-//! `window.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `room.rs` says what
+//! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `overflow.rs` says what
 //! gives way; `counts.rs` knows what sensors have counted and `ids.rs` which commands were seen, who come by `notebook.rs`; `handed.rs` what
 //! the broker may have; `codes.rs` says what an error means; `folder.rs` and `file.rs` open the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
 //! `salvage.rs` reads a damaged one; `core.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
@@ -150,13 +150,13 @@ mod ids;
 mod losses;
 mod notebook;
 mod record;
-mod room;
+mod overflow;
 mod rows;
 mod salvage;
 mod store;
 mod thread;
 mod wal;
-pub mod window;
+pub mod cache;
 
 #[cfg(test)]
 mod tests;
@@ -266,22 +266,22 @@ pub enum Item {
     Count(Name, u64),
 }
 
-/// Room for some items in the spool's queue.
+/// The right to put some items into the spool's queue.
 #[derive(Debug)]
-pub struct Room<'a> {
+pub struct Permit<'a> {
     slot: mpsc::Permit<'a, Request>,
     places: SemaphorePermit<'a>,
 }
 
-impl Room<'_> {
+impl Permit<'_> {
     /// How many.
     pub fn size(&self) -> usize {
         self.places.num_permits()
     }
 
-    /// Hands over no more than there is room for. Together they wake the spool's thread once.
+    /// Hands over at most [`Permit::size`] items. Together they wake the spool's thread once.
     pub fn hand_over(mut self, items: Vec<Item>) {
-        debug_assert!(items.len() <= self.size(), "{} items in a room for {}", items.len(), self.size());
+        debug_assert!(items.len() <= self.size(), "{} items with a permit for {}", items.len(), self.size());
         // What is taken comes back from the thread.
         self.places.split(items.len()).into_iter().for_each(SemaphorePermit::forget);
         self.slot.send(Request::Items(items));
@@ -318,24 +318,24 @@ impl Spool {
     /// # Errors
     /// [`Closed`]: the message is lost; only after a stop.
     pub async fn append(&self, message: Message) -> Result<(), Closed> {
-        self.room(1).await?.hand_over(vec![Item::Message(message)]);
+        self.reserve(1).await?.hand_over(vec![Item::Message(message)]);
         Ok(())
     }
 
-    /// Waits for room in the queue, which a disk that hangs lets fill up: for one item at least, and for `wanted` if there is
-    /// as much. Cancel-safe.
+    /// Waits for places in the queue, which fills up while a disk hangs: for one at least, and takes up to `wanted` if they are
+    /// free. Cancel-safe.
     ///
     /// # Errors
     /// [`Closed`]; only after a stop.
-    pub async fn room(&self, wanted: usize) -> Result<Room<'_>, Closed> {
+    pub async fn reserve(&self, wanted: usize) -> Result<Permit<'_>, Closed> {
         let mut places = self.places.acquire().await.map_err(|_| Closed)?;
         let more = wanted.saturating_sub(1).min(self.places.available_permits());
-        // Somebody else may have been faster; then there is room for one.
+        // Somebody else may have been faster; then there is a place for one.
         if let Ok(more) = self.places.try_acquire_many(u32::try_from(more).unwrap_or(0)) {
             places.merge(more);
         }
         let slot = self.requests.reserve().await.map_err(|_| Closed)?;
-        Ok(Room { slot, places })
+        Ok(Permit { slot, places })
     }
 
     /// Reports readings that were lost before they came here.
@@ -343,7 +343,7 @@ impl Spool {
     /// # Errors
     /// [`Closed`], as [`Spool::append`].
     pub async fn report_loss(&self, loss: Loss) -> Result<(), Closed> {
-        self.room(1).await?.hand_over(vec![Item::Loss(loss)]);
+        self.reserve(1).await?.hand_over(vec![Item::Loss(loss)]);
         Ok(())
     }
 

@@ -41,10 +41,10 @@ impl Limits {
         Self { capacity: max_size - 7 * batch, batch }
     }
 
-    /// The same where the disk has `room` bytes in all for the spool, of which `used` are in use. Those stay: rows that were
-    /// deleted for the sake of others would give them no room.
-    pub(super) fn within(max_size: u64, room: u64, used: u64) -> Self {
-        let (wanted, possible) = (Self::of(max_size), Self::of(max_size.min(room)));
+    /// The same where the disk has `available` bytes in all for the spool, of which `used` are in use. Those stay: deleting
+    /// rows would not free any disk space for other programs.
+    pub(super) fn within(max_size: u64, available: u64, used: u64) -> Self {
+        let (wanted, possible) = (Self::of(max_size), Self::of(max_size.min(available)));
         Self { capacity: possible.capacity.max(used).min(wanted.capacity), ..possible }
     }
 
@@ -118,7 +118,7 @@ impl Store {
         file::set_aside(&self.file).map_err(|error| error.to_string())
     }
 
-    /// Lets go of a file whose rows nobody needs any more, and removes it: on a full disk that needs no room, unlike
+    /// Lets go of a file whose rows nobody needs any more, and removes it: on a full disk that needs no space, unlike
     /// deleting them. What stands in for it then is [`Store::nowhere`].
     pub(super) fn remove(&mut self) -> Result<(), String> {
         let placeholder = Self::nowhere(self.file.parent().unwrap_or(Path::new("/")));
@@ -238,7 +238,7 @@ impl Store {
         Ok(Batch { transaction, rows, used, rows_after })
     }
 
-    /// Makes the reserve if it is not there; without room for it, there is none.
+    /// Makes the reserve if it is not there; without space for it, there is none.
     pub(super) fn keep_reserve(&self, limits: Limits) {
         file::keep_reserve(&self.file, limits.batch);
     }

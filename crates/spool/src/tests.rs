@@ -212,7 +212,7 @@ fn a_backlog_larger_than_memory_is_read_back_from_disk_in_order() {
         core.append(reading("air", n, 100), at(n));
         core.tick(at(n));
     }
-    assert!(core.memory() <= super::window::LIMIT_BYTES, "{}", core.memory());
+    assert!(core.memory() <= super::cache::LIMIT_BYTES, "{}", core.memory());
     let (mut from, mut all) = (Sequence(0), Vec::new());
     while from < core.head() {
         let Batch { messages, next } = core.read(from, 100, at(20_000)).unwrap();

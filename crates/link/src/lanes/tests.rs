@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 const RUN: RunId = RunId(7);
 const LATE: Duration = Duration::from_secs(30);
-const ROOM: Room = Room { replies: true, exact: true };
+const ALL: Accepts = Accepts { replies: true, exact: true };
 
 fn message(source: &str, run: RunId, taken_s: u64) -> Arc<Message> {
     let boot = Duration::from_secs(taken_s);
@@ -67,7 +67,7 @@ impl Bench {
 
     fn send(&mut self, now: Duration) -> Option<Sequence> {
         self.fill(now);
-        let next = self.lanes.next_live(now, ROOM).or_else(|| self.lanes.next_late(true))?;
+        let next = self.lanes.next_live(now, ALL).or_else(|| self.lanes.next_late(true))?;
         self.in_flight.insert(next.sequence, (next.message.key.clone(), next.lane));
         self.sent.push((next.sequence, next.lane));
         Some(next.sequence)

@@ -8,11 +8,11 @@ use crate::store::Limits;
 use fieldgate_model::Moment;
 
 impl Core {
-    /// Computes the limit again, before something is written or given up: the disk may have more room by now, or less.
+    /// Computes the limit again, before something is written or given up: the disk may have more free space by now, or less.
     pub(super) fn fit_the_disk(&mut self, now: Moment) {
-        let room = file::room(&self.settings.path);
-        self.say_whether_short(room, now);
-        let limits = Limits::within(self.settings.max_size, room, self.store.used());
+        let available = file::available_bytes(&self.settings.path);
+        self.log_whether_short(available, now);
+        let limits = Limits::within(self.settings.max_size, available, self.store.used());
         let before = std::mem::replace(&mut self.limits, limits);
         self.ids.limit(limits.capacity / IDS_SHARE);
         if limits.batch != before.batch
@@ -22,24 +22,24 @@ impl Core {
         }
     }
 
-    /// Whether the disk has more room than at the last write, while messages wait for that alone.
-    pub(super) fn has_got_room(&mut self, now: Moment) -> bool {
+    /// Whether the disk has more free space than at the last write, while messages wait for that alone.
+    pub(super) fn has_more_space(&mut self, now: Moment) -> bool {
         let before = self.limits.capacity;
         self.fit_the_disk(now);
         self.fault.is_none() && self.limits.capacity > before
     }
 
-    fn say_whether_short(&mut self, room: u64, now: Moment) {
+    fn log_whether_short(&mut self, available: u64, now: Moment) {
         let max_size = self.settings.max_size;
         let is_quiet = self.short_logged.is_some_and(|at| now.boot < at + LOG_AGAIN);
-        if self.is_short == (room < max_size) || is_quiet {
+        if self.is_short == (available < max_size) || is_quiet {
             return;
         }
         (self.is_short, self.short_logged) = (!self.is_short, Some(now.boot));
         if self.is_short {
-            warn!(max_size, room, "The disk has less room than spool.max_size; what it has is the limit.");
+            warn!(max_size, available, "The disk has less space than spool.max_size; the spool keeps to what is available.");
         } else {
-            info!(max_size, "The disk has room for spool.max_size again.");
+            info!(max_size, "The disk has space for spool.max_size again.");
         }
     }
 }

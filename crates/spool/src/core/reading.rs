@@ -9,7 +9,7 @@ use crate::core::{Core, stored};
 use crate::record::Unsound;
 use crate::salvage;
 use crate::store::{READ_BYTES, Rows};
-use crate::window::Entry;
+use crate::cache::Entry;
 use crate::{Batch, ReadError, Sequence, Stored};
 use fieldgate_model::{Loss, MessageKind, Moment, Qos};
 
@@ -23,7 +23,7 @@ impl Core {
         let end = self.offered.min(horizon);
         // One more than may go, so that it is known where the next read begins.
         let in_memory =
-            self.window.from(from.0).take_while(|(sequence, _)| *sequence < end).take(limit.saturating_add(1));
+            self.cache.from(from.0).take_while(|(sequence, _)| *sequence < end).take(limit.saturating_add(1));
         messages.extend(in_memory.map(|(sequence, entry)| stored(sequence, Arc::clone(&entry.message))));
         messages.sort_unstable_by_key(|stored| stored.sequence);
         let mut bytes = 0;
@@ -40,7 +40,7 @@ impl Core {
 
     /// Gives a message up that will never arrive: a reading is reported as lost. One that is gone already was reported then.
     pub(crate) fn give_up(&mut self, sequence: Sequence, reason: &str, now: Moment) {
-        let in_memory = self.window.get(sequence.0).map(|entry| Arc::clone(&entry.message));
+        let in_memory = self.cache.get(sequence.0).map(|entry| Arc::clone(&entry.message));
         let on_disk = || {
             let (found, _) = self.read_disk(sequence.0, 1, now).ok()?;
             found.into_iter().find(|stored| stored.sequence == sequence).map(|stored| stored.message)
@@ -70,10 +70,10 @@ impl Core {
     /// See [`crate::Spool::first_since`]. What cannot be read counts as old.
     pub(crate) fn first_since(&mut self, boot: Duration, now: Moment) -> Sequence {
         let is_new = |(sequence, entry): &(u64, &Entry)| *sequence >= self.first && entry.message.taken_at.boot >= boot;
-        let newest = self.window.from(0).rev().take_while(is_new).last().map(|(sequence, _)| sequence);
+        let newest = self.cache.from(0).rev().take_while(is_new).last().map(|(sequence, _)| sequence);
         let first = newest.unwrap_or(self.offered);
         // Older ones in memory, or none on the disk alone.
-        if self.window.oldest().is_some_and(|(oldest, _)| oldest < first) || self.evicted_below <= self.first {
+        if self.cache.oldest().is_some_and(|(oldest, _)| oldest < first) || self.evicted_below <= self.first {
             return Sequence(first);
         }
         match self.store.first_since(self.first, first.min(self.evicted_below), boot) {
@@ -93,7 +93,7 @@ impl Core {
         if from >= to {
             return Ok((Vec::new(), u64::MAX));
         }
-        let wanted = |sequence| !self.acked.contains(&sequence) && self.window.get(sequence).is_none();
+        let wanted = |sequence| !self.acked.contains(&sequence) && self.cache.get(sequence).is_none();
         let Rows { found, next } = match self.store.read(from, to, limit, wanted) {
             Ok(rows) => rows,
             Err(error) => {

@@ -11,7 +11,7 @@ use crate::file::{self, OpenError, Opened};
 use crate::core::{FaultKind, HANDED_BEFORE, Core};
 use crate::salvage::{Found, Holes, Salvage};
 use crate::store::SEQUENCES_PER_START;
-use crate::window::State;
+use crate::cache::State;
 use fieldgate_model::Moment;
 
 /// Messages that are taken out of a damaged file in one go.
@@ -65,13 +65,13 @@ impl Core {
     fn put_aside(&mut self, cause: String, now: Moment) -> bool {
         // Deletions that were not written yet would bring their messages back.
         let mut settled = std::mem::take(&mut self.acked);
-        let expected = self.store.rows().saturating_sub(self.window.rows() + settled.len() as u64);
+        let expected = self.store.rows().saturating_sub(self.cache.rows() + settled.len() as u64);
         let until = self.evicted_below;
         match self.store.set_aside() {
             Ok(aside) => {
                 error!(error = cause, file = %aside.display(), "The spool is damaged; set aside, a new one is begun.");
                 self.forget_disk(now);
-                settled.extend(self.window.from(0).take_while(|(sequence, _)| *sequence < until).map(|(s, _)| s));
+                settled.extend(self.cache.from(0).take_while(|(sequence, _)| *sequence < until).map(|(s, _)| s));
                 self.recover_from(aside, until, settled, Some(expected));
                 self.fault(FaultKind::Unopened, cause, now);
                 true
@@ -84,9 +84,9 @@ impl Core {
         }
     }
 
-    /// The broker has everything that the file has, and there is no room to say so in it.
+    /// The broker has everything that the file has, and the disk has no space left to record that in it.
     pub(super) fn discard(&mut self, now: Moment) {
-        let cause = self.store.remove().err().unwrap_or_else(|| "no room on the disk".into());
+        let cause = self.store.remove().err().unwrap_or_else(|| "no space on the disk".into());
         self.acked.clear();
         self.forget_disk(now);
         self.fault(FaultKind::Unopened, format!("the spool cannot be written: {cause}"), now);
@@ -94,8 +94,8 @@ impl Core {
     }
 
     fn forget_disk(&mut self, now: Moment) {
-        self.window.forget_disk(now.boot);
-        self.losses.retain(|sequence| self.window.get(sequence).is_some());
+        self.cache.forget_disk(now.boot);
+        self.losses.retain(|sequence| self.cache.get(sequence).is_some());
         self.counts.forget_disk();
         (self.acked_since, self.evicted_below, self.oldest_row) = (None, 0, None);
         self.run_noted = false;
@@ -147,7 +147,7 @@ impl Core {
         }
         let behind = base.saturating_sub(self.first);
         if behind > 0 {
-            self.window.shift(behind);
+            self.cache.shift(behind);
             self.losses.shift(behind);
             self.handed.shift(behind);
             (self.first, self.next, self.offered) = (base, self.next + behind, self.offered + behind);
@@ -223,7 +223,7 @@ impl Core {
                 if recovery.expected.is_none() && recovery.recovered <= HANDED_BEFORE as u64 {
                     self.handed.insert(sequence);
                 }
-                self.window.put(sequence, Arc::new(message), State::Unsaved, now.boot);
+                self.cache.put(sequence, Arc::new(message), State::Unsaved, now.boot);
             }
         }
         self.relieve(now);
@@ -243,7 +243,7 @@ impl Core {
         let words = if *lost > 0 { format!("{words}, {lost} readings are reported as lost") } else { words };
         self.notice = Some(if unreported > 0 { format!("{words}, {unreported} messages were lost without a report") } else { words });
         // What could not be read of it is not with the link any more.
-        let is_here = |sequence| self.window.get(sequence).is_some() || self.store.has(sequence).unwrap_or(true);
+        let is_here = |sequence| self.cache.get(sequence).is_some() || self.store.has(sequence).unwrap_or(true);
         self.handed.retain(is_here);
         self.era += 1;
     }

@@ -10,16 +10,16 @@ use crate::codes::{Meaning, meaning};
 use crate::core::{FULL, Fault, FaultKind, Core, loss_of};
 use crate::losses::Losses;
 use crate::record;
-use crate::room;
+use crate::overflow;
 use crate::store::Victim;
-use crate::window::{Entry, State};
+use crate::cache::{Entry, State};
 use fieldgate_model::{Message, Moment};
 
 /// First and longest wait before a failed commit is tried again: a disk that is back is in use within five seconds, the
 /// attempt included.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
-/// How long messages wait in memory that have no room on disk and may be with the broker.
+/// How long messages wait in memory for which the disk has no space, and which the broker may have already.
 const POSTPONED: Duration = Duration::from_secs(1);
 
 impl Core {
@@ -60,7 +60,7 @@ impl Core {
         }
         let spared = |sequence| self.handed.contains(sequence) || self.acked.contains(&sequence);
         let rule = self.settings.when_full;
-        let victims = room::make(&mut batch, &mut chosen, rule, self.limits.capacity, &spared)?;
+        let victims = overflow::make_space(&mut batch, &mut chosen, rule, self.limits.capacity, &spared)?;
         let (losses, next, records) = loss_records(&self.losses, self.next, &victims, now);
         let unchanged = chosen.iter().filter(|(sequence, _)| !records.contains_key(sequence));
         batch.put(unchanged.map(|(sequence, entry)| (*sequence, &*entry.message)))?;
@@ -71,10 +71,10 @@ impl Core {
         (self.losses, self.next) = (losses, next);
         self.counts.mark_saved(&counts);
         self.ids.mark_saved(&ids, now.boot);
-        chosen.iter().for_each(|(sequence, _)| self.window.mark_saved(*sequence));
+        chosen.iter().for_each(|(sequence, _)| self.cache.mark_saved(*sequence));
         victims.iter().for_each(|victim| self.forget(victim.sequence));
         for (sequence, message) in records {
-            self.window.put(sequence, Arc::new(message), State::Saved, now.boot);
+            self.cache.put(sequence, Arc::new(message), State::Saved, now.boot);
         }
         deleted.iter().for_each(|sequence| {
             self.acked.remove(sequence);
@@ -90,7 +90,7 @@ impl Core {
             bytes += record::cost(&entry.message);
             is_first || bytes <= self.limits.batch
         };
-        self.window.unsaved().take_while(fits).map(|(sequence, entry)| (sequence, entry.clone())).collect()
+        self.cache.unsaved().take_while(fits).map(|(sequence, entry)| (sequence, entry.clone())).collect()
     }
 
     fn succeeded(&mut self, now: Moment) {
@@ -99,8 +99,8 @@ impl Core {
         }
         self.store.keep_reserve(self.limits);
         self.acked_since = None;
-        self.not_before = if self.window.waiting_since().is_some() { now.boot + POSTPONED } else { Duration::ZERO };
-        if self.store.rows() == self.window.rows() {
+        self.not_before = if self.cache.waiting_since().is_some() { now.boot + POSTPONED } else { Duration::ZERO };
+        if self.store.rows() == self.cache.rows() {
             self.evicted_below = 0;
         }
         let tidied = self.store.shrink().and_then(|()| self.store.oldest(|_| true));

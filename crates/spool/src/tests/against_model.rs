@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::no_disk::without_disk;
 use super::{at, copy_of, name, open, reading, settings};
 use crate::core::Core;
-use crate::window::LIMIT_BYTES;
+use crate::cache::LIMIT_BYTES;
 use crate::{Batch, MIN_SIZE, Sequence, Settings, Stored, WhenFull};
 use fieldgate_model::{Message, MessageKind, Noted, Qos};
 

@@ -86,14 +86,14 @@ async fn a_room_is_as_large_as_wanted_and_what_is_handed_over_together_stays_in_
     let folder = tempfile::tempdir().unwrap();
     let (spool, _thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
     let items = |numbers: &[u64]| numbers.iter().map(|n| Item::Message(reading("air", *n, 10))).collect();
-    let room = spool.room(5).await.unwrap();
-    assert_eq!(room.size(), 5);
-    room.hand_over(items(&[1, 2, 3]));
+    let permit = spool.reserve(5).await.unwrap();
+    assert_eq!(permit.size(), 5);
+    permit.hand_over(items(&[1, 2, 3]));
     // What one waits with, another may have, but for one place.
-    let whole = spool.room(usize::MAX).await.unwrap();
+    let whole = spool.reserve(usize::MAX).await.unwrap();
     assert!(whole.size() > 4000, "the two that were not used are back: {}", whole.size());
     drop(whole);
-    let small = spool.room(2).await.unwrap();
+    let small = spool.reserve(2).await.unwrap();
     small.hand_over(items(&[4, 5]));
     spool.offered().await.unwrap();
     assert_eq!(numbers(&spool.read(Sequence(0), 10).await.unwrap().messages), [1, 2, 3, 4, 5]);
@@ -103,7 +103,7 @@ async fn a_room_is_as_large_as_wanted_and_what_is_handed_over_together_stays_in_
 async fn whoever_waits_for_room_goes_on_when_there_is_some_and_learns_of_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
-    let whole = spool.room(usize::MAX).await.unwrap();
+    let whole = spool.reserve(usize::MAX).await.unwrap();
     let waits = tokio::spawn({
         let spool = spool.clone();
         async move { spool.append(reading("air", 2, 10)).await }
@@ -114,7 +114,7 @@ async fn whoever_waits_for_room_goes_on_when_there_is_some_and_learns_of_the_end
     assert_eq!(waits.await.unwrap(), Ok(()));
     spool.offered().await.unwrap();
     assert_eq!(numbers(&spool.read(Sequence(0), 10).await.unwrap().messages), [1, 2]);
-    let whole = spool.room(usize::MAX).await.unwrap();
+    let whole = spool.reserve(usize::MAX).await.unwrap();
     let waits = tokio::spawn({
         let spool = spool.clone();
         async move { spool.append(reading("air", 3, 10)).await }

@@ -19,7 +19,7 @@ use fieldgate_clock::{self as clock, boottime};
 use fieldgate_model::payload::{self, StoredReply};
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Key, Message, MessageKind, Moment, Name, Qos, RunId};
-use fieldgate_spool::window::LIMIT_BYTES;
+use fieldgate_spool::cache::LIMIT_BYTES;
 use fieldgate_spool::{self as spool, Spool, SpoolThread, WhenFull};
 
 const PAST: RunId = RunId(6);

@@ -6,7 +6,7 @@
 use crate::WhenFull;
 use crate::record::cost;
 use crate::store::{Batch, Order, Victim};
-use crate::window::Entry;
+use crate::cache::Entry;
 use fieldgate_model::MessageKind;
 
 /// Kept free beyond what is estimated: for loss records, and for pages that are not filled.
@@ -17,7 +17,7 @@ const STEP: u64 = 4096;
 
 /// Deletes rows, or takes messages out of `chosen`, until what is chosen fits into `capacity`. Returns what gave way;
 /// what is neither there nor chosen any more was postponed.
-pub(super) fn make(
+pub(super) fn make_space(
     batch: &mut Batch<'_>,
     chosen: &mut Vec<(u64, Entry)>,
     when_full: WhenFull,
@@ -27,11 +27,11 @@ pub(super) fn make(
     let mut victims = Vec::new();
     loop {
         let needed = needed(chosen);
-        let room = capacity.saturating_sub(batch.used()?);
-        if chosen.is_empty() || needed <= room {
+        let available = capacity.saturating_sub(batch.used()?);
+        if chosen.is_empty() || needed <= available {
             return Ok(victims);
         }
-        let found = give_way(batch, chosen, when_full, (needed - room).max(STEP), spared)?;
+        let found = give_way(batch, chosen, when_full, (needed - available).max(STEP), spared)?;
         if found.is_empty() {
             postpone(chosen);
         }

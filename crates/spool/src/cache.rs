@@ -51,7 +51,7 @@ impl Entry {
 
 /// The messages in memory, and which of them are not on the disk yet.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(super) struct Cache {
     entries: BTreeMap<u64, Entry>,
     unsaved: BTreeSet<u64>,
     saved: BTreeSet<u64>,
@@ -60,7 +60,7 @@ pub(super) struct Window {
     weight: usize,
 }
 
-impl Window {
+impl Cache {
     /// Takes a message in; one that is here already is replaced.
     pub(super) fn put(&mut self, sequence: u64, message: Arc<Message>, state: State, now: Duration) {
         self.remove(sequence);
@@ -171,11 +171,11 @@ impl Window {
 
     /// Drops the oldest messages of QoS 0 beyond their number; returns how many went.
     pub(super) fn drop_surplus(&mut self) -> u64 {
-        self.drop_fleeting(|window| window.fleeting.len() > FLEETING_COUNT)
+        self.drop_fleeting(|cache| cache.fleeting.len() > FLEETING_COUNT)
     }
 
     /// Drops messages of QoS 0, the oldest first, until the limit is kept; returns how many went.
-    pub(super) fn drop_for_room(&mut self) -> u64 {
+    pub(super) fn drop_fleeting_beyond_limit(&mut self) -> u64 {
         self.drop_fleeting(Self::is_over)
     }
 
@@ -219,46 +219,46 @@ mod tests {
 
     #[test]
     fn what_was_appended_waits_to_be_written_since_then() {
-        let mut window = Window::default();
-        window.append(1, reading("air", 1, 10), NOW);
-        window.append(2, reading("air", 2, 10), NOW * 2);
-        assert_eq!(window.waiting_since(), Some(NOW));
-        window.mark_saved(1);
-        assert_eq!(window.waiting_since(), Some(NOW * 2));
-        assert_eq!((window.rows(), window.without_row()), (1, 1));
+        let mut cache = Cache::default();
+        cache.append(1, reading("air", 1, 10), NOW);
+        cache.append(2, reading("air", 2, 10), NOW * 2);
+        assert_eq!(cache.waiting_since(), Some(NOW));
+        cache.mark_saved(1);
+        assert_eq!(cache.waiting_since(), Some(NOW * 2));
+        assert_eq!((cache.rows(), cache.without_row()), (1, 1));
     }
 
     #[test]
     fn only_saved_messages_are_evicted_and_the_oldest_first() {
-        let mut window = Window::default();
+        let mut cache = Cache::default();
         for sequence in 0..3 {
-            window.append(sequence, reading("air", sequence, KEPT_BYTES / 2), NOW);
+            cache.append(sequence, reading("air", sequence, KEPT_BYTES / 2), NOW);
         }
-        assert_eq!(window.evict(), None);
-        (0..3).for_each(|sequence| window.mark_saved(sequence));
-        assert_eq!(window.evict(), Some(2));
-        assert!(window.weight() <= KEPT_BYTES && window.get(2).is_some());
+        assert_eq!(cache.evict(), None);
+        (0..3).for_each(|sequence| cache.mark_saved(sequence));
+        assert_eq!(cache.evict(), Some(2));
+        assert!(cache.weight() <= KEPT_BYTES && cache.get(2).is_some());
     }
 
     #[test]
     fn qos_0_is_never_to_be_written_and_bounded_in_number() {
-        let mut window = Window::default();
+        let mut cache = Cache::default();
         for sequence in 0..FLEETING_COUNT as u64 + 3 {
             let message = Message { qos: Qos::AtMostOnce, ..reading("air", sequence, 1) };
-            window.append(sequence, message, NOW);
+            cache.append(sequence, message, NOW);
         }
-        assert_eq!(window.unsaved().count(), 0);
-        assert_eq!(window.drop_surplus(), 3);
-        assert_eq!(window.oldest().map(|(sequence, _)| sequence), Some(3));
+        assert_eq!(cache.unsaved().count(), 0);
+        assert_eq!(cache.drop_surplus(), 3);
+        assert_eq!(cache.oldest().map(|(sequence, _)| sequence), Some(3));
     }
 
     #[test]
-    fn an_emptied_window_weighs_nothing() {
-        let mut window = Window::default();
-        window.append(1, reading("air", 1, 10), NOW);
-        window.put(1, Arc::new(reading("air", 1, 99)), State::Outdated, NOW);
-        window.mark_saved(1);
-        window.remove(1);
-        assert_eq!((window.weight(), window.rows(), window.without_row()), (0, 0, 0));
+    fn an_emptied_cache_weighs_nothing() {
+        let mut cache = Cache::default();
+        cache.append(1, reading("air", 1, 10), NOW);
+        cache.put(1, Arc::new(reading("air", 1, 99)), State::Outdated, NOW);
+        cache.mark_saved(1);
+        cache.remove(1);
+        assert_eq!((cache.weight(), cache.rows(), cache.without_row()), (0, 0, 0));
     }
 }
