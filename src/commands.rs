@@ -28,7 +28,7 @@ use fieldgate_link::Incoming;
 use fieldgate_model::field::format_duration;
 use fieldgate_model::payload::{self, ResponseTarget};
 use fieldgate_model::{Action, ClockStatus, Command, Moment, Name, Outcome, Reason, Refusal, Reply, Throttle};
-use fieldgate_spool::Notebook;
+use fieldgate_spool::CommandIds;
 
 pub use answers::Answers;
 
@@ -39,7 +39,7 @@ pub const COMMAND_CAPACITY: usize = 64;
 const UNDER_WAY: usize = 64;
 
 /// How long each command is given on average, once so many have come at once: readings share the link with their answers, and
-/// the spool's thread with what is noted of them.
+/// the spool's thread with what is recorded of them.
 const EACH: Duration = Duration::from_millis(5);
 
 /// A bus that does not answer within this time counts as hanging.
@@ -85,8 +85,8 @@ pub struct Commands {
     pub answers: Answers,
     /// Set when the program ends: every command is then refused.
     pub stopping: Arc<AtomicBool>,
-    /// What earlier runs saw, and where to note what this one sees.
-    pub notebook: Notebook,
+    /// What earlier runs saw, and where to record what this one sees.
+    pub command_ids: CommandIds,
     /// For health.
     pub tallies: CommandTallies,
     /// What the program ended with, when it does.
@@ -96,7 +96,7 @@ pub struct Commands {
 impl Commands {
     /// Runs until `stop`, then answers what is still under way.
     pub async fn run(mut self) {
-        let mut ids = Ids::new(self.notebook.clone());
+        let mut ids = Ids::new(self.command_ids.clone());
         let mut in_progress: FuturesUnordered<Flight> = FuturesUnordered::new();
         let mut stop = self.stop.clone();
         let mut throttle = Throttle::new(COMMAND_CAPACITY as u32, EACH);
@@ -264,7 +264,7 @@ impl Commands {
         info!(actuator = %reply.actuator, id = reply.id, outcome = reply.outcome.as_str(), value, reason, "Command answered.");
         self.count(&reply.actuator, reply.outcome != Outcome::Done);
         let id = reply.id.as_deref();
-        // Noted before it is sent: who has heard an answer gets the same again.
+        // Recorded before it is sent: a requester that has got an answer gets the same again.
         let waiting = ids.map(|ids| ids.answered(&reply.actuator, id, &payload)).unwrap_or_default();
         let answer = |response| Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response };
         self.answers.send(answer(response)).await;

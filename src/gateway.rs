@@ -35,7 +35,7 @@ use fieldgate_clock::pulse::Pulse;
 use fieldgate_link::{self as link, Incoming, Latest, LinkStatus};
 use fieldgate_model::RunId;
 use fieldgate_safety::SharedInterlocks;
-use fieldgate_spool::{self as spool, Notebook, Spool, SpoolError, SpoolThread};
+use fieldgate_spool::{self as spool, CommandIds, Spool, SpoolError, SpoolThread};
 
 pub use plans::{inputs, outputs};
 
@@ -94,7 +94,7 @@ struct Ways {
 
 /// The link's task and its stop signal.
 struct LinkTask {
-    task: JoinHandle<link::Kept>,
+    task: JoinHandle<link::Handover>,
     stop: latest_of::Sender<bool>,
 }
 
@@ -113,7 +113,7 @@ struct Commanding {
 
 impl Ways {
     /// Starts a link with the settings of `config`, which knows what the one before has learnt.
-    fn link(&self, config: &Config, run: RunId, pulse: &Arc<Pulse>, kept: Option<link::Kept>) -> LinkTask {
+    fn link(&self, config: &Config, run: RunId, pulse: &Arc<Pulse>, handover: Option<link::Handover>) -> LinkTask {
         let (stop, stopped) = latest_of::channel(false);
         let parts = link::Parts {
             settings: plans::link_settings(config),
@@ -125,7 +125,7 @@ impl Ways {
             status: self.link_status.clone(),
             pulse: Arc::clone(pulse),
             stop: stopped,
-            kept,
+            handover,
         };
         LinkTask { task: tokio::spawn(link::run(parts)), stop }
     }
@@ -159,7 +159,7 @@ impl Recording {
 impl Commanding {
     fn start(
         sources: &Sources,
-        notebook: Notebook,
+        command_ids: CommandIds,
         incoming: mpsc::Receiver<Incoming>,
         answers: mpsc::Sender<Answer>,
     ) -> Self {
@@ -171,7 +171,7 @@ impl Commanding {
             roster: sources.roster.clone(),
             answers,
             stopping: Arc::clone(&stopping),
-            notebook,
+            command_ids,
             tallies: Arc::clone(&sources.commands),
             stop: stopped,
         };
@@ -198,7 +198,7 @@ impl Gateway {
             events,
             states,
             pulse,
-            kept: spool.counts(),
+            persisted_counts: spool.counts(),
             alarms: alarms.clone(),
             interlocks: SharedInterlocks::default(),
             trips: Trips::default(),
@@ -222,7 +222,7 @@ impl Gateway {
             trips: context.trips.clone(),
         };
         let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, board);
-        let commands = Commanding::start(&sources, ways.spool.notebook(), from_link, answers);
+        let commands = Commanding::start(&sources, ways.spool.command_ids(), from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.pulse, None);
         let stalls = watch::Stalls::new(crate::systemd::watchdog_period());
@@ -351,11 +351,11 @@ impl Gateway {
     /// Ends the link and starts it with the settings in force; what is undelivered waits in the spool meanwhile.
     async fn relink(&mut self) {
         self.link.stop.send_replace(true);
-        let kept = (&mut self.link.task).await.ok();
-        if kept.is_none() {
+        let handover = (&mut self.link.task).await.ok();
+        if handover.is_none() {
             warn!("The old link ended by a panic.");
         }
-        self.link = self.ways.link(&self.config, self.sources.run, &self.context.pulse, kept);
+        self.link = self.ways.link(&self.config, self.sources.run, &self.context.pulse, handover);
     }
 
     /// Waits until every output was driven to its safe state, for two seconds at most: a bus that hangs must not keep the

@@ -19,7 +19,7 @@ use tracing::{error, info};
 
 use crate::deadlines::{Deadlines, LINK, RECORDER};
 use crate::worker::{Context, Worker};
-use fieldgate_link::Kept;
+use fieldgate_link::Handover;
 use fieldgate_spool::{Spool, SpoolThread};
 
 /// Everything that must end.
@@ -37,7 +37,7 @@ pub struct Remains {
     /// The recorder's task.
     pub recorder: JoinHandle<()>,
     /// The link's task.
-    pub link: JoinHandle<Kept>,
+    pub link: JoinHandle<Handover>,
     /// Ends it.
     pub link_stop: watch::Sender<bool>,
     /// The spool.

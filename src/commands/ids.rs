@@ -1,6 +1,6 @@
 //! Which command ids were seen, and what was answered.
 //!
-//! The newest [`REMEMBERED`] are remembered, over restarts too: each is noted when its command begins and when it is answered, and
+//! The newest [`REMEMBERED`] are remembered, over restarts too: each is recorded when its command begins and when it is answered, and
 //! the spool keeps that. Nothing waits for the disk here. As long as none could be read, a command is checked against what
 //! this run has seen; what earlier runs saw comes in front of that as soon as it is known, and the answers of this run stay.
 //! An id belongs to one output.
@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fieldgate_model::payload::ResponseTarget;
-use fieldgate_model::{Name, Noted, REMEMBERED};
-use fieldgate_spool::Notebook;
+use fieldgate_model::{Name, CommandRecord, REMEMBERED};
+use fieldgate_spool::CommandIds;
 
 /// Repeats that may wait for one command's answer: twice as many as the link hands over at once. Further ones are refused as busy.
 const WAITING: usize = 128;
@@ -47,20 +47,20 @@ type Key = (Name, String);
 pub(super) struct Ids {
     entries: BTreeMap<Key, Entry>,
     order: VecDeque<Key>,
-    notebook: Notebook,
-    has_recalled: bool,
+    command_ids: CommandIds,
+    has_earlier: bool,
 }
 
 impl Ids {
     /// Those that earlier runs saw, as soon as they are known.
-    pub(super) fn new(notebook: Notebook) -> Self {
-        Self { entries: BTreeMap::new(), order: VecDeque::new(), notebook, has_recalled: false }
+    pub(super) fn new(command_ids: CommandIds) -> Self {
+        Self { entries: BTreeMap::new(), order: VecDeque::new(), command_ids, has_earlier: false }
     }
 
     /// Whether `id` was seen. A repeat of one that is under way waits for its answer.
     pub(super) fn seen(&mut self, actuator: &Name, id: Option<&str>, response: Option<&ResponseTarget>) -> Seen {
         let Some(id) = id else { return Seen::No };
-        self.recall();
+        self.load_earlier();
         match self.entries.get_mut(&(actuator.clone(), id.to_owned())) {
             None => Seen::No,
             Some(Entry::Answered(payload)) => Seen::Answered(payload.to_string()),
@@ -74,13 +74,13 @@ impl Ids {
     }
 
     /// Puts what earlier runs saw in front, once.
-    fn recall(&mut self) {
-        if self.has_recalled {
+    fn load_earlier(&mut self) {
+        if self.has_earlier {
             return;
         }
-        let Some(earlier) = self.notebook.recalled() else { return };
-        self.has_recalled = true;
-        for Noted { actuator, id, answer } in earlier.iter().rev() {
+        let Some(earlier) = self.command_ids.earlier() else { return };
+        self.has_earlier = true;
+        for CommandRecord { actuator, id, answer } in earlier.iter().rev() {
             let key = (actuator.clone(), id.clone());
             if !self.entries.contains_key(&key) {
                 let entry = answer.as_ref().map_or(Entry::Interrupted, |answer| Entry::Answered(Arc::clone(answer)));
@@ -95,7 +95,7 @@ impl Ids {
     pub(super) fn begin(&mut self, actuator: &Name, id: Option<&str>) {
         let Some(id) = id else { return };
         self.put((actuator.clone(), id.to_owned()), Entry::UnderWay(Vec::new()));
-        self.notebook.note(Noted { actuator: actuator.clone(), id: id.to_owned(), answer: None });
+        self.command_ids.record(CommandRecord { actuator: actuator.clone(), id: id.to_owned(), answer: None });
     }
 
     /// The command with `id` was answered; returns the repeats that waited.
@@ -103,7 +103,7 @@ impl Ids {
         let Some(id) = id else { return Vec::new() };
         let answer: Arc<str> = payload.into();
         let before = self.put((actuator.clone(), id.to_owned()), Entry::Answered(Arc::clone(&answer)));
-        self.notebook.note(Noted { actuator: actuator.clone(), id: id.to_owned(), answer: Some(answer) });
+        self.command_ids.record(CommandRecord { actuator: actuator.clone(), id: id.to_owned(), answer: Some(answer) });
         match before {
             Some(Entry::UnderWay(waiting)) => waiting,
             _ => Vec::new(),
@@ -135,18 +135,18 @@ fn is_crowded(waiting: &[Option<ResponseTarget>], response: Option<&ResponseTarg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fieldgate_model::Recalled;
+    use fieldgate_model::EarlierCommands;
 
     fn pump() -> Name {
         Name::new("pump").unwrap()
     }
 
-    fn after(recalled: Recalled) -> Ids {
-        Ids::new(Notebook::with(recalled))
+    fn after(earlier: EarlierCommands) -> Ids {
+        Ids::new(CommandIds::with_earlier(earlier))
     }
 
-    fn noted(id: &str, answer: Option<&str>) -> Noted {
-        Noted { actuator: pump(), id: id.into(), answer: answer.map(Into::into) }
+    fn record(id: &str, answer: Option<&str>) -> CommandRecord {
+        CommandRecord { actuator: pump(), id: id.into(), answer: answer.map(Into::into) }
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(ids.answered(&pump(), Some("a"), "first"), [None], "the repeat waited");
         assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Answered("first".into()));
         assert_eq!(ids.seen(&Name::new("fan").unwrap(), Some("a"), None), Seen::No, "another output's id");
-        assert_eq!(ids.notebook.notes(), [noted("a", None), noted("a", Some("first"))]);
+        assert_eq!(ids.command_ids.unwritten(), [record("a", None), record("a", Some("first"))]);
     }
 
     #[test]
@@ -178,12 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn a_command_without_id_is_never_a_repeat_and_not_noted() {
+    fn a_command_without_id_is_never_a_repeat_and_not_recorded() {
         let mut ids = after(None);
         ids.begin(&pump(), None);
         ids.answered(&pump(), None, "first");
         assert_eq!(ids.seen(&pump(), None, None), Seen::No);
-        assert_eq!(ids.notebook.notes(), []);
+        assert_eq!(ids.command_ids.unwritten(), []);
     }
 
     #[test]
@@ -199,19 +199,19 @@ mod tests {
 
     #[test]
     fn what_an_earlier_run_answered_is_repeated_and_what_it_did_not_is_interrupted() {
-        let mut ids = after(Some(Arc::new(vec![noted("a", Some("first")), noted("b", None)])));
+        let mut ids = after(Some(Arc::new(vec![record("a", Some("first")), record("b", None)])));
         assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Answered("first".into()));
         assert_eq!(ids.seen(&pump(), Some("b"), None), Seen::Interrupted);
         assert_eq!(ids.answered(&pump(), Some("b"), "nobody knows"), []);
         assert_eq!(ids.seen(&pump(), Some("b"), None), Seen::Answered("nobody knows".into()));
-        assert_eq!(ids.notebook.notes(), [noted("b", Some("nobody knows"))]);
+        assert_eq!(ids.command_ids.unwritten(), [record("b", Some("nobody knows"))]);
     }
 
     #[test]
     fn what_earlier_runs_saw_is_older_than_what_this_one_saw_before_it_was_known() {
-        let earlier = (0..REMEMBERED).map(|n| noted(&n.to_string(), None)).collect();
+        let earlier = (0..REMEMBERED).map(|n| record(&n.to_string(), None)).collect();
         let mut ids = after(Some(Arc::new(earlier)));
-        // As long as nobody asks, nothing is recalled.
+        // As long as nobody asks, the earlier ones are not loaded.
         ids.begin(&pump(), Some("new"));
         ids.begin(&pump(), Some("5"));
         ids.answered(&pump(), Some("5"), "of this run");

@@ -41,7 +41,7 @@ use fieldgate_clock as clock;
 use fieldgate_clock::pulse::Pulse;
 use fieldgate_drivers::DriverSpec;
 use fieldgate_model::{
-    Action, Count, Kept, Loss, Name, OutputKind, OutputValue, Pace, Qos, Reading, RunId, SensorStatus, Settings,
+    Action, Count, PersistedCounts, Loss, Name, OutputKind, OutputValue, Pace, Qos, Reading, RunId, SensorStatus, Settings,
     StateCause,
 };
 use fieldgate_safety::{Limits, SharedInterlocks};
@@ -336,7 +336,7 @@ pub struct Context {
     /// When the broker was last heard.
     pub pulse: Arc<Pulse>,
     /// What sensors had counted in earlier runs; nothing until a disk could be read.
-    pub kept: watch::Receiver<Kept>,
+    pub persisted_counts: watch::Receiver<PersistedCounts>,
     /// Buses that do not work.
     pub alarms: BusAlarms,
     /// Outputs that must not be on together.

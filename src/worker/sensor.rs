@@ -171,17 +171,17 @@ impl SensorSlot {
             self.hearing_changed |= self.hears != Hears::Nothing;
             self.device = Some(device);
         }
-        self.go_on_counting(sites);
+        self.resume_count(sites);
         Ok(self.device.as_mut().expect("was just built"))
     }
 
     /// Says where the run before left off, as soon as that is known: a file may be opened late.
-    fn go_on_counting(&self, sites: &Sites) {
+    fn resume_count(&self, sites: &Sites) {
         if self.counts
             && self.tally.count.total().is_none()
-            && let Some(kept) = sites.context.kept.borrow().as_ref()
+            && let Some(counts) = sites.context.persisted_counts.borrow().as_ref()
         {
-            self.tally.count.resume(kept.get(&self.settings.name).copied().unwrap_or(0));
+            self.tally.count.resume(counts.get(&self.settings.name).copied().unwrap_or(0));
         }
     }
 

@@ -70,7 +70,7 @@ struct Bench {
     worker: Worker,
     events: mpsc::Receiver<Event>,
     pulse: Arc<Pulse>,
-    know: watch::Sender<Kept>,
+    know: watch::Sender<PersistedCounts>,
     alarms: BusAlarms,
     folder: tempfile::TempDir,
 }
@@ -84,7 +84,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let (events, received) = mpsc::channel(capacity);
         let pulse = Arc::new(Pulse::default());
-        let (know, kept) = watch::channel(None);
+        let (know, persisted_counts) = watch::channel(None);
         let alarms = BusAlarms::default();
         let trips = Trips::default();
         let context = Context {
@@ -92,7 +92,7 @@ impl Bench {
             states: events.clone(),
             events,
             pulse: Arc::clone(&pulse),
-            kept,
+            persisted_counts,
             alarms: alarms.clone(),
             interlocks,
             trips,

@@ -149,7 +149,7 @@ pub(crate) struct Link {
     pub(crate) status: watch::Receiver<LinkStatus>,
     pub(crate) outputs: watch::Sender<Vec<String>>,
     pub(crate) stop: watch::Sender<bool>,
-    pub(crate) task: JoinHandle<link::Kept>,
+    pub(crate) task: JoinHandle<link::Handover>,
     /// What another link after it needs.
     ways: (watch::Sender<LinkStatus>, Spool),
 }
@@ -242,7 +242,7 @@ pub(crate) fn start_with(settings: Settings, spool: &TestSpool, topics: Vec<Stri
         status: status_in,
         pulse: Arc::new(Pulse::new()),
         stop: stop_out,
-        kept: None,
+        handover: None,
     };
     let ways = (parts.status.clone(), parts.spool.clone());
     Link { latest, commands, status, outputs, stop, task: tokio::spawn(link::run(parts)), ways }
@@ -268,7 +268,7 @@ impl Link {
     /// Ends it and starts another in its place, as a reload does.
     pub(crate) async fn again(self, settings: Settings) -> Self {
         self.stop.send_replace(true);
-        let kept = self.task.await.unwrap();
+        let handover = self.task.await.unwrap();
         let (stop, stop_out) = watch::channel(false);
         let (commands_in, commands) = mpsc::channel(64);
         let parts = Parts {
@@ -281,7 +281,7 @@ impl Link {
             status: self.ways.0.clone(),
             pulse: Arc::new(Pulse::new()),
             stop: stop_out,
-            kept: Some(kept),
+            handover: Some(handover),
         };
         Self { stop, commands, task: tokio::spawn(link::run(parts)), ..self }
     }

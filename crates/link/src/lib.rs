@@ -40,7 +40,7 @@ mod twins;
 
 pub use latest::Latest;
 pub use secrets::SecretSource;
-pub use supervisor::{Kept, run};
+pub use supervisor::{Handover, run};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -78,7 +78,7 @@ pub struct Parts {
     /// `true`, or a dropped sender, ends the link.
     pub stop: watch::Receiver<bool>,
     /// What the link before has learnt, if there was one; it had the same `status`.
-    pub kept: Option<Kept>,
+    pub handover: Option<Handover>,
 }
 
 /// Status of the link.

@@ -23,14 +23,14 @@ use fieldgate_clock::{self as clock, boottime};
 use fieldgate_model::Secret;
 
 /// What a link has learnt of its brokers, for the next one.
-pub struct Kept {
+pub struct Handover {
     settings: Settings,
     report: Report,
     failover: Failover,
 }
 
-impl Kept {
-    /// Whether it is about the same brokers, used in the same way.
+impl Handover {
+    /// Whether the new settings name the same brokers, used in the same way.
     fn fits(&self, new: &Settings) -> bool {
         let Settings { keep_alive, late_after, .. } = *new;
         Settings { keep_alive, late_after, ..self.settings.clone() } == *new
@@ -40,7 +40,7 @@ impl Kept {
 /// Keeps the link up until `parts.stop` turns true; then flushes for at most a second, says `offline` and disconnects. Begins
 /// with the broker at which the link before ended, where its settings were the same but for the keep-alive and the age of late
 /// readings.
-pub async fn run(parts: Parts) -> Kept {
+pub async fn run(parts: Parts) -> Handover {
     let mut supervisor = Supervisor::new(parts);
     let mut state = State::Connect;
     loop {
@@ -53,7 +53,7 @@ pub async fn run(parts: Parts) -> Kept {
     }
     supervisor.report.stopped();
     let Supervisor { parts, report, failover, .. } = supervisor;
-    Kept { settings: parts.settings, report, failover }
+    Handover { settings: parts.settings, report, failover }
 }
 
 enum State {
@@ -86,7 +86,7 @@ struct Supervisor {
 impl Supervisor {
     fn new(mut parts: Parts) -> Self {
         let credentials = secrets::credentials_folder();
-        if let Some(Kept { report, failover, .. }) = parts.kept.take().filter(|kept| kept.fits(&parts.settings)) {
+        if let Some(Handover { report, failover, .. }) = parts.handover.take().filter(|handover| handover.fits(&parts.settings)) {
             return Self { parts, report, failover, credentials };
         }
         let settings = &parts.settings;

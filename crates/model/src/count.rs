@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crate::Name;
 
 /// What the disk has of all counts, by the sensor's name; nothing as long as no disk could be read.
-pub type Kept = Option<Arc<BTreeMap<Name, u64>>>;
+pub type PersistedCounts = Option<Arc<BTreeMap<Name, u64>>>;
 
 /// One sensor's count: what earlier runs left, and what has come since.
 ///

@@ -93,7 +93,7 @@ pub(super) struct Core {
     ids: Ids,
     /// The first sequence of this start.
     first: u64,
-    run_noted: bool,
+    run_recorded: bool,
     next: u64,
     offered: u64,
     /// Below it there may be rows that memory does not have.
@@ -153,7 +153,7 @@ impl Core {
             counts: Counts::default(),
             ids: Ids::new(limits.capacity / IDS_SHARE),
             first: 1,
-            run_noted: false,
+            run_recorded: false,
             next: 1,
             offered: 1,
             evicted_below: 1,
@@ -267,7 +267,7 @@ impl Core {
 
     /// When everything that waits is to be written.
     fn all_due(&self) -> Option<Duration> {
-        if self.fault.is_some() || !self.run_noted || self.recovery.is_some() {
+        if self.fault.is_some() || !self.run_recorded || self.recovery.is_some() {
             return Some(self.not_before);
         }
         let write = self.cache.waiting_since().map(|since| since + self.settings.commit_every);

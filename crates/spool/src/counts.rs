@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::error;
 
-use fieldgate_model::{Kept, Name};
+use fieldgate_model::{PersistedCounts, Name};
 
 /// Names that are kept at most. A sensor that was renamed or removed leaves its count behind, so that it goes on when it is
 /// put back; nobody renames so often.
@@ -83,7 +83,7 @@ impl Counts {
     }
 
     /// All of them, once a disk has been read.
-    pub(super) fn known(&self) -> Kept {
+    pub(super) fn known(&self) -> PersistedCounts {
         let all = || self.all.iter().map(|(name, entry)| (name.clone(), entry.count)).collect();
         self.is_known.then(|| Arc::new(all()))
     }

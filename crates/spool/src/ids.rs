@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldgate_model::{Name, Noted, REMEMBERED, Recalled, Throttle};
+use fieldgate_model::{Name, CommandRecord, REMEMBERED, EarlierCommands, Throttle};
 
 /// Bytes of all ids and answers at most. A thousand usual ones take a fifth of it.
 const LIMIT_BYTES: u64 = 1024 * 1024;
@@ -28,13 +28,13 @@ const BURST: u32 = 4;
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// The place of a row and what is in it.
-pub(super) type NotedRow = (u64, Noted);
+pub(super) type CommandRow = (u64, CommandRecord);
 
 /// What a file has.
 #[derive(Debug, Default)]
-pub(super) struct NotedRows {
+pub(super) struct CommandRows {
     /// In any order; their places say which is older.
-    pub(super) sound: Vec<NotedRow>,
+    pub(super) sound: Vec<CommandRow>,
     /// The places of those of which not even the id can be read.
     pub(super) unsound: Vec<u64>,
 }
@@ -42,7 +42,7 @@ pub(super) struct NotedRows {
 /// The newest ids of commands and their answers, as memory has them.
 #[derive(Debug)]
 pub(super) struct Ids {
-    noted: BTreeMap<u64, Noted>,
+    records: BTreeMap<u64, CommandRecord>,
     places: BTreeMap<(Name, String), u64>,
     unsaved: BTreeSet<u64>,
     /// Rows on disk that are of no use.
@@ -60,7 +60,7 @@ impl Ids {
     /// None yet; they may take `limit_bytes` on disk.
     pub(super) fn new(limit_bytes: u64) -> Self {
         Self {
-            noted: BTreeMap::new(),
+            records: BTreeMap::new(),
             places: BTreeMap::new(),
             unsaved: BTreeSet::new(),
             unsound: Vec::new(),
@@ -74,32 +74,32 @@ impl Ids {
     }
 
     /// Takes a command that begins, or the answer to one.
-    pub(super) fn note(&mut self, noted: Noted, now: Duration) {
-        let wanted = if noted.answer.is_some() { now } else { now + GRACE };
+    pub(super) fn record(&mut self, record: CommandRecord, now: Duration) {
+        let wanted = if record.answer.is_some() { now } else { now + GRACE };
         self.wanted = Some(self.wanted.map_or(wanted, |first| first.min(wanted)));
-        self.put_behind(Noted { answer: noted.answer.filter(|answer| answer.len() <= LONGEST_ANSWER), ..noted });
+        self.put_behind(CommandRecord { answer: record.answer.filter(|answer| answer.len() <= LONGEST_ANSWER), ..record });
         self.forget_oldest();
     }
 
     /// One that is known keeps its place.
-    fn put_behind(&mut self, noted: Noted) {
-        let place = self.places.get(&key(&noted)).copied().unwrap_or(self.next);
-        self.put(place, noted);
+    fn put_behind(&mut self, record: CommandRecord) {
+        let place = self.places.get(&key(&record)).copied().unwrap_or(self.next);
+        self.put(place, record);
         self.unsaved.insert(place);
     }
 
-    fn put(&mut self, place: u64, noted: Noted) {
+    fn put(&mut self, place: u64, record: CommandRecord) {
         self.next = self.next.max(place + 1);
-        self.bytes += cost(&noted);
-        self.places.insert(key(&noted), place);
-        if let Some(before) = self.noted.insert(place, noted) {
+        self.bytes += cost(&record);
+        self.places.insert(key(&record), place);
+        if let Some(before) = self.records.insert(place, record) {
             self.bytes -= cost(&before);
         }
     }
 
     fn forget_oldest(&mut self) {
-        while self.noted.len() > REMEMBERED || self.bytes > self.limit_bytes {
-            let Some((place, oldest)) = self.noted.pop_first() else { return };
+        while self.records.len() > REMEMBERED || self.bytes > self.limit_bytes {
+            let Some((place, oldest)) = self.records.pop_first() else { return };
             self.bytes -= cost(&oldest);
             self.unsaved.remove(&place);
             self.places.remove(&key(&oldest));
@@ -118,20 +118,20 @@ impl Ids {
     }
 
     /// What must be written, in order: about `bytes` of it.
-    pub(super) fn unsaved(&self, bytes: u64) -> Vec<NotedRow> {
+    pub(super) fn unsaved(&self, bytes: u64) -> Vec<CommandRow> {
         let mut sum = 0;
-        let fits = |(_, noted): &NotedRow| {
+        let fits = |(_, record): &CommandRow| {
             let is_first = sum == 0;
-            sum += cost(noted);
+            sum += cost(record);
             is_first || sum <= bytes
         };
-        let unsaved = self.unsaved.iter().filter_map(|place| Some((*place, self.noted.get(place)?.clone())));
+        let unsaved = self.unsaved.iter().filter_map(|place| Some((*place, self.records.get(place)?.clone())));
         unsaved.take_while(fits).collect()
     }
 
     /// Rows with a lower place are forgotten.
     pub(super) fn oldest(&self) -> u64 {
-        self.noted.first_key_value().map_or(self.next, |(place, _)| *place)
+        self.records.first_key_value().map_or(self.next, |(place, _)| *place)
     }
 
     /// Places of rows that are of no use.
@@ -140,7 +140,7 @@ impl Ids {
     }
 
     /// Notes that these are on disk, and those without use no more.
-    pub(super) fn mark_saved(&mut self, saved: &[NotedRow], now: Duration) {
+    pub(super) fn mark_saved(&mut self, saved: &[CommandRow], now: Duration) {
         if saved.is_empty() {
             return;
         }
@@ -155,41 +155,41 @@ impl Ids {
     }
 
     /// The file that is in use now has these, and none of those that were known before.
-    pub(super) fn adopt(&mut self, rows: NotedRows) {
+    pub(super) fn adopt(&mut self, rows: CommandRows) {
         self.put_in_front(rows.sound, false);
         self.unsound = rows.unsound;
         self.is_known = true;
     }
 
     /// A file that is in use no more has these.
-    pub(super) fn recover(&mut self, rows: NotedRows) {
+    pub(super) fn recover(&mut self, rows: CommandRows) {
         self.put_in_front(rows.sound, true);
     }
 
     /// Takes what is older than all that is known. What is known of the same id is newer, and true.
-    fn put_in_front(&mut self, rows: Vec<NotedRow>, are_unsaved: bool) {
-        let newer = std::mem::take(&mut self.noted);
+    fn put_in_front(&mut self, rows: Vec<CommandRow>, are_unsaved: bool) {
+        let newer = std::mem::take(&mut self.records);
         self.places.clear();
         self.unsaved.clear();
         self.bytes = 0;
-        for (place, noted) in rows {
-            self.put(place, noted);
+        for (place, record) in rows {
+            self.put(place, record);
             if are_unsaved {
                 self.unsaved.insert(place);
             }
         }
-        newer.into_values().for_each(|noted| self.put_behind(noted));
+        newer.into_values().for_each(|record| self.put_behind(record));
         self.forget_oldest();
     }
 
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        self.noted.is_empty()
+        self.records.is_empty()
     }
 
     /// All of them, once a disk has been read.
-    pub(super) fn known(&self) -> Recalled {
-        self.is_known.then(|| Arc::new(self.noted.values().cloned().collect()))
+    pub(super) fn known(&self) -> EarlierCommands {
+        self.is_known.then(|| Arc::new(self.records.values().cloned().collect()))
     }
 
     /// Whether [`Ids::known`] says something.
@@ -198,13 +198,13 @@ impl Ids {
     }
 }
 
-fn key(noted: &Noted) -> (Name, String) {
-    (noted.actuator.clone(), noted.id.clone())
+fn key(record: &CommandRecord) -> (Name, String) {
+    (record.actuator.clone(), record.id.clone())
 }
 
-fn cost(noted: &Noted) -> u64 {
-    let answer = noted.answer.as_ref().map_or(0, |answer| answer.len());
-    (ROW_OVERHEAD + noted.actuator.as_str().len() + noted.id.len() + answer) as u64
+fn cost(record: &CommandRecord) -> u64 {
+    let answer = record.answer.as_ref().map_or(0, |answer| answer.len());
+    (ROW_OVERHEAD + record.actuator.as_str().len() + record.id.len() + answer) as u64
 }
 
 #[cfg(test)]
@@ -213,11 +213,11 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(100);
 
-    fn noted(id: usize, answer: Option<&str>) -> Noted {
-        Noted { actuator: Name::new("pump").unwrap(), id: id.to_string(), answer: answer.map(Into::into) }
+    fn record(id: usize, answer: Option<&str>) -> CommandRecord {
+        CommandRecord { actuator: Name::new("pump").unwrap(), id: id.to_string(), answer: answer.map(Into::into) }
     }
 
-    fn written(ids: &mut Ids, now: Duration) -> Vec<NotedRow> {
+    fn written(ids: &mut Ids, now: Duration) -> Vec<CommandRow> {
         let rows = ids.unsaved(u64::MAX);
         ids.mark_saved(&rows, now);
         rows
@@ -226,11 +226,11 @@ mod tests {
     #[test]
     fn a_begin_waits_a_little_for_its_answer_and_an_answer_for_nothing() {
         let mut ids = Ids::new(u64::MAX);
-        ids.note(noted(1, None), NOW);
+        ids.record(record(1, None), NOW);
         assert_eq!(ids.due(), Some(NOW + GRACE));
-        ids.note(noted(1, Some("done")), NOW + GRACE / 2);
+        ids.record(record(1, Some("done")), NOW + GRACE / 2);
         assert_eq!(ids.due(), Some(NOW + GRACE / 2));
-        assert_eq!(written(&mut ids, NOW), [(1, noted(1, Some("done")))]);
+        assert_eq!(written(&mut ids, NOW), [(1, record(1, Some("done")))]);
         assert_eq!(ids.due(), None);
     }
 
@@ -240,7 +240,7 @@ mod tests {
         let mut at_once = |now: Duration| {
             (0..100)
                 .take_while(|_| {
-                    ids.note(noted(1, Some("done")), now);
+                    ids.record(record(1, Some("done")), now);
                     let is_due = ids.due() <= Some(now);
                     if is_due {
                         written(&mut ids, now);
@@ -258,9 +258,9 @@ mod tests {
     #[test]
     fn the_newest_are_kept_and_those_in_front_are_forgotten_on_disk_too() {
         let mut ids = Ids::new(u64::MAX);
-        (1..=REMEMBERED + 3).for_each(|id| ids.note(noted(id, Some("done")), NOW));
+        (1..=REMEMBERED + 3).for_each(|id| ids.record(record(id, Some("done")), NOW));
         assert_eq!((ids.oldest(), ids.unsaved(u64::MAX).len()), (4, REMEMBERED));
-        ids.note(noted(5, Some("other")), NOW);
+        ids.record(record(5, Some("other")), NOW);
         assert_eq!(ids.oldest(), 4, "what is known keeps its place");
     }
 
@@ -269,23 +269,23 @@ mod tests {
         let mut ids = Ids::new(u64::MAX);
         ids.limit(10_000);
         let long = "x".repeat(LONGEST_ANSWER);
-        (1..=5).for_each(|id| ids.note(noted(id, Some(&long)), NOW));
+        (1..=5).for_each(|id| ids.record(record(id, Some(&long)), NOW));
         assert_eq!(ids.unsaved(u64::MAX).iter().map(|(place, _)| *place).collect::<Vec<_>>(), [4, 5]);
-        ids.note(noted(6, Some(&format!("{long}x"))), NOW);
-        assert_eq!(ids.unsaved(u64::MAX).last(), Some(&(6, noted(6, None))));
+        ids.record(record(6, Some(&format!("{long}x"))), NOW);
+        assert_eq!(ids.unsaved(u64::MAX).last(), Some(&(6, record(6, None))));
     }
 
     #[test]
     fn what_a_file_has_comes_in_front_and_what_is_known_of_the_same_id_is_newer() {
         let mut ids = Ids::new(u64::MAX);
         assert_eq!(ids.known(), None);
-        ids.note(noted(2, Some("new")), NOW);
-        ids.note(noted(9, None), NOW);
-        let sound = vec![(40, noted(1, Some("old"))), (41, noted(2, None)), (42, noted(3, None))];
-        ids.adopt(NotedRows { sound, unsound: vec![7] });
-        assert_eq!(ids.unsaved(u64::MAX), [(41, noted(2, Some("new"))), (43, noted(9, None))]);
+        ids.record(record(2, Some("new")), NOW);
+        ids.record(record(9, None), NOW);
+        let sound = vec![(40, record(1, Some("old"))), (41, record(2, None)), (42, record(3, None))];
+        ids.adopt(CommandRows { sound, unsound: vec![7] });
+        assert_eq!(ids.unsaved(u64::MAX), [(41, record(2, Some("new"))), (43, record(9, None))]);
         assert_eq!((ids.oldest(), ids.unsound()), (40, &[7][..]));
-        let known = [noted(1, Some("old")), noted(2, Some("new")), noted(3, None), noted(9, None)];
+        let known = [record(1, Some("old")), record(2, Some("new")), record(3, None), record(9, None)];
         assert_eq!(ids.known().unwrap()[..], known);
         written(&mut ids, NOW);
         assert!(ids.unsound().is_empty());
@@ -294,12 +294,12 @@ mod tests {
     #[test]
     fn a_new_file_gets_all_of_them_and_a_damaged_one_takes_nothing_back() {
         let mut ids = Ids::new(u64::MAX);
-        ids.note(noted(1, None), NOW);
+        ids.record(record(1, None), NOW);
         written(&mut ids, NOW);
-        ids.note(noted(1, Some("done")), NOW);
+        ids.record(record(1, Some("done")), NOW);
         written(&mut ids, NOW);
-        ids.recover(NotedRows { sound: vec![(1, noted(1, None))], unsound: Vec::new() });
-        ids.adopt(NotedRows::default());
-        assert_eq!(ids.unsaved(u64::MAX), [(2, noted(1, Some("done")))]);
+        ids.recover(CommandRows { sound: vec![(1, record(1, None))], unsound: Vec::new() });
+        ids.adopt(CommandRows::default());
+        assert_eq!(ids.unsaved(u64::MAX), [(2, record(1, Some("done")))]);
     }
 }

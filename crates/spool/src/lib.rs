@@ -63,11 +63,11 @@
 //! - What a sensor has counted ([`Item::Count`]) is on disk before a message that was appended behind it is offered, whatever
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
 //!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has.
-//! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`Notebook`]), fewer where they would
+//! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`CommandIds`]), fewer where they would
 //!   take more than a quarter of the capacity for messages. An answer is on disk before a reply that was appended behind it is
 //!   offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either. What else waits is
 //!   not written with them, so readings cost no more for it. One such transaction costs about 9 kB with what the file system adds.
-//!   Four may follow each other; then there are two a second, and replies are offered up to half a second before their notes are on
+//!   Four may follow each other; then there are two a second, and replies are offered up to half a second before their records are on
 //!   disk: about 70 kB/s under a flood, of which 200 commands a second get so far.
 //! - What is offered is what was appended: a row that is not as it was written is never offered, but reported as lost.
 //!
@@ -134,7 +134,7 @@
 //! # Inside
 //!
 //! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `overflow.rs` says what
-//! gives way; `counts.rs` knows what sensors have counted and `ids.rs` which commands were seen, who come by `notebook.rs`; `handed.rs` what
+//! gives way; `counts.rs` knows what sensors have counted and `ids.rs` which commands were seen, which `command_ids.rs` passes on; `handed.rs` what
 //! the broker may have; `codes.rs` says what an error means; `folder.rs` and `file.rs` open the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
 //! `salvage.rs` reads a damaged one; `core.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
 //! the core.
@@ -148,7 +148,7 @@ mod folder;
 mod handed;
 mod ids;
 mod losses;
-mod notebook;
+mod command_ids;
 mod record;
 mod overflow;
 mod rows;
@@ -169,11 +169,11 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
 use fieldgate_clock as clock;
-use fieldgate_model::{Kept, Loss, Message, Name};
+use fieldgate_model::{PersistedCounts, Loss, Message, Name};
 
 pub use error::{Closed, NotNow, ReadError, SpoolError};
 pub use folder::describe as describe_folder;
-pub use notebook::Notebook;
+pub use command_ids::CommandIds;
 pub use thread::{SpoolPanicked, SpoolThread, open};
 
 use thread::{Busy, Request};
@@ -250,8 +250,8 @@ pub struct Spool {
     head: watch::Receiver<Sequence>,
     era: watch::Receiver<u64>,
     stats: watch::Receiver<Stats>,
-    counts: watch::Receiver<Kept>,
-    notebook: Notebook,
+    counts: watch::Receiver<PersistedCounts>,
+    command_ids: CommandIds,
     busy: Arc<Busy>,
 }
 
@@ -426,13 +426,13 @@ impl Spool {
     }
 
     /// What sensors had counted when the file was read: where they go on. Nothing until a file could be opened.
-    pub fn counts(&self) -> watch::Receiver<Kept> {
+    pub fn counts(&self) -> watch::Receiver<PersistedCounts> {
         self.counts.clone()
     }
 
-    /// Where commands note their ids, and what earlier runs noted.
-    pub fn notebook(&self) -> Notebook {
-        self.notebook.clone()
+    /// Where commands record their ids, and what earlier runs recorded.
+    pub fn command_ids(&self) -> CommandIds {
+        self.command_ids.clone()
     }
 
     /// Status of the spool, also while its thread waits for the disk.

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use fieldgate_model::{ClockStatus, Key, Loss, Message, MessageKind, Moment, Name, Noted, Qos, RunId, payload};
+use fieldgate_model::{ClockStatus, Key, Loss, Message, MessageKind, Moment, Name, CommandRecord, Qos, RunId, payload};
 
 /// The columns of a row but for its sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +122,8 @@ pub(super) fn count_sum(name: &str, count: i64) -> i64 {
 
 /// The checksum of a command's id and answer: in its upper half that of the id and its place alone, so that a repeat is known even
 /// when the answer is damaged; in its lower half that of everything.
-pub(super) fn noted_sum(place: i64, actuator: &str, id: &str, answer: Option<&[u8]>) -> i64 {
-    let identity = noted_identity_sum(place, actuator, id);
+pub(super) fn command_sum(place: i64, actuator: &str, id: &str, answer: Option<&[u8]>) -> i64 {
+    let identity = command_identity_sum(place, actuator, id);
     let mut whole = crc32fast::Hasher::new_with_initial(identity);
     whole.update(&[u8::from(answer.is_some())]);
     whole.update(answer.unwrap_or_default());
@@ -131,7 +131,7 @@ pub(super) fn noted_sum(place: i64, actuator: &str, id: &str, answer: Option<&[u
     both.cast_signed()
 }
 
-fn noted_identity_sum(place: i64, actuator: &str, id: &str) -> u32 {
+fn command_identity_sum(place: i64, actuator: &str, id: &str) -> u32 {
     let mut sum = crc32fast::Hasher::new();
     sum.update(&place.to_le_bytes());
     sum.update(actuator.as_bytes());
@@ -142,13 +142,13 @@ fn noted_identity_sum(place: i64, actuator: &str, id: &str) -> u32 {
 }
 
 /// The command of the row at `place`, without its answer when that is not as it was written; nothing when the id is not.
-pub(super) fn noted(place: i64, (actuator, id, answer): (&str, &str, Option<&[u8]>), written: i64) -> Option<Noted> {
-    if u64::from(noted_identity_sum(place, actuator, id)) != written.cast_unsigned() >> 32 {
+pub(super) fn command(place: i64, (actuator, id, answer): (&str, &str, Option<&[u8]>), written: i64) -> Option<CommandRecord> {
+    if u64::from(command_identity_sum(place, actuator, id)) != written.cast_unsigned() >> 32 {
         return None;
     }
-    let is_whole = noted_sum(place, actuator, id, answer) == written;
+    let is_whole = command_sum(place, actuator, id, answer) == written;
     let answer = answer.filter(|_| is_whole).and_then(|answer| std::str::from_utf8(answer).ok());
-    Some(Noted { actuator: Name::new(actuator).ok()?, id: id.to_owned(), answer: answer.map(Into::into) })
+    Some(CommandRecord { actuator: Name::new(actuator).ok()?, id: id.to_owned(), answer: answer.map(Into::into) })
 }
 
 /// Whose reading the row at `sequence` holds, if it is one and that part of it is sound.
@@ -242,9 +242,9 @@ mod tests {
 
     #[test]
     fn an_id_is_known_without_its_answer_when_that_is_damaged_and_not_at_all_when_it_is_itself() {
-        let sum = noted_sum(7, "pump", "a1", Some(b"done"));
+        let sum = command_sum(7, "pump", "a1", Some(b"done"));
         let read = |place, actuator, id, answer: Option<&[u8]>, sum| {
-            noted(place, (actuator, id, answer), sum).map(|noted| noted.answer.map(|answer| answer.to_string()))
+            command(place, (actuator, id, answer), sum).map(|record| record.answer.map(|answer| answer.to_string()))
         };
         assert_eq!(read(7, "pump", "a1", Some(b"done"), sum), Some(Some("done".into())));
         assert_eq!(read(7, "pump", "a1", Some(b"dome"), sum), Some(None));
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(read(7, "pump", "a2", Some(b"done"), sum), None);
         assert_eq!(read(8, "pump", "a1", Some(b"done"), sum), None);
         assert_eq!(read(7, "pum", "pa1", Some(b"done"), sum), None);
-        let not_text = noted_sum(7, "pump", "a1", Some(b"\xff"));
+        let not_text = command_sum(7, "pump", "a1", Some(b"\xff"));
         assert_eq!(read(7, "pump", "a1", Some(b"\xff"), not_text), Some(None));
     }
 

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::counts::Counted;
 use crate::record::{self, ReadingName, Row, Unsound};
 use crate::store::{Victim, signed, unsigned};
-use fieldgate_model::{Message, Name, Noted, REMEMBERED};
+use fieldgate_model::{Message, Name, CommandRecord, REMEMBERED};
 
 /// The statement that reads whole rows for [`decode`].
 pub(super) fn select(condition: &str) -> String {
@@ -48,15 +48,15 @@ pub(super) fn read_counts(
 }
 
 /// Shows the newest ids to `see`, the newest first: their places, and nothing when not even the id is as it was written.
-pub(super) fn read_noted(connection: &Connection, mut see: impl FnMut(u64, Option<Noted>)) -> rusqlite::Result<()> {
+pub(super) fn read_commands(connection: &Connection, mut see: impl FnMut(u64, Option<CommandRecord>)) -> rusqlite::Result<()> {
     let mut statement =
         connection.prepare("SELECT n, actuator, id, answer, sum FROM command ORDER BY n DESC LIMIT ?1")?;
     let mut rows = statement.query([signed(REMEMBERED as u64)])?;
     while let Some(row) = rows.next()? {
         let place: i64 = row.get(0)?;
         // A place that was never given, or a column of another type, can only be damage.
-        let noted = noted(place, row).ok().flatten().filter(|_| (1..LAST_PLACE).contains(&place));
-        see(unsigned(place), noted);
+        let command = command(place, row).ok().flatten().filter(|_| (1..LAST_PLACE).contains(&place));
+        see(unsigned(place), command);
     }
     Ok(())
 }
@@ -64,10 +64,10 @@ pub(super) fn read_noted(connection: &Connection, mut see: impl FnMut(u64, Optio
 /// Nobody sends so many commands.
 const LAST_PLACE: i64 = 1 << 62;
 
-fn noted(place: i64, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Noted>> {
+fn command(place: i64, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<CommandRecord>> {
     let (actuator, id): (String, String) = (row.get(1)?, row.get(2)?);
     let answer: Option<Vec<u8>> = row.get(3)?;
-    Ok(record::noted(place, (&actuator, &id, answer.as_deref()), row.get(4)?))
+    Ok(record::command(place, (&actuator, &id, answer.as_deref()), row.get(4)?))
 }
 
 /// Bytes of a body; one that is damaged has none.

@@ -12,9 +12,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::counts::Counted;
 use crate::file;
-use crate::ids::NotedRows;
+use crate::ids::CommandRows;
 use crate::record::{ROW_OVERHEAD, ReadingName, Unsound};
-use crate::rows::{body_len, decode, read_counts, read_noted, select};
+use crate::rows::{body_len, decode, read_counts, read_commands, select};
 use crate::store::{READ_BYTES, signed, unsigned};
 use fieldgate_model::{Loss, Message, MessageKind, Name, RunId};
 
@@ -78,10 +78,10 @@ impl Salvage {
     }
 
     /// What can still be read of the ids of commands.
-    pub(super) fn noted(&self) -> NotedRows {
-        let mut rows = NotedRows::default();
+    pub(super) fn commands(&self) -> CommandRows {
+        let mut rows = CommandRows::default();
         // Where it cannot be read any further, the rest is lost.
-        read_noted(&self.connection, |place, noted| rows.sound.extend(noted.map(|noted| (place, noted))))
+        read_commands(&self.connection, |place, record| rows.sound.extend(record.map(|record| (place, record))))
             .unwrap_or_default();
         rows
     }

@@ -8,10 +8,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use crate::MIN_SIZE;
 use crate::counts::Counted;
 use crate::file;
-use crate::ids::{NotedRow, NotedRows};
+use crate::ids::{CommandRow, CommandRows};
 use crate::record::{self, ReadingName, Unsound};
-use crate::rows::{body_len, decode, read_counts, read_noted, select, victim};
-use fieldgate_model::{Message, MessageKind, Noted, RunId};
+use crate::rows::{body_len, decode, read_counts, read_commands, select, victim};
+use fieldgate_model::{Message, MessageKind, CommandRecord, RunId};
 
 /// Sequences set aside for each start, so that numbers grow over restarts without being written one by one.
 pub(super) const SEQUENCES_PER_START: u64 = 1 << 36;
@@ -155,10 +155,10 @@ impl Store {
     }
 
     /// The ids of commands.
-    pub(super) fn noted(&self) -> rusqlite::Result<NotedRows> {
-        let mut rows = NotedRows::default();
-        read_noted(&self.connection, |place, noted| match noted {
-            Some(noted) => rows.sound.push((place, noted)),
+    pub(super) fn commands(&self) -> rusqlite::Result<CommandRows> {
+        let mut rows = CommandRows::default();
+        read_commands(&self.connection, |place, record| match record {
+            Some(record) => rows.sound.push((place, record)),
             None => rows.unsound.push(place),
         })?;
         Ok(rows)
@@ -301,7 +301,7 @@ impl Batch<'_> {
     }
 
     /// Notes a start of the program; repeated, it is a write that proves the disk.
-    pub(super) fn note_run(&self, first: u64, run: RunId) -> rusqlite::Result<()> {
+    pub(super) fn put_run(&self, first: u64, run: RunId) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO run (first, run, boot_id) VALUES (?1, ?2, '')";
         self.transaction.execute(sql, params![signed(first), run.0])?;
         // Starts whose messages are all gone; the newest start before the oldest message may still have some.
@@ -349,7 +349,7 @@ impl Batch<'_> {
     }
 
     /// Writes what sensors have counted.
-    pub(super) fn keep(&self, counts: &[Counted]) -> rusqlite::Result<()> {
+    pub(super) fn put_counts(&self, counts: &[Counted]) -> rusqlite::Result<()> {
         let mut put = self.transaction.prepare_cached("INSERT OR REPLACE INTO count VALUES (?1, ?2, ?3)")?;
         for (name, count) in counts {
             let count = signed(*count);
@@ -359,15 +359,15 @@ impl Batch<'_> {
     }
 
     /// Writes the ids of commands, and forgets those in front of `oldest` and those that are of no use.
-    pub(super) fn note(&self, noted: &[NotedRow], oldest: u64, unsound: &[u64]) -> rusqlite::Result<()> {
+    pub(super) fn put_commands(&self, commands: &[CommandRow], oldest: u64, unsound: &[u64]) -> rusqlite::Result<()> {
         self.transaction.execute("DELETE FROM command WHERE n < ?1", [signed(oldest)])?;
         for place in unsound {
             self.transaction.execute("DELETE FROM command WHERE n = ?1", [signed(*place)])?;
         }
         let mut put = self.transaction.prepare_cached("INSERT OR REPLACE INTO command VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        for (place, Noted { actuator, id, answer }) in noted {
+        for (place, CommandRecord { actuator, id, answer }) in commands {
             let (place, answer) = (signed(*place), answer.as_deref().map(str::as_bytes));
-            let sum = record::noted_sum(place, actuator.as_str(), id, answer);
+            let sum = record::command_sum(place, actuator.as_str(), id, answer);
             put.execute(params![place, actuator.as_str(), id, answer, sum])?;
         }
         Ok(())

@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::core::Core;
-use crate::notebook::{self, Reader};
+use crate::command_ids::{self, Reader};
 use crate::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
 use fieldgate_clock as clock;
-use fieldgate_model::{Kept, Moment, RunId};
+use fieldgate_model::{PersistedCounts, Moment, RunId};
 
 /// Requests that wait for the thread, and items in them: forty seconds of a disk that hangs at a hundred readings a second, in
 /// a megabyte and a half.
@@ -87,7 +87,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let (era_sender, era) = watch::channel(core.era());
     let (stats_sender, stats) = watch::channel(core.stats());
     let (counts_sender, counts) = watch::channel(core.counts());
-    let (notebook, notes) = notebook::open(core.noted());
+    let (command_ids, records) = command_ids::open(core.commands());
     let (busy, places) = (Arc::new(Busy::default()), Arc::new(Semaphore::new(QUEUE)));
     let state = ThreadState {
         core,
@@ -98,7 +98,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
         era: era_sender,
         stats: stats_sender,
         counts: counts_sender,
-        notes,
+        command_records: records,
         busy: Arc::clone(&busy),
     };
     // The runtime is made where it is used: it must not be dropped on the thread of another one.
@@ -112,7 +112,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     };
     let thread = Builder::new().name("spool".into()).spawn(run).map_err(no_thread)?;
     starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(no_thread)?;
-    Ok((Spool { requests, places, head, era, stats, counts, notebook, busy }, SpoolThread { thread }))
+    Ok((Spool { requests, places, head, era, stats, counts, command_ids, busy }, SpoolThread { thread }))
 }
 
 /// Since when the thread has been at work, which only the disk can make long; nothing while it waits for requests.
@@ -150,15 +150,15 @@ struct ThreadState {
     head: watch::Sender<Sequence>,
     era: watch::Sender<u64>,
     stats: watch::Sender<Stats>,
-    counts: watch::Sender<Kept>,
-    notes: Reader,
+    counts: watch::Sender<PersistedCounts>,
+    command_records: Reader,
     busy: Arc<Busy>,
 }
 
 /// What a wait for requests came to.
 enum Wait {
     Request(Request),
-    /// The time has come, or a command was noted.
+    /// The time has come, or a command was recorded.
     Due,
     Closed,
 }
@@ -167,11 +167,11 @@ impl ThreadState {
     fn run(mut self, runtime: &Runtime) {
         loop {
             self.busy.set(Duration::ZERO);
-            let wait = runtime.block_on(next(&mut self.queue, &self.notes, self.core.due()));
+            let wait = runtime.block_on(next(&mut self.queue, &self.command_records, self.core.due()));
             self.busy.set(clock::boottime());
             match wait {
                 Wait::Closed => {
-                    self.take_notes();
+                    self.take_command_records();
                     return self.core.close(clock::now());
                 }
                 Wait::Request(request) => {
@@ -181,8 +181,8 @@ impl ThreadState {
                 }
                 Wait::Due => {}
             }
-            // Last: a note is made before the answer to its command comes.
-            self.take_notes();
+            // After the requests: a command is recorded before its reply enters the queue, so the record of each reply taken is here.
+            self.take_command_records();
             self.core.tick(clock::now());
             self.publish();
             for answer in self.waiting.drain(..) {
@@ -205,9 +205,9 @@ impl ThreadState {
         request.and_then(|request| self.serve(request, now))
     }
 
-    fn take_notes(&mut self) {
+    fn take_command_records(&mut self) {
         let now = clock::now();
-        self.notes.take().into_iter().for_each(|noted| self.core.note(noted, now));
+        self.command_records.take().into_iter().for_each(|record| self.core.record_command(record, now));
     }
 
     fn serve(&mut self, request: Request, now: Moment) -> Option<oneshot::Sender<()>> {
@@ -241,7 +241,7 @@ impl ThreadState {
         match item {
             Item::Message(message) => self.core.append(message, now),
             Item::Loss(loss) => self.core.report_loss(loss, now),
-            Item::Count(sensor, count) => self.core.keep(&sensor, count),
+            Item::Count(sensor, count) => self.core.keep_count(&sensor, count),
         }
     }
 
@@ -253,8 +253,8 @@ impl ThreadState {
             self.counts
                 .send_if_modified(|known| known.is_none() && std::mem::replace(known, self.core.counts()).is_none());
         }
-        if self.core.knows_noted() && !self.notes.has_recalled() {
-            self.notes.recall(self.core.noted());
+        if self.core.knows_commands() && !self.command_records.has_earlier() {
+            self.command_records.publish_earlier(self.core.commands());
         }
         let stats = self.core.stats();
         self.stats.send_if_modified(|known| {
@@ -271,7 +271,7 @@ impl ThreadState {
         while let Ok(request) = self.queue.try_recv() {
             answers.extend(self.serve(request, clock::now()));
         }
-        self.take_notes();
+        self.take_command_records();
         self.core.close(clock::now());
         for answer in answers {
             // Whoever stopped waiting for the answer does not need it.
@@ -280,12 +280,12 @@ impl ThreadState {
     }
 }
 
-async fn next(queue: &mut mpsc::Receiver<Request>, notes: &Reader, due: Option<Duration>) -> Wait {
+async fn next(queue: &mut mpsc::Receiver<Request>, records: &Reader, due: Option<Duration>) -> Wait {
     let something = async {
         // Both are cancel-safe.
         tokio::select! {
             request = queue.recv() => request.map_or(Wait::Closed, Wait::Request),
-            () = notes.news() => Wait::Due,
+            () = records.changed() => Wait::Due,
         }
     };
     match due {

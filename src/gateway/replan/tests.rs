@@ -185,13 +185,13 @@ fn plans(test: i64, devices: &Devices, wires: [bool; 2]) -> BTreeMap<BusKey, Pla
 
 fn context() -> (Context, [mpsc::Receiver<Event>; 2]) {
     let ((events, readings), (states, all)) = (mpsc::channel(4096), mpsc::channel(4096));
-    let (_, kept) = watch::channel(None);
+    let (_, persisted_counts) = watch::channel(None);
     let context = Context {
         run: RunId(7),
         events,
         states,
         pulse: Arc::new(Pulse::default()),
-        kept,
+        persisted_counts,
         alarms: BusAlarms::default(),
         interlocks: SharedInterlocks::default(),
         trips: Trips::default(),

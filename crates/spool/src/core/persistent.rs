@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use crate::core::Core;
-use fieldgate_model::{Kept, Moment, Name, Noted, Recalled};
+use fieldgate_model::{PersistedCounts, Moment, Name, CommandRecord, EarlierCommands};
 
 impl Core {
     /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was
     /// published once must not be seen to go back.
-    pub(crate) fn keep(&mut self, sensor: &Name, count: u64) {
+    pub(crate) fn keep_count(&mut self, sensor: &Name, count: u64) {
         if self.counts.keep(sensor, count) && self.fault.is_none() {
             self.not_before = Duration::ZERO;
         }
     }
 
     /// What sensors had counted when the file was read; nothing as long as there is none.
-    pub(crate) fn counts(&self) -> Kept {
+    pub(crate) fn counts(&self) -> PersistedCounts {
         self.counts.known()
     }
 
@@ -26,17 +26,17 @@ impl Core {
 
     /// Takes a command that begins, or the answer to one. It is written before the messages that come behind it are offered,
     /// unless there are very many.
-    pub(crate) fn note(&mut self, noted: Noted, now: Moment) {
-        self.ids.note(noted, now.boot);
+    pub(crate) fn record_command(&mut self, record: CommandRecord, now: Moment) {
+        self.ids.record(record, now.boot);
     }
 
-    /// The commands that were noted when the file was read, and since; nothing as long as there is no file.
-    pub(crate) fn noted(&self) -> Recalled {
+    /// The commands that were recorded when the file was read, and since; nothing as long as there is no file.
+    pub(crate) fn commands(&self) -> EarlierCommands {
         self.ids.known()
     }
 
-    /// Whether [`Core::noted`] says something.
-    pub(crate) fn knows_noted(&self) -> bool {
+    /// Whether [`Core::commands`] says something.
+    pub(crate) fn knows_commands(&self) -> bool {
         self.ids.is_known()
     }
 
@@ -59,7 +59,7 @@ impl Core {
                 return Ok(());
             }
             let batch = self.store.begin()?;
-            batch.note(&ids, self.ids.oldest(), self.ids.unsound())?;
+            batch.put_commands(&ids, self.ids.oldest(), self.ids.unsound())?;
             batch.commit()?;
             self.ids.mark_saved(&ids, now.boot);
         }

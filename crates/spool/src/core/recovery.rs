@@ -98,7 +98,7 @@ impl Core {
         self.losses.retain(|sequence| self.cache.get(sequence).is_some());
         self.counts.forget_disk();
         (self.acked_since, self.evicted_below, self.oldest_row) = (None, 0, None);
-        self.run_noted = false;
+        self.run_recorded = false;
     }
 
     fn reopen(&mut self, now: Moment) -> bool {
@@ -134,9 +134,9 @@ impl Core {
         self.oldest_row = store.oldest(|_| true)?;
         let (counts, unsound) = store.counts()?;
         self.counts.adopt(counts);
-        let noted = store.noted()?;
-        self.report_unsound(&unsound, noted.unsound.len());
-        self.ids.adopt(noted);
+        let commands = store.commands()?;
+        self.report_unsound(&unsound, commands.unsound.len());
+        self.ids.adopt(commands);
         let rows_below = base;
         self.store = store;
         if let Some(aside) = set_aside {
@@ -190,7 +190,7 @@ impl Core {
         match Salvage::open(&aside) {
             Some(salvage) => {
                 self.counts.recover(&salvage.counts());
-                self.ids.recover(salvage.noted());
+                self.ids.recover(salvage.commands());
                 let (recovered, lost) = (0, 0);
                 self.recovery = Some(Recovery { salvage, holes, aside, until, settled, expected, recovered, lost });
             }

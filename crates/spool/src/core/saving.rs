@@ -45,18 +45,18 @@ impl Core {
         let mut chosen = if is_full { Vec::new() } else { self.choose_batch() };
         let counts: Vec<_> = self.counts.unsaved().filter(|_| !is_full).map(|(name, n)| (name.clone(), n)).collect();
         let ids = if is_full { Vec::new() } else { self.ids.unsaved(self.limits.batch) };
-        let is_proof_wanted = self.fault.is_some() || !self.run_noted;
+        let is_proof_wanted = self.fault.is_some() || !self.run_recorded;
         if deleted.is_empty() && chosen.is_empty() && counts.is_empty() && ids.is_empty() && !is_proof_wanted {
             return Ok(false);
         }
         let mut batch = self.store.begin()?;
         if is_proof_wanted {
-            batch.note_run(self.first, self.run)?;
+            batch.put_run(self.first, self.run)?;
         }
         batch.delete(deleted.iter().copied())?;
-        batch.keep(&counts)?;
+        batch.put_counts(&counts)?;
         if !ids.is_empty() {
-            batch.note(&ids, self.ids.oldest(), self.ids.unsound())?;
+            batch.put_commands(&ids, self.ids.oldest(), self.ids.unsound())?;
         }
         let spared = |sequence| self.handed.contains(sequence) || self.acked.contains(&sequence);
         let rule = self.settings.when_full;
@@ -67,7 +67,7 @@ impl Core {
         batch.put(records.iter().map(|(sequence, message)| (*sequence, message)))?;
         batch.commit()?;
         let is_progress = !(chosen.is_empty() && victims.is_empty() && deleted.is_empty() && ids.is_empty());
-        self.run_noted = true;
+        self.run_recorded = true;
         (self.losses, self.next) = (losses, next);
         self.counts.mark_saved(&counts);
         self.ids.mark_saved(&ids, now.boot);

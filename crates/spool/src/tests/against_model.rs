@@ -11,7 +11,7 @@ use super::{at, copy_of, name, open, reading, settings};
 use crate::core::Core;
 use crate::cache::LIMIT_BYTES;
 use crate::{Batch, MIN_SIZE, Sequence, Settings, Stored, WhenFull};
-use fieldgate_model::{Message, MessageKind, Noted, Qos};
+use fieldgate_model::{Message, MessageKind, CommandRecord, Qos};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -86,8 +86,8 @@ struct World {
     counted: BTreeSet<(usize, u64)>,
     /// The highest count of each sensor that was offered while the disk was well.
     published: [u64; 3],
-    /// Every command with an id, and when it was noted last.
-    commands: Vec<(Noted, u64)>,
+    /// Every command with an id, and when it was last recorded.
+    commands: Vec<(CommandRecord, u64)>,
     /// The first of them that were on disk as they are there.
     durable_commands: BTreeSet<usize>,
 }
@@ -159,7 +159,7 @@ impl World {
             }
             // As the workers do: nothing is counted before it is known where to go on.
             if self.core.knows_counts() {
-                self.core.keep(&name(SENSORS[sensor]), n);
+                self.core.keep_count(&name(SENSORS[sensor]), n);
                 self.counted.insert((sensor, n));
             }
             self.core.append(Message { qos, ..reading(SENSORS[sensor], n, bytes) }, at(self.ms));
@@ -171,13 +171,13 @@ impl World {
         for _ in 0..count {
             let id = self.commands.len().to_string();
             let answer = is_answered.then(|| format!("{id} was answered in some sixty characters, as usual").into());
-            let begun = Noted { actuator: name("pump"), id, answer: None };
-            self.core.note(begun.clone(), at(self.ms));
-            let noted = Noted { answer, ..begun };
+            let begun = CommandRecord { actuator: name("pump"), id, answer: None };
+            self.core.record_command(begun.clone(), at(self.ms));
+            let record = CommandRecord { answer, ..begun };
             if is_answered {
-                self.core.note(noted.clone(), at(self.ms));
+                self.core.record_command(record.clone(), at(self.ms));
             }
-            self.commands.push((noted, self.ms));
+            self.commands.push((record, self.ms));
         }
         self.tick();
     }
@@ -237,14 +237,14 @@ impl World {
         }
     }
 
-    /// The newest ids that were on disk are there with their answers, in their order, and nothing that was never noted.
+    /// The newest ids that were on disk are there with their answers, in their order, and nothing that was never recorded.
     fn check_commands(&self) {
-        let Some(known) = self.core.noted() else { return };
-        let places: Vec<usize> = known.iter().map(|noted| noted.id.parse().unwrap()).collect();
+        let Some(known) = self.core.commands() else { return };
+        let places: Vec<usize> = known.iter().map(|record| record.id.parse().unwrap()).collect();
         assert!(places.is_sorted(), "{places:?}");
-        for (place, noted) in places.iter().zip(known.iter()) {
+        for (place, record) in places.iter().zip(known.iter()) {
             let (wanted, _) = &self.commands[*place];
-            assert!(noted.answer.is_none() || noted.answer == wanted.answer, "{noted:?} for {wanted:?}");
+            assert!(record.answer.is_none() || record.answer == wanted.answer, "{record:?} for {wanted:?}");
         }
         let newest = self.commands.len().saturating_sub(IDS);
         for place in self.durable_commands.range(newest..) {

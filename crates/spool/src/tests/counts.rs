@@ -34,7 +34,7 @@ fn a_count_is_on_disk_before_its_reading_is_offered_and_stays_when_that_is_gone(
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&usual(folder.path()), 0).unwrap();
     assert_eq!(core.counts().unwrap().len(), 0);
-    core.keep(&name("gas"), 41);
+    core.keep_count(&name("gas"), 41);
     core.append(reading("gas", 1, 10), at(1));
     assert_eq!(core.due(), Some(Duration::ZERO));
     assert!(core.read(Sequence(0), 10, at(1)).unwrap().messages.is_empty());
@@ -51,10 +51,10 @@ fn a_count_is_on_disk_before_its_reading_is_offered_and_stays_when_that_is_gone(
 fn a_count_that_has_not_grown_is_no_write() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&usual(folder.path()), 0).unwrap();
-    core.keep(&name("gas"), 41);
+    core.keep_count(&name("gas"), 41);
     core.tick(at(1));
-    core.keep(&name("gas"), 41);
-    core.keep(&name("gas"), 40);
+    core.keep_count(&name("gas"), 41);
+    core.keep_count(&name("gas"), 40);
     assert_eq!(core.due(), None);
 }
 
@@ -62,7 +62,7 @@ fn a_count_that_has_not_grown_is_no_write() {
 fn without_a_disk_nothing_is_known_and_what_was_counted_there_before_is_found_later() {
     let folder = tempfile::tempdir().unwrap();
     let mut before = open(&usual(folder.path()), 0).unwrap();
-    before.keep(&name("gas"), 41);
+    before.keep_count(&name("gas"), 41);
     before.close(at(0));
     let mut core = without_disk(&usual(folder.path()), 0);
     assert_eq!(core.counts(), None);
@@ -77,7 +77,7 @@ fn a_full_disk_holds_no_reading_back_and_the_count_is_written_when_it_can_be() {
     core.fill_disk(true);
     core.append(reading("gas", 0, 9000), at(0));
     core.tick(at(1000));
-    core.keep(&name("gas"), 41);
+    core.keep_count(&name("gas"), 41);
     core.append(reading("gas", 1, 10), at(1001));
     core.tick(at(1001));
     assert_eq!(core.read(Sequence(0), 10, at(1001)).unwrap().messages.len(), 2);
@@ -90,7 +90,7 @@ fn a_full_disk_holds_no_reading_back_and_the_count_is_written_when_it_can_be() {
 fn a_full_disk_does_not_cost_the_counts_when_the_broker_has_everything() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&usual(folder.path()), 0).unwrap();
-    core.keep(&name("gas"), 41);
+    core.keep_count(&name("gas"), 41);
     core.append(reading("gas", 1, 10), at(0));
     core.tick(at(2000));
     let read = core.read(Sequence(0), 10, at(2000)).unwrap().messages;
@@ -114,7 +114,7 @@ fn a_file_of_the_schema_before_is_taken_over() {
     let mut core = open(&usual(folder.path()), 0).unwrap();
     assert_eq!((core.stats().error.as_deref(), core.counts().unwrap().len()), (None, 0));
     assert_eq!(numbers(&core.read(Sequence(0), 10, at(0)).unwrap().messages), [1]);
-    core.keep(&name("gas"), 41);
+    core.keep_count(&name("gas"), 41);
     core.tick(at(1));
     assert_eq!(after_a_cut(folder.path()), gas(41));
 }
@@ -123,8 +123,8 @@ fn a_file_of_the_schema_before_is_taken_over() {
 fn a_count_that_has_changed_on_the_card_begins_again_and_that_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut before = open(&usual(folder.path()), 0).unwrap();
-    before.keep(&name("gas"), 41);
-    before.keep(&name("rain"), 7);
+    before.keep_count(&name("gas"), 41);
+    before.keep_count(&name("rain"), 7);
     before.close(at(0));
     execute(folder.path(), "UPDATE count SET count = 105 WHERE name = 'gas'");
     let core = open(&usual(folder.path()), 0).unwrap();
@@ -137,7 +137,7 @@ fn a_count_that_has_changed_on_the_card_begins_again_and_that_is_reported() {
 fn counts_move_from_a_damaged_file_into_the_new_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut before = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    before.keep(&name("gas"), 41);
+    before.keep_count(&name("gas"), 41);
     (1..=500).for_each(|n| before.append(reading("air", n, 400), at(0)));
     before.tick(at(0));
     before.close(at(0));
@@ -155,9 +155,9 @@ fn counts_move_from_a_damaged_file_into_the_new_one() {
 fn damage_that_shows_in_use_costs_no_count() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&Settings { max_size: 64 << 20, ..usual(folder.path()) }, 0).unwrap();
-    core.keep(&name("gas"), 41);
+    core.keep_count(&name("gas"), 41);
     meet_damage(&mut core, folder.path());
-    core.keep(&name("gas"), 42);
+    core.keep_count(&name("gas"), 42);
     (0..100).for_each(|step| core.tick(at(20_002 + step * 100)));
     assert_eq!(after_a_cut(folder.path()), gas(42));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{copy_of, name, numbers, reading, settings};
 use crate::{Closed, Item, Sequence, Settings, WhenFull, open};
-use fieldgate_model::{Loss, MessageKind, Name, Noted, RunId};
+use fieldgate_model::{Loss, MessageKind, Name, CommandRecord, RunId};
 
 #[tokio::test]
 async fn a_message_goes_in_comes_out_and_is_forgotten() {
@@ -29,22 +29,22 @@ async fn a_note_is_on_disk_before_what_was_appended_behind_it_is_offered_and_the
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path(), Duration::from_secs(3600), WhenFull::DropOldest);
     let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
-    assert_eq!(spool.notebook().recalled().unwrap().len(), 0);
-    let answered = |n: usize| Noted { actuator: name("pump"), id: n.to_string(), answer: Some("done".into()) };
+    assert_eq!(spool.command_ids().earlier().unwrap().len(), 0);
+    let answered = |n: usize| CommandRecord { actuator: name("pump"), id: n.to_string(), answer: Some("done".into()) };
     for n in 0..2 {
-        spool.notebook().note(Noted { answer: None, ..answered(n) });
-        spool.notebook().note(answered(n));
+        spool.command_ids().record(CommandRecord { answer: None, ..answered(n) });
+        spool.command_ids().record(answered(n));
         spool.append(reading("air", n as u64, 10)).await.unwrap();
         spool.offered().await.unwrap();
         let cut = copy_of(folder.path());
-        let kept = super::open(&Settings { path: cut.path().to_owned(), ..settings.clone() }, 0).unwrap().noted();
+        let kept = super::open(&Settings { path: cut.path().to_owned(), ..settings.clone() }, 0).unwrap().commands();
         assert_eq!(kept.unwrap()[..], (0..=n).map(answered).collect::<Vec<_>>());
     }
-    spool.notebook().note(answered(2));
+    spool.command_ids().record(answered(2));
     spool.close().await;
     thread.join().unwrap();
     let (spool, _thread) = open(settings, RunId(2)).unwrap();
-    assert_eq!(spool.notebook().recalled().unwrap().len(), 3, "closing writes the last");
+    assert_eq!(spool.command_ids().earlier().unwrap().len(), 3, "closing writes the last");
 }
 
 #[tokio::test]

@@ -190,7 +190,7 @@ impl World {
             status: status.clone(),
             pulse: Arc::new(Pulse::new()),
             stop,
-            kept: None,
+            handover: None,
         };
         let broker = BrokerState::new(Backoff::new(Duration::from_secs(1), Duration::from_secs(1)), false);
         (parts, Report::new(status), broker)

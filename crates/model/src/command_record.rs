@@ -9,7 +9,7 @@ pub const REMEMBERED: usize = 1024;
 
 /// A command that had an id. It belongs to one output: another output's command may have the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Noted {
+pub struct CommandRecord {
     /// The output as named in the command's topic.
     pub actuator: Name,
     /// The sender's name for the command.
@@ -18,5 +18,5 @@ pub struct Noted {
     pub answer: Option<Arc<str>>,
 }
 
-/// What earlier runs noted, the oldest first; nothing as long as no disk could be read.
-pub type Recalled = Option<Arc<Vec<Noted>>>;
+/// What earlier runs recorded, the oldest first; nothing as long as no disk could be read.
+pub type EarlierCommands = Option<Arc<Vec<CommandRecord>>>;
