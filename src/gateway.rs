@@ -31,7 +31,7 @@ use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
 use crate::worker::{self, BusAlarms, Trips, Worker};
 use fieldgate_clock as clock;
-use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_link::{self as link, Incoming, Latest, LinkStatus};
 use fieldgate_model::RunId;
 use fieldgate_safety::SharedInterlocks;
@@ -113,7 +113,7 @@ struct Commanding {
 
 impl Ways {
     /// Starts a link with the settings of `config`, which knows what the one before has learnt.
-    fn link(&self, config: &Config, run: RunId, pulse: &Arc<Pulse>, handover: Option<link::Handover>) -> LinkTask {
+    fn link(&self, config: &Config, run: RunId, heartbeat: &Arc<BrokerHeartbeat>, handover: Option<link::Handover>) -> LinkTask {
         let (stop, stopped) = latest_of::channel(false);
         let parts = link::Parts {
             settings: plans::link_settings(config),
@@ -123,7 +123,7 @@ impl Ways {
             command_topics: self.command_topics.subscribe(),
             commands: self.incoming.clone(),
             status: self.link_status.clone(),
-            pulse: Arc::clone(pulse),
+            heartbeat: Arc::clone(heartbeat),
             stop: stopped,
             handover,
         };
@@ -192,12 +192,12 @@ impl Gateway {
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
         let alarms = BusAlarms::default();
-        let pulse = Arc::default();
+        let heartbeat = Arc::default();
         let context = worker::Context {
             run,
             events,
             states,
-            pulse,
+            heartbeat,
             persisted_counts: spool.counts(),
             alarms: alarms.clone(),
             interlocks: SharedInterlocks::default(),
@@ -224,7 +224,7 @@ impl Gateway {
         let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, board);
         let commands = Commanding::start(&sources, ways.spool.command_ids(), from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
-        let link = ways.link(&config, run, &context.pulse, None);
+        let link = ways.link(&config, run, &context.heartbeat, None);
         let stalls = watch::Stalls::new(crate::systemd::watchdog_period());
         let gateway =
             Self { config, workers, context, sources, roster, ways, spool_thread, recorder, commands, link, stalls };
@@ -355,7 +355,7 @@ impl Gateway {
         if handover.is_none() {
             warn!("The old link ended by a panic.");
         }
-        self.link = self.ways.link(&self.config, self.sources.run, &self.context.pulse, handover);
+        self.link = self.ways.link(&self.config, self.sources.run, &self.context.heartbeat, handover);
     }
 
     /// Waits until every output was driven to its safe state, for two seconds at most: a bus that hangs must not keep the

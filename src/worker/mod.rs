@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::worker::wait::Waker;
 use fieldgate_bus as bus;
 use fieldgate_clock as clock;
-use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_drivers::DriverSpec;
 use fieldgate_model::{
     Action, Count, PersistedCounts, Loss, Name, OutputKind, OutputValue, Pace, Qos, Reading, RunId, SensorStatus, Settings,
@@ -334,7 +334,7 @@ pub struct Context {
     /// Where states and statuses go.
     pub states: mpsc::Sender<Event>,
     /// When the broker was last heard.
-    pub pulse: Arc<Pulse>,
+    pub heartbeat: Arc<BrokerHeartbeat>,
     /// What sensors had counted in earlier runs; nothing until a disk could be read.
     pub persisted_counts: watch::Receiver<PersistedCounts>,
     /// Buses that do not work.

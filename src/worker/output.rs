@@ -13,7 +13,7 @@ use crate::worker::sensor::guarded;
 use crate::worker::site::{Sites, Subject};
 use crate::worker::{ActuatorSettings, Event};
 use fieldgate_clock as clock;
-use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_drivers::{Actuator, DriverError, Role};
 use fieldgate_model::{Action, OutputValue, describe_error};
 use fieldgate_safety::{Applied, Effect, Machine, Note, State};
@@ -72,15 +72,15 @@ impl OutputSlot {
     }
 
     /// When [`OutputSlot::enforce`] must be called next.
-    pub(super) fn deadline(&self, pulse: &Pulse) -> Option<Duration> {
+    pub(super) fn deadline(&self, heartbeat: &BrokerHeartbeat) -> Option<Duration> {
         let look = self.machine.may_be_wanted_off().then(|| clock::boottime().saturating_add(LOOK_AT_PARTNERS));
-        self.machine.deadline(pulse.last()).into_iter().chain(look).min()
+        self.machine.deadline(heartbeat.last()).into_iter().chain(look).min()
     }
 
     /// Does what has become due: a limit that ran out, a step on the way, or a value that the hardware did not take. One
     /// transfer at most.
     pub(super) fn enforce(&mut self, sites: &mut Sites) {
-        let effects = self.machine.tick(clock::boottime(), sites.context.pulse.last());
+        let effects = self.machine.tick(clock::boottime(), sites.context.heartbeat.last());
         self.perform(effects, sites);
     }
 

@@ -368,7 +368,7 @@ pub(super) fn note(sites: &mut Sites, place: PlaceId, (now, cost): (Duration, Du
 
 /// When an output must be looked at; one that fails waits for its bus.
 fn output_due(output: &Output, sites: &Sites) -> (Duration, Duration) {
-    let deadline = output.slot.deadline(&sites.context.pulse).unwrap_or(Duration::MAX);
+    let deadline = output.slot.deadline(&sites.context.heartbeat).unwrap_or(Duration::MAX);
     (deadline.max(sites.rest.allowed_from(output.place, Purpose::Output)), deadline)
 }
 

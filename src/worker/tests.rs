@@ -69,7 +69,7 @@ fn plan(sensors: Vec<(SensorSettings, Arc<Tally>)>, actuators: Vec<ActuatorSetti
 struct Bench {
     worker: Worker,
     events: mpsc::Receiver<Event>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<BrokerHeartbeat>,
     know: watch::Sender<PersistedCounts>,
     alarms: BusAlarms,
     folder: tempfile::TempDir,
@@ -83,7 +83,7 @@ impl Bench {
     fn start_in(interlocks: SharedInterlocks, capacity: usize, make: impl FnOnce(&Path) -> Plan) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (events, received) = mpsc::channel(capacity);
-        let pulse = Arc::new(Pulse::default());
+        let heartbeat = Arc::new(BrokerHeartbeat::default());
         let (know, persisted_counts) = watch::channel(None);
         let alarms = BusAlarms::default();
         let trips = Trips::default();
@@ -91,14 +91,14 @@ impl Bench {
             run: RunId(7),
             states: events.clone(),
             events,
-            pulse: Arc::clone(&pulse),
+            heartbeat: Arc::clone(&heartbeat),
             persisted_counts,
             alarms: alarms.clone(),
             interlocks,
             trips,
         };
         let worker = Worker::spawn("bench", make(&folder.path().join("bench.json")), context).unwrap();
-        Self { worker, events: received, pulse, know, alarms, folder }
+        Self { worker, events: received, heartbeat, know, alarms, folder }
     }
 
     /// The first event for which `pick` answers.
@@ -203,14 +203,14 @@ async fn a_lease_and_a_silent_broker_make_an_output_safe_in_time() {
     let limit = Duration::from_millis(300);
     let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![pump(Some(limit))], file));
     bench.state().await;
-    bench.pulse.beat();
+    bench.heartbeat.beat();
     bench.order(true, Some(Duration::from_millis(100)));
     bench.state().await;
     let started = clock::boottime();
     assert_eq!(bench.state().await, (OFF, StateCause::For));
     let took = clock::boottime() - started;
     assert!(took >= Duration::from_millis(90) && took < Duration::from_millis(200), "{took:?}");
-    bench.pulse.beat();
+    bench.heartbeat.beat();
     let heard = clock::boottime();
     bench.order(true, None);
     bench.state().await;

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use fieldgate_clock as clock;
-use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_link::{
     self as link, Broker, Incoming, Latest, LinkState, LinkStatus, Parts, Protocol, Settings, TlsSettings, Transport,
 };
@@ -240,7 +240,7 @@ pub(crate) fn start_with(settings: Settings, spool: &TestSpool, topics: Vec<Stri
         command_topics,
         commands: commands_in,
         status: status_in,
-        pulse: Arc::new(Pulse::new()),
+        heartbeat: Arc::new(BrokerHeartbeat::new()),
         stop: stop_out,
         handover: None,
     };
@@ -279,7 +279,7 @@ impl Link {
             command_topics: self.outputs.subscribe(),
             commands: commands_in,
             status: self.ways.0.clone(),
-            pulse: Arc::new(Pulse::new()),
+            heartbeat: Arc::new(BrokerHeartbeat::new()),
             stop: stop_out,
             handover: Some(handover),
         };

@@ -4,7 +4,7 @@
 //! stamped beside it for people, with whether it can be trusted. That is asked of the file system, which is too slow for each
 //! reading: whoever owns the program's turns calls [`refresh`], and in between the last answer counts.
 
-pub mod pulse;
+pub mod broker_heartbeat;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -51,7 +51,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_model::RunId;
 use fieldgate_model::payload::ResponseTarget;
 use fieldgate_model::topic::Topics;
@@ -74,7 +74,7 @@ pub struct Parts {
     /// Written by the link alone.
     pub status: watch::Sender<LinkStatus>,
     /// Beats with every packet of the broker.
-    pub pulse: Arc<Pulse>,
+    pub heartbeat: Arc<BrokerHeartbeat>,
     /// `true`, or a dropped sender, ends the link.
     pub stop: watch::Receiver<bool>,
     /// What the link before has learnt, if there was one; it had the same `status`.

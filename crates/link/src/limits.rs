@@ -66,7 +66,7 @@ impl Connection<'_> {
 
     fn look_at_silence(&mut self, now: Duration) -> Option<Cause> {
         let keep_alive = self.keep_alive();
-        let heard = self.parts.pulse.last().unwrap_or(self.since).max(self.since);
+        let heard = self.parts.heartbeat.last().unwrap_or(self.since).max(self.since);
         let silence = now.saturating_sub(heard);
         // The library would allow for two keep-alives; ours also counts while it is stuck in a write.
         if silence >= longest_silence(keep_alive, self.pace()) {

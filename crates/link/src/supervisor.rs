@@ -18,7 +18,7 @@ use super::secrets::{self, with_remedy};
 use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, timeout_words};
 use super::tls::{self, Tls};
 use super::{Broker, Parts, Protocol, ProtocolChoice, Settings, Transport};
-use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_clock::{self as clock, boottime};
 use fieldgate_model::Secret;
 
@@ -263,7 +263,7 @@ struct Attempt {
     client_id: String,
     will: Will,
     credentials: Option<PathBuf>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<BrokerHeartbeat>,
 }
 
 impl Attempt {
@@ -277,9 +277,9 @@ impl Attempt {
         let will = Will { retain: will.retain && settings.retain_state, ..will };
         // What was too large for us may wait in a persistent session as well; a clean one forgets it.
         let clean_session = settings.clean_session || known.suspends_commands();
-        let (credentials, pulse) = (supervisor.credentials.clone(), Arc::clone(&supervisor.parts.pulse));
+        let (credentials, heartbeat) = (supervisor.credentials.clone(), Arc::clone(&supervisor.parts.heartbeat));
         let settings = Settings { clean_session, ..settings };
-        Self { settings, broker: broker.clone(), protocol, client_id, will, credentials, pulse }
+        Self { settings, broker: broker.clone(), protocol, client_id, will, credentials, heartbeat }
     }
 
     /// One attempt; dropping it also ends the task that polls the library. `notify` gets what the files say about
@@ -302,7 +302,7 @@ impl Attempt {
             tls: config,
             will: self.will,
         };
-        let mut session = Session::open(&opening, Arc::clone(&self.pulse))?;
+        let mut session = Session::open(&opening, Arc::clone(&self.heartbeat))?;
         match session.next().await {
             Event::Connected(connected) => {
                 let expiry = tls.map(|tls| Expiry::new(self.settings.tls.clone(), self.credentials.clone(), tls.shown));

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::worker::{ActuatorSettings, BusAlarms, Event, SensorSettings, Trips};
 use fieldgate_bus::{self as bus, Bus, BusError};
-use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role, Sensor};
 use fieldgate_model::{
     Action, Measurement, Name, OutputKind, OutputValue, Pace, Qos, Quantity, RunId, Setting, Settings,
@@ -190,7 +190,7 @@ fn context() -> (Context, [mpsc::Receiver<Event>; 2]) {
         run: RunId(7),
         events,
         states,
-        pulse: Arc::new(Pulse::default()),
+        heartbeat: Arc::new(BrokerHeartbeat::default()),
         persisted_counts,
         alarms: BusAlarms::default(),
         interlocks: SharedInterlocks::default(),

@@ -26,7 +26,7 @@ pub(super) use self::causes::timeout_words;
 use self::dial::Dialer;
 use self::wire::{Line, Wire};
 use crate::{Broker, Protocol, Settings};
-use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_model::payload::ResponseTarget;
 use fieldgate_model::{Qos, Secret};
 
@@ -272,9 +272,9 @@ impl Session {
     ///
     /// # Errors
     /// A [`Cause`] when the settings cannot make a connection.
-    pub(super) fn open(opening: &Opening<'_>, pulse: Arc<Pulse>) -> Result<Self, Cause> {
+    pub(super) fn open(opening: &Opening<'_>, heartbeat: Arc<BrokerHeartbeat>) -> Result<Self, Cause> {
         let (sender, events) = mpsc::channel(EVENT_CAPACITY);
-        let line = Arc::new(Line::new(pulse, opening.protocol));
+        let line = Arc::new(Line::new(heartbeat, opening.protocol));
         let mut polling = JoinSet::new();
         let client = match opening.protocol {
             Protocol::V4 => {

@@ -15,7 +15,7 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::Protocol;
-use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 
 /// MQTT 3.12 in both versions.
 const PINGREQ: [u8; 2] = [0xC0, 0];
@@ -23,7 +23,7 @@ const PINGREQ: [u8; 2] = [0xC0, 0];
 /// What a connection's wire shares with its owner, who cannot reach it below the library.
 #[derive(Debug)]
 pub(super) struct Line {
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<BrokerHeartbeat>,
     /// The way to the broker stands, and MQTT begins.
     open: AtomicBool,
     /// The broker has accepted us.
@@ -38,9 +38,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(pulse: Arc<Pulse>, protocol: Protocol) -> Self {
+    pub(super) fn new(heartbeat: Arc<BrokerHeartbeat>, protocol: Protocol) -> Self {
         let (open, accepted, wanted) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
-        Self { pulse, open, accepted, protocol, old_answer: AtomicU32::new(0), wanted, reader: AtomicWaker::new() }
+        Self { heartbeat, open, accepted, protocol, old_answer: AtomicU32::new(0), wanted, reader: AtomicWaker::new() }
     }
 
     /// The way to the broker stands.
@@ -57,7 +57,7 @@ impl Line {
     /// from its safe state.
     pub(super) fn accept(&self) {
         self.accepted.store(true, Ordering::Release);
-        self.pulse.beat();
+        self.heartbeat.beat();
     }
 
     /// Whether the broker has accepted us.
@@ -113,7 +113,7 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     /// Takes in what has come; an error when it ends the connection.
     fn heard(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.line.is_accepted() {
-            self.line.pulse.beat();
+            self.line.heartbeat.beat();
             return Ok(());
         }
         let (first, known) = &mut self.first;
@@ -272,7 +272,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let (seen, asked) = runtime.block_on(async {
                 let (near, mut far) = tokio::io::duplex(room);
-                let line = Arc::new(Line::new(Arc::new(Pulse::new()), Protocol::V5));
+                let line = Arc::new(Line::new(Arc::new(BrokerHeartbeat::new()), Protocol::V5));
                 line.accept();
                 let mut wire = Wire::new(near, Arc::clone(&line));
                 let reading = async { let mut all = Vec::new(); far.read_to_end(&mut all).await.unwrap(); all };
@@ -310,17 +310,17 @@ mod tests {
     #[tokio::test]
     async fn nothing_counts_and_nothing_is_asked_before_the_broker_accepts() {
         let (near, mut far) = tokio::io::duplex(64);
-        let pulse = Arc::new(Pulse::new());
-        let line = Arc::new(Line::new(Arc::clone(&pulse), Protocol::V5));
+        let heartbeat = Arc::new(BrokerHeartbeat::new());
+        let line = Arc::new(Line::new(Arc::clone(&heartbeat), Protocol::V5));
         let mut wire = Wire::new(near, Arc::clone(&line));
         line.ping();
         far.write_all(b"ab").await.unwrap();
         assert_eq!(wire.read_u8().await.unwrap(), b'a');
-        assert_eq!((pulse.last(), wire.unsent), (None, 0));
+        assert_eq!((heartbeat.last(), wire.unsent), (None, 0));
         line.accept();
-        let accepted = pulse.last().unwrap();
+        let accepted = heartbeat.last().unwrap();
         assert_eq!(wire.read_u8().await.unwrap(), b'b');
-        assert!(pulse.last().unwrap() > accepted, "each byte counts");
+        assert!(heartbeat.last().unwrap() > accepted, "each byte counts");
     }
 
     #[tokio::test]
@@ -332,7 +332,7 @@ mod tests {
             (Protocol::V4, [0x20, 2, 0, 1], None),
         ] {
             let (near, mut far) = tokio::io::duplex(64);
-            let line = Arc::new(Line::new(Arc::new(Pulse::new()), protocol));
+            let line = Arc::new(Line::new(Arc::new(BrokerHeartbeat::new()), protocol));
             let mut wire = Wire::new(near, Arc::clone(&line));
             for byte in bytes {
                 far.write_u8(byte).await.unwrap();
@@ -346,7 +346,7 @@ mod tests {
     #[tokio::test]
     async fn a_ping_wakes_a_reader_that_waits() {
         let (near, mut far) = tokio::io::duplex(64);
-        let line = Arc::new(Line::new(Arc::new(Pulse::new()), Protocol::V5));
+        let line = Arc::new(Line::new(Arc::new(BrokerHeartbeat::new()), Protocol::V5));
         line.accept();
         let mut wire = Wire::new(near, Arc::clone(&line));
         let reader = tokio::spawn(async move { wire.read_u8().await.unwrap() });

@@ -14,7 +14,7 @@ use crate::backoff::Backoff;
 use crate::broker_state::BrokerState;
 use crate::report::Report;
 use crate::{Broker, Latest, LinkStatus, Parts, Settings, TlsSettings, Transport};
-use fieldgate_clock::pulse::Pulse;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_clock::{self as clock, boottime};
 use fieldgate_model::payload::{self, StoredReply};
 use fieldgate_model::topic::Topics;
@@ -188,7 +188,7 @@ impl World {
             command_topics: watch::channel(Vec::new()).1,
             commands: mpsc::channel(1).0,
             status: status.clone(),
-            pulse: Arc::new(Pulse::new()),
+            heartbeat: Arc::new(BrokerHeartbeat::new()),
             stop,
             handover: None,
         };

@@ -1,15 +1,15 @@
 //! When the broker was last heard.
 //!
-//! The link beats, whoever must act on a silent broker reads: `safe_after` counts from the last byte that the broker sent.
+//! The link calls [`BrokerHeartbeat::beat`] for each packet; outputs read it: `safe_after` counts from the last byte that the broker sent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The boot time of the last sign of life, in nanoseconds; zero stands for none yet.
 #[derive(Debug, Default)]
-pub struct Pulse(AtomicU64);
+pub struct BrokerHeartbeat(AtomicU64);
 
-impl Pulse {
+impl BrokerHeartbeat {
     /// Not heard yet.
     pub fn new() -> Self {
         Self::default()
@@ -35,11 +35,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pulse_knows_the_last_beat_or_that_there_was_none() {
-        let pulse = Pulse::new();
-        assert_eq!(pulse.last(), None);
+    fn a_heartbeat_knows_the_last_beat_or_that_there_was_none() {
+        let heartbeat = BrokerHeartbeat::new();
+        assert_eq!(heartbeat.last(), None);
         let before = crate::boottime();
-        pulse.beat();
-        assert!(pulse.last().is_some_and(|at| at >= before));
+        heartbeat.beat();
+        assert!(heartbeat.last().is_some_and(|at| at >= before));
     }
 }
