@@ -7,7 +7,7 @@
 
 mod plans;
 mod replan;
-mod watch;
+mod stall_detector;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::board::Board;
+use crate::views::Views;
 use crate::commands::{self, Answers, CommandTallies, Commands};
 use crate::config::Config;
 use crate::deadlines::{self, Deadlines};
@@ -80,7 +80,7 @@ pub struct Gateway {
     recorder: Recording,
     commands: Commanding,
     link: LinkTask,
-    stalls: watch::Stalls,
+    stalls: stall_detector::Stalls,
 }
 
 /// Everything that a link is joined to, kept so that a reload can start another.
@@ -137,7 +137,7 @@ impl Recording {
         sources: &Sources,
         (events, states): (mpsc::Receiver<worker::Event>, mpsc::Receiver<worker::Event>),
         answers: mpsc::Receiver<Answer>,
-        board: Option<Board>,
+        views: Option<Views>,
     ) -> Self {
         let progress = Arc::<recorder::Progress>::default();
         let recorder = Recorder {
@@ -149,7 +149,7 @@ impl Recording {
             link: sources.link.clone(),
             spool: ways.spool.clone(),
             latest: ways.latest.clone(),
-            board,
+            views,
             progress: Arc::clone(&progress),
         };
         Self { task: tokio::spawn(recorder.run()), progress }
@@ -180,11 +180,11 @@ impl Commanding {
 }
 
 impl Gateway {
-    /// Builds and starts every part. Whoever watches gets what happens on `board`.
+    /// Builds and starts every part; the newest readings and states are written to `views`, if given.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
-    pub fn start(config: Config, board: Option<Board>) -> Result<Self, StartError> {
+    pub fn start(config: Config, views: Option<Views>) -> Result<Self, StartError> {
         let (run, started) = (RunId(fastrand::u32(..)), clock::now());
         let (spool, spool_thread) = spool::open(config.spool.clone(), run)?;
         let (events, from_workers) = mpsc::channel(recorder::EVENT_CAPACITY);
@@ -221,11 +221,11 @@ impl Gateway {
             buses: alarms,
             trips: context.trips.clone(),
         };
-        let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, board);
+        let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, views);
         let commands = Commanding::start(&sources, ways.spool.command_ids(), from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.heartbeat, None);
-        let stalls = watch::Stalls::new(crate::systemd::watchdog_period());
+        let stalls = stall_detector::Stalls::new(crate::systemd::watchdog_period());
         let gateway =
             Self { config, workers, context, sources, roster, ways, spool_thread, recorder, commands, link, stalls };
         gateway.publish_health();
@@ -273,7 +273,7 @@ impl Gateway {
 
     /// Whether every part has turned lately; buses that hang in a device are reported on the way.
     pub fn check_progress(&mut self) -> bool {
-        watch::check(
+        stall_detector::check(
             &mut self.stalls,
             &self.workers,
             &self.config,
@@ -338,7 +338,7 @@ impl Gateway {
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
         replan::release(&mut self.workers, &plans, grace, |workers| {
             let statuses = (&self.ways.latest, &self.sources.sensors);
-            if watch::check(&mut self.stalls, workers, &self.config, statuses, &self.recorder.progress) {
+            if stall_detector::check(&mut self.stalls, workers, &self.config, statuses, &self.recorder.progress) {
                 crate::systemd::watchdog();
             }
         })

@@ -13,7 +13,6 @@
 //! Reading order here: [`worker`] (a bus's thread), [`recorder`] (the way of a reading), [`commands`] (the way of a command),
 //! [`gateway`] (how all of it is joined), [`config`] (where it is read from) and [`cli`] (how it is called).
 
-pub mod board;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -26,4 +25,5 @@ pub mod recorder;
 pub mod roster;
 pub mod shutdown;
 pub mod systemd;
+pub mod views;
 pub mod worker;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
-use crate::board::{Board, OutputView};
+use crate::views::{Views, OutputView};
 use crate::roster::SharedRoster;
 use crate::worker::Event;
 use fieldgate_clock as clock;
@@ -69,8 +69,8 @@ pub struct Recorder {
     pub spool: Spool,
     /// Where states go.
     pub latest: Latest,
-    /// Someone who watches, if there is one.
-    pub board: Option<Board>,
+    /// Where the newest values are shown, if they are.
+    pub views: Option<Views>,
     /// What it shows of itself.
     pub progress: Arc<Progress>,
 }
@@ -133,8 +133,8 @@ impl Recorder {
 
     /// Publishes what is retained, and adds what belongs into the spool to `waiting`.
     fn record(&self, event: Event, waiting: &mut VecDeque<Item>) {
-        if let Some(board) = &self.board {
-            show(board, &event);
+        if let Some(views) = &self.views {
+            show(views, &event);
         }
         match event {
             Event::Reading { reading, qos, retain, count } => {
@@ -186,12 +186,12 @@ impl Recorder {
 }
 
 /// Shows an event to whoever watches.
-fn show(board: &Board, event: &Event) {
+fn show(views: &Views, event: &Event) {
     match event {
-        Event::Reading { reading, .. } => board.reading(reading),
-        Event::Status { sensor, status, .. } => board.status(sensor, *status),
+        Event::Reading { reading, .. } => views.reading(reading),
+        Event::Status { sensor, status, .. } => views.status(sensor, *status),
         Event::State { actuator, value, at, cause, .. } => {
-            board.state(actuator, OutputView { value: *value, since: *at, cause: *cause });
+            views.state(actuator, OutputView { value: *value, since: *at, cause: *cause });
         }
         Event::Lost(_) | Event::Count { .. } => {}
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::board::{Board, View};
+use crate::views::{Views, View};
 use crate::cli;
 use crate::cli::demo::table::{Frame, Names};
 use crate::config;
@@ -63,8 +63,8 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
         (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
         (Err(e), _) | (_, Err(e)) => return cli::fail(&format!("signals cannot be received: {e}")),
     };
-    let (board, names) = (Board::default(), Names::of(&config));
-    let gateway = match Gateway::start(config, Some(board.clone())) {
+    let (views, names) = (Views::default(), Names::of(&config));
+    let gateway = match Gateway::start(config, Some(views.clone())) {
         Ok(gateway) => gateway,
         Err(e) => return cli::fail(&describe_error(&e)),
     };
@@ -74,7 +74,7 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
         tokio::select! {
             _ = redraw.tick() => {
                 fieldgate_clock::refresh();
-                if !screen.draw(&board.view(), &gateway) {
+                if !screen.draw(&views.current(), &gateway) {
                     break;
                 }
             }

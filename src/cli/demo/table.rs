@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::board::{SensorView, View};
+use crate::views::{SensorView, View};
 use crate::config::Config;
 use fieldgate_drivers::Role;
 use fieldgate_model::{Measurement, Moment, Name, Quantity, Value, payload};
@@ -156,7 +156,7 @@ fn age(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::OutputView;
+    use crate::views::OutputView;
     use fieldgate_model::{ClockStatus, OutputValue, SensorStatus, StateCause};
     use std::time::SystemTime;
 

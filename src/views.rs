@@ -1,4 +1,4 @@
-//! The newest reading and state of every device, for someone who watches: the demo's table.
+//! The newest reading and state of every device, for whatever shows them: the demo's table.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,9 +37,9 @@ pub struct View {
 
 /// A [`View`] that the recorder writes and others read. Bounded by the number of devices.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<Mutex<View>>);
+pub struct Views(Arc<Mutex<View>>);
 
-impl Board {
+impl Views {
     /// Notes a reading.
     pub fn reading(&self, reading: &Reading) {
         let latest = Some((reading.taken_at, reading.measurements.clone()));
@@ -58,8 +58,8 @@ impl Board {
         });
     }
 
-    /// What is known now.
-    pub fn view(&self) -> View {
+    /// A copy of what is known now.
+    pub fn current(&self) -> View {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

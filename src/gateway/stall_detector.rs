@@ -1,4 +1,4 @@
-//! Who has stopped making progress.
+//! Detects parts that have stopped making progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
