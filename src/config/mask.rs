@@ -141,7 +141,7 @@ fn addresses_in_line(line: &str) -> Vec<Span> {
 }
 
 /// `words` without the secrets of `text`. Very short ones are left: they could be any word.
-pub(crate) fn in_words(words: &str, text: &str, secrets: &[Span]) -> String {
+pub(crate) fn in_message(words: &str, text: &str, secrets: &[Span]) -> String {
     let mut words = words.to_owned();
     for secret in secrets.iter().filter_map(|span| text.get(span.clone())) {
         let secret = secret.trim_matches(|c: char| c.is_whitespace() || "\"'*&!|>,{}[]".contains(c));

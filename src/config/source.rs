@@ -90,16 +90,16 @@ impl Source {
     pub(crate) fn problem(&self, severity: Severity, span: &Span, what: &str, hint: &str) -> Problem {
         Problem {
             severity,
-            what: printable(&mask::in_words(what, &self.text, &self.secrets)),
+            what: printable(&mask::in_message(what, &self.text, &self.secrets)),
             place: Some(self.place(span.start)),
             snippet: Some(self.snippet(span)),
-            hint: printable(&mask::in_words(hint, &self.text, &self.secrets)),
+            hint: printable(&mask::in_message(hint, &self.text, &self.secrets)),
         }
     }
 
     /// Whether a secret is in these words of the file.
     pub(super) fn is_secret(&self, words: &str) -> bool {
-        mask::in_words(words, &self.text, &self.secrets) != words
+        mask::in_message(words, &self.text, &self.secrets) != words
     }
 
     /// The line at the start of `span`, secrets masked, the marked part on that line only.

@@ -77,7 +77,7 @@ impl Node {
     }
 
     /// A text, or a number as it was written.
-    pub(crate) fn words(&self) -> Option<&str> {
+    pub(crate) fn scalar_text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) | Value::Integer(_, text) | Value::Number(_, text) => Some(text),
             _ => None,

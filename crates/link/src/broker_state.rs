@@ -311,7 +311,7 @@ impl BrokerState {
         match self.suspects.ended(blame, now) {
             Verdict::HeldBack(request, wait) => {
                 (self.brief, self.closed) = (0, 0);
-                let words = held_back_words(&request, wait, &cause.words);
+                let words = describe_held_back(&request, wait, &cause.words);
                 Some(News::Raise(About::HungUp(request), words))
             }
             Verdict::Forming => {
@@ -343,7 +343,7 @@ impl BrokerState {
     }
 }
 
-fn held_back_words(request: &Request, wait: Duration, cause: &str) -> String {
+fn describe_held_back(request: &Request, wait: Duration, cause: &str) -> String {
     let again = format!("it is tried again after {}", format_duration(wait));
     match request {
         Request::Publish(topic) => format!(

@@ -16,7 +16,7 @@ pub fn v4(code: u8) -> String {
 
 /// `not authorized (0x87); check …`: a reason code of MQTT 5 (section 2.4).
 pub fn v5(code: u8) -> String {
-    let (name, remedy) = v5_words(code);
+    let (name, remedy) = describe_v5(code);
     join(name, &format!("0x{code:02X}"), remedy)
 }
 
@@ -27,7 +27,7 @@ const OUR_FAULT: &str = "please report this as a fault of fieldgate";
 const WAIT: &str = "it will be tried again";
 const LIMITS: &str = "raise the broker's limit or lower the rate";
 
-fn v5_words(code: u8) -> (&'static str, &'static str) {
+fn describe_v5(code: u8) -> (&'static str, &'static str) {
     match code {
         0x00 => ("success", ""),
         0x04 => ("disconnect with will message", ""),

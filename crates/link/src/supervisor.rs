@@ -15,7 +15,7 @@ use super::expiry::{Expiry, Notices, of_files};
 use super::failover::{Failover, Outcome};
 use super::report::Report;
 use super::secrets::{self, with_remedy};
-use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, timeout_words};
+use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, describe_timeout};
 use super::tls::{self, Tls};
 use super::{Broker, Parts, Protocol, ProtocolChoice, Settings, Transport};
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
@@ -240,7 +240,7 @@ impl Supervisor {
 }
 
 /// What a broker that ended the connection before it accepted us may have meant.
-fn hung_up_words(broker: &Broker, choice: ProtocolChoice, protocol: Protocol, kind: CauseKind) -> String {
+fn describe_hang_up(broker: &Broker, choice: ProtocolChoice, protocol: Protocol, kind: CauseKind) -> String {
     let remedy = match (choice, protocol) {
         (ProtocolChoice::Only(Protocol::V5), _) if kind == CauseKind::HungUp => {
             "if it knows MQTT 3.1.1 only, write `protocol: 3.1.1`; else "
@@ -286,7 +286,7 @@ impl Attempt {
     /// certificates.
     async fn make(&self, notify: impl FnMut(&Notices)) -> Result<Held, Cause> {
         let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.open(notify));
-        attempt.await.unwrap_or_else(|_| Err(Cause::other(timeout_words(&self.broker))))
+        attempt.await.unwrap_or_else(|_| Err(Cause::other(describe_timeout(&self.broker))))
     }
 
     async fn open(&self, mut notify: impl FnMut(&Notices)) -> Result<Held, Cause> {
@@ -310,7 +310,7 @@ impl Attempt {
             }
             Event::Ended(mut cause) => {
                 if matches!(cause.kind, CauseKind::Closed | CauseKind::Reset | CauseKind::HungUp) {
-                    cause.words += &hung_up_words(&self.broker, self.settings.protocol, self.protocol, cause.kind);
+                    cause.words += &describe_hang_up(&self.broker, self.settings.protocol, self.protocol, cause.kind);
                 }
                 Err(cause)
             }

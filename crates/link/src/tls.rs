@@ -6,7 +6,7 @@
 mod dates;
 mod files;
 mod peer;
-mod words;
+mod describe;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use fieldgate_model::Moment;
 use files::Files;
 
 pub(super) use peer::Shown;
-pub use words::words;
+pub use describe::describe_error;
 
 /// Why there is no TLS to connect with. Report it to the user and try again: files may be replaced at any time.
 #[derive(Debug, ThisError)]

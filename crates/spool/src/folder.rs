@@ -63,13 +63,13 @@ mod tests {
         fs::write(at("file"), "").unwrap();
         symlink(at("nowhere"), at("dangling")).unwrap();
         symlink(at("loop"), at("loop")).unwrap();
-        let words = |name: &str| describe(&at(name)).unwrap_or_default();
-        assert!(words("file").ends_with("is a file"), "{}", words("file"));
-        assert!(words("file/spool").ends_with("file/spool lies below a file"), "{}", words("file/spool"));
+        let described = |name: &str| describe(&at(name)).unwrap_or_default();
+        assert!(described("file").ends_with("is a file"), "{}", described("file"));
+        assert!(described("file/spool").ends_with("file/spool lies below a file"), "{}", described("file/spool"));
         for name in ["dangling", "dangling/spool"] {
-            assert!(words(name).contains("nowhere, which is not there; is its disk mounted?"), "{}", words(name));
+            assert!(described(name).contains("nowhere, which is not there; is its disk mounted?"), "{}", described(name));
         }
-        assert!(words("loop/spool").ends_with("is a link that leads back to itself"), "{}", words("loop/spool"));
-        assert_eq!((words("").as_str(), words("new/spool").as_str()), ("", ""), "those can be used, or made");
+        assert!(described("loop/spool").ends_with("is a link that leads back to itself"), "{}", described("loop/spool"));
+        assert_eq!((described("").as_str(), described("new/spool").as_str()), ("", ""), "those can be used, or made");
     }
 }

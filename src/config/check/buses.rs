@@ -234,7 +234,7 @@ impl<'a> Checker<'a> {
 /// What stands under a key, before anything is checked.
 fn word<'n>(node: &'n Node, name: &str) -> Option<&'n str> {
     let Value::Map(entries) = &node.value else { return None };
-    entries.iter().find(|(key, _)| key.text == name).and_then(|(_, value)| value.words())
+    entries.iter().find(|(key, _)| key.text == name).and_then(|(_, value)| value.scalar_text())
 }
 
 /// The device of a bus; simulated ones without a state file are each their own.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::check::Checker;
 use crate::config::check::buses::Bus;
-use crate::config::check::devices::{such_as, words};
+use crate::config::check::devices::{describe_need, such_as};
 use crate::config::check::section::Section;
 use crate::config::raw;
 use crate::config::tree::Span;
@@ -68,7 +68,7 @@ struct Interrupt {
     line: Option<(String, Span)>,
 }
 
-/// Who sits on what, in words.
+/// Describes which chip sits on which bus.
 const A_CHIP: &str = "a chip sits on";
 const AN_INTERRUPT: &str = "an interrupt line needs";
 
@@ -139,7 +139,7 @@ impl<'a> Checker<'a> {
         match find(buses, &link.name) {
             None => self.unknown_bus(&link.name, &link.span, buses, such_as(buses, |bus| offers(bus, need))),
             Some(bus) if !offers(bus, need) => {
-                let what = format!("{who} {}, and {} is of type {}", words(need), bus.name, bus.kind());
+                let what = format!("{who} {}, and {} is of type {}", describe_need(need), bus.name, bus.kind());
                 self.error(&link.span, what, such_as(buses, |bus| offers(bus, need)));
             }
             Some(_) => {}

@@ -174,7 +174,7 @@ fn line(text: &str) -> String {
 /// What is wrong with these two.
 fn describe_clash(first: &Occupied<'_>, second: &Occupied<'_>) -> String {
     if std::ptr::eq(first.name, second.name) {
-        return format!("{} has {} twice", second.name, words(second.claim));
+        return format!("{} has {} twice", second.name, describe_claim(second.claim));
     }
     let names = format!("{} and {}", second.name, first.name);
     match (first.claim, second.claim) {
@@ -186,13 +186,13 @@ fn describe_clash(first: &Occupied<'_>, second: &Occupied<'_>) -> String {
         (one, Claim::ChipChannel { address, .. })
             if first.bus != second.bus || !matches!(one, Claim::ChipChannel { .. }) =>
         {
-            format!("{names} are both on {}", words(&Claim::Address(*address)))
+            format!("{names} are both on {}", describe_claim(&Claim::Address(*address)))
         }
-        _ => format!("{names} are both on {}", words(second.claim)),
+        _ => format!("{names} are both on {}", describe_claim(second.claim)),
     }
 }
 
-fn words(claim: &Claim) -> String {
+fn describe_claim(claim: &Claim) -> String {
     match claim {
         Claim::ChipChannel { address, channel, .. } => {
             format!("channel {channel} of the chip at address {address:#04x}")

@@ -93,7 +93,7 @@ impl<'a> Checker<'a> {
     pub(super) fn is_in_place(&mut self, node: &Node, fits: fn(&Role) -> bool) -> bool {
         let Value::Map(entries) = &node.value else { return true };
         let written = entries.iter().find(|(key, _)| key.text == "driver").map(|(_, value)| value);
-        let found = written.and_then(|value| Some((value, drivers::find(value.words()?)?)));
+        let found = written.and_then(|value| Some((value, drivers::find(value.scalar_text()?)?)));
         let Some((value, driver)) = found.filter(|(_, driver)| !fits(&driver.role)) else { return true };
         let (what, place) = match driver.role {
             Role::Sensor { .. } => ("a sensor", "sensors:"),
@@ -109,7 +109,7 @@ impl<'a> Checker<'a> {
         let Some(name) = section.text("bus") else {
             let sensor = driver.filter(|driver| matches!(driver.role, Role::Sensor { .. }) && need != BusNeed::None);
             if let Some(driver) = sensor.filter(|_| !section.has("bus")) {
-                let what = format!("{} needs `bus:`, {}", driver.name, words(need));
+                let what = format!("{} needs `bus:`, {}", driver.name, describe_need(need));
                 self.error(&section.place, what, fitting());
             }
             return None;
@@ -120,7 +120,7 @@ impl<'a> Checker<'a> {
             return None;
         };
         if let Some(driver) = driver.filter(|driver| !bus.suits(driver.bus)) {
-            let what = format!("{} needs {}, and {name} is of type {}", driver.name, words(need), bus.kind());
+            let what = format!("{} needs {}, and {name} is of type {}", driver.name, describe_need(need), bus.kind());
             self.error(&span, what, fitting());
         }
         Some(bus.name.clone())
@@ -247,8 +247,8 @@ pub(super) fn is_output(role: &Role) -> bool {
     matches!(role, Role::Actuator { .. })
 }
 
-/// What a driver needs, in words.
-pub(super) fn words(need: BusNeed) -> &'static str {
+/// Describes the bus that a driver needs.
+pub(super) fn describe_need(need: BusNeed) -> &'static str {
     match need {
         BusNeed::I2c => "a bus of type i2c",
         BusNeed::Gpio => "a bus of type gpio",

@@ -111,7 +111,7 @@ impl<'a> Checker<'a> {
         let mut brokers = Vec::new();
         for node in nodes {
             // What is not a text has been reported with the section.
-            let Some(words) = node.words() else { continue };
+            let Some(words) = node.scalar_text() else { continue };
             match broker::parse(words) {
                 Ok(broker) if brokers.contains(&broker) => {
                     self.error(&node.span, "this broker stands in the list twice", "");

@@ -231,7 +231,7 @@ impl<'a> Checker<'a> {
                 None => continue,
             };
             for item in items {
-                let Some(other) = item.words() else { continue };
+                let Some(other) = item.scalar_text() else { continue };
                 let partner = outputs.iter().find(|(device, ..)| device.name.as_str() == other);
                 match partner {
                     None => {

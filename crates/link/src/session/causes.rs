@@ -20,14 +20,14 @@ pub(super) fn io_cause(broker: &Broker, error: &io::Error) -> Cause {
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => {
             Cause { kind: CauseKind::Reset, ..closed(&format!(" ({error})")) }
         }
-        _ => Cause::other(io_words(broker, error)),
+        _ => Cause::other(describe_io_error(broker, error)),
     }
 }
 
-fn io_words(broker: &Broker, error: &io::Error) -> String {
+fn describe_io_error(broker: &Broker, error: &io::Error) -> String {
     use io::ErrorKind;
     let place = broker.place();
-    if let Some(words) = tls::words(error, &broker.host) {
+    if let Some(words) = tls::describe_error(error, &broker.host) {
         return words;
     }
     let text = error.to_string();
@@ -38,7 +38,7 @@ fn io_words(broker: &Broker, error: &io::Error) -> String {
         return format!("cannot resolve {:?} ({text}); check the name in mqtt.broker and the network", broker.host);
     }
     if broker.transport == Transport::Unix {
-        return unix_words(&broker.path, error);
+        return describe_unix_error(&broker.path, error);
     }
     match error.kind() {
         ErrorKind::ConnectionRefused => {
@@ -52,7 +52,7 @@ fn io_words(broker: &Broker, error: &io::Error) -> String {
     }
 }
 
-fn unix_words(path: &str, error: &io::Error) -> String {
+fn describe_unix_error(path: &str, error: &io::Error) -> String {
     use io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => {
@@ -70,7 +70,7 @@ fn unix_words(path: &str, error: &io::Error) -> String {
 }
 
 /// The words for a connect that took too long.
-pub(crate) fn timeout_words(broker: &Broker) -> String {
+pub(crate) fn describe_timeout(broker: &Broker) -> String {
     format!("{} did not answer within {} s", broker.place(), CONNECT_TIMEOUT.as_secs())
 }
 
@@ -94,7 +94,7 @@ mod tests {
     fn a_socket_that_we_may_not_use_is_reported_with_its_remedy() {
         let (transport, host, path) = (Transport::Unix, String::new(), "/run/m.sock".to_owned());
         let broker = Broker { transport, host, port: 0, path };
-        let denied = io_words(&broker, &io::ErrorKind::PermissionDenied.into());
+        let denied = describe_io_error(&broker, &io::ErrorKind::PermissionDenied.into());
         assert!(denied.contains("/run/m.sock") && denied.contains("member of its group"), "{denied}");
     }
 }

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub(super) use self::causes::timeout_words;
+pub(super) use self::causes::describe_timeout;
 use self::dial::Dialer;
 use self::wire::{Line, Wire};
 use crate::{Broker, Protocol, Settings};

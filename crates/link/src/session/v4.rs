@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rumqttc_v4 as mqtt;
 use tokio::sync::mpsc;
 
-use super::causes::{closed, find_io, io_cause, timeout_words};
+use super::causes::{closed, find_io, io_cause, describe_timeout};
 use super::{
     Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW,
     Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
@@ -151,7 +151,7 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
             Cause::other("the broker did not answer a ping within the keep-alive")
         }
         mqtt::ConnectionError::MqttState(mqtt::StateError::ConnectionAborted) => closed(""),
-        mqtt::ConnectionError::NetworkTimeout => Cause::other(timeout_words(broker)),
+        mqtt::ConnectionError::NetworkTimeout => Cause::other(describe_timeout(broker)),
         mqtt::ConnectionError::FlushTimeout => Cause::other("the broker takes no more bytes"),
         mqtt::ConnectionError::RequestsDone => Cause::other("disconnected orderly"),
         mqtt::ConnectionError::MqttState(mqtt::StateError::Deserialization(

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rumqttc_v5 as mqtt;
 use tokio::sync::mpsc;
 
-use super::causes::{closed, find_io, io_cause, timeout_words};
+use super::causes::{closed, find_io, io_cause, describe_timeout};
 use super::{
     Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW,
     NONCE, Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
@@ -231,7 +231,7 @@ fn cause(broker: &Broker, error: &mqtt::ConnectionError) -> Cause {
             Cause::other("the broker did not answer a ping within the keep-alive")
         }
         mqtt::ConnectionError::MqttState(mqtt::StateError::ConnectionAborted) => closed(""),
-        mqtt::ConnectionError::Timeout(_) => Cause::other(timeout_words(broker)),
+        mqtt::ConnectionError::Timeout(_) => Cause::other(describe_timeout(broker)),
         mqtt::ConnectionError::RequestsDone => Cause::other("disconnected orderly"),
         // This variant hides its cause from source(); in it is what the broker said of our certificate under TLS 1.3.
         mqtt::ConnectionError::MqttState(mqtt::StateError::Deserialization(other)) => match find_io(other) {

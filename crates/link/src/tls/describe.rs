@@ -1,4 +1,4 @@
-//! What goes wrong with TLS, in words that name the remedy.
+//! Describes TLS errors, each with its remedy.
 
 use std::error::Error;
 use std::io;
@@ -11,12 +11,12 @@ use super::peer::Refusal;
 use fieldgate_clock as clock;
 use fieldgate_model::{ClockStatus, Moment};
 
-/// The TLS error somewhere in the chain of `error`, in words; `None` when there is none.
-pub fn words(error: &(dyn Error + 'static), host: &str) -> Option<String> {
+/// Describes the TLS error somewhere in the chain of `error`; `None` when there is none.
+pub fn describe_error(error: &(dyn Error + 'static), host: &str) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(describe(tls, host, clock::now()));
+            return Some(describe_tls(tls, host, clock::now()));
         }
         // An io::Error hides what it carries from source(), which goes on with the cause of that.
         if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -28,10 +28,10 @@ pub fn words(error: &(dyn Error + 'static), host: &str) -> Option<String> {
     None
 }
 
-fn describe(error: &rustls::Error, host: &str, now: Moment) -> String {
+fn describe_tls(error: &rustls::Error, host: &str, now: Moment) -> String {
     match error {
-        rustls::Error::InvalidCertificate(why) => certificate_words(why, host, now),
-        rustls::Error::AlertReceived(alert) => alert_words(*alert, now),
+        rustls::Error::InvalidCertificate(why) => describe_certificate(why, host, now),
+        rustls::Error::AlertReceived(alert) => describe_alert(*alert, now),
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "TLS: the broker does not speak TLS on this port; use mqtt:// or ws://, or its TLS port".into()
         }
@@ -42,7 +42,7 @@ fn describe(error: &rustls::Error, host: &str, now: Moment) -> String {
     }
 }
 
-fn certificate_words(error: &CertificateError, host: &str, now: Moment) -> String {
+fn describe_certificate(error: &CertificateError, host: &str, now: Moment) -> String {
     use CertificateError as E;
     match error {
         E::UnknownIssuer => {
@@ -145,7 +145,7 @@ fn set_clock(now: Moment) -> String {
     if is_unset(now) { unset(now) } else { "is the clock set?".into() }
 }
 
-fn alert_words(alert: AlertDescription, now: Moment) -> String {
+fn describe_alert(alert: AlertDescription, now: Moment) -> String {
     use AlertDescription as A;
     match alert {
         A::CertificateRequired => {
@@ -176,20 +176,20 @@ mod tests {
 
     fn described(error: rustls::Error, clock: ClockStatus) -> String {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
-        describe(&error, "broker.lan", Moment { boot: Duration::ZERO, wall, clock })
+        describe_tls(&error, "broker.lan", Moment { boot: Duration::ZERO, wall, clock })
     }
 
     #[test]
     fn a_tls_error_inside_an_io_error_is_described() {
         let check = |why, part: &str| {
             let error = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(why));
-            let found = words(&error, "broker.lan").unwrap();
+            let found = describe_error(&error, "broker.lan").unwrap();
             assert!(found.contains(part), "{found}");
         };
         check(CertificateError::UnknownIssuer, "unknown CA");
         check(CertificateError::NotValidForName, "\"broker.lan\"");
         check(CertificateError::Expired, "expired");
-        assert_eq!(words(&io::Error::other("no tls"), "broker.lan"), None);
+        assert_eq!(describe_error(&io::Error::other("no tls"), "broker.lan"), None);
     }
 
     #[test]
