@@ -1,8 +1,8 @@
 //! How long parts that wait for each other may take: one table for the start, the stop, reloads, the watchdog and
 //! `fieldgate safe-state`. Pure.
 //!
-//! What has to fit into what is written down in the tests, against the unit file too. Whoever changes a number here learns
-//! from them which sum does not fit any more.
+//! The tests say which sum must stay below which deadline, those of the unit file included; a number that is changed here and
+//! does not fit any more fails them.
 
 use std::time::Duration;
 

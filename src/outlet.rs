@@ -1,7 +1,7 @@
 //! Output that nobody waits for: a queue with a limit, in front of a thread that writes.
 //!
 //! A pipe that nobody reads, a terminal that was stopped and a socket that is full block a write for as long as they like.
-//! Whoever samples, drives or ends must not be blocked with it. So [`Outlet::push`] never waits: what does not fit into the
+//! Sampling, driving outputs and the stop must not wait for it. So [`Outlet::push`] never waits: what does not fit into the
 //! queue is counted, and the count is reported when there is room again. Order is kept. Nothing promises that what was pushed is
 //! ever written: [`Outlet::flush`] waits for a short time only, and a thread that hangs in its write ends with the program.
 
@@ -180,7 +180,7 @@ impl State {
 }
 
 /// Writes all bytes, by the descriptor alone: the lock of the standard library's stream would be held while the write blocks, and
-/// whoever prints in another way would wait with it.
+/// any other print would wait with it.
 ///
 /// # Errors
 /// Those of write(2), except that an interrupted one is repeated and a descriptor that does not block is waited for.

@@ -185,7 +185,7 @@ impl Recorder {
     }
 }
 
-/// Shows an event to whoever watches.
+/// Writes an event to the views.
 fn show(views: &Views, event: &Event) {
     match event {
         Event::Reading { reading, .. } => views.reading(reading),

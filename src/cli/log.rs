@@ -1,6 +1,6 @@
 //! The log: what of it is wanted, where it goes, and that nobody waits for it.
 //!
-//! Everything that a running gateway says goes through here, also what is no event: messages to whoever started it, and panics.
+//! Everything that a running gateway says goes through here, also what is no event: messages on the terminal, and panics.
 //! A thread writes it; see [`crate::outlet`] for what happens when nobody reads. A command that does not log writes directly.
 
 mod journal;

@@ -231,7 +231,7 @@ fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0)
 }
 
-/// A file must not be able to send commands to the terminal of whoever checks it.
+/// A file must not be able to send commands to the terminal on which it is checked.
 fn visible(c: char) -> char {
     if c.is_control() && c != '\t' { '\u{fffd}' } else { c }
 }

@@ -2,7 +2,7 @@
 //!
 //! First everything that changes is released, on all threads at once and with one deadline, then the new is built: a line or a
 //! chip may go from one thread to another. A thread that hangs is not waited for longer than that; what it still holds is
-//! tried again by whoever wants it.
+//! tried again by the device that needs it.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -74,7 +74,7 @@ pub struct SensorSettings {
 }
 
 impl SensorSettings {
-    /// Whether the device itself is the same, so that it need not be built anew.
+    /// Whether the device itself is the same, so that it need not be built again.
     fn same_device(&self, other: &Self) -> bool {
         self.driver.name == other.driver.name
             && self.bus == other.bus
@@ -242,7 +242,7 @@ pub enum Order {
     Release {
         /// The plan.
         plan: Plan,
-        /// Answered when that is done; whoever waits may have given up.
+        /// Answered when that is done; the requester may have stopped waiting.
         done: oneshot::Sender<()>,
     },
     /// Go on with another plan for the same bus.

@@ -143,7 +143,7 @@ impl OutputSlot {
         }
     }
 
-    /// Talks to the hardware, under the output's name for whoever finds the bus hanging.
+    /// Talks to the hardware, under the output's name, for the report of a bus that hangs.
     fn drive(&mut self, value: OutputValue, sites: &mut Sites) -> Vec<Effect<Requester>> {
         sites.progress.busy_with(Some(&self.settings.name));
         let result = self.apply(value, sites);

@@ -2,7 +2,7 @@
 //!
 //! Rest follows cost. A failure that is over at once, such as a missing acknowledgement, costs nobody anything and brings no
 //! rest. After one that took long, every device in the same [`Place`] counts as failing, and the failing ones of all places
-//! share what is left of the time: their samplings a tenth, their outputs half. Whoever has not failed goes on as before. The
+//! share what is left of the time: their samplings a tenth, their outputs half. Devices that have not failed go on as before. The
 //! first answer from a failing place ends the rest of all, so outputs are safe as soon as the bus allows.
 
 use std::collections::BTreeMap;

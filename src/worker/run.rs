@@ -202,7 +202,7 @@ impl Loop {
                 Order::Release { plan, done } => {
                     self.hand_on();
                     self.release(&plan);
-                    // Whoever waited may have given up.
+                    // An error means that the requester has stopped waiting.
                     done.send(()).ok();
                 }
                 Order::Replan(plan) => {

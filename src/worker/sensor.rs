@@ -1,4 +1,4 @@
-//! The life of one sensor on its bus: built, sampled, failing, built anew.
+//! The life of one sensor on its bus: built, sampled, failing, built again.
 
 use std::borrow::Cow;
 use std::mem;

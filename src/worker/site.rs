@@ -31,7 +31,7 @@ pub(super) enum Subject {
 /// What the devices of a bus must know of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// It was missing and is there: whoever failed may try again at once.
+    /// It was missing and is there: devices that failed may try again at once.
     Opened,
     /// It has gone: whatever was built on it must be let go.
     Gone,
@@ -391,7 +391,7 @@ impl Site {
 
     fn close(&mut self, error: &DriverError) {
         let Some(bus) = self.bus.take() else { return };
-        warn!(bus = %bus.describe(), error = %describe_error(error), "The bus has gone; it is opened anew as soon as it is back.");
+        warn!(bus = %bus.describe(), error = %describe_error(error), "The bus has gone; it is opened again as soon as it is back.");
         self.missed = true;
         self.news = Some(News::Gone);
     }

@@ -2,7 +2,7 @@
 //!
 //! Schedules, ages and limits use `CLOCK_BOOTTIME`, which no one sets and which counts through a suspend. The wall clock is
 //! stamped beside it for people, with whether it can be trusted. That is asked of the file system, which is too slow for each
-//! reading: whoever owns the program's turns calls [`refresh`], and in between the last answer counts.
+//! reading: the program's main loop calls [`refresh`], and in between the last answer counts.
 
 pub mod broker_heartbeat;
 
@@ -18,7 +18,7 @@ use fieldgate_model::{ClockStatus, Moment};
 /// Where systemd-timesyncd says how the clock is.
 const TIMESYNC: &str = "/run/systemd/timesync";
 
-/// 2025-01-01: a wall clock before it was never set, whoever keeps it.
+/// 2025-01-01: a wall clock before it was never set, by any time service.
 const PLAUSIBLE: Duration = Duration::from_secs(1_735_689_600);
 
 /// What [`TIMESYNC`] last said.

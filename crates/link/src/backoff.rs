@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A connection that was held for this long had found a healthy broker, and failures are counted anew. A shorter one may
-/// be a broker that accepts and drops; it must not be hammered.
+/// A connection that lasted this long had found a healthy broker, and failures are counted from zero again. After a shorter one
+/// the broker may accept connections only to drop them; it must not be hammered.
 pub const HELD: Duration = Duration::from_secs(30);
 
 /// An outage is short up to here.

@@ -1,6 +1,6 @@
 //! What is done on one connection, from the birth message to the last acknowledgement.
 //!
-//! The order is fixed: the subscription, so that whoever answers `online` with a command is heard; `online` before anything
+//! The order is fixed: the subscription, so that a command sent in answer to `online` is received; `online` before anything
 //! else that is published; retained topics and the spool after the broker has answered it. Nothing here waits for the
 //! broker without a limit, and every limit ends the connection, never the program.
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing here ends a connection. A certificate is looked at only in a handshake, so a renewed file is used at the next
 //! connect, whenever that is; to hang up for it would cost a working link, and be wrong while only one of two files has been
-//! replaced. But whoever must act hears of it while there is time.
+//! replaced. But an alarm says so while there is time to act.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -34,7 +34,7 @@ impl Connection<'_> {
         self.subscribe_next();
     }
 
-    /// A reload has added or removed outputs. One subscription with a wildcard is for all of them; one to each is made anew.
+    /// A reload has added or removed outputs. One subscription with a wildcard covers all of them; separate ones are made again.
     pub(super) fn on_outputs_changed(&mut self) {
         if self.command_topics.borrow_and_update().is_empty() {
             // Nobody misses commands any more.

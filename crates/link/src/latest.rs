@@ -1,6 +1,6 @@
 //! Retained topics: only the newest value counts, so they never go through the spool.
 //!
-//! Anyone may [`Latest::set`] a topic at any time; the link publishes what changed, and everything anew at each connect. A
+//! Anyone may [`Latest::set`] a topic at any time; the link publishes what changed, and everything again at each connect. A
 //! value that is overtaken before it was sent is never sent.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Topics {
     entries: BTreeMap<String, Entry>,
-    /// Those that are [`Progress::Dirty`], so that whoever asks at each reading need not look at all devices.
+    /// Those that are [`Progress::Dirty`], so that a look at each reading need not go through all devices.
     dirty: BTreeSet<String>,
 }
 

@@ -15,7 +15,7 @@ const TIMES: usize = 3;
 /// Until a suspect is tried for the first time; the wait doubles from here.
 pub(super) const TRY_AFTER: Duration = Duration::from_secs(600);
 
-/// Longest wait between two tries: whoever mended the broker sees the topic within this time.
+/// Longest wait between two tries: once the broker allows the topic, its messages flow within this time.
 const TRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// A try that the connection has survived for so long, without an answer because none will come, has succeeded.

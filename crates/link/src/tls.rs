@@ -90,7 +90,7 @@ impl TlsError {
                 )
             }
             Self::WrongKey => "cert_file and the key must come from the same request".into(),
-            Self::AuthorityExpired { .. } => "get the new one from whoever runs the broker".into(),
+            Self::AuthorityExpired { .. } => "get the new one from the operator of the broker".into(),
             _ => String::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! One output: everything that may happen to it goes in, everything that must be done about it comes out.
 //!
-//! Whoever runs a machine carries out the effects in their order and, for [`Effect::Drive`], comes back with
+//! The caller carries out the effects in their order and, after [`Effect::Drive`], calls
 //! [`Machine::followed`] or [`Machine::failed`] before anything else. Each requester is answered exactly once.
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ pub struct Done {
 /// What a command came to, for the reply. A refusal with [`Reason::Hardware`] was no refusal but a failure.
 pub type Applied = Result<Done, Refusal>;
 
-/// What must be done. `R` is whoever asked.
+/// What must be done. `R` is the requester of a command.
 #[derive(Debug, PartialEq)]
 pub enum Effect<R> {
     /// Make the hardware do this and read it back. Always the last effect.

@@ -3,7 +3,7 @@
 //! The position of a cover is computed from the time for which its motor ran. It is known once an end was reached, where the
 //! motor runs a little longer, so that errors do not add up; after a start and after a failure it is not known, and a
 //! position is then reached by way of an end. The motor rests before it turns the other way; after a failure the rest begins
-//! when the hardware was seen to stand still, and what was asked for is begun anew then.
+//! when the hardware was seen to stand still, and the requested move begins again then.
 
 #[cfg(test)]
 mod tests;

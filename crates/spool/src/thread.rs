@@ -131,7 +131,7 @@ impl Busy {
     }
 }
 
-/// Of items in the queue. Whoever waits for one learns of the thread's end, however that came.
+/// The free places for items in the queue. Dropping it, also by a panic, ends every wait for a place.
 struct Places(Arc<Semaphore>);
 
 impl Drop for Places {
@@ -186,7 +186,7 @@ impl ThreadState {
             self.core.tick(clock::now());
             self.publish();
             for answer in self.waiting.drain(..) {
-                // Whoever stopped waiting for the answer does not need it.
+                // An error means that the requester stopped waiting and does not need the answer.
                 answer.send(()).unwrap_or_default();
             }
         }
@@ -222,11 +222,11 @@ impl ThreadState {
             }
             Request::Reconfigure(settings) => self.core.reconfigure(settings, now),
             Request::Read { from, limit, answer } => {
-                // Whoever stopped waiting for the answer does not need it.
+                // An error means that the requester stopped waiting and does not need the answer.
                 answer.send(self.core.read(from, limit, now)).unwrap_or_default();
             }
             Request::FirstSince { boot, answer } => {
-                // Whoever stopped waiting for the answer does not need it.
+                // An error means that the requester stopped waiting and does not need the answer.
                 answer.send(self.core.first_since(boot, now)).unwrap_or_default();
             }
             Request::Offered(answer) => self.waiting.push(answer),
@@ -274,7 +274,7 @@ impl ThreadState {
         self.take_command_records();
         self.core.close(clock::now());
         for answer in answers {
-            // Whoever stopped waiting for the answer does not need it.
+            // An error means that the requester stopped waiting and does not need the answer.
             answer.send(()).unwrap_or_default();
         }
     }

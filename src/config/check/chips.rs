@@ -68,7 +68,7 @@ struct Interrupt {
     line: Option<(String, Span)>,
 }
 
-/// Describes which chip sits on which bus.
+/// How a problem names what sits on the bus.
 const A_CHIP: &str = "a chip sits on";
 const AN_INTERRUPT: &str = "an interrupt line needs";
 

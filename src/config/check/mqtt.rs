@@ -132,7 +132,7 @@ impl<'a> Checker<'a> {
     /// What is odd about an address that can be used.
     fn look_at(&mut self, node: &Node, broker: &Broker) {
         if broker::has_secret_query(broker) {
-            let what = "what follows the ? seems to be a secret, and whoever may read this file may read it";
+            let what = "what follows the ? seems to be a secret, and everybody who may read this file may read it";
             self.warning(&node.span, what, "let nobody but root and the service read this file: chmod 640");
         }
         let path = Path::new(&broker.path);

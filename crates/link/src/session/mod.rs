@@ -1,8 +1,8 @@
 //! One connection to one broker; with `tls.rs` the only place that knows the client library.
 //!
 //! A [`Session`] owns the library's event loop in a task of its own, because polling it is not cancel-safe: a timeout around
-//! it has kept connections from ever completing. It is never used again after it [`Event::Ended`]; whoever wants to go on
-//! opens the next one. What was handed over and not acknowledged by then is [`Fate::Lost`]; the library would keep some of
+//! it has kept connections from ever completing. It is never used again after it [`Event::Ended`]; to go on, open the
+//! next one. What was handed over and not acknowledged by then is [`Fate::Lost`]; the library would keep some of
 //! it, and that is deliberately ignored, for only the spool knows the truth about delivery.
 
 mod causes;

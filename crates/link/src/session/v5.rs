@@ -289,7 +289,7 @@ type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, mqtt::SessionSto
 
 /// Informs the library that nothing of ours is in flight, so that it accepts a session that only the broker remembers.
 ///
-/// That is true: QoS 2 is refused with a persistent session, and what was unacknowledged at QoS 1 is sent anew from the
+/// That is true: QoS 2 is refused with a persistent session, and what was unacknowledged at QoS 1 is sent again from the
 /// spool.
 #[derive(Debug)]
 struct NothingInFlight;

@@ -1,7 +1,7 @@
 //! Random lives of outputs of all kinds on hardware that sometimes does not follow, on buses with threads of their own, held
 //! against the promises of docs/outputs.md by what the hardware does.
 //!
-//! Whoever changes a rule of `safety` and none here should wonder why this still passes.
+//! If you change a rule of `safety` and none here, ask why this still passes.
 
 use std::io::Write;
 use std::time::Duration;
