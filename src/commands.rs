@@ -124,7 +124,7 @@ impl Commands {
     async fn take(&mut self, message: Incoming, ids: &mut Ids, under_way: usize) -> Option<Flight> {
         let level = self.roster.borrow().topics.commanded(&message.topic).map(str::to_owned)?;
         let Ok(actuator) = Name::new(&level) else {
-            warn!(topic = %message.topic, "Command refused: no output can be called that.");
+            warn!(topic = %message.topic, "Command refused: its topic holds no valid name of an output.");
             return None;
         };
         let response = message.response;

@@ -300,7 +300,7 @@ impl Gateway {
         // Without a bus the rest of the new configuration still holds: the old one is gone by then.
         let served = self.replan(plans::deadlines(&old)).await;
         if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
-            error!("The spool has ended and does not take the new limits.");
+            error!("The spool's thread has ended; its new settings are not used.");
         }
         // No await between these: what the recorder publishes is either moved or published in the new place.
         self.roster.send_replace(Arc::new(plans::roster(&self.config, &self.workers)));
@@ -353,7 +353,7 @@ impl Gateway {
         self.link.stop.send_replace(true);
         let handover = (&mut self.link.task).await.ok();
         if handover.is_none() {
-            warn!("The old link ended by a panic.");
+            warn!("The old link ended by a panic; a new one is started.");
         }
         self.link = self.ways.link(&self.config, self.sources.run, &self.context.heartbeat, handover);
     }

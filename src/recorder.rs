@@ -109,7 +109,7 @@ impl Recorder {
                         permit.hand_over(waiting.drain(..count).collect());
                     }
                     Err(_) => {
-                        error!("The spool has ended before the recorder; what comes now is lost.");
+                        error!("The spool's thread ended before the recorder; readings and replies are lost from now on.");
                         return;
                     }
                 },

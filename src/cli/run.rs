@@ -54,7 +54,7 @@ pub fn run(path: &Path) -> ExitCode {
 /// service say, and no other process of the same user may look into it (PR_SET_DUMPABLE(2const)).
 fn keep_memory_private() {
     if let Err(e) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        warn!(error = %e, "Memory images of the program could not be forbidden.");
+        warn!(error = %e, "Core dumps could not be switched off; one could contain passwords.");
     }
 }
 
@@ -184,7 +184,7 @@ fn reloaded(outcome: Result<(), ReloadError>) {
             systemd::ready("configuration reloaded");
         }
         Err(e) => {
-            error!(error = %describe_error(&e), "Configuration reloaded, but not all of it is served; restart the gateway.");
+            error!(error = %describe_error(&e), "Configuration reloaded, but a part of it is not in use; restart the gateway.");
             systemd::ready("configuration reloaded, but a bus of it is not served, see the log");
         }
     }

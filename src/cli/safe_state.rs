@@ -42,7 +42,7 @@ pub(super) fn by_table(path: &Path) -> Option<ExitCode> {
     match last_good::load(&cli::table_of_outputs(path)?) {
         Ok(outputs) => Some(drive(&outputs?)),
         Err(e) => {
-            warn!(error = %describe_error(&e), "Falling back to the configuration file.");
+            warn!(error = %describe_error(&e), "The last table of outputs cannot be used; reading the configuration file instead.");
             None
         }
     }
@@ -78,7 +78,7 @@ fn wave(outputs: &[SafeOutput], patience: Duration) -> BTreeSet<Name> {
     for bus in by_bus(outputs) {
         let (outputs, outcomes) = (bus.clone(), sender.clone());
         if let Err(e) = thread::Builder::new().spawn(move || drive_bus(&outputs, &outcomes)) {
-            warn!(error = %e, "No thread could be had; a bus that hangs will keep the others waiting.");
+            warn!(error = %e, "No thread could be started; a bus that hangs will delay the others.");
             drive_bus(&bus, &sender);
         }
     }

@@ -36,13 +36,13 @@ impl Answers {
             Ok(Ok(())) => {
                 let lost = std::mem::take(&mut self.lost);
                 if lost > 0 {
-                    warn!(lost, "Answers are taken again.");
+                    warn!(lost, "Replies to commands are accepted again; some were lost.");
                 }
             }
-            Ok(Err(_)) => warn!(%actuator, "An answer was lost: the recorder has ended."),
+            Ok(Err(_)) => warn!(%actuator, "The reply to a command is lost: the recorder has ended."),
             Err(_) => {
                 if self.lost == 0 {
-                    warn!(%actuator, "An answer was lost: the spool takes nothing, for its disk hangs. Others may follow.");
+                    warn!(%actuator, "The reply to a command is lost: the spool's queue is full, because its disk hangs. More may follow.");
                 }
                 self.lost += 1;
             }

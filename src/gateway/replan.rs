@@ -56,13 +56,13 @@ pub(super) fn adopt(workers: &mut Workers, plans: BTreeMap<BusKey, Plan>, contex
         match workers.get(&key) {
             Some(worker) => {
                 if worker.inbox.offer(Order::Replan(plan)).is_err() {
-                    error!(bus = %key, "The bus does not take its new configuration: it hangs. Restart the gateway.");
+                    error!(bus = %key, "The bus hangs and does not take its new configuration; restart the gateway.");
                 }
             }
             None => match Worker::spawn(&key.to_string(), plan, context.clone()) {
                 Ok(worker) => _ = workers.insert(key, worker),
                 Err(e) => {
-                    error!(bus = %key, error = %e, "The bus got no thread; its sensors and outputs are not served.");
+                    error!(bus = %key, error = %e, "No thread could be started for the bus; its sensors and outputs are not in use.");
                     served = Err(e);
                 }
             },
@@ -104,7 +104,7 @@ async fn released(leaving: Vec<(BusKey, Worker)>, releasing: Vec<(BusKey, onesho
     }
     for (key, done) in releasing {
         if timeout_at(deadline, done).await.is_err() {
-            error!(bus = %key, "The bus has not let go in time of what changes; it does so as soon as it can.");
+            error!(bus = %key, "The bus did not release in time what the reload changes; it will as soon as it can.");
         }
     }
 }

@@ -80,7 +80,7 @@ fn report(
     if stalls.devices.contains(device) {
         return;
     }
-    error!(%bus, %device, ?silent, "The bus hangs in a device; its sensors and outputs are dead until that returns.");
+    error!(%bus, %device, ?silent, "The bus hangs in a transfer to a device; its sensors and outputs do not work until that returns.");
     for sensor in config.sensors.iter().filter(|sensor| BusKey::of(config, sensor.bus.as_ref()) == *bus) {
         if let Some(tally) = tallies.get(&sensor.name) {
             tally.set_status(SensorStatus::Down);

@@ -58,7 +58,7 @@ fn live_without((make, below, words): Case) {
     wait_taken(&gateway, 20);
     let error = ledger.health(&gateway)["spool"]["error"].as_str().unwrap_or_default().to_owned();
     assert!(error.contains(words), "{error:?}");
-    assert!(gateway.log().contains("The spool has no disk; messages stay in memory"), "{}", gateway.log());
+    assert!(gateway.log().contains("The spool cannot use its disk; messages stay in memory"), "{}", gateway.log());
     // The disk comes.
     let place = folder.path().join("spool");
     if place.is_dir() {

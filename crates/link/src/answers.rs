@@ -92,7 +92,7 @@ impl Connection<'_> {
                 let key = &message.key;
                 let topic = self.parts.settings.topics.of(key, lane == Lane::Late);
                 if let Fate::Unacceptable(words) = fate {
-                    warn!(topic, error = words, "The broker will never take a message.");
+                    warn!(topic, error = words, "The broker will never accept a message; it is not sent again.");
                     self.forwarder.dropped(key, lane);
                     return self.set_aside(sequence, key.kind, topic, words);
                 }

@@ -394,7 +394,7 @@ impl<'a> Connection<'a> {
     fn on_event(&mut self, event: Event) -> Option<Cause> {
         match event {
             Event::Publish(arrived) => self.on_publish(arrived),
-            Event::Connected(_) => warn!("The broker accepted us twice; ignored."),
+            Event::Connected(_) => warn!("The broker accepted the connection a second time; ignored."),
             Event::Ended(cause) => return Some(cause),
         }
         None
@@ -423,7 +423,7 @@ impl<'a> Connection<'a> {
         match sent {
             Ok(()) => {}
             Err(TrySendError::Full(incoming)) => {
-                debug!(topic = incoming.topic, "Command dropped.");
+                debug!(topic = incoming.topic, "Command dropped: too many commands or replies wait already.");
                 self.report.dropped();
             }
             // Only while the program ends.

@@ -177,7 +177,7 @@ impl Connection<'_> {
         match self.try_forward() {
             Ok(more) => more,
             Err(Closed { .. }) => {
-                error!("The spool has ended; nothing more is sent.");
+                error!("The spool's thread has ended; no stored message is sent any more.");
                 self.forwarder.give_up();
                 false
             }
@@ -279,14 +279,14 @@ impl Connection<'_> {
             return lanes.refused(lane, sequence, &message.key, now);
         }
         let Some(publication) = self.finish(&message, lane) else {
-            error!(source = %message.key.source, "A stored message is damaged; it is set aside.");
+            error!(source = %message.key.source, "A stored message is damaged; dropped.");
             self.settled.push(sequence);
             return lanes.dropped(lane, &message.key);
         };
         if self.is_too_large(&publication) {
             lanes.dropped(lane, &message.key);
             let size = publication.packet_size();
-            warn!(topic = publication.topic, size, "A message is larger than the broker accepts.");
+            warn!(topic = publication.topic, size, "A message is larger than the broker accepts; it is not sent.");
             return self.set_aside(sequence, message.key.kind, publication.topic, TOO_LARGE.into());
         }
         self.send(Slot::Spooled { sequence, message, lane }, publication);
@@ -361,7 +361,7 @@ impl Connection<'_> {
             Ok(()) => Vec::new(),
             Err(NotNow::Full(left_over)) => left_over,
             Err(NotNow::Closed) => {
-                error!("The spool has ended; nothing more is sent.");
+                error!("The spool's thread has ended; no stored message is sent any more.");
                 self.forwarder.give_up();
                 Vec::new()
             }

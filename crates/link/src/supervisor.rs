@@ -142,7 +142,7 @@ impl Supervisor {
         self.report.up(&broker.to_string(), held.connected.protocol.as_str(), held.connected.session_present);
         self.report.apply(news);
         if dialect == Accepted::IsOld {
-            info!(%broker, "The broker knows MQTT 3.1.1 only, which is used there from now on.");
+            info!(%broker, "The broker knows MQTT 3.1.1 only; that is used from now on.");
         }
         State::Hold(Box::new(held))
     }
@@ -184,7 +184,7 @@ impl Supervisor {
     }
 
     fn change_to_first(&mut self) {
-        info!(broker = %self.parts.settings.brokers[0], "The first broker can be reached again; changing over to it.");
+        info!(broker = %self.parts.settings.brokers[0], "The first broker accepts connections again; switching back to it.");
         self.failover.change_to_first();
     }
 
@@ -213,7 +213,7 @@ impl Supervisor {
                     }
                     Err(Cause { kind: CauseKind::Refused, words }) => {
                         if logged != words {
-                            warn!(broker = %first, error = words, "The first broker is there again and refuses us; staying with the other.");
+                            warn!(broker = %first, error = words, "The first broker can be reached again, but refuses the connection; staying with the other one.");
                         }
                         logged = words;
                     }

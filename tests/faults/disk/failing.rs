@@ -41,7 +41,7 @@ actuators:
 /// The alarm need not wait for a second.
 const COMMIT: &str = ", commit_every: 200ms";
 
-const FAILING: &str = "The spool has no disk";
+const FAILING: &str = "The spool cannot use its disk";
 const AGAIN: &str = "The spool can be written again";
 
 /// A program on a disk that is about to fail.

@@ -81,7 +81,7 @@ fn a2_without_a_disk_ids_are_remembered_in_memory_and_written_as_soon_as_there_i
     stage.gateway.stop(SOON);
     stage.disk.as_ref().unwrap().remount("ro");
     stage.restart();
-    stage.gateway.wait_log("The spool has no disk", SOON);
+    stage.gateway.wait_log("The spool cannot use its disk", SOON);
     let new = stage.ask("on", "new");
     assert_eq!(stage.ask("on", "new"), new, "from memory");
     let anew = stage.ask("on", "old");

@@ -168,8 +168,8 @@ impl Core {
 
     fn report_unsound(&mut self, names: &[String], ids: usize) {
         if ids > 0 {
-            error!(ids, "Ids of commands are damaged on the disk; a repeat of one of these commands acts.");
-            self.notice = Some(format!("command ids damaged on the disk: {ids}; a repeat of those commands acts"));
+            error!(ids, "Ids of commands are damaged on the disk; a repeat of one of these commands would be carried out again.");
+            self.notice = Some(format!("command ids damaged on the disk: {ids}; a repeat of those commands would be carried out again"));
         }
         if !names.is_empty() {
             let names = names.join(", ");
@@ -182,7 +182,7 @@ impl Core {
         self.notice = Some(describe_aside(&aside));
         if self.recovery.is_some() {
             // Two damaged files within one recovery: the disk is beyond this.
-            warn!(file = %aside.display(), "Another file is damaged before the last was read; it is kept and not read.");
+            warn!(file = %aside.display(), "Another spool file is damaged before the last one was read; it is kept, but not read.");
             self.dropped += expected.unwrap_or(0);
             return;
         }

@@ -138,7 +138,7 @@ impl Core {
     pub(super) fn fault(&mut self, kind: FaultKind, words: String, now: Moment) {
         let delay = self.fault.as_ref().map_or(RETRY.0, |fault| (fault.delay * 2).min(RETRY.1));
         if self.fault.as_ref().is_none_or(|fault| fault.words != words) {
-            warn!(error = words, "The spool has no disk; messages stay in memory and it is tried again.");
+            warn!(error = words, "The spool cannot use its disk; messages stay in memory, and writing is tried again.");
         }
         self.fault = Some(Fault { kind, words, delay });
         self.not_before = now.boot + delay;

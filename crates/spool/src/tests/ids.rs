@@ -205,7 +205,7 @@ fn a_damaged_answer_leaves_the_id_known_and_a_damaged_id_is_reported() {
     let mut core = open(&usual(folder.path()), 0).unwrap();
     assert_eq!(core.commands().unwrap()[..], [begun("a"), answered("b")]);
     let error = core.stats().error.unwrap();
-    assert_eq!(error, "command ids damaged on the disk: 1; a repeat of those commands acts");
+    assert_eq!(error, "command ids damaged on the disk: 1; a repeat of those commands would be carried out again");
     record(&mut core, answered("e"), 10);
     core.close(at(10));
     let core = open(&usual(folder.path()), 0).unwrap();
