@@ -319,7 +319,7 @@ impl Gateway {
             self.relink().await;
         }
         if moved {
-            // Only now: the old link's last words are on these topics.
+            // Only now: the old link publishes on these topics until its end.
             for topic in plans::left_topics(&old) {
                 self.ways.latest.clear(topic);
             }

@@ -112,7 +112,7 @@ impl Signals {
         !has_terminal(&own("stat"))
     }
 
-    /// Waits for somebody who is out of patience.
+    /// Waits for a second request to end.
     pub(super) async fn stop_again(&mut self) {
         let same = async {
             loop {
@@ -125,7 +125,7 @@ impl Signals {
 }
 
 impl Asked {
-    /// Logs which signal it was where that needs a word.
+    /// Logs which signal it was, where that is not obvious.
     pub(super) fn explain(self) {
         match self {
             Self::Stop => {}

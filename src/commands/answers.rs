@@ -1,5 +1,5 @@
-//! The way of the answers to the recorder, on which no command waits for a disk that hangs: it acts, and only its answer is
-//! lost, which the log says.
+//! Passes replies to the recorder. A disk that hangs does not delay commands: they are carried out, and only their replies are lost,
+//! with a warning in the log.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use tracing::warn;
 
 use crate::recorder::Answer;
 
-/// How long an answer may wait for room.
+/// How long a reply may wait for a place in the recorder's queue.
 const WITHIN: Duration = Duration::from_millis(20);
 
 /// To the recorder.
 #[derive(Debug)]
 pub struct Answers {
     recorder: mpsc::Sender<Answer>,
-    /// Since one last found room.
+    /// Lost since the last reply that was accepted.
     lost: u64,
 }
 
 impl Answers {
-    /// Every one goes there.
+    /// All replies go to this channel.
     pub fn new(recorder: mpsc::Sender<Answer>) -> Self {
         Self { recorder, lost: 0 }
     }
 
-    /// Hands one on. The first that finds no room waits a little; those behind it do not, until one has found room again: a
-    /// command may be behind many answers.
+    /// Passes a reply on. The first that finds the queue full waits a little; the next ones do not, until one is accepted again:
+    /// otherwise a command would wait behind many replies.
     pub(super) async fn send(&mut self, answer: Answer) {
         let actuator = answer.actuator.clone();
         let within = if self.lost == 0 { WITHIN } else { Duration::ZERO };

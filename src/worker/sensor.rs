@@ -335,7 +335,7 @@ impl SensorSlot {
     /// Nothing was left out of the reading.
     fn whole(&mut self, now: Moment, sites: &mut Sites) {
         if !self.reported_left_out.is_empty() {
-            // Should it be degraded for another reason now, that is news.
+            // If it is degraded for another reason now, that must be reported.
             self.reported_left_out.clear();
             self.status_reported = false;
         }

@@ -56,7 +56,7 @@ struct Site {
     trouble: Trouble,
 }
 
-/// What became of talking to a device.
+/// The outcome of a transfer to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Answered,
@@ -72,7 +72,7 @@ pub(super) struct Sites {
     pub(super) progress: Arc<Progress>,
     /// The back-off that all devices of the thread share.
     pub(super) rest: Rest,
-    /// What became of the device that was talked to last.
+    /// The outcome of the last transfer to a device.
     outcome: Option<Outcome>,
     /// Why nothing may be built at this moment.
     barred: Option<String>,
@@ -139,7 +139,7 @@ impl Sites {
         self.barred = why;
     }
 
-    /// What became of the device that was talked to since the last question, if one was.
+    /// The outcome of the last transfer to a device since the last call, if there was one.
     pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
         self.outcome.take()
     }
@@ -205,7 +205,7 @@ impl Sites {
                 let place = self.sites[index].place;
                 self.rest.failed(place, Purpose::Sample, (now, cost), &describe_error(&error));
             }
-            // What costs time, as on a bus that hangs, is not done all the time.
+            // An attempt that takes long, as on a bus that hangs, is not repeated at each turn.
             self.sites[index].open_again = now + rest_after(2, cost).max(OPEN_AGAIN);
             if cost >= QUICK {
                 return;

@@ -13,7 +13,7 @@ use super::session::{Fate, MAX_WINDOW};
 use super::trail::RequestId;
 use fieldgate_clock::boottime;
 
-/// Answers after which a connection need not be careful any more: all that is published at a connect has had its turn.
+/// After so many answers a connection need not send one at a time any more: all that is published at a connect was answered.
 const CAREFUL_ANSWERS: usize = 64;
 
 /// How long nothing follows a publication at QoS 0 while careful.

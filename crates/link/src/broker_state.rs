@@ -19,8 +19,8 @@ use fieldgate_model::field::format_duration;
 /// no maximum packet size to announce to the broker, and a retained command comes again at each subscription.
 pub(super) const TOO_LARGE_TIMES: usize = 2;
 
-/// A limit that was learnt the hard way is forgotten after this time, so that a broker that was mended is noticed: the next
-/// connect may then cost an attempt.
+/// A limit that was found by a failed attempt is forgotten after this time, so that a corrected broker is noticed; if it still
+/// applies, the next connect costs one attempt.
 pub(super) const LEARN_AGAIN: Duration = Duration::from_secs(3600);
 
 /// From so many closed connects in a row on, every second attempt leaves a will without the retain flag.
@@ -76,7 +76,7 @@ pub(super) struct BrokerState {
     closed_connects: u32,
     /// What it offered at the last connect.
     offered: Option<(Qos, bool)>,
-    /// Connections in a row that ended soon and without a word.
+    /// Connections in a row that ended soon and without a reason.
     brief: usize,
     /// The same, but all of them closed orderly, and no attempt failed between them.
     closed: usize,
@@ -234,8 +234,8 @@ impl BrokerState {
         !self.no_health
     }
 
-    /// The broker does not let us subscribe to our own health. It is not tried again: nobody misses it but another gateway of
-    /// our name, which mostly shows itself elsewhere.
+    /// The broker does not let us subscribe to our own health. It is not tried again: the subscription only helps to detect
+    /// another gateway with our name, which `B/status` mostly does as well.
     pub(super) fn give_up_health(&mut self) {
         self.no_health = true;
     }
@@ -295,7 +295,7 @@ impl BrokerState {
         identifier: &str,
     ) -> Option<News> {
         if !self.needs_status && blame.as_ref().is_some_and(|blame| blame.request == Request::Status) {
-            // It is an extra that nobody misses, so it is given up at once.
+            // This subscription is optional, so it is given up at once.
             self.suspects.interrupted();
             if cause.kind != CauseKind::Reset || self.status_reset {
                 self.give_up_status(now);

@@ -39,19 +39,19 @@ use fieldgate_spool::Sequence;
 /// How often limits are looked at while something is unsettled, or a short keep-alive wants it.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
-/// How often they are looked at else.
+/// How often they are looked at otherwise.
 const AT_REST: Duration = Duration::from_secs(1);
 
 /// A shorter keep-alive is looked after more often.
 const SHORT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// What is left may be sent for this long after `stop`.
+/// How long remaining messages are sent after `stop`.
 pub(super) const FLUSH: Duration = Duration::from_secs(1);
 
-/// Until `offline` must be acknowledged.
+/// How long the acknowledgement of `offline` is waited for.
 const FAREWELL: Duration = Duration::from_millis(250);
 
-/// Until the broker must have closed after DISCONNECT.
+/// How long the broker may take to close after DISCONNECT.
 const CLOSE: Duration = Duration::from_millis(100);
 
 /// Acknowledgements are passed to the spool when there are so many, or when nothing else is in flight: its thread is not woken
@@ -71,7 +71,7 @@ const ALL: [Whose; 3] = [Whose::Ours, Whose::Authority, Whose::Broker];
 pub(super) enum End {
     /// The link was asked to stop.
     Stopped,
-    /// What was waited for besides has come, and the broker was left as for a stop.
+    /// The future given to [`Connection::until`] is ready; the connection was closed in order, as at a stop.
     Left,
     /// Anything else, and which request ended it, as far as that is known.
     Lost(Cause, Option<Blame>),
@@ -110,23 +110,23 @@ pub(super) struct Connection<'a> {
     pub(super) marker: Marker,
     pub(super) publish_probe: PublishProbe,
     pub(super) twins: Twins,
-    /// Makes `online` of this connection recognisable.
+    /// Identifies the `online` of this connection when it comes back.
     pub(super) nonce: String,
     pub(super) trail: Trail,
-    /// One thing at a time, because the connection before ended over one that is not known for sure.
+    /// One request at a time, because it is not certain which one ended the connection before.
     pub(super) careful: bool,
     /// Written at QoS 0 while careful, and when.
     pub(super) lingering: Vec<(Ticket, Fate, Duration)>,
     /// When commands are subscribed to after all; `None` when they are from the start.
     pub(super) commands_suspended_until: Option<Duration>,
-    /// So many replies wait that no command is taken.
+    /// So many replies wait that commands are dropped.
     flooded: bool,
     /// Nothing but the birth message is sent before the broker has answered it.
     pub(super) online_published: bool,
     pub(super) online_since: Duration,
     /// Whether what describes this gateway may be published; readings come first.
     pub(super) informed: bool,
-    /// Our own `offline` is on its way.
+    /// Our own `offline` has been sent.
     pub(super) leaving: bool,
     pub(super) since: Duration,
     /// When something was last acknowledged, or the window last became not empty.
@@ -202,12 +202,12 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Looks at these certificates besides.
+    /// Also watches the dates of these certificates.
     pub(super) fn watching(self, expiry: Option<Expiry>) -> Self {
         Self { expiry, ..self }
     }
 
-    /// Leaves orderly when `until` has come.
+    /// Closes the connection in order when `until` is ready.
     pub(super) fn until(self, until: Option<impl Future<Output = ()> + Send + 'static>) -> Self {
         Self { until: until.map(|until| until.boxed()), ..self }
     }
@@ -255,7 +255,7 @@ impl<'a> Connection<'a> {
         self.connected.server_keep_alive.filter(|server| !server.is_zero()).unwrap_or(configured)
     }
 
-    /// Takes in the answers that came together with the end, and finds out what it was about.
+    /// Takes in the answers that came together with the end, and determines which request ended the connection.
     fn conclude(mut self, cause: Cause) -> End {
         while let Some(Some((ticket, fate))) = self.fates.next().now_or_never() {
             self.on_fate(ticket, fate);
@@ -334,7 +334,7 @@ impl<'a> Connection<'a> {
                 continue;
             }
             if payload.is_empty() && !settings.retain_state {
-                // To clear a topic is to retain nothing there.
+                // An empty retained message clears a topic.
                 self.parts.latest.acknowledged(&topic);
                 continue;
             }
@@ -373,7 +373,7 @@ impl<'a> Connection<'a> {
         self.fates.push(Box::pin(fate.map(move |fate| (ticket, fate))));
     }
 
-    /// Whether the broker, or we ourselves, would end the connection over it.
+    /// Whether it exceeds the packet size of the broker, or our own, either of which would end the connection.
     pub(super) fn is_too_large(&self, publication: &Publication) -> bool {
         publication.packet_size() > self.connected.maximum_packet_size.min(MAX_PACKET) as usize
     }
@@ -431,7 +431,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Sends what is left for a moment, says `offline` and leaves.
+    /// Sends what is left for a moment, publishes `offline` and disconnects.
     async fn close(mut self, end: End) -> End {
         let deadline = Instant::now() + FLUSH;
         self.end_care();

@@ -43,9 +43,9 @@ struct Asked {
     batch: Question<Result<Batch, ReadError>>,
 }
 
-/// What one connection knows about the spool.
+/// What one connection has read from the spool, and what it has yet to report to it.
 pub(super) struct Forwarder {
-    /// Until it has been found out where the present begins.
+    /// `None` until the spool has said where the live lane begins.
     lanes: Option<Lanes>,
     beginning: Option<Question<Result<Sequence, Closed>>>,
     /// One for each lane.
@@ -120,7 +120,7 @@ impl Forwarder {
         }
     }
 
-    /// These are done with, and the spool is about to learn it.
+    /// These are settled, and the spool is about to be informed.
     pub(super) fn settled(&mut self, sequences: impl IntoIterator<Item = Sequence>) {
         if self.asked.iter().any(Option::is_some) {
             self.settled_since.extend(sequences);
@@ -132,7 +132,7 @@ impl Forwarder {
         self.over = true;
     }
 
-    /// Lets refused keys try again whose time has come.
+    /// Lets refused keys try again whose wait is over.
     pub(super) fn retry(&mut self, now: Duration) {
         if let Some(lanes) = &mut self.lanes {
             lanes.retry(now);
@@ -341,7 +341,7 @@ impl Connection<'_> {
         self.given_up.push((sequence, reason));
     }
 
-    /// Says to the spool what it may forget. While its queue is full, because its disk hangs, that waits for the next turn.
+    /// Informs the spool of what is settled. While its queue is full, because its disk hangs, that waits for the next turn.
     pub(super) fn settle(&mut self) {
         let (settled, given_up) = (std::mem::take(&mut self.settled), std::mem::take(&mut self.given_up));
         self.forwarder.settled(settled.iter().copied().chain(given_up.iter().map(|(sequence, _)| *sequence)));

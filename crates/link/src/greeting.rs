@@ -1,8 +1,9 @@
 //! How a connection begins: what is subscribed to, `online`, and what comes back on our own `B/status`.
 //!
-//! Commands are asked for before `online` is published, each subscription only after the one before was answered, so that an
-//! end of the connection can be laid at the door of one of them. A gateway without outputs asks for no commands. To hear its
-//! own `B/status` is an extra: it shows under 3.1.1 whether what is published arrives, and whether another gateway has our name.
+//! Commands are subscribed to before `online` is published, and each subscription waits for the answer to the one before, so that
+//! an end of the connection can be attributed to one of them. A gateway without outputs does not subscribe to commands. The
+//! subscription to its own `B/status` is an extra: it shows under 3.1.1 whether publications arrive, and whether another gateway
+//! has our name.
 
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ impl Connection<'_> {
     /// A reload has added or removed outputs. One subscription with a wildcard covers all of them; separate ones are made again.
     pub(super) fn on_outputs_changed(&mut self) {
         if self.command_topics.borrow_and_update().is_empty() {
-            // Nobody misses commands any more.
+            // Without outputs there are no commands to subscribe to.
             self.commands_wait = false;
             self.to_subscribe.retain(|request| *request != Request::Commands);
             self.report.clear(&About::Commands);

@@ -4,9 +4,8 @@
 //! boundary on, the **late** lane reads what lies before it, oldest first. A message that grows too old in the live lane
 //! moves the boundary and is read again by the late lane.
 //!
-//! Promised: where a lane reads on is what the spool says, never how many messages came; within a lane the messages of one key go in
-//! order of sequence; the late lane never sends what the live lane
-//! still has; a refused key waits alone. A reply may overtake one from before the connection that the late lane has not read
+//! Promised: a lane reads on where the spool's answer says, whatever number of messages came; within a lane the messages of one key
+//! are sent in order of sequence; the late lane never sends what the live lane still has; a refused key holds up no other. A reply may overtake one from before the connection that the late lane has not read
 //! yet; a loss record waits for the late lane, so that its account comes after what it is about.
 
 #[cfg(test)]
@@ -20,7 +19,7 @@ use crate::held::{Held, HeldState};
 use fieldgate_model::{Key, Message, MessageKind, Qos, RunId};
 use fieldgate_spool::{Batch, Sequence, Stored};
 
-/// Messages that wait in a lane at most; more would only be memory, for the spool has them.
+/// Messages that wait in a lane at most; more would only cost memory, since the spool has them.
 pub const LANE_CAPACITY: usize = 128;
 
 /// Replies that may wait besides, so that a flood of commands does not hide the readings behind it. The link takes no command

@@ -14,7 +14,7 @@ use super::{LinkState, LinkStatus, Protocol};
 /// Repeats of one cause are logged at most this often.
 const REPEAT_EVERY: Duration = Duration::from_secs(300);
 
-/// Between two words about commands that found no room.
+/// Between two reports about dropped commands.
 const DROPPED_EVERY: Duration = Duration::from_secs(1);
 
 /// A burst of commands is over when none was dropped for so long.
@@ -35,7 +35,7 @@ struct Logged {
     repeats: u32,
 }
 
-/// Commands that found no room, on all connections.
+/// Commands that were dropped, on all connections.
 #[derive(Default)]
 struct Dropped {
     count: u64,
@@ -114,12 +114,12 @@ impl Report {
         });
     }
 
-    /// A command found no room.
+    /// A command was dropped.
     pub(super) fn dropped(&mut self) {
         self.dropped.count += 1;
     }
 
-    /// Reports how many commands found no room, and when that is over. Each of a flood would otherwise cost a line in the log
+    /// Reports how many commands were dropped, and when that is over. Each of a flood would otherwise cost a line in the log
     /// and a health message, which is more than the command itself.
     pub(super) fn log_dropped(&mut self, now: Duration) {
         let news = self.dropped.look(now);
@@ -151,7 +151,7 @@ impl Report {
         }
     }
 
-    /// Of `whose` certificates, these `notices` are all that there is to be said now.
+    /// Replaces the alarms about `whose` certificates by these `notices`.
     pub(super) fn certificates(&mut self, whose: &[Whose], notices: &[(Whose, String)]) {
         for whose in whose {
             let words: Vec<_> = notices.iter().filter(|(of, _)| of == whose).map(|(_, words)| words.as_str()).collect();

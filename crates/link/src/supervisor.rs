@@ -217,7 +217,7 @@ impl Supervisor {
                         }
                         logged = words;
                     }
-                    // It wants to be met in another way, which is found out by attempts that count.
+                    // It needs another protocol version or will, which the regular attempts find out.
                     Err(_) => return,
                 }
             }
@@ -239,7 +239,7 @@ impl Supervisor {
     }
 }
 
-/// What a broker that ended the connection before it accepted us may have meant.
+/// Describes an end of the connection before the broker accepted it, with the likely causes.
 fn describe_hang_up(broker: &Broker, choice: ProtocolChoice, protocol: Protocol, kind: CauseKind) -> String {
     let remedy = match (choice, protocol) {
         (ProtocolChoice::Only(Protocol::V5), _) if kind == CauseKind::HungUp => {

@@ -1,4 +1,4 @@
-//! What one broker hangs up on, and what is therefore held back. Pure: time is an argument.
+//! Requests over which one broker ends connections, and which are therefore held back. Pure: time is an argument.
 //!
 //! Three ends in a row over the same request make it a suspect: it is held back, and everything else flows. It is tried again
 //! rarely; such a try costs one connection if the broker still hangs up. A retained message goes without the

@@ -1,4 +1,4 @@
-//! Whether a command may be carried out, when, and what runs out by itself. Pure.
+//! Whether and when a command may be carried out, and what must be done when a time runs out. Pure.
 //!
 //! The guard knows actions only. Its caller passes in how far the hardware has followed: whether it is still `ramping`, and what
 //! was read back. An output is off only when its action is off, nothing ramps and the hardware was seen off. Until then `max_on`
@@ -30,7 +30,7 @@ pub(super) struct Verdict {
     pub(super) cause: StateCause,
 }
 
-/// What becomes of a command.
+/// The decision about a command.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Grant {
     /// Do it.
@@ -188,8 +188,8 @@ impl Guard {
         self.not_too_often(now)
     }
 
-    /// From when on it has been off, or on, for as long as it must be before it turns. Towards the safe state that counts for
-    /// what was seen only: what the hardware has not done yet need not be done for a while.
+    /// When `min_off` or `min_on` ends. On the way to the safe state the minimum time applies only if the other state was seen on
+    /// the hardware: what it never did need not last.
     fn has_lasted_from(&self, on: bool) -> Option<Duration> {
         let least = if on { self.limits.min_off } else { self.limits.min_on };
         let is_away = on != self.limits.is_on_when_safe();
@@ -270,7 +270,7 @@ impl Guard {
         }
     }
 
-    /// The hardware failed at `now`: nobody knows what it does, and times count from when it is seen again.
+    /// The hardware failed at `now`: its state is unknown, and times count from when it is seen again.
     pub(super) fn doubt(&mut self, now: Duration) {
         (self.since, self.seen) = (now, None);
         // It may be on from here.
@@ -278,7 +278,7 @@ impl Guard {
         self.interlock.doubt();
     }
 
-    /// The cover has come to rest; one whose safe state is to stop is safe then.
+    /// The cover stands still; with `stop` as its safe state it is safe now.
     pub(super) fn came_to_rest(&mut self) {
         if self.limits.safe_state == Action::Move(Move::Stop) {
             self.action = self.limits.safe_state;
@@ -419,7 +419,7 @@ impl Guard {
     }
 }
 
-/// In whole seconds where there are any: nobody wants `59.98s`. Never too short.
+/// Rounded up, above ten seconds to whole seconds: `59.98s` helps nobody, and a time that is too short would be wrong.
 fn round_up(duration: Duration) -> String {
     let unit = if duration > Duration::from_secs(10) { 1000 } else { 1 };
     let ms = u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);

@@ -14,7 +14,7 @@ use crate::limits::Limits;
 use crate::motion::Motion;
 use fieldgate_model::{Action, Move, OutputKind, OutputValue, Pace, Reason, Refusal, StateCause};
 
-/// A command that is carried out within this is answered then, and not before; the requester waits a little longer.
+/// A postponed command that is due within this time is answered when it is done; one that is due later is answered at once.
 const ANSWER_WHEN_DONE: Duration = Duration::from_secs(3);
 
 /// A command that was carried out, or will be.
@@ -91,7 +91,7 @@ pub struct Machine<R> {
     cause: StateCause,
     /// What the hardware was last seen to do; a position that cannot be read back is computed from the time.
     seen: OutputValue,
-    /// When to drive it again, because the hardware has not followed.
+    /// When to drive it again after a failure.
     retry_at: Option<Duration>,
     /// The failure was published.
     has_complained: bool,
@@ -257,7 +257,7 @@ impl<R> Machine<R> {
         }
         let is_on_a_ramp = matches!(self.motion, Motion::Ramp(_)) && purpose == Purpose::Step;
         if purpose == Purpose::Command || is_on_a_ramp || self.motion.is_ramping() {
-            // Half a command is no state to leave an output in.
+            // The failed command may have been carried out in part; the safe state is the only known one.
             effects.extend(self.retreat(failed_at));
         }
         effects

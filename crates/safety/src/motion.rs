@@ -15,7 +15,7 @@ use fieldgate_model::{Action, Move, OutputValue, Pace, Travel};
 /// A step of a ramp: not seen in a lamp, and rare enough for a slow bus.
 const STEP: Duration = Duration::from_millis(20);
 
-/// One output on its way.
+/// How one output moves.
 #[derive(Clone, Debug)]
 pub(super) enum Motion {
     /// It takes the requested value at once.
@@ -38,7 +38,7 @@ impl Motion {
         }
     }
 
-    /// Makes for what `action` asks; without a ramp if it must be `abrupt`.
+    /// Sets what `action` asks for as the target; without a ramp if it is `abrupt`.
     pub(super) fn begin(&mut self, now: Duration, action: Action, abrupt: bool) {
         match (self, action) {
             (Self::AtOnce(value), Action::Set(next)) => *value = next,

@@ -1,6 +1,6 @@
 //! The memory of the spool: the newest messages and what must still be written. Pure; the time is an argument.
 //!
-//! Each message here is in one of four states. What leaves memory first is what the disk has too.
+//! Each message here is in one of four states. Messages that are on disk too leave memory first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -25,7 +25,7 @@ use Meaning::{Damaged, Full, Locked, Passing};
 /// or a value in the file has changed.
 const MEANINGS: [(c_int, Meaning); 28] = [
     (ffi::SQLITE_ERROR, Damaged),
-    // Where the content makes no sense to SQLite itself, a new file ends that more likely than another attempt.
+    // What makes no sense to SQLite itself is more likely cured by a new file than by another attempt.
     (ffi::SQLITE_INTERNAL, Damaged),
     (ffi::SQLITE_PERM, Passing),
     (ffi::SQLITE_ABORT, Passing),
@@ -47,7 +47,7 @@ const MEANINGS: [(c_int, Meaning); 28] = [
     (ffi::SQLITE_TOOBIG, Damaged),
     (ffi::SQLITE_CONSTRAINT, Damaged),
     (ffi::SQLITE_MISMATCH, Damaged),
-    // These two would be a defect of ours, in which the file has no part.
+    // These two would be a defect of ours, not of the file.
     (ffi::SQLITE_MISUSE, Passing),
     (ffi::SQLITE_RANGE, Passing),
     (ffi::SQLITE_NOLFS, Passing),

@@ -1,8 +1,8 @@
 //! Joins memory and disk: what is written when, what is read from where, and what happens when either is full.
 //!
 //! It has no clock and no thread of its own: each call says what time it is, and [`Core::due`] says when it wants to be
-//! called next. What is read from where is in `reading.rs`; what is written, and what follows when that fails, is in `saving.rs`;
-//! what stays when the messages are gone, in `persistent.rs`; how much there may be, in `limits.rs`; how the file is had again, and what was in a damaged one, in `recovery.rs`.
+//! called next. `reading.rs` reads from memory and disk; `saving.rs` writes and handles failed writes; `persistent.rs` keeps what
+//! outlives the messages; `limits.rs` computes how much may be kept; `recovery.rs` opens the file again and reads a damaged one.
 
 mod limits;
 mod persistent;
@@ -32,17 +32,17 @@ use fieldgate_model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
 
 use recovery::Recovery;
 
-/// Messages that the link was given and has not settled, remembered at most: many times what its window and lanes hold.
+/// How many messages that the link has read but not settled are remembered: many times what its window and lanes hold.
 const HANDED_LIMIT: usize = 4096;
 
-/// The oldest messages at a start count as handed to the link by the run before: as many as it can have had in flight.
+/// At a start, so many of the oldest messages count as read by the link of the run before: as many as it can have had in flight.
 const HANDED_BEFORE: usize = 64;
 
 /// Acknowledged rows that could not be deleted yet, remembered at most. Beyond it (only while the disk fails) they are
 /// sent again after a reconnect.
 const ACKED_LIMIT: usize = 65_536;
 
-/// How long deletions wait for company at least: nothing is lost by a late one.
+/// How long deletions wait at least, so that many share one transaction: nothing is lost by a late one.
 const DELETE_EVERY: Duration = Duration::from_secs(1);
 
 /// The part of the capacity for messages that the ids of commands may take: one in so many.
@@ -77,7 +77,7 @@ enum FaultKind {
     Unopened,
 }
 
-/// Decides what is written when, what is read from where, and what gives way when memory or disk is full.
+/// Decides what is written when, what is read from where, and what is dropped when memory or disk is full.
 #[derive(Debug)]
 pub(super) struct Core {
     settings: Settings,
@@ -96,12 +96,12 @@ pub(super) struct Core {
     run_recorded: bool,
     next: u64,
     offered: u64,
-    /// Below it there may be rows that memory does not have.
+    /// Rows with a lower sequence may be on disk alone: the cache has dropped them.
     evicted_below: u64,
     /// Acknowledged, but still on disk.
     acked: BTreeSet<u64>,
     acked_since: Option<Duration>,
-    /// Given to the link, not acknowledged.
+    /// Read by the link and not acknowledged.
     handed: Handed,
     oldest_row: Option<(u64, Option<SystemTime>)>,
     dropped: u64,
@@ -109,7 +109,7 @@ pub(super) struct Core {
     unlogged: u64,
     logged: Option<Duration>,
     fault: Option<Fault>,
-    /// What a person should know about this start.
+    /// What health reports about this start, such as a damaged file.
     notice: Option<String>,
     /// What a damaged file still has.
     recovery: Option<Recovery>,
@@ -130,7 +130,7 @@ impl Core {
         };
         let mut core = Self { run, ..Self::nowhere(settings).map_err(SpoolError::Memory)? };
         match opened.map(|opened| core.adopt(opened)) {
-            // The first tick writes, and shows whether the disk takes it; nobody waits for that here.
+            // Whether the disk can be written is found by the first tick, so that the start does not wait for a sync.
             Ok(Ok(())) => {}
             Ok(Err(error)) => core.failed(&error, now),
             Err(error) => core.not_opened(error, now),
@@ -308,8 +308,8 @@ impl Core {
         self.evicted_below = self.evicted_below.max(self.cache.evict().unwrap_or(0));
     }
 
-    /// The policy where the disk cannot help; says whether anything went. A little more goes than must, so that it is not
-    /// done for each message.
+    /// Drops messages from memory while the disk cannot take them; returns whether any were dropped. It drops a little more than
+    /// it must, so that it does not run for each message.
     fn drop_from_memory(&mut self, now: Moment) -> bool {
         let bytes = if self.settings.when_full == WhenFull::DropOldest { LIMIT_BYTES as u64 / 64 } else { 1 };
         let unsaved = || self.cache.unsaved().filter(|(_, entry)| entry.state == State::Unsaved);
@@ -388,7 +388,7 @@ impl Core {
         self.cache.waiting_since().is_some_and(|since| since + self.settings.commit_every <= now.boot)
     }
 
-    /// What counts as with the link and is not here any more.
+    /// Sequences that count as read by the link although their messages are gone.
     #[cfg(test)]
     pub(super) fn strays(&self) -> Vec<u64> {
         let is_here = |sequence| self.cache.get(sequence).is_some() || self.store.has(sequence).unwrap();

@@ -117,7 +117,7 @@ fn refusal(folder: &Path, file: &Path, trouble: Trouble) -> OpenError {
     match meaning(&error) {
         Meaning::Locked => OpenError::Refused(SpoolError::Held { path: folder.to_owned() }),
         Meaning::Full => OpenError::Disk(error.to_string()),
-        // SQLite says no more than that it cannot; the kernel says why.
+        // SQLite says only that it failed; the kernel says why.
         Meaning::Passing | Meaning::Damaged => match may_write(file) {
             Err(source) => folder_error(folder, &source),
             Ok(()) => OpenError::Disk(error.to_string()),
@@ -150,7 +150,7 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
     connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version > SCHEMA_VERSION {
-        // Every schema has a text of its own: with ours, the number is what has changed on the card.
+        // Every schema has its own table definitions: if they are ours, the version number is what was damaged.
         let is_ours = has_schema(&connection)?;
         return Err(if is_ours { Trouble::Damaged } else { Trouble::Newer(version) });
     }
@@ -158,7 +158,7 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
     if fs::read(beside(file, "-wal")).is_ok_and(|log| wal::has_lost_commits(&log)) {
         return Err(Trouble::Damaged);
     }
-    // A new file has nothing to lose on the way; it waits for the disk once, at the checkpoint below.
+    // A new file has nothing to lose before the checkpoint below, which is where it is synced once.
     connection.execute_batch(if version == 0 { "PRAGMA synchronous = OFF" } else { "PRAGMA synchronous = FULL" })?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -512; PRAGMA cell_size_check = ON;
@@ -285,7 +285,7 @@ fn quick_check(connection: &mut Connection) -> Result<(), Trouble> {
 /// Bytes that the disk under `folder` has for the spool: what is free and what it uses already.
 pub(super) fn available_bytes(folder: &Path) -> u64 {
     let there = folder.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
-    // A disk that does not say has as much as anybody wants.
+    // A disk that does not report its space counts as unlimited.
     let Ok(disk) = statvfs(there) else { return u64::MAX };
     let own = OWN_FILES.iter().map(|suffix| beside(&folder.join(FILE), suffix));
     let own: u64 = own.filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum();

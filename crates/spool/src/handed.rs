@@ -1,11 +1,11 @@
-//! Which messages the link was given and has not settled: the broker may have them, so they are the last to give way. Pure.
+//! Which messages the link has read and not settled: the broker may have them, so they are dropped last. Pure.
 //!
-//! The link may pass over more than are remembered here, those of topics that the broker refuses. Then the ones that were given
-//! first are forgotten: what is under way was given lately.
+//! The link may have read more than are remembered here and not sent them, because the broker refuses their topics. Then those that
+//! were read first are forgotten: what is in flight was read lately.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// The messages that the broker may have; they give way last.
+/// The messages that the broker may have; they are dropped last.
 #[derive(Debug)]
 pub(super) struct Handed {
     limit: usize,

@@ -1,7 +1,7 @@
-//! What gives way when the spool is full.
+//! What is dropped when the spool is full.
 //!
-//! Readings go before replies, loss records never do, and those that the link was given go last, for the broker may have them: dropping one
-//! of those would report a loss that is none. What cannot be written without that stays in memory for now.
+//! Readings are dropped before replies, loss records never. Messages that the link has read are spared while others can be dropped:
+//! the broker may have them, and their loss would be reported wrongly. What cannot be written then stays in memory for now.
 
 use crate::WhenFull;
 use crate::record::cost;

@@ -50,7 +50,7 @@ impl Salvage {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags).ok()?;
-        // It stays as it was found: its log is read, and not applied.
+        // The file is not changed: its log is read, but not applied.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok()?;
         let settings = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; \
                         PRAGMA cell_size_check = ON; PRAGMA cache_size = -512";

@@ -75,7 +75,7 @@ pub(super) struct Rows {
     pub(super) next: Option<u64>,
 }
 
-/// What a row in the way of a newer one was.
+/// A row that was dropped to make space for newer ones.
 #[derive(Debug)]
 pub(super) struct Victim {
     pub(super) sequence: u64,
@@ -83,7 +83,7 @@ pub(super) struct Victim {
     pub(super) reading: Option<ReadingName>,
 }
 
-/// Which rows give way.
+/// Which rows are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// Readings, the oldest first.
@@ -243,7 +243,7 @@ impl Store {
         file::keep_reserve(&self.file, limits.batch);
     }
 
-    /// Gives the reserve up.
+    /// Deletes the reserve, so that its space can be used.
     pub(super) fn use_reserve(&self) {
         file::use_reserve(&self.file);
     }
@@ -300,7 +300,7 @@ impl Batch<'_> {
         used(&self.transaction)
     }
 
-    /// Notes a start of the program; repeated, it is a write that proves the disk.
+    /// Records a start of the program; repeated, it is a write that proves that the disk works.
     pub(super) fn put_run(&self, first: u64, run: RunId) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO run (first, run, boot_id) VALUES (?1, ?2, '')";
         self.transaction.execute(sql, params![signed(first), run.0])?;

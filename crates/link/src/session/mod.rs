@@ -177,7 +177,7 @@ pub(super) struct Publication {
     pub topic: String,
     /// Its payload.
     pub payload: Bytes,
-    /// How surely.
+    /// Its quality of service.
     pub qos: Qos,
     /// Whether the broker keeps it.
     pub retain: bool,
@@ -214,7 +214,7 @@ fn length_size(length: usize) -> usize {
     }
 }
 
-/// How a publication fared.
+/// The outcome of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// The broker has it; at QoS 0, it is written.
@@ -227,7 +227,7 @@ pub(super) enum Fate {
     Lost,
 }
 
-/// How a subscription fared.
+/// The outcome of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Grant {
     /// All of its filters.

@@ -1,4 +1,4 @@
-//! How long a certificate is valid, and when that is worth a word.
+//! How long a certificate is valid, and when that is reported.
 //!
 //! No parser of our own, and none besides the one that decides: webpki is asked whether the certificate is valid at the end
 //! of time, and its refusal names the date. Dates are seconds since 1970, for a system time of 32 bits ends in 2038.

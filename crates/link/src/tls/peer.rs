@@ -1,7 +1,7 @@
 //! The broker's certificate: verified by the library, and looked at besides.
 //!
 //! The library calls every verifier that is not its own dangerous. This one adds nothing to what is accepted: each question
-//! goes to the library's own first, and only what it has accepted is noted. There is no way around it, by no setting.
+//! goes to the library's own first, and only what it has accepted is recorded. No setting turns this off.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -20,7 +20,7 @@ use super::files;
 /// How long what the broker showed is valid; empty before it was accepted. One connection has one.
 pub(crate) type Shown = Arc<OnceLock<Validity>>;
 
-/// A refusal that the library has no word for.
+/// A refusal for which the library has no error of its own.
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// The certificate signed itself.

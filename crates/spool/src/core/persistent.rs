@@ -1,4 +1,4 @@
-//! What stays when the messages are gone: the counts of sensors and the ids of commands.
+//! What outlives the messages: the counts of sensors and the ids of commands.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Core {
         self.counts.known()
     }
 
-    /// Whether [`Core::counts`] says something.
+    /// Whether [`Core::counts`] is known.
     pub(crate) fn knows_counts(&self) -> bool {
         self.counts.is_known()
     }
@@ -35,12 +35,12 @@ impl Core {
         self.ids.known()
     }
 
-    /// Whether [`Core::commands`] says something.
+    /// Whether [`Core::commands`] is known.
     pub(crate) fn knows_commands(&self) -> bool {
         self.ids.is_known()
     }
 
-    /// When the ids of commands are to be written, though nothing else is.
+    /// When the ids of commands must be written, even if nothing else is due.
     pub(super) fn ids_due(&self) -> Option<Duration> {
         self.ids.due().filter(|_| self.fault.is_none())
     }

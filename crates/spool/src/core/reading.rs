@@ -21,7 +21,7 @@ impl Core {
         }
         let (mut messages, horizon) = self.read_disk(from.0, limit, now)?;
         let end = self.offered.min(horizon);
-        // One more than may go, so that it is known where the next read begins.
+        // One more than `limit`, so that it is known where the next read begins.
         let in_memory =
             self.cache.from(from.0).take_while(|(sequence, _)| *sequence < end).take(limit.saturating_add(1));
         messages.extend(in_memory.map(|(sequence, entry)| stored(sequence, Arc::clone(&entry.message))));
@@ -60,7 +60,7 @@ impl Core {
             if stored.message.key.kind == MessageKind::Loss {
                 self.losses.close(stored.sequence.0);
             }
-            // Nobody asks where one at QoS 0 went.
+            // A message at QoS 0 has no acknowledgement and no loss record.
             if stored.message.qos != Qos::AtMostOnce {
                 self.handed.insert(stored.sequence.0);
             }
@@ -85,7 +85,7 @@ impl Core {
         }
     }
 
-    /// What only the disk has of what is offered, and up to where that is the whole truth.
+    /// Offered messages that are on disk alone, and the sequence up to which none is missing.
     fn read_disk(&mut self, from: u64, limit: usize, now: Moment) -> Result<(Vec<Stored>, u64), ReadError> {
         // A burst may be on the disk, and gone from memory, before it is offered: rows from there on would hide what memory has
         // between them.
@@ -111,7 +111,7 @@ impl Core {
         Ok((sound, next.unwrap_or(u64::MAX)))
     }
 
-    /// A row that is not as it was written never will be: it is deleted, and reported as far as its name is sound.
+    /// A damaged row stays damaged: it is deleted, and reported as lost if its name can still be read.
     fn drop_unsound(&mut self, sequence: u64, Unsound { reading }: Unsound, now: Moment) {
         error!(sequence, ?reading, "A stored message is damaged; dropped.");
         self.dropped += 1;

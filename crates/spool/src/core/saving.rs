@@ -125,8 +125,8 @@ impl Core {
         self.fault(kind, format!("the spool cannot be written: {error}"), now);
     }
 
-    /// Whether the file has anything that somebody needs. The rows themselves are asked: what was acknowledged under a place of an
-    /// earlier era has none. What sensors have counted and which commands were seen stays.
+    /// Whether the file holds anything that is still needed: unacknowledged messages, counts or command ids. The rows themselves
+    /// are checked, because sequences that were acknowledged in an earlier era name other rows now.
     fn is_of_use(&self) -> bool {
         let has_more = !self.counts.is_empty() || !self.ids.is_empty();
         has_more
@@ -134,7 +134,7 @@ impl Core {
             || !matches!(self.store.oldest(|sequence| !self.acked.contains(&sequence)), Ok(None))
     }
 
-    /// Notes what is wrong, and when to try again: ever later.
+    /// Records what is wrong, and when to try again; the wait doubles each time.
     pub(super) fn fault(&mut self, kind: FaultKind, words: String, now: Moment) {
         let delay = self.fault.as_ref().map_or(RETRY.0, |fault| (fault.delay * 2).min(RETRY.1));
         if self.fault.as_ref().is_none_or(|fault| fault.words != words) {
