@@ -1,4 +1,4 @@
-//! What the gateway knows of itself, gathered for `B/health`, for systemd's status line and for the watchdog.
+//! The state of the gateway, gathered for `B/health`, for systemd's status line and for the watchdog.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Sources {
     pub run: RunId,
     /// When it was.
     pub started: Moment,
-    /// Who is in the configuration in force.
+    /// The devices of the configuration in force.
     pub roster: watch::Receiver<SharedRoster>,
     /// The link.
     pub link: watch::Receiver<LinkStatus>,

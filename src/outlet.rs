@@ -36,9 +36,9 @@ pub struct Outlet {
 
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write.
+    /// Signals the thread that there is something to write.
     filled: Condvar,
-    /// An entry has been written.
+    /// Signals those who flush that an entry has been written.
     written: Condvar,
     /// Locked by the thread alone, for as long as it lives.
     sink: Mutex<Sink>,

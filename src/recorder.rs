@@ -29,7 +29,7 @@ pub const EVENT_CAPACITY: usize = 1024;
 /// States and statuses that may wait; the workers keep the newest of what does not fit.
 pub const STATE_CAPACITY: usize = 64;
 
-/// Answers that may wait for the spool. Commands wait for room, so this only smooths bursts.
+/// Replies that may wait for the spool. Commands wait when it is full, so this only smooths bursts.
 pub const ANSWER_CAPACITY: usize = 64;
 
 /// Events that are taken together at most: what has come at once goes on to the spool at once, and wakes its thread once.
@@ -38,7 +38,7 @@ const BURST: usize = 64;
 /// The recorder shows that it is alive this often when nothing happens.
 const IDLE: Duration = crate::deadlines::IDLE_TURN;
 
-/// An answer to a command, worded already.
+/// The reply to a command, as its final payload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The output as named in the command's topic.
@@ -61,7 +61,7 @@ pub struct Recorder {
     pub states: mpsc::Receiver<Event>,
     /// From the commands; ends when they have ended.
     pub answers: mpsc::Receiver<Answer>,
-    /// Who is in the configuration in force: what a reload removed says nothing any more.
+    /// The devices of the configuration in force: events of what a reload removed are dropped.
     pub roster: watch::Receiver<SharedRoster>,
     /// Whether the link is up: a reading at QoS 0 is not kept while it is down.
     pub link: watch::Receiver<LinkStatus>,
@@ -71,11 +71,11 @@ pub struct Recorder {
     pub latest: Latest,
     /// Where the newest values are shown, if they are.
     pub views: Option<Views>,
-    /// What it shows of itself.
+    /// Its sign of life.
     pub progress: Arc<Progress>,
 }
 
-/// What the recorder shows of itself, for the watchdog: when it last turned, in nanoseconds on the boot clock.
+/// The recorder's sign of life for the watchdog: the last turn of its loop, in nanoseconds on the boot clock.
 #[derive(Debug, Default)]
 pub struct Progress(AtomicU64);
 
@@ -91,7 +91,7 @@ impl Progress {
 }
 
 impl Recorder {
-    /// Runs until workers and commands have ended and everything they said is in the spool.
+    /// Runs until workers and commands have ended and all their events are in the spool.
     pub async fn run(mut self) {
         let (mut events, mut states, mut answers) = (true, true, true);
         let mut taken = Vec::with_capacity(BURST);
@@ -161,7 +161,7 @@ impl Recorder {
         }
     }
 
-    /// The message of a reading; nothing when it is at QoS 0 and nobody is there to take it.
+    /// The message of a reading; nothing when it is at QoS 0 and the link is down.
     fn reading(&self, reading: &Reading, qos: Qos, retain: bool) -> Option<Message> {
         if qos == Qos::AtMostOnce && self.link.borrow().state != LinkState::Up {
             debug!(sensor = %reading.sensor, seq = reading.seq, "Reading at QoS 0 dropped: the link is down.");

@@ -1,4 +1,4 @@
-//! Who is who in the configuration in force: what recorder and commands must know of it, and nothing more.
+//! The devices and topics of the configuration in force, as far as recorder and commands need them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// The same during a reload, in which devices of both configurations may have something to say.
+    /// The roster during a reload, while devices of both configurations may send events.
     pub fn expecting(&self, sensors: impl Iterator<Item = Name>, outputs: impl Iterator<Item = Name>) -> Self {
         let mut joined = self.clone();
         joined.sensors.extend(sensors);

@@ -86,7 +86,7 @@ fn bus_settings<'a>(config: &'a Config, name: &Name) -> &'a bus::Settings {
     found.map(|(_, settings)| settings).expect("the configuration has every bus that a device names")
 }
 
-/// Who is who.
+/// The roster of this configuration.
 pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>) -> Roster {
     let target = |actuator: &ActuatorSettings| {
         let worker = workers.get(&BusKey::of(config, Some(&actuator.bus)))?;

@@ -34,7 +34,7 @@ impl Loop {
         self.outputs = kept;
         let wanted: BTreeMap<_, _> = plan.sensors.iter().map(|(new, _)| (&new.name, new)).collect();
         for sensor in &mut self.sensors {
-            // Without room, what came since its last reading is kept as soon as it reads again.
+            // If the channel is full, the count since its last reading is passed on with its next reading.
             sensor.report_count(&self.sites);
         }
         for mut slot in std::mem::take(&mut self.sensors) {
@@ -42,7 +42,7 @@ impl Loop {
             if new.same_device(&slot.settings) && stays(&self.sites, slot.settings.bus.as_ref()) {
                 self.sensors.push(slot);
             } else {
-                // Were it sampled before the plan comes, it would take back what it has just let go.
+                // Sampling it before the plan comes would claim again what was just released.
                 slot.let_go();
                 self.parked.push(slot);
             }
@@ -95,7 +95,7 @@ impl Loop {
             let begun = clock::boottime();
             self.progress.turn_at(begun);
             self.progress.busy_at(Some(&settings.name), begun);
-            // Of those in a place that has just failed slowly one is enough; the others are built as soon as it answers.
+            // In a place that has just failed slowly one attempt is enough; the others are built as soon as it answers.
             let is_resting = self.sites.rest.allowed_from(place, Purpose::Output) > begun;
             self.sites.bar(is_resting.then(|| self.sites.rest.why(place).to_owned()));
             self.sites.take_outcome();

@@ -1,8 +1,7 @@
 //! The end of a thread, and of outputs that leave the configuration.
 //!
-//! A bus that fails slowly must not eat the time that there is for stopping: what works is made safe first, and of what sits in
-//! one place with an output that has just failed slowly, nothing more is tried. After [`LONGEST`] whatever has not been tried is
-//! given up. Each output that is not safe is named in the log; `fieldgate safe-state`, which systemd calls at the end, tries
+//! A bus that fails slowly must not use up the time for stopping: outputs that work are made safe first, and when one fails slowly
+//! the others in the same place are not tried. After [`LONGEST`] all that has not been tried is given up. Each output that is not safe is named in the log; `fieldgate safe-state`, which systemd calls at the end, tries
 //! once more.
 
 use std::collections::BTreeSet;
@@ -85,7 +84,7 @@ impl Loop {
         }
     }
 
-    /// Whether it has been tried, in vain.
+    /// Whether it has been tried and failed.
     fn has_failed(&self, index: usize) -> bool {
         let Output { slot, place } = &self.outputs[index];
         !slot.waits_for_partner() && self.sites.rest.is_failing(*place)
@@ -134,7 +133,7 @@ impl Loop {
     }
 }
 
-/// Drives it if its partner is off by now; whether it is or not, when the time `is_over`.
+/// Drives it if its partner is off by now, and in any case when the time `is_over`.
 fn follow_partner(slot: &mut OutputSlot, is_over: bool, sites: &mut Sites) {
     slot.enforce(sites);
     if is_over || !slot.waits_for_partner() {

@@ -65,7 +65,7 @@ pub struct SensorSettings {
     pub bus: Option<Name>,
     /// How often it is sampled; for event-driven sensors the heartbeat.
     pub every: Duration,
-    /// How surely its readings are to arrive.
+    /// The quality of service of its readings.
     pub qos: Qos,
     /// Whether the broker keeps its newest reading.
     pub retain: bool,
@@ -164,7 +164,7 @@ impl Tally {
         }
     }
 
-    /// Notes the status of the sensor.
+    /// Records the status of the sensor.
     pub fn set_status(&self, status: SensorStatus) {
         let code = match status {
             SensorStatus::Ok => 0,
@@ -180,9 +180,9 @@ impl Tally {
 pub enum Event {
     /// A sensor was sampled.
     Reading {
-        /// What it said.
+        /// The reading.
         reading: Reading,
-        /// How surely it is to arrive.
+        /// Its quality of service.
         qos: Qos,
         /// Whether the broker keeps the newest.
         retain: bool,
@@ -235,7 +235,7 @@ pub enum Order {
         action: Action,
         /// For how long.
         lease: Option<Duration>,
-        /// Where the result goes; the asker may have given up.
+        /// Where the result goes; the requester may have stopped waiting.
         answer: oneshot::Sender<Applied>,
     },
     /// Let go of what this plan, which is to come, does not have as it is.
@@ -283,7 +283,7 @@ pub struct Progress {
     turned: AtomicU64,
     /// Outputs of the thread.
     outputs: AtomicUsize,
-    /// The device that is being talked to, and since when.
+    /// The device of the transfer that is under way, and since when.
     busy: Mutex<Option<(Name, Duration)>>,
 }
 
@@ -318,7 +318,7 @@ impl Progress {
         Duration::from_nanos(self.turned.load(Ordering::Relaxed))
     }
 
-    /// The device that has been talked to since the given moment, if one is at this moment.
+    /// The device of the transfer that is under way, and since when, if there is one.
     pub fn busy(&self) -> Option<(Name, Duration)> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -377,7 +377,7 @@ impl Worker {
         let (stopped, shown) = (Arc::clone(&stop), Arc::clone(&progress));
         let thread = std::thread::Builder::new().name(format!("bus {label}")).spawn(move || {
             run::Loop::new(plan, context, inbox, waiter, stopped, shown).run(beginning);
-            // Nobody waits any more when the grace period has passed.
+            // An error means that the grace period has passed and the wait is over.
             ending.send(()).ok();
         })?;
         Ok(Self { root, inbox: Inbox { orders, waker }, progress, stop, thread, ended, begun: Some(begun) })
@@ -386,7 +386,7 @@ impl Worker {
     /// Waits until every output was driven to its safe state for the first time, or failed; returns at once when called again.
     pub async fn begun(&mut self) {
         if let Some(begun) = self.begun.take() {
-            // It is closed rather than answered when the thread has ended, which is as good.
+            // When the thread has ended the channel is closed without an answer, which means the same here.
             begun.await.ok();
         }
     }

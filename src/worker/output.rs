@@ -1,7 +1,7 @@
 //! One output on its bus: a thin shell around its [`Machine`], which decides everything.
 //!
-//! The shell drives what the machine says and reports what the hardware did, answers requesters, publishes and logs. What the
-//! hardware says it does is believed, whatever it was ordered to do.
+//! The shell drives what the machine says and reports back what the hardware did, answers requesters, publishes and logs. What is
+//! read back counts, not what was ordered.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// How often an output that is on asks whether another, perhaps on another thread, wants it to go off.
 pub(super) const LOOK_AT_PARTNERS: Duration = Duration::from_millis(10);
 
-/// Who waits for what becomes of a command.
+/// Where the result of a command goes.
 type Requester = oneshot::Sender<Applied>;
 
 /// One output and all that is known of it.
@@ -60,7 +60,7 @@ impl OutputSlot {
         self.perform(effects, sites);
     }
 
-    /// Carries out a command, or sees to it that it will be.
+    /// Carries out a command now, or postpones or refuses it.
     pub(super) fn command(
         &mut self,
         (action, lease): (Action, Option<Duration>),
@@ -131,7 +131,7 @@ impl OutputSlot {
         for effect in effects {
             match effect {
                 Effect::Drive(value) => {
-                    // What comes of it drives nothing further.
+                    // Its effects drive nothing further.
                     let effects = self.drive(value, sites);
                     self.perform(effects, sites);
                 }

@@ -12,7 +12,7 @@ use crate::worker::schedule::{LAST_RETRY, rest_after};
 use fieldgate_bus::Claim;
 use fieldgate_model::Name;
 
-/// A failure that is over so soon costs its neighbours nothing. The shortest time-out of an adapter is longer.
+/// A failure that is over so soon needs no rest. The shortest time-out of an adapter is longer.
 pub(super) const QUICK: Duration = Duration::from_millis(20);
 
 /// Outputs that fail are tried again after as long as the failure took, but no later than this.
@@ -56,9 +56,9 @@ pub(super) struct PlaceId(usize);
 /// What a transfer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Can wait.
+    /// A sampling, which can wait.
     Sample,
-    /// Must not: it may be on and have to go off.
+    /// An output, which must not wait: it may be on and have to go off.
     Output,
 }
 
@@ -72,7 +72,7 @@ struct Standing {
     why: String,
 }
 
-/// Who may be spoken to, and when.
+/// Which places a transfer may go to, and when.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
     places: BTreeMap<Place, PlaceId>,
@@ -131,7 +131,7 @@ impl Rest {
         self.changed = true;
     }
 
-    /// Somebody there answered, be it with a refusal.
+    /// A device there answered, or refused at once.
     pub(super) fn answered(&mut self, place: PlaceId) {
         self.in_a_row = 0;
         let standing = &mut self.standings[place.0];
@@ -143,11 +143,11 @@ impl Rest {
         self.changed = true;
     }
 
-    /// From when on the place may be spoken to.
+    /// When a transfer to the place is allowed again.
     pub(super) fn allowed_from(&self, place: PlaceId, purpose: Purpose) -> Duration {
         match (self.standings[place.0].failed_at, purpose) {
             (None, _) => Duration::ZERO,
-            // However many fail: nobody waits for his turn for longer than this.
+            // However many places fail, none waits longer than this for its turn.
             (Some(failed_at), Purpose::Sample) => self.samples_from.min(failed_at.saturating_add(LAST_RETRY)),
             (Some(_), Purpose::Output) => self.outputs_from,
         }
@@ -255,7 +255,7 @@ mod tests {
 
     proptest! {
         /// However many chips fail, and whatever they are for: failing samplings take a tenth of the time, failing outputs
-        /// half, and nobody waits for ever.
+        /// half, and none waits for ever.
         #[test]
         fn failing_transfers_leave_time_for_others(
             count in 1u8..32, cost_ms in 20u64..3000, outputs in prop::collection::vec(any::<bool>(), 32),
@@ -266,7 +266,7 @@ mod tests {
             let cost = Duration::from_millis(cost_ms);
             let mut last = vec![Duration::ZERO; usize::from(count)];
             let purpose = |index: usize| if outputs[index] { Purpose::Output } else { Purpose::Sample };
-            // Until each has failed twice nobody can know.
+            // Until each has failed twice it cannot be known.
             for turn in 0..2 * usize::from(count) {
                 now += cost;
                 rest.failed(places[turn % places.len()], purpose(turn % places.len()), (now, cost), "timed out");

@@ -1,8 +1,8 @@
 //! The loop of one bus.
 //!
-//! A turn takes orders, makes outputs do what is due, and takes one sample. Nothing in it walks all devices: who is due stands
-//! in a [`Timetable`], and only sensors whose descriptor is readable are asked for events. Each transfer is a sign of life, and
-//! an output that fails slowly ends what else the turn was about to do, so that orders wait for a few transfers at most.
+//! A turn takes orders, makes outputs do what is due, and takes one sample. Nothing in it goes through all devices: a [`Timetable`]
+//! knows which are due, and only sensors whose descriptor is readable are asked for events. Each transfer is a sign of life, and
+//! an output that fails slowly ends the turn early, so that orders wait for a few transfers at most.
 //!
 //! `adopt.rs` takes up plans, `finish.rs` ends.
 
@@ -27,7 +27,7 @@ use fieldgate_model::{Action, Name, Reason, Refusal};
 /// How soon unsent states are tried again when the event channel was full.
 pub(super) const FLUSH_AGAIN: Duration = Duration::from_millis(20);
 
-/// A sampling that takes longer may have been taken for one that hangs.
+/// A sampling that takes longer may have been reported as hanging.
 const SUSPICIOUS: Duration = Duration::from_secs(1);
 
 /// Readings of one moment are handed on together, so that the recorder is woken once; a sampling that takes longer does not
@@ -140,7 +140,7 @@ impl Loop {
         self.sites.open_all(|bus| busy_on(progress, sensors, bus));
     }
 
-    /// Talks to an output, and notes what became of it. `true` when that was quick.
+    /// Drives an output, and records the outcome. `true` when that was quick.
     pub(super) fn talk<T>(&mut self, index: usize, talk: impl FnOnce(&mut OutputSlot, &mut Sites) -> T) -> (T, bool) {
         self.hand_on();
         let Output { slot, place } = &mut self.outputs[index];
@@ -156,8 +156,8 @@ impl Loop {
         (result, cost < QUICK)
     }
 
-    /// Lets go of what was built on a bus that has gone, so that each says so at once, and does not keep anybody waiting on
-    /// one that is there again.
+    /// Drops what was built on a bus that has gone, so that each device reports it at once; devices on a bus that is there again
+    /// may try at once.
     fn handle_bus_events(&mut self) {
         let news = self.sites.take_news();
         if news.is_empty() {
@@ -216,7 +216,7 @@ impl Loop {
 
     fn obey(&mut self, actuator: &Name, order: (Action, Option<Duration>), answer: oneshot::Sender<Applied>) {
         let Some(index) = self.outputs.iter().position(|output| output.slot.settings.name == *actuator) else {
-            // A reload took it away between the check and now; the asker sees the closed channel.
+            // A reload removed it between the check and now; the requester sees the closed channel.
             return;
         };
         self.hand_on();
@@ -227,7 +227,7 @@ impl Loop {
             self.sites.bar(Some(words.clone()));
             self.outputs[index].slot.let_go(&mut self.sites);
             self.sites.bar(None);
-            // The asker may have given up.
+            // The requester may have stopped waiting.
             answer.send(Err(Refusal::new(Reason::Hardware, words))).ok();
         } else {
             self.talk(index, |slot, sites| slot.command(order, answer, sites));
@@ -342,7 +342,7 @@ impl Loop {
     }
 }
 
-/// A sign of life before a bus itself is talked to. Should it hang, it is reported by the name of a sensor on it.
+/// A sign of life before a transfer to the bus itself. If that hangs, it is reported by the name of a sensor on the bus.
 fn busy_on(progress: &Progress, sensors: &[SensorSlot], bus: Option<Option<&Name>>) {
     let now = clock::boottime();
     progress.turn_at(now);
@@ -357,7 +357,7 @@ fn failed_to_wait(e: &std::io::Error) {
     std::thread::sleep(FLUSH_AGAIN);
 }
 
-/// Notes for the rest of the bus what became of an output.
+/// Records the outcome of driving an output for the back-off of the bus.
 pub(super) fn note(sites: &mut Sites, place: PlaceId, (now, cost): (Duration, Duration)) {
     match sites.take_outcome() {
         Some(Outcome::Answered) => sites.rest.answered(place),

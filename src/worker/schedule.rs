@@ -56,7 +56,7 @@ impl Schedule {
     }
 
     fn advance(&mut self, ticks: u64) {
-        // A period of days times a few ticks fits; saturation only means "not again in this life".
+        // A period of days times a few ticks fits; saturation only means "never again".
         let ns = self.every.as_nanos().saturating_mul(u128::from(ticks));
         self.next = self.next.saturating_add(Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX)));
     }
@@ -64,7 +64,7 @@ impl Schedule {
 
 /// How long to leave a device alone whose `failures`-th attempt in a row took `cost`.
 ///
-/// A quick failure costs nobody anything, so the device is tried at each of its ticks and is back within one period of its
+/// A quick failure delays no other device, so the device is tried at each of its ticks and is back within one period of its
 /// return. The first failure alone never costs more than itself: one lost sample is no reason to lose the next.
 pub fn rest_after(failures: u32, cost: Duration) -> Duration {
     match failures {

@@ -1,4 +1,4 @@
-//! Who is due next, found without asking everybody. Pure.
+//! Which entry is due next, found without going through all of them. Pure.
 //!
 //! A heap of numbered entries in which each entry's place is known, so that an entry can be moved without a search. Nothing is
 //! allocated but at [`Timetable::reset`].

@@ -75,9 +75,9 @@ pub(super) enum Whose {
 /// A change of the alarms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// There is something to look at, in these words.
+    /// Raises an alarm with this text.
     Raise(About, String),
-    /// The cause has ended.
+    /// Clears an alarm: its cause has ended.
     Clear(About),
 }
 

@@ -37,11 +37,11 @@ pub(super) struct Dialect {
 /// What it means that a broker has accepted us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Accepted {
-    /// Nothing new.
+    /// Nothing that was not known.
     Usual,
     /// It has become known that this broker knows 3.1.1 only.
     IsOld,
-    /// It accepts 3.1.1 after a hang-up that may have been chance: it is to be asked once more in MQTT 5.
+    /// It accepts 3.1.1 after a hang-up that may have been the network's: MQTT 5 is to be tried once more.
     Unclear,
 }
 

@@ -151,7 +151,7 @@ impl Latest {
         }
     }
 
-    /// The broker does not want it: tried again later, ever more rarely.
+    /// The broker refused it: it is tried again later, each time after a longer wait.
     pub(super) fn refused(&self, topic: &str, now: Duration) {
         let Topics { entries, dirty } = &mut *self.lock();
         if let Some(entry) = entries.get_mut(topic) {

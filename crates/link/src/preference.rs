@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(6 * 3600);
 pub(super) struct Preference {
     /// `None`: never.
     every: Option<Duration>,
-    /// Changes in a row that came to nothing.
+    /// Switches in a row that failed.
     failures: u32,
     /// The broker that was left for the first, until the first has proved itself.
     left: Option<usize>,

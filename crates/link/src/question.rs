@@ -1,4 +1,4 @@
-//! Something that the spool was asked. Nobody waits for its answer: a disk that hangs must hold up neither the link nor commands.
+//! A request to the spool whose answer is never waited for: a disk that hangs must hold up neither the link nor commands.
 
 use std::future::Future;
 use std::task::{Context, Poll};
@@ -24,7 +24,7 @@ impl<T> Question<T> {
         self.answer.take().or_else(|| (&mut self.pending).now_or_never())
     }
 
-    /// Ready when the answer has come, which is kept. Pending when it was kept before: that is no news.
+    /// Ready when the answer has come, which is kept for [`Question::answer`]. Pending when it was kept before.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.answer.is_some() {
             return Poll::Pending;
