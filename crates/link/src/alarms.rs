@@ -22,7 +22,7 @@ pub(super) enum About {
     /// Commands are not subscribed to, for one of them cuts the link.
     CommandsSuspended,
     /// Commands may be stale.
-    Marker,
+    FreshnessMarker,
     /// What is published may not arrive.
     PublishProbe,
     /// The broker allows less than is wanted.
@@ -53,7 +53,7 @@ impl About {
             self,
             Self::Commands
                 | Self::CommandsSuspended
-                | Self::Marker
+                | Self::FreshnessMarker
                 | Self::PublishProbe
                 | Self::Twin
                 | Self::Publish(_)

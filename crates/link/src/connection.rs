@@ -22,7 +22,7 @@ use super::expiry::Expiry;
 use super::forwarder::Forwarder;
 use super::inflight::{Slot, Ticket, Window};
 use super::limits::SUSPENDED_FOR;
-use super::marker::Marker;
+use super::freshness_marker::FreshnessMarker;
 use super::publish_probe::PublishProbe;
 use super::report::Report;
 use super::session::{
@@ -107,7 +107,7 @@ pub(super) struct Connection<'a> {
     /// The topics that take commands, and whether the broker has granted them.
     pub(super) command_topics: watch::Receiver<Vec<String>>,
     pub(super) hears_commands: bool,
-    pub(super) marker: Marker,
+    pub(super) freshness_marker: FreshnessMarker,
     pub(super) publish_probe: PublishProbe,
     pub(super) twins: Twins,
     /// Identifies the `online` of this connection when it comes back.
@@ -180,7 +180,7 @@ impl<'a> Connection<'a> {
             health_asked: None,
             command_topics: parts.command_topics.clone(),
             hears_commands: false,
-            marker: Marker::new(settings.clean_session || suspended, connected.protocol, nonce.clone()),
+            freshness_marker: FreshnessMarker::new(settings.clean_session || suspended, connected.protocol, nonce.clone()),
             publish_probe: if suspended { PublishProbe::NotNeeded } else { PublishProbe::new(connected.protocol) },
             twins: Twins::new(parts.run.to_string(), now, lingering_will(settings)),
             nonce,
@@ -411,7 +411,7 @@ impl<'a> Connection<'a> {
             return;
         }
         let incoming = Incoming {
-            stale: arrived.expired || self.marker.is_stale(),
+            stale: arrived.expired || self.freshness_marker.is_stale(),
             response: arrived.response.filter(|target| settings.topics.may_respond_to(&target.topic)),
             topic: arrived.topic,
             payload: arrived.payload,

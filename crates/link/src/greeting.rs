@@ -178,7 +178,7 @@ impl Connection<'_> {
             self.publish_probe = PublishProbe::NotNeeded;
         }
         let publish_probe = self.hears_status && self.publish_probe.send(now);
-        let marker = self.marker.send(now).is_some();
+        let marker = self.freshness_marker.send(now).is_some();
         if publish_probe || marker || !self.online_published {
             self.publish_online(now);
         }
@@ -221,15 +221,15 @@ impl Connection<'_> {
         }
         let (now, live) = (boottime(), !arrived.retain);
         if live && arrived.payload == "offline" {
-            self.marker.saw_offline(self.connected.protocol, now);
+            self.freshness_marker.saw_offline(self.connected.protocol, now);
         }
         if live && self.publish_probe.came_back() {
             self.report.clear(&About::PublishProbe);
         }
-        let queued = self.marker.is_stale();
-        self.marker.saw(arrived);
-        if !self.marker.is_stale() {
-            self.report.clear(&About::Marker);
+        let queued = self.freshness_marker.is_stale();
+        self.freshness_marker.saw(arrived);
+        if !self.freshness_marker.is_stale() {
+            self.report.clear(&About::FreshnessMarker);
         }
         if live && self.twins.heard(&arrived.payload, arrived.nonce.as_deref(), now) == Origin::Foreign && !queued {
             self.raise_twin();
@@ -238,7 +238,7 @@ impl Connection<'_> {
 
     /// A message on our own health.
     pub(super) fn on_health(&mut self, arrived: &Arrived) {
-        let counts = !self.leaving && !arrived.retain && !self.marker.is_stale();
+        let counts = !self.leaving && !arrived.retain && !self.freshness_marker.is_stale();
         if counts && self.twins.heard_health(&arrived.payload, boottime()) == Origin::Foreign {
             self.raise_twin();
         }

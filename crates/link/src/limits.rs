@@ -53,13 +53,13 @@ impl Connection<'_> {
             );
             self.report.raise(About::PublishProbe, words);
         }
-        if self.marker.is_overdue(now) {
+        if self.freshness_marker.is_overdue(now) {
             let topic = self.parts.settings.topics.status();
             let words = format!(
                 "commands are refused: with clean_session: false our own message on {topic} must come back to distinguish new \
                  commands from queued ones, and it does not; allow us to read {topic}"
             );
-            self.report.raise(About::Marker, words);
+            self.report.raise(About::FreshnessMarker, words);
         }
         self.look_at_silence(now)
     }

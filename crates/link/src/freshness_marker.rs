@@ -17,7 +17,7 @@ pub(super) const MARKER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How far the marker of one connection is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Marker {
+pub(super) enum FreshnessMarker {
     /// A clean session: nothing can be queued.
     NotNeeded,
     /// It has not come back.
@@ -31,7 +31,7 @@ pub(super) enum Marker {
     Back,
 }
 
-impl Marker {
+impl FreshnessMarker {
     /// For a new connection; `nonce` is unique to it.
     pub(super) fn new(clean_session: bool, protocol: Protocol, nonce: String) -> Self {
         if clean_session {
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn under_version_5_only_our_own_nonce_ends_the_wait() {
-        let mut marker = Marker::new(false, Protocol::V5, "x1".into());
+        let mut marker = FreshnessMarker::new(false, Protocol::V5, "x1".into());
         assert_eq!(marker.send(NOW), Some(Some("x1".into())));
         marker.saw(&arrived("online", false, None));
         marker.saw(&arrived("online", false, Some("x0")));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn under_3_1_1_the_last_live_status_decides() {
-        let mut marker = Marker::new(false, Protocol::V4, "x1".into());
+        let mut marker = FreshnessMarker::new(false, Protocol::V4, "x1".into());
         marker.saw(&arrived("online", false, None));
         assert!(marker.is_stale(), "not published yet");
         assert_eq!(marker.send(NOW), Some(None));
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_clean_session_needs_no_marker() {
-        let mut marker = Marker::new(true, Protocol::V5, "x1".into());
+        let mut marker = FreshnessMarker::new(true, Protocol::V5, "x1".into());
         assert_eq!(marker.send(NOW), None);
         assert!(!marker.is_stale());
     }
