@@ -1,5 +1,5 @@
-//! Passes replies to the recorder. A disk that hangs does not delay commands: they are carried out, and only their replies are lost,
-//! with a warning in the log.
+//! Passes replies to the recorder. A disk that hangs does not delay commands: they are carried out, and only their replies are
+//! lost, with a warning in the log.
 
 use std::time::Duration;
 

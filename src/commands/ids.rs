@@ -1,9 +1,9 @@
 //! Which command ids were seen, and what was answered.
 //!
-//! The newest [`REMEMBERED`] are remembered, over restarts too: each is recorded when its command begins and when it is answered, and
-//! the spool keeps that. Nothing waits for the disk here. As long as none could be read, a command is checked against what
-//! this run has seen; what earlier runs saw comes in front of that as soon as it is known, and the answers of this run stay.
-//! An id belongs to one output.
+//! The newest [`REMEMBERED`] are remembered, over restarts too: each is recorded when its command begins and when it is
+//! answered, and the spool keeps that. Nothing waits for the disk here. As long as none could be read, a command is checked
+//! against what this run has seen; what earlier runs saw comes in front of that as soon as it is known, and the answers of this
+//! run stay. An id belongs to one output.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use fieldgate_model::payload::ResponseTarget;
 use fieldgate_model::{Name, CommandRecord, REMEMBERED};
 use fieldgate_spool::CommandIds;
 
-/// Repeats that may wait for one command's answer: twice as many as the link hands over at once. Further ones are refused as busy.
+/// Repeats that may wait for one command's answer: twice as many as the link hands over at once. Further ones are refused as
+/// busy.
 const WAITING: usize = 128;
 
 /// Those of them that want the answer elsewhere too. Where, and with what data, is for the sender to say, and may be long.

@@ -90,7 +90,8 @@ fn bounded(escaped: &str) -> String {
     if escaped.len() <= MAX_ESCAPED {
         return escaped.to_owned();
     }
-    // FNV-1a, written out so that no version computes another. Two paths with one hash are distinguished by what the table says inside.
+    // FNV-1a, written out so that no version computes another. Two paths with one hash are distinguished by what the table says
+    // inside.
     let hash = escaped
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));

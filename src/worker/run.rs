@@ -1,8 +1,8 @@
 //! The loop of one bus.
 //!
-//! A turn takes orders, makes outputs do what is due, and takes one sample. Nothing in it goes through all devices: a [`Timetable`]
-//! knows which are due, and only sensors whose descriptor is readable are asked for events. Each transfer is a sign of life, and
-//! an output that fails slowly ends the turn early, so that orders wait for a few transfers at most.
+//! A turn takes orders, makes outputs do what is due, and takes one sample. Nothing in it goes through all devices: a
+//! [`Timetable`] knows which are due, and only sensors whose descriptor is readable are asked for events. Each transfer is a
+//! sign of life, and an output that fails slowly ends the turn early, so that orders wait for a few transfers at most.
 //!
 //! `adopt.rs` takes up plans, `finish.rs` ends.
 

@@ -1,6 +1,7 @@
 //! When the broker was last heard.
 //!
-//! The link calls [`BrokerHeartbeat::beat`] for each packet; outputs read it: `safe_after` counts from the last byte that the broker sent.
+//! The link calls [`BrokerHeartbeat::beat`] for each packet; outputs read it: `safe_after` counts from the last byte that the
+//! broker sent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

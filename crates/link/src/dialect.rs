@@ -2,8 +2,8 @@
 //!
 //! With `protocol: auto` MQTT 5 is tried first. A broker from before MQTT 5 answers it in the form of 3.1.1, or hangs up without
 //! a word; then 3.1.1 is tried at once. What was accepted is remembered. A hang-up may also be the network's: where 3.1.1 is
-//! accepted after one, MQTT 5 is tried once more, and only a second hang-up settles it. Where both are hung up on, the protocol is
-//! not the cause: each round then begins with 5 again, and has one attempt with each.
+//! accepted after one, MQTT 5 is tried once more, and only a second hang-up settles it. Where both are hung up on, the protocol
+//! is not the cause: each round then begins with 5 again, and has one attempt with each.
 
 use std::time::Duration;
 

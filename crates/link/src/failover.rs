@@ -105,7 +105,8 @@ impl Failover {
         self.go_back(left, outcome)
     }
 
-    /// A connection to the current broker lasted for `held` and then ended; `blame` names the request that ended it, if that is known.
+    /// A connection to the current broker lasted for `held` and then ended; `blame` names the request that ended it, if that is
+    /// known.
     pub(super) fn ended(
         &mut self,
         cause: &Cause,

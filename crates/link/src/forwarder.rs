@@ -24,7 +24,8 @@ use fieldgate_model::payload::{self, StoredReply};
 use fieldgate_model::{Key, Message, MessageKind, Qos};
 use fieldgate_spool::{Batch, Closed, NotNow, ReadError, Sequence, Spool};
 
-/// Replies to requesters' own topics that wait for a place in the window; beyond, the oldest is given up, for the reply topic has it too.
+/// Replies to requesters' own topics that wait for a place in the window; beyond, the oldest is given up, for the reply topic
+/// has it too.
 const REQUESTER_REPLIES: usize = 32;
 
 /// MQTT 3.1.1 has no Receive Maximum, and Mosquitto 2.0.11 confirms what is more than its `max_inflight_messages` (20, but

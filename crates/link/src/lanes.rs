@@ -4,9 +4,10 @@
 //! boundary on, the **late** lane reads what lies before it, oldest first. A message that grows too old in the live lane
 //! moves the boundary and is read again by the late lane.
 //!
-//! Promised: a lane reads on where the spool's answer says, whatever number of messages came; within a lane the messages of one key
-//! are sent in order of sequence; the late lane never sends what the live lane still has; a refused key holds up no other. A reply may overtake one from before the connection that the late lane has not read
-//! yet; a loss record waits for the late lane, so that its account comes after what it is about.
+//! Promised: a lane reads on where the spool's answer says, whatever number of messages came; within a lane the messages of one
+//! key are sent in order of sequence; the late lane never sends what the live lane still has; a refused key holds up no other.
+//! A reply may overtake one from before the connection that the late lane has not read yet; a loss record waits for the late
+//! lane, so that its account comes after what it is about.
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! The link to the broker: keeps one connection, sends what the spool has and what is retained, hands commands on.
 //!
-//! [`run`] is the supervisor: it connects, keeps the connection, waits and connects again until it is asked to stop. One connection lives in
-//! `connection.rs`; what the client library knows stays in `session/` and `tls.rs`. When something is acknowledged the spool
-//! may forget it, and on any error everything unacknowledged is sent again on the next connection: at least once, never
-//! less. The link does not know sensors or outputs, and decides nothing about commands.
+//! [`run`] is the supervisor: it connects, keeps the connection, waits and connects again until it is asked to stop. One
+//! connection lives in `connection.rs`; what the client library knows stays in `session/` and `tls.rs`. When something is
+//! acknowledged the spool may forget it, and on any error everything unacknowledged is sent again on the next connection: at
+//! least once, never less. The link does not know sensors or outputs, and decides nothing about commands.
 //!
 //! Read in this order: `lib.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts: `failover.rs` (which
 //! broker is tried), `broker_state.rs` (what is known of it), `suspects.rs` (what it hangs up on), `lanes.rs` (what goes next),

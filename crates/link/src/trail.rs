@@ -1,8 +1,8 @@
 //! The requests of one connection, so that its end can be attributed to one of them. Pure.
 //!
-//! A broker that forbids a request and cannot say so, as in all of MQTT 3.1.1, closes the connection. The reason is then a request
-//! that it has not answered. A topic that was answered on this connection is not suspected: the same message would have ended
-//! the connection before.
+//! A broker that forbids a request and cannot say so, as in all of MQTT 3.1.1, closes the connection. The reason is then a
+//! request that it has not answered. A topic that was answered on this connection is not suspected: the same message would have
+//! ended the connection before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -15,7 +15,8 @@ use serde::Deserialize;
 /// An `offline` so soon after the connect is the will of our own connection before.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// A broker that ends publishes our will before it closes: an `offline` is somebody else's only if the connection outlives it by this.
+/// A broker that ends publishes our will before it closes: an `offline` is somebody else's only if the connection outlives it
+/// by this.
 const OUTLIVED: Duration = Duration::from_secs(2);
 
 /// Between two answers to a foreign `online`.

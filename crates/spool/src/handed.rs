@@ -1,7 +1,7 @@
 //! Which messages the link has read and not settled: the broker may have them, so they are dropped last. Pure.
 //!
-//! The link may have read more than are remembered here and not sent them, because the broker refuses their topics. Then those that
-//! were read first are forgotten: what is in flight was read lately.
+//! The link may have read more than are remembered here and not sent them, because the broker refuses their topics. Then those
+//! that were read first are forgotten: what is in flight was read lately.
 
 use std::collections::{BTreeMap, VecDeque};
 

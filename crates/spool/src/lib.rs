@@ -63,12 +63,12 @@
 //! - What a sensor has counted ([`Item::Count`]) is on disk before a message that was appended behind it is offered, whatever
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
 //!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has.
-//! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`CommandIds`]), fewer where they would
-//!   take more than a quarter of the capacity for messages. An answer is on disk before a reply that was appended behind it is
-//!   offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either. What else waits is
-//!   not written with them, so readings cost no more for it. One such transaction costs about 9 kB with what the file system adds.
-//!   Four may follow each other; then there are two a second, and replies are offered up to half a second before their records are on
-//!   disk: about 70 kB/s under a flood, of which 200 commands a second get so far.
+//! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`CommandIds`]), fewer where
+//!   they would take more than a quarter of the capacity for messages. An answer is on disk before a reply that was appended
+//!   behind it is offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either.
+//!   What else waits is not written with them, so readings cost no more for it. One such transaction costs about 9 kB with what
+//!   the file system adds. Four may follow each other; then there are two a second, and replies are offered up to half a second
+//!   before their records are on disk: about 70 kB/s under a flood, of which 200 commands a second get so far.
 //! - What is offered is what was appended: a row that is not as it was written is never offered, but reported as lost.
 //!
 //! # What it does not do
@@ -86,9 +86,10 @@
 //! the file (for a second at most) is forgotten, so its message is sent again: at least once, never less. A file system
 //! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state. Where
 //! the log shows that it had been whole, both files are set aside as damaged.
-//! A command of whose begin nothing was written is not known to the next run, and a repeat of it acts: what began in the last five
-//! milliseconds (half a second in a flood), plus the duration of a commit under way; for a power cut, that of its own commit too.
-//! None of these losses can be reported, since nothing is left that knows of them: the numbers of that run simply end earlier.
+//! A command of whose begin nothing was written is not known to the next run, and a repeat of it is carried out again: what began in the last
+//! five milliseconds (half a second in a flood), plus the duration of a commit under way; for a power cut, that of its own
+//! commit too. None of these losses can be reported, since nothing is left that knows of them: the numbers of that run simply
+//! end earlier.
 //!
 //! # On disk
 //!
@@ -133,11 +134,11 @@
 //!
 //! # Inside
 //!
-//! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges what was dropped; `overflow.rs` says what
-//! gives way; `counts.rs` knows what sensors have counted and `ids.rs` which commands were seen, which `command_ids.rs` passes on; `handed.rs` what
-//! the broker may have; `codes.rs` says what an error means; `folder.rs` and `file.rs` open the database, `wal.rs` looks at its log, `store.rs` works on it, `rows.rs` reads what it hands out, and
-//! `salvage.rs` reads a damaged one; `core.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs
-//! the core.
+//! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges loss records; `overflow.rs` decides
+//! what is dropped; `counts.rs` keeps what sensors have counted, and `ids.rs` the commands that were seen, which come in by
+//! `command_ids.rs`; `handed.rs` knows what the broker may have; `codes.rs` says what an error means; `folder.rs` and `file.rs`
+//! open the database, `wal.rs` checks its log, `store.rs` works on it, `rows.rs` decodes its rows, and `salvage.rs` reads a
+//! damaged one; `core.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs the core.
 
 mod codes;
 mod core;

@@ -1,7 +1,8 @@
 //! What is dropped when the spool is full.
 //!
-//! Readings are dropped before replies, loss records never. Messages that the link has read are spared while others can be dropped:
-//! the broker may have them, and their loss would be reported wrongly. What cannot be written then stays in memory for now.
+//! Readings are dropped before replies, loss records never. Messages that the link has read are spared while others can be
+//! dropped: the broker may have them, and their loss would be reported wrongly. What cannot be written then stays in memory for
+//! now.
 
 use crate::WhenFull;
 use crate::record::cost;

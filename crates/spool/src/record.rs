@@ -120,8 +120,8 @@ pub(super) fn count_sum(name: &str, count: i64) -> i64 {
     sum.finalize().into()
 }
 
-/// The checksum of a command's id and answer: in its upper half that of the id and its place alone, so that a repeat is known even
-/// when the answer is damaged; in its lower half that of everything.
+/// The checksum of a command's id and answer: in its upper half that of the id and its place alone, so that a repeat is known
+/// even when the answer is damaged; in its lower half that of everything.
 pub(super) fn command_sum(place: i64, actuator: &str, id: &str, answer: Option<&[u8]>) -> i64 {
     let identity = command_identity_sum(place, actuator, id);
     let mut whole = crc32fast::Hasher::new_with_initial(identity);

@@ -181,7 +181,8 @@ impl ThreadState {
                 }
                 Wait::Due => {}
             }
-            // After the requests: a command is recorded before its reply enters the queue, so the record of each reply taken is here.
+            // After the requests: a command is recorded before its reply enters the queue, so the record of each reply taken is
+            // here.
             self.take_command_records();
             self.core.tick(clock::now());
             self.publish();

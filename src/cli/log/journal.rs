@@ -1,8 +1,8 @@
 //! The journal's own protocol, with a field for each field of an event (systemd.io/JOURNAL_NATIVE_PROTOCOL).
 //!
 //! The crate for this sends from the thread that logs, and blocks it when journald does not read. Here an event becomes a
-//! datagram, and an [`Outlet`] sends it. An event is nearer to ten lines than to the 200 kB that a datagram holds: a longer one is
-//! refused by the kernel and is lost.
+//! datagram, and an [`Outlet`] sends it. An event is nearer to ten lines than to the 200 kB that a datagram holds: a longer one
+//! is refused by the kernel and is lost.
 
 use std::fmt::{Debug, Write as _};
 use std::io;

@@ -71,8 +71,8 @@ impl<'a> Checker<'a> {
         self.add(Severity::Note, span, what.into(), hint.into());
     }
 
-    /// The same problem at the same place comes twice when an anchor is used twice; it is reported once. Errors have room of their
-    /// own, so that no flood of warnings can make a wrong configuration pass.
+    /// The same problem at the same place comes twice when an anchor is used twice; it is reported once. Errors have room of
+    /// their own, so that no flood of warnings can make a wrong configuration pass.
     fn add(&mut self, severity: Severity, span: &Span, what: String, hint: String) {
         let limit = if severity == Severity::Error { MAX_FOUND } else { MAX_PROBLEMS };
         let found = Found { severity, what, span: span.clone(), hint };

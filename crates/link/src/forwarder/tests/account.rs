@@ -37,8 +37,8 @@ impl Account {
             && self.answered.is_superset(&self.replies)
     }
 
-    /// What was damaged or refused for good may have arrived as well and be reported: it was under way, or the answer to its first
-    /// delivery was lost with the connection.
+    /// What was damaged or refused for good may have arrived as well and be reported: it was under way, or the answer to its
+    /// first delivery was lost with the connection.
     pub(super) fn check(&self, given_up: &BTreeSet<Id>) {
         let may_be_absent: BTreeSet<&Id> = self.damaged.union(given_up).collect();
         let both = may_be_absent.iter().filter(|id| self.arrived.contains(**id)).count() as u64;
