@@ -2,7 +2,7 @@
 //!
 //! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output; one whose `id`
 //! was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait for each
-//! other, and one bus that hangs costs its own commands their answer "failed", nobody else's.
+//! other; if a bus hangs, only its own commands are answered "failed".
 //!
 //! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 

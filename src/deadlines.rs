@@ -27,7 +27,7 @@ pub const RECORDER: Duration = Duration::from_millis(300);
 /// The link bounds itself to less: what it cannot deliver stays in the spool.
 pub const LINK: Duration = Duration::from_millis(1800);
 
-/// The whole stop without dead times. The spool may have what the others did not need: it writes down what nobody else has.
+/// The whole stop without dead times. The spool gets what the others did not need: what it does not write is lost.
 const STOP: Duration = Duration::from_millis(4700);
 
 /// How long a worker that is replaced in a reload may take to end, without dead times.
@@ -97,7 +97,7 @@ pub fn look(watchdog: Option<Duration>) -> Duration {
     watchdog.map_or(LOOK, |period| (period / 3).min(LOOK))
 }
 
-/// How long `fieldgate safe-state` waits for the buses: once for the outputs that nobody waits for, and, a dead time later,
+/// How long `fieldgate safe-state` waits for the buses: once for the outputs that wait for no other, and, a dead time later,
 /// once more for the others.
 pub fn safe_state(longest_dead_time: Duration) -> Duration {
     SAFE_STATE.saturating_sub(longest_dead_time) / 2

@@ -2,7 +2,7 @@
 //!
 //! Started downstream first: the spool (whose lock refuses a second instance before it can touch an output), the workers
 //! (outputs to their safe state), recorder, commands, link. Stopped upstream first, see `shutdown.rs`. A reload builds a
-//! new [`SharedRoster`], has all buses let go of what changes and hands each its new plan; what is the same in both goes on
+//! new [`SharedRoster`], has all buses release what changes and hands each its new plan; what is the same in both goes on
 //! untouched.
 
 mod plans;
@@ -56,7 +56,8 @@ pub enum ReloadError {
     /// The spool is open in one folder for the life of the program. The old configuration stays.
     #[error("spool.path cannot change while the gateway runs; restart it instead")]
     SpoolPath,
-    /// The kernel gave no thread: the new configuration is in force, but for a bus that nobody serves. Restart the program.
+    /// The kernel gave no thread: the new configuration is in force, except for one bus, which is not in use. Restart the
+    /// program.
     #[error("a thread for a bus could not be started")]
     Thread(#[source] io::Error),
 }

@@ -1,4 +1,4 @@
-//! Output that nobody waits for: a queue with a limit, in front of a thread that writes.
+//! Output without waiting: a queue with a limit, in front of a thread that writes.
 //!
 //! A pipe that nobody reads, a terminal that was stopped and a socket that is full block a write for as long as they like.
 //! Sampling, driving outputs and the stop must not wait for it. So [`Outlet::push`] never waits: what does not fit into the

@@ -16,7 +16,7 @@ pub struct Roster {
     /// Every sensor.
     pub sensors: BTreeSet<Name>,
     /// Every output. During a reload also those that are about to be driven: a state is published once, and one that comes from
-    /// an output that nobody knows yet would be missing for good.
+    /// an output that is not in the roster yet would be missing for good.
     pub outputs: BTreeSet<Name>,
     /// Every output that takes commands.
     pub targets: BTreeMap<Name, Target>,

@@ -1,4 +1,4 @@
-//! The log: what of it is wanted, where it goes, and that nobody waits for it.
+//! The log: which events are written, where to, and by a thread so that no other part waits for a reader.
 //!
 //! Everything that a running gateway says goes through here, also what is no event: messages on the terminal, and panics.
 //! A thread writes it; see [`crate::outlet`] for what happens when nobody reads. A command that does not log writes directly.

@@ -37,7 +37,7 @@ fn put(text: &str, good: ExitCode) -> ExitCode {
     }
 }
 
-/// Writes a message; through the log where there is one, for nobody who serves outputs may wait for a reader.
+/// Writes a message; through the log where there is one, because a program that serves outputs must not wait for a reader.
 fn print_message(text: &str) {
     if log::takes(text) {
         return;

@@ -44,7 +44,7 @@ pub fn run(path: &Path) -> ExitCode {
             Err(e) => cli::fail(&format!("signals cannot be received: {e}")),
         }
     });
-    // A name look-up may still hang in a thread of the runtime; nobody waits for it.
+    // A name look-up may still hang in a thread of the runtime; it is not waited for.
     runtime.shutdown_background();
     systemd::flush();
     code

@@ -48,7 +48,7 @@ pub(super) fn by_table(path: &Path) -> Option<ExitCode> {
     }
 }
 
-/// Drives all outputs: at once those that nobody waits for, then those that are safe when on and exclude others.
+/// Drives all outputs: first those that wait for no other, then those that are on when safe and exclude others.
 fn drive(outputs: &[SafeOutput]) -> ExitCode {
     let (later, first): (Vec<_>, Vec<_>) = outputs.iter().cloned().partition(|output| !output.beside.is_empty());
     let rest = later.iter().map(|output| output.dead_time).max();

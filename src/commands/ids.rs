@@ -28,7 +28,7 @@ pub(super) enum Seen {
     UnderWay,
     /// The first is under way, and as many repeats as may wait for its answer do so.
     Crowded,
-    /// An earlier run took the first and did not come to answer it. Whether it acted nobody knows.
+    /// An earlier run took the first and ended before it answered. Whether that was carried out is unknown.
     Interrupted,
     /// This was the answer.
     Answered(String),
@@ -212,7 +212,7 @@ mod tests {
     fn what_earlier_runs_saw_is_older_than_what_this_one_saw_before_it_was_known() {
         let earlier = (0..REMEMBERED).map(|n| record(&n.to_string(), None)).collect();
         let mut ids = after(Some(Arc::new(earlier)));
-        // As long as nobody asks, the earlier ones are not loaded.
+        // The earlier ones are loaded by the first look-up, not before.
         ids.begin(&pump(), Some("new"));
         ids.begin(&pump(), Some("5"));
         ids.answered(&pump(), Some("5"), "of this run");

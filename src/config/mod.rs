@@ -26,7 +26,7 @@ use fieldgate_spool as spool;
 
 pub use report::{Place, Problem, Severity, Snippet};
 
-/// Where `run` and the other commands look when nobody says otherwise.
+/// Where `run` and the other commands look by default.
 pub const DEFAULT_PATH: &str = "/etc/fieldgate/fieldgate.yaml";
 
 /// What may run: every value checked, every default filled in.

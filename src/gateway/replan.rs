@@ -19,9 +19,8 @@ use fieldgate_clock as clock;
 
 type Workers = BTreeMap<BusKey, Worker>;
 
-/// Lets everything go that the plans do not have as it is: threads whose wires change or leave are ended, the others release what
-/// changes. Outputs among it are driven to their safe state. All have `grace` for it; `alive` is called every now and then
-/// meanwhile.
+/// Releases everything that the plans do not contain unchanged: threads whose wires change or leave are ended, the others release
+/// what changes. Outputs among it are driven to their safe state. All have `grace` for it; `alive` is called regularly meanwhile.
 pub(super) async fn release(
     workers: &mut Workers,
     plans: &BTreeMap<BusKey, Plan>,
@@ -80,7 +79,7 @@ fn take_leaving(workers: &mut Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(B
     leaving.into_iter().collect()
 }
 
-/// Asks the threads that go on to let go of what changes; one that hangs already is not waited for.
+/// Asks the threads that go on to release what changes; one that hangs already is not waited for.
 fn ask_to_release(workers: &Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(BusKey, oneshot::Receiver<()>)> {
     let mut releasing = Vec::new();
     for (key, worker) in workers {

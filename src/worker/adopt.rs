@@ -1,8 +1,8 @@
 //! How a thread takes up a plan: everything that changes is released before anything new is built.
 //!
 //! A line may go from a sensor to an output, a chip from one address or bus to another. So a reload comes in two orders: the
-//! first makes every thread let go of what its new plan does not have as it is, and only when all have done so is anything
-//! built, by the second. What is the same in both plans goes on untouched.
+//! first makes every thread release what its new plan does not contain unchanged; only when all have done so does the second
+//! build anything. What is the same in both plans goes on untouched.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use fieldgate_clock as clock;
 use fieldgate_model::Name;
 
 impl Loop {
-    /// Lets go of what the plan does not have as it is: outputs are made safe first. What is kept goes on.
+    /// Releases what the plan does not contain unchanged; outputs are made safe first. The rest goes on.
     pub(super) fn release(&mut self, plan: &Plan) {
         let stays = |sites: &Sites, name: Option<&Name>| {
             plan.buses.iter().any(|(bus, settings)| bus.as_ref() == name && sites.has(name, settings))
@@ -43,7 +43,7 @@ impl Loop {
                 self.sensors.push(slot);
             } else {
                 // Sampling it before the plan comes would claim again what was just released.
-                slot.let_go();
+                slot.drop_device();
                 self.parked.push(slot);
             }
         }

@@ -98,7 +98,7 @@ impl Loop {
         };
         // Without a device and with nothing to be built, stopping is over at once.
         self.sites.bar(Some(why.to_owned()));
-        self.outputs[index].slot.let_go(&mut self.sites);
+        self.outputs[index].slot.drop_device(&mut self.sites);
         self.talk(index, |slot, sites| {
             slot.stop(sites);
             slot.end(sites);

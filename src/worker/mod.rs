@@ -238,7 +238,7 @@ pub enum Order {
         /// Where the result goes; the requester may have stopped waiting.
         answer: oneshot::Sender<Applied>,
     },
-    /// Let go of what this plan, which is to come, does not have as it is.
+    /// Release what this plan, which will follow, does not contain unchanged.
     Release {
         /// The plan.
         plan: Plan,

@@ -1,6 +1,6 @@
 //! The back-off of one pair of wires, shared by all sensors and outputs on them. Pure: time is an argument.
 //!
-//! Rest follows cost. A failure that is over at once, such as a missing acknowledgement, costs nobody anything and brings no
+//! Rest follows cost. A failure that is over at once, such as a missing acknowledgement, delays no other device and brings no
 //! rest. After one that took long, every device in the same [`Place`] counts as failing, and the failing ones of all places
 //! share what is left of the time: their samplings a tenth, their outputs half. Devices that have not failed go on as before. The
 //! first answer from a failing place ends the rest of all, so outputs are safe as soon as the bus allows.

@@ -52,7 +52,7 @@ pub(super) struct Loop {
     stop: Arc<AtomicBool>,
     pub(super) progress: Arc<Progress>,
     pub(super) sensors: Vec<SensorSlot>,
-    /// Sensors whose device was let go because it changes, until the plan comes.
+    /// Sensors whose device was dropped because it changes, until the plan comes.
     pub(super) parked: Vec<SensorSlot>,
     pub(super) outputs: Vec<Output>,
     /// When each sensor may be sampled; of those that are due, the one that has waited longest comes first.
@@ -168,12 +168,12 @@ impl Loop {
             match news {
                 News::Gone => {
                     sensors.for_each(|slot| {
-                        slot.let_go();
+                        slot.drop_device();
                         slot.hurry();
                     });
                     let outputs = self.outputs.iter_mut().map(|output| &mut output.slot);
                     let on_it = outputs.filter(|slot| Some(&slot.settings.bus) == bus.as_ref());
-                    on_it.for_each(|slot| slot.let_go(&mut self.sites));
+                    on_it.for_each(|slot| slot.drop_device(&mut self.sites));
                 }
                 News::Opened => sensors.for_each(SensorSlot::hurry),
             }
@@ -225,7 +225,7 @@ impl Loop {
             let words = format!("not tried, for its bus has just failed: {}", self.sites.rest.why(place));
             // As after any order that could not be carried out, it is made safe as soon as the bus allows.
             self.sites.bar(Some(words.clone()));
-            self.outputs[index].slot.let_go(&mut self.sites);
+            self.outputs[index].slot.drop_device(&mut self.sites);
             self.sites.bar(None);
             // The requester may have stopped waiting.
             answer.send(Err(Refusal::new(Reason::Hardware, words))).ok();

@@ -102,7 +102,7 @@ impl SensorSlot {
     /// Goes on under `settings`; a device that is still the same is kept as it is.
     pub(super) fn resume(&mut self, settings: SensorSettings, now: Duration) {
         if !self.settings.same_device(&settings) {
-            self.let_go();
+            self.drop_device();
             self.schedule = Schedule::new(now, settings.every);
             self.keeping_up = KeepingUp::default();
         }
@@ -139,7 +139,7 @@ impl SensorSlot {
     }
 
     /// The device is given up: its bus has gone, or its place in the configuration.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn drop_device(&mut self) {
         self.device = None;
         self.hearing_changed |= mem::replace(&mut self.hears, Hears::Nothing) != Hears::Nothing;
     }
@@ -378,7 +378,7 @@ impl SensorSlot {
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
         // A device that keeps failing may have been unplugged and come back with its power-on registers.
         if !error.is_transient() || status == SensorStatus::Down {
-            self.let_go();
+            self.drop_device();
         }
         sites.leave_if_gone(self.settings.bus.as_ref(), error);
         let words = describe_error(error);

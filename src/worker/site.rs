@@ -33,7 +33,7 @@ pub(super) enum Subject {
 pub(super) enum News {
     /// It was missing and is there: devices that failed may try again at once.
     Opened,
-    /// It has gone: whatever was built on it must be let go.
+    /// It has gone: what was built on it must be dropped.
     Gone,
 }
 

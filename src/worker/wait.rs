@@ -88,7 +88,7 @@ impl Waiter {
         };
         for event in events {
             match event.data.u64() {
-                // Empty the counter; another may have woken us once more, which is as good.
+                // Empty the counter; a second wake-up in between means the same.
                 INBOX => _ = read(&*self.wake, &mut [0u8; 8]),
                 TIMER => {}
                 number => ready.push(number),

@@ -36,7 +36,7 @@ pub struct Backoff {
     since: Option<Duration>,
     refused: bool,
     taken_over: VecDeque<Duration>,
-    /// A take-over is likely, though nobody has said so.
+    /// A take-over is likely, although the broker has not said so.
     suspected: bool,
 }
 
@@ -80,8 +80,8 @@ impl Backoff {
         self.contended(now)
     }
 
-    /// The broker closed one connection after the other without a word and accepts the next at once: so do many, and all of
-    /// 3.1.1, when another client takes over. Until a connection holds, or an attempt fails, that counts as a habit.
+    /// The broker closed one connection after the other without a reason and accepts the next at once, as many brokers do, and
+    /// all of 3.1.1, when another client takes over. Until a connection lasts or an attempt fails, a take-over is assumed.
     pub fn suspect(&mut self) {
         self.suspected = true;
     }

@@ -143,9 +143,9 @@ fn lingering_will(settings: &Settings) -> Duration {
     if settings.client_id.is_some() { Duration::ZERO } else { settings.keep_alive * 3 / 2 + GRACE }
 }
 
-/// Ends when the link is asked to stop, or when nobody is left who could ask.
+/// Ends when the link is asked to stop, or when the sender of that request is gone.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is the same.
+    // An error means that the sender is gone, which is treated as a stop.
     drop(stop.wait_for(|stop| *stop).await);
 }
 

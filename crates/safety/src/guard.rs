@@ -395,8 +395,8 @@ impl Guard {
                     self.waiting = Some(Waiting { at, ..waiting });
                     return None;
                 }
-                // Somebody with a better claim came in between; what leads to the safe state is asked for until it is had,
-                // and insisted upon once it would have been safe again without this command.
+                // Another output has taken the lock in between. An action that leads to the safe state is tried again until the
+                // lock is free, and demanded once the output would have been safe again without this command.
                 Err(_) if self.limits.is_on_when_safe() => {
                     if waiting.replaced.is_some_and(|until| until <= now) {
                         return self.make_safe(now, StateCause::For);

@@ -2,7 +2,7 @@
 //!
 //! An interlock is a lock with a rest: an output takes it before it is driven on and gives it back when the hardware was
 //! seen to be off, and from then on its partners wait for the dead time, in which a relay opens or a motor runs out. An
-//! output that was not seen to be off since the start, or since its last failure, counts as on: nobody knows what it does.
+//! output that was not seen to be off since the start, or since its last failure, counts as on: its state is unknown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -205,7 +205,7 @@ impl<R> Machine<R> {
         self.follow(now, Verdict { action: Action::Set(self.kind.off()), cause: StateCause::Stop }, Purpose::Trip)
     }
 
-    /// It has ended, and nobody waits for it any more.
+    /// It has ended; its partners do not wait for it any more.
     pub fn leave(&self) {
         self.guard.leave();
     }

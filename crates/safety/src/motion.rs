@@ -101,7 +101,7 @@ impl Motion {
         }
     }
 
-    /// The hardware did not follow: nobody knows where it is, nor which way it runs.
+    /// The hardware did not follow: its position and direction are unknown.
     pub(super) fn forget(&mut self) {
         match self {
             Self::AtOnce(_) => {}

@@ -59,7 +59,7 @@ impl CommandIds {
         self.earlier.borrow().clone()
     }
 
-    /// One with these records of earlier runs, and that nobody writes to the disk.
+    /// One with these records of earlier runs, and without a disk behind it.
     #[cfg(any(test, feature = "testing"))]
     pub fn with_earlier(earlier: EarlierCommands) -> Self {
         open(earlier).0

@@ -154,7 +154,7 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
         let is_ours = has_schema(&connection)?;
         return Err(if is_ours { Trouble::Damaged } else { Trouble::Newer(version) });
     }
-    // Only now that nobody else can be writing it, and before it is written.
+    // Only now that no other process can write it, and before we do.
     if fs::read(beside(file, "-wal")).is_ok_and(|log| wal::has_lost_commits(&log)) {
         return Err(Trouble::Damaged);
     }
@@ -297,8 +297,8 @@ pub(super) fn remove(file: &Path) -> std::io::Result<()> {
     OWN_FILES.iter().try_for_each(|suffix| passably(fs::remove_file(beside(file, suffix))))
 }
 
-/// Renames the database and its log to names that nothing else uses, and keeps them: whether they are still of use is for a
-/// person to say. A file that is gone already is no error.
+/// Renames the database and its log to names that nothing else uses, and keeps them until a person deletes them. A file that is
+/// gone already is no error.
 pub(super) fn set_aside(file: &Path) -> std::io::Result<PathBuf> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     let mut stamp = now;

@@ -86,10 +86,10 @@
 //! the file (for a second at most) is forgotten, so its message is sent again: at least once, never less. A file system
 //! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state. Where
 //! the log shows that it had been whole, both files are set aside as damaged.
-//! A command of whose begin nothing was written is not known to the next run, and a repeat of it is carried out again: what began in the last
-//! five milliseconds (half a second in a flood), plus the duration of a commit under way; for a power cut, that of its own
-//! commit too. None of these losses can be reported, since nothing is left that knows of them: the numbers of that run simply
-//! end earlier.
+//! A command of whose begin nothing was written is not known to the next run, and a repeat of it is carried out again: what
+//! began in the last five milliseconds (half a second in a flood), plus the duration of a commit under way; for a power cut,
+//! that of its own commit too. None of these losses can be reported, since nothing is left that knows of them: the numbers of
+//! that run simply end earlier.
 //!
 //! # On disk
 //!

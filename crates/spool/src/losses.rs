@@ -1,4 +1,4 @@
-//! Merges what was dropped into loss records, for as long as nobody has read them. Pure.
+//! Merges losses into loss records, as long as the link has not read those. Pure.
 //!
 //! A record names one span of lost readings. Where losses and readings that were kept alternate, a sensor gets at most
 //! [`SPANS`] records in a row; from then on the last one becomes an envelope, whose count is still exact. A record of an

@@ -109,8 +109,8 @@ impl Store {
         Ok(Self { connection: file::nowhere()?, file: folder.join(file::FILE), rows: 0, used: 0 })
     }
 
-    /// Lets go of a file that turned out damaged while it was in use, and sets it aside. What stands in for it then is
-    /// [`Store::nowhere`], also when that fails.
+    /// Closes a file that turned out damaged while it was in use, and sets it aside. [`Store::nowhere`] then takes its place,
+    /// also when that fails.
     pub(super) fn set_aside(&mut self) -> Result<PathBuf, String> {
         let placeholder = Self::nowhere(self.file.parent().unwrap_or(Path::new("/")));
         // Dropped, so that it no longer holds the file.
@@ -118,8 +118,8 @@ impl Store {
         file::set_aside(&self.file).map_err(|error| error.to_string())
     }
 
-    /// Lets go of a file whose rows nobody needs any more, and removes it: on a full disk that needs no space, unlike
-    /// deleting them. What stands in for it then is [`Store::nowhere`].
+    /// Closes a file whose rows are not needed any more, and removes it: on a full disk that needs no space, unlike deleting
+    /// rows. [`Store::nowhere`] then takes its place.
     pub(super) fn remove(&mut self) -> Result<(), String> {
         let placeholder = Self::nowhere(self.file.parent().unwrap_or(Path::new("/")));
         drop(std::mem::replace(self, placeholder.map_err(|error| error.to_string())?));

@@ -30,7 +30,7 @@ const REDRAW: Duration = Duration::from_millis(500);
 /// How long the end waits for a terminal that was stopped.
 const LAST_PATIENCE: Duration = Duration::from_millis(250);
 
-/// Runs until Ctrl-C, or until nobody reads what it prints. A port that is taken is said and the next free one is used.
+/// Runs until Ctrl-C, or until its output is closed. If the port is taken it says so and uses the next free one.
 pub fn run(wanted: u16) -> ExitCode {
     let Some(port) = broker::free_port(wanted) else {
         return cli::fail(&format!("no free port from {wanted} upwards"));
@@ -148,7 +148,7 @@ impl Screen {
         !self.out.is_closed()
     }
 
-    /// The last words, if they are read soon.
+    /// Prints the last line and ends; waits only a short time for a reader.
     fn end(&self, words: &str) -> ExitCode {
         self.out.push(words.into());
         self.out.flush(LAST_PATIENCE);

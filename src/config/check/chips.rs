@@ -123,7 +123,7 @@ impl<'a> Checker<'a> {
             }
         }
         self.unsettled(&waiting, buses);
-        // What is wrong in itself stands in nobody's way, but it may sit on itself too.
+        // A chip with other errors does not affect the chips on it, but it may still sit on itself.
         for (index, chip) in &left {
             let name = &buses[*index].name;
             if matches!(end(&waiting, buses, name, chip), End::Itself) {

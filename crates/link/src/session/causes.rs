@@ -5,7 +5,7 @@ use std::io;
 use super::{CONNECT_TIMEOUT, Cause, CauseKind, dial};
 use crate::{Broker, Transport, tls};
 
-/// The broker closed the connection without a word of MQTT.
+/// The broker closed the connection without an MQTT packet.
 pub(super) fn closed(detail: &str) -> Cause {
     Cause { words: format!("the broker closed the connection{detail}"), kind: CauseKind::Closed }
 }

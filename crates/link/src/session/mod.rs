@@ -156,7 +156,7 @@ pub(super) enum CauseKind {
     HungUp,
     /// The broker disconnected us with this reason code; MQTT 5 only.
     Disconnected(u8),
-    /// The broker closed the connection without a word.
+    /// The broker closed the connection without a reason.
     Closed,
     /// The network ended the connection.
     Reset,

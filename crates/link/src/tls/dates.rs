@@ -38,7 +38,7 @@ pub(super) fn soonest(all: &[CertificateDer<'_>]) -> Option<Validity> {
     all.iter().filter_map(of).min_by_key(|validity| validity.until)
 }
 
-/// Why the certificate is not valid at `seconds`. The time is looked at before anything else, so nobody need be trusted.
+/// Why the certificate is not valid at `seconds`. The time is checked before anything else, so no authority is needed.
 fn refusal(certificate: &CertificateDer<'_>, seconds: u64) -> Option<Error> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));

@@ -25,7 +25,7 @@ pub(super) struct Recovery {
     aside: PathBuf,
     /// One past the last sequence that only it may have.
     until: u64,
-    /// What it has and nobody needs of it any more.
+    /// Sequences in it that are settled, and not to be recovered.
     settled: BTreeSet<u64>,
     /// Messages that it must have had, where that is known.
     expected: Option<u64>,
