@@ -21,7 +21,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::views::Views;
 use crate::commands::{self, Answers, CommandTallies, Commands};
 use crate::config::Config;
 use crate::deadlines::{self, Deadlines};
@@ -29,6 +28,7 @@ use crate::health::{SensorTallies, Sources};
 use crate::recorder::{self, Answer, Recorder};
 use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
+use crate::views::Views;
 use crate::worker::{self, BusAlarms, Trips, Worker};
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
@@ -114,7 +114,13 @@ struct Commanding {
 
 impl Ways {
     /// Starts a link with the settings of `config`, which knows what the one before has learnt.
-    fn link(&self, config: &Config, run: RunId, heartbeat: &Arc<BrokerHeartbeat>, handover: Option<link::Handover>) -> LinkTask {
+    fn link(
+        &self,
+        config: &Config,
+        run: RunId,
+        heartbeat: &Arc<BrokerHeartbeat>,
+        handover: Option<link::Handover>,
+    ) -> LinkTask {
         let (stop, stopped) = latest_of::channel(false);
         let parts = link::Parts {
             settings: plans::link_settings(config),

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
-use crate::views::{Views, OutputView};
 use crate::roster::SharedRoster;
+use crate::views::{OutputView, Views};
 use crate::worker::Event;
 use fieldgate_clock as clock;
 use fieldgate_link::{Latest, LinkState, LinkStatus};

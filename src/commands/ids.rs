@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fieldgate_model::payload::ResponseTarget;
-use fieldgate_model::{Name, CommandRecord, REMEMBERED};
+use fieldgate_model::{CommandRecord, Name, REMEMBERED};
 use fieldgate_spool::CommandIds;
 
 /// Repeats that may wait for one command's answer: twice as many as the link hands over at once. Further ones are refused as

@@ -113,7 +113,8 @@ impl Loop {
         self.hand_on();
         loop {
             self.sensors.iter_mut().for_each(|sensor| sensor.report_lost(&self.sites));
-            let counts_reported = self.sensors.iter_mut().map(|sensor| sensor.report_count(&self.sites)).filter(|done| *done);
+            let counts_reported =
+                self.sensors.iter_mut().map(|sensor| sensor.report_count(&self.sites)).filter(|done| *done);
             let counts_reported = counts_reported.count() == self.sensors.len();
             self.sites.flush();
             let unreported: u64 = self.sensors.iter().map(SensorSlot::unreported).sum();

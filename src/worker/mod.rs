@@ -41,8 +41,8 @@ use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_drivers::DriverSpec;
 use fieldgate_model::{
-    Action, Count, PersistedCounts, Loss, Name, OutputKind, OutputValue, Pace, Qos, Reading, RunId, SensorStatus, Settings,
-    StateCause,
+    Action, Count, Loss, Name, OutputKind, OutputValue, Pace, PersistedCounts, Qos, Reading, RunId, SensorStatus,
+    Settings, StateCause,
 };
 use fieldgate_safety::{Limits, SharedInterlocks};
 

@@ -20,9 +20,9 @@ use super::alarms::{About, Whose};
 use super::broker_state::{BrokerState, RETAINS_NOTHING};
 use super::expiry::Expiry;
 use super::forwarder::Forwarder;
+use super::freshness_marker::FreshnessMarker;
 use super::inflight::{Slot, Ticket, Window};
 use super::limits::SUSPENDED_FOR;
-use super::freshness_marker::FreshnessMarker;
 use super::publish_probe::PublishProbe;
 use super::report::Report;
 use super::session::{
@@ -180,7 +180,11 @@ impl<'a> Connection<'a> {
             health_asked: None,
             command_topics: parts.command_topics.clone(),
             hears_commands: false,
-            freshness_marker: FreshnessMarker::new(settings.clean_session || suspended, connected.protocol, nonce.clone()),
+            freshness_marker: FreshnessMarker::new(
+                settings.clean_session || suspended,
+                connected.protocol,
+                nonce.clone(),
+            ),
             publish_probe: if suspended { PublishProbe::NotNeeded } else { PublishProbe::new(connected.protocol) },
             twins: Twins::new(parts.run.to_string(), now, lingering_will(settings)),
             nonce,

@@ -95,7 +95,10 @@ mod tests {
         // What is cancelled is not lost: the same look goes on.
         assert!(tokio::time::timeout(Duration::ZERO, expiry.look()).await.is_err());
         let notices = expiry.look().await;
-        assert!(notices.len() == 1 && notices[0].0 == Whose::Authority && notices[0].1.contains("cannot read"), "{notices:?}");
+        assert!(
+            notices.len() == 1 && notices[0].0 == Whose::Authority && notices[0].1.contains("cannot read"),
+            "{notices:?}"
+        );
         std::fs::rename(&away, &path).unwrap();
         assert_eq!(expiry.look().await, []);
     }

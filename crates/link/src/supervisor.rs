@@ -86,7 +86,9 @@ struct Supervisor {
 impl Supervisor {
     fn new(mut parts: Parts) -> Self {
         let credentials = secrets::credentials_folder();
-        if let Some(Handover { report, failover, .. }) = parts.handover.take().filter(|handover| handover.fits(&parts.settings)) {
+        if let Some(Handover { report, failover, .. }) =
+            parts.handover.take().filter(|handover| handover.fits(&parts.settings))
+        {
             return Self { parts, report, failover, credentials };
         }
         let settings = &parts.settings;

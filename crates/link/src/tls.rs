@@ -4,9 +4,9 @@
 //! `ClientConfig`: a default chosen for the whole process would depend on which crates happen to be linked.
 
 mod dates;
+mod describe;
 mod files;
 mod peer;
-mod describe;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use super::secrets::FileError;
 use fieldgate_model::Moment;
 use files::Files;
 
-pub(super) use peer::Shown;
 pub use describe::describe_error;
+pub(super) use peer::Shown;
 
 /// Why there is no TLS to connect with. Report it to the user and try again: files may be replaced at any time.
 #[derive(Debug, ThisError)]

@@ -4,11 +4,11 @@
 //! made or parsed; `field.rs` describes what a configuration key may hold.
 
 pub mod command;
+pub mod command_record;
 pub mod count;
 pub mod field;
 pub mod message;
 pub mod names;
-pub mod command_record;
 pub mod output;
 pub mod payload;
 pub mod reading;
@@ -17,11 +17,11 @@ pub mod throttle;
 pub mod topic;
 
 pub use command::{Command, CommandValue, Outcome, Reason, Refusal, Reply, Word};
+pub use command_record::{CommandRecord, EarlierCommands, REMEMBERED};
 pub use count::{Count, PersistedCounts};
 pub use field::{Field, Kind, Need, Setting, Settings};
 pub use message::{Key, Loss, Message, MessageKind, Qos};
 pub use names::{Name, NameError, RunId};
-pub use command_record::{CommandRecord, REMEMBERED, EarlierCommands};
 pub use output::{Action, Move, OutputKind, OutputValue, Pace, StateCause, Travel};
 pub use reading::{ClockStatus, Measurement, Moment, Quantity, Reading, SensorStatus, Value};
 pub use secret::Secret;

@@ -182,7 +182,8 @@ impl Guard {
         }
         if from > now {
             let (so_far, left) = (format_whole((now + rest).saturating_sub(from)), round_up(from - now));
-            let words = format!("{} for {so_far}, and {rest_key} is {}; in {left}", self.requested(), format_duration(rest));
+            let words =
+                format!("{} for {so_far}, and {rest_key} is {}; in {left}", self.requested(), format_duration(rest));
             return refuse(words);
         }
         self.not_too_often(now)

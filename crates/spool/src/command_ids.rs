@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use fieldgate_model::{CommandRecord, REMEMBERED, EarlierCommands};
+use fieldgate_model::{CommandRecord, EarlierCommands, REMEMBERED};
 
 /// A command is recorded twice at most: when it begins and when it is answered.
 const LIMIT: usize = 2 * REMEMBERED;
@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn beyond_what_is_remembered_the_oldest_records_go() {
         let (command_ids, reader) = open(None);
-        let record = |id: usize| CommandRecord { actuator: Name::new("pump").unwrap(), id: id.to_string(), answer: None };
+        let record =
+            |id: usize| CommandRecord { actuator: Name::new("pump").unwrap(), id: id.to_string(), answer: None };
         (0..LIMIT + 3).for_each(|id| command_ids.record(record(id)));
         let taken = reader.take();
         assert_eq!((taken.len(), taken.front(), taken.back()), (LIMIT, Some(&record(3)), Some(&record(LIMIT + 2))));

@@ -16,15 +16,15 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, warn};
 
+use crate::cache::{Cache, LIMIT_BYTES, State};
 use crate::counts::Counts;
 use crate::file::{self, OpenError};
 use crate::handed::Handed;
 use crate::ids::Ids;
 use crate::losses::Losses;
-use crate::record::{self, ReadingName};
 use crate::overflow;
+use crate::record::{self, ReadingName};
 use crate::store::{Limits, Store, Victim};
-use crate::cache::{LIMIT_BYTES, State, Cache};
 use crate::{Sequence, Settings, SpoolError, Stats, Stored, WhenFull};
 #[cfg(any(test, feature = "testing"))]
 use fieldgate_model::Name;
@@ -198,7 +198,11 @@ impl Core {
         warn!(source = %source, bytes = body.len(), "A message is larger than the spool can keep; dropped.");
         let is_reported = kind == MessageKind::Reading && qos != Qos::AtMostOnce;
         self.dropped += 1;
-        self.report_dropped(&[Victim { sequence: 0, reading: is_reported.then_some((source, run, seq)) }], TOO_LARGE, now);
+        self.report_dropped(
+            &[Victim { sequence: 0, reading: is_reported.then_some((source, run, seq)) }],
+            TOO_LARGE,
+            now,
+        );
     }
 
     fn take_sequence(&mut self) -> u64 {
@@ -315,7 +319,8 @@ impl Core {
         let unsaved = || self.cache.unsaved().filter(|(_, entry)| entry.state == State::Unsaved);
         let handed = |sequence| self.handed.contains(sequence);
         let when_full = self.settings.when_full;
-        let mut victims = overflow::choose(unsaved().filter(|(_, e)| overflow::is_reading(e)), when_full, bytes, &handed);
+        let mut victims =
+            overflow::choose(unsaved().filter(|(_, e)| overflow::is_reading(e)), when_full, bytes, &handed);
         if victims.is_empty() {
             victims = overflow::choose(
                 unsaved().filter(|(_, e)| e.message.key.kind != MessageKind::Loss),

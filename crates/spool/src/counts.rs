@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::error;
 
-use fieldgate_model::{PersistedCounts, Name};
+use fieldgate_model::{Name, PersistedCounts};
 
 /// Names that are kept at most. A sensor that was renamed or removed leaves its count behind, so that it goes on when it is
 /// put back; nobody renames so often.

@@ -67,9 +67,17 @@ mod tests {
         assert!(described("file").ends_with("is a file"), "{}", described("file"));
         assert!(described("file/spool").ends_with("file/spool lies below a file"), "{}", described("file/spool"));
         for name in ["dangling", "dangling/spool"] {
-            assert!(described(name).contains("nowhere, which is not there; is its disk mounted?"), "{}", described(name));
+            assert!(
+                described(name).contains("nowhere, which is not there; is its disk mounted?"),
+                "{}",
+                described(name)
+            );
         }
-        assert!(described("loop/spool").ends_with("is a link that leads back to itself"), "{}", described("loop/spool"));
+        assert!(
+            described("loop/spool").ends_with("is a link that leads back to itself"),
+            "{}",
+            described("loop/spool")
+        );
         assert_eq!((described("").as_str(), described("new/spool").as_str()), ("", ""), "those can be used, or made");
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldgate_model::{Name, CommandRecord, REMEMBERED, EarlierCommands, Throttle};
+use fieldgate_model::{CommandRecord, EarlierCommands, Name, REMEMBERED, Throttle};
 
 /// Bytes of all ids and answers at most. A thousand usual ones take a fifth of it.
 const LIMIT_BYTES: u64 = 1024 * 1024;
@@ -77,7 +77,10 @@ impl Ids {
     pub(super) fn record(&mut self, record: CommandRecord, now: Duration) {
         let wanted = if record.answer.is_some() { now } else { now + GRACE };
         self.wanted = Some(self.wanted.map_or(wanted, |first| first.min(wanted)));
-        self.put_behind(CommandRecord { answer: record.answer.filter(|answer| answer.len() <= LONGEST_ANSWER), ..record });
+        self.put_behind(CommandRecord {
+            answer: record.answer.filter(|answer| answer.len() <= LONGEST_ANSWER),
+            ..record
+        });
         self.forget_oldest();
     }
 

@@ -140,7 +140,9 @@
 //! open the database, `wal.rs` checks its log, `store.rs` works on it, `rows.rs` decodes its rows, and `salvage.rs` reads a
 //! damaged one; `core.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs the core.
 
+pub mod cache;
 mod codes;
+mod command_ids;
 mod core;
 mod counts;
 mod error;
@@ -149,15 +151,13 @@ mod folder;
 mod handed;
 mod ids;
 mod losses;
-mod command_ids;
-mod record;
 mod overflow;
+mod record;
 mod rows;
 mod salvage;
 mod store;
 mod thread;
 mod wal;
-pub mod cache;
 
 #[cfg(test)]
 mod tests;
@@ -170,11 +170,11 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
 use fieldgate_clock as clock;
-use fieldgate_model::{PersistedCounts, Loss, Message, Name};
+use fieldgate_model::{Loss, Message, Name, PersistedCounts};
 
+pub use command_ids::CommandIds;
 pub use error::{Closed, NotNow, ReadError, SpoolError};
 pub use folder::describe as describe_folder;
-pub use command_ids::CommandIds;
 pub use thread::{SpoolPanicked, SpoolThread, open};
 
 use thread::{Busy, Request};

@@ -5,9 +5,9 @@
 //! now.
 
 use crate::WhenFull;
+use crate::cache::Entry;
 use crate::record::cost;
 use crate::store::{Batch, Order, Victim};
-use crate::cache::Entry;
 use fieldgate_model::MessageKind;
 
 /// Kept free beyond what is estimated: for loss records, and for pages that are not filled.

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use fieldgate_model::{ClockStatus, Key, Loss, Message, MessageKind, Moment, Name, CommandRecord, Qos, RunId, payload};
+use fieldgate_model::{ClockStatus, CommandRecord, Key, Loss, Message, MessageKind, Moment, Name, Qos, RunId, payload};
 
 /// The columns of a row but for its sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +142,11 @@ fn command_identity_sum(place: i64, actuator: &str, id: &str) -> u32 {
 }
 
 /// The command of the row at `place`, without its answer when that is not as it was written; nothing when the id is not.
-pub(super) fn command(place: i64, (actuator, id, answer): (&str, &str, Option<&[u8]>), written: i64) -> Option<CommandRecord> {
+pub(super) fn command(
+    place: i64,
+    (actuator, id, answer): (&str, &str, Option<&[u8]>),
+    written: i64,
+) -> Option<CommandRecord> {
     if u64::from(command_identity_sum(place, actuator, id)) != written.cast_unsigned() >> 32 {
         return None;
     }

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::counts::Counted;
 use crate::record::{self, ReadingName, Row, Unsound};
 use crate::store::{Victim, signed, unsigned};
-use fieldgate_model::{Message, Name, CommandRecord, REMEMBERED};
+use fieldgate_model::{CommandRecord, Message, Name, REMEMBERED};
 
 /// The statement that reads whole rows for [`decode`].
 pub(super) fn select(condition: &str) -> String {
@@ -48,7 +48,10 @@ pub(super) fn read_counts(
 }
 
 /// Shows the newest ids to `see`, the newest first: their places, and nothing when not even the id is as it was written.
-pub(super) fn read_commands(connection: &Connection, mut see: impl FnMut(u64, Option<CommandRecord>)) -> rusqlite::Result<()> {
+pub(super) fn read_commands(
+    connection: &Connection,
+    mut see: impl FnMut(u64, Option<CommandRecord>),
+) -> rusqlite::Result<()> {
     let mut statement =
         connection.prepare("SELECT n, actuator, id, answer, sum FROM command ORDER BY n DESC LIMIT ?1")?;
     let mut rows = statement.query([signed(REMEMBERED as u64)])?;

@@ -14,7 +14,7 @@ use crate::counts::Counted;
 use crate::file;
 use crate::ids::CommandRows;
 use crate::record::{ROW_OVERHEAD, ReadingName, Unsound};
-use crate::rows::{body_len, decode, read_counts, read_commands, select};
+use crate::rows::{body_len, decode, read_commands, read_counts, select};
 use crate::store::{READ_BYTES, signed, unsigned};
 use fieldgate_model::{Loss, Message, MessageKind, Name, RunId};
 

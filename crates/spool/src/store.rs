@@ -10,8 +10,8 @@ use crate::counts::Counted;
 use crate::file;
 use crate::ids::{CommandRow, CommandRows};
 use crate::record::{self, ReadingName, Unsound};
-use crate::rows::{body_len, decode, read_counts, read_commands, select, victim};
-use fieldgate_model::{Message, MessageKind, CommandRecord, RunId};
+use crate::rows::{body_len, decode, read_commands, read_counts, select, victim};
+use fieldgate_model::{CommandRecord, Message, MessageKind, RunId};
 
 /// Sequences set aside for each start, so that numbers grow over restarts without being written one by one.
 pub(super) const SEQUENCES_PER_START: u64 = 1 << 36;

@@ -13,11 +13,11 @@ use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::core::Core;
 use crate::command_ids::{self, Reader};
+use crate::core::Core;
 use crate::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
 use fieldgate_clock as clock;
-use fieldgate_model::{PersistedCounts, Moment, RunId};
+use fieldgate_model::{Moment, PersistedCounts, RunId};
 
 /// Requests that wait for the thread, and items in them: forty seconds of a disk that hangs at a hundred readings a second, in
 /// a megabyte and a half.

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::views::{Views, View};
 use crate::cli;
 use crate::cli::demo::table::{Frame, Names};
 use crate::config;
 use crate::gateway::Gateway;
 use crate::outlet::{self, Outlet};
+use crate::views::{View, Views};
 use fieldgate_model::describe_error;
 
 /// The greenhouse. `@PORT@` and `@FOLDER@` are filled in.
@@ -106,7 +106,16 @@ impl Screen {
         let terminal = io::stdout().is_terminal();
         let write = |text: &[u8]| outlet::write_all(rustix::stdio::stdout(), text);
         let out = Outlet::new("screen", |_| (), Box::new(write));
-        Self { out, started: Instant::now(), port, names, terminal, drawn: 0, printed: View::default(), introduced: false }
+        Self {
+            out,
+            started: Instant::now(),
+            port,
+            names,
+            terminal,
+            drawn: 0,
+            printed: View::default(),
+            introduced: false,
+        }
     }
 
     /// `false` when the reader has gone away (`| head`).

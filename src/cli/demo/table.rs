@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::views::{SensorView, View};
 use crate::config::Config;
+use crate::views::{SensorView, View};
 use fieldgate_drivers::Role;
 use fieldgate_model::{Measurement, Moment, Name, Quantity, Value, payload};
 

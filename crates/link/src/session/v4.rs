@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rumqttc_v4 as mqtt;
 use tokio::sync::mpsc;
 
-use super::causes::{closed, find_io, io_cause, describe_timeout};
+use super::causes::{closed, describe_timeout, find_io, io_cause};
 use super::{
     Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW,
     Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rumqttc_v5 as mqtt;
 use tokio::sync::mpsc;
 
-use super::causes::{closed, find_io, io_cause, describe_timeout};
+use super::causes::{closed, describe_timeout, find_io, io_cause};
 use super::{
     Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW,
     NONCE, Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,

@@ -2,8 +2,8 @@
 
 use tracing::{info, warn};
 
+use crate::core::{Core, IDS_SHARE, LOG_AGAIN};
 use crate::file;
-use crate::core::{IDS_SHARE, Core, LOG_AGAIN};
 use crate::store::Limits;
 use fieldgate_model::Moment;
 
@@ -37,7 +37,10 @@ impl Core {
         }
         (self.is_short, self.short_logged) = (!self.is_short, Some(now.boot));
         if self.is_short {
-            warn!(max_size, available, "The disk has less space than spool.max_size; the spool keeps to what is available.");
+            warn!(
+                max_size,
+                available, "The disk has less space than spool.max_size; the spool keeps to what is available."
+            );
         } else {
             info!(max_size, "The disk has space for spool.max_size again.");
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::Core;
-use fieldgate_model::{PersistedCounts, Moment, Name, CommandRecord, EarlierCommands};
+use fieldgate_model::{CommandRecord, EarlierCommands, Moment, Name, PersistedCounts};
 
 impl Core {
     /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was

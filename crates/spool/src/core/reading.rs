@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tracing::error;
 
+use crate::cache::Entry;
 use crate::core::{Core, stored};
 use crate::record::Unsound;
 use crate::salvage;
 use crate::store::{READ_BYTES, Rows};
-use crate::cache::Entry;
 use crate::{Batch, ReadError, Sequence, Stored};
 use fieldgate_model::{Loss, MessageKind, Moment, Qos};
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use crate::Sequence;
+use crate::cache::State;
+use crate::core::{Core, FaultKind, HANDED_BEFORE};
 use crate::file::{self, OpenError, Opened};
-use crate::core::{FaultKind, HANDED_BEFORE, Core};
 use crate::salvage::{Found, Holes, Salvage};
 use crate::store::SEQUENCES_PER_START;
-use crate::cache::State;
 use fieldgate_model::Moment;
 
 /// Messages that are taken out of a damaged file in one go.
@@ -168,8 +168,13 @@ impl Core {
 
     fn report_unsound(&mut self, names: &[String], ids: usize) {
         if ids > 0 {
-            error!(ids, "Ids of commands are damaged on the disk; a repeat of one of these commands would be carried out again.");
-            self.notice = Some(format!("command ids damaged on the disk: {ids}; a repeat of those commands would be carried out again"));
+            error!(
+                ids,
+                "Ids of commands are damaged on the disk; a repeat of one of these commands would be carried out again."
+            );
+            self.notice = Some(format!(
+                "command ids damaged on the disk: {ids}; a repeat of those commands would be carried out again"
+            ));
         }
         if !names.is_empty() {
             let names = names.join(", ");
@@ -241,7 +246,11 @@ impl Core {
         info!(file = %aside.display(), recovered, reported = lost, unreported, "The damaged spool has been read.");
         let words = format!("{}; {recovered} messages were recovered from it", describe_aside(aside));
         let words = if *lost > 0 { format!("{words}, {lost} readings are reported as lost") } else { words };
-        self.notice = Some(if unreported > 0 { format!("{words}, {unreported} messages were lost without a report") } else { words });
+        self.notice = Some(if unreported > 0 {
+            format!("{words}, {unreported} messages were lost without a report")
+        } else {
+            words
+        });
         // What could not be read of it is not with the link any more.
         let is_here = |sequence| self.cache.get(sequence).is_some() || self.store.has(sequence).unwrap_or(true);
         self.handed.retain(is_here);

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::codes::{Meaning, meaning};
-use crate::core::{FULL, Fault, FaultKind, Core, loss_of};
-use crate::losses::Losses;
-use crate::record;
-use crate::overflow;
-use crate::store::Victim;
 use crate::cache::{Entry, State};
+use crate::codes::{Meaning, meaning};
+use crate::core::{Core, FULL, Fault, FaultKind, loss_of};
+use crate::losses::Losses;
+use crate::overflow;
+use crate::record;
+use crate::store::Victim;
 use fieldgate_model::{Message, Moment};
 
 /// First and longest wait before a failed commit is tried again: a disk that is back is in use within five seconds, the

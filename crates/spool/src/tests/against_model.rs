@@ -8,10 +8,10 @@ use tempfile::TempDir;
 
 use super::no_disk::without_disk;
 use super::{at, copy_of, name, open, reading, settings};
-use crate::core::Core;
 use crate::cache::LIMIT_BYTES;
+use crate::core::Core;
 use crate::{Batch, MIN_SIZE, Sequence, Settings, Stored, WhenFull};
-use fieldgate_model::{Message, MessageKind, CommandRecord, Qos};
+use fieldgate_model::{CommandRecord, Message, MessageKind, Qos};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -346,7 +346,11 @@ fn live(steps: &[Step], commit_every: Duration, when_full: WhenFull) {
     }
     let received = world.received.iter().filter(|key| world.kept.contains_key(key)).count() as u64;
     if is_exact {
-        assert_eq!(received + world.reported(), world.kept.len() as u64, "received and reported are not what was taken");
+        assert_eq!(
+            received + world.reported(),
+            world.kept.len() as u64,
+            "received and reported are not what was taken"
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{copy_of, name, numbers, reading, settings};
 use crate::{Closed, Item, Sequence, Settings, WhenFull, open};
-use fieldgate_model::{Loss, MessageKind, Name, CommandRecord, RunId};
+use fieldgate_model::{CommandRecord, Loss, MessageKind, Name, RunId};
 
 #[tokio::test]
 async fn a_message_goes_in_comes_out_and_is_forgotten() {

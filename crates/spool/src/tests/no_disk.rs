@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use super::{SECOND, at, numbers, on_disk, open, reading, settings};
-use crate::file::OpenError;
 use crate::core::Core;
+use crate::file::OpenError;
 use crate::{Sequence, Settings, WhenFull};
 
 /// A core whose disk could not be used at its start, on a folder that is fine by now.

@@ -197,7 +197,8 @@ impl World {
         for (a, b, _, since) in &self.pairs {
             let (one, other) = (&self.rigs[*a], &self.rigs[*b]);
             // Hardware goes on when it must not, or does not go off: nobody can help it until it follows.
-            let is_beyond = |rig: &Rig| rig.by_itself_at.is_some() || (!rig.requested.on && rig.machine.retry_at.is_some());
+            let is_beyond =
+                |rig: &Rig| rig.by_itself_at.is_some() || (!rig.requested.on && rig.machine.retry_at.is_some());
             let both = one.is_on() && other.is_on() && !is_beyond(one) && !is_beyond(other);
             // A reload may have paired two that were on.
             assert!(!both || self.now <= *since + one.slack, "two that are interlocked are on");

@@ -259,7 +259,11 @@ impl Rig {
         if self.lease_until.is_some_and(|until| now > self.lease_ends(until) + self.slack) && !waits {
             self.expect_safe("after its lease");
         }
-        assert!(self.machine.motion.target().is_some() || self.is_on() == self.requested.on, "{} was requested", self.requested.on);
+        assert!(
+            self.machine.motion.target().is_some() || self.is_on() == self.requested.on,
+            "{} was requested",
+            self.requested.on
+        );
         self.expect_end_of_travel(now - self.since.max(self.driven_at));
     }
 
