@@ -177,8 +177,8 @@ impl Interlocks {
 pub struct SharedInterlocks(Arc<Mutex<Interlocks>>);
 
 impl SharedInterlocks {
-    /// Takes over the pairs and the outputs of a configuration, after the devices that it does not have as they are were told
-    /// to leave. What is known of those that go on stays known.
+    /// Takes over the pairs and the outputs of a configuration, after the devices that it does not contain unchanged were
+    /// asked to leave. What is known of those that go on stays known.
     pub fn arrange(&self, pairs: Vec<Pair>, outputs: impl IntoIterator<Item = Name>) {
         self.lock().arrange(pairs, outputs.into_iter().collect());
     }
