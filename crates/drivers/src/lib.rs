@@ -1,7 +1,8 @@
 //! Sensors and outputs: [`Sensor`], [`Actuator`], [`DriverSpec`] and [`DRIVERS`], the table.
 //!
-//! A new driver is one new file and one line in the table. A driver knows its chip and nothing else: not the time, not
-//! topics, not the configuration file. It is built on its bus's thread and stays there.
+//! A new driver is one new folder and one line in the table; the files beside the folders are what several drivers share.
+//! A driver knows its chip and nothing else: not the time, not topics, not the configuration file. It is built on its bus's
+//! thread and stays there.
 
 pub mod ads1115;
 pub mod aht20;
