@@ -215,6 +215,19 @@ fn every_driver_that_takes_events_says_that_it_has_some() {
     }
 }
 
+/// A datasheet that was misread once for both would make them agree.
+#[test]
+fn no_simulated_chip_takes_anything_from_a_driver() {
+    let sources = sources();
+    let is_chip = |source: &&Source| source.path.starts_with("drivers/") && source.path.ends_with("/sim.rs");
+    let chips: Vec<_> = sources.iter().filter(is_chip).collect();
+    assert!(chips.len() > 20);
+    for chip in chips {
+        let own = chip.imports().iter().all(|import| import == "simulated") && !chip.names("super");
+        assert!(own, "{} takes something from a driver: a chip is written from the datasheet alone", chip.path);
+    }
+}
+
 #[test]
 fn a_planted_violation_is_found() {
     check("worker/mod.rs", "use crate::{health::Health, gateway};", "worker may not import gateway");

@@ -11,7 +11,7 @@ use crate::config::{self, Config};
 use crate::gateway;
 use crate::worker::SensorSettings;
 use fieldgate_bus::{self as bus, Buses, Delay};
-use fieldgate_drivers::{DriverError, Role};
+use fieldgate_drivers::{self as drivers, DriverError, Role};
 use fieldgate_model::{Measurement, Quantity, Value, describe_error, payload};
 
 /// A chip that has just been switched on may need a few conversions before its first value.
@@ -52,7 +52,7 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
 fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>, DriverError> {
     let named = |name| config.buses.iter().find(|(bus, _)| bus == name).map(|(_, settings)| settings.clone());
     let bus_settings = settings.bus.as_ref().and_then(named).unwrap_or(bus::Settings::Host);
-    let mut buses = Buses::default();
+    let mut buses = Buses::new(drivers::chip);
     let bus = buses.get(&bus_settings)?;
     bus.spare_inputs(&gateway::inputs(config, settings.bus.as_ref()));
     let Role::Sensor { build, .. } = &settings.driver.role else {

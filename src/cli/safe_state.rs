@@ -113,7 +113,7 @@ fn by_bus(outputs: &[SafeOutput]) -> Vec<Vec<SafeOutput>> {
 }
 
 fn drive_bus(outputs: &[SafeOutput], outcomes: &SyncSender<Outcome>) {
-    let mut buses = Buses::default();
+    let mut buses = Buses::new(drivers::chip);
     for output in outputs {
         let result = one(output, &mut buses);
         if result.is_ok() {

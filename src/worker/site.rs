@@ -14,7 +14,7 @@ use crate::worker::trouble::Trouble;
 use crate::worker::{Context, Event, Progress};
 use fieldgate_bus::{self as bus, Bus, BusError};
 use fieldgate_clock as clock;
-use fieldgate_drivers::DriverError;
+use fieldgate_drivers::{self as drivers, DriverError};
 use fieldgate_model::{Name, describe_error};
 
 /// A bus that is missing is tried at least this often, however seldom its sensors are sampled: an event-driven one hears
@@ -378,7 +378,7 @@ impl Site {
             return Err(BusError::Lost { what: "the bus".to_owned(), why });
         }
         let upstream = upstream.map(|bus| bus as &mut dyn Bus);
-        let mut opened = bus::open(&self.settings, upstream).inspect_err(|_| self.missed = true)?;
+        let mut opened = bus::open(&self.settings, upstream, drivers::chip).inspect_err(|_| self.missed = true)?;
         opened.spare_inputs(&self.inputs);
         if std::mem::take(&mut self.missed) {
             info!(bus = %opened.describe(), "Bus opened.");

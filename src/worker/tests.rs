@@ -401,6 +401,7 @@ const NOBODY: DriverSpec = DriverSpec {
     },
     example: "",
     identity: None,
+    chip: None,
     proofs: &[],
 };
 

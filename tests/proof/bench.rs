@@ -15,7 +15,7 @@ use fieldgate_bus::sim::chips::{self, Chip};
 use fieldgate_bus::{
     Bus, BusError, Claim, Files, PwmChannel, PwmRequest, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
 };
-use fieldgate_drivers::{Actuator, BusNeed, DriverError, DriverSpec, Role, Sensor};
+use fieldgate_drivers::{self as drivers, Actuator, BusNeed, DriverError, DriverSpec, Role, Sensor};
 use fieldgate_model::{Measurement, OutputKind, Setting, Settings};
 use serde_json::{Map, Value as Json, json};
 
@@ -43,7 +43,7 @@ impl Kernel {
     fn with(spec: &DriverSpec, claim: &Claim) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state_file = folder.path().join("bench.json");
-        let mut bus = SimBus::open(Some(state_file.clone())).unwrap();
+        let mut bus = SimBus::open(Some(state_file.clone()), drivers::chip).unwrap();
         bus.expect(spec.name, std::slice::from_ref(claim));
         Self { bus, state_file, _folder: folder }
     }
@@ -70,7 +70,10 @@ impl Bench {
     pub(crate) fn of(chip: &str, claim: Claim) -> Self {
         let chip = match claim {
             Claim::Channel(_) => None,
-            _ => Some(Rc::new(RefCell::new(chips::for_driver(chip).expect("a simulated chip of that name")))),
+            _ => {
+                let spec = chips::of_bus(chip).or_else(|| drivers::chip(chip)).expect("a simulated chip of that name");
+                Some(Rc::new(RefCell::new((spec.make)())))
+            }
         };
         Self { claim, chip, kernel: None, pwm: Rc::default() }
     }

@@ -53,7 +53,7 @@ fn upstream() -> Box<Upstream> {
 
 fn open(model: Model, chip: &Bench) -> Expander {
     let settings = Settings { on: upstream(), model, address: EXPANDER, every: None, interrupt: None };
-    Expander::open(&settings, &mut chip.clone()).unwrap()
+    Expander::open(&settings, &mut chip.clone(), drivers::chip).unwrap()
 }
 
 fn pins(model: Model) -> u8 {
@@ -183,7 +183,8 @@ fn same_sensors_behind_each_channel() -> Result<(), Failed> {
         for path in [&ours, &theirs] {
             fs::write(path, json!({ "chips": chips }).to_string())?;
         }
-        let (mut bench, mut their_bench) = (SimBus::open(Some(ours.clone()))?, SimBus::open(Some(theirs.clone()))?);
+        let open = |path: &Path| SimBus::open(Some(path.to_owned()), drivers::chip);
+        let (mut bench, mut their_bench) = (open(&ours)?, open(&theirs)?);
         let mut their_wires = their_bench.i2c()?;
         for channel in 0..8 {
             let own = multiplexer::Settings { on: upstream(), model: "tca9548a", address: MULTIPLEXER, channel };

@@ -36,6 +36,7 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{I2c, Operation};
 
 use crate::seconds::{KernelSeconds, Seconds};
+use crate::sim::chips::FindChip;
 
 pub use error::BusError;
 pub use spi::{SpiChip, SpiRequest};
@@ -87,15 +88,16 @@ pub enum Settings {
     Host,
 }
 
-/// Opens a bus. Called on the worker's thread; `upstream` is the open bus that it sits on, if it sits on one.
+/// Opens a bus. Called on the worker's thread; `upstream` is the open bus that it sits on, if it sits on one, and `chips` finds
+/// what drivers expect on a simulated one.
 ///
 /// # Errors
 /// [`BusError::Open`] and the like: tell the user, try again with back-off (the device may appear later).
-pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>) -> Result<Box<dyn Bus>, BusError> {
+pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>, chips: FindChip) -> Result<Box<dyn Bus>, BusError> {
     let upstream = upstream.ok_or_else(|| BusError::Unsupported { bus: "this machine".into(), what: "I²C".into() });
     Ok(match settings {
         Settings::Multiplexed(settings) => Box::new(multiplexer::Channel::open(settings, upstream?)?),
-        Settings::Expander(settings) => Box::new(expander::Expander::open(settings, upstream?)?),
+        Settings::Expander(settings) => Box::new(expander::Expander::open(settings, upstream?, chips)?),
         Settings::I2c { device } => Box::new(i2c::LinuxI2c::open(device)?),
         Settings::Gpio { chip } => Box::new(gpio::LinuxGpio::open(chip)?),
         Settings::Pwm { chip } => Box::new(pwm::LinuxPwm::open(*chip)?),
@@ -103,7 +105,7 @@ pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>) -> Result<Box<d
         Settings::Uart { device } => Box::new(uart::LinuxUart::open(device)?),
         Settings::W1 => Box::new(w1::LinuxW1::open()?),
         Settings::Rppal(part) => rppal::open(*part)?,
-        Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone())?),
+        Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone(), chips)?),
         Settings::Host => Box::new(sysfs::HostBus::new()),
     })
 }

@@ -1,5 +1,6 @@
 //! Buses that sit on other buses: which on which, and opened in that order.
 
+use crate::sim::chips::FindChip;
 use crate::{Bus, BusError, Settings, open};
 use fieldgate_model::Name;
 
@@ -30,24 +31,33 @@ impl Settings {
 }
 
 /// The buses that one thread has opened.
-#[derive(Default)]
-pub struct Buses(Vec<(Settings, Box<dyn Bus>)>);
+pub struct Buses {
+    all: Vec<(Settings, Box<dyn Bus>)>,
+    /// For the simulated ones.
+    chips: FindChip,
+}
 
 impl Buses {
+    /// None yet; `chips` as for [`open`].
+    pub fn new(chips: FindChip) -> Self {
+        Self { all: Vec::new(), chips }
+    }
+
     /// The bus with these settings, opened if it is not, and before it those that it sits on.
     ///
     /// # Errors
     /// As [`open`].
     pub fn get(&mut self, settings: &Settings) -> Result<&mut dyn Bus, BusError> {
-        let index = match self.0.iter().position(|(known, _)| known == settings) {
+        let index = match self.all.iter().position(|(known, _)| known == settings) {
             Some(index) => index,
             None => {
+                let chips = self.chips;
                 let upstream = settings.on().map(|on| self.get(&on.settings)).transpose()?;
-                let opened = open(settings, upstream)?;
-                self.0.push((settings.clone(), opened));
-                self.0.len() - 1
+                let opened = open(settings, upstream, chips)?;
+                self.all.push((settings.clone(), opened));
+                self.all.len() - 1
             }
         };
-        Ok(self.0[index].1.as_mut())
+        Ok(self.all[index].1.as_mut())
     }
 }

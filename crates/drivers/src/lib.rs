@@ -49,6 +49,7 @@ pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
 pub mod si7021;
+mod simulated;
 pub mod tmp102;
 pub mod tmp117;
 #[cfg(test)]
@@ -65,6 +66,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::partly::Partly;
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{Bus, BusError, Claim};
 use fieldgate_model::{Count, Field, Measurement, OutputKind, OutputValue, Pace, Quantity, Settings};
 
@@ -127,6 +129,11 @@ pub fn find(name: &str) -> Option<&'static DriverSpec> {
     DRIVERS.iter().copied().find(|spec| spec.name == name)
 }
 
+/// The simulated chip that the driver of that name expects: what a simulated bus is opened with.
+pub fn chip(driver: &str) -> Option<ChipSpec> {
+    find(driver)?.chip
+}
+
 /// Everything the rest of the program knows about a driver.
 #[derive(Debug)]
 pub struct DriverSpec {
@@ -149,6 +156,8 @@ pub struct DriverSpec {
     pub example: &'static str,
     /// How `fieldgate scan` tells the chip from others at the same address; `None` where it has nothing to tell it by.
     pub identity: Option<Identity>,
+    /// What stands in for its chip on a simulated bus; `None` where lines, channels or files of the kernel are all it needs.
+    pub chip: Option<ChipSpec>,
     /// What agrees with it that was not written here. None of it: the driver is told to be untested.
     pub proofs: &'static [Proof],
 }

@@ -74,14 +74,13 @@ mod tests {
     use crate::{Role, transcript};
     use embedded_hal::i2c::{ErrorType, Operation};
     use fieldgate_bus::seconds::Seconds;
-    use fieldgate_bus::sim::chips;
     use fieldgate_bus::{Bus, SharedI2c};
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 
     /// The drivers of I²C sensors that have a simulated chip, each with its addresses.
     fn chips_with_addresses() -> impl Iterator<Item = (&'static DriverSpec, u8)> {
-        let present = DRIVERS.iter().copied().filter(|spec| chips::for_driver(spec.name).is_some());
+        let present = DRIVERS.iter().copied().filter(|spec| spec.chip.is_some());
         present.flat_map(|spec| addresses(spec).into_iter().map(move |address| (spec, address)))
     }
 

@@ -173,8 +173,8 @@ pub(crate) struct Bench {
 impl Bench {
     /// The chip that `driver` expects, at `address`.
     pub(crate) fn with(driver: &str, address: u8) -> Self {
-        let chip = chips::for_driver(driver).expect("a chip for the driver");
-        Self { address, chip: Rc::new(RefCell::new(chip)) }
+        let spec = crate::chip(driver).expect("a chip for the driver");
+        Self { address, chip: Rc::new(RefCell::new((spec.make)())) }
     }
 
     /// Changes the world.
@@ -267,7 +267,7 @@ impl KernelBench {
     pub(crate) fn with(spec: &'static DriverSpec, given: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bench.json");
-        let mut bus = SimBus::open(Some(path.clone())).unwrap();
+        let mut bus = SimBus::open(Some(path.clone()), crate::chip).unwrap();
         let settings = settings(spec, given);
         let claims = (spec.claims)(&settings);
         let [Claim::Device(place)] = &claims[..] else { panic!("{} claims {claims:?}", spec.name) };

@@ -14,8 +14,8 @@ use serde_json::{Value as Json, json};
 use crate::cli;
 use fieldgate_bus::survey::{self, Adapter, GpioChip, KernelDevice, Node, Survey};
 use fieldgate_bus::{self as bus, header};
-use fieldgate_drivers::DriverError;
 use fieldgate_drivers::likely::{self, Likely};
+use fieldgate_drivers::{self as drivers, DriverError};
 use fieldgate_model::describe_error;
 
 /// How the result is printed.
@@ -56,7 +56,7 @@ pub fn run(form: Form) -> ExitCode {
 }
 
 fn look() -> Result<Found, DriverError> {
-    let files = bus::open(&bus::Settings::Host, None)?.files()?;
+    let files = bus::open(&bus::Settings::Host, None, drivers::chip)?.files()?;
     let survey = survey::take(files.as_ref());
     let chips = survey.i2c.iter().map(chips).collect();
     Ok(Found { survey, chips })
@@ -66,7 +66,7 @@ fn look() -> Result<Found, DriverError> {
 fn chips(adapter: &Adapter) -> Vec<(u8, Who)> {
     let Ok(answers) = &adapter.answers else { return Vec::new() };
     let settings = bus::Settings::I2c { device: adapter.device.clone() };
-    let mut i2c = bus::open(&settings, None).and_then(|mut bus| bus.i2c()).ok();
+    let mut i2c = bus::open(&settings, None, drivers::chip).and_then(|mut bus| bus.i2c()).ok();
     let mut who = |answer: &survey::Answer| match (&answer.bound, &mut i2c) {
         (Some(driver), _) => Some((answer.address, Who::Bound(driver.clone()))),
         (None, Some(i2c)) => Some((answer.address, Who::Likely(likely::at(i2c, answer.address)))),

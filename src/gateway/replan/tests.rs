@@ -95,6 +95,7 @@ const NOBODY: DriverSpec = DriverSpec {
     },
     example: "",
     identity: None,
+    chip: None,
     proofs: &[],
 };
 static LISTENS: DriverSpec = NOBODY;

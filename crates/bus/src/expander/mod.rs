@@ -21,6 +21,7 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::sim::chips::FindChip;
 use crate::watch::monotonic;
 use crate::{
     Bias, Bus, BusError, Claim, InputLine, InputRequest, OutputLine, OutputRequest, Settings as BusSettings, SharedI2c,
@@ -168,6 +169,8 @@ struct Levels {
 pub struct Expander {
     pins: Rc<RefCell<Pins>>,
     wired: Option<Interrupt>,
+    /// For the bus of the interrupt, if that is a simulated one.
+    chips: FindChip,
     /// Claimed with the first input: whoever drives outputs only does not need it, and may not get it.
     interrupt: Option<InterruptLine>,
     every: Duration,
@@ -184,11 +187,11 @@ struct InterruptLine {
 }
 
 impl Expander {
-    /// The expander on an open parent, if it answers there.
+    /// The expander on an open parent, if it answers there; `chips` as for [`open`](crate::open), for the bus of its interrupt.
     ///
     /// # Errors
     /// [`BusError::NoAcknowledge`] and the like.
-    pub fn open(settings: &Settings, parent: &mut dyn Bus) -> Result<Self, BusError> {
+    pub fn open(settings: &Settings, parent: &mut dyn Bus, chips: FindChip) -> Result<Self, BusError> {
         let Settings { model, address, .. } = *settings;
         parent.expect(model.name(), &[Claim::Address(address)]);
         let name = format!("{} at {address:#04x} on {}", model.name(), parent.describe());
@@ -201,6 +204,7 @@ impl Expander {
         Ok(Self {
             pins: Rc::new(RefCell::new(Pins::new(name, model, port))),
             wired: settings.interrupt.clone(),
+            chips,
             interrupt: None,
             every,
             look_at: Duration::ZERO,
@@ -213,7 +217,7 @@ impl Expander {
         let Some(Interrupt { on, line }) = self.wired.as_ref().filter(|_| self.interrupt.is_none()) else {
             return Ok(());
         };
-        let mut bus = open_plain(&on.settings)?;
+        let mut bus = open_plain(&on.settings, self.chips)?;
         // The pin is open drain in both families.
         let (line, active_low, bias) = (line.clone(), true, Bias::PullUp);
         let line = bus.input(&InputRequest { line, active_low, bias, debounce: Duration::ZERO })?;
@@ -315,8 +319,8 @@ fn port(model: Model, i2c: SharedI2c, address: u8) -> Box<dyn Port> {
 }
 
 /// The bus of an interrupt line sits on none: the configuration has seen to it.
-fn open_plain(settings: &BusSettings) -> Result<Box<dyn Bus>, BusError> {
-    crate::open(settings, None)
+fn open_plain(settings: &BusSettings, chips: FindChip) -> Result<Box<dyn Bus>, BusError> {
+    crate::open(settings, None, chips)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl Bench {
     }
 
     fn try_open(&self, settings: &Settings) -> Result<Expander, BusError> {
-        Expander::open(settings, &mut SimBus::open(Some(self.path.clone())).unwrap())
+        Expander::open(settings, &mut SimBus::open(Some(self.path.clone()), |_| None).unwrap(), |_| None)
     }
 
     fn write(&self, entries: Value) {
@@ -154,7 +154,7 @@ impl embedded_hal::i2c::I2c for Tap {
 
 #[test]
 fn the_order_of_writes_to_an_mcp23017_makes_no_glitch_and_writes_nothing_idle() {
-    let mut sim = SimBus::open(None).unwrap();
+    let mut sim = SimBus::open(None, |_| None).unwrap();
     sim.expect("mcp23017", &[Claim::Address(0x20)]);
     let written = Rc::<RefCell<Vec<Vec<u8>>>>::default();
     let mut port = mcp230xx::Mcp230xx::new(SharedI2c::new(Tap(sim.i2c().unwrap(), Rc::clone(&written))), 0x20, 2);
@@ -215,8 +215,8 @@ fn an_interrupt_line_gives_the_time_and_a_pulse_that_is_over_is_not_lost() {
     let bench = Bench::new(Model::Mcp23017);
     let on = Box::new(Upstream { name: Name::new("bench").unwrap(), settings: bench.sim() });
     let interrupt = Some(Interrupt { on, line: "GPIO4".into() });
-    let mut sim = SimBus::open(Some(bench.path.clone())).unwrap();
-    let mut bus = Expander::open(&Settings { interrupt, ..bench.settings() }, &mut sim).unwrap();
+    let mut sim = SimBus::open(Some(bench.path.clone()), |_| None).unwrap();
+    let mut bus = Expander::open(&Settings { interrupt, ..bench.settings() }, &mut sim, |_| None).unwrap();
     let mut door = bus.input(&input("GPB0")).unwrap();
     assert_eq!((bench.register("GPINTENB"), bench.register("IOCONA")), (1, 0x44), "mirrored, open drain");
     let now = monotonic();
@@ -300,7 +300,7 @@ fn lines_are_known_by_name_and_number_and_held_once() {
 fn another_order_of_registers_is_refused() {
     let bench = Bench::new(Model::Mcp23008);
     drop(bench.open());
-    let mut sim = SimBus::open(Some(bench.path.clone())).unwrap();
+    let mut sim = SimBus::open(Some(bench.path.clone()), |_| None).unwrap();
     let mut two = mcp230xx::Mcp230xx::new(sim.i2c().unwrap(), 0x20, 2);
     // Where the larger chip has IOCON, the smaller has OLAT and, going around, IODIR.
     assert!(two.probe().unwrap_err().to_string().contains("another chip, or its registers in another order"));

@@ -68,7 +68,7 @@ mod tests {
             return;
         }
         for part in [Part::Gpio, Part::Pwm, Part::I2c { number: 1 }] {
-            let error = crate::open(&crate::Settings::Rppal(part), None).err().unwrap();
+            let error = crate::open(&crate::Settings::Rppal(part), None, |_| None).err().unwrap();
             let words = fieldgate_model::describe_error(&error);
             assert!(words.contains("needs a Raspberry Pi; leave `backend` out"), "{words}");
             assert!(!error.is_gone());

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn files(opened: Duration, drifting: bool) -> SimFiles {
-        SimFiles::new(opened, drifting, Rc::new(RefCell::new(World::new("test".into(), None))))
+        SimFiles::new(opened, drifting, Rc::new(RefCell::new(World::new("test".into(), None, |_| None))))
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! Faults are set in the state file: those of a chip and of its transfers under `chips` (see `slots.rs`), and `"gone": true`
 //! for a bus that has been unplugged. As with a real one, what was opened before stays dead when it is back.
 //!
-//! `world.rs` holds everything on the bus, `state.rs` the file, `chips/` the chips.
+//! `world.rs` holds everything on the bus, `state.rs` the file, `chips/` what all chips share. The chips of sensors and outputs lie
+//! beside their drivers, and whoever opens a bus hands them in.
 
 pub mod chips;
 mod files;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::sim::chips::FindChip;
 use crate::watch::monotonic;
 use crate::{
     Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
@@ -52,17 +54,17 @@ pub struct SimBus {
 }
 
 impl SimBus {
-    /// Opens a bus of its own, mirrored in a state file if there is one.
+    /// Opens a bus of its own, mirrored in a state file if there is one; `chips` finds the chips that drivers expect on it.
     ///
     /// # Errors
     /// [`BusError::Open`] when the state file cannot be read or made.
-    pub fn open(state_file: Option<PathBuf>) -> Result<Self, BusError> {
+    pub fn open(state_file: Option<PathBuf>, chips: FindChip) -> Result<Self, BusError> {
         let opened = monotonic();
         let world = match state_file {
-            None => World::new("simulated bus".to_owned(), None),
+            None => World::new("simulated bus".to_owned(), None, chips),
             Some(path) => {
                 let name = format!("simulated bus {}", path.display());
-                let mut world = World::new(name, Some(state::StateFile::open(path.clone())?));
+                let mut world = World::new(name, Some(state::StateFile::open(path.clone())?), chips);
                 world.try_follow(opened).map_err(|source| state::cannot_open(&path, "", source))?;
                 world.reach()?;
                 world

@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn without_a_chip_spi_reads_as_ones_and_a_port_is_silent() {
-        let mut bus = SimBus::open(None).unwrap();
+        let mut bus = SimBus::open(None, |_| None).unwrap();
         let mut bytes = [0; 3];
         bus.spi(&SpiRequest { mode: MODE_0, max_hz: 1_000_000 }).unwrap().read(&mut bytes).unwrap();
         assert_eq!(bytes, [0xFF; 3]);

@@ -17,13 +17,14 @@ use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use rustix::io::Errno;
 
 use crate::sim::World;
-use crate::sim::chips::{self, Chip};
+use crate::sim::chips::{self, Chip, ChipSpec, FindChip};
 use crate::sim::place::Place;
 use crate::watch::monotonic;
 use crate::{BusError, Delay};
 
 /// A chip soldered to its place.
 pub(super) struct ChipSlot {
+    spec: ChipSpec,
     pub(super) chip: Box<dyn Chip>,
     pub(super) fault: Option<String>,
     /// Registers that the state file does not have yet as the chip has them.
@@ -33,42 +34,51 @@ pub(super) struct ChipSlot {
 }
 
 /// Every chip on the bus.
-#[derive(Default)]
-pub(super) struct ChipSlots(BTreeMap<Place, ChipSlot>);
+pub(super) struct ChipSlots {
+    all: BTreeMap<Place, ChipSlot>,
+    /// The chips of the drivers.
+    find: FindChip,
+}
 
 impl ChipSlots {
+    /// None yet.
+    pub(super) fn new(find: FindChip) -> Self {
+        Self { all: BTreeMap::new(), find }
+    }
+
     /// Puts the chip for a driver at its place; `false` when no chip is known for it.
     pub(super) fn put(&mut self, place: impl Into<Place>, driver: &str) -> bool {
-        let Some(chip) = chips::for_driver(driver) else { return false };
+        let Some(spec) = chips::of_bus(driver).or_else(|| (self.find)(driver)) else { return false };
+        let chip = (spec.make)();
         let rest = chip.world();
-        self.0.insert(place.into(), ChipSlot { chip, fault: None, untold: BTreeSet::new(), rest });
+        self.all.insert(place.into(), ChipSlot { spec, chip, fault: None, untold: BTreeSet::new(), rest });
         true
     }
 
     pub(super) fn get(&mut self, place: impl Into<Place>) -> Option<&mut ChipSlot> {
-        self.0.get_mut(&place.into())
+        self.all.get_mut(&place.into())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &ChipSlot)> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The file has every register.
     pub(super) fn told(&mut self) {
-        self.0.values_mut().for_each(|slot| slot.untold.clear());
+        self.all.values_mut().for_each(|slot| slot.untold.clear());
     }
 
     /// Where the chips are that hear this address at the moment.
     fn connected(&self, address: u8) -> Vec<Place> {
         let open = |gate: &Place, channel: u8| {
-            self.0.get(gate).is_some_and(|gate| gate.chip.open_channels() >> channel & 1 == 1)
+            self.all.get(gate).is_some_and(|gate| gate.chip.open_channels() >> channel & 1 == 1)
         };
-        self.0.keys().filter(|place| place.hears(address, open)).cloned().collect()
+        self.all.keys().filter(|place| place.hears(address, open)).cloned().collect()
     }
 
     /// Moves every chip's surroundings to where they are some seconds after the start.
     pub(super) fn drift(&mut self, seconds: f64) {
-        for (place, slot) in &mut self.0 {
+        for (place, slot) in &mut self.all {
             for (name, value) in &slot.rest {
                 slot.chip.set_world(name, drifted(name, *value, place.phase(), seconds));
             }
@@ -95,7 +105,7 @@ impl ChipSlot {
 
     /// The same chip in the same surroundings, with the registers that it has after power-on.
     fn power_on(&mut self) {
-        let Some(mut fresh) = chips::for_driver(self.chip.kind()) else { return };
+        let mut fresh = (self.spec.make)();
         for (name, value) in self.chip.world() {
             fresh.set_world(name, value);
         }
@@ -218,11 +228,12 @@ fn time_out(place: &Place) -> BusError {
 mod tests {
     use super::*;
     use crate::sim::SimBus;
+    use crate::sim::chips::stand_in;
     use crate::{Bus, Claim, SharedI2c};
 
     fn bus() -> (SimBus, SharedI2c) {
-        let mut bus = SimBus::open(None).unwrap();
-        bus.expect("tmp102", &[Claim::Address(0x48)]);
+        let mut bus = SimBus::open(None, stand_in::find).unwrap();
+        bus.expect(stand_in::NAME, &[Claim::Address(0x48)]);
         let i2c = bus.i2c().unwrap();
         (bus, i2c)
     }
@@ -241,7 +252,7 @@ mod tests {
         let (bus, mut i2c) = bus();
         bus.bench().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
         for (channel, celsius) in [(3, 25.0), (4, 50.0)] {
-            bus.bench().unwrap().behind(0x70, channel).expect("tmp102", &[Claim::Address(0x49)]);
+            bus.bench().unwrap().behind(0x70, channel).expect(stand_in::NAME, &[Claim::Address(0x49)]);
             let place = Place::parse(&format!("0x70.{channel}/0x49")).unwrap();
             assert!(bus.world.borrow_mut().slots.get(place).unwrap().chip.set_world("temperature", celsius));
         }

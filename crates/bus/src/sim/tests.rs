@@ -10,6 +10,7 @@ use embedded_hal::i2c::I2c;
 use embedded_hal::spi::{MODE_0, SpiDevice};
 use serde_json::{Value, json};
 
+use crate::sim::chips::stand_in;
 use crate::sim::{LOOK_EVERY, SimBus};
 use crate::watch::monotonic;
 use crate::{Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmPlace, PwmRequest, SpiRequest, UartRequest};
@@ -27,7 +28,7 @@ impl Bench {
     }
 
     fn open(&self) -> SimBus {
-        SimBus::open(Some(self.path.clone())).unwrap()
+        SimBus::open(Some(self.path.clone()), stand_in::find).unwrap()
     }
 
     fn write(&self, content: &Value) {
@@ -117,7 +118,7 @@ fn a_debounced_change_is_reported_when_it_has_lasted() {
 
 #[test]
 fn a_line_is_held_by_its_first_claim_until_that_is_dropped() {
-    let mut bus = SimBus::open(None).unwrap();
+    let mut bus = SimBus::open(None, stand_in::find).unwrap();
     let first = bus.output(&output("GPIO27", false, true)).unwrap();
     let error = bus.input(&input("GPIO27", Bias::AsIs)).err().unwrap();
     assert!(matches!(&error, BusError::LineHeld { holder, .. } if holder == "fieldgate"), "{error}");
@@ -186,9 +187,12 @@ fn a_chip_is_told_in_the_file_and_changed_from_there() {
     let bench = Bench::new();
     bench.write(&json!({"chips": {"72": {"temperature": 25}}}));
     let mut bus = bench.open();
-    bus.expect("tmp102", &[Claim::Address(0x48)]);
+    bus.expect(stand_in::NAME, &[Claim::Address(0x48)]);
     let chip = bench.read()["chips"]["72"].clone();
-    assert_eq!((&chip["chip"], &chip["temperature"], &chip["fault"]), (&json!("tmp102"), &json!(25), &Value::Null));
+    assert_eq!(
+        (&chip["chip"], &chip["temperature"], &chip["fault"]),
+        (&json!(stand_in::NAME), &json!(25), &Value::Null)
+    );
     let mut i2c = bus.i2c().unwrap();
     let mut bytes = [0; 2];
     i2c.write_read(0x48, &[0], &mut bytes).unwrap();
@@ -208,7 +212,7 @@ fn a_chip_is_told_in_the_file_and_changed_from_there() {
 fn what_makes_no_sense_in_the_file_is_ignored_and_kept() {
     let bench = Bench::new();
     let mut bus = bench.open();
-    bus.expect("tmp102", &[Claim::Address(0x48)]);
+    bus.expect(stand_in::NAME, &[Claim::Address(0x48)]);
     let odd = json!({"chip": "toaster", "temperature": "hot", "colour": 3, "fault": "rust"});
     bench.write(&json!({"chips": {"0x48": odd, "0x999": {}, "x": 1}, "inputs": {"GPIO17": 7}, "pwm": {"a": "b"}}));
     bus.refresh().unwrap();
@@ -290,11 +294,11 @@ fn what_is_written_in_place_is_taken_over_although_we_write_too() {
 
 #[test]
 fn without_a_file_only_drifting_chips_ask_for_another_look() {
-    let mut bus = SimBus::open(None).unwrap();
+    let mut bus = SimBus::open(None, stand_in::find).unwrap();
     assert_eq!(bus.refresh().unwrap(), None);
     bus.expect("gpio-output", &[Claim::Line("GPIO27".to_owned()), Claim::Address(0x20)]);
     assert_eq!(bus.refresh().unwrap(), None);
-    bus.expect("tmp102", &[Claim::Address(0x48)]);
+    bus.expect(stand_in::NAME, &[Claim::Address(0x48)]);
     assert_eq!(bus.refresh().unwrap(), Some(Duration::from_secs(1)));
     let world = |bus: &SimBus| bus.world.borrow_mut().slots.get(0x48).unwrap().chip.world()[0].1;
     let first = world(&bus);
@@ -304,7 +308,7 @@ fn without_a_file_only_drifting_chips_ask_for_another_look() {
 
 #[test]
 fn a_pwm_channel_is_read_back_and_refuses_what_is_no_percentage() {
-    let mut bus = SimBus::open(None).unwrap();
+    let mut bus = SimBus::open(None, stand_in::find).unwrap();
     let request = PwmRequest { place: PwmPlace::Channel(1), period: LOOK_EVERY, percent: 12.5, inverted: true };
     let mut fan = bus.pwm(&request).unwrap();
     assert!(matches!(bus.pwm(&request), Err(BusError::LineHeld { .. })));
@@ -315,7 +319,7 @@ fn a_pwm_channel_is_read_back_and_refuses_what_is_no_percentage() {
 
 #[test]
 fn a_state_file_in_no_folder_cannot_be_opened() {
-    let error = SimBus::open(Some(PathBuf::from("/nonexistent/bench.json"))).err().unwrap();
+    let error = SimBus::open(Some(PathBuf::from("/nonexistent/bench.json")), stand_in::find).err().unwrap();
     assert!(matches!(error, BusError::Open { .. }));
 }
 
@@ -323,7 +327,7 @@ fn a_state_file_in_no_folder_cannot_be_opened() {
 fn a_device_of_the_kernel_is_a_file_and_an_entry_of_the_state_file() {
     let bench = Bench::new();
     let mut bus = bench.open();
-    bus.expect("tmp102", &[Claim::Device("28-00000a1b2c3d".into()), Claim::Port, Claim::ChipSelect]);
+    bus.expect(stand_in::NAME, &[Claim::Device("28-00000a1b2c3d".into()), Claim::Port, Claim::ChipSelect]);
     let mut places: Vec<_> = bench.read()["chips"].as_object().unwrap().keys().cloned().collect();
     places.sort();
     assert_eq!(places, ["28-00000a1b2c3d", "spi", "uart"]);

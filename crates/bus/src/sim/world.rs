@@ -12,6 +12,7 @@ use embedded_hal::delay::DelayNs;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
+use crate::sim::chips::FindChip;
 use crate::sim::holders::Holders;
 use crate::sim::lines::Lines;
 use crate::sim::place::Place;
@@ -48,11 +49,11 @@ pub(super) struct World {
 }
 
 impl World {
-    /// An empty bus with that name in errors.
-    pub(super) fn new(name: String, file: Option<StateFile>) -> Self {
+    /// An empty bus with that name in errors, which finds the chips of drivers like this.
+    pub(super) fn new(name: String, file: Option<StateFile>, chips: FindChip) -> Self {
         Self {
             lines: Lines::default(),
-            slots: ChipSlots::default(),
+            slots: ChipSlots::new(chips),
             pwm: Channels::default(),
             holders: Holders::default(),
             name,

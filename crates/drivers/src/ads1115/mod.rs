@@ -12,11 +12,14 @@
 //! while they are asked for the end of the conversion must be those that were written. An ADS1115 that is taken for an
 //! ADS1015 would convert at other rates; its last four bits give it away.
 
+mod sim;
+
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
 use crate::i2c_chip::{absent, another, claims};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
@@ -61,6 +64,7 @@ soil:
   every: 10s
   settings: { address: 0x48, channels: [0, 1] }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Ads1115::sixteen_bits()))),
     proofs: &[
         Proof::Datasheet("SBAS444D, table 3"),
         Proof::Reference("adafruit-circuitpython-ads1x15 3.0.5"),
@@ -109,6 +113,7 @@ soil:
   every: 10s
   settings: { address: 0x48, channels: [0, 1] }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Ads1115::twelve_bits()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-ads1x15 3.0.5")],
 };
 

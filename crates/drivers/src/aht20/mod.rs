@@ -10,6 +10,8 @@
 //! which its values are wrong by many degrees. A chip that lost its supply says so and is started anew. The AHT10 sends no
 //! checksum, so it has a setting of its own rather than a guess. There is no id.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -18,6 +20,7 @@ use embedded_hal::i2c::I2c;
 use crate::i2c_chip::{absent, another, claims, within};
 use crate::sensirion::{confirm, crc8};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -62,6 +65,7 @@ attic:
   every: 10s",
     // An expander at this address drives its pins with whatever it is sent.
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Aht20::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-ahtx0 1.0.30")],
 };
 

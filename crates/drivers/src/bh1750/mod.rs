@@ -9,11 +9,14 @@
 //! The chip has neither id nor checksum. It measures continuously. After a loss of supply it reads 0 for ever, which looks
 //! like the dark: so at 0 it is started again and read once more.
 
+mod sim;
+
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
 use crate::i2c_chip::{absent, claims};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -64,6 +67,7 @@ light:
   every: 10s
   settings: { address: 0x23 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Bh1750::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-bh1750 1.1.19"), Proof::Kernel("bh1750")],
 };
 

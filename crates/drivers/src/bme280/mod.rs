@@ -11,6 +11,7 @@
 //! sheet (8.1): the integer one overflows on calibration words that a bad contact may deliver.
 
 mod compensation;
+mod sim;
 
 use std::ops::RangeInclusive;
 
@@ -20,6 +21,7 @@ use embedded_hal::i2c::I2c;
 use crate::bme280::compensation::{Calibration, Raw};
 use crate::i2c_chip::{absent, another, claims, within};
 use crate::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -53,6 +55,7 @@ air:
   every: 10s
   settings: { address: 0x76 }",
     identity: Some(Identity { ask: &[ID], length: 1, is: |answer| answer == [0x60], then: None }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Bosch::bme280()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-bme280 2.6.32"), Proof::Kernel("bmp280")],
 };
 
@@ -84,6 +87,7 @@ cellar:
   every: 10s
   settings: { address: 0x77 }",
     identity: Some(Identity { ask: &[ID], length: 1, is: |answer| matches!(answer, [0x56..=0x58]), then: None }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Bosch::bmp280()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-bmp280 3.3.12"), Proof::Kernel("bmp280")],
 };
 

@@ -12,6 +12,7 @@
 //! here.
 
 mod compensation;
+mod sim;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use embedded_hal::i2c::I2c;
 use crate::bme680::compensation::{Calibration, Raw, Variant, gas_wait};
 use crate::i2c_chip::{absent, another, claims, within};
 use crate::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -45,6 +47,7 @@ air:
   every: 30s
   settings: { address: 0x77 }",
     identity: Some(Identity { ask: &[ID], length: ID_TO_VARIANT, is: |answer| is(answer, 0), then: None }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Bosch::bme680()))),
     proofs: PROOFS,
 };
 
@@ -68,6 +71,7 @@ air:
   every: 30s
   settings: { address: 0x77 }",
     identity: Some(Identity { ask: &[ID], length: ID_TO_VARIANT, is: |answer| is(answer, 1), then: None }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Bosch::bme688()))),
     proofs: PROOFS,
 };
 

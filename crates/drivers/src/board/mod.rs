@@ -42,6 +42,7 @@ board:
   every: 60s
   settings: { disk: / }",
     identity: None,
+    chip: None,
     proofs: &[Proof::Kernel("procfs and sysfs")],
 };
 

@@ -11,6 +11,8 @@
 //! the first twenty minutes is not reliable and is not told. A chip that lost its supply is back in its boot loader, and is
 //! started anew; so is one that has no result for three intervals.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::i2c_chip::{absent, another, claims, within};
 use crate::periodic::Periodic;
 use crate::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
 use fieldgate_bus::seconds::Seconds;
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -92,6 +95,7 @@ room:
   every: 10s
   settings: { address: 0x5a }",
     identity: Some(Identity { ask: &[HW_ID], length: 1, is: |answer| answer == [CHIP_ID], then: None }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Ccs811::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-ccs811 1.3.24")],
 };
 

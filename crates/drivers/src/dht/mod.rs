@@ -11,6 +11,8 @@
 //! may be good. Copies that count below zero in two's complement are understood. It keeps a good answer for two seconds, so both quantities are of one answer. Five bytes of zero have a right
 //! sum; 0 °C at 0 % is refused.
 
+mod sim;
+
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -21,6 +23,7 @@ use crate::i2c_chip::within;
 use crate::kernel_channels::{find_named, number};
 use crate::linux_iio::CLASS;
 use crate::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{Bus, BusError, Claim, Files};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -52,6 +55,7 @@ cellar:
   driver: dht22
   every: 10s",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Dht::dht22()))),
     proofs: &[],
 };
 
@@ -82,6 +86,7 @@ cellar:
   driver: dht11
   every: 10s",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Dht::dht11()))),
     proofs: &[],
 };
 

@@ -14,6 +14,8 @@
 //! conversion to 85 °C the maker's own chips have 0x10 there. Copies may have anything, and the DS18S20 counts with that byte:
 //! there 85 °C is believed only next to the reading before.
 
+mod sim;
+
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -22,6 +24,7 @@ use rustix::io::Errno;
 
 use crate::i2c_chip::within;
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::sysfs::shown;
 use fieldgate_bus::w1::DEVICES;
 use fieldgate_bus::{BusError, Claim, Files};
@@ -61,6 +64,7 @@ tank:
   every: 30s
   settings: { id: 28-00000a1b2c3d }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Ds18b20::default()))),
     proofs: &[Proof::Datasheet("Maxim 19-7487, table 1"), Proof::Reference("w1thermsensor 2.3.0")],
 };
 

@@ -87,6 +87,7 @@ blind:
   settings: { open_line: GPIO5, close_line: GPIO6, active_low: true, opening: 32s, closing: 30s }
   safe_state: stop",
     identity: None,
+    chip: None,
     proofs: &[Proof::Kernel("pinctrl-bcm2835")],
 };
 
@@ -324,7 +325,7 @@ mod tests {
 
     #[test]
     fn it_goes_each_way_on_lines_and_on_the_pins_of_expanders() {
-        let mut wires = SimBus::open(None).unwrap();
+        let mut wires = SimBus::open(None, crate::chip).unwrap();
         goes_each_way(&mut wires, &blind("GPIO5", "GPIO6", true));
         goes_each_way(&mut wires, &blind("GPIO7", "GPIO8", false));
         for (model, address, open, close) in [
@@ -335,7 +336,7 @@ mod tests {
             wires.expect(model.name(), &[Claim::Address(address)]);
             let on = Box::new(Upstream { name: Name::new("bench").unwrap(), settings: BusSettings::Host });
             let at = expander::Settings { on, model, address, every: None, interrupt: None };
-            let mut pins = Expander::open(&at, &mut wires).unwrap();
+            let mut pins = Expander::open(&at, &mut wires, crate::chip).unwrap();
             goes_each_way(&mut pins, &blind(open, close, true));
         }
     }

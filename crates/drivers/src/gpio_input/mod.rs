@@ -43,6 +43,7 @@ door:
   bus: header
   settings: { line: GPIO17, active_low: true, bias: pull-up, debounce: 20ms }",
     identity: None,
+    chip: None,
     proofs: &[Proof::Kernel("gpio-sim")],
 };
 

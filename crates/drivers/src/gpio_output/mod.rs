@@ -45,6 +45,7 @@ pump:
   settings: { line: GPIO27, active_low: true }
   safe_state: \"off\"",
     identity: None,
+    chip: None,
     proofs: &[Proof::Kernel("pinctrl-bcm2835"), Proof::Kernel("gpio-pcf857x")],
 };
 

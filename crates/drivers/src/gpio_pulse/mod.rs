@@ -47,6 +47,7 @@ gate:
   settings: { line: GPIO23, active_low: true, duration: 500ms }
   safe_state: \"off\"",
     identity: None,
+    chip: None,
     proofs: &[Proof::Kernel("pinctrl-bcm2835")],
 };
 
@@ -72,7 +73,7 @@ mod tests {
         let Role::Actuator { kind, pace, build, .. } = &SPEC.role else { panic!("an actuator") };
         assert_eq!((kind(&given), pace(&given)), (OutputKind::Pulse, Pace::Pulse(Duration::from_millis(250))));
         assert_eq!((SPEC.claims)(&given), [Claim::Line("GPIO23".into())]);
-        let mut bus = SimBus::open(None).unwrap();
+        let mut bus = SimBus::open(None, crate::chip).unwrap();
         let mut gate = build(&mut bus, &given, OutputValue::Switch(false)).unwrap();
         for on in [true, false] {
             gate.apply(OutputValue::Switch(on)).unwrap();

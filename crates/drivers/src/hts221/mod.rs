@@ -10,6 +10,8 @@
 //! have met some. It has an id and no checksum. After a loss of its supply it is switched off, so the register that says so is
 //! read with each look at the conversion.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -17,6 +19,7 @@ use embedded_hal::i2c::I2c;
 
 use crate::i2c_chip::{absent, another, claims, relative_humidity, within};
 use crate::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -52,6 +55,7 @@ room:
   bus: i2c-1
   every: 10s",
     identity: Some(Identity { ask: &[WHO_AM_I], length: 1, is: |answer| answer == [ID], then: None }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Hts221::default()))),
     proofs: &[
         Proof::Reference("adafruit-circuitpython-hts221 1.1.24"),
         Proof::Datasheet("HTS221 DocID026333, linear interpolation from LSB to °C"),

@@ -10,11 +10,14 @@
 //! The ends of the range mean that the input is beyond it, and exactly zero is what a data line at ground reads: all three
 //! are refused. An input that is not connected floats, and reads as any weight.
 
+mod sim;
+
 use std::rc::Rc;
 
 use crate::kernel_channels::{find_named, number};
 use crate::linux_iio::CLASS;
 use crate::{BusNeed, DriverError, DriverSpec, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Claim, Files};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -87,6 +90,7 @@ hive:
   every: 30s
   settings: { scale: 21850, tare: 84210 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Hx711::default()))),
     proofs: &[],
 };
 

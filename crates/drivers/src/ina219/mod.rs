@@ -10,11 +10,14 @@
 //! computed here from them, so the chip's calibration register, which other programs write, has no part in it. The chip has
 //! neither id nor checksum; the settings that it reads back must be those that were written.
 
+mod sim;
+
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
 use crate::i2c_chip::{absent, another, claims};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -82,6 +85,7 @@ pump:
   every: 10s
   settings: { address: 0x40, shunt: 0.1 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Ina219::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-ina219 3.5.2"), Proof::Kernel("ina2xx")],
 };
 

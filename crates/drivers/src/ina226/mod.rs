@@ -12,11 +12,14 @@
 //! back must be those that were written. `fieldgate scan` does not ask for the ids: a PCF8591, at home at 0x48 to 0x4F too,
 //! takes the same byte for the order to switch its output on, and an Si7021 at 0x40 the other id's for a reset.
 
+mod sim;
+
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
 use crate::i2c_chip::{absent, another, claims};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -73,6 +76,7 @@ battery:
   every: 10s
   settings: { address: 0x40, shunt: 0.01 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Ina226::default()))),
     proofs: &[Proof::Reference("pamoja-sensors 0.2.0"), Proof::Kernel("ina2xx")],
 };
 

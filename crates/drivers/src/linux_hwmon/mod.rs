@@ -66,6 +66,7 @@ processor:
     channels:
       temperature: { attribute: temp1_input, decimals: 1 }",
     identity: None,
+    chip: None,
     proofs: &[Proof::Kernel("lm75"), Proof::Kernel("tmp421")],
 };
 

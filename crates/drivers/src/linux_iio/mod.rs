@@ -73,6 +73,7 @@ greenhouse:
       temperature: { attribute: in_temp_input, decimals: 1 }
       humidity: { attribute: in_humidityrelative_input, decimals: 1 }",
     identity: None,
+    chip: None,
     proofs: &[Proof::Kernel("bmp280")],
 };
 

@@ -9,9 +9,12 @@
 //! The chip has neither id nor checksum, but clocked on after its result it repeats it backwards (figure 5-2): both must
 //! agree, so a line that floats or picks up noise is noticed. Only a line that is held at ground reads like 0 V.
 
+mod sim;
+
 use embedded_hal::spi::{MODE_0, SpiDevice};
 
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{Bus, BusError, Claim, SpiRequest};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
@@ -40,6 +43,7 @@ light:
   every: 10s
   settings: { channels: [0, 1], reference: 3.3 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Mcp300x::mcp3008()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-mcp3xxx 1.5.2")],
 };
 
@@ -68,6 +72,7 @@ light:
   every: 10s
   settings: { channels: [0, 1], reference: 3.3 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Mcp300x::mcp3004()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-mcp3xxx 1.5.2")],
 };
 

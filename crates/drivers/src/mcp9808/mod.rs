@@ -10,6 +10,8 @@
 //! checksum. Before its first conversion it reads 0 °C, and nothing says so; therefore a hysteresis is set that no alert
 //! uses, and read back with each result: a chip that lost its supply for a moment has it no more.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -17,6 +19,7 @@ use embedded_hal::i2c::I2c;
 
 use crate::i2c_chip::{absent, another, claims, read_word, within};
 use crate::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -57,6 +60,7 @@ freezer:
         // Its maker has other thermometers at these addresses.
         then: Some(&Identity { ask: &[DEVICE], length: 2, is: |answer| answer[0] == DEVICE_ID, then: None }),
     }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Mcp9808::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-mcp9808 3.3.32"), Proof::Kernel("jc42")],
 };
 

@@ -10,12 +10,15 @@
 //! be believed: the B version says 410 or 500 then. While it boots, bytes 6 and 7 are 15000; when they are so later, the
 //! sensor had lost its supply, and with it the setting of its automatic calibration.
 
+mod sim;
+
 use std::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use fieldgate_bus::seconds::Seconds;
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{Bus, BusError, Claim, SerialPort, UartRequest};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
@@ -58,6 +61,7 @@ room:
   every: 30s
   settings: { range: 5000, auto_calibration: true }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::MhZ19::default()))),
     proofs: &[Proof::Reference("mh-z19 3.1.7")],
 };
 

@@ -14,11 +14,14 @@
 //! Boards sold under its name carry other chips too (an MPU-6500 says 0x70, an MPU-9250 0x71), whose temperature is coded
 //! otherwise: they are told by their id and refused.
 
+mod sim;
+
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
 use crate::i2c_chip::{absent, another, claims};
 use crate::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor, partly};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -79,6 +82,7 @@ gate:
   every: 1s
   settings: { address: 0x68 }",
     identity: Some(Identity { ask: &[WHO_AM_I], length: 1, is: |id| id == [MPU6050], then: None }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Mpu6050::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-mpu6050 1.3.9")],
 };
 

@@ -7,6 +7,7 @@
 //! The chip itself is in `chip.rs`; what its outputs share and how it is brought up stands there.
 
 pub(crate) mod chip;
+mod sim;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
@@ -14,6 +15,7 @@ use embedded_hal::i2c::I2c;
 use crate::pca9685::chip::{Output, STEPS};
 use crate::pwm_output::{RAMP, percent, ramp};
 use crate::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{Bus, BusError, Delay};
 use fieldgate_model::{Field, Kind, Need, OutputKind, OutputValue, Settings};
 
@@ -71,6 +73,7 @@ lamp:
   settings: { address: 0x40, channel: 0 }
   safe_state: 0",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Pca9685::default()))),
     proofs: &[
         Proof::Datasheet("PCA9685 revision 4, section 7.3.5"),
         Proof::Reference("adafruit-circuitpython-pca9685 3.4.22"),

@@ -67,6 +67,7 @@ flap:
   settings: { address: 0x40, channel: 4, min_pulse: 0.5ms, max_pulse: 2.5ms }
   safe_state: 0",
     identity: None,
+    chip: crate::pca9685::SPEC.chip,
     proofs: &[Proof::Reference("adafruit-circuitpython-motor 3.5.0")],
 };
 

@@ -15,6 +15,7 @@
 //! The PMS5003T and S have the same frame with other things in the place of some counts.
 
 mod frames;
+mod sim;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use rustix::io::Errno;
 
 use crate::{BusNeed, DriverError, DriverSpec, Event, Proof, Role, Sensor};
 use fieldgate_bus::seconds::Seconds;
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{Bus, BusError, Claim, SerialPort, UartRequest};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 use frames::{Damage, Frames};
@@ -75,6 +77,7 @@ dust:
   every: 10s
   settings: { mode: active }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Pms5003::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-pm25 2.1.24")],
 };
 

@@ -110,6 +110,7 @@ electricity:
     unit: kWh
     per: h",
     identity: None,
+    chip: None,
     proofs: &[Proof::Kernel("gpio-sim")],
 };
 

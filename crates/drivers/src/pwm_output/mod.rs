@@ -81,6 +81,7 @@ fan:
   settings: { channel: 0, frequency: 25000 }
   safe_state: 0",
     identity: None,
+    chip: None,
     proofs: &[Proof::Kernel("pwm-pca9685")],
 };
 

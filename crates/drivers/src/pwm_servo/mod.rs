@@ -64,6 +64,7 @@ vane:
   settings: { channel: 0, min_pulse: 0.5ms, max_pulse: 2.5ms }
   safe_state: 90",
     identity: None,
+    chip: None,
     proofs: &[Proof::Reference("adafruit-circuitpython-motor 3.5.0")],
 };
 
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn every_angle_is_read_as_it_was_set_and_off_is_no_pulse() {
-        let mut bus = SimBus::open(None).unwrap();
+        let mut bus = SimBus::open(None, crate::chip).unwrap();
         let given = settings(&SPEC, &[("channel", "1"), ("min_pulse", "0.5ms"), ("max_pulse", "2.5ms")]);
         let mut servo = PwmServo::claim(&mut bus, &given, OFF).unwrap();
         assert_eq!((servo.read_back().unwrap(), servo.channel.percent().unwrap()), (Some(OFF), 0.0));

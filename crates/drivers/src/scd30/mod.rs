@@ -12,6 +12,8 @@
 //! It stretches the clock, by up to 150 ms once a day (1.1), and takes no repeated start: every answer is read in a transfer
 //! of its own, 3 ms after the question (1.4.4).
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -22,6 +24,7 @@ use crate::periodic::Periodic;
 use crate::sensirion::{read_words, with_arguments};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use fieldgate_bus::seconds::Seconds;
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
@@ -98,6 +101,7 @@ room:
   every: 10s
   settings: { altitude: 520 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Scd30::default()))),
     proofs: &[
         Proof::Reference("adafruit-circuitpython-scd30 2.3.0"),
         Proof::Kernel("scd30"),

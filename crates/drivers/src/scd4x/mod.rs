@@ -12,6 +12,8 @@
 //!
 //! A chip that lost its supply is idle and never has a result; after three intervals it is started anew.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -22,6 +24,7 @@ use crate::periodic::Periodic;
 use crate::sensirion::{read_words, with_arguments};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use fieldgate_bus::seconds::Seconds;
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
@@ -96,6 +99,7 @@ room:
   every: 10s
   settings: { altitude: 520 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Scd4x::default()))),
     proofs: &[
         Proof::Reference("adafruit-circuitpython-scd4x 1.4.13"),
         Proof::Kernel("scd4x"),

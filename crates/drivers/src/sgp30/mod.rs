@@ -9,6 +9,8 @@
 //! says (`each_second.rs`). The first 15 answers after the start are always 400 ppm and 0 ppb, and are not told. What the chip
 //! has learnt of the air, in its first twelve hours, is lost at each start of the program.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -19,6 +21,7 @@ use crate::i2c_chip::{absent, another, claims, within};
 use crate::sensirion::{read_words, with_arguments};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role};
 use fieldgate_bus::seconds::Seconds;
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
@@ -64,6 +67,7 @@ room:
   every: 10s
   settings: { absolute_humidity: 9.2 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Sgp30::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-sgp30 3.0.16")],
 };
 

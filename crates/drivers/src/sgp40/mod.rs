@@ -10,6 +10,7 @@
 //! chip is asked every second, whatever `every` says (`each_second.rs`). The index begins 46 seconds after the start, and what
 //! it has learnt is lost at each start of the program.
 
+mod sim;
 mod voc_index;
 
 use std::ops::RangeInclusive;
@@ -23,6 +24,7 @@ use crate::sensirion::{read_words, with_arguments};
 use crate::sgp40::voc_index::VocIndex;
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role};
 use fieldgate_bus::seconds::Seconds;
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -76,6 +78,7 @@ room:
   every: 10s
   settings: { temperature: 21, humidity: 45 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Sgp40::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-sgp40 1.3.24")],
 };
 

@@ -10,6 +10,8 @@
 //! The chip answers with a checksum for each word. It has no id, so whatever acknowledges is taken for it until a checksum
 //! is wrong.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -18,6 +20,7 @@ use embedded_hal::i2c::I2c;
 use crate::i2c_chip::{absent, claims, within};
 use crate::sensirion::read_words;
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -62,6 +65,7 @@ air:
   every: 10s
   settings: { address: 0x44 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Sht3x::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-sht31d 2.3.31"), Proof::Kernel("sht3x")],
 };
 

@@ -10,6 +10,8 @@
 //! Each sample is one measurement without the heater. The chip keeps no settings, so one that lost its supply for a moment
 //! measures as before. It has a serial number with checksums; an SHT3x at the same address has not.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -18,6 +20,7 @@ use embedded_hal::i2c::I2c;
 use crate::i2c_chip::{absent, another, claims, relative_humidity, within};
 use crate::sensirion::read_words;
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -63,6 +66,7 @@ bedroom:
   settings: { address: 0x44 }",
     // The chip needs a moment between the question for its serial number and the answer, which a repeated start leaves it not.
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Sht4x::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-sht4x 1.0.27"), Proof::Kernel("sht4x")],
 };
 

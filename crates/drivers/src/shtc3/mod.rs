@@ -9,6 +9,8 @@
 //! id with a checksum tells the chips from each other and from a multiplexer at the same address. The chip keeps no
 //! settings, so one that lost its supply for a moment measures as before.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -17,6 +19,7 @@ use embedded_hal::i2c::I2c;
 use crate::i2c_chip::{absent, another, claims, within};
 use crate::sensirion::read_words;
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity};
 
@@ -53,6 +56,7 @@ hall:
   every: 10s",
     // Two bytes ask for its id; a multiplexer at this address would switch its channels by them.
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Shtc3::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-shtc3 1.1.22"), Proof::Kernel("shtc1")],
 };
 

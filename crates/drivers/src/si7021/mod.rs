@@ -10,6 +10,8 @@
 //! line held low passes it, and is told by values that the chip cannot measure. Silicon Labs' chips have an electronic id; what
 //! others call a serial number begins otherwise.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -18,6 +20,7 @@ use embedded_hal::i2c::I2c;
 use crate::i2c_chip::{absent, another, claims, relative_humidity, within};
 use crate::sensirion::{confirm, crc8_from};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity};
 
@@ -54,6 +57,7 @@ cellar:
   every: 10s",
     // Two bytes ask for its id; other chips at this address take them for a write to a register.
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Si7021::silabs()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-si7021 4.1.19")],
 };
 
@@ -89,6 +93,7 @@ porch:
   bus: i2c-1
   every: 10s",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Si7021::te()))),
     proofs: &[
         Proof::Reference("adafruit-circuitpython-htu21d 0.11.22"),
         Proof::Kernel("si7020"),

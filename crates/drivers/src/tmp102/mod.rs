@@ -10,6 +10,8 @@
 //! The chips measure continuously and have neither id nor checksum; what they keep of the written configuration tells the
 //! kinds apart as far as that goes. Bits below the resolution are ignored, because the LM75 leaves them undefined.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -17,6 +19,7 @@ use embedded_hal::i2c::I2c;
 
 use crate::i2c_chip::{absent, another, claims, within};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -53,6 +56,7 @@ board:
   every: 10s
   settings: { address: 0x48 }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Thermometer::tmp102()))),
     proofs: &[Proof::Qemu("tmp105"), Proof::Kernel("lm75"), Proof::Reference("sparkfun-qwiic-tmp102 2.0.0")],
 };
 
@@ -101,6 +105,7 @@ rack:
   every: 10s
   settings: { address: 0x4f }",
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Thermometer::lm75()))),
     proofs: &[Proof::Qemu("tmp105"), Proof::Kernel("lm75"), Proof::Reference("adafruit-circuitpython-pct2075 1.1.28")],
 };
 

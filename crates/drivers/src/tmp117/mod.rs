@@ -10,6 +10,8 @@
 //! So it is locked before anything else is written, and never unlocked. Until the first average is done the chip reads
 //! −256 °C; a chip that lost its supply is told by its configuration.
 
+mod sim;
+
 use std::ops::RangeInclusive;
 
 use embedded_hal::delay::DelayNs;
@@ -18,6 +20,7 @@ use embedded_hal::i2c::I2c;
 use crate::i2c_chip::{absent, another, claims, read_word, within};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use fieldgate_bus::seconds::Seconds;
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -65,6 +68,7 @@ fridge:
   settings: { address: 0x48 }",
     // The number of its id register would switch the analogue output of a PCF8591 at this address off.
     identity: None,
+    chip: Some(ChipSpec::of(|| Box::new(sim::Tmp117::default()))),
     proofs: &[
         Proof::Reference("adafruit-circuitpython-tmp117 2.0.0"),
         Proof::Kernel("tmp117"),

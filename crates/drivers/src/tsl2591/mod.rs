@@ -12,11 +12,14 @@
 //! The chip tells its id, whether it is on, and when an integration has been completed since it was switched on. One that
 //! lost its supply is off.
 
+mod sim;
+
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
 use crate::i2c_chip::{absent, another, claims};
 use crate::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -51,6 +54,7 @@ sky:
   bus: i2c-1
   every: 10s",
     identity: Some(Identity { ask: &[COMMAND | DEVICE_ID], length: 1, is: |id| id == [TSL2591], then: None }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Tsl2591::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-tsl2591 1.4.8")],
 };
 

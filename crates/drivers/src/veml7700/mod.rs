@@ -13,11 +13,14 @@
 //! The chip has no checksum, and only newer ones an id, so an id is no condition. What is: its settings, read back with
 //! each sample. A chip that lost its supply has others, and is off.
 
+mod sim;
+
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
 use crate::i2c_chip::{absent, another, claims};
 use crate::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -54,6 +57,7 @@ light:
   every: 10s",
     // The command code of the id (D, table 8); the second byte tells the address by the factory.
     identity: Some(Identity { ask: &[ID], length: 2, is: |id| matches!(id, [0x81, 0xC4 | 0xD4]), then: None }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Veml7700::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-veml7700 2.2.2")],
 };
 

@@ -11,6 +11,7 @@
 //! bring-up is read back with each sample, for a chip that lost its supply measures too, but without all its settings.
 
 mod bring_up;
+mod sim;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
@@ -18,6 +19,7 @@ use embedded_hal::i2c::I2c;
 use crate::i2c_chip::{absent, another, claims};
 use crate::{BusNeed, DriverError, DriverSpec, Identity, Proof, Role, Sensor};
 use bring_up::{ASK_DIODES, CLOSE, DIODES, OPEN, TUNING, Write, chosen_diodes, final_time_out};
+use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
@@ -62,6 +64,7 @@ tank:
   bus: i2c-1
   every: 10s",
     identity: Some(Identity { ask: &[IDS], length: 3, is: |ids| ids == VL53L0X, then: None }),
+    chip: Some(ChipSpec::of(|| Box::new(sim::Vl53l0x::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-vl53l0x 3.6.19")],
 };
 

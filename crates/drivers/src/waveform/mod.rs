@@ -64,6 +64,7 @@ tide:
   every: 1s
   settings: { shape: sine, period: 60s, amplitude: 2.5, offset: 10 }",
     identity: None,
+    chip: None,
     proofs: &[Proof::NoHardware],
 };
 

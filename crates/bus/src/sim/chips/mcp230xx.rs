@@ -88,7 +88,7 @@ impl Mcp230xx {
     }
 
     fn new(kind: &'static str, pins: &'static [&'static str]) -> Self {
-        let world = World(pins.iter().map(|pin| (*pin, 0.5, 0.0..=1.0)).collect());
+        let world = World::new(pins.iter().map(|pin| (*pin, 0.5, 0.0..=1.0)));
         let ports = (0..pins.len() / 8).map(|_| Port::new()).collect();
         Self { kind, pins, world, ports, pointer: 0, fault: None }
     }

@@ -1,6 +1,9 @@
 //! Simulated chips, at the level of their registers; those on a serial line and those that the kernel drives, at the level of
 //! the bytes that they send.
 //!
+//! Here are what all of them share, and those chips that are buses themselves. Those of sensors and outputs lie beside their
+//! drivers, of which this crate knows none: whoever opens a simulated bus hands it a [`FindChip`].
+//!
 //! Each answers the bytes that its datasheet describes, so a driver that was never written for it can read it: ids,
 //! calibration words, status bits, checksums, one-shot conversions. What the world around a chip is like and which fault
 //! it shows are set from outside.
@@ -8,41 +11,11 @@
 //! There is no clock in here. A conversion is running when the status is read for the first time after its start, and
 //! done at the second: drivers must poll, and tests need not wait.
 
-pub mod ads1115;
-pub mod aht20;
-pub mod bh1750;
-pub mod bme280;
-pub mod bme680;
-pub mod ccs811;
-pub mod dht;
-pub mod ds18b20;
-pub mod hts221;
-pub mod hx711;
-pub mod ina219;
-pub mod ina226;
 pub mod mcp230xx;
-pub mod mcp3008;
-pub mod mcp9808;
-pub mod mh_z19;
-pub mod mpu6050;
-pub mod pca9685;
 pub mod pcf8574;
-pub mod pms5003;
-pub mod scd30;
-pub mod scd4x;
-mod sensirion;
-pub mod sgp30;
-pub mod sgp40;
-pub mod sht3x;
-pub mod sht4x;
-pub mod shtc3;
-pub mod si7021;
+#[cfg(test)]
+pub(crate) mod stand_in;
 pub mod tca9548a;
-pub mod tmp102;
-pub mod tmp117;
-pub mod tsl2591;
-pub mod veml7700;
-pub mod vl53l0x;
 
 use std::ops::RangeInclusive;
 
@@ -82,66 +55,38 @@ pub trait Chip {
     }
 }
 
-/// Makes a chip as it is after power-on, in usual surroundings.
-type MakeChip = fn() -> Box<dyn Chip>;
+/// A kind of simulated chip.
+#[derive(Clone, Copy, Debug)]
+pub struct ChipSpec {
+    /// Makes one as it is after power-on, in usual surroundings.
+    pub make: fn() -> Box<dyn Chip>,
+}
 
-/// Every simulated chip, by the name of the driver that expects it.
-const CHIPS: &[(&str, MakeChip)] = &[
-    ("bme280", || Box::new(bme280::Bosch::bme280())),
-    ("bmp280", || Box::new(bme280::Bosch::bmp280())),
-    ("bme680", || Box::new(bme680::Bosch::bme680())),
-    ("bme688", || Box::new(bme680::Bosch::bme688())),
-    ("sht3x", || Box::new(sht3x::Sht3x::default())),
-    ("sht4x", || Box::new(sht4x::Sht4x::default())),
-    ("shtc3", || Box::new(shtc3::Shtc3::default())),
-    ("si7021", || Box::new(si7021::Si7021::silabs())),
-    ("htu21", || Box::new(si7021::Si7021::te())),
-    ("hts221", || Box::new(hts221::Hts221::default())),
-    ("aht20", || Box::new(aht20::Aht20::default())),
-    ("scd4x", || Box::new(scd4x::Scd4x::default())),
-    ("scd30", || Box::new(scd30::Scd30::default())),
-    ("sgp30", || Box::new(sgp30::Sgp30::default())),
-    ("sgp40", || Box::new(sgp40::Sgp40::default())),
-    ("ccs811", || Box::new(ccs811::Ccs811::default())),
-    ("bh1750", || Box::new(bh1750::Bh1750::default())),
-    ("veml7700", || Box::new(veml7700::Veml7700::default())),
-    ("tsl2591", || Box::new(tsl2591::Tsl2591::default())),
-    ("ads1115", || Box::new(ads1115::Ads1115::sixteen_bits())),
-    ("ads1015", || Box::new(ads1115::Ads1115::twelve_bits())),
-    ("hx711", || Box::new(hx711::Hx711::default())),
-    ("dht22", || Box::new(dht::Dht::dht22())),
-    ("dht11", || Box::new(dht::Dht::dht11())),
-    ("ds18b20", || Box::new(ds18b20::Ds18b20::default())),
-    ("mh-z19", || Box::new(mh_z19::MhZ19::default())),
-    ("pms5003", || Box::new(pms5003::Pms5003::default())),
-    ("mcp3008", || Box::new(mcp3008::Mcp300x::mcp3008())),
-    ("mcp3004", || Box::new(mcp3008::Mcp300x::mcp3004())),
-    ("ina219", || Box::new(ina219::Ina219::default())),
-    ("ina226", || Box::new(ina226::Ina226::default())),
-    ("mpu6050", || Box::new(mpu6050::Mpu6050::default())),
-    ("vl53l0x", || Box::new(vl53l0x::Vl53l0x::default())),
-    ("pca9685", || Box::new(pca9685::Pca9685::default())),
-    ("tmp102", || Box::new(tmp102::Thermometer::tmp102())),
-    ("lm75", || Box::new(tmp102::Thermometer::lm75())),
-    ("tmp117", || Box::new(tmp117::Tmp117::default())),
-    ("mcp9808", || Box::new(mcp9808::Mcp9808::default())),
-    ("tca9548a", || Box::new(tca9548a::Multiplexer::new("tca9548a", 8))),
-    ("pca9548a", || Box::new(tca9548a::Multiplexer::new("pca9548a", 8))),
-    ("tca9546a", || Box::new(tca9548a::Multiplexer::new("tca9546a", 4))),
-    ("pca9546a", || Box::new(tca9548a::Multiplexer::new("pca9546a", 4))),
-    ("pcf8574", || Box::new(pcf8574::Pcf8574::new("pcf8574"))),
-    ("pcf8574a", || Box::new(pcf8574::Pcf8574::new("pcf8574a"))),
-    ("mcp23008", || Box::new(mcp230xx::Mcp230xx::mcp23008())),
-    ("mcp23017", || Box::new(mcp230xx::Mcp230xx::mcp23017())),
+impl ChipSpec {
+    /// The kind that is made like this.
+    pub const fn of(make: fn() -> Box<dyn Chip>) -> Self {
+        Self { make }
+    }
+}
+
+/// Finds the simulated chip that a driver expects, by the driver's name; `None` where it expects none.
+pub type FindChip = fn(driver: &str) -> Option<ChipSpec>;
+
+/// The chips that are buses themselves, by the name of their model.
+const BUSES: &[(&str, ChipSpec)] = &[
+    ("tca9548a", ChipSpec::of(|| Box::new(tca9548a::Multiplexer::new("tca9548a", 8)))),
+    ("pca9548a", ChipSpec::of(|| Box::new(tca9548a::Multiplexer::new("pca9548a", 8)))),
+    ("tca9546a", ChipSpec::of(|| Box::new(tca9548a::Multiplexer::new("tca9546a", 4)))),
+    ("pca9546a", ChipSpec::of(|| Box::new(tca9548a::Multiplexer::new("pca9546a", 4)))),
+    ("pcf8574", ChipSpec::of(|| Box::new(pcf8574::Pcf8574::new("pcf8574")))),
+    ("pcf8574a", ChipSpec::of(|| Box::new(pcf8574::Pcf8574::new("pcf8574a")))),
+    ("mcp23008", ChipSpec::of(|| Box::new(mcp230xx::Mcp230xx::mcp23008()))),
+    ("mcp23017", ChipSpec::of(|| Box::new(mcp230xx::Mcp230xx::mcp23017()))),
 ];
 
-/// Drivers of a chip that bears another driver's name.
-const ALIKE: &[(&str, &str)] = &[("pca9685-servo", "pca9685")];
-
-/// The chip that a driver expects, by the driver's name.
-pub fn for_driver(driver: &str) -> Option<Box<dyn Chip>> {
-    let driver = ALIKE.iter().find(|(name, _)| *name == driver).map_or(driver, |(_, chip)| chip);
-    CHIPS.iter().find(|(name, _)| *name == driver).map(|(_, make)| make())
+/// The chip of a multiplexer or an expander, by the name of its model.
+pub fn of_bus(model: &str) -> Option<ChipSpec> {
+    BUSES.iter().find(|(name, _)| *name == model).map(|(_, spec)| *spec)
 }
 
 /// Carries one I²C transaction to the chip at `address`.
@@ -227,7 +172,7 @@ fn transfer(chip: &mut dyn Chip, run: &mut [Operation<'_>]) -> bool {
 }
 
 /// Puts what a chip answers into the controller's buffer; beyond its end nobody pulls the line low.
-fn fill(buffer: &mut [u8], answer: impl IntoIterator<Item = u8>) {
+pub fn fill(buffer: &mut [u8], answer: impl IntoIterator<Item = u8>) {
     buffer.fill(0xFF);
     for (to, from) in buffer.iter_mut().zip(answer) {
         *to = from;
@@ -236,7 +181,7 @@ fn fill(buffer: &mut [u8], answer: impl IntoIterator<Item = u8>) {
 
 /// What a chip does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub enum Fault {
     /// Acknowledges nothing.
     Nak,
     /// Sends wrong checksums.
@@ -262,7 +207,7 @@ impl Fault {
     ];
 
     /// Sets `fault` to the one of that name if it is among those that the chip `knows`.
-    fn set(fault: &mut Option<Self>, name: Option<&str>, knows: &[Self]) -> bool {
+    pub fn set(fault: &mut Option<Self>, name: Option<&str>, knows: &[Self]) -> bool {
         let Some(name) = name else {
             *fault = None;
             return true;
@@ -278,15 +223,21 @@ impl Fault {
 
 /// The quantities around a chip, each with the range that the chip can follow.
 #[derive(Clone, Debug)]
-struct World(Vec<(&'static str, f64, RangeInclusive<f64>)>);
+pub struct World(Vec<(&'static str, f64, RangeInclusive<f64>)>);
 
 impl World {
+    /// Quantities by name, each with its value at first and the range that the chip can follow.
+    pub fn new(quantities: impl IntoIterator<Item = (&'static str, f64, RangeInclusive<f64>)>) -> Self {
+        Self(quantities.into_iter().collect())
+    }
+
     /// What was set, beyond the chip's range or not.
-    fn list(&self) -> Vec<(&'static str, f64)> {
+    pub fn list(&self) -> Vec<(&'static str, f64)> {
         self.0.iter().map(|(name, value, _)| (*name, *value)).collect()
     }
 
-    fn set(&mut self, name: &str, value: f64) -> bool {
+    /// Changes one; false for a name that it has not and for what is not a number.
+    pub fn set(&mut self, name: &str, value: f64) -> bool {
         match self.0.iter_mut().find(|(known, ..)| *known == name) {
             Some(entry) if value.is_finite() => entry.1 = value,
             _ => return false,
@@ -295,7 +246,7 @@ impl World {
     }
 
     /// As the chip feels it: within its range; 0 for a name that it has not.
-    fn felt(&self, name: &str) -> f64 {
+    pub fn felt(&self, name: &str) -> f64 {
         let entry = self.0.iter().find(|(known, ..)| *known == name);
         entry.map_or(0.0, |(_, value, range)| value.clamp(*range.start(), *range.end()))
     }
@@ -306,43 +257,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_chip_tells_its_world_and_takes_changes() {
-        for (driver, make) in CHIPS {
-            let mut chip = make();
-            assert_eq!(chip.kind(), *driver);
+    fn every_chip_that_is_a_bus_tells_its_world_and_takes_changes() {
+        for (model, spec) in BUSES {
+            let mut chip = (spec.make)();
+            assert_eq!(chip.kind(), *model);
             for (name, value) in chip.world() {
-                assert!(chip.set_world(name, value + 1.0), "{driver} {name}");
-                assert!(!chip.set_world(name, f64::NAN), "{driver} {name}");
-                assert!(chip.world().contains(&(name, value + 1.0)), "{driver} {name}");
+                assert!(chip.set_world(name, value + 1.0), "{model} {name}");
+                assert!(!chip.set_world(name, f64::NAN), "{model} {name}");
+                assert!(chip.world().contains(&(name, value + 1.0)), "{model} {name}");
             }
-            assert!(!chip.set_world("voltage_9", 1.0), "{driver}");
-            assert!(chip.set_fault(Some("nak")) && !chip.set_fault(Some("fire")), "{driver}");
-            assert!(!chip.write(&[0]) && !chip.read(&mut [0]), "{driver}");
-            assert!(chip.set_fault(None), "{driver}");
+            assert!(!chip.set_world("voltage_9", 1.0), "{model}");
+            assert!(chip.set_fault(Some("nak")) && !chip.set_fault(Some("fire")), "{model}");
+            assert!(!chip.write(&[0]) && !chip.read(&mut [0]), "{model}");
+            assert!(chip.set_fault(None), "{model}");
         }
-        assert!(for_driver("waveform").is_none());
     }
 
     #[test]
     fn adjacent_writes_are_one_and_a_nak_ends_the_transaction() {
-        let mut chip = for_driver("sht3x").unwrap();
-        let mut status = [0; 3];
-        let mut operations = [Operation::Write(&[0xF3]), Operation::Write(&[0x2D]), Operation::Read(&mut status)];
-        transact(chip.as_mut(), 0x44, &mut operations).unwrap();
-        assert_eq!(status[..2], [0x80, 0x10]);
-        let refused = transact(chip.as_mut(), 0x44, &mut [Operation::Write(&[0x00, 0x00])]);
-        assert!(matches!(refused, Err(BusError::NoAcknowledge { address: 0x44 })));
+        let mut chip = (stand_in::find(stand_in::NAME).unwrap().make)();
+        let mut limit = [0; 2];
+        let mut operations = [Operation::Write(&[2, 0x12]), Operation::Write(&[0x34])];
+        transact(chip.as_mut(), 0x48, &mut operations).unwrap();
+        transact(chip.as_mut(), 0x48, &mut [Operation::Write(&[2]), Operation::Read(&mut limit)]).unwrap();
+        assert_eq!(limit, [0x12, 0x34]);
+        let mut operations = [Operation::Write(&[9]), Operation::Read(&mut limit), Operation::Write(&[2, 0, 0])];
+        let refused = transact(chip.as_mut(), 0x48, &mut operations);
+        assert!(matches!(refused, Err(BusError::NoAcknowledge { address: 0x48 })));
+        transact(chip.as_mut(), 0x48, &mut [Operation::Write(&[2]), Operation::Read(&mut limit)]).unwrap();
+        assert_eq!(limit, [0x12, 0x34]);
     }
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_of_a_driver_can_cause_a_panic(
+        fn no_bytes_can_make_a_chip_that_is_a_bus_panic(
             transfers: Vec<Vec<u8>>,
             length in 0_usize..40,
             world in proptest::num::f64::ANY,
         ) {
-            for (_, make) in CHIPS {
-                let mut chip = make();
+            for (_, spec) in BUSES {
+                let mut chip = (spec.make)();
                 for (name, _) in chip.world() {
                     assert_eq!(chip.set_world(name, world), world.is_finite());
                 }

@@ -22,7 +22,7 @@ pub struct Pcf8574 {
 impl Pcf8574 {
     /// As after power-on, with nothing connected.
     pub fn new(kind: &'static str) -> Self {
-        let world = World(PINS.iter().map(|pin| (*pin, 0.5, 0.0..=1.0)).collect());
+        let world = World::new(PINS.iter().map(|pin| (*pin, 0.5, 0.0..=1.0)));
         Self { kind, world, latch: 0xFF, fault: None }
     }
 
