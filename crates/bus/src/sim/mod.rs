@@ -36,6 +36,7 @@ use crate::{
     Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
     SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
 };
+pub use kernel::{Answering, KernelDevice, Show, Subsystem};
 pub use place::Bench;
 use slots::drifted;
 use world::World;

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use crate::sim::World;
 use crate::sim::chips::{self, Chip, ChipSpec, FindChip};
+use crate::sim::kernel::KernelDevice;
 use crate::sim::place::Place;
 use crate::watch::monotonic;
 use crate::{BusError, Delay};
@@ -87,6 +88,11 @@ impl ChipSlots {
 }
 
 impl ChipSlot {
+    /// What the kernel makes of it, where it drives the chip itself.
+    pub(super) fn kernel(&self) -> Option<KernelDevice> {
+        self.spec.kernel
+    }
+
     /// Breaks or mends the chip; `false` for an unknown fault.
     pub(super) fn set_fault(&mut self, fault: Option<&str>) -> bool {
         let of_the_bus = matches!(fault, Some("nak" | "hang" | "time-out" | "panic"));

@@ -55,7 +55,7 @@ cellar:
   driver: dht22
   every: 10s",
     identity: None,
-    chip: Some(ChipSpec::of(|| Box::new(sim::Dht::dht22()))),
+    chip: Some(ChipSpec::behind_kernel(|| Box::new(sim::Dht::dht22()), sim::DEVICE)),
     proofs: &[],
 };
 
@@ -86,7 +86,7 @@ cellar:
   driver: dht11
   every: 10s",
     identity: None,
-    chip: Some(ChipSpec::of(|| Box::new(sim::Dht::dht11()))),
+    chip: Some(ChipSpec::behind_kernel(|| Box::new(sim::Dht::dht11()), sim::DEVICE)),
     proofs: &[],
 };
 

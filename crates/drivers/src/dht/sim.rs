@@ -1,9 +1,13 @@
 //! A simulated Aosong DHT22 or DHT11: the five bytes that it sends when its line was held down.
 //!
 //! Product manuals of AM2302 and DHT11: humidity, temperature, and the sum of the four bytes; tenths with a sign bit, or whole
-//! numbers with their decimals, which the DHT11 leaves at 0.
+//! numbers with their decimals, which the DHT11 leaves at 0. Below it stands what the kernel's dht11.c makes of them: `EIO` where
+//! the sum is wrong and `ETIMEDOUT` for silence.
+
+use rustix::io::Errno;
 
 use fieldgate_bus::sim::chips::{Chip, Fault, World, fill};
+use fieldgate_bus::sim::{Answering, KernelDevice, Subsystem};
 
 /// The sensor.
 pub(super) struct Dht {
@@ -69,6 +73,38 @@ impl Chip for Dht {
 
     fn set_fault(&mut self, fault: Option<&str>) -> bool {
         Fault::set(&mut self.fault, fault, &[Fault::Nak, Fault::Checksum, Fault::PowerOn])
+    }
+}
+
+/// As dht11.c shows it.
+pub(super) const DEVICE: KernelDevice = KernelDevice {
+    subsystem: Subsystem::Iio,
+    files: &[
+        // The overlay of Raspberry Pi calls its node dht11@0 whatever the pin.
+        ("name", |_, name| Ok(if name.contains('@') { name.into() } else { "dht11@0".into() })),
+        ("in_temp_input", |chip, _| decoded(chip).map(|(celsius, _)| celsius.to_string())),
+        ("in_humidityrelative_input", |chip, _| decoded(chip).map(|(_, percent)| percent.to_string())),
+    ],
+};
+
+/// Thousandths of a degree and of a percent, as `dht11_decode` tells the two kinds of chip apart.
+fn decoded(chip: Answering<'_>) -> Result<(i32, i32), Errno> {
+    let mut bytes = [0; 5];
+    if !chip.is_some_and(|chip| chip.read(&mut bytes)) {
+        return Err(Errno::TIMEDOUT);
+    }
+    let [humidity, humidity_low, celsius, celsius_low, sum] = bytes;
+    if humidity.wrapping_add(humidity_low).wrapping_add(celsius).wrapping_add(celsius_low) != sum {
+        return Err(Errno::IO);
+    }
+    if humidity < 4 {
+        let tenths = i32::from(u16::from_be_bytes([celsius & 0x7F, celsius_low]));
+        let sign = if celsius & 0x80 == 0 { 100 } else { -100 };
+        Ok((tenths * sign, i32::from(u16::from_be_bytes([humidity, humidity_low])) * 100))
+    } else if humidity_low == 0 && celsius_low == 0 {
+        Ok((i32::from(celsius) * 1000, i32::from(humidity) * 1000))
+    } else {
+        Err(Errno::IO)
     }
 }
 

@@ -64,7 +64,7 @@ tank:
   every: 30s
   settings: { id: 28-00000a1b2c3d }",
     identity: None,
-    chip: Some(ChipSpec::of(|| Box::new(sim::Ds18b20::default()))),
+    chip: Some(ChipSpec::behind_kernel(|| Box::new(sim::Ds18b20::default()), sim::DEVICE)),
     proofs: &[Proof::Datasheet("Maxim 19-7487, table 1"), Proof::Reference("w1thermsensor 2.3.0")],
 };
 

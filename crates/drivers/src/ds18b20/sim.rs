@@ -1,8 +1,12 @@
 //! A simulated Maxim DS18B20, at the level of its function commands.
 //!
-//! Datasheet 19-7487: the memory map in figure 9, commands in table 3. `read` gives the scratchpad after 0xBE.
+//! Datasheet 19-7487: the memory map in figure 9, commands in table 3. `read` gives the scratchpad after 0xBE. Below it
+//! stands what the kernel's w1_therm.c makes of that: a file that is empty when the checksum is wrong.
+
+use rustix::io::Errno;
 
 use fieldgate_bus::sim::chips::{Chip, Fault, World, fill};
+use fieldgate_bus::sim::{Answering, KernelDevice, Subsystem};
 
 const CONVERT: u8 = 0x44;
 const WRITE_SCRATCHPAD: u8 = 0x4E;
@@ -93,9 +97,41 @@ fn crc(bytes: &[u8]) -> u8 {
     register
 }
 
+/// As w1_therm.c shows it.
+pub(super) const DEVICE: KernelDevice =
+    KernelDevice { subsystem: Subsystem::OneWire, files: &[("w1_slave", w1_slave)] };
+
+/// Converts, reads the scratchpad and shows it, as `w1_slave_show` does. Nothing is shown of what was damaged.
+fn w1_slave(chip: Answering<'_>, _name: &str) -> Result<String, Errno> {
+    let mut pad = [0; 9];
+    if !chip.is_some_and(|chip| chip.write(&[CONVERT]) && chip.write(&[READ_SCRATCHPAD]) && chip.read(&mut pad)) {
+        return Ok(String::new());
+    }
+    let crc = w1_crc(&pad[..8]);
+    if crc != pad[8] {
+        return Ok(String::new());
+    }
+    let bytes: String = pad.iter().map(|byte| format!("{byte:02x} ")).collect();
+    let milli = i32::from(i16::from_le_bytes([pad[0], pad[1]])) * 1000 / 16;
+    Ok(format!("{bytes}: crc={crc:02x} YES\n{bytes}t={milli}"))
+}
+
+/// Maxim's CRC-8 as the kernel has it: polynomial x⁸ + x⁵ + x⁴ + 1, lowest bit first, start 0.
+fn w1_crc(bytes: &[u8]) -> u8 {
+    bytes
+        .iter()
+        .fold(0, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x8C } else { crc >> 1 }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_checksum_of_maxims_example_comes_out() {
+        // Application note 27: the ROM code 02 1C B8 01 00 00 00 has the CRC A2.
+        assert_eq!(w1_crc(&[0x02, 0x1C, 0xB8, 0x01, 0, 0, 0]), 0xA2);
+    }
 
     fn scratchpad(chip: &mut Ds18b20) -> [u8; 9] {
         let mut pad = [0; 9];

@@ -90,7 +90,7 @@ hive:
   every: 30s
   settings: { scale: 21850, tare: 84210 }",
     identity: None,
-    chip: Some(ChipSpec::of(|| Box::new(sim::Hx711::default()))),
+    chip: Some(ChipSpec::behind_kernel(|| Box::new(sim::Hx711::default()), sim::DEVICE)),
     proofs: &[],
 };
 

@@ -1,8 +1,12 @@
 //! A simulated Avia HX711: the 24 bits of a conversion, in two's complement with the highest first.
 //!
-//! Datasheet, "Serial interface": beyond the range the output stays at 0x800000 or 0x7FFFFF.
+//! Datasheet, "Serial interface": beyond the range the output stays at 0x800000 or 0x7FFFFF. Below it stands what the
+//! kernel's hx711.c makes of it, which turns the sign bit round.
+
+use rustix::io::Errno;
 
 use fieldgate_bus::sim::chips::{Chip, Fault, World, fill};
+use fieldgate_bus::sim::{Answering, KernelDevice, Subsystem};
 
 /// The converter; both inputs have the same signal.
 pub(super) struct Hx711 {
@@ -48,6 +52,26 @@ impl Chip for Hx711 {
     fn set_fault(&mut self, fault: Option<&str>) -> bool {
         Fault::set(&mut self.fault, fault, &[Fault::Nak, Fault::NotReady])
     }
+}
+
+/// As hx711.c shows it.
+pub(super) const DEVICE: KernelDevice = KernelDevice {
+    subsystem: Subsystem::Iio,
+    files: &[
+        ("name", |_, _| Ok("hx711".into())),
+        ("in_voltage0_raw", |chip, _| raw(chip)),
+        ("in_voltage1_raw", |chip, _| raw(chip)),
+    ],
+};
+
+/// Counts with the sign bit turned round.
+fn raw(chip: Answering<'_>) -> Result<String, Errno> {
+    let mut bytes = [0; 3];
+    if !chip.is_some_and(|chip| chip.read(&mut bytes)) {
+        return Err(Errno::IO);
+    }
+    let [high, middle, low] = bytes;
+    Ok((u32::from_be_bytes([0, high, middle, low]) ^ 0x80_0000).to_string())
 }
 
 #[cfg(test)]

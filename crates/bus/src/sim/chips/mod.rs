@@ -23,6 +23,7 @@ use embedded_hal::i2c::Operation;
 use embedded_hal::spi;
 
 use crate::BusError;
+use crate::sim::KernelDevice;
 
 /// A chip at register level on the simulated bus.
 pub trait Chip {
@@ -60,12 +61,19 @@ pub trait Chip {
 pub struct ChipSpec {
     /// Makes one as it is after power-on, in usual surroundings.
     pub make: fn() -> Box<dyn Chip>,
+    /// What the kernel shows of it, where the kernel drives it itself.
+    pub kernel: Option<KernelDevice>,
 }
 
 impl ChipSpec {
-    /// The kind that is made like this.
+    /// A chip on a bus of ours.
     pub const fn of(make: fn() -> Box<dyn Chip>) -> Self {
-        Self { make }
+        Self { make, kernel: None }
+    }
+
+    /// A chip that the kernel drives, and shows as this device.
+    pub const fn behind_kernel(make: fn() -> Box<dyn Chip>, device: KernelDevice) -> Self {
+        Self { make, kernel: Some(device) }
     }
 }
 
