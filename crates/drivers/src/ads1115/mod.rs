@@ -2,11 +2,7 @@
 //!
 //! Datasheet: SBAS444 revision D (2018) for the ADS1115, whose section numbers are given below; SBAS473 revision E (2018) for
 //! the ADS1015, which is the same but for its rates and for results whose last four bits are zero.
-//! Wiring: SDA, SCL, 2 to 5.5 V, ground; inputs A0 to A3 against ground. ADDR chooses the address: ground 0x48, supply
-//! 0x49, SDA 0x4A, SCL 0x4B.
-//!
-//! Range: 0 V to the setting `range`, but never above the supply: an input more than 0.3 V beyond it damages the chip.
-//! Accuracy: ±0.15 % typically. Negative voltages down to −0.3 V are measured too.
+//! Negative voltages down to −0.3 V are measured too.
 //!
 //! One channel after the other by single shots. The chips have neither id nor checksum; the settings that they read back
 //! while they are asked for the end of the conversion must be those that were written. An ADS1115 that is taken for an

@@ -1,10 +1,7 @@
 //! aht20: ASAIR (Aosong) AHT20, AHT21, AHT25, AM2301B, DHT20 and the older AHT10, AHT15, for temperature and humidity.
 //!
 //! Datasheets: AHT20, version 1.1; AHT10, version 1.1; section names below are those of the AHT20's.
-//! Wiring: SDA, SCL, 2.2 to 5.5 V (AHT10: 1.8 to 3.6 V), ground. The address is 0x38 and cannot be chosen, but for the
-//! AHT10 (0x39 with its address pin at the supply).
-//!
-//! Range: −40 to 85 °C (AHT21 to 120 °C), 0 to 100 %. Accuracy: ±0.3 °C, ±2 %.
+//! Supply: 2.2 to 5.5 V, for the AHT10 1.8 to 3.6 V.
 //!
 //! The first byte of each answer is the status: whether the chip is busy and whether it has loaded its calibration, without
 //! which its values are wrong by many degrees. A chip that lost its supply says so and is started anew. The AHT10 sends no

@@ -1,10 +1,7 @@
 //! bh1750: Rohm BH1750FVI, for illuminance.
 //!
 //! Datasheet: BH1750FVI technical note, 2011.11 rev. D; page numbers below are its.
-//! Wiring: SDA, SCL, 2.4 to 3.6 V, ground; boards with a regulator take 5 V. ADDR chooses the address: ground or open
-//! 0x23, supply 0x5C.
-//!
-//! Range: 1 to 54612 lx at the default measurement time, 0.11 to 100000 lx with others. Accuracy: ±20 %.
+//! Boards with a regulator take 5 V. With other measurement times the datasheet promises 0.11 to 100000 lx.
 //!
 //! The chip has neither id nor checksum. It measures continuously. After a loss of supply it reads 0 for ever, which looks
 //! like the dark: so at 0 it is started again and read once more.

@@ -1,10 +1,7 @@
 //! bme280 and bmp280: Bosch sensors for temperature, pressure and, in the BME280, humidity.
 //!
 //! Datasheets: BST-BME280-DS002 revision 1.6 (section numbers below are its), BST-BMP280-DS001 revision 1.23.
-//! Wiring: SDA, SCL, 3.3 V, ground; CSB to the supply, or the chip speaks SPI. SDO chooses the address: ground 0x76,
-//! supply 0x77.
-//!
-//! Range: −40 to 85 °C, 0 to 100 %, 300 to 1100 hPa. Accuracy: ±1 °C, ±3 %, ±1 hPa.
+//! CSB belongs to the supply, or the chip speaks SPI.
 //!
 //! Each sample is one forced measurement, which keeps the chip from warming itself; all settings are written with it, so a
 //! chip that lost its supply for a moment measures rightly at once. The compensation is the floating-point one of the data

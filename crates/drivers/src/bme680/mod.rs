@@ -1,10 +1,7 @@
 //! bme680 and bme688: Bosch sensors for temperature, humidity, pressure and the resistance of a heated gas sensor.
 //!
 //! Datasheets: BST-BME680-DS001 and BST-BME688-DS000; names of registers below are theirs.
-//! Wiring: SDA, SCL, 3.3 V, ground; CSB to the supply, or the chip speaks SPI. SDO chooses the address: ground 0x76,
-//! supply 0x77.
-//!
-//! Range: −40 to 85 °C, 0 to 100 %, 300 to 1100 hPa. Accuracy: ±1 °C, ±3 %, ±0.6 hPa; of the gas resistance none is given.
+//! CSB belongs to the supply, or the chip speaks SPI. For the gas resistance no accuracy is given.
 //!
 //! Each sample is one forced measurement; all settings, those of the heater too, are written with it, so a chip that lost its
 //! supply for a moment measures rightly at once. A gas resistance counts only if the chip says that it was measured and that

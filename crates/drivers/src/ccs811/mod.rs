@@ -1,10 +1,7 @@
 //! ccs811: ams CCS811, for volatile organic compounds and the carbon dioxide that they hint at.
 //!
 //! Datasheet: DS000459; names of registers below are its.
-//! Wiring: SDA, SCL, 1.8 to 3.6 V, ground; nWAKE to ground. ADDR chooses the address: ground 0x5A, supply 0x5B.
-//!
-//! Range: 400 to 32768 ppm, 0 to 32768 ppb; firmware before version 2 ends at 8192 and 1187. No accuracy is given; eco2 is
-//! computed, it is not CO₂.
+//! Firmware before version 2 ends at 8192 ppm and 1187 ppb. No accuracy is given.
 //!
 //! The chip measures by itself in one of its drive modes, and goes on when the program ends: one that is found measuring as
 //! it should is left so, for a new start would forget its baseline. The baseline is neither read nor kept here. What it says in

@@ -2,14 +2,11 @@
 //!
 //! Datasheets: Aosong AM2302 and DHT11 product manuals. The kernel's drivers/iio/humidity/dht11.c times the pulses, checks the
 //! sum and tells the two kinds of sensor apart.
-//! Wiring: DATA to a GPIO line with 4.7 to 10 kΩ to 3.3 V (most boards have it), 3.3 V, ground.
+//! Most boards have the pull-up of the data line.
 //!
-//! Range and accuracy: DHT22 −40 to 80 °C ±0.5 °C, 0 to 100 % ±2 %; DHT11 0 to 50 °C ±2 °C, 20 to 90 % ±5 %, later ones −20 to
-//! 60 °C and 5 to 95 %.
-//!
-//! The line has no clock, so a busy board misses an answer now and then: the kernel says EIO or ETIMEDOUT, and the next sample
-//! may be good. Copies that count below zero in two's complement are understood. It keeps a good answer for two seconds, so both quantities are of one answer. Five bytes of zero have a right
-//! sum; 0 °C at 0 % is refused.
+//! The line has no clock, so a busy board misses an answer now and then: the kernel says EIO or ETIMEDOUT, and the next
+//! sample may be good. Copies that count below zero in two's complement are understood. It keeps a good answer for two
+//! seconds, so both quantities are of one answer. Five bytes of zero have a right sum; 0 °C at 0 % is refused.
 
 mod sim;
 

@@ -2,10 +2,8 @@
 //!
 //! Datasheets: Maxim DS18B20, 19-7487 revision 6; DS18S20, 19-5474. The kernel's Documentation/w1/slaves/w1_therm tells the
 //! form of the file `w1_slave`.
-//! Wiring: DQ to GPIO4 with 4.7 kΩ to 3.3 V, VDD to 3.3 V, ground. In parasite power (VDD at ground) the kernel drives the
-//! line high meanwhile, which needs an overlay with a strong pull-up.
-//!
-//! Range: −55 to 125 °C. Accuracy: ±0.5 °C from −10 to 85 °C; DS1822 ±2 °C.
+//! In parasite power (VDD at ground) the kernel drives the line high during a conversion, which needs an overlay with a
+//! strong pull-up.
 //!
 //! The kernel converts and reads, which takes up to 750 ms, and shows the nine bytes of the scratchpad; the driver computes
 //! from these, for they tell more than the kernel's temperature. The last is a checksum over the others.

@@ -1,9 +1,7 @@
 //! hts221: the ST HTS221, for temperature and humidity.
 //!
 //! Datasheet: HTS221, DocID026333, revision 4; registers and sections are called below as it calls them.
-//! Wiring: SDA, SCL, 1.7 to 3.6 V, ground; CS at the supply, or the chip listens on SPI. The address is 0x5F.
-//!
-//! Range: −40 to 120 °C, 0 to 100 %. Accuracy: ±0.5 °C from 15 to 40 °C, ±3.5 % from 20 to 80 %.
+//! CS belongs to the supply, or the chip listens on SPI.
 //!
 //! Each sample is a conversion of its own. The result is what the converter says; two points that were measured in the
 //! factory are in the chip, and the line through them gives percent and degrees. A chip without such points is refused; users

@@ -3,9 +3,6 @@
 //! Datasheet: Avia Semiconductor HX711. The kernel's drivers/iio/adc/hx711.c clocks the bits, for a clock that stays high for
 //! 60 µs resets the chip, which no program can rule out. Debian has the module, the kernel of Raspberry Pi OS (6.12) has it
 //! not. It shows counts with the sign bit turned round, from 0 to 2²⁴ − 1.
-//! Wiring: VDD 3.3 V, ground, SCK and DT to GPIO lines; the load cell's supply to E+ and E−, its signal to A+ and A−.
-//!
-//! Range and accuracy are those of the load cell and of its calibration.
 //!
 //! The ends of the range mean that the input is beyond it, and exactly zero is what a data line at ground reads: all three
 //! are refused. An input that is not connected floats, and reads as any weight.

@@ -1,10 +1,8 @@
 //! ina219: Texas Instruments INA219, voltage, current and power of a supply up to 26 V.
 //!
 //! Datasheet: SBOS448 revision G (2015); section numbers below are its.
-//! Wiring: VS 3 to 5.5 V, SDA, SCL, ground; VIN+ to the supply, VIN− to the load, the shunt resistor between them. A0 and A1
-//! to ground, supply, SDA or SCL choose the address: ground and ground 0x40, A0 at the supply 0x41, A1 at the supply 0x44.
-//!
-//! Range: 0 to 26 V, ±40 to ±320 mV across the shunt. Accuracy: ±0.5 % for INA219B, ±1 % for INA219A, and the shunt's own.
+//! A0 and A1 at SDA or SCL choose the addresses that the page leaves out. Accuracy: ±0.5 % for INA219B, ±1 % for
+//! INA219A.
 //!
 //! The voltage is that of VIN−, at the load. Each sample is one triggered conversion of both voltages; current and power are
 //! computed here from them, so the chip's calibration register, which other programs write, has no part in it. The chip has

@@ -1,11 +1,7 @@
 //! ina226: Texas Instruments INA226, voltage, current and power of a supply up to 36 V.
 //!
 //! Datasheet: SBOS547 revision A (2015); section numbers below are its.
-//! Wiring: VS 2.7 to 5.5 V, SDA, SCL, ground; IN+ to the supply, IN− to the load, the shunt resistor between them; VBUS to
-//! the load. A0 and A1 to ground, supply, SDA or SCL choose the address: ground and ground 0x40, A0 at the supply 0x41, A1 at
-//! the supply 0x44.
-//!
-//! Range: 0 to 36 V, ±81.9 mV across the shunt. Accuracy: ±0.1 %, and the shunt's own.
+//! A0 and A1 at SDA or SCL choose the addresses that the page leaves out.
 //!
 //! Each sample is one triggered conversion of both voltages; current and power are computed here from them, so the chip's
 //! calibration register has no part in it. The ids of maker and chip are read at bring-up; the settings that the chip reads

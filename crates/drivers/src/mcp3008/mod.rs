@@ -1,10 +1,7 @@
 //! mcp3008, mcp3004: Microchip's converters of eight and four voltages with 10 bits.
 //!
 //! Datasheet: DS21295, "MCP3004/3008"; section and figure numbers below are its.
-//! Wiring: CLK, DIN (to MOSI), DOUT (to MISO), CS to the chip select of the bus; VDD 2.7 to 5.5 V, but no more than the
-//! board's inputs bear: 3.3 V on a Raspberry Pi; AGND and DGND to ground; VREF to the voltage that counts as full.
-//!
-//! Range: 0 V to VREF. Accuracy: ±1 step of VREF / 1024, and what VREF itself is wrong by.
+//! VDD may be 2.7 to 5.5 V, but no more than the board's inputs bear.
 //!
 //! The chip has neither id nor checksum, but clocked on after its result it repeats it backwards (figure 5-2): both must
 //! agree, so a line that floats or picks up noise is noticed. Only a line that is held at ground reads like 0 V.

@@ -1,10 +1,7 @@
 //! mcp9808: the Microchip MCP9808, for temperature.
 //!
 //! Datasheet: MCP9808, DS25095, whose sections are named below.
-//! Wiring: SDA, SCL, 2.7 to 5.5 V, ground; A0 to A2 choose the address: 0x18 with all at ground, each at the supply adds 1, 2
-//! or 4.
-//!
-//! Range: −40 to 125 °C. Accuracy: ±0.5 °C from −20 to 100 °C.
+//! Supply: 2.7 to 5.5 V.
 //!
 //! The chip measures four times a second by itself; the latest result is read. It has the maker's and its own id and no
 //! checksum. Before its first conversion it reads 0 °C, and nothing says so; therefore a hysteresis is set that no alert

@@ -2,9 +2,8 @@
 //!
 //! Datasheet: Winsen "Intelligent infrared CO2 module (model: MH-Z19B)", version 1.0; section "UART". What bytes 5 to 7 of an
 //! answer mean is not in it; it was found by users and is what ESPEasy and Tasmota go by.
-//! Wiring: 4.5 to 5.5 V (up to 150 mA), ground, Tx to the board's RXD, Rx to the board's TXD; the lines take 3.3 V.
-//!
-//! Range: 400 to 2000 or 5000 ppm, the C version to 10000. Accuracy: ±(50 ppm + 5 %) with a calibrated zero.
+//! Supply: 4.5 to 5.5 V, up to 150 mA; the lines take 3.3 V. The range is 400 to 2000 or 5000 ppm, that of the C
+//! version goes to 10000; the accuracy is that with a calibrated zero.
 //!
 //! A question and an answer of nine bytes each, the last a checksum. For three minutes after power-on the answers are not to
 //! be believed: the B version says 410 or 500 then. While it boots, bytes 6 and 7 are 15000; when they are so later, the

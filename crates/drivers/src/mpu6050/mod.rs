@@ -1,11 +1,8 @@
 //! mpu6050: InvenSense MPU-6050, for acceleration and angular rate.
 //!
 //! Documents: product specification PS-MPU-6000A revision 3.4, cited as P; register map RM-MPU-6000A revision 4.2, cited as R.
-//! Wiring: SDA, SCL, 2.4 to 3.5 V, ground; boards with a regulator take 5 V. AD0 chooses the address: ground or open 0x68,
-//! supply 0x69.
-//!
-//! Range: ±2 to ±16 g, ±250 to ±2000 °/s. Accuracy: ±3 %, zero within ±0.05 g (z ±0.08 g) and ±20 °/s, for a chip is not
-//! calibrated; the temperature is the chip's own, ±1 °C at best.
+//! Boards with a regulator take 5 V. Scales are exact to ±3 %, zero within ±0.05 g (z ±0.08 g) and ±20 °/s, for a chip
+//! is not calibrated; its temperature to ±1 °C at best.
 //!
 //! The registers are read, not the chip's motion processor, for its program would have to be carried along. All seven words
 //! come from one moment. The chip tells its id; sleeps after power-on, so one that lost its supply is found asleep; and says

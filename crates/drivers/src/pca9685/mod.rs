@@ -1,8 +1,7 @@
 //! pca9685: one of the 16 outputs of an NXP PCA9685, a dimmer or a fan over I²C.
 //!
 //! Datasheet: PCA9685 revision 4 (2015); section numbers below are its.
-//! Wiring: SDA, SCL, VDD 2.3 to 5.5 V, ground; OE to ground. A0 to A5 choose the address: all at ground 0x40, each at the
-//! supply adds 1, 2, 4, 8, 16 or 32. 0x70 is left out: until it is told otherwise every PCA9685 answers there.
+//! 0x70 is left out of the addresses: until it is told otherwise every PCA9685 answers there.
 //!
 //! The chip itself is in `chip.rs`; what its outputs share and how it is brought up stands there.
 

@@ -2,11 +2,7 @@
 //!
 //! Datasheet: Plantower "Digital universal particle concentration sensor PMS5003 series data manual", 2016, version 2.3;
 //! appendix I is the protocol.
-//! Wiring: 5 V for the fan, ground; TX to the board's RXD; RX to the board's TXD for `mode: passive` only; the lines take
-//! 3.3 V. SET and RESET open.
-//!
-//! Range: 0 to 500 µg/m³, more with less accuracy. Accuracy: ±10 µg/m³ up to 100, ±10 % above. Results are to be believed 30 s
-//! after the fan has started.
+//! The lines take 3.3 V. Beyond 500 µg/m³ it measures with less accuracy.
 //!
 //! In active mode, as after power-on, the sensor sends a frame every 1 to 3 s; each is read as it comes and the newest is the
 //! sample. In passive mode it answers when it is asked. A frame ends with the sum of its bytes. After a loss of supply the

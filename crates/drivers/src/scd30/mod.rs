@@ -1,9 +1,7 @@
 //! scd30: Sensirion SCD30, for carbon dioxide, temperature and humidity.
 //!
 //! Documents: SCD30 datasheet version 1.0 and interface description version 1.0 (2020); section numbers below are of the latter.
-//! Wiring: SDA, SCL, 3.3 to 5.5 V, ground; SEL open or at ground, or the module speaks Modbus. The address is 0x61.
-//!
-//! Range: 400 to 10000 ppm, −40 to 70 °C, 0 to 100 %. Accuracy: ±(30 ppm + 3 %), ±0.4 °C, ±3 %.
+//! SEL belongs to ground or nowhere, or the module speaks Modbus.
 //!
 //! The module measures by itself and goes on when the program ends. It keeps interval, temperature offset, altitude and self
 //! calibration in a memory that wears out, so the start writes only what differs. Without a result for three intervals it

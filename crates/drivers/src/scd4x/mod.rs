@@ -1,10 +1,7 @@
 //! scd4x: Sensirion SCD40, SCD41 and SCD43, for carbon dioxide, temperature and humidity.
 //!
 //! Datasheet: SCD4x, version 1.7; commands below are called as it calls them.
-//! Wiring: SDA, SCL, 2.4 to 5.5 V that can give 205 mA for a moment, ground. The address is 0x62.
-//!
-//! Range: 400 to 2000 ppm (SCD40) or 5000 ppm (SCD41, SCD43); −10 to 60 °C, 0 to 100 %. Accuracy: ±(50 ppm + 5 %), ±0.8 °C and
-//! ±6 % while the chip warms itself as the temperature offset says.
+//! The accuracies hold while the chip warms itself as the temperature offset says.
 //!
 //! The chip measures by itself, every 5 or 30 seconds, and goes on when the program ends. While it does it takes no settings,
 //! so the start stops it first. What was set here is kept in its RAM only: its EEPROM bears 2000 writes, and the start brings

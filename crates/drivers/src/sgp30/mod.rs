@@ -1,9 +1,6 @@
 //! sgp30: Sensirion SGP30, for volatile organic compounds and the carbon dioxide that they hint at.
 //!
 //! Datasheet: SGP30, version 1.0 (May 2020); commands below are called as it calls them.
-//! Wiring: SDA, SCL, 1.8 V, ground; boards have a regulator and take 3.3 V. The address is 0x58.
-//!
-//! Range: 0 to 60000 ppb, 400 to 60000 ppm. Accuracy: about 15 % of the value; eco2 is computed from hydrogen, it is not CO₂.
 //!
 //! The chip computes both with what it measured before, and must be asked once a second for that. So it is, whatever `every`
 //! says (`each_second.rs`). The first 15 answers after the start are always 400 ppm and 0 ppb, and are not told. What the chip

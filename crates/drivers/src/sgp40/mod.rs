@@ -1,10 +1,7 @@
 //! sgp40: Sensirion SGP40, for volatile organic compounds.
 //!
 //! Datasheet: SGP40, version 1.2 (2022); commands below are called as it calls them.
-//! Wiring: SDA, SCL, 1.7 to 3.6 V, ground. The address is 0x59.
-//!
-//! Range: a raw signal of 0 to 65535 without a unit, which falls as the air gets worse, and Sensirion's VOC index of 1 to 500,
-//! in which 100 is the average of the last day. Accuracy: two chips differ by some 15 points of the index.
+//! Two chips differ by some 15 points of the index.
 //!
 //! The index is computed here (`voc_index.rs`), with what was measured before, and wants a measurement a second. So the
 //! chip is asked every second, whatever `every` says (`each_second.rs`). The index begins 46 seconds after the start, and what

@@ -1,10 +1,7 @@
 //! sht3x: Sensirion SHT30, SHT31 and SHT35, for temperature and humidity.
 //!
 //! Datasheet: SHT3x-DIS, version 7 (December 2022); section and table numbers below are its.
-//! Wiring: SDA, SCL, 2.15 to 5.5 V, ground; nRESET open or at the supply. ADDR chooses the address: ground 0x44,
-//! supply 0x45.
-//!
-//! Range: −40 to 125 °C, 0 to 100 %. Accuracy: SHT30 ±0.2 °C and ±2 %, SHT31 ±0.2 °C and ±2 %, SHT35 ±0.1 °C and ±1.5 %.
+//! nRESET stays open or goes to the supply.
 //!
 //! Each sample is a single shot without clock stretching: several adapters of the Raspberry Pi misread a stretched clock.
 //! The chip answers with a checksum for each word. It has no id, so whatever acknowledges is taken for it until a checksum

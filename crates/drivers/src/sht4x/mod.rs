@@ -1,11 +1,7 @@
 //! sht4x: Sensirion SHT40, SHT41, SHT43 and SHT45, for temperature and humidity.
 //!
 //! Datasheet: SHT4x, version 6; section numbers below are its.
-//! Wiring: SDA, SCL, 1.08 to 3.6 V, ground. The address is part of the ordering code and cannot be chosen: 0x44 in most,
-//! 0x45 or 0x46 in some.
-//!
-//! Range: −40 to 125 °C, 0 to 100 %. Accuracy: SHT40 ±0.2 °C and ±1.8 %, SHT41 the same with tighter limits, SHT45 ±0.1 °C
-//! and ±1 %.
+//! Supply: 1.08 to 3.6 V. The SHT41 has the accuracy of the SHT40, with tighter limits.
 //!
 //! Each sample is one measurement without the heater. The chip keeps no settings, so one that lost its supply for a moment
 //! measures as before. It has a serial number with checksums; an SHT3x at the same address has not.

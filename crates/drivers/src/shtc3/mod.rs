@@ -1,9 +1,7 @@
 //! shtc3: Sensirion SHTC3, SHTC1 and SHTW2, for temperature and humidity.
 //!
 //! Datasheets: SHTC3, version 4, whose sections are named below; SHTC1, version 4.
-//! Wiring: SDA, SCL, 1.62 to 3.6 V (SHTC1 and SHTW2: 1.8 V), ground. The address is 0x70 and cannot be chosen.
-//!
-//! Range: −40 to 125 °C (SHTC1 −30 to 100 °C), 0 to 100 %. Accuracy: SHTC3 ±0.2 °C and ±2 %, SHTC1 ±0.3 °C and ±3 %.
+//! Supply: 1.62 to 3.6 V. The SHTC1 measures −30 to 100 °C.
 //!
 //! Between samples an SHTC3 sleeps and answers to nothing but the command that wakes it; the SHTC1 does not know it. An
 //! id with a checksum tells the chips from each other and from a multiplexer at the same address. The chip keeps no

@@ -2,9 +2,6 @@
 //! temperature and humidity.
 //!
 //! Datasheets: Si7021-A20, revision 1.2; HTU21D(F), HPC199 revision 5; SHT21, version 4. All take the same commands.
-//! Wiring: SDA, SCL, 3.3 V, ground. The address is 0x40 and cannot be chosen (Si7013: 0x41 with AD0 at the supply).
-//!
-//! Range: −40 to 125 °C, 0 to 100 %. Accuracy: Si7021 ±0.4 °C and ±3 %, HTU21D ±0.3 °C and ±2 %.
 //!
 //! Each sample is one conversion of each quantity without clock stretching. Each word has a checksum; it begins at 0, so a data
 //! line held low passes it, and is told by values that the chip cannot measure. Silicon Labs' chips have an electronic id; what

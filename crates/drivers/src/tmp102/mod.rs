@@ -2,10 +2,6 @@
 //!
 //! Datasheets: TMP102, SBOS397 revision I; LM75, National Semiconductor (2001); LM75B, NXP revision 6.1; TMP75 and TMP105,
 //! TI SBOS288 and SBOS253.
-//! Wiring: SDA, SCL, 3.3 V, ground; the address is chosen by ADD0 (TMP102: ground 0x48, supply 0x49, SDA 0x4A, SCL 0x4B) or
-//! by A2 to A0 (LM75: 0x48 to 0x4F).
-//!
-//! Range: −55 to 125 °C. Accuracy: TMP102 ±0.5 °C, LM75 ±2 °C.
 //!
 //! The chips measure continuously and have neither id nor checksum; what they keep of the written configuration tells the
 //! kinds apart as far as that goes. Bits below the resolution are ignored, because the LM75 leaves them undefined.

@@ -1,9 +1,7 @@
 //! tmp117: the TI TMP117 and TMP119, for exact temperatures.
 //!
 //! Datasheet: TMP117, SNOSD82, whose sections are named below.
-//! Wiring: SDA, SCL, 1.8 to 5.5 V, ground. ADD0 chooses the address: ground 0x48, supply 0x49, SDA 0x4A, SCL 0x4B.
-//!
-//! Range: −55 to 150 °C. Accuracy: ±0.1 °C from −20 to 50 °C, ±0.3 °C over the range.
+//! Supply: 1.8 to 5.5 V.
 //!
 //! The chip measures once a second by itself and averages; the latest average is read. It keeps a power-on configuration in an
 //! EEPROM that bears a few thousand writes, and any write to its registers goes there as well while the EEPROM is unlocked.

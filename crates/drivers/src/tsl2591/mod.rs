@@ -1,9 +1,7 @@
 //! tsl2591: ams TSL2591, for illuminance.
 //!
 //! Datasheet: TSL2591, ams v1-05 (2018); page numbers are left out, headings are its.
-//! Wiring: SDA, SCL, 2.7 to 3.6 V, ground; boards with a regulator take 5 V. The address is 0x29.
-//!
-//! Range: 0.0005 to some 80000 lx. Accuracy: not specified in lux, for the chip counts; expect ±15 %.
+//! Boards with a regulator take 5 V. It begins at 0.0005 lx; in lux no accuracy is specified, for the chip counts.
 //!
 //! Two diodes, one for all light and one for the infrared, are integrated over 100 ms, again and again; the gain is chosen by
 //! what is seen, and a change of it costs one integration. The maker gives no formula for lux; this is the one of Adafruit's

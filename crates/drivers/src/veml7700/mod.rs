@@ -2,9 +2,7 @@
 //!
 //! Datasheet: 84286, revision 1.8 (2024), cited as D; application note "Designing the VEML7700 Into an Application", 84323,
 //! cited as A.
-//! Wiring: SDA, SCL, 2.5 to 3.6 V, ground; boards with a regulator take 5 V. The address is 0x10.
-//!
-//! Range: 0 to 140000 lx. Accuracy: ±10 %.
+//! Boards with a regulator take 5 V.
 //!
 //! It measures continuously, in one of four ranges of gain and integration time that are chosen by what is seen, as A's
 //! flow chart has it; a change costs one integration, 0.1 s in most cases and 0.5 s in the dark. At the gain of 1/8, which

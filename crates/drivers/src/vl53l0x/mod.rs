@@ -1,10 +1,7 @@
 //! vl53l0x: ST VL53L0X, for distance by the flight of light.
 //!
 //! Datasheet: DocID029104 revision 3 (2022); and ST's VL53L0X API 1.0.2, since the datasheet documents six registers only.
-//! Wiring: SDA, SCL, 2.6 to 3.5 V, ground; XSHUT open or at the supply. Boards with a regulator take 5 V. The address is
-//! 0x29.
-//!
-//! Range: 0.03 to 2 m in the dark, 1.2 m for most targets, less in the sun. Accuracy: ±3 to ±12 %, by target and light.
+//! Boards with a regulator take 5 V. Most targets are seen up to 1.2 m, less in the sun.
 //!
 //! Each sample is one measurement. The chip judges it itself, and only what it calls complete is told: too little signal, a
 //! spread or a phase that does not fit, or a laser that failed its test, are errors. It has an id; what it was told last at
