@@ -138,7 +138,7 @@ shell_scripts() {
 
 # Compiled, but not run and not kept.
 python_scripts() {
-    find deploy tests -type f -exec awk 'FNR == 1 { if (/^#!.*python3$/ || FILENAME ~ /\.py$/) print FILENAME; nextfile }' {} + \
+    find deploy tests crates -type f -exec awk 'FNR == 1 { if (/^#!.*python3$/ || FILENAME ~ /\.py$/) print FILENAME; nextfile }' {} + \
         >"$scratch/scripts"
     while read -r script; do
         python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$script" || return 1

@@ -97,7 +97,7 @@ fn connect(model: Model, chip: &Bench, chance: &mut fastrand::Rng, choices: &[f6
 fn read_what_the_reference_sets(model: Model) -> Result<(), Failed> {
     let mut chance = fastrand::Rng::with_seed(common::seed());
     let mut chip = Bench::of(model.name(), Claim::Address(EXPANDER));
-    let mut reference = Reference::start(&format!("buses/{}.py", model.name()));
+    let mut reference = Reference::start(format!("buses/{}.py", model.name()));
     let mut bus = open(model, &chip);
     let mut lines: Vec<_> = (0..pins(model)).map(|pin| input(&mut bus, pin)).collect();
     for round in 0..WORLDS {
@@ -123,7 +123,7 @@ fn read_what_the_reference_sets(model: Model) -> Result<(), Failed> {
 fn set_what_the_reference_reads(model: Model) -> Result<(), Failed> {
     let mut chance = fastrand::Rng::with_seed(common::seed());
     let mut chip = Bench::of(model.name(), Claim::Address(EXPANDER));
-    let mut reference = Reference::start(&format!("buses/{}.py", model.name()));
+    let mut reference = Reference::start(format!("buses/{}.py", model.name()));
     let (half, all) = (pins(model) / 2, pins(model));
     let foreign = if model == Model::Pcf8574 { Map::new() } else { foreign(half) };
     tell(&mut reference, &mut chip, &foreign, &[]);

