@@ -15,6 +15,8 @@ use common::client::Client;
 use common::gateway::Gateway;
 use common::mosquitto::Mosquitto;
 use common::{SOON, wait_for};
+use fieldgate_model::{Key, Message, MessageKind, Name, Qos, RunId};
+use fieldgate_spool::{self as spool, WhenFull};
 use tempfile::TempDir;
 
 /// Readings of each sensor that are counted together.
@@ -127,9 +129,9 @@ fn context_switches_for_each_of_200_sensors() {
     check_switches(200, 1.5);
 }
 
-/// Waits for the disk of a start in this folder, until the first reading is at the broker.
-fn syncs_of_a_start(folder: &Path) -> usize {
-    let log = folder.join("syncs");
+/// Starts the program in this folder until the first reading is at the broker. Returns these calls, of one thread or of all.
+fn calls_of_a_start(folder: &Path, calls: &str, only_main: bool) -> usize {
+    let log = folder.join("start");
     let broker = Mosquitto::start();
     let client = Client::subscribe(&broker.endpoint(), &["b/sensors/s0"]);
     let config = format!(
@@ -138,20 +140,55 @@ fn syncs_of_a_start(folder: &Path) -> usize {
         broker.url(),
     );
     let output = log.to_str().unwrap();
-    let wrapper = ["strace", "-D", "-f", "-qq", "-e", "signal=none", "-e", "trace=fsync,fdatasync", "-o", output];
+    let calls = format!("trace={calls}");
+    let wrapper = ["strace", "-D", "-f", "-qq", "-e", "signal=none", "-e", &calls, "-o", output];
     let mut gateway = Gateway::under(&wrapper, folder, &config, &[]);
     wait_for("the first reading", LONG, || client.all("b/sensors/s0").pop());
     // Then the log is read: the stop writes as well.
     let calls = fs::read_to_string(&log).unwrap();
+    let main = format!("{} ", gateway.pid());
     gateway.stop(SOON);
-    calls.lines().filter(|line| !line.contains(" resumed>")).count()
+    let of_whom = calls.lines().filter(|line| !only_main || line.starts_with(&main));
+    of_whom.filter(|line| !line.contains(" resumed>")).count()
 }
 
 #[test]
 fn a_start_waits_for_the_disk_only_a_few_times() {
     let folder = tempfile::tempdir().unwrap();
-    let first = syncs_of_a_start(folder.path());
-    let next = syncs_of_a_start(folder.path());
+    let [first, next] = [(); 2].map(|()| calls_of_a_start(folder.path(), "fsync,fdatasync", false));
     assert!(first <= 7, "a new spool: {first}");
     assert!(next <= 3, "an existing one: {next}");
+}
+
+/// Leaves a spool with so many readings of an earlier run.
+fn leave_a_backlog(folder: &Path, readings: u64) {
+    let (path, when_full) = (folder.join("spool"), WhenFull::DropOldest);
+    let settings = spool::Settings { path, max_size: 64 << 20, commit_every: Duration::from_secs(1), when_full };
+    let (spool, thread) = spool::open(settings, RunId(7)).unwrap();
+    let source = Name::new("earlier").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for seq in 1..=readings {
+        let message = Message {
+            key: Key { kind: MessageKind::Reading, source: source.clone() },
+            run: RunId(7),
+            seq,
+            taken_at: fieldgate_clock::now(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            body: br#""temperature":21.53,"humidity":44.8"#.to_vec(),
+        };
+        runtime.block_on(spool.append(message)).unwrap();
+    }
+    runtime.block_on(spool.close());
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_start_reads_a_few_pages_of_the_spool_before_it_goes_on_however_large_that_is() {
+    let folder = tempfile::tempdir().unwrap();
+    leave_a_backlog(folder.path(), 50_000);
+    let pages = fs::metadata(folder.path().join("spool/spool.db")).unwrap().len() / 4096;
+    assert!(pages > 1000, "{pages} pages are no backlog");
+    let read = calls_of_a_start(folder.path(), "pread64", true);
+    assert!(read <= 40, "{read} of {pages} pages were read before the outputs could be made safe");
 }

@@ -172,6 +172,15 @@ impl Core {
         })
     }
 
+    /// Looks through a file for which the start was not to wait. Damage that this finds is treated like damage found in use.
+    pub(super) fn examine(&mut self, now: Moment) {
+        match self.store.examine() {
+            Ok(true) => {}
+            Ok(false) => self.damaged("its structure is broken".into(), now),
+            Err(error) => self.failed(&error, now),
+        }
+    }
+
     /// Takes a message in; it is offered by the next [`Core::tick`].
     pub(super) fn append(&mut self, message: Message, now: Moment) {
         if self.is_too_large(&message) {

@@ -51,8 +51,12 @@ const SUMMED_AT_ONCE: usize = 500;
 /// 3.51.3: before it a race could leave a log that recovery reads wrongly.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// How long the check at start may take: cards are slow, and damage that it misses shows when the page is read.
+/// How long the check of the structure may take: cards are slow, and damage that it misses shows when the page is read.
 const CHECK_BUDGET: Duration = Duration::from_secs(1);
+
+/// Files with at most so many bytes in use are examined before the start goes on, larger ones by the spool's thread: outputs must
+/// not wait for their safe state until a hundred megabytes have been read from a card.
+const EXAMINED_AT_ONCE: u64 = 1024 * 1024;
 
 /// An opened database and what was found.
 #[derive(Debug)]
@@ -178,9 +182,12 @@ fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
     if !has_schema(&connection)? {
         return Err(Trouble::Damaged);
     }
-    quick_check(&mut connection)?;
     check_sequences(&connection)?;
-    Ok(Store::adopt(connection, file, limits)?)
+    let mut store = Store::adopt(connection, file, limits)?;
+    if store.used() <= EXAMINED_AT_ONCE && !store.examine()? {
+        return Err(Trouble::Damaged);
+    }
+    Ok(store)
 }
 
 /// Whether the database has nothing and its log something. SQLite would delete that log.
@@ -270,16 +277,15 @@ fn check_sequences(connection: &Connection) -> Result<(), Trouble> {
     if (1..LAST).contains(&min) && max < LAST && first < LAST { Ok(()) } else { Err(Trouble::Damaged) }
 }
 
-fn quick_check(connection: &mut Connection) -> Result<(), Trouble> {
+/// Whether the structure is sound, as far as [`CHECK_BUDGET`] allows to see.
+pub(super) fn quick_check(connection: &mut Connection) -> rusqlite::Result<bool> {
     let deadline = Instant::now() + CHECK_BUDGET;
     connection.progress_handler(1000, Some(move || Instant::now() > deadline))?;
     let verdict: rusqlite::Result<String> = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
     connection.progress_handler(0, None::<fn() -> bool>)?;
     match verdict {
-        Ok(verdict) if verdict == "ok" => Ok(()),
-        Ok(_) => Err(Trouble::Damaged),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(true),
+        verdict => verdict.map(|verdict| verdict == "ok"),
     }
 }
 

@@ -76,7 +76,8 @@
 //! It knows neither MQTT nor topics. It does not keep messages of QoS 0: they pass through memory, at most
 //! [`cache::FLEETING_COUNT`] of them, are never written, and the oldest goes (counted, without a loss record). It does
 //! not repair: a file that SQLite finds damaged is set aside as `spool.db.damaged-<unix time>`, where it stays until a person
-//! deletes it, and a new one begun. What can still be read of the old one moves into the new one; readings that lay in
+//! deletes it, and a new one begun. A file of more than a mebibyte is examined by the spool's thread, before it serves anybody,
+//! so that a start need not wait for it. What can still be read of the old one moves into the new one; readings that lay in
 //! between are reported as lost where the rows around them say which they were, and are counted in the log where not.
 //!
 //! # What a power cut or a kill can lose

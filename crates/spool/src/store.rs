@@ -57,13 +57,18 @@ impl Limits {
 /// Bytes of a page, SQLite's default.
 const PAGE: u64 = 4096;
 
+/// Bytes of a row at least: ten columns of which one is a reading in JSON.
+const LEAST_ROW: u64 = 32;
+
 /// The database.
 #[derive(Debug)]
 pub(super) struct Store {
     connection: Connection,
     file: PathBuf,
+    /// Until the file is examined: as many as there can be.
     rows: u64,
     used: u64,
+    is_examined: bool,
 }
 
 /// What one read found.
@@ -95,18 +100,31 @@ pub(super) enum Order {
 }
 
 impl Store {
-    /// Takes over a connection that is set up and checked.
+    /// Takes over a connection that is set up. It reads a few pages, however large the file is; [`Store::examine`] comes next.
     pub(super) fn adopt(connection: Connection, file: &Path, limits: Limits) -> rusqlite::Result<Self> {
-        let rows = connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0)).map(unsigned)?;
         let used = used(&connection)?;
-        let store = Self { connection, file: file.to_owned(), rows, used };
+        let rows = rows_at_most(&connection)?.min(used / LEAST_ROW);
+        let store = Self { connection, file: file.to_owned(), rows, used, is_examined: false };
         store.limit(limits)?;
         Ok(store)
     }
 
+    /// Reads the whole file, as far as a second allows: whether its structure is sound, and how many rows it has. Once is enough.
+    pub(super) fn examine(&mut self) -> rusqlite::Result<bool> {
+        if !self.is_examined {
+            if !file::quick_check(&mut self.connection)? {
+                return Ok(false);
+            }
+            self.rows =
+                self.connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0)).map(unsigned)?;
+            self.is_examined = true;
+        }
+        Ok(true)
+    }
+
     /// Stands in for the database that `folder` cannot hold now: always empty, and never written to.
     pub(super) fn nowhere(folder: &Path) -> rusqlite::Result<Self> {
-        Ok(Self { connection: file::nowhere()?, file: folder.join(file::FILE), rows: 0, used: 0 })
+        Ok(Self { connection: file::nowhere()?, file: folder.join(file::FILE), rows: 0, used: 0, is_examined: true })
     }
 
     /// Closes a file that turned out damaged while it was in use, and sets it aside. [`Store::nowhere`] then takes its place,
@@ -126,7 +144,7 @@ impl Store {
         file::remove(&self.file).map_err(|error| error.to_string())
     }
 
-    /// Rows of messages.
+    /// Rows of messages; until the file is examined, not less than there are.
     pub(super) fn rows(&self) -> u64 {
         self.rows
     }
@@ -411,6 +429,16 @@ impl Batch<'_> {
 
 fn used(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(pragma(connection, "page_count")?.saturating_sub(pragma(connection, "freelist_count")?) * PAGE)
+}
+
+/// The distances between the ends of what each start has written, without reading what lies in between.
+fn rows_at_most(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "WITH start AS (SELECT 0 AS first UNION SELECT first FROM run),
+                    part AS (SELECT first, lead(first, 1, 1 << 62) OVER (ORDER BY first) AS next FROM start),
+                    ends AS (SELECT (SELECT min(seq) FROM message WHERE seq >= first AND seq < next) AS oldest,
+                                    (SELECT max(seq) FROM message WHERE seq >= first AND seq < next) AS newest FROM part)
+               SELECT coalesce(sum(newest - oldest + 1), 0) FROM ends";
+    connection.query_row(sql, [], |row| row.get(0)).map(unsigned)
 }
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {

@@ -45,6 +45,7 @@ fn at(ms: u64) -> Moment {
 fn open(settings: &Settings, ms: u64) -> Result<Core, SpoolError> {
     let mut core = Core::open(settings.clone(), RunId(1), at(ms))?;
     // As its thread begins.
+    core.examine(at(ms));
     core.tick(at(ms));
     Ok(core)
 }

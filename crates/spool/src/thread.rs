@@ -74,7 +74,7 @@ impl SpoolThread {
     }
 }
 
-/// Opens the spool and starts its thread. Blocks while the file is checked: about a second at most.
+/// Opens the spool and starts its thread, which examines a large file before it serves anybody: for about a second at most.
 ///
 /// # Errors
 /// [`SpoolError`]: the program cannot run; report it to the user.
@@ -165,6 +165,9 @@ enum Wait {
 
 impl ThreadState {
     fn run(mut self, runtime: &Runtime) {
+        self.busy.set(clock::boottime());
+        self.core.examine(clock::now());
+        self.publish();
         loop {
             self.busy.set(Duration::ZERO);
             let wait = runtime.block_on(next(&mut self.queue, &self.command_records, self.core.due()));

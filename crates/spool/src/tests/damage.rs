@@ -101,6 +101,44 @@ fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_reported() {
     assert_eq!(on_disk(folder.path()).len(), found.len() + others.len());
 }
 
+/// A large file is examined by the spool's thread, and by then a reading of this start has come.
+#[test]
+fn what_a_large_damaged_file_still_has_is_kept_and_the_rest_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 20_000);
+    overwrite(folder.path(), 300_000, 20_000);
+    let mut core = Core::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
+    assert_eq!((core.stats().queued, core.stats().error), (20_000, None), "the start has looked at the ends only");
+    core.append(reading("soil", 1, 100), at(0));
+    core.examine(at(0));
+    assert!(core.stats().error.is_some_and(|error| error.contains("structure")), "{:?}", core.stats());
+    let all = settle(&mut core, 0);
+    let (found, reported) = (readings(&all), losses(&all));
+    let lost: Vec<u64> = (1..=20_000).filter(|n| !found.contains(n)).collect();
+    assert_eq!(reported, [(lost[0], lost[lost.len() - 1], lost.len() as u64)], "the hole is reported exactly");
+    assert!(lost.len() < 300, "{} readings lost of six pages", lost.len());
+    assert!(all.iter().any(|stored| stored.message.key.source.as_str() == "soil"), "the present is there as well");
+    let stats = core.stats();
+    let words = stats.error.unwrap();
+    assert!(words.contains("were recovered from it") && !words.contains("without a report"), "{words}");
+    assert_eq!(stats.queued, found.len() as u64 + 2, "with the reading of soil and the loss record");
+}
+
+#[test]
+fn of_a_large_file_the_number_of_rows_is_known_when_it_has_been_examined() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 20_000);
+    let mut core = open(&roomy(folder.path()), 0).unwrap();
+    // Every other one is acknowledged, so that the ends lie as far apart as before.
+    let all: Vec<_> = read_all(&mut core, 20_000, 0).into_iter().map(|stored| stored.sequence).collect();
+    core.acknowledge(&all.iter().copied().skip(1).step_by(2).collect::<Vec<_>>(), at(0));
+    core.close(at(10_000));
+    let mut core = Core::open(roomy(folder.path()), RunId(3), at(0)).unwrap();
+    assert_eq!(core.stats().queued, 19_999, "at most");
+    core.examine(at(0));
+    assert_eq!((core.stats().queued, core.stats().error), (10_000, None));
+}
+
 #[test]
 fn damage_that_shows_in_use_costs_what_cannot_be_read_any_more() {
     let folder = tempfile::tempdir().unwrap();
