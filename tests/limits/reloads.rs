@@ -87,7 +87,7 @@ fn a_name_goes_to_another_device(bus: &str) {
     assert_eq!(bench.ask("mains", "on")["value"], "on");
     let seen = watch.end();
     assert!(seen.on(0).len() == 1 && seen.on(1).len() == 1, "{seen:?}");
-    assert_eq!(said(&bench, "Output stays off at the end"), Vec::<String>::new());
+    assert_eq!(said(&bench, "could not be made safe at the end"), Vec::<String>::new());
 }
 
 #[test]
