@@ -49,7 +49,5 @@ async fn a_broker_that_falls_silent_is_left_after_its_own_keep_alive_and_not_aft
     let settings = Settings { keep_alive: Duration::from_secs(3600), ..settings(Protocol::V5, broker.port) };
     let link = start(settings, &spool);
     eventually("another connection", || broker.connects().len() >= 2).await;
-    let asked = broker.received().iter().any(|received| received.packet == Packet::PingReq);
-    assert!(asked, "it was asked before it was left");
     link.end().await;
 }
