@@ -275,12 +275,12 @@ impl Core {
 
     /// When the next [`Core::tick`] is wanted, on the clock of [`Moment::boot`].
     pub(super) fn due(&self) -> Option<Duration> {
-        [self.all_due(), self.ids_due()].into_iter().flatten().min()
+        [self.all_due(), self.run_due(), self.ids_due()].into_iter().flatten().min()
     }
 
     /// When everything that waits is to be written.
     fn all_due(&self) -> Option<Duration> {
-        if self.fault.is_some() || !self.run_recorded || self.recovery.is_some() {
+        if self.fault.is_some() || self.recovery.is_some() {
             return Some(self.not_before);
         }
         let write = self.cache.waiting_since().map(|since| since + self.settings.commit_every);
@@ -299,8 +299,13 @@ impl Core {
         if is_over(self.all_due()) {
             self.recover_some(now);
             self.save(now);
-        } else if is_over(self.ids_due()) {
-            self.save_ids(now);
+        } else {
+            if is_over(self.run_due()) {
+                self.save_run(now);
+            }
+            if is_over(self.ids_due()) {
+                self.save_ids(now);
+            }
         }
         self.offered = self.next;
     }

@@ -134,6 +134,20 @@ fn what_is_acknowledged_in_time_never_touches_the_disk() {
 }
 
 #[test]
+fn the_first_message_of_a_start_is_not_written_with_the_record_of_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = Core::open(settings(folder.path(), SECOND, WhenFull::DropOldest), RunId(1), at(0)).unwrap();
+    core.append(reading("air", 1, 100), at(0));
+    core.tick(at(0));
+    let before = contents(folder.path());
+    let read = core.read(Sequence(0), 50, at(1)).unwrap().messages;
+    core.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(1));
+    core.tick(at(10_000));
+    assert_eq!((read.len(), core.due()), (1, None));
+    assert!(contents(folder.path()) == before, "the files have changed");
+}
+
+#[test]
 fn with_commit_every_zero_a_message_is_on_disk_before_it_is_offered() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();

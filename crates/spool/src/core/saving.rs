@@ -38,6 +38,29 @@ impl Core {
         }
     }
 
+    /// When the start itself must be recorded, even if nothing else is due.
+    pub(super) fn run_due(&self) -> Option<Duration> {
+        (!self.run_recorded && self.fault.is_none()).then_some(self.not_before)
+    }
+
+    /// Records the start and nothing else, which also shows that the disk can be written. The first messages are left out:
+    /// most of them are acknowledged before they have to be written, and would have to be deleted again.
+    pub(super) fn save_run(&mut self, now: Moment) {
+        self.fit_the_disk(now);
+        match self.save_run_only() {
+            Ok(()) => self.store.keep_reserve(self.limits),
+            Err(error) => self.failed(&error, now),
+        }
+    }
+
+    fn save_run_only(&mut self) -> rusqlite::Result<()> {
+        let batch = self.store.begin()?;
+        batch.put_run(self.first, self.run)?;
+        batch.commit()?;
+        self.run_recorded = true;
+        Ok(())
+    }
+
     /// One transaction; says whether another is wanted.
     fn save_batch(&mut self, now: Moment) -> rusqlite::Result<bool> {
         let deleted: Vec<u64> = self.acked.iter().copied().take(self.limits.deletions()).collect();
