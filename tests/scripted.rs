@@ -4,15 +4,28 @@
 
 mod common;
 
+use std::net::TcpStream;
 use std::process::Command;
 
 use common::client::{Client, Endpoint, Publisher, publish, publish_with};
 use common::scripted::{Answer, Greeting, Script, ScriptedBroker};
 use common::wire::{self, Packet, Properties, Publish};
-use common::{SOON, wait_until};
+use common::{SOON, free_port, ports, wait_until};
 
 fn arguments(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_port_is_kept_for_its_broker_and_refuses_clients_until_that_listens() {
+    let port = free_port();
+    assert_eq!(TcpStream::connect(("127.0.0.1", port)).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    for _ in 0..3 {
+        assert!(!ports::is_free(port), "another program could be given it");
+        let listener = ports::listen_on(port);
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        drop(listener);
+    }
 }
 
 #[test]

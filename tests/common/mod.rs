@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod mosquitto;
 pub mod namespace;
 pub mod notify;
+pub mod ports;
 pub mod python;
 pub mod quick;
 pub mod relay;
@@ -28,15 +29,15 @@ pub mod wall_clock;
 pub mod watch;
 pub mod wire;
 
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Child;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+pub use ports::free_port;
 
 /// Long enough for a loaded machine; a test that waits this long has failed.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -52,11 +53,6 @@ pub fn seed() -> u64 {
 
 /// Between two looks at what is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// Below the ports that the kernel gives to outgoing connections, so that a stopped broker finds its port free again.
-const PORTS: std::ops::Range<u16> = 18_000..31_000;
-
-static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 /// Writes a file that only its owner can read, as a password or key must be.
 pub fn write_secret(path: &Path, text: &str) {
@@ -79,16 +75,6 @@ pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Opti
 /// Polls until it is so, or panics naming what was awaited.
 pub fn wait_until(what: &str, timeout: Duration, mut look: impl FnMut() -> bool) {
     wait_for(what, timeout, || look().then_some(()));
-}
-
-/// A loopback port on which nothing listens.
-pub fn free_port() -> u16 {
-    let own = (std::process::id() as u16).wrapping_mul(61);
-    wait_for("a free port", SOON, || {
-        let next = NEXT_PORT.fetch_add(1, Ordering::Relaxed).wrapping_add(own);
-        let port = PORTS.start + next % (PORTS.end - PORTS.start);
-        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
-    })
 }
 
 /// Sends a signal to a child that we have not reaped yet.

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::ports;
 use super::wire::{self, Packet};
-use super::{SOON, free_port, wait_for};
 
 /// Topic and payload.
 type Told = (String, String);
@@ -39,7 +39,7 @@ impl Relay {
     /// A cable to a broker on loopback; it need not be there yet. Each packet takes `delay`, so that something
     /// is under way whenever the cable is torn.
     pub fn to(broker: u16, delay: Duration) -> Self {
-        let listener = wait_for("a port", SOON, || TcpListener::bind(("127.0.0.1", free_port())).ok());
+        let listener = ports::listen();
         let port = listener.local_addr().unwrap().port();
         let (seen, stopping) = (Arc::<Mutex<Seen>>::default(), Arc::new(AtomicBool::new(false)));
         let (shared, stop) = (Arc::clone(&seen), Arc::clone(&stopping));

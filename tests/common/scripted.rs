@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger::Ledger;
 use super::wire::{self, Connect, Packet, Properties, Publish};
-use super::{SOON, free_port, wait_for, wait_until};
+use super::{ports, wait_for, wait_until};
 
 /// Between two bytes of a slow broker.
 const BYTE_EVERY: Duration = Duration::from_millis(1);
@@ -207,13 +207,12 @@ pub struct ScriptedBroker {
 impl ScriptedBroker {
     /// One script for each connection, the last for all others.
     pub fn start(scripts: Vec<Script>) -> Self {
-        let listener = wait_for("a port", SOON, || TcpListener::bind(("127.0.0.1", free_port())).ok());
-        Self::listen(listener, scripts)
+        Self::listen(ports::listen(), scripts)
     }
 
     /// The same on the port of one that has been dropped.
     pub fn start_on(port: u16, scripts: Vec<Script>) -> Self {
-        Self::listen(TcpListener::bind(("127.0.0.1", port)).unwrap(), scripts)
+        Self::listen(ports::listen_on(port), scripts)
     }
 
     fn listen(listener: TcpListener, scripts: Vec<Script>) -> Self {

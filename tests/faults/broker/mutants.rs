@@ -16,7 +16,7 @@ use crate::common::gateway::{Gateway, write_config};
 use crate::common::quick::{config, folder, received, received_of, taken_of};
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::wire::{self, Packet, Properties, Publish};
-use crate::common::{SOON, free_port, wait_for, wait_until};
+use crate::common::{SOON, ports, wait_until};
 use crate::suite::{chance, report, times};
 
 /// Resident memory may grow by this much besides what waits in the spool.
@@ -239,7 +239,7 @@ fn check(protocol: &str, count: usize) {
 }
 
 fn mutate(protocol: &str, count: usize, chance: fastrand::Rng) -> Outcome {
-    let listener = wait_for("a port", SOON, || TcpListener::bind(("127.0.0.1", free_port())).ok());
+    let listener = ports::listen();
     let port = listener.local_addr().unwrap().port();
     let v5 = protocol == "5";
     let mut mutator = Mutator { listener, seeds: seeds(v5), v5, chance, sent: 0, connects: 0 };
