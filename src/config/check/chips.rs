@@ -137,10 +137,10 @@ impl<'a> Checker<'a> {
     fn upstream(&mut self, link: Option<&Link>, buses: &[Bus], need: BusNeed, who: &str) {
         let Some(link) = link else { return };
         match find(buses, &link.name) {
-            None => self.unknown_bus(&link.name, &link.span, buses, such_as(buses, |bus| offers(bus, need))),
+            None => self.unknown_bus(&link.name, &link.span, buses, such_as(buses, need, |bus| offers(bus, need))),
             Some(bus) if !offers(bus, need) => {
                 let what = format!("{who} {}, and {} is of type {}", describe_need(need), bus.name, bus.kind());
-                self.error(&link.span, what, such_as(buses, |bus| offers(bus, need)));
+                self.error(&link.span, what, such_as(buses, need, |bus| offers(bus, need)));
             }
             Some(_) => {}
         }

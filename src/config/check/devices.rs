@@ -105,7 +105,7 @@ impl<'a> Checker<'a> {
 
     pub(super) fn bus_of(&mut self, section: &Section<'a>, driver: Option<&DriverSpec>, buses: &[Bus]) -> Option<Name> {
         let need = driver.map_or(BusNeed::None, |driver| driver.bus);
-        let fitting = || such_as(buses, |bus| bus.suits(need));
+        let fitting = || such_as(buses, need, |bus| bus.suits(need));
         let Some(name) = section.text("bus") else {
             let sensor = driver.filter(|driver| matches!(driver.role, Role::Sensor { .. }) && need != BusNeed::None);
             if let Some(driver) = sensor.filter(|_| !section.has("bus")) {
@@ -223,18 +223,16 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Which buses could be meant, for hints.
-pub(super) fn such_as(buses: &[Bus], fits: impl Fn(&Bus) -> bool) -> String {
+/// Which buses could be meant, for hints; without any, how one is written.
+pub(super) fn such_as(buses: &[Bus], need: BusNeed, fits: impl Fn(&Bus) -> bool) -> String {
     let fitting = buses.iter().filter(|bus| bus.settings.is_some() && !bus.name.is_stand_in() && fits(bus));
     let names: Vec<_> = fitting.map(|bus| bus.name.as_str()).collect();
     if !names.is_empty() {
         return format!("such as {}", names.join(", "));
     }
     let others: Vec<_> = buses.iter().filter(|bus| !bus.name.is_stand_in()).map(Bus::describe).collect();
-    if others.is_empty() {
-        return "there is none under buses:".to_owned();
-    }
-    format!("there is none under buses:, only {}", others.join(", "))
+    let only = if others.is_empty() { String::new() } else { format!("there is only {}; ", others.join(", ")) };
+    format!("{only}write one under buses:, for example {}", example_of(need))
 }
 
 /// What belongs under `sensors:`.
@@ -257,6 +255,18 @@ pub(super) fn describe_need(need: BusNeed) -> &'static str {
         BusNeed::Uart => "a bus of type uart",
         BusNeed::W1 => "a bus of type w1",
         BusNeed::None => "no bus",
+    }
+}
+
+/// An entry under `buses:` of the kind that a driver needs.
+fn example_of(need: BusNeed) -> &'static str {
+    match need {
+        BusNeed::I2c | BusNeed::None => "i2c-1: { type: i2c, device: /dev/i2c-1 }",
+        BusNeed::Gpio => "header: { type: gpio, chip: /dev/gpiochip0 }",
+        BusNeed::Pwm => "pwm0: { type: pwm, chip: 0 }",
+        BusNeed::Spi => "spi0: { type: spi, device: /dev/spidev0.0 }",
+        BusNeed::Uart => "serial: { type: uart, device: /dev/serial0 }",
+        BusNeed::W1 => "wire: { type: w1 }",
     }
 }
 
