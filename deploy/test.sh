@@ -76,8 +76,10 @@ run() {
     step=$1
     shift
     say "" "== $step"
+    step_began=$(date +%s)
     "$@" </dev/null
     steps=$((steps + 1))
+    say "-- $step: $(($(date +%s) - step_began)) s"
 }
 
 # The packages that are missing, by the programs that come with them.
