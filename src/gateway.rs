@@ -76,6 +76,7 @@ pub struct Gateway {
     context: worker::Context,
     sources: Sources,
     roster: latest_of::Sender<SharedRoster>,
+    views: Views,
     ways: Ways,
     spool_thread: SpoolThread,
     recorder: Recording,
@@ -144,7 +145,7 @@ impl Recording {
         sources: &Sources,
         (events, states): (mpsc::Receiver<worker::Event>, mpsc::Receiver<worker::Event>),
         answers: mpsc::Receiver<Answer>,
-        views: Option<Views>,
+        views: Views,
     ) -> Self {
         let progress = Arc::<recorder::Progress>::default();
         let recorder = Recorder {
@@ -187,11 +188,11 @@ impl Commanding {
 }
 
 impl Gateway {
-    /// Builds and starts every part; the newest readings and states are written to `views`, if given.
+    /// Builds and starts every part; the newest readings and states are written to `views`.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
-    pub fn start(config: Config, views: Option<Views>) -> Result<Self, StartError> {
+    pub fn start(config: Config, views: Views) -> Result<Self, StartError> {
         let (run, started) = (RunId(fastrand::u32(..)), clock::now());
         let (spool, spool_thread) = spool::open(config.spool.clone(), run)?;
         let (events, from_workers) = mpsc::channel(recorder::EVENT_CAPACITY);
@@ -228,13 +229,25 @@ impl Gateway {
             buses: alarms,
             trips: context.trips.clone(),
         };
-        let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, views);
+        let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, views.clone());
         let commands = Commanding::start(&sources, ways.spool.command_ids(), from_link, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.heartbeat, None);
         let stalls = stall_detector::Stalls::new(crate::systemd::watchdog_period());
-        let gateway =
-            Self { config, workers, context, sources, roster, ways, spool_thread, recorder, commands, link, stalls };
+        let gateway = Self {
+            config,
+            workers,
+            context,
+            sources,
+            roster,
+            views,
+            ways,
+            spool_thread,
+            recorder,
+            commands,
+            link,
+            stalls,
+        };
         gateway.publish_health();
         info!(%run, sensors = gateway.config.sensors.len(), actuators = gateway.config.actuators.len(), "Gateway started.");
         Ok(gateway)
@@ -303,7 +316,9 @@ impl Gateway {
         // Before the workers hear of it: what they say of new devices must find them known.
         let sensors = self.config.sensors.iter().map(|sensor| sensor.name.clone());
         let outputs = self.config.actuators.iter().map(|actuator| actuator.name.clone());
-        self.roster.send_modify(|roster| *roster = Arc::new(roster.expecting(sensors, outputs)));
+        // Still below the base of the old: what is there moves with the rest.
+        let plain = plans::plain(&self.config, &old.topics);
+        self.roster.send_modify(|roster| *roster = Arc::new(roster.expecting(sensors, outputs, plain)));
         // Without a bus the rest of the new configuration still holds: the old one is gone by then.
         let served = self.replan(plans::deadlines(&old)).await;
         if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
@@ -334,9 +349,20 @@ impl Gateway {
         for topic in plans::abandoned_topics(&old, &self.config) {
             self.ways.latest.clear(topic);
         }
+        self.show_plainly();
         self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.publish_health();
         served.map_err(ReloadError::Thread)
+    }
+
+    /// Publishes as bare text what is known already, and forgets what is known of devices that have gone.
+    fn show_plainly(&self) {
+        let roster = self.roster.borrow();
+        self.views.retain(&roster.sensors, &roster.outputs);
+        if self.config.plain {
+            let known = roster.plain.of_view(&self.views.current());
+            known.into_iter().for_each(|(topic, text)| self.ways.latest.set(topic, text));
+        }
     }
 
     /// Gives every thread its new plan, with signs of life meanwhile.

@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod health;
 pub mod last_good;
 pub mod outlet;
+pub mod plain;
 pub mod recorder;
 pub mod roster;
 pub mod shutdown;

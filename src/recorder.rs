@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
+use crate::plain;
 use crate::roster::SharedRoster;
 use crate::views::{OutputView, Views};
 use crate::worker::Event;
@@ -69,8 +70,8 @@ pub struct Recorder {
     pub spool: Spool,
     /// Where states go.
     pub latest: Latest,
-    /// Where the newest values are shown, if they are.
-    pub views: Option<Views>,
+    /// Where the newest values are kept.
+    pub views: Views,
     /// Its sign of life.
     pub progress: Arc<Progress>,
 }
@@ -133,11 +134,10 @@ impl Recorder {
 
     /// Publishes what is retained, and adds what belongs into the spool to `waiting`.
     fn record(&self, event: Event, waiting: &mut VecDeque<Item>) {
-        if let Some(views) = &self.views {
-            show(views, &event);
-        }
+        show(&self.views, &event);
         match event {
             Event::Reading { reading, qos, retain, count } => {
+                self.show_plainly(&reading);
                 let message = self.reading(&reading, qos, retain);
                 // In front of the reading.
                 waiting.extend(count.map(|count| Item::Count(reading.sensor, count)));
@@ -157,7 +157,18 @@ impl Recorder {
                 if roster.outputs.contains(&actuator) {
                     self.latest.set(roster.topics.state(&actuator), payload::state(value, target, at, cause));
                 }
+                if let Some(topic) = roster.plain.state(&actuator) {
+                    self.latest.set(topic.clone(), plain::state(value));
+                }
             }
+        }
+    }
+
+    /// Publishes the newest values as bare text, where that is wanted.
+    fn show_plainly(&self, reading: &Reading) {
+        let roster = self.roster.borrow();
+        for (topic, text) in roster.plain.values(&reading.sensor, &reading.measurements) {
+            self.latest.set(topic.clone(), text.into_owned().into_bytes());
         }
     }
 

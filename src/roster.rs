@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::plain::PlainTopics;
 use crate::worker::Inbox;
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Name, OutputKind};
@@ -20,14 +21,22 @@ pub struct Roster {
     pub outputs: BTreeSet<Name>,
     /// Every output that takes commands.
     pub targets: BTreeMap<Name, Target>,
+    /// Where values and states are published as bare text; empty without `mqtt.plain`.
+    pub plain: PlainTopics,
 }
 
 impl Roster {
     /// The roster during a reload, while devices of both configurations may send events.
-    pub fn expecting(&self, sensors: impl Iterator<Item = Name>, outputs: impl Iterator<Item = Name>) -> Self {
+    pub fn expecting(
+        &self,
+        sensors: impl Iterator<Item = Name>,
+        outputs: impl Iterator<Item = Name>,
+        plain: PlainTopics,
+    ) -> Self {
         let mut joined = self.clone();
         joined.sensors.extend(sensors);
         joined.outputs.extend(outputs);
+        joined.plain = joined.plain.joined_with(plain);
         joined
     }
 }

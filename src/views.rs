@@ -1,6 +1,6 @@
-//! The newest reading and state of every device, for whatever shows them: the demo's table.
+//! The newest reading and state of every device, for whatever shows them: the demo's table, and plain topics that a reload adds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -40,10 +40,18 @@ pub struct View {
 pub struct Views(Arc<Mutex<View>>);
 
 impl Views {
-    /// Notes a reading.
+    /// Notes a reading, in the place of the one before: nothing is allocated for it.
     pub fn reading(&self, reading: &Reading) {
-        let latest = Some((reading.taken_at, reading.measurements.clone()));
-        self.with(|view| view.sensors.entry(reading.sensor.clone()).or_default().latest = latest);
+        self.with(|view| match view.sensors.get_mut(&reading.sensor).and_then(|sensor| sensor.latest.as_mut()) {
+            Some((at, measurements)) => {
+                *at = reading.taken_at;
+                measurements.clone_from(&reading.measurements);
+            }
+            None => {
+                let latest = Some((reading.taken_at, reading.measurements.clone()));
+                view.sensors.entry(reading.sensor.clone()).or_default().latest = latest;
+            }
+        });
     }
 
     /// Notes the status of a sensor.
@@ -55,6 +63,14 @@ impl Views {
     pub fn state(&self, actuator: &Name, output: OutputView) {
         self.with(|view| {
             view.outputs.insert(actuator.clone(), output);
+        });
+    }
+
+    /// Forgets every device but these.
+    pub fn retain(&self, sensors: &BTreeSet<Name>, outputs: &BTreeSet<Name>) {
+        self.with(|view| {
+            view.sensors.retain(|name, _| sensors.contains(name));
+            view.outputs.retain(|name, _| outputs.contains(name));
         });
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use common::mosquitto::Mosquitto;
 use fieldgate::config;
 use fieldgate::gateway::Gateway;
+use fieldgate::views::Views;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -59,7 +60,7 @@ fn a_reading_allocates_little() {
     let config = config(folder.path(), &broker.url());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let gateway = Gateway::start(config, None).unwrap();
+        let gateway = Gateway::start(config, Views::default()).unwrap();
         let from = delivered(&gateway, BEFORE).await;
         let region = Region::new(ALLOCATOR);
         let to = delivered(&gateway, from + READINGS).await;

@@ -9,9 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::cli::{EXIT_CONFIG, colour, print_message, put};
 use crate::config::{self, Config, Loaded, Problem, report};
 use crate::worker::{ActuatorSettings, SensorSettings};
-use fieldgate_drivers::Role;
 use fieldgate_link::{Broker, ProtocolChoice, Transport};
-use fieldgate_model::Quantity;
 use fieldgate_model::field::format_duration;
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
@@ -75,7 +73,7 @@ fn row(cells: [&str; 5]) -> Row {
 
 fn published(config: &Config, sensor: &SensorSettings) -> Row {
     let what: Vec<_> =
-        quantities(sensor).iter().map(|q| format!("{} {}", q.name, q.unit).trim_end().to_owned()).collect();
+        sensor.quantities().iter().map(|q| format!("{} {}", q.name, q.unit).trim_end().to_owned()).collect();
     [
         config.topics.reading(&sensor.name),
         format_duration(sensor.every),
@@ -91,11 +89,23 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
     let mut all = vec![(config.topics.status(), "change", "1", "yes", "online or offline")];
     if !config.sensors.is_empty() {
         all.push((format!("{base}/sensors/+/status"), "change", "1", "yes", "ok, degraded or down"));
+        if config.plain {
+            all.push((
+                format!("{base}/sensors/+/<measurement>"),
+                "reading",
+                "1",
+                "yes",
+                "the newest value as bare text",
+            ));
+        }
         all.push((format!("{base}/late/+"), "-", "as above", "no", "readings that an outage held up"));
         all.push((config.topics.loss(), "-", "1", "no", "readings that will never arrive"));
     }
     if !config.actuators.is_empty() {
         all.push((format!("{base}/actuators/+/state"), "change", "1", "yes", "what each output does"));
+        if config.plain {
+            all.push((format!("{base}/actuators/+"), "change", "1", "yes", "what each output does as bare text"));
+        }
         all.push((format!("{base}/actuators/+/reply"), "-", "1", "no", "the answer to each command"));
     }
     all.push((config.topics.devices(), "change", "1", "yes", "what this gateway has"));
@@ -135,13 +145,6 @@ fn limits(config: &Config, actuator: &ActuatorSettings) -> String {
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn quantities(sensor: &SensorSettings) -> Vec<Quantity> {
-    match sensor.driver.role {
-        Role::Sensor { measurements, .. } => measurements(&sensor.settings),
-        Role::Actuator { .. } => Vec::new(),
-    }
-}
-
 fn yes(flag: bool) -> &'static str {
     if flag { "yes" } else { "no" }
 }
@@ -179,7 +182,7 @@ fn good(path: &Path, loaded: &Loaded) -> Json {
             "every": sensor.every.as_secs_f64(),
             "qos": sensor.qos as u8,
             "retain": sensor.retain,
-            "measurements": quantities(sensor).iter().map(|q| (q.name.to_string(), json!({"unit": q.unit}))).collect::<serde_json::Map<_, _>>(),
+            "measurements": sensor.quantities().iter().map(|q| (q.name.to_string(), json!({"unit": q.unit}))).collect::<serde_json::Map<_, _>>(),
         })).collect::<Vec<_>>(),
         "also": always(config).into_iter().map(|(topic, ..)| topic).collect::<Vec<_>>(),
         "subscribe": config.actuators.iter().map(|actuator| json!({

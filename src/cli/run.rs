@@ -14,6 +14,7 @@ use crate::deadlines;
 use crate::gateway::{self, Gateway, ReloadError};
 use crate::last_good;
 use crate::systemd;
+use crate::views::Views;
 use fieldgate_clock as clock;
 use fieldgate_model::describe_error;
 
@@ -84,7 +85,7 @@ fn log_warnings(loaded: &Loaded) {
 }
 
 async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
-    let mut gateway = match Gateway::start(config, None) {
+    let mut gateway = match Gateway::start(config, Views::default()) {
         Ok(gateway) => gateway,
         Err(e) => return cli::fail(&describe_error(&e)),
     };

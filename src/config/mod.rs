@@ -38,6 +38,8 @@ pub struct Config {
     pub topics: Topics,
     /// `mqtt:`.
     pub link: link::Settings,
+    /// `mqtt.plain`: whether values and states are also published as bare text.
+    pub plain: bool,
     /// `spool:`.
     pub spool: spool::Settings,
     /// `buses:`, in the order of the file.

@@ -89,6 +89,12 @@ pub static MQTT: &[Field] = &[
         Need::Default("true"),
         "whether the broker keeps status, states, devices and health; false for one that retains nothing",
     ),
+    field(
+        "plain",
+        Kind::Flag,
+        Need::Default("false"),
+        "whether the newest value of each measurement and the state of each output are also published as bare text, retained",
+    ),
     field("reconnect", Kind::Section(RECONNECT), Need::Optional, "how long to wait before a new connection"),
     field(
         "late_after",

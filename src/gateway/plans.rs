@@ -9,12 +9,13 @@ use crate::config::Config;
 use crate::deadlines::Deadlines;
 use crate::health::SensorTallies;
 use crate::last_good::SafeOutput;
+use crate::plain::PlainTopics;
 use crate::roster::{Roster, Target};
 use crate::worker::{ActuatorSettings, Plan, Worker};
 use fieldgate_bus as bus;
-use fieldgate_drivers::Role;
 use fieldgate_link as link;
 use fieldgate_model::payload::report;
+use fieldgate_model::topic::Topics;
 use fieldgate_model::{Action, Name, OutputValue};
 use fieldgate_safety::{Pair, SharedInterlocks};
 
@@ -100,6 +101,15 @@ pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>) -> Ros
         sensors: config.sensors.iter().map(|sensor| sensor.name.clone()).collect(),
         outputs: config.actuators.iter().map(|actuator| actuator.name.clone()).collect(),
         targets: config.actuators.iter().filter_map(target).collect(),
+        plain: plain(config, &config.topics),
+    }
+}
+
+/// Where this configuration publishes bare text, below the base of `topics`.
+pub(super) fn plain(config: &Config, topics: &Topics) -> PlainTopics {
+    match config.plain {
+        true => PlainTopics::of(&config.sensors, &config.actuators, topics),
+        false => PlainTopics::default(),
     }
 }
 
@@ -138,11 +148,7 @@ pub(super) fn devices(config: &Config) -> Vec<u8> {
         .sensors
         .iter()
         .map(|sensor| {
-            let measurements = match &sensor.driver.role {
-                Role::Sensor { measurements, .. } => measurements(&sensor.settings),
-                Role::Actuator { .. } => Vec::new(),
-            };
-            let (driver, every) = (sensor.driver.name, sensor.every);
+            let (driver, every, measurements) = (sensor.driver.name, sensor.every, sensor.quantities());
             let topic = config.topics.reading(&sensor.name);
             (sensor.name.clone(), report::SensorDevice { driver, every, topic, measurements })
         })
@@ -189,7 +195,11 @@ pub(super) fn abandoned_topics(old: &Config, new: &Config) -> Vec<String> {
     let readings =
         old.sensors.iter().filter(|s| s.retain && !retaining.contains(&s.name)).map(|s| topics.reading(&s.name));
     let states = old.actuators.iter().filter(|a| !actuators.contains(&a.name)).map(|a| topics.state(&a.name));
-    statuses.chain(readings).chain(states).collect()
+    let kept = plain(new, topics);
+    let kept: BTreeSet<_> = kept.all().collect();
+    let plain = plain(old, topics);
+    let plain = plain.all().filter(|topic| !kept.contains(topic)).cloned();
+    statuses.chain(readings).chain(states).chain(plain).collect()
 }
 
 /// Where readings are retained.

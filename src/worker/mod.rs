@@ -39,10 +39,10 @@ use crate::worker::wait::Waker;
 use fieldgate_bus as bus;
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
-use fieldgate_drivers::DriverSpec;
+use fieldgate_drivers::{DriverSpec, Role};
 use fieldgate_model::{
-    Action, Count, Loss, Name, OutputKind, OutputValue, Pace, PersistedCounts, Qos, Reading, RunId, SensorStatus,
-    Settings, StateCause,
+    Action, Count, Loss, Name, OutputKind, OutputValue, Pace, PersistedCounts, Qos, Quantity, Reading, RunId,
+    SensorStatus, Settings, StateCause,
 };
 use fieldgate_safety::{Limits, SharedInterlocks};
 
@@ -74,6 +74,14 @@ pub struct SensorSettings {
 }
 
 impl SensorSettings {
+    /// What its readings may carry, in their order.
+    pub fn quantities(&self) -> Vec<Quantity> {
+        match self.driver.role {
+            Role::Sensor { measurements, .. } => measurements(&self.settings),
+            Role::Actuator { .. } => Vec::new(),
+        }
+    }
+
     /// Whether the device itself is the same, so that it need not be built again.
     fn same_device(&self, other: &Self) -> bool {
         self.driver.name == other.driver.name

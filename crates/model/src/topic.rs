@@ -39,6 +39,16 @@ impl Topics {
         format!("{}/sensors/{sensor}/status", self.base)
     }
 
+    /// `B/sensors/<name>/<measurement>`: the newest value as bare text, with `mqtt.plain`.
+    pub fn plain_measurement(&self, sensor: &Name, measurement: &str) -> String {
+        format!("{}/sensors/{sensor}/{measurement}", self.base)
+    }
+
+    /// `B/actuators/<name>`: what an output does as bare text, with `mqtt.plain`.
+    pub fn plain_state(&self, actuator: &Name) -> String {
+        format!("{}/actuators/{actuator}", self.base)
+    }
+
     /// `B/actuators/<name>/set`.
     pub fn set(&self, actuator: &Name) -> String {
         format!("{}/actuators/{actuator}/set", self.base)

@@ -64,7 +64,7 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
         (Err(e), _) | (_, Err(e)) => return cli::fail(&format!("signals cannot be received: {e}")),
     };
     let (views, names) = (Views::default(), Names::of(&config));
-    let gateway = match Gateway::start(config, Some(views.clone())) {
+    let gateway = match Gateway::start(config, views.clone()) {
         Ok(gateway) => gateway,
         Err(e) => return cli::fail(&describe_error(&e)),
     };

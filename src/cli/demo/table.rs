@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::views::{SensorView, View};
-use fieldgate_drivers::Role;
 use fieldgate_model::{Measurement, Moment, Name, Quantity, Value, payload};
 
 /// The devices in the order of the configuration.
@@ -18,14 +17,10 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(config: &Config) -> Self {
-        let quantities = |sensor: &crate::worker::SensorSettings| match &sensor.driver.role {
-            Role::Sensor { measurements, .. } => measurements(&sensor.settings),
-            Role::Actuator { .. } => Vec::new(),
-        };
         Self {
             gateway: config.name.clone(),
             base: config.topics.base().to_owned(),
-            sensors: config.sensors.iter().map(|s| (s.name.clone(), s.driver.name, quantities(s))).collect(),
+            sensors: config.sensors.iter().map(|s| (s.name.clone(), s.driver.name, s.quantities())).collect(),
             outputs: config.actuators.iter().map(|a| (a.name.clone(), a.driver.name)).collect(),
         }
     }

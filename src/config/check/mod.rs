@@ -117,6 +117,7 @@ impl<'a> Checker<'a> {
             name,
             topics: mqtt.topics,
             link: mqtt.link?,
+            plain: mqtt.plain,
             spool: spool?,
             buses: buses.into_iter().filter_map(|bus| Some((bus.name, bus.settings?))).collect(),
             sensors: sensors.into_iter().filter_map(|device| device.settings).collect(),

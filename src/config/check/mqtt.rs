@@ -22,6 +22,7 @@ pub(super) struct Mqtt {
     /// Where that is written.
     pub(super) qos_span: Span,
     pub(super) retain: bool,
+    pub(super) plain: bool,
     /// Whether QoS 2 is refused, because the broker keeps the session.
     pub(super) kept_session: bool,
 }
@@ -36,7 +37,9 @@ impl<'a> Checker<'a> {
             self.two_with_kept_session(&mqtt.span("qos"));
         }
         let retain = mqtt.flag("retain").unwrap_or(false);
-        Mqtt { link: self.link(&mqtt, name, &topics), topics, qos, qos_span: mqtt.span("qos"), retain, kept_session }
+        let plain = mqtt.flag("plain").unwrap_or(false);
+        let (link, qos_span) = (self.link(&mqtt, name, &topics), mqtt.span("qos"));
+        Mqtt { link, topics, qos, qos_span, retain, plain, kept_session }
     }
 
     pub(super) fn two_with_kept_session(&mut self, span: &Span) {

@@ -7,6 +7,7 @@ mod command;
 mod object;
 pub mod report;
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::time::{Duration, SystemTime};
 
@@ -40,12 +41,26 @@ pub fn measurements(all: &[Measurement]) -> Vec<u8> {
             text.push(',');
         }
         write!(text, "{}:", Quoted(&measurement.name)).expect(ENDLESS);
-        match measurement.value {
-            Value::Flag(flag) => text.push_str(if flag { "true" } else { "false" }),
-            Value::Number { value, decimals } => text.push_str(&number(value, decimals)),
-        }
+        text.push_str(&plain(measurement.value));
     }
     text.into_bytes()
+}
+
+/// A measured value as bare text, as it stands in a reading: `21.53`, `true`.
+pub fn plain(value: Value) -> Cow<'static, str> {
+    match value {
+        Value::Flag(flag) => Cow::Borrowed(if flag { "true" } else { "false" }),
+        Value::Number { value, decimals } => Cow::Owned(number(value, decimals)),
+    }
+}
+
+/// What an output does as bare text: `on`, `40`.
+pub fn plain_output(value: OutputValue) -> String {
+    match output_value(value) {
+        Json::String(text) => text,
+        // 40.0 is 40 to everybody but JSON's own types.
+        number => number.to_string().trim_end_matches(".0").to_owned(),
+    }
 }
 
 /// A text as JSON writes it. Names of quantities need no escape, and then nothing is allocated.
@@ -236,6 +251,23 @@ mod tests {
             (f64::NAN, 1, "null"),
         ] {
             assert_eq!(number(value, decimals), text);
+        }
+    }
+
+    #[test]
+    fn values_and_states_can_be_bare_text() {
+        assert_eq!(plain(Quantity::new("temperature", "°C", 2).measured(21.5300001).value), "21.53");
+        assert_eq!(plain(Quantity::new("contact", "", 0).observed(true).value), "true");
+        let cover = |position| OutputValue::Cover { travel: Travel::Opening, position };
+        for (value, text) in [
+            (OutputValue::Switch(true), "on"),
+            (OutputValue::Percent(40.0), "40"),
+            (OutputValue::Percent(28.945_294_3), "28.95"),
+            (OutputValue::Angle(None), "off"),
+            (cover(Some(12.4)), "12"),
+            (cover(None), "unknown"),
+        ] {
+            assert_eq!(plain_output(value), text);
         }
     }
 
