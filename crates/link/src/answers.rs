@@ -118,3 +118,48 @@ impl Connection<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Protocol;
+    use crate::session::{CauseKind, Publication};
+    use crate::testing::{Bench, cause, connected, settings};
+    use crate::trail::{Blame, Request};
+    use fieldgate_model::Qos;
+
+    /// A broker that has just hung up on something.
+    fn bench() -> Bench {
+        let mut bench = Bench::new(settings(Protocol::V5));
+        let blame = Blame { request: Request::Publish("b/devices".into()), retain: true };
+        bench.broker.ended(&cause(CauseKind::Closed), Some(blame), 2 * HELD, boottime(), "me");
+        bench
+    }
+
+    #[test]
+    fn after_a_hang_up_one_at_a_time_is_sent_until_the_connection_has_held() {
+        let mut bench = bench();
+        let mut connection = bench.connection(connected(Protocol::V5));
+        let since = connection.since;
+        connection.look_at_care(since + HELD - Duration::from_millis(1));
+        assert_eq!((connection.careful, connection.window.free_places()), (true, 1));
+        connection.look_at_care(since + HELD);
+        assert_eq!((connection.careful, connection.window.free_places()), (false, usize::from(MAX_WINDOW)));
+    }
+
+    #[test]
+    fn after_a_hang_up_nothing_follows_at_once_what_the_broker_does_not_answer() {
+        let mut bench = bench();
+        let mut connection = bench.connection(connected(Protocol::V5));
+        let publication = Publication::plain("b/sensors/air".into(), "", Qos::AtMostOnce, false);
+        let ticket = connection.window.enter(Slot::RequesterReply(publication.topic.clone()));
+        let blame = Blame { request: Request::Publish(publication.topic), retain: false };
+        connection.trail.sent(RequestId::Publication(ticket), blame, false);
+        connection.on_fate(ticket, Fate::Acknowledged);
+        let written = connection.progress;
+        connection.look_at_care(written + LINGER - Duration::from_millis(1));
+        assert_eq!(connection.window.free_places(), 0);
+        connection.look_at_care(written + LINGER);
+        assert_eq!(connection.window.free_places(), 1);
+    }
+}

@@ -4,6 +4,9 @@
 //! else that is published; retained topics and the spool after the broker has answered it. Nothing here waits for the
 //! broker without a limit, and every limit ends the connection, never the program.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;

@@ -267,3 +267,68 @@ impl Connection<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, alarm, connected, settings};
+    use crate::{Protocol, Settings};
+    use bytes::Bytes;
+
+    /// A connection that has subscribed to its status, and published what describes the gateway.
+    fn informed(bench: &mut Bench) -> Connection<'_> {
+        let mut connection = bench.connection(connected(Protocol::V5));
+        connection.listen();
+        assert_eq!(connection.asking, Some(Request::Status));
+        connection.on_granted(Grant::Granted);
+        connection.on_online_published();
+        connection.look_at_subscription(connection.since);
+        assert_eq!(connection.asking, None, "readings come first");
+        connection.informed = true;
+        connection
+    }
+
+    #[test]
+    fn our_own_health_is_subscribed_to_once_after_everything_else() {
+        let mut bench = Bench::new(settings(Protocol::V5));
+        let mut connection = informed(&mut bench);
+        connection.look_at_subscription(connection.since);
+        assert_eq!(connection.asking, Some(Request::Health));
+        connection.on_granted(Grant::Granted);
+        connection.look_at_subscription(connection.since + UNHEARD);
+        assert_eq!(connection.asking, None);
+        assert!(connection.broker.may_hear_health());
+    }
+
+    #[test]
+    fn a_subscription_to_our_own_health_that_is_not_answered_is_given_up() {
+        let mut bench = Bench::new(settings(Protocol::V5));
+        let mut connection = informed(&mut bench);
+        connection.look_at_subscription(connection.since);
+        connection.look_at_subscription(connection.since + UNHEARD / 2);
+        assert_eq!(connection.asking, Some(Request::Health));
+        connection.look_at_subscription(connection.since + UNHEARD);
+        assert_eq!(connection.asking, None);
+        assert!(!connection.broker.may_hear_health());
+    }
+
+    #[test]
+    fn the_alarm_of_a_marker_ends_when_that_very_marker_comes_back() {
+        let mut bench = Bench::new(Settings { clean_session: false, ..settings(Protocol::V5) });
+        let mut connection = informed(&mut bench);
+        connection.report.raise(About::FreshnessMarker, "commands are refused".into());
+        let online = |nonce: &str| Arrived {
+            topic: "b/status".into(),
+            payload: Bytes::from_static(b"online"),
+            retain: false,
+            expired: false,
+            nonce: Some(nonce.to_owned()),
+            response: None,
+        };
+        connection.on_status(&online("00000001.1"));
+        assert_eq!(alarm(&connection).as_deref(), Some("commands are refused"));
+        let ours = online(&connection.nonce);
+        connection.on_status(&ours);
+        assert_eq!(alarm(&connection), None);
+    }
+}

@@ -34,6 +34,8 @@ pub mod secrets;
 mod session;
 mod supervisor;
 mod suspects;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 mod trail;
 mod twins;
@@ -321,4 +323,21 @@ pub struct TlsSettings {
     pub cert_file: Option<PathBuf>,
     /// Its key.
     pub key: Option<SecretSource>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_zone_of_an_address_is_for_this_machine_only() {
+        let broker = |host: &str| Broker { host: host.into(), ..testing::settings(Protocol::V5).brokers.remove(0) };
+        for (host, without, place) in [
+            ("fe80::1%eth0", "fe80::1", "[fe80::1%eth0]:1"),
+            ("fd00::1", "fd00::1", "[fd00::1]:1"),
+            ("broker.local", "broker.local", "broker.local:1"),
+        ] {
+            assert_eq!((broker(host).host_without_zone(), broker(host).place().as_str()), (without, place));
+        }
+    }
 }

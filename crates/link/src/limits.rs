@@ -90,3 +90,32 @@ impl Connection<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Protocol;
+    use crate::broker_state::TOO_LARGE_TIMES;
+    use crate::session::CauseKind;
+    use crate::testing::{Bench, alarm, cause, connected, settings};
+
+    #[test]
+    fn commands_of_which_one_is_too_large_are_suspended_for_a_while_and_the_alarm_says_what_to_do() {
+        let mut bench = Bench::new(settings(Protocol::V5));
+        for _ in 0..TOO_LARGE_TIMES {
+            bench.broker.ended(&cause(CauseKind::TooLarge), None, Duration::ZERO, boottime(), "me");
+        }
+        let mut connection = bench.connection(connected(Protocol::V5));
+        connection.on_online_published();
+        assert_eq!(
+            alarm(&connection).as_deref(),
+            Some(
+                "no commands are taken for 10 minutes: a message on b/actuators/+/set is larger than 262144 bytes and \
+                 ends every connection; if it is retained, remove it with mosquitto_pub -r -n"
+            )
+        );
+        assert_eq!((connection.look_after(), alarm(&connection).is_some()), (None, true));
+        connection.commands_suspended_until = Some(boottime());
+        assert_eq!((connection.look_after(), alarm(&connection)), (None, None));
+    }
+}

@@ -183,6 +183,24 @@ impl Report {
 mod tests {
     use super::*;
 
+    /// Health is published again whenever the status changes.
+    #[test]
+    fn an_alarm_changes_the_status_when_it_is_raised_and_when_it_ends_and_not_between() {
+        let settings = crate::testing::settings(Protocol::V5);
+        let (sender, mut status) = watch::channel(LinkStatus::new(&settings));
+        let mut report = Report::new(sender);
+        let mut changed = |report: &mut Report, change: &dyn Fn(&mut Report)| {
+            change(report);
+            let changed = status.has_changed().unwrap();
+            (changed, status.borrow_and_update().alarm.clone())
+        };
+        let raise = |report: &mut Report| report.raise(About::Retain, "no retain".into());
+        assert_eq!(changed(&mut report, &raise), (true, Some("no retain".into())));
+        assert_eq!(changed(&mut report, &raise), (false, Some("no retain".into())));
+        assert_eq!(changed(&mut report, &Report::clear_connection), (false, Some("no retain".into())));
+        assert_eq!(changed(&mut report, &|report| report.clear(&About::Retain)), (true, None));
+    }
+
     #[test]
     fn the_alarm_of_a_burst_of_dropped_commands_ends_a_minute_after_the_last() {
         let at = |seconds: u64| Duration::from_secs(1000 + seconds);

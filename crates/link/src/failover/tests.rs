@@ -6,8 +6,8 @@ use crate::backoff::{REFUSED, TAKEN_OVER_TIMES};
 use crate::broker_state::{LEARN_AGAIN, TOO_LARGE_TIMES};
 use crate::session::Connected;
 use crate::suspects::TRY_AFTER;
+use crate::testing::{self, cause};
 use crate::trail::Request;
-use fieldgate_model::Qos;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -16,20 +16,7 @@ fn failover(count: usize) -> Failover {
 }
 
 fn connected(retain_available: bool) -> Connected {
-    Connected {
-        protocol: Protocol::V5,
-        session_present: false,
-        receive_maximum: u16::MAX,
-        maximum_packet_size: u32::MAX,
-        maximum_qos: Qos::ExactlyOnce,
-        retain_available,
-        server_keep_alive: None,
-        wildcards: true,
-    }
-}
-
-fn cause(kind: CauseKind) -> Cause {
-    Cause { words: "the broker closed the connection".into(), kind }
+    Connected { retain_available, ..testing::connected(Protocol::V5) }
 }
 
 fn publish(topic: &str, retain: bool) -> Option<Blame> {

@@ -18,6 +18,7 @@ use crate::broker_state::BrokerState;
 use crate::report::Report;
 use crate::session::scripted::{self, Wire};
 use crate::session::{Connected, Fate};
+use crate::testing;
 use fieldgate_model::RunId;
 use fieldgate_spool::WhenFull;
 
@@ -128,14 +129,9 @@ impl<'a> Life<'a> {
     fn new(world: &'a mut World, (parts, report, broker): (&'a Parts, &'a mut Report, &'a mut BrokerState)) -> Self {
         let (session, wire) = scripted::session();
         let connected = Connected {
-            protocol: world.start.protocol,
-            wildcards: true,
-            session_present: false,
             receive_maximum: world.start.receive_maximum,
             maximum_packet_size: PACKET as u32,
-            maximum_qos: Qos::ExactlyOnce,
-            retain_available: true,
-            server_keep_alive: None,
+            ..testing::connected(world.start.protocol)
         };
         let mut connection = Connection::new(parts, report, broker, session, connected);
         connection.online_published = true;
@@ -323,6 +319,24 @@ fn a_message_at_qos_2_under_way_holds_up_its_own_sensor_alone() {
             of.filter(|(name, _)| name == sensor).map(|(_, n)| n).collect::<Vec<_>>()
         };
         assert_eq!((under_way("air"), under_way("soil").len(), under_way("door")), (vec![1], 50, vec![]));
+        life.drain().await;
+    });
+}
+
+#[test]
+fn under_mqtt_5_a_sensor_has_several_messages_at_qos_2_under_way() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(usual()).await;
+        world.append(0, 3, 60, Duration::ZERO, Qos::ExactlyOnce).await;
+        world.spool.offered().await.unwrap();
+        let (parts, mut report, mut broker) = world.parts();
+        let mut life = Life::new(&mut world, (&parts, &mut report, &mut broker));
+        let begun = Instant::now();
+        while life.pending.iter().filter(|(publication, _)| publication.qos == Qos::ExactlyOnce).count() < 3 {
+            assert!(begun.elapsed() < SOON, "{} are under way", life.pending.len());
+            life.turn().await;
+        }
         life.drain().await;
     });
 }

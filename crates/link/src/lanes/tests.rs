@@ -103,6 +103,33 @@ fn what_grows_too_old_in_the_live_lane_is_sent_late() {
     assert_eq!(bench.sent, [(Sequence(0), Lane::Late)]);
 }
 
+#[test]
+fn a_message_is_late_from_the_limit_on() {
+    let taken = Duration::from_secs(100);
+    let fresh = |age| is_fresh(&message("a", RUN, taken.as_secs()), RUN, LATE, taken + age);
+    assert!(fresh(LATE - Duration::from_nanos(1)) && !fresh(LATE));
+    assert!(!is_fresh(&message("a", RunId(1), taken.as_secs()), RUN, LATE, taken), "of another run");
+}
+
+#[test]
+fn what_grows_too_old_behind_a_message_that_may_not_go_is_not_sent_live() {
+    let exact = Message { qos: Qos::ExactlyOnce, ..(*message("b", RUN, 100)).clone() };
+    let mut bench = Bench::new(vec![Arc::new(exact), message("a", RUN, 95)], 0);
+    bench.fill(Duration::from_secs(100));
+    let no_exact = Accepts { exact: false, ..ALL };
+    assert!(bench.lanes.next_live(Duration::from_secs(126), no_exact).is_none());
+    assert_eq!(bench.lanes.next_live(Duration::from_secs(124), no_exact).unwrap().sequence, Sequence(1));
+}
+
+#[test]
+fn a_loss_record_is_sent_after_the_past() {
+    let mut loss = (*message("a", RUN, 100)).clone();
+    loss.key.kind = MessageKind::Loss;
+    let mut bench = Bench::new(vec![message("a", RunId(1), 0), Arc::new(loss)], 1);
+    let now = Duration::from_secs(100);
+    assert_eq!([bench.send(now), bench.send(now), bench.send(now)], [Some(Sequence(0)), Some(Sequence(1)), None]);
+}
+
 /// What the late lane sends when the live lane gets no turn.
 fn late(bench: &mut Bench, now: Duration) -> Vec<u64> {
     let mut sent = Vec::new();

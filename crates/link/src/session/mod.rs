@@ -388,4 +388,22 @@ mod tests {
         // A user property is its identifier and two strings with their lengths.
         assert_eq!(with.packet_size(), 2 + 2 + 3 + 2 + 1 + (1 + 2 + 4) + (1 + 2 + 15 + 2 + 1) + 10);
     }
+
+    #[test]
+    fn a_close_answers_our_connect_only_between_the_way_and_the_acceptance() {
+        for (open, accepted, hung_up) in [(false, false, false), (true, false, true), (true, true, false)] {
+            let line = Line::new(Arc::default(), Protocol::V5);
+            if open {
+                line.open();
+            }
+            if accepted {
+                line.accept();
+            }
+            let judged = |kind| line.judge(Cause { words: String::new(), kind }).kind;
+            for kind in [CauseKind::Closed, CauseKind::Reset] {
+                assert_eq!(judged(kind), if hung_up { CauseKind::HungUp } else { kind }, "{open} {accepted}");
+            }
+            assert_eq!(judged(CauseKind::Other), CauseKind::Other);
+        }
+    }
 }

@@ -319,3 +319,31 @@ impl mqtt::SessionStore for NothingInFlight {
         Box::pin(std::future::ready(Ok(())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::settings;
+
+    #[test]
+    fn a_refusal_that_only_a_person_can_end_is_distinguished_from_one_that_may_pass() {
+        use mqtt::ConnectReturnCode as Code;
+        let broker = settings(Protocol::V5).brokers.remove(0);
+        let refused = |code| cause(&broker, &mqtt::ConnectionError::ConnectionRefused(code));
+        for code in [
+            Code::ClientIdentifierNotValid,
+            Code::BadUserNamePassword,
+            Code::NotAuthorized,
+            Code::BadAuthenticationMethod,
+        ] {
+            assert_eq!(refused(code).kind, CauseKind::Refused, "{code:?}");
+        }
+        for code in [Code::ServerUnavailable, Code::ServerBusy, Code::QuotaExceeded, Code::ConnectionRateExceeded] {
+            assert_eq!(refused(code).kind, CauseKind::Other, "{code:?}");
+        }
+        assert_eq!(refused(Code::UnsupportedProtocolVersion).kind, CauseKind::WrongProtocol);
+        assert_eq!(refused(Code::RetainNotSupported).kind, CauseKind::WillRetain);
+        assert_eq!(refused(Code::QoSNotSupported).kind, CauseKind::WillQos);
+        assert!(refused(Code::NotAuthorized).words.starts_with("connection refused: not authorized (0x87)"));
+    }
+}

@@ -2,22 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
 
 use super::account::{Account, Id};
 use super::{LATE_AFTER, PACKET, RUN, SENSORS, Start, body};
-use crate::backoff::Backoff;
 use crate::broker_state::BrokerState;
 use crate::report::Report;
-use crate::{Broker, Latest, LinkStatus, Parts, Settings, TlsSettings, Transport};
-use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
+use crate::testing;
+use crate::{Parts, Settings};
 use fieldgate_clock::{self as clock, boottime};
 use fieldgate_model::payload::{self, StoredReply};
-use fieldgate_model::topic::Topics;
 use fieldgate_model::{Key, Message, MessageKind, Moment, Name, Qos, RunId};
 use fieldgate_spool::cache::LIMIT_BYTES;
 use fieldgate_spool::{self as spool, Spool, SpoolThread, WhenFull};
@@ -160,39 +156,7 @@ impl World {
     }
 
     pub(super) fn parts(&self) -> (Parts, Report, BrokerState) {
-        let broker = Broker { transport: Transport::Tcp, host: "nowhere".into(), port: 1, path: String::new() };
-        let settings = Settings {
-            brokers: vec![broker],
-            protocol: self.start.protocol.into(),
-            prefer_first: None,
-            client_id: None,
-            clean_session: true,
-            keep_alive: Duration::from_secs(60),
-            bind_address: None,
-            username: None,
-            password: None,
-            tls: TlsSettings::default(),
-            reconnect_min: Duration::from_secs(1),
-            reconnect_max: Duration::from_secs(1),
-            late_after: LATE_AFTER,
-            retain_state: true,
-            topics: Topics::new("b"),
-        };
-        let (status, _) = watch::channel(LinkStatus::new(&settings));
-        let (_, stop) = watch::channel(false);
-        let parts = Parts {
-            settings,
-            run: RUN,
-            spool: self.spool.clone(),
-            latest: Latest::default(),
-            command_topics: watch::channel(Vec::new()).1,
-            commands: mpsc::channel(1).0,
-            status: status.clone(),
-            heartbeat: Arc::new(BrokerHeartbeat::new()),
-            stop,
-            handover: None,
-        };
-        let broker = BrokerState::new(Backoff::new(Duration::from_secs(1), Duration::from_secs(1)), false);
-        (parts, Report::new(status), broker)
+        let settings = Settings { late_after: LATE_AFTER, ..testing::settings(self.start.protocol) };
+        testing::parts(settings, RUN, self.spool.clone())
     }
 }
