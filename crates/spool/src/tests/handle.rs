@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{copy_of, name, numbers, reading, settings};
+use super::{copy_of, name, numbers, on_disk, reading, settings};
 use crate::{Closed, Item, Sequence, Settings, WhenFull, open};
 use fieldgate_model::{CommandRecord, Loss, MessageKind, Name, RunId};
 
@@ -62,6 +62,20 @@ async fn closing_writes_what_is_left() {
     let (spool, _thread) = open(settings, RunId(2)).unwrap();
     let read = spool.read(Sequence(0), 5000).await.unwrap().messages;
     assert_eq!(numbers(&read), (1..=3000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn new_settings_hold_for_what_is_appended_behind_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let (spool, _thread) = open(settings(folder.path(), hour, WhenFull::DropOldest), RunId(1)).unwrap();
+    spool.append(reading("air", 1, 10)).await.unwrap();
+    spool.offered().await.unwrap();
+    assert!(on_disk(folder.path()).is_empty());
+    spool.reconfigure(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest)).await.unwrap();
+    spool.append(reading("air", 2, 10)).await.unwrap();
+    spool.offered().await.unwrap();
+    assert_eq!(on_disk(folder.path()), [1, 2]);
 }
 
 #[tokio::test]

@@ -81,3 +81,18 @@ fn the_oldest_is_not_one_that_the_broker_has() {
     core.acknowledge(&[first], at(4));
     assert_eq!(core.stats().oldest, Some(reading("air", 2, 10).taken_at.wall));
 }
+
+#[test]
+fn a_reading_that_is_too_large_is_reported_as_lost_and_displaces_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    let half = usize::try_from(Limits::of(MIN_SIZE).capacity / 2).unwrap();
+    for (n, bytes) in [(1, 10), (2, half), (3, half - 1000)] {
+        core.append(reading("air", n, bytes), at(n));
+    }
+    core.tick(at(4));
+    assert_eq!((core.stats().dropped, records(&mut core, 5)), (1, vec![[2, 2, 1]]));
+    let kept: Vec<Stored> = read_all(&mut core, 10, 6);
+    let readings = kept.iter().filter(|stored| stored.message.key.kind == MessageKind::Reading);
+    assert_eq!(readings.map(|stored| stored.message.seq).collect::<Vec<_>>(), [1, 3]);
+}
