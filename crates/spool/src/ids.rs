@@ -279,6 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn as_many_are_remembered_as_fit_with_their_texts() {
+        let of = |n: usize| CommandRecord { id: format!("{n:036}"), ..record(n, Some("{\"status\":\"done\"}")) };
+        let one = ROW_OVERHEAD + "pump".len() + 36 + "{\"status\":\"done\"}".len();
+        let mut ids = Ids::new(3 * one as u64);
+        (1..=5).for_each(|n| ids.record(of(n), NOW));
+        assert_eq!(ids.unsaved(u64::MAX), [(3, of(3)), (4, of(4)), (5, of(5))]);
+        ids.limit(3 * one as u64 - 1);
+        ids.record(of(5), NOW);
+        assert_eq!(ids.unsaved(u64::MAX), [(4, of(4)), (5, of(5))]);
+    }
+
+    #[test]
     fn what_a_file_has_comes_in_front_and_what_is_known_of_the_same_id_is_newer() {
         let mut ids = Ids::new(u64::MAX);
         assert_eq!(ids.known(), None);

@@ -1,4 +1,5 @@
-//! The record of lost readings: how it grows, when it is written, and when it is closed; and what settings change meanwhile.
+//! The record of lost readings: how it grows, when it is written, and when it is closed; what settings change meanwhile; and
+//! what a full spool does with what is large, or much.
 
 use std::path::Path;
 
@@ -95,4 +96,17 @@ fn a_reading_that_is_too_large_is_reported_as_lost_and_displaces_nothing() {
     let kept: Vec<Stored> = read_all(&mut core, 10, 6);
     let readings = kept.iter().filter(|stored| stored.message.key.kind == MessageKind::Reading);
     assert_eq!(readings.map(|stored| stored.message.seq).collect::<Vec<_>>(), [1, 3]);
+}
+
+#[test]
+fn a_full_spool_keeps_to_its_limit_however_much_comes_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let limit = Limits::of(MIN_SIZE).capacity;
+    for burst in 0..60 {
+        (0..30).for_each(|n| core.append(reading("air", 30 * burst + n, 1000), at(burst)));
+        core.tick(at(burst));
+        assert!(core.stats().bytes <= limit, "{} of {limit} bytes after {burst}", core.stats().bytes);
+    }
+    assert!(core.stats().dropped > 0, "it was never full");
 }
