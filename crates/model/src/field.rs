@@ -145,6 +145,13 @@ impl Settings {
         self.optional_text(name).unwrap_or_else(|| wrong(name))
     }
 
+    /// The place of a key's word among the `choices` of its [`Kind::Choice`], from 0: the code of many a chip's setting. The key
+    /// is required or has a default.
+    pub fn choice(&self, name: &str, choices: &[&str]) -> u8 {
+        let word = self.text(name);
+        choices.iter().zip(0..).find(|(choice, _)| **choice == word).map_or_else(|| wrong(name), |(_, place)| place)
+    }
+
     /// The text of an optional key.
     pub fn optional_text(&self, name: &str) -> Option<&str> {
         match self.get(name) {
@@ -330,6 +337,13 @@ mod tests {
             assert!(parse_size(text).is_err(), "{text}");
         }
         assert_eq!(format_size(64 << 20), "64MiB");
+    }
+
+    #[test]
+    fn a_choice_is_known_by_its_place() {
+        let mut settings = Settings::default();
+        settings.insert("range", Setting::Text("8".into()));
+        assert_eq!(settings.choice("range", &["2", "4", "8", "16"]), 2);
     }
 
     #[test]

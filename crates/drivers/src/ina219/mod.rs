@@ -53,7 +53,7 @@ the same steps and less noise. No input may exceed 26 V, whatever bus_range.",
         },
         Field {
             name: "shunt_range",
-            kind: Kind::Choice(&["40", "80", "160", "320"]),
+            kind: Kind::Choice(SHUNT_RANGES),
             need: Need::Default("320"),
             doc: "the largest voltage across the shunt, in mV",
         },
@@ -87,6 +87,9 @@ pump:
     proofs: &[Proof::Reference("adafruit-circuitpython-ina219 3.5.2"), Proof::Kernel("ina2xx")],
 };
 
+/// In the order of their codes (table 4).
+const SHUNT_RANGES: &[&str] = &["40", "80", "160", "320"];
+
 // Registers (8.6.1).
 const CONFIG: u8 = 0;
 const SHUNT_VOLTAGE: u8 = 1;
@@ -108,12 +111,6 @@ const WAKE_UP_US: u32 = 200;
 const CONVERSION_US: u32 = 586;
 /// How often the end of a conversion is asked for, within as long again as it may take.
 const POLLS: u32 = 4;
-
-/// The code of a choice is its place among the choices.
-fn place(settings: &Settings, name: &str, choices: [&str; 4]) -> u16 {
-    let text = settings.text(name);
-    choices.iter().zip(0..).find(|(choice, _)| **choice == text).map_or(3, |(_, code)| code)
-}
 
 /// The code for both converters, and how many conversions it averages (table 5).
 fn averaging(settings: &Settings) -> (u16, u32) {
@@ -148,7 +145,7 @@ struct Ina219<I, D> {
 impl<I: I2c<Error = BusError>, D: DelayNs> Ina219<I, D> {
     /// Only asks whether somebody answers: every conversion carries all settings.
     fn start(i2c: I, delay: D, settings: &Settings) -> Result<Self, DriverError> {
-        let gain = place(settings, "shunt_range", ["40", "80", "160", "320"]);
+        let gain = u16::from(settings.choice("shunt_range", SHUNT_RANGES));
         let wide = settings.text("bus_range") != "16";
         let (code, count) = averaging(settings);
         let mut chip = Self {

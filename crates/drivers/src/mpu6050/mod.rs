@@ -49,19 +49,19 @@ cannot be computed from it.",
         },
         Field {
             name: "acceleration_range",
-            kind: Kind::Choice(&["2", "4", "8", "16"]),
+            kind: Kind::Choice(ACCELERATION_RANGES),
             need: Need::Default("2"),
             doc: "the largest acceleration, in g (9.81 m/s²)",
         },
         Field {
             name: "angular_rate_range",
-            kind: Kind::Choice(&["250", "500", "1000", "2000"]),
+            kind: Kind::Choice(ANGULAR_RATE_RANGES),
             need: Need::Default("250"),
             doc: "the largest angular rate, in °/s",
         },
         Field {
             name: "bandwidth",
-            kind: Kind::Choice(&["260", "184", "94", "44", "21", "10", "5"]),
+            kind: Kind::Choice(BANDWIDTHS),
             need: Need::Default("21"),
             doc: "of the chip's low-pass filter, in Hz; a lower one has less noise",
         },
@@ -82,6 +82,11 @@ gate:
     chip: Some(ChipSpec::of(|| Box::new(sim::Mpu6050::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-mpu6050 1.3.9")],
 };
+
+// In the order of their codes (R 4.5, 4.4, 4.3).
+const ACCELERATION_RANGES: &[&str] = &["2", "4", "8", "16"];
+const ANGULAR_RATE_RANGES: &[&str] = &["250", "500", "1000", "2000"];
+const BANDWIDTHS: &[&str] = &["260", "184", "94", "44", "21", "10", "5"];
 
 /// In the order of the registers.
 const QUANTITIES: [Quantity; 7] = [
@@ -125,12 +130,6 @@ const SETTLE_US: u32 = 150_000;
 
 const STANDARD_GRAVITY: f64 = 9.806_65;
 
-/// The code of a choice is its place among the choices.
-fn place(settings: &Settings, name: &str, choices: &[&str]) -> u8 {
-    let text = settings.text(name);
-    choices.iter().zip(0..).find(|(choice, _)| **choice == text).map_or(0, |(_, code)| code)
-}
-
 struct Mpu6050<I, D> {
     i2c: I,
     delay: D,
@@ -144,9 +143,9 @@ struct Mpu6050<I, D> {
 impl<I: I2c<Error = BusError>, D: DelayNs> Mpu6050<I, D> {
     /// Resets the chip, wakes it and waits until its filters have settled.
     fn start(i2c: I, delay: D, settings: &Settings) -> Result<Self, DriverError> {
-        let bandwidth = place(settings, "bandwidth", &["260", "184", "94", "44", "21", "10", "5"]);
-        let rate = place(settings, "angular_rate_range", &["250", "500", "1000", "2000"]);
-        let acceleration = place(settings, "acceleration_range", &["2", "4", "8", "16"]);
+        let bandwidth = settings.choice("bandwidth", BANDWIDTHS);
+        let rate = settings.choice("angular_rate_range", ANGULAR_RATE_RANGES);
+        let acceleration = settings.choice("acceleration_range", ACCELERATION_RANGES);
         let config = [DIVIDER, bandwidth, rate << 3, acceleration << 3];
         let address = settings.address("address");
         let mut chip = Self { i2c, delay, address, config, scales: scales(acceleration, rate) };
