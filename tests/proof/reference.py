@@ -4,8 +4,8 @@
 
 Everything goes over standard input and output, one JSON object a line. First we tell what FILE says of itself: the ranges of
 the world that its chip is put into, the differences that it allows, the settings to try. Then, for each `{"settings": …}` that
-comes in, the reference takes one sampling, or with `"drive": …` makes its output do that; the transfers that it makes are asked for, and at the end `{"result": …}` or
-`{"error": …}` is told.
+comes in, the reference takes one sampling, or with `"drive": …` makes its output do that; the transfers that it makes are asked
+for, and at the end `{"result": …}` or `{"error": …}` is sent.
 """
 
 import importlib.util
