@@ -8,6 +8,7 @@
 //! driver says which datasheet the code follows, and what only the code must know.
 
 pub mod ads1115;
+pub mod adxl345;
 pub mod aht20;
 pub mod bh1750;
 pub mod bme280;
@@ -103,6 +104,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &ina219::SPEC,
     &ina226::SPEC,
     &mpu6050::SPEC,
+    &adxl345::SPEC,
     &dht::DHT22,
     &dht::DHT11,
     &hx711::SPEC,
