@@ -1,8 +1,8 @@
 //! Every command and every trip is one line in the log and one in the counts of health.
 
-use crate::common::SOON;
 use crate::common::bench::{Bench, Setup, USUAL, state};
 use crate::common::client::publish;
+use crate::common::{SOON, wait_until};
 use crate::{said, switch};
 
 /// Whether a line of the log has all of these fields.
@@ -13,6 +13,8 @@ fn has(line: &str, fields: &[&str]) -> bool {
 #[test]
 fn each_command_is_one_line_with_output_id_outcome_value_and_reason() {
     let bench = Bench::beside(&USUAL, &[switch("boiler", "GPIO5", "min_on: 5s")]);
+    // The log is written beside the answers, so a line may come a little later than its answer.
+    wait_until("the log to have what came before", SOON, || !said(&bench, "actuator=nobody-else").is_empty());
     let before = said(&bench, "Command answered.").len();
     bench.ask("pump", r#"{"value":"on","id":"c1"}"#);
     bench.ask("pump", "off");
@@ -21,7 +23,7 @@ fn each_command_is_one_line_with_output_id_outcome_value_and_reason() {
     bench.answer_to("pump", || publish(&bench.endpoint(), &crate::common::bench::set("pump"), "on", true, 1));
     bench.ask("boiler", r#"{"value":"on","id":"c3"}"#);
     bench.ask("boiler", r#"{"value":"off","id":"c4"}"#);
-    let lines = said(&bench, "Command answered.").split_off(before);
+    let lines = || said(&bench, "Command answered.").split_off(before);
     let expected: [&[&str]; 7] = [
         &["actuator=pump", "id=\"c1\"", "outcome=\"done\"", "value=\"on\""],
         &["actuator=pump", "outcome=\"done\"", "value=\"off\""],
@@ -31,6 +33,8 @@ fn each_command_is_one_line_with_output_id_outcome_value_and_reason() {
         &["actuator=boiler", "id=\"c3\"", "outcome=\"done\"", "value=\"on\""],
         &["actuator=boiler", "id=\"c4\"", "outcome=\"done\"", "value=\"on\"", "reason=\"limit: min_on holds it on"],
     ];
+    wait_until("a line for each", SOON, || lines().len() >= expected.len());
+    let lines = lines();
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, fields) in lines.iter().zip(expected) {
         assert!(line.contains("INFO") && has(line, fields), "{line} has not all of {fields:?}");
@@ -55,7 +59,9 @@ fn each_trip_is_one_warning_and_counted_in_health() {
     bench.sim.wait_line("GPIO27", 0, SOON);
     bench.broker.thaw();
     bench.client.wait_json(&state("pump"), |state| state["cause"] == "safe_state", SOON);
-    let trips = said(&bench, "Output returned to its safe state.");
+    let trips = || said(&bench, "Output returned to its safe state.");
+    wait_until("the log to have the last", SOON, || trips().iter().any(|line| has(line, &["WARN", "actuator=pump"])));
+    let trips = trips();
     let warnings: Vec<_> = trips.iter().filter(|line| line.contains("WARN")).collect();
     assert_eq!(warnings.len(), 2, "{trips:#?}");
     assert!(has(warnings[0], &["actuator=boiler", "value=off", "cause=\"max_on\""]), "{}", warnings[0]);
