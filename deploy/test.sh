@@ -246,6 +246,9 @@ faults() {
         threads=1
     else
         threads=2
+        # As in the everyday tests: the same lives each time.
+        FIELDGATE_SEED=${FIELDGATE_SEED:-11}
+        export FIELDGATE_SEED
     fi
     FIELDGATE_FAULTS=$scale
     FIELDGATE_FAULTS_REPORT=$(cd "$target" && pwd)/faults-$scale.md

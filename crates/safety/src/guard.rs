@@ -60,6 +60,9 @@ pub(super) struct Guard {
     since: Duration,
     /// Since when the hardware was seen to be so; minimum times count from here.
     seen: Option<Duration>,
+    /// Both, of the state before, as long as the hardware was not seen to leave it: one that is requested again on a slow way
+    /// has lasted all the while.
+    before: Option<(Duration, Option<Duration>)>,
     /// Since when something may flow: from the first on, or a failure, until the hardware was seen off. `max_on` counts from
     /// here.
     flows_since: Option<Duration>,
@@ -77,13 +80,14 @@ impl Guard {
         interlock.begin();
         interlock.declare(limits.is_on_when_safe());
         let action = Action::Set(off);
-        let (seen, flows_since, lease_until, waiting) = (None, None, None, None);
+        let (seen, before, flows_since, lease_until, waiting) = (None, None, None, None, None);
         Self {
             limits,
             interlock,
             action,
             since: now,
             seen,
+            before,
             flows_since,
             switches: VecDeque::new(),
             lease_until,
@@ -93,6 +97,12 @@ impl Guard {
 
     /// New limits from a reload; what the output does is left alone.
     pub(super) fn relimit(&mut self, limits: Limits) {
+        let is_end_of_lease = |waiting: &mut Waiting| waiting.verdict.cause == StateCause::For;
+        if limits.min_off > self.limits.min_off && self.waiting.take_if(is_end_of_lease).is_some() {
+            // The lease has run out and waits for a partner; it runs on if the output must now be off for longer.
+            self.interlock.withdraw();
+            self.lease_until = Some(Duration::ZERO);
+        }
         self.interlock.declare(limits.is_on_when_safe());
         self.limits = limits;
     }
@@ -163,7 +173,8 @@ impl Guard {
     fn long_enough(&self, now: Duration, action: Action, lease: Duration) -> Result<Duration, Refusal> {
         let on = is_on(action);
         let (least, key) = if on { (self.limits.min_on, "min_on") } else { (self.limits.min_off, "min_off") };
-        let since = if on == is_on(self.action) { self.seen.unwrap_or(self.since) } else { now };
+        let lasting = if on == is_on(self.action) { Some((self.since, self.seen)) } else { self.before };
+        let since = lasting.map_or(now, |(since, seen)| seen.unwrap_or(since));
         if on != self.limits.is_on_when_safe() && now.saturating_add(lease) < since.saturating_add(least) {
             let words = format!("`for` would end before {key}, {}, has passed", format_duration(least));
             return Err(Refusal::new(Reason::Limit, words));
@@ -221,7 +232,11 @@ impl Guard {
 
     fn carry_out(&mut self, now: Duration, verdict: Verdict, lease: Option<Duration>) -> Verdict {
         if is_on(verdict.action) != is_on(self.action) {
-            (self.since, self.seen) = (now, None);
+            let left = (self.since, self.seen);
+            (self.since, self.seen) = self.before.take().unwrap_or_else(|| {
+                self.before = Some(left);
+                (now, None)
+            });
             if is_on(verdict.action) {
                 self.flows_since.get_or_insert(now);
             }
@@ -268,12 +283,13 @@ impl Guard {
         }
         if is_off || (on && is_on(self.action)) {
             self.seen.get_or_insert(now);
+            self.before = None;
         }
     }
 
     /// The hardware failed at `now`: its state is unknown, and times count from when it is seen again.
     pub(super) fn doubt(&mut self, now: Duration) {
-        (self.since, self.seen) = (now, None);
+        (self.since, self.seen, self.before) = (now, None, None);
         // It may be on from here.
         self.flows_since.get_or_insert(now);
         self.interlock.doubt();

@@ -308,6 +308,41 @@ fn a_longer_min_off_holds_for_a_command_that_waits_for_a_partner_to_rest_even_if
 }
 
 #[test]
+fn an_on_that_a_slow_way_has_not_left_has_lasted_all_the_while() {
+    let mut guard = guard(Limits { min_on: s(10), ..Limits::new(OFF, None) });
+    now(&mut guard, 100, ON, None);
+    now(&mut guard, 200, OFF, None);
+    guard.saw(s(201), true, true);
+    now(&mut guard, 201, ON, Some(s(2)));
+    assert_eq!(guard.due(s(203), None, false), verdict(OFF, StateCause::For), "on since 100 s");
+    guard.saw(s(204), false, false);
+    now(&mut guard, 214, ON, None);
+    assert!(matches!(guard.command(s(215), OFF, None), Ok(Grant::At(..))));
+    assert_eq!(guard.due(s(224), None, false), verdict(OFF, StateCause::Limit), "it was off in between");
+}
+
+#[test]
+fn a_longer_min_off_holds_at_the_end_of_for_while_that_waits_for_a_partner_and_a_lost_link_does_not_wait_for_it() {
+    for (heard, ends) in [(s(19), verdict(ON, StateCause::For)), (s(0), verdict(ON, StateCause::SafeState))] {
+        let (mut mains, mut generator) = pair(ON);
+        mains.due(s(2), None, false);
+        mains.saw(s(2), true, false);
+        now(&mut mains, 10, OFF, Some(s(4)));
+        mains.saw(s(10), false, false);
+        now(&mut generator, 12, ON, None);
+        assert_eq!(mains.due(s(14), Some(s(14)), false), None, "the generator is on");
+        generator.make_safe(s(14), StateCause::Interlock);
+        generator.saw(s(14), false, false);
+        mains.relimit(Limits { min_off: s(9), ..Limits::new(ON, Some(s(16))) });
+        assert_eq!(mains.due(s(16), Some(heard), false), ends.filter(|verdict| verdict.cause == StateCause::SafeState));
+        if heard > s(0) {
+            assert_eq!(mains.deadline(Some(heard), false), Some(s(19)));
+            assert_eq!(mains.due(s(19), Some(heard), false), ends);
+        }
+    }
+}
+
+#[test]
 fn a_command_takes_back_what_waits_to_be_made_safe() {
     let (mut mains, mut generator) = pair(ON);
     mains.due(s(2), None, false);
