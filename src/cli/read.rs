@@ -12,7 +12,7 @@ use crate::gateway;
 use crate::worker::SensorSettings;
 use fieldgate_bus::{self as bus, Buses, Delay};
 use fieldgate_drivers::{self as drivers, DriverError, Role};
-use fieldgate_model::{Measurement, Quantity, Value, describe_error, payload};
+use fieldgate_model::{Measurement, Quantity, describe_error, payload};
 
 /// A chip that has just been switched on may need a few conversions before its first value.
 const ATTEMPTS: u32 = 10;
@@ -36,15 +36,12 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
         let names: Vec<_> = config.sensors.iter().map(|settings| settings.name.as_str()).collect();
         return cli::fail(&format!("there is no sensor called {sensor:?}; there are: {}", names.join(", ")));
     };
-    let Role::Sensor { measurements, .. } = &settings.driver.role else {
-        unreachable!("the configuration puts only sensors under sensors")
-    };
     match sample(&config, settings) {
         Ok(all) if json => {
             let inside = String::from_utf8_lossy(&payload::measurements(&all)).into_owned();
             cli::put(&format!("{{{inside}}}\n"), ExitCode::SUCCESS)
         }
-        Ok(all) => cli::put(&lines(&all, &measurements(&settings.settings)), ExitCode::SUCCESS),
+        Ok(all) => cli::put(&lines(&all, &settings.quantities()), ExitCode::SUCCESS),
         Err(e) => cli::fail(&format!("{sensor}: {}", describe_error(&e))),
     }
 }
@@ -85,10 +82,7 @@ fn lines(all: &[Measurement], quantities: &[Quantity]) -> String {
     let width = all.iter().map(|measurement| measurement.name.len()).max().unwrap_or(0);
     let line = |measurement: &Measurement| {
         let unit = quantities.iter().find(|quantity| quantity.name == measurement.name).map_or("", |q| q.unit.as_ref());
-        let value = match measurement.value {
-            Value::Flag(flag) => flag.to_string(),
-            Value::Number { value, decimals } => payload::number(value, decimals),
-        };
+        let value = payload::plain(measurement.value);
         format!("{:width$}  {}\n", measurement.name, format!("{value} {unit}").trim_end())
     };
     all.iter().map(line).collect()
