@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use crate::{DriverError, linux_hwmon, linux_iio};
 use fieldgate_bus::sysfs::shown;
 use fieldgate_bus::{BusError, Files};
-use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
+use fieldgate_model::{Form, Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// Where a kind of device is found.
 pub(super) struct Class {
@@ -155,6 +155,7 @@ fn channel(name: &str, settings: &Settings, units: &[UnitRow]) -> Channel {
             name: name.to_owned().into(),
             unit: settings.optional_text("unit").unwrap_or(unit).to_owned().into(),
             decimals: u8::try_from(settings.integer("decimals")).unwrap_or(0),
+            form: Form::Number,
         },
         attribute: attribute.to_owned(),
         scale: settings.get("scale").map_or(scale, |_| settings.number("scale")),
@@ -211,8 +212,8 @@ pub fn usual_name(driver: &str, attribute: &str) -> Option<String> {
 
 /// Why `name` cannot name a measurement, if so: it becomes a key of the payload beside Fieldgate's own.
 pub fn bad_measurement_name(name: &str) -> Option<&'static str> {
-    if ["time", "run", "seq", "clock", "late"].contains(&name) {
-        return Some("time, run, seq, clock and late are Fieldgate's own keys");
+    if ["time", "run", "seq", "clock", "late", "samples"].contains(&name) {
+        return Some("time, run, seq, clock, late and samples are Fieldgate's own keys");
     }
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     (name.is_empty() || !name.chars().all(plain)).then_some("a measurement's name is made of a-z, 0-9 and _")

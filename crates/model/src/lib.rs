@@ -23,7 +23,7 @@ pub use field::{Field, Kind, Need, Setting, Settings};
 pub use message::{Key, Loss, Message, MessageKind, Qos};
 pub use names::{Name, NameError, RunId};
 pub use output::{Action, Move, OutputKind, OutputValue, Pace, StateCause, Travel};
-pub use reading::{ClockStatus, Measurement, Moment, Quantity, Reading, SensorStatus, Value};
+pub use reading::{ClockStatus, Form, Measurement, Moment, Quantity, Reading, SensorStatus, Value};
 pub use secret::Secret;
 pub use throttle::Throttle;
 

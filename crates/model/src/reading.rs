@@ -14,12 +14,28 @@ pub struct Quantity {
     pub unit: Cow<'static, str>,
     /// Decimals that the sensor's resolution justifies.
     pub decimals: u8,
+    /// What its values are.
+    pub form: Form,
+}
+
+/// What the values of a [`Quantity`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Numbers.
+    Number,
+    /// True or false.
+    Flag,
 }
 
 impl Quantity {
     /// A quantity known when the program is built.
     pub const fn new(name: &'static str, unit: &'static str, decimals: u8) -> Self {
-        Self { name: Cow::Borrowed(name), unit: Cow::Borrowed(unit), decimals }
+        Self { name: Cow::Borrowed(name), unit: Cow::Borrowed(unit), decimals, form: Form::Number }
+    }
+
+    /// One that is true or false.
+    pub const fn flag(name: &'static str) -> Self {
+        Self { name: Cow::Borrowed(name), unit: Cow::Borrowed(""), decimals: 0, form: Form::Flag }
     }
 
     /// A measurement of this quantity.

@@ -47,7 +47,7 @@ door:
     proofs: &[Proof::Kernel("gpio-sim")],
 };
 
-const ACTIVE: Quantity = Quantity::new("active", "", 0);
+const ACTIVE: Quantity = Quantity::flag("active");
 
 /// Which line.
 pub(super) const LINE: Field = Field {

@@ -144,8 +144,8 @@ impl Scale {
                 "h" => 3600.0,
                 _ => 1.0,
             },
-            total: Quantity { name: "total".into(), unit: unit.to_owned().into(), decimals },
-            rate: Quantity { name: "rate".into(), unit: rate_unit(unit, per).into(), decimals: RATE_DECIMALS },
+            total: Quantity { unit: unit.to_owned().into(), ..Quantity::new("total", "", decimals) },
+            rate: Quantity { unit: rate_unit(unit, per).into(), ..Quantity::new("rate", "", RATE_DECIMALS) },
         }
     }
 

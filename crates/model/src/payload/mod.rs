@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn values_and_states_can_be_bare_text() {
         assert_eq!(plain(Quantity::new("temperature", "°C", 2).measured(21.5300001).value), "21.53");
-        assert_eq!(plain(Quantity::new("contact", "", 0).observed(true).value), "true");
+        assert_eq!(plain(Quantity::flag("contact").observed(true).value), "true");
         let cover = |position| OutputValue::Cover { travel: Travel::Opening, position };
         for (value, text) in [
             (OutputValue::Switch(true), "on"),
