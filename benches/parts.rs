@@ -36,7 +36,7 @@ fn message() -> Message {
         taken_at: Moment { boot: Duration::from_secs(5000), wall, clock: ClockStatus::Synchronised },
         qos: Qos::AtLeastOnce,
         retain: false,
-        body: payload::measurements(&measurements()),
+        body: payload::measurements(&measurements(), None),
     }
 }
 
@@ -54,7 +54,7 @@ fn schedule(criterion: &mut Criterion) {
 fn payloads(criterion: &mut Criterion) {
     let (measurements, message) = (measurements(), message());
     criterion.bench_function("payload: measurements", |bencher| {
-        bencher.iter(|| payload::measurements(black_box(&measurements)));
+        bencher.iter(|| payload::measurements(black_box(&measurements), None));
     });
     criterion.bench_function("payload: reading", |bencher| {
         bencher.iter(|| payload::reading(black_box(&message), false, None));

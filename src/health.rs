@@ -90,6 +90,8 @@ fn sensor(tally: &Arc<Tally>) -> report::Sensor {
     report::Sensor {
         status: tally.status(),
         taken: tally.taken.load(Ordering::Relaxed),
+        samples: tally.samples.load(Ordering::Relaxed),
+        filtered: tally.filtered.load(Ordering::Relaxed),
         failed: tally.failed.load(Ordering::Relaxed),
         skipped: tally.skipped.load(Ordering::Relaxed),
     }

@@ -26,6 +26,7 @@ fn run(command: Command) -> ExitCode {
             cli::demo::run(port)
         }
         Command::Drivers { name, output } => cli::drivers::run(name.as_deref(), output.json),
+        Command::Filters { name, output } => cli::filters::run(name.as_deref(), output.json),
         Command::Read { sensor, config, output } => {
             log::start("warn");
             cli::read::run(&sensor, &config.config, output.json)

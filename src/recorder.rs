@@ -216,6 +216,6 @@ fn message(reading: &Reading, qos: Qos, retain: bool) -> Message {
         taken_at: reading.taken_at,
         qos,
         retain,
-        body: payload::measurements(&reading.measurements),
+        body: payload::measurements(&reading.measurements, reading.samples),
     }
 }

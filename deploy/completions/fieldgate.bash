@@ -25,6 +25,9 @@ _fieldgate() {
             fieldgate,drivers)
                 cmd="fieldgate__subcmd__drivers"
                 ;;
+            fieldgate,filters)
+                cmd="fieldgate__subcmd__filters"
+                ;;
             fieldgate,help)
                 cmd="fieldgate__subcmd__help"
                 ;;
@@ -52,6 +55,9 @@ _fieldgate() {
             fieldgate__subcmd__help,drivers)
                 cmd="fieldgate__subcmd__help__subcmd__drivers"
                 ;;
+            fieldgate__subcmd__help,filters)
+                cmd="fieldgate__subcmd__help__subcmd__filters"
+                ;;
             fieldgate__subcmd__help,help)
                 cmd="fieldgate__subcmd__help__subcmd__help"
                 ;;
@@ -77,7 +83,7 @@ _fieldgate() {
 
     case "${cmd}" in
         fieldgate)
-            opts="-h -V --help --version run check demo drivers read scan safe-state schema help"
+            opts="-h -V --help --version run check demo drivers filters read scan safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -140,8 +146,22 @@ _fieldgate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        fieldgate__subcmd__filters)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         fieldgate__subcmd__help)
-            opts="run check demo drivers read scan safe-state schema help"
+            opts="run check demo drivers filters read scan safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -183,6 +203,20 @@ _fieldgate() {
             return 0
             ;;
         fieldgate__subcmd__help__subcmd__drivers)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldgate__subcmd__help__subcmd__filters)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

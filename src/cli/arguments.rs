@@ -48,6 +48,14 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// List the filters, or show one filter's page
+    Filters {
+        /// The filter to show
+        name: Option<String>,
+        /// In which form.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Sample one sensor once and print it, for checking the wiring
     Read {
         /// The sensor's name in the configuration

@@ -10,6 +10,7 @@ use crate::cli::{EXIT_CONFIG, colour, print_message, put};
 use crate::config::{self, Config, Loaded, Problem, report};
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_link::{Broker, ProtocolChoice, Transport};
+use fieldgate_model::Form;
 use fieldgate_model::field::format_duration;
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
@@ -76,11 +77,23 @@ fn published(config: &Config, sensor: &SensorSettings) -> Row {
         sensor.quantities().iter().map(|q| format!("{} {}", q.name, q.unit).trim_end().to_owned()).collect();
     [
         config.topics.reading(&sensor.name),
-        format_duration(sensor.every),
+        how_often(sensor),
         (sensor.qos as u8).to_string(),
         yes(sensor.retain).into(),
         what.join(", "),
     ]
+}
+
+/// When there are readings.
+fn how_often(sensor: &SensorSettings) -> String {
+    let Some(report) = &sensor.report else { return format_duration(sensor.every) };
+    let changes = !report.delta.is_empty() || sensor.filtered().iter().any(|quantity| quantity.form == Form::Flag);
+    match (report.max_interval.map(format_duration), changes) {
+        (Some(longest), true) => format!("change, {longest}"),
+        (Some(longest), false) => longest,
+        (None, _) if report.takes_every_sample() => format_duration(report.min_interval.max(sensor.every)),
+        (None, _) => "change".into(),
+    }
 }
 
 /// What every gateway publishes.
@@ -180,6 +193,7 @@ fn good(path: &Path, loaded: &Loaded) -> Json {
             "sensor": sensor.name.as_str(),
             "driver": sensor.driver.name,
             "every": sensor.every.as_secs_f64(),
+            "readings": how_often(sensor),
             "qos": sensor.qos as u8,
             "retain": sensor.retain,
             "measurements": sensor.quantities().iter().map(|q| (q.name.to_string(), json!({"unit": q.unit}))).collect::<serde_json::Map<_, _>>(),

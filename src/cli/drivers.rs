@@ -23,19 +23,20 @@ pub fn run(name: Option<&str>, json: bool) -> ExitCode {
     match drivers::find(name) {
         Some(spec) if json => cli::put(&format!("{:#}\n", describe(spec)), ExitCode::SUCCESS),
         Some(spec) => cli::put(&page(spec), ExitCode::SUCCESS),
-        None => {
-            let near = DRIVERS
-                .iter()
-                .map(|spec| spec.name)
-                .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
-                .filter(|near| strsim::jaro_winkler(name, near) >= NEAR);
-            let hint = match near {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => "`fieldgate drivers` lists them".into(),
-            };
-            cli::fail(&format!("no driver is called {name:?}; {hint}"))
-        }
+        None => unknown("driver", name, DRIVERS.iter().map(|spec| spec.name)),
     }
+}
+
+/// No page has this name: `what` it was to be, and the names that there are.
+pub(super) fn unknown(what: &str, name: &str, names: impl Iterator<Item = &'static str>) -> ExitCode {
+    let near = names
+        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
+        .filter(|near| strsim::jaro_winkler(name, near) >= NEAR);
+    let hint = match near {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("`fieldgate {what}s` lists them"),
+    };
+    cli::fail(&format!("no {what} is called {name:?}; {hint}"))
 }
 
 /// One line for each driver.
@@ -103,7 +104,8 @@ pub fn page(spec: &DriverSpec) -> String {
     out
 }
 
-fn fields(out: &mut String, all: &[Field], indent: usize) {
+/// Keys and what they hold, one in a line.
+pub(super) fn fields(out: &mut String, all: &[Field], indent: usize) {
     for field in all {
         let need = match field.need {
             Need::Required => "required".to_owned(),
@@ -120,12 +122,13 @@ fn fields(out: &mut String, all: &[Field], indent: usize) {
 }
 
 /// What a key holds, in words.
-fn kind(kind: &Kind) -> String {
+pub(super) fn kind(kind: &Kind) -> String {
     let duration = field::format_duration;
     match kind {
         Kind::Choice(words) => words.join(" | "),
         Kind::Flag => "true | false".into(),
         Kind::Integer { min, max } => format!("{min} to {max}"),
+        Kind::Number { min, max } if *max >= 1e15 => if *min > 0.0 { "greater than 0" } else { "a number" }.into(),
         Kind::Number { min, max } => format!("{min} to {max}"),
         Kind::Duration { min, max } => format!("{} to {}", duration(*min), duration(*max)),
         Kind::Address(all) => field::format_addresses(all, "–").join(" | "),

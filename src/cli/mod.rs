@@ -10,6 +10,7 @@ pub mod demo;
 #[path = "no_demo.rs"]
 pub mod demo;
 pub mod drivers;
+pub mod filters;
 pub mod log;
 pub mod read;
 pub mod run;

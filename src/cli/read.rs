@@ -12,6 +12,7 @@ use crate::gateway;
 use crate::worker::SensorSettings;
 use fieldgate_bus::{self as bus, Buses, Delay};
 use fieldgate_drivers::{self as drivers, DriverError, Role};
+use fieldgate_filters::SensorFilters;
 use fieldgate_model::{Measurement, Quantity, describe_error, payload};
 
 /// A chip that has just been switched on may need a few conversions before its first value.
@@ -37,11 +38,7 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
         return cli::fail(&format!("there is no sensor called {sensor:?}; there are: {}", names.join(", ")));
     };
     match sample(&config, settings) {
-        Ok(all) if json => {
-            let inside = String::from_utf8_lossy(&payload::measurements(&all)).into_owned();
-            cli::put(&format!("{{{inside}}}\n"), ExitCode::SUCCESS)
-        }
-        Ok(all) => cli::put(&lines(&all, &settings.quantities()), ExitCode::SUCCESS),
+        Ok(all) => cli::put(&print(&all, settings, json), ExitCode::SUCCESS),
         Err(e) => cli::fail(&format!("{sensor}: {}", describe_error(&e))),
     }
 }
@@ -77,13 +74,44 @@ fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>
     }
 }
 
-/// One line for each measurement: `temperature  21.53 °C`.
-fn lines(all: &[Measurement], quantities: &[Quantity]) -> String {
-    let width = all.iter().map(|measurement| measurement.name.len()).max().unwrap_or(0);
-    let line = |measurement: &Measurement| {
+/// A sample as the driver gives it, and beside it what new filters make of it.
+fn print(all: &[Measurement], settings: &SensorSettings, json: bool) -> String {
+    let mut filtered = all.to_vec();
+    SensorFilters::new(&settings.filters, &settings.measured()).apply(&mut filtered);
+    let object = |all: &[Measurement]| format!("{{{}}}", String::from_utf8_lossy(&payload::measurements(all, None)));
+    match (json, settings.filters.is_empty()) {
+        (true, true) => format!("{}\n", object(all)),
+        (true, false) => format!("{{\"raw\":{},\"filtered\":{}}}\n", object(all), object(&filtered)),
+        (false, true) => columns(&values(all, &settings.measured()).into_iter().map(Vec::from).collect::<Vec<_>>()),
+        (false, false) => {
+            let heads = vec![String::new(), "RAW".to_owned(), "FILTERED".to_owned()];
+            let raw = values(all, &settings.measured());
+            let filtered = values(&filtered, &settings.filtered());
+            let beside = |[name, raw]: [String; 2]| {
+                let found = filtered.iter().find(|[other, _]| *other == name);
+                vec![name, raw, found.map_or("–".to_owned(), |[_, value]| value.clone())]
+            };
+            columns(&std::iter::once(heads).chain(raw.into_iter().map(beside)).collect::<Vec<_>>())
+        }
+    }
+}
+
+/// Names, and values with their units: `temperature`, `21.53 °C`.
+fn values(all: &[Measurement], quantities: &[Quantity]) -> Vec<[String; 2]> {
+    let value = |measurement: &Measurement| {
         let unit = quantities.iter().find(|quantity| quantity.name == measurement.name).map_or("", |q| q.unit.as_ref());
         let value = payload::plain(measurement.value);
-        format!("{:width$}  {}\n", measurement.name, format!("{value} {unit}").trim_end())
+        [measurement.name.to_string(), format!("{value} {unit}").trim_end().to_owned()]
     };
-    all.iter().map(line).collect()
+    all.iter().map(value).collect()
+}
+
+/// One line for each row, its cells under each other.
+fn columns(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().enumerate().map(|(column, cell)| format!("{cell:0$}  ", width(column).unwrap_or(0)));
+        format!("{}\n", cells.collect::<String>().trim_end())
+    };
+    rows.iter().map(line).collect()
 }

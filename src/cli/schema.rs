@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::cli::put;
 use crate::config::raw;
 use fieldgate_drivers::{BusNeed, DRIVERS, DriverSpec, Role};
+use fieldgate_filters::{FILTERS, FilterSpec, Takes};
 use fieldgate_model::{Field, Kind, Need, OutputKind, Settings};
 
 /// A time as `model::field::parse_duration` reads it.
@@ -104,7 +105,31 @@ fn kind(kind: &Kind) -> Json {
         Kind::Section(fields) => section(fields),
         Kind::Table(fields) => json!({ "type": ["object", "null"], "additionalProperties": section(fields) }),
         Kind::DriverSettings => json!({ "type": ["object", "null"] }),
+        Kind::Filters => filters(),
+        Kind::Deltas => {
+            json!({ "type": "object", "additionalProperties": { "type": "number", "exclusiveMinimum": 0 } })
+        }
     }
+}
+
+/// Lists of filters, or one filter, by the name of a measurement.
+fn filters() -> Json {
+    let alone = FILTERS.iter().filter(|spec| matches!(spec.takes, Takes::Nothing)).map(|spec| spec.name);
+    let named = |spec: &FilterSpec| {
+        let value = match spec.takes {
+            Takes::Nothing => return None,
+            Takes::Value(kind) => self::kind(&kind),
+            Takes::Keys(fields) => section(fields),
+        };
+        let mut value = value;
+        value["description"] = spec.summary.into();
+        Some(
+            json!({ "type": "object", "additionalProperties": false, "required": [spec.name], "properties": { spec.name: value } }),
+        )
+    };
+    let one = json!({ "anyOf": FILTERS.iter().filter_map(|spec| named(spec)).chain([json!({ "enum": alone.collect::<Vec<_>>() })]).collect::<Vec<_>>() });
+    let list = json!({ "type": "array", "minItems": 1, "items": one });
+    json!({ "type": ["object", "null"], "additionalProperties": { "anyOf": [list, one] } })
 }
 
 /// A bus: its keys follow from its type and its backend.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::deadlines::LONGEST_DEAD_TIME;
+use fieldgate_filters::Aggregate;
 use fieldgate_model::{Field, Kind, Need};
 
 const MS: Duration = Duration::from_millis(1);
@@ -321,6 +322,41 @@ pub static SENSOR: &[Field] = &[
     field("qos", Kind::Integer { min: 0, max: 2 }, Need::Optional, "instead of mqtt.qos"),
     field("retain", Kind::Flag, Need::Optional, "instead of mqtt.retain"),
     field("settings", Kind::DriverSettings, Need::Optional, "the driver's own keys"),
+    field(
+        "filters",
+        Kind::Filters,
+        Need::Optional,
+        "what is done to samples: for each measurement a list of filters; `fieldgate filters` lists them",
+    ),
+    field("report", Kind::Section(REPORT), Need::Optional, "which samples become readings; each of them if left out"),
+];
+
+/// `report:` of a sensor.
+pub static REPORT: &[Field] = &[
+    field(
+        "delta",
+        Kind::Deltas,
+        Need::Optional,
+        "for each measurement, by how much it must have moved since the last reading to make another",
+    ),
+    field(
+        "min_interval",
+        Kind::Duration { min: MS, max: YEAR },
+        Need::Optional,
+        "a change makes no reading sooner than this after the last",
+    ),
+    field(
+        "max_interval",
+        Kind::Duration { min: MS, max: YEAR },
+        Need::Optional,
+        "there is a reading after this time without any change",
+    ),
+    field(
+        "aggregate",
+        Kind::OneOrMany(&Kind::Choice(Aggregate::NAMES)),
+        Need::Optional,
+        "what a reading says of all samples since the last one, the first under the plain name; the newest value if left out",
+    ),
 ];
 
 const LIMIT: Kind = Kind::Duration { min: MS, max: YEAR };

@@ -40,6 +40,7 @@ use fieldgate_bus as bus;
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_drivers::{DriverSpec, Role};
+use fieldgate_filters::{self as filters, MeasurementFilters, ReportSettings};
 use fieldgate_model::{
     Action, Count, Loss, Name, OutputKind, OutputValue, Pace, PersistedCounts, Qos, Quantity, Reading, RunId,
     SensorStatus, Settings, StateCause,
@@ -71,14 +72,31 @@ pub struct SensorSettings {
     pub retain: bool,
     /// The driver's own settings, checked.
     pub settings: Settings,
+    /// What is done to its samples, checked.
+    pub filters: Vec<MeasurementFilters>,
+    /// Which of them become readings; `None`: each.
+    pub report: Option<ReportSettings>,
 }
 
 impl SensorSettings {
-    /// What its readings may carry, in their order.
-    pub fn quantities(&self) -> Vec<Quantity> {
+    /// What the driver measures, in its order.
+    pub fn measured(&self) -> Vec<Quantity> {
         match self.driver.role {
             Role::Sensor { measurements, .. } => measurements(&self.settings),
             Role::Actuator { .. } => Vec::new(),
+        }
+    }
+
+    /// What its samples carry behind the filters.
+    pub fn filtered(&self) -> Vec<Quantity> {
+        filters::filtered(&self.filters, self.measured()).0
+    }
+
+    /// What its readings may carry, in their order.
+    pub fn quantities(&self) -> Vec<Quantity> {
+        match &self.report {
+            Some(report) => report.quantities(self.filtered()),
+            None => self.filtered(),
         }
     }
 
@@ -153,6 +171,10 @@ impl Plan {
 pub struct Tally {
     /// The last `seq` that was given: how many readings were taken.
     pub taken: AtomicU64,
+    /// Samples that succeeded, of which readings were made.
+    pub samples: AtomicU64,
+    /// Values that filters took.
+    pub filtered: AtomicU64,
     /// Samplings that failed.
     pub failed: AtomicU64,
     /// Ticks that passed without a sampling.
@@ -197,7 +219,7 @@ pub enum Event {
         /// What the sensor has counted, to be kept before this is published.
         count: Option<u64>,
     },
-    /// What a sensor has counted at its end, to be kept.
+    /// What a sensor has counted without a reading that says so, to be kept.
     Count {
         /// Which.
         sensor: Name,

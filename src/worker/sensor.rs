@@ -18,6 +18,7 @@ use crate::worker::site::{Sites, Subject};
 use crate::worker::{Event, SensorSettings, Tally};
 use fieldgate_clock as clock;
 use fieldgate_drivers::{self as drivers, BusNeed, DriverError, Role, Sensor};
+use fieldgate_filters::{Report, SensorFilters};
 use fieldgate_model::describe_error;
 use fieldgate_model::field::format_duration;
 use fieldgate_model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
@@ -49,6 +50,8 @@ pub(super) struct SensorSlot {
     pub(super) place: PlaceId,
     /// What its last sampling took.
     pub(super) cost: Duration,
+    filters: SensorFilters,
+    report: Option<Report>,
     keeping_up: KeepingUp,
     hears: Hears,
     /// Whether what it is listened to by has changed.
@@ -76,6 +79,8 @@ impl SensorSlot {
     pub(super) fn new(settings: SensorSettings, tally: Arc<Tally>, place: PlaceId, now: Duration) -> Self {
         let schedule = Schedule::new(now, settings.every);
         Self {
+            filters: SensorFilters::new(&settings.filters, &settings.measured()),
+            report: settings.report.as_ref().map(|report| Report::new(report.clone(), &settings.filtered())),
             settings,
             tally,
             schedule,
@@ -99,14 +104,30 @@ impl SensorSlot {
         }
     }
 
-    /// Goes on under `settings`; a device that is still the same is kept as it is.
+    /// Goes on under `settings`; a device that is still the same is kept as it is, and so is what its filters remember where
+    /// they are the same.
     pub(super) fn resume(&mut self, settings: SensorSettings, now: Duration) {
         if !self.settings.same_device(&settings) {
             self.drop_device();
             self.schedule = Schedule::new(now, settings.every);
             self.keeping_up = KeepingUp::default();
+            self.restart_filters();
+        }
+        self.filters.resume(&settings.filters, &settings.measured());
+        let filtered = settings.filtered();
+        let goes_on = |report: &Report| settings.report.as_ref().is_some_and(|new| report.is_for(new, &filtered));
+        if !self.report.as_ref().is_some_and(goes_on) {
+            self.report = settings.report.as_ref().map(|report| Report::new(report.clone(), &filtered));
         }
         self.settings = settings;
+    }
+
+    /// What samples said so far says nothing of those to come.
+    fn restart_filters(&mut self) {
+        self.filters.restart();
+        if let Some(report) = &mut self.report {
+            report.restart();
+        }
     }
 
     /// Where it sits.
@@ -116,7 +137,9 @@ impl SensorSlot {
 
     /// By when it is sampled next, for the order of those that are due; one that fails waits for its bus.
     pub(super) fn due(&self, sites: &Sites) -> (Duration, Duration) {
-        let next = self.schedule.next();
+        // What is sampled regularly is looked at again soon enough; one that waits for events may have none for long.
+        let postponed = self.report.as_ref().filter(|_| self.hears != Hears::Nothing).and_then(Report::postponed_until);
+        let next = postponed.map_or(self.schedule.next(), |until| until.min(self.schedule.next()));
         (next.max(sites.rest.allowed_from(self.place, Purpose::Sample)), next)
     }
 
@@ -265,14 +288,36 @@ impl SensorSlot {
         }
     }
 
-    /// Numbers the reading and puts it into the outbox.
-    fn offer(&mut self, taken_at: Moment, measurements: Vec<Measurement>, sites: &mut Sites) {
+    /// Filters a sample. If it becomes a reading, it is numbered and put into the outbox.
+    fn offer(&mut self, taken_at: Moment, mut measurements: Vec<Measurement>, sites: &mut Sites) {
+        self.tally.samples.fetch_add(1, Ordering::Relaxed);
+        self.tally.filtered.fetch_add(self.filters.apply(&mut measurements), Ordering::Relaxed);
+        let (is_reading, samples) = match &mut self.report {
+            Some(report) => report.take(taken_at.boot, &mut measurements),
+            None => (!measurements.is_empty(), None),
+        };
+        if !is_reading {
+            return self.offer_count(sites);
+        }
         let seq = self.tally.taken.fetch_add(1, Ordering::Relaxed) + 1;
-        let reading =
-            Reading { sensor: self.settings.name.clone(), run: sites.context.run, seq, taken_at, measurements };
+        let reading = Reading {
+            sensor: self.settings.name.clone(),
+            run: sites.context.run,
+            seq,
+            taken_at,
+            measurements,
+            samples,
+        };
         let count = self.count();
         let event = Event::Reading { reading, qos: self.settings.qos, retain: self.settings.retain, count };
         sites.outbox.push_back((self.index, event));
+    }
+
+    /// What was counted is kept although no reading says so; behind the readings of before, which say less.
+    fn offer_count(&mut self, sites: &mut Sites) {
+        if let Some(count) = self.count().filter(|count| self.reported_count != Some(*count)) {
+            sites.outbox.push_back((self.index, Event::Count { sensor: self.settings.name.clone(), count }));
+        }
     }
 
     /// Hands a reading on, the oldest of this sensor in the outbox; without room it becomes part of a loss record.
@@ -280,10 +325,13 @@ impl SensorSlot {
         self.report_lost(sites);
         let count = match &event {
             Event::Reading { count, .. } => *count,
+            Event::Count { count, .. } => Some(*count),
             _ => None,
         };
         match sites.context.events.try_send(event) {
             Err(TrySendError::Full(Event::Reading { reading, .. })) => self.lose(reading),
+            // It is offered again with the next sample.
+            Err(TrySendError::Full(_)) => {}
             _ => self.reported_count = count,
         }
     }
@@ -323,6 +371,7 @@ impl SensorSlot {
 
     fn succeeded(&mut self, now: Moment, sites: &mut Sites) {
         self.answered(sites);
+        self.note_filtered_out();
         let Some((names, words)) = self.left_out.take() else { return self.whole(now, sites) };
         // The value of an input beyond its range changes each time; which inputs these are does not.
         if self.reported_left_out != names {
@@ -330,6 +379,19 @@ impl SensorSlot {
             (self.reported_left_out, self.status_reported) = (names, false);
         }
         self.note(SensorStatus::Degraded, || Some(words), now.wall, sites);
+    }
+
+    /// Adds measurements of which the filters have left nothing for a while to what was left out.
+    fn note_filtered_out(&mut self) {
+        for name in self.filters.without_value() {
+            let words = format!("{name}: its filters have left out at least the last three values");
+            let (names, all) = self.left_out.get_or_insert_default();
+            names.push(name.clone());
+            if !all.is_empty() {
+                all.push_str("; ");
+            }
+            all.push_str(&words);
+        }
     }
 
     /// Nothing was left out of the reading.
@@ -374,6 +436,7 @@ impl SensorSlot {
     fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
         self.failures = self.failures.saturating_add(1);
         self.reported_left_out.clear();
+        self.restart_filters();
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
         // A device that keeps failing may have been unplugged and come back with its power-on registers.

@@ -35,7 +35,8 @@ fn counter(sensor: &str, every_ms: u64) -> (SensorSettings, Arc<Tally>) {
     let every = Duration::from_millis(every_ms);
     let (qos, retain) = (Qos::AtLeastOnce, false);
     let bus = Some(name("bench"));
-    (SensorSettings { name: name(sensor), driver, bus, every, qos, retain, settings }, Arc::default())
+    let (filters, report) = (Vec::new(), None);
+    (SensorSettings { name: name(sensor), driver, bus, every, qos, retain, settings, filters, report }, Arc::default())
 }
 
 fn thermometer(sensor: &str) -> (SensorSettings, Arc<Tally>) {

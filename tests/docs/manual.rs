@@ -77,6 +77,7 @@ const SECTIONS: &[(&str, &[Field])] = &[
     ("buses.NAME", raw::BUS),
     ("buses.NAME.interrupt", raw::INTERRUPT),
     ("sensors.NAME", raw::SENSOR),
+    ("sensors.NAME.report", raw::REPORT),
     ("actuators.NAME", raw::ACTUATOR),
 ];
 

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use crate::{DriverError, linux_hwmon, linux_iio};
 use fieldgate_bus::sysfs::shown;
 use fieldgate_bus::{BusError, Files};
-use fieldgate_model::{Form, Field, Kind, Measurement, Need, Quantity, Settings};
+use fieldgate_model::{Field, Form, Kind, Measurement, Need, Quantity, Settings};
 
 /// Where a kind of device is found.
 pub(super) struct Class {

@@ -6,7 +6,7 @@ use crate::chain::{Chain, Effect, Misfit};
 use crate::spec::Step;
 use fieldgate_model::{Measurement, Quantity, Value};
 
-/// A measurement that had no value for so many samples is named by [`SensorFilters::without_value`].
+/// A measurement of which the filters took so many values in a row is named by [`SensorFilters::without_value`].
 const MISSING_AFTER: u32 = 3;
 
 /// The filters of one measurement, as configured.
@@ -18,12 +18,10 @@ pub struct MeasurementFilters {
     pub steps: Vec<Step>,
 }
 
-/// What a sensor measures once it is filtered, without what is omitted.
-///
-/// # Errors
-/// The measurement and its [`Misfit`], for each filter that cannot be where it stands; names that are not among the quantities
-/// are ignored.
-pub fn filtered(all: &[MeasurementFilters], quantities: Vec<Quantity>) -> Result<Vec<Quantity>, Vec<(usize, Misfit)>> {
+/// What a sensor measures once it is filtered, without what is omitted; and for each measurement with a filter that cannot be
+/// where it stands, its place among `all` and the [`Misfit`]. Such a measurement counts as not filtered, and names that are not
+/// among the quantities are ignored.
+pub fn filtered(all: &[MeasurementFilters], quantities: Vec<Quantity>) -> (Vec<Quantity>, Vec<(usize, Misfit)>) {
     let mut misfits = Vec::new();
     let mut after = Vec::with_capacity(quantities.len());
     for quantity in quantities {
@@ -34,10 +32,13 @@ pub fn filtered(all: &[MeasurementFilters], quantities: Vec<Quantity>) -> Result
         match Chain::build(&all[index].steps, &quantity) {
             Ok(Effect::Filter(_, quantity)) => after.push(quantity),
             Ok(Effect::Omit) => {}
-            Err(misfit) => misfits.push((index, misfit)),
+            Err(misfit) => {
+                misfits.push((index, misfit));
+                after.push(quantity);
+            }
         }
     }
-    if misfits.is_empty() { Ok(after) } else { Err(misfits) }
+    (after, misfits)
 }
 
 /// The filters of one sensor at work.
@@ -51,7 +52,7 @@ struct OfMeasurement {
     quantity: Quantity,
     /// `None`: the measurement is omitted.
     chain: Option<(Chain, u8)>,
-    /// Samples in a row without a value behind the filters.
+    /// Values that the filters took since the last one that they let through.
     missing: u32,
 }
 
@@ -75,7 +76,12 @@ impl OfMeasurement {
         };
         let before = index.and_then(|index| number(sample[index].value));
         let value = chain.apply(before);
-        self.missing = if value.is_some() { 0 } else { self.missing.saturating_add(1) };
+        let is_taken = before.is_some() && value.is_none();
+        if value.is_some() {
+            self.missing = 0;
+        } else if is_taken {
+            self.missing = self.missing.saturating_add(1);
+        }
         match (index, value) {
             (Some(index), Some(value)) => sample[index].value = Value::Number { value, decimals: *after },
             (Some(index), None) => {
@@ -83,7 +89,7 @@ impl OfMeasurement {
             }
             (None, _) => {}
         }
-        before.is_some() && value.is_none()
+        is_taken
     }
 }
 
@@ -131,7 +137,7 @@ impl SensorFilters {
         }
     }
 
-    /// Measurements that had no value in the last three samples or more.
+    /// Measurements whose filters took their last three values or more.
     pub fn without_value(&self) -> impl Iterator<Item = &Cow<'static, str>> {
         self.0.iter().filter(|filters| filters.missing >= MISSING_AFTER).map(|filters| &filters.settings.name)
     }
@@ -157,7 +163,7 @@ mod tests {
     #[test]
     fn quantities_are_those_behind_the_filters() {
         let settings = [filters("temperature", &["{ to: °F }"]), filters("humidity", &["omit"])];
-        let after = filtered(&settings, all()).unwrap();
+        let (after, _) = filtered(&settings, all());
         assert_eq!(
             after.iter().map(|q| (&*q.name, &*q.unit)).collect::<Vec<_>>(),
             [("temperature", "°F"), ("active", "")]
@@ -167,7 +173,7 @@ mod tests {
     #[test]
     fn every_filter_that_does_not_fit_is_named() {
         let settings = [filters("temperature", &["{ round: 1 }", "{ to: V }"]), filters("active", &["{ offset: 1 }"])];
-        let misfits = filtered(&settings, all()).unwrap_err();
+        let (_, misfits) = filtered(&settings, all());
         assert_eq!(misfits.iter().map(|(index, misfit)| (*index, misfit.step)).collect::<Vec<_>>(), [(0, 1), (1, 0)]);
     }
 
@@ -185,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_without_value_is_named_after_three_samples() {
+    fn a_measurement_whose_filters_leave_nothing_is_named_after_three_values() {
         let mut filters = SensorFilters::new(&[filters("temperature", &["{ within: [0, 50] }"])], &all());
         let mut missing = |value: Option<f64>| {
             filters.apply(&mut value.map(|value| TEMPERATURE.measured(value)).into_iter().collect());
@@ -193,7 +199,7 @@ mod tests {
         };
         assert_eq!(
             [Some(99.0), None, Some(99.0), Some(99.0), Some(20.0), Some(99.0)].map(&mut missing),
-            [0, 0, 1, 1, 0, 0]
+            [0, 0, 0, 1, 0, 0]
         );
     }
 

@@ -96,6 +96,10 @@ pub enum Kind {
     State,
     /// The settings of the driver that is named beside it.
     DriverSettings,
+    /// A map from the sensor's measurements to lists of filters.
+    Filters,
+    /// A map from the sensor's measurements to numbers greater than 0.
+    Deltas,
 }
 
 /// A checked value.

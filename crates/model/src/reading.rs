@@ -103,7 +103,7 @@ impl Moment {
     }
 }
 
-/// One sampling of one sensor.
+/// What one sampling of one sensor measured, or several.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// The sensor's name in the configuration.
@@ -116,6 +116,8 @@ pub struct Reading {
     pub taken_at: Moment,
     /// At least one.
     pub measurements: Vec<Measurement>,
+    /// Of how many samples it is, where it says so.
+    pub samples: Option<u32>,
 }
 
 /// Status of a sensor, on `B/sensors/<name>/status`.

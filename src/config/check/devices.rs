@@ -63,7 +63,12 @@ impl<'a> Checker<'a> {
         let every = self.every(section, driver, *default_every);
         let on = buses.iter().find(|on| Some(&on.name) == bus.as_ref() && on.suits(driver.bus));
         let (settings, _, claims) = self.settings(section, driver, on);
-        let settings = settings.zip(every).map(|(settings, every)| SensorSettings {
+        let measured = settings.as_ref().and_then(|settings| match &driver.role {
+            Role::Sensor { measurements, .. } => Some(measurements(settings)),
+            Role::Actuator { .. } => None,
+        });
+        let values = self.values(section, measured);
+        let settings = settings.zip(every).zip(values).map(|((settings, every), (filters, report))| SensorSettings {
             name: name.clone(),
             driver,
             bus: bus.clone(),
@@ -71,6 +76,8 @@ impl<'a> Checker<'a> {
             qos,
             retain,
             settings,
+            filters,
+            report,
         });
         Device { name, bus, claims, settings }
     }

@@ -9,6 +9,7 @@ mod chips;
 mod claims;
 mod devices;
 mod files;
+mod filters;
 mod mqtt;
 mod outputs;
 mod section;

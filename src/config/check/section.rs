@@ -323,7 +323,8 @@ impl<'a> Checker<'a> {
 
 /// Kinds whose values the caller takes from the node itself.
 fn checked_elsewhere(kind: &Kind) -> bool {
-    matches!(kind, Kind::Section(_) | Kind::State | Kind::DriverSettings) || is_named_sections(kind)
+    matches!(kind, Kind::Section(_) | Kind::State | Kind::DriverSettings | Kind::Filters | Kind::Deltas)
+        || is_named_sections(kind)
 }
 
 /// The maps of the top level; a driver's own tables are values.

@@ -13,6 +13,9 @@ use fieldgate_model::{Field, Kind, Name, Setting};
 /// The longest text of a value in bytes; MQTT's own limit.
 const MAX_TEXT: usize = 65_535;
 
+/// A number's range that ends there has no end that anybody meets.
+const BOUNDLESS: f64 = 1e15;
+
 /// Why a value is not what its kind asks for.
 struct Wrong {
     what: String,
@@ -233,6 +236,8 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::Flag => "true or false".into(),
         Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
+        Kind::Number { min, max } if *max >= BOUNDLESS && *min <= -BOUNDLESS => "a number".into(),
+        Kind::Number { min, max } if *max >= BOUNDLESS && *min > 0.0 => "a number greater than 0".into(),
         Kind::Number { min, max } => format!("a number from {min} to {max}"),
         Kind::Duration { .. } => "a time with its unit, such as 10s".into(),
         Kind::DurationOrNever { .. } => "a time with its unit, such as 10s, or never".into(),
@@ -242,6 +247,8 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::List(kind) => format!("a list, each entry {}", expected(kind)),
         Kind::OneOrMany(kind) => format!("{} or a list of them", expected(kind)),
         Kind::State => "what is safe, such as \"off\"".into(),
+        Kind::Filters => "a list of filters for each measurement".into(),
+        Kind::Deltas => "a number for each measurement".into(),
         Kind::Table(_) | Kind::Section(_) | Kind::DriverSettings => "a section of keys".into(),
     }
 }
@@ -268,7 +275,7 @@ pub(super) fn stand_in(kind: &Kind, second: bool) -> Setting {
         Kind::List(inner) | Kind::OneOrMany(inner) => Setting::List(vec![stand_in(inner, second)]),
         Kind::Table(_) => Setting::Table(Vec::new()),
         Kind::Text | Kind::Path | Kind::Line | Kind::Name => text(),
-        Kind::Section(_) | Kind::State | Kind::DriverSettings => text(),
+        Kind::Section(_) | Kind::State | Kind::DriverSettings | Kind::Filters | Kind::Deltas => text(),
     }
 }
 

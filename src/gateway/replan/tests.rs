@@ -140,6 +140,8 @@ fn sensor(test: i64, owner: &str, bus: &Name, line: i64) -> SensorSettings {
         qos: Qos::AtLeastOnce,
         retain: false,
         settings: settings(test, owner, line),
+        filters: Vec::new(),
+        report: None,
     }
 }
 

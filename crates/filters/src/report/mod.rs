@@ -95,7 +95,7 @@ impl ReportSettings {
     }
 
     /// Whether each sample counts as a change.
-    fn takes_every_sample(&self) -> bool {
+    pub fn takes_every_sample(&self) -> bool {
         self.delta.is_empty() && self.max_interval.is_none()
     }
 }

@@ -33,8 +33,8 @@ fn rfc3339(at: SystemTime) -> impl fmt::Display {
     humantime::format_rfc3339_millis(at.max(SystemTime::UNIX_EPOCH))
 }
 
-/// The measurements of a reading as the inside of a JSON object: `"temperature":21.53,"humidity":44.8`.
-pub fn measurements(all: &[Measurement]) -> Vec<u8> {
+/// What a reading says as the inside of a JSON object: `"temperature":21.53,"humidity":44.8,"samples":30`.
+pub fn measurements(all: &[Measurement], samples: Option<u32>) -> Vec<u8> {
     let mut text = String::with_capacity(all.len() * 24);
     for measurement in all {
         if !text.is_empty() {
@@ -42,6 +42,9 @@ pub fn measurements(all: &[Measurement]) -> Vec<u8> {
         }
         write!(text, "{}:", Quoted(&measurement.name)).expect(ENDLESS);
         text.push_str(&plain(measurement.value));
+    }
+    if let Some(samples) = samples {
+        write!(text, ",\"samples\":{samples}").expect(ENDLESS);
     }
     text.into_bytes()
 }
@@ -219,10 +222,13 @@ mod tests {
             taken_at: Moment { boot: Duration::ZERO, wall, clock },
             qos: Qos::AtLeastOnce,
             retain: false,
-            body: measurements(&[
-                Quantity::new("temperature", "°C", 2).measured(21.5300001),
-                Quantity::new("pressure", "hPa", 1).measured(1013.0),
-            ]),
+            body: measurements(
+                &[
+                    Quantity::new("temperature", "°C", 2).measured(21.5300001),
+                    Quantity::new("pressure", "hPa", 1).measured(1013.0),
+                ],
+                None,
+            ),
         }
     }
 
@@ -239,6 +245,12 @@ mod tests {
         let text = String::from_utf8(reading(&message(ClockStatus::Unsynchronised), false, corrected)).unwrap();
         assert!(text.starts_with(r#"{"time":"1970-01-01T00:00:00.000Z""#), "{text}");
         assert!(text.ends_with(r#","clock":"corrected"}"#), "{text}");
+    }
+
+    #[test]
+    fn a_reading_of_several_samples_says_of_how_many() {
+        let body = measurements(&[Quantity::new("temperature", "°C", 2).measured(21.5)], Some(30));
+        assert_eq!(String::from_utf8(body).unwrap(), r#""temperature":21.5,"samples":30"#);
     }
 
     #[test]

@@ -74,6 +74,10 @@ pub struct Sensor {
     pub status: SensorStatus,
     /// Readings taken in this run.
     pub taken: u64,
+    /// Samples of which they were made.
+    pub samples: u64,
+    /// Values that filters took.
+    pub filtered: u64,
     /// Samplings that failed.
     pub failed: u64,
     /// Ticks that passed without a sampling.
@@ -94,8 +98,10 @@ pub struct Actuator {
 /// `B/health`.
 pub fn health(health: &Health) -> Vec<u8> {
     let sensors = health.sensors.iter().map(|(name, s)| {
-        let json = json!({ "status": s.status.as_str(), "taken": s.taken, "failed": s.failed, "skipped": s.skipped });
-        (name.to_string(), json)
+        let status = s.status.as_str();
+        let counts = json!({ "status": status, "taken": s.taken, "samples": s.samples, "filtered": s.filtered,
+            "failed": s.failed, "skipped": s.skipped });
+        (name.to_string(), counts)
     });
     let actuators = health.actuators.iter().map(|(name, a)| {
         (name.to_string(), json!({ "commands": a.commands, "rejected": a.rejected, "trips": a.trips }))
@@ -234,7 +240,7 @@ mod tests {
             spool: Spool::default(),
             sensors: vec![(
                 Name::new("air").unwrap(),
-                Sensor { status: SensorStatus::Ok, taken: 1, failed: 0, skipped: 0 },
+                Sensor { status: SensorStatus::Ok, taken: 1, samples: 4, filtered: 2, failed: 0, skipped: 0 },
             )],
             actuators: vec![(Name::new("pump").unwrap(), Actuator { commands: 4, rejected: 1, trips: 2 })],
             buses: BTreeMap::from([(Name::new("i2c-1").unwrap(), (SystemTime::UNIX_EPOCH, "held".to_owned()))]),
