@@ -2,6 +2,7 @@
 
 mod busy;
 mod partners;
+mod values;
 
 use std::path::Path;
 

@@ -124,8 +124,9 @@ struct Slot {
     more: Vec<(Cow<'static, str>, Aggregate)>,
     delta: Option<f64>,
     sum: Sum,
-    /// What movement is measured from: what the last reading said under the plain name, or the sample that caused it where that
-    /// was an extreme of several. `None`: that sample had no value.
+    /// What movement is measured from: what the last reading said under the plain name, or the newest sample of those of which it
+    /// said an extreme. `None`: it said nothing. Where it said what samples had been before the newest, which had no value, the
+    /// next without a value is a change: that reading says that there is none.
     reported: Option<Value>,
 }
 
@@ -227,8 +228,8 @@ impl Slot {
             reading.extend(value.map(|value| Measurement { name: name.clone(), value }));
         }
         self.reported = match first {
-            Aggregate::Last | Aggregate::Mean => value.filter(|_| self.sum.newest().is_some()),
-            Aggregate::Min | Aggregate::Max => self.sum.newest(),
+            Aggregate::Last | Aggregate::Mean => value,
+            Aggregate::Min | Aggregate::Max => self.sum.newest().or(value),
         };
         self.sum = Sum::default();
     }

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use fieldgate_model::payload;
+
 use super::*;
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 1);
@@ -84,6 +86,21 @@ fn a_value_that_goes_and_one_that_comes_back_is_a_change() {
     assert_eq!(take(2, None).as_deref(), Some("humidity"));
     assert_eq!(take(3, None), None);
     assert_eq!(take(4, Some(20.0)).as_deref(), Some("temperature humidity"));
+}
+
+#[test]
+fn what_was_before_a_value_went_is_reported_and_then_that_there_is_none() {
+    let mut report = Report::new(settings(&[], 0, Some(600), &[Aggregate::Max]), &[TEMPERATURE, HUMIDITY]);
+    let mut take = |at, temperature: Option<f64>| {
+        let mut sample: Vec<_> = temperature.map(|value| TEMPERATURE.measured(value)).into_iter().collect();
+        sample.push(HUMIDITY.measured(40.0));
+        let is_reading = report.take(s(at), &mut sample).0;
+        is_reading.then(|| sample.iter().map(|m| payload::plain(m.value).into_owned()).collect::<Vec<_>>().join(" "))
+    };
+    let story = [Some(20.0), Some(25.0), None, None, None, Some(21.0), Some(21.0)];
+    let found: Vec<_> = story.into_iter().zip(0..).map(|(temperature, at)| take(at, temperature)).collect();
+    let found: Vec<_> = found.iter().map(|reading| reading.as_deref().unwrap_or("-")).collect();
+    assert_eq!(found, ["20 40", "-", "25 40", "40", "-", "21 40", "-"]);
 }
 
 #[test]
@@ -176,10 +193,10 @@ type Last = (Sample, Option<f64>);
 fn should_be_reading(settings: &ReportSettings, last: Option<Last>, now: Sample) -> bool {
     let Some((caused, said)) = last else { return true };
     let from = match settings.aggregate.first() {
-        Some(Aggregate::Min | Aggregate::Max) => caused.temperature,
+        Some(Aggregate::Min | Aggregate::Max) => caused.temperature.or(said),
         _ => said,
     };
-    let has_moved = match (caused.temperature, now.temperature) {
+    let has_moved = match (said, now.temperature) {
         (Some(_), Some(now)) => {
             settings.delta.first().is_some_and(|(_, delta)| (now - from.unwrap()).abs() >= delta - 1e-6)
         }
@@ -219,7 +236,7 @@ proptest! {
             sample.extend(active.map(|active| ACTIVE.observed(active)));
             if sample.is_empty() {
                 prop_assert!(!report.take(Duration::from_millis(at), &mut sample).0);
-                last = last.map(|(caused, said)| (Sample { temperature, active, ..caused }, said));
+                last = last.map(|(caused, _)| (Sample { temperature, active, ..caused }, None));
                 continue;
             }
             let now = Sample { at, temperature, active };
