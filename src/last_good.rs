@@ -220,7 +220,7 @@ fn decode_chip(model: &str, bus: &Json) -> Option<bus::Settings> {
     Some(bus::Settings::Expander(expander::Settings { on, model, address, every: None, interrupt: None }))
 }
 
-/// Outputs have plain settings only; lists and tables belong to sensors.
+/// Outputs have plain settings only; lists, tables and sections belong to sensors.
 fn encode_setting(setting: &Setting) -> Json {
     match setting {
         Setting::Text(text) => Json::from(text.as_str()),
@@ -229,7 +229,7 @@ fn encode_setting(setting: &Setting) -> Json {
         Setting::Number(n) => Json::from(*n),
         // The pulses of a servo differ by microseconds.
         Setting::Duration(duration) => Json::from(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
-        Setting::List(_) | Setting::Table(_) => Json::Null,
+        Setting::List(_) | Setting::Table(_) | Setting::Section(_) => Json::Null,
     }
 }
 
@@ -239,7 +239,7 @@ fn decode_setting(kind: &Kind, value: &Json) -> Option<Setting> {
         Kind::Integer { .. } | Kind::Address(_) => Setting::Integer(value.as_i64()?),
         Kind::Number { .. } => Setting::Number(value.as_f64()?),
         Kind::Duration { .. } => Setting::Duration(Duration::from_micros(value.as_u64()?)),
-        Kind::List(_) | Kind::Table(_) => return None,
+        Kind::List(_) | Kind::Table(_) | Kind::Subsection(_) => return None,
         _ => Setting::Text(value.as_str()?.to_owned()),
     })
 }

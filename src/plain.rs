@@ -1,7 +1,7 @@
 //! Plain topics: each measurement and each output's state as bare text, for programs that read no JSON.
 //!
 //! They show the newest only, so they go the way of states: retained, replaced, never spooled. A late reading, which comes from
-//! the spool, never gets there.
+//! the spool, never gets there, and neither does what happens in a moment, such as a click: it would happen again at each connect.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::views::View;
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_model::payload;
 use fieldgate_model::topic::Topics;
-use fieldgate_model::{Measurement, Name, OutputValue};
+use fieldgate_model::{Measurement, Name, OutputValue, Value};
 
 /// Where bare text is published: a topic for each measurement and each output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,14 +44,15 @@ impl PlainTopics {
         self.sensors.values().flatten().map(|(_, topic)| topic).chain(self.outputs.values())
     }
 
-    /// What is published of a reading, topic and text.
+    /// What is published of a reading, topic and text: what it says of the present.
     pub fn values<'a>(
         &'a self,
         sensor: &Name,
         measurements: &'a [Measurement],
     ) -> impl Iterator<Item = (&'a String, Cow<'static, str>)> {
         let topics = self.sensors.get(sensor).map_or(&[][..], Vec::as_slice);
-        measurements.iter().filter_map(move |measurement| {
+        let is_of_the_present = |measurement: &&Measurement| !matches!(measurement.value, Value::Word(_));
+        measurements.iter().filter(is_of_the_present).filter_map(move |measurement| {
             let (_, topic) = topics.iter().find(|(name, _)| *name == measurement.name)?;
             Some((topic, payload::plain(measurement.value)))
         })

@@ -115,7 +115,7 @@ pub(super) fn fields(out: &mut String, all: &[Field], indent: usize) {
         };
         writeln!(out, "{:indent$}{:<14} {} ({}; {need})", "", field.name, field.doc, kind(&field.kind))
             .expect("a String takes all");
-        if let Kind::Table(inner) = field.kind {
+        if let Kind::Table(inner) | Kind::Subsection(inner) = field.kind {
             fields(out, inner, indent + 2);
         }
     }
@@ -135,12 +135,13 @@ pub(super) fn kind(kind: &Kind) -> String {
         Kind::Line => "name such as GPIO17, or number".into(),
         Kind::List(inner) => format!("list of {}", self::kind(inner)),
         Kind::Table(_) => "for each name of yours:".into(),
+        Kind::Subsection(_) => "a section:".into(),
         Kind::Path => "path".into(),
         _ => "text".into(),
     }
 }
 
-/// What a sensor measures with its example's settings; those that depend on settings are listed by the page.
+/// What a sensor measures with its examples' settings; those that depend on settings are listed by the page.
 fn quantities(spec: &DriverSpec) -> String {
     let listed = measured(spec).into_iter().map(|q| format!("  {:<14} {}\n", q.name, q.unit));
     let text: String = listed.collect();
@@ -149,17 +150,25 @@ fn quantities(spec: &DriverSpec) -> String {
 
 fn measured(spec: &DriverSpec) -> Vec<Quantity> {
     let Role::Sensor { measurements, .. } = &spec.role else { return Vec::new() };
-    example_settings(spec).map(|settings| measurements(&settings)).unwrap_or_default()
+    let mut all: Vec<Quantity> = Vec::new();
+    for settings in example_settings(spec) {
+        for quantity in measurements(&settings) {
+            if !all.contains(&quantity) {
+                all.push(quantity);
+            }
+        }
+    }
+    all
 }
 
-/// The checked settings of a sensor's own example.
-fn example_settings(spec: &DriverSpec) -> Option<Settings> {
+/// The checked settings of a sensor's own examples.
+fn example_settings(spec: &DriverSpec) -> Vec<Settings> {
     let indented: String = spec.example.lines().map(|line| format!("  {line}\n")).collect();
     let buses =
         ["i2c-1", "header", "spi-0", "serial", "wire"].map(|name| format!("{name}: {{ type: sim }}")).join(", ");
     let text = format!("mqtt: {{ broker: 'mqtt://localhost' }}\nbuses: {{ {buses} }}\nsensors:\n{indented}");
-    let loaded = config::load_text(&text, Path::new("example.yaml")).ok()?;
-    Some(loaded.config.sensors.into_iter().next()?.settings)
+    let sensors = config::load_text(&text, Path::new("example.yaml")).map(|loaded| loaded.config.sensors);
+    sensors.unwrap_or_default().into_iter().map(|sensor| sensor.settings).collect()
 }
 
 fn describe(spec: &DriverSpec) -> Json {

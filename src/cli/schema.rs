@@ -102,7 +102,7 @@ fn kind(kind: &Kind) -> Json {
             json!({ "anyOf": [self::kind(inner), { "type": "array", "minItems": 1, "items": self::kind(inner) }] })
         }
         Kind::State => json!({ "type": ["string", "boolean", "number"] }),
-        Kind::Section(fields) => section(fields),
+        Kind::Section(fields) | Kind::Subsection(fields) => section(fields),
         Kind::Table(fields) => json!({ "type": ["object", "null"], "additionalProperties": section(fields) }),
         Kind::DriverSettings => json!({ "type": ["object", "null"] }),
         Kind::Filters => filters(),

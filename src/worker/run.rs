@@ -1,8 +1,9 @@
 //! The loop of one bus.
 //!
 //! A turn takes orders, makes outputs do what is due, and takes one sample. Nothing in it goes through all devices: a
-//! [`Timetable`] knows which are due, and only sensors whose descriptor is readable are asked for events. Each transfer is a
-//! sign of life, and an output that fails slowly ends the turn early, so that orders wait for a few transfers at most.
+//! [`Timetable`] knows which are due, and only sensors whose descriptor is readable, or whose own time has come, are asked for
+//! events. Each transfer is a sign of life, and an output that fails slowly ends the turn early, so that orders wait for a few
+//! transfers at most.
 //!
 //! `adopt.rs` takes up plans, `finish.rs` ends.
 
@@ -57,6 +58,8 @@ pub(super) struct Loop {
     pub(super) outputs: Vec<Output>,
     /// When each sensor may be sampled; of those that are due, the one that has waited longest comes first.
     sensors_due: Timetable<(Duration, Duration)>,
+    /// When each sensor is to be asked for events although nothing is heard of it; for most of them never.
+    events_due: Timetable<Duration>,
     /// When each output must be looked at, in the same order.
     outputs_due: Timetable<(Duration, Duration)>,
     /// Sensors that may have noticed something when their bus was brought up to date.
@@ -88,6 +91,7 @@ impl Loop {
             parked: Vec::new(),
             outputs: Vec::new(),
             sensors_due: Timetable::new(),
+            events_due: Timetable::new(),
             outputs_due: Timetable::new(),
             heard_by_bus: Vec::new(),
             must_listen_again: true,
@@ -113,7 +117,7 @@ impl Loop {
         self.progress.turn_at(begun);
         self.open_all();
         self.take_orders();
-        self.take_events();
+        self.take_events(begun);
         self.handle_bus_events();
         // An output that must go off is more urgent than a sample.
         let is_behind = self.enforce();
@@ -186,6 +190,7 @@ impl Loop {
     pub(super) fn reschedule(&mut self) {
         let Self { sites, sensors, outputs, .. } = self;
         self.sensors_due.reset(sensors.iter().map(|slot| slot.due(sites)));
+        self.events_due.reset(sensors.iter().map(SensorSlot::events_due));
         self.outputs_due.reset(outputs.iter().map(|output| output_due(output, sites)));
         // What changed so far is in it.
         self.sites.rest.take_changed();
@@ -236,32 +241,42 @@ impl Loop {
     }
 
     /// Brings buses up to date that must be looked at, and takes what event-driven sensors noticed.
-    fn take_events(&mut self) {
+    fn take_events(&mut self, now: Duration) {
+        let is_due = |due: &Timetable<Duration>| due.first().filter(|(_, at)| *at <= now);
         let (progress, sensors) = (&self.progress, &self.sensors);
-        let refreshed = self.sites.refresh(self.has_woken, |bus| busy_on(progress, sensors, bus));
+        // A sensor whose time has come must know first what its bus has heard.
+        let may_have_news = self.has_woken || is_due(&self.events_due).is_some();
+        let refreshed = self.sites.refresh(may_have_news, |bus| busy_on(progress, sensors, bus));
         if refreshed {
-            for index in &self.heard_by_bus {
-                take_events_of(
-                    &mut self.sensors,
-                    *index,
-                    &mut self.sites,
-                    &mut self.sensors_due,
-                    &mut self.must_listen_again,
-                );
+            for at in 0..self.heard_by_bus.len() {
+                self.take_events_of(self.heard_by_bus[at]);
             }
         }
         self.has_woken = false;
-        for number in self.ready.drain(..) {
+        for at in 0..self.ready.len() {
             // Those of buses have numbers behind those of sensors.
-            let index = usize::try_from(number).unwrap_or(usize::MAX);
-            take_events_of(
-                &mut self.sensors,
-                index,
-                &mut self.sites,
-                &mut self.sensors_due,
-                &mut self.must_listen_again,
-            );
+            self.take_events_of(usize::try_from(self.ready[at]).unwrap_or(usize::MAX));
         }
+        self.ready.clear();
+        // Each of them once: one that fails is due again at once, and others must have their turn.
+        for _ in 0..self.sensors.len() {
+            let Some((index, _)) = is_due(&self.events_due) else { return };
+            self.take_events_of(index);
+        }
+    }
+
+    fn take_events_of(&mut self, index: usize) {
+        let Some(slot) = self.sensors.get_mut(index) else { return };
+        slot.take_events(&mut self.sites);
+        self.after_asking(index);
+    }
+
+    /// A sensor was sampled or asked for events.
+    fn after_asking(&mut self, index: usize) {
+        let slot = &mut self.sensors[index];
+        self.must_listen_again |= slot.take_hearing_changed();
+        self.sensors_due.set(index, slot.due(&self.sites));
+        self.events_due.set(index, slot.events_due());
     }
 
     /// Makes the outputs do what is due, those first that have waited longest. One that fails slowly ends it, and the answer is
@@ -294,9 +309,7 @@ impl Loop {
         self.progress.busy_at(Some(&slot.settings.name), now);
         let taken_at = slot.sample(missed, now, &mut self.sites);
         self.progress.busy_at(None, taken_at);
-        self.must_listen_again |= slot.take_hearing_changed();
-        let due = slot.due(&self.sites);
-        self.sensors_due.set(index, due);
+        self.after_asking(index);
         true
     }
 
@@ -315,6 +328,7 @@ impl Loop {
         let mut sooner = |at: Option<Duration>| deadline = at.map_or(deadline, |at| deadline.min(at));
         sooner(self.outputs_due.first().map(|(_, (due, _))| due));
         sooner(self.sensors_due.first().map(|(_, (due, _))| due));
+        sooner(self.events_due.first().map(|(_, due)| due));
         sooner(self.sites.deadline());
         if !self.sites.unsent.is_empty() {
             sooner(Some(now + FLUSH_AGAIN));
@@ -370,17 +384,4 @@ pub(super) fn note(sites: &mut Sites, place: PlaceId, (now, cost): (Duration, Du
 fn output_due(output: &Output, sites: &Sites) -> (Duration, Duration) {
     let deadline = output.slot.deadline(&sites.context.heartbeat).unwrap_or(Duration::MAX);
     (deadline.max(sites.rest.allowed_from(output.place, Purpose::Output)), deadline)
-}
-
-fn take_events_of(
-    sensors: &mut [SensorSlot],
-    index: usize,
-    sites: &mut Sites,
-    due: &mut Timetable<(Duration, Duration)>,
-    must_listen_again: &mut bool,
-) {
-    let Some(slot) = sensors.get_mut(index) else { return };
-    slot.take_events(sites);
-    *must_listen_again |= slot.take_hearing_changed();
-    due.set(index, slot.due(sites));
 }

@@ -143,6 +143,12 @@ impl SensorSlot {
         (next.max(sites.rest.allowed_from(self.place, Purpose::Sample)), next)
     }
 
+    /// When it is to be asked for events although nothing is heard of it.
+    pub(super) fn events_due(&self) -> Duration {
+        let due_in = self.device.as_ref().and_then(|device| device.due_in());
+        due_in.map_or(Duration::MAX, |due_in| clock::boottime().saturating_add(due_in))
+    }
+
     pub(super) fn hears(&self) -> Hears {
         self.hears
     }
@@ -309,7 +315,10 @@ impl SensorSlot {
             samples,
         };
         let count = self.count();
-        let event = Event::Reading { reading, qos: self.settings.qos, retain: self.settings.retain, count };
+        // To who subscribes later it would happen then.
+        let happens = || reading.measurements.iter().any(|measurement| matches!(measurement.value, Value::Word(_)));
+        let retain = self.settings.retain && !happens();
+        let event = Event::Reading { reading, qos: self.settings.qos, retain, count };
         sites.outbox.push_back((self.index, event));
     }
 

@@ -3,6 +3,7 @@
 mod busy;
 mod partners;
 mod values;
+mod waking;
 
 use std::path::Path;
 

@@ -143,6 +143,7 @@ def edges(s):
     values = [heard.json()["active"] for heard in s.heard.since(since, "sensors/gate")]
     changes = [value for before, value in zip([False, *values], values) if value != before]
     s.check("gate, active-low: a bouncing contact is one edge", changes == [True], str(values))
+    clicks(s)
     for sensor, line, holder in (("door", "GPIO17", "fieldgate"), ("taken", "GPIO6", "gpiomon")):
         read = s.board.run(f"fieldgate read {sensor}")
         s.check(f"`fieldgate read` of a line that {holder} holds: 1, and the holder's name",
@@ -151,6 +152,19 @@ def edges(s):
     s.check("the sensor whose line gpiomon holds tells so", "gpiomon" in status["error"], status["error"])
     s.freed = s.heard.mark()
     s.board.run("systemctl stop holder").ok()
+
+
+def clicks(s):
+    """A button that bounces, pressed twice: one outcome, by the kernel's debounce and its times."""
+    since = s.heard.mark()
+    pull = "/sys/devices/platform/gpio-sim.0/gpiochip*/sim_gpio8/pull"
+    # Longer than the debounce, shorter than what makes a press long or two presses of a double.
+    s.board.run(f"p=$(echo {pull}); for level in up down up down; do for i in 1 2 3 4; do"
+                " echo pull-up >$p; echo pull-down >$p; done; echo pull-$level >$p; sleep 0.8; done").ok()
+    s.heard.wait("sensors/bell", lambda text: "click" in json.loads(text), 30, since)
+    time.sleep(6)
+    words = [heard.json()["click"] for heard in s.heard.since(since, "sensors/bell") if "click" in heard.json()]
+    s.proves("gpio-input", "kernel", "gpio-sim", "bell: two bouncing presses are one double", words == ["double"], str(words))
 
 
 def kernel_sensors(s):

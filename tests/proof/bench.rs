@@ -255,6 +255,7 @@ fn value(setting: &Setting) -> Json {
         Setting::Number(number) => json!(number),
         Setting::Duration(duration) => json!(duration.as_secs_f64()),
         Setting::List(all) => all.iter().map(value).collect(),
+        Setting::Section(settings) => as_json(settings),
         Setting::Table(_) => Json::Null,
     }
 }

@@ -186,6 +186,7 @@ fn differences(
         let measured = measured.ok_or_else(|| format!("{} does not measure {name}", spec.name))?;
         let (difference, allowed) = match measured.value {
             Value::Flag(flag) => (f64::from(u8::from(Some(flag) != said.as_bool())), 0.0),
+            Value::Word(word) => (f64::from(u8::from(Some(word) != said.as_str())), 0.0),
             Value::Number { value, decimals } => {
                 let said = said.as_f64().ok_or_else(|| format!("{name}: the reference says {said}"))?;
                 ((value - said).abs(), 10_f64.powi(-i32::from(decimals)))

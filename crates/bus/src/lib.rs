@@ -309,6 +309,11 @@ pub trait InputLine {
     fn now(&self) -> Duration {
         watch::monotonic()
     }
+    /// Up to when [`InputLine::take_edges`], called next, has every change; for those that the kernel is still about to hand out
+    /// allow some milliseconds. Behind the present only where [`Bus::refresh`] reads what has an earlier time.
+    fn complete_until(&self) -> Duration {
+        self.now()
+    }
 }
 
 /// A claimed output line. Dropping it releases the line.

@@ -43,7 +43,9 @@ impl Watch {
         }
         self.reported = level;
         self.unsettled_since = None;
-        self.edges.push(Edge { active: level != self.active_low, at: Some(now), missed: 0 });
+        // Had somebody looked in time, it would have been then.
+        let at = Some(since.saturating_add(self.debounce));
+        self.edges.push(Edge { active: level != self.active_low, at, missed: 0 });
         None
     }
 

@@ -156,8 +156,8 @@ pub struct DriverSpec {
     pub claims: fn(&Settings) -> Vec<Claim>,
     /// What it does.
     pub role: Role,
-    /// A whole entry under `sensors:` or `actuators:` that passes the check, its bus called after its kind
-    /// (`i2c-1`, `header`, `motor`, `spi-0`, `serial`, `wire`); begins with the device's name.
+    /// A whole entry under `sensors:` or `actuators:` that passes the check, or several, the usual one first; its bus is called
+    /// after its kind (`i2c-1`, `header`, `motor`, `spi-0`, `serial`, `wire`). Begins with the device's name.
     pub example: &'static str,
     /// How `fieldgate scan` tells the chip from others at the same address; `None` where it has nothing to tell it by.
     pub identity: Option<Identity>,
@@ -299,6 +299,12 @@ pub trait Sensor {
 
     /// Becomes readable when [`Sensor::take_events`] has something.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// How soon [`Sensor::take_events`] has something although nothing is heard of it before; `None` for never. Asked after each
+    /// sample and each time that events were taken.
+    fn due_in(&self) -> Option<Duration> {
         None
     }
 }

@@ -96,7 +96,7 @@ impl OfMeasurement {
 fn number(value: Value) -> Option<f64> {
     match value {
         Value::Number { value, .. } => Some(value),
-        Value::Flag(_) => None,
+        Value::Flag(_) | Value::Word(_) => None,
     }
 }
 

@@ -90,8 +90,10 @@ pub enum Kind {
     },
     /// One value of a kind, or a list of them.
     OneOrMany(&'static Kind),
-    /// A section with keys of its own.
+    /// A section with keys of its own, which whoever reads the section checks.
     Section(&'static [Field]),
+    /// A section with keys of its own among the settings of a driver, as one value. Empty, its defaults apply.
+    Subsection(&'static [Field]),
     /// What an output can be told to do: `on`, `off`, or a number from 0 to 100; which of them, its driver knows.
     State,
     /// The settings of the driver that is named beside it.
@@ -120,6 +122,8 @@ pub enum Setting {
     List(Vec<Setting>),
     /// Of [`Kind::Table`], in the order of the file.
     Table(Vec<(String, Settings)>),
+    /// Of [`Kind::Subsection`].
+    Section(Settings),
 }
 
 /// The checked values of one section, defaults filled in.
@@ -206,6 +210,14 @@ impl Settings {
         match self.get(name) {
             Some(Setting::List(list)) => list,
             _ => wrong(name),
+        }
+    }
+
+    /// The section of an optional key.
+    pub fn optional_section(&self, name: &str) -> Option<&Settings> {
+        match self.get(name) {
+            Some(Setting::Section(settings)) => Some(settings),
+            _ => None,
         }
     }
 

@@ -25,6 +25,8 @@ pub enum Form {
     Number,
     /// True or false.
     Flag,
+    /// Words for what happens at a moment.
+    Word,
 }
 
 impl Quantity {
@@ -35,7 +37,16 @@ impl Quantity {
 
     /// One that is true or false.
     pub const fn flag(name: &'static str) -> Self {
-        Self { name: Cow::Borrowed(name), unit: Cow::Borrowed(""), decimals: 0, form: Form::Flag }
+        Self::of(name, Form::Flag)
+    }
+
+    /// One of moments, each with a word for what happens.
+    pub const fn word(name: &'static str) -> Self {
+        Self::of(name, Form::Word)
+    }
+
+    const fn of(name: &'static str, form: Form) -> Self {
+        Self { name: Cow::Borrowed(name), unit: Cow::Borrowed(""), decimals: 0, form }
     }
 
     /// A measurement of this quantity.
@@ -46,6 +57,11 @@ impl Quantity {
     /// A yes-or-no measurement of this quantity.
     pub fn observed(&self, flag: bool) -> Measurement {
         Measurement { name: self.name.clone(), value: Value::Flag(flag) }
+    }
+
+    /// Something of this quantity that has just happened.
+    pub fn happened(&self, word: &'static str) -> Measurement {
+        Measurement { name: self.name.clone(), value: Value::Word(word) }
     }
 }
 
@@ -61,6 +77,9 @@ pub enum Value {
     },
     /// True or false.
     Flag(bool),
+    /// One of a driver's words for what has just happened, such as `single`. It is of its moment: nobody may take it for the
+    /// present later, so it is never retained.
+    Word(&'static str),
 }
 
 /// A quantity's name and its value.

@@ -127,6 +127,7 @@ fn measurements(all: &[Measurement], quantities: &[Quantity]) -> String {
     let shown = all.iter().map(|measurement| match measurement.value {
         Value::Flag(true) => "open".into(),
         Value::Flag(false) => "closed".into(),
+        Value::Word(word) => word.into(),
         Value::Number { value, decimals } => {
             let unit =
                 quantities.iter().find(|quantity| quantity.name == measurement.name).map_or("", |q| q.unit.as_ref());

@@ -10,7 +10,7 @@ use crate::config::raw;
 use crate::config::tree::{Node, Span, Value};
 use crate::worker::SensorSettings;
 use fieldgate_bus::{Claim, SOFTWARE_HZ};
-use fieldgate_drivers::{self as drivers, BusNeed, DRIVERS, DriverSpec, Role, ds18b20};
+use fieldgate_drivers::{self as drivers, BusNeed, DRIVERS, DriverSpec, Role, ds18b20, gpio_input};
 use fieldgate_model::{Name, Qos, Setting, Settings};
 
 /// A sensor or an output as far as it could be read.
@@ -62,7 +62,10 @@ impl<'a> Checker<'a> {
         };
         let every = self.every(section, driver, *default_every);
         let on = buses.iter().find(|on| Some(&on.name) == bus.as_ref() && on.suits(driver.bus));
-        let (settings, _, claims) = self.settings(section, driver, on);
+        let (settings, known, claims) = self.settings(section, driver, on);
+        if driver.name == gpio_input::SPEC.name {
+            self.contradiction(section, known.each_ref().map(gpio_input::contradiction));
+        }
         let measured = settings.as_ref().and_then(|settings| match &driver.role {
             Role::Sensor { measurements, .. } => Some(measurements(settings)),
             Role::Actuator { .. } => None,

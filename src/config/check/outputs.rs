@@ -66,10 +66,7 @@ impl<'a> Checker<'a> {
             kind => kind,
         };
         let pace = settings.as_ref().map_or(Pace::AtOnce, pace);
-        let [found, other] = stand_ins.each_ref().map(contradiction);
-        if let Some(found) = found.clone().filter(|_| found == other) {
-            self.contradiction(section, found);
-        }
+        self.contradiction(section, stand_ins.each_ref().map(contradiction));
         let safe_state = section.node("safe_state").and_then(|node| self.safe_state(node, section, driver, kind));
         let limits = safe_state.map(|safe_state| limits(section, safe_state, pace));
         self.foreign_limits(section, kind);
@@ -98,14 +95,20 @@ impl<'a> Checker<'a> {
         (Device { name, bus, claims, settings }, known)
     }
 
-    /// Marks the key that was found, or all settings where its default is what contradicts.
-    fn contradiction(&mut self, section: &Section<'a>, found: Contradiction) {
+    /// Reports what both stand-ins contradict in. Marks the key that was found, or all settings where its default is what
+    /// contradicts.
+    pub(super) fn contradiction(&mut self, section: &Section<'a>, [found, other]: [Option<Contradiction>; 2]) {
+        let Some(found) = found.filter(|found| other.as_ref() == Some(found)) else { return };
         let entries = match section.node("settings").map(|node| &node.value) {
             Some(Value::Map(entries)) => entries.as_slice(),
             _ => &[],
         };
         let written = entries.iter().find(|(key, _)| key.text == found.key);
-        let span = written.map_or_else(|| section.key("settings"), |(_, value)| value.span.clone());
+        let span = match written {
+            Some((key, Node { value: Value::Map(_) | Value::Null, .. })) => key.span.clone(),
+            Some((_, value)) => value.span.clone(),
+            None => section.key("settings"),
+        };
         self.error(&span, found.what, found.hint);
     }
 

@@ -249,7 +249,7 @@ impl<'a> Checker<'a> {
         if checked_elsewhere(&field.kind) {
             return None;
         }
-        if node.value == Value::Null {
+        if node.value == Value::Null && !matches!(field.kind, Kind::Subsection(_)) {
             self.error(
                 key,
                 format!("{} has no value", field.name),

@@ -8,7 +8,7 @@ use crate::config::check::section::{THIS, nearest, quoted, shorten};
 use crate::config::tree::{self, Node, Value};
 use fieldgate_drivers::kernel_channels::bad_measurement_name;
 use fieldgate_model::field::{format_addresses, format_duration, format_size, parse_duration, parse_size};
-use fieldgate_model::{Field, Kind, Name, Setting};
+use fieldgate_model::{Field, Kind, Name, Setting, Settings};
 
 /// The longest text of a value in bytes; MQTT's own limit.
 const MAX_TEXT: usize = 65_535;
@@ -35,6 +35,9 @@ impl<'a> Checker<'a> {
             (Kind::List(inner) | Kind::OneOrMany(inner), Value::List(items)) => self.list(name, inner, node, items),
             (Kind::OneOrMany(inner), _) => Some(Setting::List(vec![self.value(name, inner, node)?])),
             (Kind::Table(fields), Value::Map(_)) => self.table(name, fields, node),
+            (Kind::Subsection(fields), Value::Map(_) | Value::Null) => {
+                self.section(&node.span, [node], name, fields).settings().map(Setting::Section)
+            }
             _ => match single(kind, node, &self.folder) {
                 Ok(setting) => Some(setting),
                 Err(wrong) => {
@@ -249,6 +252,7 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::State => "what is safe, such as \"off\"".into(),
         Kind::Filters => "a list of filters for each measurement".into(),
         Kind::Deltas => "a number for each measurement".into(),
+        Kind::Subsection(_) => "a section of keys, or {} for its defaults".into(),
         Kind::Table(_) | Kind::Section(_) | Kind::DriverSettings => "a section of keys".into(),
     }
 }
@@ -274,6 +278,11 @@ pub(super) fn stand_in(kind: &Kind, second: bool) -> Setting {
         }
         Kind::List(inner) | Kind::OneOrMany(inner) => Setting::List(vec![stand_in(inner, second)]),
         Kind::Table(_) => Setting::Table(Vec::new()),
+        Kind::Subsection(fields) => {
+            let mut settings = Settings::default();
+            fields.iter().for_each(|field| settings.insert(field.name, stand_in(&field.kind, second)));
+            Setting::Section(settings)
+        }
         Kind::Text | Kind::Path | Kind::Line | Kind::Name => text(),
         Kind::Section(_) | Kind::State | Kind::DriverSettings | Kind::Filters | Kind::Deltas => text(),
     }

@@ -68,6 +68,8 @@ async fn a_line_that_goes_from_a_sensor_to_an_output_is_let_go_first() {
         ("active_low", Setting::Flag(false)),
         ("bias", Setting::Text("as-is".into())),
         ("debounce", Setting::Duration(Duration::ZERO)),
+        ("delayed_on", Setting::Duration(Duration::ZERO)),
+        ("delayed_off", Setting::Duration(Duration::ZERO)),
     ]);
     let mut bench = Bench::start(64, |file| plan(vec![(button, tally)], Vec::new(), file));
     bench.reading("button").await;

@@ -233,6 +233,9 @@ impl Expander {
         let pulled = self.hear(now).map_err(|e| {
             self.lost(&format!("has no interrupt line any more: {}", fieldgate_model::describe_error(&e)))
         })?;
+        if self.interrupt.is_some() {
+            self.pins.borrow_mut().asked_at(now);
+        }
         match self.look(now, pulled) {
             Ok(()) => self.failures = 0,
             Err(e) if e.is_gone() => return Err(e),

@@ -17,6 +17,8 @@ pub(super) struct Pins {
     model: Model,
     port: Box<dyn Port>,
     held: BTreeMap<u8, Held>,
+    /// When the interrupt line was last asked, if there is one.
+    asked_at: Option<Duration>,
 }
 
 enum Held {
@@ -26,7 +28,7 @@ enum Held {
 
 impl Pins {
     pub(super) fn new(name: String, model: Model, port: Box<dyn Port>) -> Self {
-        Self { name, model, port, held: BTreeMap::new() }
+        Self { name, model, port, held: BTreeMap::new(), asked_at: None }
     }
 
     /// What stands in errors.
@@ -47,6 +49,12 @@ impl Pins {
     pub(super) fn spare(&mut self, lines: &[String]) {
         let pins = lines.iter().filter_map(|line| self.model.pin(line));
         self.port.spare(pins.fold(0, |pins, pin| pins | 1 << pin));
+    }
+
+    /// The interrupt line was asked at that time: changes from before it have the time of an interrupt, and are known with the
+    /// look that follows.
+    pub(super) fn asked_at(&mut self, now: Duration) {
+        self.asked_at = Some(now);
     }
 
     /// Takes over what the inputs are at `now`, or were `at` the moment of the interrupt. Returns the levels, and how soon a
@@ -137,6 +145,10 @@ impl InputLine for PinInput {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+
+    fn complete_until(&self) -> Duration {
+        self.pins.borrow().asked_at.unwrap_or_else(monotonic)
     }
 }
 

@@ -225,6 +225,7 @@ fn an_interrupt_line_gives_the_time_and_a_pulse_that_is_over_is_not_lost() {
     sim.refresh().unwrap();
     bus.refresh_at(now + LOOK_EVERY).unwrap();
     assert!(door.take_edges().unwrap().is_empty(), "without the interrupt nobody looks so soon");
+    assert_eq!(door.complete_until(), now + LOOK_EVERY, "what came since has the time of an interrupt not yet heard");
     bench.write(json!({"GPB0": 0}));
     let mut document: Value = serde_json::from_str(&std::fs::read_to_string(&bench.path).unwrap()).unwrap();
     document["inputs"]["GPIO4"] = json!(0);

@@ -243,6 +243,14 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_is_looked_at_late_has_the_time_at_which_it_had_lasted() {
+        let mut lines = button(ms(20));
+        lines.hear_input("GPIO17", false, ms(100));
+        lines.settle(ms(700));
+        assert_eq!(edges(&mut lines), [Edge { active: true, at: Some(ms(120)), missed: 0 }]);
+    }
+
+    #[test]
     fn edges_that_nobody_takes_are_limited() {
         let mut lines = button(Duration::ZERO);
         for n in 0..EDGE_LIMIT as u64 + 10 {

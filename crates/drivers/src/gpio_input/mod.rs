@@ -2,13 +2,27 @@
 //!
 //! Every change is an event with the kernel's time; in between, `every` takes the line's state as a heartbeat, so that a
 //! consumer can tell a quiet door from a dead gateway. Debouncing and inversion are the kernel's.
+//!
+//! With delays or clicks it is another sensor on the same line (`timed.rs`), to which the time after an edge matters as well.
+//! What edges mean then is decided by their own times in `delays.rs`, `clicks.rs` and `contact.rs`, which know no clock.
+
+mod clicks;
+mod contact;
+mod delays;
+mod timed;
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::{BusNeed, DriverError, DriverSpec, Event, Proof, Role, Sensor};
+use crate::{BusNeed, Contradiction, DriverError, DriverSpec, Event, Proof, Role, Sensor};
 use fieldgate_bus::{Bias, Bus, Claim, Edge, InputLine, InputRequest};
+use fieldgate_model::field::format_duration;
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
+
+use clicks::Clicks;
+use contact::Contact;
+use delays::Delays;
+use timed::TimedInput;
 
 /// The driver.
 pub static SPEC: DriverSpec = DriverSpec {
@@ -28,26 +42,57 @@ bias: the kernel accepts a pull that the chip does not have and keeps silent;
 with such a chip put a resistor of 10 kΩ on the line. An expander refuses it.
 With backend: rppal it must be written: that sets a pull in any case.
 line: `gpioinfo` lists the names; a number counts lines on the chip, and
-is not the number of a pin on the header.",
+is not the number of a pin on the header.
+
+delayed_on, delayed_off: active, or no longer active, counts when it has
+lasted for so long, and not at all when it ends before. The reading has the
+time of the change plus the delay; `every` reports the delayed state as well.
+
+clicks: for push buttons. Each pattern of presses has exactly one outcome, in
+a reading of its own beside the changes: \"click\": \"single\", \"double\",
+\"triple\", \"quadruple\", or \"many\" for five presses and more. It comes when
+no further press has begun within double_within of the last release. A press
+of long_after is \"long\", at once and while it is still held; short presses
+in front of it belong to it and are not reported. The press after a long one
+begins a new pattern. A button that is held at the start means nothing until
+it is released. The kernel's times decide, however late a busy bus is read; on
+an expander without interrupt, and with backend: rppal, those of the looks.
+A click happens once: its reading is never retained, and it has no topic of
+its own under mqtt.plain. Contacts bounce, so give a button a debounce. For a
+dimmer: it turns from \"long\" until active is false. clicks: {} takes the
+defaults.",
     bus: BusNeed::Gpio,
-    settings: &[LINE, ACTIVE_LOW, BIAS, DEBOUNCE],
+    settings: &[LINE, ACTIVE_LOW, BIAS, DEBOUNCE, DELAYED_ON, DELAYED_OFF, CLICKS],
     claims: |settings| vec![Claim::Line(settings.text("line").to_owned())],
     role: Role::Sensor {
-        measurements: |_| vec![ACTIVE],
+        measurements: |settings| match settings.optional_section("clicks") {
+            None => vec![ACTIVE],
+            Some(_) => vec![ACTIVE, CLICK],
+        },
         default_every: Some(Duration::from_secs(60)),
-        build: |bus: &mut dyn Bus, settings| Ok(Box::new(GpioInput { line: bus.input(&request(settings))? })),
+        build: |bus: &mut dyn Bus, settings| build(bus.input(&request(settings))?, settings),
     },
     example: "\
 door:
   driver: gpio-input
   bus: header
-  settings: { line: GPIO17, active_low: true, bias: pull-up, debounce: 20ms }",
+  settings: { line: GPIO17, active_low: true, bias: pull-up, debounce: 20ms }
+bell:
+  driver: gpio-input
+  bus: header
+  settings:
+    line: GPIO23
+    active_low: true
+    bias: pull-up
+    debounce: 20ms
+    clicks: { double_within: 300ms, long_after: 800ms }",
     identity: None,
     chip: None,
     proofs: &[Proof::Kernel("gpio-sim")],
 };
 
 const ACTIVE: Quantity = Quantity::flag("active");
+const CLICK: Quantity = Quantity::word("click");
 
 /// Which line.
 pub(super) const LINE: Field = Field {
@@ -80,6 +125,82 @@ pub(super) const DEBOUNCE: Field = Field {
     need: Need::Default("0s"),
     doc: "how long the line has to be stable before a change counts",
 };
+
+/// How long active has to last.
+const DELAYED_ON: Field = Field {
+    name: "delayed_on",
+    kind: Kind::Duration { min: Duration::ZERO, max: LONGEST_DELAY },
+    need: Need::Default("0s"),
+    doc: "how long it has to be active before it is reported to be",
+};
+
+/// How long inactive has to last.
+const DELAYED_OFF: Field = Field {
+    name: "delayed_off",
+    kind: Kind::Duration { min: Duration::ZERO, max: LONGEST_DELAY },
+    need: Need::Default("0s"),
+    doc: "how long it has to be inactive before it is reported to be",
+};
+
+/// Beyond a day it is a rule that is wanted, not an input.
+const LONGEST_DELAY: Duration = Duration::from_secs(86_400);
+
+/// What presses mean.
+const CLICKS: Field = Field {
+    name: "clicks",
+    kind: Kind::Subsection(&[
+        Field {
+            name: "double_within",
+            kind: Kind::Duration { min: Duration::from_millis(1), max: Duration::from_secs(10) },
+            need: Need::Default("300ms"),
+            doc: "how soon after a release the next press must begin to be counted with it",
+        },
+        Field {
+            name: "long_after",
+            kind: Kind::Duration { min: Duration::from_millis(1), max: Duration::from_secs(60) },
+            need: Need::Default("800ms"),
+            doc: "how long a press lasts that is long",
+        },
+    ]),
+    need: Need::Optional,
+    doc: "reports what presses of a button mean: single, double, triple, quadruple, many, long",
+};
+
+/// What debounce and delays leave of presses and pauses must be shorter than what clicks ask for.
+pub fn contradiction(settings: &Settings) -> Option<Contradiction> {
+    let clicks = settings.optional_section("clicks")?;
+    let (double_within, long_after) = (clicks.duration("double_within"), clicks.duration("long_after"));
+    let [debounce, on, off] = ["debounce", "delayed_on", "delayed_off"].map(|key| settings.duration(key));
+    let shortest_press = off.saturating_add(debounce.saturating_sub(on));
+    let shortest_pause = on.saturating_add(debounce.saturating_sub(off));
+    if long_after <= shortest_press {
+        let what = format!(
+            "every press would be long: with this debounce and delayed_off it lasts for {} at least",
+            format_duration(shortest_press)
+        );
+        return Some(Contradiction { key: "clicks", what, hint: "write a longer long_after, or shorten those" });
+    }
+    if double_within <= shortest_pause {
+        let what = format!(
+            "no press could follow another in time: with this debounce and delayed_on the pause lasts for {} at least",
+            format_duration(shortest_pause)
+        );
+        return Some(Contradiction { key: "clicks", what, hint: "write a longer double_within, or shorten those" });
+    }
+    None
+}
+
+/// The sensor on a line that is claimed; what these settings do not ask for costs nothing.
+fn build(mut line: Box<dyn InputLine>, settings: &Settings) -> Result<Box<dyn Sensor>, DriverError> {
+    let [on, off] = ["delayed_on", "delayed_off"].map(|key| settings.duration(key));
+    let clicks = settings.optional_section("clicks");
+    if clicks.is_none() && on.is_zero() && off.is_zero() {
+        return Ok(Box::new(GpioInput { line }));
+    }
+    let active = line.is_active()?;
+    let clicks = clicks.map(|of| Clicks::new(of.duration("double_within"), of.duration("long_after"), active));
+    Ok(Box::new(TimedInput::new(line, Contact::new(Delays::new(on, off, active), clicks))))
+}
 
 /// What these four ask of a bus.
 pub(super) fn request(settings: &Settings) -> InputRequest {
@@ -176,8 +297,27 @@ mod tests {
         settings.insert("line", Setting::Text("GPIO17".into()));
         settings.insert("active_low", Setting::Flag(true));
         settings.insert("bias", Setting::Text("pull-up".into()));
-        settings.insert("debounce", Setting::Duration(Duration::from_millis(20)));
+        settings.insert("debounce", Setting::Duration(ms(20)));
+        settings.insert("delayed_on", Setting::Duration(Duration::ZERO));
+        settings.insert("delayed_off", Setting::Duration(Duration::ZERO));
         settings
+    }
+
+    /// A button behind these times in milliseconds.
+    fn button([debounce, on, off, double_within, long_after]: [u64; 5]) -> Settings {
+        let mut clicks = Settings::default();
+        clicks.insert("double_within", Setting::Duration(ms(double_within)));
+        clicks.insert("long_after", Setting::Duration(ms(long_after)));
+        let mut settings = Settings::default();
+        settings.insert("debounce", Setting::Duration(ms(debounce)));
+        settings.insert("delayed_on", Setting::Duration(ms(on)));
+        settings.insert("delayed_off", Setting::Duration(ms(off)));
+        settings.insert("clicks", Setting::Section(clicks));
+        settings
+    }
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
     }
 
     fn build(bus: &mut dyn Bus) -> Result<Box<dyn Sensor>, DriverError> {
@@ -189,7 +329,7 @@ mod tests {
     fn the_line_is_claimed_as_the_settings_say() {
         let asked = Rc::new(RefCell::new(None));
         let mut sensor = build(&mut Header { asked: Rc::clone(&asked), has_line: true }).unwrap();
-        let (line, debounce) = ("GPIO17".into(), Duration::from_millis(20));
+        let (line, debounce) = ("GPIO17".into(), ms(20));
         let expected = InputRequest { line, active_low: true, bias: Bias::PullUp, debounce };
         assert_eq!(asked.borrow().as_ref(), Some(&expected));
         assert_eq!(sensor.sample().unwrap(), [ACTIVE.observed(true)]);
@@ -198,12 +338,53 @@ mod tests {
 
     #[test]
     fn each_edge_is_an_event_with_the_kernels_time_and_is_taken_once() {
-        let at = |ms| Some(Duration::from_millis(ms));
+        let at = |time| Some(ms(time));
         let edges = vec![Edge { active: true, at: at(5), missed: 0 }, Edge { active: false, at: at(9), missed: 0 }];
         let mut sensor = GpioInput { line: Box::new(Line { edges, works: true }) };
         let event = |ms, active| Event { at: at(ms), measurements: vec![ACTIVE.observed(active)] };
         assert_eq!(sensor.take_events().unwrap(), [event(5, true), event(9, false)]);
         assert!(sensor.take_events().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_click_is_measured_where_clicks_are_wanted() {
+        let Role::Sensor { measurements, .. } = SPEC.role else { panic!("a sensor") };
+        assert_eq!(measurements(&settings()), [ACTIVE]);
+        assert_eq!(measurements(&button([20, 0, 0, 300, 800])), [ACTIVE, CLICK]);
+    }
+
+    #[test]
+    fn a_line_that_is_active_at_the_start_is_so_behind_its_delays_and_has_not_been_pressed() {
+        let edges = vec![Edge { active: false, at: Some(ms(5)), missed: 0 }];
+        let line = Box::new(Line { edges, works: true });
+        let mut sensor = super::build(line, &button([20, 50, 50, 300, 800])).unwrap();
+        assert_eq!(sensor.due_in(), None);
+        let events = sensor.take_events().unwrap();
+        assert_eq!(events, [Event { at: Some(ms(55)), measurements: vec![ACTIVE.observed(false)] }]);
+        assert_eq!(sensor.due_in(), None);
+    }
+
+    #[test]
+    fn times_that_leave_only_one_outcome_are_a_contradiction() {
+        let found = |times| contradiction(&button(times)).map(|found| found.what);
+        assert_eq!(contradiction(&settings()), None);
+        for fine in [[20, 0, 0, 300, 800], [0, 0, 0, 1, 1], [20, 299, 799, 300, 800], [900, 900, 100, 1701, 800]] {
+            assert_eq!(found(fine), None, "{fine:?}");
+        }
+        for (times, words) in [
+            ([800, 0, 0, 900, 800], "every press would be long: with this debounce and delayed_off it lasts for 800ms"),
+            ([0, 0, 900, 300, 800], "every press would be long: with this debounce and delayed_off it lasts for 900ms"),
+            (
+                [300, 0, 0, 300, 800],
+                "no press could follow another in time: with this debounce and delayed_on the pause",
+            ),
+            (
+                [0, 300, 0, 300, 800],
+                "no press could follow another in time: with this debounce and delayed_on the pause",
+            ),
+        ] {
+            assert!(found(times).is_some_and(|what| what.starts_with(words)), "{times:?}: {:?}", found(times));
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn pulse(line: &Line, seconds: &[u64]) {
 fn said(sensor: &mut dyn Sensor) -> Vec<(String, f64)> {
     let number = |measurement: Measurement| match measurement.value {
         Value::Number { value, .. } => (measurement.name.into_owned(), value),
-        Value::Flag(_) => panic!("a number"),
+        Value::Flag(_) | Value::Word(_) => panic!("a number"),
     };
     sensor.sample().unwrap().into_iter().map(number).collect()
 }

@@ -5,7 +5,8 @@
 //! - when it is the first, or the first after the sensor failed;
 //! - when a measurement has moved by its `delta` since the last reading, a yes-or-no measurement has changed, or a measurement
 //!   has lost its value or got one again; but not before `min_interval` has passed since the last reading;
-//! - when `max_interval` has passed since then.
+//! - when `max_interval` has passed since then;
+//! - in any case, and at once, when it says what has just happened, such as a click.
 //!
 //! Without `delta` and `max_interval` each sample counts that comes `min_interval` after the last reading.
 //!
@@ -162,7 +163,8 @@ impl Report {
             let value = sample.iter().find(|measurement| measurement.name == slot.name).map(|m| m.value);
             has_changed |= slot.take(value);
         }
-        if !self.is_due(at, has_changed) {
+        let happens = sample.iter().any(|measurement| matches!(measurement.value, Value::Word(_)));
+        if !self.is_due(at, has_changed) && !happens {
             return (false, None);
         }
         let samples = (!self.settings.aggregate.is_empty()).then_some(self.samples);
@@ -171,7 +173,7 @@ impl Report {
         for slot in &mut self.measurements {
             slot.report(first, sample);
         }
-        (self.reported_at, self.samples) = (Some(at), 0);
+        (self.reported_at, self.samples, self.postponed_until) = (Some(at), 0, None);
         (true, samples)
     }
 
@@ -211,6 +213,7 @@ impl Slot {
     fn take(&mut self, value: Option<Value>) -> bool {
         self.sum.add(value);
         match (self.reported, value) {
+            (_, Some(Value::Word(_))) | (Some(Value::Word(_)), None) => false,
             (Some(Value::Number { value: before, .. }), Some(Value::Number { value: now, .. })) => {
                 self.delta.is_some_and(|delta| has_moved(before, now, delta))
             }

@@ -73,6 +73,23 @@ fn a_change_that_came_too_early_is_looked_at_again() {
 }
 
 #[test]
+fn what_happens_is_a_reading_at_once_and_never_again() {
+    const CLICK: Quantity = Quantity::word("click");
+    let mut report = Report::new(settings(&[], 60, Some(600), &[Aggregate::Last]), &[ACTIVE, CLICK]);
+    let mut take = |at, active, click: Option<&'static str>| {
+        let mut sample = vec![ACTIVE.observed(active)];
+        sample.extend(click.map(|word| CLICK.happened(word)));
+        report.take(s(at), &mut sample).0.then_some(sample.len())
+    };
+    assert_eq!(take(0, false, None), Some(1));
+    assert_eq!(take(1, true, None), None, "it came too early");
+    assert_eq!(take(2, false, Some("single")), Some(2));
+    assert_eq!(take(3, false, Some("single")), Some(2));
+    assert_eq!(take(4, false, None), None);
+    assert_eq!(take(700, false, None), Some(1));
+}
+
+#[test]
 fn a_value_that_goes_and_one_that_comes_back_is_a_change() {
     let mut report = Report::new(settings(&[("temperature", 5.0)], 0, None, &[]), &[TEMPERATURE, HUMIDITY]);
     let mut take = |at, temperature: Option<f64>| {

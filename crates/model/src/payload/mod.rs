@@ -41,7 +41,10 @@ pub fn measurements(all: &[Measurement], samples: Option<u32>) -> Vec<u8> {
             text.push(',');
         }
         write!(text, "{}:", Quoted(&measurement.name)).expect(ENDLESS);
-        text.push_str(&plain(measurement.value));
+        match measurement.value {
+            Value::Word(word) => write!(text, "{}", Quoted(word)).expect(ENDLESS),
+            value => text.push_str(&plain(value)),
+        }
     }
     if let Some(samples) = samples {
         write!(text, ",\"samples\":{samples}").expect(ENDLESS);
@@ -49,11 +52,12 @@ pub fn measurements(all: &[Measurement], samples: Option<u32>) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// A measured value as bare text, as it stands in a reading: `21.53`, `true`.
+/// A measured value as bare text: `21.53`, `true`, `single`.
 pub fn plain(value: Value) -> Cow<'static, str> {
     match value {
         Value::Flag(flag) => Cow::Borrowed(if flag { "true" } else { "false" }),
         Value::Number { value, decimals } => Cow::Owned(number(value, decimals)),
+        Value::Word(word) => Cow::Borrowed(word),
     }
 }
 
@@ -254,6 +258,12 @@ mod tests {
     }
 
     #[test]
+    fn a_word_is_a_text_in_a_reading() {
+        let all = [Quantity::flag("active").observed(false), Quantity::word("click").happened("double")];
+        assert_eq!(String::from_utf8(measurements(&all, None)).unwrap(), r#""active":false,"click":"double""#);
+    }
+
+    #[test]
     fn numbers_carry_the_decimals_that_are_meant() {
         for (value, decimals, text) in [
             (21.5, 2, "21.5"),
@@ -270,6 +280,7 @@ mod tests {
     fn values_and_states_can_be_bare_text() {
         assert_eq!(plain(Quantity::new("temperature", "°C", 2).measured(21.5300001).value), "21.53");
         assert_eq!(plain(Quantity::flag("contact").observed(true).value), "true");
+        assert_eq!(plain(Quantity::word("click").happened("single").value), "single");
         let cover = |position| OutputValue::Cover { travel: Travel::Opening, position };
         for (value, text) in [
             (OutputValue::Switch(true), "on"),
