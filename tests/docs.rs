@@ -170,11 +170,13 @@ fn the_page_on_outputs_tells_every_limit() {
 }
 
 #[test]
-fn every_configuration_on_the_page_on_buses_may_run() {
-    let blocks = blocks(&read("docs/buses.md"), "yaml");
-    assert!(blocks.len() >= 3, "the page has lost its examples");
-    for block in blocks {
-        check(&format!("mqtt: {{ broker: mqtt://localhost }}\n{block}"), Path::new("buses.yaml"));
+fn every_configuration_on_the_pages_on_buses_and_drivers_may_run() {
+    for (page, count) in [("docs/buses.md", 3), ("docs/drivers.md", 1)] {
+        let blocks = blocks(&read(page), "yaml");
+        assert!(blocks.len() >= count, "{page} has lost its examples");
+        for block in blocks {
+            check(&format!("mqtt: {{ broker: mqtt://localhost }}\n{block}"), Path::new("buses.yaml"));
+        }
     }
 }
 

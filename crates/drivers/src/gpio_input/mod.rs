@@ -56,11 +56,10 @@ of long_after is \"long\", at once and while it is still held; short presses
 in front of it belong to it and are not reported. The press after a long one
 begins a new pattern. A button that is held at the start means nothing until
 it is released. The kernel's times decide, however late a busy bus is read; on
-an expander without interrupt, and with backend: rppal, those of the looks.
+an expander without interrupt, the times at which it was looked at.
 A click happens once: its reading is never retained, and it has no topic of
 its own under mqtt.plain. Contacts bounce, so give a button a debounce. For a
-dimmer: it turns from \"long\" until active is false. clicks: {} takes the
-defaults.",
+dimmer: from \"long\" on until active is false. clicks: {} takes the defaults.",
     bus: BusNeed::Gpio,
     settings: &[LINE, ACTIVE_LOW, BIAS, DEBOUNCE, DELAYED_ON, DELAYED_OFF, CLICKS],
     claims: |settings| vec![Claim::Line(settings.text("line").to_owned())],
