@@ -135,7 +135,7 @@ pub(super) fn kind(kind: &Kind) -> String {
         Kind::Line => "name such as GPIO17, or number".into(),
         Kind::List(inner) => format!("list of {}", self::kind(inner)),
         Kind::Table(_) => "for each name of yours:".into(),
-        Kind::Subsection(_) => "a section:".into(),
+        Kind::Subsection(_) => "a section".into(),
         Kind::Path => "path".into(),
         _ => "text".into(),
     }

@@ -242,10 +242,10 @@ impl Loop {
 
     /// Brings buses up to date that must be looked at, and takes what event-driven sensors noticed.
     fn take_events(&mut self, now: Duration) {
-        let is_due = |due: &Timetable<Duration>| due.first().filter(|(_, at)| *at <= now);
+        let due_now = |due: &Timetable<Duration>| due.first().filter(|(_, at)| *at <= now);
         let (progress, sensors) = (&self.progress, &self.sensors);
         // A sensor whose time has come must know first what its bus has heard.
-        let may_have_news = self.has_woken || is_due(&self.events_due).is_some();
+        let may_have_news = self.has_woken || due_now(&self.events_due).is_some();
         let refreshed = self.sites.refresh(may_have_news, |bus| busy_on(progress, sensors, bus));
         if refreshed {
             for at in 0..self.heard_by_bus.len() {
@@ -260,7 +260,7 @@ impl Loop {
         self.ready.clear();
         // Each of them once: one that fails is due again at once, and others must have their turn.
         for _ in 0..self.sensors.len() {
-            let Some((index, _)) = is_due(&self.events_due) else { return };
+            let Some((index, _)) = due_now(&self.events_due) else { return };
             self.take_events_of(index);
         }
     }

@@ -315,7 +315,7 @@ impl SensorSlot {
             samples,
         };
         let count = self.count();
-        // To who subscribes later it would happen then.
+        // Retained, it would happen again to everybody who subscribes later.
         let happens = || reading.measurements.iter().any(|measurement| matches!(measurement.value, Value::Word(_)));
         let retain = self.settings.retain && !happens();
         let event = Event::Reading { reading, qos: self.settings.qos, retain, count };

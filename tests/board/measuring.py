@@ -158,13 +158,14 @@ def clicks(s):
     """A button that bounces, pressed twice: one outcome, by the kernel's debounce and its times."""
     since = s.heard.mark()
     pull = "/sys/devices/platform/gpio-sim.0/gpiochip*/sim_gpio8/pull"
-    # Longer than the debounce, shorter than what makes a press long or two presses of a double.
+    # Each state lasts longer than the debounce, and much shorter than double_within and long_after.
     s.board.run(f"p=$(echo {pull}); for level in up down up down; do for i in 1 2 3 4; do"
                 " echo pull-up >$p; echo pull-down >$p; done; echo pull-$level >$p; sleep 0.8; done").ok()
     s.heard.wait("sensors/bell", lambda text: "click" in json.loads(text), 30, since)
     time.sleep(6)
     words = [heard.json()["click"] for heard in s.heard.since(since, "sensors/bell") if "click" in heard.json()]
-    s.proves("gpio-input", "kernel", "gpio-sim", "bell: two bouncing presses are one double", words == ["double"], str(words))
+    s.proves("gpio-input", "kernel", "gpio-sim", "bell: two bouncing presses are one double", words == ["double"],
+             str(words))
 
 
 def kernel_sensors(s):

@@ -309,8 +309,9 @@ pub trait InputLine {
     fn now(&self) -> Duration {
         watch::monotonic()
     }
-    /// Up to when [`InputLine::take_edges`], called next, has every change; for those that the kernel is still about to hand out
-    /// allow some milliseconds. Behind the present only where [`Bus::refresh`] reads what has an earlier time.
+    /// All changes before this time are among those that the next [`InputLine::take_edges`] returns, but for what the kernel has
+    /// stamped and not handed out yet, which takes it some milliseconds at most. It lies behind the present where changes bear
+    /// the time of an interrupt that [`Bus::refresh`] has not asked for yet.
     fn complete_until(&self) -> Duration {
         self.now()
     }

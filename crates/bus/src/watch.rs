@@ -43,7 +43,7 @@ impl Watch {
         }
         self.reported = level;
         self.unsettled_since = None;
-        // Had somebody looked in time, it would have been then.
+        // When it had lasted, however much later somebody looked.
         let at = Some(since.saturating_add(self.debounce));
         self.edges.push(Edge { active: level != self.active_low, at, missed: 0 });
         None

@@ -90,7 +90,7 @@ pub enum Kind {
     },
     /// One value of a kind, or a list of them.
     OneOrMany(&'static Kind),
-    /// A section with keys of its own, which whoever reads the section checks.
+    /// A section with keys of its own, checked by whoever checks the section around it.
     Section(&'static [Field]),
     /// A section with keys of its own among the settings of a driver, as one value. Empty, its defaults apply.
     Subsection(&'static [Field]),
