@@ -177,7 +177,7 @@ async fn a_reload_keeps_windows_of_the_same_filters_and_empties_others() {
     let file = bench.folder.path().join("bench.json");
     let smallest = |reading: &Reading| match reading.measurements[0].value {
         Value::Number { value, .. } => value,
-        Value::Flag(_) => panic!("a number"),
+        Value::Flag(_) | Value::Word(_) => panic!("a number"),
     };
     let replan =
         |size| Order::Replan(plan(vec![(average(size).0, Arc::clone(&tally)), counter("m", 20)], Vec::new(), &file));
