@@ -30,9 +30,10 @@ use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
 use crate::views::Views;
 use crate::worker::{self, BusAlarms, Trips, Worker};
+use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
-use fieldgate_link::{self as link, Incoming, Latest, LinkStatus};
+use fieldgate_link::{self as link, Incoming, Latest, LinkState, LinkStatus};
 use fieldgate_model::RunId;
 use fieldgate_safety::SharedInterlocks;
 use fieldgate_spool::{self as spool, CommandIds, Spool, SpoolError, SpoolThread};
@@ -208,9 +209,11 @@ impl Gateway {
             heartbeat,
             persisted_counts: spool.counts(),
             alarms: alarms.clone(),
+            signals: Signals::default(),
             interlocks: SharedInterlocks::default(),
             trips: Trips::default(),
         };
+        context.signals.arrange(plans::known(&config));
         plans::arrange(&context.interlocks, &config);
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
@@ -287,6 +290,7 @@ impl Gateway {
 
     /// Publishes health and sets systemd's status line.
     pub fn publish_health(&self) {
+        self.context.signals.link(self.link_status().borrow().state == LinkState::Up);
         self.ways.latest.set(self.config.topics.health(), self.sources.payload());
         crate::systemd::status(&self.sources.line());
     }
@@ -367,7 +371,8 @@ impl Gateway {
 
     /// Gives every thread its new plan, with signs of life meanwhile.
     async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
-        let plans = plans::of(&self.config, &mut self.sources.sensors);
+        self.context.signals.arrange(plans::known(&self.config));
+        let plans = plans::of(&self.config, &mut self.sources.sensors, &self.context.signals);
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
         replan::release(&mut self.workers, &plans, grace, |workers| {
             let statuses = (&self.ways.latest, &self.sources.sensors);
@@ -428,7 +433,7 @@ fn start_workers(
     context: &worker::Context,
 ) -> Result<BTreeMap<plans::BusKey, Worker>, StartError> {
     let mut workers = BTreeMap::new();
-    for (key, plan) in plans::of(config, sensors) {
+    for (key, plan) in plans::of(config, sensors, &context.signals) {
         let worker = Worker::spawn(&key.to_string(), plan, context.clone()).map_err(StartError::Thread)?;
         workers.insert(key, worker);
     }

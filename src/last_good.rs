@@ -177,7 +177,8 @@ fn encode_bus(bus: &bus::Settings) -> Json {
         bus::Settings::Expander(expander::Settings { on, model, address, .. }) => {
             json!({ "type": model.name(), "on": encode_upstream(on), "address": address })
         }
-        bus::Settings::Host => json!({ "type": "host" }),
+        // No output sits on other sensors.
+        bus::Settings::Host | bus::Settings::Signals(_) => json!({ "type": "host" }),
     }
 }
 

@@ -97,7 +97,7 @@ fn the_example_of_every_driver_has_no_problem() {
             BusNeed::Spi => "  spi-0: { type: spi, device: /dev/spidev0.0 }\n",
             BusNeed::Uart => "  serial: { type: uart, device: /dev/serial0 }\n",
             BusNeed::W1 => "  wire: { type: w1 }\n",
-            BusNeed::None => "",
+            BusNeed::None | BusNeed::Sensors => "",
         };
         assert_eq!(said(&around(section, spec.example, bus), Path::new(spec.name)), "good\n", "{}", spec.example);
         // The same on simulated buses, where everything may sit.

@@ -78,7 +78,7 @@ pub fn bus(spec: &DriverSpec) -> &'static str {
         BusNeed::Spi => "spi",
         BusNeed::Uart => "uart",
         BusNeed::W1 => "w1",
-        BusNeed::None => "–",
+        BusNeed::None | BusNeed::Sensors => "–",
     }
 }
 

@@ -10,8 +10,10 @@ use crate::cli;
 use crate::config::{self, Config};
 use crate::gateway;
 use crate::worker::SensorSettings;
+use fieldgate_bus::signals::{Known, Signals};
 use fieldgate_bus::{self as bus, Buses, Delay};
-use fieldgate_drivers::{self as drivers, DriverError, Role};
+use fieldgate_clock as clock;
+use fieldgate_drivers::{self as drivers, BusNeed, DriverError, Role, formula};
 use fieldgate_filters::SensorFilters;
 use fieldgate_model::{Measurement, Quantity, describe_error, payload};
 
@@ -37,15 +39,44 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
         let names: Vec<_> = config.sensors.iter().map(|settings| settings.name.as_str()).collect();
         return cli::fail(&format!("there is no sensor called {sensor:?}; there are: {}", names.join(", ")));
     };
-    match sample(&config, settings) {
+    match read(&config, settings, &Signals::default()) {
         Ok(all) => cli::put(&print(&all, settings, json), ExitCode::SUCCESS),
         Err(e) => cli::fail(&format!("{sensor}: {}", describe_error(&e))),
     }
 }
 
-fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>, DriverError> {
+/// Samples a sensor. What it is computed of is sampled before it, and filtered, as far as that can be had.
+fn read(config: &Config, settings: &SensorSettings, signals: &Signals) -> Result<Vec<Measurement>, DriverError> {
+    let named: Vec<_> = match settings.driver.bus {
+        BusNeed::Sensors => formula::inputs(&settings.settings).into_iter().map(|signal| signal.device).collect(),
+        _ => Vec::new(),
+    };
+    let sources: Vec<_> = config.sensors.iter().filter(|sensor| named.contains(&sensor.name)).collect();
+    let mut samples = Vec::new();
+    for source in &sources {
+        match read(config, source, signals) {
+            Ok(mut sample) => {
+                SensorFilters::new(&source.filters, &source.measured()).apply(&mut sample);
+                samples.push((&source.name, sample));
+            }
+            Err(error) => {
+                cli::print_message(&format!("{}: {}\n", source.name, describe_error(&error)));
+                samples.push((&source.name, Vec::new()));
+            }
+        }
+    }
+    // One that failed counts as asked. No state of an output is known here: nothing is driven, and none is asked.
+    signals.arrange(sources.iter().map(|s| Known::Sensor(s.name.clone(), s.filtered(), PATIENCE)).collect());
+    samples.iter().for_each(|(name, sample)| signals.sampled(name, clock::boottime(), sample));
+    sample(config, settings, signals)
+}
+
+fn sample(config: &Config, settings: &SensorSettings, signals: &Signals) -> Result<Vec<Measurement>, DriverError> {
     let named = |name| config.buses.iter().find(|(bus, _)| bus == name).map(|(_, settings)| settings.clone());
-    let bus_settings = settings.bus.as_ref().and_then(named).unwrap_or(bus::Settings::Host);
+    let bus_settings = match settings.driver.bus {
+        BusNeed::Sensors => bus::Settings::Signals(signals.clone()),
+        _ => settings.bus.as_ref().and_then(named).unwrap_or(bus::Settings::Host),
+    };
     let mut buses = Buses::new(drivers::chip);
     let bus = buses.get(&bus_settings)?;
     bus.spare_inputs(&gateway::inputs(config, settings.bus.as_ref()));
@@ -58,7 +89,7 @@ fn sample(config: &Config, settings: &SensorSettings) -> Result<Vec<Measurement>
     loop {
         match device.sample() {
             Err(DriverError::NotReady(_)) if unready + 1 < ATTEMPTS => unready += 1,
-            Err(error @ DriverError::TooEarly(_)) if waited < PATIENCE => {
+            Err(error @ DriverError::TooEarly(_)) if waited < PATIENCE && settings.driver.bus != BusNeed::Sensors => {
                 waited += PAUSE;
                 if waited == SAY_AFTER {
                     cli::print_message(&format!("{error}; waiting\n"));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::cli::put;
 use crate::config::raw;
-use fieldgate_drivers::{BusNeed, DRIVERS, DriverSpec, Role};
+use fieldgate_drivers::{BusNeed, DRIVERS, DriverSpec, Role, formula};
 use fieldgate_filters::{FILTERS, FilterSpec, Takes};
 use fieldgate_model::{Field, Kind, Need, OutputKind, Settings};
 
@@ -161,11 +161,14 @@ fn device(fields: &[Field], fits: fn(&Role) -> bool) -> Json {
 }
 
 fn of_driver(spec: &DriverSpec) -> Json {
-    let mut settings = section(spec.settings);
+    let mut settings = match spec.settings {
+        [Field { name: formula::MEASUREMENTS, kind: named, .. }] => kind(named),
+        fields => section(fields),
+    };
     settings["description"] = spec.summary.into();
     let mut then = json!({ "properties": { "settings": settings } });
     let mut needed = Vec::new();
-    if spec.bus != BusNeed::None {
+    if !matches!(spec.bus, BusNeed::None | BusNeed::Sensors) {
         needed.push("bus");
     }
     if spec.settings.iter().any(|field| matches!(field.need, Need::Required | Need::Or(_))) {
@@ -212,8 +215,13 @@ mod tests {
             let section = if matches!(spec.role, Role::Sensor { .. }) { "sensors" } else { "actuators" };
             let all = schema["properties"][section]["additionalProperties"]["allOf"].as_array().unwrap();
             let own = all.iter().find(|one| one["if"]["properties"]["driver"]["const"] == spec.name).unwrap();
+            let settings = &own["then"]["properties"]["settings"];
             for field in spec.settings {
-                assert!(own["then"]["properties"]["settings"]["properties"][field.name].is_object(), "{}", spec.name);
+                let found = match field.name {
+                    formula::MEASUREMENTS => &settings["additionalProperties"]["properties"]["formula"],
+                    name => &settings["properties"][name],
+                };
+                assert!(found.is_object(), "{}", spec.name);
             }
         }
     }

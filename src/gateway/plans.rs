@@ -13,6 +13,8 @@ use crate::plain::PlainTopics;
 use crate::roster::{Roster, Target};
 use crate::worker::{ActuatorSettings, Plan, Worker};
 use fieldgate_bus as bus;
+use fieldgate_bus::signals::{Known, Signals};
+use fieldgate_drivers::{BusNeed, formula};
 use fieldgate_link as link;
 use fieldgate_model::payload::report;
 use fieldgate_model::topic::Topics;
@@ -22,6 +24,9 @@ use fieldgate_safety::{Pair, SharedInterlocks};
 /// MQTT counts the keep-alive in whole seconds (MQTT 5, 3.1.2.10).
 pub(super) const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(1);
 
+/// A sample is good for so many periods of its sensor: what is older is not computed with.
+const GOOD_FOR_PERIODS: u32 = 3;
+
 /// One thread each: a bus that is wired to the board, with all that sit on it, or the machine itself for drivers that need
 /// none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +35,8 @@ pub(super) enum BusKey {
     Named(Name),
     /// sysfs and procfs.
     Host,
+    /// Other sensors.
+    Sensors,
 }
 
 impl fmt::Display for BusKey {
@@ -37,6 +44,7 @@ impl fmt::Display for BusKey {
         match self {
             Self::Named(name) => name.fmt(f),
             Self::Host => f.write_str("host"),
+            Self::Sensors => f.write_str("sensors"),
         }
     }
 }
@@ -49,16 +57,37 @@ impl BusKey {
 }
 
 /// What each thread is in charge of. A bus without devices gets no thread. Sensors keep their tallies over reloads.
-pub(super) fn of(config: &Config, tallies: &mut SensorTallies) -> BTreeMap<BusKey, Plan> {
+pub(super) fn of(config: &Config, tallies: &mut SensorTallies, signals: &Signals) -> BTreeMap<BusKey, Plan> {
     let mut plans = BTreeMap::new();
     for sensor in &config.sensors {
         let tally = Arc::clone(tallies.entry(sensor.name.clone()).or_default());
-        plan(&mut plans, config, sensor.bus.as_ref()).sensors.push((sensor.clone(), tally));
+        let plan = match sensor.driver.bus {
+            BusNeed::Sensors => derived(&mut plans, signals),
+            _ => plan(&mut plans, config, sensor.bus.as_ref()),
+        };
+        plan.sensors.push((sensor.clone(), tally));
     }
     for actuator in &config.actuators {
         plan(&mut plans, config, Some(&actuator.bus)).actuators.push(actuator.clone());
     }
     plans
+}
+
+/// The one thread of sensors that are computed of others.
+fn derived<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, signals: &Signals) -> &'a mut Plan {
+    let buses = || vec![(None, bus::Settings::Signals(signals.clone()))];
+    plans.entry(BusKey::Sensors).or_insert_with(|| Plan { buses: buses(), sensors: Vec::new(), actuators: Vec::new() })
+}
+
+/// What sensors are computed of.
+pub(super) fn known(config: &Config) -> Vec<Known> {
+    let derived = config.sensors.iter().filter(|sensor| sensor.driver.bus == BusNeed::Sensors);
+    let named: BTreeSet<Name> =
+        derived.flat_map(|sensor| formula::inputs(&sensor.settings)).map(|signal| signal.device).collect();
+    let sensors = config.sensors.iter().filter(|sensor| named.contains(&sensor.name));
+    let sensors = sensors.map(|s| Known::Sensor(s.name.clone(), s.filtered(), GOOD_FOR_PERIODS * s.every));
+    let outputs = config.actuators.iter().filter(|output| named.contains(&output.name));
+    sensors.chain(outputs.map(|output| Known::Output(output.name.clone(), output.kind))).collect()
 }
 
 fn plan<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, config: &Config, bus: Option<&Name>) -> &'a mut Plan {

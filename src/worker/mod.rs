@@ -37,9 +37,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::worker::wait::Waker;
 use fieldgate_bus as bus;
+use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
-use fieldgate_drivers::{DriverSpec, Role};
+use fieldgate_drivers::DriverSpec;
 use fieldgate_filters::{self as filters, MeasurementFilters, ReportSettings};
 use fieldgate_model::{
     Action, Count, Loss, Name, OutputKind, OutputValue, Pace, PersistedCounts, Qos, Quantity, Reading, RunId,
@@ -81,10 +82,7 @@ pub struct SensorSettings {
 impl SensorSettings {
     /// What the driver measures, in its order.
     pub fn measured(&self) -> Vec<Quantity> {
-        match self.driver.role {
-            Role::Sensor { measurements, .. } => measurements(&self.settings),
-            Role::Actuator { .. } => Vec::new(),
-        }
+        self.driver.measured(&self.settings)
     }
 
     /// What its samples carry behind the filters.
@@ -369,6 +367,8 @@ pub struct Context {
     pub persisted_counts: watch::Receiver<PersistedCounts>,
     /// Buses that do not work.
     pub alarms: BusAlarms,
+    /// Where samples are shown to sensors that are computed of them.
+    pub signals: Signals,
     /// Outputs that must not be on together.
     pub interlocks: SharedInterlocks,
     /// How often outputs were taken away from what had been requested of them.

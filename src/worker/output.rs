@@ -183,6 +183,7 @@ impl OutputSlot {
 
     fn publish(&self, State { value, target, cause }: State, sites: &mut Sites) {
         let actuator = self.settings.name.clone();
+        sites.context.signals.does(&actuator, value);
         let event = Event::State { actuator: actuator.clone(), value, target, at: clock::now().wall, cause };
         sites.publish(Subject::Actuator, actuator, event);
     }

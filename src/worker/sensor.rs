@@ -273,6 +273,13 @@ impl SensorSlot {
             Ok(none) if none.is_empty() => {}
             result => {
                 let now = clock::now();
+                let result = match result {
+                    Err(DriverError::Partly(partly)) => {
+                        let whole = self.good_part(Err(DriverError::Partly(partly)));
+                        whole.map(|measurements| vec![drivers::Event { at: None, measurements }])
+                    }
+                    whole => whole,
+                };
                 match result.and_then(|all| all.into_iter().map(finite_event).collect::<Result<Vec<_>, _>>()) {
                     Ok(all) => {
                         for event in all {
@@ -298,6 +305,7 @@ impl SensorSlot {
     fn offer(&mut self, taken_at: Moment, mut measurements: Vec<Measurement>, sites: &mut Sites) {
         self.tally.samples.fetch_add(1, Ordering::Relaxed);
         self.tally.filtered.fetch_add(self.filters.apply(&mut measurements), Ordering::Relaxed);
+        sites.context.signals.sampled(&self.settings.name, taken_at.boot, &measurements);
         let (is_reading, samples) = match &mut self.report {
             Some(report) => report.take(taken_at.boot, &mut measurements),
             None => (!measurements.is_empty(), None),
@@ -432,7 +440,7 @@ impl SensorSlot {
     fn answered(&mut self, sites: &mut Sites) {
         sites.rest.answered(self.place);
         // A driver that needs no bus says nothing about the one that it was given.
-        if self.settings.driver.bus != BusNeed::None {
+        if !matches!(self.settings.driver.bus, BusNeed::None | BusNeed::Sensors) {
             sites.note(self.settings.bus.as_ref(), Ok(()));
         }
         // One that comes and goes is logged no more often than one that stays away.
@@ -448,8 +456,13 @@ impl SensorSlot {
         self.restart_filters();
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
-        // A device that keeps failing may have been unplugged and come back with its power-on registers.
-        if !error.is_transient() || status == SensorStatus::Down {
+        if status == SensorStatus::Down {
+            sites.context.signals.failed(&self.settings.name);
+        }
+        // A device that keeps failing may have been unplugged and come back with its power-on registers. One that is computed of
+        // others must go on listening to them.
+        let is_computed = matches!(error, DriverError::Unknown(_));
+        if !error.is_transient() || (status == SensorStatus::Down && !is_computed) {
             self.drop_device();
         }
         sites.leave_if_gone(self.settings.bus.as_ref(), error);

@@ -97,6 +97,7 @@ impl Bench {
             heartbeat: Arc::clone(&heartbeat),
             persisted_counts,
             alarms: alarms.clone(),
+            signals: Signals::default(),
             interlocks,
             trips,
         };

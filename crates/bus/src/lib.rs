@@ -16,6 +16,7 @@ pub mod multiplexer;
 pub mod pwm;
 pub mod rppal;
 pub mod seconds;
+pub mod signals;
 pub mod sim;
 pub mod spi;
 pub mod survey;
@@ -86,6 +87,8 @@ pub enum Settings {
     Expander(expander::Settings),
     /// The machine itself: sysfs and procfs. Drivers that need no bus share it.
     Host,
+    /// What other sensors sampled, for those that are computed of it.
+    Signals(signals::Signals),
 }
 
 /// Opens a bus. Called on the worker's thread; `upstream` is the open bus that it sits on, if it sits on one, and `chips` finds
@@ -107,6 +110,7 @@ pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>, chips: FindChip
         Settings::Rppal(part) => rppal::open(*part)?,
         Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone(), chips)?),
         Settings::Host => Box::new(sysfs::HostBus::new()),
+        Settings::Signals(signals) => Box::new(signals::SignalBus::new(signals.clone())),
     })
 }
 
@@ -148,6 +152,11 @@ pub trait Bus {
     /// The kernel's files: those of this machine, whatever bus the driver was given a place on.
     fn files(&mut self) -> Result<Rc<dyn Files>, BusError> {
         sysfs::HostBus::new().files()
+    }
+
+    /// The newest samples of other sensors.
+    fn signals(&mut self) -> Result<signals::Signals, BusError> {
+        Err(self.lacks("samples of other sensors"))
     }
 
     /// Counts seconds from now on, for a driver that cannot do without: a bus in a test has its own.

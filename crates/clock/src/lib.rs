@@ -7,9 +7,12 @@
 pub mod broker_heartbeat;
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
@@ -20,6 +23,9 @@ const TIMESYNC: &str = "/run/systemd/timesync";
 
 /// 2025-01-01: a wall clock before it was never set, by any time service.
 const PLAUSIBLE: Duration = Duration::from_secs(1_735_689_600);
+
+/// Where the board is.
+static ZONE: OnceLock<TimeZone> = OnceLock::new();
 
 /// What [`TIMESYNC`] last said.
 static ANSWER: Answer = Answer::unknown();
@@ -34,6 +40,29 @@ pub fn boottime() -> Duration {
 pub fn now() -> Moment {
     let wall = SystemTime::now();
     Moment { boot: boottime(), wall, clock: status(wall, || ANSWER.get(Path::new(TIMESYNC))) }
+}
+
+/// The time of day where the board is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalTime {
+    /// 0 to 23.
+    pub hour: u8,
+    /// 0 to 59.
+    pub minute: u8,
+    /// 0 for Monday to 6 for Sunday.
+    pub weekday: u8,
+}
+
+/// The time of day in the board's time zone, as `/etc/localtime` was when this was first asked; UTC without it.
+pub fn local() -> LocalTime {
+    let zone = ZONE.get_or_init(TimeZone::system);
+    let now = Timestamp::now().to_zoned_datetime(zone.clone());
+    let small = |number: i8| u8::try_from(number).unwrap_or(0);
+    LocalTime {
+        hour: small(now.hour()),
+        minute: small(now.minute()),
+        weekday: small(now.weekday().to_monday_zero_offset()),
+    }
 }
 
 /// Asks again whether the wall clock was set; to be called about once a second. A date before 2025 needs no answer: that such

@@ -18,6 +18,7 @@ pub mod ccs811;
 pub mod dht;
 pub mod ds18b20;
 mod each_second;
+pub mod formula;
 pub mod gpio_cover;
 pub mod gpio_input;
 pub mod gpio_output;
@@ -119,6 +120,7 @@ pub static DRIVERS: &[&DriverSpec] = &[
     &linux_hwmon::SPEC,
     &linux_iio::SPEC,
     &board::SPEC,
+    &formula::SPEC,
     &waveform::SPEC,
     &gpio_output::SPEC,
     &gpio_pulse::SPEC,
@@ -168,6 +170,14 @@ pub struct DriverSpec {
 }
 
 impl DriverSpec {
+    /// What it measures with these settings; nothing if it is an output.
+    pub fn measured(&self, settings: &Settings) -> Vec<Quantity> {
+        match self.role {
+            Role::Sensor { measurements, .. } => measurements(settings),
+            Role::Actuator { .. } => Vec::new(),
+        }
+    }
+
     /// The GPIO lines that it uses with these settings.
     pub fn lines(&self, settings: &Settings) -> impl Iterator<Item = String> + use<> {
         (self.claims)(settings).into_iter().filter_map(|claim| match claim {
@@ -267,6 +277,8 @@ pub enum BusNeed {
     W1,
     /// None; it may be given one, and then shares its thread.
     None,
+    /// None, and it must not be given one: it is computed of other sensors.
+    Sensors,
 }
 
 /// A device that is read.
@@ -402,6 +414,9 @@ pub enum DriverError {
     /// Two relays that must never be on together read on. They were driven off; drive the output again.
     #[error("lines {0} and {1} read on together, and were driven off")]
     BothOn(String, String),
+    /// What it is computed of is not known, or has no result. The next sample of others may bring it.
+    #[error("{0}")]
+    Unknown(String),
     /// The driver itself failed: a defect. It is built anew.
     #[error("the driver panicked: {0}")]
     Panicked(String),
@@ -419,7 +434,8 @@ impl DriverError {
             | Self::Foreign(_)
             | Self::DoesNotFollow { .. }
             | Self::StaysOn { .. }
-            | Self::BothOn(..) => true,
+            | Self::BothOn(..)
+            | Self::Unknown(_) => true,
             Self::Bus(BusError::Io { .. } | BusError::Wires { .. } | BusError::Format { .. }) => true,
             Self::Partly(partly) => partly.left_out.iter().all(|(_, error)| error.is_transient()),
             Self::NoDevice { .. } | Self::Bus(_) | Self::Panicked(_) => false,

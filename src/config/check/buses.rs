@@ -51,7 +51,7 @@ impl Bus {
         match &self.settings {
             None | Some(Sim { .. }) => true,
             Some(settings) => match need {
-                BusNeed::None => true,
+                BusNeed::None | BusNeed::Sensors => true,
                 BusNeed::I2c => matches!(settings, I2c { .. } | Multiplexed(_) | Rppal(Part::I2c { .. })),
                 BusNeed::Gpio => matches!(settings, Gpio { .. } | Expander(_) | Rppal(Part::Gpio)),
                 BusNeed::Pwm => matches!(settings, Pwm { .. } | Rppal(Part::Pwm | Part::Gpio)),
@@ -96,7 +96,7 @@ impl Bus {
             Some(bus::Settings::Sim { .. }) => "sim",
             Some(bus::Settings::Multiplexed(channel)) => channel.model,
             Some(bus::Settings::Expander(expander)) => expander.model.name(),
-            Some(bus::Settings::Host) | None => "unknown",
+            Some(bus::Settings::Host | bus::Settings::Signals(_)) | None => "unknown",
         }
     }
 }
@@ -255,7 +255,7 @@ fn device(settings: &bus::Settings) -> Option<Device> {
             Some(Device::Channel { on: on.name.clone(), address: *address, channel: *channel })
         }
         // Two of them on one address are reported as such.
-        bus::Settings::Expander(_) | bus::Settings::Host => None,
+        bus::Settings::Expander(_) | bus::Settings::Host | bus::Settings::Signals(_) => None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::check::Checker;
 use crate::config::check::buses::{Bus, Named};
+use crate::config::check::formulas::Derived;
 use crate::config::check::mqtt::{Mqtt, qos};
 use crate::config::check::section::{Section, nearest, quoted};
 use crate::config::raw;
@@ -32,11 +33,25 @@ impl<S> Device<S> {
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn sensors(&mut self, top: &Section<'a>, buses: &[Bus], mqtt: &Mqtt) -> Vec<Device<SensorSettings>> {
-        let mut all = Vec::new();
+    /// The sensors, and those among them that are computed of others, which are checked when all else is known.
+    pub(super) fn sensors(
+        &mut self,
+        top: &Section<'a>,
+        buses: &[Bus],
+        mqtt: &Mqtt,
+    ) -> (Vec<Device<SensorSettings>>, Vec<Derived<'a>>) {
+        let (mut all, mut derived) = (Vec::new(), Vec::new());
         for Named { name, key, node, is_again } in self.named(top, "sensors") {
             let device = if self.is_in_place(node, is_sensor) {
                 let section = self.section(&key.span, [node], &key.text, raw::SENSOR);
+                if section.text("driver").and_then(drivers::find).is_some_and(|driver| driver.bus == BusNeed::Sensors) {
+                    let device = Device { name: name.clone(), bus: None, claims: Vec::new(), settings: None };
+                    if !is_again {
+                        derived.push(Derived::new(all.len(), name, section));
+                        all.push(device);
+                    }
+                    continue;
+                }
                 self.sensor(name, &section, buses, mqtt)
             } else {
                 let section = self.section(&key.span, [node], &key.text, raw::ACTUATOR);
@@ -44,7 +59,7 @@ impl<'a> Checker<'a> {
             };
             all.extend((!is_again).then_some(device));
         }
-        all
+        (all, derived)
     }
 
     pub(super) fn sensor(
@@ -66,10 +81,7 @@ impl<'a> Checker<'a> {
         if driver.name == gpio_input::SPEC.name {
             self.contradiction(section, known.each_ref().map(gpio_input::contradiction));
         }
-        let measured = settings.as_ref().and_then(|settings| match &driver.role {
-            Role::Sensor { measurements, .. } => Some(measurements(settings)),
-            Role::Actuator { .. } => None,
-        });
+        let measured = settings.as_ref().map(|settings| driver.measured(settings));
         let values = self.values(section, measured);
         let settings = settings.zip(every).zip(values).map(|((settings, every), (filters, report))| SensorSettings {
             name: name.clone(),
@@ -117,7 +129,8 @@ impl<'a> Checker<'a> {
         let need = driver.map_or(BusNeed::None, |driver| driver.bus);
         let fitting = || such_as(buses, need, |bus| bus.suits(need));
         let Some(name) = section.text("bus") else {
-            let sensor = driver.filter(|driver| matches!(driver.role, Role::Sensor { .. }) && need != BusNeed::None);
+            let needs_one = !matches!(need, BusNeed::None | BusNeed::Sensors);
+            let sensor = driver.filter(|driver| matches!(driver.role, Role::Sensor { .. }) && needs_one);
             if let Some(driver) = sensor.filter(|_| !section.has("bus")) {
                 let what = format!("{} needs `bus:`, {}", driver.name, describe_need(need));
                 self.error(&section.place, what, fitting());
@@ -143,7 +156,7 @@ impl<'a> Checker<'a> {
         self.error(span, format!("no bus is called {name:?}"), hint);
     }
 
-    fn delivery(&mut self, section: &Section<'a>, mqtt: &Mqtt) -> (Qos, bool) {
+    pub(super) fn delivery(&mut self, section: &Section<'a>, mqtt: &Mqtt) -> (Qos, bool) {
         let own = qos(section.integer("qos"));
         if own == Some(Qos::ExactlyOnce) && mqtt.kept_session {
             self.two_with_kept_session(&section.span("qos"));
@@ -157,7 +170,12 @@ impl<'a> Checker<'a> {
         (qos, section.flag("retain").unwrap_or(mqtt.retain))
     }
 
-    fn every(&mut self, section: &Section<'a>, driver: &DriverSpec, default: Option<Duration>) -> Option<Duration> {
+    pub(super) fn every(
+        &mut self,
+        section: &Section<'a>,
+        driver: &DriverSpec,
+        default: Option<Duration>,
+    ) -> Option<Duration> {
         let every = section.duration("every").or(default.filter(|_| !section.has("every")));
         if every.is_none() && !section.has("every") {
             let what = format!("{} needs `every:`, how often it is read", driver.name);
@@ -264,14 +282,14 @@ pub(super) fn describe_need(need: BusNeed) -> &'static str {
         BusNeed::Spi => "a bus of type spi",
         BusNeed::Uart => "a bus of type uart",
         BusNeed::W1 => "a bus of type w1",
-        BusNeed::None => "no bus",
+        BusNeed::None | BusNeed::Sensors => "no bus",
     }
 }
 
 /// An entry under `buses:` of the kind that a driver needs.
 fn example_of(need: BusNeed) -> &'static str {
     match need {
-        BusNeed::I2c | BusNeed::None => "i2c-1: { type: i2c, device: /dev/i2c-1 }",
+        BusNeed::I2c | BusNeed::None | BusNeed::Sensors => "i2c-1: { type: i2c, device: /dev/i2c-1 }",
         BusNeed::Gpio => "header: { type: gpio, chip: /dev/gpiochip0 }",
         BusNeed::Pwm => "pwm0: { type: pwm, chip: 0 }",
         BusNeed::Spi => "spi0: { type: spi, device: /dev/spidev0.0 }",

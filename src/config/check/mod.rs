@@ -10,6 +10,7 @@ mod claims;
 mod devices;
 mod files;
 mod filters;
+mod formulas;
 mod mqtt;
 mod outputs;
 mod section;
@@ -104,8 +105,9 @@ impl<'a> Checker<'a> {
         let mqtt = self.mqtt(&top, &name);
         let spool = self.spool(&top);
         let buses = self.buses(&top);
-        let sensors = self.sensors(&top, &buses, &mqtt);
+        let (mut sensors, derived) = self.sensors(&top, &buses, &mqtt);
         let actuators = self.actuators(&top, &buses, &mqtt);
+        self.derived(derived, &mut sensors, &actuators, &mqtt);
         self.collisions(&buses, &sensors, &actuators);
         if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
             self.warning(

@@ -196,6 +196,7 @@ fn context() -> (Context, [mpsc::Receiver<Event>; 2]) {
         heartbeat: Arc::new(BrokerHeartbeat::default()),
         persisted_counts,
         alarms: BusAlarms::default(),
+        signals: bus::signals::Signals::default(),
         interlocks: SharedInterlocks::default(),
         trips: Trips::default(),
     };

@@ -1,0 +1,433 @@
+//! The newest samples of sensors and states of outputs, for sensors that are computed of them.
+//!
+//! Workers write here what was sampled, filtered already, and a [`Listener`] is woken by what it asked for. Only what somebody
+//! computes with is kept: for everything else a write is one look at a flag. Nothing here is late, lost or numbered; that
+//! concerns readings.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use fieldgate_model::{Measurement, Name, OutputKind, OutputValue, Quantity, Value};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::{Errno, read, write};
+
+use crate::{Bus, BusError};
+
+/// How a sensor or an output is called, and what of it: `air.temperature`, `pump.value`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SignalName {
+    /// The sensor or the output.
+    pub device: Name,
+    /// The measurement; [`OUTPUT_VALUE`] of an output.
+    pub value: String,
+}
+
+/// What the one value of an output is called.
+pub const OUTPUT_VALUE: &str = "value";
+
+/// Something that can be computed with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known {
+    /// A sensor, what its filters leave of it, and for how long a sample is good.
+    Sensor(Name, Vec<Quantity>, Duration),
+    /// An output.
+    Output(Name, OutputKind),
+}
+
+/// What a signal says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Signal {
+    /// A measurement.
+    Measured(Value),
+    /// What an output does.
+    Output(OutputValue),
+}
+
+/// A sensor on the board.
+#[derive(Debug)]
+struct SensorEntry {
+    quantities: Vec<Quantity>,
+    good_for: Duration,
+    /// In the order of the quantities, as of the newest sample.
+    values: Vec<Option<Value>>,
+    /// When that was taken, on the boot clock.
+    at: Duration,
+    listeners: Vec<Weak<OwnedFd>>,
+}
+
+/// An output on the board.
+#[derive(Debug)]
+struct OutputEntry {
+    kind: OutputKind,
+    value: Option<OutputValue>,
+    listeners: Vec<Weak<OwnedFd>>,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    sensors: BTreeMap<Name, SensorEntry>,
+    outputs: BTreeMap<Name, OutputEntry>,
+    link_up: Option<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Whether there is anything to keep.
+    is_wanted: AtomicBool,
+    board: Mutex<Board>,
+}
+
+/// The board. Clones are one and the same.
+#[derive(Clone, Debug, Default)]
+pub struct Signals(Arc<Shared>);
+
+impl PartialEq for Signals {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Signals {}
+
+impl Hash for Signals {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+impl Signals {
+    /// Keeps these from now on, and nothing else; what is the same goes on saying what it says.
+    pub fn arrange(&self, all: Vec<Known>) {
+        let mut board = self.board();
+        let mut old = std::mem::take(&mut *board);
+        board.link_up = old.link_up;
+        for known in &all {
+            match known {
+                Known::Sensor(name, quantities, good_for) => {
+                    let entry = match old.sensors.remove(name) {
+                        Some(entry) if entry.quantities == *quantities => SensorEntry { good_for: *good_for, ..entry },
+                        other => SensorEntry {
+                            quantities: quantities.clone(),
+                            good_for: *good_for,
+                            values: vec![None; quantities.len()],
+                            at: Duration::ZERO,
+                            listeners: other.map_or_else(Vec::new, |entry| entry.listeners),
+                        },
+                    };
+                    board.sensors.insert(name.clone(), entry);
+                }
+                Known::Output(name, kind) => {
+                    let entry = match old.outputs.remove(name) {
+                        Some(entry) if entry.kind == *kind => entry,
+                        other => {
+                            let listeners = other.map_or_else(Vec::new, |entry| entry.listeners);
+                            OutputEntry { kind: *kind, value: None, listeners }
+                        }
+                    };
+                    board.outputs.insert(name.clone(), entry);
+                }
+            }
+        }
+        self.0.is_wanted.store(!all.is_empty(), Ordering::Relaxed);
+    }
+
+    /// A sensor was sampled at that time on the boot clock. What the sample does not have is not known.
+    pub fn sampled(&self, sensor: &Name, at: Duration, sample: &[Measurement]) {
+        self.with_sensor(sensor, |entry| {
+            entry.at = at;
+            for (value, quantity) in entry.values.iter_mut().zip(&entry.quantities) {
+                let found = sample.iter().find(|measurement| measurement.name == quantity.name);
+                *value = found.map(|measurement| measurement.value);
+            }
+        });
+    }
+
+    /// A sensor is down: nothing of it is known.
+    pub fn failed(&self, sensor: &Name) {
+        self.with_sensor(sensor, |entry| entry.values.fill(None));
+    }
+
+    /// An output does something else; `None`: what it does is not known.
+    pub fn does(&self, output: &Name, value: Option<OutputValue>) {
+        if !self.0.is_wanted.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(entry) = self.board().outputs.get_mut(output) {
+            entry.value = value;
+            wake(&mut entry.listeners);
+        }
+    }
+
+    /// The broker is connected, or is not any more. Nobody is woken by it alone.
+    pub fn link(&self, is_up: bool) {
+        self.board().link_up = Some(is_up);
+    }
+
+    /// What a name stands for: a measurement's quantity, or what an output can do.
+    pub fn describe(&self, name: &SignalName) -> Option<SignalKind> {
+        let board = self.board();
+        if let Some(entry) = board.sensors.get(&name.device) {
+            let quantity = entry.quantities.iter().find(|quantity| quantity.name == name.value)?;
+            return Some(SignalKind::Measured(quantity.clone()));
+        }
+        let output = board.outputs.get(&name.device).filter(|_| name.value == OUTPUT_VALUE)?;
+        Some(SignalKind::Output(output.kind))
+    }
+
+    /// Listens to these from now on.
+    ///
+    /// # Errors
+    /// The kernel refused a descriptor: try again later.
+    pub fn listen(&self, names: Vec<SignalName>) -> Result<Listener, BusError> {
+        let made = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let failed = |errno: Errno| BusError::Io { what: "an event descriptor".into(), source: errno.into() };
+        let wake = Arc::new(made.map_err(failed)?);
+        let mut board = self.board();
+        for name in &names {
+            if let Some(entry) = board.sensors.get_mut(&name.device) {
+                add(&mut entry.listeners, &wake);
+            } else if let Some(entry) = board.outputs.get_mut(&name.device) {
+                add(&mut entry.listeners, &wake);
+            }
+        }
+        Ok(Listener { signals: self.clone(), names, wake })
+    }
+
+    fn with_sensor(&self, sensor: &Name, change: impl FnOnce(&mut SensorEntry)) {
+        if !self.0.is_wanted.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(entry) = self.board().sensors.get_mut(sensor) {
+            change(entry);
+            wake(&mut entry.listeners);
+        }
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a signal is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SignalKind {
+    /// A measurement.
+    Measured(Quantity),
+    /// An output.
+    Output(OutputKind),
+}
+
+fn add(listeners: &mut Vec<Weak<OwnedFd>>, wake: &Arc<OwnedFd>) {
+    listeners.retain(|listener| listener.strong_count() > 0);
+    if !listeners.iter().any(|listener| std::ptr::eq(listener.as_ptr(), Arc::as_ptr(wake))) {
+        listeners.push(Arc::downgrade(wake));
+    }
+}
+
+fn wake(listeners: &mut Vec<Weak<OwnedFd>>) {
+    listeners.retain(|listener| match listener.upgrade() {
+        Some(listener) => {
+            // The counter is full only when the listener is long awake.
+            write(&*listener, &1u64.to_ne_bytes()).ok();
+            true
+        }
+        None => false,
+    });
+}
+
+/// Someone who computes with signals.
+#[derive(Debug)]
+pub struct Listener {
+    signals: Signals,
+    names: Vec<SignalName>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Listener {
+    /// Becomes readable when one of its signals was written.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Whether something was written since the last call.
+    pub fn take_news(&self) -> bool {
+        read(&*self.wake, &mut [0u8; 8]).is_ok()
+    }
+
+    /// The names in the order in which they were given.
+    pub fn names(&self) -> &[SignalName] {
+        &self.names
+    }
+
+    /// Whether the broker is connected, if anybody has said so.
+    pub fn link_up(&self) -> Option<bool> {
+        self.signals.board().link_up
+    }
+
+    /// What the signals say at this time on the boot clock, in the order of their names.
+    pub fn read(&self, now: Duration, into: &mut Vec<Option<Signal>>) -> Read {
+        into.clear();
+        let board = self.signals.board();
+        let mut read = Read::default();
+        for name in &self.names {
+            into.push(match board.sensors.get(&name.device) {
+                None => board.outputs.get(&name.device).and_then(|entry| entry.value).map(Signal::Output),
+                Some(entry) => {
+                    let place = entry.quantities.iter().position(|quantity| quantity.name == name.value);
+                    let until = entry.at.saturating_add(entry.good_for);
+                    let value = place.and_then(|place| entry.values[place]).filter(|_| now <= until);
+                    if value.is_some() {
+                        read.too_old_at = Some(read.too_old_at.map_or(until, |at| at.min(until)));
+                    }
+                    read.misses_some |= entry.at == Duration::ZERO;
+                    read.newest_at = read.newest_at.max(Some(entry.at));
+                    read.good_for = Some(read.good_for.map_or(entry.good_for, |all| all.min(entry.good_for)));
+                    value.map(Signal::Measured)
+                }
+            });
+        }
+        read
+    }
+}
+
+/// How old what was read is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// When the first sample that is known will be too old, on the boot clock.
+    pub too_old_at: Option<Duration>,
+    /// When the newest sample was taken.
+    pub newest_at: Option<Duration>,
+    /// For how long a sample of the quickest sensor is good.
+    pub good_for: Option<Duration>,
+    /// Whether there is a sensor of which no sample came yet.
+    pub misses_some: bool,
+}
+
+/// The bus of derived sensors: the board alone.
+pub(crate) struct SignalBus(Signals);
+
+impl SignalBus {
+    pub(crate) fn new(signals: Signals) -> Self {
+        Self(signals)
+    }
+}
+
+impl Bus for SignalBus {
+    fn describe(&self) -> String {
+        "the other sensors".into()
+    }
+
+    fn signals(&mut self) -> Result<Signals, BusError> {
+        Ok(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 1);
+    const HUMIDITY: Quantity = Quantity::new("humidity", "%", 0);
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn signal(device: &str, value: &str) -> SignalName {
+        SignalName { device: name(device), value: value.to_owned() }
+    }
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn air() -> Known {
+        Known::Sensor(name("air"), vec![TEMPERATURE, HUMIDITY], s(30))
+    }
+
+    fn number(signal: Option<Signal>) -> Option<f64> {
+        match signal? {
+            Signal::Measured(Value::Number { value, .. }) => Some(value),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_listener_is_woken_by_what_it_asked_for_and_reads_it() {
+        let signals = Signals::default();
+        signals.arrange(vec![air(), Known::Sensor(name("far"), vec![TEMPERATURE], s(30))]);
+        let listener = signals.listen(vec![signal("air", "humidity"), signal("air", "temperature")]).unwrap();
+        let mut values = Vec::new();
+        assert!(!listener.take_news());
+        assert_eq!((listener.read(s(1), &mut values).too_old_at, &*values), (None, &[None, None][..]));
+        signals.sampled(&name("far"), s(1), &[TEMPERATURE.measured(1.0)]);
+        assert!(!listener.take_news(), "that is somebody else");
+        signals.sampled(&name("air"), s(2), &[TEMPERATURE.measured(20.0), HUMIDITY.measured(40.0)]);
+        assert!(listener.take_news());
+        assert!(!listener.take_news(), "once");
+        let read = listener.read(s(3), &mut values);
+        assert_eq!(
+            read,
+            Read { too_old_at: Some(s(32)), newest_at: Some(s(2)), good_for: Some(s(30)), misses_some: false }
+        );
+        assert_eq!(values.iter().map(|value| number(*value)).collect::<Vec<_>>(), [Some(40.0), Some(20.0)]);
+    }
+
+    #[test]
+    fn what_is_old_missing_or_down_is_not_known() {
+        let signals = Signals::default();
+        signals.arrange(vec![air()]);
+        let listener = signals.listen(vec![signal("air", "temperature"), signal("air", "humidity")]).unwrap();
+        let read = |at| {
+            let mut values = Vec::new();
+            let too_old_at = listener.read(s(at), &mut values).too_old_at;
+            (values.iter().map(|value| number(*value)).collect::<Vec<_>>(), too_old_at)
+        };
+        signals.sampled(&name("air"), s(10), &[TEMPERATURE.measured(20.0)]);
+        assert_eq!(read(40), (vec![Some(20.0), None], Some(s(40))));
+        assert_eq!(read(41), (vec![None, None], None));
+        signals.sampled(&name("air"), s(42), &[TEMPERATURE.measured(21.0)]);
+        signals.failed(&name("air"));
+        assert!(listener.take_news());
+        assert_eq!(read(43), (vec![None, None], None));
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_the_same() {
+        let signals = Signals::default();
+        signals.arrange(vec![air(), Known::Output(name("pump"), OutputKind::Switch)]);
+        let listener = signals.listen(vec![signal("air", "temperature"), signal("pump", "value")]).unwrap();
+        signals.sampled(&name("air"), s(1), &[TEMPERATURE.measured(20.0)]);
+        signals.does(&name("pump"), Some(OutputValue::Switch(true)));
+        let mut values = Vec::new();
+        signals.arrange(vec![air(), Known::Output(name("pump"), OutputKind::Switch)]);
+        listener.read(s(1), &mut values);
+        assert_eq!((number(values[0]), values[1]), (Some(20.0), Some(Signal::Output(OutputValue::Switch(true)))));
+        assert!(listener.take_news());
+        signals.sampled(&name("air"), s(2), &[]);
+        assert!(listener.take_news(), "it is still listened to");
+        signals.arrange(vec![Known::Sensor(name("air"), vec![HUMIDITY, TEMPERATURE], s(30))]);
+        listener.read(s(2), &mut values);
+        assert_eq!(values, [None, None]);
+        signals.sampled(&name("air"), s(2), &[]);
+        assert!(listener.take_news(), "also where it measures something else");
+        signals.arrange(Vec::new());
+        signals.sampled(&name("air"), s(3), &[TEMPERATURE.measured(20.0)]);
+        assert!(!listener.take_news());
+        listener.read(s(3), &mut values);
+        assert_eq!(values, [None, None]);
+    }
+
+    #[test]
+    fn one_that_has_gone_is_woken_no_more() {
+        let signals = Signals::default();
+        signals.arrange(vec![air()]);
+        drop(signals.listen(vec![signal("air", "temperature")]).unwrap());
+        signals.sampled(&name("air"), s(1), &[]);
+        assert!(signals.board().sensors[&name("air")].listeners.is_empty());
+    }
+}

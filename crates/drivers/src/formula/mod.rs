@@ -1,0 +1,382 @@
+//! formula: a sensor that is computed of others.
+//!
+//! It has no bus of its own. It listens to the newest samples of other sensors, as their filters leave them, and computes its
+//! measurements when one of these is new. What depends on something unknown is left out: a sensor that is down, or whose sample
+//! is older than three of its periods, makes no number here.
+//!
+//! `check` compiles each formula against what the other sensors measure, and adds the unit and whether the result is true or
+//! false to the settings; the driver compiles it again against the board of signals, which has the same names.
+
+mod integral;
+
+use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::partly::Partly;
+use crate::{BusNeed, DriverError, DriverSpec, Event, Proof, Role, Sensor};
+use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Signal, SignalKind, SignalName, Signals};
+use fieldgate_clock as clock;
+use fieldgate_formula::{self as language, Input, Names, Program, TimeOfDay, WEEKDAYS};
+use fieldgate_model::{
+    Count, Field, Form, Kind, Measurement, Name, Need, OutputKind, OutputValue, Quantity, Setting, Settings, Value,
+};
+
+use integral::{Integral, QUANTA};
+
+pub use integral::{per_second, totals_of};
+
+/// The one key of the driver's settings: the measurements, each by the user's own name.
+pub const MEASUREMENTS: &str = "*";
+
+/// The key that `check` adds to a measurement that is true or false.
+pub const IS_FLAG: &str = "is_flag";
+
+/// So long it waits for a first sample of each sensor, before it computes what it can. Outputs and the time of day, which have
+/// no age, count as known for so long as well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The keys of a measurement.
+pub static MEASUREMENT: &[Field] = &[
+    Field {
+        name: "formula",
+        kind: Kind::Text,
+        need: Need::Or("integrate"),
+        doc: "what it is computed by, such as air.temperature - outside.temperature",
+    },
+    Field {
+        name: "integrate",
+        kind: Kind::Text,
+        need: Need::Or("formula"),
+        doc: "a formula whose value is added up over time, to a total that outlives the program",
+    },
+    Field { name: "unit", kind: Kind::Text, need: Need::Optional, doc: "its unit; that of the formula if left out" },
+    Field {
+        name: "decimals",
+        kind: Kind::Integer { min: 0, max: 9 },
+        need: Need::Default("2"),
+        doc: "decimals that are published at most",
+    },
+];
+
+/// The driver.
+pub static SPEC: DriverSpec = DriverSpec {
+    name: "formula",
+    summary: "computed of other sensors: dew point, difference, energy from power",
+    page: "\
+Wiring: none. Each measurement is a formula over measurements of other sensors,
+as their filters leave them, and is computed when one of them has a new sample;
+`every` is how often it is computed and published without one.
+
+  + - * / ( )   < <= > >= == !=   and or not   if(condition, a, b)
+  min max mean abs round clamp sqrt exp ln pow
+  dew_point(temperature, humidity)           °C
+  absolute_humidity(temperature, humidity)   g/m³
+  heat_index(temperature, humidity)          °C
+  vapour_pressure(temperature, humidity)     hPa
+  sea_level_pressure(pressure, temperature, altitude in m)   hPa
+  sensor.measurement   output.value   link.up   time   weekday
+
+Units are checked; the filter `to` converts them. What is computed of a sensor
+that is down, or whose sample is older than three of its periods, is unknown
+and left out, and the status says why.
+
+`integrate` adds up over time: W to Wh or kWh, A to Ah, L/min to L or m³, any
+unit to itself times ·s, ·min, ·h or ·d. One for each sensor of this driver.
+The total only grows, survives restarts, and grows by nothing while its input
+is unknown or was not sampled for three periods.",
+    bus: BusNeed::Sensors,
+    settings: &[Field {
+        name: MEASUREMENTS,
+        kind: Kind::Table(MEASUREMENT),
+        need: Need::Required,
+        doc: "each measurement, by a name of yours",
+    }],
+    claims: |_| Vec::new(),
+    role: Role::Sensor {
+        measurements: |settings| rows(settings).map(|(name, row)| quantity(name, row)).collect(),
+        default_every: Some(Duration::from_secs(60)),
+        build: |bus, settings| Ok(Box::new(Formula::start(&bus.signals()?, settings)?)),
+    },
+    example: "\
+tide:
+  driver: waveform
+  every: 10s
+deviation:
+  driver: formula
+  settings:
+    difference: { formula: \"abs(tide.value - 0.5)\", decimals: 1 }",
+    identity: None,
+    chip: None,
+    proofs: &[Proof::NoHardware],
+};
+
+fn rows(settings: &Settings) -> impl Iterator<Item = (&str, &Settings)> {
+    let all = match settings.get(MEASUREMENTS) {
+        Some(Setting::Table(rows)) => rows.as_slice(),
+        _ => &[],
+    };
+    all.iter().map(|(name, row)| (name.as_str(), row))
+}
+
+fn quantity(name: &str, row: &Settings) -> Quantity {
+    let is_flag = matches!(row.get(IS_FLAG), Some(Setting::Flag(true)));
+    Quantity {
+        name: name.to_owned().into(),
+        unit: row.optional_text("unit").unwrap_or_default().to_owned().into(),
+        decimals: u8::try_from(row.integer("decimals")).unwrap_or(0),
+        form: if is_flag { Form::Flag } else { Form::Number },
+    }
+}
+
+/// The formula of a measurement, and whether it is added up over time.
+pub fn source(row: &Settings) -> (&str, bool) {
+    match row.optional_text("integrate") {
+        Some(source) => (source, true),
+        None => (row.optional_text("formula").unwrap_or_default(), false),
+    }
+}
+
+/// What the formulas of a sensor name, each once.
+pub fn inputs(settings: &Settings) -> Vec<SignalName> {
+    let asked = Asked {
+        describe: |_: &SignalName| Some(language::Kind::Number(language::Unit::Open)),
+        names: RefCell::default(),
+    };
+    for (_, row) in rows(settings) {
+        // Whether anything is wrong with it is no concern here: it is asked for its names alone.
+        let _names_are_kept = language::compile(source(row).0, &asked);
+    }
+    asked.names.into_inner()
+}
+
+/// The kind that a signal has in a formula.
+pub fn kind_of(signal: &SignalKind) -> language::Kind {
+    match signal {
+        SignalKind::Measured(Quantity { form: Form::Number, unit, .. }) => language::Kind::number(unit),
+        SignalKind::Measured(Quantity { form: Form::Flag, .. }) => language::Kind::Flag,
+        SignalKind::Measured(Quantity { form: Form::Word, .. }) => language::Kind::Text(None),
+        SignalKind::Output(OutputKind::Switch | OutputKind::Pulse) => language::Kind::options(["on", "off"]),
+        SignalKind::Output(OutputKind::Percent | OutputKind::Cover) => language::Kind::number("%"),
+        SignalKind::Output(OutputKind::Angle { .. }) => language::Kind::number("°"),
+    }
+}
+
+/// Names that remember what was asked of them, each with its place in the list as its index.
+struct Asked<F> {
+    describe: F,
+    names: RefCell<Vec<SignalName>>,
+}
+
+impl<F: Fn(&SignalName) -> Option<language::Kind>> Names for Asked<F> {
+    fn find(&self, name: &language::Name) -> Option<language::Signal> {
+        let language::Name::Member { owner, member } = name else { return None };
+        let name = SignalName { device: Name::new(owner).ok()?, value: member.clone() };
+        let kind = (self.describe)(&name)?;
+        let mut names = self.names.borrow_mut();
+        let index = names.iter().position(|known| *known == name).unwrap_or(names.len());
+        if index == names.len() {
+            names.push(name);
+        }
+        Some(language::Signal { index, kind })
+    }
+
+    fn known(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// One measurement.
+struct Computed {
+    quantity: Quantity,
+    program: Program,
+    integral: Option<Integral>,
+}
+
+struct Formula {
+    listener: Listener,
+    measurements: Vec<Computed>,
+    count: Option<Arc<Count>>,
+    /// What the signals say, kept for its space.
+    values: Vec<Option<Signal>>,
+    /// When the first of them that is known will be too old.
+    too_old_at: Option<Duration>,
+    /// Until when it may be too early.
+    early_until: Duration,
+}
+
+impl Formula {
+    fn start(signals: &Signals, settings: &Settings) -> Result<Self, DriverError> {
+        let describe = |name: &SignalName| signals.describe(name).as_ref().map(kind_of);
+        let asked = Asked { describe, names: RefCell::default() };
+        let mut measurements = Vec::new();
+        for (name, row) in rows(settings) {
+            let (source, adds_up) = source(row);
+            let program = language::compile(source, &asked).map_err(|problems| {
+                let words = problems.first().map(ToString::to_string).unwrap_or_default();
+                DriverError::Unknown(format!("{name} cannot be computed: {words}"))
+            })?;
+            let quantity = quantity(name, row);
+            let integral = adds_up.then(|| Integral::new(factor(&program, &quantity)));
+            measurements.push(Computed { quantity, program, integral });
+        }
+        let listener = signals.listen(asked.names.into_inner())?;
+        let early_until = clock::boottime().saturating_add(PATIENCE);
+        Ok(Self { listener, measurements, count: None, values: Vec::new(), too_old_at: None, early_until })
+    }
+
+    /// Computes everything of what is known now.
+    fn compute(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        let now = clock::boottime();
+        let read = self.listener.read(now, &mut self.values);
+        self.too_old_at = read.too_old_at;
+        if read.misses_some && now < self.early_until {
+            return Err(DriverError::TooEarly("not all that it is computed of was sampled yet"));
+        }
+        let (at, longest) = (read.newest_at.unwrap_or(now), read.good_for.unwrap_or(PATIENCE));
+        let input = Inputs { values: &self.values, link_up: self.listener.link_up() };
+        let mut measured = Vec::with_capacity(self.measurements.len());
+        let mut left_out = Vec::new();
+        for computed in &mut self.measurements {
+            let value = computed.program.evaluate(|asked| input.value(asked));
+            let measurement = match &mut computed.integral {
+                Some(integral) => {
+                    let quanta = integral.take(at, value.as_number(), longest);
+                    let count = self.count.as_ref().and_then(|count| {
+                        count.add(quanta);
+                        count.total()
+                    });
+                    // It is known also while nothing is added to it.
+                    count.map(|count| total(&computed.quantity, count))
+                }
+                None => measurement(&computed.quantity, value),
+            };
+            match measurement {
+                Some(measurement) => measured.push(measurement),
+                None => left_out.push((computed.quantity.name.clone(), why(computed, &self.listener, &self.values))),
+            }
+        }
+        match (measured.is_empty(), left_out.is_empty()) {
+            (_, true) => Ok(measured),
+            (true, false) => Err(left_out.swap_remove(0).1),
+            (false, false) => Err(DriverError::Partly(Partly { measured, left_out })),
+        }
+    }
+}
+
+/// Why a measurement could not be computed.
+fn why(computed: &Computed, listener: &Listener, values: &[Option<Signal>]) -> DriverError {
+    if computed.integral.is_some() {
+        return DriverError::TooEarly("the total of earlier runs is not known yet");
+    }
+    let unknown = computed.program.inputs().iter().filter_map(|input| match input {
+        Input::Signal(index) => values.get(*index)?.is_none().then(|| listener.names().get(*index))?,
+        _ => None,
+    });
+    let names: Vec<_> = unknown.map(|name| format!("{}.{}", name.device, name.value)).collect();
+    DriverError::Unknown(match names.as_slice() {
+        [] => "it has no finite result".to_owned(),
+        [name] => format!("{name} is not known"),
+        names => format!("{} are not known", names.join(" and ")),
+    })
+}
+
+/// A total of so many quanta.
+fn total(quantity: &Quantity, count: u64) -> Measurement {
+    quantity.measured(count as f64 * 10f64.powi(-i32::from(quantity.decimals)) / QUANTA)
+}
+
+/// Quanta in a second of one; `check` has seen that the units fit.
+fn factor(program: &Program, quantity: &Quantity) -> f64 {
+    let rate = match program.kind() {
+        language::Kind::Number(language::Unit::Of(unit)) => unit.as_str(),
+        _ => "",
+    };
+    per_second(rate, &quantity.unit).unwrap_or(0.0) * 10f64.powi(i32::from(quantity.decimals)) * QUANTA
+}
+
+fn measurement(quantity: &Quantity, value: language::Value<'_>) -> Option<Measurement> {
+    match quantity.form {
+        Form::Flag => value.as_flag().map(|flag| quantity.observed(flag)),
+        Form::Number | Form::Word => value.as_number().map(|number| quantity.measured(number)),
+    }
+}
+
+/// What programs ask for.
+struct Inputs<'a> {
+    values: &'a [Option<Signal>],
+    link_up: Option<bool>,
+}
+
+impl Inputs<'_> {
+    fn value<'v>(&self, input: Input) -> language::Value<'v> {
+        match input {
+            Input::LinkUp => self.link_up.map_or(language::Value::Unknown, language::Value::Flag),
+            Input::Time => {
+                let now = clock::local();
+                TimeOfDay::new(now.hour, now.minute).map_or(language::Value::Unknown, language::Value::Time)
+            }
+            Input::Weekday => {
+                let day = WEEKDAYS.get(usize::from(clock::local().weekday)).copied();
+                day.map_or(language::Value::Unknown, language::Value::Text)
+            }
+            Input::Signal(index) => {
+                self.values.get(index).copied().flatten().map_or(language::Value::Unknown, of_signal)
+            }
+        }
+    }
+}
+
+fn of_signal<'v>(signal: Signal) -> language::Value<'v> {
+    match signal {
+        Signal::Measured(Value::Number { value, .. }) => language::Value::number(value),
+        Signal::Measured(Value::Flag(flag)) => language::Value::Flag(flag),
+        Signal::Measured(Value::Word(word)) => language::Value::Text(word),
+        Signal::Output(OutputValue::Switch(on)) => language::Value::Text(if on { "on" } else { "off" }),
+        Signal::Output(OutputValue::Percent(number) | OutputValue::Angle(Some(number))) => {
+            language::Value::number(number)
+        }
+        Signal::Output(OutputValue::Cover { position: Some(position), .. }) => language::Value::number(position),
+        Signal::Output(OutputValue::Angle(None) | OutputValue::Cover { position: None, .. }) => {
+            language::Value::Unknown
+        }
+    }
+}
+
+impl Sensor for Formula {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        self.listener.take_news();
+        self.compute()
+    }
+
+    fn take_events(&mut self) -> Result<Vec<Event>, DriverError> {
+        let is_too_old = self.too_old_at.is_some_and(|at| clock::boottime() > at);
+        if !self.listener.take_news() && !is_too_old {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Event { at: None, measurements: self.compute()? }])
+    }
+
+    fn is_event_driven(&self) -> bool {
+        true
+    }
+
+    fn count_into(&mut self, count: &Arc<Count>) -> bool {
+        let adds_up = self.measurements.iter().any(|computed| computed.integral.is_some());
+        self.count = adds_up.then(|| Arc::clone(count));
+        adds_up
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.listener.descriptor())
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        // Behind the last moment at which it is known.
+        self.too_old_at.map(|at| at.saturating_sub(clock::boottime()) + Duration::from_millis(1))
+    }
+}
+
+/// What an output's value is called in a formula.
+pub const VALUE: &str = OUTPUT_VALUE;

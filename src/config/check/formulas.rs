@@ -1,0 +1,309 @@
+//! Sensors that are computed of others: what their formulas name, whether units fit, and whether one is computed of itself.
+//!
+//! They are checked behind all other devices, each once all that it names is known; so a chain of them may stand in any order,
+//! and those that are left form a circle.
+
+use std::collections::BTreeSet;
+
+use crate::config::check::Checker;
+use crate::config::check::devices::Device;
+use crate::config::check::mqtt::Mqtt;
+use crate::config::check::section::{Section, quoted, shorten};
+use crate::config::tree::{Node, Span, Value};
+use crate::worker::{ActuatorSettings, SensorSettings};
+use fieldgate_bus::signals::SignalKind;
+use fieldgate_drivers::formula::{self, IS_FLAG, MEASUREMENTS, VALUE};
+use fieldgate_drivers::kernel_channels::bad_measurement_name;
+use fieldgate_formula::{self as language, Names, Program, Unit};
+use fieldgate_model::{Name, Quantity, Setting, Settings};
+
+/// A derived sensor that is not checked yet.
+pub(super) struct Derived<'a> {
+    /// Its place among the sensors.
+    index: usize,
+    name: Name,
+    section: Section<'a>,
+}
+
+impl<'a> Derived<'a> {
+    pub(super) fn new(index: usize, name: Name, section: Section<'a>) -> Self {
+        Self { index, name, section }
+    }
+}
+
+/// One whose settings could be read.
+struct Pending<'a> {
+    derived: Derived<'a>,
+    rows: Vec<(String, Settings)>,
+    /// Whether these are all.
+    is_whole: bool,
+    /// The sensors and outputs that its formulas name.
+    named: BTreeSet<Name>,
+}
+
+/// What formulas may name.
+#[derive(Default)]
+struct Devices {
+    sensors: Vec<(Name, Vec<Quantity>)>,
+    outputs: Vec<(Name, fieldgate_model::OutputKind)>,
+    /// There is something of this name, and something is wrong with it: whatever is named of it will do.
+    wrong: Vec<Name>,
+}
+
+impl Devices {
+    fn kind(&self, owner: &str, member: &str) -> Option<language::Kind> {
+        if let Some((_, quantities)) = self.sensors.iter().find(|(name, _)| name.as_str() == owner) {
+            let quantity = quantities.iter().find(|quantity| quantity.name == member)?;
+            return Some(formula::kind_of(&SignalKind::Measured(quantity.clone())));
+        }
+        let output = self.outputs.iter().find(|(name, _)| name.as_str() == owner && member == VALUE);
+        let output = output.map(|(_, kind)| formula::kind_of(&SignalKind::Output(*kind)));
+        let is_wrong = self.wrong.iter().any(|name| name.as_str() == owner);
+        output.or(is_wrong.then_some(language::Kind::Number(Unit::Open)))
+    }
+}
+
+impl Names for Devices {
+    fn find(&self, name: &language::Name) -> Option<language::Signal> {
+        let language::Name::Member { owner, member } = name else { return None };
+        Some(language::Signal { index: 0, kind: self.kind(owner, member)? })
+    }
+
+    fn known(&self) -> Vec<String> {
+        let of = |(name, all): &(Name, Vec<Quantity>)| {
+            all.iter().map(move |q| format!("{name}.{}", q.name)).collect::<Vec<_>>()
+        };
+        let outputs = self.outputs.iter().map(|(name, _)| format!("{name}.{VALUE}"));
+        self.sensors.iter().flat_map(of).chain(outputs).collect()
+    }
+}
+
+impl<'a> Checker<'a> {
+    /// Checks the derived sensors, and puts them in their places.
+    pub(super) fn derived(
+        &mut self,
+        derived: Vec<Derived<'a>>,
+        sensors: &mut [Device<SensorSettings>],
+        actuators: &[Device<ActuatorSettings>],
+        mqtt: &Mqtt,
+    ) {
+        let mut devices = Devices::default();
+        for device in actuators {
+            match &device.settings {
+                Some(settings) => devices.outputs.push((device.name.clone(), settings.kind)),
+                None => devices.wrong.push(device.name.clone()),
+            }
+        }
+        for (index, device) in sensors.iter().enumerate() {
+            match &device.settings {
+                Some(settings) => devices.sensors.push((device.name.clone(), settings.filtered())),
+                None if derived.iter().any(|derived| derived.index == index) => {}
+                None => devices.wrong.push(device.name.clone()),
+            }
+        }
+        let mut pending = Vec::new();
+        for derived in derived {
+            let rows = self.rows(&derived.section);
+            pending.push(Pending::new(derived, rows));
+        }
+        loop {
+            let waits = |one: &Pending| pending.iter().any(|other| one.named.contains(&other.derived.name));
+            let Some(ready) = pending.iter().position(|one| !waits(one)) else { break };
+            let Pending { derived, rows, is_whole, named } = pending.remove(ready);
+            // What is wrong with another device is said there.
+            let is_known = !devices.wrong.iter().any(|wrong| named.contains(wrong));
+            let settings =
+                self.derived_sensor(&derived, (rows, is_known), &devices, mqtt).filter(|_| is_whole && is_known);
+            match &settings {
+                Some(settings) => devices.sensors.push((derived.name.clone(), settings.filtered())),
+                None => devices.wrong.push(derived.name.clone()),
+            }
+            sensors[derived.index].settings = settings;
+        }
+        for one in pending {
+            let what = format!("{} is computed of itself, by way of what it names", one.derived.name);
+            self.error(&one.derived.section.key("settings"), what, "no circle of formulas can be computed");
+        }
+    }
+
+    /// The measurements as far as they could be read, and whether all could.
+    fn rows(&mut self, section: &Section<'a>) -> (Vec<(String, Settings)>, bool) {
+        if section.has("bus") {
+            self.error(&section.key("bus"), "formula has no bus: it is computed of other sensors", "leave it out");
+        }
+        let mut rows: Vec<(String, Settings)> = Vec::new();
+        let mut is_whole = true;
+        for node in section.nodes("settings") {
+            let entries = self.entries(Some(node), "the settings of formula");
+            is_whole &= entries.is_some();
+            for (key, node) in entries.unwrap_or_default() {
+                let bad_name = bad_measurement_name(&key.text);
+                if let Some(why) = bad_name {
+                    self.error(&key.span, format!("{} cannot name a measurement", quoted(&key.text)), why);
+                }
+                let row = self.section(&key.span, Some(node), &shorten(&key.text), formula::MEASUREMENT).settings();
+                let is_again = rows.iter().any(|(name, _)| *name == key.text);
+                is_whole &= row.is_some() && bad_name.is_none() && !is_again;
+                rows.extend(row.filter(|_| !is_again).map(|row| (key.text.clone(), row)));
+            }
+        }
+        if rows.is_empty() && is_whole {
+            let hint = "write settings: { difference: { formula: \"air.temperature - outside.temperature\" } }";
+            self.error(&section.key("settings"), "formula needs `settings:`, what it computes", hint);
+            is_whole = false;
+        }
+        (rows, is_whole)
+    }
+
+    fn derived_sensor(
+        &mut self,
+        derived: &Derived<'a>,
+        (rows, is_known): (Vec<(String, Settings)>, bool),
+        devices: &Devices,
+        mqtt: &Mqtt,
+    ) -> Option<SensorSettings> {
+        let section = &derived.section;
+        let (qos, retain) = self.delivery(section, mqtt);
+        let driver = &formula::SPEC;
+        let every = self.every(section, driver, Some(HEARTBEAT));
+        let mut totals = rows.iter().filter(|(_, row)| formula::source(row).1);
+        if let Some((name, _)) = totals.nth(1) {
+            let hint = "write a second sensor for it: a sensor keeps one total";
+            self.error(&self.row_key(section, name), format!("{name} is a second total in one sensor"), hint);
+            return None;
+        }
+        let all: Vec<_> =
+            rows.into_iter().map(|(name, row)| self.row(section, (name, row), is_known, devices)).collect();
+        let rows: Option<Vec<_>> = all.into_iter().collect();
+        let settings = rows.map(|rows| {
+            let mut settings = Settings::default();
+            settings.insert(MEASUREMENTS, Setting::Table(rows));
+            settings
+        });
+        let measured = settings.as_ref().map(|settings| driver.measured(settings));
+        let (filters, report) = self.values(section, measured)?;
+        let (name, settings, every) = (derived.name.clone(), settings?, every?);
+        Some(SensorSettings { name, driver, bus: None, every, qos, retain, settings, filters, report })
+    }
+
+    /// Checks one measurement, and adds what follows from its formula.
+    fn row(
+        &mut self,
+        section: &Section<'a>,
+        (name, mut row): (String, Settings),
+        is_known: bool,
+        devices: &Devices,
+    ) -> Option<(String, Settings)> {
+        let (source, adds_up) = formula::source(&row);
+        let source = source.to_owned();
+        let place = self.row_value(section, &name, if adds_up { "integrate" } else { "formula" });
+        let program = match language::compile(&source, devices) {
+            Ok(program) => program,
+            Err(problems) => {
+                for problem in problems {
+                    let span = self.within(&place, &source, problem.span);
+                    self.error(&span, problem.what, problem.hint);
+                }
+                return None;
+            }
+        };
+        let unit = row.optional_text("unit").map(str::to_owned);
+        let unit_place = self.row_value(section, &name, "unit");
+        if !is_known {
+            return None;
+        }
+        if adds_up {
+            self.total(&program, unit.as_deref(), (&place, &unit_place))?;
+            return Some((name, row));
+        }
+        match (program.kind(), unit) {
+            (language::Kind::Flag, None) => row.insert(IS_FLAG, Setting::Flag(true)),
+            (language::Kind::Number(Unit::Of(own) | Unit::Difference(own)), None) => {
+                row.insert("unit", Setting::Text(own.clone()));
+            }
+            (_, unit) => {
+                let wanted = language::Kind::number(unit.as_deref().unwrap_or_default());
+                if let Err(problem) = program.require(&wanted) {
+                    let span = self.within(&place, &source, problem.span);
+                    self.error(&span, problem.what, problem.hint);
+                    return None;
+                }
+            }
+        }
+        Some((name, row))
+    }
+
+    /// Checks the units of a total.
+    fn total(&mut self, program: &Program, unit: Option<&str>, (source, place): (&Span, &Span)) -> Option<()> {
+        let rate = match program.kind() {
+            language::Kind::Number(Unit::Of(unit)) => unit.as_str(),
+            language::Kind::Number(_) => {
+                self.error(
+                    source,
+                    "the unit of this is not known, so nothing says what it adds up to",
+                    "name one measurement",
+                );
+                return None;
+            }
+            other => {
+                self.error(source, format!("this is {other}, and only a number can be added up"), "");
+                return None;
+            }
+        };
+        let hint = || format!("{rate} adds up to {}", formula::totals_of(rate).join(", "));
+        match unit {
+            None => self.error(source, "a total needs `unit:`", hint()),
+            Some(unit) if formula::per_second(rate, unit).is_none() => {
+                self.error(place, format!("{rate} does not add up to this"), hint());
+            }
+            Some(_) => return Some(()),
+        }
+        None
+    }
+
+    /// Where a part of a formula stands in the file; the whole value where that cannot be told.
+    fn within(&self, place: &Span, source: &str, part: language::Span) -> Span {
+        let text = &self.source.text[place.clone()];
+        let quote = usize::from(text.starts_with(['"', '\'']));
+        let inside = text.get(quote..text.len() - quote);
+        if inside != Some(source) {
+            return place.clone();
+        }
+        let start = place.start + quote + part.start;
+        // Something that is missing behind the end is shown at the last character.
+        start..(place.start + quote + part.end).max(start)
+    }
+
+    fn row_key(&self, section: &Section<'a>, name: &str) -> Span {
+        row_of(section, name).map_or(section.key("settings"), |(key, _)| key.clone())
+    }
+
+    fn row_value(&self, section: &Section<'a>, name: &str, key: &str) -> Span {
+        let row = row_of(section, name);
+        let value = row.and_then(|(_, node)| match &node.value {
+            Value::Map(entries) => entries.iter().find(|(other, _)| other.text == key).map(|(_, value)| &value.span),
+            _ => None,
+        });
+        value.cloned().unwrap_or_else(|| self.row_key(section, name))
+    }
+}
+
+/// How often a derived sensor is computed without anything new.
+const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The key and the value of a measurement.
+fn row_of<'n>(section: &Section<'n>, name: &str) -> Option<(&'n Span, &'n Node)> {
+    section.nodes("settings").into_iter().find_map(|node| match &node.value {
+        Value::Map(entries) => entries.iter().find(|(key, _)| key.text == name).map(|(key, node)| (&key.span, node)),
+        _ => None,
+    })
+}
+
+impl<'a> Pending<'a> {
+    fn new(derived: Derived<'a>, (rows, is_whole): (Vec<(String, Settings)>, bool)) -> Self {
+        let mut settings = Settings::default();
+        settings.insert(MEASUREMENTS, Setting::Table(rows.clone()));
+        let named = formula::inputs(&settings).into_iter().map(|signal| signal.device).collect();
+        Self { derived, rows, is_whole, named }
+    }
+}

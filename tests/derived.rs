@@ -1,0 +1,145 @@
+//! Sensors that are computed of others, from outside: the compiled program, simulated chips and a real Mosquitto.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use common::SOON;
+use common::client::Client;
+use common::gateway::{self, Gateway};
+use common::mosquitto::Mosquitto;
+use common::running::{Running, config};
+use common::sim_file::SimFile;
+use serde_json::{Value, json};
+
+const CLIMATE: &str = "buses:
+  bench: { type: sim, state_file: bench.json }
+sensors:
+  mould:
+    driver: formula
+    settings: { risk: { formula: comfort.spread < 3 or pump.value == \"on\" } }
+  comfort:
+    driver: formula
+    settings:
+      dew_point: { formula: \"dew_point(air.temperature, air.humidity)\", decimals: 1 }
+      spread: { formula: \"air.temperature - comfort2.dew_point\", unit: °C, decimals: 1 }
+      twice: { formula: tank.temperature * 2, decimals: 1 }
+  comfort2: { driver: formula, settings: { dew_point: { formula: \"dew_point(air.temperature, air.humidity)\" } } }
+  air: { driver: sht3x, bus: bench, every: 50ms, settings: { address: 0x44 } }
+  tank: { driver: tmp102, bus: bench, every: 50ms, settings: { address: 0x49 } }
+actuators:
+  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\" }
+";
+
+fn climate() -> Running {
+    Running::untouched(CLIMATE, &[], |folder| {
+        let bench = SimFile::new(folder.join("bench.json"));
+        bench
+            .write(&json!({"chips": {"0x44": {"temperature": 25.0, "humidity": 50.0}, "0x49": {"temperature": 12.0}}}));
+    })
+}
+
+/// Whether a number is as near as the chips' resolution makes it.
+fn is_near(value: &Value, expected: f64) -> bool {
+    value.as_f64().is_some_and(|value| (value - expected).abs() <= 0.11)
+}
+
+#[test]
+fn measurements_are_computed_when_their_inputs_are_new() {
+    let running = climate();
+    // 25 °C at 50 %: 13.9 °C by every table.
+    let whole = |reading: &Value| is_near(&reading["dew_point"], 13.9) && is_near(&reading["twice"], 24.0);
+    let reading = running.client.wait_json("b/sensors/comfort", |r| whole(r) && is_near(&r["spread"], 11.1), SOON);
+    assert_eq!(reading["run"].as_str().map(str::len), Some(8));
+    running.client.wait_json("b/sensors/mould", |reading| reading["risk"] == false, SOON);
+    running.bench.set_chip("0x49", "temperature", 15.0);
+    running.client.wait_json("b/sensors/comfort", |reading| is_near(&reading["twice"], 30.0), SOON);
+    running.bench.set_chip("0x44", "humidity", 95.0);
+    running.client.wait_json("b/sensors/mould", |reading| reading["risk"] == true, SOON);
+    let devices = running.latest("b/devices");
+    assert_eq!(devices["sensors"]["comfort"]["measurements"]["dew_point"]["unit"], "°C");
+    running.account("comfort").check_whole();
+}
+
+#[test]
+fn what_an_output_does_can_be_computed_with() {
+    let running = climate();
+    running.client.wait_json("b/sensors/mould", |reading| reading["risk"] == false, SOON);
+    running.switch_on();
+    running.client.wait_json("b/sensors/mould", |reading| reading["risk"] == true, SOON);
+}
+
+#[test]
+fn what_is_computed_of_a_sensor_that_is_down_is_left_out_and_the_status_says_why() {
+    let running = climate();
+    running.client.wait_json(
+        "b/sensors/comfort",
+        |reading| reading["twice"].is_number() && reading["spread"].is_number(),
+        SOON,
+    );
+    running.client.forget();
+    running.bench.set_fault("0x49", Some("nak"));
+    let degraded = |status: &Value| {
+        status["status"] == "degraded" && status["error"] == "without twice: tank.temperature is not known"
+    };
+    running.client.wait_json("b/sensors/comfort/status", degraded, SOON);
+    running.client.forget();
+    let reading = running.client.wait_json("b/sensors/comfort", |_| true, SOON);
+    assert!(reading.get("twice").is_none() && is_near(&reading["dew_point"], 13.9), "{reading}");
+    running.bench.set_fault("0x44", Some("nak"));
+    running.client.wait_json("b/sensors/comfort2/status", |status| status["status"] == "down", SOON);
+    running.client.forget();
+    running.bench.write(&json!({"chips": {"0x44": {"fault": null}, "0x49": {"fault": null}}}));
+    running.client.wait_json("b/sensors/comfort/status", |status| status["status"] == "ok", SOON);
+    running.client.wait_json("b/sensors/comfort2/status", |status| status["status"] == "ok", SOON);
+    running.client.wait_json("b/sensors/comfort", |reading| is_near(&reading["twice"], 24.0), SOON);
+}
+
+#[test]
+fn a_reload_that_takes_an_input_away_computes_without_it() {
+    let running = climate();
+    running.client.wait_json("b/sensors/comfort", |reading| is_near(&reading["twice"], 24.0), SOON);
+    let other = CLIMATE.replace("tank.temperature * 2", "air.temperature * 3").replace("  tank: {", "  other: {");
+    running.client.forget();
+    running.reload(&running.config("", &other));
+    running.client.wait_json("b/sensors/comfort", |reading| is_near(&reading["twice"], 75.0), SOON);
+}
+
+#[test]
+fn a_total_goes_on_after_a_kill() {
+    let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/energy", "b/late/energy"]);
+    let rest = "buses: { bench: { type: sim, state_file: bench.json } }
+sensors:
+  load: { driver: ina219, bus: bench, every: 20ms, settings: { address: 0x40 } }
+  energy: { driver: formula, settings: { used: { integrate: load.power, unit: J, decimals: 3 } } }
+";
+    let text = config(&broker.url(), "", rest);
+    let used = |reading: &Value| reading["used"].as_f64().unwrap();
+    let mut before = 0.0;
+    for _ in 0..3 {
+        let mut gateway = Gateway::start(folder.path(), &text);
+        let reading = client.wait_json("b/sensors/energy", |reading| used(reading) > before + 0.05, SOON);
+        before = used(&reading);
+        gateway.kill9();
+        client.forget();
+    }
+    let totals: Vec<f64> = client.everything().iter().map(|message| used(&message.json())).collect();
+    assert!(totals.is_sorted(), "{totals:?}");
+}
+
+#[test]
+fn read_samples_what_a_sensor_is_computed_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = SimFile::new(folder.path().join("bench.json"));
+    bench.write(&json!({"chips": {"0x44": {"temperature": 25.0, "humidity": 50.0}, "0x49": {"temperature": 12.0}}}));
+    gateway::write_config(folder.path(), &config("mqtt://localhost", "", CLIMATE));
+    let read =
+        |sensor: &str| gateway::command(folder.path(), &["read", sensor, "--json", "--config", "fieldgate.yaml"], SOON);
+    let comfort: Value = serde_json::from_slice(&read("comfort").stdout).unwrap();
+    assert!(is_near(&comfort["dew_point"], 13.9) && is_near(&comfort["spread"], 11.1), "{comfort}");
+    bench.set_fault("0x49", Some("nak"));
+    let partly = read("comfort");
+    let words = String::from_utf8(partly.stderr).unwrap();
+    assert!(words.contains("without twice: tank.temperature is not known"), "{words}");
+}
