@@ -1,8 +1,8 @@
 //! Units and what they are multiples of.
 //!
 //! Factors are exact by definition: the International System of Units (BIPM brochure, 9th edition), and for the others NIST
-//! Special Publication 811, appendix B.8 (inch, foot, mile, pound, ounce, US gallon, knot). The conventional inch and
-//! millimetre of mercury are at 0 °C.
+//! Special Publication 811, appendix B.8 (inch, foot, mile, pound, ounce, US gallon, knot). Of mercury, a conventional
+//! millimetre weighs 13595.1 kg/m³ × 9.80665 m/s², and an inch is 25.4 of them: the 3386.389 Pa of that appendix are rounded.
 
 /// A unit as a multiple of the first one of its kind: `base = value × factor + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +20,8 @@ const fn unit(name: &'static str, factor: f64) -> Unit {
 const POUND: f64 = 0.453_592_37;
 /// Pounds-force on a square inch.
 const PSI: f64 = POUND * 9.806_65 / (0.0254 * 0.0254);
+/// A millimetre of mercury.
+const MMHG: f64 = 133.322_387_415;
 
 /// All units, one list for each kind.
 pub static UNITS: &[&[Unit]] = &[
@@ -35,8 +37,8 @@ pub static UNITS: &[&[Unit]] = &[
         unit("bar", 100_000.0),
         unit("mbar", 100.0),
         unit("psi", PSI),
-        unit("inHg", 3386.389),
-        unit("mmHg", 133.322_387_415),
+        unit("inHg", 25.4 * MMHG),
+        unit("mmHg", MMHG),
     ],
     &[unit("m", 1.0), unit("cm", 0.01), unit("mm", 0.001), unit("km", 1000.0), unit("in", 0.0254), unit("ft", 0.3048)],
     &[unit("V", 1.0), unit("mV", 0.001)],
@@ -91,7 +93,8 @@ mod tests {
         check(1013.25, "hPa", "mbar", 1013.25);
         check(1013.25, "hPa", "bar", 1.01325);
         check(1.0, "psi", "Pa", 6_894.757_293_168_361);
-        check(1.0, "inHg", "hPa", 33.863_89);
+        check(1.0, "inHg", "mmHg", 25.4);
+        check(1.0, "inHg", "Pa", 3_386.388_640_341);
         check(12.0, "in", "ft", 1.0);
         check(36.0, "km/h", "m/s", 10.0);
         check(16.0, "oz", "lb", 1.0);
