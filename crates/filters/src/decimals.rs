@@ -1,4 +1,4 @@
-//! How many decimals are worth printing after a computation.
+//! How many decimals are worth printing after a computation, and what they cannot say exactly.
 
 /// More would print the noise of arithmetic.
 const MOST: u8 = 9;
@@ -20,6 +20,12 @@ pub(crate) fn of(number: f64) -> u8 {
     let text = format!("{number}");
     let written = text.split_once('.').map_or(0, |(_, behind)| behind.len());
     u8::try_from(written).unwrap_or(MOST).min(MOST)
+}
+
+/// How far the difference of two numbers may be from what it is in decimals, in which they and `limit` were written: 1.1 − 0.9
+/// is a little more than 0.2 in binary. A thousand times what one computation may add, and far less than any sensor resolves.
+pub(crate) fn tolerance(one: f64, other: f64, limit: f64) -> f64 {
+    1e-12 * one.abs().max(other.abs()).max(limit)
 }
 
 #[cfg(test)]

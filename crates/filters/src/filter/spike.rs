@@ -4,6 +4,7 @@ use std::fmt;
 
 use fieldgate_model::{Field, Kind, Need};
 
+use crate::decimals;
 use crate::spec::{Built, Filter, FilterSpec, Takes};
 
 /// The filter.
@@ -55,7 +56,7 @@ impl fmt::Debug for Spike {
 
 impl Spike {
     fn are_near(&self, a: f64, b: f64) -> bool {
-        (a - b).abs() <= self.by
+        (a - b).abs() <= self.by + decimals::tolerance(a, b, self.by)
     }
 }
 
@@ -104,6 +105,13 @@ mod tests {
     #[test]
     fn a_step_of_exactly_so_much_is_none() {
         check(&[20.0, 25.0, 30.0], &[Some(20.0), Some(25.0), Some(30.0)]);
+    }
+
+    #[test]
+    fn decimals_that_are_so_far_apart_as_written_are_near() {
+        // 1.1 − 0.9 is a little more than 0.2 in binary.
+        let series = series("{ spike: { by: 0.2 } }", &[0.9, 1.1, 0.9].map(Some));
+        assert_eq!(series, [Some(0.9), Some(1.1), Some(0.9)]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use fieldgate_model::{Measurement, Quantity, Value};
 
+use crate::decimals;
 use sum::Sum;
 
 /// How much earlier than due a sample may come.
@@ -240,6 +241,5 @@ impl Slot {
 
 /// Whether two numbers are at least `delta` apart; what decimals cannot say exactly counts as equal.
 fn has_moved(before: f64, now: f64, delta: f64) -> bool {
-    let tolerance = 1e-9 * before.abs().max(now.abs()).max(delta);
-    (now - before).abs() + tolerance >= delta
+    (now - before).abs() + decimals::tolerance(before, now, delta) >= delta
 }

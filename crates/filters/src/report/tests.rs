@@ -36,6 +36,12 @@ fn a_change_of_delta_is_a_reading_and_a_smaller_one_is_not() {
 }
 
 #[test]
+fn a_great_number_that_stays_is_no_change() {
+    let settings = settings(&[("temperature", 1.0)], 0, None, &[]);
+    assert_eq!(reported(settings, &[2e9, 2e9, 2e9 + 0.5, 2e9 + 1.0, 2e9 + 1.0]), [0, 3]);
+}
+
+#[test]
 fn a_slow_drift_adds_up() {
     let settings = settings(&[("temperature", 1.0)], 0, None, &[]);
     let drift: Vec<f64> = (0..31).map(|n| f64::from(n) * 0.1).collect();
