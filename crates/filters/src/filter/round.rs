@@ -6,6 +6,10 @@ use super::Pure;
 use crate::decimals;
 use crate::spec::{Built, FilterSpec, Takes};
 
+/// What is so much of a step short of half-way counts as half-way, for decimals are seldom exact in binary: 1.15 / 0.1 is
+/// 11.499999999999998.
+const NEARLY: f64 = 1e-6;
+
 /// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "round",
@@ -20,7 +24,11 @@ No value passes through.",
     build: |parameter, quantity| {
         let step = parameter.number();
         let quantity = Quantity { decimals: decimals::of(step), ..quantity.clone() };
-        Ok(Built::Filter(Box::new(Pure(move |value: f64| Some((value / step).round() * step))), quantity))
+        let nearest = move |value: f64| {
+            let steps = value / step;
+            Some((steps + NEARLY.copysign(steps)).round() * step)
+        };
+        Ok(Built::Filter(Box::new(Pure(nearest)), quantity))
     },
 };
 
@@ -33,6 +41,18 @@ mod tests {
         let input = [Some(20.24), Some(20.25), None, Some(-0.2), Some(-0.25)];
         let expected = [Some(20.0), Some(20.5), None, Some(0.0), Some(-0.5)];
         assert_eq!(series("{ round: 0.5 }", &input), expected);
+    }
+
+    #[test]
+    fn half_way_is_half_way_as_it_is_written() {
+        // 1.15 / 0.1 is a little less than 11.5 in binary.
+        for (value, expected) in
+            [(1.15, 1.2), (-0.95, -1.0), (0.05, 0.1), (1.1499, 1.1), (100_000_000.05, 100_000_000.1)]
+        {
+            let found = series("{ round: 0.1 }", &[Some(value)])[0].unwrap();
+            assert!((found - expected).abs() < 1e-6, "{value} becomes {found}");
+        }
+        assert_eq!(series("{ round: 0.000000001 }", &[Some(1e15)]), [Some(1e15)]);
     }
 
     #[test]
