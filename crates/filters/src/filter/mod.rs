@@ -21,6 +21,8 @@ pub(crate) mod testing;
 mod tests;
 mod to;
 mod within;
+#[cfg(test)]
+mod written;
 
 use std::fmt;
 
