@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fieldgate::cli::drivers;
 use fieldgate::config::{self, raw};
 use fieldgate_drivers::{DRIVERS, DriverSpec, Proof};
+use fieldgate_filters::{FILTERS, FilterSpec};
 use fieldgate_model::{Field, Need};
 
 fn root() -> &'static Path {
@@ -84,6 +85,50 @@ fn the_page_on_drivers_lists_every_driver_and_no_other() {
 fn the_page_on_drivers_says_what_each_was_held_against() {
     let row = |spec: &&DriverSpec| format!("| `{}` | {} |", spec.name, drivers::proofs(spec).join("; "));
     holds_rows("docs/drivers.md", "| Driver | Verified against |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_page_on_values_lists_every_filter_and_no_other() {
+    let row = |spec: &&FilterSpec| format!("| `{}` | {} | `{}` |", spec.name, spec.summary, spec.example);
+    holds_rows("docs/values.md", "| Filter | What it does |", &FILTERS.iter().map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_page_on_values_tells_every_key_of_a_report() {
+    let rows = table(&read("docs/values.md"), "| key | what it does |");
+    let told: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(told, raw::REPORT.iter().map(|field| field.name).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_configuration_on_the_page_on_values_may_run() {
+    const OTHERS: &str = "\
+mqtt: { broker: mqtt://localhost }
+buses:
+  i2c-1: { type: i2c, device: /dev/i2c-1 }
+  header: { type: gpio, chip: /dev/gpiochip0 }
+  wire: { type: w1 }
+";
+    let blocks = blocks(&read("docs/values.md"), "yaml");
+    assert!(blocks.len() >= 8, "the page has lost its examples");
+    for block in blocks {
+        check(&format!("{OTHERS}{block}"), Path::new("values.yaml"));
+    }
+}
+
+/// A page of pictures must not be slow, and must say the same to somebody who cannot see them.
+#[test]
+fn each_picture_on_the_page_on_values_is_small_and_described() {
+    let text = read("docs/values.md");
+    let pictures: Vec<_> = text.split("](pictures/").skip(1).filter_map(|rest| rest.split_once(')')).collect();
+    let pictures: Vec<_> = pictures.iter().map(|(name, _)| *name).filter(|name| name.ends_with(".svg")).collect();
+    assert!(pictures.len() >= 7, "the page has lost its pictures");
+    for name in pictures {
+        let picture = read(&format!("docs/pictures/{name}"));
+        assert!(picture.len() < 15_000, "{name} has {} bytes", picture.len());
+        assert!(picture.contains("<title ") && picture.contains("<desc "), "{name}");
+        assert!(!picture.contains("href") && !picture.contains("url("), "{name} needs another file");
+    }
 }
 
 /// Whether it was shown is compared by the test on the board itself, at its end (`tests/board/account.py`).
