@@ -141,6 +141,19 @@ fn the_lines_it_prints_show_readings_and_switch_the_pump() {
 }
 
 #[test]
+fn filters_make_the_values_of_the_greenhouse_calm() {
+    let demo = Demo::start(free_port());
+    demo.running.wait_said("  air  ");
+    demo.running.wait_said(" hPa\n");
+    let said = demo.running.said();
+    let air = said.lines().find_map(|line| line.split_once("  air  ")).unwrap().1;
+    let temperature = air.split_once(" °C").unwrap().0;
+    let decimals = temperature.split_once('.').map_or(0, |(_, behind)| behind.len());
+    assert!(decimals <= 1, "the chip means two decimals, the filter one: {air}");
+    demo.interrupt();
+}
+
+#[test]
 fn a_taken_port_is_told_and_the_next_free_one_is_used() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
