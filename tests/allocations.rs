@@ -28,9 +28,13 @@ const BEFORE: u64 = 500;
 /// What a look at the progress itself allocates is counted too, so it is taken seldom.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-fn config(folder: &Path, url: &str) -> config::Config {
-    let sensors = (0..20)
-        .map(|n| format!("  s{n}: {{ driver: waveform, bus: bench, every: 100ms, settings: {{ shape: counter }} }}\n"));
+/// Three filters, one of them with a window.
+const FILTERS: &str = ", filters: { value: [{ offset: 1 }, { median: 5 }, { round: 0.1 }] }";
+
+fn config(folder: &Path, url: &str, filters: &str) -> config::Config {
+    let sensors = (0..20).map(|n| {
+        format!("  s{n}: {{ driver: waveform, bus: bench, every: 100ms, settings: {{ shape: counter }}{filters} }}\n")
+    });
     let text = format!(
         "gateway: {{ name: t }}\nmqtt: {{ broker: \"{url}\", base_topic: b }}\nspool: {{ path: \"{}\" }}\n\
          buses: {{ bench: {{ type: sim }} }}\nsensors:\n{}",
@@ -54,10 +58,10 @@ async fn delivered(gateway: &Gateway, at_least: u64) -> u64 {
     .unwrap()
 }
 
-#[test]
-fn a_reading_allocates_little() {
+/// What a reading allocates: how often, and how many bytes.
+fn allocated(filters: &str) -> (f64, f64) {
     let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
-    let config = config(folder.path(), &broker.url());
+    let config = config(folder.path(), &broker.url(), filters);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let gateway = Gateway::start(config, Views::default()).unwrap();
@@ -74,5 +78,13 @@ fn a_reading_allocates_little() {
             "{count:.1} allocations and {bytes:.0} bytes for each of {readings} readings, {kept} bytes not freed"
         );
         assert!(count <= 45.0 && bytes <= 4500.0 && kept <= 100_000.0, "{found}");
-    });
+        (count, bytes)
+    })
+}
+
+#[test]
+fn a_reading_allocates_little_and_filters_allocate_nothing() {
+    let (plain, filtered) = (allocated(""), allocated(FILTERS));
+    // The rest of the program differs a little from run to run.
+    assert!(filtered.0 <= 1.2 * plain.0 && filtered.1 <= 1.2 * plain.1, "{plain:?} and with filters {filtered:?}");
 }

@@ -329,6 +329,7 @@ impl Bus for SignalBus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 1);
     const HUMIDITY: Quantity = Quantity::new("humidity", "%", 0);
@@ -420,6 +421,63 @@ mod tests {
         assert!(!listener.take_news());
         listener.read(s(3), &mut values);
         assert_eq!(values, [None, None]);
+    }
+
+    /// What happens to two sensors.
+    #[derive(Clone, Debug)]
+    enum Happens {
+        /// So many seconds later a sample of one, whose measurements may be missing.
+        Sampled(u64, bool, Option<i8>, Option<i8>),
+        Failed(bool),
+        Arranged,
+    }
+
+    fn happens() -> impl Strategy<Value = Happens> {
+        let value = || proptest::option::weighted(0.8, any::<i8>());
+        prop_oneof![
+            6 => (0..20u64, any::<bool>(), value(), value()).prop_map(|(after, first, t, h)| Happens::Sampled(after, first, t, h)),
+            1 => any::<bool>().prop_map(Happens::Failed),
+            1 => Just(Happens::Arranged),
+        ]
+    }
+
+    proptest! {
+        /// Against a plain model that keeps every sensor's newest sample.
+        #[test]
+        fn what_is_read_is_the_newest_sample_unless_it_is_too_old(story in proptest::collection::vec(happens(), 1..40)) {
+            let both = || vec![air(), Known::Sensor(name("far"), vec![TEMPERATURE, HUMIDITY], s(15))];
+            let signals = Signals::default();
+            signals.arrange(both());
+            let listener = signals.listen(vec![
+                signal("air", "temperature"), signal("air", "humidity"), signal("far", "temperature"), signal("far", "humidity"),
+            ]).unwrap();
+            let (mut now, mut newest) = (0, [(0, [None, None]), (0, [None, None])]);
+            for step in story {
+                match step {
+                    Happens::Sampled(after, is_first, t, h) => {
+                        now += after;
+                        let [t, h] = [t, h].map(|value| value.map(f64::from));
+                        let mut sample: Vec<_> = h.map(|value| HUMIDITY.measured(value)).into_iter().collect();
+                        sample.extend(t.map(|value| TEMPERATURE.measured(value)));
+                        signals.sampled(&name(if is_first { "air" } else { "far" }), s(now), &sample);
+                        newest[usize::from(!is_first)] = (now, [t, h]);
+                        prop_assert!(listener.take_news());
+                    }
+                    Happens::Failed(is_first) => {
+                        signals.failed(&name(if is_first { "air" } else { "far" }));
+                        newest[usize::from(!is_first)].1 = [None, None];
+                    }
+                    Happens::Arranged => signals.arrange(both()),
+                }
+                let good = |(index, (at, values)): (usize, &(u64, [Option<f64>; 2]))| {
+                    values.map(|value| value.filter(|_| now <= at + [30, 15][index]))
+                };
+                let expected: Vec<_> = newest.iter().enumerate().flat_map(good).collect();
+                let mut values = Vec::new();
+                listener.read(s(now), &mut values);
+                prop_assert_eq!(values.into_iter().map(number).collect::<Vec<_>>(), expected);
+            }
+        }
     }
 
     #[test]

@@ -10,8 +10,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-#[test]
-fn an_evaluation_allocates_nothing() {
+fn main() {
     let names = [
         ("air.temperature", Kind::number("°C")),
         ("air.humidity", Kind::number("%")),

@@ -8,6 +8,8 @@
 //! false to the settings; the driver compiles it again against the board of signals, which has the same names.
 
 mod integral;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;

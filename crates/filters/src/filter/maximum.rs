@@ -25,7 +25,7 @@ mod tests {
     use crate::filter::testing::series;
 
     #[test]
-    fn it_is_the_() {
+    fn it_is_the_greatest_of_the_window() {
         let input = [Some(1.0), Some(3.0), Some(2.0), Some(0.0), None, Some(2.0)];
         assert_eq!(series("{ maximum: 2 }", &input), [Some(1.0), Some(3.0), Some(3.0), Some(2.0), None, Some(2.0)]);
     }

@@ -14,7 +14,8 @@ pub(super) static SPEC: FilterSpec = FilterSpec {
     page: "\
 A value that is further than `by` from the last one that was let through is
 left out. If the next ones stay near it, each within `by` of the one before,
-the jump is true: the `for`th of them is let through. Values that jump about
+the jump is true: the `for`th of these values, the first
+included, is let through. Values that jump about
 are never let through. The first value is always let through.
 No value passes through, and the next value counts as the first.",
     takes: Takes::Keys(&[

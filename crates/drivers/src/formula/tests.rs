@@ -1,0 +1,152 @@
+use super::*;
+use fieldgate_bus::signals::Known;
+
+const POWER: Quantity = Quantity::new("power", "W", 1);
+const ACTIVE: Quantity = Quantity::flag("active");
+const CLICK: Quantity = Quantity::word("click");
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// A meter, a door and a pump.
+fn signals() -> Signals {
+    let signals = Signals::default();
+    signals.arrange(vec![
+        Known::Sensor(name("meter"), vec![POWER], LONG),
+        Known::Sensor(name("door"), vec![ACTIVE, CLICK], LONG),
+        Known::Output(name("pump"), OutputKind::Switch),
+    ]);
+    signals
+}
+
+fn row(formula: &str, more: &[(&'static str, Setting)]) -> Settings {
+    let mut row = Settings::default();
+    row.insert("formula", Setting::Text(formula.into()));
+    row.insert("decimals", Setting::Integer(2));
+    more.iter().for_each(|(key, value)| row.insert(key, value.clone()));
+    row
+}
+
+fn start(signals: &Signals, rows: &[(&str, Settings)]) -> Formula {
+    let mut settings = Settings::default();
+    let rows = rows.iter().map(|(name, row)| ((*name).to_owned(), row.clone())).collect();
+    settings.insert(MEASUREMENTS, Setting::Table(rows));
+    Formula::start(signals, &settings).unwrap()
+}
+
+fn measured(signals: &Signals, power: f64) {
+    signals.sampled(&name("meter"), clock::boottime(), &[POWER.measured(power)]);
+}
+
+fn numbers(all: &[Measurement]) -> Vec<(String, Value)> {
+    all.iter().map(|measurement| (measurement.name.to_string(), measurement.value)).collect()
+}
+
+#[test]
+fn nothing_is_computed_before_each_input_was_sampled_once() {
+    let signals = signals();
+    let mut formula = start(&signals, &[("double", row("meter.power * 2", &[]))]);
+    assert!(matches!(formula.sample(), Err(DriverError::TooEarly(_))));
+    assert!(formula.take_events().unwrap().is_empty(), "nothing is new");
+    measured(&signals, 21.0);
+    let events = formula.take_events().unwrap();
+    assert_eq!(numbers(&events[0].measurements), [("double".to_owned(), Value::Number { value: 42.0, decimals: 2 })]);
+    assert!(formula.take_events().unwrap().is_empty(), "once");
+    assert!(formula.due_in().is_some_and(|due_in| due_in > Duration::from_secs(3500)));
+}
+
+#[test]
+fn what_is_not_known_is_left_out_with_its_inputs_and_the_rest_is_computed() {
+    let signals = signals();
+    let flag = [(IS_FLAG, Setting::Flag(true))];
+    let rows = [
+        ("open", row("door.active and pump.value == \"off\"", &flag)),
+        ("double", row("meter.power * 2", &[])),
+        ("root", row("sqrt(meter.power - 30)", &[])),
+    ];
+    let mut formula = start(&signals, &rows);
+    measured(&signals, 21.0);
+    signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(true)]);
+    let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
+    assert_eq!(numbers(&partly.measured), [("double".to_owned(), Value::Number { value: 42.0, decimals: 2 })]);
+    assert_eq!(partly.to_string(), "without open: pump.value is not known; without root: it has no finite result");
+    signals.does(&name("pump"), Some(OutputValue::Switch(false)));
+    let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
+    assert_eq!(partly.measured[0].value, Value::Flag(true));
+    // False whatever the pump does.
+    signals.does(&name("pump"), None);
+    signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(false)]);
+    let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
+    assert_eq!(partly.measured[0].value, Value::Flag(false));
+}
+
+#[test]
+fn what_has_just_happened_is_known_with_its_sample_only() {
+    let signals = signals();
+    let is_double = row("door.click == \"double\"", &[(IS_FLAG, Setting::Flag(true))]);
+    let mut formula = start(&signals, &[("double", is_double)]);
+    let now = clock::boottime();
+    signals.sampled(&name("door"), now, &[ACTIVE.observed(false), CLICK.happened("double")]);
+    assert_eq!(formula.sample().unwrap()[0].value, Value::Flag(true));
+    signals.sampled(&name("door"), now, &[ACTIVE.observed(false)]);
+    let error = formula.sample().unwrap_err();
+    assert_eq!(error.to_string(), "door.click is not known");
+    assert!(error.is_transient());
+}
+
+#[test]
+fn the_link_and_the_time_of_day_are_inputs() {
+    let signals = signals();
+    let flag = || [(IS_FLAG, Setting::Flag(true))];
+    let rows = [
+        ("offline", row("not link.up", &flag())),
+        ("day", row("time >= \"00:00\" and (weekday == \"mon\" or weekday != \"mon\")", &flag())),
+    ];
+    let mut formula = start(&signals, &rows);
+    let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
+    assert_eq!(numbers(&partly.measured), [("day".to_owned(), Value::Flag(true))]);
+    signals.link(false);
+    assert_eq!(formula.sample().unwrap()[0].value, Value::Flag(true));
+}
+
+#[test]
+fn a_total_is_counted_and_known_once_earlier_runs_are() {
+    let signals = signals();
+    let mut total = Settings::default();
+    total.insert("integrate", Setting::Text("meter.power".into()));
+    total.insert("unit", Setting::Text("J".into()));
+    total.insert("decimals", Setting::Integer(1));
+    let mut formula = start(&signals, &[("used", total)]);
+    let count = Arc::new(Count::default());
+    assert!(formula.count_into(&count));
+    let at = clock::boottime();
+    let sampled =
+        |seconds, power| signals.sampled(&name("meter"), at + Duration::from_secs(seconds), &[POWER.measured(power)]);
+    sampled(0, 10.0);
+    assert!(matches!(formula.sample(), Err(DriverError::TooEarly("the total of earlier runs is not known yet"))));
+    count.resume(1_000_000);
+    sampled(2, 20.0);
+    // 100 J of before, and 2 s of 15 W.
+    assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 });
+    // The same sample once more adds nothing.
+    assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 });
+    signals.failed(&name("meter"));
+    assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 });
+    sampled(9, 20.0);
+    assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 }, "not through a gap");
+}
+
+#[test]
+fn a_formula_names_its_inputs() {
+    let mut settings = Settings::default();
+    let rows = vec![
+        ("a".to_owned(), row("if(link.up, meter.power, 0) + air.temperature", &[])),
+        ("b".to_owned(), row("meter.power > 3 and pump.value == \"on\"", &[])),
+    ];
+    settings.insert(MEASUREMENTS, Setting::Table(rows));
+    let names: Vec<_> = inputs(&settings).into_iter().map(|name| format!("{}.{}", name.device, name.value)).collect();
+    assert_eq!(names, ["meter.power", "air.temperature", "pump.value"]);
+}
