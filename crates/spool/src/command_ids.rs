@@ -105,7 +105,9 @@ mod tests {
         let record =
             |id: usize| CommandRecord { actuator: Name::new("pump").unwrap(), id: id.to_string(), answer: None };
         (0..LIMIT + 3).for_each(|id| command_ids.record(record(id)));
+        let unwritten = command_ids.unwritten();
         let taken = reader.take();
+        assert_eq!(taken, unwritten);
         assert_eq!((taken.len(), taken.front(), taken.back()), (LIMIT, Some(&record(3)), Some(&record(LIMIT + 2))));
         assert!(reader.take().is_empty());
     }

@@ -242,3 +242,53 @@ fn no_flipped_byte_or_cut_makes_the_spool_panic_or_refuse() {
         assert!(all.iter().any(|stored| stored.message.key.source.as_str() == "new"));
     }
 }
+
+/// Where the file says which page comes at each place among those that hold the rows.
+fn pointers(folder: &Path) -> Vec<u64> {
+    const PAGE: usize = 4096;
+    let file = folder.join("spool.db");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'message'";
+    let root: u32 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+    let begin = (root as usize - 1) * PAGE;
+    let page = &fs::read(&file).unwrap()[begin..begin + PAGE];
+    assert_eq!(page[0], 5, "the rows have one level of pages above them");
+    let number = |at: usize| usize::from(u16::from_be_bytes([page[at], page[at + 1]]));
+    (0..number(3)).map(|cell| (begin + number(12 + 2 * cell)) as u64).collect()
+}
+
+/// Lets places of the file lead to the pages of others, or to none, and expects that a start then reports what is not read.
+fn check_misled(wrong: &[(usize, Option<usize>)]) {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 5000);
+    let places = pointers(folder.path());
+    let file = OpenOptions::new().read(true).write(true).open(folder.path().join("spool.db")).unwrap();
+    for (from, to) in wrong {
+        let mut page = [0xff; 4];
+        if let Some(to) = to {
+            file.read_exact_at(&mut page, places[*to]).unwrap();
+        }
+        file.write_all_at(&page, places[*from]).unwrap();
+    }
+    let mut core = open(&roomy(folder.path()), 0).unwrap();
+    let all = settle(&mut core, 0);
+    let found = readings(&all);
+    let lost: Vec<u64> = (1..=5000).filter(|n| !found.contains(n)).collect();
+    let span = (lost[0], lost[lost.len() - 1], lost.len() as u64);
+    assert_eq!(losses(&all), [span]);
+    let words = core.stats().error.unwrap();
+    assert!(words.contains(&format!("; {} messages were recovered", found.len())), "each is counted once: {words}");
+    assert!(lost.len() < 300, "{}", lost.len());
+}
+
+#[test]
+fn rows_that_are_found_again_in_a_later_place_are_not_taken_twice() {
+    check_misled(&[(40, Some(30))]);
+}
+
+/// Behind the hole the rows are read backwards.
+#[test]
+fn rows_that_are_found_too_early_behind_a_hole_hide_none_that_are_lost() {
+    let hole = (100..106).map(|place| (place, None));
+    check_misled(&hole.chain([(107, Some(111))]).collect::<Vec<_>>());
+}
