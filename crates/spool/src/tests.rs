@@ -7,6 +7,7 @@ mod handle;
 mod ids;
 mod losses;
 mod no_disk;
+mod space;
 
 use std::fs;
 use std::path::Path;

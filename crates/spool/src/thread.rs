@@ -297,3 +297,25 @@ async fn next(queue: &mut mpsc::Receiver<Request>, records: &Reader, due: Option
         Some(due) => tokio::time::timeout(due.saturating_sub(clock::boottime()), something).await.unwrap_or(Wait::Due),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SILENT, Vitals};
+
+    #[test]
+    fn while_the_disk_does_not_answer_that_is_the_error_and_the_rest_stays_as_last_said() {
+        let stats = Stats { queued: 3, error: Some("spool full".into()), ..Stats::default() };
+        let (_sender, said) = watch::channel(stats.clone());
+        let busy = Arc::new(Busy::default());
+        let vitals = Vitals { stats: said, busy: Arc::clone(&busy) };
+        assert_eq!(vitals.stats(), stats);
+        busy.set(clock::boottime().saturating_sub(SILENT));
+        let silent = vitals.stats();
+        let words = silent.error.as_deref().unwrap();
+        assert!(words.starts_with("the disk has not answered for ") && words.ends_with(" s"), "{words}");
+        assert_eq!(silent.queued, 3);
+        busy.set(Duration::ZERO);
+        assert_eq!(vitals.stats(), stats, "it waits for requests again");
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use super::{SECOND, at, numbers, on_disk, open, reading, settings};
+use super::{SECOND, at, contents, numbers, on_disk, open, reading, settings};
 use crate::core::Core;
 use crate::file::OpenError;
 use crate::{Sequence, Settings, WhenFull};
@@ -80,4 +80,15 @@ fn a_folder_that_cannot_be_used_stops_no_start_and_is_taken_when_it_can() {
         assert_eq!(core.stats().error, None, "{name}");
         assert_eq!(on_disk(&settings.path), [1], "{name}");
     }
+}
+
+#[test]
+fn a_reload_with_another_path_does_not_move_a_spool_that_waits_for_its_disk() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut core = without_disk(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0);
+    core.append(reading("air", 1, 10), at(1));
+    core.reconfigure(settings(elsewhere.path(), Duration::ZERO, WhenFull::DropOldest), at(2));
+    core.tick(at(5000));
+    assert_eq!(core.stats().error, None);
+    assert_eq!((on_disk(folder.path()), contents(elsewhere.path()).len()), (vec![1], 0));
 }
