@@ -139,8 +139,10 @@ fn the_first_message_of_a_start_is_not_written_with_the_record_of_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = Core::open(settings(folder.path(), SECOND, WhenFull::DropOldest), RunId(1), at(0)).unwrap();
     core.append(reading("air", 1, 100), at(0));
+    let opened = contents(folder.path());
     core.tick(at(0));
     let before = contents(folder.path());
+    assert!(before != opened, "the start is recorded at once, which shows that the disk can be written");
     let read = core.read(Sequence(0), 50, at(1)).unwrap().messages;
     core.acknowledge(&read.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), at(1));
     core.tick(at(10_000));

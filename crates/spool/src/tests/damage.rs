@@ -84,8 +84,9 @@ fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_reported() {
     core.append(reading("soil", 1, 100), at(0));
     assert_eq!(core.read(Sequence(0), 1, at(0)), Err(ReadError::Disk), "what comes first is not known yet");
     let newest = core.first_since(Duration::ZERO, at(0));
+    assert!(core.read(newest, 1, at(0)).is_ok(), "the present does not wait");
     let all = settle(&mut core, 0);
-    assert!(all.iter().any(|stored| stored.sequence == newest), "the present does not wait");
+    assert!(all.iter().any(|stored| stored.sequence == newest), "and is found there");
     assert!(core.era() > era, "the link must read again what appeared behind its back");
     let (found, reported) = (readings(&all), losses(&all));
     let lost: Vec<u64> = (1..=5000).filter(|n| !found.contains(n)).collect();

@@ -1,5 +1,7 @@
 //! The handle and its thread.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use super::{copy_of, name, numbers, on_disk, reading, settings};
@@ -45,6 +47,29 @@ async fn a_note_is_on_disk_before_what_was_appended_behind_it_is_offered_and_the
     thread.join().unwrap();
     let (spool, _thread) = open(settings, RunId(2)).unwrap();
     assert_eq!(spool.command_ids().earlier().unwrap().len(), 3, "closing writes the last");
+}
+
+#[tokio::test]
+async fn what_earlier_runs_recorded_and_counted_is_known_as_soon_as_their_disk_is_there() {
+    let root = tempfile::tempdir().unwrap();
+    let (disk, away) = (root.path().join("disk"), root.path().join("away"));
+    fs::create_dir(&disk).unwrap();
+    symlink(&disk, root.path().join("link")).unwrap();
+    let settings = settings(&root.path().join("link"), Duration::ZERO, WhenFull::DropOldest);
+    let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
+    let answered = CommandRecord { actuator: name("pump"), id: "a".into(), answer: Some("done".into()) };
+    spool.command_ids().record(answered.clone());
+    spool.reserve(1).await.unwrap().hand_over(vec![Item::Count(name("gas"), 41)]);
+    spool.close().await;
+    thread.join().unwrap();
+    fs::rename(&disk, &away).unwrap();
+    let (spool, _thread) = open(settings, RunId(2)).unwrap();
+    assert_eq!((spool.command_ids().earlier(), spool.counts().borrow().clone()), (None, None));
+    fs::rename(&away, &disk).unwrap();
+    // The status is published last.
+    spool.stats().wait_for(|stats| stats.error.is_none()).await.unwrap();
+    assert_eq!(spool.command_ids().earlier().unwrap()[..], [answered]);
+    assert_eq!(spool.counts().borrow().as_ref().unwrap()[&name("gas")], 41);
 }
 
 #[tokio::test]

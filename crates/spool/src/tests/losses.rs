@@ -54,6 +54,24 @@ fn a_record_that_grows_after_it_was_written_is_written_again() {
     assert_eq!(records_on_disk(folder.path()), [[1, 3, 3]]);
 }
 
+/// The record has another place by then: it comes behind what the disk has.
+#[test]
+fn a_record_that_waits_for_its_disk_grows_on_when_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let usual = settings(folder.path(), Duration::ZERO, WhenFull::DropOldest);
+    let mut before = open(&usual, 0).unwrap();
+    before.append(reading("air", 1, 10), at(0));
+    before.close(at(0));
+    let mut core = no_disk::without_disk(&usual, 0);
+    lose(&mut core, 1, 10);
+    core.tick(at(5000));
+    assert_eq!(core.stats().error, None);
+    lose(&mut core, 2, 5001);
+    core.tick(at(5002));
+    assert_eq!(records(&mut core, 5003), [[1, 2, 2]]);
+    assert_eq!(records_on_disk(folder.path()), [[1, 2, 2]]);
+}
+
 #[test]
 fn other_settings_count_from_the_next_commit_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -109,4 +127,25 @@ fn a_full_spool_keeps_to_its_limit_however_much_comes_at_once() {
         assert!(core.stats().bytes <= limit, "{} of {limit} bytes after {burst}", core.stats().bytes);
     }
     assert!(core.stats().dropped > 0, "it was never full");
+}
+
+#[test]
+fn a_reply_in_a_full_spool_displaces_readings_and_no_other_reply() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let key = || Key { kind: MessageKind::Reply, source: name("pump") };
+    core.append(Message { key: key(), ..reading("pump", 0, 100) }, at(0));
+    for n in 1..=1000 {
+        core.append(reading("air", n, 400), at(n));
+        core.tick(at(n));
+    }
+    let before = core.stats().dropped;
+    core.append(Message { key: key(), ..reading("pump", 0, 20_000) }, at(1001));
+    core.tick(at(1001));
+    let dropped = core.stats().dropped;
+    assert!(before > 0 && dropped > before, "it was full before, and made space");
+    let all = read_all(&mut core, 100, 1002);
+    let count = |kind| all.iter().filter(|stored| stored.message.key.kind == kind).count();
+    assert_eq!((count(MessageKind::Reply), count(MessageKind::Reading) as u64 + dropped), (2, 1000));
+    assert_eq!(records(&mut core, 1003), [[1, dropped, dropped]]);
 }
