@@ -1,7 +1,10 @@
 //! A worker on the simulated bus, through its public face: a plan goes in, events come out.
 
 mod busy;
+mod failing;
 mod partners;
+mod reload;
+mod shown;
 mod values;
 mod waking;
 
@@ -75,6 +78,7 @@ struct Bench {
     heartbeat: Arc<BrokerHeartbeat>,
     know: watch::Sender<PersistedCounts>,
     alarms: BusAlarms,
+    trips: Trips,
     folder: tempfile::TempDir,
 }
 
@@ -99,10 +103,10 @@ impl Bench {
             alarms: alarms.clone(),
             signals: Signals::default(),
             interlocks,
-            trips,
+            trips: trips.clone(),
         };
         let worker = Worker::spawn("bench", make(&folder.path().join("bench.json")), context).unwrap();
-        Self { worker, events: received, heartbeat, know, alarms, folder }
+        Self { worker, events: received, heartbeat, know, alarms, trips, folder }
     }
 
     /// The first event for which `pick` answers.

@@ -244,7 +244,7 @@ fn no_flipped_byte_or_cut_makes_the_spool_panic_or_refuse() {
     }
 }
 
-/// Where the file says which page comes at each place among those that hold the rows.
+/// Where in the file the pointers to the pages with the rows are, in the order of the rows.
 fn pointers(folder: &Path) -> Vec<u64> {
     const PAGE: usize = 4096;
     let file = folder.join("spool.db");
@@ -258,19 +258,19 @@ fn pointers(folder: &Path) -> Vec<u64> {
     (0..number(3)).map(|cell| (begin + number(12 + 2 * cell)) as u64).collect()
 }
 
-/// Lets places of the file lead to the pages of others, or to none, and expects that a start reports what is not
-/// read, the rows of so many pages.
-fn check_misled(wrong: &[(usize, Option<usize>)], at_most: usize) {
+/// Replaces pointers by those to other pages, or by one that leads nowhere. A start must report exactly the readings that it
+/// does not find, and those are the rows of `at_most` pages.
+fn check_wrong_pointers(wrong: &[(usize, Option<usize>)], at_most: usize) {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path(), 5000);
-    let places = pointers(folder.path());
+    let pointers = pointers(folder.path());
     let file = OpenOptions::new().read(true).write(true).open(folder.path().join("spool.db")).unwrap();
     for (from, to) in wrong {
         let mut page = [0xff; 4];
         if let Some(to) = to {
-            file.read_exact_at(&mut page, places[*to]).unwrap();
+            file.read_exact_at(&mut page, pointers[*to]).unwrap();
         }
-        file.write_all_at(&page, places[*from]).unwrap();
+        file.write_all_at(&page, pointers[*from]).unwrap();
     }
     let mut core = open(&roomy(folder.path()), 0).unwrap();
     let all = settle(&mut core, 0);
@@ -280,18 +280,18 @@ fn check_misled(wrong: &[(usize, Option<usize>)], at_most: usize) {
     assert_eq!(losses(&all), [span]);
     let words = core.stats().error.unwrap();
     assert!(words.contains(&format!("; {} messages were recovered", found.len())), "each is counted once: {words}");
-    let pages = lost.len().div_ceil(5000 / places.len());
+    let pages = lost.len().div_ceil(5000 / pointers.len());
     assert!(pages <= at_most, "{} readings are lost, the rows of {pages} pages", lost.len());
 }
 
 #[test]
 fn rows_that_are_found_again_in_a_later_place_are_not_taken_twice() {
-    check_misled(&[(40, Some(30))], 1);
+    check_wrong_pointers(&[(40, Some(30))], 1);
 }
 
 /// Behind the hole the rows are read backwards.
 #[test]
 fn rows_that_are_found_too_early_behind_a_hole_hide_none_that_are_lost() {
-    let hole = (100..106).map(|place| (place, None));
-    check_misled(&hole.chain([(107, Some(111))]).collect::<Vec<_>>(), 8);
+    let hole = (100..106).map(|page| (page, None));
+    check_wrong_pointers(&hole.chain([(107, Some(111))]).collect::<Vec<_>>(), 8);
 }
