@@ -1,6 +1,7 @@
 //! A worker on the simulated bus, through its public face: a plan goes in, events come out.
 
 mod busy;
+mod counting;
 mod failing;
 mod partners;
 mod reload;
@@ -292,84 +293,6 @@ async fn a_replanned_worker_keeps_what_is_the_same_and_releases_what_is_gone() {
     bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), Vec::new(), &file))).unwrap();
     assert_eq!(bench.state().await, (OFF, StateCause::Stop));
     assert!(tally.taken.load(Ordering::Relaxed) >= 1);
-}
-
-/// A sensor whose every sampling counts one.
-struct Clicker(Option<Arc<Count>>);
-
-impl Sensor for Clicker {
-    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        self.0.as_ref().expect("it was given a counter").add(1);
-        Ok(vec![TEMPERATURE.measured(1.0)])
-    }
-
-    fn count_into(&mut self, count: &Arc<Count>) -> bool {
-        self.0 = Some(Arc::clone(count));
-        true
-    }
-}
-
-static CLICKER: DriverSpec = DriverSpec {
-    name: "clicker",
-    role: Role::Sensor {
-        measurements: |_| vec![TEMPERATURE],
-        default_every: None,
-        build: |_, _| Ok(Box::new(Clicker(None))),
-    },
-    ..LIAR
-};
-
-fn clicker() -> (SensorSettings, Arc<Tally>) {
-    let (mut clicks, tally) = counter("clicks", 20);
-    clicks.driver = &CLICKER;
-    (clicks, tally)
-}
-
-/// What came with a reading.
-fn count_of(event: Event) -> Option<Option<u64>> {
-    match event {
-        Event::Reading { count, .. } => Some(count),
-        _ => None,
-    }
-}
-
-#[tokio::test]
-async fn a_count_goes_on_where_the_disk_says_as_soon_as_that_is_known() {
-    let (clicks, tally) = clicker();
-    let mut bench = Bench::start(1024, |file| plan(vec![(clicks, tally)], Vec::new(), file));
-    assert_eq!(bench.next(count_of).await, None);
-    bench.know.send_replace(Some(Arc::new([(name("clicks"), 1000)].into())));
-    let mut last = 0;
-    while last < 1010 {
-        let Some(count) = bench.next(count_of).await else { continue };
-        assert!(count > 1000 && count > last, "{count} after {last}");
-        last = count;
-    }
-}
-
-#[tokio::test]
-async fn what_was_counted_since_the_last_reading_is_reported_at_the_end() {
-    let (clicks, tally) = clicker();
-    let count = Arc::clone(&tally.count);
-    let mut bench = Bench::start(1024, |file| plan(vec![(clicks, tally)], Vec::new(), file));
-    bench.know.send_replace(Some(Arc::default()));
-    while bench.next(count_of).await.is_none() {}
-    // As a line would do.
-    count.add(5);
-    bench.worker.ask_to_stop();
-    assert!(bench.worker.join(SOON).await);
-    let mut last = None;
-    while let Some(event) = bench.events.recv().await {
-        match event {
-            Event::Reading { count, .. } => last = count,
-            Event::Count { count, .. } => last = Some(count),
-            _ => {}
-        }
-        if last == count.total() {
-            return;
-        }
-    }
-    panic!("{last:?} was reported last, and {:?} counted", count.total());
 }
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 1);
