@@ -100,6 +100,7 @@ fn an_output_that_fails_slowly_rests_for_as_long_or_until_there_is_an_answer() {
         heartbeat: Arc::default(),
         persisted_counts: watch::channel(None).1,
         alarms: BusAlarms::default(),
+        signals: Signals::default(),
         interlocks: SharedInterlocks::default(),
         trips: Trips::default(),
     };
