@@ -1,13 +1,14 @@
 //! Incoming message → command → checks → bus worker → answer.
 //!
-//! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output; one whose `id`
-//! was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait for each
-//! other; if a bus hangs, only its own commands are answered "failed".
+//! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output or a total; one whose
+//! `id` was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait for each
+//! other; if a bus hangs, only its own commands are answered "failed". What is done to totals is in `totals.rs`.
 //!
 //! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 
 mod answers;
 mod ids;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -17,17 +18,21 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::field::{DisplayValue, display};
 use tracing::{info, warn};
 
 use crate::commands::ids::{Ids, Seen};
 use crate::recorder::Answer;
 use crate::roster::SharedRoster;
-use crate::worker::{Applied, Order};
+use crate::worker::Order;
 use fieldgate_clock as clock;
 use fieldgate_link::Incoming;
 use fieldgate_model::field::format_duration;
 use fieldgate_model::payload::{self, ResponseTarget};
-use fieldgate_model::{Action, ClockStatus, Command, Moment, Name, Outcome, Reason, Refusal, Reply, Throttle};
+use fieldgate_model::{
+    Action, ClockStatus, Command, Moment, Name, Outcome, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyValue,
+    Throttle,
+};
 use fieldgate_spool::CommandIds;
 
 pub use answers::Answers;
@@ -65,12 +70,22 @@ pub struct CommandTally {
 /// The tallies of all outputs that ever were in this run.
 pub type CommandTallies = Arc<Mutex<BTreeMap<Name, CommandTally>>>;
 
-/// A command on its way through a bus.
+/// What became of a command.
+struct Ended {
+    outcome: Outcome,
+    refusal: Option<Refusal>,
+    value: Option<ReplyValue>,
+}
+
+/// Ends when a bus has done what a command asks for, or has not.
+type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+/// A command that has ended.
 struct Pending {
-    actuator: Name,
+    recipient: Recipient,
     id: Option<String>,
     response: Option<ResponseTarget>,
-    applied: Applied,
+    ended: Ended,
 }
 
 type Flight = Pin<Box<dyn Future<Output = Pending> + Send>>;
@@ -79,7 +94,7 @@ type Flight = Pin<Box<dyn Future<Output = Pending> + Send>>;
 pub struct Commands {
     /// From the link.
     pub incoming: mpsc::Receiver<Incoming>,
-    /// Which outputs there are.
+    /// Which outputs and totals there are.
     pub roster: watch::Receiver<SharedRoster>,
     /// To the recorder.
     pub answers: Answers,
@@ -122,11 +137,16 @@ impl Commands {
 
     /// Checks one message; what passes is on its way to a bus.
     async fn take(&mut self, message: Incoming, ids: &mut Ids, under_way: usize) -> Option<Flight> {
-        let level = self.roster.borrow().topics.commanded(&message.topic).map(str::to_owned)?;
-        let Ok(actuator) = Name::new(&level) else {
-            warn!(topic = %message.topic, "Command refused: its topic holds no valid name of an output.");
+        let (kind, name) = {
+            let roster = self.roster.borrow();
+            let (kind, level) = roster.topics.commanded(&message.topic)?;
+            (kind, Name::new(level))
+        };
+        let Ok(name) = name else {
+            warn!(topic = %message.topic, "Command refused: its topic holds no valid name of an output or a sensor.");
             return None;
         };
+        let recipient = Recipient { kind, name };
         let response = message.response;
         let decoded = payload::decode_command(&message.payload);
         let id = match &decoded {
@@ -135,37 +155,30 @@ impl Commands {
         };
         if message.retain {
             let refusal = Refusal::new(Reason::Retained, "a command that the broker kept may be older than its sense");
-            self.refuse(actuator, id, refusal, response).await;
+            self.refuse(recipient, id, refusal, response).await;
             return None;
         }
         if message.stale {
             let refusal = Refusal::new(Reason::Expired, "the command waited at the broker while this gateway was away");
-            self.refuse(actuator, id, refusal, response).await;
+            self.refuse(recipient, id, refusal, response).await;
             return None;
         }
-        let (actuator, id, response) = self.unless_seen(ids, actuator, id, response).await?;
+        let (recipient, id, response) = self.unless_seen(ids, recipient, id, response).await?;
         let command = match decoded {
             Ok(command) => command,
             Err(undecodable) => {
-                self.refuse_for_good(ids, actuator, id, undecodable.refusal, response).await;
+                self.refuse_for_good(ids, recipient, id, undecodable.refusal, response).await;
                 return None;
             }
         };
-        match self.order(&actuator, &command, under_way) {
-            Ok(flight) => {
-                ids.begin(&actuator, command.id.as_deref());
-                let (id, landing) = (command.id, response);
-                Some(Box::pin(async move {
-                    let applied = match tokio::time::timeout(ANSWER_WITHIN, flight).await {
-                        Ok(Ok(applied)) => applied,
-                        Ok(Err(_)) => Err(Refusal::new(Reason::Hardware, "the output is gone")),
-                        Err(_) => Err(Refusal::new(Reason::Hardware, "the bus does not answer")),
-                    };
-                    Pending { actuator, id, response: landing, applied }
-                }))
+        match self.order(&recipient, &command, under_way) {
+            Ok(work) => {
+                ids.begin(&recipient, command.id.as_deref());
+                let id = command.id;
+                Some(Box::pin(async move { Pending { recipient, id, response, ended: work.await } }))
             }
             Err(refusal) => {
-                self.refuse_for_good(ids, actuator, command.id, refusal, response).await;
+                self.refuse_for_good(ids, recipient, command.id, refusal, response).await;
                 None
             }
         }
@@ -175,40 +188,43 @@ impl Commands {
     async fn unless_seen(
         &mut self,
         ids: &mut Ids,
-        actuator: Name,
+        recipient: Recipient,
         id: Option<String>,
         response: Option<ResponseTarget>,
-    ) -> Option<(Name, Option<String>, Option<ResponseTarget>)> {
-        match ids.seen(&actuator, id.as_deref(), response.as_ref()) {
-            Seen::No => return Some((actuator, id, response)),
-            Seen::UnderWay => self.count(&actuator, false),
+    ) -> Option<(Recipient, Option<String>, Option<ResponseTarget>)> {
+        match ids.seen(&recipient, id.as_deref(), response.as_ref()) {
+            Seen::No => return Some((recipient, id, response)),
+            Seen::UnderWay => self.count(&recipient, false),
             Seen::Crowded => {
                 let words = "too many repeats of this command wait for its answer";
-                self.refuse(actuator, id, Refusal::new(Reason::Busy, words), response).await;
+                self.refuse(recipient, id, Refusal::new(Reason::Busy, words), response).await;
             }
             Seen::Answered(payload) => {
-                self.count(&actuator, false);
-                self.repeat(Answer { actuator, payload, response }, id.as_deref()).await;
+                self.count(&recipient, false);
+                self.repeat(Answer { recipient, payload, response }, id.as_deref()).await;
             }
             Seen::Interrupted => {
                 let refusal = Some(Refusal::new(Reason::Hardware, INTERRUPTED));
                 let (outcome, value, time) = (Outcome::Failed, None, SystemTime::now());
-                self.answer(&Reply { actuator, id, outcome, refusal, value, time }, response, Some(ids)).await;
+                self.answer(&Reply { recipient, id, outcome, refusal, value, time }, response, Some(ids)).await;
             }
         }
         None
     }
 
     /// Hands the command to its bus.
-    fn order(
-        &self,
-        actuator: &Name,
-        command: &Command,
-        under_way: usize,
-    ) -> Result<oneshot::Receiver<Applied>, Refusal> {
+    fn order(&self, recipient: &Recipient, command: &Command, under_way: usize) -> Result<Work, Refusal> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(Refusal::new(Reason::Stopping, "the gateway is ending"));
         }
+        match recipient.kind {
+            RecipientKind::Output => self.drive(&recipient.name, command, under_way),
+            RecipientKind::Total => totals::set(&self.roster.borrow(), &recipient.name, command, under_way),
+        }
+    }
+
+    /// Hands a command to the bus of an output.
+    fn drive(&self, actuator: &Name, command: &Command, under_way: usize) -> Result<Work, Refusal> {
         let roster = self.roster.borrow();
         let target = roster
             .targets
@@ -226,34 +242,45 @@ impl Commands {
         let (answer, applied) = oneshot::channel();
         let order = Order::Apply { actuator: actuator.clone(), action, lease: command.lease, answer };
         target.inbox.offer(order).map_err(|_| busy())?;
-        Ok(applied)
+        Ok(Box::pin(async move {
+            match tokio::time::timeout(ANSWER_WITHIN, applied).await {
+                Ok(Ok(Ok(done))) => {
+                    let value = Some(ReplyValue::Output(done.value));
+                    Ended { outcome: Outcome::Done, refusal: done.note, value }
+                }
+                Ok(Ok(Err(refusal))) => Ended::refused(refusal),
+                Ok(Err(_)) => Ended::refused(Refusal::new(Reason::Hardware, "the output is gone")),
+                Err(_) => Ended::refused(Refusal::new(Reason::Hardware, "the bus does not answer")),
+            }
+        }))
     }
 
     async fn finished(&mut self, pending: Pending, ids: &mut Ids) {
-        let Pending { actuator, id, response, applied } = pending;
-        let (outcome, refusal, value) = match applied {
-            Ok(done) => (Outcome::Done, done.note, Some(done.value)),
-            Err(refusal) if refusal.reason == Reason::Hardware => (Outcome::Failed, Some(refusal), None),
-            Err(refusal) => (Outcome::Rejected, Some(refusal), None),
-        };
-        let reply = Reply { actuator, id, outcome, refusal, value, time: SystemTime::now() };
+        let Pending { recipient, id, response, ended: Ended { outcome, refusal, value } } = pending;
+        let reply = Reply { recipient, id, outcome, refusal, value, time: SystemTime::now() };
         self.answer(&reply, response, Some(ids)).await;
     }
 
-    async fn refuse(&mut self, actuator: Name, id: Option<String>, refusal: Refusal, response: Option<ResponseTarget>) {
-        self.answer(&rejection(actuator, id, refusal), response, None).await;
+    async fn refuse(
+        &mut self,
+        recipient: Recipient,
+        id: Option<String>,
+        refusal: Refusal,
+        response: Option<ResponseTarget>,
+    ) {
+        self.answer(&rejection(recipient, id, refusal), response, None).await;
     }
 
     /// Refuses, and remembers the answer for repeats of the same `id`.
     async fn refuse_for_good(
         &mut self,
         ids: &mut Ids,
-        actuator: Name,
+        recipient: Recipient,
         id: Option<String>,
         refusal: Refusal,
         response: Option<ResponseTarget>,
     ) {
-        self.answer(&rejection(actuator, id, refusal), response, Some(ids)).await;
+        self.answer(&rejection(recipient, id, refusal), response, Some(ids)).await;
     }
 
     /// Words, logs, counts and sends one reply; `ids` remember it for repeats.
@@ -261,12 +288,13 @@ impl Commands {
         let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
         let reason = reply.refusal.as_ref().map(ToString::to_string);
         let value = reply.value.map(|value| value.to_string());
-        info!(actuator = %reply.actuator, id = reply.id, outcome = reply.outcome.as_str(), value, reason, "Command answered.");
-        self.count(&reply.actuator, reply.outcome != Outcome::Done);
+        let (actuator, sensor) = named(&reply.recipient);
+        info!(actuator, sensor, id = reply.id, outcome = reply.outcome.as_str(), value, reason, "Command answered.");
+        self.count(&reply.recipient, reply.outcome != Outcome::Done);
         let id = reply.id.as_deref();
         // Recorded before it is sent: a requester that has got an answer gets the same again.
-        let waiting = ids.map(|ids| ids.answered(&reply.actuator, id, &payload)).unwrap_or_default();
-        let answer = |response| Answer { actuator: reply.actuator.clone(), payload: payload.clone(), response };
+        let waiting = ids.map(|ids| ids.answered(&reply.recipient, id, &payload)).unwrap_or_default();
+        let answer = |response| Answer { recipient: reply.recipient.clone(), payload: payload.clone(), response };
         self.answers.send(answer(response)).await;
         for response in waiting {
             self.repeat(answer(response), id).await;
@@ -274,12 +302,15 @@ impl Commands {
     }
 
     async fn repeat(&mut self, answer: Answer, id: Option<&str>) {
-        info!(actuator = %answer.actuator, id, "Command repeated; answered as before.");
+        let (actuator, sensor) = named(&answer.recipient);
+        info!(actuator, sensor, id, "Command repeated; answered as before.");
         self.answers.send(answer).await;
     }
 
-    fn count(&self, actuator: &Name, rejected: bool) {
-        if !self.roster.borrow().targets.contains_key(actuator) {
+    /// For health, which has no such numbers of totals.
+    fn count(&self, recipient: &Recipient, rejected: bool) {
+        let actuator = &recipient.name;
+        if recipient.kind != RecipientKind::Output || !self.roster.borrow().targets.contains_key(actuator) {
             return;
         }
         let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -289,9 +320,26 @@ impl Commands {
     }
 }
 
-fn rejection(actuator: Name, id: Option<String>, refusal: Refusal) -> Reply {
+impl Ended {
+    /// One that could not be carried out, or was not to be.
+    fn refused(refusal: Refusal) -> Self {
+        let outcome = if refusal.reason == Reason::Hardware { Outcome::Failed } else { Outcome::Rejected };
+        Self { outcome, refusal: Some(refusal), value: None }
+    }
+}
+
+/// For the log: the output, or else the sensor.
+fn named(recipient: &Recipient) -> (Option<DisplayValue<&Name>>, Option<DisplayValue<&Name>>) {
+    let name = Some(display(&recipient.name));
+    match recipient.kind {
+        RecipientKind::Output => (name, None),
+        RecipientKind::Total => (None, name),
+    }
+}
+
+fn rejection(recipient: Recipient, id: Option<String>, refusal: Refusal) -> Reply {
     let (outcome, time) = (Outcome::Rejected, SystemTime::now());
-    Reply { actuator, id, outcome, refusal: Some(refusal), value: None, time }
+    Reply { recipient, id, outcome, refusal: Some(refusal), value: None, time }
 }
 
 /// Refuses a command by the time at which it was issued, as far as our own clock can be trusted. One that comes from the

@@ -217,7 +217,7 @@ impl Gateway {
         plans::arrange(&context.interlocks, &config);
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
-        let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers)));
+        let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers, &tallies)));
         let (link_status, link_seen) = latest_of::channel(LinkStatus::new(&config.link));
         let (command_topics, _) = latest_of::channel(plans::command_topics(&config));
         let ways = Ways { spool, latest: Latest::default(), incoming, command_topics, link_status };
@@ -329,7 +329,8 @@ impl Gateway {
             error!("The spool's thread has ended; its new settings are not used.");
         }
         // No await between these: what the recorder publishes is either moved or published in the new place.
-        self.roster.send_replace(Arc::new(plans::roster(&self.config, &self.workers)));
+        let roster = plans::roster(&self.config, &self.workers, &self.sources.sensors);
+        self.roster.send_replace(Arc::new(roster));
         self.ways.latest.retain_readings_on(plans::retained_readings(&self.config));
         let moved = old.topics != self.config.topics;
         if moved {

@@ -21,7 +21,7 @@ use crate::worker::Event;
 use fieldgate_clock as clock;
 use fieldgate_link::{Latest, LinkState, LinkStatus};
 use fieldgate_model::payload::{self, ResponseTarget, StoredReply};
-use fieldgate_model::{Key, Message, MessageKind, Name, Qos, Reading, RunId};
+use fieldgate_model::{Key, Message, MessageKind, Qos, Reading, Recipient, RecipientKind, RunId};
 use fieldgate_spool::{Item, Spool};
 
 /// Events of all workers that may wait for the spool: about a second of a hundred sensors at ten readings a second.
@@ -42,8 +42,8 @@ const IDLE: Duration = crate::deadlines::IDLE_TURN;
 /// The reply to a command, as its final payload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The output as named in the command's topic.
-    pub actuator: Name,
+    /// What the command was addressed to.
+    pub recipient: Recipient,
     /// The reply's payload.
     pub payload: String,
     /// Where an MQTT 5 requester wants it too.
@@ -144,6 +144,7 @@ impl Recorder {
                 waiting.extend(message.map(Item::Message));
             }
             Event::Count { sensor, count } => waiting.push_back(Item::Count(sensor, count)),
+            Event::CountSet { sensor, count, saved } => waiting.push_back(Item::SetCount { sensor, count, saved }),
             Event::Lost(loss) => waiting.push_back(Item::Loss(loss)),
             Event::Status { sensor, status, since, error } => {
                 let roster = self.roster.borrow();
@@ -184,8 +185,12 @@ impl Recorder {
 
     fn reply(&self, answer: Answer) -> Message {
         let stored = StoredReply { payload: answer.payload, response: answer.response };
+        let kind = match answer.recipient.kind {
+            RecipientKind::Output => MessageKind::Reply,
+            RecipientKind::Total => MessageKind::TotalReply,
+        };
         Message {
-            key: Key { kind: MessageKind::Reply, source: answer.actuator },
+            key: Key { kind, source: answer.recipient.name },
             run: self.run,
             seq: 0,
             taken_at: clock::now(),
@@ -204,7 +209,7 @@ fn show(views: &Views, event: &Event) {
         Event::State { actuator, value, at, cause, .. } => {
             views.state(actuator, OutputView { value: *value, since: *at, cause: *cause });
         }
-        Event::Lost(_) | Event::Count { .. } => {}
+        Event::Lost(_) | Event::Count { .. } | Event::CountSet { .. } => {}
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::plain::PlainTopics;
 use crate::worker::Inbox;
 use fieldgate_model::topic::Topics;
-use fieldgate_model::{Name, OutputKind};
+use fieldgate_model::{Count, Name, OutputKind};
 
 /// Sensors, outputs and topics. A reload replaces it as a whole.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Roster {
     pub outputs: BTreeSet<Name>,
     /// Every output that takes commands.
     pub targets: BTreeMap<Name, Target>,
+    /// Every sensor whose total can be set.
+    pub totals: BTreeMap<Name, Total>,
     /// Where values and states are published as bare text; empty without `mqtt.plain`.
     pub plain: PlainTopics,
 }
@@ -49,6 +51,15 @@ pub struct Target {
     /// Commands that were issued longer ago are refused; `None`: none is.
     pub max_age: Option<Duration>,
     /// The worker that drives it.
+    pub inbox: Inbox,
+}
+
+/// The total of one sensor as the commands see it.
+#[derive(Clone, Debug)]
+pub struct Total {
+    /// What the sensor counts into.
+    pub count: Arc<Count>,
+    /// The worker that counts.
     pub inbox: Inbox,
 }
 

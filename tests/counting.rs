@@ -1,4 +1,4 @@
-//! A total that is counted over restarts, kills and stops of the compiled program.
+//! A total that is counted over restarts, kills and stops of the compiled program, and set by commands.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and it drives a line by hand")]
 
@@ -7,12 +7,13 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::SOON;
-use common::client::Client;
+use common::client::{Client, publish_bytes, publish_v5};
 use common::gateway::{Gateway, write_config};
 use common::mosquitto::Mosquitto;
 use common::sim_file::SimFile;
+use common::{SOON, wait_for};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 /// A simulated bus looks at its file at least this often.
 const SEEN: Duration = Duration::from_millis(120);
@@ -158,4 +159,187 @@ fn the_rate_and_its_unit_are_those_of_the_meter() {
     let devices = client.wait_json("b/devices", |_| true, SOON);
     let measurements = &devices["sensors"]["gas"]["measurements"];
     assert_eq!((&measurements["total"]["unit"], &measurements["rate"]["unit"]), (&"m³".into(), &"m³/h".into()));
+}
+
+const REPLY: &str = "b/sensors/gas/total/reply";
+
+/// With a protocol and a second sensor, which does not count.
+fn settable(broker: &Mosquitto, protocol: &str, every: &str) -> String {
+    let config = config(broker, every).replace("base_topic: b,", &format!("base_topic: b, protocol: \"{protocol}\","));
+    config + "  air: { driver: waveform, every: 1h }\n"
+}
+
+/// Starts it and waits until commands arrive.
+fn start_listening(folder: &Path, config: &str, client: &Client) -> (Gateway, SimFile) {
+    client.forget();
+    let started = start(folder, config);
+    client.wait_for("b/status", |payload| payload == "online", SOON);
+    started
+}
+
+/// The answers of `sensor` to what `act` sends.
+fn answer_to(client: &Client, sensor: &str, act: impl FnOnce()) -> String {
+    let topic = format!("b/sensors/{sensor}/total/reply");
+    let before = client.all(&topic).len();
+    act();
+    wait_for("the answer", SOON, || client.all(&topic).into_iter().nth(before)).payload
+}
+
+fn ask(client: &Client, sensor: &str, payload: &str) -> Value {
+    let send = || client.publish(&format!("b/sensors/{sensor}/total/set"), payload, false, 1);
+    serde_json::from_str(&answer_to(client, sensor, send)).unwrap()
+}
+
+#[test]
+fn a_total_is_set_and_the_readings_go_on_from_there_by_both_generations_of_mqtt() {
+    for protocol in ["5", "3.1.1"] {
+        let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+        let client = Client::subscribe(&broker.endpoint(), &["b/#", "answers/#"]);
+        let (gateway, bench) = start_listening(folder.path(), &settable(&broker, protocol, "50ms"), &client);
+        let devices = client.wait_json("b/devices", |_| true, SOON);
+        assert_eq!(devices["sensors"]["gas"]["set"], "b/sensors/gas/total/set", "{devices}");
+        assert_eq!(devices["sensors"]["air"].get("set"), None);
+        pulse(&bench, 2);
+        client.wait_json("b/sensors/gas", |reading| pulses(reading) == 2, SOON);
+        // Rounded to the nearest pulse, of which there are a hundred to the m³; then to less, as of a new meter.
+        for (payload, id, value) in [
+            ("1234.5649", Value::Null, 1234.56),
+            (r#"{"value":7,"id":"a1","issued_at":"2026-11-22T10:00:00Z"}"#, "a1".into(), 7.0),
+        ] {
+            let answer = ask(&client, "gas", payload);
+            assert_eq!(
+                (&answer["outcome"], &answer["reason"], &answer["id"]),
+                (&"done".into(), &Value::Null, &id),
+                "{answer}"
+            );
+            assert_eq!(answer["value"].as_f64(), Some(value));
+            let whole = (value * 100.0).round() as u64;
+            client.wait_json("b/sensors/gas", |reading| pulses(reading) == whole, SOON);
+            pulse(&bench, 1);
+            client.wait_json("b/sensors/gas", |reading| pulses(reading) == whole + 1, SOON);
+        }
+        let told = gateway.log();
+        let line = told.lines().find(|line| line.contains("Command answered.") && line.contains("a1")).unwrap();
+        assert!(
+            line.contains("sensor=gas") && line.contains("outcome=\"done\"") && line.contains("value=\"7\""),
+            "{line}"
+        );
+        if protocol == "5" {
+            let properties = [("response-topic", "answers/me"), ("correlation-data", "c7")];
+            let send = || publish_v5(&broker.endpoint(), "b/sensors/gas/total/set", "50", &properties);
+            let answer = answer_to(&client, "gas", send);
+            assert_eq!(client.wait_for("answers/me", |_| true, SOON), answer);
+        }
+    }
+}
+
+#[test]
+fn a_total_that_was_answered_survives_a_kill_right_after_the_answer() {
+    let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
+    // No reading after the first and no commit in an hour: what is on disk was written for the answer's sake.
+    let config = settable(&broker, "5", "1h");
+    for total in [1234.56, 7.0, 0.0, 1_000_000.01] {
+        let (mut gateway, _) = start_listening(folder.path(), &config, &client);
+        // An answer of an earlier life may come again, so each has a name of its own.
+        let command = json!({ "value": total, "id": total.to_string() });
+        client.publish("b/sensors/gas/total/set", &command.to_string(), false, 1);
+        let answer = client.wait_json(REPLY, |answer| answer["id"] == command["id"], SOON);
+        gateway.kill9();
+        assert_eq!(answer["outcome"], "done", "{answer}");
+        let (mut gateway, _) = start_listening(folder.path(), &config, &client);
+        let reading = client.wait_json("b/sensors/gas", |_| true, SOON);
+        assert_eq!(reading["total"].as_f64(), Some(total), "{reading}");
+        gateway.kill9();
+    }
+}
+
+#[test]
+fn what_sets_no_total_is_answered_with_the_reason_and_changes_nothing() {
+    for protocol in ["5", "3.1.1"] {
+        let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+        let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
+        let config = settable(&broker, protocol, "50ms").replace("per: h", "per: h, offset: 5");
+        // Kept by the broker from before the start.
+        client.publish("b/sensors/gas/total/set", "99", true, 1);
+        let (_gateway, _) = start_listening(folder.path(), &config, &client);
+        let kept = client.wait_json(REPLY, |_| true, SOON);
+        assert!(kept["reason"].as_str().unwrap().starts_with("retained: "), "{kept}");
+        client.publish("b/sensors/gas/total/set", "", true, 1);
+        common::wait_until("the answer to the end of it", SOON, || client.all(REPLY).len() == 2);
+        for (sensor, payload, reason) in [
+            ("ghost", "5", "unknown: there is no sensor called ghost"),
+            ("air", "5", "unknown: air is not a sensor that counts, and has no total to set"),
+            ("gas", "-1", "out_of_range: -1 is less than the offset of this sensor, 5"),
+            ("gas", "4.99", "out_of_range: 4.99 is less than the offset of this sensor, 5"),
+            ("gas", "1e20", "out_of_range: 100000000000000000000 is more than this sensor can count exactly, "),
+            ("gas", "NaN", "unreadable: a total takes a number, such as 1234.56"),
+            ("gas", "on", "unreadable: a total takes a number, such as 1234.56"),
+            ("gas", r#"{"value":5,"for":"5m"}"#, "unreadable: a total is set for good"),
+            ("gas", r#"{"value":5,"unit":"L"}"#, "unreadable: "),
+        ] {
+            let answer = ask(&client, sensor, payload);
+            assert_eq!((&answer["outcome"], &answer["value"]), (&"rejected".into(), &Value::Null), "{answer}");
+            assert!(answer["reason"].as_str().unwrap().starts_with(reason), "{payload}: {answer}");
+        }
+        let long = vec![b'1'; 4097];
+        let send = || publish_bytes(&broker.endpoint(), "b/sensors/gas/total/set", &long);
+        assert!(answer_to(&client, "gas", send).contains("oversized: 4097 bytes"));
+        client.forget();
+        client.wait_json("b/sensors/gas", |_| true, SOON);
+        let totals: Vec<_> =
+            client.all("b/sensors/gas").iter().map(|reading| reading.json()["total"].clone()).collect();
+        assert!(totals.iter().all(|total| *total == json!(5)), "{totals:?}");
+    }
+}
+
+#[test]
+fn a_repeated_id_gets_the_first_answer_over_kills_and_stops_and_sets_nothing_again() {
+    let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
+    let config = settable(&broker, "5", "50ms");
+    let send = || client.publish("b/sensors/gas/total/set", r#"{"value":50,"id":"a1"}"#, false, 1);
+    let (mut gateway, bench) = start_listening(folder.path(), &config, &client);
+    let first = answer_to(&client, "gas", send);
+    for life in 1..=3 {
+        pulse(&bench, 1);
+        client.wait_json("b/sensors/gas", |reading| pulses(reading) == 5000 + life, SOON);
+        if life == 2 {
+            gateway.stop(SOON);
+        } else {
+            gateway.kill9();
+        }
+        gateway = start_listening(folder.path(), &config, &client).0;
+        assert_eq!(answer_to(&client, "gas", send), first, "in life {life}");
+        client.forget();
+        assert_eq!(pulses(&client.wait_json("b/sensors/gas", |_| true, SOON)), 5000 + life);
+    }
+}
+
+#[test]
+fn a_counter_that_a_reload_adds_can_be_set_and_one_that_it_removes_is_unknown() {
+    let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
+    let with = settable(&broker, "5", "50ms");
+    let without = with.replace("  gas:", "#");
+    let gateway = Gateway::start(folder.path(), &without);
+    client.wait_for("b/status", |payload| payload == "online", SOON);
+    let reload = |text: &str, times: usize| {
+        write_config(folder.path(), text);
+        gateway.signal(Signal::HUP);
+        common::wait_until("a reload", SOON, || gateway.log().matches("Configuration reloaded").count() == times);
+    };
+    reload(&with, 1);
+    // The subscription follows the reload.
+    let answered = || {
+        client.publish("b/sensors/gas/total/set", "12", false, 1);
+        client.all(REPLY).iter().any(|answer| answer.json()["outcome"] == "done")
+    };
+    common::wait_until("a total that is set", SOON, answered);
+    client.wait_json("b/sensors/gas", |reading| pulses(reading) == 1200, SOON);
+    reload(&without, 2);
+    // Answers to what was sent before come first.
+    client.publish("b/sensors/gas/total/set", r#"{"value":13,"id":"gone"}"#, false, 1);
+    let answer = client.wait_json(REPLY, |answer| answer["id"] == "gone", SOON);
+    assert_eq!(answer["reason"], "unknown: there is no sensor called gas");
 }

@@ -10,8 +10,8 @@ use crate::cli::{EXIT_CONFIG, colour, print_message, put};
 use crate::config::{self, Config, Loaded, Problem, report};
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_link::{Broker, ProtocolChoice, Transport};
-use fieldgate_model::Form;
 use fieldgate_model::field::format_duration;
+use fieldgate_model::{Form, Quantity};
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
 pub fn run(path: &Path, json: bool) -> ExitCode {
@@ -54,12 +54,17 @@ pub fn summary(path: &Path, config: &Config) -> String {
         [topic, every.into(), qos.into(), retained.into(), what.into()]
     }));
     table(&mut out, &rows);
-    if config.actuators.is_empty() {
-        out.push_str("\nsubscribes to no commands\n");
-    } else {
+    if !config.actuators.is_empty() {
         let mut rows = vec![row(["SUBSCRIBES", "TAKES", "SAFE STATE", "WHEN THE LINK IS LOST", "LIMITS"])];
         rows.extend(config.actuators.iter().map(|actuator| subscribed(config, actuator)));
         table(&mut out, &rows);
+    }
+    let totals: Vec<_> = totals(config).map(|(sensor, total)| settable(config, sensor, &total)).collect();
+    if !totals.is_empty() {
+        table(&mut out, &[vec![row(["SUBSCRIBES", "TAKES", "", "", ""])], totals.clone()].concat());
+    }
+    if config.actuators.is_empty() && totals.is_empty() {
+        out.push_str("\nsubscribes to no commands\n");
     }
     let status = config.topics.status();
     out += &format!("listens to its own {status}, to notice another gateway of its name\n");
@@ -113,6 +118,9 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
         }
         all.push((format!("{base}/late/+"), "-", "as above", "no", "readings that an outage held up"));
         all.push((config.topics.loss(), "-", "1", "no", "readings that will never arrive"));
+        if totals(config).next().is_some() {
+            all.push((format!("{base}/sensors/+/total/reply"), "-", "1", "no", "the answer to each new total"));
+        }
     }
     if !config.actuators.is_empty() {
         all.push((format!("{base}/actuators/+/state"), "change", "1", "yes", "what each output does"));
@@ -124,6 +132,17 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
     all.push((config.topics.devices(), "change", "1", "yes", "what this gateway has"));
     all.push((config.topics.health(), "30s", "1", "yes", "its status"));
     all
+}
+
+/// The sensors that count, and what can be set of them.
+fn totals(config: &Config) -> impl Iterator<Item = (&SensorSettings, Quantity)> {
+    config.sensors.iter().filter_map(|sensor| Some((sensor, sensor.total()?.0)))
+}
+
+fn settable(config: &Config, sensor: &SensorSettings, total: &Quantity) -> Row {
+    let unit = if total.unit.is_empty() { "of pulses" } else { &format!("in {}", total.unit) };
+    let takes = format!("a new total, a number {unit}");
+    [config.topics.set_total(&sensor.name), takes, String::new(), String::new(), String::new()]
 }
 
 fn subscribed(config: &Config, actuator: &ActuatorSettings) -> Row {
@@ -199,14 +218,25 @@ fn good(path: &Path, loaded: &Loaded) -> Json {
             "measurements": sensor.quantities().iter().map(|q| (q.name.to_string(), json!({"unit": q.unit}))).collect::<serde_json::Map<_, _>>(),
         })).collect::<Vec<_>>(),
         "also": always(config).into_iter().map(|(topic, ..)| topic).collect::<Vec<_>>(),
-        "subscribe": config.actuators.iter().map(|actuator| json!({
+        "subscribe": subscriptions(config),
+    })
+}
+
+fn subscriptions(config: &Config) -> Vec<Json> {
+    let outputs = config.actuators.iter().map(|actuator| {
+        json!({
             "topic": config.topics.set(&actuator.name),
             "actuator": actuator.name.as_str(),
             "driver": actuator.driver.name,
             "safe_state": actuator.limits.safe_state.to_string(),
             "safe_after": actuator.limits.safe_after.map(|after| after.as_secs_f64()),
-        })).collect::<Vec<_>>(),
-    })
+        })
+    });
+    let totals = totals(config).map(|(sensor, total)| {
+        let topic = config.topics.set_total(&sensor.name);
+        json!({ "topic": topic, "sensor": sensor.name.as_str(), "driver": sensor.driver.name, "unit": total.unit })
+    });
+    outputs.chain(totals).collect()
 }
 
 fn bad(path: &Path, all: &[Problem]) -> Json {
@@ -262,6 +292,29 @@ fieldgate/g/sensors/+/status  change  1         yes       ok, degraded or down
         assert!(squeezed(&summary).starts_with(&squeezed(expected)), "{summary}");
         let end = "\nsubscribes to no commands\nlistens to its own fieldgate/g/status, to notice another gateway of its name\n";
         assert!(summary.ends_with(end), "{summary}");
+    }
+
+    #[test]
+    fn a_total_that_can_be_set_is_among_what_is_subscribed() {
+        let gas = "\
+buses: { header: { type: sim } }
+sensors:
+  gas: { driver: pulse-counter, bus: header, settings: { line: GPIO17, pulses_per_unit: 100, unit: m³ } }
+  clicks: { driver: pulse-counter, bus: header, settings: { line: GPIO27 } }
+";
+        let text = TEXT.replace("sensors:\n", gas);
+        let loaded = config::load_text(&text, Path::new("x.yaml")).unwrap();
+        let summary = summary(Path::new("x.yaml"), &loaded.config);
+        let end = "
+SUBSCRIBES                            TAKES
+fieldgate/g/sensors/gas/total/set     a new total, a number in m³
+fieldgate/g/sensors/clicks/total/set  a new total, a number of pulses
+listens to its own";
+        assert!(summary.contains(end), "{summary}");
+        assert!(summary.contains("fieldgate/g/sensors/+/total/reply"), "{summary}");
+        let json = good(Path::new("x.yaml"), &loaded);
+        let first = json!({ "topic": "fieldgate/g/sensors/gas/total/set", "sensor": "gas", "driver": "pulse-counter", "unit": "m³" });
+        assert_eq!((&json["subscribe"][0], json["subscribe"].as_array().unwrap().len()), (&first, 2));
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Answers {
     /// Passes a reply on. The first that finds the queue full waits a little; the next ones do not, until one is accepted again:
     /// otherwise a command would wait behind many replies.
     pub(super) async fn send(&mut self, answer: Answer) {
-        let actuator = answer.actuator.clone();
+        let name = answer.recipient.name.clone();
         let within = if self.lost == 0 { WITHIN } else { Duration::ZERO };
         // It is tried once even when there is no time.
         match timeout(within, self.recorder.send(answer)).await {
@@ -39,10 +39,10 @@ impl Answers {
                     warn!(lost, "Replies to commands are accepted again; some were lost.");
                 }
             }
-            Ok(Err(_)) => warn!(%actuator, "The reply to a command is lost: the recorder has ended."),
+            Ok(Err(_)) => warn!(%name, "The reply to a command is lost: the recorder has ended."),
             Err(_) => {
                 if self.lost == 0 {
-                    warn!(%actuator, "The reply to a command is lost: the spool's queue is full, because its disk hangs. More may follow.");
+                    warn!(%name, "The reply to a command is lost: the spool's queue is full, because its disk hangs. More may follow.");
                 }
                 self.lost += 1;
             }
@@ -55,10 +55,14 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use fieldgate_model::Name;
+    use fieldgate_model::{Name, Recipient};
 
     fn answer(payload: usize) -> Answer {
-        Answer { actuator: Name::new("pump").unwrap(), payload: payload.to_string(), response: None }
+        Answer {
+            recipient: Recipient::output(Name::new("pump").unwrap()),
+            payload: payload.to_string(),
+            response: None,
+        }
     }
 
     #[tokio::test]

@@ -3,13 +3,13 @@
 //! The newest [`REMEMBERED`] are remembered, over restarts too: each is recorded when its command begins and when it is
 //! answered, and the spool keeps that. Nothing waits for the disk here. As long as none could be read, a command is checked
 //! against what this run has seen; what earlier runs saw comes in front of that as soon as it is known, and the answers of this
-//! run stay. An id belongs to one output.
+//! run stay. An id belongs to one recipient.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fieldgate_model::payload::ResponseTarget;
-use fieldgate_model::{CommandRecord, Name, REMEMBERED};
+use fieldgate_model::{CommandRecord, REMEMBERED, Recipient};
 use fieldgate_spool::CommandIds;
 
 /// Repeats that may wait for one command's answer: twice as many as the link hands over at once. Further ones are refused as
@@ -41,9 +41,9 @@ enum Entry {
     Answered(Arc<str>),
 }
 
-type Key = (Name, String);
+type Key = (Recipient, String);
 
-/// The ids of all outputs.
+/// The ids of all recipients.
 #[derive(Debug)]
 pub(super) struct Ids {
     entries: BTreeMap<Key, Entry>,
@@ -59,10 +59,10 @@ impl Ids {
     }
 
     /// Whether `id` was seen. A repeat of one that is under way waits for its answer.
-    pub(super) fn seen(&mut self, actuator: &Name, id: Option<&str>, response: Option<&ResponseTarget>) -> Seen {
+    pub(super) fn seen(&mut self, recipient: &Recipient, id: Option<&str>, response: Option<&ResponseTarget>) -> Seen {
         let Some(id) = id else { return Seen::No };
         self.load_earlier();
-        match self.entries.get_mut(&(actuator.clone(), id.to_owned())) {
+        match self.entries.get_mut(&(recipient.clone(), id.to_owned())) {
             None => Seen::No,
             Some(Entry::Answered(payload)) => Seen::Answered(payload.to_string()),
             Some(Entry::Interrupted) => Seen::Interrupted,
@@ -81,8 +81,8 @@ impl Ids {
         }
         let Some(earlier) = self.command_ids.earlier() else { return };
         self.has_earlier = true;
-        for CommandRecord { actuator, id, answer } in earlier.iter().rev() {
-            let key = (actuator.clone(), id.clone());
+        for CommandRecord { recipient, id, answer } in earlier.iter().rev() {
+            let key = (recipient.clone(), id.clone());
             if !self.entries.contains_key(&key) {
                 let entry = answer.as_ref().map_or(Entry::Interrupted, |answer| Entry::Answered(Arc::clone(answer)));
                 self.entries.insert(key.clone(), entry);
@@ -93,18 +93,27 @@ impl Ids {
     }
 
     /// A command with `id` begins.
-    pub(super) fn begin(&mut self, actuator: &Name, id: Option<&str>) {
+    pub(super) fn begin(&mut self, recipient: &Recipient, id: Option<&str>) {
         let Some(id) = id else { return };
-        self.put((actuator.clone(), id.to_owned()), Entry::UnderWay(Vec::new()));
-        self.command_ids.record(CommandRecord { actuator: actuator.clone(), id: id.to_owned(), answer: None });
+        self.put((recipient.clone(), id.to_owned()), Entry::UnderWay(Vec::new()));
+        self.command_ids.record(CommandRecord { recipient: recipient.clone(), id: id.to_owned(), answer: None });
     }
 
     /// The command with `id` was answered; returns the repeats that waited.
-    pub(super) fn answered(&mut self, actuator: &Name, id: Option<&str>, payload: &str) -> Vec<Option<ResponseTarget>> {
+    pub(super) fn answered(
+        &mut self,
+        recipient: &Recipient,
+        id: Option<&str>,
+        payload: &str,
+    ) -> Vec<Option<ResponseTarget>> {
         let Some(id) = id else { return Vec::new() };
         let answer: Arc<str> = payload.into();
-        let before = self.put((actuator.clone(), id.to_owned()), Entry::Answered(Arc::clone(&answer)));
-        self.command_ids.record(CommandRecord { actuator: actuator.clone(), id: id.to_owned(), answer: Some(answer) });
+        let before = self.put((recipient.clone(), id.to_owned()), Entry::Answered(Arc::clone(&answer)));
+        self.command_ids.record(CommandRecord {
+            recipient: recipient.clone(),
+            id: id.to_owned(),
+            answer: Some(answer),
+        });
         match before {
             Some(Entry::UnderWay(waiting)) => waiting,
             _ => Vec::new(),
@@ -136,10 +145,10 @@ fn is_crowded(waiting: &[Option<ResponseTarget>], response: Option<&ResponseTarg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fieldgate_model::EarlierCommands;
+    use fieldgate_model::{EarlierCommands, Name};
 
-    fn pump() -> Name {
-        Name::new("pump").unwrap()
+    fn pump() -> Recipient {
+        Recipient::output(Name::new("pump").unwrap())
     }
 
     fn after(earlier: EarlierCommands) -> Ids {
@@ -147,7 +156,7 @@ mod tests {
     }
 
     fn record(id: &str, answer: Option<&str>) -> CommandRecord {
-        CommandRecord { actuator: pump(), id: id.into(), answer: answer.map(Into::into) }
+        CommandRecord { recipient: pump(), id: id.into(), answer: answer.map(Into::into) }
     }
 
     #[test]
@@ -158,7 +167,10 @@ mod tests {
         assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::UnderWay);
         assert_eq!(ids.answered(&pump(), Some("a"), "first"), [None], "the repeat waited");
         assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Answered("first".into()));
-        assert_eq!(ids.seen(&Name::new("fan").unwrap(), Some("a"), None), Seen::No, "another output's id");
+        let fan = Recipient::output(Name::new("fan").unwrap());
+        let total = Recipient::total(Name::new("pump").unwrap());
+        assert_eq!(ids.seen(&fan, Some("a"), None), Seen::No, "another output's id");
+        assert_eq!(ids.seen(&total, Some("a"), None), Seen::No, "that of a total");
         assert_eq!(ids.command_ids.unwritten(), [record("a", None), record("a", Some("first"))]);
     }
 

@@ -10,8 +10,8 @@ use crate::deadlines::Deadlines;
 use crate::health::SensorTallies;
 use crate::last_good::SafeOutput;
 use crate::plain::PlainTopics;
-use crate::roster::{Roster, Target};
-use crate::worker::{ActuatorSettings, Plan, Worker};
+use crate::roster::{Roster, Target, Total};
+use crate::worker::{ActuatorSettings, Plan, SensorSettings, Worker};
 use fieldgate_bus as bus;
 use fieldgate_bus::signals::{Known, Signals};
 use fieldgate_drivers::{BusNeed, formula};
@@ -117,7 +117,7 @@ fn bus_settings<'a>(config: &'a Config, name: &Name) -> &'a bus::Settings {
 }
 
 /// The roster of this configuration.
-pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>) -> Roster {
+pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>, tallies: &SensorTallies) -> Roster {
     let target = |actuator: &ActuatorSettings| {
         let worker = workers.get(&BusKey::of(config, Some(&actuator.bus)))?;
         Some((
@@ -125,13 +125,24 @@ pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>) -> Ros
             Target { kind: actuator.kind, max_age: actuator.max_age, inbox: worker.inbox.clone() },
         ))
     };
+    let total = |sensor: &SensorSettings| {
+        let worker = workers.get(&BusKey::of(config, sensor.bus.as_ref()))?;
+        let count = Arc::clone(&tallies.get(&sensor.name)?.count);
+        Some((sensor.name.clone(), Total { count, inbox: worker.inbox.clone() }))
+    };
     Roster {
         topics: config.topics.clone(),
         sensors: config.sensors.iter().map(|sensor| sensor.name.clone()).collect(),
         outputs: config.actuators.iter().map(|actuator| actuator.name.clone()).collect(),
         targets: config.actuators.iter().filter_map(target).collect(),
+        totals: counting(config).filter_map(total).collect(),
         plain: plain(config, &config.topics),
     }
+}
+
+/// The sensors that count, whose totals can be set.
+fn counting(config: &Config) -> impl Iterator<Item = &SensorSettings> {
+    config.sensors.iter().filter(|sensor| sensor.total().is_some())
 }
 
 /// Where this configuration publishes bare text, below the base of `topics`.
@@ -179,7 +190,8 @@ pub(super) fn devices(config: &Config) -> Vec<u8> {
         .map(|sensor| {
             let (driver, every, measurements) = (sensor.driver.name, sensor.every, sensor.quantities());
             let topic = config.topics.reading(&sensor.name);
-            (sensor.name.clone(), report::SensorDevice { driver, every, topic, measurements })
+            let set = sensor.total().map(|_| config.topics.set_total(&sensor.name));
+            (sensor.name.clone(), report::SensorDevice { driver, every, topic, set, measurements })
         })
         .collect();
     let actuators: Vec<_> = config
@@ -211,7 +223,8 @@ pub(super) fn link_settings(config: &Config) -> link::Settings {
 
 /// The topics that take commands.
 pub(super) fn command_topics(config: &Config) -> Vec<String> {
-    config.actuators.iter().map(|actuator| config.topics.set(&actuator.name)).collect()
+    let outputs = config.actuators.iter().map(|actuator| config.topics.set(&actuator.name));
+    outputs.chain(counting(config).map(|sensor| config.topics.set_total(&sensor.name))).collect()
 }
 
 /// Retained topics of what `new` no longer has, under the base topic of `new`: to be cleared.

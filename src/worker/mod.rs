@@ -43,8 +43,8 @@ use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_drivers::DriverSpec;
 use fieldgate_filters::{self as filters, MeasurementFilters, ReportSettings};
 use fieldgate_model::{
-    Action, Count, Loss, Name, OutputKind, OutputValue, Pace, PersistedCounts, Qos, Quantity, Reading, RunId,
-    SensorStatus, Settings, StateCause,
+    Action, Count, CountScale, Loss, Name, OutputKind, OutputValue, Pace, PersistedCounts, Qos, Quantity, Reading,
+    Refusal, RunId, Saved, SensorStatus, Settings, StateCause, Value,
 };
 use fieldgate_safety::{Limits, SharedInterlocks};
 
@@ -80,6 +80,13 @@ pub struct SensorSettings {
 }
 
 impl SensorSettings {
+    /// Its total as the driver measures it, if it is a sensor that counts.
+    pub fn total(&self) -> Option<(Quantity, CountScale)> {
+        let total = self.measured().into_iter().find(|quantity| quantity.name == "total")?;
+        let scale = total.count_scale?;
+        Some((total, scale))
+    }
+
     /// What the driver measures, in its order.
     pub fn measured(&self) -> Vec<Quantity> {
         self.driver.measured(&self.settings)
@@ -224,6 +231,15 @@ pub enum Event {
         /// How much.
         count: u64,
     },
+    /// A user has set what a sensor has counted.
+    CountSet {
+        /// Which.
+        sensor: Name,
+        /// To how much, perhaps less than before.
+        count: u64,
+        /// Answered by the spool.
+        saved: oneshot::Sender<Saved>,
+    },
     /// Readings that were taken and could not be handed on.
     Lost(Loss),
     /// The status of a sensor has changed.
@@ -266,6 +282,17 @@ pub enum Order {
         /// Where the result goes; the requester may have stopped waiting.
         answer: oneshot::Sender<Applied>,
     },
+    /// Set the total of a sensor that counts.
+    SetTotal {
+        /// Which.
+        sensor: Name,
+        /// To what, in its unit.
+        total: f64,
+        /// What its [`Count`] had counted when the total was this.
+        counted: u64,
+        /// Where the result goes; the requester may have stopped waiting.
+        answer: oneshot::Sender<Result<TotalSet, Refusal>>,
+    },
     /// Release what this plan, which will follow, does not contain unchanged.
     Release {
         /// The plan.
@@ -275,6 +302,15 @@ pub enum Order {
     },
     /// Go on with another plan for the same bus.
     Replan(Plan),
+}
+
+/// A total that was set.
+#[derive(Debug)]
+pub struct TotalSet {
+    /// What it is now, by the decimals of the sensor.
+    pub value: Value,
+    /// Answered when it is on disk.
+    pub saved: oneshot::Receiver<Saved>,
 }
 
 /// The way into one worker.
@@ -289,6 +325,14 @@ pub struct Inbox {
 pub struct NotTaken;
 
 impl Inbox {
+    /// One without a worker behind it, and its orders.
+    #[cfg(test)]
+    pub fn for_tests(capacity: usize) -> (Self, std::sync::mpsc::Receiver<Order>) {
+        let (orders, taken) = sync_channel(capacity);
+        let (waker, _) = wait::pair().expect("descriptors");
+        (Self { orders, waker }, taken)
+    }
+
     /// Hands over an order without waiting.
     ///
     /// # Errors

@@ -215,6 +215,15 @@ impl Loop {
                     self.adopt(plan);
                 }
                 Order::Apply { actuator, action, lease, answer } => self.obey(&actuator, (action, lease), answer),
+                Order::SetTotal { sensor, total, counted, answer } => {
+                    // Readings of before say what it was before.
+                    self.hand_on();
+                    let Some(slot) = self.sensors.iter_mut().find(|slot| slot.settings.name == sensor) else {
+                        continue;
+                    };
+                    // The requester may have stopped waiting.
+                    answer.send(slot.set_total(total, counted, &self.sites)).ok();
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The life of one sensor on its bus: built, sampled, failing, built again.
 
+mod total;
+
 use std::borrow::Cow;
 use std::mem;
 use std::os::fd::BorrowedFd;
@@ -200,14 +202,15 @@ impl SensorSlot {
             self.hearing_changed |= self.hears != Hears::Nothing;
             self.device = Some(device);
         }
-        self.resume_count(sites);
+        if self.counts {
+            self.resume_count(sites);
+        }
         Ok(self.device.as_mut().expect("was just built"))
     }
 
     /// Says where the run before left off, as soon as that is known: a file may be opened late.
     fn resume_count(&self, sites: &Sites) {
-        if self.counts
-            && self.tally.count.total().is_none()
+        if self.tally.count.total().is_none()
             && let Some(counts) = sites.context.persisted_counts.borrow().as_ref()
         {
             self.tally.count.resume(counts.get(&self.settings.name).copied().unwrap_or(0));

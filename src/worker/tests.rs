@@ -6,6 +6,7 @@ mod failing;
 mod partners;
 mod reload;
 mod shown;
+mod totals;
 mod values;
 mod waking;
 
@@ -190,7 +191,7 @@ async fn without_room_readings_become_one_loss_that_is_reported_before_the_next(
                 assert_eq!((loss.from_seq, loss.to_seq + 1 - loss.from_seq), (accounted + 1, loss.count));
                 accounted = loss.to_seq;
             }
-            Event::Status { .. } | Event::State { .. } | Event::Count { .. } => {}
+            Event::Status { .. } | Event::State { .. } | Event::Count { .. } | Event::CountSet { .. } => {}
         }
     }
     assert!(accounted > 10, "{accounted}");

@@ -41,6 +41,25 @@ async fn the_first_output_is_subscribed_to_on_the_connection_that_stands_and_oth
 }
 
 #[tokio::test]
+async fn totals_are_subscribed_to_where_there_are_any_beside_outputs_or_without() {
+    let broker = ScriptedBroker::start(vec![Script::good()]);
+    let spool = open_spool();
+    let total = || "b/sensors/gas/total/set".to_owned();
+    let mut link = start_with(settings(Protocol::V5, broker.port), &spool, vec![total()]);
+    link.up().await;
+    eventually("subscribed", || asked(&broker) == ["b/sensors/+/total/set"]).await;
+    link.outputs.send_replace(vec![topic("pump"), total()]);
+    eventually("both", || asked(&broker).contains(&"b/actuators/+/set".to_owned())).await;
+    // Behind the answer to the subscription.
+    round_trip(&spool, 1).await;
+    let before = asked(&broker).len();
+    link.outputs.send_replace(vec![topic("pump"), topic("fan"), total(), "b/sensors/rain/total/set".into()]);
+    round_trip(&spool, 2).await;
+    assert_eq!((asked(&broker).len(), broker.connects().len()), (before, 1), "the wildcards cover them");
+    link.end().await;
+}
+
+#[tokio::test]
 async fn without_wildcards_each_output_is_subscribed_to_when_it_comes() {
     let properties = Properties(vec![(Properties::WILDCARDS_AVAILABLE, vec![0])]);
     let broker = ScriptedBroker::start(vec![Script::good().properties(properties)]);

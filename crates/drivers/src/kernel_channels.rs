@@ -156,6 +156,7 @@ fn channel(name: &str, settings: &Settings, units: &[UnitRow]) -> Channel {
             unit: settings.optional_text("unit").unwrap_or(unit).to_owned().into(),
             decimals: u8::try_from(settings.integer("decimals")).unwrap_or(0),
             form: Form::Number,
+            count_scale: None,
         },
         attribute: attribute.to_owned(),
         scale: settings.get("scale").map_or(scale, |_| settings.number("scale")),

@@ -107,9 +107,10 @@ pub(super) struct Connection<'a> {
     pub(super) hears_status: bool,
     /// When our own health was asked for on this connection.
     pub(super) health_asked: Option<Duration>,
-    /// The topics that take commands, and whether the broker has granted them.
+    /// The topics that take commands, by which filters they were subscribed to last, and which of these the broker has granted.
     pub(super) command_topics: watch::Receiver<Vec<String>>,
-    pub(super) hears_commands: bool,
+    pub(super) asked_commands: Vec<String>,
+    pub(super) granted_commands: Vec<String>,
     pub(super) freshness_marker: FreshnessMarker,
     pub(super) publish_probe: PublishProbe,
     pub(super) twins: Twins,
@@ -182,7 +183,8 @@ impl<'a> Connection<'a> {
             hears_status: false,
             health_asked: None,
             command_topics: parts.command_topics.clone(),
-            hears_commands: false,
+            asked_commands: Vec::new(),
+            granted_commands: Vec::new(),
             freshness_marker: FreshnessMarker::new(
                 settings.clean_session || suspended,
                 connected.protocol,
@@ -297,7 +299,7 @@ impl<'a> Connection<'a> {
                 None
             }
             Ok(()) = self.command_topics.changed() => {
-                self.on_outputs_changed();
+                self.on_command_topics_changed();
                 None
             }
             () = self.forwarder.spoke() => None,

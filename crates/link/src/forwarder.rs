@@ -305,7 +305,7 @@ impl Connection<'_> {
                 payload::reading(message, late, corrected)
             }
             MessageKind::Loss => message.body.clone(),
-            MessageKind::Reply => {
+            MessageKind::Reply | MessageKind::TotalReply => {
                 let stored = StoredReply::decode(&message.body)?;
                 self.answer_too(&stored);
                 stored.payload.into_bytes()

@@ -1,10 +1,11 @@
 //! How a connection begins: what is subscribed to, `online`, and what comes back on our own `B/status`.
 //!
 //! Commands are subscribed to before `online` is published, and each subscription waits for the answer to the one before, so that
-//! an end of the connection can be attributed to one of them. A gateway without outputs does not subscribe to commands. The
+//! an end of the connection can be attributed to one of them. A gateway that takes none does not subscribe to them. The
 //! subscription to its own `B/status` is an extra: it shows under 3.1.1 whether publications arrive, and whether another gateway
 //! has our name.
 
+use std::mem;
 use std::time::Duration;
 
 use tracing::debug;
@@ -18,7 +19,7 @@ use super::session::{Arrived, Filter, Grant, Publication};
 use super::trail::{Blame, Request, RequestId};
 use super::twins::Origin;
 use fieldgate_clock::boottime;
-use fieldgate_model::Qos;
+use fieldgate_model::{Qos, RecipientKind};
 
 /// A subscription that is not answered within this time holds up `online` and the readings no longer.
 const UNHEARD: Duration = Duration::from_secs(5);
@@ -35,10 +36,11 @@ impl Connection<'_> {
         self.subscribe_next();
     }
 
-    /// A reload has added or removed outputs. One subscription with a wildcard covers all of them; separate ones are made again.
-    pub(super) fn on_outputs_changed(&mut self) {
+    /// A reload has added or removed what takes commands. One subscription with a wildcard covers all of a kind; separate ones
+    /// are made again.
+    pub(super) fn on_command_topics_changed(&mut self) {
         if self.command_topics.borrow_and_update().is_empty() {
-            // Without outputs there are no commands to subscribe to.
+            // There are no commands to subscribe to.
             self.commands_wait = false;
             self.to_subscribe.retain(|request| *request != Request::Commands);
             self.report.clear(&About::Commands);
@@ -48,7 +50,8 @@ impl Connection<'_> {
         let is_waiting = self.commands_suspended_until.is_some()
             || self.commands_wait
             || self.to_subscribe.contains(&Request::Commands);
-        let hears_all = self.connected.wildcards && self.hears_commands;
+        let filters = self.command_filters();
+        let hears_all = filters.iter().all(|filter| self.granted_commands.contains(filter));
         if !is_waiting && !hears_all {
             self.to_subscribe.push_back(Request::Commands);
             if self.asking.is_none() {
@@ -66,6 +69,9 @@ impl Connection<'_> {
                 continue;
             }
             let filters = self.filters(&request);
+            if request == Request::Commands {
+                self.asked_commands = filters.iter().map(|filter| filter.topic.clone()).collect();
+            }
             self.broker.sending(&request, now);
             let blame = Blame { request: request.clone(), retain: false };
             self.trail.sent(RequestId::Subscription, blame, true);
@@ -82,11 +88,22 @@ impl Connection<'_> {
         // Our own status must come back.
         let own = |topic, no_local| Filter { topic, retain_as_published: false, send_retained: false, no_local };
         match request {
-            Request::Commands if self.connected.wildcards => vec![command(settings.topics.set_filter())],
-            Request::Commands => self.command_topics.borrow().iter().cloned().map(command).collect(),
+            Request::Commands => self.command_filters().into_iter().map(command).collect(),
             Request::Health => vec![own(settings.topics.health(), true)],
             Request::Status | Request::Publish(_) => vec![own(settings.topics.status(), false)],
         }
+    }
+
+    /// What commands are subscribed to by: one filter for each kind of what takes them, where the broker has wildcards.
+    pub(super) fn command_filters(&self) -> Vec<String> {
+        let topics = &self.parts.settings.topics;
+        let wanted = self.command_topics.borrow();
+        if !self.connected.wildcards {
+            return wanted.clone();
+        }
+        let has = |kind| wanted.iter().any(|topic| topics.commanded(topic).is_some_and(|(of, _)| of == kind));
+        let outputs = has(RecipientKind::Output).then(|| topics.set_filter());
+        outputs.into_iter().chain(has(RecipientKind::Total).then(|| topics.set_total_filter())).collect()
     }
 
     /// The broker has answered a subscription.
@@ -109,10 +126,11 @@ impl Connection<'_> {
                 }
             }
             (Request::Commands, Grant::Refused(words)) => {
-                self.report.raise(About::Commands, format!("no commands will arrive: subscribing to {words}"));
+                let which = if self.asked_commands.len() > 1 { "some commands will not" } else { "no commands will" };
+                self.report.raise(About::Commands, format!("{which} arrive: subscribing to {words}"));
             }
             (Request::Commands, _) => {
-                self.hears_commands = true;
+                self.granted_commands = mem::take(&mut self.asked_commands);
                 self.report.clear(&About::Commands);
             }
             (_, Grant::Refused(words)) => {
@@ -159,8 +177,8 @@ impl Connection<'_> {
         }
         if !self.online_published && self.window.is_empty() && waited >= UNHEARD && self.asking.is_some() {
             if self.asking == Some(Request::Commands) {
-                let filter = self.parts.settings.topics.set_filter();
-                let words = format!("no commands will arrive: subscribing to {filter} is not answered by the broker");
+                let filters = self.command_filters().join(" and ");
+                let words = format!("no commands will arrive: subscribing to {filters} is not answered by the broker");
                 self.report.raise(About::Commands, words);
             }
             self.say_online();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::lanes::Lane;
-use fieldgate_model::{Message, MessageKind, Qos};
+use fieldgate_model::{Message, Qos};
 use fieldgate_spool::Sequence;
 
 /// What a place in the window stands for.
@@ -81,7 +81,7 @@ impl Window {
         self.next += 1;
         if let Slot::Spooled { sequence, message, lane } = &slot {
             self.spooled.insert(*sequence);
-            self.replies += usize::from(message.key.kind == MessageKind::Reply);
+            self.replies += usize::from(message.key.kind.is_reply());
             self.exact += usize::from(message.qos == Qos::ExactlyOnce);
             self.late += usize::from(*lane == Lane::Late);
         }
@@ -94,7 +94,7 @@ impl Window {
         let slot = self.slots.remove(&ticket)?;
         if let Slot::Spooled { sequence, message, lane } = &slot {
             self.spooled.remove(sequence);
-            self.replies -= usize::from(message.key.kind == MessageKind::Reply);
+            self.replies -= usize::from(message.key.kind.is_reply());
             self.exact -= usize::from(message.qos == Qos::ExactlyOnce);
             self.late -= usize::from(*lane == Lane::Late);
         }

@@ -54,7 +54,7 @@ impl Queue {
     }
 
     fn insert(&mut self, sequence: Sequence, message: Arc<Message>) {
-        let reply = message.key.kind == MessageKind::Reply;
+        let reply = message.key.kind.is_reply();
         if self.waiting.insert(sequence, message).is_none() {
             self.replies += usize::from(reply);
         }
@@ -62,7 +62,7 @@ impl Queue {
 
     fn remove(&mut self, sequence: Sequence) -> Option<Arc<Message>> {
         let message = self.waiting.remove(&sequence)?;
-        self.replies -= usize::from(message.key.kind == MessageKind::Reply);
+        self.replies -= usize::from(message.key.kind.is_reply());
         Some(message)
     }
 
@@ -203,9 +203,8 @@ impl Lanes {
             self.live.remove(sequence);
             self.hand_over(sequence, &key);
         }
-        let may_go = |message: &Message| {
-            (accepts.replies || message.key.kind != MessageKind::Reply) && self.may_go_live(message, now)
-        };
+        let may_go =
+            |message: &Message| (accepts.replies || !message.key.kind.is_reply()) && self.may_go_live(message, now);
         let sequence = self.live.first(accepts.exact, may_go)?;
         Self::take(&mut self.live, sequence, Lane::Live)
     }
@@ -234,7 +233,9 @@ impl Lanes {
         is_fresh(message, self.run, self.late_after, now)
             && match key.kind {
                 MessageKind::Reading => true,
-                MessageKind::Reply => !self.late.waiting.values().any(|late| late.key == *key),
+                MessageKind::Reply | MessageKind::TotalReply => {
+                    !self.late.waiting.values().any(|late| late.key == *key)
+                }
                 MessageKind::Loss => self.late.waiting.is_empty() && self.late.cursor >= self.boundary,
             }
     }
@@ -252,7 +253,7 @@ impl Lanes {
         let queue = self.queue(lane);
         let first = queue.waiting.iter().find(|(_, message)| message.key == *key).map(|(at, _)| *at);
         queue.waiting.retain(|_, message| message.key != *key);
-        queue.replies = queue.waiting.values().filter(|message| message.key.kind == MessageKind::Reply).count();
+        queue.replies = queue.waiting.values().filter(|message| message.key.kind.is_reply()).count();
         let from = first.map_or(sequence, |first| first.min(sequence));
         queue.held.entry(key.clone()).or_insert_with(|| Held::new(from)).refuse(from, now);
     }

@@ -69,7 +69,8 @@ pub struct Parts {
     pub spool: Spool,
     /// What is to be known.
     pub latest: Latest,
-    /// The topics that take commands, as of the last reload; without any, commands are not subscribed to.
+    /// The topics that take commands, those of outputs and of totals, as of the last reload; without any, commands are not
+    /// subscribed to.
     pub command_topics: watch::Receiver<Vec<String>>,
     /// Where commands go. A command that finds it full is dropped, counted and logged.
     pub commands: mpsc::Sender<Incoming>,

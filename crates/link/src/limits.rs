@@ -82,9 +82,9 @@ impl Connection<'_> {
     }
 
     pub(super) fn describe_suspension(&self) -> String {
-        let topic = self.parts.settings.topics.set_filter();
+        let filters = self.command_filters().join(" or ");
         format!(
-            "no commands are taken for {} minutes: a message on {topic} is larger than {MAX_PACKET} bytes and ends every \
+            "no commands are taken for {} minutes: a message on {filters} is larger than {MAX_PACKET} bytes and ends every \
              connection; if it is retained, remove it with mosquitto_pub -r -n",
             SUSPENDED_FOR.as_secs() / 60
         )
@@ -94,6 +94,8 @@ impl Connection<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::watch;
+
     use crate::Protocol;
     use crate::broker_state::TOO_LARGE_TIMES;
     use crate::session::CauseKind;
@@ -105,7 +107,9 @@ mod tests {
         for _ in 0..TOO_LARGE_TIMES {
             bench.broker.ended(&cause(CauseKind::TooLarge), None, Duration::ZERO, boottime(), "me");
         }
+        let (_outputs, topics) = watch::channel(vec!["b/actuators/pump/set".to_owned()]);
         let mut connection = bench.connection(connected(Protocol::V5));
+        connection.command_topics = topics;
         connection.on_online_published();
         assert_eq!(
             alarm(&connection).as_deref(),

@@ -1,9 +1,10 @@
-//! What a user asks of an output and what is answered.
+//! What a user asks of an output, or of a sensor that counts, and what is answered.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::{Name, OutputValue};
+use crate::{Name, OutputValue, Value, payload};
 
 /// The value of a command as it was written, before the output's kind is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,13 +97,13 @@ pub enum Reason {
     Retained,
     /// The broker kept it while we were away, its expiry has passed, or it was issued too long ago.
     Expired,
-    /// No such output.
+    /// No such output, or no such sensor that counts.
     Unknown,
     /// Neither a plain value nor a JSON command.
     Unreadable,
     /// Larger than 4 KiB.
     Oversized,
-    /// Not a value that this output can take.
+    /// Not a value that this output, or this total, can take.
     OutOfRange,
     /// The output's queue is full, or it is at something that must end first.
     Busy,
@@ -157,19 +158,103 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What a command is addressed to. Ids of commands and the order of replies belong to it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Recipient {
+    /// What of the device is set.
+    pub kind: RecipientKind,
+    /// The device, as named in the command's topic.
+    pub name: Name,
+}
+
+/// What of a device a command sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecipientKind {
+    /// What an output does.
+    Output,
+    /// The total of a sensor that counts.
+    Total,
+}
+
+/// How the total of a sensor is told from an output of the same name, in [`Recipient::as_text`]. No name has a colon in it.
+const TOTAL: &str = ":total";
+
+impl Recipient {
+    /// An output.
+    pub fn output(name: Name) -> Self {
+        Self { kind: RecipientKind::Output, name }
+    }
+
+    /// The total of a sensor.
+    pub fn total(name: Name) -> Self {
+        Self { kind: RecipientKind::Total, name }
+    }
+
+    /// As it is kept on disk: `pump`, `gas:total`.
+    pub fn as_text(&self) -> Cow<'_, str> {
+        match self.kind {
+            RecipientKind::Output => Cow::Borrowed(self.name.as_str()),
+            RecipientKind::Total => Cow::Owned(format!("{}{TOTAL}", self.name)),
+        }
+    }
+
+    /// From [`Recipient::as_text`]; nothing for what that cannot have written.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (kind, name) = match text.strip_suffix(TOTAL) {
+            Some(name) => (RecipientKind::Total, name),
+            None => (RecipientKind::Output, text),
+        };
+        Some(Self { kind, name: Name::new(name).ok()? })
+    }
+}
+
+/// What a reply says of the present.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ReplyValue {
+    /// What an output does.
+    Output(OutputValue),
+    /// What a sensor has measured.
+    Measured(Value),
+}
+
+impl fmt::Display for ReplyValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Output(value) => value.fmt(f),
+            Self::Measured(value) => f.write_str(&payload::plain(*value)),
+        }
+    }
+}
+
 /// The answer to one command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
-    /// The output, as named in the command's topic.
-    pub actuator: Name,
+    /// What it was addressed to.
+    pub recipient: Recipient,
     /// The command's `id`, if it could be read.
     pub id: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it was refused or failed; of one that is done, why it does not show yet.
     pub refusal: Option<Refusal>,
-    /// What the output does now, if it is known.
-    pub value: Option<OutputValue>,
+    /// What the output does now, or the total is, if it is known.
+    pub value: Option<ReplyValue>,
     /// When it was decided.
     pub time: SystemTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_and_an_output_of_one_name_are_two_recipients() {
+        let name = || Name::new("gas").unwrap();
+        for (recipient, text) in [(Recipient::output(name()), "gas"), (Recipient::total(name()), "gas:total")] {
+            assert_eq!((recipient.as_text().as_ref(), Recipient::from_text(text)), (text, Some(recipient.clone())));
+        }
+        for text in ["", ":total", "gas:", "gas:rate", "gas:total:total"] {
+            assert_eq!(Recipient::from_text(text), None, "{text:?}");
+        }
+    }
 }

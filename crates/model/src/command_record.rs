@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::Name;
+use crate::Recipient;
 
 /// The newest commands that are remembered, over restarts too: enough for a client that repeats one for minutes.
 pub const REMEMBERED: usize = 1024;
 
-/// A command that had an id. It belongs to one output: another output's command may have the same id.
+/// A command that had an id. It belongs to one recipient: a command to another may have the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandRecord {
-    /// The output as named in the command's topic.
-    pub actuator: Name,
+    /// What the command was addressed to.
+    pub recipient: Recipient,
     /// The sender's name for the command.
     pub id: String,
     /// The reply's payload, word for word; nothing as long as there is none.

@@ -16,9 +16,9 @@ pub mod secret;
 pub mod throttle;
 pub mod topic;
 
-pub use command::{Command, CommandValue, Outcome, Reason, Refusal, Reply, Word};
+pub use command::{Command, CommandValue, Outcome, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyValue, Word};
 pub use command_record::{CommandRecord, EarlierCommands, REMEMBERED};
-pub use count::{Count, PersistedCounts};
+pub use count::{Count, CountScale, PersistedCounts, Saved};
 pub use field::{Field, Kind, Need, Setting, Settings};
 pub use message::{Key, Loss, Message, MessageKind, Qos};
 pub use names::{Name, NameError, RunId};

@@ -18,10 +18,19 @@ pub enum Qos {
 pub enum MessageKind {
     /// A sensor's reading.
     Reading,
-    /// The answer to a command.
+    /// The answer to a command to an output.
     Reply,
+    /// The answer to a command that sets the total of a sensor.
+    TotalReply,
     /// The account of readings that will never arrive.
     Loss,
+}
+
+impl MessageKind {
+    /// Whether it is the answer to a command.
+    pub fn is_reply(self) -> bool {
+        matches!(self, Self::Reply | Self::TotalReply)
+    }
 }
 
 /// What must stay in order: everything of one kind from one source goes to one topic.

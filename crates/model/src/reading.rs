@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use crate::{Name, RunId};
+use crate::{CountScale, Name, RunId};
 
 /// What is measured: a fixed name, its unit and how many decimals the sensor means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Quantity {
     /// One lower-case term of the field: `temperature`, `co2`, `voltage_0`.
     pub name: Cow<'static, str>,
@@ -16,6 +16,8 @@ pub struct Quantity {
     pub decimals: u8,
     /// What its values are.
     pub form: Form,
+    /// Of the total of a sensor that counts: how its count becomes the value. A user may set such a total.
+    pub count_scale: Option<CountScale>,
 }
 
 /// What the values of a [`Quantity`] are.
@@ -32,7 +34,7 @@ pub enum Form {
 impl Quantity {
     /// A quantity known when the program is built.
     pub const fn new(name: &'static str, unit: &'static str, decimals: u8) -> Self {
-        Self { name: Cow::Borrowed(name), unit: Cow::Borrowed(unit), decimals, form: Form::Number }
+        Self { name: Cow::Borrowed(name), unit: Cow::Borrowed(unit), decimals, form: Form::Number, count_scale: None }
     }
 
     /// One that is true or false.
@@ -46,7 +48,7 @@ impl Quantity {
     }
 
     const fn of(name: &'static str, form: Form) -> Self {
-        Self { name: Cow::Borrowed(name), unit: Cow::Borrowed(""), decimals: 0, form }
+        Self { name: Cow::Borrowed(name), unit: Cow::Borrowed(""), decimals: 0, form, count_scale: None }
     }
 
     /// A measurement of this quantity.

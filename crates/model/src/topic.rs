@@ -1,6 +1,6 @@
 //! The only place where topics are made or parsed.
 
-use crate::{Key, MessageKind, Name};
+use crate::{Key, MessageKind, Name, RecipientKind};
 
 /// The base topic `B` and all that hangs below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +54,24 @@ impl Topics {
         format!("{}/actuators/{actuator}/set", self.base)
     }
 
-    /// `B/actuators/+/set`: the one subscription.
+    /// `B/actuators/+/set`: the subscription to commands to outputs.
     pub fn set_filter(&self) -> String {
         format!("{}/actuators/+/set", self.base)
+    }
+
+    /// `B/sensors/<name>/total/set`.
+    pub fn set_total(&self, sensor: &Name) -> String {
+        format!("{}/sensors/{sensor}/total/set", self.base)
+    }
+
+    /// `B/sensors/+/total/set`: the subscription to commands that set totals.
+    pub fn set_total_filter(&self) -> String {
+        format!("{}/sensors/+/total/set", self.base)
+    }
+
+    /// `B/sensors/<name>/total/reply`.
+    pub fn total_reply(&self, sensor: &Name) -> String {
+        format!("{}/sensors/{sensor}/total/reply", self.base)
     }
 
     /// `B/actuators/<name>/state`.
@@ -90,16 +105,23 @@ impl Topics {
             MessageKind::Reading if late => self.late(&key.source),
             MessageKind::Reading => self.reading(&key.source),
             MessageKind::Reply => self.reply(&key.source),
+            MessageKind::TotalReply => self.total_reply(&key.source),
             MessageKind::Loss => self.loss(),
         }
     }
 
-    /// The name in a command topic, or nothing when `topic` is not `B/actuators/<one level>/set`.
+    /// What a command topic sets, and the name in it; nothing when `topic` is neither `B/actuators/<one level>/set` nor
+    /// `B/sensors/<one level>/total/set`.
     ///
     /// The level is returned as it stands: it need not be a [`Name`], for strangers publish what they like.
-    pub fn commanded<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        let level = topic.strip_prefix(self.base.as_str())?.strip_prefix("/actuators/")?.strip_suffix("/set")?;
-        (!level.is_empty() && !level.contains('/')).then_some(level)
+    pub fn commanded<'a>(&self, topic: &'a str) -> Option<(RecipientKind, &'a str)> {
+        let below = topic.strip_prefix(self.base.as_str())?;
+        let of = |start, end| below.strip_prefix(start)?.strip_suffix(end);
+        let (kind, level) = match of("/actuators/", "/set") {
+            Some(level) => (RecipientKind::Output, level),
+            None => (RecipientKind::Total, of("/sensors/", "/total/set")?),
+        };
+        (!level.is_empty() && !level.contains('/')).then_some((kind, level))
     }
 
     /// Whether a reply may go to `topic` as an MQTT 5 Response Topic: no wildcard, and none of our own topics, for whoever may
@@ -149,8 +171,17 @@ mod tests {
     #[test]
     fn only_a_set_topic_of_one_level_is_a_command() {
         let topics = Topics::new("f/g");
-        assert_eq!(topics.commanded("f/g/actuators/pump/set"), Some("pump"));
-        for topic in ["f/g/actuators//set", "f/g/actuators/a/b/set", "f/gg/actuators/a/set", "f/g/actuators/set", "x"] {
+        assert_eq!(topics.commanded("f/g/actuators/pump/set"), Some((RecipientKind::Output, "pump")));
+        assert_eq!(topics.commanded("f/g/sensors/gas/total/set"), Some((RecipientKind::Total, "gas")));
+        assert_eq!(
+            topics.commanded(&topics.set_total(&Name::new("g_1").unwrap())),
+            Some((RecipientKind::Total, "g_1"))
+        );
+        let outputs = ["f/g/actuators//set", "f/g/actuators/a/b/set", "f/gg/actuators/a/set", "f/g/actuators/set", "x"];
+        let totals =
+            ["f/g/sensors/gas/set", "f/g/sensors//total/set", "f/g/sensors/a/b/total/set", "f/g/sensors/total/set"];
+        let mixed = ["f/g/actuators/a/total/set", "f/g/sensors/gas/total", "f/g/sensors/gas/total/reply"];
+        for topic in outputs.into_iter().chain(totals).chain(mixed) {
             assert_eq!(topics.commanded(topic), None, "{topic}");
         }
     }

@@ -97,13 +97,16 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fieldgate_model::Name;
+    use fieldgate_model::{Name, Recipient};
 
     #[test]
     fn beyond_what_is_remembered_the_oldest_records_go() {
         let (command_ids, reader) = open(None);
-        let record =
-            |id: usize| CommandRecord { actuator: Name::new("pump").unwrap(), id: id.to_string(), answer: None };
+        let record = |id: usize| CommandRecord {
+            recipient: Recipient::output(Name::new("pump").unwrap()),
+            id: id.to_string(),
+            answer: None,
+        };
         (0..LIMIT + 3).for_each(|id| command_ids.record(record(id)));
         let unwritten = command_ids.unwritten();
         let taken = reader.take();

@@ -1,4 +1,6 @@
 //! The counts that sensors keep over restarts: what memory knows, and what the disk has of it. Pure.
+//!
+//! A count only grows, unless a user sets it. Then it may be less than what any file says, and what a file says is older.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,23 +28,47 @@ struct Entry {
     count: u64,
     /// What the disk says.
     saved: Option<u64>,
+    /// Whether a user has set it in this run.
+    is_set: bool,
+}
+
+impl Entry {
+    fn is_saved(&self) -> bool {
+        self.saved == Some(self.count)
+    }
 }
 
 impl Counts {
-    /// Takes a count that must be on disk; says whether it is not yet. A count never goes back.
+    /// Takes a count that must be on disk; says whether it is not yet. A count never goes back by itself.
     pub(super) fn keep(&mut self, name: &Name, count: u64) -> bool {
+        let Some(entry) = self.entry(name) else { return false };
+        entry.count = entry.count.max(count);
+        !entry.is_saved()
+    }
+
+    /// Takes a count that a user has set, whatever it was before.
+    pub(super) fn set(&mut self, name: &Name, count: u64) {
+        if let Some(entry) = self.entry(name) {
+            (entry.count, entry.is_set) = (count, true);
+        }
+    }
+
+    /// Whether what is known of a sensor is on disk.
+    pub(super) fn is_saved(&self, name: &Name) -> bool {
+        self.all.get(name).is_some_and(Entry::is_saved)
+    }
+
+    fn entry(&mut self, name: &Name) -> Option<&mut Entry> {
         if self.all.len() >= LIMIT && !self.all.contains_key(name) {
             error!(sensor = %name, "Too many counts are kept; this one will begin at 0 at the next start.");
-            return false;
+            return None;
         }
-        let entry = self.all.entry(name.clone()).or_default();
-        entry.count = entry.count.max(count);
-        entry.saved != Some(entry.count)
+        Some(self.all.entry(name.clone()).or_default())
     }
 
     /// What must be written.
     pub(super) fn unsaved(&self) -> impl Iterator<Item = (&Name, u64)> {
-        let unsaved = self.all.iter().filter(|(_, entry)| entry.saved != Some(entry.count));
+        let unsaved = self.all.iter().filter(|(_, entry)| !entry.is_saved());
         unsaved.map(|(name, entry)| (name, entry.count))
     }
 
@@ -58,9 +84,7 @@ impl Counts {
     /// The file that is in use now has these.
     pub(super) fn adopt(&mut self, rows: Vec<Counted>) {
         self.forget_disk();
-        for (name, count) in &rows {
-            self.keep(name, *count);
-        }
+        self.recover(&rows);
         self.mark_saved(&rows);
         self.is_known = true;
     }
@@ -68,7 +92,9 @@ impl Counts {
     /// A file that is in use no more has these.
     pub(super) fn recover(&mut self, rows: &[Counted]) {
         for (name, count) in rows {
-            self.keep(name, *count);
+            if !self.all.get(name).is_some_and(|entry| entry.is_set) {
+                self.keep(name, *count);
+            }
         }
     }
 
@@ -125,6 +151,21 @@ mod tests {
         counts.recover(&[(name("gas"), 8), (name("rain"), 3)]);
         let known = counts.known().unwrap();
         assert_eq!((known[&name("gas")], known[&name("rain")]), (9, 3));
+    }
+
+    #[test]
+    fn one_that_is_set_may_be_less_and_no_older_file_knows_better() {
+        let mut counts = Counts::default();
+        counts.adopt(vec![(name("gas"), 900), (name("rain"), 7)]);
+        counts.set(&name("gas"), 40);
+        assert!(!counts.is_saved(&name("gas")) && counts.is_saved(&name("rain")) && !counts.is_saved(&name("wind")));
+        counts.recover(&[(name("gas"), 900), (name("rain"), 8)]);
+        counts.adopt(vec![(name("gas"), 900)]);
+        let unsaved: Vec<_> = counts.unsaved().map(|(name, count)| (name.clone(), count)).collect();
+        assert_eq!(unsaved, [(name("gas"), 40), (name("rain"), 8)]);
+        counts.mark_saved(&unsaved);
+        assert!(counts.is_saved(&name("gas")));
+        assert!(counts.keep(&name("gas"), 41), "it goes on from there");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldgate_model::{CommandRecord, EarlierCommands, Name, REMEMBERED, Throttle};
+use fieldgate_model::{CommandRecord, EarlierCommands, REMEMBERED, Recipient, Throttle};
 
 /// Bytes of all ids and answers at most. A thousand usual ones take a fifth of it.
 const LIMIT_BYTES: u64 = 1024 * 1024;
@@ -43,7 +43,7 @@ pub(super) struct CommandRows {
 #[derive(Debug)]
 pub(super) struct Ids {
     records: BTreeMap<u64, CommandRecord>,
-    places: BTreeMap<(Name, String), u64>,
+    places: BTreeMap<(Recipient, String), u64>,
     unsaved: BTreeSet<u64>,
     /// Rows on disk that are of no use.
     unsound: Vec<u64>,
@@ -201,23 +201,28 @@ impl Ids {
     }
 }
 
-fn key(record: &CommandRecord) -> (Name, String) {
-    (record.actuator.clone(), record.id.clone())
+fn key(record: &CommandRecord) -> (Recipient, String) {
+    (record.recipient.clone(), record.id.clone())
 }
 
 fn cost(record: &CommandRecord) -> u64 {
     let answer = record.answer.as_ref().map_or(0, |answer| answer.len());
-    (ROW_OVERHEAD + record.actuator.as_str().len() + record.id.len() + answer) as u64
+    (ROW_OVERHEAD + record.recipient.as_text().len() + record.id.len() + answer) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fieldgate_model::Name;
 
     const NOW: Duration = Duration::from_secs(100);
 
     fn record(id: usize, answer: Option<&str>) -> CommandRecord {
-        CommandRecord { actuator: Name::new("pump").unwrap(), id: id.to_string(), answer: answer.map(Into::into) }
+        CommandRecord {
+            recipient: Recipient::output(Name::new("pump").unwrap()),
+            id: id.to_string(),
+            answer: answer.map(Into::into),
+        }
     }
 
     fn written(ids: &mut Ids, now: Duration) -> Vec<CommandRow> {

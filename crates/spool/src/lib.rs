@@ -62,7 +62,8 @@
 //!   grows no more; what it has it keeps, for deleting it would free no space for others.
 //! - What a sensor has counted ([`Item::Count`]) is on disk before a message that was appended behind it is offered, whatever
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
-//!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has.
+//!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has. A count that
+//!   a user sets ([`Item::SetCount`]) may be less, and who set it is told when it is on disk.
 //! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`CommandIds`]), fewer where
 //!   they would take more than a quarter of the capacity for messages. An answer is on disk before a reply that was appended
 //!   behind it is offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either.
@@ -101,7 +102,7 @@
 //! ```sql
 //! CREATE TABLE message (          -- one row per unacknowledged message
 //!   seq INTEGER PRIMARY KEY,      -- Sequence
-//!   kind INTEGER NOT NULL,        -- 0 reading, 1 reply, 2 loss
+//!   kind INTEGER NOT NULL,        -- 0 reading, 1 reply of an output, 2 loss, 3 reply of a sensor's total
 //!   source TEXT NOT NULL,         -- sensor or output
 //!   run INTEGER NOT NULL,         -- start of the program
 //!   n INTEGER NOT NULL,           -- a reading's number, 0 for the others
@@ -121,9 +122,9 @@
 //!   count INTEGER NOT NULL,
 //!   sum INTEGER NOT NULL          -- CRC-32 of count and name
 //! ) STRICT, WITHOUT ROWID;
-//! CREATE TABLE command (          -- one row per command that had an id, the newest of all outputs
+//! CREATE TABLE command (          -- one row per command that had an id, the newest of all
 //!   n INTEGER PRIMARY KEY,        -- their order; the newest has the greatest
-//!   actuator TEXT NOT NULL,
+//!   actuator TEXT NOT NULL,       -- an output, or a sensor whose total was set with ":total" behind its name
 //!   id TEXT NOT NULL,
 //!   answer BLOB,                  -- the reply's payload, word for word; NULL as long as there is none
 //!   sum INTEGER NOT NULL          -- CRC-32 of n, actuator and id in the upper half, of everything in the lower
@@ -171,7 +172,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
 use fieldgate_clock as clock;
-use fieldgate_model::{Loss, Message, Name, PersistedCounts};
+use fieldgate_model::{Loss, Message, Name, PersistedCounts, Saved};
 
 pub use command_ids::CommandIds;
 pub use error::{Closed, NotNow, ReadError, SpoolError};
@@ -266,6 +267,16 @@ pub enum Item {
     Loss(Loss),
     /// What a sensor has counted. Nothing that is handed over later is offered before it is on disk.
     Count(Name, u64),
+    /// What a user has set the count of a sensor to, which may be less than it was.
+    SetCount {
+        /// Whose.
+        sensor: Name,
+        /// To what.
+        count: u64,
+        /// Answered once it is on disk, or as soon as it is known that it cannot be now. It is then written when it can be. The
+        /// requester may have stopped waiting.
+        saved: oneshot::Sender<Saved>,
+    },
 }
 
 /// The right to put some items into the spool's queue.

@@ -64,7 +64,7 @@ fn give_way(
             if found.is_empty() { delete(batch, Order::NewestReadings, bytes, spared)? } else { found }
         }
     };
-    let has_reply = chosen.iter().any(|(_, entry)| kind(entry) == MessageKind::Reply);
+    let has_reply = chosen.iter().any(|(_, entry)| kind(entry).is_reply());
     if found.is_empty() && has_reply { delete(batch, Order::OldestReplies, bytes, spared) } else { Ok(found) }
 }
 
@@ -88,8 +88,10 @@ fn take(chosen: &mut Vec<(u64, Entry)>, when_full: WhenFull, bytes: u64, spared:
 
 /// Leaves the newest reading for later; without one the newest reply, and a loss record only when there is nothing else.
 fn postpone(chosen: &mut Vec<(u64, Entry)>) {
-    for wanted in [MessageKind::Reading, MessageKind::Reply, MessageKind::Loss] {
-        if let Some(newest) = chosen.iter().rposition(|(_, entry)| kind(entry) == wanted) {
+    let in_turn: [fn(MessageKind) -> bool; 3] =
+        [|kind| kind == MessageKind::Reading, MessageKind::is_reply, |kind| kind == MessageKind::Loss];
+    for is_wanted in in_turn {
+        if let Some(newest) = chosen.iter().rposition(|(_, entry)| is_wanted(kind(entry))) {
             chosen.remove(newest);
             return;
         }

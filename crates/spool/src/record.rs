@@ -5,7 +5,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use fieldgate_model::{ClockStatus, CommandRecord, Key, Loss, Message, MessageKind, Moment, Name, Qos, RunId, payload};
+use fieldgate_model::{
+    ClockStatus, CommandRecord, Key, Loss, Message, MessageKind, Moment, Name, Qos, Recipient, RunId, payload,
+};
 
 /// The columns of a row but for its sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub(super) fn kind_number(kind: MessageKind) -> i64 {
         MessageKind::Reading => 0,
         MessageKind::Reply => 1,
         MessageKind::Loss => 2,
+        MessageKind::TotalReply => 3,
     }
 }
 
@@ -122,8 +125,8 @@ pub(super) fn count_sum(name: &str, count: i64) -> i64 {
 
 /// The checksum of a command's id and answer: in its upper half that of the id and its place alone, so that a repeat is known
 /// even when the answer is damaged; in its lower half that of everything.
-pub(super) fn command_sum(place: i64, actuator: &str, id: &str, answer: Option<&[u8]>) -> i64 {
-    let identity = command_identity_sum(place, actuator, id);
+pub(super) fn command_sum(place: i64, recipient: &str, id: &str, answer: Option<&[u8]>) -> i64 {
+    let identity = command_identity_sum(place, recipient, id);
     let mut whole = crc32fast::Hasher::new_with_initial(identity);
     whole.update(&[u8::from(answer.is_some())]);
     whole.update(answer.unwrap_or_default());
@@ -131,11 +134,11 @@ pub(super) fn command_sum(place: i64, actuator: &str, id: &str, answer: Option<&
     both.cast_signed()
 }
 
-fn command_identity_sum(place: i64, actuator: &str, id: &str) -> u32 {
+fn command_identity_sum(place: i64, recipient: &str, id: &str) -> u32 {
     let mut sum = crc32fast::Hasher::new();
     sum.update(&place.to_le_bytes());
-    sum.update(actuator.as_bytes());
-    // No name has this in it, so the two texts cannot be mistaken for one another.
+    sum.update(recipient.as_bytes());
+    // No recipient has this in it, so the two texts cannot be mistaken for one another.
     sum.update(b"/");
     sum.update(id.as_bytes());
     sum.finalize()
@@ -144,15 +147,19 @@ fn command_identity_sum(place: i64, actuator: &str, id: &str) -> u32 {
 /// The command of the row at `place`, without its answer when that is not as it was written; nothing when the id is not.
 pub(super) fn command(
     place: i64,
-    (actuator, id, answer): (&str, &str, Option<&[u8]>),
+    (recipient, id, answer): (&str, &str, Option<&[u8]>),
     written: i64,
 ) -> Option<CommandRecord> {
-    if u64::from(command_identity_sum(place, actuator, id)) != written.cast_unsigned() >> 32 {
+    if u64::from(command_identity_sum(place, recipient, id)) != written.cast_unsigned() >> 32 {
         return None;
     }
-    let is_whole = command_sum(place, actuator, id, answer) == written;
+    let is_whole = command_sum(place, recipient, id, answer) == written;
     let answer = answer.filter(|_| is_whole).and_then(|answer| std::str::from_utf8(answer).ok());
-    Some(CommandRecord { actuator: Name::new(actuator).ok()?, id: id.to_owned(), answer: answer.map(Into::into) })
+    Some(CommandRecord {
+        recipient: Recipient::from_text(recipient)?,
+        id: id.to_owned(),
+        answer: answer.map(Into::into),
+    })
 }
 
 /// Whose reading the row at `sequence` holds, if it is one and that part of it is sound.
@@ -181,6 +188,7 @@ pub(super) fn message(row: Row) -> Option<Message> {
         0 => MessageKind::Reading,
         1 => MessageKind::Reply,
         2 => MessageKind::Loss,
+        3 => MessageKind::TotalReply,
         _ => return None,
     };
     let qos = match row.flags & 0b11 {

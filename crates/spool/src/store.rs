@@ -383,10 +383,11 @@ impl Batch<'_> {
             self.transaction.execute("DELETE FROM command WHERE n = ?1", [signed(*place)])?;
         }
         let mut put = self.transaction.prepare_cached("INSERT OR REPLACE INTO command VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        for (place, CommandRecord { actuator, id, answer }) in commands {
+        for (place, CommandRecord { recipient, id, answer }) in commands {
+            let recipient = recipient.as_text();
             let (place, answer) = (signed(*place), answer.as_deref().map(str::as_bytes));
-            let sum = record::command_sum(place, actuator.as_str(), id, answer);
-            put.execute(params![place, actuator.as_str(), id, answer, sum])?;
+            let sum = record::command_sum(place, &recipient, id, answer);
+            put.execute(params![place, recipient, id, answer, sum])?;
         }
         Ok(())
     }
@@ -401,7 +402,7 @@ impl Batch<'_> {
         let rest = match order {
             Order::OldestReadings => "WHERE kind = 0 ORDER BY seq",
             Order::NewestReadings => "WHERE kind = 0 ORDER BY seq DESC",
-            Order::OldestReplies => "WHERE kind = 1 ORDER BY seq",
+            Order::OldestReplies => "WHERE kind IN (1, 3) ORDER BY seq",
         };
         let sql = format!("SELECT seq, kind, source, run, n, sum, length(body) FROM message {rest}");
         let mut statement = self.transaction.prepare_cached(&sql)?;

@@ -17,7 +17,7 @@ use crate::command_ids::{self, Reader};
 use crate::core::Core;
 use crate::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
 use fieldgate_clock as clock;
-use fieldgate_model::{Moment, PersistedCounts, RunId};
+use fieldgate_model::{Moment, Name, PersistedCounts, RunId, Saved};
 
 /// Requests that wait for the thread, and items in them: forty seconds of a disk that hangs at a hundred readings a second, in
 /// a megabyte and a half.
@@ -93,6 +93,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
         core,
         places: Places(Arc::clone(&places)),
         waiting: Vec::new(),
+        set: Vec::new(),
         queue,
         head: head_sender,
         era: era_sender,
@@ -146,6 +147,8 @@ struct ThreadState {
     places: Places,
     /// Who waits until everything up to now is offered.
     waiting: Vec<oneshot::Sender<()>>,
+    /// Who waits until the count of a sensor is on disk.
+    set: Vec<(Name, oneshot::Sender<Saved>)>,
     queue: mpsc::Receiver<Request>,
     head: watch::Sender<Sequence>,
     era: watch::Sender<u64>,
@@ -189,6 +192,10 @@ impl ThreadState {
             self.take_command_records();
             self.core.tick(clock::now());
             self.publish();
+            for (sensor, saved) in self.set.drain(..) {
+                // An error means that the requester stopped waiting and does not need the answer.
+                saved.send(self.core.count_saved(&sensor)).unwrap_or_default();
+            }
             for answer in self.waiting.drain(..) {
                 // An error means that the requester stopped waiting and does not need the answer.
                 answer.send(()).unwrap_or_default();
@@ -246,6 +253,10 @@ impl ThreadState {
             Item::Message(message) => self.core.append(message, now),
             Item::Loss(loss) => self.core.report_loss(loss, now),
             Item::Count(sensor, count) => self.core.keep_count(&sensor, count),
+            Item::SetCount { sensor, count, saved } => {
+                self.core.set_count(&sensor, count);
+                self.set.push((sensor, saved));
+            }
         }
     }
 

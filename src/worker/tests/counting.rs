@@ -17,24 +17,30 @@ impl Sensor for Clicker {
     }
 }
 
+/// Two make one.
+fn clicks() -> Quantity {
+    let scale = CountScale { per_unit: 2.0, offset: 0.0 };
+    Quantity { count_scale: Some(scale), ..Quantity::new("total", "", 1) }
+}
+
 static CLICKER: DriverSpec = DriverSpec {
     name: "clicker",
     role: Role::Sensor {
-        measurements: |_| vec![TEMPERATURE],
+        measurements: |_| vec![TEMPERATURE, clicks()],
         default_every: None,
         build: |_, _| Ok(Box::new(Clicker(None))),
     },
     ..LIAR
 };
 
-fn clicker() -> (SensorSettings, Arc<Tally>) {
+pub(super) fn clicker() -> (SensorSettings, Arc<Tally>) {
     let (mut clicks, tally) = counter("clicks", 20);
     clicks.driver = &CLICKER;
     (clicks, tally)
 }
 
 /// What came with a reading.
-fn count_of(event: Event) -> Option<Option<u64>> {
+pub(super) fn count_of(event: Event) -> Option<Option<u64>> {
     match event {
         Event::Reading { count, .. } => Some(count),
         _ => None,

@@ -57,6 +57,8 @@ async fn what_a_line_does_is_a_reading_long_before_the_sensor_is_due() {
         ("active_low", Setting::Flag(false)),
         ("bias", Setting::Text("as-is".into())),
         ("debounce", Setting::Duration(Duration::ZERO)),
+        ("delayed_on", Setting::Duration(Duration::ZERO)),
+        ("delayed_off", Setting::Duration(Duration::ZERO)),
     ]);
     let mut bench = Bench::start(64, |file| plan(vec![(button, tally)], Vec::new(), file));
     let first = bench.reading("button").await;

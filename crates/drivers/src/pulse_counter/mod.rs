@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::gpio_input;
 use crate::{BusNeed, DriverError, DriverSpec, Event, Proof, Role, Sensor};
 use fieldgate_bus::{Bus, Claim, InputLine};
-use fieldgate_model::{Count, Field, Kind, Measurement, Need, Quantity, Settings};
+use fieldgate_model::{Count, CountScale, Field, Kind, Measurement, Need, Quantity, Settings};
 
 use meter::{Meter, Wanted};
 
@@ -35,9 +35,17 @@ per: a rate of kWh per h is told as kW, of Wh per h as W, of pulses per s as Hz.
 edge: rising counts a pulse when it begins to be active, both counts twice.
 offset: is added to the total, such as what the meter showed at the start.
 
+The total can be set while it counts, for instance when the meter was replaced:
+a number in the unit, or {\"value\": 1234.56, \"id\": \"a1\"}, published without
+the retain flag on the sensor's topic with /total/set behind it. It is rounded
+to the nearest pulse. The answer on /total/reply has the total that holds now,
+once that is on the disk; the readings go on from there, and pulses that come
+meanwhile are added. A total below the offset is refused. Filters come after
+it: what is set is the total in front of them.
+
 total is kept on the disk of the spool under the sensor's name and is there
-before it is published, so a total that was seen once never goes back, even
-when the program is killed or the power is cut. What is lost then: the pulses
+before it is published, so a total that was seen once never goes back by
+itself, even when the program is killed or the power is cut. What is lost then: the pulses
 since the last reading (`every`, and the time of one write). An orderly stop
 loses none. Pulses while the program does not run are lost, always. Each
 reading with new pulses is a write to the disk: every: 1s wears a card out.
@@ -122,8 +130,7 @@ const RATE_DECIMALS: u8 = 3;
 /// From pulses to what the user counts.
 #[derive(Debug)]
 struct Scale {
-    pulses_per_unit: f64,
-    offset: f64,
+    count: CountScale,
     /// Seconds that the rate is told for.
     per: f64,
     total: Quantity,
@@ -132,19 +139,19 @@ struct Scale {
 
 impl Scale {
     fn new(settings: &Settings) -> Self {
-        let (pulses_per_unit, unit, per) =
-            (settings.number("pulses_per_unit"), settings.text("unit"), settings.text("per"));
+        let (unit, per) = (settings.text("unit"), settings.text("per"));
+        let count = CountScale { per_unit: settings.number("pulses_per_unit"), offset: settings.number("offset") };
         // As many decimals as show one pulse.
-        let decimals = pulses_per_unit.log10().ceil().clamp(0.0, 9.0) as u8;
+        let decimals = count.per_unit.log10().ceil().clamp(0.0, 9.0) as u8;
+        let total = Quantity { unit: unit.to_owned().into(), ..Quantity::new("total", "", decimals) };
         Self {
-            pulses_per_unit,
-            offset: settings.number("offset"),
+            count,
             per: match per {
                 "min" => 60.0,
                 "h" => 3600.0,
                 _ => 1.0,
             },
-            total: Quantity { unit: unit.to_owned().into(), ..Quantity::new("total", "", decimals) },
+            total: Quantity { count_scale: Some(count), ..total },
             rate: Quantity { unit: rate_unit(unit, per).into(), ..Quantity::new("rate", "", RATE_DECIMALS) },
         }
     }
@@ -154,11 +161,11 @@ impl Scale {
     }
 
     fn total(&self, pulses: u64) -> Measurement {
-        self.total.measured(pulses as f64 / self.pulses_per_unit + self.offset)
+        self.total.measured(self.count.total(pulses))
     }
 
     fn rate(&self, pulses_per_second: f64) -> Measurement {
-        self.rate.measured(pulses_per_second / self.pulses_per_unit * self.per)
+        self.rate.measured(pulses_per_second / self.count.per_unit * self.per)
     }
 }
 

@@ -136,6 +136,25 @@ fn without_a_place_to_go_on_from_there_is_no_total() {
 }
 
 #[test]
+fn a_total_that_is_set_is_a_whole_number_of_pulses_and_goes_on_from_there() {
+    let (line, mut sensor) = meter(&settings("rising", 1000.0, "kWh", "h", 12.5));
+    let count = Arc::new(Count::default());
+    sensor.count_into(&count);
+    count.resume(500);
+    pulse(&line, &[10]);
+    sensor.take_events().unwrap();
+    let moment = count.counted();
+    pulse(&line, &[14, 18]);
+    let Role::Sensor { measurements, .. } = SPEC.role else { panic!("a sensor") };
+    let total = measurements(&settings("rising", 1000.0, "kWh", "h", 12.5)).remove(0);
+    let scale = total.count_scale.unwrap();
+    count.set(scale.count(1234.5678).unwrap(), moment);
+    assert_eq!(count.total(), Some(1_222_068));
+    assert_eq!(said(&mut *sensor)[0], ("total".to_owned(), 1234.57), "two pulses came since that moment");
+    assert!(scale.count(12.4).unwrap_err().words.contains("offset"));
+}
+
+#[test]
 fn a_device_that_is_built_anew_goes_on() {
     let count = Arc::new(Count::default());
     count.resume(0);

@@ -14,7 +14,9 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::{ClockStatus, Loss, Measurement, Message, OutputValue, Reply, SensorStatus, StateCause, Travel, Value};
+use crate::{
+    ClockStatus, Loss, Measurement, Message, OutputValue, Reply, ReplyValue, SensorStatus, StateCause, Travel, Value,
+};
 
 pub use command::{MAX_COMMAND_BYTES, MAX_ID_CHARS, Undecodable, decode_command};
 
@@ -123,11 +125,19 @@ pub fn reply(reply: &Reply) -> Vec<u8> {
         "id": reply.id,
         "outcome": reply.outcome.as_str(),
         "reason": reply.refusal.as_ref().map(ToString::to_string),
-        "value": reply.value.map(output_value),
+        "value": reply.value.map(reply_value),
         "time": time(reply.time),
     })
     .to_string()
     .into_bytes()
+}
+
+fn reply_value(value: ReplyValue) -> Json {
+    match value {
+        ReplyValue::Output(value) => output_value(value),
+        // As the reading writes it, which is JSON.
+        ReplyValue::Measured(value) => serde_json::from_str(&plain(value)).unwrap_or_else(|_| plain(value).into()),
+    }
 }
 
 /// Where an MQTT 5 requester wants its answer besides the reply topic.
@@ -215,7 +225,7 @@ pub fn seconds(duration: Duration) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Key, MessageKind, Moment, Name, Outcome, Qos, Quantity, Reason, Refusal, RunId};
+    use crate::{Key, MessageKind, Moment, Name, Outcome, Qos, Quantity, Reason, Recipient, Refusal, RunId};
 
     fn message(clock: ClockStatus) -> Message {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_341_600_123);
@@ -308,11 +318,11 @@ mod tests {
     #[test]
     fn a_reply_tells_reason_and_value() {
         let made = reply(&Reply {
-            actuator: Name::new("fan").unwrap(),
+            recipient: Recipient::output(Name::new("fan").unwrap()),
             id: Some("a1".into()),
             outcome: Outcome::Rejected,
             refusal: Some(Refusal::new(Reason::OutOfRange, "140 is not within 0–100")),
-            value: Some(OutputValue::Percent(40.0)),
+            value: Some(ReplyValue::Output(OutputValue::Percent(40.0))),
             time: SystemTime::UNIX_EPOCH,
         });
         let json: Json = serde_json::from_slice(&made).unwrap();
@@ -320,5 +330,22 @@ mod tests {
         assert_eq!(json["value"], 40.0);
         assert_eq!(output_value(OutputValue::Percent(28.945_294_3)), Json::from(28.95));
         assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_reply_tells_a_total_as_the_reading_does() {
+        let made = |value, decimals| {
+            let made = reply(&Reply {
+                recipient: Recipient::total(Name::new("gas").unwrap()),
+                id: None,
+                outcome: Outcome::Done,
+                refusal: None,
+                value: Some(ReplyValue::Measured(Value::Number { value, decimals })),
+                time: SystemTime::UNIX_EPOCH,
+            });
+            String::from_utf8(made).unwrap()
+        };
+        assert!(made(1234.560_000_01, 2).contains(r#""value":1234.56"#), "{}", made(1234.560_000_01, 2));
+        assert!(made(1234.0, 3).contains(r#""value":1234}"#) || made(1234.0, 3).contains(r#""value":1234,"#));
     }
 }

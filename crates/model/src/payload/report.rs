@@ -153,6 +153,8 @@ pub struct SensorDevice {
     pub every: Duration,
     /// Where its readings go.
     pub topic: String,
+    /// Where commands go that set its total, if it is one that counts.
+    pub set: Option<String>,
     /// What it measures.
     pub measurements: Vec<Quantity>,
 }
@@ -174,12 +176,15 @@ pub struct ActuatorDevice {
 pub fn devices(sensors: &[(Name, SensorDevice)], actuators: &[(Name, ActuatorDevice)]) -> Vec<u8> {
     let sensors = sensors.iter().map(|(name, device)| {
         let measurements = device.measurements.iter().map(|q| (q.name.to_string(), json!({ "unit": q.unit })));
-        let json = json!({
+        let mut json = json!({
             "driver": device.driver,
             "every": seconds(device.every),
             "topic": device.topic,
             "measurements": measurements.collect::<Map<_, _>>(),
         });
+        if let Some(set) = &device.set {
+            json["set"] = set.as_str().into();
+        }
         (name.to_string(), json)
     });
     let actuators = actuators.iter().map(|(name, device)| {
@@ -211,11 +216,18 @@ mod tests {
             driver: "bme280",
             every: Duration::from_secs(10),
             topic: "f/sensors/air".into(),
+            set: None,
             measurements: vec![Quantity::new("temperature", "°C", 2)],
         };
         let kind = OutputKind::Switch;
         let pump = ActuatorDevice { driver: "gpio-output", set: "s".into(), state: "t".into(), kind };
-        let json: Json = serde_json::from_slice(&devices(&[(name("air"), air)], &[(name("pump"), pump)])).unwrap();
+        let gas = SensorDevice { set: Some("f/sensors/gas/total/set".into()), ..air.clone() };
+        let made = devices(&[(name("air"), air), (name("gas"), gas)], &[(name("pump"), pump)]);
+        let json: Json = serde_json::from_slice(&made).unwrap();
+        assert_eq!(
+            (json["sensors"]["air"].get("set"), &json["sensors"]["gas"]["set"]),
+            (None, &"f/sensors/gas/total/set".into())
+        );
         assert_eq!(json["sensors"]["air"]["measurements"]["temperature"]["unit"], "°C");
         assert_eq!(json["sensors"]["air"]["every"], 10);
         assert_eq!(json["actuators"]["pump"]["values"], json!(["on", "off"]));

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::core::Core;
-use fieldgate_model::{CommandRecord, EarlierCommands, Moment, Name, PersistedCounts};
+use fieldgate_model::{CommandRecord, EarlierCommands, Moment, Name, PersistedCounts, Saved};
+
+/// Nothing is wrong with the disk, so the table of counts has as many as are kept.
+const NO_PLACE: &str = "the counts of too many other sensors are kept";
 
 impl Core {
     /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was
@@ -12,6 +15,20 @@ impl Core {
         if self.counts.keep(sensor, count) && self.fault.is_none() {
             self.not_before = Duration::ZERO;
         }
+    }
+
+    /// Takes a count that a user has set. It is written as a count that has grown is.
+    pub(crate) fn set_count(&mut self, sensor: &Name, count: u64) {
+        self.counts.set(sensor, count);
+        if self.fault.is_none() {
+            self.not_before = Duration::ZERO;
+        }
+    }
+
+    /// Whether the count of this sensor is on disk; in words, why not.
+    pub(crate) fn count_saved(&self, sensor: &Name) -> Saved {
+        let why = || self.fault.as_ref().map_or_else(|| NO_PLACE.to_owned(), |fault| fault.words.clone());
+        if self.counts.is_saved(sensor) { Ok(()) } else { Err(why()) }
     }
 
     /// What sensors had counted when the file was read; nothing as long as there is none.

@@ -11,7 +11,7 @@ use super::{at, copy_of, name, open, reading, settings};
 use crate::cache::LIMIT_BYTES;
 use crate::core::Core;
 use crate::{Batch, MIN_SIZE, Sequence, Settings, Stored, WhenFull};
-use fieldgate_model::{CommandRecord, Message, MessageKind, Qos};
+use fieldgate_model::{CommandRecord, Message, MessageKind, Qos, Recipient};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -171,7 +171,7 @@ impl World {
         for _ in 0..count {
             let id = self.commands.len().to_string();
             let answer = is_answered.then(|| format!("{id} was answered in some sixty characters, as usual").into());
-            let begun = CommandRecord { actuator: name("pump"), id, answer: None };
+            let begun = CommandRecord { recipient: Recipient::output(name("pump")), id, answer: None };
             self.core.record_command(begun.clone(), at(self.ms));
             let record = CommandRecord { answer, ..begun };
             if is_answered {

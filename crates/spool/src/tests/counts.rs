@@ -59,6 +59,51 @@ fn a_count_that_has_not_grown_is_no_write() {
 }
 
 #[test]
+fn a_count_that_is_set_to_less_is_on_disk_before_what_is_appended_behind_it_is_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    core.keep_count(&name("gas"), 41);
+    core.tick(at(1));
+    core.set_count(&name("gas"), 7);
+    core.append(reading("gas", 1, 10), at(2));
+    assert_eq!((core.due(), after_a_cut(folder.path())), (Some(Duration::ZERO), gas(41)));
+    core.tick(at(2));
+    assert_eq!((core.count_saved(&name("gas")), after_a_cut(folder.path())), (Ok(()), gas(7)));
+    core.keep_count(&name("gas"), 8);
+    core.tick(at(3));
+    assert_eq!(after_a_cut(folder.path()), gas(8));
+}
+
+#[test]
+fn who_sets_a_count_is_told_that_the_disk_has_no_room_and_it_is_written_when_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&usual(folder.path()), 0).unwrap();
+    core.keep_count(&name("gas"), 41);
+    core.tick(at(1));
+    core.fill_disk(true);
+    core.append(reading("gas", 0, 9000), at(2));
+    core.tick(at(1002));
+    core.set_count(&name("gas"), 7);
+    core.tick(at(1003));
+    let words = core.count_saved(&name("gas")).unwrap_err();
+    assert!(words.starts_with("the spool cannot be written: "), "{words}");
+    core.fill_disk(false);
+    core.tick(at(9000));
+    assert_eq!((core.count_saved(&name("gas")), after_a_cut(folder.path())), (Ok(()), gas(7)));
+}
+
+#[test]
+fn a_count_that_was_set_stays_so_when_the_file_turns_out_to_be_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&Settings { max_size: 64 << 20, ..usual(folder.path()) }, 0).unwrap();
+    core.keep_count(&name("gas"), 41);
+    meet_damage(&mut core, folder.path());
+    core.set_count(&name("gas"), 7);
+    (0..100).for_each(|step| core.tick(at(20_002 + step * 100)));
+    assert_eq!(after_a_cut(folder.path()), gas(7));
+}
+
+#[test]
 fn without_a_disk_nothing_is_known_and_what_was_counted_there_before_is_found_later() {
     let folder = tempfile::tempdir().unwrap();
     let mut before = open(&usual(folder.path()), 0).unwrap();

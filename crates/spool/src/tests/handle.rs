@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::{copy_of, name, numbers, on_disk, reading, settings};
 use crate::{Closed, Item, Sequence, Settings, WhenFull, open};
-use fieldgate_model::{CommandRecord, Loss, MessageKind, Name, RunId};
+use fieldgate_model::{CommandRecord, Loss, MessageKind, Name, Recipient, RunId};
 
 #[tokio::test]
 async fn a_message_goes_in_comes_out_and_is_forgotten() {
@@ -32,7 +34,11 @@ async fn a_note_is_on_disk_before_what_was_appended_behind_it_is_offered_and_the
     let settings = settings(folder.path(), Duration::from_secs(3600), WhenFull::DropOldest);
     let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
     assert_eq!(spool.command_ids().earlier().unwrap().len(), 0);
-    let answered = |n: usize| CommandRecord { actuator: name("pump"), id: n.to_string(), answer: Some("done".into()) };
+    let answered = |n: usize| CommandRecord {
+        recipient: Recipient::output(name("pump")),
+        id: n.to_string(),
+        answer: Some("done".into()),
+    };
     for n in 0..2 {
         spool.command_ids().record(CommandRecord { answer: None, ..answered(n) });
         spool.command_ids().record(answered(n));
@@ -57,7 +63,7 @@ async fn what_earlier_runs_recorded_and_counted_is_known_as_soon_as_their_disk_i
     symlink(&disk, root.path().join("link")).unwrap();
     let settings = settings(&root.path().join("link"), Duration::ZERO, WhenFull::DropOldest);
     let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
-    let answered = CommandRecord { actuator: name("pump"), id: "a".into(), answer: Some("done".into()) };
+    let answered = CommandRecord { recipient: Recipient::output(name("pump")), id: "a".into(), answer: Some("done".into()) };
     spool.command_ids().record(answered.clone());
     spool.reserve(1).await.unwrap().hand_over(vec![Item::Count(name("gas"), 41)]);
     spool.close().await;
@@ -70,6 +76,22 @@ async fn what_earlier_runs_recorded_and_counted_is_known_as_soon_as_their_disk_i
     spool.stats().wait_for(|stats| stats.error.is_none()).await.unwrap();
     assert_eq!(spool.command_ids().earlier().unwrap()[..], [answered]);
     assert_eq!(spool.counts().borrow().as_ref().unwrap()[&name("gas")], 41);
+}
+
+#[tokio::test]
+async fn who_sets_a_count_is_answered_when_it_is_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), Duration::from_secs(3600), WhenFull::DropOldest);
+    let (spool, _thread) = open(settings.clone(), RunId(1)).unwrap();
+    for count in [41, 7] {
+        let (saved, is_saved) = oneshot::channel();
+        let sensor = name("gas");
+        spool.reserve(1).await.unwrap().hand_over(vec![Item::SetCount { sensor, count, saved }]);
+        assert_eq!(is_saved.await, Ok(Ok(())));
+        let cut = copy_of(folder.path());
+        let kept = super::open(&Settings { path: cut.path().to_owned(), ..settings.clone() }, 0).unwrap().counts();
+        assert_eq!(kept.unwrap()[&name("gas")], count);
+    }
 }
 
 #[tokio::test]

@@ -7,14 +7,14 @@ use super::no_disk::without_disk;
 use super::{SECOND, at, contents, copy_of, meet_damage, name, numbers, on_disk, open, reading, settings};
 use crate::core::Core;
 use crate::{Sequence, Settings, WhenFull};
-use fieldgate_model::{CommandRecord, REMEMBERED};
+use fieldgate_model::{CommandRecord, REMEMBERED, Recipient};
 
 fn usual(folder: &Path) -> Settings {
     settings(folder, SECOND, WhenFull::DropOldest)
 }
 
 fn begun(id: &str) -> CommandRecord {
-    CommandRecord { actuator: name("pump"), id: id.into(), answer: None }
+    CommandRecord { recipient: Recipient::output(name("pump")), id: id.into(), answer: None }
 }
 
 fn answered(id: &str) -> CommandRecord {
