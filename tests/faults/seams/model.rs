@@ -1,4 +1,4 @@
-//! What is configured, and what each output must do: a few maps, no timers.
+//! What is configured, what each output must do and what the meter shows: a few maps, no timers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,6 +9,9 @@ pub(super) const BUSES: [&str; 2] = ["left", "right"];
 const LINES: [&str; 3] = ["GPIO5", "GPIO6", "GPIO7"];
 pub(super) const OUTPUTS: [&str; 4] = ["one", "two", "three", "four"];
 const INPUTS: [&str; 2] = ["door", "gate"];
+
+/// The meter is always there, on a line of its own.
+pub(super) const METER: Line = (BUSES[0], "GPIO8");
 
 /// A line of a simulated bus.
 pub(super) type Line = (&'static str, &'static str);
@@ -97,6 +100,12 @@ impl Setup {
             writeln!(text, "  {bus}: {{ type: sim, state_file: {bus}.json }}").unwrap();
         }
         text += "sensors:\n  n: { driver: waveform, every: 20ms, settings: { shape: counter } }\n";
+        let (bus, line) = METER;
+        writeln!(
+            text,
+            "  meter: {{ driver: pulse-counter, bus: {bus}, every: 50ms, settings: {{ line: {line}, edge: both }} }}"
+        )
+        .unwrap();
         for (name, (bus, line)) in &self.inputs {
             writeln!(text, "  {name}: {{ driver: gpio-input, bus: {bus}, settings: {{ line: {line} }} }}").unwrap();
         }
@@ -154,25 +163,26 @@ impl Output {
     }
 }
 
-/// What the outputs do.
+/// What the outputs do, and what the meter shows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) setup: Setup,
     pub(super) on: BTreeMap<&'static str, bool>,
+    pub(super) total: u64,
 }
 
 impl Model {
-    /// After a start: everything is safe.
-    pub(super) fn started(setup: Setup) -> Self {
+    /// After a start: everything is safe, and the meter goes on.
+    pub(super) fn started(setup: Setup, total: u64) -> Self {
         let on = setup.outputs.iter().map(|(name, output)| (*name, output.safe_on)).collect();
-        Self { setup, on }
+        Self { setup, on, total }
     }
 
     /// What is the same device does what it did; of two that a new interlock forbids the later one by name gives way. A device
     /// that leaves goes by its own interlocks, not by those of another that takes over its name: nobody gives way to it, since
     /// those that are safe when on have none here.
     pub(super) fn reloaded(&self, setup: Setup) -> Self {
-        let mut new = Self::started(setup);
+        let mut new = Self::started(setup, self.total);
         for (name, output) in &new.setup.outputs {
             if self.setup.outputs.get(name).is_some_and(|old| old.same_device(output)) {
                 new.on.insert(name, self.on[name]);
@@ -208,7 +218,7 @@ impl Model {
 
     pub(super) fn topics(&self) -> BTreeSet<String> {
         let states = self.setup.outputs.keys().map(|name| format!("b/actuators/{name}/state"));
-        let sensors = self.setup.inputs.keys().chain([&"n"]).map(|name| format!("b/sensors/{name}/status"));
+        let sensors = self.setup.inputs.keys().chain(&["n", "meter"]).map(|name| format!("b/sensors/{name}/status"));
         let own = ["status", "devices", "health"].map(|topic| format!("b/{topic}"));
         states.chain(sensors).chain(own).collect()
     }

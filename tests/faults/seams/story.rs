@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
-use super::model::{BUSES, Model, OUTPUTS, Output, Setup};
+use super::model::{BUSES, METER, Model, OUTPUTS, Output, Setup};
 use crate::common::client::{Client, publish};
 use crate::common::gateway::{self, Gateway};
 use crate::common::mosquitto::{Mosquitto, Options};
@@ -20,12 +21,16 @@ use crate::lives::Life;
 /// A kill may take with it that an id was seen; docs/reliability.md says how long that is.
 const ID_IS_SAFE_AFTER: Duration = Duration::from_secs(1);
 
+/// Where the total of the meter is set.
+const TOTAL: &str = "b/sensors/meter/total";
+
 /// Between two looks at what is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// An answered command.
 struct Answered {
-    output: &'static str,
+    /// An output, or nothing for the meter.
+    output: Option<&'static str>,
     payload: String,
     reply: String,
     at: Instant,
@@ -79,7 +84,7 @@ impl Story {
         let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
         let relay = Relay::to(broker.port, Duration::ZERO);
         let sims = BUSES.map(|bus| (bus, SimFile::new(folder.path().join(format!("{bus}.json"))))).into();
-        let model = Model::started(Setup::random(chance));
+        let model = Model::started(Setup::random(chance), 0);
         let gateway = start(folder.path(), &model.setup.text(&relay.url()));
         let (answered, killed, ended) = (Vec::new(), Vec::new(), Vec::new());
         let (left, commands, probes, tally) = (BTreeSet::new(), 0, 0, Tally::default());
@@ -105,7 +110,7 @@ impl Story {
     }
 
     pub(super) fn step(&mut self, chance: &mut Rng) {
-        let name = match chance.u8(..30) {
+        let name = match chance.u8(..36) {
             0..12 => self.command(chance),
             12..15 => self.repeat(chance),
             15..20 => self.reload(chance),
@@ -114,39 +119,40 @@ impl Story {
             24..26 => self.cut(),
             26 => self.silence(),
             27..29 => self.kill(chance),
-            _ => self.stop_and_start(chance),
+            29 => self.stop_and_start(chance),
+            30..33 => self.set_total(chance),
+            _ => self.pulse(),
         };
         *self.tally.steps.entry(name).or_default() += 1;
         self.compare(name);
     }
 
-    /// Waits until a command is answered, and not as one that may be old. Without outputs nobody listens: then it waits for a
-    /// reading.
+    /// Waits until a command is answered, and not as one that may be old. Without outputs only those to totals are heard.
     fn obeys(&mut self) {
-        if self.model.setup.outputs.is_empty() {
-            let count = || self.client.all("b/sensors/n").len();
-            let before = count();
-            wait_until("a fresh reading", LONG, || count() > before);
-            return;
-        }
+        let hears_outputs = !self.model.setup.outputs.is_empty();
+        let nobody = if hears_outputs { "b/actuators/nobody" } else { "b/sensors/nobody/total" };
         wait_until("a fresh command to be answered", LONG, || {
             self.probes += 1;
             let id = format!("probe-{}", self.probes);
-            let reply = self.ask("nobody", &format!(r#"{{"value":"on","id":"{id}"}}"#), &id, Duration::from_secs(1));
+            let reply = self.ask_at(nobody, &format!(r#"{{"value":"on","id":"{id}"}}"#), &id, Duration::from_secs(1));
             reply.is_some_and(|reply| !reply.contains("expired"))
         });
     }
 
     /// The reply with this id to a command sent now.
     fn ask(&self, output: &str, payload: &str, id: &str, patience: Duration) -> Option<String> {
-        let topic = format!("b/actuators/{output}/reply");
+        self.ask_at(&format!("b/actuators/{output}"), payload, id, patience)
+    }
+
+    fn ask_at(&self, base: &str, payload: &str, id: &str, patience: Duration) -> Option<String> {
+        let topic = format!("{base}/reply");
         let named = format!("\"id\":\"{id}\"");
         let replies = || {
             let all = self.client.all(&topic).into_iter().filter(|message| message.payload.contains(&named));
             all.map(|message| message.payload).collect::<Vec<_>>()
         };
         let before = replies().len();
-        self.send(output, payload);
+        publish(&self.broker.endpoint(), &format!("{base}/set"), payload, false, 1);
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(reply) = replies().into_iter().nth(before) {
@@ -173,19 +179,42 @@ impl Story {
         let reply =
             self.ask(output, &payload, &id, LONG).unwrap_or_else(|| panic!("no reply to {payload} of {output}"));
         assert!(reply.contains(expected), "{output} {payload}: {reply}; {:?}", self.model);
-        self.answered.push(Answered { output, payload, reply, at: Instant::now() });
+        self.answered.push(Answered { output: Some(output), payload, reply, at: Instant::now() });
         "commands"
+    }
+
+    /// The meter was replaced.
+    fn set_total(&mut self, chance: &mut Rng) -> &'static str {
+        self.commands += 1;
+        let (total, id) = (chance.u64(..100_000), format!("c{}", self.commands));
+        let payload = format!(r#"{{"value":{total},"id":"{id}"}}"#);
+        let reply = self.ask_at(TOTAL, &payload, &id, LONG).unwrap_or_else(|| panic!("no reply to {payload}"));
+        let answer: Value = serde_json::from_str(&reply).unwrap();
+        assert_eq!((&answer["outcome"], &answer["value"]), (&"done".into(), &total.into()), "{payload}: {reply}");
+        self.model.total = total;
+        self.answered.push(Answered { output: None, payload, reply, at: Instant::now() });
+        "totals"
+    }
+
+    /// Both edges count, so that each is seen to have been noticed before the next.
+    fn pulse(&mut self) -> &'static str {
+        let (bus, line) = METER;
+        let was = self.sims[bus].read()["inputs"][line] == 1;
+        self.sims[bus].set_input(line, u8::from(!was));
+        self.model.total += 1;
+        "pulses"
     }
 
     /// The first reply again, word for word, and nothing moves.
     fn repeat(&mut self, chance: &mut Rng) -> &'static str {
         let Some(one) = chance.choice(self.answered.iter()) else { return "nothing" };
-        if !self.model.setup.outputs.contains_key(one.output) {
+        if one.output.is_some_and(|output| !self.model.setup.outputs.contains_key(output)) {
             return "nothing";
         }
         let id = one.payload.rsplit('"').nth(1).expect("an id");
+        let base = one.output.map_or_else(|| TOTAL.to_owned(), |output| format!("b/actuators/{output}"));
         let reply =
-            self.ask(one.output, &one.payload, id, LONG).unwrap_or_else(|| panic!("no reply to a repeat of {id}"));
+            self.ask_at(&base, &one.payload, id, LONG).unwrap_or_else(|| panic!("no reply to a repeat of {id}"));
         assert_eq!(reply, one.reply, "a repeat gets the first reply");
         "repeats"
     }
@@ -253,7 +282,7 @@ impl Story {
             gateway::write_config(self.folder.path(), "sensors: [ broken");
         }
         self.safe_state();
-        self.model = Model::started(self.model.setup.clone());
+        self.model = Model::started(self.model.setup.clone(), self.model.total);
         self.wait_lines("safe-state after a kill");
         self.start_again();
         "kills"
@@ -284,12 +313,12 @@ impl Story {
             .setup
             .outputs
             .retain(|name, output| next.outputs.get(name) == Some(output) || !next.uses(output.line));
-        self.model = Model::started(self.model.setup.clone());
+        self.model = Model::started(self.model.setup.clone(), self.model.total);
         self.wait_lines("an orderly stop");
         wait_until("offline", LONG, || {
             self.client.all("b/status").last().is_some_and(|word| word.payload == "offline")
         });
-        self.model = Model::started(next);
+        self.model = Model::started(next, self.model.total);
         // Whether the reload came first or the stop, nobody knows.
         self.left.extend(before.difference(&self.model.topics()).cloned());
         if chance.bool() {
@@ -308,9 +337,12 @@ impl Story {
         self.model.setup.text(&self.relay.url())
     }
 
-    /// Lines and states are as in the model.
+    /// Lines, states and the total are as in the model.
     fn compare(&self, after: &str) {
         self.wait_lines(after);
+        let total = || self.client.all("b/sensors/meter").last().map(|reading| reading.json()["total"].clone());
+        let wanted = self.model.total;
+        wait_until(&format!("a total of {wanted} after {after}"), LONG, || total() == Some(wanted.into()));
         for (name, on) in &self.model.on {
             let topic = format!("b/actuators/{name}/state");
             let newest = || self.client.all(&topic).last().map(|state| state.payload.clone());
