@@ -120,7 +120,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fieldgate_model::{ClockStatus, Key, Moment, Name, RunId};
+    use fieldgate_model::{ClockStatus, Key, MessageKind, Moment, Name, RunId};
     use proptest::prelude::*;
     use std::time::{Duration, SystemTime};
 
