@@ -43,12 +43,13 @@ use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_drivers::DriverSpec;
 use fieldgate_filters::{self as filters, MeasurementFilters, ReportSettings};
 use fieldgate_model::{
-    Action, Count, CountScale, Loss, Name, OutputKind, OutputValue, Pace, PersistedCounts, Qos, Quantity, Reading,
-    Refusal, RunId, Saved, SensorStatus, Settings, StateCause, Value,
+    Action, Count, Loss, Name, OutputKind, OutputValue, Pace, PersistedCounts, Qos, Quantity, Reading, Refusal, RunId,
+    Saved, SensorStatus, Settings, StateCause,
 };
 use fieldgate_safety::{Limits, SharedInterlocks};
 
 pub use fieldgate_safety::{Applied, Done};
+pub use sensor::TotalSet;
 pub use trips::Trips;
 pub use trouble::BusAlarms;
 
@@ -80,13 +81,6 @@ pub struct SensorSettings {
 }
 
 impl SensorSettings {
-    /// Its total as the driver measures it, if it is a sensor that counts.
-    pub fn total(&self) -> Option<(Quantity, CountScale)> {
-        let total = self.measured().into_iter().find(|quantity| quantity.name == "total")?;
-        let scale = total.count_scale?;
-        Some((total, scale))
-    }
-
     /// What the driver measures, in its order.
     pub fn measured(&self) -> Vec<Quantity> {
         self.driver.measured(&self.settings)
@@ -302,15 +296,6 @@ pub enum Order {
     },
     /// Go on with another plan for the same bus.
     Replan(Plan),
-}
-
-/// A total that was set.
-#[derive(Debug)]
-pub struct TotalSet {
-    /// What it is now, by the decimals of the sensor.
-    pub value: Value,
-    /// Answered when it is on disk.
-    pub saved: oneshot::Receiver<Saved>,
 }
 
 /// The way into one worker.

@@ -25,6 +25,8 @@ use fieldgate_model::describe_error;
 use fieldgate_model::field::format_duration;
 use fieldgate_model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
 
+pub use total::TotalSet;
+
 /// So many failures in a row and a sensor is down instead of degraded.
 const DOWN_AFTER: u32 = 3;
 

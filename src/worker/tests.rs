@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::*;
 use fieldgate_drivers::{self as drivers, BusNeed, DriverError, Role, Sensor};
-use fieldgate_model::{Measurement, Quantity, Setting, Value};
+use fieldgate_model::{CountScale, Measurement, Quantity, Setting, Value};
 
 const SOON: Duration = Duration::from_secs(5);
 

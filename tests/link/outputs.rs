@@ -60,6 +60,17 @@ async fn totals_are_subscribed_to_where_there_are_any_beside_outputs_or_without(
 }
 
 #[tokio::test]
+async fn a_refusal_of_one_of_two_kinds_does_not_say_that_no_command_arrives() {
+    let broker = ScriptedBroker::start(vec![Script::good().suback(0x87)]);
+    let spool = open_spool();
+    let topics = vec![topic("pump"), "b/sensors/gas/total/set".into()];
+    let mut link = start_with(settings(Protocol::V5, broker.port), &spool, topics);
+    let words = "some commands will not arrive: subscribing to b/";
+    link.until("the alarm", |status| status.alarm.as_ref().is_some_and(|alarm| alarm.contains(words))).await;
+    link.end().await;
+}
+
+#[tokio::test]
 async fn without_wildcards_each_output_is_subscribed_to_when_it_comes() {
     let properties = Properties(vec![(Properties::WILDCARDS_AVAILABLE, vec![0])]);
     let broker = ScriptedBroker::start(vec![Script::good().properties(properties)]);

@@ -8,8 +8,26 @@ use tokio::sync::oneshot;
 
 use crate::worker::sensor::SensorSlot;
 use crate::worker::site::Sites;
-use crate::worker::{Event, TotalSet};
-use fieldgate_model::{Reason, Refusal};
+use crate::worker::{Event, SensorSettings};
+use fieldgate_model::{CountScale, Quantity, Reason, Refusal, Saved, Value};
+
+/// A total that was set.
+#[derive(Debug)]
+pub struct TotalSet {
+    /// What it is now, by the decimals of the sensor.
+    pub value: Value,
+    /// Answered when it is on disk.
+    pub saved: oneshot::Receiver<Saved>,
+}
+
+impl SensorSettings {
+    /// Its total as the driver measures it, if it is a sensor that counts.
+    pub fn total(&self) -> Option<(Quantity, CountScale)> {
+        let total = self.measured().into_iter().find(|quantity| quantity.name == "total")?;
+        let scale = total.count_scale?;
+        Some((total, scale))
+    }
+}
 
 impl SensorSlot {
     /// Sets the total to what it was when so much had been `counted` in this run, and sends it to the disk, behind the readings of
