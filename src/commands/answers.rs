@@ -77,7 +77,8 @@ mod tests {
         for nth in 2..100 {
             answers.send(answer(nth)).await;
         }
-        assert!(began.elapsed() < 10 * WITHIN, "{:?}", began.elapsed());
+        // Had each of them waited, it would have taken so long at least.
+        assert!(began.elapsed() < 98 * WITHIN, "{:?}", began.elapsed());
         assert_eq!(answers.lost, 99);
         recorded.recv().await.unwrap();
         answers.send(answer(100)).await;
