@@ -124,6 +124,15 @@ sensors:
         gateway.kill9();
         client.forget();
     }
+    let gateway = Gateway::start(folder.path(), &text);
+    let replies = Client::subscribe(&broker.endpoint(), &["b/sensors/energy/total/reply"]);
+    gateway.wait_log("Connected.", SOON);
+    client.wait_json("b/sensors/energy", |_| true, SOON);
+    replies.publish("b/sensors/energy/total/set", "1234.5", false, 1);
+    let reply = replies.wait_json("b/sensors/energy/total/reply", |_| true, SOON);
+    assert_eq!((&reply["outcome"], &reply["value"]), (&json!("done"), &json!(1234.5)), "{reply}");
+    client.forget();
+    client.wait_json("b/sensors/energy", |reading| used(reading) >= 1234.5, SOON);
     let totals: Vec<f64> = client.everything().iter().map(|message| used(&message.json())).collect();
     assert!(totals.is_sorted(), "{totals:?}");
 }

@@ -50,6 +50,14 @@ impl fmt::Display for BusKey {
 }
 
 impl BusKey {
+    /// The thread of a sensor.
+    pub(super) fn of_sensor(config: &Config, sensor: &SensorSettings) -> Self {
+        match sensor.driver.bus {
+            BusNeed::Sensors => Self::Sensors,
+            _ => Self::of(config, sensor.bus.as_ref()),
+        }
+    }
+
     /// The thread of a device on this bus.
     pub(super) fn of(config: &Config, bus: Option<&Name>) -> Self {
         bus.map_or(Self::Host, |name| Self::Named(bus_settings(config, name).root(name).0.clone()))
@@ -126,7 +134,7 @@ pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>, tallie
         ))
     };
     let total = |sensor: &SensorSettings| {
-        let worker = workers.get(&BusKey::of(config, sensor.bus.as_ref()))?;
+        let worker = workers.get(&BusKey::of_sensor(config, sensor))?;
         let count = Arc::clone(&tallies.get(&sensor.name)?.count);
         Some((sensor.name.clone(), Total { count, inbox: worker.inbox.clone() }))
     };

@@ -81,7 +81,7 @@ fn report(
         return;
     }
     error!(%bus, %device, ?silent, "The bus hangs in a transfer to a device; its sensors and outputs do not work until that returns.");
-    for sensor in config.sensors.iter().filter(|sensor| BusKey::of(config, sensor.bus.as_ref()) == *bus) {
+    for sensor in config.sensors.iter().filter(|sensor| BusKey::of_sensor(config, sensor) == *bus) {
         if let Some(tally) = tallies.get(&sensor.name) {
             tally.set_status(SensorStatus::Down);
         }

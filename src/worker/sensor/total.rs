@@ -23,9 +23,7 @@ pub struct TotalSet {
 impl SensorSettings {
     /// Its total as the driver measures it, if it is a sensor that counts.
     pub fn total(&self) -> Option<(Quantity, CountScale)> {
-        let total = self.measured().into_iter().find(|quantity| quantity.name == "total")?;
-        let scale = total.count_scale?;
-        Some((total, scale))
+        self.measured().into_iter().find_map(|quantity| Some((quantity.clone(), quantity.count_scale?)))
     }
 }
 

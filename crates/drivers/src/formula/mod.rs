@@ -22,7 +22,8 @@ use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Signal, SignalKind, SignalN
 use fieldgate_clock as clock;
 use fieldgate_formula::{self as language, Input, Names, Program, TimeOfDay, WEEKDAYS};
 use fieldgate_model::{
-    Count, Field, Form, Kind, Measurement, Name, Need, OutputKind, OutputValue, Quantity, Setting, Settings, Value,
+    Count, CountScale, Field, Form, Kind, Measurement, Name, Need, OutputKind, OutputValue, Quantity, Setting,
+    Settings, Value,
 };
 
 use integral::{Integral, QUANTA};
@@ -86,7 +87,7 @@ and left out, and the status says why.
 
 `integrate` adds up over time: W to Wh or kWh, A to Ah, L/min to L or m³, any
 unit to itself times ·s, ·min, ·h or ·d. One for each sensor of this driver.
-The total only grows, survives restarts, and grows by nothing while its input
+The total only grows, unless a command sets it, survives restarts, and grows by nothing while its input
 is unknown or was not sampled for three periods.",
     bus: BusNeed::Sensors,
     settings: &[Field {
@@ -124,12 +125,19 @@ fn rows(settings: &Settings) -> impl Iterator<Item = (&str, &Settings)> {
 
 fn quantity(name: &str, row: &Settings) -> Quantity {
     let is_flag = matches!(row.get(IS_FLAG), Some(Setting::Flag(true)));
+    let decimals = u8::try_from(row.integer("decimals")).unwrap_or(0);
     Quantity {
         name: name.to_owned().into(),
         unit: row.optional_text("unit").unwrap_or_default().to_owned().into(),
-        decimals: u8::try_from(row.integer("decimals")).unwrap_or(0),
+        decimals,
         form: if is_flag { Form::Flag } else { Form::Number },
+        count_scale: source(row).1.then(|| scale(decimals)),
     }
+}
+
+/// How quanta become a total with so many decimals.
+fn scale(decimals: u8) -> CountScale {
+    CountScale { per_unit: 10f64.powi(i32::from(decimals)) * QUANTA, offset: 0.0 }
 }
 
 /// The formula of a measurement, and whether it is added up over time.
@@ -286,7 +294,7 @@ fn why(computed: &Computed, listener: &Listener, values: &[Option<Signal>]) -> D
 
 /// A total of so many quanta.
 fn total(quantity: &Quantity, count: u64) -> Measurement {
-    quantity.measured(count as f64 * 10f64.powi(-i32::from(quantity.decimals)) / QUANTA)
+    quantity.measured(scale(quantity.decimals).total(count))
 }
 
 /// Quanta in a second of one; `check` has seen that the units fit.
@@ -295,7 +303,7 @@ fn factor(program: &Program, quantity: &Quantity) -> f64 {
         language::Kind::Number(language::Unit::Of(unit)) => unit.as_str(),
         _ => "",
     };
-    per_second(rate, &quantity.unit).unwrap_or(0.0) * 10f64.powi(i32::from(quantity.decimals)) * QUANTA
+    per_second(rate, &quantity.unit).unwrap_or(0.0) * scale(quantity.decimals).per_unit
 }
 
 fn measurement(quantity: &Quantity, value: language::Value<'_>) -> Option<Measurement> {

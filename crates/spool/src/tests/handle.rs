@@ -63,7 +63,8 @@ async fn what_earlier_runs_recorded_and_counted_is_known_as_soon_as_their_disk_i
     symlink(&disk, root.path().join("link")).unwrap();
     let settings = settings(&root.path().join("link"), Duration::ZERO, WhenFull::DropOldest);
     let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
-    let answered = CommandRecord { recipient: Recipient::output(name("pump")), id: "a".into(), answer: Some("done".into()) };
+    let answered =
+        CommandRecord { recipient: Recipient::output(name("pump")), id: "a".into(), answer: Some("done".into()) };
     spool.command_ids().record(answered.clone());
     spool.reserve(1).await.unwrap().hand_over(vec![Item::Count(name("gas"), 41)]);
     spool.close().await;
