@@ -1,7 +1,7 @@
 //! The newest samples of sensors and states of outputs, for sensors that are computed of them.
 //!
-//! Workers write here what was sampled, filtered already, and a [`Listener`] is woken by what it asked for. Only what somebody
-//! computes with is kept: for everything else a write is one look at a flag. Nothing here is late, lost or numbered; that
+//! Workers write here what was sampled, filtered already, and a [`Listener`] is woken by what it asked for. Of sensors only what
+//! somebody computes with is kept: for all others a write is one look at a flag, or at a list. Nothing here is late, lost or numbered; that
 //! concerns readings.
 
 use std::collections::BTreeMap;
@@ -56,6 +56,8 @@ struct SensorEntry {
     values: Vec<Option<Value>>,
     /// When that was taken, on the boot clock.
     at: Duration,
+    /// How many samples there were.
+    samples: u64,
     listeners: Vec<Weak<OwnedFd>>,
 }
 
@@ -76,7 +78,7 @@ struct Board {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Whether there is anything to keep.
+    /// Whether samples of any sensor are kept.
     is_wanted: AtomicBool,
     board: Mutex<Board>,
 }
@@ -115,6 +117,7 @@ impl Signals {
                             good_for: *good_for,
                             values: vec![None; quantities.len()],
                             at: Duration::ZERO,
+                            samples: 0,
                             listeners: other.map_or_else(Vec::new, |entry| entry.listeners),
                         },
                     };
@@ -132,13 +135,14 @@ impl Signals {
                 }
             }
         }
-        self.0.is_wanted.store(!all.is_empty(), Ordering::Relaxed);
+        self.0.is_wanted.store(!board.sensors.is_empty(), Ordering::Relaxed);
     }
 
     /// A sensor was sampled at that time on the boot clock. What the sample does not have is not known.
     pub fn sampled(&self, sensor: &Name, at: Duration, sample: &[Measurement]) {
         self.with_sensor(sensor, |entry| {
             entry.at = at;
+            entry.samples += 1;
             for (value, quantity) in entry.values.iter_mut().zip(&entry.quantities) {
                 let found = sample.iter().find(|measurement| measurement.name == quantity.name);
                 *value = found.map(|measurement| measurement.value);
@@ -153,9 +157,6 @@ impl Signals {
 
     /// An output does something else; `None`: what it does is not known.
     pub fn does(&self, output: &Name, value: Option<OutputValue>) {
-        if !self.0.is_wanted.load(Ordering::Relaxed) {
-            return;
-        }
         if let Some(entry) = self.board().outputs.get_mut(output) {
             entry.value = value;
             wake(&mut entry.listeners);
@@ -194,7 +195,8 @@ impl Signals {
                 add(&mut entry.listeners, &wake);
             }
         }
-        Ok(Listener { signals: self.clone(), names, wake })
+        let seen = vec![0; names.len()];
+        Ok(Listener { signals: self.clone(), names, seen, wake })
     }
 
     fn with_sensor(&self, sensor: &Name, change: impl FnOnce(&mut SensorEntry)) {
@@ -244,6 +246,8 @@ fn wake(listeners: &mut Vec<Weak<OwnedFd>>) {
 pub struct Listener {
     signals: Signals,
     names: Vec<SignalName>,
+    /// The number of the sample that was read last, for each name.
+    seen: Vec<u64>,
     wake: Arc<OwnedFd>,
 }
 
@@ -253,8 +257,10 @@ impl Listener {
         self.wake.as_fd()
     }
 
-    /// Whether something was written since the last call.
+    /// Whether something was written since the last call. While a sample is being written it waits, so that all who listen to that
+    /// sensor have news then, or none has.
     pub fn take_news(&self) -> bool {
+        let _is_whole = self.signals.board();
         read(&*self.wake, &mut [0u8; 8]).is_ok()
     }
 
@@ -268,24 +274,28 @@ impl Listener {
         self.signals.board().link_up
     }
 
-    /// What the signals say at this time on the boot clock, in the order of their names.
-    pub fn read(&self, now: Duration, into: &mut Vec<Option<Signal>>) -> Read {
+    /// What the signals say at this time on the boot clock, in the order of their names, and of which samples that is; outputs
+    /// have none. What has just happened, such as a click, is read once: later it would be no news.
+    pub fn read(&mut self, now: Duration, into: &mut Vec<Option<Signal>>, samples: &mut Vec<Option<Sampled>>) -> Read {
         into.clear();
+        samples.clear();
         let board = self.signals.board();
         let mut read = Read::default();
-        for name in &self.names {
-            into.push(match board.sensors.get(&name.device) {
+        for (name, seen) in self.names.iter().zip(&mut self.seen) {
+            let entry = board.sensors.get(&name.device);
+            samples.push(entry.map(|entry| Sampled { at: entry.at, good_for: entry.good_for }));
+            into.push(match entry {
                 None => board.outputs.get(&name.device).and_then(|entry| entry.value).map(Signal::Output),
                 Some(entry) => {
                     let place = entry.quantities.iter().position(|quantity| quantity.name == name.value);
                     let until = entry.at.saturating_add(entry.good_for);
-                    let value = place.and_then(|place| entry.values[place]).filter(|_| now <= until);
+                    let is_news = std::mem::replace(seen, entry.samples) != entry.samples;
+                    let counts = |value: &Value| now <= until && (is_news || !matches!(value, Value::Word(_)));
+                    let value = place.and_then(|place| entry.values[place]).filter(counts);
                     if value.is_some() {
                         read.too_old_at = Some(read.too_old_at.map_or(until, |at| at.min(until)));
                     }
                     read.misses_some |= entry.at == Duration::ZERO;
-                    read.newest_at = read.newest_at.max(Some(entry.at));
-                    read.good_for = Some(read.good_for.map_or(entry.good_for, |all| all.min(entry.good_for)));
                     value.map(Signal::Measured)
                 }
             });
@@ -294,15 +304,20 @@ impl Listener {
     }
 }
 
+/// The newest sample of a sensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// When it was taken, on the boot clock.
+    pub at: Duration,
+    /// For how long it is good.
+    pub good_for: Duration,
+}
+
 /// How old what was read is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Read {
     /// When the first sample that is known will be too old, on the boot clock.
     pub too_old_at: Option<Duration>,
-    /// When the newest sample was taken.
-    pub newest_at: Option<Duration>,
-    /// For how long a sample of the quickest sensor is good.
-    pub good_for: Option<Duration>,
     /// Whether there is a sensor of which no sample came yet.
     pub misses_some: bool,
 }
@@ -361,20 +376,18 @@ mod tests {
     fn a_listener_is_woken_by_what_it_asked_for_and_reads_it() {
         let signals = Signals::default();
         signals.arrange(vec![air(), Known::Sensor(name("far"), vec![TEMPERATURE], s(30))]);
-        let listener = signals.listen(vec![signal("air", "humidity"), signal("air", "temperature")]).unwrap();
-        let mut values = Vec::new();
+        let mut listener = signals.listen(vec![signal("air", "humidity"), signal("air", "temperature")]).unwrap();
+        let (mut values, mut samples) = (Vec::new(), Vec::new());
         assert!(!listener.take_news());
-        assert_eq!((listener.read(s(1), &mut values).too_old_at, &*values), (None, &[None, None][..]));
+        assert_eq!((listener.read(s(1), &mut values, &mut samples).too_old_at, &*values), (None, &[None, None][..]));
         signals.sampled(&name("far"), s(1), &[TEMPERATURE.measured(1.0)]);
         assert!(!listener.take_news(), "that is somebody else");
         signals.sampled(&name("air"), s(2), &[TEMPERATURE.measured(20.0), HUMIDITY.measured(40.0)]);
         assert!(listener.take_news());
         assert!(!listener.take_news(), "once");
-        let read = listener.read(s(3), &mut values);
-        assert_eq!(
-            read,
-            Read { too_old_at: Some(s(32)), newest_at: Some(s(2)), good_for: Some(s(30)), misses_some: false }
-        );
+        let read = listener.read(s(3), &mut values, &mut samples);
+        assert_eq!(read, Read { too_old_at: Some(s(32)), misses_some: false });
+        assert_eq!(samples, [Some(Sampled { at: s(2), good_for: s(30) }); 2]);
         assert_eq!(values.iter().map(|value| number(*value)).collect::<Vec<_>>(), [Some(40.0), Some(20.0)]);
     }
 
@@ -382,45 +395,63 @@ mod tests {
     fn what_is_old_missing_or_down_is_not_known() {
         let signals = Signals::default();
         signals.arrange(vec![air()]);
-        let listener = signals.listen(vec![signal("air", "temperature"), signal("air", "humidity")]).unwrap();
-        let read = |at| {
+        let mut listener = signals.listen(vec![signal("air", "temperature"), signal("air", "humidity")]).unwrap();
+        let read = |listener: &mut Listener, at| {
             let mut values = Vec::new();
-            let too_old_at = listener.read(s(at), &mut values).too_old_at;
+            let too_old_at = listener.read(s(at), &mut values, &mut Vec::new()).too_old_at;
             (values.iter().map(|value| number(*value)).collect::<Vec<_>>(), too_old_at)
         };
         signals.sampled(&name("air"), s(10), &[TEMPERATURE.measured(20.0)]);
-        assert_eq!(read(40), (vec![Some(20.0), None], Some(s(40))));
-        assert_eq!(read(41), (vec![None, None], None));
+        assert_eq!(read(&mut listener, 40), (vec![Some(20.0), None], Some(s(40))));
+        assert_eq!(read(&mut listener, 41), (vec![None, None], None));
         signals.sampled(&name("air"), s(42), &[TEMPERATURE.measured(21.0)]);
         signals.failed(&name("air"));
         assert!(listener.take_news());
-        assert_eq!(read(43), (vec![None, None], None));
+        assert_eq!(read(&mut listener, 43), (vec![None, None], None));
     }
 
     #[test]
     fn a_reload_keeps_what_is_the_same() {
         let signals = Signals::default();
         signals.arrange(vec![air(), Known::Output(name("pump"), OutputKind::Switch)]);
-        let listener = signals.listen(vec![signal("air", "temperature"), signal("pump", "value")]).unwrap();
+        let mut listener = signals.listen(vec![signal("air", "temperature"), signal("pump", "value")]).unwrap();
         signals.sampled(&name("air"), s(1), &[TEMPERATURE.measured(20.0)]);
         signals.does(&name("pump"), Some(OutputValue::Switch(true)));
         let mut values = Vec::new();
         signals.arrange(vec![air(), Known::Output(name("pump"), OutputKind::Switch)]);
-        listener.read(s(1), &mut values);
+        listener.read(s(1), &mut values, &mut Vec::new());
         assert_eq!((number(values[0]), values[1]), (Some(20.0), Some(Signal::Output(OutputValue::Switch(true)))));
         assert!(listener.take_news());
         signals.sampled(&name("air"), s(2), &[]);
         assert!(listener.take_news(), "it is still listened to");
         signals.arrange(vec![Known::Sensor(name("air"), vec![HUMIDITY, TEMPERATURE], s(30))]);
-        listener.read(s(2), &mut values);
+        listener.read(s(2), &mut values, &mut Vec::new());
         assert_eq!(values, [None, None]);
         signals.sampled(&name("air"), s(2), &[]);
         assert!(listener.take_news(), "also where it measures something else");
         signals.arrange(Vec::new());
         signals.sampled(&name("air"), s(3), &[TEMPERATURE.measured(20.0)]);
         assert!(!listener.take_news());
-        listener.read(s(3), &mut values);
+        listener.read(s(3), &mut values, &mut Vec::new());
         assert_eq!(values, [None, None]);
+    }
+
+    #[test]
+    fn what_has_just_happened_is_read_once_by_each() {
+        const CLICK: Quantity = Quantity::word("click");
+        let signals = Signals::default();
+        signals.arrange(vec![Known::Sensor(name("bell"), vec![CLICK], s(180))]);
+        let listen = || signals.listen(vec![signal("bell", "click")]).unwrap();
+        let (mut one, mut other) = (listen(), listen());
+        let read = |listener: &mut Listener| {
+            let mut values = Vec::new();
+            listener.read(s(2), &mut values, &mut Vec::new());
+            values[0].is_some()
+        };
+        for at in [1, 2] {
+            signals.sampled(&name("bell"), s(at), &[CLICK.happened("single")]);
+            assert_eq!([read(&mut one), read(&mut one), read(&mut other)], [true, false, true]);
+        }
     }
 
     /// What happens to two sensors.
@@ -448,7 +479,7 @@ mod tests {
             let both = || vec![air(), Known::Sensor(name("far"), vec![TEMPERATURE, HUMIDITY], s(15))];
             let signals = Signals::default();
             signals.arrange(both());
-            let listener = signals.listen(vec![
+            let mut listener = signals.listen(vec![
                 signal("air", "temperature"), signal("air", "humidity"), signal("far", "temperature"), signal("far", "humidity"),
             ]).unwrap();
             let (mut now, mut newest) = (0, [(0, [None, None]), (0, [None, None])]);
@@ -474,7 +505,7 @@ mod tests {
                 };
                 let expected: Vec<_> = newest.iter().enumerate().flat_map(good).collect();
                 let mut values = Vec::new();
-                listener.read(s(now), &mut values);
+                listener.read(s(now), &mut values, &mut Vec::new());
                 prop_assert_eq!(values.into_iter().map(number).collect::<Vec<_>>(), expected);
             }
         }

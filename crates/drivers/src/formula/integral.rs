@@ -1,11 +1,18 @@
 //! A total that grows by what something is in each second: energy by power, volume by flow.
 //!
 //! Between two samples the value is taken to go in a straight line (the trapezoidal rule). Through a gap nothing is counted.
+//!
+//! What is counted, and kept on disk, has neither the unit nor the decimals of the measurement: these may be configured anew, and
+//! the total must stay what it is.
 
 use std::time::Duration;
 
-/// Quanta in one step of the last decimal: what is counted must not lose what a step has left over.
-pub(super) const QUANTA: f64 = 1000.0;
+/// Quanta in one unit times a second, such as a joule: millijoules, which are less than the ninth decimal of a kilowatt-hour. A
+/// user can set up to 2⁵³ of them, 2.5 GWh.
+const QUANTA: f64 = 1e3;
+
+/// Quanta that one step may have. More means that the factor is wrong; it must not become a jump. In joules 10 GJ.
+const LARGEST_STEP: f64 = 1e13;
 
 /// Units of something per time and of the thing itself, and how much of it comes in a second of one.
 const RATES: &[(&str, &str, f64)] = &[
@@ -28,6 +35,10 @@ const RATES: &[(&str, &str, f64)] = &[
     ("m³/h", "L", 1000.0 / 3600.0),
 ];
 
+/// How many units times a second there are in a total: joules, coulombs, litres.
+const SIZES: &[(&str, f64)] =
+    &[("J", 1.0), ("Wh", 3600.0), ("kWh", 3_600_000.0), ("Ah", 3600.0), ("mAh", 3.6), ("L", 1.0), ("m³", 1000.0)];
+
 /// Units of time behind a unit, as in `°C·h`, and their seconds.
 const TIMES: &[(&str, f64)] = &[("·s", 1.0), ("·min", 60.0), ("·h", 3600.0), ("·d", 86_400.0)];
 
@@ -39,6 +50,29 @@ pub fn per_second(rate: &str, total: &str) -> Option<f64> {
         Some(1.0 / seconds)
     };
     known.or_else(by_time)
+}
+
+/// Quanta in a second of one `rate`, whatever the unit of the total.
+pub(super) fn quanta_per_second(rate: &str) -> f64 {
+    size_of_rate(rate) * QUANTA
+}
+
+/// Quanta in one of the unit of a total.
+pub(super) fn quanta_per_unit(unit: &str) -> f64 {
+    let by_time = || {
+        let (rate, seconds) = TIMES.iter().find_map(|(time, seconds)| Some((unit.strip_suffix(time)?, seconds)))?;
+        Some(size_of_rate(rate) * seconds)
+    };
+    QUANTA * size(unit).or_else(by_time).unwrap_or(1.0)
+}
+
+fn size(total: &str) -> Option<f64> {
+    SIZES.iter().find(|(unit, _)| *unit == total).map(|(_, size)| *size)
+}
+
+fn size_of_rate(rate: &str) -> f64 {
+    let known = RATES.iter().find(|(from, ..)| *from == rate);
+    known.and_then(|(_, total, factor)| Some(factor * size(total)?)).unwrap_or(1.0)
 }
 
 /// What a rate can be integrated into, for hints.
@@ -72,8 +106,7 @@ impl Integral {
         let Some(passed) = at.checked_sub(from).filter(|passed| *passed <= longest) else { return 0 };
         let mean = f64::midpoint(before, value).max(0.0);
         let quanta = self.rest + mean * passed.as_secs_f64() * self.factor;
-        // A number that is too large for a count means that the factor is wrong; it must not become a jump.
-        if !(0.0..1e15).contains(&quanta) {
+        if !(0.0..LARGEST_STEP).contains(&quanta) {
             return 0;
         }
         self.rest = quanta.fract();
@@ -94,6 +127,26 @@ mod tests {
         let mut integral = Integral::new(per_second("W", "kWh").unwrap() * 1e6);
         let total: u64 = (0..=3600).map(|at| integral.take(s(at), Some(1000.0), s(30))).sum();
         assert!(total.abs_diff(1_000_000) <= 1, "{total}");
+    }
+
+    #[test]
+    fn a_total_is_the_same_in_each_unit() {
+        for (rate, total, factor) in RATES {
+            let second = quanta_per_second(rate).round() as u64 * 1_000_000;
+            let found = in_unit(second, total);
+            // A mA is a thousand quanta a second; of a L/h there are 278.
+            assert!((found / (factor * 1e6) - 1.0).abs() < 1e-3, "{rate} {total}: {found}");
+        }
+        for (one, other, times) in [
+            ("Wh", "kWh", 1000.0),
+            ("J", "kWh", 3_600_000.0),
+            ("Wh", "W·h", 1.0),
+            ("kWh", "kW·h", 1.0),
+            ("°C·h", "°C·d", 24.0),
+        ] {
+            let [one, other] = [one, other].map(|unit| in_unit(1_000_000_000_000_000, unit));
+            assert!((one / other / times - 1.0).abs() < 1e-12, "{one} {other}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::partly::Partly;
 use crate::{BusNeed, DriverError, DriverSpec, Event, Proof, Role, Sensor};
-use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Signal, SignalKind, SignalName, Signals};
+use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Sampled, Signal, SignalKind, SignalName, Signals};
 use fieldgate_clock as clock;
 use fieldgate_formula::{self as language, Input, Names, Program, TimeOfDay, WEEKDAYS};
 use fieldgate_model::{
@@ -26,7 +26,7 @@ use fieldgate_model::{
     Settings, Value,
 };
 
-use integral::{Integral, QUANTA};
+use integral::Integral;
 
 pub use integral::{per_second, totals_of};
 
@@ -36,8 +36,10 @@ pub const MEASUREMENTS: &str = "*";
 /// The key that `check` adds to a measurement that is true or false.
 pub const IS_FLAG: &str = "is_flag";
 
-/// So long it waits for a first sample of each sensor, before it computes what it can. Outputs and the time of day, which have
-/// no age, count as known for so long as well.
+/// The key that `check` adds to a measurement that is added up: the unit of what is. With another unit it is another device.
+pub const RATE: &str = "rate";
+
+/// So long it waits for a first sample of each sensor, before it computes what it can.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The keys of a measurement.
@@ -125,19 +127,19 @@ fn rows(settings: &Settings) -> impl Iterator<Item = (&str, &Settings)> {
 
 fn quantity(name: &str, row: &Settings) -> Quantity {
     let is_flag = matches!(row.get(IS_FLAG), Some(Setting::Flag(true)));
-    let decimals = u8::try_from(row.integer("decimals")).unwrap_or(0);
+    let (decimals, unit) = (row.integer("decimals"), row.optional_text("unit").unwrap_or_default());
     Quantity {
         name: name.to_owned().into(),
-        unit: row.optional_text("unit").unwrap_or_default().to_owned().into(),
-        decimals,
+        unit: unit.to_owned().into(),
+        decimals: u8::try_from(decimals).unwrap_or(0),
         form: if is_flag { Form::Flag } else { Form::Number },
-        count_scale: source(row).1.then(|| scale(decimals)),
+        count_scale: source(row).1.then(|| scale(unit)),
     }
 }
 
-/// How quanta become a total with so many decimals.
-fn scale(decimals: u8) -> CountScale {
-    CountScale { per_unit: 10f64.powi(i32::from(decimals)) * QUANTA, offset: 0.0 }
+/// How quanta become a total in this unit.
+fn scale(unit: &str) -> CountScale {
+    CountScale { per_unit: integral::quanta_per_unit(unit), offset: 0.0 }
 }
 
 /// The formula of a measurement, and whether it is added up over time.
@@ -208,8 +210,9 @@ struct Formula {
     listener: Listener,
     measurements: Vec<Computed>,
     count: Option<Arc<Count>>,
-    /// What the signals say, kept for its space.
+    /// What the signals say and of when that is, kept for their space.
     values: Vec<Option<Signal>>,
+    sampled: Vec<Option<Sampled>>,
     /// When the first of them that is known will be too old.
     too_old_at: Option<Duration>,
     /// Until when it may be too early.
@@ -228,23 +231,30 @@ impl Formula {
                 DriverError::Unknown(format!("{name} cannot be computed: {words}"))
             })?;
             let quantity = quantity(name, row);
-            let integral = adds_up.then(|| Integral::new(factor(&program, &quantity)));
+            let integral = adds_up.then(|| Integral::new(factor(&program)));
             measurements.push(Computed { quantity, program, integral });
         }
         let listener = signals.listen(asked.names.into_inner())?;
         let early_until = clock::boottime().saturating_add(PATIENCE);
-        Ok(Self { listener, measurements, count: None, values: Vec::new(), too_old_at: None, early_until })
+        Ok(Self {
+            listener,
+            measurements,
+            count: None,
+            values: Vec::new(),
+            sampled: Vec::new(),
+            too_old_at: None,
+            early_until,
+        })
     }
 
     /// Computes everything of what is known now.
     fn compute(&mut self) -> Result<Vec<Measurement>, DriverError> {
         let now = clock::boottime();
-        let read = self.listener.read(now, &mut self.values);
+        let read = self.listener.read(now, &mut self.values, &mut self.sampled);
         self.too_old_at = read.too_old_at;
         if read.misses_some && now < self.early_until {
             return Err(DriverError::TooEarly("not all that it is computed of was sampled yet"));
         }
-        let (at, longest) = (read.newest_at.unwrap_or(now), read.good_for.unwrap_or(PATIENCE));
         let input = Inputs { values: &self.values, link_up: self.listener.link_up() };
         let mut measured = Vec::with_capacity(self.measurements.len());
         let mut left_out = Vec::new();
@@ -252,6 +262,7 @@ impl Formula {
             let value = computed.program.evaluate(|asked| input.value(asked));
             let measurement = match &mut computed.integral {
                 Some(integral) => {
+                    let (at, longest) = age(&computed.program, now, &self.values, &self.sampled);
                     let quanta = integral.take(at, value.as_number(), longest);
                     let count = self.count.as_ref().and_then(|count| {
                         count.add(quanta);
@@ -275,6 +286,23 @@ impl Formula {
     }
 }
 
+/// When the newest of the samples behind a formula was taken, and for how long one of the quickest sensor is good. Other sensors do
+/// not count: they may be down. Outputs have no age; where nothing else is known, that is now and for ever.
+fn age(
+    program: &Program,
+    now: Duration,
+    values: &[Option<Signal>],
+    sampled: &[Option<Sampled>],
+) -> (Duration, Duration) {
+    let known = program.inputs().iter().filter_map(|input| match input {
+        Input::Signal(index) => values.get(*index)?.as_ref().and(*sampled.get(*index)?),
+        _ => None,
+    });
+    let newest =
+        known.map(|sampled| (sampled.at, sampled.good_for)).reduce(|all, one| (all.0.max(one.0), all.1.min(one.1)));
+    newest.unwrap_or((now, Duration::MAX))
+}
+
 /// Why a measurement could not be computed.
 fn why(computed: &Computed, listener: &Listener, values: &[Option<Signal>]) -> DriverError {
     if computed.integral.is_some() {
@@ -294,16 +322,16 @@ fn why(computed: &Computed, listener: &Listener, values: &[Option<Signal>]) -> D
 
 /// A total of so many quanta.
 fn total(quantity: &Quantity, count: u64) -> Measurement {
-    quantity.measured(scale(quantity.decimals).total(count))
+    quantity.measured(scale(&quantity.unit).total(count))
 }
 
-/// Quanta in a second of one; `check` has seen that the units fit.
-fn factor(program: &Program, quantity: &Quantity) -> f64 {
+/// Quanta in a second of one; `check` has seen that the unit fits.
+fn factor(program: &Program) -> f64 {
     let rate = match program.kind() {
         language::Kind::Number(language::Unit::Of(unit)) => unit.as_str(),
         _ => "",
     };
-    per_second(rate, &quantity.unit).unwrap_or(0.0) * scale(quantity.decimals).per_unit
+    integral::quanta_per_second(rate)
 }
 
 fn measurement(quantity: &Quantity, value: language::Value<'_>) -> Option<Measurement> {

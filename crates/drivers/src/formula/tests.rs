@@ -127,7 +127,7 @@ fn a_total_is_counted_and_known_once_earlier_runs_are() {
         |seconds, power| signals.sampled(&name("meter"), at + Duration::from_secs(seconds), &[POWER.measured(power)]);
     sampled(0, 10.0);
     assert!(matches!(formula.sample(), Err(DriverError::TooEarly("the total of earlier runs is not known yet"))));
-    count.resume(1_000_000);
+    count.resume(100_000_000);
     sampled(2, 20.0);
     // 100 J of before, and 2 s of 15 W.
     assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 });
@@ -137,6 +137,80 @@ fn a_total_is_counted_and_known_once_earlier_runs_are() {
     assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 });
     sampled(9, 20.0);
     assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 }, "not through a gap");
+}
+
+/// A sensor that adds up, of this count.
+fn adding_up(signals: &Signals, source: &str, unit: &str, decimals: i64, count: &Arc<Count>) -> Formula {
+    let mut total = Settings::default();
+    total.insert("integrate", Setting::Text(source.into()));
+    total.insert("unit", Setting::Text(unit.into()));
+    total.insert("decimals", Setting::Integer(decimals));
+    let mut formula = start(signals, &[("used", total), ("open", row("if(door.active, 1, 0)", &[]))]);
+    formula.count_into(count);
+    formula
+}
+
+fn used(formula: &mut Formula) -> f64 {
+    let measured = match formula.sample() {
+        Err(DriverError::Partly(partly)) => partly.measured,
+        whole => whole.unwrap(),
+    };
+    let Value::Number { value, .. } = measured[0].value else { panic!("{measured:?}") };
+    value
+}
+
+#[test]
+fn a_total_stays_what_it_is_when_its_unit_or_its_decimals_change() {
+    let (signals, count) = (signals(), Arc::new(Count::default()));
+    signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(true)]);
+    measured(&signals, 21.0);
+    // 7.2 MJ.
+    count.resume(7_200_000_000_000);
+    for (unit, decimals, expected) in [
+        ("kWh", 3, 2.0),
+        ("kWh", 0, 2.0),
+        ("kWh", 9, 2.0),
+        ("Wh", 1, 2000.0),
+        ("J", 9, 7.2e6),
+        ("W·d", 2, 2000.0 / 24.0),
+    ] {
+        let found = used(&mut adding_up(&signals, "meter.power", unit, decimals, &count));
+        assert!((found / expected - 1.0).abs() < 1e-9, "{unit}, {decimals} decimals: {found}");
+    }
+}
+
+#[test]
+fn a_total_of_many_decimals_grows() {
+    let (signals, count) = (signals(), Arc::new(Count::default()));
+    count.resume(0);
+    let mut formula = adding_up(&signals, "meter.power", "J", 9, &count);
+    let at = clock::boottime();
+    for seconds in [0, 10] {
+        let at = at + Duration::from_secs(seconds);
+        signals.sampled(&name("door"), at, &[ACTIVE.observed(true)]);
+        signals.sampled(&name("meter"), at, &[POWER.measured(2000.0)]);
+        used(&mut formula);
+    }
+    assert_eq!(used(&mut formula), 20_000.0);
+}
+
+#[test]
+fn a_total_grows_while_a_quicker_sensor_of_another_measurement_is_down() {
+    let (signals, count) = (Signals::default(), Arc::new(Count::default()));
+    signals.arrange(vec![
+        Known::Sensor(name("meter"), vec![POWER], LONG),
+        Known::Sensor(name("door"), vec![ACTIVE, CLICK], Duration::from_secs(3)),
+    ]);
+    count.resume(0);
+    let mut formula = adding_up(&signals, "meter.power", "J", 1, &count);
+    let at = clock::boottime();
+    signals.sampled(&name("door"), at, &[ACTIVE.observed(true)]);
+    signals.failed(&name("door"));
+    for seconds in [0, 10, 20] {
+        signals.sampled(&name("meter"), at + Duration::from_secs(seconds), &[POWER.measured(10.0)]);
+        used(&mut formula);
+    }
+    assert_eq!(used(&mut formula), 200.0);
 }
 
 #[test]
@@ -149,4 +223,33 @@ fn a_formula_names_its_inputs() {
     settings.insert(MEASUREMENTS, Setting::Table(rows));
     let names: Vec<_> = inputs(&settings).into_iter().map(|name| format!("{}.{}", name.device, name.value)).collect();
     assert_eq!(names, ["meter.power", "air.temperature", "pump.value"]);
+}
+
+#[test]
+fn what_has_just_happened_is_computed_with_once() {
+    let signals = signals();
+    let flag = [(IS_FLAG, Setting::Flag(true))];
+    let mut formula = start(&signals, &[("hot", row("door.click == \"single\" and meter.power > 3", &flag))]);
+    measured(&signals, 21.0);
+    signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(false), CLICK.happened("single")]);
+    assert_eq!(formula.take_events().unwrap()[0].measurements[0].value, Value::Flag(true));
+    measured(&signals, 22.0);
+    assert_eq!(formula.take_events().unwrap_err().to_string(), "door.click is not known");
+}
+
+#[test]
+fn a_total_of_an_output_grows_however_seldom_it_is_computed() {
+    let (signals, count) = (Signals::default(), Arc::new(Count::default()));
+    signals.arrange(vec![
+        Known::Output(name("fan"), OutputKind::Percent),
+        Known::Sensor(name("door"), vec![ACTIVE], LONG),
+    ]);
+    signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(true)]);
+    signals.does(&name("fan"), Some(OutputValue::Percent(50.0)));
+    let mut formula = adding_up(&signals, "fan.value", "%·h", 3, &count);
+    count.resume(0);
+    used(&mut formula);
+    let Formula { measurements, values, sampled, .. } = &formula;
+    let [total, open] = [0, 1].map(|index| age(&measurements[index].program, LONG, values, sampled));
+    assert_eq!((total, open.1), ((LONG, Duration::MAX), LONG));
 }
