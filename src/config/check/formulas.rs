@@ -12,7 +12,7 @@ use crate::config::check::section::{Section, quoted, shorten};
 use crate::config::tree::{Node, Span, Value};
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_bus::signals::SignalKind;
-use fieldgate_drivers::formula::{self, IS_FLAG, MEASUREMENTS, VALUE};
+use fieldgate_drivers::formula::{self, IS_FLAG, MEASUREMENTS, RATE, VALUE};
 use fieldgate_drivers::kernel_channels::bad_measurement_name;
 use fieldgate_formula::{self as language, Names, Program, Unit};
 use fieldgate_model::{Name, Quantity, Setting, Settings};
@@ -112,8 +112,8 @@ impl<'a> Checker<'a> {
             let Pending { derived, rows, is_whole, named } = pending.remove(ready);
             // What is wrong with another device is said there.
             let is_known = !devices.wrong.iter().any(|wrong| named.contains(wrong));
-            let settings =
-                self.derived_sensor(&derived, (rows, is_known), &devices, mqtt).filter(|_| is_whole && is_known);
+            let settings = self.derived_sensor(&derived, rows, (is_whole, is_known), &devices, mqtt);
+            let settings = settings.filter(|_| is_whole && is_known);
             match &settings {
                 Some(settings) => devices.sensors.push((derived.name.clone(), settings.filtered())),
                 None => devices.wrong.push(derived.name.clone()),
@@ -158,7 +158,8 @@ impl<'a> Checker<'a> {
     fn derived_sensor(
         &mut self,
         derived: &Derived<'a>,
-        (rows, is_known): (Vec<(String, Settings)>, bool),
+        rows: Vec<(String, Settings)>,
+        (is_whole, is_known): (bool, bool),
         devices: &Devices,
         mqtt: &Mqtt,
     ) -> Option<SensorSettings> {
@@ -167,10 +168,10 @@ impl<'a> Checker<'a> {
         let driver = &formula::SPEC;
         let every = self.every(section, driver, Some(HEARTBEAT));
         let mut totals = rows.iter().filter(|(_, row)| formula::source(row).1);
-        if let Some((name, _)) = totals.nth(1) {
+        let second = totals.nth(1).map(|(name, _)| name.clone());
+        if let Some(name) = &second {
             let hint = "write a second sensor for it: a sensor keeps one total";
             self.error(&self.row_key(section, name), format!("{name} is a second total in one sensor"), hint);
-            return None;
         }
         let all: Vec<_> =
             rows.into_iter().map(|(name, row)| self.row(section, (name, row), is_known, devices)).collect();
@@ -180,8 +181,12 @@ impl<'a> Checker<'a> {
             settings.insert(MEASUREMENTS, Setting::Table(rows));
             settings
         });
-        let measured = settings.as_ref().map(|settings| driver.measured(settings));
+        // A measurement that could not be read may be the one that a filter names.
+        let measured = settings.as_ref().filter(|_| is_whole).map(|settings| driver.measured(settings));
         let (filters, report) = self.values(section, measured)?;
+        if second.is_some() {
+            return None;
+        }
         let (name, settings, every) = (derived.name.clone(), settings?, every?);
         Some(SensorSettings { name, driver, bus: None, every, qos, retain, settings, filters, report })
     }
@@ -213,7 +218,8 @@ impl<'a> Checker<'a> {
             return None;
         }
         if adds_up {
-            self.total(&program, unit.as_deref(), (&place, &unit_place))?;
+            let rate = self.total(&program, unit.as_deref(), (&place, &unit_place))?;
+            row.insert(RATE, Setting::Text(rate));
             return Some((name, row));
         }
         match (program.kind(), unit) {
@@ -233,8 +239,8 @@ impl<'a> Checker<'a> {
         Some((name, row))
     }
 
-    /// Checks the units of a total.
-    fn total(&mut self, program: &Program, unit: Option<&str>, (source, place): (&Span, &Span)) -> Option<()> {
+    /// Checks the units of a total, and returns that of what is added up.
+    fn total(&mut self, program: &Program, unit: Option<&str>, (source, place): (&Span, &Span)) -> Option<String> {
         let rate = match program.kind() {
             language::Kind::Number(Unit::Of(unit)) => unit.as_str(),
             language::Kind::Number(_) => {
@@ -256,7 +262,7 @@ impl<'a> Checker<'a> {
             Some(unit) if formula::per_second(rate, unit).is_none() => {
                 self.error(place, format!("{rate} does not add up to this"), hint());
             }
-            Some(_) => return Some(()),
+            Some(_) => return Some(rate.to_owned()),
         }
         None
     }
