@@ -4,12 +4,12 @@
 
 mod common;
 
-use common::SOON;
 use common::client::Client;
 use common::gateway::{self, Gateway};
 use common::mosquitto::Mosquitto;
 use common::running::{Running, config};
 use common::sim_file::SimFile;
+use common::{SOON, wait_until};
 use serde_json::{Value, json};
 
 const CLIMATE: &str = "buses:
@@ -103,6 +103,76 @@ fn a_reload_that_takes_an_input_away_computes_without_it() {
     running.client.forget();
     running.reload(&running.config("", &other));
     running.client.wait_json("b/sensors/comfort", |reading| is_near(&reading["twice"], 75.0), SOON);
+}
+
+#[test]
+fn what_is_computed_of_a_sensor_and_of_others_of_it_is_computed_once_for_a_sample() {
+    // By their names and their places in the file the last comes first.
+    let rest = "buses:
+  bench: { type: sim, state_file: bench.json }
+sensors:
+  a: { driver: formula, settings: { rest: { formula: \"if(door.active, 4, 0) - b.value\" } } }
+  b: { driver: formula, settings: { value: { formula: c.value * 2 } } }
+  c: { driver: formula, settings: { value: { formula: \"if(door.active, 2, 0)\" } } }
+  door: { driver: gpio-input, bus: bench, every: 1h, settings: { line: GPIO17 } }
+";
+    let running = Running::untouched(rest, &[], |_| ());
+    let readings = || running.client.all("b/sensors/a");
+    wait_until("the first reading", SOON, || !readings().is_empty());
+    for level in [1, 0, 1, 0] {
+        let known = readings().len();
+        running.bench.set_input("GPIO17", level);
+        wait_until("the next reading", SOON, || readings().len() > known);
+    }
+    let rest: Vec<Value> = readings().iter().map(|message| message.json()["rest"].clone()).collect();
+    assert!(rest.iter().all(|rest| *rest == 0), "{rest:?}");
+}
+
+#[test]
+fn what_cannot_be_computed_any_more_is_not_computed_with() {
+    let rest = "buses:
+  bench: { type: sim, state_file: bench.json }
+sensors:
+  door: { driver: gpio-input, bus: bench, every: 1h, settings: { line: GPIO17 } }
+  root: { driver: formula, settings: { x: { formula: \"sqrt(if(door.active, -1, 4))\" } } }
+  next: { driver: formula, settings: { x: { formula: root.x + 1 } } }
+";
+    let running = Running::untouched(rest, &[], |_| ());
+    running.client.wait_json("b/sensors/next", |reading| reading["x"] == 3, SOON);
+    running.bench.set_input("GPIO17", 1);
+    running.client.wait_json("b/sensors/next/status", |status| status["error"] == "root.x is not known", SOON);
+}
+
+#[test]
+fn a_reload_that_first_names_an_output_computes_with_what_it_does_already() {
+    let without = CLIMATE.replace(" or pump.value == \"on\"", "");
+    let running = Running::prepared(&without, &[], |folder| {
+        SimFile::new(folder.join("bench.json"))
+            .write(&json!({"chips": {"0x44": {"temperature": 25.0, "humidity": 50.0}}}));
+    });
+    running.client.wait_json("b/sensors/mould", |reading| reading["risk"] == false, SOON);
+    running.reload(&running.config("", CLIMATE));
+    running.client.wait_json("b/sensors/mould", |reading| reading["risk"] == true, SOON);
+}
+
+#[test]
+fn a_total_goes_on_as_before_when_a_reload_changes_the_unit_of_what_is_added_up() {
+    let rest = "buses: { bench: { type: sim, state_file: bench.json } }
+sensors:
+  load: { driver: ina219, bus: bench, every: 20ms, settings: { address: 0x40 } }
+  energy: { driver: formula, settings: { used: { integrate: load.power, unit: Wh, decimals: 9 } } }
+";
+    let running = Running::untouched(rest, &[], |folder| {
+        SimFile::new(folder.join("bench.json")).write(&json!({"chips": {"0x40": {"voltage": 12.0, "current": 1.0}}}));
+    });
+    let used = |reading: &Value| reading["used"].as_f64().unwrap();
+    let first = running.client.wait_json("b/sensors/energy", |reading| used(reading) > 0.0, SOON);
+    running.reload(&running.config("", &rest.replace("0x40 }", "0x40 }, filters: { power: { to: kW } }")));
+    running.client.wait_json("b/sensors/load", |reading| reading["power"] == 0.012, SOON);
+    running.client.forget();
+    // In 100 ms 0.3 mWh, and not a thousandth of it.
+    let begin = used(&running.client.wait_json("b/sensors/energy", |_| true, SOON)).max(used(&first));
+    running.client.wait_json("b/sensors/energy", |reading| used(reading) > begin + 3e-4, SOON);
 }
 
 #[test]

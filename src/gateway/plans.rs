@@ -13,7 +13,7 @@ use crate::plain::PlainTopics;
 use crate::roster::{Roster, Target, Total};
 use crate::worker::{ActuatorSettings, Plan, SensorSettings, Worker};
 use fieldgate_bus as bus;
-use fieldgate_bus::signals::{Known, Signals};
+use fieldgate_bus::signals::{Known, SignalName, Signals};
 use fieldgate_drivers::{BusNeed, formula};
 use fieldgate_link as link;
 use fieldgate_model::payload::report;
@@ -67,7 +67,7 @@ impl BusKey {
 /// What each thread is in charge of. A bus without devices gets no thread. Sensors keep their tallies over reloads.
 pub(super) fn of(config: &Config, tallies: &mut SensorTallies, signals: &Signals) -> BTreeMap<BusKey, Plan> {
     let mut plans = BTreeMap::new();
-    for sensor in &config.sensors {
+    for sensor in in_order(&config.sensors) {
         let tally = Arc::clone(tallies.entry(sensor.name.clone()).or_default());
         let plan = match sensor.driver.bus {
             BusNeed::Sensors => derived(&mut plans, signals),
@@ -81,20 +81,37 @@ pub(super) fn of(config: &Config, tallies: &mut SensorTallies, signals: &Signals
     plans
 }
 
+/// All sensors, those that are computed of others behind what they name: `check` has seen that there is no circle.
+fn in_order(all: &[SensorSettings]) -> Vec<&SensorSettings> {
+    let (derived, mut ordered): (Vec<_>, Vec<_>) = all.iter().partition(|sensor| sensor.driver.bus == BusNeed::Sensors);
+    let mut waiting: Vec<_> = derived.into_iter().map(|sensor| (sensor, formula::inputs(&sensor.settings))).collect();
+    while !waiting.is_empty() {
+        let names: BTreeSet<Name> = waiting.iter().map(|(sensor, _)| sensor.name.clone()).collect();
+        let is_ready = |inputs: &[SignalName]| inputs.iter().all(|input| !names.contains(&input.device));
+        let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, inputs)| is_ready(inputs));
+        // In a circle none is ready; then any order will do.
+        let (ready, rest) = if ready.is_empty() { (rest, Vec::new()) } else { (ready, rest) };
+        ordered.extend(ready.into_iter().map(|(sensor, _)| sensor));
+        waiting = rest;
+    }
+    ordered
+}
+
 /// The one thread of sensors that are computed of others.
 fn derived<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, signals: &Signals) -> &'a mut Plan {
     let buses = || vec![(None, bus::Settings::Signals(signals.clone()))];
     plans.entry(BusKey::Sensors).or_insert_with(|| Plan { buses: buses(), sensors: Vec::new(), actuators: Vec::new() })
 }
 
-/// What sensors are computed of.
+/// What sensors are computed of: the sensors that are named, and every output. An output says what it does when that changes, which
+/// may be long ago when a reload makes somebody ask.
 pub(super) fn known(config: &Config) -> Vec<Known> {
     let derived = config.sensors.iter().filter(|sensor| sensor.driver.bus == BusNeed::Sensors);
     let named: BTreeSet<Name> =
         derived.flat_map(|sensor| formula::inputs(&sensor.settings)).map(|signal| signal.device).collect();
     let sensors = config.sensors.iter().filter(|sensor| named.contains(&sensor.name));
     let sensors = sensors.map(|s| Known::Sensor(s.name.clone(), s.filtered(), GOOD_FOR_PERIODS * s.every));
-    let outputs = config.actuators.iter().filter(|output| named.contains(&output.name));
+    let outputs = config.actuators.iter();
     sensors.chain(outputs.map(|output| Known::Output(output.name.clone(), output.kind))).collect()
 }
 

@@ -23,6 +23,7 @@ use crate::worker::timetable::Timetable;
 use crate::worker::wait::{LONGEST, Waiter};
 use crate::worker::{Applied, Context, Order, Plan, Progress};
 use fieldgate_clock as clock;
+use fieldgate_drivers::BusNeed;
 use fieldgate_model::{Action, Name, Reason, Refusal};
 
 /// How soon unsent states are tried again when the event channel was full.
@@ -262,16 +263,29 @@ impl Loop {
             }
         }
         self.has_woken = false;
-        for at in 0..self.ready.len() {
-            // Those of buses have numbers behind those of sensors.
-            self.take_events_of(usize::try_from(self.ready[at]).unwrap_or(usize::MAX));
-        }
-        self.ready.clear();
+        self.take_events_of_ready();
         // Each of them once: one that fails is due again at once, and others must have their turn.
         for _ in 0..self.sensors.len() {
             let Some((index, _)) = due_now(&self.events_due) else { return };
             self.take_events_of(index);
         }
+    }
+
+    /// Takes what those noticed whose descriptor is readable.
+    fn take_events_of_ready(&mut self) {
+        // Those of buses have numbers behind those of sensors.
+        let number = |ready: u64| usize::try_from(ready).unwrap_or(usize::MAX);
+        let is_computed = |slot: &SensorSlot| slot.settings.driver.bus == BusNeed::Sensors;
+        if let Some(last) = self.ready.iter().map(|ready| number(*ready)).max()
+            && self.sensors.first().is_some_and(is_computed)
+        {
+            // Each stands behind those that it is computed of: so it is computed once for a sample, of what these say
+            // of the same.
+            (0..self.sensors.len().min(last.saturating_add(1))).for_each(|index| self.take_events_of(index));
+        } else {
+            (0..self.ready.len()).for_each(|at| self.take_events_of(number(self.ready[at])));
+        }
+        self.ready.clear();
     }
 
     fn take_events_of(&mut self, index: usize) {

@@ -132,10 +132,8 @@ mod tests {
     #[test]
     fn a_total_is_the_same_in_each_unit() {
         for (rate, total, factor) in RATES {
-            let second = quanta_per_second(rate).round() as u64 * 1_000_000;
-            let found = in_unit(second, total);
-            // A mA is a thousand quanta a second; of a L/h there are 278.
-            assert!((found / (factor * 1e6) - 1.0).abs() < 1e-3, "{rate} {total}: {found}");
+            let found = quanta_per_second(rate) / quanta_per_unit(total);
+            assert!((found / factor - 1.0).abs() < 1e-12, "{rate} {total}: {found}");
         }
         for (one, other, times) in [
             ("Wh", "kWh", 1000.0),
@@ -144,8 +142,8 @@ mod tests {
             ("kWh", "kW·h", 1.0),
             ("°C·h", "°C·d", 24.0),
         ] {
-            let [one, other] = [one, other].map(|unit| in_unit(1_000_000_000_000_000, unit));
-            assert!((one / other / times - 1.0).abs() < 1e-12, "{one} {other}");
+            let [one, other] = [one, other].map(quanta_per_unit);
+            assert!((other / one / times - 1.0).abs() < 1e-12, "{one} {other}");
         }
     }
 
