@@ -437,6 +437,10 @@ impl SensorSlot {
     fn too_early(&mut self, error: &DriverError, now: Moment, sites: &mut Sites) {
         self.answered(sites);
         self.tally.skipped.fetch_add(1, Ordering::Relaxed);
+        // It was asked because of that, and would be asked again at once.
+        if let Some(report) = &mut self.report {
+            report.forget_postponed();
+        }
         if !self.status_reported || self.status != SensorStatus::Ok {
             self.note(SensorStatus::Degraded, || Some(describe_error(error)), now.wall, sites);
         }
@@ -461,12 +465,13 @@ impl SensorSlot {
         self.restart_filters();
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
-        if status == SensorStatus::Down {
+        // One that is computed of others is not asked again soon, and what was computed before is known to be wrong.
+        let is_computed = matches!(error, DriverError::Unknown(_));
+        if status == SensorStatus::Down || is_computed {
             sites.context.signals.failed(&self.settings.name);
         }
         // A device that keeps failing may have been unplugged and come back with its power-on registers. One that is computed of
         // others must go on listening to them.
-        let is_computed = matches!(error, DriverError::Unknown(_));
         if !error.is_transient() || (status == SensorStatus::Down && !is_computed) {
             self.drop_device();
         }

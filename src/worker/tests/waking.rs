@@ -44,12 +44,42 @@ impl Sensor for Sleeper {
     }
 }
 
+/// Has one event some time after its first sample, and nothing any more.
+#[derive(Default)]
+struct Silent {
+    said: u32,
+}
+
+impl Sensor for Silent {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        self.said += 1;
+        if self.said == 1 { Ok(vec![TEMPERATURE.measured(0.0)]) } else { Err(DriverError::TooEarly("nothing new")) }
+    }
+
+    fn take_events(&mut self) -> Result<Vec<drivers::Event>, DriverError> {
+        if self.said != 1 {
+            return Ok(Vec::new());
+        }
+        self.said += 1;
+        Ok(vec![drivers::Event { at: None, measurements: vec![TEMPERATURE.measured(9.0)] }])
+    }
+
+    fn is_event_driven(&self) -> bool {
+        true
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        (self.said == 1).then_some(Duration::ZERO)
+    }
+}
+
 const fn sleeper(build: drivers::BuildSensor) -> DriverSpec {
     DriverSpec { role: Role::Sensor { measurements: |_| vec![TEMPERATURE], default_every: None, build }, ..NOBODY }
 }
 
 static SLEEPER: DriverSpec = sleeper(|_, _| Ok(Sleeper::build(false)));
 static FAILING: DriverSpec = sleeper(|_, _| Ok(Sleeper::build(true)));
+static SILENT: DriverSpec = sleeper(|_, _| Ok(Box::new(Silent::default())));
 
 #[tokio::test]
 async fn a_sensor_whose_time_has_come_is_asked_then_and_not_before() {
@@ -72,4 +102,21 @@ async fn one_that_fails_when_its_time_has_come_is_given_up_and_keeps_nobody_from
     assert_eq!(bench.next(down).await, name("failing"));
     let seq = bench.reading("n").await.seq;
     assert_eq!(bench.reading("n").await.seq, seq + 1);
+}
+
+#[tokio::test]
+async fn one_that_has_nothing_when_a_postponed_change_may_be_reported_is_not_asked_again_at_once() {
+    let (mut silent, tally) = counter("silent", 3_600_000);
+    silent.driver = &SILENT;
+    silent.report = Some(ReportSettings { min_interval: Duration::from_millis(100), ..ReportSettings::default() });
+    let sensors = vec![(silent, Arc::clone(&tally)), counter("n", 10)];
+    let mut bench = Bench::start(1024, |file| plan(sensors, Vec::new(), file));
+    let skipped = || tally.skipped.load(Ordering::Relaxed);
+    while skipped() == 0 {
+        bench.reading("n").await;
+    }
+    for _ in 0..10 {
+        bench.reading("n").await;
+    }
+    assert_eq!(skipped(), 1);
 }

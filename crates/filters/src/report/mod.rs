@@ -196,6 +196,11 @@ impl Report {
         self.postponed_until
     }
 
+    /// There was no sample when a change might have been reported that came too early: the next one is looked at.
+    pub fn forget_postponed(&mut self) {
+        self.postponed_until = None;
+    }
+
     /// The sensor failed: the samples so far are forgotten, and the next good one is a reading.
     pub fn restart(&mut self) {
         self.measurements.iter_mut().for_each(|slot| slot.sum = Sum::default());
