@@ -9,7 +9,7 @@ use crate::config::check::Checker;
 use crate::config::check::devices::Device;
 use crate::config::check::mqtt::Mqtt;
 use crate::config::check::section::{Section, quoted, shorten};
-use crate::config::tree::{Node, Span, Value};
+use crate::config::tree::{Key, Node, Span, Value};
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_bus::signals::SignalKind;
 use fieldgate_drivers::formula::{self, IS_FLAG, MEASUREMENTS, RATE, VALUE};
@@ -141,7 +141,7 @@ impl<'a> Checker<'a> {
                 if let Some(why) = bad_name {
                     self.error(&key.span, format!("{} cannot name a measurement", quoted(&key.text)), why);
                 }
-                let row = self.section(&key.span, Some(node), &shorten(&key.text), formula::MEASUREMENT).settings();
+                let row = self.row_settings(key, node);
                 let is_again = rows.iter().any(|(name, _)| *name == key.text);
                 is_whole &= row.is_some() && bad_name.is_none() && !is_again;
                 rows.extend(row.filter(|_| !is_again).map(|row| (key.text.clone(), row)));
@@ -153,6 +153,16 @@ impl<'a> Checker<'a> {
             is_whole = false;
         }
         (rows, is_whole)
+    }
+
+    fn row_settings(&mut self, key: &Key, node: &'a Node) -> Option<Settings> {
+        let name = shorten(&key.text);
+        if let Value::Text(_) = &node.value {
+            let what = format!("{name} is a section of keys, not {}", node.describe());
+            self.error(&node.span, what, "write { formula: \"…\" }");
+            return None;
+        }
+        self.section(&key.span, Some(node), &name, formula::MEASUREMENT).settings()
     }
 
     fn derived_sensor(
@@ -231,12 +241,23 @@ impl<'a> Checker<'a> {
                 let wanted = language::Kind::number(unit.as_deref().unwrap_or_default());
                 if let Err(problem) = program.require(&wanted) {
                     let span = self.within(&place, &source, problem.span);
-                    self.error(&span, problem.what, problem.hint);
+                    let hint = unit_hint(program.kind(), &unit.unwrap_or_default()).unwrap_or(problem.hint);
+                    self.error(&span, problem.what, hint);
                     return None;
                 }
             }
         }
+        self.converts_no_difference(section, &name, program.kind())?;
         Some((name, row))
+    }
+
+    /// The filter `to` moves the zero of a temperature, which a difference does not have: 0 °C of difference would become 32 °F.
+    fn converts_no_difference(&mut self, section: &Section<'a>, name: &str, kind: &language::Kind) -> Option<()> {
+        let language::Kind::Number(Unit::Difference(scale)) = kind else { return Some(()) };
+        let Some(place) = conversion_of(section, name) else { return Some(()) };
+        let what = format!("`to` converts a temperature, and {} is a difference of {scale}", shorten(name));
+        self.error(place, what, "convert what it is computed of: `to` belongs to the temperatures");
+        None
     }
 
     /// Checks the units of a total, and returns that of what is added up.
@@ -297,9 +318,36 @@ impl<'a> Checker<'a> {
 /// How often a derived sensor is computed without anything new.
 const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// What to write instead of a unit that the formula does not have, if something is plain.
+fn unit_hint(kind: &language::Kind, unit: &str) -> Option<String> {
+    match kind {
+        language::Kind::Number(Unit::Of(rate)) if formula::per_second(rate, unit).is_some() => {
+            Some(format!("`integrate:` instead of `formula:` adds {rate} up to {unit}"))
+        }
+        _ => None,
+    }
+}
+
 /// The key and the value of a measurement.
 fn row_of<'n>(section: &Section<'n>, name: &str) -> Option<(&'n Span, &'n Node)> {
-    section.nodes("settings").into_iter().find_map(|node| match &node.value {
+    entry_of(section, "settings", name)
+}
+
+/// Where the filters of a measurement have `to`.
+fn conversion_of<'n>(section: &Section<'n>, name: &str) -> Option<&'n Span> {
+    let (_, filters) = entry_of(section, "filters", name)?;
+    let steps = match &filters.value {
+        Value::List(steps) => steps.as_slice(),
+        _ => std::slice::from_ref(filters),
+    };
+    steps.iter().find_map(|step| match &step.value {
+        Value::Map(entries) => entries.iter().find(|(key, _)| key.text == "to").map(|(key, _)| &key.span),
+        _ => None,
+    })
+}
+
+fn entry_of<'n>(section: &Section<'n>, key: &str, name: &str) -> Option<(&'n Span, &'n Node)> {
+    section.nodes(key).into_iter().find_map(|node| match &node.value {
         Value::Map(entries) => entries.iter().find(|(key, _)| key.text == name).map(|(key, node)| (&key.span, node)),
         _ => None,
     })
