@@ -133,6 +133,8 @@ pub(super) fn kind(kind: &Kind) -> String {
         Kind::Duration { min, max } => format!("{} to {}", duration(*min), duration(*max)),
         Kind::Address(all) => field::format_addresses(all, "–").join(" | "),
         Kind::Line => "name such as GPIO17, or number".into(),
+        Kind::List(Kind::List(_)) => "list of pairs of numbers, [[read, true], …]".into(),
+        Kind::List(Kind::Number { max, .. }) if *max >= 1e15 => "list of numbers".into(),
         Kind::List(inner) => format!("list of {}", self::kind(inner)),
         Kind::Table(_) => "for each name of yours:".into(),
         Kind::Subsection(_) => "a section".into(),

@@ -62,6 +62,11 @@ impl<'a> Checker<'a> {
         let mut all: Vec<Written> = Vec::new();
         let mut is_good = true;
         for node in section.nodes("filters") {
+            if !matches!(node.value, Value::Map(_) | Value::Null) {
+                let name = measured.and_then(|all| all.first()).map_or("temperature", |quantity| &*quantity.name);
+                self.error(&node.span, "filters name no measurement", format!("write {{ {name}: [{{ median: 5 }}] }}"));
+                return (all, false);
+            }
             let entries = self.entries(Some(node), "filters");
             is_good &= entries.is_some();
             for (key, node) in entries.unwrap_or_default() {
@@ -162,6 +167,13 @@ impl<'a> Checker<'a> {
                 self.error(span, format!("{} needs a value", filter.name), format!("write {}", filter.example));
                 None
             }
+            (Takes::Value(Kind::List(Kind::List(_))), Some(Node { value: Value::List(items), span: place }))
+                if items.iter().any(|item| !matches!(item.value, Value::List(_))) =>
+            {
+                let what = format!("{} is a list of pairs, each a list of two numbers", filter.name);
+                self.error(place, what, format!("write for example {}", filter.example));
+                None
+            }
             (Takes::Value(kind), Some(value)) => Some(Parameter::Value(self.value(filter.name, &kind, value)?)),
             (Takes::Keys(fields), Some(value)) => {
                 Some(Parameter::Keys(self.section(span, [value], filter.name, fields).settings()?))
@@ -204,6 +216,15 @@ impl<'a> Checker<'a> {
         let mut all: Vec<(String, f64)> = Vec::new();
         let mut is_good = true;
         for node in own.nodes("delta") {
+            if !matches!(node.value, Value::Map(_) | Value::Null) {
+                let name = filtered.iter().find(|q| q.form == Form::Number).map_or("temperature", |q| &*q.name);
+                self.error(
+                    &node.span,
+                    "delta names no measurement",
+                    format!("write {{ {name}: {} }}", node.scalar_text().unwrap_or("0.5")),
+                );
+                return None;
+            }
             let entries = self.entries(Some(node), "delta");
             is_good &= entries.is_some();
             for (key, node) in entries.unwrap_or_default() {
