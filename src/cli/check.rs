@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::cli::{EXIT_CONFIG, colour, print_message, put};
 use crate::config::{self, Config, Loaded, Problem, report};
 use crate::worker::{ActuatorSettings, SensorSettings};
+use fieldgate_drivers::BusNeed;
 use fieldgate_link::{Broker, ProtocolChoice, Transport};
 use fieldgate_model::field::format_duration;
 use fieldgate_model::{Form, Quantity};
@@ -89,14 +90,26 @@ fn published(config: &Config, sensor: &SensorSettings) -> Row {
     ]
 }
 
-/// When there are readings.
+/// When there are readings: of a contact with each change, of a computed sensor with each sample of an input, and of both at
+/// the latest after `every`.
 fn how_often(sensor: &SensorSettings) -> String {
-    let Some(report) = &sensor.report else { return format_duration(sensor.every) };
-    let changes = !report.delta.is_empty() || sensor.filtered().iter().any(|quantity| quantity.form == Form::Flag);
+    let is_flag = |quantities: &[Quantity]| quantities.iter().any(|quantity| quantity.form == Form::Flag);
+    let every = format_duration(sensor.every);
+    let each = match sensor.driver.bus {
+        BusNeed::Sensors => format!("input, {every}"),
+        _ if is_flag(&sensor.measured()) => format!("change, {every}"),
+        _ => every,
+    };
+    let Some(report) = &sensor.report else { return each };
+    let changes = !report.delta.is_empty() || is_flag(&sensor.filtered());
     match (report.max_interval.map(format_duration), changes) {
         (Some(longest), true) => format!("change, {longest}"),
         (Some(longest), false) => longest,
-        (None, _) if report.takes_every_sample() => format_duration(report.min_interval.max(sensor.every)),
+        (None, _) if report.takes_every_sample() => match sensor.driver.bus {
+            BusNeed::Sensors if !report.min_interval.is_zero() => format_duration(report.min_interval),
+            _ if report.min_interval > sensor.every => format_duration(report.min_interval),
+            _ => each,
+        },
         (None, _) => "change".into(),
     }
 }
