@@ -378,7 +378,7 @@ pub enum DriverError {
     #[error("it is too early: {0}")]
     TooEarly(&'static str),
     /// The value cannot be true for this chip (power-on pattern, open wire). Dropped.
-    #[error("{quantity} of {value} is outside what the sensor can measure")]
+    #[error("{quantity} of {} is outside what the sensor can measure", (.value * 1e6).round() / 1e6)]
     OutOfRange {
         /// Which quantity.
         quantity: &'static str,

@@ -296,7 +296,8 @@ fn changed_by(slot: &mut ChipSlot, entry: &Map<String, Value>) -> Vec<String> {
         }
     };
     if slot.fault.as_deref() != fault && !slot.set_fault(fault) {
-        complaints.push(format!("no fault is called {:?}", fault.unwrap_or_default()));
+        let name = fault.unwrap_or_default();
+        complaints.push(format!("no fault is called {name:?}, but every chip has nak, hang, time-out and panic"));
     }
     complaints
 }
