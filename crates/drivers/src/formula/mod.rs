@@ -75,7 +75,8 @@ as their filters leave them, and is computed when one of them has a new sample;
 `every` is how often it is computed and published without one.
 
   + - * / ( )   < <= > >= == !=   and or not   if(condition, a, b)
-  min max mean abs round clamp sqrt exp ln pow
+  min(x, …) max(x, …) mean(x, …) abs(x) round(x) clamp(x, low, high)
+  sqrt(x) exp(x) ln(x) pow(x, y)
   dew_point(temperature, humidity)           °C
   absolute_humidity(temperature, humidity)   g/m³
   heat_index(temperature, humidity)          °C
@@ -83,9 +84,12 @@ as their filters leave them, and is computed when one of them has a new sample;
   sea_level_pressure(pressure, temperature, altitude in m)   hPa
   sensor.measurement   output.value   link.up   time   weekday
 
-Units are checked; the filter `to` converts them. What is computed of a sensor
-that is down, or whose sample is older than three of its periods, is unknown
-and left out, and the status says why.
+A reading is published with each sample of each input: give it a `report`.
+Units are checked; the filter `to` converts them, but not a difference of
+temperatures: convert these before. dew_point and its like take °C.
+
+What is computed of a sensor that is down, or whose sample is older than three
+of its periods, is unknown and left out, and the status says why.
 
 `integrate` adds up over time: W to Wh or kWh, A to Ah, L/min to L or m³, any
 unit to itself times ·s, ·min, ·h or ·d. One for each sensor of this driver.
