@@ -15,6 +15,8 @@ usage: sh deploy/test.sh            the next two, but for the broken programs
        sh deploy/test.sh --package  the Debian package of the debug program: lintian, and its life from the first installation to
                                     the purge on a Debian of its own (tests/package.sh; as root; two minutes)
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
+       sh deploy/test.sh --home-assistant   the program and a real Home Assistant (as root; a minute, and two more the first time).
+                                    It needs a folder with ha_bench.py and build.sh: FIELDGATE_HA_BENCH
        sh deploy/test.sh --setup    the packages that all of these need, --board too, and nothing else
        sh deploy/test.sh --prepare  what --board makes before the board starts, so that it need only run
        sh deploy/test.sh --help     this text
@@ -320,6 +322,27 @@ on_board() {
     esac
 }
 
+# A real Home Assistant, installed once into a Debian of its own below target/ or where FIELDGATE_HA_ROOT says.
+home_assistant() {
+    step="Home Assistant"
+    bench=${FIELDGATE_HA_BENCH:-../shared/ha-bench}
+    [ -f "$bench/ha_bench.py" ] || { leave_out "Home Assistant: there is no ha_bench.py in $bench; set FIELDGATE_HA_BENCH"; return 0; }
+    [ "$(id -u)" -eq 0 ] || { leave_out "Home Assistant: it is started in a root directory of its own, which takes root"; return 0; }
+    install_packages
+    rust_is_there
+    target=${CARGO_TARGET_DIR:-target}
+    ha_root=${FIELDGATE_HA_ROOT:-$target/home-assistant}
+    mkdir -p "$ha_root"
+    if [ ! -x "$ha_root/opt/ha/bin/hass" ]; then
+        has mmdebstrap || apt-get install --yes --quiet --no-install-recommends mmdebstrap
+        run "a Home Assistant is installed" sh "$bench/build.sh" "$ha_root"
+    fi
+    chroot "$ha_root" /opt/ha/bin/python - <tests/home_assistant/lists.py >"$scratch/lists.json"
+    run "classes and units are those of this Home Assistant" diff tests/home_assistant/lists.json "$scratch/lists.json"
+    run "program" cargo build --locked --quiet
+    run "entities of a real Home Assistant" python3 tests/home_assistant/live.py "$bench" "$ha_root" "$(cd "$target" && pwd)/debug/fieldgate"
+}
+
 case "${1:-}" in
     "") checks; tests ;;
     --checks) checks; broken_programs ;;
@@ -331,6 +354,7 @@ case "${1:-}" in
     --package) package ;;
     --board) on_board "emulated board" ;;
     --prepare) on_board "image and program of the emulated board" --prepare ;;
+    --home-assistant) home_assistant ;;
     --setup) install_packages; on_board "packages of the emulated board" --packages ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;
     *) trap - EXIT; rm -rf "$scratch"; usage >&2; exit 2 ;;

@@ -5,6 +5,7 @@
 //! new [`SharedRoster`], has all buses release what changes and hands each its new plan; what is the same in both goes on
 //! untouched.
 
+mod announce;
 mod plans;
 mod replan;
 mod stall_detector;
@@ -78,6 +79,7 @@ pub struct Gateway {
     sources: Sources,
     roster: latest_of::Sender<SharedRoster>,
     views: Views,
+    announcing: announce::Announcing,
     ways: Ways,
     spool_thread: SpoolThread,
     recorder: Recording,
@@ -237,13 +239,14 @@ impl Gateway {
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.heartbeat, None);
         let stalls = stall_detector::Stalls::new(crate::systemd::watchdog_period());
-        let gateway = Self {
+        let mut gateway = Self {
             config,
             workers,
             context,
             sources,
             roster,
             views,
+            announcing: announce::Announcing::default(),
             ways,
             spool_thread,
             recorder,
@@ -251,6 +254,7 @@ impl Gateway {
             link,
             stalls,
         };
+        gateway.announce();
         gateway.publish_health();
         info!(%run, sensors = gateway.config.sensors.len(), actuators = gateway.config.actuators.len(), "Gateway started.");
         Ok(gateway)
@@ -297,6 +301,7 @@ impl Gateway {
 
     /// Whether every part has turned lately; buses that hang in a device are reported on the way.
     pub fn check_progress(&mut self) -> bool {
+        self.announce_rest();
         stall_detector::check(
             &mut self.stalls,
             &self.workers,
@@ -356,6 +361,7 @@ impl Gateway {
         }
         self.show_plainly();
         self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
+        self.announce();
         self.publish_health();
         served.map_err(ReloadError::Thread)
     }

@@ -19,6 +19,7 @@ pub mod config;
 pub mod deadlines;
 pub mod gateway;
 pub mod health;
+pub mod home_assistant;
 pub mod last_good;
 pub mod outlet;
 pub mod plain;

@@ -74,6 +74,9 @@ fn the_shipped_configuration_shows_every_key() {
         config::raw::INTERRUPT,
         config::raw::SENSOR,
         config::raw::ACTUATOR,
+        config::raw::HOME_ASSISTANT,
+        config::raw::SHOWN_SENSOR,
+        config::raw::SHOWN_OUTPUT,
     ];
     for field in raw.into_iter().flatten() {
         assert!(text.contains(&format!("{}:", field.name)), "{} is not shown", field.name);

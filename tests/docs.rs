@@ -208,15 +208,15 @@ fn the_configuration_on_the_page_on_the_service_may_run() {
 fn the_page_on_outputs_tells_every_limit() {
     let rows = table(&read("docs/outputs.md"), "| key | what it does |");
     let told: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
-    let elsewhere = ["driver", "bus", "safe_state", "safe_after", "settings"];
+    let elsewhere = ["driver", "bus", "safe_state", "safe_after", "settings", "home_assistant"];
     let keys = fieldgate::config::raw::ACTUATOR.iter().map(|field| field.name);
     let limits: Vec<_> = keys.filter(|key| !elsewhere.contains(key)).collect();
     assert_eq!(told, limits);
 }
 
 #[test]
-fn every_configuration_on_the_pages_on_buses_and_drivers_may_run() {
-    for (page, count) in [("docs/buses.md", 3), ("docs/drivers.md", 1)] {
+fn every_configuration_on_the_pages_on_buses_drivers_and_home_assistant_may_run() {
+    for (page, count) in [("docs/buses.md", 3), ("docs/drivers.md", 1), ("docs/home-assistant.md", 2)] {
         let blocks = blocks(&read(page), "yaml");
         assert!(blocks.len() >= count, "{page} has lost its examples");
         for block in blocks {

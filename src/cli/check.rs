@@ -67,9 +67,33 @@ pub fn summary(path: &Path, config: &Config) -> String {
     if config.actuators.is_empty() && totals.is_empty() {
         out.push_str("\nsubscribes to no commands\n");
     }
+    shown(&mut out, config);
     let status = config.topics.status();
     out += &format!("listens to its own {status}, to notice another gateway of its name\n");
     out
+}
+
+/// What Home Assistant will show.
+fn shown(out: &mut String, config: &Config) {
+    let devices = config.shown_devices();
+    if devices.is_empty() {
+        return;
+    }
+    let mut rows = vec![row(["HOME ASSISTANT", "NAME", "DEVICE", "ID", ""])];
+    for device in &devices {
+        rows.extend(device.entities.iter().map(|entity| {
+            [
+                entity.entity_id.clone(),
+                entity.name.clone(),
+                device.name.clone(),
+                entity.unique_id.clone(),
+                String::new(),
+            ]
+        }));
+    }
+    table(out, &rows);
+    let topics: Vec<_> = devices.iter().map(|device| device.topic.as_str()).collect();
+    *out += &format!("announced, retained, on {}\n", topics.join(", "));
 }
 
 type Row = [String; 5];
@@ -229,6 +253,15 @@ fn good(path: &Path, loaded: &Loaded) -> Json {
             "qos": sensor.qos as u8,
             "retain": sensor.retain,
             "measurements": sensor.quantities().iter().map(|q| (q.name.to_string(), json!({"unit": q.unit}))).collect::<serde_json::Map<_, _>>(),
+        })).collect::<Vec<_>>(),
+        "home_assistant": config.shown_devices().iter().map(|device| json!({
+            "topic": device.topic,
+            "device": device.name,
+            "entities": device.entities.iter().map(|entity| json!({
+                "entity_id": entity.entity_id,
+                "unique_id": entity.unique_id,
+                "name": entity.name,
+            })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "also": always(config).into_iter().map(|(topic, ..)| topic).collect::<Vec<_>>(),
         "subscribe": subscriptions(config),

@@ -106,6 +106,11 @@ fn kind(kind: &Kind) -> Json {
         Kind::Table(fields) => json!({ "type": ["object", "null"], "additionalProperties": section(fields) }),
         Kind::DriverSettings => json!({ "type": ["object", "null"] }),
         Kind::Filters => filters(),
+        Kind::PerMeasurement { own, each } => {
+            let mut all = section(own);
+            all["additionalProperties"] = section(each);
+            all
+        }
         Kind::Deltas => {
             json!({ "type": "object", "additionalProperties": { "type": "number", "exclusiveMinimum": 0 } })
         }

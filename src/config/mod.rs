@@ -17,6 +17,7 @@ mod tree;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::home_assistant;
 use crate::worker;
 use fieldgate_bus as bus;
 use fieldgate_link as link;
@@ -48,6 +49,16 @@ pub struct Config {
     pub sensors: Vec<worker::SensorSettings>,
     /// `actuators:`, in the order of the file.
     pub actuators: Vec<worker::ActuatorSettings>,
+    /// `home_assistant:`, if it is there.
+    pub home_assistant: Option<home_assistant::Settings>,
+}
+
+impl Config {
+    /// What Home Assistant is to show; nothing without `home_assistant:`.
+    pub fn shown_devices(&self) -> Vec<home_assistant::Device> {
+        let all = |shown| home_assistant::devices(shown, &self.topics, &self.sensors, &self.actuators);
+        self.home_assistant.as_ref().map_or_else(Vec::new, all)
+    }
 }
 
 /// A configuration that may run.

@@ -3,11 +3,15 @@
 //! These tables and those of the drivers are the single source for the check and for the JSON Schema. What is more than one
 //! key's business (a password without a user name, two devices on one line) is in `check/`.
 
+mod home_assistant;
+
 use std::time::Duration;
 
 use crate::deadlines::LONGEST_DEAD_TIME;
 use fieldgate_filters::Aggregate;
 use fieldgate_model::{Field, Kind, Need};
+
+pub use home_assistant::{HOME_ASSISTANT, SHOWN_MEASUREMENT, SHOWN_OUTPUT, SHOWN_SENSOR};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,6 +35,12 @@ pub static ROOT: &[Field] = &[
     ),
     field("sensors", Kind::Table(SENSOR), Need::Optional, "what is read and published, by a name of your choice"),
     field("actuators", Kind::Table(ACTUATOR), Need::Optional, "what obeys commands, by a name of your choice"),
+    field(
+        "home_assistant",
+        Kind::Section(HOME_ASSISTANT),
+        Need::Optional,
+        "this key alone makes every sensor and output appear in Home Assistant",
+    ),
 ];
 
 /// `gateway:`.
@@ -329,6 +339,12 @@ pub static SENSOR: &[Field] = &[
         "what is done to samples: for each measurement a list of filters; `fieldgate filters` lists them",
     ),
     field("report", Kind::Section(REPORT), Need::Optional, "which samples become readings; each of them if left out"),
+    field(
+        "home_assistant",
+        Kind::PerMeasurement { own: SHOWN_SENSOR, each: SHOWN_MEASUREMENT },
+        Need::Optional,
+        "how it appears in Home Assistant, and below the name of a measurement how that one does",
+    ),
 ];
 
 /// `report:` of a sensor.
@@ -410,4 +426,5 @@ pub static ACTUATOR: &[Field] = &[
         "a command that was issued longer ago, by its issued_at, is refused",
     ),
     field("settings", Kind::DriverSettings, Need::Optional, "the driver's own keys"),
+    field("home_assistant", Kind::Section(SHOWN_OUTPUT), Need::Optional, "how it appears in Home Assistant"),
 ];

@@ -78,7 +78,11 @@ const SECTIONS: &[(&str, &[Field])] = &[
     ("buses.NAME.interrupt", raw::INTERRUPT),
     ("sensors.NAME", raw::SENSOR),
     ("sensors.NAME.report", raw::REPORT),
+    ("sensors.NAME.home_assistant", raw::SHOWN_SENSOR),
+    ("sensors.NAME.home_assistant.MEASUREMENT", raw::SHOWN_MEASUREMENT),
     ("actuators.NAME", raw::ACTUATOR),
+    ("actuators.NAME.home_assistant", raw::SHOWN_OUTPUT),
+    ("home_assistant", raw::HOME_ASSISTANT),
 ];
 
 #[test]
@@ -100,6 +104,7 @@ fn the_page_on_the_configuration_leaves_no_section_out() {
     fn count(fields: &[Field]) -> usize {
         let inner = fields.iter().map(|field| match field.kind {
             fieldgate_model::Kind::Section(fields) | fieldgate_model::Kind::Table(fields) => 1 + count(fields),
+            fieldgate_model::Kind::PerMeasurement { own, each } => 2 + count(own) + count(each),
             _ => 0,
         });
         inner.sum()

@@ -102,6 +102,13 @@ pub enum Kind {
     Filters,
     /// A map from the sensor's measurements to numbers greater than 0.
     Deltas,
+    /// A section with keys of its own, and one with other keys for each of the sensor's measurements.
+    PerMeasurement {
+        /// Its own keys.
+        own: &'static [Field],
+        /// The keys below a measurement.
+        each: &'static [Field],
+    },
 }
 
 /// A checked value.

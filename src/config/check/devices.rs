@@ -94,6 +94,7 @@ impl<'a> Checker<'a> {
             filters,
             report,
         });
+        self.shown_sensor(&name, section, settings.as_ref());
         Device { name, bus, claims, settings }
     }
 

@@ -11,6 +11,7 @@ mod devices;
 mod files;
 mod filters;
 mod formulas;
+mod home_assistant;
 mod mqtt;
 mod outputs;
 mod section;
@@ -37,7 +38,13 @@ const MAX_FOUND: usize = 300;
 
 /// The configuration that `root` describes, if it can run, and every problem in the order of the file.
 pub(super) fn check(source: &Source, root: &Node, machine: &Machine) -> (Option<Config>, Vec<Problem>) {
-    let mut checker = Checker { source, folder: source.folder(), machine, found: Vec::new() };
+    let mut checker = Checker {
+        source,
+        folder: source.folder(),
+        machine,
+        found: Vec::new(),
+        shown: home_assistant::Shown::default(),
+    };
     let config = checker.config(root);
     let failed = checker.found.iter().any(|found| found.severity == Severity::Error);
     (config.filter(|_| !failed), checker.problems())
@@ -49,6 +56,8 @@ struct Checker<'a> {
     folder: PathBuf,
     machine: &'a Machine,
     found: Vec<Found>,
+    /// What sensors and outputs have said of Home Assistant so far.
+    shown: home_assistant::Shown,
 }
 
 /// A problem whose snippet is not made yet.
@@ -109,6 +118,7 @@ impl<'a> Checker<'a> {
         let actuators = self.actuators(&top, &buses, &mqtt);
         self.derived(derived, &mut sensors, &actuators, &mqtt);
         self.collisions(&buses, &sensors, &actuators);
+        let home_assistant = self.home_assistant(&top, &name, &mqtt.topics, (&sensors, &actuators));
         if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
             self.warning(
                 &root_start(root),
@@ -125,6 +135,7 @@ impl<'a> Checker<'a> {
             buses: buses.into_iter().filter_map(|bus| Some((bus.name, bus.settings?))).collect(),
             sensors: sensors.into_iter().filter_map(|device| device.settings).collect(),
             actuators: actuators.into_iter().filter_map(|device| device.settings).collect(),
+            home_assistant,
         })
     }
 

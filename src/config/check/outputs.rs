@@ -74,6 +74,7 @@ impl<'a> Checker<'a> {
             self.sense(section, limits);
             self.outlives(section, &known, limits.safe_state, driver, on);
         }
+        self.shown_output(&name, section, kind);
         let is_on_when_safe = limits.as_ref().is_some_and(Limits::is_on_when_safe);
         let known = Known { kind: Some(kind), is_on_when_safe };
         let settings = match (limits, settings, bus.clone()) {

@@ -145,22 +145,39 @@ impl<'a> Checker<'a> {
         what: &str,
         fields: &'static [Field],
     ) -> Section<'a> {
+        self.section_beside(place, nodes, what, fields, |_| false).0
+    }
+
+    /// The same of a section that has other keys too, which are handed back unchecked.
+    pub(super) fn section_beside(
+        &mut self,
+        place: &Span,
+        nodes: impl IntoIterator<Item = &'a Node>,
+        what: &str,
+        fields: &'static [Field],
+        is_other: impl Fn(&str) -> bool,
+    ) -> (Section<'a>, Vec<(&'a Key, &'a Node)>) {
         let (entries, again, misspelt) = (Vec::new(), Vec::new(), Vec::new());
         let mut section = Section { place: place.clone(), entries, again, misspelt, complete: true };
-        let mut is_readable = true;
+        let (mut is_readable, mut others) = (true, Vec::new());
         for node in nodes {
-            match self.entries(Some(node), what) {
-                Some(entries) => entries.iter().for_each(|(key, node)| self.key(&mut section, key, node, what, fields)),
-                None => is_readable = false,
+            let Some(entries) = self.entries(Some(node), what) else {
+                is_readable = false;
+                continue;
+            };
+            for (key, node) in entries {
+                match is_other(&key.text) {
+                    true => others.push((key, node)),
+                    false => self.key(&mut section, key, node, what, fields),
+                }
             }
         }
         section.complete &= is_readable;
-        if !is_readable {
-            return section;
+        if is_readable {
+            self.absent(&mut section, what, fields);
+            self.doubled(&mut section, fields);
         }
-        self.absent(&mut section, what, fields);
-        self.doubled(&mut section, fields);
-        section
+        (section, others)
     }
 
     /// One key of a section and its value.
@@ -297,7 +314,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn unknown_key(&mut self, key: &Key, what: &str, names: &[&str]) {
+    pub(super) fn unknown_key(&mut self, key: &Key, what: &str, names: &[&str]) {
         if self.is_full() {
             return;
         }
@@ -323,7 +340,8 @@ impl<'a> Checker<'a> {
 
 /// Kinds whose values the caller takes from the node itself.
 fn checked_elsewhere(kind: &Kind) -> bool {
-    matches!(kind, Kind::Section(_) | Kind::State | Kind::DriverSettings | Kind::Filters | Kind::Deltas)
+    matches!(kind, Kind::Section(_) | Kind::State | Kind::DriverSettings)
+        || matches!(kind, Kind::Filters | Kind::Deltas | Kind::PerMeasurement { .. })
         || is_named_sections(kind)
 }
 

@@ -253,7 +253,9 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::Filters => "a list of filters for each measurement".into(),
         Kind::Deltas => "a number for each measurement".into(),
         Kind::Subsection(_) => "a section of keys, or {} for its defaults".into(),
-        Kind::Table(_) | Kind::Section(_) | Kind::DriverSettings => "a section of keys".into(),
+        Kind::Table(_) | Kind::Section(_) | Kind::DriverSettings | Kind::PerMeasurement { .. } => {
+            "a section of keys".into()
+        }
     }
 }
 
@@ -284,7 +286,8 @@ pub(super) fn stand_in(kind: &Kind, second: bool) -> Setting {
             Setting::Section(settings)
         }
         Kind::Text | Kind::Path | Kind::Line | Kind::Name => text(),
-        Kind::Section(_) | Kind::State | Kind::DriverSettings | Kind::Filters | Kind::Deltas => text(),
+        Kind::Section(_) | Kind::State | Kind::DriverSettings => text(),
+        Kind::Filters | Kind::Deltas | Kind::PerMeasurement { .. } => text(),
     }
 }
 

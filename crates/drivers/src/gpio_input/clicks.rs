@@ -9,8 +9,11 @@
 
 use std::time::Duration;
 
-/// What a pattern of so many short presses means; one of more is [`MANY`]. The words are those of zigbee2mqtt's buttons.
-const COUNTED: [&str; 4] = ["single", "double", "triple", "quadruple"];
+/// Every word, those for so many short presses first; they are those of zigbee2mqtt's buttons.
+pub(super) const WORDS: [&str; 6] = ["single", "double", "triple", "quadruple", MANY, LONG];
+
+/// What a pattern of so many short presses means; one of more is [`MANY`].
+const COUNTED: [&str; 4] = [WORDS[0], WORDS[1], WORDS[2], WORDS[3]];
 
 /// More presses than anybody counts.
 const MANY: &str = "many";

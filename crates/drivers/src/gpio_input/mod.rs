@@ -90,6 +90,9 @@ bell:
     proofs: &[Proof::Kernel("gpio-sim")],
 };
 
+/// What a click can mean: the words of its measurement.
+pub const CLICKS_MEAN: [&str; 6] = clicks::WORDS;
+
 const ACTIVE: Quantity = Quantity::flag("active");
 const CLICK: Quantity = Quantity::word("click");
 

@@ -1,0 +1,181 @@
+//! `home_assistant:`, at the top and of sensors and outputs.
+
+use std::collections::BTreeMap;
+
+use crate::config::check::Checker;
+use crate::config::check::devices::Device;
+use crate::config::check::section::Section;
+use crate::config::raw;
+use crate::config::tree::{Span, Value};
+use crate::home_assistant::{self, Kind, Measurement, Overrides, Settings};
+use crate::worker::{ActuatorSettings, SensorSettings};
+use fieldgate_model::topic::Topics;
+use fieldgate_model::{Name, OutputKind};
+
+/// What sensors and outputs say, and where each does.
+#[derive(Default)]
+pub(super) struct Shown {
+    sensors: Vec<(Name, Overrides, Span)>,
+    outputs: Vec<(Name, Overrides, Span)>,
+}
+
+impl<'a> Checker<'a> {
+    /// `home_assistant:` of a sensor. `sensor` is nothing while it is not known what it measures.
+    pub(super) fn shown_sensor(&mut self, name: &Name, section: &Section<'a>, sensor: Option<&SensorSettings>) {
+        if !section.has("home_assistant") {
+            return;
+        }
+        let place = section.key("home_assistant");
+        let is_own = |key: &str| raw::SHOWN_SENSOR.iter().any(|field| field.name == key);
+        let (own, others) =
+            self.section_beside(&place, section.nodes("home_assistant"), "home_assistant", raw::SHOWN_SENSOR, |key| {
+                !is_own(key)
+            });
+        let mut overrides = self.overrides(&own);
+        let quantities = sensor.map(SensorSettings::quantities);
+        let measured = quantities.iter().flatten().map(|quantity| &*quantity.name);
+        let names: Vec<_> = raw::SHOWN_SENSOR.iter().map(|field| field.name).chain(measured).collect();
+        for (key, node) in others {
+            if quantities.is_some() && !names.contains(&key.text.as_str()) {
+                self.unknown_key(key, "home_assistant", &names);
+                continue;
+            }
+            if node.value == Value::Null {
+                self.error(&key.span, "nothing is said of this measurement", "write for example { enabled: false }");
+            }
+            let each = self.section(&key.span, [node], &key.text, raw::SHOWN_MEASUREMENT);
+            let measurement =
+                Measurement { is_hidden: each.flag("enabled") == Some(false), name: self.shown_name(&each) };
+            overrides.measurements.insert(key.text.clone(), measurement);
+        }
+        self.shown.sensors.push((name.clone(), overrides, place));
+    }
+
+    /// `home_assistant:` of an output.
+    pub(super) fn shown_output(&mut self, name: &Name, section: &Section<'a>, kind: OutputKind) {
+        if !section.has("home_assistant") {
+            return;
+        }
+        let place = section.key("home_assistant");
+        let own = self.section(&place, section.nodes("home_assistant"), "home_assistant", raw::SHOWN_OUTPUT);
+        let mut overrides = self.overrides(&own);
+        overrides.kind = own.text("as").and_then(Kind::named);
+        let fitting = Kind::fitting(kind);
+        if let Some(wrong) = overrides.kind.filter(|kind| !fitting.contains(kind)) {
+            let what = format!("this output cannot appear as a {}", wrong.as_str());
+            let names: Vec<_> = fitting.iter().map(|kind| kind.as_str()).collect();
+            self.error(&own.span("as"), what, format!("it can as {}", names.join(", ")));
+        }
+        self.shown.outputs.push((name.clone(), overrides, place));
+    }
+
+    /// What both may say.
+    fn overrides(&mut self, own: &Section<'a>) -> Overrides {
+        if own.has("area") && !own.has("device") {
+            let hint =
+                "add `device:`, a name that all things there share, or write area: at the top under home_assistant:";
+            self.error(&own.key("area"), "an area belongs to a device, and this one is the gateway's", hint);
+        }
+        Overrides {
+            is_hidden: own.flag("enabled") == Some(false),
+            name: self.shown_name(own),
+            device: self.words(own, "device"),
+            area: self.words(own, "area"),
+            kind: None,
+            measurements: BTreeMap::new(),
+        }
+    }
+
+    fn shown_name(&mut self, own: &Section<'a>) -> Option<String> {
+        self.words(own, "name")
+    }
+
+    /// A text for people.
+    fn words(&mut self, own: &Section<'a>, key: &str) -> Option<String> {
+        let text = own.text(key)?.trim();
+        if text.is_empty() {
+            self.error(&own.span(key), format!("{key} is empty"), "write one, or leave the key out");
+        }
+        Some(text.to_owned())
+    }
+
+    /// The whole of it, if it is there and good.
+    pub(super) fn home_assistant(
+        &mut self,
+        top: &Section<'a>,
+        gateway: &Name,
+        topics: &Topics,
+        (sensors, outputs): (&[Device<SensorSettings>], &[Device<ActuatorSettings>]),
+    ) -> Option<Settings> {
+        let shown = std::mem::take(&mut self.shown);
+        if !top.has("home_assistant") {
+            for (_, _, place) in shown.sensors.iter().chain(&shown.outputs) {
+                let hint = "add `home_assistant:` at the top of the file, as a key of its own";
+                self.error(place, "nothing is announced to Home Assistant, so this would not be obeyed", hint);
+            }
+            return None;
+        }
+        let own = self.sub(top, "home_assistant", raw::HOME_ASSISTANT);
+        let prefix = self.prefix(&own);
+        self.areas(&shown);
+        let unplaced = |all: Vec<(Name, Overrides, Span)>| all.into_iter().map(|(name, own, _)| (name, own)).collect();
+        let settings = Settings {
+            prefix: prefix?,
+            gateway: gateway.clone(),
+            name: self.words(&own, "name").unwrap_or_else(|| gateway.to_string()),
+            area: self.words(&own, "area"),
+            sensors: unplaced(shown.sensors),
+            outputs: unplaced(shown.outputs),
+        };
+        let sensors: Vec<_> = sensors.iter().filter_map(|device| device.settings.clone()).collect();
+        let outputs: Vec<_> = outputs.iter().filter_map(|device| device.settings.clone()).collect();
+        self.ids_differ(&top.key("home_assistant"), &home_assistant::devices(&settings, topics, &sensors, &outputs));
+        own.complete.then_some(settings)
+    }
+
+    /// What discovery topics begin with: the topic of an MQTT client that must be able to subscribe below it.
+    fn prefix(&mut self, own: &Section<'a>) -> Option<String> {
+        let prefix = own.text("prefix")?;
+        let is_good = fieldgate_model::topic::check_base(prefix).is_ok();
+        if !is_good {
+            let hint = "write a topic without + and # and without / at its ends, as in the settings of Home Assistant";
+            self.error(&own.span("prefix"), "this cannot begin a topic", hint);
+        }
+        is_good.then(|| prefix.to_owned())
+    }
+
+    /// One device is in one area.
+    fn areas(&mut self, shown: &Shown) {
+        let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+        for (_, own, place) in shown.sensors.iter().chain(&shown.outputs) {
+            let Some((device, area)) = own.device.as_deref().zip(own.area.as_deref()) else { continue };
+            let first = *known.entry(device).or_insert(area);
+            if first != area {
+                let what = "two areas are named for one device";
+                self.error(place, what, "write the area once, where the device is named first");
+            }
+        }
+    }
+
+    /// Names that differ may still look the same to Home Assistant.
+    fn ids_differ(&mut self, place: &Span, devices: &[home_assistant::Device]) {
+        let mut seen = BTreeMap::new();
+        for device in devices {
+            for entity in &device.entities {
+                if let Some(first) = seen.insert(&entity.entity_id, &entity.unique_id) {
+                    let what = format!("two things would be called {} in Home Assistant", entity.entity_id);
+                    let hint = format!("rename one of {first} and {}", entity.unique_id);
+                    self.error(place, what, hint);
+                }
+            }
+        }
+        for (index, device) in devices.iter().enumerate() {
+            if let Some(other) =
+                devices[..index].iter().find(|other| other.id == device.id && other.name != device.name)
+            {
+                let what = format!("two devices would have the id {}", device.id);
+                self.error(place, what, format!("rename one of {:?} and {:?}", other.name, device.name));
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A device and its payload. Pure.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{Entity, Settings, slug};
+
+/// A device of Home Assistant: the gateway, or one that sensors and outputs name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// Its identifier, also in its topic.
+    pub id: String,
+    /// Where it is announced.
+    pub topic: String,
+    /// As people read it.
+    pub name: String,
+    /// Where it is, as a suggestion.
+    pub area: Option<String>,
+    /// The gateway's identifier, for a device that is not the gateway.
+    via: Option<String>,
+    /// What belongs to it.
+    pub entities: Vec<Entity>,
+}
+
+impl Device {
+    /// The gateway's own.
+    pub(super) fn gateway(settings: &Settings, entities: Vec<Entity>) -> Self {
+        let id = gateway_id(settings);
+        let topic = topic(settings, &id);
+        Self { id, topic, name: settings.name.clone(), area: settings.area.clone(), via: None, entities }
+    }
+
+    /// One that is named in the configuration.
+    pub(super) fn named(settings: &Settings, name: &str, area: Option<String>) -> Self {
+        let via = gateway_id(settings);
+        let id = format!("{via}_{}", slug(name));
+        let topic = topic(settings, &id);
+        Self { id, topic, name: name.to_owned(), area, via: Some(via), entities: Vec::new() }
+    }
+
+    /// The same without these entities.
+    pub(super) fn without(&self, keys: &BTreeSet<String>) -> Self {
+        let mut device = self.clone();
+        device.entities.retain(|entity| !keys.contains(entity.key()));
+        device
+    }
+
+    /// What is published on its topic. `removed` are keys and platforms of entities that are gone: the platform alone takes an
+    /// entity away, where one that is merely left out would stay.
+    pub(super) fn payload(&self, removed: &[(&str, &'static str)]) -> Vec<u8> {
+        let gone = removed.iter().map(|(key, platform)| ((*key).to_owned(), json!({ "platform": platform })));
+        let there = self.entities.iter().map(|entity| (entity.key().to_owned(), self.component(entity)));
+        json!({ "device": self.about(), "origin": origin(), "components": gone.chain(there).collect::<Map<_, _>>() })
+            .to_string()
+            .into_bytes()
+    }
+
+    /// Every key here is one that Home Assistant knows, for a single other one makes it refuse the whole device.
+    fn about(&self) -> Json {
+        let mut about = json!({ "identifiers": [self.id], "name": self.name });
+        match &self.via {
+            Some(via) => about["via_device"] = json!(via),
+            None => {
+                about["manufacturer"] = json!("Fieldgate");
+                about["model"] = json!("gateway");
+                about["sw_version"] = json!(env!("CARGO_PKG_VERSION"));
+            }
+        }
+        if let Some(area) = &self.area {
+            about["suggested_area"] = json!(area);
+        }
+        about
+    }
+
+    fn component(&self, entity: &Entity) -> Json {
+        let mut component = entity.config.clone();
+        component.insert("platform".into(), entity.platform.into());
+        component.insert("unique_id".into(), entity.unique_id.clone().into());
+        component.insert("default_entity_id".into(), entity.entity_id.clone().into());
+        // An entity with the name of its device is a fault to Home Assistant; without one it shows the device's.
+        let is_same = entity.name.eq_ignore_ascii_case(&self.name);
+        component.insert("name".into(), if is_same { Json::Null } else { entity.name.clone().into() });
+        Json::Object(component)
+    }
+}
+
+fn gateway_id(settings: &Settings) -> String {
+    format!("fieldgate_{}", settings.gateway)
+}
+
+fn topic(settings: &Settings, id: &str) -> String {
+    format!("{}/device/{id}/config", settings.prefix)
+}
+
+/// Who announces; required of a device.
+fn origin() -> Json {
+    json!({ "name": "Fieldgate", "sw_version": env!("CARGO_PKG_VERSION") })
+}

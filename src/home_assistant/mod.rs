@@ -1,0 +1,162 @@
+//! Home Assistant's discovery: what it is told so that every sensor and output appears there without anybody typing a template.
+//!
+//! [`devices`] turns the configuration into devices and their entities, pure and from the drivers' tables alone; [`Announced`]
+//! knows what was announced in this run and says which payload each topic needs, so that what a reload removes disappears there
+//! too. Publishing is the gateway's: each payload is retained, on change and at each connect.
+//!
+//! Not here: what was announced by an earlier run and is gone since. Its topics stay until somebody clears them.
+
+mod announced;
+pub mod class;
+mod device;
+mod output;
+mod sensor;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json};
+
+use crate::worker::{ActuatorSettings, SensorSettings};
+use fieldgate_model::Name;
+use fieldgate_model::topic::Topics;
+
+pub use announced::{Announced, Update};
+pub use device::Device;
+pub use output::{KINDS, Kind};
+
+/// `home_assistant:`, and what sensors and outputs say under the same key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// What discovery topics begin with.
+    pub prefix: String,
+    /// The gateway's name in the configuration, from which all ids are made.
+    pub gateway: Name,
+    /// The name of the gateway's device.
+    pub name: String,
+    /// Where the gateway is, as a suggestion.
+    pub area: Option<String>,
+    /// What is said of single sensors.
+    pub sensors: BTreeMap<Name, Overrides>,
+    /// What is said of single outputs.
+    pub outputs: BTreeMap<Name, Overrides>,
+}
+
+/// `home_assistant:` of a sensor or an output.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Whether it is left out.
+    pub is_hidden: bool,
+    /// Instead of its name in the configuration.
+    pub name: Option<String>,
+    /// A device of its own, shared by all that name the same.
+    pub device: Option<String>,
+    /// Where that device is.
+    pub area: Option<String>,
+    /// As what an output appears; the usual kind if nothing is said.
+    pub kind: Option<Kind>,
+    /// What is said of single measurements.
+    pub measurements: BTreeMap<String, Measurement>,
+}
+
+/// A measurement's own section below that of its sensor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measurement {
+    /// Whether it is left out.
+    pub is_hidden: bool,
+    /// The whole name of its entity.
+    pub name: Option<String>,
+}
+
+/// One entity. Everything in `config` is what Home Assistant's MQTT integration documents for its platform.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entity {
+    /// What it is there: `sensor`, `switch`, …
+    pub platform: &'static str,
+    /// Its own for ever; a dot, which no name has, keeps ids of different names apart.
+    pub unique_id: String,
+    /// What Home Assistant calls it at first: platform, gateway, device and measurement.
+    pub entity_id: String,
+    /// What people read behind the device's name.
+    pub name: String,
+    /// All other keys.
+    pub config: Map<String, Json>,
+}
+
+impl Entity {
+    fn new(settings: &Settings, platform: &'static str, path: &[&str], name: String, config: Json) -> Self {
+        let config = match config {
+            Json::Object(config) => config,
+            _ => Map::new(),
+        };
+        let words: Vec<_> = [settings.gateway.as_str()].iter().chain(path).map(|word| slug(word)).collect();
+        Self {
+            platform,
+            unique_id: format!("fieldgate.{}.{}", settings.gateway, path.join(".")),
+            entity_id: format!("{platform}.{}", words.join("_")),
+            name,
+            config,
+        }
+    }
+
+    /// Its key among the components of its device. The platform is part of it: one that changes is another component.
+    fn key(&self) -> &str {
+        &self.entity_id
+    }
+}
+
+/// All devices with their entities, the gateway's own first.
+pub fn devices(
+    settings: &Settings,
+    topics: &Topics,
+    sensors: &[SensorSettings],
+    outputs: &[ActuatorSettings],
+) -> Vec<Device> {
+    let usual = Overrides::default();
+    let mut all = vec![Device::gateway(settings, sensor::of_gateway(settings, topics))];
+    for sensor in sensors {
+        let own = settings.sensors.get(&sensor.name).unwrap_or(&usual);
+        place(&mut all, settings, own, sensor::entities(settings, own, topics, sensor));
+    }
+    for output in outputs {
+        let own = settings.outputs.get(&output.name).unwrap_or(&usual);
+        place(&mut all, settings, own, output::entities(settings, own, topics, output));
+    }
+    all
+}
+
+/// Puts entities into the device that is named for them.
+fn place(all: &mut Vec<Device>, settings: &Settings, own: &Overrides, entities: Vec<Entity>) {
+    if entities.is_empty() {
+        return;
+    }
+    let wanted = own.device.as_deref().map(|name| Device::named(settings, name, own.area.clone()));
+    let Some(wanted) = wanted else {
+        return all[0].entities.extend(entities);
+    };
+    let index =
+        all.iter().position(|device| device.id == wanted.id && device.name == wanted.name).unwrap_or_else(|| {
+            all.push(wanted.clone());
+            all.len() - 1
+        });
+    all[index].area = all[index].area.take().or(wanted.area);
+    all[index].entities.extend(entities);
+}
+
+/// A text as ids are made of: lower case, digits and single underscores; other letters by their number.
+pub(crate) fn slug(text: &str) -> String {
+    let mut slug = String::new();
+    for letter in text.chars() {
+        match letter {
+            'a'..='z' | '0'..='9' => slug.push(letter),
+            'A'..='Z' => slug.push(letter.to_ascii_lowercase()),
+            letter if letter.is_alphanumeric() => slug += &format!("{:x}", u32::from(letter)),
+            _ if slug.is_empty() || slug.ends_with('_') => {}
+            _ => slug.push('_'),
+        }
+    }
+    slug.truncate(slug.trim_end_matches('_').len());
+    if slug.is_empty() { "x".to_owned() } else { slug }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Entities of outputs. Pure.
+//!
+//! An output shows what it does and not what it was told, so a switch whose command was refused springs back. Each command
+//! carries an id and its time: one that waited somewhere is refused, and one that comes twice acts once. The words of covers are
+//! an exception, for Home Assistant has no template for them.
+
+use serde_json::{Value as Json, json};
+
+use super::class::{plain, title};
+use super::sensor::availability;
+use super::{Entity, Overrides, Settings};
+use crate::worker::ActuatorSettings;
+use fieldgate_model::OutputKind;
+use fieldgate_model::topic::Topics;
+
+/// As what an output can appear: a platform of Home Assistant's MQTT integration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// On and off.
+    Switch,
+    /// On and off, or brightness.
+    Light,
+    /// On and off, or speed.
+    Fan,
+    /// Open and closed, or a position.
+    Valve,
+    /// On and off.
+    Siren,
+    /// Unlocked while it is on.
+    Lock,
+    /// A number.
+    Number,
+    /// Something to press.
+    Button,
+    /// Opens, closes and stops.
+    Cover,
+}
+
+/// Every kind.
+pub const KINDS: &[Kind] = &[
+    Kind::Switch,
+    Kind::Light,
+    Kind::Fan,
+    Kind::Valve,
+    Kind::Siren,
+    Kind::Lock,
+    Kind::Number,
+    Kind::Button,
+    Kind::Cover,
+];
+
+impl Kind {
+    /// All names, in the order of [`KINDS`].
+    pub const NAMES: &'static [&'static str] =
+        &["switch", "light", "fan", "valve", "siren", "lock", "number", "button", "cover"];
+
+    /// The platform, which is also the word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// The one that is written so.
+    pub fn named(name: &str) -> Option<Self> {
+        KINDS.iter().copied().find(|kind| kind.as_str() == name)
+    }
+
+    /// As what an output can appear, the usual first.
+    pub fn fitting(kind: OutputKind) -> &'static [Self] {
+        match kind {
+            OutputKind::Switch => &[Self::Switch, Self::Light, Self::Fan, Self::Valve, Self::Siren, Self::Lock],
+            OutputKind::Percent => &[Self::Number, Self::Light, Self::Fan, Self::Valve],
+            OutputKind::Pulse => &[Self::Button],
+            OutputKind::Angle { .. } => &[Self::Number],
+            OutputKind::Cover => &[Self::Cover],
+        }
+    }
+}
+
+/// The entity of an output, unless it is hidden.
+pub(super) fn entities(
+    settings: &Settings,
+    own: &Overrides,
+    topics: &Topics,
+    output: &ActuatorSettings,
+) -> Vec<Entity> {
+    if own.is_hidden {
+        return Vec::new();
+    }
+    let kind = own.kind.unwrap_or(Kind::fitting(output.kind)[0]);
+    let mut config = match (output.kind, kind) {
+        (OutputKind::Percent, Kind::Light) => dimmer(),
+        (OutputKind::Percent, Kind::Fan) => speed(topics, output),
+        (OutputKind::Percent, Kind::Valve) => json!({
+            "reports_position": true,
+            "command_template": command("{{ value }}"),
+            "value_template": state("({'position': value_json.value} | to_json)"),
+        }),
+        (OutputKind::Angle { most }, _) => number(most, "°"),
+        (OutputKind::Percent, _) => number(100, "%"),
+        (OutputKind::Cover, _) => cover(topics, output),
+        (OutputKind::Pulse, _) => json!({ "payload_press": "on", "command_template": word() }),
+        (OutputKind::Switch, kind) => on_or_off(kind),
+    };
+    config["command_topic"] = topics.set(&output.name).into();
+    if kind != Kind::Button {
+        config["state_topic"] = topics.state(&output.name).into();
+    }
+    config["availability"] = availability(topics, None);
+    config["qos"] = 1.into();
+    let name = own.name.clone().unwrap_or_else(|| title(&plain(output.name.as_str())));
+    vec![Entity::new(settings, kind.as_str(), &[output.name.as_str()], name, config)]
+}
+
+/// An output that is on or off, as each kind that it can be.
+fn on_or_off(kind: Kind) -> Json {
+    let state = state("value_json.value");
+    match kind {
+        // Of three schemas of lights this is the one whose off can carry an id.
+        Kind::Light => json!({
+            "schema": "template",
+            "command_on_template": command("\"on\""),
+            "command_off_template": command("\"off\""),
+            "state_template": state,
+        }),
+        Kind::Fan => json!({ "payload_on": "on", "payload_off": "off", "command_template": word(),
+            "state_value_template": state }),
+        Kind::Valve => json!({ "payload_open": "on", "payload_close": "off", "state_open": "on", "state_closed": "off",
+            "command_template": word(), "value_template": state }),
+        Kind::Siren => json!({ "payload_on": "on", "payload_off": "off", "command_template": word(),
+            "state_value_template": state, "support_duration": false, "support_volume_set": false }),
+        // As Home Assistant shows a switch as a lock: an opener is on while the door can be opened.
+        Kind::Lock => {
+            json!({ "payload_lock": "off", "payload_unlock": "on", "state_locked": "off", "state_unlocked": "on",
+            "command_template": word(), "value_template": state })
+        }
+        Kind::Switch | Kind::Number | Kind::Button | Kind::Cover => {
+            json!({ "payload_on": "on", "payload_off": "off", "command_template": word(), "value_template": state })
+        }
+    }
+}
+
+fn number(most: u16, unit: &str) -> Json {
+    json!({
+        "min": 0,
+        "max": most,
+        "unit_of_measurement": unit,
+        "command_template": command("{{ value }}"),
+        // A servo that is off is at no angle.
+        "value_template": state("(value_json.value if value_json.value is number else 'None')"),
+    })
+}
+
+fn dimmer() -> Json {
+    json!({
+        "schema": "template",
+        "command_on_template": command("{{ (brightness / 2.55) | round(1) if brightness is defined else 100 }}"),
+        "command_off_template": command("0"),
+        "state_template": state("('on' if value_json.value | float(0) > 0 else 'off')"),
+        "brightness_template": state("(value_json.value | float(0) * 2.55) | round | int"),
+    })
+}
+
+fn speed(topics: &Topics, output: &ActuatorSettings) -> Json {
+    json!({
+        "payload_on": "100",
+        "payload_off": "0",
+        "command_template": command("{{ value }}"),
+        "state_value_template": state("(100 if value_json.value | float(0) > 0 else 0)"),
+        "percentage_command_topic": topics.set(&output.name),
+        "percentage_command_template": command("{{ value }}"),
+        "percentage_state_topic": topics.state(&output.name),
+        "percentage_value_template": state("value_json.value | float(0) | round | int"),
+    })
+}
+
+fn cover(topics: &Topics, output: &ActuatorSettings) -> Json {
+    json!({
+        "payload_open": "open",
+        "payload_close": "close",
+        "payload_stop": "stop",
+        "position_topic": topics.state(&output.name),
+        "position_template": state("(value_json.value if value_json.value is number else '')"),
+        "set_position_topic": topics.set(&output.name),
+        "set_position_template": command("{{ position }}"),
+        "value_template": state("(value_json.moving or ('None' if value_json.value is not number \
+            else 'closed' if value_json.value == 0 else 'open'))"),
+    })
+}
+
+/// What is made of a state. A topic that has just been cleared has none.
+fn state(value: &str) -> String {
+    format!("{{{{ {value} if value_json is defined else '' }}}}")
+}
+
+/// A command that can be told from an old one and from a repeat; `value` is JSON or renders as such.
+fn command(value: &str) -> String {
+    format!(
+        r#"{{"value":{value},"id":"{{{{ utcnow().timestamp() }}}}","issued_at":"{{{{ utcnow().strftime('%Y-%m-%dT%H:%M:%S.%fZ') }}}}"}}"#
+    )
+}
+
+/// A command with the word that Home Assistant has for it.
+fn word() -> String {
+    command("\"{{ value }}\"")
+}

@@ -1,0 +1,175 @@
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::config::{Config, load_text};
+
+const HEAD: &str = "gateway: { name: shed }\nmqtt: { broker: mqtt://localhost }\n";
+
+fn config(rest: &str) -> Config {
+    match load_text(&format!("{HEAD}{rest}"), std::path::Path::new("f.yaml")) {
+        Ok(loaded) => loaded.config,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The payloads of these devices.
+fn payloads(config: &Config) -> Vec<Json> {
+    let payload = |device: &Device| serde_json::from_slice(&device.payload(&[])).unwrap();
+    config.shown_devices().iter().map(payload).collect()
+}
+
+fn parsed(messages: &[(String, Vec<u8>)]) -> Vec<(&str, Json)> {
+    let json = |payload: &[u8]| serde_json::from_slice(payload).unwrap_or(Json::Null);
+    messages.iter().map(|(topic, payload)| (topic.as_str(), json(payload))).collect()
+}
+
+const DOOR: &str = "
+buses: { bench: { type: sim } }
+home_assistant:
+sensors:
+  door: { driver: gpio-input, bus: bench, settings: { line: GPIO17 } }
+";
+
+#[test]
+fn without_its_key_nothing_is_announced() {
+    let config = config("sensors: { board: { driver: board, every: 1s } }\n");
+    assert!(config.home_assistant.is_none() && config.shown_devices().is_empty());
+}
+
+#[test]
+fn the_key_alone_announces_everything() {
+    let config = config(DOOR);
+    let devices = config.shown_devices();
+    assert_eq!(devices.len(), 1);
+    assert_eq!(devices[0].topic, "homeassistant/device/fieldgate_shed/config");
+    let door = devices[0].entities.last().unwrap();
+    assert_eq!(
+        (door.entity_id.as_str(), door.unique_id.as_str(), door.name.as_str()),
+        ("binary_sensor.shed_door_active", "fieldgate.shed.door.active", "Door")
+    );
+}
+
+#[test]
+fn a_value_expires_after_three_of_the_longest_waits_for_it() {
+    fn check(more: &str, expected: Json) {
+        let text = format!("home_assistant:\nsensors: {{ tide: {{ driver: waveform, {more} }} }}\n");
+        let payload = payloads(&config(&text)).remove(0);
+        assert_eq!(payload["components"]["sensor.shed_tide_value"]["expire_after"], expected, "{more}");
+    }
+    check("every: 20s", json!(60));
+    check("every: 500ms", json!(10));
+    check("every: 5500ms", json!(17));
+    check("every: 20s, retain: true", Json::Null);
+    check("every: 1s, report: { delta: { value: 1 }, max_interval: 5m }", json!(900));
+    check("every: 1s, report: { delta: { value: 1 } }", Json::Null);
+    check("every: 1s, report: { min_interval: 30s }", json!(90));
+}
+
+#[test]
+fn an_entity_is_never_named_as_its_device() {
+    let text = "buses: { bench: { type: sim } }\nhome_assistant: { name: Pump }\nactuators:\n  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\" }\n";
+    let payload = payloads(&config(text)).remove(0);
+    let pump = payload["components"]["switch.shed_pump"].as_object().unwrap();
+    assert_eq!(
+        pump.get("name"),
+        Some(&Json::Null),
+        "null is the device's name; without the key it would be called MQTT"
+    );
+}
+
+#[test]
+fn what_names_one_device_is_together_there() {
+    let text = "
+home_assistant: { name: Garden shed, area: Garden }
+sensors:
+  a: { driver: waveform, every: 1s, home_assistant: { device: Gewächshaus, area: Süden, name: Sonne, value: { name: Sun } } }
+  b: { driver: waveform, every: 1s, home_assistant: { device: Gewächshaus, name: Mond } }
+  c: { driver: board, every: 1s, home_assistant: { enabled: false } }
+  d: { driver: board, every: 1s, home_assistant: { load: { enabled: false } } }
+";
+    let all = payloads(&config(text));
+    assert_eq!(all.len(), 2);
+    let named = &all[1];
+    assert_eq!(
+        named["device"],
+        json!({ "identifiers": ["fieldgate_shed_gewe4chshaus"], "name": "Gewächshaus", "suggested_area": "Süden", "via_device": "fieldgate_shed" })
+    );
+    let names: Vec<_> = named["components"].as_object().unwrap().values().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, [json!("Sun"), json!("Mond value")]);
+    let own: Vec<_> = all[0]["components"].as_object().unwrap().keys().collect();
+    assert!(own.iter().all(|key| !key.contains("_c_") && !key.contains("load")), "{own:?}");
+    assert!(own.iter().any(|key| key.contains("_d_uptime")), "{own:?}");
+}
+
+#[test]
+fn what_goes_is_taken_away_and_stays_so_in_later_payloads() {
+    let (before, after) = (config(DOOR).shown_devices(), config("home_assistant:\n").shown_devices());
+    let mut announced = Announced::default();
+    announced.update(&before);
+    for _ in 0..2 {
+        let messages = announced.update(&after).messages;
+        let removed = &parsed(&messages)[0].1["components"]["binary_sensor.shed_door_active"];
+        assert_eq!(*removed, json!({ "platform": "binary_sensor" }));
+    }
+    let again = announced.update(&before).messages;
+    assert!(parsed(&again)[0].1["components"]["binary_sensor.shed_door_active"]["unique_id"].is_string());
+    assert_eq!(announced.update(&[]).messages, [("homeassistant/device/fieldgate_shed/config".to_owned(), Vec::new())]);
+    assert_eq!(announced.update(&[]).messages, []);
+}
+
+#[test]
+fn another_kind_of_the_same_output_is_another_component() {
+    let output = |kind| {
+        let text = format!(
+            "buses: {{ bench: {{ type: sim }} }}\nhome_assistant:\nactuators:\n  lamp: {{ driver: gpio-output, bus: bench, settings: {{ line: GPIO27 }}, safe_state: \"off\", home_assistant: {{ as: {kind} }} }}\n"
+        );
+        config(&text).shown_devices()
+    };
+    let mut announced = Announced::default();
+    announced.update(&output("switch"));
+    let messages = announced.update(&output("light")).messages;
+    let components = &parsed(&messages)[0].1["components"];
+    assert_eq!(components["switch.shed_lamp"], json!({ "platform": "switch" }));
+    assert_eq!(components["light.shed_lamp"]["unique_id"], "fieldgate.shed.lamp");
+}
+
+#[test]
+fn what_moves_is_taken_away_before_it_comes_again() {
+    let own = DOOR.replace("GPIO17 } }", "GPIO17 }, home_assistant: { device: House } }");
+    let (inside, outside) = (config(&own).shown_devices(), config(DOOR).shown_devices());
+    let id = "binary_sensor.shed_door_active";
+    for (from, to) in [(&inside, &outside), (&outside, &inside)] {
+        let mut announced = Announced::default();
+        assert!(!announced.update(from).is_half);
+        let first = announced.update(to);
+        let messages = parsed(&first.messages);
+        assert!(first.is_half && messages.iter().all(|(_, payload)| payload["components"][id]["unique_id"].is_null()));
+        let second = announced.update(to);
+        let messages = parsed(&second.messages);
+        assert!(
+            !second.is_half && messages.iter().any(|(_, payload)| payload["components"][id]["unique_id"].is_string())
+        );
+    }
+}
+
+#[test]
+fn removals_are_bounded() {
+    let mut announced = Announced::default();
+    let mut device = config("home_assistant:\n").shown_devices().remove(0);
+    let template = device.entities[0].clone();
+    for number in 0..1000 {
+        device.entities = vec![Entity { entity_id: format!("sensor.x_{number:04}"), ..template.clone() }];
+        announced.update(std::slice::from_ref(&device));
+    }
+    let messages = announced.update(&[device]).messages;
+    let components = parsed(&messages)[0].1["components"].as_object().unwrap().len();
+    assert_eq!(components, 256 + 1);
+}
+
+#[test]
+fn slugs_are_made_of_any_letters() {
+    assert_eq!(slug("Garden shed"), "garden_shed");
+    assert_eq!(slug("--A__b-"), "a_b");
+    assert_eq!(slug("温室"), "6e295ba4");
+    assert_eq!(slug("--"), "x");
+}

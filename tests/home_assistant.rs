@@ -1,0 +1,171 @@
+//! What is announced to Home Assistant: payloads word for word, every driver's classes and units beside the lists of Home
+//! Assistant itself, and what a reload of the running program changes at a real broker.
+//!
+//! `tests/home_assistant/lists.json` is what `tests/home_assistant/lists.py` has read out of an installed Home Assistant. A payload
+//! that changed is accepted by running the tests with `FIELDGATE_ACCEPT=1` and reading the difference.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::client::Client;
+use common::gateway::Gateway;
+use common::mosquitto::Mosquitto;
+use common::notify::NotifySocket;
+use common::{SOON, gateway};
+use fieldgate::config::{self, Config};
+use fieldgate::home_assistant::{Announced, class};
+use fieldgate_drivers::{DRIVERS, Role};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/home_assistant")
+}
+
+fn load(text: &str) -> Config {
+    config::load_text(text, Path::new("f.yaml")).unwrap_or_else(|error| panic!("{error}\nin:\n{text}")).config
+}
+
+/// Each topic with its payload, as at the start of the program.
+fn announced(config: &Config) -> Vec<(String, Value)> {
+    let messages = Announced::default().update(&config.shown_devices()).messages;
+    messages.into_iter().map(|(topic, payload)| (topic, serde_json::from_slice(&payload).unwrap())).collect()
+}
+
+#[test]
+fn payloads_are_as_written_beside_their_configuration() {
+    let mut different = String::new();
+    for name in ["shed", "kinds"] {
+        let file = folder().join(format!("{name}.yaml"));
+        let config = config::load(&file).unwrap_or_else(|error| panic!("{error}")).config;
+        let version = env!("CARGO_PKG_VERSION");
+        let topics: serde_json::Map<_, _> = announced(&config).into_iter().collect();
+        let said = format!("{:#}\n", Value::Object(topics)).replace(&format!("\"{version}\""), "\"VERSION\"");
+        let beside = file.with_extension("json");
+        if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
+            std::fs::write(&beside, &said).unwrap();
+        }
+        if std::fs::read_to_string(&beside).unwrap_or_default() != said {
+            different += &format!("--- {} says\n{said}", file.display());
+        }
+    }
+    assert!(different.is_empty(), "{different}");
+}
+
+/// The example of every driver, each on a bus of its kind.
+fn every_driver() -> Vec<(&'static str, Config)> {
+    let of = |spec: &'static fieldgate_drivers::DriverSpec| {
+        let section = if matches!(spec.role, Role::Sensor { .. }) { "sensors" } else { "actuators" };
+        let example: String = spec.example.lines().map(|line| format!("  {line}\n")).collect();
+        let buses: String = ["i2c-1", "header", "motor", "spi-0", "serial", "wire"]
+            .iter()
+            .map(|name| format!("  {name}: {{ type: sim }}\n"))
+            .collect();
+        let text = format!(
+            "gateway: {{ name: g }}\nmqtt: {{ broker: mqtt://localhost }}\nhome_assistant:\nbuses:\n{buses}{section}:\n{example}"
+        );
+        (spec.name, load(&text))
+    };
+    DRIVERS.iter().map(|spec| of(spec)).collect()
+}
+
+#[test]
+fn what_every_driver_measures_is_accepted() {
+    let lists: Value = serde_json::from_str(&std::fs::read_to_string(folder().join("lists.json")).unwrap()).unwrap();
+    let mut measured = 0;
+    for (driver, config) in every_driver() {
+        for (_, payload) in announced(&config) {
+            for (id, component) in payload["components"].as_object().unwrap() {
+                check_component(&lists, &format!("{driver}: {id}"), component);
+                measured += usize::from(!id.contains(".g_gateway_"));
+            }
+        }
+    }
+    assert!(measured > 100, "{measured}");
+}
+
+/// What the validation of Home Assistant asks of a component.
+fn check_component(lists: &Value, id: &str, component: &Value) {
+    let platform = component["platform"].as_str().unwrap();
+    let class = component["device_class"].as_str();
+    if let Some(class) = class {
+        let known = lists["device_classes"][platform].as_array().unwrap_or_else(|| panic!("{id}: no class"));
+        assert!(known.contains(&json!(class)), "{id}: there is no device class {class}");
+    }
+    if let Some(category) = component["entity_category"].as_str() {
+        assert_eq!(category, "diagnostic", "{id}: sensors cannot be of another category");
+    }
+    if platform != "sensor" {
+        return;
+    }
+    let state = component["state_class"].as_str().unwrap();
+    let unit = component.get("unit_of_measurement").cloned().unwrap_or(Value::Null);
+    if let Some(class) = class {
+        let units = lists["units"][class].as_array().unwrap_or_else(|| panic!("{id}: {class} has no list of units"));
+        assert!(units.contains(&unit) || units.contains(&ambiguous(lists, &unit)), "{id}: {class} in {unit}");
+        let states = lists["state_classes"][class].as_array().unwrap();
+        assert!(states.contains(&json!(state)), "{id}: {class} with {state}");
+    }
+}
+
+/// A unit that Home Assistant takes for another one in silence, such as one with another sign for micro.
+fn ambiguous(lists: &Value, unit: &Value) -> Value {
+    unit.as_str().map_or(Value::Null, |unit| lists["ambiguous_units"][unit].clone())
+}
+
+#[test]
+fn every_row_of_the_classes_is_in_the_lists() {
+    let lists: Value = serde_json::from_str(&std::fs::read_to_string(folder().join("lists.json")).unwrap()).unwrap();
+    let rows = class::MEASURED.iter().map(|row| (row, "measurement"));
+    for (row, state) in rows.chain(class::COUNTED.iter().map(|row| (row, "total_increasing"))) {
+        for unit in row.units {
+            let component = json!({ "platform": "sensor", "device_class": row.class, "state_class": state, "unit_of_measurement": unit });
+            check_component(&lists, row.class, &component);
+        }
+    }
+}
+
+const SHED: &str = "homeassistant/device/fieldgate_t/config";
+const HOUSE: &str = "homeassistant/device/fieldgate_t_house/config";
+const TIDE: &str = "tide: { driver: waveform, every: 1s }";
+const MOON: &str = "moon: { driver: waveform, every: 1s, home_assistant: { device: House } }";
+
+fn waveforms(broker: &Mosquitto, home_assistant: &str, sensors: &[&str]) -> String {
+    let sensors: String = sensors.iter().map(|sensor| format!("  {sensor}\n")).collect();
+    format!(
+        "gateway: {{ name: t }}\nmqtt: {{ broker: \"{}\", base_topic: b }}\nspool: {{ path: spool }}\n{home_assistant}sensors:\n{sensors}",
+        broker.url()
+    )
+}
+
+#[test]
+fn a_reload_clears_what_is_gone_and_announces_what_is_new() {
+    let (folder, broker) = (tempfile::tempdir().unwrap(), Mosquitto::start());
+    let client = Client::subscribe(&broker.endpoint(), &["homeassistant/#"]);
+    let socket = NotifySocket::listen(folder.path());
+    let text = waveforms(&broker, "home_assistant:\n", &[TIDE, MOON]);
+    let gateway = Gateway::with_env(folder.path(), &text, &[socket.variable()]);
+    let has = |id: &'static str| move |payload: &Value| payload["components"][id]["unique_id"].is_string();
+    client.wait_json(SHED, has("sensor.t_tide_value"), SOON);
+    client.wait_json(HOUSE, has("sensor.t_moon_value"), SOON);
+    let reload = |text: &str| {
+        let before = socket.all().len();
+        client.forget();
+        gateway::write_config(folder.path(), text);
+        gateway.signal(Signal::HUP);
+        socket.wait("READY=1", before, SOON);
+    };
+    reload(&waveforms(&broker, "home_assistant:\n", &[&TIDE.replace("tide", "ebb")]));
+    let payload = client.wait_json(SHED, has("sensor.t_ebb_value"), SOON);
+    assert_eq!(payload["components"]["sensor.t_tide_value"], json!({ "platform": "sensor" }));
+    client.wait_for(HOUSE, str::is_empty, SOON);
+    reload(&waveforms(&broker, "", &[TIDE]));
+    client.wait_for(SHED, str::is_empty, SOON);
+    // What the broker keeps for whoever comes later is nothing.
+    let late = Client::subscribe(&broker.endpoint(), &["homeassistant/#", "b/status"]);
+    late.wait_for("b/status", |text| text == "online", SOON);
+    assert_eq!(late.all(SHED).len() + late.all(HOUSE).len(), 0);
+}
