@@ -6,7 +6,13 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Entity, Settings, slug};
 
-/// A device of Home Assistant: the gateway, or one that sensors and outputs name.
+/// The largest payload in bytes. Brokers that are known to take little take 128 KiB, and the link no more than twice that.
+const MOST_BYTES: usize = 64 * 1024;
+
+/// Into how many topics a device is divided at most: some ten thousand entities.
+const MOST_PARTS: usize = 128;
+
+/// A device of Home Assistant, or a part of one that is large: the gateway, or one that sensors and outputs name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
     /// Its identifier, also in its topic.
@@ -37,6 +43,29 @@ impl Device {
         let id = format!("{via}_{}", slug(name));
         let topic = topic(settings, &id);
         Self { id, topic, name: name.to_owned(), area, via: Some(via), entities: Vec::new() }
+    }
+
+    /// The device as it is, or divided among several topics where its payload would be too large. Each entity has its place by its
+    /// id alone, so that hardly any moves when others come or go.
+    pub(super) fn parts(self, settings: &Settings) -> Vec<Self> {
+        let mut parts = vec![self.clone()];
+        while parts.len() < MOST_PARTS && parts.iter().any(|part| part.payload(&[]).len() > MOST_BYTES) {
+            parts = self.divided(settings, parts.len() * 2);
+        }
+        parts.retain(|part| !part.entities.is_empty());
+        parts
+    }
+
+    fn divided(&self, settings: &Settings, count: usize) -> Vec<Self> {
+        let part = |index: usize| {
+            let mut part = self.clone();
+            part.entities.retain(|entity| place(&entity.unique_id) % count == index);
+            if index > 0 {
+                part.topic = topic(settings, &format!("{}/{}", self.id, index + 1));
+            }
+            part
+        };
+        (0..count).map(part).collect()
     }
 
     /// The same without these entities.
@@ -91,6 +120,11 @@ fn gateway_id(settings: &Settings) -> String {
 
 fn topic(settings: &Settings, id: &str) -> String {
     format!("{}/device/{id}/config", settings.prefix)
+}
+
+/// A number that a text has for ever (FNV-1a).
+fn place(text: &str) -> usize {
+    text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)) as usize
 }
 
 /// Who announces; required of a device.

@@ -104,7 +104,7 @@ impl Entity {
     }
 }
 
-/// All devices with their entities, the gateway's own first.
+/// All devices with their entities, the gateway's own first. A large one comes in several parts, each with a topic of its own.
 pub fn devices(
     settings: &Settings,
     topics: &Topics,
@@ -121,7 +121,7 @@ pub fn devices(
         let own = settings.outputs.get(&output.name).unwrap_or(&usual);
         place(&mut all, settings, own, output::entities(settings, own, topics, output));
     }
-    all
+    all.into_iter().flat_map(|device| device.parts(settings)).collect()
 }
 
 /// Puts entities into the device that is named for them.

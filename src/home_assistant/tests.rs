@@ -152,6 +152,31 @@ fn what_moves_is_taken_away_before_it_comes_again() {
     }
 }
 
+/// Sensors with three measurements each.
+fn many(count: usize) -> Vec<Device> {
+    let one = |number| {
+        format!(
+            "  room-{number}: {{ driver: waveform, every: 1s, report: {{ max_interval: 10s, aggregate: [mean, min, max] }} }}\n"
+        )
+    };
+    let sensors: String = (0..count).map(one).collect();
+    config(&format!("home_assistant:\nsensors:\n{sensors}")).shown_devices()
+}
+
+#[test]
+fn a_large_device_is_divided_and_what_is_added_moves_nothing() {
+    let (before, after) = (many(200), many(201));
+    assert!(before.len() > 1 && before.iter().all(|part| part.payload(&[]).len() <= 64 * 1024));
+    assert_eq!(before.iter().map(|part| part.entities.len()).sum::<usize>(), 200 * 3 + 5);
+    assert!(before.iter().all(|part| part.id == "fieldgate_shed"));
+    assert_eq!(before[0].topic, "homeassistant/device/fieldgate_shed/config");
+    assert_eq!(before[1].topic, "homeassistant/device/fieldgate_shed/2/config");
+    let mut announced = Announced::default();
+    announced.update(&before);
+    assert!(!announced.update(&after).is_half);
+    assert!(announced.update(&many(3)).messages.iter().filter(|(_, payload)| payload.is_empty()).count() > 0);
+}
+
 #[test]
 fn removals_are_bounded() {
     let mut announced = Announced::default();

@@ -233,6 +233,16 @@ def changes(stand):
     print("reloads remove, add and move")
 
 
+def many(stand):
+    """Six hundred measurements: more than one payload may hold."""
+    one = "  room-{}: {{ driver: waveform, every: 1s, report: {{ max_interval: 5s, aggregate: [mean, min, max] }} }}\n"
+    top, _ = CONFIG.split("sensors:")
+    reload(stand, top + "sensors:\n" + "".join(one.format(number) for number in range(200)))
+    for number in range(200):
+        stand.ha.wait_state(f"sensor.shed_room_{number}_value_max", lambda s: s["state"] not in ("unknown", "unavailable"), 20)
+    print(len(stand.expected()), "entities of one device, in several payloads, have values")
+
+
 def main(_, root, fieldgate):
     with Broker() as broker, HomeAssistant(root, broker.port) as ha, tempfile.TemporaryDirectory() as folder:
         print("Home Assistant", ha.get("/api/config")["version"])
@@ -240,7 +250,7 @@ def main(_, root, fieldgate):
         stand.start()
         stand.listen()
         try:
-            for part in (appears, obeys, clicks, goes_and_comes, changes):
+            for part in (appears, obeys, clicks, goes_and_comes, changes, many):
                 part(stand)
             complaints = ha.complaints()
             assert not complaints, "\n".join(["Home Assistant complains:", *complaints])
