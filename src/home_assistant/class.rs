@@ -77,8 +77,8 @@ const LABELS: &[(&str, &str)] = &[
 ];
 
 /// The device class, where there is one.
-pub(super) fn device_class(quantity: &Quantity) -> Option<&'static str> {
-    let rows = if is_counter(quantity) { COUNTED } else { MEASURED };
+pub(super) fn device_class(quantity: &Quantity, grows: bool) -> Option<&'static str> {
+    let rows = if grows { COUNTED } else { MEASURED };
     let fits = |row: &&Row| {
         let is_named = row.names.is_empty() || row.names.iter().any(|name| is_about(&quantity.name, name));
         is_named && row.units.contains(&&*quantity.unit)
@@ -87,8 +87,8 @@ pub(super) fn device_class(quantity: &Quantity) -> Option<&'static str> {
 }
 
 /// The state class: what long-term statistics are made of.
-pub(super) fn state_class(quantity: &Quantity) -> &'static str {
-    if is_counter(quantity) { "total_increasing" } else { "measurement" }
+pub(super) fn state_class(grows: bool) -> &'static str {
+    if grows { "total_increasing" } else { "measurement" }
 }
 
 /// A measurement's name as people read it: in lower case, but for abbreviations.
@@ -113,12 +113,13 @@ pub(super) fn plain(name: &str) -> String {
     name.split(['_', '-']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-fn is_counter(quantity: &Quantity) -> bool {
-    COUNTERS.iter().any(|name| is_about(&quantity.name, name))
+/// Whether what a driver calls so only grows.
+pub(super) fn is_counter(name: &str) -> bool {
+    COUNTERS.iter().any(|counter| is_about(name, counter))
 }
 
 /// Whether `name` is this word, or begins or ends with it: `humidity_max`, `soil_moisture`.
-fn is_about(name: &str, word: &str) -> bool {
+pub(super) fn is_about(name: &str, word: &str) -> bool {
     let begins = name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
     begins || name.strip_suffix(word).is_some_and(|rest| rest.ends_with('_'))
 }
@@ -129,7 +130,8 @@ mod tests {
 
     fn check(name: &'static str, unit: &'static str, device: Option<&str>, state: &str) {
         let quantity = Quantity::new(name, unit, 1);
-        assert_eq!((device_class(&quantity), state_class(&quantity)), (device, state), "{name} {unit}");
+        let grows = is_counter(name);
+        assert_eq!((device_class(&quantity, grows), state_class(grows)), (device, state), "{name} {unit}");
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::class::{device_class, label, plain, state_class, title};
+use super::class::{device_class, is_about, is_counter, label, plain, state_class, title};
 use super::{Entity, Overrides, Settings};
 use crate::worker::SensorSettings;
-use fieldgate_drivers::{board, gpio_input};
+use fieldgate_drivers::{board, formula, gpio_input};
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Form, Name, Quantity};
 
@@ -37,7 +37,7 @@ fn entity(
     let name = own.measurements.get(&*quantity.name).and_then(|own| own.name.clone());
     let name = name.unwrap_or_else(|| name_of(own, sensor, quantity));
     let (platform, config) = match quantity.form {
-        Form::Number => ("sensor", number(quantity)),
+        Form::Number => ("sensor", number(quantity, grows(sensor, &quantity.name))),
         Form::Flag => ("binary_sensor", json!({ "value_template": flag(&quantity.name) })),
         Form::Word => ("event", event(&quantity.name)),
     };
@@ -65,16 +65,25 @@ fn name_of(own: &Overrides, sensor: &SensorSettings, quantity: &Quantity) -> Str
     }
 }
 
-fn number(quantity: &Quantity) -> Json {
+/// Whether a measurement only grows: a meter's, or what a formula adds up.
+fn grows(sensor: &SensorSettings, name: &str) -> bool {
+    let adds_up = || {
+        let rows = sensor.settings.table(formula::MEASUREMENTS);
+        rows.iter().any(|(own, row)| is_about(name, own) && formula::source(row).1)
+    };
+    if sensor.driver.name == formula::SPEC.name { adds_up() } else { is_counter(name) }
+}
+
+fn number(quantity: &Quantity, grows: bool) -> Json {
     let mut config = json!({
         "value_template": member(&quantity.name),
-        "state_class": state_class(quantity),
+        "state_class": state_class(grows),
         "suggested_display_precision": quantity.decimals,
     });
     if !quantity.unit.is_empty() {
         config["unit_of_measurement"] = quantity.unit.clone().into();
     }
-    if let Some(class) = device_class(quantity) {
+    if let Some(class) = device_class(quantity, grows) {
         config["device_class"] = class.into();
     }
     config

@@ -78,6 +78,29 @@ fn an_entity_is_never_named_as_its_device() {
 }
 
 #[test]
+fn what_a_formula_adds_up_is_energy_and_what_it_computes_is_power() {
+    let text = "
+home_assistant:
+buses: { bench: { type: sim } }
+sensors:
+  meter: { driver: ina219, bus: bench, every: 1s }
+  sums:
+    driver: formula
+    settings:
+      energy: { integrate: meter.power, unit: kWh }
+      half: { formula: meter.power / 2 }
+    home_assistant: { name: House }
+";
+    let payload = payloads(&config(text)).remove(0);
+    let of = |id: &str| {
+        let component = &payload["components"][id];
+        (component["device_class"].clone(), component["state_class"].clone(), component["name"].clone())
+    };
+    assert_eq!(of("sensor.shed_sums_energy"), (json!("energy"), json!("total_increasing"), json!("House energy")));
+    assert_eq!(of("sensor.shed_sums_half"), (json!("power"), json!("measurement"), json!("House half")));
+}
+
+#[test]
 fn what_names_one_device_is_together_there() {
     let text = "
 home_assistant: { name: Garden shed, area: Garden }

@@ -114,6 +114,7 @@ impl<'a> Checker<'a> {
             let is_known = !devices.wrong.iter().any(|wrong| named.contains(wrong));
             let settings = self.derived_sensor(&derived, rows, (is_whole, is_known), &devices, mqtt);
             let settings = settings.filter(|_| is_whole && is_known);
+            self.shown_sensor(&derived.name, &derived.section, settings.as_ref());
             match &settings {
                 Some(settings) => devices.sensors.push((derived.name.clone(), settings.filtered())),
                 None => devices.wrong.push(derived.name.clone()),
