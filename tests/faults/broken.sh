@@ -19,6 +19,9 @@ tree=$target/broken
 programs=$target/broken-programs
 # Long enough for the slowest row; one that waits for ever for a reading is stopped here.
 LIMIT=120
+# The same lives each time: by chance, all that are in front of a silent broker may be too short to offer anything.
+FIELDGATE_SEED=${FIELDGATE_SEED:-11} PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-11}
+export FIELDGATE_SEED PROPTEST_RNG_SEED
 
 fail() {
     printf '%s\n' "$*" >&2
