@@ -53,6 +53,20 @@ fn thermometer(sensor: &str) -> (SensorSettings, Arc<Tally>) {
     (slot, tally)
 }
 
+fn button(line: &str, every_ms: u64) -> (SensorSettings, Arc<Tally>) {
+    let (mut slot, tally) = counter("button", every_ms);
+    slot.driver = drivers::find("gpio-input").unwrap();
+    slot.settings = settings(&[
+        ("line", Setting::Text(line.into())),
+        ("active_low", Setting::Flag(false)),
+        ("bias", Setting::Text("as-is".into())),
+        ("debounce", Setting::Duration(Duration::ZERO)),
+        ("delayed_on", Setting::Duration(Duration::ZERO)),
+        ("delayed_off", Setting::Duration(Duration::ZERO)),
+    ]);
+    (slot, tally)
+}
+
 fn pump(safe_after: Option<Duration>) -> ActuatorSettings {
     ActuatorSettings {
         name: name("pump"),

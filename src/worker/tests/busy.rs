@@ -61,17 +61,7 @@ async fn a_thousand_sensors_of_one_bus_all_arrive_in_turn() {
 
 #[tokio::test]
 async fn a_line_that_goes_from_a_sensor_to_an_output_is_let_go_first() {
-    let (mut button, tally) = counter("button", 10);
-    button.driver = drivers::find("gpio-input").unwrap();
-    button.settings = settings(&[
-        ("line", Setting::Text("GPIO27".into())),
-        ("active_low", Setting::Flag(false)),
-        ("bias", Setting::Text("as-is".into())),
-        ("debounce", Setting::Duration(Duration::ZERO)),
-        ("delayed_on", Setting::Duration(Duration::ZERO)),
-        ("delayed_off", Setting::Duration(Duration::ZERO)),
-    ]);
-    let mut bench = Bench::start(64, |file| plan(vec![(button, tally)], Vec::new(), file));
+    let mut bench = Bench::start(64, |file| plan(vec![button("GPIO27", 10)], Vec::new(), file));
     bench.reading("button").await;
     let file = bench.folder.path().join("bench.json");
     let next = plan(vec![counter("button", 10)], vec![pump(None)], &file);

@@ -50,17 +50,7 @@ async fn a_sensor_that_is_the_same_is_not_built_again_and_one_that_has_changed_i
 
 #[tokio::test]
 async fn what_a_line_does_is_a_reading_long_before_the_sensor_is_due() {
-    let (mut button, tally) = counter("button", 3_600_000);
-    button.driver = drivers::find("gpio-input").unwrap();
-    button.settings = settings(&[
-        ("line", Setting::Text("GPIO17".into())),
-        ("active_low", Setting::Flag(false)),
-        ("bias", Setting::Text("as-is".into())),
-        ("debounce", Setting::Duration(Duration::ZERO)),
-        ("delayed_on", Setting::Duration(Duration::ZERO)),
-        ("delayed_off", Setting::Duration(Duration::ZERO)),
-    ]);
-    let mut bench = Bench::start(64, |file| plan(vec![(button, tally)], Vec::new(), file));
+    let mut bench = Bench::start(64, |file| plan(vec![button("GPIO17", 3_600_000)], Vec::new(), file));
     let first = bench.reading("button").await;
     bench.write(r#"{"inputs":{"GPIO17":1}}"#);
     let second = bench.reading("button").await;
