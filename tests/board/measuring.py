@@ -6,7 +6,8 @@ from stage import BASE, CONFIG, FAN, LABEL, PUMP, near
 
 # The chips that are register maps. BME280: calibration and raw values of Bosch's worked example (BST-BMP280-DS001, 3.12),
 # 25.08 °C and 1006.53 hPa; the humidity words are merely plausible. SHT3x: the answer to the single shot 0x2400,
-# 25.00 °C and 50.0 % with their checksums.
+# 25.00 °C and 50.0 % with their checksums; twice, for a measurement is a command and then a read, and two programs must not
+# share a chip whose answer waits between them.
 BME280 = {
     "d0": "60",
     "88": "70 6b 43 67 18 fc 7d 8e 43 d6 d0 0b 27 0b 8c 00 f9 ff 8c 3c f8 c6 70 17 00 4b",
@@ -22,7 +23,7 @@ def solder(s):
     s.board.bench("sim-chip", "--label", LABEL)
     s.board.bench("sim-set", "5", "1")  # gate is active-low: at rest
     s.board.bench("set-temp", "21.5")
-    for address, registers in (("0x76", BME280), ("0x44", SHT3X)):
+    for address, registers in (("0x76", BME280), ("0x44", SHT3X), ("0x45", SHT3X)):
         for register, data in registers.items():
             s.board.bench("reg-set", address, register, *data.split())
     s.board.run("set -e; modprobe tmp421; echo tmp421 0x4c >/sys/bus/i2c/devices/i2c-1/new_device;"

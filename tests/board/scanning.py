@@ -10,7 +10,7 @@ def scan(s):
     found = json.loads(result.text)
     adapters = {adapter["device"]: adapter for adapter in found["i2c"]}
     chips = {chip["address"]: chip for chip in adapters["/dev/i2c-1"]["chips"]}
-    s.check("the chips that are soldered to i2c-1 are found", {"0x44", "0x48", "0x4c", "0x70", "0x76"} <= set(chips),
+    s.check("the chips that are soldered to i2c-1 are found", {"0x44", "0x45", "0x48", "0x4c", "0x70", "0x76"} <= set(chips),
             ", ".join(chips))
     s.check("nobody else is", "0x23" not in chips and len(chips) < 12, ", ".join(chips))
     s.check("a chip with an id is known", chips["0x76"]["driver"] == "bme280", json.dumps(chips["0x76"]))

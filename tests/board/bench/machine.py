@@ -23,6 +23,7 @@ CHIPS = {
     "temp1": "tmp421,bus=i2c-bus.1,address=0x4c",  # temperature0 (local), temperature1 (remote) settable
     # 16-bit command, then read: answers as an SHT3x does.
     "reg44": "at24c-eeprom,bus=i2c-bus.1,address=0x44,rom-size=65536",
+    "reg45": "at24c-eeprom,bus=i2c-bus.1,address=0x45,rom-size=65536",  # another, for a second program beside the first
     # 8-bit registers: stands in for a BME280.
     "reg76": "at24c-eeprom,bus=i2c-bus.1,address=0x76,rom-size=256",
     "mux": "pca9548,bus=i2c-bus.1,address=0x70",
