@@ -5,18 +5,18 @@
 mod common;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::Instant;
 
 use common::client::{Client, publish_bytes, publish_v5};
 use common::gateway::{Gateway, write_config};
 use common::mosquitto::Mosquitto;
 use common::sim_file::SimFile;
-use common::{SOON, wait_for};
+use common::{SOON, wait_for, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// A simulated bus looks at its file at least this often.
-const SEEN: Duration = Duration::from_millis(120);
+/// What tells that the gateway has looked at the file: an input whose level changes there together with the counted line's.
+const ECHO: &str = "b/sensors/echo";
 
 fn config(broker: &Mosquitto, every: &str) -> String {
     // A commit in an hour: what is on disk after a kill was written for the count's sake.
@@ -27,24 +27,36 @@ spool: {{ path: spool, commit_every: 1h }}
 buses: {{ bench: {{ type: sim, state_file: bench.json }} }}
 sensors:
   gas: {{ driver: pulse-counter, bus: bench, every: {every}, settings: {{ line: GPIO17, pulses_per_unit: 100, unit: m³, per: h }} }}
+  echo: {{ driver: gpio-input, bus: bench, settings: {{ line: GPIO18, debounce: 0ms }} }}
 ",
         broker.url()
     )
 }
 
-/// Starts it and waits until it holds the line.
+/// Starts it and waits until it has claimed the lines.
 fn start(folder: &Path, config: &str) -> (Gateway, SimFile) {
     let bench = SimFile::new(folder.join("bench.json"));
     let gateway = Gateway::start(folder, config);
-    common::wait_until("the line to be held", SOON, || bench.read()["held"]["GPIO17"] == gateway.pid());
+    wait_until("the lines to be claimed", SOON, || {
+        ["GPIO17", "GPIO18"].iter().all(|line| bench.read()["held"][line] == gateway.pid())
+    });
     (gateway, bench)
 }
 
-fn pulse(bench: &SimFile, times: u32) {
+/// Sets the counted line and goes on when the gateway has seen it.
+fn set_level(client: &Client, bench: &SimFile, level: u8) {
+    let before = client.all(ECHO).len();
+    bench.write(&json!({"inputs": {"GPIO17": level, "GPIO18": level}}));
+    let seen = |message: &Value| message["active"] == (level == 1);
+    wait_for("the gateway to see the level", SOON, || {
+        client.all(ECHO).iter().skip(before).map(|message| message.json()).find(seen)
+    });
+}
+
+fn pulse(client: &Client, bench: &SimFile, times: u32) {
     for _ in 0..times {
         for level in [1, 0] {
-            bench.set_input("GPIO17", level);
-            std::thread::sleep(SEEN);
+            set_level(client, bench, level);
         }
     }
 }
@@ -53,21 +65,23 @@ fn pulses(message: &serde_json::Value) -> u64 {
     (message["total"].as_f64().unwrap() * 100.0).round() as u64
 }
 
-/// Every total in the order in which they came.
+/// Every total in the order in which it was sampled. What a kill left unacknowledged is delivered late, or twice.
 fn totals(client: &Client) -> Vec<u64> {
     let readings = client.everything().into_iter().filter(|message| message.topic.ends_with("/gas"));
-    readings.map(|message| pulses(&message.json())).collect()
+    let mut readings: Vec<_> = readings.map(|message| message.json()).collect();
+    readings.sort_by_key(|reading| (reading["time"].as_str().unwrap().to_owned(), reading["seq"].as_u64()));
+    readings.iter().map(pulses).collect()
 }
 
 #[test]
 fn a_total_never_goes_back_however_often_the_program_is_killed() {
     let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
-    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas", "b/late/gas"]);
+    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas", "b/late/gas", ECHO]);
     let config = config(&broker, "50ms");
     let mut counted = 0;
     for life in 1..=4 {
         let (mut gateway, bench) = start(folder.path(), &config);
-        pulse(&bench, life);
+        pulse(&client, &bench, life);
         counted += u64::from(life);
         client.wait_json("b/sensors/gas", |reading| pulses(reading) == counted, SOON);
         gateway.kill9();
@@ -82,16 +96,20 @@ fn a_total_never_goes_back_however_often_the_program_is_killed() {
 #[test]
 fn killed_in_the_middle_of_pulses_it_loses_no_more_than_since_the_last_reading() {
     let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
-    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas", "b/late/gas"]);
+    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas", "b/late/gas", ECHO]);
     let config = config(&broker, "20ms");
     for _ in 0..3 {
         let (mut gateway, bench) = start(folder.path(), &config);
-        pulse(&bench, 2);
+        pulse(&client, &bench, 2);
+        // The first of them may have been sampled before.
+        let before = client.all("b/sensors/gas").len();
+        wait_until("two more readings", SOON, || client.all("b/sensors/gas").len() >= before + 2);
         bench.set_input("GPIO17", 1);
         gateway.kill9();
         // Nobody counts this one.
-        bench.set_input("GPIO17", 0);
-        pulse(&bench, 1);
+        for level in [0, 1, 0] {
+            bench.set_input("GPIO17", level);
+        }
     }
     let (_gateway, _) = start(folder.path(), &config);
     client.wait_json("b/sensors/gas", |reading| pulses(reading) >= 6, SOON);
@@ -102,11 +120,11 @@ fn killed_in_the_middle_of_pulses_it_loses_no_more_than_since_the_last_reading()
 #[test]
 fn an_orderly_stop_loses_no_pulse_though_no_reading_told_it() {
     let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
-    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas"]);
+    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas", ECHO]);
     let config = config(&broker, "1h");
     let (mut gateway, bench) = start(folder.path(), &config);
     assert_eq!(pulses(&client.wait_json("b/sensors/gas", |_| true, SOON)), 0);
-    pulse(&bench, 3);
+    pulse(&client, &bench, 3);
     gateway.stop(SOON);
     client.forget();
     let (_gateway, _) = start(folder.path(), &config);
@@ -117,7 +135,7 @@ fn an_orderly_stop_loses_no_pulse_though_no_reading_told_it() {
 #[test]
 fn a_reload_neither_counts_anew_nor_forgets() {
     let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
-    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas"]);
+    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas", ECHO]);
     let config = config(&broker, "50ms");
     let (gateway, bench) = start(folder.path(), &config);
     let mut reloads = 0;
@@ -125,37 +143,44 @@ fn a_reload_neither_counts_anew_nor_forgets() {
         reloads += 1;
         write_config(folder.path(), text);
         gateway.signal(Signal::HUP);
-        common::wait_until("a reload", SOON, || gateway.log().matches("Configuration reloaded").count() == reloads);
+        wait_until("a reload", SOON, || gateway.log().matches("Configuration reloaded").count() == reloads);
     };
     let wait = |total| client.wait_json("b/sensors/gas", |reading| pulses(reading) == total, SOON);
-    pulse(&bench, 2);
+    pulse(&client, &bench, 2);
     wait(2);
-    // Another setting builds the device anew.
+    // Another setting builds the device again, and its first reading has no rate.
+    client.forget();
     reload(&config.replace("per: h", "per: h, debounce: 1ms"));
-    pulse(&bench, 2);
+    client.wait_json("b/sensors/gas", |reading| reading.get("rate").is_none(), SOON);
+    pulse(&client, &bench, 2);
     wait(4);
     reload(&config.replace("  gas:", "  none: { driver: waveform, every: 1s }\n#"));
     // Nobody counts this one.
-    pulse(&bench, 1);
+    pulse(&client, &bench, 1);
     client.forget();
     reload(&config);
     assert_eq!(pulses(&client.wait_json("b/sensors/gas", |_| true, SOON)), 4);
-    pulse(&bench, 1);
+    pulse(&client, &bench, 1);
     wait(5);
 }
 
 #[test]
 fn the_rate_and_its_unit_are_those_of_the_meter() {
     let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
-    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas", "b/devices"]);
+    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas", "b/devices", ECHO]);
     let (_gateway, bench) = start(folder.path(), &config(&broker, "100ms"));
-    pulse(&bench, 4);
-    // A pulse in about a quarter of a second, each a hundredth of a m³: 150 m³ in the hour.
-    client.wait_json(
-        "b/sensors/gas",
-        |reading| (100.0..160.0).contains(&reading["rate"].as_f64().unwrap_or(0.0)),
-        SOON,
-    );
+    let mut seconds = Vec::new();
+    for _ in 0..5 {
+        let began = Instant::now();
+        pulse(&client, &bench, 1);
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    // Each is a hundredth of a m³. The gateway saw a pulse some time before we saw its echo, hence the factor.
+    let rate = |seconds: f64| 0.01 * 3600.0 / seconds;
+    let (slowest, fastest) =
+        (seconds.iter().copied().fold(0.0, f64::max), seconds.iter().copied().fold(f64::MAX, f64::min));
+    let expected = rate(slowest) / 2.0..rate(fastest) * 2.0;
+    client.wait_json("b/sensors/gas", |reading| expected.contains(&reading["rate"].as_f64().unwrap_or(0.0)), SOON);
     let devices = client.wait_json("b/devices", |_| true, SOON);
     let measurements = &devices["sensors"]["gas"]["measurements"];
     assert_eq!((&measurements["total"]["unit"], &measurements["rate"]["unit"]), (&"m³".into(), &"m³/h".into()));
@@ -199,7 +224,7 @@ fn a_total_is_set_and_the_readings_go_on_from_there_by_both_generations_of_mqtt(
         let devices = client.wait_json("b/devices", |_| true, SOON);
         assert_eq!(devices["sensors"]["gas"]["set"], "b/sensors/gas/total/set", "{devices}");
         assert_eq!(devices["sensors"]["air"].get("set"), None);
-        pulse(&bench, 2);
+        pulse(&client, &bench, 2);
         client.wait_json("b/sensors/gas", |reading| pulses(reading) == 2, SOON);
         // Rounded to the nearest pulse, of which there are a hundred to the m³; then to less, as of a new meter.
         for (payload, id, value) in [
@@ -215,7 +240,7 @@ fn a_total_is_set_and_the_readings_go_on_from_there_by_both_generations_of_mqtt(
             assert_eq!(answer["value"].as_f64(), Some(value));
             let whole = (value * 100.0).round() as u64;
             client.wait_json("b/sensors/gas", |reading| pulses(reading) == whole, SOON);
-            pulse(&bench, 1);
+            pulse(&client, &bench, 1);
             client.wait_json("b/sensors/gas", |reading| pulses(reading) == whole + 1, SOON);
         }
         let told = gateway.log();
@@ -266,7 +291,7 @@ fn what_sets_no_total_is_answered_with_the_reason_and_changes_nothing() {
         let kept = client.wait_json(REPLY, |_| true, SOON);
         assert!(kept["reason"].as_str().unwrap().starts_with("retained: "), "{kept}");
         client.publish("b/sensors/gas/total/set", "", true, 1);
-        common::wait_until("the answer to the end of it", SOON, || client.all(REPLY).len() == 2);
+        wait_until("the answer to the end of it", SOON, || client.all(REPLY).len() == 2);
         for (sensor, payload, reason) in [
             ("ghost", "5", "unknown: there is no sensor called ghost"),
             ("air", "5", "unknown: air is not a sensor that counts, and has no total to set"),
@@ -302,7 +327,7 @@ fn a_repeated_id_gets_the_first_answer_over_kills_and_stops_and_sets_nothing_aga
     let (mut gateway, bench) = start_listening(folder.path(), &config, &client);
     let first = answer_to(&client, "gas", send);
     for life in 1..=3 {
-        pulse(&bench, 1);
+        pulse(&client, &bench, 1);
         client.wait_json("b/sensors/gas", |reading| pulses(reading) == 5000 + life, SOON);
         if life == 2 {
             gateway.stop(SOON);
@@ -327,7 +352,7 @@ fn a_counter_that_a_reload_adds_can_be_set_and_one_that_it_removes_is_unknown() 
     let reload = |text: &str, times: usize| {
         write_config(folder.path(), text);
         gateway.signal(Signal::HUP);
-        common::wait_until("a reload", SOON, || gateway.log().matches("Configuration reloaded").count() == times);
+        wait_until("a reload", SOON, || gateway.log().matches("Configuration reloaded").count() == times);
     };
     reload(&with, 1);
     // The subscription follows the reload.
@@ -335,7 +360,7 @@ fn a_counter_that_a_reload_adds_can_be_set_and_one_that_it_removes_is_unknown() 
         client.publish("b/sensors/gas/total/set", "12", false, 1);
         client.all(REPLY).iter().any(|answer| answer.json()["outcome"] == "done")
     };
-    common::wait_until("a total that is set", SOON, answered);
+    wait_until("a total that is set", SOON, answered);
     client.wait_json("b/sensors/gas", |reading| pulses(reading) == 1200, SOON);
     reload(&without, 2);
     // Answers to what was sent before come first.
