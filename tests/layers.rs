@@ -114,6 +114,8 @@ const NO_TOKIO: &[&str] = &[
     "deadlines.rs",
     "worker/schedule.rs",
     "worker/timetable.rs",
+    "link/forwarder.rs",
+    "link/limits.rs",
     "link/inflight.rs",
     "link/lanes.rs",
     "link/backoff.rs",

@@ -1,5 +1,5 @@
 //! Row H3: rows of the spool are damaged, and nothing that lies behind them stays there while the link is up. What is read of the
-//! live lane, and batches that are cut by their bytes, are driven against the forwarder itself (`crates/link/src/forwarder/tests.rs`).
+//! live lane, and batches that are cut by their bytes, are driven against the forwarder itself (`crates/link/src/connection/tests/delivery.rs`).
 
 use std::path::Path;
 

@@ -25,10 +25,10 @@ impl Connection<'_> {
         let now = boottime();
         if fate == Fate::Lost {
             self.window.leave(ticket);
-            self.lost.get_or_insert(now);
+            self.limits.gave_up(now);
             return;
         }
-        self.progress = now;
+        self.limits.progressed(now);
         if self.careful && self.trail.is_unanswerable(ticket) {
             self.lingering.push((ticket, fate, now));
             return;
@@ -91,17 +91,13 @@ impl Connection<'_> {
             Slot::Spooled { sequence, message, lane } => {
                 let key = &message.key;
                 let topic = self.parts.settings.topics.of(key, lane == Lane::Late);
+                self.forwarder.answered(sequence, key, lane, &fate, now);
                 if let Fate::Unacceptable(words) = fate {
                     warn!(topic, error = words, "The broker will never accept a message; it is not sent again.");
-                    self.forwarder.dropped(key, lane);
-                    return self.set_aside(sequence, key.kind, topic, words);
+                    return self.report_given_up(key.kind, topic, &words);
                 }
+                self.informed |= self.online_published && fate == Fate::Acknowledged;
                 self.judge(topic, &fate);
-                self.forwarder.resolved(sequence, key, lane, fate == Fate::Acknowledged, now);
-                if fate == Fate::Acknowledged {
-                    self.informed |= self.online_published;
-                    self.settled.push(sequence);
-                }
             }
             Slot::Farewell => {}
         }
@@ -156,7 +152,7 @@ mod tests {
         let blame = Blame { request: Request::Publish(publication.topic), retain: false };
         connection.trail.sent(RequestId::Publication(ticket), blame, false);
         connection.on_fate(ticket, Fate::Acknowledged);
-        let written = connection.progress;
+        let written = connection.lingering[0].2;
         connection.look_at_care(written + LINGER - Duration::from_millis(1));
         assert_eq!(connection.window.free_places(), 0);
         connection.look_at_care(written + LINGER);

@@ -4,6 +4,10 @@
 //! else that is published; retained topics and the spool after the broker has answered it. Nothing here waits for the
 //! broker without a limit, and every limit ends the connection, never the program.
 
+mod closing;
+mod forwarding;
+mod looking;
+mod publishing;
 #[cfg(test)]
 mod tests;
 
@@ -16,28 +20,26 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future::OptionFuture};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::alarms::{About, Whose};
-use super::broker_state::{BrokerState, RETAINS_NOTHING};
+use super::alarms::Whose;
+use super::broker_state::BrokerState;
 use super::expiry::Expiry;
-use super::forwarder::Forwarder;
+use super::forwarder::{Forwarder, Rules};
 use super::freshness_marker::FreshnessMarker;
-use super::inflight::{Slot, Ticket, Window};
-use super::limits::SUSPENDED_FOR;
+use super::inflight::{Ticket, Window};
+use super::limits::Limits;
 use super::publish_probe::PublishProbe;
 use super::report::Report;
 use super::session::{
-    Arrived, Cause, Connected, EVENT_CAPACITY, Event, Fate, Grant, MAX_PACKET, MAX_WINDOW, Pending, Publication,
-    Session,
+    Arrived, Cause, Connected, EVENT_CAPACITY, Event, Fate, Grant, MAX_PACKET, MAX_WINDOW, Pending, Session,
 };
+use super::spool_client::SpoolClient;
 use super::trail::{Blame, Request, RequestId, Trail};
 use super::twins::Twins;
 use super::{Incoming, Parts, Settings};
 use fieldgate_clock::{self as clock, boottime};
-use fieldgate_model::Qos;
-use fieldgate_spool::Sequence;
 
 /// How often limits are looked at while something is unsettled, or a short keep-alive wants it.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -48,21 +50,12 @@ const AT_REST: Duration = Duration::from_secs(1);
 /// A shorter keep-alive is looked after more often.
 const SHORT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// How long remaining messages are sent after `stop`.
-pub(super) const FLUSH: Duration = Duration::from_secs(1);
-
-/// How long the acknowledgement of `offline` is waited for.
-const FAREWELL: Duration = Duration::from_millis(250);
-
-/// How long the broker may take to close after DISCONNECT.
-const CLOSE: Duration = Duration::from_millis(100);
+/// How long commands are left alone after one of them ended connections.
+const SUSPENDED_FOR: Duration = Duration::from_secs(600);
 
 /// Acknowledgements are passed to the spool when there are so many, or when nothing else is in flight: its thread is not woken
 /// for each of them.
 const SETTLE_TOGETHER: usize = 32;
-
-/// After this time, what describes this gateway is published although readings still wait.
-const INFORM_AFTER: Duration = Duration::from_secs(1);
 
 /// For the broker to notice that a connection has ended, beyond the keep-alive.
 const GRACE: Duration = Duration::from_secs(10);
@@ -88,10 +81,8 @@ pub(super) struct Connection<'a> {
     pub(super) connected: Connected,
     pub(super) window: Window,
     pub(super) forwarder: Forwarder,
-    /// Settled, but not reported to the spool yet.
-    pub(super) settled: Vec<Sequence>,
-    /// What the broker will never take, and why; the spool does not know it yet.
-    pub(super) given_up: Vec<(Sequence, String)>,
+    pub(super) limits: Limits,
+    spool: SpoolClient,
     pub(super) session: Session,
     expiry: Option<Expiry>,
     /// Ends the connection orderly.
@@ -133,18 +124,17 @@ pub(super) struct Connection<'a> {
     /// Our own `offline` has been sent.
     pub(super) leaving: bool,
     pub(super) since: Duration,
-    /// When something was last acknowledged, or the window last became not empty.
-    pub(super) progress: Duration,
-    /// When the library gave a message up; the end must follow at once.
-    pub(super) lost: Option<Duration>,
-    /// When the broker was asked to say something.
-    pub(super) pinged: Duration,
 }
 
 /// How long after a connect the will of an earlier connection may come: with an identifier of its own, the broker ends that
 /// one when we come back; where chance has chosen another, only after one and a half keep-alives.
 fn lingering_will(settings: &Settings) -> Duration {
     if settings.client_id.is_some() { Duration::ZERO } else { settings.keep_alive * 3 / 2 + GRACE }
+}
+
+/// In bytes; a larger one would end the connection, at the broker or in our own client.
+fn largest_packet(connected: &Connected) -> usize {
+    connected.maximum_packet_size.min(MAX_PACKET) as usize
 }
 
 /// Ends when the link is asked to stop, or when the sender of that request is gone.
@@ -169,9 +159,16 @@ impl<'a> Connection<'a> {
             parts,
             report,
             window: Window::new(if careful { 1 } else { limit }),
-            forwarder: Forwarder::new(parts, now),
-            settled: Vec::new(),
-            given_up: Vec::new(),
+            forwarder: Forwarder::new(Rules {
+                run: parts.run,
+                late_after: settings.late_after,
+                topics: settings.topics.clone(),
+                protocol: connected.protocol,
+                largest_packet: largest_packet(&connected),
+                up_since: now,
+            }),
+            limits: Limits::new(now),
+            spool: SpoolClient::new(parts.spool.clone()),
             session,
             expiry: None,
             until: None,
@@ -205,9 +202,6 @@ impl<'a> Connection<'a> {
             informed: false,
             leaving: false,
             since: now,
-            progress: now,
-            lost: None,
-            pinged: now,
         }
     }
 
@@ -253,8 +247,11 @@ impl<'a> Connection<'a> {
 
     /// How often limits are to be looked at.
     pub(super) fn pace(&self) -> Duration {
-        let is_settled =
-            self.online_published && self.informed && !self.careful && self.lost.is_none() && self.settled.is_empty();
+        let is_settled = self.online_published
+            && self.informed
+            && !self.careful
+            && !self.limits.is_ending()
+            && self.forwarder.settled().acknowledged.is_empty();
         if is_settled && self.keep_alive() >= SHORT_KEEP_ALIVE { AT_REST } else { TICK }
     }
 
@@ -302,7 +299,7 @@ impl<'a> Connection<'a> {
                 self.on_command_topics_changed();
                 None
             }
-            () = self.forwarder.spoke() => None,
+            () = self.spool.changed() => None,
         }
     }
 
@@ -317,74 +314,12 @@ impl<'a> Connection<'a> {
             self.publish_latest();
         }
         self.flooded = self.forwarder.is_flooded();
-        if self.window.is_empty() || self.settled.len() >= SETTLE_TOGETHER || !self.given_up.is_empty() {
+        let settled = self.forwarder.settled();
+        let is_much = settled.acknowledged.len() >= SETTLE_TOGETHER || !settled.given_up.is_empty();
+        if self.window.is_empty() || is_much {
             self.settle();
         }
         more
-    }
-
-    /// What describes this gateway waits until the readings that were there at the connect have had their turn: a broker that
-    /// hangs up on it must not keep them back.
-    fn may_inform(&self) -> bool {
-        self.forwarder.is_drained() || boottime().saturating_sub(self.online_since) >= INFORM_AFTER
-    }
-
-    fn publish_latest(&mut self) {
-        let now = boottime();
-        let parts = self.parts;
-        let settings = &parts.settings;
-        let waiting = (!self.informed).then(|| [settings.topics.devices(), settings.topics.health()]);
-        let may = |topic: &str| waiting.as_ref().is_none_or(|topics| topics.iter().all(|waiting| waiting != topic));
-        while self.window.free_places() > 0
-            && let Some((topic, payload)) = parts.latest.take(now, may)
-        {
-            if self.broker.is_held(&Request::Publish(topic.clone()), now) {
-                self.parts.latest.refused(&topic, now);
-                continue;
-            }
-            if payload.is_empty() && !settings.retain_state {
-                // An empty retained message clears a topic.
-                self.parts.latest.acknowledged(&topic);
-                continue;
-            }
-            let publication = Publication::plain(topic.clone(), payload, Qos::AtLeastOnce, settings.retain_state);
-            if self.is_too_large(&publication) {
-                self.report.raise(About::Publish(topic.clone()), format!("{topic} is larger than the broker accepts"));
-                self.parts.latest.refused(&topic, now);
-            } else {
-                self.send(Slot::Latest(topic), publication);
-            }
-        }
-    }
-
-    /// Hands a publication over, lowered to what the broker offers.
-    pub(super) fn send(&mut self, slot: Slot, mut publication: Publication) {
-        if publication.qos > self.connected.maximum_qos {
-            let highest = self.connected.maximum_qos as u8;
-            let words = format!("the broker offers QoS {highest} at most; what should be surer is published at that");
-            self.report.raise(About::Qos, words);
-            publication.qos = self.connected.maximum_qos;
-        }
-        let (now, request) = (boottime(), Request::Publish(publication.topic.clone()));
-        if publication.retain && (!self.connected.retain_available || self.broker.retains_nothing()) {
-            self.report.raise(About::Retain, RETAINS_NOTHING.into());
-            publication.retain = false;
-        }
-        publication.retain &= !self.broker.is_on_trial(&request);
-        if self.window.is_empty() {
-            self.progress = now;
-        }
-        let ticket = self.window.enter(slot);
-        self.broker.sending(&request, now);
-        let blame = Blame { request, retain: publication.retain };
-        self.trail.sent(RequestId::Publication(ticket), blame, publication.qos != Qos::AtMostOnce);
-        let fate = self.session.publish(publication);
-        self.fates.push(Box::pin(fate.map(move |fate| (ticket, fate))));
-    }
-
-    /// Whether it exceeds the packet size of the broker, or our own, either of which would end the connection.
-    pub(super) fn is_too_large(&self, publication: &Publication) -> bool {
-        publication.packet_size() > self.connected.maximum_packet_size.min(MAX_PACKET) as usize
     }
 
     /// Takes in what has come together: sending after each would make a flood slow, and what is sent meanwhile late.
@@ -438,49 +373,5 @@ impl<'a> Connection<'a> {
             // Only while the program ends.
             Err(TrySendError::Closed(_)) => {}
         }
-    }
-
-    /// Sends what is left for a moment, publishes `offline` and disconnects.
-    async fn close(mut self, end: End) -> End {
-        let deadline = Instant::now() + FLUSH;
-        self.end_care();
-        self.look_at_care(boottime());
-        // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
-        drop(timeout_at(deadline, self.parts.spool.offered()).await);
-        while !self.is_flushed() && Instant::now() < deadline {
-            let more = self.pump();
-            let step =
-                if more { Ok(self.step().now_or_never().flatten()) } else { timeout(TICK / 10, self.step()).await };
-            if let Ok(Some(cause)) = step {
-                return self.conclude(cause);
-            }
-            tokio::task::yield_now().await;
-        }
-        self.leaving = true;
-        if !self.broker.is_held(&Request::Publish(self.parts.settings.topics.status()), boottime()) {
-            self.send(Slot::Farewell, self.status("offline"));
-        }
-        let farewell = Instant::now() + FAREWELL;
-        while !self.window.is_empty() && Instant::now() < farewell {
-            if let Ok(Some(cause)) = timeout_at(farewell, self.step()).await {
-                return self.conclude(cause);
-            }
-        }
-        self.settle();
-        self.session.disconnect().await;
-        let closed = Instant::now() + CLOSE;
-        while let Ok(event) = timeout_at(closed, self.session.next()).await {
-            if matches!(event, Event::Ended(_)) {
-                break;
-            }
-        }
-        end
-    }
-
-    fn is_flushed(&self) -> bool {
-        self.online_published
-            && self.window.is_empty()
-            && self.forwarder.is_drained()
-            && !self.parts.latest.is_pending()
     }
 }

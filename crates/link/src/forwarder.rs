@@ -1,28 +1,26 @@
-//! From the spool to the broker: reads ahead, finishes topic and payload at the moment of sending, sets aside what can never
-//! arrive.
+//! From the spool to the broker: which message goes next, with which topic and payload, and what the spool may forget. Pure.
+//!
+//! What the spool answered and what the broker acknowledged goes in; publications come out, one [`Step`] at a time, and with
+//! them what is to be read ([`Forwarder::ask`]) and what is settled ([`Forwarder::take_settled`]). Time is an argument.
+//! `connection/forwarding.rs` drives it: it asks the spool, hands the publications over, and writes the log and the alarms.
+//!
+//! Promised: a message is settled when the broker has acknowledged it, or when it can never be sent, and not before. What is on
+//! its way, or settled while an answer of the spool was under way, is not sent a second time on the same connection.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tracing::{debug, error, warn};
-
-use super::alarms::About;
-use super::connection::Connection;
-use super::inflight::Slot;
-use super::lanes::{Accepts, LANE_CAPACITY, Lane, Lanes, Next};
-use super::question::Question;
-use super::session::Publication;
-use super::trail::Request;
-use super::{Parts, Protocol};
-use fieldgate_clock::{self as clock, boottime};
+use super::Protocol;
+use super::inflight::{Slot, Window};
+use super::lanes::{Accepts, Lane, Lanes, Next};
+use super::session::{Fate, Publication};
 use fieldgate_model::payload::{self, StoredReply};
-use fieldgate_model::{Key, Message, MessageKind, Qos};
-use fieldgate_spool::{Batch, Closed, NotNow, ReadError, Sequence, Spool};
+use fieldgate_model::topic::Topics;
+use fieldgate_model::{Key, Message, MessageKind, Moment, Name, Qos, RunId};
+use fieldgate_spool::{Batch, Sequence};
 
 /// Replies to requesters' own topics that wait for a place in the window; beyond, the oldest is given up, for the reply topic
 /// has it too.
@@ -32,276 +30,204 @@ const REQUESTER_REPLIES: usize = 32;
 /// an administrator may say 1) at QoS 2 and then drops it. One at a time is slow and loses nothing.
 const EXACT_UNDER_V4: usize = 1;
 
-/// Sensors stamp side by side, so what was taken later may stand earlier in the spool by this much.
-const SKEW: Duration = Duration::from_secs(2);
-
 /// Short, for the loss record must fit where the reading did not.
-const TOO_LARGE: &str = "too large for the broker";
+pub(super) const TOO_LARGE: &str = "too large for the broker";
 
-/// A read that the spool was asked for.
-struct Asked {
-    from: Sequence,
-    batch: Question<Result<Batch, ReadError>>,
+/// What does not change while the connection lasts.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// Messages of another run are late.
+    pub run: RunId,
+    /// From this age on a message is late.
+    pub late_after: Duration,
+    /// Where messages go.
+    pub topics: Topics,
+    /// What the broker speaks.
+    pub protocol: Protocol,
+    /// The largest packet that the broker and we accept.
+    pub largest_packet: usize,
+    /// When the connection began.
+    pub up_since: Duration,
+}
+
+/// What the connection knows when it asks for the next step.
+pub(super) struct Present<'a> {
+    /// The time.
+    pub now: Moment,
+    /// What is on its way to the broker.
+    pub window: &'a Window,
+    /// Whether nothing is published on this topic for now, because the broker hangs up on it.
+    pub is_suspended: &'a dyn Fn(&str) -> bool,
+    /// Whether this topic may be retained.
+    pub may_retain: &'a dyn Fn(&str) -> bool,
+}
+
+/// What is to be done next.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
+    /// Hand this to the broker.
+    Publish(Slot, Publication),
+    /// One message is not sent now; go on with the next.
+    Skip(Skipped),
+}
+
+/// Why a message is not sent.
+#[derive(Debug, PartialEq)]
+pub(super) enum Skipped {
+    /// As it should be: at QoS 0 and from before the connection, or on a topic that is suspended.
+    ByRule,
+    /// Its stored bytes are damaged; the spool may forget it.
+    Damaged(Name),
+    /// The broker does not accept packets of this size; it is given up.
+    TooLarge { kind: MessageKind, topic: String, size: usize },
+    /// The copy of a reply for the requester's own topic is larger than the broker accepts.
+    ReplyTooLarge(String),
+}
+
+/// What the spool is to be informed of.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Settled {
+    /// The broker has these, or they can never be sent and need no report.
+    pub acknowledged: Vec<Sequence>,
+    /// The broker will never accept these, and why.
+    pub given_up: Vec<(Sequence, String)>,
+}
+
+impl Settled {
+    fn contains(&self, sequence: Sequence) -> bool {
+        self.acknowledged.contains(&sequence) || self.given_up.iter().any(|(given_up, _)| *given_up == sequence)
+    }
 }
 
 /// What one connection has read from the spool, and what it has yet to report to it.
+#[derive(Debug)]
 pub(super) struct Forwarder {
+    rules: Rules,
     /// `None` until the spool has said where the live lane begins.
     lanes: Option<Lanes>,
-    beginning: Option<Question<Result<Sequence, Closed>>>,
-    /// One for each lane.
-    asked: [Option<Asked>; 2],
-    /// What the broker has taken, or never will, since something was asked that has no answer yet: the answer may still have it.
-    /// Without an answer no lane is filled, so there cannot be more than the lanes and the window hold.
+    /// The lanes for which the spool was asked.
+    asked: [bool; 2],
+    settled: Settled,
+    /// What was reported to the spool as settled while a question was under way: the answer may still have it. Without an answer
+    /// no lane is filled, so there cannot be more than the lanes and the window contain.
     settled_since: BTreeSet<Sequence>,
-    head: watch::Receiver<Sequence>,
-    era: watch::Receiver<u64>,
-    /// The spool has ended, or its sender of `head`.
-    over: bool,
     requester_replies: VecDeque<Publication>,
-    up_since: Duration,
 }
 
 impl Forwarder {
-    pub(super) fn new(parts: &Parts, now: Duration) -> Self {
-        let (head, era) = (parts.spool.head(), parts.spool.era());
-        let (lanes, beginning, asked) = (None, None, [None, None]);
-        let (requester_replies, settled_since) = (VecDeque::new(), BTreeSet::new());
-        Self { lanes, beginning, asked, settled_since, head, era, over: false, requester_replies, up_since: now }
-    }
-
-    /// One past the newest message. A function of its own, so that the lock behind it is released before any await.
-    fn head(&self) -> Sequence {
-        *self.head.borrow()
-    }
-
-    /// Whether messages have appeared in front of what the lanes have read; says so once.
-    fn is_new_era(&mut self) -> bool {
-        let is_new = self.era.has_changed().unwrap_or(false);
-        self.era.mark_unchanged();
-        is_new
-    }
-
-    /// What lies in a lane from `from` on; nothing while there is no answer.
-    fn ask(&mut self, spool: &Spool, lane: Lane, from: Sequence) -> Result<Option<Batch>, Closed> {
-        let place = &mut self.asked[lane as usize];
-        let asked = match place {
-            Some(asked) if asked.from == from => asked,
-            _ => {
-                let spool = spool.clone();
-                let batch = Question::new(async move { spool.read(from, LANE_CAPACITY).await });
-                place.insert(Asked { from, batch })
-            }
-        };
-        let Some(answer) = asked.batch.answer() else { return Ok(None) };
-        *place = None;
-        match answer {
-            Ok(batch) => Ok(Some(batch)),
-            // It is asked for again when something happens next; nothing is skipped, or the order would break.
-            Err(ReadError::Disk) => Ok(None),
-            Err(ReadError::Closed(closed)) => Err(closed),
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            lanes: None,
+            asked: [false; 2],
+            settled: Settled::default(),
+            settled_since: BTreeSet::new(),
+            requester_replies: VecDeque::new(),
         }
     }
 
-    /// Waits until the spool has grown or has answered. Cancel-safe.
-    pub(super) async fn spoke(&mut self) {
-        if self.over {
-            std::future::pending::<()>().await;
-        }
-        let Self { head, asked, beginning, .. } = self;
-        let answered = std::future::poll_fn(|context| {
-            let mut batches = asked.iter_mut().flatten().map(|asked| asked.batch.poll(context));
-            let is_answered = batches.any(|answer| answer.is_ready())
-                || beginning.as_mut().is_some_and(|beginning| beginning.poll(context).is_ready());
-            if is_answered { Poll::Ready(()) } else { Poll::Pending }
-        });
-        tokio::select! {
-            changed = head.changed() => self.over = changed.is_err(),
-            () = answered => {}
-        }
+    /// Whether it is known where the live lane begins.
+    pub(super) fn has_begun(&self) -> bool {
+        self.lanes.is_some()
     }
 
-    /// These are settled, and the spool is about to be informed.
-    pub(super) fn settled(&mut self, sequences: impl IntoIterator<Item = Sequence>) {
-        if self.asked.iter().any(Option::is_some) {
-            self.settled_since.extend(sequences);
+    /// Both lanes from their beginnings: the late one at the oldest message, the live one at `boundary`.
+    pub(super) fn begin(&mut self, boundary: Sequence) {
+        self.lanes = Some(Lanes::new(self.rules.run, self.rules.late_after, boundary));
+    }
+
+    /// Messages have appeared in front of what was read: everything is read again after [`Forwarder::begin`].
+    pub(super) fn start_over(&mut self) {
+        (self.lanes, self.asked) = (None, [false; 2]);
+    }
+
+    /// From where `lane` wants to read now; the spool is asked for it until [`Forwarder::offer`].
+    pub(super) fn ask(&mut self, lane: Lane, head: Sequence) -> Option<Sequence> {
+        let from = self.wants(lane, head)?;
+        self.asked[lane as usize] = true;
+        Some(from)
+    }
+
+    /// From where `lane` wants to read, while the spool has messages below `head`.
+    pub(super) fn wants(&self, lane: Lane, head: Sequence) -> Option<Sequence> {
+        self.lanes.as_ref()?.wants(lane, head)
+    }
+
+    /// The spool has answered. What is settled or on its way may still be in the answer; after a refusal a lane reads again
+    /// where that lies.
+    pub(super) fn offer(&mut self, lane: Lane, batch: Batch, window: &Window, now: Duration) {
+        let Self { lanes: Some(lanes), asked, settled, settled_since, .. } = self else { return };
+        let known =
+            |sequence| window.holds(sequence) || settled.contains(sequence) || settled_since.contains(&sequence);
+        match lane {
+            Lane::Live => lanes.offer_live(batch, known, now),
+            Lane::Late => lanes.offer_late(batch, known, now),
         }
-    }
-
-    /// Sends nothing more.
-    pub(super) fn give_up(&mut self) {
-        self.over = true;
-    }
-
-    /// Lets refused keys try again whose wait is over.
-    pub(super) fn retry(&mut self, now: Duration) {
-        if let Some(lanes) = &mut self.lanes {
-            lanes.retry(now);
-        }
-    }
-
-    /// The broker has answered.
-    pub(super) fn resolved(&mut self, sequence: Sequence, key: &Key, lane: Lane, accepted: bool, now: Duration) {
-        match &mut self.lanes {
-            Some(lanes) if accepted => lanes.accepted(lane, key),
-            Some(lanes) => lanes.refused(lane, sequence, key, now),
-            None => {}
+        asked[lane as usize] = false;
+        if !asked.contains(&true) {
+            settled_since.clear();
         }
     }
 
-    /// Whether so many replies wait that readings may soon wait behind them.
-    pub(super) fn is_flooded(&self) -> bool {
-        self.lanes.as_ref().is_some_and(Lanes::is_flooded)
-    }
-
-    /// A message in flight is neither taken nor to be sent again.
-    pub(super) fn dropped(&mut self, key: &Key, lane: Lane) {
-        if let Some(lanes) = &mut self.lanes {
-            lanes.dropped(lane, key);
+    /// What is to be done next; nothing when the window accepts nothing of what waits.
+    pub(super) fn next(&mut self, present: &Present<'_>) -> Option<Step> {
+        let lanes = self.lanes.as_mut()?;
+        if let Some(reply) = self.requester_replies.pop_front() {
+            return Some(self.requester_reply(reply, present));
         }
-    }
-
-    /// Whether nothing is left to send.
-    pub(super) fn is_drained(&self) -> bool {
-        let head = self.head();
-        self.over
-            || self.requester_replies.is_empty() && self.lanes.as_ref().is_some_and(|lanes| lanes.is_drained(head))
-    }
-}
-
-impl Connection<'_> {
-    /// Reads and sends as much as the window accepts; `true` when there is more to do at once.
-    pub(super) fn forward(&mut self) -> bool {
-        if self.forwarder.over {
-            return false;
+        let window = present.window;
+        let exact = window.exact() < self.rules.exact_limit();
+        let mut next = lanes.next_live(present.now.boot, Accepts { replies: window.accepts_reply(), exact });
+        if next.is_none() && window.accepts_late(lanes.live_waits()) {
+            next = lanes.next_late(exact);
         }
-        match self.try_forward() {
-            Ok(more) => more,
-            Err(Closed { .. }) => {
-                error!("The spool's thread has ended; no stored message is sent any more.");
-                self.forwarder.give_up();
-                false
-            }
+        next.map(|next| self.message(next, present))
+    }
+
+    fn requester_reply(&self, reply: Publication, present: &Present<'_>) -> Step {
+        if reply.packet_size() > self.rules.largest_packet {
+            return Step::Skip(Skipped::ReplyTooLarge(reply.topic));
         }
-    }
-
-    fn try_forward(&mut self) -> Result<bool, Closed> {
-        let known = self.forwarder.lanes.take();
-        let mut lanes = match known.filter(|_| !self.forwarder.is_new_era()) {
-            Some(lanes) => lanes,
-            None => match self.lanes()? {
-                Some(lanes) => lanes,
-                None => return Ok(false),
-            },
-        };
-        let read = self.refill(&mut lanes)?;
-        let mut sent = false;
-        while self.window.free_places() > 0 {
-            let now = boottime();
-            if let Some(reply) = self.forwarder.requester_replies.pop_front() {
-                if self.broker.is_held(&Request::Publish(reply.topic.clone()), now) {
-                    continue;
-                }
-                self.send(Slot::RequesterReply(reply.topic.clone()), reply);
-                continue;
-            }
-            let exact = self.window.exact() < self.exact_limit();
-            let mut next = lanes.next_live(now, Accepts { replies: self.window.accepts_reply(), exact });
-            if next.is_none() && self.window.accepts_late(lanes.live_waits()) {
-                next = lanes.next_late(exact);
-            }
-            let Some(next) = next else { break };
-            sent = true;
-            self.dispatch(&mut lanes, next);
+        if (present.is_suspended)(&reply.topic) {
+            return Step::Skip(Skipped::ByRule);
         }
-        let head = self.forwarder.head();
-        let wants = lanes.wants(Lane::Live, head).or(lanes.wants(Lane::Late, head)).is_some();
-        self.forwarder.lanes = Some(lanes);
-        Ok((read || sent) && wants && self.window.free_places() > 0)
+        Step::Publish(Slot::RequesterReply(reply.topic.clone()), reply)
     }
 
-    /// How many may be in flight at QoS 2.
-    fn exact_limit(&self) -> usize {
-        match self.connected.protocol {
-            Protocol::V4 => EXACT_UNDER_V4,
-            Protocol::V5 => usize::MAX,
-        }
-    }
-
-    /// Both lanes from their beginnings; nothing while the spool has not said where the present begins.
-    fn lanes(&mut self) -> Result<Option<Lanes>, Closed> {
-        let late_after = self.parts.settings.late_after;
-        self.forwarder.asked = [None, None];
-        let beginning = self.forwarder.beginning.get_or_insert_with(|| {
-            let (spool, since) = (self.parts.spool.clone(), boottime().saturating_sub(late_after + SKEW));
-            Question::new(async move { spool.first_since(since).await })
-        });
-        let Some(boundary) = beginning.answer() else { return Ok(None) };
-        self.forwarder.beginning = None;
-        Ok(Some(Lanes::new(self.parts.run, late_after, boundary?)))
-    }
-
-    /// Reads what the lanes want; `true` when one of them came further.
-    fn refill(&mut self, lanes: &mut Lanes) -> Result<bool, Closed> {
-        let mut further = false;
-        for lane in [Lane::Live, Lane::Late] {
-            let Some(from) = lanes.wants(lane, self.forwarder.head()) else { continue };
-            let Some(batch) = self.forwarder.ask(&self.parts.spool, lane, from)? else { continue };
-            // What is settled or on its way may still be in the spool; after a refusal a lane reads again where that lies.
-            let known = |sequence| {
-                self.window.holds(sequence)
-                    || self.settled.contains(&sequence)
-                    || self.given_up.iter().any(|(given_up, _)| *given_up == sequence)
-                    || self.forwarder.settled_since.contains(&sequence)
-            };
-            match lane {
-                Lane::Live => lanes.offer_live(batch, known, boottime()),
-                Lane::Late => lanes.offer_late(batch, known, boottime()),
-            }
-            if self.forwarder.asked.iter().all(Option::is_none) {
-                self.forwarder.settled_since.clear();
-            }
-            further |= lanes.wants(lane, self.forwarder.head()) != Some(from);
-        }
-        Ok(further)
-    }
-
-    fn dispatch(&mut self, lanes: &mut Lanes, next: Next) {
+    fn message(&mut self, next: Next, present: &Present<'_>) -> Step {
         let Next { sequence, message, lane } = next;
-        let before = message.run != self.parts.run || message.taken_at.boot < self.forwarder.up_since;
-        if message.qos == Qos::AtMostOnce && before {
+        let key = &message.key;
+        let is_from_before = message.run != self.rules.run || message.taken_at.boot < self.rules.up_since;
+        if message.qos == Qos::AtMostOnce && is_from_before {
             // QoS 0 is not kept while the link is down.
-            self.settled.push(sequence);
-            return lanes.dropped(lane, &message.key);
+            self.drop_for_good(sequence, key, lane);
+            return Step::Skip(Skipped::ByRule);
         }
-        let topic = self.parts.settings.topics.of(&message.key, lane == Lane::Late);
-        let now = boottime();
-        if self.broker.is_held(&Request::Publish(topic), now) {
-            return lanes.refused(lane, sequence, &message.key, now);
+        let topic = self.rules.topics.of(key, lane == Lane::Late);
+        if (present.is_suspended)(&topic) {
+            self.refused(sequence, key, lane, present.now.boot);
+            return Step::Skip(Skipped::ByRule);
         }
-        let Some(publication) = self.finish(&message, lane) else {
-            error!(source = %message.key.source, "A stored message is damaged; dropped.");
-            self.settled.push(sequence);
-            return lanes.dropped(lane, &message.key);
+        let Some(publication) = self.finish(topic, &message, lane, present) else {
+            self.drop_for_good(sequence, key, lane);
+            return Step::Skip(Skipped::Damaged(key.source.clone()));
         };
-        if self.is_too_large(&publication) {
-            lanes.dropped(lane, &message.key);
-            let size = publication.packet_size();
-            warn!(topic = publication.topic, size, "A message is larger than the broker accepts; it is not sent.");
-            return self.set_aside(sequence, message.key.kind, publication.topic, TOO_LARGE.into());
+        let size = publication.packet_size();
+        if size > self.rules.largest_packet {
+            self.give_up(sequence, key, lane, TOO_LARGE.into());
+            return Step::Skip(Skipped::TooLarge { kind: key.kind, topic: publication.topic, size });
         }
-        self.send(Slot::Spooled { sequence, message, lane }, publication);
+        Step::Publish(Slot::Spooled { sequence, message, lane }, publication)
     }
 
     /// Topic and payload as of now; nothing when the stored bytes were damaged.
-    fn finish(&mut self, message: &Message, lane: Lane) -> Option<Publication> {
+    fn finish(&mut self, topic: String, message: &Message, lane: Lane, present: &Present<'_>) -> Option<Publication> {
         let late = lane == Lane::Late;
-        let topic = self.parts.settings.topics.of(&message.key, late);
         let payload = match message.key.kind {
             MessageKind::Reading => {
                 // The boot clock of another run may be that of another boot.
-                let of_this_boot = message.run == self.parts.run;
-                let corrected = of_this_boot.then(|| message.taken_at.corrected(&clock::now())).flatten();
+                let of_this_boot = message.run == self.rules.run;
+                let corrected = of_this_boot.then(|| message.taken_at.corrected(&present.now)).flatten();
                 payload::reading(message, late, corrected)
             }
             MessageKind::Loss => message.body.clone(),
@@ -311,61 +237,106 @@ impl Connection<'_> {
                 stored.payload.into_bytes()
             }
         };
-        let retain = message.retain && !late && self.parts.latest.may_retain(&topic);
+        let retain = message.retain && !late && (present.may_retain)(&topic);
         Some(Publication::plain(topic, payload, message.qos, retain))
     }
 
     /// Under MQTT 5, the reply also goes where the requester wants it.
     fn answer_too(&mut self, stored: &StoredReply) {
-        let Some(target) = stored.response.as_ref().filter(|_| self.connected.protocol == Protocol::V5) else {
+        let Some(target) = stored.response.as_ref().filter(|_| self.rules.protocol == Protocol::V5) else {
             return;
         };
         let payload = stored.payload.clone().into_bytes();
         let plain = Publication::plain(target.topic.clone(), payload, Qos::AtLeastOnce, false);
-        let publication = Publication { correlation: target.correlation.clone(), ..plain };
-        if self.is_too_large(&publication) {
-            debug!(topic = target.topic, "The requester's own answer is larger than the broker accepts.");
-            return;
+        if self.requester_replies.len() >= REQUESTER_REPLIES {
+            self.requester_replies.pop_front();
         }
-        if self.forwarder.requester_replies.len() >= REQUESTER_REPLIES {
-            self.forwarder.requester_replies.pop_front();
-        }
-        self.forwarder.requester_replies.push_back(publication);
+        self.requester_replies.push_back(Publication { correlation: target.correlation.clone(), ..plain });
     }
 
-    /// Gives a message up that the broker will never take: the spool reports a reading as lost, anything else raises an alarm.
-    pub(super) fn set_aside(&mut self, sequence: Sequence, kind: MessageKind, topic: String, reason: String) {
-        if kind != MessageKind::Reading {
-            let words = format!("a message for {topic} was set aside: {reason}");
-            self.report.raise(About::Publish(topic), words);
-        }
-        self.given_up.push((sequence, reason));
-    }
-
-    /// Informs the spool of what is settled. While its queue is full, because its disk hangs, that waits for the next turn.
-    pub(super) fn settle(&mut self) {
-        let (settled, given_up) = (std::mem::take(&mut self.settled), std::mem::take(&mut self.given_up));
-        self.forwarder.settled(settled.iter().copied().chain(given_up.iter().map(|(sequence, _)| *sequence)));
-        if !settled.is_empty() {
-            let outcome = self.parts.spool.try_acknowledge(settled);
-            self.settled = self.left_over(outcome);
-        }
-        if !given_up.is_empty() {
-            let outcome = self.parts.spool.try_give_up(given_up);
-            self.given_up = self.left_over(outcome);
-        }
-    }
-
-    /// What did not fit into the spool's queue.
-    fn left_over<T>(&mut self, outcome: Result<(), NotNow<Vec<T>>>) -> Vec<T> {
-        match outcome {
-            Ok(()) => Vec::new(),
-            Err(NotNow::Full(left_over)) => left_over,
-            Err(NotNow::Closed) => {
-                error!("The spool's thread has ended; no stored message is sent any more.");
-                self.forwarder.give_up();
-                Vec::new()
+    /// The broker has answered a message. One whose publication was lost with the connection is sent again by the next.
+    pub(super) fn answered(&mut self, sequence: Sequence, key: &Key, lane: Lane, fate: &Fate, now: Duration) {
+        match fate {
+            Fate::Acknowledged => {
+                if let Some(lanes) = &mut self.lanes {
+                    lanes.accepted(lane, key);
+                }
+                self.settled.acknowledged.push(sequence);
             }
+            Fate::Refused(_) => self.refused(sequence, key, lane, now),
+            Fate::Unacceptable(reason) => self.give_up(sequence, key, lane, reason.clone()),
+            Fate::Lost => {}
+        }
+    }
+
+    fn refused(&mut self, sequence: Sequence, key: &Key, lane: Lane, now: Duration) {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.refused(lane, sequence, key, now);
+        }
+    }
+
+    /// The spool may forget it without a report.
+    fn drop_for_good(&mut self, sequence: Sequence, key: &Key, lane: Lane) {
+        self.left(key, lane);
+        self.settled.acknowledged.push(sequence);
+    }
+
+    /// The broker will never accept it: the spool reports a reading as lost.
+    fn give_up(&mut self, sequence: Sequence, key: &Key, lane: Lane, reason: String) {
+        self.left(key, lane);
+        self.settled.given_up.push((sequence, reason));
+    }
+
+    fn left(&mut self, key: &Key, lane: Lane) {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.dropped(lane, key);
+        }
+    }
+
+    /// Lets refused keys try again whose wait is over.
+    pub(super) fn retry(&mut self, now: Duration) {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.retry(now);
+        }
+    }
+
+    /// What is settled and not reported to the spool yet.
+    pub(super) fn settled(&self) -> &Settled {
+        &self.settled
+    }
+
+    /// The same, which is reported to the spool now.
+    pub(super) fn take_settled(&mut self) -> Settled {
+        let settled = std::mem::take(&mut self.settled);
+        if self.asked.contains(&true) {
+            self.settled_since.extend(&settled.acknowledged);
+            self.settled_since.extend(settled.given_up.iter().map(|(sequence, _)| *sequence));
+        }
+        settled
+    }
+
+    /// What the spool could not take in now. Nothing was settled since it was taken.
+    pub(super) fn put_back(&mut self, left_over: Settled) {
+        self.settled = left_over;
+    }
+
+    /// Whether so many replies wait that readings may soon wait behind them.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.lanes.as_ref().is_some_and(Lanes::is_flooded)
+    }
+
+    /// Whether nothing is left to send of what the spool has below `head`.
+    pub(super) fn is_drained(&self, head: Sequence) -> bool {
+        self.requester_replies.is_empty() && self.lanes.as_ref().is_some_and(|lanes| lanes.is_drained(head))
+    }
+}
+
+impl Rules {
+    /// How many may be in flight at QoS 2.
+    fn exact_limit(&self) -> usize {
+        match self.protocol {
+            Protocol::V4 => EXACT_UNDER_V4,
+            Protocol::V5 => usize::MAX,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The link to the broker: keeps one connection, sends what the spool has and what is retained, hands commands on.
 //!
 //! [`run`] is the supervisor: it connects, keeps the connection, waits and connects again until it is asked to stop. One
-//! connection lives in `connection.rs`; what the client library knows stays in `session/` and `tls.rs`. When something is
+//! connection lives in `connection.rs` and its folder; what the client library knows stays in `session/` and `tls.rs`. When something is
 //! acknowledged the spool may forget it, and on any error everything unacknowledged is sent again on the next connection: at
 //! least once, never less. The link does not know sensors or outputs, and decides nothing about commands.
 //!
-//! Read in this order: `lib.rs`, `supervisor.rs`, `connection.rs`, `forwarder.rs`; then the pure parts: `failover.rs` (which
-//! broker is tried), `broker_state.rs` (what is known of it), `suspects.rs` (what it hangs up on), `lanes.rs` (what goes next),
-//! `inflight.rs` (what is under way), `backoff.rs` (when to try again).
+//! Read in this order: `lib.rs`, `supervisor.rs`, `connection.rs`, which owns the socket, the spool and the clock; then the pure
+//! parts, which have none of them: `forwarder.rs` (what is sent, and what is settled), `lanes.rs` (what goes next), `inflight.rs`
+//! (what is under way), `limits.rs` (when a connection is ended), `failover.rs` (which broker is tried), `broker_state.rs` (what
+//! is known of it), `suspects.rs` (what it hangs up on), `backoff.rs` (when to try again).
 
 mod alarms;
 mod answers;
@@ -32,6 +33,7 @@ pub mod reason;
 mod report;
 pub mod secrets;
 mod session;
+mod spool_client;
 mod supervisor;
 mod suspects;
 #[cfg(test)]

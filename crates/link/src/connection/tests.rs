@@ -1,6 +1,10 @@
+mod delivery;
+
 use super::*;
+use crate::session::Publication;
 use crate::testing::{Bench, connected, settings};
 use crate::{Protocol, Settings};
+use fieldgate_model::Qos;
 
 #[test]
 fn the_brokers_keep_alive_is_ours_unless_it_has_none() {

@@ -1,0 +1,84 @@
+//! What is published: retained topics when it is their turn, and everything lowered to what the broker offers.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::{Connection, largest_packet};
+use crate::alarms::About;
+use crate::broker_state::RETAINS_NOTHING;
+use crate::inflight::Slot;
+use crate::session::Publication;
+use crate::trail::{Blame, Request, RequestId};
+use fieldgate_clock::boottime;
+use fieldgate_model::Qos;
+
+/// After this time, what describes this gateway is published although readings still wait.
+const INFORM_AFTER: Duration = Duration::from_secs(1);
+
+impl Connection<'_> {
+    /// What describes this gateway waits until the readings that were there at the connect have had their turn: a broker that
+    /// hangs up on it must not keep them back.
+    pub(super) fn may_inform(&self) -> bool {
+        self.is_drained() || boottime().saturating_sub(self.online_since) >= INFORM_AFTER
+    }
+
+    /// Publishes the retained topics that are due, as many as the window accepts.
+    pub(super) fn publish_latest(&mut self) {
+        let now = boottime();
+        let parts = self.parts;
+        let settings = &parts.settings;
+        let waiting = (!self.informed).then(|| [settings.topics.devices(), settings.topics.health()]);
+        let may = |topic: &str| waiting.as_ref().is_none_or(|topics| topics.iter().all(|waiting| waiting != topic));
+        while self.window.free_places() > 0
+            && let Some((topic, payload)) = parts.latest.take(now, may)
+        {
+            if self.broker.is_held(&Request::Publish(topic.clone()), now) {
+                self.parts.latest.refused(&topic, now);
+                continue;
+            }
+            if payload.is_empty() && !settings.retain_state {
+                // An empty retained message clears a topic.
+                self.parts.latest.acknowledged(&topic);
+                continue;
+            }
+            let publication = Publication::plain(topic.clone(), payload, Qos::AtLeastOnce, settings.retain_state);
+            if self.is_too_large(&publication) {
+                self.report.raise(About::Publish(topic.clone()), format!("{topic} is larger than the broker accepts"));
+                self.parts.latest.refused(&topic, now);
+            } else {
+                self.send(Slot::Latest(topic), publication);
+            }
+        }
+    }
+
+    /// Hands a publication over, lowered to what the broker offers.
+    pub(crate) fn send(&mut self, slot: Slot, mut publication: Publication) {
+        if publication.qos > self.connected.maximum_qos {
+            let highest = self.connected.maximum_qos as u8;
+            let words = format!("the broker offers QoS {highest} at most; what should be surer is published at that");
+            self.report.raise(About::Qos, words);
+            publication.qos = self.connected.maximum_qos;
+        }
+        let (now, request) = (boottime(), Request::Publish(publication.topic.clone()));
+        if publication.retain && (!self.connected.retain_available || self.broker.retains_nothing()) {
+            self.report.raise(About::Retain, RETAINS_NOTHING.into());
+            publication.retain = false;
+        }
+        publication.retain &= !self.broker.is_on_trial(&request);
+        if self.window.is_empty() {
+            self.limits.progressed(now);
+        }
+        let ticket = self.window.enter(slot);
+        self.broker.sending(&request, now);
+        let blame = Blame { request, retain: publication.retain };
+        self.trail.sent(RequestId::Publication(ticket), blame, publication.qos != Qos::AtMostOnce);
+        let fate = self.session.publish(publication);
+        self.fates.push(Box::pin(fate.map(move |fate| (ticket, fate))));
+    }
+
+    /// Whether it exceeds the packet size of the broker, or our own, either of which would end the connection.
+    pub(crate) fn is_too_large(&self, publication: &Publication) -> bool {
+        publication.packet_size() > largest_packet(&self.connected)
+    }
+}
