@@ -108,7 +108,7 @@ mkdir -p "$stage/$triple/release" "$common/scripts"
 cp "$program" "$stage/$triple/release/fieldgate"
 
 # The newest schema of the spool that this program reads: a downgrade is refused below a newer one.
-schema=$(sed -n 's/^const SCHEMA_VERSION: i64 = \([0-9]*\);$/\1/p' crates/spool/src/file.rs)
+schema=$(sed -n 's/^pub(super) const SCHEMA_VERSION: i64 = \([0-9]*\);$/\1/p' crates/spool/src/file.rs)
 [ -n "$schema" ] || fail "crates/spool/src/file.rs does not say SCHEMA_VERSION"
 for script in preinst postinst prerm postrm; do
     sed "s/@SCHEMA@/$schema/g; s/@VERSION@/$version-1/g" "deploy/debian/$script" >"$common/scripts/$script"

@@ -1,46 +1,40 @@
 //! Joins memory and disk: what is written when, what is read from where, and what happens when either is full.
 //!
 //! It has no clock and no thread of its own: each call says what time it is, and [`Core::due`] says when it wants to be
-//! called next. `reading.rs` reads from memory and disk; `saving.rs` writes and handles failed writes; `persistent.rs` keeps what
-//! outlives the messages; `limits.rs` computes how much may be kept; `recovery.rs` opens the file again and reads a damaged one.
+//! called next. Three things can be thought of alone, each a type that alone writes its fields: `disk.rs` is the file and its
+//! faults, `order.rs` the sequences and eras, `delivery.rs` what became of messages. What joins them are the methods of [`Core`]:
+//! `reading.rs` reads from memory and disk; `saving.rs` writes and handles failed writes; `persistent.rs` keeps what outlives the
+//! messages; `recovery.rs` opens the file again and reads a damaged one.
 
-mod limits;
+mod delivery;
+mod disk;
+mod order;
 mod persistent;
 mod reading;
 mod recovery;
 mod saving;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tracing::{error, warn};
 
 use crate::cache::{Cache, LIMIT_BYTES, State};
 use crate::counts::Counts;
-use crate::file::{self, OpenError};
-use crate::handed::Handed;
 use crate::ids::Ids;
-use crate::losses::Losses;
+use crate::opening::OpenError;
 use crate::overflow;
 use crate::record::{self, ReadingName};
-use crate::store::{Limits, Store, Victim};
+use crate::rows::Victim;
 use crate::{Sequence, Settings, SpoolError, Stats, Stored, WhenFull};
 #[cfg(any(test, feature = "testing"))]
 use fieldgate_model::Name;
 use fieldgate_model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
 
+use delivery::Delivery;
+use disk::Disk;
+use order::Order;
 use recovery::Recovery;
-
-/// How many messages that the link has read but not settled are remembered: many times what its window and lanes hold.
-const HANDED_LIMIT: usize = 4096;
-
-/// At a start, so many of the oldest messages count as read by the link of the run before: as many as it can have had in flight.
-const HANDED_BEFORE: usize = 64;
-
-/// Acknowledged rows that could not be deleted yet, remembered at most. Beyond it (only while the disk fails) they are
-/// sent again after a reconnect.
-const ACKED_LIMIT: usize = 65_536;
 
 /// How long deletions wait at least, so that many share one transaction: nothing is lost by a late one.
 const DELETE_EVERY: Duration = Duration::from_secs(1);
@@ -48,87 +42,35 @@ const DELETE_EVERY: Duration = Duration::from_secs(1);
 /// The part of the capacity for messages that the ids of commands may take: one in so many.
 const IDS_SHARE: u64 = 4;
 
-/// A spool that stays full is logged at most this often.
-const LOG_AGAIN: Duration = Duration::from_secs(60);
-
 const FULL: &str = "spool full";
 const FAILING: &str = "spool full: the disk cannot be written";
 const TOO_LARGE: &str = "larger than the spool can keep";
-
-/// What is wrong with the disk now.
-#[derive(Debug)]
-struct Fault {
-    kind: FaultKind,
-    words: String,
-    /// Between two attempts.
-    delay: Duration,
-}
-
-/// What must be done about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FaultKind {
-    /// Write again.
-    Failing,
-    /// Delete before anything is written: that frees space.
-    Full,
-    /// Set the damaged file aside first.
-    Damaged,
-    /// Open the file first: there is none.
-    Unopened,
-}
 
 /// Decides what is written when, what is read from where, and what is dropped when memory or disk is full.
 #[derive(Debug)]
 pub(super) struct Core {
     settings: Settings,
-    limits: Limits,
-    /// Whether the disk has less than `max_size`, and when the log last said so or the contrary.
-    is_short: bool,
-    short_logged: Option<Duration>,
-    run: RunId,
-    store: Store,
+    disk: Disk,
+    order: Order,
+    delivery: Delivery,
     cache: Cache,
-    losses: Losses,
     counts: Counts,
     ids: Ids,
-    /// The first sequence of this start.
-    first: u64,
-    run_recorded: bool,
-    next: u64,
-    offered: u64,
-    /// Rows with a lower sequence may be on disk alone: the cache has dropped them.
-    evicted_below: u64,
-    /// Acknowledged, but still on disk.
-    acked: BTreeSet<u64>,
-    acked_since: Option<Duration>,
-    /// Read by the link and not acknowledged.
-    handed: Handed,
-    oldest_row: Option<(u64, Option<SystemTime>)>,
-    dropped: u64,
-    /// Lost readings that are not logged yet, and when the last ones were.
-    unlogged: u64,
-    logged: Option<Duration>,
-    fault: Option<Fault>,
     /// What health reports about this start, such as a damaged file.
     notice: Option<String>,
     /// What a damaged file still has.
     recovery: Option<Recovery>,
-    /// Grows when messages have appeared in front of what was read.
-    era: u64,
-    /// No commit before this.
-    not_before: Duration,
 }
 
 impl Core {
     /// Opens the spool; messages of earlier runs are offered at once. A disk that cannot be used now is no error: the spool
     /// then begins in memory, and opens the file when it can.
     pub(super) fn open(settings: Settings, run: RunId, now: Moment) -> Result<Self, SpoolError> {
-        let available = file::available_bytes(&settings.path);
-        let opened = match file::open(&settings.path, Limits::within(settings.max_size, available, 0)) {
+        let mut core = Self::nowhere(settings, run).map_err(SpoolError::Memory)?;
+        let opened = match core.disk.open_first(core.settings.max_size) {
             Err(OpenError::Refused(error)) => return Err(error),
             opened => opened,
         };
-        let mut core = Self { run, ..Self::nowhere(settings).map_err(SpoolError::Memory)? };
         match opened.map(|opened| core.adopt(opened)) {
             // Whether the disk can be written is found by the first tick, so that the start does not wait for a sync.
             Ok(Ok(())) => {}
@@ -139,42 +81,24 @@ impl Core {
     }
 
     /// One that has no file yet.
-    pub(super) fn nowhere(settings: Settings) -> rusqlite::Result<Self> {
-        let limits = Limits::of(settings.max_size);
+    pub(super) fn nowhere(settings: Settings, run: RunId) -> rusqlite::Result<Self> {
+        let disk = Disk::nowhere(settings.path.clone(), settings.max_size)?;
         Ok(Self {
-            limits,
-            is_short: false,
-            short_logged: None,
-            run: RunId(0),
-            store: Store::nowhere(&settings.path)?,
+            ids: Ids::new(disk.limits().capacity / IDS_SHARE),
             settings,
+            disk,
+            order: Order::new(run),
+            delivery: Delivery::new(),
             cache: Cache::default(),
-            losses: Losses::default(),
             counts: Counts::default(),
-            ids: Ids::new(limits.capacity / IDS_SHARE),
-            first: 1,
-            run_recorded: false,
-            next: 1,
-            offered: 1,
-            evicted_below: 1,
-            acked: BTreeSet::new(),
-            acked_since: None,
-            handed: Handed::new(HANDED_LIMIT),
-            oldest_row: None,
-            dropped: 0,
-            unlogged: 0,
-            logged: None,
-            fault: None,
             notice: None,
             recovery: None,
-            era: 0,
-            not_before: Duration::ZERO,
         })
     }
 
     /// Looks through a file for which the start was not to wait. Damage that this finds is treated like damage found in use.
     pub(super) fn examine(&mut self, now: Moment) {
-        match self.store.examine() {
+        match self.disk.store_mut().examine() {
             Ok(true) => {}
             Ok(false) => self.damaged("its structure is broken".into(), now),
             Err(error) => self.failed(&error, now),
@@ -189,24 +113,23 @@ impl Core {
                 return self.refuse(message, now);
             }
         }
-        let sequence = self.take_sequence();
-        self.cache.append(sequence, message, now.boot);
-        self.dropped += self.cache.drop_surplus();
-        if self.settings.commit_every.is_zero() && self.fault.is_none() {
-            self.not_before = Duration::ZERO;
+        self.cache.append(self.order.take(), message, now.boot);
+        self.delivery.drop_some(self.cache.drop_surplus());
+        if self.settings.commit_every.is_zero() {
+            self.disk.hurry();
         }
         self.relieve(now);
     }
 
     fn is_too_large(&self, message: &Message) -> bool {
-        record::cost(message) > (self.limits.capacity / 2).min(LIMIT_BYTES as u64 / 4)
+        record::cost(message) > (self.disk.limits().capacity / 2).min(LIMIT_BYTES as u64 / 4)
     }
 
     fn refuse(&mut self, message: Message, now: Moment) {
         let Message { key: Key { kind, source }, run, seq, qos, body, .. } = message;
         warn!(source = %source, bytes = body.len(), "A message is larger than the spool can keep; dropped.");
         let is_reported = kind == MessageKind::Reading && qos != Qos::AtMostOnce;
-        self.dropped += 1;
+        self.delivery.drop_some(1);
         self.report_dropped(
             &[Victim { sequence: 0, reading: is_reported.then_some((source, run, seq)) }],
             TOO_LARGE,
@@ -214,22 +137,19 @@ impl Core {
         );
     }
 
-    fn take_sequence(&mut self) -> u64 {
-        self.next += 1;
-        self.next - 1
-    }
-
     /// Reports readings that were lost elsewhere.
     pub(super) fn report_loss(&mut self, loss: Loss, now: Moment) {
-        self.dropped = self.dropped.saturating_add(loss.count);
+        self.delivery.drop_some(loss.count);
         self.keep_loss(loss, now);
         self.relieve(now);
     }
 
     /// Merges a loss into its record, in memory.
     fn keep_loss(&mut self, loss: Loss, now: Moment) {
-        let before = self.next;
-        let (sequence, loss) = self.losses.add(loss, &mut self.next);
+        let before = self.order.next();
+        let mut next = before;
+        let (sequence, loss) = self.delivery.add_loss(loss, &mut next);
+        self.order.set_next(next);
         let state = match self.cache.get(sequence) {
             None if sequence == before => State::Unsaved,
             Some(entry) if entry.state == State::Unsaved => State::Unsaved,
@@ -240,11 +160,7 @@ impl Core {
 
     fn report_dropped(&mut self, victims: &[Victim], reason: &str, now: Moment) {
         let lost = victims.iter().filter(|victim| victim.reading.is_some()).count();
-        self.unlogged += lost as u64;
-        if lost > 0 && self.logged.is_none_or(|at| now.boot >= at + LOG_AGAIN) {
-            error!(readings = self.unlogged, reason, "Readings are lost; each is reported on the loss topic.");
-            (self.unlogged, self.logged) = (0, Some(now.boot));
-        }
+        self.delivery.log_lost(lost as u64, reason, now.boot);
         for loss in victims.iter().filter_map(|victim| loss_of(victim, reason)) {
             self.keep_loss(loss, now);
         }
@@ -253,19 +169,14 @@ impl Core {
     /// Forgets messages that the broker has.
     pub(super) fn acknowledge(&mut self, sequences: &[Sequence], now: Moment) {
         for &Sequence(sequence) in sequences {
-            self.handed.remove(sequence);
-            let may_have_row = match self.cache.remove(sequence) {
-                Some(entry) => {
-                    if entry.message.key.kind == MessageKind::Loss {
-                        self.losses.close(sequence);
-                    }
-                    matches!(entry.state, State::Saved | State::Outdated)
-                }
-                None => sequence < self.evicted_below,
+            let entry = self.cache.remove(sequence);
+            self.delivery.settle(sequence, entry.as_ref().map(|entry| entry.message.key.kind));
+            let may_have_row = match entry {
+                Some(entry) => matches!(entry.state, State::Saved | State::Outdated),
+                None => sequence < self.order.evicted_below(),
             };
-            if may_have_row && self.acked.len() < ACKED_LIMIT {
-                self.acked.insert(sequence);
-                self.acked_since.get_or_insert(now.boot);
+            if may_have_row {
+                self.delivery.delete_settled(sequence, now.boot);
             }
             if let Some(recovery) = &mut self.recovery {
                 recovery.settle(sequence);
@@ -280,17 +191,17 @@ impl Core {
 
     /// When everything that waits is to be written.
     fn all_due(&self) -> Option<Duration> {
-        if self.fault.is_some() || self.recovery.is_some() {
-            return Some(self.not_before);
+        if self.disk.is_faulty() || self.recovery.is_some() {
+            return Some(self.disk.not_before());
         }
         let write = self.cache.waiting_since().map(|since| since + self.settings.commit_every);
-        let delete = self.acked_since.map(|since| {
-            let is_many = self.acked.len() >= self.limits.deletions();
+        let delete = self.delivery.to_delete_since().map(|since| {
+            let is_many = self.delivery.to_delete_count() >= self.disk.limits().deletions();
             if is_many { Duration::ZERO } else { since + self.settings.commit_every.max(DELETE_EVERY) }
         });
         let keep = self.counts.unsaved().next().map(|_| Duration::ZERO);
         let earliest = [write, delete, keep].into_iter().flatten().min()?;
-        Some(earliest.max(self.not_before))
+        Some(earliest.max(self.disk.not_before()))
     }
 
     /// Writes what is due, then offers everything.
@@ -307,23 +218,39 @@ impl Core {
                 self.save_ids(now);
             }
         }
-        self.offered = self.next;
+        self.order.offer_all();
     }
 
     /// Keeps memory within its limit: what the disk has goes first.
     fn relieve(&mut self, now: Moment) {
         self.evict();
-        if self.cache.is_over() && (self.not_before <= now.boot || self.has_more_space(now)) {
+        if self.cache.is_over() && (self.disk.not_before() <= now.boot || self.has_more_space(now)) {
             self.save(now);
         }
         if self.cache.is_over() {
-            self.dropped += self.cache.drop_fleeting_beyond_limit();
+            self.delivery.drop_some(self.cache.drop_fleeting_beyond_limit());
         }
         while self.cache.is_over() && self.drop_from_memory(now) {}
     }
 
     fn evict(&mut self) {
-        self.evicted_below = self.evicted_below.max(self.cache.evict().unwrap_or(0));
+        self.order.evicted(self.cache.evict().unwrap_or(0));
+    }
+
+    /// Computes again how much may be kept, before something is written or given up.
+    fn fit_the_disk(&mut self, now: Moment) {
+        let fitted = self.disk.fit(self.settings.max_size, now.boot);
+        self.ids.limit(self.disk.limits().capacity / IDS_SHARE);
+        if let Err(error) = fitted {
+            self.failed(&error, now);
+        }
+    }
+
+    /// Whether the disk has more free space than at the last write, while messages wait for that alone.
+    fn has_more_space(&mut self, now: Moment) -> bool {
+        let before = self.disk.limits().capacity;
+        self.fit_the_disk(now);
+        !self.disk.is_faulty() && self.disk.limits().capacity > before
     }
 
     /// Drops messages from memory while the disk cannot take them; returns whether any were dropped. It drops a little more than
@@ -331,7 +258,7 @@ impl Core {
     fn drop_from_memory(&mut self, now: Moment) -> bool {
         let bytes = if self.settings.when_full == WhenFull::DropOldest { LIMIT_BYTES as u64 / 64 } else { 1 };
         let unsaved = || self.cache.unsaved().filter(|(_, entry)| entry.state == State::Unsaved);
-        let handed = |sequence| self.handed.contains(sequence);
+        let handed = |sequence| self.delivery.may_be_delivered(sequence);
         let when_full = self.settings.when_full;
         let mut victims =
             overflow::choose(unsaved().filter(|(_, e)| overflow::is_reading(e)), when_full, bytes, &handed);
@@ -346,15 +273,14 @@ impl Core {
         for victim in &victims {
             self.forget(victim.sequence);
         }
-        let reason = if self.fault.is_some() { FAILING } else { FULL };
+        let reason = if self.disk.is_faulty() { FAILING } else { FULL };
         self.report_dropped(&victims, reason, now);
         !victims.is_empty()
     }
 
     fn forget(&mut self, sequence: u64) {
         self.cache.remove(sequence);
-        self.handed.remove(sequence);
-        self.dropped += 1;
+        self.delivery.drop_one(sequence);
     }
 
     /// Takes new settings over, but for the path.
@@ -365,40 +291,41 @@ impl Core {
 
     /// One past the newest offered.
     pub(super) fn head(&self) -> Sequence {
-        Sequence(self.offered)
+        Sequence(self.order.offered())
     }
 
     /// Grows when messages have appeared in front of what was read: read again from the beginning.
     pub(super) fn era(&self) -> u64 {
-        self.era
+        self.order.era()
     }
 
     /// Status of the spool.
     pub(super) fn stats(&self) -> Stats {
-        let row = self.oldest_row.filter(|(sequence, _)| !self.acked.contains(sequence));
+        let row = self.disk.oldest_row().filter(|(sequence, _)| !self.delivery.is_settled(*sequence));
         let entry = self.cache.oldest().map(|(sequence, entry)| (sequence, Some(entry.message.taken_at.wall)));
         let oldest = [row, entry].into_iter().flatten().min_by_key(|(sequence, _)| *sequence);
+        let rows = self.disk.store().rows();
         Stats {
-            queued: self.store.rows().saturating_sub(self.acked.len() as u64) + self.cache.without_row(),
-            bytes: self.store.used(),
+            queued: rows.saturating_sub(self.delivery.to_delete_count() as u64) + self.cache.without_row(),
+            bytes: self.disk.store().used(),
             oldest: oldest.and_then(|(_, wall)| wall),
-            dropped: self.dropped,
-            error: self.fault.as_ref().map(|fault| fault.words.clone()).or_else(|| self.notice.clone()),
+            dropped: self.delivery.dropped(),
+            error: self.disk.fault_words().map(str::to_owned).or_else(|| self.notice.clone()),
         }
     }
 
     /// Makes the disk full, or not.
     #[cfg(test)]
     pub(super) fn fill_disk(&self, is_full: bool) {
-        self.store.fill(is_full);
+        self.disk.store().fill(is_full);
     }
 
     /// Writes all there is, forgets it in memory, and changes these readings on the disk.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn damage(&mut self, readings: &[(Name, u64)], now: Moment) {
         self.save(now);
-        self.evicted_below = self.evicted_below.max(self.cache.evict_all().unwrap_or(0));
-        readings.iter().for_each(|(sensor, n)| self.store.damage(sensor, *n));
+        self.order.evicted(self.cache.evict_all().unwrap_or(0));
+        readings.iter().for_each(|(sensor, n)| self.disk.store().damage(sensor, *n));
     }
 
     /// Whether something that should be on disk by now is not.
@@ -410,8 +337,8 @@ impl Core {
     /// Sequences that count as read by the link although their messages are gone.
     #[cfg(test)]
     pub(super) fn strays(&self) -> Vec<u64> {
-        let is_here = |sequence| self.cache.get(sequence).is_some() || self.store.has(sequence).unwrap();
-        self.handed.iter().filter(|sequence| !is_here(*sequence)).collect()
+        let is_here = |sequence| self.cache.get(sequence).is_some() || self.disk.store().has(sequence).unwrap();
+        self.delivery.handed().filter(|sequence| !is_here(*sequence)).collect()
     }
 
     /// Bytes of messages in memory.
@@ -427,7 +354,7 @@ impl Core {
         if unsaved > 0 {
             error!(messages = unsaved, "The spool could not be written at the end; these messages are lost.");
         }
-        if let Err(error) = self.store.close() {
+        if let Err(error) = self.disk.close() {
             warn!(error = %error, "The spool's log could not be applied; the next start does it.");
         }
     }

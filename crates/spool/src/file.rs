@@ -1,4 +1,4 @@
-//! The file: how it is made, opened, migrated, checked, and set aside when it is damaged.
+//! The file: how it is made, migrated, checked, and set aside when it is damaged. `opening.rs` makes a store of it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use crate::codes::{Meaning, meaning};
-use crate::store::{Limits, Store};
-use crate::{SpoolError, folder as places, rows, wal};
+use crate::rows;
 
 /// The database in its folder.
 pub(super) const FILE: &str = "spool.db";
-const SCHEMA_VERSION: i64 = 4;
+/// The newest that this program knows.
+pub(super) const SCHEMA_VERSION: i64 = 4;
 
 const RESERVE: &str = ".reserve";
 
@@ -48,55 +48,12 @@ const ADD_SUM: &str = "ALTER TABLE message ADD COLUMN sum INTEGER NOT NULL DEFAU
 /// Rows that get their checksum in one transaction, so that the log stays short.
 const SUMMED_AT_ONCE: usize = 500;
 
-/// 3.51.3: before it a race could leave a log that recovery reads wrongly.
-const OLDEST_SQLITE: i32 = 3_051_003;
-
 /// How long the check of the structure may take: cards are slow, and damage that it misses shows when the page is read.
 const CHECK_BUDGET: Duration = Duration::from_secs(1);
 
-/// Files with at most so many bytes in use are examined before the start goes on, larger ones by the spool's thread: outputs must
-/// not wait for their safe state until a hundred megabytes have been read from a card.
-const EXAMINED_AT_ONCE: u64 = 1024 * 1024;
-
-/// An opened database and what was found.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) store: Store,
-    /// Where a damaged file went.
-    pub(super) set_aside: Option<PathBuf>,
-}
-
-/// Why there is no database.
-#[derive(Debug)]
-pub(super) enum OpenError {
-    /// The disk is full, read-only, failing or not there, in these words. It may pass: go on without it and try again.
-    Disk(String),
-    /// Another instance has it, or another version must.
-    Refused(SpoolError),
-}
-
-/// Opens or makes the database in `folder`; a damaged one is set aside.
-pub(super) fn open(folder: &Path, limits: Limits) -> Result<Opened, OpenError> {
-    if rusqlite::version_number() < OLDEST_SQLITE {
-        return Err(OpenError::Refused(SpoolError::OldSqlite { found: rusqlite::version() }));
-    }
-    let in_folder = |source| folder_error(folder, &source);
-    places::make(folder).map_err(in_folder)?;
-    let file = folder.join(FILE);
-    let failed = |error| refusal(folder, &file, error);
-    match try_open(&file, limits) {
-        Err(Trouble::Damaged) => {
-            let aside = set_aside(&file).map_err(in_folder)?;
-            let store = try_open(&file, limits).map_err(failed)?;
-            Ok(Opened { store, set_aside: Some(aside) })
-        }
-        opened => Ok(Opened { store: opened.map_err(failed)?, set_aside: None }),
-    }
-}
-
 /// Why a database could not be opened.
 #[derive(Debug)]
-enum Trouble {
+pub(super) enum Trouble {
     Damaged,
     Newer(i64),
     Sqlite(rusqlite::Error),
@@ -108,95 +65,13 @@ impl From<rusqlite::Error> for Trouble {
     }
 }
 
-fn refusal(folder: &Path, file: &Path, trouble: Trouble) -> OpenError {
-    let path = file.to_owned();
-    let error = match trouble {
-        Trouble::Newer(found) => {
-            return OpenError::Refused(SpoolError::NewerSchema { path, found, known: SCHEMA_VERSION });
-        }
-        Trouble::Sqlite(error) => error,
-        // A new file that is damaged at once.
-        Trouble::Damaged => return OpenError::Disk("the disk does not keep what is written to it".into()),
-    };
-    match meaning(&error) {
-        Meaning::Locked => OpenError::Refused(SpoolError::Held { path: folder.to_owned() }),
-        Meaning::Full => OpenError::Disk(error.to_string()),
-        // SQLite says only that it failed; the kernel says why.
-        Meaning::Passing | Meaning::Damaged => match may_write(file) {
-            Err(source) => folder_error(folder, &source),
-            Ok(()) => OpenError::Disk(error.to_string()),
-        },
-    }
-}
-
-fn may_write(file: &Path) -> std::io::Result<()> {
-    for path in [file.to_owned(), beside(file, "-wal")] {
-        passably(File::options().write(true).open(&path).map(drop))?;
-    }
-    let trial = beside(file, ".trial");
-    File::create(&trial)?;
-    fs::remove_file(trial)
-}
-
-fn folder_error(folder: &Path, source: &std::io::Error) -> OpenError {
-    let words = || format!("{} cannot be used: {source}", folder.display());
-    OpenError::Disk(places::describe(folder).unwrap_or_else(words))
-}
-
-fn try_open(file: &Path, limits: Limits) -> Result<Store, Trouble> {
-    if is_emptied(file) {
-        return Err(Trouble::Damaged);
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(file, flags)?;
-    connection.busy_timeout(Duration::ZERO)?;
-    // Before anything is read, or SQLite would make a shared-memory file.
-    connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version > SCHEMA_VERSION {
-        // Every schema has its own table definitions: if they are ours, the version number is what was damaged.
-        let is_ours = has_schema(&connection)?;
-        return Err(if is_ours { Trouble::Damaged } else { Trouble::Newer(version) });
-    }
-    // Only now that no other process can write it, and before we do.
-    if fs::read(beside(file, "-wal")).is_ok_and(|log| wal::has_lost_commits(&log)) {
-        return Err(Trouble::Damaged);
-    }
-    // A new file has nothing to lose before the checkpoint below, which is where it is synced once.
-    connection.execute_batch(if version == 0 { "PRAGMA synchronous = OFF" } else { "PRAGMA synchronous = FULL" })?;
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -512; PRAGMA cell_size_check = ON;
-         PRAGMA trusted_schema = OFF",
-    )?;
-    match version {
-        0 => create(&mut connection)?,
-        1.. => migrate(&mut connection, version)?,
-        // Not a number of ours: the tables decide.
-        _ => {}
-    }
-    connection.execute_batch("PRAGMA synchronous = FULL")?;
-    if version < SCHEMA_VERSION {
-        // Out of the log and into the file's head, where the package looks before it lets an older program in.
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    }
-    if !has_schema(&connection)? {
-        return Err(Trouble::Damaged);
-    }
-    check_sequences(&connection)?;
-    let mut store = Store::adopt(connection, file, limits)?;
-    if store.used() <= EXAMINED_AT_ONCE && !store.examine()? {
-        return Err(Trouble::Damaged);
-    }
-    Ok(store)
-}
-
 /// Whether the database has nothing and its log something. SQLite would delete that log.
 pub(super) fn is_emptied(file: &Path) -> bool {
     let length = |path| fs::metadata(path).map(|found| found.len()).ok();
     length(file.to_owned()) == Some(0) && length(beside(file, "-wal")).is_some_and(|length| length > 0)
 }
 
-fn create(connection: &mut Connection) -> Result<(), Trouble> {
+pub(super) fn create(connection: &mut Connection) -> Result<(), Trouble> {
     let strangers: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if strangers > 0 {
         return Err(Trouble::Damaged);
@@ -230,7 +105,7 @@ fn add_sums(connection: &mut Connection) -> Result<(), Trouble> {
 }
 
 /// From one schema to the next, up to ours.
-fn migrate(connection: &mut Connection, from: i64) -> Result<(), Trouble> {
+pub(super) fn migrate(connection: &mut Connection, from: i64) -> Result<(), Trouble> {
     if from == 1 {
         add_sums(connection)?;
     }
@@ -256,7 +131,7 @@ pub(super) fn nowhere() -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn has_schema(connection: &Connection) -> rusqlite::Result<bool> {
+pub(super) fn has_schema(connection: &Connection) -> rusqlite::Result<bool> {
     let find = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql = ?2";
     for (name, sql) in TABLES {
         if connection.query_row(find, [name, sql], |row| row.get::<_, i64>(0))? != 1 {
@@ -267,7 +142,7 @@ fn has_schema(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Greater numbers cannot have been given by any start, and would leave no numbers for the next ones.
-fn check_sequences(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn check_sequences(connection: &Connection) -> Result<(), Trouble> {
     const LAST: i64 = 1 << 62;
     // Each by itself, so that SQLite looks at an end of the table; asked for both at once it reads all of it.
     let sql = "SELECT coalesce((SELECT min(seq) FROM message), 1), coalesce((SELECT max(seq) FROM message), 1), \
@@ -337,7 +212,7 @@ pub(super) fn use_reserve(file: &Path) {
 }
 
 /// What is not there need not be moved.
-fn passably(result: std::io::Result<()>) -> std::io::Result<()> {
+pub(super) fn passably(result: std::io::Result<()>) -> std::io::Result<()> {
     result.or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 

@@ -138,9 +138,10 @@
 //!
 //! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges loss records; `overflow.rs` decides
 //! what is dropped; `counts.rs` keeps what sensors have counted, and `ids.rs` the commands that were seen, which come in by
-//! `command_ids.rs`; `handed.rs` knows what the broker may have; `codes.rs` says what an error means; `folder.rs` and `file.rs`
-//! open the database, `wal.rs` checks its log, `store.rs` works on it, `rows.rs` decodes its rows, and `salvage.rs` reads a
-//! damaged one; `core.rs` joins them and applies the policy, with the time passed in; `thread.rs` runs the core.
+//! `command_ids.rs`; `handed.rs` knows what the broker may have; `codes.rs` says what an error means; `file.rs` has the schema,
+//! `opening.rs` opens the database in the folder that `folder.rs` makes, `wal.rs` checks its log, `store.rs` works on it, `rows.rs`
+//! decodes its rows, and `salvage.rs` reads a damaged one. `core.rs` joins them and applies the policy, with the time passed in;
+//! below it `disk.rs`, `order.rs` and `delivery.rs` have its state. `thread.rs` runs the core, and `vitals.rs` says how it is.
 
 pub mod cache;
 mod codes;
@@ -153,96 +154,37 @@ mod folder;
 mod handed;
 mod ids;
 mod losses;
+mod opening;
 mod overflow;
 mod record;
 mod rows;
 mod salvage;
 mod store;
 mod thread;
+mod types;
+mod vitals;
 mod wal;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
-use fieldgate_clock as clock;
 use fieldgate_model::{Loss, Message, Name, PersistedCounts, Saved};
 
 pub use command_ids::CommandIds;
 pub use error::{Closed, NotNow, ReadError, SpoolError};
 pub use folder::describe as describe_folder;
 pub use thread::{SpoolPanicked, SpoolThread, open};
+pub use types::{Batch, MIN_SIZE, Sequence, Settings, Stats, Stored, WhenFull};
+pub use vitals::Vitals;
 
-use thread::{Busy, Request};
-
-/// How the spool keeps what is undelivered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// A folder, made if absent.
-    pub path: PathBuf,
-    /// Bytes on disk at most; less than [`MIN_SIZE`] counts as that.
-    pub max_size: u64,
-    /// What is not acknowledged for this long is on disk; zero: before it is offered to the broker.
-    pub commit_every: Duration,
-    /// What gives way when `max_size` is reached.
-    pub when_full: WhenFull,
-}
-
-/// The smallest `max_size` in bytes that the database and its log can work in.
-pub const MIN_SIZE: u64 = 512 * 1024;
-
-/// What gives way when the spool is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// The oldest readings.
-    DropOldest,
-    /// The new readings.
-    DropNewest,
-}
-
-/// A message's place in the spool. Grows for ever, over restarts too; it changes only when a file is opened later than at the
-/// start, which begins a new era ([`Spool::era`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sequence(pub u64);
-
-/// A message as the link reads it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
-    /// For [`Spool::acknowledge`].
-    pub sequence: Sequence,
-    /// The message, shared with the spool's memory.
-    pub message: Arc<Message>,
-}
-
-/// What one read found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
-    /// In order. There may be none although some follow, where stored messages were damaged.
-    pub messages: Vec<Stored>,
-    /// Where the next read goes on: whatever lies in front of it was handed out, or will never be.
-    pub next: Sequence,
-}
-
-/// Status of the spool, for health.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Messages not yet acknowledged.
-    pub queued: u64,
-    /// Bytes of the database that are in use.
-    pub bytes: u64,
-    /// When the oldest of the queued was taken.
-    pub oldest: Option<SystemTime>,
-    /// Messages that will never arrive, since this start: dropped here or reported by [`Spool::report_loss`].
-    pub dropped: u64,
-    /// What is wrong with the disk, in words.
-    pub error: Option<String>,
-}
+use thread::Request;
+use vitals::Busy;
 
 /// A handle to the spool's thread. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -300,30 +242,6 @@ impl Permit<'_> {
         self.slot.send(Request::Items(items));
     }
 }
-
-/// Reports the status of the spool, also while its thread waits for the disk.
-#[derive(Clone, Debug)]
-pub struct Vitals {
-    stats: watch::Receiver<Stats>,
-    busy: Arc<Busy>,
-}
-
-impl Vitals {
-    /// What the thread last said; when it has been at one thing for too long, that is the error.
-    pub fn stats(&self) -> Stats {
-        let stats = self.stats.borrow().clone();
-        let silent = self.busy.since().map(|since| clock::boottime().saturating_sub(since));
-        match silent.filter(|silent| *silent >= SILENT) {
-            Some(silent) => {
-                Stats { error: Some(format!("the disk has not answered for {} s", silent.as_secs())), ..stats }
-            }
-            None => stats,
-        }
-    }
-}
-
-/// A commit takes a second or two on a bad card; after this the disk counts as hanging.
-const SILENT: Duration = Duration::from_secs(5);
 
 impl Spool {
     /// Appends a message; waits for room in the queue.
@@ -450,7 +368,7 @@ impl Spool {
 
     /// Status of the spool, also while its thread waits for the disk.
     pub fn vitals(&self) -> Vitals {
-        Vitals { stats: self.stats.clone(), busy: Arc::clone(&self.busy) }
+        Vitals::new(self.stats.clone(), Arc::clone(&self.busy))
     }
 
     /// Takes new settings over, but for the path: a move needs a restart.

@@ -7,7 +7,8 @@
 use crate::WhenFull;
 use crate::cache::Entry;
 use crate::record::cost;
-use crate::store::{Batch, Order, Victim};
+use crate::rows::Victim;
+use crate::store::{Batch, Order};
 use fieldgate_model::MessageKind;
 
 /// Kept free beyond what is estimated: for loss records, and for pages that are not filled.

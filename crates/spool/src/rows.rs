@@ -4,8 +4,15 @@ use rusqlite::Connection;
 
 use crate::counts::Counted;
 use crate::record::{self, ReadingName, Row, Unsound};
-use crate::store::{Victim, signed, unsigned};
 use fieldgate_model::{CommandRecord, Message, Name, REMEMBERED};
+
+/// A row that was dropped to make space for newer ones.
+#[derive(Debug)]
+pub(super) struct Victim {
+    pub(super) sequence: u64,
+    /// Nothing when the row was no reading, or is damaged there.
+    pub(super) reading: Option<ReadingName>,
+}
 
 /// The statement that reads whole rows for [`decode`].
 pub(super) fn select(condition: &str) -> String {
@@ -100,4 +107,14 @@ pub(super) fn victim(row: &rusqlite::Row<'_>) -> rusqlite::Result<Victim> {
         record::reading_name(sequence, columns, row.get(5).ok()?)
     };
     Ok(Victim { sequence: unsigned(sequence), reading: reading() })
+}
+
+/// Sequences stay far below 2^63; a larger one could only come from a damaged file.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A negative number could only come from a damaged file; no sequence is 0.
+pub(super) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }

@@ -14,8 +14,8 @@ use crate::counts::Counted;
 use crate::file;
 use crate::ids::CommandRows;
 use crate::record::{ROW_OVERHEAD, ReadingName, Unsound};
-use crate::rows::{body_len, decode, read_commands, read_counts, select};
-use crate::store::{READ_BYTES, signed, unsigned};
+use crate::rows::{body_len, decode, read_commands, read_counts, select, signed, unsigned};
+use crate::store::READ_BYTES;
 use fieldgate_model::{Loss, Message, MessageKind, Name, RunId};
 
 /// What a salvage comes to next.

@@ -9,8 +9,8 @@ use crate::MIN_SIZE;
 use crate::counts::Counted;
 use crate::file;
 use crate::ids::{CommandRow, CommandRows};
-use crate::record::{self, ReadingName, Unsound};
-use crate::rows::{body_len, decode, read_commands, read_counts, select, victim};
+use crate::record::{self, Unsound};
+use crate::rows::{Victim, body_len, decode, read_commands, read_counts, select, signed, unsigned, victim};
 use fieldgate_model::{CommandRecord, Message, MessageKind, RunId};
 
 /// Sequences set aside for each start, so that numbers grow over restarts without being written one by one.
@@ -78,14 +78,6 @@ pub(super) struct Rows {
     pub(super) found: Vec<(u64, Result<Message, Unsound>)>,
     /// The first row that was left out; nothing when these are all.
     pub(super) next: Option<u64>,
-}
-
-/// A row that was dropped to make space for newer ones.
-#[derive(Debug)]
-pub(super) struct Victim {
-    pub(super) sequence: u64,
-    /// Nothing when the row was no reading, or is damaged there.
-    pub(super) reading: Option<ReadingName>,
 }
 
 /// Which rows are dropped.
@@ -444,14 +436,4 @@ fn rows_at_most(connection: &Connection) -> rusqlite::Result<u64> {
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
     connection.pragma_query_value(None, name, |row| row.get(0)).map(unsigned)
-}
-
-/// Sequences stay far below 2^63; a larger one could only come from a damaged file.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A negative number could only come from a damaged file; no sequence is 0.
-pub(super) fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

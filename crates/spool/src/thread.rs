@@ -5,7 +5,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::command_ids::{self, Reader};
 use crate::core::Core;
+use crate::vitals::Busy;
 use crate::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
 use fieldgate_clock as clock;
 use fieldgate_model::{Moment, Name, PersistedCounts, RunId, Saved};
@@ -114,22 +114,6 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let thread = Builder::new().name("spool".into()).spawn(run).map_err(no_thread)?;
     starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(no_thread)?;
     Ok((Spool { requests, places, head, era, stats, counts, command_ids, busy }, SpoolThread { thread }))
-}
-
-/// Since when the thread has been at work, which only the disk can make long; nothing while it waits for requests.
-#[derive(Debug, Default)]
-pub(super) struct Busy(AtomicU64);
-
-impl Busy {
-    /// On [`clock::boottime`].
-    pub(super) fn since(&self) -> Option<Duration> {
-        let nanos = self.0.load(Ordering::Relaxed);
-        (nanos > 0).then(|| Duration::from_nanos(nanos))
-    }
-
-    fn set(&self, since: Duration) {
-        self.0.store(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
 }
 
 /// The free places for items in the queue. Dropping it, also by a panic, ends every wait for a place.
@@ -306,27 +290,5 @@ async fn next(queue: &mut mpsc::Receiver<Request>, records: &Reader, due: Option
     match due {
         None => something.await,
         Some(due) => tokio::time::timeout(due.saturating_sub(clock::boottime()), something).await.unwrap_or(Wait::Due),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{SILENT, Vitals};
-
-    #[test]
-    fn while_the_disk_does_not_answer_that_is_the_error_and_the_rest_stays_as_last_said() {
-        let stats = Stats { queued: 3, error: Some("spool full".into()), ..Stats::default() };
-        let (_sender, said) = watch::channel(stats.clone());
-        let busy = Arc::new(Busy::default());
-        let vitals = Vitals { stats: said, busy: Arc::clone(&busy) };
-        assert_eq!(vitals.stats(), stats);
-        busy.set(clock::boottime().saturating_sub(SILENT));
-        let silent = vitals.stats();
-        let words = silent.error.as_deref().unwrap();
-        assert!(words.starts_with("the disk has not answered for ") && words.ends_with(" s"), "{words}");
-        assert_eq!(silent.queued, 3);
-        busy.set(Duration::ZERO);
-        assert_eq!(vitals.stats(), stats, "it waits for requests again");
     }
 }

@@ -12,22 +12,20 @@ impl Core {
     /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was
     /// published once must not be seen to go back.
     pub(crate) fn keep_count(&mut self, sensor: &Name, count: u64) {
-        if self.counts.keep(sensor, count) && self.fault.is_none() {
-            self.not_before = Duration::ZERO;
+        if self.counts.keep(sensor, count) {
+            self.disk.hurry();
         }
     }
 
     /// Takes a count that a user has set. It is written as a count that has grown is.
     pub(crate) fn set_count(&mut self, sensor: &Name, count: u64) {
         self.counts.set(sensor, count);
-        if self.fault.is_none() {
-            self.not_before = Duration::ZERO;
-        }
+        self.disk.hurry();
     }
 
     /// Whether the count of this sensor is on disk; in words, why not.
     pub(crate) fn count_saved(&self, sensor: &Name) -> Saved {
-        let why = || self.fault.as_ref().map_or_else(|| NO_PLACE.to_owned(), |fault| fault.words.clone());
+        let why = || self.disk.fault_words().unwrap_or(NO_PLACE).to_owned();
         if self.counts.is_saved(sensor) { Ok(()) } else { Err(why()) }
     }
 
@@ -59,7 +57,7 @@ impl Core {
 
     /// When the ids of commands must be written, even if nothing else is due.
     pub(super) fn ids_due(&self) -> Option<Duration> {
-        self.ids.due().filter(|_| self.fault.is_none())
+        self.ids.due().filter(|_| !self.disk.is_faulty())
     }
 
     /// Writes the ids of commands and nothing else: most of what waits is acknowledged before it has to be written.
@@ -71,11 +69,11 @@ impl Core {
 
     fn save_ids_only(&mut self, now: Moment) -> rusqlite::Result<()> {
         loop {
-            let ids = self.ids.unsaved(self.limits.batch);
+            let ids = self.ids.unsaved(self.disk.limits().batch);
             if ids.is_empty() {
                 return Ok(());
             }
-            let batch = self.store.begin()?;
+            let batch = self.disk.store_mut().begin()?;
             batch.put_commands(&ids, self.ids.oldest(), self.ids.unsound())?;
             batch.commit()?;
             self.ids.mark_saved(&ids, now.boot);

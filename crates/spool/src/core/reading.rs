@@ -16,11 +16,11 @@ use fieldgate_model::{Loss, MessageKind, Moment, Qos};
 impl Core {
     /// Messages from `from` on that are offered and not acknowledged.
     pub(crate) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Result<Batch, ReadError> {
-        if self.fault.is_none() && self.recovery.as_ref().is_some_and(|recovery| recovery.hides(from)) {
+        if !self.disk.is_faulty() && self.recovery.as_ref().is_some_and(|recovery| recovery.hides(from)) {
             return Err(ReadError::Disk);
         }
         let (mut messages, horizon) = self.read_disk(from.0, limit, now)?;
-        let end = self.offered.min(horizon);
+        let end = self.order.offered().min(horizon);
         // One more than `limit`, so that it is known where the next read begins.
         let in_memory =
             self.cache.from(from.0).take_while(|(sequence, _)| *sequence < end).take(limit.saturating_add(1));
@@ -34,7 +34,7 @@ impl Core {
         let count = messages.iter().take(limit).take_while(fits).count().max(1);
         let next = messages.get(count).map_or(Sequence(end), |left_out| left_out.sequence).max(from);
         messages.truncate(count);
-        self.hand(&messages);
+        self.delivery.hand(&messages);
         Ok(Batch { messages, next })
     }
 
@@ -55,28 +55,17 @@ impl Core {
         self.acknowledge(&[sequence], now);
     }
 
-    fn hand(&mut self, found: &[Stored]) {
-        for stored in found {
-            if stored.message.key.kind == MessageKind::Loss {
-                self.losses.close(stored.sequence.0);
-            }
-            // A message at QoS 0 has no acknowledgement and no loss record.
-            if stored.message.qos != Qos::AtMostOnce {
-                self.handed.insert(stored.sequence.0);
-            }
-        }
-    }
-
     /// See [`crate::Spool::first_since`]. What cannot be read counts as old.
     pub(crate) fn first_since(&mut self, boot: Duration, now: Moment) -> Sequence {
-        let is_new = |(sequence, entry): &(u64, &Entry)| *sequence >= self.first && entry.message.taken_at.boot >= boot;
+        let (started, evicted_below) = (self.order.first(), self.order.evicted_below());
+        let is_new = |(sequence, entry): &(u64, &Entry)| *sequence >= started && entry.message.taken_at.boot >= boot;
         let newest = self.cache.from(0).rev().take_while(is_new).last().map(|(sequence, _)| sequence);
-        let first = newest.unwrap_or(self.offered);
+        let first = newest.unwrap_or(self.order.offered());
         // Older ones in memory, or none on the disk alone.
-        if self.cache.oldest().is_some_and(|(oldest, _)| oldest < first) || self.evicted_below <= self.first {
+        if self.cache.oldest().is_some_and(|(oldest, _)| oldest < first) || evicted_below <= started {
             return Sequence(first);
         }
-        match self.store.first_since(self.first, first.min(self.evicted_below), boot) {
+        match self.disk.store().first_since(started, first.min(evicted_below), boot) {
             Ok(row) => Sequence(row.unwrap_or(first)),
             Err(error) => {
                 self.failed(&error, now);
@@ -89,12 +78,12 @@ impl Core {
     fn read_disk(&mut self, from: u64, limit: usize, now: Moment) -> Result<(Vec<Stored>, u64), ReadError> {
         // A burst may be on the disk, and gone from memory, before it is offered: rows from there on would hide what memory has
         // between them.
-        let to = self.evicted_below.min(self.offered);
+        let to = self.order.evicted_below().min(self.order.offered());
         if from >= to {
             return Ok((Vec::new(), u64::MAX));
         }
-        let wanted = |sequence| !self.acked.contains(&sequence) && self.cache.get(sequence).is_none();
-        let Rows { found, next } = match self.store.read(from, to, limit, wanted) {
+        let wanted = |sequence| !self.delivery.is_settled(sequence) && self.cache.get(sequence).is_none();
+        let Rows { found, next } = match self.disk.store().read(from, to, limit, wanted) {
             Ok(rows) => rows,
             Err(error) => {
                 self.failed(&error, now);
@@ -114,10 +103,8 @@ impl Core {
     /// A damaged row stays damaged: it is deleted, and reported as lost if its name can still be read.
     fn drop_unsound(&mut self, sequence: u64, Unsound { reading }: Unsound, now: Moment) {
         error!(sequence, ?reading, "A stored message is damaged; dropped.");
-        self.dropped += 1;
-        self.handed.remove(sequence);
-        self.acked.insert(sequence);
-        self.acked_since.get_or_insert(now.boot);
+        self.delivery.drop_one(sequence);
+        self.delivery.delete_row(sequence, now.boot);
         if let Some(name) = reading {
             self.keep_loss(salvage::loss_of_row(name), now);
         }

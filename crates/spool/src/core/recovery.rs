@@ -8,11 +8,15 @@ use tracing::{error, info, warn};
 
 use crate::Sequence;
 use crate::cache::State;
-use crate::core::{Core, FaultKind, HANDED_BEFORE};
-use crate::file::{self, OpenError, Opened};
+use crate::core::Core;
+use crate::core::disk::FaultKind;
+use crate::opening::{OpenError, Opened};
 use crate::salvage::{Found, Holes, Salvage};
 use crate::store::SEQUENCES_PER_START;
 use fieldgate_model::Moment;
+
+/// At a start, so many of the oldest messages count as read by the link of the run before: as many as it can have had in flight.
+const HANDED_BEFORE: usize = 64;
 
 /// Messages that are taken out of a damaged file in one go.
 const AT_ONCE: usize = 512;
@@ -48,37 +52,39 @@ impl Recovery {
 impl Core {
     /// Whether there is a file to write to; tries to have one.
     pub(super) fn has_file(&mut self, now: Moment) -> bool {
-        match self.fault.as_ref().map(|fault| (fault.kind, fault.words.clone())) {
-            Some((FaultKind::Damaged, cause)) => self.put_aside(cause, now) && self.reopen(now),
-            Some((FaultKind::Unopened, _)) => self.reopen(now),
-            _ => true,
+        match self.disk.fault() {
+            Some(FaultKind::Damaged) => self.put_aside(now) && self.reopen(now),
+            Some(FaultKind::Unopened) => self.reopen(now),
+            Some(FaultKind::Failing | FaultKind::Full) | None => true,
         }
     }
 
     /// The file turned out damaged in use.
     pub(super) fn damaged(&mut self, cause: String, now: Moment) {
-        self.fault(FaultKind::Damaged, format!("the spool is damaged: {cause}"), now);
-        self.not_before = now.boot;
+        self.disk.record_fault(FaultKind::Damaged, format!("the spool is damaged: {cause}"), now.boot);
+        self.disk.wait_until(now.boot);
         self.has_file(now);
     }
 
-    fn put_aside(&mut self, cause: String, now: Moment) -> bool {
+    fn put_aside(&mut self, now: Moment) -> bool {
+        let cause = self.disk.fault_words().unwrap_or_default().to_owned();
         // Deletions that were not written yet would bring their messages back.
-        let mut settled = std::mem::take(&mut self.acked);
-        let expected = self.store.rows().saturating_sub(self.cache.rows() + settled.len() as u64);
-        let until = self.evicted_below;
-        match self.store.set_aside() {
+        let mut settled = self.delivery.forget_rows();
+        let expected = self.disk.store().rows().saturating_sub(self.cache.rows() + settled.len() as u64);
+        let until = self.order.evicted_below();
+        match self.disk.store_mut().set_aside() {
             Ok(aside) => {
                 error!(error = cause, file = %aside.display(), "The spool is damaged; set aside, a new one is begun.");
                 self.forget_disk(now);
                 settled.extend(self.cache.from(0).take_while(|(sequence, _)| *sequence < until).map(|(s, _)| s));
                 self.recover_from(aside, until, settled, Some(expected));
-                self.fault(FaultKind::Unopened, cause, now);
+                self.disk.record_fault(FaultKind::Unopened, cause, now.boot);
                 true
             }
             Err(error) => {
-                self.acked = settled;
-                self.fault(FaultKind::Damaged, format!("{cause}; and it cannot be set aside: {error}"), now);
+                self.delivery.restore_rows(settled);
+                let words = format!("{cause}; and it cannot be set aside: {error}");
+                self.disk.record_fault(FaultKind::Damaged, words, now.boot);
                 false
             }
         }
@@ -86,23 +92,23 @@ impl Core {
 
     /// The broker has everything that the file has, and the disk has no space left to record that in it.
     pub(super) fn discard(&mut self, now: Moment) {
-        let cause = self.store.remove().err().unwrap_or_else(|| "no space on the disk".into());
-        self.acked.clear();
+        let cause = self.disk.store_mut().remove().err().unwrap_or_else(|| "no space on the disk".into());
+        self.delivery.forget_rows();
         self.forget_disk(now);
-        self.fault(FaultKind::Unopened, format!("the spool cannot be written: {cause}"), now);
-        self.not_before = now.boot;
+        self.disk.record_fault(FaultKind::Unopened, format!("the spool cannot be written: {cause}"), now.boot);
+        self.disk.wait_until(now.boot);
     }
 
     fn forget_disk(&mut self, now: Moment) {
         self.cache.forget_disk(now.boot);
-        self.losses.retain(|sequence| self.cache.get(sequence).is_some());
+        self.delivery.forget_disk(|sequence| self.cache.get(sequence).is_some());
         self.counts.forget_disk();
-        (self.acked_since, self.evicted_below, self.oldest_row) = (None, 0, None);
-        self.run_recorded = false;
+        self.order.all_in_memory();
+        self.disk.forget_file();
     }
 
     fn reopen(&mut self, now: Moment) -> bool {
-        let opened = match file::open(&self.settings.path, self.limits) {
+        let opened = match self.disk.open() {
             Ok(opened) => opened,
             Err(error) => {
                 self.not_opened(error, now);
@@ -124,45 +130,38 @@ impl Core {
             OpenError::Disk(words) => words,
             OpenError::Refused(error) => error.to_string(),
         };
-        self.fault(FaultKind::Unopened, format!("the spool cannot be opened: {cause}"), now);
+        self.disk.record_fault(FaultKind::Unopened, format!("the spool cannot be opened: {cause}"), now.boot);
     }
 
     /// Works with a file from now on. Sequences that were given meanwhile move behind those that it has.
     pub(super) fn adopt(&mut self, Opened { store, set_aside }: Opened) -> rusqlite::Result<()> {
         let mut base = store.next_sequence()?;
         let before = store.first_sequences(HANDED_BEFORE)?;
-        self.oldest_row = store.oldest(|_| true)?;
+        let oldest = store.oldest(|_| true)?;
         let (counts, unsound) = store.counts()?;
         self.counts.adopt(counts);
         let commands = store.commands()?;
         self.report_unsound(&unsound, commands.unsound.len());
         self.ids.adopt(commands);
         let rows_below = base;
-        self.store = store;
+        self.disk.adopt(store, oldest);
         if let Some(aside) = set_aside {
             error!(file = %aside.display(), "The spool was damaged; it is set aside, and a new one begun.");
             self.recover_from(aside, 0, BTreeSet::new(), None);
             let newest = self.recovery.as_ref().map_or(0, |recovery| recovery.salvage.newest());
             base = base.max(newest + SEQUENCES_PER_START);
         }
-        let behind = base.saturating_sub(self.first);
+        let behind = self.order.move_behind(base);
         if behind > 0 {
             self.cache.shift(behind);
-            self.losses.shift(behind);
-            self.handed.shift(behind);
-            (self.first, self.next, self.offered) = (base, self.next + behind, self.offered + behind);
-            self.acked.clear();
+            self.delivery.shift(behind);
         }
-        before.into_iter().for_each(|sequence| self.handed.insert(sequence));
+        before.into_iter().for_each(|sequence| self.delivery.handed_before(sequence));
         if let Some(recovery) = self.recovery.as_mut().filter(|recovery| recovery.expected.is_none()) {
-            recovery.until = self.first;
+            recovery.until = self.order.first();
         }
-        self.evicted_below = self.evicted_below.max(rows_below);
-        self.era += 1;
-        // What is left of the fault ends with the first write.
-        if let Some(fault) = &mut self.fault {
-            fault.kind = FaultKind::Failing;
-        }
+        self.order.evicted(rows_below);
+        self.order.begin_era();
         Ok(())
     }
 
@@ -188,7 +187,7 @@ impl Core {
         if self.recovery.is_some() {
             // Two damaged files within one recovery: the disk is beyond this.
             warn!(file = %aside.display(), "Another spool file is damaged before the last one was read; it is kept, but not read.");
-            self.dropped += expected.unwrap_or(0);
+            self.delivery.drop_some(expected.unwrap_or(0));
             return;
         }
         let holes = Holes::default();
@@ -202,7 +201,7 @@ impl Core {
             None => {
                 error!(file = %aside.display(), "Nothing can be read of the damaged spool.");
                 self.notice = Some(format!("{}; nothing can be read of it", describe_aside(&aside)));
-                self.dropped += expected.unwrap_or(0);
+                self.delivery.drop_some(expected.unwrap_or(0));
             }
         }
     }
@@ -210,7 +209,7 @@ impl Core {
     /// Takes some messages out of the damaged file; they are kept like any other, in their old place.
     pub(super) fn recover_some(&mut self, now: Moment) {
         let Some(mut recovery) = self.recovery.take() else { return };
-        if self.fault.is_some() {
+        if self.disk.is_faulty() {
             self.recovery = Some(recovery);
             return;
         }
@@ -226,7 +225,7 @@ impl Core {
             if sequence < recovery.until && !recovery.settled.contains(&sequence) {
                 recovery.recovered += 1;
                 if recovery.expected.is_none() && recovery.recovered <= HANDED_BEFORE as u64 {
-                    self.handed.insert(sequence);
+                    self.delivery.handed_before(sequence);
                 }
                 self.cache.put(sequence, Arc::new(message), State::Unsaved, now.boot);
             }
@@ -242,7 +241,7 @@ impl Core {
     fn recovered(&mut self, recovery: &Recovery) {
         let Recovery { aside, recovered, lost, expected, .. } = recovery;
         let unreported = expected.map_or(0, |expected| expected.saturating_sub(recovered + lost));
-        self.dropped += unreported;
+        self.delivery.drop_some(unreported);
         info!(file = %aside.display(), recovered, reported = lost, unreported, "The damaged spool has been read.");
         let words = format!("{}; {recovered} messages were recovered from it", describe_aside(aside));
         let words = if *lost > 0 { format!("{words}, {lost} readings are reported as lost") } else { words };
@@ -252,9 +251,9 @@ impl Core {
             words
         });
         // What could not be read of it is not with the link any more.
-        let is_here = |sequence| self.cache.get(sequence).is_some() || self.store.has(sequence).unwrap_or(true);
-        self.handed.retain(is_here);
-        self.era += 1;
+        let is_here = |sequence| self.cache.get(sequence).is_some() || self.disk.store().has(sequence).unwrap_or(true);
+        self.delivery.keep_handed(is_here);
+        self.order.begin_era();
     }
 }
 

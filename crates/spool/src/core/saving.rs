@@ -4,20 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
-
 use crate::cache::{Entry, State};
 use crate::codes::{Meaning, meaning};
-use crate::core::{Core, FULL, Fault, FaultKind, loss_of};
+use crate::core::disk::FaultKind;
+use crate::core::{Core, FULL, loss_of};
 use crate::losses::Losses;
 use crate::overflow;
 use crate::record;
-use crate::store::Victim;
+use crate::rows::Victim;
 use fieldgate_model::{Message, Moment};
-
-/// First and longest wait before a failed commit is tried again: a disk that is back is in use within five seconds, the
-/// attempt included.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
 /// How long messages wait in memory for which the disk has no space, and which the broker may have already.
 const POSTPONED: Duration = Duration::from_secs(1);
@@ -40,7 +35,7 @@ impl Core {
 
     /// When the start itself must be recorded, even if nothing else is due.
     pub(super) fn run_due(&self) -> Option<Duration> {
-        (!self.run_recorded && self.fault.is_none()).then_some(self.not_before)
+        (!self.disk.has_start() && !self.disk.is_faulty()).then_some(self.disk.not_before())
     }
 
     /// Records the start and nothing else, which also shows that the disk can be written. The first messages are left out:
@@ -48,50 +43,52 @@ impl Core {
     pub(super) fn save_run(&mut self, now: Moment) {
         self.fit_the_disk(now);
         match self.save_run_only() {
-            Ok(()) => self.store.keep_reserve(self.limits),
+            Ok(()) => self.disk.keep_reserve(),
             Err(error) => self.failed(&error, now),
         }
     }
 
     fn save_run_only(&mut self) -> rusqlite::Result<()> {
-        let batch = self.store.begin()?;
-        batch.put_run(self.first, self.run)?;
+        let batch = self.disk.store_mut().begin()?;
+        batch.put_run(self.order.first(), self.order.run())?;
         batch.commit()?;
-        self.run_recorded = true;
+        self.disk.start_recorded();
         Ok(())
     }
 
     /// One transaction; says whether another is wanted.
     fn save_batch(&mut self, now: Moment) -> rusqlite::Result<bool> {
-        let deleted: Vec<u64> = self.acked.iter().copied().take(self.limits.deletions()).collect();
-        let is_full = self.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::Full) && !deleted.is_empty();
+        let limits = self.disk.limits();
+        let deleted = self.delivery.to_delete(limits.deletions());
+        let is_full = self.disk.fault() == Some(FaultKind::Full) && !deleted.is_empty();
         let mut chosen = if is_full { Vec::new() } else { self.choose_batch() };
         let counts: Vec<_> = self.counts.unsaved().filter(|_| !is_full).map(|(name, n)| (name.clone(), n)).collect();
-        let ids = if is_full { Vec::new() } else { self.ids.unsaved(self.limits.batch) };
-        let is_proof_wanted = self.fault.is_some() || !self.run_recorded;
+        let ids = if is_full { Vec::new() } else { self.ids.unsaved(limits.batch) };
+        let is_proof_wanted = self.disk.is_faulty() || !self.disk.has_start();
         if deleted.is_empty() && chosen.is_empty() && counts.is_empty() && ids.is_empty() && !is_proof_wanted {
             return Ok(false);
         }
-        let mut batch = self.store.begin()?;
+        let mut batch = self.disk.store_mut().begin()?;
         if is_proof_wanted {
-            batch.put_run(self.first, self.run)?;
+            batch.put_run(self.order.first(), self.order.run())?;
         }
         batch.delete(deleted.iter().copied())?;
         batch.put_counts(&counts)?;
         if !ids.is_empty() {
             batch.put_commands(&ids, self.ids.oldest(), self.ids.unsound())?;
         }
-        let spared = |sequence| self.handed.contains(sequence) || self.acked.contains(&sequence);
+        let spared = |sequence| self.delivery.may_be_delivered(sequence) || self.delivery.is_settled(sequence);
         let rule = self.settings.when_full;
-        let victims = overflow::make_space(&mut batch, &mut chosen, rule, self.limits.capacity, &spared)?;
-        let (losses, next, records) = loss_records(&self.losses, self.next, &victims, now);
+        let victims = overflow::make_space(&mut batch, &mut chosen, rule, limits.capacity, &spared)?;
+        let (losses, next, records) = loss_records(self.delivery.losses(), self.order.next(), &victims, now);
         let unchanged = chosen.iter().filter(|(sequence, _)| !records.contains_key(sequence));
         batch.put(unchanged.map(|(sequence, entry)| (*sequence, &*entry.message)))?;
         batch.put(records.iter().map(|(sequence, message)| (*sequence, message)))?;
         batch.commit()?;
         let is_progress = !(chosen.is_empty() && victims.is_empty() && deleted.is_empty() && ids.is_empty());
-        self.run_recorded = true;
-        (self.losses, self.next) = (losses, next);
+        self.disk.start_recorded();
+        self.delivery.set_losses(losses);
+        self.order.set_next(next);
         self.counts.mark_saved(&counts);
         self.ids.mark_saved(&ids, now.boot);
         chosen.iter().for_each(|(sequence, _)| self.cache.mark_saved(*sequence));
@@ -99,9 +96,7 @@ impl Core {
         for (sequence, message) in records {
             self.cache.put(sequence, Arc::new(message), State::Saved, now.boot);
         }
-        deleted.iter().for_each(|sequence| {
-            self.acked.remove(sequence);
-        });
+        self.delivery.deleted(&deleted);
         self.evict();
         Ok(is_progress)
     }
@@ -111,24 +106,22 @@ impl Core {
         let fits = |(_, entry): &(u64, &Entry)| {
             let is_first = bytes == 0;
             bytes += record::cost(&entry.message);
-            is_first || bytes <= self.limits.batch
+            is_first || bytes <= self.disk.limits().batch
         };
         self.cache.unsaved().take_while(fits).map(|(sequence, entry)| (sequence, entry.clone())).collect()
     }
 
     fn succeeded(&mut self, now: Moment) {
-        if self.fault.take().is_some() {
-            info!("The spool can be written again.");
+        self.disk.works();
+        self.delivery.none_waits();
+        let is_postponed = self.cache.waiting_since().is_some();
+        self.disk.wait_until(if is_postponed { now.boot + POSTPONED } else { Duration::ZERO });
+        if self.disk.store().rows() == self.cache.rows() {
+            self.order.all_in_memory();
         }
-        self.store.keep_reserve(self.limits);
-        self.acked_since = None;
-        self.not_before = if self.cache.waiting_since().is_some() { now.boot + POSTPONED } else { Duration::ZERO };
-        if self.store.rows() == self.cache.rows() {
-            self.evicted_below = 0;
-        }
-        let tidied = self.store.shrink().and_then(|()| self.store.oldest(|_| true));
+        let tidied = self.disk.store_mut().shrink().and_then(|()| self.disk.store().oldest(|_| true));
         match tidied {
-            Ok(oldest) => self.oldest_row = oldest,
+            Ok(oldest) => self.disk.set_oldest_row(oldest),
             Err(error) => self.failed(&error, now),
         }
     }
@@ -140,12 +133,12 @@ impl Core {
             Meaning::Locked | Meaning::Passing => FaultKind::Failing,
         };
         if kind == FaultKind::Full {
-            self.store.use_reserve();
+            self.disk.store().use_reserve();
             if !self.is_of_use() {
                 return self.discard(now);
             }
         }
-        self.fault(kind, format!("the spool cannot be written: {error}"), now);
+        self.disk.record_fault(kind, format!("the spool cannot be written: {error}"), now.boot);
     }
 
     /// Whether the file holds anything that is still needed: unacknowledged messages, counts or command ids. The rows themselves
@@ -153,18 +146,8 @@ impl Core {
     fn is_of_use(&self) -> bool {
         let has_more = !self.counts.is_empty() || !self.ids.is_empty();
         has_more
-            || self.store.rows() == 0
-            || !matches!(self.store.oldest(|sequence| !self.acked.contains(&sequence)), Ok(None))
-    }
-
-    /// Records what is wrong, and when to try again; the wait doubles each time.
-    pub(super) fn fault(&mut self, kind: FaultKind, words: String, now: Moment) {
-        let delay = self.fault.as_ref().map_or(RETRY.0, |fault| (fault.delay * 2).min(RETRY.1));
-        if self.fault.as_ref().is_none_or(|fault| fault.words != words) {
-            warn!(error = words, "The spool cannot use its disk; messages stay in memory, and writing is tried again.");
-        }
-        self.fault = Some(Fault { kind, words, delay });
-        self.not_before = now.boot + delay;
+            || self.disk.store().rows() == 0
+            || !matches!(self.disk.store().oldest(|sequence| !self.delivery.is_settled(sequence)), Ok(None))
     }
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::{SECOND, at, contents, numbers, on_disk, open, reading, settings};
 use crate::core::Core;
-use crate::file::OpenError;
+use crate::opening::OpenError;
 use crate::{Sequence, Settings, WhenFull};
+use fieldgate_model::RunId;
 
 /// A core whose disk could not be used at its start, on a folder that is fine by now.
 pub(super) fn without_disk(settings: &Settings, ms: u64) -> Core {
-    let mut core = Core::nowhere(settings.clone()).unwrap();
+    let mut core = Core::nowhere(settings.clone(), RunId(1)).unwrap();
     core.not_opened(OpenError::Disk("no space left on device".into()), at(ms));
     core
 }

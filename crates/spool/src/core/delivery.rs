@@ -1,0 +1,201 @@
+//! What was delivered, and what never will be: which messages the link has read, which the broker has, what was dropped and how
+//! that is reported. Pure, but for the log of what is lost; it knows neither memory nor disk.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tracing::error;
+
+use crate::Stored;
+use crate::handed::Handed;
+use crate::losses::Losses;
+use fieldgate_model::{Loss, MessageKind, Qos};
+
+/// How many messages that the link has read but not settled are remembered: many times what its window and lanes hold.
+const HANDED_LIMIT: usize = 4096;
+
+/// Acknowledged rows that could not be deleted yet, remembered at most. Beyond it (only while the disk fails) they are
+/// sent again after a reconnect.
+const ACKED_LIMIT: usize = 65_536;
+
+/// Lost readings are logged at most this often.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
+
+/// What became of messages.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// Acknowledged, but still on disk; and since when the first of them waits for its deletion.
+    acked: BTreeSet<u64>,
+    acked_since: Option<Duration>,
+    /// Read by the link and not acknowledged.
+    handed: Handed,
+    losses: Losses,
+    dropped: u64,
+    /// Lost readings that are not logged yet, and when the last ones were.
+    unlogged: u64,
+    logged: Option<Duration>,
+}
+
+impl Delivery {
+    /// Nothing yet.
+    pub(super) fn new() -> Self {
+        Self {
+            acked: BTreeSet::new(),
+            acked_since: None,
+            handed: Handed::new(HANDED_LIMIT),
+            losses: Losses::default(),
+            dropped: 0,
+            unlogged: 0,
+            logged: None,
+        }
+    }
+
+    /// The link is given these. A loss record that it was given does not grow any more.
+    pub(super) fn hand(&mut self, found: &[Stored]) {
+        for stored in found {
+            if stored.message.key.kind == MessageKind::Loss {
+                self.losses.close(stored.sequence.0);
+            }
+            // A message at QoS 0 has no acknowledgement and no loss record.
+            if stored.message.qos != Qos::AtMostOnce {
+                self.handed.insert(stored.sequence.0);
+            }
+        }
+    }
+
+    /// The link of the run before may have read this one.
+    pub(super) fn handed_before(&mut self, sequence: u64) {
+        self.handed.insert(sequence);
+    }
+
+    /// Whether the broker may have it.
+    pub(super) fn may_be_delivered(&self, sequence: u64) -> bool {
+        self.handed.contains(sequence)
+    }
+
+    /// Only those that `is_here` accepts can still be with the link.
+    pub(super) fn keep_handed(&mut self, is_here: impl Fn(u64) -> bool) {
+        self.handed.retain(is_here);
+    }
+
+    #[cfg(test)]
+    pub(super) fn handed(&self) -> impl Iterator<Item = u64> {
+        self.handed.iter()
+    }
+
+    /// The broker has it, or nobody will; `kind` is that of a message in memory.
+    pub(super) fn settle(&mut self, sequence: u64, kind: Option<MessageKind>) {
+        self.handed.remove(sequence);
+        if kind == Some(MessageKind::Loss) {
+            self.losses.close(sequence);
+        }
+    }
+
+    /// The row of one that is settled is to be deleted, if so many can be remembered.
+    pub(super) fn delete_settled(&mut self, sequence: u64, now: Duration) {
+        if self.acked.len() < ACKED_LIMIT {
+            self.delete_row(sequence, now);
+        }
+    }
+
+    /// Its row is to be deleted.
+    pub(super) fn delete_row(&mut self, sequence: u64, now: Duration) {
+        self.acked.insert(sequence);
+        self.acked_since.get_or_insert(now);
+    }
+
+    /// Whether its row is to be deleted.
+    pub(super) fn is_settled(&self, sequence: u64) -> bool {
+        self.acked.contains(&sequence)
+    }
+
+    /// The first of the rows that are to be deleted.
+    pub(super) fn to_delete(&self, limit: usize) -> Vec<u64> {
+        self.acked.iter().copied().take(limit).collect()
+    }
+
+    /// How many there are.
+    pub(super) fn to_delete_count(&self) -> usize {
+        self.acked.len()
+    }
+
+    /// Since when the first of them waits.
+    pub(super) fn to_delete_since(&self) -> Option<Duration> {
+        self.acked_since
+    }
+
+    /// These rows are deleted.
+    pub(super) fn deleted(&mut self, sequences: &[u64]) {
+        sequences.iter().for_each(|sequence| {
+            self.acked.remove(sequence);
+        });
+    }
+
+    /// All that is written waits for nothing.
+    pub(super) fn none_waits(&mut self) {
+        self.acked_since = None;
+    }
+
+    /// What is settled has no rows any more; returns which they were.
+    pub(super) fn forget_rows(&mut self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.acked)
+    }
+
+    /// They have, after all.
+    pub(super) fn restore_rows(&mut self, settled: BTreeSet<u64>) {
+        self.acked = settled;
+    }
+
+    /// The file is gone: what remains of loss records is what `is_here` accepts.
+    pub(super) fn forget_disk(&mut self, is_here: impl Fn(u64) -> bool) {
+        self.losses.retain(is_here);
+        self.acked_since = None;
+    }
+
+    /// Every sequence moves by `behind` places. What was settled names rows of no file.
+    pub(super) fn shift(&mut self, behind: u64) {
+        self.losses.shift(behind);
+        self.handed.shift(behind);
+        self.acked.clear();
+    }
+
+    /// Messages that will never arrive.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// So many more will never arrive.
+    pub(super) fn drop_some(&mut self, count: u64) {
+        self.dropped = self.dropped.saturating_add(count);
+    }
+
+    /// This one will never arrive.
+    pub(super) fn drop_one(&mut self, sequence: u64) {
+        self.handed.remove(sequence);
+        self.drop_some(1);
+    }
+
+    /// So many readings among them are lost.
+    pub(super) fn log_lost(&mut self, readings: u64, reason: &str, now: Duration) {
+        self.unlogged += readings;
+        if readings > 0 && self.logged.is_none_or(|at| now >= at + LOG_AGAIN) {
+            error!(readings = self.unlogged, reason, "Readings are lost; each is reported on the loss topic.");
+            (self.unlogged, self.logged) = (0, Some(now));
+        }
+    }
+
+    /// Merges a loss into its record, or makes one at `next`, which then grows; returns the record and its place.
+    pub(super) fn add_loss(&mut self, loss: Loss, next: &mut u64) -> (u64, Loss) {
+        self.losses.add(loss, next)
+    }
+
+    /// The records that can grow, to add to a copy of them.
+    pub(super) fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// That copy, now that it is on disk.
+    pub(super) fn set_losses(&mut self, losses: Losses) {
+        self.losses = losses;
+    }
+}

@@ -1,0 +1,112 @@
+//! Order and eras: which sequences were given, up to where they are offered, and from where on memory has all of them. Pure.
+//!
+//! Sequences grow for ever, over restarts too. Where a file comes late, those that were given meanwhile move behind the rows that
+//! it has; what the link has read begins again then, in a new era.
+
+use fieldgate_model::RunId;
+
+/// The sequences of this start.
+#[derive(Debug)]
+pub(super) struct Order {
+    run: RunId,
+    /// The first sequence of this start.
+    first: u64,
+    next: u64,
+    offered: u64,
+    /// Rows with a lower sequence may be on disk alone: memory has dropped them.
+    evicted_below: u64,
+    era: u64,
+}
+
+impl Order {
+    /// Of this start, before there is a file.
+    pub(super) fn new(run: RunId) -> Self {
+        Self { run, first: 1, next: 1, offered: 1, evicted_below: 1, era: 0 }
+    }
+
+    /// This start.
+    pub(super) fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The first sequence of this start.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The sequence that is given next.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Sequences below this one are given.
+    pub(super) fn set_next(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+
+    /// Gives a sequence.
+    pub(super) fn take(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// One past the newest that is offered.
+    pub(super) fn offered(&self) -> u64 {
+        self.offered
+    }
+
+    /// Everything that was given is offered.
+    pub(super) fn offer_all(&mut self) {
+        self.offered = self.next;
+    }
+
+    /// Up to here rows may be on disk alone.
+    pub(super) fn evicted_below(&self) -> u64 {
+        self.evicted_below
+    }
+
+    /// Memory does not have all below this any more.
+    pub(super) fn evicted(&mut self, below: u64) {
+        self.evicted_below = self.evicted_below.max(below);
+    }
+
+    /// Memory has all there is.
+    pub(super) fn all_in_memory(&mut self) {
+        self.evicted_below = 0;
+    }
+
+    /// A file has given sequences up to `base`; returns by how much those of this start move to lie behind them.
+    pub(super) fn move_behind(&mut self, base: u64) -> u64 {
+        let behind = base.saturating_sub(self.first);
+        self.first += behind;
+        self.next += behind;
+        self.offered += behind;
+        behind
+    }
+
+    /// Messages have appeared in front of what was read.
+    pub(super) fn begin_era(&mut self) {
+        self.era += 1;
+    }
+
+    /// Grows with each of them.
+    pub(super) fn era(&self) -> u64 {
+        self.era
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_before_a_file_came_moves_behind_its_rows_and_stays_in_order() {
+        let mut order = Order::new(RunId(7));
+        assert_eq!([order.take(), order.take()], [1, 2]);
+        order.offer_all();
+        assert_eq!(order.take(), 3);
+        assert_eq!(order.move_behind(1000), 999);
+        assert_eq!((order.first(), order.offered(), order.next()), (1000, 1002, 1003));
+        assert_eq!(order.move_behind(1000), 0, "it lies behind them already");
+    }
+}
