@@ -4,7 +4,7 @@
     python3 -m venv venv && venv/bin/pip install pyte==0.8.2
     venv/bin/python docs/pictures/make.py target/release/fieldgate
 
-A pump is commanded on meanwhile, with mosquitto_pub (package mosquitto-clients), so that the table has something to tell.
+A pump is commanded on meanwhile, with mosquitto_pub (package mosquitto-clients), so that the table shows an output that is on.
 """
 import fcntl
 import os

@@ -37,7 +37,7 @@ pub fn summary(path: &Path, config: &Config) -> String {
     let link = &config.link;
     let brokers: Vec<_> = link.brokers.iter().map(address).collect();
     let mut out = format!(
-        "{} is good.\n\nconnects to {} by MQTT {} as {}\n",
+        "{}: no problems found.\n\nconnects to {} by MQTT {} as {}\n",
         path.display(),
         brokers.join(", then "),
         if link.protocol == ProtocolChoice::Auto {
@@ -324,7 +324,7 @@ sensors:
     #[test]
     fn a_good_configuration_is_shown_as_what_it_publishes_and_subscribes() {
         let expected = "\
-x.yaml is good.
+x.yaml: no problems found.
 
 connects to mqtts://a:8883, then ws://[::1]:80/mqtt by MQTT 5, or 3.1.1 where no other is known, as c
 
