@@ -143,7 +143,7 @@ impl Commands {
             (kind, Name::new(level))
         };
         let Ok(name) = name else {
-            warn!(topic = %message.topic, "Command refused: its topic holds no valid name of an output or a sensor.");
+            warn!(topic = %message.topic, "Command refused: its topic contains no valid name of an output or a sensor.");
             return None;
         };
         let recipient = Recipient { kind, name };

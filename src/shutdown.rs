@@ -57,7 +57,7 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
         // One grace for all of a kind: they stop at the same time.
         let grace = if worker.progress.has_outputs() { deadlines.outputs } else { deadlines.workers };
         if !worker.join(grace.saturating_sub(began.elapsed())).await {
-            error!(bus = name, "The bus hangs in a device and was left behind; its outputs may not be safe.");
+            error!(bus = name, "The bus hangs in a device, and its thread was abandoned; its outputs may not be safe.");
         }
     }
     drop(remains.events);
@@ -80,6 +80,6 @@ async fn within<T>(grace: Duration, part: &str, end: impl Future<Output = Result
     match tokio::time::timeout(grace, end).await {
         Ok(Ok(_)) => {}
         Ok(Err(e)) => error!(part, error = %e, "The part ended by a panic."),
-        Err(_) => error!(part, ?grace, "The part did not end in time and was left behind."),
+        Err(_) => error!(part, ?grace, "The part did not end in time and was abandoned."),
     }
 }

@@ -74,7 +74,7 @@ fn notify(states: &[NotifyState<'_>]) {
 fn send(lines: &[u8]) -> std::io::Result<()> {
     let lines = String::from_utf8_lossy(lines);
     if let Err(e) = sd_notify::notify(&[NotifyState::Custom(lines.trim_end())]) {
-        warn!(error = %e, "A report to systemd could not be sent.");
+        warn!(error = %e, "A notification to systemd could not be sent.");
     }
     Ok(())
 }

@@ -247,7 +247,7 @@ fn read_names_the_service_that_holds_the_line() {
     let mut gateway = Gateway::run(&bench.folder.path().join("fieldgate.yaml"), &[]);
     let held = json!({"GPIO17": gateway.pid()});
     common::wait_until("the service to hold its line", SOON, || bench.sim.read()["held"] == held);
-    let holder = format!("held by \"fieldgate (process {})\"", gateway.pid());
+    let holder = format!("in use by \"fieldgate (process {})\"", gateway.pid());
     bench.run(&["read", "door"]).failed(1, &holder);
     bench.run(&["read", "air"]).done();
     assert_eq!(bench.sim.read()["held"], held);

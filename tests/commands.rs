@@ -63,7 +63,7 @@ fn what_is_no_command_is_answered_with_the_reason_and_moves_nothing() {
     let deep = format!("{{\"value\":{}", "[".repeat(4000));
     let long = vec![b'1'; 4097];
     let huge = vec![b'{'; 200 * 1024];
-    let twice = "unreadable: the key \"for\" stands twice, and only one of the two can be meant";
+    let twice = "unreadable: the key \"for\" appears twice, and only one of them can be meant";
     let cases: [(&[u8], &str); 15] = [
         (br#"{"value":"on","for":"1s","for":null}"#, twice),
         (br#"{"value":"on","for":"1s","f\u006fr":null}"#, twice),

@@ -48,10 +48,10 @@ fn files_that_would_keep_the_link_from_connecting_are_errors() {
     assert_eq!(problems(&with(&files.client_cert, &files.client_key)), []);
     let error = |text: &str, words: &[&str]| check(text, Severity::Error, words);
     error(&with(&files.client_cert, &files.server_key), &["key_file: the key does not fit our certificate"]);
-    error(&with(&files.client_key, &files.client_key), &["cert_file", "it holds a private key"]);
-    error(&with(&files.client_cert, &files.client_cert), &["key_file", "it holds a certificate"]);
+    error(&with(&files.client_key, &files.client_key), &["cert_file", "it contains a private key"]);
+    error(&with(&files.client_cert, &files.client_cert), &["key_file", "it contains a certificate"]);
     error(&with(&folder.path().join("none.pem"), &files.client_key), &["cert_file: cannot read", "none.pem"]);
-    error(&text(&files.client_key, &files.client_cert, &files.client_key), &["ca_file", "it holds a private key"]);
+    error(&text(&files.client_key, &files.client_cert, &files.client_key), &["ca_file", "it contains a private key"]);
 }
 
 #[test]

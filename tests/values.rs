@@ -85,7 +85,7 @@ fn a_sensor_that_fails_shows_nothing_old_and_its_first_good_sample_at_once() {
     // What a filter takes is counted, and told when nothing is left of three samples. The other measurement goes on.
     running.bench.set_chip("0x76", "temperature", -5.0);
     let status = running.client.wait_json("b/sensors/air/status", |status| status["status"] == "degraded", SOON);
-    assert_eq!(status["error"], "temperature: its filters have left out at least the last three values");
+    assert_eq!(status["error"], "temperature: its filters have dropped at least the last three values");
     let reading = running.client.wait_json("b/sensors/air", |reading| reading.get("temperature").is_none(), SOON);
     assert!(reading["humidity"].is_number(), "{reading}");
 }

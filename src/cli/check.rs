@@ -153,7 +153,7 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
                 "the newest value as bare text",
             ));
         }
-        all.push((format!("{base}/late/+"), "-", "as above", "no", "readings that an outage held up"));
+        all.push((format!("{base}/late/+"), "-", "as above", "no", "readings delayed by an outage"));
         all.push((config.topics.loss(), "-", "1", "no", "readings that will never arrive"));
         if totals(config).next().is_some() {
             all.push((format!("{base}/sensors/+/total/reply"), "-", "1", "no", "the answer to each new total"));

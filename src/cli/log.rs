@@ -59,7 +59,7 @@ pub fn start(level: &str) {
     // Fails only if it has been called before, and then the log is there.
     tracing_subscriber::registry().with(filter).with(journal).with(lines).try_init().ok();
     if let Some(complaint) = complaint {
-        error!("RUST_LOG is not obeyed: {complaint}. Logging as if it were not set.");
+        error!("RUST_LOG is ignored, and the default level is logged: {complaint}.");
     }
 }
 

@@ -124,7 +124,7 @@ async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
             }
             changed = link.changed() => {
                 if changed.is_err() {
-                    error!("The link has ended by itself; ending too, so that a supervisor can start again.");
+                    error!("The link has ended unexpectedly; the gateway ends too, so that a supervisor can restart it.");
                     return;
                 }
                 gateway.publish_health();
@@ -185,7 +185,7 @@ fn reloaded(outcome: Result<(), ReloadError>) {
             systemd::ready("configuration reloaded");
         }
         Err(e) => {
-            error!(error = %describe_error(&e), "Configuration reloaded, but a part of it is not in use; restart the gateway.");
+            error!(error = %describe_error(&e), "Configuration reloaded, but part of it is not in use; restart the gateway.");
             systemd::ready("configuration reloaded, but a bus of it is not served, see the log");
         }
     }
@@ -197,6 +197,6 @@ fn keep_table(table: Option<&last_good::Place>, config: &Config) {
         return;
     };
     if let Err(e) = last_good::save(table, &gateway::outputs(config)) {
-        warn!(error = %describe_error(&e), "The table of outputs could not be kept.");
+        warn!(error = %describe_error(&e), "The table of outputs could not be saved; `fieldgate safe-state` may use an older one.");
     }
 }

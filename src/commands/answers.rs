@@ -39,7 +39,7 @@ impl Answers {
                     warn!(lost, "Replies to commands are accepted again; some were lost.");
                 }
             }
-            Ok(Err(_)) => warn!(%name, "The reply to a command is lost: the recorder has ended."),
+            Ok(Err(_)) => warn!(%name, "The reply to a command is lost, because the recorder has ended."),
             Err(_) => {
                 if self.lost == 0 {
                     warn!(%name, "The reply to a command is lost: the spool's queue is full, because its disk hangs. More may follow.");

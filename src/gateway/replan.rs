@@ -98,12 +98,12 @@ fn ask_to_release(workers: &Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(Bus
 async fn released(leaving: Vec<(BusKey, Worker)>, releasing: Vec<(BusKey, oneshot::Receiver<()>)>, deadline: Instant) {
     for (key, worker) in leaving {
         if !worker.join(deadline.saturating_duration_since(Instant::now())).await {
-            error!(bus = %key, "The old bus hangs in a device and could not be ended; it is left behind.");
+            error!(bus = %key, "The old bus hangs in a device and could not be ended; its thread is abandoned.");
         }
     }
     for (key, done) in releasing {
         if timeout_at(deadline, done).await.is_err() {
-            error!(bus = %key, "The bus did not release in time what the reload changes; it will as soon as it can.");
+            error!(bus = %key, "The bus did not release in time the lines that the reload moves; they are moved when it does.");
         }
     }
 }

@@ -237,7 +237,7 @@ impl Loop {
         self.hand_on();
         let place = self.outputs[index].place;
         if self.sites.rest.allowed_from(place, Purpose::Output) > clock::boottime() {
-            let words = format!("not tried, for its bus has just failed: {}", self.sites.rest.why(place));
+            let words = format!("not tried, because its bus has just failed: {}", self.sites.rest.why(place));
             // As after any order that could not be carried out, it is made safe as soon as the bus allows.
             self.sites.bar(Some(words.clone()));
             self.outputs[index].slot.drop_device(&mut self.sites);

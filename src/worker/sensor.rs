@@ -397,7 +397,7 @@ impl SensorSlot {
         let Some((names, words)) = self.left_out.take() else { return self.whole(now, sites) };
         // The value of an input beyond its range changes each time; which inputs these are does not.
         if self.reported_left_out != names {
-            warn!(sensor = %self.settings.name, error = %words, "Part of the reading was left out; the rest is published.");
+            warn!(sensor = %self.settings.name, error = %words, "Some measurements of the reading failed; the others are published.");
             (self.reported_left_out, self.status_reported) = (names, false);
         }
         self.note(SensorStatus::Degraded, || Some(words), now.wall, sites);
@@ -406,7 +406,7 @@ impl SensorSlot {
     /// Adds measurements of which the filters have left nothing for a while to what was left out.
     fn note_filtered_out(&mut self) {
         for name in self.filters.without_value() {
-            let words = format!("{name}: its filters have left out at least the last three values");
+            let words = format!("{name}: its filters have dropped at least the last three values");
             let (names, all) = self.left_out.get_or_insert_default();
             names.push(name.clone());
             if !all.is_empty() {

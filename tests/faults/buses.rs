@@ -227,7 +227,7 @@ fn h4_a_program_that_starts_and_stops_on_a_bus_that_times_out_feeds_the_watchdog
     let took = asked.elapsed();
     assert_eq!(running.bench.line("GPIO27"), Some(0), "the output of another bus is safe");
     let log = running.gateway.log();
-    assert!(log.contains("could not be made safe at the end") || log.contains("was left behind"), "it says so: {log}");
+    assert!(log.contains("could not be made safe at the end") || log.contains("was abandoned"), "it says so: {log}");
     report(
         "H4",
         &format!("start and SIGTERM while every transfer times out after 1 s, {lasts:?}"),

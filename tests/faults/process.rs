@@ -374,7 +374,7 @@ fn p7_a_second_instance_ends_within_a_second_says_why_and_touches_nothing() {
         slowest = slowest.max(started.elapsed());
         let spool = running.folder.path().join("spool");
         wait_until("its reason", SOON, || second.log().contains(spool.to_str().unwrap()));
-        assert!(second.log().contains("held by another running instance"), "{}", second.log());
+        assert!(second.log().contains("in use by another running instance"), "{}", second.log());
     }
     assert!(slowest <= Duration::from_secs(1), "{slowest:?}");
     let seq = running.seq();

@@ -31,7 +31,7 @@ fn each_command_is_one_line_with_output_id_outcome_value_and_reason() {
         &["actuator=nobody", "outcome=\"rejected\"", "reason=\"unknown: "],
         &["actuator=pump", "outcome=\"rejected\"", "reason=\"retained: "],
         &["actuator=boiler", "id=\"c3\"", "outcome=\"done\"", "value=\"on\""],
-        &["actuator=boiler", "id=\"c4\"", "outcome=\"done\"", "value=\"on\"", "reason=\"limit: min_on holds it on"],
+        &["actuator=boiler", "id=\"c4\"", "outcome=\"done\"", "value=\"on\"", "reason=\"limit: min_on keeps it on"],
     ];
     wait_until("a line for each", SOON, || lines().len() >= expected.len());
     let lines = lines();

@@ -39,7 +39,7 @@ fn an_output_that_does_not_go_off_says_so_and_is_driven_until_it_does() {
     hold_low(&bench, true);
     let answer = bench.ask("left", "off");
     assert_eq!((&answer["outcome"], &answer["value"]), (&"failed".into(), &Value::Null), "{answer}");
-    assert_eq!(reason(&answer), "hardware: it does on when it is driven off");
+    assert_eq!(reason(&answer), "hardware: it reads on although it was set to off");
     wait_until("the state to be unknown", SOON, || newest(&bench, "left")["value"].is_null());
     assert_eq!(reason(&bench.ask("right", "on")), "interlock: left is on", "nobody has seen it off");
     assert_eq!(said(&bench, "Output does not follow; will try again until it does.").len(), 1);

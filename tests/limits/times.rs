@@ -55,7 +55,7 @@ fn off_that_waits_for_long_is_answered_at_once_with_the_reason_and_the_value() {
     bench.ask("pump2", "on");
     let answer = bench.ask("pump2", "off");
     assert_eq!((&answer["outcome"], &answer["value"]), (&"done".into(), &"on".into()), "{answer}");
-    assert!(reason(&answer).starts_with("limit: min_on holds it on for another "), "{answer}");
+    assert!(reason(&answer).starts_with("limit: min_on keeps it on for another "), "{answer}");
     bench.client.wait_json(&state("pump2"), |state| state["cause"] == "limit", SOON);
     near("min_on", watch.end().on(0)[0].lasted(), ms(4000));
     assert_eq!(bench.health()["actuators"]["pump2"]["trips"], 0, "it was asked for");

@@ -155,8 +155,8 @@ async fn files_that_cannot_be_used_are_told_with_the_remedy() {
     for encrypted in ["new.key", "old.key"] {
         check(settings("client.pem", encrypted), &[encrypted, "is encrypted", "openssl pkey -in"]).await;
     }
-    check(settings("client.key", "client.key"), &["no certificate in PEM form: it holds a private key"]).await;
-    check(settings("client.pem", "client.pem"), &["no private key in PEM form: it holds a certificate"]).await;
+    check(settings("client.key", "client.key"), &["no certificate in PEM form: it contains a private key"]).await;
+    check(settings("client.pem", "client.pem"), &["no private key in PEM form: it contains a certificate"]).await;
     check(settings("client.csr", "client.key"), &["it holds the request for a certificate"]).await;
     check(settings("client.der", "client.key"), &["looks like DER", "-inform der"]).await;
     check(settings("empty.pem", "client.key"), &["it is empty"]).await;

@@ -39,7 +39,7 @@ pub enum BusError {
         hint: String,
     },
     /// Another program holds the line. Tell the user who.
-    #[error("line {line} of {chip} is held by {holder:?}")]
+    #[error("line {line} of {chip} is in use by {holder:?}")]
     LineHeld {
         /// The chip.
         chip: String,
@@ -83,7 +83,7 @@ pub enum BusError {
         why: String,
     },
     /// Nothing was tried, for a transfer there has just failed slowly. Try again when the bus has rested.
-    #[error("not tried, for the bus has just failed: {why}")]
+    #[error("not tried, because the bus has just failed: {why}")]
     Resting {
         /// The failure.
         why: String,

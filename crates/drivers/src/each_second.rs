@@ -72,7 +72,7 @@ impl<const N: usize, I: I2c<Error = BusError>> EachSecond<N, I> {
                 Err(error) => error.to_string(),
                 Ok(_) => "no answer".to_owned(),
             };
-            let why = format!("it has told nothing usable for {} s: {last}", self.silent);
+            let why = format!("it has reported nothing usable for {} s: {last}", self.silent);
             return Err(another(self.chip, self.address, why));
         }
         Ok(())
@@ -225,7 +225,7 @@ mod tests {
         seconds.set(1);
         let error = chip.take_events().unwrap_err();
         assert!(!error.is_transient());
-        let words = "no microphone at address 0x58: it has told nothing usable for 4 s: the chip is not ready";
+        let words = "no microphone at address 0x58: it has reported nothing usable for 4 s: the chip is not ready";
         assert_eq!(error.to_string(), words);
     }
 }

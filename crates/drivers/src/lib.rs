@@ -398,7 +398,7 @@ pub enum DriverError {
     #[error("this output cannot be set to {0}")]
     Foreign(OutputValue),
     /// The hardware took what it was told and does something else. Drive it again.
-    #[error("it does {read} when it is driven {driven}")]
+    #[error("it reads {read} although it was set to {driven}")]
     DoesNotFollow {
         /// What it was told.
         driven: OutputValue,

@@ -84,7 +84,7 @@ impl Connection<'_> {
                     debug!(
                         topic,
                         reason = words,
-                        "The requester's own topic was refused; the reply topic has the answer."
+                        "The response topic was refused; the answer is on the reply topic."
                     );
                 }
             }

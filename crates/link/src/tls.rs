@@ -32,7 +32,7 @@ pub enum TlsError {
     #[error(transparent)]
     File(FileError),
     /// A file without what it should hold.
-    #[error("{path} holds no {what} in PEM form: {instead}", path = path.display())]
+    #[error("{path} contains no {what} in PEM form: {instead}", path = path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum TlsError {
         why: String,
     },
     /// A key behind a passphrase.
-    #[error("{path} is encrypted, and nobody is there to type its passphrase", path = path.display())]
+    #[error("{path} is encrypted, and a service cannot be asked for the passphrase", path = path.display())]
     Encrypted {
         /// The file.
         path: PathBuf,

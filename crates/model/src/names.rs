@@ -21,7 +21,7 @@ pub enum NameError {
     #[error("a name has at most 64 characters, this one has {0}")]
     TooLong(usize),
     /// A character outside `[A-Za-z0-9_-]`.
-    #[error("a name is made of A-Z, a-z, 0-9, _ and -, and {0:?} is none of them")]
+    #[error("a name may contain A-Z, a-z, 0-9, _ and -, but not {0:?}")]
     BadCharacter(char),
 }
 

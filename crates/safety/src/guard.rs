@@ -135,7 +135,7 @@ impl Guard {
         }
         let (at, cause, refusal) = if limit > now {
             let key = if is_on(action) { "min_off" } else { "min_on" };
-            let words = format!("{key} holds it {} for another {}", self.requested(), round_up(limit - now));
+            let words = format!("{key} keeps it {} for another {}", self.requested(), round_up(limit - now));
             (limit.max(free), StateCause::Limit, Refusal::new(Reason::Limit, words))
         } else {
             let words = format!("it rests for another {} after the other went off", round_up(free - now));

@@ -60,7 +60,7 @@ impl Counts {
 
     fn entry(&mut self, name: &Name) -> Option<&mut Entry> {
         if self.all.len() >= LIMIT && !self.all.contains_key(name) {
-            error!(sensor = %name, "Too many counts are kept; this one will begin at 0 at the next start.");
+            error!(sensor = %name, "Too many counts are stored; this one is not, and starts at 0 at the next start.");
             return None;
         }
         Some(self.all.entry(name.clone()).or_default())

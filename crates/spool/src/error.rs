@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SpoolError {
     /// Another instance runs on the same folder.
-    #[error("the spool in {} is held by another running instance", path.display())]
+    #[error("the spool in {} is in use by another running instance", path.display())]
     Held {
         /// The folder.
         path: PathBuf,

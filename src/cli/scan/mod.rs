@@ -155,7 +155,7 @@ fn i2c(found: &Found) -> Vec<String> {
 
 fn describe(who: &Who) -> String {
     match who {
-        Who::Bound(driver) => format!("held by the kernel's driver {driver}; linux-hwmon or linux-iio may read it"),
+        Who::Bound(driver) => format!("in use by the kernel's driver {driver}; linux-hwmon or linux-iio may read it"),
         Who::Likely(Likely::Confirmed(spec)) => format!("{}, as it says itself", spec.name),
         Who::Likely(Likely::Possible { drivers, others }) => {
             let all: Vec<_> = drivers.iter().map(|spec| spec.name).chain(others.iter().copied()).collect();
@@ -176,7 +176,7 @@ fn gpio(survey: &Survey) -> Vec<String> {
             chip.lines.iter().enumerate().filter_map(|(number, line)| Some((number, line, line.holder.as_ref()?)));
         lines.extend(held.map(|(number, line, holder)| {
             let name = if line.name.is_empty() { "without a name" } else { &line.name };
-            format!("  {number:<3} {name}  held by {holder}")
+            format!("  {number:<3} {name}  in use by {holder}")
         }));
         let free = chip.lines.iter().enumerate().filter(|(_, line)| line.holder.is_none());
         lines.extend(free.filter_map(|(number, line)| {
@@ -337,12 +337,12 @@ Raspberry Pi 4 Model B Rev 1.4
 I2C     /dev/i2c-1  bcm2835
           0x48  perhaps tmp102, lm75
           0x51  perhaps a memory: 24Cxx
-          0x68  held by the kernel's driver rtc-ds1307; linux-hwmon or linux-iio may read it
+          0x68  in use by the kernel's driver rtc-ds1307; linux-hwmon or linux-iio may read it
           0x76  bme280, as it says itself
         /dev/i2c-3  bcm2835  cannot open i2c bus /dev/i2c-3 (the user that runs this must be in the group i2c): permission denied
         /dev/i2c-20  bcm2835  left alone: it leads to a display
 GPIO    /dev/gpiochip0  pinctrl-bcm2711  4 lines
-          3   GPIO17  held by gpioset
+          3   GPIO17  in use by gpioset
           2   SDA1  SDA of /dev/i2c-1, so no line for anything else
 1-WIRE  28-0316a2794bff
 IIO     dht11@4  in_humidityrelative_input in_temp_input

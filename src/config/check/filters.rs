@@ -253,7 +253,7 @@ impl<'a> Checker<'a> {
         if let Some(again) = all.iter().enumerate().find(|(index, one)| all[..*index].contains(one)) {
             self.error(
                 &own.key("aggregate"),
-                format!("{} stands here twice", again.1.as_str()),
+                format!("{} appears twice here", again.1.as_str()),
                 "leave one of them out",
             );
             return false;

@@ -254,7 +254,7 @@ impl<'a> Checker<'a> {
                 let line = self.source.place(first).line;
                 self.error(
                     &key.span,
-                    format!("{} stands here twice", quoted(&key.text)),
+                    format!("{} appears twice here", quoted(&key.text)),
                     format!("first in line {line}"),
                 );
             }

@@ -68,7 +68,7 @@ impl<'a> Checker<'a> {
         }
         for (index, (key, value)) in entries.iter().enumerate() {
             if entries[..index].iter().any(|(other, _)| other.text == key.text) {
-                self.error(&key.span, format!("{} stands here twice", quoted(&key.text)), "");
+                self.error(&key.span, format!("{} appears twice here", quoted(&key.text)), "");
                 good = false;
             }
             // The tables of drivers are named by what they measure.

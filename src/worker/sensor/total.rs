@@ -44,7 +44,7 @@ impl SensorSlot {
         let count = scale.count(total)?;
         self.resume_count(sites);
         if self.tally.count.total().is_none() {
-            let words = "there is no total yet, for the spool has had no disk since the start";
+            let words = "there is no total yet, because the spool has had no disk since the start";
             return Err(Refusal::new(Reason::Hardware, words));
         }
         let place = sites.context.events.try_reserve().map_err(|error| match error {

@@ -71,7 +71,7 @@ async fn a_total_that_cannot_be_set_stays_and_the_refusal_says_why() {
         let refusal = set(bench, sensor, total, 0).await.unwrap().unwrap_err();
         (refusal.reason, refusal.words)
     };
-    let words = "there is no total yet, for the spool has had no disk since the start";
+    let words = "there is no total yet, because the spool has had no disk since the start";
     assert_eq!(refused(&bench, "clicks", 5.0).await, (Reason::Hardware, words.to_owned()));
     bench.know.send_replace(Some(Arc::default()));
     while bench.next(count_of).await.is_none() {}

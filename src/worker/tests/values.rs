@@ -159,7 +159,7 @@ async fn a_measurement_whose_filters_leave_nothing_is_named_by_the_status() {
             _ => None,
         })
         .await;
-    assert_eq!(words, "value: its filters have left out at least the last three values");
+    assert_eq!(words, "value: its filters have dropped at least the last three values");
 }
 
 #[tokio::test]

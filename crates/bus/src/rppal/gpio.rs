@@ -192,7 +192,7 @@ mod tests {
         let busy = || Error::Io(io::Error::from_raw_os_error(16));
         for (error, holder) in [(busy(), "a user without a name"), (Error::PinUsed(17), "fieldgate")] {
             let told = claim_failed("GPIO17", error).to_string();
-            assert_eq!(told, format!("line GPIO17 of the header by rppal is held by {holder:?}"));
+            assert_eq!(told, format!("line GPIO17 of the header by rppal is in use by {holder:?}"));
         }
     }
 

@@ -151,7 +151,7 @@ impl StateFile {
     fn warn(&mut self, age: Duration) {
         if age >= ABANDONED && !self.warned {
             self.warned = true;
-            tracing::warn!(file = %self.path.display(), "State file is not what it should be; ignored until it is.");
+            tracing::warn!(file = %self.path.display(), "State file is not valid; ignored until it is.");
         }
         // Whatever its age: a file that is being written must be looked at again.
         self.seen = None;

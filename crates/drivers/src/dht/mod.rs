@@ -155,7 +155,7 @@ impl Dht {
                 if source.kind() == ErrorKind::TimedOut || Errno::from_io_error(&source) == Some(Errno::IO) =>
             {
                 let what =
-                    format!("asking the {}, which was not heard in full (it happens now and then)", self.chip.name);
+                    format!("asking the {}, whose answer was incomplete (which happens now and then)", self.chip.name);
                 BusError::Io { what, source }.into()
             }
             other => other,

@@ -76,7 +76,7 @@ impl Connection<'_> {
                 self.report_given_up(kind, topic, TOO_LARGE);
             }
             Skipped::ReplyTooLarge(topic) => {
-                debug!(topic, "The requester's own answer is larger than the broker accepts.");
+                debug!(topic, "The answer for the response topic is larger than the broker accepts.");
             }
         }
     }

@@ -59,7 +59,7 @@ fn describe_unix_error(path: &str, error: &io::Error) -> String {
             format!("there is no socket {path}; does the broker run, and has it `listener 0 {path}`?")
         }
         ErrorKind::ConnectionRefused => {
-            format!("nobody listens at {path}: what is there is no socket, or the broker that made it has ended")
+            format!("nobody listens at {path}: it is not a socket, or the broker that created it has ended")
         }
         ErrorKind::PermissionDenied => format!(
             "we may not use the socket {path}: our user must be let into the folders above it and write to the socket; \

@@ -142,11 +142,11 @@ fn empty(path: &Path, what: &'static str, bytes: &[u8]) -> TlsError {
     let instead = if bytes.is_empty() {
         "it is empty"
     } else if holds(bytes, "PRIVATE KEY-----") {
-        "it holds a private key"
+        "it contains a private key"
     } else if holds(bytes, "BEGIN CERTIFICATE REQUEST") {
         "it holds the request for a certificate, not what the authority made of it"
     } else if holds(bytes, "BEGIN CERTIFICATE") {
-        "it holds a certificate"
+        "it contains a certificate"
     } else if bytes.starts_with(&[0x30]) {
         "it looks like DER; `openssl x509 -inform der` or `openssl pkey -inform der` makes PEM of it"
     } else if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {

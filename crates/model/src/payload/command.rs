@@ -63,7 +63,7 @@ fn decode_object(object: &Object) -> Result<Command, Undecodable> {
     };
     let refuse = |words: String| Undecodable { refusal: Refusal::new(Reason::Unreadable, words), id: id.clone() };
     if let Some(key) = &object.repeated {
-        return Err(refuse(format!("the key {:?} stands twice, and only one of the two can be meant", shown(key))));
+        return Err(refuse(format!("the key {:?} appears twice, and only one of them can be meant", shown(key))));
     }
     if let Some(key) = object.keys().find(|key| !KEYS.contains(key)) {
         return Err(refuse(format!("a command has the keys value, id, for and issued_at, not {:?}", shown(key))));
@@ -200,7 +200,7 @@ mod tests {
             r#"{"value":{"for":1,"for":1},"id":"a1"}"#,
         ] {
             let undecodable = refused(text);
-            let words = "unreadable: the key \"for\" stands twice, and only one of the two can be meant";
+            let words = "unreadable: the key \"for\" appears twice, and only one of them can be meant";
             assert_eq!(undecodable.refusal.to_string(), words, "{text}");
             assert_eq!(undecodable.id.as_deref(), Some("a1"), "whoever waits for this id hears of it");
         }
@@ -282,7 +282,7 @@ mod tests {
             let text = tree.written();
             prop_assume!(text.len() <= MAX_COMMAND_BYTES);
             let told = decode_command(text.as_bytes());
-            let found = matches!(&told, Err(undecodable) if undecodable.refusal.words.contains("stands twice"));
+            let found = matches!(&told, Err(undecodable) if undecodable.refusal.words.contains("appears twice"));
             // An id that is none is told first.
             let is_id = matches!(&told, Err(undecodable) if undecodable.refusal.words.starts_with("id must"));
             prop_assert!(found == tree.has_twice() || is_id, "{text}: {told:?}");

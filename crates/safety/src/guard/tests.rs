@@ -109,7 +109,7 @@ fn too_early_off_is_carried_out_when_min_on_has_passed() {
     let mut guard = guard(Limits { min_on: s(60), ..base() });
     now(&mut guard, 100, ON, None);
     let Ok(Grant::At(at, refusal)) = guard.command(s(110), OFF, None) else { panic!("not now") };
-    assert_eq!((at, refusal.to_string().as_str()), (s(160), "limit: min_on holds it on for another 50s"));
+    assert_eq!((at, refusal.to_string().as_str()), (s(160), "limit: min_on keeps it on for another 50s"));
     assert_eq!(guard.due(s(159), Some(s(159)), false), None);
     assert_eq!(guard.due(s(160), Some(s(160)), false), verdict(OFF, StateCause::Limit));
 }

@@ -74,7 +74,7 @@ impl Core {
         let until = self.order.evicted_below();
         match self.disk.store_mut().set_aside() {
             Ok(aside) => {
-                error!(error = cause, file = %aside.display(), "The spool is damaged; set aside, a new one is begun.");
+                error!(error = cause, file = %aside.display(), "The spool is damaged; its file was renamed, and a new one is used.");
                 self.forget_disk(now);
                 settled.extend(self.cache.from(0).take_while(|(sequence, _)| *sequence < until).map(|(s, _)| s));
                 self.recover_from(aside, until, settled, Some(expected));
@@ -83,7 +83,7 @@ impl Core {
             }
             Err(error) => {
                 self.delivery.restore_rows(settled);
-                let words = format!("{cause}; and it cannot be set aside: {error}");
+                let words = format!("{cause}; and its file cannot be renamed: {error}");
                 self.disk.record_fault(FaultKind::Damaged, words, now.boot);
                 false
             }
@@ -146,7 +146,7 @@ impl Core {
         let rows_below = base;
         self.disk.adopt(store, oldest);
         if let Some(aside) = set_aside {
-            error!(file = %aside.display(), "The spool was damaged; it is set aside, and a new one begun.");
+            error!(file = %aside.display(), "The spool was damaged; its file was renamed, and a new one is used.");
             self.recover_from(aside, 0, BTreeSet::new(), None);
             let newest = self.recovery.as_ref().map_or(0, |recovery| recovery.salvage.newest());
             base = base.max(newest + SEQUENCES_PER_START);
@@ -186,7 +186,7 @@ impl Core {
         self.notice = Some(describe_aside(&aside));
         if self.recovery.is_some() {
             // Two damaged files within one recovery: the disk is beyond this.
-            warn!(file = %aside.display(), "Another spool file is damaged before the last one was read; it is kept, but not read.");
+            warn!(file = %aside.display(), "Another spool file was damaged before the last one had been read; it stays on the disk, but is not read.");
             self.delivery.drop_some(expected.unwrap_or(0));
             return;
         }
@@ -258,5 +258,5 @@ impl Core {
 }
 
 fn describe_aside(path: &Path) -> String {
-    format!("the spool was damaged; it is kept as {}", path.display())
+    format!("the spool was damaged; its file was renamed to {}", path.display())
 }

@@ -195,7 +195,7 @@ async fn a_second_instance_is_refused_in_words() {
     let settings = settings(folder.path(), Duration::ZERO, WhenFull::DropOldest);
     let (_spool, _thread) = open(settings.clone(), RunId(1)).unwrap();
     let refused = open(settings, RunId(2)).unwrap_err().to_string();
-    assert!(refused.ends_with("is held by another running instance"), "{refused}");
+    assert!(refused.ends_with("is in use by another running instance"), "{refused}");
 }
 
 #[tokio::test]
