@@ -25,7 +25,7 @@ const TIMESYNC: &str = "/run/systemd/timesync";
 const PLAUSIBLE: Duration = Duration::from_secs(1_735_689_600);
 
 /// Where the board is.
-static ZONE: OnceLock<TimeZone> = OnceLock::new();
+static ZONE: OnceLock<Zone> = OnceLock::new();
 
 /// What [`TIMESYNC`] last said.
 static ANSWER: Answer = Answer::unknown();
@@ -55,14 +55,39 @@ pub struct LocalTime {
 
 /// The time of day in the board's time zone, as `/etc/localtime` was when this was first asked; UTC without it.
 pub fn local() -> LocalTime {
-    let zone = ZONE.get_or_init(TimeZone::system);
-    let now = Timestamp::now().to_zoned_datetime(zone.clone());
-    let small = |number: i8| u8::try_from(number).unwrap_or(0);
-    LocalTime {
-        hour: small(now.hour()),
-        minute: small(now.minute()),
-        weekday: small(now.weekday().to_monday_zero_offset()),
+    zone().local(SystemTime::now())
+}
+
+/// The board's time zone, as `/etc/localtime` was when this was first asked; UTC without it.
+pub fn zone() -> &'static Zone {
+    ZONE.get_or_init(|| Zone(TimeZone::system()))
+}
+
+/// A time zone.
+#[derive(Clone, Debug)]
+pub struct Zone(TimeZone);
+
+impl Zone {
+    /// By its rules, as in the variable TZ: `CET-1CEST,M3.5.0,M10.5.0/3`.
+    pub fn posix(rules: &str) -> Option<Self> {
+        TimeZone::posix(rules).ok().map(Self)
     }
+
+    /// What clocks show there at this moment, daylight saving included.
+    pub fn local(&self, at: SystemTime) -> LocalTime {
+        let at = Timestamp::try_from(at).unwrap_or_default().to_zoned_datetime(self.0.clone());
+        let small = |number: i8| u8::try_from(number).unwrap_or(0);
+        LocalTime {
+            hour: small(at.hour()),
+            minute: small(at.minute()),
+            weekday: small(at.weekday().to_monday_zero_offset()),
+        }
+    }
+}
+
+/// How long it is to the next full minute, which is the same everywhere.
+pub fn until_next_minute(at: SystemTime) -> Duration {
+    until_multiple(Duration::from_secs(60), at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 /// Asks again whether the wall clock was set; to be called about once a second. A date before 2025 needs no answer: that such
@@ -144,6 +169,22 @@ mod tests {
         assert_eq!(until_multiple(ms(1000), now), ms(655));
         assert_eq!(until_multiple(ms(250), now), ms(155));
         assert_eq!(until_multiple(ms(250), ms(500)), ms(250), "never at once");
+    }
+
+    #[test]
+    fn a_zone_says_what_clocks_show_there() {
+        let zone = Zone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let shown = |seconds| {
+            let local = zone.local(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            (local.hour, local.minute, local.weekday)
+        };
+        // 2026-03-29, 00:59 and 01:00 UTC: there is no 02:30 on that day.
+        assert_eq!([shown(1_774_745_940), shown(1_774_746_000)], [(1, 59, 6), (3, 0, 6)]);
+        // 2026-10-25, 00:30 and 01:30 UTC: it comes twice.
+        assert_eq!([shown(1_792_888_200), shown(1_792_891_800)], [(2, 30, 6), (2, 30, 6)]);
+        assert!(Zone::posix("nowhere").is_none());
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(61_250);
+        assert_eq!(until_next_minute(at), Duration::from_millis(58_750));
     }
 
     #[test]

@@ -1,0 +1,473 @@
+//! The engine: what happens goes in, orders come out.
+//!
+//! `judge.rs` decides when a rule begins and ends, `claims.rs` who has an output, `reload.rs` what goes on under a new table.
+
+mod claims;
+mod judge;
+mod reload;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fieldgate_formula::{Input, Program, TimeOfDay, Value, WEEKDAYS};
+use fieldgate_model::Action;
+
+use crate::facts::Fact;
+use crate::rule::Manual;
+use crate::status::{State, Status, Why};
+use crate::table::Table;
+
+/// An order that was refused is tried again after so long.
+pub const RETRY: Duration = Duration::from_secs(1);
+
+/// A rule that begins and ends so often within a minute is stopped: it moves what it looks at, or what it looks at is noise.
+pub const MAX_CHANGES: usize = 10;
+
+/// A rule that was stopped is tried again after so long: nobody may be there to do it.
+pub const REST: Duration = Duration::from_secs(600);
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The time at which something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// On a clock that nobody sets; never less than at the step before.
+    pub at: Duration,
+    /// What the board's clock shows, if anybody asks.
+    pub wall: Option<Wall>,
+}
+
+impl Now {
+    /// For tables that name no time of day, see [`Table::names_time`].
+    pub fn without_wall(at: Duration) -> Self {
+        Self { at, wall: None }
+    }
+}
+
+/// What the board's clock shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wall {
+    /// Hours and minutes.
+    pub time: TimeOfDay,
+    /// 0 for Monday to 6 for Sunday.
+    pub weekday: u8,
+    /// How long it goes on showing that.
+    pub shown_for: Duration,
+}
+
+/// What happens. What signals say is written before, by [`Engine::write`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Time has passed, or signals were written.
+    Time,
+    /// The broker is connected, or is not; `None`: nobody knows.
+    Link(Option<bool>),
+    /// A command from outside was carried out by the output of this index.
+    Commanded(usize),
+    /// The order of this id was carried out, or refused with these words.
+    Answered(u64, Result<(), Arc<str>>),
+    /// The output of this index has left what a rule ordered.
+    Tripped(usize, Trip),
+    /// The rule of this index was switched on or off.
+    Switched(usize, bool),
+}
+
+/// Why an output does something else than a rule has ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trip {
+    /// A limit that the rule must not undo: it leaves the output alone until its condition changes.
+    Lasting(Arc<str>),
+    /// Something that may pass: the rule tries again.
+    Passing(Arc<str>),
+    /// It was built again and has begun in its safe state: the rule orders at once.
+    Rebuilt,
+}
+
+/// What a rule orders.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Order {
+    /// For [`Event::Answered`].
+    pub id: u64,
+    /// The rule's index.
+    pub rule: usize,
+    /// What.
+    pub what: What,
+}
+
+/// What an order says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum What {
+    /// An output does this, and the rule owns it.
+    Set {
+        /// Its index.
+        output: usize,
+        /// What it does.
+        action: Action,
+    },
+    /// No rule owns the output any more.
+    LetGo {
+        /// Its index.
+        output: usize,
+        /// What it does now; `None`: its safe state.
+        action: Option<Action>,
+    },
+    /// On if it is off, off if it is on. No rule owns it.
+    Toggle {
+        /// Its index.
+        output: usize,
+    },
+    /// What the rule publishes.
+    Publish,
+}
+
+/// What one rule is at.
+#[derive(Clone, Debug)]
+struct Progress {
+    is_on: bool,
+    is_active: bool,
+    /// Since when `when` is true and `until` is not, while it is inactive.
+    holds_since: Option<Duration>,
+    /// Since when `until` is true, while it is active.
+    ends_since: Option<Duration>,
+    /// Since when it cannot be told whether it ends.
+    unknown_since: Option<Duration>,
+    /// Whether `when` was unknown when it was last asked.
+    is_unknown: bool,
+    stopped_until: Option<Duration>,
+    /// When it began and ended last.
+    changes: VecDeque<Duration>,
+    /// In the order of `set`.
+    claims: Vec<Claim>,
+    /// The last order to toggle.
+    toggled: u64,
+    /// What came of it if that was nothing.
+    not_toggled: Option<Why>,
+    status: Status,
+}
+
+/// What a rule wants of an output.
+#[derive(Clone, Debug)]
+struct Claim {
+    output: usize,
+    action: Action,
+    standing: Standing,
+    /// The last order.
+    order: u64,
+    /// Why the order was refused; also while it is tried again.
+    refusal: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Standing {
+    /// The rule is not active.
+    None,
+    /// Another rule has the output.
+    Wanted,
+    /// It was ordered and not answered yet.
+    Ordered,
+    /// It is so.
+    Carried,
+    /// To be tried again then.
+    Refused(Duration),
+    /// A command from outside has the output.
+    TakenOver,
+    /// A limit took it away.
+    Tripped(Arc<str>),
+}
+
+impl Standing {
+    /// Whether the rule may have the output.
+    fn competes(&self) -> bool {
+        matches!(self, Self::Wanted | Self::Ordered | Self::Carried | Self::Refused(_))
+    }
+}
+
+/// Who has one output.
+#[derive(Clone, Debug, Default)]
+struct Ownership {
+    /// Rules and the places of their claims, by falling priority.
+    claims: Vec<(usize, usize)>,
+    owner: Option<(usize, usize)>,
+    letting_go: Option<LettingGo>,
+}
+
+/// An order to let go that was not carried out yet.
+#[derive(Clone, Copy, Debug)]
+struct LettingGo {
+    rule: usize,
+    order: u64,
+    action: Option<Action>,
+    retry_at: Option<Duration>,
+}
+
+/// The rules at work.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    table: Table,
+    facts: Vec<Fact>,
+    link_up: Option<bool>,
+    wall: Option<Wall>,
+    minute_ends: Option<Duration>,
+    rules: Vec<Progress>,
+    outputs: Vec<Ownership>,
+    /// The rules to be judged in the next step.
+    concerned: Vec<bool>,
+    has_concerned: bool,
+    /// The signals that said something in this moment.
+    moments: Vec<usize>,
+    last_order: u64,
+    revision: u64,
+}
+
+impl Engine {
+    /// All rules are inactive and switched on, and nothing is known. The first step judges all.
+    pub fn new(table: Table) -> Self {
+        let facts = table.signals.iter().map(|signal| at_rest(signal.is_moment)).collect();
+        let rules: Vec<_> = (0..table.rules.len()).map(|rule| progress(&table, rule)).collect();
+        let outputs = ownerships(&table);
+        let (concerned, moments) = (vec![true; rules.len()], Vec::with_capacity(table.signals.len()));
+        Self {
+            table,
+            facts,
+            link_up: None,
+            wall: None,
+            minute_ends: None,
+            rules,
+            outputs,
+            concerned,
+            has_concerned: true,
+            moments,
+            last_order: 0,
+            revision: 0,
+        }
+    }
+
+    /// The rules.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Notes what the signal of this index says; the next step judges the rules that name it. All signals of one sample are written
+    /// before that step, so that no rule sees half of it.
+    pub fn write(&mut self, signal: usize, value: Value<'_>) {
+        let is_new = self.facts[signal].write(value);
+        let signal_row = &self.table.signals[signal];
+        if signal_row.is_moment && value != Value::Unknown {
+            self.moments.push(signal);
+        } else if !is_new {
+            return;
+        } else if signal_row.is_moment {
+            self.facts[signal].write(NOTHING);
+            return;
+        }
+        for rule in &signal_row.rules {
+            self.concerned[*rule] = true;
+        }
+        self.has_concerned = true;
+    }
+
+    /// Takes in what happens, and adds what is to be done to `orders`.
+    pub fn step(&mut self, now: Now, event: Event, orders: &mut Vec<Order>) {
+        self.pass_time(now, orders);
+        let at = now.at;
+        match event {
+            Event::Time => {}
+            Event::Link(is_up) => self.note_link(is_up),
+            Event::Commanded(output) => self.take_over(output, at),
+            Event::Answered(order, result) => self.answered(order, result, at, orders),
+            Event::Tripped(output, trip) => self.tripped(output, trip, at, orders),
+            Event::Switched(rule, is_on) => self.switch(rule, is_on, at, orders),
+        }
+        self.judge_concerned(at, orders);
+        while let Some(signal) = self.moments.pop() {
+            self.facts[signal].write(NOTHING);
+        }
+    }
+
+    /// When it must be asked again at the latest.
+    pub fn wake_at(&self) -> Option<Duration> {
+        let rules = self.rules.iter().enumerate().filter_map(|(rule, progress)| self.deadline(rule, progress));
+        let outputs = self.outputs.iter().filter_map(|output| output.letting_go?.retry_at);
+        rules.chain(outputs).chain(self.minute_ends.filter(|_| self.table.names_time())).min()
+    }
+
+    /// What each rule is at, in their order.
+    pub fn statuses(&self) -> impl ExactSizeIterator<Item = &Status> {
+        self.rules.iter().map(|progress| &progress.status)
+    }
+
+    /// Grows whenever a status changes.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The rule that has this output.
+    pub fn owner(&self, output: usize) -> Option<usize> {
+        self.outputs[output].owner.map(|(rule, _)| rule)
+    }
+
+    /// The rule that has this output and lets nobody take it over.
+    pub fn refuses_commands(&self, output: usize) -> Option<usize> {
+        self.owner(output).filter(|rule| self.table.rules[*rule].spec.manual == Manual::Never)
+    }
+
+    /// The rules that were stopped because they changed too often.
+    pub fn stopped(&self) -> impl Iterator<Item = usize> {
+        self.rules.iter().enumerate().filter_map(|(rule, progress)| progress.stopped_until.map(|_| rule))
+    }
+
+    fn pass_time(&mut self, now: Now, orders: &mut Vec<Order>) {
+        let shown = |wall: Option<Wall>| wall.map(|wall| (wall.time, wall.weekday));
+        if shown(self.wall) != shown(now.wall) {
+            for place in 0..self.table.of_time.len() {
+                self.concerned[self.table.of_time[place]] = true;
+                self.has_concerned = true;
+            }
+        }
+        self.wall = now.wall;
+        self.minute_ends = now.wall.map(|wall| now.at.saturating_add(wall.shown_for));
+        for rule in 0..self.rules.len() {
+            if self.deadline(rule, &self.rules[rule]).is_some_and(|deadline| deadline <= now.at) {
+                self.due(rule, now.at, orders);
+            }
+        }
+        self.retry_letting_go(now.at, orders);
+    }
+
+    fn note_link(&mut self, is_up: Option<bool>) {
+        if std::mem::replace(&mut self.link_up, is_up) != is_up {
+            for place in 0..self.table.of_link.len() {
+                self.concerned[self.table.of_link[place]] = true;
+                self.has_concerned = true;
+            }
+        }
+    }
+
+    fn judge_concerned(&mut self, at: Duration, orders: &mut Vec<Order>) {
+        if !std::mem::take(&mut self.has_concerned) {
+            return;
+        }
+        for rule in 0..self.rules.len() {
+            if std::mem::take(&mut self.concerned[rule]) {
+                self.judge(rule, at, orders);
+            }
+        }
+    }
+
+    fn evaluate<'e>(&'e self, program: &'e Program) -> Option<bool> {
+        let value = |input| match input {
+            Input::Signal(signal) => self.facts[signal].value(),
+            Input::LinkUp => self.link_up.map_or(Value::Unknown, Value::Flag),
+            Input::Time => self.wall.map_or(Value::Unknown, |wall| Value::Time(wall.time)),
+            Input::Weekday => {
+                let word = self.wall.and_then(|wall| WEEKDAYS.get(usize::from(wall.weekday)));
+                word.map_or(Value::Unknown, |word| Value::Text(word))
+            }
+        };
+        program.evaluate(value).as_flag()
+    }
+
+    fn next_order(&mut self) -> u64 {
+        self.last_order += 1;
+        self.last_order
+    }
+
+    /// Compares what a rule is at with what was said of it last.
+    fn refresh(&mut self, rule: usize, at: Duration) {
+        let (state, why) = self.state_of(rule);
+        let status = &mut self.rules[rule].status;
+        if status.state != state {
+            (status.state, status.since) = (state, at);
+        } else if status.why == why {
+            return;
+        }
+        status.why = why;
+        self.revision += 1;
+    }
+
+    fn state_of(&self, rule: usize) -> (State, Why) {
+        let progress = &self.rules[rule];
+        if !progress.is_on {
+            return (State::Inactive, Why::SwitchedOff);
+        }
+        if progress.stopped_until.is_some() {
+            return (State::Blocked, Why::Loop);
+        }
+        if progress.is_active {
+            let blocked = progress.claims.iter().find_map(|claim| self.why_blocked(claim));
+            return match (blocked, progress.unknown_since) {
+                (Some(why), _) => (State::Blocked, why),
+                (None, Some(_)) => (State::Active, Why::Unknown),
+                (None, None) => (State::Active, Why::ConditionHolds),
+            };
+        }
+        match (progress.holds_since, &progress.not_toggled) {
+            (Some(_), _) => (State::Waiting, Why::ConditionHolds),
+            (None, Some(why)) => (State::Inactive, why.clone()),
+            (None, None) if progress.is_unknown => (State::Inactive, Why::Unknown),
+            (None, None) => (State::Inactive, Why::ConditionDoesNotHold),
+        }
+    }
+
+    fn why_blocked(&self, claim: &Claim) -> Option<Why> {
+        let output = self.table.outputs[claim.output].clone();
+        match (&claim.standing, &claim.refusal) {
+            (Standing::TakenOver, _) => Some(Why::TakenOver(output)),
+            (Standing::Tripped(words), _) => Some(Why::Tripped(output, Arc::clone(words))),
+            (Standing::Wanted, _) => {
+                let owner = self.outputs[claim.output].owner?;
+                Some(Why::Owned(output, self.table.rules[owner.0].spec.name.clone()))
+            }
+            (Standing::Ordered | Standing::Refused(_), Some(words)) => Some(Why::Refused(output, Arc::clone(words))),
+            _ => None,
+        }
+    }
+}
+
+/// What a signal of moments says when nothing happens: a text that no click has.
+const NOTHING: Value<'static> = Value::Text("");
+
+fn at_rest(is_moment: bool) -> Fact {
+    let mut fact = Fact::default();
+    if is_moment {
+        fact.write(NOTHING);
+    }
+    fact
+}
+
+fn progress(table: &Table, rule: usize) -> Progress {
+    let claim = |(output, action): &(_, Action)| Claim {
+        output: table.position(output),
+        action: *action,
+        standing: Standing::None,
+        order: 0,
+        refusal: None,
+    };
+    Progress {
+        is_on: true,
+        is_active: false,
+        holds_since: None,
+        ends_since: None,
+        unknown_since: None,
+        is_unknown: false,
+        stopped_until: None,
+        changes: VecDeque::with_capacity(MAX_CHANGES),
+        claims: table.rules[rule].spec.set.iter().map(claim).collect(),
+        toggled: 0,
+        not_toggled: None,
+        status: Status { state: State::Inactive, since: Duration::ZERO, why: Why::ConditionDoesNotHold, is_on: true },
+    }
+}
+
+fn ownerships(table: &Table) -> Vec<Ownership> {
+    let of = |output| {
+        let mut claims: Vec<_> = Vec::new();
+        for (index, rule) in table.rules.iter().enumerate() {
+            claims.extend(rule.spec.set.iter().position(|(name, _)| name == output).map(|place| (index, place)));
+        }
+        claims.sort_by_key(|(rule, _)| std::cmp::Reverse(table.rules[*rule].spec.priority));
+        Ownership { claims, ..Ownership::default() }
+    };
+    table.outputs.iter().map(of).collect()
+}

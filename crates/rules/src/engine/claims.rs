@@ -1,0 +1,191 @@
+//! Who has an output, and what is ordered of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::judge::End;
+use crate::engine::{Engine, LettingGo, Order, RETRY, Standing, Trip, What};
+use crate::rule::Manual;
+use crate::status::Why;
+
+impl Engine {
+    /// Gives an output to the first of those that want it, if that is another one than before.
+    pub(super) fn settle(&mut self, output: usize, at: Duration, orders: &mut Vec<Order>) {
+        let first = self.first_of(output);
+        let before = self.outputs[output].owner;
+        if first == before {
+            return;
+        }
+        self.outputs[output].owner = first;
+        if let Some((rule, place)) = before {
+            let claim = &mut self.rules[rule].claims[place];
+            if claim.standing.competes() {
+                claim.standing = Standing::Wanted;
+            }
+        }
+        if let Some((rule, place)) = first {
+            self.order(rule, place, orders);
+        }
+        self.refresh_output(output, at);
+    }
+
+    fn first_of(&self, output: usize) -> Option<(usize, usize)> {
+        let competes = |(rule, place): &&(usize, usize)| self.rules[*rule].claims[*place].standing.competes();
+        self.outputs[output].claims.iter().find(competes).copied()
+    }
+
+    fn order(&mut self, rule: usize, place: usize, orders: &mut Vec<Order>) {
+        let id = self.next_order();
+        let claim = &mut self.rules[rule].claims[place];
+        (claim.standing, claim.order) = (Standing::Ordered, id);
+        let (output, action) = (claim.output, claim.action);
+        self.outputs[output].letting_go = None;
+        orders.push(Order { id, rule, what: What::Set { output, action } });
+    }
+
+    /// What a rule wanted is wanted by it no more.
+    pub(super) fn release(&mut self, rule: usize, place: usize, at: Duration, why: End, orders: &mut Vec<Order>) {
+        let claim = &mut self.rules[rule].claims[place];
+        let (output, standing) = (claim.output, std::mem::replace(&mut claim.standing, Standing::None));
+        claim.refusal = None;
+        let was_owner = self.outputs[output].owner == Some((rule, place));
+        self.settle(output, at, orders);
+        if self.outputs[output].owner.is_none() {
+            let is_wanted =
+                |(rule, place): &(usize, usize)| self.rules[*rule].claims[*place].standing != Standing::None;
+            let is_last = !self.outputs[output].claims.iter().any(is_wanted);
+            let was_away = !standing.competes() && is_last && why == End::Condition;
+            if was_owner || was_away {
+                self.let_go(rule, output, orders);
+            }
+        }
+        self.refresh_output(output, at);
+    }
+
+    fn let_go(&mut self, rule: usize, output: usize, orders: &mut Vec<Order>) {
+        let action = self.table.rules[rule].spec.then_of(&self.table.outputs[output]);
+        let order = self.next_order();
+        self.outputs[output].letting_go = Some(LettingGo { rule, order, action, retry_at: None });
+        orders.push(Order { id: order, rule, what: What::LetGo { output, action } });
+    }
+
+    /// A command from outside, or another rule that toggles, has the output now.
+    pub(super) fn take_over(&mut self, output: usize, at: Duration) {
+        self.withdraw(output, &Standing::TakenOver, at);
+    }
+
+    /// Nobody owns the output any more, until conditions change.
+    fn withdraw(&mut self, output: usize, standing: &Standing, at: Duration) {
+        let ownership = &mut self.outputs[output];
+        (ownership.owner, ownership.letting_go) = (None, None);
+        for place in 0..self.outputs[output].claims.len() {
+            let (rule, place) = self.outputs[output].claims[place];
+            let claim = &mut self.rules[rule].claims[place];
+            if claim.standing != Standing::None {
+                claim.standing = standing.clone();
+                claim.refusal = None;
+            }
+        }
+        self.refresh_output(output, at);
+    }
+
+    pub(super) fn toggle(&mut self, rule: usize, output: usize, at: Duration, orders: &mut Vec<Order>) {
+        if let Some((owner, _)) = self.outputs[output].owner {
+            let row = &self.table.rules[owner].spec;
+            if row.manual == Manual::Never {
+                self.rules[rule].not_toggled = Some(Why::Owned(self.table.outputs[output].clone(), row.name.clone()));
+                return;
+            }
+        }
+        self.take_over(output, at);
+        let id = self.next_order();
+        self.rules[rule].toggled = id;
+        orders.push(Order { id, rule, what: What::Toggle { output } });
+    }
+
+    /// An order was carried out or refused. Answers to older orders mean nothing any more.
+    pub(super) fn answered(&mut self, order: u64, result: Result<(), Arc<str>>, at: Duration, orders: &mut Vec<Order>) {
+        let all = self.rules.iter().enumerate();
+        let claims = all.flat_map(|(rule, progress)| (0..progress.claims.len()).map(move |place| (rule, place)));
+        let is_asked = |(rule, place): &(usize, usize)| {
+            let claim = &self.rules[*rule].claims[*place];
+            claim.order == order && claim.standing == Standing::Ordered
+        };
+        if let Some((rule, place)) = claims.clone().find(is_asked) {
+            let claim = &mut self.rules[rule].claims[place];
+            match result {
+                Ok(()) => (claim.standing, claim.refusal) = (Standing::Carried, None),
+                Err(words) => {
+                    claim.standing = Standing::Refused(at.saturating_add(RETRY));
+                    claim.refusal = Some(words);
+                }
+            }
+            return self.refresh(rule, at);
+        }
+        if let Some(rule) = self.rules.iter().position(|progress| progress.toggled == order) {
+            if let Err(words) = result {
+                let output = self.table.rules[rule].spec.toggle.first().cloned();
+                self.rules[rule].not_toggled = output.map(|output| Why::Refused(output, words));
+                self.refresh(rule, at);
+            }
+            return;
+        }
+        self.answered_letting_go(order, result.is_ok(), at, orders);
+    }
+
+    fn answered_letting_go(&mut self, order: u64, is_done: bool, at: Duration, orders: &mut Vec<Order>) {
+        let asked = |letting_go: LettingGo| letting_go.order == order;
+        let Some(output) = self.outputs.iter().position(|output| output.letting_go.is_some_and(asked)) else { return };
+        let letting_go = &mut self.outputs[output].letting_go;
+        match letting_go {
+            _ if is_done => *letting_go = None,
+            // What `then` says may lead away from the safe state, which no limit refuses.
+            Some(LettingGo { action: action @ Some(_), retry_at, .. }) => {
+                (*action, *retry_at) = (None, Some(at));
+                self.retry_letting_go(at, orders);
+            }
+            Some(LettingGo { retry_at, .. }) => *retry_at = Some(at.saturating_add(RETRY)),
+            None => {}
+        }
+    }
+
+    pub(super) fn retry_letting_go(&mut self, at: Duration, orders: &mut Vec<Order>) {
+        for output in 0..self.outputs.len() {
+            let is_due = |letting_go: &LettingGo| letting_go.retry_at.is_some_and(|retry_at| retry_at <= at);
+            let Some(LettingGo { rule, action, .. }) = self.outputs[output].letting_go.filter(is_due) else { continue };
+            let order = self.next_order();
+            self.outputs[output].letting_go = Some(LettingGo { rule, order, action, retry_at: None });
+            orders.push(Order { id: order, rule, what: What::LetGo { output, action } });
+        }
+    }
+
+    /// Orders again what was refused long enough ago.
+    pub(super) fn retry(&mut self, rule: usize, at: Duration, orders: &mut Vec<Order>) {
+        for place in 0..self.rules[rule].claims.len() {
+            if matches!(self.rules[rule].claims[place].standing, Standing::Refused(retry_at) if retry_at <= at) {
+                self.order(rule, place, orders);
+            }
+        }
+    }
+
+    /// The output does something else than was ordered.
+    pub(super) fn tripped(&mut self, output: usize, trip: Trip, at: Duration, orders: &mut Vec<Order>) {
+        let Some((rule, place)) = self.outputs[output].owner else { return };
+        match trip {
+            Trip::Lasting(words) => self.withdraw(output, &Standing::Tripped(words), at),
+            Trip::Rebuilt => self.order(rule, place, orders),
+            Trip::Passing(words) => {
+                let claim = &mut self.rules[rule].claims[place];
+                claim.standing = Standing::Refused(at.saturating_add(RETRY));
+                claim.refusal = Some(words);
+                self.refresh(rule, at);
+            }
+        }
+    }
+
+    fn refresh_output(&mut self, output: usize, at: Duration) {
+        for place in 0..self.outputs[output].claims.len() {
+            self.refresh(self.outputs[output].claims[place].0, at);
+        }
+    }
+}

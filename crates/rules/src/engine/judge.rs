@@ -1,0 +1,188 @@
+//! When a rule begins and ends.
+
+use std::time::Duration;
+
+use crate::engine::{Engine, MAX_CHANGES, MINUTE, Order, Progress, REST, Standing, What};
+
+/// Why a rule ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// By its condition, or because that is not known any more.
+    Condition,
+    /// It was switched off, changed, or stopped: what a command has taken over is left alone.
+    Withdrawn,
+}
+
+impl Engine {
+    /// When something of this rule runs out.
+    pub(super) fn deadline(&self, rule: usize, progress: &Progress) -> Option<Duration> {
+        if !progress.is_on {
+            return None;
+        }
+        if progress.stopped_until.is_some() {
+            return progress.stopped_until;
+        }
+        let spec = &self.table.rules[rule].spec;
+        let after = |since: Option<Duration>, span| since.map(|since| since.saturating_add(span));
+        if !progress.is_active {
+            return after(progress.holds_since, spec.hold);
+        }
+        let retry = progress.claims.iter().filter_map(|claim| match claim.standing {
+            Standing::Refused(retry_at) => Some(retry_at),
+            _ => None,
+        });
+        let ends = [after(progress.ends_since, spec.until_for), after(progress.unknown_since, spec.lost)];
+        retry.chain(ends.into_iter().flatten()).min()
+    }
+
+    /// Something of this rule has run out.
+    pub(super) fn due(&mut self, rule: usize, at: Duration, orders: &mut Vec<Order>) {
+        self.rules[rule].stopped_until.take_if(|until| *until <= at);
+        self.judge(rule, at, orders);
+        self.retry(rule, at, orders);
+    }
+
+    /// Begins or ends a rule if that is due. It does one of both at most: what ends at once begins again with the next event only.
+    pub(super) fn judge(&mut self, rule: usize, at: Duration, orders: &mut Vec<Order>) {
+        let progress = &self.rules[rule];
+        if progress.is_on && progress.stopped_until.is_none() {
+            if progress.is_active {
+                self.judge_end(rule, at, orders);
+            } else {
+                self.judge_begin(rule, at, orders);
+            }
+        }
+        self.refresh(rule, at);
+    }
+
+    fn judge_begin(&mut self, rule: usize, at: Duration, orders: &mut Vec<Order>) {
+        let row = &self.table.rules[rule];
+        let when = self.evaluate(&row.when);
+        let until = row.until.as_ref().map_or(Some(false), |until| self.evaluate(until));
+        let holds = when == Some(true) && until == Some(false) && self.is_its_moment(rule);
+        let is_unknown = when.is_none() || (when == Some(true) && until.is_none());
+        let hold = row.spec.hold;
+        let progress = &mut self.rules[rule];
+        progress.is_unknown = is_unknown;
+        if !holds {
+            progress.holds_since = None;
+            return;
+        }
+        progress.not_toggled = None;
+        let since = *progress.holds_since.get_or_insert(at);
+        if since.saturating_add(hold) <= at {
+            self.begin(rule, at, orders);
+        }
+    }
+
+    fn judge_end(&mut self, rule: usize, at: Duration, orders: &mut Vec<Order>) {
+        let row = &self.table.rules[rule];
+        let ends = match &row.until {
+            Some(until) => self.evaluate(until),
+            None if row.is_moment => Some(true),
+            None => self.evaluate(&row.when).map(|holds| !holds),
+        };
+        let begins_again = row.is_moment && self.is_its_moment(rule) && self.evaluate(&row.when) == Some(true);
+        let (until_for, lost) = (row.spec.until_for, row.spec.lost);
+        let progress = &mut self.rules[rule];
+        let (since, span) = match ends {
+            Some(false) => {
+                (progress.ends_since, progress.unknown_since) = (None, None);
+                return;
+            }
+            Some(true) => {
+                progress.unknown_since = None;
+                if begins_again {
+                    progress.ends_since = None;
+                }
+                (*progress.ends_since.get_or_insert(at), until_for)
+            }
+            None => {
+                progress.ends_since = None;
+                (*progress.unknown_since.get_or_insert(at), lost)
+            }
+        };
+        if since.saturating_add(span) <= at {
+            self.end(rule, at, End::Condition, orders);
+            if self.changes_too_often(rule, at) {
+                self.stop_loop(rule, at);
+            }
+        }
+    }
+
+    /// Whether one of the moments that it waits for is now; always of a rule that waits for none.
+    fn is_its_moment(&self, rule: usize) -> bool {
+        let names = |signal: &usize| self.table.signals[*signal].rules.contains(&rule);
+        !self.table.rules[rule].is_moment || self.moments.iter().any(names)
+    }
+
+    fn begin(&mut self, rule: usize, at: Duration, orders: &mut Vec<Order>) {
+        self.rules[rule].holds_since = None;
+        if self.changes_too_often(rule, at) {
+            self.stop_loop(rule, at);
+            return;
+        }
+        self.rules[rule].is_active = true;
+        for place in 0..self.rules[rule].claims.len() {
+            self.rules[rule].claims[place].standing = Standing::Wanted;
+            self.settle(self.rules[rule].claims[place].output, at, orders);
+        }
+        for place in 0..self.table.rules[rule].spec.toggle.len() {
+            let output = self.table.position(&self.table.rules[rule].spec.toggle[place]);
+            self.toggle(rule, output, at, orders);
+        }
+        if self.table.rules[rule].spec.publish.is_some() {
+            let id = self.next_order();
+            orders.push(Order { id, rule, what: What::Publish });
+        }
+        // A moment ends at once, or from now on.
+        if self.table.rules[rule].is_moment {
+            self.judge_end(rule, at, orders);
+        }
+    }
+
+    /// Ends a rule that may be active; its outputs go to whoever wants them.
+    pub(super) fn end(&mut self, rule: usize, at: Duration, why: End, orders: &mut Vec<Order>) {
+        let progress = &mut self.rules[rule];
+        (progress.holds_since, progress.ends_since, progress.unknown_since) = (None, None, None);
+        if !std::mem::take(&mut progress.is_active) {
+            return;
+        }
+        for place in 0..self.rules[rule].claims.len() {
+            self.release(rule, place, at, why, orders);
+        }
+    }
+
+    /// A person has switched it.
+    pub(super) fn switch(&mut self, rule: usize, is_on: bool, at: Duration, orders: &mut Vec<Order>) {
+        if is_on == self.rules[rule].is_on {
+            return;
+        }
+        self.end(rule, at, End::Withdrawn, orders);
+        let progress = &mut self.rules[rule];
+        (progress.is_on, progress.status.is_on) = (is_on, is_on);
+        progress.stopped_until = None;
+        progress.changes.clear();
+        self.revision += 1;
+        self.judge(rule, at, orders);
+    }
+
+    /// Notes that the rule begins or ends. Clicks come from people, who may click as often as they like.
+    fn changes_too_often(&mut self, rule: usize, at: Duration) -> bool {
+        if self.table.rules[rule].is_moment {
+            return false;
+        }
+        let changes = &mut self.rules[rule].changes;
+        if changes.len() == MAX_CHANGES {
+            changes.pop_front();
+        }
+        changes.push_back(at);
+        changes.len() == MAX_CHANGES && changes.front().is_some_and(|first| at.saturating_sub(*first) < MINUTE)
+    }
+
+    fn stop_loop(&mut self, rule: usize, at: Duration) {
+        let progress = &mut self.rules[rule];
+        progress.stopped_until = Some(at.saturating_add(REST));
+        progress.changes.clear();
+    }
+}

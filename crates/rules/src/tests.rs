@@ -1,0 +1,290 @@
+//! The engine from outside: what is written and when, what is ordered and said.
+
+mod model;
+mod moments;
+mod outputs;
+mod time;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fieldgate_formula::{Kind, Value};
+use fieldgate_model::{Action, Name, OutputValue};
+
+use crate::{Engine, Event, Now, Order, RuleSpec, SignalKind, State, Table, Trip, Wall, What};
+
+const ON: Action = Action::Set(OutputValue::Switch(true));
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// `x`, `y` and what ends with `t` are numbers, `click` is a moment, `mode` a word.
+fn kind(name: &fieldgate_formula::Name) -> Option<SignalKind> {
+    Some(match name.to_string().as_str() {
+        "bell.click" => SignalKind::Moment,
+        "mode" => SignalKind::Lasting(Kind::options(["auto", "off"])),
+        _ => SignalKind::Lasting(Kind::number("")),
+    })
+}
+
+fn table(specs: Vec<RuleSpec>) -> Table {
+    Table::compile(specs, kind).unwrap()
+}
+
+fn rule(text: &str, when: &str, outputs: &[&str]) -> RuleSpec {
+    let set = outputs.iter().map(|output| (name(output), ON)).collect();
+    RuleSpec { set, ..RuleSpec::new(name(text), when) }
+}
+
+/// An engine whose guard answers as `refuses` says, and what was ordered.
+struct Bench {
+    engine: Engine,
+    at: Duration,
+    wall: Option<Wall>,
+    refuses: Option<&'static str>,
+    log: Vec<String>,
+}
+
+impl Bench {
+    fn new(specs: Vec<RuleSpec>) -> Self {
+        Self { engine: Engine::new(table(specs)), at: s(0), wall: None, refuses: None, log: Vec::new() }
+    }
+
+    fn signal(&self, text: &str) -> usize {
+        self.engine.table().signals().position(|signal| signal == text).unwrap()
+    }
+
+    fn write(&mut self, signal: &str, value: Value<'_>) {
+        self.engine.write(self.signal(signal), value);
+        self.event(Event::Time);
+    }
+
+    fn number(&mut self, at: u64, signal: &str, value: f64) {
+        self.until(at);
+        self.write(signal, Value::Number(value));
+    }
+
+    fn unknown(&mut self, at: u64, signal: &str) {
+        self.until(at);
+        self.write(signal, Value::Unknown);
+    }
+
+    fn click(&mut self, at: u64, word: &str) {
+        self.until(at);
+        self.write("bell.click", Value::Text(word));
+    }
+
+    /// Time passes, with the steps for which the engine asked.
+    fn until(&mut self, seconds: u64) {
+        while let Some(wake) = self.engine.wake_at().filter(|wake| *wake <= s(seconds)) {
+            self.at = wake.max(self.at);
+            self.event(Event::Time);
+        }
+        self.at = s(seconds);
+    }
+
+    fn event(&mut self, event: Event) {
+        let mut orders = Vec::new();
+        self.engine.step(Now { at: self.at, wall: self.wall }, event, &mut orders);
+        for order in orders {
+            self.log.push(self.describe(order));
+            let refused = self.refuses.filter(|_| matches!(order.what, What::Set { .. } | What::Toggle { .. }));
+            let answer = refused.map_or(Ok(()), |words| Err(Arc::from(words)));
+            self.event(Event::Answered(order.id, answer));
+        }
+    }
+
+    fn describe(&self, order: Order) -> String {
+        let table = self.engine.table();
+        let rule = table.rules().nth(order.rule).unwrap().name.clone();
+        match order.what {
+            What::Set { output, action } => format!("{rule}: {} {action}", table.outputs()[output]),
+            What::LetGo { output, action: None } => format!("{rule}: {} safe", table.outputs()[output]),
+            What::LetGo { output, action: Some(action) } => {
+                format!("{rule}: {} then {action}", table.outputs()[output])
+            }
+            What::Toggle { output } => format!("{rule}: {} toggle", table.outputs()[output]),
+            What::Publish => format!("{rule}: publish"),
+        }
+    }
+
+    /// What was ordered since this was last asked.
+    #[track_caller]
+    fn check(&mut self, expected: &[&str]) {
+        assert_eq!(std::mem::take(&mut self.log), expected, "at {:?}", self.at);
+    }
+
+    #[track_caller]
+    fn check_state(&self, rule: &str, state: State, words: &str) {
+        let index = self.engine.table().rule(&name(rule)).unwrap();
+        let status = self.engine.statuses().nth(index).unwrap();
+        assert_eq!((status.state, status.why.to_string().as_str()), (state, words), "at {:?}", self.at);
+    }
+}
+
+#[test]
+fn between_when_and_until_nothing_changes() {
+    let heating = RuleSpec { until: Some("x > 21".into()), ..rule("heating", "x < 19", &["heater"]) };
+    let mut bench = Bench::new(vec![heating]);
+    bench.number(1, "x", 20.0);
+    bench.number(2, "x", 18.9);
+    bench.check(&["heating: heater on"]);
+    for (at, value) in [(3, 19.1), (4, 21.0), (5, 18.0)] {
+        bench.number(at, "x", value);
+    }
+    bench.check(&[]);
+    bench.number(6, "x", 21.1);
+    bench.check(&["heating: heater safe"]);
+    bench.number(7, "x", 19.0);
+    bench.check(&[]);
+}
+
+#[test]
+fn a_condition_must_hold_without_a_gap() {
+    let spec = RuleSpec { hold: s(30), until_for: s(10), ..rule("r", "x > 5", &["o"]) };
+    let mut bench = Bench::new(vec![spec]);
+    bench.number(0, "x", 6.0);
+    bench.check_state("r", State::Waiting, "its condition holds");
+    bench.number(29, "x", 5.0);
+    bench.number(30, "x", 6.0);
+    bench.until(59);
+    bench.check(&[]);
+    bench.until(60);
+    bench.check(&["r: o on"]);
+    bench.number(70, "x", 5.0);
+    bench.number(79, "x", 6.0);
+    bench.number(80, "x", 5.0);
+    bench.until(89);
+    bench.check(&[]);
+    bench.until(90);
+    bench.check(&["r: o safe"]);
+}
+
+#[test]
+fn what_is_unknown_begins_nothing_and_ends_what_is_active_after_lost() {
+    let spec = RuleSpec { lost: s(300), ..rule("r", "x > 5 or y > 5", &["o"]) };
+    let mut bench = Bench::new(vec![spec, rule("at-once", "x > 5", &["p"])]);
+    bench.check_state("r", State::Inactive, "its condition does not hold");
+    bench.event(Event::Time);
+    bench.check_state("r", State::Inactive, "something that it names is not known");
+    bench.number(1, "x", 6.0);
+    bench.check(&["r: o on", "at-once: p on"]);
+    bench.unknown(2, "x");
+    bench.check(&["at-once: p safe"]);
+    bench.check_state("r", State::Active, "something that it names is not known");
+    bench.number(3, "y", 6.0);
+    bench.check_state("r", State::Active, "its condition holds");
+    bench.unknown(4, "y");
+    bench.until(303);
+    bench.check(&[]);
+    bench.until(304);
+    bench.check(&["r: o safe"]);
+    bench.check_state("r", State::Inactive, "its condition does not hold");
+}
+
+#[test]
+fn no_rule_begins_while_its_end_is_true_or_unknown() {
+    let spec = RuleSpec { until: Some("y > 5".into()), ..rule("r", "x > 5", &["o"]) };
+    let mut bench = Bench::new(vec![spec]);
+    bench.number(1, "x", 6.0);
+    bench.check_state("r", State::Inactive, "something that it names is not known");
+    bench.number(2, "y", 6.0);
+    bench.check(&[]);
+    bench.number(3, "y", 5.0);
+    bench.check(&["r: o on"]);
+}
+
+#[test]
+fn a_rule_that_is_switched_off_lets_go_and_begins_again_when_it_is_switched_on() {
+    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    bench.number(1, "x", 6.0);
+    bench.event(Event::Switched(0, false));
+    bench.check(&["r: o on", "r: o safe"]);
+    bench.check_state("r", State::Inactive, "it is switched off");
+    bench.number(2, "x", 7.0);
+    bench.check(&[]);
+    bench.event(Event::Switched(0, true));
+    bench.check(&["r: o on"]);
+}
+
+#[test]
+fn a_loop_is_stopped_after_ten_changes_and_tried_again_after_a_rest() {
+    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    for at in 0..10 {
+        bench.number(at, "x", if at % 2 == 0 { 6.0 } else { 5.0 });
+    }
+    assert_eq!(std::mem::take(&mut bench.log).len(), 10);
+    let words = "it changed 10 times within a minute and is stopped for 10 minutes";
+    bench.check_state("r", State::Blocked, words);
+    assert_eq!(bench.engine.stopped().collect::<Vec<_>>(), [0]);
+    bench.number(10, "x", 6.0);
+    bench.until(608);
+    bench.check(&[]);
+    bench.until(609);
+    bench.check(&["r: o on"]);
+    assert_eq!(bench.engine.stopped().count(), 0);
+}
+
+#[test]
+fn changes_that_are_spread_over_more_than_a_minute_are_no_loop() {
+    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    for at in 0..40 {
+        bench.number(at * 7, "x", if at % 2 == 0 { 6.0 } else { 5.0 });
+    }
+    assert_eq!(bench.log.len(), 40);
+}
+
+#[test]
+fn only_rules_that_name_a_signal_are_judged_by_it() {
+    let specs = vec![rule("one", "x > 5", &["o"]), rule("other", "y > 5", &["p"])];
+    let mut engine = Engine::new(table(specs));
+    let mut orders = Vec::new();
+    engine.step(Now::without_wall(s(0)), Event::Time, &mut orders);
+    let before = engine.statuses().nth(1).unwrap().clone();
+    engine.write(0, Value::Number(6.0));
+    engine.step(Now::without_wall(s(1)), Event::Time, &mut orders);
+    assert_eq!((orders.len(), engine.statuses().nth(1).unwrap()), (1, &before));
+    let revision = engine.revision();
+    engine.write(0, Value::Number(6.0));
+    engine.step(Now::without_wall(s(2)), Event::Time, &mut orders);
+    assert_eq!((orders.len(), engine.revision()), (1, revision));
+}
+
+#[test]
+fn a_reload_keeps_what_is_the_same_and_ends_what_is_not() {
+    let same = || RuleSpec { hold: s(30), ..rule("same", "x > 5", &["o"]) };
+    let mut bench = Bench::new(vec![same(), rule("changed", "x > 5", &["p"]), rule("gone", "x > 5", &["q"])]);
+    bench.number(0, "x", 6.0);
+    bench.event(Event::Switched(1, false));
+    bench.log.clear();
+    bench.until(10);
+    let next = table(vec![rule("new", "y > 5", &["q"]), rule("changed", "x > 6", &["p"]), same()]);
+    let mut orders = Vec::new();
+    bench.engine.retire(&next, bench.at, &mut orders);
+    assert_eq!(orders.into_iter().map(|order| bench.describe(order)).collect::<Vec<_>>(), ["gone: q safe"]);
+    bench.engine = bench.engine.adopt(next);
+    bench.until(29);
+    bench.event(Event::Time);
+    bench.check(&[]);
+    bench.until(30);
+    bench.check(&["same: o on"]);
+    bench.check_state("changed", State::Inactive, "it is switched off");
+    let again = table(vec![same()]);
+    bench.engine.retire(&again, bench.at, &mut Vec::new());
+    bench.engine = bench.engine.adopt(again);
+    bench.number(31, "x", 5.0);
+    bench.check(&["same: o safe"]);
+}
+
+#[test]
+fn mistakes_in_formulas_are_reported_with_their_rule() {
+    let specs = vec![rule("good", "x > 5", &[]), RuleSpec { until: Some("y + 1".into()), ..rule("bad", "x >", &[]) }];
+    let problems = Table::compile(specs, kind).unwrap_err();
+    let words: Vec<_> = problems.iter().map(|p| format!("{} {}", p.rule, p.which)).collect();
+    assert_eq!(words, ["bad when", "bad until"]);
+}

@@ -1,0 +1,91 @@
+//! Clicks.
+
+use super::*;
+use crate::{Manual, Publication};
+
+fn toggling(when: &str) -> RuleSpec {
+    RuleSpec { toggle: vec![name("lamp")], ..rule("bell", when, &[]) }
+}
+
+#[test]
+fn each_click_toggles_once() {
+    let mut bench = Bench::new(vec![toggling("bell.click == \"single\"")]);
+    for at in 0..15 {
+        bench.click(at, "single");
+        bench.click(at, "double");
+    }
+    bench.check(&["bell: lamp toggle"; 15]);
+    bench.check_state("bell", State::Inactive, "its condition does not hold");
+}
+
+#[test]
+fn a_click_is_over_when_something_else_becomes_true() {
+    let mut bench = Bench::new(vec![toggling("bell.click == \"single\" and x > 5"), rule("r", "x > 5", &["o"])]);
+    bench.click(1, "single");
+    bench.number(2, "x", 6.0);
+    bench.check(&["r: o on"]);
+    bench.click(3, "single");
+    bench.check(&["bell: lamp toggle"]);
+}
+
+#[test]
+fn a_click_lights_the_stairs_and_another_one_prolongs_it() {
+    let stairs = RuleSpec { until_for: s(60), ..rule("stairs", "bell.click == \"single\"", &["lamp"]) };
+    let mut bench = Bench::new(vec![stairs]);
+    bench.click(0, "single");
+    bench.click(50, "single");
+    bench.until(109);
+    bench.check(&["stairs: lamp on"]);
+    bench.until(110);
+    bench.check(&["stairs: lamp safe"]);
+}
+
+#[test]
+fn a_click_can_end_a_rule() {
+    let spec = RuleSpec { until: Some("x < 5 or bell.click == \"long\"".into()), ..rule("r", "x > 5", &["o"]) };
+    let mut bench = Bench::new(vec![spec]);
+    bench.number(1, "x", 6.0);
+    bench.click(2, "single");
+    bench.check(&["r: o on"]);
+    bench.click(3, "long");
+    bench.check(&["r: o safe"]);
+}
+
+#[test]
+fn a_toggle_takes_the_output_from_a_rule_unless_that_lets_nobody() {
+    for (manual, expected) in [(Manual::TakesOver, vec!["bell: lamp toggle"]), (Manual::Never, vec![])] {
+        let night = RuleSpec { manual, ..rule("night", "x > 5", &["lamp"]) };
+        let mut bench = Bench::new(vec![night, toggling("bell.click == \"single\"")]);
+        bench.number(1, "x", 6.0);
+        bench.log.clear();
+        bench.click(2, "single");
+        bench.check(&expected);
+        if manual == Manual::Never {
+            bench.check_state("bell", State::Inactive, "lamp: the rule night has it");
+        }
+    }
+}
+
+#[test]
+fn a_toggle_that_is_refused_is_not_tried_again() {
+    let mut bench = Bench::new(vec![toggling("bell.click == \"single\"")]);
+    bench.refuses = Some("limit: min_on");
+    bench.click(1, "single");
+    bench.check_state("bell", State::Inactive, "lamp: limit: min_on");
+    bench.until(100);
+    bench.check(&["bell: lamp toggle"]);
+}
+
+#[test]
+fn a_rule_publishes_when_it_begins() {
+    let publish = Some(Publication { topic: "events/alone".into(), payload: "…".into() });
+    let mut bench = Bench::new(vec![RuleSpec { publish, hold: s(120), ..rule("alone", "not link.up", &[]) }]);
+    bench.event(Event::Time);
+    bench.event(Event::Link(Some(false)));
+    bench.until(119);
+    bench.check(&[]);
+    bench.until(500);
+    bench.check(&["alone: publish"]);
+    bench.event(Event::Link(Some(true)));
+    bench.check_state("alone", State::Inactive, "its condition does not hold");
+}

@@ -1,0 +1,133 @@
+//! Who has an output: the guard, other rules, commands from outside.
+
+use super::*;
+use crate::Manual;
+
+#[test]
+fn a_rule_that_is_refused_is_blocked_and_tries_again() {
+    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    bench.refuses = Some("limit: min_off");
+    bench.number(1, "x", 6.0);
+    bench.check_state("r", State::Blocked, "o: limit: min_off");
+    bench.until(3);
+    bench.check(&["r: o on"; 3]);
+    bench.refuses = None;
+    bench.until(4);
+    bench.check_state("r", State::Active, "its condition holds");
+    bench.check(&["r: o on"]);
+    bench.until(100);
+    bench.check(&[]);
+}
+
+#[test]
+fn of_two_rules_the_one_with_the_higher_priority_has_the_output() {
+    let frost = RuleSpec { priority: 1, ..rule("frost", "y < 5", &["o"]) };
+    let mut bench = Bench::new(vec![rule("heating", "x < 19", &["o"]), frost]);
+    bench.number(1, "y", 6.0);
+    bench.number(2, "x", 18.0);
+    bench.number(3, "y", 4.0);
+    bench.check(&["heating: o on", "frost: o on"]);
+    bench.check_state("heating", State::Blocked, "o: the rule frost has it");
+    bench.number(4, "y", 6.0);
+    bench.check(&["heating: o on"]);
+    bench.check_state("heating", State::Active, "its condition holds");
+    bench.number(5, "y", 4.0);
+    bench.number(6, "x", 20.0);
+    bench.check(&["frost: o on"]);
+    bench.number(7, "y", 6.0);
+    bench.check(&["frost: o safe"]);
+}
+
+#[test]
+fn a_command_takes_an_output_over_until_the_condition_changes() {
+    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o", "p"])]);
+    bench.number(1, "x", 6.0);
+    bench.event(Event::Commanded(0));
+    bench.check_state("r", State::Blocked, "o: a command from outside has taken it over");
+    assert_eq!((bench.engine.owner(0), bench.engine.owner(1)), (None, Some(0)));
+    bench.number(2, "x", 7.0);
+    bench.check(&["r: o on", "r: p on"]);
+    bench.number(3, "x", 5.0);
+    bench.check(&["r: o safe", "r: p safe"]);
+    bench.number(4, "x", 6.0);
+    bench.check(&["r: o on", "r: p on"]);
+}
+
+#[test]
+fn a_rule_that_is_switched_off_leaves_to_a_command_what_that_has_taken_over() {
+    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    bench.number(1, "x", 6.0);
+    bench.event(Event::Commanded(0));
+    bench.event(Event::Switched(0, false));
+    bench.check(&["r: o on"]);
+}
+
+#[test]
+fn manual_never_refuses_commands_while_the_rule_has_the_output() {
+    let pump = RuleSpec { manual: Manual::Never, ..rule("r", "x > 5", &["o"]) };
+    let mut bench = Bench::new(vec![pump]);
+    bench.event(Event::Time);
+    assert_eq!(bench.engine.refuses_commands(0), None);
+    bench.number(1, "x", 6.0);
+    assert_eq!(bench.engine.refuses_commands(0), Some(0));
+}
+
+#[test]
+fn after_max_on_the_output_is_left_alone_until_the_condition_changes() {
+    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    bench.number(1, "x", 6.0);
+    bench.event(Event::Tripped(0, Trip::Lasting("max_on".into())));
+    bench.check_state("r", State::Blocked, "o: made safe by max_on, until the condition changes");
+    bench.until(1000);
+    bench.check(&["r: o on"]);
+    bench.number(1001, "x", 5.0);
+    bench.number(1002, "x", 6.0);
+    bench.check(&["r: o safe", "r: o on"]);
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_what_was_rebuilt_is_ordered_at_once() {
+    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    bench.number(1, "x", 6.0);
+    bench.event(Event::Tripped(0, Trip::Rebuilt));
+    bench.check(&["r: o on"; 2]);
+    bench.event(Event::Tripped(0, Trip::Passing("interlock".into())));
+    bench.check_state("r", State::Blocked, "o: interlock");
+    bench.until(2);
+    bench.check(&["r: o on"]);
+    bench.check_state("r", State::Active, "its condition holds");
+}
+
+#[test]
+fn what_then_says_is_done_at_the_end_or_else_the_output_is_made_safe() {
+    let then = vec![(name("o"), Action::Set(OutputValue::Percent(20.0)))];
+    let mut bench = Bench::new(vec![RuleSpec { then, ..rule("r", "x > 5", &["o"]) }]);
+    bench.number(1, "x", 6.0);
+    bench.number(2, "x", 5.0);
+    bench.check(&["r: o on", "r: o then 20"]);
+    let mut orders = Vec::new();
+    let mut step = |bench: &mut Bench, event| bench.engine.step(Now::without_wall(s(3)), event, &mut orders);
+    bench.engine.write(0, Value::Number(6.0));
+    step(&mut bench, Event::Time);
+    bench.engine.write(0, Value::Number(5.0));
+    step(&mut bench, Event::Time);
+    let last = 4;
+    step(&mut bench, Event::Answered(last, Err("limit".into())));
+    assert_eq!(orders.last().unwrap().what, What::LetGo { output: 0, action: None });
+    assert_eq!(orders.len(), 3);
+}
+
+#[test]
+fn letting_go_is_tried_again_until_it_is_done() {
+    let mut engine = Engine::new(table(vec![rule("r", "x > 5", &["o"])]));
+    let mut orders = Vec::new();
+    for (at, value) in [(1, 6.0), (2, 5.0)] {
+        engine.write(0, Value::Number(value));
+        engine.step(Now::without_wall(s(at)), Event::Time, &mut orders);
+    }
+    let id = orders.last().unwrap().id;
+    engine.step(Now::without_wall(s(2)), Event::Answered(id, Err("busy".into())), &mut orders);
+    assert_eq!((engine.wake_at(), orders.len()), (Some(s(3)), 2));
+    engine.step(Now::without_wall(s(3)), Event::Time, &mut orders);
+    assert_eq!((engine.wake_at(), orders.len()), (None, 3));
+}
