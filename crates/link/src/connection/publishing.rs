@@ -56,7 +56,9 @@ impl Connection<'_> {
     pub(crate) fn send(&mut self, slot: Slot, mut publication: Publication) {
         if publication.qos > self.connected.maximum_qos {
             let highest = self.connected.maximum_qos as u8;
-            let words = format!("the broker offers QoS {highest} at most; what is configured with a higher one is published at that");
+            let words = format!(
+                "the broker offers QoS {highest} at most; what is configured with a higher one is published at that"
+            );
             self.report.raise(About::Qos, words);
             publication.qos = self.connected.maximum_qos;
         }
