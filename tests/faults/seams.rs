@@ -2,7 +2,7 @@
 //! stops, beside a plain model of what its outputs do and who is in its configuration.
 //!
 //! After every step the simulated lines, the retained states and the table for `safe-state` are compared with the model, and at
-//! the end of each life the account of the readings. Which pairs of parts meet here is said in ARCHITECTURE.md.
+//! the end of each life the account of the readings. docs/reliability.md says which pairs of parts meet here.
 
 mod model;
 mod story;
