@@ -34,10 +34,10 @@ fn problems(text: &str) -> Vec<(Severity, String)> {
 }
 
 fn check(text: &str, severity: Severity, words: &[&str]) {
-    let told = problems(text);
+    let found = problems(text);
     let fits =
-        |(as_severe, told): &(Severity, String)| *as_severe == severity && words.iter().all(|w| told.contains(w));
-    assert!(told.len() == 1 && fits(&told[0]), "{told:?} instead of {severity:?} {words:?}");
+        |(as_severe, found): &(Severity, String)| *as_severe == severity && words.iter().all(|w| found.contains(w));
+    assert!(found.len() == 1 && fits(&found[0]), "{found:?} instead of {severity:?} {words:?}");
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn a_key_that_others_can_read_ends_the_start_with_78_and_the_command_that_mends_
     chmod(&files.client_key, 0o600);
     let both = [fs::read(&files.client_cert).unwrap(), fs::read(&files.client_key).unwrap()].concat();
     fs::write(folder.path().join("both.pem"), both).unwrap();
-    let told = problems(&text(&files.ca, &folder.path().join("both.pem"), &files.client_key));
-    assert!(told.len() == 1 && told[0].1.contains("cert_file: others may read"), "{told:?}");
+    let found = problems(&text(&files.ca, &folder.path().join("both.pem"), &files.client_key));
+    assert!(found.len() == 1 && found[0].1.contains("cert_file: others may read"), "{found:?}");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_password_in_plain_text_is_a_warning_for_each_broker_that_is_not_this_machin
         ("'mqtt://[fd00::1]', mqtt://localhost, mqtt://10.0.0.1", "fd00::1 and 10.0.0.1"),
         ("mqtt://localhost.lan", "localhost.lan"),
     ] {
-        check(&with(brokers), Severity::Warning, &[&format!("travels to {hosts} in plain text")]);
+        check(&with(brokers), Severity::Warning, &[&format!("is sent to {hosts} in plain text")]);
     }
 }
 

@@ -166,13 +166,13 @@ fn odd_space(line: &str) -> Option<(usize, char)> {
 
 fn describe_space(c: char) -> String {
     let name = match c {
-        '\t' => return "a tab stands in the indentation".to_owned(),
+        '\t' => return "there is a tab in the indentation".to_owned(),
         '\u{a0}' => "a no-break space",
         '\u{3000}' => "an ideographic space",
         '\u{200b}' | '\u{2060}' | '\u{feff}' => "an invisible character",
         _ => "a space that is not the plain one",
     };
-    format!("{name} (U+{:04X}) stands where a plain space belongs", u32::from(c))
+    format!("{name} (U+{:04X}) is used where a plain space belongs", u32::from(c))
 }
 
 /// Shortens a long line to what stands around its marked part.

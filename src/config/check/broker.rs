@@ -144,7 +144,7 @@ fn authority(text: &str, span: Span) -> Result<(String, Option<u16>), BadAddress
             (host, rest)
         }
         None if words.parse::<Ipv6Addr>().is_ok() => {
-            return Err(BadAddress::new(span, "an IPv6 address stands in brackets", format!("write [{words}]")));
+            return Err(BadAddress::new(span, "an IPv6 address must be in brackets", format!("write [{words}]")));
         }
         None => words.split_at(words.rfind(':').unwrap_or(words.len())),
     };

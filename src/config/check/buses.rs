@@ -214,7 +214,7 @@ impl<'a> Checker<'a> {
             }
         };
         if !bus::rppal::is_here() {
-            let what = "this machine is no Raspberry Pi, and backend rppal works on no other";
+            let what = "this machine is not a Raspberry Pi, and backend rppal works only on one";
             self.warning(&span, what, "here the bus cannot be opened; without `backend` it works on every board");
         }
         Some(bus::Settings::Rppal(part))

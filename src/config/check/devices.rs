@@ -33,7 +33,7 @@ impl<S> Device<S> {
 }
 
 impl<'a> Checker<'a> {
-    /// The sensors, and those among them that are computed of others, which are checked when all else is known.
+    /// The sensors, and those among them that are computed from others, which are checked when all else is known.
     pub(super) fn sensors(
         &mut self,
         top: &Section<'a>,
@@ -246,7 +246,7 @@ impl<'a> Checker<'a> {
         if let Some(Setting::Number(hertz)) = own.get("frequency")
             && !(least..=most).contains(hertz)
         {
-            let what = format!("software PWM of {hertz} Hz cannot be");
+            let what = format!("software PWM of {hertz} Hz is not possible");
             self.error(&own.span("frequency"), what, format!("{least} to {most}; a channel of a bus of type pwm can"));
         }
     }

@@ -52,7 +52,7 @@ impl<'a> Checker<'a> {
         let open = |b: &&Broker| !is_encrypted(b) && !broker::is_local(b);
         let open: Vec<_> = brokers.iter().filter(open).map(|broker| broker.host.as_str()).collect();
         if !open.is_empty() {
-            let what = format!("the password travels to {} in plain text", open.join(" and "));
+            let what = format!("the password is sent to {} in plain text", open.join(" and "));
             self.warning(&key, what, "use mqtts:// or wss://");
         }
         Some(source)

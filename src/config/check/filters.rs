@@ -283,7 +283,7 @@ impl<'a> Checker<'a> {
             }
             (None, None) if !has_delta && !own.has("min_interval") && !own.has("max_interval") => {
                 let what = if aggregate.is_empty() {
-                    "the report says nothing, so that each sample would be a reading"
+                    "the report is empty, so each sample would be a reading"
                 } else {
                     "there would be nothing to gather, for each sample would be a reading"
                 };

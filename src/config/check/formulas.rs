@@ -1,4 +1,4 @@
-//! Sensors that are computed of others: what their formulas name, whether units fit, and whether one is computed of itself.
+//! Sensors that are computed from others: what their formulas name, whether units fit, and whether one is computed from itself.
 //!
 //! They are checked behind all other devices, each once all that it names is known; so a chain of them may stand in any order,
 //! and those that are left form a circle.
@@ -122,7 +122,7 @@ impl<'a> Checker<'a> {
             sensors[derived.index].settings = settings;
         }
         for one in pending {
-            let what = format!("{} is computed of itself, by way of what it names", one.derived.name);
+            let what = format!("{} is computed from itself, by way of what it names", one.derived.name);
             self.error(&one.derived.section.key("settings"), what, "no circle of formulas can be computed");
         }
     }
@@ -130,7 +130,7 @@ impl<'a> Checker<'a> {
     /// The measurements as far as they could be read, and whether all could.
     fn rows(&mut self, section: &Section<'a>) -> (Vec<(String, Settings)>, bool) {
         if section.has("bus") {
-            self.error(&section.key("bus"), "formula has no bus: it is computed of other sensors", "leave it out");
+            self.error(&section.key("bus"), "formula has no bus: it is computed from other sensors", "leave it out");
         }
         let mut rows: Vec<(String, Settings)> = Vec::new();
         let mut is_whole = true;
@@ -140,7 +140,7 @@ impl<'a> Checker<'a> {
             for (key, node) in entries.unwrap_or_default() {
                 let bad_name = bad_measurement_name(&key.text);
                 if let Some(why) = bad_name {
-                    self.error(&key.span, format!("{} cannot name a measurement", quoted(&key.text)), why);
+                    self.error(&key.span, format!("{} cannot be the name of a measurement", quoted(&key.text)), why);
                 }
                 let row = self.row_settings(key, node);
                 let is_again = rows.iter().any(|(name, _)| *name == key.text);
@@ -257,7 +257,7 @@ impl<'a> Checker<'a> {
         let language::Kind::Number(Unit::Difference(scale)) = kind else { return Some(()) };
         let Some(place) = conversion_of(section, name) else { return Some(()) };
         let what = format!("`to` converts a temperature, and {} is a difference of {scale}", shorten(name));
-        self.error(place, what, "convert what it is computed of: `to` belongs to the temperatures");
+        self.error(place, what, "convert what it is computed from: `to` belongs to the temperatures");
         None
     }
 
@@ -289,7 +289,7 @@ impl<'a> Checker<'a> {
         None
     }
 
-    /// Where a part of a formula stands in the file; the whole value where that cannot be told.
+    /// Where a part of a formula stands in the file; the whole value where that is not known.
     fn within(&self, place: &Span, source: &str, part: language::Span) -> Span {
         let text = &self.source.text[place.clone()];
         let quote = usize::from(text.starts_with(['"', '\'']));

@@ -41,7 +41,11 @@ impl<'a> Checker<'a> {
                 continue;
             }
             if node.value == Value::Null {
-                self.error(&key.span, "nothing is said of this measurement", "write for example { enabled: false }");
+                self.error(
+                    &key.span,
+                    "there is no setting for this measurement here",
+                    "write for example { enabled: false }",
+                );
             }
             let each = self.section(&key.span, [node], &key.text, raw::SHOWN_MEASUREMENT);
             let measurement =
@@ -111,7 +115,7 @@ impl<'a> Checker<'a> {
         if !top.has("home_assistant") {
             for (_, _, place) in shown.sensors.iter().chain(&shown.outputs) {
                 let hint = "add `home_assistant:` at the top of the file, as a key of its own";
-                self.error(place, "nothing is announced to Home Assistant, so this would not be obeyed", hint);
+                self.error(place, "nothing is announced to Home Assistant, so this has no effect", hint);
             }
             return None;
         }

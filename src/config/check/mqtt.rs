@@ -43,7 +43,11 @@ impl<'a> Checker<'a> {
     }
 
     pub(super) fn two_with_kept_session(&mut self, span: &Span) {
-        self.error(span, "qos 2 does not go with clean_session: false", "use qos 1, or leave clean_session at true");
+        self.error(
+            span,
+            "qos 2 cannot be combined with clean_session: false",
+            "use qos 1, or leave clean_session at true",
+        );
     }
 
     fn retain_state(&mut self, mqtt: &Section<'a>) -> bool {
@@ -117,7 +121,7 @@ impl<'a> Checker<'a> {
             let Some(words) = node.scalar_text() else { continue };
             match broker::parse(words) {
                 Ok(broker) if brokers.contains(&broker) => {
-                    self.error(&node.span, "this broker stands in the list twice", "");
+                    self.error(&node.span, "this broker is in the list twice", "");
                 }
                 Ok(broker) => {
                     self.look_at(node, &broker);

@@ -133,13 +133,13 @@ impl<'a> Checker<'a> {
             return None;
         };
         match kind.accept(&value) {
-            Ok(Action::Toggle) => self.error(&span, "toggle is no state", hint),
+            Ok(Action::Toggle) => self.error(&span, "toggle is not a state", hint),
             Ok(Action::Move(order)) if !is_plain_move(&value) => {
                 let what = format!("safe_state {} would need to know where it is", Action::Move(order));
                 self.error(&span, what, hint);
             }
             Ok(Action::Set(OutputValue::Switch(true))) if kind == OutputKind::Pulse => {
-                self.error(&span, "what pulses is safe only when it is off", hint);
+                self.error(&span, "an output that pulses is safe only when it is off", hint);
             }
             Ok(action) => return Some(action),
             Err(refusal) if refusal.reason == Reason::Unreadable => {
@@ -174,7 +174,7 @@ impl<'a> Checker<'a> {
                 OutputKind::Cover => "the motor runs no longer than its travel, and never both ways",
                 _ => "it is on for its duration, no more and no less",
             };
-            self.error(&section.key(key), format!("{key} is not for this output"), hint);
+            self.error(&section.key(key), format!("{key} is not possible for this output"), hint);
         }
     }
 
@@ -205,7 +205,7 @@ impl<'a> Checker<'a> {
             Action::Set(OutputValue::Percent(percent))
                 if settings.optional_text("line").is_some() && percent > 0.0 && percent < 100.0 =>
             {
-                let what = "software PWM ends with the program, so this safe state cannot be held";
+                let what = "software PWM ends with the program, and with it this safe state";
                 self.warning(&span, what, "0 and 100 can; in between the line ends idle");
             }
             Action::Set(OutputValue::Switch(true))
@@ -214,7 +214,7 @@ impl<'a> Checker<'a> {
             {
                 let active_low = matches!(settings.get("active_low"), Some(Setting::Flag(true)));
                 let level = if active_low { "ground" } else { "3.3 V" };
-                let what = "no program can hold a line after its end, and this safe state needs it driven";
+                let what = "a line is not driven after the program's end, and this safe state needs it driven";
                 self.warning(&span, what, format!("a resistor of 10 kΩ to {level} on the line keeps it on"));
             }
             Action::Move(order) if order != Move::Stop => {
@@ -253,7 +253,7 @@ impl<'a> Checker<'a> {
         for (device, _, section) in outputs {
             let is_named = |(.., other): &Placed<'a>| names(other).contains(&device.name);
             if section.has("dead_time") && !section.has("interlock") && !outputs.iter().any(is_named) {
-                let what = "dead_time without an interlock says nothing";
+                let what = "dead_time without an interlock has no effect";
                 self.error(
                     &section.key("dead_time"),
                     what,

@@ -295,7 +295,7 @@ impl<'a> Checker<'a> {
                                 format!("add `{}:`, {}, or `{other}:`", field.name, value::expected(&field.kind));
                             self.error(
                                 &section.place.clone(),
-                                format!("{what} lacks {:?} or {other:?}", field.name),
+                                format!("{:?} or {other:?} is missing in {what}", field.name),
                                 hint,
                             );
                         }
@@ -306,7 +306,7 @@ impl<'a> Checker<'a> {
                 Need::Required => {
                     section.complete = false;
                     let hint = format!("add `{}:`, {}", field.name, value::expected(&field.kind));
-                    self.error(&section.place.clone(), format!("{what} lacks {:?}", field.name), hint);
+                    self.error(&section.place.clone(), format!("{:?} is missing in {what}", field.name), hint);
                     continue;
                 }
             };
@@ -321,7 +321,7 @@ impl<'a> Checker<'a> {
         if mask::is_secret(&key.text) && names.contains(&"password_file") {
             return self.error(
                 &key.span,
-                "a password does not belong into the configuration",
+                "a password does not belong in the configuration",
                 "write it into a file and name that: password_file, or password_credential",
             );
         }

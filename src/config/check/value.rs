@@ -73,7 +73,7 @@ impl<'a> Checker<'a> {
             }
             // The tables of drivers are named by what they measure.
             if let Some(why) = bad_measurement_name(&key.text) {
-                self.error(&key.span, format!("{} cannot name a measurement", quoted(&key.text)), why);
+                self.error(&key.span, format!("{} cannot be the name of a measurement", quoted(&key.text)), why);
                 good = false;
             }
             match self.section(&key.span, Some(value), &shorten(&key.text), fields).settings() {
@@ -92,7 +92,7 @@ fn single(kind: &Kind, node: &Node, folder: &Path) -> Result<Setting, Wrong> {
         (Kind::Flag | Kind::Integer { .. } | Kind::Number { .. } | Kind::Address(_), Value::Text(text))
             if is_quoted(kind, text) =>
         {
-            let what = format!("{} is a text, for it stands in quotes", quoted(text));
+            let what = format!("{} is a text, because it is in quotes", quoted(text));
             Err(Wrong::new(what, format!("write it without quotes: {}", shorten(text))))
         }
         (Kind::Flag, Value::Flag(flag)) => Ok(Setting::Flag(*flag)),

@@ -1,4 +1,4 @@
-//! formula: a sensor that is computed of others.
+//! formula: a sensor that is computed from others.
 //!
 //! It has no bus of its own. It listens to the newest samples of other sensors, as their filters leave them, and computes its
 //! measurements when one of these is new. What depends on something unknown is left out: a sensor that is down, or whose sample
@@ -68,7 +68,7 @@ pub static MEASUREMENT: &[Field] = &[
 /// The driver.
 pub static SPEC: DriverSpec = DriverSpec {
     name: "formula",
-    summary: "computed of other sensors: dew point, difference, energy from power",
+    summary: "computed from other sensors: dew point, difference, energy from power",
     page: "\
 Wiring: none. Each measurement is a formula over measurements of other sensors,
 as their filters leave them, and is computed when one of them has a new sample;
@@ -88,7 +88,7 @@ A reading is published with each sample of each input: give it a `report`.
 Units are checked; the filter `to` converts them, but not a difference of
 temperatures: convert these before. dew_point and its like take °C.
 
-What is computed of a sensor that is down, or whose sample is older than three
+What is computed from a sensor that is down, or whose sample is older than three
 of its periods, is unknown and left out, and the status says why.
 
 `integrate` adds up over time: W to Wh or kWh, A to Ah, L/min to L or m³, any
@@ -257,7 +257,7 @@ impl Formula {
         let read = self.listener.read(now, &mut self.values, &mut self.sampled);
         self.too_old_at = read.too_old_at;
         if read.misses_some && now < self.early_until {
-            return Err(DriverError::TooEarly("not all that it is computed of was sampled yet"));
+            return Err(DriverError::TooEarly("not all that it is computed from was sampled yet"));
         }
         let input = Inputs { values: &self.values, link_up: self.listener.link_up() };
         let mut measured = Vec::with_capacity(self.measurements.len());
