@@ -1,4 +1,4 @@
-//! Edges on their way to a driver that takes them when it can: limited in number, and what is dropped is told.
+//! Edges on their way to a driver that takes them when it can: limited in number, and what is dropped is reported.
 
 use std::collections::VecDeque;
 
@@ -24,7 +24,7 @@ impl Edges {
         self.waiting.push_back(edge);
     }
 
-    /// What waits; the first tells what was dropped in front of it.
+    /// What waits; the first says what was dropped in front of it.
     pub(super) fn take(&mut self) -> Vec<Edge> {
         let mut edges: Vec<Edge> = self.waiting.drain(..).collect();
         if let Some(first) = edges.first_mut() {

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// What went wrong on a bus. Keeps the kernel's error.
 #[derive(Debug, Error)]
 pub enum BusError {
-    /// The bus itself could not be opened. Try again with back-off; tell the user once.
+    /// The bus itself could not be opened. Try again with back-off; report it to the user once.
     #[error("cannot open {what}{}", remedy(hint))]
     Open {
         /// The device or chip.
@@ -38,7 +38,7 @@ pub enum BusError {
         /// Near names, or how to list them; may be empty.
         hint: String,
     },
-    /// Another program holds the line. Tell the user who.
+    /// Another program uses the line. Report to the user which.
     #[error("line {line} of {chip} is in use by {holder:?}")]
     LineHeld {
         /// The chip.
@@ -74,12 +74,12 @@ pub enum BusError {
         source: io::Error,
     },
     /// A chip that others sit on has fallen silent or forgotten what was written to it. What was built on it is void: close
-    /// it and open it anew.
+    /// it and open it again.
     #[error("{what} {why}")]
     Lost {
         /// [`Bus::describe`](crate::Bus::describe).
         what: String,
-        /// What has happened, as far as can be told.
+        /// What has happened, as far as is known.
         why: String,
     },
     /// Nothing was tried, for a transfer there has just failed slowly. Try again when the bus has rested.
@@ -102,7 +102,7 @@ pub enum BusError {
 
 impl BusError {
     /// Whether the bus itself has gone, as an adapter on USB does that is unplugged, or a chip that is a bus has been lost. What is
-    /// open leads nowhere from then on, and the kernel waits for its end: close everything and open the bus anew.
+    /// open leads nowhere from then on, and the kernel waits for its end: close everything and open the bus again.
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Lost { .. } => true,

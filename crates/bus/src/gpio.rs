@@ -1,7 +1,7 @@
 //! GPIO lines by the kernel's character device (uAPI v2, Linux 5.10).
 //!
 //! A chip is found by its path or its label, a line by its name or its number on that chip: numbers differ between boards
-//! and kernels. The kernel debounces, stamps edges with `CLOCK_MONOTONIC` and knows who holds a line.
+//! and kernels. The kernel debounces, stamps edges with `CLOCK_MONOTONIC` and knows who uses a line.
 //!
 //! A level cannot be held here after the process has ended: dropping a line releases it, and what a released line does is
 //! the chip's business.
@@ -56,7 +56,7 @@ impl LinuxGpio {
         Ok(Self { wanted: wanted.to_owned(), chip: find_chip(wanted)? })
     }
 
-    /// Claims and releases go through a chip opened anew, so that an adapter that was unplugged meanwhile is found again
+    /// Claims and releases go through a chip opened again, so that an adapter that was unplugged meanwhile is found again
     /// even under another number.
     fn locate(&mut self, line: &str) -> Result<Place, BusError> {
         self.chip = find_chip(&self.wanted)?;
@@ -145,7 +145,7 @@ struct Place {
 }
 
 impl Place {
-    /// A chip that is gone is no passing trouble: the line has to be claimed anew.
+    /// A chip that is gone is no passing trouble: the line has to be claimed again.
     fn failed(&self, doing: &str, error: gpiocdev::Error) -> BusError {
         let source = kernel_error(error);
         let what = format!("line {} of {}", self.line, self.chip);

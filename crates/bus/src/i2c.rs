@@ -88,7 +88,7 @@ impl Bus for LinuxI2c {
 }
 
 /// The adapter with one descriptor per chip: a descriptor belongs to an address, and `linux-embedded-hal` would open the
-/// device anew at every change of address. An address has 7 bits, so there are at most 128 of them.
+/// device again at every change of address. An address has 7 bits, so there are at most 128 of them.
 struct Adapter {
     device: PathBuf,
     chips: BTreeMap<u8, I2cdev>,

@@ -87,7 +87,7 @@ pub enum Settings {
     Expander(expander::Settings),
     /// The machine itself: sysfs and procfs. Drivers that need no bus share it.
     Host,
-    /// What other sensors sampled, for those that are computed of it.
+    /// What other sensors sampled, for those that are computed from it.
     Signals(signals::Signals),
 }
 
@@ -95,7 +95,7 @@ pub enum Settings {
 /// what drivers expect on a simulated one.
 ///
 /// # Errors
-/// [`BusError::Open`] and the like: tell the user, try again with back-off (the device may appear later).
+/// [`BusError::Open`] and the like: report it to the user, try again with back-off (the device may appear later).
 pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>, chips: FindChip) -> Result<Box<dyn Bus>, BusError> {
     let upstream = upstream.ok_or_else(|| BusError::Unsupported { bus: "this machine".into(), what: "I²C".into() });
     Ok(match settings {
@@ -176,7 +176,7 @@ pub trait Bus {
     /// descriptors of their own. Called at every wake-up while there is a [`Bus::descriptor`].
     ///
     /// # Errors
-    /// The bus is not what it was: let go of everything built on it, and open it anew.
+    /// The bus is not what it was: let go of everything built on it, and open it again.
     fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
         Ok(None)
     }

@@ -6,7 +6,7 @@
 //!
 //! Promises: before a transaction exactly the wanted channel of this multiplexer is open, and no channel of another one on
 //! the same parent, for chips with the same address may sit behind both. What is open is remembered, so that a transaction
-//! on the channel used last costs nothing more; after any error it counts as unknown and is written anew. A channel stays
+//! on the channel used last costs nothing more; after any error it counts as unknown and is written again. A channel stays
 //! open until another is wanted or the bus is closed: the configuration has seen to it that no address behind it is also in
 //! use on the parent.
 //!
@@ -97,7 +97,7 @@ impl Bus for Channel {
     }
 }
 
-/// Whoever shares the wires by another process had better find the channel closed than take the chips behind it for others.
+/// Another process on the same wires must find the channel closed, or it would take the chips behind it for others.
 impl Drop for Channel {
     fn drop(&mut self) {
         let Branch { adapter, multiplexer, channel } = &mut self.way;

@@ -1,4 +1,4 @@
-//! The newest samples of sensors and states of outputs, for sensors that are computed of them.
+//! The newest samples of sensors and states of outputs, for sensors that are computed from them.
 //!
 //! Workers write here what was sampled, filtered already, and a [`Listener`] is woken by what it asked for. Of sensors only what
 //! somebody computes with is kept: for all others a write is one look at a flag, or at a list. Nothing here is late, lost or numbered; that

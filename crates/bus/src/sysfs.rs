@@ -1,6 +1,6 @@
 //! The machine itself: files that the kernel makes up when they are read.
 //!
-//! Nothing is written here and nothing is kept: each read opens the file anew, for devices come and go. Errors keep the
+//! Nothing is written here and nothing is kept: each read opens the file again, because devices come and go. Errors keep the
 //! kernel's errno, since drivers below hwmon and IIO speak by it (`ENODEV`, `EIO`, `EAGAIN`).
 
 use std::fs::{self, File};
@@ -107,7 +107,7 @@ fn read_some(path: &Path) -> io::Result<Vec<u8>> {
 fn names(path: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(path)? {
-        // The kernel makes no other names; whoever does cannot be meant by a configuration in UTF-8.
+        // The kernel makes no other names; one made otherwise cannot be meant by a configuration in UTF-8.
         names.extend(entry?.file_name().into_string().ok());
     }
     names.sort_unstable();

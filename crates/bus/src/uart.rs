@@ -1,7 +1,7 @@
 //! A serial port of Linux: 8 data bits, no parity, one stop bit, no flow control, every byte as it is.
 //!
 //! Promises: a read ends at its deadline, whatever the line does; a port that another program uses is refused, as far as
-//! can be told (a lock by flock(2) or `TIOCEXCL`, a login prompt of systemd, a console of the kernel), for two readers
+//! can be recognised (a lock by flock(2) or `TIOCEXCL`, a login prompt of systemd, a console of the kernel), for two readers
 //! of one line get half of the bytes each, and a login prompt answers a sensor with words.
 //!
 //! It does not know frames: what belongs together is the driver's matter.
@@ -72,7 +72,7 @@ impl LinuxUart {
 
 impl Drop for LinuxUart {
     fn drop(&mut self) {
-        // Of use only where somebody else keeps the port open; then there is nobody to tell of a failure.
+        // Of use only where somebody else keeps the port open; then there is nobody to report a failure to.
         ioctl_tiocnxcl(&self.port).ok();
     }
 }
@@ -201,14 +201,14 @@ fn open_hint(errno: Errno) -> &'static str {
         }
         Errno::NXIO | Errno::NODEV | Errno::IO => "there is no hardware behind this device",
         Errno::ACCESS | Errno::PERM => "the user that runs this must be in the group dialout",
-        Errno::BUSY | Errno::WOULDBLOCK => "another program uses this port; `sudo fuser -v` with its name tells which",
+        Errno::BUSY | Errno::WOULDBLOCK => "another program uses this port; `sudo fuser -v` with its name shows which",
         Errno::NOTTY | Errno::INVAL | Errno::ISDIR => "this is not a serial port",
         _ => "",
     }
 }
 
 /// Whether a login prompt or the kernel's own messages are on this line; the remedy. Neither locks the port: only what
-/// systemd and the kernel say of themselves tells. `root` is `/` but in tests.
+/// systemd and the kernel say of themselves shows it. `root` is `/` but in tests.
 fn used_by_the_system(root: &Path, device: &Path) -> Option<String> {
     let real = device.canonicalize().unwrap_or_else(|_| device.to_owned());
     let line = real.file_name()?.to_str()?;
@@ -318,11 +318,11 @@ mod tests {
         fs::create_dir_all(&units).unwrap();
         fs::create_dir_all(&proc).unwrap();
         fs::write(proc.join("consoles"), "tty0   -WU (E  p  )    4:1\nttyAMA0 -W- (EC p a)  204:64\n").unwrap();
-        let told = |line: &str| used_by_the_system(root.path(), &Path::new("/dev/nowhere").join(line));
-        assert!(told("ttyAMA0").unwrap().contains("console=serial0,115200"));
-        assert_eq!(told("ttyAMA1"), None);
+        let user = |line: &str| used_by_the_system(root.path(), &Path::new("/dev/nowhere").join(line));
+        assert!(user("ttyAMA0").unwrap().contains("console=serial0,115200"));
+        assert_eq!(user("ttyAMA1"), None);
         let unit = "invocation:serial-getty@ttyAMA1.service";
         std::os::unix::fs::symlink("0123456789abcdef", units.join(unit)).unwrap();
-        assert!(told("ttyAMA1").unwrap().contains("systemctl disable --now serial-getty@ttyAMA1.service"));
+        assert!(user("ttyAMA1").unwrap().contains("systemctl disable --now serial-getty@ttyAMA1.service"));
     }
 }

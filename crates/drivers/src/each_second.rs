@@ -15,7 +15,7 @@ use fieldgate_bus::seconds::Seconds;
 use fieldgate_bus::{BusError, SharedI2c};
 use fieldgate_model::Measurement;
 
-/// A chip that has told nothing usable for longer is built anew: it may have lost its supply and answer, when it is back, as if
+/// A chip that has reported nothing usable for longer is built again: it may have lost its supply and answer, when it is back, as if
 /// the air were good. Less is forgiven, for a new start forgets what it has learnt.
 const LOST_AFTER: u64 = 3;
 
@@ -110,12 +110,12 @@ impl<const N: usize, I: I2c<Error = BusError>> Sensor for EachSecond<N, I> {
         match &self.latest {
             Ok(measurements) => Ok(measurements.clone()),
             Err(DriverError::TooEarly(why)) => Err(DriverError::TooEarly(why)),
-            // A failure is told once.
+            // A failure is reported once.
             Err(_) => std::mem::replace(&mut self.latest, Err(DriverError::NotReady("the measurement"))),
         }
     }
 
-    /// A failure in between is not told unless it lasts.
+    /// A failure in between is not reported unless it lasts.
     fn take_events(&mut self) -> Result<Vec<Event>, DriverError> {
         self.turn()?;
         Ok(Vec::new())
@@ -142,9 +142,9 @@ mod tests {
     const LOUDNESS: Quantity = Quantity::new("loudness", "dB", 0);
 
     /// Seconds that pass when the test says so.
-    struct Told(Rc<Cell<u64>>);
+    struct Given(Rc<Cell<u64>>);
 
-    impl Seconds for Told {
+    impl Seconds for Given {
         fn passed(&mut self) -> u64 {
             self.0.take()
         }
@@ -162,7 +162,7 @@ mod tests {
         };
         let place = (Transcript::new(0x58, steps), 0x58);
         let chip =
-            EachSecond::new("microphone", place, Box::new(Told(Rc::clone(&seconds))), vec![0x20, 0x08], understand);
+            EachSecond::new("microphone", place, Box::new(Given(Rc::clone(&seconds))), vec![0x20, 0x08], understand);
         (seconds, chip)
     }
 
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn one_answer_that_is_late_is_forgiven_and_one_that_is_damaged_is_told() {
+    fn one_answer_that_is_late_is_forgiven_and_one_that_is_damaged_is_reported() {
         let good = Step::Read(vec![0xBE, 0xEF, 0x92]);
         let damaged = Step::Read(vec![0xBE, 0xEF, 0x93]);
         let (seconds, mut chip) = start([ask(), good, ask(), Step::Nak, ask(), damaged, ask()]);

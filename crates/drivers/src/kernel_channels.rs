@@ -29,7 +29,7 @@ pub(super) fn find(files: &dyn Files, class: &Class, settings: &Settings) -> Res
     find_named(files, class, wanted, |name| name == wanted, settings.optional_text("parent"))
 }
 
-/// Finds the device whose name `fits`, which is told as `wanted`, and of several the one on `parent`; its folder.
+/// Finds the device whose name `fits`, which errors call `wanted`, and of several the one on `parent`; its folder.
 pub(super) fn find_named(
     files: &dyn Files,
     class: &Class,
@@ -221,7 +221,7 @@ pub fn bad_measurement_name(name: &str) -> Option<&'static str> {
 }
 
 /// Reads a file of the device that holds one number. A file that is not there means that the device went, perhaps to
-/// come back under another number, or that the attribute is misspelt: both want the device looked for anew.
+/// come back under another number, or that the attribute is misspelt: both want the device looked for again.
 pub(super) fn number(files: &dyn Files, folder: &str, attribute: &str) -> Result<f64, DriverError> {
     let path = format!("{folder}/{attribute}");
     let text = match files.read(&path) {

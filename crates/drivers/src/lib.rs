@@ -161,11 +161,11 @@ pub struct DriverSpec {
     /// A whole entry under `sensors:` or `actuators:` that passes the check, or several, the usual one first; its bus is called
     /// after its kind (`i2c-1`, `header`, `motor`, `spi-0`, `serial`, `wire`). Begins with the device's name.
     pub example: &'static str,
-    /// How `fieldgate scan` tells the chip from others at the same address; `None` where it has nothing to tell it by.
+    /// How `fieldgate scan` distinguishes the chip from others at the same address; `None` where nothing does.
     pub identity: Option<Identity>,
     /// What stands in for its chip on a simulated bus; `None` where lines, channels or files of the kernel are all it needs.
     pub chip: Option<ChipSpec>,
-    /// What agrees with it that was not written here. None of it: the driver is told to be untested.
+    /// What agrees with it that was not written here. None of it: the page of the driver calls it untested.
     pub proofs: &'static [Proof],
 }
 
@@ -277,7 +277,7 @@ pub enum BusNeed {
     W1,
     /// None; it may be given one, and then shares its thread.
     None,
-    /// None, and it must not be given one: it is computed of other sensors.
+    /// None, and it must not be given one: it is computed from other sensors.
     Sensors,
 }
 
@@ -338,7 +338,7 @@ pub trait Actuator {
     /// [`DriverError`]: the output may be in any state; the caller tries the safe state.
     fn apply(&mut self, value: OutputValue) -> Result<(), DriverError>;
 
-    /// What the output does, read back from the hardware, or `None` where it cannot tell.
+    /// What the output does, read back from the hardware, or `None` where that cannot be read.
     ///
     /// # Errors
     /// As [`Actuator::apply`].
@@ -372,7 +372,7 @@ pub enum DriverError {
     /// The chip has no result yet. The next sample may be good.
     #[error("{0} is not ready")]
     NotReady(&'static str),
-    /// Nothing is wrong, and there is nothing to tell yet: the chip warms up, or measures by itself and has no new result. The
+    /// Nothing is wrong, and there is no value yet: the chip warms up, or measures by itself and has no new result. The
     /// device is kept as it is, however often it says so; its driver must end it, with another error, after the time that
     /// the data sheet gives.
     #[error("it is too early: {0}")]
@@ -397,10 +397,10 @@ pub enum DriverError {
     /// The value is of another kind than the output: a defect, which moves nothing.
     #[error("this output cannot be set to {0}")]
     Foreign(OutputValue),
-    /// The hardware took what it was told and does something else. Drive it again.
+    /// The hardware accepted the value and does something else. Drive it again.
     #[error("it reads {read} although it was set to {driven}")]
     DoesNotFollow {
-        /// What it was told.
+        /// What it was set to.
         driven: OutputValue,
         /// What it does.
         read: OutputValue,
@@ -414,16 +414,16 @@ pub enum DriverError {
     /// Two relays that must never be on together read on. They were driven off; drive the output again.
     #[error("lines {0} and {1} read on together, and were driven off")]
     BothOn(String, String),
-    /// What it is computed of is not known, or has no result. The next sample of others may bring it.
+    /// What it is computed from is not known, or has no result. The next sample of others may bring it.
     #[error("{0}")]
     Unknown(String),
-    /// The driver itself failed: a defect. It is built anew.
+    /// The driver itself failed: a defect. It is built again.
     #[error("the driver panicked: {0}")]
     Panicked(String),
 }
 
 impl DriverError {
-    /// Whether the device as built may succeed at the next attempt; otherwise it is built anew.
+    /// Whether the device as built may succeed at the next attempt; otherwise it is built again.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::BadChecksum { .. }

@@ -1,4 +1,4 @@
-//! Which chips may be at an I²C address, told by what can be read without changing any of them.
+//! Which chips may be at an I²C address, identified by what can be read without changing any of them.
 //!
 //! An address has 7 bits and hundreds of kinds of chips share them, so an address alone says little. Where a driver has an
 //! [`Identity`], its question is put and the answer decides.
@@ -18,7 +18,7 @@ pub enum Likely {
     Confirmed(&'static DriverSpec),
     /// One of these, or something else.
     Possible {
-        /// Drivers whose chips have this address and nothing to be told by.
+        /// Drivers whose chips have this address and cannot be identified.
         drivers: Vec<&'static DriverSpec>,
         /// Other things that are common at this address.
         others: Vec<&'static str>,
@@ -121,7 +121,7 @@ mod tests {
     /// Registers that are read before a chip is brought up and say how it is, not who.
     const STATES: &[(&str, u8)] = &[("ccs811", 0x00)];
 
-    /// A chip one byte of whose ids is another one. The first write ends the test: whoever writes has taken the chip for its own.
+    /// A chip one byte of whose ids is another one. The first write ends the test: a driver that writes has accepted the chip.
     #[derive(Clone)]
     struct Altered {
         chip: Bench,

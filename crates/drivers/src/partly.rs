@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_good_is_told_and_what_is_not_is_named() {
+    fn what_is_good_is_reported_and_what_is_not_is_named() {
         let error = channels([("one".into(), Ok(ONE.measured(1.0))), ("two".into(), beyond(5.0))]).unwrap_err();
         assert_eq!(error.to_string(), "without two: two of 5 is outside what the sensor can measure");
         assert!(error.is_transient());

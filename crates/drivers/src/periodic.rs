@@ -5,7 +5,7 @@ use crate::DriverError;
 use crate::i2c_chip::another;
 use fieldgate_bus::seconds::Seconds;
 
-/// So many intervals without a result, and the chip is built anew: it may have lost its supply, and with it its orders.
+/// So many intervals without a result, and the chip is built again: it may have lost its supply, and with it its orders.
 const PATIENCE: u64 = 3;
 
 /// The rhythm of one chip.
@@ -42,7 +42,7 @@ impl Periodic {
         self.waited = 0;
     }
 
-    /// Why there is none; `words` tell how often there is one.
+    /// Why there is none; `words` say how often there is one.
     pub(crate) fn nothing_new(&self, words: &'static str) -> DriverError {
         if self.waited <= PATIENCE * self.interval {
             return DriverError::TooEarly(words);

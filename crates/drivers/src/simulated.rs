@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn every_chip_tells_its_world_and_takes_changes() {
+    fn every_chip_reports_its_world_and_takes_changes() {
         assert!(chips().count() > 20);
         for (spec, mut chip) in chips() {
             let driver = spec.name;

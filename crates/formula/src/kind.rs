@@ -39,7 +39,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The unit of a number, as far as the formula tells.
+/// The unit of a number, as far as the formula shows it.
 ///
 /// The rules, in the order in which they apply:
 ///
@@ -56,7 +56,7 @@ impl fmt::Display for Kind {
 /// | a bare number times any other, any other divided by a bare number | the other's unit |
 /// | any other product or quotient | open |
 ///
-/// What is a difference matters to those only who need a temperature, such as `dew_point`, and to whoever converts units.
+/// What is a difference matters to those only who need a temperature, such as `dew_point`, and to the conversion of units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// None: a number as it is written, a count.

@@ -17,7 +17,7 @@
 //! ```
 //! use fieldgate_formula::{Input, Kind, Value, compile};
 //!
-//! // Whoever knows the names implements `Names`; a list will do. A signal's index is its place in the list.
+//! // The caller knows the names and implements `Names`; a list will do. A signal's index is its place in the list.
 //! let names = [("air.temperature", Kind::number("°C")), ("air.humidity", Kind::number("%"))];
 //!
 //! let program = compile("dew_point(air.temperature, air.humidity)", &names[..]).unwrap();

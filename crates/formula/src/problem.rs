@@ -35,7 +35,7 @@ impl Span {
     }
 }
 
-/// One mistake in a formula. Tell the user; a formula with a problem has no [`Program`](crate::Program).
+/// One mistake in a formula. Report it to the user; a formula with a problem has no [`Program`](crate::Program).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where.

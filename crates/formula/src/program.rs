@@ -62,7 +62,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// A problem with the formula as a whole. Tell the user.
+    /// A problem with the formula as a whole. Report it to the user.
     pub fn require(&self, wanted: &Kind) -> Result<(), Problem> {
         let fits = match (&self.kind, wanted) {
             (Kind::Number(unit), Kind::Number(wanted)) => unit.fits(wanted),

@@ -176,7 +176,7 @@ pub enum RecipientKind {
     Total,
 }
 
-/// How the total of a sensor is told from an output of the same name, in [`Recipient::as_text`]. No name has a colon in it.
+/// How the total of a sensor is distinguished from an output of the same name, in [`Recipient::as_text`]. No name has a colon in it.
 const TOTAL: &str = ":total";
 
 impl Recipient {

@@ -17,7 +17,7 @@ const MOST: f64 = 9_007_199_254_740_992.0;
 
 /// One sensor's count: what earlier runs left, and what has come since.
 ///
-/// It belongs to the sensor's name and not to the device, so that a device that is built anew, or moved by a reload, goes on.
+/// It belongs to the sensor's name and not to the device, so that a device that is built again, or moved by a reload, goes on.
 /// The sensor's thread alone changes it.
 #[derive(Debug, Default)]
 pub struct Count {

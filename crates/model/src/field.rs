@@ -1,4 +1,4 @@
-//! What a configuration key may hold.
+//! What the value of a configuration key may be.
 //!
 //! One table of [`Field`]s per section is the single source for the check, the JSON Schema and the driver pages. The
 //! configuration turns YAML into [`Settings`], in which every value is already of its [`Kind`], within its range, and
@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct Field {
     /// The key.
     pub name: &'static str,
-    /// What it holds.
+    /// What its value may be.
     pub kind: Kind,
     /// Whether it must be there.
     pub need: Need,
@@ -32,7 +32,7 @@ pub enum Need {
     Or(&'static str),
 }
 
-/// What a key holds. Ranges are inclusive.
+/// What the value of a key may be. Ranges are inclusive.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// Any text.
@@ -90,11 +90,11 @@ pub enum Kind {
     },
     /// One value of a kind, or a list of them.
     OneOrMany(&'static Kind),
-    /// A section with keys of its own, checked by whoever checks the section around it.
+    /// A section with keys of its own, checked with the section around it.
     Section(&'static [Field]),
     /// A section with keys of its own among the settings of a driver, as one value. Empty, its defaults apply.
     Subsection(&'static [Field]),
-    /// What an output can be told to do: `on`, `off`, or a number from 0 to 100; which of them, its driver knows.
+    /// What an output can be set to: `on`, `off`, or a number from 0 to 100; which of them, its driver knows.
     State,
     /// The settings of the driver that is named beside it.
     DriverSettings,
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_in_a_row_are_told_by_their_ends() {
+    fn addresses_in_a_row_are_named_by_their_ends() {
         let words = |all: &[u16]| format_addresses(all, " to ").join(" or ");
         assert_eq!(words(&[0x76, 0x77]), "0x76 or 0x77");
         assert_eq!(words(&[0x23, 0x5C]), "0x23 or 0x5c");

@@ -64,7 +64,7 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
-/// Readings that will never arrive, told on `B/loss`.
+/// Readings that will never arrive, reported on `B/loss`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// Whose readings.

@@ -121,7 +121,7 @@ impl OutputValue {
         }
     }
 
-    /// Whether what was read back is what was driven, as exactly as hardware can tell.
+    /// Whether what was read back is what was driven, as exactly as hardware can report it.
     pub fn is_confirmed_by(self, read: Self) -> bool {
         const PERCENT: f64 = 0.5;
         const DEGREES: f64 = 1.0;
@@ -244,7 +244,7 @@ pub enum StateCause {
     Limit,
     /// Another output must not be on at the same time.
     Interlock,
-    /// The link was lost for `safe_after`, or the program was told to make it safe.
+    /// The link was lost for `safe_after`, or the program was ordered to make it safe.
     SafeState,
     /// The program stopped.
     Stop,
@@ -265,7 +265,7 @@ impl StateCause {
         }
     }
 
-    /// Whether the output was taken away from what it had been told to do: counted in health, and a warning in the log. `for`
+    /// Whether the output was taken away from what a command had set: counted in health, and a warning in the log. `for`
     /// was asked for.
     pub fn is_trip(self) -> bool {
         matches!(self, Self::MaxOn | Self::Interlock | Self::SafeState)
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_back_confirms_within_what_hardware_can_tell() {
+    fn what_is_read_back_confirms_within_what_hardware_can_report() {
         assert!(OutputValue::Percent(33.3).is_confirmed_by(OutputValue::Percent(33.34)));
         assert!(!OutputValue::Percent(33.3).is_confirmed_by(OutputValue::Percent(0.0)));
         assert!(!OutputValue::Switch(false).is_confirmed_by(OutputValue::Switch(true)));

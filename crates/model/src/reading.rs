@@ -131,7 +131,7 @@ pub struct Reading {
     pub sensor: Name,
     /// Which start of the program took it.
     pub run: RunId,
-    /// From 1, per sensor and run; holes are told on `B/loss`.
+    /// From 1, per sensor and run; holes are reported on `B/loss`.
     pub seq: u64,
     /// When it was taken.
     pub taken_at: Moment,

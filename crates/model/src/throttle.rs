@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_too_often_is_not_held_against_it_for_ever() {
+    fn what_was_done_too_often_is_forgotten_in_time() {
         let mut throttle = Throttle::new(2, Duration::from_secs(1));
         (0..100).for_each(|_| throttle.step(Duration::ZERO));
         assert_eq!(throttle.earliest(), Duration::from_secs(1));

@@ -124,7 +124,7 @@ impl Topics {
         (!level.is_empty() && !level.contains('/')).then_some((kind, level))
     }
 
-    /// Whether a reply may go to `topic` as an MQTT 5 Response Topic: no wildcard, and none of our own topics, for whoever may
+    /// Whether a reply may go to `topic` as an MQTT 5 Response Topic: no wildcard, and none of our own topics, for anybody who may
     /// send a command could otherwise publish as the gateway.
     pub fn may_respond_to(&self, topic: &str) -> bool {
         !topic.is_empty()

@@ -153,7 +153,7 @@ impl Guard {
         }
     }
 
-    /// How long the command is to hold.
+    /// How long the command applies.
     fn lease(&self, now: Duration, action: Action, lease: Option<Duration>) -> Result<Option<Duration>, Refusal> {
         match (self.limits.pulse.filter(|_| is_on(action)), lease) {
             (None, None) => Ok(None),
@@ -334,16 +334,16 @@ impl Guard {
     pub(super) fn deadline(&self, last_heard: Option<Duration>, ramping: bool) -> Option<Duration> {
         let times = [
             self.waiting.map(|waiting| waiting.at),
-            self.lost_at(last_heard, ramping),
+            self.silent_at(last_heard, ramping),
             self.too_long_at(ramping),
             self.lease_ends(),
         ];
         times.into_iter().flatten().min()
     }
 
-    /// When the link counts as lost for this output. One that waits to be made safe needs no second order, and one that is
+    /// When the broker has been silent for `safe_after`. One that waits to be made safe needs no second order, and one that is
     /// safe needs nothing, unless it waits for something else or gets there by a ramp.
-    fn lost_at(&self, last_heard: Option<Duration>, ramping: bool) -> Option<Duration> {
+    fn silent_at(&self, last_heard: Option<Duration>, ramping: bool) -> Option<Duration> {
         let next = self.waiting.map_or(self.action, |waiting| waiting.verdict.action);
         let is_settled = next == self.limits.safe_state && (self.is_safe() || !self.has_waiting_command());
         let limit = self.limits.safe_after.filter(|_| !is_settled || (ramping && self.waiting.is_none()))?;
@@ -377,7 +377,7 @@ impl Guard {
         if self.may_be_wanted_off(ramping) && self.interlock.is_wanted_off() {
             return self.make_safe(now, StateCause::Interlock);
         }
-        if is_past(self.lost_at(last_heard, ramping)) {
+        if is_past(self.silent_at(last_heard, ramping)) {
             return self.make_safe(now, StateCause::SafeState);
         }
         if is_past(self.too_long_at(ramping)) {

@@ -90,7 +90,7 @@ struct Interlocks {
 impl Interlocks {
     fn arrange(&mut self, pairs: Vec<Pair>, outputs: BTreeSet<Name>) {
         self.members.retain(|_, member| !member.has_left);
-        // An output that has not left yet is still to be driven to its safe state, and until then its interlocks hold.
+        // An output that has not left yet is still to be driven to its safe state, and until then its interlocks apply.
         let is_leaving = |name: &Name| !outputs.contains(name) && self.members.contains_key(name);
         let mut old = std::mem::take(&mut self.pairs);
         old.retain(|pair| is_leaving(&pair.one) || is_leaving(&pair.other));
@@ -172,7 +172,7 @@ impl Interlocks {
     }
 }
 
-/// The interlocks, shared by the threads of all buses. Each call is short and none waits while it holds the mutex.
+/// The interlocks, shared by the threads of all buses. Each call is short and none waits while the mutex is locked.
 #[derive(Clone, Debug, Default)]
 pub struct SharedInterlocks(Arc<Mutex<Interlocks>>);
 
@@ -414,7 +414,7 @@ mod tests {
         mains.declare(true);
         assert!(mains.take(ms(1)).is_ok());
         mains.leave();
-        assert_eq!(generator.take(ms(2)).unwrap_err().why, "is on", "its interlocks hold until the new ones do");
+        assert_eq!(generator.take(ms(2)).unwrap_err().why, "is on", "its interlocks apply until the new ones do");
         let pump = all.handle(name("pump"));
         assert!(pump.take(ms(3)).is_ok());
         let pair = |other: &str| Pair { one: name("up"), other: name(other), dead_time: ms(0) };

@@ -178,7 +178,7 @@ impl<R> Machine<R> {
     }
 
     /// The bus it was built on has gone, and with it whatever the output did: it is driven safe as soon as that is possible.
-    pub fn lost_bus(&mut self, now: Duration) -> Vec<Effect<R>> {
+    pub fn bus_gone(&mut self, now: Duration) -> Vec<Effect<R>> {
         self.guard.doubt(now);
         self.retry_at = Some(now);
         self.retreat(now)
@@ -245,7 +245,7 @@ impl<R> Machine<R> {
     pub fn failed(&mut self, failed_at: Duration, retry_at: Duration, words: &str) -> Vec<Effect<R>> {
         let Some((purpose, _, value)) = self.driving.take() else { return Vec::new() };
         self.guard.doubt(failed_at);
-        self.motion.forget();
+        self.motion.forget_position();
         self.retry_at = Some(retry_at);
         let mut effects = Vec::new();
         if !std::mem::replace(&mut self.has_complained, true) {
@@ -265,7 +265,7 @@ impl<R> Machine<R> {
 
     /// To the safe state by the next drive, whenever that is.
     fn retreat(&mut self, now: Duration) -> Vec<Effect<R>> {
-        self.motion.forget();
+        self.motion.forget_position();
         let safe_state = StateCause::SafeState;
         self.cause = safe_state;
         match self.guard.make_safe(now, safe_state) {

@@ -102,13 +102,13 @@ impl Motion {
     }
 
     /// The hardware did not follow: its position and direction are unknown.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget_position(&mut self) {
         match self {
             Self::AtOnce(_) => {}
             Self::Ramp(ramp) => ramp.seen = None,
             Self::Travel(cover) => {
                 (cover.position, cover.leg, cover.then) = (None, None, None);
-                (cover.moving, cover.stopping, cover.lost) = (false, false, true);
+                (cover.moving, cover.stopping, cover.unresolved) = (false, false, true);
             }
         }
     }
@@ -190,19 +190,29 @@ pub(super) struct Cover {
     /// What is being carried out; [`Move::Stop`] when nothing is.
     order: Move,
     /// It did not follow, and has not been seen to stand still since; until then it is stopped.
-    lost: bool,
+    unresolved: bool,
 }
 
 impl Cover {
     fn new(times: Times, now: Duration) -> Self {
         let (last, order) = ((None, now), Move::Stop);
-        Self { times, position: None, leg: None, then: None, last, moving: false, stopping: false, order, lost: false }
+        Self {
+            times,
+            position: None,
+            leg: None,
+            then: None,
+            last,
+            moving: false,
+            stopping: false,
+            order,
+            unresolved: false,
+        }
     }
 
     fn begin(&mut self, now: Duration, order: Move) {
         self.halt(now);
         self.order = order;
-        if self.lost {
+        if self.unresolved {
             return;
         }
         match (order, self.position) {
@@ -232,7 +242,7 @@ impl Cover {
 
     /// The rest counts from here, not from the order to stop, which a slow bus may have carried out late.
     fn stands_still(&mut self, now: Duration) {
-        if std::mem::take(&mut self.lost) {
+        if std::mem::take(&mut self.unresolved) {
             self.last = (None, now);
             self.begin(now, self.order);
         } else if std::mem::take(&mut self.stopping) {
@@ -304,7 +314,7 @@ impl Cover {
     fn target(&self) -> Option<f64> {
         match (self.leg, self.order) {
             (Some(leg), _) => Some(self.then.unwrap_or(leg.goal)),
-            (None, _) if !self.lost => None,
+            (None, _) if !self.unresolved => None,
             (None, Move::Open) => Some(100.0),
             (None, Move::Close | Move::Calibrate) => Some(0.0),
             (None, Move::To(goal)) => Some(goal),

@@ -63,7 +63,7 @@
 //! - What a sensor has counted ([`Item::Count`]) is on disk before a message that was appended behind it is offered, whatever
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
 //!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has. A count that
-//!   a user sets ([`Item::SetCount`]) may be less, and who set it is told when it is on disk.
+//!   a user sets ([`Item::SetCount`]) may be less, and who set it is answered when it is on disk.
 //! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`CommandIds`]), fewer where
 //!   they would take more than a quarter of the capacity for messages. An answer is on disk before a reply that was appended
 //!   behind it is offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either.

@@ -6,7 +6,7 @@
 //! wired, else they are looked at every [`LOOK_EVERY`]; debouncing is done here.
 //!
 //! A chip that falls silent or whose registers are not as they were left (it has lost its supply, or somebody else has
-//! written to it) is found out within some seconds, or at the next order: the whole bus is then given up and opened anew,
+//! written to it) is found out within some seconds, or at the next order: the whole bus is then given up and opened again,
 //! which makes its outputs safe.
 //!
 //! It cannot keep two processes from driving one chip at the same moment: between reading a register and writing it back,
@@ -32,7 +32,7 @@ use pins::{PinInput, PinOutput, Pins};
 /// How often the inputs are looked at when nothing else is said: short for a button, two hundredths of a bus at 100 kHz.
 pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// As [`LOOK_EVERY`] where an interrupt line tells of changes: for what it may have missed.
+/// As [`LOOK_EVERY`] where an interrupt line reports changes: for what it may have missed.
 pub const LOOK_EVERY_WITH_INTERRUPT: Duration = Duration::from_secs(1);
 
 /// How often a chip in use is asked whether it is as it was left.
@@ -171,7 +171,7 @@ pub struct Expander {
     wired: Option<Interrupt>,
     /// For the bus of the interrupt, if that is a simulated one.
     chips: FindChip,
-    /// Claimed with the first input: whoever drives outputs only does not need it, and may not get it.
+    /// Claimed with the first input: a user of outputs only does not need it, and may not get it.
     interrupt: Option<InterruptLine>,
     every: Duration,
     look_at: Duration,

@@ -6,7 +6,7 @@
 //!
 //! So what another process wrote is known by its levels only: a pin that reads high was written 1, one that reads low was
 //! written 0 or is an input. Inputs must stay 1, or the chip would fight what is connected to them: hence `spare`. An
-//! output that is high and yet reads low, because its load pulls it down, is not told from one that is low; outputs are to
+//! output that is high and yet reads low, because its load pulls it down, is not distinguished from one that is low; outputs are to
 //! be wired so that low switches on.
 
 use embedded_hal::i2c::I2c;

@@ -45,7 +45,7 @@ impl Pins {
         self.held.values().any(|held| matches!(held, Held::Input(_)))
     }
 
-    /// These lines are inputs; what is no line here is told when it is claimed.
+    /// These lines are inputs; what is no line here is reported when it is claimed.
     pub(super) fn spare(&mut self, lines: &[String]) {
         let pins = lines.iter().filter_map(|line| self.model.pin(line));
         self.port.spare(pins.fold(0, |pins, pin| pins | 1 << pin));

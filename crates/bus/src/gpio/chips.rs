@@ -54,7 +54,7 @@ pub(super) fn find_chip(wanted: &str) -> Result<Chip, BusError> {
     Chip::from_path(path).map_err(|e| failed(kernel_error(e)))
 }
 
-/// The one chip of that label or name. Two equal expanders have one label: then only a path tells them apart.
+/// The one chip of that label or name. Two equal expanders have one label: then only a path distinguishes them.
 fn choose<'a>(wanted: &str, chips: &'a [Present]) -> Result<Option<&'a Present>, String> {
     let fits = |chip: &&Present| chip.label == wanted || chip.path.file_name().is_some_and(|name| name == wanted);
     let mut fitting = chips.iter().filter(fits);

@@ -82,7 +82,7 @@ impl Bus for RppalGpio {
 
     fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
         let mut inputs = self.inputs.borrow_mut();
-        // What fails here fails again when a line is asked for its edges, and is told then, by the line's sensor.
+        // What fails here fails again when a line is asked for its edges, and is reported then, by the line's sensor.
         inputs.look().unwrap_or_default();
         Ok((!inputs.is_empty()).then_some(LOOK_EVERY))
     }
@@ -188,18 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_somebody_holds_is_told() {
+    fn a_line_in_use_is_reported_with_its_user() {
         let busy = || Error::Io(io::Error::from_raw_os_error(16));
         for (error, holder) in [(busy(), "a user without a name"), (Error::PinUsed(17), "fieldgate")] {
-            let told = claim_failed("GPIO17", error).to_string();
-            assert_eq!(told, format!("line GPIO17 of the header by rppal is in use by {holder:?}"));
+            let error = claim_failed("GPIO17", error).to_string();
+            assert_eq!(error, format!("line GPIO17 of the header by rppal is in use by {holder:?}"));
         }
     }
 
     #[test]
     fn what_is_forbidden_names_the_group_and_the_errno_survives() {
-        let told = refused(HEADER, Error::PermissionDenied("/dev/gpiomem".into()));
-        let words = fieldgate_model::describe_error(&told);
+        let error = refused(HEADER, Error::PermissionDenied("/dev/gpiomem".into()));
+        let words = fieldgate_model::describe_error(&error);
         assert!(words.contains("group gpio") && words.contains("/dev/gpiomem may not be opened"), "{words}");
         let BusError::Open { source, .. } = refused(HEADER, Error::Io(io::Error::from_raw_os_error(2))) else {
             panic!()

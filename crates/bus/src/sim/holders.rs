@@ -1,6 +1,6 @@
 //! Which process holds which input line of a simulated bus: `"held": {"GPIO17": 1234}` in the state file.
 //!
-//! The kernel refuses a line that another process holds; here the file tells, so that `fieldgate read` answers the same on
+//! The kernel refuses a line that another process uses; here the file says so, so that `fieldgate read` answers the same on
 //! both. An entry counts only while a process with that number runs this same program, for nobody takes back the entries
 //! of one that was killed. Outputs are not entered: `fieldgate safe-state` must drive them from a second process.
 

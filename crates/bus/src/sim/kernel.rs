@@ -14,7 +14,7 @@ use crate::sim::slots::ChipSlots;
 pub struct KernelDevice {
     /// Where in sysfs it appears.
     pub subsystem: Subsystem,
-    /// Its files by their names; the first one tells the name of the device.
+    /// Its files by their names; the first one has the name of the device.
     pub files: &'static [(&'static str, Show)],
 }
 

@@ -9,7 +9,7 @@
 //! for a bus that has been unplugged. As with a real one, what was opened before stays dead when it is back.
 //!
 //! `world.rs` holds everything on the bus, `state.rs` the file, `chips/` what all chips share. The chips of sensors and outputs lie
-//! beside their drivers, and whoever opens a bus hands them in.
+//! beside their drivers, and the caller who opens a bus passes them.
 
 pub mod chips;
 mod files;

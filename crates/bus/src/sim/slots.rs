@@ -103,7 +103,7 @@ impl ChipSlot {
         if self.fault.as_deref() == Some("nak") {
             self.power_on();
         }
-        // Known from above; a chip that is new has to be told again.
+        // Known from above; a chip that is new has to be written again.
         self.chip.set_fault(if of_the_bus { None } else { fault });
         self.fault = fault.map(str::to_owned);
         true
@@ -119,7 +119,7 @@ impl ChipSlot {
         self.untold = self.chip.registers().into_iter().map(|(name, _)| name).collect();
     }
 
-    /// Carries a transaction to the chip and remembers which registers the file must be told.
+    /// Carries a transaction to the chip and remembers which registers must be written to the file.
     fn transact(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         let before = self.chip.registers();
         let outcome = chips::transact(self.chip.as_mut(), address, operations);
@@ -173,7 +173,7 @@ impl I2c for SimI2c {
     }
 }
 
-/// Lets one more chip answer: whoever pulls the line low wins.
+/// Lets one more chip answer: a chip that pulls the line low wins.
 fn both(
     operations: &mut [Operation<'_>],
     transact: impl FnOnce(&mut [Operation<'_>]) -> Result<(), BusError>,

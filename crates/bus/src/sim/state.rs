@@ -1,4 +1,4 @@
-//! The state file of a simulated bus: how it is read and replaced, whoever else writes it.
+//! The state file of a simulated bus: how it is read and replaced, also while others write it.
 //!
 //! Promises: a reader never sees half a file of ours; a version that somebody else wrote while ours was made is not
 //! lost, for ours and theirs change places in one step and the one that comes back is looked at, at once and for a
@@ -57,7 +57,7 @@ struct Stray {
     since: Duration,
 }
 
-/// Tells one version of a file from the next without reading it.
+/// Distinguishes one version of a file from the next without reading it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,

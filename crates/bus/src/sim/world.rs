@@ -1,8 +1,8 @@
 //! Everything on a simulated bus, and what its state file says of it.
 //!
 //! Who writes what: `lines`, `pwm` and `held` entries that we hold are ours and always written as we drive them; all other
-//! entries belong to whoever wrote them, are taken over, and are restored when a writer left them out. The registers of a chip
-//! that has any to show belong to whoever has spoken to it last, for a second process finds the same chip.
+//! entries belong to the process that wrote them, are taken over, and are restored when a writer left them out. The registers of a chip
+//! that has any to show belong to the process that has spoken to it last, because a second process finds the same chip.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -28,7 +28,7 @@ const ATTEMPTS: usize = 5;
 /// At the end there is no next refresh, so the last change waits this often for 10 ms.
 const LAST_ATTEMPTS: usize = 30;
 
-/// Different complaints told about one state file.
+/// Different complaints reported about one state file.
 const COMPLAINT_LIMIT: usize = 64;
 
 /// The bus with all that is on it.
@@ -95,7 +95,7 @@ impl World {
         Some(BusError::LineHeld { chip: self.name.clone(), line: line.to_owned(), holder })
     }
 
-    /// Tells the file what we just did.
+    /// Writes to the file what we just did.
     pub(super) fn changed(&mut self) {
         self.behind = true;
         self.follow(monotonic());

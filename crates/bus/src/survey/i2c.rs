@@ -55,7 +55,7 @@ const NOT_FOR_SENSORS: &[(&str, &str)] = &[
     ("gmbus", "it leads to a display"),
     ("nvkm", "it leads to a display"),
     ("AMDGPU", "it leads to a display"),
-    // The two of a Raspberry Pi 4 and those of a Pi 5, which their names do not tell.
+    // The two of a Raspberry Pi 4 and those of a Pi 5, which their names do not show.
     ("fef04500", "it leads to a display"),
     ("fef09500", "it leads to a display"),
     ("107d508", "it leads to a display"),
@@ -83,7 +83,7 @@ fn adapter(files: &dyn Files, number: u32) -> Adapter {
     Adapter { device, name, answers, left_alone }
 }
 
-/// Who is there, by a `probe` that is told whether to read a byte or to write none.
+/// Who is there, by a `probe` that is asked whether to read a byte or to write none.
 fn ask_all(
     mut probe: impl FnMut(u8, bool) -> Result<Presence, BusError>,
     binder: impl Fn(u8) -> Option<String>,

@@ -2,7 +2,7 @@
 //!
 //! It looks and changes nothing. Files of the kernel are read; a GPIO line is asked for its name and holder, never claimed; a
 //! serial port is not even opened. Only I²C cannot be looked at without a word to its chips: see [`i2c`] for how little that is.
-//! What cannot be looked at is told with its remedy instead of being left out.
+//! What cannot be looked at is reported with its remedy instead of being left out.
 
 mod gpio;
 pub mod i2c;

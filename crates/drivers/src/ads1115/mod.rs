@@ -134,7 +134,7 @@ const RANGE: Field = Field {
     doc: "the largest voltage that is measured, in V; a smaller range has finer steps",
 };
 
-/// What tells the two chips apart.
+/// What distinguishes the two chips.
 struct Variant {
     chip: &'static str,
     /// Conversions per second, each at the place that is its code.
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ads1015_tells_twelve_bits_and_saturates_at_them() {
+    fn an_ads1015_reports_twelve_bits_and_saturates_at_them() {
         check(&twelve_bits([0x4B, 0x00]).unwrap(), "voltage_1", 2.4, 1e-9);
         for code in [[0x7F, 0xF0], [0x80, 0x00]] {
             assert!(matches!(twelve_bits(code), Err(DriverError::OutOfRange { quantity: "voltage_1", .. })));

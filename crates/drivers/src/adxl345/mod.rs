@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chip_in_standby_or_with_other_settings_is_built_anew() {
+    fn a_chip_in_standby_or_with_other_settings_is_built_again() {
         for (changed, words) in [
             (state(0x0A, 0x00, 0x02, 0x00), "in standby"),
             (state(0x0A, 0x08, 0x80, 0x0B), "its settings were [09, 08, 0b] and are [0a, 08, 0b]"),

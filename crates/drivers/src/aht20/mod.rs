@@ -4,7 +4,7 @@
 //! Supply: 2.2 to 5.5 V, for the AHT10 1.8 to 3.6 V.
 //!
 //! The first byte of each answer is the status: whether the chip is busy and whether it has loaded its calibration, without
-//! which its values are wrong by many degrees. A chip that lost its supply says so and is started anew. The AHT10 sends no
+//! which its values are wrong by many degrees. A chip that lost its supply says so and is started again. The AHT10 sends no
 //! checksum, so it has a setting of its own rather than a guess. There is no id.
 
 mod sim;
@@ -205,7 +205,7 @@ mod tests {
         measurements
     }
 
-    /// The answer with one byte changed and its checksum made anew.
+    /// The answer with one byte changed and its checksum computed again.
     fn with(place: usize, byte: u8) -> [u8; 7] {
         let mut answer = ANSWER;
         answer[place] = byte;
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chip_without_its_calibration_is_told_to_load_it() {
+    fn a_chip_without_its_calibration_is_ordered_to_load_it() {
         let load = |chip: &str, first: u8, after: u8| {
             start([Step::Read(vec![0x10]), Step::Write(vec![first, 0x08, 0x00]), Step::Read(vec![after])], chip)
         };

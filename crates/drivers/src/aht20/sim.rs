@@ -67,7 +67,7 @@ impl Chip for Aht20 {
         true
     }
 
-    /// Whoever reads the status alone sees a conversion running once; who reads on has waited for it.
+    /// A driver that reads the status alone sees a conversion running once; one that reads on has waited for it.
     fn read(&mut self, buffer: &mut [u8]) -> bool {
         if self.fault == Some(Fault::Nak) {
             return false;
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn without_its_calibration_it_does_not_measure_until_told_to_load_it() {
+    fn without_its_calibration_it_does_not_measure_until_ordered_to_load_it() {
         let mut chip = Aht20::default();
         assert!(chip.set_fault(Some("power-on")) && chip.set_fault(None));
         assert!(chip.write(&[0xAC, 0x33, 0x00]));

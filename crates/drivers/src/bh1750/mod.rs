@@ -29,7 +29,7 @@ illuminance  1 to 54612 lx, ±20 %; more than that is out of range
 
 In sunlight lower measurement_time to 31 (up to 121557 lx); behind dark glass
 raise it to 254. In complete darkness a sample takes one measurement longer,
-for the chip is then started anew: it may have lost its supply.",
+for the chip is then started again: it may have lost its supply.",
     bus: BusNeed::I2c,
     settings: &[
         Field {

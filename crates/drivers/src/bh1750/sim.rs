@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn it_measures_only_when_told_to() {
+    fn it_measures_only_when_ordered_to() {
         let mut chip = Bh1750::default();
         assert_eq!(read(&mut chip), 0);
         assert!(chip.write(&[0x01]) && chip.write(&[0x10]));

@@ -210,14 +210,14 @@ mod tests {
 
     /// As Pimoroni's driver computes them for this chip, which follows the manufacturer's integer formula.
     #[test]
-    fn the_heater_is_told_what_another_driver_tells_it() {
+    fn the_heater_is_set_as_by_another_driver() {
         let calibration = Calibration::parse(&LOW, &HIGH, &LAST);
         assert_eq!(calibration.heater(320.0, 25.0), 111);
         assert!(calibration.heater(200.0, 25.0).abs_diff(80) <= 1);
     }
 
     #[test]
-    fn a_time_is_rounded_down_to_what_the_register_holds() {
+    fn a_time_is_rounded_down_to_what_the_register_can_represent() {
         assert_eq!(gas_wait(63), 63);
         assert_eq!(gas_wait(150), 37 | 1 << 6);
         assert_eq!(gas_wait(500), 31 | 2 << 6);

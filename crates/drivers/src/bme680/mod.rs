@@ -88,7 +88,7 @@ the temperature by 1 °C or more when every is short: 30s or longer is good,
 or gas: false. A sample whose plate did not get warm enough is dropped.
 
 An air quality index, as Bosch's closed library computes it, is not offered.
-The BME680 and the BME688 are told apart by a register: if it is the other
+The BME680 and the BME688 are distinguished by a register: if it is the other
 one, the driver says so.";
 
 const SETTINGS: &[Field] = &[
@@ -139,7 +139,7 @@ const GAS_RESISTANCE: Quantity = Quantity::new("gas_resistance", "Ω", 0);
 
 const CELSIUS: RangeInclusive<f64> = -40.0..=85.0;
 const HECTOPASCAL: RangeInclusive<f64> = 300.0..=1100.0;
-/// What the converter of the gas sensor can tell, in both variants.
+/// What the converter of the gas sensor can represent, in both variants.
 const OHM: RangeInclusive<f64> = 100.0..=110e6;
 
 // Registers, and the bits of meas_status_0.
@@ -171,7 +171,7 @@ const POLLS: u32 = 5;
 const POLL_US: u32 = 10_000;
 /// A 20-bit result that was not measured: as after power-on.
 const UNMEASURED: u32 = 0x80000;
-/// The air around the heater before the first measurement tells.
+/// The air around the heater before the first measurement shows it.
 const ROOM_CELSIUS: f64 = 25.0;
 
 fn is(answer: &[u8], variant: u8) -> bool {

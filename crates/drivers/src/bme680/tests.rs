@@ -49,7 +49,7 @@ fn a_good_transcript_gives_four_measurements() {
     check(&measurements, "pressure", 949.9, 0.1);
     check(&measurements, "gas_resistance", 500_000.0 / 1.001, 0.1);
     assert!(sensor.delay.waited_us() >= 10_000 + 17_000 + 150_000, "{}", sensor.delay.waited_us());
-    assert!((sensor.ambient - 21.3).abs() < 0.1, "the heater is told how warm the air is");
+    assert!((sensor.ambient - 21.3).abs() < 0.1, "the heater gets the temperature of the air");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn every_setting_reaches_the_chip() {
 }
 
 #[test]
-fn without_gas_nothing_is_heated_and_nothing_told() {
+fn without_gas_nothing_is_heated_and_nothing_reported() {
     let pairs = [[0x72, 0x02], [0x75, 0x00], [0x70, 0x08], [0x71, 0x00], [0x74, 0x49]];
     let field = Step::WriteRead(vec![0x1D], FIELD.to_vec());
     let steps = bring_up(0).into_iter().chain(control(&pairs)).chain([field]);
@@ -129,7 +129,7 @@ fn a_blank_calibration_is_refused() {
 }
 
 #[test]
-fn the_identity_tells_the_two_and_a_bme280_apart() {
+fn the_identity_distinguishes_the_two_and_a_bme280() {
     let mut answer = vec![0; ID_TO_VARIANT];
     answer[0] = 0x61;
     let known = |spec: &DriverSpec, answer: &[u8]| (spec.identity.unwrap().is)(answer);

@@ -1,6 +1,6 @@
 //! board: the condition of the machine itself.
 //!
-//! Temperature of the processor, load, memory, disk and uptime, as the kernel tells them. What a machine does not have,
+//! Temperature of the processor, load, memory, disk and uptime, as the kernel reports them. What a machine does not have,
 //! such as a thermal zone in a virtual one, is left out of the reading.
 
 use std::rc::Rc;
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_board_tells_all_that_the_kernel_knows() {
+    fn a_board_reports_all_that_the_kernel_knows() {
         let root = pi();
         let sampled = build(root.path(), "/").sample().unwrap();
         assert_eq!(names(&sampled), ["cpu_temperature", "load", "memory_used", "disk_used", "uptime"]);
@@ -256,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn any_linux_tells_its_load_memory_disk_and_uptime() {
+    fn any_linux_reports_its_load_memory_disk_and_uptime() {
         let sampled = build(Path::new("/"), "/").sample().unwrap();
         assert!(names(&sampled).ends_with(&["load", "memory_used", "disk_used", "uptime"]), "{sampled:?}");
     }
 
     #[test]
-    fn a_disk_that_is_not_there_is_told() {
+    fn a_disk_that_is_not_there_is_reported() {
         let root = pi();
         let error = build(root.path(), "/mnt/stick").sample().unwrap_err().to_string();
         assert!(error.contains("/mnt/stick"), "{error}");

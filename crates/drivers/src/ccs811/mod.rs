@@ -5,8 +5,8 @@
 //!
 //! The chip measures by itself in one of its drive modes, and goes on when the program ends: one that is found measuring as
 //! it should is left so, for a new start would forget its baseline. The baseline is neither read nor kept here. What it says in
-//! the first twenty minutes is not reliable and is not told. A chip that lost its supply is back in its boot loader, and is
-//! started anew; so is one that has no result for three intervals.
+//! the first twenty minutes is not reliable and is not published. A chip that lost its supply is back in its boot loader, and is
+//! started again; so is one that has no result for three intervals.
 
 mod sim;
 
@@ -37,7 +37,7 @@ tvoc  0 to 32768 ppb
 
 The chip measures by itself, every interval. Asked more often, it has nothing
 new: such ticks are skipped. After a start it warms up for 20 minutes, and
-nothing is told: warm_up changes that. A new chip needs two days. Its baseline
+nothing is published: warm_up changes that. A new chip needs two days. Its baseline
 is left to the chip: it is learnt again when the chip was without supply.
 
 It stretches the clock, which the hardware I²C of the Raspberry Pi up to the 4
@@ -73,7 +73,7 @@ down to 10 kHz (dtparam=i2c_arm_baudrate=10000). It has no checksums.",
             name: "warm_up",
             kind: Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(7200) },
             need: Need::Default("20m"),
-            doc: "how long after a start nothing is told; the chip's maker asks for 20 minutes",
+            doc: "how long after a start nothing is published; the chip's maker asks for 20 minutes",
         },
     ],
     claims,

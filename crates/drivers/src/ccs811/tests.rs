@@ -44,7 +44,7 @@ fn a_good_transcript_gives_two_measurements() {
 }
 
 #[test]
-fn what_it_says_while_it_warms_up_is_not_told() {
+fn what_it_says_while_it_warms_up_is_not_reported() {
     let results = (0..5).flat_map(|_| result([0x01, 0xF4, 0x00, 0x0F, 0x98]));
     let mut sensor = start(bring_up().into_iter().chain(results), &[("warm_up", "5s")]).unwrap();
     for _ in 0..4 {
@@ -72,12 +72,12 @@ fn a_chip_that_measures_as_it_should_is_left_alone_and_another_mode_goes_by_a_re
     let running = |mode| [register(0x20, 0x81), register(0x00, 0x98), register(0x01, mode)];
     assert!(start(running(0x10).into_iter().chain([air]), &[]).is_ok());
     let reset = Step::Write(vec![0xFF, 0x11, 0xE5, 0x72, 0x8A]);
-    let anew = bring_up().into_iter().skip(2);
-    assert!(start(running(0x30).into_iter().chain([reset]).chain(anew), &[]).is_ok());
+    let again = bring_up().into_iter().skip(2);
+    assert!(start(running(0x30).into_iter().chain([reset]).chain(again), &[]).is_ok());
 }
 
 #[test]
-fn what_the_chip_complains_of_is_told_in_words() {
+fn what_the_chip_complains_of_is_reported_in_words() {
     let complaint = |id: u8| [register(0x00, 0x99), register(0xE0, id)];
     let said = |id: u8| started(complaint(id)).sample().unwrap_err();
     assert!(said(0x20).to_string().ends_with("it reports that its heater has no supply"));
@@ -109,7 +109,7 @@ fn what_cannot_be_is_not_published() {
 }
 
 #[test]
-fn a_chip_that_measures_no_more_is_started_anew_and_not_before() {
+fn a_chip_that_measures_no_more_is_started_again_and_not_before() {
     let mut sensor = started((0..4).map(|_| register(0x00, 0x90)));
     for _ in 0..3 {
         assert!(matches!(sensor.sample(), Err(DriverError::TooEarly(_))));

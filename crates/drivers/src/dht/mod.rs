@@ -1,7 +1,7 @@
 //! dht22, dht11: Aosong DHT22 (AM2302, DHT21) and DHT11, for temperature and humidity, by the kernel's driver dht11.
 //!
 //! Datasheets: Aosong AM2302 and DHT11 product manuals. The kernel's drivers/iio/humidity/dht11.c times the pulses, checks the
-//! sum and tells the two kinds of sensor apart.
+//! sum and distinguishes the two kinds of sensor.
 //! Most boards have the pull-up of the data line.
 //!
 //! The line has no clock, so a busy board misses an answer now and then: the kernel says EIO or ETIMEDOUT, and the next
@@ -37,7 +37,7 @@ temperature  −40 to 80 °C; ±0.5 °C
 humidity     0 to 100 %; ±2 %
 
 A busy board misses an answer now and then; the next sample is tried as usual.
-The sensor tells what it measured when it was asked before: ask it every 10s
+The sensor reports what it measured when it was asked before: ask it every 10s
 or so, and no more often than every 2s.",
     bus: BusNeed::None,
     settings: DEVICE,
@@ -197,7 +197,7 @@ mod tests {
     use fieldgate_bus::sysfs::HostBus;
     use std::fs;
 
-    /// A tree with IIO devices of these names; the first tells these two values.
+    /// A tree with IIO devices of these names; the first reports these two values.
     fn board(names: &[&str], milli: [&str; 2]) -> (tempfile::TempDir, Rc<dyn Files>) {
         let root = tempfile::tempdir().unwrap();
         for (number, name) in names.iter().enumerate() {
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_kernels_thousandths_become_degrees_and_percent() {
-        // As the driver of Linux tells 02 8C 01 5F EE, the example of the AM2302's manual: 65.2 % and 35.1 °C.
+        // As the driver of Linux reports 02 8C 01 5F EE, the example of the AM2302's manual: 65.2 % and 35.1 °C.
         let sampled = sampled(["35100\n", "65200\n"], &DHT22_CHIP).unwrap();
         check(&sampled, "temperature", 35.1, 1e-9);
         check(&sampled, "humidity", 65.2, 1e-9);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_overlay_and_several_sensors_are_told_with_the_remedy() {
+    fn a_missing_overlay_and_several_sensors_are_reported_with_the_remedy() {
         let find = |names: &[&str], wanted| {
             let (_root, files) = board(names, ["1", "1"]);
             Dht::find(files, wanted, &DHT22_CHIP).map(|sensor| sensor.folder).map_err(|error| error.to_string())

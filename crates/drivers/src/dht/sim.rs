@@ -87,7 +87,7 @@ pub(super) const DEVICE: KernelDevice = KernelDevice {
     ],
 };
 
-/// Thousandths of a degree and of a percent, as `dht11_decode` tells the two kinds of chip apart.
+/// Thousandths of a degree and of a percent, as `dht11_decode` distinguishes the two kinds of chip.
 fn decoded(chip: Answering<'_>) -> Result<(i32, i32), Errno> {
     let mut bytes = [0; 5];
     if !chip.is_some_and(|chip| chip.read(&mut bytes)) {

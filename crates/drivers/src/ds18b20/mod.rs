@@ -1,14 +1,14 @@
 //! ds18b20: Maxim's thermometers on 1-Wire: DS18B20, DS18S20, DS1822, DS28EA00, and what copies them (MAX31820).
 //!
-//! Datasheets: Maxim DS18B20, 19-7487 revision 6; DS18S20, 19-5474. The kernel's Documentation/w1/slaves/w1_therm tells the
+//! Datasheets: Maxim DS18B20, 19-7487 revision 6; DS18S20, 19-5474. The kernel's Documentation/w1/slaves/w1_therm describes the
 //! form of the file `w1_slave`.
 //! In parasite power (VDD at ground) the kernel drives the line high during a conversion, which needs an overlay with a
 //! strong pull-up.
 //!
 //! The kernel converts and reads, which takes up to 750 ms, and shows the nine bytes of the scratchpad; the driver computes
-//! from these, for they tell more than the kernel's temperature. The last is a checksum over the others.
+//! from these, because they say more than the kernel's temperature. The last is a checksum over the others.
 //!
-//! A thermometer that had no supply during the conversion tells 85 °C, its value at power-on. With it byte 6 is 0x0C; after a
+//! A thermometer that had no supply during the conversion reports 85 °C, its value at power-on. With it byte 6 is 0x0C; after a
 //! conversion to 85 °C the maker's own chips have 0x10 there. Copies may have anything, and the DS18S20 counts with that byte:
 //! there 85 °C is believed only next to the reading before.
 
@@ -40,7 +40,7 @@ of type w1. `ls /sys/bus/w1/devices` lists what the kernel has found.
 temperature  −55 to 125 °C; ±0.5 °C from −10 to 85 °C, DS1822 ±2 °C
 
 A conversion takes up to 750 ms. A wrong checksum, a line held at ground and
-the 85 °C of a thermometer without supply are refused; a real 85 °C is told
+the 85 °C of a thermometer without supply are refused; a real 85 °C is published
 from it by the chip's own mark, or by a reading near it just before.",
     bus: BusNeed::W1,
     settings: &[Field {
@@ -177,7 +177,7 @@ impl Thermometer {
         Ok(Self { files, id, family, last: None })
     }
 
-    /// The nine bytes, if the kernel got them and their checksum holds.
+    /// The nine bytes, if the kernel got them and their checksum is right.
     fn scratchpad(&self) -> Result<[u8; 9], DriverError> {
         let path = format!("{DEVICES}/{}/w1_slave", self.id);
         let text = match self.files.read(&path) {
@@ -223,7 +223,7 @@ impl Sensor for Thermometer {
         })?;
         if celsius == POWER_ON && self.is_unconverted(&pad) {
             return Err(DriverError::NotReady(
-                "the thermometer, which tells the 85 °C of power-on (is its supply sound?),",
+                "the thermometer, which reports the 85 °C of power-on (is its supply sound?),",
             ));
         }
         let celsius = within("temperature", celsius, &CELSIUS)?;

@@ -51,7 +51,7 @@ impl Chip for Ds18b20 {
         }
         self.reading = false;
         match bytes {
-            // Without supply during a conversion the chip starts anew.
+            // Without supply during a conversion the chip starts again.
             [CONVERT] if self.fault == Some(Fault::PowerOn) => self.pad = POWER_ON,
             [CONVERT] => self.convert(),
             [WRITE_SCRATCHPAD, high, low, config] => {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn at_power_on_it_tells_85_degrees_and_after_a_conversion_its_world() {
+    fn at_power_on_it_reports_85_degrees_and_after_a_conversion_its_world() {
         let mut chip = Ds18b20::default();
         assert_eq!(scratchpad(&mut chip), [0x50, 0x05, 0x4B, 0x46, 0x7F, 0xFF, 0x0C, 0x10, 0x1C]);
         assert!(chip.set_world("temperature", 25.0625) && chip.write(&[0x44]));

@@ -17,7 +17,7 @@ fn pad(raw: i16, byte_6: u8) -> [u8; 9] {
     pad
 }
 
-fn told(pad: &[u8]) -> String {
+fn w1_slave(pad: &[u8]) -> String {
     let bytes: String = pad.iter().map(|byte| format!("{byte:02x} ")).collect();
     format!("{bytes}: crc={:02x} YES\n{bytes}t=0\n", pad[8])
 }
@@ -83,7 +83,8 @@ fn halves_are_refined_by_the_counter() {
 
 #[test]
 fn the_value_of_power_on_is_refused_by_its_mark_and_a_real_one_is_not() {
-    let outcomes = sampled(ID, &[told(&pad(0x0550, 0x0C)), told(&pad(0x0550, 0x10)), told(&pad(0x0550, 0x0C))]);
+    let outcomes =
+        sampled(ID, &[w1_slave(&pad(0x0550, 0x0C)), w1_slave(&pad(0x0550, 0x10)), w1_slave(&pad(0x0550, 0x0C))]);
     assert!(matches!(outcomes[0], Err(DriverError::NotReady(_))), "{outcomes:?}");
     assert!(matches!(outcomes[1], Ok(85.0)), "{outcomes:?}");
     assert!(matches!(outcomes[2], Err(DriverError::NotReady(_))), "whatever was before: {outcomes:?}");
@@ -91,13 +92,15 @@ fn the_value_of_power_on_is_refused_by_its_mark_and_a_real_one_is_not() {
 
 #[test]
 fn without_a_mark_85_degrees_are_believed_only_beside_the_reading_before() {
-    let [cold, warm, at] = [(320, 0xFF), (84 * 16, 0xFF), (0x0550, 0xFF)].map(|(raw, mark)| told(&pad(raw, mark)));
+    let [cold, warm, at] = [(320, 0xFF), (84 * 16, 0xFF), (0x0550, 0xFF)].map(|(raw, mark)| w1_slave(&pad(raw, mark)));
     let outcomes = sampled(ID, &[at.clone(), cold, at.clone(), warm, at.clone(), at]);
     let good: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
     assert_eq!(good, [false, true, false, true, true, true], "{outcomes:?}");
     // The counter of a DS18S20 at 85 °C is that of power-on.
-    let outcomes =
-        sampled("10-00000a1b2c3d", &[told(&pad(0x00AA, 0x0C)), told(&pad(168, 0x0C)), told(&pad(0x00AA, 0x0C))]);
+    let outcomes = sampled(
+        "10-00000a1b2c3d",
+        &[w1_slave(&pad(0x00AA, 0x0C)), w1_slave(&pad(168, 0x0C)), w1_slave(&pad(0x00AA, 0x0C))],
+    );
     assert!(outcomes[0].is_err() && outcomes[1].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
 }
 
@@ -105,14 +108,15 @@ fn without_a_mark_85_degrees_are_believed_only_beside_the_reading_before() {
 fn damage_in_all_its_forms_is_refused_and_passes() {
     let mut damaged = pad(320, 0x10);
     damaged[0] ^= 0x01;
-    let zeros = told(&[0; 9]);
-    let garbage = ["".to_owned(), told(&damaged), zeros, "72 01 4b".to_owned(), "YES".to_owned(), "t=20000".to_owned()];
+    let zeros = w1_slave(&[0; 9]);
+    let garbage =
+        ["".to_owned(), w1_slave(&damaged), zeros, "72 01 4b".to_owned(), "YES".to_owned(), "t=20000".to_owned()];
     for (text, outcome) in garbage.iter().zip(sampled(ID, &garbage)) {
         assert!(outcome.as_ref().is_err_and(DriverError::is_transient), "{text:?}: {outcome:?}");
     }
-    assert!(matches!(sampled(ID, &[told(&damaged)])[0], Err(DriverError::BadChecksum { .. })));
-    // 127.94 °C is the other value that a chip in trouble tells.
-    assert!(matches!(sampled(ID, &[told(&pad(0x07FF, 0x0C))])[0], Err(DriverError::OutOfRange { .. })));
+    assert!(matches!(sampled(ID, &[w1_slave(&damaged)])[0], Err(DriverError::BadChecksum { .. })));
+    // 127.94 °C is the other value that a faulty chip reports.
+    assert!(matches!(sampled(ID, &[w1_slave(&pad(0x07FF, 0x0C))])[0], Err(DriverError::OutOfRange { .. })));
 }
 
 #[test]
@@ -130,7 +134,7 @@ fn the_only_one_is_found_and_of_several_the_one_with_the_id() {
 }
 
 #[test]
-fn one_that_the_kernel_has_dropped_is_looked_for_anew() {
+fn one_that_the_kernel_has_dropped_is_looked_for_again() {
     let (root, files) = wire(&[ID]);
     let mut sensor = Thermometer::find(files, None).unwrap();
     fs::remove_dir_all(root.path().join("sys/bus/w1/devices").join(ID)).unwrap();
@@ -163,15 +167,15 @@ fn an_id_that_no_thermometer_has_is_refused_with_what_to_write() {
     for id in ["28-00000a1b2c3d", "10-000801b5a7a6", "22-0000001bd3f5", "42-000000000001"] {
         assert_eq!(wrong_id(id), None, "{id}");
     }
-    let told = |id: &str| wrong_id(id).map(|(what, hint)| format!("{what}; {hint}")).unwrap();
-    assert!(told("28-00000A1B2C3D").ends_with("write 28-00000a1b2c3d"));
-    assert!(told("3b-00000a1b2c3d").contains("family 3b"));
-    assert!(told("28-0a1b2c3d").contains("is not the id"));
-    assert!(told("28:00000a1b2c3d").contains("is not the id") && told("").contains("is not the id"));
+    let problem = |id: &str| wrong_id(id).map(|(what, hint)| format!("{what}; {hint}")).unwrap();
+    assert!(problem("28-00000A1B2C3D").ends_with("write 28-00000a1b2c3d"));
+    assert!(problem("3b-00000a1b2c3d").contains("family 3b"));
+    assert!(problem("28-0a1b2c3d").contains("is not the id"));
+    assert!(problem("28:00000a1b2c3d").contains("is not the id") && problem("").contains("is not the id"));
     // The bytes of the wire with their checksum, as other libraries write them.
     let rom = [0x28, 0x3D, 0x2C, 0x1B, 0x0A, 0x00, 0x00];
     let all: String = rom.iter().chain([&crc8(&rom)]).map(|byte| format!("{byte:02X}")).collect();
-    assert!(told(&all).ends_with("the kernel calls it 28-00000a1b2c3d"), "{}", told(&all));
-    assert!(told("283D2C1B0A0000FF").contains("checksum"));
-    assert!(told("\u{e9}83D2C1B0A0000F").contains("is not the id"), "no panic within a character");
+    assert!(problem(&all).ends_with("the kernel calls it 28-00000a1b2c3d"), "{}", problem(&all));
+    assert!(problem("283D2C1B0A0000FF").contains("checksum"));
+    assert!(problem("\u{e9}83D2C1B0A0000F").contains("is not the id"), "no panic within a character");
 }

@@ -2,7 +2,7 @@
 //!
 //! Promises: the two relays are never on together. The one is driven on only after the other has been driven off and has read
 //! off; where it does not, both are driven off, and that is an error. How long the motor runs, where the cover is and how
-//! long the motor rests before it turns is not known here but to whoever drives it, by [`Pace::Travel`].
+//! long the motor rests before it turns is not known here but to the thread that drives it, by [`Pace::Travel`].
 
 use std::time::Duration;
 
@@ -37,11 +37,11 @@ The safe state is stop, open or close. stop is right for most: at the end of
 the program the motor always stops, for nobody would be there to stop it
 later. open or close is taken at start and when the link was lost for
 safe_after. After a crash the motor runs on until systemd has run `fieldgate
-safe-state`, some tenths of a second later; the end switches hold meanwhile.
+safe-state`, some tenths of a second later; the end switches work meanwhile.
 
 With a relay for power and another one for the direction this driver must not
 be used: there, both may be on. What is said about lines, resistors and
-expanders under `fieldgate drivers gpio-output` holds here too.",
+expanders under `fieldgate drivers gpio-output` applies here too.",
     bus: BusNeed::Gpio,
     settings: &[
         Field {
@@ -155,7 +155,7 @@ impl Actuator for GpioCover {
         let OutputValue::Cover { travel, .. } = value else { return Err(DriverError::Foreign(value)) };
         let outcome = self.travel(travel);
         if outcome.is_err() {
-            // What went wrong is told; this is the best that can be done about it.
+            // What went wrong is reported; this is the best that can be done about it.
             self.stop().ok();
         }
         outcome
@@ -271,7 +271,7 @@ mod tests {
             let given = blind("OPEN", "CLOSE", false);
             let mut device: Option<GpioCover> = None;
             for travel in orders {
-                // As the worker does it: what failed is built anew.
+                // As the worker does it: what failed is built again.
                 let built = match device.take() {
                     Some(built) => Ok(built),
                     None => GpioCover::claim(&mut Board(Rc::clone(&wires)), &given, cover(travel)),
@@ -280,7 +280,7 @@ mod tests {
                 let outcome = built.apply(cover(travel)).and_then(|()| built.read_back());
                 let on = wires.borrow().on;
                 if let Ok(Some(OutputValue::Cover { travel: read, .. })) = outcome {
-                    prop_assert_eq!([read == Travel::Opening, read == Travel::Closing], on, "what is told is true");
+                    prop_assert_eq!([read == Travel::Opening, read == Travel::Closing], on, "what is reported is true");
                     device = Some(built);
                 }
             }
@@ -319,7 +319,7 @@ mod tests {
         }
         assert!(matches!(blind.apply(OutputValue::Switch(true)), Err(DriverError::Foreign(_))));
         drop(blind);
-        // Whoever claims them next finds them off.
+        // The next program that claims them finds them off.
         assert_eq!(GpioCover::claim(bus, given, cover(Travel::Stopped)).unwrap().relays().unwrap(), (false, false));
     }
 

@@ -4,7 +4,7 @@
 //! further press has come by then, and means as many clicks as it had presses; or it ends at once when a press has lasted for
 //! `long_after`, and means `long`, whatever presses were in front of it. After a long press the next begins a new pattern.
 //!
-//! Pure: edges come in with the kernel's time, and whoever calls says how far time has got. What is read late gives the same
+//! Pure: edges come in with the kernel's time, and the caller says how far time has got. What is read late gives the same
 //! outcomes as what is read in time. A deadline comes before an edge of the same moment.
 
 use std::time::Duration;
@@ -103,10 +103,10 @@ mod tests {
     /// The outcomes of edges at these times, the first a press, and of what is due by `end`; each with its time.
     fn outcomes(edges: &[u64], end: u64) -> Vec<(&'static str, u64)> {
         let mut clicks = Clicks::new(DOUBLE_WITHIN, LONG_AFTER, false);
-        let mut told = Vec::new();
+        let mut clicked = Vec::new();
         let mut advance = |clicks: &mut Clicks, until: Duration| {
             while let Some(at) = clicks.deadline().filter(|at| *at <= until) {
-                told.extend(clicks.conclude().map(|word| (word, u64::try_from(at.as_millis()).unwrap())));
+                clicked.extend(clicks.conclude().map(|word| (word, u64::try_from(at.as_millis()).unwrap())));
             }
         };
         for (index, at) in edges.iter().enumerate() {
@@ -114,11 +114,11 @@ mod tests {
             clicks.see(index % 2 == 0, ms(*at));
         }
         advance(&mut clicks, ms(end));
-        told
+        clicked
     }
 
-    fn check(edges: &[u64], told: &[(&'static str, u64)]) {
-        assert_eq!(outcomes(edges, 100_000), told, "{edges:?}");
+    fn check(edges: &[u64], clicked: &[(&'static str, u64)]) {
+        assert_eq!(outcomes(edges, 100_000), clicked, "{edges:?}");
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_long_press_the_next_begins_anew_however_soon() {
+    fn after_a_long_press_the_next_begins_again_however_soon() {
         check(&[0, 1000, 1010, 1100], &[("long", 800), ("single", 1400)]);
     }
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_that_is_told_twice_changes_nothing() {
+    fn an_edge_that_is_clicked_twice_changes_nothing() {
         let mut clicks = Clicks::new(DOUBLE_WITHIN, LONG_AFTER, false);
         for (pressed, at) in [(false, 0), (true, 10), (true, 20), (false, 30), (false, 40)] {
             clicks.see(pressed, ms(at));

@@ -22,7 +22,7 @@ pub(super) struct Contact {
 }
 
 impl Contact {
-    /// A line that is as `delays` and `clicks` were told.
+    /// A line with these `delays` and `clicks`.
     pub(super) fn new(delays: Delays, clicks: Option<Clicks>) -> Self {
         Self { level: delays.is_active(), delays, clicks, reached: Duration::ZERO }
     }

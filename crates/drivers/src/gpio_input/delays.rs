@@ -1,6 +1,6 @@
 //! `delayed_on` and `delayed_off`: a change counts when it has lasted, as in ESPHome's filters of these names.
 //!
-//! Pure: edges come in with the kernel's time, and whoever calls says how far time has got. A change is made at the time of its
+//! Pure: edges come in with the kernel's time, and the caller says how far time has got. A change is made at the time of its
 //! edge plus the delay, whenever that is noticed; one that is taken back before that never was.
 
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Delays {
         let delay = if active { self.on } else { self.off };
         match self.changes_at {
             _ if active == self.active => self.changes_at = None,
-            // The same once more, as a bouncing contact says it, does not begin anew.
+            // The same once more, as a bouncing contact says it, does not begin again.
             Some(_) => {}
             None => self.changes_at = Some(at.saturating_add(delay)),
         }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_edge_again_does_not_begin_anew() {
+    fn the_same_edge_again_does_not_begin_again() {
         let mut line = delays();
         line.see(true, ms(1000));
         line.see(true, ms(1050));

@@ -1,7 +1,7 @@
 //! gpio-input: a contact or a logic level on a GPIO line.
 //!
 //! Every change is an event with the kernel's time; in between, `every` takes the line's state as a heartbeat, so that a
-//! consumer can tell a quiet door from a dead gateway. Debouncing and inversion are the kernel's.
+//! consumer can distinguish a quiet door from a dead gateway. Debouncing and inversion are the kernel's.
 //!
 //! With delays or clicks it is another sensor on the same line (`timed.rs`), to which the time after an edge matters as well.
 //! What edges mean then is decided by their own times in `delays.rs`, `clicks.rs` and `contact.rs`, which know no clock.

@@ -1,6 +1,6 @@
 //! gpio-output: a relay, a valve or a lamp on a GPIO line.
 //!
-//! The line is driven to the wanted state in the moment in which it is claimed. No program can hold a level after its end;
+//! The line is driven to the wanted state in the moment in which it is claimed. No program can drive a level after its end;
 //! the page below says what to do about it.
 
 use crate::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
@@ -16,7 +16,7 @@ Wiring: a line drives a few milliamperes at 3.3 V; relays, valves and motors
 need a transistor or a relay board. Many relay boards switch on at a low
 level: active_low: true.
 
-After Fieldgate ends, nobody holds the line. Mainline kernels turn the lines
+After Fieldgate ends, nothing drives the line. Mainline kernels turn the lines
 of a Raspberry Pi back into inputs, the kernel of Raspberry Pi OS leaves them
 as they are, and before Fieldgate starts they are inputs in any case. Put a
 resistor of 10 kΩ on the line, to ground or to 3.3 V, that makes the safe
@@ -165,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn read_back_tells_the_line_and_not_the_order() {
+    fn read_back_reports_the_line_and_not_the_order() {
         let (seen, built) = build("GPIO27", OutputValue::Switch(true));
         seen.borrow_mut().active = false;
         assert_eq!(built.unwrap().read_back().unwrap(), Some(OutputValue::Switch(false)));
     }
 
     #[test]
-    fn a_held_line_names_its_holder() {
+    fn a_line_in_use_names_its_user() {
         let error = build("GPIO2", OutputValue::Switch(false)).1.err().unwrap();
         assert!(error.to_string().contains("i2c1"), "{error}");
     }

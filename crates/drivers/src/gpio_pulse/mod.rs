@@ -30,7 +30,7 @@ than a moment, such as the coil of some door strikes, needs a relay with a
 timer of its own.
 
 What is said about lines, resistors and expanders under `fieldgate drivers
-gpio-output` holds here too.",
+gpio-output` applies here too.",
     bus: BusNeed::Gpio,
     settings: &[LINE, ACTIVE_LOW, DURATION],
     claims: line,

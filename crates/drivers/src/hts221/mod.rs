@@ -33,7 +33,7 @@ humidity     0 to 100 %; ±3.5 % from 20 to 80 %
 
 Nothing is measured between samples, and the chip's heater is off. On a Sense
 HAT the board below warms the chip by several degrees; while the overlay
-rpi-sense is loaded, the kernel holds the chip, and it cannot be read here.",
+rpi-sense is loaded, the kernel uses the chip, and it cannot be read here.",
     bus: BusNeed::I2c,
     settings: &[Field {
         name: "address",
@@ -60,7 +60,7 @@ room:
     ],
 };
 
-/// Two decimals tell steps of 1/64 °C apart.
+/// Two decimals distinguish steps of 1/64 °C.
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 2);
 const HUMIDITY: Quantity = Quantity::new("humidity", "%", 1);
 
@@ -86,7 +86,7 @@ const ONE_SHOT: u8 = 0x01;
 /// A temperature and a humidity that were not read yet.
 const BOTH: u8 = 0x03;
 
-/// The datasheet tells no time for a conversion; the kernel's driver gives it as long, at the same averages.
+/// The datasheet gives no time for a conversion; the kernel's driver gives it as long, at the same averages.
 const CONVERSION_US: u32 = 50_000;
 /// Between one look at a conversion that still runs and the next, and how often.
 const PAUSE_US: u32 = 20_000;
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worked_example_of_the_datasheet_holds() {
+    fn the_worked_example_of_the_datasheet_is_met() {
         let registers = [40, 60, 80, 160, 0, 0, 0, 0, 0, 0, 1, 0, 0x2C, 0x01, 0xF4, 0x01];
         let [temperature, _] = lines(&registers).unwrap();
         assert_eq!([300, 400, 500].map(|raw| temperature.at(raw)), [10.0, 15.0, 20.0]);

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn it_counts_up_only_when_it_is_told_to() {
+    fn it_counts_up_only_when_ordered_to() {
         let mut chip = Hts221::default();
         assert_eq!(read(&mut chip, 0x0F), [0xBC, 0xBC]);
         assert_eq!(read(&mut chip, 0x8F), [0xBC, 0x1B]);

@@ -25,7 +25,7 @@ pub static SPEC: DriverSpec = DriverSpec {
     page: "\
 Wiring: VDD 3.3 V, ground, SCK and DT to GPIO lines; load cell at E+, E−, A+
 and A−. The kernel's module hx711 reads it; Raspberry Pi OS comes without it
-(`modinfo hx711` tells), so it must be built there. Nor is there an overlay:
+(`modinfo hx711` shows it), so it must be built there. Nor is there an overlay:
 compile this one with dtc -@ and load it with dtoverlay=:
 
   /dts-v1/; /plugin/;
@@ -36,7 +36,7 @@ compile this one with dtc -@ and load it with dtoverlay=:
 weight  kg; as good as the load cell and its calibration
 
 Calibrate with scale: 1 and tare: 0: what is published then are counts. tare
-is what the empty scale tells; scale is (counts with a weight − tare) / kg.",
+is what the empty scale reports; scale is (counts with a weight − tare) / kg.",
     bus: BusNeed::None,
     settings: &[
         Field {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_converter_is_told_with_the_remedy() {
+    fn a_missing_converter_is_reported_with_the_remedy() {
         let root = tempfile::tempdir().unwrap();
         let files = HostBus::at(root.path()).files().unwrap();
         let error = Hx711::find(files, &settings(&SPEC, &[("scale", "1")])).err().unwrap().to_string();

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_told_in_twos_complement_and_end_with_the_range() {
+    fn counts_are_reported_in_twos_complement_and_end_with_the_range() {
         let mut chip = Hx711::default();
         for (counts, expected) in [(-1.0, [0xFF; 3]), (1e9, [0x7F, 0xFF, 0xFF]), (-1e9, [0x80, 0, 0])] {
             let mut bytes = [0; 3];

@@ -122,7 +122,7 @@ fn averaging(settings: &Settings) -> (u16, u32) {
 fn quantities(settings: &Settings) -> [Quantity; 3] {
     let decimals = |step: f64| (-step.log10()).ceil().clamp(0.0, 6.0) as u8;
     let step = SHUNT_STEP / settings.number("shunt");
-    // The chip itself tells power in steps of 20 times the current's.
+    // The chip itself reports power in steps of 20 times the current's.
     [
         Quantity::new("voltage", "V", 3),
         Quantity::new("current", "A", decimals(step)),

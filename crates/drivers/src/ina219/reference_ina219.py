@@ -6,7 +6,7 @@ WORLD = {"voltage": (0, 26), "current": (-3.1, 3.1)}
 
 SETTINGS = [{"address": 0x40}, {"address": 0x45, "shunt_range": "320", "averaging": "1"}]
 
-# It tells the power that the chip computed, which is cut to steps of 2 mW and has no sign; ours is computed from the voltages
+# It reports the power that the chip computed, which is cut to steps of 2 mW and has no sign; ours is computed from the voltages
 # in full.
 TOLERANCE = {"power": 0.0021}
 

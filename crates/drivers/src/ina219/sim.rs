@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn it_computes_with_its_calibration_and_tells_an_overflow() {
+    fn it_computes_with_its_calibration_and_reports_an_overflow() {
         let mut chip = Ina219::default();
         assert_eq!((read(&mut chip, CURRENT), read(&mut chip, POWER)), (0, 0), "not calibrated");
         assert!(chip.write(&[CALIBRATION, 0x10, 0x00]));

@@ -10,7 +10,7 @@ WORLD = {"voltage": (0, 36), "current": (-0.8, 0.8)}
 
 SETTINGS = [{"shunt": 0.1}, {"address": 0x45, "shunt": 0.002, "averaging": "1"}]
 
-# It tells the power that the chip computed, which is cut to a step of the current's times 25 and has no sign; ours is computed
+# It reports the power that the chip computed, which is cut to a step of the current's times 25 and has no sign; ours is computed
 # from the voltages in full. The steps are 0.625 mW and 31.25 mW.
 TOLERANCE = {"power": 0.04}
 

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_triggered_conversion_is_seen_running_then_done_and_told_once() {
+    fn a_triggered_conversion_is_seen_running_then_done_and_reported_once() {
         let mut chip = Ina226::default();
         assert_eq!(read(&mut chip, CONFIG), CONFIG_AT_RESET);
         assert!(chip.write(&[CONFIG, 0x01, 0x23]));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn it_computes_with_its_calibration_and_tells_an_overflow() {
+    fn it_computes_with_its_calibration_and_reports_an_overflow() {
         let mut chip = Ina226::default();
         assert_eq!((read(&mut chip, CURRENT), read(&mut chip, POWER)), (0, 0), "not calibrated");
         assert!(chip.write(&[CALIBRATION, 0x08, 0x00]));

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_equal_chips_the_parent_chooses_and_its_absence_is_told() {
+    fn of_two_equal_chips_the_parent_chooses_and_its_absence_is_reported() {
         let root = board();
         let error = build(&root, &settings("lm75", None, temperature())).err().unwrap().to_string();
         assert!(error.contains("2 are called \"lm75\"") && error.contains("1-0048, 1-0049"), "{error}");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_may_pass_and_a_vanished_file_wants_the_device_found_anew() {
+    fn garbage_may_pass_and_a_vanished_file_wants_the_device_found_again() {
         let root = board();
         let mut sensor = build(&root, &settings("cpu_thermal", None, temperature())).unwrap();
         let file = root.path().join("sys/class/hwmon/hwmon0/temp1_input");

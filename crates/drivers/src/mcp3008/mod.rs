@@ -240,7 +240,7 @@ mod tests {
             let wrong = u64::from_be_bytes([0, 0, 0, 0xFF, 0xFA, 0x45, 0x44, 0x80]) ^ 1 << bit;
             let [.., a, b, c, d, e] = wrong.to_be_bytes();
             let outcome = sampled(vec![(CHANNEL_0, [a, b, c, d, e])], &[("channels", "[0]")]);
-            // B0 is sent once, so nothing tells of its damage.
+            // B0 is sent once, so its damage is not noticed.
             assert_eq!(outcome.is_ok(), bit == 16, "bit {bit}: {outcome:?}");
         }
     }

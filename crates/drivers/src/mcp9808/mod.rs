@@ -61,7 +61,7 @@ freezer:
     proofs: &[Proof::Reference("adafruit-circuitpython-mcp9808 3.3.32"), Proof::Kernel("jc42")],
 };
 
-/// Two decimals tell steps of 0.0625 °C apart.
+/// Two decimals distinguish steps of 0.0625 °C.
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 2);
 
 const CELSIUS: RangeInclusive<f64> = -40.0..=125.0;

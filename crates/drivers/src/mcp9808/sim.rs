@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tells_its_makers_id_its_own_and_a_temperature_with_flags() {
+    fn it_has_its_makers_id_its_own_and_a_temperature_with_flags() {
         let mut chip = Mcp9808::default();
         assert_eq!((read(&mut chip, 6), read(&mut chip, 7)), (0x0054, 0x0400));
         assert_eq!(read(&mut chip, 5), 0xC158, "21.5 °C, above limits that are 0 °C");

@@ -34,7 +34,7 @@ co2  ppm; ±(50 ppm + 5 %)
 Nothing is published in the first 3 minutes: the sensor warms up. By itself it
 takes the lowest value of each day for 400 ppm. Where the air is never fresh
 (greenhouses, stables) write auto_calibration: false; the sensor forgets that
-without its supply and is told again. With range set, its upper end and more is
+without its supply and its settings are sent again. With range set, its upper end and more is
 out of range, for the sensor may have been cut off there.",
     bus: BusNeed::Uart,
     settings: &[
@@ -114,7 +114,7 @@ impl MhZ19 {
         Ok(sensor)
     }
 
-    /// Tells the sensor its settings. Whether it obeys shows in what it measures only.
+    /// Sends the sensor its settings. Whether it uses them shows in what it measures only.
     fn configure(&mut self) -> Result<(), BusError> {
         if let Some(range) = self.range {
             let [high, low] = range.to_be_bytes();
@@ -149,9 +149,9 @@ impl MhZ19 {
         if computed == received { Ok(answer) } else { Err(DriverError::BadChecksum { computed, received }) }
     }
 
-    /// Whether the sensor may be believed; it is told its settings again when it has booted.
+    /// Whether the sensor may be believed; its settings are sent again when it has booted.
     fn settled(&mut self, stability: u8, state: u16, passed: u64) -> Result<(), DriverError> {
-        // The first version tells by byte 5, later ones by bytes 6 and 7.
+        // The first version says so in byte 5, later ones by bytes 6 and 7.
         if stability == 1 || state == BOOTING {
             self.running = 0;
             self.booting += passed.max(1);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_before_it_has_booted_and_warmed_up() {
+    fn nothing_is_reported_before_it_has_booted_and_warmed_up() {
         let bench = Bench::with("mh-z19", 0);
         let (mut sensor, ticks) = sensor(&bench, &[]);
         for _ in 0..2 {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_of_supply_begins_the_warm_up_anew_and_the_settings_are_told_again() {
+    fn a_loss_of_supply_begins_the_warm_up_again_and_the_settings_are_sent_again() {
         let bench = Bench::with("mh-z19", 0);
         let (mut sensor, ticks) = warm(&bench, &[("range", "2000")]);
         assert!(sensor.sample().is_ok());
@@ -254,13 +254,13 @@ mod tests {
             assert!(matches!(sensor.sample(), Err(DriverError::TooEarly(_))));
         }
         ticks.pass(40);
-        // Without its setting, as after power-on, the sensor would tell 2500.
+        // Without its setting, as after power-on, the sensor would report 2500.
         let refused = sensor.sample();
         assert!(matches!(refused, Err(DriverError::OutOfRange { value: 2000.0, .. })), "{refused:?}");
     }
 
     #[test]
-    fn a_sensor_that_boots_for_ever_is_told() {
+    fn a_sensor_that_boots_for_ever_is_reported() {
         let bench = Bench::with("mh-z19", 0);
         let (mut sensor, ticks) = sensor(&bench, &[]);
         bench.fault(Some("not-ready"));
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_silence_and_another_device_are_told_apart() {
+    fn damage_silence_and_another_device_are_distinguished() {
         let bench = Bench::with("mh-z19", 0);
         let (mut sensor, _) = warm(&bench, &[]);
         bench.fault(Some("checksum"));
@@ -294,7 +294,7 @@ mod tests {
         bench.fault(Some("wrong-id"));
         assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::Format { .. }))));
         bench.fault(None);
-        assert!(sensor.sample().is_ok(), "none of it begins the warm-up anew");
+        assert!(sensor.sample().is_ok(), "none of it begins the warm-up again");
     }
 
     #[test]

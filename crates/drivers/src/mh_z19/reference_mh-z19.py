@@ -22,7 +22,7 @@ import mh_z19
 def read(uart, settings):
     global line
     line = uart
-    # While bytes 6 and 7 are 15000 the sensor boots; the package tells them and leaves it to us.
+    # While bytes 6 and 7 are 15000 the sensor boots; the package reports them and leaves it to us.
     said = {"UhUl": 15000}
     while said["UhUl"] == 15000:
         said = mh_z19.read_all(serial_console_untouched=True)

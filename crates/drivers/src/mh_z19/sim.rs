@@ -1,6 +1,6 @@
 //! A simulated Winsen MH-Z19B.
 //!
-//! Datasheet version 1.0, section "UART": commands and answers of nine bytes with a checksum. While it boots it tells 410 ppm
+//! Datasheet version 1.0, section "UART": commands and answers of nine bytes with a checksum. While it boots it reports 410 ppm
 //! and 15000 in bytes 6 and 7, as users found; that is over with the second answer.
 
 use std::collections::VecDeque;
@@ -110,15 +110,18 @@ mod tests {
     #[test]
     fn it_boots_for_two_answers_and_obeys_its_range() {
         let mut device = MhZ19::default();
-        let told = |device: &mut MhZ19| {
+        let reported = |device: &mut MhZ19| {
             let mut answer = [0; 9];
             assert!(device.write(&[0xFF, 0x01, 0x86, 0, 0, 0, 0, 0, 0x79]) && device.read(&mut answer));
             assert_eq!(answer[8], checksum(&answer));
             (u16::from_be_bytes([answer[2], answer[3]]), u16::from_be_bytes([answer[6], answer[7]]))
         };
-        assert_eq!([told(&mut device), told(&mut device), told(&mut device)], [(410, 15_000), (410, 15_000), (600, 0)]);
+        assert_eq!(
+            [reported(&mut device), reported(&mut device), reported(&mut device)],
+            [(410, 15_000), (410, 15_000), (600, 0)]
+        );
         assert!(device.set_world("co2", 3000.0) && device.write(&[0xFF, 0x01, 0x99, 0, 0, 0, 0x07, 0xD0, 0x8F]));
-        assert_eq!(told(&mut device), (2000, 0));
+        assert_eq!(reported(&mut device), (2000, 0));
         assert!(device.write(&[0xFF, 0x01, 0x79, 0, 0, 0, 0, 0, 0x86]) && !device.auto_calibration);
         assert!(device.write(&[0xFF, 0x01, 0x86, 0, 0, 0, 0, 0, 0x78]) && !device.read(&mut [0]), "a wrong checksum");
     }

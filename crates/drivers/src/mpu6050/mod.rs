@@ -5,11 +5,11 @@
 //! is not calibrated; its temperature to ±1 °C at best.
 //!
 //! The registers are read, not the chip's motion processor, for its program would have to be carried along. All seven words
-//! come from one moment. The chip tells its id; sleeps after power-on, so one that lost its supply is found asleep; and says
+//! come from one moment. The chip has an id; sleeps after power-on, so one that lost its supply is found asleep; and says
 //! whether a new result has come since the last, so one that has stopped is not read twice.
 //!
 //! Boards sold under its name carry other chips too (an MPU-6500 says 0x70, an MPU-9250 0x71), whose temperature is coded
-//! otherwise: they are told by their id and refused.
+//! otherwise: they are recognised by their id and refused.
 
 mod sim;
 
@@ -159,7 +159,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Mpu6050<I, D> {
         for (register, value) in (SAMPLE_RATE_DIVIDER..).zip(config) {
             chip.write(register, value)?;
         }
-        // Without it the status does not tell of results; the pin that follows it is of no use here.
+        // Without it the status does not show results; the pin that follows it is of no use here.
         chip.write(INTERRUPT_ENABLE, DATA_READY)?;
         chip.delay.delay_us(SETTLE_US);
         Ok(chip)
@@ -175,7 +175,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Mpu6050<I, D> {
         Ok(bytes)
     }
 
-    /// Asleep, the chip would tell the same for ever; with other ranges, something else.
+    /// Asleep, the chip would report the same for ever; with other ranges, something else.
     fn check(&mut self) -> Result<(), DriverError> {
         let ([power], config) = (self.read(POWER)?, self.read(SAMPLE_RATE_DIVIDER)?);
         if power == AWAKE && config == self.config {
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_result_is_not_told_twice() {
+    fn an_old_result_is_not_reported_twice() {
         let mut steps = [bring_up(DEFAULT), read(DEFAULT, 0, [5; 7])].concat();
         let status = steps.last().cloned().unwrap();
         steps.extend([status.clone(), status.clone(), status]);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chip_that_sleeps_or_has_other_ranges_is_built_anew() {
+    fn a_chip_that_sleeps_or_has_other_ranges_is_built_again() {
         for (power, config, words) in [(0x40, [0; 4], "asleep"), (0x01, [4, 4, 0x18, 0], "was given")] {
             let steps = vec![Step::WriteRead(vec![0x6B], vec![power]), Step::WriteRead(vec![0x19], config.to_vec())];
             let error = start([bring_up(DEFAULT), steps].concat(), &[]).unwrap().sample().unwrap_err();

@@ -22,7 +22,7 @@ def read(i2c, settings):
     sensor = MPU6050(i2c, settings["address"])
     sensor.accelerometer_range = ACCELERATION.index(settings["acceleration_range"])
     sensor.gyro_range = RATE.index(settings["angular_rate_range"])
-    # It tells radians per second.
+    # It reports radians per second.
     rates = [degrees(rate) for rate in sensor.gyro]
     said = {"temperature": sensor.temperature}
     said |= {f"acceleration_{axis}": value for axis, value in zip(AXES, sensor.acceleration)}

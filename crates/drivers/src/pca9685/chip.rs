@@ -7,7 +7,7 @@
 //! are switched off before it is woken, so that none does what an earlier program left in its register. A chip that runs
 //! as it should is not touched but for the own output, whose four bytes take effect at once, at the end of the transfer.
 //!
-//! The chip has neither id nor checksum. What it was told is read back.
+//! The chip has neither id nor checksum. What was written is read back.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
@@ -127,7 +127,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Output<I, D> {
         Ok(state)
     }
 
-    fn runs_as_told(&mut self) -> Result<Result<(), String>, BusError> {
+    fn runs_as_set(&mut self) -> Result<Result<(), String>, BusError> {
         let [mode1, mode2, prescaler] = self.state()?;
         Ok(if mode1 & SLEEP != 0 {
             Err("it is asleep; it may have lost its supply".to_owned())
@@ -151,9 +151,9 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Output<I, D> {
 
     /// Makes it high for so many steps of each period.
     pub(crate) fn drive(&mut self, high: u16) -> Result<(), DriverError> {
-        if self.runs_as_told()?.is_err() {
+        if self.runs_as_set()?.is_err() {
             self.bring_up()?;
-            self.runs_as_told()?.map_err(|why| another("PCA9685", self.address, why))?;
+            self.runs_as_set()?.map_err(|why| another("PCA9685", self.address, why))?;
         }
         let register = self.output_register();
         Ok(self.write_output(register, registers(high))?)
@@ -161,7 +161,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Output<I, D> {
 
     /// For how many steps of each period it is high.
     pub(crate) fn high(&mut self) -> Result<u16, DriverError> {
-        self.runs_as_told()?.map_err(|why| another("PCA9685", self.address, why))?;
+        self.runs_as_set()?.map_err(|why| another("PCA9685", self.address, why))?;
         let mut bytes = [0; 4];
         self.i2c.write_read(self.address, &[self.output_register()], &mut bytes)?;
         Ok(high_steps(bytes))

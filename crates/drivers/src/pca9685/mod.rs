@@ -1,7 +1,7 @@
 //! pca9685: one of the 16 outputs of an NXP PCA9685, a dimmer or a fan over I²C.
 //!
 //! Datasheet: PCA9685 revision 4 (2015); section numbers below are its.
-//! 0x70 is left out of the addresses: until it is told otherwise every PCA9685 answers there.
+//! 0x70 is left out of the addresses: until that is changed every PCA9685 answers there.
 //!
 //! The chip itself is in `chip.rs`; what its outputs share and how it is brought up stands there.
 

@@ -3,7 +3,7 @@
 //! Datasheet revision 4, section 7.3: byte registers behind a pointer that moves on if MODE1 says so, sleep and restart, a
 //! prescaler that can only be written asleep, sixteen outputs and a way to write all of them at once.
 //!
-//! There is no world around it: what its outputs do is in its registers, which are told by the data sheet's names.
+//! There is no world around it: what its outputs do is in its registers, which have the data sheet's names.
 
 use std::sync::LazyLock;
 
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pointer_moves_on_only_when_told_to() {
+    fn the_pointer_moves_on_only_when_ordered_to() {
         let mut chip = Pca9685::default();
         assert!(chip.write(&[FIRST_OUTPUT, 1, 2]));
         assert_eq!(read(&mut chip, FIRST_OUTPUT), [2, 2]);

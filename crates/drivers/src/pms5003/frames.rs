@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_sum_is_told_whichever_of_its_bytes_differs() {
+    fn a_wrong_sum_is_reported_whichever_of_its_bytes_differs() {
         let mut frame = ECHO;
         frame[7] ^= 0x01;
         assert_eq!(all(&[&frame]), [Err(Damage { computed: 0x74, received: 0x75 })]);

@@ -6,7 +6,7 @@
 //!
 //! In active mode, as after power-on, the sensor sends a frame every 1 to 3 s; each is read as it comes and the newest is the
 //! sample. In passive mode it answers when it is asked. A frame ends with the sum of its bytes. After a loss of supply the
-//! sensor is in active mode again and its fan has to run anew: both modes notice that.
+//! sensor is in active mode again and its fan has to run up again: both modes notice that.
 //!
 //! The PMS5003T and S have the same frame with other things in the place of some counts.
 
@@ -108,7 +108,7 @@ const WARM_UP_S: u64 = 30;
 /// More than twice what may lie between two frames of active mode, 2.3 s.
 const SILENCE_S: u64 = 5;
 
-/// More than the kernel keeps of one line; a line that babbles must not hold the thread.
+/// More than the kernel keeps of one line; a line that babbles must not block the thread.
 const DRAIN_LIMIT: usize = 8192;
 
 fn quantities(settings: &Settings) -> Vec<Quantity> {
@@ -199,7 +199,7 @@ impl Pms5003 {
         (self.silence, self.latest, self.damage, self.foreign) = (0, Some(words), None, None);
     }
 
-    /// Asks for a frame. One that has come without a question means that the sensor started anew, in active mode.
+    /// Asks for a frame. One that has come without a question means that the sensor started again, in active mode.
     fn ask(&mut self) -> Result<(), BusError> {
         if self.latest.take().is_some() && !std::mem::take(&mut self.owed) {
             self.running = 0;

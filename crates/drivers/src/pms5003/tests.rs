@@ -119,7 +119,7 @@ fn a_silent_line_is_too_early_first_and_then_an_error_with_the_remedy() {
 }
 
 #[test]
-fn nothing_is_told_until_the_fan_has_run_and_again_after_it_stood() {
+fn nothing_is_reported_until_the_fan_has_run_and_again_after_it_stood() {
     for mode in ["active", "passive"] {
         let (mut sensor, ticks, bench) = simulated(&[("mode", mode)]);
         for _ in 0..14 {
@@ -133,7 +133,7 @@ fn nothing_is_told_until_the_fan_has_run_and_again_after_it_stood() {
         assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::Io { .. }))), "{mode}");
         bench.fault(Some("power-on"));
         bench.fault(None);
-        // In passive mode the first answer may be a late one; the sensor goes on by itself, and that is what tells.
+        // In passive mode the first answer may be a late one; the sensor goes on by itself, and that shows it.
         for _ in 0..10 {
             ticks.pass(2);
             if !matches!(sensor.sample(), Err(DriverError::TooEarly(_))) {

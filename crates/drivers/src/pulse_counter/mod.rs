@@ -2,7 +2,7 @@
 //!
 //! The kernel stamps the edges and numbers them, so the rate comes from when the pulses really were, and edges that it had to
 //! drop are noticed. What was counted is in a [`Count`], which outlives the device and the program; the driver itself knows
-//! neither the time (the line tells the present on the clock of its edges) nor where counts are kept.
+//! neither the time (the line gives the present time on the clock of its edges) nor where counts are kept.
 
 mod meter;
 
@@ -31,14 +31,14 @@ longer than that. A flow sensor with a Hall element does not bounce.
 pulses_per_unit and unit: what is printed on the meter, such as 1000 imp/kWh
 or 7.5 pulses per litre (450 per litre for what is sold as F = 7.5 Q); 0.1
 where one pulse is 10 L. Without them pulses are counted.
-per: a rate of kWh per h is told as kW, of Wh per h as W, of pulses per s as Hz.
+per: a rate of kWh per h is published as kW, of Wh per h as W, of pulses per s as Hz.
 edge: rising counts a pulse when it begins to be active, both counts twice.
 offset: is added to the total, such as what the meter showed at the start.
 
 The total can be set while it counts, for instance when the meter was replaced:
 a number in the unit, or {\"value\": 1234.56, \"id\": \"a1\"}, published without
 the retain flag on the sensor's topic with /total/set behind it. It is rounded
-to the nearest pulse. The answer on /total/reply has the total that holds now,
+to the nearest pulse. The answer on /total/reply has the total that applies now,
 once that is on the disk; the readings go on from there, and pulses that come
 meanwhile are added. A total below the offset is refused. Filters come after
 it: what is set is the total in front of them.
@@ -50,10 +50,10 @@ since the last reading (`every`, and the time of one write). An orderly stop
 loses none. Pulses while the program does not run are lost, always. Each
 reading with new pulses is a write to the disk: every: 1s wears a card out.
 A renamed sensor begins at 0; one that was taken out and is put back goes on.
-A changed pulses_per_unit values all pulses anew. Without a disk that can be
+A changed pulses_per_unit revalues all pulses. Without a disk that can be
 opened there is no total, only a rate; while a disk fails (B/health says so)
 totals go on, and a kill then takes them back to what the disk has. Counts
-that are damaged on the disk begin at 0 again, which B/health tells.
+that are damaged on the disk begin at 0 again, which B/health reports.
 
 rate is measured from pulse to pulse. While none comes, it is what the
 silence allows at most, so it falls slowly; with slow meters (a pulse a
@@ -90,7 +90,7 @@ can notice.",
             name: "per",
             kind: Kind::Choice(&["s", "min", "h"]),
             need: Need::Default("s"),
-            doc: "the time that the rate is told for",
+            doc: "the unit of time of the rate",
         },
         Field {
             name: "offset",
@@ -131,7 +131,7 @@ const RATE_DECIMALS: u8 = 3;
 #[derive(Debug)]
 struct Scale {
     count: CountScale,
-    /// Seconds that the rate is told for.
+    /// Seconds of the unit of time of the rate.
     per: f64,
     total: Quantity,
     rate: Quantity,

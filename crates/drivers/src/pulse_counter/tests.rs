@@ -155,7 +155,7 @@ fn a_total_that_is_set_is_a_whole_number_of_pulses_and_goes_on_from_there() {
 }
 
 #[test]
-fn a_device_that_is_built_anew_goes_on() {
+fn a_device_that_is_built_again_goes_on() {
     let count = Arc::new(Count::default());
     count.resume(0);
     for life in 1..=3 {

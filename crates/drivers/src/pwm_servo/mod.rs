@@ -102,8 +102,8 @@ impl Actuator for PwmServo {
         /// Less than the nanoseconds in which the kernel counts.
         const SAME: f64 = 1e-9;
         let (read, (value, percent)) = (self.channel.percent()?, self.commanded);
-        let is_as_told = (read - percent).abs() < SAME;
-        Ok(Some(if is_as_told { value } else { self.scale.value(read / 100.0 / self.hertz) }))
+        let is_as_problem = (read - percent).abs() < SAME;
+        Ok(Some(if is_as_problem { value } else { self.scale.value(read / 100.0 / self.hertz) }))
     }
 }
 
@@ -170,16 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn pulses_that_do_not_differ_or_do_not_fit_are_told() {
-        let told = |given: &[(&str, &str)]| {
+    fn pulses_that_do_not_differ_or_do_not_fit_are_problem() {
+        let problem = |given: &[(&str, &str)]| {
             let found = servo::contradiction(&settings(&SPEC, &[&[("channel", "0")], given].concat()));
             found.map(|found| (found.key, found.what))
         };
-        assert_eq!(told(&[]), None);
-        assert_eq!(told(&[("max_pulse", "2.5ms"), ("frequency", "399")]), None);
-        let (key, what) = told(&[("min_pulse", "2ms")]).unwrap();
+        assert_eq!(problem(&[]), None);
+        assert_eq!(problem(&[("max_pulse", "2.5ms"), ("frequency", "399")]), None);
+        let (key, what) = problem(&[("min_pulse", "2ms")]).unwrap();
         assert_eq!((key, what.as_str()), ("max_pulse", "max_pulse is not longer than min_pulse, 2ms"));
-        let (key, what) = told(&[("max_pulse", "2.5ms"), ("frequency", "400")]).unwrap();
+        let (key, what) = problem(&[("max_pulse", "2.5ms"), ("frequency", "400")]).unwrap();
         assert_eq!((key, what.as_str()), ("frequency", "a period of 400 Hz is too short for pulses of 2.5ms"));
     }
 }

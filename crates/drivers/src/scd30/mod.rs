@@ -5,7 +5,7 @@
 //!
 //! The module measures by itself and goes on when the program ends. It keeps interval, temperature offset, altitude and self
 //! calibration in a memory that wears out, so the start writes only what differs. Without a result for three intervals it
-//! is started anew.
+//! is started again.
 //!
 //! It stretches the clock, by up to 150 ms once a day (1.1), and takes no repeated start: every answer is read in a transfer
 //! of its own, 3 ms after the question (1.4.4).
@@ -128,7 +128,7 @@ const FIRMWARE: u16 = 0xD100;
 
 /// From a question to its answer (1.4.4).
 const ANSWER_US: u32 = 3000;
-/// After a setting: longer than the module takes to keep it, which the documents do not tell.
+/// After a setting: longer than the module takes to keep it, which the documents do not say.
 const SETTLE_US: u32 = 20_000;
 
 struct Scd30<I, D> {

@@ -67,7 +67,7 @@ fn only_what_differs_is_written_into_the_memory() {
 }
 
 #[test]
-fn a_module_that_measures_no_more_is_started_anew_and_not_before() {
+fn a_module_that_measures_no_more_is_started_again_and_not_before() {
     let mut sensor = started((0..7).flat_map(|_| question([0x02, 0x02], &[0x00, 0x00, 0x81])));
     for second in 1..=6 {
         let error = sensor.sample().unwrap_err();

@@ -1,13 +1,13 @@
 //! scd4x: Sensirion SCD40, SCD41 and SCD43, for carbon dioxide, temperature and humidity.
 //!
 //! Datasheet: SCD4x, version 1.7; commands below are called as it calls them.
-//! The accuracies hold while the chip warms itself as the temperature offset says.
+//! The accuracies apply while the chip warms itself as the temperature offset says.
 //!
 //! The chip measures by itself, every 5 or 30 seconds, and goes on when the program ends. While it does it takes no settings,
 //! so the start stops it first. What was set here is kept in its RAM only: its EEPROM bears 2000 writes, and the start brings
 //! back what is in there before it sets what the configuration says.
 //!
-//! A chip that lost its supply is idle and never has a result; after three intervals it is started anew.
+//! A chip that lost its supply is idle and never has a result; after three intervals it is started again.
 
 mod sim;
 
@@ -31,7 +31,7 @@ pub static SPEC: DriverSpec = DriverSpec {
     summary: "Sensirion SCD40, SCD41, SCD43: CO₂, temperature and humidity over I²C",
     page: "\
 Wiring: SDA, SCL, 2.4 to 5.5 V, ground. The address is 0x62. The chip draws
-up to 205 mA for a moment: a weak supply makes it start anew.
+up to 205 mA for a moment: a weak supply makes it start again.
 
 co2          400 to 2000 ppm, SCD41 and SCD43 to 5000 ppm; ±(50 ppm + 5 %)
 temperature  −10 to 60 °C, ±0.8 °C

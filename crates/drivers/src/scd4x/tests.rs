@@ -71,7 +71,7 @@ fn every_setting_reaches_the_chip() {
 }
 
 #[test]
-fn a_chip_that_measures_no_more_is_started_anew_and_not_before() {
+fn a_chip_that_measures_no_more_is_started_again_and_not_before() {
     let mut sensor = started((0..16).flat_map(|_| status([0x80, 0x00, 0xA2])));
     for second in 1..=15 {
         let error = sensor.sample().unwrap_err();

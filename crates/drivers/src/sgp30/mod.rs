@@ -3,7 +3,7 @@
 //! Datasheet: SGP30, version 1.0 (May 2020); commands below are called as it calls them.
 //!
 //! The chip computes both with what it measured before, and must be asked once a second for that. So it is, whatever `every`
-//! says (`each_second.rs`). The first 15 answers after the start are always 400 ppm and 0 ppb, and are not told. What the chip
+//! says (`each_second.rs`). The first 15 answers after the start are always 400 ppm and 0 ppb, and are not published. What the chip
 //! has learnt of the air, in its first twelve hours, is lost at each start of the program.
 
 mod sim;
@@ -35,7 +35,7 @@ tvoc  0 to 60000 ppb, about ±15 %
 
 The chip wants to be asked every second, for it learns what good air is. It is
 asked every second, whatever every says; a sample is the newest answer. It
-tells nothing in the first 15 seconds, and learns for twelve hours: values
+publishes nothing in the first 15 seconds, and learns for twelve hours: values
 before that, and after each start of the program, are low. Damp air counts as
 bad unless absolute_humidity is given.",
     bus: BusNeed::I2c,
@@ -159,7 +159,7 @@ mod tests {
     const GOOD: [u8; 6] = [0x01, 0xF4, 0x33, 0x00, 0x08, 0x38];
 
     #[test]
-    fn the_first_fifteen_answers_are_not_told() {
+    fn the_first_fifteen_answers_are_not_reported() {
         let mut answers = [INITIAL; 17];
         answers[15] = GOOD;
         let said = said(&answers);

@@ -65,7 +65,7 @@ impl Sgp30 {
         true
     }
 
-    /// Before the algorithm was started there is nothing to tell.
+    /// Before the algorithm was started there is no result.
     fn measurement(&mut self) -> Vec<u16> {
         match &mut self.measured {
             _ if self.fault == Some(Fault::PowerOn) => vec![0, 0],

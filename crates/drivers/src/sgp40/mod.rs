@@ -39,7 +39,7 @@ The index is Sensirion's. It compares the air with that of the last hours and
 wants a measurement a second: the chip is asked every second, whatever every
 says; a sample is the newest answer. The index begins 46 seconds after the
 start, is rough for an hour, and has learnt enough after a day. A start of the
-program begins anew.
+program begins again.
 
 Give temperature and humidity as they usually are at the sensor: the chip
 compensates for them.",

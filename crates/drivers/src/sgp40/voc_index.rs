@@ -1,7 +1,7 @@
 //! The VOC index: how bad the air is, compared with that of the last hours. Pure.
 //!
 //! Sensirion's Gas Index Algorithm 3.2 for VOC at one sample a second, as its engineering guidelines and its C source describe
-//! it, written anew; © 2022 Sensirion AG for the algorithm and its constants, which it publishes under the BSD 3-clause licence.
+//! it, rewritten; © 2022 Sensirion AG for the algorithm and its constants, which it publishes under the BSD 3-clause licence.
 //! With floating-point numbers of 64 bits, where the source has 32: results differ by one now and then.
 //!
 //! A mean and a deviation of the raw signal are learnt, fast at first and then over twelve hours; while the index is high they

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_tells_a_reset_until_it_is_cleared() {
+    fn the_status_reports_a_reset_until_it_is_cleared() {
         let mut chip = Sht3x::default();
         let status = |chip: &mut Sht3x| {
             let mut bytes = [0; 3];

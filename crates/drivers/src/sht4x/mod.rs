@@ -95,7 +95,7 @@ struct Sht4x<I, D> {
 }
 
 impl<I: I2c<Error = BusError>, D: DelayNs> Sht4x<I, D> {
-    /// Resets the chip and asks for its serial number, which tells it from the other chips at this address.
+    /// Resets the chip and asks for its serial number, which distinguishes it from the other chips at this address.
     fn start(i2c: I, delay: D, settings: &Settings) -> Result<Self, DriverError> {
         let (command, duration_us) = measurement(settings.text("repeatability"));
         let mut chip = Self { i2c, delay, address: settings.address("address"), command, duration_us };
@@ -103,7 +103,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Sht4x<I, D> {
         match read_words::<2>(&mut chip.i2c, chip.address, "the serial number") {
             Ok(_) => Ok(chip),
             Err(DriverError::Bus(error)) => Err(error.into()),
-            Err(_) => Err(another("SHT4x", chip.address, "it tells no serial number; it may be an SHT3x".into())),
+            Err(_) => Err(another("SHT4x", chip.address, "it sends no serial number; it may be an SHT3x".into())),
         }
     }
 

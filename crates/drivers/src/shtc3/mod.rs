@@ -4,7 +4,7 @@
 //! Supply: 1.62 to 3.6 V. The SHTC1 measures −30 to 100 °C.
 //!
 //! Between samples an SHTC3 sleeps and answers to nothing but the command that wakes it; the SHTC1 does not know it. An
-//! id with a checksum tells the chips from each other and from a multiplexer at the same address. The chip keeps no
+//! id with a checksum distinguishes the chips from each other and from a multiplexer at the same address. The chip keeps no
 //! settings, so one that lost its supply for a moment measures as before.
 
 mod sim;
@@ -119,7 +119,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Shtc3<I, D> {
             Ok([id]) if id & ID_MASK == ID_SHTC1 => Model::Shtc1,
             Ok([id]) => return Err(another("SHTC3", address, format!("the chip id is {id:#06x}"))),
             Err(DriverError::Bus(error)) => return Err(error.into()),
-            Err(_) => return Err(another("SHTC3", address, "it tells no id; it may be a multiplexer".into())),
+            Err(_) => return Err(another("SHTC3", address, "it sends no id; it may be a multiplexer".into())),
         };
         Ok(chip)
     }
@@ -144,7 +144,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Shtc3<I, D> {
         }
         let measured = self.measure();
         if self.model == Model::Shtc3 {
-            // A chip that does not go to sleep measures no worse, and is told again after the next sample.
+            // A chip that does not go to sleep measures no worse, and gets the command again after the next sample.
             self.command(SLEEP).ok();
         }
         let [temperature, humidity] = measured?;

@@ -4,7 +4,7 @@
 //! Datasheets: Si7021-A20, revision 1.2; HTU21D(F), HPC199 revision 5; SHT21, version 4. All take the same commands.
 //!
 //! Each sample is one conversion of each quantity without clock stretching. Each word has a checksum; it begins at 0, so a data
-//! line held low passes it, and is told by values that the chip cannot measure. Silicon Labs' chips have an electronic id; what
+//! line held low passes it, and is recognised by values that the chip cannot measure. Silicon Labs' chips have an electronic id; what
 //! others call a serial number begins otherwise.
 
 mod sim;
@@ -118,7 +118,7 @@ const RESOLUTION: u8 = 0x81;
 const HEATER: u8 = 0x04;
 /// Set after a reset in all these chips.
 const ALWAYS: u8 = 0x02;
-/// The two lowest bits of a word tell which quantity it is.
+/// The two lowest bits of a word say which quantity it is.
 const STATUS: u16 = 0x0003;
 
 /// What distinguishes the chips.

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_tells_its_quantity_and_carries_a_checksum() {
+    fn a_word_reports_its_quantity_and_carries_a_checksum() {
         let mut chip = Si7021::te();
         assert_eq!(read::<3>(&mut chip, &[0xF3])[..2], [0x63, 0x94], "(21.5 + 46.85) / 175.72 of 16384, to the left");
         let [high, low, checksum] = read(&mut chip, &[0xF5]);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ids_tell_the_makers_apart() {
+    fn the_ids_distinguish_the_makers() {
         assert_eq!(read::<6>(&mut Si7021::silabs(), &ID_SECOND)[0], 0x15);
         assert_eq!(read::<6>(&mut Si7021::te(), &ID_SECOND)[3..5], *b"HT");
     }

@@ -3,7 +3,7 @@
 //! Datasheets: TMP102, SBOS397 revision I; LM75, National Semiconductor (2001); LM75B, NXP revision 6.1; TMP75 and TMP105,
 //! TI SBOS288 and SBOS253.
 //!
-//! The chips measure continuously and have neither id nor checksum; what they keep of the written configuration tells the
+//! The chips measure continuously and have neither id nor checksum; what they keep of the written configuration says the
 //! kinds apart as far as that goes. Bits below the resolution are ignored, because the LM75 leaves them undefined.
 
 mod sim;
@@ -110,7 +110,7 @@ const CELSIUS: RangeInclusive<f64> = -55.0..=125.0;
 const TEMPERATURE_REGISTER: u8 = 0;
 const CONFIGURATION_REGISTER: u8 = 1;
 
-/// What a data line reads that nobody drives. An LM75 may mean it, at −0.5 °C; its configuration tells the two apart.
+/// What a data line reads that nobody drives. An LM75 may mean it, at −0.5 °C; its configuration distinguishes the two.
 const UNDRIVEN: u16 = 0xFFFF;
 
 /// What distinguishes the chips.
@@ -178,7 +178,7 @@ fn lm75_form(settings: &Settings) -> &'static Form {
     }
 }
 
-/// Two decimals tell steps of 0.0625 °C apart.
+/// Two decimals distinguish steps of 0.0625 °C.
 fn quantity(form: &Form) -> Quantity {
     Quantity::new("temperature", "°C", form.decimals)
 }

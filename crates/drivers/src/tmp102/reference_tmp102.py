@@ -9,7 +9,7 @@ sys.modules["qwiic_i2c"] = types.ModuleType("qwiic_i2c")
 import qwiic_tmp102
 
 # The reference sets the upper bits of a negative temperature as in C, and Python's numbers do not become negative by that:
-# it tells −1 °C as 4095 °C.
+# it reports −1 °C as 4095 °C.
 WORLD = {"temperature": (0, 125)}
 
 

@@ -6,7 +6,7 @@
 //! The chip measures once a second by itself and averages; the latest average is read. It keeps a power-on configuration in an
 //! EEPROM that bears a few thousand writes, and any write to its registers goes there as well while the EEPROM is unlocked.
 //! So it is locked before anything else is written, and never unlocked. Until the first average is done the chip reads
-//! −256 °C; a chip that lost its supply is told by its configuration.
+//! −256 °C; a chip that lost its supply is recognised by its configuration.
 
 mod sim;
 
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chip_without_its_configuration_is_started_anew() {
+    fn a_chip_without_its_configuration_is_started_again() {
         // Lost its supply, was put to sleep by another program; a data line that nobody drives would read −0.008 °C.
         for (result, configuration) in [(0x0C80, 0x0260), (0x0C80, 0x0620), (0xFFFF, 0xFFFF), (0, 0)] {
             let refused = sample(result, configuration).unwrap_err();

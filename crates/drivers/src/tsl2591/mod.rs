@@ -7,7 +7,7 @@
 //! what is seen, and a change of it costs one integration. The maker gives no formula for lux; this is the one of Adafruit's
 //! library, Linux and ESPHome.
 //!
-//! The chip tells its id, whether it is on, and when an integration has been completed since it was switched on. One that
+//! The chip has an id, whether it is on, and when an integration has been completed since it was switched on. One that
 //! lost its supply is off.
 
 mod sim;
@@ -144,7 +144,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Tsl2591<I, D> {
     }
 
     /// Switches to this gain and waits for its first result. Without converters meanwhile, so that no integration is half of
-    /// the old gain and the flag tells of the new one.
+    /// the old gain and the flag speaks of the new one.
     fn choose(&mut self, gain: usize) -> Result<(), DriverError> {
         self.gain = gain;
         self.write(ENABLE, POWER_ON)?;
@@ -161,7 +161,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Tsl2591<I, D> {
         Ok(())
     }
 
-    /// What was counted, if the chip measures as it was told to.
+    /// What was counted, if the chip measures with the settings that were written.
     fn counts(&mut self) -> Result<Counts, DriverError> {
         let (settings, expected) = (self.read(ENABLE)?, [MEASURING, GAINS[self.gain].code]);
         if settings != expected {
@@ -179,7 +179,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Tsl2591<I, D> {
 impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Tsl2591<I, D> {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
         let mut counts = self.counts()?;
-        // Twice at most, for a saturated gain does not tell which one is right.
+        // Twice at most, for a saturated gain does not show which one is right.
         for _ in 0..2 {
             let gain = fitting(self.gain, counts);
             if gain == self.gain {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn every_gain_is_left_for_one_that_holds_the_light() {
+    fn every_gain_is_left_for_one_that_suits_the_light() {
         for (gain, here) in GAINS.iter().enumerate() {
             for all in 0..SATURATED {
                 let there = fitting(gain, Counts { all, infrared: 0 });
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn darkness_is_no_light_and_not_ready_is_told() {
+    fn darkness_is_no_light_and_not_ready_is_reported() {
         let steps = [counted(0x10, 0, 0), chosen(0x30), counted(0x30, 0, 0)].concat();
         let not_ready = vec![
             Step::WriteRead(vec![0xA0], vec![0x03, 0x30]),

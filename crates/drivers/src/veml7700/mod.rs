@@ -53,7 +53,7 @@ light:
   driver: veml7700
   bus: i2c-1
   every: 10s",
-    // The command code of the id (D, table 8); the second byte tells the address by the factory.
+    // The command code of the id (D, table 8); the second byte is the address set by the factory.
     identity: Some(Identity { ask: &[ID], length: 2, is: |id| matches!(id, [0x81, 0xC4 | 0xD4]), then: None }),
     chip: Some(ChipSpec::of(|| Box::new(sim::Veml7700::default()))),
     proofs: &[Proof::Reference("adafruit-circuitpython-veml7700 2.2.2")],
@@ -141,7 +141,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Veml7700<I, D> {
         Ok(())
     }
 
-    /// The counts, if the chip measures as it was told to.
+    /// The counts, if the chip measures with the settings that were written.
     fn counts(&mut self) -> Result<u16, DriverError> {
         let (config, expected) = (self.read(CONFIG)?, RANGES[self.range].config);
         if config != expected {
@@ -155,7 +155,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Veml7700<I, D> {
 impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Veml7700<I, D> {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
         let mut counts = self.counts()?;
-        // Twice at most, for a saturated range does not tell which one is right.
+        // Twice at most, for a saturated range does not show which one is right.
         for _ in 0..2 {
             let range = fitting(self.range, counts);
             if range == self.range {
@@ -181,7 +181,7 @@ fn fitting(range: usize, counts: u16) -> usize {
     if (now.lowest..=now.highest).contains(&counts) {
         return range;
     }
-    // The darkest that holds it.
+    // The darkest that can represent it.
     let light = f64::from(counts) * now.step;
     RANGES.iter().rposition(|range| light <= f64::from(range.highest) * range.step).unwrap_or(0)
 }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn every_range_is_left_for_one_that_holds_the_light() {
+    fn every_range_is_left_for_one_that_suits_the_light() {
         for (range, here) in RANGES.iter().enumerate() {
             for counts in 0..u16::MAX {
                 let there = fitting(range, counts);

@@ -36,7 +36,7 @@ impl Default for Veml7700 {
 }
 
 impl Veml7700 {
-    /// Counts per lux: 0.0042 lx a count at gain 2 and 800 ms, in proportion to both. At gains below 1 the chip tells less
+    /// Counts per lux: 0.0042 lx a count at gain 2 and 800 ms, in proportion to both. At gains below 1 the chip reports less
     /// than there is; the application note corrects that by a polynomial, whose inverse this is.
     fn measure(&self) -> u16 {
         let config = self.words[0];
@@ -50,9 +50,9 @@ impl Veml7700 {
             _ => 100.0,
         };
         let lux = self.world.felt("illuminance");
-        let told = if gain < 1.0 { uncorrected(lux) } else { lux };
+        let counted = if gain < 1.0 { uncorrected(lux) } else { lux };
         let step = 0.0042 * (800.0 / integration_ms) * (2.0 / gain);
-        (told / step).round().min(65_535.0) as u16
+        (counted / step).round().min(65_535.0) as u16
     }
 
     fn word(&mut self) -> u16 {

@@ -11,7 +11,7 @@ pub(super) const OPEN: [Write; 3] = [(0x80, 0x01), (0xFF, 0x01), (0x00, 0x00)];
 /// Closes them again.
 pub(super) const CLOSE: [Write; 3] = [(0x00, 0x01), (0xFF, 0x00), (0x80, 0x00)];
 
-/// Asks the chip's memory for its reference diodes; 0x83 tells when they can be read from 0x92.
+/// Asks the chip's memory for its reference diodes; 0x83 says when they can be read from 0x92.
 pub(super) const ASK_DIODES: [Write; 5] = [(0xFF, 0x07), (0x81, 0x01), (0x80, 0x01), (0x94, 0x6B), (0x83, 0x00)];
 
 /// Before the map of reference diodes is written.

@@ -3,8 +3,8 @@
 //! Datasheet: DocID029104 revision 3 (2022); and ST's VL53L0X API 1.0.2, since the datasheet documents six registers only.
 //! Boards with a regulator take 5 V. Most targets are seen up to 1.2 m, less in the sun.
 //!
-//! Each sample is one measurement. The chip judges it itself, and only what it calls complete is told: too little signal, a
-//! spread or a phase that does not fit, or a laser that failed its test, are errors. It has an id; what it was told last at
+//! Each sample is one measurement. The chip judges it itself, and only what it calls complete is published: too little signal, a
+//! spread or a phase that does not fit, or a laser that failed its test, are errors. It has an id; what was written last at
 //! bring-up is read back with each sample, for a chip that lost its supply measures too, but without all its settings.
 
 mod bring_up;
@@ -211,7 +211,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Vl53l0x<I, D> {
         Ok(self.i2c.write(self.address, &[DIODE_MAP, a, b, c, d, e, f])?)
     }
 
-    /// The end of a measurement is told; the steps, and how long they take.
+    /// The end of a measurement is signalled; the steps, and how long they take.
     fn set_measurement(&mut self) -> Result<(), BusError> {
         self.write(INTERRUPT_CONFIG, 0x04)?;
         self.change(INTERRUPT_POLARITY, 0, 0x10)?;
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_chip_doubts_is_not_told() {
+    fn what_the_chip_doubts_is_not_reported() {
         // No update, no target, spread, phase, clipped, and the overflows.
         for status in [0, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14] {
             let refused = ready(measured(status << 3, 500)).sample();

@@ -1,7 +1,7 @@
 //! A simulated ST VL53L0X.
 //!
 //! As ST's VL53L0X API 1.0.2 uses it: byte registers on pages behind a pointer that moves on, a memory that is asked and takes
-//! a moment, measurements that are started and told of, and what the chip itself says of each.
+//! a moment, measurements that are started and signalled, and what the chip itself says of each.
 
 use fieldgate_bus::sim::chips::{Chip, Fault, World, fill};
 
@@ -130,7 +130,7 @@ impl Chip for Vl53l0x {
         }
         for byte in buffer {
             *byte = self.value(self.pointer);
-            // Whoever waits for the end of a start finds it at the second look too.
+            // A driver that waits for the end of a start finds it at the second look too.
             if self.page == 0 && usize::from(self.pointer) == START && self.running {
                 self.finish();
             }

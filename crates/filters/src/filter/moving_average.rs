@@ -16,7 +16,7 @@ No value passes through and empties the window.",
     takes: Takes::Value(WINDOW),
     example: "{ moving_average: 10 }",
     build: |parameter, quantity| {
-        // Summed anew each time: a running sum would gather errors for years.
+        // Summed again each time: a running sum would gather errors for years.
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         Ok(Built::Filter(Box::new(OfWindow::new(parameter.count(), mean)), quantity.clone()))
     },

@@ -1,4 +1,4 @@
-//! What holds for every filter of the table.
+//! What every filter must do of the table.
 
 use proptest::prelude::*;
 

@@ -122,7 +122,7 @@ pub struct Report {
 #[derive(Debug)]
 struct Slot {
     name: Cow<'static, str>,
-    /// The names of what is told beside it, with what that is.
+    /// The names of what is published beside it, with what that is.
     more: Vec<(Cow<'static, str>, Aggregate)>,
     delta: Option<f64>,
     sum: Sum,

@@ -202,7 +202,7 @@ mod tests {
             let undecodable = refused(text);
             let words = "unreadable: the key \"for\" appears twice, and only one of them can be meant";
             assert_eq!(undecodable.refusal.to_string(), words, "{text}");
-            assert_eq!(undecodable.id.as_deref(), Some("a1"), "whoever waits for this id hears of it");
+            assert_eq!(undecodable.id.as_deref(), Some("a1"), "the sender who waits for this id is answered");
         }
         assert_eq!(refused(r#"{"value":"on","id":"a1","id":"a2"}"#).id, None, "neither of two");
     }
@@ -281,12 +281,12 @@ mod tests {
         fn a_key_that_stands_twice_is_found_at_any_depth_and_nowhere_else(tree in tree()) {
             let text = tree.written();
             prop_assume!(text.len() <= MAX_COMMAND_BYTES);
-            let told = decode_command(text.as_bytes());
-            let found = matches!(&told, Err(undecodable) if undecodable.refusal.words.contains("appears twice"));
-            // An id that is none is told first.
-            let is_id = matches!(&told, Err(undecodable) if undecodable.refusal.words.starts_with("id must"));
-            prop_assert!(found == tree.has_twice() || is_id, "{text}: {told:?}");
-            prop_assert!(!(tree.has_twice() && told.is_ok()), "{text}");
+            let decoded = decode_command(text.as_bytes());
+            let found = matches!(&decoded, Err(undecodable) if undecodable.refusal.words.contains("appears twice"));
+            // An invalid id is reported first.
+            let is_id = matches!(&decoded, Err(undecodable) if undecodable.refusal.words.starts_with("id must"));
+            prop_assert!(found == tree.has_twice() || is_id, "{text}: {decoded:?}");
+            prop_assert!(!(tree.has_twice() && decoded.is_ok()), "{text}");
         }
 
         #[test]

@@ -305,18 +305,19 @@ mod tests {
     }
 
     #[test]
-    fn a_state_tells_what_moves_and_where_to() {
-        let told = |value, target| String::from_utf8(state(value, target, SystemTime::UNIX_EPOCH, StateCause::Command));
+    fn a_state_reports_what_moves_and_where_to() {
+        let encoded =
+            |value, target| String::from_utf8(state(value, target, SystemTime::UNIX_EPOCH, StateCause::Command));
         let moving = OutputValue::Cover { travel: Travel::Opening, position: Some(12.4) };
-        let text = told(Some(moving), Some(40.0)).unwrap();
+        let text = encoded(Some(moving), Some(40.0)).unwrap();
         let json: Json = serde_json::from_str(&text).unwrap();
         assert_eq!((&json["value"], &json["moving"], &json["target"]), (&12.into(), &"opening".into(), &40.0.into()));
-        let json: Json = serde_json::from_str(&told(Some(OutputValue::Switch(true)), None).unwrap()).unwrap();
+        let json: Json = serde_json::from_str(&encoded(Some(OutputValue::Switch(true)), None).unwrap()).unwrap();
         assert_eq!(json, json!({ "value": "on", "time": "1970-01-01T00:00:00.000Z", "cause": "command" }));
     }
 
     #[test]
-    fn a_reply_tells_reason_and_value() {
+    fn a_reply_reports_reason_and_value() {
         let made = reply(&Reply {
             recipient: Recipient::output(Name::new("fan").unwrap()),
             id: Some("a1".into()),
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_tells_a_total_as_the_reading_does() {
+    fn a_reply_reports_a_total_as_the_reading_does() {
         let made = |value, decimals| {
             let made = reply(&Reply {
                 recipient: Recipient::total(Name::new("gas").unwrap()),

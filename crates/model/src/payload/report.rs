@@ -33,7 +33,7 @@ pub struct Health {
     pub memory: u64,
 }
 
-/// The link, as health tells it.
+/// The link, as health reports it.
 #[derive(Clone, Debug)]
 pub struct Link {
     /// `up`, `down` or `connecting`.
@@ -52,7 +52,7 @@ pub struct Link {
     pub alarm: Option<String>,
 }
 
-/// The spool, as health tells it.
+/// The spool, as health reports it.
 #[derive(Clone, Debug, Default)]
 pub struct Spool {
     /// Messages that wait.
@@ -61,13 +61,13 @@ pub struct Spool {
     pub bytes: u64,
     /// When the oldest that waits was taken.
     pub oldest: Option<SystemTime>,
-    /// Readings dropped in this run; each is told on `B/loss`.
+    /// Readings dropped in this run; each is reported on `B/loss`.
     pub dropped: u64,
     /// What is wrong with the disk.
     pub error: Option<String>,
 }
 
-/// A sensor, as health tells it.
+/// A sensor, as health reports it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sensor {
     /// Its status.
@@ -84,14 +84,14 @@ pub struct Sensor {
     pub skipped: u64,
 }
 
-/// An output, as health tells it.
+/// An output, as health reports it.
 #[derive(Clone, Copy, Debug)]
 pub struct Actuator {
     /// Commands that named it.
     pub commands: u64,
     /// Those that were rejected or failed.
     pub rejected: u64,
-    /// How often it was taken away from what it had been told: a lost link, `max_on`, an interlock.
+    /// How often it was taken away from what a command had set: a lost link, `max_on`, an interlock.
     pub trips: u64,
 }
 
@@ -144,7 +144,7 @@ pub fn health(health: &Health) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What `B/devices` tells of a sensor.
+/// What `B/devices` says of a sensor.
 #[derive(Clone, Debug)]
 pub struct SensorDevice {
     /// Its driver.
@@ -159,14 +159,14 @@ pub struct SensorDevice {
     pub measurements: Vec<Quantity>,
 }
 
-/// What `B/devices` tells of an output.
+/// What `B/devices` says of an output.
 #[derive(Clone, Debug)]
 pub struct ActuatorDevice {
     /// Its driver.
     pub driver: &'static str,
     /// Where commands go.
     pub set: String,
-    /// Where its state is told.
+    /// Where its state is published.
     pub state: String,
     /// What it takes.
     pub kind: OutputKind,
@@ -210,7 +210,7 @@ mod tests {
     use serde_json::Value as Json;
 
     #[test]
-    fn devices_tell_units_topics_and_values() {
+    fn devices_report_units_topics_and_values() {
         let name = |text| Name::new(text).unwrap();
         let air = SensorDevice {
             driver: "bme280",

@@ -83,7 +83,7 @@ fn a_lease_ends_by_itself_and_a_new_command_replaces_it() {
     assert_eq!(guard.due(s(15), None, false), verdict(OFF, StateCause::For));
     now(&mut guard, 20, ON, Some(s(10)));
     now(&mut guard, 21, ON, None);
-    assert_eq!(guard.deadline(None, false), None, "a command without `for` holds");
+    assert_eq!(guard.deadline(None, false), None, "a command without `for` has no end");
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn max_on_counts_from_a_failure_in_which_it_may_have_gone_on() {
 }
 
 #[test]
-fn a_longer_min_off_holds_for_a_command_that_waits_for_a_partner_to_rest_even_if_nobody_saw_it_off() {
+fn a_longer_min_off_applies_to_a_command_that_waits_for_a_partner_to_rest_even_if_nobody_saw_it_off() {
     let (mut one, mut other) = pair(OFF);
     now(&mut other, 10, ON, None);
     now(&mut other, 20, OFF, None);
@@ -322,7 +322,7 @@ fn an_on_that_a_slow_way_has_not_left_has_lasted_all_the_while() {
 }
 
 #[test]
-fn a_longer_min_off_holds_at_the_end_of_for_while_that_waits_for_a_partner_and_a_lost_link_does_not_wait_for_it() {
+fn a_longer_min_off_applies_at_the_end_of_for_while_that_waits_for_a_partner_and_a_lost_link_does_not_wait_for_it() {
     for (heard, ends) in [(s(19), verdict(ON, StateCause::For)), (s(0), verdict(ON, StateCause::SafeState))] {
         let (mut mains, mut generator) = pair(ON);
         mains.due(s(2), None, false);

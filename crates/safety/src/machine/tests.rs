@@ -182,7 +182,7 @@ fn who_waits_is_answered_when_the_bus_goes() {
     one.command(1000, set(80.0), None).unwrap();
     one.pass(2000);
     assert!(one.machine.command(ms(2000), set(0.0), None, 2).is_empty());
-    let effects = one.machine.lost_bus(ms(2100));
+    let effects = one.machine.bus_gone(ms(2100));
     let Effect::Answer(2, Err(refusal)) = &effects[0] else { panic!("{effects:?}") };
     assert_eq!(refusal.to_string(), "limit: the output was made safe first: safe_state");
 }

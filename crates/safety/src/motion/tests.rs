@@ -70,7 +70,7 @@ fn what_has_failed_is_driven_to_its_value_at_once_for_nobody_knows_where_a_ramp_
     lamp.begin(ms(100), set(50.0), true);
     lamp.value(ms(100));
     lamp.saw(ms(100), OutputValue::Percent(50.0));
-    lamp.forget();
+    lamp.forget_position();
     lamp.begin(ms(200), set(0.0), true);
     lamp.begin(ms(300), set(80.0), false);
     assert_eq!((lamp.value(ms(300)), lamp.target()), (OutputValue::Percent(80.0), None), "not by way of 0");
@@ -140,18 +140,18 @@ fn after_a_failure_the_position_is_not_known() {
     go(&mut blind, 1000, Move::Close);
     run(&mut blind);
     go(&mut blind, 20_000, Move::To(50.0));
-    blind.forget();
+    blind.forget_position();
     assert_eq!(go(&mut blind, 21_000, Move::Stop), cover(Travel::Stopped, None));
     assert_eq!(blind.complete(cover(Travel::Stopped, None), ms(21_000)), cover(Travel::Stopped, None));
 }
 
 #[test]
-fn after_a_failure_the_whole_way_is_begun_anew_a_rest_after_it_was_seen_to_stand_still() {
+fn after_a_failure_the_whole_way_is_begun_again_a_rest_after_it_was_seen_to_stand_still() {
     let mut blind = blind();
     go(&mut blind, 1000, Move::Open);
     run(&mut blind);
     go(&mut blind, 20_000, Move::Close);
-    blind.forget();
+    blind.forget_position();
     // As long as it does not follow nothing else is tried than to stop it, and time does not bring it anywhere.
     for at in [20_500, 60_000] {
         assert_eq!((blind.value(ms(at)), blind.deadline()), (cover(Travel::Stopped, None), None));
@@ -167,7 +167,7 @@ fn what_ended_before_a_failure_is_not_begun_again() {
     let mut blind = blind();
     go(&mut blind, 1000, Move::Open);
     run(&mut blind);
-    blind.forget();
+    blind.forget_position();
     blind.saw(ms(30_000), cover(Travel::Stopped, None));
     assert_eq!((blind.value(ms(30_000)), blind.deadline()), (cover(Travel::Stopped, None), None));
 }

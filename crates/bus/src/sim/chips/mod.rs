@@ -2,7 +2,7 @@
 //! the bytes that they send.
 //!
 //! Here are what all of them share, and those chips that are buses themselves. Those of sensors and outputs lie beside their
-//! drivers, of which this crate knows none: whoever opens a simulated bus hands it a [`FindChip`].
+//! drivers, of which this crate knows none: the caller who opens a simulated bus passes a [`FindChip`].
 //!
 //! Each answers the bytes that its datasheet describes, so a driver that was never written for it can read it: ids,
 //! calibration words, status bits, checksums, one-shot conversions. What the world around a chip is like and which fault

@@ -1,4 +1,4 @@
-//! What a mutation run showed to be held by no other test: ends, failures and partners of a single machine.
+//! What a mutation run showed to be checked by no other test: ends, failures and partners of a single machine.
 
 use super::rig::ms;
 use super::*;

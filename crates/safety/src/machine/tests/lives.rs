@@ -1,4 +1,4 @@
-//! Random lives of outputs of all kinds on hardware that sometimes does not follow, on buses with threads of their own, held
+//! Random lives of outputs of all kinds on hardware that sometimes does not follow, on buses with threads of their own, checked
 //! against the promises of docs/outputs.md by what the hardware does.
 //!
 //! If you change a rule of `safety` and none here, ask why this still passes.
@@ -262,7 +262,7 @@ impl World {
                 (rig.since, rig.by_itself_at, rig.was_on) = (self.now, Some(self.now), true);
             }
             self.rigs[index].seen_at = None;
-            let effects = self.rigs[index].machine.lost_bus(self.now);
+            let effects = self.rigs[index].machine.bus_gone(self.now);
             self.perform(index, effects);
         }
     }

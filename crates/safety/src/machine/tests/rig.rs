@@ -46,7 +46,7 @@ pub(super) struct Requested {
 }
 
 impl Requested {
-    /// No trip, which no minimum time holds up.
+    /// No trip, which no minimum time delays.
     fn is_asked(&self) -> bool {
         matches!(self.cause, StateCause::Command | StateCause::Limit | StateCause::For)
     }
@@ -177,7 +177,7 @@ impl Rig {
         assert!(self.asked.len() <= most, "no answer to {:?}", self.asked);
     }
 
-    /// The hardware is driven to this: what holds at each change.
+    /// The hardware is driven to this: what must be true at each change.
     pub(super) fn drive(&mut self, now: Duration, value: OutputValue) {
         let (was_on, on) = (self.is_on(), value.is_on());
         self.turn(now, value);
@@ -238,7 +238,7 @@ impl Rig {
         }
     }
 
-    /// What holds at any time, once everything that is due has been done.
+    /// What must be true at any time, once everything that is due has been done.
     pub(super) fn check(&self, now: Duration, heard: Duration) {
         if self.transfer.is_some() || self.machine.retry_at.is_some() {
             // Only a transfer that succeeds shows it.
