@@ -49,7 +49,7 @@ fn register(running: &Running, place: &str, name: &str) -> u64 {
     chip(running, place)[name].as_u64().unwrap_or_else(|| panic!("{}", chip(running, place)))
 }
 
-/// Forgets what was told before, so that what is awaited is the answer.
+/// Forgets what was published before, so that what is awaited is the answer.
 fn switch(running: &Running, output: &str, value: &str) {
     running.client.forget();
     running.client.publish(&format!("b/actuators/{output}/set"), value, false, 1);
@@ -112,7 +112,7 @@ fn contacts_are_events_polled_and_by_interrupt() {
 }
 
 #[test]
-fn sensors_with_one_address_are_told_apart_by_their_channels() {
+fn sensors_with_one_address_are_distinguished_by_their_channels() {
     let running = start();
     running.bench.set_chip("0x70.3/0x48", "temperature", 10.0);
     running.bench.set_chip("0x70.4/0x48", "temperature", 30.0);
@@ -135,7 +135,7 @@ fn sensors_with_one_address_are_told_apart_by_their_channels() {
 }
 
 #[test]
-fn an_expander_that_is_unplugged_is_told_and_its_outputs_are_safe_when_it_is_back() {
+fn an_expander_that_is_unplugged_is_reported_and_its_outputs_are_safe_when_it_is_back() {
     let running = start();
     switch(&running, "pump", "on");
     running.client.forget();
@@ -157,7 +157,7 @@ fn an_expander_that_is_unplugged_is_told_and_its_outputs_are_safe_when_it_is_bac
 }
 
 #[test]
-fn an_expander_that_lost_its_supply_for_a_moment_is_brought_up_anew() {
+fn an_expander_that_lost_its_supply_for_a_moment_is_brought_up_again() {
     let running = start();
     switch(&running, "valve", "on");
     running.client.forget();

@@ -130,7 +130,7 @@ fn version_and_help_are_results() {
 }
 
 #[test]
-fn check_tells_what_a_good_file_will_do() {
+fn check_says_what_a_good_file_will_do() {
     let bench = bench(CONFIG);
     let good = bench.run(&["check"]);
     let summary = good.done();
@@ -144,17 +144,17 @@ fn check_tells_what_a_good_file_will_do() {
 }
 
 #[test]
-fn check_tells_every_problem_of_a_bad_file() {
+fn check_reports_every_problem_of_a_bad_file() {
     let text = CONFIG.replace("driver: bme280", "driver: bme208").replace("every: 1s", "evry: 1s");
     let bad = bench(&text);
-    let told = bad.run(&["check"]);
-    told.failed(78, "no driver is called \"bme208\"");
-    assert!(told.err.contains("did you mean \"bme280\"?") && told.err.contains("evry"), "{}", told.err);
-    assert!(told.err.contains("fieldgate.yaml:8:18"), "{}", told.err);
-    let told = bad.run(&["check", "--json"]);
-    assert_eq!((told.code, told.err.as_str()), (78, ""));
-    assert_eq!(told.json()["ok"], false);
-    assert!(told.json()["problems"].as_array().unwrap().len() >= 2, "{}", told.out);
+    let reported = bad.run(&["check"]);
+    reported.failed(78, "no driver is called \"bme208\"");
+    assert!(reported.err.contains("did you mean \"bme280\"?") && reported.err.contains("evry"), "{}", reported.err);
+    assert!(reported.err.contains("fieldgate.yaml:8:18"), "{}", reported.err);
+    let reported = bad.run(&["check", "--json"]);
+    assert_eq!((reported.code, reported.err.as_str()), (78, ""));
+    assert_eq!(reported.json()["ok"], false);
+    assert!(reported.json()["problems"].as_array().unwrap().len() >= 2, "{}", reported.out);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn read_says_in_words_why_it_cannot() {
 }
 
 #[test]
-fn read_names_the_service_that_holds_the_line() {
+fn read_names_the_service_that_uses_the_line() {
     let bench = bench(CONFIG);
     let mut gateway = Gateway::run(&bench.folder.path().join("fieldgate.yaml"), &[]);
     let held = json!({"GPIO17": gateway.pid()});

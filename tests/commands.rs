@@ -17,7 +17,7 @@ use common::{SOON, wait_until};
 use serde_json::Value;
 
 #[test]
-fn a_switch_takes_every_spelling_and_tells_its_actual_state() {
+fn a_switch_takes_every_spelling_and_reports_its_actual_state() {
     let bench = Bench::start(&USUAL);
     for (payload, value, level) in [
         ("on", "on", 1),
@@ -37,8 +37,8 @@ fn a_switch_takes_every_spelling_and_tells_its_actual_state() {
         assert_eq!((&answer["reason"], &answer["id"]), (&Value::Null, &Value::Null));
         assert_eq!(bench.sim.line("GPIO27"), Some(level), "after {payload}");
     }
-    let told = bench.client.wait_json(&state("pump"), |state| state["value"] == "on", SOON);
-    assert_eq!(told["cause"], "command");
+    let reported = bench.client.wait_json(&state("pump"), |state| state["value"] == "on", SOON);
+    assert_eq!(reported["cause"], "command");
     bench.refused("pump", b"2", "out_of_range: 2 is neither on nor off");
 }
 

@@ -163,8 +163,8 @@ fn check(text: &str, places: &BTreeSet<usize>) -> Result<(), String> {
         Err(error) => error,
     };
     let errors = error.problems.iter().filter(|problem| problem.severity == Severity::Error);
-    let told: BTreeSet<_> = errors.filter_map(|problem| Some(problem.place?.line)).collect();
-    let hidden: Vec<_> = places.difference(&told).collect();
+    let reported: BTreeSet<_> = errors.filter_map(|problem| Some(problem.place?.line)).collect();
+    let hidden: Vec<_> = places.difference(&reported).collect();
     if hidden.is_empty() { Ok(()) } else { Err(format!("nothing is said of {hidden:?}:\n{text}\n{error}")) }
 }
 

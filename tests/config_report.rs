@@ -24,7 +24,7 @@ fn said(text: &str, path: &Path) -> String {
 }
 
 #[test]
-fn every_bad_configuration_is_told_as_written_beside_it() {
+fn every_bad_configuration_is_reported_as_written_beside_it() {
     let mut files: Vec<_> = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|end| end == "yaml"));
     files.sort();
@@ -37,16 +37,16 @@ fn every_bad_configuration_is_told_as_written_beside_it() {
         }
         let text = std::fs::read_to_string(&file).unwrap();
         // The report names the file without its folder, so that it is the same on every machine.
-        let told = said(&text, Path::new(file.file_name().unwrap())).replace(env!("CARGO_MANIFEST_DIR"), "HERE");
+        let reported = said(&text, Path::new(file.file_name().unwrap())).replace(env!("CARGO_MANIFEST_DIR"), "HERE");
         let beside = file.with_extension("txt");
         if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
-            std::fs::write(&beside, &told).unwrap();
+            std::fs::write(&beside, &reported).unwrap();
         }
         let expected = std::fs::read_to_string(&beside).unwrap_or_default();
-        if told != expected {
-            writeln!(different, "--- {} says\n{told}--- instead of\n{expected}", file.display()).unwrap();
+        if reported != expected {
+            writeln!(different, "--- {} says\n{reported}--- instead of\n{expected}", file.display()).unwrap();
         }
-        assert!(!told.contains("hunter2"), "{} discloses the password:\n{told}", file.display());
+        assert!(!reported.contains("hunter2"), "{} discloses the password:\n{reported}", file.display());
     }
     assert!(different.is_empty(), "{different}");
 }
@@ -203,7 +203,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_mutilated_configuration_loads_or_is_told_with_a_line(
+    fn a_mutilated_configuration_loads_or_is_reported_with_a_line(
         edits in proptest::collection::vec((any::<prop::sample::Index>(), 0_usize..12, piece()), 1..5),
         secret in proptest::sample::select(vec!["password: hunter2 ", "password:hunter2\n", "mqtt://pi:hunter2@h", " pi:hunter2@h"]),
         place in any::<prop::sample::Index>(),

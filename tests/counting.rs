@@ -118,7 +118,7 @@ fn killed_in_the_middle_of_pulses_it_loses_no_more_than_since_the_last_reading()
 }
 
 #[test]
-fn an_orderly_stop_loses_no_pulse_though_no_reading_told_it() {
+fn an_orderly_stop_loses_no_pulse_though_no_reading_carried_it() {
     let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas", ECHO]);
     let config = config(&broker, "1h");
@@ -133,7 +133,7 @@ fn an_orderly_stop_loses_no_pulse_though_no_reading_told_it() {
 }
 
 #[test]
-fn a_reload_neither_counts_anew_nor_forgets() {
+fn a_reload_neither_counts_again_nor_forgets() {
     let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let client = Client::subscribe(&broker.endpoint(), &["b/sensors/gas", ECHO]);
     let config = config(&broker, "50ms");
@@ -243,8 +243,8 @@ fn a_total_is_set_and_the_readings_go_on_from_there_by_both_generations_of_mqtt(
             pulse(&client, &bench, 1);
             client.wait_json("b/sensors/gas", |reading| pulses(reading) == whole + 1, SOON);
         }
-        let told = gateway.log();
-        let line = told.lines().find(|line| line.contains("Command answered.") && line.contains("a1")).unwrap();
+        let reported = gateway.log();
+        let line = reported.lines().find(|line| line.contains("Command answered.") && line.contains("a1")).unwrap();
         assert!(
             line.contains("sensor=gas") && line.contains("outcome=\"done\"") && line.contains("value=\"7\""),
             "{line}"

@@ -50,7 +50,7 @@ fn account(client: &Client) -> Account {
 
 /// Mosquitto's line about our connecting: `… connected from 127.0.0.1:4711 as NAME (p5, c1, k60, u'pi')`.
 fn welcome(broker: &Mosquitto) -> String {
-    wait_for("Mosquitto to tell of the gateway", SOON, || {
+    wait_for("Mosquitto to report the gateway", SOON, || {
         let log = broker.log();
         let line = log.lines().rev().find(|line| line.contains("New client connected") && line.contains("fieldgate-"));
         line.map(str::to_owned)
@@ -147,7 +147,7 @@ fn readings_arrive_over_tls_and_websockets() {
 }
 
 #[test]
-fn a_client_certificate_that_is_missing_is_told_in_words() {
+fn a_client_certificate_that_is_missing_is_reported_in_words() {
     let broker = Mosquitto::with(Options { tls: true, client_certificates: true, ..Options::default() });
     let folder = folder();
     let ca = broker.certificates.clone().unwrap().ca;
@@ -290,7 +290,7 @@ fn check_keys(value: &Value, wanted: &str) {
 }
 
 #[test]
-fn health_devices_and_statuses_tell_what_there_is() {
+fn health_devices_and_statuses_report_what_there_is() {
     let (broker, folder) = (Mosquitto::start(), folder());
     let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
     let _gateway = Gateway::start(folder.path(), &config(&broker_line(&broker.url()), GREENHOUSE));
@@ -425,7 +425,7 @@ fn qos_2_arrives_exactly_once_on_a_good_link() {
 }
 
 #[test]
-fn commands_are_listened_to_before_online_is_told() {
+fn commands_are_listened_to_before_online_is_published() {
     for protocol in ["5", "3.1.1"] {
         let (broker, folder) = (ScriptedBroker::start(vec![Script::good()]), folder());
         let line = format!("{}, protocol: \"{protocol}\"", broker_line(&broker.url()));
@@ -434,8 +434,8 @@ fn commands_are_listened_to_before_online_is_told() {
         let received = broker.received();
         let first = |is: fn(&Packet) -> bool| received.iter().position(|received| is(&received.packet));
         let heard = first(|packet| matches!(packet, Packet::Subscribe { .. }));
-        let told = first(|packet| matches!(packet, Packet::Publish(_)));
-        assert!(heard.is_some() && heard < told, "{protocol}: {heard:?} {told:?}");
+        let reported = first(|packet| matches!(packet, Packet::Publish(_)));
+        assert!(heard.is_some() && heard < reported, "{protocol}: {heard:?} {reported:?}");
     }
 }
 

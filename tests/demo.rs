@@ -154,14 +154,14 @@ fn filters_make_the_values_of_the_greenhouse_calm() {
 }
 
 #[test]
-fn a_taken_port_is_told_and_the_next_free_one_is_used() {
+fn a_taken_port_is_reported_and_the_next_free_one_is_used() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let demo = Demo::start(port);
-    let told = format!("port {port} is taken, so the demo's broker listens on ");
-    demo.running.wait_said(&told);
+    let reported = format!("port {port} is taken, so the demo's broker listens on ");
+    demo.running.wait_said(&reported);
     let said = demo.running.said();
-    let next: u16 = said[said.find(&told).unwrap() + told.len()..].lines().next().unwrap().parse().unwrap();
+    let next: u16 = said[said.find(&reported).unwrap() + reported.len()..].lines().next().unwrap().parse().unwrap();
     assert!(next > port);
     demo.running.wait_said(&format!("broker mqtt://127.0.0.1:{next} (embedded)"));
     assert!(demo.lines("watch ")[0].contains(&format!("-p {next} ")));
@@ -238,7 +238,7 @@ fn a_narrow_terminal_cuts_lines_and_one_of_unknown_width_does_not() {
 }
 
 #[test]
-fn a_stopped_terminal_holds_up_neither_outputs_nor_the_end() {
+fn a_stopped_terminal_delays_neither_outputs_nor_the_end() {
     let temporary = tempfile::tempdir().unwrap();
     let (terminal, _person) = stopped_terminal();
     let port = free_port();

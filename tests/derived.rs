@@ -1,4 +1,4 @@
-//! Sensors that are computed of others, from outside: the compiled program, simulated chips and a real Mosquitto.
+//! Sensors that are computed from others, from outside: the compiled program, simulated chips and a real Mosquitto.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -62,8 +62,8 @@ fn is_accepted(name: &str, text: &str) -> bool {
     is_asked
 }
 
-/// Holds the rows below `header` in a document against these, or writes them there when FIELDGATE_ACCEPT is set.
-fn holds_rows(name: &str, header: &str, rows: &[String]) {
+/// Compares the rows below `header` in a document with these, or writes them there when FIELDGATE_ACCEPT is set.
+fn compare_rows(name: &str, header: &str, rows: &[String]) {
     let text = read(name);
     let start = text.find(header).unwrap_or_else(|| panic!("{name} has no table {header}"));
     let first = start + text[start..].split_inclusive('\n').take(2).map(str::len).sum::<usize>();
@@ -78,26 +78,26 @@ fn holds_rows(name: &str, header: &str, rows: &[String]) {
 #[test]
 fn the_page_on_drivers_lists_every_driver_and_no_other() {
     let row = |spec: &&DriverSpec| format!("| `{}` | {} | {} |", spec.name, drivers::bus(spec), spec.summary);
-    holds_rows("docs/drivers.md", "| Driver | Bus |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
+    compare_rows("docs/drivers.md", "| Driver | Bus |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
 }
 
 #[test]
-fn the_page_on_drivers_says_what_each_was_held_against() {
+fn the_page_on_drivers_says_what_each_was_verified_against() {
     let row = |spec: &&DriverSpec| format!("| `{}` | {} |", spec.name, drivers::proofs(spec).join("; "));
-    holds_rows("docs/drivers.md", "| Driver | Verified against |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
+    compare_rows("docs/drivers.md", "| Driver | Verified against |", &DRIVERS.iter().map(row).collect::<Vec<_>>());
 }
 
 #[test]
 fn the_page_on_values_lists_every_filter_and_no_other() {
     let row = |spec: &&FilterSpec| format!("| `{}` | {} | `{}` |", spec.name, spec.summary, spec.example);
-    holds_rows("docs/values.md", "| Filter | What it does |", &FILTERS.iter().map(row).collect::<Vec<_>>());
+    compare_rows("docs/values.md", "| Filter | What it does |", &FILTERS.iter().map(row).collect::<Vec<_>>());
 }
 
 #[test]
-fn the_page_on_values_tells_every_key_of_a_report() {
+fn the_page_on_values_lists_every_key_of_a_report() {
     let rows = table(&read("docs/values.md"), "| key | what it does |");
-    let told: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
-    assert_eq!(told, raw::REPORT.iter().map(|field| field.name).collect::<Vec<_>>());
+    let listed: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(listed, raw::REPORT.iter().map(|field| field.name).collect::<Vec<_>>());
 }
 
 #[test]
@@ -110,7 +110,7 @@ buses:
   wire: { type: w1 }
 ";
     let blocks = blocks(&read("docs/values.md"), "yaml");
-    assert!(blocks.len() >= 8, "the page has lost its examples");
+    assert!(blocks.len() >= 8, "the page lacks its examples");
     for block in blocks {
         check(&format!("{OTHERS}{block}"), Path::new("values.yaml"));
     }
@@ -122,7 +122,7 @@ fn each_picture_on_the_page_on_values_is_small_and_described() {
     let text = read("docs/values.md");
     let pictures: Vec<_> = text.split("](pictures/").skip(1).filter_map(|rest| rest.split_once(')')).collect();
     let pictures: Vec<_> = pictures.iter().map(|(name, _)| *name).filter(|name| name.ends_with(".svg")).collect();
-    assert!(pictures.len() >= 7, "the page has lost its pictures");
+    assert!(pictures.len() >= 7, "the page lacks its pictures");
     for name in pictures {
         let picture = read(&format!("docs/pictures/{name}"));
         assert!(picture.len() < 15_000, "{name} has {} bytes", picture.len());
@@ -178,7 +178,7 @@ fn the_readme_installs_the_package_of_this_version() {
 #[test]
 fn every_configuration_on_the_page_on_security_may_run() {
     let blocks = blocks(&read("docs/security.md"), "yaml");
-    assert_eq!(blocks.len(), 2, "the page has lost its examples");
+    assert_eq!(blocks.len(), 2, "the page lacks its examples");
     // The certificates that they name are there.
     let path = root().join("config/example-keys/fieldgate.yaml");
     for block in blocks {
@@ -189,7 +189,7 @@ fn every_configuration_on_the_page_on_security_may_run() {
 #[test]
 fn every_configuration_on_the_page_on_outputs_may_run() {
     let blocks = blocks(&read("docs/outputs.md"), "yaml");
-    assert!(!blocks.is_empty(), "the page has lost its example");
+    assert!(!blocks.is_empty(), "the page lacks its example");
     for block in blocks {
         check(&block, Path::new("outputs.yaml"));
     }
@@ -198,27 +198,27 @@ fn every_configuration_on_the_page_on_outputs_may_run() {
 #[test]
 fn the_configuration_on_the_page_on_the_service_may_run() {
     let blocks = blocks(&read("docs/service.md"), "yaml");
-    assert!(!blocks.is_empty(), "the page has lost its example");
+    assert!(!blocks.is_empty(), "the page lacks its example");
     for block in blocks {
         check(&block, Path::new("service.yaml"));
     }
 }
 
 #[test]
-fn the_page_on_outputs_tells_every_limit() {
+fn the_page_on_outputs_lists_every_limit() {
     let rows = table(&read("docs/outputs.md"), "| key | what it does |");
-    let told: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    let listed: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
     let elsewhere = ["driver", "bus", "safe_state", "safe_after", "settings", "home_assistant"];
     let keys = fieldgate::config::raw::ACTUATOR.iter().map(|field| field.name);
     let limits: Vec<_> = keys.filter(|key| !elsewhere.contains(key)).collect();
-    assert_eq!(told, limits);
+    assert_eq!(listed, limits);
 }
 
 #[test]
 fn every_configuration_on_the_pages_on_buses_drivers_and_home_assistant_may_run() {
     for (page, count) in [("docs/buses.md", 3), ("docs/drivers.md", 1), ("docs/home-assistant.md", 2)] {
         let blocks = blocks(&read(page), "yaml");
-        assert!(blocks.len() >= count, "{page} has lost its examples");
+        assert!(blocks.len() >= count, "{page} lacks its examples");
         for block in blocks {
             check(&format!("mqtt: {{ broker: mqtt://localhost }}\n{block}"), Path::new("buses.yaml"));
         }
@@ -228,12 +228,12 @@ fn every_configuration_on_the_pages_on_buses_drivers_and_home_assistant_may_run(
 #[test]
 fn the_page_on_buses_lists_every_type_with_its_keys() {
     let mut rows = Vec::new();
-    let mut told: Vec<&[Field]> = Vec::new();
+    let mut listed: Vec<&[Field]> = Vec::new();
     for (_, fields) in raw::BUS_TYPES {
-        if told.iter().any(|other| std::ptr::eq(*other, *fields)) {
+        if listed.iter().any(|other| std::ptr::eq(*other, *fields)) {
             continue;
         }
-        told.push(fields);
+        listed.push(fields);
         let same = raw::BUS_TYPES.iter().filter(|(_, other)| std::ptr::eq(*other, *fields));
         let types = same.map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let keys: Vec<_> = fields.iter().filter(|field| field.name != "type").collect();
@@ -250,7 +250,7 @@ fn the_page_on_buses_lists_every_type_with_its_keys() {
             format!("| {types} | `{}` | {need}{} |", field.name, field.doc)
         }));
     }
-    holds_rows("docs/buses.md", "| Type | Key |", &rows);
+    compare_rows("docs/buses.md", "| Type | Key |", &rows);
 }
 
 #[test]

@@ -45,7 +45,7 @@ fieldgate() {
     fi
 }
 
-tells() { (fieldgate --version) | grep -qxF "fieldgate $(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)"; }
+prints_version() { (fieldgate --version) | grep -qxF "fieldgate $(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)"; }
 
 is_good() { (fieldgate check --config "$scratch/fieldgate.yaml"); }
 
@@ -139,7 +139,7 @@ actuators:
 TEXT
 touch "$scratch/log" "$scratch/heard"
 
-check "it tells its version" tells
+check "it prints its version" prints_version
 check "the configuration is good" is_good
 start_broker
 start_gateway

@@ -164,7 +164,7 @@ fn a_reload_clears_what_is_gone_and_announces_what_is_new() {
     client.wait_for(HOUSE, str::is_empty, SOON);
     reload(&waveforms(&broker, "", &[TIDE]));
     client.wait_for(SHED, str::is_empty, SOON);
-    // What the broker keeps for whoever comes later is nothing.
+    // What the broker keeps for later subscribers is nothing.
     let late = Client::subscribe(&broker.endpoint(), &["homeassistant/#", "b/status"]);
     late.wait_for("b/status", |text| text == "online", SOON);
     assert_eq!(late.all(SHED).len() + late.all(HOUSE).len(), 0);

@@ -65,12 +65,12 @@ fn a_repeat_gets_the_first_answer_after_a_restart_and_after_a_kill_and_moves_not
             assert_eq!(&bench.ask(output, &on(id)), answer, "in life {life}");
         }
         assert_eq!((bench.sim.line("GPIO27"), actions(&bench.gateway)), (Some(0), 0));
-        let told = bench.gateway.log();
+        let reported = bench.gateway.log();
         assert!(
-            told.lines().any(|line| line.contains(REPEATED) && line.contains(&id) && line.contains("pump")),
-            "{told}"
+            reported.lines().any(|line| line.contains(REPEATED) && line.contains(&id) && line.contains("pump")),
+            "{reported}"
         );
-        assert_eq!(told.matches(REPEATED).count(), first.len(), "one line for each");
+        assert_eq!(reported.matches(REPEATED).count(), first.len(), "one line for each");
     }
 }
 

@@ -129,7 +129,7 @@ fn rests_at(bench: &Bench, output: &str, value: &Value) -> Value {
     bench.client.wait_json(&state(output), rests, SOON)
 }
 
-/// Waits until the shade, which closes from the start on, has come to rest: whoever expects that nothing moves must not meet it.
+/// Waits until the shade, which closes from the start on, has come to rest: a test that expects no movement must not meet it.
 /// Its relays are active low; it has begun by the time that a command to the same bus is answered.
 fn settled(bench: &Bench) {
     bench.sim.wait_line("GPIO8", 1, SOON);
@@ -189,7 +189,7 @@ fn a_cover_opens_closes_stops_goes_to_a_position_and_is_calibrated() {
 }
 
 #[test]
-fn never_both_relays_are_on_whatever_is_commanded_how_fast_and_whoever_is_killed() {
+fn never_both_relays_are_on_whatever_is_commanded_how_fast_and_whatever_is_killed() {
     let mut bench = start();
     let watcher = Watcher::start(&bench, ["GPIO5", "GPIO6"], 1);
     let mut chance = fastrand::Rng::with_seed(common::seed());
@@ -250,8 +250,8 @@ fn the_end_of_the_program_stops_the_motor() {
     bench.gateway.stop(SOON);
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     assert_eq!((bench.sim.line("GPIO7"), bench.sim.line("GPIO8")), (Some(1), Some(1)));
-    let told = bench.client.wait_json(&state("shade"), |state| state["cause"] == "stop", SOON);
-    assert!(told["moving"].is_null() && told.get("target").is_none(), "{told}");
+    let reported = bench.client.wait_json(&state("shade"), |state| state["cause"] == "stop", SOON);
+    assert!(reported["moving"].is_null() && reported.get("target").is_none(), "{reported}");
 }
 
 #[test]
@@ -266,8 +266,8 @@ fn a_cover_that_is_to_be_closed_closes_when_the_link_is_lost() {
     bench.sim.wait_line("GPIO8", 0, SOON);
     bench.client.forget();
     bench.broker.thaw();
-    let told = rests_at(&bench, "shade", &json!(0));
-    assert_eq!(told["cause"], "safe_state");
+    let reported = rests_at(&bench, "shade", &json!(0));
+    assert_eq!(reported["cause"], "safe_state");
     assert_eq!(watcher.expect_order(), 2, "opened, and closed again");
 }
 
@@ -288,8 +288,8 @@ fn a_travelling_cover_that_is_to_stop_stops_when_the_link_is_lost() {
     assert!(after < Duration::from_secs(1) + TOLERANCE, "{after:?}");
     bench.client.forget();
     bench.broker.thaw();
-    let told = bench.client.wait_json(&state("blind"), |state| state["cause"] == "safe_state", SOON);
-    assert_eq!((&told["value"], &told["moving"]), (&"unknown".into(), &Value::Null));
+    let reported = bench.client.wait_json(&state("blind"), |state| state["cause"] == "safe_state", SOON);
+    assert_eq!((&reported["value"], &reported["moving"]), (&"unknown".into(), &Value::Null));
 }
 
 /// The pulse of an output of the simulated PCA9685 in milliseconds, by its registers.

@@ -201,11 +201,11 @@ fn the_table_names_only_modules_and_places_that_exist() {
     }
 }
 
-/// Asserts that `text`, were it in `path`, would be a violation that says `told`.
-fn check(path: &str, text: &str, told: &str) {
+/// Asserts that `text`, were it in `path`, would be a violation that says `reported`.
+fn check(path: &str, text: &str, reported: &str) {
     let crate_of = CRATES.iter().find(|name| path.starts_with(&format!("{name}/")));
     let wrong = violations(&[Source::new(path, text, crate_of.is_some())]);
-    assert!(wrong.iter().any(|line| line.contains(told)), "{path}: {text:?} is let pass: {wrong:?}");
+    assert!(wrong.iter().any(|line| line.contains(reported)), "{path}: {text:?} is let pass: {wrong:?}");
 }
 
 /// A bus asks only those that say so; one that does not would never be heard.

@@ -23,7 +23,7 @@ use serde_json::Value;
 const TWO_SECONDS: Duration = Duration::from_secs(2);
 
 #[test]
-fn systemd_hears_of_every_step() {
+fn systemd_is_notified_of_every_step() {
     let folder = tempfile::tempdir().unwrap();
     let socket = NotifySocket::listen(folder.path());
     let text = config(&format!("mqtt://127.0.0.1:{}", free_port()), "", &bench());
@@ -439,7 +439,7 @@ fn every_output_is_safe_before_the_program_says_that_it_is_ready() {
     gateway.signal(Signal::STOP);
     let bench = SimFile::new(folder.path().join("bench.json"));
     let safe = (0..OUTPUTS).filter(|n| bench.line(&format!("L{n}")) == Some(1)).count();
-    // Two seconds are the limit, and a machine that needs longer is told of it.
+    // Two seconds are the limit, and a machine that needs longer gets a message about it.
     let is_late = gateway.log().contains("Outputs of this bus are not in their safe state yet");
     gateway.signal(Signal::CONT);
     assert!(safe == OUTPUTS || is_late, "{safe} of {OUTPUTS} are safe");

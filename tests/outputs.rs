@@ -58,8 +58,8 @@ fn lost_link_makes_safe(take_away: impl FnOnce(&mut Mosquitto), bring_back: impl
     assert!(shortest < after + TOLERANCE, "safe only {shortest:?} after the link was lost");
     assert!(longest > after - TOLERANCE, "safe already {longest:?} after the command");
     bring_back(&mut bench.broker);
-    let told = bench.client.wait_json(&state("pump"), |state| state["cause"] == "safe_state", SOON);
-    assert_eq!(told["value"], "off");
+    let reported = bench.client.wait_json(&state("pump"), |state| state["cause"] == "safe_state", SOON);
+    assert_eq!(reported["value"], "off");
     bench.client.wait_for(&state("heater"), |text| text.contains("safe_state"), SOON);
     assert_eq!(bench.ask("pump", "on")["outcome"], "done", "commands act again");
 }
@@ -83,13 +83,13 @@ fn an_output_that_is_never_made_safe_keeps_its_state_without_a_link() {
     bench.gateway.wait_log("No connection; will try again.", SOON);
     bench.client.forget();
     bench.broker.start_again();
-    let told = bench.client.wait_json(&state("pump"), |_| true, SOON);
-    assert_eq!((&told["value"], &told["cause"]), (&"on".into(), &"command".into()));
+    let reported = bench.client.wait_json(&state("pump"), |_| true, SOON);
+    assert_eq!((&reported["value"], &reported["cause"]), (&"on".into(), &"command".into()));
     assert_eq!(bench.sim.version(), before);
 }
 
 #[test]
-fn an_output_is_told_safe_at_start_and_at_stop() {
+fn an_output_is_reported_safe_at_start_and_at_stop() {
     let mut bench = Bench::start(&USUAL);
     let start = Client::subscribe(&bench.endpoint(), &[&state("pump")]).wait_message(&state("pump"), |_| true, SOON);
     assert!(start.retain);

@@ -52,7 +52,7 @@ debian() {
     mv "$base.part" "$base"
 }
 
-# A fresh one. udev must not ask the kernel of this machine to tell of its devices again.
+# A fresh one. udev must not ask the kernel of this machine to report its devices again.
 unpack() {
     rm -rf --one-file-system "$root"
     mkdir "$root"

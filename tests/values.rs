@@ -82,7 +82,7 @@ fn a_sensor_that_fails_shows_nothing_old_and_its_first_good_sample_at_once() {
     running.client.wait_json("b/sensors/air/status", |status| status["status"] == "ok", SOON);
     let reading = running.client.wait_json("b/sensors/air", |_| true, SOON);
     assert_eq!((&reading["temperature"], &reading["samples"]), (&json!(21), &json!(1)), "{reading}");
-    // What a filter takes is counted, and told when nothing is left of three samples. The other measurement goes on.
+    // What a filter takes is counted, and reported when nothing is left of three samples. The other measurement goes on.
     running.bench.set_chip("0x76", "temperature", -5.0);
     let status = running.client.wait_json("b/sensors/air/status", |status| status["status"] == "degraded", SOON);
     assert_eq!(status["error"], "temperature: its filters have dropped at least the last three values");

@@ -33,9 +33,9 @@ def backends_agree(s):
                 and linux.code == int(sensor in ("absent", "bound")), f"{linux.text.strip()} / {rppal.text.strip()}")
     for level in (1, 0, 1):
         s.board.bench("gpio-set", str(KEY), str(level))
-        told = [read(backend, "key") for backend in BACKENDS]
-        s.check(f"key: both see {level}", all(one.code == 0 and json.loads(one.text)["active"] == bool(level) for one in told),
-                " / ".join(one.text.strip() for one in told))
+        reported = [read(backend, "key") for backend in BACKENDS]
+        s.check(f"key: both see {level}", all(one.code == 0 and json.loads(one.text)["active"] == bool(level) for one in reported),
+                " / ".join(one.text.strip() for one in reported))
     for backend in BACKENDS:
         one_life(s, backend, files)
 
@@ -45,20 +45,20 @@ def one_life(s, backend, files):
     other = next(name for name in BACKENDS if name != backend)
     since = s.heard.mark()
     s.board.run(f"systemd-run -q --collect --unit=twin fieldgate run --config {files[backend]}").ok()
-    told = lambda value: s.heard.wait("twin/actuators/lamp/state", lambda text: json.loads(text)["value"] == value, 30, since)
-    told("on")
+    reported = lambda value: s.heard.wait("twin/actuators/lamp/state", lambda text: json.loads(text)["value"] == value, 30, since)
+    reported("on")
     s.check(f"{backend}: the lamp is on from the start", s.board.level(LAMP))
     for value in ("off", "on", "off"):
         since = s.heard.mark()
         s.broker.publish("twin/actuators/lamp/set", value)
-        told(value)
+        reported(value)
         s.check(f"{backend}: lamp {value}", s.board.level(LAMP) == (value == "on"))
     read = s.board.run(f"fieldgate read key --config {files[other]}")
     holder = "RPPAL" if backend == "rppal" else "fieldgate"
-    s.check(f"{other} is told that {backend} holds an input", read.code == 1 and holder in read.text, read.text.strip())
+    s.check(f"{other} reports that {backend} uses an input", read.code == 1 and holder in read.text, read.text.strip())
     if backend == "linux":
         safe = s.board.run(f"fieldgate safe-state --config {files[other]}")
-        s.check("rppal is told who holds an output, and drives nothing", safe.code == 1 and "fieldgate" in safe.text
+        s.check("rppal reports who uses an output, and drives nothing", safe.code == 1 and "fieldgate" in safe.text
                 and not s.board.level(LAMP), safe.text.strip())
     else:
         glows(s)

@@ -1,8 +1,8 @@
 """Ends that nobody asked for, under the real unit and its sandbox: the outputs must be safe soon after each of them.
 
 One output of each kind that there is: lines of the processor, a PWM channel of the kernel, a pin of an expander and an output
-of a PCA9685 that the program drives itself. The chips are memory on /dev/i2c-9, so what they were told stays to be seen.
-`watch.c` sends the signal on the board and tells when each output was safe.
+of a PCA9685 that the program drives itself. The chips are memory on /dev/i2c-9, so what was written to them can be seen afterwards.
+`watch.c` sends the signal on the board and reports when each output was safe.
 """
 import json
 import signal
@@ -63,7 +63,7 @@ def drop_in(s, *lines):
 
 
 def arm(s, name):
-    """Everything on, to be made safe by what the phase does. `online` is told before commands are subscribed to, so one that
+    """Everything on, to be made safe by what the phase does. `online` is published before commands are subscribed to, so one that
     gets no answer is sent again, under the same id."""
     since, waiting = s.heard.mark(), list(OUTPUTS)
     for _ in range(10):
@@ -97,7 +97,7 @@ def watch(s, seconds, number=0, then="true", outputs=OUTPUTS):
     return took
 
 
-def told(took):
+def listed(took):
     """For the report."""
     return ", ".join(f"{name} {ms:.0f}" for name, ms in took.items()) + " ms"
 
@@ -153,7 +153,7 @@ def kills(s):
     print(f"info  systemd starts an empty safe-state in {statistics.median(empty):.0f} ms,"
           f" {min(empty):.0f} to {s.empty:.0f}", flush=True)
     s.check(f"{ROUNDS} kills: every output safe in time", all(in_time(s, took) for took in rounds),
-            f"p50 {statistics.median(worst):.0f} ms, {worst[0]:.0f} to {worst[-1]:.0f} ({told(slowest)})")
+            f"p50 {statistics.median(worst):.0f} ms, {worst[0]:.0f} to {worst[-1]:.0f} ({listed(slowest)})")
     s.check("undisturbed within 500 ms and what systemd takes here to start anything",
             worst[0] <= LIMIT_MS + statistics.median(empty))
 
@@ -167,19 +167,19 @@ def crashes(s):
         took = watch(s, 10, number, f"{code}; {START}")
         # 3 would be an end with a memory image (CLD_DUMPED).
         s.check(f"{number.name}: safe in time, and no memory image",
-                in_time(s, took) and (s.rest["code"], s.rest["status"]) == (2, number), f"{told(took)}, {s.rest}")
+                in_time(s, took) and (s.rest["code"], s.rest["status"]) == (2, number), f"{listed(took)}, {s.rest}")
         back(s, since)
 
 
 def hang(s):
-    """A4 and P5: it stops outside the kernel; nobody but the watchdog can tell."""
+    """A4 and P5: it stops outside the kernel; only the watchdog can notice."""
     arm(s, "hang")
     since = s.heard.mark()
     took = watch(s, 20, signal.SIGSTOP)
     result, = s.show("Result")
     s.check(f"a hang is safe within WatchdogSec={WATCHDOG} and a second",
             (WATCHDOG - 1) * 1000 < min(took.values()) and max(took.values()) <= (WATCHDOG + 1) * 1000 + s.empty
-            and result == "watchdog", f"{told(took)}, {result}")
+            and result == "watchdog", f"{listed(took)}, {result}")
     back(s, since)
     arm(s, "hung")
     s.check("started again it obeys", all(watch(s, 0).values()))
@@ -196,7 +196,7 @@ def hung_bus(s):
     # It notices within a second, waits as long as the watchdog, which then waits as long again.
     s.check("with a bus that hangs, the outputs on others are safe within WatchdogSec twice and two seconds",
             WATCHDOG * 1000 < min(took.values()) and max(took.values()) <= (2 * WATCHDOG + 2) * 1000 + s.empty
-            and result == "watchdog", f"{told(took)}, {result}")
+            and result == "watchdog", f"{listed(took)}, {result}")
     s.check("its own as soon as it does not hang any more, before the new start", any(all_safe(s) for _ in range(5)))
     s.board.run(START, 90).ok()
     back(s, since)
@@ -215,7 +215,7 @@ def held_bus(s):
             and s.command("pump", "off", "held-off")["outcome"] == "done")
     # How soon its own outputs are safe then is measured where the machine is as fast as a board: by the row of the fault suite.
     s.board.run(f"echo 0 >{HELD}").ok()
-    # The bus rests after its last failure: who comes before that is over is told so.
+    # The bus rests after its last failure: a command that comes before that is over is refused.
     end, tries = time.monotonic() + 30, 0
     while s.command("siren", "off", f"held-over-{tries}")["outcome"] != "done":
         if time.monotonic() > end:
@@ -225,7 +225,7 @@ def held_bus(s):
 
 
 def refused(s, restarts):
-    """The one new start ended with 78 and no other is meant to come, which would be told as `activating`."""
+    """The one new start ended with 78 and no other is meant to come, which would be shown as `activating`."""
     end = time.monotonic() + 30
     while s.show("ActiveState") != ["failed"] and time.monotonic() < end:
         time.sleep(0.5)
@@ -248,7 +248,7 @@ def broken_file(s):
     restarts = int(*s.show("NRestarts"))
     s.board.write(CONFIG, "mqtt: [ broken\n")
     took = watch(s, 10, signal.SIGKILL)
-    s.check("with a broken file a kill is safe in time too", in_time(s, took), told(took))
+    s.check("with a broken file a kill is safe in time too", in_time(s, took), listed(took))
     refused(s, restarts)
     mended(s)
 
@@ -261,13 +261,13 @@ def no_safe_state(s):
     s.board.write(CONFIG, "mqtt: [ broken\n")
     took = watch(s, 20, signal.SIGKILL)
     s.check("without ExecStopPost nothing is safe before the new start", min(took.values()) > PAUSE * 1000 and not in_time(s, took))
-    s.check("a start that is refused makes everything safe", max(took.values()) < float("inf"), told(took))
+    s.check("a start that is refused makes everything safe", max(took.values()) < float("inf"), listed(took))
     refused(s, restarts)
     mended(s)
 
 
 def after_the_end(s):
-    """What the hardware does when no program is left: docs/buses.md tells it."""
+    """What the hardware does when no program is left: docs/buses.md describes it."""
     arm(s, "end")
     s.board.run("systemctl stop fieldgate").ok()
     s.check("after a stop PWM, expander and PCA9685 keep their safe state", all_safe(s))

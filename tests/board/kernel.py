@@ -61,7 +61,7 @@ bind() {
     return 1
 }
 release() { echo "$1" >$chips/i2c-$2/delete_device; }
-told() { (cd "$device" && grep -H -s . in_* temp1_input humidity1_input in1_input curr1_input | sed "s/^/kernel $1 /"); }
+reported() { (cd "$device" && grep -H -s . in_* temp1_input humidity1_input in1_input curr1_input | sed "s/^/kernel $1 /"); }
 ours() { echo "ours $1 $(fieldgate read --json "$1" --config "${2:-/etc/fieldgate/kernel.yaml}" 2>&1)"; }
 """
 
@@ -88,7 +88,7 @@ def script(case):
         registers = {**row.fixed, **row.cases[case % len(row.cases)]}
         put, place = write(row, registers), f"{row.address:#04x}"
         also = "ours iio" if row.driver == "bme280" else ":"
-        parts.append(f"{put}; bind {row.module} {row.device} {place} {BUS} && told {row.name};"
+        parts.append(f"{put}; bind {row.module} {row.device} {place} {BUS} && reported {row.name};"
                      f" {also}; release {place} {BUS}; {put}; ours {row.name}")
     return "\n".join(parts)
 
@@ -122,12 +122,12 @@ def compare(row, files, said):
     """What both say of each measurement, and whether they agree."""
     if not files or not said.startswith("{"):
         return False, f"the kernel: {files or 'nothing'}; we: {said}"
-    reading, good, told = json.loads(said), True, []
+    reading, good, reported = json.loads(said), True, []
     for measurement, (file, factor, allowed) in row.files.items():
         theirs, mine = value(files, file) * factor, reading[measurement]
         good = good and abs(theirs - mine) <= allowed
-        told.append(f"{measurement} {mine} and {theirs:.4f}")
-    return good, ", ".join(told)
+        reported.append(f"{measurement} {mine} and {theirs:.4f}")
+    return good, ", ".join(reported)
 
 
 def compare_all(s):
@@ -135,11 +135,11 @@ def compare_all(s):
     for case in range(max(len(row.cases) for row in ROWS)):
         kernel, ours = understood(s.board.run(script(case), 240).ok())
         for row in ROWS:
-            good, told = compare(row, kernel.get(row.name), ours.get(row.name, ""))
-            s.proves(row.driver, "kernel", row.kernel, f"{row.driver} and the kernel's {row.kernel} agree", good, told)
+            good, reported = compare(row, kernel.get(row.name), ours.get(row.name, ""))
+            s.proves(row.driver, "kernel", row.kernel, f"{row.driver} and the kernel's {row.kernel} agree", good, reported)
         bme280 = next(row for row in ROWS if row.driver == "bme280")
-        good, told = compare(bme280, kernel.get(bme280.name), ours.get("iio", ""))
-        s.proves("linux-iio", "kernel", "bmp280", "linux-iio says what the kernel's files say", good, told)
+        good, reported = compare(bme280, kernel.get(bme280.name), ours.get("iio", ""))
+        s.proves("linux-iio", "kernel", "bmp280", "linux-iio says what the kernel's files say", good, reported)
 
 
 def memory_chips(s):
@@ -161,11 +161,11 @@ def thermometer(s):
         s.board.bench("set-temp", str(celsius))
         # The kernel's driver has a conversion of its own cycle to wait for.
         kernel, ours = understood(s.board.run(SHELL + """
-            bind lm75 tmp105 0x48 1 && sleep 0.3 && told lm75 && ours hwmon && echo "ours refused $(
+            bind lm75 tmp105 0x48 1 && sleep 0.3 && reported lm75 && ours hwmon && echo "ours refused $(
                 fieldgate read lm75 --config /etc/fieldgate/kernel.yaml 2>&1)"
             release 0x48 1; ours lm75; ours tmp102 /etc/fieldgate/tmp102.yaml""").ok())
         theirs = float(kernel["lm75"]["temp1_input"]) / 1000
-        s.check("the kernel's lm75 measures what QEMU was told", abs(theirs - celsius) < 0.04, f"{theirs}")
+        s.check("the kernel's lm75 measures what QEMU was set to", abs(theirs - celsius) < 0.04, f"{theirs}")
         for sensor, driver, allowed in (("hwmon", "linux-hwmon", 0.0001), ("lm75", "lm75", 0.04), ("tmp102", "tmp102", 0.04)):
             said = ours[sensor]
             good = said.startswith("{") and abs(json.loads(said)["temperature"] - theirs) < allowed

@@ -22,7 +22,7 @@ def link_cut(s):
     late = s.heard.wait("late/tick", lambda text: json.loads(text)["late"], 60, since)
     s.check("readings from the cut arrive late", True, late.payload)
     cause = lambda text: json.loads(text)["cause"] == "safe_state"
-    s.check("the state tells why", True, s.heard.wait("actuators/pump/state", cause, 60, since).payload)
+    s.check("the state says why", True, s.heard.wait("actuators/pump/state", cause, 60, since).payload)
     s.reading("tick", seconds=60)
     # The present comes first, so the last of the late ones may still be on its way.
     until = time.monotonic() + 30
@@ -74,8 +74,8 @@ def reloads(s):
     s.check("outputs keep their state over it", s.levels() == (True, False), str(s.levels()))
     s.board.write(CONFIG, s.config.replace("driver: bme280", "driver: bme208"))
     done = s.board.run("systemctl reload fieldgate")
-    told = s.board.run("journalctl -u fieldgate -o cat -n 20").text
-    s.check("reload of a broken file fails, and the log tells the problem", done.code != 0 and "bme208" in told)
+    reported = s.board.run("journalctl -u fieldgate -o cat -n 20").text
+    s.check("reload of a broken file fails, and the log names the problem", done.code != 0 and "bme208" in reported)
     state, now = s.show("ActiveState", "MainPID")
     s.check("the service goes on as it was", (state, now) == ("active", pid) and s.reading("wave") and s.reading("air"),
             f"{state}, {pid}, {now}")

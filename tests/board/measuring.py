@@ -39,7 +39,7 @@ def start(s):
     started = s.board.run("systemctl start fieldgate", 90)
     kind, state, text, pid, begun, ready = s.show("Type", "ActiveState", "StatusText", "MainPID",
                                                   "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
-    s.check("systemd was told READY", (started.code, kind, state) == (0, "notify", "active"),
+    s.check("systemd was notified: READY", (started.code, kind, state) == (0, "notify", "active"),
             f"{started.text}{kind}, {state}, {text!r}")
     s.heard.wait("status", lambda text: text == "online", 30, 0)
     s.check("`online` on the host's broker", True)
@@ -69,7 +69,7 @@ def register_maps(s):
 
 
 def absent_chip(s):
-    """4: a chip that is not there is told in words, and the others go on."""
+    """4: a chip that is not there is reported in words, and the others go on."""
     status = s.status("absent", ("down",))
     s.check("an absent chip is down, with the reason", "0x23" in status["error"], status["error"])
     s.check("the others go on", s.reading("rack") and s.reading("air"))
@@ -80,8 +80,8 @@ def bound_chip(s):
     hint = "a driver of the kernel has bound this address; read the chip with linux-hwmon or linux-iio"
     status = s.status("bound", ("down",))
     s.check("a chip that the kernel has bound is refused, with the remedy", hint in status["error"], status["error"])
-    told = s.board.run("journalctl -u fieldgate -o verbose --no-pager | grep -c 'has bound this address'").text.strip()
-    s.check("the log tells it too", told.isdigit() and int(told) > 0, f"{told} lines")
+    reported = s.board.run("journalctl -u fieldgate -o verbose --no-pager | grep -c 'has bound this address'").text.strip()
+    s.check("the log says so too", reported.isdigit() and int(reported) > 0, f"{reported} lines")
 
 
 def outputs(s):
@@ -150,7 +150,7 @@ def edges(s):
         s.check(f"`fieldgate read` of a line that {holder} holds: 1, and the holder's name",
                 read.code == 1 and line in read.text and holder in read.text.split(line)[1], read.text.strip())
     status = s.status("taken", ("down", "degraded"))
-    s.check("the sensor whose line gpiomon holds tells so", "gpiomon" in status["error"], status["error"])
+    s.check("the sensor whose line gpiomon uses says so", "gpiomon" in status["error"], status["error"])
     s.freed = s.heard.mark()
     s.board.run("systemctl stop holder").ok()
 

@@ -47,7 +47,7 @@ packages() {
     fi
 }
 
-# Built anew when the bench's own files are newer, and then only what they change.
+# Built again when the bench's own files are newer, and then only what they change.
 image() {
     for part in 3b.dtb initrd.gz vmlinuz sdcard.img; do
         [ -s "$PI_BENCH_DIR/$part" ] || { "$bench/pi-bench" build; return; }

@@ -14,11 +14,11 @@ def scan(s):
             ", ".join(chips))
     s.check("nobody else is", "0x23" not in chips and len(chips) < 12, ", ".join(chips))
     s.check("a chip with an id is known", chips["0x76"]["driver"] == "bme280", json.dumps(chips["0x76"]))
-    s.check("one without is told as possible", {"lm75", "tmp102"} <= set(chips["0x48"]["possible"]), json.dumps(chips["0x48"]))
-    s.check("one that the kernel has bound is told with its driver", chips["0x4c"]["kernel_driver"] == "tmp421",
+    s.check("one without is reported as possible", {"lm75", "tmp102"} <= set(chips["0x48"]["possible"]), json.dumps(chips["0x48"]))
+    s.check("one that the kernel has bound is reported with its driver", chips["0x4c"]["kernel_driver"] == "tmp421",
             json.dumps(chips["0x4c"]))
     holders = [line["holder"] for chip in found["gpio"] for line in chip["lines"]]
-    s.check("lines are told with who holds them", "gpiomon" in holders and "fieldgate" in holders,
+    s.check("lines are listed with who uses them", "gpiomon" in holders and "fieldgate" in holders,
             ", ".join(sorted({holder for holder in holders if holder})))
     checked = s.board.run("fieldgate scan --yaml >/tmp/scanned.yaml && fieldgate check --config /tmp/scanned.yaml", 180)
     s.check("`scan --yaml` prints what `check` accepts", checked.code == 0 and "bme280" in checked.text, checked.text[-600:])

@@ -117,7 +117,7 @@ def answer(server, ahead, done):
 def clock(s):
     """systemd-timesyncd sets the clock; readings say so from then on."""
     before = s.reading("tick")
-    s.check("a clock that nobody has set is told", before.get("clock") == "unsynchronised", json.dumps(before))
+    s.check("a clock that nobody has set is reported", before.get("clock") == "unsynchronised", json.dumps(before))
     hour = 3600
     ahead = float(s.board.run("date +%s.%N").ok()) - time.time() + hour
     with time_server(ahead):
@@ -138,9 +138,9 @@ def wrong_file(s):
     state = s.show("ActiveState", "Result", "ExecMainStatus", "NRestarts")
     s.check("a wrong file fails once with 78 and is not tried again",
             started.code != 0 and state == ["failed", "exit-code", "78", "0"], str(state))
-    told = s.board.run(f"journalctl -u fieldgate -o cat --no-pager --since '{began}'").text
-    clear = told.count('no driver is called "bme208"') == 1 and f"--> {CONFIG}:" in told and 'did you mean "bme280"?' in told
-    s.check("the log says where and what", clear, "" if clear else told)
+    reported = s.board.run(f"journalctl -u fieldgate -o cat --no-pager --since '{began}'").text
+    clear = reported.count('no driver is called "bme208"') == 1 and f"--> {CONFIG}:" in reported and 'did you mean "bme280"?' in reported
+    s.check("the log says where and what", clear, "" if clear else reported)
     duty = s.board.run(DUTY).ok().strip()
     s.check("its output is in its safe state", duty == "40", f"{duty} %")
 

@@ -37,12 +37,12 @@ class Report:
 
     def check(self, what, good, detail=""):
         """One check."""
-        told = f"{what}{': ' if detail else ''}{detail}"
+        reported = f"{what}{': ' if detail else ''}{detail}"
         if good:
             self.passed += 1
         else:
             self.failed.append(what)
-        print(f"{'PASS' if good else 'FAIL'}  {told}", flush=True)
+        print(f"{'PASS' if good else 'FAIL'}  {reported}", flush=True)
         return good
 
     @contextmanager
@@ -150,7 +150,7 @@ class Broker:
         self.wait_open()
 
     def wait_open(self):
-        # Its own word counts: whoever asks a port while nothing listens there may be answered by himself.
+        # Its own word counts: a client that connects to a port while nothing listens there may be answered by itself.
         for _ in range(100):
             if self.child.poll() is not None:
                 raise Trouble(f"Mosquitto ended at once: {self.log.read_text()}")

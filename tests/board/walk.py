@@ -1,4 +1,4 @@
-"""The first ten minutes on a board, as README.md tells them: each command of that chapter, word for word, in a user's shell.
+"""The first ten minutes on a board, as README.md gives them: each command of that chapter, word for word, in a user's shell.
 
 A block of commands (```sh) runs as one script in a login shell of `pi`, who presses Return where something is asked. The lines
 of the block behind it (```text, or a comment `<!-- seen: … -->` where the reader need not see them) must then be seen, in this

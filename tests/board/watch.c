@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * Runs on the emulated board: ends a process with a signal and tells when each output was where it must be after that.
+ * Runs on the emulated board: ends a process with a signal and reports when each output was where it must be after that.
  *
  *   watch SECONDS PID SIGNAL NAME=PLACE:SAFE...
  *

@@ -1,4 +1,4 @@
-//! Keeps account of a sensor's readings: what arrived where, what was told as lost, and whether anything is missing.
+//! Keeps account of a sensor's readings: what arrived where, what was reported as lost, and whether anything is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ pub struct Account {
     pub live: BTreeMap<String, Vec<u64>>,
     /// Arrived on `B/late/<name>`, first arrivals only.
     pub late: BTreeMap<String, Vec<u64>>,
-    /// Told on `B/loss`: first and last seq and how many of those between them; repeats of a record are one.
+    /// Reported on `B/loss`: first and last seq and how many of those between them; repeats of a record are one.
     pub lost: BTreeMap<String, BTreeSet<(u64, u64, u64)>>,
 }
 
@@ -63,8 +63,8 @@ impl Account {
         self.lost.entry(run).or_default().insert((from, to, count));
     }
 
-    /// How many of a run were told as lost.
-    pub fn told(&self, run: &str) -> u64 {
+    /// How many of a run were reported as lost.
+    pub fn reported(&self, run: &str) -> u64 {
         self.lost.get(run).into_iter().flatten().map(|(_, _, count)| count).sum()
     }
 
@@ -88,8 +88,9 @@ impl Account {
 
     /// What has neither arrived nor lies within a loss record, up to `last`.
     pub fn missing(&self, run: &str, last: u64) -> Vec<u64> {
-        let told = |seq: &u64| self.lost.get(run).into_iter().flatten().any(|(from, to, _)| (from..=to).contains(&seq));
-        self.absent(run, last).into_iter().filter(|seq| !told(seq)).collect()
+        let reported =
+            |seq: &u64| self.lost.get(run).into_iter().flatten().any(|(from, to, _)| (from..=to).contains(&seq));
+        self.absent(run, last).into_iter().filter(|seq| !reported(seq)).collect()
     }
 
     /// Per topic and run, readings came in the order in which they were taken.
@@ -102,15 +103,15 @@ impl Account {
         }
     }
 
-    /// In every run, what did not arrive is what was told as lost, and the order is right.
+    /// In every run, what did not arrive is what was reported as lost, and the order is right.
     pub fn check_whole(&self) {
         self.check_order();
         for run in &self.runs {
             let last = self.last(run);
             let missing = self.missing(run, last);
             assert!(missing.is_empty(), "missing in run {run}: {missing:?}");
-            let (absent, told) = (self.absent(run, last).len() as u64, self.told(run));
-            assert_eq!(absent, told, "run {run}: readings that did not arrive, and those told as lost");
+            let (absent, reported) = (self.absent(run, last).len() as u64, self.reported(run));
+            assert_eq!(absent, reported, "run {run}: readings that did not arrive, and those reported as lost");
         }
     }
 }

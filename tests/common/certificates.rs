@@ -1,4 +1,4 @@
-//! Certificates for loopback, made anew by `openssl` for each test.
+//! Certificates for loopback, made again by `openssl` for each test.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -100,7 +100,7 @@ impl Client {
 
     /// The same, with more arguments for `mosquitto_sub`.
     pub fn with(endpoint: &Endpoint, topics: &[&str], arguments: &[&str]) -> Self {
-        // Into a pipe mosquitto_sub would tell of its subscription only with the first message. stdbuf becomes it.
+        // Into a pipe mosquitto_sub would print its subscription only with the first message. stdbuf becomes it.
         let mut command = Command::new("stdbuf");
         command.args(["-oL", "mosquitto_sub"]);
         let mut command = endpoint.command(command);

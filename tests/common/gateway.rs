@@ -238,7 +238,7 @@ fn read_all(pipe: &mut impl std::io::Read) -> Vec<u8> {
     bytes
 }
 
-/// The compiled program, without anything that the machine's own environment would tell it.
+/// The compiled program, without anything that the machine's own environment would pass to it.
 pub fn program() -> Command {
     clean(Command::new(program_path()))
 }

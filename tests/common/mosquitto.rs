@@ -123,7 +123,7 @@ impl Mosquitto {
         up
     }
 
-    /// An orderly stop; it tells its clients and saves what it keeps.
+    /// An orderly stop; it disconnects its clients and saves what it keeps.
     pub fn stop(&mut self) {
         let mut child = self.child.take().expect("the broker does not run");
         send_signal(&child, Signal::TERM);

@@ -72,7 +72,7 @@ impl Namespace {
 
     /// Questions for names are sent and nothing ever answers, not even that nobody is there.
     pub fn no_names(&self) {
-        // On the way in: who sends would be told of a drop on the way out.
+        // On the way in: the sender would get an error for a drop on the way out.
         let answers =
             "type filter hook input priority 0; meta l4proto icmp drop; udp sport 53 drop; tcp sport 53 drop;";
         self.filter(answers, "type filter hook output priority 0;");

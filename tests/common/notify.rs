@@ -10,7 +10,7 @@ use super::wait_for;
 /// A datagram, with the time when it came.
 pub type Notice = (Instant, String);
 
-/// Collects what the program tells systemd; the thread ends with the test program.
+/// Collects what the program reports to systemd; the thread ends with the test program.
 pub struct NotifySocket {
     pub path: PathBuf,
     notices: Arc<Mutex<Vec<Notice>>>,

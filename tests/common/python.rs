@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// For tests of the whole program; a change makes the environment anew.
+/// For tests of the whole program; a change makes the environment again.
 const PACKAGES: [&str; 3] = ["paho-mqtt==2.1.0", "jsonschema==4.23.0", "PyYAML==6.0.2"];
 
 /// The interpreter of the environment that tests of the whole program share.

@@ -15,7 +15,7 @@ use super::ports;
 use super::wire::{self, Packet};
 
 /// Topic and payload.
-type Told = (String, String);
+type Sent = (String, String);
 
 #[derive(Default)]
 struct Seen {
@@ -23,8 +23,8 @@ struct Seen {
     open: BTreeMap<usize, (TcpStream, TcpStream)>,
     accepted: usize,
     connects: usize,
-    published: Vec<Told>,
-    acknowledged: Vec<Told>,
+    published: Vec<Sent>,
+    acknowledged: Vec<Sent>,
 }
 
 /// The cable. Dropping it tears it.
@@ -79,12 +79,12 @@ impl Relay {
     }
 
     /// Every message that a client sent, repeats included.
-    pub fn published(&self) -> Vec<Told> {
+    pub fn published(&self) -> Vec<Sent> {
         self.seen.lock().unwrap().published.clone()
     }
 
     /// Every message that the broker acknowledged, in the order of its acknowledgements.
-    pub fn acknowledged(&self) -> Vec<Told> {
+    pub fn acknowledged(&self) -> Vec<Sent> {
         self.seen.lock().unwrap().acknowledged.clone()
     }
 }
@@ -121,7 +121,7 @@ fn accept(listener: &TcpListener, (broker, delay): (u16, Duration), seen: &Arc<M
         far.set_nodelay(true).unwrap();
         seen.lock().unwrap().open.insert(number, (near.try_clone().unwrap(), far.try_clone().unwrap()));
         // What is under way on this connection, by packet identifier.
-        let flying = Arc::<Mutex<BTreeMap<u16, Told>>>::default();
+        let flying = Arc::<Mutex<BTreeMap<u16, Sent>>>::default();
         let (up, down) = ((near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near));
         let (other, out) = (Arc::clone(seen), Arc::clone(&flying));
         threads.push(std::thread::spawn(move || {
@@ -148,7 +148,7 @@ fn upward(
     (near, far): &Pair,
     delay: Duration,
     seen: &Mutex<Seen>,
-    flying: &Mutex<BTreeMap<u16, Told>>,
+    flying: &Mutex<BTreeMap<u16, Sent>>,
 ) -> io::Result<()> {
     let (mut from, mut to, mut level) = (BufReader::new(near), far, 0);
     while let Some((first, body)) = wire::read_frame(&mut from)? {
@@ -159,9 +159,9 @@ fn upward(
                 seen.lock().unwrap().connects += 1;
             }
             Some(Packet::Publish(publish)) => {
-                let told = (publish.topic.clone(), publish.text());
-                seen.lock().unwrap().published.push(told.clone());
-                flying.lock().unwrap().insert(publish.id, told);
+                let publication = (publish.topic.clone(), publish.text());
+                seen.lock().unwrap().published.push(publication.clone());
+                flying.lock().unwrap().insert(publish.id, publication);
             }
             _ => {}
         }
@@ -175,14 +175,14 @@ fn downward(
     (far, near): &Pair,
     delay: Duration,
     seen: &Mutex<Seen>,
-    flying: &Mutex<BTreeMap<u16, Told>>,
+    flying: &Mutex<BTreeMap<u16, Sent>>,
 ) -> io::Result<()> {
     let (mut from, mut to) = (BufReader::new(far), near);
     while let Some((first, body)) = wire::read_frame(&mut from)? {
         std::thread::sleep(delay);
         if first == 0x40 && body.get(2).is_none_or(|reason| *reason < 0x80) {
-            let told = flying.lock().unwrap().remove(&u16::from_be_bytes([body[0], body[1]]));
-            seen.lock().unwrap().acknowledged.extend(told);
+            let publication = flying.lock().unwrap().remove(&u16::from_be_bytes([body[0], body[1]]));
+            seen.lock().unwrap().acknowledged.extend(publication);
         }
         to.write_all(&wire::frame(first, body))?;
     }

@@ -120,7 +120,7 @@ impl Running {
         Account::of(sensor, self.client.everything().into_iter().map(|message| (message.topic, message.payload)))
     }
 
-    /// Waits until everything up to `last` of the first run of `n` has come or was told as lost, and checks the whole.
+    /// Waits until everything up to `last` of the first run of `n` has come or was reported as lost, and checks the whole.
     pub fn wait_whole(&self, last: u64) -> Account {
         wait_until("all readings", LONG, || {
             let account = self.account("n");

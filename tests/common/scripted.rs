@@ -451,7 +451,7 @@ impl Connection {
             }
         };
         let connack = wire::encode_connack(session_present, code, &self.script.properties, level >= 5);
-        // In one step for whoever sends on every open connection: nothing of it may come before the CONNACK, and who has heard
+        // In one step for a sender on every open connection: nothing of it may come before the CONNACK, and who has heard
         // that the program is connected must find the connection open.
         let records = Arc::clone(&self.records);
         let mut records = records.lock().unwrap();

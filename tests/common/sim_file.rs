@@ -57,7 +57,7 @@ impl SimFile {
         self.read()["pwm"][channel].as_f64()
     }
 
-    /// Tells one version of the file from the next: every movement of an output writes a new one.
+    /// Distinguishes one version of the file from the next: every movement of an output writes a new one.
     pub fn version(&self) -> (u64, SystemTime) {
         let metadata = fs::metadata(&self.path).unwrap();
         (metadata.ino(), metadata.modified().unwrap())

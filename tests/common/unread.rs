@@ -21,7 +21,7 @@ pub fn full_stream() -> (OwnedFd, UnixStream) {
     (ours.into(), theirs)
 }
 
-/// A terminal, and the side of whoever sits before it.
+/// A terminal, and the side of the person before it.
 pub fn terminal() -> (File, File) {
     let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&person).unwrap();

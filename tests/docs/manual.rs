@@ -9,7 +9,7 @@ use fieldgate_model::{Field, Need};
 use crate::{REMEDY, is_accepted, read, root};
 
 /// Holds a file against this, or writes it when FIELDGATE_ACCEPT is set.
-fn holds_file(name: &str, text: &str) {
+fn compare_file(name: &str, text: &str) {
     if !is_accepted(name, text) {
         let old = std::fs::read_to_string(root().join(name)).unwrap_or_default();
         assert!(old == text, "{name} is not what the program says now: {REMEDY}");
@@ -33,7 +33,7 @@ fn the_manual_pages_are_of_this_command_line() {
         if name == "fieldgate.1" {
             text.push_str(&read("deploy/man/more.roff"));
         }
-        holds_file(&format!("deploy/man/{name}"), &text);
+        compare_file(&format!("deploy/man/{name}"), &text);
     }
     let kept = root().join("deploy/man").read_dir().unwrap().map(|entry| entry.unwrap().file_name());
     let mut kept: Vec<_> = kept.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".1")).collect();
@@ -47,7 +47,7 @@ fn the_completions_are_of_this_command_line() {
     for (shell, name) in shells {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Arguments::command(), "fieldgate", &mut script);
-        holds_file(&format!("deploy/completions/{name}"), &String::from_utf8(script).unwrap());
+        compare_file(&format!("deploy/completions/{name}"), &String::from_utf8(script).unwrap());
     }
 }
 
@@ -96,7 +96,7 @@ fn the_page_on_the_configuration_has_every_key() {
         let entries: String = fields.iter().map(entry).collect();
         page.replace_range(start..end, &entries);
     }
-    holds_file(name, &page);
+    compare_file(name, &page);
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn end_whole(gateway: &mut Gateway, account: impl Fn() -> Account) -> (u64, Acco
     (last, wait_whole("all of them", last, account))
 }
 
-/// Waits until all that has been taken of a sensor is with the broker or told as lost.
+/// Waits until all that has been taken of a sensor is with the broker or reported as lost.
 fn wait_settled(gateway: &Gateway, ledger: &Ledger, sensor: &str) {
     let then = taken_of(gateway, sensor);
     wait_until(&format!("{then} readings of {sensor}"), Duration::from_secs(times(15, 60, 60)), || {
@@ -43,10 +43,10 @@ fn wait_settled(gateway: &Gateway, ledger: &Ledger, sensor: &str) {
     });
 }
 
-/// What the broker took of a sensor and what it was told as lost is all, up to the last that it knows of. Returns both.
+/// What the broker took of a sensor and what it was reported as lost is all, up to the last that it knows of. Returns both.
 fn check_sensor(ledger: &Ledger, sensor: &str) -> (u64, u64) {
     let account = ledger.account(sensor);
     account.check_whole();
     let run = account.runs.last().unwrap_or_else(|| panic!("nothing is known of {sensor}"));
-    (account.last(run), account.told(run))
+    (account.last(run), account.reported(run))
 }

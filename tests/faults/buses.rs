@@ -87,7 +87,7 @@ fn switch_on(running: &Running, wires: &SimFile) {
     });
 }
 
-fn all_tell_off(running: &Running) -> bool {
+fn all_report_off(running: &Running) -> bool {
     let is_off = |output: String| {
         let state = running.latest(&format!("b/actuators/{output}/state"));
         state["value"] == "off" || state["value"] == 0.0
@@ -170,7 +170,7 @@ fn once(running: &Running, how: &str, lasts: Duration) -> (Duration, Duration, D
     if how == "hang" {
         return (Duration::ZERO, gap, command);
     }
-    wait_until("the outputs to be safe", SOON * 4, || relays(&file) == 0 && all_tell_off(running));
+    wait_until("the outputs to be safe", SOON * 4, || relays(&file) == 0 && all_report_off(running));
     let took = mended.elapsed();
     // A transfer that is under way, the rest after it, and, for a chip that had not failed before, one more.
     assert!(took <= 3 * TIME_OUT + NOTICE, "{how}: safe {took:?} after the bus allowed it");

@@ -63,8 +63,8 @@ fn k1_no_mutated_configuration_panics_or_takes_long() {
         assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(bytes));
         assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
     }
-    let told = format!("no panic, {refused} refused, slowest {} ms", longest.as_millis());
-    report("K1", &format!("{count} mutated configurations, a bomb, empty, binary"), &told);
+    let reported = format!("no panic, {refused} refused, slowest {} ms", longest.as_millis());
+    report("K1", &format!("{count} mutated configurations, a bomb, empty, binary"), &reported);
 }
 
 #[test]

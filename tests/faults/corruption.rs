@@ -81,7 +81,7 @@ fn damage(bytes: &mut Vec<u8>, chance: &mut fastrand::Rng) {
 #[derive(Default)]
 struct Fate {
     received: BTreeSet<u64>,
-    told: u64,
+    reported: u64,
     /// Those of them that are named one by one.
     named: BTreeSet<u64>,
     start: Duration,
@@ -126,7 +126,7 @@ fn is_all(spool: &Spool, batch: &Batch) -> bool {
 async fn take(spool: &Spool, fate: &mut Fate) -> bool {
     let mut has_own = false;
     loop {
-        // A row that shows its damage only now is told by a message that comes behind.
+        // A row that shows its damage only now is reported by a message that comes behind.
         spool.offered().await.unwrap();
         // A disk error is the damage showing; the next request finds another file.
         let Ok(batch) = spool.read(Sequence(0), 1000).await else { continue };
@@ -137,10 +137,10 @@ async fn take(spool: &Spool, fate: &mut Fate) -> bool {
             let message = &stored.message;
             match (message.key.kind, message.run) {
                 (MessageKind::Loss, _) => {
-                    let told: Value = serde_json::from_slice(&message.body).unwrap();
-                    let [from, to, count] = ["from_seq", "to_seq", "count"].map(|key| told[key].as_u64().unwrap());
-                    assert!(count <= to - from + 1, "{told}");
-                    fate.told += count;
+                    let reported: Value = serde_json::from_slice(&message.body).unwrap();
+                    let [from, to, count] = ["from_seq", "to_seq", "count"].map(|key| reported[key].as_u64().unwrap());
+                    assert!(count <= to - from + 1, "{reported}");
+                    fate.reported += count;
                     if count == to - from + 1 {
                         fate.named.extend(from..=to);
                     }
@@ -161,7 +161,7 @@ async fn d3_no_damage_stops_a_start_or_is_published() {
     let mut chance = chance("D3");
     let wholes = [files(false).await, files(true).await];
     let tries = times(150, 1000, 10_000);
-    let (mut slowest, mut aside, mut lost, mut told, mut silent) = (Duration::ZERO, 0, 0, 0, 0);
+    let (mut slowest, mut aside, mut lost, mut reported, mut silent) = (Duration::ZERO, 0, 0, 0, 0);
     for _ in 0..tries {
         let mut files = wholes[chance.usize(..2)].clone();
         let which = chance.usize(..files.len());
@@ -172,12 +172,12 @@ async fn d3_no_damage_stops_a_start_or_is_published() {
         slowest = slowest.max(fate.start);
         aside += u32::from(fate.was_set_aside);
         let both: Vec<_> = fate.named.intersection(&fate.received).collect();
-        assert!(both.is_empty(), "told as lost, and received: {both:?}");
+        assert!(both.is_empty(), "reported as lost, and received: {both:?}");
         let missing = READINGS - fate.received.len() as u64;
-        assert!(fate.told <= missing, "{} told as lost, {missing} missing", fate.told);
+        assert!(fate.reported <= missing, "{} reported as lost, {missing} missing", fate.reported);
         lost += missing;
-        told += fate.told;
-        silent += u32::from(missing > 0 && !fate.was_set_aside && fate.told == 0);
+        reported += fate.reported;
+        silent += u32::from(missing > 0 && !fate.was_set_aside && fate.reported == 0);
     }
     assert!(slowest < Duration::from_secs(2), "a start took {slowest:?}");
     let total = tries as u64 * READINGS;
@@ -188,7 +188,7 @@ async fn d3_no_damage_stops_a_start_or_is_published() {
         ),
         &format!(
             "0 panics, 0 refused starts, 0 changed readings published; slowest start {} ms; {aside} set aside; of {total} readings \
-             {lost} could not be read, {told} of them told on B/loss; {silent} times SQLite saw no damage and the newest were gone \
+             {lost} could not be read, {reported} of them reported on B/loss; {silent} times SQLite saw no damage and the newest were gone \
              with the end of the log",
             slowest.as_millis()
         ),

@@ -78,7 +78,7 @@ fn live_without((make, below, words): Case) {
     gateway.stop(SOON);
     let account = ledger.account("n");
     account.check_whole();
-    assert!(account.runs.len() == 1 && account.told(&account.runs[0]) == 0, "nothing was lost meanwhile");
+    assert!(account.runs.len() == 1 && account.reported(&account.runs[0]) == 0, "nothing was lost meanwhile");
 }
 
 #[test]

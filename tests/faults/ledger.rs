@@ -134,7 +134,7 @@ impl Ledger {
         self.book.lock().unwrap().offered.len()
     }
 
-    /// The program's health of this moment; it tells it at a reload.
+    /// The program's health of this moment; it publishes it at a reload.
     pub(crate) fn health(&self, gateway: &Gateway) -> Value {
         let before = self.count();
         gateway.signal(Signal::HUP);

@@ -48,10 +48,10 @@ impl Ends<'_> {
         }
         let tally = settle(&ledger, &lives, self.commit_every.as_millis() as u64 + ONE_COMMIT);
         assert!(tally.taken > 0, "{lives:?}");
-        self.tell(tally, ledger.offered());
+        self.report(tally, ledger.offered());
     }
 
-    fn tell(&self, Tally { taken, received, worst }: Tally, offered: usize) {
+    fn report(&self, Tally { taken, received, worst }: Tally, offered: usize) {
         let promised = match self.commit_every {
             Duration::ZERO => format!("{offered} of them had been offered without an answer before, of those 0 lost"),
             _ => "0 lost that were older than a second and a commit".to_owned(),
@@ -92,7 +92,7 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// What the log tells; nothing when it ended before it had begun.
+    /// What the log says; nothing when it ended before it had begun.
     pub(crate) fn of(gateway: &Gateway) -> Option<Self> {
         let log = gateway.log();
         assert!(!log.contains("damaged"), "a kill or a power cut damages no spool: {log}");

@@ -1,4 +1,4 @@
-//! Row L1: nobody reads the log, or what systemd is told, while an output is on.
+//! Row L1: nobody reads the log, or what is reported to systemd, while an output is on.
 //!
 //! Each reader that does not read is tried beside one that does, at the same time on the same machine: what the first may take
 //! longer is what the row allows.

@@ -1,6 +1,6 @@
 //! The fault suite: every fault of ../shared/faults.md that threatens readings or outputs, made to happen, with its oracle.
 //!
-//! The oracle behind every row: readings received + readings told on `B/loss` = readings taken, exactly, and in order. Each
+//! The oracle behind every row: readings received + readings reported on `B/loss` = readings taken, exactly, and in order. Each
 //! test is named after its row (`n1_…`, `p2_…`) and ends with a line that says how often the fault was tried and what
 //! happened; `docs/reliability.md` holds those of a whole run.
 //!

@@ -28,12 +28,12 @@ struct Outage {
     grown: u64,
 }
 
-/// Waits until the loss is told and `lasting` has passed since `begun`.
+/// Waits until the loss is reported and `lasting` has passed since `begun`.
 fn endure(gateway: &Gateway, before: (u64, usize), begun: Instant, lasting: Duration) -> Outage {
-    let (memory, told) = before;
+    let (memory, reported) = before;
     let (mut noticed, mut most) = (None, memory);
     wait_until("the outage to be noticed and to pass", lasting + SOON, || {
-        if noticed.is_none() && losses(gateway) > told {
+        if noticed.is_none() && losses(gateway) > reported {
             noticed = Some(begun.elapsed());
         }
         most = most.max(gateway.memory());
@@ -42,7 +42,7 @@ fn endure(gateway: &Gateway, before: (u64, usize), begun: Instant, lasting: Dura
     Outage { noticed: noticed.unwrap(), grown: most - memory }
 }
 
-/// How often the log tells that there is no connection.
+/// How often the log says that there is no connection.
 fn losses(gateway: &Gateway) -> usize {
     gateway.log().matches("No connection").count()
 }
@@ -59,7 +59,7 @@ fn end_whole(mut gateway: Gateway, client: &Client) -> (u64, Account) {
     gateway.stop(SOON);
     let last = taken(&gateway);
     let account = wait_whole("all of them", last, || heard(client));
-    assert!(account.lost.is_empty(), "told as lost: {:?}", account.lost);
+    assert!(account.lost.is_empty(), "reported as lost: {:?}", account.lost);
     (last, account)
 }
 

@@ -169,7 +169,7 @@ fn p3_sigterm_with_a_dead_disk_makes_outputs_safe_and_ends_within_five_seconds()
 }
 
 #[test]
-fn p4_a_driver_that_panics_is_built_anew_with_back_off_and_the_others_miss_nothing() {
+fn p4_a_driver_that_panics_is_built_again_with_back_off_and_the_others_miss_nothing() {
     let with_sun = BENCH
         .replace("sensors:\n", "sensors:\n  sun: { driver: bh1750, bus: other, every: 200ms, settings: {} }\n")
         .replace("every: 50ms", "every: 100ms");
@@ -209,7 +209,7 @@ fn fed(running: &Running) -> Vec<Instant> {
     all.filter(|(_, text)| text.contains("WATCHDOG=1")).map(|(at, _)| at).collect()
 }
 
-/// What systemd is told here to expect; the unit says 10 s.
+/// What systemd is configured here to expect; the unit says 10 s.
 const WATCHDOG: [(&str, &str); 1] = [("WATCHDOG_USEC", "2000000")];
 
 #[test]
@@ -235,7 +235,7 @@ fn p5_a_hanging_bus_with_outputs_stops_the_watchdog_within_a_period_and_a_health
 }
 
 #[test]
-fn p5_a_hanging_disk_is_told_and_the_watchdog_is_fed_all_the_time() {
+fn p5_a_hanging_disk_is_reported_and_the_watchdog_is_fed_all_the_time() {
     if !may("a disk that hangs under a running gateway", &["strace"]) {
         return;
     }
@@ -269,11 +269,11 @@ fn p5_a_hanging_disk_is_told_and_the_watchdog_is_fed_all_the_time() {
     // What could not be delivered so quickly is in the spool.
     running.restart();
     let account = running.wait_whole(last);
-    let told_lost = account.told(&account.runs[0]);
-    assert!(told_lost > 0, "more than memory holds: {last} taken");
+    let reported_lost = account.reported(&account.runs[0]);
+    assert!(reported_lost > 0, "more than memory holds: {last} taken");
     let happened = format!(
         "in health, watchdog fed every {} at most, of 101 commands the slowest acted within {}; {last} taken, \
-         {told_lost} told as lost, the rest received",
+         {reported_lost} reported as lost, the rest received",
         millis(slowest),
         millis(command)
     );
@@ -281,7 +281,7 @@ fn p5_a_hanging_disk_is_told_and_the_watchdog_is_fed_all_the_time() {
 }
 
 /// Switches the output off and on, more often than answers find room beside a disk that hangs; the longest time from the
-/// start of the publishing program to the line's new level. The last state must be told, too.
+/// start of the publishing program to the line's new level. The last state must be reported, too.
 fn slowest_command(running: &Running) -> Duration {
     let orders = [("off", 0), ("on", 1)];
     let switch = |(word, level)| {
@@ -296,7 +296,7 @@ fn slowest_command(running: &Running) -> Duration {
     slowest
 }
 
-/// Looks at the output as often as it can until told to end; how often, and how often it was not on.
+/// Looks at the output as often as it can until it has to end; how often, and how often it was not on.
 fn watch_pump(bench: &SimFile, watching: &AtomicBool, looks: &AtomicUsize) -> usize {
     let mut off = 0;
     while watching.load(Ordering::Relaxed) {

@@ -270,7 +270,7 @@ fn k5_nothing_listens() {
 }
 
 #[test]
-fn k3_a_clock_that_was_never_set_is_told_as_the_cause() {
+fn k3_a_clock_that_was_never_set_is_named_as_the_cause() {
     let broker = Mosquitto::with(Options { tls: true, ..Options::default() });
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let Some(clock) = WallClock::beside(600 - i64::try_from(now).unwrap()) else {
@@ -286,5 +286,5 @@ fn k3_a_clock_that_was_never_set_is_told_as_the_cause() {
     assert!(!gateway.log().contains("is not valid before"), "of our own files nothing is said: {}", gateway.log());
     clock.set(0);
     gateway.wait_log("Connected.", SOON);
-    report("K3", "a clock in 1970, then set", "told as the cause; then connected");
+    report("K3", "a clock in 1970, then set", "named as the cause; then connected");
 }

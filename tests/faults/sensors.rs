@@ -94,8 +94,8 @@ fn s1_a_hanging_sensor_delays_nobody_on_other_buses_and_recovers_when_its_transf
     let status = wait_status(&running, "air", "down");
     // It hangs from the sampling on that follows the last reading.
     let last = running.client.all("b/sensors/air").last().map_or(began, |reading| reading.at);
-    let told = last.elapsed().saturating_sub(Duration::from_secs(1));
-    assert!(told <= Duration::from_secs(3), "three periods: {told:?}");
+    let noticed = last.elapsed().saturating_sub(Duration::from_secs(1));
+    assert!(noticed <= Duration::from_secs(3), "three periods: {noticed:?}");
     assert!(status["error"].as_str().unwrap().contains("hangs"), "{status}");
     assert!(wait_status(&running, "beside", "down")["error"].as_str().unwrap().contains("hangs in air"));
     let (n, sun) =
@@ -126,8 +126,8 @@ fn s1_a_hanging_sensor_delays_nobody_on_other_buses_and_recovers_when_its_transf
         "S1",
         &format!("a transfer hangs for {} s", hung.as_secs()),
         &format!(
-            "told after {:.1} periods; others {:.0} and {:.0} ms late at most; {before} threads before and after; back {} ms after its return",
-            told.as_secs_f64(),
+            "reported after {:.1} periods; others {:.0} and {:.0} ms late at most; {before} threads before and after; back {} ms after its return",
+            noticed.as_secs_f64(),
             n * 1e3,
             sun * 1e3,
             back.as_millis()
@@ -290,12 +290,12 @@ fn s3_what_a_faulty_chip_says_is_never_published_as_good() {
             refused += chips;
         }
     }
-    let mut told = 0;
+    let mut reported = 0;
     for (driver, _, world) in CHIPS {
-        told += check_truth(&running, driver, &serde_json::from_str(world).unwrap());
+        reported += check_truth(&running, driver, &serde_json::from_str(world).unwrap());
     }
-    assert!(told > 100, "{told}");
-    let happened = format!("{refused} faults refused and told in the status, all of {told} readings were true");
+    assert!(reported > 100, "{reported}");
+    let happened = format!("{refused} faults refused and reported in the status, all of {reported} readings were true");
     report("S3", "bad checksum, stuck data line, power-on values, never ready, off the bus; 7 chips", &happened);
 }
 
@@ -304,7 +304,7 @@ fn lie(running: &Running, other: &SimFile, fault: &str, expected: usize) {
     for (driver, ..) in CHIPS {
         wait_now(running, driver, "ok", SOON);
     }
-    // These say 0 lx and 0 °C before their first measurement, which nobody can tell from darkness and ice: no register of
+    // These say 0 lx and 0 °C before their first measurement, which nobody can distinguish from darkness and ice: no register of
     // theirs says more.
     let dumb = |driver: &str| {
         matches!((driver, fault), ("bh1750", "power-on" | "not-ready") | ("tmp102" | "lm75", "power-on"))

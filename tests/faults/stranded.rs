@@ -44,7 +44,7 @@ fn strand(behind: u64, count: u64, is_reloaded: bool) -> usize {
     let account = ledger.account("n");
     account.check_whole();
     let before = account.runs.iter().find(|run| !account.live.contains_key(*run)).expect("the run that met no broker");
-    assert_eq!(account.told(before), count);
+    assert_eq!(account.reported(before), count);
     account.late.get(before).map_or(0, Vec::len)
 }
 
@@ -58,7 +58,7 @@ fn h3_damaged_rows_strand_nothing_behind_them() {
         "H3",
         "1 and 128 damaged rows in front of others that wait, also with a reload meanwhile",
         &format!(
-            "{arrived} behind and before them arrived on the first connection; each damaged one was told on `B/loss`"
+            "{arrived} behind and before them arrived on the first connection; each damaged one was reported on `B/loss`"
         ),
     );
 }

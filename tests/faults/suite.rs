@@ -1,4 +1,4 @@
-//! How much is tried, by which seed, and how it is told.
+//! How much is tried, by which seed, and how it is reported.
 
 use std::io::Write;
 
@@ -46,7 +46,7 @@ pub(crate) fn chance(row: &str) -> fastrand::Rng {
 pub(crate) fn together(parts: &[fn()]) {
     std::thread::scope(|scope| {
         let running: Vec<_> = parts.iter().map(|part| scope.spawn(part)).collect();
-        // Each has told its own panic.
+        // Each has printed its own panic.
         let failed = running.into_iter().filter_map(|part| part.join().err()).count();
         assert_eq!(failed, 0, "of {} parts", parts.len());
     });

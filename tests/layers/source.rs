@@ -166,7 +166,7 @@ fn comment(rest: &str) -> Option<usize> {
     Some(rest.len())
 }
 
-/// The length of the string or character that begins here; `before` tells `r"` from `for"`.
+/// The length of the string or character that begins here; `before` distinguishes `r"` from `for"`.
 fn literal(rest: &str, before: Option<char>) -> Option<usize> {
     let in_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
     if !in_word && let Some(raw) = rest.strip_prefix('r') {

@@ -1,4 +1,4 @@
-//! Hardware that does not do what it is told: pins of an expander that something outside holds low.
+//! Hardware that does not do what it is set to: pins of an expander that something outside holds low.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ fn bench(limits: &str) -> Bench {
 /// Something outside holds the pin low, or lets it go.
 fn hold_low(bench: &Bench, is_held: bool) {
     bench.sim.set_chip("0x20", "P0", if is_held { 0.0 } else { 0.5 });
-    // The bus takes over what the file says within 100 ms; both lines are told apart only by a command.
+    // The bus takes over what the file says within 100 ms; both lines are distinguished only by a command.
     crate::pass(crate::ms(300));
 }
 

@@ -16,8 +16,8 @@ fn an_output_is_on_for_max_on_however_often_on_is_repeated() {
     }
     bench.sim.wait_line("GPIO5", 0, SOON);
     near("max_on", watch.end().on(0)[0].lasted(), ms(1000));
-    let told = bench.client.wait_json(&state("boiler"), |state| state["value"] == "off", SOON);
-    assert_eq!(told["cause"], "max_on");
+    let reported = bench.client.wait_json(&state("boiler"), |state| state["value"] == "off", SOON);
+    assert_eq!(reported["cause"], "max_on");
     assert_eq!(bench.health()["actuators"]["boiler"]["trips"], 1);
     let warnings = said(&bench, "Output returned to its safe state.");
     assert!(warnings.len() == 1 && warnings[0].contains("WARN") && warnings[0].contains("max_on"), "{warnings:?}");
@@ -44,8 +44,8 @@ fn off_waits_for_min_on_and_is_answered_when_it_has_been_done() {
     assert_eq!((&answer["outcome"], &answer["value"], reason(&answer)), (&"done".into(), &"off".into(), ""));
     assert_eq!(bench.sim.line("GPIO5"), Some(0), "answered when it was done");
     near("min_on", watch.end().on(0)[0].lasted(), ms(1500));
-    let told = bench.client.wait_json(&state("pump2"), |state| state["cause"] == "limit", SOON);
-    assert_eq!(told["value"], "off");
+    let reported = bench.client.wait_json(&state("pump2"), |state| state["cause"] == "limit", SOON);
+    assert_eq!(reported["value"], "off");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_lease_is_renewed_by_each_command_and_never_shorter_than_min_on() {
     // The answer to the renewal came some milliseconds after it.
     near("the renewed lease", span.to.map(|to| to.duration_since(renewed).unwrap()), ms(690));
     assert!(span.lasted().unwrap() > ms(1050), "{span:?}");
-    let told = bench.client.wait_json(&state("pump2"), |state| state["cause"] == "for", SOON);
-    assert_eq!(told["value"], "off");
+    let reported = bench.client.wait_json(&state("pump2"), |state| state["cause"] == "for", SOON);
+    assert_eq!(reported["value"], "off");
     assert_eq!(bench.health()["actuators"]["pump2"]["trips"], 0, "it was asked for");
 }

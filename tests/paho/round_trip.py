@@ -89,10 +89,10 @@ def a_command_is_answered(listener, identity, value, properties=None, elsewhere=
             state = message
         elif message.topic.startswith("answers/"):
             own = message
-    told = json.loads(reply.payload)
-    assert (told["id"], told["outcome"], told["reason"], told["value"]) == (identity, "done", None, value), told
-    told = json.loads(state.payload)
-    assert (told["value"], told["cause"]) == (value, "command"), told
+    received = json.loads(reply.payload)
+    assert (received["id"], received["outcome"], received["reason"], received["value"]) == (identity, "done", None, value), received
+    received = json.loads(state.payload)
+    assert (received["value"], received["cause"]) == (value, "command"), received
     return reply, own
 
 

@@ -42,7 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     });
     let rest = [
         Trial::test("tca9548a", same_sensors_behind_each_channel),
-        Trial::test("the_page_on_buses_tells_of_every_reference", page_tells),
+        Trial::test("the_page_on_buses_names_every_reference", page_names),
     ];
     expanders.into_iter().chain(rest).collect()
 }
@@ -75,7 +75,7 @@ fn input(bus: &mut Expander, pin: u8) -> Box<dyn InputLine> {
 }
 
 /// Sets these pins by the reference, releases those, and returns what it says of all.
-fn tell(reference: &mut Reference, chip: &mut Bench, set: &Map<String, Json>, release: &[u8]) -> Map<String, Json> {
+fn drive(reference: &mut Reference, chip: &mut Bench, set: &Map<String, Json>, release: &[u8]) -> Map<String, Json> {
     reference.sample(&json!({ "address": EXPANDER, "set": set, "release": release }), chip)
 }
 
@@ -110,7 +110,7 @@ fn read_what_the_reference_sets(model: Model) -> Result<(), Failed> {
                 release.push(pin);
             }
         }
-        let said = tell(&mut reference, &mut chip, &set, &release);
+        let said = drive(&mut reference, &mut chip, &set, &release);
         for (pin, line) in (0..).zip(&mut lines) {
             agree(round, pin, "ours reads, the reference reads", line.is_active().unwrap(), bit(&said, "levels", pin))?;
         }
@@ -126,7 +126,7 @@ fn set_what_the_reference_reads(model: Model) -> Result<(), Failed> {
     let mut reference = Reference::start(format!("buses/{}.py", model.name()));
     let (half, all) = (pins(model) / 2, pins(model));
     let foreign = if model == Model::Pcf8574 { Map::new() } else { foreign(half) };
-    tell(&mut reference, &mut chip, &foreign, &[]);
+    drive(&mut reference, &mut chip, &foreign, &[]);
     let mut bus = open(model, &chip);
     let request = |pin: u8| OutputRequest { line: pin.to_string(), active_low: false, active: false };
     let mut outputs: Vec<Box<dyn OutputLine>> = (0..half).map(|pin| bus.output(&request(pin)).unwrap()).collect();
@@ -137,7 +137,7 @@ fn set_what_the_reference_reads(model: Model) -> Result<(), Failed> {
         (half..all).for_each(|number| chip.set(&pin(model, number), *chance.choice(&[0.0, 0.5, 1.0]).unwrap()));
         let wanted: Vec<bool> = outputs.iter().map(|_| chance.bool()).collect();
         outputs.iter_mut().zip(&wanted).for_each(|(line, level)| line.set(*level).unwrap());
-        let said = tell(&mut reference, &mut chip, &Map::new(), &[]);
+        let said = drive(&mut reference, &mut chip, &Map::new(), &[]);
         for (pin, (line, wanted)) in (0..).zip(outputs.iter_mut().zip(wanted)) {
             agree(round, pin, "ours set, the reference reads", wanted, bit(&said, "levels", pin))?;
             agree(round, pin, "ours set, ours reads back", wanted, line.is_active().unwrap())?;
@@ -206,7 +206,7 @@ fn same_sensors_behind_each_channel() -> Result<(), Failed> {
 }
 
 /// The page names every package that a bus was verified against, as it is pinned.
-fn page_tells() -> Result<(), Failed> {
+fn page_names() -> Result<(), Failed> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/buses.md"))?;
     let pinned = include_str!("requirements.txt");

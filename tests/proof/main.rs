@@ -6,7 +6,7 @@
 //! allows with its reason. An output is driven by either on one chip, and read back by the other. One test a driver:
 //! `cargo test --test proof -- sht3x`. Buses that are chips have their own in `buses/`.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and tells its figures")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and prints its figures")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -173,7 +173,7 @@ fn some_world(ranges: &BTreeMap<String, (f64, f64)>, chance: &mut fastrand::Rng)
     ranges.iter().map(|(name, (low, high))| (name.clone(), low + chance.f64() * (high - low))).collect()
 }
 
-/// How far the two are apart in each quantity that both tell.
+/// How far the two are apart in each quantity that both report.
 fn differences(
     spec: &DriverSpec,
     ours: &[Measurement],
@@ -197,5 +197,5 @@ fn differences(
         }
         all.insert(name.clone(), difference);
     }
-    if all.is_empty() { Err("the reference tells nothing".into()) } else { Ok(all) }
+    if all.is_empty() { Err("the reference reports nothing".into()) } else { Ok(all) }
 }

@@ -2,7 +2,7 @@
 
     python reference.py FILE
 
-Everything goes over standard input and output, one JSON object a line. First we tell what FILE says of itself: the ranges of
+Everything goes over standard input and output, one JSON object a line. First we send what FILE says of itself: the ranges of
 the world that its chip is put into, the differences that it allows, the settings to try. Then, for each `{"settings": …}` that
 comes in, the reference takes one sampling, or with `"drive": …` makes its output do that; the transfers that it makes are asked
 for, and at the end `{"result": …}` or `{"error": …}` is sent.
@@ -19,13 +19,13 @@ import types
 say, sys.stdout = sys.stdout, sys.stderr
 
 
-def tell(message):
+def send(message):
     say.write(json.dumps(message) + "\n")
     say.flush()
 
 
 def ask(question):
-    tell(question)
+    send(question)
     line = sys.stdin.readline()
     if not line:
         sys.exit(0)

@@ -67,7 +67,7 @@ impl Reference {
     }
 
     fn request(&mut self, request: &Json, mut answer: impl FnMut(&Json) -> Json) -> Map<String, Json> {
-        self.tell(request);
+        self.send(request);
         loop {
             let question = self.hear();
             if let Some(error) = question.get("error") {
@@ -77,11 +77,11 @@ impl Reference {
                 return result.as_object().unwrap().clone();
             }
             let answer = answer(&question);
-            self.tell(&answer);
+            self.send(&answer);
         }
     }
 
-    fn tell(&mut self, message: &Json) {
+    fn send(&mut self, message: &Json) {
         writeln!(self.input, "{message}").unwrap();
     }
 

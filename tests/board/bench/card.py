@@ -12,10 +12,10 @@ from machine import CARD, die, guest, must_be_off, new_card
 
 
 def debugfs(request, write=False, may_fail=False):
-    """One request to debugfs, which tells its errors in words only."""
+    """One request to debugfs, which reports its errors in words only."""
     must_be_off()
     done = subprocess.run(["debugfs", *(["-w"] if write else []), "-R", request, str(CARD)], capture_output=True, text=True)
-    errors = "\n".join(told for told in done.stderr.splitlines() if not told.startswith("debugfs 1."))
+    errors = "\n".join(reported for reported in done.stderr.splitlines() if not reported.startswith("debugfs 1."))
     if errors and not may_fail:
         die(errors)
     return errors
@@ -64,7 +64,7 @@ def push(source, place, mode):
     port, to = listener.getsockname()[1], shlex.quote(place)
     # The board may be up before its network is.
     online = "for i in $(seq 300); do ip -4 route get 10.0.2.2 >/dev/null 2>&1 && break; sleep 0.2; done"
-    told = guest(f"{online}; set -e -o pipefail; mkdir -p $(dirname {to}); gzip -dc </dev/tcp/10.0.2.2/{port} >{to}.part;"
+    reported = guest(f"{online}; set -e -o pipefail; mkdir -p $(dirname {to}); gzip -dc </dev/tcp/10.0.2.2/{port} >{to}.part;"
                  f"chmod {mode} {to}.part; mv {to}.part {to}; sha256sum <{to}", 300)
-    if told.split()[0] != hashlib.sha256(content).hexdigest():
+    if reported.split()[0] != hashlib.sha256(content).hexdigest():
         die(f"{place}: the copy differs")

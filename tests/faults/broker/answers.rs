@@ -47,7 +47,7 @@ fn strict(refusing: &Arc<AtomicBool>, ledger: &Ledger) -> Script {
 }
 
 #[test]
-fn b2_what_is_refused_waits_or_is_told_as_lost_and_the_rest_flows_on() {
+fn b2_what_is_refused_waits_or_is_reported_as_lost_and_the_rest_flows_on() {
     let seconds = times(3, 20, 60);
     let (refusing, ledger) = (Arc::new(AtomicBool::new(true)), Ledger::default());
     let broker = ScriptedBroker::start(vec![strict(&refusing, &ledger)]);
@@ -74,12 +74,12 @@ fn b2_what_is_refused_waits_or_is_told_as_lost_and_the_rest_flows_on() {
     let slowest = delays[delays.len() - 1];
     assert!(slowest <= Duration::from_secs(1), "a topic that is not refused took {slowest:?}");
     let counts = ["n", "denied", "quota", "invalid"].map(|sensor| check_sensor(&ledger, sensor));
-    assert_eq!(counts.map(|(_, told)| told), [0, 0, 0, counts[3].0 / INVALID]);
-    assert_eq!(broker.connects().len(), 1, "nobody connects anew over a refusal");
+    assert_eq!(counts.map(|(_, reported)| reported), [0, 0, 0, counts[3].0 / INVALID]);
+    assert_eq!(broker.connects().len(), 1, "nobody connects again over a refusal");
     let repeats = received(&broker).runs.len() - 1 + broker_repeats(&broker);
     let happened = format!(
         "0x10: {} taken, {} received, {repeats} repeats, slowest {} ms; 0x87, 0x97 for {seconds} s: {} taken and received, {tries} \
-         attempts meanwhile; 0x99: {} taken, {} told as lost",
+         attempts meanwhile; 0x99: {} taken, {} reported as lost",
         counts[0].0,
         counts[0].0,
         slowest.as_millis(),
@@ -168,7 +168,7 @@ fn b6_acknowledgements_that_are_wrong_lose_nothing_and_stall_nothing() {
     drop(good);
     let account = ledger.account("n");
     account.runs.iter().for_each(|run| assert_eq!(account.missing(run, account.last(run)), Vec::<u64>::new()));
-    assert!(account.lost.is_empty(), "told as lost: {:?}", account.lost);
+    assert!(account.lost.is_empty(), "reported as lost: {:?}", account.lost);
     let happened =
         format!("{last} taken, {last} acknowledged rightly; {:?}, {connects} connects", counts.lock().unwrap());
     report("B6", &format!("{readings} readings, acknowledged unknown, twice, out of order"), &happened);

@@ -70,7 +70,7 @@ fn flood(gateway: &Gateway, broker: &ScriptedBroker, count: usize) -> (usize, us
 }
 
 #[test]
-fn b8_a_flood_of_commands_is_answered_or_counted_and_holds_up_no_reading() {
+fn b8_a_flood_of_commands_is_answered_or_counted_and_delays_no_reading() {
     let count = times(10_000, 30_000, 100_000);
     let ledger = Ledger::default();
     let broker = ScriptedBroker::start(vec![Script::good().noting(&ledger)]);

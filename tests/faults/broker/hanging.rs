@@ -148,7 +148,7 @@ fn is_alarm(publish: &Publish, topic: &str) -> bool {
 }
 
 #[test]
-fn h1_a_topic_on_which_the_broker_hangs_up_is_held_back_and_the_rest_flows() {
+fn h1_a_topic_on_which_the_broker_hangs_up_is_suspended_and_the_rest_flows() {
     let mut happened = Vec::new();
     let topics = ["b/devices", "b/health", "b/sensors/m", "b/actuators/pump/state", "b/actuators/pump/reply"];
     let protocols = times(1, 2, 2);
@@ -197,7 +197,7 @@ fn h2_a_gateway_without_outputs_subscribes_to_no_commands() {
 
 /// Outputs that a reload adds are heard although the extra before them is never answered.
 #[test]
-fn h2_a_subscription_to_health_that_is_not_answered_holds_up_nothing() {
+fn h2_a_subscription_to_health_that_is_not_answered_delays_nothing() {
     let broker = ScriptedBroker::start(vec![Script::good().ignores_filter("b/health")]);
     let rest = TWO.replace("QOS", "");
     let (mut gateway, folder) = gateway(&broker, "", &rest);

@@ -1,6 +1,6 @@
 //! B1: a broker that is killed and forgets everything.
 //!
-//! A broker may acknowledge, and die before it hands on; that loss is its own, and a subscriber cannot tell it from ours. So
+//! A broker may acknowledge, and die before it hands on; that loss is its own, and a subscriber cannot distinguish it from ours. So
 //! the relay before it says what it acknowledged: every reading must be among that.
 
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ fn b1_a_broker_that_is_killed_and_forgets_everything_costs_no_reading() {
         broker.start_again();
     }
     let (last, account) = end_whole(&mut gateway, || Account::of("n", relay.acknowledged()));
-    assert!(account.lost.is_empty(), "told as lost: {:?}", account.lost);
+    assert!(account.lost.is_empty(), "reported as lost: {:?}", account.lost);
     let sent = relay.published().iter().filter(|(topic, _)| topic.ends_with("/n")).count() as u64;
     let happened =
         format!("{last} taken, {last} acknowledged, {} sent again, {} connects", sent - last, relay.connects());

@@ -49,7 +49,7 @@ fn largest(broker: &ScriptedBroker) -> usize {
 }
 
 #[test]
-fn b4_what_does_not_fit_is_told_as_lost_and_the_rest_goes_on() {
+fn b4_what_does_not_fit_is_reported_as_lost_and_the_rest_goes_on() {
     let readings = times(60, 1000, 5000);
     let ledger = Ledger::default();
     let broker = ScriptedBroker::start(vec![Script::good().properties(small()).noting(&ledger)]);
@@ -58,12 +58,12 @@ fn b4_what_does_not_fit_is_told_as_lost_and_the_rest_goes_on() {
     ["n", "air"].iter().for_each(|sensor| wait_settled(&gateway, &ledger, sensor));
     gateway.stop(SOON);
     let (n, lost) = check_sensor(&ledger, "n");
-    let (air, told) = check_sensor(&ledger, "air");
-    assert_eq!((lost, told), (0, air), "each reading of n has arrived, each of air was told as lost");
+    let (air, reported) = check_sensor(&ledger, "air");
+    assert_eq!((lost, reported), (0, air), "each reading of n has arrived, each of air was reported as lost");
     let largest = largest(&broker);
     assert_eq!(broker.connects().len(), 1);
     let happened =
-        format!("{n} readings that fit received, {air} that do not told on B/loss; largest packet {largest} bytes");
+        format!("{n} readings that fit received, {air} that do not reported on B/loss; largest packet {largest} bytes");
     report("B4", &format!("maximum packet size {SIZE}"), &happened);
 }
 
@@ -114,14 +114,14 @@ fn b4_a_broker_that_allows_least_gets_least() {
     ["n", "air"].iter().for_each(|sensor| wait_settled(&gateway, &ledger, sensor));
     gateway.stop(SOON);
     let (n, _) = check_sensor(&ledger, "n");
-    let (air, told) = check_sensor(&ledger, "air");
-    assert_eq!(told, air);
+    let (air, reported) = check_sensor(&ledger, "air");
+    assert_eq!(reported, air);
     for publish in broker.publishes() {
         assert_eq!((publish.qos, publish.retain), (0, false), "{}", publish.topic);
     }
     let will = broker.connects().into_iter().next_back().unwrap().will;
     let happened = format!(
-        "{n} received, {air} told as lost, all at QoS 0 and not retained, largest packet {} bytes, {} connects, the will at QoS {}",
+        "{n} received, {air} reported as lost, all at QoS 0 and not retained, largest packet {} bytes, {} connects, the will at QoS {}",
         largest(&broker),
         broker.connects().len(),
         will.unwrap().qos

@@ -90,7 +90,7 @@ fn mutant(seeds: &[Vec<u8>], chance: &mut fastrand::Rng) -> Vec<u8> {
             }
         }
     }
-    // Most are framed anew, for a wrong length hides everything else that is wrong.
+    // Most are framed again, because a wrong length hides everything else that is wrong.
     if chance.u32(..4) > 0 { wire::frame(bytes[0], bytes.get(2..).unwrap_or_default().to_vec()) } else { bytes }
 }
 

@@ -1,4 +1,4 @@
-//! B3: brokers that refuse the connection: told in words and not hammered. And B2: one that refuses a topic.
+//! B3: brokers that refuse the connection: explained in words and not hammered. And B2: one that refuses a topic.
 
 use std::time::{Duration, Instant};
 
@@ -109,7 +109,7 @@ fn b3_a_refusal_that_only_a_person_can_lift_is_not_tried_again_within_a_minute()
 }
 
 #[test]
-fn b3_a_wrong_password_is_told_in_words_by_a_real_broker() {
+fn b3_a_wrong_password_is_reported_in_words_by_a_real_broker() {
     let user = Some(("pi".to_owned(), "right".to_owned()));
     let broker = Mosquitto::with(Options { user, ..Options::default() });
     for (protocol, words) in [("3.1.1", "not authorized (5)"), ("5", "not authorized (0x87)")] {
@@ -125,7 +125,7 @@ fn b3_a_wrong_password_is_told_in_words_by_a_real_broker() {
 }
 
 #[test]
-fn b2_a_refused_topic_holds_back_only_itself() {
+fn b2_a_refused_topic_delays_only_itself() {
     let rest = "sensors:
   bad: { driver: waveform, every: 50ms, settings: { shape: counter } }
   n: { driver: waveform, every: 50ms, settings: { shape: counter } }

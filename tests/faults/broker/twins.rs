@@ -69,8 +69,8 @@ fn twins(protocol: &str) {
     if scale() != Scale::Short {
         // The alarm is in the log at once, and at the broker with the next connection, which is a minute away.
         let alarm = |message: &Message| message.json()["link"]["alarm"].as_str().map(str::to_owned);
-        let told = wait_for("an alarm in health", SOON, || watch.all("b/health").iter().find_map(alarm));
-        assert!(told.contains("\"twin\""), "{told}");
+        let reported = wait_for("an alarm in health", SOON, || watch.all("b/health").iter().find_map(alarm));
+        assert!(reported.contains("\"twin\""), "{reported}");
     }
     gateway.stop(SOON);
     Account::of("n", watch.everything().into_iter().map(|message| (message.topic, message.payload))).check_order();

@@ -1,7 +1,7 @@
 //! D1: the power goes while the program writes.
 //!
 //! The program is stopped first, in the middle of whatever it does, and only when every thread stands still is the disk
-//! cut off: a thread that still ran would be told of an error, which no power cut does, and could send what it then has only
+//! cut off: a thread that still ran would see an error, which no power cut does, and could send what it then has only
 //! in memory.
 
 use std::fs;

@@ -1,5 +1,5 @@
 //! D2: the disk fails, is full or cannot be written, and comes back. Sampling and commands go on, health says what is wrong,
-//! and nothing is lost but what is told.
+//! and nothing is lost but what is reported.
 
 use std::fs;
 use std::io::Write;
@@ -120,7 +120,7 @@ impl Stage {
         took
     }
 
-    /// Delivers everything, and everything is accounted for. Returns taken and told.
+    /// Delivers everything, and everything is accounted for. Returns taken and reported.
     fn settle(mut self) -> (u64, u64) {
         self.ledger.be(Mood::Acknowledges);
         self.ledger.wait_drained(&self.gateway, LONG);
@@ -134,15 +134,15 @@ impl Stage {
         assert_eq!(account.last(run), taken(&self.gateway));
         self.ledger.account("x").check_whole();
         self.ledger.account("y").check_whole();
-        (taken(&self.gateway), account.told(run))
+        (taken(&self.gateway), account.reported(run))
     }
 }
 
-fn tell(what: &str, (taken, told): (u64, u64), recovered: Duration) {
-    let received = taken - told;
+fn report_end(what: &str, (taken, reported): (u64, u64), recovered: Duration) {
+    let received = taken - reported;
     let recovered = recovered.as_secs_f64();
     let happened = format!(
-        "{taken} taken, {received} received, {told} told as lost; alarm in health, commands answered, written again after \
+        "{taken} taken, {received} received, {reported} reported as lost; alarm in health, commands answered, written again after \
          {recovered:.1} s"
     );
     report("D2", what, &happened);
@@ -162,7 +162,7 @@ fn errors(what: &str, calls: &str, error: &str, word: &str) {
     std::thread::sleep(Duration::from_secs(times(0, 10, 30)));
     drop(tracer);
     let took = stage.recover(Instant::now());
-    tell(what, stage.settle(), took);
+    report_end(what, stage.settle(), took);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn d2_an_fsync_that_fails_once_loses_nothing() {
     let then = taken(&stage.gateway);
     wait_taken(&stage.gateway, then + 100);
     drop(tracer);
-    tell("the third fsync fails with EIO, then they work", stage.settle(), took);
+    report_end("the third fsync fails with EIO, then they work", stage.settle(), took);
 }
 
 #[test]
@@ -256,11 +256,11 @@ fn d2_a_full_disk_loses_nothing_and_is_used_again_when_there_is_room() {
     std::thread::sleep(Duration::from_secs(times(0, 10, 30)));
     drop(filler);
     let took = stage.recover(Instant::now());
-    tell("the disk is full, then has room", stage.settle(), took);
+    report_end("the disk is full, then has room", stage.settle(), took);
 }
 
 #[test]
-fn d2_a_disk_that_stays_full_costs_the_oldest_and_they_are_told() {
+fn d2_a_disk_that_stays_full_costs_the_oldest_and_they_are_reported() {
     if !may("D2", &TOOLS) {
         return;
     }
@@ -276,9 +276,9 @@ fn d2_a_disk_that_stays_full_costs_the_oldest_and_they_are_told() {
     stage.endure("full");
     drop(filler);
     let took = stage.recover(Instant::now());
-    let (taken, told) = stage.settle();
-    assert!(told > 300, "{told} of {taken} told as lost");
-    tell("the disk stays full until memory is full too", (taken, told), took);
+    let (taken, reported) = stage.settle();
+    assert!(reported > 300, "{reported} of {taken} reported as lost");
+    report_end("the disk stays full until memory is full too", (taken, reported), took);
 }
 
 /// A slower period, so that a debug build of the program and of the broker can follow.
@@ -303,12 +303,12 @@ fn d2_a_max_size_larger_than_the_free_disk_fills_no_more_than_that_and_gets_empt
     stage.ledger.be(Mood::Acknowledges);
     stage.ledger.health(&stage.gateway);
     stage.command("on");
-    let (taken, told) = stage.settle();
-    assert!(told > 100, "{told} of {taken} told as lost");
+    let (taken, reported) = stage.settle();
+    assert!(reported > 100, "{reported} of {taken} reported as lost");
     report(
         "D2",
         "`max_size: 64MiB` on a disk of 1 MiB, until memory is full too; then the broker is back",
-        &format!("{taken} taken, {} received, {told} told as lost; drained, no alarm left", taken - told),
+        &format!("{taken} taken, {} received, {reported} reported as lost; drained, no alarm left", taken - reported),
     );
 }
 
@@ -326,7 +326,7 @@ fn d2_a_start_on_a_full_disk_works_from_memory_until_there_is_room() {
     stage.disk.as_ref().unwrap().remount("size=4m");
     drop(filler);
     let took = stage.recover(Instant::now());
-    tell("a start on a full disk, then it has room", stage.settle(), took);
+    report_end("a start on a full disk, then it has room", stage.settle(), took);
 }
 
 #[test]
@@ -342,5 +342,5 @@ fn d2_a_start_on_a_read_only_disk_works_from_memory_until_it_is_writable() {
     stage.endure("");
     stage.disk.as_ref().unwrap().remount("rw");
     let took = stage.recover(Instant::now());
-    tell("a start on a read-only disk, then it is writable", stage.settle(), took);
+    report_end("a start on a read-only disk, then it is writable", stage.settle(), took);
 }

@@ -1,5 +1,5 @@
 //! D5: the spool has been full for long: its bytes are bounded, the account is exact, and it is emptied quickly while the
-//! present is told at once.
+//! present is reported at once.
 
 use std::fs;
 use std::path::Path;
@@ -113,7 +113,7 @@ fn overflow(when_full: &str, max_mib: u64, overfull: u64) -> Overflow {
     let mut gateway = start(folder.path(), &text("1ms"));
     let scales = Scales::on(&folder.path().join("spool"));
     wait_until("enough readings", LONG * 8, || taken(&gateway) >= overfull);
-    // A slower period, so that what is late and what is fresh can be told apart.
+    // A slower period, so that what is late and what is fresh can be distinguished.
     fs::write(folder.path().join("fieldgate.yaml"), text("100ms")).unwrap();
     gateway.signal(Signal::HUP);
     gateway.wait_log("Configuration reloaded", SOON);
@@ -137,8 +137,8 @@ fn overflow(when_full: &str, max_mib: u64, overfull: u64) -> Overflow {
 }
 
 impl Overflow {
-    fn told(&self) -> u64 {
-        self.account.told(&self.account.runs[0])
+    fn reported(&self) -> u64 {
+        self.account.reported(&self.account.runs[0])
     }
 
     fn absent(&self) -> Vec<u64> {
@@ -154,7 +154,7 @@ impl Overflow {
     }
 
     fn check(&self) {
-        assert!(self.told() > self.overfull / 10, "{} lost", self.told());
+        assert!(self.reported() > self.overfull / 10, "{} lost", self.reported());
         assert!(self.most > self.max_size / 2, "{} bytes seen on the disk", self.most);
         assert!(self.most <= self.max_size, "{} bytes on the disk, {} are allowed", self.most, self.max_size);
         assert!(self.rate() >= drained_per_second(), "{} readings/s", self.rate());
@@ -165,10 +165,10 @@ impl Overflow {
         let absent = self.absent();
         let program = if program_path().contains("release") { "release" } else { "debug" };
         let happened = format!(
-            "at most {} bytes on the disk; of one of the three sensors {} told as lost of more than {}, exactly those (from {} \
+            "at most {} bytes on the disk; of one of the three sensors {} reported as lost of more than {}, exactly those (from {} \
              on); {} readings drained at {}/s ({program} program), live p99 meanwhile {} ms",
             self.most,
-            self.told(),
+            self.reported(),
             self.overfull,
             absent[0],
             self.drained.readings,
@@ -205,7 +205,7 @@ fn age(note: &Note) -> Duration {
 }
 
 #[test]
-fn d5_a_full_spool_tells_exactly_which_of_the_oldest_went() {
+fn d5_a_full_spool_reports_exactly_which_of_the_oldest_went() {
     let overflow = overflow("drop_oldest", times(1, 8, 32), times(2800, 27_000, 107_000));
     let absent = overflow.absent();
     assert!(absent[0] == 1 && !absent.contains(&overflow.overfull), "the oldest went: {:?}", absent.last());
@@ -213,7 +213,7 @@ fn d5_a_full_spool_tells_exactly_which_of_the_oldest_went() {
 }
 
 #[test]
-fn d5_a_full_spool_tells_exactly_which_of_the_newest_went() {
+fn d5_a_full_spool_reports_exactly_which_of_the_newest_went() {
     let overflow = overflow("drop_newest", 1, times(2800, 3400, 14_000));
     let absent = overflow.absent();
     assert!(absent[0] > 500 && absent.contains(&overflow.overfull), "the newest went: {:?}", absent[0]);

@@ -84,8 +84,8 @@ fn a2_without_a_disk_ids_are_remembered_in_memory_and_written_as_soon_as_there_i
     stage.gateway.wait_log("The spool cannot use its disk", SOON);
     let new = stage.ask("on", "new");
     assert_eq!(stage.ask("on", "new"), new, "from memory");
-    let anew = stage.ask("on", "old");
-    assert_ne!(anew, old, "nobody can know that it is a repeat: the command is not held up");
+    let repeated = stage.ask("on", "old");
+    assert_ne!(repeated, old, "nobody can know that it is a repeat: the command is not held up");
     assert_eq!(stage.actions(), 2);
     stage.disk.as_ref().unwrap().remount("rw");
     stage.gateway.wait_log("The spool can be written again", SOON);
@@ -97,14 +97,14 @@ fn a2_without_a_disk_ids_are_remembered_in_memory_and_written_as_soon_as_there_i
             stage.gateway.stop(SOON);
         }
         stage.restart();
-        assert_eq!(["old", "older", "new"].map(|id| stage.ask("on", id)), [&anew, &older, &new].map(String::clone));
+        assert_eq!(["old", "older", "new"].map(|id| stage.ask("on", id)), [&repeated, &older, &new].map(String::clone));
         assert_eq!(stage.actions(), 0);
     }
     report("A2", "a start on a read-only disk, then it is writable, then a kill", "every id known, no second action");
 }
 
 #[test]
-fn a6_a_slow_disk_holds_up_no_command_with_an_id() {
+fn a6_a_slow_disk_delays_no_command_with_an_id() {
     if !may("A6", &["strace"]) {
         return;
     }

@@ -59,7 +59,7 @@ impl Mount {
         run("xfs_io", &["-x", "-c", "shutdown", self.at.to_str().unwrap()]);
     }
 
-    /// Whoever writes waits until [`Mount::thaw`].
+    /// A writer waits until [`Mount::thaw`].
     pub(crate) fn freeze(&self) {
         run("fsfreeze", &["--freeze", self.at.to_str().unwrap()]);
     }

@@ -24,7 +24,7 @@ fn check(outage: &Outage) {
     assert!(*grown <= GROWTH, "memory grew by {grown} bytes");
 }
 
-fn told(outage: &Outage) -> String {
+fn described(outage: &Outage) -> String {
     format!(
         "noticed after {:.1} s of 1.5 × {} s, memory +{:.1} MiB",
         outage.noticed.as_secs_f64(),
@@ -65,7 +65,7 @@ fn n1_a_black_hole_in_the_network_loses_nothing_and_is_noticed_in_time() {
     let tried = format!("black hole {lasting} s, then resets {} s, at 100 readings/s", resetting);
     let happened = format!(
         "{last} taken, {last} received, {repeats} repeats; hole {}; resets noticed after {:.2} s",
-        told(&hole),
+        described(&hole),
         resets.noticed.as_secs_f64()
     );
     report("N1", &tried, &happened);
@@ -87,7 +87,7 @@ fn n2_a_frozen_broker_gets_everything_when_it_thaws() {
     let (last, account) = end_whole(gateway, &client);
     let repeats = repeats(&client, &account);
     let tried = format!("broker frozen {lasting} s at 100 readings/s");
-    report("N2", &tried, &format!("{last} taken, {last} received, {repeats} repeats, {}", told(&outage)));
+    report("N2", &tried, &format!("{last} taken, {last} received, {repeats} repeats, {}", described(&outage)));
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn start_in(namespace: &Namespace, folder: &std::path::Path, url: &str) -> (Gate
 }
 
 #[test]
-fn n6_a_name_that_hangs_holds_up_neither_the_start_nor_the_sampling_nor_the_end() {
+fn n6_a_name_that_hangs_delays_neither_the_start_nor_the_sampling_nor_the_end() {
     if !may("N6", &["ip", "nft"]) {
         return;
     }
@@ -57,7 +57,7 @@ fn n6_a_name_that_hangs_holds_up_neither_the_start_nor_the_sampling_nor_the_end(
 }
 
 #[test]
-fn n6_a_name_that_is_wrong_at_first_is_resolved_anew_at_each_attempt() {
+fn n6_a_name_that_is_wrong_at_first_is_resolved_again_at_each_attempt() {
     if !may("N6", &["ip", "nft"]) {
         return;
     }

@@ -142,10 +142,10 @@ fn h8_dimmers_with_ramps_pulses_and_covers_are_never_on_beside_their_partners() 
     let [bench, side] = ["bench.json", "side.json"].map(|file| SimFile::new(folder.path().join(file)));
     let mut gateway = Gateway::start(folder.path(), &config(&broker.url(), "", "", REST));
     wait_until("the subscription", SOON, || !broker.filters().is_empty());
-    // A partner that is not known to be off forbids the other; each tells its state once it has been driven.
-    let told =
+    // A partner that is not known to be off forbids the other; each publishes its state once it has been driven.
+    let published =
         |output: &str| broker.publishes().iter().any(|publish| publish.topic == format!("b/actuators/{output}/state"));
-    wait_until("the outputs to be driven", SOON, || ["one", "other", "gate", "blind"].into_iter().all(told));
+    wait_until("the outputs to be driven", SOON, || ["one", "other", "gate", "blind"].into_iter().all(published));
     let witness = Witness::start(&bench, &side);
     let first = each_once(&broker, &bench, &side);
     let sent = storm(&broker, &side, (lasts, first), &mut chance);

@@ -88,8 +88,8 @@ fn lose(what: &str, mut stage: Stage, take_away: fn(&mut Stage), bring_back: fn(
             bring_back(&mut stage);
             lost += 1;
             let trips = || stage.gateway.log().matches("Output returned to its safe state.").count();
-            wait_until("the trip to be told", SOON, || trips() >= lost);
-            assert_eq!(trips(), lost, "each trip is told once");
+            wait_until("the trip to be reported", SOON, || trips() >= lost);
+            assert_eq!(trips(), lost, "each trip is reported once");
             off
         });
         let mut off = off.inspect(|off| eprintln!("fault A3: {what}: off by {off:?}"));

@@ -99,9 +99,9 @@ fn queued(protocol: &str) {
             let is_of_queue = |line: &&str| line.contains("actuator=o1 ") && line.contains("reason=\"expired: ");
             gateway.log().lines().filter(is_of_queue).count()
         };
-        let told = || (expired(), counted(&gateway));
-        wait_until("every queued command to be refused or counted", LONG, || told().0 + told().1 >= each);
-        let (some, others) = told();
+        let reported = || (expired(), counted(&gateway));
+        wait_until("every queued command to be refused or counted", LONG, || reported().0 + reported().1 >= each);
+        let (some, others) = reported();
         assert_eq!((some + others, movements(&gateway, "o1"), bus.line("GPIO1")), (each, 0, Some(0)));
         (refused, dropped) = (refused + some, dropped + others);
     }

@@ -50,7 +50,7 @@ fn answered(broker: &ScriptedBroker) -> usize {
 }
 
 /// Every movement by the log, whatever lasted too short to be seen from outside.
-fn told(log: &str) -> Seen {
+fn movements(log: &str) -> Seen {
     let is_movement = |line: &&str| line.contains("Output set.") || line.contains("Output returned to its safe state.");
     Seen::noted(log.lines().filter(is_movement).map(|line| {
         let output = line.split_once("actuator=").and_then(|(_, rest)| rest.split_once(' ')).unwrap().0;
@@ -67,7 +67,7 @@ fn extremes(spans: &[Span]) -> (Duration, Duration) {
     (*all.iter().min().unwrap(), *all.iter().max().unwrap())
 }
 
-/// Holds all movements against the limits; says how often each output was on. The log tells a movement when it has been done,
+/// Verifies all movements against the limits; says how often each output was on. The log shows a movement when it has been done,
 /// on a busy machine a little later.
 fn judge(seen: &Seen) -> String {
     let at_least = |what: &str, time: Duration, limit: u64| {
@@ -118,7 +118,7 @@ fn a5_a_thousand_toggles_a_second_break_no_limit() {
     seen.rest_between(2, 3);
     gateway.stop(SOON);
     let happened =
-        format!("{}; {} answered, {} counted", judge(&told(&gateway.log())), answered(&broker), counted(&gateway));
+        format!("{}; {} answered, {} counted", judge(&movements(&gateway.log())), answered(&broker), counted(&gateway));
     report(
         "A5",
         &format!("{sent} toggles in {} s on six outputs, {} versions seen", lasts.as_secs(), seen.versions),

@@ -103,7 +103,7 @@ impl Stage {
         }
     }
 
-    /// The broker sends, whatever it was told of our largest packet.
+    /// The broker sends, whatever it knows of our largest packet.
     fn too_large(&self) {
         let before = self.gateway.own_memory();
         let connects = self.broker.connects().len();

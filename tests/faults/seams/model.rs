@@ -39,7 +39,7 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Lines are dealt out anew, so that they move between outputs, inputs and buses.
+    /// Lines are dealt out again, so that they move between outputs, inputs and buses.
     pub(super) fn random(chance: &mut Rng) -> Self {
         let mut lines: Vec<Line> = BUSES.iter().flat_map(|bus| LINES.map(|line| (*bus, line))).collect();
         chance.shuffle(&mut lines);
@@ -196,7 +196,7 @@ impl Model {
         new
     }
 
-    /// Commands an output, and tells what its reply must hold.
+    /// Commands an output, and says what its reply must contain.
     pub(super) fn command(&mut self, name: &'static str, on: bool) -> &'static str {
         if !self.setup.outputs.contains_key(name) {
             return "unknown: ";

@@ -7,7 +7,7 @@ WORLD = {}
 
 
 def read(i2c, settings):
-    """Drives the pins of `set` and releases those of `release`, then tells the level and the direction of each."""
+    """Drives the pins of `set` and releases those of `release`, then reports the level and the direction of each."""
     chip = mcp23017.MCP23017(i2c, settings["address"], reset=False)
     for pin, level in settings["set"].items():
         chip.get_pin(int(pin)).switch_to_output(level)

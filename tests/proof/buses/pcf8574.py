@@ -11,7 +11,7 @@ chips = {}
 
 
 def read(i2c, settings):
-    """Drives the pins of `set` and releases those of `release`, then tells the level of each."""
+    """Drives the pins of `set` and releases those of `release`, then reports the level of each."""
     address = settings["address"]
     chip = chips.setdefault(address, adafruit_pcf8574.PCF8574(i2c, address))
     for pin, level in settings["set"].items():

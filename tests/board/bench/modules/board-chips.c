@@ -5,12 +5,12 @@
  * Each chip is ADDRESS:POINTER:WIDTH in the parameter `chips`: a write begins with POINTER bytes (a register or a command),
  * each of which has WIDTH bytes of memory. What follows them is stored there, a read returns what is there. So a BME280 is
  * 0x76:1:1, an INA219 with its 16-bit registers 0x40:1:2, an SHT31 with its 16-bit commands and six bytes of answer 0x44:2:8,
- * and a PCF8574 without any register 0x20:0:1. Answers are put there by whoever plays the chip, with writes on the same bus.
+ * and a PCF8574 without any register 0x20:0:1. Answers are put there by the program that plays the chip, with writes on the same bus.
  *
  * i2c-stub has this for SMBus calls only, which leaves out programs that use I2C_RDWR.
  *
  * Writing an address to `unplugged` takes that chip off the bus, 0 brings it back; 1 to `gone` takes the adapter away, 0 brings
- * it back. With 1 in `hung` no transfer ends, as long as whoever began it lives, and with it all others on the adapter wait; with 1
+ * it back. With 1 in `hung` no transfer ends, as long as the process that began it lives, and with it all others on the adapter wait; with 1
  * in `held` each takes a second and fails, as on an adapter whose clock line is held down.
  */
 #include <linux/i2c.h>
