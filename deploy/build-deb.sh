@@ -96,7 +96,7 @@ holds_glibc
 install_cargo_deb
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.toml)}
-# Files that this script writes must have the same mode whoever calls it.
+# Files that this script writes must have the same mode for every caller.
 umask 022
 unset XZ_DEFAULTS XZ_OPT
 export SOURCE_DATE_EPOCH

@@ -4,7 +4,7 @@
 #   sh deploy/cross.sh ARCH setup                 fetches and unpacks the compiler; no root
 #   sh deploy/cross.sh ARCH cargo build --release runs the command with all that it needs for that architecture
 #   sh deploy/cross.sh ARCH run PROGRAM …         runs what was built, emulated
-#   sh deploy/cross.sh ARCH versions              tells which compilers these are
+#   sh deploy/cross.sh ARCH versions              prints which compilers these are
 #
 # ARCH: arm64      64-bit Raspberry Pi OS
 #       armhf      32-bit Raspberry Pi OS on a Pi 2 and later (ARMv7)
@@ -206,7 +206,7 @@ waits_that_last() {
         fail "the standard library of $version waits in another way than this script mends"
 }
 
-# As Rust's own bootstrap does it: a plain build of the crate `sysroot`. Its paths are told as Debian's own build tells them,
+# As Rust's own bootstrap does it: a plain build of the crate `sysroot`. Its paths are written as Debian's own build writes them,
 # so that they do not depend on where this folder is.
 standard_library() {
     (

@@ -66,8 +66,8 @@ clean_checkout() {
 
 # In the folder of the tag, whatever is checked out outside.
 tag_fits() {
-    told=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-    [ "$told" = "$version" ] || fail "Cargo.toml of $tag says version $told"
+    said=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+    [ "$said" = "$version" ] || fail "Cargo.toml of $tag says version $said"
     grep -qE "^## \[$(say "$version" | sed 's/\./\\./g')\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$" CHANGELOG.md ||
         fail "CHANGELOG.md of $tag has no section [$version] with a date"
     cargo metadata --locked --format-version 1 >/dev/null || fail "Cargo.lock of $tag does not fit Cargo.toml"
@@ -115,7 +115,7 @@ toolchains() {
         fi
     done
     cargo --version
-    # `cargo auditable --version` tells that of cargo.
+    # `cargo auditable --version` prints that of cargo.
     cargo install --list | awk '/^cargo-(auditable|cyclonedx|deb) / { sub(":$", ""); print }'
 }
 

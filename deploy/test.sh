@@ -48,7 +48,7 @@ fail() {
     exit 1
 }
 
-# Something that could not be checked here; told again at the end.
+# Something that could not be checked here; printed again at the end.
 leave_out() {
     say "LEFT OUT: $*"
     left_out="$left_out

@@ -44,7 +44,7 @@ pub use plans::{inputs, outputs};
 /// Why the gateway could not start. Report it to the user and end.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// Another instance holds the spool, or it cannot be opened at all.
+    /// Another instance uses the spool, or it cannot be opened at all.
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The kernel gave no thread.

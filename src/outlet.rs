@@ -179,7 +179,7 @@ impl State {
     }
 }
 
-/// Writes all bytes, by the descriptor alone: the lock of the standard library's stream would be held while the write blocks, and
+/// Writes all bytes, by the descriptor alone: the lock of the standard library's stream would stay locked while the write blocks, and
 /// any other print would wait with it.
 ///
 /// # Errors

@@ -32,7 +32,7 @@ pub struct Remains {
     pub commands: JoinHandle<()>,
     /// Ends it.
     pub commands_stop: watch::Sender<bool>,
-    /// Holds a sender to the recorder.
+    /// Owns a sender to the recorder.
     pub events: Context,
     /// The recorder's task.
     pub recorder: JoinHandle<()>,

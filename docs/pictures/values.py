@@ -114,7 +114,7 @@ def set_world(folder, all_series, sample):
         document = json.loads(path.read_text()) if path.exists() else {}
         for address, chip in chips.items():
             document.setdefault("chips", {}).setdefault(address, {}).update(chip)
-        # Whoever reads it meanwhile must not see half a file.
+        # A reader meanwhile must not see half a file.
         new = path.with_suffix(".new")
         new.write_text(json.dumps(document))
         new.rename(path)

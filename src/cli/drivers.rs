@@ -104,7 +104,7 @@ pub fn page(spec: &DriverSpec) -> String {
     out
 }
 
-/// Keys and what they hold, one in a line.
+/// Keys and their values, one in a line.
 pub(super) fn fields(out: &mut String, all: &[Field], indent: usize) {
     for field in all {
         let need = match field.need {
@@ -121,7 +121,7 @@ pub(super) fn fields(out: &mut String, all: &[Field], indent: usize) {
     }
 }
 
-/// What a key holds, in words.
+/// What the value of a key may be, in words.
 pub(super) fn kind(kind: &Kind) -> String {
     let duration = field::format_duration;
     match kind {

@@ -148,7 +148,7 @@ fn targets(text: &str) -> Result<Targets, String> {
         // The library takes an empty level for `error`.
         if (level.is_empty() || level.parse::<LevelFilter>().is_err()) && !is_ours {
             return Err(format!(
-                "{level:?} is no level; write off, error, warn, info, debug or trace, or TARGET=LEVEL"
+                "{level:?} is not a level; write off, error, warn, info, debug or trace, or TARGET=LEVEL"
             ));
         }
         // A part of the program is a module here or a crate below.

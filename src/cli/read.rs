@@ -45,7 +45,7 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
     }
 }
 
-/// Samples a sensor. What it is computed of is sampled before it, and filtered, as far as that can be had.
+/// Samples a sensor. What it is computed from is sampled before it, and filtered, as far as that can be had.
 fn read(config: &Config, settings: &SensorSettings, signals: &Signals) -> Result<Vec<Measurement>, DriverError> {
     let named: Vec<_> = match settings.driver.bus {
         BusNeed::Sensors => formula::inputs(&settings.settings).into_iter().map(|signal| signal.device).collect(),

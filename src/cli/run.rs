@@ -31,7 +31,7 @@ pub fn run(path: &Path) -> ExitCode {
         systemd::connect();
     }
     // Buses and the spool are threads: what they hand over, and what the broker sends, is looked for after every turn or few of a
-    // task. By default it may wait for 61 turns, which in a flood of commands held readings up for half a second.
+    // task. By default it may wait for 61 turns, which in a flood of commands delayed readings by half a second.
     let runtime =
         tokio::runtime::Builder::new_current_thread().global_queue_interval(1).event_interval(8).enable_all().build();
     let runtime = match runtime {

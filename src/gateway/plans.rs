@@ -81,7 +81,7 @@ pub(super) fn of(config: &Config, tallies: &mut SensorTallies, signals: &Signals
     plans
 }
 
-/// All sensors, those that are computed of others behind what they name: `check` has seen that there is no circle.
+/// All sensors, those that are computed from others behind what they name: `check` has seen that there is no circle.
 fn in_order(all: &[SensorSettings]) -> Vec<&SensorSettings> {
     let (derived, mut ordered): (Vec<_>, Vec<_>) = all.iter().partition(|sensor| sensor.driver.bus == BusNeed::Sensors);
     let mut waiting: Vec<_> = derived.into_iter().map(|sensor| (sensor, formula::inputs(&sensor.settings))).collect();
@@ -97,13 +97,13 @@ fn in_order(all: &[SensorSettings]) -> Vec<&SensorSettings> {
     ordered
 }
 
-/// The one thread of sensors that are computed of others.
+/// The one thread of sensors that are computed from others.
 fn derived<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, signals: &Signals) -> &'a mut Plan {
     let buses = || vec![(None, bus::Settings::Signals(signals.clone()))];
     plans.entry(BusKey::Sensors).or_insert_with(|| Plan { buses: buses(), sensors: Vec::new(), actuators: Vec::new() })
 }
 
-/// What sensors are computed of: the sensors that are named, and every output. An output says what it does when that changes, which
+/// What sensors are computed from: the sensors that are named, and every output. An output says what it does when that changes, which
 /// may be long ago when a reload makes somebody ask.
 pub(super) fn known(config: &Config) -> Vec<Known> {
     let derived = config.sensors.iter().filter(|sensor| sensor.driver.bus == BusNeed::Sensors);

@@ -396,7 +396,7 @@ pub struct Context {
     pub persisted_counts: watch::Receiver<PersistedCounts>,
     /// Buses that do not work.
     pub alarms: BusAlarms,
-    /// Where samples are shown to sensors that are computed of them.
+    /// Where samples are shown to sensors that are computed from them.
     pub signals: Signals,
     /// Outputs that must not be on together.
     pub interlocks: SharedInterlocks,

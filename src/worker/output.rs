@@ -56,7 +56,7 @@ impl OutputSlot {
     /// The bus it was built on has gone, and with it whatever the output did: it is driven safe as soon as that is possible.
     pub(super) fn drop_device(&mut self, sites: &mut Sites) {
         self.device = None;
-        let effects = self.machine.lost_bus(clock::boottime());
+        let effects = self.machine.bus_gone(clock::boottime());
         self.perform(effects, sites);
     }
 

@@ -279,7 +279,7 @@ impl Loop {
         if let Some(last) = self.ready.iter().map(|ready| number(*ready)).max()
             && self.sensors.first().is_some_and(is_computed)
         {
-            // Each stands behind those that it is computed of: so it is computed once for a sample, of what these say
+            // Each stands behind those that it is computed from: so it is computed once for a sample, of what these say
             // of the same.
             (0..self.sensors.len().min(last.saturating_add(1))).for_each(|index| self.take_events_of(index));
         } else {

@@ -465,12 +465,12 @@ impl SensorSlot {
         self.restart_filters();
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
-        // One that is computed of others is not asked again soon, and what was computed before is known to be wrong.
+        // One that is computed from others is not asked again soon, and what was computed before is known to be wrong.
         let is_computed = matches!(error, DriverError::Unknown(_));
         if status == SensorStatus::Down || is_computed {
             sites.context.signals.failed(&self.settings.name);
         }
-        // A device that keeps failing may have been unplugged and come back with its power-on registers. One that is computed of
+        // A device that keeps failing may have been unplugged and come back with its power-on registers. One that is computed from
         // others must go on listening to them.
         if !error.is_transient() || (status == SensorStatus::Down && !is_computed) {
             self.drop_device();

@@ -395,7 +395,7 @@ static SLEEPER: DriverSpec = DriverSpec {
 };
 
 #[tokio::test]
-async fn a_device_that_warms_up_is_not_built_anew_and_well_between_its_results() {
+async fn a_device_that_warms_up_is_not_built_again_and_well_between_its_results() {
     let mut sleeper = counter("sleeper", 5);
     sleeper.0.driver = &SLEEPER;
     let tally = Arc::clone(&sleeper.1);

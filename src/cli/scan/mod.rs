@@ -172,9 +172,9 @@ fn gpio(survey: &Survey) -> Vec<String> {
     let mut lines = Vec::new();
     for chip in chips {
         lines.push(format!("{}  {}  {} lines", chip.path.display(), chip.label, chip.lines.len()));
-        let held =
+        let used =
             chip.lines.iter().enumerate().filter_map(|(number, line)| Some((number, line, line.holder.as_ref()?)));
-        lines.extend(held.map(|(number, line, holder)| {
+        lines.extend(used.map(|(number, line, holder)| {
             let name = if line.name.is_empty() { "without a name" } else { &line.name };
             format!("  {number:<3} {name}  in use by {holder}")
         }));

@@ -20,7 +20,7 @@ fn another_chip() -> DriverError {
     DriverError::NoDevice { chip: "forgetful", place: "address 0x76".into(), why: "another one answers".into() }
 }
 
-/// Loses its supply after the first sample, and with it what it was told when it was built.
+/// Loses its supply after the first sample, and with it the settings it got when it was built.
 struct Forgetful(bool);
 
 impl Sensor for Forgetful {

@@ -9,8 +9,8 @@ use fieldgate_filters::{Aggregate, Parameter, Report, SensorFilters, Step, find}
 
 const HUMIDITY: Quantity = Quantity::new("humidity", "%", 1);
 
-/// How far each story was told; a device that is built again goes on where the one before was.
-static TOLD: LazyLock<Mutex<HashMap<i64, usize>>> = LazyLock::new(Mutex::default);
+/// How far each story has been read; a device that is built again goes on where the one before was.
+static PLAYED: LazyLock<Mutex<HashMap<i64, usize>>> = LazyLock::new(Mutex::default);
 
 /// Samplings in a story.
 const LENGTH: usize = 150;
@@ -28,13 +28,13 @@ fn story(number: i64) -> Vec<Result<(f64, Option<f64>), ()>> {
     (0..LENGTH).map(|_| sample()).collect()
 }
 
-/// Tells the story whose number stands in its settings.
+/// Plays the story whose number stands in its settings.
 struct Teller(i64);
 
 impl Sensor for Teller {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        let mut told = TOLD.lock().unwrap();
-        let index = told.entry(self.0).or_default();
+        let mut played = PLAYED.lock().unwrap();
+        let index = played.entry(self.0).or_default();
         let Some(sample) = story(self.0).get(*index).copied() else {
             return Err(DriverError::TooEarly("the story is over"));
         };
@@ -52,7 +52,7 @@ impl Sensor for Teller {
     }
 }
 
-static TELLS: DriverSpec = DriverSpec {
+static STORY: DriverSpec = DriverSpec {
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE, HUMIDITY],
         default_every: None,
@@ -67,7 +67,7 @@ fn step(filter: &str, parameter: Parameter) -> Step {
 
 fn teller(number: i64, aggregate: &[Aggregate]) -> SensorSettings {
     let mut settings = counter("air", 1).0;
-    settings.driver = &TELLS;
+    settings.driver = &STORY;
     settings.settings = self::settings(&[("story", Setting::Integer(number))]);
     let range = Setting::List(vec![Setting::Number(0.0), Setting::Number(45.0)]);
     let temperature = vec![
@@ -132,7 +132,7 @@ async fn readings_are_what_filters_and_report_make_of_the_samples() {
             );
         }
         tokio::time::timeout(SOON, async {
-            while TOLD.lock().unwrap()[&number] < LENGTH || tally.skipped.load(Ordering::Relaxed) == 0 {
+            while PLAYED.lock().unwrap()[&number] < LENGTH || tally.skipped.load(Ordering::Relaxed) == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })
@@ -193,5 +193,5 @@ async fn a_reload_keeps_windows_of_the_same_filters_and_empties_others() {
             }
         }
     });
-    assert!(begun.await.expect("another window begins anew") > 1.0);
+    assert!(begun.await.expect("another window begins again") > 1.0);
 }
