@@ -328,8 +328,8 @@ fn a_reader_who_leaves_early_is_no_panic() {
         let output = Command::new("sh").args(["-c", &line]).current_dir(good.folder.path()).output().unwrap();
         assert_eq!(Ran::from(output).out.lines().count(), 1, "{arguments}");
     }
-    let mut deaf = program().arg("schema").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(deaf.stdout.take());
-    let ran = Ran::from(deaf.wait_with_output().unwrap());
+    let mut unread = program().arg("schema").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(unread.stdout.take());
+    let ran = Ran::from(unread.wait_with_output().unwrap());
     assert!(ran.code == 0 || ran.code == 1, "{}", ran.code);
 }

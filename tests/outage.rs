@@ -88,7 +88,7 @@ fn brokers_that_cannot_be_reached_cost_neither_time_nor_readings() {
     let garbage = greeting(Greeting::Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()));
     let reserved = greeting(Greeting::Raw(vec![0x00, 0x00]));
     let half = greeting(Greeting::Raw(vec![0x20, 0x03, 0x00]));
-    let deaf = ScriptedBroker::start(vec![Script::good().on_publish(|_, _| Answer::Silence)]);
+    let unanswering = ScriptedBroker::start(vec![Script::good().on_publish(|_, _| Answer::Silence)]);
     let stingy = ScriptedBroker::start(vec![Script::good().on_publish(|_, publish| match publish.topic.as_str() {
         "b/sensors/n" => Answer::Silence,
         _ => Answer::Acknowledge,
@@ -107,7 +107,7 @@ fn brokers_that_cannot_be_reached_cost_neither_time_nor_readings() {
         (garbage.url(), ""),
         (reserved.url(), "No connection"),
         (half.url(), ""),
-        (deaf.url(), ""),
+        (unanswering.url(), ""),
         (stingy.url(), ""),
         (strict.url(), "not authorized (0x87)"),
     ];

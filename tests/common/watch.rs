@@ -1,7 +1,7 @@
 //! Somebody who looks at the state files of simulated buses all the time and notes when their outputs change.
 //!
 //! What lasts for less than a millisecond may be missed, and where much happens also which of two versions brought a change;
-//! there the program's log, which has every movement, is the better witness: see [`Seen::noted`].
+//! there the program's log, which has every movement, is the better witness: see [`Seen::recorded`].
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -51,8 +51,8 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// What somebody else has noted: which output was driven on or off when, in order.
-    pub fn noted(notes: impl IntoIterator<Item = (usize, bool, SystemTime)>) -> Self {
+    /// What somebody else has recorded: which output was driven on or off when, in order.
+    pub fn recorded(notes: impl IntoIterator<Item = (usize, bool, SystemTime)>) -> Self {
         let (mut changes, mut levels): (Vec<Change>, BTreeMap<usize, bool>) = <_>::default();
         for (output, on, at) in notes {
             if levels.insert(output, on).unwrap_or(false) != on {

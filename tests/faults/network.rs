@@ -28,16 +28,16 @@ struct Outage {
     grown: u64,
 }
 
-/// Waits until the loss is reported and `lasting` has passed since `begun`.
-fn endure(gateway: &Gateway, before: (u64, usize), begun: Instant, lasting: Duration) -> Outage {
+/// Waits until the loss is reported and `duration` has passed since `begun`.
+fn endure(gateway: &Gateway, before: (u64, usize), begun: Instant, duration: Duration) -> Outage {
     let (memory, reported) = before;
     let (mut noticed, mut most) = (None, memory);
-    wait_until("the outage to be noticed and to pass", lasting + SOON, || {
+    wait_until("the outage to be noticed and to pass", duration + SOON, || {
         if noticed.is_none() && losses(gateway) > reported {
             noticed = Some(begun.elapsed());
         }
         most = most.max(gateway.memory());
-        noticed.is_some() && begun.elapsed() >= lasting
+        noticed.is_some() && begun.elapsed() >= duration
     });
     Outage { noticed: noticed.unwrap(), grown: most - memory }
 }

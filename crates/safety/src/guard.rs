@@ -173,8 +173,8 @@ impl Guard {
     fn long_enough(&self, now: Duration, action: Action, lease: Duration) -> Result<Duration, Refusal> {
         let on = is_on(action);
         let (least, key) = if on { (self.limits.min_on, "min_on") } else { (self.limits.min_off, "min_off") };
-        let lasting = if on == is_on(self.action) { Some((self.since, self.seen)) } else { self.before };
-        let since = lasting.map_or(now, |(since, seen)| seen.unwrap_or(since));
+        let began = if on == is_on(self.action) { Some((self.since, self.seen)) } else { self.before };
+        let since = began.map_or(now, |(since, seen)| seen.unwrap_or(since));
         if on != self.limits.is_on_when_safe() && now.saturating_add(lease) < since.saturating_add(least) {
             let words = format!("`for` would end before {key}, {}, has passed", format_duration(least));
             return Err(Refusal::new(Reason::Limit, words));

@@ -71,14 +71,14 @@ fn b4_what_does_not_fit_is_reported_as_lost_and_the_rest_goes_on() {
 fn b4_one_message_at_a_time_is_one_message_at_a_time() {
     let (under_way, most) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
     let (held, highest, ledger) = (Arc::clone(&under_way), Arc::clone(&most), Ledger::default());
-    let noted = ledger.clone();
+    let recorded = ledger.clone();
     let script = Script::good().properties(Properties::default().with(Properties::RECEIVE_MAXIMUM, 1u16.to_be_bytes()));
     let broker = ScriptedBroker::start(vec![script.on_publish(move |_, publish| {
         let mut held = held.lock().unwrap();
         held.push(publish.id);
         let mut highest = highest.lock().unwrap();
         *highest = held.len().max(*highest);
-        noted.note(publish);
+        recorded.note(publish);
         Answer::Silence
     })]);
     let (mut gateway, _folder) = gateway(&broker, &TWO.replace("20ms", "100ms").replace("50ms", "200ms"));

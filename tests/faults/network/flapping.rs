@@ -12,8 +12,8 @@ use crate::suite::{chance, report, times, together};
 const DELAY: Duration = Duration::from_millis(2);
 
 /// Resets the connection 50–500 ms after it came to be, again and again, and returns how often.
-fn flap(relay: &Relay, chance: &mut fastrand::Rng, lasting: Duration) -> usize {
-    let (end, mut cuts) = (Instant::now() + lasting, 0);
+fn flap(relay: &Relay, chance: &mut fastrand::Rng, duration: Duration) -> usize {
+    let (end, mut cuts) = (Instant::now() + duration, 0);
     while Instant::now() < end {
         let cut = Instant::now() + Duration::from_millis(chance.u64(50..=500));
         wait_until("the next cut", SOON, || Instant::now() >= cut);
@@ -23,7 +23,7 @@ fn flap(relay: &Relay, chance: &mut fastrand::Rng, lasting: Duration) -> usize {
 }
 
 /// Returns how often the gateway connected, by its log and the relay.
-fn flapping(mqtt: &str, lasting: Duration) -> (u64, usize, usize, usize) {
+fn flapping(mqtt: &str, duration: Duration) -> (u64, usize, usize, usize) {
     let mut chance = chance("N3");
     let (broker, client) = remembering();
     let relay = Relay::to(broker.port, DELAY);
@@ -32,7 +32,7 @@ fn flapping(mqtt: &str, lasting: Duration) -> (u64, usize, usize, usize) {
         config(&relay.url(), ", keep_alive: 5s", "", HUNDRED).replace("reconnect: { min: 50ms, max: 150ms }", mqtt);
     let gateway = start(folder.path(), &text);
     client.wait_json("b/sensors/n", |reading| reading["seq"] == 20, SOON);
-    let cuts = flap(&relay, &mut chance, lasting);
+    let cuts = flap(&relay, &mut chance, duration);
     let connects = relay.accepted() - 1;
     let (last, account) = end_whole(gateway, &client);
     let repeats = repeats(&client, &account);

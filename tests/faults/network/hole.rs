@@ -38,7 +38,7 @@ fn n1_a_black_hole_in_the_network_loses_nothing_and_is_noticed_in_time() {
     if !may("N1", &["ip", "nft"]) {
         return;
     }
-    let (lasting, resetting) = times((3, 1), (20, 5), (60, 15));
+    let (duration, resetting) = times((3, 1), (20, 5), (60, 15));
     let (namespace, port) = (Namespace::new(), free_port());
     let (_broker, client) = remembering_with(&format!("listener {port} {}", namespace.outside));
     let folder = folder();
@@ -49,7 +49,7 @@ fn n1_a_black_hole_in_the_network_loses_nothing_and_is_noticed_in_time() {
     let before = (gateway.memory(), losses(&gateway));
     let begun = Instant::now();
     namespace.black_hole();
-    let hole = endure(&gateway, before, begun, Duration::from_secs(lasting));
+    let hole = endure(&gateway, before, begun, Duration::from_secs(duration));
     namespace.open();
     wait_until("the connection after the hole", LONG, || gateway.log().matches("Connected.").count() == 2);
     check(&hole);
@@ -62,7 +62,7 @@ fn n1_a_black_hole_in_the_network_loses_nothing_and_is_noticed_in_time() {
     let (last, account) = end_whole(gateway, &client);
     let repeats = repeats(&client, &account);
     assert!(repeats <= 2 * WINDOW, "{repeats} repeats");
-    let tried = format!("black hole {lasting} s, then resets {} s, at 100 readings/s", resetting);
+    let tried = format!("black hole {duration} s, then resets {} s, at 100 readings/s", resetting);
     let happened = format!(
         "{last} taken, {last} received, {repeats} repeats; hole {}; resets noticed after {:.2} s",
         described(&hole),
@@ -73,7 +73,7 @@ fn n1_a_black_hole_in_the_network_loses_nothing_and_is_noticed_in_time() {
 
 #[test]
 fn n2_a_frozen_broker_gets_everything_when_it_thaws() {
-    let lasting = times(3, 20, 60);
+    let duration = times(3, 20, 60);
     let (broker, client) = remembering();
     let folder = folder();
     let gateway = start(folder.path(), &config(&broker.url(), MQTT, "", HUNDRED));
@@ -81,12 +81,12 @@ fn n2_a_frozen_broker_gets_everything_when_it_thaws() {
     let before = (gateway.memory(), losses(&gateway));
     let begun = Instant::now();
     broker.freeze();
-    let outage = endure(&gateway, before, begun, Duration::from_secs(lasting));
+    let outage = endure(&gateway, before, begun, Duration::from_secs(duration));
     broker.thaw();
     check(&outage);
     let (last, account) = end_whole(gateway, &client);
     let repeats = repeats(&client, &account);
-    let tried = format!("broker frozen {lasting} s at 100 readings/s");
+    let tried = format!("broker frozen {duration} s at 100 readings/s");
     report("N2", &tried, &format!("{last} taken, {last} received, {repeats} repeats, {}", described(&outage)));
 }
 

@@ -20,7 +20,7 @@ const MIN: Duration = SECOND;
 const MAX: Duration = Duration::from_secs(60);
 
 /// Stops the broker for so long, and returns how long after its return the gateway was connected, and what was taken.
-fn away(reconnect: &str, lasting: Duration) -> (Duration, u64) {
+fn away(reconnect: &str, duration: Duration) -> (Duration, u64) {
     let (mut broker, client) = remembering();
     let folder = folder();
     let text = config(&broker.url(), "", "", FAST).replace("reconnect: { min: 50ms, max: 150ms }", reconnect);
@@ -28,7 +28,7 @@ fn away(reconnect: &str, lasting: Duration) -> (Duration, u64) {
     client.wait_json("b/sensors/n", |reading| reading["seq"] == 20, SOON);
     broker.stop();
     let gone = Instant::now();
-    wait_until("the outage to pass", lasting + SOON, || gone.elapsed() >= lasting);
+    wait_until("the outage to pass", duration + SOON, || gone.elapsed() >= duration);
     let back = return_of(&mut broker, || gateway.log().matches("Connected.").count() == 2);
     let (last, _) = end_whole(gateway, &client);
     (back, last)
@@ -41,21 +41,21 @@ fn return_of(broker: &mut Mosquitto, connected: impl Fn() -> bool) -> Duration {
 }
 
 fn short_outages() {
-    for lasting in times(&[2][..], &[3, 15], &[3, 15, 40, 55]) {
-        let (back, last) = away("reconnect: { min: 1s, max: 60s }", Duration::from_secs(*lasting));
+    for duration in times(&[2][..], &[3, 15], &[3, 15, 40, 55]) {
+        let (back, last) = away("reconnect: { min: 1s, max: 60s }", Duration::from_secs(*duration));
         assert!(back <= PROMPT, "connected {back:?} after the broker");
         let happened = format!("{last} taken, {last} received; connected {:.1} s after the broker", back.as_secs_f64());
-        report("N4", &format!("broker away {lasting} s, reconnect as by default"), &happened);
+        report("N4", &format!("broker away {duration} s, reconnect as by default"), &happened);
     }
 }
 
 /// In a short run it is no longer than the others; that the waits keep to their limits is the test after this.
 fn long_outage() {
-    let (lasting, max) = times((2, 3), (70, 10), (90, 10));
-    let (back, last) = away(&format!("reconnect: {{ min: 1s, max: {max}s }}"), Duration::from_secs(lasting));
+    let (duration, max) = times((2, 3), (70, 10), (90, 10));
+    let (back, last) = away(&format!("reconnect: {{ min: 1s, max: {max}s }}"), Duration::from_secs(duration));
     assert!(back <= Duration::from_secs(max) + PROMPT, "connected {back:?} after the broker");
     let happened = format!("{last} taken, {last} received; connected {:.1} s after the broker", back.as_secs_f64());
-    report("N4", &format!("broker away {lasting} s, longest wait {max} s"), &happened);
+    report("N4", &format!("broker away {duration} s, longest wait {max} s"), &happened);
 }
 
 #[test]
@@ -63,15 +63,15 @@ fn n4_after_an_outage_the_link_is_back_within_five_seconds_or_the_longest_wait()
     together(&[short_outages, long_outage]);
 }
 
-/// When a gateway connects whose broker was away from 0 until `lasting`; an attempt takes no time.
-fn connected_at(lasting: Duration, chance: &mut fastrand::Rng) -> Duration {
+/// When a gateway connects whose broker was away from 0 until `duration`; an attempt takes no time.
+fn connected_at(duration: Duration, chance: &mut fastrand::Rng) -> Duration {
     let mut backoff = Backoff::new(MIN, MAX);
     backoff.lost(Duration::from_secs(3600));
     let mut now = Duration::ZERO;
     loop {
         now += backoff.wait(now, chance.f64());
-        if now >= lasting {
-            return now - lasting;
+        if now >= duration {
+            return now - duration;
         }
         backoff.failed(false);
     }
@@ -83,9 +83,9 @@ fn n4_no_outage_of_any_length_is_followed_by_a_longer_wait() {
     let outages = times(20_000, 100_000, 1_000_000);
     let (mut short, mut long) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..outages {
-        let lasting = Duration::from_millis(chance.u64(1..600_000));
-        let wait = connected_at(lasting, &mut chance);
-        let longest = if lasting < Duration::from_secs(60) { &mut short } else { &mut long };
+        let duration = Duration::from_millis(chance.u64(1..600_000));
+        let wait = connected_at(duration, &mut chance);
+        let longest = if duration < Duration::from_secs(60) { &mut short } else { &mut long };
         *longest = wait.max(*longest);
     }
     assert!(short <= Duration::from_secs(4), "{short:?} after an outage below a minute");
@@ -102,12 +102,12 @@ fn n4_no_outage_of_any_length_is_followed_by_a_longer_wait() {
 const GATEWAYS: usize = 200;
 
 /// The share of connects in each second after the return, over many outages.
-fn spread(lasting: Duration, outages: usize, chance: &mut fastrand::Rng) -> (f64, usize) {
+fn spread(duration: Duration, outages: usize, chance: &mut fastrand::Rng) -> (f64, usize) {
     let (mut seconds, mut busiest) = ([0; 62], 0);
     for _ in 0..outages {
         let mut own = [0; 62];
         for _ in 0..GATEWAYS {
-            own[connected_at(lasting, chance).as_secs() as usize] += 1;
+            own[connected_at(duration, chance).as_secs() as usize] += 1;
         }
         busiest = busiest.max(*own.iter().max().unwrap());
         seconds.iter_mut().zip(own).for_each(|(all, own)| *all += own);

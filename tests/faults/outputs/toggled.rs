@@ -52,7 +52,7 @@ fn answered(broker: &ScriptedBroker) -> usize {
 /// Every movement by the log, whatever lasted too short to be seen from outside.
 fn movements(log: &str) -> Seen {
     let is_movement = |line: &&str| line.contains("Output set.") || line.contains("Output returned to its safe state.");
-    Seen::noted(log.lines().filter(is_movement).map(|line| {
+    Seen::recorded(log.lines().filter(is_movement).map(|line| {
         let output = line.split_once("actuator=").and_then(|(_, rest)| rest.split_once(' ')).unwrap().0;
         let nth = LINES.iter().position(|(name, ..)| *name == output).unwrap();
         let at = humantime::parse_rfc3339(line.split_once(' ').unwrap().0).unwrap();
