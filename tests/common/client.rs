@@ -150,6 +150,11 @@ impl Client {
         self.everything().into_iter().filter(|message| message.topic == topic).collect()
     }
 
+    /// How many those are.
+    pub fn count(&self, topic: &str) -> usize {
+        self.heard.lock().unwrap().messages.iter().filter(|message| message.topic == topic).count()
+    }
+
     /// Everything on every topic.
     pub fn everything(&self) -> Vec<Message> {
         self.heard.lock().unwrap().messages.clone()
@@ -219,6 +224,11 @@ pub fn publish_with(endpoint: &Endpoint, topic: &str, payload: &str, arguments: 
 /// Publishes bytes that no argument can carry, at QoS 1.
 pub fn publish_bytes(endpoint: &Endpoint, topic: &str, payload: &[u8]) {
     feed(endpoint, &["-t", topic, "-q", "1", "-s"], payload);
+}
+
+/// The same, retained.
+pub fn publish_bytes_retained(endpoint: &Endpoint, topic: &str, payload: &[u8]) {
+    feed(endpoint, &["-t", topic, "-q", "1", "-r", "-s"], payload);
 }
 
 /// Publishes each line as a message of its own, as fast as the broker takes them at QoS 1.

@@ -27,7 +27,7 @@ pub struct Options {
     pub client_certificates: bool,
     /// Listeners for websockets as well.
     pub websockets: bool,
-    /// More lines for the configuration, as they are.
+    /// More lines for the configuration, as they are: for the whole broker, for its plain listener, or listeners of their own.
     pub extra: String,
 }
 
@@ -58,6 +58,11 @@ impl Mosquitto {
     /// A broker for everybody.
     pub fn start() -> Self {
         Self::with(Options::default())
+    }
+
+    /// A broker for everybody, with more lines for its configuration.
+    pub fn with_lines(extra: &str) -> Self {
+        Self::with(Options { extra: extra.to_owned(), ..Options::default() })
     }
 
     /// A broker with these options, accepting connections.
@@ -200,7 +205,6 @@ impl Mosquitto {
         if self.options.persistence {
             writeln!(text, "persistence true\npersistence_location {folder}/").unwrap();
         }
-        writeln!(text, "{}", self.options.extra).unwrap();
         for port in self.ports() {
             writeln!(text, "listener {port} 127.0.0.1").unwrap();
             if port == self.ws_port || port == self.wss_port {
@@ -208,6 +212,9 @@ impl Mosquitto {
             }
             if port == self.tls_port || port == self.wss_port {
                 text.push_str(&self.tls_lines());
+            }
+            if port == self.port {
+                writeln!(text, "{}", self.options.extra).unwrap();
             }
         }
         fs::write(self.folder.path().join("mosquitto.conf"), text).unwrap();

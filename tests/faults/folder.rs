@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::common::gateway::{Gateway, command_under};
 use crate::common::quick::{FAST, LONG, READINGS_IN_LOG, config, folder, taken, wait_taken};
 use crate::common::{SOON, wait_until};
-use crate::ledger::{Ledger, Mood};
+use crate::moody::{Mood, MoodyBroker};
 use crate::suite::report;
 
 /// `spool` in the folder of the configuration, what stands behind it in `spool.path`, and what is said of it.
@@ -48,15 +48,15 @@ const CASES: [Case; 6] = [
 fn live_without((make, below, words): Case) {
     let folder = folder();
     make(folder.path());
-    let ledger = Ledger::new(Mood::Acknowledges);
-    let text = config(&ledger.url(), "", below, FAST);
+    let broker = MoodyBroker::new(Mood::Acknowledges);
+    let text = config(&broker.url(), "", below, FAST);
     let wrapper: &[&str] = if rustix::process::geteuid().is_root() { &WITHOUT_ROOTS_RIGHTS } else { &[] };
     let mut gateway = Gateway::under(wrapper, folder.path(), &text, &READINGS_IN_LOG);
     let checked = command_under(wrapper, folder.path(), &["check", "--config", "fieldgate.yaml"], SOON);
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(checked.status.success() && said.contains("warning: ") && said.contains(words), "{said}");
     wait_taken(&gateway, 20);
-    let error = ledger.health(&gateway)["spool"]["error"].as_str().unwrap_or_default().to_owned();
+    let error = broker.health(&gateway)["spool"]["error"].as_str().unwrap_or_default().to_owned();
     assert!(error.contains(words), "{error:?}");
     assert!(gateway.log().contains("The spool cannot use its disk; messages stay in memory"), "{}", gateway.log());
     // The disk comes.
@@ -69,14 +69,14 @@ fn live_without((make, below, words): Case) {
         fs::remove_file(&place).unwrap();
     }
     gateway.wait_log("The spool can be written again.", LONG);
-    wait_until("health without an error", LONG, || ledger.health(&gateway)["spool"]["error"].is_null());
+    wait_until("health without an error", LONG, || broker.health(&gateway)["spool"]["error"].is_null());
     let file = folder.path().join(format!("spool{below}/spool.db"));
     assert!(file.exists(), "{} was not made", file.display());
     let last = taken(&gateway);
     wait_taken(&gateway, last + 20);
-    ledger.wait_drained(&gateway, LONG);
+    broker.wait_drained(&gateway, LONG);
     gateway.stop(SOON);
-    let account = ledger.account("n");
+    let account = broker.account("n");
     account.check_whole();
     assert!(account.runs.len() == 1 && account.reported(&account.runs[0]) == 0, "nothing was lost meanwhile");
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::common::SOON;
 use crate::common::gateway::Gateway;
 use crate::common::quick::{config, folder};
-use crate::ledger::{Ledger, Mood};
 use crate::lives::{Ends, Life, counting, deliver};
+use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{chance, may, report, times};
 use crate::tracer::{spool_files, wrapper};
 
@@ -49,7 +49,7 @@ fn p2_a_kill_at_any_system_call_of_the_spool_loses_nothing_that_was_offered() {
     chance.shuffle(&mut cases);
     cases.truncate(times(6, 30, cases.len()));
     let tried = cases.len();
-    let mut ledger = Ledger::new(Mood::Acknowledges);
+    let mut broker = MoodyBroker::new(Mood::Acknowledges);
     let old = folder();
     let mut missed = Vec::new();
     for (calls, n) in cases {
@@ -58,10 +58,10 @@ fn p2_a_kill_at_any_system_call_of_the_spool_loses_nothing_that_was_offered() {
         let new = folder();
         let is_rare = !matches!(calls, "pwrite64" | "fsync,fdatasync");
         let place = if is_rare || chance.bool() { new.path() } else { old.path() };
-        if !kill_at(&mut ledger, mood, place, (calls, n)) {
+        if !kill_at(&mut broker, mood, place, (calls, n)) {
             missed.push(format!("{calls} {n}"));
         }
-        assert_eq!(ledger.owed(), [], "offered, and then lost by a kill at {calls} {n}");
+        assert_eq!(broker.owed(), [], "offered, and then lost by a kill at {calls} {n}");
     }
     assert!(missed.len() * 3 < tried, "too few of the calls came: {missed:?}");
     let killed = tried - missed.len();
@@ -69,22 +69,22 @@ fn p2_a_kill_at_any_system_call_of_the_spool_loses_nothing_that_was_offered() {
     let happened = format!(
         "started each time; {} received without a hole; {} of them had been offered without an answer before, of those 0 \
          lost; did not come to: {missed:?}",
-        ledger.received(),
-        ledger.offered()
+        broker.received(),
+        broker.offered()
     );
     report("P2", &what, &happened);
 }
 
 /// Kills at the nth of these calls of a thread, then lets the next start deliver; says whether it came to the call.
-fn kill_at(ledger: &mut Ledger, mood: Mood, folder: &Path, (calls, n): (&str, usize)) -> bool {
+fn kill_at(broker: &mut MoodyBroker, mood: Mood, folder: &Path, (calls, n): (&str, usize)) -> bool {
     let files = spool_files(&folder.join("spool"));
-    let text = config(&ledger.url(), "", ", commit_every: 0s, max_size: 1MiB", &counting("100ms"));
+    let text = config(&broker.url(), "", ", commit_every: 0s, max_size: 1MiB", &counting("100ms"));
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:signal=KILL:when={n}"));
     let log = folder.join("strace");
     let mut arguments: Vec<&str> = files.iter().map(String::as_str).collect();
     arguments.extend(["-e", &trace, "-e", &inject]);
-    ledger.be(Mood::Absent);
-    ledger.be(mood);
+    broker.be(Mood::Absent);
+    broker.be(mood);
     let environment = [("RUST_LOG", "info,fieldgate::recorder=debug")];
     let mut gateway = Gateway::under(&wrapper(&log, &arguments), folder, &text, &environment);
     let deadline = Instant::now() + Duration::from_secs(3);
@@ -97,8 +97,8 @@ fn kill_at(ledger: &mut Ledger, mood: Mood, folder: &Path, (calls, n): (&str, us
     }
     gateway.kill9();
     let life = Life::of(&gateway);
-    deliver(ledger, folder, &text);
-    let account = ledger.account("n");
+    deliver(broker, folder, &text);
+    let account = broker.account("n");
     account.check_whole();
     if let Some(Life { run, last }) = life {
         // Two readings at most are on the way at ten a second.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::common::SOON;
 use crate::common::gateway::Gateway;
 use crate::common::quick::{LONG, config, start, taken};
-use crate::ledger::{Ledger, Mood};
+use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{chance, report};
 
 /// What may be on the way to the disk: readings of one commit, at one reading a millisecond. A commit that applies the log
@@ -36,19 +36,19 @@ pub(crate) fn counting(every: &str) -> String {
 impl Ends<'_> {
     /// Ends it by `end`, lets it deliver at last, and settles the account.
     pub(crate) fn happen(&self, folder: &Path, end: impl FnMut(&mut Gateway)) {
-        let mut ledger = Ledger::new(Mood::Absent);
+        let mut broker = MoodyBroker::new(Mood::Absent);
         let spool = format!(", commit_every: {}ms", self.commit_every.as_millis());
-        let text = |every| config(&ledger.url(), "", &spool, &counting(every));
+        let text = |every| config(&broker.url(), "", &spool, &counting(every));
         let (busy, calm) = (text("1ms"), text("100ms"));
-        let lives = self.lives(&mut ledger, folder, &busy, end);
-        deliver(&mut ledger, folder, &calm);
+        let lives = self.lives(&mut broker, folder, &busy, end);
+        deliver(&mut broker, folder, &calm);
         if self.commit_every.is_zero() {
-            assert_eq!(ledger.owed(), [], "offered, and then lost");
-            ledger.account("n").check_whole();
+            assert_eq!(broker.owed(), [], "offered, and then lost");
+            broker.account("n").check_whole();
         }
-        let tally = settle(&ledger, &lives, self.commit_every.as_millis() as u64 + ONE_COMMIT);
+        let tally = settle(&broker, &lives, self.commit_every.as_millis() as u64 + ONE_COMMIT);
         assert!(tally.taken > 0, "{lives:?}");
-        self.report(tally, ledger.offered());
+        self.report(tally, broker.offered());
     }
 
     fn report(&self, Tally { taken, received, worst }: Tally, offered: usize) {
@@ -65,14 +65,20 @@ impl Ends<'_> {
         report(self.row, &tried, &happened);
     }
 
-    fn lives(&self, ledger: &mut Ledger, folder: &Path, config: &str, mut end: impl FnMut(&mut Gateway)) -> Vec<Life> {
+    fn lives(
+        &self,
+        broker: &mut MoodyBroker,
+        folder: &Path,
+        config: &str,
+        mut end: impl FnMut(&mut Gateway),
+    ) -> Vec<Life> {
         let (mut chance, mut lives) = (chance(self.row), Vec::new());
         let mut moods = [Mood::Acknowledges, Mood::Silent, Mood::Absent];
         for life in 0..self.count {
             if life % moods.len() == 0 {
                 chance.shuffle(&mut moods);
             }
-            ledger.be(moods[life % moods.len()]);
+            broker.be(moods[life % moods.len()]);
             let mut gateway = start(folder, config);
             std::thread::sleep(self.span.mul_f64(chance.f64()));
             assert!(gateway.is_running(), "it starts each time: {}", gateway.log());
@@ -111,19 +117,19 @@ pub(crate) struct Tally {
 }
 
 /// A last start that delivers everything and ends in order.
-pub(crate) fn deliver(ledger: &mut Ledger, folder: &Path, config: &str) {
+pub(crate) fn deliver(broker: &mut MoodyBroker, folder: &Path, config: &str) {
     // A new connection, for on the old one silence stays.
-    ledger.be(Mood::Absent);
-    ledger.be(Mood::Acknowledges);
+    broker.be(Mood::Absent);
+    broker.be(Mood::Acknowledges);
     let mut gateway = start(folder, config);
     gateway.wait_log("Gateway started", SOON);
-    ledger.wait_drained(&gateway, LONG * 4);
+    broker.wait_drained(&gateway, LONG * 4);
     gateway.stop(SOON);
 }
 
 /// Everything that was offered has arrived, and of each life everything but its last `tail` readings.
-pub(crate) fn settle(ledger: &Ledger, lives: &[Life], tail: u64) -> Tally {
-    let account = ledger.account("n");
+pub(crate) fn settle(broker: &MoodyBroker, lives: &[Life], tail: u64) -> Tally {
+    let account = broker.account("n");
     account.check_order();
     assert!(account.lost.is_empty(), "{:?}", account.lost);
     let mut tally = Tally::default();

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::common::SOON;
 use crate::common::quick::{FAST, LONG, config, folder, start, taken, wait_taken};
-use crate::ledger::{Ledger, Mood};
+use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{report, times};
 
 /// Changes `count` rows behind the first `behind`; the program must not run.
@@ -22,26 +22,26 @@ fn damage(folder: &Path, behind: u64, count: u64) {
 /// How many arrived late of those that waited.
 fn strand(behind: u64, count: u64, is_reloaded: bool) -> usize {
     let folder = folder();
-    let mut ledger = Ledger::new(Mood::Absent);
+    let mut broker = MoodyBroker::new(Mood::Absent);
     let waiting = behind + count + times(300, 1500, 1500);
-    let text = config(&ledger.url(), "", ", commit_every: 100ms", &FAST.replace("20ms", "2ms"));
+    let text = config(&broker.url(), "", ", commit_every: 100ms", &FAST.replace("20ms", "2ms"));
     let mut gateway = start(folder.path(), &text);
     wait_taken(&gateway, waiting);
     gateway.stop(SOON);
     damage(folder.path(), behind, count);
-    ledger.be(Mood::Acknowledges);
-    let mut gateway = start(folder.path(), &config(&ledger.url(), "", "", FAST));
+    broker.be(Mood::Acknowledges);
+    let mut gateway = start(folder.path(), &config(&broker.url(), "", "", FAST));
     gateway.wait_log("Connected.", LONG);
     if is_reloaded {
         gateway.signal(Signal::HUP);
         gateway.wait_log("Configuration reloaded", LONG);
     }
-    ledger.wait_drained(&gateway, LONG);
+    broker.wait_drained(&gateway, LONG);
     assert!(taken(&gateway) > 0);
     gateway.stop(SOON);
     let connects = gateway.log().matches("Connected.").count();
     assert_eq!(connects, 1, "nothing may need a reconnect");
-    let account = ledger.account("n");
+    let account = broker.account("n");
     account.check_whole();
     let before = account.runs.iter().find(|run| !account.live.contains_key(*run)).expect("the run that met no broker");
     assert_eq!(account.reported(before), count);

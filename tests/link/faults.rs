@@ -1,27 +1,20 @@
 //! Brokers that refuse, freeze, lie or are not there.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use fieldgate_link::{LinkState, LinkStatus, Protocol, SecretSource, Settings};
 use fieldgate_model::{Message, Qos};
 
+use crate::common::write_secret;
 use crate::harness::*;
 
 async fn wrong_password(protocol: Protocol, words: &str) {
-    let mut broker = Mosquitto { folder: tempfile::tempdir().unwrap(), port: free_port(), child: None };
-    let path = |name: &str| broker.folder.path().join(name);
-    let passwords = path("passwords").display().to_string();
-    assert!(Command::new("mosquitto_passwd").args(["-b", "-c", &passwords, "pi", "right"]).status().unwrap().success());
-    make_readable(Path::new(&passwords));
-    let text = format!("listener {} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n", broker.port);
-    broker.file("mosquitto.conf", &text);
-    broker.file("password", "wrong\n");
-    make_private(&path("password"));
-    let source = SecretSource::File(path("password"));
-    make_readable(broker.folder.path());
-    broker.up();
+    let user = Some(("pi".to_owned(), "right".to_owned()));
+    let broker = Mosquitto::with(Options { user, ..Options::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    write_secret(&password, "wrong\n");
+    let source = SecretSource::File(password.clone());
     let settings = Settings { username: Some("pi".into()), password: Some(source), ..settings(protocol, broker.port) };
     let spool = open_spool();
     let mut link = start(settings.clone(), &spool);
@@ -30,7 +23,7 @@ async fn wrong_password(protocol: Protocol, words: &str) {
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(link.status.borrow().state, LinkState::Down, "a refusal is not repeated at once");
     assert!(link.end().await < Duration::from_millis(200), "a wait ends at once");
-    broker.file("password", "right\n");
+    write_secret(&password, "right\n");
     let mut link = start(settings, &spool);
     link.up().await;
     link.end().await;
@@ -59,7 +52,7 @@ async fn a_name_that_does_not_resolve_is_told() {
 
 #[tokio::test]
 async fn a_closed_port_is_told_and_the_next_broker_of_the_list_is_tried() {
-    let good = Mosquitto::start("");
+    let good = Mosquitto::start();
     for protocol in [Protocol::V4, Protocol::V5] {
         let brokers = vec![broker("127.0.0.1", free_port()), broker("127.0.0.1", good.port)];
         let mut link = start(Settings { brokers, ..settings(protocol, 1) }, &open_spool());
@@ -73,15 +66,15 @@ async fn a_closed_port_is_told_and_the_next_broker_of_the_list_is_tried() {
 #[tokio::test]
 async fn a_frozen_broker_does_not_hold_up_the_end() {
     for protocol in [Protocol::V4, Protocol::V5] {
-        let broker = Mosquitto::start("");
+        let broker = Mosquitto::start();
         let spool = open_spool();
         let mut link = start(settings(protocol, broker.port), &spool);
         link.up().await;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        broker.signal("-STOP");
+        broker.freeze();
         put(&spool, reading("air", 1));
         let took = link.end().await;
-        broker.signal("-CONT");
+        broker.thaw();
         assert!(took <= Duration::from_millis(1500), "{took:?}");
     }
 }
@@ -89,7 +82,7 @@ async fn a_frozen_broker_does_not_hold_up_the_end() {
 #[tokio::test]
 async fn a_frozen_broker_is_left_although_qos_0_flows() {
     for protocol in [Protocol::V4, Protocol::V5] {
-        let broker = Mosquitto::start("");
+        let broker = Mosquitto::start();
         let spool = open_spool();
         let settings = Settings { keep_alive: Duration::from_secs(1), ..settings(protocol, broker.port) };
         let mut link = start(settings, &spool);
@@ -99,9 +92,9 @@ async fn a_frozen_broker_is_left_although_qos_0_flows() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_eq!(link.status.borrow().connects, 1, "a healthy link stays, though it only hears answers to probes");
-        broker.signal("-STOP");
+        broker.freeze();
         let words = link.failed().await;
-        broker.signal("-CONT");
+        broker.thaw();
         assert!(words.contains("said nothing") || words.contains("ping"), "{words}");
         link.end().await;
     }
@@ -109,7 +102,7 @@ async fn a_frozen_broker_is_left_although_qos_0_flows() {
 
 #[tokio::test]
 async fn an_alarm_names_the_identifier_that_two_use() {
-    let broker = Mosquitto::start("");
+    let broker = Mosquitto::start();
     let same = Settings { client_id: Some("twin".into()), ..settings(Protocol::V5, broker.port) };
     let (spool, other) = (open_spool(), open_spool());
     let mut link = start(same.clone(), &spool);
@@ -124,8 +117,8 @@ async fn an_alarm_names_the_identifier_that_two_use() {
 
 #[tokio::test]
 async fn a_session_that_is_taken_over_again_and_again_is_not_fought_for() {
-    let port = scripted(&[0x20, 3, 0, 0, 0, 0xE0, 2, 0x8E, 0]);
-    let mut link = start(settings(Protocol::V5, port), &open_spool());
+    let broker = answering(&[0x20, 3, 0, 0, 0, 0xE0, 2, 0x8E, 0]);
+    let mut link = start(settings(Protocol::V5, broker.port), &open_spool());
     link.until("alarm", |status| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("taking over"))).await;
     let status = link.until("down", |status| status.state == LinkState::Down).await;
     assert!(status.last_error.as_ref().unwrap().contains("session taken over (0x8E)"), "{status:?}");
@@ -141,7 +134,8 @@ async fn refusals_carry_the_words_of_the_specification() {
     let words =
         ["protocol version (1)", "identifier rejected (2)", "server unavailable (3)", "password (4)", "authorized (5)"];
     for (answer, words) in V4.into_iter().zip(words) {
-        let mut link = start(settings(Protocol::V4, scripted(answer)), &open_spool());
+        let broker = answering(answer);
+        let mut link = start(settings(Protocol::V4, broker.port), &open_spool());
         let told = link.failed().await;
         assert!(told.starts_with("connection refused: ") && told.contains(words), "{told}");
         link.end().await;
@@ -150,7 +144,8 @@ async fn refusals_carry_the_words_of_the_specification() {
     for (answer, words) in
         V5.into_iter().zip(["bad user name or password (0x86)", "banned (0x8A)", "another server (0x9C)"])
     {
-        let mut link = start(settings(Protocol::V5, scripted(answer)), &open_spool());
+        let broker = answering(answer);
+        let mut link = start(settings(Protocol::V5, broker.port), &open_spool());
         let told = link.failed().await;
         assert!(told.starts_with("connection refused: ") && told.contains(words), "{told}");
         link.end().await;
@@ -169,7 +164,8 @@ async fn garbage_from_a_broker_ends_the_connection_and_nothing_else() {
     ];
     for protocol in [Protocol::V4, Protocol::V5] {
         for answer in GARBAGE {
-            let mut link = start(settings(protocol, scripted(answer)), &open_spool());
+            let broker = answering(answer);
+            let mut link = start(settings(protocol, broker.port), &open_spool());
             link.failed().await;
             assert!(!link.task.is_finished());
             link.end().await;

@@ -1,9 +1,5 @@
-//! A Mosquitto of our own, a watcher, a link, and listeners that misbehave.
+//! A link without the program around it, and the spool that it reads. Brokers, clients and cables are those of `tests/common`.
 
-use std::io::Read;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -20,127 +16,15 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::common::client::Client;
 pub(crate) use crate::common::free_port;
-use crate::common::mosquitto::RUNNING;
-use crate::common::{SOON, wait_until};
+pub(crate) use crate::common::mosquitto::{Mosquitto, Options};
+use crate::common::scripted::{Answer, Greeting, Script, ScriptedBroker};
 
 pub(crate) const RUN: RunId = RunId(0xabcd);
 
-/// A broker of our own; ends with the test.
-pub(crate) struct Mosquitto {
-    pub(crate) folder: TempDir,
-    pub(crate) port: u16,
-    pub(crate) child: Option<Child>,
-}
-
-impl Mosquitto {
-    pub(crate) fn start(extra: &str) -> Self {
-        let mut broker = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), child: None };
-        let access = if extra.contains("allow_anonymous") { "" } else { "allow_anonymous true\n" };
-        let extra = extra.replace("FOLDER", &broker.folder.path().display().to_string());
-        let text = format!("listener {} 127.0.0.1\n{access}{extra}\n", broker.port);
-        std::fs::write(broker.folder.path().join("mosquitto.conf"), text).unwrap();
-        broker.up();
-        broker
-    }
-
-    pub(crate) fn up(&mut self) {
-        let file = self.folder.path().join("log");
-        let log = std::fs::File::create(&file).unwrap();
-        let child = Command::new("/usr/sbin/mosquitto")
-            .arg("-v")
-            .arg("-c")
-            .arg(self.folder.path().join("mosquitto.conf"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("mosquitto is installed");
-        let child = self.child.insert(child);
-        // Its own word counts: whoever asks the port while nothing listens may be answered by himself.
-        wait_until("Mosquitto to start", SOON, || {
-            let log = std::fs::read_to_string(&file).unwrap_or_default();
-            assert!(child.try_wait().unwrap().is_none(), "Mosquitto does not start:\n{log}");
-            log.contains(RUNNING)
-        });
-    }
-
-    pub(crate) fn down(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    pub(crate) fn signal(&self, signal: &str) {
-        let id = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-    }
-
-    pub(crate) fn file(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).unwrap();
-    }
-
-    /// Everything below `topic`, as `topic payload` lines.
-    pub(crate) fn watch(&self, topic: &str) -> Watch {
-        let child = Command::new("mosquitto_sub")
-            .args(["-p", &self.port.to_string(), "-V", "5", "-q", "1", "-F", "%r %t %p", "-t", topic])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut watch = Watch { child, lines: Arc::default() };
-        let mut out = watch.child.stdout.take().unwrap();
-        let lines = Arc::clone(&watch.lines);
-        std::thread::spawn(move || {
-            let (mut buffer, mut rest) = ([0; 4096], Vec::new());
-            while let Ok(n @ 1..) = out.read(&mut buffer) {
-                rest.extend_from_slice(&buffer[..n]);
-                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = rest.drain(..=end).collect();
-                    lines.lock().unwrap().push(String::from_utf8_lossy(&line).trim_end().to_owned());
-                }
-            }
-        });
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while watch.with("hello").is_empty() {
-            assert!(Instant::now() < deadline, "mosquitto_sub did not start");
-            self.publish(&["-t", "b/hello", "-m", "hello"]);
-        }
-        watch
-    }
-
-    pub(crate) fn publish(&self, args: &[&str]) {
-        let status = Command::new("mosquitto_pub").args(["-p", &self.port.to_string(), "-V", "5"]).args(args).status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        self.down();
-    }
-}
-
-pub(crate) struct Watch {
-    pub(crate) child: Child,
-    pub(crate) lines: Arc<std::sync::Mutex<Vec<String>>>,
-}
-
-impl Watch {
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
-    }
-
-    pub(crate) fn with(&self, part: &str) -> Vec<String> {
-        self.lines().into_iter().filter(|line| line.contains(part)).collect()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
+/// Where commands for the pump go.
+pub(crate) const PUMP: &str = "b/actuators/pump/set";
 
 /// A running link and all that it was given.
 pub(crate) struct Link {
@@ -222,7 +106,7 @@ pub(crate) fn put(spool: &TestSpool, message: Message) {
 }
 
 pub(crate) fn start(settings: Settings, spool: &TestSpool) -> Link {
-    start_with(settings, spool, vec!["b/actuators/pump/set".into()])
+    start_with(settings, spool, vec![PUMP.into()])
 }
 
 /// With outputs whose commands come on these topics.
@@ -327,61 +211,34 @@ pub(crate) fn reading(sensor: &str, seq: u64) -> Message {
     }
 }
 
-pub(crate) fn in_order(lines: &[String]) -> Vec<u64> {
-    let seq = |line: &String| line.split("\"seq\":").nth(1)?.split(',').next()?.parse().ok();
-    lines.iter().filter_map(seq).collect()
+/// The numbers of readings by their payloads.
+pub(crate) fn in_order(payloads: &[String]) -> Vec<u64> {
+    let seq = |payload: &String| payload.split("\"seq\":").nth(1)?.split(',').next()?.parse().ok();
+    payloads.iter().filter_map(seq).collect()
 }
 
-/// Mosquitto gives up root's rights when it starts.
-/// For us alone, as a password must be.
-pub(crate) fn make_private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+/// What came on this topic.
+pub(crate) fn payloads(client: &Client, topic: &str) -> Vec<String> {
+    client.all(topic).into_iter().map(|message| message.payload).collect()
 }
 
-pub(crate) fn make_readable(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = if path.is_dir() { 0o755 } else { 0o644 };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+/// A broker with the lines of this ACL for everybody.
+pub(crate) fn with_acl(acl: &str) -> Mosquitto {
+    Mosquitto::with(Options { acl: Some(acl.to_owned()), ..Options::default() })
 }
 
-/// Passes bytes on to `port` and cuts every connection at each turn of `cuts`.
-pub(crate) async fn cutting_proxy(port: u16, cuts: watch::Receiver<u32>) -> u16 {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let ours = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let mut cuts = cuts.clone();
-            cuts.mark_unchanged();
-            tokio::spawn(async move {
-                let Ok(mut far) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return };
-                tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                    _ = cuts.changed() => {}
-                }
-                // A reset, as a network cuts: an orderly end, again and again, is that of a broker which has other plans. It may
-                // have ended by itself.
-                rustix::net::connect_unspec(&near).ok();
-            });
-        }
-    });
-    ours
+/// Somebody who hears everything below the base topic.
+pub(crate) fn listener(broker: &Mosquitto) -> Client {
+    Client::subscribe(&broker.endpoint(), &["b/#"])
 }
 
-/// Accepts any CONNECT, answers `answer` and closes.
-pub(crate) fn scripted(answer: &'static [u8]) -> u16 {
-    use std::io::Write;
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut connect = [0; 1024];
-            drop(stream.read(&mut connect));
-            drop(stream.write_all(answer));
-            // Until the other side has closed, so that no reset overtakes the answer.
-            while let Ok(1..) = stream.read(&mut connect) {}
-        }
-    });
-    port
+/// A command for the pump.
+pub(crate) fn command(broker: &Mosquitto, payload: &str, retain: bool) {
+    crate::common::client::publish(&broker.endpoint(), PUMP, payload, retain, 1);
+}
+
+/// Answers any CONNECT with these bytes, and nothing else with anything.
+pub(crate) fn answering(bytes: &[u8]) -> ScriptedBroker {
+    let script = Script::good().greeting(Greeting::Raw(bytes.to_vec())).on_publish(|_, _| Answer::Silence);
+    ScriptedBroker::start(vec![script.no_subacks().no_pings()])
 }

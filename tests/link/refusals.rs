@@ -1,5 +1,7 @@
 //! Whatever is wrong with TLS ends in no connection, and in words that name the remedy.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,7 +38,7 @@ async fn a_broker_that_nobody_we_trust_has_signed_is_refused() {
     let mut broker = TlsBroker::start(LOCALHOST, LONG, "");
     let system = |settings| Settings { tls: TlsSettings::default(), ..settings };
     check_all(&broker, system, &["(unknown CA)", "set mqtt.tls.ca_file"]).await;
-    let other = Authority::make(broker.mosquitto.folder.path(), "other", LONG).cert;
+    let other = Authority::make(&broker.path(""), "other", LONG).cert;
     let wrong = |settings: Settings| Settings {
         tls: TlsSettings { ca_file: Some(other.clone()), ..TlsSettings::default() },
         ..settings
@@ -112,9 +114,9 @@ async fn a_broker_outside_its_dates_is_refused() {
 #[tokio::test]
 async fn a_port_of_the_other_kind_is_told_as_such() {
     let tls = TlsBroker::start(LOCALHOST, LONG, "");
-    let plain = Mosquitto::start("");
+    let plain = Mosquitto::start();
     for protocol in [Protocol::V4, Protocol::V5] {
-        let tls_port = tls_settings(protocol, Transport::Tcp, tls.mosquitto.port);
+        let tls_port = tls_settings(protocol, Transport::Tcp, tls.port);
         check(tls_port, &["check that mqtt:// fits port"]).await;
         check(tls_settings(protocol, Transport::Tls, plain.port), &["check that mqtts:// fits port"]).await;
     }
@@ -168,7 +170,7 @@ async fn files_that_cannot_be_used_are_told_with_the_remedy() {
     let mut outside = with_identity(broker.settings(Protocol::V5, Transport::Tls), &cert, &key);
     outside.tls.key = Some(SecretSource::Credential("mqtt-key".into()));
     check(outside, &["\"mqtt-key\"", "LoadCredential=mqtt-key"]).await;
-    make_readable(&key);
+    std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
     check(settings("client.pem", "client.key"), &["others may read", "chmod 640 /"]).await;
 }
 

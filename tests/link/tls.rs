@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use fieldgate_link::{Broker, Protocol, SecretSource, Settings, TlsSettings, Transport};
+use tempfile::TempDir;
 
 use crate::common::certificates::{Authority, Days, LONG};
 use crate::harness::*;
 
-/// A broker with TLS whose certificate and key are `cert.pem` and `key.pem` of its folder, signed by `ca.pem`.
+/// A broker with TLS whose certificate and key are `cert.pem` and `key.pem` of a folder, signed by `ca.pem`.
 pub(crate) struct TlsBroker {
-    pub(crate) mosquitto: Mosquitto,
+    /// Where it speaks TLS.
+    pub(crate) port: u16,
     pub(crate) authority: Authority,
+    mosquitto: Mosquitto,
+    folder: TempDir,
 }
 
 /// What the broker is called unless a test says otherwise.
@@ -19,52 +23,45 @@ pub(crate) const LOCALHOST: &str = "subjectAltName=DNS:localhost\n";
 impl TlsBroker {
     /// One whose certificate has these names and days; `extra` are lines for its TLS listener.
     pub(crate) fn start(names: &str, days: Days, extra: &str) -> Self {
-        let mosquitto = Mosquitto { folder: tempfile::tempdir().unwrap(), port: free_port(), child: None };
-        let authority = Authority::make(mosquitto.folder.path(), "ca", LONG);
-        let mut broker = Self { mosquitto, authority };
-        let pair = broker.authority.sign("server", names, days);
-        broker.show(pair);
-        let folder = broker.path("");
-        make_readable(&folder);
-        // Mosquitto 2.0.11 refuses to start with websockets alone.
-        let text = format!(
-            "allow_anonymous true\nlistener {} 127.0.0.1\nlistener {}\ncafile {folder}/ca.pem\ncertfile {folder}/cert.pem\n\
-             keyfile {folder}/key.pem\n{extra}\n",
-            free_port(),
-            broker.mosquitto.port,
-            folder = folder.display()
-        );
-        broker.mosquitto.file("mosquitto.conf", &text);
-        broker.mosquitto.up();
-        broker
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let authority = Authority::make(folder.path(), "ca", LONG);
+        show(folder.path(), authority.sign("server", names, days));
+        let files = folder.path().display();
+        let mosquitto = Mosquitto::with_lines(&format!(
+            "listener {port}\ncafile {files}/ca.pem\ncertfile {files}/cert.pem\nkeyfile {files}/key.pem\n{extra}"
+        ));
+        Self { port, authority, mosquitto, folder }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.mosquitto.folder.path().join(name)
+        self.folder.path().join(name)
     }
 
     /// From the next start on it shows this pair.
-    pub(crate) fn show(&mut self, (cert, key): (PathBuf, PathBuf)) {
-        std::fs::rename(cert, self.path("cert.pem")).unwrap();
-        std::fs::rename(key, self.path("key.pem")).unwrap();
-        make_readable(&self.path("key.pem"));
+    pub(crate) fn show(&self, pair: (PathBuf, PathBuf)) {
+        show(self.folder.path(), pair);
     }
 
     pub(crate) fn again(&mut self) {
-        self.mosquitto.down();
-        self.mosquitto.up();
+        self.mosquitto.kill9();
+        self.mosquitto.start_again();
     }
 
     /// How to reach it by its name.
     pub(crate) fn settings(&self, protocol: Protocol, transport: Transport) -> Settings {
         let tls = TlsSettings { ca_file: Some(self.path("ca.pem")), ..TlsSettings::default() };
-        Settings { tls, ..tls_settings(protocol, transport, self.mosquitto.port) }
+        Settings { tls, ..tls_settings(protocol, transport, self.port) }
     }
 
     /// The same with a certificate of our own.
     pub(crate) fn settings_as(&self, (cert, key): &(PathBuf, PathBuf)) -> Settings {
         with_identity(self.settings(Protocol::V5, Transport::Tls), cert, key)
     }
+}
+
+fn show(folder: &Path, (cert, key): (PathBuf, PathBuf)) {
+    std::fs::rename(cert, folder.join("cert.pem")).unwrap();
+    std::fs::rename(key, folder.join("key.pem")).unwrap();
 }
 
 pub(crate) fn tls_settings(protocol: Protocol, transport: Transport, port: u16) -> Settings {
@@ -91,14 +88,13 @@ async fn every_transport_delivers() {
     let tls = TlsBroker::start(LOCALHOST, LONG, "");
     let old = TlsBroker::start(LOCALHOST, LONG, "tls_version tlsv1.2");
     let wss = TlsBroker::start(LOCALHOST, LONG, "protocol websockets");
-    let plain = free_port();
-    let ws = Mosquitto::start(&format!("protocol websockets\nlistener {plain} 127.0.0.1"));
+    let ws = Mosquitto::with(Options { websockets: true, ..Options::default() });
     for protocol in [Protocol::V4, Protocol::V5] {
         let mut all = vec![
             tls.settings(protocol, Transport::Tls),
             old.settings(protocol, Transport::Tls),
             wss.settings(protocol, Transport::Wss),
-            tls_settings(protocol, Transport::Ws, ws.port),
+            tls_settings(protocol, Transport::Ws, ws.ws_port),
         ];
         all[3].brokers[0].host = "127.0.0.1".into();
         for settings in all {

@@ -17,8 +17,9 @@ fn with(protocol: Protocol, brokers: Vec<Broker>) -> Settings {
 
 #[tokio::test]
 async fn a_socket_delivers_alone_and_in_a_list() {
-    let real = Mosquitto::start("user root\nlistener 0 FOLDER/m.sock");
-    let socket = real.folder.path().join("m.sock");
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("m.sock");
+    let real = Mosquitto::with_lines(&format!("listener 0 {}", socket.display()));
     for protocol in [Protocol::V4, Protocol::V5] {
         for brokers in [vec![at(&socket)], vec![broker("127.0.0.1", free_port()), at(&socket)]] {
             let spool = open_spool();
@@ -30,7 +31,7 @@ async fn a_socket_delivers_alone_and_in_a_list() {
             link.end().await;
         }
         let spool = open_spool();
-        let gone = at(&real.folder.path().join("gone.sock"));
+        let gone = at(&folder.path().join("gone.sock"));
         let mut link = start(with(protocol, vec![gone, broker("127.0.0.1", real.port)]), &spool);
         let status = link.until("up", |status| status.state == LinkState::Up).await;
         assert!(status.last_error.unwrap().contains("there is no socket"), "from the socket to the network");

@@ -16,7 +16,7 @@ use super::mount::{Mount, TOOLS};
 use crate::common::gateway::Gateway;
 use crate::common::quick::{LONG, config, folder, start, taken, wait_taken};
 use crate::common::{SOON, wait_for, wait_until};
-use crate::ledger::{Ledger, Mood};
+use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{Scale, may, report, scale, times};
 use crate::tracer::{Tracer, spool_files};
 
@@ -46,7 +46,7 @@ const AGAIN: &str = "The spool can be written again";
 
 /// A program on a disk that is about to fail.
 struct Stage {
-    ledger: Ledger,
+    broker: MoodyBroker,
     gateway: Gateway,
     text: String,
     // In this order: what is mounted in the folder goes before it.
@@ -56,10 +56,10 @@ struct Stage {
 
 impl Stage {
     fn new(folder: TempDir, disk: Option<Mount>, spool: &str, every: &str) -> Self {
-        let ledger = Ledger::new(Mood::Acknowledges);
-        let text = config(&ledger.url(), "", spool, &REST.replace("EVERY", every));
+        let broker = MoodyBroker::new(Mood::Acknowledges);
+        let text = config(&broker.url(), "", spool, &REST.replace("EVERY", every));
         let gateway = start(folder.path(), &text);
-        Self { ledger, gateway, text, disk, folder }
+        Self { broker, gateway, text, disk, folder }
     }
 
     fn spool(&self) -> PathBuf {
@@ -69,26 +69,26 @@ impl Stage {
     /// Readings have to go to the disk, and it fails: the alarm comes, sampling goes on.
     fn gather(&mut self) {
         wait_taken(&self.gateway, 20);
-        self.ledger.be(Mood::Absent);
+        self.broker.be(Mood::Absent);
     }
 
     /// The alarm has come; sampling, health and commands go on.
     fn endure(&mut self, word: &str) {
         self.gateway.wait_log(FAILING, LONG);
         self.sample();
-        self.ledger.be(Mood::Acknowledges);
+        self.broker.be(Mood::Acknowledges);
         // Not at the first look: a spool on a full disk gives its reserve, and can be written until somebody takes that room too.
         wait_until(&format!("health to say {word:?}"), LONG, || {
             self.error().as_str().is_some_and(|error| error.contains(word))
         });
         self.command("on");
-        self.ledger.be(Mood::Absent);
+        self.broker.be(Mood::Absent);
         self.sample();
     }
 
     /// What health says of the disk.
     fn error(&self) -> Value {
-        self.ledger.health(&self.gateway)["spool"]["error"].clone()
+        self.broker.health(&self.gateway)["spool"]["error"].clone()
     }
 
     /// Sampling goes on: half a second of readings in two, on a loaded machine.
@@ -99,10 +99,10 @@ impl Stage {
 
     /// A command with an id acts and is answered, once.
     fn command(&self, value: &str) {
-        let (before, asked) = (self.ledger.count(), Instant::now());
+        let (before, asked) = (self.broker.count(), Instant::now());
         let id = format!("c{before}");
-        self.ledger.send("b/actuators/pump/set", &format!("{{\"value\":\"{value}\",\"id\":\"{id}\"}}"));
-        let reply = wait_for("a reply", SOON, || self.ledger.newest("b/actuators/pump/reply", before));
+        self.broker.send("b/actuators/pump/set", &format!("{{\"value\":\"{value}\",\"id\":\"{id}\"}}"));
+        let reply = wait_for("a reply", SOON, || self.broker.newest("b/actuators/pump/reply", before));
         let reply: Value = serde_json::from_str(&reply.payload).unwrap();
         assert_eq!((&reply["outcome"], &reply["value"]), (&"done".into(), &value.into()), "{reply}");
         assert!(asked.elapsed() < ANSWERS, "answered after {:?}", asked.elapsed());
@@ -122,18 +122,18 @@ impl Stage {
 
     /// Delivers everything, and everything is accounted for. Returns taken and reported.
     fn settle(mut self) -> (u64, u64) {
-        self.ledger.be(Mood::Acknowledges);
-        self.ledger.wait_drained(&self.gateway, LONG);
+        self.broker.be(Mood::Acknowledges);
+        self.broker.wait_drained(&self.gateway, LONG);
         // A write that began before the disk came back may have failed after it.
         wait_until("health without an error", RECOVERS, || self.error().is_null());
         self.command("off");
         self.gateway.stop(SOON);
-        let account = self.ledger.account("n");
+        let account = self.broker.account("n");
         account.check_whole();
         let run = account.runs.last().unwrap();
         assert_eq!(account.last(run), taken(&self.gateway));
-        self.ledger.account("x").check_whole();
-        self.ledger.account("y").check_whole();
+        self.broker.account("x").check_whole();
+        self.broker.account("y").check_whole();
         (taken(&self.gateway), account.reported(run))
     }
 }
@@ -300,8 +300,8 @@ fn d2_a_max_size_larger_than_the_free_disk_fills_no_more_than_that_and_gets_empt
     // The disk and two mebibytes of memory are full before this, with the other two sensors.
     wait_taken(&stage.gateway, times(6000, 12_000, 18_000));
     calm(&stage);
-    stage.ledger.be(Mood::Acknowledges);
-    stage.ledger.health(&stage.gateway);
+    stage.broker.be(Mood::Acknowledges);
+    stage.broker.health(&stage.gateway);
     stage.command("on");
     let (taken, reported) = stage.settle();
     assert!(reported > 100, "{reported} of {taken} reported as lost");

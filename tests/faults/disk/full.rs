@@ -16,9 +16,10 @@ use serde_json::Value;
 use super::mount::{Mount, TOOLS, bytes_in};
 use crate::common::account::Account;
 use crate::common::gateway::{Gateway, program_path};
+use crate::common::ledger::Note;
 use crate::common::quick::{LONG, config, folder, start};
 use crate::common::{SOON, wait_until};
-use crate::ledger::{Ledger, Mood, Note};
+use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{may, report, times};
 
 /// What the row asks for. A debug build is several times slower, and both it and the broker of the test may be kept waiting by other
@@ -98,13 +99,13 @@ struct Drained {
 
 fn overflow(when_full: &str, max_mib: u64, overfull: u64) -> Overflow {
     let folder = folder();
-    let mut ledger = Ledger::new(Mood::Absent);
+    let mut broker = MoodyBroker::new(Mood::Absent);
     let text = |every: &str| {
         let sensor = format!("driver: waveform, every: {every}, settings: {{ shape: counter }}");
         let rest: String = names().iter().map(|name| format!("  {name}: {{ {sensor} }}\n")).collect();
         let rest = format!("sensors:\n{rest}");
         config(
-            &ledger.url(),
+            &broker.url(),
             "",
             &format!(", max_size: {max_mib}MiB, commit_every: 100ms, when_full: {when_full}"),
             &rest,
@@ -119,17 +120,17 @@ fn overflow(when_full: &str, max_mib: u64, overfull: u64) -> Overflow {
     gateway.wait_log("Configuration reloaded", SOON);
     // What is fresh is younger than a second.
     std::thread::sleep(Duration::from_millis(1500));
-    ledger.be(Mood::Acknowledges);
-    ledger.wait_drained(&gateway, LONG * 4);
-    let drained = drained(&ledger.notes());
+    broker.be(Mood::Acknowledges);
+    broker.wait_drained(&gateway, LONG * 4);
+    let drained = drained(&broker.notes());
     let last = taken(&gateway);
     gateway.stop(SOON);
-    let account = ledger.account(NAME);
+    let account = broker.account(NAME);
     account.check_whole();
     assert_eq!(account.runs.len(), 1);
     assert!(account.last(&account.runs[0]) >= last);
     for name in &names()[1..] {
-        ledger.account(name).check_whole();
+        broker.account(name).check_whole();
     }
     let overflow = Overflow { account, overfull, most: scales.most(), max_size: max_mib << 20, drained };
     overflow.check();

@@ -11,7 +11,7 @@ use crate::common::gateway::Gateway;
 use crate::common::quick::{config, folder, start};
 use crate::common::sim_file::SimFile;
 use crate::common::{SOON, wait_for, wait_until};
-use crate::ledger::{Ledger, Mood};
+use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{may, report, times};
 use crate::tracer::{Tracer, spool_files};
 
@@ -24,7 +24,7 @@ actuators:
 const ACTS: Duration = Duration::from_millis(200);
 
 struct Stage {
-    ledger: Ledger,
+    broker: MoodyBroker,
     gateway: Gateway,
     bench: SimFile,
     text: String,
@@ -35,11 +35,11 @@ struct Stage {
 
 impl Stage {
     fn new(folder: TempDir, disk: Option<Mount>) -> Self {
-        let ledger = Ledger::new(Mood::Acknowledges);
-        let text = config(&ledger.url(), "", "", PUMP);
+        let broker = MoodyBroker::new(Mood::Acknowledges);
+        let text = config(&broker.url(), "", "", PUMP);
         let gateway = start(folder.path(), &text);
         let bench = SimFile::new(folder.path().join("bench.json"));
-        let stage = Self { ledger, gateway, bench, text, disk, folder };
+        let stage = Self { broker, gateway, bench, text, disk, folder };
         stage.wait_link();
         stage
     }
@@ -54,14 +54,14 @@ impl Stage {
     }
 
     fn send(&self, value: &str, id: &str) {
-        self.ledger.send("b/actuators/pump/set", &format!(r#"{{"value":"{value}","id":"{id}"}}"#));
+        self.broker.send("b/actuators/pump/set", &format!(r#"{{"value":"{value}","id":"{id}"}}"#));
     }
 
     /// The answer to a command, as it was written.
     fn ask(&self, value: &str, id: &str) -> String {
-        let before = self.ledger.count();
+        let before = self.broker.count();
         self.send(value, id);
-        wait_for("a reply", SOON, || self.ledger.newest("b/actuators/pump/reply", before)).payload
+        wait_for("a reply", SOON, || self.broker.newest("b/actuators/pump/reply", before)).payload
     }
 
     fn actions(&self) -> usize {
@@ -126,7 +126,7 @@ fn a6_a_slow_disk_delays_no_command_with_an_id() {
     }
     drop(tracer);
     assert!(slowest <= ACTS, "{slowest:?}");
-    let answers = || stage.ledger.notes().iter().filter(|note| note.topic == "b/actuators/pump/reply").count();
+    let answers = || stage.broker.notes().iter().filter(|note| note.topic == "b/actuators/pump/reply").count();
     wait_until("every answer", SOON * 2, || answers() >= tried);
     stage.gateway.kill9();
     stage.restart();

@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::common::gateway::Gateway;
 use crate::common::quick::{LONG, config, folder};
 use crate::common::wait_until;
-use crate::ledger::{Ledger, Mood};
 use crate::lives::{Life, counting, deliver};
+use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{may, report, times};
 use crate::tracer::wrapper;
 
@@ -31,8 +31,8 @@ fn d4_an_fsync_of_two_seconds_delays_no_sampling() {
         return;
     }
     let folder = folder();
-    let mut ledger = Ledger::new(Mood::Absent);
-    let text = config(&ledger.url(), "", "", &counting("5ms"));
+    let mut broker = MoodyBroker::new(Mood::Absent);
+    let text = config(&broker.url(), "", "", &counting("5ms"));
     let log = folder.path().join("strace");
     let delay = Duration::from_millis(times(300, 2000, 2000));
     let calls = "fsync,fdatasync";
@@ -43,16 +43,16 @@ fn d4_an_fsync_of_two_seconds_delays_no_sampling() {
     gateway.wait_log("Reading.", LONG);
     let span = Duration::from_secs(times(3, 30, 120));
     let own = own_jitter(span);
-    ledger.be(Mood::Acknowledges);
+    broker.be(Mood::Acknowledges);
     let asked = Instant::now();
-    wait_until("a reading to be sent beside such a disk", SENDS, || ledger.received() > 0);
+    wait_until("a reading to be sent beside such a disk", SENDS, || broker.received() > 0);
     let sent = asked.elapsed();
     gateway.kill9();
     let life = Life::of(&gateway).unwrap();
-    deliver(&mut ledger, folder.path(), &text);
+    deliver(&mut broker, folder.path(), &text);
     let syncs = fs::read_to_string(&log).unwrap().matches("(DELAYED)").count();
     assert!(syncs as u64 >= span.as_secs() / 3, "{syncs} slow fsyncs in {span:?}");
-    let late = lateness(&ledger, &life.run);
+    let late = lateness(&broker, &life.run);
     // A second of readings waits for its commit, that one for the one before it, and an application of the log to the file
     // takes two. Which of them a kill costs is open: what had come since the connect may have been sent before them.
     let waiting = (Duration::from_secs(1) + delay * 5).as_millis() / EVERY.as_millis();
@@ -89,13 +89,13 @@ fn own_jitter(span: Duration) -> Vec<Duration> {
 }
 
 /// How late each reading was sampled, sorted; the earliest of the first says where the grid is.
-fn lateness(ledger: &Ledger, run: &str) -> Vec<Duration> {
+fn lateness(broker: &MoodyBroker, run: &str) -> Vec<Duration> {
     let of = |payload: &str| {
         let json: Value = serde_json::from_str(payload).unwrap();
         let ideal = EVERY.as_millis() as i64 * json["seq"].as_i64()?;
         (json["run"] == run).then(|| (json["seq"].as_i64(), wall_ms(json["time"].as_str().unwrap()) - ideal))
     };
-    let notes = ledger.notes().into_iter().filter(|note| note.topic.ends_with("/n"));
+    let notes = broker.notes().into_iter().filter(|note| note.topic.ends_with("/n"));
     let offsets: BTreeMap<Option<i64>, i64> = notes.filter_map(|note| of(&note.payload)).collect();
     let mut grid = *offsets.values().take(50).min().unwrap();
     let mut late = Vec::new();

@@ -7,7 +7,7 @@ use super::mount::{Mount, TOOLS};
 use crate::common::SOON;
 use crate::common::gateway::Gateway;
 use crate::common::quick::{config, folder, start, taken, wait_taken};
-use crate::ledger::{Ledger, Mood};
+use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{may, report, times};
 
 const SENSORS: &str = "sensors:\n  n: { driver: waveform, every: 50ms, settings: { shape: counter } }\n";
@@ -29,22 +29,22 @@ fn d6_a_healthy_link_costs_no_write_and_an_outage_few() {
     let folder = folder();
     // tmpfs would not count as a disk, and /tmp is one on some machines.
     let _disk = Mount::ext4(folder.path(), 64 << 20);
-    let mut ledger = Ledger::new(Mood::Acknowledges);
-    let mut gateway = start(folder.path(), &config(&ledger.url(), "", "", SENSORS));
+    let mut broker = MoodyBroker::new(Mood::Acknowledges);
+    let mut gateway = start(folder.path(), &config(&broker.url(), "", "", SENSORS));
     wait_taken(&gateway, 20);
-    let healthy = measure_without_pause(&ledger, &gateway, times(2, 20, 60));
-    ledger.be(Mood::Absent);
+    let healthy = measure_without_pause(&broker, &gateway, times(2, 20, 60));
+    broker.be(Mood::Absent);
     // The first commit of the outage also takes in what was on its way; the second is as all others.
     std::thread::sleep(Duration::from_millis(1500));
     let outage = measure(&gateway, times(3, 20, 60));
-    ledger.be(Mood::Acknowledges);
-    ledger.wait_drained(&gateway, SOON);
+    broker.be(Mood::Acknowledges);
+    broker.wait_drained(&gateway, SOON);
     gateway.stop(SOON);
-    let account = ledger.account("n");
+    let account = broker.account("n");
     account.check_whole();
     assert_eq!(account.last(&account.runs[0]), taken(&gateway));
     let size =
-        ledger.notes().iter().filter(|note| note.topic == "b/late/n").map(|note| note.payload.len()).max().unwrap();
+        broker.notes().iter().filter(|note| note.topic == "b/late/n").map(|note| note.payload.len()).max().unwrap();
     assert_eq!(healthy.bytes, 0, "{healthy:?}");
     let each = outage.bytes / outage.readings;
     assert!(outage.bytes > 0 && each <= BYTES_PER_READING, "{outage:?}");
@@ -63,11 +63,11 @@ struct Measured {
 
 /// Over a time in which no reading waited for its answer nearly as long as `commit_every`: a machine that halts for a second
 /// makes the program write, and rightly so.
-fn measure_without_pause(ledger: &Ledger, gateway: &Gateway, seconds: u64) -> Measured {
+fn measure_without_pause(broker: &MoodyBroker, gateway: &Gateway, seconds: u64) -> Measured {
     for _ in 0..10 {
-        let first = ledger.count();
+        let first = broker.count();
         let measured = measure(gateway, seconds);
-        let at: Vec<_> = ledger.notes().split_off(first).into_iter().map(|note| note.at).collect();
+        let at: Vec<_> = broker.notes().split_off(first).into_iter().map(|note| note.at).collect();
         let pauses = at.windows(2).map(|pair| pair[1].duration_since(pair[0]).unwrap_or_default());
         let longest = pauses.max().unwrap_or(Duration::MAX);
         if longest < Duration::from_millis(500) {

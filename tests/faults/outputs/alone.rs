@@ -11,7 +11,7 @@ use crate::common::sim_file::SimFile;
 use crate::common::watch::Watch;
 use crate::common::{SOON, wait_until};
 use crate::disk::mount::{Mount, TOOLS};
-use crate::ledger::{Ledger, Mood};
+use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{may, report, times};
 
 const WITHIN: Duration = Duration::from_millis(50);
@@ -33,7 +33,7 @@ actuators:
 
 /// Everything that a command does not need is dead: the disk does not answer, memory is full, and each sensor hangs.
 struct Stage {
-    ledger: Ledger,
+    broker: MoodyBroker,
     gateway: Gateway,
     disk: Mount,
     folder: TempDir,
@@ -50,16 +50,16 @@ impl Stage {
     fn new() -> Self {
         let folder = folder();
         let disk = Mount::ext4(folder.path(), 16 << 20);
-        let ledger = Ledger::new(Mood::Acknowledges);
+        let broker = MoodyBroker::new(Mood::Acknowledges);
         let outputs = [
             switch("pump", 1, "safe_after: 2s"),
             switch("boiler", 2, "max_on: 1200ms, safe_after: never"),
             switch("lamp", 3, "safe_after: never"),
         ];
         let rest = format!("{REST}{}", outputs.concat());
-        let gateway = start(folder.path(), &config(&ledger.url(), "", ", commit_every: 100ms", &rest));
+        let gateway = start(folder.path(), &config(&broker.url(), "", ", commit_every: 100ms", &rest));
         wait_taken(&gateway, 20);
-        let stage = Self { ledger, gateway, disk, folder };
+        let stage = Self { broker, gateway, disk, folder };
         stage.wait_sensors("ok");
         stage
     }
@@ -73,7 +73,7 @@ impl Stage {
             self.bus(bus).set_fault(address, Some("hang"));
         }
         self.disk.freeze();
-        self.ledger.be(Mood::Slow);
+        self.broker.be(Mood::Slow);
         self.wait_sensors("down");
         // The spool's memory is full, and the recorder waits for it: it notes nothing more.
         let mut then = (taken(&self.gateway), Instant::now());
@@ -89,7 +89,7 @@ impl Stage {
     fn wait_sensors(&self, word: &str) {
         for sensor in ["air", "sun"] {
             let (topic, word) = (format!("b/sensors/{sensor}/status"), format!("\"{word}\""));
-            let is_so = || self.ledger.newest(&topic, 0).is_some_and(|status| status.payload.contains(&word));
+            let is_so = || self.broker.newest(&topic, 0).is_some_and(|status| status.payload.contains(&word));
             wait_until(&format!("{sensor} to be {word}"), LONG, is_so);
         }
     }
@@ -107,7 +107,7 @@ impl Stage {
 
     /// From sending a command until its line has the level.
     fn command(&self, value: &str, level: u64) -> Duration {
-        self.ledger.send(&set("pump"), value);
+        self.broker.send(&set("pump"), value);
         self.acts(value, level)
     }
 
@@ -117,7 +117,7 @@ impl Stage {
         self.command(repeat, 1);
         // What there were before count in the pace at which commands are taken.
         std::thread::sleep(Duration::from_millis(500));
-        (0..REPEATS).for_each(|_| self.ledger.send(&set("pump"), repeat));
+        (0..REPEATS).for_each(|_| self.broker.send(&set("pump"), repeat));
         self.command("off", 0)
     }
 
@@ -165,10 +165,10 @@ fn limits(mut stage: Stage) {
     {
         // The last byte may be that of the last command, for there is nothing left to acknowledge.
         earliest = SystemTime::now();
-        stage.ledger.send(&set(output), payload);
+        stage.broker.send(&set(output), payload);
         bus.wait_line(line, 1, SOON);
     }
-    stage.ledger.be(Mood::Absent);
+    stage.broker.be(Mood::Absent);
     let latest = SystemTime::now();
     for line in ["GPIO1", "GPIO2", "GPIO3"] {
         bus.wait_line(line, 0, SOON);
@@ -183,7 +183,7 @@ fn limits(mut stage: Stage) {
     ];
     assert!(off.iter().all(|off| *off <= TOLERANCE), "{off:?}");
     stage.disk.thaw();
-    stage.ledger.be(Mood::Acknowledges);
+    stage.broker.be(Mood::Acknowledges);
     stage.gateway.stop(LONG);
     let [safe, max_on, lease] = off.map(millis);
     let happened = format!("`safe_after: 2s` off by {safe}, `max_on: 1200ms` by {max_on}, `for: 1500ms` by {lease}");

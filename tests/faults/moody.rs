@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::common::account::Account;
 use crate::common::gateway::Gateway;
+use crate::common::ledger::{Ledger, Note};
 use crate::common::quick::url;
 use crate::common::scripted::{Answer, Script, ScriptedBroker};
 use crate::common::wire::Publish;
@@ -34,38 +35,31 @@ const SLOWLY: Duration = Duration::from_millis(5);
 /// A reading's run and number.
 pub(crate) type Id = (String, u64);
 
-/// A message that was acknowledged.
-#[derive(Clone, Debug)]
-pub(crate) struct Note {
-    pub(crate) at: SystemTime,
-    pub(crate) topic: String,
-    pub(crate) payload: String,
-}
-
 #[derive(Default)]
 struct Book {
     /// Readings of `n` that it did not acknowledge when they came.
     offered: BTreeSet<Id>,
     acknowledged: BTreeSet<Id>,
-    notes: Vec<Note>,
 }
 
 /// The broker.
-pub(crate) struct Ledger {
+pub(crate) struct MoodyBroker {
     port: u16,
+    ledger: Ledger,
     book: Arc<Mutex<Book>>,
     silent: Arc<AtomicBool>,
     slow: Arc<AtomicBool>,
     broker: Option<ScriptedBroker>,
 }
 
-impl Ledger {
+impl MoodyBroker {
     /// One in this mood.
     pub(crate) fn new(mood: Mood) -> Self {
         let (silent, slow) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
-        let mut ledger = Self { port: free_port(), book: Arc::default(), silent, slow, broker: None };
-        ledger.be(mood);
-        ledger
+        let (ledger, book) = <(Ledger, Arc<Mutex<Book>>)>::default();
+        let mut broker = Self { port: free_port(), ledger, book, silent, slow, broker: None };
+        broker.be(mood);
+        broker
     }
 
     /// For a configuration.
@@ -85,8 +79,9 @@ impl Ledger {
                 if slow.load(Ordering::Relaxed) {
                     std::thread::sleep(SLOWLY);
                 }
-                note(&book, &silent, publish)
+                answer(&book, &silent, publish)
             });
+            let script = script.noting(&self.ledger);
             self.broker = Some(ScriptedBroker::start_on(self.port, vec![script]));
         }
     }
@@ -99,13 +94,12 @@ impl Ledger {
 
     /// What was acknowledged, in order.
     pub(crate) fn notes(&self) -> Vec<Note> {
-        self.book.lock().unwrap().notes.clone()
+        self.ledger.notes()
     }
 
     /// The newest acknowledged message on a topic, not looking at the first `skip` notes.
     pub(crate) fn newest(&self, topic: &str, skip: usize) -> Option<Note> {
-        let book = self.book.lock().unwrap();
-        book.notes[skip..].iter().rev().find(|note| note.topic == topic).cloned()
+        self.ledger.newest(topic, skip)
     }
 
     /// How many readings of `n` were acknowledged, repeats not counted.
@@ -115,12 +109,12 @@ impl Ledger {
 
     /// How many messages were acknowledged.
     pub(crate) fn count(&self) -> usize {
-        self.book.lock().unwrap().notes.len()
+        self.ledger.len()
     }
 
     /// The account of what was acknowledged.
     pub(crate) fn account(&self, sensor: &str) -> Account {
-        Account::of(sensor, self.notes().into_iter().map(|note| (note.topic, note.payload)))
+        self.ledger.account(sensor)
     }
 
     /// Readings of `n` that were offered and never acknowledged.
@@ -156,7 +150,7 @@ impl Ledger {
     }
 }
 
-fn note(book: &Mutex<Book>, silent: &AtomicBool, publish: &Publish) -> Answer {
+fn answer(book: &Mutex<Book>, silent: &AtomicBool, publish: &Publish) -> Answer {
     let topic = publish.topic.as_str();
     let is_reading = topic == "b/sensors/n" || topic == "b/late/n";
     let keeps_silent = silent.load(Ordering::Relaxed) && (is_reading || topic == "b/loss");
@@ -167,9 +161,5 @@ fn note(book: &Mutex<Book>, silent: &AtomicBool, publish: &Publish) -> Answer {
         let set = if keeps_silent { &mut book.offered } else { &mut book.acknowledged };
         set.insert(id);
     }
-    if keeps_silent {
-        return Answer::Silence;
-    }
-    book.notes.push(Note { at: SystemTime::now(), topic: topic.to_owned(), payload: publish.text() });
-    Answer::Acknowledge
+    if keeps_silent { Answer::Silence } else { Answer::Acknowledge }
 }
