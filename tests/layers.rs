@@ -1,8 +1,12 @@
 //! Who may import whom, and who may touch what: the layers of ARCHITECTURE.md, read off the sources.
 //!
+//! Nor may files name each other in a ring: `layers/rings.rs` says what counts.
+//!
 //! Tests are free to reach everywhere and are left out. A new module or dependency is entered here by hand: that is the
 //! moment to think about where it belongs.
 
+#[path = "layers/rings.rs"]
+mod rings;
 #[path = "layers/source.rs"]
 mod source;
 
@@ -165,6 +169,13 @@ fn uses(source: &Source, name: &str) -> bool {
     if name.contains("::") || name == "OpenOptions" { source.writes(name) } else { source.names(name) }
 }
 
+/// The sources of each crate, the program's first.
+fn crates(sources: &[Source]) -> Vec<Vec<&Source>> {
+    let of = |name: &str| sources.iter().filter(|source| source.is_of_crate && source.module() == name).collect();
+    let program = sources.iter().filter(|source| !source.is_of_crate).collect();
+    std::iter::once(program).chain(CRATES.iter().map(|name| of(name))).collect()
+}
+
 /// The program's sources and those of the crates below it.
 fn sources() -> Vec<Source> {
     let below = CRATES.iter().flat_map(|name| source::read(&root().join("crates").join(name).join("src"), Some(name)));
@@ -199,6 +210,32 @@ fn the_table_names_only_modules_and_places_that_exist() {
     for place in FENCES.iter().flat_map(|fence| fence.places).chain(NO_TOKIO) {
         assert!(sources.iter().any(|source| source.path.starts_with(place)), "there is nothing at {place}");
     }
+}
+
+#[test]
+fn no_files_name_each_other_in_a_ring() {
+    let sources = sources();
+    let found: Vec<String> = crates(&sources).iter().flat_map(|of_one| rings::rings(of_one)).collect();
+    assert!(found.is_empty(), "files name each other in a ring:\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_planted_ring_is_found_and_printed_and_what_a_parent_and_its_children_name_is_none() {
+    let ring = |files: &[(&str, &str)]| {
+        let sources: Vec<Source> = files.iter().map(|(path, text)| Source::new(path, text, true)).collect();
+        rings::rings(&sources.iter().collect::<Vec<_>>())
+    };
+    let (a, b) = ("use super::b::B;", "use crate::{c::{self, C}, x::X};");
+    let found =
+        ring(&[("link/lib.rs", ""), ("link/a.rs", a), ("link/b.rs", b), ("link/c.rs", "fn f(a: super::a::A) {}")]);
+    let printed = "link: a -> b -> c -> a\n    link/a.rs names super::b::B\n    link/b.rs names crate::c::self\n    link/c.rs names super::a::A";
+    assert_eq!(found, [printed]);
+    // Around a child, which belongs to its parent.
+    let child =
+        ring(&[("link/a.rs", "mod x;"), ("link/a/x.rs", "use crate::b::B;"), ("link/b.rs", "use super::a::A;")]);
+    assert_eq!(child.len(), 1, "{child:?}");
+    let (parent, child) = ("mod x;\npub use x::X;\nuse crate::a::x::Y;", "use super::A;\nuse crate::a::B;");
+    assert_eq!(ring(&[("link/lib.rs", "pub use a::X;"), ("link/a.rs", parent), ("link/a/x.rs", child)]), [""; 0]);
 }
 
 /// Asserts that `text`, were it in `path`, would be a violation that says `reported`.

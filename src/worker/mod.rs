@@ -13,6 +13,7 @@ mod adopt;
 mod finish;
 mod keeping_up;
 mod output;
+mod plan;
 mod rest;
 mod run;
 pub mod schedule;
@@ -40,15 +41,14 @@ use fieldgate_bus as bus;
 use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
-use fieldgate_drivers::DriverSpec;
-use fieldgate_filters::{self as filters, MeasurementFilters, ReportSettings};
 use fieldgate_model::{
-    Action, Count, Loss, Name, OutputKind, OutputValue, Pace, PersistedCounts, Qos, Quantity, Reading, Refusal, RunId,
-    Saved, SensorStatus, Settings, StateCause,
+    Action, Count, Loss, Name, OutputValue, PersistedCounts, Qos, Reading, Refusal, RunId, Saved, SensorStatus,
+    StateCause,
 };
-use fieldgate_safety::{Limits, SharedInterlocks};
+use fieldgate_safety::SharedInterlocks;
 
 pub use fieldgate_safety::{Applied, Done};
+pub use plan::{ActuatorSettings, Plan, SensorSettings};
 pub use sensor::TotalSet;
 pub use trips::Trips;
 pub use trouble::BusAlarms;
@@ -56,114 +56,6 @@ pub use trouble::BusAlarms;
 /// Orders that may wait for one bus. A bus takes an order within one sampling, so more than this means that it hangs; the
 /// next command is then answered "busy" rather than carried out much later.
 const INBOX_CAPACITY: usize = 16;
-
-/// A sensor as configured.
-#[derive(Clone, Debug)]
-pub struct SensorSettings {
-    /// Its name.
-    pub name: Name,
-    /// Its driver.
-    pub driver: &'static DriverSpec,
-    /// The bus it sits on; `None` for the machine itself.
-    pub bus: Option<Name>,
-    /// How often it is sampled; for event-driven sensors the heartbeat.
-    pub every: Duration,
-    /// The quality of service of its readings.
-    pub qos: Qos,
-    /// Whether the broker keeps its newest reading.
-    pub retain: bool,
-    /// The driver's own settings, checked.
-    pub settings: Settings,
-    /// What is done to its samples, checked.
-    pub filters: Vec<MeasurementFilters>,
-    /// Which of them become readings; `None`: each.
-    pub report: Option<ReportSettings>,
-}
-
-impl SensorSettings {
-    /// What the driver measures, in its order.
-    pub fn measured(&self) -> Vec<Quantity> {
-        self.driver.measured(&self.settings)
-    }
-
-    /// What its samples carry behind the filters.
-    pub fn filtered(&self) -> Vec<Quantity> {
-        filters::filtered(&self.filters, self.measured()).0
-    }
-
-    /// What its readings may carry, in their order.
-    pub fn quantities(&self) -> Vec<Quantity> {
-        match &self.report {
-            Some(report) => report.quantities(self.filtered()),
-            None => self.filtered(),
-        }
-    }
-
-    /// Whether the device itself is the same, so that it need not be built again.
-    fn same_device(&self, other: &Self) -> bool {
-        self.driver.name == other.driver.name
-            && self.bus == other.bus
-            && self.settings == other.settings
-            && self.every == other.every
-    }
-}
-
-/// An output as configured.
-#[derive(Clone, Debug)]
-pub struct ActuatorSettings {
-    /// Its name.
-    pub name: Name,
-    /// Its driver.
-    pub driver: &'static DriverSpec,
-    /// The bus it sits on.
-    pub bus: Name,
-    /// What it can do with its settings.
-    pub kind: OutputKind,
-    /// How it gets there.
-    pub pace: Pace,
-    /// Its safe state, and what it may do.
-    pub limits: Limits,
-    /// Outputs that must not be on beside it; each of them has this one, too.
-    pub interlock: Vec<Name>,
-    /// The rest between the end of one of them and the beginning of another.
-    pub dead_time: Duration,
-    /// Commands that were issued longer ago are refused; `None`: none is.
-    pub max_age: Option<Duration>,
-    /// The driver's own settings, checked.
-    pub settings: Settings,
-}
-
-impl ActuatorSettings {
-    /// Whether the device itself is the same, so that a reload leaves it alone.
-    fn same_device(&self, other: &Self) -> bool {
-        self.driver.name == other.driver.name && self.bus == other.bus && self.settings == other.settings
-    }
-}
-
-/// What one thread is in charge of.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The buses on one pair of wires: the one that is wired to the board, then those that sit on it, each after the one
-    /// that it sits on. `None` is the machine itself. Every bus that a device names is here.
-    pub buses: Vec<(Option<Name>, bus::Settings)>,
-    /// Their sensors and the tallies of those.
-    pub sensors: Vec<(SensorSettings, Arc<Tally>)>,
-    /// Their outputs.
-    pub actuators: Vec<ActuatorSettings>,
-}
-
-impl Plan {
-    /// Whether the thread that runs this can go on with `other`: the wires are the same.
-    pub fn same_wires(&self, other: &bus::Settings) -> bool {
-        self.buses.first().is_some_and(|(_, root)| root == other)
-    }
-
-    /// The lines of a bus that sensors use.
-    fn inputs(&self, bus: Option<&Name>) -> Vec<String> {
-        let here = self.sensors.iter().filter(|(sensor, _)| sensor.bus.as_ref() == bus);
-        here.flat_map(|(sensor, _)| sensor.driver.lines(&sensor.settings)).collect()
-    }
-}
 
 /// What a sensor has done in this run. Outlives a reload, so that `seq` goes on.
 #[derive(Debug, Default)]

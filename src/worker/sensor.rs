@@ -1,5 +1,6 @@
 //! The life of one sensor on its bus: built, sampled, failing, built again.
 
+mod status;
 mod total;
 
 use std::borrow::Cow;
@@ -8,30 +9,20 @@ use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::sync::mpsc::error::TrySendError;
-use tracing::{info, warn};
-
-use crate::worker::keeping_up::{Figures, KeepingUp};
+use crate::worker::keeping_up::KeepingUp;
 use crate::worker::rest::{Place, PlaceId, Purpose};
-use crate::worker::schedule::{Schedule, retry_after};
-use crate::worker::site::{Sites, Subject};
+use crate::worker::schedule::Schedule;
+use crate::worker::site::Sites;
 use crate::worker::{Event, SensorSettings, Tally};
 use fieldgate_clock as clock;
-use fieldgate_drivers::{self as drivers, BusNeed, DriverError, Role, Sensor};
+use fieldgate_drivers::{self as drivers, DriverError, Role, Sensor};
 use fieldgate_filters::{Report, SensorFilters};
-use fieldgate_model::describe_error;
-use fieldgate_model::field::format_duration;
 use fieldgate_model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
+use tokio::sync::mpsc::error::TrySendError;
 
 pub use total::TotalSet;
-
-/// So many failures in a row and a sensor is down instead of degraded.
-const DOWN_AFTER: u32 = 3;
-
-/// A sensor that keeps failing is logged at most this often.
-pub(super) const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// How an event-driven sensor is asked for what it noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -390,138 +381,6 @@ impl SensorSlot {
     pub(super) fn unreported(&self) -> u64 {
         self.lost.as_ref().map_or(0, |loss| loss.count)
     }
-
-    fn succeeded(&mut self, now: Moment, sites: &mut Sites) {
-        self.answered(sites);
-        self.note_filtered_out();
-        let Some((names, words)) = self.left_out.take() else { return self.whole(now, sites) };
-        // The value of an input beyond its range changes each time; which inputs these are does not.
-        if self.reported_left_out != names {
-            warn!(sensor = %self.settings.name, error = %words, "Some measurements of the reading failed; the others are published.");
-            (self.reported_left_out, self.status_reported) = (names, false);
-        }
-        self.note(SensorStatus::Degraded, || Some(words), now.wall, sites);
-    }
-
-    /// Adds measurements of which the filters have left nothing for a while to what was left out.
-    fn note_filtered_out(&mut self) {
-        for name in self.filters.without_value() {
-            let words = format!("{name}: its filters have dropped at least the last three values");
-            let (names, all) = self.left_out.get_or_insert_default();
-            names.push(name.clone());
-            if !all.is_empty() {
-                all.push_str("; ");
-            }
-            all.push_str(&words);
-        }
-    }
-
-    /// Nothing was left out of the reading.
-    fn whole(&mut self, now: Moment, sites: &mut Sites) {
-        if !self.reported_left_out.is_empty() {
-            // If it is degraded for another reason now, that must be reported.
-            self.reported_left_out.clear();
-            self.status_reported = false;
-        }
-        match self.keeping_up.behind() {
-            None => self.note(SensorStatus::Ok, || None, now.wall, sites),
-            Some(figures) => {
-                let every = self.settings.every;
-                self.note(SensorStatus::Degraded, || Some(too_slow(every, figures)), now.wall, sites);
-            }
-        }
-    }
-
-    /// A device that has no result yet is kept: a new one would begin to warm up again, for ever. After its first result it
-    /// counts as well between two of them.
-    fn too_early(&mut self, error: &DriverError, now: Moment, sites: &mut Sites) {
-        self.answered(sites);
-        self.tally.skipped.fetch_add(1, Ordering::Relaxed);
-        // It was asked because of that, and would be asked again at once.
-        if let Some(report) = &mut self.report {
-            report.forget_postponed();
-        }
-        if !self.status_reported || self.status != SensorStatus::Ok {
-            self.note(SensorStatus::Degraded, || Some(describe_error(error)), now.wall, sites);
-        }
-    }
-
-    fn answered(&mut self, sites: &mut Sites) {
-        sites.rest.answered(self.place);
-        // A driver that needs no bus says nothing about the one that it was given.
-        if !matches!(self.settings.driver.bus, BusNeed::None | BusNeed::Sensors) {
-            sites.note(self.settings.bus.as_ref(), Ok(()));
-        }
-        // One that comes and goes is logged no more often than one that stays away.
-        if std::mem::take(&mut self.complained) {
-            info!(sensor = %self.settings.name, failures = self.failures, "Sensor answers again.");
-        }
-        self.failures = 0;
-    }
-
-    fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
-        self.failures = self.failures.saturating_add(1);
-        self.reported_left_out.clear();
-        self.restart_filters();
-        self.tally.failed.fetch_add(1, Ordering::Relaxed);
-        let status = if self.failures >= DOWN_AFTER { SensorStatus::Down } else { SensorStatus::Degraded };
-        // One that is computed from others is not asked again soon, and what was computed before is known to be wrong.
-        let is_computed = matches!(error, DriverError::Unknown(_));
-        if status == SensorStatus::Down || is_computed {
-            sites.context.signals.failed(&self.settings.name);
-        }
-        // A device that keeps failing may have been unplugged and come back with its power-on registers. One that is computed from
-        // others must go on listening to them.
-        if !error.is_transient() || (status == SensorStatus::Down && !is_computed) {
-            self.drop_device();
-        }
-        sites.leave_if_gone(self.settings.bus.as_ref(), error);
-        let words = describe_error(error);
-        let pause = match error {
-            DriverError::Panicked(_) => retry_after(self.failures),
-            _ => {
-                sites.rest.failed(self.place, Purpose::Sample, (now.boot, cost), &words);
-                sites.rest.allowed_from(self.place, Purpose::Sample).saturating_sub(now.boot)
-            }
-        };
-        let is_of_the_bus = sites.note(self.settings.bus.as_ref(), Err(error));
-        if !is_of_the_bus && self.last_logged.is_none_or(|last| now.boot >= last.saturating_add(LOG_AGAIN)) {
-            (self.last_logged, self.complained) = (Some(now.boot), true);
-            let again_in = pause.max(self.settings.every);
-            warn!(sensor = %self.settings.name, error = %words, failures = self.failures, ?again_in, "Sensor failed; will try again.");
-        }
-        self.note(status, || Some(words), now.wall, sites);
-        if matches!(error, DriverError::Panicked(_)) {
-            let skipped = self.schedule.pause(now.boot, pause);
-            self.tally.skipped.fetch_add(skipped, Ordering::Relaxed);
-        }
-    }
-
-    /// Reports the status of the sensor when that has changed.
-    fn note(
-        &mut self,
-        status: SensorStatus,
-        error: impl FnOnce() -> Option<String>,
-        since: SystemTime,
-        sites: &mut Sites,
-    ) {
-        // While the bus hung, somebody else may have noted that the sensor is down.
-        if self.status_reported && self.status == status && self.tally.status() == status {
-            return;
-        }
-        (self.status, self.status_reported) = (status, true);
-        self.tally.set_status(status);
-        let (sensor, error) = (self.settings.name.clone(), error());
-        sites.publish(Subject::Sensor, sensor.clone(), Event::Status { sensor, status, since, error });
-    }
-}
-
-/// What a sensor says whose period its bus cannot keep.
-fn too_slow(every: Duration, Figures { asked, managed }: Figures) -> String {
-    let every = format_duration(every);
-    format!(
-        "the bus is too slow for its sensors: every {every} asked for {asked} samplings lately, {managed} were managed"
-    )
 }
 
 /// Runs a driver; a panic in it is an error like any other, and the other devices go on.

@@ -13,8 +13,10 @@ mod waking;
 use std::path::Path;
 
 use super::*;
-use fieldgate_drivers::{self as drivers, BusNeed, DriverError, Role, Sensor};
-use fieldgate_model::{CountScale, Measurement, Quantity, Setting, Value};
+use fieldgate_drivers::{self as drivers, BusNeed, DriverError, DriverSpec, Role, Sensor};
+use fieldgate_filters::{MeasurementFilters, ReportSettings};
+use fieldgate_model::{CountScale, Measurement, OutputKind, Pace, Quantity, Setting, Settings, Value};
+use fieldgate_safety::Limits;
 
 const SOON: Duration = Duration::from_secs(5);
 

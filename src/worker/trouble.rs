@@ -10,9 +10,11 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
 
-use crate::worker::sensor::LOG_AGAIN;
 use fieldgate_drivers::DriverError;
 use fieldgate_model::{Moment, Name, describe_error};
+
+/// A bus or a sensor that keeps failing is logged at most this often.
+pub(super) const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// The buses that do not work at this moment: since when, and why. As many as there are buses at most.
 #[derive(Clone, Debug, Default)]

@@ -28,6 +28,23 @@ impl Source {
         first.strip_suffix(".rs").unwrap_or(first)
     }
 
+    /// The modules that lead to it from the root of its crate; none for `lib.rs` and `main.rs`.
+    pub(crate) fn module_path(&self) -> Vec<String> {
+        let below =
+            if self.is_of_crate { self.path.split_once('/').map_or("", |(_, below)| below) } else { &self.path };
+        let parts = below.trim_end_matches(".rs").split('/');
+        parts.filter(|part| !matches!(*part, "mod" | "lib" | "main")).map(str::to_owned).collect()
+    }
+
+    /// Every path that begins at its crate, at itself or at its parent, groups taken apart.
+    pub(crate) fn paths(&self) -> Vec<Vec<String>> {
+        let of = |root: &'static str| {
+            let rests = self.after(root).into_iter().flat_map(parts);
+            rests.map(move |rest| [vec![root.to_owned()], rest].concat())
+        };
+        ["crate", "super", "self"].into_iter().flat_map(of).collect()
+    }
+
     /// Whether it is the file of a top-level module itself, where `super` means the crate.
     pub(crate) fn is_top(&self) -> bool {
         !self.path.trim_end_matches("/mod.rs").contains('/')
@@ -105,20 +122,44 @@ fn heads(rest: &str) -> Vec<String> {
     let word =
         |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let Some(group) = rest.strip_prefix('{') else { return vec![word(rest)] };
-    let (mut depth, mut parts) = (0_usize, vec![String::new()]);
-    for c in group.chars() {
+    members(group).into_iter().map(word).filter(|head| !head.is_empty()).collect()
+}
+
+/// The paths that stand at the beginning of `text`: one, or those of a group.
+fn parts(text: &str) -> Vec<Vec<String>> {
+    let text = text.trim_start();
+    if let Some(group) = text.strip_prefix('{') {
+        return members(group).into_iter().flat_map(parts).collect();
+    }
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let (word, rest) = (text[..end].to_owned(), &text[end..]);
+    if word.is_empty() {
+        return Vec::new();
+    }
+    match rest.strip_prefix("::").map(parts) {
+        Some(rest) if !rest.is_empty() => rest.into_iter().map(|rest| [vec![word.clone()], rest].concat()).collect(),
+        _ => vec![vec![word]],
+    }
+}
+
+/// The members of the group whose brace has just been opened.
+fn members(group: &str) -> Vec<&str> {
+    let (mut depth, mut from, mut all) = (0_usize, 0, Vec::new());
+    for (at, c) in group.char_indices() {
         match c {
             '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => parts.push(String::new()),
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                all.push(&group[from..at]);
+                from = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
             _ => {}
         }
-        if depth == 0 && c != ',' {
-            parts.last_mut().expect("there is a first").push(c);
-        }
     }
-    parts.iter().map(|part| word(part)).filter(|head| !head.is_empty()).collect()
+    all
 }
 
 /// Where `word` stands as a whole word.

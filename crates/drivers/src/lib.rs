@@ -29,6 +29,7 @@ mod i2c_chip;
 pub mod ina219;
 pub mod ina226;
 pub mod kernel_channels;
+pub mod kernel_names;
 pub mod likely;
 pub mod linux_hwmon;
 pub mod linux_iio;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crate::cli::scan::{Found, Who};
 use fieldgate_bus::survey::KernelDevice;
-use fieldgate_drivers::kernel_channels;
+use fieldgate_drivers::kernel_names;
 use fieldgate_drivers::likely::Likely;
 
 /// The whole file.
@@ -95,7 +95,7 @@ impl File {
     fn kernel(&mut self, driver: &str, devices: &[KernelDevice]) {
         for device in devices.iter().filter(|device| device.name != "cpu_thermal") {
             let known =
-                device.attributes.iter().filter_map(|file| Some((kernel_channels::usual_name(driver, file)?, file)));
+                device.attributes.iter().filter_map(|file| Some((kernel_names::usual_name(driver, file)?, file)));
             let channels: Vec<_> = known.map(|(name, file)| format!("{name}: {{ attribute: {file} }}")).collect();
             if channels.is_empty() {
                 continue;

@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::check::Checker;
 use crate::config::check::chips::Draft;
-use crate::config::check::section::{Section, nearest};
+use crate::config::check::section::Section;
+use crate::config::check::spelling::nearest;
 use crate::config::raw;
 use crate::config::tree::{Key, Node, Span, Value};
 use fieldgate_bus::rppal::Part;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::config::check::Checker;
-use crate::config::check::section::{Section, nearest, quoted};
+use crate::config::check::section::Section;
+use crate::config::check::spelling::{nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Key, Node, Span, Value};
 use fieldgate_filters::{

@@ -15,6 +15,7 @@ mod home_assistant;
 mod mqtt;
 mod outputs;
 mod section;
+mod spelling;
 mod value;
 
 use std::path::PathBuf;

@@ -1,13 +1,14 @@
 //! The lines of the header by rppal: inputs whose edges the kernel stamps, outputs by register, and software PWM.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
 use rppal::gpio::{Error, Gpio, InputPin, OutputPin, Pin, Trigger};
 
 use crate::gpio::holder_of;
+use crate::rppal::errors::{HEADER, io_error};
 use crate::rppal::inputs::{Inputs, RppalInput};
 use crate::rppal::software_pwm::SoftwarePwm;
 use crate::{
@@ -16,9 +17,6 @@ use crate::{
 
 /// How the kernel calls the lines of the header, by the generation of the board.
 const LABELS: [&str; 3] = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"];
-
-/// What stands in errors for the chip.
-pub(super) const HEADER: &str = "the header by rppal";
 
 /// How soon to look for edges again: their stamps are exact all the same.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -153,20 +151,10 @@ fn refused(what: &str, error: Error) -> BusError {
     BusError::Open { what: what.to_owned(), hint: hint.into(), source: io_error(error) }
 }
 
-/// The kernel's own error, with its errno; what the library itself refused keeps its words.
-pub(super) fn io_error(error: Error) -> io::Error {
-    match error {
-        Error::Io(source) => source,
-        Error::PermissionDenied(path) => {
-            io::Error::new(ErrorKind::PermissionDenied, format!("{path} may not be opened"))
-        }
-        other => io::Error::other(other),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     #[test]
     fn a_line_is_known_by_its_number_on_the_processor() {

@@ -6,6 +6,7 @@
 //!
 //! This module and its children are the only place that knows the crate.
 
+mod errors;
 mod gpio;
 mod i2c;
 mod inputs;

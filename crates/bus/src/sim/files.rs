@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::sim::chips::Chip;
-use crate::sim::kernel;
+use crate::sim::kernel::{Show, Subsystem};
+use crate::sim::place::Place;
+use crate::sim::slots::ChipSlots;
 use crate::sim::world::World;
 use crate::sim::{drifted, monotonic};
 use crate::{BusError, Files};
@@ -70,12 +72,46 @@ fn milli(quantity: &str, value: f64, seconds: f64) -> String {
     format!("{:.0}", drifted(quantity, value, 0, seconds) * 1000.0)
 }
 
+/// One file of a device.
+struct DeviceFile {
+    path: String,
+    place: Place,
+    name: String,
+    show: Show,
+}
+
+/// The files of every device that the kernel drives, in the order in which it would have found them. IIO devices are counted from 1; number 0 is always there.
+fn device_files(slots: &ChipSlots) -> Vec<DeviceFile> {
+    let mut all = Vec::new();
+    let mut iio = 0;
+    for (place, slot) in slots.iter() {
+        let Place::Device(name) = place else { continue };
+        let Some(device) = slot.kernel() else { continue };
+        let mut show = |folder: &str, file: &'static str, show| {
+            let path = format!("{folder}/{file}");
+            all.push(DeviceFile { path, place: place.clone(), name: name.clone(), show });
+        };
+        let folder = if device.subsystem == Subsystem::OneWire {
+            // A driver that takes the only one there is has not named it.
+            format!("/sys/bus/w1/devices/{}", if name.contains('-') { name } else { "28-000000000001" })
+        } else {
+            iio += 1;
+            // The node of the device tree that it belongs to.
+            let node = format!("/sys/bus/platform/devices/{name}/iio:device{iio}");
+            device.files.iter().take(1).for_each(|(file, content)| show(&node, file, *content));
+            format!("/sys/bus/iio/devices/iio:device{iio}")
+        };
+        device.files.iter().for_each(|(file, content)| show(&folder, file, *content));
+    }
+    all
+}
+
 impl Files for SimFiles {
     fn read(&self, path: &str) -> Result<String, BusError> {
         let failed = |source| BusError::Io { what: format!("reading {path}"), source };
         let mut world = self.world.borrow_mut();
         world.reach()?;
-        if let Some(file) = kernel::files(&world.slots).into_iter().find(|file| file.path == path) {
+        if let Some(file) = device_files(&world.slots).into_iter().find(|file| file.path == path) {
             let chip = world.reach_chip(&file.place)?.map(|slot| -> &mut dyn Chip { slot.chip.as_mut() });
             return (file.show)(chip, &file.name).map_err(|errno| failed(errno.into()));
         }
@@ -84,7 +120,7 @@ impl Files for SimFiles {
 
     fn list(&self, path: &str) -> Result<Vec<String>, BusError> {
         let folder = path.trim_end_matches('/');
-        let devices = kernel::files(&self.world.borrow().slots);
+        let devices = device_files(&self.world.borrow().slots);
         let fixed = TREE.iter().map(|(file, _)| *file);
         let all = fixed.chain(devices.iter().map(|file| file.path.as_str()));
         let names: BTreeSet<&str> =
