@@ -14,10 +14,9 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 use thiserror::Error;
 
-use fieldgate_bus::rppal::Part;
-use fieldgate_bus::{self as bus, expander, multiplexer};
+use fieldgate_bus as bus;
 use fieldgate_drivers as drivers;
-use fieldgate_model::{Kind, Name, OutputValue, Setting, Settings, Travel};
+use fieldgate_model::{Name, OutputValue, Setting, Settings, Travel};
 
 pub use place::Place;
 
@@ -108,11 +107,11 @@ pub fn load(place: &Place) -> Result<Option<Vec<SafeOutput>>, LastGoodError> {
 
 fn encode(output: &SafeOutput) -> Json {
     let settings: Map<String, Json> =
-        output.settings.iter().map(|(name, setting)| (name.to_owned(), encode_setting(setting))).collect();
+        output.settings.iter().map(|(name, setting)| (name.to_owned(), setting.to_json())).collect();
     json!({
         "name": output.name.as_str(),
         "driver": output.driver,
-        "bus": encode_bus(&output.bus),
+        "bus": output.bus.to_json(),
         "inputs": output.inputs,
         "settings": settings,
         "safe_state": encode_value(output.safe_state),
@@ -126,7 +125,7 @@ fn decode(entry: &Json) -> Option<SafeOutput> {
     let mut settings = Settings::default();
     for (key, value) in entry["settings"].as_object()? {
         let field = spec.settings.iter().find(|field| field.name == key)?;
-        settings.insert(field.name, decode_setting(&field.kind, value)?);
+        settings.insert(field.name, Setting::from_json(&field.kind, value)?);
     }
     let safe_state = decode_value(&entry["safe_state"])?;
     let beside =
@@ -135,7 +134,7 @@ fn decode(entry: &Json) -> Option<SafeOutput> {
     let name = Name::new(entry["name"].as_str()?).ok()?;
     let inputs =
         entry["inputs"].as_array()?.iter().map(|line| line.as_str().map(str::to_owned)).collect::<Option<_>>()?;
-    let bus = decode_bus(&entry["bus"])?;
+    let bus = bus::Settings::from_json(&entry["bus"])?;
     Some(SafeOutput { name, driver: spec.name, bus, inputs, settings, safe_state, beside, dead_time })
 }
 
@@ -158,93 +157,6 @@ fn decode_value(value: &Json) -> Option<OutputValue> {
     })
 }
 
-fn encode_bus(bus: &bus::Settings) -> Json {
-    match bus {
-        bus::Settings::I2c { device } => json!({ "type": "i2c", "device": device }),
-        bus::Settings::Gpio { chip } => json!({ "type": "gpio", "chip": chip }),
-        bus::Settings::Pwm { chip } => json!({ "type": "pwm", "chip": chip }),
-        bus::Settings::Spi { device } => json!({ "type": "spi", "device": device }),
-        bus::Settings::Uart { device } => json!({ "type": "uart", "device": device }),
-        bus::Settings::W1 => json!({ "type": "w1" }),
-        bus::Settings::Rppal(Part::Gpio) => json!({ "type": "gpio", "backend": "rppal" }),
-        bus::Settings::Rppal(Part::Pwm) => json!({ "type": "pwm", "backend": "rppal" }),
-        bus::Settings::Rppal(Part::I2c { number }) => json!({ "type": "i2c", "backend": "rppal", "number": number }),
-        bus::Settings::Sim { state_file } => json!({ "type": "sim", "state_file": state_file }),
-        bus::Settings::Multiplexed(multiplexer::Settings { on, model, address, channel }) => {
-            json!({ "type": model, "on": encode_upstream(on), "address": address, "channel": channel })
-        }
-        // What drives outputs needs neither polling nor interrupts.
-        bus::Settings::Expander(expander::Settings { on, model, address, .. }) => {
-            json!({ "type": model.name(), "on": encode_upstream(on), "address": address })
-        }
-        // No output sits on other sensors.
-        bus::Settings::Host | bus::Settings::Signals(_) => json!({ "type": "host" }),
-    }
-}
-
-fn encode_upstream(on: &bus::Upstream) -> Json {
-    json!({ "name": on.name.as_str(), "bus": encode_bus(&on.settings) })
-}
-
-fn decode_bus(bus: &Json) -> Option<bus::Settings> {
-    Some(match bus["type"].as_str()? {
-        "gpio" if bus["backend"] == "rppal" => bus::Settings::Rppal(Part::Gpio),
-        "pwm" if bus["backend"] == "rppal" => bus::Settings::Rppal(Part::Pwm),
-        "i2c" if bus["backend"] == "rppal" => {
-            bus::Settings::Rppal(Part::I2c { number: bus["number"].as_u64()?.try_into().ok()? })
-        }
-        "i2c" => bus::Settings::I2c { device: bus["device"].as_str()?.into() },
-        "gpio" => bus::Settings::Gpio { chip: bus["chip"].as_str()?.to_owned() },
-        "pwm" => bus::Settings::Pwm { chip: bus["chip"].as_u64()?.try_into().ok()? },
-        "spi" => bus::Settings::Spi { device: bus["device"].as_str()?.into() },
-        "uart" => bus::Settings::Uart { device: bus["device"].as_str()?.into() },
-        "w1" => bus::Settings::W1,
-        "sim" => bus::Settings::Sim { state_file: bus["state_file"].as_str().map(PathBuf::from) },
-        "host" => bus::Settings::Host,
-        model => return decode_chip(model, bus),
-    })
-}
-
-/// A bus that is a chip on another one.
-fn decode_chip(model: &str, bus: &Json) -> Option<bus::Settings> {
-    let on = Box::new(bus::Upstream {
-        name: Name::new(bus["on"]["name"].as_str()?).ok()?,
-        settings: decode_bus(&bus["on"]["bus"])?,
-    });
-    let number = |key: &str| bus[key].as_u64()?.try_into().ok();
-    let address = number("address")?;
-    if let Some((model, _)) = multiplexer::MODELS.iter().find(|(name, _)| *name == model) {
-        let channel = number("channel")?;
-        return Some(bus::Settings::Multiplexed(multiplexer::Settings { on, model, address, channel }));
-    }
-    let model = expander::Model::ALL.into_iter().find(|known| known.name() == model)?;
-    Some(bus::Settings::Expander(expander::Settings { on, model, address, every: None, interrupt: None }))
-}
-
-/// Outputs have plain settings only; lists, tables and sections belong to sensors.
-fn encode_setting(setting: &Setting) -> Json {
-    match setting {
-        Setting::Text(text) => Json::from(text.as_str()),
-        Setting::Flag(flag) => Json::from(*flag),
-        Setting::Integer(n) => Json::from(*n),
-        Setting::Number(n) => Json::from(*n),
-        // The pulses of a servo differ by microseconds.
-        Setting::Duration(duration) => Json::from(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
-        Setting::List(_) | Setting::Table(_) | Setting::Section(_) => Json::Null,
-    }
-}
-
-fn decode_setting(kind: &Kind, value: &Json) -> Option<Setting> {
-    Some(match kind {
-        Kind::Flag => Setting::Flag(value.as_bool()?),
-        Kind::Integer { .. } | Kind::Address(_) => Setting::Integer(value.as_i64()?),
-        Kind::Number { .. } => Setting::Number(value.as_f64()?),
-        Kind::Duration { .. } => Setting::Duration(Duration::from_micros(value.as_u64()?)),
-        Kind::List(_) | Kind::Table(_) | Kind::Subsection(_) => return None,
-        _ => Setting::Text(value.as_str()?.to_owned()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,7 +173,7 @@ mod tests {
         SafeOutput {
             name: Name::new("pump").unwrap(),
             driver: "gpio-output",
-            bus: bus::Settings::Sim { state_file: Some("/tmp/bench.json".into()) },
+            bus: bus::sim::at(Some(Path::new("/tmp/bench.json"))),
             inputs: Vec::new(),
             settings,
             safe_state: OutputValue::Switch(false),
@@ -272,13 +184,11 @@ mod tests {
 
     /// The same behind an expander behind a multiplexer.
     fn far_pump() -> SafeOutput {
-        let upstream = |name, settings| Box::new(bus::Upstream { name: Name::new(name).unwrap(), settings });
-        let on = upstream("i2c-1", bus::Settings::I2c { device: "/dev/i2c-1".into() });
-        let shelf = multiplexer::Settings { on, model: "tca9548a", address: 0x70, channel: 3 };
-        let on = upstream("shelf", bus::Settings::Multiplexed(shelf));
-        let model = expander::Model::Pcf8574;
-        let relays = expander::Settings { on, model, address: 0x20, every: None, interrupt: None };
-        let settings = bus::Settings::Expander(relays);
+        let upon = |name, settings| bus::Upstream { name: Name::new(name).unwrap(), settings };
+        let address = |address| ("address", Setting::Integer(address));
+        let on = upon("i2c-1", bus::i2c::at(Path::new("/dev/i2c-1")));
+        let shelf = bus::multiplexer::TCA9548A.upon(on, [address(0x70), ("channel", Setting::Integer(3))]);
+        let settings = bus::expander::PCF8574.upon(upon("shelf", shelf), [address(0x20)]);
         SafeOutput { bus: settings, inputs: vec!["P4".into()], ..pump() }
     }
 
@@ -304,20 +214,6 @@ mod tests {
         let angles = [OutputValue::Angle(None), OutputValue::Angle(Some(90.0))];
         for value in [OutputValue::Switch(true), OutputValue::Percent(20.0), stopped].into_iter().chain(angles) {
             assert_eq!(decode_value(&encode_value(value)), Some(value));
-        }
-    }
-
-    #[test]
-    fn every_kind_of_bus_is_read_as_it_was_written() {
-        let parts = [Part::Gpio, Part::Pwm, Part::I2c { number: 3 }].map(bus::Settings::Rppal);
-        let others = [
-            bus::Settings::I2c { device: "/dev/i2c-1".into() },
-            bus::Settings::Gpio { chip: "pinctrl-rp1".into() },
-            bus::Settings::Pwm { chip: 2 },
-            bus::Settings::Sim { state_file: None },
-        ];
-        for bus in parts.into_iter().chain(others) {
-            assert_eq!(decode_bus(&encode_bus(&bus)), Some(bus));
         }
     }
 

@@ -70,8 +70,8 @@ fn the_shipped_configuration_shows_every_key() {
         config::raw::TLS,
         config::raw::RECONNECT,
         config::raw::SPOOL,
-        config::raw::BUS,
-        config::raw::INTERRUPT,
+        config::raw::any_bus(),
+        bus::expander::INTERRUPT_KEYS,
         config::raw::SENSOR,
         config::raw::ACTUATOR,
         config::raw::HOME_ASSISTANT,
@@ -118,8 +118,7 @@ fn relative_paths_start_at_the_configuration_and_defaults_are_filled_in() {
     let config = config::load_text(text, Path::new("/etc/fieldgate/x.yaml")).unwrap().config;
     assert_eq!(config.spool.path, Path::new("/etc/fieldgate/spool"));
     assert_eq!(config.spool.max_size, 64 << 20);
-    let bus::Settings::Sim { state_file: Some(file) } = &config.buses[0].1 else { panic!() };
-    assert_eq!(file, Path::new("/etc/fieldgate/s.json"));
+    assert_eq!(config.buses[0].1, bus::sim::at(Some(Path::new("/etc/fieldgate/s.json"))));
     assert_eq!(config.topics.base(), format!("fieldgate/{}", config.name));
     let id = config.link.client_id.unwrap();
     assert!(id.starts_with(&format!("fieldgate-{}-", config.name)), "{id}");

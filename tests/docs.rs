@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use fieldgate::cli::drivers;
 use fieldgate::config::{self, raw};
+use fieldgate_bus::{BUSES, BusSpec};
 use fieldgate_drivers::{DRIVERS, DriverSpec, Proof};
 use fieldgate_filters::{FILTERS, FilterSpec};
-use fieldgate_model::{Field, Need};
+use fieldgate_model::Need;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -226,17 +227,17 @@ fn every_configuration_on_the_pages_on_buses_drivers_and_home_assistant_may_run(
 }
 
 #[test]
-fn the_page_on_buses_lists_every_type_with_its_keys() {
+fn the_page_on_buses_lists_every_type_with_its_keys_and_its_page() {
     let mut rows = Vec::new();
-    let mut listed: Vec<&[Field]> = Vec::new();
-    for (_, fields) in raw::BUS_TYPES {
-        if listed.iter().any(|other| std::ptr::eq(*other, *fields)) {
+    for (index, spec) in BUSES.iter().enumerate() {
+        let keys = |spec: &BusSpec| spec.fields.iter().map(|field| format!("{field:?}")).collect::<Vec<_>>();
+        let has_same_keys = |other: &&&BusSpec| keys(other) == keys(spec);
+        if BUSES[..index].iter().any(|other| has_same_keys(&other)) {
             continue;
         }
-        listed.push(fields);
-        let same = raw::BUS_TYPES.iter().filter(|(_, other)| std::ptr::eq(*other, *fields));
-        let types = same.map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let keys: Vec<_> = fields.iter().filter(|field| field.name != "type").collect();
+        let types = BUSES.iter().filter(has_same_keys).map(|spec| format!("`{}`", spec.name));
+        let types = types.collect::<Vec<_>>().join(", ");
+        let keys: Vec<_> = raw::bus(spec).iter().filter(|field| field.name != "type").collect();
         if keys.is_empty() {
             rows.push(format!("| {types} | | it has no keys |"));
         }
@@ -251,6 +252,33 @@ fn the_page_on_buses_lists_every_type_with_its_keys() {
         }));
     }
     compare_rows("docs/buses.md", "| Type | Key |", &rows);
+    compare_pages_of_buses("docs/buses.md");
+}
+
+/// The pages of all types of bus in a document.
+fn compare_pages_of_buses(name: &str) {
+    let pages: String = BUSES
+        .iter()
+        .filter(|spec| !spec.page.is_empty())
+        .map(|spec| format!("- **`{}`**: {}\n", spec.name, spec.page))
+        .collect();
+    let text = read(name);
+    let start = text.find("- **`").expect("the list of types");
+    let old = text[start..].split_inclusive("\n\n").next().expect("the list has an end").trim_end();
+    let new = text.replacen(old, pages.trim_end(), 1);
+    if !is_accepted(name, &new) {
+        assert_eq!(old, pages.trim_end(), "bring {name} up to date: {REMEDY}");
+    }
+}
+
+#[test]
+fn the_example_of_every_type_of_bus_may_run() {
+    let beneath = "  i2c-1: { type: i2c, device: /dev/i2c-1 }\n";
+    for spec in BUSES {
+        let own = if spec.name == "i2c" { String::new() } else { format!("  {}\n", spec.example) };
+        check(&format!("mqtt: {{ broker: mqtt://localhost }}\nbuses:\n{beneath}{own}"), &root().join("example.yaml"));
+        assert!(spec.example.contains(&format!("type: {}", spec.name)), "{}: {}", spec.name, spec.example);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::cli;
 use crate::config;
-use fieldgate_drivers::{self as drivers, BusNeed, DRIVERS, DriverSpec, Proof, Role};
+use fieldgate_drivers::{self as drivers, DRIVERS, DriverSpec, Proof, Role};
 use fieldgate_model::{Field, Kind, Need, Quantity, Settings, field};
 
 /// A name less like the one that was asked for is none that somebody meant.
@@ -71,15 +71,7 @@ fn proof(proof: &Proof) -> String {
 
 /// The kind of bus that a driver needs, as in `type:`.
 pub fn bus(spec: &DriverSpec) -> &'static str {
-    match spec.bus {
-        BusNeed::I2c => "i2c",
-        BusNeed::Gpio => "gpio",
-        BusNeed::Pwm => "pwm",
-        BusNeed::Spi => "spi",
-        BusNeed::Uart => "uart",
-        BusNeed::W1 => "w1",
-        BusNeed::None | BusNeed::Sensors => "–",
-    }
+    spec.bus.usual().map_or("–", |bus| bus.name)
 }
 
 /// The whole page of one driver.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::cli::put;
 use crate::config::raw;
+use fieldgate_bus::{BUSES, BY_RPPAL, BusSpec};
 use fieldgate_drivers::{BusNeed, DRIVERS, DriverSpec, Role, formula};
 use fieldgate_filters::{FILTERS, FilterSpec, Takes};
 use fieldgate_model::{Field, Kind, Need, OutputKind, Settings};
@@ -139,20 +140,20 @@ fn filters() -> Json {
 
 /// A bus: its keys follow from its type and its backend.
 fn bus() -> Json {
-    let of = |name: &str, fields: &[Field], backend: Json, needed: &[&str]| {
-        let mut then = section(fields);
-        then["properties"]["type"]["enum"] = json!([name]);
-        let properties = json!({ "type": { "const": name }, "backend": backend });
+    let of = |spec: &'static BusSpec, backend: Json, needed: &[&str]| {
+        let mut then = section(raw::bus(spec));
+        then["properties"]["type"]["enum"] = json!([spec.name]);
+        let properties = json!({ "type": { "const": spec.name }, "backend": backend });
         json!({ "if": { "properties": properties, "required": needed }, "then": then })
     };
-    let usual = |(name, fields): &(&str, &[Field])| of(name, fields, json!({ "not": { "const": "rppal" } }), &["type"]);
-    let rppal = |(name, fields): &(&str, &[Field])| of(name, fields, json!({ "const": "rppal" }), &["type", "backend"]);
-    let types: Vec<_> = raw::BUS_TYPES.iter().map(|(name, _)| *name).collect();
+    let usual = BUSES.iter().map(|spec| of(spec, json!({ "not": { "const": "rppal" } }), &["type"]));
+    let rppal = BY_RPPAL.iter().map(|spec| of(spec, json!({ "const": "rppal" }), &["type", "backend"]));
+    let types: Vec<_> = BUSES.iter().map(|spec| spec.name).collect();
     json!({
         "type": "object",
         "required": ["type"],
         "properties": { "type": { "enum": types } },
-        "allOf": raw::BUS_TYPES.iter().map(usual).chain(raw::BUS_RPPAL.iter().map(rppal)).collect::<Vec<_>>(),
+        "allOf": usual.chain(rppal).collect::<Vec<_>>(),
     })
 }
 

@@ -1,8 +1,9 @@
 //! What may be written: the configuration key for key.
 //!
-//! These tables and those of the drivers are the single source for the check and for the JSON Schema. What is more than one
+//! These tables and those of drivers and buses are the single source for the check and for the JSON Schema. What is more than one
 //! key's business (a password without a user name, two devices on one line) is in `check/`.
 
+mod buses;
 mod home_assistant;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::deadlines::LONGEST_DEAD_TIME;
 use fieldgate_filters::Aggregate;
 use fieldgate_model::{Field, Kind, Need};
 
+pub use buses::{BUS, any_bus, bus};
 pub use home_assistant::{HOME_ASSISTANT, SHOWN_MEASUREMENT, SHOWN_OUTPUT, SHOWN_SENSOR};
 
 const MS: Duration = Duration::from_millis(1);
@@ -161,163 +163,6 @@ pub static SPOOL: &[Field] = &[
         "what gives way when max_size is reached",
     ),
 ];
-
-const TYPE: Field = field(
-    "type",
-    Kind::Choice(&[
-        "i2c", "gpio", "pwm", "spi", "uart", "w1", "sim", "tca9548a", "pca9548a", "tca9546a", "pca9546a", "pcf8574",
-        "pcf8574a", "mcp23008", "mcp23017",
-    ]),
-    Need::Required,
-    "what kind of bus it is",
-);
-
-const BACKEND: Field = field(
-    "backend",
-    Kind::Choice(&["linux", "rppal"]),
-    Need::Default("linux"),
-    "what drives it: linux, which is the kernel and works on every board, or rppal, on a Raspberry Pi only",
-);
-const ON: Field = field("bus", Kind::Name, Need::Required, "the I²C bus that the chip sits on");
-
-/// An entry under `buses:` with the keys of every type, for finding out which type it is.
-pub static BUS: &[Field] = &[
-    TYPE,
-    field(
-        "device",
-        Kind::Path,
-        Need::Optional,
-        "i2c, spi, uart: the character device, such as /dev/i2c-1, /dev/spidev0.0, /dev/serial0",
-    ),
-    field("chip", Kind::Text, Need::Optional, "gpio: /dev/gpiochip0 or the chip's label; pwm: the chip's number"),
-    BACKEND,
-    field("state_file", Kind::Path, Need::Optional, "sim: where lines and chips are mirrored"),
-    field("bus", Kind::Name, Need::Optional, "multiplexers and expanders: the I²C bus that the chip sits on"),
-    field(
-        "address",
-        Kind::Integer { min: 0, max: 127 },
-        Need::Optional,
-        "multiplexers and expanders: the chip's address",
-    ),
-    field("channel", Kind::Integer { min: 0, max: 7 }, Need::Optional, "multiplexers: which of the channels"),
-    field(
-        "every",
-        Kind::Duration { min: MS, max: Duration::from_secs(60) },
-        Need::Optional,
-        "expanders: how often the inputs are looked at",
-    ),
-    field("interrupt", Kind::Section(INTERRUPT), Need::Optional, "expanders: the line that signals changes"),
-];
-
-/// A bus of type `i2c`.
-pub static BUS_I2C: &[Field] =
-    &[TYPE, field("device", Kind::Path, Need::Required, "the adapter's character device, such as /dev/i2c-1"), BACKEND];
-
-/// A bus of type `gpio`.
-pub static BUS_GPIO: &[Field] = &[
-    TYPE,
-    field("chip", Kind::Text, Need::Required, "the chip's character device, such as /dev/gpiochip0, or its label"),
-    BACKEND,
-];
-
-/// A bus of type `pwm`.
-pub static BUS_PWM: &[Field] = &[
-    TYPE,
-    field("chip", Kind::Integer { min: 0, max: 255 }, Need::Required, "the number N of /sys/class/pwm/pwmchipN"),
-    BACKEND,
-];
-
-/// A bus of type `spi`.
-pub static BUS_SPI: &[Field] = &[
-    TYPE,
-    field("device", Kind::Path, Need::Required, "the device of one chip select, such as /dev/spidev0.0: one chip"),
-];
-
-/// A bus of type `uart`.
-pub static BUS_UART: &[Field] =
-    &[TYPE, field("device", Kind::Path, Need::Required, "the serial port, such as /dev/serial0 or /dev/ttyUSB0")];
-
-/// A bus of type `w1`: all that the kernel's 1-Wire masters have found.
-pub static BUS_W1: &[Field] = &[TYPE];
-/// A bus of type `gpio` or `pwm` with `backend: rppal`, which knows the board's own chip and no other.
-pub static BUS_OF_PI: &[Field] = &[TYPE, BACKEND];
-
-/// A bus of type `sim`.
-pub static BUS_SIM: &[Field] =
-    &[TYPE, field("state_file", Kind::Path, Need::Optional, "where lines and chips are mirrored, and taken over from")];
-
-const MULTIPLEXER: Field =
-    field("address", Kind::Address(&[0x70, 0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0x77]), Need::Required, "its address");
-
-/// A channel of a multiplexer with eight of them.
-pub static BUS_8_CHANNELS: &[Field] = &[
-    TYPE,
-    ON,
-    MULTIPLEXER,
-    field("channel", Kind::Integer { min: 0, max: 7 }, Need::Required, "which of the channels"),
-];
-
-/// A channel of a multiplexer with four.
-pub static BUS_4_CHANNELS: &[Field] = &[
-    TYPE,
-    ON,
-    MULTIPLEXER,
-    field("channel", Kind::Integer { min: 0, max: 3 }, Need::Required, "which of the channels"),
-];
-
-const EVERY: Field = field(
-    "every",
-    Kind::Duration { min: Duration::from_millis(5), max: Duration::from_secs(60) },
-    Need::Optional,
-    "how often the inputs are looked at; 20ms if left out, 1s with an interrupt line",
-);
-
-const WITH_INTERRUPT: Field = field(
-    "interrupt",
-    Kind::Section(INTERRUPT),
-    Need::Optional,
-    "the line to which the interrupt pin is wired; changes then have the kernel's time",
-);
-
-/// `interrupt:` of an expander.
-pub static INTERRUPT: &[Field] = &[
-    field("bus", Kind::Name, Need::Required, "the bus of type gpio that has the line"),
-    field("line", Kind::Line, Need::Required, "the line's name, such as GPIO4, or its number"),
-];
-
-const AT_0X20: Field =
-    field("address", Kind::Address(&[0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27]), Need::Required, "its address");
-
-const AT_0X38: Field =
-    field("address", Kind::Address(&[0x38, 0x39, 0x3A, 0x3B, 0x3C, 0x3D, 0x3E, 0x3F]), Need::Required, "its address");
-
-/// An expander at 0x20 to 0x27.
-pub static BUS_EXPANDER: &[Field] = &[TYPE, ON, AT_0X20, EVERY, WITH_INTERRUPT];
-
-/// An expander at 0x38 to 0x3f.
-pub static BUS_PCF8574A: &[Field] = &[TYPE, ON, AT_0X38, EVERY, WITH_INTERRUPT];
-
-/// The tables of all types of bus.
-pub static BUS_TYPES: &[(&str, &[Field])] = &[
-    ("i2c", BUS_I2C),
-    ("gpio", BUS_GPIO),
-    ("pwm", BUS_PWM),
-    ("spi", BUS_SPI),
-    ("uart", BUS_UART),
-    ("w1", BUS_W1),
-    ("sim", BUS_SIM),
-    ("tca9548a", BUS_8_CHANNELS),
-    ("pca9548a", BUS_8_CHANNELS),
-    ("tca9546a", BUS_4_CHANNELS),
-    ("pca9546a", BUS_4_CHANNELS),
-    ("pcf8574", BUS_EXPANDER),
-    ("pcf8574a", BUS_PCF8574A),
-    ("mcp23008", BUS_EXPANDER),
-    ("mcp23017", BUS_EXPANDER),
-];
-
-/// The tables of those types that rppal has, with `backend: rppal`.
-pub static BUS_RPPAL: &[(&str, &[Field])] = &[("i2c", BUS_I2C), ("gpio", BUS_OF_PI), ("pwm", BUS_OF_PI)];
 
 /// An entry under `sensors:`.
 pub static SENSOR: &[Field] = &[

@@ -85,7 +85,7 @@ fn pump(safe_after: Option<Duration>) -> ActuatorSettings {
 }
 
 fn plan(sensors: Vec<(SensorSettings, Arc<Tally>)>, actuators: Vec<ActuatorSettings>, state_file: &Path) -> Plan {
-    let bus = bus::Settings::Sim { state_file: Some(state_file.to_owned()) };
+    let bus = bus::sim::at(Some(state_file));
     Plan { buses: vec![(Some(name("bench")), bus)], sensors, actuators }
 }
 

@@ -4,6 +4,8 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use fieldgate::cli::arguments::Arguments;
 use fieldgate::config::raw;
+use fieldgate_bus::BUSES;
+use fieldgate_bus::expander::INTERRUPT_KEYS;
 use fieldgate_model::{Field, Need};
 
 use crate::{REMEDY, is_accepted, read, root};
@@ -68,34 +70,42 @@ fn entry(field: &Field) -> String {
 }
 
 /// Every section of the file, with the heading of its keys on the page.
-const SECTIONS: &[(&str, &[Field])] = &[
-    ("gateway", raw::GATEWAY),
-    ("mqtt", raw::MQTT),
-    ("mqtt.tls", raw::TLS),
-    ("mqtt.reconnect", raw::RECONNECT),
-    ("spool", raw::SPOOL),
-    ("buses.NAME", raw::BUS),
-    ("buses.NAME.interrupt", raw::INTERRUPT),
-    ("sensors.NAME", raw::SENSOR),
-    ("sensors.NAME.report", raw::REPORT),
-    ("sensors.NAME.home_assistant", raw::SHOWN_SENSOR),
-    ("sensors.NAME.home_assistant.MEASUREMENT", raw::SHOWN_MEASUREMENT),
-    ("actuators.NAME", raw::ACTUATOR),
-    ("actuators.NAME.home_assistant", raw::SHOWN_OUTPUT),
-    ("home_assistant", raw::HOME_ASSISTANT),
-];
+fn sections() -> Vec<(&'static str, &'static [Field])> {
+    vec![
+        ("gateway", raw::GATEWAY),
+        ("mqtt", raw::MQTT),
+        ("mqtt.tls", raw::TLS),
+        ("mqtt.reconnect", raw::RECONNECT),
+        ("spool", raw::SPOOL),
+        ("buses.NAME", raw::any_bus()),
+        ("buses.NAME.interrupt", INTERRUPT_KEYS),
+        ("sensors.NAME", raw::SENSOR),
+        ("sensors.NAME.report", raw::REPORT),
+        ("sensors.NAME.home_assistant", raw::SHOWN_SENSOR),
+        ("sensors.NAME.home_assistant.MEASUREMENT", raw::SHOWN_MEASUREMENT),
+        ("actuators.NAME", raw::ACTUATOR),
+        ("actuators.NAME.home_assistant", raw::SHOWN_OUTPUT),
+        ("home_assistant", raw::HOME_ASSISTANT),
+    ]
+}
+
+/// The lines of the page between two marks.
+fn replace_marked(page: &mut String, mark: &str, text: &str) {
+    let (head, tail) = (format!(".\\\" {mark}\n"), ".\\\" end\n");
+    let start = page.find(&head).unwrap_or_else(|| panic!("the page has no place for {mark}")) + head.len();
+    let end = start + page[start..].find(tail).unwrap_or_else(|| panic!("{mark} has no end"));
+    page.replace_range(start..end, text);
+}
 
 #[test]
 fn the_page_on_the_configuration_has_every_key() {
     let name = "deploy/man/fieldgate.yaml.5";
     let mut page = read(name);
-    for (section, fields) in SECTIONS {
-        let (head, tail) = (format!(".\\\" keys of {section}\n"), ".\\\" end\n");
-        let start = page.find(&head).unwrap_or_else(|| panic!("{name} has no place for {section}")) + head.len();
-        let end = start + page[start..].find(tail).unwrap_or_else(|| panic!("the keys of {section} have no end"));
-        let entries: String = fields.iter().map(entry).collect();
-        page.replace_range(start..end, &entries);
+    for (section, fields) in sections() {
+        replace_marked(&mut page, &format!("keys of {section}"), &fields.iter().map(entry).collect::<String>());
     }
+    let types: Vec<_> = BUSES.iter().map(|spec| format!(".BR {}", spec.name)).collect();
+    replace_marked(&mut page, "types of buses", &format!("{} .\n", types.join(" ,\n")));
     compare_file(name, &page);
 }
 
@@ -103,13 +113,14 @@ fn the_page_on_the_configuration_has_every_key() {
 fn the_page_on_the_configuration_leaves_no_section_out() {
     fn count(fields: &[Field]) -> usize {
         let inner = fields.iter().map(|field| match field.kind {
+            fieldgate_model::Kind::Table(_) if field.name == "buses" => 1 + count(raw::any_bus()),
             fieldgate_model::Kind::Section(fields) | fieldgate_model::Kind::Table(fields) => 1 + count(fields),
             fieldgate_model::Kind::PerMeasurement { own, each } => 2 + count(own) + count(each),
             _ => 0,
         });
         inner.sum()
     }
-    assert_eq!(count(raw::ROOT), SECTIONS.len(), "a section of the file is not among SECTIONS");
+    assert_eq!(count(raw::ROOT), sections().len(), "a section of the file is not among sections()");
 }
 
 #[test]

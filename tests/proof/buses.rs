@@ -8,11 +8,9 @@ use std::path::Path;
 use fieldgate_bus::expander::{Expander, Model, Settings};
 use fieldgate_bus::multiplexer::{self, Channel};
 use fieldgate_bus::sim::SimBus;
-use fieldgate_bus::{
-    Bias, Bus, Claim, InputLine, InputRequest, OutputLine, OutputRequest, Settings as BusSettings, Upstream,
-};
+use fieldgate_bus::{Bias, Bus, Claim, InputLine, InputRequest, OutputLine, OutputRequest};
 use fieldgate_drivers as drivers;
-use fieldgate_model::{Name, Value};
+use fieldgate_model::Value;
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Map, Value as Json, json};
 
@@ -47,12 +45,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     expanders.into_iter().chain(rest).collect()
 }
 
-fn upstream() -> Box<Upstream> {
-    Box::new(Upstream { name: Name::new("bench").unwrap(), settings: BusSettings::Host })
-}
-
 fn open(model: Model, chip: &Bench) -> Expander {
-    let settings = Settings { on: upstream(), model, address: EXPANDER, every: None, interrupt: None };
+    let settings = Settings { model, address: EXPANDER, every: None, interrupt: None };
     Expander::open(&settings, &mut chip.clone(), drivers::chip).unwrap()
 }
 
@@ -187,7 +181,7 @@ fn same_sensors_behind_each_channel() -> Result<(), Failed> {
         let (mut bench, mut their_bench) = (open(&ours)?, open(&theirs)?);
         let mut their_wires = their_bench.i2c()?;
         for channel in 0..8 {
-            let own = multiplexer::Settings { on: upstream(), model: "tca9548a", address: MULTIPLEXER, channel };
+            let own = multiplexer::Settings { model: "tca9548a", address: MULTIPLEXER, channel };
             let mut bus = Channel::open(&own, &mut bench)?;
             let drivers::Role::Sensor { build, .. } = spec.role else { panic!("a sensor") };
             let measured = bench::sample(build(&mut bus, &settings)?.as_mut());

@@ -10,6 +10,7 @@ mod chips;
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use gpiocdev::Request;
@@ -21,8 +22,12 @@ pub(super) use chips::holder_of;
 use chips::{elsewhere, find_chip, near_names, resolve};
 
 use crate::edges::skipped;
-use crate::{Bias, Bus, BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest};
+use crate::{
+    Bias, Bus, BusError, BusNeed, BusSpec, Device, Edge, InputLine, InputRequest, Keys, Lines, OutputLine,
+    OutputRequest, PwmChannel, PwmRequest, Wrong, header,
+};
 use fieldgate_model::field::format_duration;
+use fieldgate_model::{Field, Kind, Need};
 
 /// What the kernel shows as the user of our lines.
 const CONSUMER: &str = "fieldgate";
@@ -39,6 +44,39 @@ const KEPT_EDGES: u32 = 256;
 const ENXIO: i32 = 6;
 const ENODEV: i32 = 19;
 const ENOTSUPP: i32 = 524;
+
+/// A bus of type `gpio`.
+pub static SPEC: BusSpec = BusSpec {
+    name: "gpio",
+    page: "\
+lines have names (`gpioinfo` lists them) and numbers; the chip is named by its path or, better, by its label, for
+  numbers of chips differ from board to board. A line is released when the program ends, and what it does then is the chip's
+  business: see `fieldgate drivers gpio-output`.",
+    fields: &[Field {
+        name: "chip",
+        kind: Kind::Text,
+        need: Need::Required,
+        doc: "the chip's character device, such as /dev/gpiochip0, or its label",
+    }],
+    example: "header: { type: gpio, chip: /dev/gpiochip0 }",
+    offers: &[BusNeed::Gpio],
+    lines: Lines::Board(|keys| header::is_header(keys.text("chip"))),
+    releases_lines: true,
+    wrong: neither_device_nor_label,
+    device: |entry| Some(Device::File(Path::new("/dev").join(entry.keys.text("chip")))),
+    open: |entry, _, _| Ok(Box::new(LinuxGpio::open(entry.keys.text("chip"))?)),
+    ..BusSpec::USUAL
+};
+
+fn neither_device_nor_label(keys: &Keys) -> Option<Wrong> {
+    let chip = keys.text("chip");
+    let is_wrong = chip.is_empty() || chip.contains('/') && !chip.starts_with("/dev/");
+    is_wrong.then_some(Wrong {
+        key: "chip",
+        what: "chip is neither a device nor a label",
+        hint: "write /dev/gpiochip0, or a label such as pinctrl-rp1",
+    })
+}
 
 /// A GPIO chip.
 #[derive(Debug)]

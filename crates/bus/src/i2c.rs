@@ -16,7 +16,35 @@ use linux_embedded_hal::i2cdev::core::I2CDevice as _;
 use linux_embedded_hal::i2cdev::linux::LinuxI2CError;
 use rustix::io::Errno;
 
-use crate::{Bus, BusError, SharedI2c};
+use crate::{Bus, BusError, BusNeed, BusSpec, Device, Settings, SharedI2c};
+use fieldgate_model::{Field, Kind, Need, Setting};
+
+/// A bus of type `i2c`.
+pub static SPEC: BusSpec = BusSpec {
+    name: "i2c",
+    page: "\
+on a Raspberry Pi `dtparam=i2c_arm=on` in config.txt makes `/dev/i2c-1`; the user has to be in the group `i2c`. An
+  address that a driver of the kernel has bound is refused; read such a chip with `linux-hwmon` or `linux-iio`.",
+    fields: DEVICE,
+    example: "i2c-1: { type: i2c, device: /dev/i2c-1 }",
+    offers: &[BusNeed::I2c],
+    device: |entry| Some(Device::File(entry.keys.text("device").into())),
+    open: |entry, _, _| Ok(Box::new(LinuxI2c::open(Path::new(entry.keys.text("device")))?)),
+    ..BusSpec::USUAL
+};
+
+/// The keys of an adapter, whatever drives it.
+pub(crate) const DEVICE: &[Field] = &[Field {
+    name: "device",
+    kind: Kind::Path,
+    need: Need::Required,
+    doc: "the adapter's character device, such as /dev/i2c-1",
+}];
+
+/// The adapter with this device, as an entry under `buses:` would name it.
+pub fn at(device: &Path) -> Settings {
+    SPEC.wired([("device", Setting::Text(device.to_string_lossy().into_owned()))])
+}
 
 /// One I²C adapter.
 pub struct LinuxI2c {

@@ -4,6 +4,9 @@
 //! Drivers ask it for what they need (an I²C handle, a line, a PWM channel, files of the kernel) and get an error that
 //! names the thing and the remedy when this bus has no such thing.
 //!
+//! A kind of bus is a file or a folder with its [`BusSpec`] and one line in [`BUSES`], the table. What drivers may ask for is a
+//! method of [`Bus`], and a variant of [`BusNeed`] by which drivers and kinds find together.
+//!
 //! The simulated bus in `sim/` offers all of it, so that every driver runs unchanged without hardware.
 
 mod edges;
@@ -12,12 +15,15 @@ pub mod expander;
 pub mod gpio;
 pub mod header;
 pub mod i2c;
+mod i2c_chip;
+mod kept;
 pub mod multiplexer;
 pub mod pwm;
 pub mod rppal;
 pub mod seconds;
 pub mod signals;
 pub mod sim;
+mod spec;
 pub mod spi;
 pub mod survey;
 pub mod sysfs;
@@ -29,7 +35,6 @@ mod watch;
 use std::cell::RefCell;
 use std::fmt;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -40,78 +45,49 @@ use crate::seconds::{KernelSeconds, Seconds};
 use crate::sim::chips::FindChip;
 
 pub use error::BusError;
+pub use spec::{BENEATH, BusNeed, BusSpec, Device, Entry, Interrupt, Keys, Lines, Settings, Upstream, Wrong};
 pub use spi::{SpiChip, SpiRequest};
 pub use uart::{SerialPort, UartRequest};
-pub use upstream::{Buses, Upstream};
+pub use upstream::Buses;
 
-/// How to open a bus, from its entry under `buses:`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Settings {
-    /// An I²C adapter by its character device.
-    I2c {
-        /// `/dev/i2c-1`.
-        device: PathBuf,
-    },
-    /// A GPIO chip by its character device or its label.
-    Gpio {
-        /// `/dev/gpiochip0`, or a label such as `pinctrl-rp1`.
-        chip: String,
-    },
-    /// A PWM chip by its number below `/sys/class/pwm`.
-    Pwm {
-        /// `0` for `pwmchip0`.
-        chip: u32,
-    },
-    /// One chip on SPI by its character device.
-    Spi {
-        /// `/dev/spidev0.0`: controller 0, chip select 0.
-        device: PathBuf,
-    },
-    /// A serial port by its character device.
-    Uart {
-        /// `/dev/serial0`.
-        device: PathBuf,
-    },
-    /// The kernel's 1-Wire masters.
-    W1,
-    /// A part of a Raspberry Pi, by rppal.
-    Rppal(rppal::Part),
-    /// Simulated chips and lines.
-    Sim {
-        /// Where lines, inputs and chips are mirrored, and taken over from.
-        state_file: Option<PathBuf>,
-    },
-    /// A channel of a multiplexer on another bus.
-    Multiplexed(multiplexer::Settings),
-    /// The lines of an expander on another bus.
-    Expander(expander::Settings),
-    /// The machine itself: sysfs and procfs. Drivers that need no bus share it.
-    Host,
-    /// What other sensors sampled, for those that are computed from it.
-    Signals(signals::Signals),
-}
+/// THE TABLE: every kind of bus, in the order in which the documents list them.
+pub static BUSES: &[&BusSpec] = &[
+    &i2c::SPEC,
+    &gpio::SPEC,
+    &pwm::SPEC,
+    &spi::SPEC,
+    &uart::SPEC,
+    &w1::SPEC,
+    &sim::SPEC,
+    &multiplexer::TCA9548A,
+    &multiplexer::PCA9548A,
+    &multiplexer::TCA9546A,
+    &multiplexer::PCA9546A,
+    &expander::PCF8574,
+    &expander::PCF8574A,
+    &expander::MCP23008,
+    &expander::MCP23017,
+];
 
-/// Opens a bus. Called on the worker's thread; `upstream` is the open bus that it sits on, if it sits on one, and `chips` finds
+/// Those that `backend: rppal` drives in place of the kernel, each beside the kind of the same name in [`BUSES`].
+pub static BY_RPPAL: &[&BusSpec] = &[&rppal::I2C, &rppal::GPIO, &rppal::PWM];
+
+/// Opens a bus. Called on the worker's thread; `beneath` is the open bus that it sits on, if it sits on one, and `chips` finds
 /// what drivers expect on a simulated one.
 ///
 /// # Errors
 /// [`BusError::Open`] and the like: report it to the user, try again with back-off (the device may appear later).
-pub fn open(settings: &Settings, upstream: Option<&mut dyn Bus>, chips: FindChip) -> Result<Box<dyn Bus>, BusError> {
-    let upstream = upstream.ok_or_else(|| BusError::Unsupported { bus: "this machine".into(), what: "I²C".into() });
-    Ok(match settings {
-        Settings::Multiplexed(settings) => Box::new(multiplexer::Channel::open(settings, upstream?)?),
-        Settings::Expander(settings) => Box::new(expander::Expander::open(settings, upstream?, chips)?),
-        Settings::I2c { device } => Box::new(i2c::LinuxI2c::open(device)?),
-        Settings::Gpio { chip } => Box::new(gpio::LinuxGpio::open(chip)?),
-        Settings::Pwm { chip } => Box::new(pwm::LinuxPwm::open(*chip)?),
-        Settings::Spi { device } => Box::new(spi::LinuxSpi::open(device)?),
-        Settings::Uart { device } => Box::new(uart::LinuxUart::open(device)?),
-        Settings::W1 => Box::new(w1::LinuxW1::open()?),
-        Settings::Rppal(part) => rppal::open(*part)?,
-        Settings::Sim { state_file } => Box::new(sim::SimBus::open(state_file.clone(), chips)?),
-        Settings::Host => Box::new(sysfs::HostBus::new()),
-        Settings::Signals(signals) => Box::new(signals::SignalBus::new(signals.clone())),
-    })
+pub fn open(settings: &Settings, beneath: Option<&mut dyn Bus>, chips: FindChip) -> Result<Box<dyn Bus>, BusError> {
+    let mut host = sysfs::HostBus::new();
+    let beneath = match beneath {
+        Some(beneath) => beneath,
+        None => &mut host,
+    };
+    match settings {
+        Settings::Entry(entry) => (entry.spec.open)(entry, beneath, chips),
+        Settings::Host => Ok(Box::new(host)),
+        Settings::Signals(signals) => Ok(Box::new(signals::SignalBus::new(signals.clone()))),
+    }
 }
 
 /// What a bus offers to drivers. Each kind of bus overrides what it has.

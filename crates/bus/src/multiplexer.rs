@@ -19,22 +19,85 @@ use std::collections::BTreeMap;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use rustix::io::Errno;
 
-use crate::{Bus, BusError, Claim, SharedI2c, Upstream, sim};
+use crate::i2c_chip::{ON_I2C, address, claims};
+use crate::sim::chips::{Chip, ChipSpec, tca9548a};
+use crate::{Bus, BusError, BusNeed, BusSpec, Claim, Device, Entry, SharedI2c, sim};
+use fieldgate_model::{Field, Kind, Need};
 
-/// The multiplexers with a bit for each channel: name and number of channels.
-pub static MODELS: &[(&str, u8)] = &[("tca9548a", 8), ("pca9548a", 8), ("tca9546a", 4), ("pca9546a", 4)];
+/// A channel of a TCA9548A.
+pub static TCA9548A: BusSpec =
+    channel_of("tca9548a", "shelf-3: { type: tca9548a, bus: i2c-1, address: 0x70, channel: 3 }", EIGHT, || {
+        Box::new(tca9548a::Multiplexer::new("tca9548a", 8))
+    });
+
+/// A channel of a PCA9548A.
+pub static PCA9548A: BusSpec =
+    channel_of("pca9548a", "shelf-3: { type: pca9548a, bus: i2c-1, address: 0x70, channel: 3 }", EIGHT, || {
+        Box::new(tca9548a::Multiplexer::new("pca9548a", 8))
+    });
+
+/// A channel of a TCA9546A.
+pub static TCA9546A: BusSpec =
+    channel_of("tca9546a", "shelf-3: { type: tca9546a, bus: i2c-1, address: 0x70, channel: 3 }", FOUR, || {
+        Box::new(tca9548a::Multiplexer::new("tca9546a", 4))
+    });
+
+/// A channel of a PCA9546A.
+pub static PCA9546A: BusSpec =
+    channel_of("pca9546a", "shelf-3: { type: pca9546a, bus: i2c-1, address: 0x70, channel: 3 }", FOUR, || {
+        Box::new(tca9548a::Multiplexer::new("pca9546a", 4))
+    });
+
+static EIGHT: &[Field] = &[ON_I2C, ADDRESS, channel_up_to(7)];
+static FOUR: &[Field] = &[ON_I2C, ADDRESS, channel_up_to(3)];
+
+const ADDRESS: Field = address(&[0x70, 0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0x77]);
+
+const fn channel_up_to(max: i64) -> Field {
+    Field { name: "channel", kind: Kind::Integer { min: 0, max }, need: Need::Required, doc: "which of the channels" }
+}
+
+const fn channel_of(
+    name: &'static str,
+    example: &'static str,
+    fields: &'static [Field],
+    chip: fn() -> Box<dyn Chip>,
+) -> BusSpec {
+    BusSpec {
+        name,
+        fields,
+        example,
+        on: Some(BusNeed::I2c),
+        offers: &[BusNeed::I2c],
+        is_channel: true,
+        claims,
+        device: |entry| {
+            let Settings { address, channel, .. } = Settings::of(entry);
+            let on = &entry.on.as_ref()?.name;
+            Some(Device::Named(format!("channel {channel} of {address:#04x} on {on}")))
+        },
+        chip: Some(ChipSpec::of(chip)),
+        open: |entry, beneath, _| Ok(Box::new(Channel::open(&Settings::of(entry), beneath)?)),
+        ..BusSpec::USUAL
+    }
+}
 
 /// One channel of one multiplexer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The bus that it sits on.
-    pub on: Box<Upstream>,
-    /// Its name in [`MODELS`].
+    /// Which chip, as in `type:`.
     pub model: &'static str,
     /// Its own address on the parent, 0x70 to 0x77.
     pub address: u8,
     /// Which of its channels.
     pub channel: u8,
+}
+
+impl Settings {
+    fn of(entry: &Entry) -> Self {
+        let channel = u8::try_from(entry.keys.integer("channel")).unwrap_or(u8::MAX);
+        Self { model: entry.spec.name, address: entry.keys.address("address"), channel }
+    }
 }
 
 /// What each multiplexer on one adapter has open, as far as is known.
@@ -63,7 +126,7 @@ impl Channel {
     /// # Errors
     /// [`BusError::Unsupported`] when the parent has no I²C.
     pub fn open(settings: &Settings, parent: &mut dyn Bus) -> Result<Self, BusError> {
-        let Settings { model, address, channel, .. } = *settings;
+        let Settings { model, address, channel } = *settings;
         parent.expect(model, &[Claim::Address(address)]);
         let adapter = parent.i2c()?;
         adapter.multiplexers.borrow_mut().0.entry(address).or_insert(Open::Unknown);
@@ -177,8 +240,7 @@ impl I2c for Branch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Bus, Settings as BusSettings};
-    use fieldgate_model::Name;
+    use crate::Bus;
     use std::cell::RefCell;
     use std::rc::Rc;
 
@@ -247,8 +309,7 @@ mod tests {
     }
 
     fn channel_on(parent: &mut dyn Bus, address: u8, channel: u8) -> Channel {
-        let on = Box::new(Upstream { name: Name::new("i2c-1").unwrap(), settings: BusSettings::Host });
-        Channel::open(&Settings { on, model: "tca9548a", address, channel }, parent).unwrap()
+        Channel::open(&Settings { model: "tca9548a", address, channel }, parent).unwrap()
     }
 
     #[test]

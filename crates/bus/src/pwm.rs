@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use embedded_hal::delay::DelayNs as _;
 
 use crate::sysfs::shown;
-use crate::{Bus, BusError, Delay, PwmChannel, PwmPlace, PwmRequest};
+use crate::{Bus, BusError, BusNeed, BusSpec, Delay, Device, Keys, PwmChannel, PwmPlace, PwmRequest};
+use fieldgate_model::{Field, Kind, Need};
 
 /// Where the kernel shows PWM chips.
 const CLASS: &str = "/sys/class/pwm";
@@ -19,6 +20,30 @@ const CLASS: &str = "/sys/class/pwm";
 /// after the export. 200 ms in all.
 const EXPORT_ATTEMPTS: u32 = 20;
 const EXPORT_PAUSE_MS: u32 = 10;
+
+/// A bus of type `pwm`.
+pub static SPEC: BusSpec = BusSpec {
+    name: "pwm",
+    page: "\
+on a Raspberry Pi `dtoverlay=pwm` in config.txt makes a chip. A channel goes on after the program has ended.",
+    fields: &[Field {
+        name: "chip",
+        kind: Kind::Integer { min: 0, max: 255 },
+        need: Need::Required,
+        doc: "the number N of /sys/class/pwm/pwmchipN",
+    }],
+    example: "pwm0: { type: pwm, chip: 0 }",
+    offers: &[BusNeed::Pwm],
+    pwm_place: Some("channel"),
+    device: |entry| Some(Device::Named(format!("pwmchip{}", chip(&entry.keys)))),
+    open: |entry, _, _| Ok(Box::new(LinuxPwm::open(chip(&entry.keys))?)),
+    ..BusSpec::USUAL
+};
+
+/// The chip's number, which the field's range keeps within eight bits.
+fn chip(keys: &Keys) -> u32 {
+    u32::try_from(keys.integer("chip")).unwrap_or(u32::MAX)
+}
 
 /// A PWM chip.
 #[derive(Debug)]

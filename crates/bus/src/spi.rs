@@ -15,7 +15,8 @@ use linux_embedded_hal::SpidevDevice;
 use linux_embedded_hal::spidev::{SpiModeFlags, SpidevOptions};
 use rustix::io::Errno;
 
-use crate::{Bus, BusError};
+use crate::{Bus, BusError, BusNeed, BusSpec, Device};
+use fieldgate_model::{Field, Kind, Need};
 
 /// How a chip wants to be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,25 @@ impl embedded_hal::spi::Error for BusError {
         ErrorKind::Other
     }
 }
+
+/// A bus of type `spi`.
+pub static SPEC: BusSpec = BusSpec {
+    name: "spi",
+    page: "\
+on a Raspberry Pi `dtparam=spi=on` in config.txt makes `/dev/spidev0.0` and `/dev/spidev0.1`; the user has to be in the
+  group `spi`. One device is one chip select, and so one chip.",
+    fields: &[Field {
+        name: "device",
+        kind: Kind::Path,
+        need: Need::Required,
+        doc: "the device of one chip select, such as /dev/spidev0.0: one chip",
+    }],
+    example: "spi0: { type: spi, device: /dev/spidev0.0 }",
+    offers: &[BusNeed::Spi],
+    device: |entry| Some(Device::File(entry.keys.text("device").into())),
+    open: |entry, _, _| Ok(Box::new(LinuxSpi::open(Path::new(entry.keys.text("device")))?)),
+    ..BusSpec::USUAL
+};
 
 /// The bus of one chip.
 pub struct LinuxSpi {

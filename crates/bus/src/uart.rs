@@ -21,7 +21,8 @@ use rustix::termios::{
     tcsetattr,
 };
 
-use crate::{Bus, BusError};
+use crate::{Bus, BusError, BusNeed, BusSpec, Device};
+use fieldgate_model::{Field, Kind, Need};
 
 /// How a device wants its line; the form of a byte is always 8N1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,25 @@ pub trait SerialPort {
 
 /// A line that takes no bytes for this long is stuck: 512 bytes at 9600 baud need half a second.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
+
+/// A bus of type `uart`.
+pub static SPEC: BusSpec = BusSpec {
+    name: "uart",
+    page: "\
+one device on one port, which nobody else may use: a login prompt of systemd or a console of the kernel on it is found and
+  named when the port is opened.",
+    fields: &[Field {
+        name: "device",
+        kind: Kind::Path,
+        need: Need::Required,
+        doc: "the serial port, such as /dev/serial0 or /dev/ttyUSB0",
+    }],
+    example: "serial: { type: uart, device: /dev/serial0 }",
+    offers: &[BusNeed::Uart],
+    device: |entry| Some(Device::File(entry.keys.text("device").into())),
+    open: |entry, _, _| Ok(Box::new(LinuxUart::open(Path::new(entry.keys.text("device")))?)),
+    ..BusSpec::USUAL
+};
 
 /// One serial port.
 pub struct LinuxUart {

@@ -1,34 +1,7 @@
-//! Buses that sit on other buses: which on which, and opened in that order.
+//! Buses that sit on other buses are opened in that order.
 
 use crate::sim::chips::FindChip;
 use crate::{Bus, BusError, Settings, open};
-use fieldgate_model::Name;
-
-/// The bus that another one sits on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Upstream {
-    /// Its name under `buses:`.
-    pub name: Name,
-    /// How to open it.
-    pub settings: Settings,
-}
-
-impl Settings {
-    /// The bus that this one sits on, unless it is wired to the board itself.
-    pub fn on(&self) -> Option<&Upstream> {
-        match self {
-            Self::Multiplexed(channel) => Some(&channel.on),
-            Self::Expander(expander) => Some(&expander.on),
-            _ => None,
-        }
-    }
-
-    /// The bus at the bottom, which is wired to the board itself: this one, called `name`, or the one that it sits on.
-    /// All buses with one root are one pair of wires, and so one thread.
-    pub fn root<'a>(&'a self, name: &'a Name) -> (&'a Name, &'a Self) {
-        self.on().map_or((name, self), |on| on.settings.root(&on.name))
-    }
-}
 
 /// The buses that one thread has opened.
 pub struct Buses {

@@ -8,10 +8,22 @@ use std::rc::Rc;
 use rustix::io::Errno;
 
 use crate::sysfs::HostBus;
-use crate::{Bus, BusError, Files};
+use crate::{Bus, BusError, BusNeed, BusSpec, Device, Files};
 
 /// Where the kernel shows its 1-Wire masters and what they found.
 pub const DEVICES: &str = "/sys/bus/w1/devices";
+
+/// A bus of type `w1`: all that the kernel's 1-Wire masters have found.
+pub static SPEC: BusSpec = BusSpec {
+    name: "w1",
+    page: "\
+all that the kernel's 1-Wire masters have found; on a Raspberry Pi `dtoverlay=w1-gpio` in config.txt makes one on GPIO4.",
+    example: "wire: { type: w1 }",
+    offers: &[BusNeed::W1],
+    device: |_| Some(Device::Named("1-Wire".into())),
+    open: |_, _, _| Ok(Box::new(LinuxW1::open()?)),
+    ..BusSpec::USUAL
+};
 
 /// Every 1-Wire master of this machine.
 pub struct LinuxW1 {

@@ -72,6 +72,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::partly::Partly;
+pub use fieldgate_bus::BusNeed;
 use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{Bus, BusError, Claim};
 use fieldgate_model::{Count, Field, Measurement, OutputKind, OutputValue, Pace, Quantity, Settings};
@@ -259,27 +260,6 @@ pub struct Contradiction {
     pub what: String,
     /// What to write instead.
     pub hint: &'static str,
-}
-
-/// Which bus a driver sits on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BusNeed {
-    /// An I²C adapter.
-    I2c,
-    /// A GPIO chip.
-    Gpio,
-    /// A PWM chip.
-    Pwm,
-    /// One chip select of an SPI controller.
-    Spi,
-    /// A serial port.
-    Uart,
-    /// The kernel's 1-Wire masters.
-    W1,
-    /// None; it may be given one, and then shares its thread.
-    None,
-    /// None, and it must not be given one: it is computed from other sensors.
-    Sensors,
 }
 
 /// A device that is read.

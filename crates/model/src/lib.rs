@@ -7,6 +7,7 @@ pub mod command;
 pub mod command_record;
 pub mod count;
 pub mod field;
+mod kept;
 pub mod message;
 pub mod names;
 pub mod output;

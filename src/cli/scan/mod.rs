@@ -65,7 +65,7 @@ fn look() -> Result<Found, DriverError> {
 /// Who is at the addresses of an adapter that answered.
 fn chips(adapter: &Adapter) -> Vec<(u8, Who)> {
     let Ok(answers) = &adapter.answers else { return Vec::new() };
-    let settings = bus::Settings::I2c { device: adapter.device.clone() };
+    let settings = bus::i2c::at(&adapter.device);
     let mut i2c = bus::open(&settings, None, drivers::chip).and_then(|mut bus| bus.i2c()).ok();
     let mut who = |answer: &survey::Answer| match (&answer.bound, &mut i2c) {
         (Some(driver), _) => Some((answer.address, Who::Bound(driver.clone()))),

@@ -1,16 +1,11 @@
 //! Buses that are chips on another bus: what they sit on, in whatever order they are written.
 
-use std::time::Duration;
-
 use crate::config::check::Checker;
-use crate::config::check::buses::Bus;
-use crate::config::check::devices::{describe_need, such_as};
+use crate::config::check::known_bus::{Bus, find, such_as};
 use crate::config::check::section::Section;
-use crate::config::raw;
 use crate::config::tree::Span;
-use fieldgate_bus::{self as bus, Claim, Upstream, expander, multiplexer};
-use fieldgate_drivers::BusNeed;
-use fieldgate_model::Name;
+use fieldgate_bus::{self as bus, BENEATH, BusNeed, BusSpec, Claim, Entry, Keys, Upstream, Wrong};
+use fieldgate_model::{Kind, Name};
 
 /// Multiplexers behind multiplexers, and an expander behind the last: nobody has more.
 const DEEPEST: usize = 4;
@@ -35,9 +30,14 @@ impl Draft {
 
 /// A chip on a bus that may be written further down.
 pub(super) struct Chip {
+    spec: &'static BusSpec,
+    /// What it needs of the bus that it sits on.
+    need: BusNeed,
     on: Option<Link>,
-    address: Option<(u8, Span)>,
-    kind: Kind,
+    /// Its keys as far as they could be read, and where each is written.
+    keys: Keys,
+    spans: Vec<(&'static str, Span)>,
+    interrupt: Option<Interrupt>,
     /// Whether all of it could be read; else what is wrong has been reported.
     is_sound: bool,
 }
@@ -46,20 +46,6 @@ pub(super) struct Chip {
 pub(super) struct Link {
     name: String,
     span: Span,
-}
-
-enum Kind {
-    Multiplexer {
-        model: &'static str,
-        channel: u8,
-    },
-    Expander {
-        model: expander::Model,
-        every: Option<Duration>,
-        interrupt: Option<Interrupt>,
-    },
-    /// A multiplexer whose channel is wrong.
-    Neither,
 }
 
 /// An interrupt line as written, as far as it could be read.
@@ -74,28 +60,24 @@ const AN_INTERRUPT: &str = "an interrupt line needs";
 
 impl<'a> Checker<'a> {
     /// An entry whose type is that of a chip.
-    pub(super) fn chip_on_a_bus(&mut self, model: &str, section: &Section<'a>) -> Chip {
-        let byte = |key: &str| section.integer(key).and_then(|number| u8::try_from(number).ok());
-        let interrupt = self.interrupt(section);
+    pub(super) fn chip_on_a_bus(&mut self, spec: &'static BusSpec, need: BusNeed, section: &Section<'a>) -> Chip {
+        let interrupt = self.interrupt(spec, section);
         let is_whole = interrupt.as_ref().is_none_or(|interrupt| interrupt.on.is_some() && interrupt.line.is_some());
-        let multiplexer = multiplexer::MODELS.iter().find(|(name, _)| *name == model);
-        let expander = expander::Model::ALL.into_iter().find(|known| known.name() == model);
-        let kind = match (multiplexer, expander) {
-            (Some((model, _)), _) => byte("channel").map(|channel| Kind::Multiplexer { model, channel }),
-            (None, Some(model)) => Some(Kind::Expander { model, every: section.duration("every"), interrupt }),
-            (None, None) => None,
-        };
-        let on = section.text("bus").map(|name| Link { name: name.to_owned(), span: section.span("bus") });
-        let address = byte("address").map(|address| (address, section.span("address")));
-        let is_sound = on.is_some() && address.is_some() && kind.is_some() && is_whole;
-        Chip { on, address, kind: kind.unwrap_or(Kind::Neither), is_sound }
+        let on = section.text(BENEATH).map(|name| Link { name: name.to_owned(), span: section.span(BENEATH) });
+        let keys = spec.known_keys(|field| section.get(field.name).cloned());
+        let mut is_sound = on.is_some() && spec.has_all(&keys) && is_whole;
+        if let Some(Wrong { key, what, hint }) = is_sound.then(|| (spec.wrong)(&keys)).flatten() {
+            self.error(&section.span(key), what, hint);
+            is_sound = false;
+        }
+        let spans = keys.iter().map(|(name, _)| (name, section.span(name))).collect();
+        Chip { spec, need, on, keys, spans, interrupt, is_sound }
     }
 
-    fn interrupt(&mut self, section: &Section<'a>) -> Option<Interrupt> {
-        if !section.has("interrupt") {
-            return None;
-        }
-        let own = self.sub(section, "interrupt", raw::INTERRUPT);
+    fn interrupt(&mut self, spec: &BusSpec, section: &Section<'a>) -> Option<Interrupt> {
+        let field = spec.fields.iter().find(|field| field.name == "interrupt" && section.has(field.name))?;
+        let Kind::Section(fields) = field.kind else { return None };
+        let own = self.sub(section, field.name, fields);
         let on = own.text("bus").map(|name| Link { name: name.to_owned(), span: own.span("bus") });
         Some(Interrupt { on, line: own.text("line").map(|line| (line.to_owned(), own.span("line"))) })
     }
@@ -117,9 +99,9 @@ impl<'a> Checker<'a> {
         }
         for (index, chip) in settled.iter().chain(&waiting).chain(&left) {
             buses[*index].claims = claims(chip, buses);
-            self.upstream(chip.on.as_ref(), buses, BusNeed::I2c, A_CHIP);
-            if let Kind::Expander { interrupt: Some(interrupt), .. } = &chip.kind {
-                self.upstream(interrupt.on.as_ref(), buses, BusNeed::Gpio, AN_INTERRUPT);
+            self.upstream(chip.on.as_ref(), buses, (chip.need, A_CHIP), |bus| bus.suits(chip.need));
+            if let Some(interrupt) = &chip.interrupt {
+                self.upstream(interrupt.on.as_ref(), buses, (BusNeed::Gpio, AN_INTERRUPT), hears);
             }
         }
         self.unsettled(&waiting, buses);
@@ -132,15 +114,21 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Says what is wrong with the bus that is named, if it is: it must be there and offer what a chip needs, and a line that
-    /// reports to an expander is none of an expander's. What is wrong with a bus itself has been reported.
-    fn upstream(&mut self, link: Option<&Link>, buses: &[Bus], need: BusNeed, who: &str) {
+    /// Says what is wrong with the bus that is named, if it is: it must be there and offer what is needed. What is wrong with a
+    /// bus itself has been reported.
+    fn upstream(
+        &mut self,
+        link: Option<&Link>,
+        buses: &[Bus],
+        (need, who): (BusNeed, &str),
+        offers: impl Fn(&Bus) -> bool,
+    ) {
         let Some(link) = link else { return };
         match find(buses, &link.name) {
-            None => self.unknown_bus(&link.name, &link.span, buses, such_as(buses, need, |bus| offers(bus, need))),
-            Some(bus) if !offers(bus, need) => {
-                let what = format!("{who} {}, and {} is of type {}", describe_need(need), bus.name, bus.kind());
-                self.error(&link.span, what, such_as(buses, need, |bus| offers(bus, need)));
+            None => self.unknown_bus(&link.name, &link.span, buses, such_as(buses, need, offers)),
+            Some(bus) if !offers(bus) => {
+                let what = format!("{who} {}, and {} is of type {}", need.describe(), bus.name, bus.kind());
+                self.error(&link.span, what, such_as(buses, need, offers));
             }
             Some(_) => {}
         }
@@ -162,7 +150,7 @@ impl<'a> Checker<'a> {
     }
 
     fn sits_on_itself(&mut self, name: &Name, chip: &Chip) {
-        self.error(&chip.span(), format!("{name} sits on itself"), "a chip sits on a bus of type i2c");
+        self.error(&chip.span(), format!("{name} sits on itself"), format!("{A_CHIP} {}", chip.need.describe()));
     }
 }
 
@@ -178,50 +166,41 @@ impl Chip {
     }
 }
 
-fn offers(bus: &Bus, need: BusNeed) -> bool {
-    bus.suits(need) && (need != BusNeed::Gpio || !is_expander(bus))
+/// Whether a line of this bus may be an interrupt line: one of another chip's would have to be asked for itself.
+fn hears(bus: &Bus) -> bool {
+    bus.suits(BusNeed::Gpio) && bus.spec().is_none_or(|spec| spec.on.is_none())
 }
 
 /// The settings of a chip whose parent is settled; none if what it is connected to does not suit it.
 fn joined(chip: &Chip, buses: &[Bus]) -> Option<bus::Settings> {
-    let upstream = |link: &Link, need| {
-        let bus = find(buses, &link.name).filter(|bus| offers(bus, need))?;
+    let upstream = |link: &Link, offers: &dyn Fn(&Bus) -> bool| {
+        let bus = find(buses, &link.name).filter(|bus| offers(bus))?;
         Some(Box::new(Upstream { name: bus.name.clone(), settings: bus.settings.clone()? }))
     };
-    let on = upstream(chip.on.as_ref()?, BusNeed::I2c)?;
-    let (address, _) = *chip.address.as_ref()?;
-    Some(match &chip.kind {
-        Kind::Multiplexer { model, channel } => {
-            bus::Settings::Multiplexed(multiplexer::Settings { on, model, address, channel: *channel })
+    let on = upstream(chip.on.as_ref()?, &|bus| bus.suits(chip.need))?;
+    let interrupt = match &chip.interrupt {
+        None => None,
+        Some(Interrupt { on, line }) => {
+            let (line, _) = line.as_ref()?;
+            Some(bus::Interrupt { on: upstream(on.as_ref()?, &hears)?, line: line.clone() })
         }
-        Kind::Expander { model, every, interrupt } => {
-            let interrupt = match interrupt {
-                None => None,
-                Some(Interrupt { on, line }) => {
-                    let (line, _) = line.as_ref()?;
-                    let on = upstream(on.as_ref()?, BusNeed::Gpio)?;
-                    Some(expander::Interrupt { on, line: line.clone() })
-                }
-            };
-            bus::Settings::Expander(expander::Settings { on, model: *model, address, every: *every, interrupt })
-        }
-        Kind::Neither => return None,
-    })
+    };
+    Some(bus::Settings::Entry(Entry { spec: chip.spec, keys: chip.keys.clone(), on: Some(on), interrupt }))
 }
 
-/// What a chip occupies. The channels of a multiplexer share its address: which of them are of one chip is known only when
-/// nothing is wrong with them.
+/// What a chip occupies. Channels of one chip share what they occupy: which of them are of one chip is known only when nothing
+/// is wrong with them.
 fn claims(chip: &Chip, buses: &[Bus]) -> Vec<(Name, Claim, Span)> {
     let named =
         |link: &Option<Link>| link.as_ref().and_then(|link| find(buses, &link.name)).map(|bus| bus.name.clone());
     let mut claims = Vec::new();
-    let is_expander = matches!(chip.kind, Kind::Expander { .. });
-    if let (Some(on), Some((address, span))) = (named(&chip.on), &chip.address)
-        && (chip.is_sound || is_expander)
-    {
-        claims.push((on, Claim::Address(*address), span.clone()));
+    if let Some(on) = named(&chip.on).filter(|_| chip.is_sound || !chip.spec.is_channel) {
+        for (key, claim) in (chip.spec.claims)(&chip.keys) {
+            let span = chip.spans.iter().find(|(name, _)| *name == key).map(|(_, span)| span.clone());
+            claims.push((on.clone(), claim, span.unwrap_or_else(|| chip.span())));
+        }
     }
-    if let Kind::Expander { interrupt: Some(Interrupt { on, line: Some((line, span)) }), .. } = &chip.kind
+    if let Some(Interrupt { on, line: Some((line, span)) }) = &chip.interrupt
         && let Some(on) = named(on)
     {
         claims.push((on, Claim::Line(line.clone()), span.clone()));
@@ -260,12 +239,4 @@ fn end(chips: &[(usize, Chip)], buses: &[Bus], name: &Name, chip: &Chip) -> End 
         }
     }
     End::Wrong
-}
-
-fn find<'b>(buses: &'b [Bus], name: &str) -> Option<&'b Bus> {
-    buses.iter().find(|bus| bus.name.as_str() == name)
-}
-
-fn is_expander(bus: &Bus) -> bool {
-    matches!(bus.settings, Some(bus::Settings::Expander(_)))
 }

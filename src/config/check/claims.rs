@@ -1,12 +1,11 @@
 //! Two devices on one address, line, channel, chip select, serial port or device of the kernel.
 
 use crate::config::check::Checker;
-use crate::config::check::buses::Bus;
 use crate::config::check::devices::Device;
+use crate::config::check::known_bus::Bus;
 use crate::config::tree::Span;
 use crate::worker::{ActuatorSettings, SensorSettings};
-use fieldgate_bus::rppal::Part;
-use fieldgate_bus::{Claim, Settings, header};
+use fieldgate_bus::{Claim, Device as BusDevice, Entry, Lines, header};
 use fieldgate_model::Name;
 
 /// Something occupied: whose, on which bus, what, and where that is written.
@@ -50,10 +49,11 @@ impl Checker<'_> {
     /// The lines of an expander are known before it runs.
     fn is_a_line(&mut self, buses: &[Bus], occupied: &Occupied<'_>) {
         let Claim::Line(line) = occupied.claim else { return };
-        if let Some((bus, Settings::Expander(expander))) = settings(buses, occupied.bus)
-            && expander.model.pin(line).is_none()
+        if let Some((bus, entry)) = entry(buses, occupied.bus)
+            && matches!(entry.spec.lines, Lines::Pins(_))
+            && entry.spec.lines.pin(line).is_none()
         {
-            let hint = format!("its lines are {}", expander.model.lines());
+            let hint = format!("its lines are {}", entry.spec.lines.describe());
             self.error(occupied.span, format!("{bus} has no line called {line:?}"), hint);
         }
     }
@@ -63,18 +63,13 @@ impl Checker<'_> {
     /// A line of a Raspberry Pi's header that is a pin of a bus in the same file.
     fn is_a_pin(&mut self, buses: &[Bus], occupied: &Occupied<'_>) {
         let Claim::Line(line) = occupied.claim else { return };
-        let is_numbered = match settings(buses, occupied.bus) {
-            Some((_, Settings::Gpio { chip })) => header::is_header(chip),
-            Some((_, Settings::Rppal(Part::Gpio))) => true,
-            _ => return,
-        };
+        let Some((_, entry)) = entry(buses, occupied.bus) else { return };
+        let Lines::Board(is_header) = entry.spec.lines else { return };
+        let is_numbered = is_header(&entry.keys);
         let Some(number) = header::number(line).or(line.parse().ok().filter(|_| is_numbered)) else { return };
         let pin = |bus: &Bus| {
-            let device = match bus.settings.as_ref()? {
-                Settings::I2c { device } | Settings::Spi { device } | Settings::Uart { device } => device.clone(),
-                Settings::Rppal(Part::I2c { number }) => format!("/dev/i2c-{number}").into(),
-                _ => return None,
-            };
+            let entry = bus.settings.as_ref()?.entry()?;
+            let Some(BusDevice::File(device)) = (entry.spec.device)(entry) else { return None };
             Some((bus.name.clone(), bus.span.start, header::pin_of(number, &device)?))
         };
         let Some((bus, at, pin)) = buses.iter().find_map(pin) else { return };
@@ -99,23 +94,24 @@ fn by_bus(bus: &Bus) -> impl Iterator<Item = Occupied<'_>> {
 
 /// The channels of one multiplexer are so many buses, and one chip.
 fn is_repeated(before: &[Bus], bus: &Bus) -> bool {
-    let Some(Settings::Multiplexed(own)) = &bus.settings else { return false };
-    let same = |other: &Bus| {
-        matches!(&other.settings, Some(Settings::Multiplexed(other))
-            if other.on.name == own.on.name && other.model == own.model && other.address == own.address)
+    let chip = |bus: &Bus| {
+        let entry = bus.settings.as_ref()?.entry().filter(|entry| entry.spec.is_channel)?;
+        Some((entry.on.as_ref()?.name.clone(), entry.spec.name, (entry.spec.claims)(&entry.keys)))
     };
-    before.iter().any(same)
+    chip(bus).is_some_and(|own| before.iter().any(|other| chip(other).as_ref() == Some(&own)))
 }
 
-fn settings<'b>(buses: &'b [Bus], name: Option<&Name>) -> Option<(&'b Name, &'b Settings)> {
+fn entry<'b>(buses: &'b [Bus], name: Option<&Name>) -> Option<(&'b Name, &'b Entry)> {
     let bus = buses.iter().find(|bus| Some(&bus.name) == name)?;
-    Some((&bus.name, bus.settings.as_ref()?))
+    Some((&bus.name, bus.settings.as_ref()?.entry()?))
 }
 
 fn clash(buses: &[Bus], one: &Occupied<'_>, other: &Occupied<'_>) -> bool {
     match (one.claim, other.claim) {
-        (Claim::Line(first), Claim::Line(second)) if one.bus == other.bus => match settings(buses, one.bus) {
-            Some((_, Settings::Expander(expander))) => expander.model.pin(first) == expander.model.pin(second),
+        (Claim::Line(first), Claim::Line(second)) if one.bus == other.bus => match entry(buses, one.bus) {
+            Some((_, Entry { spec, .. })) if matches!(spec.lines, Lines::Pins(_)) => {
+                spec.lines.pin(first) == spec.lines.pin(second)
+            }
             _ => line(first) == line(second),
         },
         (first, second) => match (address(first), address(second)) {
@@ -151,14 +147,13 @@ fn reaches<'b>(buses: &'b [Bus], from: Option<&Name>, to: Option<&Name>) -> bool
     if from == to {
         return true;
     }
-    let joined =
-        |settings: &'b Settings| if matches!(settings, Settings::Multiplexed(_)) { settings.on() } else { None };
-    let mut on = settings(buses, from).and_then(|(_, settings)| joined(settings));
+    let joined = |entry: &'b Entry| entry.on.as_deref().filter(|_| entry.spec.is_channel);
+    let mut on = entry(buses, from).and_then(|(_, entry)| joined(entry));
     while let Some(upstream) = on {
         if Some(&upstream.name) == to {
             return true;
         }
-        on = joined(&upstream.settings);
+        on = upstream.settings.entry().and_then(joined);
     }
     false
 }

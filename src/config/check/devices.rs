@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use crate::config::check::Checker;
-use crate::config::check::buses::{Bus, Named};
+use crate::config::check::buses::Named;
 use crate::config::check::formulas::Derived;
+use crate::config::check::known_bus::{Bus, such_as};
 use crate::config::check::mqtt::{Mqtt, qos};
 use crate::config::check::section::Section;
-use crate::config::check::spelling::{nearest, quoted};
+use crate::config::check::words::{nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Span, Value};
 use crate::worker::SensorSettings;
-use fieldgate_bus::{Claim, SOFTWARE_HZ};
+use fieldgate_bus::Claim;
 use fieldgate_drivers::{self as drivers, BusNeed, DRIVERS, DriverSpec, Role, ds18b20, gpio_input};
 use fieldgate_model::{Name, Qos, Setting, Settings};
 
@@ -134,7 +135,7 @@ impl<'a> Checker<'a> {
             let needs_one = !matches!(need, BusNeed::None | BusNeed::Sensors);
             let sensor = driver.filter(|driver| matches!(driver.role, Role::Sensor { .. }) && needs_one);
             if let Some(driver) = sensor.filter(|_| !section.has("bus")) {
-                let what = format!("{} needs `bus:`, {}", driver.name, describe_need(need));
+                let what = format!("{} needs `bus:`, {}", driver.name, need.describe());
                 self.error(&section.place, what, fitting());
             }
             return None;
@@ -145,17 +146,10 @@ impl<'a> Checker<'a> {
             return None;
         };
         if let Some(driver) = driver.filter(|driver| !bus.suits(driver.bus)) {
-            let what = format!("{} needs {}, and {name} is of type {}", driver.name, describe_need(need), bus.kind());
+            let what = format!("{} needs {}, and {name} is of type {}", driver.name, need.describe(), bus.kind());
             self.error(&span, what, fitting());
         }
         Some(bus.name.clone())
-    }
-
-    /// A bus is named that is not there.
-    pub(super) fn unknown_bus(&mut self, name: &str, span: &Span, buses: &[Bus], fitting: String) {
-        let names: Vec<_> = buses.iter().filter(|bus| !bus.name.is_stand_in()).map(|bus| bus.name.as_str()).collect();
-        let hint = nearest(name, &names).map_or(fitting, |near| format!("did you mean {near:?}?"));
-        self.error(span, format!("no bus is called {name:?}"), hint);
     }
 
     pub(super) fn delivery(&mut self, section: &Section<'a>, mqtt: &Mqtt) -> (Qos, bool) {
@@ -222,47 +216,29 @@ impl<'a> Checker<'a> {
 
     /// What a bus of the right type still cannot do.
     fn fits(&mut self, own: &Section<'a>, driver: &DriverSpec, on: &Bus) {
-        let other = match on.pwm_key().filter(|_| driver.bus == BusNeed::Pwm) {
+        let place = on.spec().filter(|_| driver.bus == BusNeed::Pwm).and_then(|spec| spec.pwm_place);
+        let other = match place {
             Some("line") => "channel",
             Some("channel") => "line",
             _ => "",
         };
         if own.has(other) {
             let what = format!("{} is a bus of type {}, which has no {other} for PWM", on.name, on.kind());
-            let key = on.pwm_key().unwrap_or_default();
+            let key = place.unwrap_or_default();
             let hint = match driver.settings.iter().any(|field| field.name == key) {
                 true => format!("write `{key}:`"),
                 false => format!("{} wants a bus of type pwm", driver.name),
             };
             self.error(&own.key(other), what, hint);
         }
-        if !on.is_header_by_rppal() {
-            return;
-        }
-        if own.text("bias") == Some("as-is") {
-            let what = "rppal cannot leave the pull of a line as it is";
-            self.error(&own.span("bias"), what, "write bias: pull-up, pull-down or disabled");
-        }
-        let (least, most) = SOFTWARE_HZ;
-        if let Some(Setting::Number(hertz)) = own.get("frequency")
-            && !(least..=most).contains(hertz)
-        {
-            let what = format!("software PWM of {hertz} Hz is not possible");
-            self.error(&own.span("frequency"), what, format!("{least} to {most}; a channel of a bus of type pwm can"));
+        let Some(spec) = on.spec() else { return };
+        for field in driver.settings {
+            let refused = own.get(field.name).and_then(|setting| (spec.refuses)(field.name, setting));
+            if let Some((what, hint)) = refused {
+                self.error(&own.span(field.name), what, hint);
+            }
         }
     }
-}
-
-/// Which buses could be meant, for hints; without any, how one is written.
-pub(super) fn such_as(buses: &[Bus], need: BusNeed, fits: impl Fn(&Bus) -> bool) -> String {
-    let fitting = buses.iter().filter(|bus| bus.settings.is_some() && !bus.name.is_stand_in() && fits(bus));
-    let names: Vec<_> = fitting.map(|bus| bus.name.as_str()).collect();
-    if !names.is_empty() {
-        return format!("such as {}", names.join(", "));
-    }
-    let others: Vec<_> = buses.iter().filter(|bus| !bus.name.is_stand_in()).map(Bus::describe).collect();
-    let only = if others.is_empty() { String::new() } else { format!("there is only {}; ", others.join(", ")) };
-    format!("{only}write one under buses:, for example {}", example_of(need))
 }
 
 /// What belongs under `sensors:`.
@@ -273,31 +249,6 @@ pub(super) fn is_sensor(role: &Role) -> bool {
 /// What belongs under `actuators:`.
 pub(super) fn is_output(role: &Role) -> bool {
     matches!(role, Role::Actuator { .. })
-}
-
-/// Describes the bus that a driver needs.
-pub(super) fn describe_need(need: BusNeed) -> &'static str {
-    match need {
-        BusNeed::I2c => "a bus of type i2c",
-        BusNeed::Gpio => "a bus of type gpio",
-        BusNeed::Pwm => "a bus of type pwm, or of type gpio with backend: rppal",
-        BusNeed::Spi => "a bus of type spi",
-        BusNeed::Uart => "a bus of type uart",
-        BusNeed::W1 => "a bus of type w1",
-        BusNeed::None | BusNeed::Sensors => "no bus",
-    }
-}
-
-/// An entry under `buses:` of the kind that a driver needs.
-fn example_of(need: BusNeed) -> &'static str {
-    match need {
-        BusNeed::I2c | BusNeed::None | BusNeed::Sensors => "i2c-1: { type: i2c, device: /dev/i2c-1 }",
-        BusNeed::Gpio => "header: { type: gpio, chip: /dev/gpiochip0 }",
-        BusNeed::Pwm => "pwm0: { type: pwm, chip: 0 }",
-        BusNeed::Spi => "spi0: { type: spi, device: /dev/spidev0.0 }",
-        BusNeed::Uart => "serial: { type: uart, device: /dev/serial0 }",
-        BusNeed::W1 => "wire: { type: w1 }",
-    }
 }
 
 /// Whether `setting` is where `claim` comes from.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::check::Checker;
 use crate::config::check::section::Section;
-use crate::config::check::spelling::{nearest, quoted};
+use crate::config::check::words::{nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Key, Node, Span, Value};
 use fieldgate_filters::{

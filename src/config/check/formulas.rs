@@ -9,7 +9,7 @@ use crate::config::check::Checker;
 use crate::config::check::devices::Device;
 use crate::config::check::mqtt::Mqtt;
 use crate::config::check::section::Section;
-use crate::config::check::spelling::{quoted, shorten};
+use crate::config::check::words::{quoted, shorten};
 use crate::config::tree::{Key, Node, Span, Value};
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_bus::signals::SignalKind;

@@ -12,11 +12,12 @@ mod files;
 mod filters;
 mod formulas;
 mod home_assistant;
+mod known_bus;
 mod mqtt;
 mod outputs;
 mod section;
-mod spelling;
 mod value;
+mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;

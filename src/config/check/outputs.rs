@@ -1,11 +1,12 @@
 //! `actuators:`: what an output does when something is wrong, and what it may do.
 
 use crate::config::check::Checker;
-use crate::config::check::buses::{Bus, Named};
+use crate::config::check::buses::Named;
 use crate::config::check::devices::{Device, is_output};
+use crate::config::check::known_bus::Bus;
 use crate::config::check::mqtt::Mqtt;
 use crate::config::check::section::Section;
-use crate::config::check::spelling::{nearest, quoted};
+use crate::config::check::words::{nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Value};
 use crate::worker::ActuatorSettings;
@@ -211,7 +212,7 @@ impl<'a> Checker<'a> {
             }
             Action::Set(OutputValue::Switch(true))
                 if driver.bus == BusNeed::Gpio
-                    && on.is_some_and(|on| on.kind() == "gpio" && !on.is_header_by_rppal()) =>
+                    && on.is_some_and(|on| on.spec().is_some_and(|spec| spec.releases_lines)) =>
             {
                 let active_low = matches!(settings.get("active_low"), Some(Setting::Flag(true)));
                 let level = if active_low { "ground" } else { "3.3 V" };

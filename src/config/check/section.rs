@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::check::spelling::{THIS, nearest, quoted};
+use crate::config::check::words::{THIS, nearest, quoted};
 use crate::config::check::{Checker, value};
 use crate::config::mask;
 use crate::config::tree::{Key, Node, Span, Value};
@@ -349,5 +349,7 @@ fn checked_elsewhere(kind: &Kind) -> bool {
 /// The maps of the top level; a driver's own tables are values.
 fn is_named_sections(kind: &Kind) -> bool {
     use crate::config::raw;
-    matches!(kind, Kind::Table(fields) if [raw::BUS, raw::SENSOR, raw::ACTUATOR].iter().any(|t| std::ptr::eq(*t, *fields)))
+    // By their keys: the compiler may give one table two addresses.
+    let same = |one: &[Field], other: &[Field]| one.iter().map(|f| f.name).eq(other.iter().map(|f| f.name));
+    matches!(kind, Kind::Table(fields) if [raw::BUS, raw::SENSOR, raw::ACTUATOR].iter().any(|t| same(t, fields)))
 }

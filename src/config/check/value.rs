@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::check::Checker;
-use crate::config::check::spelling::{THIS, nearest, quoted, shorten};
+use crate::config::check::words::{THIS, nearest, quoted, shorten};
 use crate::config::tree::{self, Node, Value};
 use fieldgate_drivers::kernel_channels::bad_measurement_name;
 use fieldgate_model::field::{format_addresses, format_duration, format_size, parse_duration, parse_size};

@@ -173,7 +173,7 @@ fn plans(test: i64, devices: &Devices, wires: [bool; 2]) -> BTreeMap<BusKey, Pla
         let (bus, owner) = (name(["one", "two"][device.bus]), owner(*number));
         let state_file = wires[device.bus].then(|| std::env::temp_dir().join(format!("fieldgate-replan-{test}-{bus}")));
         let plan = plans.entry(BusKey::Named(bus.clone())).or_insert_with(|| Plan {
-            buses: vec![(Some(bus.clone()), bus::Settings::Sim { state_file })],
+            buses: vec![(Some(bus.clone()), bus::sim::at(state_file.as_deref()))],
             sensors: Vec::new(),
             actuators: Vec::new(),
         });

@@ -1,7 +1,7 @@
 //! What a reload leaves alone and what it forgets; lines, and buses that sit on others.
 
 use super::*;
-use fieldgate_bus::expander::{self, Model};
+use fieldgate_bus::expander;
 use fieldgate_bus::{Claim, Upstream};
 
 /// How often [`STEADY`] was built, by one test.
@@ -74,9 +74,9 @@ fn with_expander(actuators: Vec<ActuatorSettings>, file: &Path) -> Plan {
     let (mut contact, tally) = counter("contact", 1000);
     (contact.driver, contact.bus) = (&ABSENT, Some(name("pins")));
     let mut plan = plan(vec![(contact, tally)], actuators, file);
-    let on = Box::new(Upstream { name: name("bench"), settings: plan.buses[0].1.clone() });
-    let pins = expander::Settings { on, model: Model::Pcf8574, address: 0x20, every: None, interrupt: None };
-    plan.buses.push((Some(name("pins")), bus::Settings::Expander(pins)));
+    let on = Upstream { name: name("bench"), settings: plan.buses[0].1.clone() };
+    let pins = expander::PCF8574.upon(on, [("address", Setting::Integer(0x20))]);
+    plan.buses.push((Some(name("pins")), pins));
     plan
 }
 

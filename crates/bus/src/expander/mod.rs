@@ -21,12 +21,14 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::sim::chips::FindChip;
+use crate::i2c_chip::{ON_I2C, address, claims};
+use crate::sim::chips::{Chip, ChipSpec, FindChip, mcp230xx as sim_mcp230xx, pcf8574 as sim_pcf8574};
 use crate::watch::monotonic;
 use crate::{
-    Bias, Bus, BusError, Claim, InputLine, InputRequest, OutputLine, OutputRequest, Settings as BusSettings, SharedI2c,
-    Upstream,
+    Bias, Bus, BusError, BusNeed, BusSpec, Claim, Entry, InputLine, InputRequest, Interrupt, Lines, OutputLine,
+    OutputRequest, Settings as BusSettings, SharedI2c,
 };
+use fieldgate_model::{Field, Kind, Need};
 use pins::{PinInput, PinOutput, Pins};
 
 /// How often the inputs are looked at when nothing else is said: short for a button, two hundredths of a bus at 100 kHz.
@@ -43,6 +45,80 @@ const GONE_AFTER: u32 = 3;
 
 /// After a failed look the next one comes so soon.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// The pins of a PCF8574.
+pub static PCF8574: BusSpec =
+    expander(Model::Pcf8574, "relays: { type: pcf8574, bus: i2c-1, address: 0x20 }", AT_0X20, || {
+        Box::new(sim_pcf8574::Pcf8574::new("pcf8574"))
+    });
+
+/// The pins of a PCF8574A.
+pub static PCF8574A: BusSpec =
+    expander(Model::Pcf8574a, "relays: { type: pcf8574a, bus: i2c-1, address: 0x38 }", AT_0X38, || {
+        Box::new(sim_pcf8574::Pcf8574::new("pcf8574a"))
+    });
+
+/// The pins of an MCP23008.
+pub static MCP23008: BusSpec =
+    expander(Model::Mcp23008, "relays: { type: mcp23008, bus: i2c-1, address: 0x20 }", AT_0X20, || {
+        Box::new(sim_mcp230xx::Mcp230xx::mcp23008())
+    });
+
+/// The pins of an MCP23017.
+pub static MCP23017: BusSpec =
+    expander(Model::Mcp23017, "relays: { type: mcp23017, bus: i2c-1, address: 0x20 }", AT_0X20, || {
+        Box::new(sim_mcp230xx::Mcp230xx::mcp23017())
+    });
+
+const fn expander(
+    model: Model,
+    example: &'static str,
+    fields: &'static [Field],
+    chip: fn() -> Box<dyn Chip>,
+) -> BusSpec {
+    BusSpec {
+        name: model.name(),
+        fields,
+        example,
+        on: Some(BusNeed::I2c),
+        offers: &[BusNeed::Gpio],
+        lines: Lines::Pins(model.pins()),
+        claims,
+        // What drives outputs needs neither polling nor interrupts.
+        keep: |entry| entry.spec.kept(&entry.keys, |key| key == "address"),
+        chip: Some(ChipSpec::of(chip)),
+        open: |entry, beneath, chips| Ok(Box::new(Expander::open(&Settings::of(entry), beneath, chips)?)),
+        ..BusSpec::USUAL
+    }
+}
+
+static AT_0X20: &[Field] = &[ON_I2C, address(&[0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27]), EVERY, INTERRUPT];
+static AT_0X38: &[Field] = &[ON_I2C, address(&[0x38, 0x39, 0x3A, 0x3B, 0x3C, 0x3D, 0x3E, 0x3F]), EVERY, INTERRUPT];
+
+const EVERY: Field = Field {
+    name: "every",
+    kind: Kind::Duration { min: Duration::from_millis(5), max: Duration::from_secs(60) },
+    need: Need::Optional,
+    doc: "how often the inputs are looked at; 20ms if left out, 1s with an interrupt line",
+};
+
+const INTERRUPT: Field = Field {
+    name: "interrupt",
+    kind: Kind::Section(INTERRUPT_KEYS),
+    need: Need::Optional,
+    doc: "the line to which the interrupt pin is wired; changes then have the kernel's time",
+};
+
+/// The keys of `interrupt:`.
+pub static INTERRUPT_KEYS: &[Field] = &[
+    Field { name: "bus", kind: Kind::Name, need: Need::Required, doc: "the bus of type gpio that has the line" },
+    Field {
+        name: "line",
+        kind: Kind::Line,
+        need: Need::Required,
+        doc: "the line's name, such as GPIO4, or its number",
+    },
+];
 
 /// Which chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +138,7 @@ impl Model {
     pub const ALL: [Self; 4] = [Self::Pcf8574, Self::Pcf8574a, Self::Mcp23008, Self::Mcp23017];
 
     /// As in `type:`.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Pcf8574 => "pcf8574",
             Self::Pcf8574a => "pcf8574a",
@@ -72,7 +148,7 @@ impl Model {
     }
 
     /// The names of its pins, in the order of their numbers.
-    fn pins(self) -> &'static [&'static str] {
+    const fn pins(self) -> &'static [&'static str] {
         match self {
             Self::Pcf8574 | Self::Pcf8574a => &["P0", "P1", "P2", "P3", "P4", "P5", "P6", "P7"],
             Self::Mcp23008 => &["GP0", "GP1", "GP2", "GP3", "GP4", "GP5", "GP6", "GP7"],
@@ -85,10 +161,7 @@ impl Model {
 
     /// The number of a pin by its name or its number.
     pub fn pin(self, line: &str) -> Option<u8> {
-        let pins = self.pins();
-        let by_name = pins.iter().position(|pin| pin.eq_ignore_ascii_case(line));
-        let number = by_name.or_else(|| line.parse().ok().filter(|number| *number < pins.len()))?;
-        u8::try_from(number).ok()
+        Lines::Pins(self.pins()).pin(line)
     }
 
     /// Why it cannot pull its inputs like this, if it cannot.
@@ -108,16 +181,13 @@ impl Model {
 
     /// What its lines are called, for hints.
     pub fn lines(self) -> String {
-        let pins = self.pins();
-        format!("{} to {}, or 0 to {}", pins[0], pins[pins.len() - 1], pins.len() - 1)
+        Lines::Pins(self.pins()).describe()
     }
 }
 
 /// An expander on another bus.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The bus that it sits on.
-    pub on: Box<Upstream>,
     /// Which chip.
     pub model: Model,
     /// Its address there.
@@ -128,13 +198,16 @@ pub struct Settings {
     pub interrupt: Option<Interrupt>,
 }
 
-/// A line of another chip to which the interrupt pin is wired.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Interrupt {
-    /// The bus of that line.
-    pub on: Box<Upstream>,
-    /// The line.
-    pub line: String,
+impl Settings {
+    fn of(entry: &Entry) -> Self {
+        let model = Model::ALL.into_iter().find(|model| model.name() == entry.spec.name);
+        Self {
+            model: model.expect("each kind of expander is made of a model"),
+            address: entry.keys.address("address"),
+            every: entry.keys.get("every").map(|_| entry.keys.duration("every")),
+            interrupt: entry.interrupt.clone(),
+        }
+    }
 }
 
 /// The register level of one chip. Pins are bits, the first the lowest.

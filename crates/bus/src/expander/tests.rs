@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::sim::SimBus;
+use crate::sim::{self, SimBus};
+use crate::{Interrupt, Upstream};
 use fieldgate_model::Name;
 
 /// A second between two looks, so that each call is a look.
@@ -24,12 +25,11 @@ impl Bench {
     }
 
     fn sim(&self) -> BusSettings {
-        BusSettings::Sim { state_file: Some(self.path.clone()) }
+        sim::at(Some(&self.path))
     }
 
     fn settings(&self) -> Settings {
-        let on = Box::new(Upstream { name: Name::new("bench").unwrap(), settings: self.sim() });
-        Settings { on, model: self.model, address: 0x20, every: None, interrupt: None }
+        Settings { model: self.model, address: 0x20, every: None, interrupt: None }
     }
 
     fn open(&self) -> Expander {

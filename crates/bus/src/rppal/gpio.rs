@@ -8,12 +8,14 @@ use std::time::Duration;
 use rppal::gpio::{Error, Gpio, InputPin, OutputPin, Pin, Trigger};
 
 use crate::gpio::holder_of;
-use crate::rppal::errors::{HEADER, io_error};
+use crate::rppal::header::{HEADER, io_error};
 use crate::rppal::inputs::{Inputs, RppalInput};
 use crate::rppal::software_pwm::SoftwarePwm;
 use crate::{
     Bias, Bus, BusError, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmPlace, PwmRequest,
+    SOFTWARE_HZ,
 };
+use fieldgate_model::Setting;
 
 /// How the kernel calls the lines of the header, by the generation of the board.
 const LABELS: [&str; 3] = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"];
@@ -83,6 +85,22 @@ impl Bus for RppalGpio {
         // What fails here fails again when a line is asked for its edges, and is reported then, by the line's sensor.
         inputs.look().unwrap_or_default();
         Ok((!inputs.is_empty()).then_some(LOOK_EVERY))
+    }
+}
+
+/// What a device cannot ask of the header, and what to write instead: as [`crate::BusSpec::refuses`].
+pub(super) fn refuses(key: &str, setting: &Setting) -> Option<(String, String)> {
+    let (least, most) = SOFTWARE_HZ;
+    match (key, setting) {
+        ("bias", Setting::Text(bias)) if bias == "as-is" => {
+            let what = "rppal cannot leave the pull of a line as it is";
+            Some((what.into(), "write bias: pull-up, pull-down or disabled".into()))
+        }
+        ("frequency", Setting::Number(hertz)) if !(least..=most).contains(hertz) => {
+            let hint = format!("{least} to {most}; a channel of a bus of type pwm can");
+            Some((format!("software PWM of {hertz} Hz cannot be"), hint))
+        }
+        _ => None,
     }
 }
 

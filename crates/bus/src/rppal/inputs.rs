@@ -14,7 +14,7 @@ use std::time::Duration;
 use rppal::gpio::{Event, Gpio, InputPin, Level, Trigger};
 
 use crate::edges::{Edges, skipped};
-use crate::rppal::errors::{HEADER, io_error};
+use crate::rppal::header::{HEADER, io_error};
 use crate::{BusError, Edge, InputLine};
 
 /// Edges taken out of the kernel in one look, of all lines.

@@ -6,8 +6,8 @@
 //!
 //! This module and its children are the only place that knows the crate.
 
-mod errors;
 mod gpio;
+mod header;
 mod i2c;
 mod inputs;
 mod pwm;
@@ -15,20 +15,78 @@ mod software_pwm;
 
 use std::io;
 
-use crate::{Bus, BusError};
+use serde_json::Map;
 
-/// What is opened by rppal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part {
-    /// The lines of the board's header.
-    Gpio,
-    /// The board's PWM channels.
-    Pwm,
-    /// An I²C adapter by its number.
-    I2c {
-        /// `1` for `/dev/i2c-1`.
-        number: u8,
+use crate::i2c::DEVICE;
+use crate::{BusError, BusNeed, BusSpec, Device, Keys, Lines, Wrong};
+use fieldgate_model::Setting;
+
+/// An I²C adapter by its number.
+pub static I2C: BusSpec = BusSpec {
+    name: "i2c",
+    fields: DEVICE,
+    offers: &[BusNeed::I2c],
+    wrong: |keys| match number(keys) {
+        Some(_) => None,
+        None => Some(Wrong {
+            key: "device",
+            what: "rppal finds an adapter by its number only",
+            hint: "write /dev/i2c-1, or leave backend out",
+        }),
     },
+    device: |entry| number(&entry.keys).map(|number| Device::File(format!("/dev/i2c-{number}").into())),
+    keep: |entry| Map::from_iter(number(&entry.keys).map(|number| ("number".to_owned(), number.into()))),
+    recall: |spec, kept| {
+        let number = u8::try_from(kept["number"].as_u64()?).ok()?;
+        spec.keys_of(|_| Some(Setting::Text(format!("/dev/i2c-{number}"))))
+    },
+    open: |entry, _, _| {
+        on_a_pi()?;
+        // The check has seen to it that there is a number.
+        Ok(Box::new(i2c::RppalI2c::open(number(&entry.keys).ok_or_else(no_pi)?)?))
+    },
+    ..OF_PI
+};
+
+/// The lines of the board's header.
+pub static GPIO: BusSpec = BusSpec {
+    name: "gpio",
+    offers: &[BusNeed::Gpio, BusNeed::Pwm],
+    lines: Lines::Board(|_| true),
+    pwm_place: Some("line"),
+    refuses: gpio::refuses,
+    device: |_| Some(Device::Named(header::HEADER.into())),
+    open: |_, _, _| {
+        on_a_pi()?;
+        Ok(Box::new(gpio::RppalGpio::open()?))
+    },
+    ..OF_PI
+};
+
+/// The board's PWM channels.
+pub static PWM: BusSpec = BusSpec {
+    name: "pwm",
+    offers: &[BusNeed::Pwm],
+    pwm_place: Some("channel"),
+    device: |_| Some(Device::Named("PWM by rppal".into())),
+    open: |_, _, _| {
+        on_a_pi()?;
+        Ok(Box::new(pwm::RppalPwm))
+    },
+    ..OF_PI
+};
+
+const OF_PI: BusSpec = BusSpec {
+    absent: || {
+        let what = "this machine is no Raspberry Pi, and backend rppal works on no other";
+        (!is_here()).then_some((what, "here the bus cannot be opened; without `backend` it works on every board"))
+    },
+    ..BusSpec::USUAL
+};
+
+/// N of `/dev/i2c-N`.
+fn number(keys: &Keys) -> Option<u8> {
+    keys.text("device").strip_prefix("/dev/i2c-")?.parse().ok()
 }
 
 /// Whether this machine is a Raspberry Pi that rppal knows. Reads small files of the kernel and changes nothing.
@@ -36,19 +94,9 @@ pub fn is_here() -> bool {
     rppal::system::DeviceInfo::new().is_ok()
 }
 
-/// Opens a part of the board.
-///
-/// # Errors
-/// [`BusError::Open`]: this is no Raspberry Pi, or the part is switched off or not ours.
-pub(super) fn open(part: Part) -> Result<Box<dyn Bus>, BusError> {
-    if !is_here() {
-        return Err(no_pi());
-    }
-    Ok(match part {
-        Part::Gpio => Box::new(gpio::RppalGpio::open()?),
-        Part::Pwm => Box::new(pwm::RppalPwm),
-        Part::I2c { number } => Box::new(i2c::RppalI2c::open(number)?),
-    })
+/// Each part of the board is opened on a Raspberry Pi only.
+fn on_a_pi() -> Result<(), BusError> {
+    if is_here() { Ok(()) } else { Err(no_pi()) }
 }
 
 fn no_pi() -> BusError {
@@ -68,8 +116,9 @@ mod tests {
         if is_here() {
             return;
         }
-        for part in [Part::Gpio, Part::Pwm, Part::I2c { number: 1 }] {
-            let error = crate::open(&crate::Settings::Rppal(part), None, |_| None).err().unwrap();
+        let adapter = ("device", Setting::Text("/dev/i2c-1".into()));
+        for part in [GPIO.wired([]), PWM.wired([]), I2C.wired([adapter])] {
+            let error = crate::open(&part, None, |_| None).err().unwrap();
             let words = fieldgate_model::describe_error(&error);
             assert!(words.contains("needs a Raspberry Pi; leave `backend` out"), "{words}");
             assert!(!error.is_gone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rppal::gpio::OutputPin;
 
-use crate::rppal::errors::{HEADER, io_error};
+use crate::rppal::header::{HEADER, io_error};
 use crate::{BusError, PwmChannel, PwmRequest, SOFTWARE_HZ};
 
 /// What the line does.

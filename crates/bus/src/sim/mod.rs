@@ -26,16 +26,17 @@ mod tests;
 mod world;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::sim::chips::FindChip;
 use crate::watch::monotonic;
 use crate::{
-    Bus, BusError, Claim, Files, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmRequest,
-    SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
+    Bus, BusError, BusNeed, BusSpec, Claim, Device, Entry, Files, InputLine, InputRequest, OutputLine, OutputRequest,
+    PwmChannel, PwmRequest, SerialPort, Settings, SharedI2c, SpiChip, SpiRequest, UartRequest,
 };
+use fieldgate_model::{Field, Kind, Need, Setting};
 pub use kernel::{Answering, KernelDevice, Show, Subsystem};
 pub use place::Bench;
 use slots::drifted;
@@ -46,6 +47,37 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How often drifting surroundings move.
 const DRIFT_EVERY: Duration = Duration::from_secs(1);
+
+/// A bus of type `sim`.
+pub static SPEC: BusSpec = BusSpec {
+    name: "sim",
+    page: "\
+every driver runs on it, and so does every bus that is a chip. With a state file its lines, inputs and chips are
+  seen and changed from outside; a chip behind a multiplexer stands there as `0x70.3/0x44`. The program writes the file at its first use.
+  Under `inputs`, `\"GPIO17\": 0` is a low level, a closed contact to ground; under `chips` stands what each chip measures; `\"fault\": \"nak\"`
+  takes a chip away, and `null` brings it back. Change it with an editor or a script, best by renaming a whole new file over it; it takes effect
+  at once. A short press of a button needs a script that does both changes.",
+    fields: &[Field {
+        name: "state_file",
+        kind: Kind::Path,
+        need: Need::Optional,
+        doc: "where lines and chips are mirrored, and taken over from",
+    }],
+    example: "bench: { type: sim, state_file: bench.json }",
+    offers: &[BusNeed::I2c, BusNeed::Gpio, BusNeed::Pwm, BusNeed::Spi, BusNeed::Uart, BusNeed::W1],
+    device: |entry| state_file(entry).map(Device::File),
+    open: |entry, _, chips| Ok(Box::new(SimBus::open(state_file(entry), chips)?)),
+    ..BusSpec::USUAL
+};
+
+fn state_file(entry: &Entry) -> Option<PathBuf> {
+    entry.keys.optional_text("state_file").map(PathBuf::from)
+}
+
+/// A simulated bus, as an entry under `buses:` would name it.
+pub fn at(state_file: Option<&Path>) -> Settings {
+    SPEC.wired(state_file.map(|file| ("state_file", Setting::Text(file.to_string_lossy().into_owned()))))
+}
 
 /// The simulated bus.
 pub struct SimBus {

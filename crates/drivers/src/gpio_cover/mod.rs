@@ -183,10 +183,9 @@ impl Actuator for GpioCover {
 mod tests {
     use super::*;
     use crate::transcript::settings;
+    use fieldgate_bus::expander;
     use fieldgate_bus::expander::{Expander, Model};
     use fieldgate_bus::sim::SimBus;
-    use fieldgate_bus::{Settings as BusSettings, Upstream, expander};
-    use fieldgate_model::Name;
     use proptest::prelude::*;
     use std::cell::RefCell;
     use std::rc::Rc;
@@ -334,8 +333,7 @@ mod tests {
             (Model::Mcp23017, 0x22, "GPA0", "GPB7"),
         ] {
             wires.expect(model.name(), &[Claim::Address(address)]);
-            let on = Box::new(Upstream { name: Name::new("bench").unwrap(), settings: BusSettings::Host });
-            let at = expander::Settings { on, model, address, every: None, interrupt: None };
+            let at = expander::Settings { model, address, every: None, interrupt: None };
             let mut pins = Expander::open(&at, &mut wires, crate::chip).unwrap();
             goes_each_way(&mut pins, &blind(open, close, true));
         }

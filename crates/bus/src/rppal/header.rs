@@ -1,4 +1,4 @@
-//! What the parts of the header call it in errors, and what becomes of the library's own.
+//! How errors of the header's lines read, in all files that use a line.
 
 use std::io::{self, ErrorKind};
 

@@ -1,4 +1,4 @@
-//! Words that a user wrote: which known one was probably meant, and how messages show them.
+//! How messages quote what was written, and guess what was meant.
 
 /// The name that was probably meant: at most a third of the letters are wrong, or one word is a part of the other.
 pub(super) fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
