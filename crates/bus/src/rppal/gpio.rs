@@ -98,7 +98,7 @@ pub(super) fn refuses(key: &str, setting: &Setting) -> Option<(String, String)> 
         }
         ("frequency", Setting::Number(hertz)) if !(least..=most).contains(hertz) => {
             let hint = format!("{least} to {most}; a channel of a bus of type pwm can");
-            Some((format!("software PWM of {hertz} Hz cannot be"), hint))
+            Some((format!("software PWM of {hertz} Hz is not possible"), hint))
         }
         _ => None,
     }

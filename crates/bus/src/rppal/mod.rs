@@ -78,7 +78,7 @@ pub static PWM: BusSpec = BusSpec {
 
 const OF_PI: BusSpec = BusSpec {
     absent: || {
-        let what = "this machine is no Raspberry Pi, and backend rppal works on no other";
+        let what = "this machine is not a Raspberry Pi, and backend rppal works only on one";
         (!is_here()).then_some((what, "here the bus cannot be opened; without `backend` it works on every board"))
     },
     ..BusSpec::USUAL
