@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
+use crate::announced::Kept;
 use crate::cache::{Cache, LIMIT_BYTES, State};
 use crate::counts::Counts;
 use crate::ids::Ids;
@@ -42,6 +43,9 @@ const DELETE_EVERY: Duration = Duration::from_secs(1);
 /// The part of the capacity for messages that the ids of commands may take: one in so many.
 const IDS_SHARE: u64 = 4;
 
+/// The part of it that announcements may take: one in so many.
+const ANNOUNCED_SHARE: u64 = 8;
+
 const FULL: &str = "spool full";
 const FAILING: &str = "spool full: the disk cannot be written";
 const TOO_LARGE: &str = "larger than the spool can keep";
@@ -56,6 +60,7 @@ pub(super) struct Core {
     cache: Cache,
     counts: Counts,
     ids: Ids,
+    announced: Kept,
     /// What health reports about this start, such as a damaged file.
     notice: Option<String>,
     /// What a damaged file still has.
@@ -85,6 +90,7 @@ impl Core {
         let disk = Disk::nowhere(settings.path.clone(), settings.max_size)?;
         Ok(Self {
             ids: Ids::new(disk.limits().capacity / IDS_SHARE),
+            announced: Kept::new(disk.limits().capacity / ANNOUNCED_SHARE),
             settings,
             disk,
             order: Order::new(run),
@@ -199,7 +205,8 @@ impl Core {
             let is_many = self.delivery.to_delete_count() >= self.disk.limits().deletions();
             if is_many { Duration::ZERO } else { since + self.settings.commit_every.max(DELETE_EVERY) }
         });
-        let keep = self.counts.unsaved().next().map(|_| Duration::ZERO);
+        let is_kept = self.counts.unsaved().next().is_none() && !self.announced.has_unsaved();
+        let keep = (!is_kept).then_some(Duration::ZERO);
         let earliest = [write, delete, keep].into_iter().flatten().min()?;
         Some(earliest.max(self.disk.not_before()))
     }
@@ -241,6 +248,7 @@ impl Core {
     fn fit_the_disk(&mut self, now: Moment) {
         let fitted = self.disk.fit(self.settings.max_size, now.boot);
         self.ids.limit(self.disk.limits().capacity / IDS_SHARE);
+        self.announced.limit(self.disk.limits().capacity / ANNOUNCED_SHARE);
         if let Err(error) = fitted {
             self.failed(&error, now);
         }

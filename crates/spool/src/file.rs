@@ -14,7 +14,7 @@ use crate::rows;
 /// The database in its folder.
 pub(super) const FILE: &str = "spool.db";
 /// The newest that this program knows.
-pub(super) const SCHEMA_VERSION: i64 = 4;
+pub(super) const SCHEMA_VERSION: i64 = 5;
 
 const RESERVE: &str = ".reserve";
 
@@ -22,7 +22,7 @@ const RESERVE: &str = ".reserve";
 const OWN_FILES: [&str; 3] = ["", "-wal", RESERVE];
 
 /// Exactly as SQLite keeps them in its own table: a file with other text is not ours.
-const TABLES: [(&str, &str); 4] = [
+const TABLES: [(&str, &str); 5] = [
     (
         "message",
         "CREATE TABLE message (seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, source TEXT NOT NULL, \
@@ -32,6 +32,7 @@ const TABLES: [(&str, &str); 4] = [
     ("run", "CREATE TABLE run (first INTEGER PRIMARY KEY, run INTEGER NOT NULL, boot_id TEXT NOT NULL) STRICT"),
     ("count", ADD_COUNT),
     ("command", ADD_COMMAND),
+    ("announced", ADD_ANNOUNCED),
 ];
 
 /// From schema 2 to 3.
@@ -41,6 +42,10 @@ const ADD_COUNT: &str =
 /// From schema 3 to 4.
 const ADD_COMMAND: &str = "CREATE TABLE command (n INTEGER PRIMARY KEY, actuator TEXT NOT NULL, id TEXT NOT NULL, answer BLOB, \
                            sum INTEGER NOT NULL) STRICT";
+
+/// From schema 4 to 5.
+const ADD_ANNOUNCED: &str =
+    "CREATE TABLE announced (name TEXT PRIMARY KEY, body BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID";
 
 /// From schema 1 to 2. SQLite keeps the new column's text at the end of the list, which is where [`TABLES`] has it.
 const ADD_SUM: &str = "ALTER TABLE message ADD COLUMN sum INTEGER NOT NULL DEFAULT 0";
@@ -109,7 +114,7 @@ pub(super) fn migrate(connection: &mut Connection, from: i64) -> Result<(), Trou
     if from == 1 {
         add_sums(connection)?;
     }
-    for (version, sql) in [(3, ADD_COUNT), (4, ADD_COMMAND)] {
+    for (version, sql) in [(3, ADD_COUNT), (4, ADD_COMMAND), (5, ADD_ANNOUNCED)] {
         if from < version {
             add_table(connection, sql, version)?;
         }

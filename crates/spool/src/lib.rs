@@ -70,6 +70,8 @@
 //!   What else waits is not written with them, so readings cost no more for it. One such transaction costs about 9 kB with what
 //!   the file system adds. Four may follow each other; then there are two a second, and replies are offered up to half a second
 //!   before their records are on disk: about 70 kB/s under a flood, of which 200 commands a second get so far.
+//! - What the program announced to others ([`Announced`]) is written as soon as the disk takes it, up to an eighth of the capacity
+//!   for messages, and known to the next run, which can then take it back.
 //! - What is offered is what was appended: a row that is not as it was written is never offered, but reported as lost.
 //!
 //! # What it does not do
@@ -95,9 +97,9 @@
 //!
 //! # On disk
 //!
-//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 4, WAL, `synchronous=FULL`, held exclusively:
+//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 5, WAL, `synchronous=FULL`, held exclusively:
 //! a second instance is refused, and there is no shared-memory file. Schema 1 lacked `message.sum`, schema 2 the table
-//! `count`, schema 3 the table `command`; all are migrated. A newer one than this is refused and left alone.
+//! `count`, schema 3 the table `command`, schema 4 the table `announced`; all are migrated. A newer one than this is refused and left alone.
 //!
 //! ```sql
 //! CREATE TABLE message (          -- one row per unacknowledged message
@@ -129,6 +131,11 @@
 //!   answer BLOB,                  -- the reply's payload, word for word; NULL as long as there is none
 //!   sum INTEGER NOT NULL          -- CRC-32 of n, actuator and id in the upper half, of everything in the lower
 //! ) STRICT;
+//! CREATE TABLE announced (        -- what the program has announced and must take back when it is gone
+//!   name TEXT PRIMARY KEY,
+//!   body BLOB NOT NULL,
+//!   sum INTEGER NOT NULL          -- CRC-32 of name and body
+//! ) STRICT, WITHOUT ROWID;
 //! ```
 //!
 //! Beside it lies `spool.db.reserve`, space that is given up when the disk is full: even a deletion must be written to the
@@ -138,11 +145,12 @@
 //!
 //! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges loss records; `overflow.rs` decides
 //! what is dropped; `counts.rs` keeps what sensors have counted, and `ids.rs` the commands that were seen, which come in by
-//! `command_ids.rs`; `handed.rs` knows what the broker may have; `codes.rs` says what an error means; `file.rs` has the schema,
+//! `command_ids.rs`; `announced.rs` keeps what was announced; `handed.rs` knows what the broker may have; `codes.rs` says what an error means; `file.rs` has the schema,
 //! `opening.rs` opens the database in the folder that `folder.rs` makes, `wal.rs` checks its log, `store.rs` works on it, `rows.rs`
 //! decodes its rows, and `salvage.rs` reads a damaged one. `core.rs` joins them and applies the policy, with the time passed in;
 //! below it `disk.rs`, `order.rs` and `delivery.rs` have its state. `thread.rs` runs the core, and `vitals.rs` says how it is.
 
+mod announced;
 pub mod cache;
 mod codes;
 mod command_ids;
@@ -176,6 +184,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
 use fieldgate_model::{Loss, Message, Name, PersistedCounts, Saved};
 
+pub use announced::{Announced, Announcements};
 pub use command_ids::CommandIds;
 pub use error::{Closed, NotNow, ReadError, SpoolError};
 pub use folder::describe as describe_folder;
@@ -197,6 +206,7 @@ pub struct Spool {
     stats: watch::Receiver<Stats>,
     counts: watch::Receiver<PersistedCounts>,
     command_ids: CommandIds,
+    announced: Announced,
     busy: Arc<Busy>,
 }
 
@@ -364,6 +374,11 @@ impl Spool {
     /// Where commands record their ids, and what earlier runs recorded.
     pub fn command_ids(&self) -> CommandIds {
         self.command_ids.clone()
+    }
+
+    /// Where the program says what it has announced, and what earlier runs had.
+    pub fn announced(&self) -> Announced {
+        self.announced.clone()
     }
 
     /// Status of the spool, also while its thread waits for the disk.

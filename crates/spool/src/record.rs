@@ -123,6 +123,16 @@ pub(super) fn count_sum(name: &str, count: i64) -> i64 {
     sum.finalize().into()
 }
 
+/// The checksum of an announcement.
+pub(super) fn announced_sum(name: &str, body: &[u8]) -> i64 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(name.as_bytes());
+    // Where the name ends.
+    sum.update(&(name.len() as u64).to_le_bytes());
+    sum.update(body);
+    sum.finalize().into()
+}
+
 /// The checksum of a command's id and answer: in its upper half that of the id and its place alone, so that a repeat is known
 /// even when the answer is damaged; in its lower half that of everything.
 pub(super) fn command_sum(place: i64, recipient: &str, id: &str, answer: Option<&[u8]>) -> i64 {

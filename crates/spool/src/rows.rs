@@ -54,6 +54,21 @@ pub(super) fn read_counts(
     Ok(())
 }
 
+/// Shows every announcement to `see`: under its name as it stands there, or nothing when the row is not as it was written.
+pub(super) fn read_announced(
+    connection: &Connection,
+    mut see: impl FnMut(String, Option<Vec<u8>>),
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT name, body, sum FROM announced")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, body, sum): (String, Vec<u8>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let is_sound = record::announced_sum(&name, &body) == sum;
+        see(name, is_sound.then_some(body));
+    }
+    Ok(())
+}
+
 /// Shows the newest ids to `see`, the newest first: their places, and nothing when not even the id is as it was written.
 pub(super) fn read_commands(
     connection: &Connection,

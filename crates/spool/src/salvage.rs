@@ -10,11 +10,12 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::announced::Announcements;
 use crate::counts::Counted;
 use crate::file;
 use crate::ids::CommandRows;
 use crate::record::{ROW_OVERHEAD, ReadingName, Unsound};
-use crate::rows::{body_len, decode, read_commands, read_counts, select, signed, unsigned};
+use crate::rows::{body_len, decode, read_announced, read_commands, read_counts, select, signed, unsigned};
 use crate::store::READ_BYTES;
 use fieldgate_model::{Loss, Message, MessageKind, Name, RunId};
 
@@ -84,6 +85,14 @@ impl Salvage {
         read_commands(&self.connection, |place, record| rows.sound.extend(record.map(|record| (place, record))))
             .unwrap_or_default();
         rows
+    }
+
+    /// What can still be read of what was announced.
+    pub(super) fn announced(&self) -> Announcements {
+        let mut sound = Announcements::new();
+        // Where it cannot be read any further, the rest is lost.
+        read_announced(&self.connection, |name, body| sound.extend(body.map(|body| (name, body)))).unwrap_or_default();
+        sound
     }
 
     /// About `limit` more, in order; nothing at the end.

@@ -6,11 +6,14 @@ use std::time::{Duration, SystemTime};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::MIN_SIZE;
+use crate::announced::{Announcements, Change};
 use crate::counts::Counted;
 use crate::file;
 use crate::ids::{CommandRow, CommandRows};
 use crate::record::{self, Unsound};
-use crate::rows::{Victim, body_len, decode, read_commands, read_counts, select, signed, unsigned, victim};
+use crate::rows::{
+    Victim, body_len, decode, read_announced, read_commands, read_counts, select, signed, unsigned, victim,
+};
 use fieldgate_model::{CommandRecord, Message, MessageKind, RunId};
 
 /// Sequences set aside for each start, so that numbers grow over restarts without being written one by one.
@@ -172,6 +175,16 @@ impl Store {
             None => rows.unsound.push(place),
         })?;
         Ok(rows)
+    }
+
+    /// What was announced, and the names of what is damaged of it.
+    pub(super) fn announced(&self) -> rusqlite::Result<(Announcements, Vec<String>)> {
+        let (mut sound, mut unsound) = (Announcements::new(), Vec::new());
+        read_announced(&self.connection, |name, body| match body {
+            Some(body) => drop(sound.insert(name, body)),
+            None => unsound.push(name),
+        })?;
+        Ok((sound, unsound))
     }
 
     /// Whether there is a row at `sequence`.
@@ -364,6 +377,19 @@ impl Batch<'_> {
         for (name, count) in counts {
             let count = signed(*count);
             put.execute(params![name.as_str(), count, record::count_sum(name.as_str(), count)])?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was announced, and deletes what is no more.
+    pub(super) fn put_announced(&self, changes: &[Change]) -> rusqlite::Result<()> {
+        let mut put = self.transaction.prepare_cached("INSERT OR REPLACE INTO announced VALUES (?1, ?2, ?3)")?;
+        let mut delete = self.transaction.prepare_cached("DELETE FROM announced WHERE name = ?1")?;
+        for (name, body) in changes {
+            match body {
+                Some(body) => put.execute(params![name, body, record::announced_sum(name, body)])?,
+                None => delete.execute([name])?,
+            };
         }
         Ok(())
     }

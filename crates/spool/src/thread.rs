@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::announced;
 use crate::command_ids::{self, Reader};
 use crate::core::Core;
 use crate::vitals::Busy;
@@ -88,6 +89,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let (stats_sender, stats) = watch::channel(core.stats());
     let (counts_sender, counts) = watch::channel(core.counts());
     let (command_ids, records) = command_ids::open(core.commands());
+    let (announced, announcements) = announced::open(core.announced());
     let (busy, places) = (Arc::new(Busy::default()), Arc::new(Semaphore::new(QUEUE)));
     let state = ThreadState {
         core,
@@ -100,6 +102,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
         stats: stats_sender,
         counts: counts_sender,
         command_records: records,
+        announcements,
         busy: Arc::clone(&busy),
     };
     // The runtime is made where it is used: it must not be dropped on the thread of another one.
@@ -113,7 +116,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     };
     let thread = Builder::new().name("spool".into()).spawn(run).map_err(no_thread)?;
     starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(no_thread)?;
-    Ok((Spool { requests, places, head, era, stats, counts, command_ids, busy }, SpoolThread { thread }))
+    Ok((Spool { requests, places, head, era, stats, counts, command_ids, announced, busy }, SpoolThread { thread }))
 }
 
 /// The free places for items in the queue. Dropping it, also by a panic, ends every wait for a place.
@@ -139,13 +142,14 @@ struct ThreadState {
     stats: watch::Sender<Stats>,
     counts: watch::Sender<PersistedCounts>,
     command_records: Reader,
+    announcements: announced::Reader,
     busy: Arc<Busy>,
 }
 
 /// What a wait for requests came to.
 enum Wait {
     Request(Request),
-    /// The time has come, or a command was recorded.
+    /// The time has come, a command was recorded, or something was announced.
     Due,
     Closed,
 }
@@ -157,11 +161,12 @@ impl ThreadState {
         self.publish();
         loop {
             self.busy.set(Duration::ZERO);
-            let wait = runtime.block_on(next(&mut self.queue, &self.command_records, self.core.due()));
+            let wait =
+                runtime.block_on(next(&mut self.queue, &self.command_records, &self.announcements, self.core.due()));
             self.busy.set(clock::boottime());
             match wait {
                 Wait::Closed => {
-                    self.take_command_records();
+                    self.take_records();
                     return self.core.close(clock::now());
                 }
                 Wait::Request(request) => {
@@ -173,7 +178,7 @@ impl ThreadState {
             }
             // After the requests: a command is recorded before its reply enters the queue, so the record of each reply taken is
             // here.
-            self.take_command_records();
+            self.take_records();
             self.core.tick(clock::now());
             self.publish();
             for (sensor, saved) in self.set.drain(..) {
@@ -200,9 +205,12 @@ impl ThreadState {
         request.and_then(|request| self.serve(request, now))
     }
 
-    fn take_command_records(&mut self) {
+    fn take_records(&mut self) {
         let now = clock::now();
         self.command_records.take().into_iter().for_each(|record| self.core.record_command(record, now));
+        if let Some(all) = self.announcements.take() {
+            self.core.set_announced(all);
+        }
     }
 
     fn serve(&mut self, request: Request, now: Moment) -> Option<oneshot::Sender<()>> {
@@ -255,6 +263,9 @@ impl ThreadState {
         if self.core.knows_commands() && !self.command_records.has_earlier() {
             self.command_records.publish_earlier(self.core.commands());
         }
+        if self.core.knows_announced() && !self.announcements.has_earlier() {
+            self.announcements.publish_earlier(self.core.announced());
+        }
         let stats = self.core.stats();
         self.stats.send_if_modified(|known| {
             let is_new = *known != stats;
@@ -270,7 +281,7 @@ impl ThreadState {
         while let Ok(request) = self.queue.try_recv() {
             answers.extend(self.serve(request, clock::now()));
         }
-        self.take_command_records();
+        self.take_records();
         self.core.close(clock::now());
         for answer in answers {
             // An error means that the requester stopped waiting and does not need the answer.
@@ -279,12 +290,18 @@ impl ThreadState {
     }
 }
 
-async fn next(queue: &mut mpsc::Receiver<Request>, records: &Reader, due: Option<Duration>) -> Wait {
+async fn next(
+    queue: &mut mpsc::Receiver<Request>,
+    records: &Reader,
+    announcements: &announced::Reader,
+    due: Option<Duration>,
+) -> Wait {
     let something = async {
-        // Both are cancel-safe.
+        // All are cancel-safe.
         tokio::select! {
             request = queue.recv() => request.map_or(Wait::Closed, Wait::Request),
             () = records.changed() => Wait::Due,
+            () = announcements.changed() => Wait::Due,
         }
     };
     match due {

@@ -1,7 +1,9 @@
-//! What outlives the messages: the counts of sensors and the ids of commands.
+//! What outlives the messages: the counts of sensors, the ids of commands, and what was announced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::announced::Announcements;
 use crate::core::Core;
 use fieldgate_model::{CommandRecord, EarlierCommands, Moment, Name, PersistedCounts, Saved};
 
@@ -53,6 +55,21 @@ impl Core {
     /// Whether [`Core::commands`] is known.
     pub(crate) fn knows_commands(&self) -> bool {
         self.ids.is_known()
+    }
+
+    /// There is to be announced this and nothing else.
+    pub(crate) fn set_announced(&mut self, all: Announcements) {
+        self.announced.set(all);
+    }
+
+    /// What was announced when the file was read, and since; nothing as long as there is no file.
+    pub(crate) fn announced(&self) -> Option<Arc<Announcements>> {
+        self.announced.known()
+    }
+
+    /// Whether [`Core::announced`] is known.
+    pub(crate) fn knows_announced(&self) -> bool {
+        self.announced.is_known()
     }
 
     /// When the ids of commands must be written, even if nothing else is due.

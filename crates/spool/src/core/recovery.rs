@@ -103,6 +103,7 @@ impl Core {
         self.cache.forget_disk(now.boot);
         self.delivery.forget_disk(|sequence| self.cache.get(sequence).is_some());
         self.counts.forget_disk();
+        self.announced.forget_disk();
         self.order.all_in_memory();
         self.disk.forget_file();
     }
@@ -143,6 +144,9 @@ impl Core {
         let commands = store.commands()?;
         self.report_unsound(&unsound, commands.unsound.len());
         self.ids.adopt(commands);
+        let (announced, unsound) = store.announced()?;
+        self.report_unsound_announced(&unsound);
+        self.announced.adopt(announced);
         let rows_below = base;
         self.disk.adopt(store, oldest);
         if let Some(aside) = set_aside {
@@ -182,6 +186,19 @@ impl Core {
         }
     }
 
+    fn report_unsound_announced(&mut self, names: &[String]) {
+        if !names.is_empty() {
+            let names = names.join(", ");
+            error!(
+                names,
+                "What was announced is damaged on the disk in part; what has left the configuration may stay with those who heard of it."
+            );
+            self.notice = Some(format!(
+                "what was announced on {names} is damaged on the disk; what has left the configuration may stay there"
+            ));
+        }
+    }
+
     fn recover_from(&mut self, aside: PathBuf, until: u64, settled: BTreeSet<u64>, expected: Option<u64>) {
         self.notice = Some(describe_aside(&aside));
         if self.recovery.is_some() {
@@ -195,6 +212,7 @@ impl Core {
             Some(salvage) => {
                 self.counts.recover(&salvage.counts());
                 self.ids.recover(salvage.commands());
+                self.announced.recover(salvage.announced());
                 let (recovered, lost) = (0, 0);
                 self.recovery = Some(Recovery { salvage, holes, aside, until, settled, expected, recovered, lost });
             }

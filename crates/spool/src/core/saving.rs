@@ -64,8 +64,10 @@ impl Core {
         let mut chosen = if is_full { Vec::new() } else { self.choose_batch() };
         let counts: Vec<_> = self.counts.unsaved().filter(|_| !is_full).map(|(name, n)| (name.clone(), n)).collect();
         let ids = if is_full { Vec::new() } else { self.ids.unsaved(limits.batch) };
+        let announced = if is_full { Vec::new() } else { self.announced.unsaved(limits.batch) };
         let is_proof_wanted = self.disk.is_faulty() || !self.disk.has_start();
-        if deleted.is_empty() && chosen.is_empty() && counts.is_empty() && ids.is_empty() && !is_proof_wanted {
+        let is_kept = counts.is_empty() && ids.is_empty() && announced.is_empty();
+        if deleted.is_empty() && chosen.is_empty() && is_kept && !is_proof_wanted {
             return Ok(false);
         }
         let mut batch = self.disk.store_mut().begin()?;
@@ -74,6 +76,7 @@ impl Core {
         }
         batch.delete(deleted.iter().copied())?;
         batch.put_counts(&counts)?;
+        batch.put_announced(&announced)?;
         if !ids.is_empty() {
             batch.put_commands(&ids, self.ids.oldest(), self.ids.unsound())?;
         }
@@ -85,11 +88,13 @@ impl Core {
         batch.put(unchanged.map(|(sequence, entry)| (*sequence, &*entry.message)))?;
         batch.put(records.iter().map(|(sequence, message)| (*sequence, message)))?;
         batch.commit()?;
-        let is_progress = !(chosen.is_empty() && victims.is_empty() && deleted.is_empty() && ids.is_empty());
+        let is_progress =
+            !(chosen.is_empty() && victims.is_empty() && deleted.is_empty() && ids.is_empty() && announced.is_empty());
         self.disk.start_recorded();
         self.delivery.set_losses(losses);
         self.order.set_next(next);
         self.counts.mark_saved(&counts);
+        self.announced.mark_saved(&announced);
         self.ids.mark_saved(&ids, now.boot);
         chosen.iter().for_each(|(sequence, _)| self.cache.mark_saved(*sequence));
         victims.iter().for_each(|victim| self.forget(victim.sequence));
@@ -141,10 +146,11 @@ impl Core {
         self.disk.record_fault(kind, format!("the spool cannot be written: {error}"), now.boot);
     }
 
-    /// Whether the file holds anything that is still needed: unacknowledged messages, counts or command ids. The rows themselves
+    /// Whether the file holds anything that is still needed: unacknowledged messages, counts, command ids or what
+    /// was announced. The rows themselves
     /// are checked, because sequences that were acknowledged in an earlier era name other rows now.
     fn is_of_use(&self) -> bool {
-        let has_more = !self.counts.is_empty() || !self.ids.is_empty();
+        let has_more = !self.counts.is_empty() || !self.ids.is_empty() || !self.announced.is_empty();
         has_more
             || self.disk.store().rows() == 0
             || !matches!(self.disk.store().oldest(|sequence| !self.delivery.is_settled(sequence)), Ok(None))
