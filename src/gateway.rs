@@ -34,7 +34,7 @@ use crate::worker::{self, BusAlarms, Trips, Worker};
 use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
-use fieldgate_link::{self as link, Incoming, Latest, LinkState, LinkStatus};
+use fieldgate_link::{self as link, Incoming, Latest, LinkState, LinkStatus, PeerStatus};
 use fieldgate_model::RunId;
 use fieldgate_safety::SharedInterlocks;
 use fieldgate_spool::{self as spool, CommandIds, Spool, SpoolError, SpoolThread};
@@ -94,6 +94,8 @@ struct Ways {
     latest: Latest,
     incoming: mpsc::Sender<Incoming>,
     command_topics: latest_of::Sender<Vec<String>>,
+    peer_topic: latest_of::Sender<Option<String>>,
+    peer: latest_of::Sender<PeerStatus>,
     link_status: latest_of::Sender<LinkStatus>,
 }
 
@@ -132,6 +134,8 @@ impl Ways {
             spool: self.spool.clone(),
             latest: self.latest.clone(),
             command_topics: self.command_topics.subscribe(),
+            peer_topic: self.peer_topic.subscribe(),
+            peer: self.peer.clone(),
             commands: self.incoming.clone(),
             status: self.link_status.clone(),
             heartbeat: Arc::clone(heartbeat),
@@ -222,7 +226,15 @@ impl Gateway {
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers, &tallies)));
         let (link_status, link_seen) = latest_of::channel(LinkStatus::new(&config.link));
         let (command_topics, _) = latest_of::channel(plans::command_topics(&config));
-        let ways = Ways { spool, latest: Latest::default(), incoming, command_topics, link_status };
+        let ways = Ways {
+            spool,
+            latest: Latest::default(),
+            incoming,
+            command_topics,
+            peer_topic: latest_of::channel(None).0,
+            peer: latest_of::channel(PeerStatus::default()).0,
+            link_status,
+        };
         let sources = Sources {
             run,
             started,
@@ -301,7 +313,7 @@ impl Gateway {
 
     /// Whether every part has turned lately; buses that hang in a device are reported on the way.
     pub fn check_progress(&mut self) -> bool {
-        self.announce_rest();
+        self.attend_home_assistant();
         stall_detector::check(
             &mut self.stalls,
             &self.workers,

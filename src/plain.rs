@@ -61,7 +61,8 @@ impl PlainTopics {
     /// All that is published of what is known, topic and text: a reload may have added topics of devices that have nothing new to
     /// say.
     pub fn of_view(&self, view: &View) -> Vec<(String, Vec<u8>)> {
-        let newest = view.sensors.iter().filter_map(|(name, sensor)| Some((name, &sensor.latest.as_ref()?.1)));
+        let newest =
+            view.sensors.iter().filter_map(|(name, sensor)| Some((name, &sensor.latest.as_ref()?.measurements)));
         let values = newest.flat_map(|(name, measurements)| self.values(name, measurements));
         let values = values.map(|(topic, text)| (topic.clone(), text.into_owned().into_bytes()));
         let states = view.outputs.iter().filter_map(|(name, output)| Some((self.state(name)?, state(output.value))));

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use fieldgate_model::{Measurement, Moment, Name, OutputValue, Reading, SensorStatus, StateCause};
+use fieldgate_model::{Name, OutputValue, Reading, SensorStatus, StateCause};
 
 /// What is known of one sensor.
 #[derive(Clone, Debug, Default)]
 pub struct SensorView {
-    /// Its newest reading and when it was taken.
-    pub latest: Option<(Moment, Vec<Measurement>)>,
+    /// Its newest reading.
+    pub latest: Option<Reading>,
     /// Its status.
     pub status: Option<SensorStatus>,
 }
@@ -43,14 +43,12 @@ impl Views {
     /// Notes a reading, in the place of the one before: nothing is allocated for it.
     pub fn reading(&self, reading: &Reading) {
         self.with(|view| match view.sensors.get_mut(&reading.sensor).and_then(|sensor| sensor.latest.as_mut()) {
-            Some((at, measurements)) => {
-                *at = reading.taken_at;
-                measurements.clone_from(&reading.measurements);
+            Some(known) => {
+                let Reading { sensor: _, run, seq, taken_at, measurements, samples } = reading;
+                (known.run, known.seq, known.taken_at, known.samples) = (*run, *seq, *taken_at, *samples);
+                known.measurements.clone_from(measurements);
             }
-            None => {
-                let latest = Some((reading.taken_at, reading.measurements.clone()));
-                view.sensors.entry(reading.sensor.clone()).or_default().latest = latest;
-            }
+            None => view.sensors.entry(reading.sensor.clone()).or_default().latest = Some(reading.clone()),
         });
     }
 

@@ -10,9 +10,9 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::client::Client;
+use common::client::{Client, publish_lines};
 use common::gateway::Gateway;
-use common::mosquitto::Mosquitto;
+use common::mosquitto::{Mosquitto, Options};
 use common::notify::NotifySocket;
 use common::{SOON, gateway};
 use fieldgate::config::{self, Config};
@@ -166,6 +166,83 @@ fn a_reload_clears_what_is_gone_and_announces_what_is_new() {
     client.wait_for(SHED, str::is_empty, SOON);
     // What the broker keeps for later subscribers is nothing.
     let late = Client::subscribe(&broker.endpoint(), &["homeassistant/#", "b/status"]);
+    late.wait_for("b/status", |text| text == "online", SOON);
+    assert_eq!(late.all(SHED).len() + late.all(HOUSE).len(), 0);
+}
+
+const STATUS: &str = "homeassistant/status";
+
+/// A broker that logs who subscribes to what.
+fn talkative() -> Mosquitto {
+    Mosquitto::with(Options { extra: "log_type all\n".into(), ..Options::default() })
+}
+
+/// Waits until the gateway has subscribed to what Home Assistant says.
+fn wait_listening(broker: &Mosquitto) {
+    broker.wait_log(&format!("{STATUS} (QoS"), SOON);
+}
+
+#[test]
+fn a_home_assistant_that_starts_gets_the_newest_reading_again_once_for_each_burst() {
+    let (folder, broker) = (tempfile::tempdir().unwrap(), talkative());
+    // What is retained of an earlier start is no start.
+    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/#", "homeassistant/#"]);
+    client.publish(STATUS, "online", true, 1);
+    let sensors = [
+        "slow: { driver: waveform, every: 1h }",
+        "kept: { driver: waveform, every: 1h, retain: true }",
+        "own: { driver: waveform, every: 1h, home_assistant: { enabled: false } }",
+    ];
+    let _gateway = Gateway::start(folder.path(), &waveforms(&broker, "home_assistant:\n", &sensors));
+    let first = client.wait_for("b/sensors/slow", |_| true, SOON);
+    for topic in ["b/sensors/kept", "b/sensors/own"] {
+        client.wait_for(topic, |_| true, SOON);
+    }
+    wait_listening(&broker);
+    for burst in 1..=2 {
+        client.forget();
+        publish_lines(&broker.endpoint(), STATUS, &["online".to_owned(), "online".to_owned(), "online".to_owned()]);
+        let again = client.wait_message("b/sensors/slow", |_| true, SOON);
+        assert_eq!((again.payload.as_str(), again.retain, again.qos), (first.as_str(), false, 0), "burst {burst}");
+        assert_eq!(client.all("b/sensors/slow").len(), 1);
+        assert_eq!(client.all("b/sensors/kept").len() + client.all("b/sensors/own").len(), 0);
+        assert!(!client.all(SHED).is_empty(), "the announcement comes again");
+    }
+}
+
+#[test]
+fn what_leaves_the_file_while_the_gateway_is_stopped_is_taken_back_and_shown_once_more() {
+    let (folder, broker) = (tempfile::tempdir().unwrap(), talkative());
+    let client = Client::subscribe(&broker.endpoint(), &["homeassistant/#"]);
+    let has = |id: &'static str| move |payload: &Value| payload["components"][id]["unique_id"].is_string();
+    let lacks = |id: &'static str| move |payload: &Value| payload["components"][id].is_null();
+    let is_tombstone =
+        |id: &'static str| move |payload: &Value| payload["components"][id] == json!({ "platform": "sensor" });
+    let (tide, moon) = ("sensor.t_tide_value", "sensor.t_moon_value");
+    let mut gateway = Gateway::start(folder.path(), &waveforms(&broker, "home_assistant:\n", &[TIDE, MOON]));
+    client.wait_json(SHED, has(tide), SOON);
+    client.wait_json(HOUSE, has(moon), SOON);
+    gateway.kill9();
+    client.forget();
+    let mut gateway = Gateway::start(folder.path(), &waveforms(&broker, "home_assistant:\n", &[]));
+    client.wait_json(SHED, is_tombstone(tide), SOON);
+    client.wait_json(HOUSE, is_tombstone(moon), SOON);
+    client.wait_for(HOUSE, str::is_empty, SOON);
+    // Also a restart in between forgets nothing: Home Assistant may have been away all the time.
+    gateway.stop(SOON);
+    client.forget();
+    let _gateway = Gateway::start(folder.path(), &waveforms(&broker, "", &["ebb: { driver: waveform, every: 1s }"]));
+    client.wait_for(SHED, str::is_empty, SOON);
+    wait_listening(&broker);
+    client.forget();
+    client.publish(STATUS, "online", false, 1);
+    client.wait_json(SHED, has(tide), SOON);
+    client.wait_json(HOUSE, has(moon), SOON);
+    client.wait_json(HOUSE, is_tombstone(moon), SOON);
+    client.wait_for(HOUSE, str::is_empty, SOON);
+    client.wait_for(SHED, str::is_empty, SOON);
+    assert!(client.all(SHED).iter().all(|message| message.payload.is_empty() || !lacks(tide)(&message.json())));
+    let late = Client::subscribe(&broker.endpoint(), &["homeassistant/device/#", "b/status"]);
     late.wait_for("b/status", |text| text == "online", SOON);
     assert_eq!(late.all(SHED).len() + late.all(HOUSE).len(), 0);
 }

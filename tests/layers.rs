@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("last_good", &[]),
     ("plain", &["worker", "views"]),
     ("roster", &["worker", "plain"]),
-    ("home_assistant", &["worker"]),
+    ("home_assistant", &["worker", "views"]),
     ("config", &["deadlines", "worker", "home_assistant"]),
     ("recorder", &["deadlines", "worker", "views", "plain", "roster"]),
     ("commands", &["worker", "roster", "recorder"]),

@@ -94,6 +94,8 @@ fn shown(out: &mut String, config: &Config) {
     table(out, &rows);
     let topics: Vec<_> = devices.iter().map(|device| device.topic.as_str()).collect();
     *out += &format!("announced, retained, on {}\n", topics.join(", "));
+    let prefix = config.home_assistant.as_ref().map_or("", |settings| settings.prefix.as_str());
+    *out += &format!("listens to {prefix}/status, to notice a start of Home Assistant\n");
 }
 
 type Row = [String; 5];

@@ -1,37 +1,116 @@
-//! When Home Assistant is told what there is.
+//! Gives Home Assistant's announcements to the link and to the spool's memory; `home_assistant` says which and when.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use tracing::warn;
 
 use crate::gateway::Gateway;
-use crate::home_assistant::Announced;
-use fieldgate_link::LinkState;
+use crate::home_assistant::{self, Announcer, Messages};
+use fieldgate_clock as clock;
+use fieldgate_link::{LinkState, PeerStatus};
 
-/// How long Home Assistant may need to take an entity away; it was seen to need a few tenths of a second.
-const TAKES_AWAY: Duration = Duration::from_secs(2);
-
-/// What was announced, and whether that is all.
+/// What was announced, and what is known of those to whom.
 #[derive(Debug, Default)]
 pub(super) struct Announcing {
-    announced: Announced,
-    /// When the rest of it is due.
-    rest_due: Option<Instant>,
+    announcer: Announcer,
+    /// Whether what earlier runs announced is in it.
+    knows_earlier: bool,
+    /// Whether it was logged that this is not so, or cannot be kept.
+    has_warned: bool,
+    /// What Home Assistant had said when that was looked at last.
+    peer: PeerStatus,
 }
 
 impl Gateway {
     /// Announces what there is, and takes back what is there no longer.
     pub(super) fn announce(&mut self) {
-        let update = self.announcing.announced.update(&self.config.shown_devices());
-        update.messages.into_iter().for_each(|(topic, payload)| self.ways.latest.set(topic, payload));
-        self.announcing.rest_due = update.is_half.then(|| Instant::now() + TAKES_AWAY);
+        self.recall();
+        let messages = self.announcing.announcer.announce(&self.config.shown_devices());
+        self.remember();
+        self.publish_announced(messages);
     }
 
-    /// Announces what has moved, once it has been taken away where it was. Without a link neither has been published.
-    pub(super) fn announce_rest(&mut self) {
-        let is_up = self.sources.link.borrow().state == LinkState::Up;
-        if is_up && self.announcing.rest_due.is_some_and(|due| due <= Instant::now()) {
+    /// Does what is due.
+    pub(super) fn attend_home_assistant(&mut self) {
+        if !self.announcing.knows_earlier && self.ways.spool.announced().earlier().is_some() {
             self.announce();
         }
+        let (now, heard) = (clock::boottime(), *self.ways.peer.borrow());
+        if std::mem::replace(&mut self.announcing.peer, heard) != heard {
+            let messages = self.announcing.announcer.hear(heard.is_online, now, fastrand::f64());
+            self.publish_announced(messages);
+        }
+        let (is_up, is_alone) = {
+            let link = self.sources.link.borrow();
+            (link.state == LinkState::Up, !link.has_twin)
+        };
+        if !is_up {
+            return;
+        }
+        let is_published = |topics: &[String]| self.ways.latest.is_published(topics);
+        let devices = || self.config.shown_devices();
+        let due = self.announcing.announcer.step(now, is_alone, is_published, devices);
+        if due.is_changed {
+            self.remember();
+        }
+        self.ways.latest.set_again(&due.again);
+        self.publish_announced(due.messages);
+        if due.readings {
+            self.repeat_readings();
+        }
+    }
+
+    fn publish_announced(&self, messages: Messages) {
+        messages.into_iter().for_each(|(topic, payload)| self.ways.latest.set(topic, payload));
+    }
+
+    /// Takes in what earlier runs announced, as soon as the spool knows.
+    fn recall(&mut self) {
+        if self.announcing.knows_earlier {
+            return;
+        }
+        match self.ways.spool.announced().earlier() {
+            Some(earlier) => {
+                self.announcing.announcer.recall(&*earlier);
+                self.announcing.knows_earlier = true;
+            }
+            None if self.config.home_assistant.is_some() && !self.announcing.has_warned => {
+                self.announcing.has_warned = true;
+                warn!(
+                    "The spool's file cannot be read now: what an earlier run announced to Home Assistant, and what has left the \
+                     configuration since, stays there until it can."
+                );
+            }
+            None => {}
+        }
+    }
+
+    fn remember(&mut self) {
+        self.ways.spool.announced().set(self.announcing.announcer.stored());
+        if self.has_spool_alarm() && self.config.home_assistant.is_some() && !self.announcing.has_warned {
+            self.announcing.has_warned = true;
+            warn!(
+                "The spool may not be able to keep what is announced to Home Assistant: what leaves the configuration while the \
+                 gateway is stopped may stay there."
+            );
+        }
+        self.listen_to_home_assistant();
+    }
+
+    /// Home Assistant says on this topic when it starts; also where only something that has gone is left to be shown to it.
+    fn listen_to_home_assistant(&self) {
+        let prefix = self.config.home_assistant.as_ref().map(|settings| settings.prefix.as_str());
+        let prefix = prefix.or_else(|| self.announcing.announcer.prefix_of_gone());
+        let topic = prefix.map(|prefix| format!("{prefix}/status"));
+        self.ways.peer_topic.send_if_modified(|known| {
+            let is_new = *known != topic;
+            *known = topic;
+            is_new
+        });
+    }
+
+    fn repeat_readings(&self) {
+        let Some(settings) = &self.config.home_assistant else { return };
+        let (view, now) = (self.views.current(), clock::now());
+        let missed = home_assistant::missed(settings, &self.config.topics, &self.config.sensors, &view, &now);
+        missed.into_iter().for_each(|(topic, payload)| self.ways.latest.repeat(topic, payload));
     }
 }

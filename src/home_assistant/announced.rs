@@ -1,51 +1,116 @@
-//! What was announced in this run, and which payload each topic needs next. Pure.
+//! What is announced, what has gone since and is not out of Home Assistant for certain, and which payload each topic needs next.
+//! Pure.
+//!
+//! Home Assistant takes away what it discovered in its present run: an entity by its platform alone under its key, a tombstone.
+//! What it has in its registry of an earlier run it must be shown once more in its old form before a tombstone means anything. It
+//! may have been away when something went, so the old forms are kept until it has started once and was shown them:
+//! [`Announced::full`], [`Announced::messages`], [`Announced::forget`], with time between them (`announcer.rs`).
+//!
+//! Nothing but what this gateway announced itself is ever taken away. The empty payload of a topic would also take away what another
+//! gateway of the same name has announced there, so a topic is cleared only while there is none.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 
 use super::Device;
+use super::device::{MOST_BYTES, payload_of};
 
-/// Removals that are repeated in later payloads at most: a Home Assistant that was away at the first sees them when it comes.
-/// More than this many only follow from many reloads; the oldest are then forgotten.
-const MOST_REMOVED: usize = 256;
+/// Bytes of a payload with the old forms of what has gone. The oldest of these are forgotten beyond it.
+const MOST_BYTES_IN_FULL: usize = 2 * MOST_BYTES;
 
-/// Topics with the keys and platforms of their entities, and which of these have gone.
-#[derive(Debug, Default)]
+/// Topics that are kept although nothing is announced there any more. More only come of many reloads.
+const MOST_LEFT: usize = 128;
+
+/// Topics with what is and was announced there.
+#[derive(Clone, Debug, Default)]
 pub struct Announced {
-    topics: BTreeMap<String, BTreeMap<String, &'static str>>,
-    removed: VecDeque<Removed>,
+    topics: BTreeMap<String, Part>,
 }
 
-#[derive(Debug)]
-struct Removed {
-    topic: String,
-    key: String,
-    platform: &'static str,
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Part {
+    device: Json,
+    there: BTreeMap<String, Json>,
+    /// Old forms of what has gone, the oldest first.
+    gone: Vec<(String, Json)>,
+    /// Those whose tombstones may not have been seen yet.
+    #[serde(skip)]
+    unseen: BTreeSet<String>,
+    /// Whether the topic was cleared, after its tombstones.
+    #[serde(skip)]
+    is_cleared: bool,
 }
 
 /// What is to be published.
 #[derive(Debug)]
 pub struct Update {
     /// Topics and payloads; an empty payload clears a topic.
-    pub messages: Vec<(String, Vec<u8>)>,
+    pub messages: Messages,
     /// Whether something moves from one device to another: it has been taken away from the one only, for Home Assistant refuses
     /// an entity that it still has elsewhere. The next update of the same devices announces it.
     pub is_half: bool,
 }
 
+/// Topics and payloads; an empty payload clears a topic.
+pub type Messages = Vec<(String, Vec<u8>)>;
+
 impl Announced {
+    /// Takes in what an earlier run had stored. What cannot be read is left out: nothing is taken away by guess.
+    pub fn recall<'a>(&mut self, stored: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>) {
+        let is_there: BTreeSet<String> = self.topics.values().flat_map(|part| part.there.keys().cloned()).collect();
+        for (topic, body) in stored {
+            let Ok(Part { device, there, gone, .. }) = serde_json::from_slice::<Part>(body) else { continue };
+            match self.topics.get_mut(topic) {
+                None if is_there.is_empty() => {
+                    let unseen = gone.iter().map(|(key, _)| key.clone()).collect();
+                    self.topics.insert(topic.clone(), Part { device, there, gone, unseen, is_cleared: false });
+                }
+                // This run has announced something already: what it has not is gone.
+                known => {
+                    let old = gone.into_iter().chain(there).filter(|(key, _)| !is_there.contains(key));
+                    let old: Vec<_> = old.collect();
+                    let part = match known {
+                        Some(part) => part,
+                        None => self.topics.entry(topic.clone()).or_insert(Part { device, ..Part::default() }),
+                    };
+                    part.leave(old);
+                }
+            }
+        }
+    }
+
+    /// What the next run has to know, by topic.
+    pub fn stored(&self) -> BTreeMap<String, Vec<u8>> {
+        let body = |part: &Part| serde_json::to_vec(part).unwrap_or_default();
+        self.topics.iter().map(|(topic, part)| (topic.clone(), body(part))).collect()
+    }
+
     /// Announces these devices and nothing else.
     pub fn update(&mut self, devices: &[Device]) -> Update {
         let moving = self.moving(devices);
-        let devices: Vec<_> = devices.iter().map(|device| device.without(&moving)).collect();
-        let devices = devices.iter().filter(|device| !device.entities.is_empty());
-        let messages = self.messages(&devices.collect::<Vec<_>>());
-        Update { messages, is_half: !moving.is_empty() }
+        let devices = devices.iter().map(|device| device.without(&moving)).filter(|device| !device.entities.is_empty());
+        let mut new: BTreeMap<_, _> = devices.map(|device| (device.topic.clone(), device)).collect();
+        for (topic, part) in &mut self.topics {
+            match new.remove(topic) {
+                Some(device) => part.replace(device.about(), device.components()),
+                None => part.replace(part.device.clone(), BTreeMap::new()),
+            }
+        }
+        for (topic, device) in new {
+            let part = Part { device: device.about(), there: device.components(), ..Part::default() };
+            self.topics.insert(topic, part);
+        }
+        self.tidy();
+        Update { messages: self.messages(), is_half: !moving.is_empty() }
     }
 
-    /// Keys of what was announced as a part of another device.
+    /// Keys of what was announced as a part of another device, and may still be there.
     fn moving(&self, devices: &[Device]) -> BTreeSet<String> {
         let is_elsewhere = |device: &Device, key: &str| {
-            self.topics.iter().any(|(topic, keys)| *topic != device.topic && keys.contains_key(key))
+            let has = |part: &Part| part.there.contains_key(key) || part.unseen.contains(key);
+            self.topics.iter().any(|(topic, part)| *topic != device.topic && has(part))
         };
         let of = |device: &Device| {
             let keys = device.entities.iter().map(|entity| entity.key().to_owned());
@@ -54,38 +119,133 @@ impl Announced {
         devices.iter().flat_map(of).collect()
     }
 
-    fn messages(&mut self, devices: &[&Device]) -> Vec<(String, Vec<u8>)> {
-        let new: BTreeMap<_, _> = devices.iter().map(|device| (device.topic.clone(), keys(device))).collect();
-        let old = std::mem::replace(&mut self.topics, new);
-        for (topic, keys) in &old {
-            self.remove(topic, keys);
+    /// What is there again, in its place or in another, has not gone; and memory has an end.
+    fn tidy(&mut self) {
+        let is_there: BTreeSet<String> = self.topics.values().flat_map(|part| part.there.keys().cloned()).collect();
+        for part in self.topics.values_mut() {
+            part.gone.retain(|(key, _)| !is_there.contains(key));
+            part.unseen.retain(|key| !is_there.contains(key));
         }
-        let topics = &self.topics;
-        let is_gone =
-            |removed: &Removed| topics.get(&removed.topic).is_some_and(|keys| !keys.contains_key(&removed.key));
-        self.removed.retain(is_gone);
-        let excess = self.removed.len().saturating_sub(MOST_REMOVED);
-        self.removed.drain(..excess);
-        let gone = old.into_keys().filter(|topic| !self.topics.contains_key(topic)).map(|topic| (topic, Vec::new()));
-        let there =
-            devices.iter().map(|device| (device.topic.clone(), device.payload(&self.removed_from(&device.topic))));
-        gone.chain(there).collect()
-    }
-
-    /// Notes what a topic has no longer.
-    fn remove(&mut self, topic: &str, keys: &BTreeMap<String, &'static str>) {
-        let Some(now) = self.topics.get(topic) else { return };
-        for (key, platform) in keys.iter().filter(|(key, _)| !now.contains_key(*key)) {
-            self.removed.push_back(Removed { topic: topic.to_owned(), key: key.clone(), platform });
+        let left: Vec<_> =
+            self.topics.iter().filter(|(_, part)| part.is_left()).map(|(topic, _)| topic.clone()).collect();
+        for topic in left.iter().take(left.len().saturating_sub(MOST_LEFT)) {
+            self.topics.remove(topic);
         }
     }
 
-    fn removed_from(&self, topic: &str) -> Vec<(&str, &'static str)> {
-        let here = self.removed.iter().filter(|removed| removed.topic == topic);
-        here.map(|removed| (removed.key.as_str(), removed.platform)).collect()
+    /// What the broker is to keep: tombstones beside what there is.
+    pub fn messages(&self) -> Messages {
+        let message = |(topic, part): (&String, &Part)| {
+            let is_empty = part.is_left() && (part.is_cleared || part.gone.is_empty());
+            (topic.clone(), if is_empty { Vec::new() } else { part.payload(false) })
+        };
+        self.topics.iter().map(message).collect()
+    }
+
+    /// What has gone in its old form, for a Home Assistant that has started since; nothing where nothing has gone.
+    pub fn full(&mut self) -> Messages {
+        let with_gone = self.topics.iter_mut().filter(|(_, part)| !part.gone.is_empty());
+        let message = |(topic, part): (&String, &mut Part)| {
+            part.is_cleared = false;
+            part.unseen = part.gone.iter().map(|(key, _)| key.clone()).collect();
+            (topic.clone(), part.payload(true))
+        };
+        with_gone.map(message).collect()
+    }
+
+    /// All tombstones were published, and Home Assistant had its time.
+    pub fn confirm(&mut self) {
+        self.topics.values_mut().for_each(|part| part.unseen.clear());
+    }
+
+    /// Whether there are topics on which nothing is announced any more, and which [`Announced::clear`] does something about.
+    pub fn is_to_clear(&self) -> bool {
+        self.topics.values().any(|part| part.is_left() && (part.gone.is_empty() || !part.is_cleared))
+    }
+
+    /// Clears the topics on which only tombstones are left. Those of which nothing is remembered were cleared by the message before,
+    /// and are forgotten.
+    pub fn clear(&mut self) -> Messages {
+        self.topics.retain(|_, part| !part.is_left() || !part.gone.is_empty());
+        let left = self.topics.iter_mut().filter(|(_, part)| part.is_left());
+        let message = |(topic, part): (&String, &mut Part)| {
+            part.is_cleared = true;
+            (topic.clone(), Vec::new())
+        };
+        left.map(message).collect()
+    }
+
+    /// Home Assistant was shown everything that has gone, and its tombstone: no more is kept of it. Unless this gateway
+    /// `is_alone`, topics with tombstones only stay as they are.
+    pub fn forget(&mut self, is_alone: bool) -> Messages {
+        let mut messages = Messages::new();
+        for (topic, part) in self.topics.iter_mut().filter(|(_, part)| !part.gone.is_empty()) {
+            if part.is_left() && !is_alone {
+                continue;
+            }
+            part.gone.clear();
+            part.unseen.clear();
+            messages.push((topic.clone(), if part.is_left() { Vec::new() } else { part.payload(false) }));
+        }
+        messages
+    }
+
+    /// Every topic.
+    pub fn topics(&self) -> impl Iterator<Item = &String> {
+        self.topics.keys()
+    }
+
+    /// What topics of something that has gone begin with.
+    pub fn prefix_of_gone(&self) -> Option<&str> {
+        let (topic, _) = self.topics.iter().find(|(_, part)| !part.gone.is_empty())?;
+        topic.split_once("/device/").map(|(prefix, _)| prefix)
     }
 }
 
-fn keys(device: &Device) -> BTreeMap<String, &'static str> {
-    device.entities.iter().map(|entity| (entity.key().to_owned(), entity.platform)).collect()
+impl Part {
+    /// Whether nothing is announced here any more.
+    fn is_left(&self) -> bool {
+        self.there.is_empty()
+    }
+
+    fn replace(&mut self, device: Json, there: BTreeMap<String, Json>) {
+        let old = std::mem::replace(&mut self.there, there);
+        let gone: Vec<_> = old.into_iter().filter(|(key, _)| !self.there.contains_key(key)).collect();
+        self.device = device;
+        self.is_cleared &= self.there.is_empty();
+        self.leave(gone);
+    }
+
+    /// Takes in what has gone.
+    fn leave(&mut self, gone: Vec<(String, Json)>) {
+        if !gone.is_empty() {
+            self.unseen.extend(gone.iter().map(|(key, _)| key.clone()));
+            self.gone.extend(gone);
+            self.trim();
+        }
+    }
+
+    fn trim(&mut self) {
+        // What is newer is what is kept.
+        let mut seen = BTreeSet::new();
+        let mut bytes = payload_of(&self.device, self.there.clone()).len();
+        let mut kept: Vec<_> = std::mem::take(&mut self.gone);
+        kept.reverse();
+        kept.retain(|(key, config)| {
+            bytes += key.len() + config.to_string().len() + 4;
+            seen.insert(key.clone()) && bytes <= MOST_BYTES_IN_FULL
+        });
+        kept.reverse();
+        self.gone = kept;
+    }
+
+    /// What has gone in its old form or as tombstones, beside what there is.
+    fn payload(&self, in_full: bool) -> Vec<u8> {
+        let tombstone = |config: &Json| json!({ "platform": config["platform"] });
+        let gone = self.gone.iter().map(|(key, config)| {
+            let config = if in_full { config.clone() } else { tombstone(config) };
+            (key.clone(), config)
+        });
+        payload_of(&self.device, gone.chain(self.there.clone()))
+    }
 }

@@ -1,13 +1,13 @@
 //! A device and its payload. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
 
 use super::{Entity, Settings, slug};
 
 /// The largest payload in bytes. Brokers that are known to take little take 128 KiB, and the link no more than twice that.
-const MOST_BYTES: usize = 64 * 1024;
+pub(super) const MOST_BYTES: usize = 64 * 1024;
 
 /// Into how many topics a device is divided at most: some ten thousand entities.
 const MOST_PARTS: usize = 128;
@@ -49,7 +49,7 @@ impl Device {
     /// id alone, so that hardly any moves when others come or go.
     pub(super) fn parts(self, settings: &Settings) -> Vec<Self> {
         let mut parts = vec![self.clone()];
-        while parts.len() < MOST_PARTS && parts.iter().any(|part| part.payload(&[]).len() > MOST_BYTES) {
+        while parts.len() < MOST_PARTS && parts.iter().any(|part| part.payload().len() > MOST_BYTES) {
             parts = self.divided(settings, parts.len() * 2);
         }
         parts.retain(|part| !part.entities.is_empty());
@@ -75,18 +75,18 @@ impl Device {
         device
     }
 
-    /// What is published on its topic. `removed` are keys and platforms of entities that are gone: the platform alone takes an
-    /// entity away, where one that is merely left out would stay.
-    pub(super) fn payload(&self, removed: &[(&str, &'static str)]) -> Vec<u8> {
-        let gone = removed.iter().map(|(key, platform)| ((*key).to_owned(), json!({ "platform": platform })));
-        let there = self.entities.iter().map(|entity| (entity.key().to_owned(), self.component(entity)));
-        json!({ "device": self.about(), "origin": origin(), "components": gone.chain(there).collect::<Map<_, _>>() })
-            .to_string()
-            .into_bytes()
+    /// What is published on its topic.
+    pub(super) fn payload(&self) -> Vec<u8> {
+        payload_of(&self.about(), self.components())
+    }
+
+    /// Its entities by their keys.
+    pub(super) fn components(&self) -> BTreeMap<String, Json> {
+        self.entities.iter().map(|entity| (entity.key().to_owned(), self.component(entity))).collect()
     }
 
     /// Every key here is one that Home Assistant knows, for a single other one makes it refuse the whole device.
-    fn about(&self) -> Json {
+    pub(super) fn about(&self) -> Json {
         let mut about = json!({ "identifiers": [self.id], "name": self.name });
         match &self.via {
             Some(via) => about["via_device"] = json!(via),
@@ -125,6 +125,12 @@ fn topic(settings: &Settings, id: &str) -> String {
 /// A number that a text has for ever (FNV-1a).
 fn place(text: &str) -> usize {
     text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)) as usize
+}
+
+/// The payload of a device with these components.
+pub(super) fn payload_of(about: &Json, components: impl IntoIterator<Item = (String, Json)>) -> Vec<u8> {
+    let components: Map<_, _> = components.into_iter().collect();
+    json!({ "device": about, "origin": origin(), "components": components }).to_string().into_bytes()
 }
 
 /// Who announces; required of a device.

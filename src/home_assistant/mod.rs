@@ -1,14 +1,15 @@
 //! Home Assistant's discovery: what it is told so that every sensor and output appears there without anybody typing a template.
 //!
-//! [`devices`] turns the configuration into devices and their entities, pure and from the drivers' tables alone; [`Announced`]
-//! knows what was announced in this run and says which payload each topic needs, so that what a reload removes disappears there
-//! too. Publishing is the gateway's: each payload is retained, on change and at each connect.
-//!
-//! Not here: what was announced by an earlier run and is gone since. Its topics stay until somebody clears them.
+//! [`devices`] turns the configuration into devices and their entities, pure and from the drivers' tables alone; [`Announcer`]
+//! knows what was announced, in earlier runs too, and says which payload each topic needs and when, so that what has gone disappears
+//! there as well; [`missed`] is what a Home Assistant that has just started must be sent again. Publishing is the gateway's: each
+//! payload is retained, on change and at each connect.
 
 mod announced;
+mod announcer;
 pub mod class;
 mod device;
+mod missed;
 mod output;
 mod sensor;
 
@@ -20,8 +21,10 @@ use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_model::Name;
 use fieldgate_model::topic::Topics;
 
-pub use announced::{Announced, Update};
+pub use announced::{Announced, Messages, Update};
+pub use announcer::{Announcer, Due};
 pub use device::Device;
+pub use missed::missed;
 pub use output::{KINDS, Kind};
 
 /// `home_assistant:`, and what sensors and outputs say under the same key.

@@ -125,7 +125,7 @@ pub(super) fn availability(topics: &Topics, sensor: Option<&Name>) -> Json {
 }
 
 /// When a value counts as unknown: never where the broker keeps it, or where nothing but a change makes a reading.
-fn expires_after(sensor: &SensorSettings) -> Option<Duration> {
+pub(super) fn expires_after(sensor: &SensorSettings) -> Option<Duration> {
     let longest = match &sensor.report {
         _ if sensor.retain => return None,
         None => sensor.every,

@@ -1,3 +1,6 @@
+mod missed;
+mod model;
+
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -14,7 +17,7 @@ fn config(rest: &str) -> Config {
 
 /// The payloads of these devices.
 fn payloads(config: &Config) -> Vec<Json> {
-    let payload = |device: &Device| serde_json::from_slice(&device.payload(&[])).unwrap();
+    let payload = |device: &Device| serde_json::from_slice(&device.payload()).unwrap();
     config.shown_devices().iter().map(payload).collect()
 }
 
@@ -136,8 +139,15 @@ fn what_goes_is_taken_away_and_stays_so_in_later_payloads() {
     }
     let again = announced.update(&before).messages;
     assert!(parsed(&again)[0].1["components"]["binary_sensor.shed_door_active"]["unique_id"].is_string());
-    assert_eq!(announced.update(&[]).messages, [("homeassistant/device/fieldgate_shed/config".to_owned(), Vec::new())]);
-    assert_eq!(announced.update(&[]).messages, []);
+    let left = announced.update(&[]).messages;
+    assert_eq!(
+        parsed(&left)[0].1["components"]["binary_sensor.shed_door_active"],
+        json!({ "platform": "binary_sensor" })
+    );
+    let empty = [("homeassistant/device/fieldgate_shed/config".to_owned(), Vec::new())];
+    assert!(announced.is_to_clear());
+    assert_eq!(announced.clear(), empty);
+    assert_eq!((announced.is_to_clear(), announced.update(&[]).messages), (false, empty.to_vec()));
 }
 
 #[test]
@@ -167,6 +177,8 @@ fn what_moves_is_taken_away_before_it_comes_again() {
         let first = announced.update(to);
         let messages = parsed(&first.messages);
         assert!(first.is_half && messages.iter().all(|(_, payload)| payload["components"][id]["unique_id"].is_null()));
+        assert!(announced.update(to).is_half, "nobody may have seen yet that it was taken away");
+        announced.confirm();
         let second = announced.update(to);
         let messages = parsed(&second.messages);
         assert!(
@@ -189,7 +201,7 @@ fn many(count: usize) -> Vec<Device> {
 #[test]
 fn a_large_device_is_divided_and_what_is_added_moves_nothing() {
     let (before, after) = (many(200), many(201));
-    assert!(before.len() > 1 && before.iter().all(|part| part.payload(&[]).len() <= 64 * 1024));
+    assert!(before.len() > 1 && before.iter().all(|part| part.payload().len() <= 64 * 1024));
     assert_eq!(before.iter().map(|part| part.entities.len()).sum::<usize>(), 200 * 3 + 5);
     assert!(before.iter().all(|part| part.id == "fieldgate_shed"));
     assert_eq!(before[0].topic, "homeassistant/device/fieldgate_shed/config");
@@ -197,7 +209,10 @@ fn a_large_device_is_divided_and_what_is_added_moves_nothing() {
     let mut announced = Announced::default();
     announced.update(&before);
     assert!(!announced.update(&after).is_half);
-    assert!(announced.update(&many(3)).messages.iter().filter(|(_, payload)| payload.is_empty()).count() > 0);
+    announced.update(&many(3));
+    assert!(announced.clear().iter().filter(|(_, payload)| payload.is_empty()).count() > 0);
+    let largest = announced.full().iter().map(|(_, payload)| payload.len()).max();
+    assert!(largest <= Some(129 * 1024), "{largest:?}");
 }
 
 #[test]
@@ -205,13 +220,41 @@ fn removals_are_bounded() {
     let mut announced = Announced::default();
     let mut device = config("home_assistant:\n").shown_devices().remove(0);
     let template = device.entities[0].clone();
-    for number in 0..1000 {
+    for number in 0..400 {
         device.entities = vec![Entity { entity_id: format!("sensor.x_{number:04}"), ..template.clone() }];
         announced.update(std::slice::from_ref(&device));
     }
-    let messages = announced.update(&[device]).messages;
-    let components = parsed(&messages)[0].1["components"].as_object().unwrap().len();
-    assert_eq!(components, 256 + 1);
+    let full = announced.full();
+    let components = parsed(&full)[0].1["components"].as_object().unwrap().len();
+    assert!((100..400).contains(&components) && full[0].1.len() <= 129 * 1024, "{components}");
+    for number in 0..150 {
+        device.topic = format!("homeassistant/device/{number}/config");
+        announced.update(std::slice::from_ref(&device));
+    }
+    assert!(announced.topics().count() < 140);
+}
+
+#[test]
+fn what_an_earlier_run_announced_and_nobody_can_read_takes_nothing_away() {
+    let devices = config(DOOR).shown_devices();
+    let mut before = Announced::default();
+    before.update(&devices);
+    for body in [&b""[..], b"{}", b"[1]", br#"{"device":1,"there":{"a":2},"gone":[["b",3]]}"#] {
+        let mut announced = Announced::default();
+        announced.recall(
+            &[("homeassistant/device/x/config".to_owned(), body.to_vec())].into_iter().collect::<BTreeMap<_, _>>(),
+        );
+        let messages = announced.update(&devices).messages;
+        assert!(messages.iter().any(|(topic, payload)| *topic == devices[0].topic && !payload.is_empty()));
+    }
+    let mut late = Announced::default();
+    late.update(&config("home_assistant:\n").shown_devices());
+    late.recall(&before.stored());
+    let messages = late.messages();
+    assert_eq!(
+        parsed(&messages)[0].1["components"]["binary_sensor.shed_door_active"],
+        json!({ "platform": "binary_sensor" })
+    );
 }
 
 #[test]

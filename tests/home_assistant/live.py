@@ -36,6 +36,7 @@ sensors:
     settings: {{ line: GPIO17, clicks: {{ double_within: 100ms, long_after: 5s }} }}
   meter: {{ driver: pulse-counter, bus: bench, every: 1s, settings: {{ line: GPIO5, pulses_per_unit: 1000, unit: kWh, per: h }} }}
   tide: {{ driver: waveform, every: 1s }}
+  slow: {{ driver: waveform, every: 1h }}
 actuators:
   pump: {{ {OUTPUT}, settings: {{ line: GPIO27 }} }}
   heater: {{ {OUTPUT}, settings: {{ line: GPIO26 }}, min_off: 1h }}
@@ -201,7 +202,8 @@ def goes_and_comes(stand):
     ha.stop()
     ha.start()
     ha.wait_state("switch.shed_pump", "off", 20)
-    ha.wait_state("sensor.shed_tide_value", lambda s: s["state"] not in ("unknown", "unavailable"), 20)
+    for sensor in ("tide", "slow"):
+        ha.wait_state(f"sensor.shed_{sensor}_value", lambda s: s["state"] not in ("unknown", "unavailable"), 20)
     print("Home Assistant restarted: all is there again")
 
 
@@ -209,8 +211,54 @@ def reload(stand, config):
     """Takes up another configuration and waits until Home Assistant has exactly its entities."""
     stand.write(config)
     stand.gateway.send_signal(signal.SIGHUP)
+    agree(stand, "the reload")
+
+
+def agree(stand, what):
+    """Waits until Home Assistant has exactly the entities of the configuration."""
     other = lambda: {e["entity_id"] for e in stand.ha.entities()} ^ stand.expected()
-    wait_until(lambda: f"after the reload these differ: {sorted(other())}", lambda: not other(), 30)
+    wait_until(lambda: f"after {what} these differ: {sorted(other())}", lambda: not other(), 30)
+
+
+def without(config, *names):
+    """The configuration without these sensors and outputs, each of which has one line."""
+    starts = tuple(f"  {name}: " for name in names)
+    return "\n".join(line for line in config.splitlines() if not line.startswith(starts)) + "\n"
+
+
+def gone(stand):
+    """What leaves the configuration while the gateway, Home Assistant or both are off."""
+    ha = stand.ha
+    ha.wait_state("sensor.shed_slow_value", lambda s: s["state"] not in ("unknown", "unavailable"), 10)
+    one = without(CONFIG, "tide", "horn")
+    stop(stand)
+    stand.write(one)
+    stand.start()
+    agree(stand, "a start with less")
+    ha.stop()
+    two = without(one, "flap")
+    stand.write(two)
+    stand.heard(f"{B}/devices", lambda: stand.gateway.send_signal(signal.SIGHUP))
+    ha.start()
+    agree(stand, "a reload while Home Assistant was off")
+    ha.stop()
+    stop(stand)
+    stand.write(without(two, "meter", "heat"))
+    stand.heard(f"{B}/devices", stand.start)
+    stop(stand)
+    stand.start()
+    ha.start()
+    agree(stand, "a start with less while Home Assistant was off")
+    stop(stand)
+    stand.write(CONFIG)
+    stand.start()
+    agree(stand, "a start with all again")
+    print("what has gone leaves Home Assistant, whoever was off at the time")
+
+
+def stop(stand):
+    stand.gateway.terminate()
+    assert stand.gateway.wait(20) == 0
 
 
 def changes(stand):
@@ -250,7 +298,7 @@ def main(_, root, fieldgate):
         stand.start()
         stand.listen()
         try:
-            for part in (appears, obeys, clicks, goes_and_comes, changes, many):
+            for part in (appears, obeys, clicks, goes_and_comes, gone, changes, many):
                 part(stand)
             complaints = ha.complaints()
             assert not complaints, "\n".join(["Home Assistant complains:", *complaints])

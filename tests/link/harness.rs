@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_link::{
-    self as link, Broker, Incoming, Latest, LinkState, LinkStatus, Parts, Protocol, Settings, TlsSettings, Transport,
+    self as link, Broker, Incoming, Latest, LinkState, LinkStatus, Parts, PeerStatus, Protocol, Settings, TlsSettings,
+    Transport,
 };
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Key, Message, MessageKind, Name, Qos, RunId};
@@ -122,6 +123,8 @@ pub(crate) fn start_with(settings: Settings, spool: &TestSpool, topics: Vec<Stri
         spool: spool.spool.clone(),
         latest: latest.clone(),
         command_topics,
+        peer_topic: watch::channel(None).1,
+        peer: watch::channel(PeerStatus::default()).0,
         commands: commands_in,
         status: status_in,
         heartbeat: Arc::new(BrokerHeartbeat::new()),
@@ -161,6 +164,8 @@ impl Link {
             spool: self.ways.1.clone(),
             latest: self.latest.clone(),
             command_topics: self.outputs.subscribe(),
+            peer_topic: watch::channel(None).1,
+            peer: watch::channel(PeerStatus::default()).0,
             commands: commands_in,
             status: self.ways.0.clone(),
             heartbeat: Arc::new(BrokerHeartbeat::new()),

@@ -31,6 +31,8 @@ pub(super) enum About {
     Retain,
     /// A request on which the broker hangs up.
     HungUp(Request),
+    /// A start of the peer will not be noticed.
+    Peer,
     /// Another gateway uses our topics.
     Twin,
     /// A topic on which publishing is refused.
@@ -111,6 +113,12 @@ impl Alarms {
     /// A connection to the broker in use begins: what was said of the one before has ended.
     pub(super) fn clear_connection(&mut self) {
         self.brokers.entry(self.in_use).or_default().retain(|about, _| !about.ends_with_connection());
+    }
+
+    /// Whether this one is raised, for the broker in use or for this board.
+    pub(super) fn is_raised(&self, about: &About) -> bool {
+        let of_broker = self.brokers.get(&self.in_use);
+        self.ours.contains_key(about) || of_broker.is_some_and(|alarms| alarms.contains_key(about))
     }
 
     /// All that is to be shown now, in one line.

@@ -95,7 +95,7 @@ impl Connection<'_> {
                 self.informed |= self.online_published && fate == Fate::Acknowledged;
                 self.judge(topic, &fate);
             }
-            Slot::Farewell => {}
+            Slot::Repeat | Slot::Farewell => {}
         }
     }
 

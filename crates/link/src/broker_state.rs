@@ -71,6 +71,8 @@ pub(super) struct BrokerState {
     status_reset: bool,
     /// Whether it refused, did not answer, or hung up on the subscription to our own health.
     no_health: bool,
+    /// When it refused, did not answer, or hung up on the subscription to what the peer says.
+    no_peer: Option<Duration>,
     will: WillForm,
     /// Connects in a row that it closed before it had accepted us.
     closed_connects: u32,
@@ -98,6 +100,7 @@ impl BrokerState {
             needs_status,
             status_reset: false,
             no_health: false,
+            no_peer: None,
             will: WillForm::Usual,
             closed_connects: 0,
             offered: None,
@@ -240,6 +243,16 @@ impl BrokerState {
         self.no_health = true;
     }
 
+    /// Whether the peer's topic may be subscribed to.
+    pub(super) fn may_hear_peer(&self, now: Duration) -> bool {
+        self.no_peer.is_none_or(|at| now.saturating_sub(at) >= LEARN_AGAIN)
+    }
+
+    /// The broker does not let us subscribe to the peer's topic.
+    pub(super) fn give_up_peer(&mut self, now: Duration) {
+        self.no_peer = Some(now);
+    }
+
     /// Whether a request must not be made now, for the broker hangs up on it.
     pub(super) fn is_held(&self, request: &Request, now: Duration) -> bool {
         self.suspects.is_held(request, now)
@@ -308,6 +321,12 @@ impl BrokerState {
             self.give_up_health();
             return None;
         }
+        if blame.as_ref().is_some_and(|blame| blame.request == Request::Peer) {
+            self.suspects.interrupted();
+            self.give_up_peer(now);
+            let words = "a restart of Home Assistant will not be noticed: the connection ended when we subscribed to what it says";
+            return Some(News::Raise(About::Peer, words.into()));
+        }
         match self.suspects.ended(blame, now) {
             Verdict::HeldBack(request, wait) => {
                 (self.brief, self.closed) = (0, 0);
@@ -350,7 +369,7 @@ fn describe_held_back(request: &Request, wait: Duration, cause: &str) -> String 
             "{topic} is held back, the rest flows: the connection ends whenever it is published ({cause}); allow us to \
              publish there; {again}"
         ),
-        Request::Commands | Request::Status | Request::Health => format!(
+        Request::Commands | Request::Status | Request::Health | Request::Peer => format!(
             "no commands will arrive: the connection ends whenever we subscribe to them ({cause}); allow us to subscribe; \
              {again}"
         ),

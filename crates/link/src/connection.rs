@@ -98,6 +98,8 @@ pub(super) struct Connection<'a> {
     pub(super) hears_status: bool,
     /// When our own health was asked for on this connection.
     pub(super) health_asked: Option<Duration>,
+    /// The topic of the peer that was subscribed to last on this connection, and when.
+    pub(super) peer_asked: Option<(String, Duration)>,
     /// The topics that take commands, by which filters they were subscribed to last, and which of these the broker has granted.
     pub(super) command_topics: watch::Receiver<Vec<String>>,
     pub(super) asked_commands: Vec<String>,
@@ -179,6 +181,7 @@ impl<'a> Connection<'a> {
             commands_wait: false,
             hears_status: false,
             health_asked: None,
+            peer_asked: None,
             command_topics: parts.command_topics.clone(),
             asked_commands: Vec::new(),
             granted_commands: Vec::new(),
@@ -307,6 +310,7 @@ impl<'a> Connection<'a> {
     pub(super) fn pump(&mut self) -> bool {
         if self.online_published {
             self.publish_latest();
+            self.repeat();
         }
         let more = self.online_published && self.forward();
         if self.online_published && !self.informed && self.may_inform() {
@@ -352,6 +356,10 @@ impl<'a> Connection<'a> {
         }
         if arrived.topic == settings.topics.health() {
             self.on_health(&arrived);
+            return;
+        }
+        if self.peer_topic().as_ref() == Some(&arrived.topic) {
+            self.on_peer(&arrived);
             return;
         }
         let incoming = Incoming {

@@ -22,7 +22,7 @@ use fieldgate_clock::boottime;
 use fieldgate_model::{Qos, RecipientKind};
 
 /// A subscription that is not answered within this time holds up `online` and the readings no longer.
-const UNHEARD: Duration = Duration::from_secs(5);
+pub(super) const UNHEARD: Duration = Duration::from_secs(5);
 
 impl Connection<'_> {
     /// Subscribes to what is wanted, and then says `online`.
@@ -90,6 +90,7 @@ impl Connection<'_> {
         match request {
             Request::Commands => self.command_filters().into_iter().map(command).collect(),
             Request::Health => vec![own(settings.topics.health(), true)],
+            Request::Peer => self.peer_asked.iter().map(|(topic, _)| own(topic.clone(), true)).collect(),
             Request::Status | Request::Publish(_) => vec![own(settings.topics.status(), false)],
         }
     }
@@ -121,6 +122,14 @@ impl Connection<'_> {
                     self.broker.give_up_health();
                 }
                 // The greeting is over; what a reload wants besides is not.
+                if self.to_subscribe.is_empty() {
+                    return;
+                }
+            }
+            (Request::Peer, grant) => {
+                if let Grant::Refused(words) = grant {
+                    self.give_up_peer(&format!("subscribing to {words}"), now);
+                }
                 if self.to_subscribe.is_empty() {
                     return;
                 }
@@ -157,6 +166,8 @@ impl Connection<'_> {
 
     /// Readings do not wait for a subscription for long; should its answer come after all, it counts.
     pub(super) fn look_at_subscription(&mut self, now: Duration) {
+        self.look_at_peer(now);
+        self.listen_for_peer(now);
         self.listen_for_health(now);
         let is_overdue = self.health_asked.is_some_and(|at| now.saturating_sub(at) >= UNHEARD);
         if self.asking == Some(Request::Health) && is_overdue {

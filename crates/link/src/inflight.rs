@@ -23,6 +23,8 @@ pub enum Slot {
     },
     /// A retained topic.
     Latest(String),
+    /// Something that is sent once more.
+    Repeat,
     /// A reply's copy to the requester's own topic.
     RequesterReply(String),
     /// `online`.

@@ -2,6 +2,9 @@
 //!
 //! Anyone may [`Latest::set`] a topic at any time; the link publishes what changed, and everything again at each connect. A
 //! value that is overtaken before it was sent is never sent.
+//!
+//! [`Latest::repeat`] is for whoever came too late for a message that is not retained: it is sent once more, at QoS 0, unless
+//! something newer goes to its topic first or the connection ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +26,8 @@ struct Shared {
     topics: Mutex<Topics>,
     /// On which topics readings may be retained; `None` until somebody has said so, and then on all.
     retaining: Mutex<Option<BTreeSet<String>>>,
+    /// What is sent once more. There is one for each topic, so sensors bound it.
+    repeats: Mutex<BTreeMap<String, Bytes>>,
     changed: Notify,
 }
 
@@ -61,6 +66,44 @@ impl Latest {
     /// Clears `topic` at the broker, and forgets it when that is acknowledged.
     pub fn clear(&self, topic: String) {
         self.change(topic, Bytes::new());
+    }
+
+    /// Publishes what is retained on these topics once more, for somebody who has just come to a broker that keeps nothing.
+    pub fn set_again<'a>(&self, wanted: impl IntoIterator<Item = &'a String>) {
+        let Topics { entries, dirty } = &mut *self.lock();
+        for topic in wanted {
+            if let Some(entry) = entries.get_mut(topic).filter(|entry| entry.progress == Progress::Known) {
+                entry.progress = Progress::Dirty;
+                dirty.insert(topic.clone());
+            }
+        }
+        self.0.changed.notify_one();
+    }
+
+    /// Whether the broker has the newest value of each of these topics, as far as they are not forgotten.
+    pub fn is_published<'a>(&self, wanted: impl IntoIterator<Item = &'a String>) -> bool {
+        let topics = self.lock();
+        wanted.into_iter().all(|topic| topics.entries.get(topic).is_none_or(|entry| entry.progress == Progress::Known))
+    }
+
+    /// Sends this once more, neither retained nor assured.
+    pub fn repeat(&self, topic: String, payload: Vec<u8>) {
+        self.repeats().insert(topic, payload.into());
+        self.0.changed.notify_one();
+    }
+
+    /// What is to be sent once more.
+    pub(super) fn take_repeat(&self) -> Option<(String, Bytes)> {
+        self.repeats().pop_first()
+    }
+
+    /// Something newer goes to this topic.
+    pub(super) fn overtake_repeat(&self, topic: &str) {
+        self.repeats().remove(topic);
+    }
+
+    fn repeats(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
+        self.0.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on readings are retained on these topics only, whatever was said when they were taken: one that waited in
@@ -117,6 +160,7 @@ impl Latest {
 
     /// A new connection knows nothing: everything is to be sent.
     pub(super) fn forget_progress(&self) {
+        self.repeats().clear();
         let Topics { entries, dirty } = &mut *self.lock();
         *dirty = entries.keys().cloned().collect();
         for entry in entries.values_mut() {
@@ -225,6 +269,37 @@ mod tests {
         assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::new())));
         latest.acknowledged("a");
         latest.forget_progress();
+        assert_eq!(latest.take(NOW, any), None);
+    }
+
+    #[test]
+    fn what_is_repeated_is_sent_once_unless_something_newer_or_another_connection_comes() {
+        let latest = Latest::default();
+        for topic in ["a", "b", "c"] {
+            latest.repeat(topic.into(), b"1".to_vec());
+        }
+        latest.repeat("c".into(), b"2".to_vec());
+        latest.overtake_repeat("a");
+        assert_eq!(latest.take_repeat(), Some(("b".into(), Bytes::from_static(b"1"))));
+        assert_eq!(latest.take_repeat(), Some(("c".into(), Bytes::from_static(b"2"))));
+        assert_eq!(latest.take_repeat(), None);
+        latest.repeat("a".into(), b"1".to_vec());
+        latest.forget_progress();
+        assert_eq!(latest.take_repeat(), None);
+    }
+
+    #[test]
+    fn what_the_broker_has_is_published_again_when_that_is_wanted() {
+        let (latest, topics) = (Latest::default(), ["a".to_owned(), "b".to_owned()]);
+        latest.set("a".into(), b"1".to_vec());
+        assert!(!latest.is_published(&topics));
+        assert!(latest.take(NOW, any).is_some());
+        assert!(!latest.is_published(&topics));
+        latest.acknowledged("a");
+        assert!(latest.is_published(&topics), "nobody has set the other");
+        latest.set_again(&topics);
+        assert!(!latest.is_published(&topics));
+        assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::from_static(b"1"))));
         assert_eq!(latest.take(NOW, any), None);
     }
 

@@ -26,6 +26,7 @@ pub mod inflight;
 pub mod lanes;
 mod latest;
 mod limits;
+mod peer;
 mod preference;
 mod publish_probe;
 mod question;
@@ -43,6 +44,7 @@ mod trail;
 mod twins;
 
 pub use latest::Latest;
+pub use peer::PeerStatus;
 pub use secrets::SecretSource;
 pub use supervisor::{Handover, run};
 
@@ -74,6 +76,10 @@ pub struct Parts {
     /// The topics that take commands, those of outputs and of totals, as of the last reload; without any, commands are not
     /// subscribed to.
     pub command_topics: watch::Receiver<Vec<String>>,
+    /// Where somebody else says that it starts, as of the last reload; see [`PeerStatus`].
+    pub peer_topic: watch::Receiver<Option<String>>,
+    /// What it has said there; written by the link alone.
+    pub peer: watch::Sender<PeerStatus>,
     /// Where commands go. A command that finds it full is dropped, counted and logged.
     pub commands: mpsc::Sender<Incoming>,
     /// Written by the link alone.
@@ -103,6 +109,8 @@ pub struct LinkStatus {
     pub last_error: Option<String>,
     /// What a person should look at, although the link may be up.
     pub alarm: Option<String>,
+    /// Whether another gateway of our name was noticed, which publishes on our topics.
+    pub has_twin: bool,
 }
 
 impl LinkStatus {
@@ -116,6 +124,7 @@ impl LinkStatus {
             connects: 0,
             last_error: None,
             alarm: None,
+            has_twin: false,
         }
     }
 }

@@ -170,10 +170,11 @@ impl Report {
     }
 
     fn show(&self) {
-        let alarm = self.alarms.shown();
+        let (alarm, has_twin) = (self.alarms.shown(), self.alarms.is_raised(&About::Twin));
         self.status.send_if_modified(|status| {
             let changed = status.alarm != alarm;
             status.alarm = alarm;
+            status.has_twin = has_twin;
             changed
         });
     }

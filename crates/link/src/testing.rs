@@ -11,7 +11,7 @@ use crate::broker_state::BrokerState;
 use crate::connection::Connection;
 use crate::report::Report;
 use crate::session::{Cause, CauseKind, Connected, scripted};
-use crate::{Broker, Latest, LinkStatus, Parts, Protocol, Settings, TlsSettings, Transport};
+use crate::{Broker, Latest, LinkStatus, Parts, PeerStatus, Protocol, Settings, TlsSettings, Transport};
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Qos, RunId};
@@ -84,6 +84,8 @@ pub(crate) fn parts(settings: Settings, run: RunId, spool: Spool) -> (Parts, Rep
         spool,
         latest: Latest::default(),
         command_topics: watch::channel(Vec::new()).1,
+        peer_topic: watch::channel(None).1,
+        peer: watch::channel(PeerStatus::default()).0,
         commands: mpsc::channel(1).0,
         status: status.clone(),
         heartbeat: Arc::new(BrokerHeartbeat::new()),

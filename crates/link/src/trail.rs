@@ -26,6 +26,8 @@ pub(super) enum Request {
     Status,
     /// To subscribe to our own health.
     Health,
+    /// To subscribe to what the peer says of itself.
+    Peer,
 }
 
 /// The request that ended a connection, as far as that is known.
@@ -114,7 +116,7 @@ impl Trail {
                 let survived = |at: &Duration| now.saturating_sub(*at) >= SURVIVED;
                 self.cleared.contains(topic) || self.written.get(topic).is_some_and(survived)
             }
-            Request::Commands | Request::Status | Request::Health => false,
+            Request::Commands | Request::Status | Request::Health | Request::Peer => false,
         };
         let open = self.open.iter().map(|open| &open.blame).find(|blame| !is_cleared(&blame.request));
         let written = || {

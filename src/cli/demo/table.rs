@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::views::{SensorView, View};
-use fieldgate_model::{Measurement, Moment, Name, Quantity, Value, payload};
+use fieldgate_model::{Measurement, Moment, Name, Quantity, Reading, Value, payload};
 
 /// The devices in the order of the configuration.
 pub(super) struct Names {
@@ -56,7 +56,9 @@ impl Frame<'_> {
             let view = self.view.sensors.get(name).unwrap_or(&nothing);
             let status = view.status.map_or("–", |status| status.as_str());
             let (latest, age) = match &view.latest {
-                Some((at, all)) => (measurements(all, quantities), age(self.now.boot.saturating_sub(at.boot))),
+                Some(Reading { taken_at, measurements: all, .. }) => {
+                    (measurements(all, quantities), age(self.now.boot.saturating_sub(taken_at.boot)))
+                }
                 None => ("–".into(), "–".into()),
             };
             format!("{name:<8} {driver:<12} {latest:<36} {age:<8} {status}")
@@ -102,10 +104,11 @@ impl Frame<'_> {
         for (name, _, quantities) in &self.names.sensors {
             let latest = self.view.sensors.get(name).and_then(|view| view.latest.as_ref());
             let before = printed.sensors.get(name).and_then(|view| view.latest.as_ref());
-            if let Some((at, all)) = latest
-                && before.is_none_or(|(then, _)| then.boot != at.boot)
+            if let Some(reading) = latest
+                && before.is_none_or(|before| before.taken_at.boot != reading.taken_at.boot)
             {
-                writeln!(out, "{}  {name}  {}", payload::time(at.wall), measurements(all, quantities))
+                let (at, all) = (reading.taken_at.wall, &reading.measurements);
+                writeln!(out, "{}  {name}  {}", payload::time(at), measurements(all, quantities))
                     .expect("a String takes all");
             }
         }
@@ -153,7 +156,7 @@ fn age(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::views::OutputView;
-    use fieldgate_model::{ClockStatus, OutputValue, SensorStatus, StateCause};
+    use fieldgate_model::{ClockStatus, OutputValue, RunId, SensorStatus, StateCause};
     use std::time::SystemTime;
 
     fn name(text: &str) -> Name {
@@ -174,7 +177,14 @@ mod tests {
             outputs: vec![(name("pump"), "gpio-output")],
         };
         let mut view = View::default();
-        let latest = Some((at(100), vec![temperature.measured(21.53)]));
+        let latest = Some(Reading {
+            sensor: name("air"),
+            run: RunId(1),
+            seq: 1,
+            taken_at: at(100),
+            measurements: vec![temperature.measured(21.53)],
+            samples: None,
+        });
         view.sensors.insert(name("air"), SensorView { latest, status: Some(SensorStatus::Ok) });
         let (value, since, cause) = (Some(OutputValue::Switch(false)), at(40).wall, StateCause::Start);
         view.outputs.insert(name("pump"), OutputView { value, since, cause });

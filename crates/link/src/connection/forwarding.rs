@@ -24,7 +24,10 @@ impl Connection<'_> {
             let Some(step) = self.next_step() else { break };
             has_moved = true;
             match step {
-                Step::Publish(slot, publication) => self.send(slot, publication),
+                Step::Publish(slot, publication) => {
+                    self.parts.latest.overtake_repeat(&publication.topic);
+                    self.send(slot, publication);
+                }
                 Step::Skip(skipped) => self.on_skipped(skipped),
             }
         }

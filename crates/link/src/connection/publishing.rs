@@ -52,6 +52,18 @@ impl Connection<'_> {
         }
     }
 
+    /// Sends what somebody missed. It is older than whatever the spool has next.
+    pub(super) fn repeat(&mut self) {
+        while self.window.free_places() > 0
+            && let Some((topic, payload)) = self.parts.latest.take_repeat()
+        {
+            let publication = Publication::plain(topic.clone(), payload, Qos::AtMostOnce, false);
+            if !self.broker.is_held(&Request::Publish(topic), boottime()) && !self.is_too_large(&publication) {
+                self.send(Slot::Repeat, publication);
+            }
+        }
+    }
+
     /// Hands a publication over, lowered to what the broker offers.
     pub(crate) fn send(&mut self, slot: Slot, mut publication: Publication) {
         if publication.qos > self.connected.maximum_qos {

@@ -1,0 +1,207 @@
+//! Somebody else who says when it starts, such as Home Assistant on `homeassistant/status`.
+//!
+//! Its topic is subscribed to last of all, when everything that is ours has been published. It is an extra: a subscription that is
+//! refused, not answered or hung up on raises an alarm and holds nothing else up. What the broker retains there says nothing of
+//! now, for what we publish at each connect comes after it, and is left out.
+
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::alarms::About;
+use super::connection::Connection;
+use super::greeting::UNHEARD;
+use super::session::Arrived;
+use super::trail::{Request, RequestId};
+
+/// What the peer has said on its topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// How often it has said that it starts.
+    pub starts: u64,
+    /// Whether that was the last that it said.
+    pub is_online: bool,
+}
+
+impl Connection<'_> {
+    /// The topic of the peer; without one there is none.
+    pub(super) fn peer_topic(&self) -> Option<String> {
+        self.parts.peer_topic.borrow().clone()
+    }
+
+    /// Subscribes to the peer's topic once nothing else is to be subscribed to or published first.
+    pub(super) fn listen_for_peer(&mut self, now: Duration) {
+        let may = self.informed
+            && self.commands_suspended_until.is_none()
+            && self.asking.is_none()
+            && self.to_subscribe.is_empty()
+            && self.broker.may_hear_peer(now);
+        if !may {
+            return;
+        }
+        let topic = self.peer_topic();
+        if self.peer_asked.as_ref().map(|(asked, _)| asked) == topic.as_ref() {
+            return;
+        }
+        self.peer_asked = topic.map(|topic| (topic, now));
+        self.report.clear(&About::Peer);
+        if self.peer_asked.is_some() {
+            self.to_subscribe.push_back(Request::Peer);
+            self.subscribe_next();
+        }
+    }
+
+    /// A subscription that is not answered is given up.
+    pub(super) fn look_at_peer(&mut self, now: Duration) {
+        let Some((topic, at)) = &self.peer_asked else { return };
+        if self.asking != Some(Request::Peer) || now.saturating_sub(*at) < UNHEARD {
+            return;
+        }
+        let words = format!("subscribing to {topic} is not answered by the broker");
+        (self.asking, self.subscribing) = (None, None);
+        self.trail.done(RequestId::Subscription, now);
+        self.give_up_peer(&words, now);
+        if !self.to_subscribe.is_empty() {
+            // A reload has added outputs meanwhile.
+            self.subscribe_next();
+        }
+    }
+
+    pub(super) fn give_up_peer(&mut self, words: &str, now: Duration) {
+        self.broker.give_up_peer(now);
+        let words = format!("a restart of Home Assistant will not be noticed: {words}");
+        self.report.raise(About::Peer, words);
+    }
+
+    /// A message on the peer's topic.
+    pub(super) fn on_peer(&mut self, arrived: &Arrived) {
+        if arrived.retain {
+            return;
+        }
+        debug!(topic = arrived.topic, payload = %String::from_utf8_lossy(&arrived.payload), "The peer spoke.");
+        match &*arrived.payload {
+            b"online" => {
+                self.parts.peer.send_modify(|peer| *peer = PeerStatus { starts: peer.starts + 1, is_online: true })
+            }
+            b"offline" => self.parts.peer.send_modify(|peer| peer.is_online = false),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Grant;
+    use crate::testing::{Bench, alarm, connected, settings};
+    use crate::{Parts, Protocol};
+    use bytes::Bytes;
+    use fieldgate_clock::boottime;
+    use tokio::sync::watch;
+
+    const TOPIC: &str = "homeassistant/status";
+
+    fn bench() -> Bench {
+        let mut bench = Bench::new(settings(Protocol::V5));
+        bench.parts.peer_topic = watch::channel(Some(TOPIC.to_owned())).1;
+        bench
+    }
+
+    /// A connection on which everything else is subscribed to and published.
+    fn informed(bench: &mut Bench) -> Connection<'_> {
+        let mut connection = bench.connection(connected(Protocol::V5));
+        connection.listen();
+        connection.on_granted(Grant::Granted);
+        connection.on_online_published();
+        connection.look_at_subscription(connection.since);
+        assert_eq!(connection.asking, None, "everything else comes first");
+        connection.informed = true;
+        connection.look_at_subscription(connection.since);
+        assert_eq!(connection.asking, Some(Request::Peer));
+        connection
+    }
+
+    fn said(payload: &'static str, retain: bool) -> Arrived {
+        let payload = Bytes::from_static(payload.as_bytes());
+        Arrived { topic: TOPIC.into(), payload, retain, expired: false, nonce: None, response: None }
+    }
+
+    #[test]
+    fn what_the_peer_says_now_counts_and_what_is_retained_of_it_does_not() {
+        let mut bench = bench();
+        let (sender, receiver) = watch::channel(PeerStatus::default());
+        bench.parts.peer = sender;
+        let mut connection = informed(&mut bench);
+        connection.on_granted(Grant::Granted);
+        for (message, expected) in [
+            (said("online", true), (0, false)),
+            (said("online", false), (1, true)),
+            (said("hello", false), (1, true)),
+            (said("online", false), (2, true)),
+            (said("offline", true), (2, true)),
+            (said("offline", false), (2, false)),
+        ] {
+            connection.on_peer(&message);
+            let status = *receiver.borrow();
+            assert_eq!((status.starts, status.is_online), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_an_alarm_and_holds_nothing_up() {
+        let mut bench = bench();
+        let mut connection = informed(&mut bench);
+        connection.on_granted(Grant::Refused("homeassistant/status: not authorized".into()));
+        assert!(alarm(&connection).unwrap().contains("a restart of Home Assistant will not be noticed"));
+        connection.look_at_subscription(connection.since + UNHEARD);
+        assert_eq!(connection.asking, Some(Request::Health), "the rest goes on");
+        connection.on_granted(Grant::Granted);
+        connection.look_at_subscription(connection.since + UNHEARD);
+        assert_eq!(connection.asking, None, "it is not asked for again");
+    }
+
+    #[test]
+    fn silence_is_an_alarm_and_what_a_reload_adds_meanwhile_is_subscribed_to() {
+        let mut bench = bench();
+        let (topics, seen) = watch::channel(Vec::new());
+        bench.parts.command_topics = seen;
+        let mut connection = informed(&mut bench);
+        topics.send_replace(vec!["b/actuators/pump/set".to_owned()]);
+        connection.on_command_topics_changed();
+        connection.look_at_subscription(connection.since + UNHEARD / 2);
+        assert_eq!(connection.asking, Some(Request::Peer));
+        connection.look_at_subscription(connection.since + UNHEARD);
+        assert_eq!(connection.asking, Some(Request::Commands));
+        assert!(alarm(&connection).unwrap().contains("is not answered"));
+    }
+
+    #[test]
+    fn another_topic_is_subscribed_to_and_none_is_not() {
+        let mut bench = bench();
+        let (topic, seen) = watch::channel(Some(TOPIC.to_owned()));
+        bench.parts.peer_topic = seen;
+        let mut connection = informed(&mut bench);
+        connection.on_granted(Grant::Granted);
+        let now = connection.since;
+        connection.listen_for_peer(now);
+        assert_eq!(connection.asking, None);
+        topic.send_replace(Some("ha/status".to_owned()));
+        connection.listen_for_peer(now);
+        assert_eq!(connection.asking, Some(Request::Peer));
+        connection.on_granted(Grant::Granted);
+        topic.send_replace(None);
+        connection.listen_for_peer(now);
+        assert_eq!(connection.asking, None);
+    }
+
+    #[test]
+    fn without_a_topic_nobody_listens() {
+        let mut bench = Bench::new(settings(Protocol::V5));
+        let Parts { peer_topic, .. } = &bench.parts;
+        assert_eq!(*peer_topic.borrow(), None);
+        let mut connection = bench.connection(connected(Protocol::V5));
+        connection.informed = true;
+        connection.listen_for_peer(boottime());
+        assert_eq!((connection.asking, connection.peer_asked), (None, None));
+    }
+}
