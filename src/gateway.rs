@@ -39,7 +39,7 @@ use fieldgate_model::RunId;
 use fieldgate_safety::SharedInterlocks;
 use fieldgate_spool::{self as spool, CommandIds, Spool, SpoolError, SpoolThread};
 
-pub use plans::{inputs, outputs};
+pub use plans::{inputs, outputs, retained_topics};
 
 /// Why the gateway could not start. Report it to the user and end.
 #[derive(Debug, Error)]

@@ -20,6 +20,7 @@ use fieldgate::home_assistant::{Announced, class};
 use fieldgate_drivers::{DRIVERS, Role};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::process::Output;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/home_assistant")
@@ -245,4 +246,80 @@ fn what_leaves_the_file_while_the_gateway_is_stopped_is_taken_back_and_shown_onc
     let late = Client::subscribe(&broker.endpoint(), &["homeassistant/device/#", "b/status"]);
     late.wait_for("b/status", |text| text == "online", SOON);
     assert_eq!(late.all(SHED).len() + late.all(HOUSE).len(), 0);
+}
+
+fn forget(folder: &Path, more: &[&str]) -> (i32, String, String) {
+    let arguments: Vec<_> = ["forget", "--config", "fieldgate.yaml"].into_iter().chain(more.iter().copied()).collect();
+    let Output { status, stdout, stderr } = gateway::command(folder, &arguments, SOON);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+#[test]
+fn forget_clears_all_that_is_retained_once_the_service_has_stopped() {
+    let (folder, broker) = (tempfile::tempdir().unwrap(), Mosquitto::start());
+    let with = |plain, name: &str, sensors: &[&str]| {
+        let buses = "buses: { bench: { type: sim } }\nactuators: { pump: { driver: gpio-output, bus: bench, safe_state: \"off\", settings: { line: GPIO27 } } }\n";
+        let text = waveforms(&broker, "home_assistant:\n", sensors) + buses;
+        text.replace("name: t", name).replace("base_topic: b", &format!("base_topic: b, plain: {plain}"))
+    };
+    let client = Client::subscribe(&broker.endpoint(), &["#"]);
+    let strangers = ["b/actuators/pump/set", "bb/status", "homeassistant/device/other/config"];
+    strangers.iter().for_each(|topic| client.publish(topic, "{}", true, 1));
+    let kept = &TIDE.replace("every: 1s", "every: 1s, retain: true");
+    let mut first = Gateway::start(folder.path(), &with(true, "name: old", &[kept, MOON]));
+    for topic in
+        ["b/sensors/tide", "b/sensors/moon/status", "b/sensors/moon/value", "b/actuators/pump/state", "b/health"]
+    {
+        client.wait_for(topic, |text| !text.is_empty(), SOON);
+    }
+    client.wait_for("homeassistant/device/fieldgate_old_house/config", |text| !text.is_empty(), SOON);
+    let (code, out, err) = forget(folder.path(), &[]);
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    assert!(err.contains("stop it first"), "{err}");
+    first.stop(SOON);
+    // What an earlier configuration left is known by the spool and by the topics themselves.
+    gateway::write_config(folder.path(), &with(false, "name: t", &[]));
+    let (code, out, err) = forget(folder.path(), &["--json"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let said: Value = serde_json::from_str(&out).unwrap();
+    let cleared: Vec<_> =
+        said["brokers"][0]["cleared"].as_array().unwrap().iter().map(|topic| topic.as_str().unwrap()).collect();
+    for topic in [
+        "b/status",
+        "b/health",
+        "b/devices",
+        "b/sensors/tide",
+        "b/sensors/moon/value",
+        "b/actuators/pump",
+        "homeassistant/device/fieldgate_old/config",
+    ] {
+        assert!(cleared.contains(&topic), "{topic} is not in {cleared:?}");
+    }
+    let late = Client::subscribe(&broker.endpoint(), &["#"]);
+    client.publish("end", "x", true, 1);
+    late.wait_for("end", |_| true, SOON);
+    let mut left: Vec<_> =
+        late.everything().into_iter().map(|message| message.topic).filter(|topic| topic != "end").collect();
+    left.sort();
+    let mut strangers = strangers.map(str::to_owned);
+    strangers.sort();
+    assert_eq!(left, strangers);
+    let (code, out, _) = forget(folder.path(), &[]);
+    assert_eq!((code, out), (0, format!("{}: 0 topics cleared\n", broker.url())));
+}
+
+#[test]
+fn forget_says_what_it_cannot_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = Mosquitto::start();
+    let text = waveforms(&gone, "home_assistant:\n", &[TIDE]);
+    drop(gone);
+    gateway::write_config(folder.path(), &text);
+    let (code, out, err) = forget(folder.path(), &[]);
+    assert_eq!(code, 1, "{out}");
+    assert!(err.starts_with("error: mqtt://127.0.0.1:") && err.contains("refused"), "{err}");
+    assert!(!folder.path().join("spool").exists(), "it makes no spool");
+    gateway::write_config(folder.path(), "nonsense");
+    assert_eq!(forget(folder.path(), &[]).0, 78);
 }

@@ -28,6 +28,9 @@ _fieldgate() {
             fieldgate,filters)
                 cmd="fieldgate__subcmd__filters"
                 ;;
+            fieldgate,forget)
+                cmd="fieldgate__subcmd__forget"
+                ;;
             fieldgate,help)
                 cmd="fieldgate__subcmd__help"
                 ;;
@@ -58,6 +61,9 @@ _fieldgate() {
             fieldgate__subcmd__help,filters)
                 cmd="fieldgate__subcmd__help__subcmd__filters"
                 ;;
+            fieldgate__subcmd__help,forget)
+                cmd="fieldgate__subcmd__help__subcmd__forget"
+                ;;
             fieldgate__subcmd__help,help)
                 cmd="fieldgate__subcmd__help__subcmd__help"
                 ;;
@@ -83,7 +89,7 @@ _fieldgate() {
 
     case "${cmd}" in
         fieldgate)
-            opts="-h -V --help --version run check demo drivers filters read scan safe-state schema help"
+            opts="-h -V --help --version run check demo drivers filters forget read scan safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -160,8 +166,26 @@ _fieldgate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        fieldgate__subcmd__forget)
+            opts="-h --config --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         fieldgate__subcmd__help)
-            opts="run check demo drivers filters read scan safe-state schema help"
+            opts="run check demo drivers filters forget read scan safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -217,6 +241,20 @@ _fieldgate() {
             return 0
             ;;
         fieldgate__subcmd__help__subcmd__filters)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldgate__subcmd__help__subcmd__forget)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

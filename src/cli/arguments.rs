@@ -56,6 +56,18 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Clear what this gateway left at the broker, and in Home Assistant, when it is not to come back
+    ///
+    /// Clear what this gateway left at the broker, and in Home Assistant, when it is not to come back: status, health, states, plain
+    /// topics and announcements. Stop the service first.
+    Forget {
+        /// Which file.
+        #[command(flatten)]
+        config: ConfigFile,
+        /// In which form.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Sample one sensor once and print it, for checking the wiring
     Read {
         /// The sensor's name in the configuration

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod demo;
 pub mod drivers;
 pub mod filters;
+pub mod forget;
 pub mod log;
 pub mod read;
 pub mod run;

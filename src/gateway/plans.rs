@@ -269,6 +269,24 @@ pub(super) fn abandoned_topics(old: &Config, new: &Config) -> Vec<String> {
     statuses.chain(readings).chain(states).chain(plain).collect()
 }
 
+/// Everything that this configuration leaves retained at the broker.
+pub fn retained_topics(config: &Config) -> Vec<String> {
+    let topics = &config.topics;
+    let statuses = config.sensors.iter().map(|sensor| topics.sensor_status(&sensor.name));
+    let states = config.actuators.iter().map(|actuator| topics.state(&actuator.name));
+    let announced = config.shown_devices().into_iter().map(|device| device.topic);
+    let own = [topics.status(), topics.devices(), topics.health()];
+    let plain = plain(config, topics);
+    let plain = plain.all().cloned();
+    own.into_iter()
+        .chain(statuses)
+        .chain(states)
+        .chain(announced)
+        .chain(plain)
+        .chain(retained_readings(config))
+        .collect()
+}
+
 /// Where readings are retained.
 pub(super) fn retained_readings(config: &Config) -> BTreeSet<String> {
     config.sensors.iter().filter(|sensor| sensor.retain).map(|sensor| config.topics.reading(&sensor.name)).collect()

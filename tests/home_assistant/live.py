@@ -250,9 +250,13 @@ def gone(stand):
     ha.start()
     agree(stand, "a start with less while Home Assistant was off")
     stop(stand)
+    said = subprocess.run([stand.fieldgate, "forget", "--json", "--config", stand.folder / "f.yaml"], capture_output=True, check=True)
+    assert json.loads(said.stdout)["brokers"][0]["cleared"], said
+    ours = lambda: [e["entity_id"] for e in ha.entities() if "shed_" in e["entity_id"]]
+    wait_until(lambda: f"after forget these are left: {ours()}", lambda: not ours(), 20)
     stand.write(CONFIG)
     stand.start()
-    agree(stand, "a start with all again")
+    agree(stand, "a start after forget")
     print("what has gone leaves Home Assistant, whoever was off at the time")
 
 

@@ -18,6 +18,7 @@ mod connection;
 mod dialect;
 mod expiry;
 mod failover;
+mod forget;
 mod forwarder;
 mod freshness_marker;
 mod greeting;
@@ -43,6 +44,7 @@ pub mod tls;
 mod trail;
 mod twins;
 
+pub use forget::{Forgotten, forget};
 pub use latest::Latest;
 pub use peer::PeerStatus;
 pub use secrets::SecretSource;

@@ -68,8 +68,8 @@ enum State {
 }
 
 /// A connection that the broker has accepted.
-struct Held {
-    session: Session,
+pub(super) struct Held {
+    pub(super) session: Session,
     connected: Connected,
     /// Only with TLS.
     expiry: Option<Expiry>,
@@ -258,7 +258,7 @@ fn describe_hang_up(broker: &Broker, choice: ProtocolChoice, protocol: Protocol,
 }
 
 /// All that an attempt to connect needs, whatever happens meanwhile.
-struct Attempt {
+pub(super) struct Attempt {
     settings: Settings,
     broker: Broker,
     protocol: Protocol,
@@ -284,9 +284,21 @@ impl Attempt {
         Self { settings, broker: broker.clone(), protocol, client_id, will, credentials, heartbeat }
     }
 
+    /// One that belongs to no link.
+    pub(super) fn alone(
+        settings: Settings,
+        broker: &Broker,
+        protocol: Protocol,
+        client_id: String,
+        will: Will,
+    ) -> Self {
+        let (credentials, heartbeat) = (secrets::credentials_folder(), Arc::default());
+        Self { settings, broker: broker.clone(), protocol, client_id, will, credentials, heartbeat }
+    }
+
     /// One attempt; dropping it also ends the task that polls the library. `notify` gets what the files say about
     /// certificates.
-    async fn make(&self, notify: impl FnMut(&Notices)) -> Result<Held, Cause> {
+    pub(super) async fn make(&self, notify: impl FnMut(&Notices)) -> Result<Held, Cause> {
         let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.open(notify));
         attempt.await.unwrap_or_else(|_| Err(Cause::other(describe_timeout(&self.broker))))
     }

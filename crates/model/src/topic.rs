@@ -110,6 +110,22 @@ impl Topics {
         }
     }
 
+    /// What follows the base topic and its `/`.
+    pub fn below<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        topic.strip_prefix(self.base.as_str())?.strip_prefix('/')
+    }
+
+    /// Whether a gateway of this base topic may have left something retained on `topic`, in any configuration. Commands are others'.
+    pub fn may_be_retained(&self, topic: &str) -> bool {
+        let levels: Vec<_> = self.below(topic).map_or_else(Vec::new, |below| below.split('/').collect());
+        match levels[..] {
+            [level] => ["status", "devices", "health"].contains(&level),
+            ["sensors", _] | ["sensors", _, _] | ["actuators", _] => true,
+            ["actuators", _, what] => what == "state",
+            _ => false,
+        }
+    }
+
     /// What a command topic sets, and the name in it; nothing when `topic` is neither `B/actuators/<one level>/set` nor
     /// `B/sensors/<one level>/total/set`.
     ///
@@ -167,6 +183,22 @@ pub fn check_base(base: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_gateway_leaves_retained_is_known_by_its_topic() {
+        let topics = Topics::new("f/g");
+        for ours in
+            ["status", "devices", "health", "sensors/a", "sensors/a/status", "sensors/a/temperature", "actuators/a"]
+        {
+            assert!(topics.may_be_retained(&format!("f/g/{ours}")), "{ours}");
+        }
+        assert!(topics.may_be_retained("f/g/actuators/a/state"));
+        for other in
+            ["f/gg/status", "f/g", "f/g/loss", "f/g/late/a", "f/g/actuators/a/set", "f/g/sensors/a/total/set", "x"]
+        {
+            assert!(!topics.may_be_retained(other), "{other}");
+        }
+    }
 
     #[test]
     fn only_a_set_topic_of_one_level_is_a_command() {

@@ -1,0 +1,177 @@
+//! Clears what is retained, for a gateway that is not to come back: one connection that neither says `online` nor takes commands.
+//!
+//! What the broker keeps is found by subscribing, so that what an earlier configuration left is cleared as well, and what is not there
+//! is not reported. Where the broker does not let us look, what the caller knows of is cleared unseen.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::session::{CauseKind, Event, Fate, Filter, Grant, Publication, Session, Will};
+use super::supervisor::{Attempt, Held};
+use super::{Broker, Protocol, ProtocolChoice, Settings};
+use fieldgate_model::Qos;
+
+/// How long the broker may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long what the broker keeps is waited for, behind the answer to the subscription, where it does not send back our own message
+/// that comes behind all of it.
+const ALL_SENT: Duration = Duration::from_secs(3);
+
+/// Topics that are cleared at once.
+const AT_ONCE: usize = 16;
+
+/// What became of it at one broker.
+#[derive(Debug)]
+pub struct Forgotten {
+    /// Which.
+    pub broker: String,
+    /// What was retained there and is no more.
+    pub cleared: Vec<String>,
+    /// Topics with the reason for which they could not be cleared.
+    pub refused: Vec<(String, String)>,
+    /// Why not everything was done.
+    pub error: Option<String>,
+}
+
+/// Clears what is retained at every broker of `settings`: what is `known`, and whatever else of ours lies below the base topic.
+pub async fn forget(settings: &Settings, known: &BTreeSet<String>) -> Vec<Forgotten> {
+    let mut all = Vec::new();
+    for broker in &settings.brokers {
+        let mut done = Forgotten { broker: broker.to_string(), cleared: Vec::new(), refused: Vec::new(), error: None };
+        done.error = at_broker(settings, broker, known, &mut done).await.err();
+        all.push(done);
+    }
+    all
+}
+
+async fn at_broker(
+    settings: &Settings,
+    broker: &Broker,
+    known: &BTreeSet<String>,
+    done: &mut Forgotten,
+) -> Result<(), String> {
+    let mut session = connect(settings, broker).await?;
+    let found = find(&mut session, settings, known).await?;
+    let topics: Vec<_> = found.into_iter().collect();
+    for some in topics.chunks(AT_ONCE) {
+        for (topic, fate) in clear(&mut session, some).await? {
+            match fate {
+                Fate::Acknowledged => done.cleared.push(topic),
+                Fate::Lost => return Err("the connection ended".into()),
+                Fate::Refused(words) | Fate::Unacceptable(words) => done.refused.push((topic, words)),
+            }
+        }
+    }
+    session.disconnect().await;
+    // An orderly end needs no answer.
+    while let Ok(event) = timeout(Duration::from_millis(100), session.next()).await {
+        if matches!(event, Event::Ended(_)) {
+            break;
+        }
+    }
+    if done.refused.is_empty() { Ok(()) } else { Err("the broker does not let us clear some topics".into()) }
+}
+
+/// Connects with an identifier of its own, so that it takes over no session.
+async fn connect(settings: &Settings, broker: &Broker) -> Result<Session, String> {
+    let protocols: &[Protocol] = match settings.protocol {
+        ProtocolChoice::Auto => &[Protocol::V5, Protocol::V4],
+        ProtocolChoice::Only(Protocol::V5) => &[Protocol::V5],
+        ProtocolChoice::Only(Protocol::V4) => &[Protocol::V4],
+    };
+    let mut words = String::new();
+    for protocol in protocols {
+        let settings = Settings { clean_session: true, ..settings.clone() };
+        let client_id = format!("fieldgate-forget-{:08x}", fastrand::u32(..));
+        let attempt = Attempt::alone(settings, broker, *protocol, client_id, Will { assured: false, retain: false });
+        match attempt.make(|_| {}).await {
+            Ok(Held { session, .. }) => return Ok(session),
+            Err(cause) if matches!(cause.kind, CauseKind::WrongProtocol | CauseKind::HungUp) => words = cause.words,
+            Err(cause) => return Err(cause.words),
+        }
+    }
+    Err(words)
+}
+
+/// What the broker keeps of it. `B/status` is cleared on the way: the broker sends that back behind everything that it keeps.
+async fn find(
+    session: &mut Session,
+    settings: &Settings,
+    known: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, String> {
+    let topics = &settings.topics;
+    let filter = |topic| Filter { topic, retain_as_published: false, send_retained: true, no_local: false };
+    let below = format!("{}/#", topics.base());
+    let others = known.iter().filter(|topic| topics.below(topic).is_none()).cloned();
+    let mut found = BTreeSet::new();
+    let mut unseen = BTreeSet::new();
+    let mut events = Vec::new();
+    for (topic, is_base) in std::iter::once((below, true)).chain(others.map(|topic| (topic, false))) {
+        let mut granted = session.subscribe(vec![filter(topic.clone())]);
+        let deadline = Instant::now() + PATIENCE;
+        let grant = loop {
+            tokio::select! {
+                biased;
+                event = session.next() => events.push(live(event)?),
+                grant = &mut granted => break Some(grant),
+                () = tokio::time::sleep_until(deadline) => break None,
+            }
+        };
+        match grant {
+            Some(Grant::Granted) => {}
+            Some(Grant::Lost) => return Err("the connection ended when we subscribed".into()),
+            Some(Grant::Refused(_)) | None if is_base => {
+                unseen.extend(known.iter().filter(|topic| topics.below(topic).is_some()).cloned());
+            }
+            Some(Grant::Refused(_)) | None => drop(unseen.insert(topic)),
+        }
+    }
+    let status = topics.status();
+    let _fate = session.publish(Publication::plain(status.clone(), "", Qos::AtLeastOnce, true));
+    let deadline = Instant::now() + ALL_SENT;
+    while let Ok(event) = timeout_at(deadline, session.next()).await {
+        let event = live(event)?;
+        let is_last = event.as_ref().is_some_and(|(topic, is_retained)| *topic == status && !is_retained);
+        events.push(event);
+        if is_last {
+            break;
+        }
+    }
+    let kept = events.into_iter().flatten().filter(|(_, is_retained)| *is_retained).map(|(topic, _)| topic);
+    found.extend(kept.filter(|topic| topics.may_be_retained(topic) || known.contains(topic)));
+    found.extend(unseen);
+    Ok(found)
+}
+
+/// The topic of a message and whether the broker kept it.
+fn live(event: Event) -> Result<Option<(String, bool)>, String> {
+    match event {
+        Event::Publish(arrived) => Ok(Some((arrived.topic, arrived.retain && !arrived.payload.is_empty()))),
+        Event::Connected(_) => Ok(None),
+        Event::Ended(cause) => Err(cause.words),
+    }
+}
+
+async fn clear(session: &mut Session, topics: &[String]) -> Result<Vec<(String, Fate)>, String> {
+    let mut fates: Vec<_> = topics
+        .iter()
+        .map(|topic| (topic, session.publish(Publication::plain(topic.clone(), "", Qos::AtLeastOnce, true))))
+        .collect();
+    let deadline = Instant::now() + PATIENCE;
+    let mut all = Vec::new();
+    for (topic, fate) in &mut fates {
+        let fate = loop {
+            tokio::select! {
+                fate = &mut *fate => break fate,
+                // What we clear comes back, and must be taken from the way.
+                event = session.next() => drop(live(event)?),
+                () = tokio::time::sleep_until(deadline) => return Err("the broker does not answer".into()),
+            }
+        };
+        all.push(((*topic).clone(), fate));
+    }
+    Ok(all)
+}
