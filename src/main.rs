@@ -27,10 +27,7 @@ fn run(command: Command) -> ExitCode {
         }
         Command::Drivers { name, output } => cli::drivers::run(name.as_deref(), output.json),
         Command::Filters { name, output } => cli::filters::run(name.as_deref(), output.json),
-        Command::Forget { config, output } => {
-            log::start("error");
-            cli::forget::run(&config.config, output.json)
-        }
+        Command::Forget { config, output } => cli::forget::run(&config.config, output.json),
         Command::Read { sensor, config, output } => {
             log::start("warn");
             cli::read::run(&sensor, &config.config, output.json)

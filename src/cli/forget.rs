@@ -50,16 +50,20 @@ fn open(config: &Config) -> Result<Option<(Spool, SpoolThread)>, SpoolError> {
 }
 
 async fn clear(config: &Config, spool: Option<Spool>) -> Vec<Forgotten> {
-    let mut known: BTreeSet<String> = gateway::retained_topics(config).into_iter().collect();
+    let (known, shown) = (gateway::retained_topics(config), config.shown_devices());
+    let shown = || shown.iter().map(|device| device.topic.clone()).collect();
     let announced = spool.as_ref().map(Spool::announced);
-    match announced.as_ref().map(|announced| announced.earlier()) {
-        Some(Some(earlier)) => known.extend(earlier.keys().cloned()),
-        Some(None) => cli::print_message(
-            "warning: the spool's file cannot be read, so what an earlier configuration announced to Home Assistant is not known\n",
-        ),
-        None => {}
-    }
-    let all = link::forget(&config.link, &known).await;
+    let topics: BTreeSet<String> = match announced.as_ref().map(|announced| announced.earlier()) {
+        Some(Some(earlier)) => earlier.keys().cloned().collect(),
+        Some(None) => {
+            cli::print_message(
+                "warning: the spool's file cannot be read, so what an earlier configuration announced to Home Assistant is not known\n",
+            );
+            shown()
+        }
+        None => shown(),
+    };
+    let all = link::forget(&config.link, &known, &topics).await;
     if let Some(spool) = spool {
         if let Some(announced) = announced.filter(|_| all.iter().all(|done| done.error.is_none())) {
             announced.set(Announcements::new());

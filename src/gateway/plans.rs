@@ -269,22 +269,15 @@ pub(super) fn abandoned_topics(old: &Config, new: &Config) -> Vec<String> {
     statuses.chain(readings).chain(states).chain(plain).collect()
 }
 
-/// Everything that this configuration leaves retained at the broker.
-pub fn retained_topics(config: &Config) -> Vec<String> {
+/// Everything that this configuration leaves retained below its base topic.
+pub fn retained_topics(config: &Config) -> BTreeSet<String> {
     let topics = &config.topics;
     let statuses = config.sensors.iter().map(|sensor| topics.sensor_status(&sensor.name));
     let states = config.actuators.iter().map(|actuator| topics.state(&actuator.name));
-    let announced = config.shown_devices().into_iter().map(|device| device.topic);
     let own = [topics.status(), topics.devices(), topics.health()];
     let plain = plain(config, topics);
     let plain = plain.all().cloned();
-    own.into_iter()
-        .chain(statuses)
-        .chain(states)
-        .chain(announced)
-        .chain(plain)
-        .chain(retained_readings(config))
-        .collect()
+    own.into_iter().chain(statuses).chain(states).chain(plain).chain(retained_readings(config)).collect()
 }
 
 /// Where readings are retained.

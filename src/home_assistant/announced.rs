@@ -38,9 +38,12 @@ struct Part {
     /// Those whose tombstones may not have been seen yet.
     #[serde(skip)]
     unseen: BTreeSet<String>,
-    /// Whether the topic was cleared, after its tombstones.
+    /// Whether the topic was cleared when nothing was left on it,
     #[serde(skip)]
     is_cleared: bool,
+    /// and whether the broker has that.
+    #[serde(default)]
+    is_confirmed: bool,
 }
 
 /// What is to be published.
@@ -61,11 +64,12 @@ impl Announced {
     pub fn recall<'a>(&mut self, stored: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>) {
         let is_there: BTreeSet<String> = self.topics.values().flat_map(|part| part.there.keys().cloned()).collect();
         for (topic, body) in stored {
-            let Ok(Part { device, there, gone, .. }) = serde_json::from_slice::<Part>(body) else { continue };
+            let Ok(Part { device, there, gone, is_confirmed, .. }) = serde_json::from_slice(body) else { continue };
             match self.topics.get_mut(topic) {
                 None if is_there.is_empty() => {
                     let unseen = gone.iter().map(|(key, _)| key.clone()).collect();
-                    self.topics.insert(topic.clone(), Part { device, there, gone, unseen, is_cleared: false });
+                    let part = Part { device, there, gone, unseen, is_cleared: is_confirmed, is_confirmed };
+                    self.topics.insert(topic.clone(), part);
                 }
                 // This run has announced something already: what it has not is gone.
                 known => {
@@ -133,59 +137,56 @@ impl Announced {
         }
     }
 
-    /// What the broker is to keep: tombstones beside what there is.
+    /// What the broker is to keep: tombstones beside what there is. Where nothing is left, [`Announced::clear`] does the rest.
     pub fn messages(&self) -> Messages {
-        let message = |(topic, part): (&String, &Part)| {
-            let is_empty = part.is_left() && (part.is_cleared || part.gone.is_empty());
-            (topic.clone(), if is_empty { Vec::new() } else { part.payload(false) })
-        };
-        self.topics.iter().map(message).collect()
+        let there = self.topics.iter().filter(|(_, part)| !part.is_left());
+        there.map(|(topic, part)| (topic.clone(), part.payload(false))).collect()
     }
 
     /// What has gone in its old form, for a Home Assistant that has started since; nothing where nothing has gone.
     pub fn full(&mut self) -> Messages {
         let with_gone = self.topics.iter_mut().filter(|(_, part)| !part.gone.is_empty());
         let message = |(topic, part): (&String, &mut Part)| {
-            part.is_cleared = false;
+            (part.is_cleared, part.is_confirmed) = (false, false);
             part.unseen = part.gone.iter().map(|(key, _)| key.clone()).collect();
             (topic.clone(), part.payload(true))
         };
         with_gone.map(message).collect()
     }
 
-    /// All tombstones were published, and Home Assistant had its time.
+    /// What was published was seen: the broker has it, and Home Assistant had its time.
     pub fn confirm(&mut self) {
-        self.topics.values_mut().for_each(|part| part.unseen.clear());
+        for part in self.topics.values_mut().filter(|part| !part.is_left() || part.is_cleared) {
+            part.unseen.clear();
+            part.is_confirmed = part.is_cleared;
+        }
+        self.topics.retain(|_, part| !(part.is_left() && part.is_cleared && part.gone.is_empty()));
     }
 
-    /// Whether there are topics on which nothing is announced any more, and which [`Announced::clear`] does something about.
+    /// Whether there are topics on which nothing is left, and which are not cleared.
     pub fn is_to_clear(&self) -> bool {
-        self.topics.values().any(|part| part.is_left() && (part.gone.is_empty() || !part.is_cleared))
+        self.topics.values().any(|part| part.is_left() && !part.is_cleared)
     }
 
-    /// Clears the topics on which only tombstones are left. Those of which nothing is remembered were cleared by the message before,
-    /// and are forgotten.
-    pub fn clear(&mut self) -> Messages {
-        self.topics.retain(|_, part| !part.is_left() || !part.gone.is_empty());
-        let left = self.topics.iter_mut().filter(|(_, part)| part.is_left());
+    /// Clears the topics on which nothing is left. The empty payload takes away whatever was announced there; unless this gateway
+    /// `is_alone`, tombstones take away its own. Home Assistant complains of either where it has nothing, so it comes once.
+    pub fn clear(&mut self, is_alone: bool) -> Messages {
+        let left = self.topics.iter_mut().filter(|(_, part)| part.is_left() && !part.is_cleared);
         let message = |(topic, part): (&String, &mut Part)| {
             part.is_cleared = true;
-            (topic.clone(), Vec::new())
+            (topic.clone(), if is_alone { Vec::new() } else { part.payload(false) })
         };
         left.map(message).collect()
     }
 
-    /// Home Assistant was shown everything that has gone, and its tombstone: no more is kept of it. Unless this gateway
-    /// `is_alone`, topics with tombstones only stay as they are.
-    pub fn forget(&mut self, is_alone: bool) -> Messages {
+    /// Home Assistant was shown everything that has gone, and that it has: no more is kept of it.
+    pub fn forget(&mut self) -> Messages {
+        self.topics.retain(|_, part| !part.is_left() || !part.is_cleared);
         let mut messages = Messages::new();
-        for (topic, part) in self.topics.iter_mut().filter(|(_, part)| !part.gone.is_empty()) {
-            if part.is_left() && !is_alone {
-                continue;
-            }
+        for (topic, part) in self.topics.iter_mut().filter(|(_, part)| !part.is_left() && !part.gone.is_empty()) {
             part.gone.clear();
             part.unseen.clear();
-            messages.push((topic.clone(), if part.is_left() { Vec::new() } else { part.payload(false) }));
+            messages.push((topic.clone(), part.payload(false)));
         }
         messages
     }
@@ -212,7 +213,9 @@ impl Part {
         let old = std::mem::replace(&mut self.there, there);
         let gone: Vec<_> = old.into_iter().filter(|(key, _)| !self.there.contains_key(key)).collect();
         self.device = device;
-        self.is_cleared &= self.there.is_empty();
+        if !self.there.is_empty() {
+            (self.is_cleared, self.is_confirmed) = (false, false);
+        }
         self.leave(gone);
     }
 

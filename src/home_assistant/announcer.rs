@@ -1,7 +1,7 @@
 //! When Home Assistant is told what there is, and what has gone. Pure: time is an argument, on any clock.
 //!
 //! On a change everything is published at once, with a tombstone for what has gone; what moves from one device to another, and
-//! topics on which nothing is left, follow a moment later. When Home Assistant has started, which it says on `<prefix>/status`, it
+//! topics on which nothing is left, follow a moment later: by then it is known whether another gateway has our name. When Home Assistant has started, which it says on `<prefix>/status`, it
 //! gets everything once more, in this order: what has gone in its old form, then its tombstones, then what is left, and no more is
 //! remembered of what has gone. Five seconds after its word it gets the newest readings that are not retained.
 //!
@@ -27,7 +27,7 @@ const SHOWN_AFTER: Duration = Duration::from_secs(5);
 enum Step {
     /// Announce what was left out because it moves.
     Announce,
-    /// Clear topics on which only tombstones are left.
+    /// Clear topics on which nothing is left.
     Clear,
     /// Take away again what was shown in its old form.
     TakeAway,
@@ -90,8 +90,7 @@ impl Announcer {
     pub fn announce(&mut self, devices: &[Device]) -> Messages {
         let update = self.announced.update(devices);
         self.is_half = update.is_half;
-        // Tombstones are what is published here, too.
-        let step = if self.is_showing() { Some(Step::Forget) } else { self.rest() };
+        let step = if self.is_showing() { Some(Step::TakeAway) } else { self.rest() };
         self.publish(update.messages, step)
     }
 
@@ -132,17 +131,22 @@ impl Announcer {
         }
         due.messages = match step {
             Step::Announce => self.announce(&devices()),
-            Step::TakeAway => self.publish(self.announced.messages(), Some(Step::Forget)),
+            Step::TakeAway => {
+                let mut messages = self.announced.messages();
+                messages.extend(self.announced.clear(is_alone));
+                self.publish(messages, Some(Step::Forget))
+            }
             Step::Forget => {
-                let messages = self.announced.forget(is_alone);
+                let messages = self.announced.forget();
                 let rest = self.rest();
                 self.publish(messages, rest)
             }
-            // Another gateway of this name may have announced something there.
-            Step::Clear if !is_alone => Vec::new(),
+            Step::Clear if !self.announced.is_to_clear() => Vec::new(),
             Step::Clear => {
-                let messages = self.announced.clear();
-                self.publish(messages, None)
+                let messages = self.announced.clear(is_alone);
+                // Something that moves may come from there; if not, this step does nothing.
+                let then = if self.is_half { Step::Announce } else { Step::Clear };
+                self.publish(messages, Some(then))
             }
         };
         due
@@ -169,9 +173,10 @@ impl Announcer {
 
     /// What is left to do when nothing else is.
     fn rest(&self) -> Option<Step> {
-        match self.is_half {
-            true => Some(Step::Announce),
-            false => self.announced.is_to_clear().then_some(Step::Clear),
+        match (self.announced.is_to_clear(), self.is_half) {
+            (true, _) => Some(Step::Clear),
+            (false, true) => Some(Step::Announce),
+            (false, false) => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Clears what is retained, for a gateway that is not to come back: one connection that neither says `online` nor takes commands.
 //!
-//! What the broker keeps is found by subscribing, so that what an earlier configuration left is cleared as well, and what is not there
-//! is not reported. Where the broker does not let us look, what the caller knows of is cleared unseen.
+//! What the broker keeps below the base topic is found by subscribing, so that what an earlier configuration left is cleared as well, and
+//! what is not there is not reported. Where the broker does not let us look, and elsewhere, what the caller knows of is cleared unseen.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -36,12 +36,13 @@ pub struct Forgotten {
     pub error: Option<String>,
 }
 
-/// Clears what is retained at every broker of `settings`: what is `known`, and whatever else of ours lies below the base topic.
-pub async fn forget(settings: &Settings, known: &BTreeSet<String>) -> Vec<Forgotten> {
+/// Clears what is retained at every broker of `settings`: what is found below the base topic, or what is `known` to be there where the
+/// broker does not let us look, and what was `announced` elsewhere.
+pub async fn forget(settings: &Settings, known: &BTreeSet<String>, announced: &BTreeSet<String>) -> Vec<Forgotten> {
     let mut all = Vec::new();
     for broker in &settings.brokers {
         let mut done = Forgotten { broker: broker.to_string(), cleared: Vec::new(), refused: Vec::new(), error: None };
-        done.error = at_broker(settings, broker, known, &mut done).await.err();
+        done.error = at_broker(settings, broker, (known, announced), &mut done).await.err();
         all.push(done);
     }
     all
@@ -50,12 +51,12 @@ pub async fn forget(settings: &Settings, known: &BTreeSet<String>) -> Vec<Forgot
 async fn at_broker(
     settings: &Settings,
     broker: &Broker,
-    known: &BTreeSet<String>,
+    (known, announced): (&BTreeSet<String>, &BTreeSet<String>),
     done: &mut Forgotten,
 ) -> Result<(), String> {
     let mut session = connect(settings, broker).await?;
     let found = find(&mut session, settings, known).await?;
-    let topics: Vec<_> = found.into_iter().collect();
+    let topics: Vec<_> = found.union(announced).cloned().collect();
     for some in topics.chunks(AT_ONCE) {
         for (topic, fate) in clear(&mut session, some).await? {
             match fate {
@@ -96,53 +97,49 @@ async fn connect(settings: &Settings, broker: &Broker) -> Result<Session, String
     Err(words)
 }
 
-/// What the broker keeps of it. `B/status` is cleared on the way: the broker sends that back behind everything that it keeps.
+/// What the broker keeps of ours below the base topic. `B/status` is cleared on the way: the broker sends that back behind everything
+/// that it keeps. Where it does not, it does not let us look, and everything that is known may be there.
 async fn find(
     session: &mut Session,
     settings: &Settings,
     known: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, String> {
     let topics = &settings.topics;
-    let filter = |topic| Filter { topic, retain_as_published: false, send_retained: true, no_local: false };
-    let below = format!("{}/#", topics.base());
-    let others = known.iter().filter(|topic| topics.below(topic).is_none()).cloned();
+    let topic = format!("{}/#", topics.base());
+    let filter = Filter { topic, retain_as_published: false, send_retained: true, no_local: false };
+    let mut granted = session.subscribe(vec![filter]);
     let mut found = BTreeSet::new();
-    let mut unseen = BTreeSet::new();
-    let mut events = Vec::new();
-    for (topic, is_base) in std::iter::once((below, true)).chain(others.map(|topic| (topic, false))) {
-        let mut granted = session.subscribe(vec![filter(topic.clone())]);
-        let deadline = Instant::now() + PATIENCE;
-        let grant = loop {
-            tokio::select! {
-                biased;
-                event = session.next() => events.push(live(event)?),
-                grant = &mut granted => break Some(grant),
-                () = tokio::time::sleep_until(deadline) => break None,
-            }
-        };
-        match grant {
-            Some(Grant::Granted) => {}
-            Some(Grant::Lost) => return Err("the connection ended when we subscribed".into()),
-            Some(Grant::Refused(_)) | None if is_base => {
-                unseen.extend(known.iter().filter(|topic| topics.below(topic).is_some()).cloned());
-            }
-            Some(Grant::Refused(_)) | None => drop(unseen.insert(topic)),
+    let mut take = |event| -> Result<Option<(String, bool)>, String> {
+        let message = live(event)?;
+        if let Some((topic, true)) = &message
+            && topics.may_be_retained(topic)
+        {
+            found.insert(topic.clone());
         }
+        Ok(message)
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let grant = loop {
+        tokio::select! {
+            event = session.next() => drop(take(event)?),
+            grant = &mut granted => break grant,
+            () = tokio::time::sleep_until(deadline) => break Grant::Refused("no answer".into()),
+        }
+    };
+    match grant {
+        Grant::Granted => {}
+        Grant::Refused(_) => return Ok(known.clone()),
+        Grant::Lost => return Err("the connection ended when we subscribed".into()),
     }
     let status = topics.status();
     let _fate = session.publish(Publication::plain(status.clone(), "", Qos::AtLeastOnce, true));
     let deadline = Instant::now() + ALL_SENT;
     while let Ok(event) = timeout_at(deadline, session.next()).await {
-        let event = live(event)?;
-        let is_last = event.as_ref().is_some_and(|(topic, is_retained)| *topic == status && !is_retained);
-        events.push(event);
-        if is_last {
-            break;
+        if take(event)? == Some((status.clone(), false)) {
+            return Ok(found);
         }
     }
-    let kept = events.into_iter().flatten().filter(|(_, is_retained)| *is_retained).map(|(topic, _)| topic);
-    found.extend(kept.filter(|topic| topics.may_be_retained(topic) || known.contains(topic)));
-    found.extend(unseen);
+    found.extend(known.iter().cloned());
     Ok(found)
 }
 

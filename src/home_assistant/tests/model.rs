@@ -24,6 +24,8 @@ struct HomeAssistant {
     discovered: BTreeMap<Place, String>,
     registry: BTreeSet<String>,
     complaints: Vec<String>,
+    /// Topics that were cleared where there was nothing, of which Home Assistant warns.
+    idle: usize,
 }
 
 impl HomeAssistant {
@@ -31,7 +33,9 @@ impl HomeAssistant {
         let components: BTreeMap<String, Json> = match payload {
             // Everything that was discovered on this topic goes.
             [] => {
-                let here = self.discovered.keys().filter(|(at, _)| at == topic);
+                let here: Vec<_> = self.discovered.keys().filter(|(at, _)| at == topic).cloned().collect();
+                self.idle += usize::from(here.is_empty());
+                let here = here.iter();
                 here.map(|(_, key)| (key.clone(), serde_json::json!({ "platform": "any" }))).collect()
             }
             payload => {
@@ -248,6 +252,7 @@ fn while_home_assistant_runs_no_start_of_it_is_needed() {
             assert_eq!(world.home_assistant.registry.len(), expected, "seed {seed}");
             assert_eq!(world.home_assistant.complaints, [""; 0], "seed {seed}");
             assert_eq!(world.retained.len(), world.configured.len(), "seed {seed}");
+            assert_eq!(world.home_assistant.idle, 0, "seed {seed}");
         }
     }
 }
