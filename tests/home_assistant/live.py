@@ -271,10 +271,13 @@ def changes(stand):
     moved = new.replace(", home_assistant: { device: Greenhouse, name: Air }", "")
     moved = moved.replace("  ebb: { driver: waveform, every: 1s", "  ebb: { driver: waveform, every: 1s, home_assistant: { device: Sea }")
     reload(stand, moved)
-    names = {d["name"]: d["id"] for d in ha.devices()}
-    assert "Greenhouse" not in names, "a device without entities stays"
-    places = {e["entity_id"]: e["device_id"] for e in ha.entities()}
-    assert places["sensor.shed_ebb_value"] == names["Sea"] and places["sensor.shed_air_temperature"] == names["Garden shed"], places
+    # What moves is taken away before it comes again, under the same id.
+    names = lambda: {d["name"]: d["id"] for d in ha.devices()}
+    wait_until("a device without entities stays", lambda: "Greenhouse" not in names(), 20)
+    agree(stand, "a move")
+    places = lambda: {e["entity_id"]: e["device_id"] for e in ha.entities()}
+    assert places()["sensor.shed_ebb_value"] == names()["Sea"], places()
+    assert places()["sensor.shed_air_temperature"] == names()["Garden shed"], places()
     ha.wait_state("sensor.shed_ebb_value", lambda s: s["state"] not in ("unknown", "unavailable"), 20)
     sensors, _ = new.split("actuators:")
     reload(stand, sensors)
