@@ -21,9 +21,9 @@ fn run(command: Command) -> ExitCode {
             cli::run::run(&file.config)
         }
         Command::Check { config, output } => cli::check::run(&config.config, output.json),
-        Command::Demo { port } => {
+        Command::Demo { port, elsewhere } => {
             log::start("error");
-            cli::demo::run(port)
+            cli::demo::run(port, elsewhere)
         }
         Command::Drivers { name, output } => cli::drivers::run(name.as_deref(), output.json),
         Command::Filters { name, output } => cli::filters::run(name.as_deref(), output.json),

@@ -113,6 +113,11 @@ fn usage_errors_end_with_2_and_say_so_on_standard_error() {
         &["drivers", "a", "b"],
         &["demo", "--port", "0"],
         &["demo", "--port", "65536"],
+        &["demo", "--home-assistant", "ha.lan"],
+        &["demo", "--home-assistant", "mqtt://pi:pw@ha.lan"],
+        &["demo", "--home-assistant", "mqtt://ha.lan", "--port", "1884"],
+        &["demo", "--home-assistant", "mqtt://ha.lan", "--username", "pi"],
+        &["demo", "--username", "pi", "--password-file", "f"],
         &["schema", "--json"],
     ] {
         run(arguments).failed(2, "try '--help'");

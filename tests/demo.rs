@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::client::{Client, Endpoint};
 use common::gateway::{program, program_path};
+use common::mosquitto::{Mosquitto, Options};
 use common::unread::stopped_terminal;
 use common::{SOON, free_port, send_signal, wait_for, wait_until};
 use rustix::process::Signal;
@@ -85,9 +86,21 @@ struct Demo {
 impl Demo {
     /// Returns when it has introduced itself.
     fn start(port: u16) -> Self {
-        let temporary = tempfile::tempdir().unwrap();
         let mut command = program();
-        command.args(["demo", "--port", &port.to_string()]).env("TMPDIR", temporary.path());
+        command.args(["demo", "--port", &port.to_string()]);
+        Self::with(command)
+    }
+
+    /// On a broker that is there already.
+    fn on(broker: &str, more: &[&str]) -> Self {
+        let mut command = program();
+        command.args(["demo", "--home-assistant", broker]).args(more);
+        Self::with(command)
+    }
+
+    fn with(mut command: Command) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        command.env("TMPDIR", temporary.path());
         let demo = Self { running: Running::start(command), temporary };
         demo.running.wait_said("/fan/set -m 40\n");
         demo
@@ -175,6 +188,56 @@ fn two_demos_run_side_by_side() {
     for demo in demos {
         demo.interrupt();
     }
+}
+
+const ANNOUNCED: &str = "homeassistant/device/fieldgate_greenhouse/config";
+
+#[test]
+fn on_a_given_broker_it_is_announced_and_leaves_nothing_there() {
+    let broker = Mosquitto::start();
+    let everything = ["#"];
+    let client = Client::subscribe(&broker.endpoint(), &everything);
+    let demo = Demo::on(&broker.url(), &[]);
+    let payload = client.wait_json(ANNOUNCED, |payload| payload["components"].is_object(), SOON);
+    assert_eq!(
+        payload["components"]["switch.greenhouse_pump"]["command_topic"],
+        "fieldgate/greenhouse/actuators/pump/set"
+    );
+    client.wait_json("fieldgate/greenhouse/sensors/tank", |_| true, SOON);
+    demo.running.wait_said("link     up: ");
+    let commands = demo.lines("command ");
+    assert_eq!(
+        commands[0],
+        format!("mosquitto_pub -h 127.0.0.1 -p {} -t fieldgate/greenhouse/actuators/pump/set -m on", broker.port)
+    );
+    assert_eq!(Running::shell(&commands[0]).wait_exit(SOON), 0);
+    demo.running.wait_said("  pump  on  command\n");
+    demo.interrupt();
+    // It is taken away while its states are there, and an end that is not orderly would have said `offline`.
+    client.wait_for(ANNOUNCED, str::is_empty, SOON);
+    assert!(client.all("fieldgate/greenhouse/status").iter().all(|message| message.payload != "offline"));
+    client.publish("end", "of the demo", true, 1);
+    let later = Client::subscribe(&broker.endpoint(), &everything);
+    later.wait_for("end", |text| text == "of the demo", SOON);
+    let retained: Vec<_> = later.everything().into_iter().map(|message| message.topic).collect();
+    assert_eq!(retained, ["end"]);
+}
+
+#[test]
+fn a_given_broker_may_want_a_password_and_may_come_late() {
+    let user = Some(("pi".to_owned(), "s3cret".to_owned()));
+    let mut broker = Mosquitto::with(Options { user, ..Options::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    common::write_secret(&file, "s3cret");
+    broker.stop();
+    let demo = Demo::on(&broker.url(), &["--username", "pi", "--password-file", &file.to_string_lossy()]);
+    demo.running.wait_said("link     down: ");
+    broker.start_again();
+    demo.running.wait_said("link     up: ");
+    assert!(demo.lines("watch ")[0].contains(" -u pi -P \"$(cat /"), "{:?}", demo.lines("watch "));
+    assert!(!demo.running.said().contains("s3cret"));
+    demo.interrupt();
 }
 
 #[test]

@@ -43,6 +43,9 @@ complete -c fieldgate -n "__fish_fieldgate_using_subcommand check" -l config -d 
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand check" -l json -d 'Print the result as JSON'
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand check" -s h -l help -d 'Print help'
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand demo" -l port -d 'The broker\'s port on loopback; the next free one is taken if it is in use' -r
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand demo" -l home-assistant -d 'Announce the greenhouse to Home Assistant, on the broker that it uses, in place of a broker of its own; at the end everything is removed there' -r
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand demo" -l username -d 'The user at that broker' -r
+complete -c fieldgate -n "__fish_fieldgate_using_subcommand demo" -l password-file -d 'The file with that user\'s password' -r -F
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand drivers" -l json -d 'Print the result as JSON'
 complete -c fieldgate -n "__fish_fieldgate_using_subcommand drivers" -s h -l help -d 'Print help'

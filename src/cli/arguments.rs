@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config;
+use fieldgate_link::Broker;
 
 /// Sensors and relays of a Linux board on MQTT.
 ///
@@ -39,6 +40,9 @@ pub enum Command {
         /// The broker's port on loopback; the next free one is taken if it is in use
         #[arg(long, default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
+        /// Where else than on a broker of its own.
+        #[command(flatten)]
+        elsewhere: Elsewhere,
     },
     /// List the drivers, or show one driver's page
     Drivers {
@@ -92,6 +96,21 @@ pub enum Command {
     SafeState(ConfigFile),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+}
+
+/// The demo on a broker that is there already.
+#[derive(Debug, clap::Args)]
+pub struct Elsewhere {
+    /// Announce the greenhouse to Home Assistant, on the broker that it uses, in place of a broker of its own; at the end everything is
+    /// removed there
+    #[arg(long, value_name = "BROKER", value_parser = config::broker_address, conflicts_with = "port")]
+    pub home_assistant: Option<Broker>,
+    /// The user at that broker
+    #[arg(long, requires = "home_assistant", requires = "password_file")]
+    pub username: Option<String>,
+    /// The file with that user's password
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub password_file: Option<PathBuf>,
 }
 
 /// Which file.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::home_assistant;
 use crate::worker;
 use fieldgate_bus as bus;
-use fieldgate_link as link;
+use fieldgate_link::{self as link, Broker};
 use fieldgate_model::Name;
 use fieldgate_model::topic::Topics;
 use fieldgate_spool as spool;
@@ -86,6 +86,17 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Reads the address of a broker, as `mqtt.broker` has it.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn broker_address(text: &str) -> Result<Broker, String> {
+    check::broker::parse(text).map_err(|bad| match bad.hint {
+        hint if hint.is_empty() => bad.what,
+        hint => format!("{}; {hint}", bad.what),
+    })
+}
 
 /// Reads and checks the file at `path`.
 ///

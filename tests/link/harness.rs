@@ -55,6 +55,7 @@ pub(crate) fn settings(protocol: Protocol, port: u16) -> Settings {
         reconnect_max: Duration::from_millis(200),
         late_after: Duration::from_secs(30),
         retain_state: true,
+        leaves_nothing: false,
         topics: Topics::new("b"),
     }
 }

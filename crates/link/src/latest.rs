@@ -106,6 +106,12 @@ impl Latest {
         self.0.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Clears every topic.
+    pub(super) fn clear_all(&self) {
+        let topics: Vec<_> = self.lock().entries.keys().cloned().collect();
+        topics.into_iter().for_each(|topic| self.clear(topic));
+    }
+
     /// From now on readings are retained on these topics only, whatever was said when they were taken: one that waited in
     /// the spool would otherwise fill a topic again that was cleared meanwhile.
     pub fn retain_readings_on(&self, topics: BTreeSet<String>) {
@@ -301,6 +307,24 @@ mod tests {
         assert!(!latest.is_published(&topics));
         assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::from_static(b"1"))));
         assert_eq!(latest.take(NOW, any), None);
+    }
+
+    #[test]
+    fn everything_is_cleared_whether_the_broker_has_it_or_not() {
+        let latest = Latest::default();
+        for topic in ["a", "b", "c"] {
+            latest.set(topic.into(), b"1".to_vec());
+        }
+        latest.take(NOW, any);
+        latest.acknowledged("a");
+        latest.take(NOW, any);
+        latest.clear_all();
+        latest.acknowledged("b");
+        for topic in ["a", "b", "c"] {
+            assert_eq!(latest.take(NOW, any), Some((topic.into(), Bytes::new())));
+            latest.acknowledged(topic);
+        }
+        assert!(!latest.is_pending() && latest.take(NOW, any).is_none());
     }
 
     #[test]

@@ -199,6 +199,9 @@ pub struct Settings {
     pub late_after: Duration,
     /// Whether status, states and the like are retained.
     pub retain_state: bool,
+    /// Whether an orderly end clears all that is retained, the status too, instead of saying `offline`. For a gateway that is never
+    /// reloaded: a reload may end a link as well.
+    pub leaves_nothing: bool,
     /// Our topics.
     pub topics: Topics,
 }

@@ -70,6 +70,7 @@ pub(crate) fn settings(protocol: Protocol) -> Settings {
         reconnect_max: Duration::from_secs(1),
         late_after: Duration::from_secs(3600),
         retain_state: true,
+        leaves_nothing: false,
         topics: Topics::new("b"),
     }
 }

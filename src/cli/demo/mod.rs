@@ -1,9 +1,12 @@
 //! `fieldgate demo`: a simulated greenhouse with its own broker; no hardware, no file, no network.
 //!
-//! The same gateway and the same drivers as in `fieldgate run`; only the chips are simulated and the broker is embedded.
-//! Nothing is left behind: the spool lives in a folder of its own that goes with the program.
+//! The same gateway and the same drivers as in `fieldgate run`; only the chips are simulated and the broker is embedded. With
+//! `--home-assistant` the broker is one that is there already, and the greenhouse is announced.
+//! Nothing is left behind: the spool lives in a folder of its own that goes with the program, and an orderly end clears all that
+//! a given broker retains.
 
 mod broker;
+mod place;
 mod table;
 
 use std::io::{self, IsTerminal};
@@ -14,6 +17,8 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli;
+use crate::cli::arguments::Elsewhere;
+use crate::cli::demo::place::Place;
 use crate::cli::demo::table::{Frame, Names};
 use crate::config;
 use crate::gateway::Gateway;
@@ -31,34 +36,43 @@ const REDRAW: Duration = Duration::from_millis(500);
 const LAST_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Runs until Ctrl-C, or until its output is closed. If the port is taken it says so and uses the next free one.
-pub fn run(wanted: u16) -> ExitCode {
-    let Some(port) = broker::free_port(wanted) else {
-        return cli::fail(&format!("no free port from {wanted} upwards"));
+pub fn run(wanted: u16, elsewhere: Elsewhere) -> ExitCode {
+    let place = match Place::given(elsewhere).map_or_else(|| embedded(wanted), Ok) {
+        Ok(place) => place,
+        Err(words) => return cli::fail(&words),
     };
-    if port != wanted {
-        cli::print_message(&format!("port {wanted} is taken, so the demo's broker listens on {port}\n"));
-        // In front of the table, which is drawn by another thread.
-        cli::log::flush();
-    }
     let folder = Folder::new();
-    let text = GREENHOUSE.replace("@PORT@", &port.to_string()).replace("@FOLDER@", &folder.0.to_string_lossy());
+    let text = place.greenhouse(GREENHOUSE, &folder.0);
     let config = match config::load_text(&text, &folder.0.join("demo.yaml")) {
-        Ok(loaded) => loaded.config,
+        Ok(loaded) => place.settle(loaded.config),
         Err(error) => return cli::refuse(&error),
     };
-    if let Err(words) = broker::start(port) {
+    if let Place::Embedded(port) = place
+        && let Err(words) = broker::start(port)
+    {
         return cli::fail(&format!("the demo's broker did not start: {words}"));
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return cli::fail(&format!("the runtime could not be started: {e}")),
     };
-    let code = runtime.block_on(show(config, port));
+    let code = runtime.block_on(show(config, place));
     runtime.shutdown_background();
     code
 }
 
-async fn show(config: config::Config, port: u16) -> ExitCode {
+/// The demo's own broker, on the first free port.
+fn embedded(wanted: u16) -> Result<Place, String> {
+    let port = broker::free_port(wanted).ok_or_else(|| format!("no free port from {wanted} upwards"))?;
+    if port != wanted {
+        cli::print_message(&format!("port {wanted} is taken, so the demo's broker listens on {port}\n"));
+        // In front of the table, which is drawn by another thread.
+        cli::log::flush();
+    }
+    Ok(Place::Embedded(port))
+}
+
+async fn show(config: config::Config, place: Place) -> ExitCode {
     let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
         (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
         (Err(e), _) | (_, Err(e)) => return cli::fail(&format!("signals cannot be received: {e}")),
@@ -68,7 +82,7 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
         Ok(gateway) => gateway,
         Err(e) => return cli::fail(&describe_error(&e)),
     };
-    let mut screen = Screen::new(port, names);
+    let mut screen = Screen::new(place, names);
     let mut redraw = tokio::time::interval(REDRAW);
     loop {
         tokio::select! {
@@ -82,8 +96,10 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
             _ = terminate.recv() => break,
         }
     }
+    let link = gateway.link_status().borrow().state;
     gateway.stop().await;
-    screen.end("\ndemo ended; every output is in its safe state\n")
+    let words = format!("\ndemo ended; every output is in its safe state{}\n", screen.place.last_words(link));
+    screen.end(&words)
 }
 
 /// Where the table goes: redrawn in place on a terminal, as plain lines into a pipe. A thread writes it, for a terminal that was
@@ -91,29 +107,32 @@ async fn show(config: config::Config, port: u16) -> ExitCode {
 struct Screen {
     out: Outlet,
     started: Instant,
-    port: u16,
+    place: Place,
     names: Names,
     terminal: bool,
     /// Lines of the last frame, to go up by.
     drawn: usize,
     /// What was last printed in plain lines.
     printed: View,
+    /// What was last printed of the link.
+    link: String,
     introduced: bool,
 }
 
 impl Screen {
-    fn new(port: u16, names: Names) -> Self {
+    fn new(place: Place, names: Names) -> Self {
         let terminal = io::stdout().is_terminal();
         let write = |text: &[u8]| outlet::write_all(rustix::stdio::stdout(), text);
         let out = Outlet::new("screen", |_| (), Box::new(write));
         Self {
             out,
             started: Instant::now(),
-            port,
+            place,
             names,
             terminal,
             drawn: 0,
             printed: View::default(),
+            link: String::new(),
             introduced: false,
         }
     }
@@ -127,7 +146,8 @@ impl Screen {
         let frame = Frame {
             names: &self.names,
             view,
-            port: self.port,
+            place: &self.place,
+            link: self.place.link(&gateway.link_status().borrow()),
             up: self.started.elapsed(),
             sent,
             waiting,
@@ -150,8 +170,10 @@ impl Screen {
             if !std::mem::replace(&mut self.introduced, true) {
                 out.push_str(&frame.introduction());
             }
+            let link = frame.link_line();
+            out.push_str(if link == self.link { "" } else { &link });
             out.push_str(&frame.changes(&self.printed));
-            self.printed = view.clone();
+            (self.link, self.printed) = (link, view.clone());
         }
         self.out.push(out.into_bytes());
         !self.out.is_closed()

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::cli::demo::place::Place;
 use crate::config::Config;
 use crate::views::{SensorView, View};
 use fieldgate_model::{Measurement, Moment, Name, Quantity, Reading, Value, payload};
@@ -30,7 +31,9 @@ impl Names {
 pub(super) struct Frame<'a> {
     pub(super) names: &'a Names,
     pub(super) view: &'a View,
-    pub(super) port: u16,
+    pub(super) place: &'a Place,
+    /// What there is to say of the link.
+    pub(super) link: Option<String>,
     pub(super) up: Duration,
     pub(super) sent: u64,
     pub(super) waiting: u64,
@@ -42,9 +45,9 @@ impl Frame<'_> {
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = vec![
             format!(
-                "fieldgate demo   {}   broker mqtt://127.0.0.1:{} (embedded)   up {}   sent {}   waiting {}",
+                "fieldgate demo   {}   broker {}   up {}   sent {}   waiting {}",
                 self.names.gateway,
-                self.port,
+                self.place,
                 clock(self.up),
                 self.sent,
                 self.waiting
@@ -72,25 +75,31 @@ impl Frame<'_> {
             }
             None => format!("{name:<8} {driver:<12} –"),
         }));
+        lines.extend(self.link_line().lines().map(str::to_owned));
         lines.extend(self.hints());
         lines
     }
 
+    /// What there is to say of the link, as a line.
+    pub(super) fn link_line(&self) -> String {
+        self.link.as_ref().map_or_else(String::new, |words| format!("link     {words}\n"))
+    }
+
     /// What to copy into a second terminal.
     fn hints(&self) -> Vec<String> {
-        let (base, port) = (&self.names.base, self.port);
-        let mut hints = vec![format!("watch    mosquitto_sub -p {port} -t '{base}/#' -v")];
+        let Some(broker) = self.place.client_options() else { return Vec::new() };
+        let base = &self.names.base;
+        let mut hints = vec![format!("watch    mosquitto_sub {broker} -t '{base}/#' -v")];
         hints.extend(self.names.outputs.iter().map(|(name, driver)| {
             let value = if *driver == "gpio-output" { "on" } else { "40" };
-            format!("command  mosquitto_pub -p {port} -t {base}/actuators/{name}/set -m {value}")
+            format!("command  mosquitto_pub {broker} -t {base}/actuators/{name}/set -m {value}")
         }));
         hints
     }
 
     /// The first words into a pipe.
     pub(super) fn introduction(&self) -> String {
-        let mut out =
-            format!("fieldgate demo   {}   broker mqtt://127.0.0.1:{} (embedded)\n", self.names.gateway, self.port);
+        let mut out = format!("fieldgate demo   {}   broker {}\n", self.names.gateway, self.place);
         for hint in self.hints() {
             out.push_str(&hint);
             out.push('\n');
@@ -189,7 +198,8 @@ mod tests {
         let (value, since, cause) = (Some(OutputValue::Switch(false)), at(40).wall, StateCause::Start);
         view.outputs.insert(name("pump"), OutputView { value, since, cause });
         let up = Duration::from_secs(72);
-        draw(&Frame { names: &names, view: &view, port: 1884, up, sent: 214, waiting: 0, now: at(112) });
+        let place = &Place::Embedded(1884);
+        draw(&Frame { names: &names, view: &view, place, link: None, up, sent: 214, waiting: 0, now: at(112) });
     }
 
     #[test]

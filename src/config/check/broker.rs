@@ -19,11 +19,11 @@ const WEBSOCKET_PATH: &str = "/mqtt";
 
 /// What is wrong with an address, and which part of it.
 #[derive(Debug, PartialEq)]
-pub(super) struct BadAddress {
+pub(in crate::config) struct BadAddress {
     /// Bytes of the address.
     pub(super) part: Span,
-    pub(super) what: String,
-    pub(super) hint: String,
+    pub(in crate::config) what: String,
+    pub(in crate::config) hint: String,
 }
 
 impl BadAddress {
@@ -33,7 +33,7 @@ impl BadAddress {
 }
 
 /// Reads an address.
-pub(super) fn parse(text: &str) -> Result<Broker, BadAddress> {
+pub(in crate::config) fn parse(text: &str) -> Result<Broker, BadAddress> {
     let all = 0..text.len();
     if text.len() >= UNIX.len() && text.as_bytes()[..UNIX.len()].eq_ignore_ascii_case(UNIX.as_bytes()) {
         return unix(text);

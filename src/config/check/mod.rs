@@ -3,7 +3,7 @@
 //! A value that is wrong is reported where it stands and then treated as absent or as its default, so that the rest can still
 //! be checked; the resulting configuration is handed out only when there was no error.
 
-mod broker;
+pub(super) mod broker;
 mod buses;
 mod chips;
 mod claims;

@@ -104,6 +104,7 @@ impl<'a> Checker<'a> {
             reconnect_max,
             late_after: mqtt.duration("late_after")?,
             retain_state: self.retain_state(mqtt),
+            leaves_nothing: false,
             topics: topics.clone(),
             // Filled in where the outputs are known.
         })

@@ -24,6 +24,12 @@ impl Connection<'_> {
     /// Sends what is left for a moment, publishes `offline` and disconnects.
     pub(super) async fn close(mut self, end: End) -> End {
         let deadline = Instant::now() + FLUSH;
+        let settings = &self.parts.settings;
+        // Another broker is left with an `offline` as ever.
+        let leaves_nothing = matches!(end, End::Stopped) && settings.leaves_nothing && settings.retain_state;
+        if leaves_nothing {
+            self.parts.latest.clear_all();
+        }
         self.end_care();
         self.look_at_care(boottime());
         // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
@@ -39,7 +45,7 @@ impl Connection<'_> {
         }
         self.leaving = true;
         if !self.broker.is_held(&Request::Publish(self.parts.settings.topics.status()), boottime()) {
-            self.send(Slot::Farewell, self.status("offline"));
+            self.send(Slot::Farewell, self.status(if leaves_nothing { "" } else { "offline" }));
         }
         let farewell = Instant::now() + FAREWELL;
         while !self.window.is_empty() && Instant::now() < farewell {
