@@ -132,6 +132,19 @@ fn each_picture_on_the_page_on_values_is_small_and_described() {
     }
 }
 
+#[test]
+fn each_picture_on_the_page_on_home_assistant_is_there_and_small() {
+    let text = read("docs/home-assistant.md");
+    let pictures = text.split("](pictures/").skip(1).filter_map(|rest| rest.split_once(')')).map(|(name, _)| name);
+    let pictures: Vec<_> = pictures.filter(|name| name.ends_with(".png")).collect();
+    assert!(pictures.len() >= 3, "the page has lost its pictures");
+    for name in pictures {
+        let size = std::fs::metadata(root().join("docs/pictures").join(name))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(size.len() <= 150_000, "{name} has {} bytes", size.len());
+    }
+}
+
 /// Whether it was shown is compared by the test on the board itself, at its end (`tests/board/account.py`).
 #[test]
 fn what_the_emulated_board_is_said_to_show_stands_in_its_test() {

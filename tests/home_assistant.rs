@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use common::client::{Client, publish_lines};
@@ -97,7 +98,8 @@ fn check_component(lists: &Value, id: &str, component: &Value) {
         assert!(known.contains(&json!(class)), "{id}: there is no device class {class}");
     }
     if let Some(category) = component["entity_category"].as_str() {
-        assert_eq!(category, "diagnostic", "{id}: sensors cannot be of another category");
+        let fitting = if platform == "button" { "config" } else { "diagnostic" };
+        assert_eq!(category, fitting, "{id}: sensors cannot be of another category");
     }
     if platform != "sensor" {
         return;
@@ -127,6 +129,31 @@ fn every_row_of_the_classes_is_in_the_lists() {
             check_component(&lists, row.class, &component);
         }
     }
+}
+
+/// What looks like an id of an entity in a text.
+fn entity_ids(text: &str) -> BTreeSet<&str> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '.';
+    let words = text.split(|letter| !is_part(letter));
+    let platforms = ["sensor.", "binary_sensor.", "switch.", "number.", "event.", "button."];
+    words.filter(|word| platforms.iter().any(|platform| word.starts_with(platform))).collect()
+}
+
+#[test]
+fn the_dashboard_shows_what_the_demo_announces() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let demo = std::fs::read_to_string(root.join("config/demo.yaml")).unwrap();
+    let demo = load(&(demo.replace("@PORT@", "1883") + "home_assistant: { name: Greenhouse }\n"));
+    let announced = announced(&demo);
+    let components: Vec<_> =
+        announced.iter().flat_map(|(_, payload)| payload["components"].as_object().unwrap()).collect();
+    let ids: BTreeSet<_> = components.iter().map(|(_, one)| one["default_entity_id"].as_str().unwrap()).collect();
+    let dashboard = std::fs::read_to_string(root.join("deploy/home-assistant/dashboard.yaml")).unwrap();
+    let shown = entity_ids(&dashboard);
+    assert_eq!(shown.difference(&ids).next(), None, "it is not announced");
+    let important = components.iter().filter(|(_, one)| one["entity_category"].is_null());
+    let important: BTreeSet<_> = important.map(|(_, one)| one["default_entity_id"].as_str().unwrap()).collect();
+    assert_eq!(important.difference(&shown).next(), None, "it is not on the dashboard");
 }
 
 const SHED: &str = "homeassistant/device/fieldgate_t/config";

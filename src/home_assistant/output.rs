@@ -1,8 +1,9 @@
 //! Entities of outputs. Pure.
 //!
-//! An output shows what it does and not what it was told, so a switch whose command was refused springs back. Each command
-//! carries an id and its time: one that waited somewhere is refused, and one that comes twice acts once. The words of covers are
-//! an exception, for Home Assistant has no template for them.
+//! An output shows what it does and not what it was told, so a switch whose command was refused springs back; why it was refused is
+//! an event beside it. Attributes say why an output does what it does, so that an automation can notice one that was made safe.
+//! Each command carries an id and its time: one that waited somewhere is refused, and one that comes twice acts once. The words
+//! of covers are an exception, for Home Assistant has no template for them.
 
 use serde_json::{Value as Json, json};
 
@@ -76,7 +77,7 @@ impl Kind {
     }
 }
 
-/// The entity of an output, unless it is hidden.
+/// The entities of an output, unless it is hidden: itself, what is refused, and for a cover the way to calibrate it.
 pub(super) fn entities(
     settings: &Settings,
     own: &Overrides,
@@ -105,10 +106,48 @@ pub(super) fn entities(
     if kind != Kind::Button {
         config["state_topic"] = topics.state(&output.name).into();
     }
+    config["json_attributes_topic"] = topics.state(&output.name).into();
+    config["json_attributes_template"] = CAUSE.into();
     config["availability"] = availability(topics, None);
     config["qos"] = 1.into();
     let name = own.name.clone().unwrap_or_else(|| title(&plain(output.name.as_str())));
-    vec![Entity::new(settings, kind.as_str(), &[output.name.as_str()], name, config)]
+    let path = output.name.as_str();
+    let refused =
+        Entity::new(settings, "event", &[path, "refused"], format!("{name} refused"), refused(topics, output));
+    let calibrate = (output.kind == OutputKind::Cover).then(|| {
+        Entity::new(settings, "button", &[path, "calibrate"], format!("{name} calibrate"), calibrate(topics, output))
+    });
+    let itself = Entity::new(settings, kind.as_str(), &[path], name, config);
+    [itself, refused].into_iter().chain(calibrate).collect()
+}
+
+/// Why an output does what it does and since when; where it is going, while it moves. A topic that has just been cleared says nothing.
+const CAUSE: &str = "{{ dict([('cause', value_json.cause), ('since', value_json.time)] \
+    + ([('target', value_json.target)] if 'target' in value_json else [])) | to_json if value_json is defined else '{}' }}";
+
+/// Answers to commands that were not carried out, whoever gave them. Each other answer renders as nothing, which is no event.
+fn refused(topics: &Topics, output: &ActuatorSettings) -> Json {
+    json!({
+        "state_topic": topics.reply(&output.name),
+        "event_types": ["rejected", "failed"],
+        "value_template": "{{ ({'event_type': value_json.outcome, 'reason': value_json.reason, 'time': value_json.time} | to_json) \
+            if value_json is defined and value_json.outcome in ('rejected', 'failed') else '' }}",
+        "availability": availability(topics, None),
+        "entity_category": "diagnostic",
+        "qos": 1,
+    })
+}
+
+/// Drives a cover to its ends, so that its position is known again.
+fn calibrate(topics: &Topics, output: &ActuatorSettings) -> Json {
+    json!({
+        "command_topic": topics.set(&output.name),
+        "payload_press": "calibrate",
+        "command_template": word(),
+        "availability": availability(topics, None),
+        "entity_category": "config",
+        "qos": 1,
+    })
 }
 
 /// An output that is on or off, as each kind that it can be.

@@ -17,14 +17,41 @@ const PERIODS: u32 = 3;
 /// No value expires sooner than this: a short reconnect is no news.
 const SOONEST: Duration = Duration::from_secs(10);
 
-/// The entities of a sensor, one for each measurement.
+/// The entities of a sensor: one for each measurement, and one that says whether it is down, for those are unavailable then and can
+/// say no reason.
 pub(super) fn entities(settings: &Settings, own: &Overrides, topics: &Topics, sensor: &SensorSettings) -> Vec<Entity> {
     if own.is_hidden {
         return Vec::new();
     }
     let is_shown = |quantity: &Quantity| own.measurements.get(&*quantity.name).is_none_or(|own| !own.is_hidden);
     let quantities = sensor.quantities().into_iter().filter(is_shown);
-    quantities.map(|quantity| entity(settings, own, topics, sensor, &quantity)).collect()
+    let measured = quantities.map(|quantity| entity(settings, own, topics, sensor, &quantity));
+    measured.chain([problem(settings, own, topics, sensor)]).collect()
+}
+
+fn problem(settings: &Settings, own: &Overrides, topics: &Topics, sensor: &SensorSettings) -> Entity {
+    let topic = topics.sensor_status(&sensor.name);
+    let config = json!({
+        "state_topic": topic,
+        "value_template": "{{ ('ON' if value_json.status == 'down' else 'OFF') if value_json is defined else '' }}",
+        "json_attributes_topic": topic,
+        "json_attributes_template": "{{ value_json | to_json if value_json is defined else '{}' }}",
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+        "availability": availability(topics, None),
+    });
+    Entity::new(
+        settings,
+        "binary_sensor",
+        &[sensor.name.as_str(), "problem"],
+        format!("{} problem", device_name(own, sensor)),
+        config,
+    )
+}
+
+/// What people call the device.
+fn device_name(own: &Overrides, sensor: &SensorSettings) -> String {
+    own.name.clone().unwrap_or_else(|| title(&plain(sensor.name.as_str())))
 }
 
 fn entity(
@@ -58,7 +85,7 @@ fn entity(
 
 /// The device's name and the measurement's; `active` alone says no more than the device's.
 fn name_of(own: &Overrides, sensor: &SensorSettings, quantity: &Quantity) -> String {
-    let device = own.name.clone().unwrap_or_else(|| title(&plain(sensor.name.as_str())));
+    let device = device_name(own, sensor);
     match &*quantity.name {
         "active" => device,
         name => format!("{device} {}", label(name)),

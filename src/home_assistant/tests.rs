@@ -45,11 +45,14 @@ fn the_key_alone_announces_everything() {
     let devices = config.shown_devices();
     assert_eq!(devices.len(), 1);
     assert_eq!(devices[0].topic, "homeassistant/device/fieldgate_shed/config");
-    let door = devices[0].entities.last().unwrap();
-    assert_eq!(
-        (door.entity_id.as_str(), door.unique_id.as_str(), door.name.as_str()),
-        ("binary_sensor.shed_door_active", "fieldgate.shed.door.active", "Door")
-    );
+    let of_door: Vec<_> = devices[0].entities.iter().filter(|entity| entity.unique_id.contains(".door.")).collect();
+    let said = |entity: &Entity| (entity.entity_id.clone(), entity.unique_id.clone(), entity.name.clone());
+    let expected = [
+        ("binary_sensor.shed_door_active", "fieldgate.shed.door.active", "Door"),
+        ("binary_sensor.shed_door_problem", "fieldgate.shed.door.problem", "Door problem"),
+    ];
+    let expected = expected.map(|(id, unique, name)| (id.to_owned(), unique.to_owned(), name.to_owned()));
+    assert_eq!(of_door.into_iter().map(said).collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -121,10 +124,41 @@ sensors:
         json!({ "identifiers": ["fieldgate_shed_gewe4chshaus"], "name": "Gewächshaus", "suggested_area": "Süden", "via_device": "fieldgate_shed" })
     );
     let names: Vec<_> = named["components"].as_object().unwrap().values().map(|one| one["name"].clone()).collect();
-    assert_eq!(names, [json!("Sun"), json!("Mond value")]);
+    assert_eq!(names, ["Sun", "Sonne problem", "Mond value", "Mond problem"]);
     let own: Vec<_> = all[0]["components"].as_object().unwrap().keys().collect();
     assert!(own.iter().all(|key| !key.contains("_c_") && !key.contains("load")), "{own:?}");
     assert!(own.iter().any(|key| key.contains("_d_uptime")), "{own:?}");
+}
+
+#[test]
+fn whatever_is_renamed_for_people_keeps_its_ids() {
+    let named = |names: [&str; 4]| {
+        let [gateway, sensor, measurement, output] = names;
+        let text = format!(
+            "buses: {{ bench: {{ type: sim }} }}
+home_assistant: {{ name: {gateway} }}
+sensors:
+  tide: {{ driver: waveform, every: 1s, home_assistant: {{ name: {sensor}, value: {{ name: {measurement} }} }} }}
+actuators:
+  blind:
+    driver: gpio-cover
+    bus: bench
+    settings: {{ open_line: GPIO9, close_line: GPIO10, opening: 2s, closing: 2s }}
+    safe_state: stop
+    home_assistant: {{ name: {output} }}
+"
+        );
+        config(&text).shown_devices().remove(0)
+    };
+    let ids = |device: &Device| {
+        let ids = |entity: &Entity| (entity.unique_id.clone(), entity.entity_id.clone());
+        (device.id.clone(), device.topic.clone(), device.entities.iter().map(ids).collect::<Vec<_>>())
+    };
+    let (before, after) = (named(["Shed", "Sea", "Level", "Blind"]), named(["Hut", "Lake", "Height", "Shutter"]));
+    assert_eq!(ids(&before), ids(&after));
+    let changed = before.entities.iter().zip(&after.entities).filter(|(before, after)| before.name != after.name);
+    let changed: Vec<_> = changed.map(|(_, after)| after.name.as_str()).collect();
+    assert_eq!(changed, ["Height", "Lake problem", "Shutter", "Shutter refused", "Shutter calibrate"]);
 }
 
 #[test]
@@ -199,7 +233,7 @@ fn many(count: usize) -> Vec<Device> {
 fn a_large_device_is_divided_and_what_is_added_moves_nothing() {
     let (before, after) = (many(200), many(201));
     assert!(before.len() > 1 && before.iter().all(|part| part.payload().len() <= 64 * 1024));
-    assert_eq!(before.iter().map(|part| part.entities.len()).sum::<usize>(), 200 * 3 + 5);
+    assert_eq!(before.iter().map(|part| part.entities.len()).sum::<usize>(), 200 * (3 + 1) + 5);
     assert!(before.iter().all(|part| part.id == "fieldgate_shed"));
     assert_eq!(before[0].topic, "homeassistant/device/fieldgate_shed/config");
     assert_eq!(before[1].topic, "homeassistant/device/fieldgate_shed/2/config");
