@@ -2,6 +2,7 @@
 
 mod busy;
 mod counting;
+mod enforcing;
 mod failing;
 mod partners;
 mod reload;
@@ -222,27 +223,6 @@ async fn an_output_is_safe_at_start_follows_a_command_and_is_safe_at_the_end() {
     bench.worker.ask_to_stop();
     assert_eq!(bench.state().await, (OFF, StateCause::Stop));
     assert!(bench.worker.join(SOON).await);
-}
-
-#[tokio::test]
-async fn a_lease_and_a_silent_broker_make_an_output_safe_in_time() {
-    let limit = Duration::from_millis(300);
-    let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![pump(Some(limit))], file));
-    bench.state().await;
-    bench.heartbeat.beat();
-    bench.order(true, Some(Duration::from_millis(100)));
-    bench.state().await;
-    let started = clock::boottime();
-    assert_eq!(bench.state().await, (OFF, StateCause::For));
-    let took = clock::boottime() - started;
-    assert!(took >= Duration::from_millis(90) && took < Duration::from_millis(200), "{took:?}");
-    bench.heartbeat.beat();
-    let heard = clock::boottime();
-    bench.order(true, None);
-    bench.state().await;
-    assert_eq!(bench.state().await, (OFF, StateCause::SafeState));
-    let took = clock::boottime() - heard;
-    assert!(took >= limit - Duration::from_millis(5) && took < limit + Duration::from_millis(100), "{took:?}");
 }
 
 #[tokio::test]
