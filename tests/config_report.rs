@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fieldgate::config::{self, Severity, report};
 use fieldgate_bus as bus;
@@ -155,6 +156,12 @@ fn a_file_that_cannot_be_a_configuration_is_refused_in_words() {
     assert!(config::load(&file).is_ok(), "a byte order mark does no harm");
 }
 
+/// What this thread has used of a processor, which other programs cannot make longer.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
+}
+
 #[test]
 fn hostile_files_are_refused_within_a_second() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
@@ -176,9 +183,9 @@ fn hostile_files_are_refused_within_a_second() {
         "password:\n".repeat(100_000),
         format!("mqtt: {{ broker: '{}' }}", "x:".repeat(400_000)),
     ] {
-        let begin = std::time::Instant::now();
+        let begin = processor_time();
         let error = config::load_text(&text, Path::new("x.yaml")).unwrap_err();
-        let taken = begin.elapsed();
+        let taken = processor_time() - begin;
         assert!(error.problems.len() <= 101);
         assert!(error.to_string().len() < 200_000);
         // Without optimisation everything takes several times as long as in the program that is shipped.

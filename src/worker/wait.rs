@@ -127,8 +127,9 @@ mod tests {
         let (waker, waiter) = pair().unwrap();
         waker.wake();
         let started = Instant::now();
-        wait(&waiter, clock::boottime() + Duration::from_secs(10));
-        assert!(started.elapsed() < Duration::from_secs(5));
+        // No machine is so late by half of it.
+        wait(&waiter, clock::boottime() + Duration::from_secs(600));
+        assert!(started.elapsed() < Duration::from_secs(300));
         wait(&waiter, clock::boottime() + Duration::from_millis(20));
         assert!(started.elapsed() >= Duration::from_millis(20));
     }
