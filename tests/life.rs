@@ -13,6 +13,7 @@ use common::client::Client;
 use common::gateway::{self, Gateway};
 use common::mosquitto::Mosquitto;
 use common::notify::NotifySocket;
+use common::pace::{longest_gap, slack};
 use common::running::{BENCH, Running, bench, config};
 use common::scripted::{Script, ScriptedBroker};
 use common::sim_file::SimFile;
@@ -31,13 +32,12 @@ fn systemd_is_notified_of_every_step() {
     let started = Instant::now();
     let mut gateway = Gateway::with_env(folder.path(), &text, &environment);
     let ready = socket.wait("READY=1", 0, TWO_SECONDS);
-    assert!(socket.all()[ready].0 - started < TWO_SECONDS, "ready without a broker");
+    assert!(socket.all()[ready].0 - started < TWO_SECONDS + slack(started), "ready without a broker");
     socket.wait("STATUS=link down: connection to 127.0.0.1:", 0, SOON);
     let fed = || socket.all().into_iter().filter(|(_, text)| text.contains("WATCHDOG=1")).map(|(at, _)| at);
     wait_until("the watchdog to be fed", SOON, || fed().count() >= 5);
     let fed: Vec<Instant> = fed().collect();
-    let slowest = fed.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(slowest < Duration::from_secs(1), "{slowest:?} is more than half of the period");
+    longest_gap(&fed, TWO_SECONDS / 2, "more than half of the period");
     let before = socket.all().len();
     gateway.signal(Signal::HUP);
     let reloading = socket.wait("RELOADING=1", before, SOON);
@@ -254,7 +254,7 @@ fn a_second_signal_that_comes_later_ends_the_program_at_once() {
     running.gateway.signal(Signal::INT);
     let asked = Instant::now();
     assert_eq!(running.gateway.wait_exit(SOON), 1, "{}", running.gateway.log());
-    assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_millis(500) + slack(asked), "{:?}", asked.elapsed());
     wait_until("why in the log", SOON, || running.gateway.log().contains("by a second signal"));
 }
 
@@ -307,7 +307,7 @@ fn safe_state_is_done_in_half_a_second() {
         let file = folder.join("fieldgate.yaml");
         assert!(gateway::command(folder, &["safe-state", "--config", file.to_str().unwrap()], SOON).status.success());
         assert_eq!(running.bench.line("GPIO27"), Some(0));
-        assert!(begun.elapsed() < AFTER_A_KILL, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < AFTER_A_KILL + slack(begun), "{:?}", begun.elapsed());
     }
 }
 
@@ -329,7 +329,7 @@ fn safe_state_does_not_wait_for_a_bus_that_hangs() {
     std::thread::scope(|scope| {
         let end = scope.spawn(|| gateway::command(folder, &["safe-state", "--config", file.to_str().unwrap()], SOON));
         running.bench.wait_line("GPIO27", 0, TWO_SECONDS);
-        assert!(begun.elapsed() < AFTER_A_KILL, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < AFTER_A_KILL + slack(begun), "{:?}", begun.elapsed());
         let output = end.join().unwrap();
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{log}");

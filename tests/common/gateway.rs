@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::namespace::Namespace;
-use super::{send_signal, wait_for, wait_until};
+use super::{pace, send_signal, wait_for, wait_until};
 
 /// Where the compiled program is; `FIELDGATE_PROGRAM` puts another build under test.
 pub fn program_path() -> String {
@@ -71,6 +71,7 @@ impl Gateway {
         command.arg("run").arg("--config").arg(write_config(folder, config));
         command.envs(start.environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(start.stderr);
+        pace::watch();
         Self { child: command.spawn().unwrap(), status: None, log: Arc::default(), ear: None }
     }
 
@@ -78,6 +79,7 @@ impl Gateway {
         command.arg("run").arg("--config").arg(config).args(arguments);
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        pace::watch();
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (output, ear) = (child.stderr.take().unwrap(), Arc::clone(&log));
@@ -213,16 +215,18 @@ pub fn command_under(wrapper: &[&str], folder: &Path, arguments: &[&str], timeou
     let wrapper: Vec<String> = wrapper.iter().copied().map(str::to_owned).collect();
     let mut command = wrapped(&wrapper, program_in(folder));
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pace::watch();
     let mut child = command.spawn().unwrap();
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let reader = std::thread::spawn(move || read_all(&mut err));
     let other = std::thread::spawn(move || read_all(&mut out));
-    let deadline = std::time::Instant::now() + timeout;
+    let began = std::time::Instant::now();
+    let deadline = began + timeout;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        if std::time::Instant::now() > deadline {
+        if std::time::Instant::now() > deadline + pace::taken_since(began) {
             child.kill().unwrap();
             child.wait().unwrap();
             panic!("fieldgate {arguments:?} did not end within {timeout:?}");

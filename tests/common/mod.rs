@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod mosquitto;
 pub mod namespace;
 pub mod notify;
+pub mod pace;
 pub mod ports;
 pub mod python;
 pub mod quick;
@@ -60,14 +61,15 @@ pub fn write_secret(path: &Path, text: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Polls until there is something, or panics naming what was awaited.
+/// Polls until there is something, or panics naming what was awaited. Time for which the machine held up everybody does not count.
 pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + timeout;
+    pace::watch();
+    let began = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {timeout:?} in vain for {what}");
+        assert!(began.elapsed() < timeout + pace::taken_since(began), "waited {timeout:?} in vain for {what}");
         std::thread::sleep(LOOK_EVERY);
     }
 }

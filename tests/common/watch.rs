@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use super::pace::slack_noted;
 use super::sim_file::SimFile;
 
 /// Between two looks.
@@ -39,6 +40,11 @@ impl Span {
     /// How long, if it has ended.
     pub fn lasted(&self) -> Option<Duration> {
         Some(self.to?.duration_since(self.from).unwrap())
+    }
+
+    /// By how much longer or shorter it may be because the machine was late.
+    pub fn slack(&self) -> Duration {
+        self.to.map_or(Duration::ZERO, |to| slack_noted(self.from, to))
     }
 }
 
@@ -81,20 +87,23 @@ impl Seen {
         self.on(output).windows(2).filter_map(between).collect()
     }
 
-    /// The shortest time from the end of one output to the beginning of the other, `None` where none follows another; and
-    /// panics if both were on at once.
-    pub fn rest_between(&self, one: usize, other: usize) -> Option<Duration> {
+    /// The times from the end of one output to the beginning of the other; panics if both were on at once.
+    pub fn rests_between(&self, one: usize, other: usize) -> Vec<Span> {
         let mut spans: Vec<(usize, Span)> =
             [one, other].iter().flat_map(|n| self.on(*n).into_iter().map(move |s| (*n, s))).collect();
         spans.sort_by_key(|(_, span)| span.from);
         let rest = |pair: &[(usize, Span)]| {
             let ((before, first), (after, second)) = (pair[0], pair[1]);
             let end = first.to.unwrap_or_else(|| panic!("output {after} went on while {before} was on: {pair:?}"));
-            let rest = second.from.duration_since(end);
-            let rest = rest.unwrap_or_else(|_| panic!("output {after} went on while {before} was on: {pair:?}"));
-            (before != after).then_some(rest)
+            assert!(end <= second.from, "output {after} went on while {before} was on: {pair:?}");
+            (before != after).then_some(Span { from: end, to: Some(second.from) })
         };
-        spans.windows(2).filter_map(rest).min()
+        spans.windows(2).filter_map(rest).collect()
+    }
+
+    /// The shortest of these times, `None` where none follows another.
+    pub fn rest_between(&self, one: usize, other: usize) -> Option<Duration> {
+        self.rests_between(one, other).iter().filter_map(Span::lasted).min()
     }
 }
 

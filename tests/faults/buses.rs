@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::common::pace::{self, slack};
 use crate::common::running::{PUMP, Running};
 use crate::common::sim_file::SimFile;
 use crate::common::{SOON, wait_until};
@@ -17,7 +18,7 @@ const HALF_A_PERIOD: Duration = Duration::from_secs(5);
 /// What a transfer takes that times out.
 const TIME_OUT: Duration = Duration::from_secs(1);
 
-/// A look of a simulated bus at its file, and a busy machine.
+/// A look of a simulated bus at its file, and what an answer takes.
 const NOTICE: Duration = Duration::from_millis(1500);
 
 /// The chips of the failing wires: an expander with relays, one with contacts, a PWM chip, and sensors.
@@ -101,11 +102,11 @@ fn all_are_well(running: &Running) -> bool {
     contacts.chain(chips).all(|sensor| running.latest(&format!("b/sensors/{sensor}/status"))["status"] == "ok")
 }
 
-/// The longest time between two signs of life to systemd, `until` now.
-fn longest_gap(running: &Running, since: Instant) -> Duration {
+/// The longest time between two signs of life to systemd, until now; half a period at most.
+fn longest_gap(running: &Running, since: Instant, how: &str) -> Duration {
     let fed = running.socket.all().into_iter().filter(|(_, text)| text.contains("WATCHDOG=1")).map(|(at, _)| at);
     let times: Vec<Instant> = [since].into_iter().chain(fed.filter(|at| *at > since)).chain([Instant::now()]).collect();
-    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap()
+    pace::longest_gap(&times, HALF_A_PERIOD, &format!("{how}: the watchdog was not fed"))
 }
 
 fn set_fault(wires: &SimFile, fault: Option<&str>) {
@@ -129,7 +130,8 @@ fn mend(running: &Running, how: &str) {
     }
 }
 
-/// Commands to an output on another bus act meanwhile; the slowest, from the start of the publishing program.
+/// Commands to an output on another bus act meanwhile; the slowest, from the start of the publishing program, without what the
+/// machine held up everybody.
 fn command_others(running: &Running, lasts: Duration) -> Duration {
     let (since, mut slowest) = (Instant::now(), Duration::ZERO);
     while since.elapsed() < lasts {
@@ -137,7 +139,7 @@ fn command_others(running: &Running, lasts: Duration) -> Duration {
             let asked = Instant::now();
             running.client.publish("b/actuators/pump/set", word, false, 1);
             running.bench.wait_line("GPIO27", level, SOON);
-            slowest = slowest.max(asked.elapsed());
+            slowest = slowest.max(asked.elapsed().saturating_sub(slack(asked)));
         }
     }
     slowest
@@ -160,8 +162,7 @@ fn once(running: &Running, how: &str, lasts: Duration) -> (Duration, Duration, D
         );
     }
     let command = command_others(running, lasts);
-    let gap = longest_gap(running, since);
-    assert!(gap <= HALF_A_PERIOD, "{how}: the watchdog was not fed for {gap:?}");
+    let gap = longest_gap(running, since, how);
     assert!(command <= Duration::from_secs(1), "{how}: a command to another bus took {command:?}");
     let expected = since.elapsed().as_millis() as u64 / 50;
     wait_until("readings of others", SOON, || running.seq() >= before + expected * 3 / 4);
@@ -173,7 +174,7 @@ fn once(running: &Running, how: &str, lasts: Duration) -> (Duration, Duration, D
     wait_until("the outputs to be safe", SOON * 4, || relays(&file) == 0 && all_report_off(running));
     let took = mended.elapsed();
     // A transfer that is under way, the rest after it, and, for a chip that had not failed before, one more.
-    assert!(took <= 3 * TIME_OUT + NOTICE, "{how}: safe {took:?} after the bus allowed it");
+    assert!(took <= 3 * TIME_OUT + NOTICE + slack(mended), "{how}: safe {took:?} after the bus allowed it");
     wait_until("the sensors to be well", SOON * 4, || all_are_well(running));
     (took, gap, command)
 }
@@ -220,8 +221,7 @@ fn h4_a_program_that_starts_and_stops_on_a_bus_that_times_out_feeds_the_watchdog
     let lasts = times(Duration::from_secs(12), Duration::from_secs(30), Duration::from_secs(120));
     running.switch_on();
     command_others(&running, lasts);
-    let gap = longest_gap(&running, began);
-    assert!(gap <= HALF_A_PERIOD, "the watchdog was not fed for {gap:?}");
+    let gap = longest_gap(&running, began, "start");
     let asked = Instant::now();
     running.gateway.stop(Duration::from_secs(5));
     let took = asked.elapsed();

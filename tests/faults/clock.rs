@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
+use crate::common::pace::{longest_gap, slack, taken_between, taken_since};
 use crate::common::quick::{taken, wait_taken};
 use crate::common::running::{BENCH, PUMP, Running};
 use crate::common::wall_clock::WallClock;
@@ -91,8 +92,13 @@ fn jump(running: &Running, clock: &WallClock) -> (f64, Duration) {
         let set = Instant::now();
         wait_until("the jump to last", lasts * 2, || set.elapsed() >= lasts);
     }
-    let rate = (taken(&running.gateway) - before) as f64 / since.elapsed().as_secs_f64();
-    (rate, since.elapsed())
+    let (sampled, lasted) = ((taken(&running.gateway) - before) as f64, since.elapsed());
+    let undisturbed = lasted.saturating_sub(taken_since(since)).as_secs_f64();
+    assert!(
+        sampled >= 17.0 * undisturbed,
+        "{sampled} readings in {lasted:?}, of which {undisturbed} s were undisturbed"
+    );
+    (sampled / lasted.as_secs_f64(), lasted)
 }
 
 #[test]
@@ -101,19 +107,22 @@ fn c1_jumps_of_a_day_cause_no_burst_and_no_stall() {
     let mut running = Running::with(&format!("{BENCH}{PUMP}"), &clock.environment());
     running.wait_seq(20);
     let (rate, lasted) = jump(&running, &clock);
-    assert!((17.0..=20.5).contains(&rate), "{rate} readings a second instead of 20");
+    assert!(rate <= 20.5, "{rate} readings a second instead of 20");
     running.gateway.stop(SOON);
     let last = taken(&running.gateway);
     assert!(running.wait_whole(last).lost.is_empty());
     assert!(running.account("n").late.is_empty(), "a jump makes nothing late");
     let arrivals: Vec<Instant> = running.client.all("b/sensors/n").into_iter().map(|message| message.at).collect();
+    let half = Duration::from_millis(500);
     let burst = (0..arrivals.len()).map(|first| {
-        arrivals[first..].iter().take_while(|at| **at - arrivals[first] < Duration::from_millis(500)).count()
+        let from = arrivals[first];
+        // What the machine held up until then arrives together.
+        let held_up = taken_between(from - half * 4, from + half).as_millis() as usize / 50;
+        arrivals[first..].iter().take_while(|at| **at - from < half).count().saturating_sub(held_up)
     });
     let burst = burst.max().unwrap();
     assert!(burst <= 20, "{burst} readings within half a second");
-    let silence = arrivals.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(silence <= Duration::from_millis(500), "{silence:?}");
+    let silence = longest_gap(&arrivals, half, "no reading");
     let happened = format!(
         "{rate:.1} readings/s, {burst} within half a second at most, longest silence {} ms, none late",
         silence.as_millis()
@@ -124,7 +133,10 @@ fn c1_jumps_of_a_day_cause_no_burst_and_no_stall() {
 /// How far from `limit` after `since` the output went off.
 fn off_by(running: &Running, since: Instant, limit: Duration) -> f64 {
     wait_until("the output to go off", limit + SOON, || running.bench.line("GPIO27") == Some(0));
-    since.elapsed().as_secs_f64() - limit.as_secs_f64()
+    let (took, slack) = (since.elapsed(), slack(since));
+    // What the machine held up everybody makes it later, never earlier.
+    let off = took.as_secs_f64() - limit.as_secs_f64();
+    if off > 0.0 { (off - slack.as_secs_f64()).max(0.0) } else { off }
 }
 
 /// A jump would put a limit off by a day each time; a busy machine does not always do so by 50 ms.

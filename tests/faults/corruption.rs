@@ -9,6 +9,7 @@ use fieldgate_model::{ClockStatus, Key, Message, MessageKind, Moment, Name, Qos,
 use fieldgate_spool::{Batch, Sequence, Settings, Spool, Stats, WhenFull, open};
 use serde_json::Value;
 
+use crate::common::pace::{slack, watch};
 use crate::suite::{chance, report, times};
 
 const READINGS: u64 = 400;
@@ -93,9 +94,10 @@ async fn live_with(files: &[(String, Vec<u8>)]) -> Fate {
     for (name, bytes) in files {
         fs::write(folder.path().join(name), bytes).unwrap();
     }
+    watch();
     let began = Instant::now();
     let (spool, thread) = open(settings(folder.path()), NEW).expect("no damage is a reason not to start");
-    let mut fate = Fate { start: began.elapsed(), ..Fate::default() };
+    let mut fate = Fate { start: began.elapsed().saturating_sub(slack(began)), ..Fate::default() };
     spool.append(reading(NEW, 1)).await.unwrap();
     let mut has_own = false;
     loop {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::common::account::Account;
 use crate::common::client::Client;
 use crate::common::gateway::Gateway;
+use crate::common::pace::slack;
 use crate::common::quick::{heard, taken, wait_taken, wait_whole};
 use crate::common::{SOON, wait_until};
 use crate::suite::times;
@@ -34,7 +35,7 @@ fn endure(gateway: &Gateway, before: (u64, usize), begun: Instant, duration: Dur
     let (mut noticed, mut most) = (None, memory);
     wait_until("the outage to be noticed and to pass", duration + SOON, || {
         if noticed.is_none() && losses(gateway) > reported {
-            noticed = Some(begun.elapsed());
+            noticed = Some(begun.elapsed().saturating_sub(slack(begun)));
         }
         most = most.max(gateway.memory());
         noticed.is_some() && begun.elapsed() >= duration

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::common::gateway::Gateway;
+use crate::common::pace::{self, slack};
 use crate::common::quick::taken;
 use crate::common::running::{BENCH, PUMP, Running, bench};
 use crate::common::sim_file::SimFile;
@@ -71,7 +72,7 @@ fn stop(running: &mut Running, grace: Duration) -> Duration {
     let asked = Instant::now();
     running.gateway.stop(grace);
     let took = asked.elapsed();
-    assert!(took < grace, "{took:?}");
+    assert!(took < grace + slack(asked), "{took:?}");
     assert_eq!(running.bench.line("GPIO27"), Some(0), "the output is safe");
     took
 }
@@ -209,6 +210,11 @@ fn fed(running: &Running) -> Vec<Instant> {
     all.filter(|(_, text)| text.contains("WATCHDOG=1")).map(|(at, _)| at).collect()
 }
 
+/// The longest time between two signs of life.
+fn longest_gap(running: &Running, limit: Duration) -> Duration {
+    pace::longest_gap(&fed(running), limit, "the watchdog was not fed")
+}
+
 /// What systemd is configured here to expect; the unit says 10 s.
 const WATCHDOG: [(&str, &str); 1] = [("WATCHDOG_USEC", "2000000")];
 
@@ -217,8 +223,7 @@ fn p5_a_hanging_bus_with_outputs_stops_the_watchdog_within_a_period_and_a_health
     let same = format!("{}{PUMP}", BENCH.replace("bus: other", "bus: bench"));
     let running = Running::with(&same, &WATCHDOG);
     wait_until("the watchdog to be fed", SOON, || fed(&running).len() >= 5);
-    let slowest = fed(&running).windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(slowest <= Duration::from_secs(1), "{slowest:?} is more than half of the period");
+    let slowest = longest_gap(&running, TWO_SECONDS / 2);
     let began = Instant::now();
     running.bench.set_fault("0x76", Some("hang"));
     running.gateway.wait_log("the watchdog is no longer fed", SOON);
@@ -227,7 +232,7 @@ fn p5_a_hanging_bus_with_outputs_stops_the_watchdog_within_a_period_and_a_health
     assert_eq!(fed(&running), before, "and it stays so");
     let last = before[before.len() - 1].saturating_duration_since(began);
     // A quarter of a second until the simulated bus has seen its file and the next look.
-    assert!(last <= TWO_SECONDS + Duration::from_millis(250), "{last:?}");
+    assert!(last <= TWO_SECONDS + Duration::from_millis(250) + slack(began), "{last:?}");
     running.bench.set_fault("0x76", None);
     wait_until("the watchdog to be fed again", SOON, || fed(&running).len() > before.len());
     let happened = format!("fed every {} at most, for the last time {} after the hang", millis(slowest), millis(last));
@@ -261,8 +266,8 @@ fn p5_a_hanging_disk_is_reported_and_the_watchdog_is_fed_all_the_time() {
     let command = slowest_command(&running);
     assert!(command < Duration::from_secs(1), "a command took {command:?} while the disk hung");
     drop(disk);
-    let slowest = fed(&running).windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(slowest < TWO_SECONDS, "systemd would have killed it: {slowest:?}");
+    // With longer ones systemd would have killed it.
+    let slowest = longest_gap(&running, TWO_SECONDS);
     running.gateway.stop(FIVE_SECONDS);
     let seen = running.account("n");
     let last = seen.last(&seen.runs[0]).max(taken(&running.gateway));
@@ -281,14 +286,15 @@ fn p5_a_hanging_disk_is_reported_and_the_watchdog_is_fed_all_the_time() {
 }
 
 /// Switches the output off and on, more often than answers find room beside a disk that hangs; the longest time from the
-/// start of the publishing program to the line's new level. The last state must be reported, too.
+/// start of the publishing program to the line's new level, without what the machine held up everybody. The last state must be
+/// reported, too.
 fn slowest_command(running: &Running) -> Duration {
     let orders = [("off", 0), ("on", 1)];
     let switch = |(word, level)| {
         let asked = Instant::now();
         running.client.publish("b/actuators/pump/set", word, false, 1);
         running.bench.wait_line("GPIO27", level, SOON);
-        asked.elapsed()
+        asked.elapsed().saturating_sub(slack(asked))
     };
     let slowest = orders.into_iter().cycle().take(101).map(switch).max().unwrap();
     let states = || running.client.all("b/actuators/pump/state");
@@ -371,7 +377,7 @@ fn p7_a_second_instance_ends_within_a_second_says_why_and_touches_nothing() {
         let started = Instant::now();
         let mut second = Gateway::run(&place, &[]);
         assert_eq!(second.wait_exit(SOON), 1);
-        slowest = slowest.max(started.elapsed());
+        slowest = slowest.max(started.elapsed().saturating_sub(slack(started)));
         let spool = running.folder.path().join("spool");
         wait_until("its reason", SOON, || second.log().contains(spool.to_str().unwrap()));
         assert!(second.log().contains("in use by another running instance"), "{}", second.log());

@@ -4,6 +4,8 @@ use std::io::Write;
 
 use rustix::process::geteuid;
 
+use crate::common::pace::share_held_up;
+
 /// How much is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
@@ -54,7 +56,14 @@ pub(crate) fn together(parts: &[fn()]) {
 
 /// Says what was tried and what happened, also into the file that `FIELDGATE_FAULTS_REPORT` names.
 pub(crate) fn report(row: &str, tried: &str, happened: &str) {
-    let line = format!("| {row} | {tried} | {happened} |");
+    // What does not count against the program must be known to whoever reads the figures.
+    let share = share_held_up();
+    let busy = if share < 0.02 {
+        String::new()
+    } else {
+        format!(" (the machine held up everybody for {:.0} % of the time)", share * 100.0)
+    };
+    let line = format!("| {row} | {tried} | {happened}{busy} |");
     eprintln!("fault {line}");
     if let Ok(path) = std::env::var("FIELDGATE_FAULTS_REPORT") {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();

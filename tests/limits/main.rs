@@ -18,6 +18,7 @@ mod times;
 use std::time::{Duration, Instant, SystemTime};
 
 use common::bench::Bench;
+use common::watch::Span;
 use common::{SOON, wait_until};
 use serde_json::Value;
 
@@ -41,9 +42,9 @@ fn on_bus(bus: &str, name: &str, line: &str, rest: &str) -> String {
 }
 
 /// Expects that something took as long as it should.
-fn near(what: &str, took: Option<Duration>, expected: Duration) {
-    let took = took.unwrap_or_else(|| panic!("{what} does not end"));
-    assert!(took.abs_diff(expected) < TOLERANCE, "{what}: {took:?} instead of {expected:?}");
+fn near(what: &str, span: Span, expected: Duration) {
+    let took = span.lasted().unwrap_or_else(|| panic!("{what} does not end"));
+    assert!(took.abs_diff(expected) < TOLERANCE + span.slack(), "{what}: {took:?} instead of {expected:?}");
 }
 
 fn pass(time: Duration) {

@@ -44,7 +44,7 @@ fn a_new_max_on_counts_from_when_the_output_went_on() {
     bench.reload(config);
     bench.sim.wait_line("GPIO5", 0, SOON);
     let seen = watch.end();
-    crate::near("max_on", seen.on(0)[0].lasted(), ms(3000));
+    crate::near("max_on", seen.on(0)[0], ms(3000));
     assert!(seen.on(1)[0].to.is_none());
     let reported = bench.client.wait_json(&state("left"), |state| state["value"] == "off", SOON);
     assert_eq!(reported["cause"], "max_on");

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::mount::{Mount, TOOLS};
 use super::wear::written;
 use crate::common::gateway::Gateway;
+use crate::common::pace::slack;
 use crate::common::quick::{config, folder, start};
 use crate::common::sim_file::SimFile;
 use crate::common::{SOON, wait_for, wait_until};
@@ -20,8 +21,8 @@ actuators:
   pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\", safe_after: never }
 ";
 
-/// From the broker's sending to the line's new level, on a loaded machine; the row says 50 ms.
-const ACTS: Duration = Duration::from_millis(200);
+/// By how much later than without an id a command may act: the row says 50 ms for all of it, and less than each delayed sync here.
+const ACTS: Duration = Duration::from_millis(50);
 
 struct Stage {
     broker: MoodyBroker,
@@ -62,6 +63,14 @@ impl Stage {
         let before = self.broker.count();
         self.send(value, id);
         wait_for("a reply", SOON, || self.broker.newest("b/actuators/pump/reply", before)).payload
+    }
+
+    /// From the sending of a command until the line has its level, without what the machine held up everybody.
+    fn acts(&self, (value, level): (&str, u64), send: impl FnOnce(&str)) -> Duration {
+        let asked = Instant::now();
+        send(value);
+        self.bench.wait_line("GPIO27", level, SOON);
+        asked.elapsed().saturating_sub(slack(asked))
     }
 
     fn actions(&self) -> usize {
@@ -115,24 +124,30 @@ fn a6_a_slow_disk_delays_no_command_with_an_id() {
     let inject = format!("inject={calls}:delay_enter={}", delay.as_micros());
     arguments.extend(["-e".into(), format!("trace={calls}"), "-e".into(), inject]);
     let tracer = Tracer::attach(&stage.gateway, &stage.folder.path().join("strace"), &arguments);
-    let tried = times(20, 100, 400);
-    let mut slowest = Duration::ZERO;
+    let tried = times(10, 50, 200);
+    // Those without an id are the floor: nothing of them goes to the disk before they are answered, and strace delays them as much.
+    let (mut with, mut without) = (Vec::new(), Vec::new());
     for n in 0..tried {
-        let (value, level) = if n % 2 == 0 { ("on", 1) } else { ("off", 0) };
-        let asked = Instant::now();
-        stage.send(value, &format!("c{n}"));
-        stage.bench.wait_line("GPIO27", level, SOON);
-        slowest = slowest.max(asked.elapsed());
+        with.push(stage.acts(("on", 1), |value| stage.send(value, &format!("c{n}"))));
+        without.push(stage.acts(("off", 0), |value| stage.broker.send("b/actuators/pump/set", value)));
     }
     drop(tracer);
-    assert!(slowest <= ACTS, "{slowest:?}");
+    with.sort_unstable();
+    // Had one to wait for a sync, nearly all had, for there is always one under way; a machine that stumbles makes few late.
+    let (floor, middle, most) = (without.iter().max().unwrap(), with[tried / 2], with[tried * 19 / 20]);
+    assert!(middle < delay / 2, "half of them acted after {middle:?} or later");
+    assert!(most <= *floor + ACTS, "acted after {most:?}, without an id after {floor:?} at most");
     let answers = || stage.broker.notes().iter().filter(|note| note.topic == "b/actuators/pump/reply").count();
-    wait_until("every answer", SOON * 2, || answers() >= tried);
+    wait_until("every answer", SOON * 2, || answers() >= 2 * tried);
     stage.gateway.kill9();
     stage.restart();
     let again: Value = serde_json::from_str(&stage.ask("on", &format!("c{}", tried - 1))).unwrap();
     assert_eq!((&again["outcome"], stage.actions()), (&"done".into(), 0), "{again}");
-    let happened = format!("the slowest acted within {} ms, each was answered and remembered", slowest.as_millis());
+    let happened = format!(
+        "19 of 20 acted within {} ms, as many without an id within {} ms at most, each was answered and remembered",
+        most.as_millis(),
+        floor.as_millis()
+    );
     report("A6", &format!("{tried} commands with an id while each fsync takes {delay:?}"), &happened);
 }
 

@@ -6,6 +6,7 @@ use super::end_whole;
 use crate::common::gateway::Gateway;
 use crate::common::namespace::Namespace;
 use crate::common::notify::NotifySocket;
+use crate::common::pace::{slack, taken_since};
 use crate::common::quick::{FAST, config, folder, remembering_with, taken, wait_taken};
 use crate::common::{SOON, free_port, wait_until};
 use crate::suite::{may, report, times};
@@ -20,7 +21,7 @@ fn start_in(namespace: &Namespace, folder: &std::path::Path, url: &str) -> (Gate
     let gateway = Gateway::inside(namespace, folder, &config(url, "", "", FAST), &environment);
     let place = socket.wait("READY=1", 0, READY);
     let ready = socket.all()[place].0 - begun;
-    assert!(ready <= READY, "ready after {ready:?}");
+    assert!(ready <= READY + slack(begun), "ready after {ready:?}");
     (gateway, ready)
 }
 
@@ -38,15 +39,16 @@ fn n6_a_name_that_hangs_delays_neither_the_start_nor_the_sampling_nor_the_end() 
     let (begun, first) = (Instant::now(), taken(&gateway));
     let watched = Duration::from_secs(times(2, 20, 60));
     wait_until("time to pass", watched + SOON, || begun.elapsed() >= watched);
-    let (sampled, expected) = (taken(&gateway) - first, watched.as_millis() as u64 / 20);
-    // A busy machine may miss a tick or two of fifty a second.
-    let few = 3 + expected / 20;
+    let (sampled, lasted, held_up) = (taken(&gateway) - first, begun.elapsed(), taken_since(begun));
+    let expected = lasted.as_millis() as u64 / 20;
+    // A busy machine may miss a tick or two of fifty a second, and those in which it held up everybody.
+    let few = 3 + expected / 20 + held_up.as_millis() as u64 / 20;
     assert!(sampled + few >= expected && sampled <= expected + few, "{sampled} readings instead of {expected}");
     assert!(!gateway.log().contains("cannot resolve"), "the name does not hang");
     let ending = Instant::now();
     gateway.stop(SOON);
     let ended = ending.elapsed();
-    assert!(ended <= Duration::from_secs(2), "ended after {ended:?}");
+    assert!(ended <= Duration::from_secs(2) + slack(ending), "ended after {ended:?}");
     let happened = format!(
         "ready after {:.2} s, {sampled} of {expected} readings in {} s, ended in {:.2} s",
         ready.as_secs_f64(),

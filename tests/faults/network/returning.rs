@@ -6,6 +6,7 @@ use fieldgate_link::backoff::Backoff;
 
 use super::end_whole;
 use crate::common::mosquitto::Mosquitto;
+use crate::common::pace::slack;
 use crate::common::quick::{FAST, config, folder, remembering, start};
 use crate::common::{SOON, wait_for, wait_until};
 use crate::suite::{chance, report, times, together};
@@ -37,7 +38,7 @@ fn away(reconnect: &str, duration: Duration) -> (Duration, u64) {
 fn return_of(broker: &mut Mosquitto, connected: impl Fn() -> bool) -> Duration {
     broker.start_again();
     let back = Instant::now();
-    wait_for("the connection", MAX + SOON, || connected().then(|| back.elapsed()))
+    wait_for("the connection", MAX + SOON, || connected().then(|| back.elapsed().saturating_sub(slack(back))))
 }
 
 fn short_outages() {

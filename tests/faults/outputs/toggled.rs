@@ -60,11 +60,16 @@ fn movements(log: &str) -> Seen {
     }))
 }
 
-/// How long at least and at most.
+/// How long at least and at most, each with what the machine may have made of it.
 fn extremes(spans: &[Span]) -> (Duration, Duration) {
-    let all: Vec<_> = spans.iter().filter_map(Span::lasted).collect();
+    let all: Vec<_> = spans.iter().filter_map(|span| Some((span.lasted()?, span.slack()))).collect();
     assert!(all.len() >= 4, "not much happened: {all:?}");
-    (*all.iter().min().unwrap(), *all.iter().max().unwrap())
+    let longest = all.iter().map(|(lasted, slack)| lasted.saturating_sub(*slack)).max().unwrap();
+    (shortest(spans).unwrap(), longest)
+}
+
+fn shortest(spans: &[Span]) -> Option<Duration> {
+    spans.iter().filter_map(|span| Some(span.lasted()? + span.slack())).min()
 }
 
 /// Verifies all movements against the limits; says how often each output was on. The log shows a movement when it has been done,
@@ -76,9 +81,9 @@ fn judge(seen: &Seen) -> String {
     let at_most = |time: Duration, limit: u64| {
         assert!(time <= Duration::from_millis(limit) + TOLERANCE, "on for {time:?}, and max_on is {limit} ms");
     };
-    let (shortest, longest) = extremes(&seen.on(0));
-    at_least("on", shortest, 200);
-    at_most(longest, 700);
+    let (least, most) = extremes(&seen.on(0));
+    at_least("on", least, 200);
+    at_most(most, 700);
     at_least("off", extremes(&seen.off(0)).0, 300);
     at_least("on", extremes(&seen.on(3)).0, 150);
     let (shortest_held, longest_held) = extremes(&seen.on(5));
@@ -86,11 +91,11 @@ fn judge(seen: &Seen) -> String {
     at_most(longest_held, 400);
     at_least("off", extremes(&seen.off(5)).0, 200);
     assert_eq!(seen.on(1).len(), RARELY, "switches per hour");
-    let rest = seen.rest_between(2, 3).expect("both were on");
+    let rest = shortest(&seen.rests_between(2, 3)).expect("both were on");
     at_least("a rest", rest, 100);
     format!(
         "`min_on: 200ms` {} at least, `max_on: 400ms` {} at most, {} and {} times on and never both, `dead_time: 100ms` {} at least",
-        millis(shortest),
+        millis(least),
         millis(longest_held),
         seen.on(2).len(),
         seen.on(3).len(),
