@@ -25,6 +25,9 @@ const HANDS: u32 = 8;
 /// Those hands are late together at most for twice the time for which one thread was.
 const TWICE: u32 = 2;
 
+/// How often a time that is noted may be wrong by one look.
+const NOTED: u32 = 3;
+
 /// How long before it was noted something may have happened on a machine that was late.
 const NOTED_LATE: Duration = Duration::from_secs(1);
 
@@ -136,9 +139,9 @@ pub fn share_held_up() -> f64 {
 }
 
 /// By how much longer or shorter a time may be that was noted at these two moments in files or a log, because the machine was
-/// late.
+/// late: with the beginning, with the end, and with noting either.
 pub fn slack_noted(from: SystemTime, to: SystemTime) -> Duration {
-    slack_between(at(from) - NOTED_LATE, at(to))
+    NOTED * late_between(at(from) - NOTED_LATE, at(to)).1
 }
 
 /// The moment at which the wall clock said this, for times of files and logs.
