@@ -11,6 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use thiserror::Error;
 
@@ -70,7 +71,7 @@ pub enum LastGoodError {
 pub fn save(place: &Place, outputs: &[SafeOutput]) -> Result<(), LastGoodError> {
     let path = place.path();
     let failed = |source| LastGoodError::Io { path: path.to_owned(), source };
-    let list: Vec<Json> = outputs.iter().map(encode).collect();
+    let list: Vec<Row> = outputs.iter().map(Row::from).collect();
     let table = json!({ "configuration": place.configuration(), "outputs": list });
     let part = path.with_extension("part");
     if let Some(directory) = path.parent() {
@@ -102,59 +103,98 @@ pub fn load(place: &Place) -> Result<Option<Vec<SafeOutput>>, LastGoodError> {
             table["outputs"].as_array().ok_or_else(|| wrong("it has no list of outputs"))?
         }
     };
-    list.iter().map(|entry| decode(entry).ok_or_else(|| wrong(&entry.to_string()))).collect::<Result<_, _>>().map(Some)
+    let output = |row: &Json| Row::deserialize(row).ok()?.output();
+    list.iter().map(|row| output(row).ok_or_else(|| wrong(&row.to_string()))).collect::<Result<_, _>>().map(Some)
 }
 
-fn encode(output: &SafeOutput) -> Json {
-    let settings: Map<String, Json> =
-        output.settings.iter().map(|(name, setting)| (name.to_owned(), setting.to_json())).collect();
-    json!({
-        "name": output.name.as_str(),
-        "driver": output.driver,
-        "bus": output.bus.to_json(),
-        "inputs": output.inputs,
-        "settings": settings,
-        "safe_state": encode_value(output.safe_state),
-        "beside": output.beside.iter().map(Name::as_str).collect::<Vec<_>>(),
-        "dead_time": u64::try_from(output.dead_time.as_micros()).unwrap_or(u64::MAX),
-    })
+/// One output as it stands in the file.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    name: String,
+    driver: String,
+    bus: Json,
+    inputs: Vec<String>,
+    settings: Map<String, Json>,
+    safe_state: SafeState,
+    beside: Vec<String>,
+    /// In microseconds.
+    dead_time: u64,
 }
 
-fn decode(entry: &Json) -> Option<SafeOutput> {
-    let spec = drivers::find(entry["driver"].as_str()?)?;
-    let mut settings = Settings::default();
-    for (key, value) in entry["settings"].as_object()? {
-        let field = spec.settings.iter().find(|field| field.name == key)?;
-        settings.insert(field.name, Setting::from_json(&field.kind, value)?);
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum SafeState {
+    Switch(bool),
+    Percent(f64),
+    Angle { angle: Option<f64> },
+    Cover(Motor),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Motor {
+    Stopped,
+}
+
+impl From<OutputValue> for SafeState {
+    fn from(value: OutputValue) -> Self {
+        match value {
+            OutputValue::Switch(on) => Self::Switch(on),
+            OutputValue::Percent(percent) => Self::Percent(percent),
+            OutputValue::Angle(angle) => Self::Angle { angle },
+            // A motor is stopped, whatever it was to do.
+            OutputValue::Cover { .. } => Self::Cover(Motor::Stopped),
+        }
     }
-    let safe_state = decode_value(&entry["safe_state"])?;
-    let beside =
-        entry["beside"].as_array()?.iter().map(|name| Name::new(name.as_str()?).ok()).collect::<Option<_>>()?;
-    let dead_time = Duration::from_micros(entry["dead_time"].as_u64()?);
-    let name = Name::new(entry["name"].as_str()?).ok()?;
-    let inputs =
-        entry["inputs"].as_array()?.iter().map(|line| line.as_str().map(str::to_owned)).collect::<Option<_>>()?;
-    let bus = bus::Settings::from_json(&entry["bus"])?;
-    Some(SafeOutput { name, driver: spec.name, bus, inputs, settings, safe_state, beside, dead_time })
 }
 
-fn encode_value(value: OutputValue) -> Json {
-    match value {
-        OutputValue::Switch(on) => Json::from(on),
-        OutputValue::Percent(percent) => Json::from(percent),
-        OutputValue::Angle(angle) => json!({ "angle": angle }),
-        // A motor is stopped, whatever it was to do.
-        OutputValue::Cover { .. } => "stopped".into(),
+impl From<SafeState> for OutputValue {
+    fn from(state: SafeState) -> Self {
+        match state {
+            SafeState::Switch(on) => Self::Switch(on),
+            SafeState::Percent(percent) => Self::Percent(percent),
+            SafeState::Angle { angle } => Self::Angle(angle),
+            SafeState::Cover(Motor::Stopped) => Self::Cover { travel: Travel::Stopped, position: None },
+        }
     }
 }
 
-fn decode_value(value: &Json) -> Option<OutputValue> {
-    Some(match value {
-        Json::Bool(on) => OutputValue::Switch(*on),
-        Json::Object(angle) => OutputValue::Angle(angle.get("angle")?.as_f64()),
-        Json::String(word) if word == "stopped" => OutputValue::Cover { travel: Travel::Stopped, position: None },
-        other => OutputValue::Percent(other.as_f64()?),
-    })
+impl From<&SafeOutput> for Row {
+    fn from(output: &SafeOutput) -> Self {
+        let settings = output.settings.iter().map(|(name, setting)| (name.to_owned(), setting.to_json()));
+        Self {
+            name: output.name.as_str().to_owned(),
+            driver: output.driver.to_owned(),
+            bus: output.bus.to_json(),
+            inputs: output.inputs.clone(),
+            settings: settings.collect(),
+            safe_state: output.safe_state.into(),
+            beside: output.beside.iter().map(|name| name.as_str().to_owned()).collect(),
+            dead_time: u64::try_from(output.dead_time.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Row {
+    /// The output, if all that is named here is there.
+    fn output(self) -> Option<SafeOutput> {
+        let spec = drivers::find(&self.driver)?;
+        let mut settings = Settings::default();
+        for (key, value) in &self.settings {
+            let field = spec.settings.iter().find(|field| field.name == key)?;
+            settings.insert(field.name, Setting::from_json(&field.kind, value)?);
+        }
+        Some(SafeOutput {
+            name: Name::new(&self.name).ok()?,
+            driver: spec.name,
+            bus: bus::Settings::from_json(&self.bus)?,
+            inputs: self.inputs,
+            settings,
+            safe_state: self.safe_state.into(),
+            beside: self.beside.iter().map(|name| Name::new(name).ok()).collect::<Option<_>>()?,
+            dead_time: Duration::from_micros(self.dead_time),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -213,7 +253,8 @@ mod tests {
         let stopped = OutputValue::Cover { travel: Travel::Stopped, position: None };
         let angles = [OutputValue::Angle(None), OutputValue::Angle(Some(90.0))];
         for value in [OutputValue::Switch(true), OutputValue::Percent(20.0), stopped].into_iter().chain(angles) {
-            assert_eq!(decode_value(&encode_value(value)), Some(value));
+            let written = serde_json::to_string(&SafeState::from(value)).unwrap();
+            assert_eq!(OutputValue::from(serde_json::from_str::<SafeState>(&written).unwrap()), value, "{written}");
         }
     }
 
@@ -242,7 +283,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = at(folder.path(), "/etc/a.yaml");
         let former = folder.path().join(Place::former_name(Path::new("/etc/a.yaml")));
-        std::fs::write(&former, Json::from(vec![encode(&pump())]).to_string()).unwrap();
+        std::fs::write(&former, serde_json::to_string(&[Row::from(&pump())]).unwrap()).unwrap();
         assert_eq!(load(&place).unwrap().unwrap(), [pump()]);
         assert_eq!(load(&at(folder.path(), "/etc/b.yaml")).unwrap(), None, "it is another configuration's");
         save(&place, &[servo()]).unwrap();

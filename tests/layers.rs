@@ -15,7 +15,8 @@ use std::path::Path;
 use source::Source;
 
 /// The crates below the program; each Cargo.toml says what it may name.
-const CRATES: &[&str] = &["model", "formula", "filters", "rules", "clock", "bus", "drivers", "safety", "spool", "link"];
+const CRATES: &[&str] =
+    &["spelling", "model", "formula", "filters", "rules", "clock", "bus", "drivers", "safety", "spool", "link"];
 
 /// Every top-level module of the program with those that it may name, lowest first. Nothing is named before its own row, so
 /// there is no arrow up and no circle. No part knows `config`; only `gateway` and the command line do.

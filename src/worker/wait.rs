@@ -12,9 +12,8 @@ use std::time::Duration;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
+
+use fieldgate_clock::timer::Timer;
 
 /// An idle worker wakes this often, to show that it is alive.
 pub(crate) const LONGEST: Duration = crate::deadlines::IDLE_TURN;
@@ -40,7 +39,7 @@ impl Waker {
 /// The sleeping side.
 pub(crate) struct Waiter {
     wake: Arc<OwnedFd>,
-    timer: OwnedFd,
+    timer: Timer,
     set: OwnedFd,
     /// What the timer is set to.
     alarm: Cell<Duration>,
@@ -50,12 +49,12 @@ pub(crate) struct Waiter {
 pub(crate) fn pair() -> io::Result<(Waker, Waiter)> {
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     // The boot clock goes on while the board sleeps, and so do the limits of outputs.
-    let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+    let timer = Timer::new()?;
     let set = set(&wake, &timer)?;
     Ok((Waker(Arc::clone(&wake)), Waiter { wake, timer, set, alarm: Cell::new(Duration::MAX) }))
 }
 
-fn set(wake: &OwnedFd, timer: &OwnedFd) -> io::Result<OwnedFd> {
+fn set(wake: &OwnedFd, timer: &Timer) -> io::Result<OwnedFd> {
     let set = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&set, wake, EventData::new_u64(INBOX), EventFlags::IN)?;
     epoll::add(&set, timer, EventData::new_u64(TIMER), EventFlags::IN)?;
@@ -98,12 +97,7 @@ impl Waiter {
     }
 
     fn set_alarm(&self, deadline: Duration) -> io::Result<()> {
-        // A timer set to zero would be switched off.
-        let at = deadline.max(Duration::from_nanos(1));
-        let at =
-            Timespec { tv_sec: i64::try_from(at.as_secs()).unwrap_or(i64::MAX), tv_nsec: at.subsec_nanos().into() };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once)?;
+        self.timer.set(deadline)?;
         self.alarm.set(deadline);
         Ok(())
     }

@@ -127,3 +127,11 @@ impl embedded_hal::i2c::Error for BusError {
         }
     }
 }
+
+/// `io::Error` cannot be cloned; the number says all that the kernel said.
+pub(crate) fn copy_of(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

@@ -16,6 +16,7 @@ use linux_embedded_hal::i2cdev::core::I2CDevice as _;
 use linux_embedded_hal::i2cdev::linux::LinuxI2CError;
 use rustix::io::Errno;
 
+use crate::error::copy_of;
 use crate::{Bus, BusError, BusNeed, BusSpec, Device, Settings, SharedI2c};
 use fieldgate_model::{Field, Kind, Need, Setting};
 
@@ -200,14 +201,6 @@ pub(super) fn failed(device: &Path, address: u8, source: io::Error) -> BusError 
     match Errno::from_io_error(&source) {
         Some(Errno::NXIO | Errno::REMOTEIO) => BusError::NoAcknowledge { address },
         _ => BusError::Wires { what: format!("i2c transfer with {address:#04x} on {}", device.display()), source },
-    }
-}
-
-/// `io::Error` cannot be cloned; the number says all that the kernel said.
-fn copy_of(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(errno) => io::Error::from_raw_os_error(errno),
-        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

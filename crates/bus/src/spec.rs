@@ -212,12 +212,13 @@ impl BusSpec {
         keys
     }
 
-    /// Whether no key that is required is missing.
+    /// Whether no key is missing that is required or has a default, so that a bus may ask for it when it is opened.
     pub fn has_all(&self, keys: &Keys) -> bool {
-        self.own_fields().all(|field| field.need != Need::Required || keys.get(field.name).is_some())
+        self.own_fields()
+            .all(|field| matches!(field.need, Need::Optional | Need::Or(_)) || keys.get(field.name).is_some())
     }
 
-    /// The keys that `value` knows, if no key that is required is missing.
+    /// The keys that `value` knows, if none of them is missing in this sense.
     pub fn keys_of(&self, value: impl Fn(&'static Field) -> Option<Setting>) -> Option<Keys> {
         Some(self.known_keys(value)).filter(|keys| self.has_all(keys))
     }
@@ -320,5 +321,40 @@ impl Settings {
     /// All buses with one root are one pair of wires, and so one thread.
     pub fn root<'a>(&'a self, name: &'a Name) -> (&'a Name, &'a Self) {
         self.on().map_or((name, self), |on| on.settings.root(&on.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_need_names_the_usual_kind_and_what_only_rppal_has() {
+        assert_eq!(BusNeed::I2c.describe(), "a bus of type i2c");
+        assert_eq!(BusNeed::Gpio.describe(), "a bus of type gpio");
+        assert_eq!(BusNeed::Pwm.describe(), "a bus of type pwm, or of type gpio with backend: rppal");
+        assert_eq!((BusNeed::None.describe(), BusNeed::Sensors.describe()), ("no bus".into(), "no bus".into()));
+    }
+
+    #[test]
+    fn every_kind_says_what_the_rest_of_the_program_asks_for() {
+        for spec in BUSES.iter().chain(BY_RPPAL) {
+            let name = spec.name;
+            assert_eq!(spec.on.is_some(), spec.fields.iter().any(|field| field.name == BENEATH), "{name}");
+            assert!(!spec.offers.is_empty() && spec.offers.iter().all(|need| spec.suits(*need)), "{name}");
+            assert!(spec.on.is_none_or(|need| need.usual().is_some()), "{name}");
+            assert!(!spec.fields.iter().any(|field| ["type", "backend"].contains(&field.name)), "{name}");
+        }
+        let twice = |at: usize| BUSES[..at].iter().any(|other| other.name == BUSES[at].name);
+        assert!(!(0..BUSES.len()).any(twice), "each kind stands once in the table");
+        assert!(BY_RPPAL.iter().all(|spec| BusSpec::find(spec.name, false).is_some()));
+    }
+
+    #[test]
+    fn a_pin_is_known_by_its_name_and_its_number() {
+        let pins = Lines::Pins(&["P0", "P1", "P2"]);
+        assert_eq!(["P1", "p1", "1", "3", "GPIO1"].map(|line| pins.pin(line)), [Some(1), Some(1), Some(1), None, None]);
+        assert_eq!(pins.describe(), "P0 to P2, or 0 to 2");
+        assert_eq!(Lines::Unknown.pin("P1"), None);
     }
 }

@@ -15,6 +15,7 @@ use linux_embedded_hal::SpidevDevice;
 use linux_embedded_hal::spidev::{SpiModeFlags, SpidevOptions};
 use rustix::io::Errno;
 
+use crate::error::copy_of;
 use crate::{Bus, BusError, BusNeed, BusSpec, Device};
 use fieldgate_model::{Field, Kind, Need};
 
@@ -124,12 +125,9 @@ impl ErrorType for Linux {
 
 impl SpiDevice for Linux {
     fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), BusError> {
-        self.device.transaction(operations).map_err(|error| {
-            let source = match error.inner().raw_os_error() {
-                Some(errno) => io::Error::from_raw_os_error(errno),
-                None => io::Error::new(error.inner().kind(), error.to_string()),
-            };
-            BusError::Io { what: format!("transfer on {}", self.name), source }
+        self.device.transaction(operations).map_err(|error| BusError::Io {
+            what: format!("transfer on {}", self.name),
+            source: copy_of(error.inner()),
         })
     }
 }

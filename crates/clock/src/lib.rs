@@ -5,6 +5,7 @@
 //! reading: the program's main loop calls [`refresh`], and in between the last answer counts.
 
 pub mod broker_heartbeat;
+pub mod timer;
 
 use std::path::Path;
 use std::sync::OnceLock;

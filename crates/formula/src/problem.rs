@@ -71,25 +71,13 @@ pub(crate) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
-/// The word that was probably meant: at most a third of its letters are wrong.
-pub(crate) fn nearest<'w>(written: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let written = shorten(&written.to_lowercase());
-    let distance = |word: &str| strsim::damerau_levenshtein(&written, &word.to_lowercase());
-    words
-        .into_iter()
-        .map(|word| (distance(word), word))
-        .filter(|(distance, word)| *distance <= written.chars().count().max(word.chars().count()) / 3)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
-}
-
 /// `did you mean …?` if there is such a word, else `otherwise`.
 pub(crate) fn did_you_mean<'w>(
     written: &str,
     words: impl IntoIterator<Item = &'w str>,
     otherwise: impl FnOnce() -> String,
 ) -> String {
-    nearest(written, words).map_or_else(otherwise, |word| format!("did you mean `{word}`?"))
+    fieldgate_spelling::nearest(written, words).map_or_else(otherwise, |word| format!("did you mean `{word}`?"))
 }
 
 /// The beginning of a text that may be of any length, in one line, for messages.
@@ -127,14 +115,5 @@ mod tests {
         assert_eq!(shorten("a\n+ °b"), "a + °b");
         assert_eq!(shorten(&"°".repeat(64)), "°".repeat(64));
         assert_eq!(shorten(&"°".repeat(65)), format!("{}…", "°".repeat(64)));
-    }
-
-    #[test]
-    fn the_nearest_word_is_found_and_far_ones_are_not() {
-        let words = ["air.temperature", "air.humidity", "target"];
-        assert_eq!(nearest("air.temprature", words), Some("air.temperature"));
-        assert_eq!(nearest("Target", words), Some("target"));
-        assert_eq!(nearest("pump", words), None);
-        assert_eq!(nearest(&"x".repeat(100_000), words), None);
     }
 }

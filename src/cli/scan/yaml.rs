@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use crate::cli::scan::{Found, Who};
 use fieldgate_bus::survey::KernelDevice;
-use fieldgate_drivers::kernel_names;
 use fieldgate_drivers::likely::Likely;
+use fieldgate_drivers::usual_names::usual_name;
 
 /// The whole file.
 pub(super) fn configuration(found: &Found) -> String {
@@ -94,8 +94,7 @@ impl File {
     /// The sensors of the kernel whose files have a known meaning. The processor's own temperature is `board`'s.
     fn kernel(&mut self, driver: &str, devices: &[KernelDevice]) {
         for device in devices.iter().filter(|device| device.name != "cpu_thermal") {
-            let known =
-                device.attributes.iter().filter_map(|file| Some((kernel_names::usual_name(driver, file)?, file)));
+            let known = device.attributes.iter().filter_map(|file| Some((usual_name(driver, file)?, file)));
             let channels: Vec<_> = known.map(|(name, file)| format!("{name}: {{ attribute: {file} }}")).collect();
             if channels.is_empty() {
                 continue;

@@ -90,7 +90,8 @@ impl<'a> Checker<'a> {
         let fields = spec.map_or_else(raw::any_bus, raw::bus);
         let section = self.section(&key.span, Some(node), key.text.as_str(), fields);
         let written = section.text("type");
-        let Some(spec) = spec else {
+        // By rppal there is no kind that is only like the one that is written.
+        let Some(spec) = spec.filter(|spec| !is_by_rppal || written.is_none_or(|kind| kind == spec.name)) else {
             if let Some(kind) = written.filter(|_| is_by_rppal) {
                 let what = format!("rppal has no bus of type {kind}");
                 self.error(&section.span("backend"), what, "leave backend out");

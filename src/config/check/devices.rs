@@ -8,7 +8,7 @@ use crate::config::check::formulas::Derived;
 use crate::config::check::known_bus::{Bus, such_as};
 use crate::config::check::mqtt::{Mqtt, qos};
 use crate::config::check::section::Section;
-use crate::config::check::words::{nearest, quoted};
+use crate::config::check::words::{did_you_mean, nearest, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Span, Value};
 use crate::worker::SensorSettings;
@@ -108,7 +108,7 @@ impl<'a> Checker<'a> {
         }
         let names: Vec<_> = DRIVERS.iter().map(|spec| spec.name).collect();
         let near = nearest(name, &names);
-        let hint = near.map_or("`fieldgate drivers` lists them".to_owned(), |near| format!("did you mean {near:?}?"));
+        let hint = did_you_mean(name, &names, || "`fieldgate drivers` lists them".to_owned());
         self.error(&section.span("driver"), format!("no driver is called {}", quoted(name)), hint);
         near.and_then(drivers::find).filter(|driver| fits(&driver.role))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::check::Checker;
 use crate::config::check::section::Section;
-use crate::config::check::words::{nearest, quoted};
+use crate::config::check::words::{did_you_mean, quoted};
 use crate::config::raw;
 use crate::config::tree::{Key, Node, Span, Value};
 use fieldgate_filters::{
@@ -93,10 +93,7 @@ impl<'a> Checker<'a> {
         if names.contains(&key.text.as_str()) {
             return true;
         }
-        let hint = match nearest(&key.text, &names) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("it measures {}", names.join(", ")),
-        };
+        let hint = did_you_mean(&key.text, &names, || format!("it measures {}", names.join(", ")));
         self.error(&key.span, format!("the sensor measures no {}", quoted(&key.text)), hint);
         false
     }
@@ -147,10 +144,7 @@ impl<'a> Checker<'a> {
         let found = find(name);
         if found.is_none() {
             let names: Vec<_> = FILTERS.iter().map(|spec| spec.name).collect();
-            let hint = match nearest(name, &names) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => "`fieldgate filters` lists them".to_owned(),
-            };
+            let hint = did_you_mean(name, &names, || "`fieldgate filters` lists them".to_owned());
             self.error(span, format!("no filter is called {}", quoted(name)), hint);
         }
         found

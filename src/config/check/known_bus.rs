@@ -1,7 +1,7 @@
 //! What is known of a bus while the rest is checked, and how problems name it.
 
 use crate::config::check::Checker;
-use crate::config::check::words::nearest;
+use crate::config::check::words::did_you_mean;
 use crate::config::tree::Span;
 use fieldgate_bus::{self as bus, BusNeed, BusSpec, Claim, Device};
 use fieldgate_model::Name;
@@ -65,7 +65,7 @@ impl Checker<'_> {
     /// A bus is named that is not there.
     pub(super) fn unknown_bus(&mut self, name: &str, span: &Span, buses: &[Bus], fitting: String) {
         let names: Vec<_> = buses.iter().filter(|bus| !bus.name.is_stand_in()).map(|bus| bus.name.as_str()).collect();
-        let hint = nearest(name, &names).map_or(fitting, |near| format!("did you mean {near:?}?"));
+        let hint = did_you_mean(name, &names, || fitting);
         self.error(span, format!("no bus is called {name:?}"), hint);
     }
 }

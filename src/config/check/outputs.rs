@@ -6,7 +6,7 @@ use crate::config::check::devices::{Device, is_output};
 use crate::config::check::known_bus::Bus;
 use crate::config::check::mqtt::Mqtt;
 use crate::config::check::section::Section;
-use crate::config::check::words::{nearest, quoted};
+use crate::config::check::words::{did_you_mean, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Value};
 use crate::worker::ActuatorSettings;
@@ -241,8 +241,7 @@ impl<'a> Checker<'a> {
                 let partner = outputs.iter().find(|(device, ..)| device.name.as_str() == other);
                 match partner {
                     None => {
-                        let near = nearest(other, &known);
-                        let hint = near.map_or("name another output".into(), |near| format!("did you mean {near:?}?"));
+                        let hint = did_you_mean(other, &known, || "name another output".into());
                         self.error(&item.span, format!("no output is called {}", quoted(other)), hint);
                     }
                     Some((partner, ..)) if partner.name == device.name => {

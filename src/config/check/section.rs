@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::check::words::{THIS, nearest, quoted};
+use crate::config::check::words::{THIS, did_you_mean, nearest, quoted};
 use crate::config::check::{Checker, value};
 use crate::config::mask;
 use crate::config::tree::{Key, Node, Span, Value};
@@ -330,11 +330,10 @@ impl<'a> Checker<'a> {
             THIS => "unknown key".to_owned(),
             name => format!("unknown key {name}"),
         };
-        let hint = match nearest(&key.text, names) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None if names.is_empty() => "it takes no keys".to_owned(),
-            None => format!("allowed here: {}", names.join(", ")),
-        };
+        let hint = did_you_mean(&key.text, names, || match names {
+            [] => "it takes no keys".to_owned(),
+            names => format!("allowed here: {}", names.join(", ")),
+        });
         self.error(&key.span, format!("{unknown} in {what}"), hint);
     }
 }

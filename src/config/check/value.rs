@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::check::Checker;
-use crate::config::check::words::{THIS, nearest, quoted, shorten};
+use crate::config::check::words::{THIS, did_you_mean, quoted, shorten};
 use crate::config::tree::{self, Node, Value};
 use fieldgate_drivers::kernel_channels::bad_measurement_name;
 use fieldgate_model::field::{format_addresses, format_duration, format_size, parse_duration, parse_size};
@@ -178,10 +178,7 @@ fn choice(text: &str, words: &[&'static str]) -> Result<Setting, Wrong> {
     if words.contains(&text) {
         return Ok(Setting::Text(text.to_owned()));
     }
-    let hint = match nearest(text, words) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("use {}", words.join(", ")),
-    };
+    let hint = did_you_mean(text, words, || format!("use {}", words.join(", ")));
     Err(Wrong::new(format!("{} is not known here", quoted(text)), hint))
 }
 

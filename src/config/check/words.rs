@@ -1,18 +1,19 @@
 //! How messages quote what was written, and guess what was meant.
 
+use fieldgate_spelling as spelling;
+
 /// The name that was probably meant: at most a third of the letters are wrong, or one word is a part of the other.
 pub(super) fn nearest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
     let written = shorten(&written.to_lowercase());
     let plain = |text: &str| text.replace(['-', '_', ' '], "").to_lowercase();
-    let distance = |name: &str| strsim::damerau_levenshtein(&written, name);
     let part = |long: &str, short: &str| short.len() >= 3 && long.contains(short);
     let near = |name: &&&str| {
-        distance(name) <= written.chars().count().max(name.len()) / 3
+        spelling::near(&written, name).is_some()
             || plain(name) == plain(&written)
             || part(name, &written)
             || part(&written, name)
     };
-    names.iter().filter(near).min_by_key(|name| distance(name)).copied()
+    names.iter().filter(near).min_by_key(|name| spelling::distance(&written, name)).copied()
 }
 
 /// What messages say instead of a word that they do not quote.
@@ -27,6 +28,11 @@ pub(super) fn quoted(text: &str) -> String {
 /// The beginning of a word that may be of any length.
 pub(super) fn shorten(text: &str) -> String {
     if text.chars().count() <= 64 { text.to_owned() } else { text.chars().take(63).chain(['…']).collect() }
+}
+
+/// The name that was probably meant, as a hint, else `otherwise`.
+pub(super) fn did_you_mean(written: &str, names: &[&str], otherwise: impl FnOnce() -> String) -> String {
+    nearest(written, names).map_or_else(otherwise, |near| format!("did you mean {near:?}?"))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use gpiocdev::line::Offset;
 
 use crate::BusError;
 use crate::gpio::kernel_error;
+use fieldgate_spelling as spelling;
 
 /// Near names in a hint: more would hide the right one.
 const MAX_NEAR_NAMES: usize = 3;
@@ -97,16 +98,8 @@ pub(super) fn elsewhere(line: &str) -> Option<String> {
 }
 
 pub(super) fn near_names(line: &str, names: &[String]) -> String {
-    let wanted = line.to_lowercase();
-    let mut near: Vec<(usize, &str)> = names
-        .iter()
-        .filter(|name| !name.is_empty())
-        .map(|name| (strsim::damerau_levenshtein(&wanted, &name.to_lowercase()), name.as_str()))
-        .filter(|(distance, _)| *distance <= 2)
-        .collect();
-    near.sort_unstable();
-    near.dedup();
-    let near: Vec<&str> = near.into_iter().take(MAX_NEAR_NAMES).map(|(_, name)| name).collect();
+    let mut near = spelling::within(2, line, names.iter().map(String::as_str).filter(|name| !name.is_empty()));
+    near.truncate(MAX_NEAR_NAMES);
     match (near.is_empty(), names.iter().all(String::is_empty), names.len().checked_sub(1)) {
         (false, ..) => format!("did you mean {}?", near.join(", ")),
         (true, true, Some(last)) => format!("its lines have no names; write a number from 0 to {last}"),

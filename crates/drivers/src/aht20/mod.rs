@@ -14,8 +14,8 @@ use std::ops::RangeInclusive;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
+use crate::checksum::{confirm, crc8};
 use crate::i2c_chip::{absent, another, claims, within};
-use crate::sensirion::{confirm, crc8};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};

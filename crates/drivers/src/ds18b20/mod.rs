@@ -20,6 +20,7 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 
+use crate::checksum::crc8_of_maxim;
 use crate::i2c_chip::within;
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use fieldgate_bus::sim::chips::ChipSpec;
@@ -136,7 +137,7 @@ pub fn wrong_id(id: &str) -> Option<(String, String)> {
         .flatten();
     if let Some(rom) = bytes {
         // All eight bytes as a microcontroller's library prints them, in the order of the wire.
-        if crc8(&rom[..7]) != rom[7] {
+        if crc8_of_maxim(&rom[..7]) != rom[7] {
             return Some(("the last byte of this id is not the checksum of the others".to_owned(), FORM.to_owned()));
         }
         let serial: String = rom[1..7].iter().rev().map(|byte| format!("{byte:02x}")).collect();
@@ -196,7 +197,7 @@ impl Thermometer {
             found: shown(&text),
             expected: "nine bytes of a scratchpad",
         })?;
-        let (computed, received) = (crc8(&pad[..8]), pad[8]);
+        let (computed, received) = (crc8_of_maxim(&pad[..8]), pad[8]);
         if computed != received {
             return Err(DriverError::BadChecksum { computed, received });
         }
@@ -252,18 +253,6 @@ fn parse(text: &str) -> Option<[u8; 9]> {
         *byte = u8::from_str_radix(words.next()?, 16).ok()?;
     }
     (words.next() == Some(":")).then_some(pad)
-}
-
-/// CRC-8 with polynomial x⁸ + x⁵ + x⁴ + 1, lowest bit first, start 0 ("CRC generation").
-fn crc8(bytes: &[u8]) -> u8 {
-    let mut crc = 0_u8;
-    for byte in bytes {
-        crc ^= byte;
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0x8C } else { crc >> 1 };
-        }
-    }
-    crc
 }
 
 #[cfg(test)]

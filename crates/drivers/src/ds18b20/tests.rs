@@ -13,7 +13,7 @@ const ID: &str = "28-00000a1b2c3d";
 fn pad(raw: i16, byte_6: u8) -> [u8; 9] {
     let [low, high] = raw.to_le_bytes();
     let mut pad = [low, high, 0x4B, 0x46, 0x7F, 0xFF, byte_6, 0x10, 0];
-    pad[8] = crc8(&pad[..8]);
+    pad[8] = crc8_of_maxim(&pad[..8]);
     pad
 }
 
@@ -174,7 +174,7 @@ fn an_id_that_no_thermometer_has_is_refused_with_what_to_write() {
     assert!(problem("28:00000a1b2c3d").contains("is not the id") && problem("").contains("is not the id"));
     // The bytes of the wire with their checksum, as other libraries write them.
     let rom = [0x28, 0x3D, 0x2C, 0x1B, 0x0A, 0x00, 0x00];
-    let all: String = rom.iter().chain([&crc8(&rom)]).map(|byte| format!("{byte:02X}")).collect();
+    let all: String = rom.iter().chain([&crc8_of_maxim(&rom)]).map(|byte| format!("{byte:02X}")).collect();
     assert!(problem(&all).ends_with("the kernel calls it 28-00000a1b2c3d"), "{}", problem(&all));
     assert!(problem("283D2C1B0A0000FF").contains("checksum"));
     assert!(problem("\u{e9}83D2C1B0A0000F").contains("is not the id"), "no panic within a character");

@@ -13,7 +13,7 @@ mod sim;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
-use crate::i2c_chip::{absent, another, claims};
+use crate::i2c_chip::{absent, another, claims, read_word};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
 use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
@@ -164,9 +164,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Ina226<I, D> {
     }
 
     fn read(&mut self, register: u8) -> Result<u16, BusError> {
-        let mut bytes = [0; 2];
-        self.i2c.write_read(self.address, &[register], &mut bytes)?;
-        Ok(u16::from_be_bytes(bytes))
+        read_word(&mut self.i2c, self.address, register)
     }
 
     /// Whether the chip's own arithmetic overflowed in the conversion that this makes.

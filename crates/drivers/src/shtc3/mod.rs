@@ -166,7 +166,7 @@ fn percent(word: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sensirion::crc8;
+    use crate::checksum::crc8;
     use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check};
 
     const GOOD: [u8; 6] = [0x66, 0x66, 0x93, 0x80, 0x00, 0xA2];

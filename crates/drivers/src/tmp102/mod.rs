@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
-use crate::i2c_chip::{absent, another, claims, within};
+use crate::i2c_chip::{absent, another, claims, read_word, within};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
@@ -214,9 +214,7 @@ impl<I: I2c<Error = BusError>> Thermometer<I> {
 
 impl<I: I2c<Error = BusError>> Sensor for Thermometer<I> {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        let mut bytes = [0; 2];
-        self.i2c.write_read(self.address, &[TEMPERATURE_REGISTER], &mut bytes)?;
-        let word = u16::from_be_bytes(bytes);
+        let word = read_word(&mut self.i2c, self.address, TEMPERATURE_REGISTER)?;
         let value = celsius(word & self.form.meaning);
         if word & self.form.zero != 0 {
             return Err(DriverError::OutOfRange { quantity: "temperature", value });

@@ -1,4 +1,4 @@
-//! What channels of devices that the kernel drives are usually called.
+//! What the channels of devices that the kernel drives are usually called, for whoever proposes a configuration.
 
 use crate::{linux_hwmon, linux_iio};
 
