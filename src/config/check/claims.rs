@@ -1,7 +1,7 @@
 //! Two devices on one address, line, channel, chip select, serial port or device of the kernel.
 
 use crate::config::check::Checker;
-use crate::config::check::devices::Device;
+use crate::config::check::device::Device;
 use crate::config::check::known_bus::Bus;
 use crate::config::tree::Span;
 use crate::worker::{ActuatorSettings, SensorSettings};

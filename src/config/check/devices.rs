@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::check::Checker;
 use crate::config::check::buses::Named;
+use crate::config::check::device::Device;
 use crate::config::check::formulas::Derived;
 use crate::config::check::known_bus::{Bus, such_as};
 use crate::config::check::mqtt::{Mqtt, qos};
@@ -15,24 +16,6 @@ use crate::worker::SensorSettings;
 use fieldgate_bus::Claim;
 use fieldgate_drivers::{self as drivers, BusNeed, DRIVERS, DriverSpec, Role, ds18b20, gpio_input};
 use fieldgate_model::{Name, Qos, Setting, Settings};
-
-/// A sensor or an output as far as it could be read.
-pub(super) struct Device<S> {
-    pub(super) name: Name,
-    /// The bus it names, if there is one of that name.
-    pub(super) bus: Option<Name>,
-    /// What it occupies, and where that is written.
-    pub(super) claims: Vec<(Claim, Span)>,
-    /// `None` when something is wrong with it, which has been reported.
-    pub(super) settings: Option<S>,
-}
-
-impl<S> Device<S> {
-    /// The same without settings, of a device in the wrong section.
-    pub(super) fn without_settings<T>(self) -> Device<T> {
-        Device { name: self.name, bus: self.bus, claims: self.claims, settings: None }
-    }
-}
 
 impl<'a> Checker<'a> {
     /// The sensors, and those among them that are computed from others, which are checked when all else is known.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::check::Checker;
-use crate::config::check::devices::Device;
+use crate::config::check::device::Device;
 use crate::config::check::mqtt::Mqtt;
 use crate::config::check::section::Section;
 use crate::config::check::words::{quoted, shorten};

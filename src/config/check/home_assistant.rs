@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::check::Checker;
-use crate::config::check::devices::Device;
+use crate::config::check::device::Device;
 use crate::config::check::section::Section;
 use crate::config::raw;
 use crate::config::tree::{Span, Value};

@@ -7,6 +7,7 @@ pub(super) mod broker;
 mod buses;
 mod chips;
 mod claims;
+mod device;
 mod devices;
 mod files;
 mod filters;

@@ -2,7 +2,8 @@
 
 use crate::config::check::Checker;
 use crate::config::check::buses::Named;
-use crate::config::check::devices::{Device, is_output};
+use crate::config::check::device::Device;
+use crate::config::check::devices::is_output;
 use crate::config::check::known_bus::Bus;
 use crate::config::check::mqtt::Mqtt;
 use crate::config::check::section::Section;
