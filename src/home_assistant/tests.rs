@@ -124,7 +124,7 @@ sensors:
         json!({ "identifiers": ["fieldgate_shed_gewe4chshaus"], "name": "Gewächshaus", "suggested_area": "Süden", "via_device": "fieldgate_shed" })
     );
     let names: Vec<_> = named["components"].as_object().unwrap().values().map(|one| one["name"].clone()).collect();
-    assert_eq!(names, ["Sun", "Sonne problem", "Mond value", "Mond problem"]);
+    assert_eq!(names, ["Sonne problem", "Mond problem", "Sun", "Mond value"]);
     let own: Vec<_> = all[0]["components"].as_object().unwrap().keys().collect();
     assert!(own.iter().all(|key| !key.contains("_c_") && !key.contains("load")), "{own:?}");
     assert!(own.iter().any(|key| key.contains("_d_uptime")), "{own:?}");
