@@ -395,7 +395,7 @@ fn a_reload_that_finds_no_thread_says_what_is_in_force_and_keeps_the_table_of_th
     let before = socket.all().len();
     gateway::write_config(folder.path(), &text(&["one", "two"]));
     gateway.signal(Signal::HUP);
-    gateway.wait_log("Configuration reloaded, but a part of it is not in use", SOON);
+    gateway.wait_log("Configuration reloaded, but part of it is not in use", SOON);
     assert!(!gateway.log().contains("the old one stays"), "{}", gateway.log());
     socket.wait("READY=1", before, SOON);
     drop(gateway);
