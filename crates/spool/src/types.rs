@@ -32,14 +32,14 @@ pub enum WhenFull {
 }
 
 /// A message's place in the spool. Grows for ever, over restarts too; it changes only when a file is opened later than at the
-/// start, which begins a new era ([`Spool::era`]).
+/// start, which begins a new era ([`Spool::era`](crate::Spool::era)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(pub u64);
 
 /// A message as the link reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
-    /// For [`Spool::acknowledge`].
+    /// For [`Spool::acknowledge`](crate::Spool::acknowledge).
     pub sequence: Sequence,
     /// The message, shared with the spool's memory.
     pub message: Arc<Message>,
@@ -63,7 +63,7 @@ pub struct Stats {
     pub bytes: u64,
     /// When the oldest of the queued was taken.
     pub oldest: Option<SystemTime>,
-    /// Messages that will never arrive, since this start: dropped here or reported by [`Spool::report_loss`].
+    /// Messages that will never arrive, since this start: dropped here or reported by [`Spool::report_loss`](crate::Spool::report_loss).
     pub dropped: u64,
     /// What is wrong with the disk, in words.
     pub error: Option<String>,
