@@ -119,6 +119,23 @@ struct Commanding {
 }
 
 impl Ways {
+    fn new(
+        config: &Config,
+        spool: Spool,
+        incoming: mpsc::Sender<Incoming>,
+        link_status: latest_of::Sender<LinkStatus>,
+    ) -> Self {
+        Self {
+            spool,
+            latest: Latest::default(),
+            incoming,
+            command_topics: latest_of::channel(plans::command_topics(config)).0,
+            peer_topic: latest_of::channel(None).0,
+            peer: latest_of::channel(PeerStatus::default()).0,
+            link_status,
+        }
+    }
+
     /// Starts a link with the settings of `config`, which knows what the one before has learnt.
     fn link(
         &self,
@@ -225,16 +242,7 @@ impl Gateway {
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers, &tallies)));
         let (link_status, link_seen) = latest_of::channel(LinkStatus::new(&config.link));
-        let (command_topics, _) = latest_of::channel(plans::command_topics(&config));
-        let ways = Ways {
-            spool,
-            latest: Latest::default(),
-            incoming,
-            command_topics,
-            peer_topic: latest_of::channel(None).0,
-            peer: latest_of::channel(PeerStatus::default()).0,
-            link_status,
-        };
+        let ways = Ways::new(&config, spool, incoming, link_status);
         let sources = Sources {
             run,
             started,

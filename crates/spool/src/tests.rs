@@ -52,6 +52,17 @@ fn open(settings: &Settings, ms: u64) -> Result<Core, SpoolError> {
     Ok(core)
 }
 
+/// Fills a file with rows and with what `keep` wants in it, and damages the middle: the schema and small tables are at the front.
+fn damaged_in_the_middle(folder: &Path, keep: impl FnOnce(&mut Core)) {
+    let mut before = open(&settings(folder, Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    keep(&mut before);
+    (1..=500).for_each(|n| before.append(reading("air", n, 400), at(0)));
+    before.tick(at(0));
+    before.close(at(0));
+    let file = fs::OpenOptions::new().write(true).open(folder.join("spool.db")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 20_000], 100_000).unwrap();
+}
+
 /// What a power cut leaves: the files as they are now, in another folder.
 fn copy_of(folder: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::no_disk::without_disk;
-use super::{SECOND, at, copy_of, meet_damage, name, numbers, open, reading, settings};
+use super::{SECOND, at, copy_of, damaged_in_the_middle, meet_damage, name, numbers, open, reading, settings};
 use crate::core::Core;
 use crate::{Sequence, Settings, WhenFull};
 use fieldgate_model::Name;
@@ -181,14 +181,7 @@ fn a_count_that_has_changed_on_the_card_begins_again_and_that_is_reported() {
 #[test]
 fn counts_move_from_a_damaged_file_into_the_new_one() {
     let folder = tempfile::tempdir().unwrap();
-    let mut before = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    before.keep_count(&name("gas"), 41);
-    (1..=500).for_each(|n| before.append(reading("air", n, 400), at(0)));
-    before.tick(at(0));
-    before.close(at(0));
-    // Rows in the middle: the schema and the counts lie at the front.
-    let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("spool.db")).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 20_000], 100_000).unwrap();
+    damaged_in_the_middle(folder.path(), |before| before.keep_count(&name("gas"), 41));
     let mut core: Core = open(&usual(folder.path()), 0).unwrap();
     assert!(core.stats().error.is_some_and(|error| error.contains("damaged")));
     assert_eq!(core.counts().as_deref(), Some(&gas(41)));

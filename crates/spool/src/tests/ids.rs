@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::no_disk::without_disk;
-use super::{SECOND, at, contents, copy_of, meet_damage, name, numbers, on_disk, open, reading, settings};
+use super::{
+    SECOND, at, contents, copy_of, damaged_in_the_middle, meet_damage, name, numbers, on_disk, open, reading, settings,
+};
 use crate::core::Core;
 use crate::{Sequence, Settings, WhenFull};
 use fieldgate_model::{CommandRecord, REMEMBERED, Recipient};
@@ -216,15 +218,10 @@ fn a_damaged_answer_leaves_the_id_known_and_a_damaged_id_is_reported() {
 #[test]
 fn ids_move_from_a_damaged_file_into_the_new_one() {
     let folder = tempfile::tempdir().unwrap();
-    let mut before = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
-    before.record_command(begun("a"), at(0));
-    before.record_command(answered("b"), at(0));
-    (1..=500).for_each(|n| before.append(reading("air", n, 400), at(0)));
-    before.tick(at(0));
-    before.close(at(0));
-    // Rows in the middle: the schema and the ids lie at the front.
-    let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("spool.db")).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 20_000], 100_000).unwrap();
+    damaged_in_the_middle(folder.path(), |before| {
+        before.record_command(begun("a"), at(0));
+        before.record_command(answered("b"), at(0));
+    });
     let mut core = open(&usual(folder.path()), 0).unwrap();
     assert!(core.stats().error.is_some_and(|error| error.contains("damaged")));
     assert_eq!(core.commands().unwrap()[..], [begun("a"), answered("b")]);
