@@ -1,14 +1,16 @@
 //! Incoming message → command → checks → bus worker → answer.
 //!
-//! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output or a total; one whose
+//! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output, a total or a variable; one whose
 //! `id` was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait for each
-//! other; if a bus hangs, only its own commands are answered "failed". What is done to totals is in `totals.rs`.
+//! other; if a bus hangs, only its own commands are answered "failed". What is done to totals is in `totals.rs`, to variables in
+//! `variables.rs`.
 //!
 //! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 
 mod answers;
 mod ids;
 mod totals;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -24,18 +26,20 @@ use tracing::{info, warn};
 use crate::commands::ids::{Ids, Seen};
 use crate::recorder::Answer;
 use crate::roster::SharedRoster;
-use crate::worker::Order;
+use crate::variables::Variables;
+use crate::worker::{Event, Order};
 use fieldgate_clock as clock;
 use fieldgate_link::Incoming;
 use fieldgate_model::field::format_duration;
 use fieldgate_model::payload::{self, ResponseTarget};
 use fieldgate_model::{
-    Action, ClockStatus, Command, Moment, Name, Outcome, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyValue,
-    Throttle,
+    Action, ClockStatus, Command, Moment, Name, Outcome, PersistedValues, Reason, Recipient, RecipientKind, Refusal,
+    Reply, ReplyValue, Throttle,
 };
 use fieldgate_spool::CommandIds;
 
 pub use answers::Answers;
+pub use variables::keep;
 
 /// Commands from the link that may wait: a burst. What does not fit is refused by the link and counted.
 pub const COMMAND_CAPACITY: usize = 64;
@@ -96,6 +100,12 @@ pub struct Commands {
     pub incoming: mpsc::Receiver<Incoming>,
     /// Which outputs and totals there are.
     pub roster: watch::Receiver<SharedRoster>,
+    /// Which variables there are.
+    pub variables: Variables,
+    /// What earlier runs had been given, as soon as it is known.
+    pub persisted_values: watch::Receiver<PersistedValues>,
+    /// Where values go that are to be kept.
+    pub events: mpsc::Sender<Event>,
     /// To the recorder.
     pub answers: Answers,
     /// Set when the program ends: every command is then refused.
@@ -127,6 +137,10 @@ impl Commands {
                     in_progress.extend(flight);
                 }
                 Some(pending) = in_progress.next(), if !in_progress.is_empty() => self.finished(pending, &mut ids).await,
+                Ok(()) = self.persisted_values.changed() => {
+                    let persisted = self.persisted_values.borrow_and_update().clone();
+                    keep(&self.events, self.variables.recall(&persisted));
+                }
                 () = stopped(&mut stop) => break,
             }
         }
@@ -143,7 +157,7 @@ impl Commands {
             (kind, Name::new(level))
         };
         let Ok(name) = name else {
-            warn!(topic = %message.topic, "Command refused: its topic contains no valid name of an output or a sensor.");
+            warn!(topic = %message.topic, "Command refused: its topic has no valid name in it.");
             return None;
         };
         let recipient = Recipient { kind, name };
@@ -220,6 +234,9 @@ impl Commands {
         match recipient.kind {
             RecipientKind::Output => self.drive(&recipient.name, command, under_way),
             RecipientKind::Total => totals::set(&self.roster.borrow(), &recipient.name, command, under_way),
+            RecipientKind::Variable => {
+                variables::set(&self.variables, &self.events, &recipient.name, command, under_way)
+            }
         }
     }
 
@@ -287,9 +304,18 @@ impl Commands {
     async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>, ids: Option<&mut Ids>) {
         let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
         let reason = reply.refusal.as_ref().map(ToString::to_string);
-        let value = reply.value.map(|value| value.to_string());
-        let (actuator, sensor) = named(&reply.recipient);
-        info!(actuator, sensor, id = reply.id, outcome = reply.outcome.as_str(), value, reason, "Command answered.");
+        let value = reply.value.as_ref().map(ToString::to_string);
+        let (actuator, sensor, variable) = named(&reply.recipient);
+        info!(
+            actuator,
+            sensor,
+            variable,
+            id = reply.id,
+            outcome = reply.outcome.as_str(),
+            value,
+            reason,
+            "Command answered."
+        );
         self.count(&reply.recipient, reply.outcome != Outcome::Done);
         let id = reply.id.as_deref();
         // Recorded before it is sent: a requester that has got an answer gets the same again.
@@ -302,8 +328,8 @@ impl Commands {
     }
 
     async fn repeat(&mut self, answer: Answer, id: Option<&str>) {
-        let (actuator, sensor) = named(&answer.recipient);
-        info!(actuator, sensor, id, "Command repeated; answered as before.");
+        let (actuator, sensor, variable) = named(&answer.recipient);
+        info!(actuator, sensor, variable, id, "Command repeated; answered as before.");
         self.answers.send(answer).await;
     }
 
@@ -328,12 +354,15 @@ impl Ended {
     }
 }
 
-/// For the log: the output, or else the sensor.
-fn named(recipient: &Recipient) -> (Option<DisplayValue<&Name>>, Option<DisplayValue<&Name>>) {
+type Shown<'a> = Option<DisplayValue<&'a Name>>;
+
+/// For the log: the output, the sensor or the variable.
+fn named(recipient: &Recipient) -> (Shown<'_>, Shown<'_>, Shown<'_>) {
     let name = Some(display(&recipient.name));
     match recipient.kind {
-        RecipientKind::Output => (name, None),
-        RecipientKind::Total => (None, name),
+        RecipientKind::Output => (name, None, None),
+        RecipientKind::Total => (None, name, None),
+        RecipientKind::Variable => (None, None, name),
     }
 }
 

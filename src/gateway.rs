@@ -29,6 +29,7 @@ use crate::health::{SensorTallies, Sources};
 use crate::recorder::{self, Answer, Recorder};
 use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
+use crate::variables::Variables;
 use crate::views::Views;
 use crate::worker::{self, BusAlarms, Trips, Worker};
 use fieldgate_bus::signals::Signals;
@@ -37,7 +38,7 @@ use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_link::{self as link, Incoming, Latest, LinkState, LinkStatus, PeerStatus};
 use fieldgate_model::RunId;
 use fieldgate_safety::SharedInterlocks;
-use fieldgate_spool::{self as spool, CommandIds, Spool, SpoolError, SpoolThread};
+use fieldgate_spool::{self as spool, Spool, SpoolError, SpoolThread};
 
 pub use plans::{inputs, outputs, retained_topics};
 
@@ -79,6 +80,7 @@ pub struct Gateway {
     sources: Sources,
     roster: latest_of::Sender<SharedRoster>,
     views: Views,
+    variables: Variables,
     announcing: announce::Announcing,
     ways: Ways,
     spool_thread: SpoolThread,
@@ -174,7 +176,8 @@ impl Recording {
 impl Commanding {
     fn start(
         sources: &Sources,
-        command_ids: CommandIds,
+        spool: &Spool,
+        variables: (Variables, mpsc::Sender<worker::Event>),
         incoming: mpsc::Receiver<Incoming>,
         answers: mpsc::Sender<Answer>,
     ) -> Self {
@@ -184,9 +187,12 @@ impl Commanding {
         let commands = Commands {
             incoming,
             roster: sources.roster.clone(),
+            variables: variables.0,
+            persisted_values: spool.values(),
+            events: variables.1,
             answers,
             stopping: Arc::clone(&stopping),
-            command_ids,
+            command_ids: spool.command_ids(),
             tallies: Arc::clone(&sources.commands),
             stop: stopped,
         };
@@ -220,6 +226,10 @@ impl Gateway {
             trips: Trips::default(),
         };
         context.signals.arrange(plans::known(&config));
+        let latest = Latest::default();
+        let variables = Variables::new(context.signals.clone(), latest.clone(), config.topics.clone());
+        variables.recall(&spool.values().borrow());
+        commands::keep(&context.events, variables.arrange(&config.variables));
         plans::arrange(&context.interlocks, &config);
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
@@ -228,7 +238,7 @@ impl Gateway {
         let (command_topics, _) = latest_of::channel(plans::command_topics(&config));
         let ways = Ways {
             spool,
-            latest: Latest::default(),
+            latest,
             incoming,
             command_topics,
             peer_topic: latest_of::channel(None).0,
@@ -247,7 +257,10 @@ impl Gateway {
             trips: context.trips.clone(),
         };
         let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, views.clone());
-        let commands = Commanding::start(&sources, ways.spool.command_ids(), from_link, answers);
+        let commands = {
+            let variables = (variables.clone(), context.events.clone());
+            Commanding::start(&sources, &ways.spool, variables, from_link, answers)
+        };
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.heartbeat, None);
         let stalls = stall_detector::Stalls::new(crate::systemd::watchdog_period());
@@ -258,6 +271,7 @@ impl Gateway {
             sources,
             roster,
             views,
+            variables,
             announcing: announce::Announcing::default(),
             ways,
             spool_thread,
@@ -372,6 +386,7 @@ impl Gateway {
             self.ways.latest.clear(topic);
         }
         self.show_plainly();
+        self.variables.show_below(&self.config.topics);
         self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.announce();
         self.publish_health();
@@ -391,6 +406,7 @@ impl Gateway {
     /// Gives every thread its new plan, with signs of life meanwhile.
     async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
         self.context.signals.arrange(plans::known(&self.config));
+        commands::keep(&self.context.events, self.variables.arrange(&self.config.variables));
         let plans = plans::of(&self.config, &mut self.sources.sensors, &self.context.signals);
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
         replan::release(&mut self.workers, &plans, grace, |workers| {

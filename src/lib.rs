@@ -27,5 +27,6 @@ pub mod recorder;
 pub mod roster;
 pub mod shutdown;
 pub mod systemd;
+pub mod variables;
 pub mod views;
 pub mod worker;

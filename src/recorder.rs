@@ -145,6 +145,9 @@ impl Recorder {
             }
             Event::Count { sensor, count } => waiting.push_back(Item::Count(sensor, count)),
             Event::CountSet { sensor, count, saved } => waiting.push_back(Item::SetCount { sensor, count, saved }),
+            Event::ValueSet { recipient, value, saved } => {
+                waiting.push_back(Item::SetValue { recipient, value, saved })
+            }
             Event::Lost(loss) => waiting.push_back(Item::Loss(loss)),
             Event::Status { sensor, status, since, error } => {
                 let roster = self.roster.borrow();
@@ -188,6 +191,7 @@ impl Recorder {
         let kind = match answer.recipient.kind {
             RecipientKind::Output => MessageKind::Reply,
             RecipientKind::Total => MessageKind::TotalReply,
+            RecipientKind::Variable => MessageKind::VariableReply,
         };
         Message {
             key: Key { kind, source: answer.recipient.name },
@@ -209,7 +213,7 @@ fn show(views: &Views, event: &Event) {
         Event::State { actuator, value, at, cause, .. } => {
             views.state(actuator, OutputView { value: *value, since: *at, cause: *cause });
         }
-        Event::Lost(_) | Event::Count { .. } | Event::CountSet { .. } => {}
+        Event::Lost(_) | Event::Count { .. } | Event::CountSet { .. } | Event::ValueSet { .. } => {}
     }
 }
 

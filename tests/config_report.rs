@@ -75,6 +75,7 @@ fn the_shipped_configuration_shows_every_key() {
         config::raw::bus(&bus::i2c::SPEC),
         config::raw::SENSOR,
         config::raw::ACTUATOR,
+        config::raw::VARIABLE,
         config::raw::HOME_ASSISTANT,
         config::raw::SHOWN_SENSOR,
         config::raw::SHOWN_OUTPUT,

@@ -12,7 +12,7 @@ use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_drivers::BusNeed;
 use fieldgate_link::{Broker, ProtocolChoice, Transport};
 use fieldgate_model::field::format_duration;
-use fieldgate_model::{Form, Quantity};
+use fieldgate_model::{Form, Quantity, Variable};
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
 pub fn run(path: &Path, json: bool) -> ExitCode {
@@ -64,7 +64,11 @@ pub fn summary(path: &Path, config: &Config) -> String {
     if !totals.is_empty() {
         table(&mut out, &[vec![row(["SUBSCRIBES", "TAKES", "", "", ""])], totals.clone()].concat());
     }
-    if config.actuators.is_empty() && totals.is_empty() {
+    let variables: Vec<_> = config.variables.iter().map(|variable| set_variable(config, variable)).collect();
+    if !variables.is_empty() {
+        table(&mut out, &[vec![row(["SUBSCRIBES", "TAKES", "INITIAL", "", ""])], variables.clone()].concat());
+    }
+    if config.actuators.is_empty() && totals.is_empty() && variables.is_empty() {
         out.push_str("\nsubscribes to no commands\n");
     }
     shown(&mut out, config);
@@ -168,6 +172,10 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
         }
         all.push((format!("{base}/actuators/+/reply"), "-", "1", "no", "the answer to each command"));
     }
+    if !config.variables.is_empty() {
+        all.push((format!("{base}/variables/+/state"), "change", "1", "yes", "what each variable is"));
+        all.push((format!("{base}/variables/+/reply"), "-", "1", "no", "the answer to each new value"));
+    }
     all.push((config.topics.devices(), "change", "1", "yes", "what this gateway has"));
     all.push((config.topics.health(), "30s", "1", "yes", "its status"));
     all
@@ -182,6 +190,11 @@ fn settable(config: &Config, sensor: &SensorSettings, total: &Quantity) -> Row {
     let unit = if total.unit.is_empty() { "of pulses" } else { &format!("in {}", total.unit) };
     let takes = format!("a new total, a number {unit}");
     [config.topics.set_total(&sensor.name), takes, String::new(), String::new(), String::new()]
+}
+
+fn set_variable(config: &Config, variable: &Variable) -> Row {
+    let topic = config.topics.set_variable(&variable.name);
+    [topic, variable.kind.takes(), variable.initial.to_string(), String::new(), String::new()]
 }
 
 fn subscribed(config: &Config, actuator: &ActuatorSettings) -> Row {
@@ -284,7 +297,11 @@ fn subscriptions(config: &Config) -> Vec<Json> {
         let topic = config.topics.set_total(&sensor.name);
         json!({ "topic": topic, "sensor": sensor.name.as_str(), "driver": sensor.driver.name, "unit": total.unit })
     });
-    outputs.chain(totals).collect()
+    let variables = config.variables.iter().map(|variable| {
+        let topic = config.topics.set_variable(&variable.name);
+        json!({ "topic": topic, "variable": variable.name.as_str(), "initial": variable.initial.to_string() })
+    });
+    outputs.chain(totals).chain(variables).collect()
 }
 
 fn bad(path: &Path, all: &[Problem]) -> Json {

@@ -42,8 +42,8 @@ use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_model::{
-    Action, Count, Loss, Name, OutputValue, PersistedCounts, Qos, Reading, Refusal, RunId, Saved, SensorStatus,
-    StateCause,
+    Action, Count, Loss, Name, OutputValue, PersistedCounts, Qos, Reading, Recipient, Refusal, RunId, Saved,
+    SensorStatus, StateCause,
 };
 use fieldgate_safety::SharedInterlocks;
 
@@ -123,6 +123,15 @@ pub enum Event {
         sensor: Name,
         /// To how much, perhaps less than before.
         count: u64,
+        /// Answered by the spool.
+        saved: oneshot::Sender<Saved>,
+    },
+    /// A user has set something that no worker knows of, such as a variable.
+    ValueSet {
+        /// What of.
+        recipient: Recipient,
+        /// To what.
+        value: String,
         /// Answered by the spool.
         saved: oneshot::Sender<Saved>,
     },

@@ -231,7 +231,7 @@ impl Forwarder {
                 payload::reading(message, late, corrected)
             }
             MessageKind::Loss => message.body.clone(),
-            MessageKind::Reply | MessageKind::TotalReply => {
+            MessageKind::Reply | MessageKind::TotalReply | MessageKind::VariableReply => {
                 let stored = StoredReply::decode(&message.body)?;
                 self.answer_too(&stored);
                 stored.payload.into_bytes()

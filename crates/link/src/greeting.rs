@@ -104,7 +104,9 @@ impl Connection<'_> {
         }
         let has = |kind| wanted.iter().any(|topic| topics.commanded(topic).is_some_and(|(of, _)| of == kind));
         let outputs = has(RecipientKind::Output).then(|| topics.set_filter());
-        outputs.into_iter().chain(has(RecipientKind::Total).then(|| topics.set_total_filter())).collect()
+        let totals = has(RecipientKind::Total).then(|| topics.set_total_filter());
+        let variables = has(RecipientKind::Variable).then(|| topics.set_variable_filter());
+        outputs.into_iter().chain(totals).chain(variables).collect()
     }
 
     /// The broker has answered a subscription.

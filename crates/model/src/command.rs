@@ -1,10 +1,10 @@
-//! What a user asks of an output, or of a sensor that counts, and what is answered.
+//! What a user asks of an output, of a sensor that counts, or of a variable, and what is answered.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::{Name, OutputValue, Value, payload};
+use crate::{Name, OutputValue, Value, VariableValue, payload};
 
 /// The value of a command as it was written, before the output's kind is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +60,8 @@ impl Word {
 pub struct Command {
     /// What was asked for.
     pub value: CommandValue,
+    /// The same as a text, as it was written: what a variable goes by.
+    pub written: String,
     /// The sender's name for this command, at most 64 characters. A repeat gets the first reply again.
     pub id: Option<String>,
     /// `for`: after this long the output returns to its safe state by itself.
@@ -97,13 +99,13 @@ pub enum Reason {
     Retained,
     /// The broker kept it while we were away, its expiry has passed, or it was issued too long ago.
     Expired,
-    /// No such output, or no such sensor that counts.
+    /// No such output, variable, or sensor that counts.
     Unknown,
     /// Neither a plain value nor a JSON command.
     Unreadable,
     /// Larger than 4 KiB.
     Oversized,
-    /// Not a value that this output, or this total, can take.
+    /// Not a value that this output, this total or this variable can take.
     OutOfRange,
     /// The output's queue is full, or it is at something that must end first.
     Busy,
@@ -174,10 +176,15 @@ pub enum RecipientKind {
     Output,
     /// The total of a sensor that counts.
     Total,
+    /// A variable.
+    Variable,
 }
 
 /// How the total of a sensor is distinguished from an output of the same name, in [`Recipient::as_text`]. No name has a colon in it.
 const TOTAL: &str = ":total";
+
+/// The same of a variable.
+const VARIABLE: &str = ":variable";
 
 impl Recipient {
     /// An output.
@@ -190,31 +197,38 @@ impl Recipient {
         Self { kind: RecipientKind::Total, name }
     }
 
-    /// As it is kept on disk: `pump`, `gas:total`.
+    /// A variable.
+    pub fn variable(name: Name) -> Self {
+        Self { kind: RecipientKind::Variable, name }
+    }
+
+    /// As it is kept on disk: `pump`, `gas:total`, `target:variable`.
     pub fn as_text(&self) -> Cow<'_, str> {
         match self.kind {
             RecipientKind::Output => Cow::Borrowed(self.name.as_str()),
             RecipientKind::Total => Cow::Owned(format!("{}{TOTAL}", self.name)),
+            RecipientKind::Variable => Cow::Owned(format!("{}{VARIABLE}", self.name)),
         }
     }
 
     /// From [`Recipient::as_text`]; nothing for what that cannot have written.
     pub fn from_text(text: &str) -> Option<Self> {
-        let (kind, name) = match text.strip_suffix(TOTAL) {
-            Some(name) => (RecipientKind::Total, name),
-            None => (RecipientKind::Output, text),
-        };
+        let of = |kind, end| Some((kind, text.strip_suffix(end)?));
+        let marked = of(RecipientKind::Total, TOTAL).or_else(|| of(RecipientKind::Variable, VARIABLE));
+        let (kind, name) = marked.unwrap_or((RecipientKind::Output, text));
         Some(Self { kind, name: Name::new(name).ok()? })
     }
 }
 
 /// What a reply says of the present.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ReplyValue {
     /// What an output does.
     Output(OutputValue),
     /// What a sensor has measured.
     Measured(Value),
+    /// What a variable is.
+    Variable(VariableValue),
 }
 
 impl fmt::Display for ReplyValue {
@@ -222,6 +236,7 @@ impl fmt::Display for ReplyValue {
         match self {
             Self::Output(value) => value.fmt(f),
             Self::Measured(value) => f.write_str(&payload::plain(*value)),
+            Self::Variable(value) => value.fmt(f),
         }
     }
 }
@@ -237,7 +252,7 @@ pub struct Reply {
     pub outcome: Outcome,
     /// Why it was refused or failed; of one that is done, why it does not show yet.
     pub refusal: Option<Refusal>,
-    /// What the output does now, or the total is, if it is known.
+    /// What the output does now, or the total or the variable is, if it is known.
     pub value: Option<ReplyValue>,
     /// When it was decided.
     pub time: SystemTime,
@@ -248,9 +263,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_total_and_an_output_of_one_name_are_two_recipients() {
+    fn a_total_an_output_and_a_variable_of_one_name_are_three_recipients() {
         let name = || Name::new("gas").unwrap();
-        for (recipient, text) in [(Recipient::output(name()), "gas"), (Recipient::total(name()), "gas:total")] {
+        for (recipient, text) in [
+            (Recipient::output(name()), "gas"),
+            (Recipient::total(name()), "gas:total"),
+            (Recipient::variable(name()), "gas:variable"),
+        ] {
             assert_eq!((recipient.as_text().as_ref(), Recipient::from_text(text)), (text, Some(recipient.clone())));
         }
         for text in ["", ":total", "gas:", "gas:rate", "gas:total:total"] {

@@ -22,6 +22,8 @@ pub enum MessageKind {
     Reply,
     /// The answer to a command that sets the total of a sensor.
     TotalReply,
+    /// The answer to a command that sets a variable.
+    VariableReply,
     /// The account of readings that will never arrive.
     Loss,
 }
@@ -29,7 +31,7 @@ pub enum MessageKind {
 impl MessageKind {
     /// Whether it is the answer to a command.
     pub fn is_reply(self) -> bool {
-        matches!(self, Self::Reply | Self::TotalReply)
+        matches!(self, Self::Reply | Self::TotalReply | Self::VariableReply)
     }
 }
 
@@ -38,7 +40,7 @@ impl MessageKind {
 pub struct Key {
     /// What it is.
     pub kind: MessageKind,
-    /// The sensor or output it is about.
+    /// The sensor, output or variable it is about.
     pub source: Name,
 }
 

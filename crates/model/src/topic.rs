@@ -74,6 +74,26 @@ impl Topics {
         format!("{}/sensors/{sensor}/total/reply", self.base)
     }
 
+    /// `B/variables/<name>/set`.
+    pub fn set_variable(&self, variable: &Name) -> String {
+        format!("{}/variables/{variable}/set", self.base)
+    }
+
+    /// `B/variables/+/set`: the subscription to commands that set variables.
+    pub fn set_variable_filter(&self) -> String {
+        format!("{}/variables/+/set", self.base)
+    }
+
+    /// `B/variables/<name>/state`.
+    pub fn variable_state(&self, variable: &Name) -> String {
+        format!("{}/variables/{variable}/state", self.base)
+    }
+
+    /// `B/variables/<name>/reply`.
+    pub fn variable_reply(&self, variable: &Name) -> String {
+        format!("{}/variables/{variable}/reply", self.base)
+    }
+
     /// `B/actuators/<name>/state`.
     pub fn state(&self, actuator: &Name) -> String {
         format!("{}/actuators/{actuator}/state", self.base)
@@ -106,6 +126,7 @@ impl Topics {
             MessageKind::Reading => self.reading(&key.source),
             MessageKind::Reply => self.reply(&key.source),
             MessageKind::TotalReply => self.total_reply(&key.source),
+            MessageKind::VariableReply => self.variable_reply(&key.source),
             MessageKind::Loss => self.loss(),
         }
     }
@@ -121,22 +142,21 @@ impl Topics {
         match levels[..] {
             [level] => ["status", "devices", "health"].contains(&level),
             ["sensors", _] | ["sensors", _, _] | ["actuators", _] => true,
-            ["actuators", _, what] => what == "state",
+            ["actuators" | "variables", _, what] => what == "state",
             _ => false,
         }
     }
 
-    /// What a command topic sets, and the name in it; nothing when `topic` is neither `B/actuators/<one level>/set` nor
-    /// `B/sensors/<one level>/total/set`.
+    /// What a command topic sets, and the name in it; nothing when `topic` is none of `B/actuators/<one level>/set`,
+    /// `B/sensors/<one level>/total/set` and `B/variables/<one level>/set`.
     ///
     /// The level is returned as it stands: it need not be a [`Name`], for strangers publish what they like.
     pub fn commanded<'a>(&self, topic: &'a str) -> Option<(RecipientKind, &'a str)> {
         let below = topic.strip_prefix(self.base.as_str())?;
-        let of = |start, end| below.strip_prefix(start)?.strip_suffix(end);
-        let (kind, level) = match of("/actuators/", "/set") {
-            Some(level) => (RecipientKind::Output, level),
-            None => (RecipientKind::Total, of("/sensors/", "/total/set")?),
-        };
+        let of = |kind, start, end| Some((kind, below.strip_prefix(start)?.strip_suffix(end)?));
+        let (kind, level) = of(RecipientKind::Output, "/actuators/", "/set")
+            .or_else(|| of(RecipientKind::Total, "/sensors/", "/total/set"))
+            .or_else(|| of(RecipientKind::Variable, "/variables/", "/set"))?;
         (!level.is_empty() && !level.contains('/')).then_some((kind, level))
     }
 
@@ -192,7 +212,9 @@ mod tests {
         {
             assert!(topics.may_be_retained(&format!("f/g/{ours}")), "{ours}");
         }
-        assert!(topics.may_be_retained("f/g/actuators/a/state"));
+        for state in ["actuators/a/state", "variables/a/state"] {
+            assert!(topics.may_be_retained(&format!("f/g/{state}")), "{state}");
+        }
         for other in
             ["f/gg/status", "f/g", "f/g/loss", "f/g/late/a", "f/g/actuators/a/set", "f/g/sensors/a/total/set", "x"]
         {
@@ -206,13 +228,23 @@ mod tests {
         assert_eq!(topics.commanded("f/g/actuators/pump/set"), Some((RecipientKind::Output, "pump")));
         assert_eq!(topics.commanded("f/g/sensors/gas/total/set"), Some((RecipientKind::Total, "gas")));
         assert_eq!(
+            topics.commanded(&topics.set_variable(&Name::new("target").unwrap())),
+            Some((RecipientKind::Variable, "target"))
+        );
+        assert_eq!(
             topics.commanded(&topics.set_total(&Name::new("g_1").unwrap())),
             Some((RecipientKind::Total, "g_1"))
         );
         let outputs = ["f/g/actuators//set", "f/g/actuators/a/b/set", "f/gg/actuators/a/set", "f/g/actuators/set", "x"];
         let totals =
             ["f/g/sensors/gas/set", "f/g/sensors//total/set", "f/g/sensors/a/b/total/set", "f/g/sensors/total/set"];
-        let mixed = ["f/g/actuators/a/total/set", "f/g/sensors/gas/total", "f/g/sensors/gas/total/reply"];
+        let mixed = [
+            "f/g/actuators/a/total/set",
+            "f/g/variables//set",
+            "f/g/variables/a/total/set",
+            "f/g/sensors/gas/total",
+            "f/g/sensors/gas/total/reply",
+        ];
         for topic in outputs.into_iter().chain(totals).chain(mixed) {
             assert_eq!(topics.commanded(topic), None, "{topic}");
         }

@@ -9,6 +9,7 @@ use crate::config::check::Checker;
 use crate::config::check::device::Device;
 use crate::config::check::mqtt::Mqtt;
 use crate::config::check::section::Section;
+use crate::config::check::variables::VariableDraft;
 use crate::config::check::words::{quoted, shorten};
 use crate::config::tree::{Key, Node, Span, Value};
 use crate::worker::{ActuatorSettings, SensorSettings};
@@ -47,6 +48,7 @@ struct Pending<'a> {
 struct Devices {
     sensors: Vec<(Name, Vec<Quantity>)>,
     outputs: Vec<(Name, fieldgate_model::OutputKind)>,
+    variables: Vec<(Name, language::Kind)>,
     /// There is something of this name, and something is wrong with it: whatever is named of it will do.
     wrong: Vec<Name>,
 }
@@ -66,8 +68,13 @@ impl Devices {
 
 impl Names for Devices {
     fn find(&self, name: &language::Name) -> Option<language::Signal> {
-        let language::Name::Member { owner, member } = name else { return None };
-        Some(language::Signal { index: 0, kind: self.kind(owner, member)? })
+        let kind = match name {
+            language::Name::Member { owner, member } => self.kind(owner, member)?,
+            language::Name::Variable(name) => {
+                self.variables.iter().find(|(known, _)| known.as_str() == name).map(|(_, kind)| kind.clone())?
+            }
+        };
+        Some(language::Signal { index: 0, kind })
     }
 
     fn known(&self) -> Vec<String> {
@@ -75,7 +82,8 @@ impl Names for Devices {
             all.iter().map(move |q| format!("{name}.{}", q.name)).collect::<Vec<_>>()
         };
         let outputs = self.outputs.iter().map(|(name, _)| format!("{name}.{VALUE}"));
-        self.sensors.iter().flat_map(of).chain(outputs).collect()
+        let variables = self.variables.iter().map(|(name, _)| name.to_string());
+        self.sensors.iter().flat_map(of).chain(outputs).chain(variables).collect()
     }
 }
 
@@ -85,10 +93,13 @@ impl<'a> Checker<'a> {
         &mut self,
         derived: Vec<Derived<'a>>,
         sensors: &mut [Device<SensorSettings>],
-        actuators: &[Device<ActuatorSettings>],
+        (actuators, variables): (&[Device<ActuatorSettings>], &[VariableDraft]),
         mqtt: &Mqtt,
     ) {
         let mut devices = Devices::default();
+        devices.variables.extend(variables.iter().map(|draft| (draft.name.clone(), draft.kind.clone())));
+        let wrong = variables.iter().filter(|draft| draft.variable.is_none());
+        devices.wrong.extend(wrong.map(|draft| draft.name.clone()));
         for device in actuators {
             match &device.settings {
                 Some(settings) => devices.outputs.push((device.name.clone(), settings.kind)),

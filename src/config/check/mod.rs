@@ -18,6 +18,7 @@ mod mqtt;
 mod outputs;
 mod section;
 mod value;
+mod variables;
 mod words;
 
 use std::path::PathBuf;
@@ -119,7 +120,8 @@ impl<'a> Checker<'a> {
         let buses = self.buses(&top);
         let (mut sensors, derived) = self.sensors(&top, &buses, &mqtt);
         let actuators = self.actuators(&top, &buses, &mqtt);
-        self.derived(derived, &mut sensors, &actuators, &mqtt);
+        let variables = self.variables(&top, &sensors, &actuators);
+        self.derived(derived, &mut sensors, (&actuators, &variables), &mqtt);
         self.collisions(&buses, &sensors, &actuators);
         let home_assistant = self.home_assistant(&top, &name, &mqtt.topics, (&sensors, &actuators));
         if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
@@ -138,6 +140,7 @@ impl<'a> Checker<'a> {
             buses: buses.into_iter().filter_map(|bus| Some((bus.name, bus.settings?))).collect(),
             sensors: sensors.into_iter().filter_map(|device| device.settings).collect(),
             actuators: actuators.into_iter().filter_map(|device| device.settings).collect(),
+            variables: variables.into_iter().filter_map(|draft| draft.variable).collect(),
             home_assistant,
         })
     }

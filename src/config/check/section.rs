@@ -350,5 +350,5 @@ fn is_named_sections(kind: &Kind) -> bool {
     use crate::config::raw;
     // By their keys: the compiler may give one table two addresses.
     let same = |one: &[Field], other: &[Field]| one.iter().map(|f| f.name).eq(other.iter().map(|f| f.name));
-    matches!(kind, Kind::Table(fields) if [raw::BUS, raw::SENSOR, raw::ACTUATOR].iter().any(|t| same(t, fields)))
+    matches!(kind, Kind::Table(fields) if [raw::BUS, raw::SENSOR, raw::ACTUATOR, raw::VARIABLE].iter().any(|t| same(t, fields)))
 }

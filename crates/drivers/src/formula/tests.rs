@@ -218,11 +218,11 @@ fn a_formula_names_its_inputs() {
     let mut settings = Settings::default();
     let rows = vec![
         ("a".to_owned(), row("if(link.up, meter.power, 0) + air.temperature", &[])),
-        ("b".to_owned(), row("meter.power > 3 and pump.value == \"on\"", &[])),
+        ("b".to_owned(), row("meter.power > target and pump.value == \"on\"", &[])),
     ];
     settings.insert(MEASUREMENTS, Setting::Table(rows));
-    let names: Vec<_> = inputs(&settings).into_iter().map(|name| format!("{}.{}", name.device, name.value)).collect();
-    assert_eq!(names, ["meter.power", "air.temperature", "pump.value"]);
+    let names: Vec<_> = inputs(&settings).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["meter.power", "air.temperature", "target", "pump.value"]);
 }
 
 #[test]
@@ -252,4 +252,20 @@ fn a_total_of_an_output_grows_however_seldom_it_is_computed() {
     let Formula { measurements, values, sampled, .. } = &formula;
     let [total, open] = [0, 1].map(|index| age(&measurements[index].program, LONG, values, sampled));
     assert_eq!((total, open.1), ((LONG, Duration::MAX), LONG));
+}
+
+#[test]
+fn a_variable_is_computed_with_as_soon_as_it_is_set() {
+    let signals = Signals::default();
+    let number = VariableKind::Number { min: 5.0, max: 30.0, step: None, unit: "°C".into() };
+    let options = VariableKind::Options(vec!["auto".into(), "off".into()]);
+    signals.arrange(vec![Known::Variable(name("target"), number), Known::Variable(name("mode"), options)]);
+    let mut formula = start(&signals, &[("wish", row("if(mode == \"auto\", target + 1, 0)", &[]))]);
+    assert_eq!(formula.sample().unwrap_err().to_string(), "mode and target are not known");
+    signals.assign(&name("target"), VariableValue::Number(20.5));
+    signals.assign(&name("mode"), VariableValue::Word("auto".into()));
+    let computed = |formula: &mut Formula| formula.take_events().unwrap()[0].measurements[0].value;
+    assert_eq!(computed(&mut formula), Value::Number { value: 21.5, decimals: 2 });
+    signals.assign(&name("mode"), VariableValue::Word("off".into()));
+    assert_eq!(computed(&mut formula), Value::Number { value: 0.0, decimals: 2 });
 }

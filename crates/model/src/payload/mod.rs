@@ -16,6 +16,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     ClockStatus, Loss, Measurement, Message, OutputValue, Reply, ReplyValue, SensorStatus, StateCause, Travel, Value,
+    VariableValue,
 };
 
 pub use command::{MAX_COMMAND_BYTES, MAX_ID_CHARS, Undecodable, decode_command};
@@ -125,19 +126,36 @@ pub fn reply(reply: &Reply) -> Vec<u8> {
         "id": reply.id,
         "outcome": reply.outcome.as_str(),
         "reason": reply.refusal.as_ref().map(ToString::to_string),
-        "value": reply.value.map(reply_value),
+        "value": reply.value.as_ref().map(reply_value),
         "time": time(reply.time),
     })
     .to_string()
     .into_bytes()
 }
 
-fn reply_value(value: ReplyValue) -> Json {
+fn reply_value(value: &ReplyValue) -> Json {
     match value {
-        ReplyValue::Output(value) => output_value(value),
+        ReplyValue::Output(value) => output_value(*value),
         // As the reading writes it, which is JSON.
-        ReplyValue::Measured(value) => serde_json::from_str(&plain(value)).unwrap_or_else(|_| plain(value).into()),
+        ReplyValue::Measured(value) => serde_json::from_str(&plain(*value)).unwrap_or_else(|_| plain(*value).into()),
+        ReplyValue::Variable(value) => variable_value(value),
     }
+}
+
+/// A number or a text.
+fn variable_value(value: &VariableValue) -> Json {
+    match value {
+        VariableValue::Number(number) => {
+            serde_json::from_str(&value.to_string()).unwrap_or_else(|_| Json::from(*number))
+        }
+        VariableValue::Word(word) => Json::from(&**word),
+    }
+}
+
+/// What a variable is: `{"value":21.5,"time":…,"cause":"command"}`; since when, and why.
+pub fn variable_state(value: &VariableValue, at: SystemTime, cause: StateCause) -> Vec<u8> {
+    let state = json!({ "value": variable_value(value), "time": time(at), "cause": cause.as_str() });
+    state.to_string().into_bytes()
 }
 
 /// Where an MQTT 5 requester wants its answer besides the reply topic.
