@@ -100,6 +100,8 @@ pub struct Commands {
     pub incoming: mpsc::Receiver<Incoming>,
     /// Which outputs and totals there are.
     pub roster: watch::Receiver<SharedRoster>,
+    /// Where requests go, which are no commands.
+    pub requests: mpsc::Sender<Incoming>,
     /// Which variables there are.
     pub variables: Variables,
     /// What earlier runs had been given, as soon as it is known.
@@ -156,6 +158,10 @@ impl Commands {
             let (kind, level) = roster.topics.commanded(&message.topic)?;
             (kind, Name::new(level))
         };
+        if kind == RecipientKind::Request {
+            self.pass_on(message).await;
+            return None;
+        }
         let Ok(name) = name else {
             warn!(topic = %message.topic, "Command refused: its topic has no valid name in it.");
             return None;
@@ -198,6 +204,20 @@ impl Commands {
         }
     }
 
+    /// Hands a request to those who answer them. One that finds no place is answered here: there are too many to look at each.
+    async fn pass_on(&mut self, message: Incoming) {
+        let Err(full) = self.requests.try_send(message) else { return };
+        let message = full.into_inner();
+        let verb = self.roster.borrow().topics.commanded(&message.topic).map(|(_, level)| Name::new(level));
+        let Some(Ok(verb)) = verb else { return };
+        let transaction = match payload::decode_request(&message.payload) {
+            Ok(request) => request.transaction,
+            Err((transaction, _)) => transaction,
+        };
+        let payload = payload::response(&transaction, &Err(Refusal::new(Reason::Busy, "too many requests wait")));
+        self.answers.send(Answer { recipient: Recipient::request(verb), payload, response: message.response }).await;
+    }
+
     /// Answers a command whose id was seen; returns what is known of one whose id was not.
     async fn unless_seen(
         &mut self,
@@ -237,6 +257,7 @@ impl Commands {
             RecipientKind::Variable => {
                 variables::set(&self.variables, &self.events, &recipient.name, command, under_way)
             }
+            RecipientKind::Request => Err(Refusal::new(Reason::Unknown, "a request is no command")),
         }
     }
 
@@ -363,6 +384,7 @@ fn named(recipient: &Recipient) -> (Shown<'_>, Shown<'_>, Shown<'_>) {
         RecipientKind::Output => (name, None, None),
         RecipientKind::Total => (None, name, None),
         RecipientKind::Variable => (None, None, name),
+        RecipientKind::Request => (None, None, None),
     }
 }
 

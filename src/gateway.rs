@@ -6,6 +6,8 @@
 //! untouched.
 
 mod announce;
+mod asked;
+mod parts;
 mod plans;
 mod replan;
 mod stall_detector;
@@ -22,11 +24,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::commands::{self, Answers, CommandTallies, Commands};
+use crate::commands::{self, CommandTallies};
 use crate::config::Config;
 use crate::deadlines::{self, Deadlines};
 use crate::health::{SensorTallies, Sources};
-use crate::recorder::{self, Answer, Recorder};
+use crate::history::History;
+use crate::recorder;
+use crate::requests::REQUEST_CAPACITY;
 use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
 use crate::variables::Variables;
@@ -34,7 +38,6 @@ use crate::views::Views;
 use crate::worker::{self, BusAlarms, Trips, Worker};
 use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
-use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_link::{self as link, Incoming, Latest, LinkState, LinkStatus, PeerStatus};
 use fieldgate_model::RunId;
 use fieldgate_safety::SharedInterlocks;
@@ -81,6 +84,8 @@ pub struct Gateway {
     roster: latest_of::Sender<SharedRoster>,
     views: Views,
     variables: Variables,
+    history: History,
+    asking: asked::Asking,
     announcing: announce::Announcing,
     ways: Ways,
     spool_thread: SpoolThread,
@@ -118,86 +123,6 @@ struct Commanding {
     task: JoinHandle<()>,
     stopping: Arc<AtomicBool>,
     stop: latest_of::Sender<bool>,
-}
-
-impl Ways {
-    /// Starts a link with the settings of `config`, which knows what the one before has learnt.
-    fn link(
-        &self,
-        config: &Config,
-        run: RunId,
-        heartbeat: &Arc<BrokerHeartbeat>,
-        handover: Option<link::Handover>,
-    ) -> LinkTask {
-        let (stop, stopped) = latest_of::channel(false);
-        let parts = link::Parts {
-            settings: plans::link_settings(config),
-            run,
-            spool: self.spool.clone(),
-            latest: self.latest.clone(),
-            command_topics: self.command_topics.subscribe(),
-            peer_topic: self.peer_topic.subscribe(),
-            peer: self.peer.clone(),
-            commands: self.incoming.clone(),
-            status: self.link_status.clone(),
-            heartbeat: Arc::clone(heartbeat),
-            stop: stopped,
-            handover,
-        };
-        LinkTask { task: tokio::spawn(link::run(parts)), stop }
-    }
-}
-
-impl Recording {
-    fn start(
-        ways: &Ways,
-        sources: &Sources,
-        (events, states): (mpsc::Receiver<worker::Event>, mpsc::Receiver<worker::Event>),
-        answers: mpsc::Receiver<Answer>,
-        views: Views,
-    ) -> Self {
-        let progress = Arc::<recorder::Progress>::default();
-        let recorder = Recorder {
-            run: sources.run,
-            events,
-            states,
-            answers,
-            roster: sources.roster.clone(),
-            link: sources.link.clone(),
-            spool: ways.spool.clone(),
-            latest: ways.latest.clone(),
-            views,
-            progress: Arc::clone(&progress),
-        };
-        Self { task: tokio::spawn(recorder.run()), progress }
-    }
-}
-
-impl Commanding {
-    fn start(
-        sources: &Sources,
-        spool: &Spool,
-        variables: (Variables, mpsc::Sender<worker::Event>),
-        incoming: mpsc::Receiver<Incoming>,
-        answers: mpsc::Sender<Answer>,
-    ) -> Self {
-        let (stop, stopped) = latest_of::channel(false);
-        let stopping = Arc::new(AtomicBool::new(false));
-        let answers = Answers::new(answers);
-        let commands = Commands {
-            incoming,
-            roster: sources.roster.clone(),
-            variables: variables.0,
-            persisted_values: spool.values(),
-            events: variables.1,
-            answers,
-            stopping: Arc::clone(&stopping),
-            command_ids: spool.command_ids(),
-            tallies: Arc::clone(&sources.commands),
-            stop: stopped,
-        };
-        Self { task: tokio::spawn(commands.run()), stopping, stop }
-    }
 }
 
 impl Gateway {
@@ -256,10 +181,19 @@ impl Gateway {
             buses: alarms,
             trips: context.trips.clone(),
         };
-        let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, views.clone());
+        let history = History::default();
+        let (to_requests, requested) = mpsc::channel(REQUEST_CAPACITY);
+        let asking = asked::Asking::start(&config, (shared, requested), &history, answers.clone());
+        let recorder = Recording::start(
+            &ways,
+            &sources,
+            (from_workers, of_workers),
+            from_commands,
+            (views.clone(), history.clone()),
+        );
         let commands = {
             let variables = (variables.clone(), context.events.clone());
-            Commanding::start(&sources, &ways.spool, variables, from_link, answers)
+            Commanding::start(&sources, &ways.spool, variables, (from_link, to_requests), answers.clone())
         };
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.heartbeat, None);
@@ -272,6 +206,8 @@ impl Gateway {
             roster,
             views,
             variables,
+            history,
+            asking,
             announcing: announce::Announcing::default(),
             ways,
             spool_thread,
@@ -336,6 +272,7 @@ impl Gateway {
             &self.recorder.progress,
         ) && !self.recorder.task.is_finished()
             && !self.commands.task.is_finished()
+            && !self.asking.is_finished()
             && !self.link.task.is_finished()
     }
 
@@ -387,6 +324,7 @@ impl Gateway {
         }
         self.show_plainly();
         self.variables.show_below(&self.config.topics);
+        self.asking.allow(&self.config, &self.history);
         self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.announce();
         self.publish_health();
@@ -397,6 +335,7 @@ impl Gateway {
     fn show_plainly(&self) {
         let roster = self.roster.borrow();
         self.views.retain(&roster.sensors, &roster.outputs);
+        self.history.retain(&roster.sensors);
         if self.config.plain {
             let known = roster.plain.of_view(&self.views.current());
             known.into_iter().for_each(|(topic, text)| self.ways.latest.set(topic, text));
@@ -450,6 +389,7 @@ impl Gateway {
             stopping: self.commands.stopping,
             commands: self.commands.task,
             commands_stop: self.commands.stop,
+            requests: self.asking.into_task(),
             // The recorder ends when nobody can send to it any more.
             events: self.context,
             recorder: self.recorder.task,

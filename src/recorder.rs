@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
+use crate::history::History;
 use crate::plain;
 use crate::roster::SharedRoster;
 use crate::views::{OutputView, Views};
@@ -72,6 +73,8 @@ pub struct Recorder {
     pub latest: Latest,
     /// Where the newest values are kept.
     pub views: Views,
+    /// Where the newest readings are kept.
+    pub history: History,
     /// Its sign of life.
     pub progress: Arc<Progress>,
 }
@@ -138,6 +141,7 @@ impl Recorder {
         match event {
             Event::Reading { reading, qos, retain, count } => {
                 self.show_plainly(&reading);
+                self.history.keep(|| message(&reading, qos, retain));
                 let message = self.reading(&reading, qos, retain);
                 // In front of the reading.
                 waiting.extend(count.map(|count| Item::Count(reading.sensor, count)));
@@ -192,6 +196,7 @@ impl Recorder {
             RecipientKind::Output => MessageKind::Reply,
             RecipientKind::Total => MessageKind::TotalReply,
             RecipientKind::Variable => MessageKind::VariableReply,
+            RecipientKind::Request => MessageKind::Response,
         };
         Message {
             key: Key { kind, source: answer.recipient.name },

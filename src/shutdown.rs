@@ -34,6 +34,8 @@ pub struct Remains {
     pub commands_stop: watch::Sender<bool>,
     /// Owns a sender to the recorder.
     pub events: Context,
+    /// The task of requests, and what ends it.
+    pub requests: (JoinHandle<()>, watch::Sender<bool>),
     /// The recorder's task.
     pub recorder: JoinHandle<()>,
     /// The link's task.
@@ -63,6 +65,8 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
     drop(remains.events);
     remains.commands_stop.send_replace(true);
     within(RECORDER, "commands", remains.commands).await;
+    remains.requests.1.send_replace(true);
+    within(RECORDER, "requests", remains.requests.0).await;
     within(RECORDER, "recorder", remains.recorder).await;
     remains.link_stop.send_replace(true);
     within(LINK, "link", remains.link).await;

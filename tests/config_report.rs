@@ -76,6 +76,7 @@ fn the_shipped_configuration_shows_every_key() {
         config::raw::SENSOR,
         config::raw::ACTUATOR,
         config::raw::VARIABLE,
+        config::raw::REQUESTS,
         config::raw::HOME_ASSISTANT,
         config::raw::SHOWN_SENSOR,
         config::raw::SHOWN_OUTPUT,

@@ -68,6 +68,11 @@ pub fn summary(path: &Path, config: &Config) -> String {
     if !variables.is_empty() {
         table(&mut out, &[vec![row(["SUBSCRIBES", "TAKES", "INITIAL", "", ""])], variables.clone()].concat());
     }
+    if let Some(requests) = &config.requests {
+        let all: Vec<_> = requests.allow.iter().map(String::as_str).collect();
+        let topic = format!("{}/request/+", config.topics.base());
+        table(&mut out, &[row(["SUBSCRIBES", "ANSWERS", "", "", ""]), row([&topic, &all.join(", "), "", "", ""])]);
+    }
     if config.actuators.is_empty() && totals.is_empty() && variables.is_empty() {
         out.push_str("\nsubscribes to no commands\n");
     }
@@ -175,6 +180,9 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
     if !config.variables.is_empty() {
         all.push((format!("{base}/variables/+/state"), "change", "1", "yes", "what each variable is"));
         all.push((format!("{base}/variables/+/reply"), "-", "1", "no", "the answer to each new value"));
+    }
+    if config.requests.is_some() {
+        all.push((format!("{base}/response/+"), "-", "1", "no", "the answer to each request"));
     }
     all.push((config.topics.devices(), "change", "1", "yes", "what this gateway has"));
     all.push((config.topics.health(), "30s", "1", "yes", "its status"));
@@ -301,7 +309,11 @@ fn subscriptions(config: &Config) -> Vec<Json> {
         let topic = config.topics.set_variable(&variable.name);
         json!({ "topic": topic, "variable": variable.name.as_str(), "initial": variable.initial.to_string() })
     });
-    outputs.chain(totals).chain(variables).collect()
+    let requests = config
+        .requests
+        .iter()
+        .map(|requests| json!({ "topic": format!("{}/request/+", config.topics.base()), "requests": requests.allow }));
+    outputs.chain(totals).chain(variables).chain(requests).collect()
 }
 
 fn bad(path: &Path, all: &[Problem]) -> Json {

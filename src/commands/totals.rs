@@ -96,6 +96,7 @@ mod tests {
             outputs: BTreeSet::new(),
             targets: BTreeMap::new(),
             totals: BTreeMap::from([(name("gas"), Total { count, inbox })]),
+            readers: BTreeMap::new(),
             plain: PlainTopics::default(),
         }
     }

@@ -18,6 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::home_assistant;
+use crate::requests;
 use crate::worker;
 use fieldgate_bus as bus;
 use fieldgate_link::{self as link, Broker};
@@ -51,6 +52,8 @@ pub struct Config {
     pub actuators: Vec<worker::ActuatorSettings>,
     /// `variables:`, in the order of the file.
     pub variables: Vec<Variable>,
+    /// `requests:`; none is allowed without it.
+    pub requests: Option<requests::Settings>,
     /// `home_assistant:`, if it is there.
     pub home_assistant: Option<home_assistant::Settings>,
 }

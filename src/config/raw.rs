@@ -5,6 +5,7 @@
 
 mod buses;
 mod home_assistant;
+mod requests;
 mod variables;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use fieldgate_model::{Field, Kind, Need};
 
 pub use buses::{BUS, any_bus, bus};
 pub use home_assistant::{HOME_ASSISTANT, SHOWN_MEASUREMENT, SHOWN_OUTPUT, SHOWN_SENSOR};
+pub use requests::REQUESTS;
 pub use variables::VARIABLE;
 
 const MS: Duration = Duration::from_millis(1);
@@ -45,6 +47,7 @@ pub static ROOT: &[Field] = &[
         Need::Optional,
         "what is set by MQTT and used in formulas, by a name of your choice",
     ),
+    field("requests", Kind::Section(REQUESTS), Need::Optional, "this key alone lets the gateway be asked by MQTT"),
     field(
         "home_assistant",
         Kind::Section(HOME_ASSISTANT),

@@ -10,6 +10,7 @@ use crate::deadlines::Deadlines;
 use crate::health::SensorTallies;
 use crate::last_good::SafeOutput;
 use crate::plain::PlainTopics;
+use crate::requests;
 use crate::roster::{Roster, Target, Total};
 use crate::worker::{ActuatorSettings, Plan, SensorSettings, Worker};
 use fieldgate_bus as bus;
@@ -157,12 +158,17 @@ pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>, tallie
         let count = Arc::clone(&tallies.get(&sensor.name)?.count);
         Some((sensor.name.clone(), Total { count, inbox: worker.inbox.clone() }))
     };
+    let reader = |sensor: &SensorSettings| {
+        let worker = workers.get(&BusKey::of_sensor(config, sensor))?;
+        Some((sensor.name.clone(), worker.inbox.clone()))
+    };
     Roster {
         topics: config.topics.clone(),
         sensors: config.sensors.iter().map(|sensor| sensor.name.clone()).collect(),
         outputs: config.actuators.iter().map(|actuator| actuator.name.clone()).collect(),
         targets: config.actuators.iter().filter_map(target).collect(),
         totals: counting(config).filter_map(total).collect(),
+        readers: config.sensors.iter().filter_map(reader).collect(),
         plain: plain(config, &config.topics),
     }
 }
@@ -257,12 +263,14 @@ pub(super) fn link_settings(config: &Config) -> link::Settings {
     settings
 }
 
-/// The topics that take commands.
+/// The topics that take commands and requests.
 pub(super) fn command_topics(config: &Config) -> Vec<String> {
     let outputs = config.actuators.iter().map(|actuator| config.topics.set(&actuator.name));
     let totals = counting(config).map(|sensor| config.topics.set_total(&sensor.name));
     let variables = config.variables.iter().map(|variable| config.topics.set_variable(&variable.name));
-    outputs.chain(totals).chain(variables).collect()
+    let verbs = config.requests.iter().flat_map(|_| requests::NAMES);
+    let requests = verbs.filter_map(|verb| Some(config.topics.request(&Name::new(verb).ok()?)));
+    outputs.chain(totals).chain(variables).chain(requests).collect()
 }
 
 /// Retained topics of what `new` no longer has, under the base topic of `new`: to be cleared.

@@ -42,8 +42,8 @@ use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_model::{
-    Action, Count, Loss, Name, OutputValue, PersistedCounts, Qos, Reading, Recipient, Refusal, RunId, Saved,
-    SensorStatus, StateCause,
+    Action, Count, Loss, Measurement, Name, OutputValue, PersistedCounts, Qos, Reading, Recipient, Refusal, RunId,
+    Saved, SensorStatus, StateCause,
 };
 use fieldgate_safety::SharedInterlocks;
 
@@ -187,6 +187,13 @@ pub enum Order {
         counted: u64,
         /// Where the result goes; the requester may have stopped waiting.
         answer: oneshot::Sender<Result<TotalSet, Refusal>>,
+    },
+    /// Sample a sensor as soon as its bus may be used.
+    Sample {
+        /// Which.
+        sensor: Name,
+        /// Where the sample goes, filtered, or why there is none; the requester may have stopped waiting.
+        answer: oneshot::Sender<Result<Vec<Measurement>, Refusal>>,
     },
     /// Release what this plan, which will follow, does not contain unchanged.
     Release {

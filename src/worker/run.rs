@@ -216,6 +216,13 @@ impl Loop {
                     self.adopt(plan);
                 }
                 Order::Apply { actuator, action, lease, answer } => self.obey(&actuator, (action, lease), answer),
+                Order::Sample { sensor, answer } => {
+                    // Without it the requester sees the closed channel.
+                    if let Some(slot) = self.sensors.iter_mut().find(|slot| slot.settings.name == sensor) {
+                        slot.ask(answer, clock::boottime());
+                        self.reschedule();
+                    }
+                }
                 Order::SetTotal { sensor, total, counted, answer } => {
                     // Readings of before say what it was before.
                     self.hand_on();

@@ -86,6 +86,7 @@ fn sections() -> Vec<(&'static str, &'static [Field])> {
         ("actuators.NAME", raw::ACTUATOR),
         ("actuators.NAME.home_assistant", raw::SHOWN_OUTPUT),
         ("variables.NAME", raw::VARIABLE),
+        ("requests", raw::REQUESTS),
         ("home_assistant", raw::HOME_ASSISTANT),
     ]
 }

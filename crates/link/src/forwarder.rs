@@ -231,7 +231,7 @@ impl Forwarder {
                 payload::reading(message, late, corrected)
             }
             MessageKind::Loss => message.body.clone(),
-            MessageKind::Reply | MessageKind::TotalReply | MessageKind::VariableReply => {
+            MessageKind::Reply | MessageKind::TotalReply | MessageKind::VariableReply | MessageKind::Response => {
                 let stored = StoredReply::decode(&message.body)?;
                 self.answer_too(&stored);
                 stored.payload.into_bytes()

@@ -106,7 +106,8 @@ impl Connection<'_> {
         let outputs = has(RecipientKind::Output).then(|| topics.set_filter());
         let totals = has(RecipientKind::Total).then(|| topics.set_total_filter());
         let variables = has(RecipientKind::Variable).then(|| topics.set_variable_filter());
-        outputs.into_iter().chain(totals).chain(variables).collect()
+        let requests = has(RecipientKind::Request).then(|| topics.request_filter());
+        outputs.into_iter().chain(totals).chain(variables).chain(requests).collect()
     }
 
     /// The broker has answered a subscription.

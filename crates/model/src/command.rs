@@ -99,8 +99,10 @@ pub enum Reason {
     Retained,
     /// The broker kept it while we were away, its expiry has passed, or it was issued too long ago.
     Expired,
-    /// No such output, variable, or sensor that counts.
+    /// No such output, variable, sensor or request.
     Unknown,
+    /// The configuration does not allow it.
+    NotAllowed,
     /// Neither a plain value nor a JSON command.
     Unreadable,
     /// Larger than 4 KiB.
@@ -126,6 +128,7 @@ impl Reason {
             Self::Retained => "retained",
             Self::Expired => "expired",
             Self::Unknown => "unknown",
+            Self::NotAllowed => "not_allowed",
             Self::Unreadable => "unreadable",
             Self::Oversized => "oversized",
             Self::OutOfRange => "out_of_range",
@@ -178,6 +181,8 @@ pub enum RecipientKind {
     Total,
     /// A variable.
     Variable,
+    /// The gateway itself, by a verb.
+    Request,
 }
 
 /// How the total of a sensor is distinguished from an output of the same name, in [`Recipient::as_text`]. No name has a colon in it.
@@ -185,6 +190,9 @@ const TOTAL: &str = ":total";
 
 /// The same of a variable.
 const VARIABLE: &str = ":variable";
+
+/// The same of a request, of which nothing is kept.
+const REQUEST: &str = ":request";
 
 impl Recipient {
     /// An output.
@@ -202,19 +210,27 @@ impl Recipient {
         Self { kind: RecipientKind::Variable, name }
     }
 
+    /// A request by this verb.
+    pub fn request(verb: Name) -> Self {
+        Self { kind: RecipientKind::Request, name: verb }
+    }
+
     /// As it is kept on disk: `pump`, `gas:total`, `target:variable`.
     pub fn as_text(&self) -> Cow<'_, str> {
         match self.kind {
             RecipientKind::Output => Cow::Borrowed(self.name.as_str()),
             RecipientKind::Total => Cow::Owned(format!("{}{TOTAL}", self.name)),
             RecipientKind::Variable => Cow::Owned(format!("{}{VARIABLE}", self.name)),
+            RecipientKind::Request => Cow::Owned(format!("{}{REQUEST}", self.name)),
         }
     }
 
     /// From [`Recipient::as_text`]; nothing for what that cannot have written.
     pub fn from_text(text: &str) -> Option<Self> {
         let of = |kind, end| Some((kind, text.strip_suffix(end)?));
-        let marked = of(RecipientKind::Total, TOTAL).or_else(|| of(RecipientKind::Variable, VARIABLE));
+        let marked = of(RecipientKind::Total, TOTAL)
+            .or_else(|| of(RecipientKind::Variable, VARIABLE))
+            .or_else(|| of(RecipientKind::Request, REQUEST));
         let (kind, name) = marked.unwrap_or((RecipientKind::Output, text));
         Some(Self { kind, name: Name::new(name).ok()? })
     }

@@ -24,6 +24,8 @@ pub enum MessageKind {
     TotalReply,
     /// The answer to a command that sets a variable.
     VariableReply,
+    /// The response to a request.
+    Response,
     /// The account of readings that will never arrive.
     Loss,
 }
@@ -31,7 +33,7 @@ pub enum MessageKind {
 impl MessageKind {
     /// Whether it is the answer to a command.
     pub fn is_reply(self) -> bool {
-        matches!(self, Self::Reply | Self::TotalReply | Self::VariableReply)
+        matches!(self, Self::Reply | Self::TotalReply | Self::VariableReply | Self::Response)
     }
 }
 
@@ -40,7 +42,7 @@ impl MessageKind {
 pub struct Key {
     /// What it is.
     pub kind: MessageKind,
-    /// The sensor, output or variable it is about.
+    /// The sensor, output, variable or verb it is about.
     pub source: Name,
 }
 

@@ -94,6 +94,21 @@ impl Topics {
         format!("{}/variables/{variable}/reply", self.base)
     }
 
+    /// `B/request/<verb>`.
+    pub fn request(&self, verb: &Name) -> String {
+        format!("{}/request/{verb}", self.base)
+    }
+
+    /// `B/request/+`: the subscription to requests.
+    pub fn request_filter(&self) -> String {
+        format!("{}/request/+", self.base)
+    }
+
+    /// `B/response/<verb>`.
+    pub fn response(&self, verb: &Name) -> String {
+        format!("{}/response/{verb}", self.base)
+    }
+
     /// `B/actuators/<name>/state`.
     pub fn state(&self, actuator: &Name) -> String {
         format!("{}/actuators/{actuator}/state", self.base)
@@ -127,6 +142,7 @@ impl Topics {
             MessageKind::Reply => self.reply(&key.source),
             MessageKind::TotalReply => self.total_reply(&key.source),
             MessageKind::VariableReply => self.variable_reply(&key.source),
+            MessageKind::Response => self.response(&key.source),
             MessageKind::Loss => self.loss(),
         }
     }
@@ -148,7 +164,7 @@ impl Topics {
     }
 
     /// What a command topic sets, and the name in it; nothing when `topic` is none of `B/actuators/<one level>/set`,
-    /// `B/sensors/<one level>/total/set` and `B/variables/<one level>/set`.
+    /// `B/sensors/<one level>/total/set`, `B/variables/<one level>/set` and `B/request/<one level>`.
     ///
     /// The level is returned as it stands: it need not be a [`Name`], for strangers publish what they like.
     pub fn commanded<'a>(&self, topic: &'a str) -> Option<(RecipientKind, &'a str)> {
@@ -156,7 +172,8 @@ impl Topics {
         let of = |kind, start, end| Some((kind, below.strip_prefix(start)?.strip_suffix(end)?));
         let (kind, level) = of(RecipientKind::Output, "/actuators/", "/set")
             .or_else(|| of(RecipientKind::Total, "/sensors/", "/total/set"))
-            .or_else(|| of(RecipientKind::Variable, "/variables/", "/set"))?;
+            .or_else(|| of(RecipientKind::Variable, "/variables/", "/set"))
+            .or_else(|| of(RecipientKind::Request, "/request/", ""))?;
         (!level.is_empty() && !level.contains('/')).then_some((kind, level))
     }
 
@@ -228,6 +245,10 @@ mod tests {
         assert_eq!(topics.commanded("f/g/actuators/pump/set"), Some((RecipientKind::Output, "pump")));
         assert_eq!(topics.commanded("f/g/sensors/gas/total/set"), Some((RecipientKind::Total, "gas")));
         assert_eq!(
+            topics.commanded(&topics.request(&Name::new("log-level").unwrap())),
+            Some((RecipientKind::Request, "log-level"))
+        );
+        assert_eq!(
             topics.commanded(&topics.set_variable(&Name::new("target").unwrap())),
             Some((RecipientKind::Variable, "target"))
         );
@@ -241,6 +262,9 @@ mod tests {
         let mixed = [
             "f/g/actuators/a/total/set",
             "f/g/variables//set",
+            "f/g/request/",
+            "f/g/request/a/b",
+            "f/g/response/ping",
             "f/g/variables/a/total/set",
             "f/g/sensors/gas/total",
             "f/g/sensors/gas/total/reply",

@@ -65,6 +65,7 @@ pub(super) fn kind_number(kind: MessageKind) -> i64 {
         MessageKind::Loss => 2,
         MessageKind::TotalReply => 3,
         MessageKind::VariableReply => 4,
+        MessageKind::Response => 5,
     }
 }
 
@@ -211,6 +212,7 @@ pub(super) fn message(row: Row) -> Option<Message> {
         2 => MessageKind::Loss,
         3 => MessageKind::TotalReply,
         4 => MessageKind::VariableReply,
+        5 => MessageKind::Response,
         _ => return None,
     };
     let qos = match row.flags & 0b11 {

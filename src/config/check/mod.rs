@@ -29,7 +29,8 @@ use crate::config::report::{Problem, Severity};
 use crate::config::source::{Source, whole};
 use crate::config::tree::{Node, Span};
 use crate::config::{Config, raw};
-use fieldgate_model::Name;
+use crate::requests;
+use fieldgate_model::{Name, Setting};
 use fieldgate_spool as spool;
 
 use section::Section;
@@ -141,6 +142,7 @@ impl<'a> Checker<'a> {
             sensors: sensors.into_iter().filter_map(|device| device.settings).collect(),
             actuators: actuators.into_iter().filter_map(|device| device.settings).collect(),
             variables: variables.into_iter().filter_map(|draft| draft.variable).collect(),
+            requests: self.requests(&top),
             home_assistant,
         })
     }
@@ -154,6 +156,19 @@ impl<'a> Checker<'a> {
         }
         let written = gateway.text("name").and_then(|name| Name::new(name).ok());
         written.unwrap_or_else(|| self.machine.name())
+    }
+
+    fn requests(&mut self, top: &Section<'a>) -> Option<requests::Settings> {
+        if !top.has("requests") {
+            return None;
+        }
+        let own = self.sub(top, "requests", raw::REQUESTS);
+        let Some(Setting::List(verbs)) = own.get("allow") else { return None };
+        let name = |verb: &Setting| match verb {
+            Setting::Text(name) => Some(name.clone()),
+            _ => None,
+        };
+        Some(requests::Settings { allow: verbs.iter().filter_map(name).collect() })
     }
 
     fn spool(&mut self, top: &Section<'a>) -> Option<spool::Settings> {

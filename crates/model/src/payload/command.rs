@@ -97,7 +97,7 @@ fn decode_object(object: &Object) -> Result<Command, Undecodable> {
 }
 
 /// A key of any length for a reply.
-fn shown(key: &str) -> String {
+pub(super) fn shown(key: &str) -> String {
     key.chars().take(MAX_ID_CHARS).collect()
 }
 

@@ -6,6 +6,7 @@
 mod command;
 mod object;
 pub mod report;
+mod request;
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -20,6 +21,7 @@ use crate::{
 };
 
 pub use command::{MAX_COMMAND_BYTES, MAX_ID_CHARS, Undecodable, decode_command};
+pub use request::{Request, decode_request, response};
 
 /// All that a reading's payload has besides its measurements, so that it is allocated once.
 const FRAME_BYTES: usize = 128;
