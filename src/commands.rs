@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use crate::commands::ids::{Ids, Seen};
 use crate::recorder::Answer;
-use crate::roster::SharedRoster;
+use crate::roster::{Protected, SharedRoster};
 use crate::variables::Variables;
 use crate::worker::{Event, Order};
 use fieldgate_clock as clock;
@@ -33,8 +33,8 @@ use fieldgate_link::Incoming;
 use fieldgate_model::field::format_duration;
 use fieldgate_model::payload::{self, ResponseTarget};
 use fieldgate_model::{
-    Action, ClockStatus, Command, Moment, Name, Outcome, PersistedValues, Reason, Recipient, RecipientKind, Refusal,
-    Reply, ReplyValue, Throttle,
+    Action, ClockStatus, Command, CommandValue, Moment, Name, Outcome, PersistedValues, Reason, Recipient,
+    RecipientKind, Refusal, Reply, ReplyValue, Throttle,
 };
 use fieldgate_spool::CommandIds;
 
@@ -114,6 +114,10 @@ pub struct Commands {
     pub stopping: Arc<AtomicBool>,
     /// What earlier runs saw, and where to record what this one sees.
     pub command_ids: CommandIds,
+    /// Outputs that rules keep for themselves.
+    pub protected: Protected,
+    /// To the rules: which is switched on or off.
+    pub switches: mpsc::Sender<(Name, bool)>,
     /// For health.
     pub tallies: CommandTallies,
     /// What the program ended with, when it does.
@@ -153,6 +157,9 @@ impl Commands {
 
     /// Checks one message; what passes is on its way to a bus.
     async fn take(&mut self, message: Incoming, ids: &mut Ids, under_way: usize) -> Option<Flight> {
+        if self.switch_rule(&message) {
+            return None;
+        }
         let (kind, name) = {
             let roster = self.roster.borrow();
             let (kind, level) = roster.topics.commanded(&message.topic)?;
@@ -218,6 +225,23 @@ impl Commands {
         self.answers.send(Answer { recipient: Recipient::request(verb), payload, response: message.response }).await;
     }
 
+    /// Switches a rule, if that is what the message asks for. The answer is what `B/rules` says then.
+    fn switch_rule(&self, message: &Incoming) -> bool {
+        let roster = self.roster.borrow();
+        let Some(level) = roster.topics.switched(&message.topic) else { return false };
+        let refused = |why: &str| warn!(topic = %message.topic, why, "Rule not switched.");
+        let word = std::str::from_utf8(&message.payload).unwrap_or_default().trim();
+        match (Name::new(level), CommandValue::of_switch(word)) {
+            _ if message.retain => refused("the broker kept the message, and it may be older than its sense"),
+            _ if message.stale => refused("the message waited at the broker while this gateway was away"),
+            (Ok(rule), Some(is_on)) if self.switches.try_send((rule.clone(), is_on)).is_ok() => {}
+            (Ok(_), Some(_)) => refused("too many wait to be switched"),
+            (_, None) => refused("it takes on or off"),
+            (Err(_), _) => refused("there is no such rule"),
+        }
+        true
+    }
+
     /// Answers a command whose id was seen; returns what is known of one whose id was not.
     async fn unless_seen(
         &mut self,
@@ -271,6 +295,12 @@ impl Commands {
         let action = target.kind.accept(&command.value)?;
         if action == Action::Toggle && command.id.is_none() {
             return Err(Refusal::new(Reason::Unreadable, TOGGLE_NEEDS_ID));
+        }
+        if let Some(rule) = self.protected.by(actuator) {
+            return Err(Refusal::new(
+                Reason::Busy,
+                format!("the rule {rule} has this output, and lets no command take it"),
+            ));
         }
         not_too_old(command.issued_at, target.max_age, clock::now())?;
         let busy = || Refusal::new(Reason::Busy, "the output's bus has not taken the commands before this one");

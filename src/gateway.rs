@@ -10,6 +10,7 @@ mod asked;
 mod parts;
 mod plans;
 mod replan;
+mod ruling;
 mod stall_detector;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,8 @@ use crate::health::{SensorTallies, Sources};
 use crate::history::History;
 use crate::recorder;
 use crate::requests::REQUEST_CAPACITY;
-use crate::roster::SharedRoster;
+use crate::roster::{Protected, SharedRoster};
+use crate::rules;
 use crate::shutdown::{self, Remains};
 use crate::variables::Variables;
 use crate::views::Views;
@@ -91,6 +93,7 @@ pub struct Gateway {
     spool_thread: SpoolThread,
     recorder: Recording,
     commands: Commanding,
+    rules: ruling::Ruling,
     link: LinkTask,
     stalls: stall_detector::Stalls,
 }
@@ -191,10 +194,14 @@ impl Gateway {
             from_commands,
             (views.clone(), history.clone()),
         );
+        let (protected, (switches, switched)) = (Protected::default(), mpsc::channel(rules::SWITCH_CAPACITY));
         let commands = {
             let variables = (variables.clone(), context.events.clone());
-            Commanding::start(&sources, &ways.spool, variables, (from_link, to_requests), answers.clone())
+            let onward = parts::Onward { requests: to_requests, switches, protected: protected.clone() };
+            Commanding::start(&sources, &ways.spool, variables, (from_link, onward), answers.clone())
         };
+        let stopping = Arc::clone(&commands.stopping);
+        let rules = ruling::Ruling::start(&config, &sources, (&context, &ways.latest), switched, protected, stopping);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.heartbeat, None);
         let stalls = stall_detector::Stalls::new(crate::systemd::watchdog_period());
@@ -213,6 +220,7 @@ impl Gateway {
             spool_thread,
             recorder,
             commands,
+            rules,
             link,
             stalls,
         };
@@ -273,6 +281,7 @@ impl Gateway {
         ) && !self.recorder.task.is_finished()
             && !self.commands.task.is_finished()
             && !self.asking.is_finished()
+            && !self.rules.is_finished()
             && !self.link.task.is_finished()
     }
 
@@ -322,6 +331,8 @@ impl Gateway {
         for topic in plans::abandoned_topics(&old, &self.config) {
             self.ways.latest.clear(topic);
         }
+        // Behind the workers' new plans: what they order is for outputs that are there.
+        self.rules.reload(&self.config);
         self.show_plainly();
         self.variables.show_below(&self.config.topics);
         self.asking.allow(&self.config, &self.history);
@@ -390,6 +401,7 @@ impl Gateway {
             commands: self.commands.task,
             commands_stop: self.commands.stop,
             requests: self.asking.into_task(),
+            rules: self.rules.into_parts(),
             // The recorder ends when nobody can send to it any more.
             events: self.context,
             recorder: self.recorder.task,

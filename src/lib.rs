@@ -27,6 +27,7 @@ pub mod plain;
 pub mod recorder;
 pub mod requests;
 pub mod roster;
+pub mod rules;
 pub mod shutdown;
 pub mod systemd;
 pub mod variables;

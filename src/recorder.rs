@@ -150,7 +150,11 @@ impl Recorder {
             Event::Count { sensor, count } => waiting.push_back(Item::Count(sensor, count)),
             Event::CountSet { sensor, count, saved } => waiting.push_back(Item::SetCount { sensor, count, saved }),
             Event::ValueSet { recipient, value, saved } => {
-                waiting.push_back(Item::SetValue { recipient, value, saved })
+                waiting.push_back(Item::SetValue { recipient, value, saved });
+            }
+            Event::Published { rule, event } => {
+                let key = Key { kind: MessageKind::Event, source: rule };
+                waiting.push_back(Item::Message(self.message(key, event.encode())));
             }
             Event::Lost(loss) => waiting.push_back(Item::Loss(loss)),
             Event::Status { sensor, status, since, error } => {
@@ -160,10 +164,11 @@ impl Recorder {
                     self.latest.set(roster.topics.sensor_status(&sensor), payload);
                 }
             }
-            Event::State { actuator, value, target, at, cause } => {
+            Event::State { actuator, value, target, at, cause, rule } => {
                 let roster = self.roster.borrow();
                 if roster.outputs.contains(&actuator) {
-                    self.latest.set(roster.topics.state(&actuator), payload::state(value, target, at, cause));
+                    let payload = payload::state(value, target, at, cause, rule.as_ref());
+                    self.latest.set(roster.topics.state(&actuator), payload);
                 }
                 if let Some(topic) = roster.plain.state(&actuator) {
                     self.latest.set(topic.clone(), plain::state(value));
@@ -198,15 +203,12 @@ impl Recorder {
             RecipientKind::Variable => MessageKind::VariableReply,
             RecipientKind::Request => MessageKind::Response,
         };
-        Message {
-            key: Key { kind, source: answer.recipient.name },
-            run: self.run,
-            seq: 0,
-            taken_at: clock::now(),
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            body: stored.encode(),
-        }
+        self.message(Key { kind, source: answer.recipient.name }, stored.encode())
+    }
+
+    /// A message of now that is no reading.
+    fn message(&self, key: Key, body: Vec<u8>) -> Message {
+        Message { key, run: self.run, seq: 0, taken_at: clock::now(), qos: Qos::AtLeastOnce, retain: false, body }
     }
 }
 
@@ -218,7 +220,11 @@ fn show(views: &Views, event: &Event) {
         Event::State { actuator, value, at, cause, .. } => {
             views.state(actuator, OutputView { value: *value, since: *at, cause: *cause });
         }
-        Event::Lost(_) | Event::Count { .. } | Event::CountSet { .. } | Event::ValueSet { .. } => {}
+        Event::Lost(_)
+        | Event::Count { .. }
+        | Event::CountSet { .. }
+        | Event::ValueSet { .. }
+        | Event::Published { .. } => {}
     }
 }
 

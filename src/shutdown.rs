@@ -32,6 +32,8 @@ pub struct Remains {
     pub commands: JoinHandle<()>,
     /// Ends it.
     pub commands_stop: watch::Sender<bool>,
+    /// The rules' task and what ends it.
+    pub rules: (JoinHandle<()>, watch::Sender<bool>),
     /// Owns a sender to the recorder.
     pub events: Context,
     /// The task of requests, and what ends it.
@@ -63,6 +65,8 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
         }
     }
     drop(remains.events);
+    remains.rules.1.send_replace(true);
+    within(RECORDER, "rules", remains.rules.0).await;
     remains.commands_stop.send_replace(true);
     within(RECORDER, "commands", remains.commands).await;
     remains.requests.1.send_replace(true);

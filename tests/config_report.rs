@@ -77,6 +77,8 @@ fn the_shipped_configuration_shows_every_key() {
         config::raw::ACTUATOR,
         config::raw::VARIABLE,
         config::raw::REQUESTS,
+        config::raw::RULE,
+        config::raw::PUBLICATION,
         config::raw::HOME_ASSISTANT,
         config::raw::SHOWN_SENSOR,
         config::raw::SHOWN_OUTPUT,

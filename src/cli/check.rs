@@ -76,10 +76,21 @@ pub fn summary(path: &Path, config: &Config) -> String {
     if config.actuators.is_empty() && totals.is_empty() && variables.is_empty() {
         out.push_str("\nsubscribes to no commands\n");
     }
+    rules(&mut out, config);
     shown(&mut out, config);
     let status = config.topics.status();
     out += &format!("listens to its own {status}, to notice another gateway of its name\n");
     out
+}
+
+/// What each rule does, in words.
+fn rules(out: &mut String, config: &Config) {
+    if !config.rules.is_empty() {
+        out.push_str("\nRULES\n");
+    }
+    for rule in &config.rules {
+        *out += &format!("{}: {rule}\n", rule.name);
+    }
 }
 
 /// What Home Assistant will show.
@@ -286,6 +297,7 @@ fn good(path: &Path, loaded: &Loaded) -> Json {
                 "name": entity.name,
             })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
+        "rules": config.rules.iter().map(|rule| json!({ "rule": rule.name.as_str(), "words": rule.to_string() })).collect::<Vec<_>>(),
         "also": always(config).into_iter().map(|(topic, ..)| topic).collect::<Vec<_>>(),
         "subscribe": subscriptions(config),
     })

@@ -24,6 +24,7 @@ use fieldgate_bus as bus;
 use fieldgate_link::{self as link, Broker};
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Name, Variable};
+use fieldgate_rules::RuleSpec;
 use fieldgate_spool as spool;
 
 pub use report::{Place, Problem, Severity, Snippet};
@@ -54,6 +55,8 @@ pub struct Config {
     pub variables: Vec<Variable>,
     /// `requests:`; none is allowed without it.
     pub requests: Option<requests::Settings>,
+    /// `rules:`, in the order of the file.
+    pub rules: Vec<RuleSpec>,
     /// `home_assistant:`, if it is there.
     pub home_assistant: Option<home_assistant::Settings>,
 }

@@ -6,6 +6,7 @@
 mod buses;
 mod home_assistant;
 mod requests;
+mod rules;
 mod variables;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use fieldgate_model::{Field, Kind, Need};
 pub use buses::{BUS, any_bus, bus};
 pub use home_assistant::{HOME_ASSISTANT, SHOWN_MEASUREMENT, SHOWN_OUTPUT, SHOWN_SENSOR};
 pub use requests::REQUESTS;
+pub use rules::{MANUAL, PUBLICATION, RULE};
 pub use variables::VARIABLE;
 
 const MS: Duration = Duration::from_millis(1);
@@ -48,6 +50,12 @@ pub static ROOT: &[Field] = &[
         "what is set by MQTT and used in formulas, by a name of your choice",
     ),
     field("requests", Kind::Section(REQUESTS), Need::Optional, "this key alone lets the gateway be asked by MQTT"),
+    field(
+        "rules",
+        Kind::Table(RULE),
+        Need::Optional,
+        "what is done without anybody's command, by a name of your choice",
+    ),
     field(
         "home_assistant",
         Kind::Section(HOME_ASSISTANT),

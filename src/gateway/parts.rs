@@ -11,12 +11,13 @@ use crate::gateway::{Commanding, LinkTask, Recording, Ways, plans};
 use crate::health::Sources;
 use crate::history::History;
 use crate::recorder::{self, Answer, Recorder};
+use crate::roster::Protected;
 use crate::variables::Variables;
 use crate::views::Views;
 use crate::worker;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_link::{self as link, Incoming};
-use fieldgate_model::RunId;
+use fieldgate_model::{Name, RunId};
 use fieldgate_spool::Spool;
 
 impl Ways {
@@ -73,12 +74,19 @@ impl Recording {
     }
 }
 
+/// Where the commands hand on what is none, and what rules keep from them.
+pub(super) struct Onward {
+    pub(super) requests: mpsc::Sender<Incoming>,
+    pub(super) switches: mpsc::Sender<(Name, bool)>,
+    pub(super) protected: Protected,
+}
+
 impl Commanding {
     pub(super) fn start(
         sources: &Sources,
         spool: &Spool,
         variables: (Variables, mpsc::Sender<worker::Event>),
-        (incoming, requests): (mpsc::Receiver<Incoming>, mpsc::Sender<Incoming>),
+        (incoming, onward): (mpsc::Receiver<Incoming>, Onward),
         answers: mpsc::Sender<Answer>,
     ) -> Self {
         let (stop, stopped) = latest_of::channel(false);
@@ -87,7 +95,9 @@ impl Commanding {
         let commands = Commands {
             incoming,
             roster: sources.roster.clone(),
-            requests,
+            requests: onward.requests,
+            switches: onward.switches,
+            protected: onward.protected,
             variables: variables.0,
             persisted_values: spool.values(),
             events: variables.1,

@@ -20,6 +20,7 @@ use fieldgate_link as link;
 use fieldgate_model::payload::report;
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Action, Name, OutputValue};
+use fieldgate_rules::Table;
 use fieldgate_safety::{Pair, SharedInterlocks};
 
 /// MQTT counts the keep-alive in whole seconds (MQTT 5, 3.1.2.10).
@@ -104,12 +105,15 @@ fn derived<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, signals: &Signals) -> &'a 
     plans.entry(BusKey::Sensors).or_insert_with(|| Plan { buses: buses(), sensors: Vec::new(), actuators: Vec::new() })
 }
 
-/// What sensors are computed from: the sensors that are named, every output and every variable. An output says what it does when that changes, which
+/// What sensors are computed from and rules look at: the sensors that are named, every output and every variable. An output says what it does when that changes, which
 /// may be long ago when a reload makes somebody ask.
 pub(super) fn known(config: &Config) -> Vec<Known> {
     let derived = config.sensors.iter().filter(|sensor| sensor.driver.bus == BusNeed::Sensors);
     let named: BTreeSet<Name> =
         derived.flat_map(|sensor| formula::inputs(&sensor.settings)).map(|signal| signal.device).collect();
+    let by_rules = Table::names_of(&config.rules).into_iter();
+    let by_rules = by_rules.filter_map(|name| Name::new(name.split_once('.')?.0).ok());
+    let named: BTreeSet<Name> = named.into_iter().chain(by_rules).collect();
     let sensors = config.sensors.iter().filter(|sensor| named.contains(&sensor.name));
     let sensors = sensors.map(|s| Known::Sensor(s.name.clone(), s.filtered(), GOOD_FOR_PERIODS * s.every));
     let outputs = config.actuators.iter();
@@ -270,7 +274,8 @@ pub(super) fn command_topics(config: &Config) -> Vec<String> {
     let variables = config.variables.iter().map(|variable| config.topics.set_variable(&variable.name));
     let verbs = config.requests.iter().flat_map(|_| requests::NAMES);
     let requests = verbs.filter_map(|verb| Some(config.topics.request(&Name::new(verb).ok()?)));
-    outputs.chain(totals).chain(variables).chain(requests).collect()
+    let rules = config.rules.iter().map(|rule| config.topics.set_rule(&rule.name));
+    outputs.chain(totals).chain(variables).chain(requests).chain(rules).collect()
 }
 
 /// Retained topics of what `new` no longer has, under the base topic of `new`: to be cleared.
@@ -299,9 +304,17 @@ pub fn retained_topics(config: &Config) -> BTreeSet<String> {
     let states = config.actuators.iter().map(|actuator| topics.state(&actuator.name));
     let values = config.variables.iter().map(|variable| topics.variable_state(&variable.name));
     let own = [topics.status(), topics.devices(), topics.health()];
+    let rules = config.rules.first().map(|_| topics.rules());
     let plain = plain(config, topics);
     let plain = plain.all().cloned();
-    own.into_iter().chain(statuses).chain(states).chain(values).chain(plain).chain(retained_readings(config)).collect()
+    own.into_iter()
+        .chain(rules)
+        .chain(statuses)
+        .chain(states)
+        .chain(values)
+        .chain(plain)
+        .chain(retained_readings(config))
+        .collect()
 }
 
 /// Where readings are retained.

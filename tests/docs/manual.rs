@@ -87,6 +87,8 @@ fn sections() -> Vec<(&'static str, &'static [Field])> {
         ("actuators.NAME.home_assistant", raw::SHOWN_OUTPUT),
         ("variables.NAME", raw::VARIABLE),
         ("requests", raw::REQUESTS),
+        ("rules.NAME", raw::RULE),
+        ("rules.NAME.publish", raw::PUBLICATION),
         ("home_assistant", raw::HOME_ASSISTANT),
     ]
 }

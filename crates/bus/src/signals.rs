@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use fieldgate_model::{Measurement, Name, OutputKind, OutputValue, Quantity, Value, VariableKind, VariableValue};
+use fieldgate_model::{
+    Measurement, Name, OutputKind, OutputValue, Quantity, StateCause, Value, VariableKind, VariableValue,
+};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
 
@@ -91,6 +93,8 @@ struct SensorEntry {
 struct OutputEntry {
     kind: OutputKind,
     value: Option<OutputValue>,
+    /// Why it does that, and how often that was written.
+    last: Option<Change>,
     listeners: Vec<Weak<OwnedFd>>,
 }
 
@@ -100,6 +104,15 @@ struct VariableEntry {
     kind: VariableKind,
     value: Option<VariableValue>,
     listeners: Vec<Weak<OwnedFd>>,
+}
+
+/// The last change of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Why.
+    pub cause: StateCause,
+    /// Which it is, from 1.
+    pub nth: u64,
 }
 
 #[derive(Debug, Default)]
@@ -162,7 +175,7 @@ impl Signals {
                         Some(entry) if entry.kind == *kind => entry,
                         other => {
                             let listeners = other.map_or_else(Vec::new, |entry| entry.listeners);
-                            OutputEntry { kind: *kind, value: None, listeners }
+                            OutputEntry { kind: *kind, value: None, last: None, listeners }
                         }
                     };
                     board.outputs.insert(name.clone(), entry);
@@ -200,9 +213,10 @@ impl Signals {
     }
 
     /// An output does something else; `None`: what it does is not known.
-    pub fn does(&self, output: &Name, value: Option<OutputValue>) {
+    pub fn does(&self, output: &Name, value: Option<OutputValue>, cause: StateCause) {
         if let Some(entry) = self.board().outputs.get_mut(output) {
             entry.value = value;
+            entry.last = Some(Change { cause, nth: entry.last.map_or(0, |last| last.nth) + 1 });
             wake(&mut entry.listeners);
         }
     }
@@ -215,6 +229,11 @@ impl Signals {
             entry.value = Some(value);
             wake(&mut entry.listeners);
         }
+    }
+
+    /// The last change of an output, if there was one.
+    pub fn last_change(&self, output: &Name) -> Option<Change> {
+        self.board().outputs.get(output)?.last
     }
 
     /// The broker is connected, or is not any more. Nobody is woken by it alone.

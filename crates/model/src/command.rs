@@ -19,6 +19,17 @@ pub enum CommandValue {
     Unknown,
 }
 
+impl CommandValue {
+    /// What a word says that switches something: on, off, true, false, 1 or 0, in any case.
+    pub fn of_switch(word: &str) -> Option<bool> {
+        match word.to_ascii_lowercase().as_str() {
+            "on" | "true" | "1" => Some(true),
+            "off" | "false" | "0" => Some(false),
+            _ => None,
+        }
+    }
+}
+
 /// A word that only some kinds of outputs know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {

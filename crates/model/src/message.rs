@@ -26,6 +26,8 @@ pub enum MessageKind {
     VariableReply,
     /// The response to a request.
     Response,
+    /// What a rule publishes.
+    Event,
     /// The account of readings that will never arrive.
     Loss,
 }
@@ -42,7 +44,7 @@ impl MessageKind {
 pub struct Key {
     /// What it is.
     pub kind: MessageKind,
-    /// The sensor, output, variable or verb it is about.
+    /// The sensor, output, variable or verb it is about, or the rule.
     pub source: Name,
 }
 

@@ -119,6 +119,32 @@ impl Topics {
         format!("{}/actuators/{actuator}/reply", self.base)
     }
 
+    /// `B/rules`: what each rule is at.
+    pub fn rules(&self) -> String {
+        format!("{}/rules", self.base)
+    }
+
+    /// `B/rules/<name>/set`: on or off.
+    pub fn set_rule(&self, rule: &Name) -> String {
+        format!("{}/rules/{rule}/set", self.base)
+    }
+
+    /// `B/rules/+/set`: the subscription to switches of rules.
+    pub fn set_rule_filter(&self) -> String {
+        format!("{}/rules/+/set", self.base)
+    }
+
+    /// The rule that a topic switches; nothing when `topic` is not `B/rules/<one level>/set`. It need not be a [`Name`].
+    pub fn switched<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let rule = topic.strip_prefix(self.base.as_str())?.strip_prefix("/rules/")?.strip_suffix("/set")?;
+        (!rule.is_empty() && !rule.contains('/')).then_some(rule)
+    }
+
+    /// Where a rule publishes: `topic` is below the base.
+    pub fn of_event(&self, topic: &str) -> String {
+        format!("{}/{topic}", self.base)
+    }
+
     /// `B/devices`.
     pub fn devices(&self) -> String {
         format!("{}/devices", self.base)
@@ -143,6 +169,8 @@ impl Topics {
             MessageKind::TotalReply => self.total_reply(&key.source),
             MessageKind::VariableReply => self.variable_reply(&key.source),
             MessageKind::Response => self.response(&key.source),
+            // Its own topic stands in its body.
+            MessageKind::Event => self.rules(),
             MessageKind::Loss => self.loss(),
         }
     }
@@ -156,7 +184,7 @@ impl Topics {
     pub fn may_be_retained(&self, topic: &str) -> bool {
         let levels: Vec<_> = self.below(topic).map_or_else(Vec::new, |below| below.split('/').collect());
         match levels[..] {
-            [level] => ["status", "devices", "health"].contains(&level),
+            [level] => ["status", "devices", "health", "rules"].contains(&level),
             ["sensors", _] | ["sensors", _, _] | ["actuators", _] => true,
             ["actuators" | "variables", _, what] => what == "state",
             _ => false,
@@ -224,9 +252,16 @@ mod tests {
     #[test]
     fn what_a_gateway_leaves_retained_is_known_by_its_topic() {
         let topics = Topics::new("f/g");
-        for ours in
-            ["status", "devices", "health", "sensors/a", "sensors/a/status", "sensors/a/temperature", "actuators/a"]
-        {
+        for ours in [
+            "status",
+            "devices",
+            "health",
+            "rules",
+            "sensors/a",
+            "sensors/a/status",
+            "sensors/a/temperature",
+            "actuators/a",
+        ] {
             assert!(topics.may_be_retained(&format!("f/g/{ours}")), "{ours}");
         }
         for state in ["actuators/a/state", "variables/a/state"] {
@@ -271,6 +306,15 @@ mod tests {
         ];
         for topic in outputs.into_iter().chain(totals).chain(mixed) {
             assert_eq!(topics.commanded(topic), None, "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_switched_by_a_topic_of_one_level() {
+        let topics = Topics::new("f/g");
+        assert_eq!(topics.switched(&topics.set_rule(&Name::new("heating").unwrap())), Some("heating"));
+        for topic in ["f/g/rules", "f/g/rules/set", "f/g/rules//set", "f/g/rules/a/b/set", "f/gg/rules/a/set"] {
+            assert_eq!(topics.switched(topic), None, "{topic}");
         }
     }
 

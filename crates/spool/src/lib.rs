@@ -108,7 +108,7 @@
 //! CREATE TABLE message (          -- one row per unacknowledged message
 //!   seq INTEGER PRIMARY KEY,      -- Sequence
 //!   kind INTEGER NOT NULL,        -- 0 reading, 1 reply of an output, 2 loss, 3 reply of a sensor's total,
-//!                                 -- 4 reply of a variable, 5 response to a request
+//!                                 -- 4 reply of a variable, 5 response to a request, 6 event of a rule
 //!   source TEXT NOT NULL,         -- sensor or output
 //!   run INTEGER NOT NULL,         -- start of the program
 //!   n INTEGER NOT NULL,           -- a reading's number, 0 for the others

@@ -66,6 +66,7 @@ pub(super) fn kind_number(kind: MessageKind) -> i64 {
         MessageKind::TotalReply => 3,
         MessageKind::VariableReply => 4,
         MessageKind::Response => 5,
+        MessageKind::Event => 6,
     }
 }
 
@@ -213,6 +214,7 @@ pub(super) fn message(row: Row) -> Option<Message> {
         3 => MessageKind::TotalReply,
         4 => MessageKind::VariableReply,
         5 => MessageKind::Response,
+        6 => MessageKind::Event,
         _ => return None,
     };
     let qos = match row.flags & 0b11 {

@@ -16,6 +16,7 @@ mod home_assistant;
 mod known_bus;
 mod mqtt;
 mod outputs;
+mod rules;
 mod section;
 mod value;
 mod variables;
@@ -123,6 +124,7 @@ impl<'a> Checker<'a> {
         let actuators = self.actuators(&top, &buses, &mqtt);
         let variables = self.variables(&top, &sensors, &actuators);
         self.derived(derived, &mut sensors, (&actuators, &variables), &mqtt);
+        let rules = self.rules(&top, &sensors, &actuators, &variables);
         self.collisions(&buses, &sensors, &actuators);
         let home_assistant = self.home_assistant(&top, &name, &mqtt.topics, (&sensors, &actuators));
         if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
@@ -143,6 +145,7 @@ impl<'a> Checker<'a> {
             actuators: actuators.into_iter().filter_map(|device| device.settings).collect(),
             variables: variables.into_iter().filter_map(|draft| draft.variable).collect(),
             requests: self.requests(&top),
+            rules,
             home_assistant,
         })
     }

@@ -71,7 +71,7 @@ fn a_reload_keeps_what_is_the_same() {
     signals.arrange(vec![air(), Known::Output(name("pump"), OutputKind::Switch)]);
     let mut listener = signals.listen(vec![signal("air", "temperature"), signal("pump", "value")]).unwrap();
     signals.sampled(&name("air"), s(1), &[TEMPERATURE.measured(20.0)]);
-    signals.does(&name("pump"), Some(OutputValue::Switch(true)));
+    signals.does(&name("pump"), Some(OutputValue::Switch(true)), StateCause::Command);
     let mut values = Vec::new();
     signals.arrange(vec![air(), Known::Output(name("pump"), OutputKind::Switch)]);
     listener.read(s(1), &mut values, &mut Vec::new());

@@ -383,21 +383,25 @@ impl<'v> Inputs<'v> {
     }
 }
 
-fn of_signal(signal: &Signal) -> language::Value<'_> {
+/// What a signal is in a formula.
+pub fn of_signal(signal: &Signal) -> language::Value<'_> {
     match *signal {
         Signal::Variable(VariableValue::Number(number)) => language::Value::number(number),
         Signal::Variable(VariableValue::Word(ref word)) => language::Value::Text(word),
         Signal::Measured(Value::Number { value, .. }) => language::Value::number(value),
         Signal::Measured(Value::Flag(flag)) => language::Value::Flag(flag),
         Signal::Measured(Value::Word(word)) => language::Value::Text(word),
-        Signal::Output(OutputValue::Switch(on)) => language::Value::Text(if on { "on" } else { "off" }),
-        Signal::Output(OutputValue::Percent(number) | OutputValue::Angle(Some(number))) => {
-            language::Value::number(number)
-        }
-        Signal::Output(OutputValue::Cover { position: Some(position), .. }) => language::Value::number(position),
-        Signal::Output(OutputValue::Angle(None) | OutputValue::Cover { position: None, .. }) => {
-            language::Value::Unknown
-        }
+        Signal::Output(value) => of_output(value),
+    }
+}
+
+/// What the value of an output is in a formula.
+pub fn of_output(value: OutputValue) -> language::Value<'static> {
+    match value {
+        OutputValue::Switch(on) => language::Value::Text(if on { "on" } else { "off" }),
+        OutputValue::Percent(number) | OutputValue::Angle(Some(number)) => language::Value::number(number),
+        OutputValue::Cover { position: Some(position), .. } => language::Value::number(position),
+        OutputValue::Angle(None) | OutputValue::Cover { position: None, .. } => language::Value::Unknown,
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use fieldgate_bus::signals::Known;
+use fieldgate_model::StateCause;
 
 const POWER: Quantity = Quantity::new("power", "W", 1);
 const ACTIVE: Quantity = Quantity::flag("active");
@@ -73,11 +74,11 @@ fn what_is_not_known_is_left_out_with_its_inputs_and_the_rest_is_computed() {
     let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
     assert_eq!(numbers(&partly.measured), [("double".to_owned(), Value::Number { value: 42.0, decimals: 2 })]);
     assert_eq!(partly.to_string(), "without open: pump.value is not known; without root: it has no finite result");
-    signals.does(&name("pump"), Some(OutputValue::Switch(false)));
+    signals.does(&name("pump"), Some(OutputValue::Switch(false)), StateCause::Command);
     let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
     assert_eq!(partly.measured[0].value, Value::Flag(true));
     // False whatever the pump does.
-    signals.does(&name("pump"), None);
+    signals.does(&name("pump"), None, StateCause::Command);
     signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(false)]);
     let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
     assert_eq!(partly.measured[0].value, Value::Flag(false));
@@ -245,7 +246,7 @@ fn a_total_of_an_output_grows_however_seldom_it_is_computed() {
         Known::Sensor(name("door"), vec![ACTIVE], LONG),
     ]);
     signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(true)]);
-    signals.does(&name("fan"), Some(OutputValue::Percent(50.0)));
+    signals.does(&name("fan"), Some(OutputValue::Percent(50.0)), StateCause::Command);
     let mut formula = adding_up(&signals, "fan.value", "%·h", 3, &count);
     count.resume(0);
     used(&mut formula);

@@ -190,6 +190,27 @@ impl StoredReply {
     }
 }
 
+/// What a rule publishes, as the spool keeps it: where and what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredEvent {
+    /// Below the base topic.
+    pub topic: String,
+    /// The payload, word for word.
+    pub payload: String,
+}
+
+impl StoredEvent {
+    /// For a message's body.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a struct of strings is JSON")
+    }
+
+    /// From a message's body; `None` when the stored bytes were damaged.
+    pub fn decode(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+}
+
 /// A loss record's payload.
 pub fn loss(loss: &Loss) -> Vec<u8> {
     json!({
@@ -206,7 +227,13 @@ pub fn loss(loss: &Loss) -> Vec<u8> {
 
 /// What an output does: `{"value":"on","time":…,"cause":"command"}`; on its way, with its `target` in percent and, of a cover,
 /// with what the motor does: `"moving":"opening"`.
-pub fn state(value: Option<OutputValue>, target: Option<f64>, at: SystemTime, cause: StateCause) -> Vec<u8> {
+pub fn state(
+    value: Option<OutputValue>,
+    target: Option<f64>,
+    at: SystemTime,
+    cause: StateCause,
+    rule: Option<&crate::Name>,
+) -> Vec<u8> {
     let mut state = json!({ "value": value.map(output_value), "time": time(at), "cause": cause.as_str() });
     if let Some(OutputValue::Cover { travel, .. }) = value {
         state["moving"] = match travel {
@@ -217,6 +244,9 @@ pub fn state(value: Option<OutputValue>, target: Option<f64>, at: SystemTime, ca
     }
     if let Some(target) = target {
         state["target"] = Json::from(target);
+    }
+    if let Some(rule) = rule {
+        state["rule"] = rule.as_str().into();
     }
     state.to_string().into_bytes()
 }
@@ -327,7 +357,7 @@ mod tests {
     #[test]
     fn a_state_reports_what_moves_and_where_to() {
         let encoded =
-            |value, target| String::from_utf8(state(value, target, SystemTime::UNIX_EPOCH, StateCause::Command));
+            |value, target| String::from_utf8(state(value, target, SystemTime::UNIX_EPOCH, StateCause::Command, None));
         let moving = OutputValue::Cover { travel: Travel::Opening, position: Some(12.4) };
         let text = encoded(Some(moving), Some(40.0)).unwrap();
         let json: Json = serde_json::from_str(&text).unwrap();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::engine::judge::End;
-use crate::engine::{Engine, Order, Ownership};
+use crate::engine::progress::Ownership;
+use crate::engine::{Engine, Order};
 use crate::table::Table;
 
 impl Engine {

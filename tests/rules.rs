@@ -1,0 +1,203 @@
+//! Rules from outside: the compiled program, simulated chips and a real Mosquitto, or none.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use common::gateway::Gateway;
+use common::ports::free_port;
+use common::running::{Running, config};
+use common::sim_file::SimFile;
+use common::{SOON, wait_until};
+use serde_json::{Value, json};
+
+const DEVICES: &str = "buses:
+  bench: { type: sim, state_file: bench.json }
+sensors:
+  tank: { driver: tmp102, bus: bench, every: 50ms, settings: { address: 0x49 } }
+actuators:
+  heater: { driver: gpio-output, bus: bench, settings: { line: GPIO22 }, safe_state: \"off\", safe_after: 1s }
+  other: { driver: gpio-output, bus: bench, settings: { line: GPIO23 }, safe_state: \"off\", safe_after: 1s }
+";
+
+const THERMOSTAT: &str = "rules:
+  heating: { when: tank.temperature < 19, until: tank.temperature > 21, set: { heater: on } }
+  event: { when: tank.temperature < 10, publish: { topic: events/cold, payload: brr } }
+";
+
+fn set_temperature(bench: &SimFile, degrees: f64) {
+    bench.set_chip("0x49", "temperature", degrees);
+}
+
+fn running(rules: &str) -> Running {
+    Running::untouched(&format!("{DEVICES}{rules}"), &[], |folder| {
+        SimFile::new(folder.join("bench.json")).write(&json!({"chips": {"0x49": {"temperature": 20.0}}}));
+    })
+}
+
+fn is_at(rules: &Value, rule: &str, state: &str) -> bool {
+    rules[rule]["state"] == state
+}
+
+#[test]
+fn a_thermostat_switches_says_so_and_lets_go() {
+    let running = running(THERMOSTAT);
+    let rules = running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
+    assert_eq!(rules["heating"]["switch"], "on");
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    let state = running.client.wait_json("b/actuators/heater/state", |state| state["value"] == "on", SOON);
+    assert_eq!((&state["cause"], &state["rule"]), (&json!("rule"), &json!("heating")));
+    running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "active"), SOON);
+    set_temperature(&running.bench, 22.0);
+    running.bench.wait_line("GPIO22", 0, SOON);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
+    set_temperature(&running.bench, 9.0);
+    running.client.wait_for("b/events/cold", |payload| payload == "brr", SOON);
+}
+
+#[test]
+fn a_sensor_that_fails_ends_a_rule() {
+    let running = running(THERMOSTAT);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    running.bench.set_fault("0x49", Some("nak"));
+    running.bench.wait_line("GPIO22", 0, SOON);
+    let unknown = |rules: &Value| rules["heating"]["why"] == "something that it names is not known";
+    running.client.wait_json("b/rules", unknown, SOON);
+}
+
+#[test]
+fn without_a_broker_rules_go_on_and_what_they_own_is_not_made_safe() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = SimFile::new(folder.path().join("bench.json"));
+    bench.write(&json!({"chips": {"0x49": {"temperature": 18.0}}}));
+    let rules = "rules:
+  heating: { when: tank.temperature < 19, until: tank.temperature > 21, set: { heater: on } }
+  alone: { when: not link.up, for: 2s, set: { other: on } }
+";
+    let url = format!("mqtt://127.0.0.1:{}", free_port());
+    let mut gateway = Gateway::start(folder.path(), &config(&url, "", &format!("{DEVICES}{rules}")));
+    bench.wait_line("GPIO22", 1, SOON);
+    // That takes longer than safe_after, which has never heard of a broker.
+    bench.wait_line("GPIO23", 1, SOON);
+    assert_eq!(bench.line("GPIO22"), Some(1), "{}", gateway.log());
+    set_temperature(&bench, 22.0);
+    bench.wait_line("GPIO22", 0, SOON);
+    set_temperature(&bench, 18.0);
+    bench.wait_line("GPIO22", 1, SOON);
+    gateway.stop(SOON);
+    assert_eq!((bench.line("GPIO22"), bench.line("GPIO23")), (Some(0), Some(0)), "at the stop all is safe");
+}
+
+#[test]
+fn a_command_takes_over_unless_the_rule_lets_nobody() {
+    let rules = "rules:
+  heating: { when: tank.temperature < 19, set: { heater: on } }
+  guarded: { when: tank.temperature < 19, set: { other: on }, manual: never }
+";
+    let running = running(rules);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    running.bench.wait_line("GPIO23", 1, SOON);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "guarded", "active"), SOON);
+    running.client.publish("b/actuators/other/set", "off", false, 1);
+    let reply = running.client.wait_json("b/actuators/other/reply", |_| true, SOON);
+    assert_eq!(reply["reason"], "busy: the rule guarded has this output, and lets no command take it");
+    running.client.publish("b/actuators/heater/set", "off", false, 1);
+    running.bench.wait_line("GPIO22", 0, SOON);
+    let why = "heater: a command from outside has taken it over";
+    running.client.wait_json("b/rules", |rules| rules["heating"]["why"] == why, SOON);
+    running.client.forget();
+    set_temperature(&running.bench, 20.0);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+}
+
+#[test]
+fn a_rule_that_is_refused_is_blocked_and_acts_when_it_may() {
+    let devices = DEVICES.replace("safe_after: 1s }\n  other", "safe_after: 1s, min_off: 2s }\n  other");
+    let rules = "rules: { heating: { when: tank.temperature < 19, set: { heater: on } } }\n";
+    let running = Running::untouched(&format!("{devices}{rules}"), &[], |folder| {
+        SimFile::new(folder.join("bench.json")).write(&json!({"chips": {"0x49": {"temperature": 18.0}}}));
+    });
+    let blocked = |rules: &Value| {
+        let why = rules["heating"]["why"].as_str().unwrap_or_default();
+        is_at(rules, "heating", "blocked") && why.starts_with("heater: limit: ")
+    };
+    running.client.wait_json("b/rules", blocked, SOON);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "active"), SOON);
+}
+
+#[test]
+fn max_on_takes_an_output_from_a_rule_until_its_condition_changes() {
+    let devices = DEVICES.replace("safe_after: 1s }\n  other", "safe_after: 1s, max_on: 500ms }\n  other");
+    let running = Running::untouched(&format!("{devices}{THERMOSTAT}"), &[], |folder| {
+        SimFile::new(folder.join("bench.json")).write(&json!({"chips": {"0x49": {"temperature": 18.0}}}));
+    });
+    let why = "heater: made safe by max_on, until the condition changes";
+    running.client.wait_json("b/rules", |rules| rules["heating"]["why"] == why, SOON);
+    running.bench.wait_line("GPIO22", 0, SOON);
+}
+
+#[test]
+fn a_rule_is_switched_off_and_on_and_a_reload_takes_others() {
+    let running = running(THERMOSTAT);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    running.client.publish("b/rules/heating/set", "maybe", false, 1);
+    running.client.publish("b/rules/nobody/set", "off", false, 1);
+    running.client.publish("b/rules/heating/set", "off", false, 1);
+    running.bench.wait_line("GPIO22", 0, SOON);
+    running.client.wait_json("b/rules", |rules| rules["heating"]["switch"] == "off", SOON);
+    running.client.publish("b/rules/heating/set", "ON", false, 1);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    let rules = "rules: { cooling: { when: tank.temperature < 19, set: { other: on } } }\n";
+    running.reload(&running.config("", &format!("{DEVICES}{rules}")));
+    running.bench.wait_line("GPIO22", 0, SOON);
+    running.bench.wait_line("GPIO23", 1, SOON);
+    running.reload(&running.config("", DEVICES));
+    running.bench.wait_line("GPIO23", 0, SOON);
+    wait_until("the rules are cleared", SOON, || {
+        running.client.all("b/rules").last().is_some_and(|m| m.payload.is_empty())
+    });
+}
+
+/// So many rules begin one after the other, each by the next hundredth sample of a sensor that is read every 2 ms.
+const STEPS: usize = 20;
+
+fn ms(json: &Value) -> f64 {
+    let at = humantime::parse_rfc3339(json["time"].as_str().unwrap()).unwrap();
+    at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs_f64() * 1000.0
+}
+
+/// The floor is what the machine adds by itself: how late samples of the same run are.
+#[test]
+fn an_output_follows_a_sample_within_ten_milliseconds() {
+    let mut text = String::from(
+        "buses: { bench: { type: sim, state_file: bench.json } }\nsensors:\n  n: { driver: waveform, every: 2ms, settings: { shape: counter } }\nactuators:\n",
+    );
+    for nth in 1..=STEPS {
+        text += &format!(
+            "  o{nth}: {{ driver: gpio-output, bus: bench, settings: {{ line: GPIO{nth} }}, safe_state: \"off\" }}\n"
+        );
+    }
+    text += "rules:\n";
+    for nth in 1..=STEPS {
+        text += &format!("  r{nth}: {{ when: n.value >= {}, set: {{ o{nth}: on }} }}\n", 500 + nth * 100);
+    }
+    let running = Running::untouched(&text, &[], |_| ());
+    let state = |nth: usize| {
+        running.client.wait_json(&format!("b/actuators/o{nth}/state"), |state| state["value"] == "on", SOON)
+    };
+    let on: Vec<_> = (1..=STEPS).map(|nth| ms(&state(nth))).collect();
+    running.wait_seq((500 + STEPS as u64 * 100) + 1);
+    let readings: Vec<_> = running.client.all("b/sensors/n").iter().map(|message| message.json()).collect();
+    let taken = |value: usize| readings.iter().find(|reading| reading["value"] == json!(value)).map(ms).unwrap();
+    let mut delays: Vec<_> = on.iter().enumerate().map(|(nth, on)| on - taken(600 + nth * 100)).collect();
+    delays.sort_by(f64::total_cmp);
+    let floor = readings.windows(2).map(|pair| ms(&pair[1]) - ms(&pair[0]) - 2.0).fold(0.0, f64::max);
+    assert!(delays[STEPS / 2] <= 10.0 + floor, "{delays:?}, floor {floor}");
+}
