@@ -201,3 +201,43 @@ fn an_output_follows_a_sample_within_ten_milliseconds() {
     let floor = readings.windows(2).map(|pair| ms(&pair[1]) - ms(&pair[0]) - 2.0).fold(0.0, f64::max);
     assert!(delays[STEPS / 2] <= 10.0 + floor, "{delays:?}, floor {floor}");
 }
+
+/// What a replay of each example on the page must print stands below it.
+#[test]
+fn every_example_on_the_page_on_rules_does_what_stands_below_it() {
+    const OTHERS: &str = "mqtt: { broker: mqtt://localhost }\nbuses:\n  i2c-1: { type: i2c, device: /dev/i2c-1 }\n  \
+                          header: { type: gpio, chip: /dev/gpiochip0 }\n  wire: { type: w1 }\n  pwm0: { type: pwm, chip: 0 }\n";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let zone = fieldgate_clock::Zone::posix("UTC0").unwrap();
+    let (mut rest, mut made, mut found) = (page.as_str(), String::new(), 0);
+    let block = |text: &str, fence: &str| {
+        let start = text.find(fence).map(|at| at + fence.len())?;
+        let end = start + text[start..].find("```")?;
+        Some((start, end))
+    };
+    while let Some((start, end)) = block(rest, "```yaml\n") {
+        let loaded = fieldgate::config::load_text(&format!("{OTHERS}{}", &rest[start..end]), &path);
+        let config = loaded.unwrap_or_else(|error| panic!("{error}")).config;
+        made += &rest[..end];
+        rest = &rest[end..];
+        // The first one only shows what a rule looks like.
+        let Some((start, end)) = block(rest, "```jsonl\n").filter(|(start, _)| !rest[..*start].contains("```yaml"))
+        else {
+            continue;
+        };
+        let said = fieldgate::cli::rules::replay(&config, &rest[start..end], &zone).unwrap();
+        let (expected, behind) = block(rest, "```text\n").unwrap();
+        made += &rest[..expected];
+        made += &said;
+        rest = &rest[behind..];
+        found += 1;
+    }
+    made += rest;
+    if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    } else {
+        assert_eq!(page, made, "FIELDGATE_ACCEPT=1 cargo test --test rules writes it");
+    }
+    assert_eq!(found, 5);
+}
