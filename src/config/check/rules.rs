@@ -53,7 +53,7 @@ impl<'a> Checker<'a> {
         let mut rules = Vec::new();
         for Named { name, key, node, is_again } in self.named(top, "rules") {
             let section = self.section(&key.span, [node], &key.text, raw::RULE);
-            let spec = self.rule(name, &section, &outputs);
+            let spec = self.rule(name, &section, &outputs, actuators);
             self.shared_outputs(&spec, &section, &mut owners);
             if self.formulas_of(&spec, &section, &devices) && section.complete && !is_again {
                 rules.push(spec);
@@ -62,7 +62,13 @@ impl<'a> Checker<'a> {
         rules
     }
 
-    fn rule(&mut self, name: Name, section: &Section<'a>, outputs: &Outputs) -> RuleSpec {
+    fn rule(
+        &mut self,
+        name: Name,
+        section: &Section<'a>,
+        outputs: &Outputs,
+        actuators: &[Device<ActuatorSettings>],
+    ) -> RuleSpec {
         let span = |key| section.duration(key).unwrap_or_default();
         let set = self.states(section, "set", outputs);
         let then = self.states(section, "then", outputs);
@@ -75,6 +81,14 @@ impl<'a> Checker<'a> {
             }
         }
         for (output, place) in &toggle {
+            let goes_safe = actuators
+                .iter()
+                .filter_map(|device| device.settings.as_ref())
+                .any(|settings| settings.name == *output && settings.limits.safe_after.is_some());
+            if goes_safe {
+                let what = format!("without a broker {output} goes back to its safe state at once when it is toggled");
+                self.note(place, what, "safe_after: never, at the output, lets it stay as it is");
+            }
             if set.iter().any(|((other, _), _)| other == output) {
                 self.error(place, format!("this rule sets {output} and toggles it"), "do one of both");
             }
