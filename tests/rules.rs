@@ -239,5 +239,5 @@ fn every_example_on_the_page_on_rules_does_what_stands_below_it() {
     } else {
         assert_eq!(page, made, "FIELDGATE_ACCEPT=1 cargo test --test rules writes it");
     }
-    assert_eq!(found, 5);
+    assert_eq!(found, 6);
 }

@@ -1,6 +1,7 @@
 //! `fieldgate rules`: what the rules are, in words, or what they would have done with recorded readings, in virtual time.
 //!
-//! A replay needs no broker and no device. Outputs obey at once: their limits are not part of it. What a sensor has said is known for
+//! A replay needs no broker and no device. Outputs obey at once: their limits are not part of it. Rules are switched on, and variables are
+//! what they were set to in the recording, or else what they begin with. What a sensor has said is known for
 //! three of its periods, as it is when the service runs.
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use fieldgate_bus::signals::SignalKind as BoardKind;
 use fieldgate_clock::{self as clock, Zone};
 use fieldgate_drivers::formula;
 use fieldgate_formula::{self as language, TimeOfDay, Value};
-use fieldgate_model::{Action, Form, Name, OutputKind, OutputValue, payload};
+use fieldgate_model::{Action, Form, Name, OutputKind, OutputValue, Variable, VariableValue, payload};
 use fieldgate_rules::{Engine, Event, Now, Order, SignalKind, State, Table, Wall, What};
 
 /// A sample is known for so many periods of its sensor.
@@ -80,6 +81,8 @@ enum Recorded {
     Down(String),
     /// Whether the broker was connected.
     Link(bool),
+    /// What a variable was set to.
+    Variable(String, Json),
 }
 
 /// What the rules of `config` would have done with these lines of recorded readings, on a clock in this zone.
@@ -93,7 +96,11 @@ pub fn replay(config: &Config, text: &str, zone: &Zone) -> Result<String, Replay
         recorded.extend(read);
     }
     recorded.sort_by_key(|(at, _)| *at);
-    let Some(first) = recorded.first().map(|(at, _)| *at) else { return Ok(String::new()) };
+    // A variable may have been set long before, and is retained.
+    let is_variable = |(_, what): &&(SystemTime, Recorded)| matches!(what, Recorded::Variable(..));
+    let Some(first) = recorded.iter().find(|recorded| !is_variable(recorded)).map(|(at, _)| *at) else {
+        return Ok(String::new());
+    };
     let mut replay = Replay::new(config, first, zone)?;
     for (at, what) in recorded {
         replay.until(at.duration_since(first).unwrap_or_default())?;
@@ -129,6 +136,9 @@ fn read_line(line: &str) -> Result<Option<(SystemTime, Recorded)>, String> {
         }
         ([sensor, "sensors" | "late", ..], Json::Object(all)) => {
             Some((time("time")?, Recorded::Reading((*sensor).to_owned(), all.clone())))
+        }
+        (["state", variable, "variables", ..], _) => {
+            Some((time("time")?, Recorded::Variable((*variable).to_owned(), body["value"].clone())))
         }
         (["health", ..], _) if body["link"].is_object() => {
             Some((time("time")?, Recorded::Link(body["link"]["state"] == "up")))
@@ -168,6 +178,9 @@ impl<'z> Replay<'z> {
         for (output, value) in replay.safe.clone() {
             replay.output_does(&output, value);
         }
+        for variable in &config.variables {
+            replay.variable_is(variable, &variable.initial);
+        }
         replay.step(Event::Link(Some(true)));
         Ok(replay)
     }
@@ -198,6 +211,15 @@ impl<'z> Replay<'z> {
             Recorded::Down(sensor) => {
                 self.forget(&sensor);
                 self.step(Event::Time);
+            }
+            Recorded::Variable(name, value) => {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let variable = config.variables.iter().find(|variable| variable.name.as_str() == name);
+                // What it does not take now was set under other limits.
+                if let Some((variable, value)) = variable.and_then(|v| Some((v, v.kind.read(&text).ok()?))) {
+                    self.variable_is(variable, &value);
+                    self.step(Event::Time);
+                }
             }
             Recorded::Reading(sensor, all) => {
                 let signals: Vec<_> = self.signals_of(&sensor);
@@ -287,6 +309,13 @@ impl<'z> Replay<'z> {
         }
     }
 
+    fn variable_is(&mut self, variable: &Variable, value: &VariableValue) {
+        let signal = self.engine.table().signals().position(|name| name == variable.name.as_str());
+        if let Some(signal) = signal {
+            self.engine.write(signal, formula::of_variable(value));
+        }
+    }
+
     fn log_states(&mut self) {
         let states: Vec<_> = self.engine.statuses().map(|status| (status.state, status.why.to_string())).collect();
         for (nth, (state, why)) in states.into_iter().enumerate() {
@@ -300,7 +329,13 @@ impl<'z> Replay<'z> {
 
 /// What a name in a rule is.
 fn describe(config: &Config, name: &language::Name) -> Option<SignalKind> {
-    let language::Name::Member { owner, member } = name else { return None };
+    let (owner, member) = match name {
+        language::Name::Member { owner, member } => (owner, member),
+        language::Name::Variable(name) => {
+            let variable = config.variables.iter().find(|variable| variable.name.as_str() == name)?;
+            return Some(SignalKind::Lasting(formula::kind_of(&BoardKind::Variable(variable.kind.clone()))));
+        }
+    };
     if let Some(sensor) = config.sensors.iter().find(|sensor| sensor.name.as_str() == owner) {
         let quantity = sensor.filtered().into_iter().find(|quantity| quantity.name == *member)?;
         let is_moment = quantity.form == Form::Word;

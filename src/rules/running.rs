@@ -263,10 +263,12 @@ fn addressed((rule, output, order): (Name, Name, RuleOrder)) -> Addressed {
     Addressed { rule, output, order }
 }
 
-/// `air.temperature` on the board.
+/// `air.temperature`, or `target` for a variable, on the board.
 fn signal_name(text: &str) -> Option<SignalName> {
-    let (device, value) = text.split_once('.')?;
-    Some(SignalName { device: Name::new(device).ok()?, value: value.to_owned() })
+    match text.split_once('.') {
+        Some((device, value)) => Some(SignalName { device: Name::new(device).ok()?, value: value.to_owned() }),
+        None => Some(SignalName::variable(Name::new(text).ok()?)),
+    }
 }
 
 /// What the board's clock shows, once it was set.

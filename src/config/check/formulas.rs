@@ -94,7 +94,7 @@ impl Devices {
 
     /// Whether something is wrong with the device that this is of, so that nothing more can be said.
     pub(super) fn is_wrong(&self, name: &language::Name) -> bool {
-        let language::Name::Member { owner, .. } = name else { return false };
+        let (language::Name::Member { owner, .. } | language::Name::Variable(owner)) = name;
         self.wrong.iter().any(|name| name.as_str() == owner)
     }
 

@@ -386,12 +386,19 @@ impl<'v> Inputs<'v> {
 /// What a signal is in a formula.
 pub fn of_signal(signal: &Signal) -> language::Value<'_> {
     match *signal {
-        Signal::Variable(VariableValue::Number(number)) => language::Value::number(number),
-        Signal::Variable(VariableValue::Word(ref word)) => language::Value::Text(word),
+        Signal::Variable(ref value) => of_variable(value),
         Signal::Measured(Value::Number { value, .. }) => language::Value::number(value),
         Signal::Measured(Value::Flag(flag)) => language::Value::Flag(flag),
         Signal::Measured(Value::Word(word)) => language::Value::Text(word),
         Signal::Output(value) => of_output(value),
+    }
+}
+
+/// What the value of a variable is in a formula.
+pub fn of_variable(value: &VariableValue) -> language::Value<'_> {
+    match value {
+        VariableValue::Number(number) => language::Value::number(*number),
+        VariableValue::Word(word) => language::Value::Text(word),
     }
 }
 
