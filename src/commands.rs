@@ -3,12 +3,13 @@
 //! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output, a total or a variable; one whose
 //! `id` was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait for each
 //! other; if a bus hangs, only its own commands are answered "failed". What is done to totals is in `totals.rs`, to variables in
-//! `variables.rs`.
+//! `variables.rs`, to the switches of rules in `rules.rs`.
 //!
 //! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 
 mod answers;
 mod ids;
+mod rules;
 mod totals;
 mod variables;
 
@@ -33,12 +34,13 @@ use fieldgate_link::Incoming;
 use fieldgate_model::field::format_duration;
 use fieldgate_model::payload::{self, ResponseTarget};
 use fieldgate_model::{
-    Action, ClockStatus, Command, CommandValue, Moment, Name, Outcome, PersistedValues, Reason, Recipient,
-    RecipientKind, Refusal, Reply, ReplyValue, Throttle,
+    Action, ClockStatus, Command, Moment, Name, Outcome, PersistedValues, Reason, Recipient, RecipientKind, Refusal,
+    Reply, ReplyValue, Throttle,
 };
 use fieldgate_spool::CommandIds;
 
 pub use answers::Answers;
+pub use rules::Switch;
 pub use variables::keep;
 
 /// Commands from the link that may wait: a burst. What does not fit is refused by the link and counted.
@@ -117,7 +119,7 @@ pub struct Commands {
     /// Outputs that rules keep for themselves.
     pub protected: Protected,
     /// To the rules: which is switched on or off.
-    pub switches: mpsc::Sender<(Name, bool)>,
+    pub switches: mpsc::Sender<Switch>,
     /// For health.
     pub tallies: CommandTallies,
     /// What the program ended with, when it does.
@@ -157,9 +159,6 @@ impl Commands {
 
     /// Checks one message; what passes is on its way to a bus.
     async fn take(&mut self, message: Incoming, ids: &mut Ids, under_way: usize) -> Option<Flight> {
-        if self.switch_rule(&message) {
-            return None;
-        }
         let (kind, name) = {
             let roster = self.roster.borrow();
             let (kind, level) = roster.topics.commanded(&message.topic)?;
@@ -225,23 +224,6 @@ impl Commands {
         self.answers.send(Answer { recipient: Recipient::request(verb), payload, response: message.response }).await;
     }
 
-    /// Switches a rule, if that is what the message asks for. The answer is what `B/rules` says then.
-    fn switch_rule(&self, message: &Incoming) -> bool {
-        let roster = self.roster.borrow();
-        let Some(level) = roster.topics.switched(&message.topic) else { return false };
-        let refused = |why: &str| warn!(topic = %message.topic, why, "Rule not switched.");
-        let word = std::str::from_utf8(&message.payload).unwrap_or_default().trim();
-        match (Name::new(level), CommandValue::of_switch(word)) {
-            _ if message.retain => refused("the broker kept the message, and it may be older than its sense"),
-            _ if message.stale => refused("the message waited at the broker while this gateway was away"),
-            (Ok(rule), Some(is_on)) if self.switches.try_send((rule.clone(), is_on)).is_ok() => {}
-            (Ok(_), Some(_)) => refused("too many wait to be switched"),
-            (_, None) => refused("it takes on or off"),
-            (Err(_), _) => refused("there is no such rule"),
-        }
-        true
-    }
-
     /// Answers a command whose id was seen; returns what is known of one whose id was not.
     async fn unless_seen(
         &mut self,
@@ -280,6 +262,9 @@ impl Commands {
             RecipientKind::Total => totals::set(&self.roster.borrow(), &recipient.name, command, under_way),
             RecipientKind::Variable => {
                 variables::set(&self.variables, &self.events, &recipient.name, command, under_way)
+            }
+            RecipientKind::Rule => {
+                rules::set(&self.roster.borrow(), &self.switches, &recipient.name, command, under_way)
             }
             RecipientKind::Request => Err(Refusal::new(Reason::Unknown, "a request is no command")),
         }
@@ -356,11 +341,12 @@ impl Commands {
         let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
         let reason = reply.refusal.as_ref().map(ToString::to_string);
         let value = reply.value.as_ref().map(ToString::to_string);
-        let (actuator, sensor, variable) = named(&reply.recipient);
+        let [actuator, sensor, variable, rule] = named(&reply.recipient);
         info!(
             actuator,
             sensor,
             variable,
+            rule,
             id = reply.id,
             outcome = reply.outcome.as_str(),
             value,
@@ -379,8 +365,8 @@ impl Commands {
     }
 
     async fn repeat(&mut self, answer: Answer, id: Option<&str>) {
-        let (actuator, sensor, variable) = named(&answer.recipient);
-        info!(actuator, sensor, variable, id, "Command repeated; answered as before.");
+        let [actuator, sensor, variable, rule] = named(&answer.recipient);
+        info!(actuator, sensor, variable, rule, id, "Command repeated; answered as before.");
         self.answers.send(answer).await;
     }
 
@@ -407,14 +393,15 @@ impl Ended {
 
 type Shown<'a> = Option<DisplayValue<&'a Name>>;
 
-/// For the log: the output, the sensor or the variable.
-fn named(recipient: &Recipient) -> (Shown<'_>, Shown<'_>, Shown<'_>) {
+/// For the log: the output, the sensor, the variable or the rule.
+fn named(recipient: &Recipient) -> [Shown<'_>; 4] {
     let name = Some(display(&recipient.name));
     match recipient.kind {
-        RecipientKind::Output => (name, None, None),
-        RecipientKind::Total => (None, name, None),
-        RecipientKind::Variable => (None, None, name),
-        RecipientKind::Request => (None, None, None),
+        RecipientKind::Output => [name, None, None, None],
+        RecipientKind::Total => [None, name, None, None],
+        RecipientKind::Variable => [None, None, name, None],
+        RecipientKind::Rule => [None, None, None, name],
+        RecipientKind::Request => [None, None, None, None],
     }
 }
 

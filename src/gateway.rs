@@ -201,6 +201,7 @@ impl Gateway {
             Commanding::start(&sources, &ways.spool, variables, (from_link, onward), answers.clone())
         };
         let stopping = Arc::clone(&commands.stopping);
+        let switched = (switched, ways.spool.values());
         let rules = ruling::Ruling::start(&config, &sources, (&context, &ways.latest), switched, protected, stopping);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.heartbeat, None);

@@ -201,6 +201,7 @@ impl Recorder {
             RecipientKind::Output => MessageKind::Reply,
             RecipientKind::Total => MessageKind::TotalReply,
             RecipientKind::Variable => MessageKind::VariableReply,
+            RecipientKind::Rule => MessageKind::RuleReply,
             RecipientKind::Request => MessageKind::Response,
         };
         self.message(Key { kind, source: answer.recipient.name }, stored.encode())

@@ -23,6 +23,8 @@ pub struct Roster {
     pub targets: BTreeMap<Name, Target>,
     /// Every sensor whose total can be set.
     pub totals: BTreeMap<Name, Total>,
+    /// Every rule.
+    pub rules: BTreeSet<Name>,
     /// Every sensor's worker, for requests that want a sample now.
     pub readers: BTreeMap<Name, Inbox>,
     /// Where values and states are published as bare text; empty without `mqtt.plain`.

@@ -35,7 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("recorder", &["deadlines", "worker", "views", "plain", "roster", "history"]),
     ("commands", &["worker", "variables", "roster", "recorder"]),
     ("requests", &["worker", "roster", "history", "recorder", "commands"]),
-    ("rules", &["worker", "roster"]),
+    ("rules", &["worker", "roster", "commands"]),
     ("config", &["deadlines", "worker", "home_assistant", "requests"]),
     ("health", &["worker", "roster", "commands"]),
     ("shutdown", &["deadlines", "worker"]),

@@ -39,6 +39,14 @@ fn is_at(rules: &Value, rule: &str, state: &str) -> bool {
     rules[rule]["state"] == state
 }
 
+/// Switches a rule and returns the answer to this command.
+fn switch(running: &Running, rule: &str, word: &str, id: &str) -> Value {
+    running.client.forget();
+    let command = json!({ "value": word, "id": id }).to_string();
+    running.client.publish(&format!("b/rules/{rule}/set"), &command, false, 1);
+    running.client.wait_json(&format!("b/rules/{rule}/reply"), |answer| answer["id"] == id, SOON)
+}
+
 #[test]
 fn a_thermostat_switches_says_so_and_lets_go() {
     let running = running(THERMOSTAT);
@@ -147,13 +155,20 @@ fn a_rule_is_switched_off_and_on_and_a_reload_takes_others() {
     let running = running(THERMOSTAT);
     set_temperature(&running.bench, 18.0);
     running.bench.wait_line("GPIO22", 1, SOON);
-    running.client.publish("b/rules/heating/set", "maybe", false, 1);
-    running.client.publish("b/rules/nobody/set", "off", false, 1);
-    running.client.publish("b/rules/heating/set", "off", false, 1);
+    let refused = |rule, word, reason: &str| {
+        let answer = switch(&running, rule, word, word);
+        assert_eq!((&answer["outcome"], &answer["reason"]), (&"rejected".into(), &reason.into()), "{answer}");
+    };
+    refused("heating", "maybe", "unreadable: a rule takes on or off");
+    refused("nobody", "off", "unknown: there is no rule called nobody");
+    let answer = switch(&running, "heating", "off", "a1");
+    assert_eq!((&answer["outcome"], &answer["value"]), (&"done".into(), &"off".into()), "{answer}");
     running.bench.wait_line("GPIO22", 0, SOON);
     running.client.wait_json("b/rules", |rules| rules["heating"]["switch"] == "off", SOON);
-    running.client.publish("b/rules/heating/set", "ON", false, 1);
+    assert_eq!(switch(&running, "heating", "ON", "a2")["value"], "on");
     running.bench.wait_line("GPIO22", 1, SOON);
+    assert_eq!(switch(&running, "heating", "off", "a1"), answer, "a repeat gets the first answer");
+    assert_eq!(running.bench.line("GPIO22"), Some(1), "and switches nothing");
     let rules = "rules: { cooling: { when: tank.temperature < 19, set: { other: on } } }\n";
     running.reload(&running.config("", &format!("{DEVICES}{rules}")));
     running.bench.wait_line("GPIO22", 0, SOON);
@@ -163,6 +178,96 @@ fn a_rule_is_switched_off_and_on_and_a_reload_takes_others() {
     wait_until("the rules are cleared", SOON, || {
         running.client.all("b/rules").last().is_some_and(|m| m.payload.is_empty())
     });
+}
+
+/// Starts the program again, waits until commands arrive, and returns what the rules are at.
+fn at_the_start(running: &mut Running) -> Value {
+    // The last that is heard of the life before.
+    running.client.wait_for("b/status", |status| status == "offline", SOON);
+    running.client.forget();
+    running.restart();
+    running.client.wait_for("b/status", |status| status == "online", SOON);
+    running.client.wait_json("b/rules", |_| true, SOON)
+}
+
+#[test]
+fn a_switch_that_was_answered_survives_a_kill_right_after_the_answer_and_a_stop() {
+    // A commit in an hour: what is on disk after a kill was written for the switch's sake.
+    let rules = "rules:
+  heating: { when: tank.temperature < 19, set: { heater: on } }
+  always: { when: 1 < 2, set: { other: on } }
+";
+    let mut running = running(rules);
+    let text = running.config("", &format!("{DEVICES}{rules}")).replace("path: spool", "path: spool, commit_every: 1h");
+    running.reload(&text);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    running.bench.wait_line("GPIO23", 1, SOON);
+    for (life, switched) in ["off", "on", "off"].into_iter().enumerate() {
+        for rule in ["heating", "always"] {
+            let answer = switch(&running, rule, switched, &life.to_string());
+            assert_eq!(answer["outcome"], "done", "{answer}");
+        }
+        if life == 1 {
+            running.gateway.stop(SOON);
+        } else {
+            running.gateway.kill9();
+        }
+        let rules = at_the_start(&mut running);
+        for rule in ["heating", "always"] {
+            assert_eq!(rules[rule]["switch"], switched, "{rules}");
+        }
+        if switched == "on" {
+            running.bench.wait_line("GPIO22", 1, SOON);
+            running.bench.wait_line("GPIO23", 1, SOON);
+        } else {
+            // What has been sampled could have begun them.
+            running.client.wait_json("b/sensors/tank", |reading| reading["temperature"] == 18.0, SOON);
+            let states = ["heater", "other"].map(|output| running.client.all(&format!("b/actuators/{output}/state")));
+            let by_rules = states.iter().flatten().filter(|state| state.json()["cause"] == "rule").count();
+            assert_eq!(by_rules, 0, "no rule that is off acts at the start, not even for a moment");
+        }
+    }
+    running.gateway.kill9();
+}
+
+#[test]
+fn a_switch_outlives_a_reload_without_its_rule() {
+    let running = running(THERMOSTAT);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    assert_eq!(switch(&running, "heating", "off", "a")["outcome"], "done");
+    running.reload(&running.config("", DEVICES));
+    running.client.forget();
+    running.reload(&running.config("", &format!("{DEVICES}{THERMOSTAT}")));
+    let rules = running.client.wait_json("b/rules", |rules| rules["heating"].is_object(), SOON);
+    assert_eq!((&rules["heating"]["switch"], &rules["heating"]["state"]), (&"off".into(), &"inactive".into()));
+}
+
+#[test]
+fn a_rule_follows_a_variable_at_once_and_after_a_kill() {
+    let rules = "variables:
+  target: { min: 5, max: 30, step: 0.5, initial: 15, unit: °C }
+  mode: { options: [home, away], initial: home }
+rules: { heating: { when: mode == \"home\" and tank.temperature < target, set: { heater: on } } }
+";
+    let mut running = running(rules);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
+    let set = |running: &Running, variable: &str, value: Value, id: &str| {
+        let command = json!({ "value": value, "id": id }).to_string();
+        running.client.publish(&format!("b/variables/{variable}/set"), &command, false, 1);
+        let topic = format!("b/variables/{variable}/reply");
+        let answer = running.client.wait_json(&topic, |answer| answer["id"] == id, SOON);
+        assert_eq!(answer["outcome"], "done", "{answer}");
+    };
+    set(&running, "target", json!(21.5), "a");
+    running.bench.wait_line("GPIO22", 1, SOON);
+    set(&running, "mode", json!("away"), "b");
+    running.bench.wait_line("GPIO22", 0, SOON);
+    set(&running, "mode", json!("home"), "c");
+    running.gateway.kill9();
+    let _rules = at_the_start(&mut running);
+    running.bench.wait_line("GPIO22", 1, SOON);
 }
 
 /// So many rules begin one after the other, each by the next hundredth sample of a sensor that is read every 2 ms.

@@ -73,7 +73,13 @@ pub fn summary(path: &Path, config: &Config) -> String {
         let topic = format!("{}/request/+", config.topics.base());
         table(&mut out, &[row(["SUBSCRIBES", "ANSWERS", "", "", ""]), row([&topic, &all.join(", "), "", "", ""])]);
     }
-    if config.actuators.is_empty() && totals.is_empty() && variables.is_empty() {
+    if !config.rules.is_empty() {
+        let switches = config.rules.iter().map(|rule| {
+            [config.topics.set_rule(&rule.name), "on or off".into(), "on".into(), String::new(), String::new()]
+        });
+        table(&mut out, &[vec![row(["SUBSCRIBES", "TAKES", "INITIAL", "", ""])], switches.collect()].concat());
+    }
+    if config.actuators.is_empty() && totals.is_empty() && variables.is_empty() && config.rules.is_empty() {
         out.push_str("\nsubscribes to no commands\n");
     }
     rules(&mut out, config);
@@ -191,6 +197,10 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
     if !config.variables.is_empty() {
         all.push((format!("{base}/variables/+/state"), "change", "1", "yes", "what each variable is"));
         all.push((format!("{base}/variables/+/reply"), "-", "1", "no", "the answer to each new value"));
+    }
+    if !config.rules.is_empty() {
+        all.push((config.topics.rules(), "change", "1", "yes", "what each rule is at"));
+        all.push((format!("{base}/rules/+/reply"), "-", "1", "no", "the answer to each switch"));
     }
     if config.requests.is_some() {
         all.push((format!("{base}/response/+"), "-", "1", "no", "the answer to each request"));
@@ -325,7 +335,11 @@ fn subscriptions(config: &Config) -> Vec<Json> {
         .requests
         .iter()
         .map(|requests| json!({ "topic": format!("{}/request/+", config.topics.base()), "requests": requests.allow }));
-    outputs.chain(totals).chain(variables).chain(requests).collect()
+    let rules = config.rules.iter().map(|rule| {
+        let topic = config.topics.set_rule(&rule.name);
+        json!({ "topic": topic, "rule": rule.name.as_str() })
+    });
+    outputs.chain(totals).chain(variables).chain(rules).chain(requests).collect()
 }
 
 fn bad(path: &Path, all: &[Problem]) -> Json {

@@ -96,6 +96,7 @@ mod tests {
             outputs: BTreeSet::new(),
             targets: BTreeMap::new(),
             totals: BTreeMap::from([(name("gas"), Total { count, inbox })]),
+            rules: BTreeSet::new(),
             readers: BTreeMap::new(),
             plain: PlainTopics::default(),
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{mpsc, watch as latest_of};
 
-use crate::commands::{Answers, Commands};
+use crate::commands::{Answers, Commands, Switch};
 use crate::config::Config;
 use crate::gateway::{Commanding, LinkTask, Recording, Ways, plans};
 use crate::health::Sources;
@@ -17,7 +17,7 @@ use crate::views::Views;
 use crate::worker;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_link::{self as link, Incoming};
-use fieldgate_model::{Name, RunId};
+use fieldgate_model::RunId;
 use fieldgate_spool::Spool;
 
 impl Ways {
@@ -77,7 +77,7 @@ impl Recording {
 /// Where the commands hand on what is none, and what rules keep from them.
 pub(super) struct Onward {
     pub(super) requests: mpsc::Sender<Incoming>,
-    pub(super) switches: mpsc::Sender<(Name, bool)>,
+    pub(super) switches: mpsc::Sender<Switch>,
     pub(super) protected: Protected,
 }
 

@@ -172,6 +172,7 @@ pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>, tallie
         outputs: config.actuators.iter().map(|actuator| actuator.name.clone()).collect(),
         targets: config.actuators.iter().filter_map(target).collect(),
         totals: counting(config).filter_map(total).collect(),
+        rules: config.rules.iter().map(|rule| rule.name.clone()).collect(),
         readers: config.sensors.iter().filter_map(reader).collect(),
         plain: plain(config, &config.topics),
     }

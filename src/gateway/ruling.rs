@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, watch as latest_of};
 use tokio::task::JoinHandle;
 
+use crate::commands::Switch;
 use crate::config::Config;
 use crate::health::Sources;
 use crate::roster::Protected;
 use crate::rules::{RuleSet, Rules};
 use crate::worker::Context;
 use fieldgate_link::Latest;
-use fieldgate_model::Name;
+use fieldgate_model::PersistedValues;
 
 /// The rules' task.
 pub(super) struct Ruling {
@@ -30,7 +31,7 @@ impl Ruling {
         config: &Config,
         sources: &Sources,
         (context, latest): (&Context, &Latest),
-        switches: mpsc::Receiver<(Name, bool)>,
+        (switches, persisted_values): (mpsc::Receiver<Switch>, latest_of::Receiver<PersistedValues>),
         protected: Protected,
         stopping: Arc<AtomicBool>,
     ) -> Self {
@@ -43,6 +44,7 @@ impl Ruling {
             events: context.events.clone(),
             link: sources.link.clone(),
             switches,
+            persisted_values,
             latest: latest.clone(),
             protected,
             stopping,

@@ -32,6 +32,7 @@ fn bench() -> Bench {
         outputs: BTreeSet::new(),
         targets: BTreeMap::new(),
         totals: BTreeMap::new(),
+        rules: BTreeSet::new(),
         readers: BTreeMap::from([(name("air"), inbox)]),
         plain: PlainTopics::default(),
     };

@@ -5,27 +5,32 @@
 //! whenever it changes. `running.rs` has the engine and its view of the board.
 
 mod running;
+#[cfg(test)]
+mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
+use crate::commands::Switch;
 use crate::roster::{Protected, SharedRoster};
 use crate::rules::running::Running;
 use crate::worker::{self, Applied, Order as WorkerOrder};
 use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
 use fieldgate_link::{Latest, LinkState, LinkStatus};
-use fieldgate_model::Name;
 use fieldgate_model::topic::Topics;
+use fieldgate_model::{CommandValue, Name, PersistedValues, Recipient, RecipientKind, ReplyValue};
 use fieldgate_rules::{Event, Order, RuleSpec};
 use fieldgate_safety::RuleOrder;
 
-/// Switches from outside that may wait. What does not fit is refused, with a line in the log.
+/// Switches from outside that may wait. What does not fit is refused.
 pub const SWITCH_CAPACITY: usize = 16;
 
 /// A bus that does not answer an order within this time counts as one that refuses it.
@@ -51,8 +56,10 @@ pub struct Rules {
     /// Whether the broker is connected.
     pub link: watch::Receiver<LinkStatus>,
     /// Rules that are switched on or off from outside.
-    pub switches: mpsc::Receiver<(Name, bool)>,
-    /// To the recorder: what rules publish.
+    pub switches: mpsc::Receiver<Switch>,
+    /// What earlier runs had switched, as soon as it is known.
+    pub persisted_values: watch::Receiver<PersistedValues>,
+    /// To the recorder: what rules publish, and how they are switched.
     pub events: mpsc::Sender<worker::Event>,
     /// Where `B/rules` goes.
     pub latest: Latest,
@@ -64,6 +71,13 @@ pub struct Rules {
     pub stop: watch::Receiver<bool>,
 }
 
+/// What earlier runs had switched.
+fn switches_of(persisted: &PersistedValues) -> BTreeMap<Name, bool> {
+    let all = persisted.iter().flat_map(|values| values.iter());
+    let rules = all.filter(|(recipient, _)| recipient.kind == RecipientKind::Rule);
+    rules.filter_map(|(rule, value)| Some((rule.name.clone(), CommandValue::of_switch(value)?))).collect()
+}
+
 /// The answer to an order, by its id.
 type Answered = (u64, Result<(), Arc<str>>);
 
@@ -71,15 +85,17 @@ impl Rules {
     /// Runs until `stop`. The outputs are made safe by their workers.
     pub async fn run(mut self) {
         let set = Arc::clone(&self.set.borrow_and_update());
-        let mut running = Running::begin(&set.rules, &self.signals);
+        let persisted = self.persisted_values.borrow_and_update().clone();
+        let mut running = Running::begin(&set.rules, &self.signals, switches_of(&persisted));
         let mut answers = FuturesUnordered::new();
         let mut stop = self.stop.clone();
+        let mut topics = set.topics.clone();
         self.link_changed(&mut running);
         loop {
             for order in running.take_orders() {
                 answers.push(self.carry_out(&running, order));
             }
-            self.publish(&mut running);
+            self.publish(&mut running, &topics);
             let wait = running.wake_at().saturating_sub(clock::boottime());
             // All branches are cancel-safe: nothing is taken that does not come out here.
             tokio::select! {
@@ -87,8 +103,9 @@ impl Rules {
                 () = tokio::time::sleep(wait) => running.look(),
                 Some((id, answer)) = answers.next(), if !answers.is_empty() => running.step(Event::Answered(id, answer)),
                 Ok(()) = self.link.changed() => self.link_changed(&mut running),
-                Some((rule, is_on)) = self.switches.recv() => running.switch(&rule, is_on),
-                Ok(()) = self.set.changed() => self.reload(&mut running),
+                Some(switch) = self.switches.recv() => self.switch(&mut running, switch),
+                Ok(()) = self.persisted_values.changed() => self.recall(&mut running),
+                Ok(()) = self.set.changed() => self.reload(&mut running, &mut topics),
                 () = stopped(&mut stop) => return,
             }
         }
@@ -99,8 +116,31 @@ impl Rules {
         running.step(Event::Link(Some(is_up)));
     }
 
-    fn reload(&mut self, running: &mut Running) {
+    /// A rule obeys at once; the disk answers the requester when it has it.
+    fn switch(&self, running: &mut Running, Switch { rule, is_on, saved }: Switch) {
+        running.switch(&rule, is_on);
+        let value = ReplyValue::Rule(is_on).to_string();
+        let event = worker::Event::ValueSet { recipient: Recipient::rule(rule), value, saved };
+        // Neither waits: what the rules look at must not wait for a disk.
+        if let Err(TrySendError::Full(worker::Event::ValueSet { saved, .. })) = self.events.try_send(event) {
+            // The requester may have stopped waiting.
+            saved.send(Err("the spool's queue is full, because its disk hangs".to_owned())).ok();
+        }
+    }
+
+    /// A disk could be read later than at the start.
+    fn recall(&mut self, running: &mut Running) {
+        let persisted = self.persisted_values.borrow_and_update().clone();
+        running.recall(switches_of(&persisted));
+    }
+
+    fn reload(&mut self, running: &mut Running, topics: &mut Topics) {
         let set = Arc::clone(&self.set.borrow_and_update());
+        if *topics != set.topics {
+            // What was published in between is below the base that was left.
+            self.latest.clear(topics.rules());
+            *topics = set.topics.clone();
+        }
         for order in running.reload(&set.rules, &self.signals) {
             // Nobody waits for these: their rules are no more. The output's own limits go on.
             drop(self.offer(order.rule, order.output, order.order));
@@ -147,9 +187,9 @@ impl Rules {
     }
 
     /// Publishes what has changed.
-    fn publish(&self, running: &mut Running) {
+    fn publish(&self, running: &mut Running, topics: &Topics) {
         let Some(payload) = running.take_report() else { return };
-        let topic = self.set.borrow().topics.rules();
+        let topic = topics.rules();
         match payload {
             Some(payload) => self.latest.set(topic, payload),
             None => self.latest.clear(topic),

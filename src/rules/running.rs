@@ -64,6 +64,11 @@ impl Ear {
 /// The engine at work.
 pub(super) struct Running {
     engine: Engine,
+    /// How rules were switched, in this run or an earlier one; also those that are not there now, so that they go on when they are
+    /// put back. Bounded by the configurations and by what the spool keeps.
+    switched: BTreeMap<Name, bool>,
+    /// When this began, on the boot clock: the engine knows no time before its first step.
+    began: Duration,
     signals: Signals,
     ear: Option<Ear>,
     /// What the signals say, kept for its space; those of the table, then the outputs.
@@ -80,9 +85,12 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn begin(rules: &[RuleSpec], signals: &Signals) -> Self {
+    /// Begins with these rules; `switched` are those that earlier runs had switched.
+    pub(super) fn begin(rules: &[RuleSpec], signals: &Signals, switched: BTreeMap<Name, bool>) -> Self {
         let mut running = Self {
             engine: Engine::new(Table::default()),
+            switched,
+            began: clock::boottime(),
             signals: signals.clone(),
             ear: None,
             values: Vec::new(),
@@ -115,6 +123,11 @@ impl Running {
         let last = last.into_iter().filter_map(|order| self.address(order)).map(addressed).collect();
         let engine = std::mem::replace(&mut self.engine, Engine::new(Table::default()));
         self.engine = engine.adopt(table);
+        for (rule, is_on) in &self.switched {
+            if let Some(rule) = self.engine.table().rule(rule) {
+                self.engine.begin_switched(rule, *is_on);
+            }
+        }
         self.listen();
         let changes = |output: &Name| self.signals.last_change(output).map_or(0, |change| change.nth);
         let seen = |output: &Name| (output.clone(), self.seen.get(output).copied().unwrap_or_else(|| changes(output)));
@@ -180,9 +193,20 @@ impl Running {
         self.engine.step(Now { at: clock::boottime(), wall }, event, &mut self.orders);
     }
 
+    /// A rule is switched. One that is not there yet, because a reload is on its way, begins so.
     pub(super) fn switch(&mut self, rule: &Name, is_on: bool) {
+        self.switched.insert(rule.clone(), is_on);
         if let Some(rule) = self.engine.table().rule(rule) {
             self.step(Event::Switched(rule, is_on));
+        }
+    }
+
+    /// Takes up what earlier runs had switched, which nothing overrules that was switched in this run.
+    pub(super) fn recall(&mut self, switched: BTreeMap<Name, bool>) {
+        for (rule, is_on) in switched {
+            if !self.switched.contains_key(&rule) {
+                self.switch(&rule, is_on);
+            }
         }
     }
 
@@ -239,7 +263,7 @@ impl Running {
         let (now, wall) = (clock::boottime(), SystemTime::now());
         let mut all = Map::new();
         for (rule, status) in self.engine.table().rules().zip(self.engine.statuses()) {
-            let since = wall.checked_sub(now.saturating_sub(status.since)).unwrap_or(wall);
+            let since = wall.checked_sub(now.saturating_sub(status.since.max(self.began))).unwrap_or(wall);
             let (state, why) = (status.state.as_str(), status.why.to_string());
             let since = payload::time(since);
             all.insert(

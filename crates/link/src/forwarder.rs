@@ -236,7 +236,11 @@ impl Forwarder {
                 let topic = self.rules.topics.of_event(&stored.topic);
                 return Some(Publication::plain(topic, stored.payload.into_bytes(), message.qos, false));
             }
-            MessageKind::Reply | MessageKind::TotalReply | MessageKind::VariableReply | MessageKind::Response => {
+            MessageKind::Reply
+            | MessageKind::TotalReply
+            | MessageKind::VariableReply
+            | MessageKind::RuleReply
+            | MessageKind::Response => {
                 let stored = StoredReply::decode(&message.body)?;
                 self.answer_too(&stored);
                 stored.payload.into_bytes()

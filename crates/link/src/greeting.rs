@@ -107,7 +107,7 @@ impl Connection<'_> {
         let totals = has(RecipientKind::Total).then(|| topics.set_total_filter());
         let variables = has(RecipientKind::Variable).then(|| topics.set_variable_filter());
         let requests = has(RecipientKind::Request).then(|| topics.request_filter());
-        let rules = wanted.iter().any(|topic| topics.switched(topic).is_some()).then(|| topics.set_rule_filter());
+        let rules = has(RecipientKind::Rule).then(|| topics.set_rule_filter());
         outputs.into_iter().chain(totals).chain(variables).chain(requests).chain(rules).collect()
     }
 

@@ -236,6 +236,7 @@ impl Lanes {
                 MessageKind::Reply
                 | MessageKind::TotalReply
                 | MessageKind::VariableReply
+                | MessageKind::RuleReply
                 | MessageKind::Response
                 | MessageKind::Event => !self.late.waiting.values().any(|late| late.key == *key),
                 MessageKind::Loss => self.late.waiting.is_empty() && self.late.cursor >= self.boundary,

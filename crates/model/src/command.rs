@@ -192,6 +192,8 @@ pub enum RecipientKind {
     Total,
     /// A variable.
     Variable,
+    /// Whether a rule is switched on.
+    Rule,
     /// The gateway itself, by a verb.
     Request,
 }
@@ -201,6 +203,9 @@ const TOTAL: &str = ":total";
 
 /// The same of a variable.
 const VARIABLE: &str = ":variable";
+
+/// The same of the switch of a rule.
+const RULE: &str = ":rule";
 
 /// The same of a request, of which nothing is kept.
 const REQUEST: &str = ":request";
@@ -221,17 +226,23 @@ impl Recipient {
         Self { kind: RecipientKind::Variable, name }
     }
 
+    /// The switch of a rule.
+    pub fn rule(name: Name) -> Self {
+        Self { kind: RecipientKind::Rule, name }
+    }
+
     /// A request by this verb.
     pub fn request(verb: Name) -> Self {
         Self { kind: RecipientKind::Request, name: verb }
     }
 
-    /// As it is kept on disk: `pump`, `gas:total`, `target:variable`.
+    /// As it is kept on disk: `pump`, `gas:total`, `target:variable`, `heating:rule`.
     pub fn as_text(&self) -> Cow<'_, str> {
         match self.kind {
             RecipientKind::Output => Cow::Borrowed(self.name.as_str()),
             RecipientKind::Total => Cow::Owned(format!("{}{TOTAL}", self.name)),
             RecipientKind::Variable => Cow::Owned(format!("{}{VARIABLE}", self.name)),
+            RecipientKind::Rule => Cow::Owned(format!("{}{RULE}", self.name)),
             RecipientKind::Request => Cow::Owned(format!("{}{REQUEST}", self.name)),
         }
     }
@@ -241,6 +252,7 @@ impl Recipient {
         let of = |kind, end| Some((kind, text.strip_suffix(end)?));
         let marked = of(RecipientKind::Total, TOTAL)
             .or_else(|| of(RecipientKind::Variable, VARIABLE))
+            .or_else(|| of(RecipientKind::Rule, RULE))
             .or_else(|| of(RecipientKind::Request, REQUEST));
         let (kind, name) = marked.unwrap_or((RecipientKind::Output, text));
         Some(Self { kind, name: Name::new(name).ok()? })
@@ -256,6 +268,8 @@ pub enum ReplyValue {
     Measured(Value),
     /// What a variable is.
     Variable(VariableValue),
+    /// Whether a rule is switched on.
+    Rule(bool),
 }
 
 impl fmt::Display for ReplyValue {
@@ -264,6 +278,7 @@ impl fmt::Display for ReplyValue {
             Self::Output(value) => value.fmt(f),
             Self::Measured(value) => f.write_str(&payload::plain(*value)),
             Self::Variable(value) => value.fmt(f),
+            Self::Rule(is_on) => f.write_str(if *is_on { "on" } else { "off" }),
         }
     }
 }
@@ -279,7 +294,7 @@ pub struct Reply {
     pub outcome: Outcome,
     /// Why it was refused or failed; of one that is done, why it does not show yet.
     pub refusal: Option<Refusal>,
-    /// What the output does now, or the total or the variable is, if it is known.
+    /// What the output does now, what the total or the variable is, or whether the rule is switched on, if it is known.
     pub value: Option<ReplyValue>,
     /// When it was decided.
     pub time: SystemTime,
@@ -290,12 +305,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_total_an_output_and_a_variable_of_one_name_are_three_recipients() {
+    fn what_is_set_of_things_of_one_name_are_different_recipients() {
         let name = || Name::new("gas").unwrap();
         for (recipient, text) in [
             (Recipient::output(name()), "gas"),
             (Recipient::total(name()), "gas:total"),
             (Recipient::variable(name()), "gas:variable"),
+            (Recipient::rule(name()), "gas:rule"),
         ] {
             assert_eq!((recipient.as_text().as_ref(), Recipient::from_text(text)), (text, Some(recipient.clone())));
         }

@@ -28,6 +28,8 @@ pub enum MessageKind {
     Response,
     /// What a rule publishes.
     Event,
+    /// The answer to a command that switches a rule.
+    RuleReply,
     /// The account of readings that will never arrive.
     Loss,
 }
@@ -35,7 +37,7 @@ pub enum MessageKind {
 impl MessageKind {
     /// Whether it is the answer to a command.
     pub fn is_reply(self) -> bool {
-        matches!(self, Self::Reply | Self::TotalReply | Self::VariableReply | Self::Response)
+        matches!(self, Self::Reply | Self::TotalReply | Self::VariableReply | Self::RuleReply | Self::Response)
     }
 }
 

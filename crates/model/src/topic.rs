@@ -134,10 +134,9 @@ impl Topics {
         format!("{}/rules/+/set", self.base)
     }
 
-    /// The rule that a topic switches; nothing when `topic` is not `B/rules/<one level>/set`. It need not be a [`Name`].
-    pub fn switched<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        let rule = topic.strip_prefix(self.base.as_str())?.strip_prefix("/rules/")?.strip_suffix("/set")?;
-        (!rule.is_empty() && !rule.contains('/')).then_some(rule)
+    /// `B/rules/<name>/reply`.
+    pub fn rule_reply(&self, rule: &Name) -> String {
+        format!("{}/rules/{rule}/reply", self.base)
     }
 
     /// Where a rule publishes: `topic` is below the base.
@@ -171,6 +170,7 @@ impl Topics {
             MessageKind::Response => self.response(&key.source),
             // Its own topic stands in its body.
             MessageKind::Event => self.rules(),
+            MessageKind::RuleReply => self.rule_reply(&key.source),
             MessageKind::Loss => self.loss(),
         }
     }
@@ -201,6 +201,7 @@ impl Topics {
         let (kind, level) = of(RecipientKind::Output, "/actuators/", "/set")
             .or_else(|| of(RecipientKind::Total, "/sensors/", "/total/set"))
             .or_else(|| of(RecipientKind::Variable, "/variables/", "/set"))
+            .or_else(|| of(RecipientKind::Rule, "/rules/", "/set"))
             .or_else(|| of(RecipientKind::Request, "/request/", ""))?;
         (!level.is_empty() && !level.contains('/')).then_some((kind, level))
     }
@@ -306,15 +307,6 @@ mod tests {
         ];
         for topic in outputs.into_iter().chain(totals).chain(mixed) {
             assert_eq!(topics.commanded(topic), None, "{topic}");
-        }
-    }
-
-    #[test]
-    fn a_rule_is_switched_by_a_topic_of_one_level() {
-        let topics = Topics::new("f/g");
-        assert_eq!(topics.switched(&topics.set_rule(&Name::new("heating").unwrap())), Some("heating"));
-        for topic in ["f/g/rules", "f/g/rules/set", "f/g/rules//set", "f/g/rules/a/b/set", "f/gg/rules/a/set"] {
-            assert_eq!(topics.switched(topic), None, "{topic}");
         }
     }
 

@@ -108,7 +108,8 @@
 //! CREATE TABLE message (          -- one row per unacknowledged message
 //!   seq INTEGER PRIMARY KEY,      -- Sequence
 //!   kind INTEGER NOT NULL,        -- 0 reading, 1 reply of an output, 2 loss, 3 reply of a sensor's total,
-//!                                 -- 4 reply of a variable, 5 response to a request, 6 event of a rule
+//!                                 -- 4 reply of a variable, 5 response to a request, 6 event of a rule,
+//!                                 -- 7 reply of a rule's switch
 //!   source TEXT NOT NULL,         -- sensor or output
 //!   run INTEGER NOT NULL,         -- start of the program
 //!   n INTEGER NOT NULL,           -- a reading's number, 0 for the others
@@ -131,7 +132,7 @@
 //! CREATE TABLE command (          -- one row per command that had an id, the newest of all
 //!   n INTEGER PRIMARY KEY,        -- their order; the newest has the greatest
 //!   actuator TEXT NOT NULL,       -- an output, or a sensor whose total was set with ":total" behind its name,
-//!                                 -- a variable with ":variable"
+//!                                 -- a variable with ":variable", the switch of a rule with ":rule"
 //!   id TEXT NOT NULL,
 //!   answer BLOB,                  -- the reply's payload, word for word; NULL as long as there is none
 //!   sum INTEGER NOT NULL          -- CRC-32 of n, actuator and id in the upper half, of everything in the lower
@@ -142,7 +143,7 @@
 //!   sum INTEGER NOT NULL          -- CRC-32 of name and body
 //! ) STRICT, WITHOUT ROWID;
 //! CREATE TABLE value (            -- one row per thing that a user has set, also when it is configured no more
-//!   recipient TEXT PRIMARY KEY,   -- a variable with ":variable" behind its name
+//!   recipient TEXT PRIMARY KEY,   -- a variable with ":variable" behind its name, the switch of a rule with ":rule"
 //!   value TEXT NOT NULL,
 //!   sum INTEGER NOT NULL          -- CRC-32 of recipient and value
 //! ) STRICT, WITHOUT ROWID;

@@ -67,6 +67,7 @@ pub(super) fn kind_number(kind: MessageKind) -> i64 {
         MessageKind::VariableReply => 4,
         MessageKind::Response => 5,
         MessageKind::Event => 6,
+        MessageKind::RuleReply => 7,
     }
 }
 
@@ -215,6 +216,7 @@ pub(super) fn message(row: Row) -> Option<Message> {
         4 => MessageKind::VariableReply,
         5 => MessageKind::Response,
         6 => MessageKind::Event,
+        7 => MessageKind::RuleReply,
         _ => return None,
     };
     let qos = match row.flags & 0b11 {

@@ -422,7 +422,7 @@ impl Batch<'_> {
         let rest = match order {
             Order::OldestReadings => "WHERE kind = 0 ORDER BY seq",
             Order::NewestReadings => "WHERE kind = 0 ORDER BY seq DESC",
-            Order::OldestReplies => "WHERE kind IN (1, 3, 4, 5, 6) ORDER BY seq",
+            Order::OldestReplies => "WHERE kind IN (1, 3, 4, 5, 6, 7) ORDER BY seq",
         };
         let sql = format!("SELECT seq, kind, source, run, n, sum, length(body) FROM message {rest}");
         let mut statement = self.transaction.prepare_cached(&sql)?;

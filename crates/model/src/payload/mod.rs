@@ -141,6 +141,7 @@ fn reply_value(value: &ReplyValue) -> Json {
         // As the reading writes it, which is JSON.
         ReplyValue::Measured(value) => serde_json::from_str(&plain(*value)).unwrap_or_else(|_| plain(*value).into()),
         ReplyValue::Variable(value) => variable_value(value),
+        ReplyValue::Rule(_) => value.to_string().into(),
     }
 }
 

@@ -17,6 +17,13 @@ impl Engine {
         }
     }
 
+    /// Switches a rule before the first step that judges it: it is as if it had never been otherwise. The rule must not be active.
+    pub fn begin_switched(&mut self, rule: usize, is_on: bool) {
+        let progress = &mut self.rules[rule];
+        debug_assert!(!progress.is_active || progress.is_on == is_on, "an active rule is switched by an event");
+        (progress.is_on, progress.status.is_on) = (is_on, is_on);
+    }
+
     fn place_in(&self, next: &Table, rule: usize) -> Option<usize> {
         let mine = &self.table.rules[rule];
         next.rules.iter().position(|other| other.spec.name == mine.spec.name && mine.is_same(other))
