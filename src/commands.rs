@@ -9,6 +9,7 @@
 
 mod answers;
 mod ids;
+mod requests;
 mod rules;
 mod totals;
 mod variables;
@@ -208,20 +209,6 @@ impl Commands {
                 None
             }
         }
-    }
-
-    /// Hands a request to those who answer them. One that finds no place is answered here: there are too many to look at each.
-    async fn pass_on(&mut self, message: Incoming) {
-        let Err(full) = self.requests.try_send(message) else { return };
-        let message = full.into_inner();
-        let verb = self.roster.borrow().topics.commanded(&message.topic).map(|(_, level)| Name::new(level));
-        let Some(Ok(verb)) = verb else { return };
-        let transaction = match payload::decode_request(&message.payload) {
-            Ok(request) => request.transaction,
-            Err((transaction, _)) => transaction,
-        };
-        let payload = payload::response(&transaction, &Err(Refusal::new(Reason::Busy, "too many requests wait")));
-        self.answers.send(Answer { recipient: Recipient::request(verb), payload, response: message.response }).await;
     }
 
     /// Answers a command whose id was seen; returns what is known of one whose id was not.

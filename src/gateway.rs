@@ -32,17 +32,14 @@ use crate::health::{SensorTallies, Sources};
 use crate::history::History;
 use crate::recorder;
 use crate::requests::REQUEST_CAPACITY;
-use crate::roster::{Protected, SharedRoster};
-use crate::rules;
+use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
 use crate::variables::Variables;
 use crate::views::Views;
-use crate::worker::{self, BusAlarms, Trips, Worker};
-use fieldgate_bus::signals::Signals;
+use crate::worker::{self, Worker};
 use fieldgate_clock as clock;
 use fieldgate_link::{self as link, Incoming, Latest, LinkState, LinkStatus, PeerStatus};
 use fieldgate_model::RunId;
-use fieldgate_safety::SharedInterlocks;
 use fieldgate_spool::{self as spool, Spool, SpoolError, SpoolThread};
 
 pub use plans::{inputs, outputs, retained_topics};
@@ -140,48 +137,24 @@ impl Gateway {
         let (states, of_workers) = mpsc::channel(recorder::STATE_CAPACITY);
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
-        let alarms = BusAlarms::default();
-        let heartbeat = Arc::default();
-        let context = worker::Context {
-            run,
-            events,
-            states,
-            heartbeat,
-            persisted_counts: spool.counts(),
-            alarms: alarms.clone(),
-            signals: Signals::default(),
-            interlocks: SharedInterlocks::default(),
-            trips: Trips::default(),
-        };
+        let context = parts::context(run, &spool, events, states);
         context.signals.arrange(plans::known(&config));
         let latest = Latest::default();
-        let variables = Variables::new(context.signals.clone(), latest.clone(), config.topics.clone());
-        variables.recall(&spool.values().borrow());
-        commands::keep(&context.events, variables.arrange(&config.variables));
+        let variables = parts::variables(&config, &context, &spool, &latest);
         plans::arrange(&context.interlocks, &config);
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers, &tallies)));
-        let (link_status, link_seen) = latest_of::channel(LinkStatus::new(&config.link));
-        let (command_topics, _) = latest_of::channel(plans::command_topics(&config));
-        let ways = Ways {
-            spool,
-            latest,
-            incoming,
-            command_topics,
-            peer_topic: latest_of::channel(None).0,
-            peer: latest_of::channel(PeerStatus::default()).0,
-            link_status,
-        };
+        let ways = Ways::new(&config, spool, latest, incoming);
         let sources = Sources {
             run,
             started,
             roster: shared.clone(),
-            link: link_seen.clone(),
+            link: ways.link_status.subscribe(),
             spool: ways.spool.vitals(),
             sensors: tallies,
             commands: CommandTallies::default(),
-            buses: alarms,
+            buses: context.alarms.clone(),
             trips: context.trips.clone(),
         };
         let history = History::default();
@@ -194,15 +167,9 @@ impl Gateway {
             from_commands,
             (views.clone(), history.clone()),
         );
-        let (protected, (switches, switched)) = (Protected::default(), mpsc::channel(rules::SWITCH_CAPACITY));
-        let commands = {
-            let variables = (variables.clone(), context.events.clone());
-            let onward = parts::Onward { requests: to_requests, switches, protected: protected.clone() };
-            Commanding::start(&sources, &ways.spool, variables, (from_link, onward), answers.clone())
-        };
-        let stopping = Arc::clone(&commands.stopping);
-        let switched = (switched, ways.spool.values());
-        let rules = ruling::Ruling::start(&config, &sources, (&context, &ways.latest), switched, protected, stopping);
+        let incoming = (from_link, to_requests);
+        let (commands, rules) =
+            parts::commands_and_rules(&config, &sources, (&context, &ways), &variables, incoming, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.heartbeat, None);
         let stalls = stall_detector::Stalls::new(crate::systemd::watchdog_period());
