@@ -1,14 +1,18 @@
 //! Incoming message → command → checks → bus worker → answer.
 //!
-//! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output or a total; one whose
+//! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output, a total or a variable; one whose
 //! `id` was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait for each
-//! other; if a bus hangs, only its own commands are answered "failed". What is done to totals is in `totals.rs`.
+//! other; if a bus hangs, only its own commands are answered "failed". What is done to totals is in `totals.rs`, to variables in
+//! `variables.rs`, to the switches of rules in `rules.rs`.
 //!
 //! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 
 mod answers;
 mod ids;
+mod requests;
+mod rules;
 mod totals;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -23,19 +27,22 @@ use tracing::{info, warn};
 
 use crate::commands::ids::{Ids, Seen};
 use crate::recorder::Answer;
-use crate::roster::SharedRoster;
-use crate::worker::Order;
+use crate::roster::{Protected, SharedRoster};
+use crate::variables::Variables;
+use crate::worker::{Event, Order};
 use fieldgate_clock as clock;
 use fieldgate_link::Incoming;
 use fieldgate_model::field::format_duration;
 use fieldgate_model::payload::{self, ResponseTarget};
 use fieldgate_model::{
-    Action, ClockStatus, Command, Moment, Name, Outcome, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyValue,
-    Throttle,
+    Action, ClockStatus, Command, Moment, Name, Outcome, PersistedValues, Reason, Recipient, RecipientKind, Refusal,
+    Reply, ReplyValue, Throttle,
 };
 use fieldgate_spool::CommandIds;
 
 pub use answers::Answers;
+pub use rules::Switch;
+pub use variables::keep;
 
 /// Commands from the link that may wait: a burst. What does not fit is refused by the link and counted.
 pub const COMMAND_CAPACITY: usize = 64;
@@ -96,12 +103,24 @@ pub struct Commands {
     pub incoming: mpsc::Receiver<Incoming>,
     /// Which outputs and totals there are.
     pub roster: watch::Receiver<SharedRoster>,
+    /// Where requests go, which are no commands.
+    pub requests: mpsc::Sender<Incoming>,
+    /// Which variables there are.
+    pub variables: Variables,
+    /// What earlier runs had been given, as soon as it is known.
+    pub persisted_values: watch::Receiver<PersistedValues>,
+    /// Where values go that are to be kept.
+    pub events: mpsc::Sender<Event>,
     /// To the recorder.
     pub answers: Answers,
     /// Set when the program ends: every command is then refused.
     pub stopping: Arc<AtomicBool>,
     /// What earlier runs saw, and where to record what this one sees.
     pub command_ids: CommandIds,
+    /// Outputs that rules keep for themselves.
+    pub protected: Protected,
+    /// To the rules: which is switched on or off.
+    pub switches: mpsc::Sender<Switch>,
     /// For health.
     pub tallies: CommandTallies,
     /// What the program ended with, when it does.
@@ -127,6 +146,10 @@ impl Commands {
                     in_progress.extend(flight);
                 }
                 Some(pending) = in_progress.next(), if !in_progress.is_empty() => self.finished(pending, &mut ids).await,
+                Ok(()) = self.persisted_values.changed() => {
+                    let persisted = self.persisted_values.borrow_and_update().clone();
+                    keep(&self.events, self.variables.recall(&persisted));
+                }
                 () = stopped(&mut stop) => break,
             }
         }
@@ -142,8 +165,12 @@ impl Commands {
             let (kind, level) = roster.topics.commanded(&message.topic)?;
             (kind, Name::new(level))
         };
+        if kind == RecipientKind::Request {
+            self.pass_on(message).await;
+            return None;
+        }
         let Ok(name) = name else {
-            warn!(topic = %message.topic, "Command refused: its topic contains no valid name of an output or a sensor.");
+            warn!(topic = %message.topic, "Command refused: its topic has no valid name in it.");
             return None;
         };
         let recipient = Recipient { kind, name };
@@ -220,6 +247,13 @@ impl Commands {
         match recipient.kind {
             RecipientKind::Output => self.drive(&recipient.name, command, under_way),
             RecipientKind::Total => totals::set(&self.roster.borrow(), &recipient.name, command, under_way),
+            RecipientKind::Variable => {
+                variables::set(&self.variables, &self.events, &recipient.name, command, under_way)
+            }
+            RecipientKind::Rule => {
+                rules::set(&self.roster.borrow(), &self.switches, &recipient.name, command, under_way)
+            }
+            RecipientKind::Request => Err(Refusal::new(Reason::Unknown, "a request is no command")),
         }
     }
 
@@ -233,6 +267,12 @@ impl Commands {
         let action = target.kind.accept(&command.value)?;
         if action == Action::Toggle && command.id.is_none() {
             return Err(Refusal::new(Reason::Unreadable, TOGGLE_NEEDS_ID));
+        }
+        if let Some(rule) = self.protected.by(actuator) {
+            return Err(Refusal::new(
+                Reason::Busy,
+                format!("the rule {rule} has this output, and lets no command take it"),
+            ));
         }
         not_too_old(command.issued_at, target.max_age, clock::now())?;
         let busy = || Refusal::new(Reason::Busy, "the output's bus has not taken the commands before this one");
@@ -287,9 +327,19 @@ impl Commands {
     async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>, ids: Option<&mut Ids>) {
         let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
         let reason = reply.refusal.as_ref().map(ToString::to_string);
-        let value = reply.value.map(|value| value.to_string());
-        let (actuator, sensor) = named(&reply.recipient);
-        info!(actuator, sensor, id = reply.id, outcome = reply.outcome.as_str(), value, reason, "Command answered.");
+        let value = reply.value.as_ref().map(ToString::to_string);
+        let [actuator, sensor, variable, rule] = named(&reply.recipient);
+        info!(
+            actuator,
+            sensor,
+            variable,
+            rule,
+            id = reply.id,
+            outcome = reply.outcome.as_str(),
+            value,
+            reason,
+            "Command answered."
+        );
         self.count(&reply.recipient, reply.outcome != Outcome::Done);
         let id = reply.id.as_deref();
         // Recorded before it is sent: a requester that has got an answer gets the same again.
@@ -302,8 +352,8 @@ impl Commands {
     }
 
     async fn repeat(&mut self, answer: Answer, id: Option<&str>) {
-        let (actuator, sensor) = named(&answer.recipient);
-        info!(actuator, sensor, id, "Command repeated; answered as before.");
+        let [actuator, sensor, variable, rule] = named(&answer.recipient);
+        info!(actuator, sensor, variable, rule, id, "Command repeated; answered as before.");
         self.answers.send(answer).await;
     }
 
@@ -328,12 +378,17 @@ impl Ended {
     }
 }
 
-/// For the log: the output, or else the sensor.
-fn named(recipient: &Recipient) -> (Option<DisplayValue<&Name>>, Option<DisplayValue<&Name>>) {
+type Shown<'a> = Option<DisplayValue<&'a Name>>;
+
+/// For the log: the output, the sensor, the variable or the rule.
+fn named(recipient: &Recipient) -> [Shown<'_>; 4] {
     let name = Some(display(&recipient.name));
     match recipient.kind {
-        RecipientKind::Output => (name, None),
-        RecipientKind::Total => (None, name),
+        RecipientKind::Output => [name, None, None, None],
+        RecipientKind::Total => [None, name, None, None],
+        RecipientKind::Variable => [None, None, name, None],
+        RecipientKind::Rule => [None, None, None, name],
+        RecipientKind::Request => [None, None, None, None],
     }
 }
 

@@ -6,8 +6,11 @@
 //! untouched.
 
 mod announce;
+mod asked;
+mod parts;
 mod plans;
 mod replan;
+mod ruling;
 mod stall_detector;
 
 use std::collections::BTreeMap;
@@ -22,22 +25,22 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::commands::{self, Answers, CommandTallies, Commands};
+use crate::commands::{self, CommandTallies};
 use crate::config::Config;
 use crate::deadlines::{self, Deadlines};
 use crate::health::{SensorTallies, Sources};
-use crate::recorder::{self, Answer, Recorder};
+use crate::history::History;
+use crate::recorder;
+use crate::requests::REQUEST_CAPACITY;
 use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
+use crate::variables::Variables;
 use crate::views::Views;
-use crate::worker::{self, BusAlarms, Trips, Worker};
-use fieldgate_bus::signals::Signals;
+use crate::worker::{self, Worker};
 use fieldgate_clock as clock;
-use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_link::{self as link, Incoming, Latest, LinkState, LinkStatus, PeerStatus};
 use fieldgate_model::RunId;
-use fieldgate_safety::SharedInterlocks;
-use fieldgate_spool::{self as spool, CommandIds, Spool, SpoolError, SpoolThread};
+use fieldgate_spool::{self as spool, Spool, SpoolError, SpoolThread};
 
 pub use plans::{inputs, outputs, retained_topics};
 
@@ -79,11 +82,15 @@ pub struct Gateway {
     sources: Sources,
     roster: latest_of::Sender<SharedRoster>,
     views: Views,
+    variables: Variables,
+    history: History,
+    asking: asked::Asking,
     announcing: announce::Announcing,
     ways: Ways,
     spool_thread: SpoolThread,
     recorder: Recording,
     commands: Commanding,
+    rules: ruling::Ruling,
     link: LinkTask,
     stalls: stall_detector::Stalls,
 }
@@ -118,99 +125,6 @@ struct Commanding {
     stop: latest_of::Sender<bool>,
 }
 
-impl Ways {
-    fn new(
-        config: &Config,
-        spool: Spool,
-        incoming: mpsc::Sender<Incoming>,
-        link_status: latest_of::Sender<LinkStatus>,
-    ) -> Self {
-        Self {
-            spool,
-            latest: Latest::default(),
-            incoming,
-            command_topics: latest_of::channel(plans::command_topics(config)).0,
-            peer_topic: latest_of::channel(None).0,
-            peer: latest_of::channel(PeerStatus::default()).0,
-            link_status,
-        }
-    }
-
-    /// Starts a link with the settings of `config`, which knows what the one before has learnt.
-    fn link(
-        &self,
-        config: &Config,
-        run: RunId,
-        heartbeat: &Arc<BrokerHeartbeat>,
-        handover: Option<link::Handover>,
-    ) -> LinkTask {
-        let (stop, stopped) = latest_of::channel(false);
-        let parts = link::Parts {
-            settings: plans::link_settings(config),
-            run,
-            spool: self.spool.clone(),
-            latest: self.latest.clone(),
-            command_topics: self.command_topics.subscribe(),
-            peer_topic: self.peer_topic.subscribe(),
-            peer: self.peer.clone(),
-            commands: self.incoming.clone(),
-            status: self.link_status.clone(),
-            heartbeat: Arc::clone(heartbeat),
-            stop: stopped,
-            handover,
-        };
-        LinkTask { task: tokio::spawn(link::run(parts)), stop }
-    }
-}
-
-impl Recording {
-    fn start(
-        ways: &Ways,
-        sources: &Sources,
-        (events, states): (mpsc::Receiver<worker::Event>, mpsc::Receiver<worker::Event>),
-        answers: mpsc::Receiver<Answer>,
-        views: Views,
-    ) -> Self {
-        let progress = Arc::<recorder::Progress>::default();
-        let recorder = Recorder {
-            run: sources.run,
-            events,
-            states,
-            answers,
-            roster: sources.roster.clone(),
-            link: sources.link.clone(),
-            spool: ways.spool.clone(),
-            latest: ways.latest.clone(),
-            views,
-            progress: Arc::clone(&progress),
-        };
-        Self { task: tokio::spawn(recorder.run()), progress }
-    }
-}
-
-impl Commanding {
-    fn start(
-        sources: &Sources,
-        command_ids: CommandIds,
-        incoming: mpsc::Receiver<Incoming>,
-        answers: mpsc::Sender<Answer>,
-    ) -> Self {
-        let (stop, stopped) = latest_of::channel(false);
-        let stopping = Arc::new(AtomicBool::new(false));
-        let answers = Answers::new(answers);
-        let commands = Commands {
-            incoming,
-            roster: sources.roster.clone(),
-            answers,
-            stopping: Arc::clone(&stopping),
-            command_ids,
-            tallies: Arc::clone(&sources.commands),
-            stop: stopped,
-        };
-        Self { task: tokio::spawn(commands.run()), stopping, stop }
-    }
-}
-
 impl Gateway {
     /// Builds and starts every part; the newest readings and states are written to `views`.
     ///
@@ -223,39 +137,39 @@ impl Gateway {
         let (states, of_workers) = mpsc::channel(recorder::STATE_CAPACITY);
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
-        let alarms = BusAlarms::default();
-        let heartbeat = Arc::default();
-        let context = worker::Context {
-            run,
-            events,
-            states,
-            heartbeat,
-            persisted_counts: spool.counts(),
-            alarms: alarms.clone(),
-            signals: Signals::default(),
-            interlocks: SharedInterlocks::default(),
-            trips: Trips::default(),
-        };
+        let context = parts::context(run, &spool, events, states);
         context.signals.arrange(plans::known(&config));
+        let latest = Latest::default();
+        let variables = parts::variables(&config, &context, &spool, &latest);
         plans::arrange(&context.interlocks, &config);
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers, &tallies)));
-        let (link_status, link_seen) = latest_of::channel(LinkStatus::new(&config.link));
-        let ways = Ways::new(&config, spool, incoming, link_status);
+        let ways = Ways::new(&config, spool, latest, incoming);
         let sources = Sources {
             run,
             started,
             roster: shared.clone(),
-            link: link_seen.clone(),
+            link: ways.link_status.subscribe(),
             spool: ways.spool.vitals(),
             sensors: tallies,
             commands: CommandTallies::default(),
-            buses: alarms,
+            buses: context.alarms.clone(),
             trips: context.trips.clone(),
         };
-        let recorder = Recording::start(&ways, &sources, (from_workers, of_workers), from_commands, views.clone());
-        let commands = Commanding::start(&sources, ways.spool.command_ids(), from_link, answers);
+        let history = History::default();
+        let (to_requests, requested) = mpsc::channel(REQUEST_CAPACITY);
+        let asking = asked::Asking::start(&config, (shared, requested), &history, answers.clone());
+        let recorder = Recording::start(
+            &ways,
+            &sources,
+            (from_workers, of_workers),
+            from_commands,
+            (views.clone(), history.clone()),
+        );
+        let incoming = (from_link, to_requests);
+        let (commands, rules) =
+            parts::commands_and_rules(&config, &sources, (&context, &ways), &variables, incoming, answers);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.heartbeat, None);
         let stalls = stall_detector::Stalls::new(crate::systemd::watchdog_period());
@@ -266,11 +180,15 @@ impl Gateway {
             sources,
             roster,
             views,
+            variables,
+            history,
+            asking,
             announcing: announce::Announcing::default(),
             ways,
             spool_thread,
             recorder,
             commands,
+            rules,
             link,
             stalls,
         };
@@ -330,6 +248,8 @@ impl Gateway {
             &self.recorder.progress,
         ) && !self.recorder.task.is_finished()
             && !self.commands.task.is_finished()
+            && !self.asking.is_finished()
+            && !self.rules.is_finished()
             && !self.link.task.is_finished()
     }
 
@@ -379,7 +299,11 @@ impl Gateway {
         for topic in plans::abandoned_topics(&old, &self.config) {
             self.ways.latest.clear(topic);
         }
+        // Behind the workers' new plans: what they order is for outputs that are there.
+        self.rules.reload(&self.config);
         self.show_plainly();
+        self.variables.show_below(&self.config.topics);
+        self.asking.allow(&self.config, &self.history);
         self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.announce();
         self.publish_health();
@@ -390,6 +314,7 @@ impl Gateway {
     fn show_plainly(&self) {
         let roster = self.roster.borrow();
         self.views.retain(&roster.sensors, &roster.outputs);
+        self.history.retain(&roster.sensors);
         if self.config.plain {
             let known = roster.plain.of_view(&self.views.current());
             known.into_iter().for_each(|(topic, text)| self.ways.latest.set(topic, text));
@@ -399,6 +324,7 @@ impl Gateway {
     /// Gives every thread its new plan, with signs of life meanwhile.
     async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
         self.context.signals.arrange(plans::known(&self.config));
+        commands::keep(&self.context.events, self.variables.arrange(&self.config.variables));
         let plans = plans::of(&self.config, &mut self.sources.sensors, &self.context.signals);
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
         replan::release(&mut self.workers, &plans, grace, |workers| {
@@ -442,6 +368,8 @@ impl Gateway {
             stopping: self.commands.stopping,
             commands: self.commands.task,
             commands_stop: self.commands.stop,
+            requests: self.asking.into_task(),
+            rules: self.rules.into_parts(),
             // The recorder ends when nobody can send to it any more.
             events: self.context,
             recorder: self.recorder.task,

@@ -36,6 +36,7 @@ fn run(command: Command) -> ExitCode {
             let plain = if output.json { Form::Json } else { Form::Text };
             cli::scan::run(if yaml { Form::Yaml } else { plain })
         }
+        Command::Rules { config, replay } => cli::rules::run(&config.config, replay.as_deref()),
         Command::SafeState(file) => {
             log::start("info");
             cli::safe_state::run(&file.config)

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
+use crate::history::History;
 use crate::plain;
 use crate::roster::SharedRoster;
 use crate::views::{OutputView, Views};
@@ -72,6 +73,8 @@ pub struct Recorder {
     pub latest: Latest,
     /// Where the newest values are kept.
     pub views: Views,
+    /// Where the newest readings are kept.
+    pub history: History,
     /// Its sign of life.
     pub progress: Arc<Progress>,
 }
@@ -138,6 +141,7 @@ impl Recorder {
         match event {
             Event::Reading { reading, qos, retain, count } => {
                 self.show_plainly(&reading);
+                self.history.keep(|| message(&reading, qos, retain));
                 let message = self.reading(&reading, qos, retain);
                 // In front of the reading.
                 waiting.extend(count.map(|count| Item::Count(reading.sensor, count)));
@@ -145,6 +149,13 @@ impl Recorder {
             }
             Event::Count { sensor, count } => waiting.push_back(Item::Count(sensor, count)),
             Event::CountSet { sensor, count, saved } => waiting.push_back(Item::SetCount { sensor, count, saved }),
+            Event::ValueSet { recipient, value, saved } => {
+                waiting.push_back(Item::SetValue { recipient, value, saved });
+            }
+            Event::Published { rule, event } => {
+                let key = Key { kind: MessageKind::Event, source: rule };
+                waiting.push_back(Item::Message(self.message(key, event.encode())));
+            }
             Event::Lost(loss) => waiting.push_back(Item::Loss(loss)),
             Event::Status { sensor, status, since, error } => {
                 let roster = self.roster.borrow();
@@ -153,10 +164,11 @@ impl Recorder {
                     self.latest.set(roster.topics.sensor_status(&sensor), payload);
                 }
             }
-            Event::State { actuator, value, target, at, cause } => {
+            Event::State { actuator, value, target, at, cause, rule } => {
                 let roster = self.roster.borrow();
                 if roster.outputs.contains(&actuator) {
-                    self.latest.set(roster.topics.state(&actuator), payload::state(value, target, at, cause));
+                    let payload = payload::state(value, target, at, cause, rule.as_ref());
+                    self.latest.set(roster.topics.state(&actuator), payload);
                 }
                 if let Some(topic) = roster.plain.state(&actuator) {
                     self.latest.set(topic.clone(), plain::state(value));
@@ -188,16 +200,16 @@ impl Recorder {
         let kind = match answer.recipient.kind {
             RecipientKind::Output => MessageKind::Reply,
             RecipientKind::Total => MessageKind::TotalReply,
+            RecipientKind::Variable => MessageKind::VariableReply,
+            RecipientKind::Rule => MessageKind::RuleReply,
+            RecipientKind::Request => MessageKind::Response,
         };
-        Message {
-            key: Key { kind, source: answer.recipient.name },
-            run: self.run,
-            seq: 0,
-            taken_at: clock::now(),
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            body: stored.encode(),
-        }
+        self.message(Key { kind, source: answer.recipient.name }, stored.encode())
+    }
+
+    /// A message of now that is no reading.
+    fn message(&self, key: Key, body: Vec<u8>) -> Message {
+        Message { key, run: self.run, seq: 0, taken_at: clock::now(), qos: Qos::AtLeastOnce, retain: false, body }
     }
 }
 
@@ -209,7 +221,11 @@ fn show(views: &Views, event: &Event) {
         Event::State { actuator, value, at, cause, .. } => {
             views.state(actuator, OutputView { value: *value, since: *at, cause: *cause });
         }
-        Event::Lost(_) | Event::Count { .. } | Event::CountSet { .. } => {}
+        Event::Lost(_)
+        | Event::Count { .. }
+        | Event::CountSet { .. }
+        | Event::ValueSet { .. }
+        | Event::Published { .. } => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! The devices and topics of the configuration in force, as far as recorder and commands need them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::plain::PlainTopics;
@@ -23,6 +23,10 @@ pub struct Roster {
     pub targets: BTreeMap<Name, Target>,
     /// Every sensor whose total can be set.
     pub totals: BTreeMap<Name, Total>,
+    /// Every rule.
+    pub rules: BTreeSet<Name>,
+    /// Every sensor's worker, for requests that want a sample now.
+    pub readers: BTreeMap<Name, Inbox>,
     /// Where values and states are published as bare text; empty without `mqtt.plain`.
     pub plain: PlainTopics,
 }
@@ -40,6 +44,22 @@ impl Roster {
         joined.outputs.extend(outputs);
         joined.plain = joined.plain.joined_with(plain);
         joined
+    }
+}
+
+/// The outputs that take no commands now, each with the rule that has it. The rules write it, and commands look before each.
+#[derive(Clone, Debug, Default)]
+pub struct Protected(Arc<Mutex<BTreeMap<Name, Name>>>);
+
+impl Protected {
+    /// These from now on, and no others.
+    pub fn replace(&self, all: BTreeMap<Name, Name>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// The rule that lets nobody command this output.
+    pub fn by(&self, output: &Name) -> Option<Name> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(output).cloned()
     }
 }
 

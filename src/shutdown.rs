@@ -32,8 +32,12 @@ pub struct Remains {
     pub commands: JoinHandle<()>,
     /// Ends it.
     pub commands_stop: watch::Sender<bool>,
+    /// The rules' task and what ends it.
+    pub rules: (JoinHandle<()>, watch::Sender<bool>),
     /// Owns a sender to the recorder.
     pub events: Context,
+    /// The task of requests, and what ends it.
+    pub requests: (JoinHandle<()>, watch::Sender<bool>),
     /// The recorder's task.
     pub recorder: JoinHandle<()>,
     /// The link's task.
@@ -61,8 +65,12 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
         }
     }
     drop(remains.events);
+    remains.rules.1.send_replace(true);
+    within(RECORDER, "rules", remains.rules.0).await;
     remains.commands_stop.send_replace(true);
     within(RECORDER, "commands", remains.commands).await;
+    remains.requests.1.send_replace(true);
+    within(RECORDER, "requests", remains.requests.0).await;
     within(RECORDER, "recorder", remains.recorder).await;
     remains.link_stop.send_replace(true);
     within(LINK, "link", remains.link).await;

@@ -21,6 +21,11 @@ pub fn connect() {
     OUTLET.get_or_init(|| Outlet::new("systemd", |_| (), Box::new(send)));
 }
 
+/// Whether something looks after the service and starts it again when it ends.
+pub fn is_connected() -> bool {
+    OUTLET.get().is_some()
+}
+
 /// Waits, for a short time, until everything has been sent.
 pub fn flush() {
     if let Some(outlet) = OUTLET.get() {

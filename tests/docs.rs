@@ -229,8 +229,21 @@ fn the_page_on_outputs_lists_every_limit() {
 }
 
 #[test]
+fn the_page_on_requests_has_every_verb() {
+    let row = |spec: &fieldgate::requests::VerbSpec| {
+        let keys: Vec<_> = spec.fields.iter().map(|field| format!("`{}`", field.name)).collect();
+        let off = if spec.is_default { "" } else { "; not allowed by default" };
+        format!("| `{}` | {} | {}{off} |", spec.name, keys.join(", "), spec.page)
+    };
+    let rows: Vec<_> = fieldgate::requests::VERBS.iter().map(row).collect();
+    compare_rows("docs/requests.md", "| Verb | Keys |", &rows);
+}
+
+#[test]
 fn every_configuration_on_the_pages_on_buses_drivers_and_home_assistant_may_run() {
-    for (page, count) in [("docs/buses.md", 3), ("docs/drivers.md", 1), ("docs/home-assistant.md", 2)] {
+    for (page, count) in
+        [("docs/buses.md", 3), ("docs/drivers.md", 1), ("docs/home-assistant.md", 2), ("docs/requests.md", 1)]
+    {
         let blocks = blocks(&read(page), "yaml");
         assert!(blocks.len() >= count, "{page} lacks its examples");
         for block in blocks {

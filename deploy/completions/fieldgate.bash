@@ -37,6 +37,9 @@ _fieldgate() {
             fieldgate,read)
                 cmd="fieldgate__subcmd__read"
                 ;;
+            fieldgate,rules)
+                cmd="fieldgate__subcmd__rules"
+                ;;
             fieldgate,run)
                 cmd="fieldgate__subcmd__run"
                 ;;
@@ -70,6 +73,9 @@ _fieldgate() {
             fieldgate__subcmd__help,read)
                 cmd="fieldgate__subcmd__help__subcmd__read"
                 ;;
+            fieldgate__subcmd__help,rules)
+                cmd="fieldgate__subcmd__help__subcmd__rules"
+                ;;
             fieldgate__subcmd__help,run)
                 cmd="fieldgate__subcmd__help__subcmd__run"
                 ;;
@@ -89,7 +95,7 @@ _fieldgate() {
 
     case "${cmd}" in
         fieldgate)
-            opts="-h -V --help --version run check demo drivers filters forget read scan safe-state schema help"
+            opts="-h -V --help --version run check demo drivers filters forget read scan rules safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -197,7 +203,7 @@ _fieldgate() {
             return 0
             ;;
         fieldgate__subcmd__help)
-            opts="run check demo drivers filters forget read scan safe-state schema help"
+            opts="run check demo drivers filters forget read scan rules safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -308,6 +314,20 @@ _fieldgate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        fieldgate__subcmd__help__subcmd__rules)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         fieldgate__subcmd__help__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -372,6 +392,28 @@ _fieldgate() {
             fi
             case "${prev}" in
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldgate__subcmd__rules)
+            opts="-h --config --replay --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --replay)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -92,6 +92,15 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Print the rules in words, or what they would have done with recorded readings
+    Rules {
+        /// Which file.
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Recorded readings, one JSON object a line; they are replayed in virtual time
+        #[arg(long, value_name = "READINGS")]
+        replay: Option<PathBuf>,
+    },
     /// Drive every output to its safe state and end
     SafeState(ConfigFile),
     /// Print the JSON Schema of the configuration, for editors

@@ -12,7 +12,7 @@ use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_drivers::BusNeed;
 use fieldgate_link::{Broker, ProtocolChoice, Transport};
 use fieldgate_model::field::format_duration;
-use fieldgate_model::{Form, Quantity};
+use fieldgate_model::{Form, Quantity, Variable};
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
 pub fn run(path: &Path, json: bool) -> ExitCode {
@@ -64,13 +64,39 @@ pub fn summary(path: &Path, config: &Config) -> String {
     if !totals.is_empty() {
         table(&mut out, &[vec![row(["SUBSCRIBES", "TAKES", "", "", ""])], totals.clone()].concat());
     }
-    if config.actuators.is_empty() && totals.is_empty() {
+    let variables: Vec<_> = config.variables.iter().map(|variable| set_variable(config, variable)).collect();
+    if !variables.is_empty() {
+        table(&mut out, &[vec![row(["SUBSCRIBES", "TAKES", "INITIAL", "", ""])], variables.clone()].concat());
+    }
+    if let Some(requests) = &config.requests {
+        let all: Vec<_> = requests.allow.iter().map(String::as_str).collect();
+        let topic = format!("{}/request/+", config.topics.base());
+        table(&mut out, &[row(["SUBSCRIBES", "ANSWERS", "", "", ""]), row([&topic, &all.join(", "), "", "", ""])]);
+    }
+    if !config.rules.is_empty() {
+        let switches = config.rules.iter().map(|rule| {
+            [config.topics.set_rule(&rule.name), "on or off".into(), "on".into(), String::new(), String::new()]
+        });
+        table(&mut out, &[vec![row(["SUBSCRIBES", "TAKES", "INITIAL", "", ""])], switches.collect()].concat());
+    }
+    if config.actuators.is_empty() && totals.is_empty() && variables.is_empty() && config.rules.is_empty() {
         out.push_str("\nsubscribes to no commands\n");
     }
+    rules(&mut out, config);
     shown(&mut out, config);
     let status = config.topics.status();
     out += &format!("listens to its own {status}, to notice another gateway of its name\n");
     out
+}
+
+/// What each rule does, in words.
+fn rules(out: &mut String, config: &Config) {
+    if !config.rules.is_empty() {
+        out.push_str("\nRULES\n");
+    }
+    for rule in &config.rules {
+        *out += &format!("{}: {rule}\n", rule.name);
+    }
 }
 
 /// What Home Assistant will show.
@@ -168,6 +194,17 @@ fn always(config: &Config) -> Vec<(String, &'static str, &'static str, &'static 
         }
         all.push((format!("{base}/actuators/+/reply"), "-", "1", "no", "the answer to each command"));
     }
+    if !config.variables.is_empty() {
+        all.push((format!("{base}/variables/+/state"), "change", "1", "yes", "what each variable is"));
+        all.push((format!("{base}/variables/+/reply"), "-", "1", "no", "the answer to each new value"));
+    }
+    if !config.rules.is_empty() {
+        all.push((config.topics.rules(), "change", "1", "yes", "what each rule is at"));
+        all.push((format!("{base}/rules/+/reply"), "-", "1", "no", "the answer to each switch"));
+    }
+    if config.requests.is_some() {
+        all.push((format!("{base}/response/+"), "-", "1", "no", "the answer to each request"));
+    }
     all.push((config.topics.devices(), "change", "1", "yes", "what this gateway has"));
     all.push((config.topics.health(), "30s", "1", "yes", "its status"));
     all
@@ -182,6 +219,11 @@ fn settable(config: &Config, sensor: &SensorSettings, total: &Quantity) -> Row {
     let unit = if total.unit.is_empty() { "of pulses" } else { &format!("in {}", total.unit) };
     let takes = format!("a new total, a number {unit}");
     [config.topics.set_total(&sensor.name), takes, String::new(), String::new(), String::new()]
+}
+
+fn set_variable(config: &Config, variable: &Variable) -> Row {
+    let topic = config.topics.set_variable(&variable.name);
+    [topic, variable.kind.takes(), variable.initial.to_string(), String::new(), String::new()]
 }
 
 fn subscribed(config: &Config, actuator: &ActuatorSettings) -> Row {
@@ -265,6 +307,7 @@ fn good(path: &Path, loaded: &Loaded) -> Json {
                 "name": entity.name,
             })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
+        "rules": config.rules.iter().map(|rule| json!({ "rule": rule.name.as_str(), "words": rule.to_string() })).collect::<Vec<_>>(),
         "also": always(config).into_iter().map(|(topic, ..)| topic).collect::<Vec<_>>(),
         "subscribe": subscriptions(config),
     })
@@ -284,7 +327,19 @@ fn subscriptions(config: &Config) -> Vec<Json> {
         let topic = config.topics.set_total(&sensor.name);
         json!({ "topic": topic, "sensor": sensor.name.as_str(), "driver": sensor.driver.name, "unit": total.unit })
     });
-    outputs.chain(totals).collect()
+    let variables = config.variables.iter().map(|variable| {
+        let topic = config.topics.set_variable(&variable.name);
+        json!({ "topic": topic, "variable": variable.name.as_str(), "initial": variable.initial.to_string() })
+    });
+    let requests = config
+        .requests
+        .iter()
+        .map(|requests| json!({ "topic": format!("{}/request/+", config.topics.base()), "requests": requests.allow }));
+    let rules = config.rules.iter().map(|rule| {
+        let topic = config.topics.set_rule(&rule.name);
+        json!({ "topic": topic, "rule": rule.name.as_str() })
+    });
+    outputs.chain(totals).chain(variables).chain(rules).chain(requests).collect()
 }
 
 fn bad(path: &Path, all: &[Problem]) -> Json {

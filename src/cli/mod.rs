@@ -14,6 +14,7 @@ pub mod filters;
 pub mod forget;
 pub mod log;
 pub mod read;
+pub mod rules;
 pub mod run;
 pub mod safe_state;
 pub mod scan;

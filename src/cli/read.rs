@@ -66,7 +66,11 @@ fn read(config: &Config, settings: &SensorSettings, signals: &Signals) -> Result
         }
     }
     // One that failed counts as asked. No state of an output is known here: nothing is driven, and none is asked.
-    signals.arrange(sources.iter().map(|s| Known::Sensor(s.name.clone(), s.filtered(), PATIENCE)).collect());
+    // What a variable was set to only the service knows.
+    let sensors = sources.iter().map(|s| Known::Sensor(s.name.clone(), s.filtered(), PATIENCE));
+    let variables = config.variables.iter().map(|v| Known::Variable(v.name.clone(), v.kind.clone()));
+    signals.arrange(sensors.chain(variables).collect());
+    config.variables.iter().for_each(|variable| signals.assign(&variable.name, variable.initial.clone()));
     samples.iter().for_each(|(name, sample)| signals.sampled(name, clock::boottime(), sample));
     sample(config, settings, signals)
 }

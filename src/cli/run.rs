@@ -5,18 +5,24 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use serde_json::Value as Json;
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::cli::signals::{Asked, Signals};
 use crate::cli::{self, safe_state};
-use crate::config::{self, Config, Loaded, Severity};
+use crate::config::{self, Config, ConfigError, Loaded, Severity};
 use crate::deadlines;
 use crate::gateway::{self, Gateway, ReloadError};
 use crate::last_good;
+use crate::requests::{Ask, Asked as Question};
 use crate::systemd;
 use crate::views::Views;
 use fieldgate_clock as clock;
-use fieldgate_model::describe_error;
+use fieldgate_model::{Reason, Refusal, describe_error};
+
+/// What requests ask of the gateway.
+type Questions = mpsc::Receiver<Question>;
 
 /// How often the file system is asked whether the clock was set.
 const CLOCK: Duration = Duration::from_secs(1);
@@ -107,6 +113,7 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
 /// Looks after a running gateway until it is asked to end.
 async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway, signals: &mut Signals) {
     let mut link = gateway.link_status();
+    let mut questions = gateway.questions();
     let watched = systemd::watchdog_period();
     let mut look = clock::interval(deadlines::look(watched));
     let mut ask_clock = clock::interval(CLOCK);
@@ -117,9 +124,15 @@ async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
         tokio::select! {
             asked = signals.next() => {
                 if asked == Asked::Hangup && !signals.terminal_closed().await {
-                    reload(path, table, gateway).await;
+                    // The log has said what came of it.
+                    reload(path, table, gateway).await.ok();
                 } else {
                     return asked.explain();
+                }
+            }
+            Some(question) = next_question(&mut questions) => {
+                if answer(question, path, table, gateway).await {
+                    return info!("Asked to restart by a request.");
                 }
             }
             changed = link.changed() => {
@@ -152,41 +165,85 @@ async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gat
     }
 }
 
-/// SIGHUP: the new file is checked; if it is bad, the old configuration stays.
-async fn reload(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway) {
+/// What a request asks of the gateway; never, where nobody hands it on.
+async fn next_question(questions: &mut Option<Questions>) -> Option<Question> {
+    match questions {
+        Some(questions) => questions.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers a request; returns whether it is one to end. The requester may have stopped waiting.
+async fn answer(question: Question, path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway) -> bool {
+    let Question { ask, answer } = question;
+    let done = match ask {
+        Ask::Info => Ok(gateway.info()),
+        Ask::Health => Ok(gateway.health()),
+        Ask::Reload => reload(path, table, gateway).await,
+        Ask::Restart if systemd::is_connected() => Ok(Json::Null),
+        Ask::Restart => {
+            let words = "nothing would start it again: it was not started by systemd";
+            Err(Refusal::new(Reason::Unknown, words))
+        }
+    };
+    let ends = ask == Ask::Restart && done.is_ok();
+    answer.send(done).ok();
+    ends
+}
+
+/// The new file is checked; if it is bad, the old configuration stays.
+///
+/// # Errors
+/// Why the old one stays, or what of the new one is not in use, for a request; the log and systemd have it by then.
+async fn reload(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway) -> Result<Json, Refusal> {
     systemd::reloading();
-    match config::load(path) {
-        Ok(loaded) => match gateway.reload(loaded.config.clone()).await {
-            Err(e) if e.keeps_the_old() => {
-                error!(error = %describe_error(&e), "Configuration not reloaded; the old one stays.");
-                systemd::ready("reload refused, see the log; the old configuration stays");
-            }
-            outcome => {
-                log_warnings(&loaded);
-                keep_table(table, gateway.config());
-                reloaded(outcome);
-            }
-        },
+    let loaded = match config::load(path) {
+        Ok(loaded) => loaded,
         Err(e) => {
             for problem in &e.problems {
                 error!(line = problem.place.map(|place| place.line), hint = problem.hint, "{}", problem.what);
             }
             error!(problems = e.problems.len(), "Configuration not reloaded; the old one stays.");
             systemd::ready("the new configuration has errors, see the log; the old one stays");
+            return Err(not_reloaded(&e));
+        }
+    };
+    match gateway.reload(loaded.config.clone()).await {
+        Err(e) if e.keeps_the_old() => {
+            error!(error = %describe_error(&e), "Configuration not reloaded; the old one stays.");
+            systemd::ready("reload refused, see the log; the old configuration stays");
+            Err(Refusal::new(Reason::Unreadable, format!("the old configuration stays: {}", describe_error(&e))))
+        }
+        outcome => {
+            log_warnings(&loaded);
+            keep_table(table, gateway.config());
+            reloaded(outcome)
         }
     }
 }
 
+/// The first of the mistakes, without its snippet, which may have more in it than a requester should see.
+fn not_reloaded(error: &ConfigError) -> Refusal {
+    let first = error.problems.iter().find(|problem| problem.severity == Severity::Error);
+    let place = first.and_then(|problem| problem.place).map_or(String::new(), |place| format!(", line {}", place.line));
+    let what = first.map_or("it cannot be read", |problem| problem.what.as_str());
+    let count = error.problems.len();
+    let words = format!("the old configuration stays: {what}{place} ({count} in all; `fieldgate check` lists them)");
+    Refusal::new(Reason::Unreadable, words)
+}
+
 /// Says that the new configuration is in force, and whether all of it is.
-fn reloaded(outcome: Result<(), ReloadError>) {
+fn reloaded(outcome: Result<(), ReloadError>) -> Result<Json, Refusal> {
     match outcome {
         Ok(()) => {
             info!("Configuration reloaded.");
             systemd::ready("configuration reloaded");
+            Ok(Json::Null)
         }
         Err(e) => {
             error!(error = %describe_error(&e), "Configuration reloaded, but part of it is not in use; restart the gateway.");
             systemd::ready("configuration reloaded, but a bus of it is not served, see the log");
+            Err(Refusal::new(Reason::Hardware, format!("a part of it is not in use: {}", describe_error(&e))))
         }
     }
 }

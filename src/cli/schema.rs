@@ -103,6 +103,9 @@ fn kind(kind: &Kind) -> Json {
             json!({ "anyOf": [self::kind(inner), { "type": "array", "minItems": 1, "items": self::kind(inner) }] })
         }
         Kind::State => json!({ "type": ["string", "boolean", "number"] }),
+        Kind::States => {
+            json!({ "type": "object", "minProperties": 1, "additionalProperties": self::kind(&Kind::State) })
+        }
         Kind::Section(fields) | Kind::Subsection(fields) => section(fields),
         Kind::Table(fields) => json!({ "type": ["object", "null"], "additionalProperties": section(fields) }),
         Kind::DriverSettings => json!({ "type": ["object", "null"] }),

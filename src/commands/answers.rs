@@ -28,7 +28,7 @@ impl Answers {
 
     /// Passes a reply on. The first that finds the queue full waits a little; the next ones do not, until one is accepted again:
     /// otherwise a command would wait behind many replies.
-    pub(super) async fn send(&mut self, answer: Answer) {
+    pub async fn send(&mut self, answer: Answer) {
         let name = answer.recipient.name.clone();
         let within = if self.lost == 0 { WITHIN } else { Duration::ZERO };
         // It is tried once even when there is no time.

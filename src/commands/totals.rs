@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use crate::commands::{ANSWER_WITHIN, Ended, UNDER_WAY, Work};
 use crate::roster::Roster;
-use crate::worker::{Order, TotalSet};
-use fieldgate_model::{Command, CommandValue, Name, Outcome, Reason, Refusal, ReplyValue};
+use crate::worker::Order;
+use fieldgate_model::{Command, CommandValue, Name, Outcome, Reason, Refusal, ReplyValue, Saved};
 
 /// Hands the command to the bus of the sensor.
 ///
@@ -29,7 +29,7 @@ pub(super) fn set(roster: &Roster, sensor: &Name, command: &Command, under_way: 
     total.inbox.offer(order).map_err(|_| busy())?;
     Ok(Box::pin(async move {
         match timeout(ANSWER_WITHIN, applied).await {
-            Ok(Ok(Ok(set))) => on_disk(set).await,
+            Ok(Ok(Ok(set))) => on_disk("total", ReplyValue::Measured(set.value), set.saved).await,
             Ok(Ok(Err(refusal))) => Ended::refused(refusal),
             Ok(Err(_)) => Ended::refused(Refusal::new(Reason::Hardware, "the sensor is gone")),
             Err(_) => Ended::refused(Refusal::new(Reason::Hardware, "the bus does not answer")),
@@ -37,16 +37,16 @@ pub(super) fn set(roster: &Roster, sensor: &Name, command: &Command, under_way: 
     }))
 }
 
-/// Waits until the total is on disk.
-async fn on_disk(set: TotalSet) -> Ended {
-    let value = Some(ReplyValue::Measured(set.value));
-    let why = match timeout(ANSWER_WITHIN, set.saved).await {
+/// Waits until what was set is on disk.
+pub(super) async fn on_disk(what: &'static str, value: ReplyValue, saved: oneshot::Receiver<Saved>) -> Ended {
+    let value = Some(value);
+    let why = match timeout(ANSWER_WITHIN, saved).await {
         Ok(Ok(Ok(()))) => return Ended { outcome: Outcome::Done, refusal: None, value },
         Ok(Ok(Err(why))) => why,
         Ok(Err(_)) => "the spool has ended".into(),
         Err(_) => "the spool does not answer".into(),
     };
-    let words = format!("the total is set, but not on the disk yet, and a restart may take it back: {why}");
+    let words = format!("the {what} is set, but not on the disk yet, and a restart may take it back: {why}");
     Ended { outcome: Outcome::Failed, refusal: Some(Refusal::new(Reason::Hardware, words)), value }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::plain::PlainTopics;
     use crate::roster::Total;
-    use crate::worker::Inbox;
+    use crate::worker::{Inbox, TotalSet};
     use fieldgate_model::payload::decode_command;
     use fieldgate_model::topic::Topics;
     use fieldgate_model::{Count, Value};
@@ -96,6 +96,8 @@ mod tests {
             outputs: BTreeSet::new(),
             targets: BTreeMap::new(),
             totals: BTreeMap::from([(name("gas"), Total { count, inbox })]),
+            rules: BTreeSet::new(),
+            readers: BTreeMap::new(),
             plain: PlainTopics::default(),
         }
     }

@@ -18,11 +18,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::home_assistant;
+use crate::requests;
 use crate::worker;
 use fieldgate_bus as bus;
 use fieldgate_link::{self as link, Broker};
-use fieldgate_model::Name;
 use fieldgate_model::topic::Topics;
+use fieldgate_model::{Name, Variable};
+use fieldgate_rules::RuleSpec;
 use fieldgate_spool as spool;
 
 pub use report::{Place, Problem, Severity, Snippet};
@@ -49,6 +51,12 @@ pub struct Config {
     pub sensors: Vec<worker::SensorSettings>,
     /// `actuators:`, in the order of the file.
     pub actuators: Vec<worker::ActuatorSettings>,
+    /// `variables:`, in the order of the file.
+    pub variables: Vec<Variable>,
+    /// `requests:`; none is allowed without it.
+    pub requests: Option<requests::Settings>,
+    /// `rules:`, in the order of the file.
+    pub rules: Vec<RuleSpec>,
     /// `home_assistant:`, if it is there.
     pub home_assistant: Option<home_assistant::Settings>,
 }

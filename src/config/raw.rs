@@ -5,6 +5,9 @@
 
 mod buses;
 mod home_assistant;
+mod requests;
+mod rules;
+mod variables;
 
 use std::time::Duration;
 
@@ -14,6 +17,9 @@ use fieldgate_model::{Field, Kind, Need};
 
 pub use buses::{BUS, any_bus, bus};
 pub use home_assistant::{HOME_ASSISTANT, SHOWN_MEASUREMENT, SHOWN_OUTPUT, SHOWN_SENSOR};
+pub use requests::REQUESTS;
+pub use rules::{MANUAL, PUBLICATION, RULE};
+pub use variables::VARIABLE;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,7 +30,7 @@ const fn field(name: &'static str, kind: Kind, need: Need, doc: &'static str) ->
     Field { name, kind, need, doc }
 }
 
-/// The top level. `buses`, `sensors` and `actuators` map the user's own names to sections.
+/// The top level. `buses`, `sensors`, `actuators` and `variables` map the user's own names to sections.
 pub static ROOT: &[Field] = &[
     field("gateway", Kind::Section(GATEWAY), Need::Optional, "this gateway"),
     field("mqtt", Kind::Section(MQTT), Need::Required, "the broker and what is said to it"),
@@ -37,6 +43,19 @@ pub static ROOT: &[Field] = &[
     ),
     field("sensors", Kind::Table(SENSOR), Need::Optional, "what is read and published, by a name of your choice"),
     field("actuators", Kind::Table(ACTUATOR), Need::Optional, "what obeys commands, by a name of your choice"),
+    field(
+        "variables",
+        Kind::Table(VARIABLE),
+        Need::Optional,
+        "what is set by MQTT and used in formulas, by a name of your choice",
+    ),
+    field("requests", Kind::Section(REQUESTS), Need::Optional, "this key alone lets the gateway be asked by MQTT"),
+    field(
+        "rules",
+        Kind::Table(RULE),
+        Need::Optional,
+        "what is done without anybody's command, by a name of your choice",
+    ),
     field(
         "home_assistant",
         Kind::Section(HOME_ASSISTANT),

@@ -10,6 +10,7 @@ use crate::deadlines::Deadlines;
 use crate::health::SensorTallies;
 use crate::last_good::SafeOutput;
 use crate::plain::PlainTopics;
+use crate::requests;
 use crate::roster::{Roster, Target, Total};
 use crate::worker::{ActuatorSettings, Plan, SensorSettings, Worker};
 use fieldgate_bus as bus;
@@ -19,6 +20,7 @@ use fieldgate_link as link;
 use fieldgate_model::payload::report;
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Action, Name, OutputValue};
+use fieldgate_rules::Table;
 use fieldgate_safety::{Pair, SharedInterlocks};
 
 /// MQTT counts the keep-alive in whole seconds (MQTT 5, 3.1.2.10).
@@ -103,16 +105,21 @@ fn derived<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, signals: &Signals) -> &'a 
     plans.entry(BusKey::Sensors).or_insert_with(|| Plan { buses: buses(), sensors: Vec::new(), actuators: Vec::new() })
 }
 
-/// What sensors are computed from: the sensors that are named, and every output. An output says what it does when that changes, which
+/// What sensors are computed from and rules look at: the sensors that are named, every output and every variable. An output says what it does when that changes, which
 /// may be long ago when a reload makes somebody ask.
 pub(super) fn known(config: &Config) -> Vec<Known> {
     let derived = config.sensors.iter().filter(|sensor| sensor.driver.bus == BusNeed::Sensors);
     let named: BTreeSet<Name> =
         derived.flat_map(|sensor| formula::inputs(&sensor.settings)).map(|signal| signal.device).collect();
+    let by_rules = Table::names_of(&config.rules).into_iter();
+    let by_rules = by_rules.filter_map(|name| Name::new(name.split_once('.')?.0).ok());
+    let named: BTreeSet<Name> = named.into_iter().chain(by_rules).collect();
     let sensors = config.sensors.iter().filter(|sensor| named.contains(&sensor.name));
     let sensors = sensors.map(|s| Known::Sensor(s.name.clone(), s.filtered(), GOOD_FOR_PERIODS * s.every));
     let outputs = config.actuators.iter();
-    sensors.chain(outputs.map(|output| Known::Output(output.name.clone(), output.kind))).collect()
+    let variables = config.variables.iter();
+    let variables = variables.map(|variable| Known::Variable(variable.name.clone(), variable.kind.clone()));
+    sensors.chain(outputs.map(|output| Known::Output(output.name.clone(), output.kind))).chain(variables).collect()
 }
 
 fn plan<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, config: &Config, bus: Option<&Name>) -> &'a mut Plan {
@@ -155,12 +162,18 @@ pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>, tallie
         let count = Arc::clone(&tallies.get(&sensor.name)?.count);
         Some((sensor.name.clone(), Total { count, inbox: worker.inbox.clone() }))
     };
+    let reader = |sensor: &SensorSettings| {
+        let worker = workers.get(&BusKey::of_sensor(config, sensor))?;
+        Some((sensor.name.clone(), worker.inbox.clone()))
+    };
     Roster {
         topics: config.topics.clone(),
         sensors: config.sensors.iter().map(|sensor| sensor.name.clone()).collect(),
         outputs: config.actuators.iter().map(|actuator| actuator.name.clone()).collect(),
         targets: config.actuators.iter().filter_map(target).collect(),
         totals: counting(config).filter_map(total).collect(),
+        rules: config.rules.iter().map(|rule| rule.name.clone()).collect(),
+        readers: config.sensors.iter().filter_map(reader).collect(),
         plain: plain(config, &config.topics),
     }
 }
@@ -232,7 +245,16 @@ pub(super) fn devices(config: &Config) -> Vec<u8> {
             (actuator.name.clone(), device)
         })
         .collect();
-    report::devices(&sensors, &actuators)
+    let variables: Vec<_> = config
+        .variables
+        .iter()
+        .map(|variable| {
+            let (set, state) =
+                (config.topics.set_variable(&variable.name), config.topics.variable_state(&variable.name));
+            (variable.name.clone(), report::VariableDevice { set, state, kind: variable.kind.clone() })
+        })
+        .collect();
+    report::devices(&sensors, &actuators, &variables)
 }
 
 /// The link's settings with the keep-alive that is in use: at most half of the shortest `safe_after`, so that a lost link
@@ -246,10 +268,15 @@ pub(super) fn link_settings(config: &Config) -> link::Settings {
     settings
 }
 
-/// The topics that take commands.
+/// The topics that take commands and requests.
 pub(super) fn command_topics(config: &Config) -> Vec<String> {
     let outputs = config.actuators.iter().map(|actuator| config.topics.set(&actuator.name));
-    outputs.chain(counting(config).map(|sensor| config.topics.set_total(&sensor.name))).collect()
+    let totals = counting(config).map(|sensor| config.topics.set_total(&sensor.name));
+    let variables = config.variables.iter().map(|variable| config.topics.set_variable(&variable.name));
+    let verbs = config.requests.iter().flat_map(|_| requests::NAMES);
+    let requests = verbs.filter_map(|verb| Some(config.topics.request(&Name::new(verb).ok()?)));
+    let rules = config.rules.iter().map(|rule| config.topics.set_rule(&rule.name));
+    outputs.chain(totals).chain(variables).chain(requests).chain(rules).collect()
 }
 
 /// Retained topics of what `new` no longer has, under the base topic of `new`: to be cleared.
@@ -262,11 +289,13 @@ pub(super) fn abandoned_topics(old: &Config, new: &Config) -> Vec<String> {
     let readings =
         old.sensors.iter().filter(|s| s.retain && !retaining.contains(&s.name)).map(|s| topics.reading(&s.name));
     let states = old.actuators.iter().filter(|a| !actuators.contains(&a.name)).map(|a| topics.state(&a.name));
+    let variables: BTreeSet<_> = new.variables.iter().map(|variable| &variable.name).collect();
+    let values = old.variables.iter().filter(|v| !variables.contains(&v.name)).map(|v| topics.variable_state(&v.name));
     let kept = plain(new, topics);
     let kept: BTreeSet<_> = kept.all().collect();
     let plain = plain(old, topics);
     let plain = plain.all().filter(|topic| !kept.contains(topic)).cloned();
-    statuses.chain(readings).chain(states).chain(plain).collect()
+    statuses.chain(readings).chain(states).chain(values).chain(plain).collect()
 }
 
 /// Everything that this configuration leaves retained below its base topic.
@@ -274,10 +303,19 @@ pub fn retained_topics(config: &Config) -> BTreeSet<String> {
     let topics = &config.topics;
     let statuses = config.sensors.iter().map(|sensor| topics.sensor_status(&sensor.name));
     let states = config.actuators.iter().map(|actuator| topics.state(&actuator.name));
+    let values = config.variables.iter().map(|variable| topics.variable_state(&variable.name));
     let own = [topics.status(), topics.devices(), topics.health()];
+    let rules = config.rules.first().map(|_| topics.rules());
     let plain = plain(config, topics);
     let plain = plain.all().cloned();
-    own.into_iter().chain(statuses).chain(states).chain(plain).chain(retained_readings(config)).collect()
+    own.into_iter()
+        .chain(rules)
+        .chain(statuses)
+        .chain(states)
+        .chain(values)
+        .chain(plain)
+        .chain(retained_readings(config))
+        .collect()
 }
 
 /// Where readings are retained.

@@ -41,11 +41,12 @@ use fieldgate_bus as bus;
 use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
+use fieldgate_model::payload::StoredEvent;
 use fieldgate_model::{
-    Action, Count, Loss, Name, OutputValue, PersistedCounts, Qos, Reading, Refusal, RunId, Saved, SensorStatus,
-    StateCause,
+    Action, Count, Loss, Measurement, Name, OutputValue, PersistedCounts, Qos, Reading, Recipient, Refusal, RunId,
+    Saved, SensorStatus, StateCause,
 };
-use fieldgate_safety::SharedInterlocks;
+use fieldgate_safety::{RuleOrder, SharedInterlocks};
 
 pub use fieldgate_safety::{Applied, Done};
 pub use plan::{ActuatorSettings, Plan, SensorSettings};
@@ -126,6 +127,22 @@ pub enum Event {
         /// Answered by the spool.
         saved: oneshot::Sender<Saved>,
     },
+    /// A user has set something that no worker knows of, such as a variable.
+    ValueSet {
+        /// What of.
+        recipient: Recipient,
+        /// To what.
+        value: String,
+        /// Answered by the spool.
+        saved: oneshot::Sender<Saved>,
+    },
+    /// A rule publishes something.
+    Published {
+        /// Which.
+        rule: Name,
+        /// Where and what.
+        event: StoredEvent,
+    },
     /// Readings that were taken and could not be handed on.
     Lost(Loss),
     /// The status of a sensor has changed.
@@ -151,6 +168,8 @@ pub enum Event {
         at: SystemTime,
         /// Why.
         cause: StateCause,
+        /// The rule that is the cause, if one is.
+        rule: Option<Name>,
     },
 }
 
@@ -168,6 +187,17 @@ pub enum Order {
         /// Where the result goes; the requester may have stopped waiting.
         answer: oneshot::Sender<Applied>,
     },
+    /// Make an output do what a rule says.
+    Rule {
+        /// Which output.
+        actuator: Name,
+        /// Which rule.
+        rule: Name,
+        /// What.
+        order: RuleOrder,
+        /// Where the result goes; the requester may have stopped waiting.
+        answer: oneshot::Sender<Applied>,
+    },
     /// Set the total of a sensor that counts.
     SetTotal {
         /// Which.
@@ -178,6 +208,13 @@ pub enum Order {
         counted: u64,
         /// Where the result goes; the requester may have stopped waiting.
         answer: oneshot::Sender<Result<TotalSet, Refusal>>,
+    },
+    /// Sample a sensor as soon as its bus may be used.
+    Sample {
+        /// Which.
+        sensor: Name,
+        /// Where the sample goes, filtered, or why there is none; the requester may have stopped waiting.
+        answer: oneshot::Sender<Result<Vec<Measurement>, Refusal>>,
     },
     /// Release what this plan, which will follow, does not contain unchanged.
     Release {

@@ -15,8 +15,8 @@ use crate::worker::{ActuatorSettings, Event};
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_drivers::{Actuator, DriverError, Role};
-use fieldgate_model::{Action, OutputValue, describe_error};
-use fieldgate_safety::{Applied, Effect, Machine, Note, State};
+use fieldgate_model::{Action, Name, OutputValue, StateCause, describe_error};
+use fieldgate_safety::{Applied, Effect, Machine, Note, RuleOrder, State};
 
 /// An output that did not follow is driven again after so long, for ever: it must not stay on because one transfer failed.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -27,10 +27,20 @@ pub(super) const LOOK_AT_PARTNERS: Duration = Duration::from_millis(10);
 /// Where the result of a command goes.
 type Requester = oneshot::Sender<Applied>;
 
+/// What is asked of an output, and by whom.
+pub(super) enum Request {
+    /// A command, perhaps for a time.
+    Command(Action, Option<Duration>),
+    /// A rule.
+    Rule(Name, RuleOrder),
+}
+
 /// One output and all that is known of it.
 pub(super) struct OutputSlot {
     pub(super) settings: ActuatorSettings,
     machine: Machine<Requester>,
+    /// The rule that last ordered something.
+    rule: Option<Name>,
     device: Option<Box<dyn Actuator>>,
     /// Transfers that failed since the last one that did not.
     failures: u32,
@@ -42,7 +52,7 @@ impl OutputSlot {
         let interlock = sites.context.interlocks.handle(settings.name.clone());
         let what = (settings.kind, settings.pace, settings.limits);
         let (machine, effects) = Machine::new(what, interlock, clock::boottime());
-        let mut slot = Self { settings, machine, device: None, failures: 0 };
+        let mut slot = Self { settings, machine, rule: None, device: None, failures: 0 };
         slot.perform(effects, sites);
         slot
     }
@@ -60,14 +70,20 @@ impl OutputSlot {
         self.perform(effects, sites);
     }
 
-    /// Carries out a command now, or postpones or refuses it.
-    pub(super) fn command(
-        &mut self,
-        (action, lease): (Action, Option<Duration>),
-        answer: Requester,
-        sites: &mut Sites,
-    ) {
-        let effects = self.machine.command(clock::boottime(), action, lease, answer);
+    /// Carries out a command or an order of a rule now, or postpones or refuses it.
+    pub(super) fn request(&mut self, request: Request, answer: Requester, sites: &mut Sites) {
+        let now = clock::boottime();
+        let effects = match request {
+            Request::Command(action, lease) => self.machine.command(now, action, lease, answer),
+            Request::Rule(rule, order) => {
+                let effects = self.machine.rule(now, order, answer);
+                // What is refused changes nothing.
+                if !matches!(effects.first(), Some(Effect::Answer(_, Err(_)))) {
+                    self.rule = Some(rule);
+                }
+                effects
+            }
+        };
         self.perform(effects, sites);
     }
 
@@ -183,8 +199,9 @@ impl OutputSlot {
 
     fn publish(&self, State { value, target, cause }: State, sites: &mut Sites) {
         let actuator = self.settings.name.clone();
-        sites.context.signals.does(&actuator, value);
-        let event = Event::State { actuator: actuator.clone(), value, target, at: clock::now().wall, cause };
+        sites.context.signals.does(&actuator, value, cause);
+        let rule = self.rule.clone().filter(|_| cause == StateCause::Rule);
+        let event = Event::State { actuator: actuator.clone(), value, target, at: clock::now().wall, cause, rule };
         sites.publish(Subject::Actuator, actuator, event);
     }
 

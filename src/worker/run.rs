@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::worker::output::OutputSlot;
+use crate::worker::output::{OutputSlot, Request};
 use crate::worker::rest::{PlaceId, Purpose, QUICK};
 use crate::worker::sensor::{Hears, SensorSlot};
 use crate::worker::site::{News, Outcome, Sites};
@@ -24,7 +24,7 @@ use crate::worker::wait::{LONGEST, Waiter};
 use crate::worker::{Applied, Context, Order, Plan, Progress};
 use fieldgate_clock as clock;
 use fieldgate_drivers::BusNeed;
-use fieldgate_model::{Action, Name, Reason, Refusal};
+use fieldgate_model::{Name, Reason, Refusal};
 
 /// How soon unsent states are tried again when the event channel was full.
 pub(super) const FLUSH_AGAIN: Duration = Duration::from_millis(20);
@@ -215,7 +215,19 @@ impl Loop {
                     self.hand_on();
                     self.adopt(plan);
                 }
-                Order::Apply { actuator, action, lease, answer } => self.obey(&actuator, (action, lease), answer),
+                Order::Apply { actuator, action, lease, answer } => {
+                    self.obey(&actuator, Request::Command(action, lease), answer);
+                }
+                Order::Rule { actuator, rule, order, answer } => {
+                    self.obey(&actuator, Request::Rule(rule, order), answer);
+                }
+                Order::Sample { sensor, answer } => {
+                    // Without it the requester sees the closed channel.
+                    if let Some(slot) = self.sensors.iter_mut().find(|slot| slot.settings.name == sensor) {
+                        slot.ask(answer, clock::boottime());
+                        self.reschedule();
+                    }
+                }
                 Order::SetTotal { sensor, total, counted, answer } => {
                     // Readings of before say what it was before.
                     self.hand_on();
@@ -229,7 +241,7 @@ impl Loop {
         }
     }
 
-    fn obey(&mut self, actuator: &Name, order: (Action, Option<Duration>), answer: oneshot::Sender<Applied>) {
+    fn obey(&mut self, actuator: &Name, request: Request, answer: oneshot::Sender<Applied>) {
         let Some(index) = self.outputs.iter().position(|output| output.slot.settings.name == *actuator) else {
             // A reload removed it between the check and now; the requester sees the closed channel.
             return;
@@ -245,7 +257,7 @@ impl Loop {
             // The requester may have stopped waiting.
             answer.send(Err(Refusal::new(Reason::Hardware, words))).ok();
         } else {
-            self.talk(index, |slot, sites| slot.command(order, answer, sites));
+            self.talk(index, |slot, sites| slot.request(request, answer, sites));
         }
         self.reschedule_output(index);
     }

@@ -19,10 +19,14 @@ use crate::worker::{Event, SensorSettings, Tally};
 use fieldgate_clock as clock;
 use fieldgate_drivers::{self as drivers, DriverError, Role, Sensor};
 use fieldgate_filters::{Report, SensorFilters};
-use fieldgate_model::{Loss, Measurement, Moment, Reading, SensorStatus, Value};
+use fieldgate_model::{Loss, Measurement, Moment, Reading, Reason, Refusal, SensorStatus, Value, describe_error};
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
 
 pub use total::TotalSet;
+
+/// So many may wait for one sample.
+const ASKED_AT_ONCE: usize = 16;
 
 /// How an event-driven sensor is asked for what it noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub(super) struct SensorSlot {
     left_out: Option<(Vec<Cow<'static, str>>, String)>,
     /// What the status says is left out.
     reported_left_out: Vec<Cow<'static, str>>,
+    /// Who waits for the next sample.
+    asked: Vec<oneshot::Sender<Result<Vec<Measurement>, Refusal>>>,
     /// Readings that the channel had no room for, until their loss can be reported.
     lost: Option<Loss>,
 }
@@ -95,6 +101,7 @@ impl SensorSlot {
             complained: false,
             left_out: None,
             reported_left_out: Vec::new(),
+            asked: Vec::new(),
             lost: None,
         }
     }
@@ -172,6 +179,15 @@ impl SensorSlot {
     pub(super) fn hurry(&mut self) {
         if self.device.is_none() {
             self.schedule.hurry(clock::boottime());
+        }
+    }
+
+    /// Is due at once, for somebody who waits for the sample. More than a few do not wait: they see the closed channel.
+    pub(super) fn ask(&mut self, answer: oneshot::Sender<Result<Vec<Measurement>, Refusal>>, now: Duration) {
+        self.asked.retain(|asked| !asked.is_closed());
+        if self.asked.len() < ASKED_AT_ONCE {
+            self.asked.push(answer);
+            self.schedule.hurry(now);
         }
     }
 
@@ -291,6 +307,10 @@ impl SensorSlot {
 
     /// Notes that it has nothing yet or failed; `cost` is how long the bus was busy with it.
     fn settle(&mut self, error: DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
+        for asked in self.asked.drain(..) {
+            // The requester may have stopped waiting.
+            asked.send(Err(Refusal::new(Reason::Hardware, describe_error(&error)))).ok();
+        }
         match error {
             DriverError::TooEarly(_) => self.too_early(&error, now, sites),
             error => self.failed(&error, (now, cost), sites),
@@ -301,6 +321,10 @@ impl SensorSlot {
     fn offer(&mut self, taken_at: Moment, mut measurements: Vec<Measurement>, sites: &mut Sites) {
         self.tally.samples.fetch_add(1, Ordering::Relaxed);
         self.tally.filtered.fetch_add(self.filters.apply(&mut measurements), Ordering::Relaxed);
+        for asked in self.asked.drain(..) {
+            // The requester may have stopped waiting.
+            asked.send(Ok(measurements.clone())).ok();
+        }
         sites.context.signals.sampled(&self.settings.name, taken_at.boot, &measurements);
         let (is_reading, samples) = match &mut self.report {
             Some(report) => report.take(taken_at.boot, &mut measurements),

@@ -208,7 +208,12 @@ async fn without_room_readings_become_one_loss_that_is_reported_before_the_next(
                 assert_eq!((loss.from_seq, loss.to_seq + 1 - loss.from_seq), (accounted + 1, loss.count));
                 accounted = loss.to_seq;
             }
-            Event::Status { .. } | Event::State { .. } | Event::Count { .. } | Event::CountSet { .. } => {}
+            Event::Status { .. }
+            | Event::State { .. }
+            | Event::Count { .. }
+            | Event::CountSet { .. }
+            | Event::ValueSet { .. }
+            | Event::Published { .. } => {}
         }
     }
     assert!(accounted > 10, "{accounted}");

@@ -85,6 +85,10 @@ fn sections() -> Vec<(&'static str, &'static [Field])> {
         ("sensors.NAME.home_assistant.MEASUREMENT", raw::SHOWN_MEASUREMENT),
         ("actuators.NAME", raw::ACTUATOR),
         ("actuators.NAME.home_assistant", raw::SHOWN_OUTPUT),
+        ("variables.NAME", raw::VARIABLE),
+        ("requests", raw::REQUESTS),
+        ("rules.NAME", raw::RULE),
+        ("rules.NAME.publish", raw::PUBLICATION),
         ("home_assistant", raw::HOME_ASSISTANT),
     ]
 }

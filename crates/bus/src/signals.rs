@@ -1,4 +1,4 @@
-//! The newest samples of sensors and states of outputs, for sensors that are computed from them.
+//! The newest samples of sensors, states of outputs and values of variables, for whatever is computed from them.
 //!
 //! Workers write here what was sampled, filtered already, and a [`Listener`] is woken by what it asked for. Of sensors only what
 //! somebody computes with is kept: for all others a write is one look at a flag, or at a list. Nothing here is late, lost or numbered; that
@@ -8,25 +8,45 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use fieldgate_model::{Measurement, Name, OutputKind, OutputValue, Quantity, Value};
+use fieldgate_model::{
+    Measurement, Name, OutputKind, OutputValue, Quantity, StateCause, Value, VariableKind, VariableValue,
+};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
 
 use crate::{Bus, BusError};
 
-/// How a sensor or an output is called, and what of it: `air.temperature`, `pump.value`.
+/// How a sensor or an output is called, and what of it: `air.temperature`, `pump.value`; or a variable: `target`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SignalName {
-    /// The sensor or the output.
+    /// The sensor, the output or the variable.
     pub device: Name,
-    /// The measurement; [`OUTPUT_VALUE`] of an output.
+    /// The measurement; [`OUTPUT_VALUE`] of an output, nothing of a variable.
     pub value: String,
+}
+
+impl SignalName {
+    /// A variable.
+    pub fn variable(name: Name) -> Self {
+        Self { device: name, value: String::new() }
+    }
+}
+
+/// As formulas write it.
+impl fmt::Display for SignalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value.as_str() {
+            "" => self.device.fmt(f),
+            value => write!(f, "{}.{value}", self.device),
+        }
+    }
 }
 
 /// What the one value of an output is called.
@@ -39,15 +59,19 @@ pub enum Known {
     Sensor(Name, Vec<Quantity>, Duration),
     /// An output.
     Output(Name, OutputKind),
+    /// A variable.
+    Variable(Name, VariableKind),
 }
 
 /// What a signal says.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Signal {
     /// A measurement.
     Measured(Value),
     /// What an output does.
     Output(OutputValue),
+    /// What a variable was set to.
+    Variable(VariableValue),
 }
 
 /// A sensor on the board.
@@ -69,13 +93,33 @@ struct SensorEntry {
 struct OutputEntry {
     kind: OutputKind,
     value: Option<OutputValue>,
+    /// Why it does that, and how often that was written.
+    last: Option<Change>,
     listeners: Vec<Weak<OwnedFd>>,
+}
+
+/// A variable on the board.
+#[derive(Debug)]
+struct VariableEntry {
+    kind: VariableKind,
+    value: Option<VariableValue>,
+    listeners: Vec<Weak<OwnedFd>>,
+}
+
+/// The last change of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Why.
+    pub cause: StateCause,
+    /// Which it is, from 1.
+    pub nth: u64,
 }
 
 #[derive(Debug, Default)]
 struct Board {
     sensors: BTreeMap<Name, SensorEntry>,
     outputs: BTreeMap<Name, OutputEntry>,
+    variables: BTreeMap<Name, VariableEntry>,
     link_up: Option<bool>,
 }
 
@@ -131,10 +175,20 @@ impl Signals {
                         Some(entry) if entry.kind == *kind => entry,
                         other => {
                             let listeners = other.map_or_else(Vec::new, |entry| entry.listeners);
-                            OutputEntry { kind: *kind, value: None, listeners }
+                            OutputEntry { kind: *kind, value: None, last: None, listeners }
                         }
                     };
                     board.outputs.insert(name.clone(), entry);
+                }
+                Known::Variable(name, kind) => {
+                    let entry = match old.variables.remove(name) {
+                        Some(entry) if entry.kind == *kind => entry,
+                        other => {
+                            let listeners = other.map_or_else(Vec::new, |entry| entry.listeners);
+                            VariableEntry { kind: kind.clone(), value: None, listeners }
+                        }
+                    };
+                    board.variables.insert(name.clone(), entry);
                 }
             }
         }
@@ -159,11 +213,27 @@ impl Signals {
     }
 
     /// An output does something else; `None`: what it does is not known.
-    pub fn does(&self, output: &Name, value: Option<OutputValue>) {
+    pub fn does(&self, output: &Name, value: Option<OutputValue>, cause: StateCause) {
         if let Some(entry) = self.board().outputs.get_mut(output) {
             entry.value = value;
+            entry.last = Some(Change { cause, nth: entry.last.map_or(0, |last| last.nth) + 1 });
             wake(&mut entry.listeners);
         }
+    }
+
+    /// A variable has this value from now on.
+    pub fn assign(&self, variable: &Name, value: VariableValue) {
+        if let Some(entry) =
+            self.board().variables.get_mut(variable).filter(|entry| entry.value.as_ref() != Some(&value))
+        {
+            entry.value = Some(value);
+            wake(&mut entry.listeners);
+        }
+    }
+
+    /// The last change of an output, if there was one.
+    pub fn last_change(&self, output: &Name) -> Option<Change> {
+        self.board().outputs.get(output)?.last
     }
 
     /// The broker is connected, or is not any more. Nobody is woken by it alone.
@@ -171,9 +241,12 @@ impl Signals {
         self.board().link_up = Some(is_up);
     }
 
-    /// What a name stands for: a measurement's quantity, or what an output can do.
+    /// What a name stands for: a measurement's quantity, what an output can do, or what a variable takes.
     pub fn describe(&self, name: &SignalName) -> Option<SignalKind> {
         let board = self.board();
+        if name.value.is_empty() {
+            return board.variables.get(&name.device).map(|entry| SignalKind::Variable(entry.kind.clone()));
+        }
         if let Some(entry) = board.sensors.get(&name.device) {
             let quantity = entry.quantities.iter().find(|quantity| quantity.name == name.value)?;
             return Some(SignalKind::Measured(quantity.clone()));
@@ -192,7 +265,9 @@ impl Signals {
         let wake = Arc::new(made.map_err(failed)?);
         let mut board = self.board();
         for name in &names {
-            if let Some(entry) = board.sensors.get_mut(&name.device) {
+            if name.value.is_empty() {
+                board.variables.get_mut(&name.device).into_iter().for_each(|entry| add(&mut entry.listeners, &wake));
+            } else if let Some(entry) = board.sensors.get_mut(&name.device) {
                 add(&mut entry.listeners, &wake);
             } else if let Some(entry) = board.outputs.get_mut(&name.device) {
                 add(&mut entry.listeners, &wake);
@@ -224,6 +299,8 @@ pub enum SignalKind {
     Measured(Quantity),
     /// An output.
     Output(OutputKind),
+    /// A variable.
+    Variable(VariableKind),
 }
 
 fn add(listeners: &mut Vec<Weak<OwnedFd>>, wake: &Arc<OwnedFd>) {
@@ -278,13 +355,19 @@ impl Listener {
     }
 
     /// What the signals say at this time on the boot clock, in the order of their names, and of which samples that is; outputs
-    /// have none. What has just happened, such as a click, is read once: later it would be no news.
+    /// and variables have none. What has just happened, such as a click, is read once: later it would be no news.
     pub fn read(&mut self, now: Duration, into: &mut Vec<Option<Signal>>, samples: &mut Vec<Option<Sampled>>) -> Read {
         into.clear();
         samples.clear();
         let board = self.signals.board();
         let mut read = Read::default();
         for (name, seen) in self.names.iter().zip(&mut self.seen) {
+            if name.value.is_empty() {
+                let value = board.variables.get(&name.device).and_then(|entry| entry.value.clone());
+                samples.push(None);
+                into.push(value.map(Signal::Variable));
+                continue;
+            }
             let entry = board.sensors.get(&name.device);
             samples.push(entry.map(|entry| Sampled { at: entry.at, good_for: entry.good_for }));
             into.push(match entry {

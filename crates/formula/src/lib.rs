@@ -166,5 +166,5 @@ pub use kind::{Kind, Unit};
 pub use parse::{MAX_LENGTH, MAX_NESTING, parse};
 pub use problem::{MAX_PROBLEMS, Problem, Span};
 pub use program::{Input, Program};
-pub use syntax::{Additive, Builtin, Expr, ExprKind, Multiplicative, Name};
+pub use syntax::{Additive, Builtin, Expr, ExprKind, Multiplicative, Name, is_reserved};
 pub use value::{Comparison, TimeOfDay, Value, WEEKDAYS};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::function::FunctionSpec;
 use crate::problem::Span;
 use crate::value::Comparison;
 
@@ -98,6 +99,15 @@ impl Builtin {
     pub(crate) fn named(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|builtin| builtin.as_str() == text)
     }
+}
+
+/// Whether a word means something in a formula already, so that nothing should be called by it: a function, an operator, or what
+/// the gateway knows by itself.
+pub fn is_reserved(word: &str) -> bool {
+    let of_builtin = |builtin: Builtin| builtin.as_str().split('.').next() == Some(word);
+    KEYWORDS.iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
+        || FunctionSpec::named(word).is_some()
+        || Builtin::ALL.into_iter().any(of_builtin)
 }
 
 /// A name that somebody else must know. Printed without the backticks that a formula may need.

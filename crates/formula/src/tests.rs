@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::{
     Additive, Builtin, Comparison, Expr, ExprKind, FUNCTIONS, Input, Kind, MAX_LENGTH, MAX_NESTING, Multiplicative,
-    Name, Span, TimeOfDay, Unit, Value, WEEKDAYS, compile, parse,
+    Name, Span, TimeOfDay, Unit, Value, WEEKDAYS, compile, is_reserved, parse,
 };
 
 fn cases(cases: u32) -> ProptestConfig {
@@ -299,4 +299,14 @@ fn the_longest_formulas_are_read() {
     let sum = "x+".repeat(MAX_LENGTH / 2 - 1) + "x";
     let program = compile(&sum, &soup_names()[..]).unwrap();
     assert_eq!(program.evaluate(|_| Value::Number(1.0)), Value::Number((MAX_LENGTH / 2) as f64));
+}
+
+#[test]
+fn words_that_mean_something_are_reserved() {
+    for word in ["and", "Or", "true", "if", "min", "dew_point", "time", "weekday", "link"] {
+        assert!(is_reserved(word), "{word}");
+    }
+    for word in ["target", "mode", "up", "times", "minimum", "soil-1", "1wire"] {
+        assert!(!is_reserved(word), "{word}");
+    }
 }

@@ -17,7 +17,7 @@ use super::Protocol;
 use super::inflight::{Slot, Window};
 use super::lanes::{Accepts, Lane, Lanes, Next};
 use super::session::{Fate, Publication};
-use fieldgate_model::payload::{self, StoredReply};
+use fieldgate_model::payload::{self, StoredEvent, StoredReply};
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Key, Message, MessageKind, Moment, Name, Qos, RunId};
 use fieldgate_spool::{Batch, Sequence};
@@ -231,7 +231,16 @@ impl Forwarder {
                 payload::reading(message, late, corrected)
             }
             MessageKind::Loss => message.body.clone(),
-            MessageKind::Reply | MessageKind::TotalReply => {
+            MessageKind::Event => {
+                let stored = StoredEvent::decode(&message.body)?;
+                let topic = self.rules.topics.of_event(&stored.topic);
+                return Some(Publication::plain(topic, stored.payload.into_bytes(), message.qos, false));
+            }
+            MessageKind::Reply
+            | MessageKind::TotalReply
+            | MessageKind::VariableReply
+            | MessageKind::RuleReply
+            | MessageKind::Response => {
                 let stored = StoredReply::decode(&message.body)?;
                 self.answer_too(&stored);
                 stored.payload.into_bytes()

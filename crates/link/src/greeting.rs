@@ -104,7 +104,11 @@ impl Connection<'_> {
         }
         let has = |kind| wanted.iter().any(|topic| topics.commanded(topic).is_some_and(|(of, _)| of == kind));
         let outputs = has(RecipientKind::Output).then(|| topics.set_filter());
-        outputs.into_iter().chain(has(RecipientKind::Total).then(|| topics.set_total_filter())).collect()
+        let totals = has(RecipientKind::Total).then(|| topics.set_total_filter());
+        let variables = has(RecipientKind::Variable).then(|| topics.set_variable_filter());
+        let requests = has(RecipientKind::Request).then(|| topics.request_filter());
+        let rules = has(RecipientKind::Rule).then(|| topics.set_rule_filter());
+        outputs.into_iter().chain(totals).chain(variables).chain(requests).chain(rules).collect()
     }
 
     /// The broker has answered a subscription.

@@ -233,9 +233,12 @@ impl Lanes {
         is_fresh(message, self.run, self.late_after, now)
             && match key.kind {
                 MessageKind::Reading => true,
-                MessageKind::Reply | MessageKind::TotalReply => {
-                    !self.late.waiting.values().any(|late| late.key == *key)
-                }
+                MessageKind::Reply
+                | MessageKind::TotalReply
+                | MessageKind::VariableReply
+                | MessageKind::RuleReply
+                | MessageKind::Response
+                | MessageKind::Event => !self.late.waiting.values().any(|late| late.key == *key),
                 MessageKind::Loss => self.late.waiting.is_empty() && self.late.cursor >= self.boundary,
             }
     }

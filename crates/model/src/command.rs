@@ -1,10 +1,10 @@
-//! What a user asks of an output, or of a sensor that counts, and what is answered.
+//! What a user asks of an output, of a sensor that counts, or of a variable, and what is answered.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::{Name, OutputValue, Value, payload};
+use crate::{Name, OutputValue, Value, VariableValue, payload};
 
 /// The value of a command as it was written, before the output's kind is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,17 @@ pub enum CommandValue {
     Word(Word),
     /// Nothing that any output takes.
     Unknown,
+}
+
+impl CommandValue {
+    /// What a word says that switches something: on, off, true, false, 1 or 0, in any case.
+    pub fn of_switch(word: &str) -> Option<bool> {
+        match word.to_ascii_lowercase().as_str() {
+            "on" | "true" | "1" => Some(true),
+            "off" | "false" | "0" => Some(false),
+            _ => None,
+        }
+    }
 }
 
 /// A word that only some kinds of outputs know.
@@ -60,6 +71,8 @@ impl Word {
 pub struct Command {
     /// What was asked for.
     pub value: CommandValue,
+    /// The same as a text, as it was written: what a variable goes by.
+    pub written: String,
     /// The sender's name for this command, at most 64 characters. A repeat gets the first reply again.
     pub id: Option<String>,
     /// `for`: after this long the output returns to its safe state by itself.
@@ -97,13 +110,15 @@ pub enum Reason {
     Retained,
     /// The broker kept it while we were away, its expiry has passed, or it was issued too long ago.
     Expired,
-    /// No such output, or no such sensor that counts.
+    /// No such output, variable, sensor or request.
     Unknown,
+    /// The configuration does not allow it.
+    NotAllowed,
     /// Neither a plain value nor a JSON command.
     Unreadable,
     /// Larger than 4 KiB.
     Oversized,
-    /// Not a value that this output, or this total, can take.
+    /// Not a value that this output, this total or this variable can take.
     OutOfRange,
     /// The output's queue is full, or it is at something that must end first.
     Busy,
@@ -124,6 +139,7 @@ impl Reason {
             Self::Retained => "retained",
             Self::Expired => "expired",
             Self::Unknown => "unknown",
+            Self::NotAllowed => "not_allowed",
             Self::Unreadable => "unreadable",
             Self::Oversized => "oversized",
             Self::OutOfRange => "out_of_range",
@@ -174,10 +190,25 @@ pub enum RecipientKind {
     Output,
     /// The total of a sensor that counts.
     Total,
+    /// A variable.
+    Variable,
+    /// Whether a rule is switched on.
+    Rule,
+    /// The gateway itself, by a verb.
+    Request,
 }
 
 /// How the total of a sensor is distinguished from an output of the same name, in [`Recipient::as_text`]. No name has a colon in it.
 const TOTAL: &str = ":total";
+
+/// The same of a variable.
+const VARIABLE: &str = ":variable";
+
+/// The same of the switch of a rule.
+const RULE: &str = ":rule";
+
+/// The same of a request, of which nothing is kept.
+const REQUEST: &str = ":request";
 
 impl Recipient {
     /// An output.
@@ -190,31 +221,55 @@ impl Recipient {
         Self { kind: RecipientKind::Total, name }
     }
 
-    /// As it is kept on disk: `pump`, `gas:total`.
+    /// A variable.
+    pub fn variable(name: Name) -> Self {
+        Self { kind: RecipientKind::Variable, name }
+    }
+
+    /// The switch of a rule.
+    pub fn rule(name: Name) -> Self {
+        Self { kind: RecipientKind::Rule, name }
+    }
+
+    /// A request by this verb.
+    pub fn request(verb: Name) -> Self {
+        Self { kind: RecipientKind::Request, name: verb }
+    }
+
+    /// As it is kept on disk: `pump`, `gas:total`, `target:variable`, `heating:rule`.
     pub fn as_text(&self) -> Cow<'_, str> {
         match self.kind {
             RecipientKind::Output => Cow::Borrowed(self.name.as_str()),
             RecipientKind::Total => Cow::Owned(format!("{}{TOTAL}", self.name)),
+            RecipientKind::Variable => Cow::Owned(format!("{}{VARIABLE}", self.name)),
+            RecipientKind::Rule => Cow::Owned(format!("{}{RULE}", self.name)),
+            RecipientKind::Request => Cow::Owned(format!("{}{REQUEST}", self.name)),
         }
     }
 
     /// From [`Recipient::as_text`]; nothing for what that cannot have written.
     pub fn from_text(text: &str) -> Option<Self> {
-        let (kind, name) = match text.strip_suffix(TOTAL) {
-            Some(name) => (RecipientKind::Total, name),
-            None => (RecipientKind::Output, text),
-        };
+        let of = |kind, end| Some((kind, text.strip_suffix(end)?));
+        let marked = of(RecipientKind::Total, TOTAL)
+            .or_else(|| of(RecipientKind::Variable, VARIABLE))
+            .or_else(|| of(RecipientKind::Rule, RULE))
+            .or_else(|| of(RecipientKind::Request, REQUEST));
+        let (kind, name) = marked.unwrap_or((RecipientKind::Output, text));
         Some(Self { kind, name: Name::new(name).ok()? })
     }
 }
 
 /// What a reply says of the present.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ReplyValue {
     /// What an output does.
     Output(OutputValue),
     /// What a sensor has measured.
     Measured(Value),
+    /// What a variable is.
+    Variable(VariableValue),
+    /// Whether a rule is switched on.
+    Rule(bool),
 }
 
 impl fmt::Display for ReplyValue {
@@ -222,6 +277,8 @@ impl fmt::Display for ReplyValue {
         match self {
             Self::Output(value) => value.fmt(f),
             Self::Measured(value) => f.write_str(&payload::plain(*value)),
+            Self::Variable(value) => value.fmt(f),
+            Self::Rule(is_on) => f.write_str(if *is_on { "on" } else { "off" }),
         }
     }
 }
@@ -237,7 +294,7 @@ pub struct Reply {
     pub outcome: Outcome,
     /// Why it was refused or failed; of one that is done, why it does not show yet.
     pub refusal: Option<Refusal>,
-    /// What the output does now, or the total is, if it is known.
+    /// What the output does now, what the total or the variable is, or whether the rule is switched on, if it is known.
     pub value: Option<ReplyValue>,
     /// When it was decided.
     pub time: SystemTime,
@@ -248,9 +305,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_total_and_an_output_of_one_name_are_two_recipients() {
+    fn what_is_set_of_things_of_one_name_are_different_recipients() {
         let name = || Name::new("gas").unwrap();
-        for (recipient, text) in [(Recipient::output(name()), "gas"), (Recipient::total(name()), "gas:total")] {
+        for (recipient, text) in [
+            (Recipient::output(name()), "gas"),
+            (Recipient::total(name()), "gas:total"),
+            (Recipient::variable(name()), "gas:variable"),
+            (Recipient::rule(name()), "gas:rule"),
+        ] {
             assert_eq!((recipient.as_text().as_ref(), Recipient::from_text(text)), (text, Some(recipient.clone())));
         }
         for text in ["", ":total", "gas:", "gas:rate", "gas:total:total"] {

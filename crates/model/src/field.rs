@@ -96,6 +96,8 @@ pub enum Kind {
     Subsection(&'static [Field]),
     /// What an output can be set to: `on`, `off`, or a number from 0 to 100; which of them, its driver knows.
     State,
+    /// A map from outputs to what they are set to, as in [`Kind::State`] or a word of a cover; which of them, their drivers know.
+    States,
     /// The settings of the driver that is named beside it.
     DriverSettings,
     /// A map from the sensor's measurements to lists of filters.

@@ -16,6 +16,7 @@ pub mod reading;
 pub mod secret;
 pub mod throttle;
 pub mod topic;
+pub mod variable;
 
 pub use command::{Command, CommandValue, Outcome, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyValue, Word};
 pub use command_record::{CommandRecord, EarlierCommands, REMEMBERED};
@@ -27,6 +28,7 @@ pub use output::{Action, Move, OutputKind, OutputValue, Pace, StateCause, Travel
 pub use reading::{ClockStatus, Form, Measurement, Moment, Quantity, Reading, SensorStatus, Value};
 pub use secret::Secret;
 pub use throttle::Throttle;
+pub use variable::{PersistedValues, Variable, VariableKind, VariableValue};
 
 /// An error and its causes in one line: `cannot open /dev/i2c-1: No such file or directory (os error 2)`.
 pub fn describe_error(error: &dyn std::error::Error) -> String {

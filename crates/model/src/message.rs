@@ -22,6 +22,14 @@ pub enum MessageKind {
     Reply,
     /// The answer to a command that sets the total of a sensor.
     TotalReply,
+    /// The answer to a command that sets a variable.
+    VariableReply,
+    /// The response to a request.
+    Response,
+    /// What a rule publishes.
+    Event,
+    /// The answer to a command that switches a rule.
+    RuleReply,
     /// The account of readings that will never arrive.
     Loss,
 }
@@ -29,7 +37,7 @@ pub enum MessageKind {
 impl MessageKind {
     /// Whether it is the answer to a command.
     pub fn is_reply(self) -> bool {
-        matches!(self, Self::Reply | Self::TotalReply)
+        matches!(self, Self::Reply | Self::TotalReply | Self::VariableReply | Self::RuleReply | Self::Response)
     }
 }
 
@@ -38,7 +46,7 @@ impl MessageKind {
 pub struct Key {
     /// What it is.
     pub kind: MessageKind,
-    /// The sensor or output it is about.
+    /// The sensor, output, variable or verb it is about, or the rule.
     pub source: Name,
 }
 

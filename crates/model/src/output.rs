@@ -236,6 +236,8 @@ pub enum StateCause {
     Start,
     /// A command.
     Command,
+    /// A rule.
+    Rule,
     /// A command's `for` ran out, or a pulse.
     For,
     /// It was on for `max_on`.
@@ -256,6 +258,7 @@ impl StateCause {
         match self {
             Self::Start => "start",
             Self::Command => "command",
+            Self::Rule => "rule",
             Self::For => "for",
             Self::MaxOn => "max_on",
             Self::Limit => "limit",

@@ -74,6 +74,41 @@ impl Topics {
         format!("{}/sensors/{sensor}/total/reply", self.base)
     }
 
+    /// `B/variables/<name>/set`.
+    pub fn set_variable(&self, variable: &Name) -> String {
+        format!("{}/variables/{variable}/set", self.base)
+    }
+
+    /// `B/variables/+/set`: the subscription to commands that set variables.
+    pub fn set_variable_filter(&self) -> String {
+        format!("{}/variables/+/set", self.base)
+    }
+
+    /// `B/variables/<name>/state`.
+    pub fn variable_state(&self, variable: &Name) -> String {
+        format!("{}/variables/{variable}/state", self.base)
+    }
+
+    /// `B/variables/<name>/reply`.
+    pub fn variable_reply(&self, variable: &Name) -> String {
+        format!("{}/variables/{variable}/reply", self.base)
+    }
+
+    /// `B/request/<verb>`.
+    pub fn request(&self, verb: &Name) -> String {
+        format!("{}/request/{verb}", self.base)
+    }
+
+    /// `B/request/+`: the subscription to requests.
+    pub fn request_filter(&self) -> String {
+        format!("{}/request/+", self.base)
+    }
+
+    /// `B/response/<verb>`.
+    pub fn response(&self, verb: &Name) -> String {
+        format!("{}/response/{verb}", self.base)
+    }
+
     /// `B/actuators/<name>/state`.
     pub fn state(&self, actuator: &Name) -> String {
         format!("{}/actuators/{actuator}/state", self.base)
@@ -82,6 +117,31 @@ impl Topics {
     /// `B/actuators/<name>/reply`.
     pub fn reply(&self, actuator: &Name) -> String {
         format!("{}/actuators/{actuator}/reply", self.base)
+    }
+
+    /// `B/rules`: what each rule is at.
+    pub fn rules(&self) -> String {
+        format!("{}/rules", self.base)
+    }
+
+    /// `B/rules/<name>/set`: on or off.
+    pub fn set_rule(&self, rule: &Name) -> String {
+        format!("{}/rules/{rule}/set", self.base)
+    }
+
+    /// `B/rules/+/set`: the subscription to switches of rules.
+    pub fn set_rule_filter(&self) -> String {
+        format!("{}/rules/+/set", self.base)
+    }
+
+    /// `B/rules/<name>/reply`.
+    pub fn rule_reply(&self, rule: &Name) -> String {
+        format!("{}/rules/{rule}/reply", self.base)
+    }
+
+    /// Where a rule publishes: `topic` is below the base.
+    pub fn of_event(&self, topic: &str) -> String {
+        format!("{}/{topic}", self.base)
     }
 
     /// `B/devices`.
@@ -106,6 +166,11 @@ impl Topics {
             MessageKind::Reading => self.reading(&key.source),
             MessageKind::Reply => self.reply(&key.source),
             MessageKind::TotalReply => self.total_reply(&key.source),
+            MessageKind::VariableReply => self.variable_reply(&key.source),
+            MessageKind::Response => self.response(&key.source),
+            // Its own topic stands in its body.
+            MessageKind::Event => self.rules(),
+            MessageKind::RuleReply => self.rule_reply(&key.source),
             MessageKind::Loss => self.loss(),
         }
     }
@@ -119,24 +184,25 @@ impl Topics {
     pub fn may_be_retained(&self, topic: &str) -> bool {
         let levels: Vec<_> = self.below(topic).map_or_else(Vec::new, |below| below.split('/').collect());
         match levels[..] {
-            [level] => ["status", "devices", "health"].contains(&level),
+            [level] => ["status", "devices", "health", "rules"].contains(&level),
             ["sensors", _] | ["sensors", _, _] | ["actuators", _] => true,
-            ["actuators", _, what] => what == "state",
+            ["actuators" | "variables", _, what] => what == "state",
             _ => false,
         }
     }
 
-    /// What a command topic sets, and the name in it; nothing when `topic` is neither `B/actuators/<one level>/set` nor
-    /// `B/sensors/<one level>/total/set`.
+    /// What a command topic sets, and the name in it; nothing when `topic` is none of `B/actuators/<one level>/set`,
+    /// `B/sensors/<one level>/total/set`, `B/variables/<one level>/set` and `B/request/<one level>`.
     ///
     /// The level is returned as it stands: it need not be a [`Name`], for strangers publish what they like.
     pub fn commanded<'a>(&self, topic: &'a str) -> Option<(RecipientKind, &'a str)> {
         let below = topic.strip_prefix(self.base.as_str())?;
-        let of = |start, end| below.strip_prefix(start)?.strip_suffix(end);
-        let (kind, level) = match of("/actuators/", "/set") {
-            Some(level) => (RecipientKind::Output, level),
-            None => (RecipientKind::Total, of("/sensors/", "/total/set")?),
-        };
+        let of = |kind, start, end| Some((kind, below.strip_prefix(start)?.strip_suffix(end)?));
+        let (kind, level) = of(RecipientKind::Output, "/actuators/", "/set")
+            .or_else(|| of(RecipientKind::Total, "/sensors/", "/total/set"))
+            .or_else(|| of(RecipientKind::Variable, "/variables/", "/set"))
+            .or_else(|| of(RecipientKind::Rule, "/rules/", "/set"))
+            .or_else(|| of(RecipientKind::Request, "/request/", ""))?;
         (!level.is_empty() && !level.contains('/')).then_some((kind, level))
     }
 
@@ -187,12 +253,21 @@ mod tests {
     #[test]
     fn what_a_gateway_leaves_retained_is_known_by_its_topic() {
         let topics = Topics::new("f/g");
-        for ours in
-            ["status", "devices", "health", "sensors/a", "sensors/a/status", "sensors/a/temperature", "actuators/a"]
-        {
+        for ours in [
+            "status",
+            "devices",
+            "health",
+            "rules",
+            "sensors/a",
+            "sensors/a/status",
+            "sensors/a/temperature",
+            "actuators/a",
+        ] {
             assert!(topics.may_be_retained(&format!("f/g/{ours}")), "{ours}");
         }
-        assert!(topics.may_be_retained("f/g/actuators/a/state"));
+        for state in ["actuators/a/state", "variables/a/state"] {
+            assert!(topics.may_be_retained(&format!("f/g/{state}")), "{state}");
+        }
         for other in
             ["f/gg/status", "f/g", "f/g/loss", "f/g/late/a", "f/g/actuators/a/set", "f/g/sensors/a/total/set", "x"]
         {
@@ -206,13 +281,30 @@ mod tests {
         assert_eq!(topics.commanded("f/g/actuators/pump/set"), Some((RecipientKind::Output, "pump")));
         assert_eq!(topics.commanded("f/g/sensors/gas/total/set"), Some((RecipientKind::Total, "gas")));
         assert_eq!(
+            topics.commanded(&topics.request(&Name::new("log-level").unwrap())),
+            Some((RecipientKind::Request, "log-level"))
+        );
+        assert_eq!(
+            topics.commanded(&topics.set_variable(&Name::new("target").unwrap())),
+            Some((RecipientKind::Variable, "target"))
+        );
+        assert_eq!(
             topics.commanded(&topics.set_total(&Name::new("g_1").unwrap())),
             Some((RecipientKind::Total, "g_1"))
         );
         let outputs = ["f/g/actuators//set", "f/g/actuators/a/b/set", "f/gg/actuators/a/set", "f/g/actuators/set", "x"];
         let totals =
             ["f/g/sensors/gas/set", "f/g/sensors//total/set", "f/g/sensors/a/b/total/set", "f/g/sensors/total/set"];
-        let mixed = ["f/g/actuators/a/total/set", "f/g/sensors/gas/total", "f/g/sensors/gas/total/reply"];
+        let mixed = [
+            "f/g/actuators/a/total/set",
+            "f/g/variables//set",
+            "f/g/request/",
+            "f/g/request/a/b",
+            "f/g/response/ping",
+            "f/g/variables/a/total/set",
+            "f/g/sensors/gas/total",
+            "f/g/sensors/gas/total/reply",
+        ];
         for topic in outputs.into_iter().chain(totals).chain(mixed) {
             assert_eq!(topics.commanded(topic), None, "{topic}");
         }

@@ -4,15 +4,16 @@
 
 mod claims;
 mod judge;
+mod progress;
 mod reload;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fieldgate_formula::{Input, Program, TimeOfDay, Value, WEEKDAYS};
 use fieldgate_model::Action;
 
+use crate::engine::progress::{Claim, NOTHING, Ownership, Progress, Standing, at_rest, ownerships};
 use crate::facts::Fact;
 use crate::rule::Manual;
 use crate::status::{State, Status, Why};
@@ -121,86 +122,6 @@ pub enum What {
     Publish,
 }
 
-/// What one rule is at.
-#[derive(Clone, Debug)]
-struct Progress {
-    is_on: bool,
-    is_active: bool,
-    /// Since when `when` is true and `until` is not, while it is inactive.
-    holds_since: Option<Duration>,
-    /// Since when `until` is true, while it is active.
-    ends_since: Option<Duration>,
-    /// Since when it cannot be told whether it ends.
-    unknown_since: Option<Duration>,
-    /// Whether `when` was unknown when it was last asked.
-    is_unknown: bool,
-    stopped_until: Option<Duration>,
-    /// When it began and ended last.
-    changes: VecDeque<Duration>,
-    /// In the order of `set`.
-    claims: Vec<Claim>,
-    /// The last order to toggle.
-    toggled: u64,
-    /// What came of it if that was nothing.
-    not_toggled: Option<Why>,
-    status: Status,
-}
-
-/// What a rule wants of an output.
-#[derive(Clone, Debug)]
-struct Claim {
-    output: usize,
-    action: Action,
-    standing: Standing,
-    /// The last order.
-    order: u64,
-    /// Why the order was refused; also while it is tried again.
-    refusal: Option<Arc<str>>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Standing {
-    /// The rule is not active.
-    None,
-    /// Another rule has the output.
-    Wanted,
-    /// It was ordered and not answered yet.
-    Ordered,
-    /// It is so.
-    Carried,
-    /// To be tried again then.
-    Refused(Duration),
-    /// A command from outside has the output.
-    TakenOver,
-    /// A limit took it away.
-    Tripped(Arc<str>),
-}
-
-impl Standing {
-    /// Whether the rule may have the output.
-    fn competes(&self) -> bool {
-        matches!(self, Self::Wanted | Self::Ordered | Self::Carried | Self::Refused(_))
-    }
-}
-
-/// Who has one output.
-#[derive(Clone, Debug, Default)]
-struct Ownership {
-    /// Rules and the places of their claims, by falling priority.
-    claims: Vec<(usize, usize)>,
-    owner: Option<(usize, usize)>,
-    letting_go: Option<LettingGo>,
-}
-
-/// An order to let go that was not carried out yet.
-#[derive(Clone, Copy, Debug)]
-struct LettingGo {
-    rule: usize,
-    order: u64,
-    action: Option<Action>,
-    retry_at: Option<Duration>,
-}
-
 /// The rules at work.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -224,7 +145,7 @@ impl Engine {
     /// All rules are inactive and switched on, and nothing is known. The first step judges all.
     pub fn new(table: Table) -> Self {
         let facts = table.signals.iter().map(|signal| at_rest(signal.is_moment)).collect();
-        let rules: Vec<_> = (0..table.rules.len()).map(|rule| progress(&table, rule)).collect();
+        let rules: Vec<_> = (0..table.rules.len()).map(|rule| Progress::new(&table, rule)).collect();
         let outputs = ownerships(&table);
         let (concerned, moments) = (vec![true; rules.len()], Vec::with_capacity(table.signals.len()));
         Self {
@@ -423,51 +344,4 @@ impl Engine {
             _ => None,
         }
     }
-}
-
-/// What a signal of moments says when nothing happens: a text that no click has.
-const NOTHING: Value<'static> = Value::Text("");
-
-fn at_rest(is_moment: bool) -> Fact {
-    let mut fact = Fact::default();
-    if is_moment {
-        fact.write(NOTHING);
-    }
-    fact
-}
-
-fn progress(table: &Table, rule: usize) -> Progress {
-    let claim = |(output, action): &(_, Action)| Claim {
-        output: table.position(output),
-        action: *action,
-        standing: Standing::None,
-        order: 0,
-        refusal: None,
-    };
-    Progress {
-        is_on: true,
-        is_active: false,
-        holds_since: None,
-        ends_since: None,
-        unknown_since: None,
-        is_unknown: false,
-        stopped_until: None,
-        changes: VecDeque::with_capacity(MAX_CHANGES),
-        claims: table.rules[rule].spec.set.iter().map(claim).collect(),
-        toggled: 0,
-        not_toggled: None,
-        status: Status { state: State::Inactive, since: Duration::ZERO, why: Why::ConditionDoesNotHold, is_on: true },
-    }
-}
-
-fn ownerships(table: &Table) -> Vec<Ownership> {
-    let of = |output| {
-        let mut claims: Vec<_> = Vec::new();
-        for (index, rule) in table.rules.iter().enumerate() {
-            claims.extend(rule.spec.set.iter().position(|(name, _)| name == output).map(|place| (index, place)));
-        }
-        claims.sort_by_key(|(rule, _)| std::cmp::Reverse(table.rules[*rule].spec.priority));
-        Ownership { claims, ..Ownership::default() }
-    };
-    table.outputs.iter().map(of).collect()
 }

@@ -53,6 +53,7 @@ mod status;
 mod table;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use engine::{Engine, Event, MAX_CHANGES, Now, Order, REST, RETRY, Trip, Wall, What};
 pub use rule::{Manual, Publication, RuleSpec};

@@ -156,6 +156,17 @@ impl Table {
         }
     }
 
+    /// Everything that the formulas of these rules name, whether there is such a thing or not.
+    pub fn names_of(specs: &[RuleSpec]) -> Vec<String> {
+        let any = |_: &language::Name| Some(SignalKind::Lasting(Kind::Number(language::Unit::Open)));
+        let asked = Asked { describe: any, signals: RefCell::default() };
+        for source in specs.iter().flat_map(|spec| spec.until.iter().chain([&spec.when])) {
+            // Whether anything is wrong with it is no concern here: it is asked for its names alone.
+            let _names_are_kept = language::compile(source, &asked);
+        }
+        asked.signals.into_inner().into_iter().map(|signal| signal.name).collect()
+    }
+
     /// The names of signals, each at its index.
     pub fn signals(&self) -> impl ExactSizeIterator<Item = &str> {
         self.signals.iter().map(|signal| signal.name.as_str())
@@ -179,6 +190,11 @@ impl Table {
     /// The index of a rule.
     pub fn rule(&self, name: &Name) -> Option<usize> {
         self.rules.iter().position(|rule| rule.spec.name == *name)
+    }
+
+    /// Whether the rule of this index waits for something that has no duration, such as a click.
+    pub fn is_moment(&self, rule: usize) -> bool {
+        self.rules[rule].is_moment
     }
 
     /// Whether any rule names the time of day or the day of the week.

@@ -213,6 +213,25 @@ fn a_rule_that_is_switched_off_lets_go_and_begins_again_when_it_is_switched_on()
 }
 
 #[test]
+fn a_rule_that_begins_switched_off_orders_nothing_until_it_is_switched_on() {
+    let mut bench = Bench::new(vec![rule("r", "not link.up", &["o"]), rule("s", "not link.up", &["p"])]);
+    bench.engine.begin_switched(1, false);
+    bench.event(Event::Link(Some(false)));
+    bench.check(&["r: o on"]);
+    bench.check_state("s", State::Inactive, "it is switched off");
+    let next = table(vec![rule("s", "not link.up", &["p"]), rule("new", "not link.up", &["q"])]);
+    bench.engine.retire(&next, bench.at, &mut Vec::new());
+    bench.engine = bench.engine.clone().adopt(next);
+    bench.engine.begin_switched(1, false);
+    bench.event(Event::Time);
+    bench.check(&[]);
+    bench.check_state("new", State::Inactive, "it is switched off");
+    bench.event(Event::Switched(1, true));
+    bench.event(Event::Switched(0, true));
+    bench.check(&["new: q on", "s: p on"]);
+}
+
+#[test]
 fn a_loop_is_stopped_after_ten_changes_and_tried_again_after_a_rest() {
     let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
     for at in 0..10 {

@@ -6,9 +6,13 @@
 
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::VecDeque;
 use std::time::Duration;
+
+pub(super) use verdict::{Grant, Verdict};
+use verdict::{format_whole, round_up};
 
 use crate::interlock::InterlockHandle;
 use crate::limits::{Limits, is_on};
@@ -20,24 +24,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// How soon an output that must go on for safety's sake asks again while a partner is not off.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
-
-/// What an output must do, and why.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Verdict {
-    /// What to do; never [`Action::Toggle`].
-    pub(super) action: Action,
-    /// For the state message.
-    pub(super) cause: StateCause,
-}
-
-/// The decision about a command.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Grant {
-    /// Do it.
-    Now(Verdict),
-    /// [`Guard::due`] will say it at this moment, for this reason not sooner.
-    At(Duration, Refusal),
-}
 
 /// What is to happen at a later moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,6 +57,8 @@ pub(super) struct Guard {
     /// When `for` ends.
     lease_until: Option<Duration>,
     waiting: Option<Waiting>,
+    /// Whether an active rule owns the output: then a lost link does not take it away.
+    is_owned: bool,
 }
 
 impl Guard {
@@ -92,7 +80,18 @@ impl Guard {
             switches: VecDeque::new(),
             lease_until,
             waiting,
+            is_owned: false,
         }
+    }
+
+    /// Whether an active rule owns the output from now on. What makes it safe ends that.
+    pub(super) fn own(&mut self, is_owned: bool) {
+        self.is_owned = is_owned;
+    }
+
+    /// What it does when it is safe.
+    pub(super) fn safe_state(&self) -> Action {
+        self.limits.safe_state
     }
 
     /// New limits from a reload; what the output does is left alone.
@@ -117,14 +116,21 @@ impl Guard {
         self.action == self.limits.safe_state
     }
 
-    /// A command came at `now`, for `lease` if it says so. A rejected one changes nothing.
+    /// A command came at `now`, for `lease` if it says so, or an order of a rule; which of both is its `cause`. A rejected one
+    /// changes nothing.
     ///
     /// # Errors
     /// [`Reason::Limit`], [`Reason::Interlock`], [`Reason::Busy`] or [`Reason::OutOfRange`], with words for the sender.
-    pub(super) fn command(&mut self, now: Duration, action: Action, lease: Option<Duration>) -> Result<Grant, Refusal> {
+    pub(super) fn request(
+        &mut self,
+        now: Duration,
+        action: Action,
+        lease: Option<Duration>,
+        cause: StateCause,
+    ) -> Result<Grant, Refusal> {
         let action = self.resolve_toggle(action);
         let lease = self.lease(now, action, lease)?;
-        let verdict = Verdict { action, cause: StateCause::Command };
+        let verdict = Verdict { action, cause };
         if is_on(action) == is_on(self.action) {
             return Ok(Grant::Now(self.carry_out(now, verdict, lease)));
         }
@@ -133,13 +139,15 @@ impl Guard {
         if limit.max(free) <= now {
             return Ok(Grant::Now(self.carry_out(now, verdict, lease)));
         }
+        // Of a rule it can be seen later that it was one.
+        let postponed = if cause == StateCause::Rule { cause } else { StateCause::Limit };
         let (at, cause, refusal) = if limit > now {
             let key = if is_on(action) { "min_off" } else { "min_on" };
             let words = format!("{key} keeps it {} for another {}", self.requested(), round_up(limit - now));
-            (limit.max(free), StateCause::Limit, Refusal::new(Reason::Limit, words))
+            (limit.max(free), postponed, Refusal::new(Reason::Limit, words))
         } else {
             let words = format!("it rests for another {} after the other went off", round_up(free - now));
-            (free, StateCause::Command, Refusal::new(Reason::Interlock, words))
+            (free, cause, Refusal::new(Reason::Interlock, words))
         };
         let replaced = self.lease_until.take().or(self.waiting.and_then(|waiting| waiting.replaced));
         self.waiting = Some(Waiting { verdict: Verdict { action, cause }, at, lease, replaced });
@@ -258,6 +266,7 @@ impl Guard {
     /// The output must go to its safe state because of `cause`; a lease ends with it. `None`: not before a partner is off, to
     /// which [`Guard::due`] will see.
     pub(super) fn make_safe(&mut self, now: Duration, cause: StateCause) -> Option<Verdict> {
+        self.is_owned = false;
         let verdict = Verdict { action: self.limits.safe_state, cause };
         if self.limits.is_on_when_safe() && !is_on(self.action) {
             let at = self.interlock.demand(now).unwrap_or_else(|_| now.saturating_add(ASK_AGAIN));
@@ -346,7 +355,8 @@ impl Guard {
     fn silent_at(&self, last_heard: Option<Duration>, ramping: bool) -> Option<Duration> {
         let next = self.waiting.map_or(self.action, |waiting| waiting.verdict.action);
         let is_settled = next == self.limits.safe_state && (self.is_safe() || !self.has_waiting_command());
-        let limit = self.limits.safe_after.filter(|_| !is_settled || (ramping && self.waiting.is_none()))?;
+        let is_concerned = !self.is_owned && (!is_settled || (ramping && self.waiting.is_none()));
+        let limit = self.limits.safe_after.filter(|_| is_concerned)?;
         Some(last_heard.unwrap_or_default().saturating_add(limit))
     }
 
@@ -362,7 +372,8 @@ impl Guard {
 
     /// Whether a command waits to be carried out.
     pub(super) fn has_waiting_command(&self) -> bool {
-        self.waiting.is_some_and(|waiting| matches!(waiting.verdict.cause, StateCause::Command | StateCause::Limit))
+        let is_request = |cause| matches!(cause, StateCause::Command | StateCause::Rule | StateCause::Limit);
+        self.waiting.is_some_and(|waiting| is_request(waiting.verdict.cause))
     }
 
     /// When it has been on for too long; also on a slow way down, which then ends at once.
@@ -434,16 +445,4 @@ impl Guard {
         }
         None
     }
-}
-
-/// Rounded up, above ten seconds to whole seconds: `59.98s` helps nobody, and a time that is too short would be wrong.
-fn round_up(duration: Duration) -> String {
-    let unit = if duration > Duration::from_secs(10) { 1000 } else { 1 };
-    let ms = u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
-    format_duration(Duration::from_millis(ms.div_ceil(unit).saturating_mul(unit)))
-}
-
-fn format_whole(duration: Duration) -> String {
-    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    format_duration(Duration::from_millis(if ms > 10_000 { ms / 1000 * 1000 } else { ms }))
 }

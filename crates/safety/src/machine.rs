@@ -29,6 +29,17 @@ pub struct Done {
 /// What a command came to, for the reply. A refusal with [`Reason::Hardware`] was no refusal but a failure.
 pub type Applied = Result<Done, Refusal>;
 
+/// What a rule orders of an output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RuleOrder {
+    /// Do this; a rule owns the output from now on.
+    Own(Action),
+    /// No rule owns it any more: do this, or what is safe.
+    LetGo(Option<Action>),
+    /// On if it is off, off if it is on; no rule owns it.
+    Toggle,
+}
+
 /// What must be done. `R` is the requester of a command.
 #[derive(Debug, PartialEq)]
 pub enum Effect<R> {
@@ -125,12 +136,38 @@ impl<R> Machine<R> {
         self.guard.relimit(limits);
     }
 
-    /// A command came: it is carried out, kept, or refused.
+    /// A command came: it is carried out, kept, or refused. Carried out or kept, it takes the output from a rule.
     pub fn command(&mut self, now: Duration, action: Action, lease: Option<Duration>, requester: R) -> Vec<Effect<R>> {
-        let granted = match self.guard.command(now, action, lease) {
+        self.request(now, (action, lease), StateCause::Command, false, requester)
+    }
+
+    /// A rule orders something: by the same limits as a command it is carried out, kept, or refused. While a rule owns the output, a
+    /// lost link does not make it safe; `max_on` does.
+    pub fn rule(&mut self, now: Duration, order: RuleOrder, requester: R) -> Vec<Effect<R>> {
+        let (action, owns) = match order {
+            RuleOrder::Own(action) => (action, true),
+            RuleOrder::LetGo(action) => (action.unwrap_or(self.guard.safe_state()), false),
+            RuleOrder::Toggle => (Action::Toggle, false),
+        };
+        if !owns {
+            self.guard.own(false);
+        }
+        self.request(now, (action, None), StateCause::Rule, owns, requester)
+    }
+
+    fn request(
+        &mut self,
+        now: Duration,
+        (action, lease): (Action, Option<Duration>),
+        cause: StateCause,
+        owns: bool,
+        requester: R,
+    ) -> Vec<Effect<R>> {
+        let granted = match self.guard.request(now, action, lease, cause) {
             Ok(granted) => granted,
             Err(refusal) => return vec![Effect::Answer(requester, Err(refusal))],
         };
+        self.guard.own(owns);
         let mut effects = self.refuse(Reason::Busy, "a newer command has taken its place");
         match granted {
             Grant::Now(verdict) => {
@@ -279,7 +316,7 @@ impl<R> Machine<R> {
     fn obey(&mut self, now: Duration, verdict: Verdict) -> Vec<Effect<R>> {
         let Verdict { action, cause } = verdict;
         match cause {
-            StateCause::Command | StateCause::Limit => {
+            StateCause::Command | StateCause::Rule | StateCause::Limit => {
                 let mut effects = vec![Effect::Log(Note::Postponed(action, cause))];
                 effects.extend(self.follow(now, verdict, Purpose::Command));
                 effects
@@ -301,7 +338,8 @@ impl<R> Machine<R> {
 
     /// Makes the hardware do what the verdict says, or begin to.
     fn follow(&mut self, now: Duration, verdict: Verdict, purpose: Purpose) -> Vec<Effect<R>> {
-        let is_asked = matches!(verdict.cause, StateCause::Command | StateCause::For | StateCause::Limit);
+        let asked = [StateCause::Command, StateCause::Rule, StateCause::For, StateCause::Limit];
+        let is_asked = asked.contains(&verdict.cause);
         self.cause = verdict.cause;
         self.motion.begin(now, verdict.action, !is_asked);
         vec![self.drive(now, purpose)]

@@ -27,6 +27,7 @@ use crate::opening::OpenError;
 use crate::overflow;
 use crate::record::{self, ReadingName};
 use crate::rows::Victim;
+use crate::values::Values;
 use crate::{Sequence, Settings, SpoolError, Stats, Stored, WhenFull};
 #[cfg(any(test, feature = "testing"))]
 use fieldgate_model::Name;
@@ -59,6 +60,7 @@ pub(super) struct Core {
     delivery: Delivery,
     cache: Cache,
     counts: Counts,
+    values: Values,
     ids: Ids,
     announced: Kept,
     /// What health reports about this start, such as a damaged file.
@@ -97,6 +99,7 @@ impl Core {
             delivery: Delivery::new(),
             cache: Cache::default(),
             counts: Counts::default(),
+            values: Values::default(),
             notice: None,
             recovery: None,
         })
@@ -205,7 +208,8 @@ impl Core {
             let is_many = self.delivery.to_delete_count() >= self.disk.limits().deletions();
             if is_many { Duration::ZERO } else { since + self.settings.commit_every.max(DELETE_EVERY) }
         });
-        let is_kept = self.counts.unsaved().next().is_none() && !self.announced.has_unsaved();
+        let is_kept =
+            self.counts.unsaved().next().is_none() && !self.values.has_unsaved() && !self.announced.has_unsaved();
         let keep = (!is_kept).then_some(Duration::ZERO);
         let earliest = [write, delete, keep].into_iter().flatten().min()?;
         Some(earliest.max(self.disk.not_before()))

@@ -14,7 +14,7 @@ use crate::rows;
 /// The database in its folder.
 pub(super) const FILE: &str = "spool.db";
 /// The newest that this program knows.
-pub(super) const SCHEMA_VERSION: i64 = 5;
+pub(super) const SCHEMA_VERSION: i64 = 6;
 
 const RESERVE: &str = ".reserve";
 
@@ -22,7 +22,7 @@ const RESERVE: &str = ".reserve";
 const OWN_FILES: [&str; 3] = ["", "-wal", RESERVE];
 
 /// Exactly as SQLite keeps them in its own table: a file with other text is not ours.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 6] = [
     (
         "message",
         "CREATE TABLE message (seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, source TEXT NOT NULL, \
@@ -33,6 +33,7 @@ const TABLES: [(&str, &str); 5] = [
     ("count", ADD_COUNT),
     ("command", ADD_COMMAND),
     ("announced", ADD_ANNOUNCED),
+    ("value", ADD_VALUE),
 ];
 
 /// From schema 2 to 3.
@@ -46,6 +47,10 @@ const ADD_COMMAND: &str = "CREATE TABLE command (n INTEGER PRIMARY KEY, actuator
 /// From schema 4 to 5.
 const ADD_ANNOUNCED: &str =
     "CREATE TABLE announced (name TEXT PRIMARY KEY, body BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID";
+
+/// From schema 5 to 6.
+const ADD_VALUE: &str =
+    "CREATE TABLE value (recipient TEXT PRIMARY KEY, value TEXT NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID";
 
 /// From schema 1 to 2. SQLite keeps the new column's text at the end of the list, which is where [`TABLES`] has it.
 const ADD_SUM: &str = "ALTER TABLE message ADD COLUMN sum INTEGER NOT NULL DEFAULT 0";
@@ -114,7 +119,7 @@ pub(super) fn migrate(connection: &mut Connection, from: i64) -> Result<(), Trou
     if from == 1 {
         add_sums(connection)?;
     }
-    for (version, sql) in [(3, ADD_COUNT), (4, ADD_COMMAND), (5, ADD_ANNOUNCED)] {
+    for (version, sql) in [(3, ADD_COUNT), (4, ADD_COMMAND), (5, ADD_ANNOUNCED), (6, ADD_VALUE)] {
         if from < version {
             add_table(connection, sql, version)?;
         }

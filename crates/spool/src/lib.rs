@@ -64,6 +64,8 @@
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
 //!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has. A count that
 //!   a user sets ([`Item::SetCount`]) may be less, and who set it is answered when it is on disk.
+//! - What a user has set ([`Item::SetValue`]) is written at once, and who set it is answered when it is on disk. It belongs to its
+//!   recipient and stays when that is configured no more.
 //! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`CommandIds`]), fewer where
 //!   they would take more than a quarter of the capacity for messages. An answer is on disk before a reply that was appended
 //!   behind it is offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either.
@@ -97,14 +99,17 @@
 //!
 //! # On disk
 //!
-//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 5, WAL, `synchronous=FULL`, held exclusively:
+//! One SQLite database `spool.db` with its log `spool.db-wal`, `user_version` 6, WAL, `synchronous=FULL`, held exclusively:
 //! a second instance is refused, and there is no shared-memory file. Schema 1 lacked `message.sum`, schema 2 the table
-//! `count`, schema 3 the table `command`, schema 4 the table `announced`; all are migrated. A newer one than this is refused and left alone.
+//! `count`, schema 3 the table `command`, schema 4 the table `announced`, schema 5 the table `value`; all are migrated. A newer one than
+//! this is refused and left alone.
 //!
 //! ```sql
 //! CREATE TABLE message (          -- one row per unacknowledged message
 //!   seq INTEGER PRIMARY KEY,      -- Sequence
-//!   kind INTEGER NOT NULL,        -- 0 reading, 1 reply of an output, 2 loss, 3 reply of a sensor's total
+//!   kind INTEGER NOT NULL,        -- 0 reading, 1 reply of an output, 2 loss, 3 reply of a sensor's total,
+//!                                 -- 4 reply of a variable, 5 response to a request, 6 event of a rule,
+//!                                 -- 7 reply of a rule's switch
 //!   source TEXT NOT NULL,         -- sensor or output
 //!   run INTEGER NOT NULL,         -- start of the program
 //!   n INTEGER NOT NULL,           -- a reading's number, 0 for the others
@@ -126,7 +131,8 @@
 //! ) STRICT, WITHOUT ROWID;
 //! CREATE TABLE command (          -- one row per command that had an id, the newest of all
 //!   n INTEGER PRIMARY KEY,        -- their order; the newest has the greatest
-//!   actuator TEXT NOT NULL,       -- an output, or a sensor whose total was set with ":total" behind its name
+//!   actuator TEXT NOT NULL,       -- an output, or a sensor whose total was set with ":total" behind its name,
+//!                                 -- a variable with ":variable", the switch of a rule with ":rule"
 //!   id TEXT NOT NULL,
 //!   answer BLOB,                  -- the reply's payload, word for word; NULL as long as there is none
 //!   sum INTEGER NOT NULL          -- CRC-32 of n, actuator and id in the upper half, of everything in the lower
@@ -136,6 +142,11 @@
 //!   body BLOB NOT NULL,
 //!   sum INTEGER NOT NULL          -- CRC-32 of name and body
 //! ) STRICT, WITHOUT ROWID;
+//! CREATE TABLE value (            -- one row per thing that a user has set, also when it is configured no more
+//!   recipient TEXT PRIMARY KEY,   -- a variable with ":variable" behind its name, the switch of a rule with ":rule"
+//!   value TEXT NOT NULL,
+//!   sum INTEGER NOT NULL          -- CRC-32 of recipient and value
+//! ) STRICT, WITHOUT ROWID;
 //! ```
 //!
 //! Beside it lies `spool.db.reserve`, space that is given up when the disk is full: even a deletion must be written to the
@@ -144,7 +155,8 @@
 //! # Inside
 //!
 //! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges loss records; `overflow.rs` decides
-//! what is dropped; `counts.rs` keeps what sensors have counted, and `ids.rs` the commands that were seen, which come in by
+//! what is dropped; `counts.rs` keeps what sensors have counted, `values.rs` what users have set, and `ids.rs` the commands that were
+//! seen, which come in by
 //! `command_ids.rs`; `announced.rs` keeps what was announced; `handed.rs` knows what the broker may have; `codes.rs` says what an error means; `file.rs` has the schema,
 //! `opening.rs` opens the database in the folder that `folder.rs` makes, `wal.rs` checks its log, `store.rs` works on it, `rows.rs`
 //! decodes its rows, and `salvage.rs` reads a damaged one. `core.rs` joins them and applies the policy, with the time passed in;
@@ -170,6 +182,7 @@ mod salvage;
 mod store;
 mod thread;
 mod types;
+mod values;
 mod vitals;
 mod wal;
 
@@ -182,7 +195,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
-use fieldgate_model::{Loss, Message, Name, PersistedCounts, Saved};
+use fieldgate_model::{Loss, Message, Name, PersistedCounts, PersistedValues, Recipient, Saved};
 
 pub use announced::{Announced, Announcements};
 pub use command_ids::CommandIds;
@@ -205,6 +218,7 @@ pub struct Spool {
     era: watch::Receiver<u64>,
     stats: watch::Receiver<Stats>,
     counts: watch::Receiver<PersistedCounts>,
+    values: watch::Receiver<PersistedValues>,
     command_ids: CommandIds,
     announced: Announced,
     busy: Arc<Busy>,
@@ -227,6 +241,15 @@ pub enum Item {
         count: u64,
         /// Answered once it is on disk, or as soon as it is known that it cannot be now. It is then written when it can be. The
         /// requester may have stopped waiting.
+        saved: oneshot::Sender<Saved>,
+    },
+    /// What a user has set.
+    SetValue {
+        /// What of.
+        recipient: Recipient,
+        /// To what.
+        value: String,
+        /// As that of [`Item::SetCount`].
         saved: oneshot::Sender<Saved>,
     },
 }
@@ -369,6 +392,11 @@ impl Spool {
     /// What sensors had counted when the file was read: where they go on. Nothing until a file could be opened.
     pub fn counts(&self) -> watch::Receiver<PersistedCounts> {
         self.counts.clone()
+    }
+
+    /// What users had set when the file was read. Nothing until a file could be opened.
+    pub fn values(&self) -> watch::Receiver<PersistedValues> {
+        self.values.clone()
     }
 
     /// Where commands record their ids, and what earlier runs recorded.

@@ -64,6 +64,10 @@ pub(super) fn kind_number(kind: MessageKind) -> i64 {
         MessageKind::Reply => 1,
         MessageKind::Loss => 2,
         MessageKind::TotalReply => 3,
+        MessageKind::VariableReply => 4,
+        MessageKind::Response => 5,
+        MessageKind::Event => 6,
+        MessageKind::RuleReply => 7,
     }
 }
 
@@ -133,6 +137,16 @@ pub(super) fn announced_sum(name: &str, body: &[u8]) -> i64 {
     sum.finalize().into()
 }
 
+/// The checksum of what a user has set.
+pub(super) fn value_sum(recipient: &str, value: &str) -> i64 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(recipient.as_bytes());
+    // No recipient has this in it, so the two texts cannot be mistaken for one another.
+    sum.update(b"/");
+    sum.update(value.as_bytes());
+    sum.finalize().into()
+}
+
 /// The checksum of a command's id and answer: in its upper half that of the id and its place alone, so that a repeat is known
 /// even when the answer is damaged; in its lower half that of everything.
 pub(super) fn command_sum(place: i64, recipient: &str, id: &str, answer: Option<&[u8]>) -> i64 {
@@ -199,6 +213,10 @@ pub(super) fn message(row: Row) -> Option<Message> {
         1 => MessageKind::Reply,
         2 => MessageKind::Loss,
         3 => MessageKind::TotalReply,
+        4 => MessageKind::VariableReply,
+        5 => MessageKind::Response,
+        6 => MessageKind::Event,
+        7 => MessageKind::RuleReply,
         _ => return None,
     };
     let qos = match row.flags & 0b11 {

@@ -4,7 +4,8 @@ use rusqlite::Connection;
 
 use crate::counts::Counted;
 use crate::record::{self, ReadingName, Row, Unsound};
-use fieldgate_model::{CommandRecord, Message, Name, REMEMBERED};
+use crate::values::SetValue;
+use fieldgate_model::{CommandRecord, Message, Name, REMEMBERED, Recipient};
 
 /// A row that was dropped to make space for newer ones.
 #[derive(Debug)]
@@ -65,6 +66,22 @@ pub(super) fn read_announced(
         let (name, body, sum): (String, Vec<u8>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let is_sound = record::announced_sum(&name, &body) == sum;
         see(name, is_sound.then_some(body));
+    }
+    Ok(())
+}
+
+/// Shows every value to `see`: under its recipient as it stands there, or nothing when the row is not as it was written.
+pub(super) fn read_values(
+    connection: &Connection,
+    mut see: impl FnMut(String, Option<SetValue>),
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT recipient, value, sum FROM value")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (text, value, sum): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let is_sound = record::value_sum(&text, &value) == sum;
+        let value = Recipient::from_text(&text).filter(|_| is_sound).map(|recipient| (recipient, value));
+        see(text, value);
     }
     Ok(())
 }

@@ -15,8 +15,11 @@ use crate::counts::Counted;
 use crate::file;
 use crate::ids::CommandRows;
 use crate::record::{ROW_OVERHEAD, ReadingName, Unsound};
-use crate::rows::{body_len, decode, read_announced, read_commands, read_counts, select, signed, unsigned};
+use crate::rows::{
+    body_len, decode, read_announced, read_commands, read_counts, read_values, select, signed, unsigned,
+};
 use crate::store::READ_BYTES;
+use crate::values::SetValue;
 use fieldgate_model::{Loss, Message, MessageKind, Name, RunId};
 
 /// What a salvage comes to next.
@@ -75,6 +78,14 @@ impl Salvage {
         let mut sound = Vec::new();
         // Where it cannot be read any further, the rest is lost.
         read_counts(&self.connection, |_, count| sound.extend(count)).unwrap_or_default();
+        sound
+    }
+
+    /// What can still be read of what users have set.
+    pub(super) fn values(&self) -> Vec<SetValue> {
+        let mut sound = Vec::new();
+        // Where it cannot be read any further, the rest is not recovered.
+        read_values(&self.connection, |_, value| sound.extend(value)).unwrap_or_default();
         sound
     }
 

@@ -1,5 +1,7 @@
 //! All SQL. One connection, held by the spool's thread; see the parent's page for the schema and why it is set up so.
 
+mod values;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -420,7 +422,7 @@ impl Batch<'_> {
         let rest = match order {
             Order::OldestReadings => "WHERE kind = 0 ORDER BY seq",
             Order::NewestReadings => "WHERE kind = 0 ORDER BY seq DESC",
-            Order::OldestReplies => "WHERE kind IN (1, 3) ORDER BY seq",
+            Order::OldestReplies => "WHERE kind IN (1, 3, 4, 5, 6, 7) ORDER BY seq",
         };
         let sql = format!("SELECT seq, kind, source, run, n, sum, length(body) FROM message {rest}");
         let mut statement = self.transaction.prepare_cached(&sql)?;

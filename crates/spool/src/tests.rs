@@ -9,6 +9,7 @@ mod ids;
 mod losses;
 mod no_disk;
 mod space;
+mod values;
 
 use std::fs;
 use std::path::Path;
@@ -288,7 +289,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let before = fs::read(&file).unwrap();
     let refused = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap_err();
-    assert!(refused.to_string().ends_with("newer version of fieldgate (schema 7; this one knows 5)"), "{refused}");
+    assert!(refused.to_string().ends_with("newer version of fieldgate (schema 7; this one knows 6)"), "{refused}");
     assert!(fs::read(&file).unwrap() == before);
 }
 
@@ -298,13 +299,13 @@ fn the_head_of_the_file_says_its_schema_while_it_is_open() {
     let folder = tempfile::tempdir().unwrap();
     let head = || fs::read(folder.path().join("spool.db")).unwrap()[60..64].to_vec();
     let new = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
-    assert_eq!(head(), [0, 0, 0, 5]);
+    assert_eq!(head(), [0, 0, 0, 6]);
     drop(new);
     let file = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
-    file.execute_batch("DROP TABLE command; DROP TABLE announced; PRAGMA user_version = 3").unwrap();
+    file.execute_batch("DROP TABLE command; DROP TABLE announced; DROP TABLE value; PRAGMA user_version = 3").unwrap();
     drop(file);
     let _migrated = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
-    assert_eq!(head(), [0, 0, 0, 5]);
+    assert_eq!(head(), [0, 0, 0, 6]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::vitals::Busy;
 use crate::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
 use fieldgate_clock as clock;
-use fieldgate_model::{Moment, Name, PersistedCounts, RunId, Saved};
+use fieldgate_model::{Moment, Name, PersistedCounts, PersistedValues, Recipient, RunId, Saved};
 
 /// Requests that wait for the thread, and items in them: forty seconds of a disk that hangs at a hundred readings a second, in
 /// a megabyte and a half.
@@ -88,6 +88,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let (era_sender, era) = watch::channel(core.era());
     let (stats_sender, stats) = watch::channel(core.stats());
     let (counts_sender, counts) = watch::channel(core.counts());
+    let (values_sender, values) = watch::channel(core.values());
     let (command_ids, records) = command_ids::open(core.commands());
     let (announced, announcements) = announced::open(core.announced());
     let (busy, places) = (Arc::new(Busy::default()), Arc::new(Semaphore::new(QUEUE)));
@@ -96,11 +97,13 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
         places: Places(Arc::clone(&places)),
         waiting: Vec::new(),
         set: Vec::new(),
+        set_values: Vec::new(),
         queue,
         head: head_sender,
         era: era_sender,
         stats: stats_sender,
         counts: counts_sender,
+        values: values_sender,
         command_records: records,
         announcements,
         busy: Arc::clone(&busy),
@@ -116,7 +119,10 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     };
     let thread = Builder::new().name("spool".into()).spawn(run).map_err(no_thread)?;
     starting.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(no_thread)?;
-    Ok((Spool { requests, places, head, era, stats, counts, command_ids, announced, busy }, SpoolThread { thread }))
+    Ok((
+        Spool { requests, places, head, era, stats, counts, values, command_ids, announced, busy },
+        SpoolThread { thread },
+    ))
 }
 
 /// The free places for items in the queue. Dropping it, also by a panic, ends every wait for a place.
@@ -136,11 +142,14 @@ struct ThreadState {
     waiting: Vec<oneshot::Sender<()>>,
     /// Who waits until the count of a sensor is on disk.
     set: Vec<(Name, oneshot::Sender<Saved>)>,
+    /// Who waits until what a user has set is on disk.
+    set_values: Vec<(Recipient, oneshot::Sender<Saved>)>,
     queue: mpsc::Receiver<Request>,
     head: watch::Sender<Sequence>,
     era: watch::Sender<u64>,
     stats: watch::Sender<Stats>,
     counts: watch::Sender<PersistedCounts>,
+    values: watch::Sender<PersistedValues>,
     command_records: Reader,
     announcements: announced::Reader,
     busy: Arc<Busy>,
@@ -184,6 +193,10 @@ impl ThreadState {
             for (sensor, saved) in self.set.drain(..) {
                 // An error means that the requester stopped waiting and does not need the answer.
                 saved.send(self.core.count_saved(&sensor)).unwrap_or_default();
+            }
+            for (recipient, saved) in self.set_values.drain(..) {
+                // As above.
+                saved.send(self.core.value_saved(&recipient)).unwrap_or_default();
             }
             for answer in self.waiting.drain(..) {
                 // An error means that the requester stopped waiting and does not need the answer.
@@ -249,6 +262,10 @@ impl ThreadState {
                 self.core.set_count(&sensor, count);
                 self.set.push((sensor, saved));
             }
+            Item::SetValue { recipient, value, saved } => {
+                self.core.set_value(recipient.clone(), value);
+                self.set_values.push((recipient, saved));
+            }
         }
     }
 
@@ -259,6 +276,10 @@ impl ThreadState {
         if self.core.knows_counts() {
             self.counts
                 .send_if_modified(|known| known.is_none() && std::mem::replace(known, self.core.counts()).is_none());
+        }
+        if self.core.knows_values() {
+            self.values
+                .send_if_modified(|known| known.is_none() && std::mem::replace(known, self.core.values()).is_none());
         }
         if self.core.knows_commands() && !self.command_records.has_earlier() {
             self.command_records.publish_earlier(self.core.commands());

@@ -9,6 +9,7 @@ use crate::config::check::Checker;
 use crate::config::check::device::Device;
 use crate::config::check::mqtt::Mqtt;
 use crate::config::check::section::Section;
+use crate::config::check::variables::VariableDraft;
 use crate::config::check::words::{quoted, shorten};
 use crate::config::tree::{Key, Node, Span, Value};
 use crate::worker::{ActuatorSettings, SensorSettings};
@@ -16,7 +17,7 @@ use fieldgate_bus::signals::SignalKind;
 use fieldgate_drivers::formula::{self, IS_FLAG, MEASUREMENTS, RATE, VALUE};
 use fieldgate_drivers::kernel_channels::bad_measurement_name;
 use fieldgate_formula::{self as language, Names, Program, Unit};
-use fieldgate_model::{Name, Quantity, Setting, Settings};
+use fieldgate_model::{Form, Name, Quantity, Setting, Settings};
 
 /// A derived sensor that is not checked yet.
 pub(super) struct Derived<'a> {
@@ -44,14 +45,59 @@ struct Pending<'a> {
 
 /// What formulas may name.
 #[derive(Default)]
-struct Devices {
+pub(super) struct Devices {
     sensors: Vec<(Name, Vec<Quantity>)>,
     outputs: Vec<(Name, fieldgate_model::OutputKind)>,
+    variables: Vec<(Name, language::Kind)>,
     /// There is something of this name, and something is wrong with it: whatever is named of it will do.
     wrong: Vec<Name>,
 }
 
 impl Devices {
+    /// Outputs and variables.
+    fn around(actuators: &[Device<ActuatorSettings>], variables: &[VariableDraft]) -> Self {
+        let mut devices = Self::default();
+        devices.variables.extend(variables.iter().map(|draft| (draft.name.clone(), draft.kind.clone())));
+        let wrong = variables.iter().filter(|draft| draft.variable.is_none());
+        devices.wrong.extend(wrong.map(|draft| draft.name.clone()));
+        for device in actuators {
+            match &device.settings {
+                Some(settings) => devices.outputs.push((device.name.clone(), settings.kind)),
+                None => devices.wrong.push(device.name.clone()),
+            }
+        }
+        devices
+    }
+
+    /// All of them, those that are computed from others included.
+    pub(super) fn of(
+        sensors: &[Device<SensorSettings>],
+        actuators: &[Device<ActuatorSettings>],
+        variables: &[VariableDraft],
+    ) -> Self {
+        let mut devices = Self::around(actuators, variables);
+        for device in sensors {
+            match &device.settings {
+                Some(settings) => devices.sensors.push((device.name.clone(), settings.filtered())),
+                None => devices.wrong.push(device.name.clone()),
+            }
+        }
+        devices
+    }
+
+    /// Whether this says something only when it happens.
+    pub(super) fn is_moment(&self, name: &language::Name) -> bool {
+        let language::Name::Member { owner, member } = name else { return false };
+        let sensor = self.sensors.iter().find(|(name, _)| name.as_str() == owner);
+        sensor.is_some_and(|(_, all)| all.iter().any(|q| q.name == *member && q.form == Form::Word))
+    }
+
+    /// Whether something is wrong with the device that this is of, so that nothing more can be said.
+    pub(super) fn is_wrong(&self, name: &language::Name) -> bool {
+        let (language::Name::Member { owner, .. } | language::Name::Variable(owner)) = name;
+        self.wrong.iter().any(|name| name.as_str() == owner)
+    }
+
     fn kind(&self, owner: &str, member: &str) -> Option<language::Kind> {
         if let Some((_, quantities)) = self.sensors.iter().find(|(name, _)| name.as_str() == owner) {
             let quantity = quantities.iter().find(|quantity| quantity.name == member)?;
@@ -66,8 +112,13 @@ impl Devices {
 
 impl Names for Devices {
     fn find(&self, name: &language::Name) -> Option<language::Signal> {
-        let language::Name::Member { owner, member } = name else { return None };
-        Some(language::Signal { index: 0, kind: self.kind(owner, member)? })
+        let kind = match name {
+            language::Name::Member { owner, member } => self.kind(owner, member)?,
+            language::Name::Variable(name) => {
+                self.variables.iter().find(|(known, _)| known.as_str() == name).map(|(_, kind)| kind.clone())?
+            }
+        };
+        Some(language::Signal { index: 0, kind })
     }
 
     fn known(&self) -> Vec<String> {
@@ -75,7 +126,8 @@ impl Names for Devices {
             all.iter().map(move |q| format!("{name}.{}", q.name)).collect::<Vec<_>>()
         };
         let outputs = self.outputs.iter().map(|(name, _)| format!("{name}.{VALUE}"));
-        self.sensors.iter().flat_map(of).chain(outputs).collect()
+        let variables = self.variables.iter().map(|(name, _)| name.to_string());
+        self.sensors.iter().flat_map(of).chain(outputs).chain(variables).collect()
     }
 }
 
@@ -85,16 +137,10 @@ impl<'a> Checker<'a> {
         &mut self,
         derived: Vec<Derived<'a>>,
         sensors: &mut [Device<SensorSettings>],
-        actuators: &[Device<ActuatorSettings>],
+        (actuators, variables): (&[Device<ActuatorSettings>], &[VariableDraft]),
         mqtt: &Mqtt,
     ) {
-        let mut devices = Devices::default();
-        for device in actuators {
-            match &device.settings {
-                Some(settings) => devices.outputs.push((device.name.clone(), settings.kind)),
-                None => devices.wrong.push(device.name.clone()),
-            }
-        }
+        let mut devices = Devices::around(actuators, variables);
         for (index, device) in sensors.iter().enumerate() {
             match &device.settings {
                 Some(settings) => devices.sensors.push((device.name.clone(), settings.filtered())),
@@ -291,7 +337,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Where a part of a formula stands in the file; the whole value where that is not known.
-    fn within(&self, place: &Span, source: &str, part: language::Span) -> Span {
+    pub(super) fn within(&self, place: &Span, source: &str, part: language::Span) -> Span {
         let text = &self.source.text[place.clone()];
         let quote = usize::from(text.starts_with(['"', '\'']));
         let inside = text.get(quote..text.len() - quote);

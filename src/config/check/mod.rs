@@ -16,8 +16,10 @@ mod home_assistant;
 mod known_bus;
 mod mqtt;
 mod outputs;
+mod rules;
 mod section;
 mod value;
+mod variables;
 mod words;
 
 use std::path::PathBuf;
@@ -28,7 +30,8 @@ use crate::config::report::{Problem, Severity};
 use crate::config::source::{Source, whole};
 use crate::config::tree::{Node, Span};
 use crate::config::{Config, raw};
-use fieldgate_model::Name;
+use crate::requests;
+use fieldgate_model::{Name, Setting};
 use fieldgate_spool as spool;
 
 use section::Section;
@@ -119,7 +122,9 @@ impl<'a> Checker<'a> {
         let buses = self.buses(&top);
         let (mut sensors, derived) = self.sensors(&top, &buses, &mqtt);
         let actuators = self.actuators(&top, &buses, &mqtt);
-        self.derived(derived, &mut sensors, &actuators, &mqtt);
+        let variables = self.variables(&top, &sensors, &actuators);
+        self.derived(derived, &mut sensors, (&actuators, &variables), &mqtt);
+        let rules = self.rules(&top, &sensors, &actuators, &variables);
         self.collisions(&buses, &sensors, &actuators);
         let home_assistant = self.home_assistant(&top, &name, &mqtt.topics, (&sensors, &actuators));
         if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
@@ -138,6 +143,9 @@ impl<'a> Checker<'a> {
             buses: buses.into_iter().filter_map(|bus| Some((bus.name, bus.settings?))).collect(),
             sensors: sensors.into_iter().filter_map(|device| device.settings).collect(),
             actuators: actuators.into_iter().filter_map(|device| device.settings).collect(),
+            variables: variables.into_iter().filter_map(|draft| draft.variable).collect(),
+            requests: self.requests(&top),
+            rules,
             home_assistant,
         })
     }
@@ -151,6 +159,19 @@ impl<'a> Checker<'a> {
         }
         let written = gateway.text("name").and_then(|name| Name::new(name).ok());
         written.unwrap_or_else(|| self.machine.name())
+    }
+
+    fn requests(&mut self, top: &Section<'a>) -> Option<requests::Settings> {
+        if !top.has("requests") {
+            return None;
+        }
+        let own = self.sub(top, "requests", raw::REQUESTS);
+        let Some(Setting::List(verbs)) = own.get("allow") else { return None };
+        let name = |verb: &Setting| match verb {
+            Setting::Text(name) => Some(name.clone()),
+            _ => None,
+        };
+        Some(requests::Settings { allow: verbs.iter().filter_map(name).collect() })
     }
 
     fn spool(&mut self, top: &Section<'a>) -> Option<spool::Settings> {

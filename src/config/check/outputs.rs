@@ -305,7 +305,7 @@ fn names(section: &Section<'_>) -> Vec<Name> {
 }
 
 /// A state as it may stand in YAML.
-fn written(node: &Node) -> Option<CommandValue> {
+pub(super) fn written(node: &Node) -> Option<CommandValue> {
     Some(match &node.value {
         Value::Flag(flag) => CommandValue::Flag(*flag),
         Value::Integer(n, _) => CommandValue::Number(*n as f64),

@@ -340,7 +340,7 @@ impl<'a> Checker<'a> {
 
 /// Kinds whose values the caller takes from the node itself.
 fn checked_elsewhere(kind: &Kind) -> bool {
-    matches!(kind, Kind::Section(_) | Kind::State | Kind::DriverSettings)
+    matches!(kind, Kind::Section(_) | Kind::State | Kind::States | Kind::DriverSettings)
         || matches!(kind, Kind::Filters | Kind::Deltas | Kind::PerMeasurement { .. })
         || is_named_sections(kind)
 }
@@ -348,7 +348,10 @@ fn checked_elsewhere(kind: &Kind) -> bool {
 /// The maps of the top level; a driver's own tables are values.
 fn is_named_sections(kind: &Kind) -> bool {
     use crate::config::raw;
-    // By their keys: the compiler may give one table two addresses.
-    let same = |one: &[Field], other: &[Field]| one.iter().map(|f| f.name).eq(other.iter().map(|f| f.name));
-    matches!(kind, Kind::Table(fields) if [raw::BUS, raw::SENSOR, raw::ACTUATOR].iter().any(|t| same(t, fields)))
+    matches!(kind, Kind::Table(fields) if [raw::BUS, raw::SENSOR, raw::ACTUATOR, raw::VARIABLE, raw::RULE].iter().any(|t| same(t, fields)))
+}
+
+/// Whether these are one table. Their addresses say nothing: the compiler may place a table more than once.
+fn same(one: &[Field], other: &[Field]) -> bool {
+    one.iter().map(|field| field.name).eq(other.iter().map(|field| field.name))
 }

@@ -247,6 +247,7 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::List(kind) => format!("a list, each entry {}", expected(kind)),
         Kind::OneOrMany(kind) => format!("{} or a list of them", expected(kind)),
         Kind::State => "what is safe, such as \"off\"".into(),
+        Kind::States => "what each output does, such as { heater: on }".into(),
         Kind::Filters => "a list of filters for each measurement".into(),
         Kind::Deltas => "a number for each measurement".into(),
         Kind::Subsection(_) => "a section of keys, or {} for its defaults".into(),
@@ -283,7 +284,7 @@ pub(super) fn stand_in(kind: &Kind, second: bool) -> Setting {
             Setting::Section(settings)
         }
         Kind::Text | Kind::Path | Kind::Line | Kind::Name => text(),
-        Kind::Section(_) | Kind::State | Kind::DriverSettings => text(),
+        Kind::Section(_) | Kind::State | Kind::States | Kind::DriverSettings => text(),
         Kind::Filters | Kind::Deltas | Kind::PerMeasurement { .. } => text(),
     }
 }

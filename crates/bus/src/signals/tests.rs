@@ -43,7 +43,7 @@ fn a_listener_is_woken_by_what_it_asked_for_and_reads_it() {
     let read = listener.read(s(3), &mut values, &mut samples);
     assert_eq!(read, Read { too_old_at: Some(s(32)), misses_some: false });
     assert_eq!(samples, [Some(Sampled { at: s(2), good_for: s(30) }); 2]);
-    assert_eq!(values.iter().map(|value| number(*value)).collect::<Vec<_>>(), [Some(40.0), Some(20.0)]);
+    assert_eq!(values.iter().map(|value| number(value.clone())).collect::<Vec<_>>(), [Some(40.0), Some(20.0)]);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn what_is_old_missing_or_down_is_not_known() {
     let read = |listener: &mut Listener, at| {
         let mut values = Vec::new();
         let too_old_at = listener.read(s(at), &mut values, &mut Vec::new()).too_old_at;
-        (values.iter().map(|value| number(*value)).collect::<Vec<_>>(), too_old_at)
+        (values.iter().map(|value| number(value.clone())).collect::<Vec<_>>(), too_old_at)
     };
     signals.sampled(&name("air"), s(10), &[TEMPERATURE.measured(20.0)]);
     assert_eq!(read(&mut listener, 40), (vec![Some(20.0), None], Some(s(40))));
@@ -71,11 +71,14 @@ fn a_reload_keeps_what_is_the_same() {
     signals.arrange(vec![air(), Known::Output(name("pump"), OutputKind::Switch)]);
     let mut listener = signals.listen(vec![signal("air", "temperature"), signal("pump", "value")]).unwrap();
     signals.sampled(&name("air"), s(1), &[TEMPERATURE.measured(20.0)]);
-    signals.does(&name("pump"), Some(OutputValue::Switch(true)));
+    signals.does(&name("pump"), Some(OutputValue::Switch(true)), StateCause::Command);
     let mut values = Vec::new();
     signals.arrange(vec![air(), Known::Output(name("pump"), OutputKind::Switch)]);
     listener.read(s(1), &mut values, &mut Vec::new());
-    assert_eq!((number(values[0]), values[1]), (Some(20.0), Some(Signal::Output(OutputValue::Switch(true)))));
+    assert_eq!(
+        (number(values[0].clone()), values[1].clone()),
+        (Some(20.0), Some(Signal::Output(OutputValue::Switch(true))))
+    );
     assert!(listener.take_news());
     signals.sampled(&name("air"), s(2), &[]);
     assert!(listener.take_news(), "it is still listened to");
@@ -164,6 +167,39 @@ proptest! {
             prop_assert_eq!(values.into_iter().map(number).collect::<Vec<_>>(), expected);
         }
     }
+}
+
+#[test]
+fn a_variable_is_known_when_it_is_set_wakes_who_listens_and_outlives_a_new_arrangement() {
+    let kind = VariableKind::Number { min: 5.0, max: 30.0, step: None, unit: "°C".into() };
+    let target = || Known::Variable(name("target"), kind.clone());
+    let signals = Signals::default();
+    signals.arrange(vec![target()]);
+    let target_signal = SignalName::variable(name("target"));
+    assert_eq!(signals.describe(&target_signal), Some(SignalKind::Variable(kind.clone())));
+    let mut listener = signals.listen(vec![target_signal]).unwrap();
+    let read = |listener: &mut Listener| {
+        let (mut values, mut samples) = (Vec::new(), Vec::new());
+        let read = listener.read(s(1000), &mut values, &mut samples);
+        assert_eq!((read, &samples[..]), (Read::default(), &[None][..]), "it has no age");
+        values.remove(0)
+    };
+    assert_eq!(read(&mut listener), None);
+    for number in [21.5, 19.0] {
+        let value = VariableValue::Number(number);
+        signals.assign(&name("target"), value.clone());
+        assert!(listener.take_news());
+        assert_eq!(read(&mut listener), Some(Signal::Variable(value)));
+    }
+    signals.assign(&name("target"), VariableValue::Number(19.0));
+    assert!(!listener.take_news(), "nothing new");
+    signals.arrange(vec![target(), air()]);
+    assert_eq!(read(&mut listener), Some(Signal::Variable(VariableValue::Number(19.0))));
+    signals.arrange(vec![Known::Variable(name("target"), VariableKind::Options(vec!["on".into()]))]);
+    assert_eq!(read(&mut listener), None, "another kind of thing");
+    signals.assign(&name("target"), VariableValue::Word("on".into()));
+    assert!(listener.take_news());
+    assert_eq!(read(&mut listener), Some(Signal::Variable(VariableValue::Word("on".into()))));
 }
 
 #[test]

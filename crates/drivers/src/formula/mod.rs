@@ -1,7 +1,7 @@
 //! formula: a sensor that is computed from others.
 //!
-//! It has no bus of its own. It listens to the newest samples of other sensors, as their filters leave them, and computes its
-//! measurements when one of these is new. What depends on something unknown is left out: a sensor that is down, or whose sample
+//! It has no bus of its own. It listens to the newest samples of other sensors, as their filters leave them, to outputs and to
+//! variables, and computes its measurements when one of these is new. What depends on something unknown is left out: a sensor that is down, or whose sample
 //! is older than three of its periods, makes no number here.
 //!
 //! `check` compiles each formula against what the other sensors measure, and adds the unit and whether the result is true or
@@ -23,7 +23,7 @@ use fieldgate_clock as clock;
 use fieldgate_formula::{self as language, Input, Names, Program, TimeOfDay, WEEKDAYS};
 use fieldgate_model::{
     Count, CountScale, Field, Form, Kind, Measurement, Name, Need, OutputKind, OutputValue, Quantity, Setting,
-    Settings, Value,
+    Settings, Value, VariableKind, VariableValue,
 };
 
 use integral::Integral;
@@ -82,7 +82,7 @@ as their filters leave them, and is computed when one of them has a new sample;
   heat_index(temperature, humidity)          °C
   vapour_pressure(temperature, humidity)     hPa
   sea_level_pressure(pressure, temperature, altitude in m)   hPa
-  sensor.measurement   output.value   link.up   time   weekday
+  sensor.measurement   output.value   variable   link.up   time   weekday
 
 A reading is published with each sample of each input: give it a `report`.
 Units are checked; the filter `to` converts them, but not a difference of
@@ -176,6 +176,20 @@ pub fn kind_of(signal: &SignalKind) -> language::Kind {
         SignalKind::Output(OutputKind::Switch | OutputKind::Pulse) => language::Kind::options(["on", "off"]),
         SignalKind::Output(OutputKind::Percent | OutputKind::Cover) => language::Kind::number("%"),
         SignalKind::Output(OutputKind::Angle { .. }) => language::Kind::number("°"),
+        SignalKind::Variable(VariableKind::Number { unit, .. }) => language::Kind::number(unit),
+        SignalKind::Variable(VariableKind::Options(options)) => {
+            language::Kind::options(options.iter().map(|option| &**option))
+        }
+    }
+}
+
+/// What a name in a formula stands for on the board of signals.
+fn signal_name(name: &language::Name) -> Option<SignalName> {
+    match name {
+        language::Name::Variable(name) => Name::new(name).ok().map(SignalName::variable),
+        language::Name::Member { owner, member } => {
+            Some(SignalName { device: Name::new(owner).ok()?, value: member.clone() })
+        }
     }
 }
 
@@ -187,8 +201,7 @@ struct Asked<F> {
 
 impl<F: Fn(&SignalName) -> Option<language::Kind>> Names for Asked<F> {
     fn find(&self, name: &language::Name) -> Option<language::Signal> {
-        let language::Name::Member { owner, member } = name else { return None };
-        let name = SignalName { device: Name::new(owner).ok()?, value: member.clone() };
+        let name = signal_name(name)?;
         let kind = (self.describe)(&name)?;
         let mut names = self.names.borrow_mut();
         let index = names.iter().position(|known| *known == name).unwrap_or(names.len());
@@ -316,7 +329,7 @@ fn why(computed: &Computed, listener: &Listener, values: &[Option<Signal>]) -> D
         Input::Signal(index) => values.get(*index)?.is_none().then(|| listener.names().get(*index))?,
         _ => None,
     });
-    let names: Vec<_> = unknown.map(|name| format!("{}.{}", name.device, name.value)).collect();
+    let names: Vec<_> = unknown.map(ToString::to_string).collect();
     DriverError::Unknown(match names.as_slice() {
         [] => "it has no finite result".to_owned(),
         [name] => format!("{name} is not known"),
@@ -351,8 +364,8 @@ struct Inputs<'a> {
     link_up: Option<bool>,
 }
 
-impl Inputs<'_> {
-    fn value<'v>(&self, input: Input) -> language::Value<'v> {
+impl<'v> Inputs<'v> {
+    fn value(&self, input: Input) -> language::Value<'v> {
         match input {
             Input::LinkUp => self.link_up.map_or(language::Value::Unknown, language::Value::Flag),
             Input::Time => {
@@ -364,25 +377,38 @@ impl Inputs<'_> {
                 day.map_or(language::Value::Unknown, language::Value::Text)
             }
             Input::Signal(index) => {
-                self.values.get(index).copied().flatten().map_or(language::Value::Unknown, of_signal)
+                self.values.get(index).and_then(Option::as_ref).map_or(language::Value::Unknown, of_signal)
             }
         }
     }
 }
 
-fn of_signal<'v>(signal: Signal) -> language::Value<'v> {
-    match signal {
+/// What a signal is in a formula.
+pub fn of_signal(signal: &Signal) -> language::Value<'_> {
+    match *signal {
+        Signal::Variable(ref value) => of_variable(value),
         Signal::Measured(Value::Number { value, .. }) => language::Value::number(value),
         Signal::Measured(Value::Flag(flag)) => language::Value::Flag(flag),
         Signal::Measured(Value::Word(word)) => language::Value::Text(word),
-        Signal::Output(OutputValue::Switch(on)) => language::Value::Text(if on { "on" } else { "off" }),
-        Signal::Output(OutputValue::Percent(number) | OutputValue::Angle(Some(number))) => {
-            language::Value::number(number)
-        }
-        Signal::Output(OutputValue::Cover { position: Some(position), .. }) => language::Value::number(position),
-        Signal::Output(OutputValue::Angle(None) | OutputValue::Cover { position: None, .. }) => {
-            language::Value::Unknown
-        }
+        Signal::Output(value) => of_output(value),
+    }
+}
+
+/// What the value of a variable is in a formula.
+pub fn of_variable(value: &VariableValue) -> language::Value<'_> {
+    match value {
+        VariableValue::Number(number) => language::Value::number(*number),
+        VariableValue::Word(word) => language::Value::Text(word),
+    }
+}
+
+/// What the value of an output is in a formula.
+pub fn of_output(value: OutputValue) -> language::Value<'static> {
+    match value {
+        OutputValue::Switch(on) => language::Value::Text(if on { "on" } else { "off" }),
+        OutputValue::Percent(number) | OutputValue::Angle(Some(number)) => language::Value::number(number),
+        OutputValue::Cover { position: Some(position), .. } => language::Value::number(position),
+        OutputValue::Angle(None) | OutputValue::Cover { position: None, .. } => language::Value::Unknown,
     }
 }
 

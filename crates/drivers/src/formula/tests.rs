@@ -1,5 +1,6 @@
 use super::*;
 use fieldgate_bus::signals::Known;
+use fieldgate_model::StateCause;
 
 const POWER: Quantity = Quantity::new("power", "W", 1);
 const ACTIVE: Quantity = Quantity::flag("active");
@@ -73,11 +74,11 @@ fn what_is_not_known_is_left_out_with_its_inputs_and_the_rest_is_computed() {
     let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
     assert_eq!(numbers(&partly.measured), [("double".to_owned(), Value::Number { value: 42.0, decimals: 2 })]);
     assert_eq!(partly.to_string(), "without open: pump.value is not known; without root: it has no finite result");
-    signals.does(&name("pump"), Some(OutputValue::Switch(false)));
+    signals.does(&name("pump"), Some(OutputValue::Switch(false)), StateCause::Command);
     let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
     assert_eq!(partly.measured[0].value, Value::Flag(true));
     // False whatever the pump does.
-    signals.does(&name("pump"), None);
+    signals.does(&name("pump"), None, StateCause::Command);
     signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(false)]);
     let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
     assert_eq!(partly.measured[0].value, Value::Flag(false));
@@ -218,11 +219,11 @@ fn a_formula_names_its_inputs() {
     let mut settings = Settings::default();
     let rows = vec![
         ("a".to_owned(), row("if(link.up, meter.power, 0) + air.temperature", &[])),
-        ("b".to_owned(), row("meter.power > 3 and pump.value == \"on\"", &[])),
+        ("b".to_owned(), row("meter.power > target and pump.value == \"on\"", &[])),
     ];
     settings.insert(MEASUREMENTS, Setting::Table(rows));
-    let names: Vec<_> = inputs(&settings).into_iter().map(|name| format!("{}.{}", name.device, name.value)).collect();
-    assert_eq!(names, ["meter.power", "air.temperature", "pump.value"]);
+    let names: Vec<_> = inputs(&settings).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["meter.power", "air.temperature", "target", "pump.value"]);
 }
 
 #[test]
@@ -245,11 +246,27 @@ fn a_total_of_an_output_grows_however_seldom_it_is_computed() {
         Known::Sensor(name("door"), vec![ACTIVE], LONG),
     ]);
     signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(true)]);
-    signals.does(&name("fan"), Some(OutputValue::Percent(50.0)));
+    signals.does(&name("fan"), Some(OutputValue::Percent(50.0)), StateCause::Command);
     let mut formula = adding_up(&signals, "fan.value", "%·h", 3, &count);
     count.resume(0);
     used(&mut formula);
     let Formula { measurements, values, sampled, .. } = &formula;
     let [total, open] = [0, 1].map(|index| age(&measurements[index].program, LONG, values, sampled));
     assert_eq!((total, open.1), ((LONG, Duration::MAX), LONG));
+}
+
+#[test]
+fn a_variable_is_computed_with_as_soon_as_it_is_set() {
+    let signals = Signals::default();
+    let number = VariableKind::Number { min: 5.0, max: 30.0, step: None, unit: "°C".into() };
+    let options = VariableKind::Options(vec!["auto".into(), "off".into()]);
+    signals.arrange(vec![Known::Variable(name("target"), number), Known::Variable(name("mode"), options)]);
+    let mut formula = start(&signals, &[("wish", row("if(mode == \"auto\", target + 1, 0)", &[]))]);
+    assert_eq!(formula.sample().unwrap_err().to_string(), "mode and target are not known");
+    signals.assign(&name("target"), VariableValue::Number(20.5));
+    signals.assign(&name("mode"), VariableValue::Word("auto".into()));
+    let computed = |formula: &mut Formula| formula.take_events().unwrap()[0].measurements[0].value;
+    assert_eq!(computed(&mut formula), Value::Number { value: 21.5, decimals: 2 });
+    signals.assign(&name("mode"), VariableValue::Word("off".into()));
+    assert_eq!(computed(&mut formula), Value::Number { value: 0.0, decimals: 2 });
 }

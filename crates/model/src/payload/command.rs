@@ -45,11 +45,8 @@ pub fn decode_command(payload: &[u8]) -> Result<Command, Undecodable> {
         return decode_object(&object);
     }
     // And some write even a plain word as JSON, with quotes.
-    let value = match serde_json::from_str::<String>(text) {
-        Ok(word) => value(word.trim()),
-        Err(_) => value(text),
-    };
-    Ok(Command { value, id: None, lease: None, issued_at: None })
+    let written = serde_json::from_str::<String>(text).map_or_else(|_| text.to_owned(), |word| word.trim().to_owned());
+    Ok(Command { value: value(&written), written, id: None, lease: None, issued_at: None })
 }
 
 fn decode_object(object: &Object) -> Result<Command, Undecodable> {
@@ -68,6 +65,11 @@ fn decode_object(object: &Object) -> Result<Command, Undecodable> {
     if let Some(key) = object.keys().find(|key| !KEYS.contains(key)) {
         return Err(refuse(format!("a command has the keys value, id, for and issued_at, not {:?}", shown(key))));
     }
+    let written = match object.get("value") {
+        Some(Json::String(text)) => text.trim().to_owned(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
     let value = match object.get("value") {
         Some(Json::Bool(flag)) => CommandValue::Flag(*flag),
         Some(Json::Number(n)) => n.as_f64().map_or(CommandValue::Unknown, CommandValue::Number),
@@ -91,11 +93,11 @@ fn decode_object(object: &Object) -> Result<Command, Undecodable> {
             None => return Err(refuse("issued_at must be a time in UTC, such as \"2026-11-22T10:00:00Z\"".into())),
         },
     };
-    Ok(Command { value, id, lease, issued_at })
+    Ok(Command { value, written, id, lease, issued_at })
 }
 
 /// A key of any length for a reply.
-fn shown(key: &str) -> String {
+pub(super) fn shown(key: &str) -> String {
     key.chars().take(MAX_ID_CHARS).collect()
 }
 
@@ -141,7 +143,11 @@ mod tests {
         let command = decode_command(br#"{"value":"on","id":"a1","for":"5m"}"#).unwrap();
         let five_minutes = Some(Duration::from_secs(300));
         let id = Some("a1".into());
-        assert_eq!(command, Command { value: CommandValue::Flag(true), id, lease: five_minutes, issued_at: None });
+        let written = "on".to_owned();
+        assert_eq!(
+            command,
+            Command { value: CommandValue::Flag(true), written, id, lease: five_minutes, issued_at: None }
+        );
         let issued = |at: &str| decode_command(format!(r#"{{"value":"Stop","issued_at":{at}}}"#).as_bytes());
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_341_600);
         for text in [r#""2026-11-22T10:00:00Z""#, r#""2026-11-22T10:00:00+00:00""#] {

@@ -6,6 +6,7 @@
 mod command;
 mod object;
 pub mod report;
+mod request;
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -16,9 +17,11 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     ClockStatus, Loss, Measurement, Message, OutputValue, Reply, ReplyValue, SensorStatus, StateCause, Travel, Value,
+    VariableValue,
 };
 
 pub use command::{MAX_COMMAND_BYTES, MAX_ID_CHARS, Undecodable, decode_command};
+pub use request::{Request, decode_request, response};
 
 /// All that a reading's payload has besides its measurements, so that it is allocated once.
 const FRAME_BYTES: usize = 128;
@@ -125,19 +128,37 @@ pub fn reply(reply: &Reply) -> Vec<u8> {
         "id": reply.id,
         "outcome": reply.outcome.as_str(),
         "reason": reply.refusal.as_ref().map(ToString::to_string),
-        "value": reply.value.map(reply_value),
+        "value": reply.value.as_ref().map(reply_value),
         "time": time(reply.time),
     })
     .to_string()
     .into_bytes()
 }
 
-fn reply_value(value: ReplyValue) -> Json {
+fn reply_value(value: &ReplyValue) -> Json {
     match value {
-        ReplyValue::Output(value) => output_value(value),
+        ReplyValue::Output(value) => output_value(*value),
         // As the reading writes it, which is JSON.
-        ReplyValue::Measured(value) => serde_json::from_str(&plain(value)).unwrap_or_else(|_| plain(value).into()),
+        ReplyValue::Measured(value) => serde_json::from_str(&plain(*value)).unwrap_or_else(|_| plain(*value).into()),
+        ReplyValue::Variable(value) => variable_value(value),
+        ReplyValue::Rule(_) => value.to_string().into(),
     }
+}
+
+/// A number or a text.
+fn variable_value(value: &VariableValue) -> Json {
+    match value {
+        VariableValue::Number(number) => {
+            serde_json::from_str(&value.to_string()).unwrap_or_else(|_| Json::from(*number))
+        }
+        VariableValue::Word(word) => Json::from(&**word),
+    }
+}
+
+/// What a variable is: `{"value":21.5,"time":…,"cause":"command"}`; since when, and why.
+pub fn variable_state(value: &VariableValue, at: SystemTime, cause: StateCause) -> Vec<u8> {
+    let state = json!({ "value": variable_value(value), "time": time(at), "cause": cause.as_str() });
+    state.to_string().into_bytes()
 }
 
 /// Where an MQTT 5 requester wants its answer besides the reply topic.
@@ -170,6 +191,27 @@ impl StoredReply {
     }
 }
 
+/// What a rule publishes, as the spool keeps it: where and what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredEvent {
+    /// Below the base topic.
+    pub topic: String,
+    /// The payload, word for word.
+    pub payload: String,
+}
+
+impl StoredEvent {
+    /// For a message's body.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a struct of strings is JSON")
+    }
+
+    /// From a message's body; `None` when the stored bytes were damaged.
+    pub fn decode(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+}
+
 /// A loss record's payload.
 pub fn loss(loss: &Loss) -> Vec<u8> {
     json!({
@@ -186,7 +228,13 @@ pub fn loss(loss: &Loss) -> Vec<u8> {
 
 /// What an output does: `{"value":"on","time":…,"cause":"command"}`; on its way, with its `target` in percent and, of a cover,
 /// with what the motor does: `"moving":"opening"`.
-pub fn state(value: Option<OutputValue>, target: Option<f64>, at: SystemTime, cause: StateCause) -> Vec<u8> {
+pub fn state(
+    value: Option<OutputValue>,
+    target: Option<f64>,
+    at: SystemTime,
+    cause: StateCause,
+    rule: Option<&crate::Name>,
+) -> Vec<u8> {
     let mut state = json!({ "value": value.map(output_value), "time": time(at), "cause": cause.as_str() });
     if let Some(OutputValue::Cover { travel, .. }) = value {
         state["moving"] = match travel {
@@ -197,6 +245,9 @@ pub fn state(value: Option<OutputValue>, target: Option<f64>, at: SystemTime, ca
     }
     if let Some(target) = target {
         state["target"] = Json::from(target);
+    }
+    if let Some(rule) = rule {
+        state["rule"] = rule.as_str().into();
     }
     state.to_string().into_bytes()
 }
@@ -307,7 +358,7 @@ mod tests {
     #[test]
     fn a_state_reports_what_moves_and_where_to() {
         let encoded =
-            |value, target| String::from_utf8(state(value, target, SystemTime::UNIX_EPOCH, StateCause::Command));
+            |value, target| String::from_utf8(state(value, target, SystemTime::UNIX_EPOCH, StateCause::Command, None));
         let moving = OutputValue::Cover { travel: Travel::Opening, position: Some(12.4) };
         let text = encoded(Some(moving), Some(40.0)).unwrap();
         let json: Json = serde_json::from_str(&text).unwrap();

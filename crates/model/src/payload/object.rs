@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value as Json};
 
 /// A parsed object.
+#[derive(Debug)]
 pub(super) struct Object {
     entries: Vec<(String, Json)>,
     /// The first key that was found to stand twice in one object, this one or one within it.

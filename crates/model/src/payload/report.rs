@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::payload::{seconds, time};
-use crate::{ClockStatus, Name, OutputKind, Quantity, RunId, SensorStatus};
+use crate::{ClockStatus, Name, OutputKind, Quantity, RunId, SensorStatus, VariableKind};
 
 /// Status of the gateway.
 #[derive(Clone, Debug)]
@@ -172,8 +172,23 @@ pub struct ActuatorDevice {
     pub kind: OutputKind,
 }
 
-/// `B/devices`.
-pub fn devices(sensors: &[(Name, SensorDevice)], actuators: &[(Name, ActuatorDevice)]) -> Vec<u8> {
+/// What `B/devices` says of a variable.
+#[derive(Clone, Debug)]
+pub struct VariableDevice {
+    /// Where commands go.
+    pub set: String,
+    /// Where its value is published.
+    pub state: String,
+    /// What it takes.
+    pub kind: VariableKind,
+}
+
+/// `B/devices`. Without variables there is no key for them.
+pub fn devices(
+    sensors: &[(Name, SensorDevice)],
+    actuators: &[(Name, ActuatorDevice)],
+    variables: &[(Name, VariableDevice)],
+) -> Vec<u8> {
     let sensors = sensors.iter().map(|(name, device)| {
         let measurements = device.measurements.iter().map(|q| (q.name.to_string(), json!({ "unit": q.unit })));
         let mut json = json!({
@@ -199,15 +214,26 @@ pub fn devices(sensors: &[(Name, SensorDevice)], actuators: &[(Name, ActuatorDev
         let json = json!({ "driver": device.driver, "set": device.set, "state": device.state, "values": values });
         (name.to_string(), json)
     });
-    json!({ "sensors": sensors.collect::<Map<_, _>>(), "actuators": actuators.collect::<Map<_, _>>() })
-        .to_string()
-        .into_bytes()
+    let variables = variables.iter().map(|(name, device)| {
+        let values = match &device.kind {
+            VariableKind::Number { min, max, step, unit } => {
+                json!({ "min": min, "max": max, "step": step, "unit": unit })
+            }
+            VariableKind::Options(options) => options.iter().map(|option| Json::from(&**option)).collect(),
+        };
+        (name.to_string(), json!({ "set": device.set, "state": device.state, "values": values }))
+    });
+    let variables: Map<_, _> = variables.collect();
+    let mut all = json!({ "sensors": sensors.collect::<Map<_, _>>(), "actuators": actuators.collect::<Map<_, _>>() });
+    if !variables.is_empty() {
+        all["variables"] = variables.into();
+    }
+    all.to_string().into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value as Json;
 
     #[test]
     fn devices_report_units_topics_and_values() {
@@ -222,7 +248,7 @@ mod tests {
         let kind = OutputKind::Switch;
         let pump = ActuatorDevice { driver: "gpio-output", set: "s".into(), state: "t".into(), kind };
         let gas = SensorDevice { set: Some("f/sensors/gas/total/set".into()), ..air.clone() };
-        let made = devices(&[(name("air"), air), (name("gas"), gas)], &[(name("pump"), pump)]);
+        let made = devices(&[(name("air"), air), (name("gas"), gas)], &[(name("pump"), pump)], &[]);
         let json: Json = serde_json::from_slice(&made).unwrap();
         assert_eq!(
             (json["sensors"]["air"].get("set"), &json["sensors"]["gas"]["set"]),

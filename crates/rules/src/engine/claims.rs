@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::judge::End;
-use crate::engine::{Engine, LettingGo, Order, RETRY, Standing, Trip, What};
+use crate::engine::progress::{LettingGo, Standing};
+use crate::engine::{Engine, Order, RETRY, Trip, What};
 use crate::rule::Manual;
 use crate::status::Why;
 

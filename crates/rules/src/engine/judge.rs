@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::engine::{Engine, MAX_CHANGES, MINUTE, Order, Progress, REST, Standing, What};
+use crate::engine::progress::{Progress, Standing};
+use crate::engine::{Engine, MAX_CHANGES, MINUTE, Order, REST, What};
 
 /// Why a rule ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

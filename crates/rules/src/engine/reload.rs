@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::engine::judge::End;
-use crate::engine::{Engine, Order, Ownership};
+use crate::engine::progress::Ownership;
+use crate::engine::{Engine, Order};
 use crate::table::Table;
 
 impl Engine {
@@ -14,6 +15,13 @@ impl Engine {
                 self.end(rule, at, End::Withdrawn, orders);
             }
         }
+    }
+
+    /// Switches a rule before the first step that judges it: it is as if it had never been otherwise. The rule must not be active.
+    pub fn begin_switched(&mut self, rule: usize, is_on: bool) {
+        let progress = &mut self.rules[rule];
+        debug_assert!(!progress.is_active || progress.is_on == is_on, "an active rule is switched by an event");
+        (progress.is_on, progress.status.is_on) = (is_on, is_on);
     }
 
     fn place_in(&self, next: &Table, rule: usize) -> Option<usize> {

@@ -7,6 +7,12 @@ use fieldgate_model::Name;
 const OFF: Action = Action::Set(OutputValue::Switch(false));
 const ON: Action = Action::Set(OutputValue::Switch(true));
 
+impl Guard {
+    fn command(&mut self, now: Duration, action: Action, lease: Option<Duration>) -> Result<Grant, Refusal> {
+        self.request(now, action, lease, StateCause::Command)
+    }
+}
+
 fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

@@ -3,6 +3,7 @@
 mod ends;
 mod lives;
 mod rig;
+mod rules;
 
 use rig::ms;
 

@@ -1,14 +1,19 @@
-//! What outlives the messages: the counts of sensors, the ids of commands, and what was announced.
+//! What outlives the messages: the counts of sensors, what users have set, the ids of commands, and what was announced.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::announced::Announcements;
 use crate::core::Core;
-use fieldgate_model::{CommandRecord, EarlierCommands, Moment, Name, PersistedCounts, Saved};
+use fieldgate_model::{
+    CommandRecord, EarlierCommands, Moment, Name, PersistedCounts, PersistedValues, Recipient, Saved,
+};
 
 /// Nothing is wrong with the disk, so the table of counts has as many as are kept.
 const NO_PLACE: &str = "the counts of too many other sensors are kept";
+
+/// The same of what users have set.
+const NO_PLACE_FOR_VALUE: &str = "too many other values are kept";
 
 impl Core {
     /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was
@@ -39,6 +44,28 @@ impl Core {
     /// Whether [`Core::counts`] is known.
     pub(crate) fn knows_counts(&self) -> bool {
         self.counts.is_known()
+    }
+
+    /// Takes a value that a user has set. It is written as a count that has grown is.
+    pub(crate) fn set_value(&mut self, recipient: Recipient, value: String) {
+        self.values.set(recipient, value);
+        self.disk.hurry();
+    }
+
+    /// Whether what was set here is on disk; in words, why not.
+    pub(crate) fn value_saved(&self, recipient: &Recipient) -> Saved {
+        let why = || self.disk.fault_words().unwrap_or(NO_PLACE_FOR_VALUE).to_owned();
+        if self.values.is_saved(recipient) { Ok(()) } else { Err(why()) }
+    }
+
+    /// What users had set when the file was read, and since; nothing as long as there is none.
+    pub(crate) fn values(&self) -> PersistedValues {
+        self.values.known()
+    }
+
+    /// Whether [`Core::values`] is known.
+    pub(crate) fn knows_values(&self) -> bool {
+        self.values.is_known()
     }
 
     /// Takes a command that begins, or the answer to one. It is written before the messages that come behind it are offered,

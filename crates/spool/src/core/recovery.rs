@@ -103,6 +103,7 @@ impl Core {
         self.cache.forget_disk(now.boot);
         self.delivery.forget_disk(|sequence| self.cache.get(sequence).is_some());
         self.counts.forget_disk();
+        self.values.forget_disk();
         self.announced.forget_disk();
         self.order.all_in_memory();
         self.disk.forget_file();
@@ -141,8 +142,10 @@ impl Core {
         let oldest = store.oldest(|_| true)?;
         let (counts, unsound) = store.counts()?;
         self.counts.adopt(counts);
+        let (values, unsound_values) = store.values()?;
+        self.values.adopt(values);
         let commands = store.commands()?;
-        self.report_unsound(&unsound, commands.unsound.len());
+        self.report_unsound(&unsound, &unsound_values, commands.unsound.len());
         self.ids.adopt(commands);
         let (announced, unsound) = store.announced()?;
         self.report_unsound_announced(&unsound);
@@ -169,7 +172,7 @@ impl Core {
         Ok(())
     }
 
-    fn report_unsound(&mut self, names: &[String], ids: usize) {
+    fn report_unsound(&mut self, names: &[String], values: &[String], ids: usize) {
         if ids > 0 {
             error!(
                 ids,
@@ -178,6 +181,12 @@ impl Core {
             self.notice = Some(format!(
                 "command ids damaged on the disk: {ids}; a repeat of those commands would be carried out again"
             ));
+        }
+        if !values.is_empty() {
+            let names = values.join(", ");
+            error!(values = names, "What users have set is damaged on the disk; it is as if it had never been set.");
+            self.notice =
+                Some(format!("what was set of {names} was damaged on the disk and is as if it had never been set"));
         }
         if !names.is_empty() {
             let names = names.join(", ");
@@ -211,6 +220,7 @@ impl Core {
         match Salvage::open(&aside) {
             Some(salvage) => {
                 self.counts.recover(&salvage.counts());
+                self.values.recover(salvage.values());
                 self.ids.recover(salvage.commands());
                 self.announced.recover(salvage.announced());
                 let (recovered, lost) = (0, 0);

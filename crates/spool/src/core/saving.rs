@@ -63,10 +63,11 @@ impl Core {
         let is_full = self.disk.fault() == Some(FaultKind::Full) && !deleted.is_empty();
         let mut chosen = if is_full { Vec::new() } else { self.choose_batch() };
         let counts: Vec<_> = self.counts.unsaved().filter(|_| !is_full).map(|(name, n)| (name.clone(), n)).collect();
+        let values = if is_full { Vec::new() } else { self.values.unsaved() };
         let ids = if is_full { Vec::new() } else { self.ids.unsaved(limits.batch) };
         let announced = if is_full { Vec::new() } else { self.announced.unsaved(limits.batch) };
         let is_proof_wanted = self.disk.is_faulty() || !self.disk.has_start();
-        let is_kept = counts.is_empty() && ids.is_empty() && announced.is_empty();
+        let is_kept = counts.is_empty() && values.is_empty() && ids.is_empty() && announced.is_empty();
         if deleted.is_empty() && chosen.is_empty() && is_kept && !is_proof_wanted {
             return Ok(false);
         }
@@ -76,6 +77,7 @@ impl Core {
         }
         batch.delete(deleted.iter().copied())?;
         batch.put_counts(&counts)?;
+        batch.put_values(&values)?;
         batch.put_announced(&announced)?;
         if !ids.is_empty() {
             batch.put_commands(&ids, self.ids.oldest(), self.ids.unsound())?;
@@ -94,6 +96,7 @@ impl Core {
         self.delivery.set_losses(losses);
         self.order.set_next(next);
         self.counts.mark_saved(&counts);
+        self.values.mark_saved(&values);
         self.announced.mark_saved(&announced);
         self.ids.mark_saved(&ids, now.boot);
         chosen.iter().for_each(|(sequence, _)| self.cache.mark_saved(*sequence));
@@ -146,11 +149,12 @@ impl Core {
         self.disk.record_fault(kind, format!("the spool cannot be written: {error}"), now.boot);
     }
 
-    /// Whether the file holds anything that is still needed: unacknowledged messages, counts, command ids or what
+    /// Whether the file has anything that is still needed: unacknowledged messages, counts, values, command ids or what
     /// was announced. The rows themselves
     /// are checked, because sequences that were acknowledged in an earlier era name other rows now.
     fn is_of_use(&self) -> bool {
-        let has_more = !self.counts.is_empty() || !self.ids.is_empty() || !self.announced.is_empty();
+        let has_more =
+            !self.counts.is_empty() || !self.values.is_empty() || !self.ids.is_empty() || !self.announced.is_empty();
         has_more
             || self.disk.store().rows() == 0
             || !matches!(self.disk.store().oldest(|sequence| !self.delivery.is_settled(sequence)), Ok(None))

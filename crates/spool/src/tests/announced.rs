@@ -44,7 +44,7 @@ fn what_is_announced_is_written_at_once_and_what_is_taken_back_is_deleted() {
 fn a_file_of_the_schema_before_is_taken_over() {
     let folder = tempfile::tempdir().unwrap();
     open(&usual(folder.path()), 0).unwrap().close(at(0));
-    execute(folder.path(), "DROP TABLE announced; PRAGMA user_version = 4");
+    execute(folder.path(), "DROP TABLE announced; DROP TABLE value; PRAGMA user_version = 4");
     let mut core = open(&usual(folder.path()), 0).unwrap();
     assert_eq!((core.stats().error, core.announced().unwrap().len()), (None, 0));
     core.set_announced(rows(&[("a", "1")]));

@@ -155,7 +155,10 @@ fn a_file_of_the_schema_before_is_taken_over() {
     let mut before = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     before.append(reading("air", 1, 10), at(0));
     before.close(at(0));
-    execute(folder.path(), "DROP TABLE count; DROP TABLE command; DROP TABLE announced; PRAGMA user_version = 2");
+    execute(
+        folder.path(),
+        "DROP TABLE count; DROP TABLE command; DROP TABLE announced; DROP TABLE value; PRAGMA user_version = 2",
+    );
     let mut core = open(&usual(folder.path()), 0).unwrap();
     assert_eq!((core.stats().error.as_deref(), core.counts().unwrap().len()), (None, 0));
     assert_eq!(numbers(&core.read(Sequence(0), 10, at(0)).unwrap().messages), [1]);

@@ -189,7 +189,7 @@ fn a_version_number_that_has_changed_on_the_card_stops_no_start() {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path(), 100);
     let file = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
-    file.pragma_update(None, "user_version", 6).unwrap();
+    file.pragma_update(None, "user_version", 7).unwrap();
     drop(file);
     let mut core = Core::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
     assert_eq!(readings(&settle(&mut core, 0)).len(), 100);

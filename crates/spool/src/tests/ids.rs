@@ -185,7 +185,7 @@ fn a_file_of_the_schema_before_is_taken_over() {
     before.append(reading("air", 1, 10), at(0));
     before.keep_count(&name("gas"), 41);
     before.close(at(0));
-    execute(folder.path(), "DROP TABLE command; DROP TABLE announced; PRAGMA user_version = 3");
+    execute(folder.path(), "DROP TABLE command; DROP TABLE announced; DROP TABLE value; PRAGMA user_version = 3");
     let mut core = open(&usual(folder.path()), 0).unwrap();
     assert_eq!((core.stats().error.as_deref(), core.commands().unwrap().len()), (None, 0));
     assert_eq!(core.counts().unwrap()[&name("gas")], 41);

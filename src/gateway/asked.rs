@@ -1,0 +1,93 @@
+//! Requests that only the gateway itself can answer.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::commands::Answers;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::history::History;
+use crate::recorder::Answer;
+use crate::requests::{Asked, Context, Requests, Settings};
+use crate::roster::SharedRoster;
+use fieldgate_clock as clock;
+use fieldgate_link::Incoming;
+
+/// Questions to the gateway that may wait: it takes one after the other, and a reload may take a second.
+const CAPACITY: usize = 4;
+
+/// The task of requests, what it is allowed, and what it asks.
+pub(super) struct Asking {
+    task: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    settings: watch::Sender<Settings>,
+    asked: Option<mpsc::Receiver<Asked>>,
+}
+
+impl Asking {
+    pub(super) fn start(
+        config: &Config,
+        (roster, incoming): (watch::Receiver<SharedRoster>, mpsc::Receiver<Incoming>),
+        history: &History,
+        answers: mpsc::Sender<Answer>,
+    ) -> Self {
+        let (gateway, asked) = mpsc::channel(CAPACITY);
+        let (settings, allowed) = watch::channel(Settings::default());
+        let (stop, stopped) = watch::channel(false);
+        let context = Context { roster, history: history.clone(), gateway };
+        let answers = Answers::new(answers);
+        let requests = Requests { incoming, settings: allowed, context, answers, stop: stopped };
+        let asking = Self { task: tokio::spawn(requests.run()), stop, settings, asked: Some(asked) };
+        asking.allow(config, history);
+        asking
+    }
+
+    /// Allows what this configuration allows, and keeps what may be asked for.
+    pub(super) fn allow(&self, config: &Config, history: &History) {
+        let settings = config.requests.clone().unwrap_or_default();
+        history.set_wanted(settings.allow.contains("history"));
+        self.settings.send_replace(settings);
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// For the stop.
+    pub(super) fn into_task(self) -> (JoinHandle<()>, watch::Sender<bool>) {
+        (self.task, self.stop)
+    }
+}
+
+impl Gateway {
+    /// What the gateway is asked; for the code that runs its loop, once.
+    pub fn questions(&mut self) -> Option<mpsc::Receiver<Asked>> {
+        self.asking.asked.take()
+    }
+
+    /// What the gateway is.
+    pub fn info(&self) -> Json {
+        let config = &self.config;
+        let uptime = clock::boottime().saturating_sub(self.sources.started.boot);
+        let allow: BTreeSet<String> = config.requests.clone().unwrap_or_default().allow;
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "name": config.name.as_str(),
+            "run": self.sources.run.to_string(),
+            "uptime": uptime.as_secs(),
+            "base_topic": config.topics.base(),
+            "sensors": config.sensors.iter().map(|sensor| sensor.name.as_str()).collect::<Vec<_>>(),
+            "actuators": config.actuators.iter().map(|actuator| actuator.name.as_str()).collect::<Vec<_>>(),
+            "variables": config.variables.iter().map(|variable| variable.name.as_str()).collect::<Vec<_>>(),
+            "requests": allow,
+        })
+    }
+
+    /// How the gateway is, as on `B/health`.
+    pub fn health(&self) -> Json {
+        serde_json::from_slice(&self.sources.payload()).unwrap_or(Json::Null)
+    }
+}

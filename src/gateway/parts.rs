@@ -1,0 +1,176 @@
+//! How the tasks of the gateway are started.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::{mpsc, watch as latest_of};
+
+use crate::commands::{self, Answers, Commands, Switch};
+use crate::config::Config;
+use crate::gateway::ruling::Ruling;
+use crate::gateway::{Commanding, LinkTask, Recording, Ways, plans};
+use crate::health::Sources;
+use crate::history::History;
+use crate::recorder::{self, Answer, Recorder};
+use crate::roster::Protected;
+use crate::rules;
+use crate::variables::Variables;
+use crate::views::Views;
+use crate::worker::{self, BusAlarms, Trips};
+use fieldgate_bus::signals::Signals;
+use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
+use fieldgate_link::{self as link, Incoming, Latest, LinkStatus, PeerStatus};
+use fieldgate_model::RunId;
+use fieldgate_safety::SharedInterlocks;
+use fieldgate_spool::Spool;
+
+/// What every worker gets.
+pub(super) fn context(
+    run: RunId,
+    spool: &Spool,
+    events: mpsc::Sender<worker::Event>,
+    states: mpsc::Sender<worker::Event>,
+) -> worker::Context {
+    worker::Context {
+        run,
+        events,
+        states,
+        heartbeat: Arc::default(),
+        persisted_counts: spool.counts(),
+        alarms: BusAlarms::default(),
+        signals: Signals::default(),
+        interlocks: SharedInterlocks::default(),
+        trips: Trips::default(),
+    }
+}
+
+/// The variables with what earlier runs had been given. The board of signals must have them already.
+pub(super) fn variables(config: &Config, context: &worker::Context, spool: &Spool, latest: &Latest) -> Variables {
+    let variables = Variables::new(context.signals.clone(), latest.clone(), config.topics.clone());
+    variables.recall(&spool.values().borrow());
+    commands::keep(&context.events, variables.arrange(&config.variables));
+    variables
+}
+
+/// Starts the commands and the rules, which the commands switch and which may keep outputs from commands.
+pub(super) fn commands_and_rules(
+    config: &Config,
+    sources: &Sources,
+    (context, ways): (&worker::Context, &Ways),
+    variables: &Variables,
+    (incoming, requests): (mpsc::Receiver<Incoming>, mpsc::Sender<Incoming>),
+    answers: mpsc::Sender<Answer>,
+) -> (Commanding, Ruling) {
+    let (protected, (switches, switched)) = (Protected::default(), mpsc::channel(rules::SWITCH_CAPACITY));
+    let onward = Onward { requests, switches, protected: protected.clone() };
+    let variables = (variables.clone(), context.events.clone());
+    let commands = Commanding::start(sources, &ways.spool, variables, (incoming, onward), answers);
+    let stopping = Arc::clone(&commands.stopping);
+    let switched = (switched, ways.spool.values());
+    let rules = Ruling::start(config, sources, (context, &ways.latest), switched, protected, stopping);
+    (commands, rules)
+}
+
+impl Ways {
+    /// Those of this configuration; no link is started yet.
+    pub(super) fn new(config: &Config, spool: Spool, latest: Latest, incoming: mpsc::Sender<Incoming>) -> Self {
+        Self {
+            spool,
+            latest,
+            incoming,
+            command_topics: latest_of::channel(plans::command_topics(config)).0,
+            peer_topic: latest_of::channel(None).0,
+            peer: latest_of::channel(PeerStatus::default()).0,
+            link_status: latest_of::channel(LinkStatus::new(&config.link)).0,
+        }
+    }
+
+    /// Starts a link with the settings of `config`, which knows what the one before has learnt.
+    pub(super) fn link(
+        &self,
+        config: &Config,
+        run: RunId,
+        heartbeat: &Arc<BrokerHeartbeat>,
+        handover: Option<link::Handover>,
+    ) -> LinkTask {
+        let (stop, stopped) = latest_of::channel(false);
+        let parts = link::Parts {
+            settings: plans::link_settings(config),
+            run,
+            spool: self.spool.clone(),
+            latest: self.latest.clone(),
+            command_topics: self.command_topics.subscribe(),
+            peer_topic: self.peer_topic.subscribe(),
+            peer: self.peer.clone(),
+            commands: self.incoming.clone(),
+            status: self.link_status.clone(),
+            heartbeat: Arc::clone(heartbeat),
+            stop: stopped,
+            handover,
+        };
+        LinkTask { task: tokio::spawn(link::run(parts)), stop }
+    }
+}
+
+impl Recording {
+    pub(super) fn start(
+        ways: &Ways,
+        sources: &Sources,
+        (events, states): (mpsc::Receiver<worker::Event>, mpsc::Receiver<worker::Event>),
+        answers: mpsc::Receiver<Answer>,
+        (views, history): (Views, History),
+    ) -> Self {
+        let progress = Arc::<recorder::Progress>::default();
+        let recorder = Recorder {
+            run: sources.run,
+            events,
+            states,
+            answers,
+            roster: sources.roster.clone(),
+            link: sources.link.clone(),
+            spool: ways.spool.clone(),
+            latest: ways.latest.clone(),
+            views,
+            history,
+            progress: Arc::clone(&progress),
+        };
+        Self { task: tokio::spawn(recorder.run()), progress }
+    }
+}
+
+/// Where the commands hand on what is none, and what rules keep from them.
+struct Onward {
+    requests: mpsc::Sender<Incoming>,
+    switches: mpsc::Sender<Switch>,
+    protected: Protected,
+}
+
+impl Commanding {
+    fn start(
+        sources: &Sources,
+        spool: &Spool,
+        variables: (Variables, mpsc::Sender<worker::Event>),
+        (incoming, onward): (mpsc::Receiver<Incoming>, Onward),
+        answers: mpsc::Sender<Answer>,
+    ) -> Self {
+        let (stop, stopped) = latest_of::channel(false);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let answers = Answers::new(answers);
+        let commands = Commands {
+            incoming,
+            roster: sources.roster.clone(),
+            requests: onward.requests,
+            switches: onward.switches,
+            protected: onward.protected,
+            variables: variables.0,
+            persisted_values: spool.values(),
+            events: variables.1,
+            answers,
+            stopping: Arc::clone(&stopping),
+            command_ids: spool.command_ids(),
+            tallies: Arc::clone(&sources.commands),
+            stop: stopped,
+        };
+        Self { task: tokio::spawn(commands.run()), stopping, stop }
+    }
+}

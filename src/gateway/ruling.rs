@@ -1,0 +1,69 @@
+//! The rules' task: how it is started, what a reload hands it, and its stop signal.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::{mpsc, watch as latest_of};
+use tokio::task::JoinHandle;
+
+use crate::commands::Switch;
+use crate::config::Config;
+use crate::health::Sources;
+use crate::roster::Protected;
+use crate::rules::{RuleSet, Rules};
+use crate::worker::Context;
+use fieldgate_link::Latest;
+use fieldgate_model::PersistedValues;
+
+/// The rules' task.
+pub(super) struct Ruling {
+    task: JoinHandle<()>,
+    set: latest_of::Sender<Arc<RuleSet>>,
+    stop: latest_of::Sender<bool>,
+}
+
+fn rule_set(config: &Config) -> Arc<RuleSet> {
+    Arc::new(RuleSet { rules: config.rules.clone(), topics: config.topics.clone() })
+}
+
+impl Ruling {
+    pub(super) fn start(
+        config: &Config,
+        sources: &Sources,
+        (context, latest): (&Context, &Latest),
+        (switches, persisted_values): (mpsc::Receiver<Switch>, latest_of::Receiver<PersistedValues>),
+        protected: Protected,
+        stopping: Arc<AtomicBool>,
+    ) -> Self {
+        let (stop, stopped) = latest_of::channel(false);
+        let (set, in_force) = latest_of::channel(rule_set(config));
+        let rules = Rules {
+            set: in_force,
+            roster: sources.roster.clone(),
+            signals: context.signals.clone(),
+            events: context.events.clone(),
+            link: sources.link.clone(),
+            switches,
+            persisted_values,
+            latest: latest.clone(),
+            protected,
+            stopping,
+            stop: stopped,
+        };
+        Self { task: tokio::spawn(rules.run()), set, stop }
+    }
+
+    /// The rules of this configuration from now on; those that are the same go on.
+    pub(super) fn reload(&self, config: &Config) {
+        self.set.send_replace(rule_set(config));
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// For the stop.
+    pub(super) fn into_parts(self) -> (JoinHandle<()>, latest_of::Sender<bool>) {
+        (self.task, self.stop)
+    }
+}

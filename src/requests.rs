@@ -1,0 +1,209 @@
+//! Requests: `B/request/<verb>`, answered on `B/response/<verb>`.
+//!
+//! Every request that arrives is answered, with data or with why not: retained, stale, unreadable, oversized and unknown ones, and
+//! those that `requests.allow` does not name. Nothing is done for these. At most [`UNDER_WAY`] are at work at once, each for
+//! [`ANSWER_WITHIN`] at most; what comes beyond is answered `busy`, and what does not even fit into the queue is counted where
+//! it is filled. Responses take the way of replies: through the spool, to the requester's own topic too.
+//!
+//! A verb is a file below this folder and a line in [`VERBS`]. What a requester writes is checked against the fields of its verb
+//! before anybody sees it, and is shown again as JSON or quoted, never as it came.
+
+mod gateway;
+mod health;
+mod history;
+mod info;
+mod ping;
+mod read;
+mod reload;
+mod restart;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use serde_json::Value as Json;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::commands::Answers;
+use crate::history::History;
+use crate::recorder::Answer;
+use crate::roster::SharedRoster;
+use fieldgate_link::Incoming;
+use fieldgate_model::payload::{self, Request, ResponseTarget};
+use fieldgate_model::{Field, Name, Reason, Recipient, Refusal, Settings as Arguments};
+
+pub use gateway::{Ask, Asked};
+
+/// Requests that may wait for their turn.
+pub const REQUEST_CAPACITY: usize = 64;
+
+/// Requests that may be at work at once.
+const UNDER_WAY: usize = 16;
+
+/// What takes longer is answered as not done.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Ends with the data of the response, or with why there are none.
+pub type Work = Pin<Box<dyn Future<Output = Result<Json, Refusal>> + Send>>;
+
+/// A verb.
+pub struct VerbSpec {
+    /// As in the topic and in `requests.allow`.
+    pub name: &'static str,
+    /// What it does, for people, in one line.
+    pub page: &'static str,
+    /// The keys of its payload besides `transaction`.
+    pub fields: &'static [Field],
+    /// A payload.
+    pub example: &'static str,
+    /// Whether it is allowed where `requests:` does not say which are.
+    pub is_default: bool,
+    /// Does it.
+    pub answer: fn(&Context, &Arguments) -> Result<Work, Refusal>,
+}
+
+/// Every verb.
+pub static VERBS: &[VerbSpec] =
+    &[ping::SPEC, info::SPEC, health::SPEC, read::SPEC, history::SPEC, reload::SPEC, restart::SPEC];
+
+/// The names of [`VERBS`], in that order.
+pub const NAMES: &[&str] = &["ping", "info", "health", "read", "history", "reload", "restart"];
+
+/// `requests:`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The verbs that are answered with more than a refusal.
+    pub allow: BTreeSet<String>,
+}
+
+/// What verbs are answered from.
+pub struct Context {
+    /// Which sensors there are, and how they are asked.
+    pub roster: watch::Receiver<SharedRoster>,
+    /// The newest readings.
+    pub history: History,
+    /// To whom the gateway's own matters go.
+    pub gateway: mpsc::Sender<Asked>,
+}
+
+/// What requests take and where they put it.
+pub struct Requests {
+    /// From the commands, which know the topic as one of ours.
+    pub incoming: mpsc::Receiver<Incoming>,
+    /// What is allowed, as of the last reload; nothing without `requests:`.
+    pub settings: watch::Receiver<Settings>,
+    /// What verbs are answered from.
+    pub context: Context,
+    /// To the recorder.
+    pub answers: Answers,
+    /// Ends it.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// A request that has ended.
+struct Ended {
+    verb: Name,
+    transaction: Json,
+    response: Option<ResponseTarget>,
+    outcome: Result<Json, Refusal>,
+}
+
+type InProgress = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+impl Requests {
+    /// Runs until `stop`. What has an answer then is answered; what is at work may wait for this very stop.
+    pub async fn run(mut self) {
+        let mut in_progress: FuturesUnordered<InProgress> = FuturesUnordered::new();
+        let mut stop = self.stop.clone();
+        loop {
+            // Receiving and the futures under way are cancel-safe.
+            tokio::select! {
+                message = self.incoming.recv() => {
+                    let Some(message) = message else { break };
+                    let started = self.take(message, in_progress.len()).await;
+                    in_progress.extend(started);
+                }
+                Some(ended) = in_progress.next(), if !in_progress.is_empty() => self.answer(ended).await,
+                () = stopped(&mut stop) => break,
+            }
+        }
+        while let Some(Some(ended)) = in_progress.next().now_or_never() {
+            self.answer(ended).await;
+        }
+    }
+
+    /// Checks one message; what passes is at work.
+    async fn take(&mut self, message: Incoming, under_way: usize) -> Option<InProgress> {
+        let level = self.context.roster.borrow().topics.commanded(&message.topic).map(|(_, level)| Name::new(level));
+        let Some(Ok(verb)) = level else {
+            warn!(topic = ?message.topic, "Request refused: its topic has no valid name in it.");
+            return None;
+        };
+        let response = message.response.clone();
+        let (transaction, started) = match payload::decode_request(&message.payload) {
+            Err((transaction, refusal)) => (transaction, Err(refusal)),
+            // Before anything is begun.
+            Ok(request) => match refused_unread(&message) {
+                Some(refusal) => (request.transaction, Err(refusal)),
+                None => (request.transaction.clone(), self.start(&verb, &request, under_way)),
+            },
+        };
+        match started {
+            Ok(work) => Some(Box::pin(async move {
+                let outcome = timeout(ANSWER_WITHIN, work).await;
+                let late = || Refusal::new(Reason::Busy, "no answer in time");
+                Ended { verb, transaction, response, outcome: outcome.unwrap_or_else(|_| Err(late())) }
+            })),
+            Err(refusal) => {
+                self.answer(Ended { verb, transaction, response, outcome: Err(refusal) }).await;
+                None
+            }
+        }
+    }
+
+    fn start(&self, verb: &Name, request: &Request, under_way: usize) -> Result<Work, Refusal> {
+        let refuse = |reason, words: String| Err(Refusal::new(reason, words));
+        let Some(spec) = VERBS.iter().find(|spec| spec.name == verb.as_str()) else {
+            return refuse(Reason::Unknown, format!("there is no request {verb}; there are {}", NAMES.join(", ")));
+        };
+        if !self.settings.borrow().allow.contains(spec.name) {
+            return refuse(Reason::NotAllowed, format!("requests.allow in the configuration does not name {verb}"));
+        }
+        let arguments = request.arguments(spec.fields)?;
+        if under_way >= UNDER_WAY {
+            return refuse(Reason::Busy, format!("{UNDER_WAY} requests are at work already"));
+        }
+        (spec.answer)(&self.context, &arguments)
+    }
+
+    async fn answer(&mut self, ended: Ended) {
+        let Ended { verb, transaction, response, outcome } = ended;
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        info!(%verb, %transaction, error, "Request answered.");
+        let payload = payload::response(&transaction, &outcome);
+        self.answers.send(Answer { recipient: Recipient::request(verb), payload, response }).await;
+    }
+}
+
+/// Waits until the program ends.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A dropped sender ends the program as well. The borrowed value must not live across the next await.
+    stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
+}
+
+/// What is refused whatever it asks for.
+fn refused_unread(message: &Incoming) -> Option<Refusal> {
+    if message.retain {
+        return Some(Refusal::new(Reason::Retained, "a request that the broker kept may be older than its sense"));
+    }
+    let waited = || Refusal::new(Reason::Expired, "the request waited at the broker while this gateway was away");
+    message.stale.then(waited)
+}
+
+#[cfg(test)]
+mod tests;

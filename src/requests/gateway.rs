@@ -1,0 +1,43 @@
+//! What only the gateway itself can answer: it owns all parts, and its loop takes one such thing after the other.
+
+use serde_json::Value as Json;
+use tokio::sync::oneshot;
+
+use crate::requests::{Context, Work};
+use fieldgate_model::{Reason, Refusal};
+
+/// What the gateway is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// What it is.
+    Info,
+    /// How it is.
+    Health,
+    /// Take up the configuration file again.
+    Reload,
+    /// End in an orderly way, to be started again by the service manager.
+    Restart,
+}
+
+/// A question and where the answer goes; the requester may have stopped waiting.
+#[derive(Debug)]
+pub struct Asked {
+    /// What.
+    pub ask: Ask,
+    /// With the data of the response, or why there are none.
+    pub answer: oneshot::Sender<Result<Json, Refusal>>,
+}
+
+/// Asks the gateway.
+///
+/// # Errors
+/// It has not answered what it was asked before.
+pub(super) fn ask(context: &Context, ask: Ask) -> Result<Work, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    let busy = || Refusal::new(Reason::Busy, "the gateway has not answered the requests before this");
+    context.gateway.try_send(Asked { ask, answer }).map_err(|_| busy())?;
+    Ok(Box::pin(async move {
+        let stopping = |_| Err(Refusal::new(Reason::Stopping, "the gateway is ending"));
+        answered.await.unwrap_or_else(stopping)
+    }))
+}

@@ -1,0 +1,14 @@
+//! info.
+
+use crate::requests::VerbSpec;
+use crate::requests::gateway::{Ask, ask};
+
+/// The verb.
+pub(super) const SPEC: VerbSpec = VerbSpec {
+    name: "info",
+    page: "what the gateway is: version, name, topics, what it has, and what may be asked",
+    fields: &[],
+    example: r#"{"transaction":"t1"}"#,
+    is_default: true,
+    answer: |context, _| ask(context, Ask::Info),
+};

@@ -1,0 +1,15 @@
+//! ping.
+
+use serde_json::Value as Json;
+
+use crate::requests::VerbSpec;
+
+/// The verb.
+pub(super) const SPEC: VerbSpec = VerbSpec {
+    name: "ping",
+    page: "answers with nothing: the gateway is there",
+    fields: &[],
+    example: r#"{"transaction":"t1"}"#,
+    is_default: true,
+    answer: |_, _| Ok(Box::pin(async { Ok(Json::Null) })),
+};

@@ -1,0 +1,14 @@
+//! restart.
+
+use crate::requests::VerbSpec;
+use crate::requests::gateway::{Ask, ask};
+
+/// The verb.
+pub(super) const SPEC: VerbSpec = VerbSpec {
+    name: "restart",
+    page: "ends in an orderly way, outputs safe, and lets systemd start the service again; refused where nothing would",
+    fields: &[],
+    example: r#"{"transaction":"t1"}"#,
+    is_default: false,
+    answer: |context, _| ask(context, Ask::Restart),
+};

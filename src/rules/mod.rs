@@ -1,0 +1,213 @@
+//! The rules at work: what the board of signals says goes to the engine, and what that orders goes the way of commands to the workers.
+//!
+//! Nothing here waits for a broker, a disk or a bus. An order is handed to the worker of its output, whose guard carries it out or refuses
+//! it as it does with a command; a bus that takes no orders counts as a refusal. What each rule is at is published, retained, on `B/rules`
+//! whenever it changes. `running.rs` has the engine and its view of the board.
+
+mod running;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+use crate::commands::Switch;
+use crate::roster::{Protected, SharedRoster};
+use crate::rules::running::Running;
+use crate::worker::{self, Applied, Order as WorkerOrder};
+use fieldgate_bus::signals::Signals;
+use fieldgate_clock as clock;
+use fieldgate_link::{Latest, LinkState, LinkStatus};
+use fieldgate_model::topic::Topics;
+use fieldgate_model::{CommandValue, Name, PersistedValues, Recipient, RecipientKind, ReplyValue};
+use fieldgate_rules::{Event, Order, RuleSpec};
+use fieldgate_safety::RuleOrder;
+
+/// Switches from outside that may wait. What does not fit is refused.
+pub const SWITCH_CAPACITY: usize = 16;
+
+/// A bus that does not answer an order within this time counts as one that refuses it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is in force.
+#[derive(Clone, Debug)]
+pub struct RuleSet {
+    /// The rules as configured.
+    pub rules: Vec<RuleSpec>,
+    /// Where what they are at is published.
+    pub topics: Topics,
+}
+
+/// What the rules take and where they put it.
+pub struct Rules {
+    /// What is in force; a reload replaces it, behind the workers' new plans.
+    pub set: watch::Receiver<Arc<RuleSet>>,
+    /// The outputs.
+    pub roster: watch::Receiver<SharedRoster>,
+    /// What they look at.
+    pub signals: Signals,
+    /// Whether the broker is connected.
+    pub link: watch::Receiver<LinkStatus>,
+    /// Rules that are switched on or off from outside.
+    pub switches: mpsc::Receiver<Switch>,
+    /// What earlier runs had switched, as soon as it is known.
+    pub persisted_values: watch::Receiver<PersistedValues>,
+    /// To the recorder: what rules publish, and how they are switched.
+    pub events: mpsc::Sender<worker::Event>,
+    /// Where `B/rules` goes.
+    pub latest: Latest,
+    /// Outputs that take no commands now, for those who ask before a command.
+    pub protected: Protected,
+    /// Set when the program ends: nothing is ordered any more.
+    pub stopping: Arc<AtomicBool>,
+    /// Ends them.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// What earlier runs had switched.
+fn switches_of(persisted: &PersistedValues) -> BTreeMap<Name, bool> {
+    let all = persisted.iter().flat_map(|values| values.iter());
+    let rules = all.filter(|(recipient, _)| recipient.kind == RecipientKind::Rule);
+    rules.filter_map(|(rule, value)| Some((rule.name.clone(), CommandValue::of_switch(value)?))).collect()
+}
+
+/// The answer to an order, by its id.
+type Answered = (u64, Result<(), Arc<str>>);
+
+impl Rules {
+    /// Runs until `stop`. The outputs are made safe by their workers.
+    pub async fn run(mut self) {
+        let set = Arc::clone(&self.set.borrow_and_update());
+        let persisted = self.persisted_values.borrow_and_update().clone();
+        let mut running = Running::begin(&set.rules, &self.signals, switches_of(&persisted));
+        let mut answers = FuturesUnordered::new();
+        let mut stop = self.stop.clone();
+        let mut topics = set.topics.clone();
+        self.link_changed(&mut running);
+        loop {
+            for order in running.take_orders() {
+                answers.push(self.carry_out(&running, order));
+            }
+            self.publish(&mut running, &topics);
+            let wait = running.wake_at().saturating_sub(clock::boottime());
+            // All branches are cancel-safe: nothing is taken that does not come out here.
+            tokio::select! {
+                () = running.heard() => running.look(),
+                () = tokio::time::sleep(wait) => running.look(),
+                Some((id, answer)) = answers.next(), if !answers.is_empty() => running.step(Event::Answered(id, answer)),
+                Ok(()) = self.link.changed() => self.link_changed(&mut running),
+                Some(switch) = self.switches.recv() => self.switch(&mut running, switch),
+                Ok(()) = self.persisted_values.changed() => self.recall(&mut running),
+                Ok(()) = self.set.changed() => self.reload(&mut running, &mut topics),
+                () = stopped(&mut stop) => return,
+            }
+        }
+    }
+
+    fn link_changed(&mut self, running: &mut Running) {
+        let is_up = self.link.borrow_and_update().state == LinkState::Up;
+        running.step(Event::Link(Some(is_up)));
+    }
+
+    /// A rule obeys at once; the disk answers the requester when it has it.
+    fn switch(&self, running: &mut Running, Switch { rule, is_on, saved }: Switch) {
+        running.switch(&rule, is_on);
+        let value = ReplyValue::Rule(is_on).to_string();
+        let event = worker::Event::ValueSet { recipient: Recipient::rule(rule), value, saved };
+        // Neither waits: what the rules look at must not wait for a disk.
+        if let Err(TrySendError::Full(worker::Event::ValueSet { saved, .. })) = self.events.try_send(event) {
+            // The requester may have stopped waiting.
+            saved.send(Err("the spool's queue is full, because its disk hangs".to_owned())).ok();
+        }
+    }
+
+    /// A disk could be read later than at the start.
+    fn recall(&mut self, running: &mut Running) {
+        let persisted = self.persisted_values.borrow_and_update().clone();
+        running.recall(switches_of(&persisted));
+    }
+
+    fn reload(&mut self, running: &mut Running, topics: &mut Topics) {
+        let set = Arc::clone(&self.set.borrow_and_update());
+        if *topics != set.topics {
+            // What was published in between is below the base that was left.
+            self.latest.clear(topics.rules());
+            *topics = set.topics.clone();
+        }
+        for order in running.reload(&set.rules, &self.signals) {
+            // Nobody waits for these: their rules are no more. The output's own limits go on.
+            drop(self.offer(order.rule, order.output, order.order));
+        }
+    }
+
+    /// Hands an order to the worker; the answer comes later.
+    fn carry_out(&self, running: &Running, order: Order) -> impl Future<Output = Answered> + use<> {
+        let id = order.id;
+        if let Some((rule, event)) = running.publication(order) {
+            // What the rules look at must not wait for a disk.
+            if self.events.try_send(worker::Event::Published { rule: rule.clone(), event }).is_err() {
+                warn!(%rule, "What the rule publishes is lost: the recorder's queue is full.");
+            }
+        }
+        let addressed = running.address(order);
+        let applied = addressed.map(|(rule, output, order)| self.offer(rule, output, order));
+        async move {
+            let answer = match applied {
+                // It orders nothing of an output.
+                None => Ok(()),
+                Some(Err(words)) => Err(Arc::from(words)),
+                Some(Ok(applied)) => match tokio::time::timeout(ANSWER_WITHIN, applied).await {
+                    Ok(Ok(Ok(_))) => Ok(()),
+                    Ok(Ok(Err(refusal))) => Err(refusal.to_string().into()),
+                    Ok(Err(_)) => Err("hardware: the output is gone".into()),
+                    Err(_) => Err("hardware: the bus does not answer".into()),
+                },
+            };
+            (id, answer)
+        }
+    }
+
+    fn offer(&self, rule: Name, output: Name, order: RuleOrder) -> Result<oneshot::Receiver<Applied>, &'static str> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err("stopping: the gateway is ending");
+        }
+        let roster = self.roster.borrow();
+        let target = roster.targets.get(&output).ok_or("unknown: there is no such output")?;
+        let (answer, applied) = oneshot::channel();
+        let order = WorkerOrder::Rule { actuator: output, rule, order, answer };
+        target.inbox.offer(order).map_err(|_| "busy: the output's bus has not taken the orders before this one")?;
+        Ok(applied)
+    }
+
+    /// Publishes what has changed.
+    fn publish(&self, running: &mut Running, topics: &Topics) {
+        let Some(payload) = running.take_report() else { return };
+        let topic = topics.rules();
+        match payload {
+            Some(payload) => self.latest.set(topic, payload),
+            None => self.latest.clear(topic),
+        }
+        self.protected.replace(running.protected());
+        for line in running.take_lines() {
+            match line.is_alarm {
+                true => {
+                    warn!(rule = %line.rule, state = line.state, why = line.why, "Rule stopped: it goes round in a circle.")
+                }
+                false => info!(rule = %line.rule, state = line.state, why = line.why, "Rule changed."),
+            }
+        }
+    }
+}
+
+/// Waits until the program ends.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A dropped sender ends the program as well. The borrowed value must not live across the next await.
+    stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
+}

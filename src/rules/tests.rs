@@ -1,0 +1,61 @@
+//! How rules are switched: by earlier runs, by a disk that comes late, and over reloads.
+
+use std::collections::BTreeMap;
+
+use super::running::Running;
+use fieldgate_bus::signals::{Known, Signals};
+use fieldgate_model::{Action, Name, OutputValue, VariableKind, VariableValue};
+use fieldgate_rules::RuleSpec;
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// One that sets this output while `x` is more than 0.
+fn rule(text: &str, output: &str) -> RuleSpec {
+    let on = Action::Set(OutputValue::Switch(true));
+    RuleSpec { set: vec![(name(output), on)], ..RuleSpec::new(name(text), "x > 0") }
+}
+
+fn signals() -> Signals {
+    let signals = Signals::default();
+    let kind = VariableKind::Number { min: 0.0, max: 9.0, step: None, unit: String::new() };
+    signals.arrange(vec![Known::Variable(name("x"), kind)]);
+    signals.assign(&name("x"), VariableValue::Number(1.0));
+    signals
+}
+
+fn switched(all: &[(&str, bool)]) -> BTreeMap<Name, bool> {
+    all.iter().map(|(rule, is_on)| (name(rule), *is_on)).collect()
+}
+
+fn orders(running: &mut Running) -> Vec<String> {
+    let all = running.take_orders();
+    let words = |(rule, output, order)| format!("{rule}: {output} {order:?}");
+    all.into_iter().filter_map(|order| running.address(order)).map(words).collect()
+}
+
+#[tokio::test]
+async fn a_rule_that_an_earlier_run_had_switched_off_orders_nothing() {
+    let mut running = Running::begin(&[rule("a", "p"), rule("b", "q")], &signals(), switched(&[("a", false)]));
+    assert_eq!(orders(&mut running), ["b: q Own(Set(Switch(true)))"]);
+    running.switch(&name("a"), true);
+    assert_eq!(orders(&mut running), ["a: p Own(Set(Switch(true)))"]);
+}
+
+#[tokio::test]
+async fn what_a_late_disk_says_is_taken_up_unless_the_rule_was_switched_in_this_run() {
+    let signals = signals();
+    let mut running = Running::begin(&[rule("a", "p"), rule("b", "q")], &signals, BTreeMap::new());
+    assert_eq!(orders(&mut running), ["a: p Own(Set(Switch(true)))", "b: q Own(Set(Switch(true)))"]);
+    running.switch(&name("b"), true);
+    running.recall(switched(&[("a", false), ("b", false), ("away", false)]));
+    assert_eq!(orders(&mut running), ["a: p LetGo(None)"]);
+    let last = running.reload(&[rule("b", "q"), rule("away", "r")], &signals);
+    assert!(last.is_empty(), "the only rule that is no more had no output");
+    assert_eq!(orders(&mut running), [""; 0], "a rule that is put back is as it was switched");
+    running.reload(&[rule("a", "p")], &signals);
+    assert_eq!(orders(&mut running), [""; 0]);
+    running.switch(&name("a"), true);
+    assert_eq!(orders(&mut running), ["a: p Own(Set(Switch(true)))"]);
+}

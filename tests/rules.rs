@@ -1,0 +1,348 @@
+//! Rules from outside: the compiled program, simulated chips and a real Mosquitto, or none.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use common::gateway::Gateway;
+use common::ports::free_port;
+use common::running::{Running, config};
+use common::sim_file::SimFile;
+use common::{SOON, wait_until};
+use serde_json::{Value, json};
+
+const DEVICES: &str = "buses:
+  bench: { type: sim, state_file: bench.json }
+sensors:
+  tank: { driver: tmp102, bus: bench, every: 50ms, settings: { address: 0x49 } }
+actuators:
+  heater: { driver: gpio-output, bus: bench, settings: { line: GPIO22 }, safe_state: \"off\", safe_after: 1s }
+  other: { driver: gpio-output, bus: bench, settings: { line: GPIO23 }, safe_state: \"off\", safe_after: 1s }
+";
+
+const THERMOSTAT: &str = "rules:
+  heating: { when: tank.temperature < 19, until: tank.temperature > 21, set: { heater: on } }
+  event: { when: tank.temperature < 10, publish: { topic: events/cold, payload: brr } }
+";
+
+fn set_temperature(bench: &SimFile, degrees: f64) {
+    bench.set_chip("0x49", "temperature", degrees);
+}
+
+fn running(rules: &str) -> Running {
+    Running::untouched(&format!("{DEVICES}{rules}"), &[], |folder| {
+        SimFile::new(folder.join("bench.json")).write(&json!({"chips": {"0x49": {"temperature": 20.0}}}));
+    })
+}
+
+fn is_at(rules: &Value, rule: &str, state: &str) -> bool {
+    rules[rule]["state"] == state
+}
+
+/// Switches a rule and returns the answer to this command.
+fn switch(running: &Running, rule: &str, word: &str, id: &str) -> Value {
+    running.client.forget();
+    let command = json!({ "value": word, "id": id }).to_string();
+    running.client.publish(&format!("b/rules/{rule}/set"), &command, false, 1);
+    running.client.wait_json(&format!("b/rules/{rule}/reply"), |answer| answer["id"] == id, SOON)
+}
+
+#[test]
+fn a_thermostat_switches_says_so_and_lets_go() {
+    let running = running(THERMOSTAT);
+    let rules = running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
+    assert_eq!(rules["heating"]["switch"], "on");
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    let state = running.client.wait_json("b/actuators/heater/state", |state| state["value"] == "on", SOON);
+    assert_eq!((&state["cause"], &state["rule"]), (&json!("rule"), &json!("heating")));
+    running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "active"), SOON);
+    set_temperature(&running.bench, 22.0);
+    running.bench.wait_line("GPIO22", 0, SOON);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
+    set_temperature(&running.bench, 9.0);
+    running.client.wait_for("b/events/cold", |payload| payload == "brr", SOON);
+}
+
+#[test]
+fn a_sensor_that_fails_ends_a_rule() {
+    let running = running(THERMOSTAT);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    running.bench.set_fault("0x49", Some("nak"));
+    running.bench.wait_line("GPIO22", 0, SOON);
+    let unknown = |rules: &Value| rules["heating"]["why"] == "something that it names is not known";
+    running.client.wait_json("b/rules", unknown, SOON);
+}
+
+#[test]
+fn without_a_broker_rules_go_on_and_what_they_own_is_not_made_safe() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = SimFile::new(folder.path().join("bench.json"));
+    bench.write(&json!({"chips": {"0x49": {"temperature": 18.0}}}));
+    let rules = "rules:
+  heating: { when: tank.temperature < 19, until: tank.temperature > 21, set: { heater: on } }
+  alone: { when: not link.up, for: 2s, set: { other: on } }
+";
+    let url = format!("mqtt://127.0.0.1:{}", free_port());
+    let mut gateway = Gateway::start(folder.path(), &config(&url, "", &format!("{DEVICES}{rules}")));
+    bench.wait_line("GPIO22", 1, SOON);
+    // That takes longer than safe_after, which has never heard of a broker.
+    bench.wait_line("GPIO23", 1, SOON);
+    assert_eq!(bench.line("GPIO22"), Some(1), "{}", gateway.log());
+    set_temperature(&bench, 22.0);
+    bench.wait_line("GPIO22", 0, SOON);
+    set_temperature(&bench, 18.0);
+    bench.wait_line("GPIO22", 1, SOON);
+    gateway.stop(SOON);
+    assert_eq!((bench.line("GPIO22"), bench.line("GPIO23")), (Some(0), Some(0)), "at the stop all is safe");
+}
+
+#[test]
+fn a_command_takes_over_unless_the_rule_lets_nobody() {
+    let rules = "rules:
+  heating: { when: tank.temperature < 19, set: { heater: on } }
+  guarded: { when: tank.temperature < 19, set: { other: on }, manual: never }
+";
+    let running = running(rules);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    running.bench.wait_line("GPIO23", 1, SOON);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "guarded", "active"), SOON);
+    running.client.publish("b/actuators/other/set", "off", false, 1);
+    let reply = running.client.wait_json("b/actuators/other/reply", |_| true, SOON);
+    assert_eq!(reply["reason"], "busy: the rule guarded has this output, and lets no command take it");
+    running.client.publish("b/actuators/heater/set", "off", false, 1);
+    running.bench.wait_line("GPIO22", 0, SOON);
+    let why = "heater: a command from outside has taken it over";
+    running.client.wait_json("b/rules", |rules| rules["heating"]["why"] == why, SOON);
+    running.client.forget();
+    set_temperature(&running.bench, 20.0);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+}
+
+#[test]
+fn a_rule_that_is_refused_is_blocked_and_acts_when_it_may() {
+    let devices = DEVICES.replace("safe_after: 1s }\n  other", "safe_after: 1s, min_off: 2s }\n  other");
+    let rules = "rules: { heating: { when: tank.temperature < 19, set: { heater: on } } }\n";
+    let running = Running::untouched(&format!("{devices}{rules}"), &[], |folder| {
+        SimFile::new(folder.join("bench.json")).write(&json!({"chips": {"0x49": {"temperature": 18.0}}}));
+    });
+    let blocked = |rules: &Value| {
+        let why = rules["heating"]["why"].as_str().unwrap_or_default();
+        is_at(rules, "heating", "blocked") && why.starts_with("heater: limit: ")
+    };
+    running.client.wait_json("b/rules", blocked, SOON);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "active"), SOON);
+}
+
+#[test]
+fn max_on_takes_an_output_from_a_rule_until_its_condition_changes() {
+    let devices = DEVICES.replace("safe_after: 1s }\n  other", "safe_after: 1s, max_on: 500ms }\n  other");
+    let running = Running::untouched(&format!("{devices}{THERMOSTAT}"), &[], |folder| {
+        SimFile::new(folder.join("bench.json")).write(&json!({"chips": {"0x49": {"temperature": 18.0}}}));
+    });
+    let why = "heater: made safe by max_on, until the condition changes";
+    running.client.wait_json("b/rules", |rules| rules["heating"]["why"] == why, SOON);
+    running.bench.wait_line("GPIO22", 0, SOON);
+}
+
+#[test]
+fn a_rule_is_switched_off_and_on_and_a_reload_takes_others() {
+    let running = running(THERMOSTAT);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    let refused = |rule, word, reason: &str| {
+        let answer = switch(&running, rule, word, word);
+        assert_eq!((&answer["outcome"], &answer["reason"]), (&"rejected".into(), &reason.into()), "{answer}");
+    };
+    refused("heating", "maybe", "unreadable: a rule takes on or off");
+    refused("nobody", "off", "unknown: there is no rule called nobody");
+    let answer = switch(&running, "heating", "off", "a1");
+    assert_eq!((&answer["outcome"], &answer["value"]), (&"done".into(), &"off".into()), "{answer}");
+    running.bench.wait_line("GPIO22", 0, SOON);
+    running.client.wait_json("b/rules", |rules| rules["heating"]["switch"] == "off", SOON);
+    assert_eq!(switch(&running, "heating", "ON", "a2")["value"], "on");
+    running.bench.wait_line("GPIO22", 1, SOON);
+    assert_eq!(switch(&running, "heating", "off", "a1"), answer, "a repeat gets the first answer");
+    assert_eq!(running.bench.line("GPIO22"), Some(1), "and switches nothing");
+    let rules = "rules: { cooling: { when: tank.temperature < 19, set: { other: on } } }\n";
+    running.reload(&running.config("", &format!("{DEVICES}{rules}")));
+    running.bench.wait_line("GPIO22", 0, SOON);
+    running.bench.wait_line("GPIO23", 1, SOON);
+    running.reload(&running.config("", DEVICES));
+    running.bench.wait_line("GPIO23", 0, SOON);
+    wait_until("the rules are cleared", SOON, || {
+        running.client.all("b/rules").last().is_some_and(|m| m.payload.is_empty())
+    });
+}
+
+/// Starts the program again, waits until commands arrive, and returns what the rules are at.
+fn at_the_start(running: &mut Running) -> Value {
+    // The last that is heard of the life before.
+    running.client.wait_for("b/status", |status| status == "offline", SOON);
+    running.client.forget();
+    running.restart();
+    running.client.wait_for("b/status", |status| status == "online", SOON);
+    running.client.wait_json("b/rules", |_| true, SOON)
+}
+
+#[test]
+fn a_switch_that_was_answered_survives_a_kill_right_after_the_answer_and_a_stop() {
+    // A commit in an hour: what is on disk after a kill was written for the switch's sake.
+    let rules = "rules:
+  heating: { when: tank.temperature < 19, set: { heater: on } }
+  always: { when: 1 < 2, set: { other: on } }
+";
+    let mut running = running(rules);
+    let text = running.config("", &format!("{DEVICES}{rules}")).replace("path: spool", "path: spool, commit_every: 1h");
+    running.reload(&text);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    running.bench.wait_line("GPIO23", 1, SOON);
+    for (life, switched) in ["off", "on", "off"].into_iter().enumerate() {
+        for rule in ["heating", "always"] {
+            let answer = switch(&running, rule, switched, &life.to_string());
+            assert_eq!(answer["outcome"], "done", "{answer}");
+        }
+        if life == 1 {
+            running.gateway.stop(SOON);
+        } else {
+            running.gateway.kill9();
+        }
+        let rules = at_the_start(&mut running);
+        for rule in ["heating", "always"] {
+            assert_eq!(rules[rule]["switch"], switched, "{rules}");
+        }
+        if switched == "on" {
+            running.bench.wait_line("GPIO22", 1, SOON);
+            running.bench.wait_line("GPIO23", 1, SOON);
+        } else {
+            // What has been sampled could have begun them.
+            running.client.wait_json("b/sensors/tank", |reading| reading["temperature"] == 18.0, SOON);
+            let states = ["heater", "other"].map(|output| running.client.all(&format!("b/actuators/{output}/state")));
+            let by_rules = states.iter().flatten().filter(|state| state.json()["cause"] == "rule").count();
+            assert_eq!(by_rules, 0, "no rule that is off acts at the start, not even for a moment");
+        }
+    }
+    running.gateway.kill9();
+}
+
+#[test]
+fn a_switch_outlives_a_reload_without_its_rule() {
+    let running = running(THERMOSTAT);
+    set_temperature(&running.bench, 18.0);
+    running.bench.wait_line("GPIO22", 1, SOON);
+    assert_eq!(switch(&running, "heating", "off", "a")["outcome"], "done");
+    running.reload(&running.config("", DEVICES));
+    running.client.forget();
+    running.reload(&running.config("", &format!("{DEVICES}{THERMOSTAT}")));
+    let rules = running.client.wait_json("b/rules", |rules| rules["heating"].is_object(), SOON);
+    assert_eq!((&rules["heating"]["switch"], &rules["heating"]["state"]), (&"off".into(), &"inactive".into()));
+}
+
+#[test]
+fn a_rule_follows_a_variable_at_once_and_after_a_kill() {
+    let rules = "variables:
+  target: { min: 5, max: 30, step: 0.5, initial: 15, unit: °C }
+  mode: { options: [home, away], initial: home }
+rules: { heating: { when: mode == \"home\" and tank.temperature < target, set: { heater: on } } }
+";
+    let mut running = running(rules);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
+    let set = |running: &Running, variable: &str, value: Value, id: &str| {
+        let command = json!({ "value": value, "id": id }).to_string();
+        running.client.publish(&format!("b/variables/{variable}/set"), &command, false, 1);
+        let topic = format!("b/variables/{variable}/reply");
+        let answer = running.client.wait_json(&topic, |answer| answer["id"] == id, SOON);
+        assert_eq!(answer["outcome"], "done", "{answer}");
+    };
+    set(&running, "target", json!(21.5), "a");
+    running.bench.wait_line("GPIO22", 1, SOON);
+    set(&running, "mode", json!("away"), "b");
+    running.bench.wait_line("GPIO22", 0, SOON);
+    set(&running, "mode", json!("home"), "c");
+    running.gateway.kill9();
+    let _rules = at_the_start(&mut running);
+    running.bench.wait_line("GPIO22", 1, SOON);
+}
+
+/// So many rules begin one after the other, each by the next hundredth sample of a sensor that is read every 2 ms.
+const STEPS: usize = 20;
+
+fn ms(json: &Value) -> f64 {
+    let at = humantime::parse_rfc3339(json["time"].as_str().unwrap()).unwrap();
+    at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs_f64() * 1000.0
+}
+
+/// The floor is what the machine adds by itself: how late samples of the same run are.
+#[test]
+fn an_output_follows_a_sample_within_ten_milliseconds() {
+    let mut text = String::from(
+        "buses: { bench: { type: sim, state_file: bench.json } }\nsensors:\n  n: { driver: waveform, every: 2ms, settings: { shape: counter } }\nactuators:\n",
+    );
+    for nth in 1..=STEPS {
+        text += &format!(
+            "  o{nth}: {{ driver: gpio-output, bus: bench, settings: {{ line: GPIO{nth} }}, safe_state: \"off\" }}\n"
+        );
+    }
+    text += "rules:\n";
+    for nth in 1..=STEPS {
+        text += &format!("  r{nth}: {{ when: n.value >= {}, set: {{ o{nth}: on }} }}\n", 500 + nth * 100);
+    }
+    let running = Running::untouched(&text, &[], |_| ());
+    let state = |nth: usize| {
+        running.client.wait_json(&format!("b/actuators/o{nth}/state"), |state| state["value"] == "on", SOON)
+    };
+    let on: Vec<_> = (1..=STEPS).map(|nth| ms(&state(nth))).collect();
+    running.wait_seq((500 + STEPS as u64 * 100) + 1);
+    let readings: Vec<_> = running.client.all("b/sensors/n").iter().map(|message| message.json()).collect();
+    let taken = |value: usize| readings.iter().find(|reading| reading["value"] == json!(value)).map(ms).unwrap();
+    let mut delays: Vec<_> = on.iter().enumerate().map(|(nth, on)| on - taken(600 + nth * 100)).collect();
+    delays.sort_by(f64::total_cmp);
+    let floor = readings.windows(2).map(|pair| ms(&pair[1]) - ms(&pair[0]) - 2.0).fold(0.0, f64::max);
+    assert!(delays[STEPS / 2] <= 10.0 + floor, "{delays:?}, floor {floor}");
+}
+
+/// What a replay of each example on the page must print stands below it.
+#[test]
+fn every_example_on_the_page_on_rules_does_what_stands_below_it() {
+    const OTHERS: &str = "mqtt: { broker: mqtt://localhost }\nbuses:\n  i2c-1: { type: i2c, device: /dev/i2c-1 }\n  \
+                          header: { type: gpio, chip: /dev/gpiochip0 }\n  wire: { type: w1 }\n  pwm0: { type: pwm, chip: 0 }\n";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let zone = fieldgate_clock::Zone::posix("UTC0").unwrap();
+    let (mut rest, mut made, mut found) = (page.as_str(), String::new(), 0);
+    let block = |text: &str, fence: &str| {
+        let start = text.find(fence).map(|at| at + fence.len())?;
+        let end = start + text[start..].find("```")?;
+        Some((start, end))
+    };
+    while let Some((start, end)) = block(rest, "```yaml\n") {
+        let loaded = fieldgate::config::load_text(&format!("{OTHERS}{}", &rest[start..end]), &path);
+        let config = loaded.unwrap_or_else(|error| panic!("{error}")).config;
+        made += &rest[..end];
+        rest = &rest[end..];
+        // The first one only shows what a rule looks like.
+        let Some((start, end)) = block(rest, "```jsonl\n").filter(|(start, _)| !rest[..*start].contains("```yaml"))
+        else {
+            continue;
+        };
+        let said = fieldgate::cli::rules::replay(&config, &rest[start..end], &zone).unwrap();
+        let (expected, behind) = block(rest, "```text\n").unwrap();
+        made += &rest[..expected];
+        made += &said;
+        rest = &rest[behind..];
+        found += 1;
+    }
+    made += rest;
+    if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    } else {
+        assert_eq!(page, made, "FIELDGATE_ACCEPT=1 cargo test --test rules writes it");
+    }
+    assert_eq!(found, 6);
+}
