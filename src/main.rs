@@ -28,6 +28,7 @@ fn run(command: Command) -> ExitCode {
         Command::Drivers { name, output } => cli::drivers::run(name.as_deref(), output.json),
         Command::Filters { name, output } => cli::filters::run(name.as_deref(), output.json),
         Command::Forget { config, output } => cli::forget::run(&config.config, output.json),
+        Command::Migrate { file, plain } => cli::migrate::run(&file, plain),
         Command::Read { sensor, config, output } => {
             log::start("warn");
             cli::read::run(&sensor, &config.config, output.json)

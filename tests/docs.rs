@@ -1,4 +1,4 @@
-//! What the documents say, verified against the program: driver table, examples, changelog, the table for Paho users, manual pages.
+//! What the documents say, verified against the program: driver table, examples, changelog, the tables for those who come from Paho and mqtt-io, manual pages.
 
 #[path = "docs/manual.rs"]
 mod manual;
@@ -6,6 +6,8 @@ mod manual;
 use std::path::{Path, PathBuf};
 
 use fieldgate::cli::drivers;
+use fieldgate::cli::migrate::table::{Fate, Key};
+use fieldgate::cli::migrate::{self, keys, modules};
 use fieldgate::config::{self, raw};
 use fieldgate_bus::{BUSES, BusNeed, BusSpec};
 use fieldgate_drivers::{DRIVERS, DriverSpec, Proof};
@@ -237,6 +239,44 @@ fn the_page_on_requests_has_every_verb() {
     };
     let rows: Vec<_> = fieldgate::requests::VERBS.iter().map(row).collect();
     compare_rows("docs/requests.md", "| Verb | Keys |", &rows);
+}
+
+/// What becomes of every key and module of mqtt-io, by the tables that `fieldgate migrate` goes by.
+#[test]
+fn the_page_on_migration_has_every_key_of_mqtt_io() {
+    let row = |name: String, fate: Fate| format!("| `{name}` | {} |", fate.words());
+    let way = |place: &str, key: &Key| format!("{place}.{}", key.name).trim_start_matches('.').to_owned();
+    let parts = keys::PARTS.iter().flat_map(|part| part.keys.iter().map(|key| row(way(part.place, key), key.fate)));
+    compare_rows("docs/migrate.md", "| Key of mqtt-io |", &parts.collect::<Vec<_>>());
+    let sections = ["gpio_modules", "sensor_modules", "stream_modules"];
+    let modules: Vec<_> =
+        sections.iter().flat_map(|section| modules::of(section).iter().map(move |m| (section, m))).collect();
+    let rows = modules.iter().map(|(section, module)| row(format!("{section}: {}", module.name), module.fate));
+    compare_rows("docs/migrate.md", "| Module of mqtt-io |", &rows.collect::<Vec<_>>());
+    // Those of modules that are not carried are not either.
+    let carried = modules.iter().filter(|(_, module)| matches!(module.fate, Fate::Carried(_)));
+    let of_module = carried.flat_map(|(section, module)| {
+        let each = if **section == "gpio_modules" { "digital_inputs, digital_outputs" } else { "sensor_inputs" };
+        let own = module.keys.iter().map(move |key| (**section, key));
+        own.chain(module.each.iter().map(move |key| (each, key)))
+            .map(|(place, key)| row(format!("{}: {place}.{}", module.name, key.name), key.fate))
+    });
+    compare_rows("docs/migrate.md", "| Module and key |", &of_module.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_page_on_migration_shows_what_is_printed() {
+    let name = "docs/migrate.md";
+    let text = read(name);
+    let (theirs, ours) = (blocks(&text, "yml"), blocks(&text, "yaml"));
+    assert_eq!((theirs.len(), ours.len()), (1, 1), "the page lacks its example");
+    let printed =
+        migrate::migrate(&theirs[0], Path::new("mqtt-io.yml"), false).expect("it is a configuration of mqtt-io");
+    check(&printed, Path::new("migrated.yaml"));
+    let new = text.replace(&format!("```yaml\n{}```", ours[0]), &format!("```yaml\n{printed}```"));
+    if !is_accepted(name, &new) {
+        assert_eq!(ours[0], printed, "bring {name} up to date: {REMEDY}");
+    }
 }
 
 #[test]

@@ -34,6 +34,9 @@ _fieldgate() {
             fieldgate,help)
                 cmd="fieldgate__subcmd__help"
                 ;;
+            fieldgate,migrate)
+                cmd="fieldgate__subcmd__migrate"
+                ;;
             fieldgate,read)
                 cmd="fieldgate__subcmd__read"
                 ;;
@@ -70,6 +73,9 @@ _fieldgate() {
             fieldgate__subcmd__help,help)
                 cmd="fieldgate__subcmd__help__subcmd__help"
                 ;;
+            fieldgate__subcmd__help,migrate)
+                cmd="fieldgate__subcmd__help__subcmd__migrate"
+                ;;
             fieldgate__subcmd__help,read)
                 cmd="fieldgate__subcmd__help__subcmd__read"
                 ;;
@@ -95,7 +101,7 @@ _fieldgate() {
 
     case "${cmd}" in
         fieldgate)
-            opts="-h -V --help --version run check demo drivers filters forget read scan rules safe-state schema help"
+            opts="-h -V --help --version run check demo drivers filters forget migrate read scan rules safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -203,7 +209,7 @@ _fieldgate() {
             return 0
             ;;
         fieldgate__subcmd__help)
-            opts="run check demo drivers filters forget read scan rules safe-state schema help"
+            opts="run check demo drivers filters forget migrate read scan rules safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -300,6 +306,20 @@ _fieldgate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        fieldgate__subcmd__help__subcmd__migrate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         fieldgate__subcmd__help__subcmd__read)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -373,6 +393,20 @@ _fieldgate() {
         fieldgate__subcmd__help__subcmd__schema)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldgate__subcmd__migrate)
+            opts="-h --plain --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

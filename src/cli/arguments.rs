@@ -72,6 +72,14 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Print the configuration that one of mqtt-io 2 becomes, with comments on what could not be carried
+    Migrate {
+        /// The configuration of mqtt-io
+        file: PathBuf,
+        /// Publish bare text below mqtt-io's own prefix, for when mqtt-io has been stopped
+        #[arg(long)]
+        plain: bool,
+    },
     /// Sample one sensor once and print it, for checking the wiring
     Read {
         /// The sensor's name in the configuration

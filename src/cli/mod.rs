@@ -13,6 +13,7 @@ pub mod drivers;
 pub mod filters;
 pub mod forget;
 pub mod log;
+pub mod migrate;
 pub mod read;
 pub mod rules;
 pub mod run;

@@ -7,6 +7,7 @@
 //! No report shows a secret (`mask.rs`), and no file, however broken, can make loading panic or run for long (`tree.rs`).
 
 mod check;
+pub(crate) mod foreign;
 mod machine;
 mod mask;
 pub mod raw;
@@ -125,7 +126,20 @@ pub fn load_text(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     check_source(source::Source::new(path, text))
 }
 
-fn check_source(mut source: source::Source) -> Result<Loaded, ConfigError> {
+fn check_source(source: source::Source) -> Result<Loaded, ConfigError> {
+    let (source, root) = parse(source)?;
+    match check::check(&source, &root, &machine::Machine::this()) {
+        (Some(config), warnings) => Ok(Loaded { config, warnings }),
+        (None, mut problems) => {
+            problems.extend(odd_spaces(&source));
+            problems.sort_by_key(|problem| problem.place.map_or(usize::MAX, |place| place.line));
+            Err(ConfigError { path: source.path, problems })
+        }
+    }
+}
+
+/// The nodes of a file that is YAML and not empty.
+fn parse(mut source: source::Source) -> Result<(source::Source, tree::Node), ConfigError> {
     let failed = |path: PathBuf, problems| Err(ConfigError { path, problems });
     let root = match tree::parse(&source.text) {
         Ok(root) => root,
@@ -143,14 +157,7 @@ fn check_source(mut source: source::Source) -> Result<Loaded, ConfigError> {
         let problem = source.problem(Severity::Error, &(0..0), "the configuration is empty", "begin with `mqtt:`");
         return failed(source.path, vec![problem]);
     }
-    match check::check(&source, &root, &machine::Machine::this()) {
-        (Some(config), warnings) => Ok(Loaded { config, warnings }),
-        (None, mut problems) => {
-            problems.extend(odd_spaces(&source));
-            problems.sort_by_key(|problem| problem.place.map_or(usize::MAX, |place| place.line));
-            failed(source.path, problems)
-        }
-    }
+    Ok((source, root))
 }
 
 /// A problem for each space that is none to YAML. Reported only for a file that is wrong: within a text they do no harm.
