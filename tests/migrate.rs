@@ -5,21 +5,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "migrate/beside.rs"]
+mod beside;
 mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use common::client::{self, Client, Endpoint};
-use common::gateway::{Gateway, command};
-use common::mosquitto::Mosquitto;
-use common::sim_file::SimFile;
-use common::{SOON, python, wait_for};
+use common::gateway::command;
+use common::{SOON, python};
 use fieldgate::cli::migrate::table::{Fate, Key, Module};
 use fieldgate::cli::migrate::{self, keys, modules};
 use fieldgate::config;
+use proptest::prelude::*;
 
 /// The version that all of this is about.
 const MQTT_IO: [&str; 2] = ["mqtt-io==2.7.0", "paho-mqtt==2.1.0"];
@@ -300,6 +300,29 @@ fn no_text_of_the_file_can_become_a_key_or_a_line_of_ours() {
 }
 
 #[test]
+fn names_that_yaml_takes_for_something_else_are_names_all_the_same() {
+    for name in [
+        "1", "007", "1e3", "0x10", "null", "Null", "true", "on", "No", "y", "-", "é", "---", "~", "a: b", "#", "&a",
+        "*a",
+    ] {
+        let text = format!(
+            "mqtt: {{ host: localhost }}\n\
+             gpio_modules: [{{ name: \"{name}\", module: raspberrypi }}, {{ name: chip, module: mcp23017 }}]\n\
+             digital_inputs:\n\
+             - {{ name: \"{name}\", module: \"{name}\", pin: 4, interrupt: falling, interrupt_for: [\"in {name}\"] }}\n\
+             - {{ name: \"in {name}\", module: chip, pin: 4, interrupt: both }}\n\
+             - {{ name: \"a{name}\", module: \"{name}\", pin: 5 }}\n\
+             digital_outputs: [{{ name: \"{name}\", module: \"{name}\", pin: 6 }}]\n\
+             sensor_modules: [{{ name: \"{name}\", module: lm75, i2c_bus_num: 1, chip_addr: 0x48 }}]\n\
+             sensor_inputs: [{{ name: \"{name}\", module: \"{name}\" }}]\n"
+        );
+        let out = migrated(&text, true).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let loaded = config::load_text(&out, Path::new("out.yaml")).unwrap_or_else(|error| panic!("{error}\n{out}"));
+        assert_eq!((loaded.config.sensors.len(), loaded.config.actuators.len()), (3, 1), "{out}");
+    }
+}
+
+#[test]
 fn a_file_made_to_be_large_is_refused_and_a_long_one_is_quick() {
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
                 d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nmqtt: { host: localhost }\n";
@@ -312,92 +335,25 @@ fn a_file_made_to_be_large_is_refused_and_a_long_one_is_quick() {
     assert!(migrated(&text, false).unwrap_err().contains("gpio_modules has no"));
 }
 
-/// A running mqtt-io.
-struct MqttIo(Child);
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
-impl MqttIo {
-    fn start(folder: &Path, config: &str) -> Self {
-        fs::write(folder.join("mqtt-io.yml"), config).unwrap();
-        let python = python::environment("mqtt-io-venv", &MQTT_IO);
-        let log = fs::File::create(folder.join("mqtt-io.log")).unwrap();
-        let mut run = Command::new(python);
-        run.args(["-m", "mqtt_io", "mqtt-io.yml"]).current_dir(folder).stdin(Stdio::null());
-        Self(run.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
-    }
-}
-
-impl Drop for MqttIo {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-/// What is printed says which topic stands for which; this is that list, without what stands for nothing.
-fn counterparts(out: &str) -> Vec<(String, String)> {
-    let listed = out.lines().filter_map(|line| line.strip_prefix("#   ")?.split_once(" -> "));
-    listed.filter(|(_, new)| *new != "nothing").map(|(old, new)| (old.to_owned(), new.replace("B/", "ours/"))).collect()
-}
-
-/// A value of mqtt-io as it is in bare text here.
-fn translated(old: &str, topic: &str) -> String {
-    match (old, topic.ends_with("/active")) {
-        ("ON", true) => "true".to_owned(),
-        ("OFF", true) => "false".to_owned(),
-        ("ON" | "OFF", false) => old.to_lowercase(),
-        (number, _) => number.parse::<f64>().unwrap().to_string(),
-    }
-}
-
-/// On simulated chips: mqtt-io's own mock modules, whose pins are all high and whose sensor says 1.
-#[test]
-fn beside_mqtt_io_itself_each_topic_says_the_same_as_its_counterpart() {
-    let text = fs::read_to_string(folder().join("plain-mock.yml")).unwrap();
-    let (broker, place) = (Mosquitto::start(), tempfile::tempdir().unwrap());
-    let text = text.replace("port: 1883", &format!("port: {}", broker.port));
-    let out = migrated(&text, true).unwrap();
-    let listed = counterparts(&out);
-    let endpoint = Endpoint::on(broker.port);
-    let heard = Client::subscribe(&endpoint, &["#"]);
-    let sim = SimFile::new(place.path().join("bench.json"));
-    ["GPIO1", "GPIO2"].iter().for_each(|line| sim.set_input(line, 1));
-    let config = out
-        .replace("type: sim", "type: sim\n    state_file: bench.json")
-        // Beside each other they need topics of their own.
-        .replace("base_topic: \"bench\"", "base_topic: ours");
-    let gateway = Gateway::start(place.path(), &format!("{config}\nspool: {{ path: spool }}\n"));
-    let theirs = format!("{text}\noptions: {{ install_requirements: no }}\n");
-    let _mqtt_io = MqttIo::start(place.path(), &theirs);
-    gateway.wait_log("Connected.", SOON);
-    let values: Vec<_> = listed.iter().filter(|(old, _)| old.split('/').count() == 3).collect();
-    assert_eq!(values.len(), 5, "{listed:?}");
-    for (old, new) in values.iter().filter(|(old, _)| !old.contains("/output/")) {
-        // It imports a library for MQTT and one for YAML before it connects.
-        let said = heard.wait_for(old, |_| true, SOON * 6);
-        heard.wait_for(new, |ours| ours == translated(&said, new), SOON);
-    }
-    for lamp in ["lamp", "inverted_lamp"] {
-        let output = format!("bench/output/{lamp}");
-        let new = |old: &str| listed.iter().find(|(known, _)| known == old).unwrap().1.clone();
-        for value in ["ON", "OFF"] {
-            heard.forget();
-            for topic in [format!("{output}/set"), new(&format!("{output}/set"))] {
-                client::publish(&endpoint, &topic, value, false, 1);
-            }
-            assert_eq!(heard.wait_for(&output, |_| true, SOON), value);
-            heard.wait_for(&new(&output), |ours| ours == translated(value, "output"), SOON);
-        }
-        heard.forget();
-        let timed = format!("{output}/set_on_ms");
-        let (topic, command) = new(&timed).split_once(" with ").map(|(t, c)| (t.to_owned(), c.to_owned())).unwrap();
-        client::publish(&endpoint, &timed, "500", false, 1);
-        client::publish(&endpoint, &topic, &command, false, 1);
-        for (topic, values) in [(output.clone(), ["ON", "OFF"]), (new(&output), ["on", "off"])] {
-            let said = wait_for("both values", SOON, || {
-                let said: Vec<_> = heard.all(&topic).into_iter().map(|message| message.payload).collect();
-                (said.len() >= 2).then_some(said)
-            });
-            assert_eq!(said, values, "{topic}");
+    /// Whatever became of a file, what is printed is YAML, and nothing panics.
+    #[test]
+    fn a_damaged_configuration_is_refused_or_becomes_yaml(
+        which in 0..12_usize, from in 0..100_usize, length in 0..40_usize,
+        with in prop::sample::select(vec!["", ":", "- ", "{", "]", "\"", "null", "-1", "1e99", "[1, 2]", "*a", "&a ", "<<: {}", "é\\0"]),
+        is_plain in any::<bool>(),
+    ) {
+        let (_, text) = &configurations()[which];
+        let at = |share: usize| (0..=text.len() * share / 100).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        let start = at(from);
+        let end = (start + length..=text.len()).find(|end| text.is_char_boundary(*end)).unwrap_or(text.len());
+        let damaged = format!("{}{with}{}", &text[..start], &text[end..]);
+        if let Ok(out) = migrated(&damaged, is_plain)
+            && let Err(error) = config::load_text(&out, Path::new("out.yaml"))
+        {
+            prop_assert!(!error.to_string().contains("valid YAML"), "{error}\n{out}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::keys;
 use super::modules;
 use super::read::{Section, whole};
-use super::state::Migration;
+use super::state::{HEADER_CHIP, Migration};
 use super::table::{Fate, Module};
 use super::write::{quoted, shown};
 
@@ -116,8 +116,14 @@ impl<'a> Migration<'a> {
             "raspberrypi" => Some((self.header(name), Pins::Header)),
             "gpiozero" => Some((self.header(name), Pins::Zero)),
             "gpiod" => {
-                let chip = self.reader.text(section, "chip").unwrap_or("/dev/gpiochip0");
-                let keys = vec![("type", "gpio".to_owned()), ("chip", quoted(chip))];
+                let chip = self.reader.text(section, "chip").unwrap_or(HEADER_CHIP);
+                // libgpiod takes the name of the device file as well.
+                let is_name = chip.starts_with("gpiochip");
+                let chip = if is_name { format!("/dev/{chip}") } else { chip.to_owned() };
+                if chip == HEADER_CHIP {
+                    return Some((self.header(name), Pins::Numbers));
+                }
+                let keys = vec![("type", "gpio".to_owned()), ("chip", quoted(&chip))];
                 Some((self.bus(name, keys), Pins::Numbers))
             }
             "mock" => Some((self.bus(name, vec![("type", "sim".to_owned())]), Pins::Simulated)),
@@ -139,5 +145,22 @@ impl<'a> Migration<'a> {
     fn expander(&mut self, section: &Section<'a>, name: &str, kind: &str, address: i64) -> String {
         let i2c = self.i2c_of(section);
         self.bus(name, vec![("type", kind.to_owned()), ("bus", i2c), ("address", format!("{address:#04x}"))])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_module_has_its_own_names_for_pins() {
+        let line = |pins: Pins, pin: &str| pins.line(pin).unwrap_or_else(|why| why);
+        assert_eq!([line(Pins::Header, "17"), line(Pins::Zero, "GPIO17")], ["GPIO17", "GPIO17"]);
+        assert_eq!([line(Pins::Numbers, "011"), line(Pins::Numbers, "PA6")], ["9", "\"PA6\""]);
+        assert_eq!([line(Pins::Pcf8574, "0"), line(Pins::Pcf8574, "7")], ["P7", "P0"]);
+        assert_eq!([line(Pins::Mcp23017, "7"), line(Pins::Mcp23017, "8")], ["GPA7", "GPB0"]);
+        assert_eq!(line(Pins::Mcp23017, "16"), "16 is not within 0 to 15");
+        assert_eq!(line(Pins::Header, "-1"), "-1 is not within 0 to 1023");
+        assert_eq!(line(Pins::Header, "GPIO17"), "GPIO17 is no number of a pin");
     }
 }

@@ -6,7 +6,7 @@ use super::gpio::{Gpio, Pins};
 use super::keys;
 use super::read::Section;
 use super::state::{Migration, seconds};
-use super::write::{Entry, inline, shown};
+use super::write::{Entry, inline, named, shown};
 
 /// What mqtt-io polls at where nothing is said, in seconds.
 const POLL_INTERVAL: f64 = 0.1;
@@ -119,7 +119,7 @@ impl<'a> Migration<'a> {
     fn wire(&mut self, expander: &str, bus: &str, line: String, input: &Input<'a>) {
         let is_rising = self.reader.text(&input.section, "interrupt") == Some("rising");
         let Some(entry) = self.file.buses.iter_mut().find(|entry| entry.name == expander) else { return };
-        entry.key("interrupt", inline(&[("bus", bus.to_owned()), ("line", line)]));
+        entry.key("interrupt", inline(&[("bus", named(bus)), ("line", line)]));
         entry.comments.push(format!("its interrupt pin is {} in mqtt-io", shown(input.name)));
         if is_rising {
             entry.comments.push("mqtt-io waits for the rising edge; here the pin must pull the line low".to_owned());
@@ -155,7 +155,7 @@ impl<'a> Migration<'a> {
         }
         let mut entry = self.entry(input.name);
         entry.key("driver", "gpio-input");
-        entry.key("bus", bus);
+        entry.key("bus", named(bus));
         entry.key("every", HEARTBEAT);
         if self.reader.flag(section, "retain") == Some(true) {
             entry.key("retain", "true");

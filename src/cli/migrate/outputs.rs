@@ -5,7 +5,7 @@ use super::inputs::NO_MODULE;
 use super::keys;
 use super::read::Section;
 use super::state::{Migration, NO_TOPIC, seconds};
-use super::write::{Entry, inline};
+use super::write::{Entry, inline, named};
 use crate::config::foreign::Span;
 
 /// The longest time for which an output may be on, in milliseconds: a year.
@@ -46,7 +46,7 @@ impl<'a> Migration<'a> {
         let Some(line) = self.line_of(section, pins) else { return };
         let mut entry = self.entry(name);
         entry.key("driver", "gpio-output");
-        entry.key("bus", bus);
+        entry.key("bus", named(bus));
         let is_inverted = self.reader.flag(section, "inverted").unwrap_or(false);
         let mut settings = vec![("line", line)];
         if is_inverted {

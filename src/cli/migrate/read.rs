@@ -237,3 +237,15 @@ pub(super) fn whole(text: &str) -> Option<i64> {
         None => text.parse().ok(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_those_of_yaml_1_1() {
+        let written = ["17", "0x20", "010", "1_000", "08", "0", "-3"];
+        assert_eq!(written.map(whole), [17, 32, 8, 1000, 8, 0, -3].map(Some));
+        assert_eq!(["", "0x", "1.5", "ten", "99999999999999999999"].map(whole), [None; 5]);
+    }
+}

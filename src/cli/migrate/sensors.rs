@@ -6,7 +6,7 @@ use super::keys;
 use super::read::Section;
 use super::state::{Migration, seconds};
 use super::table::Module;
-use super::write::{Entry, inline, quoted, shown};
+use super::write::{Entry, inline, named, quoted, shown};
 
 /// How often mqtt-io reads a sensor where nothing is said, in seconds.
 const INTERVAL: i64 = 60;
@@ -105,7 +105,7 @@ impl<'a> Migration<'a> {
         entry.comments.extend(chip.comments.iter().cloned());
         entry.key("driver", chip.driver);
         if let Some(bus) = &chip.bus {
-            entry.key("bus", bus.clone());
+            entry.key("bus", named(bus));
         }
         self.every(&mut entry, &measured);
         if measured.iter().any(|(_, input)| self.reader.flag(&input.section, "retain") == Some(true)) {

@@ -13,6 +13,9 @@ use fieldgate_model::field::format_duration;
 /// Room for a number behind a name that another one has.
 const NAME_LENGTH: usize = 56;
 
+/// The chip of most boards' header.
+pub(super) const HEADER_CHIP: &str = "/dev/gpiochip0";
+
 /// What stands for a topic that has no counterpart.
 pub(super) const NO_TOPIC: &str = "nothing";
 
@@ -69,7 +72,7 @@ impl<'a> Migration<'a> {
     /// The lines of the board's header.
     pub(super) fn header(&mut self, wanted: &str) -> String {
         let count = self.file.buses.len();
-        let keys = vec![("type", "gpio".to_owned()), ("chip", "/dev/gpiochip0".to_owned())];
+        let keys = vec![("type", "gpio".to_owned()), ("chip", HEADER_CHIP.to_owned())];
         let name = self.bus(wanted, keys);
         if let Some(new) = self.file.buses.get_mut(count) {
             new.comments

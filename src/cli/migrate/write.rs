@@ -26,6 +26,14 @@ pub(super) fn quoted(text: &str) -> String {
     out
 }
 
+/// A name of ours as a key or a value, in quotes where YAML would read something else in it.
+pub(super) fn named(name: &str) -> String {
+    const WORDS: [&str; 8] = ["true", "false", "null", "yes", "no", "on", "off", "nan"];
+    let is_plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let is_word = WORDS.iter().any(|word| name.eq_ignore_ascii_case(word)) || name.len() < 2;
+    if is_plain && !is_word { name.to_owned() } else { quoted(name) }
+}
+
 /// A text within a comment, shortened.
 pub(super) fn shown(text: &str) -> String {
     let mut out: String = text.chars().take(MAX_SHOWN).map(|c| if is_harmless(c) { c } else { '\u{fffd}' }).collect();
@@ -79,7 +87,7 @@ impl Entry {
         for text in &self.comments {
             comment(out, "  ", text);
         }
-        write(out, format_args!("  {}:\n", self.name));
+        write(out, format_args!("  {}:\n", named(&self.name)));
         for (key, value) in &self.keys {
             write(out, format_args!("    {key}: {value}\n"));
         }
