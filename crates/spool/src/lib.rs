@@ -81,7 +81,8 @@
 //! It knows neither MQTT nor topics. It does not keep messages of QoS 0: they pass through memory, at most
 //! [`cache::FLEETING_COUNT`] of them, are never written, and the oldest goes (counted, without a loss record). It does
 //! not repair: a file that SQLite finds damaged is set aside as `spool.db.damaged-<unix time>`, where it stays until a person
-//! deletes it, and a new one begun. A file of more than a mebibyte is examined by the spool's thread, before it serves anybody,
+//! deletes it, and a new one begun. A row that does not belong where it is found is such damage too.
+//! A file of more than a mebibyte is examined by the spool's thread, before it serves anybody,
 //! so that a start need not wait for it. What can still be read of the old one moves into the new one; readings that lay in
 //! between are reported as lost where the rows around them say which they were, and are counted in the log where not.
 //!
@@ -159,7 +160,8 @@
 //! seen, which come in by
 //! `command_ids.rs`; `announced.rs` keeps what was announced; `handed.rs` knows what the broker may have; `codes.rs` says what an error means; `file.rs` has the schema,
 //! `opening.rs` opens the database in the folder that `folder.rs` makes, `wal.rs` checks its log, `store.rs` works on it, `rows.rs`
-//! decodes its rows, and `salvage.rs` reads a damaged one. `core.rs` joins them and applies the policy, with the time passed in;
+//! decodes its rows. `salvage.rs` reads a damaged one: `page_file.rs` and `pages.rs` know its format, `scout.rs` finds the pages with rows,
+//! and `holes.rs` says what is missing. `core.rs` joins them and applies the policy, with the time passed in;
 //! below it `disk.rs`, `order.rs` and `delivery.rs` have its state. `thread.rs` runs the core, and `vitals.rs` says how it is.
 
 mod announced;
@@ -172,13 +174,17 @@ mod error;
 mod file;
 mod folder;
 mod handed;
+mod holes;
 mod ids;
 mod losses;
 mod opening;
 mod overflow;
+mod page_file;
+mod pages;
 mod record;
 mod rows;
 mod salvage;
+mod scout;
 mod store;
 mod thread;
 mod types;

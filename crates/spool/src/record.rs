@@ -31,6 +31,8 @@ pub(super) type ReadingName = (Name, RunId, u64);
 pub(super) struct Unsound {
     /// What was in it, where that part is sound.
     pub(super) reading: Option<ReadingName>,
+    /// Whether it is sound that it belongs to its place.
+    pub(super) is_placed: bool,
 }
 
 const RETAIN: i64 = 0b100;
@@ -192,18 +194,22 @@ pub(super) fn reading_name(
     (kind, source, run, n): (i64, &str, i64, i64),
     sum: i64,
 ) -> Option<ReadingName> {
-    let is_sound = u64::from(identity_sum(sequence, kind, source, run, n)) == sum.cast_unsigned() >> 32;
     let is_reading = kind == kind_number(MessageKind::Reading);
     let name = || Some((Name::new(source).ok()?, RunId(u32::try_from(run).ok()?), u64::try_from(n).ok()?));
-    if is_sound && is_reading { name() } else { None }
+    if is_reading && is_placed(sequence, (kind, source, run, n), sum) { name() } else { None }
+}
+
+fn is_placed(sequence: i64, (kind, source, run, n): (i64, &str, i64, i64), sum: i64) -> bool {
+    u64::from(identity_sum(sequence, kind, source, run, n)) == sum.cast_unsigned() >> 32
 }
 
 /// The message of the row at `sequence`.
 pub(super) fn decode(sequence: i64, row: Row) -> Result<Message, Unsound> {
-    let reading = reading_name(sequence, (row.kind, &row.source, row.run, row.n), row.sum);
+    let identity = (row.kind, row.source.as_str(), row.run, row.n);
+    let (reading, is_placed) = (reading_name(sequence, identity, row.sum), is_placed(sequence, identity, row.sum));
     let written = row.sum;
     let message = message(row).filter(|message| written == sum(sequence, message));
-    message.ok_or(Unsound { reading })
+    message.ok_or(Unsound { reading, is_placed })
 }
 
 /// The columns as a message, or nothing when no version of the program can have written them.
@@ -244,6 +250,8 @@ mod tests {
     use super::*;
     use crate::tests::reading;
 
+    const NOWHERE: Unsound = Unsound { reading: None, is_placed: false };
+
     fn row_of(sequence: i64, message: &Message) -> Row {
         Row {
             kind: kind_number(message.key.kind),
@@ -269,15 +277,18 @@ mod tests {
         let message = reading("air", 7, 20);
         let mut row = row_of(9, &message);
         row.body[3] ^= 1;
-        assert_eq!(decode(9, row), Err(Unsound { reading: Some((message.key.source, message.run, 7)) }));
+        assert_eq!(
+            decode(9, row),
+            Err(Unsound { reading: Some((message.key.source, message.run, 7)), is_placed: true })
+        );
     }
 
     #[test]
     fn a_row_that_says_another_name_or_stands_elsewhere_is_nobodys() {
         let message = reading("air", 7, 20);
-        assert_eq!(decode(8, row_of(9, &message)), Err(Unsound { reading: None }));
+        assert_eq!(decode(8, row_of(9, &message)), Err(NOWHERE));
         let renamed = Row { source: "aim".into(), ..row_of(9, &message) };
-        assert_eq!(decode(9, renamed), Err(Unsound { reading: None }));
+        assert_eq!(decode(9, renamed), Err(NOWHERE));
     }
 
     #[test]

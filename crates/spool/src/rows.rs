@@ -35,7 +35,7 @@ pub(super) fn unsummed(connection: &Connection, from: i64, limit: usize) -> rusq
 pub(super) fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, Result<Message, Unsound>)> {
     let sequence: i64 = row.get(0)?;
     // A column of another type can only be damage.
-    let message = columns(row).map_err(|_| Unsound { reading: None });
+    let message = columns(row).map_err(|_| Unsound { reading: None, is_placed: false });
     Ok((unsigned(sequence), message.and_then(|row| record::decode(sequence, row))))
 }
 

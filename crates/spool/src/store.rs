@@ -201,7 +201,8 @@ impl Store {
         rows.collect()
     }
 
-    /// Messages with `from ≤ seq < to` that `wanted` accepts, in order.
+    /// Messages with `from ≤ seq < to` that `wanted` accepts, in order. A row that does not belong where it is makes the file a
+    /// damaged one: with its sequence, SQLite no longer finds those around it.
     pub(super) fn read(
         &self,
         from: u64,
@@ -213,14 +214,17 @@ impl Store {
         let mut rows = statement.query(params![signed(from), signed(to)])?;
         let (mut found, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {
-            let sequence = unsigned(row.get(0)?);
-            if !wanted(sequence) {
+            let place = unsigned(row.get(0)?);
+            if !wanted(place) {
                 continue;
+            }
+            let (sequence, message) = decode(row)?;
+            if matches!(message, Err(Unsound { is_placed: false, .. })) {
+                return Err(misplaced(sequence));
             }
             if found.len() >= limit || bytes >= READ_BYTES {
                 return Ok(Rows { found, next: Some(sequence) });
             }
-            let (sequence, message) = decode(row)?;
             bytes += body_len(&message);
             found.push((sequence, message));
         }
@@ -446,6 +450,11 @@ impl Batch<'_> {
         (*self.rows, *self.used) = (self.rows_after, after);
         Ok(())
     }
+}
+
+fn misplaced(sequence: u64) -> rusqlite::Error {
+    let words = format!("row {sequence} does not belong there");
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Integer, words.into())
 }
 
 fn used(connection: &Connection) -> rusqlite::Result<u64> {

@@ -4,6 +4,8 @@
 //! just that: a transaction that never was. But each commit is synced before the next transaction begins, so frames *behind a
 //! later commit* prove that the wrong frame had been on the disk. The format is that of sqlite.org/fileformat2.html, section 4.
 
+use std::collections::BTreeMap;
+
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 const MAGIC: u32 = 0x377f_0682;
@@ -16,6 +18,7 @@ struct Log<'a> {
     salts: Salts,
     sum: (u32, u32),
     is_big_endian: bool,
+    page: usize,
 }
 
 /// Whether committed frames can no longer be read, although they were synced.
@@ -26,6 +29,16 @@ pub(super) fn has_lost_commits(log: &[u8]) -> bool {
         log.frames.iter().enumerate().skip(good).filter(|(_, frame)| log.is_own(frame) && is_commit(frame));
     let first_commit = commits_behind.map(|(i, _)| i).next();
     first_commit.is_some_and(|commit| log.frames.iter().skip(commit + 1).any(|frame| log.is_own(frame)))
+}
+
+/// Where in the log the pages of its last whole commit begin, and how many the database has then; nothing when there is none.
+pub(super) fn pages(log: &[u8], page: usize) -> (BTreeMap<u32, u64>, Option<u32>) {
+    let Some(log) = Log::read(log).filter(|log| log.page == page) else { return Default::default() };
+    let good = &log.frames[..log.good()];
+    let Some(last) = good.iter().rposition(|frame| is_commit(frame)) else { return Default::default() };
+    let at = |i: usize| (HEADER + i * (FRAME_HEADER + page) + FRAME_HEADER) as u64;
+    let numbered = good[..=last].iter().enumerate().filter_map(|(i, frame)| Some((word(frame, 0, true)?, at(i))));
+    (numbered.collect(), word(good[last], 4, true))
 }
 
 impl<'a> Log<'a> {
@@ -45,7 +58,13 @@ impl<'a> Log<'a> {
             return None;
         }
         let salts = header.get(16..24)?.try_into().ok()?;
-        Some(Self { frames: bytes[HEADER..].chunks_exact(FRAME_HEADER + page).collect(), salts, sum, is_big_endian })
+        Some(Self {
+            frames: bytes[HEADER..].chunks_exact(FRAME_HEADER + page).collect(),
+            salts,
+            sum,
+            is_big_endian,
+            page,
+        })
     }
 
     fn is_own(&self, frame: &[u8]) -> bool {

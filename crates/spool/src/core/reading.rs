@@ -7,8 +7,8 @@ use tracing::error;
 
 use crate::cache::Entry;
 use crate::core::{Core, stored};
+use crate::holes;
 use crate::record::Unsound;
-use crate::salvage;
 use crate::store::{READ_BYTES, Rows};
 use crate::{Batch, ReadError, Sequence, Stored};
 use fieldgate_model::{Loss, MessageKind, Moment, Qos};
@@ -101,12 +101,12 @@ impl Core {
     }
 
     /// A damaged row stays damaged: it is deleted, and reported as lost if its name can still be read.
-    fn drop_unsound(&mut self, sequence: u64, Unsound { reading }: Unsound, now: Moment) {
+    fn drop_unsound(&mut self, sequence: u64, Unsound { reading, .. }: Unsound, now: Moment) {
         error!(sequence, ?reading, "A stored message is damaged; dropped.");
         self.delivery.drop_one(sequence);
         self.delivery.delete_row(sequence, now.boot);
         if let Some(name) = reading {
-            self.keep_loss(salvage::loss_of_row(name), now);
+            self.keep_loss(holes::loss_of_row(name), now);
         }
     }
 }

@@ -10,8 +10,9 @@ use crate::Sequence;
 use crate::cache::State;
 use crate::core::Core;
 use crate::core::disk::FaultKind;
+use crate::holes::Holes;
 use crate::opening::{OpenError, Opened};
-use crate::salvage::{Found, Holes, Salvage};
+use crate::salvage::{Found, Salvage};
 use crate::store::SEQUENCES_PER_START;
 use fieldgate_model::Moment;
 
@@ -242,8 +243,8 @@ impl Core {
             return;
         }
         let found = recovery.salvage.next(AT_ONCE);
-        let is_done = found.is_empty();
-        for found in found {
+        let is_done = found.is_none();
+        for found in found.into_iter().flatten() {
             if let Some(loss) = recovery.holes.see(&found) {
                 recovery.lost += loss.count;
                 self.report_loss(loss, now);
