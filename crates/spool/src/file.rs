@@ -203,14 +203,20 @@ pub(super) fn set_aside(file: &Path) -> std::io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Makes the reserve if it is not there. Not having it is no error: that is so whenever the disk is full.
+/// Makes the reserve if it is not there, and gives back what is too much of it. Not having it is no error: that is so whenever the
+/// disk is full.
 pub(super) fn keep_reserve(file: &Path, bytes: u64) {
     let path = beside(file, RESERVE);
-    if path.exists() {
+    let has = fs::metadata(&path).map_or(0, |reserve| reserve.len());
+    // On a disk with little space the limits follow what is free, and a reserve that grew with each of them would be written each time.
+    if has <= bytes && has > bytes / 2 {
         return;
     }
-    let made = File::create(&path).and_then(|made| Ok(fallocate(&made, FallocateFlags::empty(), 0, bytes)?));
-    if made.is_err() {
+    let open = || File::options().write(true).create(true).truncate(false).open(&path);
+    let made = open().and_then(|made| {
+        if has > bytes { made.set_len(bytes) } else { Ok(fallocate(&made, FallocateFlags::empty(), 0, bytes)?) }
+    });
+    if made.is_err() && has == 0 {
         use_reserve(file);
     }
 }

@@ -267,7 +267,7 @@ impl Store {
         Ok(Batch { transaction, rows, used, rows_after })
     }
 
-    /// Makes the reserve if it is not there; without space for it, there is none.
+    /// Makes the reserve as large as it is to be; without space for it, there is none.
     pub(super) fn keep_reserve(&self, limits: Limits) {
         file::keep_reserve(&self.file, limits.batch);
     }

@@ -196,7 +196,7 @@ impl Disk {
         self.keep_reserve();
     }
 
-    /// Makes the reserve that a full disk gives back, if it is not there.
+    /// Makes the reserve that a full disk gives back, as large as `max_size` asks for.
     pub(super) fn keep_reserve(&self) {
         self.store.keep_reserve(self.limits);
     }

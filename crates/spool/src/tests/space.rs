@@ -50,6 +50,21 @@ fn the_log_keeps_to_a_max_size_that_has_become_smaller() {
 }
 
 #[test]
+fn the_reserve_follows_max_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = settings(folder.path(), Duration::ZERO, WhenFull::DropOldest);
+    let large = Settings { max_size: 64 << 20, ..small.clone() };
+    let mut core = open(&small, 0).unwrap();
+    for (i, limited) in [large.clone(), small, large].into_iter().enumerate() {
+        let wanted = Limits::of(limited.max_size).batch;
+        core.reconfigure(limited, at(0));
+        core.append(reading("air", i as u64, 1000), at(0));
+        core.tick(at(0));
+        assert_eq!(length(folder.path(), "spool.db.reserve"), wanted);
+    }
+}
+
+#[test]
 fn the_space_of_a_backlog_is_given_back_when_the_broker_has_all_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let roomy = Settings { max_size: 64 << 20, ..settings(folder.path(), SECOND, WhenFull::DropOldest) };
