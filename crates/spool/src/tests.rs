@@ -16,6 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use proptest::test_runner::Config as ProptestConfig;
 use tempfile::TempDir;
 
 use crate::core::Core;
@@ -35,6 +36,13 @@ pub(super) fn reading(sensor: &str, seq: u64, bytes: usize) -> Message {
         retain: false,
         body: vec![b'x'; bytes],
     }
+}
+
+/// So many cases every day, and as many as `PROPTEST_CASES` says in a long run.
+fn cases(everyday: u32, max_shrink_iters: u32) -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { everyday };
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters, ..usual }
 }
 
 fn settings(folder: &Path, commit_every: Duration, when_full: WhenFull) -> Settings {

@@ -355,7 +355,7 @@ fn live(steps: &[Step], commit_every: Duration, when_full: WhenFull) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(super::cases(48, 2000))]
 
     #[test]
     fn nothing_is_lost_unreported_and_nothing_grows(

@@ -12,7 +12,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::{at, open, read_all, reading, settings};
+use super::{at, cases, open, read_all, reading, settings};
 use crate::core::Core;
 use crate::holes::Holes;
 use crate::salvage::{Found, Salvage};
@@ -83,13 +83,6 @@ static WORN: LazyLock<Written> =
     LazyLock::new(|| written(COUNT, |n| n < 300 || n.is_multiple_of(7) || (1000..1500).contains(&n)));
 
 static SMALL: LazyLock<Written> = LazyLock::new(|| written(400, |_| false));
-
-/// A longer run sets another number.
-fn cases(everyday: u32) -> ProptestConfig {
-    let usual = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { everyday };
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20, ..usual }
-}
 
 /// First, last, and how many.
 type Span = (u64, u64, u64);
@@ -164,7 +157,7 @@ fn limits() -> impl Strategy<Value = usize> {
 }
 
 proptest! {
-    #![proptest_config(cases(32))]
+    #![proptest_config(cases(32, 20))]
 
     #[test]
     fn a_flipped_bit_in_a_sequence_costs_that_row_alone(row in any::<Index>(), bit in 0..48_usize, limit in limits()) {
@@ -243,7 +236,7 @@ fn check_delivery(written: &Written, place: usize, bit: u32, limit: usize) {
 }
 
 proptest! {
-    #![proptest_config(cases(12))]
+    #![proptest_config(cases(12, 20))]
 
     #[test]
     fn a_spool_with_a_flipped_bit_delivers_the_rows_of_all_other_pages(place in any::<Index>(), bit in 0..8_u32, limit in 20..600_usize) {

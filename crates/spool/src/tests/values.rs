@@ -102,7 +102,7 @@ fn a_value_that_is_not_as_it_was_written_is_not_taken_and_is_reported() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(super::cases(24, 1024))]
 
     /// Against a plain map: what a start after a cut reads is what was set last before the newest answer.
     #[test]
