@@ -224,12 +224,14 @@ checks() {
     advisories
 }
 
-# Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long.
+# Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long. More threads than
+# processors, for most tests wait for a program, a broker or a timer.
 tests() {
     install_packages
     rust_is_there
     PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-11} FIELDGATE_SEED=${FIELDGATE_SEED:-11}
-    export PROPTEST_RNG_SEED FIELDGATE_SEED
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+    export PROPTEST_RNG_SEED FIELDGATE_SEED RUST_TEST_THREADS
     run "tests" cargo test --workspace --locked --quiet
 }
 

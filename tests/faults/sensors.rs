@@ -326,13 +326,23 @@ fn lie(running: &Running, other: &SimFile, fault: &str, expected: usize) {
     wait_until(&format!("{expected} chips to show {fault}"), SOON, || down().len() >= expected);
     let down = down();
     assert_eq!(down.len(), expected, "{fault}: {down:?}");
+    // A status overtakes the readings that wait in the spool; what `n` says from now on stands behind them.
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    wait_for_readings_of_n(running, since, 1);
     let counts = || down.iter().map(|driver| readings(running, driver).len()).sum::<usize>();
-    let (before, since) = (counts(), Instant::now());
-    wait_until("some periods", SOON, || since.elapsed() >= Duration::from_millis(300));
+    let before = counts();
+    wait_for_readings_of_n(running, since, 6);
     assert_eq!(counts(), before, "a reading in spite of {fault}");
     for (_, address, _) in CHIPS {
         other.set_fault(address, None);
     }
+}
+
+/// Waits until so many readings of `n` have come that were taken after this time.
+fn wait_for_readings_of_n(running: &Running, since: f64, count: usize) {
+    wait_until("readings of n", SOON, || {
+        readings(running, "n").iter().filter(|message| taken_at(&message.json()) > since).count() >= count
+    });
 }
 
 const HALF: &str = "buses:
