@@ -42,7 +42,7 @@ use fieldgate_link::{self as link, Incoming, Latest, LinkState, LinkStatus, Peer
 use fieldgate_model::RunId;
 use fieldgate_spool::{self as spool, Spool, SpoolError, SpoolThread};
 
-pub use plans::{inputs, outputs, retained_topics};
+pub use plans::{inputs, interlocks, outputs, retained_topics};
 
 /// Why the gateway could not start. Report it to the user and end.
 #[derive(Debug, Error)]

@@ -1,14 +1,18 @@
 //! Rules from outside: the compiled program, simulated chips and a real Mosquitto, or none.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
 use common::gateway::Gateway;
 use common::ports::free_port;
+use common::quick::LONG;
 use common::running::{Running, config};
 use common::sim_file::SimFile;
-use common::{SOON, wait_until};
+use common::{SOON, pace, wait_until};
 use serde_json::{Value, json};
 
 const DEVICES: &str = "buses:
@@ -270,17 +274,21 @@ rules: { heating: { when: mode == \"home\" and tank.temperature < target, set: {
     running.bench.wait_line("GPIO22", 1, SOON);
 }
 
-/// So many rules begin one after the other, each by the next hundredth sample of a sensor that is read every 2 ms.
-const STEPS: usize = 20;
+/// So many rules begin one after the other, each by the next twentieth sample of a sensor that is read every 2 ms.
+const STEPS: usize = 100;
+
+/// The first of them, so that the start is over.
+const FIRST: usize = 500;
 
 fn ms(json: &Value) -> f64 {
     let at = humantime::parse_rfc3339(json["time"].as_str().unwrap()).unwrap();
     at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs_f64() * 1000.0
 }
 
-/// The floor is what the machine adds by itself: how late samples of the same run are.
+/// The bound is what the row asks for, and what the machine adds by itself in the same run: how late the threads of this test were, and how
+/// late samples were.
 #[test]
-fn an_output_follows_a_sample_within_ten_milliseconds() {
+fn of_a_hundred_outputs_ninety_nine_follow_their_sample_within_ten_milliseconds() {
     let mut text = String::from(
         "buses: { bench: { type: sim, state_file: bench.json } }\nsensors:\n  n: { driver: waveform, every: 2ms, settings: { shape: counter } }\nactuators:\n",
     );
@@ -289,60 +297,28 @@ fn an_output_follows_a_sample_within_ten_milliseconds() {
             "  o{nth}: {{ driver: gpio-output, bus: bench, settings: {{ line: GPIO{nth} }}, safe_state: \"off\" }}\n"
         );
     }
+    let sample_of = |nth: usize| FIRST + nth * 20;
     text += "rules:\n";
     for nth in 1..=STEPS {
-        text += &format!("  r{nth}: {{ when: n.value >= {}, set: {{ o{nth}: on }} }}\n", 500 + nth * 100);
+        text += &format!("  r{nth}: {{ when: n.value >= {}, set: {{ o{nth}: on }} }}\n", sample_of(nth));
     }
     let running = Running::untouched(&text, &[], |_| ());
+    let begun = Instant::now();
     let state = |nth: usize| {
-        running.client.wait_json(&format!("b/actuators/o{nth}/state"), |state| state["value"] == "on", SOON)
+        running.client.wait_json(&format!("b/actuators/o{nth}/state"), |state| state["value"] == "on", LONG)
     };
     let on: Vec<_> = (1..=STEPS).map(|nth| ms(&state(nth))).collect();
-    running.wait_seq((500 + STEPS as u64 * 100) + 1);
+    running.wait_seq(sample_of(STEPS) as u64 + 1);
     let readings: Vec<_> = running.client.all("b/sensors/n").iter().map(|message| message.json()).collect();
-    let taken = |value: usize| readings.iter().find(|reading| reading["value"] == json!(value)).map(ms).unwrap();
-    let mut delays: Vec<_> = on.iter().enumerate().map(|(nth, on)| on - taken(600 + nth * 100)).collect();
+    let taken: BTreeMap<_, _> =
+        readings.iter().map(|reading| (reading["value"].as_u64().unwrap(), ms(reading))).collect();
+    let first_of = |nth: usize| taken.range(sample_of(nth) as u64..).next().unwrap();
+    let mut delays: Vec<_> = on.iter().zip(1..).map(|(on, nth)| on - first_of(nth).1).collect();
     delays.sort_by(f64::total_cmp);
-    let floor = readings.windows(2).map(|pair| ms(&pair[1]) - ms(&pair[0]) - 2.0).fold(0.0, f64::max);
-    assert!(delays[STEPS / 2] <= 10.0 + floor, "{delays:?}, floor {floor}");
-}
-
-/// What a replay of each example on the page must print stands below it.
-#[test]
-fn every_example_on_the_page_on_rules_does_what_stands_below_it() {
-    const OTHERS: &str = "mqtt: { broker: mqtt://localhost }\nbuses:\n  i2c-1: { type: i2c, device: /dev/i2c-1 }\n  \
-                          header: { type: gpio, chip: /dev/gpiochip0 }\n  wire: { type: w1 }\n  pwm0: { type: pwm, chip: 0 }\n";
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md");
-    let page = std::fs::read_to_string(&path).unwrap();
-    let zone = fieldgate_clock::Zone::posix("UTC0").unwrap();
-    let (mut rest, mut made, mut found) = (page.as_str(), String::new(), 0);
-    let block = |text: &str, fence: &str| {
-        let start = text.find(fence).map(|at| at + fence.len())?;
-        let end = start + text[start..].find("```")?;
-        Some((start, end))
-    };
-    while let Some((start, end)) = block(rest, "```yaml\n") {
-        let loaded = fieldgate::config::load_text(&format!("{OTHERS}{}", &rest[start..end]), &path);
-        let config = loaded.unwrap_or_else(|error| panic!("{error}")).config;
-        made += &rest[..end];
-        rest = &rest[end..];
-        // The first one only shows what a rule looks like.
-        let Some((start, end)) = block(rest, "```jsonl\n").filter(|(start, _)| !rest[..*start].contains("```yaml"))
-        else {
-            continue;
-        };
-        let said = fieldgate::cli::rules::replay(&config, &rest[start..end], &zone).unwrap();
-        let (expected, behind) = block(rest, "```text\n").unwrap();
-        made += &rest[..expected];
-        made += &said;
-        rest = &rest[behind..];
-        found += 1;
-    }
-    made += rest;
-    if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
-        std::fs::write(&path, &made).unwrap();
-    } else {
-        assert_eq!(page, made, "FIELDGATE_ACCEPT=1 cargo test --test rules writes it");
-    }
-    assert_eq!(found, 6);
+    let times: Vec<_> = taken.range(sample_of(1) as u64..=sample_of(STEPS) as u64).map(|(_, at)| *at).collect();
+    let late = times.windows(2).map(|pair| pair[1] - pair[0] - 2.0).fold(0.0, f64::max);
+    let floor = pace::slack(begun).as_secs_f64() * 1000.0 + late;
+    let (median, p99) = (delays[STEPS / 2], delays[STEPS * 99 / 100 - 1]);
+    eprintln!("from sample to output: median {median:.0} ms, 99 % {p99:.0} ms, the machine {floor:.1} ms");
+    assert!(p99 <= 10.0 + floor, "{delays:?}, floor {floor}");
 }

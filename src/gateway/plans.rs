@@ -192,7 +192,7 @@ pub(super) fn plain(config: &Config, topics: &Topics) -> PlainTopics {
 }
 
 /// Outputs that must not be on together. It is enough if one of two names the other; the longer rest holds.
-pub(super) fn interlocks(config: &Config) -> Vec<Pair> {
+pub fn interlocks(config: &Config) -> Vec<Pair> {
     let rest = |name: &Name| config.actuators.iter().find(|a| a.name == *name).map_or(Duration::ZERO, |a| a.dead_time);
     let mut pairs: Vec<Pair> = Vec::new();
     for actuator in &config.actuators {

@@ -1,7 +1,7 @@
 //! The rules at work: what the board of signals says goes to the engine, and what that orders goes the way of commands to the workers.
 //!
 //! Nothing here waits for a broker, a disk or a bus. An order is handed to the worker of its output, whose guard carries it out or refuses
-//! it as it does with a command; a bus that takes no orders counts as a refusal. What each rule is at is published, retained, on `B/rules`
+//! it as it does with a command; a bus that takes no orders for [`ANSWER_WITHIN`] counts as a refusal. What each rule is at is published, retained, on `B/rules`
 //! whenever it changes. `running.rs` has the engine and its view of the board.
 
 mod running;
@@ -20,21 +20,24 @@ use tracing::{info, warn};
 
 use crate::commands::Switch;
 use crate::roster::{Protected, SharedRoster};
-use crate::rules::running::Running;
+use crate::rules::running::{Addressed, Running};
 use crate::worker::{self, Applied, Order as WorkerOrder};
 use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
 use fieldgate_link::{Latest, LinkState, LinkStatus};
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{CommandValue, Name, PersistedValues, Recipient, RecipientKind, ReplyValue};
-use fieldgate_rules::{Event, Order, RuleSpec};
-use fieldgate_safety::RuleOrder;
+use fieldgate_rules::{Event, Order, RuleSpec, What};
+use fieldgate_safety::Done;
 
 /// Switches from outside that may wait. What does not fit is refused.
 pub const SWITCH_CAPACITY: usize = 16;
 
 /// A bus that does not answer an order within this time counts as one that refuses it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// An order for which a bus has no room is offered again after so long at the latest, and when another was answered.
+const OFFER_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is in force.
 #[derive(Clone, Debug)]
@@ -81,22 +84,67 @@ fn switches_of(persisted: &PersistedValues) -> BTreeMap<Name, bool> {
 /// The answer to an order, by its id.
 type Answered = (u64, Result<(), Arc<str>>);
 
+/// An order that was not handed over yet.
+struct Asked {
+    /// Of a rule that is no more nobody waits for the answer.
+    id: u64,
+    is_set: bool,
+    addressed: Addressed,
+    since: Duration,
+}
+
+/// Why an order was not handed over.
+enum NotOffered {
+    /// Its bus has no room for it now.
+    Full,
+    /// For a reason that stays, in words.
+    No(&'static str),
+}
+
+const FULL: &str = "busy: the output's bus has not taken the orders before this one";
+
+/// Queues an order behind the others, in the place of an older one for the same output: so there is one for each output at most.
+fn enqueue(queue: &mut Vec<Asked>, asked: Asked) {
+    queue.retain(|older| older.addressed.output != asked.addressed.output);
+    queue.push(asked);
+}
+
+/// Waits for what becomes of an order.
+async fn answer(asked: Asked, applied: Result<oneshot::Receiver<Applied>, &'static str>) -> Answered {
+    let answer = match applied {
+        Err(words) => Err(Arc::from(words)),
+        Ok(applied) => match tokio::time::timeout(ANSWER_WITHIN, applied).await {
+            // It is kept, and carried out by itself. Until then the rule is blocked, and asking again changes nothing.
+            Ok(Ok(Ok(Done { note: Some(why), .. }))) if asked.is_set => Err(why.to_string().into()),
+            Ok(Ok(Ok(_))) => Ok(()),
+            Ok(Ok(Err(refusal))) => Err(refusal.to_string().into()),
+            Ok(Err(_)) => Err("hardware: the output is gone".into()),
+            Err(_) => Err("hardware: the bus does not answer".into()),
+        },
+    };
+    (asked.id, answer)
+}
+
 impl Rules {
     /// Runs until `stop`. The outputs are made safe by their workers.
     pub async fn run(mut self) {
         let set = Arc::clone(&self.set.borrow_and_update());
         let persisted = self.persisted_values.borrow_and_update().clone();
         let mut running = Running::begin(&set.rules, &self.signals, switches_of(&persisted));
-        let mut answers = FuturesUnordered::new();
+        let (mut queue, mut answers) = (Vec::new(), FuturesUnordered::new());
         let mut stop = self.stop.clone();
         let mut topics = set.topics.clone();
         self.link_changed(&mut running);
         loop {
             for order in running.take_orders() {
-                answers.push(self.carry_out(&running, order));
+                if let Some((id, answer)) = self.take(&running, order, &mut queue) {
+                    running.step(Event::Answered(id, answer));
+                }
             }
+            answers.extend(self.hand_over(&mut queue).into_iter().map(|(asked, applied)| answer(asked, applied)));
             self.publish(&mut running, &topics);
-            let wait = running.wake_at().saturating_sub(clock::boottime());
+            let again = if queue.is_empty() { Duration::MAX } else { OFFER_AGAIN };
+            let wait = running.wake_at().saturating_sub(clock::boottime()).min(again);
             // All branches are cancel-safe: nothing is taken that does not come out here.
             tokio::select! {
                 () = running.heard() => running.look(),
@@ -105,7 +153,7 @@ impl Rules {
                 Ok(()) = self.link.changed() => self.link_changed(&mut running),
                 Some(switch) = self.switches.recv() => self.switch(&mut running, switch),
                 Ok(()) = self.persisted_values.changed() => self.recall(&mut running),
-                Ok(()) = self.set.changed() => self.reload(&mut running, &mut topics),
+                Ok(()) = self.set.changed() => self.reload(&mut running, &mut topics, &mut queue),
                 () = stopped(&mut stop) => return,
             }
         }
@@ -134,55 +182,58 @@ impl Rules {
         running.recall(switches_of(&persisted));
     }
 
-    fn reload(&mut self, running: &mut Running, topics: &mut Topics) {
+    fn reload(&mut self, running: &mut Running, topics: &mut Topics, queue: &mut Vec<Asked>) {
         let set = Arc::clone(&self.set.borrow_and_update());
         if *topics != set.topics {
             // What was published in between is below the base that was left.
             self.latest.clear(topics.rules());
             *topics = set.topics.clone();
         }
-        for order in running.reload(&set.rules, &self.signals) {
+        for addressed in running.reload(&set.rules, &self.signals) {
             // Nobody waits for these: their rules are no more. The output's own limits go on.
-            drop(self.offer(order.rule, order.output, order.order));
+            enqueue(queue, Asked { id: 0, is_set: false, addressed, since: clock::boottime() });
         }
     }
 
-    /// Hands an order to the worker; the answer comes later.
-    fn carry_out(&self, running: &Running, order: Order) -> impl Future<Output = Answered> + use<> {
-        let id = order.id;
+    /// Publishes what an order publishes, and queues what it asks of an output.
+    fn take(&self, running: &Running, order: Order, queue: &mut Vec<Asked>) -> Option<Answered> {
+        let (id, is_set) = (order.id, matches!(order.what, What::Set { .. }));
         if let Some((rule, event)) = running.publication(order) {
             // What the rules look at must not wait for a disk.
             if self.events.try_send(worker::Event::Published { rule: rule.clone(), event }).is_err() {
                 warn!(%rule, "What the rule publishes is lost: the recorder's queue is full.");
             }
         }
-        let addressed = running.address(order);
-        let applied = addressed.map(|(rule, output, order)| self.offer(rule, output, order));
-        async move {
-            let answer = match applied {
-                // It orders nothing of an output.
-                None => Ok(()),
-                Some(Err(words)) => Err(Arc::from(words)),
-                Some(Ok(applied)) => match tokio::time::timeout(ANSWER_WITHIN, applied).await {
-                    Ok(Ok(Ok(_))) => Ok(()),
-                    Ok(Ok(Err(refusal))) => Err(refusal.to_string().into()),
-                    Ok(Err(_)) => Err("hardware: the output is gone".into()),
-                    Err(_) => Err("hardware: the bus does not answer".into()),
-                },
-            };
-            (id, answer)
-        }
+        let Some(addressed) = running.address(order) else { return Some((id, Ok(()))) };
+        enqueue(queue, Asked { id, is_set, addressed, since: clock::boottime() });
+        None
     }
 
-    fn offer(&self, rule: Name, output: Name, order: RuleOrder) -> Result<oneshot::Receiver<Applied>, &'static str> {
+    /// Hands what is queued to the workers, as far as they have room.
+    fn hand_over(&self, queue: &mut Vec<Asked>) -> Vec<(Asked, Result<oneshot::Receiver<Applied>, &'static str>)> {
+        let now = clock::boottime();
+        let mut handed = Vec::new();
+        for asked in std::mem::take(queue) {
+            let is_new = now.saturating_sub(asked.since) < ANSWER_WITHIN;
+            match self.offer(&asked.addressed) {
+                Err(NotOffered::Full) if is_new => queue.push(asked),
+                Err(NotOffered::Full) => handed.push((asked, Err(FULL))),
+                Err(NotOffered::No(words)) => handed.push((asked, Err(words))),
+                Ok(applied) => handed.push((asked, Ok(applied))),
+            }
+        }
+        handed
+    }
+
+    fn offer(&self, Addressed { rule, output, order }: &Addressed) -> Result<oneshot::Receiver<Applied>, NotOffered> {
         if self.stopping.load(Ordering::Acquire) {
-            return Err("stopping: the gateway is ending");
+            return Err(NotOffered::No("stopping: the gateway is ending"));
         }
         let roster = self.roster.borrow();
-        let target = roster.targets.get(&output).ok_or("unknown: there is no such output")?;
+        let target = roster.targets.get(output).ok_or(NotOffered::No("unknown: there is no such output"))?;
         let (answer, applied) = oneshot::channel();
-        let order = WorkerOrder::Rule { actuator: output, rule, order, answer };
-        target.inbox.offer(order).map_err(|_| "busy: the output's bus has not taken the orders before this one")?;
+        let order = WorkerOrder::Rule { actuator: output.clone(), rule: rule.clone(), order: *order, answer };
+        target.inbox.offer(order).map_err(|_| NotOffered::Full)?;
         Ok(applied)
     }
 

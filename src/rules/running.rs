@@ -14,8 +14,8 @@ use fieldgate_clock as clock;
 use fieldgate_drivers::formula;
 use fieldgate_formula::{self as language, TimeOfDay, Value};
 use fieldgate_model::payload::{self, StoredEvent};
-use fieldgate_model::{Form, Name, StateCause};
-use fieldgate_rules::{Engine, Event, Now, Order, RuleSpec, SignalKind, State, Table, Trip, Wall, What};
+use fieldgate_model::{Form, Name};
+use fieldgate_rules::{Engine, Event, Now, Order, RuleSpec, SignalKind, State, Table, Wall, What, Why};
 use fieldgate_safety::RuleOrder;
 
 /// The board's clock is looked at so often where a rule names the time of day: somebody may set it.
@@ -79,8 +79,9 @@ pub(super) struct Running {
     seen: BTreeMap<Name, u64>,
     orders: Vec<Order>,
     reported: Option<u64>,
-    /// What each rule was at when that was last logged.
-    logged: BTreeMap<Name, State>,
+    /// What each rule was at when that was last logged, and whether it was stopped: one that goes round in a circle may have been blocked
+    /// before.
+    logged: BTreeMap<Name, (State, bool)>,
     lines: Vec<Line>,
 }
 
@@ -120,7 +121,7 @@ impl Running {
         });
         let mut last = Vec::new();
         self.engine.retire(&table, clock::boottime(), &mut last);
-        let last = last.into_iter().filter_map(|order| self.address(order)).map(addressed).collect();
+        let last = last.into_iter().filter_map(|order| self.address(order)).collect();
         let engine = std::mem::replace(&mut self.engine, Engine::new(Table::default()));
         self.engine = engine.adopt(table);
         for (rule, is_on) in &self.switched {
@@ -178,13 +179,8 @@ impl Running {
         if std::mem::replace(seen, change.nth) == change.nth {
             return;
         }
-        let words = || change.cause.as_str().into();
-        match change.cause {
-            StateCause::Command | StateCause::Limit => self.step(Event::Commanded(output)),
-            StateCause::MaxOn => self.step(Event::Tripped(output, Trip::Lasting(words()))),
-            StateCause::Interlock | StateCause::SafeState => self.step(Event::Tripped(output, Trip::Passing(words()))),
-            StateCause::Start => self.step(Event::Tripped(output, Trip::Rebuilt)),
-            StateCause::Rule | StateCause::For | StateCause::Stop => {}
+        if let Some(event) = Event::of_change(output, change.cause) {
+            self.step(event);
         }
     }
 
@@ -224,16 +220,16 @@ impl Running {
     }
 
     /// The order by names; nothing of what orders nothing of an output.
-    pub(super) fn address(&self, order: Order) -> Option<(Name, Name, RuleOrder)> {
+    pub(super) fn address(&self, order: Order) -> Option<Addressed> {
         let table = self.engine.table();
-        let (output, order_of) = match order.what {
+        let rule = table.rules().nth(order.rule)?.name.clone();
+        let (output, order) = match order.what {
             What::Set { output, action } => (output, RuleOrder::Own(action)),
             What::LetGo { output, action } => (output, RuleOrder::LetGo(action)),
             What::Toggle { output } => (output, RuleOrder::Toggle),
             What::Publish => return None,
         };
-        let rule = table.rules().nth(order.rule)?.name.clone();
-        Some((rule, table.outputs()[output].clone(), order_of))
+        Some(Addressed { rule, output: table.outputs()[output].clone(), order })
     }
 
     /// What the order publishes, if it does.
@@ -270,8 +266,9 @@ impl Running {
                 rule.name.to_string(),
                 json!({ "state": state, "since": since, "why": why, "switch": if status.is_on { "on" } else { "off" } }),
             );
-            if self.logged.insert(rule.name.clone(), status.state) != Some(status.state) {
-                let is_alarm = status.why == fieldgate_rules::Why::Loop;
+            let is_alarm = status.why == Why::Loop;
+            let logged = (status.state, is_alarm);
+            if self.logged.insert(rule.name.clone(), logged) != Some(logged) {
                 self.lines.push(Line { rule: rule.name.clone(), state, why, is_alarm });
             }
         }
@@ -281,10 +278,6 @@ impl Running {
     pub(super) fn take_lines(&mut self) -> Vec<Line> {
         std::mem::take(&mut self.lines)
     }
-}
-
-fn addressed((rule, output, order): (Name, Name, RuleOrder)) -> Addressed {
-    Addressed { rule, output, order }
 }
 
 /// `air.temperature`, or `target` for a variable, on the board.

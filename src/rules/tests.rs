@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::running::Running;
+use super::running::{Addressed, Running};
 use fieldgate_bus::signals::{Known, Signals};
 use fieldgate_model::{Action, Name, OutputValue, VariableKind, VariableValue};
-use fieldgate_rules::RuleSpec;
+use fieldgate_rules::{Event, RuleSpec};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -31,7 +31,7 @@ fn switched(all: &[(&str, bool)]) -> BTreeMap<Name, bool> {
 
 fn orders(running: &mut Running) -> Vec<String> {
     let all = running.take_orders();
-    let words = |(rule, output, order)| format!("{rule}: {output} {order:?}");
+    let words = |Addressed { rule, output, order }| format!("{rule}: {output} {order:?}");
     all.into_iter().filter_map(|order| running.address(order)).map(words).collect()
 }
 
@@ -58,4 +58,22 @@ async fn what_a_late_disk_says_is_taken_up_unless_the_rule_was_switched_in_this_
     assert_eq!(orders(&mut running), [""; 0]);
     running.switch(&name("a"), true);
     assert_eq!(orders(&mut running), ["a: p Own(Set(Switch(true)))"]);
+}
+
+#[tokio::test]
+async fn a_rule_that_goes_round_in_a_circle_is_an_alarm_also_where_it_was_blocked_before() {
+    let signals = signals();
+    let mut running = Running::begin(&[rule("a", "p")], &signals, BTreeMap::new());
+    let mut alarms = 0;
+    for step in 0..20 {
+        for order in running.take_orders() {
+            let answer = running.address(order).map(|_| Err("limit".into())).unwrap_or(Ok(()));
+            running.step(Event::Answered(order.id, answer));
+        }
+        running.take_report();
+        alarms += running.take_lines().iter().filter(|line| line.is_alarm).count();
+        signals.assign(&name("x"), VariableValue::Number(f64::from(step % 2)));
+        running.look();
+    }
+    assert_eq!(alarms, 1);
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fieldgate_formula::{Input, Program, TimeOfDay, Value, WEEKDAYS};
-use fieldgate_model::Action;
+use fieldgate_model::{Action, StateCause};
 
 use crate::engine::progress::{Claim, NOTHING, Ownership, Progress, Standing, at_rest, ownerships};
 use crate::facts::Fact;
@@ -72,6 +72,20 @@ pub enum Event {
     Tripped(usize, Trip),
     /// The rule of this index was switched on or off.
     Switched(usize, bool),
+}
+
+impl Event {
+    /// What it means for the rules that the output of this index does something else for this reason; nothing if a rule wanted it.
+    pub fn of_change(output: usize, cause: StateCause) -> Option<Self> {
+        let words = || cause.as_str().into();
+        match cause {
+            StateCause::Command | StateCause::Limit => Some(Self::Commanded(output)),
+            StateCause::MaxOn => Some(Self::Tripped(output, Trip::Lasting(words()))),
+            StateCause::Interlock | StateCause::SafeState => Some(Self::Tripped(output, Trip::Passing(words()))),
+            StateCause::Start => Some(Self::Tripped(output, Trip::Rebuilt)),
+            StateCause::Rule | StateCause::For | StateCause::Stop => None,
+        }
+    }
 }
 
 /// Why an output does something else than a rule has ordered.
@@ -335,6 +349,7 @@ impl Engine {
         let output = self.table.outputs[claim.output].clone();
         match (&claim.standing, &claim.refusal) {
             (Standing::TakenOver, _) => Some(Why::TakenOver(output)),
+            (Standing::Toggled(rule), _) => Some(Why::Toggled(output, rule.clone())),
             (Standing::Tripped(words), _) => Some(Why::Tripped(output, Arc::clone(words))),
             (Standing::Wanted, _) => {
                 let owner = self.outputs[claim.output].owner?;

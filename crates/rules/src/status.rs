@@ -48,6 +48,8 @@ pub enum Why {
     Refused(Name, Arc<str>),
     /// A command from outside has an output.
     TakenOver(Name),
+    /// Another rule has toggled an output.
+    Toggled(Name, Name),
     /// Another rule has an output.
     Owned(Name, Name),
     /// An output was made safe.
@@ -64,6 +66,7 @@ impl fmt::Display for Why {
             Self::Loop => f.write_str("it changed 10 times within a minute and is stopped for 10 minutes"),
             Self::Refused(output, words) => write!(f, "{output}: {words}"),
             Self::TakenOver(output) => write!(f, "{output}: a command from outside has taken it over"),
+            Self::Toggled(output, rule) => write!(f, "{output}: the rule {rule} has toggled it"),
             Self::Owned(output, rule) => write!(f, "{output}: the rule {rule} has it"),
             Self::Tripped(output, words) => write!(f, "{output}: made safe by {words}, until the condition changes"),
         }

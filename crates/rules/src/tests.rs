@@ -184,7 +184,7 @@ fn what_is_unknown_begins_nothing_and_ends_what_is_active_after_lost() {
     bench.check(&[]);
     bench.until(304);
     bench.check(&["r: o safe"]);
-    bench.check_state("r", State::Inactive, "its condition does not hold");
+    bench.check_state("r", State::Inactive, "something that it names is not known");
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Engine {
         orders.push(Order { id: order, rule, what: What::LetGo { output, action } });
     }
 
-    /// A command from outside, or another rule that toggles, has the output now.
+    /// A command from outside has the output now.
     pub(super) fn take_over(&mut self, output: usize, at: Duration) {
         self.withdraw(output, &Standing::TakenOver, at);
     }
@@ -90,7 +90,9 @@ impl Engine {
         self.refresh_output(output, at);
     }
 
-    pub(super) fn toggle(&mut self, rule: usize, output: usize, at: Duration, orders: &mut Vec<Order>) {
+    /// Toggles the output that stands at this place, and takes it from the rule that has it.
+    pub(super) fn toggle(&mut self, rule: usize, place: usize, at: Duration, orders: &mut Vec<Order>) {
+        let output = self.table.position(&self.table.rules[rule].spec.toggle[place]);
         if let Some((owner, _)) = self.outputs[output].owner {
             let row = &self.table.rules[owner].spec;
             if row.manual == Manual::Never {
@@ -98,9 +100,10 @@ impl Engine {
                 return;
             }
         }
-        self.take_over(output, at);
+        let name = self.table.rules[rule].spec.name.clone();
+        self.withdraw(output, &Standing::Toggled(name), at);
         let id = self.next_order();
-        self.rules[rule].toggled = id;
+        self.rules[rule].toggled[place] = id;
         orders.push(Order { id, rule, what: What::Toggle { output } });
     }
 
@@ -123,10 +126,12 @@ impl Engine {
             }
             return self.refresh(rule, at);
         }
-        if let Some(rule) = self.rules.iter().position(|progress| progress.toggled == order) {
+        let toggled =
+            |rule: usize| self.rules[rule].toggled.iter().position(|id| *id == order).map(|place| (rule, place));
+        if let Some((rule, place)) = (0..self.rules.len()).find_map(toggled) {
             if let Err(words) = result {
-                let output = self.table.rules[rule].spec.toggle.first().cloned();
-                self.rules[rule].not_toggled = output.map(|output| Why::Refused(output, words));
+                let output = self.table.rules[rule].spec.toggle[place].clone();
+                self.rules[rule].not_toggled = Some(Why::Refused(output, words));
                 self.refresh(rule, at);
             }
             return;

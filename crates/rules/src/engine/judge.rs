@@ -86,6 +86,8 @@ impl Engine {
         let begins_again = row.is_moment && self.is_its_moment(rule) && self.evaluate(&row.when) == Some(true);
         let (until_for, lost) = (row.spec.until_for, row.spec.lost);
         let progress = &mut self.rules[rule];
+        // What it ends by is said of it afterwards.
+        progress.is_unknown = ends.is_none();
         let (since, span) = match ends {
             Some(false) => {
                 (progress.ends_since, progress.unknown_since) = (None, None);
@@ -129,8 +131,7 @@ impl Engine {
             self.settle(self.rules[rule].claims[place].output, at, orders);
         }
         for place in 0..self.table.rules[rule].spec.toggle.len() {
-            let output = self.table.position(&self.table.rules[rule].spec.toggle[place]);
-            self.toggle(rule, output, at, orders);
+            self.toggle(rule, place, at, orders);
         }
         if self.table.rules[rule].spec.publish.is_some() {
             let id = self.next_order();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fieldgate_formula::Value;
-use fieldgate_model::Action;
+use fieldgate_model::{Action, Name};
 
 use crate::engine::MAX_CHANGES;
 use crate::facts::Fact;
@@ -30,8 +30,8 @@ pub(super) struct Progress {
     pub(super) changes: VecDeque<Duration>,
     /// In the order of `set`.
     pub(super) claims: Vec<Claim>,
-    /// The last order to toggle.
-    pub(super) toggled: u64,
+    /// The last order to each output under `toggle`, in their order.
+    pub(super) toggled: Vec<u64>,
     /// What came of it if that was nothing.
     pub(super) not_toggled: Option<Why>,
     pub(super) status: Status,
@@ -56,7 +56,7 @@ impl Progress {
             stopped_until: None,
             changes: VecDeque::with_capacity(MAX_CHANGES),
             claims: table.rules[rule].spec.set.iter().map(claim).collect(),
-            toggled: 0,
+            toggled: vec![0; table.rules[rule].spec.toggle.len()],
             not_toggled: None,
             status: Status {
                 state: State::Inactive,
@@ -94,6 +94,8 @@ pub(super) enum Standing {
     Refused(Duration),
     /// A command from outside has the output.
     TakenOver,
+    /// This rule has toggled it.
+    Toggled(Name),
     /// A limit took it away.
     Tripped(Arc<str>),
 }

@@ -89,3 +89,27 @@ fn a_rule_publishes_when_it_begins() {
     bench.event(Event::Link(Some(true)));
     bench.check_state("alone", State::Inactive, "its condition does not hold");
 }
+
+#[test]
+fn of_two_outputs_that_are_toggled_the_one_that_is_refused_is_named() {
+    let both = RuleSpec { toggle: vec![name("lamp"), name("fan")], ..rule("bell", "bell.click == \"single\"", &[]) };
+    for (refused, expected) in [(0, "lamp: limit"), (1, "fan: limit")] {
+        let mut engine = Engine::new(table(vec![both.clone()]));
+        let mut orders = Vec::new();
+        engine.write(0, Value::Text("single"));
+        engine.step(Now::without_wall(s(1)), Event::Time, &mut orders);
+        for (nth, order) in std::mem::take(&mut orders).into_iter().enumerate() {
+            let answer = if nth == refused { Err("limit".into()) } else { Ok(()) };
+            engine.step(Now::without_wall(s(1)), Event::Answered(order.id, answer), &mut orders);
+        }
+        assert_eq!(engine.statuses().next().unwrap().why.to_string(), expected);
+    }
+}
+
+#[test]
+fn a_rule_whose_output_another_has_toggled_says_which() {
+    let mut bench = Bench::new(vec![rule("night", "x > 5", &["lamp"]), toggling("bell.click == \"single\"")]);
+    bench.number(1, "x", 6.0);
+    bench.click(2, "single");
+    bench.check_state("night", State::Blocked, "lamp: the rule bell has toggled it");
+}
