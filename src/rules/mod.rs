@@ -27,7 +27,7 @@ use fieldgate_clock as clock;
 use fieldgate_link::{Latest, LinkState, LinkStatus};
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{CommandValue, Name, PersistedValues, Recipient, RecipientKind, ReplyValue};
-use fieldgate_rules::{Event, Order, RuleSpec, What};
+use fieldgate_rules::{Event, Order, RuleSpec};
 use fieldgate_safety::Done;
 
 /// Switches from outside that may wait. What does not fit is refused.
@@ -86,9 +86,6 @@ type Answered = (u64, Result<(), Arc<str>>);
 
 /// An order that was not handed over yet.
 struct Asked {
-    /// Of a rule that is no more nobody waits for the answer.
-    id: u64,
-    is_set: bool,
     addressed: Addressed,
     since: Duration,
 }
@@ -115,14 +112,14 @@ async fn answer(asked: Asked, applied: Result<oneshot::Receiver<Applied>, &'stat
         Err(words) => Err(Arc::from(words)),
         Ok(applied) => match tokio::time::timeout(ANSWER_WITHIN, applied).await {
             // It is kept, and carried out by itself. Until then the rule is blocked, and asking again changes nothing.
-            Ok(Ok(Ok(Done { note: Some(why), .. }))) if asked.is_set => Err(why.to_string().into()),
+            Ok(Ok(Ok(Done { note: Some(why), .. }))) if asked.addressed.is_set => Err(why.to_string().into()),
             Ok(Ok(Ok(_))) => Ok(()),
             Ok(Ok(Err(refusal))) => Err(refusal.to_string().into()),
             Ok(Err(_)) => Err("hardware: the output is gone".into()),
             Err(_) => Err("hardware: the bus does not answer".into()),
         },
     };
-    (asked.id, answer)
+    (asked.addressed.id, answer)
 }
 
 impl Rules {
@@ -190,22 +187,21 @@ impl Rules {
             *topics = set.topics.clone();
         }
         for addressed in running.reload(&set.rules, &self.signals) {
-            // Nobody waits for these: their rules are no more. The output's own limits go on.
-            enqueue(queue, Asked { id: 0, is_set: false, addressed, since: clock::boottime() });
+            // Of a rule that is no more nobody waits for the answer. It may have left its output to one that goes on.
+            enqueue(queue, Asked { addressed, since: clock::boottime() });
         }
     }
 
     /// Publishes what an order publishes, and queues what it asks of an output.
     fn take(&self, running: &Running, order: Order, queue: &mut Vec<Asked>) -> Option<Answered> {
-        let (id, is_set) = (order.id, matches!(order.what, What::Set { .. }));
         if let Some((rule, event)) = running.publication(order) {
             // What the rules look at must not wait for a disk.
             if self.events.try_send(worker::Event::Published { rule: rule.clone(), event }).is_err() {
                 warn!(%rule, "What the rule publishes is lost: the recorder's queue is full.");
             }
         }
-        let Some(addressed) = running.address(order) else { return Some((id, Ok(()))) };
-        enqueue(queue, Asked { id, is_set, addressed, since: clock::boottime() });
+        let Some(addressed) = running.address(order) else { return Some((order.id, Ok(()))) };
+        enqueue(queue, Asked { addressed, since: clock::boottime() });
         None
     }
 
@@ -225,7 +221,10 @@ impl Rules {
         handed
     }
 
-    fn offer(&self, Addressed { rule, output, order }: &Addressed) -> Result<oneshot::Receiver<Applied>, NotOffered> {
+    fn offer(
+        &self,
+        Addressed { rule, output, order, .. }: &Addressed,
+    ) -> Result<oneshot::Receiver<Applied>, NotOffered> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(NotOffered::No("stopping: the gateway is ending"));
         }

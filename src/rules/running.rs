@@ -29,6 +29,9 @@ const PLAUSIBLE: Duration = Duration::from_secs(1_735_689_600);
 
 /// An order with names instead of indexes.
 pub(super) struct Addressed {
+    pub(super) id: u64,
+    /// Whether the rule owns the output from then on.
+    pub(super) is_set: bool,
     pub(super) rule: Name,
     pub(super) output: Name,
     pub(super) order: RuleOrder,
@@ -107,7 +110,7 @@ impl Running {
         running
     }
 
-    /// Goes on with other rules; what must be ordered of outputs by rules that are no more.
+    /// Goes on with other rules; what must be ordered of outputs because rules are no more.
     pub(super) fn reload(&mut self, rules: &[RuleSpec], signals: &Signals) -> Vec<Addressed> {
         let describe = |name: &language::Name| {
             let kind = signals.describe(&signal_name(&name.to_string())?)?;
@@ -223,13 +226,14 @@ impl Running {
     pub(super) fn address(&self, order: Order) -> Option<Addressed> {
         let table = self.engine.table();
         let rule = table.rules().nth(order.rule)?.name.clone();
-        let (output, order) = match order.what {
+        let (output, asks) = match order.what {
             What::Set { output, action } => (output, RuleOrder::Own(action)),
             What::LetGo { output, action } => (output, RuleOrder::LetGo(action)),
             What::Toggle { output } => (output, RuleOrder::Toggle),
             What::Publish => return None,
         };
-        Some(Addressed { rule, output: table.outputs()[output].clone(), order })
+        let (id, is_set) = (order.id, matches!(order.what, What::Set { .. }));
+        Some(Addressed { id, is_set, rule, output: table.outputs()[output].clone(), order: asks })
     }
 
     /// What the order publishes, if it does.

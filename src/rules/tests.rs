@@ -31,7 +31,7 @@ fn switched(all: &[(&str, bool)]) -> BTreeMap<Name, bool> {
 
 fn orders(running: &mut Running) -> Vec<String> {
     let all = running.take_orders();
-    let words = |Addressed { rule, output, order }| format!("{rule}: {output} {order:?}");
+    let words = |Addressed { rule, output, order, .. }| format!("{rule}: {output} {order:?}");
     all.into_iter().filter_map(|order| running.address(order)).map(words).collect()
 }
 
@@ -76,4 +76,20 @@ async fn a_rule_that_goes_round_in_a_circle_is_an_alarm_also_where_it_was_blocke
         running.look();
     }
     assert_eq!(alarms, 1);
+}
+
+#[tokio::test]
+async fn a_rule_that_gets_an_output_by_a_reload_hears_what_became_of_its_order() {
+    let signals = signals();
+    let greater = RuleSpec { priority: 1, ..rule("a", "p") };
+    let mut running = Running::begin(&[greater, rule("b", "p")], &signals, BTreeMap::new());
+    for order in running.take_orders() {
+        running.step(Event::Answered(order.id, Ok(())));
+    }
+    let last = running.reload(&[rule("b", "p")], &signals);
+    let [order] = &last[..] else { panic!("{} orders", last.len()) };
+    assert_eq!((&order.rule, order.is_set), (&name("b"), true));
+    running.step(Event::Answered(order.id, Err("limit: min_off".into())));
+    let report = String::from_utf8(running.take_report().flatten().unwrap()).unwrap();
+    assert!(report.contains("blocked") && report.contains("p: limit: min_off"), "{report}");
 }

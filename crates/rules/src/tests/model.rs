@@ -1,9 +1,12 @@
 //! Random rules over random histories, beside a plain model that knows no timers, no indexes and no wake-ups: it looks at each second from
 //! the beginning, and finds out how long something has been so by looking back.
 
+mod obeying;
+
 use proptest::prelude::*;
 
 use super::*;
+use obeying::Real;
 
 const SIGNALS: usize = 3;
 const OUTPUTS: [&str; 2] = ["o0", "o1"];
@@ -81,7 +84,10 @@ enum Happens {
     /// The guard of an output refuses from now on, or does not.
     Refuses(usize, bool),
     TooLong(usize),
-    Reloaded,
+    /// An interlock makes an output safe, which may pass.
+    Interlocked(usize),
+    /// From now on there are these rules.
+    Reloaded([bool; RULES]),
 }
 
 fn cond() -> impl Strategy<Value = Cond> {
@@ -124,7 +130,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => (0..RULES, any::<bool>()).prop_map(|(rule, is_on)| Happens::Switched(rule, is_on)),
         1 => (0..2_usize, any::<bool>()).prop_map(|(output, refuses)| Happens::Refuses(output, refuses)),
         1 => (0..2_usize).prop_map(Happens::TooLong),
-        1 => Just(Happens::Reloaded),
+        1 => (0..2_usize).prop_map(Happens::Interlocked),
+        1 => prop_oneof![Just([true; RULES]), any::<[bool; RULES]>()].prop_map(Happens::Reloaded),
     ]
 }
 
@@ -147,6 +154,8 @@ struct Seen {
 
 #[derive(Clone, Debug, Default)]
 struct Model {
+    /// The rules that a reload has taken away.
+    away: [bool; RULES],
     /// Each rule at each instant so far, and when that was.
     seen: Vec<(u64, Vec<Seen>)>,
     facts: [Option<i32>; SIGNALS],
@@ -182,8 +191,14 @@ impl Model {
                 self.take_away(*output);
                 self.on[*output] = false;
             }
+            Some(Happens::Interlocked(output)) => {
+                if let Some(owner) = self.owner[*output] {
+                    (self.at[owner][*output], self.on[*output]) = (Some(At::Refused(at)), false);
+                }
+            }
+            Some(Happens::Reloaded(there)) => self.reload(rules, there, at),
             Some(Happens::Refuses(output, refuses)) => self.refusing[*output] = *refuses,
-            Some(Happens::Switched(rule, is_on)) if self.off[*rule] == *is_on => {
+            Some(Happens::Switched(rule, is_on)) if self.off[*rule] == *is_on && !self.away[*rule] => {
                 self.end(rules, *rule, at, false);
                 (self.off[*rule], self.stopped[*rule]) = (!is_on, None);
                 self.changes[*rule].clear();
@@ -205,11 +220,21 @@ impl Model {
         }
     }
 
+    /// What is taken away ends, and begins one day as if it had never been there.
+    fn reload(&mut self, rules: &[Plain], there: &[bool; RULES], at: u64) {
+        for nth in (0..rules.len()).filter(|nth| !there[*nth]) {
+            self.end(rules, nth, at, false);
+            (self.off[nth], self.stopped[nth]) = (false, None);
+            self.changes[nth].clear();
+        }
+        self.away = there.map(|there| !there);
+    }
+
     fn judge(&mut self, rules: &[Plain], nth: usize, at: u64) {
         let rule = &rules[nth];
         let when = rule.when.holds(&self.facts);
         let until = rule.until.as_ref().map(|until| until.holds(&self.facts));
-        let may = !self.off[nth] && self.stopped[nth].is_none();
+        let may = !self.off[nth] && !self.away[nth] && self.stopped[nth].is_none();
         let ready = may && !self.active[nth] && when == Some(true) && until.unwrap_or(Some(false)) == Some(false);
         let ends = until.unwrap_or(when.map(|when| !when));
         let active = self.active[nth];
@@ -309,80 +334,6 @@ impl Model {
     }
 }
 
-/// The engine with outputs that obey, unless they refuse.
-struct Real {
-    engine: Engine,
-    specs: Vec<RuleSpec>,
-    at: Duration,
-    refusing: [bool; 2],
-    on: [bool; 2],
-}
-
-impl Real {
-    fn step(&mut self, event: Event) {
-        let mut orders = Vec::new();
-        self.engine.step(Now::without_wall(self.at), event, &mut orders);
-        for order in orders {
-            let place = |output: usize, engine: &Engine| {
-                OUTPUTS.iter().position(|known| *known == engine.table().outputs()[output].as_str()).unwrap()
-            };
-            let answer = match order.what {
-                What::Set { output, .. } if self.refusing[place(output, &self.engine)] => Err(Arc::from("limit")),
-                What::Set { output, .. } => {
-                    self.on[place(output, &self.engine)] = true;
-                    Ok(())
-                }
-                What::LetGo { output, .. } => {
-                    self.on[place(output, &self.engine)] = false;
-                    Ok(())
-                }
-                What::Toggle { .. } | What::Publish => Ok(()),
-            };
-            self.step(Event::Answered(order.id, answer));
-        }
-    }
-
-    fn advance(&mut self, to: Duration) {
-        while let Some(wake) = self.engine.wake_at().filter(|wake| *wake <= to) {
-            self.at = wake.max(self.at);
-            self.step(Event::Time);
-        }
-        self.at = to;
-    }
-
-    fn happens(&mut self, happens: &Happens) {
-        let output = |output: usize| self.engine.table().output(&name(OUTPUTS[output]));
-        match happens {
-            Happens::Written(all) => {
-                for (signal, value) in all {
-                    let place = self.engine.table().signals().position(|known| known == format!("s{signal}"));
-                    let value = value.map_or(Value::Unknown, |value| Value::Number(f64::from(value)));
-                    place.into_iter().for_each(|place| self.engine.write(place, value));
-                }
-                self.step(Event::Time);
-            }
-            Happens::Commanded(nth) => output(*nth).into_iter().for_each(|output| self.step(Event::Commanded(output))),
-            Happens::Switched(rule, is_on) => self.step(Event::Switched(*rule, *is_on)),
-            Happens::Refuses(output, refuses) => self.refusing[*output] = *refuses,
-            Happens::TooLong(nth) => {
-                let Some(output) = output(*nth) else { return };
-                if self.engine.owner(output).is_some() {
-                    self.on[*nth] = false;
-                    self.step(Event::Tripped(output, Trip::Lasting("max_on".into())));
-                }
-            }
-            Happens::Reloaded => {
-                let next = table(self.specs.clone());
-                let mut orders = Vec::new();
-                self.engine.retire(&next, self.at, &mut orders);
-                assert_eq!(orders, []);
-                self.engine = self.engine.clone().adopt(next);
-                self.step(Event::Time);
-            }
-        }
-    }
-}
-
 fn rules() -> impl Strategy<Value = [Plain; RULES]> {
     (plain(0), plain(1), plain(2)).prop_map(|(one, two, three)| [one, two, three])
 }
@@ -399,7 +350,7 @@ proptest! {
         // Conditions that are so for all values are no formulas.
         let Ok(first) = Table::compile(specs.clone(), kind) else { return Ok(()) };
         let engine = Engine::new(first);
-        let mut real = Real { engine, specs, at: s(0), refusing: [false; 2], on: [false; 2] };
+        let mut real = Real::new(engine, specs);
         let mut at = 0;
         let story: Vec<_> = story.into_iter().map(|(after, happens)| { at += after; (at, happens) }).collect();
         real.step(Event::Time);
@@ -408,7 +359,8 @@ proptest! {
             real.happens(happens);
             let model = Model::of(&rules, &story[..=nth]);
             let states: Vec<_> = real.engine.statuses().map(|status| status.state).collect();
-            let expected: Vec<_> = (0..RULES).map(|rule| if model.off[rule] { State::Inactive } else { model.state(&rules, rule) }).collect();
+            let there = (0..RULES).filter(|rule| !model.away[*rule]);
+            let expected: Vec<_> = there.map(|rule| if model.off[rule] { State::Inactive } else { model.state(&rules, rule) }).collect();
             prop_assert_eq!(states, expected, "step {}, model {:?}", nth, model);
             prop_assert_eq!(real.on, model.on, "step {}", nth);
         }
