@@ -155,19 +155,20 @@
 //!
 //! # Inside
 //!
-//! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges loss records; `overflow.rs` decides
-//! what is dropped; `counts.rs` keeps what sensors have counted, `values.rs` what users have set, and `ids.rs` the commands that were
-//! seen, which come in by
-//! `command_ids.rs`; `announced.rs` keeps what was announced; `handed.rs` knows what the broker may have; `codes.rs` says what an error means; `file.rs` has the schema,
-//! `opening.rs` opens the database in the folder that `folder.rs` makes, `wal.rs` checks its log, `store.rs` works on it, `rows.rs`
-//! decodes its rows. `salvage.rs` reads a damaged one: `page_file.rs` and `pages.rs` know its format, `scout.rs` finds the pages with rows,
-//! and `holes.rs` says what is missing. `core.rs` joins them and applies the policy, with the time passed in;
-//! below it `disk.rs`, `order.rs` and `delivery.rs` have its state. `thread.rs` runs the core, and `vitals.rs` says how it is.
+//! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges loss records; `overflow.rs` decides what is
+//! dropped; `counts.rs` keeps what sensors have counted, `values.rs` what users have set, and `ids.rs` the commands that were seen, by
+//! `command_ids.rs`; `configuration.rs` keeps whole configurations; `announced.rs` keeps what was announced; `handed.rs` knows what the
+//! broker may have; `codes.rs` says what an error means; `file.rs` has the schema, `opening.rs` opens the database in the folder that
+//! `folder.rs` makes, `wal.rs` checks its log, `store.rs` works on it, `rows.rs` decodes its rows. `salvage.rs` reads a damaged one:
+//! `page_file.rs` and `pages.rs` know its format, `scout.rs` finds the pages with rows, and `holes.rs` says what is missing.
+//! `core.rs` joins them and applies the policy, with the time passed in; below it `disk.rs`, `order.rs` and `delivery.rs` have its state.
+//! `thread.rs` runs the core, and `vitals.rs` says how it is.
 
 mod announced;
 pub mod cache;
 mod codes;
 mod command_ids;
+pub mod configuration;
 mod core;
 mod counts;
 mod error;
@@ -426,6 +427,13 @@ impl Spool {
     /// [`Closed`]: nothing to reconfigure.
     pub async fn reconfigure(&self, settings: Settings) -> Result<(), Closed> {
         self.send(Request::Reconfigure(settings)).await
+    }
+
+    /// Does this with what requests carry. Never waits: where the queue is full, nothing is done and the channel closed.
+    pub fn configuration(&self, order: configuration::Order) -> configuration::Written {
+        let (answer, written) = oneshot::channel();
+        self.requests.try_send(Request::Configuration { order, answer }).unwrap_or_default();
+        written
     }
 
     /// Commits what is left and closes the file; returns when done. Other handles find the spool closed.

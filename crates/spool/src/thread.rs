@@ -4,6 +4,7 @@
 //! transaction, so under load batches grow by themselves.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::announced;
 use crate::command_ids::{self, Reader};
+use crate::configuration::{self, Order};
 use crate::core::Core;
 use crate::vitals::Busy;
 use crate::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
@@ -40,6 +42,10 @@ pub(super) enum Request {
     Acknowledge(Vec<Sequence>),
     GiveUp(Vec<(Sequence, String)>),
     Reconfigure(Settings),
+    Configuration {
+        order: Order,
+        answer: oneshot::Sender<io::Result<()>>,
+    },
     /// Answered when everything before it is offered.
     Offered(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
@@ -94,6 +100,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let (busy, places) = (Arc::new(Busy::default()), Arc::new(Semaphore::new(QUEUE)));
     let state = ThreadState {
         core,
+        folder: folder.clone(),
         places: Places(Arc::clone(&places)),
         waiting: Vec::new(),
         set: Vec::new(),
@@ -137,6 +144,7 @@ impl Drop for Places {
 /// What the thread owns.
 struct ThreadState {
     core: Core,
+    folder: PathBuf,
     places: Places,
     /// Who waits until everything up to now is offered.
     waiting: Vec<oneshot::Sender<()>>,
@@ -237,6 +245,10 @@ impl ThreadState {
                 messages.iter().for_each(|(sequence, reason)| self.core.give_up(*sequence, reason, now));
             }
             Request::Reconfigure(settings) => self.core.reconfigure(settings, now),
+            Request::Configuration { order, answer } => {
+                // An error means that the requester stopped waiting and does not need the answer.
+                answer.send(configuration::carry_out(&order, &self.folder)).unwrap_or_default();
+            }
             Request::Read { from, limit, answer } => {
                 // An error means that the requester stopped waiting and does not need the answer.
                 answer.send(self.core.read(from, limit, now)).unwrap_or_default();
