@@ -17,6 +17,7 @@ pub mod header;
 pub mod i2c;
 mod i2c_chip;
 mod kept;
+pub mod led;
 pub mod multiplexer;
 pub mod pwm;
 pub mod rppal;
