@@ -54,10 +54,7 @@ impl SensorSettings {
 
     /// Whether the device itself is the same, so that it need not be built again.
     pub(super) fn same_device(&self, other: &Self) -> bool {
-        self.driver.name == other.driver.name
-            && self.bus == other.bus
-            && self.settings == other.settings
-            && self.every == other.every
+        self.driver.name == other.driver.name && self.bus == other.bus && self.settings == other.settings
     }
 }
 

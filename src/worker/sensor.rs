@@ -114,6 +114,10 @@ impl SensorSlot {
             self.schedule = Schedule::new(now, settings.every);
             self.keeping_up = KeepingUp::default();
             self.restart_filters();
+        } else if self.settings.every != settings.every {
+            // The device goes on: one that warms up, or counts, need not begin again for a new interval.
+            self.schedule = Schedule::new(now, settings.every);
+            self.keeping_up = KeepingUp::default();
         }
         self.filters.resume(&settings.filters, &settings.measured());
         let filtered = settings.filtered();

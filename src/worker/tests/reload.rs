@@ -31,16 +31,20 @@ static STEADY: DriverSpec = DriverSpec {
 #[tokio::test]
 async fn a_sensor_that_is_the_same_is_not_built_again_and_one_that_has_changed_is() {
     let tally = Arc::<Tally>::default();
-    let steady = |every_ms| {
+    let steady = |every_ms, setting| {
         let (mut slot, _) = counter("steady", every_ms);
         slot.driver = &STEADY;
+        slot.settings.insert("setting", Setting::Integer(setting));
         (slot, Arc::clone(&tally))
     };
-    let mut bench = Bench::start(64, |file| plan(vec![steady(10)], Vec::new(), file));
+    let mut bench = Bench::start(64, |file| plan(vec![steady(10, 1)], Vec::new(), file));
     bench.reading("steady").await;
-    for (every_ms, marker, built) in [(10, "same", 1), (11, "changed", 2)] {
-        let next =
-            plan(vec![steady(every_ms), counter(marker, 10)], Vec::new(), &bench.folder.path().join("bench.json"));
+    for (every_ms, setting, marker, built) in [(10, 1, "same", 1), (11, 1, "interval", 1), (11, 2, "changed", 2)] {
+        let next = plan(
+            vec![steady(every_ms, setting), counter(marker, 10)],
+            Vec::new(),
+            &bench.folder.path().join("bench.json"),
+        );
         bench.worker.inbox.offer(Order::Replan(next)).unwrap();
         bench.reading(marker).await;
         bench.reading("steady").await;
