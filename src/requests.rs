@@ -1,21 +1,25 @@
 //! Requests: `B/request/<verb>`, answered on `B/response/<verb>`.
 //!
 //! Every request that arrives is answered, with data or with why not: retained, stale, unreadable, oversized and unknown ones, and
-//! those that `requests.allow` does not name. Nothing is done for these. At most [`UNDER_WAY`] are at work at once, each for
-//! [`ANSWER_WITHIN`] at most; what comes beyond is answered `busy`, and what does not even fit into the queue is counted where
+//! those that `requests.allow` does not name. Nothing is done for these. At most [`UNDER_WAY`] are at work at once, each for as
+//! long as its verb says, mostly [`ANSWER_WITHIN`]; what comes beyond is answered `busy`, and what does not even fit into the queue is counted where
 //! it is filled. Responses take the way of replies: through the spool, to the requester's own topic too.
 //!
 //! A verb is a file below this folder and a line in [`VERBS`]. What a requester writes is checked against the fields of its verb
 //! before anybody sees it, and is shown again as JSON or quoted, never as it came.
 
+mod config;
 mod gateway;
 mod health;
 mod history;
+mod identify;
 mod info;
+mod log_level;
 mod ping;
 mod read;
 mod reload;
 mod restart;
+mod set_interval;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -34,10 +38,11 @@ use crate::history::History;
 use crate::recorder::Answer;
 use crate::roster::SharedRoster;
 use fieldgate_link::Incoming;
-use fieldgate_model::payload::{self, Request, ResponseTarget};
+use fieldgate_model::payload::{self, MAX_COMMAND_BYTES, Request, ResponseTarget};
 use fieldgate_model::{Field, Name, Reason, Recipient, Refusal, Settings as Arguments};
 
 pub use gateway::{Ask, Asked};
+pub use log_level::USUAL as USUAL_LEVEL;
 
 /// Requests that may wait for their turn.
 pub const REQUEST_CAPACITY: usize = 64;
@@ -49,7 +54,22 @@ const UNDER_WAY: usize = 16;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Ends with the data of the response, or with why there are none.
-pub type Work = Pin<Box<dyn Future<Output = Result<Json, Refusal>> + Send>>;
+pub type Work = Pin<Box<dyn Future<Output = Result<Json, Failure>> + Send>>;
+
+/// Why a request was not carried out.
+#[derive(Debug)]
+pub struct Failure {
+    /// In words.
+    pub refusal: Refusal,
+    /// What a program may want to know of it; mostly nothing.
+    pub data: Json,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, data: Json::Null }
+    }
+}
 
 /// A verb.
 pub struct VerbSpec {
@@ -63,22 +83,65 @@ pub struct VerbSpec {
     pub example: &'static str,
     /// Whether it is allowed where `requests:` does not say which are.
     pub is_default: bool,
+    /// How large its payload may be.
+    pub max_bytes: usize,
+    /// When its work is given up, and it is answered as not done.
+    pub within: fn(&Arguments) -> Duration,
     /// Does it.
     pub answer: fn(&Context, &Arguments) -> Result<Work, Refusal>,
 }
 
+impl VerbSpec {
+    /// What most verbs have in common.
+    const USUAL: Self = Self {
+        name: "",
+        page: "",
+        fields: &[],
+        example: "",
+        is_default: false,
+        max_bytes: MAX_COMMAND_BYTES,
+        within: |_| ANSWER_WITHIN,
+        answer: |_, _| Err(Refusal::new(Reason::Unknown, "this request is not carried out")),
+    };
+}
+
 /// Every verb.
-pub static VERBS: &[VerbSpec] =
-    &[ping::SPEC, info::SPEC, health::SPEC, read::SPEC, history::SPEC, reload::SPEC, restart::SPEC];
+pub static VERBS: &[VerbSpec] = &[
+    ping::SPEC,
+    info::SPEC,
+    health::SPEC,
+    read::SPEC,
+    history::SPEC,
+    reload::SPEC,
+    restart::SPEC,
+    log_level::SPEC,
+    set_interval::SPEC,
+    identify::SPEC,
+    config::SPEC,
+];
 
 /// The names of [`VERBS`], in that order.
-pub const NAMES: &[&str] = &["ping", "info", "health", "read", "history", "reload", "restart"];
+pub const NAMES: &[&str] = &[
+    "ping",
+    "info",
+    "health",
+    "read",
+    "history",
+    "reload",
+    "restart",
+    "log-level",
+    "set-interval",
+    "identify",
+    "config",
+];
 
 /// `requests:`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The verbs that are answered with more than a refusal.
     pub allow: BTreeSet<String>,
+    /// The output that shows which board this is; without one the board's own light does.
+    pub identify: Option<Name>,
 }
 
 /// What verbs are answered from.
@@ -110,7 +173,7 @@ struct Ended {
     verb: Name,
     transaction: Json,
     response: Option<ResponseTarget>,
-    outcome: Result<Json, Refusal>,
+    outcome: Result<Json, Failure>,
 }
 
 type InProgress = Pin<Box<dyn Future<Output = Ended> + Send>>;
@@ -145,30 +208,39 @@ impl Requests {
             return None;
         };
         let response = message.response.clone();
-        let (transaction, started) = match payload::decode_request(&message.payload) {
+        let spec = VERBS.iter().find(|spec| spec.name == verb.as_str());
+        let limit = spec.map_or(MAX_COMMAND_BYTES, |spec| spec.max_bytes);
+        let (transaction, started) = match payload::decode_request(&message.payload, limit) {
             Err((transaction, refusal)) => (transaction, Err(refusal)),
             // Before anything is begun.
             Ok(request) => match refused_unread(&message) {
                 Some(refusal) => (request.transaction, Err(refusal)),
-                None => (request.transaction.clone(), self.start(&verb, &request, under_way)),
+                None => (request.transaction.clone(), self.start(&verb, spec, &request, under_way)),
             },
         };
         match started {
-            Ok(work) => Some(Box::pin(async move {
-                let outcome = timeout(ANSWER_WITHIN, work).await;
-                let late = || Refusal::new(Reason::Busy, "no answer in time");
+            Ok((work, within)) => Some(Box::pin(async move {
+                let outcome = timeout(within, work).await;
+                let late = || Refusal::new(Reason::Busy, "no answer in time").into();
                 Ended { verb, transaction, response, outcome: outcome.unwrap_or_else(|_| Err(late())) }
             })),
             Err(refusal) => {
-                self.answer(Ended { verb, transaction, response, outcome: Err(refusal) }).await;
+                self.answer(Ended { verb, transaction, response, outcome: Err(refusal.into()) }).await;
                 None
             }
         }
     }
 
-    fn start(&self, verb: &Name, request: &Request, under_way: usize) -> Result<Work, Refusal> {
+    /// Begins what is asked for; with how long it may take.
+    fn start(
+        &self,
+        verb: &Name,
+        spec: Option<&VerbSpec>,
+        request: &Request,
+        under_way: usize,
+    ) -> Result<(Work, Duration), Refusal> {
         let refuse = |reason, words: String| Err(Refusal::new(reason, words));
-        let Some(spec) = VERBS.iter().find(|spec| spec.name == verb.as_str()) else {
+        let Some(spec) = spec else {
             return refuse(Reason::Unknown, format!("there is no request {verb}; there are {}", NAMES.join(", ")));
         };
         if !self.settings.borrow().allow.contains(spec.name) {
@@ -178,14 +250,17 @@ impl Requests {
         if under_way >= UNDER_WAY {
             return refuse(Reason::Busy, format!("{UNDER_WAY} requests are at work already"));
         }
-        (spec.answer)(&self.context, &arguments)
+        Ok(((spec.answer)(&self.context, &arguments)?, (spec.within)(&arguments)))
     }
 
     async fn answer(&mut self, ended: Ended) {
         let Ended { verb, transaction, response, outcome } = ended;
-        let error = outcome.as_ref().err().map(ToString::to_string);
-        info!(%verb, %transaction, error, "Request answered.");
-        let payload = payload::response(&transaction, &outcome);
+        let (data, refusal) = match outcome {
+            Ok(data) => (data, None),
+            Err(Failure { refusal, data }) => (data, Some(refusal)),
+        };
+        info!(%verb, %transaction, error = refusal.as_ref().map(ToString::to_string), "Request answered.");
+        let payload = payload::response(&transaction, &data, refusal.as_ref());
         self.answers.send(Answer { recipient: Recipient::request(verb), payload, response }).await;
     }
 }

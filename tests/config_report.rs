@@ -58,7 +58,7 @@ fn the_shipped_configuration_has_no_problem() {
     let loaded = config::load(&path).unwrap_or_else(|error| panic!("{error}"));
     // What systemd would hand over cannot be looked at here.
     assert!(loaded.warnings.iter().all(|problem| problem.severity == Severity::Note), "{:?}", loaded.warnings);
-    assert_eq!((loaded.config.buses.len(), loaded.config.sensors.len(), loaded.config.actuators.len()), (9, 4, 3));
+    assert_eq!((loaded.config.buses.len(), loaded.config.sensors.len(), loaded.config.actuators.len()), (9, 4, 4));
 }
 
 #[test]

@@ -4,16 +4,22 @@
 
 mod common;
 
+#[path = "requests/changes.rs"]
+mod changes;
+#[path = "requests/config.rs"]
+mod config_by_request;
+
 use std::path::Path;
 
 use common::client::{Client, publish_lines, publish_v5};
 use common::gateway::{Gateway, write_config};
 use common::mosquitto::Mosquitto;
 use common::notify::NotifySocket;
+use common::quick::dropped;
 use common::{SOON, wait_until};
 use serde_json::{Value, json};
 
-const ALL: &str = "[ping, info, health, read, history, reload, restart]";
+const ALL: &str = "[ping, info, health, read, history, reload, restart, log-level, set-interval, identify, config]";
 
 fn config(broker: &Mosquitto, requests: &str) -> String {
     format!(
@@ -129,7 +135,7 @@ fn what_is_not_done_is_answered_with_why() {
         (
             "dance",
             json!({}),
-            "unknown: there is no request dance; there are ping, info, health, read, history, reload, restart",
+            "unknown: there is no request dance; there are ping, info, health, read, history, reload, restart, log-level, set-interval, identify, config",
         ),
     ] {
         let answer = ask(&client, verb, request, verb);
@@ -167,7 +173,7 @@ fn a_flood_is_answered_as_far_as_it_fits_and_the_gateway_goes_on() {
     let memory = gateway.memory();
     let lines: Vec<_> = (0..FLOOD).map(|n| json!({ "transaction": n }).to_string()).collect();
     publish_lines(&broker.endpoint(), "b/request/info", &lines);
-    // What does not fit is dropped and counted as commands are; a request that comes behind the flood is heard.
+    // A request that comes behind the flood is heard.
     let mut tries = 0;
     wait_until("an answer behind the flood", 12 * SOON, || {
         tries += 1;
@@ -177,6 +183,14 @@ fn a_flood_is_answered_as_far_as_it_fits_and_the_gateway_goes_on() {
     let grown = gateway.memory().saturating_sub(memory);
     assert!(grown < 8 << 20, "memory grew by {grown} bytes");
     assert!(!client.all("b/response/info").is_empty());
+    // What did not fit was dropped and counted as commands are: each request was answered or counted, once.
+    let mut sent = FLOOD + tries;
+    wait_until("each request to be answered or counted", 12 * SOON, || {
+        sent += 1;
+        let health = ask(&client, "health", json!({}), &format!("h{sent}"));
+        let answered = ["info", "ping", "health"].iter().map(|verb| client.count(&format!("b/response/{verb}")));
+        answered.sum::<usize>() + dropped(&health["data"]) == sent
+    });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::cli::{EXIT_CONFIG, colour, print_message, put};
-use crate::config::{self, Config, Loaded, Problem, report};
+use crate::config::{self, Config, InForce, Loaded, Origin, Problem, report};
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_drivers::BusNeed;
 use fieldgate_link::{Broker, ProtocolChoice, Transport};
@@ -16,13 +16,14 @@ use fieldgate_model::{Form, Quantity, Variable};
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
 pub fn run(path: &Path, json: bool) -> ExitCode {
-    match config::load(path) {
-        Ok(loaded) if json => put(&pretty(&good(path, &loaded)), ExitCode::SUCCESS),
-        Ok(loaded) => {
-            if !loaded.warnings.is_empty() {
+    match config::load_in_force(path) {
+        Ok(in_force) if json => put(&pretty(&good(path, &in_force.loaded, &in_force.origin)), ExitCode::SUCCESS),
+        Ok(InForce { loaded, origin, .. }) => {
+            // Places in a stored one would be looked for in the file; who sent it has got them with the answer.
+            if !loaded.warnings.is_empty() && origin.source() == "file" {
                 print_message(&report::render(path, &loaded.warnings, colour()));
             }
-            put(&summary(path, &loaded.config), ExitCode::SUCCESS)
+            put(&(summary(path, &loaded.config) + &describe(&origin)), ExitCode::SUCCESS)
         }
         Err(error) if json => put(&pretty(&bad(path, &error.problems)), ExitCode::from(EXIT_CONFIG)),
         Err(error) => {
@@ -30,6 +31,11 @@ pub fn run(path: &Path, json: bool) -> ExitCode {
             ExitCode::from(EXIT_CONFIG)
         }
     }
+}
+
+/// Whose configuration that is, where a request may have carried another.
+fn describe(origin: &Origin) -> String {
+    if *origin == Origin::File { String::new() } else { format!("\nin force is {origin}\n") }
 }
 
 /// What the configuration will do, for people.
@@ -279,11 +285,12 @@ fn table(out: &mut String, rows: &[Row]) {
     }
 }
 
-fn good(path: &Path, loaded: &Loaded) -> Json {
+fn good(path: &Path, loaded: &Loaded, origin: &Origin) -> Json {
     let config = &loaded.config;
     json!({
         "ok": true,
         "file": path.display().to_string(),
+        "in_force": { "source": origin.source(), "why": origin.to_string() },
         "problems": problems(&loaded.warnings),
         "brokers": config.link.brokers.iter().map(address).collect::<Vec<_>>(),
         "protocol": config.link.protocol.as_str(),
@@ -346,7 +353,8 @@ fn bad(path: &Path, all: &[Problem]) -> Json {
     json!({ "ok": false, "file": path.display().to_string(), "problems": problems(all) })
 }
 
-fn problems(all: &[Problem]) -> Vec<Json> {
+/// Each of them as JSON, without its snippet.
+pub(super) fn problems(all: &[Problem]) -> Vec<Json> {
     let one = |problem: &Problem| {
         json!({
             "severity": problem.severity.as_str(),
@@ -415,14 +423,14 @@ fieldgate/g/sensors/clicks/total/set  a new total, a number of pulses
 listens to its own";
         assert!(summary.contains(end), "{summary}");
         assert!(summary.contains("fieldgate/g/sensors/+/total/reply"), "{summary}");
-        let json = good(Path::new("x.yaml"), &loaded);
+        let json = good(Path::new("x.yaml"), &loaded, &Origin::File);
         let first = json!({ "topic": "fieldgate/g/sensors/gas/total/set", "sensor": "gas", "driver": "pulse-counter", "unit": "m³" });
         assert_eq!((&json["subscribe"][0], json["subscribe"].as_array().unwrap().len()), (&first, 2));
     }
 
     #[test]
     fn json_shows_the_same() {
-        let json = good(Path::new("x.yaml"), &loaded());
+        let json = good(Path::new("x.yaml"), &loaded(), &Origin::File);
         assert_eq!(json["publish"][0]["every"], 1.5);
         assert_eq!(json["publish"][0]["measurements"], json!({"value": {"unit": ""}}));
         assert_eq!(json["problems"][0]["severity"], "warning");

@@ -18,7 +18,7 @@ use fieldgate_spool::{self as spool, Announcements, Spool, SpoolError, SpoolThre
 
 /// Clears what is retained, and prints what that was.
 pub fn run(path: &Path, json: bool) -> ExitCode {
-    let config = match config::load(path) {
+    let config = match config::load_in_force(path).map(|in_force| in_force.loaded) {
         Ok(loaded) => loaded.config,
         Err(error) => return cli::refuse(&error),
     };

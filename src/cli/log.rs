@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use tracing::error;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::cli::{self, log::journal::Journal};
 use crate::outlet::{self, Outlet};
@@ -35,6 +35,10 @@ struct Log {
     lines: Arc<Outlet>,
     /// The journal, when standard error leads there.
     journal: Option<Arc<Outlet>>,
+    /// What is logged as the program was started.
+    usual: Targets,
+    /// What is logged now.
+    filter: OnceLock<reload::Handle<Targets, Registry>>,
 }
 
 /// Logs to the journal when systemd has connected stderr to it, else as lines to stderr. `RUST_LOG` overrides `level`:
@@ -46,7 +50,10 @@ pub fn start(level: &str) {
     let log = LOG.get_or_init(|| Log {
         lines: Arc::new(Outlet::new("log", report_missed, Box::new(write_lines))),
         journal: sink.map(|sink| Arc::new(Outlet::new("journal", report_missed, sink))),
+        usual: filter.clone(),
+        filter: OnceLock::new(),
     });
+    let (filter, handle) = reload::Layer::new(filter);
     panic::set_hook(Box::new(log_panic));
     let journal = log.journal.clone().map(Journal);
     let lines = journal.is_none().then(|| {
@@ -57,10 +64,20 @@ pub fn start(level: &str) {
             .boxed()
     });
     // Fails only if it has been called before, and then the log is there.
-    tracing_subscriber::registry().with(filter).with(journal).with(lines).try_init().ok();
+    if tracing_subscriber::registry().with(filter).with(journal).with(lines).try_init().is_ok() {
+        log.filter.set(handle).ok();
+    }
     if let Some(complaint) = complaint {
         error!("RUST_LOG is ignored, and the default level is logged: {complaint}.");
     }
+}
+
+/// Logs from `level` on; without one, what was logged as the program was started.
+pub(super) fn set_level(level: Option<&str>) {
+    let Some(log) = LOG.get() else { return };
+    let filter = level.map_or_else(|| log.usual.clone(), of_level);
+    // An error means that the log is not ours, or has gone.
+    log.filter.get().map(|handle| handle.reload(filter)).transpose().ok();
 }
 
 /// Whether the log runs; then this takes a message that is no event.
@@ -124,9 +141,14 @@ impl std::io::Write for &Lines {
     }
 }
 
+/// This level, and what other crates may say.
+fn of_level(level: &str) -> Targets {
+    format!("{level},{OTHERS}").parse().unwrap_or_default()
+}
+
 /// What is logged, and why `RUST_LOG` cannot be obeyed if that is so.
 fn filter(asked: Result<String, VarError>, level: &str) -> (Targets, Option<String>) {
-    let usual = || format!("{level},{OTHERS}").parse().unwrap_or_default();
+    let usual = || of_level(level);
     match asked {
         Err(VarError::NotPresent) => (usual(), None),
         Ok(text) if text.trim().is_empty() => (usual(), None),

@@ -31,7 +31,7 @@ const SAY_AFTER: Duration = Duration::from_secs(1);
 
 /// Samples `sensor` once and prints what it measured.
 pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
-    let config = match config::load(path) {
+    let config = match config::load_in_force(path).map(|in_force| in_force.loaded) {
         Ok(loaded) => loaded.config,
         Err(error) => return cli::refuse(&error),
     };

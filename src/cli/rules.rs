@@ -23,7 +23,7 @@ pub use replay::ReplayError;
 
 /// Prints the rules of the file at `path`, or what they would have done with the readings at `replayed`.
 pub fn run(path: &Path, replayed: Option<&Path>) -> ExitCode {
-    let config = match config::load(path) {
+    let config = match config::load_in_force(path).map(|in_force| in_force.loaded) {
         Ok(loaded) => loaded.config,
         Err(error) => return refuse(&error),
     };

@@ -1,31 +1,44 @@
 //! `fieldgate run`: the service.
 
+mod asked;
+mod trial;
+
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value as Json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::cli::signals::{Asked, Signals};
 use crate::cli::{self, safe_state};
-use crate::config::{self, Config, ConfigError, Loaded, Severity};
+use crate::config::{self, Config, ConfigError, InForce, Loaded, Origin, Severity};
 use crate::deadlines;
 use crate::gateway::{self, Gateway, ReloadError};
 use crate::last_good;
-use crate::requests::{Ask, Asked as Question};
+use crate::requests::{Asked as Question, Failure};
 use crate::systemd;
 use crate::views::Views;
 use fieldgate_clock as clock;
 use fieldgate_model::{Reason, Refusal, describe_error};
+use fieldgate_spool::configuration::{self as stored, Fingerprint};
+
+use asked::Changes;
+use trial::Trial;
+
+/// Where the answer to a request goes.
+type Answer = oneshot::Sender<Result<Json, Failure>>;
 
 /// What requests ask of the gateway.
 type Questions = mpsc::Receiver<Question>;
 
-/// How often the file system is asked whether the clock was set.
-const CLOCK: Duration = Duration::from_secs(1);
+/// How often the file system is asked whether the clock was set, and what requests have changed for a time is looked at.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or another signal that ends it. A second one, half a second later or more, ends it at once.
 ///
@@ -66,8 +79,8 @@ fn keep_memory_private() {
 }
 
 async fn begin(path: &Path, signals: Signals) -> ExitCode {
-    let loaded = match config::load(path) {
-        Ok(loaded) => loaded,
+    let in_force = match config::load_in_force(path) {
+        Ok(in_force) => in_force,
         Err(error) => {
             let code = cli::refuse(&error);
             // What the configuration is wrong by decides the exit code.
@@ -75,8 +88,8 @@ async fn begin(path: &Path, signals: Signals) -> ExitCode {
             return code;
         }
     };
-    log_warnings(&loaded);
-    serve(path, loaded.config, signals).await
+    log_warnings(&in_force.loaded);
+    serve(path, in_force, signals).await
 }
 
 /// What `check` would say of a configuration that may run.
@@ -90,8 +103,8 @@ fn log_warnings(loaded: &Loaded) {
     }
 }
 
-async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
-    let mut gateway = match Gateway::start(config, Views::default()) {
+async fn serve(path: &Path, in_force: InForce, mut signals: Signals) -> ExitCode {
+    let mut gateway = match Gateway::start(in_force.loaded.config.clone(), Views::default()) {
         Ok(gateway) => gateway,
         Err(e) => return cli::fail(&describe_error(&e)),
     };
@@ -99,7 +112,9 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
     keep_table(table.as_ref(), gateway.config());
     gateway.outputs_made_safe().await;
     systemd::ready("started");
-    attend(path, table.as_ref(), &mut gateway, &mut signals).await;
+    let mut attended = Attended::new(path, table.as_ref(), &mut gateway, in_force);
+    attend(&mut attended, &mut signals).await;
+    attended.end();
     info!("Stopping.");
     systemd::stopping();
     // For the last time: an orderly stop is shorter than one of its periods.
@@ -110,54 +125,104 @@ async fn serve(path: &Path, config: Config, mut signals: Signals) -> ExitCode {
     }
 }
 
+/// A running gateway, and what its loop knows besides.
+struct Attended<'a> {
+    path: &'a Path,
+    table: Option<&'a last_good::Place>,
+    gateway: &'a mut Gateway,
+    /// What is in force, but for what requests have changed for a time.
+    base: Config,
+    changes: Changes,
+    /// What the file says, as of the start or the last reload.
+    file: Config,
+    fingerprint: Fingerprint,
+    /// Whose configuration is in force.
+    origin: Origin,
+    trial: Option<Trial>,
+    /// Why the last one that a request carried was rolled back in this run.
+    rolled_back: Option<String>,
+    /// What waits for others: answers to a few requests, and removals on the disk.
+    waits: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl<'a> Attended<'a> {
+    fn new(path: &'a Path, table: Option<&'a last_good::Place>, gateway: &'a mut Gateway, in_force: InForce) -> Self {
+        let InForce { loaded, file, fingerprint, origin } = in_force;
+        let (changes, waits) = (Changes::default(), FuturesUnordered::new());
+        let (trial, rolled_back, base) = (None, None, loaded.config);
+        let mut attended =
+            Self { path, table, gateway, base, changes, file, fingerprint, origin, trial, rolled_back, waits };
+        if stored::has_trial(&attended.file.spool.path) {
+            let why = "the program ended before the link had confirmed it";
+            warn!("A configuration that a request carried is not taken up: {why}.");
+            attended.rolled_back = Some(why.to_owned());
+            attended.forget_trial();
+        }
+        attended.explain_origin();
+        attended
+    }
+
+    /// Ends what must not outlast the program; who waits for an answer gets that of a gateway that ends.
+    fn end(mut self) {
+        self.changes.stop();
+    }
+}
+
 /// Looks after a running gateway until it is asked to end.
-async fn attend(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway, signals: &mut Signals) {
-    let mut link = gateway.link_status();
-    let mut questions = gateway.questions();
+async fn attend(attended: &mut Attended<'_>, signals: &mut Signals) {
+    let mut link = attended.gateway.link_status();
+    let mut questions = attended.gateway.questions();
     let watched = systemd::watchdog_period();
     let mut look = clock::interval(deadlines::look(watched));
-    let mut ask_clock = clock::interval(CLOCK);
+    let mut each_second = clock::interval(SECOND);
     let (mut complained, mut alarmed) = (false, false);
     let mut published = tokio::time::Instant::now();
     loop {
-        let next = published + gateway.health_period();
+        let next = published + attended.gateway.health_period();
         tokio::select! {
             asked = signals.next() => {
                 if asked == Asked::Hangup && !signals.terminal_closed().await {
                     // The log has said what came of it.
-                    reload(path, table, gateway).await.ok();
+                    attended.reload().await.ok();
                 } else {
                     return asked.explain();
                 }
             }
             Some(question) = next_question(&mut questions) => {
-                if answer(question, path, table, gateway).await {
+                if attended.answer(question).await {
                     return info!("Asked to restart by a request.");
                 }
             }
+            written = trial::written(&mut attended.trial) => attended.trial_written(written).await,
+            Some(()) = attended.waits.next(), if !attended.waits.is_empty() => {}
             changed = link.changed() => {
                 if changed.is_err() {
                     error!("The link has ended unexpectedly; the gateway ends too, so that a supervisor can restart it.");
                     return;
                 }
-                gateway.publish_health();
+                attended.look_at_trial().await;
+                attended.gateway.publish_health();
                 published = tokio::time::Instant::now();
             }
             () = tokio::time::sleep_until(next) => {
-                gateway.publish_health();
+                attended.gateway.publish_health();
                 published = tokio::time::Instant::now();
             }
-            _ = ask_clock.tick() => clock::refresh(),
+            _ = each_second.tick() => {
+                clock::refresh();
+                attended.expire().await;
+                attended.look_at_trial().await;
+            }
             _ = look.tick() => {
-                let alive = gateway.check_progress();
+                let alive = attended.gateway.check_progress();
                 if alive {
                     systemd::watchdog();
                 } else if !complained {
                     error!("A part has stopped making progress; the watchdog is no longer fed.");
                 }
                 complained = !alive;
-                if std::mem::replace(&mut alarmed, gateway.has_spool_alarm()) != alarmed {
-                    gateway.publish_health();
+                if std::mem::replace(&mut alarmed, attended.gateway.has_spool_alarm()) != alarmed {
+                    attended.gateway.publish_health();
                     published = tokio::time::Instant::now();
                 }
             }
@@ -173,51 +238,41 @@ async fn next_question(questions: &mut Option<Questions>) -> Option<Question> {
     }
 }
 
-/// Answers a request; returns whether it is one to end. The requester may have stopped waiting.
-async fn answer(question: Question, path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway) -> bool {
-    let Question { ask, answer } = question;
-    let done = match ask {
-        Ask::Info => Ok(gateway.info()),
-        Ask::Health => Ok(gateway.health()),
-        Ask::Reload => reload(path, table, gateway).await,
-        Ask::Restart if systemd::is_connected() => Ok(Json::Null),
-        Ask::Restart => {
-            let words = "nothing would start it again: it was not started by systemd";
-            Err(Refusal::new(Reason::Unknown, words))
-        }
-    };
-    let ends = ask == Ask::Restart && done.is_ok();
-    answer.send(done).ok();
-    ends
-}
-
-/// The new file is checked; if it is bad, the old configuration stays.
-///
-/// # Errors
-/// Why the old one stays, or what of the new one is not in use, for a request; the log and systemd have it by then.
-async fn reload(path: &Path, table: Option<&last_good::Place>, gateway: &mut Gateway) -> Result<Json, Refusal> {
-    systemd::reloading();
-    let loaded = match config::load(path) {
-        Ok(loaded) => loaded,
-        Err(e) => {
-            for problem in &e.problems {
-                error!(line = problem.place.map(|place| place.line), hint = problem.hint, "{}", problem.what);
+impl Attended<'_> {
+    /// The new file is checked; if it is bad, the old configuration stays.
+    ///
+    /// # Errors
+    /// Why the old one stays, or what of the new one is not in use, for a request; the log and systemd have it by then.
+    async fn reload(&mut self) -> Result<Json, Refusal> {
+        systemd::reloading();
+        self.settle_trial().await;
+        let InForce { loaded, file, fingerprint, origin } = match config::load_in_force(self.path) {
+            Ok(in_force) => in_force,
+            Err(e) => {
+                for problem in &e.problems {
+                    error!(line = problem.place.map(|place| place.line), hint = problem.hint, "{}", problem.what);
+                }
+                error!(problems = e.problems.len(), "Configuration not reloaded; the old one stays.");
+                systemd::ready("the new configuration has errors, see the log; the old one stays");
+                return Err(not_reloaded(&e));
             }
-            error!(problems = e.problems.len(), "Configuration not reloaded; the old one stays.");
-            systemd::ready("the new configuration has errors, see the log; the old one stays");
-            return Err(not_reloaded(&e));
-        }
-    };
-    match gateway.reload(loaded.config.clone()).await {
-        Err(e) if e.keeps_the_old() => {
-            error!(error = %describe_error(&e), "Configuration not reloaded; the old one stays.");
-            systemd::ready("reload refused, see the log; the old configuration stays");
-            Err(Refusal::new(Reason::Unreadable, format!("the old configuration stays: {}", describe_error(&e))))
-        }
-        outcome => {
-            log_warnings(&loaded);
-            keep_table(table, gateway.config());
-            reloaded(outcome)
+        };
+        self.changes.keep_for(&loaded.config);
+        match self.gateway.reload(self.changes.applied_to(&loaded.config)).await {
+            Err(e) if e.keeps_the_old() => {
+                error!(error = %describe_error(&e), "Configuration not reloaded; the old one stays.");
+                systemd::ready("reload refused, see the log; the old configuration stays");
+                Err(Refusal::new(Reason::Unreadable, format!("the old configuration stays: {}", describe_error(&e))))
+            }
+            outcome => {
+                log_warnings(&loaded);
+                keep_table(self.table, self.gateway.config());
+                self.give_trial_up();
+                (self.base, self.file, self.fingerprint, self.origin) = (loaded.config, file, fingerprint, origin);
+                let reloaded = reloaded(outcome);
+                self.explain_origin();
+                reloaded
+            }
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn run(path: &Path) -> ExitCode {
     if let Some(code) = by_table(path) {
         return code;
     }
-    match config::load(path) {
+    match config::load_in_force(path).map(|in_force| in_force.loaded) {
         Ok(loaded) => drive(&gateway::outputs(&loaded.config)),
         Err(error) => cli::refuse(&error),
     }

@@ -1,5 +1,7 @@
 //! Requests come through the queue of commands, so a flood of them is bounded and counted as there; but they are none.
 
+use serde_json::Value as Json;
+
 use crate::commands::Commands;
 use crate::recorder::Answer;
 use fieldgate_link::Incoming;
@@ -13,11 +15,12 @@ impl Commands {
         let message = full.into_inner();
         let verb = self.roster.borrow().topics.commanded(&message.topic).map(|(_, level)| Name::new(level));
         let Some(Ok(verb)) = verb else { return };
-        let transaction = match payload::decode_request(&message.payload) {
+        let transaction = match payload::decode_request(&message.payload, payload::MAX_REQUEST_BYTES) {
             Ok(request) => request.transaction,
             Err((transaction, _)) => transaction,
         };
-        let payload = payload::response(&transaction, &Err(Refusal::new(Reason::Busy, "too many requests wait")));
+        let busy = Refusal::new(Reason::Busy, "too many requests wait");
+        let payload = payload::response(&transaction, &Json::Null, Some(&busy));
         self.answers.send(Answer { recipient: Recipient::request(verb), payload, response: message.response }).await;
     }
 }

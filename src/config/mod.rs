@@ -8,6 +8,7 @@
 
 mod check;
 pub(crate) mod foreign;
+mod in_force;
 mod machine;
 mod mask;
 pub mod raw;
@@ -28,6 +29,7 @@ use fieldgate_model::{Name, Variable};
 use fieldgate_rules::RuleSpec;
 use fieldgate_spool as spool;
 
+pub use in_force::{InForce, Origin, load_carried, load_in_force};
 pub use report::{Place, Problem, Severity, Snippet};
 
 /// Where `run` and the other commands look by default.

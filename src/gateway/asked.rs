@@ -1,9 +1,10 @@
 //! Requests that only the gateway itself can answer.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::commands::Answers;
@@ -13,8 +14,11 @@ use crate::history::History;
 use crate::recorder::Answer;
 use crate::requests::{Asked, Context, Requests, Settings};
 use crate::roster::SharedRoster;
+use crate::worker::{Applied, Order};
 use fieldgate_clock as clock;
-use fieldgate_link::Incoming;
+use fieldgate_link::{Incoming, LinkState};
+use fieldgate_model::{Action, Name, OutputValue, Reason, Refusal};
+use fieldgate_spool::configuration;
 
 /// Questions to the gateway that may wait: it takes one after the other, and a reload may take a second.
 const CAPACITY: usize = 4;
@@ -84,6 +88,33 @@ impl Gateway {
             "variables": config.variables.iter().map(|variable| variable.name.as_str()).collect::<Vec<_>>(),
             "requests": allow,
         })
+    }
+
+    /// Does something with the configurations that requests carry; the answer comes when it is on disk.
+    pub fn configuration(&self, order: configuration::Order) -> configuration::Written {
+        self.ways.spool.configuration(order)
+    }
+
+    /// Whether the link is up and the broker was heard after this moment on [`clock::boottime`].
+    pub fn was_heard_after(&self, moment: Duration) -> bool {
+        let is_up = self.sources.link.borrow().state == LinkState::Up;
+        is_up && self.context.heartbeat.last().is_some_and(|heard| heard > moment)
+    }
+
+    /// Switches an output on for so long, within its limits as any command.
+    ///
+    /// # Errors
+    /// There is none of that name, or its bus hangs.
+    pub fn switch_on(&self, output: &Name, time: Duration) -> Result<oneshot::Receiver<Applied>, Refusal> {
+        let roster = self.roster.borrow();
+        let unknown = || Refusal::new(Reason::Unknown, format!("there is no output called {output}"));
+        let target = roster.targets.get(output).ok_or_else(unknown)?;
+        let (answer, applied) = oneshot::channel();
+        let action = Action::Set(OutputValue::Switch(true));
+        let order = Order::Apply { actuator: output.clone(), action, lease: Some(time), answer };
+        let busy = || Refusal::new(Reason::Busy, "the output's bus has not taken the orders before this");
+        target.inbox.offer(order).map_err(|_| busy())?;
+        Ok(applied)
     }
 
     /// How the gateway is, as on `B/health`.

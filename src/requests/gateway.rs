@@ -1,13 +1,15 @@
 //! What only the gateway itself can answer: it owns all parts, and its loop takes one such thing after the other.
 
+use std::time::Duration;
+
 use serde_json::Value as Json;
 use tokio::sync::oneshot;
 
-use crate::requests::{Context, Work};
-use fieldgate_model::{Reason, Refusal};
+use crate::requests::{Context, Failure, Work};
+use fieldgate_model::{Name, Reason, Refusal};
 
 /// What the gateway is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// What it is.
     Info,
@@ -17,6 +19,34 @@ pub enum Ask {
     Reload,
     /// End in an orderly way, to be started again by the service manager.
     Restart,
+    /// Log from another level on.
+    LogLevel {
+        /// Which; `None`: the one that it was started with.
+        level: Option<String>,
+        /// For how long; `None`: until the program ends.
+        lasting: Option<Duration>,
+    },
+    /// Sample a sensor more or less often.
+    SetInterval {
+        /// Which, by a name that it may not have.
+        sensor: Name,
+        /// How often; `None`: as the configuration says.
+        every: Option<Duration>,
+        /// For how long; `None`: until the program ends.
+        lasting: Option<Duration>,
+    },
+    /// Show which board this is.
+    Identify {
+        /// For how long.
+        lasting: Duration,
+    },
+    /// Take over a whole configuration.
+    Config {
+        /// As a file would have it.
+        text: String,
+        /// How soon the link must be back.
+        confirm_within: Duration,
+    },
 }
 
 /// A question and where the answer goes; the requester may have stopped waiting.
@@ -25,7 +55,7 @@ pub struct Asked {
     /// What.
     pub ask: Ask,
     /// With the data of the response, or why there are none.
-    pub answer: oneshot::Sender<Result<Json, Refusal>>,
+    pub answer: oneshot::Sender<Result<Json, Failure>>,
 }
 
 /// Asks the gateway.
@@ -37,7 +67,7 @@ pub(super) fn ask(context: &Context, ask: Ask) -> Result<Work, Refusal> {
     let busy = || Refusal::new(Reason::Busy, "the gateway has not answered the requests before this");
     context.gateway.try_send(Asked { ask, answer }).map_err(|_| busy())?;
     Ok(Box::pin(async move {
-        let stopping = |_| Err(Refusal::new(Reason::Stopping, "the gateway is ending"));
+        let stopping = |_| Err(Refusal::new(Reason::Stopping, "the gateway is ending").into());
         answered.await.unwrap_or_else(stopping)
     }))
 }

@@ -21,8 +21,8 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
         },
     ],
     example: r#"{"transaction":"t1","sensor":"air","count":10}"#,
-    is_default: false,
     answer,
+    ..VerbSpec::USUAL
 };
 
 fn answer(context: &Context, arguments: &Settings) -> Result<Work, Refusal> {

@@ -11,4 +11,5 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
     example: r#"{"transaction":"t1"}"#,
     is_default: true,
     answer: |context, _| ask(context, Ask::Info),
+    ..VerbSpec::USUAL
 };

@@ -12,4 +12,5 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
     example: r#"{"transaction":"t1"}"#,
     is_default: true,
     answer: |_, _| Ok(Box::pin(async { Ok(Json::Null) })),
+    ..VerbSpec::USUAL
 };

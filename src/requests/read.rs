@@ -16,6 +16,7 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
     example: r#"{"transaction":"t1","sensor":"air"}"#,
     is_default: true,
     answer,
+    ..VerbSpec::USUAL
 };
 
 fn answer(context: &Context, arguments: &Settings) -> Result<Work, Refusal> {

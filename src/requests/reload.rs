@@ -9,6 +9,6 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
     page: "takes the configuration file up again, as `systemctl reload` does; a file with mistakes changes nothing, and the first of them is the answer",
     fields: &[],
     example: r#"{"transaction":"t1"}"#,
-    is_default: false,
     answer: |context, _| ask(context, Ask::Reload),
+    ..VerbSpec::USUAL
 };

@@ -9,6 +9,6 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
     page: "ends in an orderly way, outputs safe, and lets systemd start the service again; refused where nothing would",
     fields: &[],
     example: r#"{"transaction":"t1"}"#,
-    is_default: false,
     answer: |context, _| ask(context, Ask::Restart),
+    ..VerbSpec::USUAL
 };

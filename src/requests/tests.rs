@@ -39,7 +39,7 @@ fn bench() -> Bench {
     let (answers, answered) = mpsc::channel(64);
     let (gateway, asked) = mpsc::channel(2);
     let allow = NAMES.iter().map(|name| (*name).to_owned()).collect();
-    let (settings, allowed) = watch::channel(Settings { allow });
+    let (settings, allowed) = watch::channel(Settings { allow, identify: None });
     let (stop, stopped) = watch::channel(false);
     let history = History::default();
     history.set_wanted(true);
@@ -76,7 +76,7 @@ fn the_table_has_each_verb_once_and_each_example_is_a_good_payload_of_it() {
     assert_eq!(VERBS.iter().map(|spec| spec.name).collect::<Vec<_>>(), NAMES);
     for spec in VERBS {
         assert!(name(spec.name) == name(spec.name) && !spec.page.is_empty() && !spec.page.ends_with('.'));
-        let request = payload::decode_request(spec.example.as_bytes()).unwrap();
+        let request = payload::decode_request(spec.example.as_bytes(), spec.max_bytes).unwrap();
         assert_eq!(request.transaction, "t1", "{}", spec.name);
         request.arguments(spec.fields).unwrap_or_else(|refusal| panic!("{}: {refusal}", spec.name));
     }
@@ -94,7 +94,7 @@ async fn what_is_retained_stale_unreadable_or_not_allowed_is_answered_and_begins
         assert!(old["error"].as_str().unwrap().starts_with("expired: "), "{old}");
         let odd = bench.refused(message(spec.name, r#"{"transaction":"t2","odd":1}"#)).await;
         assert!(odd["error"].as_str().unwrap().starts_with("unreadable: this request knows "), "{odd}");
-        let long = bench.refused(message(spec.name, &"x".repeat(4097))).await;
+        let long = bench.refused(message(spec.name, &"x".repeat(spec.max_bytes + 1))).await;
         assert_eq!(long["transaction"], Json::Null);
         assert!(long["error"].as_str().unwrap().starts_with("oversized: "), "{long}");
     }
@@ -149,7 +149,7 @@ async fn one_too_many_is_busy_and_so_is_a_gateway_or_a_bus_that_does_not_answer(
     assert_eq!(full["error"], "busy: the sensor's bus has not taken the orders before this");
     drop(bench.asked);
     let ended = works.remove(0).await;
-    assert_eq!(ended.outcome.unwrap_err().to_string(), "stopping: the gateway is ending");
+    assert_eq!(ended.outcome.unwrap_err().refusal.to_string(), "stopping: the gateway is ending");
 }
 
 #[tokio::test]

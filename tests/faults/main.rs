@@ -16,6 +16,7 @@ mod common;
 
 mod broker;
 mod buses;
+mod carried;
 mod clock;
 mod configuration;
 mod corruption;

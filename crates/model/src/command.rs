@@ -116,7 +116,7 @@ pub enum Reason {
     NotAllowed,
     /// Neither a plain value nor a JSON command.
     Unreadable,
-    /// Larger than 4 KiB.
+    /// Larger than 4 KiB, or than a whole configuration may be.
     Oversized,
     /// Not a value that this output, this total or this variable can take.
     OutOfRange,
@@ -130,6 +130,8 @@ pub enum Reason {
     Stopping,
     /// The device did not do it.
     Hardware,
+    /// A configuration that a request carried was taken back, because nothing confirmed it.
+    RolledBack,
 }
 
 impl Reason {
@@ -148,6 +150,7 @@ impl Reason {
             Self::Limit => "limit",
             Self::Stopping => "stopping",
             Self::Hardware => "hardware",
+            Self::RolledBack => "rolled_back",
         }
     }
 }

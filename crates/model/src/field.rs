@@ -206,6 +206,14 @@ impl Settings {
         }
     }
 
+    /// The time of an optional key.
+    pub fn optional_duration(&self, name: &str) -> Option<Duration> {
+        match self.get(name) {
+            Some(Setting::Duration(duration)) => Some(*duration),
+            _ => None,
+        }
+    }
+
     /// The time of a key that is required or has a default.
     pub fn duration(&self, name: &str) -> Duration {
         match self.get(name) {

@@ -31,9 +31,11 @@ use crate::config::source::{Source, whole};
 use crate::config::tree::{Node, Span};
 use crate::config::{Config, raw};
 use crate::requests;
-use fieldgate_model::{Name, Setting};
+use crate::worker::ActuatorSettings;
+use fieldgate_model::{Name, OutputKind, Setting};
 use fieldgate_spool as spool;
 
+use device::Device;
 use section::Section;
 
 /// How many problems are reported: with more it is the wrong file, or these are enough to fix first.
@@ -125,6 +127,7 @@ impl<'a> Checker<'a> {
         let variables = self.variables(&top, &sensors, &actuators);
         self.derived(derived, &mut sensors, (&actuators, &variables), &mqtt);
         let rules = self.rules(&top, &sensors, &actuators, &variables);
+        let requests = self.requests(&top, &actuators);
         self.collisions(&buses, &sensors, &actuators);
         let home_assistant = self.home_assistant(&top, &name, &mqtt.topics, (&sensors, &actuators));
         if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
@@ -144,7 +147,7 @@ impl<'a> Checker<'a> {
             sensors: sensors.into_iter().filter_map(|device| device.settings).collect(),
             actuators: actuators.into_iter().filter_map(|device| device.settings).collect(),
             variables: variables.into_iter().filter_map(|draft| draft.variable).collect(),
-            requests: self.requests(&top),
+            requests,
             rules,
             home_assistant,
         })
@@ -161,7 +164,7 @@ impl<'a> Checker<'a> {
         written.unwrap_or_else(|| self.machine.name())
     }
 
-    fn requests(&mut self, top: &Section<'a>) -> Option<requests::Settings> {
+    fn requests(&mut self, top: &Section<'a>, actuators: &[Device<ActuatorSettings>]) -> Option<requests::Settings> {
         if !top.has("requests") {
             return None;
         }
@@ -171,7 +174,26 @@ impl<'a> Checker<'a> {
             Setting::Text(name) => Some(name.clone()),
             _ => None,
         };
-        Some(requests::Settings { allow: verbs.iter().filter_map(name).collect() })
+        let allow = verbs.iter().filter_map(name).collect();
+        let identify = own.text("identify").and_then(|name| Name::new(name).ok());
+        if let Some(name) = &identify {
+            self.identifies(name, &own.span("identify"), actuators);
+        }
+        Some(requests::Settings { allow, identify })
+    }
+
+    /// What shows which board this is goes on and off by itself.
+    fn identifies(&mut self, name: &Name, span: &Span, actuators: &[Device<ActuatorSettings>]) {
+        let Some(output) = actuators.iter().find(|output| output.name == *name) else {
+            let names: Vec<_> = actuators.iter().map(|output| output.name.as_str()).collect();
+            let hint =
+                words::did_you_mean(name.as_str(), &names, || "name a lamp or a buzzer under `actuators:`".into());
+            return self.error(span, format!("there is no output called {:?}", name.as_str()), hint);
+        };
+        if output.settings.as_ref().is_some_and(|settings| settings.kind != OutputKind::Switch) {
+            let what = format!("{name} is not an output that is on or off");
+            self.error(span, what, "name a lamp or a buzzer; without this key the board's own light blinks");
+        }
     }
 
     fn spool(&mut self, top: &Section<'a>) -> Option<spool::Settings> {

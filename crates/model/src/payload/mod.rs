@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use command::{MAX_COMMAND_BYTES, MAX_ID_CHARS, Undecodable, decode_command};
-pub use request::{Request, decode_request, response};
+pub use request::{MAX_REQUEST_BYTES, Request, decode_request, response};
 
 /// All that a reading's payload has besides its measurements, so that it is allocated once.
 const FRAME_BYTES: usize = 128;

@@ -2,12 +2,15 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::payload::command::{MAX_COMMAND_BYTES, MAX_ID_CHARS, shown};
+use crate::payload::command::{MAX_ID_CHARS, shown};
 use crate::payload::object::Object;
 use crate::{Field, Kind, Name, Need, Reason, Refusal, Setting, Settings};
 
 /// The key by which a requester knows its answer again.
 const TRANSACTION: &str = "transaction";
+
+/// The most that any request may have: a whole configuration, as JSON. Most may have less.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
 /// What a request's payload says, not yet checked against a verb.
 #[derive(Debug)]
@@ -17,14 +20,14 @@ pub struct Request {
     object: Option<Object>,
 }
 
-/// Reads a request's payload; nothing at all counts as an object without keys.
+/// Reads a request's payload of at most `limit` bytes; nothing at all counts as an object without keys.
 ///
 /// # Errors
 /// [`Reason::Oversized`] or [`Reason::Unreadable`] with words for the requester, and the transaction as far as it could be read.
-pub fn decode_request(payload: &[u8]) -> Result<Request, (Json, Refusal)> {
+pub fn decode_request(payload: &[u8], limit: usize) -> Result<Request, (Json, Refusal)> {
     let refuse = |reason, words: String| (Json::Null, Refusal::new(reason, words));
-    if payload.len() > MAX_COMMAND_BYTES {
-        let words = format!("{} bytes are more than the {MAX_COMMAND_BYTES} that a request may have", payload.len());
+    if payload.len() > limit {
+        let words = format!("{} bytes are more than the {limit} that this request may have", payload.len());
         return Err(refuse(Reason::Oversized, words));
     }
     let unreadable = |words| refuse(Reason::Unreadable, words);
@@ -86,7 +89,7 @@ impl Request {
     }
 }
 
-/// The value of one key. Verbs have names, words, whole numbers and times.
+/// The value of one key. Verbs have names, words, whole numbers, times and texts.
 fn argument(field: &Field, written: &Json) -> Result<Setting, Refusal> {
     let name = field.name;
     let unreadable = |words: String| Refusal::new(Reason::Unreadable, format!("{name}: {words}"));
@@ -95,6 +98,7 @@ fn argument(field: &Field, written: &Json) -> Result<Setting, Refusal> {
             Ok(name) => Ok(Setting::Text(name.to_string())),
             Err(error) => Err(unreadable(error.to_string())),
         },
+        (Kind::Text, Json::String(text)) => Ok(Setting::Text(text.clone())),
         (Kind::Choice(words), Json::String(text)) if words.contains(&text.as_str()) => Ok(Setting::Text(text.clone())),
         (Kind::Choice(words), _) => Err(unreadable(format!("write one of {}", words.join(", ")))),
         (Kind::Integer { min, max }, Json::Number(number)) => match number.as_i64() {
@@ -119,12 +123,9 @@ fn argument(field: &Field, written: &Json) -> Result<Setting, Refusal> {
     }
 }
 
-/// A response's payload.
-pub fn response(transaction: &Json, outcome: &Result<Json, Refusal>) -> String {
-    let (status, data, error) = match outcome {
-        Ok(data) => ("ok", data.clone(), None),
-        Err(refusal) => ("error", Json::Null, Some(refusal.to_string())),
-    };
+/// A response's payload; `data` may go with a refusal, too.
+pub fn response(transaction: &Json, data: &Json, refusal: Option<&Refusal>) -> String {
+    let (status, error) = (if refusal.is_none() { "ok" } else { "error" }, refusal.map(ToString::to_string));
     json!({ "transaction": transaction, "status": status, "data": data, "error": error }).to_string()
 }
 
@@ -137,6 +138,8 @@ mod tests {
         Field { name, kind, need, doc: "what it is" }
     }
 
+    const LIMIT: usize = crate::payload::MAX_COMMAND_BYTES;
+
     const FIELDS: &[Field] = &[
         field("sensor", Kind::Name, Need::Required),
         field("count", Kind::Integer { min: 1, max: 60 }, Need::Default("60")),
@@ -144,7 +147,7 @@ mod tests {
     ];
 
     fn asked(text: &str) -> Result<Settings, String> {
-        let request = decode_request(text.as_bytes()).map_err(|(_, refusal)| refusal.to_string())?;
+        let request = decode_request(text.as_bytes(), LIMIT).map_err(|(_, refusal)| refusal.to_string())?;
         request.arguments(FIELDS).map_err(|refusal| refusal.to_string())
     }
 
@@ -171,17 +174,17 @@ mod tests {
     #[test]
     fn nothing_is_an_object_without_keys_and_what_is_no_object_is_refused() {
         for text in ["", " \n", "{}", "\u{feff}{}"] {
-            assert_eq!(decode_request(text.as_bytes()).unwrap().transaction, Json::Null, "{text:?}");
+            assert_eq!(decode_request(text.as_bytes(), LIMIT).unwrap().transaction, Json::Null, "{text:?}");
         }
         for text in ["ping", "[1]", "1", "\"x\"", "{", "{}x", r#"{"transaction":[1]}"#, r#"{"transaction":1.5}"#] {
-            let (transaction, refusal) = decode_request(text.as_bytes()).unwrap_err();
+            let (transaction, refusal) = decode_request(text.as_bytes(), LIMIT).unwrap_err();
             assert_eq!((transaction, refusal.reason), (Json::Null, Reason::Unreadable), "{text:?}");
         }
-        let twice = decode_request(br#"{"transaction":"t","a":1,"a":2}"#).unwrap_err();
+        let twice = decode_request(br#"{"transaction":"t","a":1,"a":2}"#, LIMIT).unwrap_err();
         assert_eq!((&twice.0, twice.1.reason), (&Json::from("t"), Reason::Unreadable));
-        assert_eq!(decode_request(&[b' '; 4097]).unwrap_err().1.reason, Reason::Oversized);
+        assert_eq!(decode_request(&[b' '; 4097], LIMIT).unwrap_err().1.reason, Reason::Oversized);
         let long = format!("{{\"transaction\":\"{}\"}}", "x".repeat(65));
-        assert_eq!(decode_request(long.as_bytes()).unwrap_err().1.reason, Reason::Unreadable);
+        assert_eq!(decode_request(long.as_bytes(), LIMIT).unwrap_err().1.reason, Reason::Unreadable);
     }
 
     proptest! {
@@ -192,11 +195,11 @@ mod tests {
         fn any_bytes_get_a_response_that_is_json(bytes in proptest::collection::vec(any::<u8>(), 0..64), text in any::<String>()) {
             let wrapped = json!({ "transaction": text, "sensor": text, (text.as_str()): 1 }).to_string();
             for payload in [bytes.as_slice(), text.as_bytes(), wrapped.as_bytes()] {
-                let (transaction, outcome) = match decode_request(payload) {
-                    Ok(request) => (request.transaction.clone(), request.arguments(FIELDS).map(|_| Json::Null)),
-                    Err((transaction, refusal)) => (transaction, Err(refusal)),
+                let (transaction, refusal) = match decode_request(payload, LIMIT) {
+                    Ok(request) => (request.transaction.clone(), request.arguments(FIELDS).err()),
+                    Err((transaction, refusal)) => (transaction, Some(refusal)),
                 };
-                let response = response(&transaction, &outcome);
+                let response = response(&transaction, &Json::from(text.as_str()), refusal.as_ref());
                 let parsed: Json = serde_json::from_str(&response).unwrap();
                 prop_assert!(!response.contains(char::is_control));
                 prop_assert_eq!(parsed.as_object().unwrap().len(), 4);
