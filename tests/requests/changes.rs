@@ -45,8 +45,8 @@ fn the_log_level_is_set_taken_back_and_ends_by_itself() {
 /// Waits until the newest description says that it is sampled so often.
 fn every(client: &Client, seconds: f64) {
     crate::common::wait_until(&format!("an interval of {seconds} s"), SOON, || {
-        let newest = client.all("b/devices").last().map(|message| message.json()["sensors"]["tide"]["every"].clone());
-        newest == Some(seconds.into())
+        let newest = client.all("b/devices").last().map(|message| message.json());
+        newest.is_some_and(|devices| devices["sensors"]["tide"]["every"] == seconds)
     });
 }
 
