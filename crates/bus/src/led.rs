@@ -6,8 +6,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 const CLASS: &str = "/sys/class/leds";
@@ -19,8 +19,7 @@ const NAMES: [&str; 6] = ["ACT", "led0", "act", "status", "user", "usr"];
 const BLINKS: [&str; 2] = ["timer", "heartbeat"];
 
 /// A thread that ends needs only to write two files.
-const END: Duration = Duration::from_millis(10);
-const ENDS: usize = 20;
+const END: Duration = Duration::from_millis(200);
 
 /// A light that can be asked to blink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +84,7 @@ fn is(part: &str, known: &str) -> bool {
 #[derive(Debug)]
 pub struct Blinking {
     longer: SyncSender<Duration>,
-    thread: JoinHandle<()>,
+    ended: Receiver<()>,
 }
 
 impl Blinking {
@@ -95,25 +94,25 @@ impl Blinking {
     /// The kernel gave no thread.
     pub fn start(led: Led, time: Duration, begun: impl FnOnce(io::Result<()>) + Send + 'static) -> io::Result<Self> {
         let (longer, changes) = sync_channel(1);
+        let (end, ended) = sync_channel::<()>(1);
         let work = move || {
+            let _end = end;
             let before = match led.begin() {
                 Ok(before) => before,
                 Err(error) => return begun(Err(error)),
             };
             begun(Ok(()));
             let mut time = time;
-            loop {
-                match changes.recv_timeout(time) {
-                    Ok(longer) => time = longer,
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-                }
+            // Until the time is over, or nobody is there any more.
+            while let Ok(longer) = changes.recv_timeout(time) {
+                time = longer;
             }
             if let Err(error) = led.end(&before) {
                 tracing::warn!(led = led.name, %error, "The board's light could not be set back.");
             }
         };
-        let thread = thread::Builder::new().name("identify".into()).spawn(work)?;
-        Ok(Self { longer, thread })
+        thread::Builder::new().name("identify".into()).spawn(work)?;
+        Ok(Self { longer, ended })
     }
 
     /// Lets it blink for so long from now on; `false` when it has stopped.
@@ -125,12 +124,8 @@ impl Blinking {
     /// Sets the light back, which takes a moment; a light that hangs is left alone.
     pub fn stop(self) {
         drop(self.longer);
-        for _ in 0..ENDS {
-            if self.thread.is_finished() {
-                return;
-            }
-            thread::sleep(END);
-        }
+        // Nothing comes: the thread drops its end when it is done.
+        self.ended.recv_timeout(END).unwrap_or_default();
     }
 }
 
@@ -177,7 +172,7 @@ mod tests {
         begun.recv().unwrap().unwrap();
         assert_eq!(trigger(), "timer");
         assert!(blinking.prolong(Duration::ZERO));
-        blinking.thread.join().unwrap();
+        blinking.ended.recv().unwrap_err();
         assert_eq!((trigger().as_str(), led.read("brightness").unwrap().as_str()), ("mmc0", "1\n"));
     }
 
