@@ -226,9 +226,16 @@ checks() {
 
 # Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long. More threads than
 # processors, for most tests wait for a program, a broker or a timer.
+# What checks the metrics. It comes with a server, which a machine for development need not have, so no test asks for it.
+install_promtool() {
+    has promtool || apt-get install --yes --quiet --no-install-recommends prometheus
+}
+
+# Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long.
 tests() {
     install_packages
     rust_is_there
+    has promtool || leave_out "the metrics, as Prometheus reads them, and the alerts: there is no promtool; --setup installs it (prometheus)"
     PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-11} FIELDGATE_SEED=${FIELDGATE_SEED:-11}
     RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
     export PROPTEST_RNG_SEED FIELDGATE_SEED RUST_TEST_THREADS
@@ -259,6 +266,9 @@ faults() {
     export FIELDGATE_FAULTS FIELDGATE_FAULTS_REPORT
     rm -f "$FIELDGATE_FAULTS_REPORT"
     run "faults, $scale" cargo test --locked --quiet --test faults -- --nocapture --test-threads="$threads" "$@"
+    case "$scale $*" in
+        "long ") run "hostile requests" cargo test --locked --quiet --test http -- --nocapture hostile ;;
+    esac
     # What chance finds, which the everyday run leaves out.
     case "$scale $*" in
         "long ") run "property tests by chance" cargo test --workspace --locked --quiet --lib --test config_planted --test config_report ;;
@@ -357,7 +367,7 @@ case "${1:-}" in
     --board) on_board "emulated board" ;;
     --prepare) on_board "image and program of the emulated board" --prepare ;;
     --home-assistant) home_assistant ;;
-    --setup) install_packages; on_board "packages of the emulated board" --packages ;;
+    --setup) install_packages; install_promtool; on_board "packages of the emulated board" --packages ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;
     *) trap - EXIT; rm -rf "$scratch"; usage >&2; exit 2 ;;
 esac

@@ -7,8 +7,10 @@
 //!
 //! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 
+mod age;
 mod answers;
 mod ids;
+mod local;
 mod requests;
 mod rules;
 mod totals;
@@ -25,22 +27,24 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::field::{DisplayValue, display};
 use tracing::{info, warn};
 
+use crate::commands::age::not_too_old;
 use crate::commands::ids::{Ids, Seen};
 use crate::recorder::Answer;
 use crate::roster::{Protected, SharedRoster};
 use crate::variables::Variables;
+use crate::views::{Answered, Views};
 use crate::worker::{Event, Order};
 use fieldgate_clock as clock;
 use fieldgate_link::Incoming;
-use fieldgate_model::field::format_duration;
 use fieldgate_model::payload::{self, ResponseTarget};
 use fieldgate_model::{
-    Action, ClockStatus, Command, Moment, Name, Outcome, PersistedValues, Reason, Recipient, RecipientKind, Refusal,
-    Reply, ReplyValue, Throttle,
+    Action, Command, Name, Outcome, PersistedValues, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyValue,
+    Throttle,
 };
 use fieldgate_spool::CommandIds;
 
 pub use answers::Answers;
+pub use local::{LocalRequester, LocalRequesters};
 pub use rules::Switch;
 pub use variables::keep;
 
@@ -123,6 +127,8 @@ pub struct Commands {
     pub switches: mpsc::Sender<Switch>,
     /// For health.
     pub tallies: CommandTallies,
+    /// For those who show what commands were answered.
+    pub views: Views,
     /// What the program ended with, when it does.
     pub stop: watch::Receiver<bool>,
 }
@@ -341,6 +347,7 @@ impl Commands {
             "Command answered."
         );
         self.count(&reply.recipient, reply.outcome != Outcome::Done);
+        self.show(reply, reason);
         let id = reply.id.as_deref();
         // Recorded before it is sent: a requester that has got an answer gets the same again.
         let waiting = ids.map(|ids| ids.answered(&reply.recipient, id, &payload)).unwrap_or_default();
@@ -348,6 +355,19 @@ impl Commands {
         self.answers.send(answer(response)).await;
         for response in waiting {
             self.repeat(answer(response), id).await;
+        }
+    }
+
+    /// Notes what an output's command was answered.
+    fn show(&self, reply: &Reply, reason: Option<String>) {
+        if reply.recipient.kind == RecipientKind::Output && self.roster.borrow().outputs.contains(&reply.recipient.name)
+        {
+            let value = match reply.value {
+                Some(ReplyValue::Output(value)) => Some(value),
+                _ => None,
+            };
+            let answered = Answered { outcome: reply.outcome, value, reason, time: reply.time };
+            self.views.answered(&reply.recipient.name, answered);
         }
     }
 
@@ -397,50 +417,8 @@ fn rejection(recipient: Recipient, id: Option<String>, refusal: Refusal) -> Repl
     Reply { recipient, id, outcome, refusal: Some(refusal), value: None, time }
 }
 
-/// Refuses a command by the time at which it was issued, as far as our own clock can be trusted. One that comes from the
-/// future was issued by a clock that is wrong, and so may have been issued at any time.
-fn not_too_old(issued_at: Option<SystemTime>, max_age: Option<Duration>, now: Moment) -> Result<(), Refusal> {
-    let (Some(issued_at), Some(max_age), ClockStatus::Synchronised) = (issued_at, max_age, now.clock) else {
-        return Ok(());
-    };
-    let refuse = |words| Err(Refusal::new(Reason::Expired, words));
-    let most = format_duration(max_age);
-    match now.wall.duration_since(issued_at) {
-        Ok(age) if age > max_age => refuse(format!("it was issued {} s ago, and max_age is {most}", age.as_secs())),
-        Err(ahead) if ahead.duration() > max_age => {
-            let ahead = ahead.duration().as_secs();
-            refuse(format!("it was issued {ahead} s ahead of this gateway's clock, and max_age is {most}"))
-        }
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
 /// Waits until the program ends.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // A dropped sender ends the program as well. The borrowed value must not live across the next await.
     stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_refused_by_its_age_only_when_our_own_clock_is_right() {
-        let s = Duration::from_secs;
-        let now = SystemTime::UNIX_EPOCH + s(1_795_341_600);
-        let check = |issued: SystemTime, clock| {
-            not_too_old(Some(issued), Some(s(60)), Moment { boot: s(5), wall: now, clock }).map_err(|r| r.to_string())
-        };
-        let synchronised = ClockStatus::Synchronised;
-        assert_eq!(check(now - s(60), synchronised), Ok(()));
-        let old = "expired: it was issued 61 s ago, and max_age is 1m".to_owned();
-        assert_eq!(check(now - s(61), synchronised), Err(old));
-        let early = "expired: it was issued 90 s ahead of this gateway's clock, and max_age is 1m".to_owned();
-        assert_eq!(check(now + s(90), synchronised), Err(early));
-        assert_eq!(check(now - s(1_000_000), ClockStatus::Unsynchronised), Ok(()));
-        let moment = Moment { boot: s(5), wall: now, clock: synchronised };
-        assert_eq!(not_too_old(Some(now - s(100)), None, moment), Ok(()));
-        assert_eq!(not_too_old(None, Some(s(60)), moment), Ok(()));
-    }
 }

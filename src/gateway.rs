@@ -11,6 +11,7 @@ mod parts;
 mod plans;
 mod replan;
 mod ruling;
+mod serving;
 mod stall_detector;
 
 use std::collections::BTreeMap;
@@ -27,8 +28,9 @@ use tracing::{error, info, warn};
 
 use crate::commands::{self, CommandTallies};
 use crate::config::Config;
+use crate::curves::Curves;
 use crate::deadlines::{self, Deadlines};
-use crate::health::{SensorTallies, Sources};
+use crate::health::{Liveness, SensorTallies, Sources};
 use crate::history::History;
 use crate::recorder;
 use crate::requests::REQUEST_CAPACITY;
@@ -80,10 +82,14 @@ pub struct Gateway {
     workers: BTreeMap<plans::BusKey, Worker>,
     context: worker::Context,
     sources: Sources,
+    tallies: SensorTallies,
+    liveness: Liveness,
     roster: latest_of::Sender<SharedRoster>,
     views: Views,
     variables: Variables,
     history: History,
+    curves: Curves,
+    serving: serving::Serving,
     asking: asked::Asking,
     announcing: announce::Announcing,
     ways: Ways,
@@ -152,12 +158,11 @@ impl Gateway {
             roster: shared.clone(),
             link: ways.link_status.subscribe(),
             spool: ways.spool.vitals(),
-            sensors: tallies,
             commands: CommandTallies::default(),
             buses: context.alarms.clone(),
             trips: context.trips.clone(),
         };
-        let history = History::default();
+        let (history, curves) = (History::default(), Curves::default());
         let (to_requests, requested) = mpsc::channel(REQUEST_CAPACITY);
         let asking = asked::Asking::start(&config, (shared, requested), &history, answers.clone());
         let recorder = Recording::start(
@@ -165,11 +170,13 @@ impl Gateway {
             &sources,
             (from_workers, of_workers),
             from_commands,
-            (views.clone(), history.clone()),
+            (views.clone(), history.clone(), curves.clone()),
         );
         let incoming = (from_link, to_requests);
-        let (commands, rules) =
-            parts::commands_and_rules(&config, &sources, (&context, &ways), &variables, incoming, answers);
+        let shown = parts::shown(&sources, (&views, &curves), &variables, &ways);
+        let (commands, rules) = parts::commands_and_rules(&config, &shown, (&context, &ways), incoming, answers);
+        let liveness = shown.liveness.clone();
+        let serving = serving::Serving::start(&config, shown);
         ways.latest.set(config.topics.devices(), plans::devices(&config));
         let link = ways.link(&config, run, &context.heartbeat, None);
         let stalls = stall_detector::Stalls::new(crate::systemd::watchdog_period());
@@ -178,10 +185,14 @@ impl Gateway {
             workers,
             context,
             sources,
+            tallies,
+            liveness,
             roster,
             views,
             variables,
             history,
+            curves,
+            serving,
             asking,
             announcing: announce::Announcing::default(),
             ways,
@@ -211,7 +222,7 @@ impl Gateway {
     /// Readings that the broker has acknowledged and messages that wait for it.
     pub fn delivered_and_waiting(&self) -> (u64, u64) {
         let stats = self.sources.spool.stats();
-        let taken: u64 = self.sources.sensors.values().map(|tally| tally.taken.load(Ordering::Relaxed)).sum();
+        let taken: u64 = self.tallies.values().map(|tally| tally.taken.load(Ordering::Relaxed)).sum();
         (taken.saturating_sub(stats.queued + stats.dropped), stats.queued)
     }
 
@@ -240,17 +251,22 @@ impl Gateway {
     /// Whether every part has turned lately; buses that hang in a device are reported on the way.
     pub fn check_progress(&mut self) -> bool {
         self.attend_home_assistant();
-        stall_detector::check(
-            &mut self.stalls,
-            &self.workers,
-            &self.config,
-            (&self.ways.latest, &self.sources.sensors),
-            &self.recorder.progress,
-        ) && !self.recorder.task.is_finished()
-            && !self.commands.task.is_finished()
-            && !self.asking.is_finished()
-            && !self.rules.is_finished()
-            && !self.link.task.is_finished()
+        let statuses = (&self.ways.latest, &self.tallies, &self.views);
+        let progress = &self.recorder.progress;
+        let stalled = stall_detector::check(&mut self.stalls, &self.workers, &self.config, statuses, progress);
+        let tasks = [
+            ("recorder", self.recorder.task.is_finished()),
+            ("commands", self.commands.task.is_finished()),
+            ("requests", self.asking.is_finished()),
+            ("rules", self.rules.is_finished()),
+            ("link", self.link.task.is_finished()),
+            ("page", self.serving.is_finished()),
+        ];
+        let ended = tasks.iter().find(|(_, is_finished)| *is_finished).map(|(task, _)| format!("the {task} has ended"));
+        let stalled = stalled.or(ended);
+        let is_alive = stalled.is_none();
+        self.liveness.set(stalled);
+        is_alive
     }
 
     /// Takes up a new configuration.
@@ -274,7 +290,7 @@ impl Gateway {
             error!("The spool's thread has ended; its new settings are not used.");
         }
         // No await between these: what the recorder publishes is either moved or published in the new place.
-        let roster = plans::roster(&self.config, &self.workers, &self.sources.sensors);
+        let roster = plans::roster(&self.config, &self.workers, &self.tallies);
         self.roster.send_replace(Arc::new(roster));
         self.ways.latest.retain_readings_on(plans::retained_readings(&self.config));
         let moved = old.topics != self.config.topics;
@@ -304,6 +320,7 @@ impl Gateway {
         self.show_plainly();
         self.variables.show_below(&self.config.topics);
         self.asking.allow(&self.config, &self.history);
+        self.serving.reload(&self.config);
         self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.announce();
         self.publish_health();
@@ -315,6 +332,7 @@ impl Gateway {
         let roster = self.roster.borrow();
         self.views.retain(&roster.sensors, &roster.outputs);
         self.history.retain(&roster.sensors);
+        self.curves.retain(&roster.sensors);
         if self.config.plain {
             let known = roster.plain.of_view(&self.views.current());
             known.into_iter().for_each(|(topic, text)| self.ways.latest.set(topic, text));
@@ -325,11 +343,12 @@ impl Gateway {
     async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
         self.context.signals.arrange(plans::known(&self.config));
         commands::keep(&self.context.events, self.variables.arrange(&self.config.variables));
-        let plans = plans::of(&self.config, &mut self.sources.sensors, &self.context.signals);
+        let plans = plans::of(&self.config, &mut self.tallies, &self.context.signals);
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
         replan::release(&mut self.workers, &plans, grace, |workers| {
-            let statuses = (&self.ways.latest, &self.sources.sensors);
-            if stall_detector::check(&mut self.stalls, workers, &self.config, statuses, &self.recorder.progress) {
+            let statuses = (&self.ways.latest, &self.tallies, &self.views);
+            let progress = &self.recorder.progress;
+            if stall_detector::check(&mut self.stalls, workers, &self.config, statuses, progress).is_none() {
                 crate::systemd::watchdog();
             }
         })
@@ -369,6 +388,7 @@ impl Gateway {
             commands: self.commands.task,
             commands_stop: self.commands.stop,
             requests: self.asking.into_task(),
+            serving: self.serving.into_parts(),
             rules: self.rules.into_parts(),
             // The recorder ends when nobody can send to it any more.
             events: self.context,

@@ -1,9 +1,8 @@
 //! The state of the gateway, gathered for `B/health`, for systemd's status line and for the watchdog.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,6 +16,22 @@ use fieldgate_model::payload::report;
 use fieldgate_model::{Moment, Name, RunId};
 use fieldgate_spool::{Stats, Vitals};
 
+/// What the watchdog was fed by last, for those who ask from outside. Clones are one and the same.
+#[derive(Clone, Debug, Default)]
+pub struct Liveness(Arc<Mutex<Option<String>>>);
+
+impl Liveness {
+    /// What does not turn; nothing where all does.
+    pub fn set(&self, stalled: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stalled;
+    }
+
+    /// What does not turn; nothing where all does.
+    pub fn stalled(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// How often health is published while nothing changes.
 pub const EVERY: Duration = Duration::from_secs(30);
 
@@ -24,7 +39,7 @@ pub const EVERY: Duration = Duration::from_secs(30);
 pub type SensorTallies = BTreeMap<Name, Arc<Tally>>;
 
 /// Where the numbers come from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sources {
     /// This start of the program.
     pub run: RunId,
@@ -36,8 +51,6 @@ pub struct Sources {
     pub link: watch::Receiver<LinkStatus>,
     /// The spool.
     pub spool: Vitals,
-    /// Sensors.
-    pub sensors: SensorTallies,
     /// Commands.
     pub commands: CommandTallies,
     /// Buses that do not work.
@@ -52,7 +65,7 @@ impl Sources {
         let now = clock::now();
         let roster = self.roster.borrow();
         let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        let sensors = roster.sensors.iter().filter_map(|name| Some((name.clone(), sensor(self.sensors.get(name)?))));
+        let sensors = roster.sensors.iter().filter_map(|name| Some((name.clone(), sensor(roster.tallies.get(name)?))));
         let actuators = roster.targets.keys().map(|name| {
             let tally = commands.get(name).copied().unwrap_or_default();
             (
@@ -120,7 +133,7 @@ fn spool(stats: &Stats) -> report::Spool {
 }
 
 /// Resident memory from `/proc/self/statm` (proc(5)): the second number, in pages. 0 where it cannot be read.
-fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());

@@ -16,12 +16,16 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod curves;
 pub mod deadlines;
 pub mod gateway;
 pub mod health;
 pub mod history;
 pub mod home_assistant;
+pub mod http;
 pub mod last_good;
+pub mod log_lines;
+pub mod metrics;
 pub mod outlet;
 pub mod plain;
 pub mod recorder;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
+use crate::curves::Curves;
 use crate::history::History;
 use crate::plain;
 use crate::roster::SharedRoster;
@@ -75,6 +76,8 @@ pub struct Recorder {
     pub views: Views,
     /// Where the newest readings are kept.
     pub history: History,
+    /// Where the last hour is kept.
+    pub curves: Curves,
     /// Its sign of life.
     pub progress: Arc<Progress>,
 }
@@ -142,6 +145,7 @@ impl Recorder {
             Event::Reading { reading, qos, retain, count } => {
                 self.show_plainly(&reading);
                 self.history.keep(|| message(&reading, qos, retain));
+                self.curves.keep(&reading);
                 let message = self.reading(&reading, qos, retain);
                 // In front of the reading.
                 waiting.extend(count.map(|count| Item::Count(reading.sensor, count)));
@@ -217,9 +221,10 @@ impl Recorder {
 fn show(views: &Views, event: &Event) {
     match event {
         Event::Reading { reading, .. } => views.reading(reading),
-        Event::Status { sensor, status, .. } => views.status(sensor, *status),
-        Event::State { actuator, value, at, cause, .. } => {
-            views.state(actuator, OutputView { value: *value, since: *at, cause: *cause });
+        Event::Status { sensor, status, since, error } => views.status(sensor, *status, *since, error.as_deref()),
+        Event::State { actuator, value, target, at, cause, rule } => {
+            let (value, target, since, cause, rule) = (*value, *target, *at, *cause, rule.clone());
+            views.state(actuator, OutputView { value, target, since, cause, rule });
         }
         Event::Lost(_)
         | Event::Count { .. }

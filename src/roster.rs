@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::plain::PlainTopics;
-use crate::worker::Inbox;
+use crate::worker::{ActuatorSettings, Inbox, SensorSettings, Tally};
 use fieldgate_model::topic::Topics;
-use fieldgate_model::{Count, Name, OutputKind};
+use fieldgate_model::{Count, Name, OutputKind, Quantity};
 
 /// Sensors, outputs and topics. A reload replaces it as a whole.
 #[derive(Clone, Debug)]
@@ -29,6 +29,21 @@ pub struct Roster {
     pub readers: BTreeMap<Name, Inbox>,
     /// Where values and states are published as bare text; empty without `mqtt.plain`.
     pub plain: PlainTopics,
+    /// What every sensor has done in this run.
+    pub tallies: BTreeMap<Name, Arc<Tally>>,
+    /// What is said of the devices to people.
+    pub inventory: Arc<Inventory>,
+}
+
+/// The devices as configured, by their names in order, for those who show them.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// The gateway's name.
+    pub gateway: Option<Name>,
+    /// Every sensor, and what its readings have in them.
+    pub sensors: Vec<(SensorSettings, Vec<Quantity>)>,
+    /// Every output.
+    pub outputs: Vec<ActuatorSettings>,
 }
 
 impl Roster {

@@ -38,6 +38,8 @@ pub struct Remains {
     pub events: Context,
     /// The task of requests, and what ends it.
     pub requests: (JoinHandle<()>, watch::Sender<bool>),
+    /// The tasks that show the gateway to others, and what ends them.
+    pub serving: ([JoinHandle<()>; 2], watch::Sender<bool>),
     /// The recorder's task.
     pub recorder: JoinHandle<()>,
     /// The link's task.
@@ -63,6 +65,10 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
         if !worker.join(grace.saturating_sub(began.elapsed())).await {
             error!(bus = name, "The bus hangs in a device, and its thread was abandoned; its outputs may not be safe.");
         }
+    }
+    remains.serving.1.send_replace(true);
+    for task in remains.serving.0 {
+        within(RECORDER, "page", task).await;
     }
     drop(remains.events);
     remains.rules.1.send_replace(true);

@@ -27,6 +27,21 @@ pub type ToKeep = (Recipient, String);
 #[derive(Clone, Debug)]
 pub struct Variables(Arc<Shared>);
 
+/// What is known of one, for those who show it.
+#[derive(Clone, Debug)]
+pub struct VariableView {
+    /// Which.
+    pub name: Name,
+    /// What it takes.
+    pub kind: VariableKind,
+    /// What it is.
+    pub value: VariableValue,
+    /// Since when.
+    pub since: SystemTime,
+    /// Why.
+    pub cause: StateCause,
+}
+
 #[derive(Debug)]
 struct Shared {
     signals: Signals,
@@ -148,6 +163,19 @@ impl Variables {
         let state = self.state();
         let all = state.current.iter();
         all.map(|(name, current)| (name.clone(), current.variable.kind.clone(), current.value.clone())).collect()
+    }
+
+    /// What each is now, since when and why, with what it takes.
+    pub fn views(&self) -> Vec<VariableView> {
+        let state = self.state();
+        let view = |(name, current): (&Name, &Current)| VariableView {
+            name: name.clone(),
+            kind: current.variable.kind.clone(),
+            value: current.value.clone(),
+            since: current.since,
+            cause: current.cause,
+        };
+        state.current.iter().map(view).collect()
     }
 
     fn publish(&self, topics: &Topics, name: &Name, current: &Current) {

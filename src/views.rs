@@ -1,10 +1,11 @@
-//! The newest reading and state of every device, for whatever shows them: the demo's table, and plain topics that a reload adds.
+//! The newest reading and state of every device, what commands were answered, and what rules are at, for whatever shows them: the demo's
+//! table, the page, metrics, and plain topics that a reload adds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use fieldgate_model::{Name, OutputValue, Reading, SensorStatus, StateCause};
+use fieldgate_model::{Name, Outcome, OutputValue, Reading, SensorStatus, StateCause};
 
 /// What is known of one sensor.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +14,10 @@ pub struct SensorView {
     pub latest: Option<Reading>,
     /// Its status.
     pub status: Option<SensorStatus>,
+    /// Since when it has this status.
+    pub since: Option<SystemTime>,
+    /// Why it is not well, in words.
+    pub error: Option<String>,
 }
 
 /// What is known of one output.
@@ -20,10 +25,27 @@ pub struct SensorView {
 pub struct OutputView {
     /// What it does.
     pub value: Option<OutputValue>,
+    /// Where it is going to while it is on its way.
+    pub target: Option<f64>,
     /// Since when.
     pub since: SystemTime,
     /// Why.
     pub cause: StateCause,
+    /// The rule that is the cause, if one is.
+    pub rule: Option<Name>,
+}
+
+/// What was answered to the newest command of an output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What the output was set to.
+    pub value: Option<OutputValue>,
+    /// Why not, or what to know.
+    pub reason: Option<String>,
+    /// When.
+    pub time: SystemTime,
 }
 
 /// Everything that is known.
@@ -33,6 +55,10 @@ pub struct View {
     pub sensors: BTreeMap<Name, SensorView>,
     /// By name.
     pub outputs: BTreeMap<Name, OutputView>,
+    /// Answers to the newest commands, by the name of the output.
+    pub answered: BTreeMap<Name, Answered>,
+    /// What each rule is at, as `B/rules` has it; nothing without rules.
+    pub rules: Option<Arc<[u8]>>,
 }
 
 /// A [`View`] that the recorder writes and others read. Bounded by the number of devices.
@@ -53,8 +79,23 @@ impl Views {
     }
 
     /// Notes the status of a sensor.
-    pub fn status(&self, sensor: &Name, status: SensorStatus) {
-        self.with(|view| view.sensors.entry(sensor.clone()).or_default().status = Some(status));
+    pub fn status(&self, sensor: &Name, status: SensorStatus, since: SystemTime, error: Option<&str>) {
+        self.with(|view| {
+            let known = view.sensors.entry(sensor.clone()).or_default();
+            (known.status, known.since, known.error) = (Some(status), Some(since), error.map(str::to_owned));
+        });
+    }
+
+    /// Notes what the newest command of an output was answered.
+    pub fn answered(&self, output: &Name, answered: Answered) {
+        self.with(|view| {
+            view.answered.insert(output.clone(), answered);
+        });
+    }
+
+    /// Notes what rules are at.
+    pub fn rules(&self, report: Option<&[u8]>) {
+        self.with(|view| view.rules = report.map(Arc::from));
     }
 
     /// Notes what an output does.
@@ -69,6 +110,7 @@ impl Views {
         self.with(|view| {
             view.sensors.retain(|name, _| sensors.contains(name));
             view.outputs.retain(|name, _| outputs.contains(name));
+            view.answered.retain(|name, _| outputs.contains(name));
         });
     }
 

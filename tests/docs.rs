@@ -281,9 +281,13 @@ fn the_page_on_migration_shows_what_is_printed() {
 
 #[test]
 fn every_configuration_on_the_pages_on_buses_drivers_and_home_assistant_may_run() {
-    for (page, count) in
-        [("docs/buses.md", 3), ("docs/drivers.md", 1), ("docs/home-assistant.md", 2), ("docs/requests.md", 1)]
-    {
+    for (page, count) in [
+        ("docs/buses.md", 3),
+        ("docs/drivers.md", 1),
+        ("docs/home-assistant.md", 2),
+        ("docs/requests.md", 1),
+        ("docs/http.md", 3),
+    ] {
         let blocks = blocks(&read(page), "yaml");
         assert!(blocks.len() >= count, "{page} lacks its examples");
         for block in blocks {

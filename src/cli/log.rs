@@ -4,6 +4,7 @@
 //! A thread writes it; see [`crate::outlet`] for what happens when nobody reads. A command that does not log writes directly.
 
 mod journal;
+mod recent;
 
 use std::env::VarError;
 use std::panic;
@@ -67,6 +68,7 @@ pub fn start(level: &str) {
     if tracing_subscriber::registry().with(filter).with(journal).with(lines).try_init().is_ok() {
         log.filter.set(handle).ok();
     }
+    tracing_subscriber::registry().with(filter).with(journal).with(lines).with(recent::Recent).try_init().ok();
     if let Some(complaint) = complaint {
         error!("RUST_LOG is ignored, and the default level is logged: {complaint}.");
     }

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::commands::local::LocalRequesters;
 use crate::recorder::Answer;
 
 /// How long a reply may wait for a place in the recorder's queue.
@@ -16,6 +17,8 @@ const WITHIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Answers {
     recorder: mpsc::Sender<Answer>,
+    /// Who waits for one in this program.
+    local: LocalRequesters,
     /// Lost since the last reply that was accepted.
     lost: u64,
 }
@@ -23,12 +26,18 @@ pub struct Answers {
 impl Answers {
     /// All replies go to this channel.
     pub fn new(recorder: mpsc::Sender<Answer>) -> Self {
-        Self { recorder, lost: 0 }
+        Self::also_to(recorder, LocalRequesters::default())
+    }
+
+    /// All replies go to this channel, and those that these wait for to them besides.
+    pub fn also_to(recorder: mpsc::Sender<Answer>, local: LocalRequesters) -> Self {
+        Self { recorder, local, lost: 0 }
     }
 
     /// Passes a reply on. The first that finds the queue full waits a little; the next ones do not, until one is accepted again:
     /// otherwise a command would wait behind many replies.
-    pub async fn send(&mut self, answer: Answer) {
+    pub async fn send(&mut self, mut answer: Answer) {
+        answer.response = self.local.answer(answer.response.take(), &answer.payload);
         let name = answer.recipient.name.clone();
         let within = if self.lost == 0 { WITHIN } else { Duration::ZERO };
         // It is tried once even when there is no time.

@@ -59,6 +59,8 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use std::sync::Arc;
+
     use crate::plain::PlainTopics;
     use fieldgate_model::payload::decode_command;
     use fieldgate_model::topic::Topics;
@@ -77,6 +79,8 @@ mod tests {
             rules: BTreeSet::from([name("heating")]),
             readers: BTreeMap::new(),
             plain: PlainTopics::default(),
+            tallies: BTreeMap::new(),
+            inventory: Arc::default(),
         }
     }
 

@@ -99,6 +99,8 @@ mod tests {
             rules: BTreeSet::new(),
             readers: BTreeMap::new(),
             plain: PlainTopics::default(),
+            tallies: BTreeMap::new(),
+            inventory: Arc::default(),
         }
     }
 

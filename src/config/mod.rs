@@ -20,6 +20,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::home_assistant;
+use crate::http;
+use crate::metrics;
 use crate::requests;
 use crate::worker;
 use fieldgate_bus as bus;
@@ -62,6 +64,10 @@ pub struct Config {
     pub rules: Vec<RuleSpec>,
     /// `home_assistant:`, if it is there.
     pub home_assistant: Option<home_assistant::Settings>,
+    /// `http:`; nobody listens without it.
+    pub http: Option<http::Settings>,
+    /// `metrics:`, if it is there.
+    pub metrics: Option<metrics::textfile::Settings>,
 }
 
 impl Config {

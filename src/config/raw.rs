@@ -5,6 +5,7 @@
 
 mod buses;
 mod home_assistant;
+mod http;
 mod requests;
 mod rules;
 mod variables;
@@ -17,6 +18,7 @@ use fieldgate_model::{Field, Kind, Need};
 
 pub use buses::{BUS, any_bus, bus};
 pub use home_assistant::{HOME_ASSISTANT, SHOWN_MEASUREMENT, SHOWN_OUTPUT, SHOWN_SENSOR};
+pub use http::{HTTP, METRICS};
 pub use requests::REQUESTS;
 pub use rules::{MANUAL, PUBLICATION, RULE};
 pub use variables::VARIABLE;
@@ -62,6 +64,8 @@ pub static ROOT: &[Field] = &[
         Need::Optional,
         "this key alone makes every sensor and output appear in Home Assistant",
     ),
+    field("http", Kind::Section(HTTP), Need::Optional, "the page, metrics and JSON for browsers and Prometheus"),
+    field("metrics", Kind::Section(METRICS), Need::Optional, "the same metrics as a file"),
 ];
 
 /// `gateway:`.

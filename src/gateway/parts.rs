@@ -5,12 +5,15 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{mpsc, watch as latest_of};
 
-use crate::commands::{self, Answers, Commands, Switch};
+use crate::commands::{self, Answers, Commands, LocalRequesters, Switch};
 use crate::config::Config;
+use crate::curves::Curves;
 use crate::gateway::ruling::Ruling;
 use crate::gateway::{Commanding, LinkTask, Recording, Ways, plans};
-use crate::health::Sources;
+use crate::health::{Liveness, Sources};
 use crate::history::History;
+use crate::http::Parts;
+use crate::metrics::Metrics;
 use crate::recorder::{self, Answer, Recorder};
 use crate::roster::Protected;
 use crate::rules;
@@ -55,20 +58,39 @@ pub(super) fn variables(config: &Config, context: &worker::Context, spool: &Spoo
 /// Starts the commands and the rules, which the commands switch and which may keep outputs from commands.
 pub(super) fn commands_and_rules(
     config: &Config,
-    sources: &Sources,
+    shown: &Parts,
     (context, ways): (&worker::Context, &Ways),
-    variables: &Variables,
     (incoming, requests): (mpsc::Receiver<Incoming>, mpsc::Sender<Incoming>),
     answers: mpsc::Sender<Answer>,
 ) -> (Commanding, Ruling) {
-    let (protected, (switches, switched)) = (Protected::default(), mpsc::channel(rules::SWITCH_CAPACITY));
-    let onward = Onward { requests, switches, protected: protected.clone() };
-    let variables = (variables.clone(), context.events.clone());
-    let commands = Commanding::start(sources, &ways.spool, variables, (incoming, onward), answers);
+    let (switches, switched) = mpsc::channel(rules::SWITCH_CAPACITY);
+    let onward = Onward { requests, switches };
+    let answers = Answers::also_to(answers, shown.requesters.clone());
+    let commands = Commanding::start(shown, &ways.spool, context.events.clone(), (incoming, onward), answers);
     let stopping = Arc::clone(&commands.stopping);
     let switched = (switched, ways.spool.values());
-    let rules = Ruling::start(config, sources, (context, &ways.latest), switched, protected, stopping);
+    let (sources, views) = (&shown.metrics.sources, &shown.metrics.views);
+    let protected = shown.protected.clone();
+    let rules = Ruling::start(config, sources, (context, &ways.latest, views), switched, protected, stopping);
     (commands, rules)
+}
+
+/// What others are shown, and where their commands go.
+pub(super) fn shown(
+    sources: &Sources,
+    (views, curves): (&Views, &Curves),
+    variables: &Variables,
+    ways: &Ways,
+) -> Parts {
+    Parts {
+        metrics: Metrics { sources: sources.clone(), views: views.clone() },
+        curves: curves.clone(),
+        variables: variables.clone(),
+        protected: Protected::default(),
+        liveness: Liveness::default(),
+        commands: ways.incoming.clone(),
+        requesters: LocalRequesters::default(),
+    }
 }
 
 impl Ways {
@@ -118,7 +140,7 @@ impl Recording {
         sources: &Sources,
         (events, states): (mpsc::Receiver<worker::Event>, mpsc::Receiver<worker::Event>),
         answers: mpsc::Receiver<Answer>,
-        (views, history): (Views, History),
+        (views, history, curves): (Views, History, Curves),
     ) -> Self {
         let progress = Arc::<recorder::Progress>::default();
         let recorder = Recorder {
@@ -132,43 +154,43 @@ impl Recording {
             latest: ways.latest.clone(),
             views,
             history,
+            curves,
             progress: Arc::clone(&progress),
         };
         Self { task: tokio::spawn(recorder.run()), progress }
     }
 }
 
-/// Where the commands hand on what is none, and what rules keep from them.
+/// Where the commands hand on what is none, and what switches rules.
 struct Onward {
     requests: mpsc::Sender<Incoming>,
     switches: mpsc::Sender<Switch>,
-    protected: Protected,
 }
 
 impl Commanding {
     fn start(
-        sources: &Sources,
+        shown: &Parts,
         spool: &Spool,
-        variables: (Variables, mpsc::Sender<worker::Event>),
+        events: mpsc::Sender<worker::Event>,
         (incoming, onward): (mpsc::Receiver<Incoming>, Onward),
-        answers: mpsc::Sender<Answer>,
+        answers: Answers,
     ) -> Self {
         let (stop, stopped) = latest_of::channel(false);
         let stopping = Arc::new(AtomicBool::new(false));
-        let answers = Answers::new(answers);
         let commands = Commands {
             incoming,
-            roster: sources.roster.clone(),
+            roster: shown.metrics.sources.roster.clone(),
             requests: onward.requests,
             switches: onward.switches,
-            protected: onward.protected,
-            variables: variables.0,
+            protected: shown.protected.clone(),
+            variables: shown.variables.clone(),
             persisted_values: spool.values(),
-            events: variables.1,
+            events,
             answers,
             stopping: Arc::clone(&stopping),
             command_ids: spool.command_ids(),
-            tallies: Arc::clone(&sources.commands),
+            tallies: Arc::clone(&shown.metrics.sources.commands),
+            views: shown.metrics.views.clone(),
             stop: stopped,
         };
         Self { task: tokio::spawn(commands.run()), stopping, stop }

@@ -11,7 +11,7 @@ use crate::health::SensorTallies;
 use crate::last_good::SafeOutput;
 use crate::plain::PlainTopics;
 use crate::requests;
-use crate::roster::{Roster, Target, Total};
+use crate::roster::{Inventory, Roster, Target, Total};
 use crate::worker::{ActuatorSettings, Plan, SensorSettings, Worker};
 use fieldgate_bus as bus;
 use fieldgate_bus::signals::{Known, SignalName, Signals};
@@ -174,8 +174,19 @@ pub(super) fn roster(config: &Config, workers: &BTreeMap<BusKey, Worker>, tallie
         totals: counting(config).filter_map(total).collect(),
         rules: config.rules.iter().map(|rule| rule.name.clone()).collect(),
         readers: config.sensors.iter().filter_map(reader).collect(),
+        tallies: tallies.clone(),
+        inventory: Arc::new(inventory(config)),
         plain: plain(config, &config.topics),
     }
+}
+
+/// What is said of the devices to people.
+fn inventory(config: &Config) -> Inventory {
+    let mut sensors: Vec<_> = config.sensors.iter().map(|sensor| (sensor.clone(), sensor.quantities())).collect();
+    sensors.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+    let mut outputs = config.actuators.clone();
+    outputs.sort_by(|one, other| one.name.cmp(&other.name));
+    Inventory { gateway: Some(config.name.clone()), sensors, outputs }
 }
 
 /// The sensors that count, whose totals can be set.

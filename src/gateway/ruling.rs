@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::health::Sources;
 use crate::roster::Protected;
 use crate::rules::{RuleSet, Rules};
+use crate::views::Views;
 use crate::worker::Context;
 use fieldgate_link::Latest;
 use fieldgate_model::PersistedValues;
@@ -30,7 +31,7 @@ impl Ruling {
     pub(super) fn start(
         config: &Config,
         sources: &Sources,
-        (context, latest): (&Context, &Latest),
+        (context, latest, views): (&Context, &Latest, &Views),
         (switches, persisted_values): (mpsc::Receiver<Switch>, latest_of::Receiver<PersistedValues>),
         protected: Protected,
         stopping: Arc<AtomicBool>,
@@ -46,6 +47,7 @@ impl Ruling {
             switches,
             persisted_values,
             latest: latest.clone(),
+            views: views.clone(),
             protected,
             stopping,
             stop: stopped,

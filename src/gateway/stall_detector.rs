@@ -10,6 +10,7 @@ use crate::deadlines::{self, HANGS, STALLED};
 use crate::gateway::plans::BusKey;
 use crate::health::SensorTallies;
 use crate::recorder;
+use crate::views::Views;
 use crate::worker::Worker;
 use fieldgate_clock as clock;
 use fieldgate_link::Latest;
@@ -30,7 +31,7 @@ impl Stalls {
     }
 }
 
-/// `false` when the watchdog must not be fed.
+/// What has stopped, and so the watchdog must not be fed; nothing when all is well.
 ///
 /// A bus with outputs that hangs stops the feeding: systemd then ends the program and `ExecStopPost` makes the outputs
 /// safe. A bus with sensors only is reported and left, for the others go on.
@@ -38,11 +39,12 @@ pub(super) fn check(
     stalls: &mut Stalls,
     workers: &BTreeMap<BusKey, Worker>,
     config: &Config,
-    statuses: (&Latest, &SensorTallies),
+    statuses: (&Latest, &SensorTallies, &Views),
     recorder: &recorder::Progress,
-) -> bool {
+) -> Option<String> {
     let now = clock::boottime();
-    let mut alive = now.saturating_sub(recorder.last_turn()) < stalls.patience;
+    let is_silent = now.saturating_sub(recorder.last_turn()) >= stalls.patience;
+    let mut stalled = is_silent.then(|| "the recorder has stopped".to_owned());
     let mut hanging = BTreeSet::new();
     for (key, worker) in workers {
         if let Some((device, since)) = worker.progress.busy() {
@@ -54,11 +56,11 @@ pub(super) fn check(
         }
         let has_outputs = config.actuators.iter().any(|a| BusKey::of(config, Some(&a.bus)) == *key);
         if has_outputs && now.saturating_sub(worker.progress.last_turn()) >= stalls.patience {
-            alive = false;
+            stalled.get_or_insert_with(|| format!("the bus {key}, which has outputs, hangs"));
         }
     }
     stalls.devices = hanging;
-    alive
+    stalled
 }
 
 /// Two periods of a sensor, so that its status says so within the third, but within limits: a shorter silence proves nothing.
@@ -75,7 +77,7 @@ fn report(
     device: &Name,
     silent: Duration,
     config: &Config,
-    (latest, tallies): (&Latest, &SensorTallies),
+    (latest, tallies, views): (&Latest, &SensorTallies, &Views),
 ) {
     if stalls.devices.contains(device) {
         return;
@@ -86,7 +88,9 @@ fn report(
             tally.set_status(SensorStatus::Down);
         }
         let words = format!("the bus hangs in {device}");
-        let payload = payload::sensor_status(SensorStatus::Down, clock::now().wall, Some(&words));
+        let since = clock::now().wall;
+        let payload = payload::sensor_status(SensorStatus::Down, since, Some(&words));
+        views.status(&sensor.name, SensorStatus::Down, since, Some(&words));
         latest.set(config.topics.sensor_status(&sensor.name), payload);
     }
 }

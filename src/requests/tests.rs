@@ -35,6 +35,8 @@ fn bench() -> Bench {
         rules: BTreeSet::new(),
         readers: BTreeMap::from([(name("air"), inbox)]),
         plain: PlainTopics::default(),
+        tallies: BTreeMap::new(),
+        inventory: Arc::default(),
     };
     let (answers, answered) = mpsc::channel(64);
     let (gateway, asked) = mpsc::channel(2);

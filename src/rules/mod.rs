@@ -21,6 +21,8 @@ use tracing::{info, warn};
 use crate::commands::Switch;
 use crate::roster::{Protected, SharedRoster};
 use crate::rules::running::{Addressed, Running};
+use crate::rules::running::Running;
+use crate::views::Views;
 use crate::worker::{self, Applied, Order as WorkerOrder};
 use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
@@ -66,6 +68,8 @@ pub struct Rules {
     pub events: mpsc::Sender<worker::Event>,
     /// Where `B/rules` goes.
     pub latest: Latest,
+    /// For those who show what rules are at.
+    pub views: Views,
     /// Outputs that take no commands now, for those who ask before a command.
     pub protected: Protected,
     /// Set when the program ends: nothing is ordered any more.
@@ -240,6 +244,7 @@ impl Rules {
     fn publish(&self, running: &mut Running, topics: &Topics) {
         let Some(payload) = running.take_report() else { return };
         let topic = topics.rules();
+        self.views.rules(payload.as_deref());
         match payload {
             Some(payload) => self.latest.set(topic, payload),
             None => self.latest.clear(topic),

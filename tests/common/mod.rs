@@ -13,6 +13,7 @@ pub mod bench;
 pub mod certificates;
 pub mod client;
 pub mod gateway;
+pub mod http;
 pub mod ledger;
 pub mod mosquitto;
 pub mod namespace;

@@ -194,9 +194,10 @@ mod tests {
             measurements: vec![temperature.measured(21.53)],
             samples: None,
         });
-        view.sensors.insert(name("air"), SensorView { latest, status: Some(SensorStatus::Ok) });
+        view.sensors
+            .insert(name("air"), SensorView { latest, status: Some(SensorStatus::Ok), ..SensorView::default() });
         let (value, since, cause) = (Some(OutputValue::Switch(false)), at(40).wall, StateCause::Start);
-        view.outputs.insert(name("pump"), OutputView { value, since, cause });
+        view.outputs.insert(name("pump"), OutputView { value, target: None, since, cause, rule: None });
         let up = Duration::from_secs(72);
         let place = &Place::Embedded(1884);
         draw(&Frame { names: &names, view: &view, place, link: None, up, sent: 214, waiting: 0, now: at(112) });

@@ -59,7 +59,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The file or credential of one of two keys, and that key.
-    fn secret(
+    pub(super) fn secret(
         &mut self,
         section: &Section<'a>,
         file: &'static str,
@@ -81,7 +81,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A secret that cannot be read. A credential is there in the service only, which is no mistake of the file.
-    fn unusable(&mut self, key: &str, span: &Span, error: &FileError) {
+    pub(super) fn unusable(&mut self, key: &str, span: &Span, error: &FileError) {
         match error {
             FileError::OutsideService { name } => {
                 let words = format!("{key}: {name:?} can be looked up inside the service only");

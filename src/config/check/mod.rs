@@ -13,6 +13,7 @@ mod files;
 mod filters;
 mod formulas;
 mod home_assistant;
+mod http;
 mod known_bus;
 mod mqtt;
 mod outputs;
@@ -150,6 +151,8 @@ impl<'a> Checker<'a> {
             requests,
             rules,
             home_assistant,
+            http: self.http(&top),
+            metrics: self.metrics(&top),
         })
     }
 

@@ -42,7 +42,7 @@ fn sent(reading: &Reading, status: Option<SensorStatus>, second: u64) -> Vec<(St
     let (config, views) = (config(TEXT), Views::default());
     views.reading(reading);
     if let Some(status) = status {
-        views.status(&reading.sensor, status);
+        views.status(&reading.sensor, status, std::time::SystemTime::UNIX_EPOCH, None);
     }
     let shown = config.home_assistant.as_ref().unwrap();
     let all = missed(shown, &config.topics, &config.sensors, &views.current(), &at(second));

@@ -1,0 +1,63 @@
+//! The tasks that show the gateway to others: the page's server and the file of metrics.
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::curves::Curves;
+use crate::http::{self, Http, Parts};
+use crate::log_lines;
+use crate::metrics::textfile;
+use fieldgate_link::secrets;
+
+/// Both tasks, what they are to do, and what ends them.
+pub(super) struct Serving {
+    tasks: [JoinHandle<()>; 2],
+    http: watch::Sender<Option<http::Settings>>,
+    textfile: watch::Sender<Option<textfile::Settings>>,
+    curves: Curves,
+    stop: watch::Sender<bool>,
+}
+
+impl Serving {
+    pub(super) fn start(config: &Config, parts: Parts) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (http, http_settings) = watch::channel(None);
+        let (textfile, textfile_settings) = watch::channel(config.metrics.clone());
+        let (metrics, curves) = (parts.metrics.clone(), parts.curves.clone());
+        let credentials = secrets::credentials_folder();
+        let server = Http { settings: http_settings, parts, credentials, stop: stopped.clone() };
+        let writer = textfile::run(textfile_settings, metrics, stopped);
+        let serving = Self { tasks: [tokio::spawn(server.run()), tokio::spawn(writer)], http, textfile, curves, stop };
+        serving.reload(config);
+        serving
+    }
+
+    /// As this configuration has it from now on; what is the same goes on.
+    pub(super) fn reload(&self, config: &Config) {
+        let is_wanted = config.http.is_some();
+        self.curves.set_wanted(is_wanted);
+        log_lines::set_wanted(is_wanted);
+        replace(&self.http, &config.http);
+        replace(&self.textfile, &config.metrics);
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.tasks.iter().any(JoinHandle::is_finished)
+    }
+
+    /// For the stop.
+    pub(super) fn into_parts(self) -> ([JoinHandle<()>; 2], watch::Sender<bool>) {
+        (self.tasks, self.stop)
+    }
+}
+
+fn replace<T: Clone + PartialEq>(settings: &watch::Sender<T>, new: &T) {
+    settings.send_if_modified(|old| {
+        let is_new = old != new;
+        if is_new {
+            old.clone_from(new);
+        }
+        is_new
+    });
+}

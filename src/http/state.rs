@@ -1,0 +1,320 @@
+//! What the page is sent, as JSON: all of it at once, and what of it has changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::http::Parts;
+use crate::log_lines::{self, Line};
+use crate::roster::{Inventory, Roster};
+use crate::variables::VariableView;
+use crate::views::{Answered, OutputView, SensorView, View};
+use crate::worker::{ActuatorSettings, SensorSettings};
+use fieldgate_clock as clock;
+use fieldgate_link::{LinkState, LinkStatus};
+use fieldgate_model::payload::{self, seconds, time};
+use fieldgate_model::{
+    ClockStatus, Form, Name, OutputKind, OutputValue, Quantity, Travel, Value, VariableKind, VariableValue,
+};
+use fieldgate_spool::Stats;
+
+/// A sensor as it is shown, without the age of its reading, which is another at each look.
+#[derive(Clone, Debug, PartialEq)]
+struct Shown {
+    json: Json,
+    /// When its newest reading was taken, on the boot clock.
+    taken: Option<Duration>,
+}
+
+/// Everything that is shown, as of one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub(super) inventory: Arc<Inventory>,
+    about: Map<String, Json>,
+    sensors: BTreeMap<Name, Shown>,
+    outputs: BTreeMap<Name, Json>,
+    variables: BTreeMap<Name, Json>,
+    /// What is sent as a whole.
+    wholes: [(&'static str, Json); 5],
+    log: Vec<Arc<Line>>,
+    now: SystemTime,
+    boot: Duration,
+    uptime: Duration,
+}
+
+impl Snapshot {
+    /// As of now; `control`: whether commands are taken.
+    pub(super) fn of(parts: &Parts, control: bool) -> Self {
+        let (sources, view, now) = (&parts.metrics.sources, parts.metrics.views.current(), clock::now());
+        let roster: Arc<Roster> = sources.roster.borrow().clone();
+        let inventory = Arc::clone(&roster.inventory);
+        let sensors = inventory.sensors.iter().map(|(settings, quantities)| {
+            (settings.name.clone(), sensor(settings, quantities, view.sensors.get(&settings.name)))
+        });
+        let outputs = inventory.outputs.iter().map(|settings| {
+            let protected_by = parts.protected.by(&settings.name);
+            (settings.name.clone(), output(settings, &view, protected_by.as_ref()))
+        });
+        let variables = parts.variables.views().into_iter().map(|shown| (shown.name.clone(), variable(&shown)));
+        let (link, stats) = (sources.link.borrow().clone(), sources.spool.stats());
+        let alarms = alarms(&link, &stats, &sources.buses.list());
+        let wholes = [
+            ("clock", clock_json(now.clock)),
+            ("rules", rules(&view)),
+            ("link", link_json(&link)),
+            ("spool", spool(&stats)),
+            ("alarms", alarms),
+        ];
+        Self {
+            sensors: sensors.collect(),
+            outputs: outputs.collect(),
+            variables: variables.collect(),
+            wholes,
+            log: log_lines::newest(),
+            about: about(&inventory, &sources.run.to_string(), control),
+            inventory,
+            now: now.wall,
+            boot: now.boot,
+            uptime: now.boot.saturating_sub(sources.started.boot),
+        }
+    }
+
+    /// All of it.
+    pub(super) fn whole(&self) -> Json {
+        let mut all = self.about.clone();
+        all.extend(self.times());
+        all.insert("sensors".into(), self.sensors.values().map(|shown| self.aged(shown)).collect());
+        all.insert("outputs".into(), self.outputs.values().cloned().collect());
+        all.insert("variables".into(), self.variables.values().cloned().collect());
+        all.extend(self.wholes.iter().map(|(key, json)| ((*key).to_owned(), json.clone())));
+        all.insert("log".into(), self.log.iter().map(|entry| line(entry)).collect());
+        Json::Object(all)
+    }
+
+    /// What is not as it was; nothing when all is.
+    pub(super) fn since(&self, old: &Self) -> Option<Json> {
+        let mut changed = Map::new();
+        let sensors = self.sensors.iter().filter(|(name, shown)| old.sensors.get(*name) != Some(shown));
+        let sensors: Vec<_> = sensors.map(|(_, shown)| self.aged(shown)).collect();
+        let last = old.log.last().map_or(0, |line| line.nth);
+        let log = self.log.iter().filter(|entry| entry.nth > last).map(|entry| line(entry)).collect();
+        let lists = [
+            ("sensors", sensors),
+            ("outputs", others(&self.outputs, &old.outputs)),
+            ("variables", others(&self.variables, &old.variables)),
+            ("log", log),
+        ];
+        for (key, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+            changed.insert(key.into(), list.into());
+        }
+        for ((key, new), _) in self.wholes.iter().zip(&old.wholes).filter(|((_, new), (_, old))| new != old) {
+            changed.insert((*key).into(), new.clone());
+        }
+        if changed.is_empty() {
+            return None;
+        }
+        changed.extend(self.times());
+        Some(Json::Object(changed))
+    }
+
+    /// Nothing but the time.
+    pub(super) fn ping(&self) -> Json {
+        Json::Object(self.times().into_iter().collect())
+    }
+
+    fn times(&self) -> [(String, Json); 2] {
+        [("now".into(), time(self.now).into()), ("uptime".into(), self.uptime.as_secs().into())]
+    }
+
+    fn aged(&self, shown: &Shown) -> Json {
+        let mut json = shown.json.clone();
+        let age = shown.taken.map(|taken| self.boot.saturating_sub(taken).as_millis() as f64 / 1000.0);
+        json["age"] = json!(age);
+        json
+    }
+}
+
+fn others(new: &BTreeMap<Name, Json>, old: &BTreeMap<Name, Json>) -> Vec<Json> {
+    new.iter().filter(|(name, json)| old.get(*name) != Some(json)).map(|(_, json)| json.clone()).collect()
+}
+
+fn clock_json(clock: ClockStatus) -> Json {
+    match clock {
+        ClockStatus::Synchronised => "synchronised".into(),
+        ClockStatus::Unsynchronised => "unsynchronised".into(),
+    }
+}
+
+fn about(inventory: &Inventory, run: &str, control: bool) -> Map<String, Json> {
+    let about = json!({
+        "api": 1,
+        "version": env!("CARGO_PKG_VERSION"),
+        "name": inventory.gateway.as_ref().map(Name::as_str),
+        "run": run,
+        "control": control,
+    });
+    match about {
+        Json::Object(about) => about,
+        _ => Map::new(),
+    }
+}
+
+fn sensor(settings: &SensorSettings, quantities: &[Quantity], view: Option<&SensorView>) -> Shown {
+    let nothing = SensorView::default();
+    let view = view.unwrap_or(&nothing);
+    let reading = view.latest.as_ref();
+    let values = quantities.iter().map(|quantity| {
+        let found = reading.and_then(|reading| reading.measurements.iter().find(|m| m.name == quantity.name));
+        json!({
+            "name": quantity.name,
+            "form": match quantity.form { Form::Number => "number", Form::Flag => "flag", Form::Word => "word" },
+            "unit": quantity.unit,
+            "decimals": quantity.decimals,
+            "value": found.map(|measurement| measured(&measurement.value)),
+        })
+    });
+    let json = json!({
+        "name": settings.name.as_str(),
+        "driver": settings.driver.name,
+        "every": seconds(settings.every),
+        "status": view.status.map(|status| status.as_str()),
+        "since": view.since.map(time),
+        "error": view.error,
+        "at": reading.map(|reading| time(reading.taken_at.wall)),
+        "age": null,
+        "values": values.collect::<Vec<_>>(),
+    });
+    Shown { json, taken: reading.map(|reading| reading.taken_at.boot) }
+}
+
+/// As a reading has it.
+fn measured(value: &Value) -> Json {
+    match value {
+        Value::Number { value, decimals } => {
+            serde_json::from_str(&payload::number(*value, *decimals)).unwrap_or(Json::Null)
+        }
+        Value::Flag(flag) => (*flag).into(),
+        Value::Word(word) => (*word).into(),
+    }
+}
+
+fn output(settings: &ActuatorSettings, view: &View, protected_by: Option<&Name>) -> Json {
+    let (kind, most, unit) = match settings.kind {
+        OutputKind::Switch => ("switch", None, ""),
+        OutputKind::Pulse => ("pulse", None, ""),
+        OutputKind::Percent => ("percent", Some(100), "%"),
+        OutputKind::Angle { most } => ("servo", Some(most), "°"),
+        OutputKind::Cover => ("cover", Some(100), "%"),
+    };
+    let known: Option<&OutputView> = view.outputs.get(&settings.name);
+    let value = known.and_then(|known| known.value);
+    let limits = &settings.limits;
+    let optional = |duration: Option<Duration>| duration.map(seconds);
+    let unless_zero = |duration: Duration| (!duration.is_zero()).then(|| seconds(duration));
+    json!({
+        "name": settings.name.as_str(),
+        "driver": settings.driver.name,
+        "kind": kind,
+        "takes": settings.kind.takes(),
+        "max": most,
+        "unit": unit,
+        "value": value.map(does),
+        "position": value.and_then(position),
+        "target": known.and_then(|known| known.target),
+        "cause": known.map(|known| known.cause.as_str()),
+        "since": known.map(|known| time(known.since)),
+        "rule": known.and_then(|known| known.rule.as_ref()).map(Name::as_str),
+        "protected_by": protected_by.map(Name::as_str),
+        "last_command": view.answered.get(&settings.name).map(answered),
+        "limits": {
+            "safe_state": limits.safe_state.to_string(),
+            "safe_after": optional(limits.safe_after),
+            "max_on": optional(limits.max_on),
+            "min_on": unless_zero(limits.min_on),
+            "min_off": unless_zero(limits.min_off),
+            "switches_per_hour": limits.switches_per_hour,
+            "interlock": settings.interlock.iter().map(Name::as_str).collect::<Vec<_>>(),
+            "dead_time": seconds(settings.dead_time),
+        },
+    })
+}
+
+/// What it does: of a cover whether it moves, of all others their value.
+fn does(value: OutputValue) -> Json {
+    match value {
+        OutputValue::Cover { travel: Travel::Opening, .. } => "opening".into(),
+        OutputValue::Cover { travel: Travel::Closing, .. } => "closing".into(),
+        OutputValue::Cover { travel: Travel::Stopped, .. } => "stopped".into(),
+        other => payload::output_value(other),
+    }
+}
+
+fn position(value: OutputValue) -> Option<f64> {
+    match value {
+        OutputValue::Cover { position, .. } => position.map(f64::round),
+        _ => None,
+    }
+}
+
+fn answered(answered: &Answered) -> Json {
+    let Answered { outcome, value, reason, time: at } = answered;
+    json!({ "outcome": outcome.as_str(), "value": value.map(does), "reason": reason, "time": time(*at) })
+}
+
+fn variable(shown: &VariableView) -> Json {
+    let VariableView { name, kind, value, since, cause } = shown;
+    let value = match value {
+        VariableValue::Number(number) => json!(number),
+        VariableValue::Word(word) => json!(&**word),
+    };
+    let mut json = json!({ "name": name.as_str(), "kind": "number", "min": null, "max": null, "step": null, "unit": "",
+        "options": null, "value": value, "since": time(*since), "cause": cause.as_str() });
+    match kind {
+        VariableKind::Number { min, max, step, unit } => {
+            (json["min"], json["max"], json["step"]) = (json!(min), json!(max), json!(step));
+            json["unit"] = unit.as_str().into();
+        }
+        VariableKind::Options(options) => {
+            json["kind"] = "options".into();
+            json["options"] = options.iter().map(|option| Json::from(&**option)).collect();
+        }
+    }
+    json
+}
+
+/// From the map of `B/rules` to a list.
+fn rules(view: &View) -> Json {
+    let report = view.rules.as_deref().and_then(|report| serde_json::from_slice::<BTreeMap<String, Json>>(report).ok());
+    let named = report.into_iter().flatten().map(|(name, mut rule)| {
+        rule["name"] = name.into();
+        rule
+    });
+    named.collect()
+}
+
+fn link_json(link: &LinkStatus) -> Json {
+    json!({ "state": link.state.as_str(), "since": time(link.since), "broker": link.broker,
+        "protocol": link.protocol.as_str(), "connects": link.connects, "last_error": link.last_error, "alarm": link.alarm })
+}
+
+fn spool(stats: &Stats) -> Json {
+    json!({ "queued": stats.queued, "bytes": stats.bytes, "oldest": stats.oldest.map(time), "dropped": stats.dropped,
+        "error": stats.error })
+}
+
+/// What a person must look after, sensors aside, which say it themselves.
+fn alarms(link: &LinkStatus, stats: &Stats, buses: &BTreeMap<Name, (SystemTime, String)>) -> Json {
+    let alarm = |about: &str, name: Option<&str>, since: Option<SystemTime>, text: &str| json!({ "about": about, "name": name, "since": since.map(time), "text": text });
+    let down = link.last_error.as_ref().filter(|_| link.state != LinkState::Up);
+    let down = down.map(|error| alarm("link", None, Some(link.since), error));
+    let of_link = link.alarm.as_ref().map(|text| alarm("link", None, None, text));
+    let of_spool = stats.error.as_ref().map(|text| alarm("spool", None, None, text));
+    let of_buses = buses.iter().map(|(name, (since, text))| alarm("bus", Some(name.as_str()), Some(*since), text));
+    down.into_iter().chain(of_link).chain(of_spool).chain(of_buses).collect()
+}
+
+fn line(line: &Line) -> Json {
+    json!({ "n": line.nth, "time": time(line.time), "level": line.weight.as_str(), "text": line.text })
+}

@@ -1,0 +1,520 @@
+//! The page's server of the compiled program: what it shows, what it takes, and what it refuses, without a broker.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::gateway::{Gateway, write_config};
+use common::http::{Site, read};
+use common::sim_file::SimFile;
+use common::{SOON, wait_until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Nobody listens on the broker's port.
+const USUAL: &str = r#"gateway: { name: shed }
+mqtt: { broker: "mqtt://127.0.0.1:1", base_topic: b }
+spool: { path: spool }
+buses:
+  bench: { type: sim, state_file: bench.json }
+variables:
+  target: { min: 5, max: 30, initial: 19, unit: °C }
+sensors:
+  air: { driver: bme280, bus: bench, every: 100ms, settings: { address: 0x76 } }
+  tide: { driver: waveform, every: 50ms, settings: { shape: counter } }
+actuators:
+  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: "off", safe_after: never, max_on: 1h }
+  slow: { driver: gpio-output, bus: bench, settings: { line: GPIO22 }, safe_state: "off", safe_after: never, min_off: 1h }
+rules:
+  frost: { when: air.temperature < -100, set: { slow: "on" } }
+"#;
+
+fn config(http: &str) -> String {
+    format!("{USUAL}{http}\n")
+}
+
+const OPEN: &str = "http: { listen: 127.0.0.1:0, control: true }";
+
+fn start(folder: &Path, http: &str) -> (Gateway, Site) {
+    let gateway = Gateway::start(folder, &config(http));
+    let site = Site::of(&gateway);
+    (gateway, site)
+}
+
+/// Sockets on which this process listens.
+fn listeners(pid: u32) -> usize {
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap());
+    let listening: BTreeSet<String> = tables
+        .iter()
+        .flat_map(|table| table.lines().skip(1))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields[3] == "0A")
+        .map(|fields| format!("socket:[{}]", fields[9]))
+        .collect();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let links = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    links.filter(|link| listening.contains(&*link.to_string_lossy())).count()
+}
+
+#[test]
+fn nothing_listens_unless_it_is_configured_and_a_reload_opens_moves_and_closes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(folder.path(), &config(""));
+    gateway.wait_log("Gateway started.", SOON);
+    assert_eq!(listeners(gateway.pid()), 0);
+    let reload = |http: &str, times: usize| {
+        write_config(folder.path(), &config(http));
+        gateway.signal(Signal::HUP);
+        wait_until("a reload", SOON, || gateway.log().matches("Configuration reloaded").count() == times);
+    };
+    reload(OPEN, 1);
+    let first = Site::of(&gateway);
+    let mut events = first.events();
+    events.wait(|name, _| (name == "state").then_some(()));
+    assert_eq!(listeners(gateway.pid()), 1);
+    // The same settings: the stream goes on, and begins again with everything.
+    reload(&format!("{OPEN}\nrequests: {{ allow: [ping] }}"), 2);
+    events.wait(|name, _| (name == "state").then_some(()));
+    reload("http: { listen: \"[::1]:0\" }", 3);
+    assert_eq!(events.next().map(|(name, _)| name).filter(|name| name == "state"), None);
+    let second = Site::nth(&gateway, 2);
+    assert_eq!((second.get("/healthz").status, listeners(gateway.pid())), (200, 1));
+    reload("", 4);
+    wait_until("the end of the listener", SOON, || listeners(gateway.pid()) == 0);
+}
+
+#[test]
+fn the_state_is_that_of_sensors_outputs_variables_and_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, site) = start(folder.path(), OPEN);
+    wait_until("the first readings", SOON, || {
+        let state = site.json("/api/state");
+        [0, 1].iter().all(|nth| !state["sensors"][nth]["at"].is_null()) && !state["outputs"][0]["value"].is_null()
+    });
+    let state = site.json("/api/state");
+    assert_eq!(
+        (&state["api"], &state["name"], &state["control"], &state["link"]["state"]),
+        (&1.into(), &"shed".into(), &true.into(), &state["link"]["state"])
+    );
+    let air = &state["sensors"][0];
+    assert_eq!((&air["name"], &air["status"], &air["driver"]), (&"air".into(), &"ok".into(), &"bme280".into()));
+    assert!(air["age"].as_f64().unwrap() >= 0.0, "{air}");
+    let temperature = &air["values"][0];
+    assert_eq!((&temperature["unit"], &temperature["form"]), (&"°C".into(), &"number".into()), "{temperature}");
+    assert!(temperature["value"].is_number());
+    let pump = &state["outputs"][0];
+    assert_eq!((&pump["kind"], &pump["value"], &pump["cause"]), (&"switch".into(), &"off".into(), &"start".into()));
+    assert_eq!((&pump["limits"]["max_on"], &pump["limits"]["safe_after"]), (&3600.into(), &Value::Null));
+    assert_eq!((&state["variables"][0]["value"], &state["variables"][0]["max"]), (&json!(19.0), &json!(30.0)));
+    assert_eq!((&state["rules"][0]["name"], &state["rules"][0]["switch"]), (&"frost".into(), &"on".into()));
+    let log = state["log"].as_array().unwrap();
+    assert!(log.iter().any(|line| line["text"].as_str().unwrap().starts_with("Gateway started.")), "{log:?}");
+    wait_until("the alarm of the link", SOON, || {
+        site.json("/api/state")["alarms"].as_array().unwrap().iter().any(|alarm| alarm["about"] == "link")
+    });
+    let history = site.json("/api/history");
+    let curve = &history["sensors"]["air"]["temperature"];
+    assert_eq!((curve["low"].as_array().unwrap().len(), &curve["high"][119]), (120, &curve["high"][119]));
+    assert!(curve["high"][119].is_number() || curve["high"][118].is_number(), "{curve}");
+}
+
+#[test]
+fn what_changes_is_sent_at_most_four_times_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, site) = start(folder.path(), OPEN);
+    let mut events = site.events();
+    assert_eq!(events.next().unwrap().0, "state");
+    let began = Instant::now();
+    // A sensor is read twenty times a second.
+    for _ in 0..10 {
+        events.wait(|name, data| {
+            let names = || data["sensors"].as_array().into_iter().flatten().map(|sensor| &sensor["name"]);
+            (name == "change" && names().any(|name| name == "tide")).then_some(())
+        });
+    }
+    // A tick may be late, and the next one not.
+    assert!(began.elapsed() >= Duration::from_millis(250) * 8, "{:?}", began.elapsed());
+    assert_eq!(site.post("/api/actuators/pump", r#"{"value":"on"}"#).status, 200);
+    events.wait(|_, data| {
+        let outputs = data["outputs"].as_array().into_iter().flatten();
+        outputs.into_iter().find(|output| output["name"] == "pump" && output["value"] == "on").map(|_| ())
+    });
+    drop(gateway);
+    while events.next().is_some() {}
+}
+
+#[test]
+fn a_command_moves_the_line_and_a_refused_one_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, site) = start(folder.path(), OPEN);
+    let sim = SimFile::new(folder.path().join("bench.json"));
+    let ask = |path: &str, body: &str| {
+        let answer = site.post(path, body);
+        (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
+    };
+    let (status, reply) = ask("/api/actuators/pump", r#"{"value":"toggle"}"#);
+    assert_eq!((status, &reply["outcome"], &reply["value"]), (200, &"done".into(), &"on".into()), "{reply}");
+    assert!(reply["id"].as_str().unwrap().starts_with("http-"));
+    assert_eq!(sim.line("GPIO27"), Some(1));
+    // A repeat with the same id is answered as before and does nothing.
+    let (_, first) = ask("/api/actuators/pump", r#"{"value":"toggle","id":"a1"}"#);
+    let (_, again) = ask("/api/actuators/pump", r#"{"value":"toggle","id":"a1"}"#);
+    assert_eq!((&first, &first["value"], sim.line("GPIO27")), (&again, &"off".into(), Some(0)));
+    let (status, reply) = ask("/api/actuators/slow", r#"{"value":"on"}"#);
+    assert_eq!((status, &reply["outcome"]), (409, &"rejected".into()));
+    assert!(reply["reason"].as_str().unwrap().starts_with("limit: "), "{reply}");
+    wait_until("the refusal on the page", SOON, || {
+        site.json("/api/state")["outputs"][1]["last_command"]["reason"] == reply["reason"]
+    });
+    assert_eq!(ask("/api/actuators/ghost", r#"{"value":"on"}"#).0, 404);
+    assert_eq!(ask("/api/actuators/pump", r#"{"value":"sideways"}"#).0, 409);
+    assert_eq!(ask("/api/actuators/pump", "{").0, 409);
+    assert_eq!(ask("/api/actuators/pump", "on").0, 400);
+    let (status, reply) = ask("/api/variables/target", r#"{"value":21.5}"#);
+    assert_eq!((status, &reply["value"]), (200, &json!(21.5)), "{reply}");
+    let (status, reply) = ask("/api/rules/frost", r#"{"value":"off"}"#);
+    assert_eq!((status, &reply["value"]), (200, &"off".into()), "{reply}");
+    wait_until("the rule on the page", SOON, || site.json("/api/state")["rules"][0]["switch"] == "off");
+    gateway.wait_log("Command answered.", SOON);
+}
+
+#[test]
+fn only_what_the_page_itself_sends_changes_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, site) = start(folder.path(), OPEN);
+    let sim = SimFile::new(folder.path().join("bench.json"));
+    wait_until("the safe state", SOON, || sim.line("GPIO27") == Some(0));
+    let own = "x-fieldgate: 1\r\ncontent-type: application/json\r\n";
+    let on = r#"{"value":"on"}"#;
+    for (fields, status) in [
+        (format!("origin: http://evil.example\r\n{own}"), 403),
+        (format!("origin: null\r\n{own}"), 403),
+        (format!("sec-fetch-site: cross-site\r\n{own}"), 403),
+        ("content-type: application/json\r\n".to_owned(), 403),
+        ("x-fieldgate: 1\r\ncontent-type: text/plain\r\n".to_owned(), 415),
+    ] {
+        assert_eq!(site.post_with("/api/actuators/pump", &fields, on).status, status, "{fields}");
+    }
+    assert_eq!(site.get("/api/actuators/pump").status, 405);
+    let rebound = |path: &str| {
+        site.send(format!("GET {path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n").as_bytes())
+    };
+    for path in ["/", "/api/state", "/api/events", "/metrics", "/healthz"] {
+        assert_eq!(rebound(path).status, 421, "{path}");
+    }
+    assert_eq!(site.send(b"GET / HTTP/1.0\r\n\r\n").status, 400);
+    assert_eq!(sim.line("GPIO27"), Some(0));
+    // And nothing at all without `control`.
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, site) = start(folder.path(), "http: { listen: 127.0.0.1:0 }");
+    assert_eq!(site.post("/api/actuators/pump", on).status, 403);
+    assert_eq!(site.json("/api/state")["control"], false);
+}
+
+#[test]
+fn every_answer_forbids_a_browser_what_it_does_not_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, site) = start(folder.path(), OPEN);
+    for path in ["/", "/api/state", "/metrics", "/nothing"] {
+        let head = site.get(path).head;
+        for field in [
+            "content-security-policy: default-src 'none'",
+            "x-content-type-options: nosniff",
+            "x-frame-options: deny",
+            "cache-control: no-store",
+            "referrer-policy: no-referrer",
+            "cross-origin-resource-policy: same-origin",
+        ] {
+            assert!(head.contains(field), "{path} lacks {field}: {head}");
+        }
+        assert!(!head.contains("access-control-"), "{head}");
+    }
+    let page = site.get("/");
+    assert!(page.head.contains("content-encoding: gzip") && page.body.starts_with(&[0x1f, 0x8b]), "{}", page.head);
+    assert_eq!(site.get("/nothing").status, 404);
+    let head = site.send(format!("{}connection: close\r\n\r\n", site.head("HEAD /")).as_bytes());
+    assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+#[test]
+fn a_password_is_asked_for_and_wrong_ones_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_secret(&folder.path().join("password"), "geheim\n");
+    let (gateway, mut site) = start(folder.path(), "http: { listen: 127.0.0.1:0, password_file: password }");
+    for path in ["/", "/api/state", "/api/events", "/metrics", "/healthz"] {
+        let answer = site.get(path);
+        assert_eq!(answer.status, 401, "{path}");
+        assert!(answer.head.contains("www-authenticate: basic"), "{}", answer.head);
+    }
+    let with = |site: &mut Site, code: &str| {
+        site.fields = format!("authorization: Basic {code}\r\n");
+        site.get("/healthz")
+    };
+    // `any:geheim`, `any:falsch`
+    assert_eq!(with(&mut site, "YW55OmdlaGVpbQ==").status, 200);
+    let tries: Vec<u16> = (0..40).map(|_| with(&mut site, "YW55OmZhbHNjaA==").status).collect();
+    assert_eq!(tries[..5], [401; 5]);
+    let refused = tries.iter().position(|status| *status == 429).expect("some are not even looked at");
+    assert!(refused >= 5, "{tries:?}");
+    let blocked = with(&mut site, "YW55OmZhbHNjaA==");
+    // One is looked at every three seconds, and a machine may be that slow.
+    assert!(blocked.status == 401 || blocked.head.contains("retry-after: "), "{blocked:?}");
+    assert!(!gateway.log().contains("geheim") && !gateway.log().contains("YW55"));
+}
+
+#[test]
+fn what_is_too_large_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, site) = start(folder.path(), OPEN);
+    let get =
+        |fields: &str| site.send(format!("{}{fields}connection: close\r\n\r\n", site.head("GET /healthz")).as_bytes());
+    assert_eq!(get(&format!("x: {}\r\n", "y".repeat(8000))).status, 200);
+    assert_eq!(get(&format!("x: {}\r\n", "y".repeat(100_000))).status, 431);
+    assert_eq!(get(&"x: y\r\n".repeat(100)).status, 431);
+    assert_eq!(site.get(&format!("/{}", "y".repeat(100_000))).status, 431);
+    assert_eq!(site.post("/api/actuators/pump", &format!("{{\"value\":\"{}\"}}", "y".repeat(10_000))).status, 413);
+    let head = site.head("POST /api/actuators/pump");
+    let own = "x-fieldgate: 1\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunks = format!("1000\r\n{}\r\n", "y".repeat(0x1000)).repeat(4);
+    assert_eq!(site.send(format!("{head}{own}{chunks}0\r\n\r\n").as_bytes()).status, 413);
+    assert_eq!(site.get("/healthz").status, 200);
+}
+
+#[test]
+fn who_is_slow_is_cut_and_others_are_answered_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, site) = start(folder.path(), OPEN);
+    let began = Instant::now();
+    let half = |text: String| {
+        let mut stream = site.connect();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    let own = "x-fieldgate: 1\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let mut slow: Vec<TcpStream> = (0..20).map(|_| half(site.head("GET /"))).collect();
+    slow.extend((0..5).map(|_| half(String::new())));
+    slow.extend((0..5).map(|_| half(format!("{}{own}", site.head("POST /api/actuators/pump")))));
+    // One that asked once and then keeps its place.
+    slow.push(half(format!("{}\r\n", site.head("GET /healthz"))));
+    assert_eq!(site.get("/healthz").status, 200);
+    // Reading ends when the other side has closed: a limit that does not hold would be waited for in vain.
+    for stream in &mut slow {
+        read(stream);
+    }
+    assert!(began.elapsed() >= Duration::from_secs(9), "nobody is cut before it is late");
+    assert_eq!(site.get("/healthz").status, 200);
+}
+
+#[test]
+fn many_idle_streams_are_bounded_in_number_and_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, site) = start(folder.path(), OPEN);
+    assert_eq!(site.get("/api/state").status, 200);
+    let before = gateway.own_memory();
+    let ask = format!("{}\r\n", site.head("GET /api/events"));
+    let streams: Vec<_> = (0..400)
+        .map(|_| {
+            let mut stream = site.connect();
+            // One that is refused may be closed already.
+            stream.write_all(ask.as_bytes()).ok();
+            stream
+        })
+        .collect();
+    let mut statuses = [0; 3];
+    for mut stream in streams.iter() {
+        let mut head = [0; 12];
+        let is_there = stream.read_exact(&mut head).is_ok();
+        let place = match (is_there, &head[9..]) {
+            (true, b"200") => 0,
+            (true, b"503") => 1,
+            _ => 2,
+        };
+        statuses[place] += 1;
+    }
+    assert_eq!(statuses[0], 16, "{statuses:?}");
+    // A connection that is closed with a request unread may be reset before its answer is read.
+    assert_eq!(statuses.iter().sum::<usize>(), 400);
+    let grown = gateway.own_memory().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes for 400 streams");
+    drop(streams);
+    wait_until("room again", SOON, || site.get("/healthz").status == 200);
+    wait_until("a stream again", SOON, || site.events().next().is_some());
+}
+
+/// Requests as nobody should send them: good ones with bytes changed, cut, doubled, and noise.
+fn hostile(random: &mut fastrand::Rng, site: &Site) -> Vec<u8> {
+    let paths = [
+        "/",
+        "/api/state",
+        "/api/history",
+        "/metrics",
+        "/healthz",
+        "/api/actuators/pump",
+        "/../etc/passwd",
+        "//",
+        "/%00",
+        "*",
+    ];
+    let methods = ["GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT", "TRACE", "PRI"];
+    let path = paths[random.usize(..paths.len())];
+    let method = methods[random.usize(..methods.len())];
+    let body = r#"{"value":"on"}"#;
+    let mut bytes = format!(
+        "{}x-fieldgate: 1\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        site.head(&format!("{method} {path}")),
+        body.len()
+    )
+    .into_bytes();
+    for _ in 0..random.usize(..6) {
+        let at = random.usize(..bytes.len());
+        match random.u8(..5) {
+            0 => bytes[at] = random.u8(..),
+            1 => bytes.truncate(at.max(1)),
+            2 => drop(bytes.splice(at..at, std::iter::repeat_n(random.u8(..), random.usize(..3000)))),
+            3 => drop(bytes.splice(at..at, b"\r\n".iter().copied())),
+            _ => bytes.extend_from_within(at..),
+        }
+    }
+    bytes
+}
+
+#[test]
+fn hostile_requests_are_survived() {
+    let count = if std::env::var("FIELDGATE_FAULTS").is_ok_and(|scale| scale == "long") { 100_000 } else { 1000 };
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, site) = start(folder.path(), "http: { listen: 127.0.0.1:0 }");
+    let mut random = fastrand::Rng::with_seed(common::seed());
+    println!("seed {}", common::seed());
+    let before = gateway.own_memory();
+    for nth in 0..count {
+        let bytes = hostile(&mut random, &site);
+        let mut stream = site.connect();
+        stream.write_all(&bytes).ok();
+        // Half of a request is answered when its end is known.
+        stream.shutdown(std::net::Shutdown::Write).ok();
+        let answer = read(&mut stream);
+        assert!(answer.status < 500 || answer.status == 503, "number {nth}: {answer:?}");
+    }
+    assert_eq!(site.get("/healthz").status, 200);
+    assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
+    let grown = gateway.own_memory().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes");
+}
+
+/// Counted, not timed: whatever the machine, each reading that was taken must be there while requests are answered.
+#[test]
+fn readings_are_not_lost_beside_a_flood_of_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, site) = start(folder.path(), OPEN);
+    let tide = r#"fieldgate_readings_total{sensor="tide"}"#;
+    wait_until("readings", SOON, || site.metric(tide).is_some_and(|count| count > 2.0));
+    let before = site.metric(tide).unwrap();
+    let (began, each) = (Instant::now(), 1000);
+    std::thread::scope(|scope| {
+        for path in ["/metrics", "/api/state"] {
+            let site = &site;
+            scope.spawn(move || {
+                let mut stream = site.connect();
+                let ask = format!("{}\r\n", site.head(&format!("GET {path}")));
+                for _ in 0..each {
+                    stream.write_all(ask.as_bytes()).unwrap();
+                    read_one(&mut stream);
+                }
+            });
+        }
+    });
+    let took = began.elapsed();
+    println!("{} requests in {took:?}", 2 * each);
+    wait_until("more readings", SOON, || site.metric(tide).is_some_and(|count| count > before));
+    assert_eq!(site.metric("fieldgate_spool_dropped_readings_total"), Some(0.0));
+    assert!(!gateway.log().contains("lost"), "{}", gateway.log());
+}
+
+/// One answer of a connection that stays.
+fn read_one(stream: &mut TcpStream) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+    let mut body = vec![0; length.unwrap_or_else(|| panic!("{head}"))];
+    stream.read_exact(&mut body).unwrap();
+}
+
+#[test]
+fn metrics_are_in_base_units_and_a_sensor_that_is_down_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, site) = start(folder.path(), OPEN);
+    let air = |family: &str, measurement: &str| {
+        site.metric(&format!("fieldgate_{family}{{sensor=\"air\",measurement=\"{measurement}\"}}"))
+    };
+    wait_until("the first reading", SOON, || air("temperature_celsius", "temperature").is_some());
+    let pressure = air("pressure_pascals", "pressure").unwrap();
+    let humidity = air("humidity_ratio", "humidity").unwrap();
+    assert!((30_000.0..110_000.0).contains(&pressure) && (0.0..=1.0).contains(&humidity), "{pressure} {humidity}");
+    let up = || site.metric("fieldgate_sensor_up{sensor=\"air\"}");
+    assert_eq!(up(), Some(1.0));
+    SimFile::new(folder.path().join("bench.json")).set_fault("0x76", Some("nak"));
+    wait_until("that it is down", SOON, || up() == Some(0.0));
+    assert_eq!(air("temperature_celsius", "temperature"), None);
+    let answer = site.send(
+        format!("{}accept: application/openmetrics-text\r\nconnection: close\r\n\r\n", site.head("GET /metrics"))
+            .as_bytes(),
+    );
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(answer.head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", answer.head);
+    assert!(text.ends_with("# EOF\n") && text.contains("# UNIT fieldgate_reading_age_seconds seconds\n"), "{text}");
+    for line in text.lines().filter(|line| line.starts_with("# TYPE")) {
+        let name = line.split_whitespace().nth(2).unwrap();
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} says what it is");
+        assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1, "{name}");
+    }
+}
+
+#[test]
+fn the_file_of_metrics_is_written_without_a_listener_and_goes_with_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fieldgate.prom");
+    let mut gateway = Gateway::start(folder.path(), &config("metrics: { textfile: fieldgate.prom }"));
+    wait_until("the file", SOON, || path.exists());
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("# TYPE fieldgate_readings_total counter\n") && !text.contains("# UNIT"), "{text}");
+    assert_eq!(listeners(gateway.pid()), 0);
+    gateway.stop(SOON);
+    assert!(!path.exists(), "values that nobody renews would look alive");
+}
+
+/// Where Debian's `prometheus` is not installed, `deploy/test.sh` says that this was left out.
+#[test]
+fn promtool_has_nothing_to_say_about_the_metrics() {
+    let promtool = std::env::var("PROMTOOL").unwrap_or_else(|_| "promtool".into());
+    if Command::new(&promtool).arg("--version").output().is_err() {
+        println!("LEFT OUT: there is no promtool");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, site) = start(folder.path(), OPEN);
+    wait_until("the first reading", SOON, || site.metric("fieldgate_sensor_up{sensor=\"air\"}") == Some(1.0));
+    let file = folder.path().join("metrics");
+    std::fs::write(&file, site.get("/metrics").body).unwrap();
+    let checked =
+        Command::new(&promtool).args(["check", "metrics"]).stdin(std::fs::File::open(&file).unwrap()).output();
+    let checked = checked.unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && said.is_empty(), "{said}\n{}", std::fs::read_to_string(&file).unwrap());
+    // The alerts that are shipped fire on what their tests say.
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
+    let tested =
+        Command::new(&promtool).args(["test", "rules", "fieldgate_test.yml"]).current_dir(rules).output().unwrap();
+    let said = String::from_utf8_lossy(&tested.stdout).into_owned() + &String::from_utf8_lossy(&tested.stderr);
+    assert!(tested.status.success(), "{said}");
+}
