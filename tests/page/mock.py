@@ -6,7 +6,8 @@
 It prints its address, and serves src/http/page/index.html under the program's own Content-Security-Policy. `POST mock` with a JSON object
 sets what the test needs: `{"down": {"air": "no answer at address 0x76"}}`, `{"values": {"air": {"temperature": 21.5}}}`,
 `{"refuse": {"pump": "interlock: heater is on"}}`, `{"link": …}`, `{"alarms": […]}`, `{"log": "…"}`, `{"rules": {"frost": "blocked"}}`,
-`{"still": true}` (values stay as they are), `{"silent": true}` (nothing more is sent).
+`{"still": true}` (values stay as they are), `{"silent": true}` (nothing more is sent),
+`{"deny": [429, "too many wrong passwords"]}` (what is asked of the interface is refused; null ends it).
 """
 import argparse
 import base64
@@ -65,7 +66,7 @@ class World:
     """What the gateway knows, and who listens."""
 
     def __init__(self, options):
-        self.lock, self.streams, self.still, self.silent = threading.RLock(), [], False, False
+        self.lock, self.streams, self.still, self.silent, self.deny = threading.RLock(), [], False, False, None
         self.began, self.control, self.version = time.time(), not options.no_control, options.version
         self.run = f"{random.getrandbits(32):08x}"
         plan = [self.renamed(SENSORS, n) for n in range(options.sensors)]
@@ -100,7 +101,7 @@ class World:
         if name == "heater":
             value, cause, rule = "on", "rule", "heating"
         limits = dict(safe_state="0" if kind in ("percent", "servo") else "off", safe_after=30, max_on=600 if name == "pump" else None, min_on=None,
-                      min_off=10 if name == "pump" else None, switches_per_hour=None, interlock=["heater"] if name == "cable" else [], dead_time=0.1)
+                      min_off=10 if name == "pump" else None, switches_per_hour=None, interlock=["heater"] if name == "pump" else [], dead_time=0.1)
         last = dict(outcome="done", value=value, reason=None, time=stamp(900)) if cause == "command" else None
         return dict(name=name, driver=driver, kind=kind, takes="on, off, toggle", max=most, unit="", value=value, target=None, cause=cause, since=stamp(760),
                     position=60 if kind == "cover" else None, rule=rule, protected_by="frost" if name == "cable" else None, last_command=last, limits=limits)
@@ -172,6 +173,9 @@ class World:
         """What a test asks for."""
         self.still, self.silent = wish.get("still", self.still), wish.get("silent", self.silent)
         self.refuse.update(wish.get("refuse", {}))
+        self.deny = wish.get("deny", self.deny)
+        if self.deny:
+            self.tell("end", {})
         parts = {}
         for name, error in wish.get("down", {}).items():
             self.sensors[name].update(status="down" if error else "ok", error=error, since=stamp(wish.get("ago", 0)))
@@ -207,8 +211,9 @@ class World:
         table = {"actuators": self.outputs, "variables": self.variables, "rules": {one["name"]: one for one in self.rules}}[kind]
         if name not in table:
             return 404, dict(base, outcome="rejected", reason=f"unknown: there is no {name}")
-        if self.refuse.get(name):
-            answer = dict(base, outcome="rejected", reason=self.refuse[name])
+        blocked = name == "pump" and value == "on" and self.outputs["heater"]["value"] == "on"
+        if blocked or self.refuse.get(name):
+            answer = dict(base, outcome="rejected", reason=self.refuse.get(name) or "interlock: heater is on")
             if kind == "actuators":
                 table[name]["last_command"] = {key: answer[key] for key in ("outcome", "value", "reason", "time")}
                 self.change(outputs=[table[name]])
@@ -266,6 +271,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/":
             page = PAGE.read_text()
             self.answer(200, page.encode(), "text/html; charset=utf-8", Content_Security_Policy=policy(page), X_Content_Type_Options="nosniff")
+        elif world.deny:
+            self.answer(world.deny[0], dict(error=world.deny[1]))
         elif self.path == "/api/events":
             self.events()
         elif self.path in ("/api/state", "/api/history"):
@@ -284,6 +291,8 @@ class Handler(BaseHTTPRequestHandler):
 
         def stream(kind, data):
             try:
+                if kind == "end":
+                    raise OSError
                 self.wfile.write(f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode())
                 self.wfile.flush()
             except OSError:
@@ -323,6 +332,7 @@ def main():
     Handler.world = World(options)
     ThreadingHTTPServer.request_queue_size = 64
     ThreadingHTTPServer.daemon_threads = True
+    ThreadingHTTPServer.handle_error = lambda *_: None  # A browser that has gone is no error.
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
     threading.Thread(target=Handler.world.tick, daemon=True).start()
     print(f"http://127.0.0.1:{server.server_port}/", flush=True)
