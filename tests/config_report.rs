@@ -82,6 +82,8 @@ fn the_shipped_configuration_shows_every_key() {
         config::raw::HOME_ASSISTANT,
         config::raw::SHOWN_SENSOR,
         config::raw::SHOWN_OUTPUT,
+        config::raw::HTTP,
+        config::raw::METRICS,
     ];
     for field in raw.into_iter().flatten() {
         assert!(text.contains(&format!("{}:", field.name)), "{} is not shown", field.name);

@@ -90,6 +90,8 @@ fn sections() -> Vec<(&'static str, &'static [Field])> {
         ("rules.NAME", raw::RULE),
         ("rules.NAME.publish", raw::PUBLICATION),
         ("home_assistant", raw::HOME_ASSISTANT),
+        ("http", raw::HTTP),
+        ("metrics", raw::METRICS),
     ]
 }
 
