@@ -391,7 +391,7 @@ fn hostile_requests_are_survived() {
     let folder = tempfile::tempdir().unwrap();
     let (gateway, site) = start(folder.path(), "http: { listen: 127.0.0.1:0 }");
     let mut random = fastrand::Rng::with_seed(common::seed());
-    println!("seed {}", common::seed());
+    eprintln!("seed {}", common::seed());
     let before = gateway.own_memory();
     for nth in 0..count {
         let bytes = hostile(&mut random, &site);
@@ -431,7 +431,7 @@ fn readings_are_not_lost_beside_a_flood_of_requests() {
         }
     });
     let took = began.elapsed();
-    println!("{} requests in {took:?}", 2 * each);
+    eprintln!("{} requests in {took:?}", 2 * each);
     wait_until("more readings", SOON, || site.metric(tide).is_some_and(|count| count > before));
     assert_eq!(site.metric("fieldgate_spool_dropped_readings_total"), Some(0.0));
     assert!(!gateway.log().contains("lost"), "{}", gateway.log());
@@ -498,7 +498,7 @@ fn the_file_of_metrics_is_written_without_a_listener_and_goes_with_the_program()
 fn promtool_has_nothing_to_say_about_the_metrics() {
     let promtool = std::env::var("PROMTOOL").unwrap_or_else(|_| "promtool".into());
     if Command::new(&promtool).arg("--version").output().is_err() {
-        println!("LEFT OUT: there is no promtool");
+        eprintln!("LEFT OUT: there is no promtool");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -83,10 +83,7 @@ mod tests {
         (1..1000).for_each(|a| guesses.wrong(v6(a, 0), seconds(1)));
         assert_eq!(guesses.0.len(), MAX_ADDRESSES + 1);
         assert!(guesses.wait(v6(5000, 0), seconds(1)).is_some());
-        assert_eq!(
-            guesses.wait(IpAddr::from([127, 0, 0, 1]), seconds(1)).is_some(),
-            true,
-            "it shares the rest's limit"
-        );
+        let elsewhere = guesses.wait(IpAddr::from([127, 0, 0, 1]), seconds(1));
+        assert!(elsewhere.is_some(), "it shares the rest's limit");
     }
 }
