@@ -17,8 +17,6 @@ usage: sh deploy/test.sh            the next two, but for the broken programs
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
        sh deploy/test.sh --home-assistant   the program and a real Home Assistant (as root; a minute, and two more the first time).
                                     It needs a folder with ha_bench.py and build.sh: FIELDGATE_HA_BENCH
-       sh deploy/test.sh --page     the page in a real Chromium, against the debug program (tests/page; a minute, and one more the first
-                                    time: Playwright and axe-core are installed below target/)
        sh deploy/test.sh --setup    the packages that all of these need, --board too, and nothing else
        sh deploy/test.sh --prepare  what --board makes before the board starts, so that it need only run
        sh deploy/test.sh --help     this text
@@ -369,12 +367,6 @@ case "${1:-}" in
     --board) on_board "emulated board" ;;
     --prepare) on_board "image and program of the emulated board" --prepare ;;
     --home-assistant) home_assistant ;;
-    --page)
-        rust_is_there
-        has chromium || fail "chromium is missing: apt-get install chromium"
-        run "program" cargo build --locked --quiet
-        run "page in Chromium" python3 tests/page/page.py --program "${CARGO_TARGET_DIR:-target}/debug/fieldgate"
-        ;;
     --setup) install_packages; install_promtool; on_board "packages of the emulated board" --packages ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;
     *) trap - EXIT; rm -rf "$scratch"; usage >&2; exit 2 ;;
