@@ -17,6 +17,7 @@ usage: sh deploy/test.sh            the next two, but for the broken programs
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
        sh deploy/test.sh --home-assistant   the program and a real Home Assistant (as root; a minute, and two more the first time).
                                     It needs a folder with ha_bench.py and build.sh: FIELDGATE_HA_BENCH
+       sh deploy/test.sh --page     the page in a real Chromium: at a mock of its interface, then of the debug program (two minutes)
        sh deploy/test.sh --setup    the packages that all of these need, --board too, and nothing else
        sh deploy/test.sh --prepare  what --board makes before the board starts, so that it need only run
        sh deploy/test.sh --help     this text
@@ -355,6 +356,24 @@ home_assistant() {
     run "entities of a real Home Assistant" python3 tests/home_assistant/live.py "$bench" "$ha_root" "$(cd "$target" && pwd)/debug/fieldgate"
 }
 
+# The page in Debian's Chromium. Playwright and axe-core are installed once, below target/.
+page() {
+    install_packages
+    wanted=
+    has chromium || wanted="chromium "
+    has npm || wanted="${wanted}npm"
+    if [ -n "$wanted" ]; then
+        [ "$(id -u)" -eq 0 ] || fail "Missing packages. Run this, then start again:
+    sudo apt-get install --yes --no-install-recommends $wanted"
+        # shellcheck disable=SC2086 # a list of words
+        apt-get install --yes --quiet --no-install-recommends $wanted
+    fi
+    rust_is_there
+    run "program" cargo build --locked --quiet
+    run "the page at its mock" python3 tests/page/page.py
+    run "the page of the program" python3 tests/page/page.py --program "$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug/fieldgate"
+}
+
 case "${1:-}" in
     "") checks; tests ;;
     --checks) checks; broken_programs ;;
@@ -367,6 +386,7 @@ case "${1:-}" in
     --board) on_board "emulated board" ;;
     --prepare) on_board "image and program of the emulated board" --prepare ;;
     --home-assistant) home_assistant ;;
+    --page) page ;;
     --setup) install_packages; install_promtool; on_board "packages of the emulated board" --packages ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;
     *) trap - EXIT; rm -rf "$scratch"; usage >&2; exit 2 ;;

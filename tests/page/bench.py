@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -130,10 +131,25 @@ class Program(Bench):
 
     def __init__(self, program):
         self.program, self.folder = Path(program).resolve(), tempfile.TemporaryDirectory()
-        self.port, self.broker, self.path = free_port(), free_port(), Path(self.folder.name)
-        (self.path / "fieldgate.yaml").write_text(CONFIG.format(port=self.port, broker=self.broker))
+        self.port, self.path = free_port(), Path(self.folder.name)
+        self.broker, port = self.mosquitto()
+        (self.path / "fieldgate.yaml").write_text(CONFIG.format(port=self.port, broker=port))
         self.url = f"http://127.0.0.1:{self.port}/"
         self.start()
+
+    def mosquitto(self):
+        """A broker, and its port. Somebody else may take a port between our looking and its binding; then another is tried."""
+        path = os.environ["PATH"] + ":/usr/sbin"
+        for _ in range(5):
+            port = free_port()
+            configuration = self.path / "mosquitto.conf"
+            configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+            child = subprocess.Popen(["mosquitto", "-c", configuration], stderr=subprocess.PIPE, text=True, env={**os.environ, "PATH": path})
+            if any(" running" in line for line in iter(child.stderr.readline, "")):
+                threading.Thread(target=child.stderr.read, daemon=True).start()
+                return child, port
+            child.wait()
+        raise AssertionError("no mosquitto starts")
 
     def start(self):
         with open(self.path / "log", "ab") as log:
@@ -173,6 +189,8 @@ class Program(Bench):
         if self.child:
             self.child.send_signal(signal.SIGTERM)
             self.child.wait(20)
+        self.broker.terminate()
+        self.broker.wait(20)
         self.folder.cleanup()
 
 

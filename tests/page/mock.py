@@ -39,9 +39,9 @@ SENSORS = [
     ("water", "pulse-counter", 60, [("total", "number", "m³", 3, 1234.561, 0.4), ("rate", "number", "m³/h", 3, 0.12, 0.1)]),
 ]
 OUTPUTS = [
-    ("blind", "gpio-cover", "cover", None), ("cable", "gpio-output", "switch", None), ("fan", "pwm-output", "percent", None),
-    ("flap", "pwm-servo", "servo", 180), ("gate", "gpio-pulse", "pulse", None), ("heater", "gpio-output", "switch", None),
-    ("pump", "gpio-output", "switch", None),
+    ("blind", "gpio-cover", "cover", None), ("fan", "pwm-output", "percent", None),
+    ("gate", "gpio-pulse", "pulse", None), ("heater", "gpio-output", "switch", None),
+    ("pump", "gpio-output", "switch", None), ("trace", "gpio-output", "switch", None), ("vent", "pwm-servo", "servo", 180),
 ]
 
 
@@ -104,7 +104,7 @@ class World:
                       min_off=10 if name == "pump" else None, switches_per_hour=None, interlock=["heater"] if name == "pump" else [], dead_time=0.1)
         last = dict(outcome="done", value=value, reason=None, time=stamp(900)) if cause == "command" else None
         return dict(name=name, driver=driver, kind=kind, takes="on, off, toggle", max=most, unit="", value=value, target=None, cause=cause, since=stamp(760),
-                    position=60 if kind == "cover" else None, rule=rule, protected_by="frost" if name == "cable" else None, last_command=last, limits=limits)
+                    position=60 if kind == "cover" else None, rule=rule, protected_by="frost" if name == "trace" else None, last_command=last, limits=limits)
 
     def line(self, level, text, ago=0):
         self.count += 1

@@ -9,7 +9,6 @@ PART is a part of a check's name. Debian's chromium is needed; Playwright and ax
 """
 import argparse
 import gzip
-import json
 import re
 import sys
 import traceback
@@ -20,15 +19,10 @@ tools.ready()
 from playwright.sync_api import sync_playwright  # noqa: E402
 import bench as benches  # noqa: E402
 from bench import wait_until  # noqa: E402
+from visitor import DESKTOP, PHONE, Visitor  # noqa: E402
 
-LIMIT, DESKTOP, PHONE = 30_000, dict(width=1280, height=900), dict(width=360, height=740)
+LIMIT = 30_000
 CHECKS = []
-# What is said aloud, kept; and what shows whether a page is still the one that was opened.
-WATCH = """window.said = []; window.kept = true; document.addEventListener('DOMContentLoaded', () => {
-    const place = document.getElementById('say');
-    new MutationObserver(() => said.push(place.textContent)).observe(place, { childList: true, characterData: true, subtree: true }); });"""
-# Chromium writes these by itself: a gateway that is away, and an answer that is a refusal.
-OF_THE_BROWSER = re.compile(r"Failed to load resource: (net::ERR_|the server responded with a status of (409|404|502|429|401|503))")
 
 
 def check(needs="any"):
@@ -37,70 +31,6 @@ def check(needs="any"):
         CHECKS.append((needs, function))
         return function
     return register
-
-
-class Visitor:
-    """A browser's page, and everything that it complained of or asked for."""
-
-    def __init__(self, browser, bench, viewport=None, scheme="light", motion="reduce"):
-        self.bench, self.problems, self.requests = bench, [], []
-        self.context = browser.new_context(viewport=viewport or DESKTOP, color_scheme=scheme, reduced_motion=motion)
-        self.page = page = self.context.new_page()
-        page.set_default_timeout(20_000)
-        page.add_init_script(WATCH)
-        page.on("console", lambda message: self.console(message))
-        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.goto(bench.url)
-        self.until("document.getElementById('beat').textContent === 'Live'")
-
-    def console(self, message):
-        if message.type in ("error", "warning") and not OF_THE_BROWSER.match(message.text):
-            self.problems.append(f"console: {message.text}")
-
-    def text(self, selector):
-        return self.page.locator(selector).inner_text()
-
-    def until(self, expression, argument=None):
-        """Asked from outside, time and again: Playwright's own waiting evaluates text within the page, which its policy forbids."""
-        wait_until(expression, lambda: self.page.evaluate(expression, argument))
-
-    def shows(self, selector, part):
-        """Waits until an element says something."""
-        try:
-            self.until("([at, part]) => [...document.querySelectorAll(at)].some(one => one.textContent.includes(part))", [selector, part])
-        except AssertionError as error:
-            raise AssertionError(f"{selector} does not say {part!r} but {self.page.locator(selector).all_inner_texts()}") from error
-
-    def says(self, part):
-        self.until("part => said.some(one => one.includes(part))", part)
-
-    def value(self, sensor, place=0):
-        return self.page.locator(f"#s-{sensor} .value").nth(place).inner_text()
-
-    def turn(self, name, on):
-        """By the page's own switch."""
-        switch = self.page.locator(f"#o-{name} .switch")
-        if switch.get_attribute("aria-checked") != ("true" if on else "false"):
-            switch.click()
-        self.until("([name, on]) => document.querySelector(`#o-${name} .switch`).getAttribute('aria-checked') === on && "
-                   "!document.querySelector(`#o-${name} [aria-busy]`)", [name, "true" if on else "false"])
-
-    def close(self):
-        self.context.close()
-        elsewhere = [url for url in self.requests if not url.startswith((self.bench.url, "data:"))]
-        assert not self.problems, self.problems
-        assert not elsewhere, f"asked elsewhere: {elsewhere}"
-
-    def axe(self, what):
-        self.page.evaluate(tools.axe())
-        found = self.page.evaluate("axe.run().then(result => result.violations.map(one => [one.id, one.help, one.nodes.map(n => n.html.slice(0, 160) + ' ' + "
-                                   "n.failureSummary.slice(0, 300))]))")
-        assert not found, f"axe-core, {what}: {json.dumps(found, indent=1, ensure_ascii=False)}"
-
-    def fits(self, what):
-        wide, there = self.page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-        assert wide <= there, f"{what}: it is {wide} wide on {there}"
 
 
 @check()
@@ -128,7 +58,9 @@ def a_value_changes_and_moves_nothing_beside_it(visit):
     visitor = visit()
     visitor.bench.set_air(9.5)
     visitor.shows("#s-air .value", "9.5")
-    places = "[...document.querySelectorAll('.sensor h3, .unit, .sensor .age, .output .does')].map(one => { const b = one.getBoundingClientRect(); return [b.left, b.top]; })"
+    # From the top of all of it, for what is said above it may come and go.
+    places = ("[...document.querySelectorAll('.sensor h3, .unit, .sensor .age, .output .does')].map(one => { const box = one.getBoundingClientRect(); "
+              "return [box.left, box.top - document.querySelector('.both').getBoundingClientRect().top]; })")
     before = visitor.page.evaluate(places)
     visitor.bench.set_air(-10.25)
     visitor.shows("#s-air .value", "−10.")
@@ -371,7 +303,7 @@ def two_hundred_sensors_and_thirty_outputs_touch_only_what_changes(visit):
         # What changes elsewhere than in the one card within one message; the clocks that count on are left out.
         visitor.page.evaluate("""() => { window.touched = []; new MutationObserver(list => list.forEach(one => {
             const at = (one.target.closest ? one.target : one.target.parentElement).closest('article, header, main > *, #say');
-            if (!one.target.closest?.('.age, .because, .answer, .word, dd, #beat, .state, #say')) touched.push(at?.id); }))
+            if (!one.target.closest?.('.age, .because, .answer, .word, dd, #beat, .state, #say, #silent') && one.target !== document.body) touched.push(at?.id); }))
             .observe(document, { subtree: true, childList: true, attributes: true, characterData: true }); }""")
         bench.set_air(3.25)
         visitor.shows("#s-air .value", "3.25")
