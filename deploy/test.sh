@@ -268,7 +268,7 @@ faults() {
     rm -f "$FIELDGATE_FAULTS_REPORT"
     run "faults, $scale" cargo test --locked --quiet --test faults -- --nocapture --test-threads="$threads" "$@"
     case "$scale $*" in
-        "long ") run "hostile requests" cargo test --locked --quiet --test http -- --nocapture hostile ;;
+        "long ") run "hostile requests" cargo test --locked --quiet --test http_limits -- --nocapture hostile ;;
     esac
     # What chance finds, which the everyday run leaves out.
     case "$scale $*" in

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,6 +16,39 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the program has said when its page is served.
 const SERVED: &str = "The page and the metrics are served. address=";
+
+/// Nobody listens on the broker's port.
+pub const USUAL: &str = r#"gateway: { name: shed }
+mqtt: { broker: "mqtt://127.0.0.1:1", base_topic: b }
+spool: { path: spool }
+buses:
+  bench: { type: sim, state_file: bench.json }
+variables:
+  target: { min: 5, max: 30, initial: 19, unit: °C }
+sensors:
+  air: { driver: bme280, bus: bench, every: 100ms, settings: { address: 0x76 } }
+  tide: { driver: waveform, every: 50ms, settings: { shape: counter } }
+actuators:
+  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: "off", safe_after: never, max_on: 1h }
+  slow: { driver: gpio-output, bus: bench, settings: { line: GPIO22 }, safe_state: "off", safe_after: never, min_off: 1h }
+rules:
+  frost: { when: air.temperature < -100, set: { slow: "on" } }
+"#;
+
+/// The same with more.
+pub fn config(http: &str) -> String {
+    format!("{USUAL}{http}\n")
+}
+
+/// Whoever is on this machine may come and switch.
+pub const OPEN: &str = "http: { listen: 127.0.0.1:0, control: true }";
+
+/// The program with this, and its page.
+pub fn start(folder: &Path, http: &str) -> (Gateway, Site) {
+    let gateway = Gateway::start(folder, &config(http));
+    let site = Site::of(&gateway);
+    (gateway, site)
+}
 
 /// The page of a running gateway.
 pub struct Site {
