@@ -287,6 +287,7 @@ fn every_configuration_on_the_pages_on_buses_drivers_and_home_assistant_may_run(
         ("docs/home-assistant.md", 2),
         ("docs/requests.md", 1),
         ("docs/http.md", 3),
+        ("docs/page.md", 2),
     ] {
         let blocks = blocks(&read(page), "yaml");
         assert!(blocks.len() >= count, "{page} lacks its examples");

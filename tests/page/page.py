@@ -328,6 +328,15 @@ def without_control_there_is_nothing_to_press(visit):
         visitor.close()
 
 
+@check("moves")
+def an_output_that_a_rule_protects_has_no_control_and_says_so(visit):
+    visitor = visit()
+    name = next(one["name"] for one in visitor.bench.state()["outputs"] if one["protected_by"] == "frost")
+    assert visitor.page.locator(f"#o-{name} .switch, #o-{name} .push").count() == 0
+    visitor.shows(f"#o-{name}", "The rule frost lets no command take it.")
+    visitor.close()
+
+
 @check()
 def who_wants_no_motion_gets_none(visit):
     visitor = visit()
