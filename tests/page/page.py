@@ -331,9 +331,12 @@ def without_control_there_is_nothing_to_press(visit):
 @check("moves")
 def an_output_that_a_rule_protects_has_no_control_and_says_so(visit):
     visitor = visit()
-    name = next(one["name"] for one in visitor.bench.state()["outputs"] if one["protected_by"] == "frost")
-    assert visitor.page.locator(f"#o-{name} .switch, #o-{name} .push").count() == 0
+    # It does while it is active.
+    visitor.bench.set_air(-10.25)
+    protected = lambda: next((one["name"] for one in visitor.bench.state()["outputs"] if one["protected_by"] == "frost"), None)  # noqa: E731
+    name = wait_until("an output that frost protects", protected)
     visitor.shows(f"#o-{name}", "The rule frost lets no command take it.")
+    assert visitor.page.locator(f"#o-{name} .switch, #o-{name} .push").count() == 0
     visitor.close()
 
 
