@@ -310,6 +310,9 @@ impl Engine {
 
     /// Compares what a rule is at with what was said of it last.
     fn refresh(&mut self, rule: usize, at: Duration) {
+        if self.awaits_first_answer(rule) {
+            return;
+        }
         let (state, why) = self.state_of(rule);
         let status = &mut self.rules[rule].status;
         if status.state != state {
@@ -319,6 +322,13 @@ impl Engine {
         }
         status.why = why;
         self.revision += 1;
+    }
+
+    /// Whether it has begun to want an output, and what comes of that is not known yet: it is said to be active when it is.
+    fn awaits_first_answer(&self, rule: usize) -> bool {
+        let progress = &self.rules[rule];
+        let is_open = |claim: &Claim| claim.standing == Standing::Ordered && claim.refusal.is_none();
+        progress.is_active && progress.status.state != State::Active && progress.claims.iter().any(is_open)
     }
 
     fn state_of(&self, rule: usize) -> (State, Why) {

@@ -121,7 +121,10 @@ impl Engine {
                 Ok(()) => (claim.standing, claim.refusal) = (Standing::Carried, None),
                 Err(words) => {
                     claim.standing = Standing::Refused(at.saturating_add(RETRY));
-                    claim.refusal = Some(words);
+                    // What only counts down is no news.
+                    if !claim.refusal.as_ref().is_some_and(|before| differs_in_numbers_only(before, &words)) {
+                        claim.refusal = Some(words);
+                    }
                 }
             }
             return self.refresh(rule, at);
@@ -194,4 +197,10 @@ impl Engine {
             self.refresh(self.outputs[output].claims[place].0, at);
         }
     }
+}
+
+fn differs_in_numbers_only(one: &str, other: &str) -> bool {
+    let is_number = |word: &&str| word.starts_with(|first: char| first.is_ascii_digit());
+    let rest = |words| str::split_whitespace(words).filter(move |word| !is_number(word));
+    rest(one).eq(rest(other))
 }

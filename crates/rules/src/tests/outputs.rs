@@ -131,3 +131,27 @@ fn letting_go_is_tried_again_until_it_is_done() {
     engine.step(Now::without_wall(s(3)), Event::Time, &mut orders);
     assert_eq!((engine.wake_at(), orders.len()), (None, 3));
 }
+
+#[test]
+fn a_rule_says_what_it_is_at_when_its_order_is_answered_and_once_for_each_reason() {
+    let mut engine = Engine::new(table(vec![rule("r", "x > 5", &["o"])]));
+    let mut orders = Vec::new();
+    engine.write(0, Value::Number(6.0));
+    engine.step(Now::without_wall(s(1)), Event::Time, &mut orders);
+    let status = |engine: &Engine| {
+        let status = engine.statuses().next().unwrap();
+        (status.state, status.why.to_string(), engine.revision())
+    };
+    assert_eq!(status(&engine).0, State::Inactive, "nobody knows yet whether it may");
+    let mut first = None;
+    for (at, words) in [(1, "off for 2s, and min_off is 5s; in 3s"), (2, "off for 3s, and min_off is 5s; in 2s")] {
+        let id = orders.last().unwrap().id;
+        engine.step(Now::without_wall(s(at)), Event::Answered(id, Err(words.into())), &mut orders);
+        engine.step(Now::without_wall(s(at + 1)), Event::Time, &mut orders);
+        assert_eq!(status(&engine), *first.get_or_insert(status(&engine)));
+    }
+    assert_eq!(first.unwrap().1, "o: off for 2s, and min_off is 5s; in 3s");
+    let id = orders.last().unwrap().id;
+    engine.step(Now::without_wall(s(3)), Event::Answered(id, Err("interlock: p is on".into())), &mut orders);
+    assert_eq!(status(&engine).1, "o: interlock: p is on");
+}
