@@ -163,6 +163,7 @@ first_installation() {
     check "the spool is fieldgate's own" mode /var/lib/fieldgate "750 fieldgate:fieldgate"
     check "udev finds no fault with its rules" udev_is_content
     check "PWM files are given to gpio, and others' groups are kept" pwm_rule
+    check "Home Assistant's dashboard and blueprints are there" inside sh -c "cd /usr/share/doc/fieldgate/deploy/home-assistant && ls dashboard.yaml blueprints/automation/fieldgate/sensor_down.yaml"
     check "i2c-dev is loaded at each start" inside grep -qx i2c-dev /usr/lib/modules-load.d/fieldgate.conf
 }
 

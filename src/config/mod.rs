@@ -73,7 +73,14 @@ pub struct Config {
 impl Config {
     /// What Home Assistant is to show; nothing without `home_assistant:`.
     pub fn shown_devices(&self) -> Vec<home_assistant::Device> {
-        let all = |shown| home_assistant::devices(shown, &self.topics, &self.sensors, &self.actuators);
+        let sources = home_assistant::Sources {
+            sensors: &self.sensors,
+            outputs: &self.actuators,
+            variables: &self.variables,
+            rules: &self.rules,
+            allowed: self.requests.as_ref().map(|requests| &requests.allow),
+        };
+        let all = |shown| home_assistant::devices(shown, &self.topics, &sources);
         self.home_assistant.as_ref().map_or_else(Vec::new, all)
     }
 }

@@ -47,13 +47,16 @@ impl Gateway {
         }
         let is_published = |topics: &[String]| self.ways.latest.is_published(topics);
         let devices = || self.config.shown_devices();
-        let due = self.announcing.announcer.step(now, is_alone, is_published, devices);
+        // Nothing clears a topic at a broker that keeps nothing, but Home Assistant hears tombstones there as well.
+        let may_clear = is_alone && self.config.link.retain_state;
+        let due = self.announcing.announcer.step(now, may_clear, is_published, devices);
         if due.is_changed {
             self.remember();
         }
         self.ways.latest.set_again(&due.again);
         self.publish_announced(due.messages);
         if due.readings {
+            self.repeat_states();
             self.repeat_readings();
         }
     }
@@ -105,6 +108,14 @@ impl Gateway {
             *known = topic;
             is_new
         });
+    }
+
+    /// A broker that keeps nothing has no states for whoever comes later.
+    fn repeat_states(&self) {
+        if !self.config.link.retain_state {
+            self.ways.latest.repeat(self.config.topics.status(), b"online".to_vec());
+            self.ways.latest.set_all_again();
+        }
     }
 
     fn repeat_readings(&self) {

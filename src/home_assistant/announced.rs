@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::Device;
 use super::device::{MOST_BYTES, payload_of};
+use super::moves::Moves;
+use super::{Device, Entity};
 
 /// Bytes of a payload with the old forms of what has gone. The oldest of these are forgotten beyond it.
 const MOST_BYTES_IN_FULL: usize = 2 * MOST_BYTES;
@@ -27,6 +28,7 @@ const MOST_LEFT: usize = 128;
 #[derive(Clone, Debug, Default)]
 pub struct Announced {
     topics: BTreeMap<String, Part>,
+    moves: Moves,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,9 +53,11 @@ struct Part {
 pub struct Update {
     /// Topics and payloads; an empty payload clears a topic.
     pub messages: Messages,
-    /// Whether something moves from one device to another: it has been taken away from the one only, for Home Assistant refuses
-    /// an entity that it still has elsewhere. The next update of the same devices announces it.
+    /// Whether something moves from one device to another, or from another program: it has been taken away from the one only, for
+    /// Home Assistant refuses an entity that it still has elsewhere. The next update of the same devices announces it.
     pub is_half: bool,
+    /// Whether Home Assistant has to subscribe to something: what is announced is new, or other than it was.
+    pub is_new: bool,
 }
 
 /// Topics and payloads; an empty payload clears a topic.
@@ -64,6 +68,7 @@ impl Announced {
     pub fn recall<'a>(&mut self, stored: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>) {
         let is_there: BTreeSet<String> = self.topics.values().flat_map(|part| part.there.keys().cloned()).collect();
         for (topic, body) in stored {
+            self.moves.recall(topic, body);
             let Ok(Part { device, there, gone, is_confirmed, .. }) = serde_json::from_slice(body) else { continue };
             match self.topics.get_mut(topic) {
                 None if is_there.is_empty() => {
@@ -88,14 +93,21 @@ impl Announced {
     /// What the next run has to know, by topic.
     pub fn stored(&self) -> BTreeMap<String, Vec<u8>> {
         let body = |part: &Part| serde_json::to_vec(part).unwrap_or_default();
-        self.topics.iter().map(|(topic, part)| (topic.clone(), body(part))).collect()
+        let topics = self.topics.iter().map(|(topic, part)| (topic.clone(), body(part)));
+        topics.chain(self.moves.stored()).collect()
     }
 
     /// Announces these devices and nothing else.
     pub fn update(&mut self, devices: &[Device]) -> Update {
+        self.moves.arrange(devices);
         let moving = self.moving(devices);
+        let is_known = |topic: &str, there: &BTreeMap<String, Json>| {
+            let known = self.topics.get(topic).map(|part| &part.there);
+            there.iter().all(|(key, config)| known.is_some_and(|known| known.get(key) == Some(config)))
+        };
         let devices = devices.iter().map(|device| device.without(&moving)).filter(|device| !device.entities.is_empty());
         let mut new: BTreeMap<_, _> = devices.map(|device| (device.topic.clone(), device)).collect();
+        let is_new = !new.iter().all(|(topic, device)| is_known(topic, &device.components()));
         for (topic, part) in &mut self.topics {
             match new.remove(topic) {
                 Some(device) => part.replace(device.about(), device.components()),
@@ -107,20 +119,36 @@ impl Announced {
             self.topics.insert(topic, part);
         }
         self.tidy();
-        Update { messages: self.messages(), is_half: !moving.is_empty() }
+        let mut messages = self.moves.requests();
+        messages.extend(self.messages());
+        Update { messages, is_half: !moving.is_empty(), is_new }
     }
 
-    /// Keys of what was announced as a part of another device, and may still be there.
+    /// Keys of what was announced as a part of another device or by another program, and may still be there.
     fn moving(&self, devices: &[Device]) -> BTreeSet<String> {
         let is_elsewhere = |device: &Device, key: &str| {
             let has = |part: &Part| part.there.contains_key(key) || part.unseen.contains(key);
             self.topics.iter().any(|(topic, part)| *topic != device.topic && has(part))
         };
         let of = |device: &Device| {
-            let keys = device.entities.iter().map(|entity| entity.key().to_owned());
-            keys.filter(|key| is_elsewhere(device, key)).collect::<Vec<_>>()
+            let is_waiting =
+                |entity: &Entity| entity.moved_from.as_ref().is_some_and(|topic| self.moves.is_waiting(topic));
+            let comes = |entity: &&Entity| {
+                is_waiting(entity) || is_elsewhere(device, entity.key()) || self.is_another(device, entity)
+            };
+            device.entities.iter().filter(comes).map(|entity| entity.key().to_owned()).collect::<Vec<_>>()
         };
         devices.iter().flat_map(of).collect()
+    }
+
+    /// Whether an entity has another unique id than before, which no update can change.
+    fn is_another(&self, device: &Device, entity: &Entity) -> bool {
+        let key = entity.key();
+        let old = self.topics.get(&device.topic).and_then(|part| {
+            let gone = || part.gone.iter().find(|(gone, _)| gone == key && part.unseen.contains(key));
+            part.there.get(key).or_else(|| gone().map(|(_, config)| config))
+        });
+        old.is_some_and(|old| old["unique_id"] != *entity.unique_id)
     }
 
     /// What is there again, in its place or in another, has not gone; and memory has an end.
@@ -156,6 +184,7 @@ impl Announced {
 
     /// What was published was seen: the broker has it, and Home Assistant had its time.
     pub fn confirm(&mut self) {
+        self.moves.confirm();
         for part in self.topics.values_mut().filter(|part| !part.is_left() || part.is_cleared) {
             part.unseen.clear();
             part.is_confirmed = part.is_cleared;
@@ -163,12 +192,12 @@ impl Announced {
         self.topics.retain(|_, part| !(part.is_left() && part.is_cleared && part.gone.is_empty()));
     }
 
-    /// Whether there are topics on which nothing is left, and which are not cleared.
+    /// Whether there are topics on which nothing is left, or from which everything has moved here, and which are not cleared.
     pub fn is_to_clear(&self) -> bool {
-        self.topics.values().any(|part| part.is_left() && !part.is_cleared)
+        self.moves.is_to_clear() || self.topics.values().any(|part| part.is_left() && !part.is_cleared)
     }
 
-    /// Clears the topics on which nothing is left. The empty payload takes away whatever was announced there; unless this gateway
+    /// Clears the topics on which nothing is left, or from which everything has moved here. The empty payload takes away whatever was announced there; unless this gateway
     /// `is_alone`, tombstones take away its own. Home Assistant complains of either where it has nothing, so it comes once.
     pub fn clear(&mut self, is_alone: bool) -> Messages {
         let left = self.topics.iter_mut().filter(|(_, part)| part.is_left() && !part.is_cleared);
@@ -176,7 +205,8 @@ impl Announced {
             part.is_cleared = true;
             (topic.clone(), if is_alone { Vec::new() } else { part.payload(false) })
         };
-        left.map(message).collect()
+        let left: Messages = left.map(message).collect();
+        left.into_iter().chain(self.moves.clear()).collect()
     }
 
     /// Home Assistant was shown everything that has gone, and that it has: no more is kept of it.

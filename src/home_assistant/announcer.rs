@@ -3,7 +3,8 @@
 //! On a change everything is published at once, with a tombstone for what has gone; what moves from one device to another, and
 //! topics on which nothing is left, follow a moment later: by then it is known whether another gateway has our name. When Home Assistant has started, which it says on `<prefix>/status`, it
 //! gets everything once more, in this order: what has gone in its old form, then its tombstones, then what is left, and no more is
-//! remembered of what has gone. Five seconds after its word it gets the newest readings that are not retained.
+//! remembered of what has gone. Five seconds after its word it gets the newest readings that are not retained; so it does after an
+//! announcement that is new to it, for it cannot have heard what was published before it had subscribed.
 //!
 //! Each step waits until the broker has the one before, and then for Home Assistant to act on it. Where Home Assistant leaves or
 //! starts in between, nothing is forgotten, and the next start begins again.
@@ -19,7 +20,8 @@ const TAKES_AWAY: Duration = Duration::from_secs(2);
 /// Many gateways hear one Home Assistant start; they answer it within this time, each at a random moment.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(1500);
 
-/// How long after its word Home Assistant gets the newest readings. By then it has subscribed to what was announced.
+/// How long after its word, or after something new was announced, Home Assistant gets the newest readings. By then it has subscribed
+/// to what was announced.
 const SHOWN_AFTER: Duration = Duration::from_secs(5);
 
 /// What follows when Home Assistant has had time for what was published last.
@@ -55,6 +57,8 @@ pub struct Announcer {
     answer_due: Option<Duration>,
     /// When it gets the newest readings.
     readings_due: Option<Duration>,
+    /// Whether something was announced of which it cannot have heard anything.
+    is_new: bool,
 }
 
 /// What is to be done now.
@@ -90,6 +94,7 @@ impl Announcer {
     pub fn announce(&mut self, devices: &[Device]) -> Messages {
         let update = self.announced.update(devices);
         self.is_half = update.is_half;
+        self.is_new |= update.is_new;
         let step = if self.is_showing() { Some(Step::TakeAway) } else { self.rest() };
         self.publish(update.messages, step)
     }
@@ -114,6 +119,10 @@ impl Announcer {
         is_published: impl Fn(&[String]) -> bool,
         devices: impl FnOnce() -> Vec<Device>,
     ) -> Due {
+        if self.is_new && is_published(&self.announced.topics().cloned().collect::<Vec<_>>()) {
+            self.is_new = false;
+            self.readings_due = Some(now + SHOWN_AFTER);
+        }
         let mut due = Due::default();
         due.readings = self.readings_due.take_if(|due| *due <= now).is_some();
         if self.answer_due.take_if(|due| *due <= now).is_some() {

@@ -10,16 +10,19 @@ mod announcer;
 pub mod class;
 mod device;
 mod missed;
+mod moves;
 mod output;
+mod own;
 mod sensor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 
 use crate::worker::{ActuatorSettings, SensorSettings};
-use fieldgate_model::Name;
 use fieldgate_model::topic::Topics;
+use fieldgate_model::{Name, Variable};
+use fieldgate_rules::RuleSpec;
 
 pub use announced::{Announced, Messages, Update};
 pub use announcer::{Announcer, Due};
@@ -57,6 +60,8 @@ pub struct Overrides {
     pub area: Option<String>,
     /// As what an output appears; the usual kind if nothing is said.
     pub kind: Option<Kind>,
+    /// What an output was before.
+    pub origin: Origin,
     /// What is said of single measurements.
     pub measurements: BTreeMap<String, Measurement>,
 }
@@ -68,6 +73,17 @@ pub struct Measurement {
     pub is_hidden: bool,
     /// The whole name of its entity.
     pub name: Option<String>,
+    /// What it was before.
+    pub origin: Origin,
+}
+
+/// What an entity was while another program announced it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Its unique id there, by which Home Assistant knows it.
+    pub unique_id: Option<String>,
+    /// The discovery topic on which it was announced alone.
+    pub moved_from: Option<String>,
 }
 
 /// One entity. Everything in `config` is what Home Assistant's MQTT integration documents for its platform.
@@ -81,6 +97,8 @@ pub struct Entity {
     pub entity_id: String,
     /// What people read behind the device's name.
     pub name: String,
+    /// Where another program announced it before, if its history moves here.
+    pub moved_from: Option<String>,
     /// All other keys.
     pub config: Map<String, Json>,
 }
@@ -97,8 +115,18 @@ impl Entity {
             unique_id: format!("fieldgate.{}.{}", settings.gateway, path.join(".")),
             entity_id: format!("{platform}.{}", words.join("_")),
             name,
+            moved_from: None,
             config,
         }
+    }
+
+    /// The same as the continuation of what another program announced.
+    fn going_on(mut self, origin: &Origin) -> Self {
+        if let Some(unique_id) = &origin.unique_id {
+            self.unique_id.clone_from(unique_id);
+        }
+        self.moved_from.clone_from(&origin.moved_from);
+        self
     }
 
     /// Its key among the components of its device. The platform is part of it: one that changes is another component.
@@ -107,23 +135,37 @@ impl Entity {
     }
 }
 
+/// What there is to be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// `sensors:`.
+    pub sensors: &'a [SensorSettings],
+    /// `actuators:`.
+    pub outputs: &'a [ActuatorSettings],
+    /// `variables:`.
+    pub variables: &'a [Variable],
+    /// `rules:`.
+    pub rules: &'a [RuleSpec],
+    /// `requests.allow`, if there are requests.
+    pub allowed: Option<&'a BTreeSet<String>>,
+}
+
 /// All devices with their entities, the gateway's own first. A large one comes in several parts, each with a topic of its own.
-pub fn devices(
-    settings: &Settings,
-    topics: &Topics,
-    sensors: &[SensorSettings],
-    outputs: &[ActuatorSettings],
-) -> Vec<Device> {
+pub fn devices(settings: &Settings, topics: &Topics, sources: &Sources<'_>) -> Vec<Device> {
     let usual = Overrides::default();
     let mut all = vec![Device::gateway(settings, sensor::of_gateway(settings, topics))];
-    for sensor in sensors {
+    for sensor in sources.sensors {
         let own = settings.sensors.get(&sensor.name).unwrap_or(&usual);
         place(&mut all, settings, own, sensor::entities(settings, own, topics, sensor));
     }
-    for output in outputs {
+    for output in sources.outputs {
         let own = settings.outputs.get(&output.name).unwrap_or(&usual);
         place(&mut all, settings, own, output::entities(settings, own, topics, output));
     }
+    let variables = sources.variables.iter().flat_map(|variable| own::of_variable(settings, topics, variable));
+    let rules = sources.rules.iter().flat_map(|rule| own::of_rule(settings, topics, &rule.name));
+    let requests = own::of_requests(settings, topics, |verb| sources.allowed.is_some_and(|all| all.contains(verb)));
+    all[0].entities.extend(variables.chain(rules).chain(requests));
     all.into_iter().flat_map(|device| device.parts(settings)).collect()
 }
 
@@ -144,6 +186,33 @@ fn place(all: &mut Vec<Device>, settings: &Settings, own: &Overrides, entities: 
     all[index].area = all[index].area.take().or(wanted.area);
     all[index].entities.extend(entities);
 }
+
+/// What a single entity is whose discovery topic is this: `<prefix>/<platform>/[<node>/]<object>/config`; a prefix may have several
+/// levels, so the levels are counted from the end where a node would be.
+pub(crate) fn platform_of(topic: &str) -> Option<&str> {
+    let levels: Vec<_> = topic.split('/').collect();
+    let is_good = |level: &&str| !level.is_empty() && !level.contains(['+', '#']);
+    let is_topic = levels.iter().all(is_good) && levels.last() == Some(&"config");
+    let (first, second) = (levels.len().checked_sub(4), levels.len().checked_sub(3));
+    let mut places = [first, second].into_iter().flatten().filter(|place| *place > 0).map(|place| levels[place]);
+    places.find(|level| PLATFORMS.contains(level)).filter(|_| is_topic)
+}
+
+/// What entities can be here.
+const PLATFORMS: [&str; 12] = [
+    "sensor",
+    "binary_sensor",
+    "event",
+    "switch",
+    "light",
+    "fan",
+    "valve",
+    "siren",
+    "lock",
+    "number",
+    "button",
+    "cover",
+];
 
 /// A text as ids are made of: lower case, digits and single underscores; other letters by their number.
 pub(crate) fn slug(text: &str) -> String {

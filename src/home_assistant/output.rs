@@ -112,12 +112,17 @@ pub(super) fn entities(
     config["qos"] = 1.into();
     let name = own.name.clone().unwrap_or_else(|| title(&plain(output.name.as_str())));
     let path = output.name.as_str();
-    let refused =
-        Entity::new(settings, "event", &[path, "refused"], format!("{name} refused"), refused(topics, output));
+    let refused = Entity::new(
+        settings,
+        "event",
+        &[path, "refused"],
+        format!("{name} refused"),
+        refused(topics, topics.reply(&output.name)),
+    );
     let calibrate = (output.kind == OutputKind::Cover).then(|| {
         Entity::new(settings, "button", &[path, "calibrate"], format!("{name} calibrate"), calibrate(topics, output))
     });
-    let itself = Entity::new(settings, kind.as_str(), &[path], name, config);
+    let itself = Entity::new(settings, kind.as_str(), &[path], name, config).going_on(&own.origin);
     [itself, refused].into_iter().chain(calibrate).collect()
 }
 
@@ -126,9 +131,9 @@ const CAUSE: &str = "{{ dict([('cause', value_json.cause), ('since', value_json.
     + ([('target', value_json.target)] if 'target' in value_json else [])) | to_json if value_json is defined else '{}' }}";
 
 /// Answers to commands that were not carried out, whoever gave them. Each other answer renders as nothing, which is no event.
-fn refused(topics: &Topics, output: &ActuatorSettings) -> Json {
+pub(super) fn refused(topics: &Topics, replies: String) -> Json {
     json!({
-        "state_topic": topics.reply(&output.name),
+        "state_topic": replies,
         "event_types": ["rejected", "failed"],
         "value_template": "{{ ({'event_type': value_json.outcome, 'reason': value_json.reason, 'time': value_json.time} | to_json) \
             if value_json is defined and value_json.outcome in ('rejected', 'failed') else '' }}",
@@ -227,12 +232,12 @@ fn cover(topics: &Topics, output: &ActuatorSettings) -> Json {
 }
 
 /// What is made of a state. A topic that has just been cleared has none.
-fn state(value: &str) -> String {
+pub(super) fn state(value: &str) -> String {
     format!("{{{{ {value} if value_json is defined else '' }}}}")
 }
 
 /// A command that can be told from an old one and from a repeat; `value` is JSON or renders as such.
-fn command(value: &str) -> String {
+pub(super) fn command(value: &str) -> String {
     format!(
         r#"{{"value":{value},"id":"{{{{ utcnow().timestamp() }}}}","issued_at":"{{{{ utcnow().strftime('%Y-%m-%dT%H:%M:%S.%fZ') }}}}"}}"#
     )

@@ -61,8 +61,8 @@ fn entity(
     sensor: &SensorSettings,
     quantity: &Quantity,
 ) -> Entity {
-    let name = own.measurements.get(&*quantity.name).and_then(|own| own.name.clone());
-    let name = name.unwrap_or_else(|| name_of(own, sensor, quantity));
+    let measurement = own.measurements.get(&*quantity.name).cloned().unwrap_or_default();
+    let name = measurement.name.unwrap_or_else(|| name_of(own, sensor, quantity));
     let (platform, config) = match quantity.form {
         Form::Number => ("sensor", number(quantity, grows(sensor, &quantity.name))),
         Form::Flag => ("binary_sensor", json!({ "value_template": flag(&quantity.name) })),
@@ -80,7 +80,8 @@ fn entity(
     if sensor.driver.name == board::SPEC.name || quantity.name == "missed" {
         config["entity_category"] = "diagnostic".into();
     }
-    Entity::new(settings, platform, &[sensor.name.as_str(), &quantity.name], name, config)
+    let path = [sensor.name.as_str(), &quantity.name];
+    Entity::new(settings, platform, &path, name, config).going_on(&measurement.origin)
 }
 
 /// The device's name and the measurement's; `active` alone says no more than the device's.

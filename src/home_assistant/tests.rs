@@ -1,5 +1,7 @@
 mod missed;
 mod model;
+mod moves;
+mod own;
 
 use serde_json::{Value as Json, json};
 

@@ -4,10 +4,12 @@
 Usage: live.py BENCH ROOT FIELDGATE
 BENCH is a folder with ha_bench.py, which starts a broker and the Home Assistant that is installed below ROOT.
 """
+import contextlib
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,10 @@ gateway: {{ name: shed }}
 mqtt: {{ broker: "mqtt://127.0.0.1:PORT", reconnect: {{ min: 100ms, max: 500ms }} }}
 spool: {{ path: spool }}
 buses: {{ bench: {{ type: sim, state_file: bench.json }} }}
+requests: {{ allow: [ping, reload, restart] }}
+variables:
+  target: {{ min: 5, max: 30, step: 0.5, initial: 19, unit: °C }}
+  mode: {{ options: [home, away], initial: home }}
 home_assistant: {{ name: Garden shed, area: Garden }}
 sensors:
   board: {{ driver: board, every: 1s, home_assistant: {{ enabled: true }} }}
@@ -37,6 +43,7 @@ sensors:
     bus: bench
     retain: true
     settings: {{ line: GPIO17, clicks: {{ double_within: 100ms, long_after: 5s }} }}
+  door: {{ driver: gpio-input, bus: bench, settings: {{ line: GPIO18 }} }}
   meter: {{ driver: pulse-counter, bus: bench, every: 1s, settings: {{ line: GPIO5, pulses_per_unit: 1000, unit: kWh, per: h }} }}
   tide: {{ driver: waveform, every: 1s }}
   slow: {{ driver: waveform, every: 1h }}
@@ -44,6 +51,7 @@ actuators:
   pump: {{ {OUTPUT}, settings: {{ line: GPIO27 }} }}
   heater: {{ {OUTPUT}, settings: {{ line: GPIO26 }}, min_off: 1h }}
   boiler: {{ {OUTPUT}, settings: {{ line: GPIO12 }}, max_on: 1s }}
+  stove: {{ {OUTPUT}, settings: {{ line: GPIO15 }} }}
   lamp: {{ {OUTPUT}, settings: {{ line: GPIO2 }}, home_assistant: {{ as: light }} }}
   vent: {{ {OUTPUT}, settings: {{ line: GPIO3 }}, home_assistant: {{ as: fan }} }}
   water: {{ {OUTPUT}, settings: {{ line: GPIO4 }}, home_assistant: {{ as: valve }} }}
@@ -65,6 +73,8 @@ actuators:
     bus: bench
     settings: {{ open_line: GPIO13, close_line: GPIO14, opening: 10m, closing: 10m }}
     safe_state: stop
+rules:
+  heating: {{ when: target > 25 and mode == "home", set: {{ stove: on }} }}
 """
 # Errors of what it has from us besides entities. (Parts for voice and cameras cannot be set up on the bench.)
 OURS = re.compile(r" (WARNING|ERROR) .*(automation|blueprint|lovelace|Greenhouse|fieldgate)")
@@ -86,6 +96,7 @@ automation:
       path: fieldgate/output_tripped.yaml
       input:
         outputs: [switch.shed_pump, switch.shed_boiler]
+history:
 lovelace:
   dashboards:
     green-house:
@@ -248,6 +259,44 @@ def covers(stand):
     print("a cover is stopped on its way and calibrated")
 
 
+def sets(stand):
+    """Variables, rules and requests."""
+    ha = stand.ha
+    ha.wait_state("number.shed_target", "19")
+    ha.wait_state("sensor.shed_rule_heating_state", "inactive")
+    ha.call("number", "set_value", "number.shed_target", value=26)
+    ha.wait_state("number.shed_target", "26")
+    ha.wait_state("switch.shed_stove", "on")
+    state = ha.wait_state("sensor.shed_rule_heating_state", "active")["attributes"]
+    assert state["since"] and state["why"], state
+    ha.call("select", "select_option", "select.shed_mode", option="away")
+    ha.wait_state("select.shed_mode", "away")
+    ha.wait_state("switch.shed_stove", "off")
+    ha.call("select", "select_option", "select.shed_mode", option="home")
+    ha.wait_state("switch.shed_stove", "on")
+    ha.call("switch", "turn_off", "switch.shed_rule_heating")
+    ha.wait_state("switch.shed_rule_heating", "off")
+    ha.wait_state("switch.shed_stove", "off")
+    ha.call("switch", "turn_on", "switch.shed_rule_heating")
+    ha.wait_state("switch.shed_rule_heating", "on")
+    reply = stand.heard(f"{B}/variables/target/reply", lambda: ha.call("number", "set_value", "number.shed_target", value=19.3))
+    refused = ha.wait_state("event.shed_target_refused", lambda s: s["attributes"].get("event_type"))["attributes"]
+    assert refused["event_type"] == "rejected" and refused["reason"] == reply["reason"], (refused, reply)
+    assert ha.state("number.shed_target")["state"] == "26"
+    ha.call("button", "press", "button.shed_gateway_restart")
+    refused = ha.wait_state("event.shed_gateway_restart_refused", lambda s: s["attributes"].get("event_type"))["attributes"]
+    assert refused["reason"].startswith("unknown: "), refused
+    stand.write(CONFIG.replace("name: Garden shed", "name: Hut"))
+    ha.call("button", "press", "button.shed_gateway_reload")
+    ha.wait_state("switch.shed_pump", lambda s: s["attributes"]["friendly_name"] == "Hut Pump")
+    stand.write("gateway: { nmae: shed }\n")
+    ha.call("button", "press", "button.shed_gateway_reload")
+    refused = ha.wait_state("event.shed_gateway_reload_refused", lambda s: s["attributes"].get("event_type"))["attributes"]
+    assert "the old configuration stays" in refused["reason"], refused
+    reload(stand, CONFIG)
+    print("variables, a rule and requests obey, and what is refused is seen:", refused["reason"])
+
+
 def clicks(stand):
     ha = stand.ha
     for level in (1, 0):
@@ -342,6 +391,63 @@ def demo(stand):
     kept = wait_until("nothing is retained", lambda: subprocess.run(command, capture_output=True, text=True).stdout, 20)
     assert "zzz/end" in kept and not re.search("fieldgate[/_]greenhouse", kept), kept
     print(f"the demo's greenhouse appears with the {len(shown)} entities of its dashboard, and goes")
+
+
+def recorded(ha, entity):
+    """What the recorder has of an entity, the oldest first."""
+    file = ha.root / ha.folder[1:] / "home-assistant_v2.db"
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+        rows = db.execute("select s.state from states s join states_meta m using (metadata_id) where m.entity_id = ? order by s.state_id", (entity,))
+        return [state for (state,) in rows]
+
+
+OLD_DEVICE = {"manufacturer": "MQTT IO", "identifiers": ["mqtt-io", "pi"], "name": "Pi"}
+OLD_SENSOR, OLD_SWITCH = "homeassistant/sensor/pi/sea/config", "homeassistant/switch/pi/plug/config"
+
+
+def moves(stand):
+    """Entities of another program go on here, with their ids, their owner's names and their history."""
+    ha, broker = stand.ha, stand.broker
+    broker.publish("pi/sea", "4321", retain=True)
+    broker.publish("pi/plug", "ON", retain=True)
+    old = {"device": OLD_DEVICE, "availability_topic": "pi/status", "payload_available": "running", "payload_not_available": "dead"}
+    broker.publish("pi/status", "running", retain=True)
+    sensor = {"name": "sea", "unique_id": "pi_tide_sensor_sea", "state_topic": "pi/sea", **old}
+    switch = {"name": "plug", "unique_id": "pi_gpio_output_plug", "state_topic": "pi/plug", "command_topic": "pi/plug/set", **old}
+    broker.publish(OLD_SENSOR, json.dumps(sensor), retain=True)
+    broker.publish(OLD_SWITCH, json.dumps(switch), retain=True)
+    ha.wait_state("sensor.pi_sea", "4321")
+    ha.wait_state("switch.pi_plug", "on")
+    wait_until("the recorder has nothing", lambda: "4321" in recorded(ha, "sensor.pi_sea"), 30)
+    with ha.socket() as ws:
+        ws.ask(type="config/entity_registry/update", entity_id="sensor.pi_sea", name="The sea")
+    of_old = lambda: {e["unique_id"]: (e["id"], e["entity_id"], e["name"]) for e in ha.entities() if e["unique_id"].startswith("pi_")}
+    before = of_old()
+    broker.publish("pi/status", "dead", retain=True)
+    origin = f"unique_id: pi_tide_sensor_sea, moved_from: {OLD_SENSOR}"
+    new = CONFIG.replace("tide: { driver: waveform, every: 1s }", f"tide: {{ driver: waveform, every: 1s, home_assistant: {{ value: {{ {origin} }} }} }}")
+    origin = f"unique_id: pi_gpio_output_plug, moved_from: {OLD_SWITCH}"
+    new = new.replace("settings: { line: GPIO15 } }", f"settings: {{ line: GPIO15 }}, home_assistant: {{ {origin} }} }}")
+    assert new.count("moved_from") == 2, new
+    stand.write(new)
+    stand.gateway.send_signal(signal.SIGHUP)
+    ha.wait_state("sensor.pi_sea", lambda s: s["state"] not in ("4321", "unknown", "unavailable", "missing"), 30)
+    ha.wait_state("switch.pi_plug", "off", 30)
+    assert of_old() == before, (before, of_old())
+    kept = lambda: "4321" in recorded(ha, "sensor.pi_sea") and recorded(ha, "sensor.pi_sea")[-1] == ha.state("sensor.pi_sea")["state"]
+    wait_until("the history does not go on", kept, 30)
+    wait_until("the old device stays", lambda: "Pi" not in {d["name"] for d in ha.devices()}, 20)
+    command = ["mosquitto_sub", "-p", str(broker.port), "-t", "homeassistant/#", "-F", "%t", "--retained-only", "-W", "3"]
+    cleared = lambda: "/pi/" not in subprocess.run(command, capture_output=True, text=True).stdout
+    wait_until("the old announcements are still there", cleared, 30)
+    ha.call("switch", "turn_on", "switch.pi_plug")
+    ha.wait_state("switch.pi_plug", "on")
+    ha.stop()
+    ha.start()
+    ha.wait_state("sensor.pi_sea", lambda s: s["state"] not in ("4321", "unknown", "unavailable", "missing"), 30)
+    assert of_old() == before, (before, of_old())
+    reload(stand, CONFIG)
+    print("what another program announced goes on here, with its history")
 
 
 def renames(stand):
@@ -458,7 +564,7 @@ def main(_, root, fieldgate):
         stand.start()
         stand.listen()
         try:
-            for part in (appears, obeys, covers, clicks, goes_and_comes, gone, automations, demo, renames, changes, many):
+            for part in (appears, obeys, covers, sets, clicks, goes_and_comes, gone, automations, demo, moves, renames, changes, many):
                 part(stand)
             complaints = ha.complaints() + [line for line in ha.log().splitlines() if OURS.search(line)]
             assert not complaints, "\n".join(["Home Assistant complains:", *complaints])

@@ -80,6 +80,12 @@ impl Latest {
         self.0.changed.notify_one();
     }
 
+    /// The same for every topic.
+    pub fn set_all_again(&self) {
+        let topics: Vec<_> = self.lock().entries.keys().cloned().collect();
+        self.set_again(&topics);
+    }
+
     /// Whether the broker has the newest value of each of these topics, as far as they are not forgotten.
     pub fn is_published<'a>(&self, wanted: impl IntoIterator<Item = &'a String>) -> bool {
         let topics = self.lock();
@@ -307,6 +313,9 @@ mod tests {
         assert!(!latest.is_published(&topics));
         assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::from_static(b"1"))));
         assert_eq!(latest.take(NOW, any), None);
+        latest.acknowledged("a");
+        latest.set_all_again();
+        assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::from_static(b"1"))));
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! `home_assistant:`, at the top and of sensors and outputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::check::Checker;
-use crate::config::check::device::Device;
 use crate::config::check::section::Section;
 use crate::config::raw;
 use crate::config::tree::{Span, Value};
-use crate::home_assistant::{self, Kind, Measurement, Overrides, Settings};
-use crate::worker::{ActuatorSettings, SensorSettings};
+use crate::home_assistant::{self, Kind, Measurement, Origin, Overrides, Settings, Sources};
+use crate::worker::SensorSettings;
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Name, OutputKind};
 
@@ -48,8 +47,11 @@ impl<'a> Checker<'a> {
                 );
             }
             let each = self.section(&key.span, [node], &key.text, raw::SHOWN_MEASUREMENT);
-            let measurement =
-                Measurement { is_hidden: each.flag("enabled") == Some(false), name: self.shown_name(&each) };
+            let measurement = Measurement {
+                is_hidden: each.flag("enabled") == Some(false),
+                name: self.shown_name(&each),
+                origin: self.origin(&each),
+            };
             overrides.measurements.insert(key.text.clone(), measurement);
         }
         self.shown.sensors.push((name.clone(), overrides, place));
@@ -64,6 +66,7 @@ impl<'a> Checker<'a> {
         let own = self.section(&place, section.nodes("home_assistant"), "home_assistant", raw::SHOWN_OUTPUT);
         let mut overrides = self.overrides(&own);
         overrides.kind = own.text("as").and_then(Kind::named);
+        overrides.origin = self.origin(&own);
         let fitting = Kind::fitting(kind);
         if let Some(wrong) = overrides.kind.filter(|kind| !fitting.contains(kind)) {
             let what = format!("this output cannot appear as a {}", wrong.as_str());
@@ -86,8 +89,26 @@ impl<'a> Checker<'a> {
             device: self.words(own, "device"),
             area: self.words(own, "area"),
             kind: None,
+            origin: Origin::default(),
             measurements: BTreeMap::new(),
         }
+    }
+
+    /// What it was while another program announced it.
+    fn origin(&mut self, own: &Section<'a>) -> Origin {
+        let origin = Origin { unique_id: self.words(own, "unique_id"), moved_from: self.words(own, "moved_from") };
+        if let Some(topic) = &origin.moved_from {
+            if home_assistant::platform_of(topic).is_none() {
+                let hint = "write the topic of one entity, such as homeassistant/sensor/pi/air/config";
+                self.error(&own.span("moved_from"), "this is not where a single entity is announced", hint);
+            }
+            if origin.unique_id.is_none() {
+                let hint = "add `unique_id:`, which stands in what is retained on that topic: \
+                    mosquitto_sub -v -t 'homeassistant/+/+/+/config'";
+                self.error(&own.key("moved_from"), "without its unique id the entity would not be the same", hint);
+            }
+        }
+        origin
     }
 
     fn shown_name(&mut self, own: &Section<'a>) -> Option<String> {
@@ -109,7 +130,7 @@ impl<'a> Checker<'a> {
         top: &Section<'a>,
         gateway: &Name,
         topics: &Topics,
-        (sensors, outputs): (&[Device<SensorSettings>], &[Device<ActuatorSettings>]),
+        sources: &Sources<'_>,
     ) -> Option<Settings> {
         let shown = std::mem::take(&mut self.shown);
         if !top.has("home_assistant") {
@@ -131,9 +152,7 @@ impl<'a> Checker<'a> {
             sensors: unplaced(shown.sensors),
             outputs: unplaced(shown.outputs),
         };
-        let sensors: Vec<_> = sensors.iter().filter_map(|device| device.settings.clone()).collect();
-        let outputs: Vec<_> = outputs.iter().filter_map(|device| device.settings.clone()).collect();
-        self.ids_differ(&top.key("home_assistant"), &home_assistant::devices(&settings, topics, &sensors, &outputs));
+        self.ids_differ(&top.key("home_assistant"), &home_assistant::devices(&settings, topics, sources));
         own.complete.then_some(settings)
     }
 
@@ -173,12 +192,48 @@ impl<'a> Checker<'a> {
                 }
             }
         }
+        self.origins_differ(place, devices);
         for (index, device) in devices.iter().enumerate() {
             if let Some(other) =
                 devices[..index].iter().find(|other| other.id == device.id && other.name != device.name)
             {
                 let what = format!("two devices would have the id {}", device.id);
                 self.error(place, what, format!("rename one of {:?} and {:?}", other.name, device.name));
+            }
+        }
+    }
+
+    /// What was announced elsewhere is retained there, and is cleared in the same way.
+    pub(super) fn moves_can_end(&mut self, top: &Section<'a>, settings: &Settings, retains: bool) {
+        let outputs = settings.outputs.values().map(|own| &own.origin);
+        let measured = settings.sensors.values().flat_map(|own| own.measurements.values().map(|own| &own.origin));
+        if !retains && outputs.chain(measured).any(|origin| origin.moved_from.is_some()) {
+            let hint = "leave `retain_state: false` out, or `moved_from:` where it stands";
+            self.error(&top.key("home_assistant"), "the topics of moved_from could not be cleared", hint);
+        }
+    }
+
+    /// What goes on as something else's continuation is of the same kind, and the only one.
+    fn origins_differ(&mut self, place: &Span, devices: &[home_assistant::Device]) {
+        let (mut ids, mut topics) = (BTreeSet::new(), BTreeSet::new());
+        for entity in devices.iter().flat_map(|device| &device.entities) {
+            let id = &entity.entity_id;
+            if !ids.insert((entity.platform, &entity.unique_id)) {
+                let what = format!("{id} has the unique id of another one, {}", entity.unique_id);
+                self.error(place, what, "each entity needs one of its own");
+            }
+            let Some(topic) = &entity.moved_from else { continue };
+            if !topics.insert(topic) {
+                self.error(place, format!("two things cannot both come from {topic}"), "");
+            }
+            let platform = home_assistant::platform_of(topic).unwrap_or(entity.platform);
+            if platform != entity.platform {
+                let what = format!("{topic} is a {platform}, and {id} would not be one");
+                self.error(
+                    place,
+                    what,
+                    "an output may be another kind by `as:`; else leave moved_from and unique_id out",
+                );
             }
         }
     }

@@ -31,6 +31,7 @@ use crate::config::report::{Problem, Severity};
 use crate::config::source::{Source, whole};
 use crate::config::tree::{Node, Span};
 use crate::config::{Config, raw};
+use crate::home_assistant::Sources;
 use crate::requests;
 use crate::worker::ActuatorSettings;
 use fieldgate_model::{Name, OutputKind, Setting};
@@ -130,7 +131,21 @@ impl<'a> Checker<'a> {
         let rules = self.rules(&top, &sensors, &actuators, &variables);
         let requests = self.requests(&top, &actuators);
         self.collisions(&buses, &sensors, &actuators);
-        let home_assistant = self.home_assistant(&top, &name, &mqtt.topics, (&sensors, &actuators));
+        let requests = self.requests(&top);
+        let sensors: Vec<_> = sensors.into_iter().filter_map(|device| device.settings).collect();
+        let actuators: Vec<_> = actuators.into_iter().filter_map(|device| device.settings).collect();
+        let variables: Vec<_> = variables.into_iter().filter_map(|draft| draft.variable).collect();
+        let sources = Sources {
+            sensors: &sensors,
+            outputs: &actuators,
+            variables: &variables,
+            rules: &rules,
+            allowed: requests.as_ref().map(|requests| &requests.allow),
+        };
+        let home_assistant = self.home_assistant(&top, &name, &mqtt.topics, &sources);
+        if let Some((shown, link)) = home_assistant.as_ref().zip(mqtt.link.as_ref()) {
+            self.moves_can_end(&top, shown, link.retain_state);
+        }
         if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
             self.warning(
                 &root_start(root),
@@ -148,6 +163,9 @@ impl<'a> Checker<'a> {
             sensors: sensors.into_iter().filter_map(|device| device.settings).collect(),
             actuators: actuators.into_iter().filter_map(|device| device.settings).collect(),
             variables: variables.into_iter().filter_map(|draft| draft.variable).collect(),
+            sensors,
+            actuators,
+            variables,
             requests,
             rules,
             home_assistant,

@@ -19,6 +19,18 @@ const DEVICE: Field = field(
     "a device of its own, of this name, for all sensors and outputs that name the same",
 );
 const AREA: Field = field("area", Kind::Text, Need::Optional, "the area that is suggested for that device");
+const UNIQUE_ID: Field = field(
+    "unique_id",
+    Kind::Text,
+    Need::Optional,
+    "the unique id that it had while another program announced it; with it Home Assistant's entity goes on here",
+);
+const MOVED_FROM: Field = field(
+    "moved_from",
+    Kind::Text,
+    Need::Optional,
+    "the discovery topic on which that program announced it, such as homeassistant/sensor/pi/air/config; cleared once it is here",
+);
 const IS_SHOWN: Field = field("enabled", Kind::Flag, Need::Default("true"), "whether it appears there");
 
 /// `home_assistant:` of a sensor.
@@ -26,13 +38,15 @@ pub static SHOWN_SENSOR: &[Field] = &[SHOWN_AS, DEVICE, AREA, IS_SHOWN];
 
 /// What stands there below the name of a measurement.
 pub static SHOWN_MEASUREMENT: &[Field] =
-    &[field("name", Kind::Text, Need::Optional, "the whole name of its entity"), IS_SHOWN];
+    &[field("name", Kind::Text, Need::Optional, "the whole name of its entity"), UNIQUE_ID, MOVED_FROM, IS_SHOWN];
 
 /// `home_assistant:` of an output.
 pub static SHOWN_OUTPUT: &[Field] = &[
     SHOWN_AS,
     DEVICE,
     AREA,
+    UNIQUE_ID,
+    MOVED_FROM,
     IS_SHOWN,
     field(
         "as",
