@@ -224,7 +224,7 @@ impl<'a> Checker<'a> {
             }
             let Some(topic) = &entity.moved_from else { continue };
             if !topics.insert(topic) {
-                self.error(place, format!("two things cannot both come from {topic}"), "");
+                self.error(place, format!("two things cannot both come from {topic}"), "leave one of them out");
             }
             let platform = home_assistant::platform_of(topic).unwrap_or(entity.platform);
             if platform != entity.platform {
