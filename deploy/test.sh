@@ -225,14 +225,13 @@ checks() {
     advisories
 }
 
-# Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long. More threads than
-# processors, for most tests wait for a program, a broker or a timer.
 # What checks the metrics. It comes with a server, which a machine for development need not have, so no test asks for it.
 install_promtool() {
     has promtool || apt-get install --yes --quiet --no-install-recommends prometheus
 }
 
-# Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long.
+# Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long. More threads than
+# processors, for most tests wait for a program, a broker or a timer.
 tests() {
     install_packages
     rust_is_there

@@ -65,10 +65,9 @@ pub fn start(level: &str) {
             .boxed()
     });
     // Fails only if it has been called before, and then the log is there.
-    if tracing_subscriber::registry().with(filter).with(journal).with(lines).try_init().is_ok() {
+    if tracing_subscriber::registry().with(filter).with(journal).with(lines).with(recent::Recent).try_init().is_ok() {
         log.filter.set(handle).ok();
     }
-    tracing_subscriber::registry().with(filter).with(journal).with(lines).with(recent::Recent).try_init().ok();
     if let Some(complaint) = complaint {
         error!("RUST_LOG is ignored, and the default level is logged: {complaint}.");
     }

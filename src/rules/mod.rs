@@ -21,7 +21,6 @@ use tracing::{info, warn};
 use crate::commands::Switch;
 use crate::roster::{Protected, SharedRoster};
 use crate::rules::running::{Addressed, Running};
-use crate::rules::running::Running;
 use crate::views::Views;
 use crate::worker::{self, Applied, Order as WorkerOrder};
 use fieldgate_bus::signals::Signals;

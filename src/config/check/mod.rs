@@ -131,7 +131,6 @@ impl<'a> Checker<'a> {
         let rules = self.rules(&top, &sensors, &actuators, &variables);
         let requests = self.requests(&top, &actuators);
         self.collisions(&buses, &sensors, &actuators);
-        let requests = self.requests(&top);
         let sensors: Vec<_> = sensors.into_iter().filter_map(|device| device.settings).collect();
         let actuators: Vec<_> = actuators.into_iter().filter_map(|device| device.settings).collect();
         let variables: Vec<_> = variables.into_iter().filter_map(|draft| draft.variable).collect();
@@ -160,9 +159,6 @@ impl<'a> Checker<'a> {
             plain: mqtt.plain,
             spool: spool?,
             buses: buses.into_iter().filter_map(|bus| Some((bus.name, bus.settings?))).collect(),
-            sensors: sensors.into_iter().filter_map(|device| device.settings).collect(),
-            actuators: actuators.into_iter().filter_map(|device| device.settings).collect(),
-            variables: variables.into_iter().filter_map(|draft| draft.variable).collect(),
             sensors,
             actuators,
             variables,
