@@ -111,7 +111,11 @@ impl Account {
             let missing = self.missing(run, last);
             assert!(missing.is_empty(), "missing in run {run}: {missing:?}");
             let (absent, reported) = (self.absent(run, last).len() as u64, self.reported(run));
-            assert_eq!(absent, reported, "run {run}: readings that did not arrive, and those reported as lost");
+            let records = self.lost.get(run);
+            assert_eq!(
+                absent, reported,
+                "run {run}: readings that did not arrive, and those reported as lost: {records:?}"
+            );
         }
     }
 }

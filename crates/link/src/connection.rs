@@ -29,6 +29,7 @@ use super::expiry::Expiry;
 use super::forwarder::{Forwarder, Rules};
 use super::freshness_marker::FreshnessMarker;
 use super::inflight::{Ticket, Window};
+use super::lanes::LANE_CAPACITY;
 use super::limits::Limits;
 use super::publish_probe::PublishProbe;
 use super::report::Report;
@@ -319,7 +320,9 @@ impl<'a> Connection<'a> {
         }
         self.flooded = self.forwarder.is_flooded();
         let settled = self.forwarder.settled();
-        let is_much = settled.acknowledged.len() >= SETTLE_TOGETHER || !settled.given_up.is_empty();
+        let is_much = settled.acknowledged.len() >= SETTLE_TOGETHER
+            || !settled.given_up.is_empty()
+            || self.forwarder.passed_over() >= LANE_CAPACITY;
         if self.window.is_empty() || is_much {
             self.settle();
         }

@@ -111,6 +111,9 @@ pub(super) struct Forwarder {
     /// What was reported to the spool as settled while a question was under way: the answer may still have it. Without an answer
     /// no lane is filled, so there cannot be more than the lanes and the window contain.
     settled_since: BTreeSet<Sequence>,
+    /// What was reported to the spool as passed over while a lane was asked for: the spool does not know that an answer with it
+    /// is used, so it is read again.
+    passed_over_since: [BTreeSet<Sequence>; 2],
     requester_replies: VecDeque<Publication>,
 }
 
@@ -122,6 +125,7 @@ impl Forwarder {
             asked: [false; 2],
             settled: Settled::default(),
             settled_since: BTreeSet::new(),
+            passed_over_since: [BTreeSet::new(), BTreeSet::new()],
             requester_replies: VecDeque::new(),
         }
     }
@@ -139,6 +143,7 @@ impl Forwarder {
     /// Messages have appeared in front of what was read: everything is read again after [`Forwarder::begin`].
     pub(super) fn start_over(&mut self) {
         (self.lanes, self.asked) = (None, [false; 2]);
+        self.passed_over_since.iter_mut().for_each(BTreeSet::clear);
     }
 
     /// From where `lane` wants to read now; the spool is asked for it until [`Forwarder::offer`].
@@ -154,19 +159,25 @@ impl Forwarder {
     }
 
     /// The spool has answered. What is settled or on its way may still be in the answer; after a refusal a lane reads again
-    /// where that lies.
-    pub(super) fn offer(&mut self, lane: Lane, batch: Batch, window: &Window, now: Duration) {
-        let Self { lanes: Some(lanes), asked, settled, settled_since, .. } = self else { return };
+    /// where that lies. Returns whether it is to be asked again at once.
+    pub(super) fn offer(&mut self, lane: Lane, mut batch: Batch, window: &Window, now: Duration) -> bool {
+        let Self { lanes: Some(lanes), asked, settled, settled_since, passed_over_since, .. } = self else {
+            return false;
+        };
+        let passed_over = std::mem::take(&mut passed_over_since[lane as usize]);
+        let cut = batch.messages.iter().position(|stored| passed_over.contains(&stored.sequence));
+        if let Some(cut) = cut {
+            batch.next = batch.messages[cut].sequence;
+            batch.messages.truncate(cut);
+        }
         let known =
             |sequence| window.holds(sequence) || settled.contains(sequence) || settled_since.contains(&sequence);
-        match lane {
-            Lane::Live => lanes.offer_live(batch, known, now),
-            Lane::Late => lanes.offer_late(batch, known, now),
-        }
+        lanes.offer(lane, &batch, known, now);
         asked[lane as usize] = false;
         if !asked.contains(&true) {
             settled_since.clear();
         }
+        cut.is_some()
     }
 
     /// What is to be done next; nothing when the window accepts nothing of what waits.
@@ -322,6 +333,20 @@ impl Forwarder {
             self.settled_since.extend(settled.given_up.iter().map(|(sequence, _)| *sequence));
         }
         settled
+    }
+
+    /// What was read and not sent since this was last called, which is reported to the spool now.
+    pub(super) fn take_passed_over(&mut self) -> Vec<Sequence> {
+        let passed_over = self.lanes.as_mut().map(Lanes::take_passed_over).unwrap_or_default();
+        for (since, _) in self.passed_over_since.iter_mut().zip(self.asked).filter(|(_, asked)| *asked) {
+            since.extend(&passed_over);
+        }
+        passed_over
+    }
+
+    /// How many there are.
+    pub(super) fn passed_over(&self) -> usize {
+        self.lanes.as_ref().map_or(0, Lanes::passed_over)
     }
 
     /// What the spool could not take in now. Nothing was settled since it was taken.

@@ -96,6 +96,8 @@ pub struct Lanes {
     boundary: Sequence,
     live: Queue,
     late: Queue,
+    /// Read and not to be sent before they are read again.
+    passed_over: BTreeSet<Sequence>,
 }
 
 /// What the window of the connection accepts now.
@@ -126,7 +128,8 @@ pub fn is_fresh(message: &Message, run: RunId, late_after: Duration, now: Durati
 impl Lanes {
     /// The late lane begins at the oldest message, the live lane at `boundary`.
     pub fn new(run: RunId, late_after: Duration, boundary: Sequence) -> Self {
-        Self { run, late_after, boundary, live: Queue::new(boundary), late: Queue::new(Sequence(0)) }
+        let (live, late) = (Queue::new(boundary), Queue::new(Sequence(0)));
+        Self { run, late_after, boundary, live, late, passed_over: BTreeSet::new() }
     }
 
     /// From where a lane wants to read, when its queue is not full and something may be there.
@@ -149,42 +152,67 @@ impl Lanes {
         !self.live.waiting.is_empty()
     }
 
-    /// Takes in what was read from where the live lane wanted to.
-    pub fn offer_live(&mut self, batch: Batch, in_flight: impl Fn(Sequence) -> bool, now: Duration) {
-        self.live.cursor = batch.next;
-        for Stored { sequence, message } in batch.messages {
-            if in_flight(sequence) {
-                continue;
-            }
-            if !is_fresh(&message, self.run, self.late_after, now) {
-                self.hand_over(sequence, &message.key);
-            } else if self.live.state(&message.key).is_some_and(|state| state != HeldState::Open) {
-                self.live.held.entry(message.key.clone()).and_modify(|held| held.from = held.from.min(sequence));
-            } else {
-                self.live.insert(sequence, message);
+    /// Takes in what was read from where `lane` wanted to; `known` says which are in flight or settled.
+    pub fn offer(&mut self, lane: Lane, batch: &Batch, known: impl Fn(Sequence) -> bool, now: Duration) {
+        for Stored { sequence, .. } in &batch.messages {
+            self.passed_over.remove(sequence);
+        }
+        match lane {
+            Lane::Live => self.offer_live(batch, &known, now),
+            Lane::Late => self.offer_late(batch, &known, now),
+        }
+        for Stored { sequence, .. } in &batch.messages {
+            let waits = self.live.waiting.contains_key(sequence) || self.late.waiting.contains_key(sequence);
+            if !waits && !known(*sequence) {
+                self.passed_over.insert(*sequence);
             }
         }
     }
 
-    /// Takes in what was read from where the late lane wanted to.
-    pub fn offer_late(&mut self, batch: Batch, in_flight: impl Fn(Sequence) -> bool, now: Duration) {
+    /// What was read and passed over since this was last called.
+    pub fn take_passed_over(&mut self) -> Vec<Sequence> {
+        std::mem::take(&mut self.passed_over).into_iter().collect()
+    }
+
+    /// How many there are.
+    pub fn passed_over(&self) -> usize {
+        self.passed_over.len()
+    }
+
+    fn offer_live(&mut self, batch: &Batch, known: impl Fn(Sequence) -> bool, now: Duration) {
+        self.live.cursor = batch.next;
+        for &Stored { sequence, ref message } in &batch.messages {
+            if known(sequence) {
+                continue;
+            }
+            if !is_fresh(message, self.run, self.late_after, now) {
+                self.hand_over(sequence, &message.key);
+            } else if self.live.state(&message.key).is_some_and(|state| state != HeldState::Open) {
+                self.live.held.entry(message.key.clone()).and_modify(|held| held.from = held.from.min(sequence));
+            } else {
+                self.live.insert(sequence, Arc::clone(message));
+            }
+        }
+    }
+
+    fn offer_late(&mut self, batch: &Batch, known: impl Fn(Sequence) -> bool, now: Duration) {
         self.late.cursor = batch.next.min(self.boundary);
-        for Stored { sequence, message } in batch.messages {
+        for &Stored { sequence, ref message } in &batch.messages {
             if sequence >= self.boundary {
                 return;
             }
             // Kept back by the live lane and still fresh: it stays there until it is late.
-            if is_fresh(&message, self.run, self.late_after, now) && self.live.held.contains_key(&message.key) {
+            if is_fresh(message, self.run, self.late_after, now) && self.live.held.contains_key(&message.key) {
                 self.late.cursor = sequence;
                 return;
             }
-            if in_flight(sequence) || self.live.waiting.contains_key(&sequence) {
+            if known(sequence) || self.live.waiting.contains_key(&sequence) {
                 continue;
             }
             if self.late.state(&message.key).is_some_and(|state| state != HeldState::Open) {
                 self.late.held.entry(message.key.clone()).and_modify(|held| held.from = held.from.min(sequence));
             } else {
-                self.late.insert(sequence, message);
+                self.late.insert(sequence, Arc::clone(message));
             }
         }
     }
@@ -201,6 +229,7 @@ impl Lanes {
         {
             let (sequence, key) = (*sequence, message.key.clone());
             self.live.remove(sequence);
+            self.passed_over.insert(sequence);
             self.hand_over(sequence, &key);
         }
         let may_go =
@@ -254,11 +283,15 @@ impl Lanes {
     /// The broker has refused `sequence`: its key waits, ever longer, and the others flow on.
     pub fn refused(&mut self, lane: Lane, sequence: Sequence, key: &Key, now: Duration) {
         let queue = self.queue(lane);
-        let first = queue.waiting.iter().find(|(_, message)| message.key == *key).map(|(at, _)| *at);
+        let of_key = |(at, message): (&Sequence, &Arc<Message>)| (message.key == *key).then_some(*at);
+        let passed_over: Vec<Sequence> = queue.waiting.iter().filter_map(of_key).collect();
+        let first = passed_over.first().copied();
         queue.waiting.retain(|_, message| message.key != *key);
         queue.replies = queue.waiting.values().filter(|message| message.key.kind.is_reply()).count();
         let from = first.map_or(sequence, |first| first.min(sequence));
         queue.held.entry(key.clone()).or_insert_with(|| Held::new(from)).refuse(from, now);
+        self.passed_over.insert(sequence);
+        self.passed_over.extend(passed_over);
     }
 
     /// Lets the refused keys whose time has come try again.
@@ -298,6 +331,7 @@ impl Lanes {
         let from = earlier.first().copied().into_iter().chain(held).fold(sequence, Sequence::min);
         for at in earlier {
             self.live.remove(at);
+            self.passed_over.insert(at);
         }
         self.boundary = self.boundary.max(after(sequence));
         self.late.cursor = self.late.cursor.min(from);

@@ -115,6 +115,13 @@ impl SpoolClient {
         }
     }
 
+    /// Informs the spool of what was read and is to be read again.
+    pub(super) fn pass_over(&self, passed_over: Vec<Sequence>) {
+        if !passed_over.is_empty() {
+            self.spool.pass_over(passed_over);
+        }
+    }
+
     /// Informs the spool of what is settled; what does not fit into its queue, because its disk hangs, is returned.
     pub(super) fn settle(&mut self, settled: Settled) -> Settled {
         let Settled { mut acknowledged, mut given_up } = settled;

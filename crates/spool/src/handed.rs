@@ -1,7 +1,8 @@
 //! Which messages the link has read and not settled: the broker may have them, so they are dropped last. Pure.
 //!
-//! The link may have read more than are remembered here and not sent them, because the broker refuses their topics. Then those
-//! that were read first are forgotten: what is in flight was read lately.
+//! The link reads more than it sends: it passes over what is too old for the live lane, and what the broker refuses, and reads
+//! that again later. It says so, and what it passed over is forgotten here; otherwise a long backlog would push out what is in
+//! flight. What an earlier connection has read stays, for nobody knows what of it the broker got.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,12 +15,26 @@ pub(super) struct Handed {
     /// Turns in the order in which they were given; some may be settled.
     order: VecDeque<(u64, u64)>,
     turn: u64,
+    /// The last turn before the present connection.
+    earlier: u64,
 }
 
 impl Handed {
-    /// None yet, and never more than `limit`.
+    /// None yet, and never more than `limit`; of more, those that were read first are forgotten.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, sequences: BTreeMap::new(), order: VecDeque::new(), turn: 0 }
+        Self { limit, sequences: BTreeMap::new(), order: VecDeque::new(), turn: 0, earlier: 0 }
+    }
+
+    /// A connection begins.
+    pub(super) fn begin_connection(&mut self) {
+        self.earlier = self.turn;
+    }
+
+    /// The link passed this one over. It stays if an earlier connection was given it.
+    pub(super) fn pass_over(&mut self, sequence: u64) {
+        if self.sequences.get(&sequence).is_some_and(|turn| *turn > self.earlier) {
+            self.sequences.remove(&sequence);
+        }
     }
 
     /// The link was given this one, perhaps again.
@@ -94,24 +109,53 @@ mod tests {
         assert!(handed.contains(1) && handed.order.len() <= 6, "{handed:?}");
     }
 
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Give(u64),
+        Settle(u64),
+        PassOver(u64),
+        Connect,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0_u64..20).prop_map(Step::Give),
+            2 => (0_u64..20).prop_map(Step::Settle),
+            2 => (0_u64..20).prop_map(Step::PassOver),
+            1 => Just(Step::Connect),
+        ]
+    }
+
     proptest! {
         #[test]
-        fn as_many_as_may_be_are_remembered(steps in prop::collection::vec((0_u64..20, any::<bool>()), 0..300), limit in 1_usize..8) {
-            let (mut handed, mut model) = (Handed::new(limit), Vec::<u64>::new());
-            for (sequence, is_given) in steps {
-                if is_given {
-                    handed.insert(sequence);
-                    if !model.contains(&sequence) {
-                        model.push(sequence);
+        fn as_many_as_may_be_are_remembered(steps in prop::collection::vec(step(), 0..300), limit in 1_usize..8) {
+            // Each with whether an earlier connection was given it.
+            let (mut handed, mut model) = (Handed::new(limit), Vec::<(u64, bool)>::new());
+            for step in steps {
+                match step {
+                    Step::Give(sequence) => {
+                        handed.insert(sequence);
+                        if model.iter().all(|(known, _)| *known != sequence) {
+                            model.push((sequence, false));
+                        }
+                        if model.len() > limit {
+                            model.remove(0);
+                        }
                     }
-                    if model.len() > limit {
-                        model.remove(0);
+                    Step::Settle(sequence) => {
+                        handed.remove(sequence);
+                        model.retain(|(known, _)| *known != sequence);
                     }
-                } else {
-                    handed.remove(sequence);
-                    model.retain(|known| *known != sequence);
+                    Step::PassOver(sequence) => {
+                        handed.pass_over(sequence);
+                        model.retain(|(known, is_earlier)| *known != sequence || *is_earlier);
+                    }
+                    Step::Connect => {
+                        handed.begin_connection();
+                        model.iter_mut().for_each(|(_, is_earlier)| *is_earlier = true);
+                    }
                 }
-                let mut sorted = model.clone();
+                let mut sorted: Vec<u64> = model.iter().map(|(sequence, _)| *sequence).collect();
                 sorted.sort_unstable();
                 prop_assert_eq!(handed.iter().collect::<Vec<_>>(), sorted);
                 prop_assert!(handed.order.len() <= 2 * limit);

@@ -41,6 +41,7 @@ pub(super) enum Request {
     },
     Acknowledge(Vec<Sequence>),
     GiveUp(Vec<(Sequence, String)>),
+    PassOver(Vec<Sequence>),
     Reconfigure(Settings),
     Configuration {
         order: Order,
@@ -244,6 +245,7 @@ impl ThreadState {
             Request::GiveUp(messages) => {
                 messages.iter().for_each(|(sequence, reason)| self.core.give_up(*sequence, reason, now));
             }
+            Request::PassOver(sequences) => self.core.pass_over(&sequences),
             Request::Reconfigure(settings) => self.core.reconfigure(settings, now),
             Request::Configuration { order, answer } => {
                 // An error means that the requester stopped waiting and does not need the answer.

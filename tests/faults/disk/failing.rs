@@ -27,6 +27,9 @@ const RECOVERS: Duration = Duration::from_secs(5);
 /// The answer to a command, on a loaded machine.
 const ANSWERS: Duration = Duration::from_secs(1);
 
+/// Of more than ten thousand messages that wait: some windows, and what both lanes have read.
+const OVERTAKEN: usize = 2000;
+
 /// Twenty-five readings every 20 ms or less, on a loaded machine.
 const SAMPLES: Duration = Duration::from_secs(2);
 
@@ -98,15 +101,28 @@ impl Stage {
         wait_until("sampling to go on", SAMPLES, || taken(&self.gateway) >= then + 25);
     }
 
-    /// A command with an id acts and is answered, once.
+    /// A command acts and is answered in time.
     fn command(&self, value: &str) {
-        let (before, asked) = (self.broker.count(), Instant::now());
+        let asked = Instant::now();
+        self.ask(value);
+        assert!(asked.elapsed() < ANSWERS + slack(asked), "answered after {:?}", asked.elapsed());
+    }
+
+    /// The same while a backlog drains, which may keep a loaded machine busy for longer: the answer overtakes it.
+    fn command_amid_backlog(&self, value: &str) {
+        let passed = self.ask(value);
+        assert!(passed < OVERTAKEN, "{passed} messages came before the answer");
+    }
+
+    /// A command with an id acts and is answered, once. Returns how many messages came meanwhile.
+    fn ask(&self, value: &str) -> usize {
+        let before = self.broker.count();
         let id = format!("c{before}");
         self.broker.send("b/actuators/pump/set", &format!("{{\"value\":\"{value}\",\"id\":\"{id}\"}}"));
         let reply = wait_for("a reply", SOON, || self.broker.newest("b/actuators/pump/reply", before));
         let reply: Value = serde_json::from_str(&reply.payload).unwrap();
         assert_eq!((&reply["outcome"], &reply["value"]), (&"done".into(), &value.into()), "{reply}");
-        assert!(asked.elapsed() < ANSWERS + slack(asked), "answered after {:?}", asked.elapsed());
+        self.broker.count() - before
     }
 
     /// The disk is back since `since`; returns after how long the spool could be written. The last word counts: it may have been
@@ -303,7 +319,7 @@ fn d2_a_max_size_larger_than_the_free_disk_fills_no_more_than_that_and_gets_empt
     calm(&stage);
     stage.broker.be(Mood::Acknowledges);
     stage.broker.health(&stage.gateway);
-    stage.command("on");
+    stage.command_amid_backlog("on");
     let (taken, reported) = stage.settle();
     assert!(reported > 100, "{reported} of {taken} reported as lost");
     report(

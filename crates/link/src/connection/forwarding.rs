@@ -64,7 +64,7 @@ impl Connection<'_> {
             let head = self.spool.head();
             let Some(from) = self.forwarder.ask(lane, head) else { continue };
             let Some(batch) = self.spool.read(lane, from) else { continue };
-            self.forwarder.offer(lane, batch, &self.window, boottime());
+            further |= self.forwarder.offer(lane, batch, &self.window, boottime());
             further |= self.forwarder.wants(lane, self.spool.head()) != Some(from);
         }
         further
@@ -92,8 +92,10 @@ impl Connection<'_> {
         }
     }
 
-    /// Informs the spool of what is settled. While its queue is full, because its disk hangs, that waits for the next turn.
+    /// Informs the spool of what is settled, and of what was read and not sent. While its queue is full, because its disk hangs,
+    /// the first waits for the next turn.
     pub(super) fn settle(&mut self) {
+        self.spool.pass_over(self.forwarder.take_passed_over());
         let left_over = self.spool.settle(self.forwarder.take_settled());
         self.forwarder.put_back(left_over);
     }

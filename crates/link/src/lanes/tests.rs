@@ -54,8 +54,8 @@ impl Bench {
                 let next = range.next().map_or(head, |(at, _)| *at);
                 let held = |sequence| self.in_flight.contains_key(&sequence);
                 match lane {
-                    Lane::Live => self.lanes.offer_live(Batch { messages, next }, held, now),
-                    Lane::Late => self.lanes.offer_late(Batch { messages, next }, held, now),
+                    Lane::Live => self.lanes.offer(Lane::Live, &Batch { messages, next }, held, now),
+                    Lane::Late => self.lanes.offer(Lane::Late, &Batch { messages, next }, held, now),
                 }
                 // The lane waits where it is.
                 if self.lanes.wants(lane, head) == Some(from) {

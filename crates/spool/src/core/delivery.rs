@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tracing::error;
 
-use crate::Stored;
 use crate::handed::Handed;
 use crate::losses::Losses;
+use crate::{Sequence, Stored};
 use fieldgate_model::{Loss, MessageKind, Qos};
 
 /// How many messages that the link has read but not settled are remembered: many times what its window and lanes hold.
@@ -66,6 +66,16 @@ impl Delivery {
     /// The link of the run before may have read this one.
     pub(super) fn handed_before(&mut self, sequence: u64) {
         self.handed.insert(sequence);
+    }
+
+    /// The link begins a connection: what it was given before stays with it until it is settled.
+    pub(super) fn begin_connection(&mut self) {
+        self.handed.begin_connection();
+    }
+
+    /// The link did not send these, and reads them again.
+    pub(super) fn pass_over(&mut self, sequences: &[Sequence]) {
+        sequences.iter().for_each(|Sequence(sequence)| self.handed.pass_over(*sequence));
     }
 
     /// Whether the broker may have it.

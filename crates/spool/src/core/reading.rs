@@ -55,8 +55,14 @@ impl Core {
         self.acknowledge(&[sequence], now);
     }
 
+    /// See [`crate::Spool::pass_over`].
+    pub(crate) fn pass_over(&mut self, sequences: &[Sequence]) {
+        self.delivery.pass_over(sequences);
+    }
+
     /// See [`crate::Spool::first_since`]. What cannot be read counts as old.
     pub(crate) fn first_since(&mut self, boot: Duration, now: Moment) -> Sequence {
+        self.delivery.begin_connection();
         let (started, evicted_below) = (self.order.first(), self.order.evicted_below());
         let is_new = |(sequence, entry): &(u64, &Entry)| *sequence >= started && entry.message.taken_at.boot >= boot;
         let newest = self.cache.from(0).rev().take_while(is_new).last().map(|(sequence, _)| sequence);

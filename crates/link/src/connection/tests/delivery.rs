@@ -15,6 +15,7 @@ use world::{World, spool_settings};
 
 use super::super::Connection;
 use crate::broker_state::BrokerState;
+use crate::lanes::Lane;
 use crate::report::Report;
 use crate::session::scripted::{self, Wire};
 use crate::session::{Connected, Fate, Publication};
@@ -22,7 +23,7 @@ use crate::testing;
 use crate::{Parts, Protocol};
 use fieldgate_clock::boottime;
 use fieldgate_model::{Qos, RunId};
-use fieldgate_spool::WhenFull;
+use fieldgate_spool::{self as spool, MIN_SIZE, WhenFull};
 
 const RUN: RunId = RunId(7);
 /// From this age on a reading is late.
@@ -296,6 +297,44 @@ fn what_memory_cannot_hold_without_a_disk_is_reported_and_strands_nothing() {
 #[test]
 fn a_batch_that_is_cut_by_its_bytes_strands_nothing_behind_it() {
     check(usual(), vec![Step::Replies { count: 60, bytes: 12_000 }]);
+}
+
+/// The spool remembers some thousands of messages that the link has read. What is too old for the live lane is read there, left to
+/// the late lane and read again: it must not push out what is under way.
+#[test]
+fn what_is_under_way_is_not_reported_as_lost_however_much_is_passed_over() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(usual()).await;
+        world.spool.offered().await.unwrap();
+        let (parts, mut report, mut broker) = world.parts();
+        let mut life = Life::new(&mut world, (&parts, &mut report, &mut broker));
+        let begun = Instant::now();
+        while life.connection.window.free_places() > 0 {
+            assert!(begun.elapsed() < SOON, "{} are under way", life.pending.len());
+            life.turn().await;
+        }
+        life.world.append_to_the_past(6000).await;
+        life.world.spool.offered().await.unwrap();
+        while life.connection.forwarder.wants(Lane::Live, life.connection.spool.head()).is_some() {
+            assert!(begun.elapsed() < SOON, "the live lane reads on");
+            life.turn().await;
+        }
+        let path = life.world.folder.path().join("spool");
+        let small =
+            spool::Settings { max_size: MIN_SIZE, ..spool_settings(&path, Duration::ZERO, WhenFull::DropOldest) };
+        life.world.spool.reconfigure(small).await.unwrap();
+        life.world.append(1, 100, 60, Duration::ZERO, Qos::AtLeastOnce).await;
+        life.world.spool.stats().wait_for(|stats| stats.dropped > 0).await.unwrap();
+        while !life.connection.is_drained() || !life.pending.is_empty() {
+            assert!(begun.elapsed() < SOON, "{} are under way", life.pending.len());
+            life.answer(0, usize::MAX / 2, &Fate::Acknowledged);
+            life.turn().await;
+        }
+        let account = &life.world.account;
+        assert!(account.reported() > 1000, "{} are reported", account.reported());
+        assert_eq!(account.absent(), account.reported());
+    });
 }
 
 /// What waits behind a message at QoS 2 that is under way, under MQTT 3.1.1.
