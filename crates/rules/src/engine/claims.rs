@@ -57,14 +57,15 @@ impl Engine {
             let is_last = !self.outputs[output].claims.iter().any(is_wanted);
             let was_away = !standing.competes() && is_last && why == End::Condition;
             if was_owner || was_away {
-                self.let_go(rule, output, orders);
+                self.let_go(rule, output, why, orders);
             }
         }
         self.refresh_output(output, at);
     }
 
-    fn let_go(&mut self, rule: usize, output: usize, orders: &mut Vec<Order>) {
-        let action = self.table.rules[rule].spec.then_of(&self.table.outputs[output]);
+    fn let_go(&mut self, rule: usize, output: usize, why: End, orders: &mut Vec<Order>) {
+        let then = self.table.rules[rule].spec.then_of(&self.table.outputs[output]);
+        let action = then.filter(|_| why != End::Gone);
         let order = self.next_order();
         self.outputs[output].letting_go = Some(LettingGo { rule, order, action, retry_at: None });
         orders.push(Order { id: order, rule, what: What::LetGo { output, action } });

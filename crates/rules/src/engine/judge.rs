@@ -10,8 +10,11 @@ use crate::engine::{Engine, MAX_CHANGES, MINUTE, Order, REST, What};
 pub(super) enum End {
     /// By its condition, or because that is not known any more.
     Condition,
-    /// It was switched off, changed, or stopped: what a command has taken over is left alone.
+    /// It was switched off or stopped: what a command has taken over is left alone.
     Withdrawn,
+    /// A reload has changed it or taken it away: the same, and its outputs are made safe. Nobody would try again if what `then` says
+    /// were refused.
+    Gone,
 }
 
 impl Engine {

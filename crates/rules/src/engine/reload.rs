@@ -12,7 +12,7 @@ impl Engine {
     pub fn retire(&mut self, next: &Table, at: Duration, orders: &mut Vec<Order>) {
         for rule in 0..self.rules.len() {
             if self.place_in(next, rule).is_none() {
-                self.end(rule, at, End::Withdrawn, orders);
+                self.end(rule, at, End::Gone, orders);
             }
         }
     }

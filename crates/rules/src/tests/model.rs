@@ -2,138 +2,13 @@
 //! the beginning, and finds out how long something has been so by looking back.
 
 mod obeying;
+mod story;
 
 use proptest::prelude::*;
 
 use super::*;
 use obeying::Real;
-
-const SIGNALS: usize = 3;
-const OUTPUTS: [&str; 2] = ["o0", "o1"];
-const RULES: usize = 3;
-
-/// A condition over the signals.
-#[derive(Clone, Debug)]
-enum Cond {
-    Above(usize, i32),
-    Below(usize, i32),
-    Not(Box<Cond>),
-    Both(Box<[Cond; 2]>),
-    Either(Box<[Cond; 2]>),
-}
-
-impl Cond {
-    fn text(&self) -> String {
-        match self {
-            Self::Above(signal, than) => format!("s{signal} > {than}"),
-            Self::Below(signal, than) => format!("s{signal} < {than}"),
-            Self::Not(inner) => format!("not ({})", inner.text()),
-            Self::Both(parts) => format!("({}) and ({})", parts[0].text(), parts[1].text()),
-            Self::Either(parts) => format!("({}) or ({})", parts[0].text(), parts[1].text()),
-        }
-    }
-
-    fn holds(&self, facts: &[Option<i32>; SIGNALS]) -> Option<bool> {
-        match self {
-            Self::Above(signal, than) => facts[*signal].map(|value| value > *than),
-            Self::Below(signal, than) => facts[*signal].map(|value| value < *than),
-            Self::Not(inner) => inner.holds(facts).map(|holds| !holds),
-            Self::Both(parts) => decide(parts.each_ref().map(|part| part.holds(facts)), false),
-            Self::Either(parts) => decide(parts.each_ref().map(|part| part.holds(facts)), true),
-        }
-    }
-}
-
-fn decide(parts: [Option<bool>; 2], decisive: bool) -> Option<bool> {
-    if parts.contains(&Some(decisive)) {
-        return Some(decisive);
-    }
-    if parts.contains(&None) { None } else { Some(!decisive) }
-}
-
-#[derive(Clone, Debug)]
-struct Plain {
-    when: Cond,
-    until: Option<Cond>,
-    hold: u64,
-    until_for: u64,
-    lost: u64,
-    outputs: Vec<usize>,
-    priority: i64,
-}
-
-impl Plain {
-    fn spec(&self, nth: usize) -> RuleSpec {
-        let outputs: Vec<_> = self.outputs.iter().map(|output| OUTPUTS[*output]).collect();
-        RuleSpec {
-            until: self.until.as_ref().map(Cond::text),
-            hold: s(self.hold),
-            until_for: s(self.until_for),
-            lost: s(self.lost),
-            priority: self.priority,
-            ..rule(&format!("r{nth}"), &self.when.text(), &outputs)
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Happens {
-    Written(Vec<(usize, Option<i32>)>),
-    Commanded(usize),
-    Switched(usize, bool),
-    /// The guard of an output refuses from now on, or does not.
-    Refuses(usize, bool),
-    TooLong(usize),
-    /// An interlock makes an output safe, which may pass.
-    Interlocked(usize),
-    /// From now on there are these rules.
-    Reloaded([bool; RULES]),
-}
-
-fn cond() -> impl Strategy<Value = Cond> {
-    let leaf = prop_oneof![
-        (0..SIGNALS, 0..4).prop_map(|(signal, than)| Cond::Above(signal, than)),
-        (0..SIGNALS, 1..5).prop_map(|(signal, than)| Cond::Below(signal, than)),
-    ];
-    leaf.prop_recursive(2, 4, 2, |inner| {
-        let both = || (inner.clone(), inner.clone());
-        prop_oneof![
-            inner.clone().prop_map(|inner| Cond::Not(Box::new(inner))),
-            both().prop_map(|(one, other)| Cond::Both(Box::new([one, other]))),
-            both().prop_map(|(one, other)| Cond::Either(Box::new([one, other]))),
-        ]
-    })
-}
-
-fn plain(nth: usize) -> impl Strategy<Value = Plain> {
-    let span = || prop_oneof![2 => Just(0_u64), 1 => 1..6_u64];
-    let outputs = prop::sample::select(vec![vec![0], vec![1], vec![0, 1], vec![]]);
-    let priority = i64::try_from((nth * 2) % RULES).unwrap();
-    (cond(), prop::option::of(cond()), span(), span(), span(), outputs).prop_map(
-        move |(when, until, hold, until_for, lost, outputs)| Plain {
-            when,
-            until,
-            hold,
-            until_for,
-            lost,
-            outputs,
-            priority,
-        },
-    )
-}
-
-fn happens() -> impl Strategy<Value = Happens> {
-    let value = prop::option::weighted(0.85, 0..5);
-    prop_oneof![
-        8 => prop::collection::vec((0..SIGNALS, value), 1..3).prop_map(Happens::Written),
-        1 => (0..2_usize).prop_map(Happens::Commanded),
-        1 => (0..RULES, any::<bool>()).prop_map(|(rule, is_on)| Happens::Switched(rule, is_on)),
-        1 => (0..2_usize, any::<bool>()).prop_map(|(output, refuses)| Happens::Refuses(output, refuses)),
-        1 => (0..2_usize).prop_map(Happens::TooLong),
-        1 => (0..2_usize).prop_map(Happens::Interlocked),
-        1 => prop_oneof![Just([true; RULES]), any::<[bool; RULES]>()].prop_map(Happens::Reloaded),
-    ]
-}
+use story::{Facts, Happens, Plain, RULES, happens, rules};
 
 /// What a claim is at, in the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -144,12 +19,23 @@ enum At {
     Away,
 }
 
+/// Why a rule ends, in the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ends {
+    ByCondition,
+    SwitchedOff,
+    /// A reload has taken it away: its outputs are made safe, whatever `then` says.
+    Gone,
+}
+
 /// What one rule was at one instant.
 #[derive(Clone, Debug)]
 struct Seen {
     ready: bool,
     ends: Option<bool>,
     active: bool,
+    /// Whether a click begins it, or begins it again: its end is counted from there.
+    again: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -158,7 +44,7 @@ struct Model {
     away: [bool; RULES],
     /// Each rule at each instant so far, and when that was.
     seen: Vec<(u64, Vec<Seen>)>,
-    facts: [Option<i32>; SIGNALS],
+    facts: Facts,
     off: [bool; RULES],
     refusing: [bool; 2],
     active: [bool; RULES],
@@ -184,27 +70,7 @@ impl Model {
     }
 
     fn instant(&mut self, rules: &[Plain], at: u64, happens: Option<&Happens>) {
-        match happens {
-            Some(Happens::Written(all)) => all.iter().for_each(|(signal, value)| self.facts[*signal] = *value),
-            Some(Happens::Commanded(output)) => self.take_away(*output),
-            Some(Happens::TooLong(output)) if self.owner[*output].is_some() => {
-                self.take_away(*output);
-                self.on[*output] = false;
-            }
-            Some(Happens::Interlocked(output)) => {
-                if let Some(owner) = self.owner[*output] {
-                    (self.at[owner][*output], self.on[*output]) = (Some(At::Refused(at)), false);
-                }
-            }
-            Some(Happens::Reloaded(there)) => self.reload(rules, there, at),
-            Some(Happens::Refuses(output, refuses)) => self.refusing[*output] = *refuses,
-            Some(Happens::Switched(rule, is_on)) if self.off[*rule] == *is_on && !self.away[*rule] => {
-                self.end(rules, *rule, at, false);
-                (self.off[*rule], self.stopped[*rule]) = (!is_on, None);
-                self.changes[*rule].clear();
-            }
-            _ => {}
-        }
+        happens.into_iter().for_each(|happens| self.happens(rules, at, happens));
         self.seen.push((at, Vec::new()));
         for nth in 0..rules.len() {
             if self.stopped[nth].is_some_and(|until| until <= at) {
@@ -218,12 +84,43 @@ impl Model {
                 }
             }
         }
+        self.facts.click = None;
+    }
+
+    fn happens(&mut self, rules: &[Plain], at: u64, happens: &Happens) {
+        let lets_nobody = |output: usize| self.owner[output].is_some_and(|owner: usize| rules[owner].is_never_manual);
+        match happens {
+            Happens::Written(all) => all.iter().for_each(|(number, value)| self.facts.numbers[*number] = *value),
+            Happens::Target(value) => self.facts.numbers[2] = Some(*value),
+            Happens::Mode(is_auto) => self.facts.is_auto = Some(*is_auto),
+            Happens::Link(is_up) => self.facts.link = *is_up,
+            Happens::Shows(hour) => self.facts.hour = *hour,
+            Happens::Clicked(word) => self.facts.click = Some(*word),
+            Happens::Commanded(output) if !lets_nobody(*output) => self.take_away(*output),
+            Happens::TooLong(output) if self.owner[*output].is_some() => {
+                self.take_away(*output);
+                self.on[*output] = false;
+            }
+            Happens::Interlocked(output) => {
+                if let Some(owner) = self.owner[*output] {
+                    (self.at[owner][*output], self.on[*output]) = (Some(At::Refused(at)), false);
+                }
+            }
+            Happens::Reloaded(there) => self.reload(rules, there, at),
+            Happens::Refuses(output, refuses) => self.refusing[*output] = *refuses,
+            Happens::Switched(rule, is_on) if self.off[*rule] == *is_on && !self.away[*rule] => {
+                self.end(rules, *rule, at, Ends::SwitchedOff);
+                (self.off[*rule], self.stopped[*rule]) = (!is_on, None);
+                self.changes[*rule].clear();
+            }
+            _ => {}
+        }
     }
 
     /// What is taken away ends, and begins one day as if it had never been there.
     fn reload(&mut self, rules: &[Plain], there: &[bool; RULES], at: u64) {
         for nth in (0..rules.len()).filter(|nth| !there[*nth]) {
-            self.end(rules, nth, at, false);
+            self.end(rules, nth, at, Ends::Gone);
             (self.off[nth], self.stopped[nth]) = (false, None);
             self.changes[nth].clear();
         }
@@ -234,41 +131,73 @@ impl Model {
         let rule = &rules[nth];
         let when = rule.when.holds(&self.facts);
         let until = rule.until.as_ref().map(|until| until.holds(&self.facts));
-        let may = !self.off[nth] && !self.away[nth] && self.stopped[nth].is_none();
+        let is_its_moment = !rule.is_moment || self.facts.click.is_some();
+        let may = !self.off[nth] && !self.away[nth] && self.stopped[nth].is_none() && is_its_moment;
         let ready = may && !self.active[nth] && when == Some(true) && until.unwrap_or(Some(false)) == Some(false);
-        let ends = until.unwrap_or(when.map(|when| !when));
-        let active = self.active[nth];
-        self.seen.last_mut().unwrap().1.push(Seen { ready, ends, active });
+        let over = if rule.is_moment { Some(true) } else { when.map(|when| !when) };
+        let (ends, active) = (until.unwrap_or(over), self.active[nth]);
+        let again = active && rule.is_moment && is_its_moment && when == Some(true);
+        self.seen.last_mut().unwrap().1.push(Seen { ready, ends, active, again });
         if ready && self.lasts(nth, at, |seen| seen.ready) >= rule.hold {
-            if self.change(nth, at) {
-                return;
-            }
-            self.active[nth] = true;
-            for output in &rule.outputs {
-                self.at[nth][*output] = Some(At::Wants);
-                self.settle(rules, *output, at);
-            }
+            self.begin(rules, nth, at);
         } else if active {
-            let span = match ends {
-                Some(true) => rule.until_for,
-                None => rule.lost,
-                Some(false) => return,
-            };
-            if self.lasts(nth, at, |seen| seen.active && seen.ends == ends) >= span {
-                self.end(rules, nth, at, true);
-                self.change(nth, at);
+            self.judge_end(rules, nth, at);
+        }
+    }
+
+    fn begin(&mut self, rules: &[Plain], nth: usize, at: u64) {
+        let rule = &rules[nth];
+        if self.change(rule, nth, at) {
+            return;
+        }
+        self.active[nth] = true;
+        for output in &rule.outputs {
+            self.at[nth][*output] = Some(At::Wants);
+            self.settle(rules, *output, at);
+        }
+        for output in &rule.toggle {
+            if !self.owner[*output].is_some_and(|owner| rules[owner].is_never_manual) {
+                self.take_away(*output);
+                self.on[*output] ^= !self.refusing[*output];
             }
+        }
+        if rule.is_moment {
+            let seen = &mut self.seen.last_mut().unwrap().1[nth];
+            (seen.active, seen.again) = (true, true);
+            self.judge_end(rules, nth, at);
+        }
+    }
+
+    fn judge_end(&mut self, rules: &[Plain], nth: usize, at: u64) {
+        let ends = self.seen.last().unwrap().1[nth].ends;
+        let span = match ends {
+            Some(true) => rules[nth].until_for,
+            None => rules[nth].lost,
+            Some(false) => return,
+        };
+        let mut is_first = false;
+        let so_long = self.lasts(nth, at, |seen| {
+            let is_so = seen.active && seen.ends == ends && !is_first;
+            is_first = seen.again && ends == Some(true);
+            is_so
+        });
+        if so_long >= span {
+            self.end(rules, nth, at, Ends::ByCondition);
+            self.change(&rules[nth], nth, at);
         }
     }
 
     /// For how long this has been so of a rule, up to now.
-    fn lasts(&self, nth: usize, at: u64, is_so: impl Fn(&Seen) -> bool) -> u64 {
+    fn lasts(&self, nth: usize, at: u64, mut is_so: impl FnMut(&Seen) -> bool) -> u64 {
         let back = self.seen.iter().rev().take_while(|(_, seen)| is_so(&seen[nth]));
         at - back.last().map_or(at, |(since, _)| *since)
     }
 
-    /// Notes a change; whether it was one too many.
-    fn change(&mut self, nth: usize, at: u64) -> bool {
+    /// Notes a change; whether it was one too many. Clicks may come as often as they like.
+    fn change(&mut self, rule: &Plain, nth: usize, at: u64) -> bool {
+        if rule.is_moment {
+            return false;
+        }
         self.changes[nth].push(at);
         let is_loop = self.changes[nth].iter().filter(|change| at - **change < 60).count() >= 10;
         if is_loop {
@@ -278,7 +207,7 @@ impl Model {
         is_loop
     }
 
-    fn end(&mut self, rules: &[Plain], nth: usize, at: u64, by_condition: bool) {
+    fn end(&mut self, rules: &[Plain], nth: usize, at: u64, why: Ends) {
         if !std::mem::take(&mut self.active[nth]) {
             return;
         }
@@ -287,8 +216,10 @@ impl Model {
             let was_owner = self.owner[*output] == Some(nth);
             self.settle(rules, *output, at);
             let nobody = self.at.iter().all(|at| at[*output].is_none());
+            let by_condition = why == Ends::ByCondition;
             if self.owner[*output].is_none() && (was_owner || (was_away && nobody && by_condition)) {
-                self.on[*output] = false;
+                let then = rules[nth].then.filter(|_| why != Ends::Gone && !self.refusing[*output]);
+                self.on[*output] = then.unwrap_or(false);
             }
         }
     }
@@ -328,14 +259,10 @@ impl Model {
             (_, Some(_)) => State::Blocked,
             (true, None) if rules[nth].outputs.iter().any(blocked) => State::Blocked,
             (true, None) => State::Active,
-            (false, None) if last.ready => State::Waiting,
+            (false, None) if last.ready && !rules[nth].is_moment => State::Waiting,
             (false, None) => State::Inactive,
         }
     }
-}
-
-fn rules() -> impl Strategy<Value = [Plain; RULES]> {
-    (plain(0), plain(1), plain(2)).prop_map(|(one, two, three)| [one, two, three])
 }
 
 proptest! {

@@ -1,12 +1,15 @@
 //! The engine at work, as the model's other side.
 
+use fieldgate_formula::TimeOfDay;
+
+use super::story::{NUMBERS, OUTPUTS, WORDS};
 use super::*;
 
 /// The engine with outputs that obey, unless they refuse.
 pub(super) struct Real {
     pub(super) engine: Engine,
     specs: Vec<RuleSpec>,
-    facts: [Option<i32>; SIGNALS],
+    facts: Facts,
     at: Duration,
     refusing: [bool; 2],
     pub(super) on: [bool; 2],
@@ -14,12 +17,12 @@ pub(super) struct Real {
 
 impl Real {
     pub(super) fn new(engine: Engine, specs: Vec<RuleSpec>) -> Self {
-        Self { engine, specs, facts: [None; SIGNALS], at: s(0), refusing: [false; 2], on: [false; 2] }
+        Self { engine, specs, facts: Facts::default(), at: s(0), refusing: [false; 2], on: [false; 2] }
     }
 
     pub(super) fn step(&mut self, event: Event) {
         let mut orders = Vec::new();
-        self.engine.step(Now::without_wall(self.at), event, &mut orders);
+        self.engine.step(Now { at: self.at, wall: self.wall() }, event, &mut orders);
         for order in orders {
             let answer = self.obey(order);
             self.step(answer);
@@ -37,21 +40,51 @@ impl Real {
                 self.on[place(output)] = true;
                 Ok(())
             }
-            What::LetGo { output, .. } => {
+            // No limit refuses the safe state.
+            What::LetGo { output, action: None } => {
                 self.on[place(output)] = false;
                 Ok(())
             }
-            What::Toggle { .. } | What::Publish => Ok(()),
+            What::LetGo { output, .. } | What::Toggle { output } if self.refusing[place(output)] => {
+                Err(Arc::from("limit"))
+            }
+            What::LetGo { output, action: Some(action) } => {
+                self.on[place(output)] = action == ON;
+                Ok(())
+            }
+            What::Toggle { output } => {
+                self.on[place(output)] ^= true;
+                Ok(())
+            }
+            What::Publish => Ok(()),
         };
         Event::Answered(order.id, answer)
     }
 
+    /// What the clock shows; it is set from outside, and else stands still.
+    fn wall(&self) -> Option<Wall> {
+        let time = TimeOfDay::new(self.facts.hour?, 0)?;
+        Some(Wall { time, weekday: 0, shown_for: s(60) })
+    }
+
+    fn write(&mut self, signal: &str, value: Value<'_>) {
+        let place = self.engine.table().signals().position(|known| known == signal);
+        place.into_iter().for_each(|place| self.engine.write(place, value));
+    }
+
     fn write_all(&mut self) {
-        for (signal, value) in self.facts.into_iter().enumerate() {
-            let place = self.engine.table().signals().position(|known| known == format!("s{signal}"));
-            let value = value.map_or(Value::Unknown, |value| Value::Number(f64::from(value)));
-            place.into_iter().for_each(|place| self.engine.write(place, value));
+        for (signal, value) in NUMBERS.into_iter().zip(self.facts.numbers) {
+            self.write(signal, value.map_or(Value::Unknown, |value| Value::Number(f64::from(value))));
         }
+        let mode = self.facts.is_auto.map(|is_auto| if is_auto { "auto" } else { "off" });
+        self.write("mode", mode.map_or(Value::Unknown, Value::Text));
+    }
+
+    /// Something else is so from now on.
+    fn change(&mut self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.facts);
+        self.write_all();
+        self.step(Event::Time);
     }
 
     pub(super) fn advance(&mut self, to: Duration) {
@@ -66,11 +99,20 @@ impl Real {
         let output = |output: usize| self.engine.table().output(&name(OUTPUTS[output]));
         match happens {
             Happens::Written(all) => {
-                all.iter().for_each(|(signal, value)| self.facts[*signal] = *value);
-                self.write_all();
+                self.change(|facts| all.iter().for_each(|(number, value)| facts.numbers[*number] = *value));
+            }
+            Happens::Target(value) => self.change(|facts| facts.numbers[2] = Some(*value)),
+            Happens::Mode(is_auto) => self.change(|facts| facts.is_auto = Some(*is_auto)),
+            Happens::Shows(hour) => self.change(|facts| facts.hour = *hour),
+            Happens::Link(is_up) => self.step(Event::Link(*is_up)),
+            Happens::Clicked(word) => {
+                self.write("bell.click", Value::Text(WORDS[*word]));
                 self.step(Event::Time);
             }
-            Happens::Commanded(nth) => output(*nth).into_iter().for_each(|output| self.step(Event::Commanded(output))),
+            Happens::Commanded(nth) => {
+                let takes = |output: &usize| self.engine.refuses_commands(*output).is_none();
+                output(*nth).filter(takes).into_iter().for_each(|output| self.step(Event::Commanded(output)));
+            }
             Happens::Switched(rule, is_on) => {
                 let place = self.engine.table().rule(&self.specs[*rule].name);
                 place.into_iter().for_each(|rule| self.step(Event::Switched(rule, *is_on)));
