@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::cli::{EXIT_CONFIG, colour, print_message, put};
+use crate::cli::{EXIT_CONFIG, colour, print_message, put, rules};
 use crate::config::{self, Config, InForce, Loaded, Origin, Problem, report};
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_drivers::BusNeed;
@@ -88,7 +88,7 @@ pub fn summary(path: &Path, config: &Config) -> String {
     if config.actuators.is_empty() && totals.is_empty() && variables.is_empty() && config.rules.is_empty() {
         out.push_str("\nsubscribes to no commands\n");
     }
-    rules(&mut out, config);
+    rules_in_words(&mut out, config);
     shown(&mut out, config);
     let status = config.topics.status();
     out += &format!("listens to its own {status}, to notice another gateway of its name\n");
@@ -96,13 +96,11 @@ pub fn summary(path: &Path, config: &Config) -> String {
 }
 
 /// What each rule does, in words.
-fn rules(out: &mut String, config: &Config) {
+fn rules_in_words(out: &mut String, config: &Config) {
     if !config.rules.is_empty() {
         out.push_str("\nRULES\n");
     }
-    for rule in &config.rules {
-        *out += &format!("{}: {rule}\n", rule.name);
-    }
+    *out += &rules::in_words(config);
 }
 
 /// What Home Assistant will show.
@@ -314,7 +312,7 @@ fn good(path: &Path, loaded: &Loaded, origin: &Origin) -> Json {
                 "name": entity.name,
             })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "rules": config.rules.iter().map(|rule| json!({ "rule": rule.name.as_str(), "words": rule.to_string() })).collect::<Vec<_>>(),
+        "rules": config.rules.iter().map(|rule| json!({ "rule": rule.name.as_str(), "words": rules::words_of(config, rule) })).collect::<Vec<_>>(),
         "also": always(config).into_iter().map(|(topic, ..)| topic).collect::<Vec<_>>(),
         "subscribe": subscriptions(config),
     })

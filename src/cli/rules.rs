@@ -17,7 +17,12 @@ use crate::cli::rules::recorded::{Recorded, read_line};
 use crate::cli::rules::replay::Replay;
 use crate::cli::{self, fail, refuse};
 use crate::config::{self, Config};
+use fieldgate_bus::signals::SignalKind as BoardKind;
 use fieldgate_clock::{self as clock, Zone};
+use fieldgate_drivers::formula;
+use fieldgate_formula as language;
+use fieldgate_model::Form;
+use fieldgate_rules::{RuleSpec, SignalKind};
 
 pub use replay::ReplayError;
 
@@ -28,7 +33,7 @@ pub fn run(path: &Path, replayed: Option<&Path>) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let Some(replayed) = replayed else {
-        let words = config.rules.iter().map(|rule| format!("{}: {rule}\n", rule.name)).collect::<String>();
+        let words = in_words(&config);
         return cli::put(if words.is_empty() { "there are no rules\n" } else { &words }, ExitCode::SUCCESS);
     };
     let text = match std::fs::read_to_string(replayed) {
@@ -39,6 +44,16 @@ pub fn run(path: &Path, replayed: Option<&Path>) -> ExitCode {
         Ok(said) => cli::put(&said, ExitCode::SUCCESS),
         Err(error) => fail(&format!("{}: {error}", replayed.display())),
     }
+}
+
+/// What each rule does, in words, each on a line of its own.
+pub fn in_words(config: &Config) -> String {
+    config.rules.iter().map(|rule| format!("{}: {}\n", rule.name, words_of(config, rule))).collect()
+}
+
+/// What one of its rules does, in words.
+pub fn words_of(config: &Config, rule: &RuleSpec) -> String {
+    rule.in_words(|name| describe(config, name))
 }
 
 /// What the rules of `config` would have done with these lines of recorded readings, on a clock in this zone.
@@ -63,4 +78,23 @@ pub fn replay(config: &Config, text: &str, zone: &Zone) -> Result<String, Replay
         replay.take(config, what);
     }
     replay.finish()
+}
+
+/// What a name in a rule is.
+fn describe(config: &Config, name: &language::Name) -> Option<SignalKind> {
+    let (owner, member) = match name {
+        language::Name::Member { owner, member } => (owner, member),
+        language::Name::Variable(name) => {
+            let variable = config.variables.iter().find(|variable| variable.name.as_str() == name)?;
+            return Some(SignalKind::Lasting(formula::kind_of(&BoardKind::Variable(variable.kind.clone()))));
+        }
+    };
+    if let Some(sensor) = config.sensors.iter().find(|sensor| sensor.name.as_str() == owner) {
+        let quantity = sensor.filtered().into_iter().find(|quantity| quantity.name == *member)?;
+        let is_moment = quantity.form == Form::Word;
+        let kind = formula::kind_of(&BoardKind::Measured(quantity));
+        return Some(if is_moment { SignalKind::Moment } else { SignalKind::Lasting(kind) });
+    }
+    let output = config.actuators.iter().find(|output| output.name.as_str() == owner)?;
+    Some(SignalKind::Lasting(formula::kind_of(&BoardKind::Output(output.kind))))
 }

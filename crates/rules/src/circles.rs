@@ -1,4 +1,7 @@
-//! Rules of which it can be proved that they go round in a circle.
+//! Rules of which it can be proved that they go round in a circle: one by its own formulas, several by running them (`trial.rs`).
+
+mod trial;
+mod written;
 
 use std::time::Duration;
 
@@ -33,7 +36,7 @@ impl Table {
             .collect()
     }
 
-    fn is_state(&self, signal: usize, output: &Name) -> bool {
+    pub(crate) fn is_state(&self, signal: usize, output: &Name) -> bool {
         self.signals[signal].name.strip_suffix(".value") == Some(output.as_str())
     }
 

@@ -13,7 +13,8 @@
 //! - **The guard of the output has the last word.** A rule whose order is refused is *blocked*, says why, and tries again each
 //!   [`RETRY`]. After `max_on` it leaves the output alone until its condition has changed.
 //! - **A command from outside takes an output over** from all rules that want it, until the condition of one of these changes.
-//! - **A loop ends**: a rule that changes [`MAX_CHANGES`] times within a minute is stopped for [`REST`].
+//! - **A loop ends**: a rule that changes [`MAX_CHANGES`] times within a minute is stopped for [`REST`]. [`Table::circles`] and
+//!   [`Table::circles_between`] find those of which it can be proved before they run.
 //! - **A step costs what it concerns**: a signal that did not change evaluates nothing, one that did evaluates the rules that name it, and
 //!   nothing is allocated but for what a person reads.
 //!

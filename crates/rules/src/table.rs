@@ -57,6 +57,7 @@ pub struct RuleProblem {
 pub(crate) struct Signal {
     pub(crate) name: String,
     pub(crate) is_moment: bool,
+    pub(crate) kind: Kind,
     /// The rules that name it.
     pub(crate) rules: Vec<usize>,
 }
@@ -72,7 +73,7 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    fn inputs(&self) -> impl Iterator<Item = Input> {
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = Input> {
         self.when.inputs().iter().chain(self.until.iter().flat_map(|until| until.inputs())).copied()
     }
 
@@ -139,7 +140,7 @@ impl Table {
         self.rules.push(rule);
     }
 
-    fn index(&mut self) {
+    pub(crate) fn index(&mut self) {
         let add = |list: &mut Vec<usize>, rule| {
             if list.last() != Some(&rule) {
                 list.push(rule);
@@ -220,7 +221,8 @@ impl<F: Fn(&language::Name) -> Option<SignalKind>> Names for Asked<F> {
         let mut signals = self.signals.borrow_mut();
         let index = signals.iter().position(|known| known.name == name).unwrap_or(signals.len());
         if index == signals.len() {
-            signals.push(Signal { name, is_moment: kind == SignalKind::Moment, rules: Vec::new() });
+            let is_moment = kind == SignalKind::Moment;
+            signals.push(Signal { name, is_moment, kind: kind.kind(), rules: Vec::new() });
         }
         Some(language::Signal { index, kind: kind.kind() })
     }

@@ -21,9 +21,12 @@ pub(super) enum Recorded {
 pub(super) fn read_line(line: &str) -> Result<Option<(SystemTime, Recorded)>, String> {
     let json: Json = serde_json::from_str(line).map_err(|e| format!("this is not JSON: {e}"))?;
     let (topic, body) = match (json["topic"].as_str(), &json["payload"]) {
-        (Some(topic), Json::String(text)) => {
-            (topic.to_owned(), serde_json::from_str(text).map_err(|e| format!("the payload is not JSON: {e}"))?)
-        }
+        (Some(topic), Json::String(text)) => match serde_json::from_str(text) {
+            Ok(body) => (topic.to_owned(), body),
+            // What says nothing of a sensor may be bare text: statuses, commands, plain topics.
+            Err(_) if !is_reading(topic) => return Ok(None),
+            Err(e) => return Err(format!("the payload is not JSON: {e}")),
+        },
         (Some(topic), body) => (topic.to_owned(), body.clone()),
         (None, _) => match json["sensor"].as_str() {
             Some(sensor) => (format!("/sensors/{sensor}"), json.clone()),
@@ -50,4 +53,9 @@ pub(super) fn read_line(line: &str) -> Result<Option<(SystemTime, Recorded)>, St
         }
         _ => None,
     })
+}
+
+/// Whether readings come on this topic.
+fn is_reading(topic: &str) -> bool {
+    matches!(topic.rsplit('/').nth(1), Some("sensors" | "late"))
 }

@@ -8,15 +8,15 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value as Json;
 use thiserror::Error;
 
+use crate::cli::rules::describe;
 use crate::cli::rules::outputs::{Happened, Outputs};
 use crate::cli::rules::recorded::Recorded;
 use crate::config::Config;
-use fieldgate_bus::signals::SignalKind as BoardKind;
 use fieldgate_clock::{self as clock, Zone};
 use fieldgate_drivers::formula;
-use fieldgate_formula::{self as language, TimeOfDay, Value};
-use fieldgate_model::{Form, Name, StateCause, Variable, VariableValue, payload};
-use fieldgate_rules::{Engine, Event, Now, Order, SignalKind, State, Table, Wall, What};
+use fieldgate_formula::{TimeOfDay, Value};
+use fieldgate_model::{Name, StateCause, Variable, VariableValue, payload};
+use fieldgate_rules::{Engine, Event, Now, Order, State, Table, Wall, What};
 use fieldgate_safety::{Applied, RuleOrder};
 
 /// A sample is known for so many periods of its sensor.
@@ -80,8 +80,7 @@ pub(super) struct Replay<'z> {
 
 impl<'z> Replay<'z> {
     pub(super) fn new(config: &Config, began: SystemTime, zone: &'z Zone) -> Result<Self, ReplayError> {
-        let describe = |name: &language::Name| describe(config, name);
-        let table = Table::compile(config.rules.clone(), describe).map_err(|problems| {
+        let table = Table::compile(config.rules.clone(), |name| describe(config, name)).map_err(|problems| {
             let first = problems.first().expect("there is a problem");
             ReplayError::Rule { rule: first.rule.clone(), why: first.problem.to_string() }
         })?;
@@ -331,25 +330,6 @@ fn why(cause: StateCause) -> &'static str {
         StateCause::SafeState => "safe_after",
         other => other.as_str(),
     }
-}
-
-/// What a name in a rule is.
-fn describe(config: &Config, name: &language::Name) -> Option<SignalKind> {
-    let (owner, member) = match name {
-        language::Name::Member { owner, member } => (owner, member),
-        language::Name::Variable(name) => {
-            let variable = config.variables.iter().find(|variable| variable.name.as_str() == name)?;
-            return Some(SignalKind::Lasting(formula::kind_of(&BoardKind::Variable(variable.kind.clone()))));
-        }
-    };
-    if let Some(sensor) = config.sensors.iter().find(|sensor| sensor.name.as_str() == owner) {
-        let quantity = sensor.filtered().into_iter().find(|quantity| quantity.name == *member)?;
-        let is_moment = quantity.form == Form::Word;
-        let kind = formula::kind_of(&BoardKind::Measured(quantity));
-        return Some(if is_moment { SignalKind::Moment } else { SignalKind::Lasting(kind) });
-    }
-    let output = config.actuators.iter().find(|output| output.name.as_str() == owner)?;
-    Some(SignalKind::Lasting(formula::kind_of(&BoardKind::Output(output.kind))))
 }
 
 fn value_of(json: &Json) -> Value<'_> {

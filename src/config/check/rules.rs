@@ -13,10 +13,11 @@ use crate::config::check::words::{did_you_mean, quoted};
 use crate::config::raw;
 use crate::config::tree::{Key, Node, Span, Value};
 use crate::worker::{ActuatorSettings, SensorSettings};
-use fieldgate_drivers::formula;
+use fieldgate_drivers::{BusNeed, formula};
 use fieldgate_formula::{self as language, Names};
-use fieldgate_model::{Action, Name, OutputKind, OutputValue, Setting, topic};
+use fieldgate_model::{Action, Name, OutputKind, OutputValue, Pace, Setting, topic};
 use fieldgate_rules::{Manual, Publication, RuleSpec, SignalKind, Table, Which};
+use fieldgate_safety::Limits;
 
 /// The outputs by their names; without a kind where something is wrong with one.
 type Outputs = Vec<(Name, Option<OutputKind>)>;
@@ -50,16 +51,55 @@ impl<'a> Checker<'a> {
         let outputs: Outputs =
             actuators.iter().map(|device| (device.name.clone(), device.settings.as_ref().map(|s| s.kind))).collect();
         let mut owners: BTreeMap<(Name, i64), (Name, Span)> = BTreeMap::new();
-        let mut rules = Vec::new();
+        let (mut rules, mut places) = (Vec::new(), BTreeMap::new());
         for Named { name, key, node, is_again } in self.named(top, "rules") {
             let section = self.section(&key.span, [node], &key.text, raw::RULE);
             let spec = self.rule(name, &section, &outputs, actuators);
             self.shared_outputs(&spec, &section, &mut owners);
-            if self.formulas_of(&spec, &section, &devices) && section.complete && !is_again {
+            let (is_good, is_circle) = self.formulas_of(&spec, &section, &devices);
+            if is_good && section.complete && !is_again {
+                if !is_circle {
+                    places.insert(spec.name.clone(), section.span("when"));
+                }
                 rules.push(spec);
             }
         }
+        self.circles_of(&rules, &places, &devices, (sensors, actuators));
         rules
+    }
+
+    /// Rules that go round in a circle together; those of which each does so alone were reported.
+    fn circles_of(
+        &mut self,
+        rules: &[RuleSpec],
+        places: &BTreeMap<Name, Span>,
+        devices: &Devices,
+        (sensors, actuators): (&[Device<SensorSettings>], &[Device<ActuatorSettings>]),
+    ) {
+        let rules = rules.iter().filter(|rule| places.contains_key(&rule.name)).cloned().collect();
+        let Ok(table) = Table::compile(rules, |name| described(devices, name)) else { return };
+        let output =
+            |name: &Name| actuators.iter().filter_map(|one| one.settings.as_ref()).find(|one| one.name == *name);
+        let says = |name: &Name, action: Option<Action>| {
+            let settings = output(name).filter(|settings| obeys_at_once(settings))?;
+            says(name, action.unwrap_or(settings.limits.safe_state))
+        };
+        let is_derived = |signal: &str| {
+            let mut derived = sensors.iter().filter_map(|one| one.settings.as_ref());
+            derived.any(|one| one.driver.bus == BusNeed::Sensors && signal.split('.').next() == Some(one.name.as_str()))
+        };
+        for circle in table.circles_between(says, |signal| !is_derived(signal)) {
+            let names: Vec<_> = circle.iter().map(|name| name.as_str()).collect();
+            let Some((place, (last, others))) =
+                circle.first().and_then(|first| places.get(first)).zip(names.split_last())
+            else {
+                continue;
+            };
+            let what =
+                format!("{} and {last} go round in a circle: each moves what another looks at", others.join(", "));
+            let hint = "leave an output out of one of these conditions, or give one of the rules an `until:` that ends it later";
+            self.error(place, what, hint);
+        }
     }
 
     fn rule(
@@ -229,10 +269,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether the formulas are good, and the rule can be meant.
-    fn formulas_of(&mut self, spec: &RuleSpec, section: &Section<'a>, devices: &Devices) -> bool {
+    /// Whether the formulas are good, and whether the rule goes round in a circle alone.
+    fn formulas_of(&mut self, spec: &RuleSpec, section: &Section<'a>, devices: &Devices) -> (bool, bool) {
         if section.text("when").is_none() {
-            return false;
+            return (false, false);
         }
         let mut names_moment = false;
         for (which, source) in [(Which::When, Some(&spec.when)), (Which::Until, spec.until.as_ref())] {
@@ -248,21 +288,21 @@ impl<'a> Checker<'a> {
         let is_wrong = std::cell::Cell::new(false);
         let describe = |name: &language::Name| {
             is_wrong.set(is_wrong.get() || devices.is_wrong(name));
-            let kind = devices.find(name)?.kind;
-            Some(if devices.is_moment(name) { SignalKind::Moment } else { SignalKind::Lasting(kind) })
+            described(devices, name)
         };
-        let Ok(table) = Table::compile(vec![spec.clone()], describe) else { return false };
+        let Ok(table) = Table::compile(vec![spec.clone()], describe) else { return (false, false) };
         if is_wrong.get() {
-            return false;
+            return (false, false);
         }
         names_moment |= table.is_moment(0);
         self.moments(spec, section, names_moment);
-        for (_, output) in table.circles(says) {
+        let circles = table.circles(says);
+        for (_, output) in &circles {
             let what = format!("this rule ends at once by what it does to {output}, and begins again");
             let hint = "leave that output out, or add an `until:` that does not follow from it";
             self.error(&section.span("when"), what, hint);
         }
-        true
+        (true, !circles.is_empty())
     }
 
     /// A click begins and ends at once.
@@ -279,6 +319,19 @@ impl<'a> Checker<'a> {
             self.error(&section.key("set"), what, "add `until_for:` or `until:`, or use `toggle:`");
         }
     }
+}
+
+/// What a name in a rule is.
+fn described(devices: &Devices, name: &language::Name) -> Option<SignalKind> {
+    let kind = devices.find(name)?.kind;
+    Some(if devices.is_moment(name) { SignalKind::Moment } else { SignalKind::Lasting(kind) })
+}
+
+/// Whether nothing slows the output down or refuses it an order.
+fn obeys_at_once(output: &ActuatorSettings) -> bool {
+    let limits = &output.limits;
+    let unlimited = Limits::new(limits.safe_state, limits.safe_after);
+    output.pace == Pace::AtOnce && output.interlock.is_empty() && *limits == unlimited
 }
 
 /// What the signal of an output says when the output does what is asked for.
