@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::SOON;
 use common::client::{Client, publish_v5};
-use common::gateway::{Gateway, write_config};
+use common::gateway::{Gateway, command, write_config};
 use common::mosquitto::Mosquitto;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -195,4 +195,29 @@ fn a_variable_moves_with_the_base_topic() {
     client.wait_for("c/status", |payload| payload == "online", SOON);
     client.publish("c/variables/target/set", "18", false, 1);
     client.wait_json("c/variables/target/reply", |answer| answer["value"] == 18, SOON);
+}
+
+#[test]
+fn a_variable_that_left_the_file_while_the_gateway_was_stopped_leaves_its_state_until_forget_clears_it() {
+    let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
+    let config = config(&broker, "5");
+    let mut gateway = start(folder.path(), &config, &client);
+    assert_eq!(set(&client, "mode", &"away".into(), "a")["outcome"], "done");
+    gateway.stop(SOON);
+    let without = config.replace("  mode:", "#").replace("if(mode == 'auto', 2 * target, 0)", "2 * target");
+    let mut gateway = start(folder.path(), &without, &client);
+    state(&client, "target", &json!(19));
+    gateway.stop(SOON);
+    let left = || {
+        let late = Client::subscribe(&broker.endpoint(), &["b/variables/+/state", "end"]);
+        client.publish("end", "x", true, 1);
+        late.wait_for("end", |_| true, SOON);
+        late.all("b/variables/mode/state").len()
+    };
+    assert_eq!(left(), 1, "it stays, as the status of a sensor does");
+    let forgotten = command(folder.path(), &["forget", "--config", "fieldgate.yaml"], SOON);
+    let said = String::from_utf8(forgotten.stdout).unwrap();
+    assert!(forgotten.status.success() && said.contains("b/variables/mode/state"), "{said}");
+    assert_eq!(left(), 0);
 }
