@@ -8,6 +8,8 @@ mod common;
 mod changes;
 #[path = "requests/config.rs"]
 mod config_by_request;
+#[path = "requests/hostile.rs"]
+mod hostile;
 
 use std::path::Path;
 
