@@ -26,6 +26,7 @@ fn run(command: Command) -> ExitCode {
             cli::demo::run(port, elsewhere)
         }
         Command::Drivers { name, output } => cli::drivers::run(name.as_deref(), output.json),
+        Command::Export(exported) => cli::export::run(exported),
         Command::Filters { name, output } => cli::filters::run(name.as_deref(), output.json),
         Command::Forget { config, output } => cli::forget::run(&config.config, output.json),
         Command::Migrate { file, plain } => cli::migrate::run(&file, plain),

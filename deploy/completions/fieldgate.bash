@@ -25,6 +25,9 @@ _fieldgate() {
             fieldgate,drivers)
                 cmd="fieldgate__subcmd__drivers"
                 ;;
+            fieldgate,export)
+                cmd="fieldgate__subcmd__export"
+                ;;
             fieldgate,filters)
                 cmd="fieldgate__subcmd__filters"
                 ;;
@@ -64,6 +67,9 @@ _fieldgate() {
             fieldgate__subcmd__help,drivers)
                 cmd="fieldgate__subcmd__help__subcmd__drivers"
                 ;;
+            fieldgate__subcmd__help,export)
+                cmd="fieldgate__subcmd__help__subcmd__export"
+                ;;
             fieldgate__subcmd__help,filters)
                 cmd="fieldgate__subcmd__help__subcmd__filters"
                 ;;
@@ -101,7 +107,7 @@ _fieldgate() {
 
     case "${cmd}" in
         fieldgate)
-            opts="-h -V --help --version run check demo drivers filters forget migrate read scan rules safe-state schema help"
+            opts="-h -V --help --version run check demo drivers export filters forget migrate read scan rules safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -176,6 +182,32 @@ _fieldgate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        fieldgate__subcmd__export)
+            opts="-h --since --csv --all --spool --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spool)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         fieldgate__subcmd__filters)
             opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -209,7 +241,7 @@ _fieldgate() {
             return 0
             ;;
         fieldgate__subcmd__help)
-            opts="run check demo drivers filters forget migrate read scan rules safe-state schema help"
+            opts="run check demo drivers export filters forget migrate read scan rules safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -251,6 +283,20 @@ _fieldgate() {
             return 0
             ;;
         fieldgate__subcmd__help__subcmd__drivers)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldgate__subcmd__help__subcmd__export)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

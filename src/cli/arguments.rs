@@ -1,9 +1,11 @@
 //! The command line: what the program can be asked to do. The manual pages and the completions of the shells are made of it.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
 
+use crate::cli::since;
 use crate::config;
 use fieldgate_link::Broker;
 
@@ -52,6 +54,12 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Print the readings that wait in the spool, for a board that never saw a network
+    ///
+    /// Print the readings that wait in the spool, for a board that never saw a network: one JSON object a line, as they would be
+    /// published, or CSV. The spool is not changed, and the service may go on running; what it read in the last `commit_every` is not on
+    /// the disk yet.
+    Export(Exported),
     /// List the filters, or show one filter's page
     Filters {
         /// The filter to show
@@ -128,6 +136,26 @@ pub struct Elsewhere {
     /// The file with that user's password
     #[arg(long, value_name = "FILE", requires = "username")]
     pub password_file: Option<PathBuf>,
+}
+
+/// What of the spool, and how.
+#[derive(Debug, clap::Args)]
+pub struct Exported {
+    /// Only readings taken since then, such as 2026-11-22T10:00:00Z (UTC) or 2h ago; those from before the clock was set come in any case
+    #[arg(long, value_name = "T", value_parser = since::parse)]
+    pub since: Option<SystemTime>,
+    /// Print CSV, a row for each measurement: time, sensor, measurement, value, unit, run, seq, clock
+    #[arg(long)]
+    pub csv: bool,
+    /// Print answers to commands, what rules published and loss records as well
+    #[arg(long, conflicts_with = "csv")]
+    pub all: bool,
+    /// The spool's folder, or a file of it that was set aside, in place of the configuration's
+    #[arg(long, value_name = "PATH")]
+    pub spool: Option<PathBuf>,
+    /// Which file.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// Which file.

@@ -10,6 +10,7 @@ pub mod demo;
 #[path = "no_demo.rs"]
 pub mod demo;
 pub mod drivers;
+pub mod export;
 pub mod filters;
 pub mod forget;
 pub mod log;
@@ -21,6 +22,7 @@ pub mod safe_state;
 pub mod scan;
 pub mod schema;
 mod signals;
+mod since;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::{ReadingName, Unsound};
-use crate::salvage::Found;
+use crate::row_search::Found;
 use fieldgate_model::{Loss, MessageKind, Name, RunId};
 
 /// What is known of the holes so far.

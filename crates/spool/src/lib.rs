@@ -160,7 +160,8 @@
 //! `command_ids.rs`; `configuration.rs` keeps whole configurations; `announced.rs` keeps what was announced; `handed.rs` knows what the
 //! broker may have; `codes.rs` says what an error means; `file.rs` has the schema, `opening.rs` opens the database in the folder that
 //! `folder.rs` makes, `wal.rs` checks its log, `store.rs` works on it, `rows.rs` decodes its rows. `salvage.rs` reads a damaged one:
-//! `page_file.rs` and `pages.rs` know its format, `scout.rs` finds the pages with rows, and `holes.rs` says what is missing.
+//! `page_file.rs` and `pages.rs` know its format, `scout.rs` finds the pages with rows, `row_search.rs` puts these in order, and `holes.rs`
+//! says what is missing. `export.rs` reads a spool from outside, beside the service too, by `snapshot.rs`, and locks and writes nothing.
 //! `core.rs` joins them and applies the policy, with the time passed in; below it `disk.rs`, `order.rs` and `delivery.rs` have its state.
 //! `thread.rs` runs the core, and `vitals.rs` says how it is.
 
@@ -172,6 +173,7 @@ pub mod configuration;
 mod core;
 mod counts;
 mod error;
+mod export;
 mod file;
 mod folder;
 mod handed;
@@ -184,9 +186,11 @@ mod overflow;
 mod page_file;
 mod pages;
 mod record;
+mod row_search;
 mod rows;
 mod salvage;
 mod scout;
+mod snapshot;
 mod store;
 mod thread;
 mod types;
@@ -200,6 +204,7 @@ mod tests;
 pub use announced::{Announced, Announcements};
 pub use command_ids::CommandIds;
 pub use error::{Closed, NotNow, ReadError, SpoolError};
+pub use export::{Export, ExportError, Portion};
 pub use folder::describe as describe_folder;
 pub use handle::{Item, Permit, Spool};
 pub use thread::{SpoolPanicked, SpoolThread, open};

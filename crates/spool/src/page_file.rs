@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -26,6 +27,8 @@ const FIRST_FREE: usize = 32;
 pub(super) struct PageFile {
     file: File,
     log: Option<File>,
+    /// Other than before when the log has been begun anew.
+    log_header: Vec<u8>,
     /// Where in the log the pages are that it has.
     logged: BTreeMap<u32, u64>,
     count: u32,
@@ -39,14 +42,45 @@ pub(super) struct Placed {
 }
 
 impl PageFile {
-    /// Nothing when it cannot be opened.
+    /// Nothing when it cannot be opened; a log that cannot be read counts as none.
     pub(super) fn open(path: &Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
-        let in_file = u32::try_from(file.metadata().ok()?.len() / PAGE as u64).unwrap_or(u32::MAX);
-        let log_path = beside(path, "-wal");
-        let (logged, committed) = std::fs::read(&log_path).map(|log| wal::pages(&log, PAGE)).unwrap_or_default();
-        let log = File::open(log_path).ok();
-        Some(Self { file, log, logged, count: committed.unwrap_or(in_file) })
+        Self::read(File::open(path).ok()?, open_log(path).unwrap_or_default()).ok()
+    }
+
+    /// Looks for the pages that the log has.
+    ///
+    /// # Errors
+    /// The files cannot be read.
+    pub(super) fn read(file: File, mut log: Option<File>) -> io::Result<Self> {
+        let in_file = u32::try_from(file.metadata()?.len() / PAGE as u64).unwrap_or(u32::MAX);
+        let mut bytes = Vec::new();
+        if let Some(log) = &mut log {
+            log.read_to_end(&mut bytes)?;
+        }
+        let (logged, committed) = wal::pages(&bytes, PAGE);
+        bytes.truncate(wal::HEADER);
+        Ok(Self { file, log, log_header: bytes, logged, count: committed.unwrap_or(in_file) })
+    }
+
+    /// Whether a later look at the same file found this page as it was. It did not when the log was begun anew meanwhile, for then
+    /// nobody knows what was written to the file before.
+    pub(super) fn has_same(&self, later: &Self, page: u32) -> bool {
+        self.log_header == later.log_header && self.logged.get(&page) == later.logged.get(&page)
+    }
+
+    /// Whether a later look found no page changed.
+    pub(super) fn is_same(&self, later: &Self) -> bool {
+        self.log_header == later.log_header && self.logged == later.logged
+    }
+
+    /// Whether there is a log, which is so as long as somebody has the database open, and after a power cut.
+    pub(super) fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// The file without its log.
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Pages that it has; the first has number 1.
@@ -68,10 +102,15 @@ impl PageFile {
     /// What lies at `place` in a page with rows, if that names its own place.
     pub(super) fn placed(&self, page: &TablePage<'_>, place: usize) -> Option<Placed> {
         let cell = page.cell(place)?;
-        let message = record::decode(cell.key, row(&self.payload(&cell)?)?);
+        let message = self.message(&cell)?;
         let is_placed = !matches!(message, Err(Unsound { is_placed: false, .. }));
         let sequence = u64::try_from(cell.key).ok().filter(|sequence| *sequence < LAST && is_placed)?;
         Some(Placed { sequence, message })
+    }
+
+    /// The row in a cell, whatever place it names; nothing when it is no row of a message.
+    pub(super) fn message(&self, cell: &Cell<'_>) -> Option<Result<Message, Unsound>> {
+        Some(record::decode(cell.key, row(&self.payload(cell)?)?))
     }
 
     fn payload(&self, cell: &Cell<'_>) -> Option<Vec<u8>> {
@@ -98,5 +137,16 @@ impl PageFile {
             page[8..].chunks_exact(4).take(named).filter_map(|number| word(number, 0)).for_each(&mut see);
             next = word(&page, 0);
         }
+    }
+}
+
+/// The log of the database at `path`; nothing when it has none.
+///
+/// # Errors
+/// It cannot be opened.
+pub(super) fn open_log(path: &Path) -> io::Result<Option<File>> {
+    match File::open(beside(path, "-wal")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
     }
 }

@@ -36,6 +36,16 @@ pub(super) struct Cell<'p> {
     pub(super) rest: Option<u32>,
 }
 
+/// A page below another, by the keys beside its number there. What they do not say is limited by the pages above.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Child {
+    pub(super) page: u32,
+    /// Its rows come behind this sequence.
+    pub(super) behind: Option<u64>,
+    /// None of its rows comes behind this one.
+    pub(super) up_to: Option<u64>,
+}
+
 impl<'p> TablePage<'p> {
     /// Nothing when it is no page of a table.
     pub(super) fn read(bytes: &'p [u8]) -> Option<Self> {
@@ -72,6 +82,23 @@ impl<'p> TablePage<'p> {
     pub(super) fn children(&self) -> Vec<u32> {
         let last = word(self.bytes, 8);
         self.places.iter().map(|place| word(self.bytes, *place)).chain([last]).flatten().collect()
+    }
+
+    /// The first page below it that may have rows behind the sequence `after`. Nothing when the page names no such page, or its keys
+    /// are in no order.
+    pub(super) fn child_behind(&self, after: u64) -> Option<Child> {
+        let mut behind = None;
+        for place in &self.places {
+            let (key, _) = varint(self.bytes, place + 4)?;
+            if behind.is_some_and(|before| key <= before) {
+                return None;
+            }
+            if key > after {
+                return Some(Child { page: word(self.bytes, *place)?, behind, up_to: Some(key) });
+            }
+            behind = Some(key);
+        }
+        Some(Child { page: word(self.bytes, 8)?, behind, up_to: None })
     }
 
     /// What lies at `place` in a page with rows.

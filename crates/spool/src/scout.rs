@@ -8,10 +8,10 @@ use crate::page_file::PageFile;
 use crate::pages::TablePage;
 
 /// The table of messages is the first that is made, so its root follows the page with the schema.
-const ROOT: u32 = 2;
+pub(super) const ROOT: u32 = 2;
 
 /// SQLite makes no deeper trees.
-const DEEPEST: usize = 20;
+pub(super) const DEEPEST: usize = 20;
 
 /// A page with rows.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@ mod against_model;
 mod announced;
 mod counts;
 mod damage;
+mod export;
 mod flips;
 mod handle;
 mod ids;

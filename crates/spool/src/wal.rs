@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-const HEADER: usize = 32;
+/// Bytes in front of the first frame.
+pub(super) const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 const MAGIC: u32 = 0x377f_0682;
 

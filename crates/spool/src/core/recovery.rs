@@ -12,7 +12,8 @@ use crate::core::Core;
 use crate::core::disk::FaultKind;
 use crate::holes::Holes;
 use crate::opening::{OpenError, Opened};
-use crate::salvage::{Found, Salvage};
+use crate::row_search::Found;
+use crate::salvage::Salvage;
 use crate::store::SEQUENCES_PER_START;
 use fieldgate_model::Moment;
 

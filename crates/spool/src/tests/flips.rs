@@ -15,14 +15,18 @@ use proptest::sample::Index;
 use super::{at, cases, open, read_all, reading, settings};
 use crate::core::Core;
 use crate::holes::Holes;
-use crate::salvage::{Found, Salvage};
-use crate::{Sequence, Settings, WhenFull};
+use crate::row_search::Found;
+use crate::salvage::Salvage;
+use crate::{Export, ExportError, Sequence, Settings, WhenFull};
 use fieldgate_model::{Message, MessageKind, RunId};
 
 const PAGE: usize = 4096;
 
 /// What SQLite's pages begin with that have the rows of a table.
 const TABLE_LEAF: u8 = 0x0d;
+
+/// And those above them.
+const TABLE_INTERIOR: u8 = 0x05;
 
 /// A closed spool as it was on the disk, and what a reader must find in it.
 struct Written {
@@ -107,10 +111,50 @@ fn salvaged(file: &[u8], limit: usize) -> (Vec<(u64, Message)>, Vec<Span>) {
     (rows, losses)
 }
 
+/// What an export finds.
+fn exported(file: &[u8]) -> Option<(Vec<(u64, Message)>, Vec<Span>, bool)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool.db.damaged-1");
+    fs::write(&path, file).unwrap();
+    let (mut rows, mut losses) = (Vec::new(), Vec::new());
+    let exported = match Export::open(&path) {
+        Ok(mut export) => {
+            while let Some(portion) = export.next().unwrap() {
+                rows.extend(portion.messages.into_iter().map(|(Sequence(sequence), message)| (sequence, message)));
+                losses.extend(portion.lost.iter().map(|loss| (loss.from_seq, loss.to_seq, loss.count)));
+            }
+            Some((rows, losses, export.damage().is_some()))
+        }
+        // Four bytes say which version wrote it.
+        Err(ExportError::Newer { .. } | ExportError::Older { .. }) => None,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(super::contents(folder.path()), [("spool.db.damaged-1".to_owned(), file.to_vec())], "nothing changes");
+    exported
+}
+
+/// The same of an export, which says that the file is damaged where rows are missing.
+fn check_export(written: &Written, file: &[u8], is_spared: impl Fn(&Row) -> bool) {
+    if let Some((rows, losses, is_damaged)) = exported(file) {
+        assert!(
+            is_damaged || rows.len() == written.rows.len(),
+            "rows are missing, and nothing says that it is damaged"
+        );
+        check_found(written, (rows, losses), is_spared);
+    }
+}
+
 /// The rows that `is_spared` names are there, and no others but such as were written, each once and in order; what is missing
 /// between two of them is reported. Returns how many are reported.
 fn check(written: &Written, file: &[u8], limit: usize, is_spared: impl Fn(&Row) -> bool) -> u64 {
-    let (rows, losses) = salvaged(file, limit);
+    check_found(written, salvaged(file, limit), is_spared)
+}
+
+fn check_found(
+    written: &Written,
+    (rows, losses): (Vec<(u64, Message)>, Vec<Span>),
+    is_spared: impl Fn(&Row) -> bool,
+) -> u64 {
     assert!(rows.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order, and none twice");
     for (sequence, found) in &rows {
         let row = written.rows.get(sequence).unwrap_or_else(|| panic!("{sequence} is gone, or was never written"));
@@ -181,6 +225,19 @@ proptest! {
     }
 
     #[test]
+    fn an_export_of_a_file_with_a_flipped_bit_has_all_rows_of_other_pages_and_no_others(place in any::<Index>(), bit in 0..8_u32, is_worn in any::<bool>()) {
+        let written: &Written = if is_worn { &WORN } else { &WHOLE };
+        let place = place.index(written.file.len());
+        check_export(written, &flipped(written, place, bit), |row| !row.pages.contains(&(place / PAGE)));
+    }
+
+    #[test]
+    fn an_export_of_a_file_with_a_flipped_bit_in_a_sequence_lacks_that_row_alone(row in any::<Index>(), bit in 0..48_usize) {
+        let (damaged, file) = misplaced(&WHOLE, row, bit);
+        check_export(&WHOLE, &file, |row| row.n != damaged.n);
+    }
+
+    #[test]
     fn several_flipped_bits_cost_no_row_of_another_page(places in prop::collection::vec((any::<Index>(), 0..8_u32), 2..6), limit in limits()) {
         let mut file = WHOLE.file.clone();
         let places: Vec<_> = places.iter().map(|(place, bit)| (place.index(file.len()), bit)).collect();
@@ -194,6 +251,17 @@ proptest! {
 fn no_bit_of_the_first_pages_costs_a_row() {
     for place in (0..108).chain((108..3 * PAGE).step_by(101)) {
         check(&SMALL, &flipped(&SMALL, place, place as u32 % 8), 512, |_| true);
+    }
+}
+
+/// Wrong keys and pointers above the rows hide none of them.
+#[test]
+fn no_bit_above_the_rows_costs_an_export_any_of_them() {
+    let interior: Vec<_> =
+        (0..WHOLE.file.len() / PAGE).filter(|page| WHOLE.file[page * PAGE] == TABLE_INTERIOR).collect();
+    assert!(!interior.is_empty(), "there are pages above the rows");
+    for place in interior.iter().flat_map(|page| page * PAGE..(page + 1) * PAGE).step_by(31) {
+        check_export(&WHOLE, &flipped(&WHOLE, place, place as u32 % 8), |_| true);
     }
 }
 

@@ -1,0 +1,205 @@
+//! What is read from outside, beside a spool that is written and without one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::{at, contents, open, reading, settings};
+use crate::{Export, ExportError, Sequence, Settings, WhenFull};
+use fieldgate_model::Message;
+
+/// One in twenty has pages of its own.
+fn message(n: u64) -> Message {
+    let bytes = if n.is_multiple_of(20) { 9000 } else { 100 + n as usize % 90 };
+    Message { body: format!("{n} ").repeat(bytes / 4).into_bytes(), ..reading("air", n, 0) }
+}
+
+/// Everything that an export gives, by its sequence.
+fn exported(place: &Path) -> Vec<(Sequence, Message)> {
+    let mut export = Export::open(place).unwrap();
+    let mut all = Vec::new();
+    while let Some(portion) = export.next().unwrap() {
+        assert_eq!((portion.lost, portion.holes), (Vec::new(), 0));
+        all.extend(portion.messages);
+    }
+    assert_eq!(export.damage(), None);
+    assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order, and none twice");
+    all
+}
+
+fn roomy(folder: &Path) -> Settings {
+    Settings { max_size: 16 << 20, ..settings(folder, Duration::ZERO, WhenFull::DropOldest) }
+}
+
+#[test]
+fn what_a_running_spool_has_on_the_disk_is_read_and_the_same_after_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&roomy(folder.path()), 0).unwrap();
+    assert_eq!(exported(folder.path()), []);
+    (1..=3000).for_each(|n| core.append(message(n), at(0)));
+    core.tick(at(0));
+    let before = contents(folder.path());
+    let found = exported(folder.path());
+    assert_eq!(
+        found.iter().map(|(_, message)| message.clone()).collect::<Vec<_>>(),
+        (1..=3000).map(message).collect::<Vec<_>>()
+    );
+    assert!(contents(folder.path()) == before, "nothing changes");
+    core.close(at(0));
+    assert_eq!(exported(folder.path()), found);
+    assert_eq!(exported(&folder.path().join("spool.db")), found);
+}
+
+#[test]
+fn there_is_nothing_to_read_where_no_spool_is() {
+    let folder = tempfile::tempdir().unwrap();
+    for place in [folder.path().to_owned(), folder.path().join("nowhere"), folder.path().join("no.db")] {
+        assert!(matches!(Export::open(&place), Err(ExportError::Absent { .. })), "{}", place.display());
+    }
+    assert_eq!(contents(folder.path()), []);
+}
+
+#[test]
+fn a_file_of_another_version_is_named_and_one_that_is_no_spool_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spool.db");
+    open(&roomy(folder.path()), 0).unwrap().close(at(0));
+    let ours = fs::read(&file).unwrap();
+    for (version, is_newer) in [(1, false), (99, true)] {
+        let mut other = ours.clone();
+        other[60..64].copy_from_slice(&u32::to_be_bytes(version));
+        fs::write(&file, other).unwrap();
+        match Export::open(folder.path()) {
+            Err(ExportError::Newer { .. }) => assert!(is_newer),
+            Err(ExportError::Older { .. }) => assert!(!is_newer),
+            other => panic!("{other:?}"),
+        }
+    }
+    fs::write(&file, "a letter\n".repeat(5000)).unwrap();
+    let mut export = Export::open(folder.path()).unwrap();
+    while let Some(portion) = export.next().unwrap() {
+        assert_eq!(portion.messages, []);
+    }
+    assert!(export.damage().is_some());
+    fs::write(&file, "").unwrap();
+    assert_eq!(exported(folder.path()), []);
+}
+
+#[test]
+fn a_log_whose_middle_is_damaged_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&roomy(folder.path()), 0).unwrap();
+    for n in 1..=30 {
+        core.append(message(n), at(n));
+        core.tick(at(n));
+    }
+    let cut = super::copy_of(folder.path());
+    let log = cut.path().join("spool.db-wal");
+    let mut bytes = fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    let mut export = Export::open(cut.path()).unwrap();
+    assert!(export.damage().unwrap().contains("log"));
+    let mut numbers = Vec::new();
+    while let Some(portion) = export.next().unwrap() {
+        numbers.extend(portion.messages.iter().map(|(_, message)| message.seq));
+    }
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "what was written before");
+    assert!(numbers.len() < 30);
+}
+
+#[test]
+fn a_file_that_is_replaced_meanwhile_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&roomy(folder.path()), 0).unwrap();
+    (1..=3000).for_each(|n| core.append(message(n), at(0)));
+    core.tick(at(0));
+    core.close(at(0));
+    let mut export = Export::open(folder.path()).unwrap();
+    export.next().unwrap().unwrap();
+    let file = folder.path().join("spool.db");
+    fs::rename(&file, folder.path().join("aside")).unwrap();
+    fs::copy(folder.path().join("aside"), &file).unwrap();
+    assert!(matches!(export.next(), Err(ExportError::Replaced { .. })));
+}
+
+/// What the writer has done, as the reader may know it.
+#[derive(Default)]
+struct Done {
+    committed: BTreeMap<u64, u64>,
+    acknowledged: BTreeSet<u64>,
+}
+
+/// Appends, commits, acknowledges and restarts at random until it is to stop.
+fn write(folder: &Path, rng: &mut Rng, done: &Mutex<Done>, is_over: &AtomicBool) {
+    let mut core = Some(open(&roomy(folder), 0).unwrap());
+    let (mut n, mut ms) = (0, 0);
+    while !is_over.load(Ordering::Relaxed) {
+        ms += 300;
+        let mut core_now = core.take().unwrap_or_else(|| open(&roomy(folder), ms).unwrap());
+        for _ in 0..rng.u64(1..80) {
+            n += 1;
+            core_now.append(message(n), at(ms));
+        }
+        core_now.tick(at(ms));
+        let all = super::read_all(&mut core_now, 500, ms);
+        // It must stay below what the spool keeps.
+        let share = if all.len() > 1500 { 0.9 } else { rng.f64() * 0.1 };
+        let gone: Vec<_> = all.iter().filter(|_| rng.f64() < share).map(|stored| stored.sequence).collect();
+        let mut known = done.lock().unwrap();
+        known.committed = all.iter().map(|stored| (stored.sequence.0, stored.message.seq)).collect();
+        known.acknowledged.extend(gone.iter().map(|sequence| sequence.0));
+        drop(known);
+        core_now.acknowledge(&gone, at(ms));
+        core_now.tick(at(ms + 200));
+        if rng.u8(..12) == 0 {
+            core_now.close(at(ms));
+        } else {
+            core = Some(core_now);
+        }
+    }
+}
+
+/// While a spool is written, an export has whatever was committed before it began and not acknowledged until its end, each as it was
+/// written, and never takes what is half written for damage.
+#[test]
+fn beside_a_writer_an_export_is_whole_and_sound() {
+    let seed = fastrand::u64(..);
+    let (folder, done, is_over) = (tempfile::tempdir().unwrap(), Mutex::new(Done::default()), AtomicBool::new(false));
+    open(&roomy(folder.path()), 0).unwrap().close(at(0));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write(folder.path(), &mut Rng::with_seed(seed), &done, &is_over));
+        for round in 0..60 {
+            let before = {
+                let known = done.lock().unwrap();
+                let waits = known.committed.iter().filter(|(sequence, _)| !known.acknowledged.contains(sequence));
+                waits.map(|(sequence, n)| (*sequence, *n)).collect::<BTreeMap<u64, u64>>()
+            };
+            let found: BTreeMap<u64, Message> =
+                exported(folder.path()).into_iter().map(|(Sequence(sequence), message)| (sequence, message)).collect();
+            let known = done.lock().unwrap();
+            for (sequence, n) in &before {
+                let is_there = found.get(sequence).is_some_and(|found| *found == message(*n));
+                assert!(
+                    is_there || known.acknowledged.contains(sequence),
+                    "seed {seed}, round {round}: {n} is missing"
+                );
+            }
+            drop(known);
+            for (sequence, found) in &found {
+                assert!(*found == message(found.seq), "seed {seed}, round {round}: {sequence} has changed");
+            }
+            if writer.is_finished() {
+                break;
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+    });
+}
