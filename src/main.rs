@@ -44,5 +44,6 @@ fn run(command: Command) -> ExitCode {
             cli::safe_state::run(&file.config)
         }
         Command::Schema => cli::schema::run(),
+        Command::Watch(watched) => cli::watch::run(watched),
     }
 }

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::cli::since;
 use crate::config;
 use fieldgate_link::Broker;
+use fieldgate_model::topic;
 
 /// Sensors and relays of a Linux board on MQTT.
 ///
@@ -121,6 +122,38 @@ pub enum Command {
     SafeState(ConfigFile),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+    /// Follow a running gateway in the terminal: its sensors, outputs and alarms
+    ///
+    /// Follow a running gateway in the terminal: its sensors, outputs and alarms. Into a pipe it prints a line for everything that comes.
+    /// It only subscribes, and reaches the broker as the gateway's configuration says, or from elsewhere by `--broker` and `--base-topic`.
+    Watch(Watched),
+}
+
+/// Which gateway.
+#[derive(Debug, clap::Args)]
+pub struct Watched {
+    /// The broker, in place of the configuration's, such as mqtt://broker.lan
+    #[arg(long, value_name = "BROKER", value_parser = config::broker_address, requires = "base_topic", conflicts_with = "config")]
+    pub broker: Option<Broker>,
+    /// The topic below which the gateway publishes there, such as fieldgate/shed
+    #[arg(long, value_name = "B", value_parser = base_topic, requires = "broker")]
+    pub base_topic: Option<String>,
+    /// The user at that broker
+    #[arg(long, requires = "broker", requires = "password_file")]
+    pub username: Option<String>,
+    /// The file with that user's password
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub password_file: Option<PathBuf>,
+    /// Who may sign that broker's certificate, with mqtts:// and wss://; otherwise whom this system trusts
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    pub ca_file: Option<PathBuf>,
+    /// Which file.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+fn base_topic(text: &str) -> Result<String, String> {
+    topic::check_base(text).map(|()| text.to_owned())
 }
 
 /// The demo on a broker that is there already.

@@ -21,8 +21,11 @@ pub mod run;
 pub mod safe_state;
 pub mod scan;
 pub mod schema;
+mod screen;
 mod signals;
 mod since;
+mod table;
+pub mod watch;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};

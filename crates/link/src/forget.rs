@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::session::{CauseKind, Event, Fate, Filter, Grant, Publication, Session, Will};
-use super::supervisor::{Attempt, Held};
-use super::{Broker, Protocol, ProtocolChoice, Settings};
+use super::alone;
+use super::session::{Event, Fate, Filter, Grant, Publication, Session};
+use super::{Broker, Settings};
 use fieldgate_model::Qos;
 
 /// How long the broker may take for an answer.
@@ -54,7 +54,7 @@ async fn at_broker(
     (known, announced): (&BTreeSet<String>, &BTreeSet<String>),
     done: &mut Forgotten,
 ) -> Result<(), String> {
-    let mut session = connect(settings, broker).await?;
+    let mut session = alone::connect(settings, broker, "forget").await.map_err(|failed| failed.words)?;
     let found = find(&mut session, settings, known).await?;
     let topics: Vec<_> = found.union(announced).cloned().collect();
     for some in topics.chunks(AT_ONCE) {
@@ -74,27 +74,6 @@ async fn at_broker(
         }
     }
     if done.refused.is_empty() { Ok(()) } else { Err("the broker does not let us clear some topics".into()) }
-}
-
-/// Connects with an identifier of its own, so that it takes over no session.
-async fn connect(settings: &Settings, broker: &Broker) -> Result<Session, String> {
-    let protocols: &[Protocol] = match settings.protocol {
-        ProtocolChoice::Auto => &[Protocol::V5, Protocol::V4],
-        ProtocolChoice::Only(Protocol::V5) => &[Protocol::V5],
-        ProtocolChoice::Only(Protocol::V4) => &[Protocol::V4],
-    };
-    let mut words = String::new();
-    for protocol in protocols {
-        let settings = Settings { clean_session: true, ..settings.clone() };
-        let client_id = format!("fieldgate-forget-{:08x}", fastrand::u32(..));
-        let attempt = Attempt::alone(settings, broker, *protocol, client_id, Will { assured: false, retain: false });
-        match attempt.make(|_| {}).await {
-            Ok(Held { session, .. }) => return Ok(session),
-            Err(cause) if matches!(cause.kind, CauseKind::WrongProtocol | CauseKind::HungUp) => words = cause.words,
-            Err(cause) => return Err(cause.words),
-        }
-    }
-    Err(words)
 }
 
 /// What the broker keeps of ours below the base topic. `B/status` is cleared on the way: the broker sends that back behind everything

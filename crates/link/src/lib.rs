@@ -11,6 +11,7 @@
 //! is known of it), `suspects.rs` (what it hangs up on), `backoff.rs` (when to try again).
 
 mod alarms;
+mod alone;
 mod answers;
 pub mod backoff;
 mod broker_state;
@@ -18,6 +19,7 @@ mod connection;
 mod dialect;
 mod expiry;
 mod failover;
+mod follow;
 mod forget;
 mod forwarder;
 mod freshness_marker;
@@ -44,6 +46,7 @@ pub mod tls;
 mod trail;
 mod twins;
 
+pub use follow::{Followed, follow};
 pub use forget::{Forgotten, forget};
 pub use latest::Latest;
 pub use peer::PeerStatus;

@@ -263,7 +263,7 @@ pub(super) struct Attempt {
     broker: Broker,
     protocol: Protocol,
     client_id: String,
-    will: Will,
+    will: Option<Will>,
     credentials: Option<PathBuf>,
     heartbeat: Arc<BrokerHeartbeat>,
 }
@@ -281,19 +281,13 @@ impl Attempt {
         let clean_session = settings.clean_session || known.suspends_commands();
         let (credentials, heartbeat) = (supervisor.credentials.clone(), Arc::clone(&supervisor.parts.heartbeat));
         let settings = Settings { clean_session, ..settings };
-        Self { settings, broker: broker.clone(), protocol, client_id, will, credentials, heartbeat }
+        Self { settings, broker: broker.clone(), protocol, client_id, will: Some(will), credentials, heartbeat }
     }
 
-    /// One that belongs to no link.
-    pub(super) fn alone(
-        settings: Settings,
-        broker: &Broker,
-        protocol: Protocol,
-        client_id: String,
-        will: Will,
-    ) -> Self {
+    /// One that belongs to no link and leaves no will.
+    pub(super) fn alone(settings: Settings, broker: &Broker, protocol: Protocol, client_id: String) -> Self {
         let (credentials, heartbeat) = (secrets::credentials_folder(), Arc::default());
-        Self { settings, broker: broker.clone(), protocol, client_id, will, credentials, heartbeat }
+        Self { settings, broker: broker.clone(), protocol, client_id, will: None, credentials, heartbeat }
     }
 
     /// One attempt; dropping it also ends the task that polls the library. `notify` gets what the files say about

@@ -9,7 +9,6 @@ mod broker;
 mod place;
 mod table;
 
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -20,9 +19,9 @@ use crate::cli;
 use crate::cli::arguments::Elsewhere;
 use crate::cli::demo::place::Place;
 use crate::cli::demo::table::{Frame, Names};
+use crate::cli::screen::Screen;
 use crate::config;
 use crate::gateway::Gateway;
-use crate::outlet::{self, Outlet};
 use crate::views::{View, Views};
 use fieldgate_model::describe_error;
 
@@ -31,9 +30,6 @@ const GREENHOUSE: &str = include_str!("../../../config/demo.yaml");
 
 /// How often the table is drawn.
 const REDRAW: Duration = Duration::from_millis(500);
-
-/// How long the end waits for a terminal that was stopped.
-const LAST_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Runs until Ctrl-C, or until its output is closed. If the port is taken it says so and uses the next free one.
 pub fn run(wanted: u16, elsewhere: Elsewhere) -> ExitCode {
@@ -82,13 +78,13 @@ async fn show(config: config::Config, place: Place) -> ExitCode {
         Ok(gateway) => gateway,
         Err(e) => return cli::fail(&describe_error(&e)),
     };
-    let mut screen = Screen::new(place, names);
+    let mut picture = Picture::new(place, names);
     let mut redraw = tokio::time::interval(REDRAW);
     loop {
         tokio::select! {
             _ = redraw.tick() => {
                 fieldgate_clock::refresh();
-                if !screen.draw(&views.current(), &gateway) {
+                if !picture.draw(&views.current(), &gateway) {
                     break;
                 }
             }
@@ -98,20 +94,16 @@ async fn show(config: config::Config, place: Place) -> ExitCode {
     }
     let link = gateway.link_status().borrow().state;
     gateway.stop().await;
-    let words = format!("\ndemo ended; every output is in its safe state{}\n", screen.place.last_words(link));
-    screen.end(&words)
+    let words = format!("\ndemo ended; every output is in its safe state{}\n", picture.place.last_words(link));
+    picture.screen.end(&words)
 }
 
-/// Where the table goes: redrawn in place on a terminal, as plain lines into a pipe. A thread writes it, for a terminal that was
-/// stopped (Ctrl-S) must not stop the gateway; what cannot be shown meanwhile is left out.
-struct Screen {
-    out: Outlet,
+/// What is shown, and what was.
+struct Picture {
+    screen: Screen,
     started: Instant,
     place: Place,
     names: Names,
-    terminal: bool,
-    /// Lines of the last frame, to go up by.
-    drawn: usize,
     /// What was last printed in plain lines.
     printed: View,
     /// What was last printed of the link.
@@ -119,18 +111,14 @@ struct Screen {
     introduced: bool,
 }
 
-impl Screen {
+impl Picture {
     fn new(place: Place, names: Names) -> Self {
-        let terminal = io::stdout().is_terminal();
-        let write = |text: &[u8]| outlet::write_all(rustix::stdio::stdout(), text);
-        let out = Outlet::new("screen", |_| (), Box::new(write));
         Self {
-            out,
+            // A gateway must not wait for a reader, and the table is only for show.
+            screen: Screen::new(|_| ()),
             started: Instant::now(),
             place,
             names,
-            terminal,
-            drawn: 0,
             printed: View::default(),
             link: String::new(),
             introduced: false,
@@ -139,7 +127,7 @@ impl Screen {
 
     /// `false` when the reader has gone away (`| head`).
     fn draw(&mut self, view: &View, gateway: &Gateway) -> bool {
-        if !self.out.is_idle() {
+        if !self.screen.is_idle() {
             return true;
         }
         let (sent, waiting) = gateway.delivered_and_waiting();
@@ -153,20 +141,10 @@ impl Screen {
             waiting,
             now: fieldgate_clock::now(),
         };
-        let mut out = String::new();
-        if self.terminal {
-            let (lines, width) = (frame.lines(), width());
-            if self.drawn > 0 {
-                // Up to the first line of the last frame, and clear from there (ECMA-48 CUU, ED).
-                out.push_str(&format!("\x1b[{}A\x1b[J", self.drawn));
-            }
-            for line in &lines {
-                // A line that wraps would make the next redraw begin in the wrong place.
-                out.extend(line.chars().take(width));
-                out.push('\n');
-            }
-            self.drawn = lines.len();
+        if self.screen.is_terminal() {
+            self.screen.draw(&frame.lines());
         } else {
+            let mut out = String::new();
             if !std::mem::replace(&mut self.introduced, true) {
                 out.push_str(&frame.introduction());
             }
@@ -174,24 +152,9 @@ impl Screen {
             out.push_str(if link == self.link { "" } else { &link });
             out.push_str(&frame.changes(&self.printed));
             (self.link, self.printed) = (link, view.clone());
+            self.screen.print(out);
         }
-        self.out.push(out.into_bytes());
-        !self.out.is_closed()
-    }
-
-    /// Prints the last line and ends; waits only a short time for a reader.
-    fn end(&self, words: &str) -> ExitCode {
-        self.out.push(words.into());
-        self.out.flush(LAST_PATIENCE);
-        if self.out.is_closed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-    }
-}
-
-/// Columns of the terminal. One that does not know its width, such as a serial console, says 0; most are 80 wide.
-fn width() -> usize {
-    match rustix::termios::tcgetwinsize(io::stdout()) {
-        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-        _ => 80,
+        !self.screen.is_closed()
     }
 }
 

@@ -1,12 +1,13 @@
-//! The demo's table. Pure: everything it shows is handed in.
+//! What the demo puts into the table. Pure: everything it shows is handed in.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::cli::demo::place::Place;
+use crate::cli::table::{OutputLine, OutputState, SensorLine, Table, clock};
 use crate::config::Config;
-use crate::views::{SensorView, View};
-use fieldgate_model::{Measurement, Moment, Name, Quantity, Reading, Value, payload};
+use crate::views::{OutputView, View};
+use fieldgate_model::{Measurement, Moment, Name, Quantity, Value, payload};
 
 /// The devices in the order of the configuration.
 pub(super) struct Names {
@@ -43,41 +44,46 @@ pub(super) struct Frame<'a> {
 impl Frame<'_> {
     /// The whole table.
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines = vec![
-            format!(
-                "fieldgate demo   {}   broker {}   up {}   sent {}   waiting {}",
-                self.names.gateway,
-                self.place,
-                clock(self.up),
-                self.sent,
-                self.waiting
-            ),
-            format!("{:<8} {:<12} {:<36} {:<8} STATUS", "SENSOR", "DRIVER", "LATEST", "AGE"),
-        ];
-        lines.extend(self.names.sensors.iter().map(|(name, driver, quantities)| {
-            let nothing = SensorView::default();
-            let view = self.view.sensors.get(name).unwrap_or(&nothing);
-            let status = view.status.map_or("–", |status| status.as_str());
-            let (latest, age) = match &view.latest {
-                Some(Reading { taken_at, measurements: all, .. }) => {
-                    (measurements(all, quantities), age(self.now.boot.saturating_sub(taken_at.boot)))
-                }
-                None => ("–".into(), "–".into()),
-            };
-            format!("{name:<8} {driver:<12} {latest:<36} {age:<8} {status}")
-        }));
-        lines.push(format!("{:<8} {:<12} {:<9} {:<10} CAUSE", "OUTPUT", "DRIVER", "VALUE", "SINCE"));
-        lines.extend(self.names.outputs.iter().map(|(name, driver)| match self.view.outputs.get(name) {
-            Some(view) => {
-                let value = view.value.map_or_else(|| "–".into(), |value| value.to_string());
-                let since = clock(self.now.wall.duration_since(view.since).unwrap_or_default());
-                format!("{name:<8} {driver:<12} {value:<9} {since:<10} {}", view.cause.as_str())
+        let heading = format!(
+            "fieldgate demo   {}   broker {}   up {}   sent {}   waiting {}",
+            self.names.gateway,
+            self.place,
+            clock(self.up),
+            self.sent,
+            self.waiting
+        );
+        let mut notes: Vec<_> = self.link_line().lines().map(str::to_owned).collect();
+        notes.extend(self.hints());
+        Table { heading, sensors: self.sensors(), outputs: self.outputs(), notes }.lines()
+    }
+
+    fn sensors(&self) -> Vec<SensorLine> {
+        let line = |(name, driver, quantities): &(Name, &'static str, Vec<Quantity>)| {
+            let view = self.view.sensors.get(name);
+            let latest = view.and_then(|view| view.latest.as_ref());
+            SensorLine {
+                name: name.to_string(),
+                driver: (*driver).to_owned(),
+                latest: latest.map(|reading| measurements(&reading.measurements, quantities)),
+                age: latest.map(|reading| self.now.boot.saturating_sub(reading.taken_at.boot)),
+                status: view.and_then(|view| view.status).map(|status| status.as_str().to_owned()),
             }
-            None => format!("{name:<8} {driver:<12} –"),
-        }));
-        lines.extend(self.link_line().lines().map(str::to_owned));
-        lines.extend(self.hints());
-        lines
+        };
+        self.names.sensors.iter().map(line).collect()
+    }
+
+    fn outputs(&self) -> Vec<OutputLine> {
+        let state = |view: &OutputView| OutputState {
+            value: view.value.map(|value| value.to_string()),
+            since: self.now.wall.duration_since(view.since).unwrap_or_default(),
+            cause: view.cause.as_str().to_owned(),
+        };
+        let line = |(name, driver): &(Name, &'static str)| OutputLine {
+            name: name.to_string(),
+            driver: (*driver).to_owned(),
+            state: self.view.outputs.get(name).map(state),
+        };
+        self.names.outputs.iter().map(line).collect()
     }
 
     /// What there is to say of the link, as a line.
@@ -149,23 +155,11 @@ fn measurements(all: &[Measurement], quantities: &[Quantity]) -> String {
     shown.collect::<Vec<String>>().join("   ")
 }
 
-/// `00:01:12`.
-fn clock(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-/// `0.4 s`, `12 s`.
-fn age(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::views::OutputView;
-    use fieldgate_model::{ClockStatus, OutputValue, RunId, SensorStatus, StateCause};
+    use crate::views::SensorView;
+    use fieldgate_model::{ClockStatus, OutputValue, Reading, RunId, SensorStatus, StateCause};
     use std::time::SystemTime;
 
     fn name(text: &str) -> Name {

@@ -66,8 +66,8 @@ pub(super) struct Opening<'a> {
     pub password: Option<Secret>,
     /// Read for this connection, where the transport wants it.
     pub tls: Option<Arc<tokio_rustls::rustls::ClientConfig>>,
-    /// What the broker says for us when we are gone.
-    pub will: Will,
+    /// What the broker says for us when we are gone; nothing for who only looks.
+    pub will: Option<Will>,
 }
 
 /// How the will is left; a broker may forbid more.

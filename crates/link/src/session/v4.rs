@@ -38,8 +38,10 @@ pub(super) fn open(opening: &Opening<'_>, line: &Arc<Line>) -> Result<(Client, E
     if !settings.clean_session {
         options.set_session_store(NothingInFlight);
     }
-    let qos = if opening.will.assured { mqtt::QoS::AtLeastOnce } else { mqtt::QoS::AtMostOnce };
-    options.set_last_will(mqtt::LastWill::new(settings.topics.status(), "offline", qos, opening.will.retain));
+    if let Some(will) = opening.will {
+        let qos = if will.assured { mqtt::QoS::AtLeastOnce } else { mqtt::QoS::AtMostOnce };
+        options.set_last_will(mqtt::LastWill::new(settings.topics.status(), "offline", qos, will.retain));
+    }
     match (&settings.username, &opening.password) {
         (Some(user), Some(password)) => drop(options.set_credentials(user, password.reveal().to_vec())),
         (Some(user), None) => drop(options.set_username(user)),
