@@ -82,6 +82,7 @@ fn the_shipped_configuration_shows_every_key() {
         config::raw::HOME_ASSISTANT,
         config::raw::SHOWN_SENSOR,
         config::raw::SHOWN_OUTPUT,
+        config::raw::SHOWN_OWN,
         config::raw::HTTP,
         config::raw::METRICS,
     ];

@@ -17,7 +17,7 @@ use fieldgate_filters::Aggregate;
 use fieldgate_model::{Field, Kind, Need};
 
 pub use buses::{BUS, any_bus, bus};
-pub use home_assistant::{HOME_ASSISTANT, SHOWN_MEASUREMENT, SHOWN_OUTPUT, SHOWN_SENSOR};
+pub use home_assistant::{HOME_ASSISTANT, SHOWN_MEASUREMENT, SHOWN_OUTPUT, SHOWN_OWN, SHOWN_SENSOR};
 pub use http::{HTTP, METRICS};
 pub use requests::REQUESTS;
 pub use rules::{MANUAL, PUBLICATION, RULE};

@@ -121,7 +121,8 @@ impl Gateway {
     fn repeat_readings(&self) {
         let Some(settings) = &self.config.home_assistant else { return };
         let (view, now) = (self.views.current(), clock::now());
-        let missed = home_assistant::missed(settings, &self.config.topics, &self.config.sensors, &view, &now);
+        let (config, is_kept) = (&self.config, self.config.link.retain_state);
+        let missed = home_assistant::missed(settings, &config.topics, &config.sensors, &view, &now, is_kept);
         missed.into_iter().for_each(|(topic, payload)| self.ways.latest.repeat(topic, payload));
     }
 }

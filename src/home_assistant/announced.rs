@@ -56,7 +56,8 @@ pub struct Update {
     /// Whether something moves from one device to another, or from another program: it has been taken away from the one only, for
     /// Home Assistant refuses an entity that it still has elsewhere. The next update of the same devices announces it.
     pub is_half: bool,
-    /// Whether Home Assistant has to subscribe to something: what is announced is new, or other than it was.
+    /// Whether something is new to Home Assistant, or other than it was, if only the name of a device. It then counts each value
+    /// that can expire as expired until the next one.
     pub is_new: bool,
 }
 
@@ -101,13 +102,14 @@ impl Announced {
     pub fn update(&mut self, devices: &[Device]) -> Update {
         self.moves.arrange(devices);
         let moving = self.moving(devices);
-        let is_known = |topic: &str, there: &BTreeMap<String, Json>| {
-            let known = self.topics.get(topic).map(|part| &part.there);
-            there.iter().all(|(key, config)| known.is_some_and(|known| known.get(key) == Some(config)))
+        let is_known = |topic: &str, device: &Device| {
+            let known = self.topics.get(topic).filter(|part| part.device == device.about());
+            known
+                .is_some_and(|part| device.components().iter().all(|(key, config)| part.there.get(key) == Some(config)))
         };
         let devices = devices.iter().map(|device| device.without(&moving)).filter(|device| !device.entities.is_empty());
         let mut new: BTreeMap<_, _> = devices.map(|device| (device.topic.clone(), device)).collect();
-        let is_new = !new.iter().all(|(topic, device)| is_known(topic, &device.components()));
+        let is_new = !new.iter().all(|(topic, device)| is_known(topic, device));
         for (topic, part) in &mut self.topics {
             match new.remove(topic) {
                 Some(device) => part.replace(device.about(), device.components()),

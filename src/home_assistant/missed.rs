@@ -1,6 +1,6 @@
 //! What a Home Assistant that has just started must be sent again. Pure.
 //!
-//! What is retained it gets from the broker. A reading that is not is sent once more, as it was: with its run, number and time, so
+//! What is retained it gets from the broker, if that keeps anything. A reading that is not is sent once more, as it was: with its run, number and time, so
 //! that whoever counts readings sees that it is the same. What is not good any more is not sent: a sensor that is down, one that
 //! has said nothing yet, a value that would have expired. What has happened in a moment, such as a click, does not happen again.
 
@@ -11,13 +11,14 @@ use crate::worker::SensorSettings;
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Key, Message, MessageKind, Moment, Qos, Reading, SensorStatus, Value, payload};
 
-/// Topics and payloads.
+/// Topics and payloads. `is_kept` says whether the broker keeps what is retained; a sensor's `retain: true` is worth nothing else.
 pub fn missed(
     settings: &Settings,
     topics: &Topics,
     sensors: &[SensorSettings],
     view: &View,
     now: &Moment,
+    is_kept: bool,
 ) -> Vec<(String, Vec<u8>)> {
     let usual = Overrides::default();
     let is_shown = |sensor: &&SensorSettings| !settings.sensors.get(&sensor.name).unwrap_or(&usual).is_hidden;
@@ -31,7 +32,7 @@ pub fn missed(
         let corrected = reading.taken_at.corrected(now);
         Some((topics.reading(&sensor.name), payload::reading(&message, false, corrected)))
     };
-    sensors.iter().filter(|sensor| !sensor.retain).filter(is_shown).filter_map(again).collect()
+    sensors.iter().filter(|sensor| !(sensor.retain && is_kept)).filter(is_shown).filter_map(again).collect()
 }
 
 /// What a reading says of the present, as the message that it was.

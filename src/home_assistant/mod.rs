@@ -29,8 +29,9 @@ pub use announcer::{Announcer, Due};
 pub use device::Device;
 pub use missed::missed;
 pub use output::{KINDS, Kind};
+pub use own::is_reserved_option;
 
-/// `home_assistant:`, and what sensors and outputs say under the same key.
+/// `home_assistant:`, and what sensors, outputs, variables and rules say under the same key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// What discovery topics begin with.
@@ -45,9 +46,13 @@ pub struct Settings {
     pub sensors: BTreeMap<Name, Overrides>,
     /// What is said of single outputs.
     pub outputs: BTreeMap<Name, Overrides>,
+    /// What is said of single variables.
+    pub variables: BTreeMap<Name, Overrides>,
+    /// What is said of single rules.
+    pub rules: BTreeMap<Name, Overrides>,
 }
 
-/// `home_assistant:` of a sensor or an output.
+/// `home_assistant:` of a sensor, an output, a variable or a rule.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// Whether it is left out.
@@ -58,6 +63,8 @@ pub struct Overrides {
     pub device: Option<String>,
     /// Where that device is.
     pub area: Option<String>,
+    /// The icon of the entity itself, where it is not that of its class.
+    pub icon: Option<String>,
     /// As what an output appears; the usual kind if nothing is said.
     pub kind: Option<Kind>,
     /// What an output was before.
@@ -73,6 +80,8 @@ pub struct Measurement {
     pub is_hidden: bool,
     /// The whole name of its entity.
     pub name: Option<String>,
+    /// Its icon, where it is not that of its class.
+    pub icon: Option<String>,
     /// What it was before.
     pub origin: Origin,
 }
@@ -129,6 +138,14 @@ impl Entity {
         self
     }
 
+    /// The same with this icon.
+    fn with_icon(mut self, icon: Option<&str>) -> Self {
+        if let Some(icon) = icon {
+            self.config.insert("icon".into(), icon.into());
+        }
+        self
+    }
+
     /// Its key among the components of its device. The platform is part of it: one that changes is another component.
     fn key(&self) -> &str {
         &self.entity_id
@@ -162,10 +179,16 @@ pub fn devices(settings: &Settings, topics: &Topics, sources: &Sources<'_>) -> V
         let own = settings.outputs.get(&output.name).unwrap_or(&usual);
         place(&mut all, settings, own, output::entities(settings, own, topics, output));
     }
-    let variables = sources.variables.iter().flat_map(|variable| own::of_variable(settings, topics, variable));
-    let rules = sources.rules.iter().flat_map(|rule| own::of_rule(settings, topics, &rule.name));
+    for variable in sources.variables {
+        let own = settings.variables.get(&variable.name).unwrap_or(&usual);
+        place(&mut all, settings, own, own::of_variable(settings, own, topics, variable));
+    }
+    for rule in sources.rules {
+        let own = settings.rules.get(&rule.name).unwrap_or(&usual);
+        place(&mut all, settings, own, own::of_rule(settings, own, topics, &rule.name));
+    }
     let requests = own::of_requests(settings, topics, |verb| sources.allowed.is_some_and(|all| all.contains(verb)));
-    all[0].entities.extend(variables.chain(rules).chain(requests));
+    all[0].entities.extend(requests);
     all.into_iter().flat_map(|device| device.parts(settings)).collect()
 }
 

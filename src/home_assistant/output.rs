@@ -123,6 +123,7 @@ pub(super) fn entities(
         Entity::new(settings, "button", &[path, "calibrate"], format!("{name} calibrate"), calibrate(topics, output))
     });
     let itself = Entity::new(settings, kind.as_str(), &[path], name, config).going_on(&own.origin);
+    let itself = itself.with_icon(own.icon.as_deref());
     [itself, refused].into_iter().chain(calibrate).collect()
 }
 

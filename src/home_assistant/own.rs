@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::class::{plain, title};
 use super::output::{command, refused, state};
 use super::sensor::availability;
-use super::{Entity, Settings};
+use super::{Entity, Overrides, Settings};
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Name, Variable, VariableKind};
 use fieldgate_rules::State;
@@ -23,8 +23,16 @@ const STATES: [State; 4] = [State::Inactive, State::Waiting, State::Active, Stat
 const BUTTONS: &[(&str, &str, Option<&str>)] =
     &[("reload", "Reload configuration", None), ("restart", "Restart", Some("restart"))];
 
-/// A number or a choice, and what is refused.
-pub(super) fn of_variable(settings: &Settings, topics: &Topics, variable: &Variable) -> Vec<Entity> {
+/// Options of which Home Assistant shows something else: that nothing is chosen (in any case of letters), or that nothing is known.
+pub fn is_reserved_option(option: &str) -> bool {
+    option.eq_ignore_ascii_case("none") || ["unknown", "unavailable"].contains(&option)
+}
+
+/// A number or a choice, and what is refused; nothing if it is hidden.
+pub(super) fn of_variable(settings: &Settings, own: &Overrides, topics: &Topics, variable: &Variable) -> Vec<Entity> {
+    if own.is_hidden {
+        return Vec::new();
+    }
     let (platform, mut config) = match &variable.kind {
         VariableKind::Number { min, max, step, unit } => ("number", number(*min, *max, *step, unit)),
         VariableKind::Options(options) => (
@@ -38,10 +46,12 @@ pub(super) fn of_variable(settings: &Settings, topics: &Topics, variable: &Varia
     config["value_template"] = state("value_json.value").into();
     config["availability"] = availability(topics, None);
     config["qos"] = 1.into();
-    let (name, path) = (title(&plain(variable.name.as_str())), variable.name.as_str());
+    let path = variable.name.as_str();
+    let name = own.name.clone().unwrap_or_else(|| title(&plain(path)));
     let why_not = refused(topics, topics.variable_reply(&variable.name));
     let why_not = Entity::new(settings, "event", &[path, "refused"], format!("{name} refused"), why_not);
-    vec![Entity::new(settings, platform, &[path], name, config), why_not]
+    let itself = Entity::new(settings, platform, &[path], name, config).with_icon(own.icon.as_deref());
+    vec![itself, why_not]
 }
 
 fn number(min: f64, max: f64, step: Option<f64>, unit: &str) -> Json {
@@ -53,8 +63,11 @@ fn number(min: f64, max: f64, step: Option<f64>, unit: &str) -> Json {
     config
 }
 
-/// Its switch, what it is at, and what is refused.
-pub(super) fn of_rule(settings: &Settings, topics: &Topics, rule: &Name) -> Vec<Entity> {
+/// Its switch, what it is at, and what is refused; nothing if it is hidden.
+pub(super) fn of_rule(settings: &Settings, own: &Overrides, topics: &Topics, rule: &Name) -> Vec<Entity> {
+    if own.is_hidden {
+        return Vec::new();
+    }
     let member = |key: &str| {
         let value = format!("value_json['{rule}'].{key}");
         format!("{{{{ {value} if value_json is defined and '{rule}' in value_json else '' }}}}")
@@ -83,10 +96,11 @@ pub(super) fn of_rule(settings: &Settings, topics: &Topics, rule: &Name) -> Vec<
         "entity_category": "diagnostic",
         "qos": 1,
     });
-    let (name, path) = (format!("Rule {}", plain(rule.as_str())), rule.as_str());
+    let path = rule.as_str();
+    let name = own.name.clone().unwrap_or_else(|| format!("Rule {}", plain(path)));
     let why_not = refused(topics, topics.rule_reply(rule));
     vec![
-        Entity::new(settings, "switch", &["rule", path], name.clone(), switch),
+        Entity::new(settings, "switch", &["rule", path], name.clone(), switch).with_icon(own.icon.as_deref()),
         Entity::new(settings, "sensor", &["rule", path, "state"], format!("{name} state"), at),
         Entity::new(settings, "event", &["rule", path, "refused"], format!("{name} refused"), why_not),
     ]

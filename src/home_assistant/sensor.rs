@@ -81,7 +81,9 @@ fn entity(
         config["entity_category"] = "diagnostic".into();
     }
     let path = [sensor.name.as_str(), &quantity.name];
-    Entity::new(settings, platform, &path, name, config).going_on(&measurement.origin)
+    Entity::new(settings, platform, &path, name, config)
+        .going_on(&measurement.origin)
+        .with_icon(measurement.icon.as_deref())
 }
 
 /// The device's name and the measurement's; `active` alone says no more than the device's.

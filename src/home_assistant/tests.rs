@@ -183,6 +183,21 @@ fn what_goes_is_taken_away_and_stays_so_in_later_payloads() {
 }
 
 #[test]
+fn another_name_or_area_of_a_device_is_news() {
+    let at = |head: &str| {
+        config(&DOOR.replace("home_assistant:\n", &format!("home_assistant: {{ {head} }}\n"))).shown_devices()
+    };
+    let mut announced = Announced::default();
+    assert!(announced.update(&at("name: Shed")).is_new);
+    assert!(!announced.update(&at("name: Shed")).is_new);
+    assert!(announced.update(&at("name: Hut")).is_new);
+    assert!(announced.update(&at("name: Hut, area: Garden")).is_new);
+    let mut next_run = Announced::default();
+    next_run.recall(&announced.stored());
+    assert!(!next_run.update(&at("name: Hut, area: Garden")).is_new);
+}
+
+#[test]
 fn another_kind_of_the_same_output_is_another_component() {
     let output = |kind| {
         let text = format!(

@@ -1,6 +1,7 @@
-//! `home_assistant:`, at the top and of sensors and outputs.
+//! `home_assistant:`, at the top and of sensors, outputs, variables and rules.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::config::check::Checker;
 use crate::config::check::section::Section;
@@ -9,13 +10,26 @@ use crate::config::tree::{Span, Value};
 use crate::home_assistant::{self, Kind, Measurement, Origin, Overrides, Settings, Sources};
 use crate::worker::SensorSettings;
 use fieldgate_model::topic::Topics;
-use fieldgate_model::{Name, OutputKind};
+use fieldgate_model::{Name, OutputKind, VariableKind};
 
-/// What sensors and outputs say, and where each does.
+/// What is said of each thing, and where.
+type Places = Vec<(Name, Overrides, Span)>;
+
+/// What sensors, outputs, variables and rules say, and where each does.
 #[derive(Default)]
 pub(super) struct Shown {
-    sensors: Vec<(Name, Overrides, Span)>,
-    outputs: Vec<(Name, Overrides, Span)>,
+    sensors: Places,
+    outputs: Places,
+    variables: Places,
+    rules: Places,
+    /// Options of variables that Home Assistant cannot show.
+    reserved: Vec<(Arc<str>, Span)>,
+}
+
+impl Shown {
+    fn all(&self) -> impl Iterator<Item = &(Name, Overrides, Span)> {
+        self.sensors.iter().chain(&self.outputs).chain(&self.variables).chain(&self.rules)
+    }
 }
 
 impl<'a> Checker<'a> {
@@ -49,7 +63,8 @@ impl<'a> Checker<'a> {
             let each = self.section(&key.span, [node], &key.text, raw::SHOWN_MEASUREMENT);
             let measurement = Measurement {
                 is_hidden: each.flag("enabled") == Some(false),
-                name: self.shown_name(&each),
+                name: self.words(&each, "name"),
+                icon: self.icon(&each),
                 origin: self.origin(&each),
             };
             overrides.measurements.insert(key.text.clone(), measurement);
@@ -76,7 +91,34 @@ impl<'a> Checker<'a> {
         self.shown.outputs.push((name.clone(), overrides, place));
     }
 
-    /// What both may say.
+    /// `home_assistant:` of a variable. `kind` is nothing where that is wrong.
+    pub(super) fn shown_variable(&mut self, name: &Name, section: &Section<'a>, kind: Option<&VariableKind>) {
+        let own = self.shown_own(section);
+        let is_hidden = own.as_ref().is_some_and(|(own, _)| own.is_hidden);
+        if let Some(VariableKind::Options(options)) = kind.filter(|_| !is_hidden) {
+            let reserved = options.iter().filter(|option| home_assistant::is_reserved_option(option));
+            self.shown.reserved.extend(reserved.map(|option| (option.clone(), section.key("options"))));
+        }
+        self.shown.variables.extend(own.map(|(own, place)| (name.clone(), own, place)));
+    }
+
+    /// `home_assistant:` of a rule.
+    pub(super) fn shown_rule(&mut self, name: &Name, section: &Section<'a>) {
+        let own = self.shown_own(section);
+        self.shown.rules.extend(own.map(|(own, place)| (name.clone(), own, place)));
+    }
+
+    fn shown_own(&mut self, section: &Section<'a>) -> Option<(Overrides, Span)> {
+        if !section.has("home_assistant") {
+            return None;
+        }
+        let place = section.key("home_assistant");
+        let own = self.section(&place, section.nodes("home_assistant"), "home_assistant", raw::SHOWN_OWN);
+        let overrides = self.overrides(&own);
+        Some((overrides, place))
+    }
+
+    /// What all of them may say.
     fn overrides(&mut self, own: &Section<'a>) -> Overrides {
         if own.has("area") && !own.has("device") {
             let hint =
@@ -85,9 +127,10 @@ impl<'a> Checker<'a> {
         }
         Overrides {
             is_hidden: own.flag("enabled") == Some(false),
-            name: self.shown_name(own),
+            name: self.words(own, "name"),
             device: self.words(own, "device"),
             area: self.words(own, "area"),
+            icon: self.icon(own),
             kind: None,
             origin: Origin::default(),
             measurements: BTreeMap::new(),
@@ -111,8 +154,17 @@ impl<'a> Checker<'a> {
         origin
     }
 
-    fn shown_name(&mut self, own: &Section<'a>) -> Option<String> {
-        self.words(own, "name")
+    /// The set and the name of an icon, as Home Assistant writes them; it would refuse the whole device for another one.
+    fn icon(&mut self, own: &Section<'a>) -> Option<String> {
+        let icon = own.text("icon")?;
+        let is_part =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        if !icon.split_once(':').is_some_and(|(set, name)| is_part(set) && is_part(name)) {
+            let hint =
+                "write the set and the name as Home Assistant shows them where an icon is chosen, such as mdi:fan";
+            self.error(&own.span("icon"), "this is no icon", hint);
+        }
+        Some(icon.to_owned())
     }
 
     /// A text for people.
@@ -134,7 +186,7 @@ impl<'a> Checker<'a> {
     ) -> Option<Settings> {
         let shown = std::mem::take(&mut self.shown);
         if !top.has("home_assistant") {
-            for (_, _, place) in shown.sensors.iter().chain(&shown.outputs) {
+            for (_, _, place) in shown.all() {
                 let hint = "add `home_assistant:` at the top of the file, as a key of its own";
                 self.error(place, "nothing is announced to Home Assistant, so this has no effect", hint);
             }
@@ -143,7 +195,12 @@ impl<'a> Checker<'a> {
         let own = self.sub(top, "home_assistant", raw::HOME_ASSISTANT);
         let prefix = self.prefix(&own);
         self.areas(&shown);
-        let unplaced = |all: Vec<(Name, Overrides, Span)>| all.into_iter().map(|(name, own, _)| (name, own)).collect();
+        for (option, place) in &shown.reserved {
+            let what = format!("Home Assistant cannot show the option {option:?}: the word means something else there");
+            let hint = "write another word, or home_assistant: { enabled: false } at this variable";
+            self.error(place, what, hint);
+        }
+        let unplaced = |all: Places| all.into_iter().map(|(name, own, _)| (name, own)).collect();
         let settings = Settings {
             prefix: prefix?,
             gateway: gateway.clone(),
@@ -151,6 +208,8 @@ impl<'a> Checker<'a> {
             area: self.words(&own, "area"),
             sensors: unplaced(shown.sensors),
             outputs: unplaced(shown.outputs),
+            variables: unplaced(shown.variables),
+            rules: unplaced(shown.rules),
         };
         self.ids_differ(&top.key("home_assistant"), &home_assistant::devices(&settings, topics, sources));
         own.complete.then_some(settings)
@@ -170,7 +229,7 @@ impl<'a> Checker<'a> {
     /// One device is in one area.
     fn areas(&mut self, shown: &Shown) {
         let mut known: BTreeMap<&str, &str> = BTreeMap::new();
-        for (_, own, place) in shown.sensors.iter().chain(&shown.outputs) {
+        for (_, own, place) in shown.all() {
             let Some((device, area)) = own.device.as_deref().zip(own.area.as_deref()) else { continue };
             let first = *known.entry(device).or_insert(area);
             if first != area {
@@ -187,7 +246,11 @@ impl<'a> Checker<'a> {
             for entity in &device.entities {
                 if let Some(first) = seen.insert(&entity.entity_id, &entity.unique_id) {
                     let what = format!("two things would be called {} in Home Assistant", entity.entity_id);
-                    let hint = format!("rename one of {first} and {}", entity.unique_id);
+                    let hint = if *first == entity.unique_id {
+                        "rename one of them; `gateway` and `rule` are words of the gateway's own".to_owned()
+                    } else {
+                        format!("rename one of {first} and {}", entity.unique_id)
+                    };
                     self.error(place, what, hint);
                 }
             }

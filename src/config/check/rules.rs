@@ -54,6 +54,7 @@ impl<'a> Checker<'a> {
         let (mut rules, mut places) = (Vec::new(), BTreeMap::new());
         for Named { name, key, node, is_again } in self.named(top, "rules") {
             let section = self.section(&key.span, [node], &key.text, raw::RULE);
+            self.shown_rule(&name, &section);
             let spec = self.rule(name, &section, &outputs, actuators);
             self.shared_outputs(&spec, &section, &mut owners);
             let (is_good, is_circle) = self.formulas_of(&spec, &section, &devices);

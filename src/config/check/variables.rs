@@ -38,6 +38,7 @@ impl<'a> Checker<'a> {
             let is_free = self.is_free(&name, key, sensors, actuators);
             let section = self.section(&key.span, [node], &key.text, raw::VARIABLE);
             let kind = self.variable_kind(&section);
+            self.shown_variable(&name, &section, kind.as_ref());
             let initial = kind.as_ref().and_then(|kind| self.initial(&section, kind));
             let in_formulas = match &kind {
                 Some(VariableKind::Number { unit, .. }) => language::Kind::number(unit),

@@ -1,4 +1,4 @@
-//! `home_assistant:`, at the top and of sensors and outputs.
+//! `home_assistant:`, at the top and of sensors, outputs, variables and rules.
 
 use super::field;
 use crate::home_assistant as shown;
@@ -12,12 +12,8 @@ pub static HOME_ASSISTANT: &[Field] = &[
 ];
 
 const SHOWN_AS: Field = field("name", Kind::Text, Need::Optional, "instead of its name here");
-const DEVICE: Field = field(
-    "device",
-    Kind::Text,
-    Need::Optional,
-    "a device of its own, of this name, for all sensors and outputs that name the same",
-);
+const DEVICE: Field =
+    field("device", Kind::Text, Need::Optional, "a device of its own, of this name, for all that name the same");
 const AREA: Field = field("area", Kind::Text, Need::Optional, "the area that is suggested for that device");
 const UNIQUE_ID: Field = field(
     "unique_id",
@@ -33,18 +29,24 @@ const MOVED_FROM: Field = field(
 );
 const IS_SHOWN: Field = field("enabled", Kind::Flag, Need::Default("true"), "whether it appears there");
 
+const ICON: Field = field("icon", Kind::Text, Need::Optional, "the icon that it has there, such as mdi:fan");
+
 /// `home_assistant:` of a sensor.
 pub static SHOWN_SENSOR: &[Field] = &[SHOWN_AS, DEVICE, AREA, IS_SHOWN];
 
 /// What stands there below the name of a measurement.
 pub static SHOWN_MEASUREMENT: &[Field] =
-    &[field("name", Kind::Text, Need::Optional, "the whole name of its entity"), UNIQUE_ID, MOVED_FROM, IS_SHOWN];
+    &[field("name", Kind::Text, Need::Optional, "the whole name of its entity"), ICON, UNIQUE_ID, MOVED_FROM, IS_SHOWN];
+
+/// `home_assistant:` of a variable or a rule.
+pub static SHOWN_OWN: &[Field] = &[SHOWN_AS, DEVICE, AREA, ICON, IS_SHOWN];
 
 /// `home_assistant:` of an output.
 pub static SHOWN_OUTPUT: &[Field] = &[
     SHOWN_AS,
     DEVICE,
     AREA,
+    ICON,
     UNIQUE_ID,
     MOVED_FROM,
     IS_SHOWN,

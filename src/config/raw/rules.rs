@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DAY, field};
+use super::{DAY, SHOWN_OWN, field};
 use fieldgate_model::{Field, Kind, Need};
 
 const SPAN: Kind = Kind::Duration { min: Duration::ZERO, max: DAY };
@@ -38,6 +38,7 @@ pub static RULE: &[Field] = &[
         Need::Default("0"),
         "of two active rules that set one output the greater has it",
     ),
+    field("home_assistant", Kind::Section(SHOWN_OWN), Need::Optional, "how it appears in Home Assistant"),
 ];
 
 /// `publish:` of a rule.

@@ -1,6 +1,6 @@
 //! `variables:`.
 
-use super::field;
+use super::{SHOWN_OWN, field};
 use fieldgate_model::{Field, Kind, Need};
 
 /// Further out, a number has no decimals that a user could mean.
@@ -19,4 +19,5 @@ pub static VARIABLE: &[Field] = &[
     field("unit", Kind::Text, Need::Optional, "of a number: its unit, which formulas check"),
     field("options", Kind::List(&Kind::Text), Need::Optional, "instead of min and max: the words that it takes"),
     field("initial", Kind::Text, Need::Required, "its value until it is set for the first time"),
+    field("home_assistant", Kind::Section(SHOWN_OWN), Need::Optional, "how it appears in Home Assistant"),
 ];

@@ -39,13 +39,18 @@ fn reading(sensor: &str, measurements: &[(&'static str, Value)]) -> Reading {
 
 /// What is sent again at this second of a sensor with this status; its sensor alone has said something.
 fn sent(reading: &Reading, status: Option<SensorStatus>, second: u64) -> Vec<(String, Json)> {
+    sent_at_broker(reading, status, second, true)
+}
+
+/// The same at a broker that keeps what is retained, or does not.
+fn sent_at_broker(reading: &Reading, status: Option<SensorStatus>, second: u64, is_kept: bool) -> Vec<(String, Json)> {
     let (config, views) = (config(TEXT), Views::default());
     views.reading(reading);
     if let Some(status) = status {
         views.status(&reading.sensor, status, std::time::SystemTime::UNIX_EPOCH, None);
     }
     let shown = config.home_assistant.as_ref().unwrap();
-    let all = missed(shown, &config.topics, &config.sensors, &views.current(), &at(second));
+    let all = missed(shown, &config.topics, &config.sensors, &views.current(), &at(second), is_kept);
     all.into_iter().map(|(topic, payload)| (topic, serde_json::from_slice(&payload).unwrap())).collect()
 }
 
@@ -71,6 +76,13 @@ fn what_is_not_good_any_more_is_not_sent() {
 #[test]
 fn what_says_something_only_when_it_changes_is_sent_however_old() {
     assert_eq!(sent(&reading("slow", &[VALUE]), Some(SensorStatus::Ok), 100_000).len(), 1);
+}
+
+#[test]
+fn what_would_be_retained_is_sent_where_the_broker_keeps_nothing() {
+    let kept = |second| sent_at_broker(&reading("kept", &[VALUE]), Some(SensorStatus::Ok), second, false).len();
+    assert_eq!((kept(105), kept(100_000)), (1, 1), "it does not expire either");
+    assert_eq!(sent_at_broker(&reading("own", &[VALUE]), Some(SensorStatus::Ok), 105, false), []);
 }
 
 #[test]

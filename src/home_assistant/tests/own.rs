@@ -53,6 +53,56 @@ fn a_rule_is_a_switch_and_what_it_is_at() {
 }
 
 #[test]
+fn what_is_said_of_variables_and_rules_counts() {
+    let text = TEXT.replace(
+        "unit: °C }",
+        "unit: °C, home_assistant: { name: Set point, device: Boiler, area: Cellar, icon: \"mdi:fire\" } }",
+    );
+    let text = text.replace("initial: 0 }", "initial: 0, home_assistant: { enabled: false } }");
+    let text = text.replace(
+        "{ heater: on } }",
+        "{ heater: on }, home_assistant: { name: Heating, device: Boiler, icon: \"mdi:radiator\" } }",
+    );
+    let all = payloads(&config(&text));
+    assert_eq!((&all[1]["device"]["name"], &all[1]["device"]["suggested_area"]), (&json!("Boiler"), &json!("Cellar")));
+    let of = |id: &str| {
+        let component = &all[1]["components"][id];
+        (component["unique_id"].clone(), component["name"].clone(), component["icon"].clone())
+    };
+    let said = |unique: &str, name: &str, icon: Json| (json!(unique), json!(name), icon);
+    assert_eq!(of("number.shed_target"), said("fieldgate.shed.target", "Set point", json!("mdi:fire")));
+    assert_eq!(of("event.shed_target_refused"), said("fieldgate.shed.target.refused", "Set point refused", Json::Null));
+    assert_eq!(of("switch.shed_rule_heating"), said("fieldgate.shed.rule.heating", "Heating", json!("mdi:radiator")));
+    assert_eq!(
+        of("sensor.shed_rule_heating_state"),
+        said("fieldgate.shed.rule.heating.state", "Heating state", Json::Null)
+    );
+    let here: Vec<_> = all[0]["components"].as_object().unwrap().keys().collect();
+    assert!(
+        here.iter().all(|key| !key.contains("fine") && !key.contains("target") && !key.contains("heating")),
+        "{here:?}"
+    );
+    assert!(here.iter().any(|key| key.contains("shed_mode")), "{here:?}");
+}
+
+#[test]
+fn measurements_and_outputs_have_icons_too() {
+    let text = "
+buses: { bench: { type: sim } }
+home_assistant:
+sensors: { tide: { driver: waveform, every: 1s, home_assistant: { value: { icon: \"mdi:waves\" } } } }
+actuators:
+  pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\", home_assistant: { icon: \"mdi:pump\" } }
+";
+    let all = components(text);
+    assert_eq!(
+        (&all["sensor.shed_tide_value"]["icon"], &all["switch.shed_pump"]["icon"]),
+        (&json!("mdi:waves"), &json!("mdi:pump"))
+    );
+    assert!(all["event.shed_pump_refused"]["icon"].is_null());
+}
+
+#[test]
 fn what_may_be_requested_is_a_button() {
     let all = components(TEXT);
     let buttons = |all: &serde_json::Map<String, Json>| {
