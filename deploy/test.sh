@@ -15,8 +15,11 @@ usage: sh deploy/test.sh            the next two, but for the broken programs
        sh deploy/test.sh --package  the Debian package of the debug program: lintian, and its life from the first installation to
                                     the purge on a Debian of its own (tests/package.sh; as root; two minutes)
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
-       sh deploy/test.sh --home-assistant   the program and a real Home Assistant (as root; a minute, and two more the first time).
-                                    It needs a folder with ha_bench.py and build.sh: FIELDGATE_HA_BENCH
+       sh deploy/test.sh --home-assistant [VERSION]   the program and a real Home Assistant, 2026.11.0 if nothing else is said; the
+                                    oldest that is supported is 2025.10.4 (as root; two minutes, and two more the first time).
+                                    It needs a folder with ha_bench.py and build.sh: FIELDGATE_HA_BENCH. Where Home Assistant is
+                                    installed: FIELDGATE_HA_ROOT. FIELDGATE_HA_BROKER=debian takes the Mosquitto of the Debian that
+                                    it is installed in (2.1 with 2026.11.0) in place of this machine's
        sh deploy/test.sh --page     the page in a real Chromium: at a mock of its interface, then of the debug program (two minutes)
        sh deploy/test.sh --setup    the packages that all of these need, --board too, and nothing else
        sh deploy/test.sh --prepare  what --board makes before the board starts, so that it need only run
@@ -334,23 +337,42 @@ on_board() {
     esac
 }
 
-# A real Home Assistant, installed once into a Debian of its own below target/ or where FIELDGATE_HA_ROOT says.
+# The Mosquitto of the Debian below $1. Its Release file may be older than a week.
+install_mosquitto() {
+    [ ! -x "$1/usr/sbin/mosquitto" ] || return 0
+    chroot "$1" apt-get -o Acquire::Check-Valid-Until=false update --quiet --quiet
+    chroot "$1" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends mosquitto
+}
+
+# A real Home Assistant of the version $1, installed once into a Debian of its own below target/ or where FIELDGATE_HA_ROOT says.
 home_assistant() {
     step="Home Assistant"
+    version=${1:-2026.11.0}
+    lists=tests/home_assistant/lists-$version.json
+    [ -f "$lists" ] || fail "There is no $lists: what Home Assistant $version accepts is not known. tests/home_assistant/lists.py makes it."
+    case "${FIELDGATE_HA_BROKER:-}" in
+        "" | debian) ;;
+        *) fail "FIELDGATE_HA_BROKER is $FIELDGATE_HA_BROKER; leave it out, or set it to debian" ;;
+    esac
     bench=${FIELDGATE_HA_BENCH:-../shared/ha-bench}
     [ -f "$bench/ha_bench.py" ] || { leave_out "Home Assistant: there is no ha_bench.py in $bench; set FIELDGATE_HA_BENCH"; return 0; }
     [ "$(id -u)" -eq 0 ] || { leave_out "Home Assistant: it is started in a root directory of its own, which takes root"; return 0; }
     install_packages
     rust_is_there
     target=${CARGO_TARGET_DIR:-target}
-    ha_root=${FIELDGATE_HA_ROOT:-$target/home-assistant}
+    ha_root=${FIELDGATE_HA_ROOT:-$target/home-assistant-$version}
     mkdir -p "$ha_root"
     if [ ! -x "$ha_root/opt/ha/bin/hass" ]; then
         has mmdebstrap || apt-get install --yes --quiet --no-install-recommends mmdebstrap
-        run "a Home Assistant is installed" sh "$bench/build.sh" "$ha_root"
+        run "a Home Assistant is installed" sh "$bench/build.sh" "$ha_root" "$version"
+    fi
+    if [ "${FIELDGATE_HA_BROKER:-}" = debian ]; then
+        run "the Mosquitto of that Debian" install_mosquitto "$ha_root"
+        FIELDGATE_HA_BROKER_ROOT=$ha_root
+        export FIELDGATE_HA_BROKER_ROOT
     fi
     chroot "$ha_root" /opt/ha/bin/python - <tests/home_assistant/lists.py >"$scratch/lists.json"
-    run "classes and units are those of this Home Assistant" diff tests/home_assistant/lists.json "$scratch/lists.json"
+    run "classes and units are those of Home Assistant $version" diff "$lists" "$scratch/lists.json"
     run "program" cargo build --locked --quiet
     run "entities of a real Home Assistant" python3 tests/home_assistant/live.py "$bench" "$ha_root" "$(cd "$target" && pwd)/debug/fieldgate"
 }
@@ -384,7 +406,7 @@ case "${1:-}" in
     --package) package ;;
     --board) on_board "emulated board" ;;
     --prepare) on_board "image and program of the emulated board" --prepare ;;
-    --home-assistant) home_assistant ;;
+    --home-assistant) shift; home_assistant "$@" ;;
     --page) page ;;
     --setup) install_packages; install_promtool; on_board "packages of the emulated board" --packages ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;

@@ -1,8 +1,8 @@
 //! What is announced to Home Assistant: payloads word for word, every driver's classes and units beside the lists of Home
 //! Assistant itself, and what a reload of the running program changes at a real broker.
 //!
-//! `tests/home_assistant/lists.json` is what `tests/home_assistant/lists.py` has read out of an installed Home Assistant. A payload
-//! that changed is accepted by running the tests with `FIELDGATE_ACCEPT=1` and reading the difference.
+//! `tests/home_assistant/lists-VERSION.json` is what `tests/home_assistant/lists.py` has read out of an installed Home Assistant, the
+//! oldest and the newest that is supported. A payload that changed is accepted by running the tests with `FIELDGATE_ACCEPT=1` and reading the difference.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -77,19 +77,30 @@ fn every_driver() -> Vec<(&'static str, Config)> {
     DRIVERS.iter().map(|spec| of(spec)).collect()
 }
 
+/// What each version of Home Assistant accepts.
+fn lists() -> [Value; 2] {
+    ["2025.10.4", "2026.11.0"].map(|version| {
+        let text = std::fs::read_to_string(folder().join(format!("lists-{version}.json"))).unwrap();
+        let lists: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(lists["version"], version);
+        lists
+    })
+}
+
 #[test]
 fn what_every_driver_measures_is_accepted() {
-    let lists: Value = serde_json::from_str(&std::fs::read_to_string(folder().join("lists.json")).unwrap()).unwrap();
-    let mut measured = 0;
-    for (driver, config) in every_driver() {
-        for (_, payload) in announced(&config) {
-            for (id, component) in payload["components"].as_object().unwrap() {
-                check_component(&lists, &format!("{driver}: {id}"), component);
-                measured += usize::from(!id.contains(".g_gateway_"));
+    for lists in lists() {
+        let mut measured = 0;
+        for (driver, config) in every_driver() {
+            for (_, payload) in announced(&config) {
+                for (id, component) in payload["components"].as_object().unwrap() {
+                    check_component(&lists, &format!("{driver}: {id} in {}", lists["version"]), component);
+                    measured += usize::from(!id.contains(".g_gateway_"));
+                }
             }
         }
+        assert!(measured > 100, "{measured}");
     }
-    assert!(measured > 100, "{measured}");
 }
 
 /// What the validation of Home Assistant asks of a component.
@@ -124,12 +135,11 @@ fn ambiguous(lists: &Value, unit: &Value) -> Value {
 
 #[test]
 fn every_row_of_the_classes_is_in_the_lists() {
-    let lists: Value = serde_json::from_str(&std::fs::read_to_string(folder().join("lists.json")).unwrap()).unwrap();
     let rows = class::MEASURED.iter().map(|row| (row, "measurement"));
     for (row, state) in rows.chain(class::COUNTED.iter().map(|row| (row, "total_increasing"))) {
-        for unit in row.units {
+        for (unit, lists) in row.units.iter().flat_map(|unit| lists().map(|lists| (unit, lists))) {
             let component = json!({ "platform": "sensor", "device_class": row.class, "state_class": state, "unit_of_measurement": unit });
-            check_component(&lists, row.class, &component);
+            check_component(&lists, &format!("{} in {}", row.class, lists["version"]), &component);
         }
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes lists.json: which device classes, units and state classes Home Assistant accepts. Run it by the Python of an installed
+"""Writes lists-VERSION.json: which device classes, units and state classes Home Assistant accepts. Run it by the Python of an installed
 Home Assistant, its standard output into the file. Nothing of Home Assistant is needed when the tests run."""
 import json
 
