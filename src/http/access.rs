@@ -20,23 +20,23 @@ use crate::http::guesses::Guesses;
 use fieldgate_model::Secret;
 
 /// What a request that changes something must carry: `X-Fieldgate: 1`.
-const OWN: HeaderName = HeaderName::from_static("x-fieldgate");
+const X_FIELDGATE: HeaderName = HeaderName::from_static("x-fieldgate");
 
 /// Where a browser says a request comes from.
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Refused {
     pub(super) status: StatusCode,
-    pub(super) words: String,
+    pub(super) reason: String,
     /// When to try again.
     pub(super) wait: Option<Duration>,
 }
 
 impl Refused {
-    pub(super) fn new(status: StatusCode, words: impl Into<String>) -> Self {
-        Self { status, words: words.into(), wait: None }
+    pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into(), wait: None }
     }
 }
 
@@ -67,8 +67,8 @@ impl Access {
 
     /// The host that the request is for, with its port.
     fn host<'a>(&self, request: &'a request::Parts) -> Result<&'a str, Refused> {
-        let malformed = |words| Refused::new(StatusCode::BAD_REQUEST, words);
-        let host = one(&request.headers, HOST).map_err(malformed)?;
+        let malformed = |reason| Refused::new(StatusCode::BAD_REQUEST, reason);
+        let host = single(&request.headers, HOST).map_err(malformed)?;
         let host = host.ok_or_else(|| malformed("the request has no Host"))?;
         if request.uri.authority().is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
             return Err(malformed("the request names two hosts"));
@@ -77,8 +77,8 @@ impl Access {
         match self.is_ours(name) {
             true => Ok(host),
             false => {
-                let words = format!("this gateway is not known as {name:?}; add that to http.hosts if it is");
-                Err(Refused::new(StatusCode::MISDIRECTED_REQUEST, words))
+                let reason = format!("this gateway is not known as {name:?}; add that to http.hosts if it is");
+                Err(Refused::new(StatusCode::MISDIRECTED_REQUEST, reason))
             }
         }
     }
@@ -95,14 +95,14 @@ impl Access {
 
     fn login(&self, headers: &HeaderMap, from: IpAddr, now: Duration) -> Result<(), Refused> {
         let Some(password) = &self.password else { return Ok(()) };
-        let unauthorized = |words: &str| Err(Refused::new(StatusCode::UNAUTHORIZED, words));
-        let written = one(headers, AUTHORIZATION).map_err(|words| Refused::new(StatusCode::BAD_REQUEST, words))?;
+        let unauthorized = |reason: &str| Err(Refused::new(StatusCode::UNAUTHORIZED, reason));
+        let written = single(headers, AUTHORIZATION).map_err(|reason| Refused::new(StatusCode::BAD_REQUEST, reason))?;
         // A browser asks without one first, which is no guess.
         let Some(written) = written else { return unauthorized("a password is needed") };
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(wait) = guesses.wait(from, now) {
-            let words = "too many wrong passwords came from this address";
-            return Err(Refused { status: StatusCode::TOO_MANY_REQUESTS, words: words.into(), wait: Some(wait) });
+            let reason = "too many wrong passwords came from this address";
+            return Err(Refused { status: StatusCode::TOO_MANY_REQUESTS, reason: reason.into(), wait: Some(wait) });
         }
         let is_right = basic_password(written).is_some_and(|given| password.reveal().ct_eq(&given).into());
         if is_right {
@@ -113,12 +113,12 @@ impl Access {
     }
 
     fn change(&self, headers: &HeaderMap, host: &str) -> Result<(), Refused> {
-        let forbidden = |words: &str| Err(Refused::new(StatusCode::FORBIDDEN, words));
+        let forbidden = |reason: &str| Err(Refused::new(StatusCode::FORBIDDEN, reason));
         if !self.control {
             return forbidden("commands are not taken here; http.control in the configuration allows them");
         }
-        let malformed = |words| Refused::new(StatusCode::BAD_REQUEST, words);
-        let origin = one(headers, ORIGIN).map_err(malformed)?;
+        let malformed = |reason| Refused::new(StatusCode::BAD_REQUEST, reason);
+        let origin = single(headers, ORIGIN).map_err(malformed)?;
         let is_ours = |origin: &str| {
             let name = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             name.is_some_and(|name| name.eq_ignore_ascii_case(host))
@@ -126,14 +126,14 @@ impl Access {
         if origin.is_some_and(|origin| !is_ours(origin)) {
             return forbidden("the request comes from a page of another origin");
         }
-        let site = one(headers, FETCH_SITE).map_err(malformed)?;
+        let site = single(headers, SEC_FETCH_SITE).map_err(malformed)?;
         if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
             return forbidden("the request comes from a page of another site");
         }
-        if one(headers, OWN).map_err(malformed)? != Some("1") {
+        if single(headers, X_FIELDGATE).map_err(malformed)? != Some("1") {
             return forbidden("the request must carry X-Fieldgate: 1");
         }
-        let kind = one(headers, CONTENT_TYPE).map_err(malformed)?.unwrap_or_default();
+        let kind = single(headers, CONTENT_TYPE).map_err(malformed)?.unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         match kind.eq_ignore_ascii_case("application/json") {
             true => Ok(()),
@@ -143,7 +143,7 @@ impl Access {
 }
 
 /// A field that must not be there twice, for two readers would take different ones.
-fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, &'static str> {
+fn single(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, &'static str> {
     let mut all = headers.get_all(name).iter();
     let first = all.next();
     if all.next().is_some() {

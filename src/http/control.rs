@@ -37,7 +37,7 @@ pub(super) async fn command(
     name: &str,
     body: Body,
 ) -> Result<(StatusCode, Bytes), Refused> {
-    let malformed = |words: &str| Refused::new(StatusCode::BAD_REQUEST, words);
+    let malformed = |reason: &str| Refused::new(StatusCode::BAD_REQUEST, reason);
     let name = Name::new(name).map_err(|_| Refused::new(StatusCode::NOT_FOUND, "this is no name"))?;
     let topic = {
         let roster = parts.metrics.sources.roster.borrow();
@@ -50,7 +50,7 @@ pub(super) async fn command(
     let payload = with_id(&read(body).await?).ok_or_else(|| malformed("the body must be a JSON object"))?;
     let mut requester = parts.requesters.wait();
     let message = Incoming { topic, payload, retain: false, stale: false, response: Some(requester.target()) };
-    let busy = |words: &str| Refused::new(StatusCode::SERVICE_UNAVAILABLE, words);
+    let busy = |reason: &str| Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason);
     parts.commands.try_send(message).map_err(|_| busy("too many commands wait"))?;
     match timeout(ANSWER_WITHIN, requester.answer()).await {
         Ok(Some(reply)) => Ok((status_of(&reply), reply.into())),

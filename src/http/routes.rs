@@ -49,7 +49,7 @@ pub(super) async fn answer(request: Request<Body>, from: IpAddr, site: &Site) ->
 
 fn show(path: &str, accept: Option<&str>, is_head: bool, site: &Site) -> Result<Answer, Refused> {
     let parts = &site.parts;
-    let cached = |what, kind, make: &dyn Fn() -> String| Ok(whole(kind, site.cached.get(what, make)));
+    let cached = |what, kind, make: &dyn Fn() -> String| Ok(full(kind, site.cached.get(what, make)));
     match path {
         "/" | "/index.html" => Ok(the_page()),
         "/api/state" => cached(What::State, JSON, &|| Snapshot::of(parts, site.access.control).whole().to_string()),
@@ -62,7 +62,7 @@ fn show(path: &str, accept: Option<&str>, is_head: bool, site: &Site) -> Result<
             let what = if form == Form::OpenMetrics { What::OpenMetrics } else { What::Text };
             cached(what, form.content_type(), &|| parts.metrics.render(form))
         }
-        _ if commanded(path).is_some() => {
+        _ if recipient_of(path).is_some() => {
             Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "a command is sent here by POST"))
         }
         _ => Err(nothing_there()),
@@ -70,22 +70,22 @@ fn show(path: &str, accept: Option<&str>, is_head: bool, site: &Site) -> Result<
 }
 
 async fn change(path: &str, body: Body, site: &Site) -> Result<Answer, Refused> {
-    let Some((kind, name)) = commanded(path) else {
+    let Some((kind, name)) = recipient_of(path) else {
         let is_shown = matches!(
             path,
             "/" | "/index.html" | "/api/state" | "/api/history" | "/api/events" | "/healthz" | "/metrics"
         );
-        let words = "nothing can be changed here";
-        return Err(if is_shown { Refused::new(StatusCode::METHOD_NOT_ALLOWED, words) } else { nothing_there() });
+        let reason = "nothing can be changed here";
+        return Err(if is_shown { Refused::new(StatusCode::METHOD_NOT_ALLOWED, reason) } else { nothing_there() });
     };
     let (status, reply) = control::command(&site.parts, kind, name, body).await?;
-    let mut answer = whole(JSON, reply);
+    let mut answer = full(JSON, reply);
     *answer.status_mut() = status;
     Ok(answer)
 }
 
-/// `/api/actuators/pump`.
-fn commanded(path: &str) -> Option<(fieldgate_model::RecipientKind, &str)> {
+/// What a path such as `/api/actuators/pump` gives commands to.
+fn recipient_of(path: &str) -> Option<(fieldgate_model::RecipientKind, &str)> {
     let (folder, name) = path.strip_prefix("/api/")?.split_once('/')?;
     Some((control::recipient(folder)?, name))
 }
@@ -94,7 +94,7 @@ fn nothing_there() -> Refused {
     Refused::new(StatusCode::NOT_FOUND, "there is nothing here")
 }
 
-fn whole(kind: &'static str, bytes: Bytes) -> Answer {
+fn full(kind: &'static str, bytes: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(bytes).boxed_unsync());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
@@ -107,7 +107,7 @@ fn empty(kind: &'static str) -> Answer {
 }
 
 fn the_page() -> Answer {
-    let mut answer = whole("text/html; charset=utf-8", Bytes::from_static(page::COMPRESSED));
+    let mut answer = full("text/html; charset=utf-8", Bytes::from_static(page::COMPRESSED));
     answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     answer.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY.trim_ascii_end()));
     answer
@@ -116,7 +116,7 @@ fn the_page() -> Answer {
 fn events(site: &Site) -> Result<Answer, Refused> {
     let stream = site.live.read(&site.parts, site.access.control).ok_or_else(|| Refused {
         status: StatusCode::SERVICE_UNAVAILABLE,
-        words: "too many pages are open".into(),
+        reason: "too many pages are open".into(),
         wait: Some(std::time::Duration::from_secs(10)),
     })?;
     let frames = stream.map(|event| Ok::<_, Infallible>(Frame::data(event)));
@@ -128,9 +128,9 @@ fn events(site: &Site) -> Result<Answer, Refused> {
 /// By the rule that feeds the watchdog.
 fn health(stalled: Option<String>) -> Answer {
     match stalled {
-        None => whole("text/plain; charset=utf-8", Bytes::from_static(b"ok\n")),
-        Some(words) => {
-            let mut answer = whole("text/plain; charset=utf-8", Bytes::from(format!("{words}\n")));
+        None => full("text/plain; charset=utf-8", Bytes::from_static(b"ok\n")),
+        Some(reason) => {
+            let mut answer = full("text/plain; charset=utf-8", Bytes::from(format!("{reason}\n")));
             *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             answer
         }
@@ -163,7 +163,7 @@ fn history(curves: &Curves) -> String {
 }
 
 fn refuse(refused: Refused) -> Answer {
-    let mut answer = whole(JSON, Bytes::from(json!({ "error": refused.words }).to_string()));
+    let mut answer = full(JSON, Bytes::from(json!({ "error": refused.reason }).to_string()));
     *answer.status_mut() = refused.status;
     let headers = answer.headers_mut();
     if refused.status == StatusCode::UNAUTHORIZED {

@@ -20,12 +20,21 @@ use fieldgate_model::{
 };
 use fieldgate_spool::Stats;
 
-/// A sensor as it is shown, without the age of its reading, which is another at each look.
-#[derive(Clone, Debug, PartialEq)]
+/// What is known of a sensor, made into JSON only when it is sent: at most looks it is as it was.
+#[derive(Clone, Debug)]
 struct Shown {
-    json: Json,
-    /// When its newest reading was taken, on the boot clock.
-    taken: Option<Duration>,
+    /// Its place in the inventory.
+    place: usize,
+    view: SensorView,
+}
+
+impl Shown {
+    /// Whether both would be the same to a reader. A run numbers each reading of a sensor.
+    fn is_as(&self, old: &Self) -> bool {
+        let reading = |shown: &Self| shown.view.latest.as_ref().map(|reading| (reading.run, reading.seq));
+        let status = |shown: &Self| (shown.view.status, shown.view.since);
+        reading(self) == reading(old) && status(self) == status(old) && self.view.error == old.view.error
+    }
 }
 
 /// Everything that is shown, as of one moment.
@@ -47,12 +56,14 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// As of now; `control`: whether commands are taken.
     pub(super) fn of(parts: &Parts, control: bool) -> Self {
-        let (sources, view, now) = (&parts.metrics.sources, parts.metrics.views.current(), clock::now());
+        let (sources, mut view, now) = (&parts.metrics.sources, parts.metrics.views.current(), clock::now());
         let roster: Arc<Roster> = sources.roster.borrow().clone();
         let inventory = Arc::clone(&roster.inventory);
-        let sensors = inventory.sensors.iter().map(|(settings, quantities)| {
-            (settings.name.clone(), sensor(settings, quantities, view.sensors.get(&settings.name)))
+        let sensors = inventory.sensors.iter().enumerate().map(|(place, (settings, _))| {
+            let view = view.sensors.remove(&settings.name).unwrap_or_default();
+            (settings.name.clone(), Shown { place, view })
         });
+        let sensors = sensors.collect();
         let outputs = inventory.outputs.iter().map(|settings| {
             let protected_by = parts.protected.by(&settings.name);
             (settings.name.clone(), output(settings, &view, protected_by.as_ref()))
@@ -68,7 +79,7 @@ impl Snapshot {
             ("alarms", alarms),
         ];
         Self {
-            sensors: sensors.collect(),
+            sensors,
             outputs: outputs.collect(),
             variables: variables.collect(),
             wholes,
@@ -85,7 +96,7 @@ impl Snapshot {
     pub(super) fn whole(&self) -> Json {
         let mut all = self.about.clone();
         all.extend(self.times());
-        all.insert("sensors".into(), self.sensors.values().map(|shown| self.aged(shown)).collect());
+        all.insert("sensors".into(), self.sensors.values().map(|shown| self.sensor(shown)).collect());
         all.insert("outputs".into(), self.outputs.values().cloned().collect());
         all.insert("variables".into(), self.variables.values().cloned().collect());
         all.extend(self.wholes.iter().map(|(key, json)| ((*key).to_owned(), json.clone())));
@@ -96,8 +107,9 @@ impl Snapshot {
     /// What is not as it was; nothing when all is.
     pub(super) fn since(&self, old: &Self) -> Option<Json> {
         let mut changed = Map::new();
-        let sensors = self.sensors.iter().filter(|(name, shown)| old.sensors.get(*name) != Some(shown));
-        let sensors: Vec<_> = sensors.map(|(_, shown)| self.aged(shown)).collect();
+        let is_known = |(name, shown): &(&Name, &Shown)| old.sensors.get(*name).is_some_and(|old| shown.is_as(old));
+        let sensors = self.sensors.iter().filter(|sensor| !is_known(sensor));
+        let sensors: Vec<_> = sensors.map(|(_, shown)| self.sensor(shown)).collect();
         let last = old.log.last().map_or(0, |line| line.nth);
         let log = self.log.iter().filter(|entry| entry.nth > last).map(|entry| line(entry)).collect();
         let lists = [
@@ -128,11 +140,34 @@ impl Snapshot {
         [("now".into(), time(self.now).into()), ("uptime".into(), self.uptime.as_secs().into())]
     }
 
-    fn aged(&self, shown: &Shown) -> Json {
-        let mut json = shown.json.clone();
-        let age = shown.taken.map(|taken| self.boot.saturating_sub(taken).as_millis() as f64 / 1000.0);
-        json["age"] = json!(age);
-        json
+    fn sensor(&self, shown: &Shown) -> Json {
+        match self.inventory.sensors.get(shown.place) {
+            Some((settings, quantities)) => sensor(settings, quantities, &shown.view, self.boot),
+            None => Json::Null,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Snapshot {
+    /// One that differs with its number in what changes most often: an output, and now and then a line of the log.
+    pub(super) fn example(nth: u64) -> Self {
+        static INVENTORY: std::sync::LazyLock<Arc<Inventory>> = std::sync::LazyLock::new(Arc::default);
+        let now = clock::now();
+        let line = |nth| Line { nth, time: now.wall, weight: log_lines::Weight::Info, text: format!("line {nth}") };
+        let (text, output) = (format!("seq {nth}"), Name::new("pump").unwrap());
+        Self {
+            inventory: Arc::clone(&INVENTORY),
+            about: Map::new(),
+            sensors: BTreeMap::new(),
+            outputs: BTreeMap::from([(output, json!({ "value": text, "limits": { "safe_state": "off" } }))]),
+            variables: BTreeMap::new(),
+            wholes: ["clock", "rules", "link", "spool", "alarms"].map(|key| (key, Json::Null)),
+            log: (nth / 10..nth / 10 + log_lines::LINES as u64).map(|nth| Arc::new(line(nth))).collect(),
+            now: now.wall,
+            boot: now.boot,
+            uptime: Duration::from_secs(nth / 4),
+        }
     }
 }
 
@@ -161,9 +196,8 @@ fn about(inventory: &Inventory, run: &str, control: bool) -> Map<String, Json> {
     }
 }
 
-fn sensor(settings: &SensorSettings, quantities: &[Quantity], view: Option<&SensorView>) -> Shown {
-    let nothing = SensorView::default();
-    let view = view.unwrap_or(&nothing);
+/// `boot`: this moment on the boot clock, from which the age of the reading counts.
+fn sensor(settings: &SensorSettings, quantities: &[Quantity], view: &SensorView, boot: Duration) -> Json {
     let reading = view.latest.as_ref();
     let values = quantities.iter().map(|quantity| {
         let found = reading.and_then(|reading| reading.measurements.iter().find(|m| m.name == quantity.name));
@@ -175,7 +209,8 @@ fn sensor(settings: &SensorSettings, quantities: &[Quantity], view: Option<&Sens
             "value": found.map(|measurement| measured(&measurement.value)),
         })
     });
-    let json = json!({
+    let age = reading.map(|reading| boot.saturating_sub(reading.taken_at.boot).as_millis() as f64 / 1000.0);
+    json!({
         "name": settings.name.as_str(),
         "driver": settings.driver.name,
         "every": seconds(settings.every),
@@ -183,10 +218,9 @@ fn sensor(settings: &SensorSettings, quantities: &[Quantity], view: Option<&Sens
         "since": view.since.map(time),
         "error": view.error,
         "at": reading.map(|reading| time(reading.taken_at.wall)),
-        "age": null,
+        "age": age,
         "values": values.collect::<Vec<_>>(),
-    });
-    Shown { json, taken: reading.map(|reading| reading.taken_at.boot) }
+    })
 }
 
 /// As a reading has it.
