@@ -228,9 +228,9 @@ checks() {
     advisories
 }
 
-# What checks the metrics. It comes with a server, which a machine for development need not have, so no test asks for it.
-install_promtool() {
-    has promtool || apt-get install --yes --quiet --no-install-recommends prometheus
+# What reads the metrics and fires the alerts. Where it is not there, which a machine for development may choose, its tests say so and pass.
+install_prometheus() {
+    { has prometheus && has promtool; } || apt-get install --yes --quiet --no-install-recommends prometheus
 }
 
 # Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long. More threads than
@@ -238,7 +238,8 @@ install_promtool() {
 tests() {
     install_packages
     rust_is_there
-    has promtool || leave_out "the metrics, as Prometheus reads them, and the alerts: there is no promtool; --setup installs it (prometheus)"
+    { has prometheus && has promtool; } ||
+        leave_out "the metrics, the alerts and the dashboard, as Prometheus reads them: --setup installs the package prometheus"
     PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-11} FIELDGATE_SEED=${FIELDGATE_SEED:-11}
     RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
     export PROPTEST_RNG_SEED FIELDGATE_SEED RUST_TEST_THREADS
@@ -269,8 +270,11 @@ faults() {
     export FIELDGATE_FAULTS FIELDGATE_FAULTS_REPORT
     rm -f "$FIELDGATE_FAULTS_REPORT"
     run "faults, $scale" cargo test --locked --quiet --test faults -- --nocapture --test-threads="$threads" "$@"
-    case "$scale $*" in
-        "long ") run "hostile requests" cargo test --locked --quiet --test http_limits -- --nocapture hostile ;;
+    # The rows of the page's server, which are beside the tests of its limits.
+    case " $* " in
+        "  ") run "faults of the page, $scale" cargo test --locked --quiet --test http_limits -- --nocapture --test-threads="$threads" \
+            w1_ w2_ w3_ w5_ w6_ ;;
+        *" w"*) run "faults of the page, $scale" cargo test --locked --quiet --test http_limits -- --nocapture --test-threads="$threads" "$@" ;;
     esac
     # What chance finds, which the everyday run leaves out.
     case "$scale $*" in
@@ -408,7 +412,7 @@ case "${1:-}" in
     --prepare) on_board "image and program of the emulated board" --prepare ;;
     --home-assistant) shift; home_assistant "$@" ;;
     --page) page ;;
-    --setup) install_packages; install_promtool; on_board "packages of the emulated board" --packages ;;
+    --setup) install_packages; install_prometheus; on_board "packages of the emulated board" --packages ;;
     --help | -h) trap - EXIT; rm -rf "$scratch"; usage ;;
     *) trap - EXIT; rm -rf "$scratch"; usage >&2; exit 2 ;;
 esac
