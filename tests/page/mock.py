@@ -6,8 +6,8 @@
 It prints its address, and serves src/http/page/index.html under the program's own Content-Security-Policy. `POST mock` with a JSON object
 sets what the test needs: `{"down": {"air": "no answer at address 0x76"}}`, `{"values": {"air": {"temperature": 21.5}}}`,
 `{"refuse": {"pump": "interlock: heater is on"}}`, `{"link": …}`, `{"alarms": […]}`, `{"log": "…"}`, `{"rules": {"frost": "blocked"}}`,
-`{"still": true}` (values stay as they are), `{"silent": true}` (nothing more is sent),
-`{"deny": [429, "too many wrong passwords"]}` (what is asked of the interface is refused; null ends it).
+`{"still": true}` (values stay as they are), `{"silent": true}` (nothing more is sent), `{"burst": 1000}` (so many updates at once),
+`{"clock": "unsynchronised"}`, `{"deny": [429, "too many wrong passwords"]}` (what is asked of the interface is refused; null ends it).
 """
 import argparse
 import base64
@@ -67,6 +67,7 @@ class World:
 
     def __init__(self, options):
         self.lock, self.streams, self.still, self.silent, self.deny = threading.RLock(), [], False, False, None
+        self.clock = "synchronised"
         self.began, self.control, self.version = time.time(), not options.no_control, options.version
         self.run = f"{random.getrandbits(32):08x}"
         plan = [self.renamed(SENSORS, n) for n in range(options.sensors)]
@@ -116,7 +117,7 @@ class World:
         return {**{key: value for key, value in sensor.items() if key != "taken"}, "age": round(time.time() - sensor["taken"], 3)}
 
     def state(self):
-        return dict(api=1, version=self.version, name="shed", run=self.run, now=stamp(), clock="synchronised", uptime=int(time.time() - self.began) + 3600,
+        return dict(api=1, version=self.version, name="shed", run=self.run, now=stamp(), clock=self.clock, uptime=int(time.time() - self.began) + 3600,
                     control=self.control, sensors=[self.aged(one) for one in self.sensors.values()], outputs=list(self.outputs.values()), rules=self.rules,
                     variables=list(self.variables.values()), link=self.link, spool=self.spool, alarms=self.alarms, log=self.log)
 
@@ -129,7 +130,10 @@ class World:
                     continue
                 low, high = [], []
                 for n in range(BINS):
-                    times = [t for t in range(int(now - (BINS - n) * BIN), int(now - (BINS - 1 - n) * BIN)) if t % every == 0]
+                    # Ten seconds apart at least, for a second of work is much where a test waits for it.
+                    step = max(every, BIN // 3)
+                    begin, end = int(now - (BINS - n) * BIN), int(now - (BINS - 1 - n) * BIN)
+                    times = range(begin + -begin % step, end, step)
                     values = [float(wave(one, t, seed)) for t in times]
                     low.append(min(values, default=None))
                     high.append(max(values, default=None))
@@ -169,11 +173,25 @@ class World:
             item["value"] = (values or {}).get(item["name"], wave(one, time.time(), seed))
         sensor.update(at=stamp(), taken=time.time())
 
+    def burst(self, nth):
+        """An update as any other, but at once: a new value, now and then a line of the log, now and then a sensor that goes or comes."""
+        air, tank = self.sensors["air"], self.sensors["tank"]
+        self.read(air, {"temperature": round(nth % 30 + 0.5, 2)})
+        changed = [air]
+        if nth % 20 == 0:
+            is_down = nth % 40 == 0
+            tank.update(status="down" if is_down else "ok", error="no answer" if is_down else None, since=stamp())
+            changed.append(tank)
+        lines = dict(log=[self.line("warn", f"Line {nth} of many.")]) if nth % 10 == 0 else {}
+        self.change(sensors=[self.aged(one) for one in changed], **lines)
+
     def steer(self, wish):
         """What a test asks for."""
         self.still, self.silent = wish.get("still", self.still), wish.get("silent", self.silent)
         self.refuse.update(wish.get("refuse", {}))
         self.deny = wish.get("deny", self.deny)
+        for nth in range(wish.get("burst", 0)):
+            self.burst(nth)
         if self.deny:
             self.tell("end", {})
         parts = {}
@@ -198,6 +216,8 @@ class World:
             if key in wish:
                 getattr(self, key).update(wish[key])
                 parts[key] = getattr(self, key)
+        if "clock" in wish:
+            parts["clock"] = self.clock = wish["clock"]
         if "alarms" in wish:
             parts["alarms"] = self.alarms = wish["alarms"]
         if "log" in wish:
@@ -277,7 +297,8 @@ class Handler(BaseHTTPRequestHandler):
             self.events()
         elif self.path in ("/api/state", "/api/history"):
             with world.lock:
-                self.answer(200, world.state() if self.path == "/api/state" else world.history())
+                answer = world.state() if self.path == "/api/state" else world.history()
+            self.answer(200, answer)
         else:
             self.answer(404, dict(error="there is nothing here"))
 

@@ -9,6 +9,7 @@ PART is a part of a check's name. Debian's chromium is needed; Playwright and ax
 """
 import argparse
 import gzip
+import os
 import re
 import sys
 import traceback
@@ -62,8 +63,9 @@ def a_value_changes_and_moves_nothing_beside_it(visit):
     places = ("[...document.querySelectorAll('.sensor h3, .unit, .sensor .age, .output .does')].map(one => { const box = one.getBoundingClientRect(); "
               "return [box.left, box.top - document.querySelector('.both').getBoundingClientRect().top]; })")
     before = visitor.page.evaluate(places)
-    visitor.bench.set_air(-10.25)
-    visitor.shows("#s-air .value", "−10.")
+    # Above what the rule frost waits for: that would show itself at its output.
+    visitor.bench.set_air(-4.25)
+    visitor.shows("#s-air .value", "−4.")
     assert visitor.page.evaluate(places) == before, "something jumped"
     visitor.close()
 
@@ -300,6 +302,10 @@ def two_hundred_sensors_and_thirty_outputs_touch_only_what_changes(visit):
         bench.steer(still=True)
         visitor.until("document.querySelectorAll('.sensor').length === 200 && document.querySelectorAll('#outputs article').length === 30")
         visitor.shows("#s-air .value", "")
+        names = visitor.page.locator(".sensor h3").all_inner_texts()
+        assert names.index("air_2") < names.index("air_10"), names[:30]
+        # The last hour comes by itself, in one piece.
+        visitor.until("document.querySelector('path.line[d]') !== null")
         # What changes elsewhere than in the one card within one message; the clocks that count on are left out.
         visitor.page.evaluate("""() => { window.touched = []; new MutationObserver(list => list.forEach(one => {
             const at = (one.target.closest ? one.target : one.target.parentElement).closest('article, header, main > *, #say');
@@ -316,6 +322,41 @@ def two_hundred_sensors_and_thirty_outputs_touch_only_what_changes(visit):
         visitor.page.get_by_label("Find").fill("co2")
         assert visitor.page.locator(".sensor:visible").count() == 20
         visitor.close()
+
+
+@check("mock")
+def a_clock_that_is_set_is_shown_without_loading_again(visit):
+    visitor = visit()
+    visitor.bench.steer(clock="unsynchronised")
+    visitor.shows("#b-gateway dd.bad", "Not synchronised")
+    visitor.bench.steer(clock="synchronised")
+    visitor.until("!document.querySelector('#b-gateway dd.bad')")
+    visitor.close()
+
+
+@check("mock")
+def a_page_that_stays_open_keeps_nothing_of_what_it_was_sent(visit):
+    """As many updates as an hour has, or with FIELDGATE_FAULTS=long a day: values, lines of the log, sensors that come and go."""
+    each, rounds = 1440, 240 if os.environ.get("FIELDGATE_FAULTS") == "long" else 10
+    visitor = visit()
+    visitor.bench.steer(still=True)
+    session = visitor.context.new_cdp_session(visitor.page)
+
+    def kept(nth):
+        visitor.bench.steer(burst=each, values={"air": {"temperature": nth + 0.25}})
+        visitor.shows("#s-air .value", f"{nth}.25")
+        session.send("HeapProfiler.collectGarbage")
+        found = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+        return found["JSHeapUsedSize"], found["Nodes"], found["JSEventListeners"]
+
+    session.send("Performance.enable")
+    # What is made once is made by then: all lines of the log, all sentences.
+    first = kept(0)
+    last = [kept(nth) for nth in range(1, rounds)][-1]
+    print(f"      {each * (rounds - 1)} updates: {last[0] - first[0]} bytes, {last[1] - first[1]} nodes", flush=True)
+    assert last[0] - first[0] < 500_000 and last[1] <= first[1] + 50 and last[2] <= first[2] + 10, (first, last)
+    session.detach()
+    visitor.close()
 
 
 @check("mock")
