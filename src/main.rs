@@ -25,6 +25,7 @@ fn run(command: Command) -> ExitCode {
             log::start("error");
             cli::demo::run(port, elsewhere)
         }
+        Command::Doctor { config, output } => cli::doctor::run(&config.config, output.json),
         Command::Drivers { name, output } => cli::drivers::run(name.as_deref(), output.json),
         Command::Export(exported) => cli::export::run(exported),
         Command::Filters { name, output } => cli::filters::run(name.as_deref(), output.json),

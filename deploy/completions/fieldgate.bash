@@ -22,6 +22,9 @@ _fieldgate() {
             fieldgate,demo)
                 cmd="fieldgate__subcmd__demo"
                 ;;
+            fieldgate,doctor)
+                cmd="fieldgate__subcmd__doctor"
+                ;;
             fieldgate,drivers)
                 cmd="fieldgate__subcmd__drivers"
                 ;;
@@ -66,6 +69,9 @@ _fieldgate() {
                 ;;
             fieldgate__subcmd__help,demo)
                 cmd="fieldgate__subcmd__help__subcmd__demo"
+                ;;
+            fieldgate__subcmd__help,doctor)
+                cmd="fieldgate__subcmd__help__subcmd__doctor"
                 ;;
             fieldgate__subcmd__help,drivers)
                 cmd="fieldgate__subcmd__help__subcmd__drivers"
@@ -114,6 +120,7 @@ _fieldgate() {
     case "${cmd}" in
         fieldgate)
             opts="-h -V --help --version run check demo drivers export filters forget migrate read scan rules safe-state schema watch help"
+            opts="-h -V --help --version run check demo doctor drivers filters forget migrate read scan rules safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -164,6 +171,24 @@ _fieldgate() {
                     return 0
                     ;;
                 --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldgate__subcmd__doctor)
+            opts="-h --config --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -248,6 +273,7 @@ _fieldgate() {
             ;;
         fieldgate__subcmd__help)
             opts="run check demo drivers export filters forget migrate read scan rules safe-state schema watch help"
+            opts="run check demo doctor drivers filters forget migrate read scan rules safe-state schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -275,6 +301,20 @@ _fieldgate() {
             return 0
             ;;
         fieldgate__subcmd__help__subcmd__demo)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fieldgate__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

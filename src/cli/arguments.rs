@@ -47,6 +47,18 @@ pub enum Command {
         #[command(flatten)]
         elsewhere: Elsewhere,
     },
+    /// Find what is wrong on this board and on the way to the broker, with a line that mends it
+    ///
+    /// Find what is wrong: configuration, board, buses, groups, clock, disk, spool, unit, and the way to each broker up to a publication
+    /// that comes back. Nothing is changed, and the service may run. Exit code 1 if something is wrong.
+    Doctor {
+        /// Which file.
+        #[command(flatten)]
+        config: ConfigFile,
+        /// In which form.
+        #[command(flatten)]
+        output: Output,
+    },
     /// List the drivers, or show one driver's page
     Drivers {
         /// The driver to show

@@ -9,6 +9,7 @@ pub mod demo;
 #[cfg(not(feature = "demo"))]
 #[path = "no_demo.rs"]
 pub mod demo;
+pub mod doctor;
 pub mod drivers;
 pub mod export;
 pub mod filters;

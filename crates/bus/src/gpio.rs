@@ -30,7 +30,7 @@ use fieldgate_model::field::format_duration;
 use fieldgate_model::{Field, Kind, Need};
 
 /// What the kernel shows as the user of our lines.
-const CONSUMER: &str = "fieldgate";
+pub const CONSUMER: &str = "fieldgate";
 
 /// Edges taken at once.
 const MAX_EDGES: usize = 64;

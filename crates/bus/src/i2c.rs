@@ -29,6 +29,8 @@ on a Raspberry Pi `dtparam=i2c_arm=on` in config.txt makes `/dev/i2c-1`; the use
     fields: DEVICE,
     example: "i2c-1: { type: i2c, device: /dev/i2c-1 }",
     offers: &[BusNeed::I2c],
+    switched_on_by: "dtparam=i2c_arm=on",
+    module: "i2c-dev",
     device: |entry| Some(Device::File(entry.keys.text("device").into())),
     open: |entry, _, _| Ok(Box::new(LinuxI2c::open(Path::new(entry.keys.text("device")))?)),
     ..BusSpec::USUAL

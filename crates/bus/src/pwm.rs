@@ -14,7 +14,7 @@ use crate::{Bus, BusError, BusNeed, BusSpec, Delay, Device, Keys, PwmChannel, Pw
 use fieldgate_model::{Field, Kind, Need};
 
 /// Where the kernel shows PWM chips.
-const CLASS: &str = "/sys/class/pwm";
+pub const CLASS: &str = "/sys/class/pwm";
 
 /// How often a new channel's files are tried, and how long between: udev gives them to their group some milliseconds
 /// after the export. 200 ms in all.
@@ -35,6 +35,7 @@ on a Raspberry Pi `dtoverlay=pwm` in config.txt makes a chip. A channel goes on 
     example: "pwm0: { type: pwm, chip: 0 }",
     offers: &[BusNeed::Pwm],
     pwm_place: Some("channel"),
+    switched_on_by: "dtoverlay=pwm",
     device: |entry| Some(Device::Named(format!("pwmchip{}", chip(&entry.keys)))),
     open: |entry, _, _| Ok(Box::new(LinuxPwm::open(chip(&entry.keys))?)),
     ..BusSpec::USUAL

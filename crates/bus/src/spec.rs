@@ -36,6 +36,10 @@ pub struct BusSpec {
     pub offers: &'static [BusNeed],
     /// What its lines are called.
     pub lines: Lines,
+    /// The line of a Raspberry Pi's config.txt that makes it; empty where there is none.
+    pub switched_on_by: &'static str,
+    /// The kernel's module that makes its device files, where it may be missing although the hardware is switched on.
+    pub module: &'static str,
     /// Whether nothing keeps its lines as they were driven when the program has ended.
     pub releases_lines: bool,
     /// The key of a driver that says where PWM comes out, where only one of `channel` and `line` can.
@@ -167,6 +171,8 @@ impl BusSpec {
         on: None,
         offers: &[],
         lines: Lines::Unknown,
+        switched_on_by: "",
+        module: "",
         releases_lines: false,
         pwm_place: None,
         is_channel: false,

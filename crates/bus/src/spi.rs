@@ -74,6 +74,7 @@ on a Raspberry Pi `dtparam=spi=on` in config.txt makes `/dev/spidev0.0` and `/de
     }],
     example: "spi0: { type: spi, device: /dev/spidev0.0 }",
     offers: &[BusNeed::Spi],
+    switched_on_by: "dtparam=spi=on",
     device: |entry| Some(Device::File(entry.keys.text("device").into())),
     open: |entry, _, _| Ok(Box::new(LinuxSpi::open(Path::new(entry.keys.text("device")))?)),
     ..BusSpec::USUAL

@@ -60,6 +60,7 @@ one device on one port, which nobody else may use: a login prompt of systemd or 
     }],
     example: "serial: { type: uart, device: /dev/serial0 }",
     offers: &[BusNeed::Uart],
+    switched_on_by: "enable_uart=1",
     device: |entry| Some(Device::File(entry.keys.text("device").into())),
     open: |entry, _, _| Ok(Box::new(LinuxUart::open(Path::new(entry.keys.text("device")))?)),
     ..BusSpec::USUAL
@@ -229,7 +230,7 @@ fn open_hint(errno: Errno) -> &'static str {
 
 /// Whether a login prompt or the kernel's own messages are on this line; the remedy. Neither locks the port: only what
 /// systemd and the kernel say of themselves shows it. `root` is `/` but in tests.
-fn used_by_the_system(root: &Path, device: &Path) -> Option<String> {
+pub fn used_by_the_system(root: &Path, device: &Path) -> Option<String> {
     let real = device.canonicalize().unwrap_or_else(|_| device.to_owned());
     let line = real.file_name()?.to_str()?;
     let raspberry = "on a Raspberry Pi: raspi-config, Interface Options, Serial Port, no login shell, yes hardware";

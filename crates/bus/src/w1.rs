@@ -20,6 +20,7 @@ pub static SPEC: BusSpec = BusSpec {
 all that the kernel's 1-Wire masters have found; on a Raspberry Pi `dtoverlay=w1-gpio` in config.txt makes one on GPIO4.",
     example: "wire: { type: w1 }",
     offers: &[BusNeed::W1],
+    switched_on_by: "dtoverlay=w1-gpio",
     device: |_| Some(Device::Named("1-Wire".into())),
     open: |_, _, _| Ok(Box::new(LinuxW1::open()?)),
     ..BusSpec::USUAL

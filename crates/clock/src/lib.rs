@@ -120,6 +120,12 @@ pub fn at_monotonic(at: Option<Duration>, now: Moment) -> Moment {
     Moment { boot: now.boot.saturating_sub(age), wall: now.wall.checked_sub(age).unwrap_or(now.wall), clock: now.clock }
 }
 
+/// Whether the wall clock is set, asked now, of the system whose files are below `root`.
+pub fn status_below(root: &Path) -> ClockStatus {
+    let folder = root.join(TIMESYNC.trim_start_matches('/'));
+    status(SystemTime::now(), || Answer::unknown().ask(&folder))
+}
+
 fn status(wall: SystemTime, was_set: impl FnOnce() -> bool) -> ClockStatus {
     let plausible = wall.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since >= PLAUSIBLE);
     if plausible && was_set() { ClockStatus::Synchronised } else { ClockStatus::Unsynchronised }

@@ -7,6 +7,15 @@ use std::collections::BTreeMap;
 
 use super::trail::Request;
 
+/// How the alarm begins that another client uses our identifier.
+pub const TAKEN_OVER: &str = "another client keeps taking over our identifier";
+
+/// How the alarm begins that the broker ends each connection, as it does when two clients take over one identifier in turn.
+pub const BRIEF: &str = "the broker closes each connection soon after it accepted it";
+
+/// How the alarm begins that another gateway uses our topics.
+pub const TWIN: &str = "another gateway publishes below";
+
 /// Alarms shown in full; the others are counted.
 const SHOWN: usize = 3;
 

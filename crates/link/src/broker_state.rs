@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Protocol;
-use super::alarms::{About, News};
+use super::alarms::{About, BRIEF, News, TAKEN_OVER};
 use super::backoff::{Backoff, HELD, TAKEN_OVER_TIMES};
 use super::dialect::Dialect;
 use super::session::{Cause, CauseKind, Connected, Will};
@@ -194,9 +194,7 @@ impl BrokerState {
         }
         self.too_large_ends = if cause.kind == CauseKind::TooLarge { self.too_large_ends + 1 } else { 0 };
         if cause.kind == CauseKind::TakenOver && self.backoff.taken_over(now) {
-            let words = format!(
-                "another client keeps taking over our identifier {identifier:?}; give each its own mqtt.client_id"
-            );
+            let words = format!("{TAKEN_OVER} {identifier:?}; give each its own mqtt.client_id");
             news.push(News::Raise(About::TakenOver, words));
         }
         news
@@ -353,10 +351,7 @@ impl BrokerState {
             self.backoff.suspect();
         }
         (self.brief >= TAKEN_OVER_TIMES).then(|| {
-            let words = format!(
-                "the broker closes each connection soon after it accepted it; does another client use our identifier \
-                 {identifier:?}?"
-            );
+            let words = format!("{BRIEF}; does another client use our identifier {identifier:?}?");
             News::Raise(About::Brief, words)
         })
     }

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::alone::{self, Failed};
 use super::backoff::Backoff;
+use super::guest::{self, Refusal};
+use super::secrets::credentials_folder;
 use super::session::{Event, Filter, Grant, Session};
 use super::{Broker, Settings};
 
@@ -60,11 +61,11 @@ pub async fn follow(settings: &Settings, topics: &[String], followed: mpsc::Send
     let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max.min(IMPATIENCE));
     for broker in settings.brokers.iter().cycle() {
         let began = Instant::now();
-        let failed = match alone::connect(&settings, broker, "watch").await {
-            Ok(session) => match listen(session, broker, topics, &followed).await {
+        let failed = match guest::connect(&settings, broker, "watch", credentials_folder()).await {
+            Ok(held) => match listen(held.session, broker, topics, &followed).await {
                 Some(words) => {
                     backoff.lost(began.elapsed());
-                    Failed { words, is_refused: false }
+                    Refusal { words, is_refused: false }
                 }
                 None => return,
             },
@@ -74,7 +75,7 @@ pub async fn follow(settings: &Settings, topics: &[String], followed: mpsc::Send
             }
         };
         let retry_in = backoff.wait(fieldgate_clock::boottime(), fastrand::f64());
-        let Failed { words, is_refused } = failed;
+        let Refusal { words, is_refused } = failed;
         if followed
             .send(Followed::Down { broker: broker.to_string(), error: words, retry_in, is_refused })
             .await

@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::alone;
+use super::guest;
+use super::secrets::credentials_folder;
 use super::session::{Event, Fate, Filter, Grant, Publication, Session};
 use super::{Broker, Settings};
 use fieldgate_model::Qos;
@@ -54,7 +55,8 @@ async fn at_broker(
     (known, announced): (&BTreeSet<String>, &BTreeSet<String>),
     done: &mut Forgotten,
 ) -> Result<(), String> {
-    let mut session = alone::connect(settings, broker, "forget").await.map_err(|failed| failed.words)?;
+    let held = guest::connect(settings, broker, "forget", credentials_folder()).await;
+    let mut session = held.map_err(|refusal| refusal.words)?.session;
     let found = find(&mut session, settings, known).await?;
     let topics: Vec<_> = found.union(announced).cloned().collect();
     for some in topics.chunks(AT_ONCE) {
@@ -66,13 +68,7 @@ async fn at_broker(
             }
         }
     }
-    session.disconnect().await;
-    // An orderly end needs no answer.
-    while let Ok(event) = timeout(Duration::from_millis(100), session.next()).await {
-        if matches!(event, Event::Ended(_)) {
-            break;
-        }
-    }
+    guest::leave(session).await;
     if done.refused.is_empty() { Ok(()) } else { Err("the broker does not let us clear some topics".into()) }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::Protocol;
-use super::alarms::About;
+use super::alarms::{About, TWIN};
 use super::connection::Connection;
 use super::inflight::Slot;
 use super::publish_probe::PublishProbe;
@@ -280,7 +280,7 @@ impl Connection<'_> {
     fn raise_twin(&mut self) {
         let base = self.parts.settings.topics.base();
         let words = format!(
-            "another gateway publishes below {base}: two of one name obey the same commands and overwrite each other's states; \
+            "{TWIN} {base}: two of one name obey the same commands and overwrite each other's states; \
              give one of them another gateway.name, or another mqtt.base_topic"
         );
         self.report.raise(About::Twin, words);

@@ -11,7 +11,6 @@
 //! is known of it), `suspects.rs` (what it hangs up on), `backoff.rs` (when to try again).
 
 mod alarms;
-mod alone;
 mod answers;
 pub mod backoff;
 mod broker_state;
@@ -24,6 +23,7 @@ mod forget;
 mod forwarder;
 mod freshness_marker;
 mod greeting;
+mod guest;
 mod held;
 pub mod inflight;
 pub mod lanes;
@@ -45,13 +45,16 @@ mod testing;
 pub mod tls;
 mod trail;
 mod twins;
+mod visit;
 
+pub use alarms::{BRIEF, TAKEN_OVER, TWIN};
 pub use follow::{Followed, follow};
 pub use forget::{Forgotten, forget};
 pub use latest::Latest;
 pub use peer::PeerStatus;
 pub use secrets::SecretSource;
 pub use supervisor::{Handover, run};
+pub use visit::{Failure, Step, Visit, visit};
 
 use std::fmt;
 use std::net::IpAddr;

@@ -23,6 +23,9 @@ const MARK: &[u8] = b"\xEF\xBB\xBF";
 /// What the service's unit puts before the name of each file of its folder of credentials.
 const PREFIX: &str = "fieldgate_";
 
+/// The folder whose files the service's unit loads as credentials.
+pub const CREDENTIALS: &str = "/etc/fieldgate/credentials";
+
 /// Where a password or a key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
@@ -90,7 +93,7 @@ impl FileError {
             }
             Self::Exposed { path, mode, .. } => format!("chmod {} {}", closed(*mode), path.display()),
             Self::NoCredential { name } => format!(
-                "put it into /etc/fieldgate/credentials/{name}, or add LoadCredential={name}:… to the service, and restart it"
+                "put it into {CREDENTIALS}/{name}, or add LoadCredential={name}:… to the service, and restart it"
             ),
             Self::OutsideService { name } => format!("run as a service with LoadCredential={name}:…"),
             _ => String::new(),

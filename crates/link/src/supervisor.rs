@@ -70,7 +70,7 @@ enum State {
 /// A connection that the broker has accepted.
 pub(super) struct Held {
     pub(super) session: Session,
-    connected: Connected,
+    pub(super) connected: Connected,
     /// Only with TLS.
     expiry: Option<Expiry>,
 }
@@ -285,8 +285,14 @@ impl Attempt {
     }
 
     /// One that belongs to no link and leaves no will.
-    pub(super) fn alone(settings: Settings, broker: &Broker, protocol: Protocol, client_id: String) -> Self {
-        let (credentials, heartbeat) = (secrets::credentials_folder(), Arc::default());
+    pub(super) fn alone(
+        settings: Settings,
+        broker: &Broker,
+        protocol: Protocol,
+        client_id: String,
+        credentials: Option<PathBuf>,
+    ) -> Self {
+        let heartbeat = Arc::default();
         Self { settings, broker: broker.clone(), protocol, client_id, will: None, credentials, heartbeat }
     }
 
@@ -328,7 +334,7 @@ impl Attempt {
 
     /// Password and certificates as they are now, read on a thread that may block; and what there is to say about those files,
     /// where they are used. Without any, there is no such thread.
-    async fn read_files(&self) -> Result<(Files, Option<Notices>), Cause> {
+    pub(super) async fn read_files(&self) -> Result<(Files, Option<Notices>), Cause> {
         let wants_tls = is_encrypted(&self.broker);
         if self.settings.password.is_none() && !wants_tls {
             return Ok(((None, None), None));
@@ -351,12 +357,12 @@ fn taken_from(found: &Mutex<Option<Held>>) -> Option<Held> {
     found.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-fn is_encrypted(broker: &Broker) -> bool {
+pub(super) fn is_encrypted(broker: &Broker) -> bool {
     matches!(broker.transport, Transport::Tls | Transport::Wss)
 }
 
 /// Password and certificates.
-type Files = (Option<Secret>, Option<Tls>);
+pub(super) type Files = (Option<Secret>, Option<Tls>);
 
 /// Password and certificates, or why not.
 fn read_now(settings: &Settings, credentials: Option<PathBuf>, wants_tls: bool) -> Result<Files, String> {

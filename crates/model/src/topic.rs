@@ -149,6 +149,16 @@ impl Topics {
         format!("{}/devices", self.base)
     }
 
+    /// `B/doctor`: what `fieldgate doctor` publishes to see it come back; never retained.
+    pub fn doctor(&self) -> String {
+        format!("{}/doctor", self.base)
+    }
+
+    /// `B/sensors/+/status`.
+    pub fn sensor_status_filter(&self) -> String {
+        format!("{}/sensors/+/status", self.base)
+    }
+
     /// `B/health`.
     pub fn health(&self) -> String {
         format!("{}/health", self.base)

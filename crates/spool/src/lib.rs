@@ -162,6 +162,7 @@
 //! `folder.rs` makes, `wal.rs` checks its log, `store.rs` works on it, `rows.rs` decodes its rows. `salvage.rs` reads a damaged one:
 //! `page_file.rs` and `pages.rs` know its format, `scout.rs` finds the pages with rows, `row_search.rs` puts these in order, and `holes.rs`
 //! says what is missing. `export.rs` reads a spool from outside, beside the service too, by `snapshot.rs`, and locks and writes nothing.
+//! `inspect.rs` looks at a file from outside in the same way, to say how it is.
 //! `core.rs` joins them and applies the policy, with the time passed in; below it `disk.rs`, `order.rs` and `delivery.rs` have its state.
 //! `thread.rs` runs the core, and `vitals.rs` says how it is.
 
@@ -180,6 +181,7 @@ mod handed;
 mod handle;
 mod holes;
 mod ids;
+mod inspect;
 mod losses;
 mod opening;
 mod overflow;
@@ -207,6 +209,7 @@ pub use error::{Closed, NotNow, ReadError, SpoolError};
 pub use export::{Export, ExportError, Portion};
 pub use folder::describe as describe_folder;
 pub use handle::{Item, Permit, Spool};
+pub use inspect::{FileState, Inspection, inspect};
 pub use thread::{SpoolPanicked, SpoolThread, open};
 pub use types::{Batch, MIN_SIZE, Sequence, Settings, Stats, Stored, WhenFull};
 pub use vitals::Vitals;

@@ -35,7 +35,11 @@ const MERGED: usize = 65_536;
 
 /// A search through one file, which is passed to each call.
 #[derive(Debug)]
-pub(super) struct RowSearch(Stage);
+pub(super) struct RowSearch {
+    stage: Stage,
+    /// Something that the tree of pages leads to could not be found, be it behind all rows that can be read.
+    has_gaps: bool,
+}
 
 #[derive(Debug)]
 enum Stage {
@@ -58,16 +62,22 @@ struct Reading {
 
 impl RowSearch {
     pub(super) fn new(file: &PageFile) -> Self {
-        Self(Stage::Scouting(Scout::new(file)))
+        Self { stage: Stage::Scouting(Scout::new(file)), has_gaps: false }
+    }
+
+    /// Whether anything that the tree of pages leads to is missing, as far as it has been followed.
+    pub(super) fn has_gaps(&self) -> bool {
+        self.has_gaps
     }
 
     /// About `limit` more, in order, or none as long as the pages are sought; nothing at the end.
     pub(super) fn next(&mut self, file: &PageFile, limit: usize) -> Option<Vec<Found>> {
-        match &mut self.0 {
+        match &mut self.stage {
             Stage::Scouting(scout) => {
                 if !(0..PAGES_AT_ONCE).all(|_| scout.step(file)) {
                     let scout = std::mem::replace(scout, Scout::new(file));
-                    self.0 = Stage::Reading(Reading::new(scout.leaves()));
+                    self.has_gaps = scout.has_gaps();
+                    self.stage = Stage::Reading(Reading::new(scout.leaves()));
                 }
                 Some(Vec::new())
             }

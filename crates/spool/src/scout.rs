@@ -130,6 +130,11 @@ impl Scout {
         true
     }
 
+    /// Whether something that was expected was missing.
+    pub(super) fn has_gaps(&self) -> bool {
+        self.has_gaps
+    }
+
     /// The pages with rows, in the order of their first ones.
     pub(super) fn leaves(mut self) -> Vec<Leaf> {
         self.leaves.sort_by_key(|leaf| leaf.first);

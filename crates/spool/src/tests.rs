@@ -8,6 +8,7 @@ mod export;
 mod flips;
 mod handle;
 mod ids;
+mod inspect;
 mod losses;
 mod no_disk;
 mod space;

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::cli;
 use fieldgate_bus::survey::{self, Adapter, GpioChip, KernelDevice, Node, Survey};
-use fieldgate_bus::{self as bus, header};
+use fieldgate_bus::{self as bus, BusSpec, header};
 use fieldgate_drivers::likely::{self, Likely};
 use fieldgate_drivers::{self as drivers, DriverError};
 use fieldgate_model::describe_error;
@@ -86,15 +86,15 @@ fn text(found: &Found) -> String {
         &mut out,
         "I2C",
         i2c(found),
-        "none; on a Raspberry Pi write dtparam=i2c_arm=on into config.txt and restart; elsewhere try modprobe i2c-dev",
+        &format!("none; {}; elsewhere try modprobe {}", switch_on(&bus::i2c::SPEC), bus::i2c::SPEC.module),
     );
     section(&mut out, "GPIO", gpio(survey), "this machine shows no GPIO chip");
     let none = if survey.one_wire_master {
-        "nothing on the wire; check the wiring and its pull-up resistor of 4.7 kΩ"
+        "nothing on the wire; check the wiring and its pull-up resistor of 4.7 kΩ".to_owned()
     } else {
-        "switched off; on a Raspberry Pi dtoverlay=w1-gpio in config.txt makes GPIO4 a 1-Wire bus"
+        format!("switched off; {}, which makes GPIO4 a 1-Wire bus", switch_on(&bus::w1::SPEC))
     };
-    section(&mut out, "1-WIRE", survey.one_wire.clone(), none);
+    section(&mut out, "1-WIRE", survey.one_wire.clone(), &none);
     section(
         &mut out,
         "IIO",
@@ -107,21 +107,16 @@ fn text(found: &Found) -> String {
         survey.hwmon.iter().map(kernel_device).collect(),
         "no driver of the kernel shows sensors here",
     );
-    section(
-        &mut out,
-        "SPI",
-        nodes(&survey.spi, "spi"),
-        "switched off; on a Raspberry Pi write dtparam=spi=on into config.txt and restart",
-    );
-    section(
-        &mut out,
-        "SERIAL",
-        nodes(&survey.serial, "dialout"),
-        "none; on a Raspberry Pi write enable_uart=1 into config.txt and restart",
-    );
+    section(&mut out, "SPI", nodes(&survey.spi, "spi"), &format!("switched off; {}", switch_on(&bus::spi::SPEC)));
+    section(&mut out, "SERIAL", nodes(&survey.serial, "dialout"), &format!("none; {}", switch_on(&bus::uart::SPEC)));
     let pwm = survey.pwm.iter().map(|(number, channels)| format!("chip {number}  {channels} channels")).collect();
-    section(&mut out, "PWM", pwm, "switched off; on a Raspberry Pi dtoverlay=pwm in config.txt makes a chip");
+    section(&mut out, "PWM", pwm, &format!("switched off; {}", switch_on(&bus::pwm::SPEC)));
     out
+}
+
+/// How this kind of bus is switched on.
+fn switch_on(spec: &BusSpec) -> String {
+    format!("on a Raspberry Pi write {} into config.txt and restart", spec.switched_on_by)
 }
 
 fn line(out: &mut String, text: &str) {

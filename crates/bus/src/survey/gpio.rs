@@ -28,7 +28,10 @@ pub struct GpioLine {
 }
 
 /// Every chip that may be opened; an error if none may.
-pub(super) fn chips() -> Result<Vec<GpioChip>, BusError> {
+///
+/// # Errors
+/// [`BusError::Open`] with what to do about it.
+pub fn chips() -> Result<Vec<GpioChip>, BusError> {
     let paths = gpiocdev::chip::chips().unwrap_or_default();
     let mut found = Vec::new();
     let mut refused = None;

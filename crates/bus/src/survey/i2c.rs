@@ -122,7 +122,7 @@ fn is_memory(address: u8) -> bool {
 }
 
 /// The kernel's driver at this address.
-fn binder(files: &dyn Files, number: u32, address: u8) -> Option<String> {
+pub fn binder(files: &dyn Files, number: u32, address: u8) -> Option<String> {
     let device = format!("{number}-{address:04x}");
     let drivers = files.list("/sys/bus/i2c/drivers").ok()?;
     let has = |driver: &String| {

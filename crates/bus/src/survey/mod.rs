@@ -4,7 +4,7 @@
 //! serial port is not even opened. Only I²C cannot be looked at without a word to its chips: see [`i2c`] for how little that is.
 //! What cannot be looked at is reported with its remedy instead of being left out.
 
-mod gpio;
+pub mod gpio;
 pub mod i2c;
 
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ pub(super) fn closed(detail: &str) -> Cause {
 }
 
 /// Why a connection over the network failed.
-pub(super) fn io_cause(broker: &Broker, error: &io::Error) -> Cause {
+pub(crate) fn io_cause(broker: &Broker, error: &io::Error) -> Cause {
     use io::ErrorKind as Kind;
     if dial::is_websocket_end(error) {
         return closed("");

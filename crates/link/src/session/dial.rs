@@ -28,53 +28,72 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(100);
 const MAX_ADDRESSES: usize = 32;
 
 /// Bytes in both directions, however they travel.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// How one broker is reached.
 #[derive(Clone)]
-pub(super) struct Dialer {
-    pub(super) broker: Broker,
+pub(crate) struct Dialer {
+    pub(crate) broker: Broker,
     /// Where the transport wants it.
-    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Source address.
-    pub(super) bind_address: Option<IpAddr>,
+    pub(crate) bind_address: Option<IpAddr>,
 }
 
 impl Dialer {
     /// Connects, up to the point where MQTT begins.
     pub(super) async fn dial(&self) -> io::Result<Box<dyn Stream>> {
-        let broker = &self.broker;
-        if broker.transport == Transport::Unix {
-            return Ok(Box::new(UnixStream::connect(&broker.path).await?));
+        if self.broker.transport == Transport::Unix {
+            return self.local().await;
         }
-        let tcp = self.tcp().await?;
-        let stream: Box<dyn Stream> = match (broker.transport, &self.tls) {
+        let tcp = self.tcp(self.resolve().await?).await?;
+        let stream = self.encrypt(tcp).await?;
+        self.wrap(stream).await
+    }
+
+    /// A socket of this machine.
+    pub(crate) async fn local(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(UnixStream::connect(&self.broker.path).await?))
+    }
+
+    /// The addresses of the broker's name, of the family of our own address where that is set.
+    pub(crate) async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let found = lookup_host((self.broker.host.as_str(), self.broker.port)).await?;
+        let fits = |address: &SocketAddr| self.bind_address.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
+        Ok(found.filter(fits).take(MAX_ADDRESSES).collect())
+    }
+
+    /// TLS, where the transport wants it.
+    pub(crate) async fn encrypt(&self, tcp: TcpStream) -> io::Result<Box<dyn Stream>> {
+        match (self.broker.transport, &self.tls) {
             (Transport::Tls | Transport::Wss, Some(tls)) => {
-                let name = ServerName::try_from(broker.host_without_zone().to_owned()).map_err(io::Error::other)?;
-                Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await?)
+                let name =
+                    ServerName::try_from(self.broker.host_without_zone().to_owned()).map_err(io::Error::other)?;
+                Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await?))
             }
-            (Transport::Tls | Transport::Wss, None) => return Err(io::Error::other("no TLS settings")),
-            _ => Box::new(tcp),
-        };
-        match broker.transport {
-            Transport::Ws | Transport::Wss => websocket(broker, stream).await,
+            (Transport::Tls | Transport::Wss, None) => Err(io::Error::other("no TLS settings")),
+            _ => Ok(Box::new(tcp)),
+        }
+    }
+
+    /// A websocket, where the transport wants it.
+    pub(crate) async fn wrap(&self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+        match self.broker.transport {
+            Transport::Ws | Transport::Wss => websocket(&self.broker, stream).await,
             _ => Ok(stream),
         }
     }
 
-    /// The first of the name's addresses that answers.
-    async fn tcp(&self) -> io::Result<TcpStream> {
-        let found = lookup_host((self.broker.host.as_str(), self.broker.port)).await?;
-        let fits = |address: &SocketAddr| self.bind_address.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
+    /// The first of the addresses that answers.
+    pub(crate) async fn tcp(&self, addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
         let attempt = |(delay, address)| async move {
             tokio::time::sleep(delay).await;
             connect(address, self.bind_address).await
         };
         let delays = (0u32..).map(|index| NEXT_ADDRESS * index);
-        let mut attempts: FuturesUnordered<_> =
-            delays.zip(found.filter(fits).take(MAX_ADDRESSES)).map(attempt).collect();
+        let mut attempts: FuturesUnordered<_> = delays.zip(addresses).map(attempt).collect();
         let mut last = None;
         while let Some(result) = attempts.next().await {
             match result {

@@ -22,8 +22,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub(super) use self::causes::describe_timeout;
-use self::dial::Dialer;
+pub(super) use self::causes::{describe_timeout, io_cause};
+pub(super) use self::dial::Dialer;
 use self::wire::{Line, Wire};
 use crate::{Broker, Protocol, Settings};
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;

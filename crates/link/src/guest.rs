@@ -1,0 +1,79 @@
+//! A connection beside that of the service: with an identifier of its own and a clean session, so that it takes nothing over and
+//! leaves nothing, and without a will.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::session::{CauseKind, Event, Session};
+use super::supervisor::{Attempt, Held};
+use super::{Broker, Protocol, ProtocolChoice, Settings};
+
+/// How long the end of the connection is waited for.
+const GOODBYE: Duration = Duration::from_millis(100);
+
+/// Why there is no such connection.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// In words, with the remedy.
+    pub(super) words: String,
+    /// The broker does not accept user, password or identifier, so that only a person can help.
+    pub(super) is_refused: bool,
+}
+
+/// Connects for this purpose, which stands in the identifier. Where MQTT 5 is refused and the configuration allows it, 3.1.1 is
+/// tried.
+///
+/// # Errors
+/// Why not.
+pub(super) async fn connect(
+    settings: &Settings,
+    broker: &Broker,
+    purpose: &str,
+    credentials: Option<PathBuf>,
+) -> Result<Held, Refusal> {
+    let protocols: &[Protocol] = match settings.protocol {
+        ProtocolChoice::Auto => &[Protocol::V5, Protocol::V4],
+        ProtocolChoice::Only(Protocol::V5) => &[Protocol::V5],
+        ProtocolChoice::Only(Protocol::V4) => &[Protocol::V4],
+    };
+    let mut refusal = Refusal { words: String::new(), is_refused: false };
+    for protocol in protocols {
+        let attempt = attempt(settings, broker, *protocol, purpose, credentials.clone());
+        match attempt.make(|_| {}).await {
+            Ok(held) => return Ok(held),
+            Err(cause) => {
+                let may_be_protocol = matches!(cause.kind, CauseKind::WrongProtocol | CauseKind::HungUp);
+                refusal = Refusal { words: cause.words, is_refused: cause.kind == CauseKind::Refused };
+                if !may_be_protocol {
+                    break;
+                }
+            }
+        }
+    }
+    Err(refusal)
+}
+
+/// One that has not begun.
+pub(super) fn attempt(
+    settings: &Settings,
+    broker: &Broker,
+    protocol: Protocol,
+    purpose: &str,
+    credentials: Option<PathBuf>,
+) -> Attempt {
+    let settings = Settings { clean_session: true, ..settings.clone() };
+    let client_id = format!("fieldgate-{purpose}-{:08x}", fastrand::u32(..));
+    Attempt::alone(settings, broker, protocol, client_id, credentials)
+}
+
+/// Ends it in an orderly way, which needs no answer.
+pub(super) async fn leave(mut session: Session) {
+    session.disconnect().await;
+    while let Ok(event) = timeout(GOODBYE, session.next()).await {
+        if matches!(event, Event::Ended(_)) {
+            break;
+        }
+    }
+}

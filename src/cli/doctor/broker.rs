@@ -1,0 +1,178 @@
+//! The way to each broker: files, name, port, TLS, websocket, login, and a publication that comes back.
+//!
+//! A step is not tried where one before it failed, so the first that is wrong is the cause.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use crate::cli::doctor::buses::below;
+use crate::cli::doctor::check::{Check, Finding, NO_CONFIGURATION, Verdict, quoted};
+use crate::cli::doctor::situation::{BrokerFacts, Situation};
+use crate::config::DEFAULT_PATH;
+use fieldgate_link::secrets::{CREDENTIALS, credentials_folder};
+use fieldgate_link::{self as link, Broker, Failure, SecretSource, Settings, Step, Transport, Visit};
+
+/// Password and certificates can be read.
+pub const FILES: Check = Check {
+    id: "broker-files",
+    title: "password and certificates",
+    causes: &["broker-files"],
+    judge: |situation| judge(situation, Step::Files),
+};
+
+/// Its name has an address.
+pub const NAME: Check = Check {
+    id: "broker-name",
+    title: "the broker's name",
+    causes: &["broker-name"],
+    judge: |situation| judge(situation, Step::Name),
+};
+
+/// Somebody listens there.
+pub const PORT: Check = Check {
+    id: "broker-port",
+    title: "the broker's port",
+    causes: &["broker-port"],
+    judge: |situation| judge(situation, Step::Port),
+};
+
+/// The certificates are good.
+pub const TLS: Check = Check {
+    id: "broker-tls",
+    title: "TLS with the broker",
+    causes: &["broker-tls"],
+    judge: |situation| judge(situation, Step::Tls),
+};
+
+/// The path is one of websockets.
+pub const WEBSOCKET: Check = Check {
+    id: "broker-websocket",
+    title: "the websocket to the broker",
+    causes: &["broker-websocket"],
+    judge: |situation| judge(situation, Step::Websocket),
+};
+
+/// User, password and protocol are taken.
+pub const LOGIN: Check = Check {
+    id: "broker-login",
+    title: "the login at the broker",
+    causes: &["broker-login"],
+    judge: |situation| judge(situation, Step::Login),
+};
+
+/// What is published comes back.
+pub const PUBLISH: Check = Check {
+    id: "broker-publish",
+    title: "a publication that comes back",
+    causes: &["topic-forbidden"],
+    judge: |situation| judge(situation, Step::Publish),
+};
+
+/// Longest visit to one broker; those of a list are visited at the same time.
+const LONGEST: Duration = Duration::from_secs(60);
+
+fn judge(situation: &Situation, step: Step) -> Verdict {
+    let Some(brokers) = &situation.brokers else { return Verdict::not_checked(NO_CONFIGURATION) };
+    let concerned: Vec<_> = brokers.iter().filter(|broker| has(broker, step)).collect();
+    let failed = |broker: &&BrokerFacts| {
+        let failure = broker.visit.failure.as_ref().filter(|failure| failure.step == step)?;
+        Some(finding(situation, broker, failure))
+    };
+    let findings: Vec<_> = concerned.iter().filter_map(|broker| failed(broker)).collect();
+    let is_past = |broker: &&&BrokerFacts| {
+        broker.last >= step && broker.visit.failure.as_ref().is_none_or(|failure| failure.step > step)
+    };
+    let good: Vec<_> = concerned.iter().filter(is_past).map(|broker| broker.visit.broker.as_str()).collect();
+    if !findings.is_empty() || !good.is_empty() {
+        return Verdict::of(findings, good.join(", "));
+    }
+    Verdict::not_checked(match concerned.first() {
+        None => "no broker of the configuration needs it".into(),
+        Some(broker) if broker.last < step => {
+            let file = quoted(&situation.path.to_string_lossy());
+            format!("a credential is needed, which root can read: sudo fieldgate doctor --config {file}")
+        }
+        Some(_) => "an earlier step was not possible".to_owned(),
+    })
+}
+
+/// Whether there is such a step on the way to this broker.
+fn has(broker: &BrokerFacts, step: Step) -> bool {
+    match step {
+        Step::Name => broker.transport != Transport::Unix,
+        Step::Tls => matches!(broker.transport, Transport::Tls | Transport::Wss),
+        Step::Websocket => matches!(broker.transport, Transport::Ws | Transport::Wss),
+        Step::Files | Step::Port | Step::Login | Step::Publish => true,
+    }
+}
+
+fn finding(situation: &Situation, broker: &BrokerFacts, failure: &Failure) -> Finding {
+    let (host, port) = (quoted(&broker.host), broker.port);
+    let user = quoted(broker.user.as_deref().unwrap_or("fieldgate"));
+    let is_here =
+        broker.transport == Transport::Unix || ["localhost", "127.0.0.1", "::1"].contains(&broker.host.as_str());
+    let (cause, remedy) = match failure.step {
+        Step::Files => {
+            ("broker-files", format!("fieldgate check --config {}", quoted(&situation.path.to_string_lossy())))
+        }
+        Step::Name => ("broker-name", format!("getent hosts {host}")),
+        Step::Port if is_here => ("broker-port", "sudo systemctl enable --now mosquitto".into()),
+        Step::Port => ("broker-port", format!("ssh {host} sudo ss -ltnp 'sport = :{port}'")),
+        Step::Tls => {
+            ("broker-tls", format!("openssl s_client -connect {host}:{port} -servername {host} -showcerts </dev/null"))
+        }
+        Step::Websocket => ("broker-websocket", "grep -rn -A2 listener /etc/mosquitto/".into()),
+        Step::Login => (
+            "broker-login",
+            format!("sudo mosquitto_passwd /etc/mosquitto/passwd {user} && sudo systemctl restart mosquitto"),
+        ),
+        Step::Publish => {
+            let rule = quoted(&format!("topic readwrite {}/#", situation.base_topic));
+            let rules = format!("printf '%s\\n' 'user '{user} {rule} | sudo tee -a /etc/mosquitto/acl");
+            ("topic-forbidden", format!("{rules} && sudo systemctl restart mosquitto"))
+        }
+    };
+    Finding::new(cause, format!("{}: {}", broker.visit.broker, failure.words), remedy)
+}
+
+/// Goes to every broker. `path` is the configuration's, and the system that it belongs to lies below `root`.
+pub async fn gather(settings: &Settings, path: &Path, root: &Path) -> Vec<BrokerFacts> {
+    let credentials = credentials_folder().or_else(|| of_service(path, root));
+    join_all(settings.brokers.iter().map(|broker| visit(settings, broker, credentials.clone()))).await
+}
+
+/// The folder whose files systemd hands to the service, if this user may read it.
+fn of_service(path: &Path, root: &Path) -> Option<PathBuf> {
+    let folder = below(root, Path::new(CREDENTIALS));
+    (path == Path::new(DEFAULT_PATH) || root != Path::new("/")).then_some(())?;
+    folder.read_dir().is_ok().then_some(folder)
+}
+
+async fn visit(settings: &Settings, broker: &Broker, credentials: Option<PathBuf>) -> BrokerFacts {
+    let last = last_step(settings, broker, credentials.is_some());
+    let visit = match timeout(LONGEST, link::visit(settings, broker, credentials, last)).await {
+        Ok(visit) => visit,
+        Err(_) => {
+            let words = format!("no answer within {} s", LONGEST.as_secs());
+            let failure = Some(Failure { step: last, words });
+            Visit { broker: broker.to_string(), failure, protocol: None, heard: Default::default() }
+        }
+    };
+    let (host, port) = (broker.host_without_zone().to_owned(), broker.port);
+    BrokerFacts { visit, last, transport: broker.transport, host, port, user: settings.username.clone() }
+}
+
+/// The last step that can be tried: without credentials nobody can log in who needs one.
+fn last_step(settings: &Settings, broker: &Broker, has_credentials: bool) -> Step {
+    let is_credential = |source: &Option<SecretSource>| matches!(source, Some(SecretSource::Credential(_)));
+    let is_encrypted = matches!(broker.transport, Transport::Tls | Transport::Wss);
+    match () {
+        () if has_credentials => Step::Publish,
+        () if is_encrypted && is_credential(&settings.tls.key) => Step::Port,
+        () if is_credential(&settings.password) => Step::Websocket,
+        () => Step::Publish,
+    }
+}
