@@ -1,7 +1,20 @@
 //! What the documents say, verified against the program: driver table, examples, changelog, the tables for those who come from Paho and mqtt-io, manual pages.
 
+#[path = "docs/blocks.rs"]
+mod blocks;
+#[path = "docs/defaults.rs"]
+mod defaults;
+#[path = "docs/links.rs"]
+mod links;
 #[path = "docs/manual.rs"]
 mod manual;
+#[path = "docs/reference.rs"]
+mod reference;
+#[path = "docs/shell.rs"]
+mod shell;
+#[allow(dead_code, reason = "what is retained, and the payloads, are looked at by tests/topics.rs")]
+#[path = "topics/page.rs"]
+mod topics;
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +52,8 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 fn written(text: &str) -> Vec<String> {
     let mut files: Vec<String> = Vec::new();
     for rest in text.split("sudo tee ").skip(1) {
-        let (command, rest) = rest.split_once("<<'EOF'\n").expect("tee takes a here-document");
+        let here = rest.split_once("<<'EOF'\n").filter(|(command, _)| !command.contains('\n'));
+        let Some((command, rest)) = here else { continue };
         let (content, _) = rest.split_once("\nEOF\n").expect("the here-document ends");
         let before = if command.starts_with("-a ") { files.last().cloned().unwrap_or_default() } else { String::new() };
         files.push(format!("{before}{content}\n"));
@@ -103,22 +117,6 @@ fn the_page_on_values_lists_every_key_of_a_report() {
     assert_eq!(listed, raw::REPORT.iter().map(|field| field.name).collect::<Vec<_>>());
 }
 
-#[test]
-fn every_configuration_on_the_page_on_values_may_run() {
-    const OTHERS: &str = "\
-mqtt: { broker: mqtt://localhost }
-buses:
-  i2c-1: { type: i2c, device: /dev/i2c-1 }
-  header: { type: gpio, chip: /dev/gpiochip0 }
-  wire: { type: w1 }
-";
-    let blocks = blocks(&read("docs/values.md"), "yaml");
-    assert!(blocks.len() >= 8, "the page lacks its examples");
-    for block in blocks {
-        check(&format!("{OTHERS}{block}"), Path::new("values.yaml"));
-    }
-}
-
 /// A page of pictures must not be slow, and must say the same to somebody who cannot see them.
 #[test]
 fn each_picture_on_the_page_on_values_is_small_and_described() {
@@ -166,16 +164,6 @@ fn what_the_emulated_board_is_said_to_show_stands_in_its_test() {
     }
 }
 
-#[test]
-fn every_configuration_in_the_readme_may_run() {
-    let text = read("README.md");
-    let blocks = [blocks(&text, "yaml"), written(&text)].concat();
-    assert!(blocks.len() >= 2, "an example is missing in the README");
-    for block in blocks {
-        check(&block, Path::new("README.yaml"));
-    }
-}
-
 /// Rounded to tens, so that a new driver does not change it each time.
 #[test]
 fn the_readme_says_how_many_drivers_there_are() {
@@ -189,35 +177,6 @@ fn the_readme_installs_the_package_of_this_version() {
         read("README.md").contains(&format!("sudo apt install {package}\n")),
         "the README does not install {package}"
     );
-}
-
-#[test]
-fn every_configuration_on_the_page_on_security_may_run() {
-    let blocks = blocks(&read("docs/security.md"), "yaml");
-    assert_eq!(blocks.len(), 2, "the page lacks its examples");
-    // The certificates that they name are there.
-    let path = root().join("config/example-keys/fieldgate.yaml");
-    for block in blocks {
-        check(&block, &path);
-    }
-}
-
-#[test]
-fn every_configuration_on_the_page_on_outputs_may_run() {
-    let blocks = blocks(&read("docs/outputs.md"), "yaml");
-    assert!(!blocks.is_empty(), "the page lacks its example");
-    for block in blocks {
-        check(&block, Path::new("outputs.yaml"));
-    }
-}
-
-#[test]
-fn the_configuration_on_the_page_on_the_service_may_run() {
-    let blocks = blocks(&read("docs/service.md"), "yaml");
-    assert!(!blocks.is_empty(), "the page lacks its example");
-    for block in blocks {
-        check(&block, Path::new("service.yaml"));
-    }
 }
 
 #[test]
@@ -276,24 +235,6 @@ fn the_page_on_migration_shows_what_is_printed() {
     let new = text.replace(&format!("```yaml\n{}```", ours[0]), &format!("```yaml\n{printed}```"));
     if !is_accepted(name, &new) {
         assert_eq!(ours[0], printed, "bring {name} up to date: {REMEDY}");
-    }
-}
-
-#[test]
-fn every_configuration_on_the_pages_on_buses_drivers_and_home_assistant_may_run() {
-    for (page, count) in [
-        ("docs/buses.md", 3),
-        ("docs/drivers.md", 1),
-        ("docs/home-assistant.md", 2),
-        ("docs/requests.md", 1),
-        ("docs/http.md", 3),
-        ("docs/page.md", 2),
-    ] {
-        let blocks = blocks(&read(page), "yaml");
-        assert!(blocks.len() >= count, "{page} lacks its examples");
-        for block in blocks {
-            check(&format!("mqtt: {{ broker: mqtt://localhost }}\n{block}"), Path::new("buses.yaml"));
-        }
     }
 }
 
@@ -376,19 +317,5 @@ fn the_page_for_paho_users_has_every_call() {
     {
         let row = rows.iter().find(|row| row[0].trim_start_matches('`').starts_with(call));
         assert!(row.is_some_and(|row| row.len() == 3 && row.iter().all(|cell| !cell.is_empty())), "no row for {call}");
-    }
-}
-
-#[test]
-fn files_that_the_documents_name_exist() {
-    let pages = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let top = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root().join(name));
-    for document in pages.filter(|path| path.extension().is_some_and(|end| end == "md")).chain(top) {
-        let text = std::fs::read_to_string(&document).unwrap();
-        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-        for target in targets.filter(|target| !target.contains("://") && !target.is_empty()) {
-            let named = document.parent().unwrap().join(target);
-            assert!(named.exists(), "{} names {target}, which does not exist", document.display());
-        }
     }
 }

@@ -97,7 +97,8 @@ pub static MQTT: &[Field] = &[
         "client_id",
         Kind::Text,
         Need::Optional,
-        "the client identifier; \"\" lets chance choose one, and then clean_session must be true",
+        "the client identifier; fieldgate-<name>- and four digits of the machine's identity if left out; \"\" lets chance choose \
+         one, and then clean_session must be true",
     ),
     field("clean_session", Kind::Flag, Need::Default("true"), "whether the broker forgets this client when it leaves"),
     field(
@@ -106,7 +107,12 @@ pub static MQTT: &[Field] = &[
         Need::Default("60s"),
         "how long the line may be silent, in whole seconds, at least 1s",
     ),
-    field("bind_address", Kind::Text, Need::Optional, "source address, for boards with several interfaces"),
+    field(
+        "bind_address",
+        Kind::Text,
+        Need::Optional,
+        "source address, for boards with several interfaces; the system chooses if left out",
+    ),
     field("username", Kind::Text, Need::Optional, "the user's name at the broker"),
     field(
         "password_file",
@@ -195,10 +201,10 @@ pub static SENSOR: &[Field] = &[
         "every",
         Kind::Duration { min: MS, max: YEAR },
         Need::Optional,
-        "how often it is read; for gpio-input the heartbeat",
+        "how often it is read; required but for contacts, pulse counters and computed sensors, which are read each 60s if it is left out",
     ),
-    field("qos", Kind::Integer { min: 0, max: 2 }, Need::Optional, "instead of mqtt.qos"),
-    field("retain", Kind::Flag, Need::Optional, "instead of mqtt.retain"),
+    field("qos", Kind::Integer { min: 0, max: 2 }, Need::Optional, "instead of mqtt.qos, which holds if left out"),
+    field("retain", Kind::Flag, Need::Optional, "instead of mqtt.retain, which holds if left out"),
     field("settings", Kind::DriverSettings, Need::Optional, "the driver's own keys"),
     field(
         "filters",

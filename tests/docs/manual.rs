@@ -11,7 +11,7 @@ use fieldgate_model::{Field, Need};
 use crate::{REMEDY, is_accepted, read, root};
 
 /// Holds a file against this, or writes it when FIELDGATE_ACCEPT is set.
-fn compare_file(name: &str, text: &str) {
+pub(crate) fn compare_file(name: &str, text: &str) {
     if !is_accepted(name, text) {
         let old = std::fs::read_to_string(root().join(name)).unwrap_or_default();
         assert!(old == text, "{name} is not what the program says now: {REMEDY}");
@@ -70,7 +70,7 @@ fn entry(field: &Field) -> String {
 }
 
 /// Every section of the file, with the heading of its keys on the page.
-fn sections() -> Vec<(&'static str, &'static [Field])> {
+pub(crate) fn sections() -> Vec<(&'static str, &'static [Field])> {
     vec![
         ("gateway", raw::GATEWAY),
         ("mqtt", raw::MQTT),

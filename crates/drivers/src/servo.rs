@@ -22,7 +22,7 @@ pub(super) const DEGREES: Field = Field {
     name: "degrees",
     kind: Kind::Integer { min: 1, max: 360 },
     need: Need::Default("180"),
-    doc: "how far it turns from the one pulse to the other",
+    doc: "how far it turns from the one pulse to the other, in degrees",
 };
 
 /// As in [`DEGREES`].

@@ -43,13 +43,13 @@ is what the empty scale reports; scale is (counts with a weight − tare) / kg."
             name: "scale",
             kind: Kind::Number { min: -1e9, max: 1e9 },
             need: Need::Required,
-            doc: "counts per kg, not 0; negative where weight lowers the counts",
+            doc: "the slope in counts per kg, not 0; negative where weight lowers the counts",
         },
         Field {
             name: "tare",
             kind: Kind::Number { min: -8_388_608.0, max: 8_388_607.0 },
             need: Need::Default("0"),
-            doc: "counts of the empty scale",
+            doc: "the empty scale, in counts",
         },
         Field {
             name: "channel",

@@ -17,7 +17,7 @@ does by default.
 Until the window is full it computes from the values that there are.
 No value passes through and empties the window.",
     takes: Takes::Keys(&[
-        Field { name: "window", kind: WINDOW, need: Need::Required, doc: "how many values" },
+        Field { name: "window", kind: WINDOW, need: Need::Required, doc: "how much is looked at, in samples" },
         Field {
             name: "q",
             kind: Kind::Number { min: 0.0, max: 1.0 },
