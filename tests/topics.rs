@@ -296,7 +296,7 @@ fn a_payload_that_is_not_as_the_schema_says_is_noticed() {
         let case = json!({ "where": anchor, "schema": page.payloads[anchor].schema, "text": text });
         assert!(!problems(&[case]).is_empty(), "{anchor}: {text}");
     }
-    assert!(page.row("b/nonsense/a/b/c").is_some_and(|row| row.topic == "B/<topic>"), "what a rule may publish");
+    assert!(page.row("b/nonsense").is_none() && page.row("b/sensors/air/status/more").is_none());
     assert!(page.row("c/status").is_none());
 }
 
@@ -310,7 +310,6 @@ fn every_topic_of_the_code_is_in_the_page() {
     assert!(documented.len() > 20, "{documented:?}");
     let page = page();
     for topic in documented {
-        let row = page.row(&topic).unwrap_or_else(|| panic!("{topic} is not in the page"));
-        assert!(row.topic != "B/<topic>", "{topic} is not in the page");
+        assert!(page.row(&topic).is_some(), "{topic} is not in the page");
     }
 }

@@ -50,20 +50,19 @@ impl Page {
         page
     }
 
-    /// The row of a topic below the base `b`: of several the one that says most of it.
+    /// The row of a topic below the base `b`: of several the one that says most of it. Where a level may be anything, such as what
+    /// a rule publishes, it is what this says: a topic that the page lacks must not pass for it.
     pub(crate) fn row(&self, topic: &str) -> Option<&Row> {
+        const MEANT: &[(&str, &str)] =
+            &[("<prefix>", "homeassistant"), ("<response topic>", "answers/me"), ("<topic>", "events/hot")];
         let levels: Vec<_> = topic.split('/').collect();
         let fits = |row: &&Row| {
-            let pattern = row.topic.replace("<prefix>", "homeassistant").replace("<response topic>", "answers/me");
+            let pattern = MEANT.iter().fold(row.topic.clone(), |text, (name, meant)| text.replace(name, meant));
             let pattern: Vec<_> = pattern.split('/').map(|level| if level == "B" { "b" } else { level }).collect();
-            // The topic of a rule has as many levels as its owner likes.
-            let is_open = pattern.last() == Some(&"<topic>");
-            let is_long = if is_open { levels.len() >= pattern.len() } else { levels.len() == pattern.len() };
-            is_long && pattern.iter().zip(&levels).all(|(want, is)| want.starts_with('<') || want == is)
+            let is_same = |(want, is): (&&str, &&str)| want.starts_with('<') || want == is;
+            levels.len() == pattern.len() && pattern.iter().zip(&levels).all(is_same)
         };
-        let said = |row: &&Row| {
-            (!row.topic.ends_with("<topic>"), row.topic.split('/').filter(|l| !l.starts_with('<')).count())
-        };
+        let said = |row: &&Row| row.topic.split('/').filter(|level| !level.starts_with('<')).count();
         self.rows.iter().filter(fits).max_by_key(said)
     }
 }
