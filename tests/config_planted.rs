@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use fieldgate::config::{self, Severity};
@@ -179,5 +180,62 @@ proptest! {
         chosen.dedup_by_key(|(at, _)| *at);
         let (text, places) = planted(&chosen);
         prop_assert!(check(&text, &places).is_ok(), "{}", check(&text, &places).unwrap_err());
+    }
+}
+
+/// The same configuration in files, the sections in their order, each with the lines where mistakes are. `cuts` says behind which
+/// sections a new file begins.
+fn split(text: &str, places: &BTreeSet<usize>, cuts: [bool; 8]) -> Vec<(String, BTreeSet<usize>)> {
+    let mut files = vec![(String::new(), BTreeSet::new(), 0)];
+    let mut cuts = cuts.into_iter().cycle();
+    for (index, line) in text.lines().enumerate() {
+        if !line.starts_with(' ') && cuts.next() == Some(true) {
+            files.push((String::new(), BTreeSet::new(), 0));
+        }
+        let (file, own, lines) = files.last_mut().unwrap();
+        *file += &format!("{line}\n");
+        *lines += 1;
+        if places.contains(&(index + 1)) {
+            own.insert(*lines);
+        }
+    }
+    let parts: Vec<_> = (1..files.len()).map(|part| format!("{part}.yaml")).collect();
+    let mut files: Vec<_> = files.into_iter().map(|(file, own, _)| (file, own)).collect();
+    let (own, places) = &files[0];
+    files[0] = (format!("include: [{}]\n{own}", parts.join(", ")), places.iter().map(|line| line + 1).collect());
+    files
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_mistake_is_reported_in_the_part_where_it_is(
+        chosen in proptest::collection::vec(mistake(), 1..8),
+        cuts in any::<[bool; 8]>(),
+    ) {
+        let mut chosen = chosen;
+        chosen.sort();
+        chosen.dedup_by_key(|(at, _)| *at);
+        let (text, places) = planted(&chosen);
+        let files = split(&text, &places, cuts);
+        let folder = tempfile::tempdir().unwrap();
+        let name = |index: usize| if index == 0 { "fieldgate.yaml".to_owned() } else { format!("{index}.yaml") };
+        for (index, (text, _)) in files.iter().enumerate() {
+            fs::write(folder.path().join(name(index)), text).unwrap();
+        }
+        let problems = config::load(&folder.path().join(name(0))).map_or_else(|error| error.problems, |_| Vec::new());
+        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+        let reported: BTreeSet<_> = errors
+            .filter_map(|problem| {
+                let file = problem.part.as_ref().map_or("fieldgate.yaml".into(), |part| part.file_name().unwrap().to_string_lossy());
+                Some((file.into_owned(), problem.place?.line))
+            })
+            .collect();
+        for (index, (text, lines)) in files.iter().enumerate() {
+            for line in lines {
+                prop_assert!(reported.contains(&(name(index), *line)), "{} line {line} is not in {reported:?}:\n{text}", name(index));
+            }
+        }
     }
 }

@@ -52,6 +52,44 @@ fn every_bad_configuration_is_reported_as_written_beside_it() {
     assert!(different.is_empty(), "{different}");
 }
 
+/// Each folder of `tests/config/parts` has a configuration with parts, and its report.
+#[test]
+fn every_bad_configuration_in_parts_is_reported_as_written_beside_it() {
+    let mut folders: Vec<_> =
+        std::fs::read_dir(folder().join("parts")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() > 8, "the examples are missing");
+    let mut different = String::new();
+    for folder in folders {
+        let path = folder.join("fieldgate.yaml");
+        let reported = match config::load(&path) {
+            Ok(loaded) => format!("{}\ngood\n", report::render(&path, &loaded.warnings, false)),
+            Err(error) => format!("{error}\n"),
+        };
+        let here = folder.display().to_string();
+        let reported = reported.replace(&format!("{here}/"), "").replace(&here, "HERE");
+        let reported = reported.replace(&format!("{}/", self::folder().join("parts").display()), "THERE/");
+        let beside = folder.join("report.txt");
+        if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
+            std::fs::write(&beside, &reported).unwrap();
+        }
+        let expected = std::fs::read_to_string(&beside).unwrap_or_default();
+        if reported != expected {
+            writeln!(different, "--- {} says\n{reported}--- instead of\n{expected}", folder.display()).unwrap();
+        }
+        assert!(!reported.contains("hunter2"), "{} discloses the password:\n{reported}", folder.display());
+    }
+    assert!(different.is_empty(), "{different}");
+}
+
+#[test]
+fn the_example_in_parts_has_no_problem() {
+    let loaded = config::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/parts/fieldgate.yaml"));
+    let loaded = loaded.unwrap_or_else(|error| panic!("{error}"));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert_eq!((loaded.parts.len(), loaded.config.sensors.len(), loaded.config.actuators.len()), (3, 3, 1));
+}
+
 #[test]
 fn the_shipped_configuration_has_no_problem() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/fieldgate.yaml");

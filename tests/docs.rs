@@ -319,3 +319,12 @@ fn the_page_for_paho_users_has_every_call() {
         assert!(row.is_some_and(|row| row.len() == 3 && row.iter().all(|cell| !cell.is_empty())), "no row for {call}");
     }
 }
+
+#[test]
+fn the_configuration_on_the_page_on_parts_may_run() {
+    let blocks = blocks(&read("docs/parts.md"), "yaml");
+    let [file, part] = blocks.as_slice() else { panic!("the page has not its two examples") };
+    let path = root().join("config/parts/fieldgate.yaml");
+    check(file, &path);
+    check(&format!("{}{part}", file.replace(", sensors/*.yaml", "")), &path);
+}

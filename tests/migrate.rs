@@ -247,7 +247,7 @@ fn what_is_no_yaml_or_no_file_or_of_another_program_is_refused() {
         ("broken.yml", "this is not valid YAML"),
         ("other.yml", "mqtt is missing"),
         ("list.yml", "is this a configuration of mqtt-io 2?"),
-        ("none.yml", "cannot read the configuration"),
+        ("none.yml", "the configuration cannot be read"),
         (".", "this is a folder"),
         ("/dev/zero", "this is not a regular file"),
     ] {

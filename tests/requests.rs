@@ -10,6 +10,8 @@ mod changes;
 mod config_by_request;
 #[path = "requests/hostile.rs"]
 mod hostile;
+#[path = "requests/parts.rs"]
+mod parts;
 
 use std::path::Path;
 

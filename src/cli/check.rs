@@ -1,18 +1,23 @@
 //! `fieldgate check`: every problem of a configuration, or what it will publish and subscribe.
 
+mod json;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::cli::{EXIT_CONFIG, colour, print_message, put, rules};
-use crate::config::{self, Config, InForce, Loaded, Origin, Problem, report};
+use crate::config::{self, Config, InForce, Loaded, Origin, report};
 use crate::worker::{ActuatorSettings, SensorSettings};
+use json::{bad, good};
+
 use fieldgate_drivers::BusNeed;
 use fieldgate_link::{Broker, ProtocolChoice, Transport};
 use fieldgate_model::field::format_duration;
 use fieldgate_model::{Form, Quantity, Variable};
+pub(super) use json::problems;
 
 /// Checks the file at `path`. Problems go to standard error; with `json` everything goes to standard output.
 pub fn run(path: &Path, json: bool) -> ExitCode {
@@ -23,7 +28,7 @@ pub fn run(path: &Path, json: bool) -> ExitCode {
             if !loaded.warnings.is_empty() && origin.source() == "file" {
                 print_message(&report::render(path, &loaded.warnings, colour()));
             }
-            put(&(summary(path, &loaded.config) + &describe(&origin)), ExitCode::SUCCESS)
+            put(&(summary(path, &loaded.config) + &ingredients(&loaded) + &describe(&origin)), ExitCode::SUCCESS)
         }
         Err(error) if json => put(&pretty(&bad(path, &error.problems)), ExitCode::from(EXIT_CONFIG)),
         Err(error) => {
@@ -36,6 +41,19 @@ pub fn run(path: &Path, json: bool) -> ExitCode {
 /// Whose configuration that is, where a request may have carried another.
 fn describe(origin: &Origin) -> String {
     if *origin == Origin::File { String::new() } else { format!("\nin force is {origin}\n") }
+}
+
+/// What a configuration is put together from, where that is more than its file.
+fn ingredients(loaded: &Loaded) -> String {
+    let mut out = String::new();
+    if !loaded.parts.is_empty() {
+        let all: Vec<_> = loaded.parts.iter().map(|part| part.display().to_string()).collect();
+        out += &format!("\nincludes {}\n", all.join(", "));
+    }
+    if !loaded.variables.is_empty() {
+        out += &format!("\nuses the environment variables {}\n", loaded.variables.join(", "));
+    }
+    out
 }
 
 /// What the configuration will do, for people.
@@ -283,94 +301,14 @@ fn table(out: &mut String, rows: &[Row]) {
     }
 }
 
-fn good(path: &Path, loaded: &Loaded, origin: &Origin) -> Json {
-    let config = &loaded.config;
-    json!({
-        "ok": true,
-        "file": path.display().to_string(),
-        "in_force": { "source": origin.source(), "why": origin.to_string() },
-        "problems": problems(&loaded.warnings),
-        "brokers": config.link.brokers.iter().map(address).collect::<Vec<_>>(),
-        "protocol": config.link.protocol.as_str(),
-        "client_id": config.link.client_id,
-        "publish": config.sensors.iter().map(|sensor| json!({
-            "topic": config.topics.reading(&sensor.name),
-            "sensor": sensor.name.as_str(),
-            "driver": sensor.driver.name,
-            "every": sensor.every.as_secs_f64(),
-            "readings": how_often(sensor),
-            "qos": sensor.qos as u8,
-            "retain": sensor.retain,
-            "measurements": sensor.quantities().iter().map(|q| (q.name.to_string(), json!({"unit": q.unit}))).collect::<serde_json::Map<_, _>>(),
-        })).collect::<Vec<_>>(),
-        "home_assistant": config.shown_devices().iter().map(|device| json!({
-            "topic": device.topic,
-            "device": device.name,
-            "entities": device.entities.iter().map(|entity| json!({
-                "entity_id": entity.entity_id,
-                "unique_id": entity.unique_id,
-                "name": entity.name,
-            })).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
-        "rules": config.rules.iter().map(|rule| json!({ "rule": rule.name.as_str(), "words": rules::words_of(config, rule) })).collect::<Vec<_>>(),
-        "also": always(config).into_iter().map(|(topic, ..)| topic).collect::<Vec<_>>(),
-        "subscribe": subscriptions(config),
-    })
-}
-
-fn subscriptions(config: &Config) -> Vec<Json> {
-    let outputs = config.actuators.iter().map(|actuator| {
-        json!({
-            "topic": config.topics.set(&actuator.name),
-            "actuator": actuator.name.as_str(),
-            "driver": actuator.driver.name,
-            "safe_state": actuator.limits.safe_state.to_string(),
-            "safe_after": actuator.limits.safe_after.map(|after| after.as_secs_f64()),
-        })
-    });
-    let totals = totals(config).map(|(sensor, total)| {
-        let topic = config.topics.set_total(&sensor.name);
-        json!({ "topic": topic, "sensor": sensor.name.as_str(), "driver": sensor.driver.name, "unit": total.unit })
-    });
-    let variables = config.variables.iter().map(|variable| {
-        let topic = config.topics.set_variable(&variable.name);
-        json!({ "topic": topic, "variable": variable.name.as_str(), "initial": variable.initial.to_string() })
-    });
-    let requests = config
-        .requests
-        .iter()
-        .map(|requests| json!({ "topic": format!("{}/request/+", config.topics.base()), "requests": requests.allow }));
-    let rules = config.rules.iter().map(|rule| {
-        let topic = config.topics.set_rule(&rule.name);
-        json!({ "topic": topic, "rule": rule.name.as_str() })
-    });
-    outputs.chain(totals).chain(variables).chain(rules).chain(requests).collect()
-}
-
-fn bad(path: &Path, all: &[Problem]) -> Json {
-    json!({ "ok": false, "file": path.display().to_string(), "problems": problems(all) })
-}
-
-/// Each of them as JSON, without its snippet.
-pub(super) fn problems(all: &[Problem]) -> Vec<Json> {
-    let one = |problem: &Problem| {
-        json!({
-            "severity": problem.severity.as_str(),
-            "what": problem.what,
-            "hint": if problem.hint.is_empty() { Json::Null } else { problem.hint.clone().into() },
-            "line": problem.place.map(|place| place.line),
-            "column": problem.place.map(|place| place.column),
-        })
-    };
-    all.iter().map(one).collect()
-}
-
 fn pretty(json: &Json) -> String {
     format!("{json:#}\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const TEXT: &str = "\

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::signals::{Asked, Signals};
 use crate::cli::{self, safe_state};
-use crate::config::{self, Config, ConfigError, InForce, Loaded, Origin, Severity};
+use crate::config::{self, Config, ConfigError, InForce, Loaded, Origin, Problem, Severity};
 use crate::deadlines;
 use crate::gateway::{self, Gateway, ReloadError};
 use crate::last_good;
@@ -95,10 +95,10 @@ async fn begin(path: &Path, signals: Signals) -> ExitCode {
 /// What `check` would say of a configuration that may run.
 fn log_warnings(loaded: &Loaded) {
     for problem in &loaded.warnings {
-        let line = problem.place.map(|place| place.line);
+        let (part, line) = (problem.part_in_words(), problem.place.map(|place| place.line));
         match problem.severity {
-            Severity::Note => info!(line, hint = problem.hint, "{}", problem.what),
-            Severity::Warning | Severity::Error => warn!(line, hint = problem.hint, "{}", problem.what),
+            Severity::Note => info!(part, line, hint = problem.hint, "{}", problem.what),
+            Severity::Warning | Severity::Error => warn!(part, line, hint = problem.hint, "{}", problem.what),
         }
     }
 }
@@ -250,7 +250,8 @@ impl Attended<'_> {
             Ok(in_force) => in_force,
             Err(e) => {
                 for problem in &e.problems {
-                    error!(line = problem.place.map(|place| place.line), hint = problem.hint, "{}", problem.what);
+                    let (part, line) = (problem.part_in_words(), problem.place.map(|place| place.line));
+                    error!(part, line, hint = problem.hint, "{}", problem.what);
                 }
                 error!(problems = e.problems.len(), "Configuration not reloaded; the old one stays.");
                 systemd::ready("the new configuration has errors, see the log; the old one stays");
@@ -280,7 +281,7 @@ impl Attended<'_> {
 /// The first of the mistakes, without its snippet, which may have more in it than a requester should see.
 fn not_reloaded(error: &ConfigError) -> Refusal {
     let first = error.problems.iter().find(|problem| problem.severity == Severity::Error);
-    let place = first.and_then(|problem| problem.place).map_or(String::new(), |place| format!(", line {}", place.line));
+    let place = first.and_then(Problem::line_in_words).map_or(String::new(), |line| format!(", {line}"));
     let what = first.map_or("it cannot be read", |problem| problem.what.as_str());
     let count = error.problems.len();
     let words = format!("the old configuration stays: {what}{place} ({count} in all; `fieldgate check` lists them)");

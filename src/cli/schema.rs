@@ -36,7 +36,33 @@ pub fn schema() -> Json {
         device(raw::SENSOR, |role| matches!(role, Role::Sensor { .. }));
     root["properties"]["actuators"]["additionalProperties"] =
         device(raw::ACTUATOR, |role| matches!(role, Role::Actuator { .. }));
+    for section in ["buses", "sensors", "actuators", "variables", "rules"] {
+        let entry = root["properties"][section]["additionalProperties"].take();
+        root["properties"][section]["additionalProperties"] = or_use(entry);
+    }
+    root["properties"]["templates"]["additionalProperties"] = json!({ "type": "object" });
+    // What is required may stand in a part.
+    if let Some(required) = root.as_object_mut().and_then(|root| root.remove("required")) {
+        root["anyOf"] = json!([{ "required": required }, { "required": ["include"] }]);
+    }
+    root["$comment"] =
+        "!env NAME and !env [NAME, default] may stand for any value; !param NAME for any within templates".into();
     root
+}
+
+/// An entry, or one that gets keys from a template: what those are is not known here.
+fn or_use(entry: Json) -> Json {
+    let used = json!({
+        "type": "object",
+        "required": ["use"],
+        "properties": { "use": {
+            "type": "object",
+            "required": ["template"],
+            "properties": { "template": { "type": "string" } },
+            "description": "the template whose keys this entry gets, and its parameters",
+        } },
+    });
+    json!({ "if": { "type": "object", "required": ["use"] }, "then": used, "else": entry })
 }
 
 /// A map with these keys and no others. Nothing at all stands for an empty one.
@@ -222,7 +248,7 @@ mod tests {
         let schema = schema();
         for spec in DRIVERS {
             let section = if matches!(spec.role, Role::Sensor { .. }) { "sensors" } else { "actuators" };
-            let all = schema["properties"][section]["additionalProperties"]["allOf"].as_array().unwrap();
+            let all = schema["properties"][section]["additionalProperties"]["else"]["allOf"].as_array().unwrap();
             let own = all.iter().find(|one| one["if"]["properties"]["driver"]["const"] == spec.name).unwrap();
             let settings = &own["then"]["properties"]["settings"];
             for field in spec.settings {
@@ -238,7 +264,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_and_required_ones_are_asked_for() {
         let schema = schema();
-        assert_eq!(schema["required"], json!(["mqtt"]));
+        assert_eq!(schema["anyOf"], json!([{ "required": ["mqtt"] }, { "required": ["include"] }]));
         assert_eq!(schema["properties"]["mqtt"]["required"], json!(["broker"]));
         assert_eq!(schema["properties"]["mqtt"]["additionalProperties"], false);
         assert_eq!(schema["properties"]["mqtt"]["properties"]["protocol"]["enum"], json!(["auto", "5", "3.1.1", 5]));

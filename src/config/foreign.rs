@@ -19,8 +19,7 @@ pub(crate) struct Foreign {
 impl Foreign {
     /// Reads the file at `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let read = Source::read(path);
-        Self::parsed(read.map_err(|problem| ConfigError { path: path.to_owned(), problems: vec![problem] })?)
+        Self::parsed(Source::read(path)?)
     }
 
     /// The same of `text`, as if it stood in the file at `path`.

@@ -1,7 +1,8 @@
 //! Which configuration is in force: that of the file, or one that a request carried and the spool's folder has.
 //!
 //! The file comes first. It must be good in any case, for it says where the spool is and what requests may; and a stored
-//! configuration counts only for as long as the file is, byte for byte, the one that it replaced: who changes the file is obeyed.
+//! configuration counts only for as long as the file is, byte for byte, the one that it replaced, with all its parts and what it takes
+//! from the environment: who changes the file is obeyed.
 //! Nothing is written here.
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use std::time::SystemTime;
 
 use crate::config::report::{Problem, Severity};
 use crate::config::source::{Source, whole};
-use crate::config::{Config, ConfigError, Loaded, check_source, load_text};
+use crate::config::{Config, ConfigError, Loaded, check_source, load_known, parts};
 use fieldgate_bus as bus;
 use fieldgate_model::{describe_error, payload};
 use fieldgate_spool::configuration::{self as kept, Fingerprint};
@@ -26,7 +27,7 @@ pub struct InForce {
     pub loaded: Loaded,
     /// What the file alone says.
     pub file: Config,
-    /// By what the file's text is known again.
+    /// By what the file is known again, with its parts and what it takes from the environment.
     pub fingerprint: Fingerprint,
     /// Whose configuration it is, and why.
     pub origin: Origin,
@@ -95,10 +96,8 @@ impl fmt::Display for Origin {
 /// # Errors
 /// Every problem of the file; report them to the user.
 pub fn load_in_force(path: &Path) -> Result<InForce, ConfigError> {
-    let source =
-        Source::read(path).map_err(|problem| ConfigError { path: path.to_owned(), problems: vec![problem] })?;
-    let fingerprint = Fingerprint::of(&source.text);
-    let of_file = check_source(source)?;
+    let (of_file, identity) = load_known(path)?;
+    let fingerprint = Fingerprint::of(&identity);
     let file = of_file.config.clone();
     let (loaded, origin) = match stored(path, &file, fingerprint) {
         Ok((loaded, at)) => (loaded, Origin::Stored(at)),
@@ -131,7 +130,7 @@ fn stored(path: &Path, file: &Config, fingerprint: Fingerprint) -> Result<(Loade
 /// # Errors
 /// Every problem that it has, and all that a request may not change.
 pub fn load_carried(text: &str, path: &Path, file: &Config) -> Result<Loaded, Vec<Problem>> {
-    let loaded = load_text(text, path).map_err(|error| error.problems)?;
+    let (loaded, _) = check_source(Source::new(path, text), parts::Origin::Request).map_err(|error| error.problems)?;
     let forbidden = forbidden(file, &loaded.config);
     if forbidden.is_empty() { Ok(loaded) } else { Err(forbidden) }
 }
@@ -170,6 +169,7 @@ fn state_files(config: &Config) -> BTreeSet<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load_text;
 
     const FILE: &str = "\
 mqtt: { broker: mqtt://a }

@@ -1,16 +1,21 @@
 //! The configuration file: [`load`] turns YAML into a [`Config`], or into every [`Problem`] it has.
 //!
 //! What may be written is in `raw.rs`, what it means in `check/`, how a problem reads in `report.rs`. Loading has no side
-//! effects: it reads the file, looks whether the files named in it can be read, and asks the machine for its name. It opens no
+//! effects: it reads the file and its parts, looks whether the files named in it can be read, and asks the machine for its name. It opens no
 //! device and no connection.
+//!
+//! A configuration may have parts: files that it includes, values of the environment, and templates. `parts/` makes one tree of them
+//! before anything is checked.
 //!
 //! No report shows a secret (`mask.rs`), and no file, however broken, can make loading panic or run for long (`tree.rs`).
 
 mod check;
 pub(crate) mod foreign;
+mod hidden;
 mod in_force;
 mod machine;
 mod mask;
+mod parts;
 pub mod raw;
 pub mod report;
 mod source;
@@ -32,7 +37,7 @@ use fieldgate_rules::RuleSpec;
 use fieldgate_spool as spool;
 
 pub use in_force::{InForce, Origin, load_carried, load_in_force};
-pub use report::{Place, Problem, Severity, Snippet};
+pub use report::{Place, Problem, Severity, Snippet, Use};
 
 /// Where `run` and the other commands look by default.
 pub const DEFAULT_PATH: &str = "/etc/fieldgate/fieldgate.yaml";
@@ -92,6 +97,10 @@ pub struct Loaded {
     pub config: Config,
     /// What the user should know about it, in the order of the file.
     pub warnings: Vec<Problem>,
+    /// The parts that the file includes, in the order in which they were read.
+    pub parts: Vec<PathBuf>,
+    /// The variables of the environment of which it has values.
+    pub variables: Vec<String>,
 }
 
 /// A configuration that cannot run. Show it to the user; the exit code is 78.
@@ -122,15 +131,12 @@ pub fn broker_address(text: &str) -> Result<Broker, String> {
     })
 }
 
-/// Reads and checks the file at `path`.
+/// Reads and checks the file at `path`, with all its parts.
 ///
 /// # Errors
 /// Every problem of the file; report them to the user.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    match source::Source::read(path) {
-        Ok(source) => check_source(source),
-        Err(problem) => Err(ConfigError { path: path.to_owned(), problems: vec![problem] }),
-    }
+    load_known(path).map(|(loaded, _)| loaded)
 }
 
 /// Checks `text` as if it stood in the file at `path`, which need not exist.
@@ -138,22 +144,33 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// As [`load`].
 pub fn load_text(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
-    check_source(source::Source::new(path, text))
+    check_source(source::Source::new(path, text), parts::Origin::File(&environment)).map(|(loaded, _)| loaded)
 }
 
-fn check_source(source: source::Source) -> Result<Loaded, ConfigError> {
-    let (source, root) = parse(source)?;
-    match check::check(&source, &root, &machine::Machine::this()) {
-        (Some(config), warnings) => Ok(Loaded { config, warnings }),
-        (None, mut problems) => {
-            problems.extend(odd_spaces(&source));
-            problems.sort_by_key(|problem| problem.place.map_or(usize::MAX, |place| place.line));
-            Err(ConfigError { path: source.path, problems })
+/// As [`load`], and by what the configuration is known again.
+fn load_known(path: &Path) -> Result<(Loaded, String), ConfigError> {
+    check_source(source::Source::read(path)?, parts::Origin::File(&environment))
+}
+
+/// The environment of this process.
+fn environment(variable: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(variable)
+}
+
+fn check_source(source: source::Source, origin: parts::Origin<'_>) -> Result<(Loaded, String), ConfigError> {
+    let parts::Assembled { source, root, notes } = parts::assemble(source, origin)?;
+    let (config, problems) = check::check(&source, &root, &machine::Machine::this());
+    let problems = [problems, notes].concat();
+    match config {
+        Some(config) => {
+            let (parts, variables) = (source.parts(), source.variables());
+            Ok((Loaded { config, warnings: problems, parts, variables }, source.identity()))
         }
+        None => Err(parts::refused(source, problems)),
     }
 }
 
-/// The nodes of a file that is YAML and not empty.
+/// The nodes of another program's file that is YAML and not empty.
 fn parse(mut source: source::Source) -> Result<(source::Source, tree::Node), ConfigError> {
     let failed = |path: PathBuf, problems| Err(ConfigError { path, problems });
     let root = match tree::parse(&source.text) {
@@ -167,7 +184,8 @@ fn parse(mut source: source::Source) -> Result<(source::Source, tree::Node), Con
             return failed(source.path, problems);
         }
     };
-    source.learn_secrets(&root);
+    let whole = 0..source.text.len();
+    source.learn_secrets(&root, &whole);
     if root.value == tree::Value::Null {
         let problem = source.problem(Severity::Error, &(0..0), "the configuration is empty", "begin with `mqtt:`");
         return failed(source.path, vec![problem]);

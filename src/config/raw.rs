@@ -33,7 +33,20 @@ const fn field(name: &'static str, kind: Kind, need: Need, doc: &'static str) ->
 }
 
 /// The top level. `buses`, `sensors`, `actuators` and `variables` map the user's own names to sections.
+/// `include` and `templates` are gone before the check begins (`parts/`).
 pub static ROOT: &[Field] = &[
+    field(
+        "include",
+        Kind::OneOrMany(&Kind::Path),
+        Need::Optional,
+        "files whose sections are joined with those of this one; * and ? stand for any characters of a file's name",
+    ),
+    field(
+        "templates",
+        Kind::DriverSettings,
+        Need::Optional,
+        "bodies of entries, used by `use:` of an entry; !param NAME stands for what differs",
+    ),
     field("gateway", Kind::Section(GATEWAY), Need::Optional, "this gateway"),
     field("mqtt", Kind::Section(MQTT), Need::Required, "the broker and what is said to it"),
     field("spool", Kind::Section(SPOOL), Need::Optional, "where readings wait that the broker has not acknowledged"),

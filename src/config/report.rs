@@ -4,7 +4,7 @@
 //! printed anywhere.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,15 @@ pub struct Snippet {
     pub width: usize,
 }
 
+/// Where a template is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// The part of the configuration; `None` for the file itself.
+    pub part: Option<PathBuf>,
+    /// Where in it.
+    pub place: Place,
+}
+
 /// Something that is wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -55,12 +64,33 @@ pub struct Problem {
     pub severity: Severity,
     /// What is wrong.
     pub what: String,
+    /// The part of the configuration where it is; `None` for the file itself.
+    pub part: Option<PathBuf>,
     /// Where; `None` when it is about the file as a whole.
     pub place: Option<Place>,
+    /// Where the template is used in whose expansion it is.
+    pub used: Option<Use>,
     /// The line.
     pub snippet: Option<Snippet>,
     /// What to write instead; may be empty.
     pub hint: String,
+}
+
+impl Problem {
+    /// The part of the configuration where it is, for a log.
+    pub fn part_in_words(&self) -> Option<String> {
+        self.part.as_ref().map(|part| part.display().to_string())
+    }
+
+    /// `line 5`, or `line 5 of sensors/air.yaml` where it is in a part, for a sentence; nothing for the file as a whole.
+    pub fn line_in_words(&self) -> Option<String> {
+        let line = self.place.map(|place| format!("line {}", place.line));
+        match (&self.part, line) {
+            (Some(part), Some(line)) => Some(format!("{line} of {}", part.display())),
+            (Some(part), None) => Some(part.display().to_string()),
+            (None, line) => line,
+        }
+    }
 }
 
 /// All problems as text: in the order given, a blank line between, a count at the end.
@@ -92,7 +122,8 @@ fn one(path: &Path, problem: &Problem, colour: bool) -> String {
     let number = problem.place.map(|place| place.line.to_string()).unwrap_or_default();
     let margin = " ".repeat(number.len().max(if number.is_empty() { 2 } else { 1 }));
     let position = problem.place.map(|place| format!(":{}:{}", place.line, place.column)).unwrap_or_default();
-    line(&mut out, format_args!("{margin}{} {}{position}", paint.frame("-->"), path.display()));
+    let file = problem.part.as_deref().unwrap_or(path);
+    line(&mut out, format_args!("{margin}{} {}{position}", paint.frame("-->"), file.display()));
     let bar = paint.frame("|");
     if let Some(snippet) = &problem.snippet {
         // Tabs stay tabs in front of the marks, so that these stand below what they mark on any terminal.
@@ -104,6 +135,14 @@ fn one(path: &Path, problem: &Problem, colour: bool) -> String {
         line(&mut out, format_args!("{margin} {bar} {before}{marks} {}", paint.severe(&problem.hint)));
     } else if !problem.hint.is_empty() {
         line(&mut out, format_args!("{margin} {} {}", paint.frame("="), problem.hint));
+    }
+    if let Some(Use { part, place }) = &problem.used {
+        let file = part.as_deref().unwrap_or(path).display();
+        let Place { line: row, column } = place;
+        line(
+            &mut out,
+            format_args!("{margin} {} in the template that is used at {file}:{row}:{column}", paint.frame("=")),
+        );
     }
     out
 }
@@ -148,7 +187,9 @@ mod tests {
         Problem {
             severity: Severity::Error,
             what: "no driver is called \"bme208\"".into(),
+            part: None,
             place: Some(Place { line: 14, column: 13 }),
+            used: None,
             snippet: Some(Snippet { line: "    driver: bme208".into(), start: 12, width: 6 }),
             hint: "did you mean \"bme280\"?".into(),
         }
@@ -182,6 +223,24 @@ warning: no driver is called \"bme208\"
 1 error, 1 warning
 ";
         assert_eq!(render(Path::new("x.yaml"), &[whole, warning], false), expected);
+    }
+
+    #[test]
+    fn a_problem_in_a_template_names_the_part_and_the_use() {
+        let used = Some(Use { part: None, place: Place { line: 3, column: 5 } });
+        let problem = Problem { part: Some("parts/probe.yaml".into()), used, ..problem() };
+        let expected = "\
+error: no driver is called \"bme208\"
+  --> parts/probe.yaml:14:13
+   |
+14 |     driver: bme208
+   |             ^^^^^^ did you mean \"bme280\"?
+   = in the template that is used at x.yaml:3:5
+
+1 error
+";
+        assert_eq!(render(Path::new("x.yaml"), &[problem.clone()], false), expected);
+        assert_eq!(problem.line_in_words().unwrap(), "line 14 of parts/probe.yaml");
     }
 
     #[test]

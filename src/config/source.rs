@@ -1,15 +1,22 @@
-//! The text of a configuration file: reading it, finding lines in it, showing a line without its secrets.
+//! The text of a configuration: reading it, finding lines in it, showing a line without its secrets.
+//!
+//! A configuration may have parts, and the texts of all its files stand one behind the other in [`Source::text`]: so a [`Span`]
+//! says where something is in whichever file. For each use of a template its lines stand there once more, so that a place in them
+//! says which use it belongs to.
 
-use std::fs::File;
-use std::io::Read;
+mod file;
+mod spaces;
+
 use std::path::{Path, PathBuf};
 
+use crate::config::ConfigError;
+use crate::config::hidden::{self, Hidden};
 use crate::config::mask;
-use crate::config::report::{Place, Problem, Severity, Snippet};
+use crate::config::report::{Place, Problem, Severity, Snippet, Use};
 use crate::config::tree::{Node, Span};
+use spaces::{describe_space, odd_space};
 
-/// The largest file that is read; a board with every driver fills a hundredth of it.
-const MAX_BYTES: u64 = 1024 * 1024;
+pub(super) use file::{MAX_BYTES, Unreadable, read_text};
 
 /// How much of a long line a report shows, in characters.
 const MAX_LINE: usize = 140;
@@ -25,34 +32,152 @@ const MAX_BYTES_OF_LINE: usize = 2000;
 pub(crate) struct Source {
     /// The file, as the user named it.
     pub(crate) path: PathBuf,
-    /// What stands in it, without a byte order mark.
+    /// What stands in it and in its parts, without byte order marks.
     pub(crate) text: String,
+    /// Where what begins in the text; at least the file.
+    stretches: Vec<Stretch>,
     /// Parts that no report may show.
     secrets: Vec<Span>,
+    /// What came from the environment, which no report may show.
+    hidden: Vec<Hidden>,
+}
+
+/// A file in the text, or some lines of one.
+#[derive(Clone, Debug)]
+struct Stretch {
+    span: Span,
+    /// The part of the configuration; `None` for the file itself.
+    part: Option<PathBuf>,
+    /// How many lines of the file stand before it.
+    lines_before: usize,
+    /// For lines that are repeated: where the template is used.
+    used: Option<Span>,
+}
+
+/// Whole lines of one file.
+#[derive(Clone, Debug)]
+pub(super) struct Lines {
+    /// Where they stand.
+    pub(super) span: Span,
+    part: Option<PathBuf>,
+    lines_before: usize,
 }
 
 impl Source {
     /// Keeps `text`, which may begin with a byte order mark.
     pub(crate) fn new(path: &Path, text: &str) -> Self {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
-        Self { path: path.to_owned(), secrets: mask::in_text(&text), text }
+        let (stretches, secrets, hidden) = (Vec::new(), Vec::new(), Vec::new());
+        let mut source = Self { path: path.to_owned(), text: String::new(), stretches, secrets, hidden };
+        source.add(None, text);
+        source
     }
 
     /// Reads the file at `path`.
-    pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
-        let bytes = read(path)?;
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Ok(Self::new(path, text)),
-            Err(error) => Err(not_text(&bytes, error.valid_up_to())),
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        match read_text(path) {
+            Ok(text) => Ok(Self::new(path, &text)),
+            Err(unreadable) => Err(ConfigError { path: path.to_owned(), problems: vec![unreadable.of_file()] }),
         }
     }
 
-    /// Learns from the parsed text which parts are secret.
-    pub(crate) fn learn_secrets(&mut self, root: &Node) {
+    /// Adds the text of a part of the configuration, and says where it is now.
+    pub(super) fn add_part(&mut self, path: &Path, text: &str) -> Span {
+        self.add(Some(path.to_owned()), text)
+    }
+
+    fn add(&mut self, part: Option<PathBuf>, text: &str) -> Span {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let start = self.begin_line();
+        self.text.push_str(text);
+        self.secrets.extend(mask::in_text(text).into_iter().map(|secret| shifted(&secret, start)));
+        let span = start..self.text.len();
+        self.stretches.push(Stretch { span: span.clone(), part, lines_before: 0, used: None });
+        span
+    }
+
+    /// The lines in which `span` stands.
+    pub(super) fn lines(&self, span: &Span) -> Lines {
+        let from = self.text[..span.start].rfind('\n').map_or(0, |n| n + 1);
+        let to = self.text[span.end..].find('\n').map_or(self.text.len(), |n| span.end + n);
+        let file = self.stretch(from);
+        let lines_before = self.text[file.span.start..from].matches('\n').count();
+        Lines { span: from..to, part: file.part.clone(), lines_before }
+    }
+
+    /// Repeats `lines` for the use of a template at `used`; says where they are now.
+    pub(super) fn repeat(&mut self, lines: &Lines, used: &Span) -> usize {
+        let Lines { span, part, lines_before } = lines.clone();
+        let written = self.text[span.clone()].to_owned();
+        let start = self.begin_line();
+        self.text.push_str(&written);
+        let moved = |inner: &Span| start + inner.start - span.start..start + inner.end - span.start;
+        let is_in = |inner: &Span| span.start <= inner.start && inner.end <= span.end;
+        let secrets: Vec<_> = self.secrets.iter().filter(|secret| is_in(secret)).map(moved).collect();
+        self.secrets.extend(secrets);
+        let hidden = self.hidden.iter().filter(|hidden| is_in(&hidden.span));
+        let hidden: Vec<_> = hidden.map(|hidden| Hidden { span: moved(&hidden.span), ..hidden.clone() }).collect();
+        self.hidden.extend(hidden);
+        self.stretches.push(Stretch { span: start..self.text.len(), part, lines_before, used: Some(used.clone()) });
+        start
+    }
+
+    /// Where a new line begins behind all text, and behind the last place of what is there.
+    fn begin_line(&mut self) -> usize {
+        if !self.stretches.is_empty() {
+            self.text.push('\n');
+        }
+        self.text.len()
+    }
+
+    fn stretch(&self, at: usize) -> &Stretch {
+        // The first one begins at 0.
+        let behind = self.stretches.partition_point(|stretch| stretch.span.start <= at);
+        &self.stretches[behind.saturating_sub(1)]
+    }
+
+    /// By what the configuration is known again: the file's text, and behind it those of the parts and what came from the environment.
+    pub(crate) fn identity(&self) -> String {
+        let mut all = String::new();
+        for stretch in self.stretches.iter().filter(|stretch| stretch.used.is_none()) {
+            if let Some(part) = &stretch.part {
+                all.push_str(&format!("\0{}\0", part.display()));
+            }
+            all.push_str(&self.text[stretch.span.clone()]);
+        }
+        for Hidden { name, value, .. } in &self.hidden {
+            all.push_str(&format!("\0{name}={value}"));
+        }
+        all
+    }
+
+    /// The parts that were read, in their order.
+    pub(crate) fn parts(&self) -> Vec<PathBuf> {
+        self.stretches
+            .iter()
+            .filter(|stretch| stretch.used.is_none())
+            .filter_map(|stretch| stretch.part.clone())
+            .collect()
+    }
+
+    /// The variables of the environment that were used, each once.
+    pub(crate) fn variables(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.hidden.iter().map(|hidden| hidden.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Notes that the value at `span` is that of the variable `name`.
+    pub(super) fn hide(&mut self, span: &Span, name: &str, value: &str) {
+        self.hidden.push(Hidden { span: span.clone(), name: name.to_owned(), value: value.to_owned() });
+    }
+
+    /// Learns from the parsed text of a file, which stands at `span`, what of it is secret.
+    pub(crate) fn learn_secrets(&mut self, root: &Node, span: &Span) {
         // The lines were looked at in case the text is no YAML. Now that it is, they are still needed for secrets in comments.
         self.secrets.retain(|secret| {
             let before = &self.text[..secret.start];
-            before[before.rfind('\n').map_or(0, |n| n + 1)..].contains('#')
+            !span.contains(&secret.start) || before[before.rfind('\n').map_or(0, |n| n + 1)..].contains('#')
         });
         self.secrets.extend(mask::in_tree(root, &self.text));
     }
@@ -65,36 +190,75 @@ impl Source {
             .unwrap_or_else(|_| folder.to_owned())
     }
 
-    /// The line and column of a byte.
+    /// The line and column of a byte, in the file where it stands.
     pub(crate) fn place(&self, at: usize) -> Place {
-        place(&self.text, at)
+        let stretch = self.stretch(at);
+        let at = at.min(stretch.span.end).saturating_sub(stretch.span.start);
+        let place = place(&self.text[stretch.span.clone()], at);
+        Place { line: place.line + stretch.lines_before, ..place }
+    }
+
+    /// `line 5`, or `line 5 of sensors/air.yaml` if that is another file than the one where `from` is.
+    pub(crate) fn line_seen_from(&self, at: usize, from: usize) -> String {
+        let line = self.place(at).line;
+        let (there, here) = (self.stretch(at), self.stretch(from));
+        let file = || there.part.as_deref().unwrap_or(&self.path).display().to_string();
+        let of_file = if there.part == here.part { String::new() } else { format!(" of {}", file()) };
+        match &there.used {
+            Some(used) if here.used != there.used => {
+                format!("line {line}{of_file}, used in {}", self.line_seen_from(used.start, from))
+            }
+            _ => format!("line {line}{of_file}"),
+        }
+    }
+
+    /// Where a problem is in the order of the files and their lines.
+    pub(crate) fn order(&self, problem: &Problem) -> (usize, usize) {
+        let file = self.stretches.iter().position(|stretch| stretch.part == problem.part);
+        (file.unwrap_or(usize::MAX), problem.place.map_or(usize::MAX, |place| place.line))
     }
 
     /// What looks like a space in front of a line's text, or behind a colon or dash, and is none to YAML: where, and what.
     pub(crate) fn odd_spaces(&self) -> Vec<(Span, String)> {
         let mut found = Vec::new();
-        let mut start = 0;
-        for line in self.text.split_inclusive('\n') {
-            if found.len() < MAX_ODD_SPACES
-                && let Some((at, c)) = odd_space(line.trim_end())
-            {
-                let at = start + at;
-                found.push((at..at + c.len_utf8(), describe_space(c)));
+        for file in self.stretches.iter().filter(|stretch| stretch.used.is_none()) {
+            let mut start = file.span.start;
+            for line in self.text[file.span.clone()].split_inclusive('\n') {
+                if found.len() < MAX_ODD_SPACES
+                    && let Some((at, c)) = odd_space(line.trim_end())
+                {
+                    let at = start + at;
+                    found.push((at..at + c.len_utf8(), describe_space(c)));
+                }
+                start += line.len();
             }
-            start += line.len();
         }
         found
     }
 
     /// A problem at `span`.
     pub(crate) fn problem(&self, severity: Severity, span: &Span, what: &str, hint: &str) -> Problem {
+        let Stretch { part, used, .. } = self.stretch(span.start);
+        let describe = |used: &Span| Use { part: self.stretch(used.start).part.clone(), place: self.place(used.start) };
+        let mut what = self.printable(what, span);
+        if let Some(hidden) = hidden::at(span, &self.hidden) {
+            what.push_str(&format!("; the value is that of the environment variable {}", hidden.name));
+        }
         Problem {
             severity,
-            what: printable(&mask::in_message(what, &self.text, &self.secrets)),
+            what,
+            part: part.clone(),
             place: Some(self.place(span.start)),
+            used: used.as_ref().map(describe),
             snippet: Some(self.snippet(span)),
-            hint: printable(&mask::in_message(hint, &self.text, &self.secrets)),
+            hint: self.printable(hint, span),
         }
+    }
+
+    /// These words of a problem at `span`, without secrets.
+    fn printable(&self, words: &str, span: &Span) -> String {
+        let words = mask::in_message(words, &self.text, &self.secrets);
+        printable(&hidden::masked(&words, span, &self.hidden))
     }
 
     /// Whether a secret is in these words of the file.
@@ -147,34 +311,6 @@ impl Source {
     }
 }
 
-/// The first one of a line; comments and lines without text have none.
-fn odd_space(line: &str) -> Option<(usize, char)> {
-    let is_odd = |c: char| c != ' ' && (c.is_whitespace() || matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}'));
-    let text = line.find(|c: char| c != ' ' && !is_odd(c))?;
-    if line[text..].starts_with('#') {
-        return None;
-    }
-    let indentation = line[..text].char_indices().find(|(_, c)| is_odd(*c));
-    // A tab may stand behind a colon.
-    let behind = || {
-        let mut pairs = line.char_indices().zip(line.chars().skip(1));
-        let pair = pairs.find(|((_, c), next)| matches!(c, ':' | '-') && is_odd(*next) && *next != '\t');
-        pair.map(|((at, c), next)| (at + c.len_utf8(), next))
-    };
-    indentation.or_else(behind)
-}
-
-fn describe_space(c: char) -> String {
-    let name = match c {
-        '\t' => return "there is a tab in the indentation".to_owned(),
-        '\u{a0}' => "a no-break space",
-        '\u{3000}' => "an ideographic space",
-        '\u{200b}' | '\u{2060}' | '\u{feff}' => "an invisible character",
-        _ => "a space that is not the plain one",
-    };
-    format!("{name} (U+{:04X}) is used where a plain space belongs", u32::from(c))
-}
-
 /// Shortens a long line to what stands around its marked part.
 fn crop(snippet: Snippet) -> Snippet {
     let length = snippet.line.chars().count();
@@ -188,36 +324,15 @@ fn crop(snippet: Snippet) -> Snippet {
     Snippet { width: snippet.width.min(MAX_LINE - MAX_LINE / 2), start, line }
 }
 
-/// The file at `path`, but not a larger one than a configuration can be.
-fn read(path: &Path) -> Result<Vec<u8>, Problem> {
-    let cannot = |error: std::io::Error| whole(format!("cannot read the configuration: {error}"), "");
-    let about = std::fs::metadata(path).map_err(cannot)?;
-    if about.is_dir() {
-        return Err(whole("cannot read the configuration: this is a folder".into(), "name the file in it"));
-    }
-    // A pipe or a device may never end, and reading it may wait for ever.
-    if !about.is_file() {
-        return Err(whole("cannot read the configuration: this is not a regular file".into(), ""));
-    }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(cannot)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(whole("the configuration is larger than 1 MiB".into(), "is this the right file?"));
-    }
-    Ok(bytes)
-}
-
-fn not_text(bytes: &[u8], at: usize) -> Problem {
-    let before = std::str::from_utf8(&bytes[..at]).unwrap_or("");
-    Problem {
-        place: Some(place(before, before.len())),
-        ..whole(format!("the configuration is not UTF-8 text: byte {at} is {:#04x}", bytes[at]), "save it as UTF-8")
-    }
-}
-
 /// A problem of the file as a whole.
 pub(crate) fn whole(what: String, hint: &str) -> Problem {
-    Problem { severity: Severity::Error, what, place: None, snippet: None, hint: hint.to_owned() }
+    let (part, place, used, snippet) = (None, None, None, None);
+    Problem { severity: Severity::Error, what, part, place, used, snippet, hint: hint.to_owned() }
+}
+
+/// `span` so many bytes further on.
+pub(super) fn shifted(span: &Span, by: usize) -> Span {
+    span.start + by..span.end + by
 }
 
 fn place(text: &str, at: usize) -> Place {

@@ -3,28 +3,24 @@
 //! Everything later works on these nodes: serde's own derive would stop at the first problem and lose positions. A node's
 //! [`Span`] is a range of bytes of the text. Repeated keys are kept, for the check reports them where they are repeated.
 //!
+//! Two tags are ours, `!env` and `!param`. [`parse_part`] keeps them as [`Value::Tagged`], which `parts/` replaces by what they
+//! stand for; everywhere else, as any other tag of a program's own, they are an error.
+//!
 //! The parser's budgets make sure that deep nesting and multiplying aliases end in an error, not in an empty machine.
 
-use std::fmt;
+mod read;
+
 use std::ops::Range;
 
-use serde::Deserialize;
-use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
-use serde_yaml::{MessageFormatter, Spanned, UserMessageFormatter};
+pub(crate) use read::parse;
+pub(super) use read::{parse_part, scalar};
 
 /// A range of bytes of the text.
 pub(crate) type Span = Range<usize>;
 
-/// How deep maps and lists may nest; the configuration needs five levels.
-const MAX_DEPTH: usize = 24;
-
 /// How many values a file may have, those that aliases repeat included: twenty times a large board's. Comparing each device
 /// with all others stays quick.
-const MAX_NODES: usize = 20_000;
-
-/// How many values aliases may repeat in all.
-const MAX_REPEATED: usize = 10_000;
+pub(super) const MAX_NODES: usize = 20_000;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +48,17 @@ pub(crate) enum Value {
     List(Vec<Node>),
     /// A map in the order of the file, repeated keys included.
     Map(Vec<(Key, Node)>),
+    /// What stands for another value; the check never sees one.
+    Tagged(Tag, Box<Node>),
+}
+
+/// A tag of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tag {
+    /// `!env`: the value of an environment variable.
+    Env,
+    /// `!param`: the value of a template's parameter.
+    Param,
 }
 
 /// A key of a map.
@@ -73,6 +80,53 @@ impl Node {
             Value::Text(_) => "a text",
             Value::List(_) => "a list",
             Value::Map(_) => "a section of keys",
+            Value::Tagged(Tag::Env, _) => "a value of the environment",
+            Value::Tagged(Tag::Param, _) => "a parameter",
+        }
+    }
+
+    /// Calls `change` with the place of this value, of all values within it and of their keys.
+    pub(super) fn each_span(&mut self, change: &mut impl FnMut(&mut Span)) {
+        change(&mut self.span);
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.each_span(change)),
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    change(&mut key.span);
+                    value.each_span(change);
+                }
+            }
+            Value::Tagged(_, inner) => inner.each_span(change),
+            Value::Null | Value::Flag(_) | Value::Integer(..) | Value::Number(..) | Value::Text(_) => {}
+        }
+    }
+
+    /// The first entry of a map under this key.
+    pub(super) fn entry(&self, name: &str) -> Option<&(Key, Node)> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|(key, _)| key.text == name),
+            _ => None,
+        }
+    }
+
+    /// How many bytes of text it has, which aliases repeat too.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.value {
+            Value::Text(text) | Value::Integer(_, text) | Value::Number(_, text) => text.len(),
+            Value::List(items) => items.iter().map(Self::bytes).sum(),
+            Value::Map(entries) => entries.iter().map(|(key, value)| key.text.len() + value.bytes()).sum(),
+            Value::Tagged(_, inner) => inner.bytes(),
+            Value::Null | Value::Flag(_) => 0,
+        }
+    }
+
+    /// How many values this is, those within it included.
+    pub(super) fn count(&self) -> usize {
+        1 + match &self.value {
+            Value::List(items) => items.iter().map(Self::count).sum(),
+            Value::Map(entries) => entries.iter().map(|(_, value)| value.count()).sum(),
+            Value::Tagged(_, inner) => inner.count(),
+            _ => 0,
         }
     }
 
@@ -81,180 +135,6 @@ impl Node {
         match &self.value {
             Value::Text(text) | Value::Integer(_, text) | Value::Number(_, text) => Some(text),
             _ => None,
-        }
-    }
-}
-
-/// Why a text is not YAML that a configuration may use.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct TreeError {
-    /// Where the parser noticed, as a byte of the text.
-    pub(crate) at: usize,
-    /// In words.
-    pub(crate) what: String,
-}
-
-/// Reads `text`.
-pub(crate) fn parse(text: &str) -> Result<Node, TreeError> {
-    match serde_yaml::from_str_with_options::<Spanned<Raw>>(text, options()) {
-        Ok(root) => Ok(node(root, text)),
-        Err(serde_yaml::Error::Eof { .. }) => Ok(Node { span: 0..0, value: Value::Null }),
-        Err(error) => Err(explain(&error, text)),
-    }
-}
-
-fn options() -> serde_yaml::Options {
-    serde_yaml::options! {
-        budget: serde_yaml::budget! {
-            max_depth: MAX_DEPTH,
-            flow_nesting_limit: MAX_DEPTH,
-            max_nodes: MAX_NODES,
-            max_events: MAX_NODES * 3,
-            max_aliases: 1000,
-            max_anchors: 1000,
-        },
-        duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MAX_REPEATED, max_replay_stack_depth: 16 },
-        leading_zero_numbers_as_strings: true,
-        underscored_numbers_as_strings: true,
-        strict_booleans: true,
-        reject_unsupported_tags: true,
-        // Infinity is out of every range, and is reported at its place.
-        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
-        // Our own report shows the line, with secrets masked.
-        with_snippet: false,
-    }
-}
-
-fn explain(error: &serde_yaml::Error, text: &str) -> TreeError {
-    let location = error.location();
-    let at = location.and_then(|l| l.span().byte_offset()).and_then(|at| usize::try_from(at).ok());
-    let at = at.or_else(|| location.map(|l| offset(text, l.line(), l.column()))).unwrap_or(0).min(text.len());
-    let words = match error {
-        serde_yaml::Error::MultipleDocuments { .. } => {
-            "a configuration is one YAML document; here begins another".into()
-        }
-        serde_yaml::Error::Budget { .. } => "nested too deep, or too many values or aliases".into(),
-        _ => UserMessageFormatter.format_message(error).into_owned(),
-    };
-    TreeError { at, what: format!("this is not valid YAML: {words}") }
-}
-
-/// The byte at which a line and column, both counted from 1 in characters, stand.
-fn offset(text: &str, line: u64, column: u64) -> usize {
-    let (line, column) = (usize::try_from(line).unwrap_or(1), usize::try_from(column).unwrap_or(1));
-    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-    let rest = text.get(start..).unwrap_or("");
-    start + rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(at, _)| at)
-}
-
-/// A value as serde hands it over: its children still carry the parser's positions.
-enum Raw {
-    Null,
-    Flag(bool),
-    Integer(i64),
-    Number(f64),
-    Text(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Raw, E> {
-        Ok(Raw::Flag(flag))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Raw, E> {
-        Ok(Raw::Integer(number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Raw, E> {
-        Ok(i64::try_from(number).map_or(Raw::Number(number as f64), Raw::Integer))
-    }
-
-    fn visit_i128<E>(self, number: i128) -> Result<Raw, E> {
-        Ok(Raw::Number(number as f64))
-    }
-
-    fn visit_u128<E>(self, number: u128) -> Result<Raw, E> {
-        Ok(Raw::Number(number as f64))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Raw, E> {
-        Ok(Raw::Number(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Raw::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
-        let mut map = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            map.push(entry);
-        }
-        Ok(Raw::Map(map))
-    }
-}
-
-fn node(raw: Spanned<Raw>, text: &str) -> Node {
-    let span = span(&raw, text);
-    let written = || text.get(span.clone()).unwrap_or("").trim().to_owned();
-    let value = match raw.value {
-        Raw::Null => Value::Null,
-        Raw::Flag(flag) => Value::Flag(flag),
-        Raw::Integer(number) => Value::Integer(number, written()),
-        Raw::Number(number) => Value::Number(number, written()),
-        Raw::Text(words) => Value::Text(words),
-        Raw::List(items) => Value::List(items.into_iter().map(|item| node(item, text)).collect()),
-        Raw::Map(entries) => Value::Map(
-            entries
-                .into_iter()
-                .map(|(key, value)| (Key { span: self::span(&key, text), text: key.value }, node(value, text)))
-                .collect(),
-        ),
-    };
-    Node { span, value }
-}
-
-fn span<T>(spanned: &Spanned<T>, text: &str) -> Span {
-    let location = spanned.defined;
-    let bytes = location.span().byte_offset().zip(location.span().byte_len());
-    match bytes.map(|(at, length)| (usize::try_from(at), usize::try_from(length))) {
-        Some((Ok(at), Ok(length))) => at.min(text.len())..at.saturating_add(length).min(text.len()),
-        _ => {
-            let at = offset(text, location.line(), location.column());
-            at..at
         }
     }
 }
@@ -324,5 +204,31 @@ mod tests {
         assert!(error.at >= 5, "{error:?}");
         assert!(parse("a:\n\t- b\n").is_err());
         assert!(parse("a: !secret x\n").is_err());
+    }
+
+    #[test]
+    fn our_tags_are_kept_in_parts_and_refused_everywhere_else() {
+        let text = "a: !env HOME\nb: { c: !param [x, 5], d: !!str 5 }\n";
+        assert!(parse(text).unwrap_err().what.contains("unsupported tag `!env`"));
+        let Value::Map(all) = parse_part(text).unwrap().value else { panic!() };
+        let Value::Tagged(Tag::Env, name) = &all[0].1.value else { panic!("{:?}", all[0]) };
+        assert_eq!((name.scalar_text(), &text[all[0].1.span.clone()]), (Some("HOME"), "HOME"));
+        let Value::Map(inner) = &all[1].1.value else { panic!() };
+        assert!(matches!(&inner[0].1.value, Value::Tagged(Tag::Param, list) if matches!(&list.value, Value::List(_))));
+        assert_eq!(inner[1].1.value, Value::Text("5".into()));
+        for text in ["!env a: 1\n", "a: !environment B\n", "a: !include x.yaml\n", "a: !!set { b }\n"] {
+            let error = parse_part(text).unwrap_err();
+            assert!(error.what.contains("unsupported tag"), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_word_is_a_number_a_flag_or_else_a_text() {
+        assert_eq!(scalar("0x44"), Value::Integer(0x44, "0x44".into()));
+        assert_eq!(scalar("1.50"), Value::Number(1.5, "1.50".into()));
+        assert_eq!(scalar("true"), Value::Flag(true));
+        for text in ["", " ", "on", "null", "~", "[1]", "a: b", "5 # x", "'5'", "!env X", "*a", "&a 5", "- 1", "007"] {
+            assert_eq!(scalar(text), Value::Text(text.into()));
+        }
     }
 }

@@ -223,7 +223,7 @@ impl Attended<'_> {
 /// Every problem, for a program, and the first one in words.
 fn refused(problems: &[Problem]) -> Failure {
     let first = problems.iter().find(|problem| problem.severity == Severity::Error);
-    let place = first.and_then(|problem| problem.place).map_or(String::new(), |place| format!(", line {}", place.line));
+    let place = first.and_then(Problem::line_in_words).map_or(String::new(), |line| format!(", {line}"));
     let what = first.map_or("it cannot be read", |problem| problem.what.as_str());
     let words = format!("the configuration stays as it is: {what}{place} ({})", report::count(problems));
     let data: Json = json!({ "problems": check::problems(problems) });

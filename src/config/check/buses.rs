@@ -52,8 +52,8 @@ impl<'a> Checker<'a> {
             let device = buses[index].settings.as_ref().and_then(device);
             let bus = &buses[index];
             if let Some(other) = buses[..index].iter().find(|other| device.is_some() && other.device == device) {
-                let line = self.source.place(other.span.start).line;
-                let what = format!("{} is the same device as {} in line {line}", bus.name, other.name);
+                let line = self.source.line_seen_from(other.span.start, bus.span.start);
+                let what = format!("{} is the same device as {} in {line}", bus.name, other.name);
                 self.error(&bus.span, what, "use one bus for both");
             }
             buses[index].device = device;

@@ -32,15 +32,15 @@ impl Checker<'_> {
             self.is_a_line(buses, second);
             self.is_a_pin(buses, second);
             let Some(first) = all[..index].iter().find(|first| clash(buses, first, second)) else { continue };
-            let line = self.source.place(first.span.start).line;
+            let line = self.source.line_seen_from(first.span.start, second.span.start);
             let what = describe_clash(first, second);
             let hint = match first.bus {
                 _ if std::ptr::eq(first.name, second.name) => "each of its relays needs a line of its own".to_owned(),
                 Some(bus) if first.bus != second.bus => format!(
-                    "{} has it in line {line}, on {bus}; an open channel joins both buses, so both would answer",
+                    "{} has it in {line}, on {bus}; an open channel joins both buses, so both would answer",
                     first.name
                 ),
-                _ => format!("{} has it in line {line}", first.name),
+                _ => format!("{} has it in {line}", first.name),
             };
             self.error(second.span, what, hint);
         }
@@ -73,13 +73,9 @@ impl Checker<'_> {
             Some((bus.name.clone(), bus.span.start, header::pin_of(number, &device)?))
         };
         let Some((bus, at, pin)) = buses.iter().find_map(pin) else { return };
-        let bus_line = self.source.place(at).line;
+        let bus_line = self.source.line_seen_from(at, occupied.span.start);
         let what = format!("line {line} is {pin} of {bus} on the header of a Raspberry Pi");
-        self.warning(
-            occupied.span,
-            what,
-            format!("use another line; {bus}, in line {bus_line}, would not work beside it"),
-        );
+        self.warning(occupied.span, what, format!("use another line; {bus}, in {bus_line}, would not work beside it"));
     }
 }
 

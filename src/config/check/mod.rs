@@ -41,7 +41,7 @@ use device::Device;
 use section::Section;
 
 /// How many problems are reported: with more it is the wrong file, or these are enough to fix first.
-const MAX_PROBLEMS: usize = 100;
+pub(super) const MAX_PROBLEMS: usize = 100;
 
 /// How many are counted; comparing each with all others must stay cheap.
 const MAX_FOUND: usize = 300;

@@ -313,7 +313,7 @@ pub(super) fn written(node: &Node) -> Option<CommandValue> {
         Value::Text(text) if text.eq_ignore_ascii_case("on") => CommandValue::Flag(true),
         Value::Text(text) if text.eq_ignore_ascii_case("off") => CommandValue::Flag(false),
         Value::Text(text) => CommandValue::Word(Word::named(text)?),
-        Value::Null | Value::List(_) | Value::Map(_) => return None,
+        Value::Null | Value::List(_) | Value::Map(_) | Value::Tagged(..) => return None,
     })
 }
 

@@ -260,9 +260,9 @@ impl<'a> Checker<'a> {
         for (output, _) in &spec.set {
             let key = (output.clone(), spec.priority);
             if let Some((other, place)) = owners.get(&key) {
-                let line = self.source.place(place.start).line;
+                let line = self.source.line_seen_from(place.start, section.place.start);
                 let what =
-                    format!("{} and {other}, in line {line}, both set {output} and have the same priority", spec.name);
+                    format!("{} and {other}, in {line}, both set {output} and have the same priority", spec.name);
                 self.error(&section.key("set"), what, "give one of them a greater `priority:`; it has the output then");
             } else {
                 owners.insert(key, (spec.name.clone(), section.place.clone()));

@@ -252,12 +252,8 @@ impl<'a> Checker<'a> {
         let mut seen = std::collections::HashMap::new();
         for (key, _) in entries {
             if let Some(first) = seen.insert(&key.text, key.span.start).filter(|_| !self.is_full()) {
-                let line = self.source.place(first).line;
-                self.error(
-                    &key.span,
-                    format!("{} appears twice here", quoted(&key.text)),
-                    format!("first in line {line}"),
-                );
+                let line = self.source.line_seen_from(first, key.span.start);
+                self.error(&key.span, format!("{} appears twice here", quoted(&key.text)), format!("first in {line}"));
             }
         }
         Some(entries)
