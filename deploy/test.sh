@@ -20,7 +20,7 @@ usage: sh deploy/test.sh            the next two, but for the broken programs
                                     It needs a folder with ha_bench.py and build.sh: FIELDGATE_HA_BENCH. Where Home Assistant is
                                     installed: FIELDGATE_HA_ROOT. FIELDGATE_HA_BROKER=debian takes the Mosquitto of the Debian that
                                     it is installed in (2.1 with 2026.11.0) in place of this machine's
-       sh deploy/test.sh --page     the page in a real Chromium: at a mock of its interface, then of the debug program (two minutes)
+       sh deploy/test.sh --page     the page in a real Chromium: at a mock of its interface, then of the debug program (three minutes)
        sh deploy/test.sh --setup    the packages that all of these need, --board too, and nothing else
        sh deploy/test.sh --prepare  what --board makes before the board starts, so that it need only run
        sh deploy/test.sh --help     this text
@@ -234,7 +234,7 @@ install_prometheus() {
 }
 
 # Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long. More threads than
-# processors, for most tests wait for a program, a broker or a timer.
+# processors, for most tests wait for a program, a broker or a timer. Those with a Prometheus take eight seconds of it.
 tests() {
     install_packages
     rust_is_there

@@ -336,8 +336,8 @@ def a_clock_that_is_set_is_shown_without_loading_again(visit):
 
 @check("mock")
 def a_page_that_stays_open_keeps_nothing_of_what_it_was_sent(visit):
-    """As many updates as an hour has, or with FIELDGATE_FAULTS=long a day: values, lines of the log, sensors that come and go."""
-    each, rounds = 1440, 240 if os.environ.get("FIELDGATE_FAULTS") == "long" else 10
+    """As many updates as half an hour has, or with FIELDGATE_FAULTS=long a day: values, lines of the log, a sensor that goes and comes."""
+    each, rounds = 720, 480 if os.environ.get("FIELDGATE_FAULTS") == "long" else 10
     visitor = visit()
     visitor.bench.steer(still=True)
     session = visitor.context.new_cdp_session(visitor.page)
