@@ -230,7 +230,11 @@ checks() {
 
 # What reads the metrics and fires the alerts. Where it is not there, which a machine for development may choose, its tests say so and pass.
 install_prometheus() {
-    { has prometheus && has promtool; } || apt-get install --yes --quiet --no-install-recommends prometheus
+    ! { has prometheus && has promtool; } || return 0
+    [ "$(id -u)" -eq 0 ] || fail "Missing packages. Run this, then start again:
+    sudo apt-get install --yes --no-install-recommends prometheus"
+    say "(Where systemd runs, the package prometheus starts a server on port 9090. The tests do not use that one.)"
+    apt-get install --yes --quiet --no-install-recommends prometheus
 }
 
 # Fixed seeds, so that a run can be had again: what random tests have not met yet is looked for by --long. More threads than

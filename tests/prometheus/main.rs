@@ -110,8 +110,7 @@ fn a_server_reads_the_gateway_fires_its_alerts_and_notices_its_end() {
     let mut gateway = Gateway::start(folder.path(), &text);
     let site = Site::of(&gateway);
     let server = Prometheus::start(&scrape_config(&site, &password), Some(&alerts_without_patience(folder.path())));
-    wait_until("a scrape", SOON, || server.target().health == "up");
-    assert_eq!(server.target().last_error, "");
+    wait_until("a scrape", SOON, || server.target() == ("up".into(), String::new()));
     let temperature = "fieldgate_temperature_celsius{sensor=\"air\",measurement=\"temperature\"}";
     wait_until("a temperature", SOON, || server.value(temperature).is_some());
     wait_until("two alerts", SOON, || {
@@ -120,9 +119,10 @@ fn a_server_reads_the_gateway_fires_its_alerts_and_notices_its_end() {
     SimFile::new(folder.path().join("bench.json")).set_fault("0x76", Some("nak"));
     wait_until("the third", SOON, || server.firing().iter().any(|alert| alert == "FieldgateSensorDown air"));
     // A curve ends where knowledge ends.
-    wait_until("no temperature of a sensor that is down", SOON, || server.value(temperature).is_none());
-    assert_eq!(server.value("up{job=\"fieldgate\"}"), Some(1.0));
+    let without = format!("fieldgate_sensor_up{{sensor=\"air\"}} unless on (sensor) {temperature}");
+    wait_until("no temperature of a sensor that is down", SOON, || server.value(&without) == Some(0.0));
+    wait_until("a target that is up", SOON, || server.value("up{job=\"fieldgate\"}") == Some(1.0));
     gateway.kill9();
-    wait_until("a target that is down", SOON, || server.target().health == "down");
+    wait_until("a target that is down", SOON, || server.target().0 == "down");
     wait_until("the same in a query", SOON, || server.value("up{job=\"fieldgate\"}") == Some(0.0));
 }
