@@ -360,6 +360,18 @@ def a_page_that_stays_open_keeps_nothing_of_what_it_was_sent(visit):
 
 
 @check("mock")
+def a_slider_of_an_output_whose_state_nobody_knows_is_dim_and_says_so(visit):
+    visitor = visit()
+    slider = "document.querySelector('#o-fan input')"
+    visitor.until(f"{slider}.getAttribute('aria-valuetext') === '40 %' && !{slider}.classList.contains('unknown')")
+    visitor.bench.steer(outputs={"fan": dict(value=None, cause="safe_state")})
+    visitor.until(f"{slider}.getAttribute('aria-valuetext') === 'unknown' && {slider}.classList.contains('unknown')")
+    visitor.shows("#o-fan .slide output", "–")
+    visitor.axe("unknown")
+    visitor.close()
+
+
+@check("mock")
 def without_control_there_is_nothing_to_press(visit):
     with visit.other("--no-control") as bench:
         visitor = visit(bench)
