@@ -68,9 +68,9 @@ pub(super) fn of_rule(settings: &Settings, own: &Overrides, topics: &Topics, rul
     if own.is_hidden {
         return Vec::new();
     }
-    let member = |key: &str| {
+    let member = |key: &str, without: &str| {
         let value = format!("value_json['{rule}'].{key}");
-        format!("{{{{ {value} if value_json is defined and '{rule}' in value_json else '' }}}}")
+        format!("{{{{ {value} if value_json is defined and '{rule}' in value_json else '{without}' }}}}")
     };
     let switch = json!({
         "command_topic": topics.set_rule(rule),
@@ -78,13 +78,14 @@ pub(super) fn of_rule(settings: &Settings, own: &Overrides, topics: &Topics, rul
         "payload_on": "on",
         "payload_off": "off",
         "state_topic": topics.rules(),
-        "value_template": member("switch"),
+        "value_template": member("switch", ""),
         "availability": availability(topics, None),
         "qos": 1,
     });
     let at = json!({
         "state_topic": topics.rules(),
-        "value_template": member("state"),
+        // Home Assistant takes no empty word for one of `options`, and warns of it; `None` is that nothing is known.
+        "value_template": member("state", "None"),
         "device_class": "enum",
         "options": STATES.map(State::as_str),
         "json_attributes_topic": topics.rules(),

@@ -49,6 +49,8 @@ fn a_rule_is_a_switch_and_what_it_is_at() {
     let state = &all["sensor.shed_rule_heating_state"];
     assert_eq!(state["options"], json!(["inactive", "waiting", "active", "blocked"]));
     assert!(state["state_class"].is_null(), "words have no statistics");
+    let without = state["value_template"].as_str().unwrap();
+    assert!(without.ends_with("else 'None' }}"), "an empty word would be refused with a warning: {without}");
     assert_eq!(all["event.shed_rule_heating_refused"]["state_topic"], "fieldgate/shed/rules/heating/reply");
 }
 
