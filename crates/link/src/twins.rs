@@ -124,6 +124,11 @@ impl Twins {
         self.unclear.take_if(|at| now.saturating_sub(*at) >= OUTLIVED).is_some()
     }
 
+    /// Somebody wants to hear `online` again.
+    pub(super) fn want_online(&mut self) {
+        self.wanted = true;
+    }
+
     /// Whether `online` is to be published again now.
     pub(super) fn is_due(&self, now: Duration) -> bool {
         self.wanted && self.published.is_none_or(|at| now.saturating_sub(at) >= REPAIR_EVERY)

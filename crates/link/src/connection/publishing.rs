@@ -57,6 +57,11 @@ impl Connection<'_> {
         while self.window.free_places() > 0
             && let Some((topic, payload)) = self.parts.latest.take_repeat()
         {
+            if topic == self.parts.settings.topics.status() {
+                // Published as at the connect: without its mark it would be taken for another gateway's.
+                self.twins.want_online();
+                continue;
+            }
             let publication = Publication::plain(topic.clone(), payload, Qos::AtMostOnce, false);
             if !self.broker.is_held(&Request::Publish(topic), boottime()) && !self.is_too_large(&publication) {
                 self.send(Slot::Repeat, publication);

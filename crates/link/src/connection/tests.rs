@@ -28,3 +28,15 @@ fn what_is_larger_than_the_broker_or_we_allow_is_too_large() {
         assert!(connection.is_too_large(&publication(MAX_PACKET as usize)));
     }
 }
+
+#[test]
+fn a_status_that_is_wanted_again_is_published_with_its_mark() {
+    let mut bench = Bench::new(settings(Protocol::V5));
+    let mut connection = bench.connection(connected(Protocol::V5));
+    connection.on_online_published();
+    connection.parts.latest.repeat("b/status".into(), b"online".to_vec());
+    connection.repeat();
+    assert!(connection.window.is_empty(), "without its mark it would be taken for another gateway's");
+    connection.look_at_twins(boottime());
+    assert!(!connection.window.is_empty());
+}
