@@ -216,8 +216,8 @@ pub static SENSOR: &[Field] = &[
         Need::Optional,
         "how often it is read; required but for contacts, pulse counters and computed sensors, which are read each 60s if it is left out",
     ),
-    field("qos", Kind::Integer { min: 0, max: 2 }, Need::Optional, "instead of mqtt.qos, which holds if left out"),
-    field("retain", Kind::Flag, Need::Optional, "instead of mqtt.retain, which holds if left out"),
+    field("qos", Kind::Integer { min: 0, max: 2 }, Need::Optional, "instead of mqtt.qos, which applies if left out"),
+    field("retain", Kind::Flag, Need::Optional, "instead of mqtt.retain, which applies if left out"),
     field("settings", Kind::DriverSettings, Need::Optional, "the driver's own keys"),
     field(
         "filters",
