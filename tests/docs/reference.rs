@@ -361,7 +361,8 @@ fn keys_of_schema(schema: &Json, found: &mut Vec<(String, String)>) {
 
 #[test]
 fn every_key_of_the_schema_is_in_the_reference() {
-    let (mut found, page) = (Vec::new(), read(PAGE));
+    // As it would be made now: the file may be what is just being made again.
+    let (mut found, page) = (Vec::new(), page(&Since::read()));
     keys_of_schema(&fieldgate::cli::schema::schema(), &mut found);
     assert!(found.len() > 150, "the schema has {} keys", found.len());
     for (name, description) in found {
