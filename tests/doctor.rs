@@ -16,6 +16,8 @@ mod bench;
 mod board;
 #[path = "doctor/broker.rs"]
 mod broker;
+#[path = "doctor/described.rs"]
+mod described;
 #[path = "doctor/page.rs"]
 mod page;
 #[path = "doctor/service.rs"]

@@ -76,10 +76,12 @@ fn a_system_without_systemd_is_not_blamed_for_it() {
 #[test]
 fn a_systemctl_that_hangs_or_fails_is_not_waited_for() {
     let bench = Bench::new();
-    let script = bench.folder.path().join("systemctl");
-    fs::remove_file(&script).unwrap();
-    let report = bench.examine();
-    assert!(matches!(verdict(&report, "unit"), Verdict::NotChecked(_)), "{}", report.text());
+    for (does, said) in [("hang", "within 10 s"), ("fail", "it ended with exit status: 3")] {
+        bench.systemctl(does);
+        let report = bench.examine();
+        let Verdict::NotChecked(why) = verdict(&report, "unit") else { panic!("{}", report.text()) };
+        assert!(why.contains(said), "{why}");
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::path::Path;
 use fieldgate::cli::doctor::check::Verdict;
 
 use crate::bench::{Bench, config, verdict};
-use crate::common::SOON;
 use crate::common::gateway::Gateway;
+use crate::common::{SOON, free_port, wait_until};
 use crate::mount::Mount;
 
 const TIDE: &str = "sensors: { tide: { driver: waveform, every: 100ms } }\n";
@@ -137,12 +137,17 @@ fn a_second_instance_is_found_before_the_service_that_it_keeps_from_starting() {
 #[test]
 fn the_service_itself_is_not_a_second_instance() {
     let bench = Bench::new();
-    let mut gateway = Gateway::start(bench.folder.path(), &format!("{}{TIDE}", bench.config));
+    let port = free_port();
+    let page = format!("http: {{ listen: 127.0.0.1:{port} }}\n");
+    let mut gateway = Gateway::start(bench.folder.path(), &format!("{}{TIDE}{page}", bench.config));
     gateway.wait_log("Connected", SOON);
+    let is_served = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    wait_until("the page", SOON, is_served);
     fs::set_permissions(bench.folder.path().join("spool"), fs::Permissions::from_mode(0o777)).unwrap();
     bench.unit(&[("MainPID", &gateway.pid().to_string())]);
     let report = bench.examine_as_it_is();
     assert!(report.is_good(), "{}", report.text());
     assert!(matches!(verdict(&report, "sensors"), Verdict::Good(words) if words.starts_with('1')), "{}", report.text());
+    assert!(matches!(verdict(&report, "page"), Verdict::Good(_)), "{}", report.text());
     gateway.stop(SOON);
 }

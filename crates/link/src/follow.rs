@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::backoff::Backoff;
-use super::guest::{self, Refusal};
+use super::guest;
 use super::secrets::credentials_folder;
-use super::session::{Event, Filter, Grant, Session};
+use super::session::{Cause, CauseKind, Event, Filter, Grant, Session};
 use super::{Broker, Settings};
 
 /// How long the broker may take to answer a subscription.
@@ -61,23 +61,23 @@ pub async fn follow(settings: &Settings, topics: &[String], followed: mpsc::Send
     let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max.min(IMPATIENCE));
     for broker in settings.brokers.iter().cycle() {
         let began = Instant::now();
-        let failed = match guest::connect(&settings, broker, "watch", credentials_folder()).await {
+        let cause = match guest::connect(&settings, broker, "watch", credentials_folder()).await {
             Ok(held) => match listen(held.session, broker, topics, &followed).await {
                 Some(words) => {
                     backoff.lost(began.elapsed());
-                    Refusal { words, is_refused: false }
+                    Cause::other(words)
                 }
                 None => return,
             },
-            Err(failed) => {
+            Err(cause) => {
                 backoff.failed(false);
-                failed
+                cause
             }
         };
         let retry_in = backoff.wait(fieldgate_clock::boottime(), fastrand::f64());
-        let Refusal { words, is_refused } = failed;
+        let is_refused = cause.kind == CauseKind::Refused;
         if followed
-            .send(Followed::Down { broker: broker.to_string(), error: words, retry_in, is_refused })
+            .send(Followed::Down { broker: broker.to_string(), error: cause.words, retry_in, is_refused })
             .await
             .is_err()
         {

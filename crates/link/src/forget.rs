@@ -55,8 +55,8 @@ async fn at_broker(
     (known, announced): (&BTreeSet<String>, &BTreeSet<String>),
     done: &mut Forgotten,
 ) -> Result<(), String> {
-    let held = guest::connect(settings, broker, "forget", credentials_folder()).await;
-    let mut session = held.map_err(|refusal| refusal.words)?.session;
+    let connected = guest::connect(settings, broker, "forget", credentials_folder()).await;
+    let mut session = connected.map_err(|cause| cause.words)?.session;
     let found = find(&mut session, settings, known).await?;
     let topics: Vec<_> = found.union(announced).cloned().collect();
     for some in topics.chunks(AT_ONCE) {

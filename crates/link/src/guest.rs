@@ -6,53 +6,39 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::session::{CauseKind, Event, Session};
+use super::session::{Cause, CauseKind, Event, Session};
 use super::supervisor::{Attempt, Held};
 use super::{Broker, Protocol, ProtocolChoice, Settings};
 
 /// How long the end of the connection is waited for.
 const GOODBYE: Duration = Duration::from_millis(100);
 
-/// Why there is no such connection.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    /// In words, with the remedy.
-    pub(super) words: String,
-    /// The broker does not accept user, password or identifier, so that only a person can help.
-    pub(super) is_refused: bool,
-}
-
 /// Connects for this purpose, which stands in the identifier. Where MQTT 5 is refused and the configuration allows it, 3.1.1 is
 /// tried.
 ///
 /// # Errors
-/// Why not.
+/// Why not, with the remedy.
 pub(super) async fn connect(
     settings: &Settings,
     broker: &Broker,
     purpose: &str,
     credentials: Option<PathBuf>,
-) -> Result<Held, Refusal> {
+) -> Result<Held, Cause> {
     let protocols: &[Protocol] = match settings.protocol {
         ProtocolChoice::Auto => &[Protocol::V5, Protocol::V4],
         ProtocolChoice::Only(Protocol::V5) => &[Protocol::V5],
         ProtocolChoice::Only(Protocol::V4) => &[Protocol::V4],
     };
-    let mut refusal = Refusal { words: String::new(), is_refused: false };
+    let mut last = Cause::other("no generation of MQTT may be tried");
     for protocol in protocols {
         let attempt = attempt(settings, broker, *protocol, purpose, credentials.clone());
         match attempt.make(|_| {}).await {
             Ok(held) => return Ok(held),
-            Err(cause) => {
-                let may_be_protocol = matches!(cause.kind, CauseKind::WrongProtocol | CauseKind::HungUp);
-                refusal = Refusal { words: cause.words, is_refused: cause.kind == CauseKind::Refused };
-                if !may_be_protocol {
-                    break;
-                }
-            }
+            Err(cause) if matches!(cause.kind, CauseKind::WrongProtocol | CauseKind::HungUp) => last = cause,
+            Err(cause) => return Err(cause),
         }
     }
-    Err(refusal)
+    Err(last)
 }
 
 /// One that has not begun.

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::guest;
-use super::session::{Connected, Dialer, Event, Fate, Filter, Grant, Pending, Publication, Session, io_cause};
+use super::session::{
+    Cause, CauseKind, Connected, Dialer, Event, Fate, Filter, Grant, Pending, Publication, Session, io_cause,
+};
 use super::supervisor::{Files, is_encrypted};
 use super::{Broker, Protocol, Settings, Transport};
 use fieldgate_model::Qos;
@@ -56,6 +58,15 @@ pub struct Failure {
     pub step: Step,
     /// Why, with the remedy as far as the program knows one.
     pub words: String,
+    /// Whether the broker has refused user, password or identifier, rather than that something is not as it must be.
+    pub is_refused: bool,
+}
+
+impl Failure {
+    /// One that is no refusal.
+    pub fn new(step: Step, words: impl Into<String>) -> Self {
+        Self { step, words: words.into(), is_refused: false }
+    }
 }
 
 /// What a visit has found.
@@ -95,7 +106,12 @@ impl Way<'_> {
             return Ok(());
         }
         let login = guest::connect(self.settings, self.broker, "doctor", self.credentials.clone());
-        let mut held = login.await.map_err(|refusal| Failure { step: Step::Login, words: refusal.words })?;
+        let refused = |cause: Cause| Failure {
+            step: Step::Login,
+            is_refused: cause.kind == CauseKind::Refused,
+            words: cause.words,
+        };
+        let mut held = login.await.map_err(refused)?;
         visit.protocol = Some(held.connected.protocol);
         let published = self.publish(&mut held.session, &held.connected).await;
         if published.is_ok() {
@@ -104,7 +120,7 @@ impl Way<'_> {
             let _unheard = timeout(LISTENING, heard).await;
         }
         guest::leave(held.session).await;
-        published.map_err(|words| Failure { step: Step::Publish, words })
+        published.map_err(|words| Failure::new(Step::Publish, words))
     }
 
     /// Password and certificates, the password only where it is of use.
@@ -116,7 +132,7 @@ impl Way<'_> {
         let first = settings.protocol.first();
         let attempt = guest::attempt(&settings, self.broker, first, "doctor", self.credentials.clone());
         let read = attempt.read_files().await;
-        read.map(|(files, _)| files).map_err(|cause| Failure { step: Step::Files, words: cause.words })
+        read.map(|(files, _)| files).map_err(|cause| Failure::new(Step::Files, cause.words))
     }
 
     async fn dial(&self, dialer: &Dialer) -> Result<(), Failure> {
@@ -145,7 +161,7 @@ impl Way<'_> {
                 format!("{who} did not answer within {} s", PATIENCE.as_secs())
             }
         };
-        Err(Failure { step, words })
+        Err(Failure::new(step, words))
     }
 
     /// Publishes on a topic of ours and waits for it to come back.

@@ -10,7 +10,7 @@ use crate::cli::doctor::check::{Check, Finding, Verdict, quoted};
 use crate::cli::doctor::situation::{Account, Situation, Unit, UnitFacts};
 
 /// The service's user and groups exist.
-pub const ACCOUNT: Check =
+pub(super) const ACCOUNT: Check =
     Check { id: "account", title: "the service's user and groups", causes: &["user-absent", "group-absent"], judge };
 
 fn judge(situation: &Situation) -> Verdict {
@@ -36,7 +36,7 @@ fn judge(situation: &Situation) -> Verdict {
 }
 
 /// The account of the unit, or of whoever runs this where there is none; of the system whose files are below `root`.
-pub fn gather(root: &Path, unit: &UnitFacts) -> Account {
+pub(super) fn gather(root: &Path, unit: &UnitFacts) -> Account {
     let read = |name: &str| fs::read_to_string(root.join("etc").join(name)).unwrap_or_default();
     let (users, groups) = (Names::read(&read("passwd")), Names::read(&read("group")));
     match unit.loaded() {
@@ -46,7 +46,7 @@ pub fn gather(root: &Path, unit: &UnitFacts) -> Account {
 }
 
 /// The name of this group, of the system whose files are below `root`.
-pub fn group_name(root: &Path, gid: u32) -> Option<String> {
+pub(super) fn group_name(root: &Path, gid: u32) -> Option<String> {
     let groups = Names::read(&fs::read_to_string(root.join("etc/group")).unwrap_or_default());
     groups.0.into_iter().find(|entry| entry.number == gid).map(|entry| entry.name)
 }

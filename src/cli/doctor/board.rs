@@ -8,15 +8,15 @@ use fieldgate_bus::Files;
 use fieldgate_model::ClockStatus;
 
 /// The supply.
-pub const BOARD: Check =
+pub(super) const BOARD: Check =
     Check { id: "board", title: "the board and its supply", causes: &["under-voltage"], judge: judge_board };
 
 /// The kernel has what outputs and inputs need.
-pub const KERNEL: Check =
+pub(super) const KERNEL: Check =
     Check { id: "kernel", title: "the kernel's release", causes: &["kernel-too-old"], judge: judge_kernel };
 
 /// The clock is set.
-pub const CLOCK: Check = Check { id: "clock", title: "the date", causes: &["clock-unset"], judge: judge_clock };
+pub(super) const CLOCK: Check = Check { id: "clock", title: "the date", causes: &["clock-unset"], judge: judge_clock };
 
 /// The interface of GPIO lines by which edges come with their time (Linux 5.10, gpio-v2).
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
@@ -29,7 +29,7 @@ fn judge_board(situation: &Situation) -> Verdict {
     let model = board.model.clone().unwrap_or_else(|| "a machine that does not name itself".into());
     let low = Finding::new(
         "under-voltage",
-        "the supply has been too low; chips and the card fail then, now and again",
+        "the supply is too low at this moment; chips and the card fail then, now and again",
         "vcgencmd get_throttled",
     );
     Verdict::of(board.is_undervolted.then_some(low).into_iter().collect(), model)
@@ -60,7 +60,7 @@ fn judge_clock(situation: &Situation) -> Verdict {
 }
 
 /// Looks at the board whose files these are; those of them that are no texts of the kernel are below `root`.
-pub fn gather(files: &dyn Files, root: &Path) -> Board {
+pub(super) fn gather(files: &dyn Files, root: &Path) -> Board {
     let hwmon = files.list("/sys/class/hwmon").unwrap_or_default();
     let read = |entry: &String, file: &str| files.read(&format!("/sys/class/hwmon/{entry}/{file}")).ok();
     let is_low = |entry: &String| {

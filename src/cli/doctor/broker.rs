@@ -2,6 +2,7 @@
 //!
 //! A step is not tried where one before it failed, so the first that is wrong is the cause.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,12 +12,11 @@ use tokio::time::timeout;
 use crate::cli::doctor::buses::below;
 use crate::cli::doctor::check::{Check, Finding, NO_CONFIGURATION, Verdict, quoted};
 use crate::cli::doctor::situation::{BrokerFacts, Situation};
-use crate::config::DEFAULT_PATH;
 use fieldgate_link::secrets::{CREDENTIALS, credentials_folder};
 use fieldgate_link::{self as link, Broker, Failure, SecretSource, Settings, Step, Transport, Visit};
 
 /// Password and certificates can be read.
-pub const FILES: Check = Check {
+pub(super) const FILES: Check = Check {
     id: "broker-files",
     title: "password and certificates",
     causes: &["broker-files"],
@@ -24,7 +24,7 @@ pub const FILES: Check = Check {
 };
 
 /// Its name has an address.
-pub const NAME: Check = Check {
+pub(super) const NAME: Check = Check {
     id: "broker-name",
     title: "the broker's name",
     causes: &["broker-name"],
@@ -32,7 +32,7 @@ pub const NAME: Check = Check {
 };
 
 /// Somebody listens there.
-pub const PORT: Check = Check {
+pub(super) const PORT: Check = Check {
     id: "broker-port",
     title: "the broker's port",
     causes: &["broker-port"],
@@ -40,7 +40,7 @@ pub const PORT: Check = Check {
 };
 
 /// The certificates are good.
-pub const TLS: Check = Check {
+pub(super) const TLS: Check = Check {
     id: "broker-tls",
     title: "TLS with the broker",
     causes: &["broker-tls"],
@@ -48,7 +48,7 @@ pub const TLS: Check = Check {
 };
 
 /// The path is one of websockets.
-pub const WEBSOCKET: Check = Check {
+pub(super) const WEBSOCKET: Check = Check {
     id: "broker-websocket",
     title: "the websocket to the broker",
     causes: &["broker-websocket"],
@@ -56,15 +56,15 @@ pub const WEBSOCKET: Check = Check {
 };
 
 /// User, password and protocol are taken.
-pub const LOGIN: Check = Check {
+pub(super) const LOGIN: Check = Check {
     id: "broker-login",
     title: "the login at the broker",
-    causes: &["broker-login"],
+    causes: &["broker-login", "broker-no-answer"],
     judge: |situation| judge(situation, Step::Login),
 };
 
 /// What is published comes back.
-pub const PUBLISH: Check = Check {
+pub(super) const PUBLISH: Check = Check {
     id: "broker-publish",
     title: "a publication that comes back",
     causes: &["topic-forbidden"],
@@ -81,7 +81,7 @@ fn judge(situation: &Situation, step: Step) -> Verdict {
         let failure = broker.visit.failure.as_ref().filter(|failure| failure.step == step)?;
         Some(finding(situation, broker, failure))
     };
-    let findings: Vec<_> = concerned.iter().filter_map(|broker| failed(broker)).collect();
+    let findings: Vec<_> = concerned.iter().filter_map(failed).collect();
     let is_past = |broker: &&&BrokerFacts| {
         broker.last >= step && broker.visit.failure.as_ref().is_none_or(|failure| failure.step > step)
     };
@@ -93,7 +93,7 @@ fn judge(situation: &Situation, step: Step) -> Verdict {
         None => "no broker of the configuration needs it".into(),
         Some(broker) if broker.last < step => {
             let file = quoted(&situation.path.to_string_lossy());
-            format!("a credential is needed, which root can read: sudo fieldgate doctor --config {file}")
+            format!("a credential is needed, which only root may read: sudo fieldgate doctor --config {file}")
         }
         Some(_) => "an earlier step was not possible".to_owned(),
     })
@@ -125,6 +125,12 @@ fn finding(situation: &Situation, broker: &BrokerFacts, failure: &Failure) -> Fi
             ("broker-tls", format!("openssl s_client -connect {host}:{port} -servername {host} -showcerts </dev/null"))
         }
         Step::Websocket => ("broker-websocket", "grep -rn -A2 listener /etc/mosquitto/".into()),
+        Step::Login if !failure.is_refused && is_here => {
+            ("broker-no-answer", "sudo journalctl -u mosquitto -n 30 --no-pager".into())
+        }
+        Step::Login if !failure.is_refused => {
+            ("broker-no-answer", format!("ssh {host} sudo journalctl -u mosquitto -n 30 --no-pager"))
+        }
         Step::Login => (
             "broker-login",
             format!("sudo mosquitto_passwd /etc/mosquitto/passwd {user} && sudo systemctl restart mosquitto"),
@@ -138,17 +144,17 @@ fn finding(situation: &Situation, broker: &BrokerFacts, failure: &Failure) -> Fi
     Finding::new(cause, format!("{}: {}", broker.visit.broker, failure.words), remedy)
 }
 
-/// Goes to every broker. `path` is the configuration's, and the system that it belongs to lies below `root`.
-pub async fn gather(settings: &Settings, path: &Path, root: &Path) -> Vec<BrokerFacts> {
-    let credentials = credentials_folder().or_else(|| of_service(path, root));
+/// Goes to every broker. The system that the configuration belongs to lies below `root`.
+pub(super) async fn gather(settings: &Settings, root: &Path) -> Vec<BrokerFacts> {
+    let credentials = credentials_folder().or_else(|| of_service(root));
     join_all(settings.brokers.iter().map(|broker| visit(settings, broker, credentials.clone()))).await
 }
 
-/// The folder whose files systemd hands to the service, if this user may read it.
-fn of_service(path: &Path, root: &Path) -> Option<PathBuf> {
+/// The folder whose files systemd hands to the service, unless this user may not look into it.
+fn of_service(root: &Path) -> Option<PathBuf> {
     let folder = below(root, Path::new(CREDENTIALS));
-    (path == Path::new(DEFAULT_PATH) || root != Path::new("/")).then_some(())?;
-    folder.read_dir().is_ok().then_some(folder)
+    let is_denied = folder.read_dir().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    (!is_denied).then_some(folder)
 }
 
 async fn visit(settings: &Settings, broker: &Broker, credentials: Option<PathBuf>) -> BrokerFacts {
@@ -157,7 +163,7 @@ async fn visit(settings: &Settings, broker: &Broker, credentials: Option<PathBuf
         Ok(visit) => visit,
         Err(_) => {
             let words = format!("no answer within {} s", LONGEST.as_secs());
-            let failure = Some(Failure { step: last, words });
+            let failure = Some(Failure::new(last, words));
             Visit { broker: broker.to_string(), failure, protocol: None, heard: Default::default() }
         }
     };

@@ -12,9 +12,10 @@ use crate::config::Config;
 use fieldgate_bus::survey::gpio::{self, GpioChip};
 use fieldgate_bus::survey::i2c::binder;
 use fieldgate_bus::{self as bus, Claim, Device, Entry, Files};
+use fieldgate_model::describe_error;
 
 /// Every bus is there and may be used.
-pub const BUSES: Check = Check {
+pub(super) const BUSES: Check = Check {
     id: "buses",
     title: "the device file of each bus, and who may use it",
     causes: &["bus-off", "bus-restart", "bus-module", "group-missing", "device-of-root"],
@@ -22,7 +23,7 @@ pub const BUSES: Check = Check {
 };
 
 /// No address is taken by the kernel.
-pub const ADDRESSES: Check = Check {
+pub(super) const ADDRESSES: Check = Check {
     id: "addresses",
     title: "addresses that a driver of the kernel has taken",
     causes: &["address-bound"],
@@ -30,7 +31,7 @@ pub const ADDRESSES: Check = Check {
 };
 
 /// No line or port is taken by another program.
-pub const LINES: Check = Check {
+pub(super) const LINES: Check = Check {
     id: "lines",
     title: "lines and ports that another program uses",
     causes: &["line-in-use", "port-in-use"],
@@ -137,7 +138,14 @@ fn judge_lines(situation: &Situation) -> Verdict {
             format!("{} of bus {} is used by the system: {}", bus.path.display(), bus.name, bus.in_use.as_ref()?);
         Some(Finding::new("port-in-use", words, "sudo raspi-config nonint do_serial_cons 1 && sudo reboot"))
     };
-    Verdict::of(situation.lines.iter().map(line).chain(buses.iter().filter_map(port)).collect(), "none")
+    let ports = buses.iter().filter_map(port);
+    match &situation.lines {
+        Ok(lines) => Verdict::of(lines.iter().map(line).chain(ports).collect(), "none"),
+        Err(why) => match ports.collect::<Vec<_>>() {
+            none if none.is_empty() => Verdict::not_checked(why.clone()),
+            some => Verdict::Wrong(some),
+        },
+    }
 }
 
 /// The number of `/dev/i2c-N`.
@@ -146,12 +154,12 @@ fn adapter_number(path: &Path) -> Option<u32> {
 }
 
 /// Rights as the file has them.
-pub fn rights(found: &Metadata) -> Rights {
+pub(super) fn rights(found: &Metadata) -> Rights {
     Rights { mode: found.mode(), uid: found.uid(), gid: found.gid() }
 }
 
 /// The buses that are wired to the board, of the system below `root`.
-pub fn gather(config: &Config, files: &dyn Files, root: &Path, board: &Board) -> Vec<BusFacts> {
+pub(super) fn gather(config: &Config, files: &dyn Files, root: &Path, board: &Board) -> Vec<BusFacts> {
     let config_txt = board.config_txt.as_deref().map(|file| below(root, file));
     let config_txt = config_txt.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
     let wired = config.buses.iter().filter_map(|(name, settings)| Some((name, settings.entry()?)));
@@ -210,7 +218,7 @@ fn is_written(config_txt: &str, line: &str) -> bool {
 }
 
 /// `path` of the system below `root`.
-pub fn below(root: &Path, path: &Path) -> PathBuf {
+pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
@@ -230,7 +238,7 @@ fn claims(config: &Config) -> impl Iterator<Item = (String, &Entry, Claim)> {
 }
 
 /// The addresses of the configuration that a driver of the kernel has bound.
-pub fn bound(config: &Config, files: &dyn Files) -> Vec<Bound> {
+pub(super) fn bound(config: &Config, files: &dyn Files) -> Vec<Bound> {
     let bound = |(device, entry, claim): (String, &Entry, Claim)| {
         let (Claim::Address(address) | Claim::ChipChannel { address, .. }) = claim else { return None };
         let Some(Device::File(adapter)) = (entry.spec.device)(entry) else { return None };
@@ -241,14 +249,18 @@ pub fn bound(config: &Config, files: &dyn Files) -> Vec<Bound> {
 }
 
 /// The lines of the configuration that others than the service use.
-pub fn lines_in_use(config: &Config) -> Vec<LineInUse> {
+///
+/// # Errors
+/// No chip may be opened; in words.
+pub(super) fn lines_in_use(config: &Config) -> Result<Vec<LineInUse>, String> {
     let is_line = |(_, entry, claim): &(String, &Entry, Claim)| {
         std::ptr::eq(entry.spec, &bus::gpio::SPEC) && matches!(claim, Claim::Line(_))
     };
     let claimed: Vec<_> = claims(config).filter(is_line).collect();
     // Without one, no chip is opened.
-    let chips = if claimed.is_empty() { Vec::new() } else { gpio::chips().unwrap_or_default() };
-    claimed.into_iter().filter_map(|(device, entry, claim)| in_use(&chips, device, entry, claim)).collect()
+    let chips = if claimed.is_empty() { Ok(Vec::new()) } else { gpio::chips() };
+    let chips = chips.map_err(|error| describe_error(&error))?;
+    Ok(claimed.into_iter().filter_map(|(device, entry, claim)| in_use(&chips, device, entry, claim)).collect())
 }
 
 fn in_use(chips: &[GpioChip], device: String, entry: &Entry, claim: Claim) -> Option<LineInUse> {

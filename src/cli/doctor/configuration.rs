@@ -10,7 +10,7 @@ use crate::cli::doctor::situation::{ConfigurationFacts, Rights, Situation};
 use crate::config::{ConfigError, InForce, Severity};
 
 /// It can run.
-pub const CONFIGURATION: Check = Check {
+pub(super) const CONFIGURATION: Check = Check {
     id: "configuration",
     title: "the file that the service obeys",
     causes: &["configuration-missing", "configuration-unreadable", "configuration-broken", "configuration-stored"],
@@ -55,7 +55,7 @@ fn judge(situation: &Situation) -> Verdict {
 }
 
 /// What became of loading the file at `path`.
-pub fn gather(path: &Path, loaded: &Result<InForce, ConfigError>) -> ConfigurationFacts {
+pub(super) fn gather(path: &Path, loaded: &Result<InForce, ConfigError>) -> ConfigurationFacts {
     let error = match loaded {
         Ok(in_force) => {
             let stored = in_force.origin.is_warning().then(|| in_force.origin.to_string());

@@ -8,7 +8,7 @@ use crate::cli::doctor::unit;
 use fieldgate_link as link;
 
 /// The link works as configured.
-pub const GATEWAY: Check = Check {
+pub(super) const GATEWAY: Check = Check {
     id: "gateway",
     title: "what the gateway says of its link and its spool",
     causes: &["client-id-shared", "name-shared", "gateway-offline", "link-alarm", "spool-error"],
@@ -16,7 +16,7 @@ pub const GATEWAY: Check = Check {
 };
 
 /// Every bus works.
-pub const BUSES: Check = Check {
+pub(super) const BUSES: Check = Check {
     id: "gateway-buses",
     title: "what the gateway says of its buses",
     causes: &["bus-failing"],
@@ -24,7 +24,7 @@ pub const BUSES: Check = Check {
 };
 
 /// Every sensor works.
-pub const SENSORS: Check = Check {
+pub(super) const SENSORS: Check = Check {
     id: "sensors",
     title: "what the gateway says of its sensors",
     causes: &["sensor-down", "sensor-degraded"],

@@ -11,6 +11,7 @@ mod buses;
 pub mod check;
 mod configuration;
 mod gateway;
+mod page;
 pub mod report;
 pub mod situation;
 mod storage;
@@ -30,7 +31,7 @@ use fieldgate_bus::sysfs::HostBus;
 use fieldgate_clock as clock;
 
 use report::Report;
-use situation::{Situation, UnitFacts};
+use situation::Situation;
 
 /// How long systemd and the disk may take for an answer, each.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,9 +79,7 @@ fn gather(path: &Path, places: &Places, runtime: &tokio::runtime::Runtime) -> Si
     let loaded = config::load_in_force(path);
     let host = HostBus::at(root).files().expect("the host has files");
     let files = host.as_ref();
-    let (asked, systemctl) = (root.clone(), places.systemctl.clone());
-    let unit = within(move || unit::gather(&asked, &systemctl));
-    let unit = unit.unwrap_or_else(|| UnitFacts::NoAnswer(format!("within {} s", PATIENCE.as_secs())));
+    let unit = unit::gather(root, &places.systemctl);
     let board = board::gather(files, root);
     let config = loaded.as_ref().ok().map(|in_force| &in_force.loaded.config);
     let storage = config.and_then(|config| {
@@ -94,8 +93,10 @@ fn gather(path: &Path, places: &Places, runtime: &tokio::runtime::Runtime) -> Si
         account: account::gather(root, &unit),
         buses: config.map(|config| buses::gather(config, files, root, &board)),
         bound: config.map(|config| buses::bound(config, files)).unwrap_or_default(),
-        lines: config.filter(|_| root == Path::new("/")).map(buses::lines_in_use).unwrap_or_default(),
-        brokers: config.map(|config| runtime.block_on(broker::gather(&config.link, path, root))),
+        lines: config.filter(|_| root == Path::new("/")).map_or(Ok(Vec::new()), buses::lines_in_use),
+        page: config.and_then(|config| config.http.as_ref()).map(|http| page::gather(http.listen)),
+        is_root: rustix::process::geteuid().is_root(),
+        brokers: config.map(|config| runtime.block_on(broker::gather(&config.link, root))),
         base_topic: config.map_or_else(String::new, |config| config.topics.base().to_owned()),
         board,
         storage,

@@ -10,7 +10,10 @@ use crate::cli::doctor::table::CHECKS;
 
 /// What every check has come to, in the order of the table.
 #[derive(Debug)]
-pub struct Report(Vec<(&'static Check, Verdict)>);
+pub struct Report {
+    checks: Vec<(&'static Check, Verdict)>,
+    is_root: bool,
+}
 
 impl Report {
     /// Judges a situation.
@@ -26,17 +29,17 @@ impl Report {
             }
             (check, verdict)
         };
-        Self(CHECKS.iter().map(judged).collect())
+        Self { checks: CHECKS.iter().map(judged).collect(), is_root: situation.is_root }
     }
 
     /// What each check has come to.
     pub fn verdicts(&self) -> impl Iterator<Item = (&'static Check, &Verdict)> {
-        self.0.iter().map(|(check, verdict)| (*check, verdict))
+        self.checks.iter().map(|(check, verdict)| (*check, verdict))
     }
 
     /// Everything that is wrong, the first cause first.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.0.iter().flat_map(|(_, verdict)| match verdict {
+        self.checks.iter().flat_map(|(_, verdict)| match verdict {
             Verdict::Wrong(findings) => &findings[..],
             Verdict::Good(_) | Verdict::NotChecked(_) => &[],
         })
@@ -54,7 +57,7 @@ impl Report {
         let mut line = |state: &str, id: &str, words: &str| {
             writeln!(out, "{state:<5}  {id:<width$}  {words}").expect("a String takes all");
         };
-        for (check, verdict) in &self.0 {
+        for (check, verdict) in &self.checks {
             match verdict {
                 Verdict::Good(words) => line("good", check.id, words),
                 Verdict::NotChecked(why) => line("–", check.id, &format!("not checked: {why}")),
@@ -64,7 +67,11 @@ impl Report {
                 }),
             }
         }
-        out + &self.summary()
+        out += &self.summary();
+        if !self.is_root {
+            out += "\nyou are not root: what only root may read is not checked, or looks wrong; sudo fieldgate doctor sees all\n";
+        }
+        out
     }
 
     fn summary(&self) -> String {
@@ -93,9 +100,10 @@ impl Report {
         };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "root": self.is_root,
             "good": self.is_good(),
             "first": self.findings().next().map(|finding| finding.cause),
-            "checks": self.0.iter().map(check).collect::<Vec<_>>(),
+            "checks": self.checks.iter().map(check).collect::<Vec<_>>(),
         })
     }
 }

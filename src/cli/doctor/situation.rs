@@ -1,5 +1,6 @@
 //! All facts that the checks judge. Whoever gathers writes them, and a test can describe them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use fieldgate_bus::BusSpec;
@@ -24,14 +25,18 @@ pub struct Situation {
     pub buses: Option<Vec<BusFacts>>,
     /// Addresses of the configuration that a driver of the kernel has bound.
     pub bound: Vec<Bound>,
-    /// Lines of the configuration that others use.
-    pub lines: Vec<LineInUse>,
+    /// Lines of the configuration that others use, or why that cannot be seen.
+    pub lines: Result<Vec<LineInUse>, String>,
     /// The spool and its disk; nothing without a configuration, or where the disk does not answer.
     pub storage: Option<Storage>,
     /// systemd's view of the service.
     pub unit: UnitFacts,
     /// How far the way to each broker led; nothing without a configuration.
     pub brokers: Option<Vec<BrokerFacts>>,
+    /// The page for browsers; nothing without `http:` or without a configuration.
+    pub page: Option<PageFacts>,
+    /// Whether root looks, who may see all of this.
+    pub is_root: bool,
     /// `B`, where a configuration says it.
     pub base_topic: String,
 }
@@ -66,7 +71,7 @@ pub struct Board {
     pub model: Option<String>,
     /// The kernel's release: `6.1.0-rpi7`.
     pub kernel: String,
-    /// Whether its supply has been too low since it was switched on.
+    /// Whether its supply is too low now, as the kernel has last asked.
     pub is_undervolted: bool,
     /// The firmware's configuration, of a Raspberry Pi.
     pub config_txt: Option<PathBuf>,
@@ -221,6 +226,15 @@ impl UnitFacts {
             _ => None,
         }
     }
+}
+
+/// The page for browsers.
+#[derive(Clone, Copy, Debug)]
+pub struct PageFacts {
+    /// Where it is to be.
+    pub listen: SocketAddr,
+    /// Whether somebody answers there.
+    pub is_served: bool,
 }
 
 /// How far the way to a broker led.

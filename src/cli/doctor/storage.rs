@@ -1,6 +1,7 @@
 //! The spool: its disk, its file, and who has it. It is looked at from outside, and nothing is changed.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
@@ -11,7 +12,7 @@ use crate::cli::doctor::situation::{Situation, Storage, UnitFacts};
 use fieldgate_spool::{self as spool, FileState, MIN_SIZE};
 
 /// The disk takes what is written.
-pub const DISK: Check = Check {
+pub(super) const DISK: Check = Check {
     id: "disk",
     title: "the disk of the spool",
     causes: &["disk-silent", "disk-full", "disk-read-only", "spool-folder"],
@@ -19,16 +20,33 @@ pub const DISK: Check = Check {
 };
 
 /// The file can be used.
-pub const SPOOL: Check = Check {
+pub(super) const SPOOL: Check = Check {
     id: "spool",
     title: "the spool's file",
-    causes: &["spool-newer", "spool-damaged", "spool-unreadable", "spool-set-aside"],
+    causes: &["spool-newer", "spool-damaged", "spool-unreadable"],
     judge: judge_spool,
 };
 
+/// Nothing is left of an earlier damage, which no longer does any harm.
+pub(super) const SET_ASIDE: Check = Check {
+    id: "set-aside",
+    title: "files of the spool that were set aside as damaged",
+    causes: &["spool-set-aside"],
+    judge: judge_set_aside,
+};
+
 /// Only the service has it.
-pub const INSTANCE: Check =
+pub(super) const INSTANCE: Check =
     Check { id: "instance", title: "which process has the spool", causes: &["two-instances"], judge: judge_instance };
+
+/// Why nothing is said of a spool that only its owner may read.
+const NOT_YOURS: &str = "you may not read the spool; run it with sudo";
+
+/// Why nothing is said where the disk is not known.
+const NO_DISK: &str = "its disk could not be looked at";
+
+/// States of a unit that runs, or would like to.
+const TRIES: [&str; 4] = ["active", "reloading", "activating", "failed"];
 
 /// Read, write and enter, in the bits of others.
 const ALL: u32 = 7;
@@ -71,7 +89,7 @@ fn without(situation: &Situation) -> Verdict {
 }
 
 fn judge_spool(situation: &Situation) -> Verdict {
-    let Some(storage) = &situation.storage else { return Verdict::not_checked("its disk could not be looked at") };
+    let Some(storage) = &situation.storage else { return Verdict::not_checked(NO_DISK) };
     let shown = storage.path.display();
     let mut findings = Vec::new();
     let mut good = String::new();
@@ -89,12 +107,21 @@ fn judge_spool(situation: &Situation) -> Verdict {
             format!("the spool in {shown} is damaged: {why}; the next start sets it aside and saves what can be read"),
             "sudo systemctl restart fieldgate",
         )),
+        FileState::Unreadable(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Verdict::not_checked(NOT_YOURS);
+        }
         FileState::Unreadable(error) => findings.push(Finding::new(
             "spool-unreadable",
-            format!("the spool in {shown} cannot be read by you: {error}"),
-            format!("sudo fieldgate doctor --config {}", quoted(&situation.path.to_string_lossy())),
+            format!("the spool in {shown} cannot be read: {error}"),
+            "sudo dmesg --level=err,warn | tail -n 20",
         )),
     }
+    Verdict::of(findings, good)
+}
+
+fn judge_set_aside(situation: &Situation) -> Verdict {
+    let Some(storage) = &situation.storage else { return Verdict::not_checked(NO_DISK) };
+    let mut findings = Vec::new();
     if let [first, ..] = &storage.inspection.set_aside[..] {
         let count = storage.inspection.set_aside.len();
         let words = format!(
@@ -104,7 +131,7 @@ fn judge_spool(situation: &Situation) -> Verdict {
         );
         findings.push(Finding::new("spool-set-aside", words, format!("sudo rm {}*", quoted(&first.to_string_lossy()))));
     }
-    Verdict::of(findings, good)
+    Verdict::of(findings, "none")
 }
 
 fn plural(messages: u64) -> &'static str {
@@ -112,16 +139,16 @@ fn plural(messages: u64) -> &'static str {
 }
 
 fn judge_instance(situation: &Situation) -> Verdict {
-    let Some(storage) = &situation.storage else { return Verdict::not_checked("its disk could not be looked at") };
+    let Some(storage) = &situation.storage else { return Verdict::not_checked(NO_DISK) };
     let holder = match storage.inspection.state {
         FileState::InUse(holder) => holder,
-        FileState::Unreadable(_) => return Verdict::not_checked("the spool cannot be read by you"),
+        FileState::Unreadable(_) => return Verdict::not_checked(NOT_YOURS),
         _ => return Verdict::Good("none".into()),
     };
     let who = holder.map_or("a process of a container".into(), |pid| format!("process {pid}"));
     match &situation.unit {
         UnitFacts::Loaded(unit) if holder == Some(unit.main_pid) => Verdict::Good(format!("the service, {who}")),
-        UnitFacts::Loaded(_) | UnitFacts::Masked => {
+        UnitFacts::Loaded(unit) if TRIES.contains(&unit.active.as_str()) => {
             let words = format!(
                 "{} is in use by {who}, which is not the service: of two that run, the second is refused",
                 storage.path.display()
@@ -129,12 +156,13 @@ fn judge_instance(situation: &Situation) -> Verdict {
             let remedy = holder.map_or("podman ps".into(), |pid| format!("sudo kill {pid}"));
             Verdict::Wrong(vec![Finding::new("two-instances", words, remedy)])
         }
-        UnitFacts::NoSystemd | UnitFacts::NoAnswer(_) | UnitFacts::Absent => Verdict::Good(who),
+        // Whoever has stopped the service may try by hand.
+        _ => Verdict::Good(who),
     }
 }
 
 /// Looks at the spool in this folder. A disk that hangs keeps this waiting.
-pub fn gather(folder: &Path) -> Storage {
+pub(super) fn gather(folder: &Path) -> Storage {
     let there = folder.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
     // A disk that says nothing of itself is judged by what it does.
     let disk = statvfs(there).ok();

@@ -1,7 +1,7 @@
 //! THE TABLE of checks, in the order in which a cause comes before what it causes; docs/troubleshooting.md explains every cause.
 
 use crate::cli::doctor::check::Check;
-use crate::cli::doctor::{account, board, broker, buses, configuration, gateway, storage, unit};
+use crate::cli::doctor::{account, board, broker, buses, configuration, gateway, page, storage, unit};
 
 /// THE TABLE.
 pub static CHECKS: &[Check] = &[
@@ -12,7 +12,6 @@ pub static CHECKS: &[Check] = &[
     buses::BUSES,
     buses::ADDRESSES,
     buses::LINES,
-    board::CLOCK,
     storage::DISK,
     storage::SPOOL,
     storage::INSTANCE,
@@ -20,6 +19,8 @@ pub static CHECKS: &[Check] = &[
     broker::FILES,
     broker::NAME,
     broker::PORT,
+    // Only certificates suffer from a wrong date, and a board without a network gets none.
+    board::CLOCK,
     broker::TLS,
     broker::WEBSOCKET,
     broker::LOGIN,
@@ -27,6 +28,9 @@ pub static CHECKS: &[Check] = &[
     gateway::GATEWAY,
     gateway::BUSES,
     gateway::SENSORS,
+    page::PAGE,
+    unit::AT_BOOT,
+    storage::SET_ASIDE,
 ];
 
 #[cfg(test)]

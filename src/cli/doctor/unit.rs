@@ -1,21 +1,31 @@
 //! The service as systemd sees it.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::cli::EXIT_CONFIG;
 use crate::cli::doctor::check::{Check, Finding, Verdict};
 use crate::cli::doctor::situation::{Situation, Unit, UnitFacts};
+use crate::cli::doctor::{PATIENCE, within};
 use crate::config::DEFAULT_PATH;
 use fieldgate_spool::FileState;
 
 /// It is there, enabled and running.
-pub const UNIT: Check = Check {
+pub(super) const UNIT: Check = Check {
     id: "unit",
     title: "the service as systemd sees it",
-    causes: &["unit-masked", "unit-absent", "unit-failed", "unit-stopped", "unit-disabled"],
+    causes: &["unit-masked", "unit-absent", "unit-failed", "unit-stopped"],
     judge,
+};
+
+/// It is started with the board. What runs now does not suffer from that.
+pub(super) const AT_BOOT: Check = Check {
+    id: "unit-at-boot",
+    title: "whether the service starts with the board",
+    causes: &["unit-disabled"],
+    judge: judge_at_boot,
 };
 
 /// Its name.
@@ -49,7 +59,7 @@ fn judge(situation: &Situation) -> Verdict {
         UnitFacts::Loaded(unit) => unit,
     };
     let findings = match (unit.active.as_str(), unit.sub.as_str()) {
-        ("active" | "reloading", _) => disabled(unit).into_iter().collect(),
+        ("active" | "reloading", _) => Vec::new(),
         ("failed", _) | ("activating", "auto-restart") => {
             vec![Finding::new("unit-failed", format!("{NAME} does not stay up: {}", describe_end(unit)), LOG)]
         }
@@ -64,9 +74,11 @@ fn judge(situation: &Situation) -> Verdict {
     Verdict::of(findings, format!("{}, process {}", unit.active, unit.main_pid))
 }
 
-fn disabled(unit: &Unit) -> Option<Finding> {
-    let words = format!("{NAME} runs now, and will not be started with the board");
-    (unit.enabled == "disabled").then(|| Finding::new("unit-disabled", words, "sudo systemctl enable fieldgate"))
+fn judge_at_boot(situation: &Situation) -> Verdict {
+    let Some(unit) = situation.unit.loaded() else { return Verdict::not_checked("there is no unit that may run") };
+    let words = format!("{NAME} will not be started with the board");
+    let disabled = Finding::new("unit-disabled", words, "sudo systemctl enable fieldgate");
+    Verdict::of((unit.enabled == "disabled").then_some(disabled).into_iter().collect(), unit.enabled.clone())
 }
 
 /// How it ended, by its own exit codes and those of systemd.exec(5).
@@ -87,26 +99,45 @@ fn describe_end(unit: &Unit) -> String {
 }
 
 /// Whether the service works, by systemd or by the lock of its spool.
-pub fn is_running(situation: &Situation) -> bool {
+pub(super) fn is_running(situation: &Situation) -> bool {
     let by_unit = situation.unit.loaded().is_some_and(|unit| unit.active == "active");
     let has_spool = situation.storage.as_ref().is_some_and(|s| matches!(s.inspection.state, FileState::InUse(_)));
     by_unit || has_spool
 }
 
-/// Asks `systemctl`, which is given no time limit here, where systemd runs the system below `root`.
-pub fn gather(root: &Path, systemctl: &Path) -> UnitFacts {
+/// Asks `systemctl`, where systemd runs the system below `root`.
+pub(super) fn gather(root: &Path, systemctl: &Path) -> UnitFacts {
     // As sd_booted(3) asks.
     if !root.join("run/systemd/system").is_dir() {
         return UnitFacts::NoSystemd;
     }
-    let asked = Command::new(systemctl)
-        .args(["show", NAME, "--no-pager", "--property", PROPERTIES])
-        .stdin(Stdio::null())
-        .output();
-    match asked {
-        Ok(output) if output.status.success() => read(&String::from_utf8_lossy(&output.stdout)),
-        Ok(output) => UnitFacts::NoAnswer(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => UnitFacts::NoAnswer(error.to_string()),
+    match ask(systemctl) {
+        Ok(text) => read(&text),
+        Err(why) => UnitFacts::NoAnswer(why),
+    }
+}
+
+/// What it prints, or why that is of no use; one that gives no answer is ended.
+fn ask(systemctl: &Path) -> Result<String, String> {
+    let mut command = Command::new(systemctl);
+    command.args(["show", NAME, "--no-pager", "--property", PROPERTIES]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let mut output = child.stdout.take().ok_or("it has no output")?;
+    let answer = within(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).map(|_| text)
+    });
+    if answer.is_none() {
+        // It may have ended meanwhile, which is as good.
+        child.kill().unwrap_or_default();
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    match answer {
+        None => Err(format!("within {} s", PATIENCE.as_secs())),
+        Some(Err(error)) => Err(error.to_string()),
+        Some(Ok(_)) if !status.success() => Err(format!("it ended with {status}")),
+        Some(Ok(text)) => Ok(text),
     }
 }
 
