@@ -15,9 +15,11 @@ fn what_a_request_says_is_escaped_in_answers_topics_the_log_and_files() {
     let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let client = Client::subscribe(&broker.endpoint(), &["#"]);
     let gateway = start(folder.path(), &allowing(&broker, ALL), &client);
-    // As a transaction it comes back as it was.
-    for (verb, request) in [
-        ("ping", json!({})),
+    client.publish("b/request/ping", &json!({ "transaction": HOSTILE }).to_string(), false, 1);
+    let refused = client.wait_json("b/response/ping", |_| true, SOON);
+    let words = "unreadable: transaction must be a plain text of at most 64 characters or a whole number";
+    assert_eq!((&refused["transaction"], &refused["error"]), (&json!(null), &words.into()));
+    for (nth, (verb, request)) in [
         ("ping", json!({ HOSTILE: 1 })),
         ("read", json!({ "sensor": HOSTILE })),
         ("history", json!({ "sensor": HOSTILE })),
@@ -25,10 +27,11 @@ fn what_a_request_says_is_escaped_in_answers_topics_the_log_and_files() {
         ("log-level", json!({ "level": HOSTILE })),
         ("config", json!({ "config": HOSTILE, "confirm_within": "1h" })),
         ("config", json!({ "config": format!("{HOSTILE}: {{ {HOSTILE} }}"), "confirm_within": HOSTILE })),
-    ] {
-        client.forget();
-        let answer = ask(&client, verb, request, HOSTILE);
-        assert_eq!(answer["transaction"], HOSTILE);
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(ask(&client, verb, request, &nth.to_string())["status"], "error");
     }
     client.publish("b/request/ping", HOSTILE.trim_end_matches(['\0', '"']).trim_end_matches('\0'), false, 1);
     client.publish("b/request/INJECTED verb", "{}", false, 1);

@@ -196,7 +196,8 @@ fn plain(nth: usize) -> impl Strategy<Value = Plain> {
             is_moment,
             // A moment has no duration.
             hold: if is_moment { 0 } else { hold },
-            until_for,
+            // So that another click comes before its end.
+            until_for: if is_moment { 3 * until_for } else { until_for },
             lost,
             outputs,
             then,
@@ -219,7 +220,8 @@ pub(super) fn happens() -> impl Strategy<Value = Happens> {
         2 => any::<bool>().prop_map(Happens::Mode),
         2 => prop::option::weighted(0.9, any::<bool>()).prop_map(Happens::Link),
         2 => prop::option::weighted(0.9, 0..6_u8).prop_map(Happens::Shows),
-        3 => (0..WORDS.len()).prop_map(Happens::Clicked),
+        4 => Just(Happens::Clicked(0)),
+        2 => Just(Happens::Clicked(1)),
         1 => (0..2_usize).prop_map(Happens::Commanded),
         1 => (0..RULES, any::<bool>()).prop_map(|(rule, is_on)| Happens::Switched(rule, is_on)),
         1 => (0..2_usize, any::<bool>()).prop_map(|(output, refuses)| Happens::Refuses(output, refuses)),
