@@ -276,3 +276,45 @@ proptest! {
         }
     }
 }
+
+/// Templates and variables, with an alias from outside and a secret.
+const TEMPLATES: &str = "\
+mqtt: { broker: !env [FIELDGATE_UNSET, mqtt://h], password: hunter2 }
+buses: { i2c-1: &bus { type: i2c, device: /dev/i2c-1 } }
+templates:
+  probe:
+    driver: sht3x
+    bus: i2c-1
+    every: !param [every, !env [FIELDGATE_UNSET, 10s]]
+    settings: { address: !param address } # password: hunter2
+  other: { <<: *bus, device: !param device }
+sensors:
+  a: { use: { template: probe, address: 0x44 } }
+  b:
+    use: { template: probe, address: 0x45, every: 1m }
+    settings: { repeatability: high }
+";
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mutilated_templates_load_or_are_reported_with_a_line(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0_usize..12, prop_oneof![
+            piece(),
+            proptest::sample::select(vec!["!env ", "!param ", "use: ", "*bus", "template: probe", "templates: ", "include: x", "[a, b]"])
+                .prop_map(|text| text.as_bytes().to_vec()),
+        ]), 1..5),
+    ) {
+        let mut bytes = TEMPLATES.as_bytes().to_vec();
+        for (at, removed, piece) in edits {
+            let at = at.index(bytes.len());
+            let end = (at + removed).min(bytes.len());
+            bytes.splice(at..end, piece);
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        if let Err(error) = config::load_text(&text, Path::new("/nonexistent/x.yaml")) {
+            prop_assert!(error.problems.iter().any(|p| p.severity == Severity::Error && p.place.is_some()), "{error}");
+        }
+    }
+}

@@ -128,8 +128,8 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         names: &["std::env", "env::var", "env::var_os", "env::args", "env::vars"],
-        places: &["main.rs", "cli/", "link/secrets.rs"],
-        why: "nothing reads the environment after start; the link and the check look up systemd's folder of credentials",
+        places: &["main.rs", "cli/", "config/machine.rs", "link/secrets.rs"],
+        why: "nothing reads the environment after start, but for what a configuration names; the link and the check look up systemd's folder of credentials",
     },
     Fence {
         names: &[

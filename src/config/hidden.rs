@@ -24,11 +24,12 @@ const SHORTENED: usize = 63;
 pub(super) fn masked(words: &str, span: &Span, all: &[Hidden]) -> String {
     let mut words = words.to_owned();
     for Hidden { value, .. } in all.iter().filter(|hidden| hidden.value.len() >= MIN_LENGTH) {
-        let escaped = format!("{value:?}");
         let beginning: String = value.chars().take(SHORTENED).collect();
-        for form in [value.as_str(), escaped.trim_matches('"'), &beginning] {
-            words = words.replace(form, MASK);
+        // Words that are shorter than a long value cannot have all of it.
+        if value.len() <= words.len() {
+            words = words.replace(value, MASK).replace(format!("{value:?}").trim_matches('"'), MASK);
         }
+        words = words.replace(&beginning, MASK);
     }
     match at(span, all) {
         Some(hidden) => without_words_of(&words, &hidden.value),
@@ -45,8 +46,12 @@ pub(super) fn at<'h>(span: &Span, all: &'h [Hidden]) -> Option<&'h Hidden> {
 /// way.
 fn without_words_of(words: &str, value: &str) -> String {
     let secret: Vec<_> = value.split(|c| !is_of_word(c)).map(trim).filter(|word| !word.is_empty()).collect();
+    let lower = value.to_lowercase();
     let is_secret = |word: &str| {
         let (number, plain) = (number(word), word.trim_end_matches(char::is_alphabetic));
+        if number.is_none() && self::number(plain).is_none() && !lower.contains(&word.to_lowercase()) {
+            return false;
+        }
         let is_same = |other: &&str| {
             // A hint may write the number with a unit.
             let is_number = self::number(other).is_some();

@@ -1,4 +1,6 @@
-//! What the configuration takes from the machine it runs on: its name and its identity.
+//! What the configuration takes from the machine it runs on: its name, its identity, and variables that it names.
+
+use std::ffi::OsString;
 
 use fieldgate_model::Name;
 
@@ -47,6 +49,11 @@ impl Machine {
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         format!("{:04x}", (hash >> 48 ^ hash >> 32 ^ hash >> 16 ^ hash) & 0xffff)
     }
+}
+
+/// The value of an environment variable, if it is set.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// Where the device tree has the serial number of the board. Cards are cloned with their machine id; boards are not.

@@ -144,24 +144,19 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// As [`load`].
 pub fn load_text(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
-    check_source(source::Source::new(path, text), parts::Origin::File(&environment)).map(|(loaded, _)| loaded)
+    check_source(source::Source::new(path, text), parts::Origin::File(&machine::variable)).map(|(loaded, _)| loaded)
 }
 
 /// As [`load`], and by what the configuration is known again.
 fn load_known(path: &Path) -> Result<(Loaded, String), ConfigError> {
-    check_source(source::Source::read(path)?, parts::Origin::File(&environment))
-}
-
-/// The environment of this process.
-fn environment(variable: &str) -> Option<std::ffi::OsString> {
-    std::env::var_os(variable)
+    check_source(source::Source::read(path)?, parts::Origin::File(&machine::variable))
 }
 
 fn check_source(source: source::Source, origin: parts::Origin<'_>) -> Result<(Loaded, String), ConfigError> {
-    let parts::Assembled { source, root, notes } = parts::assemble(source, origin)?;
-    let (config, problems) = check::check(&source, &root, &machine::Machine::this());
-    let problems = [problems, notes].concat();
-    match config {
+    let parts::Assembled { source, root, problems } = parts::assemble(source, origin)?;
+    let (config, found) = check::check(&source, &root, &machine::Machine::this());
+    let problems = [found, problems].concat();
+    match config.filter(|_| problems.iter().all(|problem| problem.severity != Severity::Error)) {
         Some(config) => {
             let (parts, variables) = (source.parts(), source.variables());
             Ok((Loaded { config, warnings: problems, parts, variables }, source.identity()))

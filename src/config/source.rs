@@ -7,6 +7,7 @@
 mod file;
 mod spaces;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigError;
@@ -40,6 +41,8 @@ pub(crate) struct Source {
     secrets: Vec<Span>,
     /// What came from the environment, which no report may show.
     hidden: Vec<Hidden>,
+    /// Values that could not be found, which has been reported.
+    unresolved: HashSet<(usize, usize)>,
 }
 
 /// A file in the text, or some lines of one.
@@ -66,8 +69,8 @@ pub(super) struct Lines {
 impl Source {
     /// Keeps `text`, which may begin with a byte order mark.
     pub(crate) fn new(path: &Path, text: &str) -> Self {
-        let (stretches, secrets, hidden) = (Vec::new(), Vec::new(), Vec::new());
-        let mut source = Self { path: path.to_owned(), text: String::new(), stretches, secrets, hidden };
+        let (stretches, secrets, hidden, unresolved) = (Vec::new(), Vec::new(), Vec::new(), HashSet::new());
+        let mut source = Self { path: path.to_owned(), text: String::new(), stretches, secrets, hidden, unresolved };
         source.add(None, text);
         source
     }
@@ -97,8 +100,9 @@ impl Source {
 
     /// The lines in which `span` stands.
     pub(super) fn lines(&self, span: &Span) -> Lines {
-        let from = self.text[..span.start].rfind('\n').map_or(0, |n| n + 1);
-        let to = self.text[span.end..].find('\n').map_or(self.text.len(), |n| span.end + n);
+        let (start, end) = (floor(&self.text, span.start), floor(&self.text, span.end));
+        let from = self.text[..start].rfind('\n').map_or(0, |n| n + 1);
+        let to = self.text[end..].find('\n').map_or(self.text.len(), |n| end + n);
         let file = self.stretch(from);
         let lines_before = self.text[file.span.start..from].matches('\n').count();
         Lines { span: from..to, part: file.part.clone(), lines_before }
@@ -117,6 +121,9 @@ impl Source {
         let hidden = self.hidden.iter().filter(|hidden| is_in(&hidden.span));
         let hidden: Vec<_> = hidden.map(|hidden| Hidden { span: moved(&hidden.span), ..hidden.clone() }).collect();
         self.hidden.extend(hidden);
+        let unresolved = self.unresolved.iter().map(|(start, end)| *start..*end).filter(is_in);
+        let unresolved: Vec<_> = unresolved.map(|inner| moved(&inner)).collect();
+        unresolved.iter().for_each(|inner| self.set_unresolved(inner));
         self.stretches.push(Stretch { span: start..self.text.len(), part, lines_before, used: Some(used.clone()) });
         start
     }
@@ -170,6 +177,16 @@ impl Source {
     /// Notes that the value at `span` is that of the variable `name`.
     pub(super) fn hide(&mut self, span: &Span, name: &str, value: &str) {
         self.hidden.push(Hidden { span: span.clone(), name: name.to_owned(), value: value.to_owned() });
+    }
+
+    /// Notes that the value at `span` could not be found, and that this has been reported.
+    pub(super) fn set_unresolved(&mut self, span: &Span) {
+        self.unresolved.insert((span.start, span.end));
+    }
+
+    /// Whether the value at `span` could not be found: what is said of it would be a consequence.
+    pub(super) fn is_unresolved(&self, span: &Span) -> bool {
+        self.unresolved.contains(&(span.start, span.end))
     }
 
     /// Learns from the parsed text of a file, which stands at `span`, what of it is secret.

@@ -95,6 +95,9 @@ impl<'a> Checker<'a> {
     /// The same problem at the same place comes twice when an anchor is used twice; it is reported once. Errors have room of
     /// their own, so that no flood of warnings can make a wrong configuration pass.
     fn add(&mut self, severity: Severity, span: &Span, what: String, hint: String) {
+        if self.source.is_unresolved(span) {
+            return;
+        }
         let limit = if severity == Severity::Error { MAX_FOUND } else { MAX_PROBLEMS };
         let found = Found { severity, what, span: span.clone(), hint };
         if self.found.len() < limit && !self.found.contains(&found) {

@@ -16,13 +16,16 @@ impl Assembler<'_> {
             Value::List(items) => items.iter_mut().for_each(|item| self.resolve(item)),
             Value::Map(entries) => entries.iter_mut().for_each(|(_, value)| self.resolve(value)),
             Value::Tagged(Tag::Param, inner) => self.resolve(inner),
-            Value::Tagged(Tag::Env, inner) => node.value = self.variable(inner),
+            Value::Tagged(Tag::Env, inner) => match self.variable(inner) {
+                Some(value) => *node = value,
+                None => self.source.set_unresolved(&node.span),
+            },
             Value::Null | Value::Flag(_) | Value::Integer(..) | Value::Number(..) | Value::Text(_) => {}
         }
     }
 
-    /// The value of the variable that `inner` names; nothing after a problem.
-    fn variable(&mut self, inner: &Node) -> Value {
+    /// The value of the variable that `inner` names; `None` after a problem.
+    fn variable(&mut self, inner: &Node) -> Option<Node> {
         let (name, default) = match &inner.value {
             Value::List(items) => match items.as_slice() {
                 [name] => (name, None),
@@ -33,35 +36,33 @@ impl Assembler<'_> {
         };
         let Some(variable) = name.scalar_text().filter(|text| is_variable(text)) else {
             self.error(&name.span, "this cannot be the name of an environment variable", FORM);
-            return Value::Null;
+            return None;
         };
         let Origin::File(environment) = self.origin else {
             let what = "a configuration that a request carries cannot use the environment of the gateway";
             self.error(&inner.span, what, "write the value itself");
-            return Value::Null;
+            return None;
         };
         match (environment(variable).map(|value| value.into_string()), default) {
             (Some(Ok(value)), _) => {
-                if self.takes_text(value.len(), &inner.span).is_none() {
-                    return Value::Null;
-                }
+                self.takes_text(value.len(), &inner.span)?;
                 self.source.hide(&inner.span, variable, &value);
-                tree::scalar(&value)
+                Some(Node { span: inner.span.clone(), value: tree::scalar(&value) })
             }
             (Some(Err(_)), _) => {
                 self.error(&name.span, &format!("the environment variable {variable} is not UTF-8 text"), "");
-                Value::Null
+                None
             }
             (None, Some(default)) => {
                 let mut default = default.clone();
                 self.resolve(&mut default);
-                default.value
+                Some(default)
             }
             (None, None) => {
                 let what = format!("the environment variable {variable} is not set");
                 let hint = format!("set it where Fieldgate is started, or write a default: !env [{variable}, …]");
                 self.error(&name.span, &what, &hint);
-                Value::Null
+                None
             }
         }
     }

@@ -46,25 +46,24 @@ pub(super) enum Origin<'e> {
 pub(super) struct Assembled {
     /// The texts.
     pub(super) source: Source,
-    /// What stands in them.
+    /// What stands in them. In the place of a value that could not be found there is still its tag.
     pub(super) root: Node,
-    /// What the user should know.
-    pub(super) notes: Vec<Problem>,
+    /// What the user should know; with an error nothing may run, but the rest can be checked.
+    pub(super) problems: Vec<Problem>,
 }
 
 /// Reads what the configuration in `source` includes, and puts everything together.
 ///
 /// # Errors
-/// Every problem of that, or all texts that are no YAML.
+/// Every problem, where a part is missing or no YAML: what else is wrong could be a consequence.
 pub(super) fn assemble(source: Source, origin: Origin<'_>) -> Result<Assembled, ConfigError> {
     let mut assembler =
-        Assembler { source, origin, files: Vec::new(), nodes: 0, bytes: 0, found: Vec::new(), is_broken: false };
+        Assembler { source, origin, files: Vec::new(), nodes: 0, bytes: 0, found: Vec::new(), is_partial: false };
     let root = assembler.whole();
-    let Assembler { source, found, is_broken, .. } = assembler;
-    let (errors, notes): (Vec<_>, Vec<_>) = found.into_iter().partition(|problem| problem.severity == Severity::Error);
-    match root.filter(|_| errors.is_empty() && !is_broken) {
-        Some(root) => Ok(Assembled { source, root, notes }),
-        None => Err(refused(source, [errors, notes].concat())),
+    let Assembler { source, found, is_partial, .. } = assembler;
+    match root.filter(|_| !is_partial) {
+        Some(root) => Ok(Assembled { source, root, problems: found }),
+        None => Err(refused(source, found)),
     }
 }
 
@@ -85,8 +84,8 @@ struct Assembler<'e> {
     /// How much text came from the environment and by templates, in bytes.
     bytes: usize,
     found: Vec<Problem>,
-    /// Whether a file is no YAML.
-    is_broken: bool,
+    /// Whether a part is missing or no YAML.
+    is_partial: bool,
 }
 
 impl Assembler<'_> {
@@ -116,7 +115,7 @@ impl Assembler<'_> {
                 if self.source.odd_spaces().iter().all(|(odd, _)| !span.contains(&odd.start) || odd.start > at) {
                     self.error(&(at..at + 1), &error.what, "");
                 }
-                self.is_broken = true;
+                self.is_partial = true;
                 return None;
             }
         };
@@ -135,9 +134,10 @@ impl Assembler<'_> {
             self.twice(again, &includes[0].0);
         }
         if let Some((key, named)) = includes.first() {
-            for part in self.include(file, key, named) {
-                self.part(part, all);
-            }
+            let before = self.errors();
+            let parts = self.include(file, key, named);
+            self.is_partial |= self.errors() > before;
+            parts.into_iter().for_each(|part| self.part(part, all));
         }
     }
 
@@ -148,6 +148,7 @@ impl Assembler<'_> {
             Some((_, _, Value::Map(entries))) => self.with_parts(file, entries, all),
             Some((what, span, _)) => {
                 let words = format!("a part of the configuration is a section of keys, not {what}");
+                self.is_partial = true;
                 self.error(&span, &words, "write its sections as in the configuration, such as `sensors:`");
             }
         }
@@ -160,6 +161,7 @@ impl Assembler<'_> {
             return Some(());
         }
         let what = format!("with this the configuration has more than {} values", tree::MAX_NODES);
+        self.is_partial = true;
         self.error(&(span.start..span.start), &what, "");
         None
     }
@@ -177,6 +179,10 @@ impl Assembler<'_> {
     fn twice(&mut self, key: &Key, first: &Key) {
         let line = self.source.line_seen_from(first.span.start, key.span.start);
         self.error(&key.span, &format!("{:?} appears twice", key.text), &format!("first in {line}"));
+    }
+
+    fn errors(&self) -> usize {
+        self.found.iter().filter(|problem| problem.severity == Severity::Error).count()
     }
 
     fn error(&mut self, span: &Span, what: &str, hint: &str) {

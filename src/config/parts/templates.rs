@@ -130,7 +130,7 @@ impl Assembler<'_> {
     /// Gathers the parameters below `node`.
     fn parameters(&mut self, node: &Node, all: &mut Vec<Parameter>) {
         match &node.value {
-            Value::Tagged(_, inner) => match parameter(inner) {
+            Value::Tagged(Tag::Param, inner) => match parameter(inner) {
                 Some((name, default)) if name != TEMPLATE => {
                     let needed = default.is_none().then(|| inner.span.clone());
                     if let Some(known) = all.iter_mut().find(|known| known.name == name) {
@@ -141,7 +141,10 @@ impl Assembler<'_> {
                     }
                     default.into_iter().for_each(|default| self.parameters(default, all));
                 }
-                _ => self.error(&inner.span, "this cannot be the name of a parameter", FORM),
+                _ => {
+                    self.source.set_unresolved(&node.span);
+                    self.error(&inner.span, "this cannot be the name of a parameter", FORM);
+                }
             },
             Value::List(items) => items.iter().for_each(|item| self.parameters(item, all)),
             Value::Map(entries) => entries.iter().for_each(|(_, value)| self.parameters(value, all)),
@@ -152,8 +155,10 @@ impl Assembler<'_> {
     /// `!param` that stands in no template.
     fn no_parameters(&mut self, node: &Node) {
         match &node.value {
+            Value::Tagged(..) if self.source.is_unresolved(&node.span) => {}
             Value::Tagged(..) => {
-                self.error(&node.span, "!param stands for a value in a template only", "write the value")
+                self.source.set_unresolved(&node.span);
+                self.error(&node.span, "!param stands for a value in a template only", "write the value");
             }
             Value::List(items) => items.iter().for_each(|item| self.no_parameters(item)),
             Value::Map(entries) => entries.iter().for_each(|(_, value)| self.no_parameters(value)),
@@ -171,8 +176,14 @@ impl Assembler<'_> {
         for (again, _) in uses.iter().skip(1) {
             self.twice(again, &uses[0].0);
         }
-        let body = uses.first().and_then(|(key, used)| self.used(key, used, templates));
-        *entries = overridden(body.unwrap_or_default(), own);
+        match uses.first().and_then(|(key, used)| self.used(key, used, templates)) {
+            Some(body) => *entries = overridden(body, own),
+            None => {
+                self.source.set_unresolved(&node.span);
+                let nothing = Node { span: node.span.clone(), value: Value::Null };
+                node.value = Value::Tagged(Tag::Param, Box::new(nothing));
+            }
+        }
     }
 
     /// The body for this use; `None` after a problem.

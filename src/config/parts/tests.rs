@@ -6,16 +6,29 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::config::parts::{Assembled, Origin, assemble};
+use crate::config::report::Severity;
 use crate::config::source::Source;
 use crate::config::tree::{Node, Value};
 
-/// The tree of `text`, with these variables.
+/// The tree of `text`, with these variables; all problems if there is an error.
 fn tree(path: &Path, text: &str, variables: &[(&str, &str)]) -> Result<Assembled, String> {
     let environment = |name: &str| {
         let known = variables.iter().find(|(known, _)| *known == name);
         known.map(|(_, value)| OsString::from(value))
     };
-    assemble(Source::new(path, text), Origin::File(&environment)).map_err(|error| error.to_string())
+    assembled(Source::new(path, text), Origin::File(&environment))
+}
+
+fn assembled(source: Source, origin: Origin<'_>) -> Result<Assembled, String> {
+    let all = assemble(source, origin).map_err(|error| error.to_string())?;
+    match all.problems.iter().any(|problem| problem.severity == Severity::Error) {
+        true => Err(refused_by(all)),
+        false => Ok(all),
+    }
+}
+
+fn refused_by(all: Assembled) -> String {
+    crate::config::parts::refused(all.source, all.problems).to_string()
 }
 
 /// What stands in a tree, without places.
@@ -119,18 +132,54 @@ fn the_identity_follows_parts_and_variables_and_is_that_of_the_text_without_them
 }
 
 #[test]
-fn what_a_request_carries_reads_neither_files_nor_variables() {
-    let assembled = |text: &str| {
-        let source = Source::new(Path::new("x.yaml"), text);
-        assemble(source, Origin::Request).map(|_| ()).map_err(|error| error.to_string())
+fn a_link_out_of_the_folder_is_refused_and_an_absolute_path_is_not() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("x.yaml");
+    std::fs::write(outside.path().join("a.yaml"), "include: b.yaml\na: 1\n").unwrap();
+    std::fs::write(outside.path().join("b.yaml"), "b: 1\n").unwrap();
+    std::os::unix::fs::symlink(outside.path().join("a.yaml"), folder.path().join("link.yaml")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("own.yaml"), folder.path().join("inner.yaml")).unwrap();
+    std::fs::write(folder.path().join("own.yaml"), "c: 1\n").unwrap();
+    for text in ["include: link.yaml\n", "include: l*.yaml\n", "include: ../x/../x.yaml\n"] {
+        let error = tree(&path, text, &[]).map(|_| ()).unwrap_err();
+        assert!(error.contains("is outside the folder") || error.contains("cannot be read"), "{error}");
+    }
+    // What an absolute path names may have parts beside it.
+    let text = format!("include: [inner.yaml, {}]\n", outside.path().join("a.yaml").display());
+    assert_eq!(
+        plain(&tree(&path, &text, &[]).unwrap().root),
+        plain(&tree(&path, "c: 1\na: 1\nb: 1\n", &[]).unwrap().root)
+    );
+}
+
+#[test]
+fn files_have_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let refused = |text: &str, words: &str| {
+        let error = tree(&folder.path().join("x.yaml"), text, &[]).map(|_| ()).unwrap_err();
+        assert!(error.contains(words), "{error}");
     };
-    let error = assembled("include: [/etc/passwd]\na: !env [HOME, x]\n").unwrap_err();
+    (0..10).for_each(|n| write(&format!("deep{n}.yaml"), &format!("include: deep{}.yaml\n", n + 1)));
+    refused("include: deep0.yaml\n", "files include files more than 8 deep");
+    (0..300).for_each(|n| write(&format!("many{n}.yml"), "# nothing\n"));
+    refused("include: many*.yml\n", "the configuration has more than 256 parts");
+    (0..3).for_each(|n| write(&format!("large{n}.yaml"), &"# nothing\n".repeat(50_000)));
+    refused("include: large*.yaml\n", "large2.yaml the configuration is larger than 1 MiB");
+    (0..3).for_each(|n| write(&format!("nodes{n}.yaml"), &format!("l{n}: [{}]\n", "x,".repeat(9_000))));
+    refused("include: nodes*.yaml\n", "more than 20000 values");
+}
+
+#[test]
+fn what_a_request_carries_reads_neither_files_nor_variables() {
+    let carried = |text: &str| assembled(Source::new(Path::new("x.yaml"), text), Origin::Request).map(|_| ());
+    let error = carried("include: [/etc/passwd]\na: !env [HOME, x]\n").unwrap_err();
     assert!(error.contains("a configuration that a request carries is one text, and cannot include others"), "{error}");
     assert!(
         error.contains("a configuration that a request carries cannot use the environment of the gateway"),
         "{error}"
     );
-    assert!(assembled("templates: { t: { a: 1 } }\nrules: { r: { use: { template: t } } }\n").is_ok());
+    assert!(carried("templates: { t: { a: 1 } }\nrules: { r: { use: { template: t } } }\n").is_ok());
 }
 
 #[test]
@@ -158,6 +207,30 @@ fn no_report_shows_what_a_variable_holds() {
             crate::config::check_source(source, Origin::File(&environment)).map(|_| ()).unwrap_err().to_string();
         assert!(!error.contains("hunter2") && !error.contains("77"), "{text}{error}");
     }
+}
+
+/// A value that cannot be found is one problem, and what else is wrong is reported with it.
+#[test]
+fn what_cannot_be_found_hides_nothing_and_has_no_consequences() {
+    let text = "mqtt: { broker: mqtt://h, qos: !env UNSET, keep_alive: 5 }\nbuses:\n  i: { use: { template: none } }\n  j: { type: !env \
+                UNSET }\ntemplates:\n  t: { driver: !env UNSET, every: 5 }\nsensors:\n  a: { driver: bme280, bus: i, every: 1s }\n  b: { driver: \
+                !param x, bus: j }\n  c: { use: { template: t } }\nactuators: !env UNSET\nrules: { r: { when: a.temperature > 1, set: !env UNSET } }\n";
+    let source = Source::new(Path::new("x.yaml"), text);
+    let error = crate::config::check_source(source, Origin::File(&|_| None)).map(|_| ()).unwrap_err();
+    let all: Vec<_> = error.problems.iter().map(|problem| problem.what.as_str()).collect();
+    let unset = "the environment variable UNSET is not set";
+    let expected = [
+        "keep_alive: \"5\" has no unit",
+        unset,
+        "no template is called \"none\"",
+        unset,
+        "every: \"5\" has no unit",
+        unset,
+        "!param stands for a value in a template only",
+        unset,
+        unset,
+    ];
+    assert_eq!(all, expected, "{error}");
 }
 
 #[test]
