@@ -189,6 +189,11 @@ impl Source {
         self.unresolved.contains(&(span.start, span.end))
     }
 
+    /// Whether every value could be found.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.unresolved.is_empty()
+    }
+
     /// Learns from the parsed text of a file, which stands at `span`, what of it is secret.
     pub(crate) fn learn_secrets(&mut self, root: &Node, span: &Span) {
         // The lines were looked at in case the text is no YAML. Now that it is, they are still needed for secrets in comments.
@@ -229,10 +234,11 @@ impl Source {
         }
     }
 
-    /// Where a problem is in the order of the files and their lines.
-    pub(crate) fn order(&self, problem: &Problem) -> (usize, usize) {
+    /// Where a problem is in the order of the files.
+    pub(crate) fn order(&self, problem: &Problem) -> (usize, usize, usize) {
         let file = self.stretches.iter().position(|stretch| stretch.part == problem.part);
-        (file.unwrap_or(usize::MAX), problem.place.map_or(usize::MAX, |place| place.line))
+        let (line, column) = problem.place.map_or((usize::MAX, 0), |place| (place.line, place.column));
+        (file.unwrap_or(usize::MAX), line, column)
     }
 
     /// What looks like a space in front of a line's text, or behind a colon or dash, and is none to YAML: where, and what.

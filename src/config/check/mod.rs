@@ -148,7 +148,8 @@ impl<'a> Checker<'a> {
         if let Some((shown, link)) = home_assistant.as_ref().zip(mqtt.link.as_ref()) {
             self.moves_can_end(&top, shown, link.retain_state);
         }
-        if sensors.is_empty() && actuators.is_empty() && self.found.iter().all(|f| f.severity != Severity::Error) {
+        let is_good = self.found.iter().all(|f| f.severity != Severity::Error) && self.source.is_resolved();
+        if sensors.is_empty() && actuators.is_empty() && is_good {
             self.warning(
                 &root_start(root),
                 "there are no sensors and no actuators",

@@ -220,12 +220,12 @@ fn what_cannot_be_found_hides_nothing_and_has_no_consequences() {
     let all: Vec<_> = error.problems.iter().map(|problem| problem.what.as_str()).collect();
     let unset = "the environment variable UNSET is not set";
     let expected = [
-        "keep_alive: \"5\" has no unit",
         unset,
+        "keep_alive: \"5\" has no unit",
         "no template is called \"none\"",
         unset,
-        "every: \"5\" has no unit",
         unset,
+        "every: \"5\" has no unit",
         "!param stands for a value in a template only",
         unset,
         unset,
