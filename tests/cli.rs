@@ -186,15 +186,28 @@ import json, jsonschema, sys, yaml
 schema = json.load(open(sys.argv[1]))
 kind = jsonschema.validators.validator_for(schema)
 kind.check_schema(schema)
+class Loader(yaml.SafeLoader): pass
+def default(loader, node):
+    return node.value if isinstance(node, yaml.ScalarNode) else loader.construct_sequence(node)[-1]
+Loader.add_constructor('!env', default)
+Loader.add_constructor('!param', default)
+for file in sys.argv[3:]:
+    part = { 'include': [], **yaml.load(open(file), Loader) }
+    problems = [f'{file} {list(error.path)}: {error.message}' for error in kind(schema).iter_errors(part)]
+    assert not problems, problems
+used = { 'include': [], 'sensors': { 'a': { 'use': {} } } }
+assert list(kind(schema).iter_errors(used)), 'a use without a template passes'
 document = yaml.safe_load(open(sys.argv[2]))
 problems = [f'{list(error.path)}: {error.message}' for error in kind(schema).iter_errors(document)]
 assert not problems, problems
 document['sensors']['air']['evry'] = '1s'
 assert list(kind(schema).iter_errors(document)), 'an unknown key passes'
 ";
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/fieldgate.yaml");
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let parts = ["fieldgate.yaml", "buses.yaml", "sensors/probes.yaml", "sensors/doors.yaml"];
     let mut python = Command::new(python::interpreter());
-    python.args(["-c", program]).arg(folder.path().join("schema.json")).arg(shipped);
+    python.args(["-c", program]).arg(folder.path().join("schema.json")).arg(config.join("fieldgate.yaml"));
+    python.args(parts.map(|part| config.join("parts").join(part)));
     let output = python.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

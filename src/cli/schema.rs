@@ -40,6 +40,7 @@ pub fn schema() -> Json {
         let entry = root["properties"][section]["additionalProperties"].take();
         root["properties"][section]["additionalProperties"] = or_use(entry);
     }
+    root["properties"]["include"]["anyOf"][1]["minItems"] = 0.into();
     root["properties"]["templates"]["additionalProperties"] = json!({ "type": "object" });
     // What is required may stand in a part.
     if let Some(required) = root.as_object_mut().and_then(|root| root.remove("required")) {
