@@ -128,7 +128,7 @@ fn usage_errors_end_with_2_and_say_so_on_standard_error() {
 #[test]
 fn version_and_help_are_results() {
     assert_eq!(run(&["--version"]).done(), concat!("fieldgate ", env!("CARGO_PKG_VERSION"), "\n"));
-    for command in ["run", "check", "demo", "drivers", "forget", "read", "safe-state", "schema"] {
+    for command in ["run", "check", "demo", "drivers", "export", "forget", "read", "safe-state", "schema", "watch"] {
         assert!(run(&["--help"]).done().contains(&format!("\n  {command} ")), "{command}");
         assert!(run(&[command, "--help"]).done().contains("Usage: fieldgate"));
     }

@@ -16,6 +16,7 @@ use common::client::{Client, publish_bytes_retained};
 use common::gateway::{Gateway, program, write_config};
 use common::mosquitto::{Mosquitto, Options};
 use common::running::{bench, config};
+use common::scripted::{Greeting, Script, ScriptedBroker};
 use common::unread::terminal;
 use common::wire::{self, Publish};
 use common::{SOON, free_port, seed, send_signal, wait_for, wait_until, write_secret};
@@ -357,6 +358,27 @@ fn with_user_and_password_it_watches_from_elsewhere_and_a_refusal_ends_it() {
     let mut refused = with("wrong");
     assert_eq!(refused.wait_exit(), 1);
     refused.wait_said("error: mqtt://127.0.0.1:");
+}
+
+#[test]
+fn what_the_broker_denies_is_said_and_an_old_broker_is_spoken_to_in_its_own_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let strict = ScriptedBroker::start(vec![Script::good().suback(0x87)]);
+    let old = ScriptedBroker::start(vec![Script::good().greeting_5(Greeting::Close)]);
+    let on = |broker: &ScriptedBroker| Watch::start(folder.path(), &["--broker", &broker.url(), "--base-topic", "b"]);
+    let mut watch = on(&strict);
+    for topic in ["b/devices", "b/sensors/+", "b/actuators/+/state"] {
+        watch.wait_said(&format!("  broker  does not let us see {topic}: not authorized (0x87)"));
+    }
+    watch.interrupt();
+    let mut watch = on(&old);
+    watch.wait_said("  broker  connected to mqtt://");
+    watch.interrupt();
+    for connect in strict.connects().into_iter().chain(old.connects()) {
+        assert!(connect.client_id.starts_with("fieldgate-watch-"), "{connect:?}");
+        assert_eq!((connect.will, connect.clean), (None, true));
+    }
+    assert_eq!((strict.publishes(), old.publishes()), (Vec::new(), Vec::new()));
 }
 
 #[test]

@@ -32,9 +32,9 @@ mod tests {
             assert_eq!(parse(text), Ok(at), "{text}");
         }
         assert_eq!(parse("2026-11-22"), Ok(at - Duration::from_secs(36_000)));
-        let before = SystemTime::now();
-        let two_hours = Duration::from_secs(7200);
-        assert!((before - two_hours..=SystemTime::now() - two_hours).contains(&parse("2h").unwrap()));
+        let (before, two_hours) = (SystemTime::now(), Duration::from_secs(7200));
+        let parsed = parse("2h").unwrap();
+        assert!((before - two_hours..=SystemTime::now() - two_hours).contains(&parsed));
         for text in ["", "yesterday", "2026-13-01", "-2h", "2026-11-22T10"] {
             assert!(parse(text).unwrap_err().contains("such as"), "{text}");
         }

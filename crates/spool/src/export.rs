@@ -170,7 +170,7 @@ impl Export {
     ///
     /// # Errors
     /// [`ExportError`]; what came before is sound.
-    pub fn next(&mut self) -> Result<Option<Portion>, ExportError> {
+    pub fn next_portion(&mut self) -> Result<Option<Portion>, ExportError> {
         if self.is_over {
             return Ok(None);
         }

@@ -132,8 +132,9 @@ mod tests {
     const CONFIG: &str = "
 gateway: { name: shed }
 mqtt: { broker: mqtt://localhost }
+buses: { bench: { type: sim } }
 sensors:
-  tide: { driver: waveform, settings: { shape: sine, unit: m } }
+  air: { driver: bme280, bus: bench, every: 1s, settings: { address: 0x76 } }
 ";
 
     fn message(kind: MessageKind, source: &str, body: &[u8]) -> Message {
@@ -156,9 +157,9 @@ sensors:
     #[test]
     fn a_reading_is_what_will_be_published() {
         let config = config::load_text(CONFIG, Path::new("x.yaml")).unwrap().config;
-        let reading = message(MessageKind::Reading, "tide", br#""value":21.50,"samples":3"#);
+        let reading = message(MessageKind::Reading, "air", br#""value":21.50,"samples":3"#);
         let payload = r#"{"time":"2026-11-22T10:00:00.000Z","run":"5f3a9c1e","seq":7,"value":21.50,"samples":3,"clock":"unsynchronised","late":true}"#;
-        for (config, topic) in [(Some(&config), "fieldgate/shed/late/tide"), (None, "late/tide")] {
+        for (config, topic) in [(Some(&config), "fieldgate/shed/late/air"), (None, "late/air")] {
             check(false, config, &reading, &format!("{{\"topic\":\"{topic}\",\"payload\":{payload}}}\n"));
         }
     }
@@ -168,14 +169,13 @@ sensors:
         let config = config::load_text(CONFIG, Path::new("x.yaml")).unwrap().config;
         let reading = message(
             MessageKind::Reading,
-            "tide",
-            br#""value":21.5,"is_up":true,"big":123456789012345678901234,"none":null"#,
+            "air",
+            br#""temperature":21.5,"is_up":true,"big":123456789012345678901234,"none":null"#,
         );
-        let row = |what: &str| format!("2026-11-22T10:00:00.000Z,tide,{what},5f3a9c1e,7,unsynchronised\r\n");
+        let row = |what: &str| format!("2026-11-22T10:00:00.000Z,air,{what},5f3a9c1e,7,unsynchronised\r\n");
         let rest = row("is_up,true,") + &row("big,123456789012345680000000,") + &row("none,,");
-        let unit = config.sensors[0].quantities()[0].unit.to_string();
-        check(true, Some(&config), &reading, &(row(&format!("value,21.5,{unit}")) + &rest));
-        check(true, None, &reading, &(row("value,21.5,") + &rest));
+        check(true, Some(&config), &reading, &(row("temperature,21.5,°C") + &rest));
+        check(true, None, &reading, &(row("temperature,21.5,") + &rest));
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Lines {
     fn write_all(&mut self, export: &mut Export) -> Result<(), Failure> {
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
         out.write_all(self.form.header().as_bytes())?;
-        while let Some(portion) = export.next()? {
+        while let Some(portion) = export.next_portion()? {
             self.lost += portion.lost.iter().map(|loss| loss.count).sum::<u64>();
             let room = NAMED_LOSSES.saturating_sub(self.losses.len());
             self.losses.extend(portion.lost.into_iter().take(room));

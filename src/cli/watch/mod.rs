@@ -17,7 +17,7 @@ use crate::cli;
 use crate::cli::arguments::Watched;
 use crate::cli::screen::Screen;
 use crate::cli::table::{Table, clock};
-use crate::cli::watch::picture::{Now, Picture, Presence};
+use crate::cli::watch::picture::{Now, Picture, Presence, harmless};
 use crate::config;
 use fieldgate_link::{self as link, Followed, SecretSource, Settings};
 use fieldgate_model::payload;
@@ -157,18 +157,20 @@ impl Watch {
                 Some(line)
             }
             Followed::Denied { why } => {
+                let why = harmless(&why);
                 let line = stamped(&format!("broker  does not let us see {why}"));
                 self.denied.push(why);
                 Some(line)
             }
             Followed::Down { broker, error, is_refused: true, .. } if !self.was_up => {
-                return Some(format!("{broker}: {error}"));
+                return Some(format!("{broker}: {}", harmless(&error)));
             }
             Followed::Down { broker, error, retry_in, .. } => {
+                let error = harmless(&error);
                 self.is_up = false;
                 self.picture.presence = Presence::Unknown;
                 self.link =
-                    format!("no connection to {broker}: {error}; next attempt in {:.0} s", retry_in.as_secs_f64());
+                    format!("no connection to {broker}: {error}; next attempt in {:.1} s", retry_in.as_secs_f64());
                 self.broker = broker;
                 Some(stamped(&format!("broker  {}", self.link)))
             }

@@ -26,6 +26,9 @@ const REPORT_BYTES: usize = 256 * 1024;
 const WORD_CHARS: usize = 40;
 const LINE_CHARS: usize = 200;
 
+/// The same of what a broker says, with what we say of it.
+const BROKER_CHARS: usize = 600;
+
 /// Keys of a reading that are no measurement.
 const FRAME: [&str; 6] = ["time", "run", "seq", "samples", "clock", "late"];
 
@@ -412,6 +415,11 @@ fn value(value: &Json) -> String {
 
 fn text(value: &Json, limit: usize) -> String {
     clean(value.as_str().unwrap_or_default(), limit)
+}
+
+/// What a broker says, which may be anybody.
+pub(super) fn harmless(text: &str) -> String {
+    clean(text, BROKER_CHARS)
 }
 
 /// Others' text without what acts on a terminal or hides in it: control characters, and those that change the direction or take no

@@ -11,7 +11,7 @@ use fastrand::Rng;
 
 use super::{at, contents, open, reading, settings};
 use crate::{Export, ExportError, Sequence, Settings, WhenFull};
-use fieldgate_model::Message;
+use fieldgate_model::{Message, MessageKind};
 
 /// One in twenty has pages of its own.
 fn message(n: u64) -> Message {
@@ -23,7 +23,7 @@ fn message(n: u64) -> Message {
 fn exported(place: &Path) -> Vec<(Sequence, Message)> {
     let mut export = Export::open(place).unwrap();
     let mut all = Vec::new();
-    while let Some(portion) = export.next().unwrap() {
+    while let Some(portion) = export.next_portion().unwrap() {
         assert_eq!((portion.lost, portion.holes), (Vec::new(), 0));
         all.extend(portion.messages);
     }
@@ -82,7 +82,7 @@ fn a_file_of_another_version_is_named_and_one_that_is_no_spool_is_damaged() {
     }
     fs::write(&file, "a letter\n".repeat(5000)).unwrap();
     let mut export = Export::open(folder.path()).unwrap();
-    while let Some(portion) = export.next().unwrap() {
+    while let Some(portion) = export.next_portion().unwrap() {
         assert_eq!(portion.messages, []);
     }
     assert!(export.damage().is_some());
@@ -107,7 +107,7 @@ fn a_log_whose_middle_is_damaged_is_reported() {
     let mut export = Export::open(cut.path()).unwrap();
     assert!(export.damage().unwrap().contains("log"));
     let mut numbers = Vec::new();
-    while let Some(portion) = export.next().unwrap() {
+    while let Some(portion) = export.next_portion().unwrap() {
         numbers.extend(portion.messages.iter().map(|(_, message)| message.seq));
     }
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "what was written before");
@@ -122,40 +122,45 @@ fn a_file_that_is_replaced_meanwhile_is_noticed() {
     core.tick(at(0));
     core.close(at(0));
     let mut export = Export::open(folder.path()).unwrap();
-    export.next().unwrap().unwrap();
+    export.next_portion().unwrap().unwrap();
     let file = folder.path().join("spool.db");
     fs::rename(&file, folder.path().join("aside")).unwrap();
     fs::copy(folder.path().join("aside"), &file).unwrap();
-    assert!(matches!(export.next(), Err(ExportError::Replaced { .. })));
+    assert!(matches!(export.next_portion(), Err(ExportError::Replaced { .. })));
 }
 
 /// What the writer has done, as the reader may know it.
 #[derive(Default)]
 struct Done {
-    committed: BTreeMap<u64, u64>,
+    /// What was there when the spool was last looked at, and how often that was.
+    there: BTreeMap<u64, u64>,
+    looks: u64,
     acknowledged: BTreeSet<u64>,
 }
 
-/// Appends, commits, acknowledges and restarts at random until it is to stop.
-fn write(folder: &Path, rng: &mut Rng, done: &Mutex<Done>, is_over: &AtomicBool) {
-    let mut core = Some(open(&roomy(folder), 0).unwrap());
+/// Appends, commits, acknowledges and restarts at random until it is to stop; a small spool drops its oldest as well.
+fn write(settings: &Settings, rng: &mut Rng, done: &Mutex<Done>, is_over: &AtomicBool) {
+    let mut core = None;
     let (mut n, mut ms) = (0, 0);
     while !is_over.load(Ordering::Relaxed) {
         ms += 300;
-        let mut core_now = core.take().unwrap_or_else(|| open(&roomy(folder), ms).unwrap());
+        let mut core_now = core.take().unwrap_or_else(|| open(settings, ms).unwrap());
         for _ in 0..rng.u64(1..80) {
             n += 1;
             core_now.append(message(n), at(ms));
         }
         core_now.tick(at(ms));
         let all = super::read_all(&mut core_now, 500, ms);
-        // It must stay below what the spool keeps.
+        let readings: Vec<_> = all.iter().filter(|stored| stored.message.key.kind == MessageKind::Reading).collect();
+        // More would only take longer.
         let share = if all.len() > 1500 { 0.9 } else { rng.f64() * 0.1 };
-        let gone: Vec<_> = all.iter().filter(|_| rng.f64() < share).map(|stored| stored.sequence).collect();
-        let mut known = done.lock().unwrap();
-        known.committed = all.iter().map(|stored| (stored.sequence.0, stored.message.seq)).collect();
-        known.acknowledged.extend(gone.iter().map(|sequence| sequence.0));
-        drop(known);
+        let gone: Vec<_> = readings.iter().filter(|_| rng.f64() < share).map(|stored| stored.sequence).collect();
+        {
+            let mut known = done.lock().unwrap();
+            known.there = readings.iter().map(|stored| (stored.sequence.0, stored.message.seq)).collect();
+            known.looks += 1;
+            known.acknowledged.extend(gone.iter().map(|sequence| sequence.0));
+        }
         core_now.acknowledge(&gone, at(ms));
         core_now.tick(at(ms + 200));
         if rng.u8(..12) == 0 {
@@ -166,33 +171,36 @@ fn write(folder: &Path, rng: &mut Rng, done: &Mutex<Done>, is_over: &AtomicBool)
     }
 }
 
-/// While a spool is written, an export has whatever was committed before it began and not acknowledged until its end, each as it was
+/// What waits now, by all that the writer has said.
+fn waiting(done: &Mutex<Done>) -> BTreeMap<u64, u64> {
+    let known = done.lock().unwrap();
+    let waits = known.there.iter().filter(|(sequence, _)| !known.acknowledged.contains(sequence));
+    waits.map(|(sequence, n)| (*sequence, *n)).collect()
+}
+
+/// While a spool is written, an export has whatever was committed before it began and still waits when it has ended, each as it was
 /// written, and never takes what is half written for damage.
-#[test]
-fn beside_a_writer_an_export_is_whole_and_sound() {
-    let seed = fastrand::u64(..);
-    let (folder, done, is_over) = (tempfile::tempdir().unwrap(), Mutex::new(Done::default()), AtomicBool::new(false));
-    open(&roomy(folder.path()), 0).unwrap().close(at(0));
+fn check_beside_a_writer(settings: &Settings, seed: u64) {
+    let (done, is_over) = (Mutex::new(Done::default()), AtomicBool::new(false));
+    open(settings, 0).unwrap().close(at(0));
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| write(folder.path(), &mut Rng::with_seed(seed), &done, &is_over));
-        for round in 0..60 {
-            let before = {
-                let known = done.lock().unwrap();
-                let waits = known.committed.iter().filter(|(sequence, _)| !known.acknowledged.contains(sequence));
-                waits.map(|(sequence, n)| (*sequence, *n)).collect::<BTreeMap<u64, u64>>()
-            };
-            let found: BTreeMap<u64, Message> =
-                exported(folder.path()).into_iter().map(|(Sequence(sequence), message)| (sequence, message)).collect();
-            let known = done.lock().unwrap();
-            for (sequence, n) in &before {
-                let is_there = found.get(sequence).is_some_and(|found| *found == message(*n));
-                assert!(
-                    is_there || known.acknowledged.contains(sequence),
-                    "seed {seed}, round {round}: {n} is missing"
-                );
+        let writer = scope.spawn(|| write(settings, &mut Rng::with_seed(seed), &done, &is_over));
+        let looks = || done.lock().unwrap().looks;
+        for round in 0..12 {
+            let before = waiting(&done);
+            let found = exported(&settings.path).into_iter().map(|(Sequence(sequence), message)| (sequence, message));
+            let found: BTreeMap<u64, Message> = found.collect();
+            // What a commit dropped is known after the look that follows it.
+            let then = looks();
+            while looks() < then + 2 && !writer.is_finished() {
+                std::thread::yield_now();
             }
-            drop(known);
-            for (sequence, found) in &found {
+            let after = waiting(&done);
+            for (sequence, n) in before.iter().filter(|(sequence, _)| after.contains_key(sequence)) {
+                let is_there = found.get(sequence).is_some_and(|found| *found == message(*n));
+                assert!(is_there, "seed {seed}, round {round}: {n} is missing");
+            }
+            for (sequence, found) in found.iter().filter(|(_, found)| found.key.kind == MessageKind::Reading) {
                 assert!(*found == message(found.seq), "seed {seed}, round {round}: {sequence} has changed");
             }
             if writer.is_finished() {
@@ -202,4 +210,16 @@ fn beside_a_writer_an_export_is_whole_and_sound() {
         is_over.store(true, Ordering::Relaxed);
         writer.join().unwrap();
     });
+}
+
+#[test]
+fn beside_a_writer_an_export_is_whole_and_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    check_beside_a_writer(&roomy(folder.path()), fastrand::u64(..));
+}
+
+#[test]
+fn beside_a_writer_that_drops_its_oldest_an_export_is_whole_and_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    check_beside_a_writer(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), fastrand::u64(..));
 }

@@ -119,7 +119,7 @@ fn exported(file: &[u8]) -> Option<(Vec<(u64, Message)>, Vec<Span>, bool)> {
     let (mut rows, mut losses) = (Vec::new(), Vec::new());
     let exported = match Export::open(&path) {
         Ok(mut export) => {
-            while let Some(portion) = export.next().unwrap() {
+            while let Some(portion) = export.next_portion().unwrap() {
                 rows.extend(portion.messages.into_iter().map(|(Sequence(sequence), message)| (sequence, message)));
                 losses.extend(portion.lost.iter().map(|loss| (loss.from_seq, loss.to_seq, loss.count)));
             }
