@@ -170,10 +170,10 @@ sensors:
         let reading = message(
             MessageKind::Reading,
             "air",
-            br#""temperature":21.5,"is_up":true,"big":123456789012345678901234,"none":null"#,
+            br#""temperature":21.5,"is_up":true,"big":18446744073709551615,"small":0.0000001,"none":null"#,
         );
         let row = |what: &str| format!("2026-11-22T10:00:00.000Z,air,{what},5f3a9c1e,7,unsynchronised\r\n");
-        let rest = row("is_up,true,") + &row("big,123456789012345680000000,") + &row("none,,");
+        let rest = row("is_up,true,") + &row("big,18446744073709551615,") + &row("small,0.0000001,") + &row("none,,");
         check(true, Some(&config), &reading, &(row("temperature,21.5,°C") + &rest));
         check(true, None, &reading, &(row("temperature,21.5,") + &rest));
     }
