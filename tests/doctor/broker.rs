@@ -84,7 +84,10 @@ fn a_credential_is_taken_from_the_services_folder_and_missed_there() {
         .configured(", reconnect", ", username: pi, password_credential: mqtt-password, reconnect");
     bench.finds("broker-files", "the credential \"mqtt-password\"");
     bench.file("etc/fieldgate/credentials/other", "");
-    bench.finds("broker-files", "the service has no credential \"mqtt-password\"");
+    let report = bench.finds("broker-files", "the service has no credential \"mqtt-password\"");
+    let remedy =
+        "sudo sh -c 'umask 077; cat >/etc/fieldgate/credentials/mqtt-password' && sudo systemctl restart fieldgate";
+    assert_eq!(report.findings().next().unwrap().remedy, remedy);
     bench.file("etc/fieldgate/credentials/mqtt-password", "right\n");
     let report = bench.examine();
     assert!(matches!(verdict(&report, "broker-publish"), Verdict::Good(_)), "{}", report.text());

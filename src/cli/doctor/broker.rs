@@ -115,6 +115,16 @@ fn finding(situation: &Situation, broker: &BrokerFacts, failure: &Failure) -> Fi
     let is_here =
         broker.transport == Transport::Unix || ["localhost", "127.0.0.1", "::1"].contains(&broker.host.as_str());
     let (cause, remedy) = match failure.step {
+        Step::Files if is_missing(broker, failure) => {
+            let file = quoted(&format!("{CREDENTIALS}/{}", broker.credential.as_deref().unwrap_or_default()));
+            (
+                "broker-files",
+                format!(
+                    "sudo sh -c {} && sudo systemctl restart fieldgate",
+                    quoted(&format!("umask 077; cat >{file}"))
+                ),
+            )
+        }
         Step::Files => {
             ("broker-files", format!("fieldgate check --config {}", quoted(&situation.path.to_string_lossy())))
         }
@@ -144,6 +154,11 @@ fn finding(situation: &Situation, broker: &BrokerFacts, failure: &Failure) -> Fi
     Finding::new(cause, format!("{}: {}", broker.visit.broker, failure.words), remedy)
 }
 
+/// Whether it is the credential with the password that is not there.
+fn is_missing(broker: &BrokerFacts, failure: &Failure) -> bool {
+    broker.credential.as_ref().is_some_and(|name| failure.words.contains(&format!("credential {name:?}")))
+}
+
 /// Goes to every broker. The system that the configuration belongs to lies below `root`.
 pub(super) async fn gather(settings: &Settings, root: &Path) -> Vec<BrokerFacts> {
     let credentials = credentials_folder().or_else(|| of_service(root));
@@ -168,7 +183,12 @@ async fn visit(settings: &Settings, broker: &Broker, credentials: Option<PathBuf
         }
     };
     let (host, port) = (broker.host_without_zone().to_owned(), broker.port);
-    BrokerFacts { visit, last, transport: broker.transport, host, port, user: settings.username.clone() }
+    let credential = match &settings.password {
+        Some(SecretSource::Credential(name)) => Some(name.clone()),
+        _ => None,
+    };
+    let user = settings.username.clone();
+    BrokerFacts { visit, last, transport: broker.transport, host, port, user, credential }
 }
 
 /// The last step that can be tried: without credentials nobody can log in who needs one.

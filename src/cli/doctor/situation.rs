@@ -252,4 +252,6 @@ pub struct BrokerFacts {
     pub port: u16,
     /// The user at it.
     pub user: Option<String>,
+    /// The credential with the password, where it is one.
+    pub credential: Option<String>,
 }
