@@ -4,6 +4,7 @@
 //! that mount a disk need root, and say so where there is none.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stderr, reason = "a test that needs root says so where it is left out")]
 
 mod common;
 #[path = "faults/disk/mount.rs"]

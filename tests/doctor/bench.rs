@@ -165,10 +165,3 @@ pub(crate) fn ran(folder: &Path, config: &str) -> (i32, Value, String) {
     let json = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}\n{err}"));
     (output.status.code().unwrap_or(-1), json, out + &err)
 }
-
-/// Expects this cause of this check in what the command said.
-pub(crate) fn has(json: &Value, check: &str, cause: &str, words: &str) {
-    let found = json["checks"].as_array().unwrap().iter().find(|row| row["check"] == check).unwrap();
-    let fits = |finding: &Value| finding["cause"] == cause && finding["what"].as_str().unwrap().contains(words);
-    assert!(found["findings"].as_array().unwrap().iter().any(fits), "{cause} with {words:?} is not in {json:#}");
-}
