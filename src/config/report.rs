@@ -239,7 +239,7 @@ error: no driver is called \"bme208\"
 
 1 error
 ";
-        assert_eq!(render(Path::new("x.yaml"), &[problem.clone()], false), expected);
+        assert_eq!(render(Path::new("x.yaml"), std::slice::from_ref(&problem), false), expected);
         assert_eq!(problem.line_in_words().unwrap(), "line 14 of parts/probe.yaml");
     }
 

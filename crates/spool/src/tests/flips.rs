@@ -111,8 +111,11 @@ fn salvaged(file: &[u8], limit: usize) -> (Vec<(u64, Message)>, Vec<Span>) {
     (rows, losses)
 }
 
+/// Rows, what is reported as lost, and whether the file is said to be damaged.
+type Exported = (Vec<(u64, Message)>, Vec<Span>, bool);
+
 /// What an export finds.
-fn exported(file: &[u8]) -> Option<(Vec<(u64, Message)>, Vec<Span>, bool)> {
+fn exported(file: &[u8]) -> Option<Exported> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spool.db.damaged-1");
     fs::write(&path, file).unwrap();
