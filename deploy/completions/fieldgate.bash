@@ -119,8 +119,7 @@ _fieldgate() {
 
     case "${cmd}" in
         fieldgate)
-            opts="-h -V --help --version run check demo drivers export filters forget migrate read scan rules safe-state schema watch help"
-            opts="-h -V --help --version run check demo doctor drivers filters forget migrate read scan rules safe-state schema help"
+            opts="-h -V --help --version run check demo doctor drivers export filters forget migrate read scan rules safe-state schema watch help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -272,8 +271,7 @@ _fieldgate() {
             return 0
             ;;
         fieldgate__subcmd__help)
-            opts="run check demo drivers export filters forget migrate read scan rules safe-state schema watch help"
-            opts="run check demo doctor drivers filters forget migrate read scan rules safe-state schema help"
+            opts="run check demo doctor drivers export filters forget migrate read scan rules safe-state schema watch help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -51,6 +51,9 @@ pub fn schema() -> Json {
     root
 }
 
+/// What `use` of an entry means.
+pub const USE: &str = "the template whose keys this entry gets, and its parameters";
+
 /// An entry, or one that gets keys from a template: what those are is not known here.
 fn or_use(entry: Json) -> Json {
     let used = json!({
@@ -60,7 +63,7 @@ fn or_use(entry: Json) -> Json {
             "type": "object",
             "required": ["template"],
             "properties": { "template": { "type": "string" } },
-            "description": "the template whose keys this entry gets, and its parameters",
+            "description": USE,
         } },
     });
     json!({ "if": { "type": "object", "required": ["use"] }, "then": used, "else": entry })

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use fieldgate::cli::schema;
 use fieldgate::config::raw;
 use fieldgate_bus::{BUSES, BY_RPPAL, BusSpec};
 use fieldgate_drivers::{DRIVERS, DriverSpec};
@@ -239,6 +240,7 @@ impl Writer<'_> {
         let inner = format!("{}.{}", part.path, row.key).trim_start_matches('.').to_owned();
         let inner = if matches!(row.field.kind, Kind::Table(_)) { inner + ".NAME" } else { inner };
         match inner.as_str() {
+            "templates" => "[sections by name](parts.md#templates)".to_owned(),
             "buses.NAME" => format!("[{words}](#buses)"),
             known if self.known.iter().any(|other| other == known) => format!("[{words}](#{})", slug(known)),
             _ => words,
@@ -312,6 +314,11 @@ fn page(since: &Since) -> String {
             path => format!("\n### `{path}`"),
         });
         page.table(&part);
+        if part.path.is_empty() {
+            page.say("\nAn entry of a section whose entries have names may have one key alone in place of the others:");
+            page.say("\n| Key | Type | Meaning |\n|---|---|---|");
+            page.say(&format!("| `use` | [section](parts.md#templates) | {} |", schema::USE));
+        }
     }
     page.say("\n## Buses\n\nWhich keys an entry of `buses:` has follows from its `type`. [buses.md](buses.md) says what must be wired and switched on.");
     page.say("\n| Key | Type | Default | Meaning |\n|---|---|---|---|");
