@@ -34,7 +34,7 @@ use crate::health::{Liveness, SensorTallies, Sources};
 use crate::history::History;
 use crate::recorder;
 use crate::requests::REQUEST_CAPACITY;
-use crate::roster::SharedRoster;
+use crate::roster::{RuleAlarms, SharedRoster};
 use crate::shutdown::{self, Remains};
 use crate::variables::Variables;
 use crate::views::Views;
@@ -160,6 +160,7 @@ impl Gateway {
             spool: ways.spool.vitals(),
             commands: CommandTallies::default(),
             buses: context.alarms.clone(),
+            rules: RuleAlarms::default(),
             trips: context.trips.clone(),
         };
         let (history, curves) = (History::default(), Curves::default());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::commands::CommandTallies;
-use crate::roster::SharedRoster;
+use crate::roster::{RuleAlarms, SharedRoster};
 use crate::worker::{BusAlarms, Tally, Trips};
 use fieldgate_clock as clock;
 use fieldgate_link::{LinkState, LinkStatus};
@@ -55,6 +55,8 @@ pub struct Sources {
     pub commands: CommandTallies,
     /// Buses that do not work.
     pub buses: BusAlarms,
+    /// Rules that are stopped because they go round in a circle.
+    pub rules: RuleAlarms,
     /// How often outputs were made safe by themselves.
     pub trips: Trips,
 }
@@ -83,6 +85,7 @@ impl Sources {
             sensors: sensors.collect(),
             actuators: actuators.collect(),
             buses: self.buses.list(),
+            rules: self.rules.list(),
             memory: resident_bytes(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::plain::PlainTopics;
 use crate::worker::{ActuatorSettings, Inbox, SensorSettings, Tally};
@@ -100,3 +100,19 @@ pub struct Total {
 
 /// A roster that many read.
 pub type SharedRoster = Arc<Roster>;
+
+/// Rules that are stopped because they go round in a circle: since when, and why. Clones are one and the same.
+#[derive(Clone, Debug, Default)]
+pub struct RuleAlarms(Arc<Mutex<BTreeMap<Name, (SystemTime, String)>>>);
+
+impl RuleAlarms {
+    /// All of them.
+    pub fn list(&self) -> BTreeMap<Name, (SystemTime, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// These and no others.
+    pub fn replace(&self, all: BTreeMap<Name, (SystemTime, String)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+}

@@ -48,6 +48,36 @@ fn is_at(rules: &Value, rule: &str, state: &str) -> bool {
     rules[rule]["state"] == state
 }
 
+/// By way of a computed sensor, for rules that look at each other's outputs are an error of the configuration.
+#[test]
+fn a_rule_that_is_stopped_is_an_alarm_in_health_until_it_is_tried_again() {
+    let mirror =
+        "  mirror: { driver: formula, every: 1h, settings: { on: { formula: \"if(heater.value == 'on', 1, 0)\" } } }\n";
+    let devices = DEVICES.replace("actuators:\n", &format!("{mirror}actuators:\n"));
+    let rules = "rules:
+  one: { when: other.value == \"off\", set: { heater: on } }
+  two: { when: mirror.on > 0, set: { other: on } }
+";
+    let running = Running::untouched(&format!("{devices}{rules}"), &[], |folder| {
+        SimFile::new(folder.join("bench.json")).write(&json!({"chips": {"0x49": {"temperature": 20.0}}}));
+    });
+    running.gateway.wait_log("Rule stopped: it goes round in a circle.", LONG);
+    // A reload publishes health at once, and the rules are the same.
+    running.client.forget();
+    running.gateway.signal(rustix::process::Signal::HUP);
+    let health = running.client.wait_json("b/health", |_| true, SOON);
+    let stopped = health["rules"].as_object().unwrap();
+    assert!(stopped.keys().any(|rule| rule == "one" || rule == "two"), "{health}");
+    let why = "it changed 10 times within a minute and is stopped for 10 minutes";
+    assert!(stopped.values().all(|alarm| alarm["error"] == why && alarm["since"].is_string()), "{health}");
+    let without = format!("{devices}rules:\n  one: {{ when: other.value == \"off\", set: {{ heater: on }} }}\n");
+    running.reload(&running.config("", &without));
+    running.client.forget();
+    running.gateway.signal(rustix::process::Signal::HUP);
+    let health = running.client.wait_json("b/health", |_| true, SOON);
+    assert!(health["rules"].get("two").is_none(), "a rule that is no more is no alarm: {health}");
+}
+
 /// Switches a rule and returns the answer to this command.
 fn switch(running: &Running, rule: &str, word: &str, id: &str) -> Value {
     running.client.forget();

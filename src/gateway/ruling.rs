@@ -48,6 +48,7 @@ impl Ruling {
             persisted_values,
             latest: latest.clone(),
             views: views.clone(),
+            alarms: sources.rules.clone(),
             protected,
             stopping,
             stop: stopped,

@@ -70,7 +70,7 @@ impl Snapshot {
         });
         let variables = parts.variables.views().into_iter().map(|shown| (shown.name.clone(), variable(&shown)));
         let (link, stats) = (sources.link.borrow().clone(), sources.spool.stats());
-        let alarms = alarms(&link, &stats, &sources.buses.list());
+        let alarms = alarms(&link, &stats, (&sources.buses.list(), &sources.rules.list()));
         let wholes = [
             ("clock", clock_json(now.clock)),
             ("rules", rules(&view)),
@@ -338,15 +338,19 @@ fn spool(stats: &Stats) -> Json {
         "error": stats.error })
 }
 
+/// What does not work, since when, and why.
+type Troubles = BTreeMap<Name, (SystemTime, String)>;
+
 /// What a person must look after, sensors aside, which say it themselves.
-fn alarms(link: &LinkStatus, stats: &Stats, buses: &BTreeMap<Name, (SystemTime, String)>) -> Json {
+fn alarms(link: &LinkStatus, stats: &Stats, (buses, rules): (&Troubles, &Troubles)) -> Json {
     let alarm = |about: &str, name: Option<&str>, since: Option<SystemTime>, text: &str| json!({ "about": about, "name": name, "since": since.map(time), "text": text });
     let down = link.last_error.as_ref().filter(|_| link.state != LinkState::Up);
     let down = down.map(|error| alarm("link", None, Some(link.since), error));
     let of_link = link.alarm.as_ref().map(|text| alarm("link", None, None, text));
     let of_spool = stats.error.as_ref().map(|text| alarm("spool", None, None, text));
     let of_buses = buses.iter().map(|(name, (since, text))| alarm("bus", Some(name.as_str()), Some(*since), text));
-    down.into_iter().chain(of_link).chain(of_spool).chain(of_buses).collect()
+    let of_rules = rules.iter().map(|(name, (since, text))| alarm("rule", Some(name.as_str()), Some(*since), text));
+    down.into_iter().chain(of_link).chain(of_spool).chain(of_buses).chain(of_rules).collect()
 }
 
 fn line(line: &Line) -> Json {

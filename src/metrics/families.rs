@@ -85,6 +85,16 @@ impl Families {
             let labels = vec![("bus", bus.to_string())];
             self.gauge("bus_alarm", None, "Buses that do not work; those that do are not listed", labels, 1.0);
         }
+        for rule in sources.rules.list().keys() {
+            let labels = vec![("rule", rule.to_string())];
+            self.gauge(
+                "rule_alarm",
+                None,
+                "Rules that are stopped because they go round in a circle; no others are listed",
+                labels,
+                1.0,
+            );
+        }
         let started = since_1970(now.wall) - now.boot.saturating_sub(sources.started.boot).as_secs_f64();
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::commands::Switch;
-use crate::roster::{Protected, SharedRoster};
+use crate::roster::{Protected, RuleAlarms, SharedRoster};
 use crate::rules::running::{Addressed, Running};
 use crate::views::Views;
 use crate::worker::{self, Applied, Order as WorkerOrder};
@@ -69,6 +69,8 @@ pub struct Rules {
     pub latest: Latest,
     /// For those who show what rules are at.
     pub views: Views,
+    /// Rules that are stopped, for health.
+    pub alarms: RuleAlarms,
     /// Outputs that take no commands now, for those who ask before a command.
     pub protected: Protected,
     /// Set when the program ends: nothing is ordered any more.
@@ -244,6 +246,7 @@ impl Rules {
         let Some(payload) = running.take_report() else { return };
         let topic = topics.rules();
         self.views.rules(payload.as_deref());
+        self.alarms.replace(running.alarms());
         match payload {
             Some(payload) => self.latest.set(topic, payload),
             None => self.latest.clear(topic),

@@ -86,6 +86,8 @@ pub(super) struct Running {
     /// before.
     logged: BTreeMap<Name, (State, bool)>,
     lines: Vec<Line>,
+    /// Those that are stopped because they go round in a circle, as of the last report.
+    alarms: BTreeMap<Name, (SystemTime, String)>,
 }
 
 impl Running {
@@ -105,6 +107,7 @@ impl Running {
             reported: None,
             logged: BTreeMap::new(),
             lines: Vec::new(),
+            alarms: BTreeMap::new(),
         };
         running.reload(rules, signals);
         running
@@ -262,21 +265,30 @@ impl Running {
         }
         let (now, wall) = (clock::boottime(), SystemTime::now());
         let mut all = Map::new();
+        self.alarms.clear();
         for (rule, status) in self.engine.table().rules().zip(self.engine.statuses()) {
             let since = wall.checked_sub(now.saturating_sub(status.since.max(self.began))).unwrap_or(wall);
             let (state, why) = (status.state.as_str(), status.why.to_string());
+            let is_alarm = status.why == Why::Loop;
+            if is_alarm {
+                self.alarms.insert(rule.name.clone(), (since, why.clone()));
+            }
             let since = payload::time(since);
             all.insert(
                 rule.name.to_string(),
                 json!({ "state": state, "since": since, "why": why, "switch": if status.is_on { "on" } else { "off" } }),
             );
-            let is_alarm = status.why == Why::Loop;
             let logged = (status.state, is_alarm);
             if self.logged.insert(rule.name.clone(), logged) != Some(logged) {
                 self.lines.push(Line { rule: rule.name.clone(), state, why, is_alarm });
             }
         }
         Some((!all.is_empty()).then(|| serde_json::Value::Object(all).to_string().into_bytes()))
+    }
+
+    /// Rules that are stopped, since when and why.
+    pub(super) fn alarms(&self) -> BTreeMap<Name, (SystemTime, String)> {
+        self.alarms.clone()
     }
 
     pub(super) fn take_lines(&mut self) -> Vec<Line> {

@@ -29,6 +29,8 @@ pub struct Health {
     pub actuators: Vec<(Name, Actuator)>,
     /// Buses that do not work: since when, and why.
     pub buses: BTreeMap<Name, (SystemTime, String)>,
+    /// Rules that are stopped because they go round in a circle: since when, and why.
+    pub rules: BTreeMap<Name, (SystemTime, String)>,
     /// Resident bytes.
     pub memory: u64,
 }
@@ -106,10 +108,12 @@ pub fn health(health: &Health) -> Vec<u8> {
     let actuators = health.actuators.iter().map(|(name, a)| {
         (name.to_string(), json!({ "commands": a.commands, "rejected": a.rejected, "trips": a.trips }))
     });
-    let buses = health
-        .buses
-        .iter()
-        .map(|(name, (since, error))| (name.to_string(), json!({ "since": time(*since), "error": error })));
+    let troubles = |all: &BTreeMap<Name, (SystemTime, String)>| -> Map<_, _> {
+        let trouble = |(name, (since, error)): (&Name, &(SystemTime, String))| {
+            (name.to_string(), json!({ "since": time(*since), "error": error }))
+        };
+        all.iter().map(trouble).collect()
+    };
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "run": health.run.to_string(),
@@ -137,7 +141,8 @@ pub fn health(health: &Health) -> Vec<u8> {
         },
         "sensors": sensors.collect::<Map<_, _>>(),
         "actuators": actuators.collect::<Map<_, _>>(),
-        "buses": buses.collect::<Map<_, _>>(),
+        "buses": troubles(&health.buses),
+        "rules": troubles(&health.rules),
         "memory": health.memory,
     })
     .to_string()
@@ -282,6 +287,7 @@ mod tests {
             )],
             actuators: vec![(Name::new("pump").unwrap(), Actuator { commands: 4, rejected: 1, trips: 2 })],
             buses: BTreeMap::from([(Name::new("i2c-1").unwrap(), (SystemTime::UNIX_EPOCH, "held".to_owned()))]),
+            rules: BTreeMap::from([(Name::new("fan").unwrap(), (SystemTime::UNIX_EPOCH, "a circle".to_owned()))]),
             memory: 5_242_880,
         };
         let json: Json = serde_json::from_slice(&health(&report)).unwrap();
@@ -291,5 +297,6 @@ mod tests {
         assert_eq!(json["spool"]["oldest"], Json::Null);
         assert_eq!(json["sensors"]["air"]["taken"], 1);
         assert_eq!(json["buses"]["i2c-1"], json!({ "since": "1970-01-01T00:00:00.000Z", "error": "held" }));
+        assert_eq!(json["rules"]["fan"], json!({ "since": "1970-01-01T00:00:00.000Z", "error": "a circle" }));
     }
 }
