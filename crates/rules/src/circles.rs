@@ -3,6 +3,8 @@
 mod trial;
 mod written;
 
+pub use trial::UNLIMITED;
+
 use std::time::Duration;
 
 use fieldgate_formula::{Input, Value};

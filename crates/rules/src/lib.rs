@@ -56,6 +56,7 @@ mod table;
 mod tests;
 mod words;
 
+pub use circles::UNLIMITED;
 pub use engine::{Engine, Event, MAX_CHANGES, Now, Order, REST, RETRY, Trip, Wall, What};
 pub use rule::{Manual, Publication, RuleSpec};
 pub use status::{State, Status, Why};

@@ -15,8 +15,8 @@ use crate::config::tree::{Key, Node, Span, Value};
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_drivers::{BusNeed, formula};
 use fieldgate_formula::{self as language, Names};
-use fieldgate_model::{Action, Name, OutputKind, OutputValue, Pace, Setting, topic};
-use fieldgate_rules::{Manual, Publication, RuleSpec, SignalKind, Table, Which};
+use fieldgate_model::{Action, Name, OutputKind, OutputValue, Pace, Setting, VariableKind, topic};
+use fieldgate_rules::{Manual, Publication, RuleSpec, SignalKind, Table, UNLIMITED, Which};
 use fieldgate_safety::Limits;
 
 /// The outputs by their names; without a kind where something is wrong with one.
@@ -65,7 +65,7 @@ impl<'a> Checker<'a> {
                 rules.push(spec);
             }
         }
-        self.circles_of(&rules, &places, &devices, (sensors, actuators));
+        self.circles_of(&rules, &places, &devices, (sensors, actuators, variables));
         rules
     }
 
@@ -75,7 +75,7 @@ impl<'a> Checker<'a> {
         rules: &[RuleSpec],
         places: &BTreeMap<Name, Span>,
         devices: &Devices,
-        (sensors, actuators): (&[Device<SensorSettings>], &[Device<ActuatorSettings>]),
+        (sensors, actuators, variables): (&[Device<SensorSettings>], &[Device<ActuatorSettings>], &[VariableDraft]),
     ) {
         let rules = rules.iter().filter(|rule| places.contains_key(&rule.name)).cloned().collect();
         let Ok(table) = Table::compile(rules, |name| described(devices, name)) else { return };
@@ -89,7 +89,14 @@ impl<'a> Checker<'a> {
             let mut derived = sensors.iter().filter_map(|one| one.settings.as_ref());
             derived.any(|one| one.driver.bus == BusNeed::Sensors && signal.split('.').next() == Some(one.name.as_str()))
         };
-        for circle in table.circles_between(says, |signal| !is_derived(signal)) {
+        let range = |signal: &str| {
+            let mut variables = variables.iter().filter_map(|draft| draft.variable.as_ref());
+            match variables.find(|variable| variable.name.as_str() == signal).map(|variable| &variable.kind) {
+                Some(VariableKind::Number { min, max, .. }) => Some(*min..=*max),
+                _ => (!is_derived(signal)).then_some(UNLIMITED),
+            }
+        };
+        for circle in table.circles_between(says, range) {
             let names: Vec<_> = circle.iter().map(|name| name.as_str()).collect();
             let Some((place, (last, others))) =
                 circle.first().and_then(|first| places.get(first)).zip(names.split_last())

@@ -5,6 +5,7 @@
 //! the constants in the formulas, at most [`MAX_TRIALS`] of them together. What this does not find is stopped when it runs.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use fieldgate_formula::{Input, Kind, TimeOfDay, Value, WEEKDAYS};
@@ -25,6 +26,9 @@ const LENGTH: Duration = Duration::from_secs(60);
 
 /// A rule that is only pushed aside once gives fewer orders; each round of a circle has two.
 const MANY_ORDERS: usize = 4;
+
+/// Of numbers that may be any.
+pub const UNLIMITED: RangeInclusive<f64> = f64::NEG_INFINITY..=f64::INFINITY;
 
 /// What a signal, a clock or the link may be during a trial.
 #[derive(Clone, Debug)]
@@ -61,18 +65,21 @@ impl Table {
     /// The sets of rules that go round in a circle together, in which each rule moves what another looks at.
     ///
     /// `says` is what the signal `output.value` says when the output does what an action asks for, or for `None` when it is safe; nothing
-    /// where that cannot be told, or where a limit slows the output down. `is_steady` says of a signal that no output moves it at once.
+    /// where that cannot be told, or where a limit slows the output down. `range` says which numbers a signal may be that no output moves
+    /// at once, and nothing of one that an output may move.
     pub fn circles_between(
         &self,
         says: impl Fn(&Name, Option<Action>) -> Option<Value<'static>>,
-        is_steady: impl Fn(&str) -> bool,
+        range: impl Fn(&str) -> Option<RangeInclusive<f64>>,
     ) -> Vec<Vec<&Name>> {
         let mut found: Vec<Vec<&Name>> = Vec::new();
         for group in self.groups() {
             let trial = Trial::of(self, &group, &says);
-            if trial.is_possible(&is_steady) {
+            if trial.is_possible(&range) {
                 found.extend(
-                    trial.circle().map(|rules| rules.into_iter().map(|rule| &self.rules[rule].spec.name).collect()),
+                    trial
+                        .circle(&range)
+                        .map(|rules| rules.into_iter().map(|rule| &self.rules[rule].spec.name).collect()),
                 );
             }
         }
@@ -139,7 +146,7 @@ impl<'t, F: Fn(&Name, Option<Action>) -> Option<Value<'static>>> Trial<'t, F> {
     }
 
     /// Whether all is known that decides it.
-    fn is_possible(&self, is_steady: impl Fn(&str) -> bool) -> bool {
+    fn is_possible(&self, range: impl Fn(&str) -> Option<RangeInclusive<f64>>) -> bool {
         let rules = || self.table.rules.iter().map(|rule| &rule.spec);
         let can_be_told = |output: &Name, action| (self.says)(output, action).is_some();
         let ends =
@@ -149,19 +156,19 @@ impl<'t, F: Fn(&Name, Option<Action>) -> Option<Value<'static>>> Trial<'t, F> {
             .all(|(output, action)| can_be_told(output, Some(*action)) && ends(output));
         let mut moved = (0..self.table.rules.len()).flat_map(|rule| self.table.moved(rule));
         let mut named = self.table.signals.iter().filter(|signal| !signal.rules.is_empty());
-        sets && moved.all(|output| can_be_told(output, None)) && named.all(|signal| is_steady(&signal.name))
+        sets && moved.all(|output| can_be_told(output, None)) && named.all(|signal| range(&signal.name).is_some())
     }
 
     /// The rules that go round, by their places in the table that they are from.
-    fn circle(&self) -> Option<Vec<usize>> {
-        let constants = self.constants();
+    fn circle(&self, range: impl Fn(&str) -> Option<RangeInclusive<f64>>) -> Option<Vec<usize>> {
+        let constants = self.constants(range);
         let all: usize = constants.iter().map(Constant::len).try_fold(1, usize::checked_mul)?;
         let stride = all.div_ceil(MAX_TRIALS);
         (0..all).step_by(stride.max(1)).find_map(|nth| self.run(&constants, nth))
     }
 
     /// What stays as it is, each with what it may be.
-    fn constants(&self) -> Vec<Constant> {
+    fn constants(&self, range: impl Fn(&str) -> Option<RangeInclusive<f64>>) -> Vec<Constant> {
         let written = Written::of(&self.table);
         let moved: BTreeSet<_> = (0..self.table.rules.len()).flat_map(|rule| self.table.moved(rule)).collect();
         let is_moved = |signal: usize| moved.iter().any(|output| self.table.is_state(signal, output));
@@ -172,7 +179,10 @@ impl<'t, F: Fn(&Name, Option<Action>) -> Option<Value<'static>>> Trial<'t, F> {
                 continue;
             }
             all.push(match &signal.kind {
-                Kind::Number(_) => Constant::Signal(place, written.around()),
+                Kind::Number(_) => {
+                    let range = range(&signal.name).unwrap_or(UNLIMITED);
+                    Constant::Signal(place, written.around(&range))
+                }
                 Kind::Flag => Constant::Signal(place, vec![Value::Flag(false), Value::Flag(true)]),
                 Kind::Text(Some(options)) => Constant::Texts(place, options.clone()),
                 Kind::Text(None) => Constant::Texts(place, written.texts.iter().cloned().collect()),
@@ -320,7 +330,12 @@ mod tests {
             Some(Action::Set(OutputValue::Switch(on))) => Some(Value::Text(if on { "on" } else { "off" })),
             Some(_) => None,
         };
-        let found = table.circles_between(says, |signal| !signal.starts_with("derived."));
+        // A variable of which half is not allowed.
+        let range = |signal: &str| match signal {
+            "target" => Some(5.0..=30.0),
+            _ => (!signal.starts_with("derived.")).then_some(UNLIMITED),
+        };
+        let found = table.circles_between(says, range);
         found.into_iter().map(|rules| rules.iter().map(|rule| rule.as_str()).collect::<Vec<_>>().join(" ")).collect()
     }
 
@@ -340,6 +355,9 @@ mod tests {
             &["one two"],
         );
         check(&[one("b.value == \"off\" and time >= \"22:00\" and weekday == \"sun\""), two.clone()], &["one two"]);
+        check(&[one("b.value == \"off\" and target < 6"), two.clone()], &["one two"]);
+        check(&[one("b.value == \"off\" and target < 5"), two.clone()], &[]);
+        check(&[one("b.value == \"off\" and target > 30"), two.clone()], &[]);
         let slow = RuleSpec { hold: Duration::from_secs(12), ..two.clone() };
         check(&[one("b.value == \"off\""), slow], &[]);
         let quick = RuleSpec { hold: Duration::from_secs(2), ..two };

@@ -1,6 +1,7 @@
 //! The constants in formulas: around them, conditions change.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use fieldgate_formula::{self as language, Expr, ExprKind, TimeOfDay, Value};
 
@@ -53,14 +54,17 @@ impl Written {
         parts.for_each(|part| self.read(part));
     }
 
-    /// The numbers, one between each two, and one beyond either end.
-    pub(super) fn around(&self) -> Vec<Value<'static>> {
-        let (Some(first), Some(last)) = (self.numbers.first(), self.numbers.last()) else {
-            return [-1.0, 0.0, 1.0].map(Value::number).to_vec();
+    /// The numbers, one between each two, and one beyond either end; of these what lies in `range`, and its ends.
+    pub(super) fn around(&self, range: &RangeInclusive<f64>) -> Vec<Value<'static>> {
+        let mut all = match (self.numbers.first(), self.numbers.last()) {
+            (Some(first), Some(last)) => vec![first - 1.0, last + 1.0],
+            _ => vec![-1.0, 0.0, 1.0],
         };
-        let between = self.numbers.windows(2).map(|pair| f64::midpoint(pair[0], pair[1]));
-        let all = [first - 1.0].into_iter().chain(self.numbers.iter().copied()).chain(between).chain([last + 1.0]);
-        all.map(Value::number).collect()
+        all.extend(&self.numbers);
+        all.extend(self.numbers.windows(2).map(|pair| f64::midpoint(pair[0], pair[1])));
+        all.retain(|number| range.contains(number));
+        all.extend([*range.start(), *range.end()].iter().filter(|end| end.is_finite()));
+        all.into_iter().map(Value::number).collect()
     }
 
     /// The times of day, and midnight.
