@@ -107,6 +107,11 @@ impl MoodyBroker {
         self.book.lock().unwrap().acknowledged.len()
     }
 
+    /// The topics of all messages that were acknowledged, in order.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        self.ledger.notes().into_iter().map(|note| note.topic).collect()
+    }
+
     /// How many messages were acknowledged.
     pub(crate) fn count(&self) -> usize {
         self.ledger.len()
