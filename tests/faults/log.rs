@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
@@ -296,16 +297,26 @@ fn l1_what_did_not_fit_is_counted_and_reported_when_the_log_is_read_again() {
     let (mut gateway, _, _) = stage.start(&quick, place);
     // With a line for each reading, one for its way to the broker and one for the answer: more than wait in the queue and the socket.
     wait_until("readings that nobody reads of", LONG, || stage.seq() > 2000);
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let read = Arc::clone(&bytes);
     let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        File::from(OwnedFd::from(theirs)).read_to_string(&mut text).unwrap();
-        text
+        let (mut from, mut some) = (File::from(OwnedFd::from(theirs)), [0; 4096]);
+        loop {
+            match from.read(&mut some).unwrap() {
+                0 => return,
+                count => read.lock().unwrap().extend_from_slice(&some[..count]),
+            }
+        }
     });
+    let text = || String::from_utf8_lossy(&bytes.lock().unwrap()).into_owned();
+    // Behind the gap the log has caught up, so that its end need not be given up by a stop, which waits for no slow reader.
+    wait_until("the gap to be reported", LONG, || text().contains("did not fit"));
     let seq = stage.seq();
     wait_until("readings to go on", SOON, || stage.seq() > seq + 20);
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.wait_exit(SOON), 0);
-    let text = reader.join().unwrap();
+    reader.join().unwrap();
+    let text = text();
     let (before, after) = text.split_once(" log lines did not fit").expect("the gap is reported");
     let count: usize = before.rsplit(' ').next().unwrap().parse().unwrap();
     assert!(count > 0);
