@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::commands::{self, CommandTallies};
+use crate::commands;
 use crate::config::Config;
 use crate::curves::Curves;
 use crate::deadlines::{self, Deadlines};
@@ -34,7 +34,7 @@ use crate::health::{Liveness, SensorTallies, Sources};
 use crate::history::History;
 use crate::recorder;
 use crate::requests::REQUEST_CAPACITY;
-use crate::roster::{RuleAlarms, SharedRoster};
+use crate::roster::SharedRoster;
 use crate::shutdown::{self, Remains};
 use crate::variables::Variables;
 use crate::views::Views;
@@ -152,17 +152,7 @@ impl Gateway {
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers, &tallies)));
         let ways = Ways::new(&config, spool, latest, incoming);
-        let sources = Sources {
-            run,
-            started,
-            roster: shared.clone(),
-            link: ways.link_status.subscribe(),
-            spool: ways.spool.vitals(),
-            commands: CommandTallies::default(),
-            buses: context.alarms.clone(),
-            rules: RuleAlarms::default(),
-            trips: context.trips.clone(),
-        };
+        let sources = parts::sources((run, started), &shared, &ways, &context);
         let (history, curves) = (History::default(), Curves::default());
         let (to_requests, requested) = mpsc::channel(REQUEST_CAPACITY);
         let asking = asked::Asking::start(&config, (shared, requested), &history, answers.clone());

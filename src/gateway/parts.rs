@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{mpsc, watch as latest_of};
 
-use crate::commands::{self, Answers, Commands, LocalRequesters, Switch};
+use crate::commands::{self, Answers, CommandTallies, Commands, LocalRequesters, Switch};
 use crate::config::Config;
 use crate::curves::Curves;
 use crate::gateway::ruling::Ruling;
@@ -15,7 +15,7 @@ use crate::history::History;
 use crate::http::Parts;
 use crate::metrics::Metrics;
 use crate::recorder::{self, Answer, Recorder};
-use crate::roster::Protected;
+use crate::roster::{Protected, RuleAlarms, SharedRoster};
 use crate::rules;
 use crate::variables::Variables;
 use crate::views::Views;
@@ -23,7 +23,7 @@ use crate::worker::{self, BusAlarms, Trips};
 use fieldgate_bus::signals::Signals;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_link::{self as link, Incoming, Latest, LinkStatus, PeerStatus};
-use fieldgate_model::RunId;
+use fieldgate_model::{Moment, RunId};
 use fieldgate_safety::SharedInterlocks;
 use fieldgate_spool::Spool;
 
@@ -44,6 +44,26 @@ pub(super) fn context(
         signals: Signals::default(),
         interlocks: SharedInterlocks::default(),
         trips: Trips::default(),
+    }
+}
+
+/// Where health takes its numbers from.
+pub(super) fn sources(
+    (run, started): (RunId, Moment),
+    roster: &latest_of::Receiver<SharedRoster>,
+    ways: &Ways,
+    context: &worker::Context,
+) -> Sources {
+    Sources {
+        run,
+        started,
+        roster: roster.clone(),
+        link: ways.link_status.subscribe(),
+        spool: ways.spool.vitals(),
+        commands: CommandTallies::default(),
+        buses: context.alarms.clone(),
+        rules: RuleAlarms::default(),
+        trips: context.trips.clone(),
     }
 }
 
