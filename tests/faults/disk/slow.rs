@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -42,13 +43,19 @@ fn d4_an_fsync_of_two_seconds_delays_no_sampling() {
     let mut gateway = Gateway::under(&slow, folder.path(), &text, &environment);
     gateway.wait_log("Reading.", LONG);
     let span = Duration::from_secs(times(3, 30, 120));
-    let own = own_jitter(span);
+    // As long as the program samples: a machine that is late in a moment that only one of the two sees would count for or against
+    // the other.
+    let (sampling, until) = channel::<()>();
+    let own = std::thread::spawn(move || own_jitter(&until));
+    std::thread::sleep(span);
     broker.be(Mood::Acknowledges);
     let asked = Instant::now();
     wait_until("a reading to be sent beside such a disk", SENDS, || broker.received() > 0);
     let sent = asked.elapsed();
     gateway.kill9();
     let life = Life::of(&gateway).unwrap();
+    drop(sampling);
+    let own = own.join().unwrap();
     deliver(&mut broker, folder.path(), &text);
     let syncs = fs::read_to_string(&log).unwrap().matches("(DELAYED)").count();
     assert!(syncs as u64 >= span.as_secs() / 3, "{syncs} slow fsyncs in {span:?}");
@@ -72,17 +79,17 @@ fn d4_an_fsync_of_two_seconds_delays_no_sampling() {
     report("D4", &format!("every fsync takes {delay:?}, a reading every 5 ms"), &happened);
 }
 
-/// How late a thread of ours is on the same grid at the same time: what the machine itself does.
-fn own_jitter(span: Duration) -> Vec<Duration> {
+/// How late a thread of ours is on the same grid at the same time, until the other end of the channel is dropped: what the machine
+/// itself does.
+fn own_jitter(sampling: &Receiver<()>) -> Vec<Duration> {
     let begun = Instant::now();
     let mut late = Vec::new();
     for n in 1.. {
         let due = begun + EVERY * n;
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        late.push(due.elapsed());
-        if begun.elapsed() >= span {
+        if sampling.recv_timeout(due.saturating_duration_since(Instant::now())) != Err(RecvTimeoutError::Timeout) {
             break;
         }
+        late.push(due.elapsed());
     }
     late.sort_unstable();
     late
