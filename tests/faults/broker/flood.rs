@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::end_whole;
 use crate::common::gateway::Gateway;
 use crate::common::ledger::Ledger;
+use crate::common::pace::{at, slack};
 use crate::common::quick::{FAST, config, dropped, folder, start, wait_taken};
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::wire::{Publish, encode_publish};
@@ -82,7 +83,7 @@ fn b8_a_flood_of_commands_is_answered_or_counted_and_delays_no_reading() {
     let usual = percentiles(&ledger.delays("n", quiet));
     let from = SystemTime::now();
     let (answered, counted, grown) = flood(&gateway, &broker, count);
-    let lasted = from.elapsed().unwrap();
+    let (lasted, slack) = (from.elapsed().unwrap(), slack(at(from)));
     let during = percentiles(&ledger.delays("n", from));
     let (last, account) = end_whole(&mut gateway, || ledger.account("n"));
     assert!(account.lost.is_empty() && broker.connects().len() == 1);
@@ -98,6 +99,11 @@ fn b8_a_flood_of_commands_is_answered_or_counted_and_delays_no_reading() {
         grown as f64 / f64::from(1 << 20)
     );
     report("B8", &format!("{count} commands at once"), &happened);
-    assert!(during.0 <= (usual.0 * 2).max(UNNOTICED[0]) && during.1 <= (usual.1 * 2).max(UNNOTICED[1]));
+    // What the machine held up in the flood alone was not there when the usual delay was measured.
+    let may = |usual: Duration, unnoticed: Duration| (usual * 2).max(unnoticed) + slack;
+    assert!(
+        during.0 <= may(usual.0, UNNOTICED[0]) && during.1 <= may(usual.1, UNNOTICED[1]),
+        "{slack:?} are the machine's"
+    );
     assert!(grown <= GROWTH, "memory grew by {grown} bytes");
 }
