@@ -46,9 +46,9 @@ check() {
 not() { ! "$@"; }
 
 debian() {
-    [ ! -s "$base" ] || return 0
+    [ ! -f "$base" ] || return 0
     mkdir -p "$(dirname "$base")"
-    mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,udev,dbus bookworm "$base.part"
+    mmdebstrap --quiet --format=tar --variant=minbase --include=systemd,systemd-sysv,udev,dbus bookworm "$base.part"
     mv "$base.part" "$base"
 }
 
