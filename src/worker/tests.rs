@@ -388,7 +388,10 @@ async fn a_device_that_warms_up_is_not_built_again_and_well_between_its_results(
     let tally = Arc::clone(&sleeper.1);
     let mut bench = Bench::start(1024, |file| plan(vec![sleeper], Vec::new(), file));
     let (mut readings, mut statuses) = (0, Vec::new());
-    while readings < 5 {
+    // A machine that is busy with other things may take too long for a period of 5 ms, which is said as well; the sensor is well when
+    // that is over.
+    let is_well = |statuses: &Vec<_>| statuses.last() == Some(&(SensorStatus::Ok, None));
+    while readings < 5 || (readings < 1000 && !is_well(&statuses)) {
         match bench.next(Some).await {
             Event::Reading { .. } => readings += 1,
             Event::Status { status, error, .. } => statuses.push((status, error)),
@@ -396,7 +399,6 @@ async fn a_device_that_warms_up_is_not_built_again_and_well_between_its_results(
         }
     }
     let early = Some("it is too early: it warms up".to_owned());
-    // A machine that is busy with other things may take too long for a period of 5 ms, which is said as well.
     statuses.retain(|(_, error)| !error.as_ref().is_some_and(|error| error.starts_with("the bus is too slow")));
     statuses.dedup();
     assert_eq!(statuses, [(SensorStatus::Degraded, early), (SensorStatus::Ok, None)]);
