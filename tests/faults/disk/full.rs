@@ -17,6 +17,7 @@ use super::mount::{Mount, TOOLS, bytes_in};
 use crate::common::account::Account;
 use crate::common::gateway::{Gateway, program_path};
 use crate::common::ledger::Note;
+use crate::common::pace::{at, slack_between};
 use crate::common::quick::{LONG, config, folder, start};
 use crate::common::{SOON, wait_until};
 use crate::moody::{Mood, MoodyBroker};
@@ -95,6 +96,8 @@ struct Drained {
     took: Duration,
     /// From the sampling to the arrival of readings that were fresh meanwhile, sorted.
     live: Vec<Duration>,
+    /// What of it may be the machine's.
+    slack: Duration,
 }
 
 fn overflow(when_full: &str, max_mib: u64, overfull: u64) -> Overflow {
@@ -159,7 +162,8 @@ impl Overflow {
         assert!(self.most > self.max_size / 2, "{} bytes seen on the disk", self.most);
         assert!(self.most <= self.max_size, "{} bytes on the disk, {} are allowed", self.most, self.max_size);
         assert!(self.rate() >= drained_per_second(), "{} readings/s", self.rate());
-        assert!(self.p99() <= LIVE_P99, "live p99 {:?}", self.p99());
+        let may = LIVE_P99 + self.drained.slack;
+        assert!(self.p99() <= may, "live p99 {:?}, of which {:?} may be the machine's", self.p99(), self.drained.slack);
     }
 
     fn report(&self, when_full: &str) {
@@ -193,7 +197,8 @@ fn drained(notes: &[Note]) -> Drained {
     let meanwhile = |note: &&Note| note.at <= last && note.at - age(note) >= first;
     let mut live: Vec<_> = live.filter(meanwhile).map(age).collect();
     live.sort_unstable();
-    Drained { readings: late.len(), took: last.duration_since(first).unwrap(), live }
+    let slack = slack_between(at(first), at(last));
+    Drained { readings: late.len(), took: last.duration_since(first).unwrap(), live, slack }
 }
 
 /// From the sampling to the arrival, within a minute of the clock.
