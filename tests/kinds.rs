@@ -171,8 +171,13 @@ fn a_cover_opens_closes_stops_goes_to_a_position_and_is_calibrated() {
     assert_eq!(bench.ask("blind", "close")["value"], 100);
     rests_at(&bench, "blind", &json!(0));
     bench.client.forget();
+    let asked = Instant::now();
     bench.ask("blind", "40");
-    rests_at(&bench, "blind", &json!(40));
+    let rests = |state: &Value| state["moving"].is_null() && state["value"].as_u64().is_some_and(|value| value > 0);
+    let value = bench.client.wait_json(&state("blind"), rests, SOON)["value"].as_u64().unwrap();
+    // A machine that stops the motor late lets it travel on, by one percent in ten milliseconds.
+    let late = slack(asked).as_millis() / 10;
+    assert!((40..=40 + late).contains(&value.into()), "{value}, of which {late} may be the machine's");
     bench.client.forget();
     bench.ask("blind", "open");
     std::thread::sleep(Duration::from_millis(200));

@@ -84,8 +84,11 @@ fn a_sensor_that_fails_shows_nothing_old_and_its_first_good_sample_at_once() {
     assert_eq!((&reading["temperature"], &reading["samples"]), (&json!(21), &json!(1)), "{reading}");
     // What a filter takes is counted, and reported when nothing is left of three samples. The other measurement goes on.
     running.bench.set_chip("0x76", "temperature", -5.0);
-    let status = running.client.wait_json("b/sensors/air/status", |status| status["status"] == "degraded", SOON);
-    assert_eq!(status["error"], "temperature: its filters have dropped at least the last three values");
+    // A busy machine may be too slow for such a period meanwhile, which is said of the same sensor.
+    let is_filtered = |status: &Value| status["error"].as_str().is_some_and(|error| error.starts_with("temperature: "));
+    let status = running.client.wait_json("b/sensors/air/status", is_filtered, SOON);
+    let error = "temperature: its filters have dropped at least the last three values";
+    assert_eq!((&status["status"], &status["error"]), (&"degraded".into(), &error.into()));
     let reading = running.client.wait_json("b/sensors/air", |reading| reading.get("temperature").is_none(), SOON);
     assert!(reading["humidity"].is_number(), "{reading}");
 }
