@@ -133,7 +133,9 @@ rust_is_there() {
     cargo clippy --version >/dev/null 2>&1 || fail "cargo clippy is missing. Try: rustup component add clippy   (Debian: apt-get install rust-clippy)"
 }
 
-documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet; }
+# Examples, of which there are none, are asked for so that the features of dependencies are those of the tests: they are not
+# looked at twice then.
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --lib --examples --locked --quiet; }
 
 # Every file that begins as a script of a shell does, whatever it is called.
 shell_scripts() {
@@ -215,7 +217,7 @@ checks() {
     run "shell scripts" shell_scripts
     run "python scripts" python_scripts
     run "lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
-    run "lints without the demo" cargo clippy --no-default-features --locked --quiet -- -D warnings
+    run "lints without the demo" cargo clippy --package fieldgate --no-default-features --no-deps --locked --quiet -- -D warnings
     run "documentation" documentation
     run "tests can be built" cargo test --workspace --locked --quiet --no-run
     if has systemd-analyze; then
