@@ -7,7 +7,8 @@ usage() {
 usage: sh deploy/test.sh            the next two, but for the broken programs
        sh deploy/test.sh --checks   what may run beside anything else: formatting, lints, documentation, licences, scripts, unit
                                     file, and that all tests and the broken programs of --broken can be built
-       sh deploy/test.sh --tests    the tests; some measure time, so nothing else should run
+       sh deploy/test.sh --tests [PROGRAM…]   the tests, two programs at a time, or only programs such as faults (tests/run.py); some
+                                    measure time, so nothing else should run
        sh deploy/test.sh --long [ROW…]   the fault suite with its full numbers, one row after the other, on the release
                                     program (three quarters of an hour; as root); or only rows such as d1_ n3_
        sh deploy/test.sh --sample   some of the rows with a part of those numbers, in two minutes
@@ -220,6 +221,7 @@ checks() {
     run "lints without the demo" cargo clippy --package fieldgate --no-default-features --no-deps --locked --quiet -- -D warnings
     run "documentation" documentation
     run "tests can be built" cargo test --workspace --locked --quiet --no-run
+    run "examples in the documentation" cargo test --workspace --locked --quiet --doc
     if has systemd-analyze; then
         run "unit file" unit_file
     else
@@ -250,7 +252,7 @@ tests() {
     PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-11} FIELDGATE_SEED=${FIELDGATE_SEED:-11}
     RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
     export PROPTEST_RNG_SEED FIELDGATE_SEED RUST_TEST_THREADS
-    run "tests" cargo test --workspace --locked --quiet
+    run "tests" python3 tests/run.py "$@"
 }
 
 # The fault suite with its figures, which also go into a file: docs/reliability.md is made of such ones.
@@ -409,7 +411,7 @@ page() {
 case "${1:-}" in
     "") checks; tests ;;
     --checks) checks; broken_programs ;;
-    --tests) tests ;;
+    --tests) shift; tests "$@" ;;
     --long) shift; faults long "$@" ;;
     # The rows that threaten what is stored or under way, or move what they must not, and that work rather than wait.
     --sample) faults sample a1_ a5_ b1_ b6_ b7_the_decoder d1_ d3_ n1_ n3_ p1_ p2_ ;;

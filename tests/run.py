@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Runs the test programs of the workspace, two at a time, for most wait more than they work.
+
+    run.py [PROGRAM…]     all that cargo builds, but for the examples in the documentation; or only programs of these names
+
+A line says that a program begins. What it printed comes in one piece when it has ended, with the seconds that it took and those
+that processors worked for it and for what it started. All of them run, also when one has failed; the last lines name those that
+did. Each has the threads of RUST_TEST_THREADS.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+AT_ONCE = 2
+
+# What takes longest begins first, so that the end does not wait for it.
+FIRST = ("faults", "doctor", "proof", "fieldgate_drivers", "fieldgate_spool", "fieldgate_link", "fieldgate_safety")
+
+# These count what the machine did for a program, which others beside it would change. They run when all others have ended.
+ALONE = ("allocations", "costs")
+
+
+@dataclass
+class Program:
+    """A test program."""
+
+    name: str
+    folder: Path
+    command: list
+
+    def place(self):
+        """Where it stands in the order."""
+        return FIRST.index(self.name) if self.name in FIRST else len(FIRST)
+
+
+def built():
+    """All test programs, built."""
+    command = "cargo test --workspace --locked --quiet --no-run --message-format=json-render-diagnostics"
+    made = subprocess.run(command.split(), stdout=subprocess.PIPE, text=True)
+    if made.returncode:
+        sys.exit(made.returncode)
+    for line in made.stdout.splitlines():
+        artifact = json.loads(line)
+        if artifact.get("executable") and artifact["profile"]["test"]:
+            folder = Path(artifact["manifest_path"]).parent
+            name = artifact["target"]["name"]
+            # Programs of several packages may have one name: it is said whose they are.
+            if "test" in artifact["target"]["kind"] and folder != Path.cwd():
+                name = f"{folder.name}/{name}"
+            yield Program(name, folder, [artifact["executable"], "--quiet"])
+
+
+class Run:
+    """Programs that wait, run and have failed."""
+
+    def __init__(self):
+        self.failed, self.told, self.began = [], threading.Lock(), time.monotonic()
+
+    def one(self, program):
+        """Runs a program to its end and prints what it printed."""
+        began = time.monotonic()
+        with self.told:
+            print(f".. {program.name}", flush=True)
+        with tempfile.TemporaryFile() as printed:
+            environment = {**os.environ, "CARGO_MANIFEST_DIR": str(program.folder)}
+            child = subprocess.Popen(program.command, cwd=program.folder, env=environment,
+                                     stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT)
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            printed.seek(0)
+            text = printed.read().decode(errors="replace").strip()
+        took, worked = time.monotonic() - began, used.ru_utime + used.ru_stime
+        with self.told:
+            print(f"\n{text}\n-- {program.name}: {took:.0f} s, {worked:.0f} s of a processor", flush=True)
+            if child.returncode:
+                # A negative one is a signal.
+                print(f"{program.name} FAILED: {child.returncode}", flush=True)
+                self.failed.append(program.name)
+
+    def all(self, programs, at_once):
+        """Runs the programs, so many at a time."""
+        pool = ThreadPoolExecutor(at_once)
+        try:
+            list(pool.map(self.one, programs))
+        finally:
+            # After Ctrl-C, which those that run have got too, no other begins.
+            pool.shutdown(cancel_futures=True)
+
+
+def main():
+    """Builds, runs, and says what failed."""
+    os.chdir(Path(__file__).resolve().parent.parent)
+    asked = sys.argv[1:]
+    programs = sorted(built(), key=Program.place)
+    unknown = set(asked) - {program.name for program in programs}
+    if unknown:
+        sys.exit(f"there is no test program {', '.join(sorted(unknown))}")
+    programs = [program for program in programs if not asked or program.name in asked]
+    run = Run()
+    run.all([program for program in programs if program.name not in ALONE], AT_ONCE)
+    run.all([program for program in programs if program.name in ALONE], 1)
+    print(f"\n{len(programs)} test programs in {time.monotonic() - run.began:.0f} s", flush=True)
+    if run.failed:
+        sys.exit(f"FAILED: {', '.join(sorted(run.failed))}")
+
+
+if __name__ == "__main__":
+    main()
