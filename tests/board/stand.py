@@ -80,18 +80,19 @@ class Board:
     """The emulated board."""
 
     def __init__(self, pi_bench):
-        self.pi_bench = pi_bench
+        # By the Python that runs this: a run has hundreds of commands, and for `env python3` each would be looked up again.
+        self.pi_bench = [sys.executable, pi_bench]
 
     def bench(self, *words, seconds=540):
         """A command of the bench, which must succeed."""
-        done = subprocess.run([self.pi_bench, *words], capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run([*self.pi_bench, *words], capture_output=True, text=True, timeout=seconds)
         if done.returncode:
             raise Trouble(f"pi-bench {' '.join(words)}: {(done.stderr or done.stdout).strip()}")
         return done.stdout
 
     def run(self, script, seconds=60):
         """A shell script on the board, as root."""
-        done = subprocess.run([self.pi_bench, "run", "-t", str(seconds), script],
+        done = subprocess.run([*self.pi_bench, "run", "-t", str(seconds), script],
                               capture_output=True, text=True, timeout=seconds + 60)
         return Done(done.returncode, done.stdout + done.stderr, script)
 
@@ -115,7 +116,7 @@ class Board:
 
     def off(self):
         """Ends the emulator and takes its card away, which was for this run only."""
-        subprocess.run([self.pi_bench, "power-cut"], capture_output=True)
+        subprocess.run([*self.pi_bench, "power-cut"], capture_output=True)
         shutil.rmtree(Path(os.environ["PI_BENCH_DIR"]) / f"run-{os.environ['PI_BENCH_NAME']}", ignore_errors=True)
 
 
