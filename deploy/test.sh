@@ -7,8 +7,9 @@ usage() {
 usage: sh deploy/test.sh            the next two, but for the broken programs
        sh deploy/test.sh --checks   what may run beside anything else: formatting, lints, documentation, licences, scripts, unit
                                     file, and that all tests and the broken programs of --broken can be built
+       sh deploy/test.sh --build    of these only that all tests can be built, so that --tests need only run
        sh deploy/test.sh --tests [PROGRAM…]   the tests, two programs at a time, or only programs such as faults (tests/run.py); some
-                                    measure time, so nothing else should run
+                                    measure time, so nothing else should run but what takes the time that they leave (chrt --idle 0)
        sh deploy/test.sh --long [ROW…]   the fault suite with its full numbers, one row after the other, on the release
                                     program (three quarters of an hour; as root); or only rows such as d1_ n3_
        sh deploy/test.sh --sample   some of the rows with a part of those numbers, in two minutes
@@ -211,6 +212,14 @@ advisories() {
     fi
 }
 
+tests_can_be_built() { run "tests can be built" cargo test --workspace --locked --quiet --no-run; }
+
+build() {
+    install_packages
+    rust_is_there
+    tests_can_be_built
+}
+
 checks() {
     install_packages
     rust_is_there
@@ -220,7 +229,7 @@ checks() {
     run "lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
     run "lints without the demo" cargo clippy --package fieldgate --no-default-features --no-deps --locked --quiet -- -D warnings
     run "documentation" documentation
-    run "tests can be built" cargo test --workspace --locked --quiet --no-run
+    tests_can_be_built
     run "examples in the documentation" cargo test --workspace --locked --quiet --doc
     if has systemd-analyze; then
         run "unit file" unit_file
@@ -411,6 +420,7 @@ page() {
 case "${1:-}" in
     "") checks; tests ;;
     --checks) checks; broken_programs ;;
+    --build) build ;;
     --tests) shift; tests "$@" ;;
     --long) shift; faults long "$@" ;;
     # The rows that threaten what is stored or under way, or move what they must not, and that work rather than wait.
