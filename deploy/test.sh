@@ -4,16 +4,16 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: sh deploy/test.sh            the next two, but for the broken programs
+usage: sh deploy/test.sh            the next two, but for the broken program
        sh deploy/test.sh --checks   what may run beside anything else: formatting, lints, documentation, licences, scripts, unit
-                                    file, and that all tests and the broken programs of --broken can be built
+                                    file, and that all tests and the broken program of --broken can be built
        sh deploy/test.sh --build    of these only that all tests can be built, so that --tests need only run
        sh deploy/test.sh --tests [PROGRAM…]   the tests, two programs at a time, or only programs such as faults (tests/run.py); some
                                     measure time, so nothing else should run but what takes the time that they leave (chrt --idle 0)
        sh deploy/test.sh --long [ROW…]   the fault suite with its full numbers, one row after the other, on the release
                                     program (three quarters of an hour; as root); or only rows such as d1_ n3_
        sh deploy/test.sh --sample   some of the rows with a part of those numbers, in two minutes
-       sh deploy/test.sh --broken   whether the fault suite notices programs that are broken on purpose (as root)
+       sh deploy/test.sh --broken   whether the fault suite notices each way in which a program is broken on purpose (as root)
        sh deploy/test.sh --package  the Debian package of the debug program: lintian, and its life from the first installation to
                                     the purge on a Debian of its own (tests/package.sh; as root; two minutes)
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
@@ -310,14 +310,14 @@ faults() {
 broken() {
     install_packages
     rust_is_there
-    run "broken programs are noticed" sh tests/faults/broken.sh
+    run "broken program is noticed" sh tests/faults/broken.sh
 }
 
 # What --broken puts under test, so that it need only run.
-broken_programs() {
+broken_program() {
     install_packages
     rust_is_there
-    run "broken programs can be built" sh tests/faults/broken.sh --build
+    run "broken program can be built" sh tests/faults/broken.sh --build
 }
 
 # lintian runs as nobody, as it asks for; warnings count.
@@ -421,7 +421,7 @@ page() {
 
 case "${1:-}" in
     "") checks; tests ;;
-    --checks) checks; broken_programs ;;
+    --checks) checks; broken_program ;;
     --build) build ;;
     --tests) shift; tests "$@" ;;
     --long) shift; faults long "$@" ;;

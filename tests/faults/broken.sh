@@ -1,20 +1,21 @@
 #!/bin/sh
-# Whether the fault suite can fail: it is run against programs that were broken on purpose.
+# Whether the fault suite can fail: it is run against a program that was broken on purpose, in one way after the other.
 #
 #   sh tests/faults/broken.sh [NAME…]      all of tests/faults/broken/*.patch, or those
-#   sh tests/faults/broken.sh --build      only builds the programs, which may be done beside anything else; the next run uses
-#                                          those whose sources are still the same
+#   sh tests/faults/broken.sh --build      only builds the program, which may be done beside anything else; the next run uses it if
+#                                          its sources are still the same
 #
-# Each patch begins with a sentence that says what it breaks and names the rows that must notice. It is applied to a copy of
-# the sources, without any fuzz; the program is built from that copy and put under test. A patch that does not apply, a
-# row that does not exist and a row that still passes each fail this script.
+# Each patch begins with a sentence that says what it breaks and names the rows that must notice. All are applied to one copy of
+# the sources, without any fuzz, so that one program is built, and not one for each. What a patch changes is as it was but for
+# `fieldgate_model::broken("its name")`, which only this copy has: it is so in a process with that name in FIELDGATE_BROKEN.
+# Without a name in it the same program must pass the same rows. A patch that does not apply, a row that does not exist and a row
+# that still passes each fail this script.
 set -eu
 cd "$(dirname "$0")/../.."
 
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
 target=$(cd "$target" && pwd)
-# Always the same place, so that only what changed is compiled.
 tree=$target/broken
 programs=$target/broken-programs
 # Long enough for the slowest row; one that waits for ever for a reading is stopped here.
@@ -44,35 +45,59 @@ name = "fieldgate"
 TEXT
     mkdir "$tree/examples"
     printf "//! Nothing.\nfn main() {}\n" >"$tree/examples/as_for_tests.rs"
+    cat >>"$tree/crates/model/src/lib.rs" <<'TEXT'
+
+/// Whether this process is the one that is broken in this way.
+pub fn broken(way: &str) -> bool {
+    static ASKED: std::sync::LazyLock<Option<String>> = std::sync::LazyLock::new(|| std::env::var("FIELDGATE_BROKEN").ok());
+    ASKED.as_deref() == Some(way)
+}
+TEXT
 }
 
-# Where the program belongs that is built from these sources, with this patch, by this compiler.
-place_of() {
-    digest=$({ rustc --version; find src crates config Cargo.toml Cargo.lock "$1" -type f | LC_ALL=C sort | xargs sha256sum; } | sha256sum)
-    printf '%s' "$programs/$(basename "$1" .patch)-${digest%% *}"
+# What a patch adds must ask for its own name, at each place that it changes.
+apply_patch() {
+    asked=$(sed -n 's/^+.*fieldgate_model::broken("\([^"]*\)").*/\1/p' "$1" | sort -u)
+    [ "$asked" = "$(basename "$1" .patch)" ] || fail "$1 asks for another way to be broken than its name: ${asked:-none}"
+    patch -d "$tree" -p1 --fuzz=0 --silent <"$1" || fail "$1 does not apply to these sources: bring it up to date"
 }
 
-build() {
-    CARGO_TARGET_DIR=$target cargo build --offline --quiet --manifest-path "$tree/Cargo.toml" --bin fieldgate-broken \
-        --example as_for_tests
+# Where the program belongs that is built from these sources, with these patches, by this compiler.
+place_of_program() {
+    digest=$({
+        rustc --version
+        find src crates config Cargo.toml Cargo.lock tests/faults/broken tests/faults/broken.sh -type f | LC_ALL=C sort | xargs sha256sum
+    } | sha256sum)
+    printf '%s' "$programs/${digest%% *}"
 }
 
 # Puts the broken program into its place, unless it is there.
-build_patch() {
+build() {
     [ ! -x "$program" ] || return 0
     copy_sources
-    patch -d "$tree" -p1 --fuzz=0 --silent <"$patch" || fail "$patch does not apply to these sources: bring it up to date"
-    build || fail "$patch does not compile"
+    for each in tests/faults/broken/*.patch; do apply_patch "$each"; done
+    CARGO_TARGET_DIR=$target cargo build --offline --quiet --manifest-path "$tree/Cargo.toml" --bin fieldgate-broken \
+        --example as_for_tests || fail "with all patches the sources do not compile"
     mkdir -p "$programs"
     cp "$target/debug/fieldgate-broken" "$program.part"
     mv "$program.part" "$program"
+}
+
+rows_of() { sed -n 's/^Noticed by: //p' "$1"; }
+
+# Expects that nothing else is wrong with the program: else a row would notice that.
+must_pass() {
+    # shellcheck disable=SC2046 # a list of words
+    FIELDGATE_PROGRAM=$program cargo test --locked --quiet --test faults -- $(for each in "$@"; do rows_of "$each"; done) \
+        >"$programs/log" 2>&1 || { cat "$programs/log" >&2; fail "broken in no way, the program fails too"; }
+    printf 'broken in no way, the program passes\n'
 }
 
 # Expects that the tests with this name fail, at least one.
 must_notice() {
     filter=$1
     code=0
-    FIELDGATE_PROGRAM=$program timeout "$LIMIT" \
+    FIELDGATE_PROGRAM=$program FIELDGATE_BROKEN=$name timeout "$LIMIT" \
         cargo test --locked --quiet --test faults -- "$filter" >"$programs/log" 2>&1 || code=$?
     if [ "$code" -eq 0 ]; then
         tail -n 20 "$programs/log" >&2
@@ -87,14 +112,10 @@ must_notice() {
 }
 
 try_patch() {
-    patch=$1
     name=$(basename "$patch" .patch)
     words=$(head -n 1 "$patch")
-    rows=$(sed -n 's/^Noticed by: //p' "$patch")
+    rows=$(rows_of "$patch")
     [ -n "$rows" ] || fail "$patch names no row"
-    program=$(place_of "$patch")
-    build_patch
-    [ -z "$only_build" ] || return 0
     printf '%s: %s\n' "$name" "$words"
     for row in $rows; do
         must_notice "$row"
@@ -102,21 +123,20 @@ try_patch() {
 }
 
 began=$(date +%s)
-only_build=
-if [ "${1:-}" = --build ]; then
-    only_build=yes
-    shift
-fi
 cargo test --locked --quiet --test faults --no-run
-if [ $# -gt 0 ]; then
-    for one in "$@"; do try_patch "tests/faults/broken/$one.patch"; done
-else
-    for one in tests/faults/broken/*.patch; do try_patch "$one"; done
-fi
+program=$(place_of_program)
+build
 rm -rf "$tree"
-if [ -n "$only_build" ]; then
-    printf 'every broken program is built, in %s s\n' "$(($(date +%s) - began))"
+if [ "${1:-}" = --build ]; then
+    printf 'the broken program is built, in %s s\n' "$(($(date +%s) - began))"
     exit
 fi
+if [ $# -gt 0 ]; then
+    for name in "$@"; do set -- "$@" "tests/faults/broken/$name.patch"; shift; done
+else
+    set -- tests/faults/broken/*.patch
+fi
+must_pass "$@"
+for patch in "$@"; do try_patch; done
 rm -rf "$programs"
-printf 'every broken program was noticed, in %s s\n' "$(($(date +%s) - began))"
+printf 'the broken program was noticed in every way, in %s s\n' "$(($(date +%s) - began))"
