@@ -21,10 +21,11 @@ from pathlib import Path
 AT_ONCE = 2
 
 # What takes longest begins first, so that the end does not wait for it.
-FIRST = ("faults", "doctor", "proof", "fieldgate_drivers", "fieldgate_spool", "fieldgate_link", "fieldgate_safety")
+FIRST = ("doctor", "proof", "fieldgate_drivers", "fieldgate_spool", "fieldgate_link", "fieldgate_safety")
 
-# These count what the machine did for a program, which others beside it would change. They run when all others have ended.
-ALONE = ("allocations", "costs")
+# These ask how fast something is, or count what the machine did for a program, which others beside it would change. They run when
+# all others have ended.
+ALONE = ("faults", "allocations", "costs")
 
 
 @dataclass
