@@ -14,6 +14,7 @@ import sys
 import tempfile
 
 import brokers
+import fresh
 from stand import B, CONFIG, Broker, HomeAssistant, Stand, agree, call, noticed, recorded, reload, stop, wait_until, without, without_value
 
 # Service and its data, what the output must then do, and what Home Assistant must then show.
@@ -358,7 +359,7 @@ def many(stand):
     print(len(stand.expected()), "entities of one device, in several payloads, have values")
 
 
-PARTS = (appears, obeys, covers, sets, clicks, goes_and_comes, gone, automations, demo, moves, renames, changes, many)
+PARTS = (appears, obeys, covers, sets, clicks, goes_and_comes, gone, automations, demo, moves, renames, *fresh.PARTS, changes, many)
 
 
 def whole(root, fieldgate, chosen):

@@ -138,9 +138,9 @@ class HomeAssistant(ha_bench.HomeAssistant):
 
 
 def complaints_in(log):
-    """Its warnings and errors, but for those of the bench."""
-    lines = [line for line in log.splitlines() if " WARNING " in line or " ERROR " in line]
-    return [line for line in lines if not OF_THE_BENCH.search(line)]
+    """Its warnings and errors with the traces below them, but for those of the bench."""
+    records = re.split(r"\n(?=\d{4}-\d\d-\d\d )", log)
+    return [record for record in records if re.search(" (WARNING|ERROR) ", record.split("\n")[0]) and not OF_THE_BENCH.search(record.split("\n")[0])]
 
 
 class Stand:
@@ -170,9 +170,10 @@ class Stand:
     def write(self, config):
         (self.folder / "f.yaml").write_text(config.replace("PORT", str(self.broker.port)))
 
-    def start(self):
+    def start(self, environment=()):
+        command = [self.fieldgate, "run", "--config", self.folder / "f.yaml"]
         with open(self.folder / "log", "a") as log:
-            self.gateway = subprocess.Popen([self.fieldgate, "run", "--config", self.folder / "f.yaml"], stderr=log)
+            self.gateway = subprocess.Popen(command, stderr=log, env={**os.environ, **dict(environment)})
 
     def expected(self):
         """Entity ids and names by `fieldgate check`."""
