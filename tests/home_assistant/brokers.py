@@ -2,11 +2,10 @@
 import os
 import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-from stand import B, CONFIG, Broker, HomeAssistant, Stand, agree, wait_until, without_value
+from stand import B, CONFIG, Broker, HomeAssistant, Stand, Words, agree, wait_until, without_value
 
 # How soon after its `online` a Home Assistant that has restarted is sent everything.
 SENT_WITHIN = 10
@@ -25,25 +24,6 @@ class Forgetful(Broker):
         return self
 
 
-class Words:
-    """What Home Assistant says of itself, and when."""
-
-    def __init__(self, broker):
-        command = ["mosquitto_sub", "-p", str(broker.port), "-t", "homeassistant/status", "-t", "bench/ready"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.heard = []
-        threading.Thread(target=self.take, daemon=True).start()
-        # What is published before it has subscribed does not arrive.
-        wait_until("nothing is heard", lambda: self.heard or broker.publish("bench/ready", "ready"), 60)
-
-    def take(self):
-        for line in self.process.stdout:
-            self.heard.append((line.strip(), time.monotonic()))
-
-    def online(self):
-        return next((at for word, at in self.heard if word == "online"), None)
-
-
 def keeps_nothing(root, fieldgate):
     """`retain_state: false` at a broker that retains nothing: a Home Assistant that restarts is sent everything again."""
     config = CONFIG.replace("reconnect: {", "retain_state: false, reconnect: {")
@@ -57,7 +37,7 @@ def keeps_nothing(root, fieldgate):
             ha.stop()
             words = Words(broker)
             ha.start()
-            online = wait_until("Home Assistant does not say online", words.online, 60)
+            online = words.wait_online()
             before = len(stand.messages)
             wait_until(lambda: f"{sorted(without_value(stand))} have no value", lambda: not without_value(stand), 60)
             print(f"all values are there {time.monotonic() - online:.1f} s after the online of a restarted Home Assistant", flush=True)
@@ -66,8 +46,7 @@ def keeps_nothing(root, fieldgate):
             assert last and max(last.values()) - online < SENT_WITHIN, (online, last)
             for topic in ("sensors/slow", "sensors/bell", "sensors/door", "variables/mode/state", "actuators/pump/state", "rules"):
                 assert f"{B}/{topic}" in last, (topic, sorted(last))
-            words.process.kill()
-            words.process.wait()
+            words.end()
             log = (stand.folder / "log").read_text()
             assert "two of one name" not in log, f"the gateway takes itself for another one\n{log}"
             stand.gateway.kill()

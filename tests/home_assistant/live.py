@@ -15,7 +15,7 @@ import tempfile
 
 import brokers
 import fresh
-from stand import B, CONFIG, Broker, HomeAssistant, Stand, agree, call, noticed, recorded, reload, stop, wait_until, without, without_value
+from stand import B, CONFIG, Broker, HomeAssistant, Stand, agree, call, noticed, recorded, reload, start_beside, stop, wait_until, without, without_value
 
 # Service and its data, what the output must then do, and what Home Assistant must then show.
 COMMANDS = [
@@ -310,7 +310,7 @@ def gone(stand):
     two = without(one, "flap")
     stand.write(two)
     stand.heard(f"{B}/devices", lambda: stand.gateway.send_signal(signal.SIGHUP))
-    ha.start()
+    start_beside(stand, "number.shed_flap")
     agree(stand, "a reload while Home Assistant was off")
     ha.stop()
     stop(stand)
@@ -318,7 +318,7 @@ def gone(stand):
     stand.heard(f"{B}/devices", stand.start)
     stop(stand)
     stand.start()
-    ha.start()
+    start_beside(stand, "number.shed_heat")
     agree(stand, "a start with less while Home Assistant was off")
     stop(stand)
     said = subprocess.run([stand.fieldgate, "forget", "--json", "--config", stand.folder / "f.yaml"], capture_output=True, check=True)

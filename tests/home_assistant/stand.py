@@ -225,6 +225,51 @@ class Stand:
         os.replace(new, self.folder / "bench.json")
 
 
+class Words:
+    """What Home Assistant says of itself, what is announced of the gateway's device, and when."""
+
+    STATUS, DEVICE = "homeassistant/status", "homeassistant/device/fieldgate_shed/config"
+
+    def __init__(self, broker):
+        topics = [word for topic in (self.STATUS, self.DEVICE, "bench/ready") for word in ("-t", topic)]
+        command = ["mosquitto_sub", "-p", str(broker.port), "-R", "-F", "%t %p", *topics]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.heard = []
+        threading.Thread(target=self.take, daemon=True).start()
+        # What is published before it has subscribed does not arrive.
+        wait_until("nothing is heard", lambda: self.heard or broker.publish("bench/ready", "ready"), 60)
+
+    def take(self):
+        for line in self.process.stdout:
+            topic, _, payload = line.rstrip("\n").partition(" ")
+            self.heard.append((topic, payload, time.monotonic()))
+
+    def online(self):
+        return next((at for topic, word, at in self.heard if (topic, word) == (self.STATUS, "online")), None)
+
+    def wait_online(self):
+        """When it has said `online`: some seconds after its start, and later where it has much to do."""
+        return wait_until("Home Assistant does not say online", self.online, 120)
+
+    def has_shown(self, entity):
+        """Whether what has gone was announced once more after the `online`, and at last not even taken away any more."""
+        announced = [json.loads(payload)["components"] for topic, payload, at in self.heard if payload and topic == self.DEVICE and at > self.online()]
+        return any("unique_id" in one.get(entity, ()) for one in announced) and entity not in announced[-1]
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def start_beside(stand, gone):
+    """Starts Home Assistant, and waits until the gateway has shown it this entity, which has gone, and has taken it back."""
+    words = Words(stand.broker)
+    stand.ha.start()
+    words.wait_online()
+    wait_until(f"{gone} is not shown and taken back", lambda: words.has_shown(gone), 30)
+    words.end()
+
+
 def noticed(ha, entity, is_wanted):
     """What the automation of an entity notifies of, as soon as its message is the wanted one; one of earlier may be there still."""
     seen = []
