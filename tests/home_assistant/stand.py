@@ -72,9 +72,9 @@ actuators:
 rules:
   heating: {{ when: target > 25 and mode == "home", set: {{ stove: on }} }}
 """
-# Complaints that are none of ours: the bench leaves out what voice and cameras need, and a machine with much to do is slow.
+# Complaints that are none of ours: the bench leaves out what voice and cameras need, and a machine with much to do is slow, its broker too.
 LEFT_OUT = "ffmpeg|tts|radio_frequency|conversation|camera|ai_task|assist_pipeline|image_processing|assist_satellite"
-OF_THE_BENCH = re.compile(rf"\[homeassistant\.setup\] .*'({LEFT_OUT})'|Skipping pip installation|\[aiohttp_fast_zlib\]|is taking over \d+ seconds|Updating state for .* took [\d.]+ seconds")
+OF_THE_BENCH = re.compile(rf"\[homeassistant\.setup\] .*'({LEFT_OUT})'|Skipping pip installation|\[aiohttp_fast_zlib\]|is taking over \d+ seconds|Updating state for .* took [\d.]+ seconds|No ACK from MQTT server in \d+ seconds")
 # At the level of the bench each update of an entity is a line in the log, and Home Assistant warns of so many.
 BARE = ha_bench.CONFIGURATION.replace("{level}", "warning")
 # What Home Assistant has besides; the blueprints are those that users take.
