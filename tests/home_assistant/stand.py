@@ -307,11 +307,21 @@ def reload(stand, config):
 def agree(stand, what):
     """Waits until Home Assistant has exactly the entities of the configuration, and all of them can be used."""
     expected = stand.expected()
-    other = lambda: {e["entity_id"] for e in stand.ha.entities()} ^ expected
-    wait_until(lambda: f"after {what} these differ: {sorted(other())}", lambda: not other(), 30)
+    settle(f"after {what} these differ", lambda: {e["entity_id"] for e in stand.ha.entities()} ^ expected)
     # An entity is in the registry before it hears whether its gateway is there.
-    idle = lambda: expected - {e for e, state in stand.ha.states().items() if state["state"] != "unavailable"}
-    wait_until(lambda: f"after {what} these are unavailable: {sorted(idle())}", lambda: not idle(), 30)
+    usable = lambda: {e for e, state in stand.ha.states().items() if state["state"] != "unavailable"}
+    settle(f"after {what} these are unavailable", lambda: expected - usable())
+
+
+def settle(what, left):
+    """Waits until nothing is left, as long as what is left changes: hundreds of entities take a busy machine more than half a minute."""
+    before, end = None, 0
+    while now := left():
+        if now != before:
+            before, end = now, time.monotonic() + 30
+        elif time.monotonic() > end:
+            raise TimeoutError(f"{what}: {sorted(now)}")
+        time.sleep(0.05)
 
 
 def without(config, *names):
