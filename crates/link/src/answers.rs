@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::alarms::About;
-use super::backoff::HELD;
+use super::backoff::STABLE_AFTER;
 use super::connection::Connection;
 use super::inflight::{Slot, Ticket};
 use super::lanes::Lane;
@@ -39,7 +39,7 @@ impl Connection<'_> {
     /// While careful, a publication at QoS 0 keeps its place for a moment: nothing else is then under way if the broker hangs
     /// up on it.
     pub(super) fn look_at_care(&mut self, now: Duration) {
-        if self.careful && (self.trail.answers() >= CAREFUL_ANSWERS || now.saturating_sub(self.since) >= HELD) {
+        if self.careful && (self.trail.answers() >= CAREFUL_ANSWERS || now.saturating_sub(self.since) >= STABLE_AFTER) {
             self.end_care();
         }
         for (ticket, fate, at) in std::mem::take(&mut self.lingering) {
@@ -124,7 +124,7 @@ mod tests {
     fn bench() -> Bench {
         let mut bench = Bench::new(settings(Protocol::V5));
         let blame = Blame { request: Request::Publish("b/devices".into()), retain: true };
-        bench.broker.ended(&cause(CauseKind::Closed), Some(blame), 2 * HELD, boottime(), "me");
+        bench.broker.ended(&cause(CauseKind::Closed), Some(blame), 2 * STABLE_AFTER, boottime(), "me");
         bench
     }
 
@@ -133,9 +133,9 @@ mod tests {
         let mut bench = bench();
         let mut connection = bench.connection(connected(Protocol::V5));
         let since = connection.since;
-        connection.look_at_care(since + HELD - Duration::from_millis(1));
+        connection.look_at_care(since + STABLE_AFTER - Duration::from_millis(1));
         assert_eq!((connection.careful, connection.window.free_places()), (true, 1));
-        connection.look_at_care(since + HELD);
+        connection.look_at_care(since + STABLE_AFTER);
         assert_eq!((connection.careful, connection.window.free_places()), (false, usize::from(MAX_WINDOW)));
     }
 

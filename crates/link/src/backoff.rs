@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// A connection that lasted this long had found a healthy broker, and failures are counted from zero again. After a shorter one
 /// the broker may accept connections only to drop them; it must not be hammered.
-pub const HELD: Duration = Duration::from_secs(30);
+pub const STABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// An outage is short up to here.
 pub const SHORT: Duration = Duration::from_secs(60);
@@ -54,10 +54,10 @@ impl Backoff {
         }
     }
 
-    /// A connection was held for `held` and then lost.
-    pub fn lost(&mut self, held: Duration) {
+    /// A connection lasted for `lasted` and then ended.
+    pub fn lost(&mut self, lasted: Duration) {
         self.refused = false;
-        if held >= HELD {
+        if lasted >= STABLE_AFTER {
             (self.failures, self.since, self.suspected) = (0, None, false);
         }
         self.failures = self.failures.saturating_add(1);
@@ -170,7 +170,7 @@ mod tests {
         backoff.suspect();
         backoff.lost(S);
         assert!(backoff.wait(30 * S, 0.5) >= REFUSED);
-        backoff.lost(HELD);
+        backoff.lost(STABLE_AFTER);
         assert!(backoff.wait(40 * S, 0.5) < REFUSED);
         backoff.suspect();
         backoff.failed(false);
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(backoff.wait(LATER, 1.0), 60 * S);
         backoff.lost(S);
         assert_eq!(backoff.wait(LATER, 1.0), 60 * S);
-        backoff.lost(HELD);
+        backoff.lost(STABLE_AFTER);
         assert_eq!(backoff.wait(LATER, 1.0), 2 * S);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Protocol;
 use super::alarms::{About, BRIEF, News, TAKEN_OVER};
-use super::backoff::{Backoff, HELD, TAKEN_OVER_TIMES};
+use super::backoff::{Backoff, STABLE_AFTER, TAKEN_OVER_TIMES};
 use super::dialect::Dialect;
 use super::session::{Cause, CauseKind, Connected, Will};
 use super::suspects::{Suspects, Verdict};
@@ -169,16 +169,16 @@ impl BrokerState {
         Vec::new()
     }
 
-    /// A connection was held for `held` and then lost; what it taught.
+    /// A connection lasted for `lasted` and then ended; what it taught.
     pub(super) fn ended(
         &mut self,
         cause: &Cause,
         blame: Option<Blame>,
-        held: Duration,
+        lasted: Duration,
         now: Duration,
         identifier: &str,
     ) -> Vec<News> {
-        self.backoff.lost(held);
+        self.backoff.lost(lasted);
         let mut news = self.learn(cause.kind, now);
         let over_request = match cause.kind {
             CauseKind::Closed | CauseKind::Reset => true,
@@ -187,7 +187,7 @@ impl BrokerState {
             _ => false,
         };
         if over_request {
-            news.extend(self.suspect(blame, held, cause, now, identifier));
+            news.extend(self.suspect(blame, lasted, cause, now, identifier));
         } else {
             self.suspects.interrupted();
             (self.brief, self.closed) = (0, 0);
@@ -300,7 +300,7 @@ impl BrokerState {
     fn suspect(
         &mut self,
         blame: Option<Blame>,
-        held: Duration,
+        lasted: Duration,
         cause: &Cause,
         now: Duration,
         identifier: &str,
@@ -335,7 +335,7 @@ impl BrokerState {
                 (self.brief, self.closed) = (0, 0);
                 None
             }
-            Verdict::Unclear => self.count_brief(held < HELD, cause.kind, identifier),
+            Verdict::Unclear => self.count_brief(lasted < STABLE_AFTER, cause.kind, identifier),
         }
     }
 

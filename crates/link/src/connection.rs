@@ -61,7 +61,7 @@ const SETTLE_TOGETHER: usize = 32;
 /// For the broker to notice that a connection has ended, beyond the keep-alive.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The certificates that are looked at while a connection is held.
+/// The certificates that are looked at while a connection is open.
 const ALL: [Whose; 3] = [Whose::Ours, Whose::Authority, Whose::Broker];
 
 /// How a connection ended.
@@ -74,7 +74,7 @@ pub(super) enum End {
     Lost(Cause, Option<Blame>),
 }
 
-/// One held connection.
+/// One open connection.
 pub(super) struct Connection<'a> {
     pub(super) parts: &'a Parts,
     pub(super) report: &'a mut Report,
@@ -220,7 +220,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Works until the connection ends or the link is asked to stop.
-    pub(super) async fn hold(mut self) -> End {
+    pub(super) async fn run(mut self) -> End {
         self.report.clear_connection();
         let parts = self.parts;
         parts.latest.forget_progress();

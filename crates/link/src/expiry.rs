@@ -1,4 +1,4 @@
-//! Looks at the certificates while a connection is held, for that may be for years.
+//! Looks at the certificates while a connection is open, which may be for years.
 //!
 //! Nothing here ends a connection. A certificate is looked at only in a handshake, so a renewed file is used at the next
 //! connect, whenever that is; to hang up for it would cost a working link, and be wrong while only one of two files has been

@@ -9,7 +9,7 @@ mod tests;
 use std::time::Duration;
 
 use super::alarms::{About, News};
-use super::backoff::{Backoff, HELD, SHORT_MAX, TAKEN_OVER_WITHIN};
+use super::backoff::{Backoff, SHORT_MAX, STABLE_AFTER, TAKEN_OVER_WITHIN};
 use super::broker_state::BrokerState;
 use super::dialect::{Accepted, Dialect};
 use super::preference::Preference;
@@ -105,21 +105,21 @@ impl Failover {
         self.go_back(left, outcome)
     }
 
-    /// A connection to the current broker lasted for `held` and then ended; `blame` names the request that ended it, if that is
+    /// A connection to the current broker lasted for `lasted` and then ended; `blame` names the request that ended it, if that is
     /// known.
     pub(super) fn ended(
         &mut self,
         cause: &Cause,
         blame: Option<Blame>,
-        held: Duration,
+        lasted: Duration,
         now: Duration,
         chance: f64,
     ) -> Outcome {
-        let news = self.brokers[self.turn].ended(cause, blame, held, now, &self.identifier);
-        // A broker that held us is worth leaving only for the first of the list; one that drops us at once is not tried twice
+        let news = self.brokers[self.turn].ended(cause, blame, lasted, now, &self.identifier);
+        // A broker that was stable is worth leaving only for the first of the list; one that drops us at once is not tried twice
         // in a row.
-        let prefer = if held >= HELD { 0 } else { self.turn + 1 };
-        let left = self.preference.ended(self.turn, held >= HELD);
+        let prefer = if lasted >= STABLE_AFTER { 0 } else { self.turn + 1 };
+        let left = self.preference.ended(self.turn, lasted >= STABLE_AFTER);
         let outcome = self.schedule(news, prefer, now, chance);
         self.go_back(left, outcome)
     }
@@ -153,9 +153,9 @@ impl Failover {
     }
 }
 
-/// What a connection that has lasted for `held` proves wrong.
-pub(super) fn disproved(held: Duration) -> impl Iterator<Item = News> {
-    let brief = (held >= HELD).then_some(About::Brief);
-    let taken_over = (held >= TAKEN_OVER_WITHIN).then_some(About::TakenOver);
+/// What a connection that has lasted for `lasted` proves wrong.
+pub(super) fn disproved(lasted: Duration) -> impl Iterator<Item = News> {
+    let brief = (lasted >= STABLE_AFTER).then_some(About::Brief);
+    let taken_over = (lasted >= TAKEN_OVER_WITHIN).then_some(About::TakenOver);
     brief.into_iter().chain(taken_over).map(News::Clear)
 }

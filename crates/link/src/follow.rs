@@ -24,7 +24,7 @@ const IMPATIENCE: Duration = Duration::from_secs(10);
 pub enum Followed {
     /// A broker has accepted us, and is asked for the topics.
     Up {
-        /// Which.
+        /// Its address, such as `mqtt://host:1883`.
         broker: String,
     },
     /// It does not let us see this.
@@ -34,9 +34,9 @@ pub enum Followed {
     },
     /// Somebody published this.
     Message {
-        /// Where.
+        /// Its topic.
         topic: String,
-        /// What.
+        /// Its payload, as it came.
         payload: Bytes,
         /// Whether it is older than our subscription: the broker had kept it.
         is_retained: bool,
@@ -62,7 +62,7 @@ pub async fn follow(settings: &Settings, topics: &[String], followed: mpsc::Send
     for broker in settings.brokers.iter().cycle() {
         let began = Instant::now();
         let cause = match guest::connect(&settings, broker, "watch", credentials_folder()).await {
-            Ok(held) => match listen(held.session, broker, topics, &followed).await {
+            Ok(open) => match listen(open.session, broker, topics, &followed).await {
                 Some(words) => {
                     backoff.lost(began.elapsed());
                     Cause::other(words)

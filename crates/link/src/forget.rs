@@ -27,7 +27,7 @@ const AT_ONCE: usize = 16;
 /// What became of it at one broker.
 #[derive(Debug)]
 pub struct Forgotten {
-    /// Which.
+    /// Its address, such as `mqtt://host:1883`.
     pub broker: String,
     /// What was retained there and is no more.
     pub cleared: Vec<String>,

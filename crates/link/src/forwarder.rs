@@ -44,7 +44,7 @@ pub(super) struct Rules {
     pub topics: Topics,
     /// What the broker speaks.
     pub protocol: Protocol,
-    /// The largest packet that the broker and we accept.
+    /// The largest packet that the broker and we accept, in bytes.
     pub largest_packet: usize,
     /// When the connection began.
     pub up_since: Duration,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::session::{Cause, CauseKind, Event, Session};
-use super::supervisor::{Attempt, Held};
+use super::supervisor::{Attempt, OpenSession};
 use super::{Broker, Protocol, ProtocolChoice, Settings};
 
 /// How long the end of the connection is waited for.
@@ -23,7 +23,7 @@ pub(super) async fn connect(
     broker: &Broker,
     purpose: &str,
     credentials: Option<PathBuf>,
-) -> Result<Held, Cause> {
+) -> Result<OpenSession, Cause> {
     let protocols: &[Protocol] = match settings.protocol {
         ProtocolChoice::Auto => &[Protocol::V5, Protocol::V4],
         ProtocolChoice::Only(Protocol::V5) => &[Protocol::V5],
@@ -33,7 +33,7 @@ pub(super) async fn connect(
     for protocol in protocols {
         let attempt = attempt(settings, broker, *protocol, purpose, credentials.clone());
         match attempt.make(|_| {}).await {
-            Ok(held) => return Ok(held),
+            Ok(open) => return Ok(open),
             Err(cause) if matches!(cause.kind, CauseKind::WrongProtocol | CauseKind::HungUp) => last = cause,
             Err(cause) => return Err(cause),
         }

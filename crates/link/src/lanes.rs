@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::held::{Held, HeldState};
+use crate::refused_key::{KeyState, RefusedKey};
 use fieldgate_model::{Key, Message, MessageKind, Qos, RunId};
 use fieldgate_spool::{Batch, Sequence, Stored};
 
@@ -45,12 +45,12 @@ struct Queue {
     waiting: BTreeMap<Sequence, Arc<Message>>,
     /// How many of those are replies.
     replies: usize,
-    held: BTreeMap<Key, Held>,
+    refused: BTreeMap<Key, RefusedKey>,
 }
 
 impl Queue {
     fn new(cursor: Sequence) -> Self {
-        Self { cursor, waiting: BTreeMap::new(), replies: 0, held: BTreeMap::new() }
+        Self { cursor, waiting: BTreeMap::new(), replies: 0, refused: BTreeMap::new() }
     }
 
     fn insert(&mut self, sequence: Sequence, message: Arc<Message>) {
@@ -83,8 +83,8 @@ impl Queue {
         None
     }
 
-    fn state(&self, key: &Key) -> Option<HeldState> {
-        self.held.get(key).map(|held| held.state)
+    fn state(&self, key: &Key) -> Option<KeyState> {
+        self.refused.get(key).map(|refused| refused.state)
     }
 }
 
@@ -187,8 +187,11 @@ impl Lanes {
             }
             if !is_fresh(message, self.run, self.late_after, now) {
                 self.hand_over(sequence, &message.key);
-            } else if self.live.state(&message.key).is_some_and(|state| state != HeldState::Open) {
-                self.live.held.entry(message.key.clone()).and_modify(|held| held.from = held.from.min(sequence));
+            } else if self.live.state(&message.key).is_some_and(|state| state != KeyState::Open) {
+                self.live
+                    .refused
+                    .entry(message.key.clone())
+                    .and_modify(|refused| refused.from = refused.from.min(sequence));
             } else {
                 self.live.insert(sequence, Arc::clone(message));
             }
@@ -202,15 +205,18 @@ impl Lanes {
                 return;
             }
             // Kept back by the live lane and still fresh: it stays there until it is late.
-            if is_fresh(message, self.run, self.late_after, now) && self.live.held.contains_key(&message.key) {
+            if is_fresh(message, self.run, self.late_after, now) && self.live.refused.contains_key(&message.key) {
                 self.late.cursor = sequence;
                 return;
             }
             if known(sequence) || self.live.waiting.contains_key(&sequence) {
                 continue;
             }
-            if self.late.state(&message.key).is_some_and(|state| state != HeldState::Open) {
-                self.late.held.entry(message.key.clone()).and_modify(|held| held.from = held.from.min(sequence));
+            if self.late.state(&message.key).is_some_and(|state| state != KeyState::Open) {
+                self.late
+                    .refused
+                    .entry(message.key.clone())
+                    .and_modify(|refused| refused.from = refused.from.min(sequence));
             } else {
                 self.late.insert(sequence, Arc::clone(message));
             }
@@ -240,23 +246,23 @@ impl Lanes {
 
     /// The next message of the late lane; at QoS 2 only if `exact`.
     pub fn next_late(&mut self, exact: bool) -> Option<Next> {
-        let open = |message: &Message| matches!(self.late.state(&message.key), None | Some(HeldState::Open));
+        let open = |message: &Message| matches!(self.late.state(&message.key), None | Some(KeyState::Open));
         let sequence = self.late.first(exact, open)?;
         Self::take(&mut self.late, sequence, Lane::Late)
     }
 
     fn take(queue: &mut Queue, sequence: Sequence, lane: Lane) -> Option<Next> {
         let message = queue.remove(sequence)?;
-        if let Some(held) = queue.held.get_mut(&message.key) {
-            held.state = HeldState::Trying;
-            held.from = sequence;
+        if let Some(refused) = queue.refused.get_mut(&message.key) {
+            refused.state = KeyState::Trying;
+            refused.from = sequence;
         }
         Some(Next { sequence, message, lane })
     }
 
     fn may_go_live(&self, message: &Message, now: Duration) -> bool {
         let key = &message.key;
-        if !matches!(self.live.state(key), None | Some(HeldState::Open)) {
+        if !matches!(self.live.state(key), None | Some(KeyState::Open)) {
             return false;
         }
         is_fresh(message, self.run, self.late_after, now)
@@ -275,8 +281,8 @@ impl Lanes {
     /// The broker has taken a message of this key: it flows again.
     pub fn accepted(&mut self, lane: Lane, key: &Key) {
         let queue = self.queue(lane);
-        if let Some(held) = queue.held.remove(key) {
-            queue.cursor = queue.cursor.min(held.from);
+        if let Some(refused) = queue.refused.remove(key) {
+            queue.cursor = queue.cursor.min(refused.from);
         }
     }
 
@@ -289,7 +295,7 @@ impl Lanes {
         queue.waiting.retain(|_, message| message.key != *key);
         queue.replies = queue.waiting.values().filter(|message| message.key.kind.is_reply()).count();
         let from = first.map_or(sequence, |first| first.min(sequence));
-        queue.held.entry(key.clone()).or_insert_with(|| Held::new(from)).refuse(from, now);
+        queue.refused.entry(key.clone()).or_insert_with(|| RefusedKey::new(from)).refuse(from, now);
         self.passed_over.insert(sequence);
         self.passed_over.extend(passed_over);
     }
@@ -298,9 +304,9 @@ impl Lanes {
     pub fn retry(&mut self, now: Duration) {
         for lane in [Lane::Live, Lane::Late] {
             let queue = self.queue(lane);
-            for held in queue.held.values_mut() {
-                if held.open(now) {
-                    queue.cursor = queue.cursor.min(held.from);
+            for refused in queue.refused.values_mut() {
+                if refused.open(now) {
+                    queue.cursor = queue.cursor.min(refused.from);
                 }
             }
         }
@@ -308,10 +314,10 @@ impl Lanes {
 
     /// A message left by another way than acknowledgement or refusal.
     pub fn dropped(&mut self, lane: Lane, key: &Key) {
-        if let Some(held) = self.queue(lane).held.get_mut(key)
-            && held.state == HeldState::Trying
+        if let Some(refused) = self.queue(lane).refused.get_mut(key)
+            && refused.state == KeyState::Trying
         {
-            held.state = HeldState::Open;
+            refused.state = KeyState::Open;
         }
     }
 
@@ -327,8 +333,9 @@ impl Lanes {
     fn hand_over(&mut self, sequence: Sequence, key: &Key) {
         let waiting = self.live.waiting.range(..sequence).filter(|(_, message)| message.key == *key);
         let earlier: Vec<Sequence> = waiting.map(|(at, _)| *at).collect();
-        let held = self.live.held.get(key).filter(|held| held.state != HeldState::Open).map(|held| held.from);
-        let from = earlier.first().copied().into_iter().chain(held).fold(sequence, Sequence::min);
+        let refused =
+            self.live.refused.get(key).filter(|refused| refused.state != KeyState::Open).map(|refused| refused.from);
+        let from = earlier.first().copied().into_iter().chain(refused).fold(sequence, Sequence::min);
         for at in earlier {
             self.live.remove(at);
             self.passed_over.insert(at);

@@ -24,7 +24,6 @@ mod forwarder;
 mod freshness_marker;
 mod greeting;
 mod guest;
-mod held;
 pub mod inflight;
 pub mod lanes;
 mod latest;
@@ -34,6 +33,7 @@ mod preference;
 mod publish_probe;
 mod question;
 pub mod reason;
+mod refused_key;
 mod report;
 pub mod secrets;
 mod session;
@@ -105,7 +105,7 @@ pub struct Parts {
 pub struct LinkStatus {
     /// Whether there is a connection.
     pub state: LinkState,
-    /// Since when.
+    /// Since when it is in this state, by the wall clock.
     pub since: SystemTime,
     /// The broker that is or was tried last: `mqtt://host:port`.
     pub broker: String,

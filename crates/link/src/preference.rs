@@ -44,7 +44,7 @@ impl Preference {
         Some(left)
     }
 
-    /// A connection to `turn` was held, for `long` enough or not; returns the broker to go back to at once.
+    /// A connection to `turn` has ended, which had lasted `long` enough or not; returns the broker to go back to at once.
     pub(super) fn ended(&mut self, turn: usize, long: bool) -> Option<usize> {
         match (turn, long) {
             (0, false) => self.refused(),

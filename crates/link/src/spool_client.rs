@@ -148,7 +148,7 @@ impl SpoolClient {
     }
 
     fn end(&mut self) {
-        error!("The spool's thread has ended; no stored message is sent any more.");
+        error!("The spool's thread has ended; no stored message is sent until the gateway is restarted.");
         self.over = true;
     }
 }

@@ -1,4 +1,4 @@
-//! Connects, holds, waits, and connects again.
+//! Connects, serves the connection until it ends, waits, and connects again.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub async fn run(parts: Parts) -> Handover {
     loop {
         state = match state {
             State::Connect => supervisor.connect().await,
-            State::Hold(held) => supervisor.hold(*held).await,
+            State::Connected(open) => supervisor.serve(*open).await,
             State::Wait(wait) => supervisor.wait(wait).await,
             State::Stopped => break,
         };
@@ -60,7 +60,7 @@ enum State {
     /// Try the broker whose turn it is.
     Connect,
     /// Use the connection until it ends.
-    Hold(Box<Held>),
+    Connected(Box<OpenSession>),
     /// Let this long pass.
     Wait(Duration),
     /// The link was asked to stop.
@@ -68,7 +68,7 @@ enum State {
 }
 
 /// A connection that the broker has accepted.
-pub(super) struct Held {
+pub(super) struct OpenSession {
     pub(super) session: Session,
     pub(super) connected: Connected,
     /// Only with TLS.
@@ -120,7 +120,7 @@ impl Supervisor {
             outcome = attempt.make(|notices| self.report.certificates(&[Whose::Ours, Whose::Authority], notices)) => outcome,
         };
         match outcome {
-            Ok(held) => self.accepted(held).await,
+            Ok(open) => self.accepted(open).await,
             Err(cause) => {
                 let now = boottime();
                 let outcome = self.failover.failed(cause.kind, now, fastrand::f64());
@@ -130,44 +130,44 @@ impl Supervisor {
     }
 
     /// The broker in turn has accepted us.
-    async fn accepted(&mut self, held: Held) -> State {
+    async fn accepted(&mut self, open: OpenSession) -> State {
         let now = boottime();
         let dialect = self.failover.accepted(now);
         let news =
-            if dialect == Accepted::Unclear { None } else { self.failover.current().accepted(&held.connected, now) };
+            if dialect == Accepted::Unclear { None } else { self.failover.current().accepted(&open.connected, now) };
         let (Some(news), Some(broker)) = (news, self.broker()) else {
             // Accepted in another generation of MQTT, or in another form of the will only: once more in the usual one shows
             // whether it is that.
-            held.session.disconnect().await;
+            open.session.disconnect().await;
             return State::Connect;
         };
-        self.report.up(&broker.to_string(), held.connected.protocol.as_str(), held.connected.session_present);
+        self.report.up(&broker.to_string(), open.connected.protocol.as_str(), open.connected.session_present);
         self.report.apply(news);
         if dialect == Accepted::IsOld {
             info!(%broker, "The broker knows MQTT 3.1.1 only; that is used from now on.");
         }
-        State::Hold(Box::new(held))
+        State::Connected(Box::new(open))
     }
 
-    async fn hold(&mut self, held: Held) -> State {
+    async fn serve(&mut self, open: OpenSession) -> State {
         let since = boottime();
-        // Filled when the first broker has answered, and then the one that is held is left.
-        let first = Arc::<Mutex<Option<Held>>>::default();
+        // Filled when the first broker has answered, and then the one in use is left.
+        let first = Arc::<Mutex<Option<OpenSession>>>::default();
         let look = self.look_at_first(since, Arc::clone(&first));
         let broker = self.failover.current();
-        let end = Connection::new(&self.parts, &mut self.report, broker, held.session, held.connected)
-            .watching(held.expiry)
+        let end = Connection::new(&self.parts, &mut self.report, broker, open.session, open.connected)
+            .watching(open.expiry)
             .until(look)
-            .hold()
+            .run()
             .await;
         match (end, taken_from(&first)) {
             (End::Stopped, _) => State::Stopped,
             (End::Lost(..), _) if *self.parts.stop.borrow() => State::Stopped,
             // Lost as well: a cluster ends the older connection of an identifier.
-            (_, Some(held)) => {
+            (_, Some(open)) => {
                 self.change_to_first();
-                self.report.connecting(0, self.parts.settings.brokers[0].to_string(), held.connected.protocol);
-                self.accepted(held).await
+                self.report.connecting(0, self.parts.settings.brokers[0].to_string(), open.connected.protocol);
+                self.accepted(open).await
             }
             (End::Left, None) => {
                 self.change_to_first();
@@ -175,8 +175,8 @@ impl Supervisor {
             }
             (End::Lost(cause, blame), None) => {
                 let (broker, now) = (self.broker(), boottime());
-                let held = now.saturating_sub(since);
-                let outcome = self.failover.ended(&cause, blame, held, now, fastrand::f64());
+                let lasted = now.saturating_sub(since);
+                let outcome = self.failover.ended(&cause, blame, lasted, now, fastrand::f64());
                 match broker {
                     Some(broker) => self.lost(&broker, cause, outcome, now),
                     None => State::Connect,
@@ -195,7 +195,7 @@ impl Supervisor {
     fn look_at_first(
         &mut self,
         now: Duration,
-        found: Arc<Mutex<Option<Held>>>,
+        found: Arc<Mutex<Option<OpenSession>>>,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
         let every = self.failover.look_at_first()?;
         let first = self.parts.settings.brokers.first()?.clone();
@@ -206,8 +206,8 @@ impl Supervisor {
             loop {
                 tokio::time::sleep(every).await;
                 match attempt.make(|_| {}).await {
-                    Ok(held) => {
-                        found.lock().unwrap_or_else(PoisonError::into_inner).replace(held);
+                    Ok(open) => {
+                        found.lock().unwrap_or_else(PoisonError::into_inner).replace(open);
                         return;
                     }
                     Err(Cause { kind: CauseKind::Other, words }) => {
@@ -298,12 +298,12 @@ impl Attempt {
 
     /// One attempt; dropping it also ends the task that polls the library. `notify` gets what the files say about
     /// certificates.
-    pub(super) async fn make(&self, notify: impl FnMut(&Notices)) -> Result<Held, Cause> {
+    pub(super) async fn make(&self, notify: impl FnMut(&Notices)) -> Result<OpenSession, Cause> {
         let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.open(notify));
         attempt.await.unwrap_or_else(|_| Err(Cause::other(describe_timeout(&self.broker))))
     }
 
-    async fn open(&self, mut notify: impl FnMut(&Notices)) -> Result<Held, Cause> {
+    async fn open(&self, mut notify: impl FnMut(&Notices)) -> Result<OpenSession, Cause> {
         let ((password, tls), notices) = self.read_files().await?;
         notices.iter().for_each(&mut notify);
         let config = tls.as_ref().map(|tls| Arc::clone(&tls.config));
@@ -320,7 +320,7 @@ impl Attempt {
         match session.next().await {
             Event::Connected(connected) => {
                 let expiry = tls.map(|tls| Expiry::new(self.settings.tls.clone(), self.credentials.clone(), tls.shown));
-                Ok(Held { session, connected, expiry })
+                Ok(OpenSession { session, connected, expiry })
             }
             Event::Ended(mut cause) => {
                 if matches!(cause.kind, CauseKind::Closed | CauseKind::Reset | CauseKind::HungUp) {
@@ -353,7 +353,7 @@ impl Attempt {
     }
 }
 
-fn taken_from(found: &Mutex<Option<Held>>) -> Option<Held> {
+fn taken_from(found: &Mutex<Option<OpenSession>>) -> Option<OpenSession> {
     found.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 

@@ -111,15 +111,15 @@ impl Way<'_> {
             is_refused: cause.kind == CauseKind::Refused,
             words: cause.words,
         };
-        let mut held = login.await.map_err(refused)?;
-        visit.protocol = Some(held.connected.protocol);
-        let published = self.publish(&mut held.session, &held.connected).await;
+        let mut open = login.await.map_err(refused)?;
+        visit.protocol = Some(open.connected.protocol);
+        let published = self.publish(&mut open.session, &open.connected).await;
         if published.is_ok() {
             // What gateways say is an extra: a broker need not let us hear it.
-            let heard = self.listen(&mut held.session, &held.connected, &mut visit.heard);
+            let heard = self.listen(&mut open.session, &open.connected, &mut visit.heard);
             let _unheard = timeout(LISTENING, heard).await;
         }
-        guest::leave(held.session).await;
+        guest::leave(open.session).await;
         published.map_err(|words| Failure::new(Step::Publish, words))
     }
 

@@ -32,7 +32,7 @@ fn what_one_broker_refuses_is_not_kept_from_the_other() {
     assert_eq!((failover.turn(), refused.news.len()), (1, 1), "asked again in the other form");
     assert!(!failover.current().will(4 * S).retain);
     failover.current().accepted(&connected(true), 5 * S);
-    failover.ended(&cause(CauseKind::Other), None, 2 * HELD, 70 * S, 0.5);
+    failover.ended(&cause(CauseKind::Other), None, 2 * STABLE_AFTER, 70 * S, 0.5);
     assert_eq!(failover.turn(), 0, "back to the first");
     assert!(failover.current().will(71 * S).retain, "it has refused nothing");
 }
@@ -156,7 +156,7 @@ fn our_own_status_is_not_asked_for_twice() {
 enum Step {
     Refuse(CauseKind),
     /// Accept, and end after so many seconds.
-    Hold(bool, u64, CauseKind),
+    Connected(bool, u64, CauseKind),
 }
 
 fn kinds() -> impl Strategy<Value = CauseKind> {
@@ -170,9 +170,10 @@ fn refusals() -> impl Strategy<Value = CauseKind> {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let held = prop::sample::select(vec![0, 1, 5, 29, 30, 40, 299, 300, 4000]);
-    let hold = (any::<bool>(), held, kinds()).prop_map(|(retain, held, kind)| Step::Hold(retain, held, kind));
-    prop::collection::vec(prop_oneof![2 => refusals().prop_map(Step::Refuse), 3 => hold], 1..60)
+    let lasted = prop::sample::select(vec![0, 1, 5, 29, 30, 40, 299, 300, 4000]);
+    let connected =
+        (any::<bool>(), lasted, kinds()).prop_map(|(retain, lasted, kind)| Step::Connected(retain, lasted, kind));
+    prop::collection::vec(prop_oneof![2 => refusals().prop_map(Step::Refuse), 3 => connected], 1..60)
 }
 
 /// The same, as a person would note it down for one broker: only what happened there.
@@ -205,7 +206,7 @@ impl Notes {
         }
     }
 
-    fn hold(&mut self, retains: bool, now: Duration) {
+    fn connected(&mut self, retains: bool, now: Duration) {
         self.refused = None;
         if retains && self.no_retain.is_none() {
             self.no_retain_alarm = false;
@@ -213,13 +214,13 @@ impl Notes {
         self.taken_over_alarm &= self.contended(now);
     }
 
-    fn end(&mut self, kind: CauseKind, held: Duration, now: Duration) {
+    fn end(&mut self, kind: CauseKind, lasted: Duration, now: Duration) {
         self.learn(kind, now);
         // All over the same request would be another matter: here nothing is known of that.
-        let brief = held < HELD && matches!(kind, CauseKind::Closed | CauseKind::Reset);
+        let brief = lasted < STABLE_AFTER && matches!(kind, CauseKind::Closed | CauseKind::Reset);
         self.brief = if brief { self.brief + 1 } else { 0 };
-        self.brief_alarm = (self.brief_alarm && held < HELD) || self.brief >= TAKEN_OVER_TIMES;
-        self.taken_over_alarm &= held < TAKEN_OVER_WITHIN;
+        self.brief_alarm = (self.brief_alarm && lasted < STABLE_AFTER) || self.brief >= TAKEN_OVER_TIMES;
+        self.taken_over_alarm &= lasted < TAKEN_OVER_WITHIN;
         if kind == CauseKind::TakenOver {
             self.taken_over.push(now);
             self.taken_over_alarm |= self.contended(now);
@@ -258,15 +259,15 @@ proptest! {
                     known.refuse(kind, now);
                     failover.failed(kind, now, chance)
                 }
-                Step::Hold(retains, held, kind) => {
-                    let held = Duration::from_secs(held);
-                    known.hold(retains, now);
+                Step::Connected(retains, lasted, kind) => {
+                    let lasted = Duration::from_secs(lasted);
+                    known.connected(retains, now);
                     let Some(news) = failover.current().accepted(&connected(retains), now) else { continue };
                     take_in(&mut alarms, news);
-                    take_in(&mut alarms, disproved(held));
-                    now += held;
-                    known.end(kind, held, now);
-                    failover.ended(&cause(kind), None, held, now, chance)
+                    take_in(&mut alarms, disproved(lasted));
+                    now += lasted;
+                    known.end(kind, lasted, now);
+                    failover.ended(&cause(kind), None, lasted, now, chance)
                 }
             };
             take_in(&mut alarms, outcome.news);

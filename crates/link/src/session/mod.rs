@@ -88,7 +88,7 @@ pub(super) struct Connected {
     pub session_present: bool,
     /// Unacknowledged messages that it takes at once.
     pub receive_maximum: u16,
-    /// The largest packet that it takes.
+    /// The largest packet that it takes, in bytes.
     pub maximum_packet_size: u32,
     /// The surest delivery that it offers.
     pub maximum_qos: Qos,
