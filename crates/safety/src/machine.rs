@@ -60,7 +60,7 @@ pub struct State {
     pub value: Option<OutputValue>,
     /// Where it is going to, in percent, while it is on its way.
     pub target: Option<f64>,
-    /// Why.
+    /// Why it does that.
     pub cause: StateCause,
 }
 
