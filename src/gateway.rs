@@ -144,7 +144,7 @@ impl Gateway {
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
         let context = parts::context(run, &spool, events, states);
-        context.signals.arrange(plans::known(&config));
+        context.signals.arrange(plans::signal_sources(&config));
         let latest = Latest::default();
         let variables = parts::variables(&config, &context, &spool, &latest);
         plans::arrange(&context.interlocks, &config);
@@ -234,7 +234,7 @@ impl Gateway {
 
     /// Publishes health and sets systemd's status line.
     pub fn publish_health(&self) {
-        self.context.signals.link(self.link_status().borrow().state == LinkState::Up);
+        self.context.signals.set_link_up(self.link_status().borrow().state == LinkState::Up);
         self.ways.latest.set(self.config.topics.health(), self.sources.payload());
         crate::systemd::status(&self.sources.line());
     }
@@ -332,7 +332,7 @@ impl Gateway {
 
     /// Gives every thread its new plan, with signs of life meanwhile.
     async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
-        self.context.signals.arrange(plans::known(&self.config));
+        self.context.signals.arrange(plans::signal_sources(&self.config));
         commands::keep(&self.context.events, self.variables.arrange(&self.config.variables));
         let plans = plans::of(&self.config, &mut self.tallies, &self.context.signals);
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);

@@ -30,15 +30,15 @@ pub struct Variables(Arc<Shared>);
 /// What is known of one, for those who show it.
 #[derive(Clone, Debug)]
 pub struct VariableView {
-    /// Which.
+    /// Its name.
     pub name: Name,
     /// What it takes.
     pub kind: VariableKind,
     /// What it is.
     pub value: VariableValue,
-    /// Since when.
+    /// When it was set to that, by the wall clock.
     pub since: SystemTime,
-    /// Why.
+    /// What set it: the start or a command.
     pub cause: StateCause,
 }
 
@@ -72,7 +72,7 @@ impl Variables {
         Self(Arc::new(Shared { signals, latest, state }))
     }
 
-    /// Has these from now on, and no others. The board of signals must have them already. Returns what must be kept on disk, because
+    /// Has these from now on, and no others. The signal store must have them already. Returns what must be kept on disk, because
     /// what was set is not allowed any more.
     pub fn arrange(&self, variables: &[Variable]) -> Vec<ToKeep> {
         let mut state = self.state();
@@ -191,7 +191,7 @@ impl Variables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fieldgate_bus::signals::{Known, Signal, SignalName};
+    use fieldgate_bus::signals::{Signal, SignalName, SignalSource};
     use fieldgate_model::payload::decode_command;
     use proptest::prelude::*;
 
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn arrange(variables: &Variables, signals: &Signals, all: &[Variable]) -> Vec<ToKeep> {
-        signals.arrange(all.iter().map(|v| Known::Variable(v.name.clone(), v.kind.clone())).collect());
+        signals.arrange(all.iter().map(|v| SignalSource::Variable(v.name.clone(), v.kind.clone())).collect());
         variables.arrange(all)
     }
 

@@ -10,7 +10,7 @@ use crate::cli;
 use crate::config::{self, Config};
 use crate::gateway;
 use crate::worker::SensorSettings;
-use fieldgate_bus::signals::{Known, Signals};
+use fieldgate_bus::signals::{SignalSource, Signals};
 use fieldgate_bus::{self as bus, Buses, Delay};
 use fieldgate_clock as clock;
 use fieldgate_drivers::{self as drivers, BusNeed, DriverError, Role, formula};
@@ -67,8 +67,8 @@ fn read(config: &Config, settings: &SensorSettings, signals: &Signals) -> Result
     }
     // One that failed counts as asked. No state of an output is known here: nothing is driven, and none is asked.
     // What a variable was set to only the service knows.
-    let sensors = sources.iter().map(|s| Known::Sensor(s.name.clone(), s.filtered(), PATIENCE));
-    let variables = config.variables.iter().map(|v| Known::Variable(v.name.clone(), v.kind.clone()));
+    let sensors = sources.iter().map(|s| SignalSource::Sensor(s.name.clone(), s.filtered(), PATIENCE));
+    let variables = config.variables.iter().map(|v| SignalSource::Variable(v.name.clone(), v.kind.clone()));
     signals.arrange(sensors.chain(variables).collect());
     config.variables.iter().for_each(|variable| signals.assign(&variable.name, variable.initial.clone()));
     samples.iter().for_each(|(name, sample)| signals.sampled(name, clock::boottime(), sample));

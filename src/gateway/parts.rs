@@ -67,7 +67,7 @@ pub(super) fn sources(
     }
 }
 
-/// The variables with what earlier runs had been given. The board of signals must have them already.
+/// The variables with what earlier runs had been given. The signal store must have them already.
 pub(super) fn variables(config: &Config, context: &worker::Context, spool: &Spool, latest: &Latest) -> Variables {
     let variables = Variables::new(context.signals.clone(), latest.clone(), config.topics.clone());
     variables.recall(&spool.values().borrow());

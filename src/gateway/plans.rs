@@ -14,7 +14,7 @@ use crate::requests;
 use crate::roster::{Inventory, Roster, Target, Total};
 use crate::worker::{ActuatorSettings, Plan, SensorSettings, Worker};
 use fieldgate_bus as bus;
-use fieldgate_bus::signals::{Known, SignalName, Signals};
+use fieldgate_bus::signals::{SignalName, SignalSource, Signals};
 use fieldgate_drivers::{BusNeed, formula};
 use fieldgate_link as link;
 use fieldgate_model::payload::report;
@@ -107,7 +107,7 @@ fn derived<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, signals: &Signals) -> &'a 
 
 /// What sensors are computed from and rules look at: the sensors that are named, every output and every variable. An output says what it does when that changes, which
 /// may be long ago when a reload makes somebody ask.
-pub(super) fn known(config: &Config) -> Vec<Known> {
+pub(super) fn signal_sources(config: &Config) -> Vec<SignalSource> {
     let derived = config.sensors.iter().filter(|sensor| sensor.driver.bus == BusNeed::Sensors);
     let named: BTreeSet<Name> =
         derived.flat_map(|sensor| formula::inputs(&sensor.settings)).map(|signal| signal.device).collect();
@@ -115,11 +115,14 @@ pub(super) fn known(config: &Config) -> Vec<Known> {
     let by_rules = by_rules.filter_map(|name| Name::new(name.split_once('.')?.0).ok());
     let named: BTreeSet<Name> = named.into_iter().chain(by_rules).collect();
     let sensors = config.sensors.iter().filter(|sensor| named.contains(&sensor.name));
-    let sensors = sensors.map(|s| Known::Sensor(s.name.clone(), s.filtered(), GOOD_FOR_PERIODS * s.every));
+    let sensors = sensors.map(|s| SignalSource::Sensor(s.name.clone(), s.filtered(), GOOD_FOR_PERIODS * s.every));
     let outputs = config.actuators.iter();
     let variables = config.variables.iter();
-    let variables = variables.map(|variable| Known::Variable(variable.name.clone(), variable.kind.clone()));
-    sensors.chain(outputs.map(|output| Known::Output(output.name.clone(), output.kind))).chain(variables).collect()
+    let variables = variables.map(|variable| SignalSource::Variable(variable.name.clone(), variable.kind.clone()));
+    sensors
+        .chain(outputs.map(|output| SignalSource::Output(output.name.clone(), output.kind)))
+        .chain(variables)
+        .collect()
 }
 
 fn plan<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, config: &Config, bus: Option<&Name>) -> &'a mut Plan {

@@ -1,4 +1,4 @@
-//! The engine, and what it sees of the board of signals.
+//! The engine, and what it sees of the signal store.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -9,7 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::error;
 
-use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Sampled, Signal, SignalKind as BoardKind, SignalName, Signals};
+use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Sampled, Signal, SignalKind as StoredKind, SignalName, Signals};
 use fieldgate_clock as clock;
 use fieldgate_drivers::formula;
 use fieldgate_formula::{self as language, TimeOfDay, Value};
@@ -23,9 +23,6 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
 /// The longest sleep.
 const LONGEST: Duration = Duration::from_secs(3600);
-
-/// A clock that shows a date before 2025 was never set.
-const PLAUSIBLE: Duration = Duration::from_secs(1_735_689_600);
 
 /// An order with names instead of indexes.
 pub(super) struct Addressed {
@@ -45,13 +42,13 @@ pub(super) struct Line {
     pub(super) is_alarm: bool,
 }
 
-/// What listens to the board, and its descriptor once more, as the runtime wants it.
-struct Ear {
+/// A listener to the signal store, with a copy of its descriptor that the async runtime can wait for.
+struct AsyncListener {
     listener: Listener,
     wake: AsyncFd<OwnedFd>,
 }
 
-impl Ear {
+impl AsyncListener {
     fn of(names: Vec<SignalName>, signals: &Signals) -> Result<Self, String> {
         let listener = signals.listen(names).map_err(|e| e.to_string())?;
         let wake = listener.descriptor().try_clone_to_owned().map_err(|e| e.to_string())?;
@@ -73,7 +70,7 @@ pub(super) struct Running {
     /// When this began, on the boot clock: the engine knows no time before its first step.
     began: Duration,
     signals: Signals,
-    ear: Option<Ear>,
+    listener: Option<AsyncListener>,
     /// What the signals say, kept for its space; those of the table, then the outputs.
     values: Vec<Option<Signal>>,
     sampled: Vec<Option<Sampled>>,
@@ -98,7 +95,7 @@ impl Running {
             switched,
             began: clock::boottime(),
             signals: signals.clone(),
-            ear: None,
+            listener: None,
             values: Vec::new(),
             sampled: Vec::new(),
             too_old_at: None,
@@ -117,7 +114,7 @@ impl Running {
     pub(super) fn reload(&mut self, rules: &[RuleSpec], signals: &Signals) -> Vec<Addressed> {
         let describe = |name: &language::Name| {
             let kind = signals.describe(&signal_name(&name.to_string())?)?;
-            let is_moment = matches!(&kind, BoardKind::Measured(quantity) if quantity.form == Form::Word);
+            let is_moment = matches!(&kind, StoredKind::Measured(quantity) if quantity.form == Form::Word);
             Some(if is_moment { SignalKind::Moment } else { SignalKind::Lasting(formula::kind_of(&kind)) })
         };
         let table = Table::compile(rules.to_vec(), describe).unwrap_or_else(|problems| {
@@ -148,24 +145,26 @@ impl Running {
         let table = self.engine.table();
         let state = |output: &Name| SignalName { device: output.clone(), value: OUTPUT_VALUE.to_owned() };
         let names = table.signals().filter_map(signal_name).chain(table.outputs().iter().map(state)).collect();
-        let ear = Ear::of(names, &self.signals);
-        self.ear = ear.inspect_err(|error| error!(error, "The rules hear of no sensor; restart the gateway.")).ok();
+        let listener = AsyncListener::of(names, &self.signals).inspect_err(|error| {
+            error!(error, "The rules cannot listen to sensors and outputs, so none of them acts; restart the gateway.");
+        });
+        self.listener = listener.ok();
     }
 
     /// Ends when something was written that they look at.
     pub(super) async fn heard(&self) {
-        let Some(ear) = &self.ear else { return std::future::pending().await };
+        let Some(listener) = &self.listener else { return std::future::pending().await };
         // The look that follows empties the descriptor; until then it stays readable.
-        if let Ok(mut ready) = ear.wake.readable().await {
+        if let Ok(mut ready) = listener.wake.readable().await {
             ready.clear_ready();
         }
     }
 
-    /// Looks at the board, and lets time pass.
+    /// Reads the signals, and lets time pass.
     pub(super) fn look(&mut self) {
-        if let Some(ear) = &mut self.ear {
-            ear.listener.take_news();
-            let read = ear.listener.read(clock::boottime(), &mut self.values, &mut self.sampled);
+        if let Some(AsyncListener { listener, .. }) = &mut self.listener {
+            listener.take_news();
+            let read = listener.read(clock::boottime(), &mut self.values, &mut self.sampled);
             self.too_old_at = read.too_old_at;
         }
         let signals = self.engine.table().signals().len();
@@ -296,7 +295,7 @@ impl Running {
     }
 }
 
-/// `air.temperature`, or `target` for a variable, on the board.
+/// `air.temperature`, or `target` for a variable, as the signal store has it.
 fn signal_name(text: &str) -> Option<SignalName> {
     match text.split_once('.') {
         Some((device, value)) => Some(SignalName { device: Name::new(device).ok()?, value: value.to_owned() }),
@@ -307,7 +306,9 @@ fn signal_name(text: &str) -> Option<SignalName> {
 /// What the board's clock shows, once it was set.
 fn wall() -> Option<Wall> {
     let now = SystemTime::now();
-    now.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|since| *since >= PLAUSIBLE)?;
+    if !clock::is_plausible(now) {
+        return None;
+    }
     let local = clock::zone().local(now);
     let time = TimeOfDay::new(local.hour, local.minute)?;
     Some(Wall { time, weekday: local.weekday, shown_for: clock::until_next_minute(now) })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::running::{Addressed, Running};
-use fieldgate_bus::signals::{Known, Signals};
+use fieldgate_bus::signals::{SignalSource, Signals};
 use fieldgate_model::{Action, Name, OutputValue, VariableKind, VariableValue};
 use fieldgate_rules::{Event, RuleSpec};
 
@@ -20,7 +20,7 @@ fn rule(text: &str, output: &str) -> RuleSpec {
 fn signals() -> Signals {
     let signals = Signals::default();
     let kind = VariableKind::Number { min: 0.0, max: 9.0, step: None, unit: String::new() };
-    signals.arrange(vec![Known::Variable(name("x"), kind)]);
+    signals.arrange(vec![SignalSource::Variable(name("x"), kind)]);
     signals.assign(&name("x"), VariableValue::Number(1.0));
     signals
 }

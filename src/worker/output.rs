@@ -199,7 +199,7 @@ impl OutputSlot {
 
     fn publish(&self, State { value, target, cause }: State, sites: &mut Sites) {
         let actuator = self.settings.name.clone();
-        sites.context.signals.does(&actuator, value, cause);
+        sites.context.signals.output_changed(&actuator, value, cause);
         let rule = self.rule.clone().filter(|_| cause == StateCause::Rule);
         let event = Event::State { actuator: actuator.clone(), value, target, at: clock::now().wall, cause, rule };
         sites.publish(Subject::Actuator, actuator, event);

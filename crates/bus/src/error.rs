@@ -40,7 +40,7 @@ pub enum BusError {
     },
     /// Another program uses the line. Report to the user which.
     #[error("line {line} of {chip} is in use by {holder:?}")]
-    LineHeld {
+    LineClaimed {
         /// The chip.
         chip: String,
         /// The line.

@@ -120,7 +120,7 @@ impl LinuxGpio {
         if source.kind() == ErrorKind::ResourceBusy {
             let holder = self.chip.line_info(place.offset).map(|info| info.consumer).unwrap_or_default();
             let holder = if holder.is_empty() { "a user without a name".to_owned() } else { holder };
-            return BusError::LineHeld { chip: place.chip.clone(), line: place.line.clone(), holder };
+            return BusError::LineClaimed { chip: place.chip.clone(), line: place.line.clone(), holder };
         }
         let what = format!("line {} of {} as an {direction}", place.line, place.chip);
         BusError::Open { what, hint: claim_hint(&source, asked), source }

@@ -9,6 +9,7 @@
 //!
 //! The simulated bus in `sim/` offers all of it, so that every driver runs unchanged without hardware.
 
+mod debounce;
 mod edges;
 mod error;
 pub mod expander;
@@ -31,7 +32,6 @@ pub mod sysfs;
 pub mod uart;
 mod upstream;
 pub mod w1;
-mod watch;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -293,7 +293,7 @@ pub trait InputLine {
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
     /// The present on the clock of [`Edge::at`].
     fn now(&self) -> Duration {
-        watch::monotonic()
+        fieldgate_clock::monotonic()
     }
     /// All changes before this time are among those that the next [`InputLine::take_edges`] returns, but for what the kernel has
     /// stamped and not handed out yet, which takes it some milliseconds at most. It lies behind the present where changes bear

@@ -1,4 +1,4 @@
-//! The newest samples of sensors, states of outputs and values of variables, for whatever is computed from them.
+//! The signal store: the newest samples of sensors, states of outputs and values of variables, for whatever is computed from them.
 //!
 //! Workers write here what was sampled, filtered already, and a [`Listener`] is woken by what it asked for. Of sensors only what
 //! somebody computes with is kept: for all others a write is one look at a flag, or at a list. Nothing here is late, lost or numbered; that
@@ -52,10 +52,10 @@ impl fmt::Display for SignalName {
 /// What the one value of an output is called.
 pub const OUTPUT_VALUE: &str = "value";
 
-/// Something that can be computed with.
+/// Where a signal comes from: something that can be computed with.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Known {
-    /// A sensor, what its filters leave of it, and for how long a sample is good.
+pub enum SignalSource {
+    /// A sensor, its quantities behind the filters, and for how long a sample is good.
     Sensor(Name, Vec<Quantity>, Duration),
     /// An output.
     Output(Name, OutputKind),
@@ -74,7 +74,7 @@ pub enum Signal {
     Variable(VariableValue),
 }
 
-/// A sensor on the board.
+/// The newest sample of a sensor.
 #[derive(Debug)]
 struct SensorEntry {
     quantities: Vec<Quantity>,
@@ -88,7 +88,7 @@ struct SensorEntry {
     listeners: Vec<Weak<OwnedFd>>,
 }
 
-/// An output on the board.
+/// What an output does.
 #[derive(Debug)]
 struct OutputEntry {
     kind: OutputKind,
@@ -98,7 +98,7 @@ struct OutputEntry {
     listeners: Vec<Weak<OwnedFd>>,
 }
 
-/// A variable on the board.
+/// The value of a variable.
 #[derive(Debug)]
 struct VariableEntry {
     kind: VariableKind,
@@ -109,14 +109,14 @@ struct VariableEntry {
 /// The last change of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Why.
+    /// Why it changed.
     pub cause: StateCause,
-    /// Which it is, from 1.
+    /// How many changes there were with this one, from 1.
     pub nth: u64,
 }
 
 #[derive(Debug, Default)]
-struct Board {
+struct Entries {
     sensors: BTreeMap<Name, SensorEntry>,
     outputs: BTreeMap<Name, OutputEntry>,
     variables: BTreeMap<Name, VariableEntry>,
@@ -127,10 +127,10 @@ struct Board {
 struct Shared {
     /// Whether samples of any sensor are kept.
     is_wanted: AtomicBool,
-    board: Mutex<Board>,
+    entries: Mutex<Entries>,
 }
 
-/// The board. Clones are one and the same.
+/// The signal store. Clones are one and the same.
 #[derive(Clone, Debug, Default)]
 pub struct Signals(Arc<Shared>);
 
@@ -149,14 +149,14 @@ impl Hash for Signals {
 }
 
 impl Signals {
-    /// Keeps these from now on, and nothing else; what is the same goes on saying what it says.
-    pub fn arrange(&self, all: Vec<Known>) {
-        let mut board = self.board();
-        let mut old = std::mem::take(&mut *board);
-        board.link_up = old.link_up;
+    /// Keeps these from now on, and nothing else. What was kept before, of the same kind, keeps its value and its listeners.
+    pub fn arrange(&self, all: Vec<SignalSource>) {
+        let mut entries = self.entries();
+        let mut old = std::mem::take(&mut *entries);
+        entries.link_up = old.link_up;
         for known in &all {
             match known {
-                Known::Sensor(name, quantities, good_for) => {
+                SignalSource::Sensor(name, quantities, good_for) => {
                     let entry = match old.sensors.remove(name) {
                         Some(entry) if entry.quantities == *quantities => SensorEntry { good_for: *good_for, ..entry },
                         other => SensorEntry {
@@ -168,9 +168,9 @@ impl Signals {
                             listeners: other.map_or_else(Vec::new, |entry| entry.listeners),
                         },
                     };
-                    board.sensors.insert(name.clone(), entry);
+                    entries.sensors.insert(name.clone(), entry);
                 }
-                Known::Output(name, kind) => {
+                SignalSource::Output(name, kind) => {
                     let entry = match old.outputs.remove(name) {
                         Some(entry) if entry.kind == *kind => entry,
                         other => {
@@ -178,9 +178,9 @@ impl Signals {
                             OutputEntry { kind: *kind, value: None, last: None, listeners }
                         }
                     };
-                    board.outputs.insert(name.clone(), entry);
+                    entries.outputs.insert(name.clone(), entry);
                 }
-                Known::Variable(name, kind) => {
+                SignalSource::Variable(name, kind) => {
                     let entry = match old.variables.remove(name) {
                         Some(entry) if entry.kind == *kind => entry,
                         other => {
@@ -188,11 +188,11 @@ impl Signals {
                             VariableEntry { kind: kind.clone(), value: None, listeners }
                         }
                     };
-                    board.variables.insert(name.clone(), entry);
+                    entries.variables.insert(name.clone(), entry);
                 }
             }
         }
-        self.0.is_wanted.store(!board.sensors.is_empty(), Ordering::Relaxed);
+        self.0.is_wanted.store(!entries.sensors.is_empty(), Ordering::Relaxed);
     }
 
     /// A sensor was sampled at that time on the boot clock. What the sample does not have is not known.
@@ -208,13 +208,13 @@ impl Signals {
     }
 
     /// A sensor is down: nothing of it is known.
-    pub fn failed(&self, sensor: &Name) {
+    pub fn sensor_down(&self, sensor: &Name) {
         self.with_sensor(sensor, |entry| entry.values.fill(None));
     }
 
     /// An output does something else; `None`: what it does is not known.
-    pub fn does(&self, output: &Name, value: Option<OutputValue>, cause: StateCause) {
-        if let Some(entry) = self.board().outputs.get_mut(output) {
+    pub fn output_changed(&self, output: &Name, value: Option<OutputValue>, cause: StateCause) {
+        if let Some(entry) = self.entries().outputs.get_mut(output) {
             entry.value = value;
             entry.last = Some(Change { cause, nth: entry.last.map_or(0, |last| last.nth) + 1 });
             wake(&mut entry.listeners);
@@ -224,7 +224,7 @@ impl Signals {
     /// A variable has this value from now on.
     pub fn assign(&self, variable: &Name, value: VariableValue) {
         if let Some(entry) =
-            self.board().variables.get_mut(variable).filter(|entry| entry.value.as_ref() != Some(&value))
+            self.entries().variables.get_mut(variable).filter(|entry| entry.value.as_ref() != Some(&value))
         {
             entry.value = Some(value);
             wake(&mut entry.listeners);
@@ -233,25 +233,25 @@ impl Signals {
 
     /// The last change of an output, if there was one.
     pub fn last_change(&self, output: &Name) -> Option<Change> {
-        self.board().outputs.get(output)?.last
+        self.entries().outputs.get(output)?.last
     }
 
     /// The broker is connected, or is not any more. Nobody is woken by it alone.
-    pub fn link(&self, is_up: bool) {
-        self.board().link_up = Some(is_up);
+    pub fn set_link_up(&self, is_up: bool) {
+        self.entries().link_up = Some(is_up);
     }
 
     /// What a name stands for: a measurement's quantity, what an output can do, or what a variable takes.
     pub fn describe(&self, name: &SignalName) -> Option<SignalKind> {
-        let board = self.board();
+        let entries = self.entries();
         if name.value.is_empty() {
-            return board.variables.get(&name.device).map(|entry| SignalKind::Variable(entry.kind.clone()));
+            return entries.variables.get(&name.device).map(|entry| SignalKind::Variable(entry.kind.clone()));
         }
-        if let Some(entry) = board.sensors.get(&name.device) {
+        if let Some(entry) = entries.sensors.get(&name.device) {
             let quantity = entry.quantities.iter().find(|quantity| quantity.name == name.value)?;
             return Some(SignalKind::Measured(quantity.clone()));
         }
-        let output = board.outputs.get(&name.device).filter(|_| name.value == OUTPUT_VALUE)?;
+        let output = entries.outputs.get(&name.device).filter(|_| name.value == OUTPUT_VALUE)?;
         Some(SignalKind::Output(output.kind))
     }
 
@@ -263,13 +263,13 @@ impl Signals {
         let made = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let failed = |errno: Errno| BusError::Io { what: "an event descriptor".into(), source: errno.into() };
         let wake = Arc::new(made.map_err(failed)?);
-        let mut board = self.board();
+        let mut entries = self.entries();
         for name in &names {
             if name.value.is_empty() {
-                board.variables.get_mut(&name.device).into_iter().for_each(|entry| add(&mut entry.listeners, &wake));
-            } else if let Some(entry) = board.sensors.get_mut(&name.device) {
+                entries.variables.get_mut(&name.device).into_iter().for_each(|entry| add(&mut entry.listeners, &wake));
+            } else if let Some(entry) = entries.sensors.get_mut(&name.device) {
                 add(&mut entry.listeners, &wake);
-            } else if let Some(entry) = board.outputs.get_mut(&name.device) {
+            } else if let Some(entry) = entries.outputs.get_mut(&name.device) {
                 add(&mut entry.listeners, &wake);
             }
         }
@@ -281,14 +281,14 @@ impl Signals {
         if !self.0.is_wanted.load(Ordering::Relaxed) {
             return;
         }
-        if let Some(entry) = self.board().sensors.get_mut(sensor) {
+        if let Some(entry) = self.entries().sensors.get_mut(sensor) {
             change(entry);
             wake(&mut entry.listeners);
         }
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
-        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -340,7 +340,7 @@ impl Listener {
     /// Whether something was written since the last call. While a sample is being written it waits, so that all who listen to that
     /// sensor have news then, or none has.
     pub fn take_news(&self) -> bool {
-        let _is_whole = self.signals.board();
+        let _is_whole = self.signals.entries();
         read(&*self.wake, &mut [0u8; 8]).is_ok()
     }
 
@@ -351,7 +351,7 @@ impl Listener {
 
     /// Whether the broker is connected, if anybody has said so.
     pub fn link_up(&self) -> Option<bool> {
-        self.signals.board().link_up
+        self.signals.entries().link_up
     }
 
     /// What the signals say at this time on the boot clock, in the order of their names, and of which samples that is; outputs
@@ -359,19 +359,19 @@ impl Listener {
     pub fn read(&mut self, now: Duration, into: &mut Vec<Option<Signal>>, samples: &mut Vec<Option<Sampled>>) -> Read {
         into.clear();
         samples.clear();
-        let board = self.signals.board();
+        let entries = self.signals.entries();
         let mut read = Read::default();
         for (name, seen) in self.names.iter().zip(&mut self.seen) {
             if name.value.is_empty() {
-                let value = board.variables.get(&name.device).and_then(|entry| entry.value.clone());
+                let value = entries.variables.get(&name.device).and_then(|entry| entry.value.clone());
                 samples.push(None);
                 into.push(value.map(Signal::Variable));
                 continue;
             }
-            let entry = board.sensors.get(&name.device);
+            let entry = entries.sensors.get(&name.device);
             samples.push(entry.map(|entry| Sampled { at: entry.at, good_for: entry.good_for }));
             into.push(match entry {
-                None => board.outputs.get(&name.device).and_then(|entry| entry.value).map(Signal::Output),
+                None => entries.outputs.get(&name.device).and_then(|entry| entry.value).map(Signal::Output),
                 Some(entry) => {
                     let place = entry.quantities.iter().position(|quantity| quantity.name == name.value);
                     let until = entry.at.saturating_add(entry.good_for);
@@ -408,7 +408,7 @@ pub struct Read {
     pub misses_some: bool,
 }
 
-/// The bus of derived sensors: the board alone.
+/// The bus of computed sensors: the signal store alone.
 pub(crate) struct SignalBus(Signals);
 
 impl SignalBus {

@@ -33,7 +33,16 @@ static ANSWER: Answer = Answer::unknown();
 
 /// Time since the machine started, suspends included.
 pub fn boottime() -> Duration {
-    let now = clock_gettime(ClockId::Boottime);
+    time_of(ClockId::Boottime)
+}
+
+/// `CLOCK_MONOTONIC`, which stops during a suspend: the clock by which the kernel stamps edges of GPIO lines.
+pub fn monotonic() -> Duration {
+    time_of(ClockId::Monotonic)
+}
+
+fn time_of(clock: ClockId) -> Duration {
+    let now = clock_gettime(clock);
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
@@ -114,9 +123,7 @@ pub fn until_multiple(period: Duration, now: Duration) -> Duration {
 /// The moment of a kernel timestamp on `CLOCK_MONOTONIC`, on both clocks; without a timestamp it is `now`.
 pub fn at_monotonic(at: Option<Duration>, now: Moment) -> Moment {
     let Some(at) = at else { return now };
-    let monotonic = clock_gettime(ClockId::Monotonic);
-    let monotonic = Duration::new(monotonic.tv_sec.unsigned_abs(), u32::try_from(monotonic.tv_nsec).unwrap_or(0));
-    let age = monotonic.saturating_sub(at);
+    let age = monotonic().saturating_sub(at);
     Moment { boot: now.boot.saturating_sub(age), wall: now.wall.checked_sub(age).unwrap_or(now.wall), clock: now.clock }
 }
 
@@ -126,9 +133,13 @@ pub fn status_below(root: &Path) -> ClockStatus {
     status(SystemTime::now(), || Answer::unknown().ask(&folder))
 }
 
+/// Whether this can be the time: a wall clock that shows a date before 2025 was never set.
+pub fn is_plausible(wall: SystemTime) -> bool {
+    wall.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since >= PLAUSIBLE)
+}
+
 fn status(wall: SystemTime, was_set: impl FnOnce() -> bool) -> ClockStatus {
-    let plausible = wall.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since >= PLAUSIBLE);
-    if plausible && was_set() { ClockStatus::Synchronised } else { ClockStatus::Unsynchronised }
+    if is_plausible(wall) && was_set() { ClockStatus::Synchronised } else { ClockStatus::Unsynchronised }
 }
 
 /// Whether a plausible date counts as set, as last asked; asked at first use.

@@ -48,7 +48,7 @@ impl Held {
             if let Some(holder) = lines.held.get(&line) {
                 lines.conflicts.push(format!("{owner} wants line {line}, which {holder} holds"));
                 let (chip, line, holder) = ("the test".to_owned(), line.to_string(), holder.clone());
-                return Err(BusError::LineHeld { chip, line, holder }.into());
+                return Err(BusError::LineClaimed { chip, line, holder }.into());
             }
             lines.held.insert(line, owner.to_owned());
             *lines.built.entry(owner.to_owned()).or_default() += 1;

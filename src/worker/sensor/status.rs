@@ -97,7 +97,7 @@ impl SensorSlot {
         // One that is computed from others is not asked again soon, and what was computed before is known to be wrong.
         let is_computed = matches!(error, DriverError::Unknown(_));
         if status == SensorStatus::Down || is_computed {
-            sites.context.signals.failed(&self.settings.name);
+            sites.context.signals.sensor_down(&self.settings.name);
         }
         // A device that keeps failing may have been unplugged and come back with its power-on registers. One that is computed from
         // others must go on listening to them.

@@ -23,11 +23,11 @@ use std::time::Duration;
 
 use crate::i2c_chip::{ON_I2C, address, claims};
 use crate::sim::chips::{Chip, ChipSpec, FindChip, mcp230xx as sim_mcp230xx, pcf8574 as sim_pcf8574};
-use crate::watch::monotonic;
 use crate::{
     Bias, Bus, BusError, BusNeed, BusSpec, Claim, Entry, InputLine, InputRequest, Interrupt, Lines, OutputLine,
     OutputRequest, Settings as BusSettings, SharedI2c,
 };
+use fieldgate_clock::monotonic;
 use fieldgate_model::{Field, Kind, Need};
 use pins::{PinInput, PinOutput, Pins};
 

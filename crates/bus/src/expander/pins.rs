@@ -1,4 +1,4 @@
-//! Who holds which pin of an expander, and what its inputs saw.
+//! Who has claimed which pin of an expander, and what its inputs saw.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,29 +6,29 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::debounce::Debounced;
 use crate::expander::{Levels, Model, Port};
-use crate::watch::Watch;
-use crate::watch::monotonic;
 use crate::{BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest};
+use fieldgate_clock::monotonic;
 
 /// The pins of one chip.
 pub(super) struct Pins {
     name: String,
     model: Model,
     port: Box<dyn Port>,
-    held: BTreeMap<u8, Held>,
+    claimed: BTreeMap<u8, Claimed>,
     /// When the interrupt line was last asked, if there is one.
     asked_at: Option<Duration>,
 }
 
-enum Held {
+enum Claimed {
     Output,
-    Input(Watch),
+    Input(Debounced),
 }
 
 impl Pins {
     pub(super) fn new(name: String, model: Model, port: Box<dyn Port>) -> Self {
-        Self { name, model, port, held: BTreeMap::new(), asked_at: None }
+        Self { name, model, port, claimed: BTreeMap::new(), asked_at: None }
     }
 
     /// What stands in errors.
@@ -38,11 +38,11 @@ impl Pins {
 
     /// Whether nobody uses a pin.
     pub(super) fn is_idle(&self) -> bool {
-        self.held.is_empty()
+        self.claimed.is_empty()
     }
 
     pub(super) fn has_inputs(&self) -> bool {
-        self.held.values().any(|held| matches!(held, Held::Input(_)))
+        self.claimed.values().any(|claimed| matches!(claimed, Claimed::Input(_)))
     }
 
     /// These lines are inputs; what is no line here is reported when it is claimed.
@@ -62,12 +62,12 @@ impl Pins {
     pub(super) fn look(&mut self, at: Duration, now: Duration) -> Result<(u16, Option<Duration>), BusError> {
         let Levels { now: levels, captured } = self.port.levels()?;
         let mut unsettled: Option<Duration> = None;
-        for (pin, held) in &mut self.held {
-            let Held::Input(watch) = held else { continue };
+        for (pin, claimed) in &mut self.claimed {
+            let Claimed::Input(input) = claimed else { continue };
             let bit = |levels: u16| levels >> pin & 1 == 1;
             // A pulse that is over when we look is still known to a chip that captures.
-            let first = watch.settle(bit(captured.unwrap_or(levels)), at);
-            let rest = if captured.is_some() { watch.settle(bit(levels), now) } else { first };
+            let first = input.settle(bit(captured.unwrap_or(levels)), at);
+            let rest = if captured.is_some() { input.settle(bit(levels), now) } else { first };
             unsettled = rest.into_iter().chain(unsettled).min();
         }
         Ok((levels, unsettled))
@@ -92,22 +92,22 @@ impl Pins {
         let (chip, line) = (self.name.clone(), line.to_owned());
         match self.model.pin(&line) {
             None => Err(BusError::NoLine { chip, line, hint: format!("its lines are {}", self.model.lines()) }),
-            Some(pin) if self.held.contains_key(&pin) => {
-                Err(BusError::LineHeld { chip, line, holder: "fieldgate".to_owned() })
+            Some(pin) if self.claimed.contains_key(&pin) => {
+                Err(BusError::LineClaimed { chip, line, holder: "fieldgate".to_owned() })
             }
             Some(pin) => Ok(pin),
         }
     }
 
-    fn watch(&mut self, pin: u8) -> Option<&mut Watch> {
-        match self.held.get_mut(&pin) {
-            Some(Held::Input(watch)) => Some(watch),
+    fn input(&mut self, pin: u8) -> Option<&mut Debounced> {
+        match self.claimed.get_mut(&pin) {
+            Some(Claimed::Input(input)) => Some(input),
             _ => None,
         }
     }
 
     fn release(&mut self, pin: u8) {
-        self.held.remove(&pin);
+        self.claimed.remove(&pin);
         self.port.release(pin);
     }
 }
@@ -127,7 +127,7 @@ impl PinInput {
         }
         inner.port.make_input(pin, request.bias, interrupts)?;
         let level = inner.level(pin)?;
-        inner.held.insert(pin, Held::Input(Watch::new(request, level)));
+        inner.claimed.insert(pin, Claimed::Input(Debounced::new(request, level)));
         Ok(Self { pins: Rc::clone(pins), pin })
     }
 }
@@ -136,11 +136,11 @@ impl InputLine for PinInput {
     fn is_active(&mut self) -> Result<bool, BusError> {
         let mut pins = self.pins.borrow_mut();
         pins.level(self.pin)?;
-        Ok(pins.watch(self.pin).is_some_and(|watch| watch.is_active()))
+        Ok(pins.input(self.pin).is_some_and(|input| input.is_active()))
     }
 
     fn take_edges(&mut self) -> Result<Vec<Edge>, BusError> {
-        Ok(self.pins.borrow_mut().watch(self.pin).map(Watch::take_edges).unwrap_or_default())
+        Ok(self.pins.borrow_mut().input(self.pin).map(Debounced::take_edges).unwrap_or_default())
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -170,7 +170,7 @@ impl PinOutput {
         let mut inner = pins.borrow_mut();
         let pin = inner.free_pin(&request.line)?;
         inner.port.make_output(pin, request.active != request.active_low)?;
-        inner.held.insert(pin, Held::Output);
+        inner.claimed.insert(pin, Claimed::Output);
         Ok(Self { pins: Rc::clone(pins), pin, active_low: request.active_low })
     }
 }

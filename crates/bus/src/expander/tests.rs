@@ -291,7 +291,7 @@ fn lines_are_known_by_name_and_number_and_held_once() {
     let bench = Bench::new(Model::Mcp23017);
     let mut bus = bench.open();
     let _first = bus.input(&input("gpb0")).unwrap();
-    assert!(matches!(bus.output(&output("8", true)), Err(BusError::LineHeld { .. })));
+    assert!(matches!(bus.output(&output("8", true)), Err(BusError::LineClaimed { .. })));
     let error = bus.input(&input("GPC0")).err().unwrap().to_string();
     assert!(error.ends_with("(its lines are GPA0 to GPB7, or 0 to 15)"), "{error}");
     assert_eq!(Model::ALL.map(|model| model.pin("16")), [None; 4]);

@@ -40,7 +40,7 @@ impl RppalGpio {
     fn take(&self, line: &str) -> Result<Pin, BusError> {
         let number = number(line).ok_or_else(|| no_line(line))?;
         if let Some(holder) = LABELS.iter().find_map(|label| holder_of(label, number.into())) {
-            return Err(held(line, &holder));
+            return Err(claimed(line, &holder));
         }
         self.gpio.get(number).map_err(|error| claim_failed(line, error))
     }
@@ -139,17 +139,17 @@ fn no_line(line: &str) -> BusError {
     BusError::NoLine { chip: HEADER.into(), line: line.to_owned(), hint: hint.into() }
 }
 
-fn held(line: &str, holder: &str) -> BusError {
+fn claimed(line: &str, holder: &str) -> BusError {
     let holder = if holder.is_empty() { "a user without a name" } else { holder };
-    BusError::LineHeld { chip: HEADER.into(), line: line.to_owned(), holder: holder.to_owned() }
+    BusError::LineClaimed { chip: HEADER.into(), line: line.to_owned(), holder: holder.to_owned() }
 }
 
 /// Why a line could not be claimed.
 fn claim_failed(line: &str, error: Error) -> BusError {
     match error {
-        Error::PinUsed(_) => held(line, "fieldgate"),
+        Error::PinUsed(_) => claimed(line, "fieldgate"),
         Error::PinNotAvailable(_) => no_line(line),
-        Error::Io(source) if source.kind() == ErrorKind::ResourceBusy => held(line, ""),
+        Error::Io(source) if source.kind() == ErrorKind::ResourceBusy => claimed(line, ""),
         other => refused(&format!("line {line} of {HEADER}"), other),
     }
 }

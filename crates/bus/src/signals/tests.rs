@@ -16,8 +16,8 @@ fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn air() -> Known {
-    Known::Sensor(name("air"), vec![TEMPERATURE, HUMIDITY], s(30))
+fn air() -> SignalSource {
+    SignalSource::Sensor(name("air"), vec![TEMPERATURE, HUMIDITY], s(30))
 }
 
 fn number(signal: Option<Signal>) -> Option<f64> {
@@ -30,7 +30,7 @@ fn number(signal: Option<Signal>) -> Option<f64> {
 #[test]
 fn a_listener_is_woken_by_what_it_asked_for_and_reads_it() {
     let signals = Signals::default();
-    signals.arrange(vec![air(), Known::Sensor(name("far"), vec![TEMPERATURE], s(30))]);
+    signals.arrange(vec![air(), SignalSource::Sensor(name("far"), vec![TEMPERATURE], s(30))]);
     let mut listener = signals.listen(vec![signal("air", "humidity"), signal("air", "temperature")]).unwrap();
     let (mut values, mut samples) = (Vec::new(), Vec::new());
     assert!(!listener.take_news());
@@ -60,7 +60,7 @@ fn what_is_old_missing_or_down_is_not_known() {
     assert_eq!(read(&mut listener, 40), (vec![Some(20.0), None], Some(s(40))));
     assert_eq!(read(&mut listener, 41), (vec![None, None], None));
     signals.sampled(&name("air"), s(42), &[TEMPERATURE.measured(21.0)]);
-    signals.failed(&name("air"));
+    signals.sensor_down(&name("air"));
     assert!(listener.take_news());
     assert_eq!(read(&mut listener, 43), (vec![None, None], None));
 }
@@ -68,12 +68,12 @@ fn what_is_old_missing_or_down_is_not_known() {
 #[test]
 fn a_reload_keeps_what_is_the_same() {
     let signals = Signals::default();
-    signals.arrange(vec![air(), Known::Output(name("pump"), OutputKind::Switch)]);
+    signals.arrange(vec![air(), SignalSource::Output(name("pump"), OutputKind::Switch)]);
     let mut listener = signals.listen(vec![signal("air", "temperature"), signal("pump", "value")]).unwrap();
     signals.sampled(&name("air"), s(1), &[TEMPERATURE.measured(20.0)]);
-    signals.does(&name("pump"), Some(OutputValue::Switch(true)), StateCause::Command);
+    signals.output_changed(&name("pump"), Some(OutputValue::Switch(true)), StateCause::Command);
     let mut values = Vec::new();
-    signals.arrange(vec![air(), Known::Output(name("pump"), OutputKind::Switch)]);
+    signals.arrange(vec![air(), SignalSource::Output(name("pump"), OutputKind::Switch)]);
     listener.read(s(1), &mut values, &mut Vec::new());
     assert_eq!(
         (number(values[0].clone()), values[1].clone()),
@@ -82,7 +82,7 @@ fn a_reload_keeps_what_is_the_same() {
     assert!(listener.take_news());
     signals.sampled(&name("air"), s(2), &[]);
     assert!(listener.take_news(), "it is still listened to");
-    signals.arrange(vec![Known::Sensor(name("air"), vec![HUMIDITY, TEMPERATURE], s(30))]);
+    signals.arrange(vec![SignalSource::Sensor(name("air"), vec![HUMIDITY, TEMPERATURE], s(30))]);
     listener.read(s(2), &mut values, &mut Vec::new());
     assert_eq!(values, [None, None]);
     signals.sampled(&name("air"), s(2), &[]);
@@ -98,7 +98,7 @@ fn a_reload_keeps_what_is_the_same() {
 fn what_has_just_happened_is_read_once_by_each() {
     const CLICK: Quantity = Quantity::word("click");
     let signals = Signals::default();
-    signals.arrange(vec![Known::Sensor(name("bell"), vec![CLICK], s(180))]);
+    signals.arrange(vec![SignalSource::Sensor(name("bell"), vec![CLICK], s(180))]);
     let listen = || signals.listen(vec![signal("bell", "click")]).unwrap();
     let (mut one, mut other) = (listen(), listen());
     let read = |listener: &mut Listener| {
@@ -134,7 +134,7 @@ proptest! {
     /// Against a plain model that keeps every sensor's newest sample.
     #[test]
     fn what_is_read_is_the_newest_sample_unless_it_is_too_old(story in proptest::collection::vec(happens(), 1..40)) {
-        let both = || vec![air(), Known::Sensor(name("far"), vec![TEMPERATURE, HUMIDITY], s(15))];
+        let both = || vec![air(), SignalSource::Sensor(name("far"), vec![TEMPERATURE, HUMIDITY], s(15))];
         let signals = Signals::default();
         signals.arrange(both());
         let mut listener = signals.listen(vec![
@@ -153,7 +153,7 @@ proptest! {
                     prop_assert!(listener.take_news());
                 }
                 Happens::Failed(is_first) => {
-                    signals.failed(&name(if is_first { "air" } else { "far" }));
+                    signals.sensor_down(&name(if is_first { "air" } else { "far" }));
                     newest[usize::from(!is_first)].1 = [None, None];
                 }
                 Happens::Arranged => signals.arrange(both()),
@@ -172,7 +172,7 @@ proptest! {
 #[test]
 fn a_variable_is_known_when_it_is_set_wakes_who_listens_and_outlives_a_new_arrangement() {
     let kind = VariableKind::Number { min: 5.0, max: 30.0, step: None, unit: "°C".into() };
-    let target = || Known::Variable(name("target"), kind.clone());
+    let target = || SignalSource::Variable(name("target"), kind.clone());
     let signals = Signals::default();
     signals.arrange(vec![target()]);
     let target_signal = SignalName::variable(name("target"));
@@ -195,7 +195,7 @@ fn a_variable_is_known_when_it_is_set_wakes_who_listens_and_outlives_a_new_arran
     assert!(!listener.take_news(), "nothing new");
     signals.arrange(vec![target(), air()]);
     assert_eq!(read(&mut listener), Some(Signal::Variable(VariableValue::Number(19.0))));
-    signals.arrange(vec![Known::Variable(name("target"), VariableKind::Options(vec!["on".into()]))]);
+    signals.arrange(vec![SignalSource::Variable(name("target"), VariableKind::Options(vec!["on".into()]))]);
     assert_eq!(read(&mut listener), None, "another kind of thing");
     signals.assign(&name("target"), VariableValue::Word("on".into()));
     assert!(listener.take_news());
@@ -208,5 +208,5 @@ fn one_that_has_gone_is_woken_no_more() {
     signals.arrange(vec![air()]);
     drop(signals.listen(vec![signal("air", "temperature")]).unwrap());
     signals.sampled(&name("air"), s(1), &[]);
-    assert!(signals.board().sensors[&name("air")].listeners.is_empty());
+    assert!(signals.entries().sensors[&name("air")].listeners.is_empty());
 }

@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::sim::chips::Chip;
+use crate::sim::drifted;
 use crate::sim::kernel::{Show, Subsystem};
 use crate::sim::place::Place;
 use crate::sim::slots::ChipSlots;
 use crate::sim::world::World;
-use crate::sim::{drifted, monotonic};
 use crate::{BusError, Files};
+use fieldgate_clock::monotonic;
 
 /// The content of a file some seconds after the start.
 type Content = fn(f64) -> String;

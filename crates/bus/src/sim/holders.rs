@@ -18,7 +18,7 @@ pub(super) struct Holders {
 
 impl Holders {
     /// Takes over what the file says.
-    pub(super) fn hear<'a>(&mut self, entries: impl Iterator<Item = (&'a String, &'a Value)>) {
+    pub(super) fn take_over<'a>(&mut self, entries: impl Iterator<Item = (&'a String, &'a Value)>) {
         let process = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
         let others = entries.filter_map(|(line, value)| Some((line.clone(), process(value)?)));
         self.others = others.filter(|(_, id)| *id != std::process::id()).collect();
@@ -35,7 +35,7 @@ impl Holders {
     }
 
     /// The file has what we wanted to say.
-    pub(super) fn told(&mut self) {
+    pub(super) fn written(&mut self) {
         self.released.clear();
     }
 
@@ -75,11 +75,11 @@ mod tests {
     fn our_own_entries_hold_nobody_up_and_go_when_we_let_go() {
         let (mut holders, own) = (Holders::default(), std::process::id());
         let file = json!({"GPIO17": own, "GPIO18": own});
-        holders.hear(file.as_object().unwrap().iter());
+        holders.take_over(file.as_object().unwrap().iter());
         assert_eq!(holders.holder("GPIO17"), None);
         holders.release("GPIO17");
         assert_eq!(merged(&holders, file.clone(), &["GPIO22"]), json!({"GPIO18": own, "GPIO22": own}));
-        holders.told();
+        holders.written();
         assert_eq!(merged(&holders, file.clone(), &[]), file, "another bus of this process may hold it now");
     }
 
@@ -87,7 +87,7 @@ mod tests {
     fn a_process_that_has_ended_holds_nothing() {
         let mut holders = Holders::default();
         let file = json!({"GPIO17": NOBODY, "GPIO18": "junk", "GPIO19": std::os::unix::process::parent_id()});
-        holders.hear(file.as_object().unwrap().iter());
+        holders.take_over(file.as_object().unwrap().iter());
         assert!(["GPIO17", "GPIO18", "GPIO19"].iter().all(|line| holders.holder(line).is_none()));
         assert_eq!(merged(&holders, file, &["GPIO17"]), json!({"GPIO18": "junk", "GPIO17": std::process::id()}));
     }

@@ -1,4 +1,4 @@
-//! Lines of the simulated bus: what our outputs drive, what our inputs see, and who holds which.
+//! Lines of the simulated bus: what our outputs drive, what our inputs see, and who has claimed which.
 //!
 //! Levels are electrical here; the handles at the end turn them into active and inactive. Time is an argument, so that
 //! debouncing can be tested without waiting.
@@ -9,8 +9,8 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::debounce::Debounced;
 use crate::sim::World;
-use crate::watch::Watch;
 use crate::{Bias, BusError, Edge, InputLine, InputRequest, OutputLine, OutputRequest};
 
 /// Every line that we or the state file know.
@@ -18,42 +18,42 @@ use crate::{Bias, BusError, Edge, InputLine, InputRequest, OutputLine, OutputReq
 pub(super) struct Lines {
     driven: BTreeMap<String, bool>,
     inputs: BTreeMap<String, bool>,
-    held: BTreeMap<String, Held>,
+    claimed: BTreeMap<String, Claimed>,
 }
 
-enum Held {
+enum Claimed {
     Output,
-    Input(Watch),
+    Input(Debounced),
 }
 
 impl Lines {
-    /// Claims an output and drives it; `false` when somebody holds the line.
+    /// Claims an output and drives it; `false` when somebody has claimed the line.
     pub(super) fn claim_output(&mut self, line: &str, level: bool) -> bool {
-        if self.held.contains_key(line) {
+        if self.claimed.contains_key(line) {
             return false;
         }
-        self.held.insert(line.to_owned(), Held::Output);
+        self.claimed.insert(line.to_owned(), Claimed::Output);
         self.driven.insert(line.to_owned(), level);
         true
     }
 
-    /// Claims an input; `false` when somebody holds the line.
+    /// Claims an input; `false` when somebody has claimed the line.
     pub(super) fn claim_input(&mut self, request: &InputRequest) -> bool {
-        if self.held.contains_key(&request.line) {
+        if self.claimed.contains_key(&request.line) {
             return false;
         }
         let pulled = request.bias == Bias::PullUp;
         let level = *self.inputs.entry(request.line.clone()).or_insert(pulled);
-        self.held.insert(request.line.clone(), Held::Input(Watch::new(request, level)));
+        self.claimed.insert(request.line.clone(), Claimed::Input(Debounced::new(request, level)));
         true
     }
 
     /// Lets go of a line. Its level stays, as on Raspberry Pi's kernel.
     pub(super) fn release(&mut self, line: &str) {
-        self.held.remove(line);
+        self.claimed.remove(line);
     }
 
-    /// Drives an output that we hold.
+    /// Drives an output that we have claimed.
     pub(super) fn drive(&mut self, line: &str, level: bool) {
         self.driven.insert(line.to_owned(), level);
     }
@@ -63,34 +63,34 @@ impl Lines {
         self.driven.get(line).copied().unwrap_or(false)
     }
 
-    /// The state file says what a line does; of one that we hold, we know better.
-    pub(super) fn hear_driven(&mut self, line: &str, level: bool) {
-        if !self.held.contains_key(line) {
+    /// The state file says what a line does; of one that we have claimed, we know better.
+    pub(super) fn take_over_driven(&mut self, line: &str, level: bool) {
+        if !self.claimed.contains_key(line) {
             self.driven.insert(line.to_owned(), level);
         }
     }
 
     /// Somebody outside sets the level of an input.
-    pub(super) fn hear_input(&mut self, line: &str, level: bool, now: Duration) {
+    pub(super) fn take_over_input(&mut self, line: &str, level: bool, now: Duration) {
         self.inputs.insert(line.to_owned(), level);
-        if let Some(Held::Input(watch)) = self.held.get_mut(line) {
-            watch.settle(level, now);
+        if let Some(Claimed::Input(input)) = self.claimed.get_mut(line) {
+            input.settle(level, now);
         }
     }
 
     /// Reports changes that have lasted. Returns how soon the next one may have.
     pub(super) fn settle(&mut self, now: Duration) -> Option<Duration> {
         let inputs = &self.inputs;
-        let waiting = |(line, held): (&String, &mut Held)| match held {
-            Held::Input(watch) => watch.settle(inputs.get(line).copied().unwrap_or(watch.level()), now),
-            Held::Output => None,
+        let waiting = |(line, claimed): (&String, &mut Claimed)| match claimed {
+            Claimed::Input(input) => input.settle(inputs.get(line).copied().unwrap_or(input.level()), now),
+            Claimed::Output => None,
         };
-        self.held.iter_mut().filter_map(waiting).min()
+        self.claimed.iter_mut().filter_map(waiting).min()
     }
 
-    /// Each known output: its name, its level, and whether we hold it.
+    /// Each known output: its name, its level, and whether we have claimed it.
     pub(super) fn outputs(&self) -> impl Iterator<Item = (&str, bool, bool)> {
-        self.driven.iter().map(|(line, level)| (line.as_str(), *level, self.held.contains_key(line)))
+        self.driven.iter().map(|(line, level)| (line.as_str(), *level, self.claimed.contains_key(line)))
     }
 
     /// Each known input and its level.
@@ -98,14 +98,14 @@ impl Lines {
         self.inputs.iter().map(|(line, level)| (line.as_str(), *level))
     }
 
-    /// Each input that we hold.
+    /// Each input that we have claimed.
     pub(super) fn claimed_inputs(&self) -> impl Iterator<Item = &str> {
-        self.held.iter().filter(|(_, held)| matches!(held, Held::Input(_))).map(|(line, _)| line.as_str())
+        self.claimed.iter().filter(|(_, claimed)| matches!(claimed, Claimed::Input(_))).map(|(line, _)| line.as_str())
     }
 
-    fn watch(&mut self, line: &str) -> Option<&mut Watch> {
-        match self.held.get_mut(line) {
-            Some(Held::Input(watch)) => Some(watch),
+    fn input(&mut self, line: &str) -> Option<&mut Debounced> {
+        match self.claimed.get_mut(line) {
+            Some(Claimed::Input(input)) => Some(input),
             _ => None,
         }
     }
@@ -122,7 +122,7 @@ impl SimOutput {
     pub(super) fn claim(world: &Rc<RefCell<World>>, request: &OutputRequest) -> Result<Self, BusError> {
         let mut inner = world.borrow_mut();
         if !inner.lines.claim_output(&request.line, request.active != request.active_low) {
-            return Err(inner.held(&request.line));
+            return Err(inner.already_claimed(&request.line));
         }
         inner.changed();
         Ok(Self { world: Rc::clone(world), line: request.line.clone(), active_low: request.active_low })
@@ -158,11 +158,11 @@ pub(super) struct SimInput {
 impl SimInput {
     pub(super) fn claim(world: &Rc<RefCell<World>>, request: &InputRequest) -> Result<Self, BusError> {
         let mut inner = world.borrow_mut();
-        if let Some(held) = inner.held_elsewhere(&request.line) {
-            return Err(held);
+        if let Some(error) = inner.claimed_elsewhere(&request.line) {
+            return Err(error);
         }
         if !inner.lines.claim_input(request) {
-            return Err(inner.held(&request.line));
+            return Err(inner.already_claimed(&request.line));
         }
         inner.changed();
         Ok(Self { world: Rc::clone(world), line: request.line.clone() })
@@ -171,12 +171,12 @@ impl SimInput {
 
 impl InputLine for SimInput {
     fn is_active(&mut self) -> Result<bool, BusError> {
-        Ok(self.world.borrow_mut().lines.watch(&self.line).is_some_and(|watch| watch.is_active()))
+        Ok(self.world.borrow_mut().lines.input(&self.line).is_some_and(|input| input.is_active()))
     }
 
     fn take_edges(&mut self) -> Result<Vec<Edge>, BusError> {
         let mut world = self.world.borrow_mut();
-        Ok(world.lines.watch(&self.line).map(Watch::take_edges).unwrap_or_default())
+        Ok(world.lines.input(&self.line).map(Debounced::take_edges).unwrap_or_default())
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -210,15 +210,15 @@ mod tests {
     }
 
     fn edges(lines: &mut Lines) -> Vec<Edge> {
-        lines.watch("GPIO17").unwrap().take_edges()
+        lines.input("GPIO17").unwrap().take_edges()
     }
 
     #[test]
     fn a_change_is_an_edge_with_its_time() {
         let mut lines = button(Duration::ZERO);
-        lines.hear_input("GPIO17", false, ms(100));
-        lines.hear_input("GPIO17", false, ms(150));
-        lines.hear_input("GPIO17", true, ms(200));
+        lines.take_over_input("GPIO17", false, ms(100));
+        lines.take_over_input("GPIO17", false, ms(150));
+        lines.take_over_input("GPIO17", true, ms(200));
         let pressed = Edge { active: true, at: Some(ms(100)), missed: 0 };
         assert_eq!(edges(&mut lines), [pressed, Edge { active: false, at: Some(ms(200)), missed: 0 }]);
     }
@@ -226,9 +226,9 @@ mod tests {
     #[test]
     fn a_change_shorter_than_the_debounce_is_not_reported() {
         let mut lines = button(ms(20));
-        lines.hear_input("GPIO17", false, ms(100));
+        lines.take_over_input("GPIO17", false, ms(100));
         assert_eq!(lines.settle(ms(115)), Some(ms(5)));
-        lines.hear_input("GPIO17", true, ms(116));
+        lines.take_over_input("GPIO17", true, ms(116));
         assert_eq!(lines.settle(ms(200)), None);
         assert_eq!(edges(&mut lines), []);
     }
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_change_that_lasts_is_reported_after_the_debounce() {
         let mut lines = button(ms(20));
-        lines.hear_input("GPIO17", false, ms(100));
+        lines.take_over_input("GPIO17", false, ms(100));
         assert_eq!(edges(&mut lines), []);
         assert_eq!(lines.settle(ms(120)), None);
         assert_eq!(edges(&mut lines), [Edge { active: true, at: Some(ms(120)), missed: 0 }]);
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_change_that_is_looked_at_late_has_the_time_at_which_it_had_lasted() {
         let mut lines = button(ms(20));
-        lines.hear_input("GPIO17", false, ms(100));
+        lines.take_over_input("GPIO17", false, ms(100));
         lines.settle(ms(700));
         assert_eq!(edges(&mut lines), [Edge { active: true, at: Some(ms(120)), missed: 0 }]);
     }
@@ -254,7 +254,7 @@ mod tests {
     fn edges_that_nobody_takes_are_limited() {
         let mut lines = button(Duration::ZERO);
         for n in 0..EDGE_LIMIT as u64 + 10 {
-            lines.hear_input("GPIO17", n % 2 == 1, ms(n));
+            lines.take_over_input("GPIO17", n % 2 == 1, ms(n));
         }
         let kept = edges(&mut lines);
         assert_eq!((kept.len(), kept[0].at), (EDGE_LIMIT, Some(ms(10))));
@@ -264,13 +264,13 @@ mod tests {
     #[test]
     fn what_the_file_says_of_a_line_that_we_hold_is_not_believed() {
         let mut lines = Lines::default();
-        lines.hear_driven("GPIO27", true);
+        lines.take_over_driven("GPIO27", true);
         assert!(lines.driven_level("GPIO27"));
         assert!(lines.claim_output("GPIO27", false) && !lines.claim_output("GPIO27", true));
-        lines.hear_driven("GPIO27", true);
+        lines.take_over_driven("GPIO27", true);
         assert!(!lines.driven_level("GPIO27"));
         lines.release("GPIO27");
-        lines.hear_driven("GPIO27", true);
+        lines.take_over_driven("GPIO27", true);
         assert!(lines.driven_level("GPIO27"));
     }
 }

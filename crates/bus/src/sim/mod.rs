@@ -31,11 +31,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::sim::chips::FindChip;
-use crate::watch::monotonic;
 use crate::{
     Bus, BusError, BusNeed, BusSpec, Claim, Device, Entry, Files, InputLine, InputRequest, OutputLine, OutputRequest,
     PwmChannel, PwmRequest, SerialPort, Settings, SharedI2c, SpiChip, SpiRequest, UartRequest,
 };
+use fieldgate_clock::monotonic;
 use fieldgate_model::{Field, Kind, Need, Setting};
 pub use kernel::{Answering, KernelDevice, Show, Subsystem};
 pub use place::Bench;

@@ -8,24 +8,24 @@ use std::rc::Rc;
 use crate::sim::World;
 use crate::{BusError, PwmChannel, PwmPlace, PwmRequest};
 
-/// What each known channel does, in percent, and which of them we hold.
+/// What each known channel does, in percent, and which of them we have claimed.
 #[derive(Default)]
 pub(super) struct Channels {
     percent: BTreeMap<String, f64>,
-    held: BTreeSet<String>,
+    claimed: BTreeSet<String>,
 }
 
 impl Channels {
-    /// The state file says what a channel does; of one that we hold, we know better.
-    pub(super) fn hear(&mut self, channel: &str, percent: f64) {
-        if !self.held.contains(channel) {
+    /// The state file says what a channel does; of one that we have claimed, we know better.
+    pub(super) fn take_over(&mut self, channel: &str, percent: f64) {
+        if !self.claimed.contains(channel) {
             self.percent.insert(channel.to_owned(), percent);
         }
     }
 
-    /// Each known channel: its name, its percentage, and whether we hold it.
+    /// Each known channel: its name, its percentage, and whether we have claimed it.
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, f64, bool)> {
-        self.percent.iter().map(|(channel, percent)| (channel.as_str(), *percent, self.held.contains(channel)))
+        self.percent.iter().map(|(channel, percent)| (channel.as_str(), *percent, self.claimed.contains(channel)))
     }
 }
 
@@ -42,8 +42,8 @@ impl SimPwm {
             PwmPlace::Line(line) => line.clone(),
         };
         let mut inner = world.borrow_mut();
-        if !inner.pwm.held.insert(channel.clone()) {
-            return Err(inner.held(&format!("PWM {channel}")));
+        if !inner.pwm.claimed.insert(channel.clone()) {
+            return Err(inner.already_claimed(&format!("PWM {channel}")));
         }
         drop(inner);
         let mut claimed = Self { world: Rc::clone(world), channel };
@@ -71,6 +71,6 @@ impl PwmChannel for SimPwm {
 
 impl Drop for SimPwm {
     fn drop(&mut self) {
-        self.world.borrow_mut().pwm.held.remove(&self.channel);
+        self.world.borrow_mut().pwm.claimed.remove(&self.channel);
     }
 }

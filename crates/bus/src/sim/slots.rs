@@ -20,8 +20,8 @@ use crate::sim::World;
 use crate::sim::chips::{self, Chip, ChipSpec, FindChip};
 use crate::sim::kernel::KernelDevice;
 use crate::sim::place::Place;
-use crate::watch::monotonic;
 use crate::{BusError, Delay};
+use fieldgate_clock::monotonic;
 
 /// A chip soldered to its place.
 pub(super) struct ChipSlot {
@@ -29,7 +29,7 @@ pub(super) struct ChipSlot {
     pub(super) chip: Box<dyn Chip>,
     pub(super) fault: Option<String>,
     /// Registers that the state file does not have yet as the chip has them.
-    pub(super) untold: BTreeSet<&'static str>,
+    pub(super) unwritten: BTreeSet<&'static str>,
     /// The surroundings that drift goes around.
     rest: Vec<(&'static str, f64)>,
 }
@@ -52,7 +52,7 @@ impl ChipSlots {
         let Some(spec) = chips::of_bus(driver).or_else(|| (self.find)(driver)) else { return false };
         let chip = (spec.make)();
         let rest = chip.world();
-        self.all.insert(place.into(), ChipSlot { spec, chip, fault: None, untold: BTreeSet::new(), rest });
+        self.all.insert(place.into(), ChipSlot { spec, chip, fault: None, unwritten: BTreeSet::new(), rest });
         true
     }
 
@@ -65,8 +65,8 @@ impl ChipSlots {
     }
 
     /// The file has every register.
-    pub(super) fn told(&mut self) {
-        self.all.values_mut().for_each(|slot| slot.untold.clear());
+    pub(super) fn written(&mut self) {
+        self.all.values_mut().for_each(|slot| slot.unwritten.clear());
     }
 
     /// Where the chips are that hear this address at the moment.
@@ -116,7 +116,7 @@ impl ChipSlot {
             fresh.set_world(name, value);
         }
         self.chip = fresh;
-        self.untold = self.chip.registers().into_iter().map(|(name, _)| name).collect();
+        self.unwritten = self.chip.registers().into_iter().map(|(name, _)| name).collect();
     }
 
     /// Carries a transaction to the chip and remembers which registers must be written to the file.
@@ -124,7 +124,7 @@ impl ChipSlot {
         let before = self.chip.registers();
         let outcome = chips::transact(self.chip.as_mut(), address, operations);
         let changed = self.chip.registers().into_iter().filter(|register| !before.contains(register));
-        self.untold.extend(changed.map(|(name, _)| name));
+        self.unwritten.extend(changed.map(|(name, _)| name));
         outcome
     }
 }
@@ -160,13 +160,13 @@ impl I2c for SimI2c {
         }
         let slot = world.reach_chip(first)?.ok_or(BusError::NoAcknowledge { address })?;
         let mut outcome = slot.transact(address, operations);
-        let mut untold = !slot.untold.is_empty();
+        let mut unwritten = !slot.unwritten.is_empty();
         for other in others {
             let Some(slot) = world.slots.get(other.clone()) else { continue };
             outcome = both(operations, |operations| slot.transact(address, operations)).or(outcome);
-            untold |= !slot.untold.is_empty();
+            unwritten |= !slot.unwritten.is_empty();
         }
-        if untold {
+        if unwritten {
             world.changed();
         }
         outcome

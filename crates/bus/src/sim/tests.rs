@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::sim::chips::stand_in;
 use crate::sim::{LOOK_EVERY, SimBus};
-use crate::watch::monotonic;
 use crate::{Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmPlace, PwmRequest, SpiRequest, UartRequest};
+use fieldgate_clock::monotonic;
 
 struct Bench {
     _folder: tempfile::TempDir,
@@ -121,7 +121,7 @@ fn a_line_is_held_by_its_first_claim_until_that_is_dropped() {
     let mut bus = SimBus::open(None, stand_in::find).unwrap();
     let first = bus.output(&output("GPIO27", false, true)).unwrap();
     let error = bus.input(&input("GPIO27", Bias::AsIs)).err().unwrap();
-    assert!(matches!(&error, BusError::LineHeld { holder, .. } if holder == "fieldgate"), "{error}");
+    assert!(matches!(&error, BusError::LineClaimed { holder, .. } if holder == "fieldgate"), "{error}");
     drop(first);
     assert!(bus.output(&output("GPIO27", false, false)).is_ok());
 }
@@ -311,7 +311,7 @@ fn a_pwm_channel_is_read_back_and_refuses_what_is_no_percentage() {
     let mut bus = SimBus::open(None, stand_in::find).unwrap();
     let request = PwmRequest { place: PwmPlace::Channel(1), period: LOOK_EVERY, percent: 12.5, inverted: true };
     let mut fan = bus.pwm(&request).unwrap();
-    assert!(matches!(bus.pwm(&request), Err(BusError::LineHeld { .. })));
+    assert!(matches!(bus.pwm(&request), Err(BusError::LineClaimed { .. })));
     assert_eq!(fan.percent().unwrap(), 12.5);
     assert!(fan.set(f64::NAN).is_err() && fan.set(101.0).is_err());
     assert_eq!(fan.percent().unwrap(), 12.5);

@@ -1,6 +1,6 @@
 //! Everything on a simulated bus, and what its state file says of it.
 //!
-//! Who writes what: `lines`, `pwm` and `held` entries that we hold are ours and always written as we drive them; all other
+//! Who writes what: `lines`, `pwm` and `held` entries of what we have claimed are ours and always written as we drive them; all other
 //! entries belong to the process that wrote them, are taken over, and are restored when a writer left them out. The registers of a chip
 //! that has any to show belong to the process that has spoken to it last, because a second process finds the same chip.
 
@@ -19,8 +19,8 @@ use crate::sim::place::Place;
 use crate::sim::pwm::Channels;
 use crate::sim::slots::{ChipSlot, ChipSlots};
 use crate::sim::state::{Document, Look, Put, StateFile};
-use crate::watch::monotonic;
 use crate::{BusError, Delay};
+use fieldgate_clock::monotonic;
 
 /// Somebody who writes without pause must not keep a bus thread for ever; what is left is done at the next refresh.
 const ATTEMPTS: usize = 5;
@@ -84,15 +84,15 @@ impl World {
     }
 
     /// The error for a line that is claimed twice.
-    pub(super) fn held(&self, line: &str) -> BusError {
-        BusError::LineHeld { chip: self.name.clone(), line: line.to_owned(), holder: "fieldgate".to_owned() }
+    pub(super) fn already_claimed(&self, line: &str) -> BusError {
+        BusError::LineClaimed { chip: self.name.clone(), line: line.to_owned(), holder: "fieldgate".to_owned() }
     }
 
     /// The error for a line that another process has claimed through the file, if one has.
-    pub(super) fn held_elsewhere(&mut self, line: &str) -> Option<BusError> {
+    pub(super) fn claimed_elsewhere(&mut self, line: &str) -> Option<BusError> {
         self.follow(monotonic());
         let holder = format!("fieldgate (process {})", self.holders.holder(line)?);
-        Some(BusError::LineHeld { chip: self.name.clone(), line: line.to_owned(), holder })
+        Some(BusError::LineClaimed { chip: self.name.clone(), line: line.to_owned(), holder })
     }
 
     /// Writes to the file what we just did.
@@ -150,8 +150,8 @@ impl World {
 
     fn caught_up(&mut self) {
         self.behind = false;
-        self.holders.told();
-        self.slots.told();
+        self.holders.written();
+        self.slots.written();
     }
 
     /// The version to merge next, and the one in the file if that is known.
@@ -182,23 +182,23 @@ impl World {
         self.gone |= document.get("gone") == Some(&Value::Bool(true));
         for (line, value) in section(document, "lines") {
             match level(value) {
-                Some(level) => self.lines.hear_driven(line, level),
+                Some(level) => self.lines.take_over_driven(line, level),
                 None => self.complain(format!("lines: {line} is neither 0 nor 1")),
             }
         }
         for (line, value) in section(document, "inputs") {
             match level(value) {
-                Some(level) => self.lines.hear_input(line, level, now),
+                Some(level) => self.lines.take_over_input(line, level, now),
                 None => self.complain(format!("inputs: {line} is neither 0 nor 1")),
             }
         }
         for (channel, value) in section(document, "pwm") {
             match value.as_f64() {
-                Some(percent) => self.pwm.hear(channel, percent),
+                Some(percent) => self.pwm.take_over(channel, percent),
                 None => self.complain(format!("pwm: {channel} is not a channel with its percentage")),
             }
         }
-        self.holders.hear(section(document, "held"));
+        self.holders.take_over(section(document, "held"));
         for (key, value) in section(document, "chips") {
             match (Place::parse(key), value.as_object()) {
                 (Some(place), Some(entry)) => self.take_over_chip(&place, entry),
@@ -277,7 +277,7 @@ impl Drop for World {
 fn changed_by(slot: &mut ChipSlot, entry: &Map<String, Value>) -> Vec<String> {
     let mut complaints = Vec::new();
     for (name, value) in entry.iter().filter(|(name, _)| *name != "chip" && *name != "fault") {
-        if slot.untold.contains(name.as_str()) {
+        if slot.unwritten.contains(name.as_str()) {
             continue;
         }
         let register = value.as_u64().and_then(|value| u8::try_from(value).ok());
@@ -309,7 +309,7 @@ fn describe(slot: &ChipSlot, entry: &mut Map<String, Value>) {
         set(entry, name, json!(value), false);
     }
     for (name, value) in slot.chip.registers() {
-        set(entry, name, json!(value), slot.untold.contains(name));
+        set(entry, name, json!(value), slot.unwritten.contains(name));
     }
     set(entry, "fault", json!(slot.fault), false);
 }

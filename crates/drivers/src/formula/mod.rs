@@ -5,7 +5,7 @@
 //! is older than three of its periods, makes no number here.
 //!
 //! `check` compiles each formula against what the other sensors measure, and adds the unit and whether the result is true or
-//! false to the settings; the driver compiles it again against the board of signals, which has the same names.
+//! false to the settings; the driver compiles it again against the signal store, which has the same names.
 
 mod integral;
 #[cfg(test)]
@@ -183,7 +183,7 @@ pub fn kind_of(signal: &SignalKind) -> language::Kind {
     }
 }
 
-/// What a name in a formula stands for on the board of signals.
+/// What a name in a formula stands for on the signal store.
 fn signal_name(name: &language::Name) -> Option<SignalName> {
     match name {
         language::Name::Variable(name) => Name::new(name).ok().map(SignalName::variable),

@@ -1,5 +1,5 @@
 use super::*;
-use fieldgate_bus::signals::Known;
+use fieldgate_bus::signals::SignalSource;
 use fieldgate_model::StateCause;
 
 const POWER: Quantity = Quantity::new("power", "W", 1);
@@ -16,9 +16,9 @@ fn name(text: &str) -> Name {
 fn signals() -> Signals {
     let signals = Signals::default();
     signals.arrange(vec![
-        Known::Sensor(name("meter"), vec![POWER], LONG),
-        Known::Sensor(name("door"), vec![ACTIVE, CLICK], LONG),
-        Known::Output(name("pump"), OutputKind::Switch),
+        SignalSource::Sensor(name("meter"), vec![POWER], LONG),
+        SignalSource::Sensor(name("door"), vec![ACTIVE, CLICK], LONG),
+        SignalSource::Output(name("pump"), OutputKind::Switch),
     ]);
     signals
 }
@@ -74,11 +74,11 @@ fn what_is_not_known_is_left_out_with_its_inputs_and_the_rest_is_computed() {
     let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
     assert_eq!(numbers(&partly.measured), [("double".to_owned(), Value::Number { value: 42.0, decimals: 2 })]);
     assert_eq!(partly.to_string(), "without open: pump.value is not known; without root: it has no finite result");
-    signals.does(&name("pump"), Some(OutputValue::Switch(false)), StateCause::Command);
+    signals.output_changed(&name("pump"), Some(OutputValue::Switch(false)), StateCause::Command);
     let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
     assert_eq!(partly.measured[0].value, Value::Flag(true));
     // False whatever the pump does.
-    signals.does(&name("pump"), None, StateCause::Command);
+    signals.output_changed(&name("pump"), None, StateCause::Command);
     signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(false)]);
     let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
     assert_eq!(partly.measured[0].value, Value::Flag(false));
@@ -109,7 +109,7 @@ fn the_link_and_the_time_of_day_are_inputs() {
     let mut formula = start(&signals, &rows);
     let Err(DriverError::Partly(partly)) = formula.sample() else { panic!() };
     assert_eq!(numbers(&partly.measured), [("day".to_owned(), Value::Flag(true))]);
-    signals.link(false);
+    signals.set_link_up(false);
     assert_eq!(formula.sample().unwrap()[0].value, Value::Flag(true));
 }
 
@@ -134,7 +134,7 @@ fn a_total_is_counted_and_known_once_earlier_runs_are() {
     assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 });
     // The same sample once more adds nothing.
     assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 });
-    signals.failed(&name("meter"));
+    signals.sensor_down(&name("meter"));
     assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 });
     sampled(9, 20.0);
     assert_eq!(formula.sample().unwrap()[0].value, Value::Number { value: 130.0, decimals: 1 }, "not through a gap");
@@ -199,14 +199,14 @@ fn a_total_of_many_decimals_grows() {
 fn a_total_grows_while_a_quicker_sensor_of_another_measurement_is_down() {
     let (signals, count) = (Signals::default(), Arc::new(Count::default()));
     signals.arrange(vec![
-        Known::Sensor(name("meter"), vec![POWER], LONG),
-        Known::Sensor(name("door"), vec![ACTIVE, CLICK], Duration::from_secs(3)),
+        SignalSource::Sensor(name("meter"), vec![POWER], LONG),
+        SignalSource::Sensor(name("door"), vec![ACTIVE, CLICK], Duration::from_secs(3)),
     ]);
     count.resume(0);
     let mut formula = adding_up(&signals, "meter.power", "J", 1, &count);
     let at = clock::boottime();
     signals.sampled(&name("door"), at, &[ACTIVE.observed(true)]);
-    signals.failed(&name("door"));
+    signals.sensor_down(&name("door"));
     for seconds in [0, 10, 20] {
         signals.sampled(&name("meter"), at + Duration::from_secs(seconds), &[POWER.measured(10.0)]);
         used(&mut formula);
@@ -242,11 +242,11 @@ fn what_has_just_happened_is_computed_with_once() {
 fn a_total_of_an_output_grows_however_seldom_it_is_computed() {
     let (signals, count) = (Signals::default(), Arc::new(Count::default()));
     signals.arrange(vec![
-        Known::Output(name("fan"), OutputKind::Percent),
-        Known::Sensor(name("door"), vec![ACTIVE], LONG),
+        SignalSource::Output(name("fan"), OutputKind::Percent),
+        SignalSource::Sensor(name("door"), vec![ACTIVE], LONG),
     ]);
     signals.sampled(&name("door"), clock::boottime(), &[ACTIVE.observed(true)]);
-    signals.does(&name("fan"), Some(OutputValue::Percent(50.0)), StateCause::Command);
+    signals.output_changed(&name("fan"), Some(OutputValue::Percent(50.0)), StateCause::Command);
     let mut formula = adding_up(&signals, "fan.value", "%·h", 3, &count);
     count.resume(0);
     used(&mut formula);
@@ -260,7 +260,8 @@ fn a_variable_is_computed_with_as_soon_as_it_is_set() {
     let signals = Signals::default();
     let number = VariableKind::Number { min: 5.0, max: 30.0, step: None, unit: "°C".into() };
     let options = VariableKind::Options(vec!["auto".into(), "off".into()]);
-    signals.arrange(vec![Known::Variable(name("target"), number), Known::Variable(name("mode"), options)]);
+    signals
+        .arrange(vec![SignalSource::Variable(name("target"), number), SignalSource::Variable(name("mode"), options)]);
     let mut formula = start(&signals, &[("wish", row("if(mode == \"auto\", target + 1, 0)", &[]))]);
     assert_eq!(formula.sample().unwrap_err().to_string(), "mode and target are not known");
     signals.assign(&name("target"), VariableValue::Number(20.5));

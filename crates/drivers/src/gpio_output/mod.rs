@@ -134,7 +134,7 @@ mod tests {
         fn output(&mut self, request: &OutputRequest) -> Result<Box<dyn OutputLine>, BusError> {
             let (chip, line) = ("header".to_owned(), request.line.clone());
             if line == "GPIO2" {
-                return Err(BusError::LineHeld { chip, line, holder: "i2c1".into() });
+                return Err(BusError::LineClaimed { chip, line, holder: "i2c1".into() });
             }
             *self.0.borrow_mut() = Seen { request: Some(request.clone()), active: request.active };
             Ok(Box::new(Line(Rc::clone(&self.0))))

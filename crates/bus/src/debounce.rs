@@ -1,16 +1,14 @@
-//! An input line that is looked at again and again: its changes, debounced where no kernel does it.
+//! Debounces an input line whose level is polled, where no kernel does it.
 //!
-//! Levels are electrical here; edges say active or inactive. Time is an argument.
+//! Levels are electrical here; edges say active or inactive. Pure: the time, on `CLOCK_MONOTONIC`, is an argument.
 
 use std::time::Duration;
-
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::edges::Edges;
 use crate::{Edge, InputRequest};
 
-/// What was last reported of a line, and a change that must still prove that it lasts.
-pub(super) struct Watch {
+/// A polled input line: the level that was last reported, and a change that has not lasted long enough yet.
+pub(super) struct Debounced {
     active_low: bool,
     debounce: Duration,
     reported: bool,
@@ -18,7 +16,7 @@ pub(super) struct Watch {
     edges: Edges,
 }
 
-impl Watch {
+impl Debounced {
     /// A line that has this level at its claim.
     pub(super) fn new(request: &InputRequest, level: bool) -> Self {
         Self {
@@ -63,10 +61,4 @@ impl Watch {
     pub(super) fn take_edges(&mut self) -> Vec<Edge> {
         self.edges.take()
     }
-}
-
-/// The kernel's clock for edges.
-pub(super) fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
