@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::worker::bus_slots::BusSlots;
 use crate::worker::output::OutputSlot;
 use crate::worker::rest::{Place, Purpose};
 use crate::worker::run::{Loop, Output, note};
 use crate::worker::sensor::SensorSlot;
-use crate::worker::site::Sites;
 use crate::worker::{ActuatorSettings, Plan};
 use fieldgate_bus as bus;
 use fieldgate_clock as clock;
@@ -19,14 +19,14 @@ use fieldgate_model::Name;
 impl Loop {
     /// Releases what the plan does not contain unchanged; outputs are made safe first. The rest goes on.
     pub(super) fn release(&mut self, plan: &Plan) {
-        let stays = |sites: &Sites, name: Option<&Name>| {
-            plan.buses.iter().any(|(bus, settings)| bus.as_ref() == name && sites.has(name, settings))
+        let stays = |buses: &BusSlots, name: Option<&Name>| {
+            plan.buses.iter().any(|(bus, settings)| bus.as_ref() == name && buses.has(name, settings))
         };
         let actuators: BTreeMap<_, _> = plan.actuators.iter().map(|new| (&new.name, new)).collect();
         let outputs = std::mem::take(&mut self.outputs);
         let (kept, gone): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|output| {
             let settings = &output.slot.settings;
-            stays(&self.sites, Some(&settings.bus))
+            stays(&self.buses, Some(&settings.bus))
                 && actuators.get(&settings.name).is_some_and(|new| new.same_device(settings))
         });
         self.outputs = gone;
@@ -35,11 +35,11 @@ impl Loop {
         let wanted: BTreeMap<_, _> = plan.sensors.iter().map(|(new, _)| (&new.name, new)).collect();
         for sensor in &mut self.sensors {
             // If the channel is full, the count since its last reading is passed on with its next reading.
-            sensor.report_count(&self.sites);
+            sensor.report_count(&self.buses);
         }
         for mut slot in std::mem::take(&mut self.sensors) {
             let Some(new) = wanted.get(&slot.settings.name) else { continue };
-            if new.same_device(&slot.settings) && stays(&self.sites, slot.settings.bus.as_ref()) {
+            if new.same_device(&slot.settings) && stays(&self.buses, slot.settings.bus.as_ref()) {
                 self.sensors.push(slot);
             } else {
                 // Sampling it before the plan comes would claim again what was just released.
@@ -47,7 +47,7 @@ impl Loop {
                 self.parked.push(slot);
             }
         }
-        self.sites.release(&plan.buses);
+        self.buses.release(&plan.buses);
         self.renumber();
     }
 
@@ -59,13 +59,13 @@ impl Loop {
         };
         let sensors = plan.sensors.iter().map(|(settings, _)| SensorSlot::place_of(settings));
         let places = sensors.chain(plan.actuators.iter().map(place_of));
-        self.sites.adopt(plan.buses.iter().map(with_inputs).collect(), places);
+        self.buses.adopt(plan.buses.iter().map(with_inputs).collect(), places);
         self.adopt_outputs(plan.actuators);
         let old = std::mem::take(&mut self.sensors).into_iter().chain(std::mem::take(&mut self.parked));
         let mut old: BTreeMap<Name, SensorSlot> = old.map(|slot| (slot.settings.name.clone(), slot)).collect();
         let now = clock::boottime();
         for (settings, tally) in plan.sensors {
-            let place = self.sites.rest.place(SensorSlot::place_of(&settings));
+            let place = self.buses.rest.place(SensorSlot::place_of(&settings));
             let slot = match old.remove(&settings.name) {
                 Some(mut slot) => {
                     slot.place = place;
@@ -80,7 +80,7 @@ impl Loop {
     }
 
     fn adopt_outputs(&mut self, actuators: Vec<ActuatorSettings>) {
-        let places: Vec<_> = actuators.iter().map(|settings| self.sites.rest.place(place_of(settings))).collect();
+        let places: Vec<_> = actuators.iter().map(|settings| self.buses.rest.place(place_of(settings))).collect();
         let mut fresh = Vec::new();
         for (settings, place) in actuators.into_iter().zip(places) {
             match self.outputs.iter_mut().find(|output| output.slot.settings.name == settings.name) {
@@ -96,13 +96,13 @@ impl Loop {
             self.progress.turn_at(begun);
             self.progress.busy_at(Some(&settings.name), begun);
             // In a place that has just failed slowly one attempt is enough; the others are built as soon as it answers.
-            let is_resting = self.sites.rest.allowed_from(place, Purpose::Output) > begun;
-            self.sites.bar(is_resting.then(|| self.sites.rest.why(place).to_owned()));
-            self.sites.take_outcome();
-            let slot = OutputSlot::new(settings, &mut self.sites);
-            self.sites.bar(None);
+            let is_resting = self.buses.rest.allowed_from(place, Purpose::Output) > begun;
+            self.buses.bar(is_resting.then(|| self.buses.rest.why(place).to_owned()));
+            self.buses.take_outcome();
+            let slot = OutputSlot::new(settings, &mut self.buses);
+            self.buses.bar(None);
             let now = clock::boottime();
-            note(&mut self.sites, place, (now, now.saturating_sub(begun)));
+            note(&mut self.buses, place, (now, now.saturating_sub(begun)));
             self.progress.busy_at(None, now);
             self.outputs.push(Output { slot, place });
         }

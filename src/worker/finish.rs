@@ -10,11 +10,11 @@ use std::time::Duration;
 use tracing::error;
 
 use crate::deadlines;
+use crate::worker::bus_slots::BusSlots;
 use crate::worker::output::{LOOK_AT_PARTNERS, OutputSlot};
 use crate::worker::rest::PlaceId;
 use crate::worker::run::{FLUSH_AGAIN, Loop, Output};
 use crate::worker::sensor::SensorSlot;
-use crate::worker::site::Sites;
 use fieldgate_clock as clock;
 
 /// How long outputs may fail before the others are given up; a reload waits two seconds for a thread, the end less.
@@ -31,7 +31,7 @@ impl Loop {
     /// Drives all outputs to their safe state for the last time.
     pub(super) fn make_safe(&mut self) {
         // What is off when safe comes first, so that what must not be on beside it can follow.
-        let rest = &self.sites.rest;
+        let rest = &self.buses.rest;
         self.outputs.sort_by_key(|output| (!output.slot.is_off_when_safe(), rest.is_failing(output.place)));
         let (began, mut given_up) = (clock::boottime(), BTreeSet::new());
         for index in 0..self.outputs.len() {
@@ -41,9 +41,9 @@ impl Loop {
                 self.give_up(index);
                 continue;
             }
-            self.talk(index, |slot, sites| {
-                if slot.stop(sites) {
-                    slot.end(sites);
+            self.talk(index, |slot, buses| {
+                if slot.stop(buses) {
+                    slot.end(buses);
                 }
             });
             if self.has_failed(index) {
@@ -71,7 +71,7 @@ impl Loop {
                     self.give_up(index);
                     continue;
                 }
-                self.talk(index, |slot, sites| follow_partner(slot, is_over, sites));
+                self.talk(index, |slot, buses| follow_partner(slot, is_over, buses));
                 if self.has_failed(index) {
                     given_up.insert(place);
                 }
@@ -87,38 +87,38 @@ impl Loop {
     /// Whether it has been tried and failed.
     fn has_failed(&self, index: usize) -> bool {
         let Output { slot, place } = &self.outputs[index];
-        !slot.waits_for_partner() && self.sites.rest.is_failing(*place)
+        !slot.waits_for_partner() && self.buses.rest.is_failing(*place)
     }
 
     /// Ends an output without any transfer.
     fn give_up(&mut self, index: usize) {
-        let why = match self.sites.rest.why(self.outputs[index].place) {
+        let why = match self.buses.rest.why(self.outputs[index].place) {
             "" => "others took too long",
             why => why,
         };
         // Without a device and with nothing to be built, stopping is over at once.
-        self.sites.bar(Some(why.to_owned()));
-        self.outputs[index].slot.drop_device(&mut self.sites);
-        self.talk(index, |slot, sites| {
-            slot.stop(sites);
-            slot.end(sites);
+        self.buses.bar(Some(why.to_owned()));
+        self.outputs[index].slot.drop_device(&mut self.buses);
+        self.talk(index, |slot, buses| {
+            slot.stop(buses);
+            slot.end(buses);
         });
-        self.sites.bar(None);
+        self.buses.bar(None);
     }
 
     /// Passes on what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.
     fn flush_remaining(&mut self) {
         let deadline = clock::boottime() + deadlines::FINAL_FLUSH;
-        self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.sites));
+        self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.buses));
         self.hand_on();
         loop {
-            self.sensors.iter_mut().for_each(|sensor| sensor.report_lost(&self.sites));
+            self.sensors.iter_mut().for_each(|sensor| sensor.report_lost(&self.buses));
             let counts_reported =
-                self.sensors.iter_mut().map(|sensor| sensor.report_count(&self.sites)).filter(|done| *done);
+                self.sensors.iter_mut().map(|sensor| sensor.report_count(&self.buses)).filter(|done| *done);
             let counts_reported = counts_reported.count() == self.sensors.len();
-            self.sites.flush();
+            self.buses.flush();
             let unreported: u64 = self.sensors.iter().map(SensorSlot::unreported).sum();
-            if unreported == 0 && counts_reported && self.sites.unsent.is_empty() {
+            if unreported == 0 && counts_reported && self.buses.unsent.is_empty() {
                 return;
             }
             if clock::boottime() >= deadline {
@@ -135,9 +135,9 @@ impl Loop {
 }
 
 /// Drives it if its partner is off by now, and in any case when the time `is_over`.
-fn follow_partner(slot: &mut OutputSlot, is_over: bool, sites: &mut Sites) {
-    slot.enforce(sites);
+fn follow_partner(slot: &mut OutputSlot, is_over: bool, buses: &mut BusSlots) {
+    slot.enforce(buses);
     if is_over || !slot.waits_for_partner() {
-        slot.end(sites);
+        slot.end(buses);
     }
 }

@@ -10,6 +10,7 @@
 //! Read `run.rs` for the loop, `sensor.rs` and `output.rs` for a device's life, `schedule.rs` for what is due.
 
 mod adopt;
+mod bus_slots;
 mod finish;
 mod keeping_up;
 mod output;
@@ -18,7 +19,6 @@ mod rest;
 mod run;
 pub mod schedule;
 mod sensor;
-mod site;
 mod timetable;
 mod trips;
 mod trouble;
@@ -113,60 +113,60 @@ pub enum Event {
     },
     /// What a sensor has counted without a reading that says so, to be kept.
     Count {
-        /// Which.
+        /// The sensor.
         sensor: Name,
-        /// How much.
+        /// All that it has counted; its `CountScale` makes a total of that.
         count: u64,
     },
     /// A user has set what a sensor has counted.
     CountSet {
-        /// Which.
+        /// The sensor.
         sensor: Name,
-        /// To how much, perhaps less than before.
+        /// The count from now on, perhaps less than before.
         count: u64,
         /// Answered by the spool.
         saved: oneshot::Sender<Saved>,
     },
     /// A user has set something that no worker knows of, such as a variable.
     ValueSet {
-        /// What of.
+        /// The variable, or the switch of a rule.
         recipient: Recipient,
-        /// To what.
+        /// Its new value, as the spool keeps it.
         value: String,
         /// Answered by the spool.
         saved: oneshot::Sender<Saved>,
     },
     /// A rule publishes something.
     Published {
-        /// Which.
+        /// The rule that has begun.
         rule: Name,
-        /// Where and what.
+        /// The topic below the base topic, and the payload.
         event: StoredEvent,
     },
     /// Readings that were taken and could not be handed on.
     Lost(Loss),
     /// The status of a sensor has changed.
     Status {
-        /// Which.
+        /// The sensor.
         sensor: Name,
-        /// How.
+        /// Its status from now on.
         status: SensorStatus,
-        /// Since when.
+        /// Since when, by the wall clock.
         since: SystemTime,
-        /// Why, in words.
+        /// Why it is not well, in words.
         error: Option<String>,
     },
     /// An output does something else than before.
     State {
-        /// Which.
+        /// The output.
         actuator: Name,
         /// What it does; `None` when the hardware does not follow.
         value: Option<OutputValue>,
         /// Where it is going to, in percent, while it is on its way.
         target: Option<f64>,
-        /// Since when.
+        /// Since when, by the wall clock.
         at: SystemTime,
-        /// Why.
+        /// Why it does that.
         cause: StateCause,
         /// The rule that is the cause, if one is.
         rule: Option<Name>,
@@ -178,31 +178,31 @@ pub enum Event {
 pub enum Order {
     /// Make an output do something.
     Apply {
-        /// Which.
+        /// The output.
         actuator: Name,
-        /// What.
+        /// What it is to do.
         action: Action,
-        /// For how long.
+        /// For how long (`for` in a command); until the next command without it.
         lease: Option<Duration>,
         /// Where the result goes; the requester may have stopped waiting.
         answer: oneshot::Sender<Applied>,
     },
     /// Make an output do what a rule says.
     Rule {
-        /// Which output.
+        /// The output.
         actuator: Name,
-        /// Which rule.
+        /// The rule.
         rule: Name,
-        /// What.
+        /// What the rule orders of the output.
         order: RuleOrder,
         /// Where the result goes; the requester may have stopped waiting.
         answer: oneshot::Sender<Applied>,
     },
     /// Set the total of a sensor that counts.
     SetTotal {
-        /// Which.
+        /// The sensor.
         sensor: Name,
-        /// To what, in its unit.
+        /// The total from now on, in its unit.
         total: f64,
         /// What its [`Count`] had counted when the total was this.
         counted: u64,
@@ -211,7 +211,7 @@ pub enum Order {
     },
     /// Sample a sensor as soon as its bus may be used.
     Sample {
-        /// Which.
+        /// The sensor.
         sensor: Name,
         /// Where the sample goes, filtered, or why there is none; the requester may have stopped waiting.
         answer: oneshot::Sender<Result<Vec<Measurement>, Refusal>>,

@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use crate::deadlines;
+use crate::worker::bus_slots::{BusSlots, Subject};
 use crate::worker::sensor::guarded;
-use crate::worker::site::{Sites, Subject};
 use crate::worker::{ActuatorSettings, Event};
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
@@ -48,12 +48,12 @@ pub(super) struct OutputSlot {
 
 impl OutputSlot {
     /// Builds the output in its safe state; if that fails it is tried again until it succeeds.
-    pub(super) fn new(settings: ActuatorSettings, sites: &mut Sites) -> Self {
-        let interlock = sites.context.interlocks.handle(settings.name.clone());
+    pub(super) fn new(settings: ActuatorSettings, buses: &mut BusSlots) -> Self {
+        let interlock = buses.context.interlocks.handle(settings.name.clone());
         let what = (settings.kind, settings.pace, settings.limits);
         let (machine, effects) = Machine::new(what, interlock, clock::boottime());
         let mut slot = Self { settings, machine, rule: None, device: None, failures: 0 };
-        slot.perform(effects, sites);
+        slot.perform(effects, buses);
         slot
     }
 
@@ -64,14 +64,14 @@ impl OutputSlot {
     }
 
     /// The bus it was built on has gone, and with it whatever the output did: it is driven safe as soon as that is possible.
-    pub(super) fn drop_device(&mut self, sites: &mut Sites) {
+    pub(super) fn drop_device(&mut self, buses: &mut BusSlots) {
         self.device = None;
         let effects = self.machine.bus_gone(clock::boottime());
-        self.perform(effects, sites);
+        self.perform(effects, buses);
     }
 
     /// Carries out a command or an order of a rule now, or postpones or refuses it.
-    pub(super) fn request(&mut self, request: Request, answer: Requester, sites: &mut Sites) {
+    pub(super) fn request(&mut self, request: Request, answer: Requester, buses: &mut BusSlots) {
         let now = clock::boottime();
         let effects = match request {
             Request::Command(action, lease) => self.machine.command(now, action, lease, answer),
@@ -84,7 +84,7 @@ impl OutputSlot {
                 effects
             }
         };
-        self.perform(effects, sites);
+        self.perform(effects, buses);
     }
 
     /// When [`OutputSlot::enforce`] must be called next.
@@ -95,16 +95,16 @@ impl OutputSlot {
 
     /// Does what has become due: a limit that ran out, a step on the way, or a value that the hardware did not take. One
     /// transfer at most.
-    pub(super) fn enforce(&mut self, sites: &mut Sites) {
-        let effects = self.machine.tick(clock::boottime(), sites.context.heartbeat.last());
-        self.perform(effects, sites);
+    pub(super) fn enforce(&mut self, buses: &mut BusSlots) {
+        let effects = self.machine.tick(clock::boottime(), buses.context.heartbeat.last());
+        self.perform(effects, buses);
     }
 
     /// Drives the output to its safe state because the program or its place in the configuration ends. `false`: not before a
     /// partner is off, to which [`OutputSlot::enforce`] sees until [`OutputSlot::end`].
-    pub(super) fn stop(&mut self, sites: &mut Sites) -> bool {
+    pub(super) fn stop(&mut self, buses: &mut BusSlots) -> bool {
         let effects = self.machine.stop(clock::boottime());
-        self.perform(effects, sites);
+        self.perform(effects, buses);
         !self.waits_for_partner()
     }
 
@@ -119,11 +119,11 @@ impl OutputSlot {
     }
 
     /// It is not driven any more; off, if it is on when safe and its partner did not go off.
-    pub(super) fn end(&mut self, sites: &mut Sites) {
+    pub(super) fn end(&mut self, buses: &mut BusSlots) {
         if self.waits_for_partner() {
             error!(actuator = %self.settings.name, "Output could not be made safe at the end: an output that it is interlocked with is not off.");
             let effects = self.machine.stop_waiting(clock::boottime());
-            self.perform(effects, sites);
+            self.perform(effects, buses);
         }
         if self.failures > 0 {
             error!(actuator = %self.settings.name, "Output could not be made safe at the end.");
@@ -143,47 +143,47 @@ impl OutputSlot {
     }
 
     /// Does what the machine asks for.
-    fn perform(&mut self, effects: Vec<Effect<Requester>>, sites: &mut Sites) {
+    fn perform(&mut self, effects: Vec<Effect<Requester>>, buses: &mut BusSlots) {
         for effect in effects {
             match effect {
                 Effect::Drive(value) => {
                     // Its effects drive nothing further.
-                    let effects = self.drive(value, sites);
-                    self.perform(effects, sites);
+                    let effects = self.drive(value, buses);
+                    self.perform(effects, buses);
                 }
                 // The requester may have given up; the state message shows the outcome all the same.
                 Effect::Answer(requester, applied) => drop(requester.send(applied)),
-                Effect::Publish(state) => self.publish(state, sites),
-                Effect::Log(note) => self.log(&note, sites),
+                Effect::Publish(state) => self.publish(state, buses),
+                Effect::Log(note) => self.log(&note, buses),
             }
         }
     }
 
     /// Talks to the hardware, under the output's name, for the report of a bus that hangs.
-    fn drive(&mut self, value: OutputValue, sites: &mut Sites) -> Vec<Effect<Requester>> {
-        sites.progress.busy_with(Some(&self.settings.name));
-        let result = self.apply(value, sites);
-        sites.progress.busy_with(None);
+    fn drive(&mut self, value: OutputValue, buses: &mut BusSlots) -> Vec<Effect<Requester>> {
+        buses.progress.busy_with(Some(&self.settings.name));
+        let result = self.apply(value, buses);
+        buses.progress.busy_with(None);
         let now = clock::boottime();
         match result {
             Ok(read) => {
                 self.failures = 0;
-                sites.note(Some(&self.settings.bus), Ok(()));
+                buses.note(Some(&self.settings.bus), Ok(()));
                 self.machine.followed(now, read)
             }
             Err(e) => {
                 self.failures = self.failures.saturating_add(1);
                 self.device = None;
-                sites.leave_if_gone(Some(&self.settings.bus), &e);
-                sites.note(Some(&self.settings.bus), Err(&e));
+                buses.leave_if_gone(Some(&self.settings.bus), &e);
+                buses.note(Some(&self.settings.bus), Err(&e));
                 self.machine.failed(now, self.retry_at(now), &describe_error(&e))
             }
         }
     }
 
-    fn apply(&mut self, value: OutputValue, sites: &mut Sites) -> Result<OutputValue, DriverError> {
+    fn apply(&mut self, value: OutputValue, buses: &mut BusSlots) -> Result<OutputValue, DriverError> {
         if self.device.is_none() {
-            let bus = sites.bus(Some(&self.settings.bus))?;
+            let bus = buses.bus(Some(&self.settings.bus))?;
             let spec = self.settings.driver;
             let Role::Actuator { build, .. } = &spec.role else {
                 unreachable!("the configuration puts only outputs under actuators")
@@ -197,15 +197,15 @@ impl OutputSlot {
         if value.is_confirmed_by(read) { Ok(read) } else { Err(DriverError::DoesNotFollow { driven: value, read }) }
     }
 
-    fn publish(&self, State { value, target, cause }: State, sites: &mut Sites) {
+    fn publish(&self, State { value, target, cause }: State, buses: &mut BusSlots) {
         let actuator = self.settings.name.clone();
-        sites.context.signals.output_changed(&actuator, value, cause);
+        buses.context.signals.output_changed(&actuator, value, cause);
         let rule = self.rule.clone().filter(|_| cause == StateCause::Rule);
         let event = Event::State { actuator: actuator.clone(), value, target, at: clock::now().wall, cause, rule };
-        sites.publish(Subject::Actuator, actuator, event);
+        buses.publish(Subject::Actuator, actuator, event);
     }
 
-    fn log(&self, note: &Note, sites: &Sites) {
+    fn log(&self, note: &Note, buses: &BusSlots) {
         let actuator = &self.settings.name;
         match note {
             Note::Set(value, cause) => debug!(%actuator, %value, cause = cause.as_str(), "Output set."),
@@ -214,7 +214,7 @@ impl OutputSlot {
             }
             Note::MadeSafe(value, cause) if cause.is_trip() => {
                 warn!(%actuator, %value, cause = cause.as_str(), "Output returned to its safe state.");
-                sites.context.trips.count(actuator);
+                buses.context.trips.count(actuator);
             }
             Note::MadeSafe(value, cause) => {
                 info!(%actuator, %value, cause = cause.as_str(), "Output returned to its safe state.");

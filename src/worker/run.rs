@@ -15,10 +15,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::error;
 
+use crate::worker::bus_slots::{BusSlots, News, Outcome};
 use crate::worker::output::{OutputSlot, Request};
 use crate::worker::rest::{PlaceId, Purpose, QUICK};
 use crate::worker::sensor::{Hears, SensorSlot};
-use crate::worker::site::{News, Outcome, Sites};
 use crate::worker::timetable::Timetable;
 use crate::worker::wait::{LONGEST, Waiter};
 use crate::worker::{Applied, Context, Order, Plan, Progress};
@@ -48,7 +48,7 @@ pub(super) struct Output {
 /// Everything that lives on one bus's thread.
 pub(super) struct Loop {
     plan: Option<Plan>,
-    pub(super) sites: Sites,
+    pub(super) buses: BusSlots,
     orders: Receiver<Order>,
     waiter: Waiter,
     stop: Arc<AtomicBool>,
@@ -82,7 +82,7 @@ impl Loop {
         progress: Arc<Progress>,
     ) -> Self {
         Self {
-            sites: Sites::new(context, Arc::clone(&progress)),
+            buses: BusSlots::new(context, Arc::clone(&progress)),
             plan: Some(plan),
             orders,
             waiter,
@@ -125,10 +125,10 @@ impl Loop {
         let now = clock::boottime();
         let is_busy = is_behind || self.sample_one(now);
         self.handle_bus_events();
-        if self.sites.rest.take_changed() {
+        if self.buses.rest.take_changed() {
             self.reschedule();
         }
-        self.sites.flush();
+        self.buses.flush();
         let now = clock::boottime();
         if now.saturating_sub(begun) >= SUSPICIOUS {
             // The bus may have been reported as hanging, and with it every sensor on it.
@@ -142,29 +142,33 @@ impl Loop {
 
     fn open_all(&mut self) {
         let (progress, sensors) = (&self.progress, &self.sensors);
-        self.sites.open_all(|bus| busy_on(progress, sensors, bus));
+        self.buses.open_all(|bus| busy_on(progress, sensors, bus));
     }
 
     /// Drives an output, and records the outcome. `true` when that was quick.
-    pub(super) fn talk<T>(&mut self, index: usize, talk: impl FnOnce(&mut OutputSlot, &mut Sites) -> T) -> (T, bool) {
+    pub(super) fn talk<T>(
+        &mut self,
+        index: usize,
+        talk: impl FnOnce(&mut OutputSlot, &mut BusSlots) -> T,
+    ) -> (T, bool) {
         self.hand_on();
         let Output { slot, place } = &mut self.outputs[index];
         let begun = clock::boottime();
         self.progress.turn_at(begun);
         self.progress.busy_at(Some(&slot.settings.name), begun);
-        self.sites.take_outcome();
-        let result = talk(slot, &mut self.sites);
+        self.buses.take_outcome();
+        let result = talk(slot, &mut self.buses);
         let now = clock::boottime();
         self.progress.busy_at(None, now);
         let cost = now.saturating_sub(begun);
-        note(&mut self.sites, *place, (now, cost));
+        note(&mut self.buses, *place, (now, cost));
         (result, cost < QUICK)
     }
 
     /// Drops what was built on a bus that has gone, so that each device reports it at once; devices on a bus that is there again
     /// may try at once.
     fn handle_bus_events(&mut self) {
-        let news = self.sites.take_news();
+        let news = self.buses.take_news();
         if news.is_empty() {
             return;
         }
@@ -178,7 +182,7 @@ impl Loop {
                     });
                     let outputs = self.outputs.iter_mut().map(|output| &mut output.slot);
                     let on_it = outputs.filter(|slot| Some(&slot.settings.bus) == bus.as_ref());
-                    on_it.for_each(|slot| slot.drop_device(&mut self.sites));
+                    on_it.for_each(|slot| slot.drop_device(&mut self.buses));
                 }
                 News::Opened => sensors.for_each(SensorSlot::hurry),
             }
@@ -189,16 +193,16 @@ impl Loop {
 
     /// Computes again when everybody is due: after what changes for many at once, which is rare.
     pub(super) fn reschedule(&mut self) {
-        let Self { sites, sensors, outputs, .. } = self;
-        self.sensors_due.reset(sensors.iter().map(|slot| slot.due(sites)));
+        let Self { buses, sensors, outputs, .. } = self;
+        self.sensors_due.reset(sensors.iter().map(|slot| slot.due(buses)));
         self.events_due.reset(sensors.iter().map(SensorSlot::events_due));
-        self.outputs_due.reset(outputs.iter().map(|output| output_due(output, sites)));
+        self.outputs_due.reset(outputs.iter().map(|output| output_due(output, buses)));
         // What changed so far is in it.
-        self.sites.rest.take_changed();
+        self.buses.rest.take_changed();
     }
 
     fn reschedule_output(&mut self, index: usize) {
-        let due = output_due(&self.outputs[index], &self.sites);
+        let due = output_due(&self.outputs[index], &self.buses);
         self.outputs_due.set(index, due);
     }
 
@@ -235,7 +239,7 @@ impl Loop {
                         continue;
                     };
                     // The requester may have stopped waiting.
-                    answer.send(slot.set_total(total, counted, &self.sites)).ok();
+                    answer.send(slot.set_total(total, counted, &self.buses)).ok();
                 }
             }
         }
@@ -248,16 +252,16 @@ impl Loop {
         };
         self.hand_on();
         let place = self.outputs[index].place;
-        if self.sites.rest.allowed_from(place, Purpose::Output) > clock::boottime() {
-            let words = format!("not tried, because its bus has just failed: {}", self.sites.rest.why(place));
+        if self.buses.rest.allowed_from(place, Purpose::Output) > clock::boottime() {
+            let words = format!("not tried, because its bus has just failed: {}", self.buses.rest.why(place));
             // As after any order that could not be carried out, it is made safe as soon as the bus allows.
-            self.sites.bar(Some(words.clone()));
-            self.outputs[index].slot.drop_device(&mut self.sites);
-            self.sites.bar(None);
+            self.buses.bar(Some(words.clone()));
+            self.outputs[index].slot.drop_device(&mut self.buses);
+            self.buses.bar(None);
             // The requester may have stopped waiting.
             answer.send(Err(Refusal::new(Reason::Hardware, words))).ok();
         } else {
-            self.talk(index, |slot, sites| slot.request(request, answer, sites));
+            self.talk(index, |slot, buses| slot.request(request, answer, buses));
         }
         self.reschedule_output(index);
     }
@@ -268,7 +272,7 @@ impl Loop {
         let (progress, sensors) = (&self.progress, &self.sensors);
         // A sensor whose time has come must know first what its bus has heard.
         let may_have_news = self.has_woken || due_now(&self.events_due).is_some();
-        let refreshed = self.sites.refresh(may_have_news, |bus| busy_on(progress, sensors, bus));
+        let refreshed = self.buses.refresh(may_have_news, |bus| busy_on(progress, sensors, bus));
         if refreshed {
             for at in 0..self.heard_by_bus.len() {
                 self.take_events_of(self.heard_by_bus[at]);
@@ -302,7 +306,7 @@ impl Loop {
 
     fn take_events_of(&mut self, index: usize) {
         let Some(slot) = self.sensors.get_mut(index) else { return };
-        slot.take_events(&mut self.sites);
+        slot.take_events(&mut self.buses);
         self.after_asking(index);
     }
 
@@ -310,7 +314,7 @@ impl Loop {
     fn after_asking(&mut self, index: usize) {
         let slot = &mut self.sensors[index];
         self.must_listen_again |= slot.take_hearing_changed();
-        self.sensors_due.set(index, slot.due(&self.sites));
+        self.sensors_due.set(index, slot.due(&self.buses));
         self.events_due.set(index, slot.events_due());
     }
 
@@ -321,12 +325,12 @@ impl Loop {
             let now = clock::boottime();
             let Some((index, _)) = self.outputs_due.first().filter(|(_, (due, _))| *due <= now) else { return false };
             let ((), is_quick) = self.talk(index, OutputSlot::enforce);
-            if self.sites.rest.take_changed() {
+            if self.buses.rest.take_changed() {
                 self.reschedule();
             } else {
                 self.reschedule_output(index);
             }
-            if !is_quick && self.sites.rest.is_failing(self.outputs[index].place) {
+            if !is_quick && self.buses.rest.is_failing(self.outputs[index].place) {
                 return true;
             }
         }
@@ -336,13 +340,13 @@ impl Loop {
     /// Samples the sensor that has waited longest, if one is due; one at a time, so that orders never wait for more.
     fn sample_one(&mut self, now: Duration) -> bool {
         let Some((index, _)) = self.sensors_due.first().filter(|(_, (due, _))| *due <= now) else { return false };
-        if self.sensors[index].cost >= ONE_MOMENT || self.sites.outbox.len() >= TOGETHER {
+        if self.sensors[index].cost >= ONE_MOMENT || self.buses.outbox.len() >= TOGETHER {
             self.hand_on();
         }
         let slot = &mut self.sensors[index];
         let missed = slot.schedule.take(now).unwrap_or(0);
         self.progress.busy_at(Some(&slot.settings.name), now);
-        let taken_at = slot.sample(missed, now, &mut self.sites);
+        let taken_at = slot.sample(missed, now, &mut self.buses);
         self.progress.busy_at(None, taken_at);
         self.after_asking(index);
         true
@@ -350,8 +354,8 @@ impl Loop {
 
     /// Hands on the readings that wait in the outbox.
     pub(super) fn hand_on(&mut self) {
-        while let Some((index, event)) = self.sites.outbox.pop_front() {
-            self.sensors[index].hand_on(event, &self.sites);
+        while let Some((index, event)) = self.buses.outbox.pop_front() {
+            self.sensors[index].hand_on(event, &self.buses);
         }
     }
 
@@ -364,8 +368,8 @@ impl Loop {
         sooner(self.outputs_due.first().map(|(_, (due, _))| due));
         sooner(self.sensors_due.first().map(|(_, (due, _))| due));
         sooner(self.events_due.first().map(|(_, due)| due));
-        sooner(self.sites.deadline());
-        if !self.sites.unsent.is_empty() {
+        sooner(self.buses.deadline());
+        if !self.buses.unsent.is_empty() {
             sooner(Some(now + FLUSH_AGAIN));
         }
         if let Err(e) = self.waiter.wait(deadline, &mut self.ready) {
@@ -383,7 +387,7 @@ impl Loop {
         let numbered = |slot: &SensorSlot| u64::try_from(slot.index).unwrap_or(u64::MAX);
         let behind = u64::try_from(self.sensors.len()).unwrap_or(u64::MAX);
         let lines = self.sensors.iter().filter_map(|slot| Some((numbered(slot), slot.descriptor()?)));
-        let buses = self.sites.descriptors().map(|bus| (behind, bus));
+        let buses = self.buses.descriptors().map(|bus| (behind, bus));
         if let Err(e) = self.waiter.listen(lines.chain(buses)) {
             self.must_listen_again = true;
             failed_to_wait(&e);
@@ -401,22 +405,22 @@ fn busy_on(progress: &Progress, sensors: &[SensorSlot], bus: Option<Option<&Name
 
 fn failed_to_wait(e: &std::io::Error) {
     // Not expected of epoll on our own descriptors; without a pause the loop would spin.
-    error!(error = %e, "Waiting for the bus failed.");
+    error!(error = %e, "The thread of a bus could not sleep until its next task; it tries again every 20 ms.");
     #[expect(clippy::disallowed_methods, reason = "a bus thread may block")]
     std::thread::sleep(FLUSH_AGAIN);
 }
 
 /// Records the outcome of driving an output for the back-off of the bus.
-pub(super) fn note(sites: &mut Sites, place: PlaceId, (now, cost): (Duration, Duration)) {
-    match sites.take_outcome() {
-        Some(Outcome::Answered) => sites.rest.answered(place),
-        Some(Outcome::Failed(why)) => sites.rest.failed(place, Purpose::Output, (now, cost), &why),
+pub(super) fn note(buses: &mut BusSlots, place: PlaceId, (now, cost): (Duration, Duration)) {
+    match buses.take_outcome() {
+        Some(Outcome::Answered) => buses.rest.answered(place),
+        Some(Outcome::Failed(why)) => buses.rest.failed(place, Purpose::Output, (now, cost), &why),
         None => {}
     }
 }
 
 /// When an output must be looked at; one that fails waits for its bus.
-fn output_due(output: &Output, sites: &Sites) -> (Duration, Duration) {
-    let deadline = output.slot.deadline(&sites.context.heartbeat).unwrap_or(Duration::MAX);
-    (deadline.max(sites.rest.allowed_from(output.place, Purpose::Output)), deadline)
+fn output_due(output: &Output, buses: &BusSlots) -> (Duration, Duration) {
+    let deadline = output.slot.deadline(&buses.context.heartbeat).unwrap_or(Duration::MAX);
+    (deadline.max(buses.rest.allowed_from(output.place, Purpose::Output)), deadline)
 }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::worker::bus_slots::BusSlots;
 use crate::worker::keeping_up::KeepingUp;
 use crate::worker::rest::{Place, PlaceId, Purpose};
 use crate::worker::schedule::Schedule;
-use crate::worker::site::Sites;
 use crate::worker::{Event, SensorSettings, Tally};
 use fieldgate_clock as clock;
 use fieldgate_drivers::{self as drivers, DriverError, Role, Sensor};
@@ -142,11 +142,11 @@ impl SensorSlot {
     }
 
     /// By when it is sampled next, for the order of those that are due; one that fails waits for its bus.
-    pub(super) fn due(&self, sites: &Sites) -> (Duration, Duration) {
+    pub(super) fn due(&self, buses: &BusSlots) -> (Duration, Duration) {
         // What is sampled regularly is looked at again soon enough; one that waits for events may have none for long.
         let postponed = self.report.as_ref().filter(|_| self.hears != Hears::Nothing).and_then(Report::postponed_until);
         let next = postponed.map_or(self.schedule.next(), |until| until.min(self.schedule.next()));
-        (next.max(sites.rest.allowed_from(self.place, Purpose::Sample)), next)
+        (next.max(buses.rest.allowed_from(self.place, Purpose::Sample)), next)
     }
 
     /// When it is to be asked for events although nothing is heard of it.
@@ -197,9 +197,9 @@ impl SensorSlot {
 
     /// Builds the device if it is not there. Also called before a sampling is due: an event-driven sensor must listen
     /// from the start.
-    fn device(&mut self, sites: &mut Sites) -> Result<&mut Box<dyn Sensor>, DriverError> {
+    fn device(&mut self, buses: &mut BusSlots) -> Result<&mut Box<dyn Sensor>, DriverError> {
         if self.device.is_none() {
-            let bus = sites.bus(self.settings.bus.as_ref())?;
+            let bus = buses.bus(self.settings.bus.as_ref())?;
             let spec = self.settings.driver;
             let Role::Sensor { build, .. } = &spec.role else {
                 unreachable!("the configuration puts only sensors under sensors")
@@ -216,15 +216,15 @@ impl SensorSlot {
             self.device = Some(device);
         }
         if self.counts {
-            self.resume_count(sites);
+            self.resume_count(buses);
         }
         Ok(self.device.as_mut().expect("was just built"))
     }
 
     /// Says where the run before left off, as soon as that is known: a file may be opened late.
-    fn resume_count(&self, sites: &Sites) {
+    fn resume_count(&self, buses: &BusSlots) {
         if self.tally.count.total().is_none()
-            && let Some(counts) = sites.context.persisted_counts.borrow().as_ref()
+            && let Some(counts) = buses.context.persisted_counts.borrow().as_ref()
         {
             self.tally.count.resume(counts.get(&self.settings.name).copied().unwrap_or(0));
         }
@@ -236,10 +236,10 @@ impl SensorSlot {
     }
 
     /// At the end: reports what was counted since the last reading; `false` when the channel has no room for it now.
-    pub(super) fn report_count(&mut self, sites: &Sites) -> bool {
+    pub(super) fn report_count(&mut self, buses: &BusSlots) -> bool {
         let Some(count) = self.count().filter(|count| self.reported_count != Some(*count)) else { return true };
         let event = Event::Count { sensor: self.settings.name.clone(), count };
-        let is_reported = !matches!(sites.context.events.try_send(event), Err(TrySendError::Full(_)));
+        let is_reported = !matches!(buses.context.events.try_send(event), Err(TrySendError::Full(_)));
         if is_reported {
             self.reported_count = Some(count);
         }
@@ -248,23 +248,23 @@ impl SensorSlot {
 
     /// Takes one sample, which is due and for which so many ticks were missed, and puts it into the outbox. Returns the moment
     /// at which it was taken.
-    pub(super) fn sample(&mut self, missed: u64, begun: Duration, sites: &mut Sites) -> Duration {
+    pub(super) fn sample(&mut self, missed: u64, begun: Duration, buses: &mut BusSlots) -> Duration {
         self.tally.skipped.fetch_add(missed, Ordering::Relaxed);
         if self.failures == 0 {
             self.keeping_up.sampled(missed);
         } else {
             self.keeping_up.begin_again();
         }
-        let result = self.device(sites).and_then(|device| guarded(|| device.sample()));
+        let result = self.device(buses).and_then(|device| guarded(|| device.sample()));
         let result = self.good_part(result).and_then(finite);
         let taken_at = clock::now();
         self.cost = taken_at.boot.saturating_sub(begun);
         match result {
             Ok(measurements) => {
-                self.offer(taken_at, measurements, sites);
-                self.succeeded(taken_at, sites);
+                self.offer(taken_at, measurements, buses);
+                self.succeeded(taken_at, buses);
             }
-            Err(error) => self.settle(error, (taken_at, self.cost), sites),
+            Err(error) => self.settle(error, (taken_at, self.cost), buses),
         }
         taken_at.boot
     }
@@ -281,7 +281,7 @@ impl SensorSlot {
     }
 
     /// Puts what an event-driven sensor noticed into the outbox.
-    pub(super) fn take_events(&mut self, sites: &mut Sites) {
+    pub(super) fn take_events(&mut self, buses: &mut BusSlots) {
         let Some(device) = self.device.as_mut() else { return };
         let begun = clock::boottime();
         let result = guarded(|| device.take_events());
@@ -299,48 +299,48 @@ impl SensorSlot {
                 match result.and_then(|all| all.into_iter().map(finite_event).collect::<Result<Vec<_>, _>>()) {
                     Ok(all) => {
                         for event in all {
-                            self.offer(clock::at_monotonic(event.at, now), event.measurements, sites);
+                            self.offer(clock::at_monotonic(event.at, now), event.measurements, buses);
                         }
-                        self.succeeded(now, sites);
+                        self.succeeded(now, buses);
                     }
-                    Err(error) => self.settle(error, (now, now.boot.saturating_sub(begun)), sites),
+                    Err(error) => self.settle(error, (now, now.boot.saturating_sub(begun)), buses),
                 }
             }
         }
     }
 
     /// Notes that it has nothing yet or failed; `cost` is how long the bus was busy with it.
-    fn settle(&mut self, error: DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
+    fn settle(&mut self, error: DriverError, (now, cost): (Moment, Duration), buses: &mut BusSlots) {
         for asked in self.asked.drain(..) {
             // The requester may have stopped waiting.
             asked.send(Err(Refusal::new(Reason::Hardware, describe_error(&error)))).ok();
         }
         match error {
-            DriverError::TooEarly(_) => self.too_early(&error, now, sites),
-            error => self.failed(&error, (now, cost), sites),
+            DriverError::TooEarly(_) => self.too_early(&error, now, buses),
+            error => self.failed(&error, (now, cost), buses),
         }
     }
 
     /// Filters a sample. If it becomes a reading, it is numbered and put into the outbox.
-    fn offer(&mut self, taken_at: Moment, mut measurements: Vec<Measurement>, sites: &mut Sites) {
+    fn offer(&mut self, taken_at: Moment, mut measurements: Vec<Measurement>, buses: &mut BusSlots) {
         self.tally.samples.fetch_add(1, Ordering::Relaxed);
         self.tally.filtered.fetch_add(self.filters.apply(&mut measurements), Ordering::Relaxed);
         for asked in self.asked.drain(..) {
             // The requester may have stopped waiting.
             asked.send(Ok(measurements.clone())).ok();
         }
-        sites.context.signals.sampled(&self.settings.name, taken_at.boot, &measurements);
+        buses.context.signals.sampled(&self.settings.name, taken_at.boot, &measurements);
         let (is_reading, samples) = match &mut self.report {
             Some(report) => report.take(taken_at.boot, &mut measurements),
             None => (!measurements.is_empty(), None),
         };
         if !is_reading {
-            return self.offer_count(sites);
+            return self.offer_count(buses);
         }
         let seq = self.tally.taken.fetch_add(1, Ordering::Relaxed) + 1;
         let reading = Reading {
             sensor: self.settings.name.clone(),
-            run: sites.context.run,
+            run: buses.context.run,
             seq,
             taken_at,
             measurements,
@@ -351,25 +351,25 @@ impl SensorSlot {
         let happens = || reading.measurements.iter().any(|measurement| matches!(measurement.value, Value::Word(_)));
         let retain = self.settings.retain && !happens();
         let event = Event::Reading { reading, qos: self.settings.qos, retain, count };
-        sites.outbox.push_back((self.index, event));
+        buses.outbox.push_back((self.index, event));
     }
 
     /// What was counted is kept although no reading says so; behind the readings of before, which say less.
-    fn offer_count(&mut self, sites: &mut Sites) {
+    fn offer_count(&mut self, buses: &mut BusSlots) {
         if let Some(count) = self.count().filter(|count| self.reported_count != Some(*count)) {
-            sites.outbox.push_back((self.index, Event::Count { sensor: self.settings.name.clone(), count }));
+            buses.outbox.push_back((self.index, Event::Count { sensor: self.settings.name.clone(), count }));
         }
     }
 
     /// Hands a reading on, the oldest of this sensor in the outbox; without room it becomes part of a loss record.
-    pub(super) fn hand_on(&mut self, event: Event, sites: &Sites) {
-        self.report_lost(sites);
+    pub(super) fn hand_on(&mut self, event: Event, buses: &BusSlots) {
+        self.report_lost(buses);
         let count = match &event {
             Event::Reading { count, .. } => *count,
             Event::Count { count, .. } => Some(*count),
             _ => None,
         };
-        match sites.context.events.try_send(event) {
+        match buses.context.events.try_send(event) {
             Err(TrySendError::Full(Event::Reading { reading, .. })) => self.lose(reading),
             // It is offered again with the next sample.
             Err(TrySendError::Full(_)) => {}
@@ -397,9 +397,9 @@ impl SensorSlot {
     }
 
     /// Reports what was lost as soon as there is room, before the next reading.
-    pub(super) fn report_lost(&mut self, sites: &Sites) {
+    pub(super) fn report_lost(&mut self, buses: &BusSlots) {
         if let Some(loss) = self.lost.take()
-            && let Err(TrySendError::Full(Event::Lost(loss))) = sites.context.events.try_send(Event::Lost(loss))
+            && let Err(TrySendError::Full(Event::Lost(loss))) = buses.context.events.try_send(Event::Lost(loss))
         {
             self.lost = Some(loss);
         }

@@ -7,10 +7,10 @@ use tracing::{info, warn};
 
 use super::SensorSlot;
 use crate::worker::Event;
+use crate::worker::bus_slots::{BusSlots, Subject};
 use crate::worker::keeping_up::Figures;
 use crate::worker::rest::Purpose;
 use crate::worker::schedule::retry_after;
-use crate::worker::site::{Sites, Subject};
 use crate::worker::trouble::LOG_AGAIN;
 use fieldgate_drivers::{BusNeed, DriverError};
 use fieldgate_model::field::format_duration;
@@ -20,16 +20,16 @@ use fieldgate_model::{Moment, SensorStatus, describe_error};
 const DOWN_AFTER: u32 = 3;
 
 impl SensorSlot {
-    pub(super) fn succeeded(&mut self, now: Moment, sites: &mut Sites) {
-        self.answered(sites);
+    pub(super) fn succeeded(&mut self, now: Moment, buses: &mut BusSlots) {
+        self.answered(buses);
         self.note_filtered_out();
-        let Some((names, words)) = self.left_out.take() else { return self.whole(now, sites) };
+        let Some((names, words)) = self.left_out.take() else { return self.whole(now, buses) };
         // The value of an input beyond its range changes each time; which inputs these are does not.
         if self.reported_left_out != names {
             warn!(sensor = %self.settings.name, error = %words, "Some measurements of the reading failed; the others are published.");
             (self.reported_left_out, self.status_reported) = (names, false);
         }
-        self.note(SensorStatus::Degraded, || Some(words), now.wall, sites);
+        self.note(SensorStatus::Degraded, || Some(words), now.wall, buses);
     }
 
     /// Adds measurements of which the filters have left nothing for a while to what was left out.
@@ -46,40 +46,40 @@ impl SensorSlot {
     }
 
     /// Nothing was left out of the reading.
-    fn whole(&mut self, now: Moment, sites: &mut Sites) {
+    fn whole(&mut self, now: Moment, buses: &mut BusSlots) {
         if !self.reported_left_out.is_empty() {
             // If it is degraded for another reason now, that must be reported.
             self.reported_left_out.clear();
             self.status_reported = false;
         }
         match self.keeping_up.behind() {
-            None => self.note(SensorStatus::Ok, || None, now.wall, sites),
+            None => self.note(SensorStatus::Ok, || None, now.wall, buses),
             Some(figures) => {
                 let every = self.settings.every;
-                self.note(SensorStatus::Degraded, || Some(too_slow(every, figures)), now.wall, sites);
+                self.note(SensorStatus::Degraded, || Some(too_slow(every, figures)), now.wall, buses);
             }
         }
     }
 
     /// A device that has no result yet is kept: a new one would begin to warm up again, for ever. After its first result it
     /// counts as well between two of them.
-    pub(super) fn too_early(&mut self, error: &DriverError, now: Moment, sites: &mut Sites) {
-        self.answered(sites);
+    pub(super) fn too_early(&mut self, error: &DriverError, now: Moment, buses: &mut BusSlots) {
+        self.answered(buses);
         self.tally.skipped.fetch_add(1, Ordering::Relaxed);
         // It was asked because of that, and would be asked again at once.
         if let Some(report) = &mut self.report {
             report.forget_postponed();
         }
         if !self.status_reported || self.status != SensorStatus::Ok {
-            self.note(SensorStatus::Degraded, || Some(describe_error(error)), now.wall, sites);
+            self.note(SensorStatus::Degraded, || Some(describe_error(error)), now.wall, buses);
         }
     }
 
-    fn answered(&mut self, sites: &mut Sites) {
-        sites.rest.answered(self.place);
+    fn answered(&mut self, buses: &mut BusSlots) {
+        buses.rest.answered(self.place);
         // A driver that needs no bus says nothing about the one that it was given.
         if !matches!(self.settings.driver.bus, BusNeed::None | BusNeed::Sensors) {
-            sites.note(self.settings.bus.as_ref(), Ok(()));
+            buses.note(self.settings.bus.as_ref(), Ok(()));
         }
         // One that comes and goes is logged no more often than one that stays away.
         if std::mem::take(&mut self.complained) {
@@ -88,7 +88,7 @@ impl SensorSlot {
         self.failures = 0;
     }
 
-    pub(super) fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), sites: &mut Sites) {
+    pub(super) fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), buses: &mut BusSlots) {
         self.failures = self.failures.saturating_add(1);
         self.reported_left_out.clear();
         self.restart_filters();
@@ -97,29 +97,29 @@ impl SensorSlot {
         // One that is computed from others is not asked again soon, and what was computed before is known to be wrong.
         let is_computed = matches!(error, DriverError::Unknown(_));
         if status == SensorStatus::Down || is_computed {
-            sites.context.signals.sensor_down(&self.settings.name);
+            buses.context.signals.sensor_down(&self.settings.name);
         }
         // A device that keeps failing may have been unplugged and come back with its power-on registers. One that is computed from
         // others must go on listening to them.
         if !error.is_transient() || (status == SensorStatus::Down && !is_computed) {
             self.drop_device();
         }
-        sites.leave_if_gone(self.settings.bus.as_ref(), error);
+        buses.leave_if_gone(self.settings.bus.as_ref(), error);
         let words = describe_error(error);
         let pause = match error {
             DriverError::Panicked(_) => retry_after(self.failures),
             _ => {
-                sites.rest.failed(self.place, Purpose::Sample, (now.boot, cost), &words);
-                sites.rest.allowed_from(self.place, Purpose::Sample).saturating_sub(now.boot)
+                buses.rest.failed(self.place, Purpose::Sample, (now.boot, cost), &words);
+                buses.rest.allowed_from(self.place, Purpose::Sample).saturating_sub(now.boot)
             }
         };
-        let is_of_the_bus = sites.note(self.settings.bus.as_ref(), Err(error));
+        let is_of_the_bus = buses.note(self.settings.bus.as_ref(), Err(error));
         if !is_of_the_bus && self.last_logged.is_none_or(|last| now.boot >= last.saturating_add(LOG_AGAIN)) {
             (self.last_logged, self.complained) = (Some(now.boot), true);
             let again_in = pause.max(self.settings.every);
             warn!(sensor = %self.settings.name, error = %words, failures = self.failures, ?again_in, "Sensor failed; will try again.");
         }
-        self.note(status, || Some(words), now.wall, sites);
+        self.note(status, || Some(words), now.wall, buses);
         if matches!(error, DriverError::Panicked(_)) {
             let skipped = self.schedule.pause(now.boot, pause);
             self.tally.skipped.fetch_add(skipped, Ordering::Relaxed);
@@ -132,7 +132,7 @@ impl SensorSlot {
         status: SensorStatus,
         error: impl FnOnce() -> Option<String>,
         since: SystemTime,
-        sites: &mut Sites,
+        buses: &mut BusSlots,
     ) {
         // While the bus hung, somebody else may have noted that the sensor is down.
         if self.status_reported && self.status == status && self.tally.status() == status {
@@ -141,7 +141,7 @@ impl SensorSlot {
         (self.status, self.status_reported) = (status, true);
         self.tally.set_status(status);
         let (sensor, error) = (self.settings.name.clone(), error());
-        sites.publish(Subject::Sensor, sensor.clone(), Event::Status { sensor, status, since, error });
+        buses.publish(Subject::Sensor, sensor.clone(), Event::Status { sensor, status, since, error });
     }
 }
 

@@ -6,8 +6,8 @@
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use crate::worker::bus_slots::BusSlots;
 use crate::worker::sensor::SensorSlot;
-use crate::worker::site::Sites;
 use crate::worker::{Event, SensorSettings};
 use fieldgate_model::{CountScale, Quantity, Reason, Refusal, Saved, Value};
 
@@ -37,17 +37,17 @@ impl SensorSlot {
         &mut self,
         total: f64,
         counted: u64,
-        sites: &Sites,
+        buses: &BusSlots,
     ) -> Result<TotalSet, Refusal> {
         let not_counting = || Refusal::new(Reason::Unknown, format!("{} is no sensor that counts", self.settings.name));
         let (quantity, scale) = self.settings.total().ok_or_else(not_counting)?;
         let count = scale.count(total)?;
-        self.resume_count(sites);
+        self.resume_count(buses);
         if self.tally.count.total().is_none() {
             let words = "there is no total yet, because the spool has had no disk since the start";
             return Err(Refusal::new(Reason::Hardware, words));
         }
-        let place = sites.context.events.try_reserve().map_err(|error| match error {
+        let place = buses.context.events.try_reserve().map_err(|error| match error {
             TrySendError::Full(()) => Refusal::new(Reason::Busy, "the spool has not taken the readings before it"),
             TrySendError::Closed(()) => Refusal::new(Reason::Stopping, "the gateway is ending"),
         })?;

@@ -1,9 +1,9 @@
 //! Devices that must be built again, a bus that is unplugged, and the order of the end.
 
 use super::*;
+use crate::worker::bus_slots::BusSlots;
 use crate::worker::rest::{Place, Purpose};
 use crate::worker::run::note;
-use crate::worker::site::Sites;
 
 impl Bench {
     /// The next status of a sensor, in whatever words.
@@ -104,14 +104,14 @@ fn an_output_that_fails_slowly_rests_for_as_long_or_until_there_is_an_answer() {
         interlocks: SharedInterlocks::default(),
         trips: Trips::default(),
     };
-    let mut sites = Sites::new(context, Arc::default());
+    let mut buses = BusSlots::new(context, Arc::default());
     let bus = name("bench");
-    let place = sites.rest.place(Place::bus(Some(&bus)));
+    let place = buses.rest.place(Place::bus(Some(&bus)));
     let (now, cost) = (Duration::from_secs(10), Duration::from_secs(1));
     for (outcome, from) in [(Err(&another_chip()), now + cost), (Ok(()), Duration::ZERO)] {
-        sites.note(Some(&bus), outcome);
-        note(&mut sites, place, (now, cost));
-        assert_eq!(sites.rest.allowed_from(place, Purpose::Output), from);
+        buses.note(Some(&bus), outcome);
+        note(&mut buses, place, (now, cost));
+        assert_eq!(buses.rest.allowed_from(place, Purpose::Output), from);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the devices of one thread share: its buses and the way out.
+//! What the devices of one thread share: its buses, each opened when it can be; their back-off; and the way out to the recorder.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::BorrowedFd;
@@ -38,7 +38,7 @@ pub(super) enum News {
 }
 
 /// One bus of the thread.
-struct Site {
+struct BusSlot {
     /// `None` for the machine itself.
     name: Option<Name>,
     settings: bus::Settings,
@@ -64,9 +64,9 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
-/// The buses of a thread and the way out. A bus comes after the one that it sits on.
-pub(super) struct Sites {
-    sites: Vec<Site>,
+/// The buses of a thread, and what goes out. A bus comes after the one that it sits on.
+pub(super) struct BusSlots {
+    slots: Vec<BusSlot>,
     pub(super) context: Context,
     /// What the thread is doing, so that a bus that hangs is reported with a name.
     pub(super) progress: Arc<Progress>,
@@ -82,10 +82,10 @@ pub(super) struct Sites {
     pub(super) unsent: BTreeMap<(Subject, Name), Event>,
 }
 
-impl Sites {
+impl BusSlots {
     pub(super) fn new(context: Context, progress: Arc<Progress>) -> Self {
         Self {
-            sites: Vec::new(),
+            slots: Vec::new(),
             context,
             progress,
             rest: Rest::default(),
@@ -98,13 +98,13 @@ impl Sites {
 
     /// Closes what is not among these buses any more; what sits on a bus is closed before it.
     pub(super) fn release(&mut self, buses: &[(Option<Name>, bus::Settings)]) {
-        for index in (0..self.sites.len()).rev() {
-            let site = &self.sites[index];
-            if buses.iter().any(|(name, settings)| site.name == *name && site.settings == *settings) {
+        for index in (0..self.slots.len()).rev() {
+            let slot = &self.slots[index];
+            if buses.iter().any(|(name, settings)| slot.name == *name && slot.settings == *settings) {
                 continue;
             }
-            let site = self.sites.remove(index);
-            if let Some(name) = &site.name {
+            let slot = self.slots.remove(index);
+            if let Some(name) = &slot.name {
                 self.context.alarms.forget(name);
             }
         }
@@ -118,19 +118,19 @@ impl Sites {
     ) {
         let whole: Vec<_> = buses.iter().map(|(name, ..)| Place::bus(name.as_ref())).collect();
         self.rest.resettle(whole.into_iter().chain(devices));
-        let mut old = std::mem::take(&mut self.sites);
+        let mut old = std::mem::take(&mut self.slots);
         for (name, settings, inputs) in buses {
-            let same = |site: &Site| site.name == name && site.settings == settings;
+            let same = |slot: &BusSlot| slot.name == name && slot.settings == settings;
             let place = self.rest.place(Place::bus(name.as_ref()));
-            let mut site = match old.iter().position(same) {
+            let mut slot = match old.iter().position(same) {
                 Some(index) => old.swap_remove(index),
-                None => Site::new(name, settings, place),
+                None => BusSlot::new(name, settings, place),
             };
-            if let Some(bus) = site.bus.as_mut() {
+            if let Some(bus) = slot.bus.as_mut() {
                 bus.spare_inputs(&inputs);
             }
-            (site.place, site.inputs) = (place, inputs);
-            self.sites.push(site);
+            (slot.place, slot.inputs) = (place, inputs);
+            self.slots.push(slot);
         }
     }
 
@@ -146,7 +146,7 @@ impl Sites {
 
     /// Whether the bus of that name is there with these settings.
     pub(super) fn has(&self, name: Option<&Name>, settings: &bus::Settings) -> bool {
-        self.sites.iter().any(|site| site.name.as_ref() == name && site.settings == *settings)
+        self.slots.iter().any(|slot| slot.name.as_ref() == name && slot.settings == *settings)
     }
 
     /// The bus, opened if it is not: an attempt costs little, and only so is it found as soon as it is there.
@@ -154,59 +154,59 @@ impl Sites {
         if let Some(why) = &self.barred {
             return Err(BusError::Resting { why: why.clone() }.into());
         }
-        let index = self.sites.iter().position(|site| site.name.as_ref() == name);
-        let site = self.opened(index.expect("a plan has every bus that its devices name"))?;
+        let index = self.slots.iter().position(|slot| slot.name.as_ref() == name);
+        let slot = self.opened(index.expect("a plan has every bus that its devices name"))?;
         // What is built now may want to be looked at sooner.
-        site.refresh_at = None;
-        Ok(site.bus.as_mut().expect("it was opened above").as_mut())
+        slot.refresh_at = None;
+        Ok(slot.bus.as_mut().expect("it was opened above").as_mut())
     }
 
-    fn opened(&mut self, index: usize) -> Result<&mut Site, BusError> {
-        if self.sites[index].bus.is_none() {
+    fn opened(&mut self, index: usize) -> Result<&mut BusSlot, BusError> {
+        if self.slots[index].bus.is_none() {
             let upstream = self.upstream(index);
             if let Some(upstream) = upstream {
                 self.opened(upstream).map(drop)?;
             }
-            let (below, own) = self.sites.split_at_mut(index);
+            let (below, own) = self.slots.split_at_mut(index);
             let upstream = upstream.and_then(|upstream| below.get_mut(upstream)?.bus.as_deref_mut());
             let sits_on_another = upstream.is_some();
             own[0].open(upstream)?;
             if sits_on_another {
                 // It was asked whether it is there.
-                self.rest.answered(self.sites[index].place);
+                self.rest.answered(self.slots[index].place);
             }
         }
-        Ok(&mut self.sites[index])
+        Ok(&mut self.slots[index])
     }
 
     /// The bus that this one sits on, which comes before it.
     fn upstream(&self, index: usize) -> Option<usize> {
-        let on = &self.sites[index].settings.on()?.settings;
-        self.sites[..index].iter().position(|site| site.settings == *on)
+        let on = &self.slots[index].settings.on()?.settings;
+        self.slots[..index].iter().position(|slot| slot.settings == *on)
     }
 
     /// Opens what is not open. A failure is reported by the devices that need the bus.
     /// `busy` is called with each bus before its attempt, and with none afterwards. A slow attempt ends it.
     pub(super) fn open_all(&mut self, busy: impl Fn(Option<Option<&Name>>)) {
-        for index in 0..self.sites.len() {
-            if self.sites[index].bus.is_some() {
+        for index in 0..self.slots.len() {
+            if self.slots[index].bus.is_some() {
                 continue;
             }
             let begun = clock::boottime();
-            if self.open_at(&self.sites[index]) > begun {
+            if self.open_at(&self.slots[index]) > begun {
                 continue;
             }
-            busy(Some(self.sites[index].name.as_ref()));
+            busy(Some(self.slots[index].name.as_ref()));
             let result = self.opened(index).map(drop);
             busy(None);
             let now = clock::boottime();
             let cost = now.saturating_sub(begun);
             if let Err(error) = result {
-                let place = self.sites[index].place;
+                let place = self.slots[index].place;
                 self.rest.failed(place, Purpose::Sample, (now, cost), &describe_error(&error));
             }
             // An attempt that takes long, as on a bus that hangs, is not repeated at each turn.
-            self.sites[index].open_again = now + rest_after(2, cost).max(OPEN_AGAIN);
+            self.slots[index].open_again = now + rest_after(2, cost).max(OPEN_AGAIN);
             if cost >= QUICK {
                 return;
             }
@@ -214,33 +214,33 @@ impl Sites {
     }
 
     /// When a bus that is not open is tried next for the sake of its sensors.
-    fn open_at(&self, site: &Site) -> Duration {
-        site.open_again.max(self.rest.allowed_from(site.place, Purpose::Sample))
+    fn open_at(&self, slot: &BusSlot) -> Duration {
+        slot.open_again.max(self.rest.allowed_from(slot.place, Purpose::Sample))
     }
 
     /// Brings the buses up to date whose time has come, and says whether there was one. `has_woken`: something may have come
     /// since the last time. `busy` is called with each bus before it, and with none afterwards.
     pub(super) fn refresh(&mut self, has_woken: bool, busy: impl Fn(Option<Option<&Name>>)) -> bool {
         let mut refreshed = false;
-        for index in 0..self.sites.len() {
-            let site = &mut self.sites[index];
-            let Some(bus) = site.bus.as_mut() else { continue };
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let Some(bus) = slot.bus.as_mut() else { continue };
             let listens = has_woken && bus.descriptor().is_some();
             // One without a time wants to be asked only when something has been built on it, or at each wake-up.
             let begun = clock::boottime();
-            if !listens && site.refresh_at.is_some_and(|at| at > begun) {
+            if !listens && slot.refresh_at.is_some_and(|at| at > begun) {
                 continue;
             }
-            busy(Some(site.name.as_ref()));
+            busy(Some(slot.name.as_ref()));
             let result = bus.refresh();
             busy(None);
             refreshed = true;
             let now = clock::boottime();
             match result {
-                Ok(pause) => site.refresh_at = Some(pause.map_or(Duration::MAX, |pause| refresh_at(begun, now, pause))),
+                Ok(pause) => slot.refresh_at = Some(pause.map_or(Duration::MAX, |pause| refresh_at(begun, now, pause))),
                 Err(error) => {
-                    site.refresh_at = Some(now.saturating_add(OPEN_AGAIN));
-                    let (name, place, error) = (site.name.clone(), site.place, error.into());
+                    slot.refresh_at = Some(now.saturating_add(OPEN_AGAIN));
+                    let (name, place, error) = (slot.name.clone(), slot.place, error.into());
                     let cost = now.saturating_sub(begun);
                     self.rest.failed(place, Purpose::Output, (now, cost), &describe_error(&error));
                     self.leave_if_gone(name.as_ref(), &error);
@@ -254,16 +254,16 @@ impl Sites {
     /// machine itself cannot go; there it is one device.
     pub(super) fn leave_if_gone(&mut self, name: Option<&Name>, error: &DriverError) {
         let DriverError::Bus(gone) = error else { return };
-        let Some(index) = self.sites.iter().position(|site| site.name.as_ref() == name) else { return };
-        if !gone.is_gone() || self.sites[index].settings == bus::Settings::Host {
+        let Some(index) = self.slots.iter().position(|slot| slot.name.as_ref() == name) else { return };
+        if !gone.is_gone() || self.slots[index].settings == bus::Settings::Host {
             return;
         }
         // The root is the first; only a chip can be lost alone.
         let from = if matches!(gone, BusError::Lost { .. }) { index } else { 0 };
         // Those that sit on others are closed first.
-        for index in (from..self.sites.len()).rev() {
+        for index in (from..self.slots.len()).rev() {
             if self.sits_on(index, from) {
-                self.sites[index].close(error);
+                self.slots[index].close(error);
             }
         }
     }
@@ -276,27 +276,27 @@ impl Sites {
         }
         self.outcome =
             Some(outcome.map_or_else(|error| Outcome::Failed(describe_error(error)), |()| Outcome::Answered));
-        let Some(own) = self.sites.iter().position(|site| site.name.as_ref() == name) else { return false };
+        let Some(own) = self.slots.iter().position(|slot| slot.name.as_ref() == name) else { return false };
         let at_fault = outcome.err().and_then(|error| Some((self.at_fault(own, error)?, error)));
         let Some((index, error)) = at_fault else {
             for index in [own, 0] {
-                let site = &mut self.sites[index];
-                if let (Some(name), Some(_)) = (&site.name, &site.bus) {
-                    site.trouble.answered(name, &self.context.alarms);
+                let slot = &mut self.slots[index];
+                if let (Some(name), Some(_)) = (&slot.name, &slot.bus) {
+                    slot.trouble.answered(name, &self.context.alarms);
                 }
             }
             return false;
         };
-        let site = &mut self.sites[index];
-        let Some(name) = &site.name else { return false };
-        site.trouble.failed(name, error, clock::now(), &self.context.alarms);
+        let slot = &mut self.slots[index];
+        let Some(name) = &slot.name else { return false };
+        slot.trouble.failed(name, error, clock::now(), &self.context.alarms);
         true
     }
 
     /// The bus whose failure this is, if it is not the device's: one that is not open, or the wires that all use.
     fn at_fault(&self, own: usize, error: &DriverError) -> Option<usize> {
         let DriverError::Bus(error) = error else { return None };
-        let closed = [0, own].into_iter().find(|index| self.sites[*index].bus.is_none());
+        let closed = [0, own].into_iter().find(|index| self.slots[*index].bus.is_none());
         closed.or(if matches!(error, BusError::Wires { .. }) { Some(0) } else { None })
     }
 
@@ -306,21 +306,21 @@ impl Sites {
 
     /// What has happened to the buses since the last question.
     pub(super) fn take_news(&mut self) -> Vec<(Option<Name>, News)> {
-        self.sites.iter_mut().filter_map(|site| Some((site.name.clone(), site.news.take()?))).collect()
+        self.slots.iter_mut().filter_map(|slot| Some((slot.name.clone(), slot.news.take()?))).collect()
     }
 
     /// When a bus wants to be opened or looked at.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let wants = |site: &Site| match site.bus {
-            Some(_) => site.refresh_at.unwrap_or(Duration::ZERO),
-            None => self.open_at(site),
+        let wants = |slot: &BusSlot| match slot.bus {
+            Some(_) => slot.refresh_at.unwrap_or(Duration::ZERO),
+            None => self.open_at(slot),
         };
-        self.sites.iter().map(wants).min()
+        self.slots.iter().map(wants).min()
     }
 
     /// What becomes readable when a bus has something to take over.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sites.iter().filter_map(|site| site.bus.as_ref()?.descriptor())
+        self.slots.iter().filter_map(|slot| slot.bus.as_ref()?.descriptor())
     }
 
     /// Publishes the newest state of a device; an older one that still waits is replaced.
@@ -341,10 +341,10 @@ impl Sites {
 }
 
 /// What sits on a bus is closed before it.
-impl Drop for Sites {
+impl Drop for BusSlots {
     fn drop(&mut self) {
-        while let Some(site) = self.sites.pop() {
-            if let Some(name) = &site.name {
+        while let Some(slot) = self.slots.pop() {
+            if let Some(name) = &slot.name {
                 self.context.alarms.forget(name);
             }
         }
@@ -356,7 +356,7 @@ fn refresh_at(begun: Duration, now: Duration, pause: Duration) -> Duration {
     if now.saturating_sub(begun) < QUICK { begun.saturating_add(pause) } else { now.saturating_add(pause) }
 }
 
-impl Site {
+impl BusSlot {
     fn new(name: Option<Name>, settings: bus::Settings, place: PlaceId) -> Self {
         Self {
             name,
