@@ -6,12 +6,12 @@
 //! untouched.
 
 mod announce;
-mod asked;
 mod parts;
 mod plans;
 mod replan;
-mod ruling;
-mod serving;
+mod request_task;
+mod rule_task;
+mod server_tasks;
 mod stall_detector;
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, watch as latest_of};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
@@ -84,51 +84,51 @@ pub struct Gateway {
     sources: Sources,
     tallies: SensorTallies,
     liveness: Liveness,
-    roster: latest_of::Sender<SharedRoster>,
+    roster: watch::Sender<SharedRoster>,
     views: Views,
     variables: Variables,
     history: History,
     curves: Curves,
-    serving: serving::Serving,
-    asking: asked::Asking,
+    servers: server_tasks::ServerTasks,
+    requests: request_task::RequestTask,
     announcing: announce::Announcing,
-    ways: Ways,
+    link_channels: LinkChannels,
     spool_thread: SpoolThread,
-    recorder: Recording,
-    commands: Commanding,
-    rules: ruling::Ruling,
+    recorder: RecorderTask,
+    commands: CommandTask,
+    rules: rule_task::RuleTask,
     link: LinkTask,
     stalls: stall_detector::Stalls,
 }
 
-/// Everything that a link is joined to, kept so that a reload can start another.
-struct Ways {
+/// What a link reads from and writes to. A reload may replace the link; these stay.
+struct LinkChannels {
     spool: Spool,
     latest: Latest,
     incoming: mpsc::Sender<Incoming>,
-    command_topics: latest_of::Sender<Vec<String>>,
-    peer_topic: latest_of::Sender<Option<String>>,
-    peer: latest_of::Sender<PeerStatus>,
-    link_status: latest_of::Sender<LinkStatus>,
+    command_topics: watch::Sender<Vec<String>>,
+    peer_topic: watch::Sender<Option<String>>,
+    peer: watch::Sender<PeerStatus>,
+    link_status: watch::Sender<LinkStatus>,
 }
 
 /// The link's task and its stop signal.
 struct LinkTask {
     task: JoinHandle<link::Handover>,
-    stop: latest_of::Sender<bool>,
+    stop: watch::Sender<bool>,
 }
 
-/// The recorder's task and its sign of life.
-struct Recording {
+/// The recorder's task, and the sign of life by which the watchdog knows that it turns.
+struct RecorderTask {
     task: JoinHandle<()>,
     progress: Arc<recorder::Progress>,
 }
 
-/// The commands' task, what makes it refuse, and its stop signal.
-struct Commanding {
+/// The task of commands, the flag by which it refuses them at the end, and its stop signal.
+struct CommandTask {
     task: JoinHandle<()>,
     stopping: Arc<AtomicBool>,
-    stop: latest_of::Sender<bool>,
+    stop: watch::Sender<bool>,
 }
 
 impl Gateway {
@@ -150,26 +150,27 @@ impl Gateway {
         plans::arrange(&context.interlocks, &config);
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
-        let (roster, shared) = latest_of::channel(Arc::new(plans::roster(&config, &workers, &tallies)));
-        let ways = Ways::new(&config, spool, latest, incoming);
-        let sources = parts::sources((run, started), &shared, &ways, &context);
+        let (roster, shared) = watch::channel(Arc::new(plans::roster(&config, &workers, &tallies)));
+        let link_channels = LinkChannels::new(&config, spool, latest, incoming);
+        let sources = parts::sources((run, started), &shared, &link_channels, &context);
         let (history, curves) = (History::default(), Curves::default());
         let (to_requests, requested) = mpsc::channel(REQUEST_CAPACITY);
-        let asking = asked::Asking::start(&config, (shared, requested), &history, answers.clone());
-        let recorder = Recording::start(
-            &ways,
+        let requests = request_task::RequestTask::start(&config, (shared, requested), &history, answers.clone());
+        let recorder = RecorderTask::start(
+            &link_channels,
             &sources,
             (from_workers, of_workers),
             from_commands,
             (views.clone(), history.clone(), curves.clone()),
         );
         let incoming = (from_link, to_requests);
-        let shown = parts::shown(&sources, (&views, &curves), &variables, &ways);
-        let (commands, rules) = parts::commands_and_rules(&config, &shown, (&context, &ways), incoming, answers);
+        let shown = parts::shown(&sources, (&views, &curves), &variables, &link_channels);
+        let (commands, rules) =
+            parts::commands_and_rules(&config, &shown, (&context, &link_channels), incoming, answers);
         let liveness = shown.liveness.clone();
-        let serving = serving::Serving::start(&config, shown);
-        ways.latest.set(config.topics.devices(), plans::devices(&config));
-        let link = ways.link(&config, run, &context.heartbeat, None);
+        let servers = server_tasks::ServerTasks::start(&config, shown);
+        link_channels.latest.set(config.topics.devices(), plans::devices(&config));
+        let link = link_channels.link(&config, run, &context.heartbeat, None);
         let stalls = stall_detector::Stalls::new(crate::systemd::watchdog_period());
         let mut gateway = Self {
             config,
@@ -183,10 +184,10 @@ impl Gateway {
             variables,
             history,
             curves,
-            serving,
-            asking,
+            servers,
+            requests,
             announcing: announce::Announcing::default(),
-            ways,
+            link_channels,
             spool_thread,
             recorder,
             commands,
@@ -206,7 +207,7 @@ impl Gateway {
     }
 
     /// The link's status, for waiting on its changes.
-    pub fn link_status(&self) -> latest_of::Receiver<LinkStatus> {
+    pub fn link_status(&self) -> watch::Receiver<LinkStatus> {
         self.sources.link.clone()
     }
 
@@ -235,23 +236,23 @@ impl Gateway {
     /// Publishes health and sets systemd's status line.
     pub fn publish_health(&self) {
         self.context.signals.set_link_up(self.link_status().borrow().state == LinkState::Up);
-        self.ways.latest.set(self.config.topics.health(), self.sources.payload());
+        self.link_channels.latest.set(self.config.topics.health(), self.sources.payload());
         crate::systemd::status(&self.sources.line());
     }
 
     /// Whether every part has turned lately; buses that hang in a device are reported on the way.
     pub fn check_progress(&mut self) -> bool {
         self.attend_home_assistant();
-        let statuses = (&self.ways.latest, &self.tallies, &self.views);
+        let statuses = (&self.link_channels.latest, &self.tallies, &self.views);
         let progress = &self.recorder.progress;
         let stalled = stall_detector::check(&mut self.stalls, &self.workers, &self.config, statuses, progress);
         let tasks = [
             ("recorder", self.recorder.task.is_finished()),
             ("commands", self.commands.task.is_finished()),
-            ("requests", self.asking.is_finished()),
+            ("requests", self.requests.is_finished()),
             ("rules", self.rules.is_finished()),
             ("link", self.link.task.is_finished()),
-            ("page", self.serving.is_finished()),
+            ("page", self.servers.is_finished()),
         ];
         let ended = tasks.iter().find(|(_, is_finished)| *is_finished).map(|(task, _)| format!("the {task} has ended"));
         let stalled = stalled.or(ended);
@@ -277,18 +278,20 @@ impl Gateway {
         self.roster.send_modify(|roster| *roster = Arc::new(roster.expecting(sensors, outputs, plain)));
         // Without a bus the rest of the new configuration still holds: the old one is gone by then.
         let served = self.replan(plans::deadlines(&old)).await;
-        if old.spool != self.config.spool && self.ways.spool.reconfigure(self.config.spool.clone()).await.is_err() {
+        if old.spool != self.config.spool
+            && self.link_channels.spool.reconfigure(self.config.spool.clone()).await.is_err()
+        {
             error!("The spool's thread has ended; its new settings are not used.");
         }
         // No await between these: what the recorder publishes is either moved or published in the new place.
         let roster = plans::roster(&self.config, &self.workers, &self.tallies);
         self.roster.send_replace(Arc::new(roster));
-        self.ways.latest.retain_readings_on(plans::retained_readings(&self.config));
+        self.link_channels.latest.retain_readings_on(plans::retained_readings(&self.config));
         let moved = old.topics != self.config.topics;
         if moved {
-            self.ways.latest.rebase(old.topics.base(), self.config.topics.base());
+            self.link_channels.latest.rebase(old.topics.base(), self.config.topics.base());
         }
-        self.ways.command_topics.send_if_modified(|topics| {
+        self.link_channels.command_topics.send_if_modified(|topics| {
             let new = plans::command_topics(&self.config);
             let is_new = *topics != new;
             *topics = new;
@@ -300,19 +303,19 @@ impl Gateway {
         if moved {
             // Only now: the old link publishes on these topics until its end.
             for topic in plans::left_topics(&old) {
-                self.ways.latest.clear(topic);
+                self.link_channels.latest.clear(topic);
             }
         }
         for topic in plans::abandoned_topics(&old, &self.config) {
-            self.ways.latest.clear(topic);
+            self.link_channels.latest.clear(topic);
         }
         // Behind the workers' new plans: what they order is for outputs that are there.
         self.rules.reload(&self.config);
         self.show_plainly();
         self.variables.show_below(&self.config.topics);
-        self.asking.allow(&self.config, &self.history);
-        self.serving.reload(&self.config);
-        self.ways.latest.set(self.config.topics.devices(), plans::devices(&self.config));
+        self.requests.allow(&self.config, &self.history);
+        self.servers.reload(&self.config);
+        self.link_channels.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.announce();
         self.publish_health();
         served.map_err(ReloadError::Thread)
@@ -326,7 +329,7 @@ impl Gateway {
         self.curves.retain(&roster.sensors);
         if self.config.plain {
             let known = roster.plain.of_view(&self.views.current());
-            known.into_iter().for_each(|(topic, text)| self.ways.latest.set(topic, text));
+            known.into_iter().for_each(|(topic, text)| self.link_channels.latest.set(topic, text));
         }
     }
 
@@ -337,7 +340,7 @@ impl Gateway {
         let plans = plans::of(&self.config, &mut self.tallies, &self.context.signals);
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
         replan::release(&mut self.workers, &plans, grace, |workers| {
-            let statuses = (&self.ways.latest, &self.tallies, &self.views);
+            let statuses = (&self.link_channels.latest, &self.tallies, &self.views);
             let progress = &self.recorder.progress;
             if stall_detector::check(&mut self.stalls, workers, &self.config, statuses, progress).is_none() {
                 crate::systemd::watchdog();
@@ -356,7 +359,7 @@ impl Gateway {
         if handover.is_none() {
             warn!("The old link ended by a panic; a new one is started.");
         }
-        self.link = self.ways.link(&self.config, self.sources.run, &self.context.heartbeat, handover);
+        self.link = self.link_channels.link(&self.config, self.sources.run, &self.context.heartbeat, handover);
     }
 
     /// Waits until every output was driven to its safe state, for two seconds at most: a bus that hangs must not keep the
@@ -378,15 +381,15 @@ impl Gateway {
             stopping: self.commands.stopping,
             commands: self.commands.task,
             commands_stop: self.commands.stop,
-            requests: self.asking.into_task(),
-            serving: self.serving.into_parts(),
+            requests: self.requests.into_task(),
+            servers: self.servers.into_parts(),
             rules: self.rules.into_parts(),
             // The recorder ends when nobody can send to it any more.
             events: self.context,
             recorder: self.recorder.task,
             link: self.link.task,
             link_stop: self.link.stop,
-            spool: self.ways.spool,
+            spool: self.link_channels.spool,
             spool_thread: self.spool_thread,
         };
         shutdown::stop(remains, deadlines).await;

@@ -39,7 +39,7 @@ pub struct Remains {
     /// The task of requests, and what ends it.
     pub requests: (JoinHandle<()>, watch::Sender<bool>),
     /// The tasks that show the gateway to others, and what ends them.
-    pub serving: ([JoinHandle<()>; 2], watch::Sender<bool>),
+    pub servers: ([JoinHandle<()>; 2], watch::Sender<bool>),
     /// The recorder's task.
     pub recorder: JoinHandle<()>,
     /// The link's task.
@@ -66,8 +66,8 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
             error!(bus = name, "The bus hangs in a device, and its thread was abandoned; its outputs may not be safe.");
         }
     }
-    remains.serving.1.send_replace(true);
-    for task in remains.serving.0 {
+    remains.servers.1.send_replace(true);
+    for task in remains.servers.0 {
         within(RECORDER, "page", task).await;
     }
     drop(remains.events);

@@ -30,10 +30,10 @@ impl Gateway {
 
     /// Does what is due.
     pub(super) fn attend_home_assistant(&mut self) {
-        if !self.announcing.knows_earlier && self.ways.spool.announced().earlier().is_some() {
+        if !self.announcing.knows_earlier && self.link_channels.spool.announced().earlier().is_some() {
             self.announce();
         }
-        let (now, heard) = (clock::boottime(), *self.ways.peer.borrow());
+        let (now, heard) = (clock::boottime(), *self.link_channels.peer.borrow());
         if std::mem::replace(&mut self.announcing.peer, heard) != heard {
             let messages = self.announcing.announcer.hear(heard.is_online, now, fastrand::f64());
             self.publish_announced(messages);
@@ -45,7 +45,7 @@ impl Gateway {
         if !is_up {
             return;
         }
-        let is_published = |topics: &[String]| self.ways.latest.is_published(topics);
+        let is_published = |topics: &[String]| self.link_channels.latest.is_published(topics);
         let devices = || self.config.shown_devices();
         // Nothing clears a topic at a broker that keeps nothing, but Home Assistant hears tombstones there as well.
         let may_clear = is_alone && self.config.link.retain_state;
@@ -53,7 +53,7 @@ impl Gateway {
         if due.is_changed {
             self.remember();
         }
-        self.ways.latest.set_again(&due.again);
+        self.link_channels.latest.set_again(&due.again);
         self.publish_announced(due.messages);
         if due.readings {
             self.repeat_states();
@@ -62,7 +62,7 @@ impl Gateway {
     }
 
     fn publish_announced(&self, messages: Messages) {
-        messages.into_iter().for_each(|(topic, payload)| self.ways.latest.set(topic, payload));
+        messages.into_iter().for_each(|(topic, payload)| self.link_channels.latest.set(topic, payload));
     }
 
     /// Takes in what earlier runs announced, as soon as the spool knows.
@@ -70,7 +70,7 @@ impl Gateway {
         if self.announcing.knows_earlier {
             return;
         }
-        match self.ways.spool.announced().earlier() {
+        match self.link_channels.spool.announced().earlier() {
             Some(earlier) => {
                 self.announcing.announcer.recall(&*earlier);
                 self.announcing.knows_earlier = true;
@@ -87,7 +87,7 @@ impl Gateway {
     }
 
     fn remember(&mut self) {
-        self.ways.spool.announced().set(self.announcing.announcer.stored());
+        self.link_channels.spool.announced().set(self.announcing.announcer.stored());
         if self.has_spool_alarm() && self.config.home_assistant.is_some() && !self.announcing.has_warned {
             self.announcing.has_warned = true;
             warn!(
@@ -103,7 +103,7 @@ impl Gateway {
         let prefix = self.config.home_assistant.as_ref().map(|settings| settings.prefix.as_str());
         let prefix = prefix.or_else(|| self.announcing.announcer.prefix_of_gone());
         let topic = prefix.map(|prefix| format!("{prefix}/status"));
-        self.ways.peer_topic.send_if_modified(|known| {
+        self.link_channels.peer_topic.send_if_modified(|known| {
             let is_new = *known != topic;
             *known = topic;
             is_new
@@ -113,8 +113,8 @@ impl Gateway {
     /// A broker that keeps nothing has no states for whoever comes later.
     fn repeat_states(&self) {
         if !self.config.link.retain_state {
-            self.ways.latest.repeat(self.config.topics.status(), b"online".to_vec());
-            self.ways.latest.set_all_again();
+            self.link_channels.latest.repeat(self.config.topics.status(), b"online".to_vec());
+            self.link_channels.latest.set_all_again();
         }
     }
 
@@ -123,6 +123,6 @@ impl Gateway {
         let (view, now) = (self.views.current(), clock::now());
         let (config, is_kept) = (&self.config, self.config.link.retain_state);
         let missed = home_assistant::missed(settings, &config.topics, &config.sensors, &view, &now, is_kept);
-        missed.into_iter().for_each(|(topic, payload)| self.ways.latest.repeat(topic, payload));
+        missed.into_iter().for_each(|(topic, payload)| self.link_channels.latest.repeat(topic, payload));
     }
 }

@@ -1,15 +1,16 @@
-//! How the tasks of the gateway are started.
+//! How the tasks of recorder, commands and link are started, and what they are given. The other tasks are started in files of their own:
+//! `request_task.rs`, `rule_task.rs` and `server_tasks.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::sync::{mpsc, watch as latest_of};
+use tokio::sync::{mpsc, watch};
 
 use crate::commands::{self, Answers, CommandTallies, Commands, LocalRequesters, Switch};
 use crate::config::Config;
 use crate::curves::Curves;
-use crate::gateway::ruling::Ruling;
-use crate::gateway::{Commanding, LinkTask, Recording, Ways, plans};
+use crate::gateway::rule_task::RuleTask;
+use crate::gateway::{CommandTask, LinkChannels, LinkTask, RecorderTask, plans};
 use crate::health::{Liveness, Sources};
 use crate::history::History;
 use crate::http::Parts;
@@ -50,16 +51,16 @@ pub(super) fn context(
 /// Where health takes its numbers from.
 pub(super) fn sources(
     (run, started): (RunId, Moment),
-    roster: &latest_of::Receiver<SharedRoster>,
-    ways: &Ways,
+    roster: &watch::Receiver<SharedRoster>,
+    link_channels: &LinkChannels,
     context: &worker::Context,
 ) -> Sources {
     Sources {
         run,
         started,
         roster: roster.clone(),
-        link: ways.link_status.subscribe(),
-        spool: ways.spool.vitals(),
+        link: link_channels.link_status.subscribe(),
+        spool: link_channels.spool.vitals(),
         commands: CommandTallies::default(),
         buses: context.alarms.clone(),
         rules: RuleAlarms::default(),
@@ -79,19 +80,20 @@ pub(super) fn variables(config: &Config, context: &worker::Context, spool: &Spoo
 pub(super) fn commands_and_rules(
     config: &Config,
     shown: &Parts,
-    (context, ways): (&worker::Context, &Ways),
+    (context, link_channels): (&worker::Context, &LinkChannels),
     (incoming, requests): (mpsc::Receiver<Incoming>, mpsc::Sender<Incoming>),
     answers: mpsc::Sender<Answer>,
-) -> (Commanding, Ruling) {
+) -> (CommandTask, RuleTask) {
     let (switches, switched) = mpsc::channel(rules::SWITCH_CAPACITY);
     let onward = Onward { requests, switches };
     let answers = Answers::also_to(answers, shown.requesters.clone());
-    let commands = Commanding::start(shown, &ways.spool, context.events.clone(), (incoming, onward), answers);
+    let commands = CommandTask::start(shown, &link_channels.spool, context.events.clone(), (incoming, onward), answers);
     let stopping = Arc::clone(&commands.stopping);
-    let switched = (switched, ways.spool.values());
+    let switched = (switched, link_channels.spool.values());
     let (sources, views) = (&shown.metrics.sources, &shown.metrics.views);
     let protected = shown.protected.clone();
-    let rules = Ruling::start(config, sources, (context, &ways.latest, views), switched, protected, stopping);
+    let rules =
+        RuleTask::start(config, sources, (context, &link_channels.latest, views), switched, protected, stopping);
     (commands, rules)
 }
 
@@ -100,7 +102,7 @@ pub(super) fn shown(
     sources: &Sources,
     (views, curves): (&Views, &Curves),
     variables: &Variables,
-    ways: &Ways,
+    link_channels: &LinkChannels,
 ) -> Parts {
     Parts {
         metrics: Metrics { sources: sources.clone(), views: views.clone() },
@@ -108,22 +110,22 @@ pub(super) fn shown(
         variables: variables.clone(),
         protected: Protected::default(),
         liveness: Liveness::default(),
-        commands: ways.incoming.clone(),
+        commands: link_channels.incoming.clone(),
         requesters: LocalRequesters::default(),
     }
 }
 
-impl Ways {
+impl LinkChannels {
     /// Those of this configuration; no link is started yet.
     pub(super) fn new(config: &Config, spool: Spool, latest: Latest, incoming: mpsc::Sender<Incoming>) -> Self {
         Self {
             spool,
             latest,
             incoming,
-            command_topics: latest_of::channel(plans::command_topics(config)).0,
-            peer_topic: latest_of::channel(None).0,
-            peer: latest_of::channel(PeerStatus::default()).0,
-            link_status: latest_of::channel(LinkStatus::new(&config.link)).0,
+            command_topics: watch::channel(plans::command_topics(config)).0,
+            peer_topic: watch::channel(None).0,
+            peer: watch::channel(PeerStatus::default()).0,
+            link_status: watch::channel(LinkStatus::new(&config.link)).0,
         }
     }
 
@@ -135,7 +137,7 @@ impl Ways {
         heartbeat: &Arc<BrokerHeartbeat>,
         handover: Option<link::Handover>,
     ) -> LinkTask {
-        let (stop, stopped) = latest_of::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let parts = link::Parts {
             settings: plans::link_settings(config),
             run,
@@ -154,9 +156,9 @@ impl Ways {
     }
 }
 
-impl Recording {
+impl RecorderTask {
     pub(super) fn start(
-        ways: &Ways,
+        link_channels: &LinkChannels,
         sources: &Sources,
         (events, states): (mpsc::Receiver<worker::Event>, mpsc::Receiver<worker::Event>),
         answers: mpsc::Receiver<Answer>,
@@ -170,8 +172,8 @@ impl Recording {
             answers,
             roster: sources.roster.clone(),
             link: sources.link.clone(),
-            spool: ways.spool.clone(),
-            latest: ways.latest.clone(),
+            spool: link_channels.spool.clone(),
+            latest: link_channels.latest.clone(),
             views,
             history,
             curves,
@@ -187,7 +189,7 @@ struct Onward {
     switches: mpsc::Sender<Switch>,
 }
 
-impl Commanding {
+impl CommandTask {
     fn start(
         shown: &Parts,
         spool: &Spool,
@@ -195,7 +197,7 @@ impl Commanding {
         (incoming, onward): (mpsc::Receiver<Incoming>, Onward),
         answers: Answers,
     ) -> Self {
-        let (stop, stopped) = latest_of::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let stopping = Arc::new(AtomicBool::new(false));
         let commands = Commands {
             incoming,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::sync::{mpsc, watch as latest_of};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::commands::Switch;
@@ -17,27 +17,27 @@ use fieldgate_link::Latest;
 use fieldgate_model::PersistedValues;
 
 /// The rules' task.
-pub(super) struct Ruling {
+pub(super) struct RuleTask {
     task: JoinHandle<()>,
-    set: latest_of::Sender<Arc<RuleSet>>,
-    stop: latest_of::Sender<bool>,
+    set: watch::Sender<Arc<RuleSet>>,
+    stop: watch::Sender<bool>,
 }
 
 fn rule_set(config: &Config) -> Arc<RuleSet> {
     Arc::new(RuleSet { rules: config.rules.clone(), topics: config.topics.clone() })
 }
 
-impl Ruling {
+impl RuleTask {
     pub(super) fn start(
         config: &Config,
         sources: &Sources,
         (context, latest, views): (&Context, &Latest, &Views),
-        (switches, persisted_values): (mpsc::Receiver<Switch>, latest_of::Receiver<PersistedValues>),
+        (switches, persisted_values): (mpsc::Receiver<Switch>, watch::Receiver<PersistedValues>),
         protected: Protected,
         stopping: Arc<AtomicBool>,
     ) -> Self {
-        let (stop, stopped) = latest_of::channel(false);
-        let (set, in_force) = latest_of::channel(rule_set(config));
+        let (stop, stopped) = watch::channel(false);
+        let (set, in_force) = watch::channel(rule_set(config));
         let rules = Rules {
             set: in_force,
             roster: sources.roster.clone(),
@@ -66,7 +66,7 @@ impl Ruling {
     }
 
     /// For the stop.
-    pub(super) fn into_parts(self) -> (JoinHandle<()>, latest_of::Sender<bool>) {
+    pub(super) fn into_parts(self) -> (JoinHandle<()>, watch::Sender<bool>) {
         (self.task, self.stop)
     }
 }

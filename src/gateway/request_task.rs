@@ -1,4 +1,4 @@
-//! Requests that only the gateway itself can answer.
+//! The task of requests: how it is started and what it may do; and the answers that only the gateway itself can give.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,14 +24,14 @@ use fieldgate_spool::configuration;
 const CAPACITY: usize = 4;
 
 /// The task of requests, what it is allowed, and what it asks.
-pub(super) struct Asking {
+pub(super) struct RequestTask {
     task: JoinHandle<()>,
     stop: watch::Sender<bool>,
     settings: watch::Sender<Settings>,
     asked: Option<mpsc::Receiver<Asked>>,
 }
 
-impl Asking {
+impl RequestTask {
     pub(super) fn start(
         config: &Config,
         (roster, incoming): (watch::Receiver<SharedRoster>, mpsc::Receiver<Incoming>),
@@ -44,9 +44,9 @@ impl Asking {
         let context = Context { roster, history: history.clone(), gateway };
         let answers = Answers::new(answers);
         let requests = Requests { incoming, settings: allowed, context, answers, stop: stopped };
-        let asking = Self { task: tokio::spawn(requests.run()), stop, settings, asked: Some(asked) };
-        asking.allow(config, history);
-        asking
+        let task = Self { task: tokio::spawn(requests.run()), stop, settings, asked: Some(asked) };
+        task.allow(config, history);
+        task
     }
 
     /// Allows what this configuration allows, and keeps what may be asked for.
@@ -69,7 +69,7 @@ impl Asking {
 impl Gateway {
     /// What the gateway is asked; for the code that runs its loop, once.
     pub fn questions(&mut self) -> Option<mpsc::Receiver<Asked>> {
-        self.asking.asked.take()
+        self.requests.asked.take()
     }
 
     /// What the gateway is.
@@ -92,7 +92,7 @@ impl Gateway {
 
     /// Does something with the configurations that requests carry; the answer comes when it is on disk.
     pub fn configuration(&self, order: configuration::Order) -> configuration::Written {
-        self.ways.spool.configuration(order)
+        self.link_channels.spool.configuration(order)
     }
 
     /// Whether the link is up and the broker was heard after this moment on [`clock::boottime`].

@@ -1,4 +1,4 @@
-//! The tasks that show the gateway to others: the page's server and the file of metrics.
+//! The tasks that serve what is known of the gateway to programs outside: the HTTP server and the file of metrics.
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -11,7 +11,7 @@ use crate::metrics::textfile;
 use fieldgate_link::secrets;
 
 /// Both tasks, what they are to do, and what ends them.
-pub(super) struct Serving {
+pub(super) struct ServerTasks {
     tasks: [JoinHandle<()>; 2],
     http: watch::Sender<Option<http::Settings>>,
     textfile: watch::Sender<Option<textfile::Settings>>,
@@ -19,7 +19,7 @@ pub(super) struct Serving {
     stop: watch::Sender<bool>,
 }
 
-impl Serving {
+impl ServerTasks {
     pub(super) fn start(config: &Config, parts: Parts) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (http, http_settings) = watch::channel(None);
@@ -28,9 +28,9 @@ impl Serving {
         let credentials = secrets::credentials_folder();
         let server = Http { settings: http_settings, parts, credentials, stop: stopped.clone() };
         let writer = textfile::run(textfile_settings, metrics, stopped);
-        let serving = Self { tasks: [tokio::spawn(server.run()), tokio::spawn(writer)], http, textfile, curves, stop };
-        serving.reload(config);
-        serving
+        let tasks = Self { tasks: [tokio::spawn(server.run()), tokio::spawn(writer)], http, textfile, curves, stop };
+        tasks.reload(config);
+        tasks
     }
 
     /// As this configuration has it from now on; what is the same goes on.
