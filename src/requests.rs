@@ -5,7 +5,7 @@
 //! long as its verb says, mostly `ANSWER_WITHIN`; what comes beyond is answered `busy`, and what does not even fit into the queue is counted where
 //! it is filled. Responses take the way of replies: through the spool, to the requester's own topic too.
 //!
-//! A verb is a file below this folder and a line in [`VERBS`]. What a requester writes is checked against the fields of its verb
+//! A verb is a file below this folder and a line in `TABLE`. What a requester writes is checked against the fields of its verb
 //! before anybody sees it, and is shown again as JSON or quoted, never as it came.
 
 mod config;
@@ -83,7 +83,7 @@ pub struct VerbSpec {
     pub example: &'static str,
     /// Whether it is allowed where `requests:` does not say which are.
     pub is_default: bool,
-    /// How large its payload may be.
+    /// How large its payload may be, in bytes.
     pub max_bytes: usize,
     /// When its work is given up, and it is answered as not done.
     pub within: fn(&Arguments) -> Duration,
@@ -105,8 +105,8 @@ impl VerbSpec {
     };
 }
 
-/// Every verb.
-pub static VERBS: &[VerbSpec] = &[
+/// THE TABLE: every verb, in the order in which the documents list them.
+const TABLE: [VerbSpec; 11] = [
     ping::SPEC,
     info::SPEC,
     health::SPEC,
@@ -120,20 +120,19 @@ pub static VERBS: &[VerbSpec] = &[
     config::SPEC,
 ];
 
-/// The names of [`VERBS`], in that order.
-pub const NAMES: &[&str] = &[
-    "ping",
-    "info",
-    "health",
-    "read",
-    "history",
-    "reload",
-    "restart",
-    "log-level",
-    "set-interval",
-    "identify",
-    "config",
-];
+/// Every verb.
+pub static VERBS: &[VerbSpec] = &TABLE;
+
+/// The names of [`VERBS`], in that order; a constant, for the tables of configuration keys are constants too.
+pub const NAMES: &[&str] = &{
+    let mut names = [""; TABLE.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = TABLE[at].name;
+        at += 1;
+    }
+    names
+};
 
 /// `requests:`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -200,11 +199,11 @@ impl Requests {
         }
     }
 
-    /// Checks one message; what passes is at work.
+    /// Checks one request and begins its work. `None`: it was refused, or needs no answer.
     async fn take(&mut self, message: Incoming, under_way: usize) -> Option<InProgress> {
         let level = self.context.roster.borrow().topics.commanded(&message.topic).map(|(_, level)| Name::new(level));
         let Some(Ok(verb)) = level else {
-            warn!(topic = ?message.topic, "Request refused: its topic has no valid name in it.");
+            warn!(topic = ?message.topic, "Request refused: its topic ends in no verb; there are {}.", NAMES.join(", "));
             return None;
         };
         let response = message.response.clone();

@@ -1,6 +1,6 @@
 //! `fieldgate run`: the service.
 
-mod asked;
+mod by_request;
 mod trial;
 
 use std::future::Future;
@@ -28,7 +28,7 @@ use fieldgate_clock as clock;
 use fieldgate_model::{Reason, Refusal, describe_error};
 use fieldgate_spool::configuration::{self as stored, Fingerprint};
 
-use asked::Changes;
+use by_request::Changes;
 use trial::Trial;
 
 /// Where the answer to a request goes.

@@ -1,4 +1,4 @@
-//! config.
+//! config: a whole configuration by request. `cli/run/trial.rs` puts it on trial, and rolls it back unless the link is up with it.
 
 use std::time::Duration;
 

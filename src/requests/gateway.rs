@@ -24,7 +24,7 @@ pub enum Ask {
         /// Which; `None`: the one that it was started with.
         level: Option<String>,
         /// For how long; `None`: until the program ends.
-        lasting: Option<Duration>,
+        duration: Option<Duration>,
     },
     /// Sample a sensor more or less often.
     SetInterval {
@@ -33,12 +33,12 @@ pub enum Ask {
         /// How often; `None`: as the configuration says.
         every: Option<Duration>,
         /// For how long; `None`: until the program ends.
-        lasting: Option<Duration>,
+        duration: Option<Duration>,
     },
     /// Show which board this is.
     Identify {
         /// For how long.
-        lasting: Duration,
+        duration: Duration,
     },
     /// Take over a whole configuration.
     Config {
@@ -52,7 +52,7 @@ pub enum Ask {
 /// A question and where the answer goes; the requester may have stopped waiting.
 #[derive(Debug)]
 pub struct Asked {
-    /// What.
+    /// What is asked.
     pub ask: Ask,
     /// With the data of the response, or why there are none.
     pub answer: oneshot::Sender<Result<Json, Failure>>,

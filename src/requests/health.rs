@@ -1,4 +1,4 @@
-//! health.
+//! health: what `B/health` says, made at this moment.
 
 use crate::requests::VerbSpec;
 use crate::requests::gateway::{Ask, ask};

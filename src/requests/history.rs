@@ -1,4 +1,4 @@
-//! history.
+//! history: the newest readings, from memory; neither the disk nor the sensor is asked.
 
 use serde_json::{Value as Json, json};
 

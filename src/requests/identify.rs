@@ -1,4 +1,4 @@
-//! identify.
+//! identify: shows which of several boards this is, by an output or by the board's own light.
 
 use std::time::Duration;
 
@@ -17,6 +17,6 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
         doc: "how long",
     }],
     example: r#"{"transaction":"t1","for":"30s"}"#,
-    answer: |context, arguments| ask(context, Ask::Identify { lasting: arguments.duration("for") }),
+    answer: |context, arguments| ask(context, Ask::Identify { duration: arguments.duration("for") }),
     ..VerbSpec::USUAL
 };

@@ -1,4 +1,4 @@
-//! info.
+//! info: what the gateway is. Its loop answers, since it owns all parts.
 
 use crate::requests::VerbSpec;
 use crate::requests::gateway::{Ask, ask};

@@ -1,4 +1,4 @@
-//! log-level.
+//! log-level: what is logged, for a time, so that an incident can be looked at without a restart.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use fieldgate_model::{Field, Kind, Need, Settings};
 pub const USUAL: &str = "usual";
 
 /// How long something that a request changes may last when it is to end by itself.
-pub(super) const LASTING: Kind =
+pub(super) const DURATION: Kind =
     Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(30 * 24 * 3600) };
 
 /// The verb.
@@ -26,7 +26,7 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
         },
         Field {
             name: "for",
-            kind: LASTING,
+            kind: DURATION,
             need: Need::Optional,
             doc: "how long, such as 10m; else until the program ends",
         },
@@ -34,12 +34,12 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
     example: r#"{"transaction":"t1","level":"debug","for":"10m"}"#,
     answer: |context, arguments| {
         let level = Some(arguments.text("level").to_owned()).filter(|level| level != USUAL);
-        ask(context, Ask::LogLevel { level, lasting: lasting(arguments) })
+        ask(context, Ask::LogLevel { level, duration: duration(arguments) })
     },
     ..VerbSpec::USUAL
 };
 
 /// The value of `for`.
-pub(super) fn lasting(arguments: &Settings) -> Option<Duration> {
+pub(super) fn duration(arguments: &Settings) -> Option<Duration> {
     arguments.optional_duration("for")
 }

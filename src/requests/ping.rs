@@ -1,4 +1,4 @@
-//! ping.
+//! ping: whether the gateway is there.
 
 use serde_json::Value as Json;
 

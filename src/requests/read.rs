@@ -1,4 +1,4 @@
-//! read.
+//! read: a sample now. The worker of the sensor takes it, so it waits for what its bus is doing, and it is filtered like any other.
 
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;

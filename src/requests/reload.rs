@@ -1,4 +1,4 @@
-//! reload.
+//! reload: takes up the configuration file again. The gateway's loop does it, as for SIGHUP.
 
 use crate::requests::VerbSpec;
 use crate::requests::gateway::{Ask, ask};

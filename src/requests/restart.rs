@@ -1,4 +1,4 @@
-//! restart.
+//! restart: ends the program in an orderly way so that systemd starts it again; refused where it was not started by systemd.
 
 use crate::requests::VerbSpec;
 use crate::requests::gateway::{Ask, ask};

@@ -1,9 +1,9 @@
-//! set-interval.
+//! set-interval: how often a sensor is sampled, for a time. The configuration is not changed.
 
 use std::time::Duration;
 
 use crate::requests::gateway::{Ask, ask};
-use crate::requests::log_level::{LASTING, lasting};
+use crate::requests::log_level::{DURATION, duration};
 use crate::requests::read::known;
 use crate::requests::{Context, VerbSpec, Work};
 use fieldgate_model::{Field, Kind, Need, Refusal, Settings};
@@ -20,7 +20,7 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
         Field { name: "every", kind: EVERY, need: Need::Optional, doc: "how often, such as 1s" },
         Field {
             name: "for",
-            kind: LASTING,
+            kind: DURATION,
             need: Need::Optional,
             doc: "how long, such as 10m; else until the program ends",
         },
@@ -32,5 +32,8 @@ pub(super) const SPEC: VerbSpec = VerbSpec {
 
 fn answer(context: &Context, arguments: &Settings) -> Result<Work, Refusal> {
     let sensor = known(context, arguments)?;
-    ask(context, Ask::SetInterval { sensor, every: arguments.optional_duration("every"), lasting: lasting(arguments) })
+    ask(
+        context,
+        Ask::SetInterval { sensor, every: arguments.optional_duration("every"), duration: duration(arguments) },
+    )
 }

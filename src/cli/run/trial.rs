@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value as Json, json};
 use tracing::{error, info, warn};
 
-use crate::cli::run::asked::on_trial;
+use crate::cli::run::by_request::on_trial;
 use crate::cli::run::{Answer, Attended};
 use crate::cli::{check, run};
 use crate::config::{self, Config, Loaded, Origin, Problem, Severity, report};

@@ -69,12 +69,12 @@ impl Changes {
     }
 }
 
-fn until(lasting: Option<Duration>) -> Option<Duration> {
-    lasting.map(|lasting| clock::boottime().saturating_add(lasting))
+fn until(duration: Option<Duration>) -> Option<Duration> {
+    duration.map(|duration| clock::boottime().saturating_add(duration))
 }
 
-fn for_words(lasting: Option<Duration>) -> String {
-    lasting.map_or("until the program ends".into(), |lasting| format!("for {}", format_duration(lasting)))
+fn for_words(duration: Option<Duration>) -> String {
+    duration.map_or("until the program ends".into(), |duration| format!("for {}", format_duration(duration)))
 }
 
 impl Attended<'_> {
@@ -95,11 +95,11 @@ impl Attended<'_> {
                 let words = "nothing would start it again: it was not started by systemd";
                 Err(Refusal::new(Reason::Unknown, words).into())
             }
-            Ask::LogLevel { level, lasting } => Ok(self.set_level(level.as_deref(), lasting)),
-            Ask::SetInterval { sensor, every, lasting } => {
-                self.set_interval(&sensor, every, lasting).await.map_err(Failure::from)
+            Ask::LogLevel { level, duration } => Ok(self.set_level(level.as_deref(), duration)),
+            Ask::SetInterval { sensor, every, duration } => {
+                self.set_interval(&sensor, every, duration).await.map_err(Failure::from)
             }
-            Ask::Identify { lasting } => return self.identify(lasting, answer),
+            Ask::Identify { duration } => return self.identify(duration, answer),
             Ask::Config { text, confirm_within } => return self.try_configuration(&text, confirm_within, answer),
         };
         answer.send(done).ok();
@@ -116,37 +116,37 @@ impl Attended<'_> {
         info
     }
 
-    fn set_level(&mut self, level: Option<&str>, lasting: Option<Duration>) -> Json {
+    fn set_level(&mut self, level: Option<&str>, duration: Option<Duration>) -> Json {
         // The usual level has no end.
-        let lasting = lasting.filter(|_| level.is_some());
+        let duration = duration.filter(|_| level.is_some());
         let shown = level.unwrap_or(USUAL_LEVEL);
-        info!(level = shown, "The log level was set by a request, {}.", for_words(lasting));
+        info!(level = shown, "The log level was set by a request, {}.", for_words(duration));
         log::set_level(level);
-        self.changes.level_until = until(lasting);
-        json!({ "level": shown, "for": lasting.map(|lasting| lasting.as_secs_f64()) })
+        self.changes.level_until = until(duration);
+        json!({ "level": shown, "for": duration.map(|duration| duration.as_secs_f64()) })
     }
 
     async fn set_interval(
         &mut self,
         sensor: &Name,
         every: Option<Duration>,
-        lasting: Option<Duration>,
+        duration: Option<Duration>,
     ) -> Result<Json, Refusal> {
         let configured = self.base.sensors.iter().find(|settings| settings.name == *sensor);
         let unknown = || Refusal::new(Reason::Unknown, format!("there is no sensor called {sensor}"));
         let usual = configured.ok_or_else(unknown)?.every;
         match every {
             Some(every) => {
-                let interval = Interval { every, usual, until: until(lasting) };
+                let interval = Interval { every, usual, until: until(duration) };
                 self.changes.intervals.insert(sensor.clone(), interval);
             }
             None => drop(self.changes.intervals.remove(sensor)),
         }
         let every = every.unwrap_or(usual);
-        info!(%sensor, every = format_duration(every), "The interval was set by a request, {}.", for_words(lasting));
+        info!(%sensor, every = format_duration(every), "The interval was set by a request, {}.", for_words(duration));
         self.apply().await.map_err(|why| Refusal::new(Reason::Hardware, why))?;
-        let lasting = lasting.map(|lasting| lasting.as_secs_f64());
-        Ok(json!({ "sensor": sensor.as_str(), "every": every.as_secs_f64(), "for": lasting }))
+        let duration = duration.map(|duration| duration.as_secs_f64());
+        Ok(json!({ "sensor": sensor.as_str(), "every": every.as_secs_f64(), "for": duration }))
     }
 
     /// Takes up the configuration in force with what requests have changed of it.
@@ -159,8 +159,8 @@ impl Attended<'_> {
     }
 
     /// Shows which board this is.
-    fn identify(&mut self, lasting: Duration, answer: super::Answer) -> bool {
-        let end = clock::boottime().saturating_add(lasting);
+    fn identify(&mut self, duration: Duration, answer: super::Answer) -> bool {
+        let end = clock::boottime().saturating_add(duration);
         match self.base.requests.as_ref().and_then(|requests| requests.identify.clone()) {
             Some(output) => match self.gateway.switch_on(&output, FLASH) {
                 Err(refusal) => drop(answer.send(Err(refusal.into()))),
@@ -169,7 +169,7 @@ impl Attended<'_> {
                     self.waits.push(Box::pin(async move {
                         let hangs = || Refusal::new(Reason::Hardware, "the output does not answer").into();
                         let done = match tokio::time::timeout(FLASHED_WITHIN, applied).await {
-                            Ok(Ok(Ok(_))) => Ok(json!({ "output": output.as_str(), "for": lasting.as_secs_f64() })),
+                            Ok(Ok(Ok(_))) => Ok(json!({ "output": output.as_str(), "for": duration.as_secs_f64() })),
                             Ok(Ok(Err(refusal))) => Err(refusal.into()),
                             Ok(Err(_)) | Err(_) => Err(hangs()),
                         };
@@ -177,13 +177,13 @@ impl Attended<'_> {
                     }));
                 }
             },
-            None => self.blink(lasting, answer),
+            None => self.blink(duration, answer),
         }
         false
     }
 
     /// Lets the board's own light blink.
-    fn blink(&mut self, lasting: Duration, answer: super::Answer) {
+    fn blink(&mut self, duration: Duration, answer: super::Answer) {
         let Some(led) = Led::of_this_board() else {
             let words = "there is nothing to identify this board with: it has no light that the kernel knows as its own, and \
                          requests.identify names no output";
@@ -191,8 +191,8 @@ impl Attended<'_> {
             return;
         };
         let name = led.name().to_owned();
-        let good = json!({ "led": name, "for": lasting.as_secs_f64() });
-        if self.changes.light.as_ref().is_some_and(|light| light.prolong(lasting)) {
+        let good = json!({ "led": name, "for": duration.as_secs_f64() });
+        if self.changes.light.as_ref().is_some_and(|light| light.prolong(duration)) {
             answer.send(Ok(good)).ok();
             return;
         }
@@ -204,7 +204,7 @@ impl Attended<'_> {
             };
             answer.send(begun.map(|()| good).map_err(cannot)).ok();
         };
-        match Blinking::start(led, lasting, begun) {
+        match Blinking::start(led, duration, begun) {
             Ok(light) => self.changes.light = Some(light),
             // The requester sees the closed channel.
             Err(error) => warn!(%error, "No thread could be started to let the board's light blink."),
