@@ -81,17 +81,17 @@ pub struct CommandTally {
 /// The tallies of all outputs that ever were in this run.
 pub type CommandTallies = Arc<Mutex<BTreeMap<Name, CommandTally>>>;
 
-/// What became of a command.
+/// What became of a command, as the reply will say.
 struct Ended {
     outcome: Outcome,
     refusal: Option<Refusal>,
     value: Option<ReplyValue>,
 }
 
-/// Ends when a bus has done what a command asks for, or has not.
+/// Carries out one command; ends when its bus, or the disk, has answered or has had its time.
 type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
-/// A command that has ended.
+/// A command that has ended and is not answered yet.
 struct Pending {
     recipient: Recipient,
     id: Option<String>,
@@ -99,7 +99,8 @@ struct Pending {
     ended: Ended,
 }
 
-type Flight = Pin<Box<dyn Future<Output = Pending> + Send>>;
+/// A command that was handed on, until it has ended.
+type InProgress = Pin<Box<dyn Future<Output = Pending> + Send>>;
 
 /// What the commands take and where they put it.
 pub struct Commands {
@@ -129,7 +130,7 @@ pub struct Commands {
     pub tallies: CommandTallies,
     /// For those who show what commands were answered.
     pub views: Views,
-    /// What the program ended with, when it does.
+    /// Ends it.
     pub stop: watch::Receiver<bool>,
 }
 
@@ -137,7 +138,7 @@ impl Commands {
     /// Runs until `stop`, then answers what is still under way.
     pub async fn run(mut self) {
         let mut ids = Ids::new(self.command_ids.clone());
-        let mut in_progress: FuturesUnordered<Flight> = FuturesUnordered::new();
+        let mut in_progress: FuturesUnordered<InProgress> = FuturesUnordered::new();
         let mut stop = self.stop.clone();
         let mut throttle = Throttle::new(COMMAND_CAPACITY as u32, EACH);
         loop {
@@ -148,8 +149,8 @@ impl Commands {
                 message = self.incoming.recv(), if wait.is_zero() => {
                     let Some(message) = message else { break };
                     throttle.step(clock::boottime());
-                    let flight = self.take(message, &mut ids, in_progress.len()).await;
-                    in_progress.extend(flight);
+                    let taken = self.take(message, &mut ids, in_progress.len()).await;
+                    in_progress.extend(taken);
                 }
                 Some(pending) = in_progress.next(), if !in_progress.is_empty() => self.finished(pending, &mut ids).await,
                 Ok(()) = self.persisted_values.changed() => {
@@ -164,8 +165,9 @@ impl Commands {
         }
     }
 
-    /// Checks one message; what passes is on its way to a bus.
-    async fn take(&mut self, message: Incoming, ids: &mut Ids, under_way: usize) -> Option<Flight> {
+    /// Checks one message and hands it to its bus, to the rules or to the requests. `None`: nothing is under way for it, and it was
+    /// answered if it must be.
+    async fn take(&mut self, message: Incoming, ids: &mut Ids, under_way: usize) -> Option<InProgress> {
         let (kind, name) = {
             let roster = self.roster.borrow();
             let (kind, level) = roster.topics.commanded(&message.topic)?;
@@ -175,9 +177,12 @@ impl Commands {
             self.pass_on(message).await;
             return None;
         }
-        let Ok(name) = name else {
-            warn!(topic = %message.topic, "Command refused: its topic has no valid name in it.");
-            return None;
+        let name = match name {
+            Ok(name) => name,
+            Err(error) => {
+                warn!(topic = %message.topic, %error, "Command refused: the name in its topic is not valid.");
+                return None;
+            }
         };
         let recipient = Recipient { kind, name };
         let response = message.response;
@@ -329,7 +334,7 @@ impl Commands {
         self.answer(&rejection(recipient, id, refusal), response, Some(ids)).await;
     }
 
-    /// Words, logs, counts and sends one reply; `ids` remember it for repeats.
+    /// Logs, counts and sends one reply; `ids` remember it for repeats.
     async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>, ids: Option<&mut Ids>) {
         let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
         let reason = reply.refusal.as_ref().map(ToString::to_string);

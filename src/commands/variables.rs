@@ -38,8 +38,13 @@ pub(super) fn set(
 pub fn keep(recorder: &mpsc::Sender<Event>, all: Vec<ToKeep>) {
     for (recipient, value) in all {
         let (saved, _) = oneshot::channel();
+        let variable = recipient.name.clone();
         if recorder.try_send(Event::ValueSet { recipient, value, saved }).is_err() {
-            tracing::warn!("The value of a variable is not kept: the spool's queue is full, because its disk hangs.");
+            tracing::warn!(
+                %variable,
+                "The value of the variable could not be saved, and the next start will not know it: the spool's queue is full, because its \
+                 disk hangs. Set it again when the disk works."
+            );
         }
     }
 }

@@ -50,6 +50,9 @@ impl Name {
     pub const MAX_LENGTH: usize = 64;
 
     /// Checks and keeps `text`.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule it breaks; report it to the user.
     pub fn new(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
