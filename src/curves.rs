@@ -42,7 +42,7 @@ struct Ring {
 /// The curve of one measurement, the oldest point first; the last is that of this very half minute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
-    /// Which.
+    /// The name of the measurement.
     pub measurement: Cow<'static, str>,
     /// How many decimals are meant.
     pub decimals: u8,

@@ -16,10 +16,10 @@ pub const IN_ALL: usize = 6000;
 
 /// The newest readings, which the recorder writes. Clones are one and the same.
 #[derive(Clone, Debug, Default)]
-pub struct History(Arc<Mutex<Kept>>);
+pub struct History(Arc<Mutex<Readings>>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Readings {
     is_wanted: bool,
     readings: BTreeMap<Name, VecDeque<Message>>,
     count: usize,
@@ -30,7 +30,7 @@ impl History {
     pub fn set_wanted(&self, is_wanted: bool) {
         let mut kept = self.kept();
         if !is_wanted {
-            *kept = Kept::default();
+            *kept = Readings::default();
         }
         kept.is_wanted = is_wanted;
     }
@@ -68,12 +68,12 @@ impl History {
         kept.count = kept.readings.values().map(VecDeque::len).sum();
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, Readings> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl Readings {
     fn drop_one(&mut self) {
         if let Some(longest) = self.readings.values_mut().max_by_key(|all| all.len())
             && longest.pop_front().is_some()

@@ -38,9 +38,9 @@ impl Weight {
 /// A line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// Which it is, from 1.
+    /// Its number since the start of the program, from 1.
     pub nth: u64,
-    /// When.
+    /// When it was written, by the wall clock.
     pub time: SystemTime,
     /// How much it matters.
     pub weight: Weight,

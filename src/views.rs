@@ -23,13 +23,13 @@ pub struct SensorView {
 /// What is known of one output.
 #[derive(Clone, Debug)]
 pub struct OutputView {
-    /// What it does.
+    /// What it does; `None` while the hardware does not follow.
     pub value: Option<OutputValue>,
-    /// Where it is going to while it is on its way.
+    /// Where it is going to, in percent, while it is on its way.
     pub target: Option<f64>,
-    /// Since when.
+    /// Since when it does that, by the wall clock.
     pub since: SystemTime,
-    /// Why.
+    /// Why it does that.
     pub cause: StateCause,
     /// The rule that is the cause, if one is.
     pub rule: Option<Name>,
@@ -44,16 +44,16 @@ pub struct Answered {
     pub value: Option<OutputValue>,
     /// Why not, or what to know.
     pub reason: Option<String>,
-    /// When.
+    /// When it was answered, by the wall clock.
     pub time: SystemTime,
 }
 
 /// Everything that is known.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// By name.
+    /// The sensors by name.
     pub sensors: BTreeMap<Name, SensorView>,
-    /// By name.
+    /// The outputs by name.
     pub outputs: BTreeMap<Name, OutputView>,
     /// Answers to the newest commands, by the name of the output.
     pub answered: BTreeMap<Name, Answered>,

@@ -203,7 +203,7 @@ fn the_page_on_requests_has_every_verb() {
 /// What becomes of every key and module of mqtt-io, by the tables that `fieldgate migrate` goes by.
 #[test]
 fn the_page_on_migration_has_every_key_of_mqtt_io() {
-    let row = |name: String, fate: Fate| format!("| `{name}` | {} |", fate.words());
+    let row = |name: String, fate: Fate| format!("| `{name}` | {} |", fate.describe());
     let way = |place: &str, key: &Key| format!("{place}.{}", key.name).trim_start_matches('.').to_owned();
     let parts = keys::PARTS.iter().flat_map(|part| part.keys.iter().map(|key| row(way(part.place, key), key.fate)));
     compare_rows("docs/migrate.md", "| Key of mqtt-io |", &parts.collect::<Vec<_>>());

@@ -93,7 +93,7 @@ impl Config {
 /// A configuration that may run.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// It.
+    /// What is to run.
     pub config: Config,
     /// What the user should know about it, in the order of the file.
     pub warnings: Vec<Problem>,

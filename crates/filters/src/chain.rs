@@ -24,7 +24,7 @@ pub enum Effect {
 pub struct Misfit {
     /// Its place in the list, from 0.
     pub step: usize,
-    /// Why.
+    /// Why it cannot be there, and what to write instead.
     pub wrong: Wrong,
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn numbers(list: &[Setting]) -> Vec<f64> {
 /// A filter and its parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// Which.
+    /// The filter.
     pub filter: &'static FilterSpec,
     /// What stands behind its name.
     pub parameter: Parameter,

@@ -11,7 +11,7 @@ pub enum Fate {
 
 impl Fate {
     /// In words, as it stands in the documents.
-    pub fn words(self) -> String {
+    pub fn describe(self) -> String {
         match self {
             Self::Carried(to) => to.to_owned(),
             Self::Left(why) => format!("not carried: {why}"),

@@ -40,7 +40,7 @@ pub struct Health {
 pub struct Link {
     /// `up`, `down` or `connecting`.
     pub state: &'static str,
-    /// Since when.
+    /// Since when it is so, by the wall clock.
     pub since: SystemTime,
     /// Which broker; no secrets in it.
     pub broker: String,
