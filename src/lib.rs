@@ -1,17 +1,20 @@
-//! Fieldgate turns a Linux board with sensors and relays into a well-behaved MQTT citizen.
+//! Fieldgate connects the sensors and relays of a Linux board to an MQTT broker. This is the program; what can be used alone is a crate.
 //!
 //! ```text
 //!  sensors ── worker (a thread per bus) ── recorder ── spool (SQLite) ── link ── broker
-//!  outputs ──┘      ▲                        ▲                            │
-//!                   └── safety, orders ── commands ◄──────────────────────┘
+//!  outputs ──┘   ▲       │ samples            ▲                           │
+//!                │       ▼                    │ replies                   │ commands, requests
+//!                │     signals ── rules       │                           │
+//!                └── safety, orders ─── commands, requests ◄──────────────┘
 //! ```
 //!
-//! Below the program lie crates, each a thing of its own: [`fieldgate_model`] (the words), [`fieldgate_clock`],
-//! [`fieldgate_bus`] and [`fieldgate_drivers`] (the hardware), [`fieldgate_safety`] (what an output may do),
-//! [`fieldgate_spool`] (what waits) and [`fieldgate_link`] (the connection).
+//! The crates: [`fieldgate_model`] (the words), [`fieldgate_clock`], [`fieldgate_bus`] and [`fieldgate_drivers`] (the hardware),
+//! [`fieldgate_filters`] (from a sample to a reading), [`fieldgate_formula`] and [`fieldgate_rules`] (what is computed and decided on the
+//! board), [`fieldgate_safety`] (what an output may do), [`fieldgate_spool`] (what waits) and [`fieldgate_link`] (the connection).
 //!
-//! Reading order here: [`worker`] (a bus's thread), [`recorder`] (the way of a reading), [`commands`] (the way of a command),
-//! [`gateway`] (how all of it is joined), [`config`] (where it is read from) and [`cli`] (how it is called).
+//! Reading order here: [`worker`] (a bus's thread), [`recorder`] (the way of a reading), [`commands`] (the way of a command), [`rules`] and
+//! [`requests`] (what else gives orders), [`gateway`] (how all of it is joined), [`config`] (where it is read from) and [`cli`] (how it is
+//! called). [`views`], [`history`] and [`curves`] keep what is newest for [`http`], [`metrics`] and [`home_assistant`].
 
 pub mod cli;
 pub mod commands;
