@@ -291,8 +291,18 @@ impl Engine {
     }
 
     fn evaluate<'e>(&'e self, program: &'e Program) -> Option<bool> {
+        self.evaluate_over(program, |signal| self.facts[signal].value())
+    }
+
+    /// As if nothing happened at this moment.
+    fn evaluate_at_rest<'e>(&'e self, program: &'e Program) -> Option<bool> {
+        let is_moment = |signal: usize| self.table.signals[signal].is_moment;
+        self.evaluate_over(program, |signal| if is_moment(signal) { NOTHING } else { self.facts[signal].value() })
+    }
+
+    fn evaluate_over<'e>(&'e self, program: &'e Program, signal: impl Fn(usize) -> Value<'e>) -> Option<bool> {
         let value = |input| match input {
-            Input::Signal(signal) => self.facts[signal].value(),
+            Input::Signal(index) => signal(index),
             Input::LinkUp => self.link_up.map_or(Value::Unknown, Value::Flag),
             Input::Time => self.wall.map_or(Value::Unknown, |wall| Value::Time(wall.time)),
             Input::Weekday => {
@@ -348,6 +358,7 @@ impl Engine {
             };
         }
         match (progress.holds_since, &progress.not_toggled) {
+            _ if progress.is_dismissed => (State::Inactive, Why::Dismissed),
             (Some(_), _) => (State::Waiting, Why::ConditionHolds),
             (None, Some(why)) => (State::Inactive, why.clone()),
             (None, None) if progress.is_unknown => (State::Inactive, Why::Unknown),

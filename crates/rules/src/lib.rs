@@ -8,6 +8,7 @@
 //! - **Nothing begins on what is unknown**, and an active rule ends when what decides its end has been unknown for `lost`.
 //! - **A click is a moment**: such a rule begins at the click and ends `until_for` later, or by its `until`. Another click meanwhile starts
 //!   that time again.
+//! - **A click in `until` dismisses**: what it alone has ended begins again only when `when` has been false once.
 //! - **An output has one owner**: of the active rules that set it the one with the highest priority. What ends lets go of its outputs: they
 //!   do what `then` says or take their safe state, unless another active rule wants them.
 //! - **The guard of the output has the last word.** A rule whose order is refused is *blocked*, says why, and tries again each

@@ -38,6 +38,8 @@ pub enum Why {
     ConditionHolds,
     /// `when` is not true, or `until` is.
     ConditionDoesNotHold,
+    /// A click has ended it, and `when` has not been false since.
+    Dismissed,
     /// Something that it names is not known.
     Unknown,
     /// A person has switched it off.
@@ -61,6 +63,7 @@ impl fmt::Display for Why {
         match self {
             Self::ConditionHolds => f.write_str("its condition holds"),
             Self::ConditionDoesNotHold => f.write_str("its condition does not hold"),
+            Self::Dismissed => f.write_str("a click has ended it, until its condition has been false once"),
             Self::Unknown => f.write_str("something that it names is not known"),
             Self::SwitchedOff => f.write_str("it is switched off"),
             Self::Loop => f.write_str("it changed 10 times within a minute and is stopped for 10 minutes"),

@@ -48,6 +48,9 @@ impl Engine {
 
     /// Begins or ends a rule if that is due. It does one of both at most: what ends at once begins again with the next event only.
     pub(super) fn judge(&mut self, rule: usize, at: Duration, orders: &mut Vec<Order>) {
+        if self.rules[rule].is_dismissed && self.evaluate(&self.table.rules[rule].when) == Some(false) {
+            self.rules[rule].is_dismissed = false;
+        }
         let progress = &self.rules[rule];
         if progress.is_on && progress.stopped_until.is_none() {
             if progress.is_active {
@@ -63,7 +66,8 @@ impl Engine {
         let row = &self.table.rules[rule];
         let when = self.evaluate(&row.when);
         let until = row.until.as_ref().map_or(Some(false), |until| self.evaluate(until));
-        let holds = when == Some(true) && until == Some(false) && self.is_its_moment(rule);
+        let may = !self.rules[rule].is_dismissed && self.is_its_moment(rule);
+        let holds = may && when == Some(true) && until == Some(false);
         let is_unknown = when.is_none() || (when == Some(true) && until.is_none());
         let hold = row.spec.hold;
         let progress = &mut self.rules[rule];
@@ -109,11 +113,19 @@ impl Engine {
             }
         };
         if since.saturating_add(span) <= at {
+            self.rules[rule].is_dismissed = ends == Some(true) && self.is_dismissed_now(rule);
             self.end(rule, at, End::Condition, orders);
             if self.changes_too_often(rule, at) {
                 self.stop_loop(rule, at);
             }
         }
+    }
+
+    /// Whether nothing but a click ends it: a person has said no to a condition that goes on, and must not have to say it again.
+    fn is_dismissed_now(&self, rule: usize) -> bool {
+        let row = &self.table.rules[rule];
+        let by_click = row.until.as_ref().is_some_and(|until| self.evaluate_at_rest(until) != Some(true));
+        by_click && !row.is_moment && self.evaluate(&row.when) != Some(false)
     }
 
     /// Whether one of the moments that it waits for is now; always of a rule that waits for none.
@@ -166,7 +178,7 @@ impl Engine {
         self.end(rule, at, End::Withdrawn, orders);
         let progress = &mut self.rules[rule];
         (progress.is_on, progress.status.is_on) = (is_on, is_on);
-        progress.stopped_until = None;
+        (progress.stopped_until, progress.is_dismissed) = (None, false);
         progress.changes.clear();
         self.revision += 1;
         self.judge(rule, at, orders);

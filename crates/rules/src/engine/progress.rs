@@ -25,6 +25,8 @@ pub(super) struct Progress {
     pub(super) unknown_since: Option<Duration>,
     /// Whether `when` was unknown when it was last asked.
     pub(super) is_unknown: bool,
+    /// Whether a click has ended it, and `when` has not been false since.
+    pub(super) is_dismissed: bool,
     pub(super) stopped_until: Option<Duration>,
     /// When it began and ended last.
     pub(super) changes: VecDeque<Duration>,
@@ -53,6 +55,7 @@ impl Progress {
             ends_since: None,
             unknown_since: None,
             is_unknown: false,
+            is_dismissed: false,
             stopped_until: None,
             changes: VecDeque::with_capacity(MAX_CHANGES),
             claims: table.rules[rule].spec.set.iter().map(claim).collect(),

@@ -48,6 +48,8 @@ struct Model {
     off: [bool; RULES],
     refusing: [bool; 2],
     active: [bool; RULES],
+    /// Whether a click has ended the rule while its condition went on.
+    dismissed: [bool; RULES],
     changes: [Vec<u64>; RULES],
     stopped: [Option<u64>; RULES],
     at: [[Option<At>; 2]; RULES],
@@ -110,7 +112,7 @@ impl Model {
             Happens::Refuses(output, refuses) => self.refusing[*output] = *refuses,
             Happens::Switched(rule, is_on) if self.off[*rule] == *is_on && !self.away[*rule] => {
                 self.end(rules, *rule, at, Ends::SwitchedOff);
-                (self.off[*rule], self.stopped[*rule]) = (!is_on, None);
+                (self.off[*rule], self.stopped[*rule], self.dismissed[*rule]) = (!is_on, None, false);
                 self.changes[*rule].clear();
             }
             _ => {}
@@ -121,7 +123,7 @@ impl Model {
     fn reload(&mut self, rules: &[Plain], there: &[bool; RULES], at: u64) {
         for nth in (0..rules.len()).filter(|nth| !there[*nth]) {
             self.end(rules, nth, at, Ends::Gone);
-            (self.off[nth], self.stopped[nth]) = (false, None);
+            (self.off[nth], self.stopped[nth], self.dismissed[nth]) = (false, None, false);
             self.changes[nth].clear();
         }
         self.away = there.map(|there| !there);
@@ -131,8 +133,10 @@ impl Model {
         let rule = &rules[nth];
         let when = rule.when.holds(&self.facts);
         let until = rule.until.as_ref().map(|until| until.holds(&self.facts));
+        self.dismissed[nth] &= when != Some(false);
         let is_its_moment = !rule.is_moment || self.facts.click.is_some();
-        let may = !self.off[nth] && !self.away[nth] && self.stopped[nth].is_none() && is_its_moment;
+        let is_there = !self.off[nth] && !self.away[nth] && !self.dismissed[nth];
+        let may = is_there && self.stopped[nth].is_none() && is_its_moment;
         let ready = may && !self.active[nth] && when == Some(true) && until.unwrap_or(Some(false)) == Some(false);
         let over = if rule.is_moment { Some(true) } else { when.map(|when| !when) };
         let (ends, active) = (until.unwrap_or(over), self.active[nth]);
@@ -182,6 +186,11 @@ impl Model {
             is_so
         });
         if so_long >= span {
+            let mut at_rest = self.facts.clone();
+            at_rest.click = None;
+            let by_click = rules[nth].until.as_ref().is_some_and(|until| until.holds(&at_rest) != Some(true));
+            let goes_on = !rules[nth].is_moment && rules[nth].when.holds(&self.facts) != Some(false);
+            self.dismissed[nth] = ends == Some(true) && by_click && goes_on;
             self.end(rules, nth, at, Ends::ByCondition);
             self.change(&rules[nth], nth, at);
         }

@@ -52,6 +52,34 @@ fn a_click_can_end_a_rule() {
 }
 
 #[test]
+fn what_a_click_has_ended_begins_again_when_its_condition_has_been_false() {
+    let spec = RuleSpec { until: Some("y > 5 or bell.click == \"single\"".into()), ..rule("r", "x > 5", &["lamp"]) };
+    let mut bench = Bench::new(vec![spec]);
+    bench.number(0, "y", 0.0);
+    bench.number(1, "x", 6.0);
+    bench.click(2, "single");
+    bench.check(&["r: lamp on", "r: lamp safe"]);
+    bench.number(3, "x", 6.5);
+    bench.number(20, "x", 7.0);
+    bench.check(&[]);
+    let words = "a click has ended it, until its condition has been false once";
+    bench.check_state("r", State::Inactive, words);
+    bench.number(21, "x", 5.0);
+    bench.check_state("r", State::Inactive, "its condition does not hold");
+    bench.number(22, "x", 6.0);
+    bench.check(&["r: lamp on"]);
+    // What goes on ends it as ever: it begins again when that is over.
+    bench.number(23, "y", 6.0);
+    bench.number(24, "y", 5.0);
+    bench.check(&["r: lamp safe", "r: lamp on"]);
+    // A person who switches it on again wants it.
+    bench.click(25, "single");
+    bench.event(Event::Switched(0, false));
+    bench.event(Event::Switched(0, true));
+    bench.check(&["r: lamp safe", "r: lamp on"]);
+}
+
+#[test]
 fn a_toggle_takes_the_output_from_a_rule_unless_that_lets_nobody() {
     for (manual, expected) in [(Manual::TakesOver, vec!["bell: lamp toggle"]), (Manual::Never, vec![])] {
         let night = RuleSpec { manual, ..rule("night", "x > 5", &["lamp"]) };

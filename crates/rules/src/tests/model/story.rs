@@ -172,11 +172,18 @@ fn moment() -> impl Strategy<Value = (Cond, Option<Cond>)> {
     (when, until)
 }
 
+/// A click that ends a rule, alone or beside something that lasts.
+fn dismissal() -> impl Strategy<Value = Cond> {
+    let either = |one, other| Cond::Either(Box::new([one, other]));
+    prop_oneof![Just(Cond::Click(1)), cond().prop_map(move |other| either(other, Cond::Click(1)))]
+}
+
 fn plain(nth: usize) -> impl Strategy<Value = Plain> {
     let span = || prop_oneof![2 => Just(0_u64), 1 => 1..6_u64];
     let conditions = prop_oneof![
         3 => (cond(), prop::option::of(cond())).prop_map(|(when, until)| (when, until, false)),
         1 => moment().prop_map(|(when, until)| (when, until, true)),
+        1 => (cond(), dismissal()).prop_map(|(when, until)| (when, Some(until), false)),
     ];
     let moved = prop::sample::select(vec![
         (vec![0], vec![]),
