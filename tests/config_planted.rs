@@ -169,6 +169,80 @@ fn check(text: &str, places: &BTreeSet<usize>) -> Result<(), String> {
     if hidden.is_empty() { Ok(()) } else { Err(format!("nothing is said of {hidden:?}:\n{text}\n{error}")) }
 }
 
+/// The same for sections that the other one has not.
+const MORE: &[&str] = &[
+    "mqtt:",
+    "  broker: mqtt://h",
+    "buses:",
+    "  bench:",
+    "    type: sim",
+    "sensors:",
+    "  tide:",
+    "    driver: waveform",
+    "    every: 1s",
+    "actuators:",
+    "  pump:",
+    "    driver: gpio-output",
+    "    bus: bench",
+    "    safe_state: \"off\"",
+    "    settings:",
+    "      line: GPIO27",
+    "variables:",
+    "  target:",
+    "    min: 0",
+    "    max: 9",
+    "    initial: 1",
+    "  mode:",
+    "    options: [a, b]",
+    "    initial: a",
+    "rules:",
+    "  fill:",
+    "    when: tide.value > target",
+    "    until: mode == \"b\" or tide.value < 0",
+    "    set:",
+    "      pump: on",
+    "  tell:",
+    "    when: tide.value > 5",
+    "    publish:",
+    "      topic: events/high",
+    "      payload: high",
+    "http:",
+    "  listen: 127.0.0.1:8080",
+    "metrics:",
+    "  textfile: /tmp/fieldgate.prom",
+];
+
+/// The line with the first two letters of its key exchanged, if that is a key of ours and not a name of the user's.
+fn misspelt(line: &str) -> Option<String> {
+    let text = line.trim_start();
+    let (key, value) = text.split_once(':')?;
+    let indent = line.len() - text.len();
+    let is_ours = (indent != 2 || !value.is_empty() || key == "reconnect") && text != "pump: on";
+    let swapped = [&key[1..2], &key[..1], &key[2..]].concat();
+    is_ours.then(|| format!("{}{swapped}:{value}", " ".repeat(indent)))
+}
+
+#[test]
+fn a_misspelt_key_is_one_problem() {
+    let first: Vec<_> = LINES.iter().map(|(line, _)| *line).collect();
+    for lines in [&first[..], MORE] {
+        let mut wrong = 0;
+        for (at, line) in lines.iter().enumerate() {
+            let Some(misspelt) = misspelt(line) else { continue };
+            let text =
+                [&lines[..at].join("\n"), &misspelt, &lines[at + 1..].join("\n")].map(|part| format!("{part}\n"));
+            let Err(error) = config::load_text(text.concat().trim_start(), Path::new("planted.yaml")) else {
+                panic!("{misspelt} is good");
+            };
+            assert_eq!(error.problems.len(), 1, "{misspelt:?}:\n{error}");
+            assert_eq!(error.problems[0].place.map(|place| place.line), Some(at + 1), "{error}");
+            assert!(error.to_string().contains("did you mean"), "{error}");
+            wrong += 1;
+        }
+        assert!(wrong > 20, "{wrong}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 

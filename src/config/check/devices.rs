@@ -117,7 +117,7 @@ impl<'a> Checker<'a> {
         let Some(name) = section.text("bus") else {
             let needs_one = !matches!(need, BusNeed::None | BusNeed::Sensors);
             let sensor = driver.filter(|driver| matches!(driver.role, Role::Sensor { .. }) && needs_one);
-            if let Some(driver) = sensor.filter(|_| !section.has("bus")) {
+            if let Some(driver) = sensor.filter(|_| !section.is_meant("bus")) {
                 let what = format!("{} needs `bus:`, {}", driver.name, need.describe());
                 self.error(&section.place, what, fitting());
             }
@@ -156,7 +156,7 @@ impl<'a> Checker<'a> {
         default: Option<Duration>,
     ) -> Option<Duration> {
         let every = section.duration("every").or(default.filter(|_| !section.has("every")));
-        if every.is_none() && !section.has("every") {
+        if every.is_none() && !section.is_meant("every") {
             let what = format!("{} needs `every:`, how often it is read", driver.name);
             self.error(&section.place, what, "write for example every: 10s");
         }

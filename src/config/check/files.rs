@@ -36,7 +36,7 @@ impl<'a> Checker<'a> {
             }
             Err(error) => self.unusable(name, &value, &error),
         }
-        if !mqtt.has("username") {
+        if !mqtt.is_meant("username") {
             let hint = "add `username:`";
             match protocol {
                 ProtocolChoice::Only(Protocol::V5) => {}
@@ -104,10 +104,12 @@ impl<'a> Checker<'a> {
             key: key.as_ref().map(|(source, _)| source.clone()),
         };
         match (tls.has("cert_file"), &key) {
-            (true, None) if !tls.has("key_credential") => {
+            (true, None) if !tls.is_meant("key_file") && !tls.is_meant("key_credential") => {
                 self.error(&tls.key("cert_file"), "cert_file needs key_file or key_credential", "");
             }
-            (false, Some((_, name))) => self.error(&tls.key(name), format!("{name} needs cert_file"), ""),
+            (false, Some((_, name))) if !tls.is_meant("cert_file") => {
+                self.error(&tls.key(name), format!("{name} needs cert_file"), "")
+            }
             _ => {}
         }
         self.certificates(&tls, &settings, key.map_or("key_file", |(_, name)| name));

@@ -271,12 +271,11 @@ impl<'a> Checker<'a> {
         (min, max): (Option<Duration>, Option<Duration>),
         aggregate: &[Aggregate],
     ) -> bool {
-        let has_delta = own.has("delta");
         let (what, hint, key) = match (min, max) {
             (Some(min), Some(max)) if min > max => {
                 ("min_interval is longer than max_interval", "exchange the two", "min_interval")
             }
-            (None, None) if !has_delta && !own.has("min_interval") && !own.has("max_interval") => {
+            (None, None) if !["delta", "min_interval", "max_interval"].iter().any(|key| own.is_meant(key)) => {
                 let what = if aggregate.is_empty() {
                     "the report is empty, so each sample would be a reading"
                 } else {

@@ -120,7 +120,7 @@ impl<'a> Checker<'a> {
 
     /// What all of them may say.
     fn overrides(&mut self, own: &Section<'a>) -> Overrides {
-        if own.has("area") && !own.has("device") {
+        if own.has("area") && !own.is_meant("device") {
             let hint =
                 "add `device:`, a name that all things there share, or write area: at the top under home_assistant:";
             self.error(&own.key("area"), "an area belongs to a device, and this one is the gateway's", hint);
@@ -145,7 +145,7 @@ impl<'a> Checker<'a> {
                 let hint = "write the topic of one entity, such as homeassistant/sensor/pi/air/config";
                 self.error(&own.span("moved_from"), "this is not where a single entity is announced", hint);
             }
-            if origin.unique_id.is_none() {
+            if !own.is_meant("unique_id") {
                 let hint = "add `unique_id:`, which stands in what is retained on that topic: \
                     mosquitto_sub -v -t 'homeassistant/+/+/+/config'";
                 self.error(&own.key("moved_from"), "without its unique id the entity would not be the same", hint);

@@ -38,7 +38,8 @@ impl<'a> Checker<'a> {
         }
         let listen = listen?;
         let is_loopback = listen.ip().is_loopback();
-        if !is_loopback && !has_key && !is_open {
+        let is_meant = ["password_file", "password_credential"].iter().any(|key| own.is_meant(key));
+        if !is_loopback && !is_meant && !is_open && !own.is_misspelt("open") {
             let what = format!("others than this board can reach {}, and no password is asked for", listen.ip());
             let hint = "add `password_credential:` or `password_file:`, listen on 127.0.0.1, or write `open: true`";
             self.error(&own.span("listen"), what, hint);

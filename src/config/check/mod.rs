@@ -176,7 +176,7 @@ impl<'a> Checker<'a> {
 
     fn gateway(&mut self, top: &Section<'a>) -> Name {
         let gateway = self.sub(top, "gateway", raw::GATEWAY);
-        if !gateway.has("name") && !self.machine.has_name() {
+        if !gateway.is_meant("name") && !self.machine.has_name() {
             let what =
                 format!("this machine has no name of its own ({:?}), so the gateway needs one", self.machine.host);
             self.error(&gateway.key("name"), what, "write gateway: { name: greenhouse }, another one for each board");

@@ -254,7 +254,7 @@ impl<'a> Checker<'a> {
         }
         for (device, _, section) in outputs {
             let is_named = |(.., other): &Placed<'a>| names(other).contains(&device.name);
-            if section.has("dead_time") && !section.has("interlock") && !outputs.iter().any(is_named) {
+            if section.has("dead_time") && !section.is_meant("interlock") && !outputs.iter().any(is_named) {
                 let what = "dead_time without an interlock has no effect";
                 self.error(
                     &section.key("dead_time"),

@@ -160,11 +160,11 @@ impl<'a> Checker<'a> {
 
     /// A rule that does nothing, and keys that say nothing.
     fn needs_something(&mut self, section: &Section<'a>) {
-        if !["set", "toggle", "publish"].iter().any(|key| section.has(key)) {
+        if !["set", "toggle", "publish"].iter().any(|key| section.is_meant(key)) {
             self.error(&section.place, "this rule does nothing", "add `set:`, `toggle:` or `publish:`");
         }
         for key in ["then", "manual", "priority"] {
-            if section.has(key) && !section.has("set") {
+            if section.has(key) && !section.is_meant("set") {
                 let hint = "it is about outputs that the rule sets";
                 self.error(&section.key(key), format!("{key} without `set:` says nothing"), hint);
             }
@@ -322,7 +322,9 @@ impl<'a> Checker<'a> {
             let hint = "a click is over at once; `until_for` says how long the rule lasts";
             self.error(&section.key("for"), "`when` waits for something that has no duration", hint);
         }
-        if !spec.set.is_empty() && spec.until.is_none() && spec.until_for.is_zero() {
+        let is_endless = spec.until.is_none() && spec.until_for.is_zero();
+        let is_misspelt = section.is_misspelt("until") || section.is_misspelt("until_for");
+        if !spec.set.is_empty() && is_endless && !is_misspelt {
             let what = "this rule ends as soon as it has begun, and lets go of its outputs";
             self.error(&section.key("set"), what, "add `until_for:` or `until:`, or use `toggle:`");
         }

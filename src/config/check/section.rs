@@ -16,7 +16,7 @@ pub(super) struct Section<'a> {
     entries: Vec<Entry<'a>>,
     /// Keys that stand here once more, each of which has been reported: what is below them is looked at all the same.
     again: Vec<(&'static str, &'a Node)>,
-    /// Fields that an unknown key probably means.
+    /// Fields that an unknown key probably means: that these are missing would say the same mistake twice.
     misspelt: Vec<&'static str>,
     /// Whether every key was right, so that [`Section::settings`] has all that a driver may ask for.
     pub(super) complete: bool,
@@ -65,6 +65,16 @@ impl<'a> Section<'a> {
         self.node(name).is_some()
     }
 
+    /// Whether an unknown key, which has been reported, probably means this one.
+    pub(super) fn is_misspelt(&self, name: &str) -> bool {
+        self.misspelt.iter().any(|field| *field == name)
+    }
+
+    /// Whether the key was written, rightly or not.
+    pub(super) fn is_meant(&self, name: &str) -> bool {
+        self.has(name) || self.is_misspelt(name)
+    }
+
     /// The checked value; nothing when it was wrong or left out without a default.
     pub(super) fn get(&self, name: &str) -> Option<&Setting> {
         self.entry(name)?.setting.as_ref()
@@ -106,7 +116,7 @@ impl<'a> Section<'a> {
             for field in fields {
                 let entry = self.entry(field.name);
                 let is_default = entry.is_some_and(|entry| entry.written.is_none());
-                let is_misspelt = self.misspelt.contains(&field.name);
+                let is_misspelt = self.is_misspelt(field.name);
                 let known = entry.and_then(|entry| entry.setting.clone()).filter(|_| !(is_default && is_misspelt));
                 let is_needed = match field.need {
                     Need::Optional => false,
@@ -184,10 +194,7 @@ impl<'a> Checker<'a> {
     /// One key of a section and its value.
     fn key(&mut self, section: &mut Section<'a>, key: &Key, node: &'a Node, what: &str, fields: &'static [Field]) {
         let Some(field) = fields.iter().find(|field| field.name == key.text) else {
-            section.complete = false;
-            let names: Vec<_> = fields.iter().map(|field| field.name).collect();
-            section.misspelt.extend(nearest(&key.text, &names));
-            return self.unknown_key(key, what, &names);
+            return self.misspelt_key(section, key, node, what, fields);
         };
         let setting = self.field(field, node, &key.span);
         if section.has(field.name) {
@@ -195,6 +202,27 @@ impl<'a> Checker<'a> {
         }
         section.complete &= setting.is_some() || checked_elsewhere(&field.kind);
         section.entries.push(Entry { field, written: Some((key.span.clone(), node)), setting });
+    }
+
+    /// A key that no field has. A section is checked as that which was probably meant, so that what names its entries finds them.
+    fn misspelt_key(
+        &mut self,
+        section: &mut Section<'a>,
+        key: &Key,
+        node: &'a Node,
+        what: &str,
+        fields: &'static [Field],
+    ) {
+        section.complete = false;
+        let names: Vec<_> = fields.iter().map(|field| field.name).collect();
+        self.unknown_key(key, what, &names);
+        let meant = nearest(&key.text, &names).and_then(|near| fields.iter().find(|field| field.name == near));
+        let Some(field) = meant else { return };
+        section.misspelt.push(field.name);
+        let is_section = checked_elsewhere(&field.kind) && matches!(node.value, Value::Map(_));
+        if is_section && !section.has(field.name) {
+            section.entries.push(Entry { field, written: Some((key.span.clone(), node)), setting: None });
+        }
     }
 
     /// Two keys that exclude each other.
@@ -287,7 +315,7 @@ impl<'a> Checker<'a> {
                     let is_second = fields.iter().take_while(|f| f.name != field.name).any(|f| f.name == other);
                     if !section.has(other) {
                         section.complete = false;
-                        if !is_second {
+                        if !is_second && !section.is_meant(field.name) && !section.is_meant(other) {
                             let hint =
                                 format!("add `{}:`, {}, or `{other}:`", field.name, value::expected(&field.kind));
                             self.error(
@@ -300,6 +328,7 @@ impl<'a> Checker<'a> {
                     continue;
                 }
                 Need::Default(text) => value::default(&field.kind, text, &self.folder),
+                Need::Required if section.is_meant(field.name) => continue,
                 Need::Required => {
                     section.complete = false;
                     let hint = format!("add `{}:`, {}", field.name, value::expected(&field.kind));

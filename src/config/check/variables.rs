@@ -6,7 +6,7 @@ use crate::config::check::Checker;
 use crate::config::check::buses::Named;
 use crate::config::check::device::Device;
 use crate::config::check::section::Section;
-use crate::config::check::words::quoted;
+use crate::config::check::words::{THIS, quoted};
 use crate::config::raw;
 use crate::config::tree::Key;
 use crate::worker::{ActuatorSettings, SensorSettings};
@@ -43,7 +43,7 @@ impl<'a> Checker<'a> {
             let in_formulas = match &kind {
                 Some(VariableKind::Number { unit, .. }) => language::Kind::number(unit),
                 Some(VariableKind::Options(options)) => language::Kind::options(options.iter().map(|option| &**option)),
-                None if section.has("options") => language::Kind::Text(None),
+                None if section.is_meant("options") => language::Kind::Text(None),
                 None => language::Kind::Number(Unit::Open),
             };
             let variable = kind.zip(initial).filter(|_| is_free && section.complete);
@@ -76,7 +76,7 @@ impl<'a> Checker<'a> {
     fn variable_kind(&mut self, section: &Section<'a>) -> Option<VariableKind> {
         let of_number = ["min", "max", "step", "unit"].into_iter().find(|key| section.has(key));
         match (section.has("options"), of_number) {
-            (false, None) if !section.complete => None,
+            (false, None) if ["min", "max", "step", "unit", "options"].iter().any(|key| section.is_meant(key)) => None,
             (false, None) => {
                 let hint = "write min: and max: for a number, or options: for words";
                 self.error(&section.place, "nothing says what this variable takes", hint);
@@ -94,8 +94,7 @@ impl<'a> Checker<'a> {
 
     fn limits(&mut self, section: &Section<'a>) -> Option<VariableKind> {
         for key in ["min", "max"] {
-            // A key that is misspelt may be the one that is missing.
-            if !section.has(key) && section.complete {
+            if !section.is_meant(key) {
                 self.error(
                     &section.place,
                     format!("{key} is missing: a number needs both ends"),
@@ -146,12 +145,16 @@ impl<'a> Checker<'a> {
 
     fn initial(&mut self, section: &Section<'a>, kind: &VariableKind) -> Option<fieldgate_model::VariableValue> {
         let initial = kind.read(section.text("initial")?);
-        if let Err(refusal) = &initial {
-            self.error(
-                &section.span("initial"),
-                format!("initial: {}", refusal.words),
-                format!("write {}", kind.takes()),
-            );
+        let is_odd = |option: &Arc<str>| quoted(option) == THIS;
+        match (&initial, kind) {
+            (Ok(_), _) => {}
+            (Err(_), VariableKind::Options(options)) if options.iter().any(is_odd) => {
+                self.error(&section.span("initial"), "initial: this is none of the options", "write one of them");
+            }
+            (Err(refusal), _) => {
+                let what = format!("initial: {}", refusal.words);
+                self.error(&section.span("initial"), what, format!("write {}", kind.takes()));
+            }
         }
         initial.ok()
     }

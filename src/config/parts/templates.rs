@@ -246,17 +246,19 @@ impl Assembler<'_> {
     /// Whether the arguments are those that the template has.
     fn fits(&mut self, used: &Use<'_>, template: &Template) -> Option<()> {
         let names: Vec<_> = template.parameters.iter().map(|known| known.name.as_str()).collect();
-        let mut is_good = true;
+        let (mut is_good, mut misspelt) = (true, Vec::new());
         for (key, value) in &used.arguments {
             self.no_parameters(value);
             if !names.contains(&key.text.as_str()) {
                 is_good = false;
+                misspelt.extend(spelling::nearest(&key.text, names.iter().copied()));
                 let what = format!("the template {:?} has no parameter {:?}", used.template, key.text);
                 self.error(&key.span, &what, &hint(&key.text, &names, "it has none"));
             }
         }
         for Parameter { name, needed, .. } in &template.parameters {
-            let is_given = || used.arguments.iter().any(|(key, _)| key.text == *name);
+            let is_given =
+                || misspelt.contains(&name.as_str()) || used.arguments.iter().any(|(key, _)| key.text == *name);
             if let Some(place) = needed.as_ref().filter(|_| !is_given()) {
                 is_good = false;
                 let line = self.source.line_seen_from(place.start, used.key.span.start);
