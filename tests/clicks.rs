@@ -43,9 +43,13 @@ struct Bench {
 }
 
 fn start() -> Bench {
+    start_with(CONFIG)
+}
+
+fn start_with(config: &str) -> Bench {
     let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
-    let gateway = Gateway::start(folder.path(), &CONFIG.replace("URL", &broker.url()));
+    let gateway = Gateway::start(folder.path(), &config.replace("URL", &broker.url()));
     for sensor in ["bell", "knob", "step"] {
         client.wait_json(&format!("b/sensors/{sensor}"), |reading| reading["active"] == false, SOON);
     }
@@ -137,4 +141,26 @@ fn a_delayed_change_is_published_when_it_has_lasted_although_nothing_else_happen
     let reading = bench.client.wait_json("b/sensors/step", |reading| reading["active"] == true, SOON);
     assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
     assert_eq!(bench.readings("step"), [reading]);
+}
+
+#[test]
+fn a_line_whose_bus_has_gone_makes_its_sensor_down_with_the_reason_until_it_is_back() {
+    // Whether it is there is known by reading it.
+    let often = CONFIG.replace("gpio-input,", "gpio-input, every: 200ms,");
+    let bench = start_with(&often.replace("gpio-input\n", "gpio-input\n    every: 200ms\n"));
+    let sensors = ["bell", "knob", "step"].map(|sensor| format!("b/sensors/{sensor}/status"));
+    bench.file.write(&json!({"gone": true}));
+    for topic in &sensors {
+        let status = bench.client.wait_json(topic, |status| status["status"] == "down", SOON);
+        assert!(status["error"].as_str().unwrap().contains("No such device"), "{status}");
+    }
+    bench.client.forget();
+    bench.file.write(&json!({"gone": false}));
+    for topic in &sensors {
+        bench.client.wait_json(topic, |status| status["status"] == "ok" && status["error"].is_null(), SOON);
+    }
+    for button in [BELL, KNOB] {
+        bench.push(button, true);
+        bench.push(button, false);
+    }
 }

@@ -121,7 +121,9 @@ impl Files for SimFiles {
 
     fn list(&self, path: &str) -> Result<Vec<String>, BusError> {
         let folder = path.trim_end_matches('/');
-        let devices = device_files(&self.world.borrow().slots);
+        let world = self.world.borrow();
+        world.reach()?;
+        let devices = device_files(&world.slots);
         let fixed = TREE.iter().map(|(file, _)| *file);
         let all = fixed.chain(devices.iter().map(|file| file.path.as_str()));
         let names: BTreeSet<&str> =
@@ -130,7 +132,7 @@ impl Files for SimFiles {
     }
 
     fn disk_used(&self, _path: &str) -> Result<f64, BusError> {
-        Ok(DISK_USED)
+        self.world.borrow().reach().map(|()| DISK_USED)
     }
 }
 

@@ -121,6 +121,7 @@ pub(super) struct SimOutput {
 impl SimOutput {
     pub(super) fn claim(world: &Rc<RefCell<World>>, request: &OutputRequest) -> Result<Self, BusError> {
         let mut inner = world.borrow_mut();
+        inner.reach()?;
         if !inner.lines.claim_output(&request.line, request.active != request.active_low) {
             return Err(inner.already_claimed(&request.line));
         }
@@ -139,7 +140,9 @@ impl OutputLine for SimOutput {
     }
 
     fn is_active(&mut self) -> Result<bool, BusError> {
-        Ok(self.world.borrow().lines.driven_level(&self.line) != self.active_low)
+        let world = self.world.borrow();
+        world.reach()?;
+        Ok(world.lines.driven_level(&self.line) != self.active_low)
     }
 }
 
@@ -161,6 +164,7 @@ impl SimInput {
         if let Some(error) = inner.claimed_elsewhere(&request.line) {
             return Err(error);
         }
+        inner.reach()?;
         if !inner.lines.claim_input(request) {
             return Err(inner.already_claimed(&request.line));
         }
@@ -171,11 +175,14 @@ impl SimInput {
 
 impl InputLine for SimInput {
     fn is_active(&mut self) -> Result<bool, BusError> {
-        Ok(self.world.borrow_mut().lines.input(&self.line).is_some_and(|input| input.is_active()))
+        let mut world = self.world.borrow_mut();
+        world.reach()?;
+        Ok(world.lines.input(&self.line).is_some_and(|input| input.is_active()))
     }
 
     fn take_edges(&mut self) -> Result<Vec<Edge>, BusError> {
         let mut world = self.world.borrow_mut();
+        world.reach()?;
         Ok(world.lines.input(&self.line).map(Debounced::take_edges).unwrap_or_default())
     }
 

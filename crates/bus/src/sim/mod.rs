@@ -6,7 +6,8 @@
 //! inputs and chips see; without one the chips' surroundings drift gently, so that a demonstration looks alive.
 //!
 //! Faults are set in the state file: those of a chip and of its transfers under `chips` (see `slots.rs`), and `"gone": true`
-//! for a bus that has been unplugged. As with a real one, what was opened before stays dead when it is back.
+//! for a bus that has been unplugged, with all chips, lines, channels and files on it. As with a real one, what was opened before
+//! stays dead when it is back. What the file says and nothing obeys is logged with its name.
 //!
 //! `world.rs` holds everything on the bus, `state.rs` the file, `chips/` what all chips share. The chips of sensors and outputs lie
 //! beside their drivers, and the caller who opens a bus passes them.
@@ -55,8 +56,9 @@ pub static SPEC: BusSpec = BusSpec {
 every driver runs on it, and so does every bus that is a chip. With a state file its lines, inputs and chips are
   seen and changed from outside; a chip behind a multiplexer stands there as `0x70.3/0x44`. The program writes the file at its first use.
   Under `inputs`, `\"GPIO17\": 0` is a low level, a closed contact to ground; under `chips` stands what each chip measures; `\"fault\": \"nak\"`
-  takes a chip away, and `null` brings it back. Change it with an editor or a script, best by renaming a whole new file over it; it takes effect
-  at once. A short press of a button needs a script that does both changes.",
+  takes a chip away, and `null` brings it back; `\"gone\": true` at the top unplugs the whole bus. Change it with an
+  editor or a script, best by renaming a whole new file over it; it takes effect at once. A short press of a button needs a script that does
+  both changes.",
     fields: &[Field {
         name: "state_file",
         kind: Kind::Path,
@@ -164,6 +166,9 @@ impl Bus for SimBus {
     }
 
     fn refresh(&mut self) -> Result<Option<Duration>, BusError> {
-        Ok(self.refresh_at(monotonic()))
+        let pause = self.refresh_at(monotonic());
+        // A line waits for news and is not asked, so that the bus has gone is said here.
+        self.world.borrow().reach()?;
+        Ok(pause)
     }
 }

@@ -42,6 +42,7 @@ impl SimPwm {
             PwmPlace::Line(line) => line.clone(),
         };
         let mut inner = world.borrow_mut();
+        inner.reach()?;
         if !inner.pwm.claimed.insert(channel.clone()) {
             return Err(inner.already_claimed(&format!("PWM {channel}")));
         }
@@ -59,13 +60,16 @@ impl PwmChannel for SimPwm {
             return Err(BusError::Io { what, source: io::ErrorKind::InvalidInput.into() });
         }
         let mut world = self.world.borrow_mut();
+        world.reach()?;
         world.pwm.percent.insert(self.channel.clone(), percent);
         world.changed();
         Ok(())
     }
 
     fn percent(&mut self) -> Result<f64, BusError> {
-        Ok(self.world.borrow().pwm.percent.get(&self.channel).copied().unwrap_or(0.0))
+        let world = self.world.borrow();
+        world.reach()?;
+        Ok(world.pwm.percent.get(&self.channel).copied().unwrap_or(0.0))
     }
 }
 

@@ -153,23 +153,26 @@ impl I2c for SimI2c {
         let mut world = self.0.borrow_mut();
         world.reach()?;
         let connected = world.slots.connected(address);
-        let (first, others) = connected.split_first().ok_or(BusError::NoAcknowledge { address })?;
-        if world.slots.get(first.clone()).is_some_and(|slot| !slot.chip.registers().is_empty()) {
+        let acts = |place: &Place| world.slots.all.get(place).is_some_and(|slot| !slot.chip.registers().is_empty());
+        if connected.iter().any(acts) {
             // Another process may have written to the same chip.
             world.follow(monotonic());
         }
-        let slot = world.reach_chip(first)?.ok_or(BusError::NoAcknowledge { address })?;
-        let mut outcome = slot.transact(address, operations);
-        let mut unwritten = !slot.unwritten.is_empty();
-        for other in others {
-            let Some(slot) = world.slots.get(other.clone()) else { continue };
-            outcome = both(operations, |operations| slot.transact(address, operations)).or(outcome);
+        let mut outcome = None;
+        let mut unwritten = false;
+        for place in &connected {
+            // One that is off the bus leaves the wires to the others.
+            let Some(slot) = world.reach_chip(place)? else { continue };
+            outcome = Some(match outcome {
+                None => slot.transact(address, operations),
+                Some(before) => both(operations, |operations| slot.transact(address, operations)).or(before),
+            });
             unwritten |= !slot.unwritten.is_empty();
         }
         if unwritten {
             world.changed();
         }
-        outcome
+        outcome.unwrap_or(Err(BusError::NoAcknowledge { address }))
     }
 }
 
@@ -268,6 +271,31 @@ mod tests {
             i2c.write(0x70, &[channels]).unwrap();
             i2c.write_read(0x49, &[0], &mut bytes).unwrap();
             assert_eq!(bytes, heard, "two at once are heard as what both say");
+        }
+    }
+
+    #[test]
+    fn of_two_chips_with_one_address_the_one_that_is_off_the_bus_is_not_heard() {
+        let (bus, mut i2c) = bus();
+        bus.bench().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
+        bus.bench().unwrap().behind(0x70, 3).expect(stand_in::NAME, &[Claim::Address(0x48)]);
+        i2c.write(0x70, &[8]).unwrap();
+        let places = [Place::Address(0x48), Place::parse("0x70.3/0x48").unwrap()];
+        for (place, celsius) in places.iter().zip([25.0, 50.0]) {
+            assert!(bus.world.borrow_mut().slots.get(place.clone()).unwrap().chip.set_world("temperature", celsius));
+        }
+        let fault = |index: usize, fault| {
+            assert!(bus.world.borrow_mut().slots.get(places[index].clone()).unwrap().set_fault(fault));
+        };
+        let mut bytes = [0; 2];
+        for (absent, heard) in [(0, [0x32, 0]), (1, [0x19, 0])] {
+            fault(absent, Some("nak"));
+            i2c.write_read(0x48, &[0], &mut bytes).unwrap();
+            assert_eq!(bytes, heard, "without {}", places[absent]);
+            fault(1 - absent, Some("nak"));
+            assert!(i2c.read(0x48, &mut [0]).is_err());
+            fault(0, None);
+            fault(1, None);
         }
     }
 

@@ -239,6 +239,9 @@ fn blank(text: &[u8]) -> bool {
     text.trim_ascii().is_empty()
 }
 
+/// What a state file has at the top; beside them, whether the bus has gone.
+pub(super) const SECTIONS: [&str; 5] = ["lines", "inputs", "chips", "pwm", "held"];
+
 /// An object of objects; nothing at all counts as an empty one.
 fn parse(text: &[u8]) -> Option<Document> {
     if text.len() as u64 > SIZE_LIMIT {
@@ -248,8 +251,7 @@ fn parse(text: &[u8]) -> Option<Document> {
         return Some(Document::new());
     }
     let document: Document = serde_json::from_slice(text).ok()?;
-    let sections = ["lines", "inputs", "chips", "pwm", "held"];
-    sections.iter().all(|name| document.get(*name).is_none_or(Value::is_object)).then_some(document)
+    SECTIONS.iter().all(|name| document.get(*name).is_none_or(Value::is_object)).then_some(document)
 }
 
 #[cfg(test)]

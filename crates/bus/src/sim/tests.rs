@@ -221,6 +221,68 @@ fn what_makes_no_sense_in_the_file_is_ignored_and_kept() {
     assert_eq!(bench.read()["chips"]["0x48"]["chip"], "toaster");
 }
 
+/// What a bus gives, and a way to ask it.
+type Asked = (&'static str, Box<dyn FnMut() -> Result<(), BusError>>);
+
+#[test]
+fn whatever_is_on_a_bus_that_has_gone_says_so_until_it_is_opened_again() {
+    let bench = Bench::new();
+    let mut bus = bench.open();
+    bus.expect(stand_in::NAME, &[Claim::Address(0x48)]);
+    let (mut door, mut pump) =
+        (bus.input(&input("GPIO17", Bias::AsIs)).unwrap(), bus.output(&output("GPIO27", false, false)).unwrap());
+    let mut edges = bus.input(&input("GPIO18", Bias::AsIs)).unwrap();
+    let mut relay = bus.output(&output("GPIO22", false, false)).unwrap();
+    let pwm =
+        |channel| PwmRequest { place: PwmPlace::Channel(channel), period: LOOK_EVERY, percent: 0.0, inverted: false };
+    let (mut lamp, mut fan) = (bus.pwm(&pwm(0)).unwrap(), bus.pwm(&pwm(1)).unwrap());
+    let (mut i2c, mut spi) = (bus.i2c().unwrap(), bus.spi(&SpiRequest { mode: MODE_0, max_hz: 1_000_000 }).unwrap());
+    let (mut port, mut other) =
+        (bus.uart(&UartRequest { baud: 9600 }).unwrap(), bus.uart(&UartRequest { baud: 9600 }).unwrap());
+    let mut third = bus.uart(&UartRequest { baud: 9600 }).unwrap();
+    let (files, more) = (bus.files().unwrap(), bus.files().unwrap());
+    let disk = bus.files().unwrap();
+    let mut asked: Vec<Asked> = vec![
+        ("input", Box::new(move || door.is_active().map(drop))),
+        ("edges", Box::new(move || edges.take_edges().map(drop))),
+        ("output", Box::new(move || pump.set(true))),
+        ("read back", Box::new(move || relay.is_active().map(drop))),
+        ("PWM", Box::new(move || lamp.set(50.0))),
+        ("percent", Box::new(move || fan.percent().map(drop))),
+        ("I2C", Box::new(move || i2c.read(0x48, &mut [0]))),
+        ("SPI", Box::new(move || spi.read(&mut [0]))),
+        ("port, read", Box::new(move || port.read(&mut [0], Duration::ZERO).map(drop))),
+        ("port, write", Box::new(move || other.write(&[0]))),
+        ("port, discard", Box::new(move || third.discard())),
+        ("file", Box::new(move || files.read("/sys/class/hwmon/hwmon0/name").map(drop))),
+        ("folder", Box::new(move || more.list("/sys/class/hwmon").map(drop))),
+        ("disk", Box::new(move || disk.disk_used("/").map(drop))),
+    ];
+    for (what, ask) in &mut asked {
+        assert!(ask().is_ok(), "{what}");
+    }
+    let mut document = bench.read();
+    document["gone"] = json!(true);
+    bench.write(&document);
+    assert!(bus.refresh().unwrap_err().is_gone());
+    assert!(SimBus::open(Some(bench.path.clone()), stand_in::find).is_err_and(|error| error.is_gone()));
+    document["gone"] = json!(false);
+    bench.write(&document);
+    assert!(bus.refresh().unwrap_err().is_gone(), "what is open stays dead");
+    for (what, ask) in &mut asked {
+        assert!(ask().is_err_and(|error| error.is_gone()), "{what}");
+    }
+    let claims = [
+        bus.input(&input("GPIO5", Bias::AsIs)).err(),
+        bus.output(&output("GPIO6", false, false)).err(),
+        bus.pwm(&pwm(2)).err(),
+    ];
+    assert!(claims.iter().all(|error| error.as_ref().is_some_and(BusError::is_gone)), "{claims:?}");
+    drop(asked);
+    let mut again = bench.open();
+    assert!(again.refresh().is_ok() && !again.input(&input("GPIO17", Bias::AsIs)).unwrap().is_active().unwrap());
+}
+
 #[test]
 fn a_reader_who_hammers_the_file_never_sees_half_of_it() {
     let bench = Bench::new();

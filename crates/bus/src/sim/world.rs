@@ -18,7 +18,7 @@ use crate::sim::lines::Lines;
 use crate::sim::place::Place;
 use crate::sim::pwm::Channels;
 use crate::sim::slots::{ChipSlot, ChipSlots};
-use crate::sim::state::{Document, Look, Put, StateFile};
+use crate::sim::state::{Document, Look, Put, SECTIONS, StateFile};
 use crate::{BusError, Delay};
 use fieldgate_clock::monotonic;
 
@@ -179,7 +179,13 @@ impl World {
 
     /// Believes the file in what is not ours.
     fn take_over(&mut self, document: &Document, now: Duration) {
-        self.gone |= document.get("gone") == Some(&Value::Bool(true));
+        for (key, value) in document.iter().filter(|(key, _)| !SECTIONS.contains(&key.as_str())) {
+            match (key.as_str(), value) {
+                ("gone", Value::Bool(gone)) => self.gone |= *gone,
+                ("gone", _) => self.complain(format!("gone is neither true nor false, but {value}")),
+                _ => self.complain(format!("nothing is called {key}, but {} and gone", SECTIONS.join(", "))),
+            }
+        }
         for (line, value) in section(document, "lines") {
             match level(value) {
                 Some(level) => self.lines.take_over_driven(line, level),
@@ -197,6 +203,9 @@ impl World {
                 Some(percent) => self.pwm.take_over(channel, percent),
                 None => self.complain(format!("pwm: {channel} is not a channel with its percentage")),
             }
+        }
+        for (line, _) in section(document, "held").filter(|(_, process)| process.as_u64().is_none()) {
+            self.complain(format!("held: {line} is not with the number of a process"));
         }
         self.holders.take_over(section(document, "held"));
         for (key, value) in section(document, "chips") {
