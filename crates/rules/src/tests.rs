@@ -11,7 +11,7 @@ use std::time::Duration;
 use fieldgate_formula::{Kind, Value};
 use fieldgate_model::{Action, Name, OutputValue};
 
-use crate::{Engine, Event, Now, Order, RuleSpec, SignalKind, State, Table, Trip, Wall, What};
+use crate::{Engine, Event, Now, Order, RuleSpec, SignalKind, State, Status, Table, Trip, Wall, What};
 
 const ON: Action = Action::Set(OutputValue::Switch(true));
 
@@ -90,13 +90,19 @@ impl Bench {
 
     fn event(&mut self, event: Event) {
         let mut orders = Vec::new();
+        let (before, revision) = (self.statuses(), self.engine.revision());
         self.engine.step(Now { at: self.at, wall: self.wall }, event, &mut orders);
+        assert!(self.statuses() == before || self.engine.revision() > revision, "a change that nobody publishes");
         for order in orders {
             self.log.push(self.describe(order));
             let refused = self.refuses.filter(|_| matches!(order.what, What::Set { .. } | What::Toggle { .. }));
             let answer = refused.map_or(Ok(()), |words| Err(Arc::from(words)));
             self.event(Event::Answered(order.id, answer));
         }
+    }
+
+    fn statuses(&self) -> Vec<Status> {
+        self.engine.statuses().cloned().collect()
     }
 
     fn describe(&self, order: Order) -> String {
@@ -194,9 +200,23 @@ fn no_rule_begins_while_its_end_is_true_or_unknown() {
     bench.number(1, "x", 6.0);
     bench.check_state("r", State::Inactive, "something that it names is not known");
     bench.number(2, "y", 6.0);
+    bench.check_state("r", State::Inactive, "its condition does not hold");
     bench.check(&[]);
     bench.number(3, "y", 5.0);
     bench.check(&["r: o on"]);
+}
+
+#[test]
+fn how_long_until_has_been_true_does_not_begin_again_while_when_is_true_too() {
+    let spec = RuleSpec { until: Some("x > 21".into()), until_for: s(10), ..rule("r", "y > 5", &["o"]) };
+    let mut bench = Bench::new(vec![spec]);
+    bench.number(1, "x", 20.0);
+    bench.number(2, "y", 6.0);
+    bench.number(3, "x", 22.0);
+    bench.number(8, "x", 23.0);
+    bench.check(&["r: o on"]);
+    bench.until(13);
+    bench.check(&["r: o safe"]);
 }
 
 #[test]
@@ -256,6 +276,11 @@ fn changes_that_are_spread_over_more_than_a_minute_are_no_loop() {
         bench.number(at * 7, "x", if at % 2 == 0 { 6.0 } else { 5.0 });
     }
     assert_eq!(bench.log.len(), 40);
+    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    for (at, value) in [0, 1, 2, 3, 4, 5, 6, 7, 8, 60].into_iter().zip([6.0, 5.0].into_iter().cycle()) {
+        bench.number(at, "x", value);
+    }
+    assert_eq!((bench.log.len(), bench.engine.stopped().count()), (10, 0), "the first is a minute ago");
 }
 
 #[test]
@@ -288,7 +313,9 @@ fn a_reload_keeps_what_is_the_same_and_ends_what_is_not() {
     let mut orders = Vec::new();
     bench.engine.retire(&next, bench.at, &mut orders);
     assert_eq!(orders.into_iter().map(|order| bench.describe(order)).collect::<Vec<_>>(), ["gone: q safe"]);
+    let revision = bench.engine.revision();
     bench.engine = bench.engine.adopt(next);
+    assert!(bench.engine.revision() > revision, "there are other rules");
     bench.until(29);
     bench.event(Event::Time);
     bench.check(&[]);
@@ -300,6 +327,32 @@ fn a_reload_keeps_what_is_the_same_and_ends_what_is_not() {
     bench.engine = bench.engine.adopt(again);
     bench.number(31, "x", 5.0);
     bench.check(&["same: o safe"]);
+}
+
+#[test]
+fn a_reload_ends_an_active_rule_that_has_another_condition() {
+    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    bench.number(1, "x", 6.0);
+    bench.check(&["r: o on"]);
+    let next = table(vec![rule("r", "x > 7", &["o"])]);
+    let mut orders = Vec::new();
+    bench.engine.retire(&next, bench.at, &mut orders);
+    assert_eq!(orders.into_iter().map(|order| bench.describe(order)).collect::<Vec<_>>(), ["r: o safe"]);
+    bench.engine = bench.engine.adopt(next);
+    bench.event(Event::Time);
+    bench.check_state("r", State::Inactive, "its condition does not hold");
+    bench.number(2, "x", 8.0);
+    bench.check(&["r: o on"]);
+}
+
+#[test]
+fn a_table_says_what_its_rules_name_and_wait_for() {
+    let until = Some("bell.click == \"long\" or nothing.here".into());
+    let specs = [RuleSpec { until, ..rule("one", "x > 5", &[]) }, rule("two", "bell.click == \"single\"", &[])];
+    assert_eq!(Table::names_of(&specs), ["bell.click", "nothing.here", "x"]);
+    let [_, two] = specs;
+    let table = table(vec![rule("one", "x > 5", &[]), two]);
+    assert_eq!((table.is_moment(0), table.is_moment(1)), (false, true));
 }
 
 #[test]

@@ -108,10 +108,10 @@ mod tests {
     fn kind(name: &language::Name) -> Option<SignalKind> {
         Some(match name.to_string().as_str() {
             "button.click" => SignalKind::Moment,
-            "mode" | "plan" => SignalKind::Lasting(Kind::options(["auto", "away"])),
+            "mode" | "plan" | "fan.mode" => SignalKind::Lasting(Kind::options(["auto", "away"])),
             "heater.value" => SignalKind::Lasting(Kind::options(["on", "off"])),
             "lamp.value" | "air.relative_humidity" => SignalKind::Lasting(Kind::number("%")),
-            "float.active" | "door.open" => SignalKind::Lasting(Kind::Flag),
+            "float.active" | "door.open" | "boost" => SignalKind::Lasting(Kind::Flag),
             "n.value" | "glass.count" => SignalKind::Lasting(Kind::number("")),
             _ => SignalKind::Lasting(Kind::number("°C")),
         })
@@ -152,6 +152,16 @@ mod tests {
             "room's temperature is above 20 °C",
             "room's temperature has been above 20 °C for 30 s",
         );
+        check(
+            "-5 < room.temperature",
+            "room's temperature is above −5 °C",
+            "room's temperature has been above −5 °C for 30 s",
+        );
+        check(
+            "room.temperature > -(target + 2)",
+            "room's temperature is above `-(target + 2)`",
+            "room's temperature has been above `-(target + 2)` for 30 s",
+        );
         check("n.value != 3", "n's value is not 3", "n's value has not been 3 for 30 s");
         check("not (glass.count > 3)", "glass' count is at most 3", "glass' count has been at most 3 for 30 s");
         check(
@@ -180,7 +190,10 @@ mod tests {
         check("float.active", "float is active", "float has been active for 30 s");
         check("not door.open", "door is not open", "door has not been open for 30 s");
         check("not link.up", "the broker is not connected", "the broker has not been connected for 30 s");
+        check("not boost", "boost is not true", "boost has not been true for 30 s");
+        check("fan.mode == \"auto\"", "fan's mode is auto", "fan's mode has been auto for 30 s");
         check_whole("button.click == \"single\"", "button gives a single click");
+        check_whole("button.click != \"single\"", "`button.click != \"single\"` is true");
     }
 
     #[test]
@@ -190,8 +203,13 @@ mod tests {
         check("not (\"06:00\" >= time)", "it is after 06:00", "it has been after 06:00 for 30 s");
         check("time == \"12:00\"", "it is 12:00", "it has been 12:00 for 30 s");
         check("weekday != \"sun\"", "it is not Sunday", "it has not been Sunday for 30 s");
-        let night = "it is between 22:00 and 06:00";
-        check("time >= \"22:00\" or time < \"06:00\"", night, "it has been between 22:00 and 06:00 for 30 s");
+        for night in [
+            "time >= \"22:00\" or time < \"06:00\"",
+            "time < \"06:00\" or time >= \"22:00\"",
+            "\"22:00\" <= time or \"06:00\" > time",
+        ] {
+            check(night, "it is between 22:00 and 06:00", "it has been between 22:00 and 06:00 for 30 s");
+        }
         check_whole(
             "float.active and (time >= \"22:00\" or time < \"06:00\")",
             "float is active and it is between 22:00 and 06:00",
@@ -260,6 +278,11 @@ mod tests {
         let stairs = RuleSpec { when: "button.click == \"long\"".into(), then: Vec::new(), ..night };
         let words = "when button gives a long click, set lamp to 20 %; 1 min after the last one, make lamp safe";
         assert_eq!(stairs.in_words(kind), words);
+        let day = Duration::from_secs(86_400);
+        let plain = RuleSpec { until_for: Duration::ZERO, when: "boost".into(), hold: day, lost: 2 * day, ..stairs };
+        let words = "when boost has been true for 1 day, set lamp to 20 %; when that is over, or has been unknown for \
+                     2 days, make lamp safe";
+        assert_eq!(plain.in_words(kind), words);
     }
 
     #[test]

@@ -346,10 +346,12 @@ mod tests {
 
     #[test]
     fn two_rules_of_which_each_moves_what_the_other_looks_at_go_round() {
-        let one = |when| sets("one", when, "a");
+        let one = |when: &str| sets("one", when, "a");
         let two = sets("two", "a.value == \"on\"", "b");
         check(&[one("b.value == \"off\""), two.clone()], &["one two"]);
-        check(&[one("x < 19 and b.value == \"off\""), two.clone()], &["one two"]);
+        for limit in ["x < 19", "x > 19", "x < -5"] {
+            check(&[one(&format!("{limit} and b.value == \"off\"")), two.clone()], &["one two"]);
+        }
         check(
             &[one("b.value == \"off\" and mode == \"auto\" and not link.up and f.active"), two.clone()],
             &["one two"],
@@ -402,6 +404,8 @@ mod tests {
     #[test]
     fn what_cannot_be_proved_is_left_to_the_engine() {
         let one = |when, output| sets("one", when, output);
+        let apart = sets("apart", "x > 3", "slow");
+        check(&[one("b.value == \"off\"", "a"), sets("two", "a.value == \"on\"", "b"), apart], &["one two"]);
         check(&[one("b.value == \"off\"", "slow"), sets("two", "slow.value == \"on\"", "b")], &[]);
         check(&[one("b.value == \"off\" and derived.y > 3", "a"), sets("two", "a.value == \"on\"", "b")], &[]);
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Manual;
+use fieldgate_model::StateCause;
 
 #[test]
 fn a_rule_that_is_refused_is_blocked_and_tries_again() {
@@ -54,6 +55,38 @@ fn a_command_takes_an_output_over_until_the_condition_changes() {
 }
 
 #[test]
+fn what_a_command_has_taken_over_is_its_own_until_no_rule_wants_it() {
+    let mut bench = Bench::new(vec![rule("one", "x > 5", &["o"]), rule("other", "y > 5", &["o"])]);
+    bench.number(1, "x", 6.0);
+    bench.number(2, "y", 6.0);
+    bench.event(Event::Commanded(0));
+    bench.check(&["one: o on"]);
+    bench.number(3, "x", 5.0);
+    bench.check(&[]);
+    bench.number(4, "y", 5.0);
+    bench.check(&["other: o safe"]);
+}
+
+#[test]
+fn what_an_output_does_for_another_reason_than_a_rule_takes_it_away_or_is_tried_again() {
+    let lasting = |words: &str| Some(Event::Tripped(1, Trip::Lasting(words.into())));
+    let passing = |words: &str| Some(Event::Tripped(1, Trip::Passing(words.into())));
+    for (cause, event) in [
+        (StateCause::Command, Some(Event::Commanded(1))),
+        (StateCause::Limit, Some(Event::Commanded(1))),
+        (StateCause::MaxOn, lasting("max_on")),
+        (StateCause::Interlock, passing("interlock")),
+        (StateCause::SafeState, passing("safe_state")),
+        (StateCause::Start, Some(Event::Tripped(1, Trip::Rebuilt))),
+        (StateCause::Rule, None),
+        (StateCause::For, None),
+        (StateCause::Stop, None),
+    ] {
+        assert_eq!(Event::of_change(1, cause), event, "{cause:?}");
+    }
+}
+
+#[test]
 fn a_rule_that_is_switched_off_leaves_to_a_command_what_that_has_taken_over() {
     let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
     bench.number(1, "x", 6.0);
@@ -96,6 +129,16 @@ fn what_may_pass_is_tried_again_and_what_was_rebuilt_is_ordered_at_once() {
     bench.until(2);
     bench.check(&["r: o on"]);
     bench.check_state("r", State::Active, "its condition holds");
+}
+
+#[test]
+fn what_is_ordered_again_does_not_hide_what_else_changes() {
+    let mut bench = Bench::new(vec![RuleSpec { lost: s(300), ..rule("r", "x > 5", &["o"]) }]);
+    bench.number(1, "x", 6.0);
+    bench.engine.step(Now::without_wall(s(2)), Event::Tripped(0, Trip::Rebuilt), &mut Vec::new());
+    bench.engine.write(0, Value::Unknown);
+    bench.engine.step(Now::without_wall(s(2)), Event::Time, &mut Vec::new());
+    bench.check_state("r", State::Active, "something that it names is not known");
 }
 
 #[test]
