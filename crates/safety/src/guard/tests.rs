@@ -1,5 +1,7 @@
 //! Each rule by itself; all of them together under chance are in `machine/tests/lives.rs`.
 
+mod partners;
+
 use super::*;
 use crate::{Pair, SharedInterlocks};
 use fieldgate_model::Name;
@@ -127,6 +129,14 @@ fn a_later_on_takes_back_an_off_that_waits() {
     assert!(matches!(guard.command(s(110), OFF, None), Ok(Grant::At(..))));
     now(&mut guard, 120, ON, None);
     assert_eq!(guard.due(s(160), Some(s(160)), false), None);
+}
+
+#[test]
+fn a_for_is_as_long_as_min_on_at_least() {
+    let mut guard = guard(Limits { min_on: s(10), ..base() });
+    assert_eq!(refused(&mut guard, 100, ON, Some(s(9))), "limit: `for` would end before min_on, 10s, has passed");
+    now(&mut guard, 100, ON, Some(s(10)));
+    assert_eq!(guard.deadline(Some(s(100)), false), Some(s(110)));
 }
 
 #[test]
@@ -369,65 +379,6 @@ fn a_cover_at_rest_is_safe_where_stopping_is() {
     assert_eq!(guard.deadline(Some(s(1)), false), Some(s(31)));
     guard.came_to_rest();
     assert_eq!(guard.deadline(Some(s(1)), false), None);
-}
-
-/// Two that exclude each other, with a rest of 5 s, both seen to be off at 0 s.
-fn pump_and_valve(limits: Limits) -> (Guard, Guard) {
-    let (all, name) = (SharedInterlocks::default(), |text: &str| Name::new(text).unwrap());
-    let pair = Pair { one: name("pump"), other: name("valve"), dead_time: s(5) };
-    all.arrange(vec![pair], ["pump", "valve"].map(name));
-    (guard_in(&all, "pump", limits), guard_in(&all, "valve", base()))
-}
-
-#[test]
-fn an_off_that_waited_is_carried_out_whatever_its_partner_does() {
-    let (mut pump, mut valve) = pump_and_valve(Limits { min_on: s(60), safe_after: None, ..base() });
-    now(&mut pump, 100, ON, None);
-    assert!(matches!(pump.command(s(110), OFF, None), Ok(Grant::At(..))));
-    valve.doubt(s(120));
-    assert_eq!(pump.due(s(160), None, false), verdict(OFF, StateCause::Limit));
-}
-
-/// The valve is on for a while and seen off at `at`.
-fn open_and_close(valve: &mut Guard, at: u64) {
-    now(valve, at - 5, ON, None);
-    now(valve, at, OFF, None);
-    valve.saw(s(at), false, false);
-}
-
-#[test]
-fn an_on_that_waits_rests_after_its_partner_and_is_dropped_while_that_is_not_known_to_be_off() {
-    let (mut pump, mut valve) = pump_and_valve(Limits { safe_after: None, ..base() });
-    open_and_close(&mut valve, 100);
-    assert!(matches!(pump.command(s(102), ON, None), Ok(Grant::At(..))));
-    valve.doubt(s(103));
-    valve.saw(s(104), false, false);
-    assert_eq!(pump.due(s(105), None, false), None);
-    assert_eq!(pump.deadline(None, false), Some(s(109)));
-    valve.doubt(s(107));
-    assert_eq!(pump.due(s(109), None, false), None);
-    assert_eq!((pump.deadline(None, false), pump.has_waiting_command()), (None, false));
-    valve.saw(s(110), false, false);
-    now(&mut valve, 120, ON, None);
-}
-
-#[test]
-fn an_on_that_is_dropped_gives_its_lock_back_if_it_was_seen_off() {
-    let often = |times: u32| Limits { switches_per_hour: Some(times), safe_after: None, ..base() };
-    for is_doubted in [false, true] {
-        let (mut pump, mut valve) = pump_and_valve(often(2));
-        open_and_close(&mut pump, 20);
-        open_and_close(&mut valve, 40);
-        assert!(matches!(pump.command(s(42), ON, None), Ok(Grant::At(..))));
-        pump.relimit(often(1));
-        if is_doubted {
-            pump.doubt(s(43));
-        }
-        assert_eq!(pump.due(s(45), None, false), None);
-        assert!(!pump.has_waiting_command());
-        let granted = valve.command(s(300), ON, None);
-        assert_eq!(granted.is_ok(), !is_doubted, "{granted:?}");
-    }
 }
 
 #[test]

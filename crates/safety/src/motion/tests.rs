@@ -50,6 +50,14 @@ fn what_has_no_pace_is_there_at_once() {
 }
 
 #[test]
+fn a_ramp_that_takes_no_time_is_none() {
+    let mut lamp = Motion::new(Pace::Ramp(ms(0)), OutputValue::Percent(0.0), ms(0));
+    lamp.saw(ms(0), OutputValue::Percent(0.0));
+    lamp.begin(ms(100), set(80.0), false);
+    assert_eq!((lamp.value(ms(100)), lamp.deadline(), lamp.target()), (OutputValue::Percent(80.0), None, None));
+}
+
+#[test]
 fn a_ramp_moves_in_steps_and_a_trip_does_not_wait_for_it() {
     let mut lamp = lamp();
     lamp.begin(ms(100), set(50.0), false);

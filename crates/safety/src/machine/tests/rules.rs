@@ -125,3 +125,12 @@ fn what_a_rule_has_toggled_it_does_not_own() {
     assert_eq!(switch.does, OutputValue::Switch(true));
     switch.check_alone(1000, false);
 }
+
+#[test]
+fn a_rule_that_lets_go_owns_nothing_even_if_what_it_asks_for_is_refused() {
+    let mut switch = Switch::new(|limits| limits.pulse = Some(ms(5000)));
+    switch.rule(100, RuleOrder::Own(ON));
+    switch.rule(200, RuleOrder::LetGo(Some(ON)));
+    assert_eq!(switch.answers.pop().unwrap().unwrap_err().reason, Reason::Busy);
+    switch.check_alone(1000, false);
+}
