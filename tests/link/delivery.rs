@@ -184,6 +184,28 @@ async fn the_present_does_not_wait_for_a_long_backlog() {
     link.end().await;
 }
 
+/// The seam between a start of the spool and one of the link: neither waits for the other, and nothing is skipped.
+#[tokio::test]
+async fn the_present_arrives_while_a_large_spool_is_examined_and_the_backlog_afterwards() {
+    let broker = Mosquitto::with_lines("max_queued_messages 0");
+    let watch = listener(&broker);
+    let spool = open_spool();
+    (1..=20_000).for_each(|seq| put(&spool, Message { run: RunId(1), ..reading("air", seq) }));
+    let (gate, gated) = std::sync::mpsc::channel();
+    let spool = spool.reopen(gated).await;
+    let mut link = start(settings(Protocol::V5, broker.port), &spool);
+    link.up().await;
+    (1..=100).for_each(|seq| put(&spool, reading("air", seq)));
+    eventually("the present", || watch.count("b/sensors/air") == 100).await;
+    assert_eq!(watch.count("b/late/air"), 0, "the file is still to be examined");
+    gate.send(()).unwrap();
+    eventually("all arrived", || watch.count("b/late/air") == 20_000).await;
+    emptied(&spool).await;
+    assert_eq!(in_order(&payloads(&watch, "b/late/air")), (1..=20_000).collect::<Vec<u64>>());
+    assert_eq!(in_order(&payloads(&watch, "b/sensors/air")), (1..=100).collect::<Vec<u64>>(), "and nothing twice");
+    link.end().await;
+}
+
 #[tokio::test]
 async fn a_broker_that_takes_one_at_a_time_gets_one_at_a_time() {
     let broker = Mosquitto::with_lines("max_inflight_messages 1");

@@ -77,17 +77,28 @@ pub(crate) struct TestSpool {
 
 pub(crate) fn open_spool() -> TestSpool {
     let folder = tempfile::tempdir().unwrap();
-    let settings = spool::Settings {
+    let (spool, thread) = spool::open(spool_settings(&folder), RUN).unwrap();
+    TestSpool { spool, _thread: thread, _folder: folder }
+}
+
+fn spool_settings(folder: &TempDir) -> spool::Settings {
+    spool::Settings {
         path: folder.path().to_owned(),
         max_size: 64 << 20,
         commit_every: Duration::from_secs(1),
         when_full: WhenFull::DropOldest,
-    };
-    let (spool, thread) = spool::open(settings, RUN).unwrap();
-    TestSpool { spool, _thread: thread, _folder: folder }
+    }
 }
 
 impl TestSpool {
+    /// Closes it and opens it again; a large file is examined when something comes through the gate.
+    pub(crate) async fn reopen(self, gate: std::sync::mpsc::Receiver<()>) -> Self {
+        self.spool.close().await;
+        self._thread.join().unwrap();
+        let (spool, thread) = spool::open_gated(spool_settings(&self._folder), RUN, gate).unwrap();
+        Self { spool, _thread: thread, ..self }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.wait_for(self.spool.read(Sequence(0), 100_000)).unwrap().messages.len()
     }

@@ -3,11 +3,12 @@
 //! It has no clock and no thread of its own: each call says what time it is, and [`Core::due`] says when it wants to be
 //! called next. Three things can be thought of alone, each a type that alone writes its fields: `disk.rs` is the file and its
 //! faults, `order.rs` the sequences and eras, `delivery.rs` what became of messages. What joins them are the methods of [`Core`]:
-//! `reading.rs` reads from memory and disk; `saving.rs` writes and handles failed writes; `persistent.rs` keeps what outlives the
+//! `examining.rs` goes on without a file that is being examined; `reading.rs` reads from memory and disk; `saving.rs` writes and handles failed writes; `persistent.rs` keeps what outlives the
 //! messages; `recovery.rs` opens the file again and reads a damaged one.
 
 mod delivery;
 mod disk;
+mod examining;
 mod order;
 mod persistent;
 mod reading;
@@ -105,18 +106,10 @@ impl Core {
         })
     }
 
-    /// Looks through a file for which the start was not to wait. Damage that this finds is treated like damage found in use.
-    pub(super) fn examine(&mut self, now: Moment) {
-        match self.disk.store_mut().examine() {
-            Ok(true) => {}
-            Ok(false) => self.damaged("its structure is broken".into(), now),
-            Err(error) => self.failed(&error, now),
-        }
-    }
-
     /// Takes a message in; it is offered by the next [`Core::tick`].
     pub(super) fn append(&mut self, message: Message, now: Moment) {
         if self.is_too_large(&message) {
+            self.await_examination(now);
             self.fit_the_disk(now);
             if self.is_too_large(&message) {
                 return self.refuse(message, now);
@@ -229,12 +222,17 @@ impl Core {
                 self.save_ids(now);
             }
         }
-        self.order.offer_all();
+        if !(self.disk.is_examined_now() && self.owes_the_disk()) {
+            self.order.offer_all();
+        }
     }
 
     /// Keeps memory within its limit: what the disk has goes first.
     fn relieve(&mut self, now: Moment) {
         self.evict();
+        if self.cache.is_over() {
+            self.await_examination(now);
+        }
         if self.cache.is_over() && (self.disk.not_before() <= now.boot || self.has_more_space(now)) {
             self.save(now);
         }
@@ -297,6 +295,7 @@ impl Core {
 
     /// Takes new settings over, but for the path.
     pub(super) fn reconfigure(&mut self, settings: Settings, now: Moment) {
+        self.await_examination(now);
         self.settings = Settings { path: std::mem::take(&mut self.settings.path), ..settings };
         self.fit_the_disk(now);
     }
@@ -328,7 +327,8 @@ impl Core {
 
     /// Makes the disk full, or not.
     #[cfg(test)]
-    pub(super) fn fill_disk(&self, is_full: bool) {
+    pub(super) fn fill_disk(&mut self, is_full: bool) {
+        assert!(!self.disk.is_examined_now(), "the file is not here");
         self.disk.store().fill(is_full);
     }
 
@@ -349,7 +349,11 @@ impl Core {
     /// Sequences that count as read by the link although their messages are gone.
     #[cfg(test)]
     pub(super) fn strays(&self) -> Vec<u64> {
-        let is_here = |sequence| self.cache.get(sequence).is_some() || self.disk.store().has(sequence).unwrap();
+        let is_here = |sequence| {
+            // What is with its examiner cannot be asked.
+            let may_be_on_disk = self.disk.is_examined_now() && sequence < self.order.first();
+            may_be_on_disk || self.cache.get(sequence).is_some() || self.disk.store().has(sequence).unwrap()
+        };
         self.delivery.handed().filter(|sequence| !is_here(*sequence)).collect()
     }
 

@@ -82,8 +82,10 @@
 //! [`cache::FLEETING_COUNT`] of them, are never written, and the oldest goes (counted, without a loss record). It does
 //! not repair: a file that SQLite finds damaged is set aside as `spool.db.damaged-<unix time>`, where it stays until a person
 //! deletes it, and a new one begun. A row that does not belong where it is found is such damage too.
-//! A file of more than a mebibyte is examined by the spool's thread, before it serves anybody,
-//! so that a start need not wait for it. What can still be read of the old one moves into the new one; readings that lay in
+//! A file of more than a mebibyte is examined by a thread of its own, for about a second at most, so that neither a start nor
+//! fresh messages need wait for it. Until then what the file has is not offered, and nothing is written; what must be on disk
+//! before it is offered waits, and a stop waits too. Where memory is full before the examination has ended, the spool waits for
+//! its end. What can still be read of a damaged file moves into the new one; readings that lay in
 //! between are reported as lost where the rows around them say which they were, and are counted in the log where not.
 //!
 //! # What a power cut or a kill can lose
@@ -163,6 +165,7 @@
 //! `page_file.rs` and `pages.rs` know its format, `scout.rs` finds the pages with rows, `row_search.rs` puts these in order, and `holes.rs`
 //! says what is missing. `export.rs` reads a spool from outside, beside the service too, by `snapshot.rs`, and locks and writes nothing.
 //! `inspect.rs` looks at a file from outside in the same way, to say how it is.
+//! `examination.rs` looks through a large file while the others work.
 //! `core.rs` joins them and applies the policy, with the time passed in; below it `disk.rs`, `order.rs` and `delivery.rs` have its state.
 //! `thread.rs` runs the core, and `vitals.rs` says how it is.
 
@@ -174,6 +177,7 @@ pub mod configuration;
 mod core;
 mod counts;
 mod error;
+mod examination;
 mod export;
 mod file;
 mod folder;
@@ -210,6 +214,8 @@ pub use export::{Export, ExportError, Portion};
 pub use folder::describe as describe_folder;
 pub use handle::{Item, Permit, Spool};
 pub use inspect::{FileState, Inspection, inspect};
+#[cfg(any(test, feature = "testing"))]
+pub use thread::open_gated;
 pub use thread::{SpoolPanicked, SpoolThread, open};
 pub use types::{Batch, MIN_SIZE, Sequence, Settings, Stats, Stored, WhenFull};
 pub use vitals::Vitals;

@@ -14,7 +14,7 @@ use crate::{SpoolError, folder as places, wal};
 /// 3.51.3: before it a race could leave a log that recovery reads wrongly.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// Files with at most so many bytes in use are examined before the start goes on, larger ones by the spool's thread: outputs must
+/// Files with at most so many bytes in use are examined before the start goes on, larger ones by a thread of their own: outputs must
 /// not wait for their safe state until a hundred megabytes have been read from a card.
 const EXAMINED_AT_ONCE: u64 = 1024 * 1024;
 

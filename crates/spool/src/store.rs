@@ -119,6 +119,17 @@ impl Store {
         Ok(true)
     }
 
+    /// Stands in while the file is examined: it says what was known of it, and has none of it.
+    pub(super) fn stand_in(&self) -> rusqlite::Result<Self> {
+        let folder = self.file.parent().unwrap_or(Path::new("/"));
+        Ok(Self { rows: self.rows, used: self.used, ..Self::nowhere(folder)? })
+    }
+
+    /// Whether [`Store::examine`] has nothing left to do.
+    pub(super) fn is_examined(&self) -> bool {
+        self.is_examined
+    }
+
     /// Stands in for the database that `folder` cannot hold now: always empty, and never written to.
     pub(super) fn nowhere(folder: &Path) -> rusqlite::Result<Self> {
         Ok(Self { connection: file::nowhere()?, file: folder.join(file::FILE), rows: 0, used: 0, is_examined: true })
@@ -292,6 +303,12 @@ impl Store {
         let set = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
         self.connection.pragma_update_and_check(None, "journal_size_limit", signed(limits.batch), set)?;
         Ok(())
+    }
+
+    /// As large as one for which a start does not wait.
+    #[cfg(test)]
+    pub(super) fn forget_examination(&mut self) {
+        self.is_examined = false;
     }
 
     /// Makes the disk full, or not.

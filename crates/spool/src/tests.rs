@@ -5,6 +5,7 @@ mod announced;
 mod commits;
 mod counts;
 mod damage;
+mod examining;
 mod export;
 mod flips;
 mod handle;

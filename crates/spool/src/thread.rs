@@ -17,6 +17,7 @@ use crate::announced;
 use crate::command_ids::{self, Reader};
 use crate::configuration::{self, Order};
 use crate::core::Core;
+use crate::examination::Examined;
 use crate::vitals::Busy;
 use crate::{Batch, Item, ReadError, Sequence, Settings, Spool, SpoolError, Stats};
 use fieldgate_clock as clock;
@@ -82,11 +83,33 @@ impl SpoolThread {
     }
 }
 
-/// Opens the spool and starts its thread, which examines a large file before it serves anybody: for about a second at most.
+/// Opens the spool and starts its thread. A large file is examined by another one meanwhile, for about a second at most; until then
+/// what the file has is not offered, [`Spool::read`] of it fails, and nothing is written.
 ///
 /// # Errors
 /// [`SpoolError`]: the program cannot run; report it to the user.
 pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), SpoolError> {
+    open_with(settings, run, || ())
+}
+
+/// The same, and a large file is examined only when something comes through `gate`, or its sender is gone.
+///
+/// # Errors
+/// As [`open`].
+#[cfg(any(test, feature = "testing"))]
+pub fn open_gated(
+    settings: Settings,
+    run: RunId,
+    gate: std::sync::mpsc::Receiver<()>,
+) -> Result<(Spool, SpoolThread), SpoolError> {
+    open_with(settings, run, move || gate.recv().unwrap_or_default())
+}
+
+fn open_with(
+    settings: Settings,
+    run: RunId,
+    before_examination: impl FnOnce() + Send + 'static,
+) -> Result<(Spool, SpoolThread), SpoolError> {
     let folder = settings.path.clone();
     let no_thread = |source: io::Error| SpoolError::Thread { path: folder.clone(), source };
     let core = Core::open(settings, run, clock::now())?;
@@ -121,7 +144,7 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
         Ok(runtime) => {
             started.send(Ok(())).unwrap_or_default();
-            state.run(&runtime);
+            state.run(&runtime, before_examination);
         }
         Err(error) => started.send(Err(error)).unwrap_or_default(),
     };
@@ -167,22 +190,36 @@ struct ThreadState {
 /// What a wait for requests came to.
 enum Wait {
     Request(Request),
+    /// The file is back from its examination, or lost.
+    Examined(Option<Examined>),
     /// The time has come, a command was recorded, or something was announced.
     Due,
     Closed,
 }
 
 impl ThreadState {
-    fn run(mut self, runtime: &Runtime) {
-        self.busy.set(clock::boottime());
-        self.core.examine(clock::now());
-        self.publish();
+    fn run(mut self, runtime: &Runtime, before_examination: impl FnOnce() + Send + 'static) {
+        let examiner = self.core.begin_examination(clock::now());
+        // Without a thread the file is closed, which the core hears from the examination, and opened again.
+        let examiner = examiner.and_then(|examiner| examiner.start(before_examination).ok());
+        self.serve_all(runtime);
+        // It has ended: closing the file waited for it. A panic there was reported as a fault of the file.
+        examiner.map_or(Ok(()), JoinHandle::join).unwrap_or_default();
+    }
+
+    fn serve_all(mut self, runtime: &Runtime) {
+        let started = clock::boottime();
         loop {
-            self.busy.set(Duration::ZERO);
-            let wait =
-                runtime.block_on(next(&mut self.queue, &self.command_records, &self.announcements, self.core.due()));
+            // A disk that does not let the file be examined does not answer either.
+            self.busy.set(if self.core.examination().is_some() { started } else { Duration::ZERO });
+            let wait = runtime.block_on(self.next());
             self.busy.set(clock::boottime());
             match wait {
+                Wait::Examined(examined) => {
+                    self.core.examined(examined, clock::now());
+                    // Whoever was refused a read of what the file has asks again.
+                    self.head.send_modify(|_| ());
+                }
                 Wait::Closed => {
                     self.take_records();
                     return self.core.close(clock::now());
@@ -207,9 +244,35 @@ impl ThreadState {
                 // As above.
                 saved.send(self.core.value_saved(&recipient)).unwrap_or_default();
             }
-            for answer in self.waiting.drain(..) {
-                // An error means that the requester stopped waiting and does not need the answer.
-                answer.send(()).unwrap_or_default();
+            if self.core.has_offered_all() {
+                // As above.
+                self.waiting.drain(..).for_each(|answer| answer.send(()).unwrap_or_default());
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Wait {
+        let due = self.core.due();
+        let Self { queue, command_records, announcements, core, .. } = self;
+        let examined = async {
+            match core.examination() {
+                Some(examination) => Wait::Examined(examination.await.ok()),
+                None => std::future::pending().await,
+            }
+        };
+        let something = async {
+            // All are cancel-safe.
+            tokio::select! {
+                request = queue.recv() => request.map_or(Wait::Closed, Wait::Request),
+                examined = examined => examined,
+                () = command_records.changed() => Wait::Due,
+                () = announcements.changed() => Wait::Due,
+            }
+        };
+        match due {
+            None => something.await,
+            Some(due) => {
+                tokio::time::timeout(due.saturating_sub(clock::boottime()), something).await.unwrap_or(Wait::Due)
             }
         }
     }
@@ -273,11 +336,11 @@ impl ThreadState {
             Item::Loss(loss) => self.core.report_loss(loss, now),
             Item::Count(sensor, count) => self.core.keep_count(&sensor, count),
             Item::SetCount { sensor, count, saved } => {
-                self.core.set_count(&sensor, count);
+                self.core.set_count(&sensor, count, now);
                 self.set.push((sensor, saved));
             }
             Item::SetValue { recipient, value, saved } => {
-                self.core.set_value(recipient.clone(), value);
+                self.core.set_value(recipient.clone(), value, now);
                 self.set_values.push((recipient, saved));
             }
         }
@@ -322,25 +385,5 @@ impl ThreadState {
             // An error means that the requester stopped waiting and does not need the answer.
             answer.send(()).unwrap_or_default();
         }
-    }
-}
-
-async fn next(
-    queue: &mut mpsc::Receiver<Request>,
-    records: &Reader,
-    announcements: &announced::Reader,
-    due: Option<Duration>,
-) -> Wait {
-    let something = async {
-        // All are cancel-safe.
-        tokio::select! {
-            request = queue.recv() => request.map_or(Wait::Closed, Wait::Request),
-            () = records.changed() => Wait::Due,
-            () = announcements.changed() => Wait::Due,
-        }
-    };
-    match due {
-        None => something.await,
-        Some(due) => tokio::time::timeout(due.saturating_sub(clock::boottime()), something).await.unwrap_or(Wait::Due),
     }
 }

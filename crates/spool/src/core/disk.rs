@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
 
+use crate::examination::{Examination, Examiner};
 use crate::file;
 use crate::opening::{self, OpenError, Opened};
 use crate::store::{Limits, Store};
@@ -56,6 +57,8 @@ pub(super) struct Disk {
     fault: Option<Fault>,
     /// No commit before this.
     not_before: Duration,
+    /// The file is with its examiner, and [`Disk::store`] only stands in for it.
+    examination: Option<Examination>,
     /// The file says which sequences this start gives.
     has_start: bool,
     oldest_row: OldestRow,
@@ -72,6 +75,7 @@ impl Disk {
             short_logged: None,
             fault: None,
             not_before: Duration::ZERO,
+            examination: None,
             has_start: false,
             oldest_row: None,
         })
@@ -93,6 +97,32 @@ impl Disk {
         if let Some(fault) = &mut self.fault {
             fault.kind = FaultKind::Failing;
         }
+    }
+
+    /// Gives a file away that is still to be examined. Until it is back nothing is due.
+    pub(super) fn begin_examination(&mut self) -> rusqlite::Result<Option<Examiner>> {
+        if self.store.is_examined() {
+            return Ok(None);
+        }
+        let stand_in = self.store.stand_in()?;
+        let (examiner, examination) = Examiner::new(std::mem::replace(&mut self.store, stand_in));
+        self.examination = Some(examination);
+        Ok(Some(examiner))
+    }
+
+    /// Whether the file is being examined, and where it comes back.
+    pub(super) fn examination(&mut self) -> &mut Option<Examination> {
+        &mut self.examination
+    }
+
+    /// Whether the file is being examined.
+    pub(super) fn is_examined_now(&self) -> bool {
+        self.examination.is_some()
+    }
+
+    /// The file is back.
+    pub(super) fn take_back(&mut self, store: Store) {
+        self.store = store;
     }
 
     /// The file that was here is gone.
@@ -203,7 +233,7 @@ impl Disk {
 
     /// When it may be written to next.
     pub(super) fn not_before(&self) -> Duration {
-        self.not_before
+        if self.is_examined_now() { Duration::MAX } else { self.not_before }
     }
 
     /// Writes nothing before this.

@@ -25,7 +25,8 @@ impl Core {
     }
 
     /// Takes a count that a user has set. It is written as a count that has grown is.
-    pub(crate) fn set_count(&mut self, sensor: &Name, count: u64) {
+    pub(crate) fn set_count(&mut self, sensor: &Name, count: u64, now: Moment) {
+        self.await_examination(now);
         self.counts.set(sensor, count);
         self.disk.hurry();
     }
@@ -47,7 +48,8 @@ impl Core {
     }
 
     /// Takes a value that a user has set. It is written as a count that has grown is.
-    pub(crate) fn set_value(&mut self, recipient: Recipient, value: String) {
+    pub(crate) fn set_value(&mut self, recipient: Recipient, value: String, now: Moment) {
+        self.await_examination(now);
         self.values.set(recipient, value);
         self.disk.hurry();
     }
@@ -101,7 +103,7 @@ impl Core {
 
     /// When the ids of commands must be written, even if nothing else is due.
     pub(super) fn ids_due(&self) -> Option<Duration> {
-        self.ids.due().filter(|_| !self.disk.is_faulty())
+        self.ids.due().filter(|_| !self.disk.is_faulty() && !self.disk.is_examined_now())
     }
 
     /// Writes the ids of commands and nothing else: most of what waits is acknowledged before it has to be written.

@@ -16,7 +16,9 @@ use fieldgate_model::{Loss, MessageKind, Moment, Qos};
 impl Core {
     /// Messages from `from` on that are offered and not acknowledged.
     pub(crate) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Result<Batch, ReadError> {
-        if !self.disk.is_faulty() && self.recovery.as_ref().is_some_and(|recovery| recovery.hides(from)) {
+        let is_hidden = self.recovery.as_ref().is_some_and(|recovery| recovery.hides(from)) && !self.disk.is_faulty();
+        let is_away = self.disk.is_examined_now() && from.0 < self.order.first();
+        if is_hidden || is_away {
             return Err(ReadError::Disk);
         }
         let (mut messages, horizon) = self.read_disk(from.0, limit, now)?;

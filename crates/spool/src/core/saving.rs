@@ -20,6 +20,7 @@ const POSTPONED: Duration = Duration::from_secs(1);
 impl Core {
     /// Writes everything that waits.
     pub(super) fn save(&mut self, now: Moment) {
+        self.await_examination(now);
         if !self.has_file(now) {
             return;
         }

@@ -10,8 +10,9 @@ use super::no_disk::without_disk;
 use super::{at, copy_of, name, open, reading, settings};
 use crate::cache::LIMIT_BYTES;
 use crate::core::Core;
-use crate::{Batch, MIN_SIZE, Sequence, Settings, Stored, WhenFull};
-use fieldgate_model::{CommandRecord, Message, MessageKind, Qos, Recipient};
+use crate::examination::Examiner;
+use crate::{Batch, MIN_SIZE, ReadError, Sequence, Settings, Stored, WhenFull};
+use fieldgate_model::{CommandRecord, Message, MessageKind, Qos, Recipient, RunId};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -36,10 +37,18 @@ enum Step {
         keep_one_in: usize,
     },
     DiskFull(bool),
-    /// With or without a disk that can be used at the start that follows.
-    PowerCut {
-        has_disk: bool,
-    },
+    /// What the disk is like at the start that follows.
+    PowerCut(Disk),
+    /// The examination of the file ends.
+    Examined,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Disk {
+    Usable,
+    /// Its file is examined while the spool serves.
+    Examined,
+    Unusable,
 }
 
 const SENSORS: [&str; 3] = ["air", "soil", "door"];
@@ -56,7 +65,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Rewind),
         4 => (1_usize..5).prop_map(|keep_one_in| Step::Acknowledge { keep_one_in }),
         1 => any::<bool>().prop_map(Step::DiskFull),
-        1 => any::<bool>().prop_map(|has_disk| Step::PowerCut { has_disk }),
+        1 => prop::sample::select(vec![Disk::Usable, Disk::Examined, Disk::Unusable]).prop_map(Step::PowerCut),
+        1 => Just(Step::Examined),
     ]
 }
 
@@ -71,6 +81,8 @@ struct World {
     settings: Settings,
     folder: TempDir,
     core: Core,
+    /// While the file is with it.
+    examiner: Option<Examiner>,
     ms: u64,
     is_full: bool,
     cursor: Sequence,
@@ -101,6 +113,7 @@ impl World {
             settings,
             folder,
             core,
+            examiner: None,
             ms: 0,
             is_full: false,
             cursor: Sequence(0),
@@ -119,6 +132,11 @@ impl World {
     }
 
     fn step(&mut self, step: &Step) {
+        // The core would wait for the examiner, which this very thread is.
+        let may_fill_memory = self.core.memory() > LIMIT_BYTES / 4;
+        if may_fill_memory || matches!(step, Step::Append { bytes: 9000.., .. } | Step::DiskFull(_)) {
+            self.examined();
+        }
         match *step {
             Step::Append { sensor, count, bytes, qos } => self.append(sensor, count, bytes, qos),
             Step::Command { count, is_answered } => self.command(count, is_answered),
@@ -136,11 +154,24 @@ impl World {
                 self.is_full = is_full;
                 self.core.fill_disk(is_full);
             }
-            Step::PowerCut { has_disk } => self.power_cut(has_disk),
+            Step::PowerCut(disk) => self.power_cut(disk),
+            Step::Examined => {
+                self.examined();
+                self.tick();
+            }
         }
         self.follow();
         assert_eq!(self.core.strays(), Vec::<u64>::new(), "what is gone is no more with the link");
         assert!(self.core.memory() <= LIMIT_BYTES + 64 * 1024, "{} bytes in memory", self.core.memory());
+    }
+
+    fn examined(&mut self) {
+        if let Some(examiner) = self.examiner.take() {
+            examiner.run();
+            let examined = self.core.examination().and_then(|examination| examination.try_recv().ok());
+            self.core.examined(examined, at(self.ms));
+            self.cursor = Sequence(0);
+        }
     }
 
     /// Reads again from the beginning when the spool says so; what is in flight may still be answered.
@@ -184,7 +215,7 @@ impl World {
 
     fn tick(&mut self) {
         self.core.tick(at(self.ms));
-        if self.core.stats().error.is_none() {
+        if self.core.stats().error.is_none() && self.examiner.is_none() {
             let old = self
                 .commands
                 .iter()
@@ -201,6 +232,12 @@ impl World {
     }
 
     fn read(&mut self, limit: usize) {
+        if self.examiner.is_some() {
+            // What this start has; the rest is read by those who ask again.
+            let present = self.core.first_since(Duration::ZERO, at(self.ms));
+            assert_eq!(self.core.read(Sequence(0), limit, at(self.ms)), Err(ReadError::Disk));
+            self.cursor = self.cursor.max(present);
+        }
         let Batch { messages: read, next } = self.core.read(self.cursor, limit, at(self.ms)).unwrap();
         assert!(next > self.cursor || next >= self.core.head(), "no progress at {next:?}");
         assert!(read.iter().all(|stored| stored.sequence < next), "the next read would find the same again");
@@ -274,11 +311,20 @@ impl World {
         self.core.acknowledge(&sequences, at(self.ms));
     }
 
-    fn power_cut(&mut self, has_disk: bool) {
+    fn power_cut(&mut self, disk: Disk) {
         let copy = copy_of(self.folder.path());
         self.settings.path = copy.path().to_owned();
-        self.core =
-            if has_disk { open(&self.settings, self.ms).unwrap() } else { without_disk(&self.settings, self.ms) };
+        self.core = match disk {
+            Disk::Usable => open(&self.settings, self.ms).unwrap(),
+            Disk::Examined => Core::open(self.settings.clone(), RunId(1), at(self.ms)).unwrap(),
+            Disk::Unusable => without_disk(&self.settings, self.ms),
+        };
+        self.examiner = None;
+        if matches!(disk, Disk::Examined) {
+            self.core.forget_examination();
+            self.examiner = self.core.begin_examination(at(self.ms));
+            self.core.tick(at(self.ms));
+        }
         self.folder = copy;
         self.check_counts();
         self.check_commands();
@@ -293,6 +339,7 @@ impl World {
 
     /// The link comes back for good.
     fn drain(&mut self) {
+        self.examined();
         self.core.fill_disk(false);
         self.ms += 10_000;
         self.tick();
@@ -334,7 +381,7 @@ fn live(steps: &[Step], commit_every: Duration, when_full: WhenFull) {
     for step in steps {
         world.step(step);
         // What a cut took with it before it was committed cannot be reported.
-        is_exact &= !matches!(step, Step::PowerCut { .. });
+        is_exact &= !matches!(step, Step::PowerCut(_));
         assert!(world.file_bytes() <= MIN_SIZE, "{} bytes on disk", world.file_bytes());
     }
     world.drain();

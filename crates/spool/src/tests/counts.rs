@@ -64,7 +64,7 @@ fn a_count_that_is_set_to_less_is_on_disk_before_what_is_appended_behind_it_is_o
     let mut core = open(&usual(folder.path()), 0).unwrap();
     core.keep_count(&name("gas"), 41);
     core.tick(at(1));
-    core.set_count(&name("gas"), 7);
+    core.set_count(&name("gas"), 7, at(0));
     core.append(reading("gas", 1, 10), at(2));
     assert_eq!((core.due(), after_a_cut(folder.path())), (Some(Duration::ZERO), gas(41)));
     core.tick(at(2));
@@ -83,7 +83,7 @@ fn who_sets_a_count_is_told_that_the_disk_has_no_room_and_it_is_written_when_the
     core.fill_disk(true);
     core.append(reading("gas", 0, 9000), at(2));
     core.tick(at(1002));
-    core.set_count(&name("gas"), 7);
+    core.set_count(&name("gas"), 7, at(0));
     core.tick(at(1003));
     let words = core.count_saved(&name("gas")).unwrap_err();
     assert!(words.starts_with("the spool cannot be written: "), "{words}");
@@ -98,7 +98,7 @@ fn a_count_that_was_set_stays_so_when_the_file_turns_out_to_be_damaged() {
     let mut core = open(&Settings { max_size: 64 << 20, ..usual(folder.path()) }, 0).unwrap();
     core.keep_count(&name("gas"), 41);
     meet_damage(&mut core, folder.path());
-    core.set_count(&name("gas"), 7);
+    core.set_count(&name("gas"), 7, at(0));
     (0..100).for_each(|step| core.tick(at(20_002 + step * 100)));
     assert_eq!(after_a_cut(folder.path()), gas(7));
 }

@@ -114,7 +114,7 @@ fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_reported() {
     assert_eq!(on_disk(folder.path()).len(), found.len() + reported + 1, "with the reading of soil");
 }
 
-/// A large file is examined by the spool's thread, and by then a reading of this start has come.
+/// A large file is examined while the spool serves, and by then a reading of this start has come.
 #[test]
 fn what_a_large_damaged_file_still_has_is_kept_and_the_rest_is_reported() {
     let folder = tempfile::tempdir().unwrap();
