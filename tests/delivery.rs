@@ -4,24 +4,26 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "delivery/connecting.rs"]
+mod connecting;
+#[path = "delivery/plain.rs"]
+mod plain;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::account::Account;
 use common::client::{Client, Message};
 use common::gateway::Gateway;
-use common::mosquitto::{Mosquitto, Options};
+use common::mosquitto::Mosquitto;
 use common::pace::slack_between;
-use common::quick;
-use common::running::{BENCH, PUMP as PUMP_ON_BENCH, Running};
 use common::scripted::{Script, ScriptedBroker};
 use common::sim_file::SimFile;
 use common::wire::{Packet, Publish};
-use common::{SOON, free_port, missing, wait_for, wait_until, write_secret};
+use common::{SOON, free_port, missing, wait_for, wait_until};
 use serde_json::Value;
 
 const COUNTER: &str = "sensors:\n  n: { driver: waveform, every: 20ms, settings: { shape: counter } }\n";
@@ -116,108 +118,6 @@ fn each_sensor_has_the_qos_and_retain_that_it_was_given() {
             assert!(late.wait_message(topic, |_| true, SOON).retain, "{topic}");
         }
     }
-}
-
-#[test]
-fn readings_arrive_over_tls_and_websockets() {
-    let options = Options { tls: true, client_certificates: true, websockets: true, ..Options::default() };
-    let broker = Mosquitto::with(options);
-    let client = Client::subscribe(&broker.tls_endpoint(), &["+/sensors/n"]);
-    let files = broker.certificates.clone().unwrap();
-    let tls = format!(
-        "tls: {{ ca_file: {}, cert_file: {}, key_file: {} }}",
-        files.ca.display(),
-        files.client_cert.display(),
-        files.client_key.display()
-    );
-    let places = [
-        ("mqtts", broker.tls_port, tls.as_str()),
-        ("ws", broker.ws_port, "qos: 1"),
-        ("wss", broker.wss_port, tls.as_str()),
-    ];
-    for (scheme, port, more) in places {
-        for protocol in ["5", "3.1.1"] {
-            let folder = folder();
-            client.forget();
-            let mqtt = format!("broker: {scheme}://127.0.0.1:{port}, protocol: {protocol}, {more}");
-            let mut gateway = Gateway::start(folder.path(), &config(&mqtt, COUNTER));
-            client.wait_json("b/sensors/n", |reading| reading["seq"] == 5, SOON);
-            gateway.stop(SOON);
-        }
-    }
-}
-
-#[test]
-fn a_client_certificate_that_is_missing_is_reported_in_words() {
-    let broker = Mosquitto::with(Options { tls: true, client_certificates: true, ..Options::default() });
-    let folder = folder();
-    let ca = broker.certificates.clone().unwrap().ca;
-    let mqtt = format!("broker: mqtts://127.0.0.1:{}, tls: {{ ca_file: {} }}", broker.tls_port, ca.display());
-    let gateway = Gateway::start(folder.path(), &config(&mqtt, COUNTER));
-    gateway.wait_log("certificate", SOON);
-}
-
-#[test]
-fn the_password_comes_from_a_file_or_a_credential() {
-    let user = Some(("pi".to_owned(), "a secret word".to_owned()));
-    let broker = Mosquitto::with(Options { user, ..Options::default() });
-    let client = Client::subscribe(&broker.endpoint(), &["b/sensors/n"]);
-    for (key, file) in [("password_file: word", "word"), ("password_credential: mqtt", "mqtt")] {
-        let folder = folder();
-        write_secret(&folder.path().join(file), "a secret word\n");
-        client.forget();
-        let mqtt = format!("{}, username: pi, {key}", broker_line(&broker.url()));
-        let credentials = ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap());
-        let gateway = Gateway::with_env(folder.path(), &config(&mqtt, COUNTER), &[credentials, ("RUST_LOG", "trace")]);
-        client.wait_json("b/sensors/n", |_| true, SOON);
-        assert!(welcome(&broker).contains("u'pi'"), "{}", welcome(&broker));
-        assert!(!gateway.log().contains("a secret word"));
-    }
-}
-
-#[test]
-fn the_source_address_is_the_configured_one() {
-    let (broker, folder) = (Mosquitto::start(), folder());
-    let mqtt = format!("{}, bind_address: 127.0.0.9, keep_alive: 33s", broker_line(&broker.url()));
-    let _gateway = Gateway::start(folder.path(), &config(&mqtt, COUNTER));
-    let line = welcome(&broker);
-    assert!(line.contains("from 127.0.0.9:") && line.contains("k33"), "{line}");
-}
-
-#[test]
-fn the_client_id_is_given_stable_or_random() {
-    let identify = |more: &str, folder: &Path| {
-        let broker = ScriptedBroker::start(vec![Script::good()]);
-        let _gateway = Gateway::start(folder, &config(&format!("{}{more}", broker_line(&broker.url())), COUNTER));
-        broker.wait_connects(1, SOON);
-        broker.connects().remove(0)
-    };
-    let folder = folder();
-    let stable = [identify("", folder.path()), identify("", folder.path())];
-    assert_eq!(stable[0].client_id, stable[1].client_id);
-    assert!(stable[0].client_id.starts_with("fieldgate-t-") && stable[0].clean, "{stable:?}");
-    assert_eq!(stable[0].client_id.len(), "fieldgate-t-".len() + 4, "{stable:?}");
-    let random = [identify(", client_id: \"\"", folder.path()), identify(", client_id: \"\"", folder.path())];
-    assert_ne!(random[0].client_id, random[1].client_id);
-    assert!(!random[0].client_id.is_empty() && random[0].clean);
-    let given = identify(", client_id: me, clean_session: false", folder.path());
-    assert!(given.client_id == "me" && !given.clean, "{given:?}");
-}
-
-#[test]
-fn a_list_of_brokers_is_a_failover_order() {
-    let (mut first, mut second, folder) = (Mosquitto::start(), Mosquitto::start(), folder());
-    first.stop();
-    let client = Client::subscribe(&second.endpoint(), &["b/#"]);
-    let mqtt = format!("broker: [\"{}\", \"{}\"]", first.url(), second.url());
-    let _gateway = Gateway::start(folder.path(), &config(&mqtt, COUNTER));
-    client.wait_json("b/health", |health| health["link"]["broker"] == second.url() && is_up(health), SOON);
-    let health = client.wait_json("b/health", is_up, SOON);
-    assert!(health["link"]["last_error"].as_str().unwrap().contains("refused"), "{health}");
-    first.start_again();
-    let client = Client::subscribe(&first.endpoint(), &["b/#"]);
-    second.kill9();
-    client.wait_json("b/health", |health| health["link"]["broker"] == first.url() && is_up(health), SOON);
 }
 
 fn is_up(health: &Value) -> bool {
@@ -449,59 +349,4 @@ fn a_broker_that_does_not_answer_the_subscription_gets_the_readings_all_the_same
     let alarm =
         |publish: &Publish| publish.topic.ends_with("/health") && publish.text().contains("no commands will arrive");
     broker.wait_publish("the alarm", alarm, SOON);
-}
-
-/// Retained topics below `b` that are neither JSON nor of the gateway itself.
-fn bare(broker: &Mosquitto) -> BTreeMap<String, String> {
-    let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
-    client.wait_json("b/health", |_| true, SOON);
-    let all = client.everything().into_iter().filter(|message| message.retain && !message.payload.starts_with('{'));
-    all.filter(|message| message.topic != "b/status").map(|message| (message.topic, message.payload)).collect()
-}
-
-#[test]
-fn plain_topics_show_the_newest_values_and_states_as_bare_text() {
-    const SLOW: &str = "  slow: { driver: waveform, every: 1h, settings: { shape: counter } }\n";
-    let running = Running::untouched(&format!("{BENCH}{SLOW}{PUMP_ON_BENCH}"), &[], |_| ());
-    running.client.wait_json("b/sensors/slow", |_| true, SOON);
-    assert_eq!(bare(&running.broker), BTreeMap::new(), "nobody has asked for them");
-
-    running.reload(&running.config(", plain: true", &format!("{BENCH}{SLOW}{PUMP_ON_BENCH}")));
-    for (topic, text) in [("b/actuators/pump", "off"), ("b/sensors/slow/value", "1")] {
-        running.client.wait_for(topic, |payload| payload == text, SOON);
-    }
-    running.switch_on();
-    running.client.wait_for("b/actuators/pump", |payload| payload == "on", SOON);
-    let air = running.client.wait_json("b/sensors/air", |_| true, SOON);
-    for quantity in ["temperature", "humidity", "pressure"] {
-        let text = air[quantity].to_string();
-        running.client.wait_for(&format!("b/sensors/air/{quantity}"), |payload| payload == text, SOON);
-    }
-
-    // What a reload takes away leaves the broker: a sensor, and an output.
-    let fewer = "buses: { other: { type: sim, state_file: other.json } }
-sensors: { air: { driver: bme280, bus: other, every: 100ms, settings: { address: 0x76 } } }\n";
-    running.reload(&running.config(", plain: true", fewer));
-    let left = ["humidity", "pressure", "temperature"].map(|quantity| format!("b/sensors/air/{quantity}"));
-    wait_until("the topics of what has gone to be cleared", SOON, || bare(&running.broker).keys().eq(&left));
-    running.reload(&running.config("", fewer));
-    wait_until("all to be cleared", SOON, || bare(&running.broker).is_empty());
-}
-
-#[test]
-fn plain_topics_never_go_back_to_a_late_reading() {
-    let (port, folder) = (free_port(), folder());
-    let gateway = quick::start(folder.path(), &quick::config(&quick::url(port), ", plain: true", "", quick::FAST));
-    // Older than `late_after`, some of them.
-    quick::wait_taken(&gateway, 100);
-    let broker = ScriptedBroker::start_on(port, vec![Script::good()]);
-    let first = quick::taken(&gateway);
-    let value = |publish: &Publish| (publish.topic == "b/sensors/n/value").then(|| publish.text().parse().unwrap());
-    wait_until("late readings, and newer values", SOON, || {
-        let all = broker.publishes();
-        all.iter().any(|p| p.topic == "b/late/n") && all.iter().filter_map(value).any(|value: u64| value > first + 50)
-    });
-    let values: Vec<u64> = broker.publishes().iter().filter_map(value).collect();
-    assert!(values[0] + 10 > first && values.is_sorted(), "{first}: {values:?}");
-    assert!(broker.publishes().iter().all(|publish| publish.topic != "b/sensors/n/value" || publish.retain));
 }

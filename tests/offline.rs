@@ -22,20 +22,12 @@ use common::ports::free_port;
 use common::quick::LONG;
 use common::running::config;
 use common::sim_file::SimFile;
+use common::tank::{CIRCLE, DEVICES, circle_devices};
 use common::wall_clock::WallClock;
 use common::{SOON, gateway, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-const DEVICES: &str = "buses:
-  bench: { type: sim, state_file: bench.json }
-sensors:
-  tank: { driver: tmp102, bus: bench, every: 50ms, settings: { address: 0x49 } }
-actuators:
-  heater: { driver: gpio-output, bus: bench, settings: { line: GPIO22 }, safe_state: \"off\", safe_after: 1s }
-  other: { driver: gpio-output, bus: bench, settings: { line: GPIO23 }, safe_state: \"off\", safe_after: 1s }
-";
 
 /// The program with these rules, and no broker.
 struct Alone {
@@ -226,17 +218,9 @@ fn a_reload_leaves_the_times_of_a_rule_alone_that_is_the_same() {
     assert_eq!(log.matches(&rule_line("slow", "waiting", "")).count(), 1, "{log}");
 }
 
-/// By way of a computed sensor, which `check` does not follow: rules that look at each other's outputs are an error there.
 #[test]
 fn two_rules_that_go_round_in_a_circle_are_stopped_with_a_warning() {
-    let mirror =
-        "  mirror: { driver: formula, every: 1h, settings: { on: { formula: \"if(heater.value == 'on', 1, 0)\" } } }\n";
-    let devices = DEVICES.replace("actuators:\n", &format!("{mirror}actuators:\n"));
-    let rules = "rules:
-  one: { when: other.value == \"off\", set: { heater: on } }
-  two: { when: mirror.on > 0, set: { other: on } }
-";
-    let alone = Alone::with(&devices, rules, 20.0, &[]);
+    let alone = Alone::with(&circle_devices(), CIRCLE, 20.0, &[]);
     alone.gateway.wait_log("WARN", LONG);
     alone.gateway.wait_log("Rule stopped: it goes round in a circle.", LONG);
     alone.wait_line("GPIO22", 0);

@@ -17,17 +17,9 @@ use common::ports::free_port;
 use common::quick::LONG;
 use common::running::{Running, config};
 use common::sim_file::SimFile;
+use common::tank::{CIRCLE, DEVICES, circle_devices};
 use common::{SOON, pace, wait_until};
 use serde_json::{Value, json};
-
-const DEVICES: &str = "buses:
-  bench: { type: sim, state_file: bench.json }
-sensors:
-  tank: { driver: tmp102, bus: bench, every: 50ms, settings: { address: 0x49 } }
-actuators:
-  heater: { driver: gpio-output, bus: bench, settings: { line: GPIO22 }, safe_state: \"off\", safe_after: 1s }
-  other: { driver: gpio-output, bus: bench, settings: { line: GPIO23 }, safe_state: \"off\", safe_after: 1s }
-";
 
 const THERMOSTAT: &str = "rules:
   heating: { when: tank.temperature < 19, until: tank.temperature > 21, set: { heater: on } }
@@ -39,7 +31,11 @@ fn set_temperature(bench: &SimFile, degrees: f64) {
 }
 
 fn running(rules: &str) -> Running {
-    Running::untouched(&format!("{DEVICES}{rules}"), &[], |folder| {
+    running_on(DEVICES, rules)
+}
+
+fn running_on(devices: &str, rules: &str) -> Running {
+    Running::untouched(&format!("{devices}{rules}"), &[], |folder| {
         SimFile::new(folder.join("bench.json")).write(&json!({"chips": {"0x49": {"temperature": 20.0}}}));
     })
 }
@@ -48,19 +44,10 @@ fn is_at(rules: &Value, rule: &str, state: &str) -> bool {
     rules[rule]["state"] == state
 }
 
-/// By way of a computed sensor, for rules that look at each other's outputs are an error of the configuration.
 #[test]
 fn a_rule_that_is_stopped_is_an_alarm_in_health_as_long_as_it_is_there() {
-    let mirror =
-        "  mirror: { driver: formula, every: 1h, settings: { on: { formula: \"if(heater.value == 'on', 1, 0)\" } } }\n";
-    let devices = DEVICES.replace("actuators:\n", &format!("{mirror}actuators:\n"));
-    let rules = "rules:
-  one: { when: other.value == \"off\", set: { heater: on } }
-  two: { when: mirror.on > 0, set: { other: on } }
-";
-    let running = Running::untouched(&format!("{devices}{rules}"), &[], |folder| {
-        SimFile::new(folder.join("bench.json")).write(&json!({"chips": {"0x49": {"temperature": 20.0}}}));
-    });
+    let devices = circle_devices();
+    let running = running_on(&devices, CIRCLE);
     running.gateway.wait_log("Rule stopped: it goes round in a circle.", LONG);
     // A reload publishes health at once, and the rules are the same.
     running.gateway.signal(rustix::process::Signal::HUP);

@@ -26,6 +26,7 @@ pub mod relay;
 pub mod running;
 pub mod scripted;
 pub mod sim_file;
+pub mod tank;
 pub mod unread;
 pub mod wall_clock;
 pub mod watch;

@@ -3,6 +3,8 @@
 //! Each connection has a script, the last one again for all further connections. Everything that clients send is
 //! recorded. It routes nothing: what a client is to receive, the test sends.
 
+mod script;
+
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,165 +12,13 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::ledger::Ledger;
-use super::wire::{self, Connect, Packet, Properties, Publish};
+use super::wire::{self, Connect, Packet, Publish};
 use super::{ports, wait_for, wait_until};
+
+pub use script::{Answer, Greeting, Script};
 
 /// Between two bytes of a slow broker.
 const BYTE_EVERY: Duration = Duration::from_millis(1);
-
-/// What the broker does with a message.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// PUBACK, or PUBREC and all that follows, or nothing at QoS 0.
-    Acknowledge,
-    /// PUBACK or PUBREC with this reason code (MQTT 5).
-    Reason(u8),
-    /// Nothing at all.
-    Silence,
-    /// Closes the connection instead of acknowledging.
-    DropBefore,
-    /// Acknowledges and closes the connection at once.
-    DropAfter,
-    /// Acknowledges another packet.
-    WrongId(u16),
-    /// These bytes instead.
-    Raw(Vec<u8>),
-}
-
-/// What the broker does with a CONNECT.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Greeting {
-    /// CONNACK with this code; 0 accepts, every other closes the connection after it.
-    Code(u8),
-    /// Accepts, and claims to have kept the session.
-    SessionPresent,
-    /// Reads on and never answers.
-    Silence,
-    /// Closes at once.
-    Close,
-    /// These bytes instead.
-    Raw(Vec<u8>),
-}
-
-/// Decides about the nth message (from 0) of a connection.
-type OnPublish = Arc<dyn Fn(usize, &Publish) -> Answer + Send + Sync>;
-
-/// Whether a packet ends the connection.
-type HangUp = Arc<dyn Fn(&Packet) -> bool + Send + Sync>;
-
-/// How one connection goes.
-#[derive(Clone)]
-pub struct Script {
-    greeting: Greeting,
-    greeting_5: Option<Greeting>,
-    hang_up: HangUp,
-    properties: Properties,
-    publish: OnPublish,
-    suback: Option<u8>,
-    subacks: bool,
-    /// Hangs up on a subscription that has this in one of its filters.
-    forbidden_filter: Option<&'static str>,
-    /// Does not answer a subscription that has this in one of its filters.
-    ignored_filter: Option<&'static str>,
-    /// CONNACK with this code for a will with the retain flag; 0 closes instead.
-    retained_will: Option<u8>,
-    ping: bool,
-    byte_at_a_time: bool,
-    ledger: Option<Ledger>,
-}
-
-impl Default for Script {
-    fn default() -> Self {
-        Self {
-            greeting: Greeting::Code(0),
-            greeting_5: None,
-            hang_up: Arc::new(|_| false),
-            properties: Properties::default(),
-            publish: Arc::new(|_, _| Answer::Acknowledge),
-            suback: None,
-            subacks: true,
-            forbidden_filter: None,
-            ignored_filter: None,
-            retained_will: None,
-            ping: true,
-            byte_at_a_time: false,
-            ledger: None,
-        }
-    }
-}
-
-impl Script {
-    /// A broker as it should be.
-    pub fn good() -> Self {
-        Self::default()
-    }
-
-    /// What it does with the CONNECT.
-    pub fn greeting(self, greeting: Greeting) -> Self {
-        Self { greeting, ..self }
-    }
-
-    /// What it does instead with a CONNECT of MQTT 5, because it is older.
-    pub fn greeting_5(self, greeting: Greeting) -> Self {
-        Self { greeting_5: Some(greeting), ..self }
-    }
-
-    /// Closes the connection without a word when such a packet comes.
-    pub fn hang_up_on(self, decide: impl Fn(&Packet) -> bool + Send + Sync + 'static) -> Self {
-        Self { hang_up: Arc::new(decide), ..self }
-    }
-
-    /// What it does with each message.
-    pub fn on_publish(self, decide: impl Fn(usize, &Publish) -> Answer + Send + Sync + 'static) -> Self {
-        Self { publish: Arc::new(decide), ..self }
-    }
-
-    /// What its CONNACK announces (MQTT 5).
-    pub fn properties(self, properties: Properties) -> Self {
-        Self { properties, ..self }
-    }
-
-    /// The code in every SUBACK, 0x80 and above refuse; otherwise what was asked for is granted.
-    pub fn suback(self, code: u8) -> Self {
-        Self { suback: Some(code), ..self }
-    }
-
-    /// Does not answer subscriptions.
-    pub fn no_subacks(self) -> Self {
-        Self { subacks: false, ..self }
-    }
-
-    /// Closes the connection over a subscription with this in one of its filters.
-    pub fn hangs_up_on_filter(self, part: &'static str) -> Self {
-        Self { forbidden_filter: Some(part), ..self }
-    }
-
-    /// Does not answer a subscription with this in one of its filters.
-    pub fn ignores_filter(self, part: &'static str) -> Self {
-        Self { ignored_filter: Some(part), ..self }
-    }
-
-    /// Refuses a will with the retain flag with this code; 0 closes without a word.
-    pub fn refuses_retained_will(self, code: u8) -> Self {
-        Self { retained_will: Some(code), ..self }
-    }
-
-    /// Does not answer pings.
-    pub fn no_pings(self) -> Self {
-        Self { ping: false, ..self }
-    }
-
-    /// Sends every byte in a packet of its own.
-    pub fn byte_at_a_time(self) -> Self {
-        Self { byte_at_a_time: true, ..self }
-    }
-
-    /// Notes what it acknowledges.
-    pub fn noting(self, ledger: &Ledger) -> Self {
-        Self { ledger: Some(ledger.clone()), ..self }
-    }
-}
 
 /// A packet that came, and on which connection (from 0).
 #[derive(Clone, Debug)]
