@@ -1,7 +1,8 @@
 //! The stream of what changes: one look for all readers, at most four times a second, and none while nobody reads.
 //!
-//! Each begins with everything. A reader that falls behind by [`MAX_BEHIND`] events is let go: it comes again and begins with everything, and
-//! nothing has to be kept for it.
+//! Each begins with everything, as it was at the last look, and is then sent what has changed since: whoever puts one upon the other has all
+//! of it. A reader that falls behind by [`MAX_BEHIND`] events is let go: it comes again and begins with everything, and nothing has to be
+//! kept for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -72,11 +73,12 @@ impl Live {
         control: bool,
     ) -> impl Stream<Item = Bytes> + Send + use<> {
         let mut sent = self.sent();
-        let first = now.whole();
-        if !self.has_readers() {
-            // What the last reader of before was sent says nothing of what this one knows.
-            sent.last = Some(now);
-        }
+        let sent_last = sent.last.take().filter(|_| self.has_readers());
+        // What comes next is what has changed since the others were sent something, so this one begins there and not now: a value that
+        // has changed and changes back would never be sent.
+        let base = sent_last.unwrap_or(now);
+        let first = base.whole();
+        sent.last = Some(base);
         sent.control = control;
         let receiver = self.events.subscribe();
         self.joined.notify_one();
@@ -139,89 +141,4 @@ fn event(name: &str, number: u64, json: &Json) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::{FutureExt, StreamExt};
-
-    /// Updates of an hour.
-    const HOUR: u64 = 4 * 3600;
-
-    type Reader = std::pin::Pin<Box<dyn Stream<Item = Bytes> + Send>>;
-
-    fn begin(live: &Live, nth: u64) -> Option<Reader> {
-        let place = Arc::clone(&live.places).try_acquire_owned().ok()?;
-        Some(Box::pin(live.begin(place, Snapshot::example(nth), true)))
-    }
-
-    /// What has come; nothing when nothing has, or no more will.
-    fn next(reader: &mut Reader) -> Option<String> {
-        reader.next().now_or_never().flatten().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
-    }
-
-    #[test]
-    fn a_reader_begins_with_everything_and_is_then_sent_what_is_new() {
-        let live = Live::new(1);
-        let mut reader = begin(&live, 1).unwrap();
-        assert!(begin(&live, 1).is_none(), "there is one place");
-        let first = next(&mut reader).unwrap();
-        assert!(first.starts_with("retry: 2000\n\nid: 1\nevent: state\ndata: {"), "{first}");
-        live.send(Snapshot::example(1));
-        assert_eq!(next(&mut reader), None);
-        live.send(Snapshot::example(2));
-        let second = next(&mut reader).unwrap();
-        assert!(second.starts_with("id: 2\nevent: change\n") && second.contains("\"seq 2\""), "{second}");
-        drop(reader);
-        assert!(begin(&live, 3).is_some());
-    }
-
-    #[test]
-    fn who_falls_behind_is_let_go() {
-        let live = Live::new(2);
-        let (mut slow, mut quick) = (begin(&live, 0).unwrap(), begin(&live, 0).unwrap());
-        assert!(next(&mut slow).is_some() && next(&mut quick).is_some());
-        for nth in 1..=MAX_BEHIND as u64 + 1 {
-            live.send(Snapshot::example(nth));
-            assert!(next(&mut quick).is_some(), "{nth}");
-        }
-        assert_eq!(slow.next().now_or_never(), Some(None), "its stream has ended");
-        drop(slow);
-        assert!(begin(&live, 0).is_some(), "and its place is free");
-    }
-
-    /// Bytes of this process that are resident and no file's.
-    fn own_memory() -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-    }
-
-    fn stay_open(updates: u64) {
-        let live = Live::new(1);
-        let mut reader = begin(&live, 0).unwrap();
-        let mut bytes = next(&mut reader).unwrap().len();
-        let mut update = |nth| {
-            live.send(Snapshot::example(nth));
-            bytes += next(&mut reader).unwrap().len();
-        };
-        (1..1000).for_each(&mut update);
-        let before = own_memory();
-        (1000..1000 + updates).for_each(&mut update);
-        let grown = own_memory().saturating_sub(before);
-        assert!(grown <= 256 * 1024, "{grown} bytes more after {updates} updates of {bytes} bytes");
-    }
-
-    /// An hour's updates, or with `FIELDGATE_FAULTS=long` those of a day. In a process of its own, for memory is that of the whole of it.
-    #[test]
-    fn a_page_that_stays_open_needs_no_more_memory_as_time_goes_by() {
-        const ALONE: &str = "FIELDGATE_TEST_ALONE";
-        if std::env::var_os(ALONE).is_some() {
-            let is_long = std::env::var("FIELDGATE_FAULTS").is_ok_and(|scale| scale == "long");
-            return stay_open(if is_long { 24 * HOUR } else { HOUR });
-        }
-        let name = "http::live::tests::a_page_that_stays_open_needs_no_more_memory_as_time_goes_by";
-        let mut own = std::process::Command::new(std::env::current_exe().unwrap());
-        let output = own.args(["--exact", name, "--test-threads=1"]).env(ALONE, "1").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    }
-}
+mod tests;

@@ -20,6 +20,9 @@ use fieldgate_model::{
 };
 use fieldgate_spool::Stats;
 
+#[cfg(test)]
+pub(super) mod tests;
+
 /// What is known of a sensor, made into JSON only when it is sent: at most looks it is as it was.
 #[derive(Clone, Debug)]
 struct Shown {
@@ -29,11 +32,10 @@ struct Shown {
 }
 
 impl Shown {
-    /// Whether both would be the same to a reader. A run numbers each reading of a sensor.
+    /// Whether both would be the same to a reader.
     fn is_as(&self, old: &Self) -> bool {
-        let reading = |shown: &Self| shown.view.latest.as_ref().map(|reading| (reading.run, reading.seq));
         let status = |shown: &Self| (shown.view.status, shown.view.since);
-        reading(self) == reading(old) && status(self) == status(old) && self.view.error == old.view.error
+        is_same_reading(&self.view, &old.view) && status(self) == status(old) && self.view.error == old.view.error
     }
 }
 
@@ -107,9 +109,12 @@ impl Snapshot {
     /// What is not as it was; nothing when all is.
     pub(super) fn since(&self, old: &Self) -> Option<Json> {
         let mut changed = Map::new();
-        let is_known = |(name, shown): &(&Name, &Shown)| old.sensors.get(*name).is_some_and(|old| shown.is_as(old));
-        let sensors = self.sensors.iter().filter(|sensor| !is_known(sensor));
-        let sensors: Vec<_> = sensors.map(|(_, shown)| self.sensor(shown)).collect();
+        let sensors = self.sensors.iter().filter_map(|(name, shown)| match old.sensors.get(name) {
+            Some(old) if shown.is_as(old) => None,
+            Some(old) => Some(self.sensor_since(shown, old)),
+            None => Some(self.sensor(shown)),
+        });
+        let sensors = sensors.collect();
         let last = old.log.last().map_or(0, |line| line.nth);
         let log = self.log.iter().filter(|entry| entry.nth > last).map(|entry| line(entry)).collect();
         let lists = [
@@ -146,27 +151,12 @@ impl Snapshot {
             None => Json::Null,
         }
     }
-}
 
-#[cfg(test)]
-impl Snapshot {
-    /// One that differs with its number in what changes most often: an output, and now and then a line of the log.
-    pub(super) fn example(nth: u64) -> Self {
-        static INVENTORY: std::sync::LazyLock<Arc<Inventory>> = std::sync::LazyLock::new(Arc::default);
-        let now = clock::now();
-        let line = |nth| Line { nth, time: now.wall, weight: log_lines::Weight::Info, text: format!("line {nth}") };
-        let (text, output) = (format!("seq {nth}"), Name::new("pump").unwrap());
-        Self {
-            inventory: Arc::clone(&INVENTORY),
-            about: Map::new(),
-            sensors: BTreeMap::new(),
-            outputs: BTreeMap::from([(output, json!({ "value": text, "limits": { "safe_state": "off" } }))]),
-            variables: BTreeMap::new(),
-            wholes: ["clock", "rules", "link", "spool", "alarms"].map(|key| (key, Json::Null)),
-            log: (nth / 10..nth / 10 + log_lines::LINES as u64).map(|nth| Arc::new(line(nth))).collect(),
-            now: now.wall,
-            boot: now.boot,
-            uptime: Duration::from_secs(nth / 4),
+    /// The same with nothing in it that is as it was, but for its name and age.
+    fn sensor_since(&self, shown: &Shown, old: &Shown) -> Json {
+        match self.inventory.sensors.get(shown.place) {
+            Some((settings, quantities)) => sensor_since(settings, quantities, (&shown.view, &old.view), self.boot),
+            None => Json::Null,
         }
     }
 }
@@ -198,33 +188,89 @@ fn about(inventory: &Inventory, run: &str, control: bool) -> Map<String, Json> {
 
 /// `boot`: this moment on the boot clock, from which the age of the reading counts.
 fn sensor(settings: &SensorSettings, quantities: &[Quantity], view: &SensorView, boot: Duration) -> Json {
-    let reading = view.latest.as_ref();
     let values = quantities.iter().map(|quantity| {
-        let found = reading.and_then(|reading| reading.measurements.iter().find(|m| m.name == quantity.name));
         json!({
             "name": quantity.name,
             "form": match quantity.form { Form::Number => "number", Form::Flag => "flag", Form::Word => "word" },
             "unit": quantity.unit,
             "decimals": quantity.decimals,
-            "value": found.map(|measurement| measured(&measurement.value)),
+            "value": value(view, quantity),
         })
     });
-    let age = reading.map(|reading| boot.saturating_sub(reading.taken_at.boot).as_millis() as f64 / 1000.0);
     json!({
         "name": settings.name.as_str(),
         "driver": settings.driver.name,
         "every": seconds(settings.every),
-        "status": view.status.map(|status| status.as_str()),
+        "status": status(view),
         "since": view.since.map(time),
         "error": view.error,
-        "at": reading.map(|reading| time(reading.taken_at.wall)),
-        "age": age,
+        "at": at(view),
+        "age": age(view, boot),
         "values": values.collect::<Vec<_>>(),
     })
 }
 
+/// What of this is not as it was: keys of [`sensor`], and the values that differ, by their names. The age is always there: one that was
+/// sent before has grown.
+fn sensor_since(
+    settings: &SensorSettings,
+    quantities: &[Quantity],
+    (new, old): (&SensorView, &SensorView),
+    boot: Duration,
+) -> Json {
+    let named = [("name", settings.name.as_str().into()), ("age", age(new, boot).into())];
+    let mut changed = Map::from_iter(named.map(|(key, json): (_, Json)| (key.to_owned(), json)));
+    let mut put = |key: &str, json| changed.insert(key.to_owned(), json);
+    if new.status != old.status {
+        put("status", status(new));
+    }
+    if new.since != old.since {
+        put("since", json!(new.since.map(time)));
+    }
+    if new.error != old.error {
+        put("error", json!(new.error));
+    }
+    if is_same_reading(new, old) {
+        return Json::Object(changed);
+    }
+    put("at", at(new));
+    let differing = quantities.iter().filter(|quantity| value(new, quantity) != value(old, quantity));
+    let values: Map<_, _> = differing.map(|quantity| (quantity.name.to_string(), value(new, quantity))).collect();
+    if !values.is_empty() {
+        changed.insert("values".into(), values.into());
+    }
+    Json::Object(changed)
+}
+
+/// Whether both have one reading as their newest. A run numbers each reading of a sensor.
+fn is_same_reading(one: &SensorView, other: &SensorView) -> bool {
+    let number = |view: &SensorView| view.latest.as_ref().map(|reading| (reading.run, reading.seq));
+    number(one) == number(other)
+}
+
+fn status(view: &SensorView) -> Json {
+    view.status.map(|status| status.as_str()).into()
+}
+
+/// When its newest reading was taken.
+fn at(view: &SensorView) -> Json {
+    view.latest.as_ref().map(|reading| time(reading.taken_at.wall)).into()
+}
+
+/// What its newest reading says of this quantity.
+fn value(view: &SensorView, quantity: &Quantity) -> Json {
+    let mut measured = view.latest.iter().flat_map(|reading| &reading.measurements);
+    measured.find(|measurement| measurement.name == quantity.name).map_or(Json::Null, |found| as_read(&found.value))
+}
+
+/// How long ago its newest reading was taken, in seconds.
+fn age(view: &SensorView, boot: Duration) -> Option<f64> {
+    let reading = view.latest.as_ref()?;
+    Some(boot.saturating_sub(reading.taken_at.boot).as_millis() as f64 / 1000.0)
+}
+
 /// As a reading has it.
-fn measured(value: &Value) -> Json {
+fn as_read(value: &Value) -> Json {
     match value {
         Value::Number { value, decimals } => {
             serde_json::from_str(&payload::number(*value, *decimals)).unwrap_or(Json::Null)

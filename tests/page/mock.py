@@ -11,6 +11,7 @@ sets what the test needs: `{"down": {"air": "no answer at address 0x76"}}`, `{"v
 """
 import argparse
 import base64
+import copy
 import gzip
 import hashlib
 import json
@@ -82,7 +83,7 @@ class World:
             "target": dict(name="target", kind="number", min=5, max=30, step=0.5, unit="°C", options=None, value=12.5, since=stamp(7300), cause="command")}
         self.link = dict(state="up", since=stamp(90000), broker="mqtt://broker.local:1883", protocol="5", connects=1, last_error=None, alarm=None)
         self.spool = dict(queued=0, bytes=40960, oldest=None, dropped=0, error=None)
-        self.alarms, self.log, self.refuse, self.count = [], [], {}, 0
+        self.alarms, self.log, self.refuse, self.count, self.told = [], [], {}, 0, {}
         for text in ("Fieldgate started.", "Connected to the broker.", "All outputs are in their safe state."):
             self.line("info", text, 3600)
 
@@ -112,6 +113,14 @@ class World:
         entry = dict(n=self.count, time=stamp(ago), level=level, text=text)
         self.log = (self.log + [entry])[-50:]
         return entry
+
+    def since(self, sensor):
+        """What of it has changed since the last time, its values by their names."""
+        new, old = self.aged(sensor), self.told.get(sensor["name"], {})
+        self.told[sensor["name"]] = copy.deepcopy(new)
+        values = {one["name"]: one["value"] for one in new["values"] if one not in old.get("values", [])}
+        part = {key: new[key] for key in ("at", "status", "since", "error") if key not in old or new[key] != old[key]}
+        return dict(name=new["name"], age=new["age"], **part, **({"values": values} if values else {}))
 
     def aged(self, sensor):
         return {**{key: value for key, value in sensor.items() if key != "taken"}, "age": round(time.time() - sensor["taken"], 3)}
@@ -161,7 +170,7 @@ class World:
                 if self.silent:
                     continue
                 if due:
-                    self.change(sensors=[self.aged(one) for one in due])
+                    self.change(sensors=[self.since(one) for one in due])
                     last_ping = time.time()
                 elif time.time() - last_ping > 5:
                     self.tell("ping", dict(now=stamp(), uptime=int(time.time() - self.began) + 3600))
@@ -183,7 +192,7 @@ class World:
             tank.update(status="down" if is_down else "ok", error="no answer" if is_down else None, since=stamp())
             changed.append(tank)
         lines = dict(log=[self.line("warn", f"Line {nth} of many.")]) if nth % 10 == 0 else {}
-        self.change(sensors=[self.aged(one) for one in changed], **lines)
+        self.change(sensors=[self.since(one) for one in changed], **lines)
 
     def steer(self, wish):
         """What a test asks for."""
@@ -205,7 +214,7 @@ class World:
             self.read(self.sensors[name], values)
         touched = {**wish.get("down", {}), **wish.get("degraded", {}), **wish.get("values", {})}
         if touched:
-            parts["sensors"] = [self.aged(self.sensors[name]) for name in touched]
+            parts["sensors"] = [self.since(self.sensors[name]) for name in touched]
         for name, new in wish.get("outputs", {}).items():
             self.outputs[name].update({**new, "since": stamp(wish.get("ago", 0))})
             parts.setdefault("outputs", []).append(self.outputs[name])

@@ -335,6 +335,28 @@ def a_clock_that_is_set_is_shown_without_loading_again(visit):
 
 
 @check("mock")
+def what_changes_is_put_upon_what_was_there(visit):
+    """After many changes, of values, of what is wrong, and of both, a page shows what one shows that is opened now."""
+    picture = ("[...document.querySelectorAll('.sensor')].map(one => [one.id, one.className, one.querySelector('.why').textContent, "
+               "...[...one.querySelectorAll('.value')].map(value => value.textContent)])")
+    visitor, bench = visit(), visit.bench
+    bench.steer(still=True)
+    visitor.shows("#s-air .value", "")
+    for nth in range(1, 13):
+        bench.steer(burst=3, values={["air", "co2", "mains", "button"][nth % 4]: {}})
+        bench.steer(down={"cellar": "no answer" if nth % 2 else None})
+        bench.steer(degraded={"soil": f"slow for the {nth}th time"}, values={"soil": {"voltage_0": nth / 8}})
+    bench.steer(values={"air": {"temperature": 77.25}})
+    visitor.shows("#s-air .value", "77.25")
+    shown, fresh = visitor.page.evaluate(picture), visit()
+    fresh.shows("#s-air .value", "77.25")
+    assert len(shown) == 10 and fresh.page.evaluate(picture) == shown, (shown, fresh.page.evaluate(picture))
+    bench.steer(down={"soil": None, "tank": None}, still=False)
+    fresh.close()
+    visitor.close()
+
+
+@check("mock")
 def a_page_that_stays_open_keeps_nothing_of_what_it_was_sent(visit):
     """As many updates as half an hour has, or with FIELDGATE_FAULTS=long a day: values, lines of the log, a sensor that goes and comes."""
     each, rounds = 720, 480 if os.environ.get("FIELDGATE_FAULTS") == "long" else 10
