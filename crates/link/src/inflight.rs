@@ -126,13 +126,18 @@ mod tests {
     use proptest::prelude::*;
     use std::time::{Duration, SystemTime};
 
+    /// A reading at QoS 2.
     fn slot(sequence: u64, late: bool) -> Slot {
+        slot_of(MessageKind::Reading, Qos::ExactlyOnce, sequence, late)
+    }
+
+    fn slot_of(kind: MessageKind, qos: Qos, sequence: u64, late: bool) -> Slot {
         let message = Message {
-            key: Key { kind: MessageKind::Reading, source: Name::new("a").unwrap() },
+            key: Key { kind, source: Name::new("a").unwrap() },
             run: RunId(1),
             seq: sequence,
             taken_at: Moment { boot: Duration::ZERO, wall: SystemTime::UNIX_EPOCH, clock: ClockStatus::Synchronised },
-            qos: Qos::ExactlyOnce,
+            qos,
             retain: false,
             body: Vec::new(),
         };
@@ -148,6 +153,38 @@ mod tests {
         }
         assert!(!window.accepts_late(true) && window.accepts_late(false));
         assert!(Window::new(1).accepts_late(true));
+        let mut full = Window::new(2);
+        (0..2).for_each(|n| _ = full.enter(slot(n, false)));
+        assert!(!full.accepts_late(true) && !full.accepts_late(false));
+        let mut large = Window::new(64);
+        (0..47).for_each(|n| _ = large.enter(slot(n, true)));
+        assert!(large.accepts_late(true));
+        large.enter(slot(47, true));
+        assert!(!large.accepts_late(true));
+    }
+
+    #[test]
+    fn replies_get_a_quarter_of_the_window_and_one_place_at_least() {
+        let mut window = Window::new(8);
+        let reply = |window: &mut Window, n| window.enter(slot_of(MessageKind::Reply, Qos::AtLeastOnce, n, false));
+        let first = reply(&mut window, 1);
+        assert!(window.accepts_reply());
+        reply(&mut window, 2);
+        assert!(!window.accepts_reply() && window.free_places() == 6);
+        window.leave(first);
+        assert!(window.accepts_reply());
+        (3..10).for_each(|n| _ = window.enter(slot(n, false)));
+        assert!(!window.accepts_reply() && !window.accepts_late(false), "it is full");
+        assert!(Window::new(1).accepts_reply());
+    }
+
+    #[test]
+    fn a_window_grows_and_does_not_shrink() {
+        let mut window = Window::new(2);
+        window.widen(8);
+        assert_eq!(window.free_places(), 8);
+        window.widen(4);
+        assert_eq!(window.free_places(), 8);
     }
 
     proptest! {
@@ -155,19 +192,25 @@ mod tests {
         fn places_are_neither_lost_nor_invented(limit in 1usize..70, steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..70), 0..200)) {
             let mut window = Window::new(limit);
             let mut model: Vec<(Ticket, u64, bool)> = Vec::new();
+            let of = |sequence: u64, late| {
+                let kind = if sequence.is_multiple_of(3) { MessageKind::Reply } else { MessageKind::Reading };
+                let qos = if sequence.is_multiple_of(2) { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
+                slot_of(kind, qos, sequence, late)
+            };
             for (sequence, (enter, late, index)) in (0u64..).zip(steps) {
                 if enter && window.free_places() > 0 {
-                    model.push((window.enter(slot(sequence, late)), sequence, late));
+                    model.push((window.enter(of(sequence, late)), sequence, late));
                 } else if !model.is_empty() {
                     let (ticket, sequence, late) = model.remove(index % model.len());
-                    prop_assert_eq!(window.leave(ticket), Some(slot(sequence, late)));
+                    prop_assert_eq!(window.leave(ticket), Some(of(sequence, late)));
                     prop_assert_eq!(window.leave(ticket), None);
                     prop_assert!(!window.holds(Sequence(sequence)));
                 }
                 prop_assert_eq!(window.free_places(), limit - model.len());
                 prop_assert_eq!(window.late, model.iter().filter(|entry| entry.2).count());
                 prop_assert!(model.iter().all(|entry| window.holds(Sequence(entry.1))));
-                prop_assert_eq!(window.exact(), model.len());
+                prop_assert_eq!(window.exact(), model.iter().filter(|entry| entry.1.is_multiple_of(2)).count());
+                prop_assert_eq!(window.replies, model.iter().filter(|entry| entry.1.is_multiple_of(3)).count());
                 prop_assert_eq!(window.is_empty(), model.is_empty());
             }
         }

@@ -11,8 +11,12 @@ const NOW: Duration = Duration::from_secs(1000);
 const LARGEST: usize = 200;
 
 fn forwarder(protocol: Protocol) -> Forwarder {
+    forwarder_for(protocol, LARGEST)
+}
+
+fn forwarder_for(protocol: Protocol, largest_packet: usize) -> Forwarder {
     let (late_after, topics) = (Duration::from_secs(60), Topics::new("b"));
-    let rules = Rules { run: RUN, late_after, topics, protocol, largest_packet: LARGEST, up_since: NOW };
+    let rules = Rules { run: RUN, late_after, topics, protocol, largest_packet, up_since: NOW };
     let mut forwarder = Forwarder::new(rules);
     forwarder.begin(Sequence(1));
     // Nothing is there from before.
@@ -145,4 +149,195 @@ fn a_reply_also_goes_where_the_requester_wants_it_under_mqtt_5() {
         assert_eq!((steps.len(), steps.iter().filter(copy).count()), (1 + copies, copies), "{steps:?}");
         assert!(!forwarder.is_drained(Sequence(100)) && forwarder.is_drained(Sequence(2)));
     }
+}
+
+#[test]
+fn under_mqtt_3_1_1_one_message_is_on_its_way_at_qos_2_and_under_mqtt_5_many_are() {
+    for (protocol, at_once) in [(Protocol::V4, [Some(1), Some(3), None]), (Protocol::V5, [Some(1), Some(2), Some(3)])] {
+        let (mut forwarder, mut window) = (forwarder(protocol), Window::new(8));
+        let exact = |source| Message { qos: Qos::ExactlyOnce, ..reading(source, 1) };
+        read(&mut forwarder, &window, vec![exact("air"), exact("soil"), reading("door", 1)]);
+        let mut next = || send(&mut forwarder, &mut window);
+        assert_eq!([next(), next(), next()], at_once);
+    }
+}
+
+#[test]
+fn a_packet_may_be_as_large_as_the_broker_accepts() {
+    let size = match next_of(forwarder_for(Protocol::V5, 10_000)) {
+        Step::Publish(_, publication) => publication.packet_size(),
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(next_of(forwarder_for(Protocol::V5, size)), Step::Publish(..)));
+    assert!(matches!(next_of(forwarder_for(Protocol::V5, size - 1)), Step::Skip(Skipped::TooLarge { .. })));
+}
+
+/// What it does with a reading.
+fn next_of(mut forwarder: Forwarder) -> Step {
+    let window = Window::new(8);
+    read(&mut forwarder, &window, vec![reading("air", 10)]);
+    next(&mut forwarder, &window).unwrap()
+}
+
+/// What it makes of a message of this run that the live lane has, or of one that the late lane has.
+fn publication_of(message: Message, lane: Lane, may_retain: bool) -> Option<Step> {
+    let (mut forwarder, window) = (forwarder(Protocol::V5), Window::new(8));
+    match lane {
+        Lane::Live => read(&mut forwarder, &window, vec![message]),
+        Lane::Late => {
+            forwarder.begin(Sequence(2));
+            forwarder.offer(Lane::Late, batch(1, vec![message]), &window, NOW);
+        }
+    }
+    let now = Moment { boot: NOW + LATER, wall: wall(), clock: ClockStatus::Synchronised };
+    forwarder.next(&Present { now, window: &window, is_suspended: &|_| false, may_retain: &|_| may_retain })
+}
+
+const LATER: Duration = Duration::from_secs(10);
+
+fn wall() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)
+}
+
+#[test]
+fn what_is_late_goes_elsewhere_says_so_and_is_not_retained_and_a_time_is_corrected_within_one_boot_only() {
+    let unsynchronised = |run| {
+        let mut message = Message { run, retain: true, ..reading("air", 1) };
+        message.taken_at.clock = ClockStatus::Unsynchronised;
+        message
+    };
+    for (run, lane, may_retain, is_retained, corrected) in [
+        (RUN, Lane::Live, true, true, Some(wall() - LATER)),
+        (RUN, Lane::Live, false, false, Some(wall() - LATER)),
+        (RunId(1), Lane::Late, true, false, None),
+    ] {
+        let (message, late) = (unsynchronised(run), lane == Lane::Late);
+        let topic = Topics::new("b").of(&message.key, late);
+        let payload = payload::reading(&message, late, corrected);
+        let expected = Publication::plain(topic, payload, Qos::AtLeastOnce, is_retained);
+        let Some(Step::Publish(_, publication)) = publication_of(message, lane, may_retain) else { panic!() };
+        assert_eq!(publication, expected);
+    }
+}
+
+#[test]
+fn only_at_qos_0_is_what_was_taken_before_the_connection_not_sent() {
+    let (since, before) = (Duration::ZERO, Duration::from_secs(1));
+    for (qos, run, lane, age, is_sent) in [
+        (Qos::AtMostOnce, RUN, Lane::Live, since, true),
+        (Qos::AtMostOnce, RUN, Lane::Live, before, false),
+        (Qos::AtMostOnce, RunId(1), Lane::Late, since, false),
+        (Qos::AtLeastOnce, RUN, Lane::Live, before, true),
+        (Qos::AtLeastOnce, RunId(1), Lane::Late, since, true),
+    ] {
+        let mut message = Message { qos, run, ..reading("air", 1) };
+        message.taken_at.boot -= age;
+        let step = publication_of(message, lane, true).unwrap();
+        assert_eq!(matches!(step, Step::Publish(..)), is_sent, "{qos:?} {lane:?} {age:?}: {step:?}");
+    }
+}
+
+#[test]
+fn what_was_settled_and_not_reported_yet_is_not_sent_a_second_time() {
+    let (mut forwarder, mut window) = (forwarder(Protocol::V5), Window::new(8));
+    let all = || vec![reading("air", 1), reading("soil", 1), reading("door", 1)];
+    read(&mut forwarder, &window, all());
+    (1..=3).for_each(|sequence| assert_eq!(send(&mut forwarder, &mut window), Some(sequence)));
+    answer(&mut forwarder, 1, "air", &Fate::Acknowledged);
+    answer(&mut forwarder, 2, "soil", &Fate::Unacceptable("malformed".into()));
+    forwarder.start_over();
+    assert!(!forwarder.has_begun());
+    forwarder.begin(Sequence(1));
+    assert!(forwarder.has_begun());
+    // What was answered has left the window; the third is lost.
+    let mut window = Window::new(8);
+    read(&mut forwarder, &window, all());
+    assert_eq!([send(&mut forwarder, &mut window), send(&mut forwarder, &mut window)], [Some(3), None]);
+}
+
+#[test]
+fn an_answer_to_one_lane_does_not_forget_what_was_settled_while_the_other_reads() {
+    let (mut forwarder, mut window) = (forwarder(Protocol::V5), Window::new(8));
+    read(&mut forwarder, &window, vec![reading("air", 1)]);
+    assert_eq!(send(&mut forwarder, &mut window), Some(1));
+    forwarder.start_over();
+    forwarder.begin(Sequence(1));
+    assert_eq!([Lane::Late, Lane::Live].map(|lane| forwarder.ask(lane, Sequence(100)).unwrap().0), [0, 1]);
+    answer(&mut forwarder, 1, "air", &Fate::Acknowledged);
+    forwarder.take_settled();
+    let mut window = Window::new(8);
+    forwarder.offer(Lane::Late, batch(1, Vec::new()), &window, NOW);
+    forwarder.offer(Lane::Live, batch(1, vec![reading("air", 1)]), &window, NOW);
+    assert_eq!(send(&mut forwarder, &mut window), None);
+}
+
+#[test]
+fn what_was_refused_is_reported_as_passed_over_and_tried_again_alone() {
+    let (mut forwarder, mut window) = (forwarder(Protocol::V5), Window::new(8));
+    read(&mut forwarder, &window, vec![reading("air", 1), reading("air", 1)]);
+    assert_eq!((send(&mut forwarder, &mut window), forwarder.passed_over()), (Some(1), 0));
+    answer(&mut forwarder, 1, "air", &Fate::Refused("quota".into()));
+    assert_eq!((forwarder.passed_over(), send(&mut forwarder, &mut window)), (2, None));
+    assert_eq!((forwarder.take_passed_over(), forwarder.passed_over()), (vec![Sequence(1), Sequence(2)], 0));
+    forwarder.retry(NOW + Duration::from_secs(1));
+    let mut window = Window::new(8);
+    read(&mut forwarder, &window, vec![reading("air", 1), reading("air", 1)]);
+    assert_eq!([send(&mut forwarder, &mut window), send(&mut forwarder, &mut window)], [Some(1), None]);
+    answer(&mut forwarder, 1, "air", &Fate::Acknowledged);
+    assert_eq!(send(&mut forwarder, &mut window), Some(2));
+}
+
+#[test]
+fn what_is_tried_and_cannot_be_sent_lets_the_next_of_its_topic_try() {
+    let (mut forwarder, mut window) = (forwarder(Protocol::V5), Window::new(8));
+    read(&mut forwarder, &window, vec![reading("soil", 1), reading("soil", 1)]);
+    assert_eq!(send(&mut forwarder, &mut window), Some(1));
+    answer(&mut forwarder, 1, "soil", &Fate::Refused("quota".into()));
+    forwarder.retry(NOW + Duration::from_secs(1));
+    let mut window = Window::new(8);
+    read(&mut forwarder, &window, vec![reading("soil", LARGEST), reading("soil", 1)]);
+    assert!(matches!(next(&mut forwarder, &window), Some(Step::Skip(Skipped::TooLarge { .. }))));
+    assert_eq!(send(&mut forwarder, &mut window), Some(2));
+}
+
+/// The spool does not know that an answer with it is used.
+#[test]
+fn what_is_passed_over_while_the_spool_is_asked_is_read_again() {
+    let (mut forwarder, mut window) = (forwarder(Protocol::V5), Window::new(8));
+    let all = || vec![reading("air", 1), reading("soil", 1)];
+    read(&mut forwarder, &window, all());
+    (1..=2).for_each(|sequence| assert_eq!(send(&mut forwarder, &mut window), Some(sequence)));
+    answer(&mut forwarder, 1, "air", &Fate::Refused("quota".into()));
+    forwarder.retry(NOW + Duration::from_secs(1));
+    assert_eq!(forwarder.ask(Lane::Live, Sequence(100)), Some(Sequence(1)));
+    answer(&mut forwarder, 2, "soil", &Fate::Refused("quota".into()));
+    assert_eq!(forwarder.take_passed_over(), [Sequence(1), Sequence(2)]);
+    let window = Window::new(8);
+    assert!(forwarder.offer(Lane::Live, batch(1, all()), &window, NOW), "it is asked again at once");
+    assert_eq!(forwarder.wants(Lane::Live, Sequence(100)), Some(Sequence(1)));
+}
+
+#[test]
+fn the_copy_of_a_reply_may_be_as_large_as_the_broker_accepts() {
+    let copy = |largest| {
+        let (mut forwarder, window) = (forwarder_for(Protocol::V5, largest), Window::new(8));
+        let response = Some(ResponseTarget { topic: "r".repeat(100), correlation: None });
+        let body = StoredReply { payload: "done".into(), response }.encode();
+        read(&mut forwarder, &window, vec![message(MessageKind::Reply, "pump", body)]);
+        assert!(matches!(next(&mut forwarder, &window), Some(Step::Publish(Slot::Spooled { .. }, _))));
+        next(&mut forwarder, &window).unwrap()
+    };
+    let Step::Publish(_, publication) = copy(10_000) else { panic!() };
+    let size = publication.packet_size();
+    assert!(matches!(copy(size), Step::Publish(..)));
+    assert_eq!(copy(size - 1), Step::Skip(Skipped::ReplyTooLarge("r".repeat(100))));
+}
+
+#[test]
+fn many_replies_that_wait_are_a_flood() {
+    let (mut forwarder, window) = (forwarder(Protocol::V5), Window::new(8));
+    assert!(!forwarder.is_flooded());
+    let replies = (0..crate::lanes::REPLIES_MANY).map(|_| message(MessageKind::Reply, "pump", Vec::new()));
+    read(&mut forwarder, &window, replies.collect());
+    assert!(forwarder.is_flooded());
 }

@@ -191,6 +191,58 @@ fn a_refused_key_waits_alone_and_loses_nothing() {
     assert_eq!(bench.send(later), Some(Sequence(2)));
 }
 
+fn reply() -> Arc<Message> {
+    let mut reply = (*message("pump", RUN, 100)).clone();
+    reply.key.kind = MessageKind::Reply;
+    Arc::new(reply)
+}
+
+/// A live lane that was given so many replies and, behind them, so many readings; and where it goes on to read.
+fn live_with(replies: usize, readings: usize) -> (Lanes, Option<Sequence>) {
+    let mut lanes = Lanes::new(RUN, LATE, Sequence(0));
+    let replies = std::iter::repeat_with(reply).take(replies);
+    let all = replies.chain(std::iter::repeat_with(|| message("a", RUN, 100)).take(readings));
+    let stored = |(at, message)| Stored { sequence: Sequence(at), message };
+    let messages: Vec<Stored> = (0..).zip(all).map(stored).collect();
+    let next = Sequence(messages.len() as u64);
+    lanes.offer(Lane::Live, &Batch { messages, next }, |_| false, Duration::from_secs(100));
+    let wants = lanes.wants(Lane::Live, Sequence(10_000));
+    (lanes, wants)
+}
+
+#[test]
+fn a_lane_reads_on_until_it_has_enough_and_replies_count_only_beyond_their_own_share() {
+    let goes_on = |replies, readings| live_with(replies, readings).1.is_some();
+    assert!(goes_on(0, LANE_CAPACITY - 1) && !goes_on(0, LANE_CAPACITY));
+    assert!(goes_on(REPLIES_MANY, LANE_CAPACITY - 1) && !goes_on(REPLIES_MANY, LANE_CAPACITY));
+    assert!(goes_on(REPLY_CAPACITY + 7, LANE_CAPACITY - 8) && !goes_on(REPLY_CAPACITY + 8, LANE_CAPACITY - 8));
+}
+
+#[test]
+fn many_replies_are_a_flood_until_one_is_sent_or_all_are_refused() {
+    let now = Duration::from_secs(100);
+    assert!(!live_with(REPLIES_MANY - 1, 5).0.is_flooded());
+    let (mut lanes, _) = live_with(REPLIES_MANY, 5);
+    assert!(lanes.is_flooded());
+    let first = lanes.next_live(now, ALL).unwrap();
+    assert_eq!((first.sequence, lanes.is_flooded()), (Sequence(0), false));
+    let (mut lanes, _) = live_with(REPLIES_MANY + 1, 0);
+    lanes.next_live(now, ALL).unwrap();
+    assert!(lanes.is_flooded());
+    lanes.refused(Lane::Live, Sequence(0), &reply().key, now);
+    assert!(!lanes.is_flooded() && !lanes.live_waits());
+    assert_eq!(lanes.take_passed_over().len(), REPLIES_MANY + 1, "they are read again");
+}
+
+#[test]
+fn readings_go_on_while_the_window_accepts_no_reply() {
+    let (mut lanes, _) = live_with(3, 2);
+    let no_replies = Accepts { replies: false, ..ALL };
+    let mut next = || lanes.next_live(Duration::from_secs(100), no_replies).map(|next| next.sequence);
+    assert_eq!([next(), next(), next()], [Some(Sequence(3)), Some(Sequence(4)), None]);
+    assert!(lanes.live_waits());
+}
+
 proptest! {
     #[test]
     fn every_message_is_sent_and_in_order_within_its_lane(
