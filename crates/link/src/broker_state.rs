@@ -3,6 +3,9 @@
 //! It lives as long as the link, so it is what one connection learns for the next: limits that the broker does not announce,
 //! requests over which it hangs up, and how its connections end.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use super::Protocol;

@@ -251,6 +251,7 @@ mod tests {
         let latest = Latest::default();
         latest.set("a".into(), b"1".to_vec());
         latest.set("a".into(), b"2".to_vec());
+        assert!(latest.is_pending());
         assert_eq!(latest.take(NOW, any), Some(("a".into(), Bytes::from_static(b"2"))));
         latest.set("a".into(), b"3".to_vec());
         latest.set("a".into(), b"4".to_vec());
@@ -261,6 +262,28 @@ mod tests {
         assert!(!latest.is_pending());
         latest.set("a".into(), b"4".to_vec());
         assert_eq!(latest.take(NOW, any), None, "the broker has it already");
+    }
+
+    #[test]
+    fn readings_are_retained_on_all_topics_until_it_is_said_on_which() {
+        let latest = Latest::default();
+        assert!(latest.may_retain("b/sensors/air"));
+        latest.retain_readings_on(BTreeSet::from(["b/sensors/air".to_owned()]));
+        assert!(latest.may_retain("b/sensors/air") && !latest.may_retain("b/sensors/soil"));
+    }
+
+    #[test]
+    fn what_moves_to_another_base_is_cleared_where_it_was_and_nothing_else_is() {
+        let latest = Latest::default();
+        for topic in ["b/status", "bb/status", "b/gone"] {
+            latest.set(topic.into(), b"1".to_vec());
+        }
+        latest.clear("b/gone".into());
+        latest.rebase("b", "new");
+        let taken = std::iter::from_fn(|| latest.take(NOW, any)).map(|(topic, payload)| (topic, payload.len()));
+        let taken: std::collections::BTreeMap<String, usize> = taken.collect();
+        let expected = [("b/gone", 0), ("b/status", 0), ("bb/status", 1), ("new/status", 1)];
+        assert_eq!(taken, expected.map(|(topic, bytes)| (topic.to_owned(), bytes)).into());
     }
 
     #[test]

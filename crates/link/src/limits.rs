@@ -110,6 +110,7 @@ mod tests {
     #[test]
     fn after_the_library_gave_a_message_up_the_end_must_follow_at_once() {
         let mut limits = Limits::new(NOW);
+        assert!(!limits.is_ending());
         limits.gave_up(NOW);
         limits.gave_up(NOW + END_FOLLOWS);
         assert_eq!((limits.is_ending(), limits.exceeded(false, NOW + END_FOLLOWS)), (true, None));

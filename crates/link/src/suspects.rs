@@ -175,6 +175,16 @@ mod tests {
     }
 
     #[test]
+    fn a_try_that_something_else_ends_is_made_again() {
+        let mut suspects = Suspects::default();
+        (0..TIMES).for_each(|_| drop(suspects.ended(Some(blame("a", false)), NOW)));
+        let due = NOW + TRY_AFTER;
+        suspects.sending(&publish("a"), due);
+        suspects.interrupted();
+        assert!(!suspects.is_held(&publish("a"), due));
+    }
+
+    #[test]
     fn the_third_try_of_a_retained_message_goes_without_the_flag() {
         let mut suspects = Suspects::default();
         suspects.ended(Some(blame("a", true)), NOW);

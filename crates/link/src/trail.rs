@@ -173,6 +173,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_under_way_is_open_until_it_is_answered_and_at_qos_0_no_answer_comes() {
+        let mut window = Window::new(64);
+        let [assured, plain] = [window.enter(Slot::Birth), window.enter(Slot::Birth)];
+        let (mut trail, id) = (Trail::default(), RequestId::Publication);
+        trail.sent(id(assured), publish("air"), true);
+        trail.sent(id(plain), publish("door"), false);
+        assert!(trail.is_unanswerable(plain) && !trail.is_unanswerable(assured));
+        let open = |trail: &Trail| ["air", "door"].map(|topic| trail.is_open(&publish(topic).request));
+        assert_eq!((open(&trail), trail.answers()), ([true, true], 0));
+        trail.done(id(plain), NOW);
+        assert_eq!((open(&trail), trail.answers()), ([true, false], 1));
+        trail.done(id(assured), NOW);
+        assert_eq!((open(&trail), trail.answers()), ([false, false], 2));
+    }
+
+    #[test]
     fn a_subscription_without_an_answer_is_to_blame() {
         let mut trail = Trail::default();
         trail.sent(RequestId::Subscription, Blame { request: Request::Commands, retain: false }, true);

@@ -243,6 +243,33 @@ fn readings_go_on_while_the_window_accepts_no_reply() {
     assert!(lanes.live_waits());
 }
 
+#[test]
+fn what_is_read_of_a_refused_key_is_passed_over_and_what_is_in_flight_is_not() {
+    let now = Duration::from_secs(100);
+    let (mut lanes, from) = live_with(0, 1);
+    let first = lanes.next_live(now, ALL).unwrap();
+    lanes.refused(Lane::Live, first.sequence, &first.message.key, now);
+    assert_eq!(lanes.take_passed_over(), [Sequence(0)]);
+    let stored = |at, source| Stored { sequence: Sequence(at), message: message(source, RUN, 100) };
+    let messages = vec![stored(1, "a"), stored(2, "b"), stored(3, "c")];
+    assert_eq!(from, Some(Sequence(1)));
+    lanes.offer(Lane::Live, &Batch { messages, next: Sequence(4) }, |at| at == Sequence(3), now);
+    assert_eq!((lanes.passed_over(), lanes.take_passed_over()), (1, vec![Sequence(1)]));
+}
+
+#[test]
+fn a_reply_waits_for_an_older_one_of_the_same_output_that_is_late() {
+    let of = |source: &str, run| {
+        let mut reply = (*reply()).clone();
+        (reply.key.source, reply.run) = (Name::new(source).unwrap(), run);
+        Arc::new(reply)
+    };
+    let mut bench = Bench::new(vec![of("pump", RunId(1)), of("pump", RUN), of("valve", RUN)], 1);
+    let now = Duration::from_secs(100);
+    let sent = [bench.send(now), bench.send(now), bench.send(now)];
+    assert_eq!(sent, [Some(Sequence(2)), Some(Sequence(0)), Some(Sequence(1))]);
+}
+
 proptest! {
     #[test]
     fn every_message_is_sent_and_in_order_within_its_lane(
