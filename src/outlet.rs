@@ -57,6 +57,8 @@ struct State {
     progress: u64,
     has_thread: bool,
     is_closed: bool,
+    /// Who wait for [`Shared::written`]: to signal nobody is a system call, too.
+    flushing: usize,
 }
 
 /// What the thread does next.
@@ -92,6 +94,8 @@ impl Outlet {
             // Without a thread the entry waits, and the next one tries again.
             state.has_thread = thread::Builder::new().name(self.name.into()).spawn(move || shared.run()).is_ok();
         }
+        // Not under the lock, or the thread would wake only to wait for it.
+        drop(state);
         self.shared.filled.notify_one();
     }
 
@@ -109,6 +113,7 @@ impl Outlet {
     pub fn flush(&self, patience: Duration) {
         let end = Instant::now() + LONGEST_FLUSH;
         let mut state = self.shared.lock();
+        state.flushing += 1;
         while !state.is_idle() && Instant::now() < end {
             let before = state.progress;
             let waited = self
@@ -116,11 +121,12 @@ impl Outlet {
                 .written
                 .wait_timeout_while(state, patience, |now| now.progress == before && !now.is_idle() && !now.is_closed);
             let (now, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            if timeout.timed_out() || now.is_closed {
-                return;
-            }
             state = now;
+            if timeout.timed_out() || state.is_closed {
+                break;
+            }
         }
+        state.flushing -= 1;
     }
 }
 
@@ -158,18 +164,24 @@ impl Shared {
             if let Some(entry) = state.waiting.pop_front() {
                 state.bytes -= entry.len() + ENTRY;
                 state.is_writing = true;
-                self.written.notify_all();
+                self.signal_written(&state);
                 return Next::Write(entry);
             }
-            self.written.notify_all();
+            self.signal_written(&state);
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn signal_written(&self, state: &State) {
+        if state.flushing > 0 {
+            self.written.notify_all();
         }
     }
 
     fn close(&self) {
         let mut state = self.lock();
-        *state = State { has_thread: true, is_closed: true, ..State::default() };
-        self.written.notify_all();
+        *state = State { has_thread: true, is_closed: true, flushing: state.flushing, ..State::default() };
+        self.signal_written(&state);
     }
 }
 

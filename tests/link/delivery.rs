@@ -191,7 +191,7 @@ async fn the_present_arrives_while_a_large_spool_is_examined_and_the_backlog_aft
     let watch = listener(&broker);
     let spool = open_spool();
     (1..=20_000).for_each(|seq| put(&spool, Message { run: RunId(1), ..reading("air", seq) }));
-    let (gate, gated) = std::sync::mpsc::channel();
+    let (gate, gated) = std::sync::mpsc::sync_channel(1);
     let spool = spool.reopen(gated).await;
     let mut link = start(settings(Protocol::V5, broker.port), &spool);
     link.up().await;

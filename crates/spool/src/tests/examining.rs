@@ -135,7 +135,7 @@ fn a_stop_during_the_examination_writes_what_came_meanwhile() {
 async fn a_read_of_what_the_file_has_is_wanted_again_when_it_has_been_examined() {
     let folder = tempfile::tempdir().unwrap();
     drop(with_examiner(folder.path(), SECOND));
-    let (gate, gated) = std::sync::mpsc::channel();
+    let (gate, gated) = std::sync::mpsc::sync_channel(1);
     let (spool, thread) = open_gated(roomy(folder.path(), SECOND), RunId(2), gated).unwrap();
     spool.append(reading("air", LEFT + 1, 40)).await.unwrap();
     spool.offered().await.unwrap();
@@ -155,7 +155,7 @@ async fn a_read_of_what_the_file_has_is_wanted_again_when_it_has_been_examined()
 async fn who_sets_a_count_during_the_examination_is_answered_when_it_is_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     drop(with_examiner(folder.path(), SECOND));
-    let (gate, gated) = std::sync::mpsc::channel();
+    let (gate, gated) = std::sync::mpsc::sync_channel(1);
     let (spool, thread) = open_gated(roomy(folder.path(), SECOND), RunId(2), gated).unwrap();
     let (saved, mut is_saved) = oneshot::channel();
     let sensor = Name::new("gas").unwrap();
