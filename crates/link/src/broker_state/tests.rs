@@ -83,7 +83,7 @@ fn a_broker_that_says_that_it_retains_nothing_is_believed_and_no_topic_is_to_bla
 fn three_short_connections_without_a_reason_are_reported_and_a_long_one_counts_as_none() {
     let closed = |broker: &mut BrokerState, held| !ended(broker, CauseKind::Closed, None, held).is_empty();
     let mut broker = broker();
-    assert_eq!([closed(&mut broker, S), closed(&mut broker, S), closed(&mut broker, HELD)], [false; 3]);
+    assert_eq!([closed(&mut broker, S), closed(&mut broker, S), closed(&mut broker, STABLE_AFTER)], [false; 3]);
     assert_eq!([closed(&mut broker, S), closed(&mut broker, S), closed(&mut broker, S)], [false, false, true]);
     assert!(broker.backoff.wait(NOW, 0.0) >= crate::backoff::REFUSED, "a take-over is assumed");
     let (mut resetting, reset) = (self::broker(), CauseKind::Reset);
