@@ -65,6 +65,9 @@ fn a_repeat_gets_the_first_answer_after_a_restart_and_after_a_kill_and_moves_not
             assert_eq!(&bench.ask(output, &on(id)), answer, "in life {life}");
         }
         assert_eq!((bench.sim.line("GPIO27"), actions(&bench.gateway)), (Some(0), 0));
+        // The log is read by a thread of its own, which may come behind the answers.
+        let repeats = || bench.gateway.log().matches(REPEATED).count();
+        wait_until("the log to have a line for each", SOON, || repeats() >= first.len());
         let reported = bench.gateway.log();
         assert!(
             reported.lines().any(|line| line.contains(REPEATED) && line.contains(&id) && line.contains("pump")),
