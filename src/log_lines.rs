@@ -1,4 +1,4 @@
-//! The newest lines of the log, in memory, for whoever looks at the gateway from outside.
+//! The newest lines of the log, in memory, for the page in a browser.
 //!
 //! The log itself writes them here; there is one for the program. At most [`LINES`] of [`LONGEST`] bytes are kept, and none until somebody
 //! may look.

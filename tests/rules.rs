@@ -83,7 +83,7 @@ fn a_thermostat_switches_says_so_and_lets_go() {
     running.bench.wait_line("GPIO22", 1, SOON);
     let state = running.client.wait_json("b/actuators/heater/state", |state| state["value"] == "on", SOON);
     assert_eq!((&state["cause"], &state["rule"]), (&json!("rule"), &json!("heating")));
-    // Whoever comes later hears it too, and since when.
+    // A client that subscribes later gets it too, with the time since when.
     let late = Client::subscribe(&running.broker.endpoint(), &["b/rules"]);
     let is_active = |message: &Message| is_at(&message.json(), "heating", "active");
     let rules = late.wait_message("b/rules", is_active, SOON);

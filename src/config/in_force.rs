@@ -135,8 +135,8 @@ pub fn load_carried(text: &str, path: &Path, file: &Config) -> Result<Loaded, Ve
     if forbidden.is_empty() { Ok(loaded) } else { Err(forbidden) }
 }
 
-/// What of `new` only the file may say: else whoever may send a configuration could give himself more than that, or have
-/// files read and written that are none of his.
+/// What of `new` only the file may say: otherwise somebody who may send a configuration could extend these rights, or have files
+/// read and written that are none of theirs.
 fn forbidden(file: &Config, new: &Config) -> Vec<Problem> {
     let mut all = Vec::new();
     let mut refuse = |what: &str, hint: &str| all.push(whole(format!("a request may not change {what}"), hint));

@@ -110,7 +110,7 @@ impl Gateway {
         });
     }
 
-    /// A broker that keeps nothing has no states for whoever comes later.
+    /// A broker that keeps nothing has no states for a Home Assistant that starts later.
     fn repeat_states(&self) {
         if !self.config.link.retain_state {
             self.link_channels.latest.repeat(self.config.topics.status(), b"online".to_vec());

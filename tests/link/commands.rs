@@ -85,9 +85,9 @@ async fn without_the_right_to_read_its_status_commands_are_refused_and_an_alarm_
         let id = Some("gateway".to_owned());
         let settings = Settings { clean_session: false, client_id: id, ..settings(protocol, broker.port) };
         let mut link = start(settings, &open_spool());
-        let told =
+        let reported =
             |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("commands are refused"));
-        link.until("alarm", told).await;
+        link.until("alarm", reported).await;
         command(&broker, "on", false);
         assert!(link.commands.recv().await.unwrap().stale);
         link.end().await;
@@ -98,8 +98,8 @@ async fn without_the_right_to_read_its_status_commands_are_refused_and_an_alarm_
 async fn under_3_1_1_a_forbidden_publish_that_is_acknowledged_all_the_same_raises_an_alarm() {
     let broker = with_acl("topic read b/#\n");
     let mut link = start(settings(Protocol::V4, broker.port), &open_spool());
-    let told = |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("allow us to write"));
-    link.until("alarm", told).await;
+    let reported = |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("allow us to write"));
+    link.until("alarm", reported).await;
     link.end().await;
 }
 
@@ -109,9 +109,10 @@ async fn under_3_1_1_a_retained_command_that_is_too_large_costs_the_commands_and
     publish_bytes_retained(&broker.endpoint(), PUMP, &vec![b'0'; 300_000]);
     let spool = open_spool();
     let mut link = start(settings(Protocol::V4, broker.port), &spool);
-    let told = |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("larger than 262144"));
-    let status = link.until("alarm", told).await;
-    assert!(status.last_error.unwrap().contains("300"), "the cause is told with its size");
+    let reported =
+        |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("larger than 262144"));
+    let status = link.until("alarm", reported).await;
+    assert!(status.last_error.unwrap().contains("300"), "the cause is reported with its size");
     put(&spool, reading("air", 1));
     eventually("readings flow", || spool.is_empty()).await;
     assert!(link.status.borrow().connects <= 4, "{:?}", link.status.borrow());

@@ -67,8 +67,8 @@ async fn restart(protocol: Protocol) {
     eventually("second part", || spool.is_empty()).await;
     let seen = |seq: u64| in_order(&payloads(&watch, "b/sensors/air")).contains(&seq);
     eventually("the last arrives", || seen(300)).await;
-    let told = || watch.count("b/devices") == 1 && watch.count("b/status") == 1;
-    eventually("the new broker is told what is retained", told).await;
+    let reported = || watch.count("b/devices") == 1 && watch.count("b/status") == 1;
+    eventually("the new broker gets what is retained", reported).await;
     link.end().await;
 }
 
@@ -91,8 +91,9 @@ async fn a_refused_topic_raises_an_alarm_and_holds_back_nothing_else() {
         put(&spool, reading("bad", seq));
         put(&spool, reading("good", seq));
     }
-    let told = |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("not authorized (0x87)"));
-    let status = link.until("alarm", told).await;
+    let reported =
+        |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("not authorized (0x87)"));
+    let status = link.until("alarm", reported).await;
     assert!(status.alarm.as_ref().unwrap().contains("b/sensors/bad"), "{status:?}");
     eventually("the others", || spool.len() == 100).await;
     assert_eq!(status.state, LinkState::Up);
@@ -177,7 +178,7 @@ async fn the_present_does_not_wait_for_a_long_backlog() {
     put(&spool, reading("air", 1));
     eventually("the present", || watch.count("b/sensors/air") > 0).await;
     let before = spool.len();
-    assert!(before > 10_000, "told while {before} still wait");
+    assert!(before > 10_000, "reported while {before} still wait");
     emptied(&spool).await;
     eventually("all arrived", || watch.count("b/late/air") == 20_000).await;
     assert_eq!(in_order(&payloads(&watch, "b/late/air")), (1..=20_000).collect::<Vec<u64>>());

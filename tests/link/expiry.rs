@@ -13,7 +13,7 @@ const SOON: (i64, i64) = (-1, 10);
 async fn alarm(settings: Settings) -> Option<String> {
     let mut link = start(settings, &open_spool());
     link.up().await;
-    // The first look comes with the connect, and what it has found is told within a second or not at all.
+    // The first look comes with the connect, and what it has found is reported within a second or not at all.
     let look = link.until("an alarm", |status| status.alarm.is_some());
     let alarm = tokio::time::timeout(std::time::Duration::from_secs(1), look).await.ok();
     link.end().await;
@@ -26,19 +26,19 @@ async fn a_certificate_that_ends_soon_is_an_alarm() {
     let good = broker.authority.sign("good", "", LONG);
     assert_eq!(alarm(broker.settings_as(&good)).await, None);
     let ending = broker.authority.sign("ending", "", SOON);
-    let told = alarm(broker.settings_as(&ending)).await.unwrap();
-    assert!(told.contains("our certificate /") && told.contains("expires on 20"), "{told}");
+    let reported = alarm(broker.settings_as(&ending)).await.unwrap();
+    assert!(reported.contains("our certificate /") && reported.contains("expires on 20"), "{reported}");
     let pair = broker.authority.sign("ending-server", LOCALHOST, SOON);
     broker.show(pair);
     broker.again();
-    let told = alarm(broker.settings_as(&good)).await.unwrap();
-    assert!(told.contains("the broker showed") && told.contains("expires on 20"), "{told}");
+    let reported = alarm(broker.settings_as(&good)).await.unwrap();
+    assert!(reported.contains("the broker showed") && reported.contains("expires on 20"), "{reported}");
     let authority = Authority::make(&broker.path(""), "ca", SOON);
     let pairs = (authority.sign("new-server", LOCALHOST, LONG), authority.sign("new", "", LONG));
     broker.show(pairs.0);
     broker.again();
-    let told = alarm(broker.settings_as(&pairs.1)).await.unwrap();
-    assert!(told.contains("the authority's certificate /") && !told.contains("broker showed"), "{told}");
+    let reported = alarm(broker.settings_as(&pairs.1)).await.unwrap();
+    assert!(reported.contains("the authority's certificate /") && !reported.contains("broker showed"), "{reported}");
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ async fn wrong_password(protocol: Protocol, words: &str) {
     let settings = Settings { username: Some("pi".into()), password: Some(source), ..settings(protocol, broker.port) };
     let spool = open_spool();
     let mut link = start(settings.clone(), &spool);
-    let told = link.failed().await;
-    assert!(told.starts_with(words) && told.contains("check mqtt.username"), "{told}");
+    let reported = link.failed().await;
+    assert!(reported.starts_with(words) && reported.contains("check mqtt.username"), "{reported}");
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(link.status.borrow().state, LinkState::Down, "a refusal is not repeated at once");
     assert!(link.end().await < Duration::from_millis(200), "a wait ends at once");
@@ -109,8 +109,8 @@ async fn an_alarm_names_the_identifier_that_two_use() {
     link.up().await;
     let twin = start(same, &other);
     // Mosquitto 2.0.11 does not say why it closes.
-    let told = |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("\"twin\""));
-    link.until("alarm", told).await;
+    let reported = |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("\"twin\""));
+    link.until("alarm", reported).await;
     twin.end().await;
     link.end().await;
 }
@@ -136,8 +136,8 @@ async fn refusals_carry_the_words_of_the_specification() {
     for (answer, words) in V4.into_iter().zip(words) {
         let broker = answering(answer);
         let mut link = start(settings(Protocol::V4, broker.port), &open_spool());
-        let told = link.failed().await;
-        assert!(told.starts_with("connection refused: ") && told.contains(words), "{told}");
+        let reported = link.failed().await;
+        assert!(reported.starts_with("connection refused: ") && reported.contains(words), "{reported}");
         link.end().await;
     }
     const V5: [&[u8]; 3] = [&[0x20, 3, 0, 0x86, 0], &[0x20, 3, 0, 0x8A, 0], &[0x20, 3, 0, 0x9C, 0]];
@@ -146,8 +146,8 @@ async fn refusals_carry_the_words_of_the_specification() {
     {
         let broker = answering(answer);
         let mut link = start(settings(Protocol::V5, broker.port), &open_spool());
-        let told = link.failed().await;
-        assert!(told.starts_with("connection refused: ") && told.contains(words), "{told}");
+        let reported = link.failed().await;
+        assert!(reported.starts_with("connection refused: ") && reported.contains(words), "{reported}");
         link.end().await;
     }
 }

@@ -19,8 +19,8 @@ const FUTURE: (i64, i64) = (10, 20);
 /// No attempt with these settings succeeds, and the first one says all of these words.
 async fn check(settings: Settings, words: &[&str]) {
     let mut link = start(settings, &open_spool());
-    let told = link.failed().await;
-    assert!(words.iter().all(|words| told.contains(words)), "{told}");
+    let reported = link.failed().await;
+    assert!(words.iter().all(|words| reported.contains(words)), "{reported}");
     assert_eq!(link.status.borrow().connects, 0);
     link.end().await;
 }
@@ -103,7 +103,7 @@ async fn a_broker_outside_its_dates_is_refused() {
     broker.show(future);
     broker.again();
     check_all(&broker, |settings| settings, &["not valid yet, only from 20", "is the clock set?"]).await;
-    // Whoever signed it has expired; the library itself would trust that for ever.
+    // The authority that signed it has expired; the library itself would trust that for ever.
     let old = Authority::make(&broker.path(""), "ca", PAST);
     let signed = old.sign("late", LOCALHOST, LONG);
     broker.show(signed);

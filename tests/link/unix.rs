@@ -53,8 +53,8 @@ async fn why_a_socket_cannot_be_used_is_told_with_its_remedy() {
         (file.join("x"), "there is no socket"),
     ] {
         let mut link = start(with(Protocol::V5, vec![at(&path)]), &open_spool());
-        let told = link.failed().await;
-        assert!(told.contains(words) && told.contains(path.to_str().unwrap()), "{told}");
+        let reported = link.failed().await;
+        assert!(reported.contains(words) && reported.contains(path.to_str().unwrap()), "{reported}");
         link.end().await;
     }
 }

@@ -1,4 +1,4 @@
-//! What the channels of devices that the kernel drives are usually called, for whoever proposes a configuration.
+//! What the channels of devices that the kernel drives are usually called, for `fieldgate scan`, which proposes a configuration.
 
 use crate::{linux_hwmon, linux_iio};
 

@@ -3,7 +3,7 @@
 //! Anyone may [`Latest::set`] a topic at any time; the link publishes what changed, and everything again at each connect. A
 //! value that is overtaken before it was sent is never sent.
 //!
-//! [`Latest::repeat`] is for whoever came too late for a message that is not retained: it is sent once more, at QoS 0, unless
+//! [`Latest::repeat`] is for a subscriber that came too late for a message that is not retained: it is sent once more, at QoS 0, unless
 //! something newer goes to its topic first or the connection ends.
 
 use std::collections::{BTreeMap, BTreeSet};

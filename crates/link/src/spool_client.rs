@@ -1,6 +1,6 @@
 //! What the link asks of the spool, without ever waiting for it: a disk that hangs must hold up neither the link nor commands.
 //!
-//! Questions are asked once, and asked again by whoever still wants the answer. Where the spool's thread has ended, that is
+//! Questions are asked once, and asked again by the part that still wants the answer. Where the spool's thread has ended, that is
 //! logged, and [`SpoolClient::is_over`] says so from then on.
 
 use std::task::Poll;

@@ -61,7 +61,7 @@ pub(super) fn gather(path: &Path, loaded: &Result<InForce, ConfigError>) -> Conf
             let stored = in_force.origin.is_warning().then(|| in_force.origin.to_string());
             let found = fs::metadata(path).ok();
             let of = |found: fs::Metadata| Rights { mode: found.mode(), uid: found.uid(), gid: found.gid() };
-            // It was there a moment ago: whoever takes it away now is not looked after.
+            // It was read a moment ago. If it has been removed since, its rights do not matter: assume that all may read it.
             let rights = found.map_or(Rights { mode: 0o444, uid: 0, gid: 0 }, of);
             return ConfigurationFacts::Loaded { stored, rights };
         }

@@ -156,7 +156,7 @@ fn judge_instance(situation: &Situation) -> Verdict {
             let remedy = holder.map_or("podman ps".into(), |pid| format!("sudo kill {pid}"));
             Verdict::Wrong(vec![Finding::new("two-instances", words, remedy)])
         }
-        // Whoever has stopped the service may try by hand.
+        // A person who has stopped the service may have started the program by hand; that is no fault.
         _ => Verdict::Good(who),
     }
 }

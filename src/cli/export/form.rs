@@ -98,7 +98,7 @@ impl Form {
     }
 }
 
-/// A value without the quotes of JSON; a number that could not be told is empty.
+/// A value without the quotes of JSON; `null` is empty.
 fn bare(value: &Json) -> Cow<'_, str> {
     match value {
         Json::String(text) => Cow::Borrowed(text),

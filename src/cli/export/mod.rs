@@ -41,7 +41,7 @@ pub fn run(asked: Exported) -> ExitCode {
             out.report(&export);
             cli::fail(&describe(&error))
         }
-        // Whoever closes a pipe has enough.
+        // The reader has closed the pipe and wants no more, as `head` does; that is no failure to report.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         Err(Failure::Output(error)) => cli::fail(&format!("standard output cannot be written: {error}")),
     }

@@ -32,7 +32,7 @@ const BROKER_CHARS: usize = 600;
 /// Keys of a reading that are no measurement.
 const FRAME: [&str; 6] = ["time", "run", "seq", "samples", "clock", "late"];
 
-/// A moment for whoever watches: since some start, and by the wall clock.
+/// A moment: since `fieldgate watch` began, and by the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub(super) since: Duration,
