@@ -67,7 +67,7 @@ impl<'a> Section<'a> {
 
     /// Whether an unknown key, which has been reported, probably means this one.
     pub(super) fn is_misspelt(&self, name: &str) -> bool {
-        self.misspelt.iter().any(|field| *field == name)
+        self.misspelt.contains(&name)
     }
 
     /// Whether the key was written, rightly or not.
