@@ -18,7 +18,7 @@ usage: sh deploy/test.sh            the next two, but for the broken program
                                     the purge on a Debian of its own (tests/package.sh; as root; two minutes)
        sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
        sh deploy/test.sh --home-assistant [VERSION]   the program and a real Home Assistant, 2026.11.0 if nothing else is said; the
-                                    oldest that is supported is 2025.10.4 (as root; two minutes, and two more the first time).
+                                    oldest that is supported is 2025.10.4 (as root; some minutes, and two more the first time).
                                     It needs a folder with ha_bench.py and build.sh: FIELDGATE_HA_BENCH. Where Home Assistant is
                                     installed: FIELDGATE_HA_ROOT. FIELDGATE_HA_BROKER=debian takes the Mosquitto of the Debian that
                                     it is installed in (2.1 with 2026.11.0) in place of this machine's
