@@ -38,6 +38,17 @@ fn what_one_broker_refuses_is_not_kept_from_the_other() {
 }
 
 #[test]
+fn a_broker_that_served_is_left_for_the_first_and_one_that_did_not_for_the_next() {
+    for (held, next) in [(HELD, 0), (HELD - S, 2)] {
+        let mut failover = failover(3);
+        failover.failed(CauseKind::Other, S, 0.5);
+        assert_eq!(failover.turn(), 1);
+        failover.ended(&cause(CauseKind::Other), None, held, 70 * S, 0.5);
+        assert_eq!(failover.turn(), next);
+    }
+}
+
+#[test]
 fn a_broker_that_refuses_both_forms_of_the_will_does_not_keep_the_turn() {
     for kind in [CauseKind::WillRetain, CauseKind::WillQos] {
         let mut failover = failover(2);
