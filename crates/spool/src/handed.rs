@@ -115,14 +115,16 @@ mod tests {
         Settle(u64),
         PassOver(u64),
         Connect,
+        MoveBehind(u64),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            4 => (0_u64..20).prop_map(Step::Give),
-            2 => (0_u64..20).prop_map(Step::Settle),
-            2 => (0_u64..20).prop_map(Step::PassOver),
-            1 => Just(Step::Connect),
+            8 => (0_u64..20).prop_map(Step::Give),
+            4 => (0_u64..20).prop_map(Step::Settle),
+            4 => (0_u64..20).prop_map(Step::PassOver),
+            2 => Just(Step::Connect),
+            1 => (1_u64..4).prop_map(Step::MoveBehind),
         ]
     }
 
@@ -153,6 +155,10 @@ mod tests {
                     Step::Connect => {
                         handed.begin_connection();
                         model.iter_mut().for_each(|(_, is_earlier)| *is_earlier = true);
+                    }
+                    Step::MoveBehind(places) => {
+                        handed.shift(places);
+                        model.iter_mut().for_each(|(known, _)| *known += places);
                     }
                 }
                 let mut sorted: Vec<u64> = model.iter().map(|(sequence, _)| *sequence).collect();

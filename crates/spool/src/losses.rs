@@ -75,6 +75,7 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn loss(from_seq: u64, to_seq: u64, count: u64) -> Loss {
         Loss { sensor: Name::new("air").unwrap(), run: RunId(1), from_seq, to_seq, count, reason: "spool full".into() }
@@ -117,5 +118,40 @@ mod tests {
         losses.add(loss(1, 1, 1), &mut next);
         losses.add(Loss { reason: "queue full".into(), ..loss(2, 2, 1) }, &mut next);
         assert_eq!(next, 2);
+    }
+
+    proptest! {
+        #[test]
+        fn counts_add_up_and_a_record_that_was_read_stays_as_it_is(
+            steps in prop::collection::vec((0_u8..10, 0_u64..4, 1_u64..4), 0..200),
+        ) {
+            let (mut losses, mut next, mut at, mut lost) = (Losses::default(), 10, 0, 0);
+            let (mut kept, mut read) = (BTreeMap::new(), BTreeMap::new());
+            for (step, gap, count) in steps {
+                match step {
+                    0 => {
+                        kept.keys().for_each(|sequence| losses.close(*sequence));
+                        read = kept.clone();
+                    }
+                    1 => {
+                        let behind = |records: BTreeMap<u64, Loss>| {
+                            records.into_iter().map(|(sequence, loss)| (sequence + count, loss)).collect()
+                        };
+                        losses.shift(count);
+                        (kept, read, next) = (behind(kept), behind(read), next + count);
+                    }
+                    _ => {
+                        let from = at + gap;
+                        (at, lost) = (from + count, lost + count);
+                        let (sequence, record) = losses.add(loss(from, at - 1, count), &mut next);
+                        prop_assert!(sequence < next && record.from_seq <= from && record.to_seq == at - 1);
+                        kept.insert(sequence, record);
+                    }
+                }
+                prop_assert_eq!(kept.values().map(|record| record.count).sum::<u64>(), lost);
+                prop_assert!(read.iter().all(|(sequence, record)| kept[sequence] == *record));
+                prop_assert!(losses.open.values().flatten().all(|(sequence, record)| kept[sequence] == *record));
+            }
+        }
     }
 }
