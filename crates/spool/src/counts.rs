@@ -131,14 +131,17 @@ mod tests {
     #[test]
     fn what_the_disk_has_need_not_be_written_and_what_has_grown_must() {
         let mut counts = Counts::default();
-        assert_eq!(counts.known(), None);
+        assert_eq!((counts.known(), counts.is_known(), counts.is_empty()), (None, false, true));
         counts.adopt(vec![(name("gas"), 7)]);
+        assert!(counts.is_known() && !counts.is_empty());
         assert_eq!((counts.unsaved().count(), counts.keep(&name("gas"), 7)), (0, false));
         assert!(counts.keep(&name("gas"), 8) && counts.keep(&name("rain"), 0));
         let unsaved: Vec<_> = counts.unsaved().map(|(name, count)| (name.clone(), count)).collect();
         assert_eq!(unsaved, [(name("gas"), 8), (name("rain"), 0)]);
         counts.mark_saved(&unsaved);
         assert_eq!(counts.unsaved().count(), 0);
+        counts.forget_disk();
+        assert_eq!(counts.unsaved().count(), 2, "all is written again");
     }
 
     #[test]

@@ -96,6 +96,9 @@ mod tests {
         handed.remove(1);
         [7, 2].into_iter().for_each(|sequence| handed.insert(sequence));
         assert_eq!(handed.iter().collect::<Vec<_>>(), [2, 5, 7]);
+        assert!(handed.contains(5) && !handed.contains(9));
+        handed.retain(|sequence| sequence != 5);
+        assert_eq!(handed.iter().collect::<Vec<_>>(), [2, 7]);
     }
 
     #[test]

@@ -86,6 +86,7 @@ mod tests {
         let (mut losses, mut next) = (Losses::default(), 10);
         assert_eq!(losses.add(loss(3, 3, 1), &mut next), (10, loss(3, 3, 1)));
         assert_eq!(losses.add(loss(4, 6, 3), &mut next), (10, loss(3, 6, 4)));
+        assert_eq!(losses.add(loss(2, 2, 1), &mut next), (10, loss(2, 6, 5)), "in front of it");
         losses.close(10);
         assert_eq!(losses.add(loss(7, 7, 1), &mut next), (11, loss(7, 7, 1)));
         assert_eq!(next, 12);

@@ -109,4 +109,24 @@ mod tests {
         assert_eq!((order.first(), order.offered(), order.next()), (1000, 1002, 1003));
         assert_eq!(order.move_behind(1000), 0, "it lies behind them already");
     }
+
+    #[test]
+    fn what_memory_has_dropped_grows_until_it_has_all_again() {
+        let mut order = Order::new(RunId(7));
+        order.evicted(9);
+        order.evicted(5);
+        assert_eq!(order.evicted_below(), 9);
+        order.all_in_memory();
+        assert_eq!(order.evicted_below(), 0);
+    }
+
+    #[test]
+    fn sequences_and_eras_only_grow() {
+        let mut order = Order::new(RunId(7));
+        order.set_next(10);
+        order.set_next(5);
+        assert_eq!((order.next(), order.era()), (10, 0));
+        (0..2).for_each(|_| order.begin_era());
+        assert_eq!(order.era(), 2);
+    }
 }
