@@ -39,7 +39,7 @@ fn what_one_broker_refuses_is_not_kept_from_the_other() {
 
 #[test]
 fn a_broker_that_served_is_left_for_the_first_and_one_that_did_not_for_the_next() {
-    for (held, next) in [(HELD, 0), (HELD - S, 2)] {
+    for (held, next) in [(STABLE_AFTER, 0), (STABLE_AFTER - S, 2)] {
         let mut failover = failover(3);
         failover.failed(CauseKind::Other, S, 0.5);
         assert_eq!(failover.turn(), 1);
