@@ -163,7 +163,7 @@ fn merge(old: &mut Json, new: &Json) {
 /// An age is as of its event: when it was taken stays.
 fn aged(mut event: Json) -> Json {
     let now = humantime::parse_rfc3339(event["now"].as_str().unwrap()).unwrap();
-    for sensor in event["sensors"].as_array_mut().into_iter().flatten() {
+    for sensor in event.get_mut("sensors").and_then(Json::as_array_mut).into_iter().flatten() {
         let taken = sensor["age"].as_f64().map(|age| now - Duration::from_micros((age * 1e6).round() as u64));
         sensor["age"] = taken.map(fieldgate_model::payload::time).into();
     }
