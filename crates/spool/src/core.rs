@@ -3,8 +3,8 @@
 //! It has no clock and no thread of its own: each call says what time it is, and [`Core::due`] says when it wants to be
 //! called next. Three things can be thought of alone, each a type that alone writes its fields: `disk.rs` is the file and its
 //! faults, `order.rs` the sequences and eras, `delivery.rs` what became of messages. What joins them are the methods of [`Core`]:
-//! `examining.rs` goes on without a file that is being examined; `reading.rs` reads from memory and disk; `saving.rs` writes and handles failed writes; `persistent.rs` keeps what outlives the
-//! messages; `recovery.rs` opens the file again and reads a damaged one.
+//! `examining.rs` goes on without a file that is being examined; `reading.rs` reads from memory and disk; `saving.rs` writes and
+//! handles failed writes; `persistent.rs` keeps what outlives the messages; `recovery.rs` opens the file again and reads a damaged one.
 
 mod delivery;
 mod disk;

@@ -29,6 +29,14 @@ fn with_examiner(folder: &Path, commit_every: Duration) -> (Core, Examiner) {
     (core, examiner)
 }
 
+/// The same, and a fresh message has come.
+fn with_examiner_and_fresh(folder: &Path) -> (Core, Examiner) {
+    let (mut core, examiner) = with_examiner(folder, SECOND);
+    core.append(reading("air", LEFT + 1, 40), at(1));
+    core.tick(at(1));
+    (core, examiner)
+}
+
 /// Examines the file, and lets everything be done that waits.
 fn examine(core: &mut Core, examiner: Examiner, ms: u64) {
     examiner.run();
@@ -60,9 +68,7 @@ fn fresh_messages_are_offered_before_the_examination_has_ended_and_the_others_af
 #[test]
 fn what_was_acknowledged_by_the_end_of_the_examination_is_never_written() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut core, examiner) = with_examiner(folder.path(), SECOND);
-    core.append(reading("air", LEFT + 1, 40), at(1));
-    core.tick(at(1));
+    let (mut core, examiner) = with_examiner_and_fresh(folder.path());
     let present = core.first_since(Duration::ZERO, at(1));
     let read = core.read(present, 10, at(1)).unwrap().messages;
     core.acknowledge(&[read[0].sequence], at(1));
@@ -109,9 +115,7 @@ fn memory_that_fills_up_waits_for_the_examination_and_drops_nothing() {
 #[test]
 fn a_file_whose_examination_failed_to_end_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut core, examiner) = with_examiner(folder.path(), SECOND);
-    core.append(reading("air", LEFT + 1, 40), at(1));
-    core.tick(at(1));
+    let (mut core, examiner) = with_examiner_and_fresh(folder.path());
     drop(examiner);
     core.examined(None, at(1));
     assert!(core.stats().error.is_some_and(|words| words.contains("examined")));
