@@ -198,6 +198,12 @@ impl Table {
         self.rules[rule].is_moment
     }
 
+    /// The same of what ends it.
+    pub fn ends_by_moment(&self, rule: usize) -> bool {
+        let is_moment = |input: &Input| matches!(input, Input::Signal(index) if self.signals[*index].is_moment);
+        self.rules[rule].until.as_ref().is_some_and(|until| until.inputs().iter().any(is_moment))
+    }
+
     /// Whether any rule names the time of day or the day of the week.
     pub fn names_time(&self) -> bool {
         !self.of_time.is_empty()

@@ -282,7 +282,6 @@ impl<'a> Checker<'a> {
         if section.text("when").is_none() {
             return (false, false);
         }
-        let mut names_moment = false;
         for (which, source) in [(Which::When, Some(&spec.when)), (Which::Until, spec.until.as_ref())] {
             let Some(source) = source else { continue };
             let place = section.span(if which == Which::When { "when" } else { "until" });
@@ -302,8 +301,7 @@ impl<'a> Checker<'a> {
         if is_wrong.get() {
             return (false, false);
         }
-        names_moment |= table.is_moment(0);
-        self.moments(spec, section, names_moment);
+        self.moments(spec, section, &table);
         let circles = table.circles(says);
         for (_, output) in &circles {
             let what = format!("this rule ends at once by what it does to {output}, and begins again");
@@ -313,9 +311,13 @@ impl<'a> Checker<'a> {
         (true, !circles.is_empty())
     }
 
-    /// A click begins and ends at once.
-    fn moments(&mut self, spec: &RuleSpec, section: &Section<'a>, is_moment: bool) {
-        if !is_moment {
+    /// A click begins and ends at once. The table has this rule alone.
+    fn moments(&mut self, spec: &RuleSpec, section: &Section<'a>, table: &Table) {
+        if table.ends_by_moment(0) && !spec.until_for.is_zero() {
+            let hint = "a click is over at once, so this rule would never end by one; leave `until_for` out";
+            self.error(&section.key("until_for"), "`until` waits for something that has no duration", hint);
+        }
+        if !table.is_moment(0) {
             return;
         }
         if !spec.hold.is_zero() {
