@@ -104,11 +104,15 @@ fn contacts_are_events_polled_and_by_interrupt() {
     running.bench.write(&json!({"inputs": {"GPIO4": 1}}));
     switch(&running, "pump", "on");
     assert_eq!(register(&running, "0x20", "latch"), 0xFE, "the pin of the closed contact stays released");
-    let file = running.folder.path().join("fieldgate.yaml");
-    let arguments = ["read", "door", "--config", file.to_str().unwrap()];
-    let output = gateway::command(running.folder.path(), &arguments, SOON);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("true"), "{output:?}");
+    let read = |sensor| {
+        let output = gateway::command(running.folder.path(), &["read", sensor, "--config", "fieldgate.yaml"], SOON);
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    let [value, note] = read("door");
+    assert!(value.contains("true") && note.is_empty(), "{value}{note}");
     assert_eq!(register(&running, "0x20", "latch"), 0xFE, "and nobody is disturbed by a second reader");
+    let [value, note] = read("low");
+    assert!(value.contains("temperature") && note.contains("the service runs and samples low too"), "{value}{note}");
 }
 
 #[test]

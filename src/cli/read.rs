@@ -16,6 +16,7 @@ use fieldgate_clock as clock;
 use fieldgate_drivers::{self as drivers, BusNeed, DriverError, Role, formula};
 use fieldgate_filters::SensorFilters;
 use fieldgate_model::{Measurement, Quantity, describe_error, payload};
+use fieldgate_spool as spool;
 
 /// A chip that has just been switched on may need a few conversions before its first value.
 const ATTEMPTS: u32 = 10;
@@ -39,9 +40,21 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
         let names: Vec<_> = config.sensors.iter().map(|settings| settings.name.as_str()).collect();
         return cli::fail(&format!("there is no sensor called {sensor:?}; there are: {}", names.join(", ")));
     };
+    warn_of_service(&config, settings);
     match read(&config, settings, &Signals::default()) {
         Ok(all) => cli::put(&print(&all, settings, json), ExitCode::SUCCESS),
         Err(e) => cli::fail(&format!("{sensor}: {}", describe_error(&e))),
+    }
+}
+
+/// A measurement of such a chip is several transfers, and the kernel keeps two programs apart for one only.
+fn warn_of_service(config: &Config, settings: &SensorSettings) {
+    let is_several = matches!(settings.driver.bus, BusNeed::I2c | BusNeed::Spi | BusNeed::Uart);
+    if is_several && spool::is_in_use(&config.spool.path) {
+        cli::print_message(&format!(
+            "note: the service runs and samples {} too; each may take the other's answer. Safe beside it is:  fieldgate watch\n",
+            settings.name
+        ));
     }
 }
 

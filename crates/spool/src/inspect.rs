@@ -82,6 +82,11 @@ pub fn inspect(folder: &Path) -> Inspection {
     Inspection { state, set_aside: set_aside(folder), available_bytes: file::available_bytes(folder) }
 }
 
+/// Whether a running instance has the spool in `folder`, as far as this user may know.
+pub fn is_in_use(folder: &Path) -> bool {
+    matches!(holder(&folder.join(FILE)), Ok(Some(_)))
+}
+
 fn state(path: &Path) -> FileState {
     match holder(path) {
         Ok(Some(held)) => return held,

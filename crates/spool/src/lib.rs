@@ -213,7 +213,7 @@ pub use error::{Closed, NotNow, ReadError, SpoolError};
 pub use export::{Export, ExportError, Portion};
 pub use folder::describe as describe_folder;
 pub use handle::{Item, Permit, Spool};
-pub use inspect::{FileState, Inspection, inspect};
+pub use inspect::{FileState, Inspection, inspect, is_in_use};
 #[cfg(any(test, feature = "testing"))]
 pub use thread::open_gated;
 pub use thread::{SpoolPanicked, SpoolThread, open};
