@@ -15,7 +15,8 @@ use common::{SOON, wait_for, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// What tells that the gateway has looked at the file: an input whose level changes there together with the counted line's.
+/// What tells that the gateway has seen a level for as long as it must last: an input whose level changes together with the counted
+/// line's, debounced for no less time.
 const ECHO: &str = "b/sensors/echo";
 
 fn config(broker: &Mosquitto, every: &str) -> String {
@@ -27,7 +28,7 @@ spool: {{ path: spool, commit_every: 1h }}
 buses: {{ bench: {{ type: sim, state_file: bench.json }} }}
 sensors:
   gas: {{ driver: pulse-counter, bus: bench, every: {every}, settings: {{ line: GPIO17, pulses_per_unit: 100, unit: m³, per: h }} }}
-  echo: {{ driver: gpio-input, bus: bench, settings: {{ line: GPIO18, debounce: 0ms }} }}
+  echo: {{ driver: gpio-input, bus: bench, settings: {{ line: GPIO18, debounce: 1ms }} }}
 ",
         broker.url()
     )
