@@ -60,8 +60,10 @@ fn a_reading_comes_when_something_has_moved_and_says_of_how_many_samples() {
     let second = running.client.wait_json("b/sensors/air", |reading| reading["seq"] == 2, SOON);
     assert_eq!((&second["temperature_min"], &second["temperature_max"]), (&json!(20), &json!(30)), "{second}");
     let (mean, samples) = (second["temperature"].as_f64().unwrap(), second["samples"].as_f64().unwrap());
-    // The median of three shows the step with its second sample. All others since the first reading were 20.
-    assert!(samples >= 2.0 && (mean - (20.0 * (samples - 1.0) + 30.0) / samples).abs() <= 0.05, "{second}");
+    // The median of three shows the step with its second sample. All others since the first reading were 20. A mean half way
+    // between two tenths, as of eight samples, is half a tenth from either.
+    let expected = (20.0 * (samples - 1.0) + 30.0) / samples;
+    assert!(samples >= 2.0 && (mean - expected).abs() < 0.050_001, "{second}");
     // The mean that was published is far from 30, so the next sample has moved.
     let third = running.client.wait_json("b/sensors/air", |reading| reading["seq"] == 3, SOON);
     assert_eq!((&third["temperature"], &third["samples"]), (&json!(30), &json!(1)), "{third}");
