@@ -1,10 +1,11 @@
 //! What tests of rules stand on: a tank with a thermometer, two outputs, and rules that go round in a circle.
 
-/// A thermometer at 0x49, `heater` on GPIO22 and `other` on GPIO23.
+/// A thermometer at 0x49, `heater` on GPIO22 and `other` on GPIO23. A sample is good for three periods: a machine that stops the program for
+/// so long makes the temperature unknown to rules.
 pub const DEVICES: &str = "buses:
   bench: { type: sim, state_file: bench.json }
 sensors:
-  tank: { driver: tmp102, bus: bench, every: 50ms, settings: { address: 0x49 } }
+  tank: { driver: tmp102, bus: bench, every: 200ms, settings: { address: 0x49 } }
 actuators:
   heater: { driver: gpio-output, bus: bench, settings: { line: GPIO22 }, safe_state: \"off\", safe_after: 1s }
   other: { driver: gpio-output, bus: bench, settings: { line: GPIO23 }, safe_state: \"off\", safe_after: 1s }

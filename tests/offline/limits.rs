@@ -1,6 +1,8 @@
 //! Limits of an output refuse a rule also while there is no broker: the rule is blocked, says why, and acts when it may. What it is at
 //! goes to the broker when that is back.
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -35,7 +37,7 @@ impl Away {
         let url = broker.url();
         broker.stop();
         let gateway = Gateway::start(folder.path(), &config(&url, "", &(limited(limit) + RULES)));
-        Self { alone: Alone { gateway, bench, folder, url }, broker }
+        Self { alone: Alone { gateway, bench, folder, url, set_at: Cell::new(0) }, broker }
     }
 
     /// Waits until the rule has become active so often. It may be over by then.

@@ -28,7 +28,7 @@ const ALONE: &str = "  alone: { when: not link.up, for: 1s, set: { other: on } }
 
 #[test]
 fn a_driver_that_hangs_begins_no_rule_and_ends_one_after_lost() {
-    let tank = "  tank: { driver: tmp102, bus: far, every: 50ms, settings: { address: 0x49 } }\n";
+    let tank = "  tank: { driver: tmp102, bus: far, every: 200ms, settings: { address: 0x49 } }\n";
     let rules =
         format!("rules:\n  heating: {{ when: not (tank.temperature > 19), lost: 1s, set: {{ heater: on }} }}\n{ALONE}");
     let (alone, far) = start(tank, &rules, &json!({"chips": {"0x49": {"temperature": 18.0, "fault": "hang"}}}));
@@ -63,7 +63,7 @@ fn a_line_that_is_gone_ends_a_rule_after_lost_until_it_is_back() {
 
 #[test]
 fn rules_see_every_filtered_sample_also_where_no_reading_is_made_of_it() {
-    let tank = "every: 50ms, settings: { address: 0x49 }";
+    let tank = "every: 200ms, settings: { address: 0x49 }";
     let seldom = "filters: { temperature: [ { offset: 5 } ] }, report: { min_interval: 1h, max_interval: 2h }";
     let devices = DEVICES.replace(tank, &format!("{tank}, {seldom}"));
     let rules = "rules: { warm: { when: tank.temperature > 24, set: { heater: on } } }\n";
