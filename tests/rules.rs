@@ -123,7 +123,10 @@ fn without_a_broker_rules_go_on_and_what_they_own_is_not_made_safe() {
     bench.wait_line("GPIO22", 1, SOON);
     // That takes longer than safe_after, which has never heard of a broker.
     bench.wait_line("GPIO23", 1, SOON);
-    assert_eq!(bench.line("GPIO22"), Some(1), "{}", gateway.log());
+    let made_safe = || gateway.log().contains("Output returned to its safe state.");
+    assert!(!made_safe(), "{}", gateway.log());
+    // It may be off for a moment, by the rule, when the machine was too slow for the sensor.
+    bench.wait_line("GPIO22", 1, SOON);
     set_temperature(&bench, 22.0);
     bench.wait_line("GPIO22", 0, SOON);
     set_temperature(&bench, 18.0);
