@@ -27,6 +27,9 @@ const RECOVERS: Duration = Duration::from_secs(5);
 /// The answer to a command, on a loaded machine.
 const ANSWERS: Duration = Duration::from_secs(1);
 
+/// How often that is tried.
+const ATTEMPTS: usize = 5;
+
 /// Twenty-five readings every 20 ms or less, on a loaded machine.
 const SAMPLES: Duration = Duration::from_secs(2);
 
@@ -98,11 +101,15 @@ impl Stage {
         wait_until("sampling to go on", SAMPLES, || taken(&self.gateway) >= then + 25);
     }
 
-    /// A command acts and is answered in time.
+    /// A command acts and is answered in time. One that waits for the disk does so each time; a busy machine is late now and then.
     fn command(&self, value: &str) {
-        let asked = Instant::now();
-        self.ask(value);
-        assert!(asked.elapsed() < ANSWERS + slack(asked), "answered after {:?}", asked.elapsed());
+        let is_in_time = |_| {
+            let asked = Instant::now();
+            self.ask(value);
+            eprintln!("fault D2: answered after {:?}", asked.elapsed());
+            asked.elapsed() < ANSWERS + slack(asked)
+        };
+        assert!((0..ATTEMPTS).any(is_in_time), "none of {ATTEMPTS} answers came within {ANSWERS:?}");
     }
 
     /// The same while a backlog drains, which may keep a loaded machine busy for longer: the answer overtakes it. The broker takes
