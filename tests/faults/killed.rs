@@ -1,11 +1,11 @@
 //! P1 and P2: the program is killed, at any moment and at each system call of the spool.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::common::SOON;
 use crate::common::gateway::Gateway;
-use crate::common::quick::{config, folder};
+use crate::common::quick::{LONG, config, folder, taken};
+use crate::common::{SOON, wait_until};
 use crate::lives::{Ends, Life, counting, deliver};
 use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{chance, may, report, times};
@@ -75,6 +75,9 @@ fn p2_a_kill_at_any_system_call_of_the_spool_loses_nothing_that_was_offered() {
     report("P2", &what, &happened);
 }
 
+/// So many readings are long enough to come to the calls above.
+const LIFE: u64 = 30;
+
 /// Kills at the nth of these calls of a thread, then lets the next start deliver; says whether it came to the call.
 fn kill_at(broker: &mut MoodyBroker, mood: Mood, folder: &Path, (calls, n): (&str, usize)) -> bool {
     let files = spool_files(&folder.join("spool"));
@@ -87,10 +90,8 @@ fn kill_at(broker: &mut MoodyBroker, mood: Mood, folder: &Path, (calls, n): (&st
     broker.be(mood);
     let environment = [("RUST_LOG", "info,fieldgate::recorder=debug")];
     let mut gateway = Gateway::under(&wrapper(&log, &arguments), folder, &text, &environment);
-    let deadline = Instant::now() + Duration::from_secs(3);
-    while gateway.is_running() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    // Three seconds of readings, each with a commit of its own; a busy machine may need longer for them.
+    wait_until("a kill or readings", LONG, || !gateway.is_running() || taken(&gateway) >= LIFE);
     let was_killed = !gateway.is_running();
     if was_killed {
         assert_eq!(gateway.wait_exit(SOON), -1, "it ended by itself: {}", gateway.log());
