@@ -1,6 +1,6 @@
 //! Commands and replies.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fieldgate_link::{LinkStatus, Protocol, Settings};
 use fieldgate_model::payload::{ResponseTarget, StoredReply};
@@ -16,7 +16,9 @@ async fn a_reply_also_goes_to_the_requester_of_version_5() {
     let spool = open_spool();
     let mut link = start(settings(Protocol::V5, broker.port), &spool);
     link.up().await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Behind the answer to the subscription.
+    put(&spool, reading("air", 1));
+    eventually("delivered", || spool.is_empty()).await;
     publish_v5(&broker.endpoint(), PUMP, "on", &[("response-topic", "app/answers"), ("correlation-data", "c7")]);
     let taken = link.commands.recv().await.unwrap();
     let wanted = ResponseTarget { topic: "app/answers".into(), correlation: Some(b"c7".to_vec()) };
@@ -59,9 +61,15 @@ async fn persistent(protocol: Protocol) {
         }
         put(&spool, reading("air", round));
         eventually("delivered", || spool.is_empty()).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        command(&broker, "on", false);
-        assert!(!link.commands.recv().await.unwrap().stale);
+        // Until the broker has sent what the link knows by that the present begins, a new one is taken for one that waited.
+        let begun = Instant::now();
+        loop {
+            command(&broker, "on", false);
+            if !link.commands.recv().await.unwrap().stale {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(15), "a new command is still taken for one that was kept");
+        }
         assert_eq!(link.status.borrow().connects, 1);
         link.end().await;
         publish_lines(&broker.endpoint(), PUMP, &vec!["on".to_owned(); 60]);

@@ -10,34 +10,40 @@ use crate::tls::{LOCALHOST, TlsBroker};
 
 const SOON: (i64, i64) = (-1, 10);
 
-async fn alarm(settings: Settings) -> Option<String> {
+async fn alarm(settings: Settings) -> String {
+    let mut link = start(settings, &open_spool());
+    let status = link.until("an alarm", |status| status.alarm.is_some()).await;
+    link.end().await;
+    status.alarm.unwrap()
+}
+
+async fn no_alarm(settings: Settings) {
     let mut link = start(settings, &open_spool());
     link.up().await;
     // The first look comes with the connect, and what it has found is reported within a second or not at all.
-    let look = link.until("an alarm", |status| status.alarm.is_some());
-    let alarm = tokio::time::timeout(std::time::Duration::from_secs(1), look).await.ok();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(link.status.borrow().alarm, None);
     link.end().await;
-    alarm.and_then(|status| status.alarm)
 }
 
 #[tokio::test]
 async fn a_certificate_that_ends_soon_is_an_alarm() {
     let mut broker = TlsBroker::start(LOCALHOST, LONG, "require_certificate true");
     let good = broker.authority.sign("good", "", LONG);
-    assert_eq!(alarm(broker.settings_as(&good)).await, None);
+    no_alarm(broker.settings_as(&good)).await;
     let ending = broker.authority.sign("ending", "", SOON);
-    let reported = alarm(broker.settings_as(&ending)).await.unwrap();
+    let reported = alarm(broker.settings_as(&ending)).await;
     assert!(reported.contains("our certificate /") && reported.contains("expires on 20"), "{reported}");
     let pair = broker.authority.sign("ending-server", LOCALHOST, SOON);
     broker.show(pair);
     broker.again();
-    let reported = alarm(broker.settings_as(&good)).await.unwrap();
+    let reported = alarm(broker.settings_as(&good)).await;
     assert!(reported.contains("the broker showed") && reported.contains("expires on 20"), "{reported}");
     let authority = Authority::make(&broker.path(""), "ca", SOON);
     let pairs = (authority.sign("new-server", LOCALHOST, LONG), authority.sign("new", "", LONG));
     broker.show(pairs.0);
     broker.again();
-    let reported = alarm(broker.settings_as(&pairs.1)).await.unwrap();
+    let reported = alarm(broker.settings_as(&pairs.1)).await;
     assert!(reported.contains("the authority's certificate /") && !reported.contains("broker showed"), "{reported}");
 }
 

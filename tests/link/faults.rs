@@ -22,7 +22,8 @@ async fn wrong_password(protocol: Protocol, words: &str) {
     assert!(reported.starts_with(words) && reported.contains("check mqtt.username"), "{reported}");
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(link.status.borrow().state, LinkState::Down, "a refusal is not repeated at once");
-    assert!(link.end().await < Duration::from_millis(200), "a wait ends at once");
+    // Such a wait is a minute or more.
+    assert!(link.end().await < Duration::from_secs(2), "a wait ends at once");
     write_secret(&password, "right\n");
     let mut link = start(settings, &spool);
     link.up().await;
