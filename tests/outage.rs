@@ -122,7 +122,9 @@ fn brokers_that_cannot_be_reached_cost_neither_time_nor_readings() {
     wait_until("three seconds to pass", SOON, || since.elapsed() >= Duration::from_secs(3));
     for (((_, gateway, _), words), (time, _)) in running.iter_mut().zip(before) {
         let used = gateway.processor_time() - time;
-        assert!(used < Duration::from_millis(300), "{words}: {used:?} of a processor in three seconds");
+        // Three seconds, or as many as a slow machine needed for the readings above.
+        let lasted = since.elapsed();
+        assert!(used < lasted / 10, "{words}: {used:?} of a processor in {lasted:?}");
         if !words.is_empty() {
             gateway.wait_log(words, SOON);
         }
