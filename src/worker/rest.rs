@@ -5,7 +5,7 @@
 //! share what is left of the time: their samplings a tenth, their outputs half. Devices that have not failed go on as before. The
 //! first answer from a failing place ends the rest of all, so outputs are safe as soon as the bus allows.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::worker::schedule::{LAST_RETRY, rest_after};
@@ -19,16 +19,19 @@ pub(super) const QUICK: Duration = Duration::from_millis(20);
 const LONGEST_OUTPUT_REST: Duration = Duration::from_secs(5);
 
 /// What fails together: one chip, or a whole bus whose lines are those of one chip.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     bus: Option<Name>,
     part: Part,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Part {
+    /// The bus itself.
     Whole,
-    Chip(u8),
+    /// One chip, or whatever else stops answering alone.
+    Claimed(Claim),
+    /// A device that occupies nothing.
     Device(Name),
 }
 
@@ -41,9 +44,8 @@ impl Place {
     /// Where a device is that occupies this.
     pub(super) fn of(bus: Option<&Name>, claims: &[Claim], device: &Name) -> Self {
         let part = match claims.first() {
-            Some(Claim::Address(address) | Claim::ChipChannel { address, .. }) => Part::Chip(*address),
-            Some(Claim::Line(_) | Claim::Channel(_) | Claim::ChipSelect | Claim::Port) => Part::Whole,
-            Some(Claim::Device(_)) | None => Part::Device(device.clone()),
+            Some(claim) => claim.fails_with().map_or(Part::Whole, Part::Claimed),
+            None => Part::Device(device.clone()),
         };
         Self { bus: bus.cloned(), part }
     }
@@ -75,7 +77,7 @@ struct Standing {
 /// Which places a transfer may go to, and when.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
-    places: BTreeMap<Place, PlaceId>,
+    places: HashMap<Place, PlaceId>,
     standings: Vec<Standing>,
     /// Slow failures since anybody answered.
     in_a_row: u32,

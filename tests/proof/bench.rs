@@ -13,7 +13,8 @@ use fieldgate_bus::seconds::Seconds;
 use fieldgate_bus::sim::SimBus;
 use fieldgate_bus::sim::chips::{self, Chip};
 use fieldgate_bus::{
-    Bus, BusError, Claim, Files, PwmChannel, PwmRequest, SerialPort, SharedI2c, SpiChip, SpiRequest, UartRequest,
+    Bus, BusError, Claim, ClaimKind, Files, PwmChannel, PwmRequest, SerialPort, SharedI2c, SpiChip, SpiRequest,
+    UartRequest, pwm, sysfs,
 };
 use fieldgate_drivers::{self as drivers, Actuator, BusNeed, DriverError, DriverSpec, Role, Sensor};
 use fieldgate_model::{Measurement, OutputKind, Setting, Settings};
@@ -61,20 +62,17 @@ impl Bench {
     pub(crate) fn new(spec: &DriverSpec, settings: &Settings) -> Self {
         let claims = (spec.claims)(settings);
         let [claim] = &claims[..] else { panic!("{} claims {claims:?}", spec.name) };
-        let is_device = matches!(claim, Claim::Device(_));
+        let is_device = is_of(claim, &sysfs::DEVICE);
         let kernel = is_device.then(|| Rc::new(RefCell::new(Kernel::with(spec, claim))));
         Self { kernel, ..Self::of(spec.name, claim.clone()) }
     }
 
     /// The chip of this name at a place of the test's choice.
     pub(crate) fn of(chip: &str, claim: Claim) -> Self {
-        let chip = match claim {
-            Claim::Channel(_) => None,
-            _ => {
-                let spec = chips::of_bus(chip).or_else(|| drivers::chip(chip)).expect("a simulated chip of that name");
-                Some(Rc::new(RefCell::new((spec.make)())))
-            }
-        };
+        let chip = (!is_of(&claim, &pwm::CHANNEL)).then(|| {
+            let spec = chips::of_bus(chip).or_else(|| drivers::chip(chip)).expect("a simulated chip of that name");
+            Rc::new(RefCell::new((spec.make)()))
+        });
         Self { claim, chip, kernel: None, pwm: Rc::default() }
     }
 
@@ -90,10 +88,14 @@ impl Bench {
     /// Changes the world around the chip.
     pub(crate) fn set(&self, name: &str, value: f64) {
         assert!(self.chip().set_world(name, value), "the chip knows no {name}");
-        if let (Some(kernel), Claim::Device(device)) = (&self.kernel, &self.claim) {
-            kernel.borrow_mut().set(device, name, value);
+        if let (Some(kernel), Claim::Of { which, .. }) = (&self.kernel, &self.claim) {
+            kernel.borrow_mut().set(which, name, value);
         }
     }
+}
+
+fn is_of(claim: &Claim, wanted: &ClaimKind) -> bool {
+    matches!(claim, Claim::Of { kind, .. } if *kind == wanted)
 }
 
 impl ErrorType for Bench {
@@ -102,11 +104,7 @@ impl ErrorType for Bench {
 
 impl I2c for Bench {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
-        let claimed = match self.claim {
-            Claim::Address(own) | Claim::ChipChannel { address: own, .. } => own == address,
-            _ => false,
-        };
-        if !claimed {
+        if self.claim.i2c_address() != Some(address) {
             return Err(BusError::NoAcknowledge { address });
         }
         chips::transact(self.chip().as_mut(), address, operations)

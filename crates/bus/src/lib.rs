@@ -9,6 +9,7 @@
 //!
 //! The simulated bus in `sim/` offers all of it, so that every driver runs unchanged without hardware.
 
+mod claim;
 mod debounce;
 mod edges;
 mod error;
@@ -45,6 +46,7 @@ use embedded_hal::i2c::{I2c, Operation};
 use crate::seconds::{KernelSeconds, Seconds};
 use crate::sim::chips::FindChip;
 
+pub use claim::{Claim, ClaimKind};
 pub use error::BusError;
 pub use spec::{BENEATH, BusNeed, BusSpec, Device, Entry, Interrupt, Keys, Lines, Settings, Upstream, Wrong};
 pub use spi::{SpiChip, SpiRequest};
@@ -172,32 +174,6 @@ pub trait Bus {
     fn lacks(&self, what: &str) -> BusError {
         BusError::Unsupported { bus: self.describe(), what: what.to_owned() }
     }
-}
-
-/// What a device occupies on its bus.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Claim {
-    /// A 7-bit I²C address.
-    Address(u8),
-    /// A GPIO line as written.
-    Line(String),
-    /// A PWM channel.
-    Channel(u32),
-    /// One of several outputs of an I²C chip.
-    ChipChannel {
-        /// The chip's 7-bit address.
-        address: u8,
-        /// Which of its outputs.
-        channel: u8,
-        /// That of its frequency, which is one for all its outputs.
-        prescaler: u8,
-    },
-    /// The one chip of an SPI bus.
-    ChipSelect,
-    /// The one device of a serial port.
-    Port,
-    /// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`; after a blank, which part of it.
-    Device(String),
 }
 
 /// Pull of an input line.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use embedded_hal::delay::DelayNs as _;
 
 use crate::sysfs::shown;
-use crate::{Bus, BusError, BusNeed, BusSpec, Delay, Device, Keys, PwmChannel, PwmPlace, PwmRequest};
+use crate::{Bus, BusError, BusNeed, BusSpec, ClaimKind, Delay, Device, Keys, PwmChannel, PwmPlace, PwmRequest};
 use fieldgate_model::{Field, Kind, Need};
 
 /// Where the kernel shows PWM chips.
@@ -20,6 +20,9 @@ pub const CLASS: &str = "/sys/class/pwm";
 /// after the export. 200 ms in all.
 const EXPORT_ATTEMPTS: u32 = 20;
 const EXPORT_PAUSE_MS: u32 = 10;
+
+/// A channel of a PWM chip.
+pub static CHANNEL: ClaimKind = ClaimKind { name: "channel", fails_alone: false, simulated: |_| None };
 
 /// A bus of type `pwm`.
 pub static SPEC: BusSpec = BusSpec {

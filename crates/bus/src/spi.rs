@@ -16,7 +16,7 @@ use linux_embedded_hal::spidev::{SpiModeFlags, SpidevOptions};
 use rustix::io::Errno;
 
 use crate::error::copy_of;
-use crate::{Bus, BusError, BusNeed, BusSpec, Device};
+use crate::{Bus, BusError, BusNeed, BusSpec, ClaimKind, Device};
 use fieldgate_model::{Field, Kind, Need};
 
 /// How a chip wants to be spoken to.
@@ -59,6 +59,10 @@ impl embedded_hal::spi::Error for BusError {
         ErrorKind::Other
     }
 }
+
+/// The one chip of an SPI bus.
+pub static CHIP_SELECT: ClaimKind =
+    ClaimKind { name: "the chip select of one spi bus", fails_alone: false, simulated: |_| Some("spi".to_owned()) };
 
 /// A bus of type `spi`.
 pub static SPEC: BusSpec = BusSpec {

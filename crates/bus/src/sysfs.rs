@@ -8,13 +8,17 @@ use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::{Bus, BusError, Files};
+use crate::{Bus, BusError, ClaimKind, Files};
 
 /// The most that is read of one file: sysfs gives a page, and the files of procfs that are of use are shorter than this.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// How much of a wrong content an error shows, in characters.
 const MAX_SHOWN: usize = 40;
+
+/// A device that the kernel drives, by its name there: `28-00000a1b2c3d`, `dht11@4`; after a blank, which part of it.
+pub static DEVICE: ClaimKind =
+    ClaimKind { name: "device", fails_alone: true, simulated: |which| which.split(' ').next().map(str::to_owned) };
 
 /// The bus of drivers that need none.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use rustix::termios::{
     tcsetattr,
 };
 
-use crate::{Bus, BusError, BusNeed, BusSpec, Device};
+use crate::{Bus, BusError, BusNeed, BusSpec, ClaimKind, Device};
 use fieldgate_model::{Field, Kind, Need};
 
 /// How a device wants its line; the form of a byte is always 8N1.
@@ -45,6 +45,10 @@ pub trait SerialPort {
 
 /// A line that takes no bytes for this long is stuck: 512 bytes at 9600 baud need half a second.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
+
+/// The one device of a serial port.
+pub static PORT: ClaimKind =
+    ClaimKind { name: "one serial port", fails_alone: false, simulated: |_| Some("uart".to_owned()) };
 
 /// A bus of type `uart`.
 pub static SPEC: BusSpec = BusSpec {

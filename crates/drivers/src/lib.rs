@@ -183,10 +183,7 @@ impl DriverSpec {
 
     /// The GPIO lines that it uses with these settings.
     pub fn lines(&self, settings: &Settings) -> impl Iterator<Item = String> + use<> {
-        (self.claims)(settings).into_iter().filter_map(|claim| match claim {
-            Claim::Line(line) => Some(line),
-            _ => None,
-        })
+        (self.claims)(settings).into_iter().filter_map(|claim| claim.line().map(str::to_owned))
     }
 }
 

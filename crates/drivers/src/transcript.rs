@@ -270,7 +270,7 @@ impl KernelBench {
         let mut bus = SimBus::open(Some(path.clone()), crate::chip).unwrap();
         let settings = settings(spec, given);
         let claims = (spec.claims)(&settings);
-        let [Claim::Device(place)] = &claims[..] else { panic!("{} claims {claims:?}", spec.name) };
+        let [Claim::Of { which: place, .. }] = &claims[..] else { panic!("{} claims {claims:?}", spec.name) };
         bus.expect(spec.name, &claims);
         Self { spec, settings, place: place.clone(), path, bus, _folder: folder }
     }

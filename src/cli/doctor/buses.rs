@@ -240,7 +240,7 @@ fn claims(config: &Config) -> impl Iterator<Item = (String, &Entry, Claim)> {
 /// The addresses of the configuration that a driver of the kernel has bound.
 pub(super) fn bound(config: &Config, files: &dyn Files) -> Vec<Bound> {
     let bound = |(device, entry, claim): (String, &Entry, Claim)| {
-        let (Claim::Address(address) | Claim::ChipChannel { address, .. }) = claim else { return None };
+        let address = claim.i2c_address()?;
         let Some(Device::File(adapter)) = (entry.spec.device)(entry) else { return None };
         let driver = binder(files, adapter_number(&adapter)?, address)?;
         Some(Bound { device, address, adapter, driver })
@@ -254,7 +254,7 @@ pub(super) fn bound(config: &Config, files: &dyn Files) -> Vec<Bound> {
 /// No chip may be opened; in words.
 pub(super) fn lines_in_use(config: &Config) -> Result<Vec<LineInUse>, String> {
     let is_line = |(_, entry, claim): &(String, &Entry, Claim)| {
-        std::ptr::eq(entry.spec, &bus::gpio::SPEC) && matches!(claim, Claim::Line(_))
+        std::ptr::eq(entry.spec, &bus::gpio::SPEC) && claim.line().is_some()
     };
     let claimed: Vec<_> = claims(config).filter(is_line).collect();
     // Without one, no chip is opened.

@@ -110,20 +110,13 @@ fn clash(buses: &[Bus], one: &Occupied<'_>, other: &Occupied<'_>) -> bool {
             }
             _ => line(first) == line(second),
         },
-        (first, second) => match (address(first), address(second)) {
+        (first, second) => match (first.i2c_address(), second.i2c_address()) {
             (Some(at), Some(too)) => {
                 let meet = reaches(buses, one.bus, other.bus) || reaches(buses, other.bus, one.bus);
                 at == too && meet && !share_a_chip(one, other)
             }
             _ => one.bus == other.bus && first == second,
         },
-    }
-}
-
-fn address(claim: &Claim) -> Option<u8> {
-    match claim {
-        Claim::Address(address) | Claim::ChipChannel { address, .. } => Some(*address),
-        _ => None,
     }
 }
 
@@ -165,7 +158,7 @@ fn line(text: &str) -> String {
 /// What is wrong with these two.
 fn describe_clash(first: &Occupied<'_>, second: &Occupied<'_>) -> String {
     if std::ptr::eq(first.name, second.name) {
-        return format!("{} has {} twice", second.name, describe_claim(second.claim));
+        return format!("{} has {} twice", second.name, second.claim.describe());
     }
     let names = format!("{} and {}", second.name, first.name);
     match (first.claim, second.claim) {
@@ -177,23 +170,9 @@ fn describe_clash(first: &Occupied<'_>, second: &Occupied<'_>) -> String {
         (one, Claim::ChipChannel { address, .. })
             if first.bus != second.bus || !matches!(one, Claim::ChipChannel { .. }) =>
         {
-            format!("{names} are both on {}", describe_claim(&Claim::Address(*address)))
+            format!("{names} are both on {}", Claim::Address(*address).describe())
         }
-        _ => format!("{names} are both on {}", describe_claim(second.claim)),
-    }
-}
-
-fn describe_claim(claim: &Claim) -> String {
-    match claim {
-        Claim::ChipChannel { address, channel, .. } => {
-            format!("channel {channel} of the chip at address {address:#04x}")
-        }
-        Claim::Address(address) => format!("address {address:#04x}"),
-        Claim::Line(line) => format!("line {line}"),
-        Claim::Channel(channel) => format!("channel {channel}"),
-        Claim::ChipSelect => "the chip select of one spi bus".to_owned(),
-        Claim::Port => "one serial port".to_owned(),
-        Claim::Device(device) => format!("device {device}"),
+        _ => format!("{names} are both on {}", second.claim.describe()),
     }
 }
 

@@ -189,7 +189,7 @@ impl<'a> Checker<'a> {
         for claim in claims {
             // Two settings may say the same, each with a claim of its own.
             let taken = |span: &Span| claimed.iter().any(|(_, other)| other == span);
-            let says = |setting: &Option<Setting>| setting.as_ref().is_some_and(|setting| means(setting, &claim));
+            let says = |setting: &Option<Setting>| setting.as_ref().is_some_and(|setting| claim.comes_from(setting));
             let all = || spans.iter().filter(|(setting, _)| says(setting)).map(|(_, span)| span);
             let span = all().find(|span| !taken(span)).or(all().next()).unwrap_or(&place).clone();
             claimed.push((claim, span));
@@ -232,16 +232,4 @@ pub(super) fn is_sensor(role: &Role) -> bool {
 /// What belongs under `actuators:`.
 pub(super) fn is_output(role: &Role) -> bool {
     matches!(role, Role::Actuator { .. })
-}
-
-/// Whether `setting` is where `claim` comes from.
-fn means(setting: &Setting, claim: &Claim) -> bool {
-    match (setting, claim) {
-        (Setting::Integer(n), Claim::Address(address)) => *n == i64::from(*address),
-        (Setting::Integer(n), Claim::Channel(channel)) => *n == i64::from(*channel),
-        (Setting::Integer(n), Claim::ChipChannel { channel, .. }) => *n == i64::from(*channel),
-        (Setting::Text(text), Claim::Line(line)) => text == line,
-        (Setting::Text(text), Claim::Device(device)) => text == device,
-        _ => false,
-    }
 }

@@ -21,25 +21,29 @@ pub(super) enum Place {
     ChipSelect,
     /// The far end of the one serial port.
     Port,
-    /// A device that the simulated kernel drives, by its name there.
+    /// A device that the simulated kernel drives, by its name there, or whatever else a bus distinguishes its devices by.
     Device(String),
 }
 
 impl Place {
     /// As the key of a state file says it: `0x48` or `72`, `0x70.3/0x48`, `spi`, `uart`, or a device's name.
     pub(super) fn parse(key: &str) -> Option<Self> {
-        match key {
-            "spi" => return Some(Self::ChipSelect),
-            "uart" => return Some(Self::Port),
-            _ => {}
-        }
         if let Some((hops, own)) = key.rsplit_once('/') {
             return Some(Self::Behind(hops.split('/').map(hop).collect::<Option<_>>()?, address(own)?));
         }
         match address(key) {
             Some(address) => Some(Self::Address(address)),
             None if key.starts_with("0x") || key.starts_with("0X") || key.parse::<u8>().is_ok() => None,
-            None => Some(Self::Device(key.to_owned())),
+            None => Some(Self::named(key.to_owned())),
+        }
+    }
+
+    /// The place that has a name in place of an address.
+    fn named(key: String) -> Self {
+        match key.as_str() {
+            "spi" => Self::ChipSelect,
+            "uart" => Self::Port,
+            _ => Self::Device(key),
         }
     }
 
@@ -141,10 +145,8 @@ impl Bench {
     fn claimed(&self, claim: &Claim) -> Option<Place> {
         match claim {
             Claim::Address(address) | Claim::ChipChannel { address, .. } => Some(Place::behind(&self.behind, *address)),
-            Claim::ChipSelect => Some(Place::ChipSelect),
-            Claim::Port => Some(Place::Port),
-            Claim::Device(name) => name.split(' ').next().map(|device| Place::Device(device.to_owned())),
-            Claim::Line(_) | Claim::Channel(_) => None,
+            Claim::Of { kind, which } => (kind.simulated)(which).map(Place::named),
+            Claim::Line(_) => None,
         }
     }
 }

@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 
 use crate::sim::chips::stand_in;
 use crate::sim::{LOOK_EVERY, SimBus};
-use crate::{Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmPlace, PwmRequest, SpiRequest, UartRequest};
+use crate::sysfs::DEVICE;
+use crate::{
+    Bias, Bus, BusError, Claim, InputRequest, OutputRequest, PwmPlace, PwmRequest, SpiRequest, UartRequest, spi, uart,
+};
 use fieldgate_clock::monotonic;
 
 struct Bench {
@@ -389,7 +392,7 @@ fn a_state_file_in_no_folder_cannot_be_opened() {
 fn a_device_of_the_kernel_is_a_file_and_an_entry_of_the_state_file() {
     let bench = Bench::new();
     let mut bus = bench.open();
-    bus.expect(stand_in::NAME, &[Claim::Device("28-00000a1b2c3d".into()), Claim::Port, Claim::ChipSelect]);
+    bus.expect(stand_in::NAME, &[DEVICE.claim("28-00000a1b2c3d"), uart::PORT.only(), spi::CHIP_SELECT.only()]);
     let mut places: Vec<_> = bench.read()["chips"].as_object().unwrap().keys().cloned().collect();
     places.sort();
     assert_eq!(places, ["28-00000a1b2c3d", "spi", "uart"]);

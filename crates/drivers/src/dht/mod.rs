@@ -21,7 +21,7 @@ use crate::kernel_channels::{find_named, number};
 use crate::linux_iio::CLASS;
 use crate::{BusNeed, DriverError, DriverSpec, Role, Sensor};
 use fieldgate_bus::sim::chips::ChipSpec;
-use fieldgate_bus::{Bus, BusError, Claim, Files};
+use fieldgate_bus::{Bus, BusError, Claim, Files, sysfs};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver of the better sensor.
@@ -114,7 +114,7 @@ fn quantities(decimals: u8) -> Vec<Quantity> {
 }
 
 fn claims(settings: &Settings) -> Vec<Claim> {
-    vec![Claim::Device(settings.optional_text("device").unwrap_or(KERNEL_NAME).to_owned())]
+    vec![sysfs::DEVICE.claim(settings.optional_text("device").unwrap_or(KERNEL_NAME))]
 }
 
 fn build(bus: &mut dyn Bus, settings: &Settings, chip: &'static Chip) -> Result<Box<dyn Sensor>, DriverError> {

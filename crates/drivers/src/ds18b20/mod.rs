@@ -26,7 +26,7 @@ use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::sysfs::shown;
 use fieldgate_bus::w1::DEVICES;
-use fieldgate_bus::{BusError, Claim, Files};
+use fieldgate_bus::{BusError, Files, sysfs};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity};
 
 /// The driver.
@@ -50,7 +50,7 @@ from it by the chip's own mark, or by a reading near it just before.",
         need: Need::Optional,
         doc: "which thermometer, such as 28-00000a1b2c3d; left out, the only one that there is",
     }],
-    claims: |settings| vec![Claim::Device(settings.optional_text("id").unwrap_or("ds18b20").to_owned())],
+    claims: |settings| vec![sysfs::DEVICE.claim(settings.optional_text("id").unwrap_or("ds18b20"))],
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,

@@ -15,7 +15,7 @@ use crate::kernel_channels::{find_named, number};
 use crate::linux_iio::CLASS;
 use crate::{BusNeed, DriverError, DriverSpec, Role, Sensor};
 use fieldgate_bus::sim::chips::ChipSpec;
-use fieldgate_bus::{BusError, Claim, Files};
+use fieldgate_bus::{BusError, Files, sysfs};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
 /// The driver.
@@ -73,8 +73,8 @@ is what the empty scale reports; scale is (counts with a weight − tare) / kg."
     claims: |settings| {
         let device = settings.optional_text("parent").unwrap_or(KERNEL_NAME);
         // Both inputs of one converter may be read, by a sensor each.
-        let claim = if settings.text("channel") == "a" { device.into() } else { format!("{device} channel b") };
-        vec![Claim::Device(claim)]
+        let claim = if settings.text("channel") == "a" { device.to_owned() } else { format!("{device} channel b") };
+        vec![sysfs::DEVICE.claim(claim)]
     },
     role: Role::Sensor {
         measurements: |settings| vec![quantity(settings)],

@@ -12,7 +12,7 @@ use embedded_hal::spi::{MODE_0, SpiDevice};
 
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
 use fieldgate_bus::sim::chips::ChipSpec;
-use fieldgate_bus::{Bus, BusError, Claim, SpiRequest};
+use fieldgate_bus::{Bus, BusError, SpiRequest, spi};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
 /// The driver of the converter with eight inputs.
@@ -31,7 +31,7 @@ pub static MCP3008: DriverSpec = DriverSpec {
         REFERENCE,
         FULL_SCALE,
     ],
-    claims: |_| vec![Claim::ChipSelect],
+    claims: |_| vec![spi::CHIP_SELECT.only()],
     role: Role::Sensor { measurements, default_every: None, build: |bus, settings| build(bus, settings, "MCP3008") },
     example: "\
 light:
@@ -60,7 +60,7 @@ pub static MCP3004: DriverSpec = DriverSpec {
         REFERENCE,
         FULL_SCALE,
     ],
-    claims: |_| vec![Claim::ChipSelect],
+    claims: |_| vec![spi::CHIP_SELECT.only()],
     role: Role::Sensor { measurements, default_every: None, build: |bus, settings| build(bus, settings, "MCP3004") },
     example: "\
 light:

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use fieldgate_bus::seconds::Seconds;
 use fieldgate_bus::sim::chips::ChipSpec;
-use fieldgate_bus::{Bus, BusError, Claim, SerialPort, UartRequest};
+use fieldgate_bus::{Bus, BusError, SerialPort, UartRequest, uart};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
 /// The driver.
@@ -51,7 +51,7 @@ out of range, for the sensor may have been cut off there.",
             doc: "whether the sensor corrects its zero each day; left out, it keeps what it has: true",
         },
     ],
-    claims: |_| vec![Claim::Port],
+    claims: |_| vec![uart::PORT.only()],
     role: Role::Sensor { measurements: |_| vec![CO2], default_every: None, build },
     example: "\
 room:

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use crate::{BusNeed, DriverError, DriverSpec, Event, Proof, Role, Sensor};
 use fieldgate_bus::seconds::Seconds;
 use fieldgate_bus::sim::chips::ChipSpec;
-use fieldgate_bus::{Bus, BusError, Claim, SerialPort, UartRequest};
+use fieldgate_bus::{Bus, BusError, SerialPort, UartRequest, uart};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 use frames::{Damage, Frames};
 
@@ -64,7 +64,7 @@ at the end of each frame is checked. A laser that has died reads as 0.",
             doc: "whether to publish the numbers of particles too",
         },
     ],
-    claims: |_| vec![Claim::Port],
+    claims: |_| vec![uart::PORT.only()],
     role: Role::Sensor { measurements: quantities, default_every: None, build },
     example: "\
 dust:

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
-use fieldgate_bus::{Bus, Claim, PwmChannel, PwmPlace, PwmRequest};
+use fieldgate_bus::{Bus, Claim, PwmChannel, PwmPlace, PwmRequest, pwm};
 use fieldgate_model::{Field, Kind, Need, OutputKind, OutputValue, Pace, Settings};
 
 /// The driver.
@@ -63,7 +63,7 @@ to stay. Put nothing on it that must not be fully on for some seconds.",
         RAMP,
     ],
     claims: |settings| match place(settings) {
-        PwmPlace::Channel(channel) => vec![Claim::Channel(channel)],
+        PwmPlace::Channel(channel) => vec![pwm::CHANNEL.claim(channel)],
         PwmPlace::Line(line) => vec![Claim::Line(line)],
     },
     role: Role::Actuator {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::servo::{self, DEGREES, MAX_PULSE, MIN_PULSE, Scale};
 use crate::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
-use fieldgate_bus::{Bus, Claim, PwmChannel, PwmPlace, PwmRequest};
+use fieldgate_bus::{Bus, PwmChannel, PwmPlace, PwmRequest, pwm};
 use fieldgate_model::{Field, Kind, Need, OutputValue, Pace, Settings};
 
 /// The driver.
@@ -50,7 +50,7 @@ not offered. A PCA9685 has 16 steady outputs: pca9685-servo.",
             doc: "pulses per second, in Hz",
         },
     ],
-    claims: |settings| vec![Claim::Channel(channel(settings))],
+    claims: |settings| vec![pwm::CHANNEL.claim(channel(settings))],
     role: Role::Actuator {
         kind: servo::kind,
         pace: |_| Pace::AtOnce,
