@@ -1,4 +1,7 @@
 //! The state of the gateway, gathered for `B/health`, for systemd's status line and for the watchdog.
+//!
+//! [`Sources`] is handed to whoever reports numbers of the gateway: health, metrics and the page. It reads what other parts leave in
+//! memory when it is asked, and waits for nobody.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -7,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::commands::CommandTallies;
+use crate::commands::{CommandTallies, CommandTally};
 use crate::roster::{RuleAlarms, SharedRoster};
 use crate::worker::{BusAlarms, Tally, Trips};
 use fieldgate_clock as clock;
@@ -43,15 +46,15 @@ pub type SensorTallies = BTreeMap<Name, Arc<Tally>>;
 pub struct Sources {
     /// This start of the program.
     pub run: RunId,
-    /// When it was.
+    /// When the program was started.
     pub started: Moment,
     /// The devices of the configuration in force.
     pub roster: watch::Receiver<SharedRoster>,
-    /// The link.
+    /// The status of the link.
     pub link: watch::Receiver<LinkStatus>,
-    /// The spool.
+    /// The status of the spool.
     pub spool: Vitals,
-    /// Commands.
+    /// What happened to the commands of each output.
     pub commands: CommandTallies,
     /// Buses that do not work.
     pub buses: BusAlarms,
@@ -66,15 +69,9 @@ impl Sources {
     pub fn payload(&self) -> Vec<u8> {
         let now = clock::now();
         let roster = self.roster.borrow();
-        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        let sensors = roster.sensors.iter().filter_map(|name| Some((name.clone(), sensor(roster.tallies.get(name)?))));
-        let actuators = roster.targets.keys().map(|name| {
-            let tally = commands.get(name).copied().unwrap_or_default();
-            (
-                name.clone(),
-                report::Actuator { commands: tally.commands, rejected: tally.rejected, trips: self.trips.of(name) },
-            )
-        });
+        let of_sensor = |name: &Name| Some((name.clone(), of_sensor(roster.tallies.get(name)?)));
+        let sensors = roster.sensors.iter().filter_map(of_sensor);
+        let actuators = roster.targets.keys().map(|name| (name.clone(), self.of_output(name)));
         report::health(&report::Health {
             run: self.run,
             uptime: now.boot.saturating_sub(self.started.boot),
@@ -90,6 +87,13 @@ impl Sources {
         })
     }
 
+    /// What happened to the commands of an output in this run, and how often it was made safe by itself.
+    pub fn of_output(&self, name: &Name) -> report::Actuator {
+        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let CommandTally { commands, rejected } = commands.get(name).copied().unwrap_or_default();
+        report::Actuator { commands, rejected, trips: self.trips.of(name) }
+    }
+
     /// One line for `systemctl status`.
     pub fn line(&self) -> String {
         let link = self.link.borrow();
@@ -102,7 +106,8 @@ impl Sources {
     }
 }
 
-fn sensor(tally: &Arc<Tally>) -> report::Sensor {
+/// What a sensor has done in this run.
+pub fn of_sensor(tally: &Tally) -> report::Sensor {
     report::Sensor {
         status: tally.status(),
         taken: tally.taken.load(Ordering::Relaxed),

@@ -1,10 +1,7 @@
-//! Every family of metrics, gathered for one scrape.
+//! Every family of metrics, gathered for one scrape: the lines of the table (`table.rs`), alarms, and what sensors measure.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -16,14 +13,14 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::health;
+use crate::health::{self, Sources};
 use crate::metrics::Metrics;
 use crate::metrics::quantities::place;
+use crate::metrics::table::{Metric, OF_GATEWAY, OF_OUTPUT, OF_SENSOR, OfGateway, OfOutput, OfSensor};
 use crate::roster::Roster;
 use crate::views::View;
 use fieldgate_clock as clock;
-use fieldgate_link::LinkState;
-use fieldgate_model::{ClockStatus, Quantity, SensorStatus, Value};
+use fieldgate_model::{Name, Quantity, SensorStatus, Value};
 
 /// What all names begin with, but for those of the process, which every exporter calls alike.
 const PREFIX: &str = "fieldgate";
@@ -47,9 +44,8 @@ impl Families {
     pub(super) fn of(metrics: &Metrics) -> Self {
         let mut families = Self::default();
         let roster = metrics.sources.roster.borrow().clone();
-        families.gateway(metrics);
-        families.link_and_spool(metrics);
-        families.outputs(metrics, &roster, &metrics.views.current());
+        families.gateway(&metrics.sources);
+        families.outputs(&metrics.sources, &roster, &metrics.views.current());
         families.sensors(&roster, &metrics.views.current());
         families
     }
@@ -69,70 +65,43 @@ impl Families {
         family.values.push((labels, value));
     }
 
-    fn gauge(&mut self, name: &str, unit: Option<&str>, help: &str, labels: Labels, value: f64) {
-        self.add(&format!("{PREFIX}_{name}"), unit, help, false, labels, value);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, labels: Labels, value: u64) {
-        self.add(&format!("{PREFIX}_{name}"), None, help, true, labels, value as f64);
-    }
-
-    fn gateway(&mut self, metrics: &Metrics) {
-        let (sources, now) = (&metrics.sources, clock::now());
-        let is_set = now.clock == ClockStatus::Synchronised;
-        self.gauge("clock_synchronised", None, "Whether the board's clock was set", vec![], flag(is_set));
-        for bus in sources.buses.list().keys() {
-            let labels = vec![("bus", bus.to_string())];
-            self.gauge("bus_alarm", None, "Buses that do not work; those that do are not listed", labels, 1.0);
-        }
-        for rule in sources.rules.list().keys() {
-            let labels = vec![("rule", rule.to_string())];
-            self.gauge(
-                "rule_alarm",
-                None,
-                "Rules that are stopped because they go round in a circle; no others are listed",
-                labels,
-                1.0,
-            );
-        }
-        let started = since_1970(now.wall) - now.boot.saturating_sub(sources.started.boot).as_secs_f64();
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
-        let bytes = health::resident_bytes() as f64;
-        let seconds = Some("seconds");
-        self.add("process_cpu", seconds, "Processor time that was used", true, vec![], cpu);
-        self.add("process_start_time", seconds, "When the program was started", false, vec![], started);
-        self.add("process_resident_memory", Some("bytes"), "Memory that is resident", false, vec![], bytes);
-    }
-
-    fn link_and_spool(&mut self, metrics: &Metrics) {
-        let link = metrics.sources.link.borrow().clone();
-        let stats = metrics.sources.spool.stats();
-        self.gauge("link_up", None, "Whether the broker is connected", vec![], flag(link.state == LinkState::Up));
-        self.gauge("link_alarm", None, "Whether the link needs a person", vec![], flag(link.alarm.is_some()));
-        self.counter("link_connects", "Connections that the broker accepted", vec![], link.connects);
-        self.gauge("spool_messages", None, "Messages that wait for the broker", vec![], stats.queued as f64);
-        self.gauge("spool_size", Some("bytes"), "Bytes of the disk that the spool uses", vec![], stats.bytes as f64);
-        self.gauge("spool_error", None, "Whether the spool's disk is in trouble", vec![], flag(stats.error.is_some()));
-        let age = stats.oldest.and_then(|oldest| clock::now().wall.duration_since(oldest).ok()).unwrap_or_default();
-        let help = "Age of the oldest message that waits; 0 when none does";
-        self.gauge("spool_oldest_message", Some("seconds"), help, vec![], age.as_secs_f64());
-        self.counter("spool_dropped_readings", "Readings that will never arrive", vec![], stats.dropped);
-    }
-
-    fn outputs(&mut self, metrics: &Metrics, roster: &Roster, view: &View) {
-        let commands = metrics.sources.commands.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for name in roster.targets.keys() {
-            let labels = || vec![("output", name.to_string())];
-            let tally = commands.get(name).copied().unwrap_or_default();
-            self.counter("commands", "Commands that named the output", labels(), tally.commands);
-            self.counter("commands_refused", "Commands that were rejected or failed", labels(), tally.rejected);
-            let trips = metrics.sources.trips.of(name);
-            self.counter("output_trips", "How often the output was made safe by itself", labels(), trips);
-            let value = view.outputs.get(name).and_then(|output| output.value);
-            if let Some(value) = value {
-                self.gauge("output_on", None, "Whether something flows at the output", labels(), flag(value.is_on()));
+    /// The lines of a part of the table.
+    fn list<T>(&mut self, table: &[Metric<T>], labels: &[(&'static str, String)], numbers: &T) {
+        for metric in table {
+            if let Some(value) = (metric.value)(numbers) {
+                self.add(metric.name, metric.unit, metric.help, metric.is_counter, labels.to_vec(), value);
             }
+        }
+    }
+
+    fn gateway(&mut self, sources: &Sources) {
+        let (now, cpu) = (clock::now(), clock_gettime(ClockId::ProcessCPUTime));
+        let numbers = OfGateway {
+            now,
+            uptime: now.boot.saturating_sub(sources.started.boot),
+            cpu: cpu.try_into().unwrap_or_default(),
+            resident_bytes: health::resident_bytes(),
+            link: sources.link.borrow().clone(),
+            spool: sources.spool.stats(),
+        };
+        self.list(OF_GATEWAY, &[], &numbers);
+        let (buses, rules) = (sources.buses.list(), sources.rules.list());
+        self.alarms("bus", buses.keys(), "Buses that do not work; those that do are not listed");
+        let help = "Rules that are stopped because they go round in a circle; no others are listed";
+        self.alarms("rule", rules.keys(), help);
+    }
+
+    fn alarms<'n>(&mut self, of: &'static str, names: impl Iterator<Item = &'n Name>, help: &str) {
+        for name in names {
+            self.add(&format!("{PREFIX}_{of}_alarm"), None, help, false, vec![(of, name.to_string())], 1.0);
+        }
+    }
+
+    fn outputs(&mut self, sources: &Sources, roster: &Roster, view: &View) {
+        for name in roster.targets.keys() {
+            let value = view.outputs.get(name).and_then(|output| output.value);
+            let numbers = OfOutput { counts: sources.of_output(name), value };
+            self.list(OF_OUTPUT, &[("output", name.to_string())], &numbers);
         }
     }
 
@@ -140,23 +109,16 @@ impl Families {
         let now = clock::boottime();
         for (sensor, quantities) in &roster.inventory.sensors {
             let Some(tally) = roster.tallies.get(&sensor.name) else { continue };
-            let labels = || vec![("sensor", sensor.name.to_string())];
-            let is_up = tally.status() != SensorStatus::Down;
-            let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-            self.gauge("sensor_up", None, "Whether the sensor can be read", labels(), flag(is_up));
-            self.counter("readings", "Readings that were taken", labels(), count(&tally.taken));
-            self.counter("samples", "Samples that succeeded", labels(), count(&tally.samples));
-            self.counter("sample_failures", "Samplings that failed", labels(), count(&tally.failed));
-            self.counter("skipped_samples", "Times at which no sample was taken", labels(), count(&tally.skipped));
-            self.counter("filtered_values", "Values that filters dropped", labels(), count(&tally.filtered));
+            let labels = vec![("sensor", sensor.name.to_string())];
+            let counts = health::of_sensor(tally);
             let latest = view.sensors.get(&sensor.name).and_then(|known| known.latest.as_ref());
-            let Some(reading) = latest.filter(|_| is_up) else { continue };
-            let age = now.saturating_sub(reading.taken_at.boot);
-            self.gauge("reading_age", Some("seconds"), "Age of the newest reading", labels(), age.as_secs_f64());
-            for measurement in &reading.measurements {
+            let reading = latest.filter(|_| counts.status != SensorStatus::Down);
+            let age = reading.map(|reading| now.saturating_sub(reading.taken_at.boot));
+            self.list(OF_SENSOR, &labels, &OfSensor { counts, age });
+            for measurement in reading.iter().flat_map(|reading| &reading.measurements) {
                 let quantity = quantities.iter().find(|quantity| quantity.name == measurement.name);
                 if let Some(quantity) = quantity {
-                    self.measured(quantity, labels(), &measurement.value);
+                    self.measured(quantity, labels.clone(), &measurement.value);
                 }
             }
         }
@@ -166,7 +128,7 @@ impl Families {
     fn measured(&mut self, quantity: &Quantity, mut labels: Labels, value: &Value) {
         let value = match value {
             Value::Number { value, .. } if value.is_finite() => *value,
-            Value::Flag(is_so) => flag(*is_so),
+            Value::Flag(is_so) => f64::from(u8::from(*is_so)),
             _ => return,
         };
         let Some(place) = place(quantity) else { return };
@@ -196,16 +158,8 @@ impl Family {
     }
 }
 
-fn flag(is_so: bool) -> f64 {
-    if is_so { 1.0 } else { 0.0 }
-}
-
 fn spoken(name: &str) -> String {
     name.replace('_', " ")
-}
-
-fn since_1970(at: SystemTime) -> f64 {
-    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
 }
 
 impl Collector for Families {
@@ -226,5 +180,98 @@ impl Collector for Families {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use fieldgate_link::{LinkState, LinkStatus, Protocol};
+    use fieldgate_model::payload::report;
+    use fieldgate_model::{ClockStatus, Moment, OutputValue};
+    use fieldgate_spool::Stats;
+
+    /// What Prometheus is given, without descriptions.
+    fn values(families: Families) -> String {
+        let text = families.render();
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn the_gateways_own_numbers_are_listed_as_they_are() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let link = LinkStatus {
+            state: LinkState::Up,
+            since: at(0),
+            broker: "mqtt://localhost".into(),
+            protocol: Protocol::V5,
+            connects: 3,
+            last_error: None,
+            alarm: Some("certificate".into()),
+            has_twin: false,
+        };
+        let spool = Stats { queued: 7, bytes: 4096, oldest: Some(at(970)), dropped: 2, error: None };
+        let numbers = OfGateway {
+            now: Moment { boot: Duration::from_secs(60), wall: at(1000), clock: ClockStatus::Synchronised },
+            uptime: Duration::from_millis(10_500),
+            cpu: Duration::from_millis(250),
+            resident_bytes: 9_000_000,
+            link,
+            spool,
+        };
+        let mut families = Families::default();
+        families.list(OF_GATEWAY, &[], &numbers);
+        let expected = "fieldgate_clock_synchronised 1.0
+fieldgate_link_alarm 1.0
+fieldgate_link_connects_total 3.0
+fieldgate_link_up 1.0
+fieldgate_spool_dropped_readings_total 2.0
+fieldgate_spool_error 0.0
+fieldgate_spool_messages 7.0
+fieldgate_spool_oldest_message_seconds 30.0
+fieldgate_spool_size_bytes 4096.0
+process_cpu_seconds_total 0.25
+process_resident_memory_bytes 9000000.0
+process_start_time_seconds 989.5
+";
+        assert_eq!(values(families).split_once('\n').unwrap().1.replace("{}", ""), expected);
+    }
+
+    #[test]
+    fn what_is_unknown_of_a_device_is_left_out() {
+        let mut families = Families::default();
+        let counts = report::Actuator { commands: 5, rejected: 1, trips: 0 };
+        let on = OfOutput { counts, value: Some(OutputValue::Switch(true)) };
+        families.list(OF_OUTPUT, &[("output", "pump".into())], &on);
+        families.list(OF_OUTPUT, &[("output", "lamp".into())], &OfOutput { value: None, ..on.clone() });
+        let text = values(families);
+        assert!(text.contains("fieldgate_commands_refused_total{output=\"lamp\"} 1.0\n"), "{text}");
+        assert!(text.contains("fieldgate_output_on{output=\"pump\"} 1.0\n"), "{text}");
+        assert!(!text.contains("fieldgate_output_on{output=\"lamp\"}"), "{text}");
+    }
+
+    #[test]
+    fn a_measurement_that_is_called_as_one_of_ours_gets_a_name_of_its_own() {
+        let mut families = Families::default();
+        let sensor = || vec![("sensor", "meter".into())];
+        let counts =
+            report::Sensor { status: SensorStatus::Ok, taken: 4, samples: 4, filtered: 0, failed: 0, skipped: 0 };
+        families.list(OF_SENSOR, &sensor(), &OfSensor { counts, age: Some(Duration::from_secs(2)) });
+        for (name, unit, value) in [("temperature", "°C", 21.5), ("sensor_up", "", 3.0), ("reading_age", "s", f64::NAN)]
+        {
+            families.measured(&Quantity::new(name, unit, 1), sensor(), &Value::Number { value, decimals: 1 });
+        }
+        let text = values(families);
+        for line in [
+            "fieldgate_reading_age_seconds{sensor=\"meter\"} 2.0",
+            "fieldgate_sensor_up{sensor=\"meter\"} 1.0",
+            "fieldgate_measured_sensor_up{sensor=\"meter\",measurement=\"sensor_up\"} 3.0",
+            "fieldgate_temperature_celsius{sensor=\"meter\",measurement=\"temperature\"} 21.5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(text.matches("reading_age").count(), 1, "what is no number is not listed: {text}");
     }
 }

@@ -6,6 +6,7 @@
 
 mod families;
 mod quantities;
+mod table;
 mod text;
 pub mod textfile;
 
