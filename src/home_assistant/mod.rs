@@ -1,4 +1,4 @@
-//! Home Assistant's discovery: what it is told so that every sensor and output appears there without anybody typing a template.
+//! Home Assistant's discovery: what is announced to it so that every sensor and output appears there without anybody typing a template.
 //!
 //! [`devices`] turns the configuration into devices and their entities, pure and from the drivers' tables alone; [`Announcer`]
 //! knows what was announced, in earlier runs too, and says which payload each topic needs and when, so that what has gone disappears
@@ -28,7 +28,7 @@ pub use announced::{Announced, Messages, Update};
 pub use announcer::{Announcer, Due};
 pub use device::Device;
 pub use missed::missed;
-pub use output::{KINDS, Kind};
+pub use output::Kind;
 pub use own::is_reserved_option;
 
 /// `home_assistant:`, and what sensors, outputs, variables and rules say under the same key.
@@ -218,24 +218,9 @@ pub(crate) fn platform_of(topic: &str) -> Option<&str> {
     let is_topic = levels.iter().all(is_good) && levels.last() == Some(&"config");
     let (first, second) = (levels.len().checked_sub(4), levels.len().checked_sub(3));
     let mut places = [first, second].into_iter().flatten().filter(|place| *place > 0).map(|place| levels[place]);
-    places.find(|level| PLATFORMS.contains(level)).filter(|_| is_topic)
+    let is_platform = |level: &&str| Kind::named(level).is_some() || sensor::is_platform(level);
+    places.find(is_platform).filter(|_| is_topic)
 }
-
-/// What entities can be here.
-const PLATFORMS: [&str; 12] = [
-    "sensor",
-    "binary_sensor",
-    "event",
-    "switch",
-    "light",
-    "fan",
-    "valve",
-    "siren",
-    "lock",
-    "number",
-    "button",
-    "cover",
-];
 
 /// A text as ids are made of: lower case, digits and single underscores; other letters by their number.
 pub(crate) fn slug(text: &str) -> String {

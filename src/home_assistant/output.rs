@@ -1,6 +1,6 @@
 //! Entities of outputs. Pure.
 //!
-//! An output shows what it does and not what it was told, so a switch whose command was refused springs back; why it was refused is
+//! An output shows what it does and not what a command asked for, so a switch whose command was refused springs back; why it was refused is
 //! an event beside it. Attributes say why an output does what it does, so that an automation can notice one that was made safe.
 //! Each command carries an id and its time: one that waited somewhere is refused, and one that comes twice acts once. The words
 //! of covers are an exception, for Home Assistant has no template for them.
@@ -37,32 +37,41 @@ pub enum Kind {
     Cover,
 }
 
-/// Every kind.
-pub const KINDS: &[Kind] = &[
-    Kind::Switch,
-    Kind::Light,
-    Kind::Fan,
-    Kind::Valve,
-    Kind::Siren,
-    Kind::Lock,
-    Kind::Number,
-    Kind::Button,
-    Kind::Cover,
+/// Every kind, with its platform there, which is also the word in the configuration.
+const KINDS: [(Kind, &str); 9] = [
+    (Kind::Switch, "switch"),
+    (Kind::Light, "light"),
+    (Kind::Fan, "fan"),
+    (Kind::Valve, "valve"),
+    (Kind::Siren, "siren"),
+    (Kind::Lock, "lock"),
+    (Kind::Number, "number"),
+    (Kind::Button, "button"),
+    (Kind::Cover, "cover"),
 ];
 
 impl Kind {
-    /// All names, in the order of [`KINDS`].
-    pub const NAMES: &'static [&'static str] =
-        &["switch", "light", "fan", "valve", "siren", "lock", "number", "button", "cover"];
+    /// The names of all kinds.
+    pub const NAMES: &'static [&'static str] = &{
+        let mut names = [""; KINDS.len()];
+        let mut at = 0;
+        while at < names.len() {
+            // `as_str` looks a kind up by its place.
+            assert!(KINDS[at].0 as usize == at);
+            names[at] = KINDS[at].1;
+            at += 1;
+        }
+        names
+    };
 
     /// The platform, which is also the word in the configuration.
     pub fn as_str(self) -> &'static str {
-        Self::NAMES[self as usize]
+        KINDS[self as usize].1
     }
 
     /// The one that is written so.
     pub fn named(name: &str) -> Option<Self> {
-        KINDS.iter().copied().find(|kind| kind.as_str() == name)
+        KINDS.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
     }
 
     /// As what an output can appear, the usual first.
@@ -237,7 +246,7 @@ pub(super) fn state(value: &str) -> String {
     format!("{{{{ {value} if value_json is defined else '' }}}}")
 }
 
-/// A command that can be told from an old one and from a repeat; `value` is JSON or renders as such.
+/// A command that can be distinguished from an old one and from a repeat; `value` is JSON or renders as such.
 pub(super) fn command(value: &str) -> String {
     format!(
         r#"{{"value":{value},"id":"{{{{ utcnow().timestamp() }}}}","issued_at":"{{{{ utcnow().strftime('%Y-%m-%dT%H:%M:%S.%fZ') }}}}"}}"#

@@ -49,6 +49,20 @@ fn problem(settings: &Settings, own: &Overrides, topics: &Topics, sensor: &Senso
     )
 }
 
+/// As what a measurement appears.
+fn platform(form: Form) -> &'static str {
+    match form {
+        Form::Number => "sensor",
+        Form::Flag => "binary_sensor",
+        Form::Word => "event",
+    }
+}
+
+/// Whether a measurement can appear as this.
+pub(super) fn is_platform(name: &str) -> bool {
+    [Form::Number, Form::Flag, Form::Word].map(platform).contains(&name)
+}
+
 /// What people call the device.
 fn device_name(own: &Overrides, sensor: &SensorSettings) -> String {
     own.name.clone().unwrap_or_else(|| title(&plain(sensor.name.as_str())))
@@ -63,12 +77,11 @@ fn entity(
 ) -> Entity {
     let measurement = own.measurements.get(&*quantity.name).cloned().unwrap_or_default();
     let name = measurement.name.unwrap_or_else(|| name_of(own, sensor, quantity));
-    let (platform, config) = match quantity.form {
-        Form::Number => ("sensor", number(quantity, grows(sensor, &quantity.name))),
-        Form::Flag => ("binary_sensor", json!({ "value_template": flag(&quantity.name) })),
-        Form::Word => ("event", event(&quantity.name)),
+    let mut config = match quantity.form {
+        Form::Number => number(quantity, grows(sensor, &quantity.name)),
+        Form::Flag => json!({ "value_template": flag(&quantity.name) }),
+        Form::Word => event(&quantity.name),
     };
-    let mut config = config;
     config["state_topic"] = topics.reading(&sensor.name).into();
     config["availability"] = availability(topics, Some(&sensor.name));
     config["availability_mode"] = "all".into();
@@ -81,7 +94,7 @@ fn entity(
         config["entity_category"] = "diagnostic".into();
     }
     let path = [sensor.name.as_str(), &quantity.name];
-    Entity::new(settings, platform, &path, name, config)
+    Entity::new(settings, platform(quantity.form), &path, name, config)
         .going_on(&measurement.origin)
         .with_icon(measurement.icon.as_deref())
 }

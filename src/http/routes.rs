@@ -1,4 +1,5 @@
-//! What there is, by its path.
+//! What there is, by its path: what is shown is a line in [`SHOWN`], commands go to `control.rs`. Whoever gets here was let in by
+//! `access.rs`.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -38,7 +39,7 @@ pub(super) async fn answer(request: Request<Body>, from: IpAddr, site: &Site) ->
         Ok(()) if about.method == Method::POST => change(about.uri.path(), body, site).await,
         Ok(()) => {
             let accept = about.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-            show(about.uri.path(), accept, is_head, site)
+            show(about.uri.path(), &Asked { site, accept, is_head })
         }
     };
     let mut answer = answered.unwrap_or_else(refuse);
@@ -47,36 +48,52 @@ pub(super) async fn answer(request: Request<Body>, from: IpAddr, site: &Site) ->
     answer
 }
 
-fn show(path: &str, accept: Option<&str>, is_head: bool, site: &Site) -> Result<Answer, Refused> {
-    let parts = &site.parts;
-    let cached = |what, kind, make: &dyn Fn() -> String| Ok(full(kind, site.cached.get(what, make)));
-    match path {
-        "/" | "/index.html" => Ok(the_page()),
-        "/api/state" => cached(What::State, JSON, &|| Snapshot::of(parts, site.access.control).whole().to_string()),
-        "/api/history" => cached(What::History, JSON, &|| history(&parts.curves)),
-        "/api/events" if is_head => Ok(empty("text/event-stream")),
-        "/api/events" => events(site),
-        "/healthz" => Ok(health(parts.liveness.stalled())),
-        "/metrics" => {
-            let form = Form::wanted(accept);
-            let what = if form == Form::OpenMetrics { What::OpenMetrics } else { What::Text };
-            cached(what, form.content_type(), &|| parts.metrics.render(form))
-        }
-        _ if recipient_of(path).is_some() => {
+/// THE TABLE: what is shown, by its path. Where commands go is `control::recipient`.
+static SHOWN: &[(&str, Show)] = &[
+    ("/", |_| Ok(the_page())),
+    ("/index.html", |_| Ok(the_page())),
+    ("/api/state", state),
+    ("/api/history", |asked| asked.cached(What::History, JSON, || history(&asked.site.parts.curves))),
+    ("/api/events", events),
+    ("/healthz", |asked| Ok(health(asked.site.parts.liveness.stalled()))),
+    ("/metrics", metrics),
+];
+
+type Show = fn(&Asked<'_>) -> Result<Answer, Refused>;
+
+/// A request for something that is shown.
+struct Asked<'a> {
+    site: &'a Site,
+    /// The forms that the other side understands.
+    accept: Option<&'a str>,
+    /// Whether only the head of the answer is wanted.
+    is_head: bool,
+}
+
+impl Asked<'_> {
+    fn cached(&self, what: What, kind: &'static str, make: impl FnOnce() -> String) -> Result<Answer, Refused> {
+        Ok(full(kind, self.site.cached.get(what, make)))
+    }
+}
+
+fn shown(path: &str) -> Option<Show> {
+    SHOWN.iter().find(|(known, _)| *known == path).map(|(_, show)| *show)
+}
+
+fn show(path: &str, asked: &Asked<'_>) -> Result<Answer, Refused> {
+    match shown(path) {
+        Some(show) => show(asked),
+        None if recipient_of(path).is_some() => {
             Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "a command is sent here by POST"))
         }
-        _ => Err(nothing_there()),
+        None => Err(nothing_there()),
     }
 }
 
 async fn change(path: &str, body: Body, site: &Site) -> Result<Answer, Refused> {
     let Some((kind, name)) = recipient_of(path) else {
-        let is_shown = matches!(
-            path,
-            "/" | "/index.html" | "/api/state" | "/api/history" | "/api/events" | "/healthz" | "/metrics"
-        );
-        let reason = "nothing can be changed here";
-        return Err(if is_shown { Refused::new(StatusCode::METHOD_NOT_ALLOWED, reason) } else { nothing_there() });
+        let unchangeable = || Refused::new(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here");
+        return Err(shown(path).map_or_else(nothing_there, |_| unchangeable()));
     };
     let (status, reply) = control::command(&site.parts, kind, name, body).await?;
     let mut answer = full(JSON, reply);
@@ -113,7 +130,22 @@ fn the_page() -> Answer {
     answer
 }
 
-fn events(site: &Site) -> Result<Answer, Refused> {
+fn state(asked: &Asked<'_>) -> Result<Answer, Refused> {
+    let site = asked.site;
+    asked.cached(What::State, JSON, || Snapshot::of(&site.parts, site.access.control).whole().to_string())
+}
+
+fn metrics(asked: &Asked<'_>) -> Result<Answer, Refused> {
+    let form = Form::wanted(asked.accept);
+    let what = if form == Form::OpenMetrics { What::OpenMetrics } else { What::Text };
+    asked.cached(what, form.content_type(), || asked.site.parts.metrics.render(form))
+}
+
+fn events(asked: &Asked<'_>) -> Result<Answer, Refused> {
+    if asked.is_head {
+        return Ok(empty("text/event-stream"));
+    }
+    let site = asked.site;
     let stream = site.live.read(&site.parts, site.access.control).ok_or_else(|| Refused {
         status: StatusCode::SERVICE_UNAVAILABLE,
         reason: "too many pages are open".into(),
