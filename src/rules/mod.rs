@@ -1,8 +1,8 @@
 //! The rules at work: what the signal store says goes to the engine, and what that orders goes the way of commands to the workers.
 //!
-//! Nothing here waits for a broker, a disk or a bus. An order is handed to the worker of its output, whose guard carries it out or refuses
-//! it as it does with a command; a bus that takes no orders for `ANSWER_WITHIN` counts as a refusal. What each rule is at is published, retained, on `B/rules`
-//! whenever it changes. `running.rs` has the engine and its view of that store.
+//! Nothing here waits for a broker, a disk or a bus. An order is handed to the worker of its output, whose guard carries it out or
+//! refuses it as it does with a command; a bus that takes no orders for `ANSWER_WITHIN` counts as a refusal. What each rule is at
+//! is published, retained, on `B/rules` whenever it changes. `running.rs` has the engine and its view of that store.
 
 mod running;
 #[cfg(test)]

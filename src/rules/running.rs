@@ -1,4 +1,7 @@
 //! The engine, and what it sees of the signal store.
+//!
+//! The task in `mod.rs` waits and talks to others; this file has no task. It writes what the store says into the engine, takes its orders
+//! out with names instead of indexes, and says what is to be published and logged of the rules.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -115,7 +118,7 @@ impl Running {
         let describe = |name: &language::Name| {
             let kind = signals.describe(&signal_name(&name.to_string())?)?;
             let is_moment = matches!(&kind, StoredKind::Measured(quantity) if quantity.form == Form::Word);
-            Some(if is_moment { SignalKind::Moment } else { SignalKind::Lasting(formula::kind_of(&kind)) })
+            Some(if is_moment { SignalKind::Moment } else { SignalKind::Continuous(formula::kind_of(&kind)) })
         };
         let table = Table::compile(rules.to_vec(), describe).unwrap_or_else(|problems| {
             let problem = problems.first().map(|first| format!("{}: {}", first.rule, first.problem));

@@ -80,8 +80,8 @@ impl Event {
         let words = || cause.as_str().into();
         match cause {
             StateCause::Command | StateCause::Limit => Some(Self::Commanded(output)),
-            StateCause::MaxOn => Some(Self::Tripped(output, Trip::Lasting(words()))),
-            StateCause::Interlock | StateCause::SafeState => Some(Self::Tripped(output, Trip::Passing(words()))),
+            StateCause::MaxOn => Some(Self::Tripped(output, Trip::Latched(words()))),
+            StateCause::Interlock | StateCause::SafeState => Some(Self::Tripped(output, Trip::Transient(words()))),
             StateCause::Start => Some(Self::Tripped(output, Trip::Rebuilt)),
             StateCause::Rule | StateCause::For | StateCause::Stop => None,
         }
@@ -92,9 +92,9 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trip {
     /// A limit that the rule must not undo: it leaves the output alone until its condition changes.
-    Lasting(Arc<str>),
+    Latched(Arc<str>),
     /// Something that may pass: the rule tries again.
-    Passing(Arc<str>),
+    Transient(Arc<str>),
     /// It was built again and has begun in its safe state: the rule orders at once.
     Rebuilt,
 }

@@ -33,7 +33,7 @@
 //! let name = |text| Name::new(text).unwrap();
 //! let on = Action::Set(OutputValue::Switch(true));
 //! let spec = RuleSpec { set: vec![(name("heater"), on)], ..RuleSpec::new(name("heating"), "room.temperature < 19") };
-//! let kind = |_: &language::Name| Some(SignalKind::Lasting(Kind::number("°C")));
+//! let kind = |_: &language::Name| Some(SignalKind::Continuous(Kind::number("°C")));
 //! let mut engine = Engine::new(Table::compile(vec![spec], kind).unwrap());
 //!
 //! let mut orders = Vec::new();

@@ -14,7 +14,7 @@ pub struct RuleSpec {
     /// The formula that ends it; `None`: `not when`.
     pub until: Option<String>,
     /// `for`: how long `when` must be true before it begins.
-    pub hold: Duration,
+    pub when_for: Duration,
     /// How long `until` must be true before it ends.
     pub until_for: Duration,
     /// How long what decides its end may be unknown before it ends.
@@ -58,7 +58,7 @@ impl RuleSpec {
             name,
             when: when.to_owned(),
             until: None,
-            hold: Duration::ZERO,
+            when_for: Duration::ZERO,
             until_for: Duration::ZERO,
             lost: Duration::ZERO,
             set: Vec::new(),

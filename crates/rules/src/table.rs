@@ -11,16 +11,16 @@ use crate::rule::RuleSpec;
 /// What a signal is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignalKind {
-    /// It goes on saying what it says.
-    Lasting(Kind),
-    /// It says something when that happens, such as `single`, and nothing at other times.
+    /// It has a value at any time, such as a temperature, even if that is unknown.
+    Continuous(Kind),
+    /// It has a value only at the moment at which something happens, such as `single` for a click.
     Moment,
 }
 
 impl SignalKind {
     fn kind(&self) -> Kind {
         match self {
-            Self::Lasting(kind) => kind.clone(),
+            Self::Continuous(kind) => kind.clone(),
             Self::Moment => Kind::Text(None),
         }
     }
@@ -159,7 +159,7 @@ impl Table {
 
     /// Everything that the formulas of these rules name, whether there is such a thing or not.
     pub fn names_of(specs: &[RuleSpec]) -> Vec<String> {
-        let any = |_: &language::Name| Some(SignalKind::Lasting(Kind::Number(language::Unit::Open)));
+        let any = |_: &language::Name| Some(SignalKind::Continuous(Kind::Number(language::Unit::Open)));
         let asked = Asked { describe: any, signals: RefCell::default() };
         for source in specs.iter().flat_map(|spec| spec.until.iter().chain([&spec.when])) {
             // Whether anything is wrong with it is no concern here: it is asked for its names alone.

@@ -27,8 +27,8 @@ fn s(seconds: u64) -> Duration {
 fn kind(name: &fieldgate_formula::Name) -> Option<SignalKind> {
     Some(match name.to_string().as_str() {
         "bell.click" => SignalKind::Moment,
-        "mode" => SignalKind::Lasting(Kind::options(["auto", "off"])),
-        _ => SignalKind::Lasting(Kind::number("")),
+        "mode" => SignalKind::Continuous(Kind::options(["auto", "off"])),
+        _ => SignalKind::Continuous(Kind::number("")),
     })
 }
 
@@ -152,7 +152,7 @@ fn between_when_and_until_nothing_changes() {
 
 #[test]
 fn a_condition_must_hold_without_a_gap() {
-    let spec = RuleSpec { hold: s(30), until_for: s(10), ..rule("r", "x > 5", &["o"]) };
+    let spec = RuleSpec { when_for: s(30), until_for: s(10), ..rule("r", "x > 5", &["o"]) };
     let mut bench = Bench::new(vec![spec]);
     bench.number(0, "x", 6.0);
     bench.check_state("r", State::Waiting, "its condition holds");
@@ -301,7 +301,7 @@ fn only_rules_that_name_a_signal_are_judged_by_it() {
 
 #[test]
 fn a_reload_keeps_what_is_the_same_and_ends_what_is_not() {
-    let same = || RuleSpec { hold: s(30), ..rule("same", "x > 5", &["o"]) };
+    let same = || RuleSpec { when_for: s(30), ..rule("same", "x > 5", &["o"]) };
     // Nobody could try again what `then` says, so it is not asked.
     let gone = RuleSpec { then: vec![(name("q"), ON)], ..rule("gone", "x > 5", &["q"]) };
     let mut bench = Bench::new(vec![same(), rule("changed", "x > 5", &["p"]), gone]);

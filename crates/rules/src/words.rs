@@ -20,13 +20,13 @@ impl RuleSpec {
     pub fn in_words(&self, describe: impl Fn(&language::Name) -> Option<SignalKind>) -> String {
         let words = Words::new(&describe);
         let when = words.of(&self.when);
-        let mut text = format!("when {}, {}", when.lasting(self.hold), listed(&self.begins()));
+        let mut text = format!("when {}, {}", when.true_for(self.when_for), listed(&self.begins()));
         let ends = self.ends();
         if ends.is_empty() {
             return text;
         }
         let ending = match &self.until {
-            Some(until) => format!("when {}", words.of(until).lasting(self.until_for)),
+            Some(until) => format!("when {}", words.of(until).true_for(self.until_for)),
             None if when.is_moment() => format!("{} after the last one", span(self.until_for)),
             None if self.until_for.is_zero() => "when that is over".to_owned(),
             None => format!("when that has been over for {}", span(self.until_for)),
@@ -108,23 +108,23 @@ mod tests {
     fn kind(name: &language::Name) -> Option<SignalKind> {
         Some(match name.to_string().as_str() {
             "button.click" => SignalKind::Moment,
-            "mode" | "plan" | "fan.mode" => SignalKind::Lasting(Kind::options(["auto", "away"])),
-            "heater.value" => SignalKind::Lasting(Kind::options(["on", "off"])),
-            "lamp.value" | "air.relative_humidity" => SignalKind::Lasting(Kind::number("%")),
-            "float.active" | "door.open" | "boost" => SignalKind::Lasting(Kind::Flag),
-            "n.value" | "glass.count" => SignalKind::Lasting(Kind::number("")),
-            _ => SignalKind::Lasting(Kind::number("°C")),
+            "mode" | "plan" | "fan.mode" => SignalKind::Continuous(Kind::options(["auto", "away"])),
+            "heater.value" => SignalKind::Continuous(Kind::options(["on", "off"])),
+            "lamp.value" | "air.relative_humidity" => SignalKind::Continuous(Kind::number("%")),
+            "float.active" | "door.open" | "boost" => SignalKind::Continuous(Kind::Flag),
+            "n.value" | "glass.count" => SignalKind::Continuous(Kind::number("")),
+            _ => SignalKind::Continuous(Kind::number("°C")),
         })
     }
 
     /// A condition as it is, and when it has been so for half a minute.
     #[track_caller]
-    fn check(formula: &str, now: &str, lasting: &str) {
+    fn check(formula: &str, now: &str, for_long: &str) {
         let words = Words::new(&kind).of(formula);
         let seconds = Duration::from_secs(30);
         assert_eq!(
-            (words.lasting(Duration::ZERO).as_str(), words.lasting(seconds).as_str()),
-            (now, lasting),
+            (words.true_for(Duration::ZERO).as_str(), words.true_for(seconds).as_str()),
+            (now, for_long),
             "{formula}"
         );
     }
@@ -248,7 +248,7 @@ mod tests {
     fn a_rule_reads_as_a_sentence() {
         let on = Action::Set(OutputValue::Switch(true));
         let heating = RuleSpec {
-            hold: Duration::from_secs(30),
+            when_for: Duration::from_secs(30),
             until: Some("mode != \"auto\" or room.temperature > target + 0.3".into()),
             lost: Duration::from_secs(300),
             set: vec![(name("heater"), on)],
@@ -279,7 +279,8 @@ mod tests {
         let words = "when button gives a long click, set lamp to 20 %; 1 min after the last one, make lamp safe";
         assert_eq!(stairs.in_words(kind), words);
         let day = Duration::from_secs(86_400);
-        let plain = RuleSpec { until_for: Duration::ZERO, when: "boost".into(), hold: day, lost: 2 * day, ..stairs };
+        let plain =
+            RuleSpec { until_for: Duration::ZERO, when: "boost".into(), when_for: day, lost: 2 * day, ..stairs };
         let words = "when boost has been true for 1 day, set lamp to 20 %; when that is over, or has been unknown for \
                      2 days, make lamp safe";
         assert_eq!(plain.in_words(kind), words);

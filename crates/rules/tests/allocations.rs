@@ -27,7 +27,7 @@ fn main() {
     };
     let kind = |name: &language::Name| {
         let kind = if name.to_string() == "mode" { Kind::options(["auto", "off"]) } else { Kind::number("°C") };
-        Some(SignalKind::Lasting(kind))
+        Some(SignalKind::Continuous(kind))
     };
     let mut engine = Engine::new(Table::compile((0..20).map(spec).collect(), kind).unwrap());
     let mut orders = Vec::with_capacity(100);

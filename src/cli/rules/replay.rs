@@ -31,7 +31,7 @@ pub enum ReplayError {
     /// A line is not a reading.
     #[error("line {line}: {why}")]
     Line {
-        /// Which, from 1.
+        /// The number of the line, from 1.
         line: usize,
         /// Why, in words.
         why: String,
@@ -39,7 +39,7 @@ pub enum ReplayError {
     /// A rule names something that cannot be replayed.
     #[error("the rule {rule} cannot be replayed: {why}")]
     Rule {
-        /// Which.
+        /// The rule's name.
         rule: Name,
         /// Why, in words.
         why: String,

@@ -144,7 +144,7 @@ impl<'a> Checker<'a> {
         self.needs_something(section);
         let manual = if section.text("manual") == Some("never") { Manual::Never } else { Manual::TakesOver };
         RuleSpec {
-            hold: span("for"),
+            when_for: span("for"),
             until: section.text("until").map(str::to_owned),
             until_for: span("until_for"),
             lost: span("lost"),
@@ -320,7 +320,7 @@ impl<'a> Checker<'a> {
         if !table.is_moment(0) {
             return;
         }
-        if !spec.hold.is_zero() {
+        if !spec.when_for.is_zero() {
             let hint = "a click is over at once; `until_for` says how long the rule lasts";
             self.error(&section.key("for"), "`when` waits for something that has no duration", hint);
         }
@@ -336,7 +336,7 @@ impl<'a> Checker<'a> {
 /// What a name in a rule is.
 fn described(devices: &Devices, name: &language::Name) -> Option<SignalKind> {
     let kind = devices.find(name)?.kind;
-    Some(if devices.is_moment(name) { SignalKind::Moment } else { SignalKind::Lasting(kind) })
+    Some(if devices.is_moment(name) { SignalKind::Moment } else { SignalKind::Continuous(kind) })
 }
 
 /// Whether nothing slows the output down or refuses it an order.

@@ -65,7 +65,7 @@ impl Table {
     /// The sets of rules that go round in a circle together, in which each rule moves what another looks at.
     ///
     /// `says` is what the signal `output.value` says when the output does what an action asks for, or for `None` when it is safe; nothing
-    /// where that cannot be told, or where a limit slows the output down. `range` says which numbers a signal may be that no output moves
+    /// where that is not known, or where a limit slows the output down. `range` says which numbers a signal may be that no output moves
     /// at once, and nothing of one that an output may move.
     pub fn circles_between(
         &self,
@@ -308,10 +308,10 @@ mod tests {
         let text = name.to_string();
         Some(match text.as_str() {
             "bell.click" => SignalKind::Moment,
-            "mode" => SignalKind::Lasting(Kind::options(["auto", "off"])),
-            _ if text.ends_with(".value") => SignalKind::Lasting(Kind::options(["on", "off"])),
-            _ if text.ends_with(".active") => SignalKind::Lasting(Kind::Flag),
-            _ => SignalKind::Lasting(Kind::number("")),
+            "mode" => SignalKind::Continuous(Kind::options(["auto", "off"])),
+            _ if text.ends_with(".value") => SignalKind::Continuous(Kind::options(["on", "off"])),
+            _ if text.ends_with(".active") => SignalKind::Continuous(Kind::Flag),
+            _ => SignalKind::Continuous(Kind::number("")),
         })
     }
 
@@ -360,9 +360,9 @@ mod tests {
         check(&[one("b.value == \"off\" and target < 6"), two.clone()], &["one two"]);
         check(&[one("b.value == \"off\" and target < 5"), two.clone()], &[]);
         check(&[one("b.value == \"off\" and target > 30"), two.clone()], &[]);
-        let slow = RuleSpec { hold: Duration::from_secs(12), ..two.clone() };
+        let slow = RuleSpec { when_for: Duration::from_secs(12), ..two.clone() };
         check(&[one("b.value == \"off\""), slow], &[]);
-        let quick = RuleSpec { hold: Duration::from_secs(2), ..two };
+        let quick = RuleSpec { when_for: Duration::from_secs(2), ..two };
         check(&[one("b.value == \"off\""), quick], &["one two"]);
     }
 

@@ -1,4 +1,8 @@
 //! Who has an output, and what is ordered of it.
+//!
+//! Each active rule claims the outputs that it sets. The first claim by priority that competes owns the output: only its action is
+//! ordered. A claim stops competing when a command or another rule's `toggle` took the output, or when a limit tripped it; it competes
+//! again when the rule has ended and begun again. A refused order goes on competing and is given again after [`RETRY`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,9 +186,9 @@ impl Engine {
     pub(super) fn tripped(&mut self, output: usize, trip: Trip, at: Duration, orders: &mut Vec<Order>) {
         let Some((rule, place)) = self.outputs[output].owner else { return };
         match trip {
-            Trip::Lasting(words) => self.withdraw(output, &Standing::Tripped(words), at),
+            Trip::Latched(words) => self.withdraw(output, &Standing::Tripped(words), at),
             Trip::Rebuilt => self.order(rule, place, orders),
-            Trip::Passing(words) => {
+            Trip::Transient(words) => {
                 let claim = &mut self.rules[rule].claims[place];
                 claim.standing = Standing::Refused(at.saturating_add(RETRY));
                 claim.refusal = Some(words);

@@ -1,4 +1,8 @@
 //! When a rule begins and ends.
+//!
+//! [`Engine::judge`] is called for a rule whenever something that it names has changed, and [`Engine::due`] when one of its times has run
+//! out. Both ask the formulas, note since when these say what they say, and call `begin` or `end` once that has lasted long enough.
+//! What beginning and ending mean for outputs is in `claims.rs`.
 
 use std::time::Duration;
 
@@ -29,7 +33,7 @@ impl Engine {
         let spec = &self.table.rules[rule].spec;
         let after = |since: Option<Duration>, span| since.map(|since| since.saturating_add(span));
         if !progress.is_active {
-            return after(progress.holds_since, spec.hold);
+            return after(progress.holds_since, spec.when_for);
         }
         let retry = progress.claims.iter().filter_map(|claim| match claim.standing {
             Standing::Refused(retry_at) => Some(retry_at),
@@ -69,7 +73,7 @@ impl Engine {
         let may = !self.rules[rule].is_dismissed && self.is_its_moment(rule);
         let holds = may && when == Some(true) && until == Some(false);
         let is_unknown = when.is_none() || (when == Some(true) && until.is_none());
-        let hold = row.spec.hold;
+        let when_for = row.spec.when_for;
         let progress = &mut self.rules[rule];
         progress.is_unknown = is_unknown;
         if !holds {
@@ -78,7 +82,7 @@ impl Engine {
         }
         progress.not_toggled = None;
         let since = *progress.holds_since.get_or_insert(at);
-        if since.saturating_add(hold) <= at {
+        if since.saturating_add(when_for) <= at {
             self.begin(rule, at, orders);
         }
     }
@@ -93,7 +97,7 @@ impl Engine {
         let begins_again = row.is_moment && self.is_its_moment(rule) && self.evaluate(&row.when) == Some(true);
         let (until_for, lost) = (row.spec.until_for, row.spec.lost);
         let progress = &mut self.rules[rule];
-        // What it ends by is said of it afterwards.
+        // Only noted here: `refresh` writes the status, after the rule has ended or gone on.
         progress.is_unknown = ends.is_none();
         let (since, span) = match ends {
             Some(false) => {

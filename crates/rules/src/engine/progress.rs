@@ -91,9 +91,9 @@ pub(super) enum Standing {
     Wanted,
     /// It was ordered and not answered yet.
     Ordered,
-    /// It is so.
+    /// The order was carried out.
     Carried,
-    /// To be tried again then.
+    /// The order was refused; it is given again at this time.
     Refused(Duration),
     /// A command from outside has the output.
     TakenOver,

@@ -1,4 +1,7 @@
-//! From one table to the next.
+//! A reload: from one table of rules to the next, while rules are active.
+//!
+//! First [`Engine::retire`] ends the rules that the new table does not have in the same form, still by the old table. Then
+//! [`Engine::adopt`] puts the new table in place; rules that are the same in both go on, with what they own and since when.
 
 use std::time::Duration;
 

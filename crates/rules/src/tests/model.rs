@@ -142,7 +142,7 @@ impl Model {
         let (ends, active) = (until.unwrap_or(over), self.active[nth]);
         let again = active && rule.is_moment && is_its_moment && when == Some(true);
         self.seen.last_mut().unwrap().1.push(Seen { ready, ends, active, again });
-        if ready && self.lasts(nth, at, |seen| seen.ready) >= rule.hold {
+        if ready && self.lasts(nth, at, |seen| seen.ready) >= rule.when_for {
             self.begin(rules, nth, at);
         } else if active {
             self.judge_end(rules, nth, at);

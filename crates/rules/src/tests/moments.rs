@@ -108,7 +108,7 @@ fn a_toggle_that_is_refused_is_not_tried_again() {
 #[test]
 fn a_rule_publishes_when_it_begins() {
     let publish = Some(Publication { topic: "events/alone".into(), payload: "…".into() });
-    let mut bench = Bench::new(vec![RuleSpec { publish, hold: s(120), ..rule("alone", "not link.up", &[]) }]);
+    let mut bench = Bench::new(vec![RuleSpec { publish, when_for: s(120), ..rule("alone", "not link.up", &[]) }]);
     bench.event(Event::Time);
     bench.event(Event::Link(Some(false)));
     bench.until(119);

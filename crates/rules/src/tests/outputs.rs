@@ -69,12 +69,12 @@ fn what_a_command_has_taken_over_is_its_own_until_no_rule_wants_it() {
 
 #[test]
 fn what_an_output_does_for_another_reason_than_a_rule_takes_it_away_or_is_tried_again() {
-    let lasting = |words: &str| Some(Event::Tripped(1, Trip::Lasting(words.into())));
-    let passing = |words: &str| Some(Event::Tripped(1, Trip::Passing(words.into())));
+    let latched = |words: &str| Some(Event::Tripped(1, Trip::Latched(words.into())));
+    let passing = |words: &str| Some(Event::Tripped(1, Trip::Transient(words.into())));
     for (cause, event) in [
         (StateCause::Command, Some(Event::Commanded(1))),
         (StateCause::Limit, Some(Event::Commanded(1))),
-        (StateCause::MaxOn, lasting("max_on")),
+        (StateCause::MaxOn, latched("max_on")),
         (StateCause::Interlock, passing("interlock")),
         (StateCause::SafeState, passing("safe_state")),
         (StateCause::Start, Some(Event::Tripped(1, Trip::Rebuilt))),
@@ -109,7 +109,7 @@ fn manual_never_refuses_commands_while_the_rule_has_the_output() {
 fn after_max_on_the_output_is_left_alone_until_the_condition_changes() {
     let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
     bench.number(1, "x", 6.0);
-    bench.event(Event::Tripped(0, Trip::Lasting("max_on".into())));
+    bench.event(Event::Tripped(0, Trip::Latched("max_on".into())));
     bench.check_state("r", State::Blocked, "o: made safe by max_on, until the condition changes");
     bench.until(1000);
     bench.check(&["r: o on"]);
@@ -124,7 +124,7 @@ fn what_may_pass_is_tried_again_and_what_was_rebuilt_is_ordered_at_once() {
     bench.number(1, "x", 6.0);
     bench.event(Event::Tripped(0, Trip::Rebuilt));
     bench.check(&["r: o on"; 2]);
-    bench.event(Event::Tripped(0, Trip::Passing("interlock".into())));
+    bench.event(Event::Tripped(0, Trip::Transient("interlock".into())));
     bench.check_state("r", State::Blocked, "o: interlock");
     bench.until(2);
     bench.check(&["r: o on"]);

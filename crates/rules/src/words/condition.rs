@@ -39,7 +39,7 @@ pub(super) enum Condition {
 
 impl Condition {
     /// As it is when it has been so for this time; as it is now for no time.
-    pub(super) fn lasting(&self, time: Duration) -> String {
+    pub(super) fn true_for(&self, time: Duration) -> String {
         match self {
             _ if time.is_zero() => self.now(),
             Self::Statement { subject, is_not, rest } => {
@@ -98,7 +98,7 @@ pub(super) struct Words<'d> {
 impl language::Names for Words<'_> {
     fn find(&self, name: &Name) -> Option<language::Signal> {
         let kind = match (self.describe)(name)? {
-            SignalKind::Lasting(kind) => kind,
+            SignalKind::Continuous(kind) => kind,
             SignalKind::Moment => Kind::Text(None),
         };
         // Nothing is evaluated.

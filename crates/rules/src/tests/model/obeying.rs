@@ -122,14 +122,14 @@ impl Real {
                 let Some(output) = output(*nth) else { return };
                 if self.engine.owner(output).is_some() {
                     self.on[*nth] = false;
-                    self.step(Event::Tripped(output, Trip::Lasting("max_on".into())));
+                    self.step(Event::Tripped(output, Trip::Latched("max_on".into())));
                 }
             }
             Happens::Interlocked(nth) => {
                 let Some(output) = output(*nth) else { return };
                 if self.engine.owner(output).is_some() {
                     self.on[*nth] = false;
-                    self.step(Event::Tripped(output, Trip::Passing("interlock".into())));
+                    self.step(Event::Tripped(output, Trip::Transient("interlock".into())));
                 }
             }
             Happens::Reloaded(there) => {

@@ -86,7 +86,7 @@ pub(super) struct Plain {
     pub(super) until: Option<Cond>,
     /// Whether `when` waits for a click.
     pub(super) is_moment: bool,
-    pub(super) hold: u64,
+    pub(super) when_for: u64,
     pub(super) until_for: u64,
     pub(super) lost: u64,
     pub(super) outputs: Vec<usize>,
@@ -103,7 +103,7 @@ impl Plain {
         let then = |on| outputs.iter().map(move |output| (name(output), Action::Set(OutputValue::Switch(on))));
         RuleSpec {
             until: self.until.as_ref().map(Cond::text),
-            hold: s(self.hold),
+            when_for: s(self.when_for),
             until_for: s(self.until_for),
             lost: s(self.lost),
             then: self.then.into_iter().flat_map(then).collect(),
@@ -197,20 +197,22 @@ fn plain(nth: usize) -> impl Strategy<Value = Plain> {
     let more = (prop::option::of(any::<bool>()), prop::bool::weighted(0.2));
     let priority = i64::try_from((nth * 2) % RULES).unwrap();
     (conditions, span(), span(), span(), moved, more).prop_map(
-        move |((when, until, is_moment), hold, until_for, lost, (outputs, toggle), (then, is_never_manual))| Plain {
-            when,
-            until,
-            is_moment,
-            // A moment has no duration.
-            hold: if is_moment { 0 } else { hold },
-            // So that another click comes before its end.
-            until_for: if is_moment { 3 * until_for } else { until_for },
-            lost,
-            outputs,
-            then,
-            toggle,
-            is_never_manual,
-            priority,
+        move |((when, until, is_moment), when_for, until_for, lost, (outputs, toggle), (then, is_never_manual))| {
+            Plain {
+                when,
+                until,
+                is_moment,
+                // A moment has no duration.
+                when_for: if is_moment { 0 } else { when_for },
+                // So that another click comes before its end.
+                until_for: if is_moment { 3 * until_for } else { until_for },
+                lost,
+                outputs,
+                then,
+                toggle,
+                is_never_manual,
+                priority,
+            }
         },
     )
 }
