@@ -57,7 +57,7 @@ pub enum BusError {
     /// The kernel refused a transfer. Transient more often than not.
     #[error("{what} failed")]
     Io {
-        /// What was tried.
+        /// The transfer or the file that failed.
         what: String,
         /// The kernel's answer, with errno.
         #[source]
@@ -67,7 +67,7 @@ pub enum BusError {
     /// that gave up or has gone. Transient more often than not.
     #[error("{what} failed")]
     Wires {
-        /// What was tried.
+        /// The transfer or the file that failed.
         what: String,
         /// The kernel's answer, with errno.
         #[source]
@@ -95,7 +95,7 @@ pub enum BusError {
         path: String,
         /// What stood there, shortened.
         found: String,
-        /// What was expected.
+        /// What the documentation promises to stand there.
         expected: &'static str,
     },
 }

@@ -24,10 +24,10 @@ use chips::{elsewhere, find_chip, near_names, resolve};
 use crate::edges::skipped;
 use crate::{
     Bias, Bus, BusError, BusNeed, BusSpec, Device, Edge, InputLine, InputRequest, Keys, Lines, OutputLine,
-    OutputRequest, PwmChannel, PwmRequest, Wrong, header,
+    OutputRequest, PwmChannel, PwmRequest, header,
 };
 use fieldgate_model::field::format_duration;
-use fieldgate_model::{Field, Kind, Need};
+use fieldgate_model::{Field, Kind, Need, Wrong};
 
 /// What the kernel shows as the user of our lines.
 pub const CONSUMER: &str = "fieldgate";
@@ -68,14 +68,11 @@ lines have names (`gpioinfo` lists them) and numbers; the chip is named by its p
     ..BusSpec::USUAL
 };
 
-fn neither_device_nor_label(keys: &Keys) -> Option<Wrong> {
+fn neither_device_nor_label(keys: &Keys) -> Option<(&'static str, Wrong)> {
     let chip = keys.text("chip");
     let is_wrong = chip.is_empty() || chip.contains('/') && !chip.starts_with("/dev/");
-    is_wrong.then_some(Wrong {
-        key: "chip",
-        what: "chip is neither a device nor a label",
-        hint: "write /dev/gpiochip0, or a label such as pinctrl-rp1",
-    })
+    let wrong = ("chip is neither a device nor a label", "write /dev/gpiochip0, or a label such as pinctrl-rp1");
+    is_wrong.then(|| Wrong::new(wrong.0, wrong.1).at("chip"))
 }
 
 /// A GPIO chip.

@@ -71,9 +71,9 @@ impl LinuxI2c {
 /// What an address says to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It acknowledges.
+    /// A chip acknowledges the address.
     Answers,
-    /// It does not.
+    /// Nothing acknowledges the address.
     Silent,
     /// A driver of the kernel has bound it; it was not asked.
     Bound,

@@ -1,7 +1,8 @@
 //! A light of the board, by which people find it: the kernel blinks it, and it is what it was afterwards.
 //!
-//! Lights are files below `/sys/class/leds`. Each has a trigger, such as the activity of the card; `timer` makes it blink once a second
-//! (`heartbeat` does so twice), without further help. A program that is killed meanwhile leaves it blinking until the next start of the machine.
+//! Lights are files below `/sys/class/leds`. Each has a trigger, such as the activity of the card; `timer` makes it blink once a
+//! second (`heartbeat` does so twice), without further help. A program that is killed meanwhile leaves it blinking until the next
+//! start of the machine.
 
 use std::fs;
 use std::io;

@@ -5,7 +5,8 @@
 //! names the thing and the remedy when this bus has no such thing.
 //!
 //! A kind of bus is a file or a folder with its [`BusSpec`] and one line in [`BUSES`], the table. What drivers may ask for is a
-//! method of [`Bus`], and a variant of [`BusNeed`] by which drivers and kinds find together.
+//! method of [`Bus`], and a variant of [`BusNeed`] by which drivers and kinds find together. What a device occupies, so that no second
+//! one does, is a [`Claim`]; a kind that distinguishes its devices in a way of its own declares that beside its spec.
 //!
 //! The simulated bus in `sim/` offers all of it, so that every driver runs unchanged without hardware.
 
@@ -48,7 +49,7 @@ use crate::sim::chips::FindChip;
 
 pub use claim::{Claim, ClaimKind};
 pub use error::BusError;
-pub use spec::{BENEATH, BusNeed, BusSpec, Device, Entry, Interrupt, Keys, Lines, Settings, Upstream, Wrong};
+pub use spec::{BENEATH, BusNeed, BusSpec, Device, Entry, Interrupt, Keys, Lines, Settings, Upstream};
 pub use spi::{SpiChip, SpiRequest};
 pub use uart::{SerialPort, UartRequest};
 pub use upstream::Buses;
@@ -143,11 +144,11 @@ pub trait Bus {
         Ok(Box::new(KernelSeconds::start()?))
     }
 
-    /// Tells a simulated bus which driver is about to be built on which addresses and lines, so that it can put the chip
+    /// Announces which driver is about to be built on which addresses and lines, so that a simulated bus can put the chip
     /// there. Real buses ignore it.
     fn expect(&mut self, _driver: &'static str, _claims: &[Claim]) {}
 
-    /// Tells which lines are inputs, before the first output is claimed: a chip without directions must not drive them.
+    /// Announces which lines are inputs, before the first output is claimed: a chip without directions must not drive them.
     /// Buses that know directions ignore it.
     fn spare_inputs(&mut self, _lines: &[String]) {}
 

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use fieldgate_model::{Field, Kind, Name, Need, Setting};
+use fieldgate_model::{Field, Kind, Name, Need, Setting, Wrong};
 use serde_json::{Map, Value as Json};
 
 use crate::signals::Signals;
@@ -47,12 +47,12 @@ pub struct BusSpec {
     /// Whether several entries are channels of one chip, each of which joins the wires beneath to others while it is open: an
     /// address must then not be used on both.
     pub is_channel: bool,
-    /// What is wrong with keys that are right one by one.
-    pub wrong: fn(&Keys) -> Option<Wrong>,
+    /// What is wrong with keys that are right one by one, and the key to mark.
+    pub wrong: fn(&Keys) -> Option<(&'static str, Wrong)>,
     /// Why it cannot be opened on this machine whatever its keys say, and what to do: a warning.
-    pub absent: fn() -> Option<(&'static str, &'static str)>,
-    /// What it cannot do of what this key of a driver asks for: what is wrong, and what to write.
-    pub refuses: fn(key: &str, setting: &Setting) -> Option<(String, String)>,
+    pub absent: fn() -> Option<Wrong>,
+    /// What it cannot do of what this key of a driver asks for.
+    pub refuses: fn(key: &str, setting: &Setting) -> Option<Wrong>,
     /// What it occupies on the bus beneath, each with the key that says so; of keys that may be incomplete.
     pub claims: fn(&Keys) -> Vec<(&'static str, Claim)>,
     /// Which device it is, so that two names for one are found; `None` where each entry is a bus of its own.
@@ -69,17 +69,6 @@ pub struct BusSpec {
 
 /// Opens a bus on the one beneath. The last argument finds the simulated chips that drivers expect.
 type Open = fn(&Entry, &mut dyn Bus, FindChip) -> Result<Box<dyn Bus>, BusError>;
-
-/// Keys that are wrong together, or a text of a form of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// The key to mark.
-    pub key: &'static str,
-    /// What is wrong.
-    pub what: &'static str,
-    /// What to write instead.
-    pub hint: &'static str,
-}
 
 /// What the lines of a bus are called.
 #[derive(Clone, Copy, Debug)]

@@ -95,8 +95,24 @@ fn ambiguous(files: &dyn Files, class: &Class, wanted: &str, entries: &[String])
     Ok(format!("{} are called {wanted:?}; set parent to one of: {}", entries.len(), places.join(", ")))
 }
 
+/// By which name the kernel calls the device.
+pub(super) const DEVICE: Field = Field {
+    name: "device",
+    kind: Kind::Text,
+    need: Need::Required,
+    doc: "the device's name, as its file `name` says it",
+};
+
+/// What is read of the device.
+pub(super) const CHANNELS: Field = Field {
+    name: "channels",
+    kind: Kind::Table(CHANNEL),
+    need: Need::Required,
+    doc: "measurements by name ([a-z0-9_]), each from one file of the device",
+};
+
 /// The keys of one channel.
-pub(super) const CHANNEL: &[Field] = &[
+const CHANNEL: &[Field] = &[
     Field {
         name: "attribute",
         kind: Kind::Text,

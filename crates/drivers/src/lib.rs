@@ -76,7 +76,7 @@ use crate::partly::Partly;
 pub use fieldgate_bus::BusNeed;
 use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{Bus, BusError, Claim};
-use fieldgate_model::{Count, Field, Measurement, OutputKind, OutputValue, Pace, Quantity, Settings};
+use fieldgate_model::{Count, Field, Measurement, OutputKind, OutputValue, Pace, Quantity, Settings, Wrong};
 
 /// Every driver, in the order of `fieldgate drivers`.
 pub static DRIVERS: &[&DriverSpec] = &[
@@ -159,6 +159,9 @@ pub struct DriverSpec {
     pub settings: &'static [Field],
     /// What it occupies, so that two devices on one address or line are found before they run.
     pub claims: fn(&Settings) -> Vec<Claim>,
+    /// What is wrong with settings that are right one by one, and the key to mark. Texts of control characters stand for values that
+    /// could not be read.
+    pub wrong: fn(&Settings) -> Option<(&'static str, Wrong)>,
     /// What it does.
     pub role: Role,
     /// A whole entry under `sensors:` or `actuators:` that passes the check, or several, the usual one first; its bus is called
@@ -242,22 +245,9 @@ pub enum Role {
         kind: fn(&Settings) -> OutputKind,
         /// How it gets from one value to another.
         pace: fn(&Settings) -> Pace,
-        /// What is wrong with settings that are right one by one.
-        contradiction: fn(&Settings) -> Option<Contradiction>,
         /// Claims what it needs and drives the output to the given value at once.
         build: BuildActuator,
     },
-}
-
-/// Settings that cannot be together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contradiction {
-    /// The key to mark.
-    pub key: &'static str,
-    /// What is wrong.
-    pub what: String,
-    /// What to write instead.
-    pub hint: &'static str,
 }
 
 /// A device that is read.

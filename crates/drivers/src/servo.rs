@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{Contradiction, DriverError};
+use crate::DriverError;
 use fieldgate_model::field::format_duration;
-use fieldgate_model::{Field, Kind, Need, OutputKind, OutputValue, Setting, Settings};
+use fieldgate_model::{Field, Kind, Need, OutputKind, OutputValue, Setting, Settings, Wrong};
 
 /// No servo understands shorter or longer ones.
 const PULSE: Kind = Kind::Duration { min: Duration::from_micros(300), max: Duration::from_millis(3) };
@@ -38,16 +38,16 @@ pub(super) fn kind(settings: &Settings) -> OutputKind {
 }
 
 /// The pulses must differ, and one of them must fit into a period.
-pub(super) fn contradiction(settings: &Settings) -> Option<Contradiction> {
+pub(super) fn wrong(settings: &Settings) -> Option<(&'static str, Wrong)> {
     let (min, max, hertz) =
         (settings.duration("min_pulse"), settings.duration("max_pulse"), settings.number("frequency"));
     if max <= min {
         let what = format!("max_pulse is not longer than min_pulse, {}", format_duration(min));
-        return Some(Contradiction { key: "max_pulse", what, hint: "usual are 1ms and 2ms, or 0.5ms and 2.5ms" });
+        return Some(Wrong::new(what, "usual are 1ms and 2ms, or 0.5ms and 2.5ms").at("max_pulse"));
     }
     if max.as_secs_f64() * hertz >= 1.0 {
         let what = format!("a period of {hertz} Hz is too short for pulses of {}", format_duration(max));
-        return Some(Contradiction { key: "frequency", what, hint: "analogue servos want 50" });
+        return Some(Wrong::new(what, "analogue servos want 50").at("frequency"));
     }
     None
 }

@@ -1,8 +1,8 @@
 //! The filters of one measurement, one behind the other.
 
-use fieldgate_model::{Form, Quantity};
+use fieldgate_model::{Form, Quantity, Wrong};
 
-use crate::spec::{Built, Filter, Step, Wrong};
+use crate::spec::{Built, Filter, Step};
 
 /// The filters of one measurement.
 #[derive(Debug)]

@@ -46,5 +46,5 @@ pub use chain::{Chain, Effect, Misfit};
 pub use filter::{FILTERS, find};
 pub use report::{Aggregate, Report, ReportSettings, SLACK};
 pub use sensor::{MeasurementFilters, SensorFilters, filtered};
-pub use spec::{Built, Filter, FilterSpec, Parameter, Step, Takes, Wrong};
+pub use spec::{Built, Filter, FilterSpec, Parameter, Step, Takes};
 pub use units::{UNITS, Unit, conversion};

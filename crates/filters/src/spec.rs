@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fieldgate_model::{Field, Kind, Quantity, Setting, Settings};
+use fieldgate_model::{Field, Kind, Quantity, Setting, Settings, Wrong};
 
 /// One entry of the table of filters.
 #[derive(Debug)]
@@ -123,21 +123,6 @@ pub enum Built {
     Omit,
     /// Its values go through this, and are of this quantity then.
     Filter(Box<dyn Filter>, Quantity),
-}
-
-/// Why a parameter cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// What is wrong.
-    pub what: String,
-    /// What to write instead.
-    pub hint: String,
-}
-
-impl Wrong {
-    pub(crate) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: hint.into() }
-    }
 }
 
 /// A filter at work. It is given finite numbers only.

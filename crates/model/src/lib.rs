@@ -17,6 +17,7 @@ pub mod secret;
 pub mod throttle;
 pub mod topic;
 pub mod variable;
+mod wrong;
 
 pub use command::{Command, CommandValue, Outcome, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyValue, Word};
 pub use command_record::{CommandRecord, EarlierCommands, REMEMBERED};
@@ -29,6 +30,7 @@ pub use reading::{ClockStatus, Form, Measurement, Moment, Quantity, Reading, Sen
 pub use secret::Secret;
 pub use throttle::Throttle;
 pub use variable::{PersistedValues, Variable, VariableKind, VariableValue};
+pub use wrong::Wrong;
 
 /// An error and its causes in one line: `cannot open /dev/i2c-1: No such file or directory (os error 2)`.
 pub fn describe_error(error: &dyn std::error::Error) -> String {

@@ -10,8 +10,8 @@ use crate::config::check::section::Section;
 use crate::config::check::words::nearest;
 use crate::config::raw;
 use crate::config::tree::{Key, Node, Value};
-use fieldgate_bus::{self as bus, BUSES, BY_RPPAL, BusSpec, Device, Entry, Wrong};
-use fieldgate_model::Name;
+use fieldgate_bus::{self as bus, BUSES, BY_RPPAL, BusSpec, Device, Entry};
+use fieldgate_model::{Name, Wrong};
 
 /// An entry under a name of the user's own.
 pub(super) struct Named<'a> {
@@ -114,11 +114,11 @@ impl<'a> Checker<'a> {
             return Some(Draft::Chip(self.chip_on_a_bus(spec, need, section)));
         }
         let keys = spec.keys_of(|field| section.get(field.name).cloned())?;
-        if let Some(Wrong { key, what, hint }) = (spec.wrong)(&keys) {
+        if let Some((key, Wrong { what, hint })) = (spec.wrong)(&keys) {
             self.error(&section.span(key), what, hint);
             return None;
         }
-        if let Some((what, hint)) = (spec.absent)() {
+        if let Some(Wrong { what, hint }) = (spec.absent)() {
             self.warning(&section.span("backend"), what, hint);
         }
         Some(Draft::Plain(bus::Settings::Entry(Entry { spec, keys, on: None, interrupt: None })))

@@ -4,8 +4,8 @@ use crate::config::check::Checker;
 use crate::config::check::known_bus::{Bus, find, such_as};
 use crate::config::check::section::Section;
 use crate::config::tree::Span;
-use fieldgate_bus::{self as bus, BENEATH, BusNeed, BusSpec, Claim, Entry, Keys, Upstream, Wrong};
-use fieldgate_model::{Kind, Name};
+use fieldgate_bus::{self as bus, BENEATH, BusNeed, BusSpec, Claim, Entry, Keys, Upstream};
+use fieldgate_model::{Kind, Name, Wrong};
 
 /// Multiplexers behind multiplexers, and an expander behind the last: nobody has more.
 const DEEPEST: usize = 4;
@@ -66,7 +66,7 @@ impl<'a> Checker<'a> {
         let on = section.text(BENEATH).map(|name| Link { name: name.to_owned(), span: section.span(BENEATH) });
         let keys = spec.known_keys(|field| section.get(field.name).cloned());
         let mut is_sound = on.is_some() && spec.has_all(&keys) && is_whole;
-        if let Some(Wrong { key, what, hint }) = is_sound.then(|| (spec.wrong)(&keys)).flatten() {
+        if let Some((key, Wrong { what, hint })) = is_sound.then(|| (spec.wrong)(&keys)).flatten() {
             self.error(&section.span(key), what, hint);
             is_sound = false;
         }
@@ -208,7 +208,7 @@ fn claims(chip: &Chip, buses: &[Bus]) -> Vec<(Name, Claim, Span)> {
     claims
 }
 
-/// Where it ends to go down from one bus to the next.
+/// Where one arrives who follows `bus:` from each bus to the one beneath.
 enum End {
     /// At the board, too many steps away.
     Board,

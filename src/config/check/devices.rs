@@ -14,8 +14,8 @@ use crate::config::raw;
 use crate::config::tree::{Node, Span, Value};
 use crate::worker::SensorSettings;
 use fieldgate_bus::Claim;
-use fieldgate_drivers::{self as drivers, BusNeed, DRIVERS, DriverSpec, Role, ds18b20, gpio_input};
-use fieldgate_model::{Name, Qos, Setting, Settings};
+use fieldgate_drivers::{self as drivers, BusNeed, DRIVERS, DriverSpec, Role};
+use fieldgate_model::{Name, Qos, Setting, Settings, Wrong};
 
 impl<'a> Checker<'a> {
     /// The sensors, and those among them that are computed from others, which are checked when all else is known.
@@ -62,10 +62,7 @@ impl<'a> Checker<'a> {
         };
         let every = self.every(section, driver, *default_every);
         let on = buses.iter().find(|on| Some(&on.name) == bus.as_ref() && on.suits(driver.bus));
-        let (settings, known, claims) = self.settings(section, driver, on);
-        if driver.name == gpio_input::SPEC.name {
-            self.contradiction(section, known.each_ref().map(gpio_input::contradiction));
-        }
+        let (settings, claims) = self.settings(section, driver, on);
         let measured = settings.as_ref().map(|settings| driver.measured(settings));
         let values = self.values(section, measured);
         let settings = settings.zip(every).zip(values).map(|((settings, every), (filters, report))| SensorSettings {
@@ -163,25 +160,23 @@ impl<'a> Checker<'a> {
         every
     }
 
-    /// The driver's own settings, what is known of them whatever is wrong, and what the device occupies with them.
+    /// The driver's own settings, and what the device occupies with as many of them as could be read.
     pub(super) fn settings(
         &mut self,
         section: &Section<'a>,
         driver: &'static DriverSpec,
         on: Option<&Bus>,
-    ) -> (Option<Settings>, [Settings; 2], Vec<(Claim, Span)>) {
+    ) -> (Option<Settings>, Vec<(Claim, Span)>) {
         let place = section.key("settings");
         let what = format!("the settings of {}", driver.name);
         let own = self.section(&place, section.nodes("settings"), &what, driver.settings);
         if let Some(on) = on {
             self.fits(&own, driver, on);
         }
-        if let Some((what, hint)) = own.text("id").filter(|_| driver.bus == BusNeed::W1).and_then(ds18b20::wrong_id) {
-            self.error(&own.span("id"), what, hint);
-        }
         let spans: Vec<_> =
             driver.settings.iter().map(|field| (own.get(field.name).cloned(), own.span(field.name))).collect();
         let known = own.stand_ins(driver.settings);
+        self.wrong_settings(section, driver, &known);
         let [mut claims, others] = known.each_ref().map(driver.claims);
         claims.retain(|claim| others.contains(claim));
         let settings = own.settings();
@@ -194,7 +189,25 @@ impl<'a> Checker<'a> {
             let span = all().find(|span| !taken(span)).or(all().next()).unwrap_or(&place).clone();
             claimed.push((claim, span));
         }
-        (settings, known, claimed)
+        (settings, claimed)
+    }
+
+    /// Reports what is wrong with the known settings, whatever stands in for the unknown ones. Marks the key, or all settings where its
+    /// default is what is wrong.
+    fn wrong_settings(&mut self, section: &Section<'a>, driver: &DriverSpec, known: &[Settings; 2]) {
+        let [found, other] = known.each_ref().map(driver.wrong);
+        let Some((wrong, Wrong { what, hint })) = found.filter(|found| other.as_ref() == Some(found)) else { return };
+        let entries = match section.node("settings").map(|node| &node.value) {
+            Some(Value::Map(entries)) => entries.as_slice(),
+            _ => &[],
+        };
+        let written = entries.iter().find(|(key, _)| key.text == wrong);
+        let span = match written {
+            Some((key, Node { value: Value::Map(_) | Value::Null, .. })) => key.span.clone(),
+            Some((_, value)) => value.span.clone(),
+            None => section.key("settings"),
+        };
+        self.error(&span, what, hint);
     }
 
     /// What a bus of the right type still cannot do.
@@ -217,7 +230,7 @@ impl<'a> Checker<'a> {
         let Some(spec) = on.spec() else { return };
         for field in driver.settings {
             let refused = own.get(field.name).and_then(|setting| (spec.refuses)(field.name, setting));
-            if let Some((what, hint)) = refused {
+            if let Some(Wrong { what, hint }) = refused {
                 self.error(&own.span(field.name), what, hint);
             }
         }

@@ -11,7 +11,7 @@ use crate::config::check::words::{did_you_mean, quoted};
 use crate::config::raw;
 use crate::config::tree::{Node, Value};
 use crate::worker::ActuatorSettings;
-use fieldgate_drivers::{BusNeed, Contradiction, DriverSpec, Role};
+use fieldgate_drivers::{BusNeed, DriverSpec, Role};
 use fieldgate_model::field::format_duration;
 use fieldgate_model::{
     Action, CommandValue, Move, Name, OutputKind, OutputValue, Pace, Reason, Setting, Settings, Word,
@@ -55,13 +55,11 @@ impl<'a> Checker<'a> {
         let driver = self.driver(section, is_output);
         let bus = self.bus_of(section, driver, buses);
         self.times(section);
-        let Some((driver, Role::Actuator { kind, pace, contradiction, .. })) =
-            driver.map(|driver| (driver, &driver.role))
-        else {
+        let Some((driver, Role::Actuator { kind, pace, .. })) = driver.map(|driver| (driver, &driver.role)) else {
             return (Device { name, bus, claims: Vec::new(), settings: None }, Known::default());
         };
         let on = buses.iter().find(|on| Some(&on.name) == bus.as_ref() && on.suits(driver.bus));
-        let (settings, stand_ins, claims) = self.settings(section, driver, on);
+        let (settings, claims) = self.settings(section, driver, on);
         let known = settings.clone().unwrap_or_default();
         let kind = match kind(&known) {
             // The largest angle is among the settings, and what is wrong with those has been reported.
@@ -69,7 +67,6 @@ impl<'a> Checker<'a> {
             kind => kind,
         };
         let pace = settings.as_ref().map_or(Pace::AtOnce, pace);
-        self.contradiction(section, stand_ins.each_ref().map(contradiction));
         let safe_state = section.node("safe_state").and_then(|node| self.safe_state(node, section, driver, kind));
         let limits = safe_state.map(|safe_state| limits(section, safe_state, pace));
         self.foreign_limits(section, kind);
@@ -97,23 +94,6 @@ impl<'a> Checker<'a> {
             _ => None,
         };
         (Device { name, bus, claims, settings }, known)
-    }
-
-    /// Reports what both stand-ins contradict in. Marks the key that was found, or all settings where its default is what
-    /// contradicts.
-    pub(super) fn contradiction(&mut self, section: &Section<'a>, [found, other]: [Option<Contradiction>; 2]) {
-        let Some(found) = found.filter(|found| other.as_ref() == Some(found)) else { return };
-        let entries = match section.node("settings").map(|node| &node.value) {
-            Some(Value::Map(entries)) => entries.as_slice(),
-            _ => &[],
-        };
-        let written = entries.iter().find(|(key, _)| key.text == found.key);
-        let span = match written {
-            Some((key, Node { value: Value::Map(_) | Value::Null, .. })) => key.span.clone(),
-            Some((_, value)) => value.span.clone(),
-            None => section.key("settings"),
-        };
-        self.error(&span, found.what, found.hint);
     }
 
     fn safe_state(

@@ -1,4 +1,8 @@
 //! A map of nodes against a table of fields.
+//!
+//! [`Checker::section`] reads a map: unknown, repeated, missing and malformed keys are reported here, once and for all sections alike. The
+//! caller then takes the values out of the [`Section`] by their keys and checks what belongs together. A value that was wrong is
+//! absent there, and has been reported.
 
 use std::time::Duration;
 

@@ -8,25 +8,13 @@ use crate::config::check::words::{THIS, did_you_mean, quoted, shorten};
 use crate::config::tree::{self, Node, Value};
 use fieldgate_drivers::kernel_channels::bad_measurement_name;
 use fieldgate_model::field::{format_addresses, format_duration, format_size, parse_duration, parse_size};
-use fieldgate_model::{Field, Kind, Name, Setting, Settings};
+use fieldgate_model::{Field, Kind, Name, Setting, Settings, Wrong};
 
 /// The longest text of a value in bytes; MQTT's own limit.
 const MAX_TEXT: usize = 65_535;
 
 /// A number's range that ends there has no end that anybody meets.
 const BOUNDLESS: f64 = 1e15;
-
-/// Why a value is not what its kind asks for.
-struct Wrong {
-    what: String,
-    hint: String,
-}
-
-impl Wrong {
-    fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: hint.into() }
-    }
-}
 
 impl<'a> Checker<'a> {
     /// The setting that `node` means, or a problem.

@@ -26,7 +26,7 @@ pub(super) struct VariableDraft {
 }
 
 impl<'a> Checker<'a> {
-    /// The variables, each of a name that formulas can tell from all others.
+    /// The variables, each with a name that formulas can distinguish from all others.
     pub(super) fn variables(
         &mut self,
         top: &Section<'a>,

@@ -88,6 +88,7 @@ const NOBODY: DriverSpec = DriverSpec {
     bus: BusNeed::Gpio,
     settings: &[],
     claims: |_| Vec::new(),
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![LEVEL],
         default_every: None,
@@ -101,10 +102,10 @@ const NOBODY: DriverSpec = DriverSpec {
 static LISTENS: DriverSpec = NOBODY;
 static DRIVES: DriverSpec = DriverSpec {
     name: "drives",
+    wrong: |_| None,
     role: Role::Actuator {
         kind: |_| OutputKind::Switch,
         pace: |_| Pace::AtOnce,
-        contradiction: |_| None,
         build: |_: &mut dyn Bus, settings, _| Ok(Box::new(Held::claim(settings)?)),
     },
     ..NOBODY

@@ -17,6 +17,7 @@ impl Sensor for Slow {
 }
 
 static SLOW: DriverSpec = DriverSpec {
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,

@@ -25,6 +25,7 @@ fn clicks() -> Quantity {
 
 static CLICKER: DriverSpec = DriverSpec {
     name: "clicker",
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE, clicks()],
         default_every: None,

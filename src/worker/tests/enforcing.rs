@@ -71,10 +71,10 @@ impl Actuator for Heavy {
 }
 
 static HEAVY: DriverSpec = DriverSpec {
+    wrong: |_| None,
     role: Role::Actuator {
         kind: |_| OutputKind::Switch,
         pace: |_| Pace::AtOnce,
-        contradiction: |_| None,
         build: |_, settings, _| {
             let story = usize::try_from(settings.integer("story")).unwrap();
             Ok(Box::new(Heavy { story, is_on: false, waits_on: settings.flag("waits_on") }))

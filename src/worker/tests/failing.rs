@@ -31,6 +31,7 @@ impl Sensor for Forgetful {
 }
 
 static FORGETFUL: DriverSpec = DriverSpec {
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,
@@ -62,6 +63,7 @@ impl Sensor for Stuck {
 }
 
 static STUCK: DriverSpec = DriverSpec {
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,

@@ -16,6 +16,7 @@ impl Sensor for Steady {
 }
 
 static STEADY: DriverSpec = DriverSpec {
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,
@@ -65,6 +66,7 @@ async fn what_a_line_does_is_a_reading_long_before_the_sensor_is_due() {
 /// A sensor on a pin of the expander that is not there yet.
 static ABSENT: DriverSpec = DriverSpec {
     claims: |_| vec![Claim::Line("P4".into())],
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,

@@ -53,6 +53,7 @@ impl Sensor for Teller {
 }
 
 static STORY: DriverSpec = DriverSpec {
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE, HUMIDITY],
         default_every: None,

@@ -32,12 +32,12 @@ const MIRROR: u8 = 0x40;
 const SEQOP: u8 = 0x20;
 const ODR: u8 = 0x04;
 
-/// Which registers must stay as they were written, in the order of [`Mcp230xx::kept`].
-const KEPT: [Register; 5] = [Register::Iodir, Register::Ipol, Register::Gpinten, Register::Gppu, Register::Olat];
+/// Which registers must stay as they were written, in the order of [`Mcp230xx::written`].
+const VERIFIED: [Register; 5] = [Register::Iodir, Register::Ipol, Register::Gpinten, Register::Gppu, Register::Olat];
 
 /// Bits of a register that were written here.
 #[derive(Clone, Copy, Default)]
-struct Kept {
+struct Written {
     mask: u16,
     bits: u16,
 }
@@ -48,14 +48,14 @@ pub(super) struct Mcp230xx {
     address: u8,
     /// One or two, of eight pins each.
     ports: u8,
-    kept: [Kept; KEPT.len()],
+    written: [Written; VERIFIED.len()],
     /// IOCON, once interrupts are wanted.
     interrupts: Option<u8>,
 }
 
 impl Mcp230xx {
     pub(super) fn new(i2c: SharedI2c, address: u8, ports: u8) -> Self {
-        Self { i2c, address, ports, kept: Default::default(), interrupts: None }
+        Self { i2c, address, ports, written: Default::default(), interrupts: None }
     }
 
     /// A register of all ports.
@@ -76,10 +76,10 @@ impl Mcp230xx {
         if wanted != byte[0] {
             self.i2c.write(self.address, &[at, wanted])?;
         }
-        if let Some(index) = KEPT.iter().position(|kept| *kept as u8 == register as u8) {
-            let kept = &mut self.kept[index];
-            kept.mask |= 1 << pin;
-            kept.bits = kept.bits & !(1 << pin) | u16::from(bit) << pin;
+        if let Some(index) = VERIFIED.iter().position(|written| *written as u8 == register as u8) {
+            let written = &mut self.written[index];
+            written.mask |= 1 << pin;
+            written.bits = written.bits & !(1 << pin) | u16::from(bit) << pin;
         }
         Ok(())
     }
@@ -158,8 +158,8 @@ impl Port for Mcp230xx {
     }
 
     fn is_intact(&mut self) -> Result<bool, BusError> {
-        for (index, register) in KEPT.into_iter().enumerate() {
-            let Kept { mask, bits } = self.kept[index];
+        for (index, register) in VERIFIED.into_iter().enumerate() {
+            let Written { mask, bits } = self.written[index];
             if mask != 0 && (self.read(register)? ^ bits) & mask != 0 {
                 return Ok(false);
             }
@@ -169,6 +169,6 @@ impl Port for Mcp230xx {
     }
 
     fn release(&mut self, pin: u8) {
-        self.kept.iter_mut().for_each(|kept| kept.mask &= !(1 << pin));
+        self.written.iter_mut().for_each(|written| written.mask &= !(1 << pin));
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     Bias, Bus, BusError, InputLine, InputRequest, OutputLine, OutputRequest, PwmChannel, PwmPlace, PwmRequest,
     SOFTWARE_HZ,
 };
-use fieldgate_model::Setting;
+use fieldgate_model::{Setting, Wrong};
 
 /// How the kernel calls the lines of the header, by the generation of the board.
 const LABELS: [&str; 3] = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"];
@@ -88,17 +88,17 @@ impl Bus for RppalGpio {
     }
 }
 
-/// What a device cannot ask of the header, and what to write instead: as [`crate::BusSpec::refuses`].
-pub(super) fn refuses(key: &str, setting: &Setting) -> Option<(String, String)> {
+/// What a device cannot ask of the header: as [`crate::BusSpec::refuses`].
+pub(super) fn refuses(key: &str, setting: &Setting) -> Option<Wrong> {
     let (least, most) = SOFTWARE_HZ;
     match (key, setting) {
         ("bias", Setting::Text(bias)) if bias == "as-is" => {
             let what = "rppal cannot leave the pull of a line as it is";
-            Some((what.into(), "write bias: pull-up, pull-down or disabled".into()))
+            Some(Wrong::new(what, "write bias: pull-up, pull-down or disabled"))
         }
         ("frequency", Setting::Number(hertz)) if !(least..=most).contains(hertz) => {
             let hint = format!("{least} to {most}; a channel of a bus of type pwm can");
-            Some((format!("software PWM of {hertz} Hz is not possible"), hint))
+            Some(Wrong::new(format!("software PWM of {hertz} Hz is not possible"), hint))
         }
         _ => None,
     }

@@ -18,8 +18,8 @@ use std::io;
 use serde_json::Map;
 
 use crate::i2c::DEVICE;
-use crate::{BusError, BusNeed, BusSpec, Device, Keys, Lines, Wrong};
-use fieldgate_model::Setting;
+use crate::{BusError, BusNeed, BusSpec, Device, Keys, Lines};
+use fieldgate_model::{Setting, Wrong};
 
 /// An I²C adapter by its number.
 pub static I2C: BusSpec = BusSpec {
@@ -28,11 +28,10 @@ pub static I2C: BusSpec = BusSpec {
     offers: &[BusNeed::I2c],
     wrong: |keys| match number(keys) {
         Some(_) => None,
-        None => Some(Wrong {
-            key: "device",
-            what: "rppal finds an adapter by its number only",
-            hint: "write /dev/i2c-1, or leave backend out",
-        }),
+        None => {
+            let hint = "write /dev/i2c-1, or leave backend out";
+            Some(Wrong::new("rppal finds an adapter by its number only", hint).at("device"))
+        }
     },
     device: |entry| number(&entry.keys).map(|number| Device::File(format!("/dev/i2c-{number}").into())),
     keep: |entry| Map::from_iter(number(&entry.keys).map(|number| ("number".to_owned(), number.into()))),
@@ -79,7 +78,8 @@ pub static PWM: BusSpec = BusSpec {
 const OF_PI: BusSpec = BusSpec {
     absent: || {
         let what = "this machine is not a Raspberry Pi, and backend rppal works only on one";
-        (!is_here()).then_some((what, "here the bus cannot be opened; without `backend` it works on every board"))
+        let hint = "here the bus cannot be opened; without `backend` it works on every board";
+        (!is_here()).then(|| Wrong::new(what, hint))
     },
     ..BusSpec::USUAL
 };

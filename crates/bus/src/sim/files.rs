@@ -81,7 +81,8 @@ struct DeviceFile {
     show: Show,
 }
 
-/// The files of every device that the kernel drives, in the order in which it would have found them. IIO devices are counted from 1; number 0 is always there.
+/// The files of every device that the kernel drives, in the order in which it would have found them. IIO devices are counted from
+/// 1; number 0 is always there.
 fn device_files(slots: &ChipSlots) -> Vec<DeviceFile> {
     let mut all = Vec::new();
     let mut iio = 0;

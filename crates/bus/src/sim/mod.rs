@@ -1,9 +1,10 @@
 //! A bus without hardware: chips at register level, lines, PWM channels and the kernel's files.
 //!
-//! Every line and channel that is asked for exists, and [`Bus::expect`] puts the right chip at each address, so a
-//! configuration runs here as it stands. There is one chip select for SPI, one serial port, and a kernel that drives
-//! 1-Wire and IIO devices; under `chips` of the state file they are `spi`, `uart` and the device's name. With a state file, other programs see what the outputs do and set what the
-//! inputs and chips see; without one the chips' surroundings drift gently, so that a demonstration looks alive.
+//! Every line and channel that is asked for exists, and [`Bus::expect`] puts the right chip at each address, so a configuration
+//! runs here as it stands. There is one chip select for SPI, one serial port, and a kernel that drives 1-Wire and IIO devices;
+//! under `chips` of the state file they are `spi`, `uart` and the device's name. With a state file, other programs see what the
+//! outputs do and set what the inputs and chips see; without one the chips' surroundings drift gently, so that a demonstration
+//! looks alive.
 //!
 //! Faults are set in the state file: those of a chip and of its transfers under `chips` (see `slots.rs`), and `"gone": true`
 //! for a bus that has been unplugged, with all chips, lines, channels and files on it. As with a real one, what was opened before

@@ -36,18 +36,9 @@ No input may exceed the supply by more than 0.3 V, whatever the range. An
 input beyond the range is left out of the reading, and the sensor's status
 names it. An input that is left open floats: leave it out of channels.",
     bus: BusNeed::I2c,
-    settings: &[
-        ADDRESS,
-        CHANNELS,
-        RANGE,
-        Field {
-            name: "data_rate",
-            kind: Kind::Choice(&["8", "16", "32", "64", "128", "250", "475", "860"]),
-            need: Need::Default("128"),
-            doc: "conversions per second; a slower one has less noise, each channel takes one",
-        },
-    ],
+    settings: &[ADDRESS, CHANNELS, RANGE, rate_field(&["8", "16", "32", "64", "128", "250", "475", "860"], "128")],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |settings| quantities(&SIXTEEN_BITS, settings),
         default_every: None,
@@ -85,18 +76,9 @@ No input may exceed the supply by more than 0.3 V, whatever the range. An
 input beyond the range is left out of the reading, and the sensor's status
 names it. An input that is left open floats: leave it out of channels.",
     bus: BusNeed::I2c,
-    settings: &[
-        ADDRESS,
-        CHANNELS,
-        RANGE,
-        Field {
-            name: "data_rate",
-            kind: Kind::Choice(&["128", "250", "490", "920", "1600", "2400", "3300"]),
-            need: Need::Default("1600"),
-            doc: "conversions per second; a slower one has less noise, each channel takes one",
-        },
-    ],
+    settings: &[ADDRESS, CHANNELS, RANGE, rate_field(&["128", "250", "490", "920", "1600", "2400", "3300"], "1600")],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |settings| quantities(&TWELVE_BITS, settings),
         default_every: None,
@@ -119,6 +101,15 @@ const ADDRESS: Field = Field {
     need: Need::Default("0x48"),
     doc: "0x48 with ADDR at ground, 0x49 at the supply, 0x4a at SDA, 0x4b at SCL",
 };
+
+const fn rate_field(rates: &'static [&'static str], usual: &'static str) -> Field {
+    Field {
+        name: "data_rate",
+        kind: Kind::Choice(rates),
+        need: Need::Default(usual),
+        doc: "conversions per second; a slower one has less noise, each channel takes one",
+    }
+}
 
 const CHANNELS: Field = Field {
     name: "channels",

@@ -1,7 +1,7 @@
 //! A simulated Texas Instruments ADS1115 or ADS1015.
 //!
-//! SBAS444 (revision D, section 9.6) and SBAS473 for the other, which differs in its rates and has 12 bits: four 16-bit registers behind a pointer, high byte first; single-shot and continuous
-//! conversion, gain and multiplexer.
+//! SBAS444 (revision D, section 9.6) and SBAS473 for the other, which differs in its rates and has 12 bits: four 16-bit registers
+//! behind a pointer, high byte first; single-shot and continuous conversion, gain and multiplexer.
 
 use fieldgate_bus::sim::chips::{Chip, Fault, World, fill};
 

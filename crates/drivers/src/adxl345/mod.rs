@@ -61,6 +61,7 @@ for an ADXL345, and its readings are wrong.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| AXES.map(quantity).to_vec(),
         default_every: None,

@@ -50,6 +50,7 @@ sends none: write chip: aht10 for them. A sample takes 80 ms.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE, HUMIDITY],
         default_every: None,

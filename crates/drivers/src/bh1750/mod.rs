@@ -52,6 +52,7 @@ for the chip is then started again: it may have lost its supply.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![ILLUMINANCE],
         default_every: None,

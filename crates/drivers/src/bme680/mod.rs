@@ -32,6 +32,7 @@ pub static BME680: DriverSpec = DriverSpec {
     bus: BusNeed::I2c,
     settings: SETTINGS,
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: quantities,
         default_every: None,
@@ -56,6 +57,7 @@ pub static BME688: DriverSpec = DriverSpec {
     bus: BusNeed::I2c,
     settings: SETTINGS,
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: quantities,
         default_every: None,

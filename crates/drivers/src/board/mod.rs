@@ -31,6 +31,7 @@ uptime           since the machine started",
         doc: "a path on the file system whose use is measured",
     }],
     claims: |_| Vec::new(),
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![CPU_TEMPERATURE, LOAD, MEMORY_USED, DISK_USED, UPTIME],
         default_every: None,

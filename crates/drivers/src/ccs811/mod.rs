@@ -77,6 +77,7 @@ down to 10 kHz (dtparam=i2c_arm_baudrate=10000). It has no checksums.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![ECO2, TVOC],
         default_every: None,

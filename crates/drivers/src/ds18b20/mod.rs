@@ -27,7 +27,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::sysfs::shown;
 use fieldgate_bus::w1::DEVICES;
 use fieldgate_bus::{BusError, Files, sysfs};
-use fieldgate_model::{Field, Kind, Measurement, Need, Quantity};
+use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Wrong};
 
 /// The driver.
 pub static SPEC: DriverSpec = DriverSpec {
@@ -51,6 +51,10 @@ from it by the chip's own mark, or by a reading near it just before.",
         doc: "which thermometer, such as 28-00000a1b2c3d; left out, the only one that there is",
     }],
     claims: |settings| vec![sysfs::DEVICE.claim(settings.optional_text("id").unwrap_or("ds18b20"))],
+    wrong: |settings| {
+        let id = settings.optional_text("id").filter(|id| !id.starts_with(char::is_control))?;
+        Some(wrong_id(id)?.at("id"))
+    },
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,
@@ -121,15 +125,14 @@ impl Family {
     }
 }
 
-/// What is wrong with an id, and what to write instead; nothing for one that a thermometer may have. The kernel writes the family,
+/// What is wrong with an id; nothing for one that a thermometer may have. The kernel writes the family,
 /// a dash and the serial number, highest byte first, in small letters, and leaves the checksum out.
-pub fn wrong_id(id: &str) -> Option<(String, String)> {
+fn wrong_id(id: &str) -> Option<Wrong> {
     const FORM: &str = "write it as `ls /sys/bus/w1/devices` shows it, such as 28-00000a1b2c3d";
     if Family::of(id).is_some() {
         let is_small = !id.bytes().any(|byte| byte.is_ascii_uppercase());
-        let words =
-            || ("the kernel writes ids in small letters".to_owned(), format!("write {}", id.to_ascii_lowercase()));
-        return (!is_small).then(words);
+        let hint = || format!("write {}", id.to_ascii_lowercase());
+        return (!is_small).then(|| Wrong::new("the kernel writes ids in small letters", hint()));
     }
     let digits: String = id.chars().filter(|c| !matches!(c, '-' | ':' | ' ' | '.')).collect();
     let bytes: Option<Vec<u8>> = (digits.is_ascii() && digits.len() == 16)
@@ -138,18 +141,18 @@ pub fn wrong_id(id: &str) -> Option<(String, String)> {
     if let Some(rom) = bytes {
         // All eight bytes as a microcontroller's library prints them, in the order of the wire.
         if crc8_of_maxim(&rom[..7]) != rom[7] {
-            return Some(("the last byte of this id is not the checksum of the others".to_owned(), FORM.to_owned()));
+            return Some(Wrong::new("the last byte of this id is not the checksum of the others", FORM));
         }
         let serial: String = rom[1..7].iter().rev().map(|byte| format!("{byte:02x}")).collect();
         let hint = format!("the kernel calls it {:02x}-{serial}", rom[0]);
-        return Some(("this id is written in another order than the kernel's".to_owned(), hint));
+        return Some(Wrong::new("this id is written in another order than the kernel's", hint));
     }
     let is_id = |serial: &str| serial.len() == 12 && serial.bytes().all(|byte| byte.is_ascii_hexdigit());
     match id.split_once('-') {
         Some((family, serial)) if is_id(serial) && family.len() == 2 => {
-            Some((format!("family {family} is not that of a thermometer"), "they have 28, 10, 22 or 42".to_owned()))
+            Some(Wrong::new(format!("family {family} is not that of a thermometer"), "they have 28, 10, 22 or 42"))
         }
-        _ => Some(("this is not the id of a 1-Wire device".to_owned(), FORM.to_owned())),
+        _ => Some(Wrong::new("this is not the id of a 1-Wire device", FORM)),
     }
 }
 

@@ -167,7 +167,7 @@ fn an_id_that_no_thermometer_has_is_refused_with_what_to_write() {
     for id in ["28-00000a1b2c3d", "10-000801b5a7a6", "22-0000001bd3f5", "42-000000000001"] {
         assert_eq!(wrong_id(id), None, "{id}");
     }
-    let problem = |id: &str| wrong_id(id).map(|(what, hint)| format!("{what}; {hint}")).unwrap();
+    let problem = |id: &str| wrong_id(id).map(|Wrong { what, hint }| format!("{what}; {hint}")).unwrap();
     assert!(problem("28-00000A1B2C3D").ends_with("write 28-00000a1b2c3d"));
     assert!(problem("3b-00000a1b2c3d").contains("family 3b"));
     assert!(problem("28-0a1b2c3d").contains("is not the id"));

@@ -2,8 +2,8 @@
 //!
 //! Between two samples the value is taken to go in a straight line (the trapezoidal rule). Through a gap nothing is counted.
 //!
-//! What is counted, and kept on disk, has neither the unit nor the decimals of the measurement: these may be changed in the configuration, and
-//! the total must stay what it is.
+//! What is counted, and kept on disk, has neither the unit nor the decimals of the measurement: these may be changed in the
+//! configuration, and the total must stay what it is.
 
 use std::time::Duration;
 

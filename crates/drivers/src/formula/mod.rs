@@ -1,8 +1,8 @@
 //! formula: a sensor that is computed from others.
 //!
 //! It has no bus of its own. It listens to the newest samples of other sensors, as their filters leave them, to outputs and to
-//! variables, and computes its measurements when one of these is new. What depends on something unknown is left out: a sensor that is down, or whose sample
-//! is older than three of its periods, makes no number here.
+//! variables, and computes its measurements when one of these is new. What depends on something unknown is left out: a sensor that
+//! is down, or whose sample is older than three of its periods, makes no number here.
 //!
 //! `check` compiles each formula against what the other sensors measure, and adds the unit and whether the result is true or
 //! false to the settings; the driver compiles it again against the signal store, which has the same names.
@@ -93,8 +93,8 @@ of its periods, is unknown and left out, and the status says why.
 
 `integrate` adds up over time: W to Wh or kWh, A to Ah, L/min to L or m³, any
 unit to itself times ·s, ·min, ·h or ·d. One for each sensor of this driver.
-The total only grows, unless a command sets it, survives restarts, and grows by nothing while its input
-is unknown or was not sampled for three periods.",
+The total only grows, unless a command sets it, survives restarts, and grows by
+nothing while its input is unknown or was not sampled for three periods.",
     bus: BusNeed::Sensors,
     settings: &[Field {
         name: MEASUREMENTS,
@@ -103,6 +103,7 @@ is unknown or was not sampled for three periods.",
         doc: "each measurement, by a name of yours",
     }],
     claims: |_| Vec::new(),
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |settings| rows(settings).map(|(name, row)| quantity(name, row)).collect(),
         default_every: Some(Duration::from_secs(60)),
@@ -122,11 +123,9 @@ deviation:
 };
 
 fn rows(settings: &Settings) -> impl Iterator<Item = (&str, &Settings)> {
-    let all = match settings.get(MEASUREMENTS) {
-        Some(Setting::Table(rows)) => rows.as_slice(),
-        _ => &[],
-    };
-    all.iter().map(|(name, row)| (name.as_str(), row))
+    let table = settings.get(MEASUREMENTS);
+    let rows = if let Some(Setting::Table(rows)) = table { rows.as_slice() } else { &[] };
+    rows.iter().map(|(name, row)| (name.as_str(), row))
 }
 
 fn quantity(name: &str, row: &Settings) -> Quantity {

@@ -69,6 +69,7 @@ expanders under `fieldgate drivers gpio-output` applies here too.",
         },
     ],
     claims: |settings| ["open_line", "close_line"].map(|line| Claim::Line(settings.text(line).to_owned())).into(),
+    wrong: |_| None,
     role: Role::Actuator {
         kind: |_| OutputKind::Cover,
         pace: |settings| Pace::Travel {
@@ -77,7 +78,6 @@ expanders under `fieldgate drivers gpio-output` applies here too.",
             overrun: settings.duration("overrun"),
             pause: settings.duration("pause"),
         },
-        contradiction: |_| None,
         build: |bus: &mut dyn Bus, settings, value| Ok(Box::new(GpioCover::claim(bus, settings, value)?)),
     },
     example: "\

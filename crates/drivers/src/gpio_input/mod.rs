@@ -14,10 +14,10 @@ mod timed;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::{BusNeed, Contradiction, DriverError, DriverSpec, Event, Proof, Role, Sensor};
+use crate::{BusNeed, DriverError, DriverSpec, Event, Proof, Role, Sensor};
 use fieldgate_bus::{Bias, Bus, Claim, Edge, InputLine, InputRequest};
 use fieldgate_model::field::format_duration;
-use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
+use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings, Wrong};
 
 use clicks::Clicks;
 use contact::Contact;
@@ -63,6 +63,7 @@ dimmer: from \"long\" on until active is false. clicks: {} takes the defaults.",
     bus: BusNeed::Gpio,
     settings: &[LINE, ACTIVE_LOW, BIAS, DEBOUNCE, DELAYED_ON, DELAYED_OFF, CLICKS],
     claims: |settings| vec![Claim::Line(settings.text("line").to_owned())],
+    wrong,
     role: Role::Sensor {
         measurements: |settings| match settings.optional_section("clicks") {
             None => vec![ACTIVE],
@@ -169,7 +170,7 @@ const CLICKS: Field = Field {
 };
 
 /// What debounce and delays leave of presses and pauses must be shorter than what clicks ask for.
-pub fn contradiction(settings: &Settings) -> Option<Contradiction> {
+fn wrong(settings: &Settings) -> Option<(&'static str, Wrong)> {
     let clicks = settings.optional_section("clicks")?;
     let (double_within, long_after) = (clicks.duration("double_within"), clicks.duration("long_after"));
     let [debounce, on, off] = ["debounce", "delayed_on", "delayed_off"].map(|key| settings.duration(key));
@@ -180,14 +181,14 @@ pub fn contradiction(settings: &Settings) -> Option<Contradiction> {
             "every press would be long: with this debounce and delayed_off it lasts for {} at least",
             format_duration(shortest_press)
         );
-        return Some(Contradiction { key: "clicks", what, hint: "write a longer long_after, or shorten those" });
+        return Some(Wrong::new(what, "write a longer long_after, or shorten those").at("clicks"));
     }
     if double_within <= shortest_pause {
         let what = format!(
             "no press could follow another in time: with this debounce and delayed_on the pause lasts for {} at least",
             format_duration(shortest_pause)
         );
-        return Some(Contradiction { key: "clicks", what, hint: "write a longer double_within, or shorten those" });
+        return Some(Wrong::new(what, "write a longer double_within, or shorten those").at("clicks"));
     }
     None
 }
@@ -367,9 +368,9 @@ mod tests {
     }
 
     #[test]
-    fn times_that_leave_only_one_outcome_are_a_contradiction() {
-        let found = |times| contradiction(&button(times)).map(|found| found.what);
-        assert_eq!(contradiction(&settings()), None);
+    fn times_that_leave_only_one_outcome_are_wrong() {
+        let found = |times| wrong(&button(times)).map(|(_, found)| found.what);
+        assert_eq!(wrong(&settings()), None);
         for fine in [[20, 0, 0, 300, 800], [0, 0, 0, 1, 1], [20, 299, 799, 300, 800], [900, 900, 100, 1701, 800]] {
             assert_eq!(found(fine), None, "{fine:?}");
         }

@@ -32,10 +32,10 @@ whether the relay followed.",
     bus: BusNeed::Gpio,
     settings: &[LINE, ACTIVE_LOW],
     claims: line,
+    wrong: |_| None,
     role: Role::Actuator {
         kind: |_| OutputKind::Switch,
         pace: |_| Pace::AtOnce,
-        contradiction: |_| None,
         build: |bus: &mut dyn Bus, settings, value| Ok(Box::new(GpioOutput::claim(bus, settings, value)?)),
     },
     example: "\

@@ -34,10 +34,10 @@ gpio-output` applies here too.",
     bus: BusNeed::Gpio,
     settings: &[LINE, ACTIVE_LOW, DURATION],
     claims: line,
+    wrong: |_| None,
     role: Role::Actuator {
         kind: |_| OutputKind::Pulse,
         pace: |settings| Pace::Pulse(settings.duration("duration")),
-        contradiction: |_| None,
         build: |bus: &mut dyn Bus, settings, value| Ok(Box::new(GpioOutput::claim(bus, settings, value)?)),
     },
     example: "\

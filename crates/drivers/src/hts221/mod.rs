@@ -42,6 +42,7 @@ rpi-sense is loaded, the kernel uses the chip, and it cannot be read here.",
         doc: "always 0x5F",
     }],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE, HUMIDITY],
         default_every: None,

@@ -76,6 +76,7 @@ is what the empty scale reports; scale is (counts with a weight − tare) / kg."
         let claim = if settings.text("channel") == "a" { device.to_owned() } else { format!("{device} channel b") };
         vec![sysfs::DEVICE.claim(claim)]
     },
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |settings| vec![quantity(settings)],
         default_every: None,

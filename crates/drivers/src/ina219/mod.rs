@@ -71,6 +71,7 @@ the same steps and less noise. No input may exceed 26 V, whatever bus_range.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |settings| quantities(settings).to_vec(),
         default_every: None,

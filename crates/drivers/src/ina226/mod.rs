@@ -60,6 +60,7 @@ the sample fails as out of range.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |settings| quantities(settings).to_vec(),
         default_every: None,

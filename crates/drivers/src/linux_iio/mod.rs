@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use crate::kernel_channels::{CHANNEL, Channel, Class, UnitRow, channels, find, number};
+use crate::kernel_channels::{CHANNELS, Channel, Class, DEVICE, UnitRow, channels, find, number};
 use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
 use fieldgate_bus::{Bus, Files};
 use fieldgate_model::{Field, Kind, Measurement, Need, Settings};
@@ -38,26 +38,17 @@ A DHT22 misses a reading now and then; the next one is tried as usual. It
 wants two seconds of rest: every: 10s.",
     bus: BusNeed::None,
     settings: &[
-        Field {
-            name: "device",
-            kind: Kind::Text,
-            need: Need::Required,
-            doc: "the device's name, as its file `name` says it",
-        },
+        DEVICE,
         Field {
             name: "parent",
             kind: Kind::Text,
             need: Need::Optional,
             doc: "which of several with that name: the bus device it belongs to, such as 1-0076",
         },
-        Field {
-            name: "channels",
-            kind: Kind::Table(CHANNEL),
-            need: Need::Required,
-            doc: "measurements by name ([a-z0-9_]), each from one file of the device",
-        },
+        CHANNELS,
     ],
     claims: |_| Vec::new(),
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |settings| channels(settings, UNITS).into_iter().map(|channel| channel.quantity).collect(),
         default_every: None,

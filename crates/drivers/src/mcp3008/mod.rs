@@ -32,6 +32,7 @@ pub static MCP3008: DriverSpec = DriverSpec {
         FULL_SCALE,
     ],
     claims: |_| vec![spi::CHIP_SELECT.only()],
+    wrong: |_| None,
     role: Role::Sensor { measurements, default_every: None, build: |bus, settings| build(bus, settings, "MCP3008") },
     example: "\
 light:
@@ -61,6 +62,7 @@ pub static MCP3004: DriverSpec = DriverSpec {
         FULL_SCALE,
     ],
     claims: |_| vec![spi::CHIP_SELECT.only()],
+    wrong: |_| None,
     role: Role::Sensor { measurements, default_every: None, build: |bus, settings| build(bus, settings, "MCP3004") },
     example: "\
 light:

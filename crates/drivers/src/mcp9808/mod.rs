@@ -39,6 +39,7 @@ Four conversions a second; the latest is read.",
         doc: "0x18 with A0 A1 A2 at ground; they add 1, 2 and 4",
     }],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,

@@ -52,6 +52,7 @@ out of range, for the sensor may have been cut off there.",
         },
     ],
     claims: |_| vec![uart::PORT.only()],
+    wrong: |_| None,
     role: Role::Sensor { measurements: |_| vec![CO2], default_every: None, build },
     example: "\
 room:

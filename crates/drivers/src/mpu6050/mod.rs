@@ -67,6 +67,7 @@ cannot be computed from it.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| QUANTITIES.to_vec(),
         default_every: None,

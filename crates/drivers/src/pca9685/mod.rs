@@ -57,10 +57,10 @@ of them; the others stay low until a command of their own.",
         RAMP,
     ],
     claims: chip::claims,
+    wrong: |_| None,
     role: Role::Actuator {
         kind: |_| OutputKind::Percent,
         pace: ramp,
-        contradiction: |_| None,
         build: |bus: &mut dyn Bus, settings, value| {
             Ok(Box::new(Pca9685::start(bus.i2c()?, Delay, settings, percent(value)?)?))
         },

@@ -52,10 +52,10 @@ whatever way, and has none after power-on.",
         },
     ],
     claims: chip::claims,
+    wrong: servo::wrong,
     role: Role::Actuator {
         kind: servo::kind,
         pace: |_| Pace::AtOnce,
-        contradiction: servo::contradiction,
         build: |bus: &mut dyn Bus, settings, value| {
             Ok(Box::new(Pca9685Servo::start(bus.i2c()?, Delay, settings, value)?))
         },

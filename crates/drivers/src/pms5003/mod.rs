@@ -65,6 +65,7 @@ at the end of each frame is checked. A laser that has died reads as 0.",
         },
     ],
     claims: |_| vec![uart::PORT.only()],
+    wrong: |_| None,
     role: Role::Sensor { measurements: quantities, default_every: None, build },
     example: "\
 dust:

@@ -100,6 +100,7 @@ can notice.",
         },
     ],
     claims: |settings| vec![Claim::Line(settings.text("line").to_owned())],
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |settings| Scale::new(settings).quantities().into(),
         default_every: Some(Duration::from_secs(60)),

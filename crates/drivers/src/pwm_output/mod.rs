@@ -66,10 +66,10 @@ to stay. Put nothing on it that must not be fully on for some seconds.",
         PwmPlace::Channel(channel) => vec![pwm::CHANNEL.claim(channel)],
         PwmPlace::Line(line) => vec![Claim::Line(line)],
     },
+    wrong: |_| None,
     role: Role::Actuator {
         kind: |_| OutputKind::Percent,
         pace: ramp,
-        contradiction: |_| None,
         build: |bus: &mut dyn Bus, settings, value| {
             Ok(Box::new(PwmOutput { channel: bus.pwm(&request(settings, percent(value)?))? }))
         },

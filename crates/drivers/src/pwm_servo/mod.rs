@@ -51,10 +51,10 @@ not offered. A PCA9685 has 16 steady outputs: pca9685-servo.",
         },
     ],
     claims: |settings| vec![pwm::CHANNEL.claim(channel(settings))],
+    wrong: servo::wrong,
     role: Role::Actuator {
         kind: servo::kind,
         pace: |_| Pace::AtOnce,
-        contradiction: servo::contradiction,
         build: |bus: &mut dyn Bus, settings, value| Ok(Box::new(PwmServo::claim(bus, settings, value)?)),
     },
     example: "\
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn pulses_that_do_not_differ_or_do_not_fit_are_problem() {
         let problem = |given: &[(&str, &str)]| {
-            let found = servo::contradiction(&settings(&SPEC, &[&[("channel", "0")], given].concat()));
-            found.map(|found| (found.key, found.what))
+            let found = servo::wrong(&settings(&SPEC, &[&[("channel", "0")], given].concat()));
+            found.map(|(key, found)| (key, found.what))
         };
         assert_eq!(problem(&[]), None);
         assert_eq!(problem(&[("max_pulse", "2.5ms"), ("frequency", "399")]), None);

@@ -84,6 +84,7 @@ module keeps what is set, but for the pressure, when it is switched off.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![CO2, TEMPERATURE, HUMIDITY],
         default_every: None,

@@ -81,6 +81,7 @@ at each start and never written to the chip's EEPROM.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![CO2, TEMPERATURE, HUMIDITY],
         default_every: None,

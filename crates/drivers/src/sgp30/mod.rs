@@ -49,6 +49,7 @@ bad unless absolute_humidity is given.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![ECO2, TVOC],
         default_every: None,

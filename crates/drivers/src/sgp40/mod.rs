@@ -60,6 +60,7 @@ compensates for them.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![VOC_INDEX, VOC_RAW],
         default_every: None,

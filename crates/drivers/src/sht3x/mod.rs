@@ -50,6 +50,7 @@ itself by about 0.1 °C when it is read ten times a second.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE, HUMIDITY],
         default_every: None,

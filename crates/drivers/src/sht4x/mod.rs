@@ -49,6 +49,7 @@ used.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE, HUMIDITY],
         default_every: None,

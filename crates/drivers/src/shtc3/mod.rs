@@ -42,6 +42,7 @@ between samples, where a scan of the bus does not find it.",
         doc: "it cannot be chosen",
     }],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE, HUMIDITY],
         default_every: None,

@@ -38,6 +38,7 @@ Four conversions a second; the latest is read. A TMP105 or TMP75 works too.",
         doc: "0x48 with ADD0 at ground, 0x49 at the supply, 0x4a at SDA, 0x4b at SCL",
     }],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![quantity(&TMP102_FORM)],
         default_every: None,
@@ -86,6 +87,7 @@ resolution   chips                    steps
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |settings| vec![quantity(lm75_form(settings))],
         default_every: None,

@@ -50,6 +50,7 @@ The chip's EEPROM is never written.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,

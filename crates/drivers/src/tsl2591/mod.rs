@@ -41,6 +41,7 @@ sunlight saturates the chip: then the sample fails as out of range.",
         doc: "the chip has no other",
     }],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![ILLUMINANCE],
         default_every: None,

@@ -43,6 +43,7 @@ swallow: the chip does not know of them.",
         doc: "the chip has no other",
     }],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![ILLUMINANCE],
         default_every: None,

@@ -50,6 +50,7 @@ range. A longer measurement_time reaches farther and has less noise.",
         },
     ],
     claims,
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![DISTANCE],
         default_every: None,

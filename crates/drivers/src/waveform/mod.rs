@@ -53,6 +53,7 @@ constant  offset",
         },
     ],
     claims: |_| Vec::new(),
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |settings| vec![quantity(shape(settings))],
         default_every: None,

@@ -1,10 +1,10 @@
 //! calibrate: a straight line, or a line of several pieces, through pairs of what is read and what is true.
 
-use fieldgate_model::{Kind, Quantity, Setting};
+use fieldgate_model::{Kind, Quantity, Setting, Wrong};
 
 use super::{NUMBER, Pure};
 use crate::decimals;
-use crate::spec::{Built, FilterSpec, Takes, Wrong, numbers};
+use crate::spec::{Built, FilterSpec, Takes, numbers};
 
 /// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {

@@ -1,8 +1,8 @@
 //! exponential_moving_average: a mean in which old values weigh less and less.
 
-use fieldgate_model::Kind;
+use fieldgate_model::{Kind, Wrong};
 
-use crate::spec::{Built, Filter, FilterSpec, Takes, Wrong};
+use crate::spec::{Built, Filter, FilterSpec, Takes};
 
 /// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {

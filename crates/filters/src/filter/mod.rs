@@ -1,4 +1,7 @@
-//! The table of filters: one file each.
+//! THE TABLE of filters, and one file for each.
+//!
+//! A filter is a file with its `FilterSpec` (name, page, example, parameter and how it is built), its type and its tests, and a line in
+//! [`FILTERS`]. It is given finite values, one after the other, and no times.
 
 mod calibrate;
 mod clamp;
@@ -26,9 +29,9 @@ mod written;
 
 use std::fmt;
 
-use fieldgate_model::Kind;
+use fieldgate_model::{Kind, Wrong};
 
-use crate::spec::{Filter, FilterSpec, Wrong, numbers};
+use crate::spec::{Filter, FilterSpec, numbers};
 use crate::window::Window;
 use fieldgate_model::Setting;
 

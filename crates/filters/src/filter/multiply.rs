@@ -1,10 +1,10 @@
 //! multiply: multiplies by a number.
 
-use fieldgate_model::Quantity;
+use fieldgate_model::{Quantity, Wrong};
 
 use super::{NUMBER, Pure};
 use crate::decimals;
-use crate::spec::{Built, FilterSpec, Takes, Wrong};
+use crate::spec::{Built, FilterSpec, Takes};
 
 /// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {

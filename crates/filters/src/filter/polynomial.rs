@@ -1,10 +1,10 @@
 //! polynomial: a polynomial by its coefficients.
 
-use fieldgate_model::{Kind, Quantity};
+use fieldgate_model::{Kind, Quantity, Wrong};
 
 use super::{NUMBER, Pure};
 use crate::decimals;
-use crate::spec::{Built, FilterSpec, Takes, Wrong, numbers};
+use crate::spec::{Built, FilterSpec, Takes, numbers};
 
 /// A polynomial of a higher degree describes noise.
 const MOST: usize = 10;

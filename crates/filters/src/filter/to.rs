@@ -1,10 +1,10 @@
 //! to: into another unit of the same kind.
 
-use fieldgate_model::{Kind, Quantity};
+use fieldgate_model::{Kind, Quantity, Wrong};
 
 use super::Pure;
 use crate::decimals;
-use crate::spec::{Built, FilterSpec, Takes, Wrong};
+use crate::spec::{Built, FilterSpec, Takes};
 use crate::units::{conversion, of_the_same_kind};
 
 /// The filter.
