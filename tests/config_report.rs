@@ -142,7 +142,7 @@ fn the_example_of_every_driver_has_no_problem() {
         let bus = match spec.bus {
             BusNeed::I2c => "  i2c-1: { type: i2c, device: /dev/i2c-1 }\n",
             BusNeed::Gpio => "  header: { type: gpio, chip: /dev/gpiochip0 }\n",
-            BusNeed::Pwm => "  motor: { type: pwm, chip: 0 }\n",
+            BusNeed::Pwm => "  pwm-0: { type: pwm, chip: 0 }\n",
             BusNeed::Spi => "  spi-0: { type: spi, device: /dev/spidev0.0 }\n",
             BusNeed::Uart => "  serial: { type: uart, device: /dev/serial0 }\n",
             BusNeed::W1 => "  wire: { type: w1 }\n",
@@ -151,7 +151,7 @@ fn the_example_of_every_driver_has_no_problem() {
         assert_eq!(said(&around(section, spec.example, bus), Path::new(spec.name)), "good\n", "{}", spec.example);
         // The same on simulated buses, where everything may sit.
         let sim =
-            ["i2c-1", "header", "motor", "spi-0", "serial", "wire"].map(|name| format!("  {name}: {{ type: sim }}\n"));
+            ["i2c-1", "header", "pwm-0", "spi-0", "serial", "wire"].map(|name| format!("  {name}: {{ type: sim }}\n"));
         let sim = sim.concat();
         assert_eq!(said(&around(section, spec.example, &sim), Path::new(spec.name)), "good\n", "{}", spec.example);
     }

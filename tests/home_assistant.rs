@@ -65,7 +65,7 @@ fn every_driver() -> Vec<(&'static str, Config)> {
     let of = |spec: &'static fieldgate_drivers::DriverSpec| {
         let section = if matches!(spec.role, Role::Sensor { .. }) { "sensors" } else { "actuators" };
         let example: String = spec.example.lines().map(|line| format!("  {line}\n")).collect();
-        let buses: String = ["i2c-1", "header", "motor", "spi-0", "serial", "wire"]
+        let buses: String = ["i2c-1", "header", "pwm-0", "spi-0", "serial", "wire"]
             .iter()
             .map(|name| format!("  {name}: {{ type: sim }}\n"))
             .collect();

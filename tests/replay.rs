@@ -232,7 +232,7 @@ fn on_the_night_with_two_half_past_twos_a_rule_begins_at_both() {
 #[test]
 fn every_example_on_the_page_on_rules_does_what_stands_below_it() {
     const OTHERS: &str = "mqtt: { broker: mqtt://localhost }\nbuses:\n  i2c-1: { type: i2c, device: /dev/i2c-1 }\n  \
-                          header: { type: gpio, chip: /dev/gpiochip0 }\n  wire: { type: w1 }\n  pwm0: { type: pwm, chip: 0 }\n";
+                          header: { type: gpio, chip: /dev/gpiochip0 }\n  wire: { type: w1 }\n  pwm-0: { type: pwm, chip: 0 }\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md");
     let page = std::fs::read_to_string(&path).unwrap();
     let zone = Zone::posix("UTC0").unwrap();

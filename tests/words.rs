@@ -12,7 +12,7 @@ use fieldgate::config;
 #[test]
 fn every_example_on_the_page_on_rules_is_said_as_written_beside_the_tests() {
     const OTHERS: &str = "mqtt: { broker: mqtt://localhost }\nbuses:\n  i2c-1: { type: i2c, device: /dev/i2c-1 }\n  \
-                          header: { type: gpio, chip: /dev/gpiochip0 }\n  wire: { type: w1 }\n  pwm0: { type: pwm, chip: 0 }\n";
+                          header: { type: gpio, chip: /dev/gpiochip0 }\n  wire: { type: w1 }\n  pwm-0: { type: pwm, chip: 0 }\n";
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = folder.join("docs/rules.md");
     let page = std::fs::read_to_string(&path).unwrap();

@@ -96,7 +96,7 @@ fn completed(block: &str) -> String {
 buses:
   i2c-1: { type: i2c, device: /dev/i2c-1 }
   header: { type: gpio, chip: /dev/gpiochip0 }
-  pwm0: { type: pwm, chip: 0 }
+  pwm-0: { type: pwm, chip: 0 }
   wire: { type: w1 }
 ";
     let has = |key: &str| block.lines().any(|line| line.starts_with(key));

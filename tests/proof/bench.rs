@@ -204,12 +204,12 @@ pub(crate) fn settings(spec: &DriverSpec, given: Option<&Json>) -> Settings {
         Role::Sensor { .. } => ("sensors", "every: 10s"),
         Role::Actuator { .. } => ("actuators", "safe_state: 0"),
     };
-    let bus = if spec.bus == BusNeed::Pwm { "motor" } else { "i2c-1" };
+    let bus = if spec.bus == BusNeed::Pwm { "pwm-0" } else { "i2c-1" };
     let entry = match given {
         Some(given) => format!("x: {{ driver: {}, bus: {bus}, {more}, settings: {given} }}", spec.name),
         None => spec.example.replace('\n', "\n  "),
     };
-    let buses = ["i2c-1", "motor", "spi-0", "serial", "wire"].map(|name| format!("{name}: {{ type: sim }}")).join(", ");
+    let buses = ["i2c-1", "pwm-0", "spi-0", "serial", "wire"].map(|name| format!("{name}: {{ type: sim }}")).join(", ");
     let text = format!("mqtt: {{ broker: mqtt://localhost }}\nbuses: {{ {buses} }}\n{section}:\n  {entry}\n");
     let loaded = config::load_text(&text, Path::new("proof.yaml")).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let sensors = loaded.config.sensors.into_iter().map(|sensor| sensor.settings);

@@ -35,7 +35,7 @@ on a Raspberry Pi `dtoverlay=pwm` in config.txt makes a chip. A channel goes on 
         need: Need::Required,
         doc: "the number N of /sys/class/pwm/pwmchipN",
     }],
-    example: "pwm0: { type: pwm, chip: 0 }",
+    example: "pwm-0: { type: pwm, chip: 0 }",
     offers: &[BusNeed::Pwm],
     pwm_place: Some("channel"),
     switched_on_by: "dtoverlay=pwm",

@@ -76,7 +76,7 @@ on a Raspberry Pi `dtparam=spi=on` in config.txt makes `/dev/spidev0.0` and `/de
         need: Need::Required,
         doc: "the device of one chip select, such as /dev/spidev0.0: one chip",
     }],
-    example: "spi0: { type: spi, device: /dev/spidev0.0 }",
+    example: "spi-0: { type: spi, device: /dev/spidev0.0 }",
     offers: &[BusNeed::Spi],
     switched_on_by: "dtparam=spi=on",
     device: |entry| Some(Device::File(entry.keys.text("device").into())),

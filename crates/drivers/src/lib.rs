@@ -165,7 +165,7 @@ pub struct DriverSpec {
     /// What it does.
     pub role: Role,
     /// A whole entry under `sensors:` or `actuators:` that passes the check, or several, the usual one first; its bus is called
-    /// after its kind (`i2c-1`, `header`, `motor`, `spi-0`, `serial`, `wire`). Begins with the device's name.
+    /// after its kind (`i2c-1`, `header`, `pwm-0`, `spi-0`, `serial`, `wire`). Begins with the device's name.
     pub example: &'static str,
     /// How `fieldgate scan` distinguishes the chip from others at the same address; `None` where nothing does.
     pub identity: Option<Identity>,

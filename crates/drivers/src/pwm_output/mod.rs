@@ -77,7 +77,7 @@ to stay. Put nothing on it that must not be fully on for some seconds.",
     example: "\
 fan:
   driver: pwm-output
-  bus: motor
+  bus: pwm-0
   settings: { channel: 0, frequency: 25000 }
   safe_state: 0",
     identity: None,

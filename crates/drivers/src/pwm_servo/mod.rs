@@ -60,7 +60,7 @@ not offered. A PCA9685 has 16 steady outputs: pca9685-servo.",
     example: "\
 vane:
   driver: pwm-servo
-  bus: motor
+  bus: pwm-0
   settings: { channel: 0, min_pulse: 0.5ms, max_pulse: 2.5ms }
   safe_state: 90",
     identity: None,
