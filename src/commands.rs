@@ -1,9 +1,9 @@
 //! Incoming message → command → checks → bus worker → answer.
 //!
-//! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output, a total or a variable; one whose
-//! `id` was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait for each
-//! other; if a bus hangs, only its own commands are answered "failed". What is done to totals is in `totals.rs`, to variables in
-//! `variables.rs`, to the switches of rules in `rules.rs`.
+//! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output, a total or a variable;
+//! one whose `id` was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait
+//! for each other; if a bus hangs, only its own commands are answered "failed". What is done to totals is in `totals.rs`, to
+//! variables in `variables.rs`, to the switches of rules in `rules.rs`.
 //!
 //! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 

@@ -21,10 +21,10 @@ pub const MAX_CURVES: usize = 1000;
 
 /// The curves, which the recorder writes. Clones are one and the same.
 #[derive(Clone, Debug, Default)]
-pub struct Curves(Arc<Mutex<Kept>>);
+pub struct Curves(Arc<Mutex<Rings>>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Rings {
     is_wanted: bool,
     sensors: BTreeMap<Name, Vec<Ring>>,
     count: usize,
@@ -55,21 +55,21 @@ const EMPTY: [f32; 2] = [f32::NAN; 2];
 impl Curves {
     /// Whether anybody may look. If not, what is kept is forgotten.
     pub fn set_wanted(&self, is_wanted: bool) {
-        let mut kept = self.kept();
+        let mut rings = self.locked();
         if !is_wanted {
-            *kept = Kept::default();
+            *rings = Rings::default();
         }
-        kept.is_wanted = is_wanted;
+        rings.is_wanted = is_wanted;
     }
 
     /// Adds a reading.
     pub fn keep(&self, reading: &Reading) {
-        let mut kept = self.kept();
-        if !kept.is_wanted {
+        let mut rings = self.locked();
+        if !rings.is_wanted {
             return;
         }
         let bin = bin_at(reading.taken_at.boot);
-        let Kept { sensors, count, .. } = &mut *kept;
+        let Rings { sensors, count, .. } = &mut *rings;
         if !sensors.contains_key(&reading.sensor) {
             sensors.insert(reading.sensor.clone(), Vec::new());
         }
@@ -94,19 +94,19 @@ impl Curves {
 
     /// Every curve, as of `now` on the boot clock.
     pub fn all(&self, now: Duration) -> Vec<(Name, Vec<Curve>)> {
-        let (kept, newest) = (self.kept(), bin_at(now));
+        let (rings, newest) = (self.locked(), bin_at(now));
         let of = |rings: &Vec<Ring>| rings.iter().map(|ring| ring.until(newest)).collect();
-        kept.sensors.iter().map(|(name, rings)| (name.clone(), of(rings))).collect()
+        rings.sensors.iter().map(|(name, rings)| (name.clone(), of(rings))).collect()
     }
 
     /// Forgets every sensor but these.
     pub fn retain(&self, sensors: &BTreeSet<Name>) {
-        let mut kept = self.kept();
-        kept.sensors.retain(|name, _| sensors.contains(name));
-        kept.count = kept.sensors.values().map(Vec::len).sum();
+        let mut rings = self.locked();
+        rings.sensors.retain(|name, _| sensors.contains(name));
+        rings.count = rings.sensors.values().map(Vec::len).sum();
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn locked(&self) -> MutexGuard<'_, Rings> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,7 +38,7 @@ pub struct SafeOutput {
     pub safe_state: OutputValue,
     /// Outputs that must not be on beside it, if it is on when it is safe: they must be off first.
     pub beside: Vec<Name>,
-    /// The rest after that.
+    /// How long after that it still waits.
     pub dead_time: Duration,
 }
 
@@ -48,7 +48,7 @@ pub enum LastGoodError {
     /// The file could not be read or written.
     #[error("the table of outputs {path} cannot be used")]
     Io {
-        /// Which.
+        /// The table's file.
         path: PathBuf,
         /// The kernel's answer.
         #[source]
@@ -57,7 +57,7 @@ pub enum LastGoodError {
     /// The file was damaged or written by another version.
     #[error("the table of outputs {path} cannot be understood: {what}")]
     Format {
-        /// Which.
+        /// The table's file.
         path: PathBuf,
         /// The part that is wrong.
         what: String,

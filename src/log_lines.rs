@@ -49,26 +49,26 @@ pub struct Line {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Newest {
     is_wanted: bool,
     count: u64,
     lines: VecDeque<Arc<Line>>,
 }
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept { is_wanted: false, count: 0, lines: VecDeque::new() });
+static NEWEST: Mutex<Newest> = Mutex::new(Newest { is_wanted: false, count: 0, lines: VecDeque::new() });
 
 /// Whether anybody may look. If not, what is kept is forgotten.
 pub fn set_wanted(is_wanted: bool) {
-    let mut kept = kept();
-    kept.is_wanted = is_wanted;
+    let mut newest = locked();
+    newest.is_wanted = is_wanted;
     if !is_wanted {
-        kept.lines = VecDeque::new();
+        newest.lines = VecDeque::new();
     }
 }
 
 /// Adds a line, which is made only where it is wanted.
 pub fn push(weight: Weight, text: impl FnOnce() -> String) {
-    if !kept().is_wanted {
+    if !locked().is_wanted {
         return;
     }
     // Not under the lock: what writes itself into a line may log.
@@ -78,22 +78,22 @@ pub fn push(weight: Weight, text: impl FnOnce() -> String) {
         text.truncate(end);
         text.push('…');
     }
-    let mut kept = kept();
-    kept.count += 1;
-    let line = Line { nth: kept.count, time: SystemTime::now(), weight, text };
-    kept.lines.push_back(Arc::new(line));
-    if kept.lines.len() > LINES {
-        kept.lines.pop_front();
+    let mut newest = locked();
+    newest.count += 1;
+    let line = Line { nth: newest.count, time: SystemTime::now(), weight, text };
+    newest.lines.push_back(Arc::new(line));
+    if newest.lines.len() > LINES {
+        newest.lines.pop_front();
     }
 }
 
 /// The newest lines, the oldest of them first.
 pub fn newest() -> Vec<Arc<Line>> {
-    kept().lines.iter().cloned().collect()
+    locked().lines.iter().cloned().collect()
 }
 
-fn kept() -> MutexGuard<'static, Kept> {
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked() -> MutexGuard<'static, Newest> {
+    NEWEST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

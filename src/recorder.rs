@@ -116,7 +116,10 @@ impl Recorder {
                         permit.hand_over(waiting.drain(..count).collect());
                     }
                     Err(_) => {
-                        error!("The spool's thread ended before the recorder; readings and replies are lost until the gateway is restarted.");
+                        error!(
+                            "The spool's thread ended before the recorder; readings and replies are lost until the gateway is \
+                             restarted."
+                        );
                         return;
                     }
                 },

@@ -1,9 +1,9 @@
 //! Requests: `B/request/<verb>`, answered on `B/response/<verb>`.
 //!
 //! Every request that arrives is answered, with data or with why not: retained, stale, unreadable, oversized and unknown ones, and
-//! those that `requests.allow` does not name. Nothing is done for these. At most `UNDER_WAY` are at work at once, each for as
-//! long as its verb says, mostly `ANSWER_WITHIN`; what comes beyond is answered `busy`, and what does not even fit into the queue is counted where
-//! it is filled. Responses take the way of replies: through the spool, to the requester's own topic too.
+//! those that `requests.allow` does not name. Nothing is done for these. At most `UNDER_WAY` are at work at once, each for as long
+//! as its verb says, mostly `ANSWER_WITHIN`; what comes beyond is answered `busy`, and what does not even fit into the queue is
+//! counted where it is filled. Responses take the way of replies: through the spool, to the requester's own topic too.
 //!
 //! A verb is a file below this folder and a line in `TABLE`. What a requester writes is checked against the fields of its verb
 //! before anybody sees it, and is shown again as JSON or quoted, never as it came.

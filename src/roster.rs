@@ -81,7 +81,7 @@ impl Protected {
 /// One output as the commands see it.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// What it takes.
+    /// Which values it takes.
     pub kind: OutputKind,
     /// Commands that were issued longer ago are refused; `None`: none is.
     pub max_age: Option<Duration>,

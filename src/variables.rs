@@ -32,9 +32,9 @@ pub struct Variables(Arc<Shared>);
 pub struct VariableView {
     /// Its name.
     pub name: Name,
-    /// What it takes.
+    /// Which values it takes.
     pub kind: VariableKind,
-    /// What it is.
+    /// Its value now.
     pub value: VariableValue,
     /// When it was set to that, by the wall clock.
     pub since: SystemTime,
@@ -112,7 +112,10 @@ impl Variables {
                 Some((_, Ok(value))) => value,
                 Some((text, Err(refusal))) => {
                     let was = text.as_str();
-                    warn!(variable = %name, was, now = %initial, reason = %refusal, "What the variable was set to is not allowed any more; it begins again.");
+                    warn!(
+                        variable = %name, was, now = %initial, reason = %refusal,
+                        "What the variable was set to is not allowed any more; it begins again."
+                    );
                     to_keep.push((recipient.clone(), initial.to_string()));
                     initial.clone()
                 }
@@ -330,7 +333,9 @@ mod tests {
                         variables.recall(&Some(Arc::new(disk.clone())));
                     }
                 }
-                let all: Vec<_> = there.iter().zip(NAMES).filter_map(|(one, called)| one.map(|(max, initial)| number(called, max, initial))).collect();
+                let declared = there.iter().zip(NAMES);
+                let all = declared.filter_map(|(one, called)| one.map(|(max, initial)| number(called, max, initial)));
+                let all: Vec<_> = all.collect();
                 disk.extend(arrange(&variables, &signals, &all));
                 let mut expected = Vec::new();
                 for which in 0..2 {

@@ -172,7 +172,8 @@ fn describe(spec: &DriverSpec) -> Json {
         .iter()
         .map(|field| {
             let default = if let Need::Default(text) = field.need { Some(text) } else { None };
-            json!({ "name": field.name, "doc": field.doc, "kind": kind(&field.kind), "required": field.need == Need::Required, "default": default })
+            let is_required = field.need == Need::Required;
+            json!({ "name": field.name, "doc": field.doc, "kind": kind(&field.kind), "required": is_required, "default": default })
         })
         .collect();
     json!({

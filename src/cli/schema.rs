@@ -166,7 +166,8 @@ fn filters() -> Json {
             json!({ "type": "object", "additionalProperties": false, "required": [spec.name], "properties": { spec.name: value } }),
         )
     };
-    let one = json!({ "anyOf": FILTERS.iter().filter_map(|spec| named(spec)).chain([json!({ "enum": alone.collect::<Vec<_>>() })]).collect::<Vec<_>>() });
+    let alone = json!({ "enum": alone.collect::<Vec<_>>() });
+    let one = json!({ "anyOf": FILTERS.iter().filter_map(|spec| named(spec)).chain([alone]).collect::<Vec<_>>() });
     let list = json!({ "type": "array", "minItems": 1, "items": one });
     json!({ "type": ["object", "null"], "additionalProperties": { "anyOf": [list, one] } })
 }
@@ -238,7 +239,11 @@ fn safe_state(kind: OutputKind) -> Json {
             "anyOf": [{ "type": "string", "pattern": "^([Ss][Tt][Oo][Pp]|[Oo][Pp][Ee][Nn]|[Cc][Ll][Oo][Ss][Ee])$" }, { "enum": [0, 100] }]
         }),
         OutputKind::Percent => json!({
-            "anyOf": [{ "type": "number", "minimum": 0, "maximum": 100 }, { "type": "string", "pattern": "^[Oo][Ff][Ff]$" }, { "const": false }]
+            "anyOf": [
+                { "type": "number", "minimum": 0, "maximum": 100 },
+                { "type": "string", "pattern": "^[Oo][Ff][Ff]$" },
+                { "const": false },
+            ]
         }),
     }
 }

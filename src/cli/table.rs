@@ -44,9 +44,9 @@ pub(super) struct OutputLine {
 #[derive(Debug, Default)]
 pub(super) struct OutputState {
     pub(super) value: Option<String>,
-    /// For how long.
+    /// How long it has done that.
     pub(super) since: Duration,
-    /// Why.
+    /// Why it does that: a command, a rule, a limit.
     pub(super) cause: String,
 }
 

@@ -1,7 +1,7 @@
 //! The configuration file: [`load`] turns YAML into a [`Config`], or into every [`Problem`] it has.
 //!
-//! What may be written is in `raw.rs`, what it means in `check/`, how a problem reads in `report.rs`. Loading has no side
-//! effects: it reads the file and its parts, looks whether the files named in it can be read, and asks the machine for its name. It opens no
+//! What may be written is in `raw.rs`, what it means in `check/`, how a problem reads in `report.rs`. Loading has no side effects:
+//! it reads the file and its parts, looks whether the files named in it can be read, and asks the machine for its name. It opens no
 //! device and no connection.
 //!
 //! A configuration may have parts: files that it includes, values of the environment, and templates. `parts/` makes one tree of them

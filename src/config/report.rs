@@ -53,7 +53,7 @@ pub struct Snippet {
 pub struct Use {
     /// The part of the configuration; `None` for the file itself.
     pub part: Option<PathBuf>,
-    /// Where in it.
+    /// The line of that part.
     pub place: Place,
 }
 
@@ -66,7 +66,7 @@ pub struct Problem {
     pub what: String,
     /// The part of the configuration where it is; `None` for the file itself.
     pub part: Option<PathBuf>,
-    /// Where; `None` when it is about the file as a whole.
+    /// The line and column; `None` for a problem of the file as a whole.
     pub place: Option<Place>,
     /// Where the template is used in whose expansion it is.
     pub used: Option<Use>,

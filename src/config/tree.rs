@@ -25,9 +25,9 @@ pub(super) const MAX_NODES: usize = 20_000;
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
-    /// Where; for a value that came by an alias, where the anchor stands.
+    /// Where the value stands; for one that came by an alias, where the anchor stands.
     pub(crate) span: Span,
-    /// What.
+    /// The value itself.
     pub(crate) value: Value,
 }
 

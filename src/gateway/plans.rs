@@ -1,4 +1,7 @@
 //! From a [`Config`] to the settings of each part. Pure.
+//!
+//! `gateway.rs` calls these functions at the start and at each reload, and hands what they return to the parts: a [`Plan`] for each
+//! bus thread, the [`Roster`], the link's settings, the signal store, the table of rules and the last good table of outputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -105,8 +108,8 @@ fn derived<'a>(plans: &'a mut BTreeMap<BusKey, Plan>, signals: &Signals) -> &'a 
     plans.entry(BusKey::Sensors).or_insert_with(|| Plan { buses: buses(), sensors: Vec::new(), actuators: Vec::new() })
 }
 
-/// What sensors are computed from and rules look at: the sensors that are named, every output and every variable. An output says what it does when that changes, which
-/// may be long ago when a reload makes somebody ask.
+/// What sensors are computed from and rules look at: the sensors that are named, every output and every variable. An output says
+/// what it does when that changes, which may be long ago when a reload makes somebody ask.
 pub(super) fn signal_sources(config: &Config) -> Vec<SignalSource> {
     let derived = config.sensors.iter().filter(|sensor| sensor.driver.bus == BusNeed::Sensors);
     let named: BTreeSet<Name> =

@@ -199,8 +199,9 @@ impl Announced {
         self.moves.is_to_clear() || self.topics.values().any(|part| part.is_left() && !part.is_cleared)
     }
 
-    /// Clears the topics on which nothing is left, or from which everything has moved here. The empty payload takes away whatever was announced there; unless this gateway
-    /// `is_alone`, tombstones take away its own. Home Assistant complains of either where it has nothing, so it comes once.
+    /// Clears the topics on which nothing is left, or from which everything has moved here. The empty payload takes away whatever
+    /// was announced there; unless this gateway `is_alone`, tombstones take away its own. Home Assistant complains of either where
+    /// it has nothing, so it comes once.
     pub fn clear(&mut self, is_alone: bool) -> Messages {
         let left = self.topics.iter_mut().filter(|(_, part)| part.is_left() && !part.is_cleared);
         let message = |(topic, part): (&String, &mut Part)| {

@@ -1,10 +1,11 @@
-//! When Home Assistant is told what there is, and what has gone. Pure: time is an argument, on any clock.
+//! When it is announced to Home Assistant what there is, and what has gone. Pure: time is an argument, on any clock.
 //!
 //! On a change everything is published at once, with a tombstone for what has gone; what moves from one device to another, and
-//! topics on which nothing is left, follow a moment later: by then it is known whether another gateway has our name. When Home Assistant has started, which it says on `<prefix>/status`, it
-//! gets everything once more, in this order: what has gone in its old form, then its tombstones, then what is left, and no more is
-//! remembered of what has gone. Five seconds after its word it gets the newest readings that are not retained; so it does after an
-//! announcement that is new to it, for it cannot have heard what was published before it had subscribed.
+//! topics on which nothing is left, follow a moment later: by then it is known whether another gateway has our name. When Home
+//! Assistant has started, which it says on `<prefix>/status`, it gets everything once more, in this order: what has gone in its old
+//! form, then its tombstones, then what is left, and no more is remembered of what has gone. Five seconds after its word it gets
+//! the newest readings that are not retained; so it does after an announcement that is new to it, for it cannot have heard what was
+//! published before it had subscribed.
 //!
 //! Each step waits until the broker has the one before, and then for Home Assistant to act on it. Where Home Assistant leaves or
 //! starts in between, nothing is forgotten, and the next start begins again.

@@ -40,7 +40,7 @@ impl Refused {
     }
 }
 
-/// What is allowed.
+/// Who may ask for what: under which host names, with which password, and whether commands are taken.
 pub(super) struct Access {
     names: Vec<String>,
     password: Option<Secret>,

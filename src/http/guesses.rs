@@ -1,8 +1,9 @@
 //! How often wrong passwords may be tried. Pure; the time is an argument.
 //!
-//! Each address has a few tries at once and then one every few seconds. While it has none left its passwords are not even looked at: a right one
-//! that is accepted then would make guessing as quick as the line. Addresses of one IPv6 network count as one, for a guesser has all of
-//! them. There are so many addresses at most; when there are more, the rest shares one limit, so no flood of them needs memory.
+//! Each address has a few tries at once and then one every few seconds. While it has none left its passwords are not even looked
+//! at: a right one that is accepted then would make guessing as quick as the line. Addresses of one IPv6 network count as one, for
+//! a guesser has all of them. There are so many addresses at most; when there are more, the rest shares one limit, so no flood of
+//! them needs memory.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};

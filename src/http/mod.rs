@@ -4,8 +4,9 @@
 //! everything has a limit (below), nobody's slowness is waited for, answers are made at most four times a second however many ask for
 //! them, and what moves an output is a command like any other, handed to [`crate::commands`].
 //!
-//! `access.rs` says who may ask for what, `routes.rs` what there is, `state.rs` and `live.rs` what the page is sent, `connection.rs` how long
-//! anybody may take. What is shown comes from memory that others write; no worker, no disk and no broker is asked.
+//! `access.rs` says who may ask for what, `routes.rs` what there is, `state.rs` and `live.rs` what the page is sent,
+//! `connection.rs` how long anybody may take. What is shown comes from memory that others write; no worker, no disk and no broker
+//! is asked.
 
 mod access;
 mod cached;

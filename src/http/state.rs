@@ -94,7 +94,7 @@ impl Snapshot {
         }
     }
 
-    /// All of it.
+    /// The whole snapshot, as a page needs it that has nothing yet.
     pub(super) fn whole(&self) -> Json {
         let mut all = self.about.clone();
         all.extend(self.times());
@@ -389,7 +389,10 @@ type Troubles = BTreeMap<Name, (SystemTime, String)>;
 
 /// What a person must look after, sensors aside, which say it themselves.
 fn alarms(link: &LinkStatus, stats: &Stats, (buses, rules): (&Troubles, &Troubles)) -> Json {
-    let alarm = |about: &str, name: Option<&str>, since: Option<SystemTime>, text: &str| json!({ "about": about, "name": name, "since": since.map(time), "text": text });
+    let alarm = |about: &str, name: Option<&str>, since: Option<SystemTime>, text: &str| {
+        let since = since.map(time);
+        json!({ "about": about, "name": name, "since": since, "text": text })
+    };
     let down = link.last_error.as_ref().filter(|_| link.state != LinkState::Up);
     let down = down.map(|error| alarm("link", None, Some(link.since), error));
     let of_link = link.alarm.as_ref().map(|text| alarm("link", None, None, text));

@@ -138,7 +138,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_two_configurations_share_a_file_and_every_name_fits(one in "(/[a-b.\\-\\\\ x]{1,40}){1,9}", other in "(/[a-b.\\-\\\\ x]{1,40}){1,9}") {
+        fn no_two_configurations_share_a_file_and_every_name_fits(
+            one in "(/[a-b.\\-\\\\ x]{1,40}){1,9}",
+            other in "(/[a-b.\\-\\\\ x]{1,40}){1,9}",
+        ) {
             // Another spelling of the same path is the same path.
             let paths = [one, other].map(|path| std::path::absolute(path).unwrap());
             let names = paths.each_ref().map(|path| name(path));

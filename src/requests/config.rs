@@ -13,7 +13,8 @@ const BESIDE: Duration = Duration::from_secs(60);
 /// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "config",
-    page: "takes over a whole configuration, and goes back by itself if the link is not back within `confirm_within` (2m by default); the answer comes when that is known",
+    page: "takes over a whole configuration, and goes back by itself if the link is not back within \
+           `confirm_within` (2m by default); the answer comes when that is known",
     fields: &[
         Field { name: "config", kind: Kind::Text, need: Need::Required, doc: "the text of a configuration file" },
         Field {

@@ -11,9 +11,9 @@ use fieldgate_model::{Name, Reason, Refusal};
 /// What the gateway is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// What it is.
+    /// What the gateway is: the data of the verb `info`.
     Info,
-    /// How it is.
+    /// What `B/health` says, as of now.
     Health,
     /// Take up the configuration file again.
     Reload,
@@ -21,14 +21,14 @@ pub enum Ask {
     Restart,
     /// Log from another level on.
     LogLevel {
-        /// Which; `None`: the one that it was started with.
+        /// The level; `None`: the one that the program was started with.
         level: Option<String>,
         /// For how long; `None`: until the program ends.
         duration: Option<Duration>,
     },
     /// Sample a sensor more or less often.
     SetInterval {
-        /// Which, by a name that it may not have.
+        /// The sensor's name; there may be no such sensor.
         sensor: Name,
         /// How often; `None`: as the configuration says.
         every: Option<Duration>,
@@ -42,7 +42,7 @@ pub enum Ask {
     },
     /// Take over a whole configuration.
     Config {
-        /// As a file would have it.
+        /// The text of a configuration file.
         text: String,
         /// How soon the link must be back.
         confirm_within: Duration,
@@ -52,9 +52,9 @@ pub enum Ask {
 /// A question and where the answer goes; the requester may have stopped waiting.
 #[derive(Debug)]
 pub struct Asked {
-    /// What is asked.
+    /// The question.
     pub ask: Ask,
-    /// With the data of the response, or why there are none.
+    /// Takes the data of the response, or why there are none.
     pub answer: oneshot::Sender<Result<Json, Failure>>,
 }
 

@@ -9,7 +9,8 @@ use fieldgate_model::{Field, Kind, Need};
 /// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "identify",
-    page: "shows which board this is: the output that `requests.identify` names goes on for half of each second, else the board's own light blinks",
+    page: "shows which board this is: the output that `requests.identify` names goes on for half of each \
+           second, else the board's own light blinks",
     fields: &[Field {
         name: "for",
         kind: Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(600) },

@@ -121,7 +121,10 @@ impl OutputSlot {
     /// It is not driven any more; off, if it is on when safe and its partner did not go off.
     pub(super) fn end(&mut self, buses: &mut BusSlots) {
         if self.waits_for_partner() {
-            error!(actuator = %self.settings.name, "Output could not be made safe at the end: an output that it is interlocked with is not off.");
+            error!(
+                actuator = %self.settings.name,
+                "Output could not be made safe at the end: an output that it is interlocked with is not off."
+            );
             let effects = self.machine.stop_waiting(clock::boottime());
             self.perform(effects, buses);
         }

@@ -136,7 +136,7 @@ impl SensorSlot {
         }
     }
 
-    /// Where it sits.
+    /// What a sensor with these settings fails together with: its chip, or its whole bus.
     pub(super) fn place_of(settings: &SensorSettings) -> Place {
         Place::of(settings.bus.as_ref(), &(settings.driver.claims)(&settings.settings), &settings.name)
     }

@@ -311,6 +311,7 @@ impl Sensor for Liar {
 }
 
 static LIAR: DriverSpec = DriverSpec {
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,
@@ -327,6 +328,7 @@ const NOBODY: DriverSpec = DriverSpec {
     bus: BusNeed::None,
     settings: &[],
     claims: |_| Vec::new(),
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,
@@ -373,6 +375,7 @@ impl Sensor for Sleeper {
 }
 
 static SLEEPER: DriverSpec = DriverSpec {
+    wrong: |_| None,
     role: Role::Sensor {
         measurements: |_| vec![TEMPERATURE],
         default_every: None,

@@ -1,4 +1,7 @@
 //! THE TABLE of functions: how each is called, what it takes and gives.
+//!
+//! A function is a line in [`FUNCTIONS`] and a variant of `Function`, at which the compiler names the place where it is computed. What
+//! it gives depends on its arguments alone; an unknown argument makes the result unknown.
 
 use crate::weather;
 

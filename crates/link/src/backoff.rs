@@ -207,7 +207,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_wait_lies_between_the_bounds(min in 1u64..10_000, max in 1u64..100_000, failures in 0u32..100, at in 0u64..100, chance in 0.0..1.0) {
+        fn a_wait_lies_between_the_bounds(
+            min in 1u64..10_000, max in 1u64..100_000,
+            failures in 0u32..100, at in 0u64..100, chance in 0.0..1.0,
+        ) {
             let (min, max) = (Duration::from_millis(min), Duration::from_millis(max));
             let wait = long(min, max, failures).wait(Duration::from_secs(at), chance);
             prop_assert!(wait >= min && wait <= max.max(min), "{:?}", wait);

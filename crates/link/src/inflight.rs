@@ -189,7 +189,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn places_are_neither_lost_nor_invented(limit in 1usize..70, steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..70), 0..200)) {
+        fn places_are_neither_lost_nor_invented(
+            limit in 1usize..70,
+            steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..70), 0..200),
+        ) {
             let mut window = Window::new(limit);
             let mut model: Vec<(Ticket, u64, bool)> = Vec::new();
             let of = |sequence: u64, late| {

@@ -81,8 +81,8 @@ pub struct Parts {
     pub spool: Spool,
     /// What is to be known.
     pub latest: Latest,
-    /// The topics that take commands, those of outputs, totals and variables and those of requests, as of the last reload; without any, commands are not
-    /// subscribed to.
+    /// The topics that take commands, those of outputs, totals and variables and those of requests, as of the last reload; without
+    /// any, commands are not subscribed to.
     pub command_topics: watch::Receiver<Vec<String>>,
     /// Where somebody else says that it starts, as of the last reload; see [`PeerStatus`].
     pub peer_topic: watch::Receiver<Option<String>>,

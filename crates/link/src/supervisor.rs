@@ -1,4 +1,8 @@
 //! Connects, serves the connection until it ends, waits, and connects again.
+//!
+//! [`run`] is the link's whole life and returns when it is stopped. Which broker is tried next, with which protocol, and
+//! how long it waits before that, are decisions of `failover.rs`, `dialect.rs` and `backoff.rs`; the way back to the first broker is
+//! `preference.rs`.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -215,7 +219,11 @@ impl Supervisor {
                     }
                     Err(Cause { kind: CauseKind::Refused, words }) => {
                         if logged != words {
-                            warn!(broker = %first, error = words, "The first broker can be reached again, but refuses the connection; staying with the other one.");
+                            warn!(
+                                broker = %first,
+                                error = words,
+                                "The first broker can be reached again, but refuses the connection; staying with the other one."
+                            );
                         }
                         logged = words;
                     }

@@ -212,7 +212,10 @@ mod tests {
     proptest! {
         /// Whatever a stranger publishes, and when: two gateways that hear each other publish rarely, and both know.
         #[test]
-        fn two_that_hear_each_other_both_know_and_fall_silent(strangers in prop::collection::vec((0u64..120_000, any::<bool>()), 0..60), nonces: bool) {
+        fn two_that_hear_each_other_both_know_and_fall_silent(
+            strangers in prop::collection::vec((0u64..120_000, any::<bool>()), 0..60),
+            nonces: bool,
+        ) {
             let mut pair = ["0000000a", "0000000b"].map(|run| Twins::new(run.into(), NOW, Duration::ZERO));
             let (mut knows, mut published) = ([false; 2], [0u64; 2]);
             let mut at = strangers;

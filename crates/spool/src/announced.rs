@@ -82,7 +82,7 @@ pub(super) type Change = (String, Option<Vec<u8>>);
 
 /// What memory knows of the announcements, and what the disk has of it. Pure.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct PersistedAnnouncements {
     all: Announcements,
     /// Names whose rows differ from `all`, or must go.
     unsaved: BTreeSet<String>,
@@ -90,7 +90,7 @@ pub(super) struct Kept {
     is_known: bool,
 }
 
-impl Kept {
+impl PersistedAnnouncements {
     /// None yet; they may take `limit_bytes` on disk.
     pub(super) fn new(limit_bytes: u64) -> Self {
         Self { all: BTreeMap::new(), unsaved: BTreeSet::new(), limit_bytes, is_known: false }
@@ -187,7 +187,7 @@ impl Kept {
         self.is_known.then(|| Arc::new(self.all.clone()))
     }
 
-    /// Whether [`Kept::known`] says something.
+    /// Whether [`PersistedAnnouncements::known`] says something.
     pub(super) fn is_known(&self) -> bool {
         self.is_known
     }
@@ -205,12 +205,12 @@ mod tests {
         all.iter().map(|(name, body)| ((*name).to_owned(), body.as_bytes().to_vec())).collect()
     }
 
-    fn changes(kept: &Kept) -> Vec<(String, Option<String>)> {
+    fn changes(kept: &PersistedAnnouncements) -> Vec<(String, Option<String>)> {
         let text = |body: Vec<u8>| String::from_utf8(body).unwrap();
         kept.unsaved(1000).into_iter().map(|(name, body)| (name, body.map(text))).collect()
     }
 
-    fn written(kept: &mut Kept) {
+    fn written(kept: &mut PersistedAnnouncements) {
         let all = kept.unsaved(1000);
         kept.mark_saved(&all);
         assert!(!kept.has_unsaved());
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_written() {
-        let mut kept = Kept::new(1000);
+        let mut kept = PersistedAnnouncements::new(1000);
         assert_eq!(kept.known(), None);
         kept.adopt(rows(&[("a", "1"), ("b", "1")]));
         assert_eq!(kept.known().as_deref(), Some(&rows(&[("a", "1"), ("b", "1")])));
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_file_that_comes_late_keeps_what_this_run_does_not_know_and_brings_nothing_back() {
-        let mut kept = Kept::new(1000);
+        let mut kept = PersistedAnnouncements::new(1000);
         kept.set(rows(&[("a", "2"), ("gone", "1")]));
         kept.set(rows(&[("a", "2")]));
         kept.adopt(rows(&[("a", "1"), ("old", "1"), ("gone", "1")]));
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_new_file_gets_all_and_a_damaged_one_adds_what_is_missing() {
-        let mut kept = Kept::new(1000);
+        let mut kept = PersistedAnnouncements::new(1000);
         kept.adopt(rows(&[("a", "1")]));
         kept.adopt(Announcements::new());
         kept.recover(rows(&[("a", "0"), ("b", "1")]));
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn they_are_bounded() {
-        let mut kept = Kept::new(100);
+        let mut kept = PersistedAnnouncements::new(100);
         kept.set((0..100).map(|n| (format!("{n:03}"), vec![0; 10])).collect());
         assert_eq!(kept.unsaved(10_000).len(), 2);
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use crate::announced::Kept;
+use crate::announced::PersistedAnnouncements;
 use crate::cache::{Cache, LIMIT_BYTES, State};
 use crate::counts::Counts;
 use crate::ids::Ids;
@@ -63,7 +63,7 @@ pub(super) struct Core {
     counts: Counts,
     values: Values,
     ids: Ids,
-    announced: Kept,
+    announced: PersistedAnnouncements,
     /// What health reports about this start, such as a damaged file.
     notice: Option<String>,
     /// What a damaged file still has.
@@ -93,7 +93,7 @@ impl Core {
         let disk = Disk::nowhere(settings.path.clone(), settings.max_size)?;
         Ok(Self {
             ids: Ids::new(disk.limits().capacity / IDS_SHARE),
-            announced: Kept::new(disk.limits().capacity / ANNOUNCED_SHARE),
+            announced: PersistedAnnouncements::new(disk.limits().capacity / ANNOUNCED_SHARE),
             settings,
             disk,
             order: Order::new(run),

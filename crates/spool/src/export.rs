@@ -4,8 +4,8 @@
 //! messages of the last `commit_every` are still in the service's memory, and one that the broker has just acknowledged may still be
 //! there for a second. Messages come in order, up to the newest that was there at the start, in portions of bounded size.
 //!
-//! A file that is damaged is read as far as it is sound: then `row_search.rs` takes over, as when the service recovers such a file, and what is
-//! missing is reported beside the messages.
+//! A file that is damaged is read as far as it is sound: then `row_search.rs` takes over, as when the service recovers such a file,
+//! and what is missing is reported beside the messages.
 
 use std::io;
 use std::path::{Path, PathBuf};

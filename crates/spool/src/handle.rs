@@ -129,8 +129,8 @@ impl Spool {
         answered.await.map_err(|_| Closed)?
     }
 
-    /// A connection begins, or reads everything again; where the present begins: the first of the newest messages that all belong to this start and were taken at `boot` or
-    /// later, on [`fieldgate_clock::boottime`]. One past the newest when there are none.
+    /// A connection begins, or reads everything again; where the present begins: the first of the newest messages that all belong
+    /// to this start and were taken at `boot` or later, on [`fieldgate_clock::boottime`]. One past the newest when there are none.
     ///
     /// # Errors
     /// [`Closed`]: stop reading.

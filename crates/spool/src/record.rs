@@ -320,7 +320,10 @@ mod tests {
         }
 
         #[test]
-        fn one_flipped_bit_never_changes_a_message(bytes in 0_usize..100, column in 0_usize..8, bit in 0_usize..64, at in any::<prop::sample::Index>()) {
+        fn one_flipped_bit_never_changes_a_message(
+            bytes in 0_usize..100, column in 0_usize..8,
+            bit in 0_usize..64, at in any::<prop::sample::Index>(),
+        ) {
             let message = reading("air", 7, bytes);
             let mut row = row_of(9, &message);
             let number = match column {

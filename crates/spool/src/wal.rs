@@ -143,7 +143,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), cut in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        fn no_bytes_make_it_panic(
+            bytes in any::<Vec<u8>>(), cut in any::<prop::sample::Index>(),
+            at in any::<prop::sample::Index>(), bit in 0_u8..8,
+        ) {
             has_lost_commits(&bytes);
             let (mut log, _) = log();
             let place = at.index(log.len());

@@ -29,7 +29,8 @@ pub(super) fn good(path: &Path, loaded: &Loaded, origin: &Origin) -> Json {
             "readings": how_often(sensor),
             "qos": sensor.qos as u8,
             "retain": sensor.retain,
-            "measurements": sensor.quantities().iter().map(|q| (q.name.to_string(), json!({"unit": q.unit}))).collect::<serde_json::Map<_, _>>(),
+            "measurements": sensor.quantities().iter().map(|q| (q.name.to_string(), json!({"unit": q.unit})))
+                .collect::<serde_json::Map<_, _>>(),
         })).collect::<Vec<_>>(),
         "home_assistant": config.shown_devices().iter().map(|device| json!({
             "topic": device.topic,
@@ -40,7 +41,10 @@ pub(super) fn good(path: &Path, loaded: &Loaded, origin: &Origin) -> Json {
                 "name": entity.name,
             })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "rules": config.rules.iter().map(|rule| json!({ "rule": rule.name.as_str(), "words": rules::words_of(config, rule) })).collect::<Vec<_>>(),
+        "rules": config.rules.iter().map(|rule| json!({
+            "rule": rule.name.as_str(),
+            "words": rules::words_of(config, rule),
+        })).collect::<Vec<_>>(),
         "also": always(config).into_iter().map(|(topic, ..)| topic).collect::<Vec<_>>(),
         "subscribe": subscriptions(config),
     })

@@ -7,15 +7,15 @@ use crate::cli::doctor::situation::{Board, Situation};
 use fieldgate_bus::Files;
 use fieldgate_model::ClockStatus;
 
-/// The supply.
+/// Whether the board's supply voltage has been high enough.
 pub(super) const BOARD: Check =
     Check { id: "board", title: "the board and its supply", causes: &["under-voltage"], judge: judge_board };
 
-/// The kernel has what outputs and inputs need.
+/// Whether the kernel has what outputs and inputs need.
 pub(super) const KERNEL: Check =
     Check { id: "kernel", title: "the kernel's release", causes: &["kernel-too-old"], judge: judge_kernel };
 
-/// The clock is set.
+/// Whether the board's clock is set.
 pub(super) const CLOCK: Check = Check { id: "clock", title: "the date", causes: &["clock-unset"], judge: judge_clock };
 
 /// The interface of GPIO lines by which edges come with their time (Linux 5.10, gpio-v2).

@@ -15,7 +15,7 @@ use crate::cli::doctor::situation::{BrokerFacts, Situation};
 use fieldgate_link::secrets::{CREDENTIALS, credentials_folder};
 use fieldgate_link::{self as link, Broker, Failure, SecretSource, Settings, Step, Transport, Visit};
 
-/// Password and certificates can be read.
+/// Whether the files with password and certificates can be read.
 pub(super) const FILES: Check = Check {
     id: "broker-files",
     title: "password and certificates",
@@ -23,7 +23,7 @@ pub(super) const FILES: Check = Check {
     judge: |situation| judge(situation, Step::Files),
 };
 
-/// Its name has an address.
+/// Whether the broker's name has an address.
 pub(super) const NAME: Check = Check {
     id: "broker-name",
     title: "the broker's name",
@@ -31,7 +31,7 @@ pub(super) const NAME: Check = Check {
     judge: |situation| judge(situation, Step::Name),
 };
 
-/// Somebody listens there.
+/// Whether a program listens on the broker's port.
 pub(super) const PORT: Check = Check {
     id: "broker-port",
     title: "the broker's port",
@@ -39,7 +39,7 @@ pub(super) const PORT: Check = Check {
     judge: |situation| judge(situation, Step::Port),
 };
 
-/// The certificates are good.
+/// Whether both sides accept the other's certificates.
 pub(super) const TLS: Check = Check {
     id: "broker-tls",
     title: "TLS with the broker",
@@ -47,7 +47,7 @@ pub(super) const TLS: Check = Check {
     judge: |situation| judge(situation, Step::Tls),
 };
 
-/// The path is one of websockets.
+/// Whether the broker takes websockets on the path that is configured.
 pub(super) const WEBSOCKET: Check = Check {
     id: "broker-websocket",
     title: "the websocket to the broker",
@@ -55,7 +55,7 @@ pub(super) const WEBSOCKET: Check = Check {
     judge: |situation| judge(situation, Step::Websocket),
 };
 
-/// User, password and protocol are taken.
+/// Whether the broker takes user, password and protocol.
 pub(super) const LOGIN: Check = Check {
     id: "broker-login",
     title: "the login at the broker",
@@ -63,7 +63,7 @@ pub(super) const LOGIN: Check = Check {
     judge: |situation| judge(situation, Step::Login),
 };
 
-/// What is published comes back.
+/// Whether a message that is published comes back, so that the user may publish and subscribe.
 pub(super) const PUBLISH: Check = Check {
     id: "broker-publish",
     title: "a publication that comes back",

@@ -14,7 +14,7 @@ use fieldgate_bus::survey::i2c::binder;
 use fieldgate_bus::{self as bus, Claim, Device, Entry, Files};
 use fieldgate_model::describe_error;
 
-/// Every bus is there and may be used.
+/// Whether every bus is there and may be used.
 pub(super) const BUSES: Check = Check {
     id: "buses",
     title: "the device file of each bus, and who may use it",
@@ -22,7 +22,7 @@ pub(super) const BUSES: Check = Check {
     judge: judge_buses,
 };
 
-/// No address is taken by the kernel.
+/// Whether a driver of the kernel has taken an address that the configuration uses.
 pub(super) const ADDRESSES: Check = Check {
     id: "addresses",
     title: "addresses that a driver of the kernel has taken",
@@ -30,7 +30,7 @@ pub(super) const ADDRESSES: Check = Check {
     judge: judge_addresses,
 };
 
-/// No line or port is taken by another program.
+/// Whether another program uses a line or a port of the configuration.
 pub(super) const LINES: Check = Check {
     id: "lines",
     title: "lines and ports that another program uses",

@@ -9,7 +9,7 @@ use crate::cli::doctor::check::{Check, Finding, Verdict, quoted};
 use crate::cli::doctor::situation::{ConfigurationFacts, Rights, Situation};
 use crate::config::{ConfigError, InForce, Severity};
 
-/// It can run.
+/// Whether the service can run with its configuration.
 pub(super) const CONFIGURATION: Check = Check {
     id: "configuration",
     title: "the file that the service obeys",

@@ -7,7 +7,7 @@ use crate::cli::doctor::situation::Situation;
 use crate::cli::doctor::unit;
 use fieldgate_link as link;
 
-/// The link works as configured.
+/// Whether the link works as configured.
 pub(super) const GATEWAY: Check = Check {
     id: "gateway",
     title: "what the gateway says of its link and its spool",
@@ -15,7 +15,7 @@ pub(super) const GATEWAY: Check = Check {
     judge: judge_gateway,
 };
 
-/// Every bus works.
+/// Whether every bus works.
 pub(super) const BUSES: Check = Check {
     id: "gateway-buses",
     title: "what the gateway says of its buses",
@@ -23,7 +23,7 @@ pub(super) const BUSES: Check = Check {
     judge: judge_buses,
 };
 
-/// Every sensor works.
+/// Whether every sensor works.
 pub(super) const SENSORS: Check = Check {
     id: "sensors",
     title: "what the gateway says of its sensors",

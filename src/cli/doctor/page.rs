@@ -7,7 +7,7 @@ use crate::cli::doctor::check::{Check, Finding, NO_CONFIGURATION, Verdict};
 use crate::cli::doctor::situation::{PageFacts, Situation};
 use crate::cli::doctor::unit;
 
-/// It is served.
+/// Whether the page is served where the configuration says.
 pub(super) const PAGE: Check =
     Check { id: "page", title: "the page for browsers", causes: &["page-not-served"], judge };
 

@@ -8,7 +8,7 @@ use fieldgate_link::{Step, Transport, Visit};
 use fieldgate_model::ClockStatus;
 use fieldgate_spool::Inspection;
 
-/// How everything is.
+/// Everything that the checks judge.
 #[derive(Debug)]
 pub struct Situation {
     /// The file that was asked about.
@@ -48,14 +48,14 @@ pub enum ConfigurationFacts {
     Missing,
     /// Who runs this may not read it.
     Denied,
-    /// It cannot run.
+    /// The gateway cannot run with it.
     Broken {
         /// How many problems it has.
         problems: usize,
         /// The first, without secrets.
         first: String,
     },
-    /// It can.
+    /// The gateway can run with it.
     Loaded {
         /// Why one that a request carried is not in force, where a person should look after that.
         stored: Option<String>,
@@ -189,9 +189,9 @@ pub enum UnitFacts {
     NoAnswer(String),
     /// There is no such unit.
     Absent,
-    /// It is masked.
+    /// The unit is masked, so that systemd refuses to start it.
     Masked,
-    /// It is there.
+    /// The unit is there.
     Loaded(Unit),
 }
 

@@ -11,7 +11,7 @@ use crate::cli::doctor::check::{Check, Finding, NO_CONFIGURATION, Verdict, quote
 use crate::cli::doctor::situation::{Situation, Storage, UnitFacts};
 use fieldgate_spool::{self as spool, FileState, MIN_SIZE};
 
-/// The disk takes what is written.
+/// Whether the disk takes what is written.
 pub(super) const DISK: Check = Check {
     id: "disk",
     title: "the disk of the spool",
@@ -19,7 +19,7 @@ pub(super) const DISK: Check = Check {
     judge: judge_disk,
 };
 
-/// The file can be used.
+/// Whether the spool's file can be used.
 pub(super) const SPOOL: Check = Check {
     id: "spool",
     title: "the spool's file",
@@ -35,7 +35,7 @@ pub(super) const SET_ASIDE: Check = Check {
     judge: judge_set_aside,
 };
 
-/// Only the service has it.
+/// Whether the service alone uses the spool.
 pub(super) const INSTANCE: Check =
     Check { id: "instance", title: "which process has the spool", causes: &["two-instances"], judge: judge_instance };
 

@@ -12,7 +12,7 @@ use crate::cli::doctor::{PATIENCE, within};
 use crate::config::DEFAULT_PATH;
 use fieldgate_spool::FileState;
 
-/// It is there, enabled and running.
+/// Whether the unit is there and the service running.
 pub(super) const UNIT: Check = Check {
     id: "unit",
     title: "the service as systemd sees it",
@@ -20,7 +20,7 @@ pub(super) const UNIT: Check = Check {
     judge,
 };
 
-/// It is started with the board. What runs now does not suffer from that.
+/// Whether the service is started with the board. What runs now does not depend on that.
 pub(super) const AT_BOOT: Check = Check {
     id: "unit-at-boot",
     title: "whether the service starts with the board",
@@ -28,10 +28,10 @@ pub(super) const AT_BOOT: Check = Check {
     judge: judge_at_boot,
 };
 
-/// Its name.
+/// The name of the service's unit.
 const NAME: &str = "fieldgate.service";
 
-/// What is asked for.
+/// The properties of the unit that `systemctl show` is asked for.
 const PROPERTIES: &str =
     "LoadState,ActiveState,SubState,UnitFileState,Result,ExecMainStatus,MainPID,User,Group,SupplementaryGroups";
 

@@ -158,7 +158,10 @@ sensors:
     fn a_reading_is_what_will_be_published() {
         let config = config::load_text(CONFIG, Path::new("x.yaml")).unwrap().config;
         let reading = message(MessageKind::Reading, "air", br#""value":21.50,"samples":3"#);
-        let payload = r#"{"time":"2026-11-22T10:00:00.000Z","run":"5f3a9c1e","seq":7,"value":21.50,"samples":3,"clock":"unsynchronised","late":true}"#;
+        let payload = concat!(
+            r#"{"time":"2026-11-22T10:00:00.000Z","run":"5f3a9c1e","seq":7,"value":21.50,"samples":3,"#,
+            r#""clock":"unsynchronised","late":true}"#
+        );
         for (config, topic) in [(Some(&config), "fieldgate/shed/late/air"), (None, "late/air")] {
             check(false, config, &reading, &format!("{{\"topic\":\"{topic}\",\"payload\":{payload}}}\n"));
         }

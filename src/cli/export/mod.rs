@@ -1,7 +1,7 @@
 //! `fieldgate export`: what waits in the spool, for a board that never saw a network.
 //!
-//! The spool is read beside the running service or without it, locked by nobody and not changed. Lines go to standard output in portions, so
-//! memory does not grow with the spool; what there is to say about them goes to standard error.
+//! The spool is read beside the running service or without it, locked by nobody and not changed. Lines go to standard output in
+//! portions, so memory does not grow with the spool; what there is to say about them goes to standard error.
 
 mod form;
 
@@ -218,7 +218,8 @@ impl Lines {
         if self.has_holes {
             writeln!(
                 said,
-                "error: there may be more: where pages cannot be read, only readings of sensors that were seen before and behind are known to be missing"
+                "error: there may be more: where pages cannot be read, only readings of sensors that were seen before and behind \
+                 are known to be missing"
             )?;
         }
         if self.unreadable > 0 {

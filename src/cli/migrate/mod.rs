@@ -35,8 +35,8 @@ const HEAD: [&str; 2] = [
 const PLAIN: &str = "Made with --plain: values are published as bare text as well, below the base topic of mqtt-io, but on topics of other \
     names, which are listed at the end. Stop mqtt-io first: both would publish their status.";
 
-const OUTPUTS: &str = "safe_after: never keeps an output as it is while the broker is away, as mqtt-io does. Without it an output goes to its \
-    safe state after 30s.";
+const OUTPUTS: &str = "safe_after: never keeps an output as it is while the broker is away, as mqtt-io does. Without it an output \
+    goes to its safe state after 30s.";
 
 /// Prints what the file at `path` becomes.
 pub fn run(path: &Path, plain: bool) -> ExitCode {

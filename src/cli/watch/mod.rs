@@ -1,7 +1,7 @@
 //! `fieldgate watch`: follows a running gateway in the terminal, from anywhere that reaches its broker.
 //!
-//! It subscribes and never publishes, with an identifier and a session of its own. On a terminal it shows the table of the demo, into a pipe
-//! a line for everything that comes.
+//! It subscribes and never publishes, with an identifier and a session of its own. On a terminal it shows the table of the demo,
+//! into a pipe a line for everything that comes.
 
 mod picture;
 

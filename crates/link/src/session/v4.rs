@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 by `rumqttc-v4-next`.
+//! A [`Session`](super::Session) by MQTT 3.1.1, with the client library `rumqttc-v4-next`; otherwise as `v5.rs`.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,6 @@
-//! MQTT 5 by `rumqttc-v5-next`.
+//! A [`Session`](super::Session) by MQTT 5, with the client library `rumqttc-v5-next`.
+//!
+//! Nobody outside of `session/` sees the library: its events become [`Event`]s, its errors a [`Cause`] that names the remedy.
 
 use std::future::Future;
 use std::pin::Pin;

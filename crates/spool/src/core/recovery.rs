@@ -214,7 +214,10 @@ impl Core {
         self.notice = Some(describe_aside(&aside));
         if self.recovery.is_some() {
             // Two damaged files within one recovery: the disk is beyond this.
-            warn!(file = %aside.display(), "Another spool file was damaged before the last one had been read; it stays on the disk, but is not read.");
+            warn!(
+                file = %aside.display(),
+                "Another spool file was damaged before the last one had been read; it stays on the disk, but is not read."
+            );
             self.delivery.drop_some(expected.unwrap_or(0));
             return;
         }
