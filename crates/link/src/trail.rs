@@ -4,7 +4,7 @@
 //! request that it has not answered. A topic that was answered on this connection is not suspected: the same message would have
 //! ended the connection before.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::inflight::Ticket;
@@ -59,8 +59,8 @@ struct Open {
 /// The requests of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Trail {
-    /// Under way, oldest first.
-    open: Vec<Open>,
+    /// Under way, oldest first, as they are mostly answered: taking out the first must not move the others.
+    open: VecDeque<Open>,
     cleared: BTreeSet<String>,
     /// Topics that were written at QoS 0, and when first.
     written: BTreeMap<String, Duration>,
@@ -71,7 +71,7 @@ pub(super) struct Trail {
 impl Trail {
     /// A request is handed over; `answered` says that the broker answers it, as all but QoS 0.
     pub(super) fn sent(&mut self, id: RequestId, blame: Blame, answered: bool) {
-        self.open.push(Open { id, blame, answered });
+        self.open.push_back(Open { id, blame, answered });
     }
 
     /// Whether the publication gets no answer from the broker.
@@ -82,7 +82,7 @@ impl Trail {
     /// The broker has answered, or a publication at QoS 0 is written; returns what it was.
     pub(super) fn done(&mut self, id: RequestId, now: Duration) -> Option<Request> {
         let at = self.open.iter().position(|open| open.id == id)?;
-        let Open { blame, answered, .. } = self.open.remove(at);
+        let Open { blame, answered, .. } = self.open.remove(at)?;
         self.answers += 1;
         if let Request::Publish(topic) = &blame.request {
             if answered {
