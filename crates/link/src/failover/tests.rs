@@ -240,9 +240,16 @@ impl Notes {
     }
 
     fn check(&self, shown: &str) {
-        assert_eq!(shown.contains("retains no messages"), self.no_retain_alarm, "{shown}: {self:?}");
-        assert_eq!(shown.contains("does another client"), self.brief_alarm, "{shown}: {self:?}");
-        assert_eq!(shown.contains("keeps taking over"), self.taken_over_alarm, "{shown}: {self:?}");
+        // The first few are shown, and how many there are beyond: one of these may be what is expected.
+        let is_cut = shown.ends_with(" more");
+        for (words, is_expected) in [
+            ("retains no messages", self.no_retain_alarm),
+            ("does another client", self.brief_alarm),
+            ("keeps taking over", self.taken_over_alarm),
+        ] {
+            let is_shown = shown.contains(words);
+            assert!(is_shown == is_expected || (is_expected && is_cut), "{words}: {shown}: {self:?}");
+        }
     }
 }
 
