@@ -7,7 +7,6 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -36,9 +35,6 @@ type Answer = oneshot::Sender<Result<Json, Failure>>;
 
 /// What requests ask of the gateway.
 type Questions = mpsc::Receiver<Question>;
-
-/// How often the file system is asked whether the clock was set, and what requests have changed for a time is looked at.
-const SECOND: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or another signal that ends it. A second one, half a second later or more, ends it at once.
 ///
@@ -174,11 +170,15 @@ async fn attend(attended: &mut Attended<'_>, signals: &mut Signals) {
     let mut questions = attended.gateway.questions();
     let watched = systemd::watchdog_period();
     let mut look = clock::interval(deadlines::look(watched));
-    let mut each_second = clock::interval(SECOND);
     let (mut complained, mut alarmed) = (false, false);
     let mut published = tokio::time::Instant::now();
+    let health = tokio::time::sleep_until(published + attended.gateway.health_period());
+    tokio::pin!(health);
     loop {
         let next = published + attended.gateway.health_period();
+        if health.deadline() != next {
+            health.as_mut().reset(next);
+        }
         tokio::select! {
             asked = signals.next() => {
                 if asked == Asked::Hangup && !signals.terminal_closed().await {
@@ -204,16 +204,15 @@ async fn attend(attended: &mut Attended<'_>, signals: &mut Signals) {
                 attended.gateway.publish_health();
                 published = tokio::time::Instant::now();
             }
-            () = tokio::time::sleep_until(next) => {
+            () = &mut health => {
                 attended.gateway.publish_health();
                 published = tokio::time::Instant::now();
             }
-            _ = each_second.tick() => {
+            // One timer for all of it, and the others stay as they are: each that is set anew costs a system call.
+            _ = look.tick() => {
                 clock::refresh();
                 attended.expire().await;
                 attended.look_at_trial().await;
-            }
-            _ = look.tick() => {
                 let alive = attended.gateway.check_progress();
                 if alive {
                     systemd::watchdog();

@@ -158,6 +158,12 @@ impl Forwarder {
         self.lanes.as_ref()?.wants(lane, head)
     }
 
+    /// Where the live lane goes on, if it has read all that the spool has below `head`. The answer has nothing of what was settled
+    /// before `head` grew, so until [`Forwarder::ask`] nothing is remembered for it.
+    pub(super) fn awaits(&self, head: Sequence) -> Option<Sequence> {
+        self.lanes.as_ref()?.awaits(head)
+    }
+
     /// The spool has answered. What is settled or on its way may still be in the answer; after a refusal a lane reads again
     /// where that lies. Returns whether it is to be asked again at once.
     pub(super) fn offer(&mut self, lane: Lane, mut batch: Batch, window: &Window, now: Duration) -> bool {

@@ -141,6 +141,11 @@ impl Lanes {
         (queue.cursor < end && queue.has_room()).then_some(queue.cursor)
     }
 
+    /// Where the live lane goes on, if it has read everything below `head` and is not full.
+    pub fn awaits(&self, head: Sequence) -> Option<Sequence> {
+        (self.live.cursor == head && self.live.has_room()).then_some(head)
+    }
+
     /// Whether all that was in the spool up to `head` is read and gone.
     pub fn is_drained(&self, head: Sequence) -> bool {
         let read = |lane| self.wants(lane, head).is_none();

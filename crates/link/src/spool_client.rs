@@ -122,18 +122,33 @@ impl SpoolClient {
         }
     }
 
-    /// Informs the spool of what is settled; what does not fit into its queue, because its disk hangs, is returned.
-    pub(super) fn settle(&mut self, settled: Settled) -> Settled {
+    /// Informs the spool of what is settled; what does not fit into its queue, because its disk hangs, is returned. With it the
+    /// spool is asked for what it will offer next in the live lane, if that has read all there is (`next`): its thread wakes
+    /// once for both, and its answer wakes the link once, where the news that there is something, a question and its answer were
+    /// three steps from thread to thread. [`SpoolClient::read`] takes the answer.
+    pub(super) fn settle(&mut self, settled: Settled, next: Option<Sequence>) -> Settled {
         let Settled { mut acknowledged, mut given_up } = settled;
         if !acknowledged.is_empty() {
-            let outcome = self.spool.try_acknowledge(acknowledged);
-            acknowledged = self.left_over(outcome);
+            acknowledged = self.acknowledge(acknowledged, next);
         }
         if !given_up.is_empty() {
             let outcome = self.spool.try_give_up(given_up);
             given_up = self.left_over(outcome);
         }
         Settled { acknowledged, given_up }
+    }
+
+    fn acknowledge(&mut self, acknowledged: Vec<Sequence>, next: Option<Sequence>) -> Vec<Sequence> {
+        let place = &mut self.asked[Lane::Live as usize];
+        let Some(from) = next.filter(|_| place.is_none()) else {
+            let outcome = self.spool.try_acknowledge(acknowledged);
+            return self.left_over(outcome);
+        };
+        let outcome = self.spool.try_acknowledge_and_await(acknowledged, from, LANE_CAPACITY).map(|answered| {
+            let batch = Question::new(async move { answered.await.map_err(|_| Closed)? });
+            *place = Some(Asked { from, batch });
+        });
+        self.left_over(outcome)
     }
 
     fn left_over<T>(&mut self, outcome: Result<(), NotNow<Vec<T>>>) -> Vec<T> {

@@ -10,7 +10,7 @@ use crate::announced::Announced;
 use crate::command_ids::CommandIds;
 use crate::configuration;
 use crate::error::{Closed, NotNow, ReadError};
-use crate::thread::Request;
+use crate::thread::{Awaited, Request};
 use crate::types::{Batch, Sequence, Settings, Stats};
 use crate::vitals::{Busy, Vitals};
 use fieldgate_model::{Loss, Message, Name, PersistedCounts, PersistedValues, Recipient, Saved};
@@ -145,7 +145,7 @@ impl Spool {
     /// # Errors
     /// [`Closed`]: what was committed of them will be sent again by the next run.
     pub async fn acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), Closed> {
-        self.send(Request::Acknowledge(sequences)).await
+        self.send(Request::Acknowledge(sequences, None)).await
     }
 
     /// The same without waiting.
@@ -153,8 +153,32 @@ impl Spool {
     /// # Errors
     /// [`NotNow`] says whether to try again.
     pub fn try_acknowledge(&self, sequences: Vec<Sequence>) -> Result<(), NotNow<Vec<Sequence>>> {
-        self.requests.try_send(Request::Acknowledge(sequences)).map_err(|error| match error {
-            TrySendError::Full(Request::Acknowledge(sequences)) => NotNow::Full(sequences),
+        self.try_acknowledge_and(sequences, None)
+    }
+
+    /// The same, and what the spool will offer from `from` on is wanted: it is sent as soon as there is something, so that nobody
+    /// need ask for what has just come. One such wish is open at a time. An earlier one is answered with nothing, and so is one from
+    /// before a new era. The channel is closed when the spool has ended.
+    ///
+    /// # Errors
+    /// As [`Spool::try_acknowledge`].
+    pub fn try_acknowledge_and_await(
+        &self,
+        sequences: Vec<Sequence>,
+        from: Sequence,
+        limit: usize,
+    ) -> Result<oneshot::Receiver<Result<Batch, ReadError>>, NotNow<Vec<Sequence>>> {
+        let (answer, answered) = oneshot::channel();
+        self.try_acknowledge_and(sequences, Some(Awaited { from, limit, answer })).map(|()| answered)
+    }
+
+    fn try_acknowledge_and(
+        &self,
+        sequences: Vec<Sequence>,
+        next: Option<Awaited>,
+    ) -> Result<(), NotNow<Vec<Sequence>>> {
+        self.requests.try_send(Request::Acknowledge(sequences, next)).map_err(|error| match error {
+            TrySendError::Full(Request::Acknowledge(sequences, _)) => NotNow::Full(sequences),
             _ => NotNow::Closed,
         })
     }

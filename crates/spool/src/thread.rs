@@ -40,7 +40,8 @@ pub(super) enum Request {
         boot: Duration,
         answer: oneshot::Sender<Sequence>,
     },
-    Acknowledge(Vec<Sequence>),
+    /// Forget these; and what is offered next is wanted. A later question takes the place of one that waits.
+    Acknowledge(Vec<Sequence>, Option<Awaited>),
     GiveUp(Vec<(Sequence, String)>),
     PassOver(Vec<Sequence>),
     Reconfigure(Settings),
@@ -54,6 +55,22 @@ pub(super) enum Request {
     /// Changes these readings on the disk, so that their rows are not as they were written.
     #[cfg(any(test, feature = "testing"))]
     Damage(Vec<(fieldgate_model::Name, u64)>),
+}
+
+/// A read of what is not offered yet.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) from: Sequence,
+    pub(super) limit: usize,
+    pub(super) answer: oneshot::Sender<Result<Batch, ReadError>>,
+}
+
+impl Awaited {
+    /// Nothing has come: who still wants to know asks again.
+    fn give_up(self) {
+        // An error means that the requester stopped waiting and does not need the answer.
+        self.answer.send(Ok(Batch { messages: Vec::new(), next: self.from })).unwrap_or_default();
+    }
 }
 
 /// The spool's thread. It ends after [`Spool::close`], or when the last [`Spool`] is gone; either way everything is
@@ -127,6 +144,7 @@ fn open_with(
         folder: folder.clone(),
         places: Places(Arc::clone(&places)),
         waiting: Vec::new(),
+        awaited: None,
         set: Vec::new(),
         set_values: Vec::new(),
         queue,
@@ -172,6 +190,8 @@ struct ThreadState {
     places: Places,
     /// Who waits until everything up to now is offered.
     waiting: Vec<oneshot::Sender<()>>,
+    /// The read that waits for what is offered next: there is one link.
+    awaited: Option<Awaited>,
     /// Who waits until the count of a sensor is on disk.
     set: Vec<(Name, oneshot::Sender<Saved>)>,
     /// Who waits until what a user has set is on disk.
@@ -304,7 +324,12 @@ impl ThreadState {
                 self.places.0.add_permits(items.len());
                 items.into_iter().for_each(|item| self.take(item, now));
             }
-            Request::Acknowledge(sequences) => self.core.acknowledge(&sequences, now),
+            Request::Acknowledge(sequences, next) => {
+                self.core.acknowledge(&sequences, now);
+                if let Some(earlier) = next.and_then(|next| self.awaited.replace(next)) {
+                    earlier.give_up();
+                }
+            }
             Request::GiveUp(messages) => {
                 messages.iter().for_each(|(sequence, reason)| self.core.give_up(*sequence, reason, now));
             }
@@ -346,9 +371,25 @@ impl ThreadState {
         }
     }
 
-    fn publish(&self) {
-        let (head, era) = (self.core.head(), self.core.era());
+    /// Answers the read that waits for what is offered now. In a new era its place means something else.
+    fn answer_awaited(&mut self, is_new_era: bool) {
+        let head = self.core.head();
+        let Some(awaited) = self.awaited.take_if(|awaited| is_new_era || awaited.from < head) else { return };
+        if is_new_era {
+            awaited.give_up();
+        } else if !awaited.answer.is_closed() {
+            let batch = self.core.read(awaited.from, awaited.limit, clock::now());
+            // An error means that the requester stopped waiting and does not need the answer.
+            awaited.answer.send(batch).unwrap_or_default();
+        }
+    }
+
+    fn publish(&mut self) {
+        let era = self.core.era();
         let is_new_era = self.era.send_if_modified(|known| std::mem::replace(known, era) != era);
+        // Before the head, so that the link is woken once for both.
+        self.answer_awaited(is_new_era);
+        let head = self.core.head();
         self.head.send_if_modified(|known| std::mem::replace(known, head) != head || is_new_era);
         if self.core.knows_counts() {
             self.counts

@@ -92,11 +92,12 @@ impl Connection<'_> {
         }
     }
 
-    /// Informs the spool of what is settled, and of what was read and not sent. While its queue is full, because its disk hangs,
+    /// Informs the spool of what is settled, and of what was read and not sent, and asks for what comes next. While its queue is full, because its disk hangs,
     /// the first waits for the next turn.
     pub(super) fn settle(&mut self) {
         self.spool.pass_over(self.forwarder.take_passed_over());
-        let left_over = self.spool.settle(self.forwarder.take_settled());
+        let next = self.forwarder.awaits(self.spool.head());
+        let left_over = self.spool.settle(self.forwarder.take_settled(), next);
         self.forwarder.put_back(left_over);
     }
 

@@ -85,6 +85,14 @@ impl Bench {
 }
 
 #[test]
+fn what_comes_next_is_awaited_only_where_the_live_lane_has_read_all_there_is() {
+    let mut bench = Bench::new(vec![message("a", RunId(1), 0), message("a", RUN, 10)], 1);
+    assert_eq!((bench.lanes.awaits(Sequence(2)), bench.lanes.awaits(Sequence(1))), (None, Some(Sequence(1))));
+    bench.fill(Duration::from_secs(10));
+    assert_eq!((bench.lanes.awaits(bench.head()), bench.lanes.awaits(Sequence(3))), (Some(Sequence(2)), None));
+}
+
+#[test]
 fn the_present_is_published_before_the_past() {
     let all = vec![message("a", RunId(1), 0), message("a", RUN, 10), message("a", RUN, 95), message("b", RUN, 96)];
     let mut bench = Bench::new(all, 2);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{copy_of, name, numbers, on_disk, reading, settings};
-use crate::{Closed, Item, Sequence, Settings, WhenFull, open};
+use crate::{Batch, Closed, Item, Sequence, Settings, WhenFull, open};
 use fieldgate_model::{CommandRecord, Loss, MessageKind, Name, Recipient, RunId};
 
 #[tokio::test]
@@ -26,6 +26,54 @@ async fn a_message_goes_in_comes_out_and_is_forgotten() {
     spool.clone().close().await;
     assert_eq!(spool.append(reading("air", 2, 100)).await, Err(Closed));
     thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_awaited_is_sent_when_it_is_offered_and_only_to_the_last_who_wants_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let (spool, _thread) = open(settings(folder.path(), hour, WhenFull::DropOldest), RunId(1)).unwrap();
+    let from = *spool.head().borrow();
+    let appended = async {
+        // Behind both questions.
+        spool.offered().await.unwrap();
+        spool.append(reading("air", 1, 100)).await.unwrap();
+    };
+    let wish = || spool.try_acknowledge_and_await(Vec::new(), from, 10).unwrap();
+    let (earlier, last, ()) = tokio::join!(wish(), wish(), appended);
+    assert_eq!(earlier.unwrap(), Ok(Batch { messages: Vec::new(), next: from }));
+    let last = last.unwrap().unwrap();
+    assert_eq!((numbers(&last.messages), last.next), (vec![1], *spool.head().borrow()));
+    let again = wish().await.unwrap().unwrap();
+    assert_eq!(numbers(&again.messages), [1], "what is there is answered at once");
+    let settled = spool.try_acknowledge_and_await(vec![again.messages[0].sequence], again.next, 10).unwrap();
+    spool.stats().wait_for(|stats| stats.queued == 0).await.unwrap();
+    spool.close().await;
+    assert!(settled.await.is_err(), "nothing comes any more");
+}
+
+#[tokio::test]
+async fn what_is_awaited_comes_to_nothing_in_a_new_era() {
+    let root = tempfile::tempdir().unwrap();
+    let (disk, away) = (root.path().join("disk"), root.path().join("away"));
+    fs::create_dir(&disk).unwrap();
+    symlink(&disk, root.path().join("link")).unwrap();
+    let settings = settings(&root.path().join("link"), Duration::ZERO, WhenFull::DropOldest);
+    let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
+    spool.append(reading("air", 1, 100)).await.unwrap();
+    spool.close().await;
+    thread.join().unwrap();
+    fs::rename(&disk, &away).unwrap();
+    let (spool, _thread) = open(settings, RunId(2)).unwrap();
+    let (from, era) = (*spool.head().borrow(), *spool.era().borrow());
+    let found = async {
+        spool.offered().await.unwrap();
+        fs::rename(&away, &disk).unwrap();
+    };
+    let wish = spool.try_acknowledge_and_await(Vec::new(), from, 10).unwrap();
+    let (asked, ()) = tokio::join!(wish, found);
+    assert_eq!(asked.unwrap(), Ok(Batch { messages: Vec::new(), next: from }));
+    assert_ne!(*spool.era().borrow(), era);
 }
 
 #[tokio::test]
