@@ -119,9 +119,21 @@ mod tests {
     }
 
     #[test]
+    fn under_version_5_the_will_of_an_earlier_connection_does_not_suspend_commands_again() {
+        let mut marker = FreshnessMarker::new(false, Protocol::V5, "x1".into());
+        marker.send(NOW);
+        marker.saw(&arrived("online", false, Some("x1")));
+        marker.saw_offline(Protocol::V5, NOW);
+        assert!(!marker.is_stale(), "the nonce was ours");
+    }
+
+    #[test]
     fn a_clean_session_needs_no_marker() {
-        let mut marker = FreshnessMarker::new(true, Protocol::V5, "x1".into());
-        assert_eq!(marker.send(NOW), None);
-        assert!(!marker.is_stale());
+        for protocol in [Protocol::V4, Protocol::V5] {
+            let mut marker = FreshnessMarker::new(true, protocol, "x1".into());
+            assert_eq!(marker.send(NOW), None);
+            marker.saw_offline(protocol, NOW);
+            assert!(!marker.is_stale() && !marker.is_overdue(NOW + MARKER_TIMEOUT));
+        }
     }
 }

@@ -104,6 +104,32 @@ fn a_will_is_left_without_the_flag_at_every_second_attempt_after_three_that_were
 }
 
 #[test]
+fn a_broker_that_is_known_to_retain_nothing_and_closes_some_connects_is_not_tried_for_its_will_again() {
+    let mut broker = broker();
+    ended(&mut broker, CauseKind::Disconnected(0x9A), None, S);
+    (0..3).for_each(|_| drop(broker.failed(CauseKind::Closed, NOW)));
+    assert!(!broker.will(NOW).retain);
+    let news = broker.accepted(&testing::connected(Protocol::V5), NOW);
+    assert!(news.is_some(), "the first connection that it accepts is kept");
+}
+
+#[test]
+fn a_reset_over_our_own_status_may_be_chance_and_a_second_one_is_not() {
+    let status = |broker: &mut BrokerState, kind| drop(ended(broker, kind, Some(&Request::Status), S));
+    let mut broker = broker();
+    status(&mut broker, CauseKind::Reset);
+    assert!(broker.may_hear_status());
+    status(&mut broker, CauseKind::Reset);
+    assert!(!broker.may_hear_status());
+    let mut closing = self::broker();
+    status(&mut closing, CauseKind::Closed);
+    assert!(!closing.may_hear_status());
+    closing.will(NOW + LEARN_AGAIN);
+    status(&mut closing, CauseKind::Reset);
+    assert!(closing.may_hear_status(), "the end before was no reset");
+}
+
+#[test]
 fn what_a_broker_offers_anew_clears_its_alarms_and_take_overs_that_go_on_keep_theirs() {
     let mut broker = broker();
     let offers = |maximum_qos| Connected { maximum_qos, ..testing::connected(Protocol::V5) };

@@ -49,6 +49,20 @@ fn a_broker_that_served_is_left_for_the_first_and_one_that_did_not_for_the_next(
 }
 
 #[test]
+fn the_first_broker_that_drops_us_soon_gives_us_back_to_the_one_that_was_left_for_it() {
+    for (lasted, next, look) in [(S, 1, Some(1200 * S)), (STABLE_AFTER, 0, None)] {
+        let mut failover = failover(2).with(Protocol::V5.into(), Some(600 * S));
+        failover.failed(CauseKind::Other, S, 0.5);
+        assert_eq!((failover.turn(), failover.look_at_first()), (1, Some(600 * S)));
+        failover.change_to_first();
+        assert_eq!((failover.turn(), failover.look_at_first()), (0, None));
+        let outcome = failover.ended(&cause(CauseKind::Other), None, lasted, 700 * S, 0.5);
+        assert_eq!((failover.turn(), failover.look_at_first()), (next, look), "after {lasted:?}");
+        assert_eq!(outcome.wait.is_zero(), next == 1, "{outcome:?}");
+    }
+}
+
+#[test]
 fn a_broker_that_refuses_both_forms_of_the_will_does_not_keep_the_turn() {
     for kind in [CauseKind::WillRetain, CauseKind::WillQos] {
         let mut failover = failover(2);
