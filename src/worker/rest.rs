@@ -211,8 +211,10 @@ mod tests {
         assert_eq!([one, other, well].map(|place| rest.allowed_from(place, Purpose::Sample)), [s(20), s(20), s(0)]);
         rest.answered(well);
         assert_eq!(rest.allowed_from(one, Purpose::Sample), s(20), "that others are well says nothing of it");
+        assert!(rest.is_failing(other));
         rest.answered(other);
         assert_eq!([one, other].map(|place| rest.allowed_from(place, Purpose::Sample)), [s(0); 2]);
+        assert_eq!((rest.is_failing(other), rest.why(other)), (false, ""), "at the end it is tried like any other");
     }
 
     #[test]
@@ -238,6 +240,30 @@ mod tests {
         assert_eq!(rest.allowed_from(air, Purpose::Sample), s(22));
         fails(&mut rest, relays, Purpose::Output, 20);
         assert_eq!(rest.allowed_from(air, Purpose::Sample), s(22), "and the other way round");
+    }
+
+    #[test]
+    fn after_an_answer_the_next_failure_is_a_first_one_again() {
+        let mut rest = Rest::default();
+        let (one, other) = (chip(&mut rest, 1), chip(&mut rest, 2));
+        (10..13).for_each(|at| fails(&mut rest, one, Purpose::Sample, at));
+        rest.answered(one);
+        fails(&mut rest, other, Purpose::Sample, 20);
+        assert!(rest.allowed_from(other, Purpose::Sample) <= s(20));
+    }
+
+    /// Whoever waits is computed again then, and an output that may go off does not wait for its old time.
+    #[test]
+    fn what_changes_when_others_may_try_is_said_once() {
+        let mut rest = Rest::default();
+        let (one, other) = (chip(&mut rest, 1), chip(&mut rest, 2));
+        assert!(!rest.take_changed());
+        fails(&mut rest, one, Purpose::Output, 10);
+        assert_eq!([rest.take_changed(), rest.take_changed()], [true, false]);
+        rest.answered(other);
+        assert!(!rest.take_changed(), "it was well");
+        rest.answered(one);
+        assert_eq!([rest.take_changed(), rest.take_changed()], [true, false]);
     }
 
     #[test]

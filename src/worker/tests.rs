@@ -149,6 +149,42 @@ impl Bench {
         .await
     }
 
+    /// What the next `events` say of the only sensor: how many of its readings came or were reported as lost. None is missing
+    /// between them.
+    async fn account(&mut self, events: usize) -> u64 {
+        let mut accounted = 0;
+        for _ in 0..events {
+            match self.next(Some).await {
+                Event::Reading { reading, .. } => {
+                    assert_eq!(reading.seq, accounted + 1, "nothing is missing before it");
+                    accounted = reading.seq;
+                }
+                Event::Lost(loss) => {
+                    assert_eq!((loss.from_seq, loss.to_seq + 1 - loss.from_seq), (accounted + 1, loss.count));
+                    accounted = loss.to_seq;
+                }
+                Event::Status { .. }
+                | Event::State { .. }
+                | Event::Count { .. }
+                | Event::CountSet { .. }
+                | Event::ValueSet { .. }
+                | Event::Published { .. } => {}
+            }
+        }
+        accounted
+    }
+
+    /// Hands over an order that releases what `plan` does not have, and waits until that is done.
+    async fn release(&self, plan: Plan) {
+        let (done, is_done) = oneshot::channel();
+        self.worker.inbox.offer(Order::Release { plan, done }).unwrap();
+        tokio::time::timeout(SOON, is_done).await.expect("in time").unwrap();
+    }
+
+    fn state_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("bench.json")
+    }
+
     async fn state(&mut self) -> (Option<OutputValue>, StateCause) {
         self.next(|event| match event {
             Event::State { value, cause, .. } => Some((value, cause)),
@@ -197,25 +233,7 @@ async fn without_room_readings_become_one_loss_that_is_reported_before_the_next(
     })
     .await
     .unwrap();
-    let mut accounted = 0;
-    for _ in 0..20 {
-        match bench.next(Some).await {
-            Event::Reading { reading, .. } => {
-                assert_eq!(reading.seq, accounted + 1, "nothing is missing before it");
-                accounted = reading.seq;
-            }
-            Event::Lost(loss) => {
-                assert_eq!((loss.from_seq, loss.to_seq + 1 - loss.from_seq), (accounted + 1, loss.count));
-                accounted = loss.to_seq;
-            }
-            Event::Status { .. }
-            | Event::State { .. }
-            | Event::Count { .. }
-            | Event::CountSet { .. }
-            | Event::ValueSet { .. }
-            | Event::Published { .. } => {}
-        }
-    }
+    let accounted = bench.account(20).await;
     assert!(accounted > 10, "{accounted}");
 }
 

@@ -92,9 +92,11 @@ mod tests {
     proptest! {
         #[test]
         fn the_first_is_the_one_that_a_scan_finds(
-            start in prop::collection::vec(0u32..50, 1..60), moves in prop::collection::vec((any::<usize>(), 0u32..100), 0..200),
+            before in 0u32..80, start in prop::collection::vec(0u32..50, 1..60), moves in prop::collection::vec((any::<usize>(), 0u32..100), 0..200),
         ) {
             let (mut table, mut plain) = (Timetable::new(), start.clone());
+            // What was in it before leaves nothing behind.
+            table.reset((0..before).rev());
             table.reset(start.into_iter());
             for (entry, due) in moves {
                 let scanned = plain.iter().copied().enumerate().min_by_key(|(entry, due)| (*due, *entry));

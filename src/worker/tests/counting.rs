@@ -86,3 +86,35 @@ async fn what_was_counted_since_the_last_reading_is_reported_at_the_end() {
     }
     panic!("{last:?} was reported last, and {:?} counted", count.total());
 }
+
+#[tokio::test]
+async fn what_was_counted_since_the_last_reading_is_reported_when_a_reload_removes_the_sensor() {
+    let (mut clicks, tally) = clicker();
+    clicks.every = Duration::from_secs(3600);
+    let count = Arc::clone(&tally.count);
+    let mut bench = Bench::start(64, |file| plan(vec![(clicks, tally)], Vec::new(), file));
+    bench.know.send_replace(Some(Arc::default()));
+    let (answer, sampled) = oneshot::channel();
+    bench.worker.inbox.offer(Order::Sample { sensor: name("clicks"), answer }).unwrap();
+    sampled.await.unwrap().unwrap();
+    while bench.next(count_of).await.is_none() {}
+    // As a line would do.
+    count.add(5);
+    bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), Vec::new(), &bench.state_file()))).unwrap();
+    let last = bench.next(|event| if let Event::Count { count, .. } = event { Some(count) } else { None }).await;
+    assert_eq!(Some(last), count.total());
+}
+
+#[tokio::test]
+async fn what_is_counted_is_kept_although_the_report_makes_no_reading_of_it() {
+    let (mut clicks, tally) = clicker();
+    let delta = vec![("temperature".into(), 1000.0)];
+    clicks.report = Some(ReportSettings { delta, ..ReportSettings::default() });
+    let mut bench = Bench::start(64, |file| plan(vec![(clicks, tally)], Vec::new(), file));
+    bench.know.send_replace(Some(Arc::default()));
+    let mut kept = Vec::new();
+    while kept.len() < 3 {
+        kept.push(bench.next(|event| if let Event::Count { count, .. } = event { Some(count) } else { None }).await);
+    }
+    assert!(kept.is_sorted_by(|one, next| one < next), "{kept:?}");
+}

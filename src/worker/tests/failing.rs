@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::worker::bus_slots::BusSlots;
-use crate::worker::rest::{Place, Purpose};
+use crate::worker::rest::{Place, Purpose, QUICK};
 use crate::worker::run::note;
+use fieldgate_bus::Claim;
+use fieldgate_drivers::Actuator;
 
 impl Bench {
     /// The next status of a sensor, in whatever words.
@@ -92,9 +94,9 @@ async fn a_bus_that_was_unplugged_is_opened_again_when_it_is_back() {
     while bench.status().await != SensorStatus::Ok {}
 }
 
-#[test]
-fn an_output_that_fails_slowly_rests_for_as_long_or_until_there_is_an_answer() {
-    let (events, _received) = mpsc::channel(1);
+/// What a thread without a plan has.
+fn no_buses() -> BusSlots {
+    let (events, _) = mpsc::channel(1);
     let context = Context {
         run: RunId(7),
         states: events.clone(),
@@ -106,7 +108,12 @@ fn an_output_that_fails_slowly_rests_for_as_long_or_until_there_is_an_answer() {
         interlocks: SharedInterlocks::default(),
         trips: Trips::default(),
     };
-    let mut buses = BusSlots::new(context, Arc::default());
+    BusSlots::new(context, Arc::default())
+}
+
+#[test]
+fn an_output_that_fails_slowly_rests_for_as_long_or_until_there_is_an_answer() {
+    let mut buses = no_buses();
     let bus = name("bench");
     let place = buses.rest.place(Place::bus(Some(&bus)));
     let (now, cost) = (Duration::from_secs(10), Duration::from_secs(1));
@@ -142,4 +149,165 @@ async fn at_the_end_outputs_that_are_off_when_safe_come_first() {
         assert_eq!(stopped.await, name(expected));
     }
     assert!(bench.worker.join(SOON).await);
+}
+
+/// Else each output behind a bus that times out would use up the time for stopping once more.
+#[test]
+fn what_is_barred_is_not_opened_and_the_reason_is_said() {
+    let (mut buses, bench) = (no_buses(), name("bench"));
+    buses.adopt(vec![(Some(bench.clone()), bus::sim::at(None), Vec::new())], std::iter::empty());
+    buses.bar(Some("the others took too long".into()));
+    let Err(error) = buses.bus(Some(&bench)).map(drop) else { panic!("it was opened") };
+    assert!(error.to_string().contains("the others took too long"), "{error}");
+    assert!(buses.take_news().is_empty() && buses.deadline() == Some(Duration::ZERO), "it is not open");
+    buses.bar(None);
+    assert!(buses.bus(Some(&bench)).is_ok());
+}
+
+static PANICKING: DriverSpec = DriverSpec {
+    role: Role::Sensor { measurements: |_| vec![TEMPERATURE], default_every: None, build: |_, _| panic!("a defect") },
+    ..NOBODY
+};
+
+/// A defect does not pass by itself, and each panic writes to the log.
+#[tokio::test]
+async fn a_driver_that_panics_rests_for_a_second_and_its_ticks_count_as_skipped() {
+    let (mut settings, tally) = counter("panicking", 5);
+    settings.driver = &PANICKING;
+    let _bench = Bench::start(1024, |file| plan(vec![(settings, Arc::clone(&tally))], Vec::new(), file));
+    let skipped = || tally.skipped.load(Ordering::Relaxed);
+    let rest = async {
+        while skipped() < 190 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(SOON, rest).await.expect("a second has so many ticks");
+    // Read before what is counted behind it.
+    let failed = tally.failed.load(Ordering::Relaxed);
+    assert!(skipped() >= 190 * (failed - 1), "{failed} failures, {} ticks", skipped());
+}
+
+/// Its lines are not sampled for long, so only looking at the bus itself shows that it has gone.
+#[tokio::test]
+async fn a_bus_that_is_unplugged_is_noticed_although_nothing_on_it_is_due() {
+    let mut bench = Bench::start(64, |file| plan(vec![button("GPIO17", 3_600_000)], Vec::new(), file));
+    assert_eq!(bench.status().await, SensorStatus::Ok);
+    bench.write(r#"{"gone":true}"#);
+    assert_eq!(bench.status().await, SensorStatus::Degraded);
+}
+
+/// How often [`TIRED`] was built, by one test.
+static TIRED_BUILT: AtomicUsize = AtomicUsize::new(0);
+
+/// The first that is built follows until it is switched on, and then never again: the chip has lost its supply.
+struct Tired {
+    is_first: bool,
+    is_lost: bool,
+    on: bool,
+}
+
+impl Actuator for Tired {
+    fn apply(&mut self, value: OutputValue) -> Result<(), DriverError> {
+        self.on = value == OutputValue::Switch(true);
+        self.is_lost |= self.is_first && self.on;
+        if self.is_lost { Err(DriverError::NotReady("the output")) } else { Ok(()) }
+    }
+
+    fn read_back(&mut self) -> Result<Option<OutputValue>, DriverError> {
+        Ok(Some(OutputValue::Switch(self.on)))
+    }
+}
+
+static TIRED: DriverSpec = DriverSpec {
+    role: Role::Actuator {
+        kind: |_| OutputKind::Switch,
+        pace: |_| Pace::AtOnce,
+        contradiction: |_| None,
+        build: |_, _, _| {
+            let is_first = TIRED_BUILT.fetch_add(1, Ordering::Relaxed) == 0;
+            Ok(Box::new(Tired { is_first, is_lost: false, on: false }))
+        },
+    },
+    ..NOBODY
+};
+
+#[tokio::test]
+async fn an_output_that_does_not_follow_is_built_again() {
+    let tired = ActuatorSettings { driver: &TIRED, ..pump(None) };
+    let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![tired], file));
+    assert_eq!(bench.state().await.0, OFF);
+    assert!(bench.order(true, None).await.unwrap().is_err());
+    while bench.state().await.0 != OFF {}
+    assert!(bench.order(true, None).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn an_output_whose_bus_was_unplugged_is_unknown_and_safe_when_it_is_back() {
+    let mut bench = Bench::start(64, |file| plan(vec![thermometer("tank")], vec![pump(None)], file));
+    assert_eq!(bench.state().await.0, OFF);
+    bench.order(true, None).await.unwrap().unwrap();
+    assert_eq!(bench.state().await.0, ON);
+    bench.write(r#"{"gone":true}"#);
+    assert_eq!(bench.state().await.0, None);
+    bench.write(r#"{"gone":false}"#);
+    assert_eq!(bench.state().await.0, OFF);
+}
+
+/// Slow to fail when it is to go off.
+struct SlowOff(bool);
+
+static OFFS: AtomicUsize = AtomicUsize::new(0);
+
+impl Actuator for SlowOff {
+    fn apply(&mut self, value: OutputValue) -> Result<(), DriverError> {
+        let was_on = std::mem::replace(&mut self.0, value == OutputValue::Switch(true));
+        if was_on && !self.0 {
+            OFFS.fetch_add(1, Ordering::SeqCst);
+            #[expect(clippy::disallowed_methods, reason = "a bus thread may block")]
+            std::thread::sleep(QUICK * 2);
+            return Err(DriverError::NotReady("the output"));
+        }
+        Ok(())
+    }
+
+    fn read_back(&mut self) -> Result<Option<OutputValue>, DriverError> {
+        Ok(Some(OutputValue::Switch(self.0)))
+    }
+}
+
+static SLOW_OFF: DriverSpec = DriverSpec {
+    claims: |_| vec![Claim::Line("all on one chip".into())],
+    role: Role::Actuator {
+        kind: |_| OutputKind::Switch,
+        pace: |_| Pace::AtOnce,
+        contradiction: |_| None,
+        build: |_, _, _| Ok(Box::new(SlowOff(false))),
+    },
+    ..NOBODY
+};
+
+#[tokio::test]
+async fn when_one_output_fails_slowly_at_the_end_the_others_on_its_chip_are_given_up_and_unknown() {
+    let slow = |called| ActuatorSettings { name: name(called), driver: &SLOW_OFF, ..pump(None) };
+    let outputs = vec![slow("pump"), slow("fan")];
+    let mut bench = Bench::start(64, |file| plan(Vec::new(), outputs, file));
+    for actuator in ["pump", "fan"] {
+        let (answer, applied) = oneshot::channel();
+        let action = Action::Set(OutputValue::Switch(true));
+        bench.worker.inbox.offer(Order::Apply { actuator: name(actuator), action, lease: None, answer }).unwrap();
+        applied.await.unwrap().unwrap();
+    }
+    bench.worker.ask_to_stop();
+    let mut unknown = std::collections::BTreeSet::new();
+    while unknown.len() < 2 {
+        unknown.insert(
+            bench
+                .next(
+                    |event| if let Event::State { actuator, value: None, .. } = event { Some(actuator) } else { None },
+                )
+                .await,
+        );
+    }
+    assert!(bench.worker.join(SOON).await);
+    assert_eq!(OFFS.load(Ordering::SeqCst), 1, "one attempt stands for all on the chip");
 }

@@ -1,6 +1,7 @@
 //! Outputs that wait for others at the end.
 
 use super::*;
+use fieldgate_drivers::Actuator;
 use fieldgate_safety::Pair;
 
 const LINES: [&str; 6] = ["GPIO5", "GPIO6", "GPIO13", "GPIO19", "GPIO26", "GPIO27"];
@@ -33,4 +34,41 @@ async fn outputs_that_wait_for_partners_at_the_end_wait_together() {
     let one_after_the_other = DEAD_TIME * u32::try_from(LINES.len()).unwrap();
     assert!(asked.elapsed() >= DEAD_TIME && asked.elapsed() < one_after_the_other, "{:?}", asked.elapsed());
     assert!(bench.worker.join(SOON).await);
+}
+
+/// Cannot be driven, so nobody has seen it off.
+struct Broken;
+
+impl Actuator for Broken {
+    fn apply(&mut self, _: OutputValue) -> Result<(), DriverError> {
+        Err(DriverError::NotReady("the output"))
+    }
+
+    fn read_back(&mut self) -> Result<Option<OutputValue>, DriverError> {
+        Ok(None)
+    }
+}
+
+static BROKEN: DriverSpec = DriverSpec {
+    role: Role::Actuator {
+        kind: |_| OutputKind::Switch,
+        pace: |_| Pace::AtOnce,
+        contradiction: |_| None,
+        build: |_, _, _| Ok(Box::new(Broken)),
+    },
+    ..NOBODY
+};
+
+#[tokio::test]
+async fn an_output_that_leaves_the_configuration_does_not_keep_its_partners_off_even_if_it_never_followed() {
+    let broken = ActuatorSettings { name: name("broken"), driver: &BROKEN, ..pump(None) };
+    let (interlocks, pump) = (SharedInterlocks::default(), pump(None));
+    let pair = Pair { one: name("pump"), other: name("broken"), dead_time: Duration::ZERO };
+    interlocks.arrange(vec![pair], [name("pump"), name("broken")].into_iter());
+    let outputs = vec![pump.clone(), broken];
+    let bench = Bench::start_in(interlocks.clone(), 64, |file| plan(Vec::new(), outputs, file));
+    assert!(bench.order(true, None).await.unwrap().is_err(), "the other may be on");
+    interlocks.arrange(Vec::new(), [name("pump")].into_iter());
+    bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), vec![pump], &bench.state_file()))).unwrap();
+    assert_eq!(bench.order(true, None).await.unwrap(), Ok(Done { value: OutputValue::Switch(true), note: None }));
 }

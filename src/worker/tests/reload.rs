@@ -41,11 +41,7 @@ async fn a_sensor_that_is_the_same_is_not_built_again_and_one_that_has_changed_i
     let mut bench = Bench::start(64, |file| plan(vec![steady(10, 1)], Vec::new(), file));
     bench.reading("steady").await;
     for (every_ms, setting, marker, built) in [(10, 1, "same", 1), (11, 1, "interval", 1), (11, 2, "changed", 2)] {
-        let next = plan(
-            vec![steady(every_ms, setting), counter(marker, 10)],
-            Vec::new(),
-            &bench.folder.path().join("bench.json"),
-        );
+        let next = plan(vec![steady(every_ms, setting), counter(marker, 10)], Vec::new(), &bench.state_file());
         bench.worker.inbox.offer(Order::Replan(next)).unwrap();
         bench.reading(marker).await;
         bench.reading("steady").await;
@@ -117,4 +113,110 @@ async fn the_alarm_of_a_bus_goes_with_the_bus() {
     bench.worker.inbox.offer(Order::Replan(next)).unwrap();
     bench.reading("n").await;
     assert!(bench.alarms.list().is_empty());
+}
+
+/// Sensors have numbers and places, which each reload gives again.
+#[tokio::test]
+async fn who_stays_goes_on_between_the_two_orders_of_a_reload_and_after_them() {
+    let (mut air, tally) = thermometer("air");
+    air.settings = settings(&[("address", Setting::Integer(0x48))]);
+    let (tank, kept) = thermometer("tank");
+    let sensors = vec![(air, tally), (tank.clone(), Arc::clone(&kept))];
+    let mut bench = Bench::start(1024, |file| plan(sensors, Vec::new(), file));
+    bench.reading("tank").await;
+    let file = bench.state_file();
+    let next = || plan(vec![(tank.clone(), Arc::clone(&kept))], Vec::new(), &file);
+    bench.release(next()).await;
+    let seq = kept.taken.load(Ordering::Relaxed);
+    while bench.reading("tank").await.seq <= seq {}
+    bench.worker.inbox.offer(Order::Replan(next())).unwrap();
+    // Answered behind the plan.
+    bench.release(next()).await;
+    let seq = kept.taken.load(Ordering::Relaxed);
+    while bench.reading("tank").await.seq <= seq {}
+}
+
+#[tokio::test]
+async fn a_line_is_heard_after_a_reload_has_given_its_sensor_another_number() {
+    let (settings, tally) = button("GPIO17", 3_600_000);
+    let sensors = vec![counter("n", 3_600_000), (settings.clone(), Arc::clone(&tally))];
+    let mut bench = Bench::start(64, |file| plan(sensors, Vec::new(), file));
+    bench.reading("button").await;
+    let next = plan(vec![(settings, tally), counter("m", 3_600_000)], Vec::new(), &bench.state_file());
+    bench.worker.inbox.offer(Order::Replan(next)).unwrap();
+    bench.reading("m").await;
+    bench.write(r#"{"inputs":{"GPIO17":1}}"#);
+    assert_eq!(bench.reading("button").await.seq, 2);
+}
+
+#[tokio::test]
+async fn a_sensor_that_is_the_same_is_built_again_where_its_bus_is_another_of_the_same_name() {
+    let (mut contact, tally) = button("P4", 20);
+    contact.bus = Some(name("pins"));
+    let at = |address, file: &Path| {
+        let mut plan = plan(vec![(contact.clone(), Arc::clone(&tally))], Vec::new(), file);
+        let on = Upstream { name: name("bench"), settings: plan.buses[0].1.clone() };
+        plan.buses.push((Some(name("pins")), expander::PCF8574.upon(on, [("address", Setting::Integer(address))])));
+        plan
+    };
+    let mut bench = Bench::start(1024, |file| {
+        std::fs::write(file, r#"{"chips":{"0x20":{"P4":0},"0x21":{"P4":1}}}"#).unwrap();
+        at(0x20, file)
+    });
+    let is_closed = |reading: Reading| reading.measurements[0].value.clone();
+    assert_eq!(is_closed(bench.reading("button").await), Value::Flag(false));
+    bench.worker.inbox.offer(Order::Replan(at(0x21, &bench.state_file()))).unwrap();
+    let other = async { while is_closed(bench.reading("button").await) != Value::Flag(true) {} };
+    tokio::time::timeout(SOON, other).await.expect("the pin of the other chip");
+}
+
+/// The recorder hangs, and somebody changes the sensor meanwhile.
+#[tokio::test]
+async fn readings_that_were_lost_before_a_sensor_has_changed_are_reported_after_it() {
+    let (before, tally) = counter("n", 2);
+    let mut after = before.clone();
+    after.settings.insert("amplitude", Setting::Number(2.0));
+    assert!(!before.same_device(&after));
+    let mut bench = Bench::start(2, |file| plan(vec![(before, Arc::clone(&tally))], Vec::new(), file));
+    while tally.taken.load(Ordering::Relaxed) < 10 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let next = || plan(vec![(after.clone(), Arc::clone(&tally))], Vec::new(), &bench.state_file());
+    bench.release(next()).await;
+    bench.worker.inbox.offer(Order::Replan(next())).unwrap();
+    let accounted = bench.account(20).await;
+    assert!(accounted > 10, "{accounted}");
+}
+
+#[tokio::test]
+async fn another_interval_and_another_report_are_in_force_after_a_reload() {
+    let seldom = counter("n", 3_600_000);
+    let tally = Arc::clone(&seldom.1);
+    let mut bench = Bench::start(1024, |file| plan(vec![seldom], Vec::new(), file));
+    bench.reading("n").await;
+    let silent = ReportSettings { delta: vec![("value".into(), 1e9)], ..ReportSettings::default() };
+    let next = |report, marker, file: &Path| {
+        let (mut often, _) = counter("n", 10);
+        often.report = report;
+        Order::Replan(plan(vec![(often, Arc::clone(&tally)), counter(marker, 3_600_000)], Vec::new(), file))
+    };
+    bench.worker.inbox.offer(next(None, "often", &bench.state_file())).unwrap();
+    assert_eq!(bench.reading("n").await.seq, 2);
+    bench.worker.inbox.offer(next(Some(silent), "silent", &bench.state_file())).unwrap();
+    bench.reading("silent").await;
+    // A report of its own begins with a reading.
+    let (taken, samples) = (&tally.taken, &tally.samples);
+    let begun = samples.load(Ordering::Relaxed);
+    let many = async {
+        while samples.load(Ordering::Relaxed) < begun + 10 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(SOON, many).await.expect("it is sampled");
+    let reported = taken.load(Ordering::Relaxed);
+    assert!(reported <= samples.load(Ordering::Relaxed) - 8, "{reported} readings");
+    bench.worker.inbox.offer(next(None, "again", &bench.state_file())).unwrap();
+    bench.reading("again").await;
+    let seq = taken.load(Ordering::Relaxed);
+    while bench.reading("n").await.seq <= seq {}
 }

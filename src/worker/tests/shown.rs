@@ -1,6 +1,7 @@
 //! What a sensor's settings say, and what a thread shows to the rest of the program.
 
 use super::*;
+use fieldgate_drivers::Actuator;
 
 #[test]
 fn the_quantities_of_a_sensor_are_those_that_its_driver_measures() {
@@ -55,4 +56,150 @@ async fn what_was_asked_for_and_the_stop_are_no_trips() {
     while bench.state().await.1 != StateCause::Stop {}
     assert!(bench.worker.join(SOON).await);
     assert_eq!(trips.of(&name("pump")), 0);
+}
+
+/// Is pressed at each sampling.
+struct Bell;
+
+impl Sensor for Bell {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        Ok(vec![Measurement { name: "event".into(), value: Value::Word("pressed".into()) }])
+    }
+}
+
+static BELL: DriverSpec = DriverSpec {
+    role: Role::Sensor { measurements: |_| vec![TEMPERATURE], default_every: None, build: |_, _| Ok(Box::new(Bell)) },
+    ..NOBODY
+};
+
+/// Retained, the bell would ring again for everybody who subscribes later.
+#[tokio::test]
+async fn what_is_measured_is_retained_where_that_is_wanted_and_what_happens_never() {
+    let called = |called, driver, retain| {
+        let (mut settings, tally) = counter(called, 10);
+        (settings.driver, settings.retain) = (driver, retain);
+        (settings, tally)
+    };
+    let waveform = drivers::find("waveform").unwrap();
+    let sensors = vec![called("kept", waveform, true), called("n", waveform, false), called("bell", &BELL, true)];
+    let mut bench = Bench::start(64, |file| plan(sensors, Vec::new(), file));
+    for (sensor, is_retained) in [("kept", true), ("n", false), ("bell", false)] {
+        let said = bench.next(|event| match event {
+            Event::Reading { reading, retain, .. } if reading.sensor.as_str() == sensor => Some(retain),
+            _ => None,
+        });
+        assert_eq!(said.await, is_retained, "{sensor}");
+    }
+}
+
+#[tokio::test]
+async fn the_state_of_an_output_names_the_rule_that_moved_it_and_no_rule_after_a_command() {
+    let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![pump(None)], file));
+    bench.state().await;
+    let ruled = |event| match event {
+        Event::State { cause, rule, .. } => Some((cause, rule)),
+        _ => None,
+    };
+    let order = |bench: &Bench, rule: &str, order| {
+        let (answer, applied) = oneshot::channel();
+        let order = Order::Rule { actuator: name("pump"), rule: name(rule), order, answer };
+        bench.worker.inbox.offer(order).unwrap();
+        applied
+    };
+    order(&bench, "heat", RuleOrder::Own(Action::Set(OutputValue::Switch(true)))).await.unwrap().unwrap();
+    assert_eq!(bench.next(ruled).await, (StateCause::Rule, Some(name("heat"))));
+    bench.order(false, None).await.unwrap().unwrap();
+    assert_eq!(bench.next(ruled).await, (StateCause::Command, None));
+}
+
+#[tokio::test]
+async fn states_that_their_channel_has_no_room_for_come_when_it_has() {
+    let output = |line: &str| ActuatorSettings {
+        name: name(&line.to_lowercase()),
+        settings: settings(&[("line", Setting::Text(line.into())), ("active_low", Setting::Flag(false))]),
+        ..pump(None)
+    };
+    let outputs = ["GPIO5", "GPIO6", "GPIO13"].map(output);
+    let mut bench = Bench::start(1, |file| plan(Vec::new(), outputs.into(), file));
+    // All are made safe, and there is room for one of the states.
+    bench.worker.begun().await;
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 3 {
+        seen.insert(
+            bench.next(|event| if let Event::State { actuator, .. } = event { Some(actuator) } else { None }).await,
+        );
+    }
+}
+
+static MAY_BEGIN: AtomicBool = AtomicBool::new(false);
+
+/// Follows as soon as a test says so.
+struct Waiting;
+
+impl Actuator for Waiting {
+    fn apply(&mut self, _: OutputValue) -> Result<(), DriverError> {
+        let came = clock::boottime();
+        while !MAY_BEGIN.load(Ordering::SeqCst) && clock::boottime() - came < 2 * SOON {
+            #[expect(clippy::disallowed_methods, reason = "a bus thread may block")]
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn read_back(&mut self) -> Result<Option<OutputValue>, DriverError> {
+        Ok(None)
+    }
+}
+
+static WAITING: DriverSpec = DriverSpec {
+    role: Role::Actuator {
+        kind: |_| OutputKind::Switch,
+        pace: |_| Pace::AtOnce,
+        contradiction: |_| None,
+        build: |_, _, _| Ok(Box::new(Waiting)),
+    },
+    ..NOBODY
+};
+
+/// The gateway is ready then.
+#[tokio::test]
+async fn a_thread_has_begun_when_its_outputs_are_safe_and_not_before() {
+    let output = ActuatorSettings { driver: &WAITING, ..pump(None) };
+    let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![output], file));
+    {
+        let mut begun = std::pin::pin!(bench.worker.begun());
+        assert!(futures_util::FutureExt::now_or_never(begun.as_mut()).is_none());
+        MAY_BEGIN.store(true, Ordering::SeqCst);
+        tokio::time::timeout(SOON, begun).await.expect("it has begun");
+    }
+    assert_eq!(bench.state().await, (OFF, StateCause::Start));
+}
+
+#[test]
+fn a_thread_can_go_on_with_a_plan_for_the_same_wires_alone() {
+    let (one, other) = (bus::sim::at(Some(Path::new("one"))), bus::sim::at(Some(Path::new("other"))));
+    let plan = plan(Vec::new(), Vec::new(), Path::new("one"));
+    assert!(plan.same_wires(&one) && !plan.same_wires(&other));
+}
+
+/// No machine is late each time, and an idle thread looks by itself only once in [`crate::deadlines::IDLE_TURN`].
+#[tokio::test]
+async fn a_lease_and_the_stop_wake_a_thread_that_has_nothing_else_to_do() {
+    let soon = crate::deadlines::IDLE_TURN / 2;
+    let mut is_woken = [false; 2];
+    for _ in 0..20 {
+        let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![pump(None)], file));
+        bench.order(true, Some(Duration::from_millis(20))).await.unwrap().unwrap();
+        let on_since = clock::boottime();
+        while bench.state().await.1 != StateCause::For {}
+        is_woken[0] |= clock::boottime() - on_since < soon;
+        let asked = clock::boottime();
+        bench.worker.ask_to_stop();
+        assert!(bench.worker.join(SOON).await);
+        is_woken[1] |= clock::boottime() - asked < soon;
+        if is_woken == [true; 2] {
+            return;
+        }
+    }
+    panic!("late each time: {is_woken:?}");
 }

@@ -196,3 +196,43 @@ async fn a_reload_keeps_windows_of_the_same_filters_and_empties_others() {
     });
     assert!(begun.await.expect("another window begins again") > 1.0);
 }
+
+/// Its temperature is always beyond its range, its humidity after a few samples.
+struct Drying(u32);
+
+impl Sensor for Drying {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        self.0 += 1;
+        Ok(vec![TEMPERATURE.measured(100.0), HUMIDITY.measured(if self.0 < 6 { 30.0 } else { 100.0 })])
+    }
+}
+
+static DRYING: DriverSpec = DriverSpec {
+    role: Role::Sensor {
+        measurements: |_| vec![TEMPERATURE, HUMIDITY],
+        default_every: None,
+        build: |_, _| Ok(Box::new(Drying(0))),
+    },
+    ..NOBODY
+};
+
+#[tokio::test]
+async fn a_second_measurement_whose_filters_leave_nothing_is_named_when_it_joins_the_first() {
+    let mut settings = counter("n", 10).0;
+    settings.driver = &DRYING;
+    let range = || Setting::List(vec![Setting::Number(0.0), Setting::Number(45.0)]);
+    let within = |name: &'static str| {
+        let steps = vec![step("within", Parameter::Value(range()))];
+        MeasurementFilters { name: name.into(), steps }
+    };
+    settings.filters = vec![within("temperature"), within("humidity")];
+    let mut bench = Bench::start(1024, |file| plan(vec![(settings, Arc::default())], Vec::new(), file));
+    let why = "its filters have dropped at least the last three values";
+    for expected in [format!("temperature: {why}"), format!("temperature: {why}; humidity: {why}")] {
+        let words = bench.next(|event| match event {
+            Event::Status { status: SensorStatus::Degraded, error, .. } => error,
+            _ => None,
+        });
+        assert_eq!(words.await, expected);
+    }
+}

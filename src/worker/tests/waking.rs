@@ -1,5 +1,10 @@
 //! Sensors that have something to say at a time of their own, without being heard of before.
 
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::LazyLock;
+
 use super::*;
 use fieldgate_drivers as drivers;
 
@@ -119,4 +124,74 @@ async fn one_that_has_nothing_when_a_postponed_change_may_be_reported_is_not_ask
         bench.reading("n").await;
     }
     assert_eq!(skipped(), 1);
+}
+
+static PRESSED: AtomicBool = AtomicBool::new(false);
+
+/// Is pressed without being heard.
+struct Unheard;
+
+impl Sensor for Unheard {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        Ok(vec![TEMPERATURE.measured(0.0)])
+    }
+
+    fn take_events(&mut self) -> Result<Vec<drivers::Event>, DriverError> {
+        let pressed = PRESSED.swap(false, Ordering::SeqCst);
+        let event = || drivers::Event { at: None, measurements: vec![TEMPERATURE.measured(9.0)] };
+        Ok(pressed.then(event).into_iter().collect())
+    }
+}
+
+static UNHEARD: DriverSpec = sleeper(|_, _| Ok(Box::new(Unheard)));
+
+#[tokio::test]
+async fn what_a_sensor_has_noticed_when_the_end_comes_is_still_a_reading() {
+    let mut unheard = counter("unheard", 3_600_000);
+    unheard.0.driver = &UNHEARD;
+    let mut bench = Bench::start(64, |file| plan(vec![unheard], Vec::new(), file));
+    bench.reading("unheard").await;
+    PRESSED.store(true, Ordering::SeqCst);
+    bench.worker.ask_to_stop();
+    assert_eq!(bench.reading("unheard").await.measurements, [TEMPERATURE.measured(9.0)]);
+}
+
+/// Both ends of a line: a byte is a click.
+static LINE: LazyLock<(UnixStream, UnixStream)> = LazyLock::new(|| UnixStream::pair().unwrap());
+
+struct Clicked(UnixStream);
+
+impl Sensor for Clicked {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        Ok(vec![TEMPERATURE.measured(0.0)])
+    }
+
+    fn take_events(&mut self) -> Result<Vec<drivers::Event>, DriverError> {
+        let mut clicks = [0; 8];
+        let count = self.0.read(&mut clicks).unwrap_or(0);
+        Ok(vec![drivers::Event { at: None, measurements: vec![TEMPERATURE.measured(1.0)] }; count])
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
+    }
+}
+
+static CLICKED: DriverSpec = sleeper(|_, _| {
+    let line = LINE.1.try_clone().unwrap();
+    line.set_nonblocking(true).unwrap();
+    Ok(Box::new(Clicked(line)))
+});
+
+#[tokio::test]
+async fn what_comes_by_a_descriptor_is_a_reading_long_before_the_sensor_is_due() {
+    let mut clicked = counter("clicked", 3_600_000);
+    clicked.0.driver = &CLICKED;
+    let sensors = vec![counter("n", 3_600_000), clicked];
+    let mut bench = Bench::start(64, |file| plan(sensors, Vec::new(), file));
+    assert_eq!(bench.reading("clicked").await.measurements, [TEMPERATURE.measured(0.0)]);
+    for seq in 2..5 {
+        (&LINE.0).write_all(&[1]).unwrap();
+        assert_eq!(bench.reading("clicked").await.seq, seq);
+    }
 }
