@@ -2,9 +2,9 @@ mod delivery;
 
 use super::*;
 use crate::session::Publication;
-use crate::testing::{Bench, connected, settings};
+use crate::testing::{Bench, alarm, connected, settings};
 use crate::{Protocol, Settings};
-use fieldgate_model::Qos;
+use fieldgate_model::{MessageKind, Qos};
 
 #[test]
 fn the_brokers_keep_alive_is_ours_unless_it_has_none() {
@@ -39,4 +39,73 @@ fn a_status_that_is_wanted_again_is_published_with_its_mark() {
     assert!(connection.window.is_empty(), "without its mark it would be taken for another gateway's");
     connection.look_at_twins(boottime());
     assert!(!connection.window.is_empty());
+}
+
+/// An `offline` of an earlier connection's will must not be taken for another gateway's.
+#[test]
+fn a_will_of_before_may_come_as_long_as_a_broker_takes_to_notice_unless_the_identifier_is_the_same() {
+    let plain = Settings { keep_alive: Duration::from_secs(60), client_id: None, ..settings(Protocol::V5) };
+    assert_eq!(lingering_will(&plain), Duration::from_secs(60 + 30 + 10));
+    let named = Settings { client_id: Some("pump-house".into()), ..plain };
+    assert_eq!(lingering_will(&named), Duration::ZERO, "the broker ends the earlier connection itself");
+}
+
+/// Each look wakes the board.
+#[test]
+fn limits_are_looked_at_once_a_second_at_rest_and_more_often_while_something_is_unsettled() {
+    let pace = |keep_alive, change: &dyn Fn(&mut Connection<'_>)| {
+        let mut bench = Bench::new(Settings { keep_alive: Duration::from_secs(keep_alive), ..settings(Protocol::V5) });
+        let mut connection = bench.connection(connected(Protocol::V5));
+        connection.on_online_published();
+        connection.informed = true;
+        change(&mut connection);
+        connection.pace()
+    };
+    assert_eq!([pace(60, &|_| ()), pace(10, &|_| ()), pace(9, &|_| ())], [AT_REST, AT_REST, TICK]);
+    assert_eq!(pace(60, &|connection| connection.careful = true), TICK);
+    assert_eq!(pace(60, &|connection| connection.informed = false), TICK);
+    assert_eq!(pace(60, &|connection| connection.online_published = false), TICK);
+}
+
+/// The spool reports a reading as lost by itself.
+#[test]
+fn a_message_that_the_broker_will_never_take_raises_an_alarm_unless_it_is_a_reading() {
+    let mut bench = Bench::new(settings(Protocol::V5));
+    let mut connection = bench.connection(connected(Protocol::V5));
+    connection.report_given_up(MessageKind::Reading, "b/sensors/air".into(), "too large");
+    assert_eq!(alarm(&connection), None);
+    connection.report_given_up(MessageKind::Reply, "b/actuators/pump/reply".into(), "too large");
+    assert_eq!(alarm(&connection).as_deref(), Some("a message for b/actuators/pump/reply was set aside: too large"));
+}
+
+/// Readings come first: a broker that hangs up on what describes the gateway must not keep them back.
+#[test]
+fn what_describes_the_gateway_is_published_last_and_everything_else_at_once() {
+    let mut bench = Bench::new(settings(Protocol::V5));
+    let connection = &mut bench.connection(connected(Protocol::V5));
+    connection.on_online_published();
+    for topic in ["b/devices", "b/health", "b/actuators/pump/state"] {
+        connection.parts.latest.set(topic.into(), b"{}".to_vec());
+    }
+    let sent = |connection: &mut Connection<'_>| {
+        connection.publish_latest();
+        usize::from(MAX_WINDOW) - connection.window.free_places()
+    };
+    assert_eq!(sent(connection), 1);
+    connection.informed = true;
+    assert_eq!(sent(connection), 3);
+}
+
+/// Without the retain flag there is nothing at the broker that an empty message would clear.
+#[test]
+fn what_goes_is_cleared_at_the_broker_where_something_is_retained() {
+    for (retain_state, published) in [(true, 1), (false, 0)] {
+        let mut bench = Bench::new(Settings { retain_state, ..settings(Protocol::V5) });
+        let mut connection = bench.connection(connected(Protocol::V5));
+        connection.on_online_published();
+        connection.parts.latest.set("b/actuators/pump/state".into(), Vec::new());
+        connection.publish_latest();
+        assert_eq!(usize::from(MAX_WINDOW) - connection.window.free_places(), published, "{retain_state}");
+        assert_eq!(connection.parts.latest.is_pending(), retain_state);
+    }
 }

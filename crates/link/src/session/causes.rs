@@ -91,6 +91,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_reason_why_a_connection_fails_is_reported_with_what_to_look_at() {
+        let broker = crate::testing::settings(crate::Protocol::V5).brokers.remove(0);
+        for (kind, words) in [
+            (io::ErrorKind::ConnectionRefused, "nothing listens there; check the port"),
+            (io::ErrorKind::AddrNotAvailable, "check mqtt.bind_address"),
+            (io::ErrorKind::InvalidInput, "check mqtt.bind_address"),
+            (io::ErrorKind::TimedOut, "no answer from "),
+            (io::ErrorKind::HostUnreachable, "connection to "),
+        ] {
+            let cause = io_cause(&broker, &kind.into());
+            assert!(cause.words.contains(words) && cause.kind == CauseKind::Other, "{kind:?}: {cause:?}");
+        }
+        for kind in [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::UnexpectedEof] {
+            assert_eq!(io_cause(&broker, &kind.into()).kind, CauseKind::Reset, "{kind:?}");
+        }
+        let lookup = |host: &str| {
+            let broker = Broker { host: host.into(), ..broker.clone() };
+            describe_io_error(&broker, &io::Error::other("failed to lookup address information"))
+        };
+        assert!(lookup("brokr").contains("check the name in mqtt.broker"));
+        assert!(lookup("fe80::1%eth7").contains("is there an interface eth7?"));
+    }
+
+    #[test]
     fn a_socket_that_we_may_not_use_is_reported_with_its_remedy() {
         let (transport, host, path) = (Transport::Unix, String::new(), "/run/m.sock".to_owned());
         let broker = Broker { transport, host, port: 0, path };

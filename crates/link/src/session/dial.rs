@@ -147,3 +147,29 @@ pub(super) fn is_websocket_end(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     matches!(inner, Some(WebsocketError::ConnectionClosed | WebsocketError::AlreadyClosed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::settings;
+    use crate::{Protocol, Transport};
+    use tokio::net::TcpListener;
+
+    /// A board with two networks says by which one its broker is reached.
+    #[tokio::test]
+    async fn a_connection_comes_from_the_address_that_is_configured_and_goes_to_its_family() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = listener.local_addr().unwrap();
+        let broker = settings(Protocol::V5).brokers.remove(0);
+        let broker = Broker { transport: Transport::Tcp, host: "127.0.0.1".into(), port: place.port(), ..broker };
+        let from = |address: &str| Dialer { broker: broker.clone(), tls: None, bind_address: address.parse().ok() };
+        for (ours, seen) in [("127.0.0.2", "127.0.0.2"), ("", "127.0.0.1")] {
+            let (dialled, accepted) = tokio::join!(async { from(ours).dial().await }, listener.accept());
+            assert!(dialled.is_ok());
+            assert_eq!(accepted.unwrap().1.ip().to_string(), seen);
+        }
+        assert_eq!(from("127.0.0.2").resolve().await.unwrap(), [place]);
+        assert!(from("::1").resolve().await.unwrap().is_empty(), "it has no address of that family");
+        assert_eq!(from("::1").dial().await.map(drop).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+    }
+}

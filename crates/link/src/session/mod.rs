@@ -383,6 +383,8 @@ mod tests {
         assert_eq!(plain(10, Qos::AtMostOnce).packet_size(), 2 + 2 + 3 + 1 + 10);
         assert_eq!(plain(10, Qos::AtLeastOnce).packet_size(), 2 + 2 + 3 + 2 + 1 + 10);
         assert_eq!(plain(200, Qos::AtLeastOnce).packet_size(), 3 + 2 + 3 + 2 + 1 + 200);
+        assert_eq!(plain(20_000, Qos::AtLeastOnce).packet_size(), 4 + 2 + 3 + 2 + 1 + 20_000);
+        assert_eq!(plain(3_000_000, Qos::AtLeastOnce).packet_size(), 5 + 2 + 3 + 2 + 1 + 3_000_000);
         let correlation = Some(vec![0; 4]);
         let with = Publication { correlation, nonce: Some("x".into()), ..plain(10, Qos::AtLeastOnce) };
         // A user property is its identifier and two strings with their lengths.

@@ -216,3 +216,23 @@ impl mqtt::SessionStore for NothingInFlight {
         Box::pin(std::future::ready(Ok(())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_only_a_person_can_end_is_distinguished_from_one_that_may_pass() {
+        let kinds = [
+            (1, CauseKind::WrongProtocol),
+            (2, CauseKind::Refused),
+            (3, CauseKind::Other),
+            (4, CauseKind::Refused),
+            (5, CauseKind::Refused),
+        ];
+        for (code, kind) in kinds {
+            assert_eq!(refused(code).kind, kind, "{code}");
+        }
+        assert!(refused(4).words.starts_with("connection refused: "));
+    }
+}

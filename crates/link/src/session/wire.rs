@@ -321,6 +321,24 @@ mod tests {
         let accepted = heartbeat.last().unwrap();
         assert_eq!(wire.read_u8().await.unwrap(), b'b');
         assert!(heartbeat.last().unwrap() > accepted, "each byte counts");
+        drop(wire);
+        let mut sent = Vec::new();
+        far.read_to_end(&mut sent).await.unwrap();
+        assert!(sent.is_empty(), "nobody has asked for a ping that may be sent: {sent:?}");
+    }
+
+    /// As TLS and websockets do, which send when they are told to.
+    #[tokio::test]
+    async fn a_ping_does_not_stay_in_a_buffer_below() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let line = Arc::new(Line::new(Arc::new(BrokerHeartbeat::new()), Protocol::V5));
+        line.accept();
+        let mut wire = Wire::new(tokio::io::BufStream::new(near), Arc::clone(&line));
+        line.ping();
+        assert!(futures_util::FutureExt::now_or_never(wire.read_u8()).is_none());
+        let mut asked = [0; 2];
+        let came = futures_util::FutureExt::now_or_never(far.read_exact(&mut asked));
+        assert!(came.is_some_and(|came| came.is_ok()) && asked == PINGREQ, "{asked:?}");
     }
 
     #[tokio::test]
