@@ -263,6 +263,99 @@ mod tests {
         assert_eq!((number(5, &[0, 0, 0, 0, 1, 0]), number(7, &[0; 8]), number(1, &[])), (Some(256), None, None));
     }
 
+    /// A page with rows whose payloads have these sizes, keys 1, 2, 3 …, packed at its end.
+    fn leaf(sizes: &[usize]) -> Vec<u8> {
+        let mut page = vec![0; PAGE];
+        page[0] = LEAF;
+        let mut begin = PAGE;
+        for (i, size) in sizes.iter().enumerate() {
+            let digits: Vec<u8> =
+                if *size < 128 { vec![*size as u8] } else { vec![0x80 | (size >> 7) as u8, (size & 0x7f) as u8] };
+            let here = local(*size as u64) + if local(*size as u64) == *size { 0 } else { 4 };
+            begin -= digits.len() + 1 + here;
+            page[begin..begin + digits.len()].copy_from_slice(&digits);
+            page[begin + digits.len()] = i as u8 + 1;
+            put(&mut page, 8 + 2 * i, begin);
+        }
+        put(&mut page, 3, sizes.len());
+        put(&mut page, 5, begin);
+        page
+    }
+
+    fn put(page: &mut [u8], at: usize, value: usize) {
+        page[at..at + 2].copy_from_slice(&(value as u16).to_be_bytes());
+    }
+
+    fn is_whole(change: impl Fn(&mut [u8])) -> bool {
+        let mut page = leaf(&[50, 50, 5000]);
+        change(&mut page);
+        TablePage::read(&page).unwrap().is_whole()
+    }
+
+    /// Where it is not whole, rows may be missing, and that is reported.
+    #[test]
+    fn a_page_is_whole_when_cells_and_gaps_fill_it_exactly() {
+        assert!(is_whole(|_| ()));
+        assert!(!is_whole(|page| put(page, 3, 2)), "a row has no pointer any more");
+        let first = PAGE - 52;
+        assert!(!is_whole(|page| put(page, 10, first)), "two pointers lead to one row");
+        assert!(!is_whole(|page| put(page, 10, 4)), "one leads out of the cells");
+        assert!(!is_whole(|page| page[first] = 49), "a row is shorter than its space");
+        assert!(!is_whole(|page| page[first] = 51), "one leads over the end");
+        assert!(!is_whole(|page| put(page, 5, 100)), "the cells are said to begin elsewhere");
+    }
+
+    #[test]
+    fn the_gaps_of_a_page_are_those_of_its_list_and_the_bytes_that_are_too_few_for_it() {
+        // The second row was deleted: its space is the only gap, or it is in no list.
+        let (second, without) = (PAGE - 104, |page: &mut [u8]| {
+            let third = short(page, 12).unwrap();
+            put(page, 10, third);
+            put(page, 3, 2);
+        });
+        let gap = |page: &mut [u8], next, size| {
+            without(page);
+            put(page, 1, second);
+            put(page, second, next);
+            put(page, second + 2, size);
+        };
+        assert!(is_whole(|page| gap(page, 0, 52)));
+        assert!(!is_whole(without), "its gap is in no list");
+        assert!(is_whole(|page| {
+            gap(page, 0, 49);
+            page[7] = 3;
+        }));
+        assert!(!is_whole(|page| gap(page, 0, 48)));
+        assert!(!is_whole(|page| gap(page, second, 26)), "a list that goes in circles");
+        assert!(is_whole(|page| {
+            gap(page, second + 20, 20);
+            put(page, second + 20, 0);
+            put(page, second + 22, 32);
+        }));
+    }
+
+    #[test]
+    fn the_page_below_is_the_first_whose_keys_go_beyond() {
+        let mut page = vec![0; PAGE];
+        page[0] = INTERIOR;
+        put(&mut page, 3, 2);
+        put(&mut page, 10, 9);
+        for (i, (child, key)) in [(7, 10), (8, 20)].into_iter().enumerate() {
+            let place = PAGE - 8 * (i + 1);
+            put(&mut page, 12 + 2 * i, place);
+            put(&mut page, place + 2, child);
+            page[place + 4] = key;
+        }
+        let table = TablePage::read(&page).unwrap();
+        assert_eq!((table.is_leaf(), table.children()), (false, vec![7, 8, 9]));
+        let below = |after| table.child_behind(after).map(|child| (child.page, child.behind, child.up_to));
+        assert_eq!(below(9), Some((7, None, Some(10))));
+        assert_eq!(below(10), Some((8, Some(10), Some(20))));
+        assert_eq!(below(20), Some((9, Some(20), None)));
+        page[PAGE - 16 + 4] = 10;
+        assert!(TablePage::read(&page).unwrap().child_behind(15).is_none(), "its keys are in no order");
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_a_page_or_a_row_panic(

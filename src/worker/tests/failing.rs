@@ -194,6 +194,45 @@ async fn a_bus_that_is_unplugged_is_noticed_although_nothing_on_it_is_due() {
     assert_eq!(bench.status().await, SensorStatus::Ok);
     bench.write(r#"{"gone":true}"#);
     assert_eq!(bench.status().await, SensorStatus::Degraded);
+    bench.write(r#"{"gone":false}"#);
+    while bench.status().await != SensorStatus::Ok {}
+}
+
+/// Fails at every second sampling, has nothing new at the others, and works in the end.
+struct Moody(u32);
+
+impl Sensor for Moody {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        self.0 += 1;
+        match self.0 {
+            9.. => Ok(vec![TEMPERATURE.measured(1.0)]),
+            sample if sample.is_multiple_of(2) => Err(DriverError::TooEarly("nothing new")),
+            _ => Err(DriverError::NotReady("the chip")),
+        }
+    }
+}
+
+static MOODY: DriverSpec = DriverSpec {
+    role: Role::Sensor {
+        measurements: |_| vec![TEMPERATURE],
+        default_every: None,
+        build: |_, _| Ok(Box::new(Moody(0))),
+    },
+    ..NOBODY
+};
+
+#[tokio::test]
+async fn failures_with_an_answer_between_them_are_none_in_a_row() {
+    let mut moody = counter("moody", 10);
+    moody.0.driver = &MOODY;
+    let mut bench = Bench::start(64, |file| plan(vec![moody], Vec::new(), file));
+    loop {
+        let status = bench.status().await;
+        assert_ne!(status, SensorStatus::Down);
+        if status == SensorStatus::Ok {
+            return;
+        }
+    }
 }
 
 /// How often [`TIRED`] was built, by one test.
@@ -310,4 +349,18 @@ async fn when_one_output_fails_slowly_at_the_end_the_others_on_its_chip_are_give
     }
     assert!(bench.worker.join(SOON).await);
     assert_eq!(OFFS.load(Ordering::SeqCst), 1, "one attempt stands for all on the chip");
+}
+
+#[tokio::test]
+async fn who_asks_a_sensor_that_fails_gets_the_reason() {
+    let bench = Bench::start(64, |file| {
+        std::fs::write(file, r#"{"chips":{"0x49":{"fault":"nak"}}}"#).unwrap();
+        let (mut tank, tally) = thermometer("tank");
+        tank.every = Duration::from_secs(3600);
+        plan(vec![(tank, tally)], Vec::new(), file)
+    });
+    let (answer, sampled) = oneshot::channel();
+    bench.worker.inbox.offer(Order::Sample { sensor: name("tank"), answer }).unwrap();
+    let refusal = sampled.await.unwrap().unwrap_err().to_string();
+    assert!(refusal.starts_with("hardware: ") && refusal.contains("0x49"), "{refusal}");
 }

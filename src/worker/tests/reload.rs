@@ -220,3 +220,35 @@ async fn another_interval_and_another_report_are_in_force_after_a_reload() {
     let seq = taken.load(Ordering::Relaxed);
     while bench.reading("n").await.seq <= seq {}
 }
+
+/// As above, for a sensor that a reload brings.
+#[tokio::test]
+async fn the_pin_of_a_sensor_that_comes_with_a_reload_is_released_too() {
+    let relay = ActuatorSettings {
+        bus: name("pins"),
+        settings: settings(&[("line", Setting::Text("P0".into())), ("active_low", Setting::Flag(false))]),
+        ..pump(None)
+    };
+    let mut bench = Bench::start(64, |file| {
+        std::fs::write(file, r#"{"chips":{"0x20":{"P4":0}}}"#).unwrap();
+        let mut plan = with_expander(vec![relay.clone()], file);
+        plan.sensors.clear();
+        plan
+    });
+    assert_eq!(bench.state().await, (OFF, StateCause::Start));
+    bench.worker.inbox.offer(Order::Replan(with_expander(vec![relay], &bench.state_file()))).unwrap();
+    bench.order(true, None).await.unwrap().unwrap();
+    let shown = std::fs::read_to_string(bench.state_file()).unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["chips"]["0x20"]["latch"], 0xFF, "{shown}");
+}
+
+#[tokio::test]
+async fn the_limits_of_an_output_that_stays_are_those_of_the_new_plan() {
+    let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![pump(None)], file));
+    bench.heartbeat.beat();
+    bench.order(true, None).await.unwrap().unwrap();
+    let silent = pump(Some(Duration::from_millis(50)));
+    bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), vec![silent], &bench.state_file()))).unwrap();
+    while bench.state().await != (OFF, StateCause::SafeState) {}
+}

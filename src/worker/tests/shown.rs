@@ -182,13 +182,38 @@ fn a_thread_can_go_on_with_a_plan_for_the_same_wires_alone() {
     assert!(plan.same_wires(&one) && !plan.same_wires(&other));
 }
 
-/// No machine is late each time, and an idle thread looks by itself only once in [`crate::deadlines::IDLE_TURN`].
+/// Follows on a bus that has nothing to look at.
+struct Plain;
+
+impl Actuator for Plain {
+    fn apply(&mut self, _: OutputValue) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    fn read_back(&mut self) -> Result<Option<OutputValue>, DriverError> {
+        Ok(None)
+    }
+}
+
+static PLAIN: DriverSpec = DriverSpec {
+    role: Role::Actuator {
+        kind: |_| OutputKind::Switch,
+        pace: |_| Pace::AtOnce,
+        contradiction: |_| None,
+        build: |_, _, _| Ok(Box::new(Plain)),
+    },
+    ..NOBODY
+};
+
+/// An idle thread looks by itself only once in [`crate::deadlines::IDLE_TURN`], and no machine is so late each time.
 #[tokio::test]
 async fn a_lease_and_the_stop_wake_a_thread_that_has_nothing_else_to_do() {
     let soon = crate::deadlines::IDLE_TURN / 2;
     let mut is_woken = [false; 2];
     for _ in 0..20 {
-        let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![pump(None)], file));
+        let output = ActuatorSettings { driver: &PLAIN, ..pump(None) };
+        let buses = vec![(Some(name("bench")), bus::Settings::Host)];
+        let mut bench = Bench::start(64, |_| Plan { buses, sensors: Vec::new(), actuators: vec![output] });
         bench.order(true, Some(Duration::from_millis(20))).await.unwrap().unwrap();
         let on_since = clock::boottime();
         while bench.state().await.1 != StateCause::For {}
@@ -202,4 +227,14 @@ async fn a_lease_and_the_stop_wake_a_thread_that_has_nothing_else_to_do() {
         }
     }
     panic!("late each time: {is_woken:?}");
+}
+
+#[test]
+fn who_is_under_way_is_known_by_name_and_since_when() {
+    let (progress, tank) = (Progress::default(), name("tank"));
+    assert_eq!(progress.busy(), None);
+    progress.busy_at(Some(&tank), Duration::from_secs(9));
+    assert_eq!(progress.busy(), Some((tank, Duration::from_secs(9))));
+    progress.busy_at(None, Duration::from_secs(10));
+    assert_eq!(progress.busy(), None);
 }

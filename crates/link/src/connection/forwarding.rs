@@ -106,3 +106,23 @@ impl Connection<'_> {
         self.spool.is_over() || self.forwarder.is_drained(self.spool.head())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Protocol;
+    use crate::testing::{Bench, alarm, connected, settings};
+
+    /// The spool reports a reading as lost by itself.
+    #[test]
+    fn a_message_that_the_broker_will_never_take_raises_an_alarm_unless_it_is_a_reading() {
+        let mut bench = Bench::new(settings(Protocol::V5));
+        let mut connection = bench.connection(connected(Protocol::V5));
+        let skipped = |kind, topic: &str| Skipped::TooLarge { kind, topic: topic.into(), size: 1000 };
+        connection.on_skipped(skipped(MessageKind::Reading, "b/sensors/air"));
+        assert_eq!(alarm(&connection), None);
+        connection.on_skipped(skipped(MessageKind::Reply, "b/actuators/pump/reply"));
+        let words = alarm(&connection).unwrap();
+        assert!(words.starts_with("a message for b/actuators/pump/reply was set aside: "), "{words}");
+    }
+}

@@ -84,6 +84,7 @@ mod tests {
     use crate::broker_state::TOO_LARGE_TIMES;
     use crate::session::CauseKind;
     use crate::testing::{Bench, alarm, cause, connected, settings};
+    use crate::trail::Request;
 
     #[test]
     fn commands_of_which_one_is_too_large_are_suspended_for_a_while_and_the_alarm_says_what_to_do() {
@@ -105,5 +106,6 @@ mod tests {
         assert_eq!((connection.look_after(), alarm(&connection).is_some()), (None, true));
         connection.commands_suspended_until = Some(boottime());
         assert_eq!((connection.look_after(), alarm(&connection)), (None, None));
+        assert_eq!((connection.commands_suspended_until, &connection.asking), (None, &Some(Request::Commands)));
     }
 }

@@ -1,10 +1,11 @@
 mod delivery;
 
 use super::*;
-use crate::session::Publication;
+use crate::inflight::Slot;
+use crate::session::{Publication, scripted};
 use crate::testing::{Bench, alarm, connected, settings};
 use crate::{Protocol, Settings};
-use fieldgate_model::{MessageKind, Qos};
+use fieldgate_model::Qos;
 
 #[test]
 fn the_brokers_keep_alive_is_ours_unless_it_has_none() {
@@ -67,17 +68,6 @@ fn limits_are_looked_at_once_a_second_at_rest_and_more_often_while_something_is_
     assert_eq!(pace(60, &|connection| connection.online_published = false), TICK);
 }
 
-/// The spool reports a reading as lost by itself.
-#[test]
-fn a_message_that_the_broker_will_never_take_raises_an_alarm_unless_it_is_a_reading() {
-    let mut bench = Bench::new(settings(Protocol::V5));
-    let mut connection = bench.connection(connected(Protocol::V5));
-    connection.report_given_up(MessageKind::Reading, "b/sensors/air".into(), "too large");
-    assert_eq!(alarm(&connection), None);
-    connection.report_given_up(MessageKind::Reply, "b/actuators/pump/reply".into(), "too large");
-    assert_eq!(alarm(&connection).as_deref(), Some("a message for b/actuators/pump/reply was set aside: too large"));
-}
-
 /// Readings come first: a broker that hangs up on what describes the gateway must not keep them back.
 #[test]
 fn what_describes_the_gateway_is_published_last_and_everything_else_at_once() {
@@ -107,5 +97,42 @@ fn what_goes_is_cleared_at_the_broker_where_something_is_retained() {
         connection.publish_latest();
         assert_eq!(usize::from(MAX_WINDOW) - connection.window.free_places(), published, "{retain_state}");
         assert_eq!(connection.parts.latest.is_pending(), retain_state);
+    }
+}
+
+/// After a long rest the first message has as long to be acknowledged as any other.
+#[test]
+fn a_rest_does_not_count_against_the_broker_when_something_is_sent() {
+    let mut bench = Bench::new(settings(Protocol::V5));
+    let mut connection = bench.connection(connected(Protocol::V5));
+    connection.limits = Limits::new(Duration::ZERO);
+    connection.send(Slot::Repeat, Publication::plain("b/a".into(), "1", Qos::AtLeastOnce, false));
+    assert_eq!(connection.look_after(), None);
+}
+
+#[test]
+fn a_retained_value_that_is_larger_than_the_broker_accepts_raises_an_alarm() {
+    let mut bench = Bench::new(settings(Protocol::V5));
+    let mut connection = bench.connection(Connected { maximum_packet_size: 100, ..connected(Protocol::V5) });
+    connection.on_online_published();
+    connection.parts.latest.set("b/actuators/pump/state".into(), vec![b'x'; 100]);
+    connection.publish_latest();
+    assert!(connection.window.is_empty(), "it would end the connection");
+    assert_eq!(alarm(&connection).as_deref(), Some("b/actuators/pump/state is larger than the broker accepts"));
+}
+
+#[test]
+fn a_publication_is_lowered_to_what_the_broker_offers() {
+    for (maximum_qos, retain_available) in
+        [(Qos::AtMostOnce, false), (Qos::AtLeastOnce, true), (Qos::ExactlyOnce, true)]
+    {
+        let Bench { parts, report, broker, .. } = &mut Bench::new(settings(Protocol::V5));
+        let (session, mut wire) = scripted::session();
+        let offered = Connected { maximum_qos, retain_available, ..connected(Protocol::V5) };
+        let mut connection = Connection::new(parts, report, broker, session, offered);
+        connection.send(Slot::Repeat, Publication::plain("b/a".into(), "1", Qos::AtLeastOnce, true));
+        let (sent, _) = wire.published.try_recv().unwrap();
+        assert_eq!((sent.qos, sent.retain), (maximum_qos.min(Qos::AtLeastOnce), retain_available));
+        assert_eq!(alarm(&connection).is_some(), maximum_qos == Qos::AtMostOnce, "{:?}", alarm(&connection));
     }
 }

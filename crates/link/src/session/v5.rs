@@ -350,4 +350,73 @@ mod tests {
         assert_eq!(refused(Code::QoSNotSupported).kind, CauseKind::WillQos);
         assert!(refused(Code::NotAuthorized).words.starts_with("connection refused: not authorized (0x87)"));
     }
+
+    /// A property that is not there has the default of MQTT 5, 3.2.2.3.
+    #[test]
+    fn what_a_broker_does_not_offer_is_known_and_what_it_does_not_mention_is_offered() {
+        let nothing = mqtt::ConnAckProperties {
+            session_expiry_interval: None,
+            receive_max: None,
+            max_qos: None,
+            retain_available: None,
+            max_packet_size: None,
+            assigned_client_identifier: None,
+            topic_alias_max: None,
+            reason_string: None,
+            user_properties: Vec::new(),
+            wildcard_subscription_available: None,
+            subscription_identifiers_available: None,
+            shared_subscription_available: None,
+            server_keep_alive: None,
+            response_information: None,
+            server_reference: None,
+            authentication_method: None,
+            authentication_data: None,
+        };
+        let offer = |properties| {
+            connected(&mqtt::ConnAck { session_present: false, code: mqtt::ConnectReturnCode::Success, properties })
+        };
+        let all = crate::testing::connected(Protocol::V5);
+        assert_eq!([offer(None), offer(Some(nothing.clone()))], [all.clone(), all.clone()]);
+        let qos = |max_qos| offer(Some(mqtt::ConnAckProperties { max_qos, ..nothing.clone() })).maximum_qos;
+        assert_eq!([qos(Some(0)), qos(Some(1)), qos(None)], [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]);
+        let less = mqtt::ConnAckProperties {
+            receive_max: Some(7),
+            retain_available: Some(0),
+            max_packet_size: Some(1000),
+            wildcard_subscription_available: Some(0),
+            server_keep_alive: Some(20),
+            ..nothing
+        };
+        let expected = Connected {
+            receive_maximum: 7,
+            maximum_packet_size: 1000,
+            retain_available: false,
+            server_keep_alive: Some(Duration::from_secs(20)),
+            wildcards: false,
+            ..all
+        };
+        assert_eq!(offer(Some(less)), expected);
+    }
+
+    #[test]
+    fn a_code_below_0x80_is_success_and_one_that_the_payload_caused_will_come_again() {
+        let acknowledged = |reason| fate(Err(mqtt::PublishNoticeError::V5PubAck(reason)));
+        use mqtt::PubAckReason as Reason;
+        assert_eq!(acknowledged(Reason::NoMatchingSubscribers), Fate::Acknowledged);
+        assert!(matches!(acknowledged(Reason::NotAuthorized), Fate::Refused(_)));
+        assert!(matches!(acknowledged(Reason::PayloadFormatInvalid), Fate::Unacceptable(_)));
+    }
+
+    #[test]
+    fn a_take_over_is_distinguished_from_other_reasons_for_which_the_broker_disconnects_us() {
+        let broker = settings(Protocol::V5).brokers.remove(0);
+        let disconnected = |reason_code| {
+            let said = mqtt::StateError::ServerDisconnect { reason_code, reason_string: Some("bye".into()) };
+            cause(&broker, &mqtt::ConnectionError::MqttState(said))
+        };
+        let taken_over = disconnected(mqtt::DisconnectReasonCode::SessionTakenOver);
+        assert_eq!((taken_over.kind, taken_over.words.ends_with("(\"bye\")")), (CauseKind::TakenOver, true));
+        assert_eq!(disconnected(mqtt::DisconnectReasonCode::NotAuthorized).kind, CauseKind::Disconnected(0x87));
+    }
 }
