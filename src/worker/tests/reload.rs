@@ -163,7 +163,7 @@ async fn a_sensor_that_is_the_same_is_built_again_where_its_bus_is_another_of_th
         std::fs::write(file, r#"{"chips":{"0x20":{"P4":0},"0x21":{"P4":1}}}"#).unwrap();
         at(0x20, file)
     });
-    let is_closed = |reading: Reading| reading.measurements[0].value.clone();
+    let is_closed = |reading: Reading| reading.measurements[0].value;
     assert_eq!(is_closed(bench.reading("button").await), Value::Flag(false));
     bench.worker.inbox.offer(Order::Replan(at(0x21, &bench.state_file()))).unwrap();
     let other = async { while is_closed(bench.reading("button").await) != Value::Flag(true) {} };

@@ -63,7 +63,7 @@ struct Bell;
 
 impl Sensor for Bell {
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        Ok(vec![Measurement { name: "event".into(), value: Value::Word("pressed".into()) }])
+        Ok(vec![Measurement { name: "event".into(), value: Value::Word("pressed") }])
     }
 }
 
