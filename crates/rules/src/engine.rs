@@ -196,7 +196,12 @@ impl Engine {
             self.facts[signal].write(NOTHING);
             return;
         }
-        for rule in &signal_row.rules {
+        self.concern(signal);
+    }
+
+    /// The next judging is of the rules that name this signal too.
+    fn concern(&mut self, signal: usize) {
+        for rule in &self.table.signals[signal].rules {
             self.concerned[*rule] = true;
         }
         self.has_concerned = true;
@@ -215,9 +220,12 @@ impl Engine {
             Event::Switched(rule, is_on) => self.switch(rule, is_on, at, orders),
         }
         self.judge_concerned(at, orders);
+        // A moment is over as soon as it has come. That concerns the same rules, and nothing else need happen for long.
         while let Some(signal) = self.moments.pop() {
             self.facts[signal].write(NOTHING);
+            self.concern(signal);
         }
+        self.judge_concerned(at, orders);
     }
 
     /// When it must be asked again at the latest.

@@ -261,7 +261,6 @@ static TIRED: DriverSpec = DriverSpec {
     role: Role::Actuator {
         kind: |_| OutputKind::Switch,
         pace: |_| Pace::AtOnce,
-        contradiction: |_| None,
         build: |_, _, _| {
             let is_first = TIRED_BUILT.fetch_add(1, Ordering::Relaxed) == 0;
             Ok(Box::new(Tired { is_first, is_lost: false, on: false }))
@@ -319,7 +318,6 @@ static SLOW_OFF: DriverSpec = DriverSpec {
     role: Role::Actuator {
         kind: |_| OutputKind::Switch,
         pace: |_| Pace::AtOnce,
-        contradiction: |_| None,
         build: |_, _, _| Ok(Box::new(SlowOff(false))),
     },
     ..NOBODY

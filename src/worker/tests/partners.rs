@@ -53,7 +53,6 @@ static BROKEN: DriverSpec = DriverSpec {
     role: Role::Actuator {
         kind: |_| OutputKind::Switch,
         pace: |_| Pace::AtOnce,
-        contradiction: |_| None,
         build: |_, _, _| Ok(Box::new(Broken)),
     },
     ..NOBODY

@@ -155,7 +155,6 @@ static WAITING: DriverSpec = DriverSpec {
     role: Role::Actuator {
         kind: |_| OutputKind::Switch,
         pace: |_| Pace::AtOnce,
-        contradiction: |_| None,
         build: |_, _, _| Ok(Box::new(Waiting)),
     },
     ..NOBODY
@@ -196,12 +195,7 @@ impl Actuator for Plain {
 }
 
 static PLAIN: DriverSpec = DriverSpec {
-    role: Role::Actuator {
-        kind: |_| OutputKind::Switch,
-        pace: |_| Pace::AtOnce,
-        contradiction: |_| None,
-        build: |_, _, _| Ok(Box::new(Plain)),
-    },
+    role: Role::Actuator { kind: |_| OutputKind::Switch, pace: |_| Pace::AtOnce, build: |_, _, _| Ok(Box::new(Plain)) },
     ..NOBODY
 };
 

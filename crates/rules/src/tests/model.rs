@@ -55,6 +55,8 @@ struct Model {
     at: [[Option<At>; 2]; RULES],
     owner: [Option<usize>; 2],
     on: [bool; 2],
+    /// Whether what `then` says was refused: the output is made safe, unless another rule has had it by the end of the instant.
+    then_refused: [bool; 2],
 }
 
 impl Model {
@@ -67,6 +69,10 @@ impl Model {
                 second += 1;
             }
             model.instant(rules, *at, Some(happens));
+            // A click is over as soon as it has come.
+            if matches!(happens, Happens::Clicked(_)) {
+                model.instant(rules, *at, None);
+            }
         }
         model
     }
@@ -85,6 +91,9 @@ impl Model {
                     self.order(nth, output, at);
                 }
             }
+        }
+        for output in 0..2 {
+            self.on[output] &= !std::mem::take(&mut self.then_refused[output]) || self.owner[output].is_some();
         }
         self.facts.click = None;
     }
@@ -227,8 +236,10 @@ impl Model {
             let nobody = self.at.iter().all(|at| at[*output].is_none());
             let by_condition = why == Ends::ByCondition;
             if self.owner[*output].is_none() && (was_owner || (was_away && nobody && by_condition)) {
-                let then = rules[nth].then.filter(|_| why != Ends::Gone && !self.refusing[*output]);
-                self.on[*output] = then.unwrap_or(false);
+                match rules[nth].then.filter(|_| why != Ends::Gone) {
+                    Some(_) if self.refusing[*output] => self.then_refused[*output] = true,
+                    then => self.on[*output] = then.unwrap_or(false),
+                }
             }
         }
     }
@@ -255,7 +266,7 @@ impl Model {
     }
 
     fn take_away(&mut self, output: usize) {
-        self.owner[output] = None;
+        (self.owner[output], self.then_refused[output]) = (None, false);
         for at in &mut self.at {
             at[output] = at[output].map(|_| At::Away);
         }

@@ -53,6 +53,19 @@ fn a_click_can_end_a_rule() {
 }
 
 #[test]
+fn a_click_while_a_rule_waits_begins_the_wait_again() {
+    let until = Some("bell.click == \"single\"".into());
+    let mut bench = Bench::new(vec![RuleSpec { until, when_for: s(10), ..rule("r", "x > 5", &["lamp"]) }]);
+    bench.number(0, "x", 6.0);
+    bench.click(8, "single");
+    // Nothing that it names changes any more.
+    bench.until(17);
+    bench.check(&[]);
+    bench.until(18);
+    bench.check(&["r: lamp on"]);
+}
+
+#[test]
 fn what_a_click_has_ended_begins_again_when_its_condition_has_been_false() {
     let spec = RuleSpec { until: Some("y > 5 or bell.click == \"single\"".into()), ..rule("r", "x > 5", &["lamp"]) };
     let mut bench = Bench::new(vec![spec]);
