@@ -131,7 +131,7 @@ fn cases_of_drivers() -> Vec<Case> {
 buses:
   i2c-1: { type: i2c, device: /dev/i2c-1 }
   header: { type: gpio, chip: /dev/gpiochip0 }
-  motor: { type: pwm, chip: 0 }
+  pwm-0: { type: pwm, chip: 0 }
   spi-0: { type: spi, device: /dev/spidev0.0 }
   serial: { type: uart, device: /dev/serial0 }
   wire: { type: w1 }
