@@ -267,7 +267,9 @@ fn read_names_the_service_that_uses_the_line() {
     common::wait_until("the service to hold its line", SOON, || bench.sim.read()["held"] == held);
     let holder = format!("in use by \"fieldgate (process {})\"", gateway.pid());
     bench.run(&["read", "door"]).failed(1, &holder);
-    bench.run(&["read", "air"]).done();
+    let air = bench.run(&["read", "air"]);
+    assert!(air.code == 0 && air.out.contains("temperature"), "{}", air.err);
+    assert!(air.err.contains("the service runs and samples air too"), "{}", air.err);
     assert_eq!(bench.sim.read()["held"], held);
     gateway.kill9();
     assert_eq!(bench.run(&["read", "door"]).done(), "active  true\n", "a killed service holds nothing");
