@@ -37,7 +37,9 @@ TEXT
 cd "$(dirname "$0")/.."
 # Debian keeps mosquitto where only root's path leads; cargo keeps its programs in the home folder.
 PATH="$PATH:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
-export PATH
+# Python leaves no compiled files beside the sources.
+PYTHONDONTWRITEBYTECODE=1
+export PATH PYTHONDONTWRITEBYTECODE
 
 DENY_VERSION=0.20.2
 step=preparing

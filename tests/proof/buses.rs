@@ -206,7 +206,11 @@ fn page_names() -> Result<(), Failed> {
     let pinned = include_str!("requirements.txt");
     let mut packages = BTreeSet::new();
     for entry in fs::read_dir(root.join("tests/proof/buses"))? {
-        let text = fs::read_to_string(entry?.path())?;
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "py") {
+            continue;
+        }
+        let text = fs::read_to_string(path)?;
         let package = text.lines().find_map(|line| line.strip_prefix("PACKAGE = ")).ok_or("no PACKAGE")?;
         packages.insert(package.trim_matches('"').to_owned());
     }

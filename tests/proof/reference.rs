@@ -34,7 +34,9 @@ impl Reference {
         let requirements = std::fs::read_to_string(folder.join("requirements.txt")).unwrap();
         let packages = requirements.lines().filter(|line| !line.starts_with('#'));
         let python = python::environment("proof-venv", &["--no-deps"].into_iter().chain(packages).collect::<Vec<_>>());
+        // It leaves no compiled files beside the sources.
         let mut process = Command::new(python)
+            .arg("-B")
             .arg(folder.join("reference.py"))
             .arg(folder.join(file))
             .stdin(Stdio::piped())
