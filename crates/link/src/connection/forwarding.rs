@@ -92,8 +92,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Informs the spool of what is settled, and of what was read and not sent, and asks for what comes next. While its queue is full, because its disk hangs,
-    /// the first waits for the next turn.
+    /// Informs the spool of what is settled, and of what was read and not sent, and asks for what comes next. While its queue is
+    /// full, because its disk hangs, the first waits for the next turn.
     pub(super) fn settle(&mut self) {
         self.spool.pass_over(self.forwarder.take_passed_over());
         let next = self.forwarder.awaits(self.spool.head());
