@@ -184,7 +184,7 @@ def hang(s):
     arm(s, "hang")
     since = s.heard.mark()
     # As in `in_time`, what the machine takes for a start is measured beside this end, and counts twice.
-    took = watch(s, 20, signal.SIGSTOP, f"systemctl show -P Result fieldgate >/run/result; {START_EMPTY}")
+    took = watch(s, 20, signal.SIGSTOP, f"{{ systemctl show -P Result fieldgate >/run/result; {START_EMPTY}; }}")
     s.empty = max(s.empty, s.rest["empty"])
     result = s.board.run("cat /run/result").ok().strip()
     s.check(f"a hang is safe within WatchdogSec={WATCHDOG} and a second",
