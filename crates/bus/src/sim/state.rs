@@ -36,7 +36,7 @@ const ABANDONED: Duration = Duration::from_millis(100);
 const STRAY_FOR: Duration = Duration::from_secs(1);
 
 /// Replaced versions that are watched for such writes.
-const STRAY_LIMIT: usize = 16;
+pub(super) const STRAY_LIMIT: usize = 16;
 
 static TEMPORARY_FILES: AtomicU64 = AtomicU64::new(0);
 
