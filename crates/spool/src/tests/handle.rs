@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -52,13 +53,18 @@ async fn what_is_awaited_is_sent_when_it_is_offered_and_only_to_the_last_who_wan
     assert!(settled.await.is_err(), "nothing comes any more");
 }
 
+/// A disk below `root`, where it is while it is away, and a spool on it behind a link.
+fn removable(root: &Path) -> (PathBuf, PathBuf, Settings) {
+    let (disk, away) = (root.join("disk"), root.join("away"));
+    fs::create_dir(&disk).unwrap();
+    symlink(&disk, root.join("link")).unwrap();
+    (disk, away, settings(&root.join("link"), Duration::ZERO, WhenFull::DropOldest))
+}
+
 #[tokio::test]
 async fn what_is_awaited_comes_to_nothing_in_a_new_era() {
     let root = tempfile::tempdir().unwrap();
-    let (disk, away) = (root.path().join("disk"), root.path().join("away"));
-    fs::create_dir(&disk).unwrap();
-    symlink(&disk, root.path().join("link")).unwrap();
-    let settings = settings(&root.path().join("link"), Duration::ZERO, WhenFull::DropOldest);
+    let (disk, away, settings) = removable(root.path());
     let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
     spool.append(reading("air", 1, 100)).await.unwrap();
     spool.close().await;
@@ -106,10 +112,7 @@ async fn a_note_is_on_disk_before_what_was_appended_behind_it_is_offered_and_the
 #[tokio::test]
 async fn what_earlier_runs_recorded_and_counted_is_known_as_soon_as_their_disk_is_there() {
     let root = tempfile::tempdir().unwrap();
-    let (disk, away) = (root.path().join("disk"), root.path().join("away"));
-    fs::create_dir(&disk).unwrap();
-    symlink(&disk, root.path().join("link")).unwrap();
-    let settings = settings(&root.path().join("link"), Duration::ZERO, WhenFull::DropOldest);
+    let (disk, away, settings) = removable(root.path());
     let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
     let answered =
         CommandRecord { recipient: Recipient::output(name("pump")), id: "a".into(), answer: Some("done".into()) };
