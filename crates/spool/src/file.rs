@@ -9,7 +9,7 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use crate::codes::{Meaning, meaning};
-use crate::rows;
+use crate::{rows, wal};
 
 /// The database in its folder.
 pub(super) const FILE: &str = "spool.db";
@@ -75,10 +75,10 @@ impl From<rusqlite::Error> for Trouble {
     }
 }
 
-/// Whether the database has nothing and its log something. SQLite would delete that log.
+/// Whether the database has nothing and its log rows. SQLite would delete that log.
 pub(super) fn is_emptied(file: &Path) -> bool {
-    let length = |path| fs::metadata(path).map(|found| found.len()).ok();
-    length(file.to_owned()) == Some(0) && length(beside(file, "-wal")).is_some_and(|length| length > 0)
+    let is_empty = fs::metadata(file).is_ok_and(|found| found.len() == 0);
+    is_empty && fs::read(beside(file, "-wal")).is_ok_and(|log| !wal::has_no_rows(&log))
 }
 
 pub(super) fn create(connection: &mut Connection) -> Result<(), Trouble> {

@@ -32,6 +32,22 @@ pub(super) fn has_lost_commits(log: &[u8]) -> bool {
     first_commit.is_some_and(|commit| log.frames.iter().skip(commit + 1).any(|frame| log.is_own(frame)))
 }
 
+/// Whether the log has only empty tables, or nothing at all: what making a new database writes before the database itself, so that a
+/// power cut may leave it alone. What cannot be read may have been anything.
+pub(super) fn has_no_rows(log: &[u8]) -> bool {
+    let Some(log) = Log::read(log) else { return log.len() < HEADER };
+    let good = log.good();
+    let is_whole = !log.frames[good..].iter().any(|frame| log.is_own(frame) && is_commit(frame));
+    // Page 1 has the list of the tables, each other page is the root of one of them.
+    let mut tables = log.frames[..good].iter().filter(|frame| word(frame, 0, true) != Some(1));
+    is_whole && tables.all(|frame| is_empty_leaf(&frame[FRAME_HEADER..]))
+}
+
+/// Section 1.6: the kind of a page of a tree, and two bytes on how many cells it has.
+fn is_empty_leaf(page: &[u8]) -> bool {
+    matches!(page.first(), Some(0x0D | 0x0A)) && page.get(3..5) == Some(&[0, 0])
+}
+
 /// Where in the log the pages of its last whole commit begin, and how many the database has then; nothing when there is none.
 pub(super) fn pages(log: &[u8], page: usize) -> (BTreeMap<u32, u64>, Option<u32>) {
     let Some(log) = Log::read(log).filter(|log| log.page == page) else { return Default::default() };
@@ -129,6 +145,21 @@ mod tests {
     }
 
     #[test]
+    fn a_log_has_no_rows_until_a_transaction_with_one_has_begun_and_has_some_when_it_cannot_be_read() {
+        let (bytes, frame) = log();
+        // The first two frames make the table, and the third is the first row.
+        for cut in 0..bytes.len() {
+            assert_eq!(has_no_rows(&bytes[..cut]), cut < HEADER + 3 * frame, "{cut}");
+        }
+        let mut torn = bytes.clone();
+        torn[HEADER + FRAME_HEADER + 100] ^= 1;
+        assert!(!has_no_rows(&torn), "it may have had any");
+        let mut unreadable = bytes;
+        unreadable[0] ^= 1;
+        assert!(!has_no_rows(&unreadable));
+    }
+
+    #[test]
     fn a_changed_frame_in_front_of_later_commits_is_damage_and_a_torn_end_is_not() {
         let (bytes, frame) = log();
         let frames = (bytes.len() - HEADER) / frame;
@@ -148,11 +179,13 @@ mod tests {
             at in any::<prop::sample::Index>(), bit in 0_u8..8,
         ) {
             has_lost_commits(&bytes);
+            has_no_rows(&bytes);
             let (mut log, _) = log();
             let place = at.index(log.len());
             log[place] ^= 1_u8 << bit;
             log.truncate(cut.index(log.len()));
             has_lost_commits(&log);
+            has_no_rows(&log);
         }
     }
 }

@@ -1,10 +1,15 @@
-//! When a message touches the disk, and when its row goes.
+//! When a message touches the disk, when its row goes, and what a power cut leaves while the file is made.
 
+use std::fs;
 use std::time::Duration;
+
+use rusqlite::Connection;
 
 use super::{SECOND, at, contents, numbers, on_disk, open, reading, settings};
 use crate::core::Core;
-use crate::{Sequence, WhenFull};
+use crate::file::{self, FILE};
+use crate::store::Limits;
+use crate::{MIN_SIZE, Sequence, WhenFull, opening};
 use fieldgate_model::{Message, Qos, RunId};
 
 #[test]
@@ -90,4 +95,29 @@ fn qos_0_is_offered_but_never_written() {
     assert_eq!(numbers(&core.read(Sequence(0), 10, at(5000)).unwrap().messages), [1, 2]);
     core.close(at(5000));
     assert_eq!(on_disk(folder.path()), [2]);
+}
+
+/// What making a new file leaves on the disk before the first sync: of the database nothing, of its log as much as was written.
+#[test]
+fn a_power_cut_while_the_file_is_made_damages_nothing() {
+    let source = tempfile::tempdir().unwrap();
+    let made = source.path().join(FILE);
+    let mut connection = Connection::open(&made).unwrap();
+    connection.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    file::create(&mut connection).unwrap();
+    let log = fs::read(file::beside(&made, "-wal")).unwrap();
+    let lengths = (0..=log.len()).step_by(509).chain([log.len()]);
+    for length in lengths {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), "").unwrap();
+        fs::write(folder.path().join(format!("{FILE}-wal")), &log[..length]).unwrap();
+        let opened = opening::open(folder.path(), Limits::of(MIN_SIZE)).unwrap();
+        assert_eq!(opened.set_aside, None, "a log of {length} bytes");
+    }
+    connection.execute("INSERT INTO run VALUES (1, 1, 'a')", []).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(FILE), "").unwrap();
+    fs::copy(file::beside(&made, "-wal"), folder.path().join(format!("{FILE}-wal"))).unwrap();
+    let opened = opening::open(folder.path(), Limits::of(MIN_SIZE)).unwrap();
+    assert!(opened.set_aside.is_some(), "a file that has been used was emptied");
 }
