@@ -147,7 +147,7 @@ fn an_expander_that_is_unplugged_is_reported_and_its_outputs_are_safe_when_it_is
     wait_status(&running, "door", "degraded");
     let lost = running.client.wait_json(&state("pump"), |state| state["value"].is_null(), SOON);
     assert_eq!(lost["cause"], "safe_state");
-    assert!(running.gateway.log().contains("does not answer: no answer at address 0x20"), "{}", running.gateway.log());
+    running.gateway.wait_log("does not answer: no answer at address 0x20", SOON);
     let before = running.client.all("b/sensors/low").len();
     wait_until("the others to go on", SOON, || running.client.all("b/sensors/low").len() > before + 3);
     switch(&running, "valve", "on");
@@ -168,7 +168,7 @@ fn an_expander_that_lost_its_supply_for_a_moment_is_brought_up_again() {
     running.bench.write(&json!({"chips": {"0x21": {"IODIRA": 255, "OLATA": 0, "GPPUB": 0, "IOCONA": 0, "IOCONB": 0}}}));
     let safe = running.client.wait_json(&state("valve"), |state| state["cause"] == "safe_state", SOON);
     assert_eq!(safe["value"], "off");
-    assert!(running.gateway.log().contains("is not as it was left"), "{}", running.gateway.log());
+    running.gateway.wait_log("is not as it was left", SOON);
     wait_until("its registers", SOON, || {
         register(&running, "0x21", "IODIRA") == 0xFD && register(&running, "0x21", "GPPUB") == 1
     });

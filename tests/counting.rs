@@ -244,8 +244,7 @@ fn a_total_is_set_and_the_readings_go_on_from_there_by_both_generations_of_mqtt(
             pulse(&client, &bench, 1);
             client.wait_json("b/sensors/gas", |reading| pulses(reading) == whole + 1, SOON);
         }
-        let reported = gateway.log();
-        let line = reported.lines().find(|line| line.contains("Command answered.") && line.contains("a1")).unwrap();
+        let line = gateway.wait_line(&["Command answered.", "a1"], SOON);
         assert!(
             line.contains("sensor=gas") && line.contains("outcome=\"done\"") && line.contains("value=\"7\""),
             "{line}"

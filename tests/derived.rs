@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::client::Client;
+use common::client::{Client, Message};
 use common::gateway::{self, Gateway};
 use common::mosquitto::Mosquitto;
 use common::running::{Running, config};
@@ -56,7 +56,7 @@ fn measurements_are_computed_when_their_inputs_are_new() {
     running.client.wait_json("b/sensors/comfort", |reading| is_near(&reading["twice"], 30.0), SOON);
     running.bench.set_chip("0x44", "humidity", 95.0);
     running.client.wait_json("b/sensors/mould", |reading| reading["risk"] == true, SOON);
-    let devices = running.latest("b/devices");
+    let devices = running.client.wait_json("b/devices", |_| true, SOON);
     assert_eq!(devices["sensors"]["comfort"]["measurements"]["dew_point"]["unit"], "°C");
     running.account("comfort").check_whole();
 }
@@ -83,9 +83,14 @@ fn what_is_computed_of_a_sensor_that_is_down_is_left_out_and_the_status_says_why
         status["status"] == "degraded" && status["error"] == "without twice: tank.temperature is not known"
     };
     running.client.wait_json("b/sensors/comfort/status", degraded, SOON);
-    running.client.forget();
-    let reading = running.client.wait_json("b/sensors/comfort", |_| true, SOON);
-    assert!(reading.get("twice").is_none() && is_near(&reading["dew_point"], 13.9), "{reading}");
+    // A status overtakes the readings that wait, so the next one may be from before.
+    let reading = running.client.wait_json("b/sensors/comfort", |reading| reading.get("twice").is_none(), SOON);
+    assert!(is_near(&reading["dew_point"], 13.9), "{reading}");
+    let number = |message: &Message| message.json()["seq"].as_u64();
+    let later = |readings: Vec<Message>| readings.into_iter().filter(|known| number(known) > reading["seq"].as_u64());
+    wait_until("more of them", SOON, || later(running.client.all("b/sensors/comfort")).count() >= 3);
+    let all = later(running.client.all("b/sensors/comfort")).map(|message| message.json());
+    assert!(all.into_iter().all(|reading| reading.get("twice").is_none()), "it comes back while its sensor is down");
     running.bench.set_fault("0x44", Some("nak"));
     running.client.wait_json("b/sensors/comfort2/status", |status| status["status"] == "down", SOON);
     running.client.forget();
@@ -200,7 +205,9 @@ sensors:
     client.wait_json("b/sensors/energy", |_| true, SOON);
     replies.publish("b/sensors/energy/total/set", "1234.5", false, 1);
     let reply = replies.wait_json("b/sensors/energy/total/reply", |_| true, SOON);
-    assert_eq!((&reply["outcome"], &reply["value"]), (&json!("done"), &json!(1234.5)), "{reply}");
+    assert_eq!(reply["outcome"], "done", "{reply}");
+    // It says what the total is by then.
+    assert!((1234.5..1300.0).contains(&reply["value"].as_f64().unwrap()), "{reply}");
     client.forget();
     client.wait_json("b/sensors/energy", |reading| used(reading) >= 1234.5, SOON);
     let totals: Vec<f64> = client.everything().iter().map(|message| used(&message.json())).collect();

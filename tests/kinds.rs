@@ -302,9 +302,9 @@ fn a_cover_that_is_to_be_closed_closes_when_the_link_is_lost() {
     let watcher = Watcher::start(&bench, ["GPIO7", "GPIO8"], 0);
     bench.ask("shade", "open");
     rests_at(&bench, "shade", &json!(100));
+    bench.client.forget();
     bench.broker.freeze();
     bench.sim.wait_line("GPIO8", 0, SOON);
-    bench.client.forget();
     bench.broker.thaw();
     let reported = rests_at(&bench, "shade", &json!(0));
     assert_eq!(reported["cause"], "safe_state");
@@ -322,12 +322,12 @@ fn a_travelling_cover_that_is_to_stop_stops_when_the_link_is_lost() {
     bench.ready();
     bench.ask("blind", "open");
     bench.sim.wait_line("GPIO5", 1, SOON);
+    bench.client.forget();
     bench.broker.freeze();
     let (frozen, since) = (SystemTime::now(), Instant::now());
     bench.sim.wait_line("GPIO5", 0, SOON);
     let after = bench.sim.version().1.duration_since(frozen).unwrap();
     assert!(after < SAFE_AFTER + TOLERANCE + slack(since), "{after:?}");
-    bench.client.forget();
     bench.broker.thaw();
     let reported = bench.client.wait_json(&state("blind"), |state| state["cause"] == "safe_state", SOON);
     assert_eq!((&reported["value"], &reported["moving"]), (&"unknown".into(), &Value::Null));
@@ -380,7 +380,9 @@ fn a_ramp_passes_through_what_lies_between_and_a_lost_link_does_not_wait_for_it(
         now == 100.0
     });
     assert!(asked.elapsed() + TOLERANCE > Duration::from_millis(400), "{:?}", asked.elapsed());
-    assert!(seen.is_sorted() && seen.iter().filter(|now| (1.0..99.0).contains(*now)).count() >= 5, "{seen:?}");
+    // A machine that held up the one who looks has kept some from him.
+    let enough = 5_usize.saturating_sub(slack(asked).as_millis() as usize / 20).max(1);
+    assert!(seen.is_sorted() && seen.iter().filter(|now| (1.0..99.0).contains(*now)).count() >= enough, "{seen:?}");
     let begin = bench.client.wait_json(&state("lamp"), |state| state.get("target").is_some(), SOON);
     assert_eq!((&begin["target"], &begin["cause"]), (&json!(100.0), &"command".into()));
     let end = bench.client.wait_json(&state("lamp"), |state| state["value"] == 100.0, SOON);

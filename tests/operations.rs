@@ -8,11 +8,11 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
+use common::SOON;
 use common::client::Client;
 use common::gateway::{Gateway, write_config};
 use common::mosquitto::Mosquitto;
 use common::sim_file::SimFile;
-use common::{SOON, wait_until};
 use serde_json::{Value, json};
 
 /// The commands of the page that have this in them.
@@ -64,9 +64,7 @@ sensors:
     set(&client, "sensors/gas/total", &json!(12.5));
     let first_run = client.wait_json("b/sensors/tide", |_| true, SOON)["run"].clone();
     broker.stop();
-    let taken = |gateway: &Gateway| gateway.log().matches(" Reading. sensor=tide ").count();
-    let before = taken(&gateway);
-    wait_until("readings while the broker is away", SOON, || taken(&gateway) > before);
+    gateway.wait_behind("No connection", " Reading. sensor=tide ", SOON);
     gateway.stop(SOON);
     let tar = commands(" tar ");
     let [pack, unpack] = &tar[..] else { panic!("the page has {} commands with tar", tar.len()) };

@@ -83,7 +83,7 @@ fn an_output_that_is_never_made_safe_keeps_its_state_without_a_link() {
     let before = bench.sim.version();
     bench.broker.kill9();
     bench.gateway.wait_log("No connection; will try again.", SOON);
-    bench.client.forget();
+    bench.client.forget_seen();
     bench.broker.start_again();
     let reported = bench.client.wait_json(&state("pump"), |_| true, SOON);
     assert_eq!((&reported["value"], &reported["cause"]), (&"on".into(), &"command".into()));

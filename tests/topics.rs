@@ -16,7 +16,7 @@ use common::client::{Client, Message, publish_v5};
 use common::gateway::Gateway;
 use common::mosquitto::Mosquitto;
 use common::sim_file::SimFile;
-use common::{SOON, python, wait_until};
+use common::{SOON, python};
 use page::Page;
 use serde_json::{Value, json};
 
@@ -179,9 +179,7 @@ impl Story {
     /// Readings that a broker that is away lets wait, and an end of the program lets wait longer.
     fn outage(&mut self, mut gateway: Gateway) {
         self.broker.stop();
-        let taken = |gateway: &Gateway| gateway.log().matches(" Reading. sensor=air ").count();
-        let before = taken(&gateway);
-        wait_until("readings while the broker is away", SOON, || taken(&gateway) > before);
+        gateway.wait_behind("No connection", " Reading. sensor=air ", SOON);
         gateway.stop(SOON);
         self.broker.start_again();
         self.client.wait_subscribed(2);
@@ -191,9 +189,7 @@ impl Story {
 /// What a new subscriber gets.
 fn retained(broker: &Mosquitto) -> BTreeSet<String> {
     let late = Client::subscribe(&broker.endpoint(), &["#"]);
-    // Comes behind all that was retained.
-    late.publish("fence", "x", false, 1);
-    late.wait_for("fence", |_| true, SOON);
+    late.fence();
     let messages = late.everything().into_iter();
     messages.filter(|message| message.retain && !message.payload.is_empty()).map(|message| message.topic).collect()
 }

@@ -67,7 +67,7 @@ fn a_reading_comes_when_something_has_moved_and_says_of_how_many_samples() {
     // The mean that was published is far from 30, so the next sample has moved.
     let third = running.client.wait_json("b/sensors/air", |reading| reading["seq"] == 3, SOON);
     assert_eq!((&third["temperature"], &third["samples"]), (&json!(30), &json!(1)), "{third}");
-    let devices = running.latest("b/devices");
+    let devices = running.client.wait_json("b/devices", |_| true, SOON);
     let measurements = devices["sensors"]["air"]["measurements"].as_object().unwrap();
     assert_eq!(measurements["temperature_max"]["unit"], "°C");
     assert_eq!(measurements.len(), 6, "{measurements:?}");

@@ -87,8 +87,7 @@ fn a_variable_is_set_answered_published_and_computed_with_at_once() {
         let late = Client::subscribe(&broker.endpoint(), &["b/variables/+/state"]);
         let message = late.wait_message("b/variables/mode/state", |_| true, SOON);
         assert!(message.retain && message.json()["value"] == "away", "{message:?}");
-        let log = gateway.log();
-        let line = log.lines().find(|line| line.contains("Command answered.") && line.contains("m1")).unwrap();
+        let line = gateway.wait_line(&["Command answered.", "m1"], SOON);
         assert!(line.contains("variable=mode") && line.contains("value=\"away\""), "{line}");
         if protocol == "5" {
             let properties = [("response-topic", "answers/me"), ("correlation-data", "c7")];
@@ -210,9 +209,8 @@ fn a_variable_that_left_the_file_while_the_gateway_was_stopped_leaves_its_state_
     state(&client, "target", &json!(19));
     gateway.stop(SOON);
     let left = || {
-        let late = Client::subscribe(&broker.endpoint(), &["b/variables/+/state", "end"]);
-        client.publish("end", "x", true, 1);
-        late.wait_for("end", |_| true, SOON);
+        let late = Client::subscribe(&broker.endpoint(), &["b/variables/+/state"]);
+        late.fence();
         late.all("b/variables/mode/state").len()
     };
     assert_eq!(left(), 1, "it stays, as the status of a sensor does");

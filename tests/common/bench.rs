@@ -1,7 +1,7 @@
 //! A gateway with two switches, a fan and a fast sensor on a Mosquitto, and somebody who hears everything.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -164,11 +164,21 @@ impl Bench {
         answer
     }
 
-    /// The health message of this moment.
+    /// The health message of this moment, which a reload brings.
     pub fn health(&self) -> Value {
-        let before = self.client.all("fieldgate/g/health").len();
+        let asked = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         self.gateway.signal(Signal::HUP);
-        wait_for("health", SOON, || self.client.all("fieldgate/g/health").into_iter().nth(before)).json()
+        // A clock that is not set says nothing about when that was.
+        let is_new = |health: &Value| health["clock"] == "unsynchronised" || health["time"].as_str() >= Some(&asked);
+        self.client.wait_json("fieldgate/g/health", is_new, SOON)
+    }
+
+    /// The health message that counts so many trips of an output: the count reaches health behind what the output says.
+    pub fn wait_trips(&self, output: &str, trips: u64) -> Value {
+        wait_for(&format!("{trips} trips of {output} in health"), SOON, || {
+            let health = self.health();
+            (health["actuators"][output]["trips"] == trips).then_some(health)
+        })
     }
 
     /// The other bus.

@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::certificates::Certificates;
+use super::late::Late;
 use super::{LOOK_EVERY, SOON, missing, wait_for, wait_until};
 
 /// Where a broker is, and who asks.
@@ -80,14 +82,28 @@ impl Message {
 #[derive(Default)]
 struct Heard {
     messages: Vec<Message>,
+    late: Late<Message>,
     subscriptions: usize,
+    fences: usize,
     /// What else it said; the last words explain a failure.
     words: Vec<String>,
+}
+
+/// How the topics begin that only say that what came before them has come.
+const FENCE: &str = "fence/";
+
+impl Heard {
+    fn messages(&mut self) -> &mut Vec<Message> {
+        self.messages.append(&mut self.late.seen());
+        &mut self.messages
+    }
 }
 
 /// A running `mosquitto_sub`. It connects again by itself, about a second after a broker is back.
 pub struct Client {
     endpoint: Endpoint,
+    /// A topic of its own.
+    fence: String,
     child: Child,
     heard: Arc<Mutex<Heard>>,
 }
@@ -104,8 +120,10 @@ impl Client {
         let mut command = Command::new("stdbuf");
         command.args(["-oL", "mosquitto_sub"]);
         let mut command = endpoint.command(command);
+        static NTH: AtomicUsize = AtomicUsize::new(0);
+        let fence = format!("{FENCE}{}-{}", std::process::id(), NTH.fetch_add(1, Ordering::Relaxed));
         command.args(["-d", "-q", "2", "-F", "%j"]).args(arguments);
-        for topic in topics {
+        for topic in topics.iter().chain([&fence.as_str()]) {
             command.args(["-t", topic]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -113,7 +131,7 @@ impl Client {
         let heard = Arc::new(Mutex::new(Heard::default()));
         listen(child.stdout.take().unwrap(), &heard);
         listen(child.stderr.take().unwrap(), &heard);
-        let mut client = Self { endpoint: endpoint.clone(), child, heard };
+        let mut client = Self { endpoint: endpoint.clone(), fence, child, heard };
         client.wait_subscribed(1);
         client
     }
@@ -152,17 +170,32 @@ impl Client {
 
     /// How many those are.
     pub fn count(&self, topic: &str) -> usize {
-        self.heard.lock().unwrap().messages.iter().filter(|message| message.topic == topic).count()
+        self.heard.lock().unwrap().messages().iter().filter(|message| message.topic == topic).count()
     }
 
     /// Everything on every topic.
     pub fn everything(&self) -> Vec<Message> {
-        self.heard.lock().unwrap().messages.clone()
+        self.heard.lock().unwrap().messages().clone()
     }
 
-    /// Forgets what has come, so that only what is new is found.
+    /// Waits until everything is here that the broker had for us before now. At the greatest quality of service: a broker that has
+    /// much for us holds that back behind what came before.
+    pub fn fence(&self) {
+        let fences = || self.heard.lock().unwrap().fences;
+        let before = fences();
+        self.publish(&self.fence, "", false, 2);
+        wait_until("what the broker had", SOON, || fences() > before);
+    }
+
+    /// Forgets what the broker has had, so that only what is new is found.
     pub fn forget(&self) {
-        self.heard.lock().unwrap().messages.clear();
+        self.fence();
+        self.forget_seen();
+    }
+
+    /// The same without asking the broker, which may be away: what it had for us can still come.
+    pub fn forget_seen(&self) {
+        self.heard.lock().unwrap().messages().clear();
     }
 
     /// Publishes and returns when the broker has it.
@@ -185,7 +218,15 @@ fn listen(pipe: impl Read + Send + 'static, heard: &Arc<Mutex<Heard>>) {
 fn hear(heard: &Mutex<Heard>, line: String) {
     let mut heard = heard.lock().unwrap();
     match Message::parse(&line) {
-        Some(message) => heard.messages.push(message),
+        Some(message) if message.topic.starts_with(FENCE) => {
+            heard.fences += 1;
+            let rest = heard.late.rest();
+            heard.messages.extend(rest);
+        }
+        Some(message) => {
+            let seen = heard.late.take(stream(&message.topic), message);
+            heard.messages.extend(seen);
+        }
         None => {
             heard.subscriptions += usize::from(line.starts_with("Subscribed"));
             heard.words.push(line);
@@ -193,8 +234,25 @@ fn hear(heard: &Mutex<Heard>, line: String) {
     }
 }
 
+/// What keeps its order: readings and what became of others go through one queue of the gateway, a state through one of its own.
+fn stream(topic: &str) -> String {
+    let mut words = topic.split('/').skip(1);
+    let is_queued = match words.next() {
+        Some("sensors") => words.count() == 1,
+        first => matches!(first, Some("late" | "loss" | "events")),
+    };
+    if is_queued { "readings".to_owned() } else { topic.to_owned() }
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (now, heard) = (Instant::now(), self.heard.lock().unwrap_or_else(PoisonError::into_inner));
+            eprintln!("the last that came to a client of port {}:", self.endpoint.port);
+            for Message { topic, payload, at, .. } in &heard.messages[heard.messages.len().saturating_sub(20)..] {
+                eprintln!("{} ms ago: {topic} {payload}", (now - *at).as_millis());
+            }
+        }
         // It may have ended by itself, which is no reason to fail here.
         self.child.kill().ok();
         self.child.wait().ok();

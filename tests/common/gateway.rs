@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::late::Late;
 use super::namespace::Namespace;
 use super::{pace, send_signal, wait_for, wait_until};
 
@@ -22,7 +23,7 @@ pub fn program_path() -> String {
 pub struct Gateway {
     child: Child,
     status: Option<ExitStatus>,
-    log: Arc<Mutex<String>>,
+    log: Arc<Mutex<Log>>,
     /// Ends when everything it said is in the log.
     ear: Option<JoinHandle<()>>,
 }
@@ -81,13 +82,11 @@ impl Gateway {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         pace::watch();
         let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = Arc::new(Mutex::new(Log::default()));
         let (output, ear) = (child.stderr.take().unwrap(), Arc::clone(&log));
         let ear = std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let mut log = ear.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
+                ear.lock().unwrap().hear(line);
             }
         });
         Self { child, status: None, log, ear: Some(ear) }
@@ -95,12 +94,32 @@ impl Gateway {
 
     /// Everything it has said so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.lock().unwrap().text().clone()
     }
 
     /// Waits until it has said this; its whole log explains a failure.
     pub fn wait_log(&self, text: &str, timeout: Duration) {
         wait_until(&format!("{text:?} in the log"), timeout, || self.log().contains(text));
+    }
+
+    /// Waits until it has said this so often, which is how often it has said it then. Its words reach us behind what it publishes.
+    pub fn wait_said(&self, text: &str, times: usize, timeout: Duration) {
+        let said = || self.log().matches(text).count();
+        wait_until(&format!("{text:?} in the log, {times} times"), timeout, || said() >= times);
+        assert_eq!(said(), times, "{text:?} in {}", self.log());
+    }
+
+    /// Waits for a line with all of these words, which it returns.
+    pub fn wait_line(&self, words: &[&str], timeout: Duration) -> String {
+        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+        wait_for(&format!("a line with {words:?}"), timeout, || self.log().lines().find(has_all).map(str::to_owned))
+    }
+
+    /// Waits until it has said something behind something else; both may stand in the log more often.
+    pub fn wait_behind(&self, first: &str, then: &str, timeout: Duration) {
+        wait_until(&format!("{then:?} behind {first:?}"), timeout, || {
+            self.log().split_once(first).is_some_and(|(_, rest)| rest.contains(then))
+        });
     }
 
     /// Its process id.
@@ -150,6 +169,7 @@ impl Gateway {
     fn hear_all(&mut self) {
         if let Some(ear) = self.ear.take() {
             ear.join().unwrap();
+            self.log.lock().unwrap().end();
         }
     }
 
@@ -188,12 +208,45 @@ impl Drop for Gateway {
     }
 }
 
-struct LogOnPanic(Arc<Mutex<String>>);
+/// What a program has said.
+#[derive(Debug, Default)]
+struct Log {
+    text: String,
+    late: Late<String>,
+}
+
+impl Log {
+    fn hear(&mut self, line: String) {
+        let seen = self.late.take("log", line);
+        self.add(seen);
+    }
+
+    fn text(&mut self) -> &String {
+        let seen = self.late.seen();
+        self.add(seen);
+        &self.text
+    }
+
+    /// Nothing more comes: all of it is seen.
+    fn end(&mut self) {
+        let rest = self.late.rest();
+        self.add(rest);
+    }
+
+    fn add(&mut self, lines: impl IntoIterator<Item = String>) {
+        for line in lines {
+            self.text.push_str(&line);
+            self.text.push('\n');
+        }
+    }
+}
+
+struct LogOnPanic(Arc<Mutex<Log>>);
 
 impl Drop for LogOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the program said:\n{}", self.0.lock().unwrap());
+            eprintln!("the program said:\n{}", self.0.lock().unwrap().text());
         }
     }
 }

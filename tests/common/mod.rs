@@ -14,6 +14,7 @@ pub mod certificates;
 pub mod client;
 pub mod gateway;
 pub mod http;
+pub mod late;
 pub mod ledger;
 pub mod mosquitto;
 pub mod namespace;

@@ -131,8 +131,11 @@ impl Mosquitto {
     /// An orderly stop; it disconnects its clients and saves what it keeps.
     pub fn stop(&mut self) {
         let mut child = self.child.take().expect("the broker does not run");
-        send_signal(&child, Signal::TERM);
-        wait_for("Mosquitto to stop", SOON, || child.try_wait().unwrap());
+        // Between its word that it runs and its first turn it forgets a signal.
+        wait_for("Mosquitto to stop", SOON, || {
+            send_signal(&child, Signal::TERM);
+            child.try_wait().unwrap()
+        });
     }
 
     /// Ends it at once.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::late::Late;
 use super::wait_for;
 
 /// A datagram, with the time when it came.
@@ -13,7 +14,7 @@ pub type Notice = (Instant, String);
 /// Collects what the program reports to systemd; the thread ends with the test program.
 pub struct NotifySocket {
     pub path: PathBuf,
-    notices: Arc<Mutex<Vec<Notice>>>,
+    notices: Arc<Mutex<(Vec<Notice>, Late<Notice>)>>,
 }
 
 impl NotifySocket {
@@ -21,13 +22,14 @@ impl NotifySocket {
     pub fn listen(folder: &Path) -> Self {
         let path = folder.join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let notices = Arc::new(Mutex::new(Vec::new()));
+        let notices: Arc<Mutex<(Vec<Notice>, Late<Notice>)>> = Arc::new(Mutex::new(<_>::default()));
         let ear = Arc::clone(&notices);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(size) = socket.recv(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..size]).into_owned();
-                ear.lock().unwrap().push((Instant::now(), text));
+                let (seen, late) = &mut *ear.lock().unwrap();
+                seen.extend(late.take("notices", (Instant::now(), text)));
             }
         });
         Self { path, notices }
@@ -40,7 +42,9 @@ impl NotifySocket {
 
     /// Everything so far.
     pub fn all(&self) -> Vec<Notice> {
-        self.notices.lock().unwrap().clone()
+        let (seen, late) = &mut *self.notices.lock().unwrap();
+        seen.append(&mut late.seen());
+        seen.clone()
     }
 
     /// Waits for the first datagram with this line, not looking at the first `skip` datagrams, and returns its place.

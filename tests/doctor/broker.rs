@@ -172,7 +172,7 @@ fn the_running_service_keeps_its_session_and_nothing_is_retained() {
     wait_until("what was published on the way", SOON, || client.all("b/t/doctor").len() >= 2);
     let heard = client.all("b/t/doctor");
     assert!(heard.len() == 2 && heard.iter().all(|message| !message.retain), "{heard:?}");
-    assert_eq!(gateway.log().matches("Connected").count(), 1, "{}", gateway.log());
+    gateway.wait_said("Connected", 1, SOON);
     assert!(!broker.log().contains("already connected"), "{}", broker.log());
     gateway.stop(SOON);
 }

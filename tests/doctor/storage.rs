@@ -8,7 +8,9 @@ use std::path::Path;
 use fieldgate::cli::doctor::check::Verdict;
 
 use crate::bench::{Bench, config, verdict};
+use crate::common::client::Client;
 use crate::common::gateway::Gateway;
+use crate::common::mosquitto::Mosquitto;
 use crate::common::{SOON, free_port, wait_until};
 use crate::mount::Mount;
 
@@ -136,11 +138,15 @@ fn a_second_instance_is_found_before_the_service_that_it_keeps_from_starting() {
 
 #[test]
 fn the_service_itself_is_not_a_second_instance() {
-    let bench = Bench::new();
+    let broker = Mosquitto::start();
+    let bench = Bench::at(&broker.url());
     let port = free_port();
     let page = format!("http: {{ listen: 127.0.0.1:{port} }}\n");
     let mut gateway = Gateway::start(bench.folder.path(), &format!("{}{TIDE}{page}", bench.config));
-    gateway.wait_log("Connected", SOON);
+    // What the examination reads, the broker has.
+    let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
+    client.wait_json("b/t/sensors/tide/status", |status| status["status"] == "ok", SOON);
+    client.wait_json("b/t/health", |health| health["link"]["state"] == "up", SOON);
     let is_served = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
     wait_until("the page", SOON, is_served);
     fs::set_permissions(bench.folder.path().join("spool"), fs::Permissions::from_mode(0o777)).unwrap();

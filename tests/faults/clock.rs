@@ -49,7 +49,7 @@ fn c1_a_boot_in_1970_marks_its_readings_and_the_backlog_is_corrected_when_the_cl
     running.wait_seq(20);
     running.broker.freeze();
     let frozen = (taken(&running.gateway), Instant::now(), since_1970());
-    wait_taken(&running.gateway, frozen.0 + times(20, 100, 400));
+    wait_taken(&running.gateway, frozen.0 + times(40, 100, 400));
     clock.set(0);
     let set = taken(&running.gateway);
     wait_taken(&running.gateway, set + 20);
@@ -98,7 +98,8 @@ fn jump(running: &Running, clock: &WallClock) -> (f64, Duration) {
         sampled >= 17.0 * undisturbed,
         "{sampled} readings in {lasted:?}, of which {undisturbed} s were undisturbed"
     );
-    (sampled / lasted.as_secs_f64(), lasted)
+    // The log was looked at late by as much.
+    (sampled / (lasted + slack(since)).as_secs_f64(), lasted)
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn each_trip_is_one_warning_and_counted_in_health() {
     assert_eq!(warnings.len(), 2, "{trips:#?}");
     assert!(has(warnings[0], &["actuator=boiler", "value=off", "cause=\"max_on\""]), "{}", warnings[0]);
     assert!(has(warnings[1], &["actuator=pump", "value=off", "cause=\"safe_state\""]), "{}", warnings[1]);
-    let health = bench.health();
+    let health = bench.wait_trips("pump", 1);
     let of = |output: &str| health["actuators"][output]["trips"].as_u64();
     assert_eq!([of("boiler"), of("pump"), of("heater"), of("still")], [Some(1), Some(1), Some(0), Some(0)], "{health}");
 }

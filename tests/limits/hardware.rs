@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::common::bench::{Bench, USUAL, state};
 use crate::common::mosquitto::Mosquitto;
 use crate::common::{SOON, wait_until};
-use crate::{reason, said};
+use crate::reason;
 
 const EXPANDER: &str = "\n  relays: { type: pcf8574, bus: bench, address: 0x20 }\nsensors:";
 
@@ -42,11 +42,11 @@ fn an_output_that_does_not_go_off_says_so_and_is_driven_until_it_does() {
     assert_eq!(reason(&answer), "hardware: it reads on although it was set to off");
     wait_until("the state to be unknown", SOON, || newest(&bench, "left")["value"].is_null());
     assert_eq!(reason(&bench.ask("right", "on")), "interlock: left is on", "nobody has seen it off");
-    assert_eq!(said(&bench, "Output does not follow; will try again until it does.").len(), 1);
+    bench.gateway.wait_said("Output does not follow; will try again until it does.", 1, SOON);
     hold_low(&bench, false);
     wait_until("it to follow again", SOON, || newest(&bench, "left")["value"] == "off");
     assert_eq!(newest(&bench, "left")["cause"], "safe_state");
-    assert_eq!(said(&bench, "Output follows again.").len(), 1);
+    bench.gateway.wait_said("Output follows again.", 1, SOON);
     assert_eq!(bench.ask("right", "on")["value"], "on", "the interlock is free");
     assert_eq!(bench.health()["actuators"]["left"]["rejected"], 1);
 }

@@ -23,6 +23,7 @@ async fn happy_path(protocol: Protocol) {
     eventually("all acknowledged", || spool.is_empty()).await;
     eventually("all arrived", || watch.count("b/sensors/air") == 500).await;
     assert_eq!(in_order(&payloads(&watch, "b/sensors/air")), (1..=500).collect::<Vec<u64>>());
+    eventually("the old one", || watch.count("b/late/air") > 0).await;
     assert_eq!(watch.count("b/late/air"), 1);
     eventually("retained", || payloads(&watch, "b/health") == ["well"]).await;
     command(&broker, "on", false);

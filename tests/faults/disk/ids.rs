@@ -16,6 +16,9 @@ use crate::moody::{Mood, MoodyBroker};
 use crate::suite::{may, report, times};
 use crate::tracer::{Tracer, spool_files};
 
+/// What the log has of each command that was done.
+const DONE: &str = "outcome=\"done\"";
+
 const PUMP: &str = "buses: { bench: { type: sim, state_file: bench.json } }
 actuators:
   pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\", safe_after: never }
@@ -74,7 +77,7 @@ impl Stage {
     }
 
     fn actions(&self) -> usize {
-        self.gateway.log().matches("outcome=\"done\"").count()
+        self.gateway.log().matches(DONE).count()
     }
 }
 
@@ -95,7 +98,7 @@ fn a2_without_a_disk_ids_are_remembered_in_memory_and_written_as_soon_as_there_i
     assert_eq!(stage.ask("on", "new"), new, "from memory");
     let repeated = stage.ask("on", "old");
     assert_ne!(repeated, old, "nobody can know that it is a repeat: the command is not held up");
-    assert_eq!(stage.actions(), 2);
+    stage.gateway.wait_said(DONE, 2, SOON);
     stage.disk.as_ref().unwrap().remount("rw");
     stage.gateway.wait_log("The spool can be written again", SOON);
     assert_eq!(stage.ask("on", "older"), older, "what earlier runs saw is known as soon as it can be read");

@@ -61,7 +61,10 @@ fn a2_a_repeated_id_acts_once_and_is_answered_alike_in_any_order() {
     for nth in 0..rounds {
         round(&broker, &mut chance, nth);
     }
-    assert_eq!((movements(&gateway, "left"), movements(&gateway, "right")), (rounds, rounds * 50));
+    let moved = || (movements(&gateway, "left"), movements(&gateway, "right"));
+    // The log comes behind the answers.
+    wait_until("the log to have all movements", SOON, || moved().0 + moved().1 >= rounds + rounds * 50);
+    assert_eq!(moved(), (rounds, rounds * 50));
     assert_eq!(watch.end().on(0).len(), rounds.div_ceil(2));
     let all = replies(&broker, "left");
     for nth in 0..rounds {

@@ -111,7 +111,7 @@ impl Stage {
         self.send(&topic, [b"on".to_vec(), vec![b' '; 10 << 20]].concat());
         wait_until("the link to be given up", LONG, || self.broker.connects().len() > connects);
         wait_until("the subscription", SOON, || self.broker.filters().len() > connects);
-        assert!(self.gateway.log().contains(" of 10485"), "its size stands in the log: {}", self.gateway.log());
+        self.gateway.wait_log(" of 10485", SOON);
         let grown = self.gateway.own_memory().saturating_sub(before);
         assert!(grown <= GROWTH, "memory grew by {grown} bytes");
     }
