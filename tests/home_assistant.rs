@@ -15,7 +15,7 @@ use common::client::{Client, publish_lines};
 use common::gateway::Gateway;
 use common::mosquitto::{Mosquitto, Options};
 use common::notify::NotifySocket;
-use common::{SOON, gateway};
+use common::{SOON, gateway, wait_until};
 use fieldgate::config::{self, Config};
 use fieldgate::home_assistant::{Announced, class};
 use fieldgate_drivers::{DRIVERS, Role};
@@ -253,6 +253,16 @@ fn a_home_assistant_that_starts_gets_the_newest_reading_again_once_for_each_burs
     }
 }
 
+/// Waits until the disk has what was announced on a topic: it is written within milliseconds, and a kill before that leaves it to the
+/// broker.
+fn wait_remembered(folder: &Path, topic: &str) {
+    let has = |name: &str| {
+        let bytes = std::fs::read(folder.join("spool").join(name)).unwrap_or_default();
+        bytes.windows(topic.len()).any(|part| part == topic.as_bytes())
+    };
+    wait_until("the spool to have it", SOON, || has("spool.db") || has("spool.db-wal"));
+}
+
 #[test]
 fn what_leaves_the_file_while_the_gateway_is_stopped_is_taken_back_and_shown_once_more() {
     let (folder, broker) = (tempfile::tempdir().unwrap(), talkative());
@@ -265,6 +275,7 @@ fn what_leaves_the_file_while_the_gateway_is_stopped_is_taken_back_and_shown_onc
     let mut gateway = Gateway::start(folder.path(), &waveforms(&broker, "home_assistant:\n", &[TIDE, MOON]));
     client.wait_json(SHED, has(tide), SOON);
     client.wait_json(HOUSE, has(moon), SOON);
+    wait_remembered(folder.path(), HOUSE);
     gateway.kill9();
     client.forget();
     let mut gateway = Gateway::start(folder.path(), &waveforms(&broker, "home_assistant:\n", &[]));

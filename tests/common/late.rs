@@ -1,5 +1,5 @@
 //! A world in which nothing is seen at once: with `FIELDGATE_LATE` set, messages and lines of the log reach a test up to so many
-//! milliseconds after they came, each topic by another time and each in its own order.
+//! milliseconds after they came, each topic by another time and each in its own order, and whoever waits looks later.
 //!
 //! Nobody promises an order between topics, or between a topic and the log. A test that needs one passes for years on one machine
 //! and fails on another; here it fails within a few runs.

@@ -68,6 +68,7 @@ pub fn write_secret(path: &Path, text: &str) {
 pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     pace::watch();
     let began = Instant::now();
+    std::thread::sleep(late::chance());
     loop {
         if let Some(found) = look() {
             return found;
