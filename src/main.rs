@@ -9,8 +9,11 @@ use fieldgate::cli::log;
 use fieldgate::cli::scan::Form;
 
 fn main() -> ExitCode {
-    let code = run(Arguments::parse().command);
-    log::flush();
+    let command = Arguments::parse().command;
+    // `safe-state` belongs to the service's end.
+    let is_service = matches!(command, Command::Run(_) | Command::Demo { .. } | Command::SafeState(_));
+    let code = run(command);
+    log::flush(is_service);
     code
 }
 

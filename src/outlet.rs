@@ -22,7 +22,7 @@ const LIMIT: usize = 256 * 1024;
 /// What an entry takes beside its bytes.
 const ENTRY: usize = 64;
 
-/// Nothing is waited for longer than this, however slowly the reader reads.
+/// Nothing is waited for longer than this, however slowly the reader reads, or the patience if that is longer.
 const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 
 /// Writes one entry and may block. An error ends the outlet.
@@ -109,9 +109,9 @@ impl Outlet {
         self.shared.lock().is_closed
     }
 
-    /// Waits until everything has been written, or until nothing was written for `patience`, or for a second.
+    /// Waits until everything has been written, or until nothing was written for `patience`, or for a second if `patience` is less.
     pub fn flush(&self, patience: Duration) {
-        let end = Instant::now() + LONGEST_FLUSH;
+        let end = Instant::now() + LONGEST_FLUSH.max(patience);
         let mut state = self.shared.lock();
         state.flushing += 1;
         while !state.is_idle() && Instant::now() < end {

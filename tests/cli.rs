@@ -5,13 +5,16 @@
 mod common;
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use common::SOON;
 use common::gateway::{Gateway, command, program, program_path, write_config};
 use common::python;
 use common::sim_file::SimFile;
+use common::unread::full_stream;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -277,6 +280,24 @@ fn read_names_the_service_that_uses_the_line() {
     common::wait_until("the service to hold its line", SOON, || bench.sim.read()["held"]["GPIO17"] == gateway.pid());
     gateway.stop(SOON);
     assert_eq!(bench.sim.read()["held"], json!({}));
+}
+
+#[test]
+fn the_error_of_a_command_waits_for_a_reader_that_is_late() {
+    let bench = bench(CONFIG);
+    let (full, mut reader) = full_stream();
+    let mut command = program();
+    command.args(["read", "nobody", "--config", "fieldgate.yaml"]).current_dir(bench.folder.path());
+    let mut read = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(full)).spawn().unwrap();
+    // It has the writing end, too.
+    drop(command);
+    // A service would have gone without a word after a quarter of that.
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(read.try_wait().unwrap().is_none(), "it has ended although nobody has its words");
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    assert!(said.contains("there is no sensor called \"nobody\""), "{}", said.replace("filling\n", ""));
+    assert_eq!(read.wait().unwrap().code(), Some(1));
 }
 
 #[test]

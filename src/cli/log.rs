@@ -23,8 +23,12 @@ use tracing_subscriber::{Layer, Registry, reload};
 use crate::cli::{self, log::journal::Journal};
 use crate::outlet::{self, Outlet};
 
-/// How long the end of the program waits for a reader that does not read.
+/// How long the end of the service waits for a reader that does not read.
 const LAST_PATIENCE: Duration = Duration::from_millis(250);
+
+/// The same of a command that somebody waits for: its words are all that it has to give, and on a busy board its thread may have to wait
+/// for the processor.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What other crates may say unless `RUST_LOG` asks for more: their warnings repeat what our own lines explain.
 const OTHERS: &str = "rumqttc_v5=off,rumqttc_v4=off,rumqttc=off,rumqttd=off,rustls=error";
@@ -87,11 +91,13 @@ pub(super) fn takes(text: &str) -> bool {
     log.inspect(|log| log.lines.push(text.into())).is_some()
 }
 
-/// Waits, for a short time, until everything has been written.
-pub fn flush() {
+/// Waits until everything has been written, or until the reader has read nothing for some time: a short one at the end of a service, which
+/// systemd waits for.
+pub fn flush(is_service: bool) {
+    let patience = if is_service { LAST_PATIENCE } else { COMMAND_PATIENCE };
     if let Some(log) = LOG.get() {
-        log.lines.flush(LAST_PATIENCE);
-        log.journal.iter().for_each(|journal| journal.flush(LAST_PATIENCE));
+        log.lines.flush(patience);
+        log.journal.iter().for_each(|journal| journal.flush(patience));
     }
 }
 

@@ -63,7 +63,7 @@ fn embedded(wanted: u16) -> Result<Place, String> {
     if port != wanted {
         cli::print_message(&format!("port {wanted} is taken, so the demo's broker listens on {port}\n"));
         // In front of the table, which is drawn by another thread.
-        cli::log::flush();
+        cli::log::flush(true);
     }
     Ok(Place::Embedded(port))
 }
