@@ -33,7 +33,7 @@ const SETTLED: Duration = Duration::from_millis(30);
 const ABANDONED: Duration = Duration::from_millis(100);
 
 /// A writer that had opened the file just before it was replaced has written into the old one by then.
-const STRAY_FOR: Duration = Duration::from_secs(1);
+pub(super) const STRAY_FOR: Duration = Duration::from_secs(1);
 
 /// Replaced versions that are watched for such writes.
 pub(super) const STRAY_LIMIT: usize = 16;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use embedded_hal::i2c::I2c;
@@ -11,7 +11,7 @@ use embedded_hal::spi::{MODE_0, SpiDevice};
 use serde_json::{Value, json};
 
 use crate::sim::chips::stand_in;
-use crate::sim::state::STRAY_LIMIT;
+use crate::sim::state::{STRAY_FOR, STRAY_LIMIT};
 use crate::sim::{LOOK_EVERY, SimBus};
 use crate::sysfs::DEVICE;
 use crate::{
@@ -292,21 +292,22 @@ fn a_reader_who_hammers_the_file_never_sees_half_of_it() {
     let bench = Bench::new();
     let mut bus = bench.open();
     let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
-    let done = Arc::new(AtomicBool::new(false));
-    let (path, finished) = (bench.path.clone(), Arc::clone(&done));
+    let (done, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (path, finished, counted) = (bench.path.clone(), Arc::clone(&done), Arc::clone(&reads));
     let reader = std::thread::spawn(move || {
-        let mut reads = 0;
         while !finished.load(Ordering::Relaxed) {
             assert!(read(&path)["lines"]["GPIO27"].is_u64());
-            reads += 1;
+            counted.fetch_add(1, Ordering::Relaxed);
         }
-        reads
     });
-    for n in 0..500 {
-        pump.set(n % 2 == 0).unwrap();
+    // Its thread may begin late.
+    let mut writes = 0;
+    while !reader.is_finished() && (writes < 500 || reads.load(Ordering::Relaxed) < 100) {
+        pump.set(writes % 2 == 0).unwrap();
+        writes += 1;
     }
     done.store(true, Ordering::Relaxed);
-    assert!(reader.join().unwrap() > 0);
+    reader.join().unwrap();
 }
 
 #[test]
@@ -341,9 +342,9 @@ fn what_is_written_in_place_is_taken_over_although_we_write_too() {
     let mut bus = bench.open();
     let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
     let mut door = bus.input(&input("GPIO17", Bias::AsIs)).unwrap();
-    let mut on = false;
+    let (mut on, mut in_time) = (false, 0);
     for n in 1..=100_u64 {
-        let path = bench.path.clone();
+        let (path, began) = (bench.path.clone(), monotonic());
         let writer = std::thread::spawn(move || {
             fs::write(&path, json!({"inputs": {"GPIO17": n % 2}}).to_string()).unwrap();
         });
@@ -359,9 +360,14 @@ fn what_is_written_in_place_is_taken_over_although_we_write_too() {
         }
         writer.join().unwrap();
         bus.refresh().unwrap();
-        assert_eq!(door.is_active().unwrap(), n % 2 == 1, "after {n} writes");
         assert_eq!(bench.read()["lines"]["GPIO27"], u8::from(on));
+        // What a writer that the machine stops for longer has put into a replaced version is not looked for.
+        if monotonic() - began < STRAY_FOR {
+            assert_eq!(door.is_active().unwrap(), n % 2 == 1, "after {n} writes");
+            in_time += 1;
+        }
     }
+    assert!(in_time > 0);
 }
 
 #[test]
