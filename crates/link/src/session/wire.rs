@@ -319,6 +319,10 @@ mod tests {
         assert_eq!((heartbeat.last(), wire.unsent), (None, 0));
         line.accept();
         let accepted = heartbeat.last().unwrap();
+        // The clocks of some machines go in coarse steps.
+        while fieldgate_clock::boottime() <= accepted {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(wire.read_u8().await.unwrap(), b'b');
         assert!(heartbeat.last().unwrap() > accepted, "each byte counts");
         drop(wire);
