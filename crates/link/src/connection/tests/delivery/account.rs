@@ -25,6 +25,11 @@ impl Account {
         self.losses.iter().map(count).sum()
     }
 
+    /// How much has come of all kinds; it grows with each that arrives.
+    pub(super) fn come(&self) -> usize {
+        self.arrived.len() + self.answered.len() + self.losses.len()
+    }
+
     pub(super) fn absent(&self) -> u64 {
         self.taken.difference(&self.arrived).count() as u64
     }
