@@ -49,7 +49,7 @@ async fn a_bus_that_skips_half_of_its_samplings_is_degraded_with_figures_until_i
 #[tokio::test]
 async fn a_thousand_sensors_of_one_bus_all_arrive_in_turn() {
     let sensors = (0..1000).map(|number| counter(&format!("n{number}"), 1000)).collect();
-    let mut bench = Bench::start(4096, |file| plan(sensors, Vec::new(), file));
+    let mut bench = Bench::start(ROOMY, |file| plan(sensors, Vec::new(), file));
     let mut seen = std::collections::BTreeMap::new();
     while seen.len() < 1000 || seen.values().any(|seq| *seq < 3) {
         let Event::Reading { reading, .. } = bench.next(Some).await else { continue };

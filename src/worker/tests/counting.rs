@@ -51,7 +51,7 @@ pub(super) fn count_of(event: Event) -> Option<Option<u64>> {
 #[tokio::test]
 async fn a_count_goes_on_where_the_disk_says_as_soon_as_that_is_known() {
     let (clicks, tally) = clicker();
-    let mut bench = Bench::start(1024, |file| plan(vec![(clicks, tally)], Vec::new(), file));
+    let mut bench = Bench::start(ROOMY, |file| plan(vec![(clicks, tally)], Vec::new(), file));
     assert_eq!(bench.next(count_of).await, None);
     bench.know.send_replace(Some(Arc::new([(name("clicks"), 1000)].into())));
     let mut last = 0;
