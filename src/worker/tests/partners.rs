@@ -7,9 +7,19 @@ use fieldgate_safety::Pair;
 const LINES: [&str; 6] = ["GPIO5", "GPIO6", "GPIO13", "GPIO19", "GPIO26", "GPIO27"];
 const DEAD_TIME: Duration = Duration::from_secs(1);
 
-/// Nobody drives the partners, as on a bus that hangs: nobody has seen them off.
+/// Nobody drives the partners, as on a bus that hangs: nobody has seen them off. Outputs that wait one after the other take that time
+/// always, and no machine is so late each time.
 #[tokio::test]
 async fn outputs_that_wait_for_partners_at_the_end_wait_together() {
+    let one_after_the_other = DEAD_TIME * u32::try_from(LINES.len()).unwrap();
+    let mut all_took = Vec::new();
+    while all_took.iter().all(|took| *took >= one_after_the_other) {
+        assert!(all_took.len() < 10, "{all_took:?}");
+        all_took.push(ending_of_those_that_wait().await);
+    }
+}
+
+async fn ending_of_those_that_wait() -> Duration {
     let mains = |line: &str| ActuatorSettings {
         name: name(&line.to_lowercase()),
         limits: Limits::new(Action::Set(OutputValue::Switch(true)), None),
@@ -31,9 +41,10 @@ async fn outputs_that_wait_for_partners_at_the_end_wait_together() {
     for _ in LINES {
         assert_eq!(bench.state().await, (Some(OutputValue::Switch(false)), StateCause::Stop), "they stay off");
     }
-    let one_after_the_other = DEAD_TIME * u32::try_from(LINES.len()).unwrap();
-    assert!(asked.elapsed() >= DEAD_TIME && asked.elapsed() < one_after_the_other, "{:?}", asked.elapsed());
+    let took = asked.elapsed();
+    assert!(took >= DEAD_TIME, "{took:?}");
     assert!(bench.worker.join(SOON).await);
+    took
 }
 
 /// Cannot be driven, so nobody has seen it off.
