@@ -2,6 +2,7 @@
 //! nothing was ever claimed twice, and what was the same in both plans was not built again.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64, atomic::Ordering};
 
 use proptest::prelude::*;
@@ -62,6 +63,9 @@ impl Drop for Held {
         lines(self.test, |lines| lines.held.remove(&self.line));
     }
 }
+
+/// For all that must happen on a machine that is busy with other things.
+const SOON: Duration = Duration::from_secs(120);
 
 const LEVEL: Quantity = Quantity::new("level", "", 0);
 
@@ -168,11 +172,11 @@ fn owner(number: usize) -> String {
     format!("d{number}")
 }
 
-fn plans(test: i64, devices: &Devices, wires: [bool; 2]) -> BTreeMap<BusKey, Plan> {
+fn plans(test: i64, folder: &Path, devices: &Devices, wires: [bool; 2]) -> BTreeMap<BusKey, Plan> {
     let mut plans = BTreeMap::new();
     for (number, device) in devices {
         let (bus, owner) = (name(["one", "two"][device.bus]), owner(*number));
-        let state_file = wires[device.bus].then(|| std::env::temp_dir().join(format!("fieldgate-replan-{test}-{bus}")));
+        let state_file = wires[device.bus].then(|| folder.join(bus.as_str()));
         let plan = plans.entry(BusKey::Named(bus.clone())).or_insert_with(|| Plan {
             buses: vec![(Some(bus.clone()), bus::sim::at(state_file.as_deref()))],
             sensors: Vec::new(),
@@ -207,7 +211,7 @@ fn context() -> (Context, [mpsc::Receiver<Event>; 2]) {
 /// Waits until exactly the lines of the plan are held, each by whom it names.
 async fn settled(test: i64, devices: &Devices) -> Result<(), TestCaseError> {
     let wanted: BTreeMap<_, _> = devices.iter().map(|(number, device)| (device.line, owner(*number))).collect();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + SOON;
     loop {
         let (held, conflicts) = lines(test, |lines| (lines.held.clone(), lines.conflicts.clone()));
         prop_assert!(conflicts.is_empty(), "{conflicts:?}");
@@ -220,18 +224,19 @@ async fn settled(test: i64, devices: &Devices) -> Result<(), TestCaseError> {
 }
 
 async fn replan(workers: &mut Workers, plans: BTreeMap<BusKey, Plan>, context: &Context) {
-    release(workers, &plans, Duration::from_secs(20), |_| ()).await;
+    release(workers, &plans, SOON, |_| ()).await;
     adopt(workers, plans, context).unwrap();
 }
 
 async fn check(steps: Vec<(Devices, [bool; 2])>) -> Result<(), TestCaseError> {
     let test = i64::try_from(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let (context, _receivers) = context();
     let mut workers = Workers::new();
     let mut before: (Devices, [bool; 2]) = (Devices::new(), [false; 2]);
     for step in steps {
         let built = lines(test, |lines| lines.built.clone());
-        replan(&mut workers, plans(test, &step.0, step.1), &context).await;
+        replan(&mut workers, plans(test, folder.path(), &step.0, step.1), &context).await;
         settled(test, &step.0).await?;
         let same = |number: &usize| {
             let (old, new) = (before.0.get(number)?, step.0.get(number)?);
