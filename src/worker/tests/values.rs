@@ -228,11 +228,15 @@ async fn a_second_measurement_whose_filters_leave_nothing_is_named_when_it_joins
     settings.filters = vec![within("temperature"), within("humidity")];
     let mut bench = Bench::start(1024, |file| plan(vec![(settings, Arc::default())], Vec::new(), file));
     let why = "its filters have dropped at least the last three values";
-    for expected in [format!("temperature: {why}"), format!("temperature: {why}; humidity: {why}")] {
+    let mut all = Vec::new();
+    while all.len() < 2 {
         let words = bench.next(|event| match event {
             Event::Status { status: SensorStatus::Degraded, error, .. } => error,
             _ => None,
         });
-        assert_eq!(words.await, expected);
+        all.push(words.await);
+        // What takes a second is followed by the status once more.
+        all.dedup();
     }
+    assert_eq!(all, [format!("temperature: {why}"), format!("temperature: {why}; humidity: {why}")]);
 }
