@@ -16,7 +16,8 @@ usage: sh deploy/test.sh            the next two, but for the broken program
        sh deploy/test.sh --broken   whether the fault suite notices each way in which a program is broken on purpose (as root)
        sh deploy/test.sh --package  the Debian package of the debug program: lintian, and its life from the first installation to
                                     the purge on a Debian of its own (tests/package.sh; as root; two minutes)
-       sh deploy/test.sh --board    the program on an emulated Raspberry Pi (tests/board/run.sh)
+       sh deploy/test.sh --board [PART]   the program on an emulated Raspberry Pi (tests/board/run.sh); or only one of the parts, work
+                                    and power, that CI runs on two boards at a time
        sh deploy/test.sh --home-assistant [VERSION]   the program and a real Home Assistant, 2026.11.0 if nothing else is said; the
                                     oldest that is supported is 2025.10.4 (as root; some minutes, and two more the first time).
                                     It needs a folder with ha_bench.py and build.sh: FIELDGATE_HA_BENCH. Where Home Assistant is
@@ -228,6 +229,7 @@ checks() {
     run "formatting" cargo fmt --all --check
     run "shell scripts" shell_scripts
     run "python scripts" python_scripts
+    run "parts of the emulated board" python3 tests/board/parts.py
     run "lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
     run "lints without the demo" cargo clippy --package fieldgate --no-default-features --no-deps --locked --quiet -- -D warnings
     run "documentation" documentation
@@ -431,7 +433,7 @@ case "${1:-}" in
     --sample) faults sample a1_ a5_ b1_ b6_ b7_the_decoder d1_ d3_ n1_ n3_ p1_ p2_ ;;
     --broken) broken ;;
     --package) package ;;
-    --board) on_board "emulated board" ;;
+    --board) shift; on_board "emulated board${1:+, $1}" "$@" ;;
     --prepare) on_board "image and program of the emulated board" --prepare ;;
     --home-assistant) shift; home_assistant "$@" ;;
     --page) page ;;

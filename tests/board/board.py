@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The main job on an emulated board, seen from the host's broker. Started by run.sh, which builds what this needs.
 
-    board.py PI-BENCH PACKAGE OUTPUT-WATCH SOURCES
+    board.py PI-BENCH PACKAGE OUTPUT-WATCH SOURCES [PART]
 
 Each phase is a function; each check in it prints PASS or FAIL, and a phase that breaks off counts as a FAIL. The board is
-slow and shares its processor, so every wait has a generous limit: nothing about speed is concluded here.
+slow and shares its processor, so every wait has a generous limit: nothing about speed is concluded here. Which phases there are,
+and which of them a part has, is in parts.py.
 """
 import sys
 import tempfile
@@ -12,33 +13,9 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # the sources' folder stays as it is
 
-import account
-import backends
-import buses
-import failing
-import kernel
-import lives
-import measuring
-import scanning
-import service
-import walk
+from parts import PARTS, PHASES
 from stage import BASE, Stage
 from stand import Board, Broker, Listener, Report, ended_by_signals
-
-PHASES = (
-    measuring.solder, walk.first_minutes, kernel.thermometer, kernel.memory_chips, kernel.multiplexer,
-    measuring.start, measuring.thermometer, measuring.register_maps, measuring.absent_chip, measuring.bound_chip, scanning.scan,
-    measuring.outputs, measuring.moving_outputs, measuring.edges, measuring.kernel_sensors, measuring.pulses,
-    backends.backends_agree,
-    lives.link_cut, measuring.recovered, lives.killed, lives.reloads,
-    buses.half_missing, buses.chip_unplugged, buses.adapter_unplugged, buses.kernel_outputs, buses.all_removed,
-    failing.failing_outputs, failing.kills, failing.crashes, failing.hang, failing.hung_bus, failing.held_bus,
-    failing.broken_file,
-    failing.no_safe_state, failing.after_the_end, failing.failing_removed,
-    service.held, service.later_devices, service.clock, service.wrong_file, service.credential, service.reboot,
-    lives.figures, lives.power_cut, lives.stop,
-    account.nothing_is_missing, account.claims, walk.last_minute,
-)
 
 
 def power_on(board, package, watch):
@@ -48,12 +25,12 @@ def power_on(board, package, watch):
     print("info  the board is " + board.bench("boot").strip(), flush=True)
 
 
-def show_on(board, broker, report, sources):
-    """All phases on a board that runs; the log of the service if something failed."""
+def show_on(board, broker, report, sources, phases):
+    """The phases on a board that runs; the log of the service if something failed."""
     heard = Listener(broker)
     try:
-        stage = Stage(board, broker, heard, report, sources)
-        for phase in PHASES:
+        stage = Stage(board, broker, heard, report, sources, package.name)
+        for phase in phases:
             with report.phase(phase.__name__):
                 phase(stage)
     finally:
@@ -65,6 +42,7 @@ def show_on(board, broker, report, sources):
 def main():
     """Starts what is needed, runs the phases, ends all of it."""
     pi_bench, package, watch, sources = sys.argv[1], Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
+    phases = PARTS[sys.argv[5]] if sys.argv[5:] else PHASES
     ended_by_signals()
     board, report = Board(pi_bench), Report()
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +51,7 @@ def main():
             with report.phase("power_on"):
                 power_on(board, package, watch)
             if not report.failed:
-                show_on(board, broker, report, sources)
+                show_on(board, broker, report, sources, phases)
         finally:
             board.off()
             broker.stop()

@@ -3,7 +3,7 @@
 # devices and its systemd, and a Mosquitto on this machine that sees all of it. The package is installed, first used and purged
 # in the words of README.md.
 #
-#   sh tests/board/run.sh
+#   sh tests/board/run.sh [PART]       all phases on one board, or those of a part of parts.py; two boards may run at a time
 #   sh tests/board/run.sh --packages   only asks apt for what is missing, so that a run does not need apt's lock
 #   sh tests/board/run.sh --prepare    only makes the image and the package, which a run then finds
 #
@@ -18,6 +18,8 @@ PI_BENCH_DIR=${PI_BENCH_DIR:-$HOME/.cache/pi-bench}
 PI_BENCH_NAME=fieldgate-$$
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target/pi}
 export PI_BENCH_DIR PI_BENCH_NAME CARGO_TARGET_DIR
+made=$CARGO_TARGET_DIR/board
+mine=$PI_BENCH_DIR/run-$PI_BENCH_NAME # the bench's folder of this board, which board.py removes
 
 left_out() {
     echo "LEFT OUT: the test on an emulated board: $1"
@@ -56,11 +58,19 @@ image() {
     [ -z "$newer" ] || "$bench/pi-bench" build
 }
 
+# Made again when any of the sources is newer, for to pack the same program again takes half a minute.
 program() {
+    if [ -x "$made/output-watch" ]; then
+        newer=$(find "$root" \( -path "$root/target" -o -path "$root/.git" \) -prune -o -newer "$made/begun" -print -quit)
+        [ -n "$newer" ] || return 0
+    fi
+    rm -rf "$made"
+    mkdir -p "$made"
+    touch "$made/begun"
     # As it is shipped, but for the optimiser's looks at the whole program, which would take minutes.
     package=$(CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 sh "$root/deploy/build-deb.sh" arm64) || return 1
-    package=$root/$(echo "$package" | tail -1)
-    aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -static -o "$CARGO_TARGET_DIR/output-watch" "$root/tests/board/watch.c"
+    cp "$root/$(echo "$package" | tail -1)" "$made/" || return 1
+    aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -static -o "$made/output-watch" "$root/tests/board/watch.c"
 }
 
 timed() {
@@ -71,7 +81,6 @@ timed() {
 
 # The image is made while the program is built: neither needs both of two cores for long.
 both() {
-    mkdir -p "$PI_BENCH_DIR"
     image >"$PI_BENCH_DIR/build.log" 2>&1 &
     building=$!
     code=0
@@ -81,9 +90,22 @@ both() {
     return "$code"
 }
 
+# Another run may want the same at the same time. What this one starts with is its own.
+prepare() {
+    mkdir -p "$PI_BENCH_DIR" "$CARGO_TARGET_DIR"
+    exec 9>"$PI_BENCH_DIR/lock"
+    flock 9
+    timed both
+    if [ "${1:-}" != --prepare ]; then
+        mkdir -p "$mine"
+        cp "$made"/* "$mine/"
+    fi
+    exec 9>&-
+}
+
 needs
 timed packages
 [ "${1:-}" != --packages ] || exit 0
-timed both
+prepare "$@"
 [ "${1:-}" != --prepare ] || exit 0
-exec python3 "$root/tests/board/board.py" "$bench/pi-bench" "$package" "$CARGO_TARGET_DIR/output-watch" "$root"
+exec python3 "$root/tests/board/board.py" "$bench/pi-bench" "$mine"/fieldgate_*.deb "$mine/output-watch" "$root" "$@"

@@ -12,8 +12,9 @@ PUMP, FAN = 22, 27  # pins; fan is active-low
 class Stage:
     """The board, the host's broker and what was heard there."""
 
-    def __init__(self, board, broker, heard, report, sources):
+    def __init__(self, board, broker, heard, report, sources, package):
         self.board, self.broker, self.heard, self.check, self.sources = board, broker, heard, report.check, sources
+        self.package = package  # the name of its file in the folder of `pi`
         with_port = lambda name: (sources / "tests/board" / name).read_text().replace("@PORT@", str(broker.port))
         self.config, self.twin = with_port("fieldgate.yaml"), with_port("twin.yaml")
         self.before, self.last = set(), []  # files before the installation, and the README's commands for the end
