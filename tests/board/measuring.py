@@ -23,9 +23,12 @@ def solder(s):
     s.board.bench("sim-chip", "--label", LABEL)
     s.board.bench("sim-set", "5", "1")  # gate is active-low: at rest
     s.board.bench("set-temp", "21.5")
+    written = []
     for address, registers in (("0x76", BME280), ("0x44", SHT3X), ("0x45", SHT3X)):
         for register, data in registers.items():
-            s.board.bench("reg-set", address, register, *data.split())
+            body = bytes.fromhex(register + data)
+            written.append(f"i2ctransfer -f -y 1 w{len(body)}@{address} " + " ".join(f"{byte:#04x}" for byte in body))
+    s.board.run("set -e; " + "; ".join(written)).ok()
     s.board.run("set -e; modprobe tmp421; echo tmp421 0x4c >/sys/bus/i2c/devices/i2c-1/new_device;"
                 f"systemd-run -q --unit=holder gpiomon {LABEL} 6").ok()
 
@@ -124,6 +127,7 @@ def moving_outputs(s):
         while seen.get(word) != levels and time.monotonic() - begun < 3:
             seen[word] = s.board.level(up), s.board.level(down)
             both = both or all(seen[word])
+            time.sleep(0.02)
         s.proves("gpio-cover", "kernel", "pinctrl-bcm2835", f"blind {word}: one relay at most, the right one",
                  seen[word] == levels and not both, str(seen[word]))
 

@@ -3,8 +3,8 @@
 Everything that is started here is ended here, by the ids that were noted when it was started.
 """
 import base64
+import io
 import json
-import os
 import random
 import shlex
 import shutil
@@ -14,9 +14,15 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "bench"))
+
+import machine
 
 
 class Trouble(Exception):
@@ -77,24 +83,38 @@ class Done:
 
 
 class Board:
-    """The emulated board."""
+    """The emulated board. A run has hundreds of commands, and none starts a Python of its own: on a busy machine that takes longer
+    than most of what they do.
+    """
 
     def __init__(self, pi_bench):
-        # By the Python that runs this: a run has hundreds of commands, and for `env python3` each would be looked up again.
-        self.pi_bench = [sys.executable, pi_bench]
+        loader = SourceFileLoader("pi_bench", pi_bench)
+        bench = module_from_spec(spec_from_loader(loader.name, loader))
+        loader.exec_module(bench)
+        self.commands = bench.parser()
 
-    def bench(self, *words, seconds=540):
-        """A command of the bench, which must succeed."""
-        done = subprocess.run([*self.pi_bench, *words], capture_output=True, text=True, timeout=seconds)
-        if done.returncode:
-            raise Trouble(f"pi-bench {' '.join(words)}: {(done.stderr or done.stdout).strip()}")
-        return done.stdout
+    def bench(self, *words):
+        """A command of the bench, which must succeed; what it prints."""
+        printed = io.StringIO()
+        try:
+            with redirect_stdout(printed):
+                given = self.commands.parse_args(words)
+                given.command(given)
+        except SystemExit as error:
+            if not isinstance(error.code, str):
+                raise  # a signal, which ends all of this
+            raise Trouble(f"pi-bench {' '.join(words)}: {error.code}") from None
+        except (OSError, EOFError) as error:
+            raise Trouble(f"pi-bench {' '.join(words)}: {error}") from None
+        return printed.getvalue()
 
     def run(self, script, seconds=60):
         """A shell script on the board, as root."""
-        done = subprocess.run([*self.pi_bench, "run", "-t", str(seconds), script],
-                              capture_output=True, text=True, timeout=seconds + 60)
-        return Done(done.returncode, done.stdout + done.stderr, script)
+        try:
+            code, output = machine.agent(script, seconds)
+        except (OSError, EOFError) as error:
+            return Done(1, f"the board does not answer: {error}", script)
+        return Done(code, output.decode(errors="replace"), script)
 
     def write(self, path, text):
         """A file on the board, for everybody to read."""
@@ -114,10 +134,21 @@ class Board:
             time.sleep(0.2)
         return None
 
+    def shows(self, pin, levels, seconds=30):
+        """Whether the pin comes to have these levels, and no other, for 25 looks and 2.5 s. A change takes a period to appear."""
+        end, seen = time.monotonic() + seconds, []
+        while time.monotonic() < end:
+            seen = [*seen, self.level(pin)][-25:]
+            if len(seen) == 25 and set(seen) == levels:
+                return True
+            time.sleep(0.1)
+        return False
+
     def off(self):
         """Ends the emulator and takes its card away, which was for this run only."""
-        subprocess.run([*self.pi_bench, "power-cut"], capture_output=True)
-        shutil.rmtree(Path(os.environ["PI_BENCH_DIR"]) / f"run-{os.environ['PI_BENCH_NAME']}", ignore_errors=True)
+        if machine.running():
+            machine.power_cut()
+        shutil.rmtree(machine.RUN, ignore_errors=True)
 
 
 def free_port():
@@ -136,7 +167,6 @@ class Broker:
     """A Mosquitto on loopback. With a login, a user and a password, nobody else is let in."""
 
     def __init__(self, folder, base, login=None):
-        self.port = free_port()
         self.base, self.login = base, ("-u", login[0], "-P", login[1]) if login else ()
         config = folder / "mosquitto.conf"
         access = "allow_anonymous true"
@@ -144,21 +174,29 @@ class Broker:
             subprocess.run(["mosquitto_passwd", "-b", "-c", folder / "passwords", *login], check=True)
             # As root it would become a user who may not look into the folder.
             access = f"allow_anonymous false\npassword_file {folder}/passwords\nuser root"
-        config.write_text(f"listener {self.port} 127.0.0.1\n{access}\nmax_queued_messages 0\n")
         self.log = folder / "mosquitto.log"
-        with open(self.log, "wb") as log:
-            self.child = subprocess.Popen(["mosquitto", "-c", config], stdout=log, stderr=log)
-        self.wait_open()
+        for _ in range(10):
+            self.port = free_port()
+            config.write_text(f"listener {self.port} 127.0.0.1\n{access}\nmax_queued_messages 0\n")
+            with open(self.log, "wb") as log:
+                self.child = subprocess.Popen(["mosquitto", "-c", config], stdout=log, stderr=log)
+            if self.opens():
+                return
+        raise Trouble("no port stays free")
 
-    def wait_open(self):
+    def opens(self):
+        """Whether it listens; not where another program, such as the broker of a second board, was quicker to take the port."""
         # Its own word counts: a client that connects to a port while nothing listens there may be answered by itself.
         for _ in range(100):
-            if self.child.poll() is not None:
-                raise Trouble(f"Mosquitto ended at once: {self.log.read_text()}")
-            if " running" in self.log.read_text():
-                return
+            ended, said = self.child.poll() is not None, self.log.read_text()
+            if ended and "Address already in use" in said:
+                return False
+            if ended:
+                raise Trouble(f"Mosquitto ended at once: {said}")
+            if " running" in said:
+                return True
             time.sleep(0.1)
-        raise Trouble(f"Mosquitto does not start: {self.log.read_text()}")
+        raise Trouble(f"Mosquitto does not start: {said}")
 
     def publish(self, topic, payload):
         """Publishes below the base topic with a client of its own."""

@@ -45,13 +45,13 @@ def line(name, timeout=20):
 
 def qmp(command, **arguments):
     """One command to QEMU; returns its answer."""
-    file = line("qmp.sock").makefile("rw")
-    file.readline()
     answer = None
-    for each in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-        file.write(json.dumps(each) + "\n")
-        file.flush()
-        answer = qmp_answer(file, command)
+    with line("qmp.sock") as connection, connection.makefile("rw") as file:
+        file.readline()
+        for each in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+            file.write(json.dumps(each) + "\n")
+            file.flush()
+            answer = qmp_answer(file, command)
     return answer
 
 
@@ -67,24 +67,37 @@ def qmp_answer(file, command):
 
 def qtest(*commands):
     """Reads and writes of the board's physical addresses from outside the guest."""
-    file = line("qtest.sock").makefile("rw")
     answers = []
-    for command in commands:
-        file.write(command + "\n")
-        file.flush()
-        words = file.readline().split()
-        if not words or words[0] != "OK":
-            die(f"qtest {command}: {words}")
-        answers.append(int(words[1], 16) if len(words) > 1 else None)
+    with line("qtest.sock") as connection, connection.makefile("rw") as file:
+        for command in commands:
+            file.write(command + "\n")
+            file.flush()
+            words = file.readline().split()
+            if not words or words[0] != "OK":
+                die(f"qtest {command}: {words}")
+            answers.append(int(words[1], 16) if len(words) > 1 else None)
     return answers
 
 
 def agent(script, limit=60, wait=None):
     """Runs a bash script in the guest as root; returns (exit status, output)."""
     deadline = time.monotonic() + (wait or limit + 30)
-    connection = line("agent.sock", max(1, deadline - time.monotonic()))
     tag = f"{os.getpid()}.{time.time_ns()}".encode()
-    connection.sendall(b"\nPB %s %d %s\n" % (tag, limit, base64.b64encode(script.encode())))
+    with line("agent.sock", max(1, deadline - time.monotonic())) as connection:
+        connection.sendall(b"\nPB %s %d %s\n" % (tag, limit, quoted(script)))
+        return answered(connection, tag, deadline)
+
+
+def quoted(script):
+    """In one line, as bash's printf %b takes it."""
+    plain = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;/-_=+@#%()[]{}<>|&$*?!~^'\"`"
+    text = b"".join(bytes([byte]) if byte in plain else b"\\0%03o" % byte for byte in script.encode())
+    # `read` drops blanks at both ends.
+    return text if script == script.strip() else b"\\0012" + text + b"\\0012"
+
+
+def answered(connection, tag, deadline):
+    """What the agent says of the script with this tag."""
     rest, output = b"", b""
     while True:
         connection.settimeout(max(0.1, deadline - time.monotonic()))
@@ -178,7 +191,10 @@ def wait_up(process, seconds):
         if process.poll() is not None:
             die("QEMU ended: " + (RUN / "qemu.log").read_text())
         try:
-            state = agent("systemctl is-system-running", 20, wait=8)[1].decode().strip()
+            if not state:
+                agent("true", 20, wait=8)
+            # To ask again and again would take from the board what it starts with.
+            state = agent("systemctl is-system-running --wait", max(1, int(end - time.monotonic())))[1].decode().strip()
             if state in ("running", "degraded"):
                 return
             time.sleep(1)
