@@ -25,11 +25,11 @@ def power_on(board, package, watch):
     print("info  the board is " + board.bench("boot").strip(), flush=True)
 
 
-def show_on(board, broker, report, sources, phases):
+def show_on(board, broker, report, sources, package, phases):
     """The phases on a board that runs; the log of the service if something failed."""
     heard = Listener(broker)
     try:
-        stage = Stage(board, broker, heard, report, sources, package.name)
+        stage = Stage(board, broker, heard, report, sources, package)
         for phase in phases:
             with report.phase(phase.__name__):
                 phase(stage)
@@ -51,7 +51,7 @@ def main():
             with report.phase("power_on"):
                 power_on(board, package, watch)
             if not report.failed:
-                show_on(board, broker, report, sources, phases)
+                show_on(board, broker, report, sources, package.name, phases)
         finally:
             board.off()
             broker.stop()
