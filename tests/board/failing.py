@@ -208,7 +208,7 @@ def hung_bus(s):
             WATCHDOG * 1000 < min(took.values()) and max(took.values()) <= (2 * WATCHDOG + 2) * 1000 + s.empty
             and result == "watchdog", f"{listed(took)}, {result}")
     # The new start comes PAUSE after the last process of the old one has ended.
-    end, safe = time.monotonic() + PAUSE / 2, all_safe(s)
+    end, safe = time.monotonic() + PAUSE - 2, all_safe(s)
     while not safe and time.monotonic() < end:
         safe = all_safe(s)
     s.check("its own as soon as it does not hang any more, before the new start", safe)

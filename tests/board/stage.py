@@ -38,11 +38,17 @@ class Stage:
         return self.heard.wait(f"sensors/{sensor}/status", is_wanted, seconds, since).json()
 
     def command(self, actuator, value, name):
-        """Sends a command; returns the reply to it."""
-        since = self.heard.mark()
-        self.broker.publish(f"actuators/{actuator}/set", json.dumps({"value": value, "id": name}))
-        is_mine = lambda text: json.loads(text)["id"] == name
-        return self.heard.wait(f"actuators/{actuator}/reply", is_mine, 30, since).json()
+        """Sends a command; returns the reply to it. `online` is published before commands are subscribed to, so one that gets no
+        answer is sent again, under the same id.
+        """
+        since, is_mine = self.heard.mark(), lambda text: json.loads(text)["id"] == name
+        for _ in range(5):
+            self.broker.publish(f"actuators/{actuator}/set", json.dumps({"value": value, "id": name}))
+            try:
+                return self.heard.wait(f"actuators/{actuator}/reply", is_mine, 6, since).json()
+            except Trouble as error:
+                unanswered = error
+        raise unanswered
 
     def switch(self, actuator, value, name):
         """A command that must be done."""
