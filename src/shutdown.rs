@@ -1,11 +1,11 @@
 //! The order of the stop, its grace periods, and the report of parts that did not end.
 //!
-//! Upstream first: commands are refused, the workers end with their outputs safe, the recorder passes their last events on,
-//! the link delivers what it can and publishes `offline`, the spool commits the rest. Each step has a deadline and a line
-//! that names who missed it, all from the one table in `deadlines.rs`. The whole takes two seconds at most unless something
-//! hangs, and never five, each prolonged by the dead times that outputs must wait for: it must end before systemd kills it. The
-//! exit code is 0 even when a part was left behind: a service that is being stopped should not count as failed, and the log
-//! names the part.
+//! Upstream first: commands are refused, the workers end with their outputs safe, the page and the file of metrics end (the log calls
+//! either "page"), then rules, commands and requests; the recorder passes the last events on, the link delivers what it can and publishes
+//! `offline`, the spool commits the rest. Each step has a deadline and a line that names who missed it, all from the one table in
+//! `deadlines.rs`. The whole takes two seconds at most unless something hangs, and never five, each prolonged by
+//! the dead times that outputs must wait for: it must end before systemd kills it. The exit code is 0 even when a part was left behind: a
+//! service that is being stopped should not count as failed, and the log names the part.
 
 use std::future::Future;
 use std::sync::Arc;

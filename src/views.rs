@@ -1,5 +1,5 @@
-//! The newest reading and state of every device, what commands were answered, and what rules are at, for whatever shows them: the demo's
-//! table, the page, metrics, and plain topics that a reload adds.
+//! The newest reading and state of every device, the answer to the newest command of every output, and what rules are at, for what shows
+//! them: the demo's table, the page, metrics, and plain topics that a reload adds. Nothing is counted here; `health.rs` reads the tallies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,7 +61,7 @@ pub struct View {
     pub rules: Option<Arc<[u8]>>,
 }
 
-/// A [`View`] that the recorder writes and others read. Bounded by the number of devices.
+/// A [`View`] that the recorder, commands, rules and the stall detector write and others read. Bounded by the number of devices.
 #[derive(Clone, Debug, Default)]
 pub struct Views(Arc<Mutex<View>>);
 

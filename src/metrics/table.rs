@@ -2,6 +2,7 @@
 //!
 //! There are three parts: metrics of the gateway, of each output and of each sensor. A number that a line needs and its part does not have
 //! yet is a field of [`OfGateway`], [`OfOutput`] or [`OfSensor`], which `families.rs` fills at each scrape; a test fills them itself.
+//! A metric with a label of its own, such as a reason, is no line but a function of `families.rs`.
 //! Names have neither the unit at their end nor `_total`, which are written by the format. What sensors measure is no line: that is
 //! made of their quantities (`quantities.rs`).
 

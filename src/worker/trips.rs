@@ -1,4 +1,4 @@
-//! How often each output was made safe by itself, for health.
+//! How often each output was made safe by itself, for health: the model of a number that a worker counts per output.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,7 @@
 //! What the rest of the program knows of a kind of bus: [`BusSpec`], and an entry under `buses:` of one kind, [`Entry`].
 //!
-//! The check, the schema, the manual page, docs/buses.md and the table of outputs go by the specs in [`BUSES`] and name no kind.
+//! The check, the schema, the manual page, docs/buses.md and the table of outputs go by the specs in [`BUSES`] and name no kind; the
+//! commands `read` and `doctor` do.
 //! A kind that others are like in most respects is written down as what differs from [`BusSpec::USUAL`].
 
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! The only place that asks what time it is.
+//! The clock of schedules, ages and limits, the time zone, and whether the wall clock can be trusted. A mere stamp, or a deadline within
+//! one call, is taken from std or tokio where it is needed.
 //!
 //! Schedules, ages and limits use `CLOCK_BOOTTIME`, which no one sets and which counts through a suspend. The wall clock is
 //! stamped beside it for people, with whether it can be trusted. That is asked of the file system, which is too slow for each

@@ -1,8 +1,8 @@
 //! Sensors and outputs: [`Sensor`], [`Actuator`], [`DriverSpec`] and [`DRIVERS`], the table.
 //!
 //! A new driver is one new folder and one line in the table; the files beside the folders are what several drivers share.
-//! A driver knows its chip and nothing else: not the time, not topics, not the configuration file. It is built on its bus's
-//! thread and stays there.
+//! A driver knows its chip and nothing else: not topics, not the configuration file, and not the time (but for `formula`, which must know
+//! how old a value is, and `waveform`). It is built on its bus's thread and stays there.
 //!
 //! Wiring, addresses, range and accuracy of a chip stand in its `page`, which users read as well; the comment at the head of its
 //! driver says which datasheet the code follows, and what only the code must know.

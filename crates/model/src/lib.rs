@@ -1,7 +1,7 @@
 //! The words of the domain. Pure: no I/O, no async, no client library, no clock.
 //!
-//! Read `reading.rs`, `output.rs` and `command.rs` first; `topic.rs` and `payload.rs` are the only places where topics and JSON are
-//! made or parsed; `field.rs` describes what the value of a configuration key may be.
+//! Read `reading.rs`, `output.rs` and `command.rs` first; `topic.rs` and `payload/` make and parse the topics and payloads of the gateway;
+//! `field.rs` describes what the value of a configuration key may be.
 
 pub mod command;
 pub mod command_record;

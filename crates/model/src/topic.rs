@@ -1,4 +1,4 @@
-//! The only place where topics are made or parsed.
+//! The topics of a gateway: where they are made, and parsed. Wildcards for all devices are spelt by who subscribes to or lists them.
 
 use crate::{Key, MessageKind, Name, RecipientKind};
 

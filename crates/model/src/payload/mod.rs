@@ -1,4 +1,5 @@
-//! The only place where JSON is made or parsed.
+//! The payloads of readings, replies, states, losses, requests and reports, which are made here alone, and of commands and requests, which
+//! are parsed here alone. JSON of other kinds (discovery, the page, what the command line prints) is made where it is shown.
 //!
 //! Makers never fail: everything they are given is already a checked type. [`decode_command`] takes whatever a stranger
 //! sent and answers with a [`crate::Command`] or with a [`crate::Refusal`].
