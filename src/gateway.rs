@@ -139,8 +139,8 @@ impl Gateway {
     pub fn start(config: Config, views: Views) -> Result<Self, StartError> {
         let (run, started) = (RunId(fastrand::u32(..)), clock::now());
         let (spool, spool_thread) = spool::open(config.spool.clone(), run)?;
-        let (events, from_workers) = mpsc::channel(recorder::EVENT_CAPACITY);
-        let (states, of_workers) = mpsc::channel(recorder::STATE_CAPACITY);
+        let (events, reading_events) = mpsc::channel(recorder::EVENT_CAPACITY);
+        let (states, state_events) = mpsc::channel(recorder::STATE_CAPACITY);
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
         let context = parts::context(run, &spool, events, states);
@@ -159,7 +159,7 @@ impl Gateway {
         let recorder = RecorderTask::start(
             &link_channels,
             &sources,
-            (from_workers, of_workers),
+            (reading_events, state_events),
             from_commands,
             (views.clone(), history.clone(), curves.clone()),
         );

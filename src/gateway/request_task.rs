@@ -18,7 +18,7 @@ use crate::worker::{Applied, Order};
 use fieldgate_clock as clock;
 use fieldgate_link::{Incoming, LinkState};
 use fieldgate_model::{Action, Name, OutputValue, Reason, Refusal};
-use fieldgate_spool::configuration;
+use fieldgate_spool::configuration::{ConfigurationRequest, Written};
 
 /// Questions to the gateway that may wait: it takes one after the other, and a reload may take a second.
 const CAPACITY: usize = 4;
@@ -91,7 +91,7 @@ impl Gateway {
     }
 
     /// Does something with the configurations that requests carry; the answer comes when it is on disk.
-    pub fn configuration(&self, order: configuration::Order) -> configuration::Written {
+    pub fn configuration(&self, order: ConfigurationRequest) -> Written {
         self.link_channels.spool.configuration(order)
     }
 

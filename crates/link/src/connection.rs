@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 use super::alarms::Whose;
 use super::broker_state::BrokerState;
 use super::expiry::Expiry;
-use super::forwarder::{Forwarder, Rules};
+use super::forwarder::{ConnectionFacts, Forwarder};
 use super::freshness_marker::FreshnessMarker;
 use super::inflight::{Ticket, Window};
 use super::lanes::LANE_CAPACITY;
@@ -162,7 +162,7 @@ impl<'a> Connection<'a> {
             parts,
             report,
             window: Window::new(if careful { 1 } else { limit }),
-            forwarder: Forwarder::new(Rules {
+            forwarder: Forwarder::new(ConnectionFacts {
                 run: parts.run,
                 late_after: settings.late_after,
                 topics: settings.topics.clone(),

@@ -12,12 +12,12 @@ use super::secrets::credentials_folder;
 use super::session::{Cause, CauseKind, Event, Filter, Grant, Session};
 use super::{Broker, Settings};
 
-/// How long the broker may take to answer a subscription.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the broker may take to answer a subscription, and a disconnect to be written.
+const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Somebody sits in front of it: the longest wait before the next attempt, and the longest silence before the broker is asked whether
 /// it is still there.
-const IMPATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +57,8 @@ pub enum Followed {
 /// Follows these topic filters at the first broker of `settings` that accepts us, and connects again when it is lost. Returns when nobody
 /// wants to know any more.
 pub async fn follow(settings: &Settings, topics: &[String], followed: mpsc::Sender<Followed>) {
-    let settings = Settings { keep_alive: settings.keep_alive.min(IMPATIENCE), ..settings.clone() };
-    let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max.min(IMPATIENCE));
+    let settings = Settings { keep_alive: settings.keep_alive.min(LONGEST_PAUSE), ..settings.clone() };
+    let mut backoff = Backoff::new(settings.reconnect_min, settings.reconnect_max.min(LONGEST_PAUSE));
     for broker in settings.brokers.iter().cycle() {
         let began = Instant::now();
         let cause = match guest::connect(&settings, broker, "watch", credentials_folder()).await {
@@ -99,7 +99,7 @@ async fn listen(
         // What is retained has its flag then, and what is published meanwhile has not.
         let filter = Filter { topic: topic.clone(), retain_as_published: false, send_retained: true, no_local: false };
         let mut granted = session.subscribe(vec![filter]);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + SUBSCRIBE_WITHIN;
         let grant = loop {
             tokio::select! {
                 grant = &mut granted => break grant,
@@ -129,7 +129,7 @@ async fn listen(
         }
     }
     // So that the broker need not find out.
-    timeout(PATIENCE, session.disconnect()).await.unwrap_or_default();
+    timeout(SUBSCRIBE_WITHIN, session.disconnect()).await.unwrap_or_default();
     None
 }
 

@@ -35,7 +35,7 @@ pub(super) const TOO_LARGE: &str = "too large for the broker";
 
 /// What does not change while the connection lasts.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(super) struct ConnectionFacts {
     /// Messages of another run are late.
     pub run: RunId,
     /// From this age on a message is late.
@@ -102,7 +102,7 @@ impl Settled {
 /// What one connection has read from the spool, and what it has yet to report to it.
 #[derive(Debug)]
 pub(super) struct Forwarder {
-    rules: Rules,
+    facts: ConnectionFacts,
     /// `None` until the spool has said where the live lane begins.
     lanes: Option<Lanes>,
     /// The lanes for which the spool was asked.
@@ -118,9 +118,9 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    pub(super) fn new(rules: Rules) -> Self {
+    pub(super) fn new(facts: ConnectionFacts) -> Self {
         Self {
-            rules,
+            facts,
             lanes: None,
             asked: [false; 2],
             settled: Settled::default(),
@@ -137,7 +137,7 @@ impl Forwarder {
 
     /// Both lanes from their beginnings: the late one at the oldest message, the live one at `boundary`.
     pub(super) fn begin(&mut self, boundary: Sequence) {
-        self.lanes = Some(Lanes::new(self.rules.run, self.rules.late_after, boundary));
+        self.lanes = Some(Lanes::new(self.facts.run, self.facts.late_after, boundary));
     }
 
     /// Messages have appeared in front of what was read: everything is read again after [`Forwarder::begin`].
@@ -193,7 +193,7 @@ impl Forwarder {
             return Some(self.requester_reply(reply, present));
         }
         let window = present.window;
-        let exact = window.exact() < self.rules.exact_limit();
+        let exact = window.exact() < self.facts.exact_limit();
         let mut next = lanes.next_live(present.now.boot, Accepts { replies: window.accepts_reply(), exact });
         if next.is_none() && window.accepts_late(lanes.live_waits()) {
             next = lanes.next_late(exact);
@@ -202,7 +202,7 @@ impl Forwarder {
     }
 
     fn requester_reply(&self, reply: Publication, present: &Present<'_>) -> Step {
-        if reply.packet_size() > self.rules.largest_packet {
+        if reply.packet_size() > self.facts.largest_packet {
             return Step::Skip(Skipped::ReplyTooLarge(reply.topic));
         }
         if (present.is_suspended)(&reply.topic) {
@@ -214,13 +214,13 @@ impl Forwarder {
     fn message(&mut self, next: Next, present: &Present<'_>) -> Step {
         let Next { sequence, message, lane } = next;
         let key = &message.key;
-        let is_from_before = message.run != self.rules.run || message.taken_at.boot < self.rules.up_since;
+        let is_from_before = message.run != self.facts.run || message.taken_at.boot < self.facts.up_since;
         if message.qos == Qos::AtMostOnce && is_from_before {
             // QoS 0 is not kept while the link is down.
             self.drop_for_good(sequence, key, lane);
             return Step::Skip(Skipped::ByRule);
         }
-        let topic = self.rules.topics.of(key, lane == Lane::Late);
+        let topic = self.facts.topics.of(key, lane == Lane::Late);
         if (present.is_suspended)(&topic) {
             self.refused(sequence, key, lane, present.now.boot);
             return Step::Skip(Skipped::ByRule);
@@ -230,7 +230,7 @@ impl Forwarder {
             return Step::Skip(Skipped::Damaged(key.source.clone()));
         };
         let size = publication.packet_size();
-        if size > self.rules.largest_packet {
+        if size > self.facts.largest_packet {
             self.give_up(sequence, key, lane, TOO_LARGE.into());
             return Step::Skip(Skipped::TooLarge { kind: key.kind, topic: publication.topic, size });
         }
@@ -243,14 +243,14 @@ impl Forwarder {
         let payload = match message.key.kind {
             MessageKind::Reading => {
                 // The boot clock of another run may be that of another boot.
-                let of_this_boot = message.run == self.rules.run;
+                let of_this_boot = message.run == self.facts.run;
                 let corrected = of_this_boot.then(|| message.taken_at.corrected(&present.now)).flatten();
                 payload::reading(message, late, corrected)
             }
             MessageKind::Loss => message.body.clone(),
             MessageKind::Event => {
                 let stored = StoredEvent::decode(&message.body)?;
-                let topic = self.rules.topics.of_event(&stored.topic);
+                let topic = self.facts.topics.of_event(&stored.topic);
                 return Some(Publication::plain(topic, stored.payload.into_bytes(), message.qos, false));
             }
             MessageKind::Reply
@@ -269,7 +269,7 @@ impl Forwarder {
 
     /// Under MQTT 5, the reply also goes where the requester wants it.
     fn answer_too(&mut self, stored: &StoredReply) {
-        let Some(target) = stored.response.as_ref().filter(|_| self.rules.protocol == Protocol::V5) else {
+        let Some(target) = stored.response.as_ref().filter(|_| self.facts.protocol == Protocol::V5) else {
             return;
         };
         let payload = stored.payload.clone().into_bytes();
@@ -371,7 +371,7 @@ impl Forwarder {
     }
 }
 
-impl Rules {
+impl ConnectionFacts {
     /// How many may be in flight at QoS 2.
     fn exact_limit(&self) -> usize {
         match self.protocol {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fieldgate_formula::{Input, Program, TimeOfDay, Value, WEEKDAYS};
 use fieldgate_model::{Action, StateCause};
 
-use crate::engine::progress::{Claim, NOTHING, Ownership, Progress, Standing, at_rest, ownerships};
+use crate::engine::progress::{NOTHING, Ownership, Progress, Standing, WantedOutput, at_rest, ownerships};
 use crate::facts::Fact;
 use crate::rule::Manual;
 use crate::status::{State, Status, Why};
@@ -345,7 +345,7 @@ impl Engine {
     /// Whether it has begun to want an output, and what comes of that is not known yet: it is said to be active when it is.
     fn awaits_first_answer(&self, rule: usize) -> bool {
         let progress = &self.rules[rule];
-        let is_open = |claim: &Claim| claim.standing == Standing::Ordered && claim.refusal.is_none();
+        let is_open = |claim: &WantedOutput| claim.standing == Standing::Ordered && claim.refusal.is_none();
         progress.is_active && progress.status.state != State::Active && progress.claims.iter().any(is_open)
     }
 
@@ -374,7 +374,7 @@ impl Engine {
         }
     }
 
-    fn why_blocked(&self, claim: &Claim) -> Option<Why> {
+    fn why_blocked(&self, claim: &WantedOutput) -> Option<Why> {
         let output = self.table.outputs[claim.output].clone();
         match (&claim.standing, &claim.refusal) {
             (Standing::TakenOver, _) => Some(Why::TakenOver(output)),

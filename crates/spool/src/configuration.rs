@@ -83,7 +83,7 @@ pub enum Unusable {
 
 /// What is done with configurations that requests carry.
 #[derive(Debug)]
-pub enum Order {
+pub enum ConfigurationRequest {
     /// Keep this one, which nothing has confirmed yet.
     Try(Stored),
     /// The one on trial is confirmed, and replaces the one before.
@@ -113,16 +113,16 @@ pub fn has_trial(folder: &Path) -> bool {
 }
 
 /// Does it; blocks.
-pub(super) fn carry_out(order: &Order, folder: &Path) -> io::Result<()> {
+pub(super) fn carry_out(order: &ConfigurationRequest, folder: &Path) -> io::Result<()> {
     match order {
-        Order::Try(stored) => {
+        ConfigurationRequest::Try(stored) => {
             places::make(folder)?;
             write(folder, &render(stored))?;
             fs::rename(folder.join(NEW), folder.join(TRIAL))?;
         }
-        Order::Confirm => fs::rename(folder.join(TRIAL), folder.join(CONFIRMED))?,
-        Order::ForgetTrial => remove(folder, &[TRIAL, NEW])?,
-        Order::Forget => remove(folder, &[TRIAL, NEW, CONFIRMED])?,
+        ConfigurationRequest::Confirm => fs::rename(folder.join(TRIAL), folder.join(CONFIRMED))?,
+        ConfigurationRequest::ForgetTrial => remove(folder, &[TRIAL, NEW])?,
+        ConfigurationRequest::Forget => remove(folder, &[TRIAL, NEW, CONFIRMED])?,
     }
     File::open(folder)?.sync_all()
 }
@@ -184,20 +184,20 @@ mod tests {
         let folder = root.path().join("spool");
         let known = || confirmed(&folder).unwrap().map(|stored| stored.text);
         assert_eq!(known(), None);
-        carry_out(&Order::Try(stored("a: 1\n")), &folder).unwrap();
+        carry_out(&ConfigurationRequest::Try(stored("a: 1\n")), &folder).unwrap();
         assert_eq!((known(), has_trial(&folder)), (None, true));
-        carry_out(&Order::Confirm, &folder).unwrap();
+        carry_out(&ConfigurationRequest::Confirm, &folder).unwrap();
         assert_eq!((known().as_deref(), has_trial(&folder)), (Some("a: 1\n"), false));
         assert_eq!(confirmed(&folder).unwrap(), Some(stored("a: 1\n")));
-        carry_out(&Order::Try(stored("b: 2\n")), &folder).unwrap();
-        carry_out(&Order::ForgetTrial, &folder).unwrap();
+        carry_out(&ConfigurationRequest::Try(stored("b: 2\n")), &folder).unwrap();
+        carry_out(&ConfigurationRequest::ForgetTrial, &folder).unwrap();
         assert_eq!((known().as_deref(), has_trial(&folder)), (Some("a: 1\n"), false));
         let mode = fs::metadata(folder.join(CONFIRMED)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "it may have secrets in it");
-        carry_out(&Order::Forget, &folder).unwrap();
+        carry_out(&ConfigurationRequest::Forget, &folder).unwrap();
         assert_eq!((known(), fs::read_dir(&folder).unwrap().count()), (None, 0));
-        carry_out(&Order::Forget, &folder).unwrap();
-        assert!(carry_out(&Order::Confirm, &folder).is_err(), "there is none to confirm");
+        carry_out(&ConfigurationRequest::Forget, &folder).unwrap();
+        assert!(carry_out(&ConfigurationRequest::Confirm, &folder).is_err(), "there is none to confirm");
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn debugging_shows_no_text() {
-        let shown = format!("{:?}", Order::Try(stored("password: hunter2")));
+        let shown = format!("{:?}", ConfigurationRequest::Try(stored("password: hunter2")));
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }

@@ -2,18 +2,18 @@
 //!
 //! It has no clock and no thread of its own: each call says what time it is, and [`Core::due`] says when it wants to be
 //! called next. Three things can be thought of alone, each a type that alone writes its fields: `disk.rs` is the file and its
-//! faults, `order.rs` the sequences and eras, `delivery.rs` what became of messages. What joins them are the methods of [`Core`]:
+//! faults, `sequences.rs` the sequences and eras, `delivery.rs` what became of messages. What joins them are the methods of [`Core`]:
 //! `examining.rs` goes on without a file that is being examined; `reading.rs` reads from memory and disk; `saving.rs` writes and
 //! handles failed writes; `persistent.rs` keeps what outlives the messages; `recovery.rs` opens the file again and reads a damaged one.
 
 mod delivery;
 mod disk;
 mod examining;
-mod order;
 mod persistent;
 mod reading;
 mod recovery;
 mod saving;
+mod sequences;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +36,8 @@ use fieldgate_model::{Key, Loss, Message, MessageKind, Moment, Qos, RunId};
 
 use delivery::Delivery;
 use disk::Disk;
-use order::Order;
 use recovery::Recovery;
+use sequences::Sequences;
 
 /// How long deletions wait at least, so that many share one transaction: nothing is lost by a late one.
 const DELETE_EVERY: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ const TOO_LARGE: &str = "larger than the spool can keep";
 pub(super) struct Core {
     settings: Settings,
     disk: Disk,
-    order: Order,
+    sequences: Sequences,
     delivery: Delivery,
     cache: Cache,
     counts: Counts,
@@ -96,7 +96,7 @@ impl Core {
             announced: PersistedAnnouncements::new(disk.limits().capacity / ANNOUNCED_SHARE),
             settings,
             disk,
-            order: Order::new(run),
+            sequences: Sequences::new(run),
             delivery: Delivery::new(),
             cache: Cache::default(),
             counts: Counts::default(),
@@ -115,7 +115,7 @@ impl Core {
                 return self.refuse(message, now);
             }
         }
-        self.cache.append(self.order.take(), message, now.boot);
+        self.cache.append(self.sequences.take(), message, now.boot);
         self.delivery.drop_some(self.cache.drop_surplus());
         if self.settings.commit_every.is_zero() {
             self.disk.hurry();
@@ -148,10 +148,10 @@ impl Core {
 
     /// Merges a loss into its record, in memory.
     fn keep_loss(&mut self, loss: Loss, now: Moment) {
-        let before = self.order.next();
+        let before = self.sequences.next();
         let mut next = before;
         let (sequence, loss) = self.delivery.add_loss(loss, &mut next);
-        self.order.set_next(next);
+        self.sequences.set_next(next);
         let state = match self.cache.get(sequence) {
             None if sequence == before => State::Unsaved,
             Some(entry) if entry.state == State::Unsaved => State::Unsaved,
@@ -175,7 +175,7 @@ impl Core {
             self.delivery.settle(sequence, entry.as_ref().map(|entry| entry.message.key.kind));
             let may_have_row = match entry {
                 Some(entry) => matches!(entry.state, State::Saved | State::Outdated),
-                None => sequence < self.order.evicted_below(),
+                None => sequence < self.sequences.evicted_below(),
             };
             if may_have_row {
                 self.delivery.delete_settled(sequence, now.boot);
@@ -223,7 +223,7 @@ impl Core {
             }
         }
         if !(self.disk.is_examined_now() && self.owes_the_disk()) {
-            self.order.offer_all();
+            self.sequences.offer_all();
         }
     }
 
@@ -243,7 +243,7 @@ impl Core {
     }
 
     fn evict(&mut self) {
-        self.order.evicted(self.cache.evict().unwrap_or(0));
+        self.sequences.evicted(self.cache.evict().unwrap_or(0));
     }
 
     /// Computes again how much may be kept, before something is written or given up.
@@ -302,12 +302,12 @@ impl Core {
 
     /// One past the newest offered.
     pub(super) fn head(&self) -> Sequence {
-        Sequence(self.order.offered())
+        Sequence(self.sequences.offered())
     }
 
     /// Grows when messages have appeared in front of what was read: read again from the beginning.
     pub(super) fn era(&self) -> u64 {
-        self.order.era()
+        self.sequences.era()
     }
 
     /// Status of the spool.
@@ -336,7 +336,7 @@ impl Core {
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn damage(&mut self, readings: &[(Name, u64)], now: Moment) {
         self.save(now);
-        self.order.evicted(self.cache.evict_all().unwrap_or(0));
+        self.sequences.evicted(self.cache.evict_all().unwrap_or(0));
         readings.iter().for_each(|(sensor, n)| self.disk.store().damage(sensor, *n));
     }
 
@@ -351,7 +351,7 @@ impl Core {
     pub(super) fn strays(&self) -> Vec<u64> {
         let is_here = |sequence| {
             // What is with its examiner cannot be asked.
-            let may_be_on_disk = self.disk.is_examined_now() && sequence < self.order.first();
+            let may_be_on_disk = self.disk.is_examined_now() && sequence < self.sequences.first();
             may_be_on_disk || self.cache.get(sequence).is_some() || self.disk.store().has(sequence).unwrap()
         };
         self.delivery.handed().filter(|sequence| !is_here(*sequence)).collect()

@@ -260,7 +260,7 @@ impl Spool {
     }
 
     /// Does this with what requests carry. Never waits: where the queue is full, nothing is done and the channel closed.
-    pub fn configuration(&self, order: configuration::Order) -> configuration::Written {
+    pub fn configuration(&self, order: configuration::ConfigurationRequest) -> configuration::Written {
         let (answer, written) = oneshot::channel();
         self.requests.try_send(Request::Configuration { order, answer }).unwrap_or_default();
         written

@@ -166,7 +166,8 @@
 //! says what is missing. `export.rs` reads a spool from outside, beside the service too, by `snapshot.rs`, and locks and writes nothing.
 //! `inspect.rs` looks at a file from outside in the same way, to say how it is.
 //! `examination.rs` looks through a large file while the others work.
-//! `core.rs` joins them and applies the policy, with the time passed in; below it `disk.rs`, `order.rs` and `delivery.rs` have its state.
+//! `core.rs` joins them and applies the policy, with the time passed in; below it `disk.rs`, `sequences.rs` and `delivery.rs` have its
+//! state.
 //! `thread.rs` runs the core, and `vitals.rs` says how it is.
 
 mod announced;

@@ -8,7 +8,7 @@ use crate::WhenFull;
 use crate::cache::Entry;
 use crate::record::cost;
 use crate::rows::Victim;
-use crate::store::{Batch, Order};
+use crate::store::{Batch, DropOrder};
 use fieldgate_model::MessageKind;
 
 /// Kept free beyond what is estimated: for loss records, and for pages that are not filled.
@@ -57,21 +57,21 @@ fn give_way(
 ) -> rusqlite::Result<Vec<Victim>> {
     let found = match when_full {
         WhenFull::DropOldest => {
-            let found = delete(batch, Order::OldestReadings, bytes, spared)?;
+            let found = delete(batch, DropOrder::OldestReadings, bytes, spared)?;
             if found.is_empty() { take(chosen, when_full, bytes, spared) } else { found }
         }
         WhenFull::DropNewest => {
             let found = take(chosen, when_full, bytes, spared);
-            if found.is_empty() { delete(batch, Order::NewestReadings, bytes, spared)? } else { found }
+            if found.is_empty() { delete(batch, DropOrder::NewestReadings, bytes, spared)? } else { found }
         }
     };
     let has_reply = chosen.iter().any(|(_, entry)| kind(entry).is_reply());
-    if found.is_empty() && has_reply { delete(batch, Order::OldestReplies, bytes, spared) } else { Ok(found) }
+    if found.is_empty() && has_reply { delete(batch, DropOrder::OldestReplies, bytes, spared) } else { Ok(found) }
 }
 
 fn delete(
     batch: &mut Batch<'_>,
-    order: Order,
+    order: DropOrder,
     bytes: u64,
     spared: &impl Fn(u64) -> bool,
 ) -> rusqlite::Result<Vec<Victim>> {

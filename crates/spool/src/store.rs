@@ -87,7 +87,7 @@ pub(super) struct Rows {
 
 /// Which rows are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum DropOrder {
     /// Readings, the oldest first.
     OldestReadings,
     /// Readings, the newest first.

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::announced;
 use crate::command_ids::{self, Reader};
-use crate::configuration::{self, Order};
+use crate::configuration::{self, ConfigurationRequest};
 use crate::core::Core;
 use crate::examination::Examined;
 use crate::vitals::Busy;
@@ -46,7 +46,7 @@ pub(super) enum Request {
     PassOver(Vec<Sequence>),
     Reconfigure(Settings),
     Configuration {
-        order: Order,
+        order: ConfigurationRequest,
         answer: oneshot::Sender<io::Result<()>>,
     },
     /// Answered when everything before it is offered.

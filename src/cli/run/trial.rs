@@ -19,7 +19,7 @@ use crate::systemd;
 use fieldgate_clock as clock;
 use fieldgate_model::field::format_duration;
 use fieldgate_model::{Reason, Refusal};
-use fieldgate_spool::configuration::{Order, Stored, Written};
+use fieldgate_spool::configuration::{ConfigurationRequest, Stored, Written};
 
 /// How long a reload waits for a confirmation that is being written.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ impl Attended<'_> {
             Ok(loaded) => {
                 let stored_at = SystemTime::now();
                 let stored = Stored { text: text.to_owned(), replaces: self.fingerprint, stored_at };
-                let step = Step::Storing(self.gateway.configuration(Order::Try(stored)));
+                let step = Step::Storing(self.gateway.configuration(ConfigurationRequest::Try(stored)));
                 self.trial = Some(Trial { step, loaded, stored_at, confirm_within, answer });
             }
             Err(failure) => drop(answer.send(Err(failure))),
@@ -141,7 +141,7 @@ impl Attended<'_> {
     pub(super) async fn look_at_trial(&mut self) {
         let Some(Trial { step: Step::Waiting { since, until, .. }, confirm_within, .. }) = &self.trial else { return };
         if self.gateway.was_heard_after(*since) {
-            let written = self.gateway.configuration(Order::Confirm);
+            let written = self.gateway.configuration(ConfigurationRequest::Confirm);
             if let Some(trial) = &mut self.trial {
                 trial.step = Step::Confirming(written);
             }
@@ -201,16 +201,16 @@ impl Attended<'_> {
             info!("In force is {origin}.");
         }
         if matches!(origin, Origin::FileChanged(_)) {
-            self.order(Order::Forget);
+            self.order(ConfigurationRequest::Forget);
         }
     }
 
     /// No start takes it up, but its file should not lie there for ever.
     pub(super) fn forget_trial(&mut self) {
-        self.order(Order::ForgetTrial);
+        self.order(ConfigurationRequest::ForgetTrial);
     }
 
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: ConfigurationRequest) {
         let written = self.gateway.configuration(order);
         self.waits.push(Box::pin(async move {
             if let Ok(Err(error)) = written.await {

@@ -102,8 +102,8 @@ impl Actuator for PwmServo {
         /// Less than the nanoseconds in which the kernel counts.
         const SAME: f64 = 1e-9;
         let (read, (value, percent)) = (self.channel.percent()?, self.commanded);
-        let is_as_problem = (read - percent).abs() < SAME;
-        Ok(Some(if is_as_problem { value } else { self.scale.value(read / 100.0 / self.hertz) }))
+        let is_as_commanded = (read - percent).abs() < SAME;
+        Ok(Some(if is_as_commanded { value } else { self.scale.value(read / 100.0 / self.hertz) }))
     }
 }
 

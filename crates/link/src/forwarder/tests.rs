@@ -16,8 +16,8 @@ fn forwarder(protocol: Protocol) -> Forwarder {
 
 fn forwarder_for(protocol: Protocol, largest_packet: usize) -> Forwarder {
     let (late_after, topics) = (Duration::from_secs(60), Topics::new("b"));
-    let rules = Rules { run: RUN, late_after, topics, protocol, largest_packet, up_since: NOW };
-    let mut forwarder = Forwarder::new(rules);
+    let facts = ConnectionFacts { run: RUN, late_after, topics, protocol, largest_packet, up_since: NOW };
+    let mut forwarder = Forwarder::new(facts);
     forwarder.begin(Sequence(1));
     // Nothing is there from before.
     forwarder.offer(Lane::Late, batch(1, Vec::new()), &Window::new(1), NOW);

@@ -31,7 +31,7 @@ pub(super) struct Progress {
     /// When it began and ended last.
     pub(super) changes: VecDeque<Duration>,
     /// In the order of `set`.
-    pub(super) claims: Vec<Claim>,
+    pub(super) claims: Vec<WantedOutput>,
     /// The last order to each output under `toggle`, in their order.
     pub(super) toggled: Vec<u64>,
     /// What came of it if that was nothing.
@@ -41,7 +41,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(table: &Table, rule: usize) -> Self {
-        let claim = |(output, action): &(_, Action)| Claim {
+        let claim = |(output, action): &(_, Action)| WantedOutput {
             output: table.position(output),
             action: *action,
             standing: Standing::None,
@@ -73,7 +73,7 @@ impl Progress {
 
 /// What a rule wants of an output.
 #[derive(Clone, Debug)]
-pub(super) struct Claim {
+pub(super) struct WantedOutput {
     pub(super) output: usize,
     pub(super) action: Action,
     pub(super) standing: Standing,

@@ -54,7 +54,7 @@ impl Core {
 
     /// Whether everything that was taken is offered.
     pub(crate) fn has_offered_all(&self) -> bool {
-        self.order.offered() == self.order.next()
+        self.sequences.offered() == self.sequences.next()
     }
 
     /// Whether the file is away.

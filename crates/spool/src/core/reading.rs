@@ -17,12 +17,12 @@ impl Core {
     /// Messages from `from` on that are offered and not acknowledged.
     pub(crate) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Result<Batch, ReadError> {
         let is_hidden = self.recovery.as_ref().is_some_and(|recovery| recovery.hides(from)) && !self.disk.is_faulty();
-        let is_away = self.disk.is_examined_now() && from.0 < self.order.first();
+        let is_away = self.disk.is_examined_now() && from.0 < self.sequences.first();
         if is_hidden || is_away {
             return Err(ReadError::Disk);
         }
         let (mut messages, horizon) = self.read_disk(from.0, limit, now)?;
-        let end = self.order.offered().min(horizon);
+        let end = self.sequences.offered().min(horizon);
         // One more than `limit`, so that it is known where the next read begins.
         let in_memory =
             self.cache.from(from.0).take_while(|(sequence, _)| *sequence < end).take(limit.saturating_add(1));
@@ -65,10 +65,10 @@ impl Core {
     /// See [`crate::Spool::first_since`]. What cannot be read counts as old.
     pub(crate) fn first_since(&mut self, boot: Duration, now: Moment) -> Sequence {
         self.delivery.begin_connection();
-        let (started, evicted_below) = (self.order.first(), self.order.evicted_below());
+        let (started, evicted_below) = (self.sequences.first(), self.sequences.evicted_below());
         let is_new = |(sequence, entry): &(u64, &Entry)| *sequence >= started && entry.message.taken_at.boot >= boot;
         let newest = self.cache.from(0).rev().take_while(is_new).last().map(|(sequence, _)| sequence);
-        let first = newest.unwrap_or(self.order.offered());
+        let first = newest.unwrap_or(self.sequences.offered());
         // Older ones in memory, or none on the disk alone.
         if self.cache.oldest().is_some_and(|(oldest, _)| oldest < first) || evicted_below <= started {
             return Sequence(first);
@@ -86,7 +86,7 @@ impl Core {
     fn read_disk(&mut self, from: u64, limit: usize, now: Moment) -> Result<(Vec<Stored>, u64), ReadError> {
         // A burst may be on the disk, and gone from memory, before it is offered: rows from there on would hide what memory has
         // between them.
-        let to = self.order.evicted_below().min(self.order.offered());
+        let to = self.sequences.evicted_below().min(self.sequences.offered());
         if from >= to {
             return Ok((Vec::new(), u64::MAX));
         }

@@ -73,7 +73,7 @@ impl Core {
         // Deletions that were not written yet would bring their messages back.
         let mut settled = self.delivery.forget_rows();
         let expected = self.disk.store().rows().saturating_sub(self.cache.rows() + settled.len() as u64);
-        let until = self.order.evicted_below();
+        let until = self.sequences.evicted_below();
         match self.disk.store_mut().set_aside() {
             Ok(aside) => {
                 error!(error = cause, file = %aside.display(), "The spool is damaged; its file was renamed, and a new one is used.");
@@ -107,7 +107,7 @@ impl Core {
         self.counts.forget_disk();
         self.values.forget_disk();
         self.announced.forget_disk();
-        self.order.all_in_memory();
+        self.sequences.all_in_memory();
         self.disk.forget_file();
     }
 
@@ -160,17 +160,17 @@ impl Core {
             let newest = self.recovery.as_ref().map_or(0, |recovery| recovery.salvage.newest());
             base = base.max(newest + SEQUENCES_PER_START);
         }
-        let behind = self.order.move_behind(base);
+        let behind = self.sequences.move_behind(base);
         if behind > 0 {
             self.cache.shift(behind);
             self.delivery.shift(behind);
         }
         before.into_iter().for_each(|sequence| self.delivery.handed_before(sequence));
         if let Some(recovery) = self.recovery.as_mut().filter(|recovery| recovery.expected.is_none()) {
-            recovery.until = self.order.first();
+            recovery.until = self.sequences.first();
         }
-        self.order.evicted(rows_below);
-        self.order.begin_era();
+        self.sequences.evicted(rows_below);
+        self.sequences.begin_era();
         Ok(())
     }
 
@@ -286,7 +286,7 @@ impl Core {
         // What could not be read of it is not with the link any more.
         let is_here = |sequence| self.cache.get(sequence).is_some() || self.disk.store().has(sequence).unwrap_or(true);
         self.delivery.keep_handed(is_here);
-        self.order.begin_era();
+        self.sequences.begin_era();
     }
 }
 

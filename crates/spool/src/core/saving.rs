@@ -51,7 +51,7 @@ impl Core {
 
     fn save_run_only(&mut self) -> rusqlite::Result<()> {
         let batch = self.disk.store_mut().begin()?;
-        batch.put_run(self.order.first(), self.order.run())?;
+        batch.put_run(self.sequences.first(), self.sequences.run())?;
         batch.commit()?;
         self.disk.start_recorded();
         Ok(())
@@ -74,7 +74,7 @@ impl Core {
         }
         let mut batch = self.disk.store_mut().begin()?;
         if is_proof_wanted {
-            batch.put_run(self.order.first(), self.order.run())?;
+            batch.put_run(self.sequences.first(), self.sequences.run())?;
         }
         batch.delete(deleted.iter().copied())?;
         batch.put_counts(&counts)?;
@@ -86,7 +86,7 @@ impl Core {
         let spared = |sequence| self.delivery.may_be_delivered(sequence) || self.delivery.is_settled(sequence);
         let rule = self.settings.when_full;
         let victims = overflow::make_space(&mut batch, &mut chosen, rule, limits.capacity, &spared)?;
-        let (losses, next, records) = loss_records(self.delivery.losses(), self.order.next(), &victims, now);
+        let (losses, next, records) = loss_records(self.delivery.losses(), self.sequences.next(), &victims, now);
         let unchanged = chosen.iter().filter(|(sequence, _)| !records.contains_key(sequence));
         batch.put(unchanged.map(|(sequence, entry)| (*sequence, &*entry.message)))?;
         batch.put(records.iter().map(|(sequence, message)| (*sequence, message)))?;
@@ -95,7 +95,7 @@ impl Core {
             !(chosen.is_empty() && victims.is_empty() && deleted.is_empty() && ids.is_empty() && announced.is_empty());
         self.disk.start_recorded();
         self.delivery.set_losses(losses);
-        self.order.set_next(next);
+        self.sequences.set_next(next);
         self.counts.mark_saved(&counts);
         self.values.mark_saved(&values);
         self.announced.mark_saved(&announced);
@@ -126,7 +126,7 @@ impl Core {
         let is_postponed = self.cache.waiting_since().is_some();
         self.disk.wait_until(if is_postponed { now.boot + POSTPONED } else { Duration::ZERO });
         if self.disk.store().rows() == self.cache.rows() {
-            self.order.all_in_memory();
+            self.sequences.all_in_memory();
         }
         let tidied = self.disk.store_mut().shrink().and_then(|()| self.disk.store().oldest(|_| true));
         match tidied {

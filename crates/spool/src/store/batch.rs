@@ -2,7 +2,7 @@
 
 use rusqlite::{Transaction, params};
 
-use super::{Order, used};
+use super::{DropOrder, used};
 use crate::announced::Change;
 use crate::counts::Counted;
 use crate::ids::CommandRow;
@@ -115,14 +115,14 @@ impl Batch<'_> {
     /// Rows to delete, in `order` and without those that `spared` names, until they make up about `bytes`.
     pub(crate) fn victims(
         &self,
-        order: Order,
+        order: DropOrder,
         bytes: u64,
         spared: impl Fn(u64) -> bool,
     ) -> rusqlite::Result<Vec<Victim>> {
         let rest = match order {
-            Order::OldestReadings => "WHERE kind = 0 ORDER BY seq",
-            Order::NewestReadings => "WHERE kind = 0 ORDER BY seq DESC",
-            Order::OldestReplies => "WHERE kind IN (1, 3, 4, 5, 6, 7) ORDER BY seq",
+            DropOrder::OldestReadings => "WHERE kind = 0 ORDER BY seq",
+            DropOrder::NewestReadings => "WHERE kind = 0 ORDER BY seq DESC",
+            DropOrder::OldestReplies => "WHERE kind IN (1, 3, 4, 5, 6, 7) ORDER BY seq",
         };
         let sql = format!("SELECT seq, kind, source, run, n, sum, length(body) FROM message {rest}");
         let mut statement = self.transaction.prepare_cached(&sql)?;

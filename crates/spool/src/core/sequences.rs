@@ -1,4 +1,4 @@
-//! Order and eras: which sequences were given, up to where they are offered, and from where on memory has all of them. Pure.
+//! Sequences and eras: which sequences were given, up to where they are offered, and from where on memory has all of them. Pure.
 //!
 //! Sequences grow for ever, over restarts too. Where a file comes late, those that were given meanwhile move behind the rows that
 //! it has; what the link has read begins again then, in a new era.
@@ -7,7 +7,7 @@ use fieldgate_model::RunId;
 
 /// The sequences of this start.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct Sequences {
     run: RunId,
     /// The first sequence of this start.
     first: u64,
@@ -18,7 +18,7 @@ pub(super) struct Order {
     era: u64,
 }
 
-impl Order {
+impl Sequences {
     /// Of this start, before there is a file.
     pub(super) fn new(run: RunId) -> Self {
         Self { run, first: 1, next: 1, offered: 1, evicted_below: 1, era: 0 }
@@ -101,32 +101,32 @@ mod tests {
 
     #[test]
     fn what_was_given_before_a_file_came_moves_behind_its_rows_and_stays_in_order() {
-        let mut order = Order::new(RunId(7));
-        assert_eq!([order.take(), order.take()], [1, 2]);
-        order.offer_all();
-        assert_eq!(order.take(), 3);
-        assert_eq!(order.move_behind(1000), 999);
-        assert_eq!((order.first(), order.offered(), order.next()), (1000, 1002, 1003));
-        assert_eq!(order.move_behind(1000), 0, "it lies behind them already");
+        let mut sequences = Sequences::new(RunId(7));
+        assert_eq!([sequences.take(), sequences.take()], [1, 2]);
+        sequences.offer_all();
+        assert_eq!(sequences.take(), 3);
+        assert_eq!(sequences.move_behind(1000), 999);
+        assert_eq!((sequences.first(), sequences.offered(), sequences.next()), (1000, 1002, 1003));
+        assert_eq!(sequences.move_behind(1000), 0, "it lies behind them already");
     }
 
     #[test]
     fn what_memory_has_dropped_grows_until_it_has_all_again() {
-        let mut order = Order::new(RunId(7));
-        order.evicted(9);
-        order.evicted(5);
-        assert_eq!(order.evicted_below(), 9);
-        order.all_in_memory();
-        assert_eq!(order.evicted_below(), 0);
+        let mut sequences = Sequences::new(RunId(7));
+        sequences.evicted(9);
+        sequences.evicted(5);
+        assert_eq!(sequences.evicted_below(), 9);
+        sequences.all_in_memory();
+        assert_eq!(sequences.evicted_below(), 0);
     }
 
     #[test]
     fn sequences_and_eras_only_grow() {
-        let mut order = Order::new(RunId(7));
-        order.set_next(10);
-        order.set_next(5);
-        assert_eq!((order.next(), order.era()), (10, 0));
-        (0..2).for_each(|_| order.begin_era());
-        assert_eq!(order.era(), 2);
+        let mut sequences = Sequences::new(RunId(7));
+        sequences.set_next(10);
+        sequences.set_next(5);
+        assert_eq!((sequences.next(), sequences.era()), (10, 0));
+        (0..2).for_each(|_| sequences.begin_era());
+        assert_eq!(sequences.era(), 2);
     }
 }
