@@ -49,13 +49,18 @@ packages() {
     fi
 }
 
-# Built again when the bench's own files are newer, and then only what they change.
+# Built again when the bench's own files have changed, and then only what they change: several clones may share one image, and what
+# runs on the board must fit the bench that talks to it.
 image() {
+    wanted=$(cd "$bench" && find build-image.sh guest modules -type f | LC_ALL=C sort | xargs sha256sum)
+    built=$(cat "$PI_BENCH_DIR/bench.version" 2>/dev/null) || built=
     for part in 3b.dtb initrd.gz vmlinuz sdcard.img; do
-        [ -s "$PI_BENCH_DIR/$part" ] || { "$bench/pi-bench" build; return; }
+        [ -s "$PI_BENCH_DIR/$part" ] || built=
     done
-    newer=$(find "$bench/build-image.sh" "$bench/guest" "$bench/modules" -newer "$PI_BENCH_DIR/sdcard.img")
-    [ -z "$newer" ] || "$bench/pi-bench" build
+    [ "$built" != "$wanted" ] || return 0
+    rm -f "$PI_BENCH_DIR/bench.version"
+    "$bench/pi-bench" build || return 1
+    echo "$wanted" >"$PI_BENCH_DIR/bench.version"
 }
 
 # Made again when any of the sources is newer, for to pack the same program again takes half a minute.
