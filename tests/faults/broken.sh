@@ -79,6 +79,9 @@ build() {
     [ ! -x "$program" ] || return 0
     copy_sources
     for each in tests/faults/broken/*.patch; do apply_patch "$each"; done
+    # Cargo knows a crate by its path within the workspace: under the same one, these would take the place of the true ones.
+    mv "$tree/crates" "$tree/broken-crates"
+    sed -i 's,"crates/,"broken-crates/,' "$tree/Cargo.toml"
     CARGO_TARGET_DIR=$target cargo build --offline --quiet --manifest-path "$tree/Cargo.toml" --bin fieldgate-broken \
         --example as_for_tests || fail "with all patches the sources do not compile"
     mkdir -p "$programs"
