@@ -4,6 +4,9 @@
 //! how long it waits before that, are decisions of `failover.rs`, `dialect.rs` and `backoff.rs`; the way back to the first broker is
 //! `preference.rs`.
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

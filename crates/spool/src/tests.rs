@@ -13,7 +13,9 @@ mod ids;
 mod inspect;
 mod losses;
 mod no_disk;
+mod settled;
 mod space;
+mod spared;
 mod values;
 
 use std::fs;
