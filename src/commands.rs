@@ -104,7 +104,7 @@ type InProgress = Pin<Box<dyn Future<Output = Pending> + Send>>;
 
 /// What the commands take and where they put it.
 pub struct Commands {
-    /// From the link.
+    /// Messages from the link, and commands from the page.
     pub incoming: mpsc::Receiver<Incoming>,
     /// Which outputs and totals there are.
     pub roster: watch::Receiver<SharedRoster>,
@@ -116,7 +116,7 @@ pub struct Commands {
     pub persisted_values: watch::Receiver<PersistedValues>,
     /// Where values go that are to be kept.
     pub events: mpsc::Sender<Event>,
-    /// To the recorder.
+    /// Where replies go: to the recorder.
     pub answers: Answers,
     /// Set when the program ends: every command is then refused.
     pub stopping: Arc<AtomicBool>,
@@ -126,11 +126,11 @@ pub struct Commands {
     pub protected: Protected,
     /// To the rules: which is switched on or off.
     pub switches: mpsc::Sender<Switch>,
-    /// For health.
+    /// How many commands each output got and refused, for health.
     pub tallies: CommandTallies,
     /// For those who show what commands were answered.
     pub views: Views,
-    /// Ends it.
+    /// Becomes true when the task is to answer what is under way and end.
     pub stop: watch::Receiver<bool>,
 }
 

@@ -64,7 +64,7 @@ pub struct Deadlines {
     pub workers: Duration,
     /// The same for workers with outputs: behind a transfer that times out, those that do not fail are still driven.
     pub outputs: Duration,
-    /// The whole stop.
+    /// The whole stop, from its beginning.
     pub stop: Duration,
     /// A worker that is replaced in a reload.
     pub replace: Duration,

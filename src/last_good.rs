@@ -24,15 +24,15 @@ pub use place::Place;
 /// One output and how to reach it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SafeOutput {
-    /// Its name.
+    /// The output's name in the configuration.
     pub name: Name,
-    /// Its driver's name.
+    /// The driver's name, as in `driver:`.
     pub driver: &'static str,
     /// How to open its bus.
     pub bus: bus::Settings,
     /// The lines of that bus that are inputs, and must stay so.
     pub inputs: Vec<String>,
-    /// The driver's settings.
+    /// What the driver is configured with.
     pub settings: Settings,
     /// Where it must go.
     pub safe_state: OutputValue,
@@ -48,16 +48,16 @@ pub enum LastGoodError {
     /// The file could not be read or written.
     #[error("the table of outputs {path} cannot be used")]
     Io {
-        /// The table's file.
+        /// Where the table is kept, in the runtime directory.
         path: PathBuf,
-        /// The kernel's answer.
+        /// The kernel's answer, with errno.
         #[source]
         source: io::Error,
     },
     /// The file was damaged or written by another version.
     #[error("the table of outputs {path} cannot be understood: {what}")]
     Format {
-        /// The table's file.
+        /// Where the table is kept, in the runtime directory.
         path: PathBuf,
         /// The part that is wrong.
         what: String,

@@ -46,7 +46,7 @@ const IDLE: Duration = crate::deadlines::IDLE_TURN;
 pub struct Answer {
     /// What the command was addressed to.
     pub recipient: Recipient,
-    /// The reply's payload.
+    /// The reply as JSON, as it is published.
     pub payload: String,
     /// Where an MQTT 5 requester wants it too.
     pub response: Option<ResponseTarget>,
@@ -70,7 +70,7 @@ pub struct Recorder {
     pub link: watch::Receiver<LinkStatus>,
     /// Where readings, replies and losses go.
     pub spool: Spool,
-    /// Where states go.
+    /// Where states and statuses go: retained, newest only.
     pub latest: Latest,
     /// Where the newest values are kept.
     pub views: Views,

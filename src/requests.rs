@@ -59,7 +59,7 @@ pub type Work = Pin<Box<dyn Future<Output = Result<Json, Failure>> + Send>>;
 /// Why a request was not carried out.
 #[derive(Debug)]
 pub struct Failure {
-    /// In words.
+    /// The reason and the words to answer with.
     pub refusal: Refusal,
     /// What a program may want to know of it; mostly nothing.
     pub data: Json,
@@ -71,7 +71,7 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// A verb.
+/// A verb, with all that check, documents and dispatch need.
 pub struct VerbSpec {
     /// As in the topic and in `requests.allow`.
     pub name: &'static str,
@@ -79,7 +79,7 @@ pub struct VerbSpec {
     pub page: &'static str,
     /// The keys of its payload besides `transaction`.
     pub fields: &'static [Field],
-    /// A payload.
+    /// A payload, for the documents.
     pub example: &'static str,
     /// Whether it is allowed where `requests:` does not say which are.
     pub is_default: bool,
@@ -87,7 +87,7 @@ pub struct VerbSpec {
     pub max_bytes: usize,
     /// When its work is given up, and it is answered as not done.
     pub within: fn(&Arguments) -> Duration,
-    /// Does it.
+    /// Starts the work, or refuses it.
     pub answer: fn(&Context, &Arguments) -> Result<Work, Refusal>,
 }
 
@@ -147,7 +147,7 @@ pub struct Settings {
 pub struct Context {
     /// Which sensors there are, and how they are asked.
     pub roster: watch::Receiver<SharedRoster>,
-    /// The newest readings.
+    /// The newest readings of every sensor.
     pub history: History,
     /// To whom the gateway's own matters go.
     pub gateway: mpsc::Sender<Asked>,
@@ -161,9 +161,9 @@ pub struct Requests {
     pub settings: watch::Receiver<Settings>,
     /// What verbs are answered from.
     pub context: Context,
-    /// To the recorder.
+    /// Where responses go: to the recorder.
     pub answers: Answers,
-    /// Ends it.
+    /// Becomes true when the task is to end.
     pub stop: watch::Receiver<bool>,
 }
 

@@ -12,9 +12,9 @@ use fieldgate_model::{Count, Name, OutputKind, Quantity};
 /// Sensors, outputs and topics. A reload replaces it as a whole.
 #[derive(Clone, Debug)]
 pub struct Roster {
-    /// Our topics.
+    /// The topics below the base topic.
     pub topics: Topics,
-    /// Every sensor.
+    /// The names of all sensors.
     pub sensors: BTreeSet<Name>,
     /// Every output. During a reload also those that are about to be driven: a state is published once, and one that comes from
     /// an output that is not in the roster yet would be missing for good.
@@ -23,7 +23,7 @@ pub struct Roster {
     pub targets: BTreeMap<Name, Target>,
     /// Every sensor whose total can be set.
     pub totals: BTreeMap<Name, Total>,
-    /// Every rule.
+    /// The names of all rules.
     pub rules: BTreeSet<Name>,
     /// Every sensor's worker, for requests that want a sample now.
     pub readers: BTreeMap<Name, Inbox>,
@@ -42,7 +42,7 @@ pub struct Inventory {
     pub gateway: Option<Name>,
     /// Every sensor, and what its readings have in them.
     pub sensors: Vec<(SensorSettings, Vec<Quantity>)>,
-    /// Every output.
+    /// Every output as configured.
     pub outputs: Vec<ActuatorSettings>,
 }
 

@@ -26,11 +26,11 @@ use fieldgate_spool::{Spool, SpoolThread};
 pub struct Remains {
     /// The buses and their names.
     pub workers: Vec<(String, Worker)>,
-    /// Makes commands refuse.
+    /// Set first: commands are refused from then on.
     pub stopping: Arc<AtomicBool>,
-    /// The commands' task.
+    /// The task of the commands.
     pub commands: JoinHandle<()>,
-    /// Ends it.
+    /// Ends the commands' task when it is true.
     pub commands_stop: watch::Sender<bool>,
     /// The rules' task and what ends it.
     pub rules: (JoinHandle<()>, watch::Sender<bool>),
@@ -40,15 +40,15 @@ pub struct Remains {
     pub requests: (JoinHandle<()>, watch::Sender<bool>),
     /// The tasks that show the gateway to others, and what ends them.
     pub servers: ([JoinHandle<()>; 2], watch::Sender<bool>),
-    /// The recorder's task.
+    /// The task of the recorder; it ends when nobody can send to it any more.
     pub recorder: JoinHandle<()>,
-    /// The link's task.
+    /// The task of the link.
     pub link: JoinHandle<Handover>,
-    /// Ends it.
+    /// Ends the link's task when it is true; it publishes `offline` first.
     pub link_stop: watch::Sender<bool>,
-    /// The spool.
+    /// The spool, which commits what waits when it is closed.
     pub spool: Spool,
-    /// Its thread.
+    /// The thread of the spool.
     pub spool_thread: SpoolThread,
 }
 

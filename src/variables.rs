@@ -30,11 +30,11 @@ pub struct Variables(Arc<Shared>);
 /// What is known of one, for those who show it.
 #[derive(Clone, Debug)]
 pub struct VariableView {
-    /// Its name.
+    /// The name, in topics and in formulas.
     pub name: Name,
     /// Which values it takes.
     pub kind: VariableKind,
-    /// Its value now.
+    /// What it is now.
     pub value: VariableValue,
     /// When it was set to that, by the wall clock.
     pub since: SystemTime,

@@ -10,9 +10,9 @@ use fieldgate_model::{Name, Outcome, OutputValue, Reading, SensorStatus, StateCa
 /// What is known of one sensor.
 #[derive(Clone, Debug, Default)]
 pub struct SensorView {
-    /// Its newest reading.
+    /// Its newest reading of this run; none before the first.
     pub latest: Option<Reading>,
-    /// Its status.
+    /// Whether it is well; none as long as nothing is known.
     pub status: Option<SensorStatus>,
     /// Since when it has this status.
     pub since: Option<SystemTime>,

@@ -16,7 +16,7 @@ use fieldgate_model::topic;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Arguments {
-    /// What to do.
+    /// The subcommand with its options.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -28,10 +28,10 @@ pub enum Command {
     Run(ConfigFile),
     /// Report every problem of a configuration, or what it will publish and subscribe
     Check {
-        /// Which file.
+        /// The file to read, from `--config`; by default the one of the package.
         #[command(flatten)]
         config: ConfigFile,
-        /// In which form.
+        /// Whether the result is printed for people or as JSON.
         #[command(flatten)]
         output: Output,
     },
@@ -52,10 +52,10 @@ pub enum Command {
     /// Find what is wrong: configuration, board, buses, groups, clock, disk, spool, unit, and the way to each broker up to a publication
     /// that comes back. Nothing is changed, and the service may run. Exit code 1 if something is wrong.
     Doctor {
-        /// Which file.
+        /// The file to read, from `--config`; by default the one of the package.
         #[command(flatten)]
         config: ConfigFile,
-        /// In which form.
+        /// Whether the result is printed for people or as JSON.
         #[command(flatten)]
         output: Output,
     },
@@ -63,7 +63,7 @@ pub enum Command {
     Drivers {
         /// The driver to show
         name: Option<String>,
-        /// In which form.
+        /// Whether the result is printed for people or as JSON.
         #[command(flatten)]
         output: Output,
     },
@@ -77,7 +77,7 @@ pub enum Command {
     Filters {
         /// The filter to show
         name: Option<String>,
-        /// In which form.
+        /// Whether the result is printed for people or as JSON.
         #[command(flatten)]
         output: Output,
     },
@@ -86,10 +86,10 @@ pub enum Command {
     /// Clear what this gateway left at the broker, and in Home Assistant, when it is not to come back: status, health, states, plain
     /// topics and announcements. Stop the service first.
     Forget {
-        /// Which file.
+        /// The file to read, from `--config`; by default the one of the package.
         #[command(flatten)]
         config: ConfigFile,
-        /// In which form.
+        /// Whether the result is printed for people or as JSON.
         #[command(flatten)]
         output: Output,
     },
@@ -105,10 +105,10 @@ pub enum Command {
     Read {
         /// The sensor's name in the configuration
         sensor: String,
-        /// Which file.
+        /// The file to read, from `--config`; by default the one of the package.
         #[command(flatten)]
         config: ConfigFile,
-        /// In which form.
+        /// Whether the result is printed for people or as JSON.
         #[command(flatten)]
         output: Output,
     },
@@ -117,13 +117,13 @@ pub enum Command {
         /// Print a configuration to paste
         #[arg(long, conflicts_with = "json")]
         yaml: bool,
-        /// In which form.
+        /// Whether the result is printed for people or as JSON.
         #[command(flatten)]
         output: Output,
     },
     /// Print the rules in words, or what they would have done with recorded readings
     Rules {
-        /// Which file.
+        /// The file to read, from `--config`; by default the one of the package.
         #[command(flatten)]
         config: ConfigFile,
         /// Recorded readings, one JSON object a line; they are replayed in virtual time
@@ -159,7 +159,7 @@ pub struct Watched {
     /// Who may sign that broker's certificate, with mqtts:// and wss://; otherwise whom this system trusts
     #[arg(long, value_name = "FILE", requires = "broker")]
     pub ca_file: Option<PathBuf>,
-    /// Which file.
+    /// The file to read, from `--config`; by default the one of the package.
     #[command(flatten)]
     pub config: ConfigFile,
 }
@@ -198,7 +198,7 @@ pub struct Exported {
     /// The spool's folder, or a file of it that was set aside, in place of the configuration's
     #[arg(long, value_name = "PATH")]
     pub spool: Option<PathBuf>,
-    /// Which file.
+    /// The file to read, from `--config`; by default the one of the package.
     #[command(flatten)]
     pub config: ConfigFile,
 }

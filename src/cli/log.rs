@@ -36,7 +36,7 @@ const OTHERS: &str = "rumqttc_v5=off,rumqttc_v4=off,rumqttc=off,rumqttd=off,rust
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
-    /// Standard error.
+    /// Lines as text, to standard error.
     lines: Arc<Outlet>,
     /// The journal, when standard error leads there.
     journal: Option<Arc<Outlet>>,

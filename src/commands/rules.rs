@@ -13,7 +13,7 @@ use fieldgate_model::{Command, CommandValue, Name, Reason, Refusal, ReplyValue, 
 /// To the rules: one is switched.
 #[derive(Debug)]
 pub struct Switch {
-    /// The rule.
+    /// The name of the rule.
     pub rule: Name,
     /// Whether it is on from now on.
     pub is_on: bool,

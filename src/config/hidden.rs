@@ -8,9 +8,9 @@ use crate::config::tree::Span;
 pub(super) struct Hidden {
     /// Where the variable is named.
     pub(super) span: Span,
-    /// The variable.
+    /// The name of the environment variable.
     pub(super) name: String,
-    /// What it holds.
+    /// The variable's value. Problems show it masked, unless it is very short.
     pub(super) value: String,
 }
 

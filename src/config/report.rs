@@ -31,9 +31,9 @@ impl Severity {
 /// A line and column of the file, both counted from 1; columns are characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The line.
+    /// The line, from 1.
     pub line: usize,
-    /// The column.
+    /// The column in characters, from 1.
     pub column: usize,
 }
 
@@ -62,7 +62,7 @@ pub struct Use {
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
-    /// What is wrong.
+    /// What is wrong, in words.
     pub what: String,
     /// The part of the configuration where it is; `None` for the file itself.
     pub part: Option<PathBuf>,
@@ -70,7 +70,7 @@ pub struct Problem {
     pub place: Option<Place>,
     /// Where the template is used in whose expansion it is.
     pub used: Option<Use>,
-    /// The line.
+    /// The line that it is about, to be shown below; `None` where there is no place.
     pub snippet: Option<Snippet>,
     /// What to write instead; may be empty.
     pub hint: String,

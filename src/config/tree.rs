@@ -27,14 +27,13 @@ pub(super) const MAX_NODES: usize = 20_000;
 pub(crate) struct Node {
     /// Where the value stands; for one that came by an alias, where the anchor stands.
     pub(crate) span: Span,
-    /// The value itself.
     pub(crate) value: Value,
 }
 
 /// A YAML value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
-    /// Nothing.
+    /// `null`, `~`, or nothing behind the key.
     Null,
     /// `true` or `false`; `on` and `yes` are texts.
     Flag(bool),
@@ -42,7 +41,7 @@ pub(crate) enum Value {
     Integer(i64, String),
     /// Another number and how it was written.
     Number(f64, String),
-    /// A text.
+    /// A text, without its quotes.
     Text(String),
     /// A list.
     List(Vec<Node>),
@@ -64,7 +63,7 @@ pub(crate) enum Tag {
 /// A key of a map.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Key {
-    /// The key.
+    /// The key without its quotes.
     pub(crate) text: String,
     /// Where it stands.
     pub(crate) span: Span,

@@ -38,9 +38,9 @@ const GOOD_FOR_PERIODS: u32 = 3;
 pub(super) enum BusKey {
     /// A bus of the configuration.
     Named(Name),
-    /// sysfs and procfs.
+    /// The machine itself, by sysfs and procfs.
     Host,
-    /// Other sensors.
+    /// The signal store, for sensors that are computed from others.
     Sensors,
 }
 

@@ -60,7 +60,7 @@ impl RequestTask {
         self.task.is_finished()
     }
 
-    /// For the stop.
+    /// Gives away its task and what ends it, for the stop.
     pub(super) fn into_task(self) -> (JoinHandle<()>, watch::Sender<bool>) {
         (self.task, self.stop)
     }

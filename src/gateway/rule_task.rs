@@ -65,7 +65,7 @@ impl RuleTask {
         self.task.is_finished()
     }
 
-    /// For the stop.
+    /// Gives away its task and what ends it, for the stop.
     pub(super) fn into_parts(self) -> (JoinHandle<()>, watch::Sender<bool>) {
         (self.task, self.stop)
     }

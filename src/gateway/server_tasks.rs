@@ -46,7 +46,7 @@ impl ServerTasks {
         self.tasks.iter().any(JoinHandle::is_finished)
     }
 
-    /// For the stop.
+    /// Gives away its tasks and what ends them, for the stop.
     pub(super) fn into_parts(self) -> ([JoinHandle<()>; 2], watch::Sender<bool>) {
         (self.tasks, self.stop)
     }

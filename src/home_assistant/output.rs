@@ -17,7 +17,7 @@ use fieldgate_model::topic::Topics;
 /// As what an output can appear: a platform of Home Assistant's MQTT integration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// On and off.
+    /// A switch, on and off.
     Switch,
     /// On and off, or brightness.
     Light,
@@ -25,13 +25,13 @@ pub enum Kind {
     Fan,
     /// Open and closed, or a position.
     Valve,
-    /// On and off.
+    /// A siren, on and off.
     Siren,
     /// Unlocked while it is on.
     Lock,
-    /// A number.
+    /// A number within the output's range.
     Number,
-    /// Something to press.
+    /// A button, for what is triggered by a pulse.
     Button,
     /// Opens, closes and stops.
     Cover,

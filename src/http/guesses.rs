@@ -14,7 +14,7 @@ use fieldgate_model::Throttle;
 /// Wrong passwords of one address at once.
 pub(super) const BURST: u32 = 5;
 
-/// One more each.
+/// How long until the address may try one more.
 pub(super) const EACH: Duration = Duration::from_secs(3);
 
 /// Addresses with a limit of their own.

@@ -85,29 +85,29 @@ pub struct Settings {
 pub struct Parts {
     /// The gateway's numbers, readings and states.
     pub metrics: Metrics,
-    /// The last hour.
+    /// The measurements of the last hour, for the page's curves.
     pub curves: Curves,
-    /// The variables.
+    /// The variables and what they are now.
     pub variables: Variables,
     /// Outputs that rules keep for themselves.
     pub protected: Protected,
     /// What the watchdog was fed by.
     pub liveness: Liveness,
-    /// To the commands.
+    /// Where commands from the page go.
     pub commands: mpsc::Sender<Incoming>,
     /// Who waits for their answers.
     pub requesters: LocalRequesters,
 }
 
-/// The server.
+/// The task of the HTTP server, before it runs.
 pub struct Http {
     /// What is in force; a reload replaces it. Nothing: nobody listens.
     pub settings: watch::Receiver<Option<Settings>>,
-    /// What it shows.
+    /// What the page and metrics show, and where commands go.
     pub parts: Parts,
     /// Where systemd puts credentials.
     pub credentials: Option<std::path::PathBuf>,
-    /// Ends it.
+    /// Becomes true when the task is to end.
     pub stop: watch::Receiver<bool>,
 }
 

@@ -22,7 +22,7 @@ pub struct Metrics {
     pub views: Views,
 }
 
-/// The two forms.
+/// In which form metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// OpenMetrics 1.0.

@@ -104,7 +104,7 @@ pub(super) static OF_GATEWAY: &[Metric<OfGateway>] = &[
     gauge("process_resident_memory", "Memory that is resident", |g: &OfGateway| count(g.resident_bytes)).in_bytes(),
 ];
 
-/// Of each output.
+/// The metrics of each output.
 pub(super) static OF_OUTPUT: &[Metric<OfOutput>] = &[
     counter("fieldgate_commands", "Commands that named the output", |o| count(o.counts.commands)),
     counter("fieldgate_commands_refused", "Commands that were rejected or failed", |o| count(o.counts.rejected)),
@@ -112,7 +112,7 @@ pub(super) static OF_OUTPUT: &[Metric<OfOutput>] = &[
     gauge("fieldgate_output_on", "Whether something flows at the output", |o| flag(o.value?.is_on())),
 ];
 
-/// Of each sensor.
+/// The metrics of each sensor.
 pub(super) static OF_SENSOR: &[Metric<OfSensor>] = &[
     gauge("fieldgate_sensor_up", "Whether the sensor can be read", |s| flag(s.counts.status != SensorStatus::Down)),
     counter("fieldgate_readings", "Readings that were taken", |s| count(s.counts.taken)),

@@ -10,7 +10,6 @@ use fieldgate_model::{Field, Kind, Need};
 /// What storing, taking over and going back may take beside the time that the link has to come back.
 const BESIDE: Duration = Duration::from_secs(60);
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "config",
     page: "takes over a whole configuration, and goes back by itself if the link is not back within \

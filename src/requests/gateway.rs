@@ -37,7 +37,7 @@ pub enum Ask {
     },
     /// Show which board this is.
     Identify {
-        /// For how long.
+        /// How long it is shown.
         duration: Duration,
     },
     /// Take over a whole configuration.
@@ -52,7 +52,7 @@ pub enum Ask {
 /// A question and where the answer goes; the requester may have stopped waiting.
 #[derive(Debug)]
 pub struct Asked {
-    /// The question.
+    /// What the owner of all parts is to do or to say.
     pub ask: Ask,
     /// Takes the data of the response, or why there are none.
     pub answer: oneshot::Sender<Result<Json, Failure>>,

@@ -3,7 +3,6 @@
 use crate::requests::VerbSpec;
 use crate::requests::gateway::{Ask, ask};
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "health",
     page: "what `B/health` says, of this moment",

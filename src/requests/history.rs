@@ -7,7 +7,6 @@ use crate::requests::{Context, VerbSpec, Work, read::known};
 use fieldgate_model::payload;
 use fieldgate_model::{Field, Kind, Need, Refusal, Settings};
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "history",
     page: "the newest readings of a sensor, the oldest of them first, from memory: 60 of each at most, none from before the start",

@@ -6,7 +6,6 @@ use crate::requests::VerbSpec;
 use crate::requests::gateway::{Ask, ask};
 use fieldgate_model::{Field, Kind, Need};
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "identify",
     page: "shows which board this is: the output that `requests.identify` names goes on for half of each \

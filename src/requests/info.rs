@@ -3,7 +3,6 @@
 use crate::requests::VerbSpec;
 use crate::requests::gateway::{Ask, ask};
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "info",
     page: "what the gateway is: version, name, topics, what it has, and what may be asked",

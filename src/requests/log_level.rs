@@ -13,7 +13,6 @@ pub const USUAL: &str = "usual";
 pub(super) const DURATION: Kind =
     Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(30 * 24 * 3600) };
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "log-level",
     page: "logs from this level on, whatever `RUST_LOG` says, until the program ends or for the time `for`; `usual` is as it was started",

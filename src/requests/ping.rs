@@ -4,7 +4,6 @@ use serde_json::Value as Json;
 
 use crate::requests::VerbSpec;
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "ping",
     page: "answers with nothing: the gateway is there",

@@ -8,7 +8,6 @@ use crate::worker::Order;
 use fieldgate_model::payload;
 use fieldgate_model::{Field, Kind, Name, Need, Reason, Refusal, Settings};
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "read",
     page: "samples a sensor now, and answers with what its filters leave of it; the sample also counts as one of its own",

@@ -3,7 +3,6 @@
 use crate::requests::VerbSpec;
 use crate::requests::gateway::{Ask, ask};
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "reload",
     page: "takes the configuration file up again, as `systemctl reload` does; a file with mistakes changes nothing, \

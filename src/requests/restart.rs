@@ -3,7 +3,6 @@
 use crate::requests::VerbSpec;
 use crate::requests::gateway::{Ask, ask};
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "restart",
     page: "ends in an orderly way, outputs safe, and lets systemd start the service again; refused where nothing would",

@@ -11,7 +11,6 @@ use fieldgate_model::{Field, Kind, Need, Refusal, Settings};
 /// As in the configuration.
 const EVERY: Kind = Kind::Duration { min: Duration::from_millis(1), max: Duration::from_secs(365 * 24 * 3600) };
 
-/// The verb.
 pub(super) const SPEC: VerbSpec = VerbSpec {
     name: "set-interval",
     page: "samples a sensor at this interval, until the program ends or for the time `for`; without `every` as the configuration says",

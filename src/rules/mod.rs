@@ -65,7 +65,7 @@ pub struct Rules {
     pub persisted_values: watch::Receiver<PersistedValues>,
     /// To the recorder: what rules publish, and how they are switched.
     pub events: mpsc::Sender<worker::Event>,
-    /// Where `B/rules` goes.
+    /// Where the report `B/rules` goes: retained, newest only.
     pub latest: Latest,
     /// For those who show what rules are at.
     pub views: Views,
@@ -75,7 +75,7 @@ pub struct Rules {
     pub protected: Protected,
     /// Set when the program ends: nothing is ordered any more.
     pub stopping: Arc<AtomicBool>,
-    /// Ends them.
+    /// Becomes true when the task is to end.
     pub stop: watch::Receiver<bool>,
 }
 

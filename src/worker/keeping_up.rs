@@ -11,7 +11,7 @@ const LATE: u32 = 3;
 /// What was managed of what the period asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Figures {
-    /// Ticks that passed.
+    /// How many ticks passed.
     pub(super) asked: u64,
     /// Samplings in that time.
     pub(super) managed: u32,

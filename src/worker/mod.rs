@@ -67,7 +67,7 @@ pub struct Tally {
     pub samples: AtomicU64,
     /// Values that filters took.
     pub filtered: AtomicU64,
-    /// Samplings that failed.
+    /// How often sampling it failed.
     pub failed: AtomicU64,
     /// Ticks that passed without a sampling.
     pub skipped: AtomicU64,
@@ -102,7 +102,7 @@ impl Tally {
 pub enum Event {
     /// A sensor was sampled.
     Reading {
-        /// The reading.
+        /// What was measured, numbered and with its time.
         reading: Reading,
         /// Its quality of service.
         qos: Qos,
@@ -113,14 +113,14 @@ pub enum Event {
     },
     /// What a sensor has counted without a reading that says so, to be kept.
     Count {
-        /// The sensor.
+        /// The sensor that counts.
         sensor: Name,
         /// All that it has counted; its `CountScale` makes a total of that.
         count: u64,
     },
     /// A user has set what a sensor has counted.
     CountSet {
-        /// The sensor.
+        /// The sensor that counts.
         sensor: Name,
         /// The count from now on, perhaps less than before.
         count: u64,
@@ -147,7 +147,7 @@ pub enum Event {
     Lost(Loss),
     /// The status of a sensor has changed.
     Status {
-        /// The sensor.
+        /// The sensor whose status it is.
         sensor: Name,
         /// Its status from now on.
         status: SensorStatus,
@@ -158,7 +158,7 @@ pub enum Event {
     },
     /// An output does something else than before.
     State {
-        /// The output.
+        /// The output that does it.
         actuator: Name,
         /// What it does; `None` when the hardware does not follow.
         value: Option<OutputValue>,
@@ -178,7 +178,7 @@ pub enum Event {
 pub enum Order {
     /// Make an output do something.
     Apply {
-        /// The output.
+        /// The output to drive.
         actuator: Name,
         /// What it is to do.
         action: Action,
@@ -189,9 +189,9 @@ pub enum Order {
     },
     /// Make an output do what a rule says.
     Rule {
-        /// The output.
+        /// The output to drive.
         actuator: Name,
-        /// The rule.
+        /// The rule that orders it.
         rule: Name,
         /// What the rule orders of the output.
         order: RuleOrder,
@@ -200,7 +200,7 @@ pub enum Order {
     },
     /// Set the total of a sensor that counts.
     SetTotal {
-        /// The sensor.
+        /// The sensor that counts.
         sensor: Name,
         /// The total from now on, in its unit.
         total: f64,
@@ -211,14 +211,14 @@ pub enum Order {
     },
     /// Sample a sensor as soon as its bus may be used.
     Sample {
-        /// The sensor.
+        /// The sensor to sample.
         sensor: Name,
         /// Where the sample goes, filtered, or why there is none; the requester may have stopped waiting.
         answer: oneshot::Sender<Result<Vec<Measurement>, Refusal>>,
     },
     /// Release what this plan, which will follow, does not contain unchanged.
     Release {
-        /// The plan.
+        /// The plan that will follow.
         plan: Plan,
         /// Answered when that is done; the requester may have stopped waiting.
         done: oneshot::Sender<()>,
@@ -338,7 +338,7 @@ pub struct Context {
 pub struct Worker {
     /// How the bus at its root is opened.
     pub root: bus::Settings,
-    /// The way in.
+    /// Where its orders are sent.
     pub inbox: Inbox,
     /// What it is doing.
     pub progress: Arc<Progress>,

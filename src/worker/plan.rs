@@ -13,9 +13,9 @@ use fieldgate_safety::Limits;
 /// A sensor as configured.
 #[derive(Clone, Debug)]
 pub struct SensorSettings {
-    /// Its name.
+    /// The name, in the configuration and in topics.
     pub name: Name,
-    /// Its driver.
+    /// The driver that reads or drives it.
     pub driver: &'static DriverSpec,
     /// The bus it sits on; `None` for the machine itself.
     pub bus: Option<Name>,
@@ -61,9 +61,9 @@ impl SensorSettings {
 /// An output as configured.
 #[derive(Clone, Debug)]
 pub struct ActuatorSettings {
-    /// Its name.
+    /// The name, in the configuration and in topics.
     pub name: Name,
-    /// Its driver.
+    /// The driver that reads or drives it.
     pub driver: &'static DriverSpec,
     /// The bus it sits on.
     pub bus: Name,
@@ -98,7 +98,7 @@ pub struct Plan {
     pub buses: Vec<(Option<Name>, bus::Settings)>,
     /// Their sensors and the tallies of those.
     pub sensors: Vec<(SensorSettings, Arc<Tally>)>,
-    /// Their outputs.
+    /// The outputs on these buses.
     pub actuators: Vec<ActuatorSettings>,
 }
 

@@ -27,7 +27,7 @@ impl Schedule {
         Self { every: every.max(Duration::from_millis(1)), next: start }
     }
 
-    /// The next tick.
+    /// When the next tick is, on the clock of `start`.
     pub fn next(&self) -> Duration {
         self.next
     }

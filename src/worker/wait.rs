@@ -36,7 +36,7 @@ impl Waker {
     }
 }
 
-/// The sleeping side.
+/// The side of the worker, which sleeps until something happens.
 pub(crate) struct Waiter {
     wake: Arc<OwnedFd>,
     timer: Timer,

@@ -16,24 +16,24 @@ pub enum BusError {
         what: String,
         /// What to do about it; may be empty.
         hint: String,
-        /// The kernel's answer.
+        /// The kernel's answer, with errno.
         #[source]
         source: io::Error,
     },
     /// This kind of bus has no such thing. A matter of the configuration.
     #[error("{bus} has no {what}")]
     Unsupported {
-        /// [`Bus::describe`](crate::Bus::describe).
+        /// The bus, as [`Bus::describe`](crate::Bus::describe) names it.
         bus: String,
-        /// What was asked for.
+        /// What was asked of it, in words.
         what: String,
     },
     /// No line of that name. A matter of the configuration.
     #[error("{chip} has no line called {line:?}{}", remedy(hint))]
     NoLine {
-        /// The chip.
+        /// The GPIO chip, as it is called in errors.
         chip: String,
-        /// The line.
+        /// The line's name or number, as it was asked for.
         line: String,
         /// Near names, or how to list them; may be empty.
         hint: String,
@@ -41,9 +41,9 @@ pub enum BusError {
     /// Another program uses the line. Report to the user which.
     #[error("line {line} of {chip} is in use by {holder:?}")]
     LineClaimed {
-        /// The chip.
+        /// The GPIO chip, as it is called in errors.
         chip: String,
-        /// The line.
+        /// The line's name or number, as it was asked for.
         line: String,
         /// The consumer's name, as the kernel knows it.
         holder: String,
@@ -77,7 +77,7 @@ pub enum BusError {
     /// it and open it again.
     #[error("{what} {why}")]
     Lost {
-        /// [`Bus::describe`](crate::Bus::describe).
+        /// The chip that was lost, as [`Bus::describe`](crate::Bus::describe) names it.
         what: String,
         /// What has happened, as far as is known.
         why: String,
@@ -85,13 +85,13 @@ pub enum BusError {
     /// Nothing was tried, for a transfer there has just failed slowly. Try again when the bus has rested.
     #[error("not tried, because the bus has just failed: {why}")]
     Resting {
-        /// The failure.
+        /// The earlier failure that made it rest, in words.
         why: String,
     },
     /// A file had not the form that its documentation promises.
     #[error("{path} says {found:?}, which is not {expected}")]
     Format {
-        /// The file.
+        /// The file's path.
         path: String,
         /// What stood there, shortened.
         found: String,

@@ -186,7 +186,7 @@ pub enum Bias {
     PullUp,
     /// Pulled to ground.
     PullDown,
-    /// Floating.
+    /// No resistor: the line floats.
     Disabled,
 }
 
@@ -197,7 +197,7 @@ pub struct InputRequest {
     pub line: String,
     /// Active when the level is low.
     pub active_low: bool,
-    /// Pull.
+    /// The resistor that pulls the line while nothing drives it.
     pub bias: Bias,
     /// Shorter changes are not reported; zero reports all.
     pub debounce: Duration,

@@ -109,7 +109,7 @@ struct VariableEntry {
 /// The last change of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Why it changed.
+    /// What made the output change.
     pub cause: StateCause,
     /// How many changes there were with this one, from 1.
     pub nth: u64,

@@ -264,9 +264,9 @@ pub enum Settings {
 /// An entry under `buses:`, checked.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its kind.
+    /// The kind of bus that its `type:` names.
     pub spec: &'static BusSpec,
-    /// Its keys.
+    /// Its checked keys; those that name other buses are not among them.
     pub keys: Keys,
     /// The bus that it sits on, unless it is wired to the board itself.
     pub on: Option<Box<Upstream>>,
@@ -295,7 +295,7 @@ pub struct Upstream {
 pub struct Interrupt {
     /// The bus of that line.
     pub on: Box<Upstream>,
-    /// The line.
+    /// The line's name or number, as the configuration has it.
     pub line: String,
 }
 

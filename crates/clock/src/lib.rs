@@ -56,9 +56,9 @@ pub fn now() -> Moment {
 /// The time of day where the board is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalTime {
-    /// 0 to 23.
+    /// The hour, 0 to 23.
     pub hour: u8,
-    /// 0 to 59.
+    /// The minute, 0 to 59.
     pub minute: u8,
     /// 0 for Monday to 6 for Sunday.
     pub weekday: u8,

@@ -162,7 +162,7 @@ pub struct DriverSpec {
     /// What is wrong with settings that are right one by one, and the key to mark. Texts of control characters stand for values that
     /// could not be read.
     pub wrong: fn(&Settings) -> Option<(&'static str, Wrong)>,
-    /// What it does.
+    /// Whether it is a sensor's or an output's, and how it is built.
     pub role: Role,
     /// A whole entry under `sensors:` or `actuators:` that passes the check, or several, the usual one first; its bus is called
     /// after its kind (`i2c-1`, `header`, `pwm-0`, `spi-0`, `serial`, `wire`). Begins with the device's name.
@@ -227,10 +227,10 @@ pub type BuildSensor = fn(&mut dyn Bus, &Settings) -> Result<Box<dyn Sensor>, Dr
 /// Makes an output that does the given value from the first moment.
 pub type BuildActuator = fn(&mut dyn Bus, &Settings, OutputValue) -> Result<Box<dyn Actuator>, DriverError>;
 
-/// Sensor or output.
+/// Whether a driver is a sensor's or an output's, and how it is built.
 #[derive(Debug)]
 pub enum Role {
-    /// Under `sensors:`.
+    /// A driver for entries under `sensors:`.
     Sensor {
         /// What it measures with these settings.
         measurements: fn(&Settings) -> Vec<Quantity>,
@@ -239,7 +239,7 @@ pub enum Role {
         /// Claims what it needs and brings the chip up. Called again after failures.
         build: BuildSensor,
     },
-    /// Under `actuators:`.
+    /// A driver for entries under `actuators:`.
     Actuator {
         /// What it can do with these settings, which may be none where they were wrong.
         kind: fn(&Settings) -> OutputKind,
@@ -322,20 +322,20 @@ pub enum DriverError {
     NoDevice {
         /// Which chip was expected.
         chip: &'static str,
-        /// Where: `address 0x76`.
+        /// Where it was looked for, such as `address 0x76`.
         place: String,
         /// What answered instead, in words.
         why: String,
     },
-    /// The bus failed.
+    /// The bus failed; [`BusError`] says what to do.
     #[error(transparent)]
     Bus(#[from] BusError),
     /// What arrived was damaged on the way. Dropped; the next sample may be good.
     #[error("bad checksum: computed {computed:#04x}, received {received:#04x}")]
     BadChecksum {
-        /// Ours.
+        /// The checksum of what arrived.
         computed: u8,
-        /// The chip's.
+        /// The checksum that the chip sent with it.
         received: u8,
     },
     /// The chip has no result yet. The next sample may be good.
@@ -349,9 +349,9 @@ pub enum DriverError {
     /// The value cannot be true for this chip (power-on pattern, open wire). Dropped.
     #[error("{quantity} of {} is outside what the sensor can measure", (.value * 1e6).round() / 1e6)]
     OutOfRange {
-        /// Which quantity.
+        /// The name of the measurement, such as `temperature`.
         quantity: &'static str,
-        /// What was computed.
+        /// The value in the measurement's unit.
         value: f64,
     },
     /// Some of the channels failed, and the others did not. These are published; the sensor is degraded.
@@ -360,7 +360,7 @@ pub enum DriverError {
     /// The driver computed what is not a number: a defect, or registers that no chip has. Dropped.
     #[error("{quantity} is not a finite number")]
     NotFinite {
-        /// Which quantity.
+        /// The name of the measurement.
         quantity: String,
     },
     /// The value is of another kind than the output: a defect, which moves nothing.
@@ -371,13 +371,13 @@ pub enum DriverError {
     DoesNotFollow {
         /// What it was set to.
         driven: OutputValue,
-        /// What it does.
+        /// What the hardware was read back to do.
         read: OutputValue,
     },
     /// A relay that must be off before another may be on. Neither is on now, as far as that could be done; drive it again.
     #[error("line {line} reads on although it is driven off")]
     StaysOn {
-        /// The relay's line.
+        /// The name or number of the relay's GPIO line.
         line: String,
     },
     /// Two relays that must never be on together read on. They were driven off; drive the output again.

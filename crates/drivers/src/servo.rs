@@ -9,7 +9,7 @@ use fieldgate_model::{Field, Kind, Need, OutputKind, OutputValue, Setting, Setti
 /// No servo understands shorter or longer ones.
 const PULSE: Kind = Kind::Duration { min: Duration::from_micros(300), max: Duration::from_millis(3) };
 
-/// At 0 degrees.
+/// The pulse at 0 degrees.
 pub(super) const MIN_PULSE: Field =
     Field { name: "min_pulse", kind: PULSE, need: Need::Default("1ms"), doc: "the pulse at 0 degrees" };
 
@@ -17,7 +17,7 @@ pub(super) const MIN_PULSE: Field =
 pub(super) const MAX_PULSE: Field =
     Field { name: "max_pulse", kind: PULSE, need: Need::Default("2ms"), doc: "the pulse at the largest angle" };
 
-/// The largest angle.
+/// The largest angle, in degrees.
 pub(super) const DEGREES: Field = Field {
     name: "degrees",
     kind: Kind::Integer { min: 1, max: 360 },

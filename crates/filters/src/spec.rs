@@ -32,7 +32,7 @@ impl PartialEq for FilterSpec {
 pub enum Takes {
     /// Nothing: the name alone.
     Nothing,
-    /// One value.
+    /// One value of this kind, written behind the filter's name.
     Value(Kind),
     /// A section of keys.
     Keys(&'static [Field]),
@@ -103,7 +103,7 @@ pub(crate) fn numbers(list: &[Setting]) -> Vec<f64> {
 /// A filter and its parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// The filter.
+    /// The filter that is applied.
     pub filter: &'static FilterSpec,
     /// What stands behind its name.
     pub parameter: Parameter,

@@ -6,14 +6,14 @@ use std::ops::Range;
 /// A range of bytes of a formula, both ends on borders of characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The first byte.
+    /// The offset of its first byte, from 0.
     pub start: usize,
     /// The first byte behind it. Equal to `start` where something is missing.
     pub end: usize,
 }
 
 impl Span {
-    /// The bytes.
+    /// The same as a range, with which the formula's text can be sliced.
     pub fn bytes(self) -> Range<usize> {
         self.start..self.end
     }
@@ -38,7 +38,7 @@ impl Span {
 /// One mistake in a formula. Report it to the user; a formula with a problem has no [`Program`](crate::Program).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// The part of the formula that is wrong.
     pub span: Span,
     /// What is wrong, in lower case and without a full stop.
     pub what: String,

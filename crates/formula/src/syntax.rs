@@ -9,9 +9,9 @@ use crate::value::Comparison;
 /// A part of a formula and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expr {
-    /// Its parentheses included.
+    /// Where it stands, its parentheses included.
     pub span: Span,
-    /// What it is.
+    /// The kind of part, with the parts that it is made of.
     pub kind: ExprKind,
 }
 
@@ -34,25 +34,25 @@ pub enum ExprKind {
     Not(Box<Expr>),
     /// `a + b - c`.
     Sum {
-        /// The first term.
+        /// The term before the first `+` or `-`.
         first: Box<Expr>,
         /// At least one more.
         rest: Vec<(Additive, Expr)>,
     },
     /// `a * b / c`.
     Product {
-        /// The first factor.
+        /// The factor before the first `*` or `/`.
         first: Box<Expr>,
         /// At least one more.
         rest: Vec<(Multiplicative, Expr)>,
     },
     /// `a < b`.
     Compare {
-        /// How.
+        /// The operator between the two.
         how: Comparison,
-        /// The left side.
+        /// What stands before the operator.
         left: Box<Expr>,
-        /// The right side.
+        /// What stands behind it.
         right: Box<Expr>,
     },
     /// `a and b and c`: at least two.

@@ -72,7 +72,7 @@ impl About {
     }
 }
 
-/// Whose certificate.
+/// Whose certificate an alarm is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Whose {
     /// Our own, and its key.

@@ -19,7 +19,7 @@ const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(10);
 /// it is still there.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// What is followed.
+/// What [`follow`] reports, in the order in which it happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Followed {
     /// A broker has accepted us, and is asked for the topics.
@@ -32,9 +32,9 @@ pub enum Followed {
         /// The topic filter and why, in words.
         why: String,
     },
-    /// Somebody published this.
+    /// A message on one of the topics that are followed.
     Message {
-        /// Its topic.
+        /// The full topic, without wildcards.
         topic: String,
         /// Its payload, as it came.
         payload: Bytes,
@@ -45,7 +45,7 @@ pub enum Followed {
     Down {
         /// The broker that was connected or tried.
         broker: String,
-        /// Why, in words.
+        /// Why there is none, in words.
         error: String,
         /// When it is tried again.
         retry_in: Duration,

@@ -40,7 +40,7 @@ pub(super) struct ConnectionFacts {
     pub run: RunId,
     /// From this age on a message is late.
     pub late_after: Duration,
-    /// Where messages go.
+    /// Makes the topics of messages from their keys.
     pub topics: Topics,
     /// What the broker speaks.
     pub protocol: Protocol,
@@ -52,7 +52,7 @@ pub(super) struct ConnectionFacts {
 
 /// What the connection knows when it asks for the next step.
 pub(super) struct Present<'a> {
-    /// The time.
+    /// The time of this step.
     pub now: Moment,
     /// What is on its way to the broker.
     pub window: &'a Window,

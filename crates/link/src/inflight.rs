@@ -21,7 +21,7 @@ pub enum Slot {
         /// The lane that sent it.
         lane: Lane,
     },
-    /// A retained topic.
+    /// The newest value of this retained topic.
     Latest(String),
     /// Something that is sent once more.
     Repeat,

@@ -35,7 +35,7 @@ pub const REPLIES_MANY: usize = 64;
 pub enum Lane {
     /// Of this run, and younger than `late_after`.
     Live,
-    /// All others.
+    /// Of another run, or older than `late_after`.
     Late,
 }
 
@@ -103,9 +103,9 @@ pub struct Lanes {
 /// What the window of the connection accepts now.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepts {
-    /// A reply.
+    /// Whether there is a place for a reply.
     pub replies: bool,
-    /// A message at QoS 2.
+    /// Whether there is a place for a message at QoS 2.
     pub exact: bool,
 }
 
@@ -114,7 +114,7 @@ pub struct Accepts {
 pub struct Next {
     /// Its place in the spool.
     pub sequence: Sequence,
-    /// The message.
+    /// The message, shared with the spool's memory.
     pub message: Arc<Message>,
     /// Where it came from.
     pub lane: Lane,

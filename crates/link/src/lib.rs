@@ -162,11 +162,11 @@ impl LinkState {
 /// A message for a topic to which we subscribed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
-    /// Its topic.
+    /// The full topic.
     pub topic: String,
     /// Its payload, as the broker sent it.
     pub payload: Bytes,
-    /// The retain flag.
+    /// Whether the packet has the retain flag.
     pub retain: bool,
     /// The broker kept it while we were away, or may have, or its expiry has passed.
     pub stale: bool,
@@ -189,13 +189,13 @@ pub struct Settings {
     pub clean_session: bool,
     /// As configured; the one in use is at most half of the shortest `safe_after`.
     pub keep_alive: Duration,
-    /// Source address.
+    /// The address of ours to connect from; `None`: the system chooses.
     pub bind_address: Option<IpAddr>,
-    /// User name.
+    /// The user to connect as; `None`: none is named.
     pub username: Option<String>,
     /// Where the password is, reread at each connect so that it can be changed without a restart.
     pub password: Option<SecretSource>,
-    /// Certificates.
+    /// Which certificates are trusted and shown, at brokers with TLS.
     pub tls: TlsSettings,
     /// Shortest wait before a reconnect.
     pub reconnect_min: Duration,
@@ -208,11 +208,11 @@ pub struct Settings {
     /// Whether an orderly end clears all that is retained, the status too, instead of saying `offline`. For a gateway that is never
     /// reloaded: a reload may end a link as well.
     pub leaves_nothing: bool,
-    /// Our topics.
+    /// The topics below the base topic.
     pub topics: Topics,
 }
 
-/// One broker.
+/// The address of one broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
     /// `mqtt`, `mqtts`, `ws`, `wss` or `unix`.
@@ -295,7 +295,7 @@ impl Protocol {
 }
 
 impl Protocol {
-    /// The other generation.
+    /// MQTT 5 for 3.1.1, and the other way round.
     pub fn other(self) -> Self {
         match self {
             Self::V4 => Self::V5,
@@ -309,7 +309,7 @@ impl Protocol {
 pub enum ProtocolChoice {
     /// MQTT 5, or 3.1.1 with a broker that knows no other.
     Auto,
-    /// This one.
+    /// This generation alone; another is not tried.
     Only(Protocol),
 }
 
@@ -342,9 +342,9 @@ impl From<Protocol> for ProtocolChoice {
 pub struct TlsSettings {
     /// Who may sign the broker's certificate; without it the system's roots.
     pub ca_file: Option<PathBuf>,
-    /// Our own certificate.
+    /// The file with the certificate that we show, in PEM form; `None`: none is shown.
     pub cert_file: Option<PathBuf>,
-    /// Its key.
+    /// Where the key of that certificate is.
     pub key: Option<SecretSource>,
 }
 

@@ -21,11 +21,11 @@ fn longest_silence(keep_alive: Duration, pace: Duration) -> Duration {
 /// What is to be done about the broker's silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Silence {
-    /// Nothing.
+    /// It is short: nothing is to be done.
     Short,
     /// Ask it to say something.
     Ask,
-    /// End the connection.
+    /// It is too long: end the connection, with this cause.
     TooLong(Cause),
 }
 

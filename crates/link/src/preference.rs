@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// The wish to be with the first broker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Preference {
-    /// `None`: never.
+    /// How often the first broker is tried beside the one that serves; `None`: never.
     every: Option<Duration>,
     /// Switches in a row that failed.
     failures: u32,

@@ -41,43 +41,43 @@ pub enum FileError {
     /// It cannot be read.
     #[error("cannot read {path}: {source}", path = path.display())]
     Unreadable {
-        /// The file.
+        /// The file that was to be read.
         path: PathBuf,
-        /// Why.
+        /// The kernel's answer, with errno.
         source: io::Error,
     },
     /// Opening a pipe or a device could wait for ever.
     #[error("cannot read {path}: it is not a regular file", path = path.display())]
     NotAFile {
-        /// The file.
+        /// The file that was to be read.
         path: PathBuf,
     },
     /// Far more than any password, key or certificate.
     #[error("{path} is larger than 1 MiB", path = path.display())]
     TooLarge {
-        /// The file.
+        /// The file that was to be read.
         path: PathBuf,
     },
     /// It is no secret.
     #[error("others may {verb} {path} (mode {mode:03o})", path = path.display())]
     Exposed {
-        /// The file.
+        /// The file that was to be read.
         path: PathBuf,
-        /// Read or change.
+        /// What others may do with it: `read` or `change`.
         verb: &'static str,
-        /// Its permissions.
+        /// Its nine permission bits.
         mode: u32,
     },
     /// Not among those of the service.
     #[error("the service has no credential {name:?}")]
     NoCredential {
-        /// Its name.
+        /// The credential's name, as the configuration has it.
         name: String,
     },
     /// Not run as a service.
     #[error("the credential {name:?} can be read inside the service only: there is no $CREDENTIALS_DIRECTORY")]
     OutsideService {
-        /// Its name.
+        /// The credential's name, as the configuration has it.
         name: String,
     },
 }

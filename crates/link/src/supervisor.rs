@@ -78,7 +78,7 @@ enum State {
 pub(super) struct OpenSession {
     pub(super) session: Session,
     pub(super) connected: Connected,
-    /// Only with TLS.
+    /// Looks at when certificates end; none without TLS.
     expiry: Option<Expiry>,
 }
 

@@ -34,25 +34,25 @@ pub enum TlsError {
     /// A file without what it should hold.
     #[error("{path} contains no {what} in PEM form: {instead}", path = path.display())]
     Empty {
-        /// The file.
+        /// The file that was to be read.
         path: PathBuf,
-        /// What is missing.
+        /// What it should hold, such as a private key, in words.
         what: &'static str,
-        /// What is there.
+        /// What it holds in place of that, in words.
         instead: &'static str,
     },
     /// A file that is not PEM.
     #[error("{path} is not PEM: {why}", path = path.display())]
     Pem {
-        /// The file.
+        /// The file that was to be read.
         path: PathBuf,
-        /// Why.
+        /// What the parser says, in words.
         why: String,
     },
     /// A key behind a passphrase.
     #[error("{path} is encrypted, and a service cannot be asked for the passphrase", path = path.display())]
     Encrypted {
-        /// The file.
+        /// The file that was to be read.
         path: PathBuf,
     },
     /// A key that belongs to another certificate.
@@ -61,7 +61,7 @@ pub enum TlsError {
     /// All authorities of the file have expired.
     #[error("the authority's certificate {path} expired", path = path.display())]
     AuthorityExpired {
-        /// The file.
+        /// The file that was to be read.
         path: PathBuf,
     },
     /// The system has no roots.

@@ -33,7 +33,6 @@ pub(super) enum Request {
 /// The request that ended a connection, as far as that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Blame {
-    /// The request.
     pub request: Request,
     /// Whether it was to be retained.
     pub retain: bool,
@@ -42,7 +41,6 @@ pub(super) struct Blame {
 /// Names a request on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestId {
-    /// A publication.
     Publication(Ticket),
     /// The subscription that is under way; there is one at a time.
     Subscription,

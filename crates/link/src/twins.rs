@@ -33,7 +33,7 @@ const GONE: Duration = Duration::from_secs(600);
 pub(super) enum Origin {
     /// This connection, or one of ours before it.
     Ours,
-    /// Somebody else.
+    /// It comes from another client.
     Foreign,
     /// Somebody else, if the connection does not end now.
     Unclear,

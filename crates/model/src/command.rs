@@ -13,7 +13,7 @@ pub enum CommandValue {
     Flag(bool),
     /// A number; for a switch 1 and 0 mean on and off.
     Number(f64),
-    /// Another word.
+    /// A word that only some kinds of outputs know.
     Word(Word),
     /// Nothing that any output takes.
     Unknown,
@@ -35,18 +35,18 @@ impl CommandValue {
 pub enum Word {
     /// The other one of on and off.
     Toggle,
-    /// Of a cover.
+    /// Open as far as it goes; of a cover.
     Open,
-    /// Of a cover.
+    /// Close as far as it goes; of a cover.
     Close,
-    /// Of a cover.
+    /// Stay where it is; of a cover.
     Stop,
-    /// Of a cover.
+    /// Close for as long as that takes at most, so that the position is known; of a cover.
     Calibrate,
 }
 
 impl Word {
-    /// Every one.
+    /// Every word there is.
     pub const ALL: [Self; 5] = [Self::Toggle, Self::Open, Self::Close, Self::Stop, Self::Calibrate];
 
     /// The word as it was written.
@@ -158,7 +158,7 @@ impl Reason {
 /// A reason and its words: `out_of_range: 140 is not within 0–100`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The fixed word.
+    /// One of the fixed words by which programs go.
     pub reason: Reason,
     /// A sentence for a person.
     pub words: String,
@@ -193,7 +193,7 @@ pub enum RecipientKind {
     Output,
     /// The total of a sensor that counts.
     Total,
-    /// A variable.
+    /// What a variable of the configuration is.
     Variable,
     /// Whether a rule is switched on.
     Rule,

@@ -29,7 +29,7 @@ pub struct Count {
 }
 
 impl Count {
-    /// Counts `more`.
+    /// Adds `more` to the total.
     pub fn add(&self, more: u64) {
         self.since.fetch_add(more, Ordering::Relaxed);
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// One key of a section.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// The key.
+    /// The key as it is written in YAML.
     pub name: &'static str,
     /// What its value may be.
     pub kind: Kind,
@@ -22,7 +22,7 @@ pub struct Field {
 /// Whether a key must be written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Need {
-    /// It must.
+    /// It must be written.
     Required,
     /// It may be left out, and then means this, written as in YAML.
     Default(&'static str),
@@ -45,23 +45,23 @@ pub enum Kind {
     Flag,
     /// A whole number.
     Integer {
-        /// Smallest.
+        /// The smallest value that is accepted.
         min: i64,
-        /// Largest.
+        /// The largest value that is accepted.
         max: i64,
     },
-    /// A number.
+    /// A finite number, with or without decimals.
     Number {
-        /// Smallest.
+        /// The smallest value that is accepted.
         min: f64,
-        /// Largest.
+        /// The largest value that is accepted.
         max: f64,
     },
     /// A time with its unit: `20ms`, `10s`, `5m`.
     Duration {
-        /// Shortest.
+        /// The shortest time that is accepted.
         min: Duration,
-        /// Longest.
+        /// The longest time that is accepted.
         max: Duration,
     },
     /// A bus address; one of these.
@@ -76,16 +76,16 @@ pub enum Kind {
     Name,
     /// A size with its unit in bytes: `64MiB`.
     Size {
-        /// Smallest, in bytes.
+        /// The smallest size that is accepted, in bytes.
         min: u64,
-        /// Largest, in bytes.
+        /// The largest size that is accepted, in bytes.
         max: u64,
     },
     /// A time, or the word `never`.
     DurationOrNever {
-        /// Shortest.
+        /// The shortest time that is accepted.
         min: Duration,
-        /// Longest.
+        /// The longest time that is accepted.
         max: Duration,
     },
     /// One value of a kind, or a list of them.
@@ -106,7 +106,7 @@ pub enum Kind {
     Deltas,
     /// A section with keys of its own, and one with other keys for each of the sensor's measurements.
     PerMeasurement {
-        /// Its own keys.
+        /// The keys beside the measurements.
         own: &'static [Field],
         /// The keys below a measurement.
         each: &'static [Field],

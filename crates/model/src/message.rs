@@ -44,7 +44,7 @@ impl MessageKind {
 /// What must stay in order: everything of one kind from one source goes to one topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// What it is.
+    /// What is reported: a reading, a reply, a loss and so on.
     pub kind: MessageKind,
     /// The sensor, output, variable or verb it is about, or the rule.
     pub source: Name,
@@ -75,9 +75,9 @@ pub struct Message {
 /// Readings that will never arrive, reported on `B/loss`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// Whose readings.
+    /// The sensor that took them.
     pub sensor: Name,
-    /// Of which run.
+    /// The start of the program in which they were taken.
     pub run: RunId,
     /// The first that is missing.
     pub from_seq: u64,
@@ -85,6 +85,6 @@ pub struct Loss {
     pub to_seq: u64,
     /// How many of them: less than the span when some between them did arrive.
     pub count: u64,
-    /// Why, in words.
+    /// Why they were lost, in words.
     pub reason: String,
 }

@@ -44,11 +44,11 @@ pub enum OutputValue {
 /// What the motor of a cover does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Travel {
-    /// Nothing.
+    /// The motor stands.
     Stopped,
-    /// It opens.
+    /// It opens the cover.
     Opening,
-    /// It closes.
+    /// It closes the cover.
     Closing,
 }
 
@@ -59,7 +59,7 @@ pub enum Action {
     Set(OutputValue),
     /// On if it is off, off if it is on.
     Toggle,
-    /// Of a cover.
+    /// A motion of a cover.
     Move(Move),
 }
 
@@ -87,7 +87,7 @@ pub enum Pace {
     Pulse(Duration),
     /// From 0 to 100 percent in so long.
     Ramp(Duration),
-    /// A motor.
+    /// A motor drives it from end to end in these times.
     Travel {
         /// From closed to open.
         opening: Duration,

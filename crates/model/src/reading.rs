@@ -23,7 +23,7 @@ pub struct Quantity {
 /// What the values of a [`Quantity`] are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Numbers.
+    /// Finite numbers.
     Number,
     /// True or false.
     Flag,
@@ -87,9 +87,9 @@ pub enum Value {
 /// A quantity's name and its value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
-    /// [`Quantity::name`].
+    /// The measurement's name, as [`Quantity::name`].
     pub name: Cow<'static, str>,
-    /// The value.
+    /// The value, in the quantity's unit.
     pub value: Value,
 }
 
@@ -135,7 +135,7 @@ pub struct Reading {
     pub seq: u64,
     /// When it was taken.
     pub taken_at: Moment,
-    /// At least one.
+    /// What was measured; at least one.
     pub measurements: Vec<Measurement>,
     /// Of how many samples it is, where it says so.
     pub samples: Option<u32>,

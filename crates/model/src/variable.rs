@@ -20,7 +20,7 @@ const TOLERANCE: f64 = 1e-9;
 pub struct Variable {
     /// Its name, in topics and in formulas.
     pub name: Name,
-    /// What it takes.
+    /// Which values it can have.
     pub kind: VariableKind,
     /// What it is until somebody sets it.
     pub initial: VariableValue,
@@ -29,11 +29,11 @@ pub struct Variable {
 /// What a variable takes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum VariableKind {
-    /// A number.
+    /// A finite number within bounds, both included.
     Number {
-        /// The least.
+        /// The lowest value that is accepted.
         min: f64,
-        /// The greatest.
+        /// The highest value that is accepted.
         max: f64,
         /// From `min` in steps of this; any number if left out.
         step: Option<f64>,
@@ -47,9 +47,9 @@ pub enum VariableKind {
 /// What a variable is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum VariableValue {
-    /// Of a number.
+    /// The value of a [`VariableKind::Number`].
     Number(f64),
-    /// Of options.
+    /// One of the words of [`VariableKind::Options`].
     Word(Arc<str>),
 }
 

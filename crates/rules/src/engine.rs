@@ -49,7 +49,7 @@ impl Now {
 /// What the board's clock shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wall {
-    /// Hours and minutes.
+    /// The local time of day, in whole minutes.
     pub time: TimeOfDay,
     /// 0 for Monday to 6 for Sunday.
     pub weekday: u8,
@@ -102,11 +102,11 @@ pub enum Trip {
 /// What a rule orders.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Order {
-    /// For [`Event::Answered`].
+    /// Names the order when it is answered, by [`Event::Answered`].
     pub id: u64,
-    /// The rule's index.
+    /// The index of the rule that orders, in the table.
     pub rule: usize,
-    /// What.
+    /// What is to be done.
     pub what: What,
 }
 
@@ -115,21 +115,21 @@ pub struct Order {
 pub enum What {
     /// An output does this, and the rule owns it.
     Set {
-        /// Its index.
+        /// The index of the output, in the table.
         output: usize,
-        /// What it does.
+        /// What the output is to do.
         action: Action,
     },
     /// No rule owns the output any more.
     LetGo {
-        /// Its index.
+        /// The index of the output, in the table.
         output: usize,
         /// What it does now; `None`: its safe state.
         action: Option<Action>,
     },
     /// On if it is off, off if it is on. No rule owns it.
     Toggle {
-        /// Its index.
+        /// The index of the output, in the table.
         output: usize,
     },
     /// What the rule publishes.
@@ -178,7 +178,7 @@ impl Engine {
         }
     }
 
-    /// The rules.
+    /// The table that this engine runs.
     pub fn table(&self) -> &Table {
         &self.table
     }

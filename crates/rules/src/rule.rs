@@ -7,7 +7,7 @@ use fieldgate_model::{Action, Name};
 /// A rule as configured. Two that are equal are the same rule: a reload leaves it alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleSpec {
-    /// Its name.
+    /// The name under `rules:`, in topics and in log lines.
     pub name: Name,
     /// The formula that must be true for it to begin.
     pub when: String,
@@ -38,7 +38,7 @@ pub struct RuleSpec {
 pub struct Publication {
     /// Below the base topic.
     pub topic: String,
-    /// As it is.
+    /// The payload, published as it is.
     pub payload: String,
 }
 
@@ -47,7 +47,7 @@ pub struct Publication {
 pub enum Manual {
     /// It takes them over until the rule's condition changes.
     TakesOver,
-    /// It is refused.
+    /// It is refused while the rule is active.
     Never,
 }
 

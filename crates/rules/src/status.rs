@@ -79,7 +79,7 @@ impl fmt::Display for Why {
 /// What a rule is at, since when, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// What.
+    /// Inactive, waiting, active or blocked.
     pub state: State,
     /// Since when, on the clock of [`crate::Now`].
     pub since: Duration,

@@ -29,9 +29,9 @@ impl SignalKind {
 /// A formula of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// `when`.
+    /// The formula under `when`.
     When,
-    /// `until`.
+    /// The formula under `until`.
     Until,
 }
 
@@ -44,11 +44,11 @@ impl fmt::Display for Which {
 /// What is wrong with a formula of a rule. Report it to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleProblem {
-    /// The rule.
+    /// The rule's name.
     pub rule: Name,
     /// Which of its formulas.
     pub which: Which,
-    /// What is wrong.
+    /// The mistake, its place in that formula, and what to write instead.
     pub problem: Problem,
 }
 

@@ -17,7 +17,7 @@ use fieldgate_model::Name;
 /// What is known of one output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lock {
-    /// Nothing.
+    /// It is not known whether it is on.
     Unknown,
     /// It was seen to be off at this moment on the boot clock.
     Free(Duration),
@@ -53,7 +53,7 @@ struct Signals {
 /// Who keeps an output from going on, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Blocked {
-    /// The partner.
+    /// The name of the partner.
     pub(super) by: Name,
     /// What the partner does, in words.
     pub(super) why: &'static str,

@@ -49,7 +49,7 @@ pub enum Effect<R> {
     Answer(R, Applied),
     /// Publish what the output does.
     Publish(State),
-    /// Write it down.
+    /// Write this to the log.
     Log(Note),
 }
 
@@ -75,7 +75,7 @@ pub enum Note {
     MadeSafe(Action, StateCause),
     /// The hardware does not do this, for a reason in words.
     DoesNotFollow(OutputValue, String),
-    /// It does again.
+    /// The hardware does again what it was set to.
     FollowsAgain(OutputValue),
 }
 
@@ -88,7 +88,7 @@ enum Purpose {
     Trip,
     /// The next step on the way.
     Step,
-    /// It had failed.
+    /// What had failed is tried again.
     Retry,
 }
 

@@ -35,7 +35,7 @@ struct Shared {
     changed: Notify,
 }
 
-/// Both ends.
+/// The end for whoever announces, and that of the spool's thread.
 pub(super) fn open(earlier: Option<Arc<Announcements>>) -> (Announced, Reader) {
     let shared = Arc::<Shared>::default();
     let (sender, receiver) = watch::channel(earlier);

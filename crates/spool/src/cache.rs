@@ -28,7 +28,7 @@ pub(super) enum State {
     Unsaved,
     /// On disk too, but what is there is outdated: a loss record that grew.
     Outdated,
-    /// On disk too.
+    /// It is on disk too.
     Saved,
     /// In memory only, for good: QoS 0.
     Fleeting,

@@ -34,7 +34,7 @@ struct Shared {
     changed: Notify,
 }
 
-/// Both ends.
+/// The end for whoever answers commands, and that of the spool's thread.
 pub(super) fn open(earlier: EarlierCommands) -> (CommandIds, Reader) {
     let shared = Arc::<Shared>::default();
     let (sender, receiver) = watch::channel(earlier);

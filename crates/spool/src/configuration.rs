@@ -67,16 +67,16 @@ pub enum Unusable {
     /// It may be there.
     #[error("{} cannot be read", path.display())]
     Unreadable {
-        /// The file.
+        /// The file with the stored configuration.
         path: PathBuf,
-        /// The kernel's answer.
+        /// The kernel's answer, with errno.
         #[source]
         source: io::Error,
     },
     /// It is not as it was written.
     #[error("{} is damaged", path.display())]
     Damaged {
-        /// The file.
+        /// The file with the stored configuration.
         path: PathBuf,
     },
 }
@@ -112,7 +112,7 @@ pub fn has_trial(folder: &Path) -> bool {
     folder.join(TRIAL).exists()
 }
 
-/// Does it; blocks.
+/// Changes the files as requested, and syncs the folder; blocks.
 pub(super) fn carry_out(order: &ConfigurationRequest, folder: &Path) -> io::Result<()> {
     match order {
         ConfigurationRequest::Try(stored) => {

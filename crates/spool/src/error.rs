@@ -10,17 +10,17 @@ pub enum SpoolError {
     /// Another instance runs on the same folder.
     #[error("the spool in {} is in use by another running instance", path.display())]
     Held {
-        /// The folder.
+        /// The spool's folder.
         path: PathBuf,
     },
     /// A later version of the program wrote it. Install that version again, or move the file away.
     #[error("{} was written by a newer version of fieldgate (schema {found}; this one knows {known})", path.display())]
     NewerSchema {
-        /// The file.
+        /// The database that was found.
         path: PathBuf,
-        /// Its `user_version`.
+        /// The version of the schema that the file has, its `user_version`.
         found: i64,
-        /// Ours.
+        /// The newest version of the schema that this program knows.
         known: i64,
     },
     /// There is not even memory for an empty database. Try again later.
@@ -29,9 +29,9 @@ pub enum SpoolError {
     /// The system gave no thread. Try again later.
     #[error("cannot start the thread of the spool in {}", path.display())]
     Thread {
-        /// The folder.
+        /// The spool's folder.
         path: PathBuf,
-        /// The kernel's answer.
+        /// The kernel's answer, with errno.
         #[source]
         source: std::io::Error,
     },

@@ -43,7 +43,7 @@ const OLDEST_SCHEMA: i64 = 2;
 /// Why a spool cannot be read. Report it to the user; nothing was changed.
 #[derive(Debug, Error)]
 pub enum ExportError {
-    /// There is none.
+    /// There is no spool. Tell the user where it was looked for.
     #[error("there is no spool in {}", path.display())]
     Absent {
         /// The folder or file that was looked for.
@@ -52,36 +52,36 @@ pub enum ExportError {
     /// The kernel does not let us read it. Another user may.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// The file.
+        /// The database that was to be read.
         path: PathBuf,
-        /// The kernel's answer.
+        /// The kernel's answer, with errno.
         #[source]
         source: io::Error,
     },
-    /// Use that version.
+    /// A later version of the program wrote it. Use that version to read it.
     #[error("{} was written by a newer version of fieldgate (schema {found}; this one knows {SCHEMA_VERSION})", path.display())]
     Newer {
-        /// The file.
+        /// The database that was to be read.
         path: PathBuf,
-        /// Its schema.
+        /// The version of the schema that the file has.
         found: i64,
     },
     /// Start the service on it once: it brings the file up to date.
     #[error("{} was written by a very old version of fieldgate; a start of this version's service brings it up to date", path.display())]
     Older {
-        /// The file.
+        /// The database that was to be read.
         path: PathBuf,
     },
     /// The service has set the file aside, or it was exchanged. Start again.
     #[error("{} was replaced by another file while it was read; run this again", path.display())]
     Replaced {
-        /// The file.
+        /// The database that was to be read.
         path: PathBuf,
     },
     /// Try again when less is written.
     #[error("{} changes faster than it can be read; try again later", path.display())]
     Changing {
-        /// The file.
+        /// The database that was to be read.
         path: PathBuf,
     },
 }
@@ -89,7 +89,7 @@ pub enum ExportError {
 /// Some of what waits, and what could not be read there.
 #[derive(Debug, Default)]
 pub struct Portion {
-    /// In order.
+    /// The messages, in the order of their sequences.
     pub messages: Vec<(Sequence, Message)>,
     /// Readings that are known to have been there.
     pub lost: Vec<Loss>,
@@ -156,7 +156,7 @@ impl Export {
         Ok(Self { path, snapshot, after: 0, given: 0, until, is_over, search: None, holes: Holes::default(), damage })
     }
 
-    /// The file.
+    /// The path of the database that is read.
     pub fn path(&self) -> &Path {
         &self.path
     }

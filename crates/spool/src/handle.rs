@@ -42,9 +42,9 @@ pub enum Item {
     Count(Name, u64),
     /// What a user has set the count of a sensor to, which may be less than it was.
     SetCount {
-        /// Whose.
+        /// The sensor whose count is set.
         sensor: Name,
-        /// To what.
+        /// The count from now on.
         count: u64,
         /// Answered once it is on disk, or as soon as it is known that it cannot be now. It is then written when it can be. The
         /// requester may have stopped waiting.
@@ -52,9 +52,9 @@ pub enum Item {
     },
     /// What a user has set.
     SetValue {
-        /// What of.
+        /// The variable, or the switch of a rule.
         recipient: Recipient,
-        /// To what.
+        /// Its new value, as the spool keeps it.
         value: String,
         /// As that of [`Item::SetCount`].
         saved: oneshot::Sender<Saved>,
@@ -69,7 +69,7 @@ pub struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// How many.
+    /// How many items may be handed over with it.
     pub fn size(&self) -> usize {
         self.places.num_permits()
     }

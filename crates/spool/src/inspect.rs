@@ -34,13 +34,13 @@ const UNSUMMED: u32 = 1;
 /// machine that has no time for it.
 const BUDGET: Duration = Duration::from_secs(if cfg!(test) { 300 } else { 3 });
 
-/// Rows at once.
+/// How many rows are read in one go.
 const AT_ONCE: usize = 512;
 
 /// What a look at a spool's folder shows.
 #[derive(Debug)]
 pub struct Inspection {
-    /// The file.
+    /// How the spool's file is.
     pub state: FileState,
     /// Files that were set aside as damaged, in order of their names.
     pub set_aside: Vec<PathBuf>,

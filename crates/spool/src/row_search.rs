@@ -21,7 +21,7 @@ use fieldgate_model::Message;
 /// What a search comes to next.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// A row.
+    /// A row's sequence, and its message or why that cannot be read.
     Row(u64, Result<Message, Unsound>),
     /// An unknown number of rows that cannot be read.
     Hole,

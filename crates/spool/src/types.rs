@@ -25,9 +25,9 @@ pub const MIN_SIZE: u64 = 512 * 1024;
 /// What gives way when the spool is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The oldest readings.
+    /// The oldest readings that wait for the broker.
     DropOldest,
-    /// The new readings.
+    /// The newest ones: those that come while it is full, and then those that came last.
     DropNewest,
 }
 
@@ -39,7 +39,7 @@ pub struct Sequence(pub u64);
 /// A message as the link reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
-    /// For [`Spool::acknowledge`](crate::Spool::acknowledge).
+    /// Its place, which is given back to [`Spool::acknowledge`](crate::Spool::acknowledge).
     pub sequence: Sequence,
     /// The message, shared with the spool's memory.
     pub message: Arc<Message>,

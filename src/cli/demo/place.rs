@@ -10,14 +10,14 @@ use fieldgate_link::{Broker, LinkState, LinkStatus, ProtocolChoice, SecretSource
 /// What switches the announcement on. The names of its entities follow from that of the gateway.
 const ANNOUNCED: &str = "home_assistant: { name: Greenhouse }\n";
 
-/// Which broker.
+/// The broker that the demo publishes to.
 #[derive(Debug)]
 pub(super) enum Place {
     /// The demo's own, on this port of loopback.
     Embedded(u16),
     /// One that is there already.
     Given {
-        /// Its address.
+        /// The address, as given on the command line.
         broker: Broker,
         /// The user there and the file with the password.
         user: Option<(String, PathBuf)>,

@@ -13,9 +13,9 @@ use fieldgate_spool::Inspection;
 pub struct Situation {
     /// The file that was asked about.
     pub path: PathBuf,
-    /// The configuration.
+    /// Whether the gateway can run with that file.
     pub configuration: ConfigurationFacts,
-    /// The board.
+    /// The board and its kernel.
     pub board: Board,
     /// Whether the clock is set.
     pub clock: ClockStatus,
@@ -41,7 +41,7 @@ pub struct Situation {
     pub base_topic: String,
 }
 
-/// The configuration.
+/// What was found at the configuration's path.
 #[derive(Debug)]
 pub enum ConfigurationFacts {
     /// There is no such file.
@@ -80,7 +80,7 @@ pub struct Board {
 /// A user with his groups.
 #[derive(Debug, Default)]
 pub struct Account {
-    /// The name.
+    /// The name of the user.
     pub name: String,
     /// The number; nothing where there is no such user.
     pub uid: Option<u32>,
@@ -95,11 +95,11 @@ pub struct Account {
 /// Who may do what with a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
-    /// The permissions.
+    /// The permission bits, as in `chmod`.
     pub mode: u32,
-    /// The owner.
+    /// The number of the user who owns it.
     pub uid: u32,
-    /// The group.
+    /// The number of its group.
     pub gid: u32,
 }
 
@@ -121,7 +121,7 @@ impl Account {
 pub struct BusFacts {
     /// Its name in the configuration.
     pub name: String,
-    /// Its kind.
+    /// The kind of bus.
     pub spec: &'static BusSpec,
     /// The file that is opened, or the folder where the kernel would show it.
     pub path: PathBuf,
@@ -142,11 +142,11 @@ pub struct BusFacts {
 pub struct Bound {
     /// The sensor or output of the configuration.
     pub device: String,
-    /// With 7 bits.
+    /// The 7-bit address.
     pub address: u8,
-    /// The adapter.
+    /// The device file of the adapter, such as `/dev/i2c-1`.
     pub adapter: PathBuf,
-    /// The kernel's driver.
+    /// The name of the kernel's driver.
     pub driver: String,
 }
 
@@ -157,7 +157,7 @@ pub struct LineInUse {
     pub device: String,
     /// As it is written there.
     pub line: String,
-    /// The chip.
+    /// The device file of the GPIO chip.
     pub chip: PathBuf,
     /// Who uses it, as the kernel knows it.
     pub holder: String,
@@ -176,7 +176,7 @@ pub struct Storage {
     pub is_read_only: bool,
     /// Whether no file can be made any more although there is space.
     pub lacks_inodes: bool,
-    /// The spool itself.
+    /// What its database looks like from outside.
     pub inspection: Inspection,
 }
 
@@ -214,7 +214,7 @@ pub struct Unit {
     pub user: String,
     /// The group; empty for the user's.
     pub group: String,
-    /// More groups.
+    /// The names of further groups, from `SupplementaryGroups=`.
     pub groups: Vec<String>,
 }
 
@@ -240,7 +240,7 @@ pub struct PageFacts {
 /// How far the way to a broker led.
 #[derive(Debug)]
 pub struct BrokerFacts {
-    /// What was found.
+    /// How far the way led, and what was heard there.
     pub visit: Visit,
     /// The last step that could be tried.
     pub last: Step,

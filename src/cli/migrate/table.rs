@@ -33,14 +33,14 @@ pub struct Key {
 pub struct Part {
     /// The way to it, such as `mqtt.tls`.
     pub place: &'static str,
-    /// Its keys.
+    /// The keys that it may have there.
     pub keys: &'static [Key],
 }
 
 /// A module of mqtt-io, with the keys that no other has.
 #[derive(Clone, Copy, Debug)]
 pub struct Module {
-    /// Its name.
+    /// The module's name, as in `module:`.
     pub name: &'static str,
     /// What becomes of it.
     pub fate: Fate,

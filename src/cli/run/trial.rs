@@ -40,7 +40,7 @@ enum Step {
     Waiting {
         /// The broker must be heard after this.
         since: Duration,
-        /// Until then.
+        /// When it is given up if the broker was not heard by then.
         until: Duration,
         /// What was in force before.
         before: Box<(Config, Origin)>,

@@ -214,7 +214,7 @@ enum End {
     Board,
     /// At a bus that is wrong.
     Wrong,
-    /// Where it began.
+    /// At the bus where one began: a circle.
     Itself,
 }
 

@@ -44,7 +44,7 @@ pub(super) enum Origin<'e> {
 
 /// All parts in one.
 pub(super) struct Assembled {
-    /// The texts.
+    /// The texts of all parts, one behind the other.
     pub(super) source: Source,
     /// What stands in them. In the place of a value that could not be found there is still its tag.
     pub(super) root: Node,

@@ -120,7 +120,7 @@ pub static INTERRUPT_KEYS: &[Field] = &[
     },
 ];
 
-/// Which chip.
+/// The kinds of chips that are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Model {
     /// Eight quasi-bidirectional pins at 0x20 to 0x27.
@@ -129,7 +129,7 @@ pub enum Model {
     Pcf8574a,
     /// Eight pins with direction registers at 0x20 to 0x27.
     Mcp23008,
-    /// Sixteen of them.
+    /// Like the MCP23008, with sixteen pins.
     Mcp23017,
 }
 
@@ -188,9 +188,9 @@ impl Model {
 /// An expander on another bus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Which chip.
+    /// The kind of chip, which fixes its registers and how many pins it has.
     pub model: Model,
-    /// Its address there.
+    /// Its 7-bit address on the bus beneath.
     pub address: u8,
     /// How often its inputs are looked at.
     pub every: Option<Duration>,

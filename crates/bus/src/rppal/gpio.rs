@@ -23,7 +23,7 @@ const LABELS: [&str; 3] = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"];
 /// How soon to look for edges again: their stamps are exact all the same.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The header.
+/// The pins of the board's header.
 pub(super) struct RppalGpio {
     gpio: Gpio,
     inputs: Rc<RefCell<Inputs>>,

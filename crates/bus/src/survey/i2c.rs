@@ -30,7 +30,7 @@ pub struct Adapter {
 /// An address that is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// With 7 bits.
+    /// The 7-bit address.
     pub address: u8,
     /// The kernel's driver that has bound it, if one has.
     pub bound: Option<String>,

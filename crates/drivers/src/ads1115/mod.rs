@@ -19,7 +19,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static ADS1115: DriverSpec = DriverSpec {
     name: "ads1115",
     summary: "TI ADS1115: four analogue voltages over I²C, 16 bits",
@@ -59,7 +59,7 @@ soil:
     ],
 };
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static ADS1015: DriverSpec = DriverSpec {
     name: "ads1015",
     summary: "TI ADS1015: four analogue voltages over I²C, 12 bits",

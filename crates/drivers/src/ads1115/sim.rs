@@ -20,7 +20,6 @@ const INPUTS: [(usize, Option<usize>); 8] =
 /// Full scale in volts by the gain's code.
 const RANGES: [f64; 8] = [6.144, 4.096, 2.048, 1.024, 0.512, 0.256, 0.256, 0.256];
 
-/// The chip.
 pub(super) struct Ads1115 {
     kind: &'static str,
     /// What a step of the result is, in those of 16 bits.

@@ -25,7 +25,6 @@ const DATA_READY: u8 = 0x80;
 
 const AXES: [&str; 3] = ["acceleration_x", "acceleration_y", "acceleration_z"];
 
-/// The chip.
 pub(super) struct Adxl345 {
     world: World,
     fault: Option<Fault>,

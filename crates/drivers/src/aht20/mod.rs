@@ -21,7 +21,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "aht20",
     summary: "ASAIR AHT20, AHT21, AHT25, DHT20, AM2301B, AHT10: temperature and humidity over I²C",
@@ -171,12 +171,12 @@ fn words(answer: &[u8; 7]) -> [u32; 2] {
     [a << 12 | b << 4 | c >> 4, (c & 0x0F) << 16 | d << 8 | e]
 }
 
-/// "Signal conversion".
+/// "Signal conversion", in °C.
 fn celsius(word: u32) -> f64 {
     f64::from(word) / 1_048_576.0 * 200.0 - 50.0
 }
 
-/// "Signal conversion".
+/// "Signal conversion", in percent of relative humidity.
 fn percent(word: u32) -> f64 {
     f64::from(word) / 1_048_576.0 * 100.0
 }

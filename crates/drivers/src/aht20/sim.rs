@@ -10,7 +10,6 @@ const CALIBRATED: u8 = 0x08;
 /// Set whenever the chip is on.
 const ALWAYS: u8 = 0x10;
 
-/// The chip.
 pub(super) struct Aht20 {
     world: World,
     fault: Option<Fault>,

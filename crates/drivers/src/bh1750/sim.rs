@@ -13,7 +13,7 @@ const DEFAULT_TIME: u8 = 69;
 /// What the chip measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Nothing.
+    /// Nothing until it is told to.
     Idle,
     /// Again and again, with this resolution.
     Continuous(Resolution),
@@ -28,7 +28,6 @@ enum Resolution {
     Low,
 }
 
-/// The chip.
 pub(super) struct Bh1750 {
     world: World,
     fault: Option<Fault>,

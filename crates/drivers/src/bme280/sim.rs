@@ -32,7 +32,6 @@ const H: [i64; 6] = [75, 362, 0, 313, 50, 30];
 /// What the data registers hold before the first conversion (5.4.8 to 5.4.10).
 const UNMEASURED: [u8; 8] = [0x80, 0, 0, 0x80, 0, 0, 0x80, 0];
 
-/// The chip.
 pub(super) struct Bosch {
     kind: &'static str,
     world: World,
@@ -44,12 +43,12 @@ pub(super) struct Bosch {
 }
 
 impl Bosch {
-    /// With humidity.
+    /// A BME280, with humidity.
     pub(super) fn bme280() -> Self {
         Self::new("bme280")
     }
 
-    /// Without humidity.
+    /// A BMP280, without humidity.
     pub(super) fn bmp280() -> Self {
         Self::new("bmp280")
     }

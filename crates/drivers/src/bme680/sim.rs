@@ -49,7 +49,6 @@ const T: [i64; 3] = [25_942, 26_664, 3];
 const P: [i64; 10] = [37_439, -10_316, 88, 10_477, -308, 30, 62, -5160, -1568, 30];
 const H: [i64; 7] = [881, 989, 0, 45, 20, 120, -100];
 
-/// The chip.
 pub(super) struct Bosch {
     kind: &'static str,
     world: World,

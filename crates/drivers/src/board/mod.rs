@@ -10,7 +10,7 @@ use fieldgate_bus::sysfs::shown;
 use fieldgate_bus::{Bus, BusError, Files};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "board",
     summary: "the machine itself: processor temperature, load, memory, disk, uptime",

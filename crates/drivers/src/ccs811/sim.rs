@@ -24,7 +24,6 @@ const FW_MODE: u8 = 0x80;
 const WRITE_REG_INVALID: u8 = 0x01;
 const READ_REG_INVALID: u8 = 0x02;
 
-/// The chip.
 pub(super) struct Ccs811 {
     world: World,
     fault: Option<Fault>,

@@ -9,7 +9,6 @@ use rustix::io::Errno;
 use fieldgate_bus::sim::chips::{Chip, Fault, World, fill};
 use fieldgate_bus::sim::{Answering, KernelDevice, Subsystem};
 
-/// The sensor.
 pub(super) struct Dht {
     kind: &'static str,
     world: World,
@@ -17,12 +16,12 @@ pub(super) struct Dht {
 }
 
 impl Dht {
-    /// The better one.
+    /// A DHT22.
     pub(super) fn dht22() -> Self {
         Self::new("dht22", [("temperature", 21.5, -40.0..=80.0), ("humidity", 45.0, 0.0..=100.0)])
     }
 
-    /// The cheaper one.
+    /// A DHT11.
     pub(super) fn dht11() -> Self {
         Self::new("dht11", [("temperature", 22.0, 0.0..=60.0), ("humidity", 45.0, 5.0..=95.0)])
     }

@@ -29,7 +29,7 @@ use fieldgate_bus::w1::DEVICES;
 use fieldgate_bus::{BusError, Files, sysfs};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Wrong};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "ds18b20",
     summary: "Maxim DS18B20, DS18S20, DS1822, MAX31820: temperature over 1-Wire",

@@ -15,7 +15,6 @@ const READ_SCRATCHPAD: u8 = 0xBE;
 /// At power-on: 85 °C, the alarms of the factory, 12 bits.
 const POWER_ON: [u8; 8] = [0x50, 0x05, 0x4B, 0x46, 0x7F, 0xFF, 0x0C, 0x10];
 
-/// The chip.
 pub(super) struct Ds18b20 {
     world: World,
     fault: Option<Fault>,

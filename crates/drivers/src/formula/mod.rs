@@ -65,7 +65,7 @@ pub static MEASUREMENT: &[Field] = &[
     },
 ];
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "formula",
     summary: "computed from other sensors: dew point, difference, energy from power",

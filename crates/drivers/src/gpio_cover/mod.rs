@@ -11,7 +11,7 @@ use crate::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
 use fieldgate_bus::{Bus, BusError, Claim, OutputLine, OutputRequest};
 use fieldgate_model::{Field, Kind, Need, OutputKind, OutputValue, Pace, Settings, Travel};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "gpio-cover",
     summary: "a blind, a shutter, an awning or a motor valve with two relays: open, close, stop, 0 to 100 percent",
@@ -94,7 +94,7 @@ blind:
 /// From a small valve to a large awning.
 const TRAVEL: Kind = Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(1800) };
 
-/// One relay.
+/// The relay of one direction.
 struct Relay {
     name: String,
     line: Box<dyn OutputLine>,

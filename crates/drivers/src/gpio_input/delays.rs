@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(super) struct Delays {
     on: Duration,
     off: Duration,
-    /// What has lasted.
+    /// The last level that has lasted for its delay; a line that has not changed yet has its first.
     active: bool,
     /// When the opposite will have lasted, while the line is that.
     changes_at: Option<Duration>,

@@ -24,7 +24,7 @@ use contact::Contact;
 use delays::Delays;
 use timed::TimedInput;
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "gpio-input",
     summary: "a contact or a logic level on a GPIO line, with every change as an event",
@@ -97,7 +97,7 @@ pub const CLICKS_MEAN: [&str; 6] = clicks::WORDS;
 const ACTIVE: Quantity = Quantity::flag("active");
 const CLICK: Quantity = Quantity::word("click");
 
-/// Which line.
+/// `line`: the GPIO line that is read.
 pub(super) const LINE: Field = Field {
     name: "line",
     kind: Kind::Line,
@@ -113,7 +113,7 @@ pub(super) const ACTIVE_LOW: Field = Field {
     doc: "whether a low level means active",
 };
 
-/// Its pull.
+/// `bias`: the resistor that pulls the input's line.
 pub(super) const BIAS: Field = Field {
     name: "bias",
     kind: Kind::Choice(&["as-is", "pull-up", "pull-down", "disabled"]),
@@ -148,7 +148,7 @@ const DELAYED_OFF: Field = Field {
 /// Beyond a day it is a rule that is wanted, not an input.
 const LONGEST_DELAY: Duration = Duration::from_secs(86_400);
 
-/// What presses mean.
+/// `clicks`: by which times presses count as single, double, long and so on.
 const CLICKS: Field = Field {
     name: "clicks",
     kind: Kind::Subsection(&[

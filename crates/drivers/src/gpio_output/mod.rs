@@ -7,7 +7,7 @@ use crate::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
 use fieldgate_bus::{Bus, Claim, OutputLine, OutputRequest};
 use fieldgate_model::{Field, Kind, Need, OutputKind, OutputValue, Pace, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "gpio-output",
     summary: "a relay, a valve or a lamp on a GPIO line: on or off",
@@ -57,7 +57,7 @@ pub(super) const LINE: Field = Field {
     doc: "the line's name, such as GPIO27, or its number on the chip",
 };
 
-/// Its polarity.
+/// `active_low`: whether the output is on while its line is low.
 pub(super) const ACTIVE_LOW: Field =
     Field { name: "active_low", kind: Kind::Flag, need: Need::Default("false"), doc: "whether on means a low level" };
 

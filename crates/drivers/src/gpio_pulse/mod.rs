@@ -10,7 +10,7 @@ use crate::{BusNeed, DriverSpec, Proof, Role};
 use fieldgate_bus::Bus;
 use fieldgate_model::{Field, Kind, Need, OutputKind, Pace};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "gpio-pulse",
     summary: "a gate opener, a door strike or a bell on a GPIO line: on for a moment, then off by itself",

@@ -21,7 +21,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "hts221",
     summary: "ST HTS221, as on the Raspberry Pi Sense HAT: temperature and humidity over I²C",

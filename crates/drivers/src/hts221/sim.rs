@@ -37,7 +37,6 @@ const TEMPERATURE: [(f64, i16); 2] = [(20.0, 12), (40.0, 1292)];
 /// The bits above those of the two temperatures are reserved, and need not be zero.
 const RESERVED: u8 = 0xC0;
 
-/// The chip.
 pub(super) struct Hts221 {
     world: World,
     fault: Option<Fault>,

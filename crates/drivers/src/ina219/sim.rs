@@ -19,7 +19,6 @@ const SHUNT: f64 = 0.1;
 const READY: u16 = 0x0002;
 const OVERFLOW: u16 = 0x0001;
 
-/// The chip.
 pub(super) struct Ina219 {
     world: World,
     fault: Option<Fault>,

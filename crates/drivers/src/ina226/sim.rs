@@ -25,7 +25,6 @@ const OVERFLOW: u16 = 0x0004;
 /// What can be written of the mask and enable register.
 const MASK: u16 = 0xFC03;
 
-/// The chip.
 pub(super) struct Ina226 {
     world: World,
     fault: Option<Fault>,

@@ -10,7 +10,7 @@ use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor, partly};
 use fieldgate_bus::{Bus, Files};
 use fieldgate_model::{Field, Kind, Measurement, Need, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "linux-hwmon",
     summary: "any sensor that the kernel shows under /sys/class/hwmon",

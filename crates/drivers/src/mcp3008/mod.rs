@@ -109,7 +109,7 @@ const NAMES: [&str; 8] =
 /// characteristics": 1.35 MHz).
 const REQUEST: SpiRequest = SpiRequest { mode: MODE_0, max_hz: 1_000_000 };
 
-/// Reference or more.
+/// What it reads at the reference voltage, and above it.
 const FULL: u16 = 0x3FF;
 
 /// A step of 3.3 V is 3 mV.

@@ -22,12 +22,12 @@ pub(super) struct Mcp300x {
 }
 
 impl Mcp300x {
-    /// With eight inputs.
+    /// An MCP3008.
     pub(super) fn mcp3008() -> Self {
         Self::new("mcp3008", 8)
     }
 
-    /// With four inputs.
+    /// An MCP3004.
     pub(super) fn mcp3004() -> Self {
         Self::new("mcp3004", 4)
     }

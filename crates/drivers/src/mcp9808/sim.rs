@@ -20,7 +20,6 @@ const ABOVE_CRITICAL: u16 = 0x8000;
 const ABOVE: u16 = 0x4000;
 const BELOW: u16 = 0x2000;
 
-/// The chip.
 pub(super) struct Mcp9808 {
     world: World,
     fault: Option<Fault>,

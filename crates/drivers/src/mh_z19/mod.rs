@@ -21,7 +21,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{Bus, BusError, SerialPort, UartRequest, uart};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "mh-z19",
     summary: "Winsen MH-Z19, MH-Z19B, MH-Z19C: carbon dioxide over a serial port",

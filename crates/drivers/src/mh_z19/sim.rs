@@ -11,7 +11,6 @@ const BOOT_ANSWERS: u8 = 2;
 /// As delivered.
 const RANGE: u16 = 5000;
 
-/// The device.
 pub(super) struct MhZ19 {
     world: World,
     fault: Option<Fault>,

@@ -22,7 +22,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "mpu6050",
     summary: "InvenSense MPU-6050: acceleration and angular rate over I²C",
@@ -240,7 +240,7 @@ fn scales(acceleration: u8, rate: u8) -> [f64; 7] {
     [acceleration, acceleration, acceleration, 1.0, rate, rate, rate]
 }
 
-/// R 4.18.
+/// Register map, section 4.18, in °C.
 fn celsius(word: i16) -> f64 {
     f64::from(word) / 340.0 + 36.53
 }

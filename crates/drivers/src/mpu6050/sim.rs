@@ -30,7 +30,6 @@ const NAMES: [&str; 7] = [
     "angular_rate_z",
 ];
 
-/// The chip.
 pub(super) struct Mpu6050 {
     world: World,
     fault: Option<Fault>,

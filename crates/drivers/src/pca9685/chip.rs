@@ -25,7 +25,7 @@ pub(crate) const ADDRESS: Field = Field {
     doc: "0x40 with A0 to A5 at ground; each that is at the supply adds 1, 2, 4, 8, 16 or 32",
 };
 
-/// Which output.
+/// `channel`: the chip's output, 0 to 15.
 pub(crate) const CHANNEL: Field = Field {
     name: "channel",
     kind: Kind::Integer { min: 0, max: 15 },
@@ -75,7 +75,7 @@ fn channel(settings: &Settings) -> u8 {
     u8::try_from(settings.integer("channel")).unwrap_or(0) & 0xF
 }
 
-/// 7.3.5.
+/// Section 7.3.5: the prescaler for the frequency in the settings.
 fn prescaler(settings: &Settings) -> u8 {
     let periods = OSCILLATOR / f64::from(STEPS) / settings.number("frequency");
     (periods.round() - 1.0).clamp(3.0, 255.0) as u8

@@ -18,7 +18,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{Bus, BusError, Delay};
 use fieldgate_model::{Field, Kind, Need, OutputKind, OutputValue, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "pca9685",
     summary: "an output of an NXP PCA9685, 16 dimmers or fans over I²C: 0 to 100 percent",

@@ -32,7 +32,6 @@ static NAMES: LazyLock<Vec<(String, u8)>> = LazyLock::new(|| {
     general.into_iter().map(|(name, register)| (name.to_owned(), register)).chain(outputs).collect()
 });
 
-/// The chip.
 pub(super) struct Pca9685 {
     world: World,
     fault: Option<Fault>,

@@ -15,7 +15,7 @@ use crate::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
 use fieldgate_bus::{Bus, BusError, Delay};
 use fieldgate_model::{Field, Kind, Need, OutputValue, Pace, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "pca9685-servo",
     summary: "a servo on one of the 16 outputs of an NXP PCA9685 over I²C: an angle, or off",

@@ -27,7 +27,7 @@ use fieldgate_bus::{Bus, BusError, SerialPort, UartRequest, uart};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 use frames::{Damage, Frames};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "pms5003",
     summary: "Plantower PMS5003, PMS7003: fine dust over a serial port",

@@ -20,7 +20,6 @@ const WORLD: [(&str, f64); 9] = [
     ("particles_10", 1.0),
 ];
 
-/// The device.
 pub(super) struct Pms5003 {
     world: World,
     fault: Option<Fault>,

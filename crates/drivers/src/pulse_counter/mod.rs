@@ -17,7 +17,7 @@ use fieldgate_model::{Count, CountScale, Field, Kind, Measurement, Need, Quantit
 
 use meter::{Meter, Wanted};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "pulse-counter",
     summary: "a meter, a flow sensor or a rain gauge that gives pulses: total, which survives a restart, and rate",

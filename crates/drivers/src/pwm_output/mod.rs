@@ -8,7 +8,7 @@ use crate::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
 use fieldgate_bus::{Bus, Claim, PwmChannel, PwmPlace, PwmRequest, pwm};
 use fieldgate_model::{Field, Kind, Need, OutputKind, OutputValue, Pace, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "pwm-output",
     summary: "a fan, a dimmer or a proportional valve, by a PWM channel or software PWM: 0 to 100 percent",

@@ -10,7 +10,7 @@ use crate::{Actuator, BusNeed, DriverError, DriverSpec, Proof, Role};
 use fieldgate_bus::{Bus, PwmChannel, PwmPlace, PwmRequest, pwm};
 use fieldgate_model::{Field, Kind, Need, OutputValue, Pace, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "pwm-servo",
     summary: "a servo on a PWM channel of the board: an angle, or off",

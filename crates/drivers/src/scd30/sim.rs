@@ -15,7 +15,6 @@ const SOFT_RESET: u16 = 0xD304;
 /// Version 3.66.
 const VERSION: u16 = 0x0342;
 
-/// The chip.
 pub(super) struct Scd30 {
     world: World,
     fault: Option<Fault>,

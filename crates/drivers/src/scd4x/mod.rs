@@ -25,7 +25,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Setting, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "scd4x",
     summary: "Sensirion SCD40, SCD41, SCD43: CO₂, temperature and humidity over I²C",
@@ -239,12 +239,12 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Scd4x<I, D> {
     }
 }
 
-/// read_measurement.
+/// As the section on read_measurement says, in °C.
 fn celsius(word: u16) -> f64 {
     -45.0 + 175.0 * f64::from(word) / 65_535.0
 }
 
-/// read_measurement.
+/// As the section on read_measurement says, in percent of relative humidity.
 fn percent(word: u16) -> f64 {
     100.0 * f64::from(word) / 65_535.0
 }

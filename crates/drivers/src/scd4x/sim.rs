@@ -55,7 +55,6 @@ impl Ram {
     }
 }
 
-/// The chip.
 pub(super) struct Scd4x {
     world: World,
     fault: Option<Fault>,

@@ -27,7 +27,6 @@ enum Answer {
     Measurement,
 }
 
-/// The chip.
 pub(super) struct Sgp30 {
     world: World,
     fault: Option<Fault>,

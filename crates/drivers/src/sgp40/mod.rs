@@ -25,7 +25,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "sgp40",
     summary: "Sensirion SGP40: volatile organic compounds as an index, over I²C",
@@ -170,7 +170,7 @@ mod tests {
         answers.iter().map(|_| sensor.sample()).collect()
     }
 
-    /// 30000.
+    /// The raw signal 30000 with its checksum.
     const CALM: [u8; 3] = [0x75, 0x30, 0x08];
 
     #[test]

@@ -23,7 +23,6 @@ enum Answer {
     Measurement,
 }
 
-/// The chip.
 pub(super) struct Sgp40 {
     world: World,
     fault: Option<Fault>,

@@ -21,7 +21,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "sht3x",
     summary: "Sensirion SHT30, SHT31, SHT35: temperature and humidity over I²C",
@@ -124,12 +124,12 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Sht3x<I, D> {
     }
 }
 
-/// 4.13.
+/// Section 4.13, in °C.
 fn celsius(word: u16) -> f64 {
     -45.0 + 175.0 * f64::from(word) / 65_535.0
 }
 
-/// 4.13.
+/// Section 4.13, in percent of relative humidity.
 fn percent(word: u16) -> f64 {
     100.0 * f64::from(word) / 65_535.0
 }

@@ -31,7 +31,6 @@ enum Answer {
     Status,
 }
 
-/// The chip.
 pub(super) struct Sht3x {
     world: World,
     fault: Option<Fault>,

@@ -20,7 +20,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "sht4x",
     summary: "Sensirion SHT40, SHT41, SHT43, SHT45: temperature and humidity over I²C",
@@ -126,7 +126,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Sht4x<I, D> {
     }
 }
 
-/// 4.6.
+/// Section 4.6, in °C.
 fn celsius(word: u16) -> f64 {
     -45.0 + 175.0 * f64::from(word) / 65_535.0
 }

@@ -20,7 +20,6 @@ enum Answer {
     Serial,
 }
 
-/// The chip.
 pub(super) struct Sht4x {
     world: World,
     fault: Option<Fault>,

@@ -21,7 +21,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "shtc3",
     summary: "Sensirion SHTC3, SHTC1, SHTW2: temperature and humidity over I²C",
@@ -159,7 +159,7 @@ fn celsius(word: u16) -> f64 {
     -45.0 + 175.0 * f64::from(word) / 65_536.0
 }
 
-/// As above.
+/// "Conversion of Signal Output", in percent of relative humidity.
 fn percent(word: u16) -> f64 {
     100.0 * f64::from(word) / 65_536.0
 }

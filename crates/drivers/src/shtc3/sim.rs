@@ -16,7 +16,6 @@ const WAKE_UP: u16 = 0x3517;
 /// Its fixed bits, and some of those that vary from chip to chip.
 const ID: u16 = 0x0887;
 
-/// The chip.
 pub(super) struct Shtc3 {
     world: World,
     fault: Option<Fault>,

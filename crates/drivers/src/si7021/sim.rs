@@ -27,7 +27,6 @@ const HEATER: u8 = 0x04;
 /// In the lowest bits of a word: which quantity it is.
 const IS_HUMIDITY: u16 = 0x0002;
 
-/// The chip.
 pub(super) struct Si7021 {
     kind: &'static str,
     world: World,
@@ -105,12 +104,12 @@ impl Si7021 {
         words.map(|word| [word[0], word[1], crc(0, &word)]).concat()
     }
 
-    /// 14 bits.
+    /// The temperature in a word of 14 bits, framed.
     fn temperature(&self) -> Vec<u8> {
         framed((self.world.felt("temperature") + 46.85) / 175.72, 14, 0)
     }
 
-    /// 12 bits.
+    /// The humidity in a word of 12 bits, framed.
     fn humidity(&self) -> Vec<u8> {
         framed((self.world.felt("humidity") + 6.0) / 125.0, 12, IS_HUMIDITY)
     }

@@ -20,7 +20,6 @@ const SHUTDOWN: u16 = 0x0100;
 const ALERT: u16 = 0x0020;
 const EXTENDED: u16 = 0x0010;
 
-/// The chip.
 pub(super) struct Thermometer {
     kind: &'static str,
     world: World,

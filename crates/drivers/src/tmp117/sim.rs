@@ -23,7 +23,6 @@ const UNMEASURED: u16 = 0x8000;
 /// Configuration and limits as delivered: eight averages, one cycle a second, 192 °C and −256 °C.
 const DELIVERED: [u16; 3] = [0x0220, 0x6000, 0x8000];
 
-/// The chip.
 pub(super) struct Tmp117 {
     world: World,
     fault: Option<Fault>,

@@ -18,7 +18,6 @@ const POWER_ON: u8 = 0x01;
 const CONVERTERS: u8 = 0x02;
 const VALID: u8 = 0x01;
 
-/// The chip.
 pub(super) struct Tsl2591 {
     world: World,
     fault: Option<Fault>,

@@ -12,7 +12,6 @@ const ID: u8 = 7;
 const CONFIG_AT_RESET: u16 = 0x0001;
 const SHUT_DOWN: u16 = 0x0001;
 
-/// The chip.
 pub(super) struct Veml7700 {
     world: World,
     fault: Option<Fault>,

@@ -20,7 +20,7 @@ use fieldgate_bus::sim::chips::ChipSpec;
 use fieldgate_bus::{BusError, Delay};
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "vl53l0x",
     summary: "ST VL53L0X: distance up to 2 m by the flight of light, over I²C",

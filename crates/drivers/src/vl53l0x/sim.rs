@@ -18,7 +18,6 @@ const FARTHEST: f64 = 2.0;
 
 type Registers = [[u8; 256]; 8];
 
-/// The chip.
 pub(super) struct Vl53l0x {
     world: World,
     fault: Option<Fault>,

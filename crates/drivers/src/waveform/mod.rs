@@ -11,7 +11,7 @@ use crate::{BusNeed, DriverError, DriverSpec, Proof, Role, Sensor};
 use fieldgate_bus::Bus;
 use fieldgate_model::{Field, Kind, Measurement, Need, Quantity, Settings};
 
-/// The driver.
+/// The driver's line in [`DRIVERS`](crate::DRIVERS).
 pub static SPEC: DriverSpec = DriverSpec {
     name: "waveform",
     summary: "signal generator without hardware: counter, sine, square, noise, constant",

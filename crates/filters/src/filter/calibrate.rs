@@ -6,7 +6,6 @@ use super::{NUMBER, Pure};
 use crate::decimals;
 use crate::spec::{Built, FilterSpec, Takes, numbers};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "calibrate",
     summary: "a line through pairs [read, true]",

@@ -5,7 +5,6 @@ use fieldgate_model::Kind;
 use super::{NUMBER, Pure, range};
 use crate::spec::{Built, FilterSpec, Takes};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "clamp",
     summary: "values beyond the ends of a range become its ends",

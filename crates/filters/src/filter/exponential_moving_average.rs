@@ -4,7 +4,6 @@ use fieldgate_model::{Kind, Wrong};
 
 use crate::spec::{Built, Filter, FilterSpec, Takes};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "exponential_moving_average",
     summary: "a mean in which a new value has the weight alpha, and old ones fade",

@@ -3,7 +3,6 @@
 use super::{OfWindow, WINDOW};
 use crate::spec::{Built, FilterSpec, Takes};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "maximum",
     summary: "the greatest of the last so many values",

@@ -4,7 +4,6 @@ use super::WINDOW;
 use super::quantile::Quantile;
 use crate::spec::{Built, FilterSpec, Takes};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "median",
     summary: "the middle of the last so many values",

@@ -3,7 +3,6 @@
 use super::{OfWindow, WINDOW};
 use crate::spec::{Built, FilterSpec, Takes};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "minimum",
     summary: "the smallest of the last so many values",

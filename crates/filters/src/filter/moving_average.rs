@@ -3,7 +3,6 @@
 use super::{OfWindow, WINDOW};
 use crate::spec::{Built, FilterSpec, Takes};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "moving_average",
     summary: "the mean of the last so many values",

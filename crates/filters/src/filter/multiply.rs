@@ -6,7 +6,6 @@ use super::{NUMBER, Pure};
 use crate::decimals;
 use crate::spec::{Built, FilterSpec, Takes};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "multiply",
     summary: "multiplies by a number",

@@ -2,7 +2,6 @@
 
 use crate::spec::{Built, FilterSpec, Takes};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "omit",
     summary: "the measurement is left out of readings",

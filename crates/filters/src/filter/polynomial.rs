@@ -9,7 +9,6 @@ use crate::spec::{Built, FilterSpec, Takes, numbers};
 /// A polynomial of a higher degree describes noise.
 const MOST: usize = 10;
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "polynomial",
     summary: "a polynomial by its coefficients, the constant first",

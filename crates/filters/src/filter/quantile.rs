@@ -6,7 +6,6 @@ use super::WINDOW;
 use crate::spec::{Built, Filter, FilterSpec, Takes};
 use crate::window::SortedWindow;
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "quantile",
     summary: "the value that a share `q` of the last `window` values does not exceed",

@@ -10,7 +10,6 @@ use crate::spec::{Built, FilterSpec, Takes};
 /// 11.499999999999998.
 const NEARLY: f64 = 1e-6;
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "round",
     summary: "to the nearest multiple, such as 0.5",

@@ -3,7 +3,6 @@
 use crate::spec::{Built, Filter, FilterSpec, Takes};
 use fieldgate_model::Kind;
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "skip_initial",
     summary: "no value for the first so many samples after the sensor came, or came back",

@@ -7,7 +7,6 @@ use fieldgate_model::{Field, Kind, Need};
 use crate::decimals;
 use crate::spec::{Built, Filter, FilterSpec, Takes};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "spike",
     summary: "takes a jump by more than `by` as no value, unless it stays for `for` samples",

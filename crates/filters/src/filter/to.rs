@@ -7,7 +7,6 @@ use crate::decimals;
 use crate::spec::{Built, FilterSpec, Takes};
 use crate::units::{conversion, of_the_same_kind};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "to",
     summary: "converts into another unit of the same kind",

@@ -5,7 +5,6 @@ use fieldgate_model::Kind;
 use super::{NUMBER, Pure, range};
 use crate::spec::{Built, FilterSpec, Takes};
 
-/// The filter.
 pub(super) static SPEC: FilterSpec = FilterSpec {
     name: "within",
     summary: "takes what lies outside of a range as no value",

@@ -118,7 +118,7 @@ pub struct Report {
     postponed_until: Option<Duration>,
 }
 
-/// One measurement.
+/// What is collected of one measurement until the next reading.
 #[derive(Debug)]
 struct Slot {
     name: Cow<'static, str>,

@@ -38,7 +38,7 @@ pub(crate) struct Dialer {
     pub(crate) broker: Broker,
     /// Where the transport wants it.
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    /// Source address.
+    /// The address of ours to connect from; `None`: the system chooses.
     pub(crate) bind_address: Option<IpAddr>,
 }
 

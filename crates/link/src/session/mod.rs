@@ -54,13 +54,12 @@ pub(super) type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// All that one connection needs.
 pub(super) struct Opening<'a> {
-    /// The link's settings.
     pub settings: &'a Settings,
     /// The one to connect to.
     pub broker: &'a Broker,
     /// By which generation of MQTT.
     pub protocol: Protocol,
-    /// Never empty.
+    /// The identifier to connect with; never empty.
     pub client_id: &'a str,
     /// Read for this connection.
     pub password: Option<Secret>,
@@ -103,11 +102,9 @@ pub(super) struct Connected {
 /// A message from the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Arrived {
-    /// Its topic.
     pub topic: String,
-    /// Its payload.
     pub payload: Bytes,
-    /// The retain flag.
+    /// Whether the packet has the retain flag.
     pub retain: bool,
     /// Its message expiry has passed.
     pub expired: bool,
@@ -122,7 +119,7 @@ pub(super) struct Arrived {
 pub(super) enum Event {
     /// Accepted; comes once, and first.
     Connected(Connected),
-    /// A message.
+    /// A message for a topic to which we subscribed.
     Publish(Arrived),
     /// The end; nothing comes after it.
     Ended(Cause),
@@ -133,7 +130,7 @@ pub(super) enum Event {
 pub(super) struct Cause {
     /// For the log and the health message.
     pub words: String,
-    /// For the supervisor.
+    /// By which the supervisor chooses what to do next.
     pub kind: CauseKind,
 }
 
@@ -173,9 +170,7 @@ impl Cause {
 /// A message to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Publication {
-    /// Its topic.
     pub topic: String,
-    /// Its payload.
     pub payload: Bytes,
     /// Its quality of service.
     pub qos: Qos,
@@ -241,7 +236,7 @@ pub(super) enum Grant {
 /// A topic to subscribe to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filter {
-    /// The topic filter.
+    /// The topics, perhaps with wildcards.
     pub topic: String,
     /// Whether a message keeps its retain flag; MQTT 5 only.
     pub retain_as_published: bool,

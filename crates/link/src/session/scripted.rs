@@ -12,7 +12,7 @@ use crate::Protocol;
 /// A publication, and where its fate is said.
 pub(crate) type Published = (Publication, oneshot::Sender<Fate>);
 
-/// The writing half.
+/// Passes publications to the test.
 pub(super) struct Client(mpsc::Sender<Published>);
 
 /// What the broker sees.
@@ -22,7 +22,7 @@ pub(crate) struct Wire {
     _events: mpsc::Sender<Event>,
 }
 
-/// Both ends.
+/// A session that a test drives, and what the broker sees of it.
 pub(crate) fn session() -> (Session, Wire) {
     let (sender, published) = mpsc::channel(REQUEST_CAPACITY);
     let (_events, events) = mpsc::channel(EVENT_CAPACITY);

@@ -15,7 +15,7 @@ use super::{
 use crate::{Broker, Protocol, reason};
 use fieldgate_model::Qos;
 
-/// The writing half.
+/// The half of a session that sends.
 pub(super) struct Client(mqtt::AsyncClient);
 
 /// The reading half, with what is needed to say why it ended.

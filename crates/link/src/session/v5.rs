@@ -23,7 +23,7 @@ use fieldgate_model::payload::ResponseTarget;
 /// The broker keeps a persistent session for ever.
 const NEVER_EXPIRES: u32 = u32::MAX;
 
-/// The writing half.
+/// The half of a session that sends.
 pub(super) struct Client(mqtt::AsyncClient);
 
 /// The reading half, with what is needed to say why it ended.

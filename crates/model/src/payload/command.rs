@@ -19,9 +19,9 @@ const KEYS: [&str; 4] = ["value", "id", "for", "issued_at"];
 /// A command that cannot be carried out, with its `id` as far as that could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undecodable {
-    /// What to answer.
+    /// The reason and the words to answer with.
     pub refusal: Refusal,
-    /// For the reply.
+    /// The command's id, which the reply repeats; `None` where it has none or it could not be read.
     pub id: Option<String>,
 }
 

@@ -13,9 +13,9 @@ use crate::{ClockStatus, Name, OutputKind, Quantity, RunId, SensorStatus, Variab
 pub struct Health {
     /// This start of the program.
     pub run: RunId,
-    /// Since this start.
+    /// How long the program has run.
     pub uptime: Duration,
-    /// Now.
+    /// The wall clock when the report was made.
     pub time: SystemTime,
     /// Whether `time` can be trusted.
     pub clock: ClockStatus,
@@ -23,15 +23,15 @@ pub struct Health {
     pub link: Link,
     /// What waits for it.
     pub spool: Spool,
-    /// Every sensor.
+    /// The numbers of every sensor, by name in order.
     pub sensors: Vec<(Name, Sensor)>,
-    /// Every output.
+    /// The numbers of every output, by name in order.
     pub actuators: Vec<(Name, Actuator)>,
     /// Buses that do not work: since when, and why.
     pub buses: BTreeMap<Name, (SystemTime, String)>,
     /// Rules that are stopped because they go round in a circle: since when, and why.
     pub rules: BTreeMap<Name, (SystemTime, String)>,
-    /// Resident bytes.
+    /// How much of the program is in RAM, in bytes.
     pub memory: u64,
 }
 
@@ -57,7 +57,7 @@ pub struct Link {
 /// The spool, as health reports it.
 #[derive(Clone, Debug, Default)]
 pub struct Spool {
-    /// Messages that wait.
+    /// How many messages wait for the broker.
     pub queued: u64,
     /// Bytes on disk.
     pub bytes: u64,
@@ -72,7 +72,7 @@ pub struct Spool {
 /// A sensor, as health reports it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sensor {
-    /// Its status.
+    /// Whether it is well.
     pub status: SensorStatus,
     /// Readings taken in this run.
     pub taken: u64,
@@ -152,7 +152,7 @@ pub fn health(health: &Health) -> Vec<u8> {
 /// What `B/devices` says of a sensor.
 #[derive(Clone, Debug)]
 pub struct SensorDevice {
-    /// Its driver.
+    /// The driver's name, as in `driver:`.
     pub driver: &'static str,
     /// How often it is sampled.
     pub every: Duration,
@@ -160,31 +160,31 @@ pub struct SensorDevice {
     pub topic: String,
     /// Where commands go that set its total, if it is one that counts.
     pub set: Option<String>,
-    /// What it measures.
+    /// The measurements of a reading, with their units.
     pub measurements: Vec<Quantity>,
 }
 
 /// What `B/devices` says of an output.
 #[derive(Clone, Debug)]
 pub struct ActuatorDevice {
-    /// Its driver.
+    /// The driver's name, as in `driver:`.
     pub driver: &'static str,
-    /// Where commands go.
+    /// The topic to which commands are sent.
     pub set: String,
     /// Where its state is published.
     pub state: String,
-    /// What it takes.
+    /// Which values a command may set.
     pub kind: OutputKind,
 }
 
 /// What `B/devices` says of a variable.
 #[derive(Clone, Debug)]
 pub struct VariableDevice {
-    /// Where commands go.
+    /// The topic to which commands are sent.
     pub set: String,
     /// Where its value is published.
     pub state: String,
-    /// What it takes.
+    /// Which values a command may set.
     pub kind: VariableKind,
 }
 

@@ -77,7 +77,7 @@ pub(super) struct WantedOutput {
     pub(super) output: usize,
     pub(super) action: Action,
     pub(super) standing: Standing,
-    /// The last order.
+    /// The id of the last order for it, by which an answer is recognised.
     pub(super) order: u64,
     /// Why the order was refused; also while it is tried again.
     pub(super) refusal: Option<Arc<str>>,

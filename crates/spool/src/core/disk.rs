@@ -25,14 +25,14 @@ const LOG_AGAIN: Duration = Duration::from_secs(60);
 struct Fault {
     kind: FaultKind,
     words: String,
-    /// Between two attempts.
+    /// How long it waits between two attempts.
     delay: Duration,
 }
 
 /// What must be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FaultKind {
-    /// Write again.
+    /// A write failed: write again.
     Failing,
     /// Delete before anything is written: that frees space.
     Full,

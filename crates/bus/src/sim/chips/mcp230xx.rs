@@ -40,7 +40,7 @@ const PINS_16: [&str; 16] = [
     "GPB6", "GPB7",
 ];
 
-/// The chip.
+/// The simulated MCP23008 or MCP23017.
 pub struct Mcp230xx {
     kind: &'static str,
     pins: &'static [&'static str],
@@ -50,7 +50,7 @@ pub struct Mcp230xx {
     fault: Option<Fault>,
 }
 
-/// Eight pins.
+/// The registers of eight pins.
 struct Port {
     registers: [u8; REGISTERS],
     /// The levels at the last look, for changes.
@@ -77,12 +77,12 @@ impl Port {
 }
 
 impl Mcp230xx {
-    /// With eight pins.
+    /// An MCP23008, after power-on.
     pub fn mcp23008() -> Self {
         Self::new("mcp23008", &PINS_8)
     }
 
-    /// With sixteen pins.
+    /// An MCP23017, after power-on.
     pub fn mcp23017() -> Self {
         Self::new("mcp23017", &PINS_16)
     }

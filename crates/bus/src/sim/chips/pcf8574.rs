@@ -11,7 +11,7 @@ use crate::sim::chips::{Chip, Fault, World, fill};
 /// The pins, P0 first.
 const PINS: [&str; 8] = ["P0", "P1", "P2", "P3", "P4", "P5", "P6", "P7"];
 
-/// The chip.
+/// The simulated PCF8574 or PCF8574A.
 pub struct Pcf8574 {
     kind: &'static str,
     world: World,

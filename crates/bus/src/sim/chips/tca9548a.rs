@@ -5,7 +5,7 @@
 
 use crate::sim::chips::{Chip, Fault, fill};
 
-/// The chip.
+/// A simulated multiplexer of four or eight channels.
 pub struct Multiplexer {
     kind: &'static str,
     /// The bits that exist.
