@@ -334,7 +334,7 @@ impl Commands {
         self.answer(&rejection(recipient, id, refusal), response, Some(ids)).await;
     }
 
-    /// Logs, counts and sends one reply; `ids` remember it for repeats.
+    /// Logs, counts and sends one reply; `ids` remember it for repeats, and without them nothing does.
     async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>, ids: Option<&mut Ids>) {
         let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
         let reason = reply.refusal.as_ref().map(ToString::to_string);

@@ -238,7 +238,8 @@ async fn next_question(questions: &mut Option<Questions>) -> Option<Question> {
 }
 
 impl Attended<'_> {
-    /// The new file is checked; if it is bad, the old configuration stays.
+    /// The new file is checked; if it is bad, the old configuration stays. Files are read and circles of rules proved on the runtime's
+    /// thread: buses and spool have their own and go on, link and commands wait.
     ///
     /// # Errors
     /// Why the old one stays, or what of the new one is not in use, for a request; the log and systemd have it by then.

@@ -97,7 +97,7 @@ impl Tally {
     }
 }
 
-/// What comes out of a worker.
+/// What the recorder is given: by workers, and [`Event::ValueSet`] and [`Event::Published`] by commands and rules.
 #[derive(Debug)]
 pub enum Event {
     /// A sensor was sampled.

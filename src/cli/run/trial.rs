@@ -60,7 +60,7 @@ pub(super) async fn written(trial: &mut Option<Trial>) -> io::Result<()> {
 }
 
 impl Attended<'_> {
-    /// Checks it, and has it stored.
+    /// Checks it, on the runtime's thread as a reload does, and has it stored.
     pub(super) fn try_configuration(&mut self, text: &str, confirm_within: Duration, answer: Answer) -> bool {
         let loaded = match config::load_carried(text, self.path, &self.file) {
             _ if self.trial.is_some() => Err(on_trial().into()),

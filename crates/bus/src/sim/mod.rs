@@ -10,8 +10,10 @@
 //! for a bus that has been unplugged, with all chips, lines, channels and files on it. As with a real one, what was opened before
 //! stays dead when it is back. What the file says and nothing obeys is logged with its name.
 //!
-//! `world.rs` holds everything on the bus, `state.rs` the file, `chips/` what all chips share. The chips of sensors and outputs lie
-//! beside their drivers, and the caller who opens a bus passes them.
+//! Read in this order: `world.rs` (everything on the bus, and what the file says of it), `state.rs` (how the file is read and replaced),
+//! `place.rs` and `slots.rs` (where chips sit, and transfers to them), `chips/` (what all chips share); then `lines.rs` and `holders.rs`,
+//! `pwm.rs`, `serial.rs`, `kernel.rs` and `files.rs`, each of one kind of wires or files. The chips of sensors and outputs lie beside their
+//! drivers, and the caller who opens a bus passes them.
 
 pub mod chips;
 mod files;

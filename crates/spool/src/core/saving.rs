@@ -151,8 +151,7 @@ impl Core {
     }
 
     /// Whether the file has anything that is still needed: unacknowledged messages, counts, values, command ids or what
-    /// was announced. The rows themselves
-    /// are checked, because sequences that were acknowledged in an earlier era name other rows now.
+    /// was announced. The rows themselves are checked, because sequences that were acknowledged in an earlier era name other rows now.
     fn is_of_use(&self) -> bool {
         let has_more =
             !self.counts.is_empty() || !self.values.is_empty() || !self.ids.is_empty() || !self.announced.is_empty();
