@@ -34,7 +34,7 @@ pub struct Remains {
     pub commands_stop: watch::Sender<bool>,
     /// The rules' task and what ends it.
     pub rules: (JoinHandle<()>, watch::Sender<bool>),
-    /// Owns a sender to the recorder.
+    /// Kept to be dropped: it has senders to the recorder, which does not end before.
     pub events: Context,
     /// The task of requests, and what ends it.
     pub requests: (JoinHandle<()>, watch::Sender<bool>),
