@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::SOON;
 use common::gateway::{Gateway, command, program, program_path, write_config};
@@ -292,7 +292,8 @@ fn the_error_of_a_command_waits_for_a_reader_that_is_late() {
     // It has the writing end, too.
     drop(command);
     // A service would have gone without a word after a quarter of that.
-    std::thread::sleep(Duration::from_secs(1));
+    let since = Instant::now();
+    common::wait_until("a second to pass", SOON, || since.elapsed() >= Duration::from_secs(1));
     assert!(read.try_wait().unwrap().is_none(), "it has ended although nobody has its words");
     let mut said = String::new();
     reader.read_to_string(&mut said).unwrap();
