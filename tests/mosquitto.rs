@@ -43,7 +43,7 @@ fn a_killed_broker_comes_back_on_its_port_and_a_stopped_one_remembers() {
     client.wait_for("kept", |payload| payload == "1", SOON);
     broker.stop();
     assert!(publish_with(&broker.endpoint(), "kept", "2", &[]).is_err());
-    client.forget();
+    client.forget_seen();
     broker.start_again();
     client.wait_subscribed(2);
     assert!(client.wait_message("kept", |_| true, SOON).retain);
