@@ -172,6 +172,7 @@ impl Core {
     pub(super) fn acknowledge(&mut self, sequences: &[Sequence], now: Moment) {
         for &Sequence(sequence) in sequences {
             let entry = self.cache.remove(sequence);
+            let is_in_memory = entry.is_some();
             self.delivery.settle(sequence, entry.as_ref().map(|entry| entry.message.key.kind));
             let may_have_row = match entry {
                 Some(entry) => matches!(entry.state, State::Saved | State::Outdated),
@@ -181,7 +182,7 @@ impl Core {
                 self.delivery.delete_settled(sequence, now.boot);
             }
             if let Some(recovery) = &mut self.recovery {
-                recovery.settle(sequence);
+                recovery.settle(sequence, is_in_memory);
             }
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Recovery {
     until: u64,
     /// Sequences in it that are settled, and not to be recovered.
     settled: BTreeSet<u64>,
+    /// Those of them that only it had, and the broker since.
+    delivered: BTreeSet<u64>,
     /// Messages that it must have had, where that is known.
     expected: Option<u64>,
     recovered: u64,
@@ -45,9 +47,11 @@ impl Recovery {
         from.0 < self.until
     }
 
-    /// The broker has this one.
-    pub(super) fn settle(&mut self, sequence: u64) {
-        self.settled.insert(sequence);
+    /// The broker has this one, which memory had or had not.
+    pub(super) fn settle(&mut self, sequence: u64, is_in_memory: bool) {
+        if self.settled.insert(sequence) && !is_in_memory {
+            self.delivered.insert(sequence);
+        }
     }
 }
 
@@ -228,8 +232,9 @@ impl Core {
                 self.values.recover(salvage.values());
                 self.ids.recover(salvage.commands());
                 self.announced.recover(salvage.announced());
-                let (recovered, lost) = (0, 0);
-                self.recovery = Some(Recovery { salvage, holes, aside, until, settled, expected, recovered, lost });
+                let (delivered, recovered, lost) = (BTreeSet::new(), 0, 0);
+                let recovery = Recovery { salvage, holes, aside, until, settled, delivered, expected, recovered, lost };
+                self.recovery = Some(recovery);
             }
             None => {
                 error!(file = %aside.display(), "Nothing can be read of the damaged spool.");
@@ -261,6 +266,8 @@ impl Core {
                     self.delivery.handed_before(sequence);
                 }
                 self.cache.put(sequence, Arc::new(message), State::Unsaved, now.boot);
+            } else if recovery.delivered.contains(&sequence) {
+                recovery.expected = recovery.expected.map(|expected| expected.saturating_sub(1));
             }
         }
         self.relieve(now);

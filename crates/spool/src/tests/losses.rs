@@ -39,6 +39,19 @@ fn a_record_that_the_broker_has_is_closed_and_the_next_loss_begins_another() {
     assert_eq!(records(&mut core, 22), [[2, 2, 1]]);
 }
 
+/// The link may have sent it by now, and what is added afterwards would never arrive.
+#[test]
+fn a_record_that_the_link_was_given_does_not_grow_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
+    lose(&mut core, 1, 10);
+    core.tick(at(11));
+    assert_eq!(records(&mut core, 12), [[1, 1, 1]]);
+    lose(&mut core, 2, 20);
+    core.tick(at(21));
+    assert_eq!(records(&mut core, 22), [[1, 1, 1], [2, 2, 1]]);
+}
+
 #[test]
 fn a_record_that_grows_after_it_was_written_is_written_again() {
     let folder = tempfile::tempdir().unwrap();

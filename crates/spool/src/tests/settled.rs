@@ -155,3 +155,23 @@ async fn what_the_link_says_without_waiting_reaches_the_spool_until_that_is_clos
     assert_eq!(spool.try_acknowledge(sequences.clone()), Err(NotNow::Closed));
     assert_eq!(spool.try_give_up(vec![(sequences[2], "refused".into())]), Err(NotNow::Closed));
 }
+
+/// The link had been given them before the damage showed, and memory had forgotten them.
+#[test]
+fn what_the_broker_gets_while_a_damaged_file_is_read_is_neither_recovered_nor_counted_as_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&roomy(folder.path()), 0).unwrap();
+    (1..=300).for_each(|n| core.append(reading("soil", n, 100), at(n)));
+    core.tick(at(301));
+    let given = core.read(Sequence(0), 300, at(302)).unwrap().messages;
+    let sequences: Vec<Sequence> = given.iter().map(|stored| stored.sequence).collect();
+    meet_damage(&mut core, folder.path());
+    core.acknowledge(&sequences, at(20_002));
+    (0..1000).for_each(|step| core.tick(at(20_003 + step * 10)));
+    let left = read_all(&mut core, 1000, 40_000);
+    let readings = left.iter().filter(|stored| stored.message.key.kind == MessageKind::Reading);
+    let (again, others): (Vec<_>, Vec<_>) = readings.partition(|stored| stored.message.key.source == name("soil"));
+    assert!(again.is_empty() && others.len() > 15_000, "{} and {}", again.len(), others.len());
+    let words = core.stats().error.unwrap();
+    assert!(words.contains("are reported as lost") && !words.contains("without a report"), "{words}");
+}
