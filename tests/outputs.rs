@@ -63,7 +63,10 @@ fn lost_link_makes_safe(take_away: impl FnOnce(&mut Mosquitto), bring_back: impl
     let reported = bench.client.wait_json(&state("pump"), |state| state["cause"] == "safe_state", SOON);
     assert_eq!(reported["value"], "off");
     bench.client.wait_for(&state("heater"), |text| text.contains("safe_state"), SOON);
-    assert_eq!(bench.ask("pump", "on")["outcome"], "done", "commands act again");
+    // They act again. The reply may come half a minute later: a link that was lost while something was under way sends one thing at a
+    // time, and the sensor's readings at QoS 0 are in front.
+    bench.send("pump", "on");
+    bench.sim.wait_line("GPIO27", 1, SOON);
 }
 
 #[test]
