@@ -26,12 +26,18 @@ fn records_on_disk(folder: &Path) -> Vec<[u64; 3]> {
     records(&mut core, 0)
 }
 
+/// One reading was lost, and the thread has had a turn since.
+fn after_a_loss(folder: &Path) -> Core {
+    let mut core = open(&settings(folder, SECOND, WhenFull::DropOldest), 0).unwrap();
+    lose(&mut core, 1, 10);
+    core.tick(at(11));
+    core
+}
+
 #[test]
 fn a_record_that_the_broker_has_is_closed_and_the_next_loss_begins_another() {
     let folder = tempfile::tempdir().unwrap();
-    let mut core = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
-    lose(&mut core, 1, 10);
-    core.tick(at(11));
+    let mut core = after_a_loss(folder.path());
     let sent: Vec<Sequence> = read_all(&mut core, 10, 12).iter().map(|stored| stored.sequence).collect();
     core.acknowledge(&sent, at(13));
     lose(&mut core, 2, 20);
@@ -43,9 +49,7 @@ fn a_record_that_the_broker_has_is_closed_and_the_next_loss_begins_another() {
 #[test]
 fn a_record_that_the_link_was_given_does_not_grow_any_more() {
     let folder = tempfile::tempdir().unwrap();
-    let mut core = open(&settings(folder.path(), SECOND, WhenFull::DropOldest), 0).unwrap();
-    lose(&mut core, 1, 10);
-    core.tick(at(11));
+    let mut core = after_a_loss(folder.path());
     assert_eq!(records(&mut core, 12), [[1, 1, 1]]);
     lose(&mut core, 2, 20);
     core.tick(at(21));

@@ -22,14 +22,20 @@ fn reported(core: &mut Core, ms: u64) -> Vec<(u64, u64, String)> {
     losses.map(fields).collect()
 }
 
+/// A spool with so many readings of a sensor on the disk, all of which the link was given; their places.
+fn given(folder: &Path, sensor: &str, count: u64) -> (Core, Vec<Sequence>) {
+    let mut core = open(&roomy(folder), 0).unwrap();
+    (1..=count).for_each(|n| core.append(reading(sensor, n, 100), at(n)));
+    core.tick(at(count + 1));
+    let all = read_all(&mut core, 100, count + 2).iter().map(|stored| stored.sequence).collect();
+    (core, all)
+}
+
 /// Where the disk has space for nothing, not even for what the broker has settled, the file that nobody needs is replaced.
 #[test]
 fn a_full_disk_whose_file_nobody_needs_gets_a_new_one() {
     let folder = tempfile::tempdir().unwrap();
-    let mut core = open(&roomy(folder.path()), 0).unwrap();
-    (1..=5).for_each(|n| core.append(reading("air", n, 100), at(n)));
-    core.tick(at(10));
-    let all: Vec<Sequence> = read_all(&mut core, 10, 11).iter().map(|stored| stored.sequence).collect();
+    let (mut core, all) = given(folder.path(), "air", 5);
     core.acknowledge(&all, at(12));
     core.fill_disk(true);
     core.append(reading("air", 6, 100_000), at(13));
@@ -160,11 +166,7 @@ async fn what_the_link_says_without_waiting_reaches_the_spool_until_that_is_clos
 #[test]
 fn what_the_broker_gets_while_a_damaged_file_is_read_is_neither_recovered_nor_counted_as_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let mut core = open(&roomy(folder.path()), 0).unwrap();
-    (1..=300).for_each(|n| core.append(reading("soil", n, 100), at(n)));
-    core.tick(at(301));
-    let given = core.read(Sequence(0), 300, at(302)).unwrap().messages;
-    let sequences: Vec<Sequence> = given.iter().map(|stored| stored.sequence).collect();
+    let (mut core, sequences) = given(folder.path(), "soil", 300);
     meet_damage(&mut core, folder.path());
     core.acknowledge(&sequences, at(20_002));
     (0..1000).for_each(|step| core.tick(at(20_003 + step * 10)));
