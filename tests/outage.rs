@@ -14,6 +14,7 @@ use common::quick::{
     FAST, LONG, config, folder, heard, received, remembering, start, taken, url, wait_taken, wait_whole,
 };
 use common::scripted::{Answer, Greeting, Script, ScriptedBroker};
+use common::wire::Publish;
 use common::{SOON, free_port, wait_for, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -57,6 +58,31 @@ fn a_restarted_broker_gets_everything_and_in_order() {
         assert!(account.lost.is_empty());
         assert!(!account.late.is_empty() && !account.live.is_empty());
     }
+}
+
+/// After a connection that ended over something under way, the next sends one thing at a time, and a message at QoS 0 has no
+/// answer that would let the next go.
+#[test]
+fn a_quick_sensor_at_qos_0_holds_up_no_reply_after_the_broker_has_hung_up() {
+    let hangs_up = |_, publish: &Publish| match publish.topic.as_str() {
+        "b/sensors/n" => Answer::DropBefore,
+        _ => Answer::Acknowledge,
+    };
+    let broker = ScriptedBroker::start(vec![Script::good().on_publish(hangs_up), Script::good()]);
+    let folder = folder();
+    let sensors = FAST.replace("every", "qos: 0, every");
+    let outputs = "buses: { bench: { type: sim } }\nactuators: { pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, \
+                   safe_state: \"off\" } }\n";
+    let mut gateway = start(folder.path(), &config(&broker.url(), "", "", &format!("{sensors}{outputs}")));
+    broker.wait_connects(2, SOON);
+    // Four seconds' worth of what would be sent in half a minute.
+    let then = taken(&gateway);
+    wait_taken(&gateway, then + 200);
+    let command = Publish { topic: "b/actuators/pump/set".into(), payload: "on".into(), ..Publish::default() };
+    broker.send(&command);
+    broker.wait_publish("a reply", |publish| publish.topic == "b/actuators/pump/reply", SOON);
+    gateway.stop(SOON);
+    assert_eq!(broker.connects().len(), 2);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 A line says that a program begins. What it printed comes in one piece when it has ended, with the seconds that it took and those
 that processors worked for it and for what it started. All of them run, also when one has failed; the last lines name those that
-did. Each has the threads of RUST_TEST_THREADS.
+did, with the words of each panic once more. Each has the threads of RUST_TEST_THREADS.
 """
 import json
 import os
@@ -16,6 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 
 AT_ONCE = 2
@@ -26,6 +27,9 @@ FIRST = ("doctor", "proof", "fieldgate_drivers", "fieldgate_spool", "fieldgate_l
 # These ask how fast something is, or count what the machine did for a program, which others beside it would change. They run when
 # all others have ended.
 ALONE = ("faults", "allocations", "costs")
+
+# Lines of a panic's words, and characters of a line.
+MOST, LONGEST = 8, 300
 
 
 @dataclass
@@ -58,11 +62,20 @@ def built():
             yield Program(name, folder, [artifact["executable"], "--quiet"])
 
 
+def panics(text):
+    """The words of each panic, as far as they are short: what a program prints of its own log may be long."""
+    lines = text.splitlines()
+    for at, line in enumerate(lines):
+        if line.startswith("thread '") and " panicked at " in line:
+            words = takewhile(lambda word: word.strip() and not word.startswith(("stack backtrace:", "note: ")), lines[at:])
+            yield "\n    ".join(word[:LONGEST] for word in islice(words, MOST))
+
+
 class Run:
-    """Programs that wait, run and have failed."""
+    """Programs that wait, run and have failed, and why."""
 
     def __init__(self):
-        self.failed, self.told, self.began = [], threading.Lock(), time.monotonic()
+        self.failed, self.why, self.told, self.began = [], [], threading.Lock(), time.monotonic()
 
     def one(self, program):
         """Runs a program to its end and prints what it printed."""
@@ -84,6 +97,7 @@ class Run:
                 # A negative one is a signal.
                 print(f"{program.name} FAILED: {child.returncode}", flush=True)
                 self.failed.append(program.name)
+                self.why += panics(text)
 
     def all(self, programs, at_once):
         """Runs the programs, so many at a time."""
@@ -109,6 +123,7 @@ def main():
     run.all([program for program in programs if program.name in ALONE], 1)
     print(f"\n{len(programs)} test programs in {time.monotonic() - run.began:.0f} s", flush=True)
     if run.failed:
+        print("\n".join(run.why), flush=True)
         sys.exit(f"FAILED: {', '.join(sorted(run.failed))}")
 
 

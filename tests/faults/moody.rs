@@ -141,15 +141,18 @@ impl MoodyBroker {
         serde_json::from_str(&note.payload).unwrap()
     }
 
-    /// Waits until the program has next to nothing left to send.
+    /// Waits until the program has next to nothing left to send; fails when it gets no further within `timeout`.
     pub(crate) fn wait_drained(&self, gateway: &Gateway, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
+        let mut least = (u64::MAX, Instant::now());
         loop {
             let queued = self.health(gateway)["spool"]["queued"].as_u64().unwrap();
             if queued < 10 {
                 return;
             }
-            assert!(Instant::now() < deadline, "{queued} messages still wait after {timeout:?}");
+            if queued < least.0 {
+                least = (queued, Instant::now());
+            }
+            assert!(least.1.elapsed() < timeout, "{queued} messages wait, not fewer than {timeout:?} ago");
             std::thread::sleep(Duration::from_millis(100));
         }
     }

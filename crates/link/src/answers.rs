@@ -16,7 +16,7 @@ use fieldgate_clock::boottime;
 /// After so many answers a connection need not send one at a time any more: all that is published at a connect was answered.
 const CAREFUL_ANSWERS: usize = 64;
 
-/// How long nothing follows a publication at QoS 0 while careful.
+/// How long nothing follows the first publication at QoS 0 on a topic while careful.
 const LINGER: Duration = Duration::from_millis(250);
 
 impl Connection<'_> {
@@ -29,15 +29,15 @@ impl Connection<'_> {
             return;
         }
         self.limits.progressed(now);
-        if self.careful && self.trail.is_unanswerable(ticket) {
+        if self.careful && self.trail.is_untried(ticket) {
             self.lingering.push((ticket, fate, now));
             return;
         }
         self.finish_fate(ticket, fate, now);
     }
 
-    /// While careful, a publication at QoS 0 keeps its place for a moment: nothing else is then under way if the broker hangs
-    /// up on it.
+    /// While careful, the first publication at QoS 0 on a topic keeps its place for a moment: nothing else is then under way if the
+    /// broker hangs up on it. Those behind it do not, or a sensor at QoS 0 would hold up all others.
     pub(super) fn look_at_care(&mut self, now: Duration) {
         if self.careful && (self.trail.answers() >= CAREFUL_ANSWERS || now.saturating_sub(self.since) >= STABLE_AFTER) {
             self.end_care();
@@ -115,10 +115,9 @@ impl Connection<'_> {
 mod tests {
     use super::*;
     use crate::Protocol;
-    use crate::session::{CauseKind, Publication};
+    use crate::session::CauseKind;
     use crate::testing::{Bench, cause, connected, settings};
     use crate::trail::{Blame, Request};
-    use fieldgate_model::Qos;
 
     /// A broker that has just hung up on something.
     fn bench() -> Bench {
@@ -143,15 +142,20 @@ mod tests {
     fn after_a_hang_up_nothing_follows_at_once_what_the_broker_does_not_answer() {
         let mut bench = bench();
         let mut connection = bench.connection(connected(Protocol::V5));
-        let publication = Publication::plain("b/sensors/air".into(), "", Qos::AtMostOnce, false);
-        let ticket = connection.window.enter(Slot::RequesterReply(publication.topic.clone()));
-        let blame = Blame { request: Request::Publish(publication.topic), retain: false };
-        connection.trail.sent(RequestId::Publication(ticket), blame, false);
-        connection.on_fate(ticket, Fate::Acknowledged);
+        let write = |connection: &mut Connection<'_>| {
+            let topic = "b/sensors/air".to_owned();
+            let ticket = connection.window.enter(Slot::RequesterReply(topic.clone()));
+            let blame = Blame { request: Request::Publish(topic), retain: false };
+            connection.trail.sent(RequestId::Publication(ticket), blame, false);
+            connection.on_fate(ticket, Fate::Acknowledged);
+        };
+        write(&mut connection);
         let written = connection.lingering[0].2;
         connection.look_at_care(written + LINGER - Duration::from_millis(1));
         assert_eq!(connection.window.free_places(), 0);
         connection.look_at_care(written + LINGER);
         assert_eq!(connection.window.free_places(), 1);
+        write(&mut connection);
+        assert_eq!(connection.window.free_places(), 1, "the topic has been tried");
     }
 }

@@ -6,8 +6,9 @@
 //!
 //! Promised: a lane reads on where the spool's answer says, whatever number of messages came; within a lane the messages of one
 //! key are sent in order of sequence; the late lane never sends what the live lane still has; a refused key holds up no other.
-//! A reply may overtake one from before the connection that the late lane has not read yet; a loss record waits for the late
-//! lane, so that its account comes after what it is about.
+//! A reply overtakes the readings that wait in the live lane, for somebody waits for it; between two replies goes one of them, so
+//! that commands hold up no reading. A reply may also overtake one from before the connection that the late lane has not read yet;
+//! a loss record waits for the late lane, so that its account comes after what it is about.
 
 #[cfg(test)]
 mod tests;
@@ -98,6 +99,8 @@ pub struct Lanes {
     late: Queue,
     /// Read and not to be sent before they are read again.
     passed_over: BTreeSet<Sequence>,
+    /// The live lane sent a reply last.
+    replied: bool,
 }
 
 /// What the window of the connection accepts now.
@@ -129,7 +132,7 @@ impl Lanes {
     /// The late lane begins at the oldest message, the live lane at `boundary`.
     pub fn new(run: RunId, late_after: Duration, boundary: Sequence) -> Self {
         let (live, late) = (Queue::new(boundary), Queue::new(Sequence(0)));
-        Self { run, late_after, boundary, live, late, passed_over: BTreeSet::new() }
+        Self { run, late_after, boundary, live, late, passed_over: BTreeSet::new(), replied: false }
     }
 
     /// From where a lane wants to read, when its queue is not full and something may be there.
@@ -245,8 +248,12 @@ impl Lanes {
         }
         let may_go =
             |message: &Message| (accepts.replies || !message.key.kind.is_reply()) && self.may_go_live(message, now);
-        let sequence = self.live.first(accepts.exact, may_go)?;
-        Self::take(&mut self.live, sequence, Lane::Live)
+        let reply = || self.live.first(accepts.exact, |message| message.key.kind.is_reply() && may_go(message));
+        let overtakes = accepts.replies && self.live.replies > 0 && !self.replied;
+        let sequence = overtakes.then(reply).flatten().or_else(|| self.live.first(accepts.exact, may_go))?;
+        let next = Self::take(&mut self.live, sequence, Lane::Live)?;
+        self.replied = next.message.key.kind.is_reply();
+        Some(next)
     }
 
     /// The next message of the late lane; at QoS 2 only if `exact`.

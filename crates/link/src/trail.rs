@@ -72,9 +72,12 @@ impl Trail {
         self.open.push_back(Open { id, blame, answered });
     }
 
-    /// Whether the publication gets no answer from the broker.
-    pub(super) fn is_unanswerable(&self, ticket: Ticket) -> bool {
-        self.open.iter().any(|open| open.id == RequestId::Publication(ticket) && !open.answered)
+    /// Whether the publication gets no answer from the broker, and none on its topic was written before.
+    pub(super) fn is_untried(&self, ticket: Ticket) -> bool {
+        let open = self.open.iter().find(|open| open.id == RequestId::Publication(ticket));
+        open.is_some_and(|Open { blame, answered, .. }| {
+            !answered && !matches!(&blame.request, Request::Publish(topic) if self.written.contains_key(topic))
+        })
     }
 
     /// The broker has answered, or a publication at QoS 0 is written; returns what it was.
@@ -177,13 +180,18 @@ mod tests {
         let (mut trail, id) = (Trail::default(), RequestId::Publication);
         trail.sent(id(assured), publish("air"), true);
         trail.sent(id(plain), publish("door"), false);
-        assert!(trail.is_unanswerable(plain) && !trail.is_unanswerable(assured));
+        assert!(trail.is_untried(plain) && !trail.is_untried(assured));
         let open = |trail: &Trail| ["air", "door"].map(|topic| trail.is_open(&publish(topic).request));
         assert_eq!((open(&trail), trail.answers()), ([true, true], 0));
         trail.done(id(plain), NOW);
         assert_eq!((open(&trail), trail.answers()), ([true, false], 1));
+        let [again, other] = [window.enter(Slot::Birth), window.enter(Slot::Birth)];
+        trail.sent(id(again), publish("door"), false);
+        trail.sent(id(other), publish("window"), false);
+        assert!(trail.is_untried(other) && !trail.is_untried(again));
         trail.done(id(assured), NOW);
-        assert_eq!((open(&trail), trail.answers()), ([false, false], 2));
+        trail.done(id(again), NOW);
+        assert_eq!((open(&trail), trail.answers()), ([false, false], 3));
     }
 
     #[test]

@@ -252,6 +252,15 @@ fn readings_go_on_while_the_window_accepts_no_reply() {
 }
 
 #[test]
+fn a_reply_overtakes_what_waits_and_a_reading_goes_between_two_replies() {
+    let messages = [message("a", RUN, 100), message("a", RUN, 100), message("b", RUN, 100), reply(), reply()];
+    let mut bench = Bench::new(messages.to_vec(), 0);
+    while bench.send(Duration::from_secs(100)).is_some() {}
+    let sent: Vec<u64> = bench.sent.iter().map(|(at, _)| at.0).collect();
+    assert_eq!(sent, [3, 0, 4, 1, 2]);
+}
+
+#[test]
 fn what_is_read_of_a_refused_key_is_passed_over_and_what_is_in_flight_is_not() {
     let now = Duration::from_secs(100);
     let (mut lanes, from) = live_with(0, 1);
