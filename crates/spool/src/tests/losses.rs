@@ -146,6 +146,25 @@ fn a_full_spool_keeps_to_its_limit_however_much_comes_at_once() {
     assert!(core.stats().dropped > 0, "it was never full");
 }
 
+/// Between the two a power cut would take the readings without a word.
+#[test]
+fn what_gave_way_and_its_record_are_written_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let mut seq = 0;
+    let mut grow = |core: &mut Core| {
+        seq += 1;
+        core.append(reading("air", seq, 4000), at(seq));
+        core.tick(at(seq));
+        core.stats().dropped
+    };
+    while grow(&mut core) == 0 {}
+    for _ in 0..3 {
+        let dropped = grow(&mut core);
+        assert_eq!(records_on_disk(folder.path()), [[1, dropped, dropped]]);
+    }
+}
+
 #[test]
 fn a_reply_in_a_full_spool_displaces_readings_and_no_other_reply() {
     let folder = tempfile::tempdir().unwrap();

@@ -64,6 +64,24 @@ fn the_reserve_follows_max_size() {
     }
 }
 
+/// A deletion needs space too: without the reserve, what the broker has taken could never be given back.
+#[test]
+fn a_full_disk_gets_the_reserve_and_gives_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    let reserve = || length(folder.path(), "spool.db.reserve");
+    core.append(reading("air", 1, 1000), at(1));
+    core.tick(at(1));
+    let usual = reserve();
+    core.fill_disk(true);
+    core.append(reading("air", 2, 100_000), at(2));
+    core.tick(at(2));
+    assert!(usual > 0 && reserve() == 0, "{usual}, then {}", reserve());
+    core.fill_disk(false);
+    core.tick(at(20_000));
+    assert_eq!((core.stats().error, reserve()), (None, usual));
+}
+
 #[test]
 fn the_space_of_a_backlog_is_given_back_when_the_broker_has_all_of_it() {
     let folder = tempfile::tempdir().unwrap();
