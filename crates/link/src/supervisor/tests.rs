@@ -75,3 +75,28 @@ fn what_was_learnt_fits_settings_that_name_the_same_brokers_used_in_the_same_way
     assert!(!handover.fits(&Settings { retain_state: !usual.retain_state, ..usual.clone() }));
     assert!(!handover.fits(&Settings { username: Some("other".into()), ..usual }));
 }
+
+#[test]
+fn a_link_goes_on_where_the_one_before_ended_if_the_brokers_are_the_same() {
+    for (keep_alive, username, goes_on) in [(5, None, true), (60, Some("other"), false)] {
+        let (Supervisor { parts, report, failover, .. }, brokers) = at_the_second(settings(Protocol::V5));
+        let (keep_alive, username) = (Duration::from_secs(keep_alive), username.map(str::to_owned));
+        let settings = Settings { keep_alive, username, ..parts.settings.clone() };
+        let handover = Some(Handover { settings: parts.settings, report, failover });
+        let next = Supervisor::new(Parts { handover, ..Bench::new(settings).parts });
+        assert_eq!(next.broker(), brokers.into_iter().nth(usize::from(goes_on)));
+    }
+}
+
+/// MQTT would take an empty one for the wish to get one from the broker, which a persistent session cannot have.
+#[test]
+fn an_identifier_that_is_empty_is_chosen_by_chance_like_one_that_is_missing() {
+    let identifier = |client_id: Option<&str>| {
+        let settings = Settings { client_id: client_id.map(str::to_owned), ..settings(Protocol::V5) };
+        Supervisor::new(Bench::new(settings).parts).failover.identifier().to_owned()
+    };
+    assert_eq!(identifier(Some("shed")), "shed");
+    for by_chance in [identifier(None), identifier(Some(""))] {
+        assert_eq!(by_chance.strip_prefix("fieldgate-").map(str::len), Some(8), "{by_chance}");
+    }
+}
