@@ -1,5 +1,6 @@
 //! A world in which nothing is seen at once: with `FIELDGATE_LATE` set, messages and lines of the log reach a test up to so many
-//! milliseconds after they came, each topic by another time and each in its own order, and whoever waits looks later.
+//! milliseconds after they came, each topic by another time and each in its own order, and whoever waits looks later. A scripted
+//! broker stops for as long now and then.
 //!
 //! Nobody promises an order between topics, or between a topic and the log. A test that needs one passes for years on one machine
 //! and fails on another; here it fails within a few runs.
@@ -20,6 +21,24 @@ fn most() -> Option<Duration> {
 /// How long the next is held back. Half of them are not.
 pub fn chance() -> Duration {
     most().filter(|_| fastrand::bool()).map_or(Duration::ZERO, |most| most.mul_f64(fastrand::f64()))
+}
+
+/// Whoever reads gets no turn now and then: at most half of the time, and what comes meanwhile is read at once when it goes on.
+#[derive(Debug, Default)]
+pub struct Stalls {
+    next: Option<Instant>,
+}
+
+impl Stalls {
+    /// Before the next is looked at.
+    pub fn pass(&mut self) {
+        let now = Instant::now();
+        if most().is_some() && self.next.is_none_or(|next| now >= next) {
+            let held_up = chance();
+            std::thread::sleep(held_up);
+            self.next = Some(now + 2 * held_up);
+        }
+    }
 }
 
 /// What has come and is not seen yet.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::late::Stalls;
 use super::wire::{self, Connect, Packet, Publish};
 use super::{ports, wait_for, wait_until};
 
@@ -236,7 +237,9 @@ struct Connection {
 impl Connection {
     /// Ends when the client or the script closes the connection.
     fn serve(&mut self) -> io::Result<()> {
+        let mut stalls = Stalls::default();
         while let Some((first, body)) = wire::read_frame(&mut self.stream)? {
+            stalls.pass();
             let Some(packet) = wire::parse(first, &body, self.level) else {
                 let text = format!("connection {}: {first:#04x} {body:02x?}", self.number);
                 self.records.lock().unwrap().malformed.push(text);

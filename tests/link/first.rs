@@ -49,9 +49,10 @@ async fn the_first_is_gone_back_to_when_it_returns_and_nothing_is_lost() {
         };
         eventually("each reading to arrive at one of them", all).await;
         eventually("all delivered", || spool.is_empty()).await;
+        let has_ended = || matches!(second.received().last().unwrap().packet, Packet::Disconnect { .. });
+        eventually("an orderly end", has_ended).await;
         let last = second.publishes().pop().unwrap();
         assert_eq!((last.topic.as_str(), last.text().as_str(), last.retain), ("b/status", "offline", true));
-        assert!(matches!(second.received().last().unwrap().packet, Packet::Disconnect { .. }), "an orderly end");
         assert_eq!(first.connects().len(), 1, "the connection that was tried is the one that is used");
         link.end().await;
     }
