@@ -16,8 +16,8 @@ use crate::suite::{chance, report, times};
 
 const REPEATS: usize = 100;
 
-/// As many may be on their way: fewer than the link holds.
-const UNDER_WAY: usize = 32;
+/// As many may be on their way: no more than one bus takes before it says that it is busy.
+const UNDER_WAY: usize = 16;
 
 fn replies(broker: &ScriptedBroker, output: &str) -> Vec<String> {
     let topic = reply(output);
