@@ -38,13 +38,13 @@ use fieldgate_clock as clock;
 use fieldgate_link::Incoming;
 use fieldgate_model::payload::{self, ResponseTarget};
 use fieldgate_model::{
-    Action, Command, Name, Outcome, PersistedValues, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyValue,
-    Throttle,
+    Action, Command, Name, Outcome, PersistedValues, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyStatus,
+    ReplyValue, Throttle,
 };
 use fieldgate_spool::CommandIds;
 
 pub use answers::Answers;
-pub use local::{LocalRequester, LocalRequesters};
+pub use local::{LocalReply, LocalRequester, LocalRequesters};
 pub use rules::Switch;
 pub use variables::keep;
 
@@ -239,7 +239,10 @@ impl Commands {
             }
             Seen::Answered(payload) => {
                 self.count(&recipient, false);
-                self.repeat(Answer { recipient, payload, response }, id.as_deref()).await;
+                // Of what an earlier run answered only the payload is kept.
+                let rejected = ReplyStatus { outcome: Outcome::Rejected, reason: None };
+                let status = payload::reply_status(&payload).unwrap_or(rejected);
+                self.repeat(Answer { recipient, payload, response }, status, id.as_deref()).await;
             }
             Seen::Interrupted => {
                 let refusal = Some(Refusal::new(Reason::Hardware, INTERRUPTED));
@@ -357,9 +360,9 @@ impl Commands {
         // Recorded before it is sent: a requester that has got an answer gets the same again.
         let waiting = ids.map(|ids| ids.answered(&reply.recipient, id, &payload)).unwrap_or_default();
         let answer = |response| Answer { recipient: reply.recipient.clone(), payload: payload.clone(), response };
-        self.answers.send(answer(response)).await;
+        self.answers.reply(answer(response), reply.status()).await;
         for response in waiting {
-            self.repeat(answer(response), id).await;
+            self.repeat(answer(response), reply.status(), id).await;
         }
     }
 
@@ -376,10 +379,10 @@ impl Commands {
         }
     }
 
-    async fn repeat(&mut self, answer: Answer, id: Option<&str>) {
+    async fn repeat(&mut self, answer: Answer, status: ReplyStatus, id: Option<&str>) {
         let [actuator, sensor, variable, rule] = named(&answer.recipient);
         info!(actuator, sensor, variable, rule, id, "Command repeated; answered as before.");
-        self.answers.send(answer).await;
+        self.answers.reply(answer, status).await;
     }
 
     /// For health, which has no such numbers of totals.

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::commands::local::LocalRequesters;
 use crate::recorder::Answer;
+use fieldgate_model::ReplyStatus;
 
 /// How long a reply may wait for a place in the recorder's queue.
 const WITHIN: Duration = Duration::from_millis(20);
@@ -34,10 +35,15 @@ impl Answers {
         Self { recorder, local, lost: 0 }
     }
 
-    /// Passes a reply on. The first that finds the queue full waits a little; the next ones do not, until one is accepted again:
+    /// Passes the reply to a command on, to whom waits for it in this program as well.
+    pub async fn reply(&mut self, mut answer: Answer, status: ReplyStatus) {
+        answer.response = self.local.answer(answer.response.take(), status, &answer.payload);
+        self.send(answer).await;
+    }
+
+    /// Passes an answer to the recorder. The first that finds the queue full waits a little; the next ones do not, until one is accepted again:
     /// otherwise a command would wait behind many replies.
-    pub async fn send(&mut self, mut answer: Answer) {
-        answer.response = self.local.answer(answer.response.take(), &answer.payload);
+    pub async fn send(&mut self, answer: Answer) {
         let name = answer.recipient.name.clone();
         let within = if self.lost == 0 { WITHIN } else { Duration::ZERO };
         // It is tried once even when there is no time.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use fieldgate_model::ReplyStatus;
 use fieldgate_model::payload::ResponseTarget;
 
 /// Those who wait for an answer. Clones are one and the same. Bounded by those who ask: who stops waiting is forgotten.
@@ -17,14 +18,23 @@ pub struct LocalRequesters(Arc<Mutex<Waiting>>);
 #[derive(Debug, Default)]
 struct Waiting {
     last: u64,
-    requesters: BTreeMap<u64, oneshot::Sender<String>>,
+    requesters: BTreeMap<u64, oneshot::Sender<LocalReply>>,
+}
+
+/// What one of ours is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalReply {
+    /// How the command ended.
+    pub status: ReplyStatus,
+    /// The reply as JSON, as it is published.
+    pub payload: String,
 }
 
 /// One that waits.
 #[derive(Debug)]
 pub struct LocalRequester {
     number: u64,
-    answer: oneshot::Receiver<String>,
+    answer: oneshot::Receiver<LocalReply>,
     all: LocalRequesters,
 }
 
@@ -40,7 +50,12 @@ impl LocalRequesters {
     }
 
     /// Hands an answer to one of ours; what is for the broker is given back.
-    pub(super) fn answer(&self, target: Option<ResponseTarget>, payload: &str) -> Option<ResponseTarget> {
+    pub(super) fn answer(
+        &self,
+        target: Option<ResponseTarget>,
+        status: ReplyStatus,
+        payload: &str,
+    ) -> Option<ResponseTarget> {
         let target = target?;
         if !target.topic.is_empty() {
             return Some(target);
@@ -48,7 +63,7 @@ impl LocalRequesters {
         let number = target.correlation.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
         if let Some(requester) = number.and_then(|number| self.waiting().requesters.remove(&number)) {
             // It may have stopped waiting just now.
-            requester.send(payload.to_owned()).ok();
+            requester.send(LocalReply { status, payload: payload.to_owned() }).ok();
         }
         None
     }
@@ -64,8 +79,8 @@ impl LocalRequester {
         ResponseTarget { topic: String::new(), correlation: Some(self.number.to_be_bytes().to_vec()) }
     }
 
-    /// The reply's payload; nothing when the commands have ended.
-    pub async fn answer(&mut self) -> Option<String> {
+    /// The reply; nothing when the commands have ended.
+    pub async fn answer(&mut self) -> Option<LocalReply> {
         (&mut self.answer).await.ok()
     }
 }
@@ -79,6 +94,7 @@ impl Drop for LocalRequester {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fieldgate_model::{Outcome, Reason};
 
     #[tokio::test]
     async fn each_gets_its_own_answer_and_who_has_gone_is_forgotten() {
@@ -87,13 +103,16 @@ mod tests {
         let targets = [one.target(), other.target(), gone.target()];
         drop(gone);
         let [first, second, third] = targets;
-        assert_eq!(all.answer(Some(second), "two"), None);
-        assert_eq!(all.answer(Some(first), "one"), None);
-        assert_eq!(all.answer(Some(third), "three"), None);
-        assert_eq!((one.answer().await.as_deref(), other.answer().await.as_deref()), (Some("one"), Some("two")));
+        let done = ReplyStatus { outcome: Outcome::Done, reason: None };
+        let failed = ReplyStatus { outcome: Outcome::Failed, reason: Some(Reason::Hardware) };
+        assert_eq!(all.answer(Some(second), failed, "two"), None);
+        assert_eq!(all.answer(Some(first), done, "one"), None);
+        assert_eq!(all.answer(Some(third), done, "three"), None);
+        assert_eq!(one.answer().await, Some(LocalReply { status: done, payload: "one".to_owned() }));
+        assert_eq!(other.answer().await, Some(LocalReply { status: failed, payload: "two".to_owned() }));
         drop((one, other));
         assert!(all.waiting().requesters.is_empty());
         let broker = ResponseTarget { topic: "answers/me".into(), correlation: None };
-        assert_eq!(all.answer(Some(broker.clone()), "x"), Some(broker));
+        assert_eq!(all.answer(Some(broker.clone()), done, "x"), Some(broker));
     }
 }

@@ -12,7 +12,7 @@ use crate::http::access::Refused;
 use crate::http::{BODY_WITHIN, MAX_BODY, Parts};
 use fieldgate_link::Incoming;
 use fieldgate_model::payload::decode_command;
-use fieldgate_model::{Name, RecipientKind};
+use fieldgate_model::{Name, Outcome, Reason, RecipientKind, ReplyStatus};
 
 /// A command is answered by then; the gateway gives a bus five seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
@@ -53,7 +53,7 @@ pub(super) async fn command(
     let busy = |reason: &str| Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason);
     parts.commands.try_send(message).map_err(|_| busy("too many commands wait"))?;
     match timeout(ANSWER_WITHIN, requester.answer()).await {
-        Ok(Some(reply)) => Ok((status_of(&reply), reply.into())),
+        Ok(Some(reply)) => Ok((status_code(reply.status), reply.payload.into())),
         _ => Err(busy("the command was not answered in time; it may still be carried out")),
     }
 }
@@ -87,14 +87,12 @@ fn has_id(text: &str) -> bool {
     serde_json::from_str::<Json>(text).is_ok_and(|json| json.get("id").is_some())
 }
 
-fn status_of(reply: &str) -> StatusCode {
-    let reply = serde_json::from_str::<Json>(reply).unwrap_or(Json::Null);
-    let reason = reply["reason"].as_str().unwrap_or_default();
-    match reply["outcome"].as_str() {
-        Some("done") => StatusCode::OK,
-        Some("failed") => StatusCode::BAD_GATEWAY,
-        _ if reason.starts_with("unknown:") => StatusCode::NOT_FOUND,
-        _ => StatusCode::CONFLICT,
+fn status_code(ReplyStatus { outcome, reason }: ReplyStatus) -> StatusCode {
+    match outcome {
+        Outcome::Done => StatusCode::OK,
+        Outcome::Failed => StatusCode::BAD_GATEWAY,
+        Outcome::Rejected if reason == Some(Reason::Unknown) => StatusCode::NOT_FOUND,
+        Outcome::Rejected => StatusCode::CONFLICT,
     }
 }
 
@@ -119,12 +117,10 @@ mod tests {
 
     #[test]
     fn what_became_of_it_is_the_status() {
-        let of = |outcome: &str, reason: &str| {
-            status_of(&serde_json::json!({ "outcome": outcome, "reason": reason }).to_string()).as_u16()
-        };
-        assert_eq!(of("done", ""), 200);
-        assert_eq!(of("rejected", "min_off: 5 s more"), 409);
-        assert_eq!(of("rejected", "unknown: there is no output called x"), 404);
-        assert_eq!(of("failed", "hardware: x"), 502);
+        let of = |outcome, reason| status_code(ReplyStatus { outcome, reason }).as_u16();
+        assert_eq!(of(Outcome::Done, None), 200);
+        assert_eq!(of(Outcome::Rejected, Some(Reason::Limit)), 409);
+        assert_eq!(of(Outcome::Rejected, Some(Reason::Unknown)), 404);
+        assert_eq!(of(Outcome::Failed, Some(Reason::Hardware)), 502);
     }
 }

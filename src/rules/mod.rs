@@ -27,7 +27,7 @@ use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
 use fieldgate_link::{Latest, LinkState, LinkStatus};
 use fieldgate_model::topic::Topics;
-use fieldgate_model::{CommandValue, Name, PersistedValues, Recipient, RecipientKind, ReplyValue};
+use fieldgate_model::{CommandValue, Name, PersistedValues, Reason, Recipient, RecipientKind, Refusal, ReplyValue};
 use fieldgate_rules::{Event, Order, RuleSpec};
 use fieldgate_safety::Done;
 
@@ -87,7 +87,7 @@ fn switches_of(persisted: &PersistedValues) -> BTreeMap<Name, bool> {
 }
 
 /// The answer to an order, by its id.
-type Answered = (u64, Result<(), Arc<str>>);
+type Answered = (u64, Result<(), Refusal>);
 
 /// An order that was not handed over yet.
 struct Asked {
@@ -99,11 +99,15 @@ struct Asked {
 enum NotOffered {
     /// Its bus has no room for it now.
     Full,
-    /// For a reason that stays, in words.
-    No(&'static str),
+    /// For a reason that stays.
+    No(Refusal),
 }
 
-const FULL: &str = "busy: the output's bus has not taken the orders before this one";
+/// What an order is answered that its bus had no room for in time.
+const FULL: &str = "the output's bus has not taken the orders before this one";
+
+/// What became of handing an order over: its worker will answer, or it is refused already.
+type Handed = Result<oneshot::Receiver<Applied>, Refusal>;
 
 /// Queues an order behind the others, in the place of an older one for the same output: so there is one for each output at most.
 fn enqueue(queue: &mut Vec<Asked>, asked: Asked) {
@@ -112,16 +116,16 @@ fn enqueue(queue: &mut Vec<Asked>, asked: Asked) {
 }
 
 /// Waits for what becomes of an order.
-async fn answer(asked: Asked, applied: Result<oneshot::Receiver<Applied>, &'static str>) -> Answered {
-    let answer = match applied {
-        Err(words) => Err(Arc::from(words)),
+async fn answer(asked: Asked, handed: Handed) -> Answered {
+    let answer = match handed {
+        Err(refusal) => Err(refusal),
         Ok(applied) => match tokio::time::timeout(ANSWER_WITHIN, applied).await {
             // It is kept, and carried out by itself. Until then the rule is blocked, and asking again changes nothing.
-            Ok(Ok(Ok(Done { note: Some(why), .. }))) if asked.addressed.is_set => Err(why.to_string().into()),
+            Ok(Ok(Ok(Done { note: Some(why), .. }))) if asked.addressed.is_set => Err(why),
             Ok(Ok(Ok(_))) => Ok(()),
-            Ok(Ok(Err(refusal))) => Err(refusal.to_string().into()),
-            Ok(Err(_)) => Err("hardware: the output is gone".into()),
-            Err(_) => Err("hardware: the bus does not answer".into()),
+            Ok(Ok(Err(refusal))) => Err(refusal),
+            Ok(Err(_)) => Err(Refusal::new(Reason::Hardware, "the output is gone")),
+            Err(_) => Err(Refusal::new(Reason::Hardware, "the bus does not answer")),
         },
     };
     (asked.addressed.id, answer)
@@ -139,11 +143,11 @@ impl Rules {
         self.link_changed(&mut running);
         loop {
             for order in running.take_orders() {
-                if let Some((id, answer)) = self.take(&running, order, &mut queue) {
-                    running.step(Event::Answered(id, answer));
+                if let Some(answered) = self.take(&running, order, &mut queue) {
+                    running.answered(answered);
                 }
             }
-            answers.extend(self.hand_over(&mut queue).into_iter().map(|(asked, applied)| answer(asked, applied)));
+            answers.extend(self.hand_over(&mut queue).into_iter().map(|(asked, handed)| answer(asked, handed)));
             self.publish(&mut running, &topics);
             let again = if queue.is_empty() { Duration::MAX } else { OFFER_AGAIN };
             let wait = running.wake_at().saturating_sub(clock::boottime()).min(again);
@@ -151,7 +155,7 @@ impl Rules {
             tokio::select! {
                 () = running.heard() => running.look(),
                 () = tokio::time::sleep(wait) => running.look(),
-                Some((id, answer)) = answers.next(), if !answers.is_empty() => running.step(Event::Answered(id, answer)),
+                Some(answered) = answers.next(), if !answers.is_empty() => running.answered(answered),
                 Ok(()) = self.link.changed() => self.link_changed(&mut running),
                 Some(switch) = self.switches.recv() => self.switch(&mut running, switch),
                 Ok(()) = self.persisted_values.changed() => self.recall(&mut running),
@@ -211,15 +215,15 @@ impl Rules {
     }
 
     /// Hands what is queued to the workers, as far as they have room.
-    fn hand_over(&self, queue: &mut Vec<Asked>) -> Vec<(Asked, Result<oneshot::Receiver<Applied>, &'static str>)> {
+    fn hand_over(&self, queue: &mut Vec<Asked>) -> Vec<(Asked, Handed)> {
         let now = clock::boottime();
         let mut handed = Vec::new();
         for asked in std::mem::take(queue) {
             let is_new = now.saturating_sub(asked.since) < ANSWER_WITHIN;
             match self.offer(&asked.addressed) {
                 Err(NotOffered::Full) if is_new => queue.push(asked),
-                Err(NotOffered::Full) => handed.push((asked, Err(FULL))),
-                Err(NotOffered::No(words)) => handed.push((asked, Err(words))),
+                Err(NotOffered::Full) => handed.push((asked, Err(Refusal::new(Reason::Busy, FULL)))),
+                Err(NotOffered::No(refusal)) => handed.push((asked, Err(refusal))),
                 Ok(applied) => handed.push((asked, Ok(applied))),
             }
         }
@@ -231,10 +235,11 @@ impl Rules {
         Addressed { rule, output, order, .. }: &Addressed,
     ) -> Result<oneshot::Receiver<Applied>, NotOffered> {
         if self.stopping.load(Ordering::Acquire) {
-            return Err(NotOffered::No("stopping: the gateway is ending"));
+            return Err(NotOffered::No(Refusal::new(Reason::Stopping, "the gateway is ending")));
         }
         let roster = self.roster.borrow();
-        let target = roster.targets.get(output).ok_or(NotOffered::No("unknown: there is no such output"))?;
+        let unknown = || NotOffered::No(Refusal::new(Reason::Unknown, "there is no such output"));
+        let target = roster.targets.get(output).ok_or_else(unknown)?;
         let (answer, applied) = oneshot::channel();
         let order = WorkerOrder::Rule { actuator: output.clone(), rule: rule.clone(), order: *order, answer };
         target.inbox.offer(order).map_err(|_| NotOffered::Full)?;

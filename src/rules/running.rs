@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::error;
 
+use crate::rules::Answered;
 use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Sampled, Signal, SignalKind as StoredKind, SignalName, Signals};
 use fieldgate_clock as clock;
 use fieldgate_drivers::formula;
@@ -195,6 +196,11 @@ impl Running {
     pub(super) fn step(&mut self, event: Event) {
         let wall = if self.engine.table().names_time() { wall() } else { None };
         self.engine.step(Now { at: clock::boottime(), wall }, event, &mut self.orders);
+    }
+
+    /// What became of an order. The engine and its reports take the refusal as a text.
+    pub(super) fn answered(&mut self, (id, answer): Answered) {
+        self.step(Event::Answered(id, answer.map_err(|refusal| refusal.to_string().into())));
     }
 
     /// A rule is switched. One that is not there yet, because a reload is on its way, begins so.

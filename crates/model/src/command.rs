@@ -93,6 +93,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    const ALL: [Self; 3] = [Self::Done, Self::Rejected, Self::Failed];
+
+    /// Of a reply's `outcome`.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)
+    }
+
     /// As it stands in replies.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -135,6 +142,27 @@ pub enum Reason {
 }
 
 impl Reason {
+    const ALL: [Self; 13] = [
+        Self::Retained,
+        Self::Expired,
+        Self::Unknown,
+        Self::NotAllowed,
+        Self::Unreadable,
+        Self::Oversized,
+        Self::OutOfRange,
+        Self::Busy,
+        Self::Interlock,
+        Self::Limit,
+        Self::Stopping,
+        Self::Hardware,
+        Self::RolledBack,
+    ];
+
+    /// Of the first word of a reply's `reason`.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+
     /// As it stands in replies.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -301,6 +329,22 @@ pub struct Reply {
     pub value: Option<ReplyValue>,
     /// When it was decided.
     pub time: SystemTime,
+}
+
+impl Reply {
+    /// How it ended, without its words.
+    pub fn status(&self) -> ReplyStatus {
+        ReplyStatus { outcome: self.outcome, reason: self.refusal.as_ref().map(|refusal| refusal.reason) }
+    }
+}
+
+/// What programs go by in a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyStatus {
+    /// How the command ended.
+    pub outcome: Outcome,
+    /// Why it was refused or failed; of one that is done, why it does not show yet.
+    pub reason: Option<Reason>,
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ pub mod topic;
 pub mod variable;
 mod wrong;
 
-pub use command::{Command, CommandValue, Outcome, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyValue, Word};
+pub use command::{
+    Command, CommandValue, Outcome, Reason, Recipient, RecipientKind, Refusal, Reply, ReplyStatus, ReplyValue, Word,
+};
 pub use command_record::{CommandRecord, EarlierCommands, REMEMBERED};
 pub use count::{Count, CountScale, PersistedCounts, Saved};
 pub use field::{Field, Kind, Need, Setting, Settings};

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    ClockStatus, Loss, Measurement, Message, OutputValue, Reply, ReplyValue, SensorStatus, StateCause, Travel, Value,
-    VariableValue,
+    ClockStatus, Loss, Measurement, Message, Outcome, OutputValue, Reason, Reply, ReplyStatus, ReplyValue,
+    SensorStatus, StateCause, Travel, Value, VariableValue,
 };
 
 pub use command::{MAX_COMMAND_BYTES, MAX_ID_CHARS, Undecodable, decode_command};
@@ -134,6 +134,14 @@ pub fn reply(reply: &Reply) -> Vec<u8> {
     })
     .to_string()
     .into_bytes()
+}
+
+/// What [`reply`] wrote of the status of a reply, of which only the payload was kept; `None` of what it has not written.
+pub fn reply_status(payload: &str) -> Option<ReplyStatus> {
+    let reply: Json = serde_json::from_str(payload).ok()?;
+    let outcome = Outcome::from_text(reply["outcome"].as_str()?)?;
+    let reason = reply["reason"].as_str().and_then(|text| Reason::from_text(text.split_once(':')?.0));
+    Some(ReplyStatus { outcome, reason })
 }
 
 fn reply_value(value: &ReplyValue) -> Json {
@@ -370,14 +378,16 @@ mod tests {
 
     #[test]
     fn a_reply_reports_reason_and_value() {
-        let made = reply(&Reply {
+        let rejection = Reply {
             recipient: Recipient::output(Name::new("fan").unwrap()),
             id: Some("a1".into()),
             outcome: Outcome::Rejected,
             refusal: Some(Refusal::new(Reason::OutOfRange, "140 is not within 0–100")),
             value: Some(ReplyValue::Output(OutputValue::Percent(40.0))),
             time: SystemTime::UNIX_EPOCH,
-        });
+        };
+        let made = reply(&rejection);
+        assert_eq!(reply_status(std::str::from_utf8(&made).unwrap()), Some(rejection.status()));
         let json: Json = serde_json::from_slice(&made).unwrap();
         assert_eq!(json["reason"], "out_of_range: 140 is not within 0–100");
         assert_eq!(json["value"], 40.0);
@@ -396,7 +406,9 @@ mod tests {
                 value: Some(ReplyValue::Measured(Value::Number { value, decimals })),
                 time: SystemTime::UNIX_EPOCH,
             });
-            String::from_utf8(made).unwrap()
+            let text = String::from_utf8(made).unwrap();
+            assert_eq!(reply_status(&text), Some(ReplyStatus { outcome: Outcome::Done, reason: None }));
+            text
         };
         for (value, decimals, text) in [(1_234.560_000_01, 2, "1234.56"), (1234.0, 3, "1234"), (0.5, 1, "0.5")] {
             let json: Json = serde_json::from_str(&made(value, decimals)).unwrap();
