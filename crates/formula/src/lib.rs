@@ -148,6 +148,7 @@
 //! | `sea_level_pressure(pressure, temperature, altitude)` | the pressure at sea level | hPa, °C, m → hPa |
 
 mod check;
+mod collector;
 mod function;
 mod kind;
 mod parse;
@@ -161,6 +162,7 @@ mod value;
 pub mod weather;
 
 pub use check::{Names, Signal, compile};
+pub use collector::NameCollector;
 pub use function::{FUNCTIONS, FunctionSpec};
 pub use kind::{Kind, Unit};
 pub use parse::{MAX_LENGTH, MAX_NESTING, parse};

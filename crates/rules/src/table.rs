@@ -1,9 +1,8 @@
 //! All rules, their formulas compiled, and which of them an event concerns.
 
-use std::cell::RefCell;
 use std::fmt;
 
-use fieldgate_formula::{self as language, Input, Kind, Names, Problem, Program};
+use fieldgate_formula::{self as language, Input, Kind, NameCollector, Problem, Program};
 use fieldgate_model::Name;
 
 use crate::rule::RuleSpec;
@@ -104,11 +103,16 @@ impl Table {
         specs: Vec<RuleSpec>,
         describe: impl Fn(&language::Name) -> Option<SignalKind>,
     ) -> Result<Self, Vec<RuleProblem>> {
-        let asked = Asked { describe, signals: RefCell::default() };
-        let (mut table, mut problems) = (Self::default(), Vec::new());
+        let names = NameCollector::new(|name: &language::Name| {
+            let kind = describe(name)?;
+            let is_moment = kind == SignalKind::Moment;
+            let kind = kind.kind();
+            Some((Signal { name: name.to_string(), is_moment, kind: kind.clone(), rules: Vec::new() }, kind))
+        });
+        let (mut compiled, mut problems) = (Vec::new(), Vec::new());
         for spec in specs {
             let mut compile = |which, source: &str| {
-                let compiled = language::compile(source, &asked).and_then(|program| {
+                let compiled = language::compile(source, &names).and_then(|program| {
                     program.require(&Kind::Flag).map(|()| program).map_err(|problem| vec![problem])
                 });
                 let wrong = |problem| RuleProblem { rule: spec.name.clone(), which, problem };
@@ -117,16 +121,16 @@ impl Table {
             let when = compile(Which::When, &spec.when);
             let until = spec.until.as_deref().map(|source| compile(Which::Until, source));
             let (Some(when), Some(until)) = (when, until.map_or(Some(None), |until| until.map(Some))) else { continue };
-            let is_moment = when.inputs().iter().any(|input| match input {
-                Input::Signal(index) => asked.signals.borrow()[*index].is_moment,
-                _ => false,
-            });
-            table.add(Rule { spec, when, until, is_moment });
+            compiled.push((spec, when, until));
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        table.signals = asked.signals.into_inner();
+        let mut table = Self { signals: names.into_signals(), ..Self::default() };
+        for (spec, when, until) in compiled {
+            let is_moment = table.names_moment(&when);
+            table.add(Rule { spec, when, until, is_moment });
+        }
         table.index();
         Ok(table)
     }
@@ -159,13 +163,12 @@ impl Table {
 
     /// Everything that the formulas of these rules name, whether there is such a thing or not.
     pub fn names_of(specs: &[RuleSpec]) -> Vec<String> {
-        let any = |_: &language::Name| Some(SignalKind::Continuous(Kind::Number(language::Unit::Open)));
-        let asked = Asked { describe: any, signals: RefCell::default() };
+        let any = |name: &language::Name| Some((name.to_string(), Kind::Number(language::Unit::Open)));
+        let names = NameCollector::new(any);
         for source in specs.iter().flat_map(|spec| spec.until.iter().chain([&spec.when])) {
-            // Whether anything is wrong with it is no concern here: it is asked for its names alone.
-            let _names_are_kept = language::compile(source, &asked);
+            names.collect(source);
         }
-        asked.signals.into_inner().into_iter().map(|signal| signal.name).collect()
+        names.into_signals()
     }
 
     /// The names of signals, each at its index.
@@ -200,8 +203,12 @@ impl Table {
 
     /// The same of what ends it.
     pub fn ends_by_moment(&self, rule: usize) -> bool {
+        self.rules[rule].until.as_ref().is_some_and(|until| self.names_moment(until))
+    }
+
+    fn names_moment(&self, formula: &Program) -> bool {
         let is_moment = |input: &Input| matches!(input, Input::Signal(index) if self.signals[*index].is_moment);
-        self.rules[rule].until.as_ref().is_some_and(|until| until.inputs().iter().any(is_moment))
+        formula.inputs().iter().any(is_moment)
     }
 
     /// Whether any rule names the time of day or the day of the week.
@@ -211,29 +218,5 @@ impl Table {
 
     pub(crate) fn position(&self, output: &Name) -> usize {
         self.output(output).expect("the table has every output of its rules")
-    }
-}
-
-/// Names that remember what was asked of them, each with its place in the list as its index.
-struct Asked<F> {
-    describe: F,
-    signals: RefCell<Vec<Signal>>,
-}
-
-impl<F: Fn(&language::Name) -> Option<SignalKind>> Names for Asked<F> {
-    fn find(&self, name: &language::Name) -> Option<language::Signal> {
-        let kind = (self.describe)(name)?;
-        let name = name.to_string();
-        let mut signals = self.signals.borrow_mut();
-        let index = signals.iter().position(|known| known.name == name).unwrap_or(signals.len());
-        if index == signals.len() {
-            let is_moment = kind == SignalKind::Moment;
-            signals.push(Signal { name, is_moment, kind: kind.kind(), rules: Vec::new() });
-        }
-        Some(language::Signal { index, kind: kind.kind() })
-    }
-
-    fn known(&self) -> Vec<String> {
-        Vec::new()
     }
 }

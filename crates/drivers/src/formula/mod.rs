@@ -11,7 +11,6 @@ mod integral;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use crate::partly::Partly;
 use crate::{BusNeed, DriverError, DriverSpec, Event, Proof, Role, Sensor};
 use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Sampled, Signal, SignalKind, SignalName, Signals};
 use fieldgate_clock as clock;
-use fieldgate_formula::{self as language, Input, Names, Program, TimeOfDay, WEEKDAYS};
+use fieldgate_formula::{self as language, Input, NameCollector, Program, TimeOfDay, WEEKDAYS};
 use fieldgate_model::{
     Count, CountScale, Field, Form, Kind, Measurement, Name, Need, OutputKind, OutputValue, Quantity, Setting,
     Settings, Value, VariableKind, VariableValue,
@@ -155,15 +154,12 @@ pub fn source(row: &Settings) -> (&str, bool) {
 
 /// What the formulas of a sensor name, each once.
 pub fn inputs(settings: &Settings) -> Vec<SignalName> {
-    let asked = Asked {
-        describe: |_: &SignalName| Some(language::Kind::Number(language::Unit::Open)),
-        names: RefCell::default(),
-    };
+    let any = |name: &language::Name| Some((signal_name(name)?, language::Kind::Number(language::Unit::Open)));
+    let names = NameCollector::new(any);
     for (_, row) in rows(settings) {
-        // Whether anything is wrong with it is no concern here: it is asked for its names alone.
-        let _names_are_kept = language::compile(source(row).0, &asked);
+        names.collect(source(row).0);
     }
-    asked.names.into_inner()
+    names.into_signals()
 }
 
 /// The kind that a signal has in a formula.
@@ -192,29 +188,6 @@ fn signal_name(name: &language::Name) -> Option<SignalName> {
     }
 }
 
-/// Names that remember what was asked of them, each with its place in the list as its index.
-struct Asked<F> {
-    describe: F,
-    names: RefCell<Vec<SignalName>>,
-}
-
-impl<F: Fn(&SignalName) -> Option<language::Kind>> Names for Asked<F> {
-    fn find(&self, name: &language::Name) -> Option<language::Signal> {
-        let name = signal_name(name)?;
-        let kind = (self.describe)(&name)?;
-        let mut names = self.names.borrow_mut();
-        let index = names.iter().position(|known| *known == name).unwrap_or(names.len());
-        if index == names.len() {
-            names.push(name);
-        }
-        Some(language::Signal { index, kind })
-    }
-
-    fn known(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
 /// One measurement.
 struct Computed {
     quantity: Quantity,
@@ -237,12 +210,15 @@ struct Formula {
 
 impl Formula {
     fn start(signals: &Signals, settings: &Settings) -> Result<Self, DriverError> {
-        let describe = |name: &SignalName| signals.describe(name).as_ref().map(kind_of);
-        let asked = Asked { describe, names: RefCell::default() };
+        let names = NameCollector::new(|name: &language::Name| {
+            let name = signal_name(name)?;
+            let kind = kind_of(&signals.describe(&name)?);
+            Some((name, kind))
+        });
         let mut measurements = Vec::new();
         for (name, row) in rows(settings) {
             let (source, adds_up) = source(row);
-            let program = language::compile(source, &asked).map_err(|problems| {
+            let program = language::compile(source, &names).map_err(|problems| {
                 let words = problems.first().map(ToString::to_string).unwrap_or_default();
                 DriverError::Unknown(format!("{name} cannot be computed: {words}"))
             })?;
@@ -250,7 +226,7 @@ impl Formula {
             let integral = adds_up.then(|| Integral::new(factor(&program)));
             measurements.push(Computed { quantity, program, integral });
         }
-        let listener = signals.listen(asked.names.into_inner())?;
+        let listener = signals.listen(names.into_signals())?;
         let early_until = clock::boottime().saturating_add(PATIENCE);
         Ok(Self {
             listener,
