@@ -35,6 +35,7 @@ use crate::variables::Variables;
 use crate::views::{Answered, Views};
 use crate::worker::{Event, Order};
 use fieldgate_clock as clock;
+use fieldgate_clock::stop::stopped;
 use fieldgate_link::Incoming;
 use fieldgate_model::payload::{self, ResponseTarget};
 use fieldgate_model::{
@@ -423,10 +424,4 @@ fn named(recipient: &Recipient) -> [Shown<'_>; 4] {
 fn rejection(recipient: Recipient, id: Option<String>, refusal: Refusal) -> Reply {
     let (outcome, time) = (Outcome::Rejected, SystemTime::now());
     Reply { recipient, id, outcome, refusal: Some(refusal), value: None, time }
-}
-
-/// Waits until the program ends.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // A dropped sender ends the program as well. The borrowed value must not live across the next await.
-    stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
 }

@@ -37,6 +37,7 @@ use crate::commands::Answers;
 use crate::history::History;
 use crate::recorder::Answer;
 use crate::roster::SharedRoster;
+use fieldgate_clock::stop::stopped;
 use fieldgate_link::Incoming;
 use fieldgate_model::payload::{self, MAX_COMMAND_BYTES, Request, ResponseTarget};
 use fieldgate_model::{Field, Name, Reason, Recipient, Refusal, Settings as Arguments};
@@ -262,12 +263,6 @@ impl Requests {
         let payload = payload::response(&transaction, &data, refusal.as_ref());
         self.answers.send(Answer { recipient: Recipient::request(verb), payload, response }).await;
     }
-}
-
-/// Waits until the program ends.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // A dropped sender ends the program as well. The borrowed value must not live across the next await.
-    stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
 }
 
 /// What is refused whatever it asks for.

@@ -38,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::roster::Protected;
 use crate::variables::Variables;
 use fieldgate_clock as clock;
+use fieldgate_clock::stop::stopped;
 use fieldgate_link::{Incoming, SecretSource, secrets};
 
 /// Connections at once. One more is answered 503 and closed, unread.
@@ -203,10 +204,4 @@ fn refuse(stream: &TcpStream) {
     let answer =
         b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 10\r\ncontent-length: 0\r\n\r\n";
     let _taken: io::Result<usize> = stream.try_write(answer);
-}
-
-/// Waits until the program ends.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // A dropped sender ends the program as well. The borrowed value must not live across the next await.
-    stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
 }

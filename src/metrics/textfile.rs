@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::metrics::{Form, Metrics};
 use fieldgate_clock as clock;
+use fieldgate_clock::stop::stopped;
 
 /// How often it is written: as often as Prometheus usually looks.
 pub const EVERY: Duration = Duration::from_secs(15);
@@ -75,12 +76,6 @@ async fn remove(settings: Option<Settings>) {
     // It may never have been there. A disk that hangs must not keep the program from its end.
     let removed = tokio::task::spawn_blocking(move || fs::remove_file(path).ok());
     tokio::time::timeout(Duration::from_millis(100), removed).await.ok();
-}
-
-/// Waits until the program ends.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // A dropped sender ends the program as well. The borrowed value must not live across the next await.
-    stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use crate::views::Views;
 use crate::worker::{self, Applied, Order as WorkerOrder};
 use fieldgate_bus::signals::Signals;
 use fieldgate_clock as clock;
+use fieldgate_clock::stop::stopped;
 use fieldgate_link::{Latest, LinkState, LinkStatus};
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{CommandValue, Name, PersistedValues, Reason, Recipient, RecipientKind, Refusal, ReplyValue};
@@ -266,10 +267,4 @@ impl Rules {
             }
         }
     }
-}
-
-/// Waits until the program ends.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // A dropped sender ends the program as well. The borrowed value must not live across the next await.
-    stop.wait_for(|stop| *stop).await.map(|_| ()).ok();
 }

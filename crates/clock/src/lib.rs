@@ -4,8 +4,11 @@
 //! Schedules, ages and limits use `CLOCK_BOOTTIME`, which no one sets and which counts through a suspend. The wall clock is
 //! stamped beside it for people, with whether it can be trusted. That is asked of the file system, which is too slow for each
 //! reading: the program's main loop calls [`refresh`], and in between the last answer counts.
+//!
+//! [`stop`] is here because it has to be below all who have tasks.
 
 pub mod broker_heartbeat;
+pub mod stop;
 pub mod timer;
 
 use std::path::Path;

@@ -40,6 +40,7 @@ use super::spool_client::SpoolClient;
 use super::trail::{Blame, Request, RequestId, Trail};
 use super::twins::Twins;
 use super::{Incoming, Parts, Settings};
+use fieldgate_clock::stop::stopped;
 use fieldgate_clock::{self as clock, boottime};
 
 /// How often limits are looked at while something is unsettled, or a short keep-alive wants it.
@@ -138,12 +139,6 @@ fn lingering_will(settings: &Settings) -> Duration {
 /// In bytes; a larger one would end the connection, at the broker or in our own client.
 fn largest_packet(connected: &Connected) -> usize {
     connected.maximum_packet_size.min(MAX_PACKET) as usize
-}
-
-/// Ends when the link is asked to stop, or when the sender of that request is gone.
-pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is treated as a stop.
-    drop(stop.wait_for(|stop| *stop).await);
 }
 
 impl<'a> Connection<'a> {

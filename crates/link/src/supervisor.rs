@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::alarms::Whose;
 use super::broker_state::BrokerState;
-use super::connection::{Connection, End, stopped};
+use super::connection::{Connection, End};
 use super::dialect::Accepted;
 use super::expiry::{Expiry, Notices, of_files};
 use super::failover::{Failover, Outcome};
@@ -26,6 +26,7 @@ use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Openin
 use super::tls::{self, Tls};
 use super::{Broker, Parts, Protocol, ProtocolChoice, Settings, Transport};
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
+use fieldgate_clock::stop::stopped;
 use fieldgate_clock::{self as clock, boottime};
 use fieldgate_model::Secret;
 
