@@ -194,19 +194,20 @@ impl Commands {
         };
         if message.retain {
             let refusal = Refusal::new(Reason::Retained, "a command that the broker kept may be older than its sense");
-            self.refuse(recipient, id, refusal, response).await;
+            self.answer_once(&rejection(recipient, id, refusal), response).await;
             return None;
         }
         if message.stale {
             let refusal = Refusal::new(Reason::Expired, "the command waited at the broker while this gateway was away");
-            self.refuse(recipient, id, refusal, response).await;
+            self.answer_once(&rejection(recipient, id, refusal), response).await;
             return None;
         }
         let (recipient, id, response) = self.unless_seen(ids, recipient, id, response).await?;
         let command = match decoded {
             Ok(command) => command,
             Err(undecodable) => {
-                self.refuse_for_good(ids, recipient, id, undecodable.refusal, response).await;
+                let reply = rejection(recipient, id, undecodable.refusal);
+                self.answer_for_good(ids, &reply, response).await;
                 return None;
             }
         };
@@ -217,7 +218,7 @@ impl Commands {
                 Some(Box::pin(async move { Pending { recipient, id, response, ended: work.await } }))
             }
             Err(refusal) => {
-                self.refuse_for_good(ids, recipient, command.id, refusal, response).await;
+                self.answer_for_good(ids, &rejection(recipient, command.id, refusal), response).await;
                 None
             }
         }
@@ -236,7 +237,8 @@ impl Commands {
             Seen::UnderWay => self.count(&recipient, false),
             Seen::Crowded => {
                 let words = "too many repeats of this command wait for its answer";
-                self.refuse(recipient, id, Refusal::new(Reason::Busy, words), response).await;
+                let reply = rejection(recipient, id, Refusal::new(Reason::Busy, words));
+                self.answer_once(&reply, response).await;
             }
             Seen::Answered(payload) => {
                 self.count(&recipient, false);
@@ -248,7 +250,8 @@ impl Commands {
             Seen::Interrupted => {
                 let refusal = Some(Refusal::new(Reason::Hardware, INTERRUPTED));
                 let (outcome, value, time) = (Outcome::Failed, None, SystemTime::now());
-                self.answer(&Reply { recipient, id, outcome, refusal, value, time }, response, Some(ids)).await;
+                let reply = Reply { recipient, id, outcome, refusal, value, time };
+                self.answer_for_good(ids, &reply, response).await;
             }
         }
         None
@@ -313,34 +316,30 @@ impl Commands {
     async fn finished(&mut self, pending: Pending, ids: &mut Ids) {
         let Pending { recipient, id, response, ended: Ended { outcome, refusal, value } } = pending;
         let reply = Reply { recipient, id, outcome, refusal, value, time: SystemTime::now() };
-        self.answer(&reply, response, Some(ids)).await;
+        self.answer_for_good(ids, &reply, response).await;
     }
 
-    async fn refuse(
-        &mut self,
-        recipient: Recipient,
-        id: Option<String>,
-        refusal: Refusal,
-        response: Option<ResponseTarget>,
-    ) {
-        self.answer(&rejection(recipient, id, refusal), response, None).await;
+    /// Logs, counts and sends one reply, which nobody remembers: a repeat of the command is looked at again.
+    async fn answer_once(&mut self, reply: &Reply, response: Option<ResponseTarget>) {
+        let payload = self.note(reply);
+        self.answers.reply(Answer { recipient: reply.recipient.clone(), payload, response }, reply.status()).await;
     }
 
-    /// Refuses, and remembers the answer for repeats of the same `id`.
-    async fn refuse_for_good(
-        &mut self,
-        ids: &mut Ids,
-        recipient: Recipient,
-        id: Option<String>,
-        refusal: Refusal,
-        response: Option<ResponseTarget>,
-    ) {
-        self.answer(&rejection(recipient, id, refusal), response, Some(ids)).await;
+    /// Logs, counts and sends one reply, and gives it to all repeats of the same `id`.
+    async fn answer_for_good(&mut self, ids: &mut Ids, reply: &Reply, response: Option<ResponseTarget>) {
+        let payload = self.note(reply);
+        let id = reply.id.as_deref();
+        // Recorded before it is sent: a requester that has got an answer gets the same again.
+        let waiting = ids.answered(&reply.recipient, id, &payload);
+        let answer = |response| Answer { recipient: reply.recipient.clone(), payload: payload.clone(), response };
+        self.answers.reply(answer(response), reply.status()).await;
+        for response in waiting {
+            self.repeat(answer(response), reply.status(), id).await;
+        }
     }
 
-    /// Logs, counts and sends one reply; `ids` remember it for repeats, and without them nothing does.
-    async fn answer(&mut self, reply: &Reply, response: Option<ResponseTarget>, ids: Option<&mut Ids>) {
-        let payload = String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8");
+    /// Logs, counts and shows one reply; its payload.
+    fn note(&self, reply: &Reply) -> String {
         let reason = reply.refusal.as_ref().map(ToString::to_string);
         let value = reply.value.as_ref().map(ToString::to_string);
         let [actuator, sensor, variable, rule] = named(&reply.recipient);
@@ -357,14 +356,7 @@ impl Commands {
         );
         self.count(&reply.recipient, reply.outcome != Outcome::Done);
         self.show(reply, reason);
-        let id = reply.id.as_deref();
-        // Recorded before it is sent: a requester that has got an answer gets the same again.
-        let waiting = ids.map(|ids| ids.answered(&reply.recipient, id, &payload)).unwrap_or_default();
-        let answer = |response| Answer { recipient: reply.recipient.clone(), payload: payload.clone(), response };
-        self.answers.reply(answer(response), reply.status()).await;
-        for response in waiting {
-            self.repeat(answer(response), reply.status(), id).await;
-        }
+        String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8")
     }
 
     /// Notes what an output's command was answered.
