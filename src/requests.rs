@@ -42,7 +42,7 @@ use fieldgate_link::Incoming;
 use fieldgate_model::payload::{self, MAX_COMMAND_BYTES, Request, ResponseTarget};
 use fieldgate_model::{Field, Name, Reason, Recipient, Refusal, Settings as Arguments};
 
-pub use gateway::{Ask, Asked};
+pub use gateway::{Ask, Question};
 pub use log_level::USUAL as USUAL_LEVEL;
 
 /// Requests that may wait for their turn.
@@ -151,7 +151,7 @@ pub struct Context {
     /// The newest readings of every sensor.
     pub history: History,
     /// To whom the gateway's own matters go.
-    pub gateway: mpsc::Sender<Asked>,
+    pub gateway: mpsc::Sender<Question>,
 }
 
 /// What requests take and where they put it.

@@ -14,13 +14,13 @@ use serde_json::Value as Json;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use crate::cli::signals::{Asked, Signals};
+use crate::cli::signals::{SignalMeaning, Signals};
 use crate::cli::{self, safe_state};
 use crate::config::{self, Config, ConfigError, InForce, Loaded, Origin, Problem, Severity};
 use crate::deadlines;
 use crate::gateway::{self, Gateway, ReloadError};
 use crate::last_good;
-use crate::requests::{Asked as Question, Failure};
+use crate::requests::{Failure, Question};
 use crate::systemd;
 use crate::views::Views;
 use fieldgate_clock as clock;
@@ -181,7 +181,7 @@ async fn attend(attended: &mut Attended<'_>, signals: &mut Signals) {
         }
         tokio::select! {
             asked = signals.next() => {
-                if asked == Asked::Hangup && !signals.terminal_closed().await {
+                if asked == SignalMeaning::Hangup && !signals.terminal_closed().await {
                     // The log has said what came of it.
                     attended.reload().await.ok();
                 } else {

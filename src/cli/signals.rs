@@ -45,13 +45,13 @@ const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
 /// Signals that the service obeys.
 pub(super) struct Signals {
-    received: Vec<(Signal, Asked)>,
+    received: Vec<(Signal, SignalMeaning)>,
     hangup_is_end: bool,
 }
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum SignalMeaning {
     /// Somebody wants the end.
     Stop,
     /// The signal would have ended or stopped the program.
@@ -66,31 +66,29 @@ impl Signals {
         let kind = |number: Number| SignalKind::from_raw(number.as_raw());
         let mut received = Vec::new();
         for (number, _) in ASKS {
-            received.push((signal(kind(number))?, Asked::Stop));
+            received.push((signal(kind(number))?, SignalMeaning::Stop));
         }
         for (number, name) in ENDS {
-            received.push((signal(kind(number))?, Asked::End(name)));
+            received.push((signal(kind(number))?, SignalMeaning::End(name)));
         }
-        received.extend(
-            REAL_TIME.filter_map(|number| {
-                Some((signal(SignalKind::from_raw(number)).ok()?, Asked::End("a real-time signal")))
-            }),
-        );
+        received.extend(REAL_TIME.filter_map(|number| {
+            Some((signal(SignalKind::from_raw(number)).ok()?, SignalMeaning::End("a real-time signal")))
+        }));
         // A file of the spool that grows beyond a limit of the system is a disk that does not take more. A handler is enough: the
         // write then fails and the spool's rules for such disks apply.
         drop(signal(kind(Number::XFSZ))?);
         // Read before the handler is there. nohup(1) sets the signal aside, since the program is to outlive its terminal.
         let hangup_is_end = has_terminal(&own("stat")) && !ignores_hangup(&own("status"));
-        received.push((signal(SignalKind::hangup())?, Asked::Hangup));
+        received.push((signal(SignalKind::hangup())?, SignalMeaning::Hangup));
         Ok(Self { received, hangup_is_end })
     }
 
     /// Waits for a signal. Cancel-safe: a signal that is not taken here is taken at the next call.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> SignalMeaning {
         std::future::poll_fn(|context| self.poll(context)).await
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Asked> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<SignalMeaning> {
         let mut asked = None;
         for (signal, means) in &mut self.received {
             // Each must be polled, or it would not wake us.
@@ -101,7 +99,7 @@ impl Signals {
         asked.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// After [`Asked::Hangup`]: whether the terminal on which the program was started is gone.
+    /// After [`SignalMeaning::Hangup`]: whether the terminal on which the program was started is gone.
     pub(super) async fn terminal_closed(&self) -> bool {
         if !self.hangup_is_end {
             return false;
@@ -120,11 +118,11 @@ impl Signals {
             }
         };
         let Err(_elapsed) = timeout(SAME_SIGNAL, same).await;
-        while self.next().await != Asked::Stop {}
+        while self.next().await != SignalMeaning::Stop {}
     }
 }
 
-impl Asked {
+impl SignalMeaning {
     /// Logs which signal it was, where that is not obvious.
     pub(super) fn explain(self) {
         match self {

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::history::History;
 use crate::recorder::Answer;
-use crate::requests::{Asked, Context, Requests, Settings};
+use crate::requests::{Context, Question, Requests, Settings};
 use crate::roster::SharedRoster;
 use crate::worker::{Applied, Order};
 use fieldgate_clock as clock;
@@ -28,7 +28,7 @@ pub(super) struct RequestTask {
     task: JoinHandle<()>,
     stop: watch::Sender<bool>,
     settings: watch::Sender<Settings>,
-    asked: Option<mpsc::Receiver<Asked>>,
+    asked: Option<mpsc::Receiver<Question>>,
 }
 
 impl RequestTask {
@@ -68,7 +68,7 @@ impl RequestTask {
 
 impl Gateway {
     /// What the gateway is asked; for the code that runs its loop, once.
-    pub fn questions(&mut self) -> Option<mpsc::Receiver<Asked>> {
+    pub fn questions(&mut self) -> Option<mpsc::Receiver<Question>> {
         self.requests.asked.take()
     }
 

@@ -39,7 +39,7 @@ pub(super) async fn answer(request: Request<Body>, from: IpAddr, site: &Site) ->
         Ok(()) if about.method == Method::POST => change(about.uri.path(), body, site).await,
         Ok(()) => {
             let accept = about.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-            show(about.uri.path(), &Asked { site, accept, is_head })
+            show(about.uri.path(), &ShownRequest { site, accept, is_head })
         }
     };
     let mut answer = answered.unwrap_or_else(refuse);
@@ -59,10 +59,10 @@ static SHOWN: &[(&str, Show)] = &[
     ("/metrics", metrics),
 ];
 
-type Show = fn(&Asked<'_>) -> Result<Answer, Refused>;
+type Show = fn(&ShownRequest<'_>) -> Result<Answer, Refused>;
 
 /// A request for something that is shown.
-struct Asked<'a> {
+struct ShownRequest<'a> {
     site: &'a Site,
     /// The forms that the other side understands.
     accept: Option<&'a str>,
@@ -70,7 +70,7 @@ struct Asked<'a> {
     is_head: bool,
 }
 
-impl Asked<'_> {
+impl ShownRequest<'_> {
     fn cached(&self, what: What, kind: &'static str, make: impl FnOnce() -> String) -> Result<Answer, Refused> {
         Ok(full(kind, self.site.cached.get(what, make)))
     }
@@ -80,7 +80,7 @@ fn shown(path: &str) -> Option<Show> {
     SHOWN.iter().find(|(known, _)| *known == path).map(|(_, show)| *show)
 }
 
-fn show(path: &str, asked: &Asked<'_>) -> Result<Answer, Refused> {
+fn show(path: &str, asked: &ShownRequest<'_>) -> Result<Answer, Refused> {
     match shown(path) {
         Some(show) => show(asked),
         None if recipient_of(path).is_some() => {
@@ -130,18 +130,18 @@ fn the_page() -> Answer {
     answer
 }
 
-fn state(asked: &Asked<'_>) -> Result<Answer, Refused> {
+fn state(asked: &ShownRequest<'_>) -> Result<Answer, Refused> {
     let site = asked.site;
     asked.cached(What::State, JSON, || Snapshot::of(&site.parts, site.access.control).whole().to_string())
 }
 
-fn metrics(asked: &Asked<'_>) -> Result<Answer, Refused> {
+fn metrics(asked: &ShownRequest<'_>) -> Result<Answer, Refused> {
     let form = Form::wanted(asked.accept);
     let what = if form == Form::OpenMetrics { What::OpenMetrics } else { What::Text };
     asked.cached(what, form.content_type(), || asked.site.parts.metrics.render(form))
 }
 
-fn events(asked: &Asked<'_>) -> Result<Answer, Refused> {
+fn events(asked: &ShownRequest<'_>) -> Result<Answer, Refused> {
     if asked.is_head {
         return Ok(empty("text/event-stream"));
     }

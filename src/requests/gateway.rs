@@ -51,7 +51,7 @@ pub enum Ask {
 
 /// A question and where the answer goes; the requester may have stopped waiting.
 #[derive(Debug)]
-pub struct Asked {
+pub struct Question {
     /// What the owner of all parts is to do or to say.
     pub ask: Ask,
     /// Takes the data of the response, or why there are none.
@@ -65,7 +65,7 @@ pub struct Asked {
 pub(super) fn ask(context: &Context, ask: Ask) -> Result<Work, Refusal> {
     let (answer, answered) = oneshot::channel();
     let busy = || Refusal::new(Reason::Busy, "the gateway has not answered the requests before this");
-    context.gateway.try_send(Asked { ask, answer }).map_err(|_| busy())?;
+    context.gateway.try_send(Question { ask, answer }).map_err(|_| busy())?;
     Ok(Box::pin(async move {
         let stopping = |_| Err(Refusal::new(Reason::Stopping, "the gateway is ending").into());
         answered.await.unwrap_or_else(stopping)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 struct Bench {
     requests: Requests,
     answered: mpsc::Receiver<Answer>,
-    asked: mpsc::Receiver<Asked>,
+    asked: mpsc::Receiver<Question>,
     orders: std::sync::mpsc::Receiver<Order>,
     settings: watch::Sender<Settings>,
     _stop: watch::Sender<bool>,

@@ -91,7 +91,7 @@ fn switches_of(persisted: &PersistedValues) -> BTreeMap<Name, bool> {
 type Answered = (u64, Result<(), Refusal>);
 
 /// An order that was not handed over yet.
-struct Asked {
+struct QueuedOrder {
     addressed: Addressed,
     since: Duration,
 }
@@ -111,25 +111,25 @@ const FULL: &str = "the output's bus has not taken the orders before this one";
 type Handed = Result<oneshot::Receiver<Applied>, Refusal>;
 
 /// Queues an order behind the others, in the place of an older one for the same output: so there is one for each output at most.
-fn enqueue(queue: &mut Vec<Asked>, asked: Asked) {
-    queue.retain(|older| older.addressed.output != asked.addressed.output);
-    queue.push(asked);
+fn enqueue(queue: &mut Vec<QueuedOrder>, queued: QueuedOrder) {
+    queue.retain(|older| older.addressed.output != queued.addressed.output);
+    queue.push(queued);
 }
 
 /// Waits for what becomes of an order.
-async fn answer(asked: Asked, handed: Handed) -> Answered {
+async fn answer(queued: QueuedOrder, handed: Handed) -> Answered {
     let answer = match handed {
         Err(refusal) => Err(refusal),
         Ok(applied) => match tokio::time::timeout(ANSWER_WITHIN, applied).await {
             // It is kept, and carried out by itself. Until then the rule is blocked, and asking again changes nothing.
-            Ok(Ok(Ok(Done { note: Some(why), .. }))) if asked.addressed.is_set => Err(why),
+            Ok(Ok(Ok(Done { note: Some(why), .. }))) if queued.addressed.is_set => Err(why),
             Ok(Ok(Ok(_))) => Ok(()),
             Ok(Ok(Err(refusal))) => Err(refusal),
             Ok(Err(_)) => Err(Refusal::new(Reason::Hardware, "the output is gone")),
             Err(_) => Err(Refusal::new(Reason::Hardware, "the bus does not answer")),
         },
     };
-    (asked.addressed.id, answer)
+    (queued.addressed.id, answer)
 }
 
 impl Rules {
@@ -148,7 +148,7 @@ impl Rules {
                     running.answered(answered);
                 }
             }
-            answers.extend(self.hand_over(&mut queue).into_iter().map(|(asked, handed)| answer(asked, handed)));
+            answers.extend(self.hand_over(&mut queue).into_iter().map(|(queued, handed)| answer(queued, handed)));
             self.publish(&mut running, &topics);
             let again = if queue.is_empty() { Duration::MAX } else { OFFER_AGAIN };
             let wait = running.wake_at().saturating_sub(clock::boottime()).min(again);
@@ -189,7 +189,7 @@ impl Rules {
         running.recall(switches_of(&persisted));
     }
 
-    fn reload(&mut self, running: &mut Running, topics: &mut Topics, queue: &mut Vec<Asked>) {
+    fn reload(&mut self, running: &mut Running, topics: &mut Topics, queue: &mut Vec<QueuedOrder>) {
         let set = Arc::clone(&self.set.borrow_and_update());
         if *topics != set.topics {
             // What was published in between is below the base that was left.
@@ -198,12 +198,12 @@ impl Rules {
         }
         for addressed in running.reload(&set.rules, &self.signals) {
             // Of a rule that is no more nobody waits for the answer. It may have left its output to one that goes on.
-            enqueue(queue, Asked { addressed, since: clock::boottime() });
+            enqueue(queue, QueuedOrder { addressed, since: clock::boottime() });
         }
     }
 
     /// Publishes what an order publishes, and queues what it asks of an output.
-    fn take(&self, running: &Running, order: Order, queue: &mut Vec<Asked>) -> Option<Answered> {
+    fn take(&self, running: &Running, order: Order, queue: &mut Vec<QueuedOrder>) -> Option<Answered> {
         if let Some((rule, event)) = running.publication(order) {
             // What the rules look at must not wait for a disk.
             if self.events.try_send(worker::Event::Published { rule: rule.clone(), event }).is_err() {
@@ -211,21 +211,21 @@ impl Rules {
             }
         }
         let Some(addressed) = running.address(order) else { return Some((order.id, Ok(()))) };
-        enqueue(queue, Asked { addressed, since: clock::boottime() });
+        enqueue(queue, QueuedOrder { addressed, since: clock::boottime() });
         None
     }
 
     /// Hands what is queued to the workers, as far as they have room.
-    fn hand_over(&self, queue: &mut Vec<Asked>) -> Vec<(Asked, Handed)> {
+    fn hand_over(&self, queue: &mut Vec<QueuedOrder>) -> Vec<(QueuedOrder, Handed)> {
         let now = clock::boottime();
         let mut handed = Vec::new();
-        for asked in std::mem::take(queue) {
-            let is_new = now.saturating_sub(asked.since) < ANSWER_WITHIN;
-            match self.offer(&asked.addressed) {
-                Err(NotOffered::Full) if is_new => queue.push(asked),
-                Err(NotOffered::Full) => handed.push((asked, Err(Refusal::new(Reason::Busy, FULL)))),
-                Err(NotOffered::No(refusal)) => handed.push((asked, Err(refusal))),
-                Ok(applied) => handed.push((asked, Ok(applied))),
+        for queued in std::mem::take(queue) {
+            let is_new = now.saturating_sub(queued.since) < ANSWER_WITHIN;
+            match self.offer(&queued.addressed) {
+                Err(NotOffered::Full) if is_new => queue.push(queued),
+                Err(NotOffered::Full) => handed.push((queued, Err(Refusal::new(Reason::Busy, FULL)))),
+                Err(NotOffered::No(refusal)) => handed.push((queued, Err(refusal))),
+                Ok(applied) => handed.push((queued, Ok(applied))),
             }
         }
         handed

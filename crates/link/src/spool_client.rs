@@ -15,7 +15,7 @@ use super::question::Question;
 use fieldgate_spool::{Batch, Closed, NotNow, ReadError, Sequence, Spool};
 
 /// A read that the spool was asked for.
-struct Asked {
+struct OpenRead {
     from: Sequence,
     batch: Question<Result<Batch, ReadError>>,
 }
@@ -27,7 +27,7 @@ pub(super) struct SpoolClient {
     era: watch::Receiver<u64>,
     boundary: Option<Question<Result<Sequence, Closed>>>,
     /// One for each lane.
-    asked: [Option<Asked>; 2],
+    asked: [Option<OpenRead>; 2],
     /// The spool has ended, or its sender of `head`.
     over: bool,
 }
@@ -81,7 +81,7 @@ impl SpoolClient {
             _ => {
                 let spool = self.spool.clone();
                 let batch = Question::new(async move { spool.read(from, LANE_CAPACITY).await });
-                place.insert(Asked { from, batch })
+                place.insert(OpenRead { from, batch })
             }
         };
         let answer = asked.batch.answer()?;
@@ -146,7 +146,7 @@ impl SpoolClient {
         };
         let outcome = self.spool.try_acknowledge_and_await(acknowledged, from, LANE_CAPACITY).map(|answered| {
             let batch = Question::new(async move { answered.await.map_err(|_| Closed)? });
-            *place = Some(Asked { from, batch });
+            *place = Some(OpenRead { from, batch });
         });
         self.left_over(outcome)
     }

@@ -51,7 +51,7 @@ pub enum ReplayError {
 
 /// An order that was not answered yet, or is kept until its output may follow.
 #[derive(Clone, Debug)]
-struct Asked {
+struct ReplayedOrder {
     output: usize,
     /// `heating: set heater to on`.
     words: String,
@@ -68,7 +68,7 @@ pub(super) struct Replay<'z> {
     known_until: BTreeMap<String, Duration>,
     outputs: Outputs,
     /// By the orders' ids.
-    asked: BTreeMap<u64, Asked>,
+    asked: BTreeMap<u64, ReplayedOrder>,
     /// What each output does as soon as its limits allow.
     kept: BTreeMap<usize, String>,
     /// What each output did as soon as its limits allowed; the rule asks for it once more.
@@ -227,7 +227,7 @@ impl<'z> Replay<'z> {
         };
         let words = format!("{}: {words}", rule.name);
         let Some(output) = self.outputs.find(name) else { return };
-        self.asked.insert(order.id, Asked { output, words, what: order.what });
+        self.asked.insert(order.id, ReplayedOrder { output, words, what: order.what });
         self.outputs.order(output, asks, order.id, self.at);
         self.take_in();
     }
@@ -269,7 +269,7 @@ impl<'z> Replay<'z> {
 
     /// Says what an order came to; what the engine is to hear of it.
     fn answer(&mut self, id: u64, applied: Applied) -> Option<Event> {
-        let Asked { output, words, what } = self.asked.remove(&id)?;
+        let ReplayedOrder { output, words, what } = self.asked.remove(&id)?;
         let answer = match applied {
             Ok(done) => match done.note {
                 Some(why) => {

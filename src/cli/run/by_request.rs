@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::cli::log;
 use crate::cli::run::Attended;
 use crate::config::Config;
-use crate::requests::{Ask, Asked as Question, Failure, USUAL_LEVEL};
+use crate::requests::{Ask, Failure, Question, USUAL_LEVEL};
 use crate::systemd;
 use fieldgate_bus::led::{Blinking, Led};
 use fieldgate_clock as clock;
