@@ -252,7 +252,8 @@ impl Gateway {
             ("requests", self.requests.is_finished()),
             ("rules", self.rules.is_finished()),
             ("link", self.link.task.is_finished()),
-            ("page", self.servers.is_finished()),
+            ("page", self.servers.page.is_finished()),
+            ("file of metrics", self.servers.metrics_file.is_finished()),
         ];
         let ended = tasks.iter().find(|(_, is_finished)| *is_finished).map(|(task, _)| format!("the {task} has ended"));
         let stalled = stalled.or(ended);
@@ -382,7 +383,9 @@ impl Gateway {
             commands: self.commands.task,
             commands_stop: self.commands.stop,
             requests: self.requests.into_task(),
-            servers: self.servers.into_parts(),
+            page: self.servers.page,
+            metrics_file: self.servers.metrics_file,
+            servers_stop: self.servers.stop,
             rules: self.rules.into_parts(),
             // The recorder ends when nobody can send to it any more.
             events: self.context,

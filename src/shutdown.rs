@@ -1,9 +1,18 @@
 //! The order of the stop, its grace periods, and the report of parts that did not end.
 //!
-//! Upstream first: commands are refused, the workers end with their outputs safe, the page and the file of metrics end (the log calls
-//! either "page"), then rules, commands and requests; the recorder passes the last events on, the link delivers what it can and publishes
-//! `offline`, the spool commits the rest. Each step has a deadline and a line that names who missed it, all from the one table in
-//! `deadlines.rs`. The whole takes two seconds at most unless something hangs, and never five, each prolonged by
+//! Upstream first:
+//!
+//! 1. Commands are refused.
+//! 2. The workers end with their outputs safe.
+//! 3. The page and the file of metrics end.
+//! 4. The rules end; there is nobody left to order anything of.
+//! 5. The commands that are under way are answered.
+//! 6. The requests end.
+//! 7. The recorder passes the last events on.
+//! 8. The link delivers what it can and publishes `offline`.
+//! 9. The spool commits the rest.
+//!
+//! Each step has a deadline and a line that names who missed it, all from the one table in `deadlines.rs`. The whole takes two seconds at most unless something hangs, and never five, each prolonged by
 //! the dead times that outputs must wait for: it must end before systemd kills it. The exit code is 0 even when a part was left behind: a
 //! service that is being stopped should not count as failed, and the log names the part.
 
@@ -38,8 +47,12 @@ pub struct Remains {
     pub events: Context,
     /// The task of requests, and what ends it.
     pub requests: (JoinHandle<()>, watch::Sender<bool>),
-    /// The tasks that show the gateway to others, and what ends them.
-    pub servers: ([JoinHandle<()>; 2], watch::Sender<bool>),
+    /// The task of the page for browsers.
+    pub page: JoinHandle<()>,
+    /// The task that writes the file of metrics.
+    pub metrics_file: JoinHandle<()>,
+    /// Ends both when it is true.
+    pub servers_stop: watch::Sender<bool>,
     /// The task of the recorder; it ends when nobody can send to it any more.
     pub recorder: JoinHandle<()>,
     /// The task of the link.
@@ -66,10 +79,9 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
             error!(bus = name, "The bus hangs in a device, and its thread was abandoned; its outputs may not be safe.");
         }
     }
-    remains.servers.1.send_replace(true);
-    for task in remains.servers.0 {
-        within(RECORDER, "page", task).await;
-    }
+    remains.servers_stop.send_replace(true);
+    within(RECORDER, "page", remains.page).await;
+    within(RECORDER, "file of metrics", remains.metrics_file).await;
     drop(remains.events);
     remains.rules.1.send_replace(true);
     within(RECORDER, "rules", remains.rules.0).await;

@@ -12,11 +12,12 @@ use fieldgate_link::secrets;
 
 /// Both tasks, what they are to do, and what ends them.
 pub(super) struct ServerTasks {
-    tasks: [JoinHandle<()>; 2],
+    pub(super) page: JoinHandle<()>,
+    pub(super) metrics_file: JoinHandle<()>,
     http: watch::Sender<Option<http::Settings>>,
     textfile: watch::Sender<Option<textfile::Settings>>,
     curves: Curves,
-    stop: watch::Sender<bool>,
+    pub(super) stop: watch::Sender<bool>,
 }
 
 impl ServerTasks {
@@ -28,7 +29,8 @@ impl ServerTasks {
         let credentials = secrets::credentials_folder();
         let server = Http { settings: http_settings, parts, credentials, stop: stopped.clone() };
         let writer = textfile::run(textfile_settings, metrics, stopped);
-        let tasks = Self { tasks: [tokio::spawn(server.run()), tokio::spawn(writer)], http, textfile, curves, stop };
+        let (page, metrics_file) = (tokio::spawn(server.run()), tokio::spawn(writer));
+        let tasks = Self { page, metrics_file, http, textfile, curves, stop };
         tasks.reload(config);
         tasks
     }
@@ -40,15 +42,6 @@ impl ServerTasks {
         log_lines::set_wanted(is_wanted);
         replace(&self.http, &config.http);
         replace(&self.textfile, &config.metrics);
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        self.tasks.iter().any(JoinHandle::is_finished)
-    }
-
-    /// Gives away its tasks and what ends them, for the stop.
-    pub(super) fn into_parts(self) -> ([JoinHandle<()>; 2], watch::Sender<bool>) {
-        (self.tasks, self.stop)
     }
 }
 

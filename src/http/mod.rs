@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::commands::LocalRequesters;
@@ -64,6 +64,9 @@ pub const MAX_FIELDS: usize = 64;
 
 /// Bytes of a request's body: a command.
 pub const MAX_BODY: usize = fieldgate_model::payload::MAX_COMMAND_BYTES;
+
+/// After an error, no connection is accepted for so long; what is sent to those that are open goes on.
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Before an address that cannot be listened on is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -157,10 +160,11 @@ async fn serve(settings: &Settings, parts: &Parts, credentials: Option<&std::pat
     let site = Arc::new(Site { parts: parts.clone(), access, live, cached: cached::Cached::default() });
     let mut connections = JoinSet::new();
     let mut tick = clock::interval(live::EVERY);
+    let mut not_before = None;
     loop {
         // All branches are cancel-safe.
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = accept(&listener, not_before) => match accepted {
                 Ok((stream, from)) if connections.len() < MAX_CONNECTIONS => {
                     connections.spawn(connection::serve(stream, from.ip(), Arc::clone(&site)));
                 }
@@ -168,7 +172,7 @@ async fn serve(settings: &Settings, parts: &Parts, credentials: Option<&std::pat
                 // No descriptor is free, or the other side has gone already.
                 Err(error) => {
                     warn!(%error, "A connection to the page could not be accepted.");
-                    sleep(Duration::from_secs(1)).await;
+                    not_before = Some(Instant::now() + ACCEPT_AGAIN);
                 }
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
@@ -177,6 +181,14 @@ async fn serve(settings: &Settings, parts: &Parts, credentials: Option<&std::pat
             _ = tick.tick(), if site.live.has_readers() => site.live.publish(&site.parts),
         }
     }
+}
+
+/// Accepts a connection, but none before this time. Cancel-safe: the time stays as it is.
+async fn accept(listener: &TcpListener, not_before: Option<Instant>) -> io::Result<(TcpStream, SocketAddr)> {
+    if let Some(time) = not_before {
+        sleep_until(time).await;
+    }
+    listener.accept().await
 }
 
 /// Tries until it succeeds: the address may be that of an interface that comes later.
