@@ -342,6 +342,7 @@ impl Commands {
     fn note(&self, reply: &Reply) -> String {
         let reason = reply.refusal.as_ref().map(ToString::to_string);
         let value = reply.value.as_ref().map(ToString::to_string);
+        let is_done = reply.outcome == Outcome::Done;
         let [actuator, sensor, variable, rule] = named(&reply.recipient);
         info!(
             actuator,
@@ -351,10 +352,11 @@ impl Commands {
             id = reply.id,
             outcome = reply.outcome.as_str(),
             value,
-            reason,
+            error = reason.as_deref().filter(|_| !is_done),
+            note = reason.as_deref().filter(|_| is_done),
             "Command answered."
         );
-        self.count(&reply.recipient, reply.outcome != Outcome::Done);
+        self.count(&reply.recipient, !is_done);
         self.show(reply, reason);
         String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8")
     }

@@ -113,7 +113,7 @@ impl Variables {
                 Some((text, Err(refusal))) => {
                     let was = text.as_str();
                     warn!(
-                        variable = %name, was, now = %initial, reason = %refusal,
+                        variable = %name, was, now = %initial, error = %refusal,
                         "What the variable was set to is not allowed any more; it begins again."
                     );
                     to_keep.push((recipient.clone(), initial.to_string()));

@@ -261,7 +261,7 @@ impl Rules {
         for line in running.take_lines() {
             match line.is_alarm {
                 true => {
-                    warn!(rule = %line.rule, state = line.state, why = line.why, "Rule stopped: it goes round in a circle.")
+                    warn!(rule = %line.rule, state = line.state, error = line.why, "Rule stopped: it goes round in a circle.")
                 }
                 false => info!(rule = %line.rule, state = line.state, why = line.why, "Rule changed."),
             }

@@ -123,7 +123,10 @@ impl Running {
         };
         let table = Table::compile(rules.to_vec(), describe).unwrap_or_else(|problems| {
             let problem = problems.first().map(|first| format!("{}: {}", first.rule, first.problem));
-            error!(problem, "The rules do not fit the sensors that are there, and none is in force; report this.");
+            error!(
+                error = problem,
+                "The rules do not fit the sensors that are there, and none is in force; report this."
+            );
             Table::default()
         });
         let mut last = Vec::new();

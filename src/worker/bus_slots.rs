@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
+use tracing::field::display;
 use tracing::{info, warn};
 
 use crate::worker::rest::{Place, PlaceId, Purpose, QUICK, Rest};
@@ -381,7 +382,7 @@ impl BusSlot {
         let mut opened = bus::open(&self.settings, upstream, drivers::chip).inspect_err(|_| self.missed = true)?;
         opened.spare_inputs(&self.inputs);
         if std::mem::take(&mut self.missed) {
-            info!(bus = %opened.describe(), "Bus opened.");
+            info!(bus = self.name.as_ref().map(display), description = %opened.describe(), "Bus opened.");
             self.news = Some(News::Opened);
         }
         self.bus = Some(opened);
@@ -391,7 +392,8 @@ impl BusSlot {
 
     fn close(&mut self, error: &DriverError) {
         let Some(bus) = self.bus.take() else { return };
-        warn!(bus = %bus.describe(), error = %describe_error(error), "The bus has gone; it is opened again as soon as it is back.");
+        let (name, error) = (self.name.as_ref().map(display), describe_error(error));
+        warn!(bus = name, description = %bus.describe(), %error, "The bus has gone; it is opened again as soon as it is back.");
         self.missed = true;
         self.news = Some(News::Gone);
     }

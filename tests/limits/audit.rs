@@ -26,11 +26,11 @@ fn each_command_is_one_line_with_output_id_outcome_value_and_reason() {
     let expected: [&[&str]; 7] = [
         &["actuator=pump", "id=\"c1\"", "outcome=\"done\"", "value=\"on\""],
         &["actuator=pump", "outcome=\"done\"", "value=\"off\""],
-        &["actuator=fan", "id=\"c2\"", "outcome=\"rejected\"", "reason=\"out_of_range: 140 is not within 0–100\""],
-        &["actuator=nobody", "outcome=\"rejected\"", "reason=\"unknown: "],
-        &["actuator=pump", "outcome=\"rejected\"", "reason=\"retained: "],
+        &["actuator=fan", "id=\"c2\"", "outcome=\"rejected\"", "error=\"out_of_range: 140 is not within 0–100\""],
+        &["actuator=nobody", "outcome=\"rejected\"", "error=\"unknown: "],
+        &["actuator=pump", "outcome=\"rejected\"", "error=\"retained: "],
         &["actuator=boiler", "id=\"c3\"", "outcome=\"done\"", "value=\"on\""],
-        &["actuator=boiler", "id=\"c4\"", "outcome=\"done\"", "value=\"on\"", "reason=\"limit: min_on keeps it on"],
+        &["actuator=boiler", "id=\"c4\"", "outcome=\"done\"", "value=\"on\"", "note=\"limit: min_on keeps it on"],
     ];
     wait_until("a line for each", SOON, || lines().len() >= expected.len());
     let lines = lines();
@@ -39,7 +39,7 @@ fn each_command_is_one_line_with_output_id_outcome_value_and_reason() {
         assert!(line.contains("INFO") && has(line, fields), "{line} has not all of {fields:?}");
     }
     // An id that nobody gave and a reason that there is not are left out.
-    assert!(!lines[1].contains("id=") && !lines[1].contains("reason="), "{}", lines[1]);
+    assert!(!lines[1].contains("id=") && !lines[1].contains("error="), "{}", lines[1]);
     publish(&bench.endpoint(), &crate::common::bench::set("pump"), "", true, 1);
 }
 

@@ -81,7 +81,7 @@ impl Connection<'_> {
             }
             Slot::RequesterReply(topic) => {
                 if let Fate::Refused(words) | Fate::Unacceptable(words) = fate {
-                    debug!(topic, reason = words, "The response topic was refused; the answer is on the reply topic.");
+                    debug!(topic, error = words, "The response topic was refused; the answer is on the reply topic.");
                 }
             }
             Slot::Spooled { sequence, message, lane } => {

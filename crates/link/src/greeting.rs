@@ -122,7 +122,7 @@ impl Connection<'_> {
         match (request, grant) {
             (Request::Health, grant) => {
                 if let Grant::Refused(words) = grant {
-                    debug!(reason = words, "The broker refuses the subscription to our own health.");
+                    debug!(error = words, "The broker refuses the subscription to our own health.");
                     self.broker.give_up_health();
                 }
                 // The greeting is over; what a reload wants besides is not.
@@ -147,7 +147,7 @@ impl Connection<'_> {
                 self.report.clear(&About::Commands);
             }
             (_, Grant::Refused(words)) => {
-                debug!(reason = words, "The broker refuses the subscription to our own status.");
+                debug!(error = words, "The broker refuses the subscription to our own status.");
                 self.broker.give_up_status(now);
             }
             (_, _) => self.hears_status = true,

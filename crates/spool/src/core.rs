@@ -18,6 +18,7 @@ mod sequences;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::field::display;
 use tracing::{error, warn};
 
 use crate::announced::PersistedAnnouncements;
@@ -129,8 +130,10 @@ impl Core {
 
     fn refuse(&mut self, message: Message, now: Moment) {
         let Message { key: Key { kind, source }, run, seq, qos, body, .. } = message;
-        warn!(source = %source, bytes = body.len(), "A message is larger than the spool can keep; dropped.");
-        let is_reported = kind == MessageKind::Reading && qos != Qos::AtMostOnce;
+        let is_reading = kind == MessageKind::Reading;
+        let (sensor, other) = (is_reading.then(|| display(&source)), (!is_reading).then(|| display(&source)));
+        warn!(sensor, source = other, bytes = body.len(), "A message is larger than the spool can keep; dropped.");
+        let is_reported = is_reading && qos != Qos::AtMostOnce;
         self.delivery.drop_some(1);
         self.report_dropped(
             &[Victim { sequence: 0, reading: is_reported.then_some((source, run, seq)) }],

@@ -154,7 +154,10 @@ impl Attended<'_> {
     }
 
     async fn roll_back(&mut self, trial: Trial, why: &str) {
-        error!(why, "The configuration that a request carried is rolled back; the one before is in force again.");
+        error!(
+            error = why,
+            "The configuration that a request carried is rolled back; the one before is in force again."
+        );
         self.forget_trial();
         if let Step::Waiting { before, .. } = trial.step {
             systemd::reloading();

@@ -96,7 +96,7 @@ fn queued(protocol: &str) {
         gateway = start(folder.path(), &broker.url(), &mqtt);
         // More than one command to `o0` may have been sent before the first acted, and wait at the broker as well.
         let expired = || {
-            let is_of_queue = |line: &&str| line.contains("actuator=o1 ") && line.contains("reason=\"expired: ");
+            let is_of_queue = |line: &&str| line.contains("actuator=o1 ") && line.contains("error=\"expired: ");
             gateway.log().lines().filter(is_of_queue).count()
         };
         let reported = || (expired(), counted(&gateway));

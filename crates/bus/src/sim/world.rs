@@ -262,7 +262,7 @@ impl World {
 
     fn complain(&mut self, what: String) {
         if self.complaints.len() < COMPLAINT_LIMIT && self.complaints.insert(what.clone()) {
-            tracing::warn!(bus = %self.name, "State file: {what}; ignored.");
+            tracing::warn!(description = %self.name, "State file: {what}; ignored.");
         }
     }
 }

@@ -189,7 +189,7 @@ impl Delivery {
     pub(super) fn log_lost(&mut self, readings: u64, reason: &str, now: Duration) {
         self.unlogged += readings;
         if readings > 0 && self.logged.is_none_or(|at| now >= at + LOG_AGAIN) {
-            error!(readings = self.unlogged, reason, "Readings are lost; each is reported on the loss topic.");
+            error!(readings = self.unlogged, error = reason, "Readings are lost; each is reported on the loss topic.");
             (self.unlogged, self.logged) = (0, Some(now));
         }
     }
