@@ -47,10 +47,9 @@ pub fn run(sensor: &str, path: &Path, json: bool) -> ExitCode {
     }
 }
 
-/// A measurement of such a chip is several transfers, and the kernel keeps two programs apart for one only.
+/// Two programs that sample one chip may take each other's answers.
 fn warn_of_service(config: &Config, settings: &SensorSettings) {
-    let is_several = matches!(settings.driver.bus, BusNeed::I2c | BusNeed::Spi | BusNeed::Uart);
-    if is_several && spool::is_in_use(&config.spool.path) {
+    if settings.driver.bus.is_several_transfers() && spool::is_in_use(&config.spool.path) {
         cli::print_message(&format!(
             "note: the service runs and samples {} too; each may take the other's answer. Safe beside it is:  fieldgate watch\n",
             settings.name

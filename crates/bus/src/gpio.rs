@@ -19,7 +19,7 @@ use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
 use gpiocdev_uapi::Errno;
 
 pub(super) use chips::holder_of;
-use chips::{elsewhere, find_chip, near_names, resolve};
+use chips::{by_label, elsewhere, find_chip, near_names, resolve};
 
 use crate::edges::skipped;
 use crate::{
@@ -61,9 +61,11 @@ lines have names (`gpioinfo` lists them) and numbers; the chip is named by its p
     example: "header: { type: gpio, chip: /dev/gpiochip0 }",
     offers: &[BusNeed::Gpio],
     lines: Lines::Board(|keys| header::is_header(keys.text("chip"))),
+    shows_users: true,
     releases_lines: true,
     wrong: neither_device_nor_label,
     device: |entry| Some(Device::File(Path::new("/dev").join(entry.keys.text("chip")))),
+    shown_at: |entry, _, root| Some(by_label(entry.file()?, root)),
     open: |entry, _, _| Ok(Box::new(LinuxGpio::open(entry.keys.text("chip"))?)),
     ..BusSpec::USUAL
 };

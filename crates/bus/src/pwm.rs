@@ -40,6 +40,7 @@ on a Raspberry Pi `dtoverlay=pwm` in config.txt makes a chip. A channel goes on 
     pwm_place: Some("channel"),
     switched_on_by: "dtoverlay=pwm",
     device: |entry| Some(Device::Named(format!("pwmchip{}", chip(&entry.keys)))),
+    shown_at: |entry, _, _| Some(Path::new(CLASS).join(format!("pwmchip{}/export", chip(&entry.keys)))),
     open: |entry, _, _| Ok(Box::new(LinuxPwm::open(chip(&entry.keys))?)),
     ..BusSpec::USUAL
 };

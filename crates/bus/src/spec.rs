@@ -1,17 +1,17 @@
 //! What the rest of the program knows of a kind of bus: [`BusSpec`], and an entry under `buses:` of one kind, [`Entry`].
 //!
-//! The check, the schema, the manual page, docs/buses.md and the table of outputs go by the specs in [`BUSES`] and name no kind; the
-//! commands `read` and `doctor` do.
+//! The check, the schema, the manual page, docs/buses.md, the table of outputs and the commands go by the specs in [`BUSES`] and name no
+//! kind.
 //! A kind that others are like in most respects is written down as what differs from [`BusSpec::USUAL`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fieldgate_model::{Field, Kind, Name, Need, Setting, Wrong};
 use serde_json::{Map, Value as Json};
 
 use crate::signals::Signals;
 use crate::sim::chips::{ChipSpec, FindChip};
-use crate::{BUSES, BY_RPPAL, Bus, BusError, Claim};
+use crate::{BUSES, BY_RPPAL, Bus, BusError, Claim, Files};
 
 /// The checked keys of an entry under `buses:`, without those that name other buses, in the order of the spec's fields.
 pub type Keys = fieldgate_model::Settings;
@@ -41,6 +41,8 @@ pub struct BusSpec {
     pub switched_on_by: &'static str,
     /// The kernel's module that makes its device files, where it may be missing although the hardware is switched on.
     pub module: &'static str,
+    /// Whether the kernel says of each of its lines which program uses it.
+    pub shows_users: bool,
     /// Whether nothing keeps its lines as they were driven when the program has ended.
     pub releases_lines: bool,
     /// The key of a driver that says where PWM comes out, where only one of `channel` and `line` can.
@@ -58,6 +60,12 @@ pub struct BusSpec {
     pub claims: fn(&Keys) -> Vec<(&'static str, Claim)>,
     /// Which device it is, so that two names for one are found; `None` where each entry is a bus of its own.
     pub device: fn(&Entry) -> Option<Device>,
+    /// The file whose rights decide who may open it, or what of the kernel shows that it is there; `None` of one that is not wired to the
+    /// board. The last argument is the folder below which the machine's files are looked for, `/` but in tests; the answer is as below `/`.
+    pub shown_at: fn(&Entry, &dyn Files, &Path) -> Option<PathBuf>,
+    /// By what of the system, such as a login prompt, this file is used below this folder, and the remedy, where that cannot be seen of
+    /// the file itself.
+    pub used_by: fn(root: &Path, file: &Path) -> Option<String>,
     /// The keys that drive outputs, as the table of outputs keeps them for a later version.
     pub keep: fn(&Entry) -> Map<String, Json>,
     /// The keys from what this or an earlier version kept.
@@ -136,6 +144,15 @@ impl BusNeed {
         BUSES.iter().copied().find(|spec| spec.offers.contains(&self))
     }
 
+    /// Whether a sample of what has this need is several transfers, between which another program's may come: the kernel keeps two programs
+    /// apart for one transfer only.
+    pub fn is_several_transfers(self) -> bool {
+        match self {
+            Self::I2c | Self::Spi | Self::Uart => true,
+            Self::Gpio | Self::Pwm | Self::W1 | Self::None | Self::Sensors => false,
+        }
+    }
+
     /// The bus that is needed, in words.
     pub fn describe(self) -> String {
         let Some(usual) = self.usual() else { return "no bus".into() };
@@ -163,6 +180,7 @@ impl BusSpec {
         lines: Lines::Unknown,
         switched_on_by: "",
         module: "",
+        shows_users: false,
         releases_lines: false,
         pwm_place: None,
         is_channel: false,
@@ -171,6 +189,8 @@ impl BusSpec {
         refuses: |_, _| None,
         claims: |_| Vec::new(),
         device: |_| None,
+        shown_at: |entry, _, _| entry.file(),
+        used_by: |_, _| None,
         keep: |entry| entry.spec.kept(&entry.keys, |_| true),
         recall: |spec, kept| spec.keys_of(|field| recalled(field, kept)),
         chip: None,
@@ -272,6 +292,16 @@ pub struct Entry {
     pub on: Option<Box<Upstream>>,
     /// The line that it signals changes on, of a kind with the key `interrupt`.
     pub interrupt: Option<Interrupt>,
+}
+
+impl Entry {
+    /// The file of the machine that it is; `None` of one that is something else.
+    pub fn file(&self) -> Option<PathBuf> {
+        match (self.spec.device)(self)? {
+            Device::File(path) => Some(path),
+            Device::Named(_) => None,
+        }
+    }
 }
 
 impl PartialEq for Entry {

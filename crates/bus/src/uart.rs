@@ -66,6 +66,7 @@ one device on one port, which nobody else may use: a login prompt of systemd or 
     offers: &[BusNeed::Uart],
     switched_on_by: "enable_uart=1",
     device: |entry| Some(Device::File(entry.keys.text("device").into())),
+    used_by: used_by_the_system,
     open: |entry, _, _| Ok(Box::new(LinuxUart::open(Path::new(entry.keys.text("device")))?)),
     ..BusSpec::USUAL
 };

@@ -3,6 +3,7 @@
 //! The kernel searches the wire, converts and reads; a driver here only reads files. It is a bus of its own all the same,
 //! because a temperature takes up to 750 ms, which nobody else should have to wait for.
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::io::Errno;
@@ -22,9 +23,17 @@ all that the kernel's 1-Wire masters have found; on a Raspberry Pi `dtoverlay=w1
     offers: &[BusNeed::W1],
     switched_on_by: "dtoverlay=w1-gpio",
     device: |_| Some(Device::Named("1-Wire".into())),
+    shown_at: |_, files, _| Some(first_master(files)),
     open: |_, _, _| Ok(Box::new(LinuxW1::open()?)),
     ..BusSpec::USUAL
 };
+
+/// The folder of the first master, or of the one that there would be.
+fn first_master(files: &dyn Files) -> PathBuf {
+    let masters = files.list(DEVICES).unwrap_or_default();
+    let first = masters.into_iter().find(|name| name.starts_with("w1_bus_master"));
+    Path::new(DEVICES).join(first.unwrap_or_else(|| "w1_bus_master1".into()))
+}
 
 /// Every 1-Wire master of this machine.
 pub struct LinuxW1 {

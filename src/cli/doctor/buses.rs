@@ -11,7 +11,7 @@ use crate::cli::doctor::situation::{Account, Board, Bound, BusFacts, LineInUse, 
 use crate::config::Config;
 use fieldgate_bus::survey::gpio::{self, GpioChip};
 use fieldgate_bus::survey::i2c::binder;
-use fieldgate_bus::{self as bus, Claim, Device, Entry, Files};
+use fieldgate_bus::{self as bus, Claim, Entry, Files};
 use fieldgate_model::describe_error;
 
 /// Whether every bus is there and may be used.
@@ -164,7 +164,7 @@ pub(super) fn gather(config: &Config, files: &dyn Files, root: &Path, board: &Bo
     let config_txt = config_txt.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
     let wired = config.buses.iter().filter_map(|(name, settings)| Some((name, settings.entry()?)));
     let facts = |(name, entry): (&_, &Entry)| {
-        let path = place(entry, files, root)?;
+        let path = (entry.spec.shown_at)(entry, files, root)?;
         let found = fs::metadata(below(root, &path)).ok();
         let rights = found.as_ref().map(rights);
         let adapter = format!("/sys/bus/i2c/devices/{}", path.file_name().unwrap_or_default().to_string_lossy());
@@ -176,38 +176,12 @@ pub(super) fn gather(config: &Config, files: &dyn Files, root: &Path, board: &Bo
                 && !entry.spec.module.is_empty()
                 && below(root, Path::new(&adapter)).exists(),
             is_written: is_written(&config_txt, entry.spec.switched_on_by),
-            in_use: std::ptr::eq(entry.spec, &bus::uart::SPEC)
-                .then(|| bus::uart::used_by_the_system(root, &below(root, &path)))
-                .flatten(),
+            in_use: (entry.spec.used_by)(root, &below(root, &path)),
             rights,
             path,
         })
     };
     wired.filter(|(_, entry)| entry.on.is_none()).filter_map(facts).collect()
-}
-
-/// The file that is opened for this bus, or what of the kernel shows that it is there; nothing for one that is not wired.
-fn place(entry: &Entry, files: &dyn Files, root: &Path) -> Option<PathBuf> {
-    let is = |spec: &'static bus::BusSpec| std::ptr::eq(entry.spec, spec);
-    match (entry.spec.device)(entry)? {
-        _ if is(&bus::sim::SPEC) => None,
-        Device::File(path) if is(&bus::gpio::SPEC) && !below(root, &path).exists() => Some(by_label(&path)),
-        Device::File(path) => Some(path),
-        Device::Named(name) if is(&bus::pwm::SPEC) => Some(Path::new(bus::pwm::CLASS).join(name).join("export")),
-        Device::Named(_) if is(&bus::w1::SPEC) => {
-            let masters = files.list(bus::w1::DEVICES).unwrap_or_default();
-            let first = masters.into_iter().find(|name| name.starts_with("w1_bus_master"));
-            Some(Path::new(bus::w1::DEVICES).join(first.unwrap_or_else(|| "w1_bus_master1".into())))
-        }
-        Device::Named(_) => None,
-    }
-}
-
-/// A GPIO chip may be named by its label.
-fn by_label(path: &Path) -> PathBuf {
-    let label = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let chip = gpio::chips().unwrap_or_default().into_iter().find(|chip| chip.label == label);
-    chip.map_or_else(|| path.to_owned(), |chip| chip.path)
 }
 
 /// Whether this config.txt has the line, perhaps with parameters or among several of them.
@@ -241,7 +215,7 @@ fn claims(config: &Config) -> impl Iterator<Item = (String, &Entry, Claim)> {
 pub(super) fn bound(config: &Config, files: &dyn Files) -> Vec<Bound> {
     let bound = |(device, entry, claim): (String, &Entry, Claim)| {
         let address = claim.i2c_address()?;
-        let Some(Device::File(adapter)) = (entry.spec.device)(entry) else { return None };
+        let adapter = entry.file()?;
         let driver = binder(files, adapter_number(&adapter)?, address)?;
         Some(Bound { device, address, adapter, driver })
     };
@@ -253,9 +227,7 @@ pub(super) fn bound(config: &Config, files: &dyn Files) -> Vec<Bound> {
 /// # Errors
 /// No chip may be opened; in words.
 pub(super) fn lines_in_use(config: &Config) -> Result<Vec<LineInUse>, String> {
-    let is_line = |(_, entry, claim): &(String, &Entry, Claim)| {
-        std::ptr::eq(entry.spec, &bus::gpio::SPEC) && claim.line().is_some()
-    };
+    let is_line = |(_, entry, claim): &(String, &Entry, Claim)| entry.spec.shows_users && claim.line().is_some();
     let claimed: Vec<_> = claims(config).filter(is_line).collect();
     // Without one, no chip is opened.
     let chips = if claimed.is_empty() { Ok(Vec::new()) } else { gpio::chips() };
@@ -265,7 +237,7 @@ pub(super) fn lines_in_use(config: &Config) -> Result<Vec<LineInUse>, String> {
 
 fn in_use(chips: &[GpioChip], device: String, entry: &Entry, claim: Claim) -> Option<LineInUse> {
     let Claim::Line(line) = claim else { return None };
-    let Some(Device::File(path)) = (entry.spec.device)(entry) else { return None };
+    let path = entry.file()?;
     let chip = chips.iter().find(|chip| chip.path == path || Path::new("/dev").join(&chip.label) == path)?;
     let by_name = chip.lines.iter().find(|found| found.name == line);
     let found = by_name.or_else(|| chip.lines.get(line.parse::<usize>().ok()?))?;

@@ -22,6 +22,17 @@ pub(crate) fn holder_of(label: &str, offset: Offset) -> Option<String> {
     info.used.then_some(info.consumer)
 }
 
+/// The path of a chip that may have been named by its label, which stands in `path` as if it were a device; `path` itself where it is there
+/// below this folder, and where no chip has the label.
+pub(super) fn by_label(path: PathBuf, root: &Path) -> PathBuf {
+    if root.join(path.strip_prefix("/").unwrap_or(&path)).exists() {
+        return path;
+    }
+    let label = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let chip = present().0.into_iter().find(|chip| chip.label == label);
+    chip.map_or(path, |chip| chip.path)
+}
+
 /// A chip that could be opened, for hints and for the search by label.
 struct Present {
     path: PathBuf,

@@ -71,6 +71,7 @@ every driver runs on it, and so does every bus that is a chip. With a state file
     example: "bench: { type: sim, state_file: bench.json }",
     offers: &[BusNeed::I2c, BusNeed::Gpio, BusNeed::Pwm, BusNeed::Spi, BusNeed::Uart, BusNeed::W1],
     device: |entry| state_file(entry).map(Device::File),
+    shown_at: |_, _, _| None,
     open: |entry, _, chips| Ok(Box::new(SimBus::open(state_file(entry), chips)?)),
     ..BusSpec::USUAL
 };
