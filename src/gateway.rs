@@ -30,6 +30,8 @@ use crate::commands;
 use crate::config::Config;
 use crate::curves::Curves;
 use crate::deadlines::{self, Deadlines};
+use crate::gateway::parts::{CommandChannels, RecorderChannels};
+use crate::gateway::stall_detector::Statuses;
 use crate::health::{Liveness, SensorTallies, Sources};
 use crate::history::History;
 use crate::recorder;
@@ -152,21 +154,21 @@ impl Gateway {
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = watch::channel(Arc::new(plans::roster(&config, &workers, &tallies)));
         let link_channels = LinkChannels::new(&config, spool, latest, incoming);
-        let sources = parts::sources((run, started), &shared, &link_channels, &context);
+        let sources = parts::sources(run, started, &shared, &link_channels, &context);
         let (history, curves) = (History::default(), Curves::default());
         let (to_requests, requested) = mpsc::channel(REQUEST_CAPACITY);
-        let requests = request_task::RequestTask::start(&config, (shared, requested), &history, answers.clone());
+        let requests = request_task::RequestTask::start(&config, shared, requested, &history, answers.clone());
         let recorder = RecorderTask::start(
             &link_channels,
             &sources,
-            (reading_events, state_events),
-            from_commands,
-            (views.clone(), history.clone(), curves.clone()),
+            RecorderChannels { events: reading_events, states: state_events, answers: from_commands },
+            views.clone(),
+            history.clone(),
+            curves.clone(),
         );
-        let incoming = (from_link, to_requests);
-        let shown = parts::shown(&sources, (&views, &curves), &variables, &link_channels);
-        let (commands, rules) =
-            parts::commands_and_rules(&config, &shown, (&context, &link_channels), incoming, answers);
+        let shown = parts::shown(&sources, &views, &curves, &variables, &link_channels);
+        let channels = CommandChannels { from_link, to_requests, answers };
+        let (commands, rules) = parts::commands_and_rules(&config, &shown, &context, &link_channels, channels);
         let liveness = shown.liveness.clone();
         let servers = server_tasks::ServerTasks::start(&config, shown);
         link_channels.latest.set(config.topics.devices(), plans::devices(&config));
@@ -243,7 +245,7 @@ impl Gateway {
     /// Whether every part has turned lately; buses that hang in a device are reported on the way.
     pub fn check_progress(&mut self) -> bool {
         self.attend_home_assistant();
-        let statuses = (&self.link_channels.latest, &self.tallies, &self.views);
+        let statuses = Statuses { latest: &self.link_channels.latest, tallies: &self.tallies, views: &self.views };
         let progress = &self.recorder.progress;
         let stalled = stall_detector::check(&mut self.stalls, &self.workers, &self.config, statuses, progress);
         let tasks = [
@@ -341,7 +343,7 @@ impl Gateway {
         let plans = plans::of(&self.config, &mut self.tallies, &self.context.signals);
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
         replan::release(&mut self.workers, &plans, grace, |workers| {
-            let statuses = (&self.link_channels.latest, &self.tallies, &self.views);
+            let statuses = Statuses { latest: &self.link_channels.latest, tallies: &self.tallies, views: &self.views };
             let progress = &self.recorder.progress;
             if stall_detector::check(&mut self.stalls, workers, &self.config, statuses, progress).is_none() {
                 crate::systemd::watchdog();

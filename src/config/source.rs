@@ -69,8 +69,14 @@ pub(super) struct Lines {
 impl Source {
     /// Keeps `text`, which may begin with a byte order mark.
     pub(crate) fn new(path: &Path, text: &str) -> Self {
-        let (stretches, secrets, hidden, unresolved) = (Vec::new(), Vec::new(), Vec::new(), HashSet::new());
-        let mut source = Self { path: path.to_owned(), text: String::new(), stretches, secrets, hidden, unresolved };
+        let mut source = Self {
+            path: path.to_owned(),
+            text: String::new(),
+            stretches: Vec::new(),
+            secrets: Vec::new(),
+            hidden: Vec::new(),
+            unresolved: HashSet::new(),
+        };
         source.add(None, text);
         source
     }

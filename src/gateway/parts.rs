@@ -50,7 +50,8 @@ pub(super) fn context(
 
 /// Where health takes its numbers from.
 pub(super) fn sources(
-    (run, started): (RunId, Moment),
+    run: RunId,
+    started: Moment,
     roster: &watch::Receiver<SharedRoster>,
     link_channels: &LinkChannels,
     context: &worker::Context,
@@ -76,31 +77,36 @@ pub(super) fn variables(config: &Config, context: &worker::Context, spool: &Spoo
     variables
 }
 
+/// What the commands read from, and where they send what is not theirs to carry out.
+pub(super) struct CommandChannels {
+    /// Messages from the link.
+    pub(super) from_link: mpsc::Receiver<Incoming>,
+    /// Requests, which their own task answers.
+    pub(super) to_requests: mpsc::Sender<Incoming>,
+    /// Replies, which the recorder sends.
+    pub(super) answers: mpsc::Sender<Answer>,
+}
+
 /// Starts the commands and the rules, which the commands switch and which may keep outputs from commands.
 pub(super) fn commands_and_rules(
     config: &Config,
     shown: &Parts,
-    (context, link_channels): (&worker::Context, &LinkChannels),
-    (incoming, requests): (mpsc::Receiver<Incoming>, mpsc::Sender<Incoming>),
-    answers: mpsc::Sender<Answer>,
+    context: &worker::Context,
+    link_channels: &LinkChannels,
+    channels: CommandChannels,
 ) -> (CommandTask, RuleTask) {
     let (switches, switched) = mpsc::channel(rules::SWITCH_CAPACITY);
-    let onward = Onward { requests, switches };
-    let answers = Answers::also_to(answers, shown.requesters.clone());
-    let commands = CommandTask::start(shown, &link_channels.spool, context.events.clone(), (incoming, onward), answers);
+    let commands = CommandTask::start(shown, &link_channels.spool, context.events.clone(), channels, switches);
     let stopping = Arc::clone(&commands.stopping);
-    let switched = (switched, link_channels.spool.values());
-    let (sources, views) = (&shown.metrics.sources, &shown.metrics.views);
-    let protected = shown.protected.clone();
-    let rules =
-        RuleTask::start(config, sources, (context, &link_channels.latest, views), switched, protected, stopping);
+    let rules = RuleTask::start(config, shown, context, link_channels, switched, stopping);
     (commands, rules)
 }
 
 /// What others are shown, and where their commands go.
 pub(super) fn shown(
     sources: &Sources,
-    (views, curves): (&Views, &Curves),
+    views: &Views,
+    curves: &Curves,
     variables: &Variables,
     link_channels: &LinkChannels,
 ) -> Parts {
@@ -156,20 +162,31 @@ impl LinkChannels {
     }
 }
 
+/// What the recorder reads from.
+pub(super) struct RecorderChannels {
+    /// Readings, losses and what else goes to the spool.
+    pub(super) events: mpsc::Receiver<worker::Event>,
+    /// States and statuses, of which the newest counts.
+    pub(super) states: mpsc::Receiver<worker::Event>,
+    /// Replies to commands and requests.
+    pub(super) answers: mpsc::Receiver<Answer>,
+}
+
 impl RecorderTask {
     pub(super) fn start(
         link_channels: &LinkChannels,
         sources: &Sources,
-        (events, states): (mpsc::Receiver<worker::Event>, mpsc::Receiver<worker::Event>),
-        answers: mpsc::Receiver<Answer>,
-        (views, history, curves): (Views, History, Curves),
+        channels: RecorderChannels,
+        views: Views,
+        history: History,
+        curves: Curves,
     ) -> Self {
         let progress = Arc::<recorder::Progress>::default();
         let recorder = Recorder {
             run: sources.run,
-            events,
-            states,
-            answers,
+            events: channels.events,
+            states: channels.states,
+            answers: channels.answers,
             roster: sources.roster.clone(),
             link: sources.link.clone(),
             spool: link_channels.spool.clone(),
@@ -183,32 +200,26 @@ impl RecorderTask {
     }
 }
 
-/// Where the commands hand on what is none, and what switches rules.
-struct Onward {
-    requests: mpsc::Sender<Incoming>,
-    switches: mpsc::Sender<Switch>,
-}
-
 impl CommandTask {
     fn start(
         shown: &Parts,
         spool: &Spool,
         events: mpsc::Sender<worker::Event>,
-        (incoming, onward): (mpsc::Receiver<Incoming>, Onward),
-        answers: Answers,
+        channels: CommandChannels,
+        switches: mpsc::Sender<Switch>,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let stopping = Arc::new(AtomicBool::new(false));
         let commands = Commands {
-            incoming,
+            incoming: channels.from_link,
             roster: shown.metrics.sources.roster.clone(),
-            requests: onward.requests,
-            switches: onward.switches,
+            requests: channels.to_requests,
+            switches,
             protected: shown.protected.clone(),
             variables: shown.variables.clone(),
             persisted_values: spool.values(),
             events,
-            answers,
+            answers: Answers::also_to(channels.answers, shown.requesters.clone()),
             stopping: Arc::clone(&stopping),
             command_ids: spool.command_ids(),
             tallies: Arc::clone(&shown.metrics.sources.commands),

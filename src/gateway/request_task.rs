@@ -34,7 +34,8 @@ pub(super) struct RequestTask {
 impl RequestTask {
     pub(super) fn start(
         config: &Config,
-        (roster, incoming): (watch::Receiver<SharedRoster>, mpsc::Receiver<Incoming>),
+        roster: watch::Receiver<SharedRoster>,
+        incoming: mpsc::Receiver<Incoming>,
         history: &History,
         answers: mpsc::Sender<Answer>,
     ) -> Self {

@@ -8,13 +8,11 @@ use tokio::task::JoinHandle;
 
 use crate::commands::Switch;
 use crate::config::Config;
-use crate::health::Sources;
-use crate::roster::Protected;
+use crate::gateway::LinkChannels;
+use crate::http::Parts;
+use crate::metrics::Metrics;
 use crate::rules::{RuleSet, Rules};
-use crate::views::Views;
 use crate::worker::Context;
-use fieldgate_link::Latest;
-use fieldgate_model::PersistedValues;
 
 /// The rules' task.
 pub(super) struct RuleTask {
@@ -30,12 +28,13 @@ fn rule_set(config: &Config) -> Arc<RuleSet> {
 impl RuleTask {
     pub(super) fn start(
         config: &Config,
-        sources: &Sources,
-        (context, latest, views): (&Context, &Latest, &Views),
-        (switches, persisted_values): (mpsc::Receiver<Switch>, watch::Receiver<PersistedValues>),
-        protected: Protected,
+        shown: &Parts,
+        context: &Context,
+        link_channels: &LinkChannels,
+        switches: mpsc::Receiver<Switch>,
         stopping: Arc<AtomicBool>,
     ) -> Self {
+        let Metrics { sources, views } = &shown.metrics;
         let (stop, stopped) = watch::channel(false);
         let (set, in_force) = watch::channel(rule_set(config));
         let rules = Rules {
@@ -45,11 +44,11 @@ impl RuleTask {
             events: context.events.clone(),
             link: sources.link.clone(),
             switches,
-            persisted_values,
-            latest: latest.clone(),
+            persisted_values: link_channels.spool.values(),
+            latest: link_channels.latest.clone(),
             views: views.clone(),
             alarms: sources.rules.clone(),
-            protected,
+            protected: shown.protected.clone(),
             stopping,
             stop: stopped,
         };

@@ -31,6 +31,17 @@ impl Stalls {
     }
 }
 
+/// Where the status of a sensor is written whose thread cannot do it.
+#[derive(Clone, Copy)]
+pub(super) struct Statuses<'a> {
+    /// For the broker, retained.
+    pub(super) latest: &'a Latest,
+    /// For the sensor's own thread, when it goes on.
+    pub(super) tallies: &'a SensorTallies,
+    /// For the page, the metrics and the history.
+    pub(super) views: &'a Views,
+}
+
 /// What has stopped, and so the watchdog must not be fed; nothing when all is well.
 ///
 /// A bus with outputs that hangs stops the feeding: systemd then ends the program and `ExecStopPost` makes the outputs
@@ -39,7 +50,7 @@ pub(super) fn check(
     stalls: &mut Stalls,
     workers: &BTreeMap<BusKey, Worker>,
     config: &Config,
-    statuses: (&Latest, &SensorTallies, &Views),
+    statuses: Statuses<'_>,
     recorder: &recorder::Progress,
 ) -> Option<String> {
     let now = clock::boottime();
@@ -77,7 +88,7 @@ fn report(
     device: &Name,
     silent: Duration,
     config: &Config,
-    (latest, tallies, views): (&Latest, &SensorTallies, &Views),
+    Statuses { latest, tallies, views }: Statuses<'_>,
 ) {
     if stalls.devices.contains(device) {
         return;

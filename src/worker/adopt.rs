@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::worker::bus_slots::BusSlots;
 use crate::worker::output::OutputSlot;
-use crate::worker::rest::{Place, Purpose};
+use crate::worker::rest::{Place, Purpose, Transfer};
 use crate::worker::run::{Loop, Output, note};
 use crate::worker::sensor::SensorSlot;
 use crate::worker::{ActuatorSettings, Plan};
@@ -102,7 +102,7 @@ impl Loop {
             let slot = OutputSlot::new(settings, &mut self.buses);
             self.buses.bar(None);
             let now = clock::boottime();
-            note(&mut self.buses, place, (now, now.saturating_sub(begun)));
+            note(&mut self.buses, place, Transfer { ended_at: now, cost: now.saturating_sub(begun) });
             self.progress.busy_at(None, now);
             self.outputs.push(Output { slot, place });
         }

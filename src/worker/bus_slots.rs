@@ -9,7 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tracing::field::display;
 use tracing::{info, warn};
 
-use crate::worker::rest::{Place, PlaceId, Purpose, QUICK, Rest};
+use crate::worker::rest::{Place, PlaceId, Purpose, QUICK, Rest, Transfer};
 use crate::worker::schedule::rest_after;
 use crate::worker::trouble::Trouble;
 use crate::worker::{Context, Event, Progress};
@@ -204,7 +204,7 @@ impl BusSlots {
             let cost = now.saturating_sub(begun);
             if let Err(error) = result {
                 let place = self.slots[index].place;
-                self.rest.failed(place, Purpose::Sample, (now, cost), &describe_error(&error));
+                self.rest.failed(place, Purpose::Sample, Transfer { ended_at: now, cost }, &describe_error(&error));
             }
             // An attempt that takes long, as on a bus that hangs, is not repeated at each turn.
             self.slots[index].open_again = now + rest_after(2, cost).max(OPEN_AGAIN);
@@ -243,7 +243,7 @@ impl BusSlots {
                     slot.refresh_at = Some(now.saturating_add(OPEN_AGAIN));
                     let (name, place, error) = (slot.name.clone(), slot.place, error.into());
                     let cost = now.saturating_sub(begun);
-                    self.rest.failed(place, Purpose::Output, (now, cost), &describe_error(&error));
+                    self.rest.failed(place, Purpose::Output, Transfer { ended_at: now, cost }, &describe_error(&error));
                     self.leave_if_gone(name.as_ref(), &error);
                 }
             }

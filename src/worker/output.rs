@@ -50,8 +50,8 @@ impl OutputSlot {
     /// Builds the output in its safe state; if that fails it is tried again until it succeeds.
     pub(super) fn new(settings: ActuatorSettings, buses: &mut BusSlots) -> Self {
         let interlock = buses.context.interlocks.handle(settings.name.clone());
-        let what = (settings.kind, settings.pace, settings.limits);
-        let (machine, effects) = Machine::new(what, interlock, clock::boottime());
+        let ActuatorSettings { kind, pace, limits, .. } = settings;
+        let (machine, effects) = Machine::new(kind, pace, limits, interlock, clock::boottime());
         let mut slot = Self { settings, machine, rule: None, device: None, failures: 0 };
         slot.perform(effects, buses);
         slot

@@ -64,6 +64,15 @@ pub(super) enum Purpose {
     Output,
 }
 
+/// A transfer that is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transfer {
+    /// On [`fieldgate_clock::boottime`].
+    pub(super) ended_at: Duration,
+    /// How long it kept the bus busy.
+    pub(super) cost: Duration,
+}
+
 /// Status of a place.
 #[derive(Clone, Debug, Default)]
 struct Standing {
@@ -108,8 +117,9 @@ impl Rest {
         self.changed = true;
     }
 
-    /// A transfer failed that was over at `now` and took `cost`.
-    pub(super) fn failed(&mut self, place: PlaceId, purpose: Purpose, (now, cost): (Duration, Duration), why: &str) {
+    /// A transfer failed.
+    pub(super) fn failed(&mut self, place: PlaceId, purpose: Purpose, transfer: Transfer, why: &str) {
+        let Transfer { ended_at, cost } = transfer;
         if cost < QUICK {
             // The wires do work: it was refused at once.
             self.answered(place);
@@ -118,16 +128,16 @@ impl Rest {
         let standing = &mut self.standings[place.0];
         self.in_a_row = self.in_a_row.saturating_add(1);
         standing.failures = standing.failures.saturating_add(1);
-        standing.failed_at = Some(now);
+        standing.failed_at = Some(ended_at);
         standing.why.clear();
         standing.why.push_str(why);
         let failures = self.in_a_row.max(standing.failures);
         match purpose {
             Purpose::Sample => {
-                self.samples_from = self.samples_from.max(now.saturating_add(rest_after(failures, cost)));
+                self.samples_from = self.samples_from.max(ended_at.saturating_add(rest_after(failures, cost)));
             }
             Purpose::Output => {
-                self.outputs_from = self.outputs_from.max(now.saturating_add(cost.min(LONGEST_OUTPUT_REST)));
+                self.outputs_from = self.outputs_from.max(ended_at.saturating_add(cost.min(LONGEST_OUTPUT_REST)));
             }
         }
         self.changed = true;
@@ -187,7 +197,7 @@ mod tests {
     }
 
     fn fails(rest: &mut Rest, place: PlaceId, purpose: Purpose, at: u64) {
-        rest.failed(place, purpose, (s(at), s(1)), "timed out");
+        rest.failed(place, purpose, Transfer { ended_at: s(at), cost: s(1) }, "timed out");
     }
 
     #[test]
@@ -195,7 +205,8 @@ mod tests {
         let mut rest = Rest::default();
         let absent = chip(&mut rest, 0x48);
         for second in 0..100 {
-            rest.failed(absent, Purpose::Sample, (s(second), Duration::from_millis(1)), "no answer");
+            let quick = Transfer { ended_at: s(second), cost: Duration::from_millis(1) };
+            rest.failed(absent, Purpose::Sample, quick, "no answer");
             assert_eq!(rest.allowed_from(absent, Purpose::Sample), Duration::ZERO);
             assert!(!rest.is_failing(absent));
         }
@@ -297,7 +308,7 @@ mod tests {
             // Until each has failed twice it cannot be known.
             for turn in 0..2 * usize::from(count) {
                 now += cost;
-                rest.failed(places[turn % places.len()], purpose(turn % places.len()), (now, cost), "timed out");
+                rest.failed(places[turn % places.len()], purpose(turn % places.len()), Transfer { ended_at: now, cost }, "timed out");
                 last[turn % places.len()] = now;
             }
             let began = now;
@@ -308,7 +319,7 @@ mod tests {
                 }).unwrap();
                 now = now.max(rest.allowed_from(places[next], purpose(next))) + cost;
                 spent[usize::from(outputs[next])] += cost;
-                rest.failed(places[next], purpose(next), (now, cost), "timed out");
+                rest.failed(places[next], purpose(next), Transfer { ended_at: now, cost }, "timed out");
                 last[next] = now;
                 for (index, last) in last.iter().enumerate() {
                     prop_assert!(now - *last <= s(60) + cost * 2 * u32::from(count), "{index} was forgotten");

@@ -17,7 +17,7 @@ use tracing::error;
 
 use crate::worker::bus_slots::{BusSlots, News, Outcome};
 use crate::worker::output::{OutputSlot, Request};
-use crate::worker::rest::{PlaceId, Purpose, QUICK};
+use crate::worker::rest::{PlaceId, Purpose, QUICK, Transfer};
 use crate::worker::sensor::{Hears, SensorSlot};
 use crate::worker::timetable::Timetable;
 use crate::worker::wait::{LONGEST, Waiter};
@@ -161,7 +161,7 @@ impl Loop {
         let now = clock::boottime();
         self.progress.busy_at(None, now);
         let cost = now.saturating_sub(begun);
-        note(&mut self.buses, *place, (now, cost));
+        note(&mut self.buses, *place, Transfer { ended_at: now, cost });
         (result, cost < QUICK)
     }
 
@@ -411,10 +411,10 @@ fn failed_to_wait(e: &std::io::Error) {
 }
 
 /// Records the outcome of driving an output for the back-off of the bus.
-pub(super) fn note(buses: &mut BusSlots, place: PlaceId, (now, cost): (Duration, Duration)) {
+pub(super) fn note(buses: &mut BusSlots, place: PlaceId, transfer: Transfer) {
     match buses.take_outcome() {
         Some(Outcome::Answered) => buses.rest.answered(place),
-        Some(Outcome::Failed(why)) => buses.rest.failed(place, Purpose::Output, (now, cost), &why),
+        Some(Outcome::Failed(why)) => buses.rest.failed(place, Purpose::Output, transfer, &why),
         None => {}
     }
 }

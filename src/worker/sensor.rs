@@ -264,7 +264,7 @@ impl SensorSlot {
                 self.offer(taken_at, measurements, buses);
                 self.succeeded(taken_at, buses);
             }
-            Err(error) => self.settle(error, (taken_at, self.cost), buses),
+            Err(error) => self.settle(error, taken_at, self.cost, buses),
         }
         taken_at.boot
     }
@@ -303,21 +303,21 @@ impl SensorSlot {
                         }
                         self.succeeded(now, buses);
                     }
-                    Err(error) => self.settle(error, (now, now.boot.saturating_sub(begun)), buses),
+                    Err(error) => self.settle(error, now, now.boot.saturating_sub(begun), buses),
                 }
             }
         }
     }
 
     /// Notes that it has nothing yet or failed; `cost` is how long the bus was busy with it.
-    fn settle(&mut self, error: DriverError, (now, cost): (Moment, Duration), buses: &mut BusSlots) {
+    fn settle(&mut self, error: DriverError, now: Moment, cost: Duration, buses: &mut BusSlots) {
         for asked in self.asked.drain(..) {
             // The requester may have stopped waiting.
             asked.send(Err(Refusal::new(Reason::Hardware, describe_error(&error)))).ok();
         }
         match error {
             DriverError::TooEarly(_) => self.too_early(&error, now, buses),
-            error => self.failed(&error, (now, cost), buses),
+            error => self.failed(&error, now, cost, buses),
         }
     }
 

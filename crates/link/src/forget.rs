@@ -43,7 +43,7 @@ pub async fn forget(settings: &Settings, known: &BTreeSet<String>, announced: &B
     let mut all = Vec::new();
     for broker in &settings.brokers {
         let mut done = Forgotten { broker: broker.to_string(), cleared: Vec::new(), refused: Vec::new(), error: None };
-        done.error = at_broker(settings, broker, (known, announced), &mut done).await.err();
+        done.error = at_broker(settings, broker, known, announced, &mut done).await.err();
         all.push(done);
     }
     all
@@ -52,7 +52,8 @@ pub async fn forget(settings: &Settings, known: &BTreeSet<String>, announced: &B
 async fn at_broker(
     settings: &Settings,
     broker: &Broker,
-    (known, announced): (&BTreeSet<String>, &BTreeSet<String>),
+    known: &BTreeSet<String>,
+    announced: &BTreeSet<String>,
     done: &mut Forgotten,
 ) -> Result<(), String> {
     let connected = guest::connect(settings, broker, "forget", credentials_folder()).await;

@@ -68,18 +68,17 @@ impl Guard {
         interlock.begin();
         interlock.declare(limits.is_on_when_safe());
         let action = Action::Set(off);
-        let (seen, before, flows_since, lease_until, waiting) = (None, None, None, None, None);
         Self {
             limits,
             interlock,
             action,
             since: now,
-            seen,
-            before,
-            flows_since,
+            seen: None,
+            before: None,
+            flows_since: None,
             switches: VecDeque::new(),
-            lease_until,
-            waiting,
+            lease_until: None,
+            waiting: None,
             is_owned: false,
         }
     }

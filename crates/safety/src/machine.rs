@@ -116,15 +116,26 @@ impl<R> Machine<R> {
     /// An output of which nothing is known, and how it is driven to its safe state first; off meanwhile, where a partner must
     /// be off before.
     pub fn new(
-        (kind, pace, limits): (OutputKind, Pace, Limits),
+        kind: OutputKind,
+        pace: Pace,
+        limits: Limits,
         interlock: InterlockHandle,
         now: Duration,
     ) -> (Self, Vec<Effect<R>>) {
         let (off, cause) = (kind.off(), StateCause::Start);
         let guard = Guard::new(limits, interlock, off, now);
         let motion = Motion::new(pace, off, now);
-        let (retry_at, has_complained, requester, driving) = (None, false, None, None);
-        let mut machine = Self { guard, motion, kind, cause, seen: off, retry_at, has_complained, requester, driving };
+        let mut machine = Self {
+            guard,
+            motion,
+            kind,
+            cause,
+            seen: off,
+            retry_at: None,
+            has_complained: false,
+            requester: None,
+            driving: None,
+        };
         let first = Verdict { action: Action::Set(off), cause };
         let verdict = machine.guard.make_safe(now, cause).unwrap_or(first);
         let effects = machine.follow(now, verdict, Purpose::Trip);
@@ -138,7 +149,7 @@ impl<R> Machine<R> {
 
     /// A command came: it is carried out, kept, or refused. Carried out or kept, it takes the output from a rule.
     pub fn command(&mut self, now: Duration, action: Action, lease: Option<Duration>, requester: R) -> Vec<Effect<R>> {
-        self.request(now, (action, lease), StateCause::Command, false, requester)
+        self.request(now, action, lease, StateCause::Command, false, requester)
     }
 
     /// A rule orders something: by the same limits as a command it is carried out, kept, or refused. While a rule owns the output, a
@@ -152,13 +163,14 @@ impl<R> Machine<R> {
         if !owns {
             self.guard.own(false);
         }
-        self.request(now, (action, None), StateCause::Rule, owns, requester)
+        self.request(now, action, None, StateCause::Rule, owns, requester)
     }
 
     fn request(
         &mut self,
         now: Duration,
-        (action, lease): (Action, Option<Duration>),
+        action: Action,
+        lease: Option<Duration>,
         cause: StateCause,
         owns: bool,
         requester: R,

@@ -302,8 +302,8 @@ fn descend(pages: &PageFile, after: u64, used: &mut Used, wanted: impl Fn(u64) -
             return Step::Broken;
         };
         if page.is_leaf() {
-            let limits = (behind, bound.unwrap_or(LAST - 1));
-            return rows(pages, &page, limits, wanted).map_or(Step::Broken, |rows| Step::Rows(rows, bound));
+            let last = bound.unwrap_or(LAST - 1);
+            return rows(pages, &page, behind, last, wanted).map_or(Step::Broken, |rows| Step::Rows(rows, bound));
         }
         let Some(child) = page.child_behind(after) else { return Step::Broken };
         (number, behind, bound) = (child.page, child.behind.unwrap_or(behind), child.up_to.or(bound));
@@ -311,14 +311,9 @@ fn descend(pages: &PageFile, after: u64, used: &mut Used, wanted: impl Fn(u64) -
     Step::Broken
 }
 
-/// The wanted rows of a page; nothing when its keys are in no order or not within these limits, for then a pointer or a key is wrong, and
+/// The wanted rows of a page; nothing when its keys are in no order, not behind `behind` or behind `last`, for then a pointer or a key is wrong, and
 /// other rows may be hidden.
-fn rows(
-    pages: &PageFile,
-    page: &TablePage<'_>,
-    (behind, last): (u64, u64),
-    wanted: impl Fn(u64) -> bool,
-) -> Option<Rows> {
+fn rows(pages: &PageFile, page: &TablePage<'_>, behind: u64, last: u64, wanted: impl Fn(u64) -> bool) -> Option<Rows> {
     let (mut found, mut before) = (Vec::new(), behind);
     for place in page.places() {
         let cell = page.cell(*place)?;

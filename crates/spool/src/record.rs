@@ -99,12 +99,32 @@ pub(super) fn flags(message: &Message) -> i64 {
     message.qos as i64 | retain | clock
 }
 
-/// CRC-32 of what a row is about.
-fn identity_sum(sequence: i64, kind: i64, source: &str, run: i64, n: i64) -> u32 {
-    let mut sum = crc32fast::Hasher::new();
-    [sequence, kind, run, n].iter().for_each(|number| sum.update(&number.to_le_bytes()));
-    sum.update(source.as_bytes());
-    sum.finalize()
+/// The columns of a row that say what it is about, as they were read: any of them may be damaged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowIdentity<'a> {
+    /// A [`kind_number`].
+    pub(super) kind: i64,
+    /// The name of the sensor, or whatever else its kind names.
+    pub(super) source: &'a str,
+    /// The number of the program's run.
+    pub(super) run: i64,
+    /// The message's number within its source and run.
+    pub(super) n: i64,
+}
+
+impl RowIdentity<'_> {
+    /// CRC-32 of what the row at `sequence` is about.
+    fn sum(&self, sequence: i64) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        [sequence, self.kind, self.run, self.n].iter().for_each(|number| sum.update(&number.to_le_bytes()));
+        sum.update(self.source.as_bytes());
+        sum.finalize()
+    }
+
+    /// Whether the identity is as it was written, going by the row's checksum column.
+    fn is_sound(&self, sequence: i64, sum: i64) -> bool {
+        u64::from(self.sum(sequence)) == sum.cast_unsigned() >> 32
+    }
 }
 
 /// The checksum column: in its upper half that of the identity alone, so that a loss can be reported for a row whose rest is
@@ -112,7 +132,7 @@ fn identity_sum(sequence: i64, kind: i64, source: &str, run: i64, n: i64) -> u32
 pub(super) fn sum(sequence: i64, message: &Message) -> i64 {
     let (kind, source) = (kind_number(message.key.kind), message.key.source.as_str());
     let n = i64::try_from(message.seq).unwrap_or(i64::MAX);
-    let identity = identity_sum(sequence, kind, source, message.run.0.into(), n);
+    let identity = RowIdentity { kind, source, run: message.run.0.into(), n }.sum(sequence);
     let mut whole = crc32fast::Hasher::new_with_initial(identity);
     let numbers = [boot_ns(message.taken_at.boot), wall_ms(message.taken_at.wall), flags(message)];
     numbers.iter().for_each(|number| whole.update(&number.to_le_bytes()));
@@ -173,7 +193,9 @@ fn command_identity_sum(place: i64, recipient: &str, id: &str) -> u32 {
 /// The command of the row at `place`, without its answer when that is not as it was written; nothing when the id is not.
 pub(super) fn command(
     place: i64,
-    (recipient, id, answer): (&str, &str, Option<&[u8]>),
+    recipient: &str,
+    id: &str,
+    answer: Option<&[u8]>,
     written: i64,
 ) -> Option<CommandRecord> {
     if u64::from(command_identity_sum(place, recipient, id)) != written.cast_unsigned() >> 32 {
@@ -189,24 +211,18 @@ pub(super) fn command(
 }
 
 /// Whose reading the row at `sequence` holds, if it is one and that part of it is sound.
-pub(super) fn reading_name(
-    sequence: i64,
-    (kind, source, run, n): (i64, &str, i64, i64),
-    sum: i64,
-) -> Option<ReadingName> {
+pub(super) fn reading_name(sequence: i64, identity: RowIdentity<'_>, sum: i64) -> Option<ReadingName> {
+    let RowIdentity { kind, source, run, n } = identity;
     let is_reading = kind == kind_number(MessageKind::Reading);
     let name = || Some((Name::new(source).ok()?, RunId(u32::try_from(run).ok()?), u64::try_from(n).ok()?));
-    if is_reading && is_placed(sequence, (kind, source, run, n), sum) { name() } else { None }
-}
-
-fn is_placed(sequence: i64, (kind, source, run, n): (i64, &str, i64, i64), sum: i64) -> bool {
-    u64::from(identity_sum(sequence, kind, source, run, n)) == sum.cast_unsigned() >> 32
+    if is_reading && identity.is_sound(sequence, sum) { name() } else { None }
 }
 
 /// The message of the row at `sequence`.
 pub(super) fn decode(sequence: i64, row: Row) -> Result<Message, Unsound> {
-    let identity = (row.kind, row.source.as_str(), row.run, row.n);
-    let (reading, is_placed) = (reading_name(sequence, identity, row.sum), is_placed(sequence, identity, row.sum));
+    let identity = RowIdentity { kind: row.kind, source: &row.source, run: row.run, n: row.n };
+    let reading = reading_name(sequence, identity, row.sum);
+    let is_placed = identity.is_sound(sequence, row.sum);
     let written = row.sum;
     let message = message(row).filter(|message| written == sum(sequence, message));
     message.ok_or(Unsound { reading, is_placed })
@@ -295,7 +311,7 @@ mod tests {
     fn an_id_is_known_without_its_answer_when_that_is_damaged_and_not_at_all_when_it_is_itself() {
         let sum = command_sum(7, "pump", "a1", Some(b"done"));
         let read = |place, actuator, id, answer: Option<&[u8]>, sum| {
-            command(place, (actuator, id, answer), sum).map(|record| record.answer.map(|answer| answer.to_string()))
+            command(place, actuator, id, answer, sum).map(|record| record.answer.map(|answer| answer.to_string()))
         };
         assert_eq!(read(7, "pump", "a1", Some(b"done"), sum), Some(Some("done".into())));
         assert_eq!(read(7, "pump", "a1", Some(b"dome"), sum), Some(None));

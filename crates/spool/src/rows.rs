@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use crate::counts::Counted;
-use crate::record::{self, ReadingName, Row, Unsound};
+use crate::record::{self, ReadingName, Row, RowIdentity, Unsound};
 use crate::values::SetValue;
 use fieldgate_model::{CommandRecord, Message, Name, REMEMBERED, Recipient};
 
@@ -109,7 +109,7 @@ const LAST_PLACE: i64 = 1 << 62;
 fn command(place: i64, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<CommandRecord>> {
     let (actuator, id): (String, String) = (row.get(1)?, row.get(2)?);
     let answer: Option<Vec<u8>> = row.get(3)?;
-    Ok(record::command(place, (&actuator, &id, answer.as_deref()), row.get(4)?))
+    Ok(record::command(place, &actuator, &id, answer.as_deref(), row.get(4)?))
 }
 
 /// Bytes of a body; one that is damaged has none.
@@ -135,8 +135,9 @@ pub(super) fn victim(row: &rusqlite::Row<'_>) -> rusqlite::Result<Victim> {
     let sequence: i64 = row.get(0)?;
     let reading = || -> Option<ReadingName> {
         let source: String = row.get(2).ok()?;
-        let columns = (row.get(1).ok()?, source.as_str(), row.get(3).ok()?, row.get(4).ok()?);
-        record::reading_name(sequence, columns, row.get(5).ok()?)
+        let identity =
+            RowIdentity { kind: row.get(1).ok()?, source: &source, run: row.get(3).ok()?, n: row.get(4).ok()? };
+        record::reading_name(sequence, identity, row.get(5).ok()?)
     };
     Ok(Victim { sequence: unsigned(sequence), reading: reading() })
 }

@@ -44,8 +44,8 @@ impl Outputs {
         let mut outputs = Self { names, machines, silent_since, happened };
         for (output, actuator) in config.actuators.iter().enumerate() {
             let handle = interlocks.handle(actuator.name.clone());
-            let what = (actuator.kind, actuator.pace, actuator.limits);
-            let (machine, effects) = Machine::new(what, handle, Duration::ZERO);
+            let (machine, effects) =
+                Machine::new(actuator.kind, actuator.pace, actuator.limits, handle, Duration::ZERO);
             outputs.machines.push(machine);
             outputs.perform(output, Duration::ZERO, effects);
         }

@@ -99,9 +99,9 @@ impl<'a> Checker<'a> {
         }
         for (index, chip) in settled.iter().chain(&waiting).chain(&left) {
             buses[*index].claims = claims(chip, buses);
-            self.upstream(chip.on.as_ref(), buses, (chip.need, A_CHIP), |bus| bus.suits(chip.need));
+            self.upstream(chip.on.as_ref(), buses, chip.need, A_CHIP, |bus| bus.suits(chip.need));
             if let Some(interrupt) = &chip.interrupt {
-                self.upstream(interrupt.on.as_ref(), buses, (BusNeed::Gpio, AN_INTERRUPT), hears);
+                self.upstream(interrupt.on.as_ref(), buses, BusNeed::Gpio, AN_INTERRUPT, hears);
             }
         }
         self.unsettled(&waiting, buses);
@@ -120,7 +120,8 @@ impl<'a> Checker<'a> {
         &mut self,
         link: Option<&Link>,
         buses: &[Bus],
-        (need, who): (BusNeed, &str),
+        need: BusNeed,
+        who: &str,
         offers: impl Fn(&Bus) -> bool,
     ) {
         let Some(link) = link else { return };

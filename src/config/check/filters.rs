@@ -192,7 +192,7 @@ impl<'a> Checker<'a> {
         let aggregate = aggregates(&own);
         let names_are_free = self.names_are_free(&own, &aggregate, filtered);
         let (min_interval, max_interval) = (own.duration("min_interval"), own.duration("max_interval"));
-        let fits = self.intervals_fit(&own, (min_interval, max_interval), &aggregate);
+        let fits = self.intervals_fit(&own, min_interval, max_interval, &aggregate);
         let settings = ReportSettings {
             delta: delta?,
             min_interval: min_interval.unwrap_or(Duration::ZERO),
@@ -268,7 +268,8 @@ impl<'a> Checker<'a> {
     fn intervals_fit(
         &mut self,
         own: &Section<'a>,
-        (min, max): (Option<Duration>, Option<Duration>),
+        min: Option<Duration>,
+        max: Option<Duration>,
         aggregate: &[Aggregate],
     ) -> bool {
         let (what, hint, key) = match (min, max) {

@@ -43,6 +43,15 @@ struct Pending<'a> {
     named: BTreeSet<Name>,
 }
 
+/// What of a derived sensor is known; what is wrong was reported where it stands.
+#[derive(Clone, Copy)]
+struct Readable {
+    /// Each of its measurements could be read.
+    measurements: bool,
+    /// Nothing is wrong with the devices that its formulas name.
+    inputs: bool,
+}
+
 /// What formulas may name.
 #[derive(Default)]
 pub(super) struct Devices {
@@ -137,7 +146,8 @@ impl<'a> Checker<'a> {
         &mut self,
         derived: Vec<Derived<'a>>,
         sensors: &mut [Device<SensorSettings>],
-        (actuators, variables): (&[Device<ActuatorSettings>], &[VariableDraft]),
+        actuators: &[Device<ActuatorSettings>],
+        variables: &[VariableDraft],
         mqtt: &Mqtt,
     ) {
         let mut devices = Devices::around(actuators, variables);
@@ -150,8 +160,8 @@ impl<'a> Checker<'a> {
         }
         let mut pending = Vec::new();
         for derived in derived {
-            let rows = self.rows(&derived.section);
-            pending.push(Pending::new(derived, rows));
+            let (rows, is_whole) = self.rows(&derived.section);
+            pending.push(Pending::new(derived, rows, is_whole));
         }
         loop {
             let waits = |one: &Pending| pending.iter().any(|other| one.named.contains(&other.derived.name));
@@ -159,7 +169,8 @@ impl<'a> Checker<'a> {
             let Pending { derived, rows, is_whole, named } = pending.remove(ready);
             // What is wrong with another device is said there.
             let is_known = !devices.wrong.iter().any(|wrong| named.contains(wrong));
-            let settings = self.derived_sensor(&derived, rows, (is_whole, is_known), &devices, mqtt);
+            let readable = Readable { measurements: is_whole, inputs: is_known };
+            let settings = self.derived_sensor(&derived, rows, readable, &devices, mqtt);
             let settings = settings.filter(|_| is_whole && is_known);
             self.shown_sensor(&derived.name, &derived.section, settings.as_ref());
             match &settings {
@@ -217,7 +228,7 @@ impl<'a> Checker<'a> {
         &mut self,
         derived: &Derived<'a>,
         rows: Vec<(String, Settings)>,
-        (is_whole, is_known): (bool, bool),
+        readable: Readable,
         devices: &Devices,
         mqtt: &Mqtt,
     ) -> Option<SensorSettings> {
@@ -232,7 +243,7 @@ impl<'a> Checker<'a> {
             self.error(&self.row_key(section, name), format!("{name} is a second total in one sensor"), hint);
         }
         let all: Vec<_> =
-            rows.into_iter().map(|(name, row)| self.row(section, (name, row), is_known, devices)).collect();
+            rows.into_iter().map(|(name, row)| self.row(section, (name, row), readable.inputs, devices)).collect();
         let rows: Option<Vec<_>> = all.into_iter().collect();
         let settings = rows.map(|rows| {
             let mut settings = Settings::default();
@@ -240,7 +251,7 @@ impl<'a> Checker<'a> {
             settings
         });
         // A measurement that could not be read may be the one that a filter names.
-        let measured = settings.as_ref().filter(|_| is_whole).map(|settings| driver.measured(settings));
+        let measured = settings.as_ref().filter(|_| readable.measurements).map(|settings| driver.measured(settings));
         let (filters, report) = self.values(section, measured)?;
         if second.is_some() {
             return None;
@@ -276,7 +287,7 @@ impl<'a> Checker<'a> {
             return None;
         }
         if adds_up {
-            let rate = self.total(&program, unit.as_deref(), (&place, &unit_place))?;
+            let rate = self.total(&program, unit.as_deref(), &place, &unit_place)?;
             row.insert(RATE, Setting::Text(rate));
             return Some((name, row));
         }
@@ -309,7 +320,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks the units of a total, and returns that of what is added up.
-    fn total(&mut self, program: &Program, unit: Option<&str>, (source, place): (&Span, &Span)) -> Option<String> {
+    fn total(&mut self, program: &Program, unit: Option<&str>, source: &Span, unit_place: &Span) -> Option<String> {
         let rate = match program.kind() {
             language::Kind::Number(Unit::Of(unit)) => unit.as_str(),
             language::Kind::Number(_) => {
@@ -329,7 +340,7 @@ impl<'a> Checker<'a> {
         match unit {
             None => self.error(source, "a total needs `unit:`", hint()),
             Some(unit) if formula::per_second(rate, unit).is_none() => {
-                self.error(place, format!("{rate} does not add up to this"), hint());
+                self.error(unit_place, format!("{rate} does not add up to this"), hint());
             }
             Some(_) => return Some(rate.to_owned()),
         }
@@ -402,7 +413,7 @@ fn entry_of<'n>(section: &Section<'n>, key: &str, name: &str) -> Option<(&'n Spa
 }
 
 impl<'a> Pending<'a> {
-    fn new(derived: Derived<'a>, (rows, is_whole): (Vec<(String, Settings)>, bool)) -> Self {
+    fn new(derived: Derived<'a>, rows: Vec<(String, Settings)>, is_whole: bool) -> Self {
         let mut settings = Settings::default();
         settings.insert(MEASUREMENTS, Setting::Table(rows.clone()));
         let named = formula::inputs(&settings).into_iter().map(|signal| signal.device).collect();

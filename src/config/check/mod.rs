@@ -130,7 +130,7 @@ impl<'a> Checker<'a> {
         let (mut sensors, derived) = self.sensors(&top, &buses, &mqtt);
         let actuators = self.actuators(&top, &buses, &mqtt);
         let variables = self.variables(&top, &sensors, &actuators);
-        self.derived(derived, &mut sensors, (&actuators, &variables), &mqtt);
+        self.derived(derived, &mut sensors, &actuators, &variables, &mqtt);
         let rules = self.rules(&top, &sensors, &actuators, &variables);
         let requests = self.requests(&top, &actuators);
         self.collisions(&buses, &sensors, &actuators);

@@ -65,7 +65,7 @@ impl<'a> Checker<'a> {
                 rules.push(spec);
             }
         }
-        self.circles_of(&rules, &places, &devices, (sensors, actuators, variables));
+        self.circles_of(&rules, &places, &devices, sensors, actuators, variables);
         rules
     }
 
@@ -75,7 +75,9 @@ impl<'a> Checker<'a> {
         rules: &[RuleSpec],
         places: &BTreeMap<Name, Span>,
         devices: &Devices,
-        (sensors, actuators, variables): (&[Device<SensorSettings>], &[Device<ActuatorSettings>], &[VariableDraft]),
+        sensors: &[Device<SensorSettings>],
+        actuators: &[Device<ActuatorSettings>],
+        variables: &[VariableDraft],
     ) {
         let rules = rules.iter().filter(|rule| places.contains_key(&rule.name)).cloned().collect();
         let Ok(table) = Table::compile(rules, |name| described(devices, name)) else { return };

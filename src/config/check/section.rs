@@ -172,8 +172,13 @@ impl<'a> Checker<'a> {
         fields: &'static [Field],
         is_other: impl Fn(&str) -> bool,
     ) -> (Section<'a>, Vec<(&'a Key, &'a Node)>) {
-        let (entries, again, misspelt) = (Vec::new(), Vec::new(), Vec::new());
-        let mut section = Section { place: place.clone(), entries, again, misspelt, complete: true };
+        let mut section = Section {
+            place: place.clone(),
+            entries: Vec::new(),
+            again: Vec::new(),
+            misspelt: Vec::new(),
+            complete: true,
+        };
         let (mut is_readable, mut others) = (true, Vec::new());
         for node in nodes {
             let Some(entries) = self.entries(Some(node), what) else {

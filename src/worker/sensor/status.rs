@@ -9,7 +9,7 @@ use super::SensorSlot;
 use crate::worker::Event;
 use crate::worker::bus_slots::{BusSlots, Subject};
 use crate::worker::keeping_up::Figures;
-use crate::worker::rest::Purpose;
+use crate::worker::rest::{Purpose, Transfer};
 use crate::worker::schedule::retry_after;
 use crate::worker::trouble::LOG_AGAIN;
 use fieldgate_drivers::{BusNeed, DriverError};
@@ -88,7 +88,7 @@ impl SensorSlot {
         self.failures = 0;
     }
 
-    pub(super) fn failed(&mut self, error: &DriverError, (now, cost): (Moment, Duration), buses: &mut BusSlots) {
+    pub(super) fn failed(&mut self, error: &DriverError, now: Moment, cost: Duration, buses: &mut BusSlots) {
         self.failures = self.failures.saturating_add(1);
         self.reported_left_out.clear();
         self.restart_filters();
@@ -109,7 +109,8 @@ impl SensorSlot {
         let pause = match error {
             DriverError::Panicked(_) => retry_after(self.failures),
             _ => {
-                buses.rest.failed(self.place, Purpose::Sample, (now.boot, cost), &words);
+                let transfer = Transfer { ended_at: now.boot, cost };
+                buses.rest.failed(self.place, Purpose::Sample, transfer, &words);
                 buses.rest.allowed_from(self.place, Purpose::Sample).saturating_sub(now.boot)
             }
         };

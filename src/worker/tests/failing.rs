@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::worker::bus_slots::BusSlots;
-use crate::worker::rest::{Place, Purpose, QUICK};
+use crate::worker::rest::{Place, Purpose, QUICK, Transfer};
 use crate::worker::run::note;
 use fieldgate_bus::Claim;
 use fieldgate_drivers::Actuator;
@@ -134,7 +134,7 @@ fn an_output_that_fails_slowly_rests_for_as_long_or_until_there_is_an_answer() {
     let (now, cost) = (Duration::from_secs(10), Duration::from_secs(1));
     for (outcome, from) in [(Err(&another_chip()), now + cost), (Ok(()), Duration::ZERO)] {
         buses.note(Some(&bus), outcome);
-        note(&mut buses, place, (now, cost));
+        note(&mut buses, place, Transfer { ended_at: now, cost });
         assert_eq!(buses.rest.allowed_from(place, Purpose::Output), from);
     }
 }

@@ -30,8 +30,8 @@ struct Dimmer {
 
 impl Dimmer {
     fn new(all: &SharedInterlocks, text: &str, limits: Limits) -> Self {
-        let what = (OutputKind::Percent, Pace::Ramp(ms(1000)), limits);
-        let (machine, effects) = Machine::new(what, all.handle(name(text)), ms(0));
+        let pace = Pace::Ramp(ms(1000));
+        let (machine, effects) = Machine::new(OutputKind::Percent, pace, limits, all.handle(name(text)), ms(0));
         let mut dimmer = Self { machine, does: OFF, effects: Vec::new() };
         dimmer.perform(0, effects);
         dimmer

@@ -21,8 +21,8 @@ fn published(effects: &[Effect<u32>]) -> usize {
 fn a_new_device_of_a_known_name_is_not_known_to_be_off() {
     let all = paired();
     let (_one, mut other) = (Dimmer::new(&all, "one", limits()), Dimmer::new(&all, "other", limits()));
-    let what = (OutputKind::Percent, Pace::AtOnce, limits());
-    let (mut new, effects) = Machine::<u32>::new(what, all.handle(name("one")), ms(1000));
+    let handle = all.handle(name("one"));
+    let (mut new, effects) = Machine::<u32>::new(OutputKind::Percent, Pace::AtOnce, limits(), handle, ms(1000));
     assert_eq!(effects, [Effect::Drive(OFF)]);
     let words = refusal(&other.command(1000, set(80.0), None));
     assert_eq!(words, "interlock: one is not known to be off");
@@ -98,7 +98,7 @@ fn a_ramp_is_published_at_its_beginning_and_at_its_end() {
 fn a_command_that_fails_is_answered_and_leads_to_the_safe_state() {
     let all = SharedInterlocks::default();
     for pace in [Pace::AtOnce, Pace::Ramp(ms(1000))] {
-        let (mut machine, _) = Machine::new((OutputKind::Percent, pace, limits()), all.handle(name("one")), ms(0));
+        let (mut machine, _) = Machine::new(OutputKind::Percent, pace, limits(), all.handle(name("one")), ms(0));
         machine.followed(ms(1), OFF);
         let effects = machine.command(ms(1000), set(80.0), None, 1);
         assert!(matches!(effects[..], [Effect::Drive(_)]), "{effects:?}");
@@ -112,8 +112,8 @@ fn a_command_that_fails_is_answered_and_leads_to_the_safe_state() {
 
 #[test]
 fn what_was_not_commanded_and_fails_is_tried_again_for_its_own_reason() {
-    let (all, what) = (SharedInterlocks::default(), (OutputKind::Percent, Pace::Ramp(ms(1000)), limits()));
-    let (mut machine, _) = Machine::<u32>::new(what, all.handle(name("one")), ms(0));
+    let (all, pace) = (SharedInterlocks::default(), Pace::Ramp(ms(1000)));
+    let (mut machine, _) = Machine::<u32>::new(OutputKind::Percent, pace, limits(), all.handle(name("one")), ms(0));
     let effects = machine.failed(ms(1), ms(501), "no answer");
     assert_eq!((published(&effects), answers(&effects).len()), (1, 0));
     assert_eq!(machine.cause, StateCause::Start);

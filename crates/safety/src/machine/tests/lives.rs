@@ -54,9 +54,10 @@ impl World {
         let what: Vec<_> = NAMES.iter().map(|_| what(&mut world.chance)).collect();
         world.pair(&what.iter().map(|(kind, _, limits)| (*kind, *limits)).collect::<Vec<_>>());
         world.now = START;
-        for (index, what) in what.into_iter().enumerate() {
-            let (machine, effects) = Machine::new(what, world.interlocks.handle(name(index)), START);
-            let mut rig = Rig::new(machine, what, world.chance.usize(0..3), START);
+        for (index, (kind, pace, limits)) in what.into_iter().enumerate() {
+            let interlock = world.interlocks.handle(name(index));
+            let (machine, effects) = Machine::new(kind, pace, limits, interlock, START);
+            let mut rig = Rig::new(machine, kind, pace, limits, world.chance.usize(0..3), START);
             rig.slack = if slow { ms(10 + 8 * SLOWEST_MS) } else { Duration::ZERO };
             world.rigs.push(rig);
             world.perform(index, effects);

@@ -96,7 +96,9 @@ pub(super) struct Rig {
 impl Rig {
     pub(super) fn new(
         machine: Machine<u32>,
-        (kind, pace, limits): (OutputKind, Pace, Limits),
+        kind: OutputKind,
+        pace: Pace,
+        limits: Limits,
         bus: usize,
         now: Duration,
     ) -> Self {

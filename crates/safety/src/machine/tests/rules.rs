@@ -17,8 +17,7 @@ impl Switch {
         let mut limits = Limits::new(Action::Set(OutputValue::Switch(false)), Some(ms(1000)));
         change(&mut limits);
         let all = SharedInterlocks::default();
-        let what = (OutputKind::Switch, Pace::AtOnce, limits);
-        let (machine, effects) = Machine::new(what, all.handle(name("one")), ms(0));
+        let (machine, effects) = Machine::new(OutputKind::Switch, Pace::AtOnce, limits, all.handle(name("one")), ms(0));
         let (causes, answers) = (Vec::new(), Vec::new());
         let mut switch = Self { machine, does: OutputValue::Switch(false), causes, answers };
         switch.perform(0, effects);
