@@ -38,6 +38,23 @@ pub(super) enum News {
     Gone,
 }
 
+/// What the thread is about to talk to: the bus itself, not a device on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Busy<'a> {
+    /// Nothing any more.
+    Nothing,
+    /// The machine itself, which is a bus without a name.
+    Host,
+    /// The bus of this name.
+    Bus(&'a Name),
+}
+
+impl<'a> Busy<'a> {
+    fn with(bus: Option<&'a Name>) -> Self {
+        bus.map_or(Self::Host, Self::Bus)
+    }
+}
+
 /// One bus of the thread.
 struct BusSlot {
     /// `None` for the machine itself.
@@ -187,8 +204,8 @@ impl BusSlots {
     }
 
     /// Opens what is not open. A failure is reported by the devices that need the bus.
-    /// `busy` is called with each bus before its attempt, and with none afterwards. A slow attempt ends it.
-    pub(super) fn open_all(&mut self, busy: impl Fn(Option<Option<&Name>>)) {
+    /// `busy` is called with each bus before its attempt, and with [`Busy::Nothing`] afterwards. A slow attempt ends it.
+    pub(super) fn open_all(&mut self, busy: impl Fn(Busy<'_>)) {
         for index in 0..self.slots.len() {
             if self.slots[index].bus.is_some() {
                 continue;
@@ -197,9 +214,9 @@ impl BusSlots {
             if self.open_at(&self.slots[index]) > begun {
                 continue;
             }
-            busy(Some(self.slots[index].name.as_ref()));
+            busy(Busy::with(self.slots[index].name.as_ref()));
             let result = self.opened(index).map(drop);
-            busy(None);
+            busy(Busy::Nothing);
             let now = clock::boottime();
             let cost = now.saturating_sub(begun);
             if let Err(error) = result {
@@ -220,8 +237,8 @@ impl BusSlots {
     }
 
     /// Brings the buses up to date whose time has come, and says whether there was one. `has_woken`: something may have come
-    /// since the last time. `busy` is called with each bus before it, and with none afterwards.
-    pub(super) fn refresh(&mut self, has_woken: bool, busy: impl Fn(Option<Option<&Name>>)) -> bool {
+    /// since the last time. `busy` is called with each bus before it, and with [`Busy::Nothing`] afterwards.
+    pub(super) fn refresh(&mut self, has_woken: bool, busy: impl Fn(Busy<'_>)) -> bool {
         let mut refreshed = false;
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
@@ -232,9 +249,9 @@ impl BusSlots {
             if !listens && slot.refresh_at.is_some_and(|at| at > begun) {
                 continue;
             }
-            busy(Some(slot.name.as_ref()));
+            busy(Busy::with(slot.name.as_ref()));
             let result = bus.refresh();
-            busy(None);
+            busy(Busy::Nothing);
             refreshed = true;
             let now = clock::boottime();
             match result {

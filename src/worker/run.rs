@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::worker::bus_slots::{BusSlots, News, Outcome};
+use crate::worker::bus_slots::{BusSlots, Busy, News, Outcome};
 use crate::worker::output::{OutputSlot, Request};
 use crate::worker::rest::{PlaceId, Purpose, QUICK, Transfer};
 use crate::worker::sensor::{Hears, SensorSlot};
@@ -396,10 +396,15 @@ impl Loop {
 }
 
 /// A sign of life before a transfer to the bus itself. If that hangs, it is reported by the name of a sensor on the bus.
-fn busy_on(progress: &Progress, sensors: &[SensorSlot], bus: Option<Option<&Name>>) {
+fn busy_on(progress: &Progress, sensors: &[SensorSlot], busy: Busy<'_>) {
     let now = clock::boottime();
     progress.turn_at(now);
-    let on_it = bus.and_then(|bus| sensors.iter().find(|slot| slot.settings.bus.as_ref() == bus));
+    let sensor_on = |bus: Option<&Name>| sensors.iter().find(|slot| slot.settings.bus.as_ref() == bus);
+    let on_it = match busy {
+        Busy::Nothing => None,
+        Busy::Host => sensor_on(None),
+        Busy::Bus(name) => sensor_on(Some(name)),
+    };
     progress.busy_at(on_it.map(|slot| &slot.settings.name), now);
 }
 

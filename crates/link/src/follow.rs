@@ -104,8 +104,10 @@ async fn listen(
             tokio::select! {
                 grant = &mut granted => break grant,
                 event = session.next() => {
-                    if let Some(words) = pass(event, followed).await? {
-                        return Some(words);
+                    match pass(event, followed).await {
+                        Passed::On => {}
+                        Passed::Ended(words) => return Some(words),
+                        Passed::Unwanted => return None,
                     }
                 }
                 () = tokio::time::sleep_until(deadline) => return Some("the broker does not answer a subscription".into()),
@@ -121,8 +123,10 @@ async fn listen(
     loop {
         tokio::select! {
             event = session.next() => {
-                if let Some(words) = pass(event, followed).await? {
-                    return Some(words);
+                match pass(event, followed).await {
+                    Passed::On => {}
+                    Passed::Ended(words) => return Some(words),
+                    Passed::Unwanted => return None,
                 }
             }
             () = followed.closed() => break,
@@ -133,15 +137,26 @@ async fn listen(
     None
 }
 
-/// Nothing when nobody wants to know any more; in it, why the connection ended if it did.
-async fn pass(event: Event, followed: &mpsc::Sender<Followed>) -> Option<Option<String>> {
+/// How it goes on after an event.
+enum Passed {
+    /// The connection is still there.
+    On,
+    /// It has ended, for this reason.
+    Ended(String),
+    /// Nobody wants to know any more.
+    Unwanted,
+}
+
+async fn pass(event: Event, followed: &mpsc::Sender<Followed>) -> Passed {
     match event {
         Event::Connected(_) => {}
         Event::Publish(arrived) => {
             let (topic, payload, is_retained) = (arrived.topic, arrived.payload, arrived.retain);
-            followed.send(Followed::Message { topic, payload, is_retained }).await.ok()?;
+            if followed.send(Followed::Message { topic, payload, is_retained }).await.is_err() {
+                return Passed::Unwanted;
+            }
         }
-        Event::Ended(cause) => return Some(Some(cause.words)),
+        Event::Ended(cause) => return Passed::Ended(cause.words),
     }
-    Some(None)
+    Passed::On
 }

@@ -40,14 +40,14 @@ impl FreshnessMarker {
         Self::Awaited { nonce: (protocol == Protocol::V5).then_some(nonce), since: None }
     }
 
-    /// What to publish it with, and that it is published at `now`; `None` when none is needed.
-    pub(super) fn send(&mut self, now: Duration) -> Option<Option<String>> {
+    /// Whether it must be published; it counts as published at `now` then.
+    pub(super) fn send(&mut self, now: Duration) -> bool {
         match self {
-            Self::Awaited { nonce, since } => {
+            Self::Awaited { since, .. } => {
                 *since = Some(now);
-                Some(nonce.clone())
+                true
             }
-            Self::NotNeeded | Self::Back => None,
+            Self::NotNeeded | Self::Back => false,
         }
     }
 
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn under_version_5_only_our_own_nonce_ends_the_wait() {
         let mut marker = FreshnessMarker::new(false, Protocol::V5, "x1".into());
-        assert_eq!(marker.send(NOW), Some(Some("x1".into())));
+        assert!(marker.send(NOW));
         marker.saw(&arrived("online", false, None));
         marker.saw(&arrived("online", false, Some("x0")));
         assert!(marker.is_stale() && !marker.is_overdue(NOW) && marker.is_overdue(NOW + MARKER_TIMEOUT));
@@ -109,7 +109,7 @@ mod tests {
         let mut marker = FreshnessMarker::new(false, Protocol::V4, "x1".into());
         marker.saw(&arrived("online", false, None));
         assert!(marker.is_stale(), "not published yet");
-        assert_eq!(marker.send(NOW), Some(None));
+        assert!(marker.send(NOW));
         marker.saw(&arrived("online", true, None));
         assert!(marker.is_stale(), "a retained one says nothing");
         marker.saw(&arrived("online", false, None));
@@ -131,7 +131,7 @@ mod tests {
     fn a_clean_session_needs_no_marker() {
         for protocol in [Protocol::V4, Protocol::V5] {
             let mut marker = FreshnessMarker::new(true, protocol, "x1".into());
-            assert_eq!(marker.send(NOW), None);
+            assert!(!marker.send(NOW));
             marker.saw_offline(protocol, NOW);
             assert!(!marker.is_stale() && !marker.is_overdue(NOW + MARKER_TIMEOUT));
         }

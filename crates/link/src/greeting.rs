@@ -211,7 +211,7 @@ impl Connection<'_> {
             self.publish_probe = PublishProbe::NotNeeded;
         }
         let publish_probe = self.hears_status && self.publish_probe.send(now);
-        let marker = self.freshness_marker.send(now).is_some();
+        let marker = self.freshness_marker.send(now);
         if publish_probe || marker || !self.online_published {
             self.publish_online(now);
         }

@@ -49,6 +49,20 @@ pub(super) enum Presence {
     Offline,
 }
 
+/// What a message that could be read says.
+enum Read {
+    /// Nothing that is new, or nothing to print.
+    Quiet,
+    /// This plain line.
+    Line(String),
+}
+
+impl From<Option<String>> for Read {
+    fn from(line: Option<String>) -> Self {
+        line.map_or(Self::Quiet, Self::Line)
+    }
+}
+
 /// Everything that is known.
 #[derive(Debug)]
 pub(super) struct Picture {
@@ -135,26 +149,32 @@ impl Picture {
     /// Takes a message in; returns the plain line for it, if it says something.
     pub(super) fn take(&mut self, topic: &str, payload: &[u8], is_retained: bool, now: Now) -> Option<String> {
         let levels: Vec<_> = self.topics.below(topic)?.split('/').collect();
-        let taken = match levels[..] {
+        let read = match levels[..] {
             // What is cleared says nothing.
-            [_, ..] if payload.is_empty() => Some(None),
-            ["status"] => self.status(payload).map(|words| Some(stamped(now, &words))),
+            [_, ..] if payload.is_empty() => Some(Read::Quiet),
+            ["status"] => self.status(payload).map(|words| Read::Line(stamped(now, &words))),
             ["devices"] => json(payload, REPORT_BYTES).map(|devices| {
                 self.devices(&devices);
-                None
+                Read::Quiet
             }),
-            ["health"] => json(payload, REPORT_BYTES).map(|health| self.health(&health, now)),
-            ["loss"] => json(payload, PAYLOAD_BYTES).map(|loss| Some(stamped(now, &self.loss(&loss)?))),
+            ["health"] => json(payload, REPORT_BYTES).map(|health| self.health(&health, now).into()),
+            ["loss"] => {
+                json(payload, PAYLOAD_BYTES).map(|loss| self.loss(&loss).map(|words| stamped(now, &words)).into())
+            }
             ["sensors", name] => self.reading(name, payload, is_retained, false, now),
             ["late", name] => self.reading(name, payload, is_retained, true, now),
             ["sensors", name, "status"] => self.sensor_status(name, payload, now),
             ["actuators", name, "state"] => self.state(name, payload, is_retained, now),
-            _ => Some(None),
+            _ => Some(Read::Quiet),
         };
-        if taken.is_none() {
-            self.unreadable += 1;
+        match read {
+            Some(Read::Line(line)) => Some(line),
+            Some(Read::Quiet) => None,
+            None => {
+                self.unreadable += 1;
+                None
+            }
         }
-        taken.flatten()
     }
 
     fn status(&mut self, payload: &[u8]) -> Option<String> {
@@ -216,18 +236,12 @@ impl Picture {
         Some(format!("{sensor}  {count} readings are lost: {reason}"))
     }
 
-    fn reading(
-        &mut self,
-        name: &str,
-        payload: &[u8],
-        is_retained: bool,
-        is_late: bool,
-        now: Now,
-    ) -> Option<Option<String>> {
+    /// `None`: it cannot be read; the same below.
+    fn reading(&mut self, name: &str, payload: &[u8], is_retained: bool, is_late: bool, now: Now) -> Option<Read> {
         let name = Name::new(name).ok()?;
         let reading = json(payload, PAYLOAD_BYTES)?;
         let all = reading.as_object()?;
-        let Some(sensor) = entry(&mut self.sensors, &name, &mut self.beyond) else { return Some(None) };
+        let Some(sensor) = entry(&mut self.sensors, &name, &mut self.beyond) else { return Some(Read::Quiet) };
         let words = measurements(all, &sensor.units);
         let at = all.get("time").and_then(Json::as_str).and_then(|time| humantime::parse_rfc3339(time).ok());
         let is_dated = all.get("clock").is_none_or(|clock| clock != "unsynchronised");
@@ -245,24 +259,24 @@ impl Picture {
         if is_new {
             sensor.shown = Some(Shown { run, seq, words: format!("{words}{mark}"), is_late, taken });
         }
-        Some((is_new || is_late).then_some(line))
+        Some((is_new || is_late).then_some(line).into())
     }
 
-    fn sensor_status(&mut self, name: &str, payload: &[u8], now: Now) -> Option<Option<String>> {
+    fn sensor_status(&mut self, name: &str, payload: &[u8], now: Now) -> Option<Read> {
         let name = Name::new(name).ok()?;
         let status = json(payload, PAYLOAD_BYTES)?;
         let mut words = clean(status["status"].as_str()?, WORD_CHARS);
         if let Some(error) = status["error"].as_str() {
             words += &format!(": {}", clean(error, LINE_CHARS));
         }
-        let Some(sensor) = entry(&mut self.sensors, &name, &mut self.beyond) else { return Some(None) };
+        let Some(sensor) = entry(&mut self.sensors, &name, &mut self.beyond) else { return Some(Read::Quiet) };
         let line = stamped(now, &format!("{name}  {words}"));
         let is_new = sensor.status.as_ref() != Some(&words);
         sensor.status = Some(words);
-        Some(is_new.then_some(line))
+        Some(is_new.then_some(line).into())
     }
 
-    fn state(&mut self, name: &str, payload: &[u8], is_retained: bool, now: Now) -> Option<Option<String>> {
+    fn state(&mut self, name: &str, payload: &[u8], is_retained: bool, now: Now) -> Option<Read> {
         let name = Name::new(name).ok()?;
         let state = json(payload, PAYLOAD_BYTES)?;
         let value = value(state.as_object()?.get("value")?);
@@ -273,11 +287,11 @@ impl Picture {
             Some(at) => Taken::At(at),
             None => Taken::Unknown,
         };
-        let Some(output) = entry(&mut self.outputs, &name, &mut self.beyond) else { return Some(None) };
+        let Some(output) = entry(&mut self.outputs, &name, &mut self.beyond) else { return Some(Read::Quiet) };
         let when = payload::time(at.unwrap_or(now.wall));
         let line = format!("{when}  {name}  {value}  {cause}");
         output.state = Some((value, taken, cause));
-        Some(Some(line))
+        Some(Read::Line(line))
     }
 
     /// The lines of the table.

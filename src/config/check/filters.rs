@@ -21,6 +21,15 @@ struct Written {
     spans: Vec<Span>,
 }
 
+/// What stands under `report:`.
+enum WrittenReport {
+    /// There is none.
+    Absent,
+    /// It is wrong, which has been reported.
+    Wrong,
+    Good(ReportSettings),
+}
+
 impl<'a> Checker<'a> {
     /// What happens between a sample and its readings; nothing when that is wrong. `measured` is what the driver measures, if
     /// that is known.
@@ -31,9 +40,13 @@ impl<'a> Checker<'a> {
     ) -> Option<(Vec<MeasurementFilters>, Option<ReportSettings>)> {
         let (written, is_good) = self.filters(section, measured.as_deref());
         let (after, fits) = self.after(section, &written, measured.clone());
-        let report = self.report(section, measured.as_deref(), &after);
+        let report = match self.report(section, measured.as_deref(), &after) {
+            WrittenReport::Absent => None,
+            WrittenReport::Wrong => return None,
+            WrittenReport::Good(settings) => Some(settings),
+        };
         let filters = written.into_iter().map(|written| written.filters).collect();
-        Some((filters, report?)).filter(|_| is_good && fits)
+        Some((filters, report)).filter(|_| is_good && fits)
     }
 
     /// The quantities behind the filters, and whether all of these fit.
@@ -176,16 +189,20 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// `report:`, if there is one. `None`: it is wrong.
-    fn report(
+    /// `report:`, if there is one.
+    fn report(&mut self, section: &Section<'a>, measured: Option<&[Quantity]>, filtered: &[Quantity]) -> WrittenReport {
+        if !section.has("report") {
+            return WrittenReport::Absent;
+        }
+        self.written_report(section, measured, filtered).map_or(WrittenReport::Wrong, WrittenReport::Good)
+    }
+
+    fn written_report(
         &mut self,
         section: &Section<'a>,
         measured: Option<&[Quantity]>,
         filtered: &[Quantity],
-    ) -> Option<Option<ReportSettings>> {
-        if !section.has("report") {
-            return Some(None);
-        }
+    ) -> Option<ReportSettings> {
         let place = section.key("report");
         let own = self.section(&place, section.nodes("report"), "report", raw::REPORT);
         let delta = self.delta(&own, measured, filtered);
@@ -199,7 +216,7 @@ impl<'a> Checker<'a> {
             max_interval,
             aggregate,
         };
-        own.settings().filter(|_| names_are_free && fits).map(|_| Some(settings))
+        own.settings().filter(|_| names_are_free && fits).map(|_| settings)
     }
 
     fn delta(
