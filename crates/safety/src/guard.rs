@@ -25,6 +25,24 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// How soon an output that must go on for safety's sake asks again while a partner is not off.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
+/// Who may say what an output does while nothing limits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Commands, and a lost link, which makes it safe.
+    Commands,
+    /// An active rule, which a lost link does not concern.
+    Rule,
+}
+
+/// How far the hardware is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// It was read back as on.
+    pub(super) is_on: bool,
+    /// It is on its way, by a ramp.
+    pub(super) is_ramping: bool,
+}
+
 /// What is to happen at a later moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Waiting {
@@ -57,8 +75,7 @@ pub(super) struct Guard {
     /// When `for` ends.
     lease_until: Option<Duration>,
     waiting: Option<Waiting>,
-    /// Whether an active rule owns the output: then a lost link does not take it away.
-    is_owned: bool,
+    owner: Owner,
 }
 
 impl Guard {
@@ -79,13 +96,13 @@ impl Guard {
             switches: VecDeque::new(),
             lease_until: None,
             waiting: None,
-            is_owned: false,
+            owner: Owner::Commands,
         }
     }
 
-    /// Whether an active rule owns the output from now on. What makes it safe ends that.
-    pub(super) fn own(&mut self, is_owned: bool) {
-        self.is_owned = is_owned;
+    /// Who owns the output from now on. What makes it safe takes it from a rule.
+    pub(super) fn set_owner(&mut self, owner: Owner) {
+        self.owner = owner;
     }
 
     /// What it does when it is safe.
@@ -134,7 +151,7 @@ impl Guard {
             return Ok(Grant::Now(self.carry_out(now, verdict, lease)));
         }
         let limit = self.allowed_from(now, action)?;
-        let free = if is_on(action) { self.take(now)? } else { now };
+        let free = if is_on(action) { self.take_interlock(now)? } else { now };
         if limit.max(free) <= now {
             return Ok(Grant::Now(self.carry_out(now, verdict, lease)));
         }
@@ -229,7 +246,8 @@ impl Guard {
         }
     }
 
-    fn take(&self, now: Duration) -> Result<Duration, Refusal> {
+    /// Locks it for this output, and says from when on it may go on.
+    fn take_interlock(&self, now: Duration) -> Result<Duration, Refusal> {
         self.interlock.take(now).map_err(|b| Refusal::new(Reason::Interlock, format!("{} {}", b.by, b.why)))
     }
 
@@ -265,7 +283,7 @@ impl Guard {
     /// The output must go to its safe state because of `cause`; a lease ends with it. `None`: not before a partner is off, to
     /// which [`Guard::due`] will see.
     pub(super) fn make_safe(&mut self, now: Duration, cause: StateCause) -> Option<Verdict> {
-        self.is_owned = false;
+        self.owner = Owner::Commands;
         let verdict = Verdict { action: self.limits.safe_state, cause };
         if self.limits.is_on_when_safe() && !is_on(self.action) {
             let at = self.interlock.demand(now).unwrap_or_else(|_| now.saturating_add(ASK_AGAIN));
@@ -278,9 +296,9 @@ impl Guard {
         Some(self.carry_out(now, verdict, None))
     }
 
-    /// The hardware was seen to be on or off at `now`, and is `ramping` or there.
-    pub(super) fn saw(&mut self, now: Duration, on: bool, ramping: bool) {
-        let is_off = !on && !ramping && !is_on(self.action);
+    /// The hardware was read back at `now`.
+    pub(super) fn hardware_seen(&mut self, now: Duration, seen: Seen) {
+        let is_off = !seen.is_on && !seen.is_ramping && !is_on(self.action);
         if is_off {
             self.flows_since = None;
             // This may be the read-back of an earlier off, while the lock already belongs to the postponed on.
@@ -289,7 +307,7 @@ impl Guard {
                 self.interlock.release(now);
             }
         }
-        if is_off || (on && is_on(self.action)) {
+        if is_off || (seen.is_on && is_on(self.action)) {
             self.seen.get_or_insert(now);
             self.before = None;
         }
@@ -354,7 +372,7 @@ impl Guard {
     fn silent_at(&self, last_heard: Option<Duration>, ramping: bool) -> Option<Duration> {
         let next = self.waiting.map_or(self.action, |waiting| waiting.verdict.action);
         let is_settled = next == self.limits.safe_state && (self.is_safe() || !self.has_waiting_command());
-        let is_concerned = !self.is_owned && (!is_settled || (ramping && self.waiting.is_none()));
+        let is_concerned = self.owner == Owner::Commands && (!is_settled || (ramping && self.waiting.is_none()));
         let limit = self.limits.safe_after.filter(|_| is_concerned)?;
         Some(last_heard.unwrap_or_default().saturating_add(limit))
     }

@@ -8,7 +8,7 @@ mod tests;
 
 use std::time::Duration;
 
-use crate::guard::{Grant, Guard, Verdict};
+use crate::guard::{Grant, Guard, Owner, Seen, Verdict};
 use crate::interlock::InterlockHandle;
 use crate::limits::Limits;
 use crate::motion::Motion;
@@ -149,21 +149,22 @@ impl<R> Machine<R> {
 
     /// A command came: it is carried out, kept, or refused. Carried out or kept, it takes the output from a rule.
     pub fn command(&mut self, now: Duration, action: Action, lease: Option<Duration>, requester: R) -> Vec<Effect<R>> {
-        self.request(now, action, lease, StateCause::Command, false, requester)
+        self.request(now, action, lease, StateCause::Command, Owner::Commands, requester)
     }
 
     /// A rule orders something: by the same limits as a command it is carried out, kept, or refused. While a rule owns the output, a
     /// lost link does not make it safe; `max_on` does.
     pub fn rule(&mut self, now: Duration, order: RuleOrder, requester: R) -> Vec<Effect<R>> {
-        let (action, owns) = match order {
-            RuleOrder::Own(action) => (action, true),
-            RuleOrder::LetGo(action) => (action.unwrap_or(self.guard.safe_state()), false),
-            RuleOrder::Toggle => (Action::Toggle, false),
+        let (action, owner) = match order {
+            RuleOrder::Own(action) => (action, Owner::Rule),
+            RuleOrder::LetGo(action) => (action.unwrap_or(self.guard.safe_state()), Owner::Commands),
+            RuleOrder::Toggle => (Action::Toggle, Owner::Commands),
         };
-        if !owns {
-            self.guard.own(false);
+        if owner == Owner::Commands {
+            // Also where the order itself is refused.
+            self.guard.set_owner(owner);
         }
-        self.request(now, action, None, StateCause::Rule, owns, requester)
+        self.request(now, action, None, StateCause::Rule, owner, requester)
     }
 
     fn request(
@@ -172,14 +173,14 @@ impl<R> Machine<R> {
         action: Action,
         lease: Option<Duration>,
         cause: StateCause,
-        owns: bool,
+        owner: Owner,
         requester: R,
     ) -> Vec<Effect<R>> {
         let granted = match self.guard.request(now, action, lease, cause) {
             Ok(granted) => granted,
             Err(refusal) => return vec![Effect::Answer(requester, Err(refusal))],
         };
-        self.guard.own(owns);
+        self.guard.set_owner(owner);
         let mut effects = self.refuse(Reason::Busy, "a newer command has taken its place");
         match granted {
             Grant::Now(verdict) => {
@@ -268,7 +269,8 @@ impl<R> Machine<R> {
     pub fn followed(&mut self, seen_at: Duration, read: OutputValue) -> Vec<Effect<R>> {
         let Some((purpose, began, _)) = self.driving.take() else { return Vec::new() };
         self.retry_at = None;
-        self.guard.saw(seen_at, read.is_on(), self.motion.is_ramping());
+        let seen = Seen { is_on: read.is_on(), is_ramping: self.motion.is_ramping() };
+        self.guard.hardware_seen(seen_at, seen);
         self.motion.saw(seen_at, read);
         let value = self.motion.complete(read, began);
         self.seen = value;
