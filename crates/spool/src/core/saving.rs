@@ -4,18 +4,48 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::announced::Change;
 use crate::cache::{Entry, State};
 use crate::codes::{Meaning, meaning};
 use crate::core::disk::FaultKind;
 use crate::core::{Core, FULL, loss_of};
+use crate::counts::Counted;
+use crate::ids::CommandRow;
 use crate::losses::Losses;
 use crate::overflow;
 use crate::record;
 use crate::rows::Victim;
+use crate::values::SetValue;
 use fieldgate_model::{Message, Moment};
 
 /// How long messages wait in memory for which the disk has no space, and which the broker may have already.
 const POSTPONED: Duration = Duration::from_secs(1);
+
+/// What one transaction is to write.
+#[derive(Default)]
+struct Chosen {
+    /// By their sequences.
+    messages: Vec<(u64, Entry)>,
+    counts: Vec<Counted>,
+    values: Vec<SetValue>,
+    ids: Vec<CommandRow>,
+    announced: Vec<Change>,
+}
+
+impl Chosen {
+    fn none() -> Self {
+        Self::default()
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.may_be_a_part() && self.counts.is_empty() && self.values.is_empty()
+    }
+
+    /// Whether more of the same may wait: counts and values are always chosen all at once.
+    fn may_be_a_part(&self) -> bool {
+        !(self.messages.is_empty() && self.ids.is_empty() && self.announced.is_empty())
+    }
+}
 
 impl Core {
     /// Writes everything that waits.
@@ -62,14 +92,10 @@ impl Core {
         let limits = self.disk.limits();
         let deleted = self.delivery.to_delete(limits.deletions());
         let is_full = self.disk.fault() == Some(FaultKind::Full) && !deleted.is_empty();
-        let mut chosen = if is_full { Vec::new() } else { self.choose_batch() };
-        let counts: Vec<_> = self.counts.unsaved().filter(|_| !is_full).map(|(name, n)| (name.clone(), n)).collect();
-        let values = if is_full { Vec::new() } else { self.values.unsaved() };
-        let ids = if is_full { Vec::new() } else { self.ids.unsaved(limits.batch) };
-        let announced = if is_full { Vec::new() } else { self.announced.unsaved(limits.batch) };
+        // A full disk must first get back what is not needed any more.
+        let mut chosen = if is_full { Chosen::none() } else { self.choose(limits.batch) };
         let is_proof_wanted = self.disk.is_faulty() || !self.disk.has_start();
-        let is_kept = counts.is_empty() && values.is_empty() && ids.is_empty() && announced.is_empty();
-        if deleted.is_empty() && chosen.is_empty() && is_kept && !is_proof_wanted {
+        if deleted.is_empty() && chosen.is_empty() && !is_proof_wanted {
             return Ok(false);
         }
         let mut batch = self.disk.store_mut().begin()?;
@@ -77,47 +103,59 @@ impl Core {
             batch.put_run(self.sequences.first(), self.sequences.run())?;
         }
         batch.delete(deleted.iter().copied())?;
-        batch.put_counts(&counts)?;
-        batch.put_values(&values)?;
-        batch.put_announced(&announced)?;
-        if !ids.is_empty() {
-            batch.put_commands(&ids, self.ids.oldest(), self.ids.unsound())?;
+        batch.put_counts(&chosen.counts)?;
+        batch.put_values(&chosen.values)?;
+        batch.put_announced(&chosen.announced)?;
+        if !chosen.ids.is_empty() {
+            batch.put_commands(&chosen.ids, self.ids.oldest(), self.ids.unsound())?;
         }
         let spared = |sequence| self.delivery.may_be_delivered(sequence) || self.delivery.is_settled(sequence);
         let rule = self.settings.when_full;
-        let victims = overflow::make_space(&mut batch, &mut chosen, rule, limits.capacity, &spared)?;
+        let victims = overflow::make_space(&mut batch, &mut chosen.messages, rule, limits.capacity, &spared)?;
         let (losses, next, records) = loss_records(self.delivery.losses(), self.sequences.next(), &victims, now);
-        let unchanged = chosen.iter().filter(|(sequence, _)| !records.contains_key(sequence));
+        let unchanged = chosen.messages.iter().filter(|(sequence, _)| !records.contains_key(sequence));
         batch.put(unchanged.map(|(sequence, entry)| (*sequence, &*entry.message)))?;
         batch.put(records.iter().map(|(sequence, message)| (*sequence, message)))?;
         batch.commit()?;
-        let is_progress =
-            !(chosen.is_empty() && victims.is_empty() && deleted.is_empty() && ids.is_empty() && announced.is_empty());
+        let may_be_more = !(deleted.is_empty() && victims.is_empty()) || chosen.may_be_a_part();
         self.disk.start_recorded();
         self.delivery.set_losses(losses);
         self.sequences.set_next(next);
-        self.counts.mark_saved(&counts);
-        self.values.mark_saved(&values);
-        self.announced.mark_saved(&announced);
-        self.ids.mark_saved(&ids, now.boot);
-        chosen.iter().for_each(|(sequence, _)| self.cache.mark_saved(*sequence));
+        self.mark_saved(&chosen, now);
         victims.iter().for_each(|victim| self.forget(victim.sequence));
         for (sequence, message) in records {
             self.cache.put(sequence, Arc::new(message), State::Saved, now.boot);
         }
         self.delivery.deleted(&deleted);
         self.evict();
-        Ok(is_progress)
+        Ok(may_be_more)
     }
 
-    fn choose_batch(&self) -> Vec<(u64, Entry)> {
+    /// What waits, of each kind up to about so many bytes.
+    fn choose(&self, limit: u64) -> Chosen {
         let mut bytes = 0;
         let fits = |(_, entry): &(u64, &Entry)| {
             let is_first = bytes == 0;
             bytes += record::cost(&entry.message);
-            is_first || bytes <= self.disk.limits().batch
+            is_first || bytes <= limit
         };
-        self.cache.unsaved().take_while(fits).map(|(sequence, entry)| (sequence, entry.clone())).collect()
+        let messages = self.cache.unsaved().take_while(fits);
+        Chosen {
+            messages: messages.map(|(sequence, entry)| (sequence, entry.clone())).collect(),
+            counts: self.counts.unsaved().map(|(name, count)| (name.clone(), count)).collect(),
+            values: self.values.unsaved(),
+            ids: self.ids.unsaved(limit),
+            announced: self.announced.unsaved(limit),
+        }
+    }
+
+    /// What was chosen is on disk.
+    fn mark_saved(&mut self, chosen: &Chosen, now: Moment) {
+        self.counts.mark_saved(&chosen.counts);
+        self.values.mark_saved(&chosen.values);
+        self.announced.mark_saved(&chosen.announced);
+        self.ids.mark_saved(&chosen.ids, now.boot);
+        chosen.messages.iter().for_each(|(sequence, _)| self.cache.mark_saved(*sequence));
     }
 
     fn succeeded(&mut self, now: Moment) {
@@ -150,8 +188,8 @@ impl Core {
         self.disk.record_fault(kind, format!("the spool cannot be written: {error}"), now.boot);
     }
 
-    /// Whether the file has anything that is still needed: unacknowledged messages, counts, values, command ids or what
-    /// was announced. The rows themselves are checked, because sequences that were acknowledged in an earlier era name other rows now.
+    /// Whether the file has anything that is still needed: unacknowledged messages, counts, values, command ids or what was
+    /// announced. The rows themselves are checked, because sequences that were acknowledged in an earlier era name other rows now.
     fn is_of_use(&self) -> bool {
         let has_more =
             !self.counts.is_empty() || !self.values.is_empty() || !self.ids.is_empty() || !self.announced.is_empty();
