@@ -7,44 +7,32 @@
 use std::alloc::System;
 use std::time::Duration;
 
-use fieldgate_filters::{
-    Aggregate, FILTERS, MeasurementFilters, Parameter, Report, ReportSettings, SensorFilters, Step, Takes, find,
-};
-use fieldgate_model::{Measurement, Quantity, Setting, Settings};
+use fieldgate_filters::{Aggregate, FILTERS, MeasurementFilters, Report, ReportSettings, SensorFilters, Step, Takes};
+use fieldgate_model::{Measurement, Quantity};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[path = "../src/filter/written.rs"]
+mod written;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const TEMPERATURE: Quantity = Quantity::new("temperature", "°C", 2);
 
-/// Every filter of the table that acts on numbers, one behind the other.
-fn steps() -> Vec<Step> {
-    let number = Setting::Number;
-    let pair = |low, high| Setting::List(vec![number(low), number(high)]);
-    let keys = |all: &[(&'static str, Setting)]| {
-        let mut keys = Settings::default();
-        all.iter().for_each(|(name, value)| keys.insert(name, value.clone()));
-        Parameter::Keys(keys)
-    };
-    let parameter = |name: &str| match name {
-        "calibrate" => Parameter::Value(Setting::List(vec![pair(0.0, 1.0), pair(100.0, 101.0)])),
-        "polynomial" => Parameter::Value(pair(0.0, 1.0)),
-        "clamp" | "within" => Parameter::Value(pair(-1000.0, 1000.0)),
-        "spike" => keys(&[("by", number(500.0)), ("for", Setting::Integer(3))]),
-        "quantile" => keys(&[("window", Setting::Integer(20)), ("q", number(0.9))]),
-        "median" | "moving_average" | "minimum" | "maximum" => Parameter::Value(Setting::Integer(20)),
-        "skip_initial" => Parameter::Value(Setting::Integer(1)),
-        "exponential_moving_average" => Parameter::Value(number(0.5)),
-        "to" => Parameter::Value(Setting::Text("°F".into())),
-        _ => Parameter::Value(number(0.5)),
-    };
+/// What each filter that acts on numbers is to do in its own example, and behind these all of them, one behind the other.
+fn chains() -> Vec<Vec<Step>> {
     let acting = FILTERS.iter().filter(|spec| !matches!(spec.takes, Takes::Nothing));
-    acting.map(|spec| Step::new(find(spec.name).unwrap(), parameter(spec.name))).collect()
+    let all: Vec<_> = acting.map(|spec| written::step(spec.example)).collect();
+    all.iter().map(|step| vec![step.clone()]).chain([all.clone()]).collect()
 }
 
 fn main() {
-    let settings = [MeasurementFilters { name: "temperature".into(), steps: steps() }];
+    chains().into_iter().for_each(allocates_nothing);
+}
+
+fn allocates_nothing(steps: Vec<Step>) {
+    let names: Vec<_> = steps.iter().map(|step| step.filter.name).collect();
+    let settings = [MeasurementFilters { name: "temperature".into(), steps }];
     let mut filters = SensorFilters::new(&settings, &[TEMPERATURE]);
     let report = ReportSettings {
         delta: vec![("temperature".into(), 1e6)],
@@ -64,6 +52,6 @@ fn main() {
     let region = Region::new(ALLOCATOR);
     (10..10_000).for_each(&mut take);
     let change = region.change();
-    assert_eq!((change.allocations, change.reallocations), (0, 0));
-    assert_eq!(readings, 1, "the first sample that was not skipped");
+    assert_eq!((change.allocations, change.reallocations), (0, 0), "{names:?}");
+    assert_eq!(readings, 1, "{names:?}: the first sample that was not skipped");
 }
