@@ -137,7 +137,9 @@ fn kind(kind: &Kind) -> Json {
             json!({ "type": "object", "minProperties": 1, "additionalProperties": self::kind(&Kind::State) })
         }
         Kind::Section(fields) | Kind::Subsection(fields) => section(fields),
-        Kind::Table(fields) => json!({ "type": ["object", "null"], "additionalProperties": section(fields) }),
+        Kind::Table(fields) | Kind::Named(fields) => {
+            json!({ "type": ["object", "null"], "additionalProperties": section(fields) })
+        }
         Kind::DriverSettings => json!({ "type": ["object", "null"] }),
         Kind::Filters => filters(),
         Kind::PerMeasurement { own, each } => {

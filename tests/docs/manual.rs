@@ -121,8 +121,8 @@ fn the_page_on_the_configuration_has_every_key() {
 fn the_page_on_the_configuration_leaves_no_section_out() {
     fn count(fields: &[Field]) -> usize {
         let inner = fields.iter().map(|field| match field.kind {
-            fieldgate_model::Kind::Table(_) if field.name == "buses" => 1 + count(raw::any_bus()),
-            fieldgate_model::Kind::Section(fields) | fieldgate_model::Kind::Table(fields) => 1 + count(fields),
+            fieldgate_model::Kind::Named(_) if field.name == "buses" => 1 + count(raw::any_bus()),
+            fieldgate_model::Kind::Section(fields) | fieldgate_model::Kind::Named(fields) => 1 + count(fields),
             fieldgate_model::Kind::PerMeasurement { own, each } => 2 + count(own) + count(each),
             _ => 0,
         });

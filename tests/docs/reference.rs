@@ -82,7 +82,7 @@ fn deepen(prefix: &str, fields: &[Field], rows: &mut Vec<Row>) {
         match field.kind {
             Kind::Section(inner) | Kind::Subsection(inner) => deepen(&format!("{key}."), inner, rows),
             Kind::Table(inner) if field.name == "*" => deepen(&format!("{key}."), inner, rows),
-            Kind::Table(inner) => deepen(&format!("{key}.NAME."), inner, rows),
+            Kind::Table(inner) | Kind::Named(inner) => deepen(&format!("{key}.NAME."), inner, rows),
             _ => {}
         }
     }
@@ -150,7 +150,7 @@ fn kind(kind: &Kind) -> String {
         Kind::Deltas => "number greater than 0 by measurement".into(),
         Kind::DriverSettings => "[section](#settings-of-drivers) by driver".into(),
         Kind::Section(_) | Kind::Subsection(_) | Kind::PerMeasurement { .. } => "section".into(),
-        Kind::Table(_) => "sections by name".into(),
+        Kind::Table(_) | Kind::Named(_) => "sections by name".into(),
     }
 }
 
@@ -238,7 +238,7 @@ impl Writer<'_> {
     fn kind(&self, part: &Part, row: &Row) -> String {
         let words = kind(&row.field.kind);
         let inner = format!("{}.{}", part.path, row.key).trim_start_matches('.').to_owned();
-        let inner = if matches!(row.field.kind, Kind::Table(_)) { inner + ".NAME" } else { inner };
+        let inner = if matches!(row.field.kind, Kind::Named(_)) { inner + ".NAME" } else { inner };
         match inner.as_str() {
             "templates" => "[sections by name](parts.md#templates)".to_owned(),
             "buses.NAME" => format!("[{words}](#buses)"),

@@ -72,6 +72,9 @@ pub enum Kind {
     List(&'static Kind),
     /// A map from the user's own keys to sections of this form; not empty.
     Table(&'static [Field]),
+    /// A section of the file: a map from names of the user's own to sections of this form. Its entries are checked by who knows
+    /// what they are, and a map without any is as good as none.
+    Named(&'static [Field]),
     /// A [`crate::Name`].
     Name,
     /// A size with its unit in bytes: `64MiB`.

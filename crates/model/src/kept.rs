@@ -30,7 +30,7 @@ impl Setting {
             Kind::Integer { .. } | Kind::Address(_) => Self::Integer(value.as_i64()?),
             Kind::Number { .. } => Self::Number(value.as_f64()?),
             Kind::Duration { .. } => Self::Duration(Duration::from_micros(value.as_u64()?)),
-            Kind::List(_) | Kind::Table(_) | Kind::Subsection(_) => return None,
+            Kind::List(_) | Kind::Table(_) | Kind::Named(_) | Kind::Subsection(_) => return None,
             _ => Self::Text(value.as_str()?.to_owned()),
         })
     }

@@ -375,17 +375,5 @@ impl<'a> Checker<'a> {
 /// Kinds whose values the caller takes from the node itself.
 fn checked_elsewhere(kind: &Kind) -> bool {
     matches!(kind, Kind::Section(_) | Kind::State | Kind::States | Kind::DriverSettings)
-        || matches!(kind, Kind::Filters | Kind::Deltas | Kind::PerMeasurement { .. })
-        || is_named_sections(kind)
-}
-
-/// The maps of the top level; a driver's own tables are values.
-fn is_named_sections(kind: &Kind) -> bool {
-    use crate::config::raw;
-    matches!(kind, Kind::Table(fields) if [raw::BUS, raw::SENSOR, raw::ACTUATOR, raw::VARIABLE, raw::RULE].iter().any(|t| same(t, fields)))
-}
-
-/// Whether these are one table. Their addresses say nothing: the compiler may place a table more than once.
-fn same(one: &[Field], other: &[Field]) -> bool {
-    one.iter().map(|field| field.name).eq(other.iter().map(|field| field.name))
+        || matches!(kind, Kind::Filters | Kind::Deltas | Kind::PerMeasurement { .. } | Kind::Named(_))
 }

@@ -239,7 +239,7 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::Filters => "a list of filters for each measurement".into(),
         Kind::Deltas => "a number for each measurement".into(),
         Kind::Subsection(_) => "a section of keys, or {} for its defaults".into(),
-        Kind::Table(_) | Kind::Section(_) | Kind::DriverSettings | Kind::PerMeasurement { .. } => {
+        Kind::Table(_) | Kind::Named(_) | Kind::Section(_) | Kind::DriverSettings | Kind::PerMeasurement { .. } => {
             "a section of keys".into()
         }
     }
@@ -265,7 +265,7 @@ pub(super) fn stand_in(kind: &Kind, second: bool) -> Setting {
             word.map_or_else(text, |word| Setting::Text((*word).to_owned()))
         }
         Kind::List(inner) | Kind::OneOrMany(inner) => Setting::List(vec![stand_in(inner, second)]),
-        Kind::Table(_) => Setting::Table(Vec::new()),
+        Kind::Table(_) | Kind::Named(_) => Setting::Table(Vec::new()),
         Kind::Subsection(fields) => {
             let mut settings = Settings::default();
             fields.iter().for_each(|field| settings.insert(field.name, stand_in(&field.kind, second)));
