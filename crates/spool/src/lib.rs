@@ -42,39 +42,51 @@
 //! # }
 //! ```
 //!
+//! # What it is
+//!
+//! A queue between those who have something to say and the link that delivers it, in memory and in a file at once. Each message is
+//! given a number, its [`Sequence`]; numbers grow for ever, also over restarts. The link reads messages in their order, as often as it
+//! likes, and each stays until the link acknowledges it. A message is *offered* when it may be read. A number of the program's start,
+//! its [`RunId`](fieldgate_model::RunId), goes with each message, and *era* says which numbering the link has read from: where a file is
+//! found late, what was numbered meanwhile moves behind its rows, and the link begins again in a new era (`core/sequences.rs`).
+//!
 //! # What it promises
 //!
-//! - Messages are offered in the order in which they were appended, each under a [`Sequence`], until they are
-//!   acknowledged; those of earlier runs first.
-//! - A message that is not acknowledged within `commit_every` is on disk: committed by a transaction whose log has been
-//!   fsynced. With `commit_every: 0s` that is so before it is offered at all. One that is acknowledged earlier never
-//!   touches the disk, so a healthy link costs no flash wear.
-//! - Memory and disk are bounded. Where something must give way, `when_full` says which reading, and every reading that
-//!   went is reported by a loss record that is committed together with the drop: one record per sensor, run and reason, which
-//!   grows until it is read. Readings that the link was given and that may be with the broker already (after a restart,
-//!   the oldest 64) go last; replies go only when no reading is left.
-//! - A failing disk stops nothing: messages stay in memory up to [`cache::LIMIT_BYTES`], commits are tried again with
-//!   back-off, and [`Stats::error`] says it in words. Meanwhile messages are offered uncommitted whatever `commit_every`
-//!   says: holding them back would only make more of them mortal. A disk that is full, read-only, failing or not there at the
-//!   start is no different: the file is opened when it can be, and what it has is offered then. Only a file that another instance
-//!   holds, or that a newer version wrote, stops the start.
-//! - The limit is `max_size`, or what the disk has where that is less, as of each commit. Where others fill the disk, the spool
-//!   grows no more; what it has it keeps, for deleting it would free no space for others.
+//! 1. **Order.** Messages are offered in the order in which they were appended, until they are acknowledged; those of earlier runs
+//!    first.
+//! 2. **On disk in time.** A message that is not acknowledged within `commit_every` is committed by a transaction whose log has been
+//!    fsynced; with `commit_every: 0s` that is so before it is offered at all. One that is acknowledged earlier never touches the disk,
+//!    so a healthy link costs no flash wear.
+//! 3. **Bounded, and nothing goes unreported.** Where something must give way, `when_full` says which reading, and every reading that
+//!    went is reported by a loss record that is committed together with the drop.
+//! 4. **A bad disk stops nothing.** Messages stay in memory up to [`cache::LIMIT_BYTES`], commits are tried again with back-off, and
+//!    [`Stats::error`] says it in words.
+//! 5. **As it was appended.** A row that is not as it was written is never offered, but reported as lost.
+//!
+//! # What else it keeps
+//!
 //! - What a sensor has counted ([`Item::Count`]) is on disk before a message that was appended behind it is offered, whatever
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
 //!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has. A count that
 //!   a user sets ([`Item::SetCount`]) may be less, and who set it is answered when it is on disk.
 //! - What a user has set ([`Item::SetValue`]) is written at once, and who set it is answered when it is on disk. It belongs to its
 //!   recipient and stays when that is configured no more.
-//! - A command that had an id is known to the next run, with its answer: the newest 1024 of them ([`CommandIds`]), fewer where
-//!   they would take more than a quarter of the capacity for messages. An answer is on disk before a reply that was appended
-//!   behind it is offered; a begin is written five milliseconds later unless its answer comes first. Nobody waits for either.
-//!   What else waits is not written with them, so readings cost no more for it. One such transaction costs about 9 kB with what
-//!   the file system adds. Four may follow each other; then there are two a second, and replies are offered up to half a second
-//!   before their records are on disk: about 70 kB/s under a flood, of which 200 commands a second get so far.
+//! - A command that had an id is known to the next run, with its answer ([`CommandIds`]). An answer is on disk before a reply that was
+//!   appended behind it is offered; nobody waits for either. How many, how soon and at what cost: `ids.rs`.
 //! - What the program announced to others ([`Announced`]) is written as soon as the disk takes it, up to an eighth of the capacity
 //!   for messages, and known to the next run, which can then take it back.
-//! - What is offered is what was appended: a row that is not as it was written is never offered, but reported as lost.
+//!
+//! # When space or disk is short
+//!
+//! The limit is `max_size`, or what the disk has where that is less, as of each commit. Where others fill the disk, the spool
+//! grows no more; what it has it keeps, for deleting it would free no space for others.
+//!
+//! There is one loss record per sensor, run and reason, which grows until it is read. Readings that the link was given and that may
+//! be with the broker already (after a restart, the oldest 64) go last; replies go only when no reading is left.
+//!
+//! While the disk fails, messages are offered uncommitted whatever `commit_every` says: holding them back would only make more of them
+//! mortal. A disk that is full, read-only, failing or not there at the start is no different: the file is opened when it can be, and
+//! what it has is offered then. Only a file that another instance holds, or that a newer version wrote, stops the start.
 //!
 //! # What it does not do
 //!

@@ -10,10 +10,17 @@
 //! for a bus that has been unplugged, with all chips, lines, channels and files on it. As with a real one, what was opened before
 //! stays dead when it is back. What the file says and nothing obeys is logged with its name.
 //!
-//! Read in this order: `world.rs` (everything on the bus, and what the file says of it), `state.rs` (how the file is read and replaced),
-//! `place.rs` and `slots.rs` (where chips sit, and transfers to them), `chips/` (what all chips share); then `lines.rs` and `holders.rs`,
-//! `pwm.rs`, `serial.rs`, `kernel.rs` and `files.rs`, each of one kind of wires or files. The chips of sensors and outputs lie beside their
-//! drivers, and the caller who opens a bus passes them.
+//! # Order of reading
+//!
+//! 1. `world.rs`: one structure with all chips, lines and channels, and which entries of the state file are ours;
+//! 2. `state.rs`: the state file as a file, whatever it says;
+//! 3. `place.rs`: how the place of a chip is named, and which chip is put there;
+//! 4. `slots.rs`: transfers to the chips, with the faults that a transfer may have;
+//! 5. `chips/mod.rs`: what a chip is, and what all of them share;
+//! 6. then in any order, each of one kind of wires or files: `lines.rs` with `holders.rs`, `pwm.rs`, `serial.rs`, `kernel.rs` with
+//!    `files.rs`.
+//!
+//! The chips of sensors and outputs lie beside their drivers, and the caller who opens a bus passes them.
 
 pub mod chips;
 mod files;

@@ -1,4 +1,4 @@
-//! Where simulated chips sit, and the hand that puts them there.
+//! How the place of a chip is named (`0x48`, `0x70.3/0x48`, `spi`), and which chip is put there for a driver.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Simulated chips at their places, and the I²C adapter that reaches those with an address.
+//! Transfers to simulated chips: the I²C adapter, and the faults of a chip and of its transfers.
 //!
 //! Some faults belong to the bus and not to a chip: `nak` (the chip is off the bus; it comes back as it is after
 //! power-on), `hang` (the transfer does not end before the fault does, as with a real adapter whose clock line is held

@@ -1,4 +1,4 @@
-//! The state file of a simulated bus: how it is read and replaced, also while others write it.
+//! The state file as a file: how it is read and replaced, also while others write it.
 //!
 //! Promises: a reader never sees half a file of ours; a version that somebody else wrote while ours was made is not
 //! lost, for ours and theirs change places in one step and the one that comes back is looked at, at once and for a

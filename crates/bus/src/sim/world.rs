@@ -1,4 +1,4 @@
-//! Everything on a simulated bus, and what its state file says of it.
+//! The parts of a simulated bus joined with the entries of its state file: which of these are ours, and which are taken over.
 //!
 //! Who writes what: `lines`, `pwm` and `held` entries of what we have claimed are ours and always written as we drive them; all other
 //! entries belong to the process that wrote them, are taken over, and are restored when a writer left them out. The registers of a chip
