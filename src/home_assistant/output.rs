@@ -137,10 +137,14 @@ pub(super) fn entities(
 }
 
 /// Why an output does what it does and since when; where it is going, while it moves. A topic that has just been cleared says nothing.
+///
+/// Renders as `{"cause":"command","since":"2026-01-01T12:00:00Z","target":80}`; as `{}` without a state.
 const CAUSE: &str = "{{ dict([('cause', value_json.cause), ('since', value_json.time)] \
     + ([('target', value_json.target)] if 'target' in value_json else [])) | to_json if value_json is defined else '{}' }}";
 
 /// Answers to commands that were not carried out, whoever gave them. Each other answer renders as nothing, which is no event.
+///
+/// Renders as `{"event_type":"rejected","reason":"limit: …","time":"2026-01-01T12:00:00Z"}`.
 pub(super) fn refused(topics: &Topics, replies: String) -> Json {
     json!({
         "state_topic": replies,
@@ -166,6 +170,8 @@ fn calibrate(topics: &Topics, output: &ActuatorSettings) -> Json {
 }
 
 /// An output that is on or off, as each kind that it can be.
+///
+/// Of `{"value":"on",…}` the state renders as `on`; a command as [`command`] says, with the word that is its payload here.
 fn on_or_off(kind: Kind) -> Json {
     let state = state("value_json.value");
     match kind {
@@ -193,6 +199,7 @@ fn on_or_off(kind: Kind) -> Json {
     }
 }
 
+/// Of `{"value":35,…}` the value renders as `35`, and a command to set it as `{"value":35,"id":…,"issued_at":…}`.
 fn number(most: u16, unit: &str) -> Json {
     json!({
         "min": 0,
@@ -204,6 +211,8 @@ fn number(most: u16, unit: &str) -> Json {
     })
 }
 
+/// Home Assistant counts brightness to 255: of `{"value":50.2,…}` the state renders as `on` and the brightness as `128`, and of 128 a
+/// command as `{"value":50.2,"id":…,"issued_at":…}`. An on without a brightness says `100`.
 fn dimmer() -> Json {
     json!({
         "schema": "template",
@@ -214,6 +223,8 @@ fn dimmer() -> Json {
     })
 }
 
+/// Of `{"value":50.2,…}` the percentage renders as `50` and the state as `100`, which is the payload for on; a command as
+/// `{"value":50,"id":…,"issued_at":…}`.
 fn speed(topics: &Topics, output: &ActuatorSettings) -> Json {
     json!({
         "payload_on": "100",
@@ -227,6 +238,8 @@ fn speed(topics: &Topics, output: &ActuatorSettings) -> Json {
     })
 }
 
+/// The value renders as `opening` of `{"value":40,"moving":"opening",…}`, else as `open` of 40, as `closed` of 0 and as `None` of
+/// `"unknown"`; the position as `40`, or as nothing where it is not known.
 fn cover(topics: &Topics, output: &ActuatorSettings) -> Json {
     json!({
         "payload_open": "open",
@@ -241,12 +254,15 @@ fn cover(topics: &Topics, output: &ActuatorSettings) -> Json {
     })
 }
 
-/// What is made of a state. A topic that has just been cleared has none.
+/// What is made of a state. A topic that has just been cleared has none. For `value_json.value`:
+/// `{{ value_json.value if value_json is defined else '' }}`.
 pub(super) fn state(value: &str) -> String {
     format!("{{{{ {value} if value_json is defined else '' }}}}")
 }
 
 /// A command that can be distinguished from an old one and from a repeat; `value` is JSON or renders as such.
+///
+/// For `"on"` it renders as `{"value":"on","id":"1767268800.25","issued_at":"2026-01-01T12:00:00.250000Z"}`.
 pub(super) fn command(value: &str) -> String {
     format!(
         r#"{{"value":{value},"id":"{{{{ utcnow().timestamp() }}}}","issued_at":"{{{{ utcnow().strftime('%Y-%m-%dT%H:%M:%S.%fZ') }}}}"}}"#
