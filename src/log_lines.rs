@@ -1,7 +1,7 @@
 //! The newest lines of the log, in memory, for the page in a browser.
 //!
-//! The log itself writes them here; there is one for the program. At most [`LINES`] of [`LONGEST`] bytes are kept, and none until somebody
-//! may look.
+//! The log itself writes them here; there is one for the program. At most [`LINES`] of [`LINE_BYTES`] bytes are kept, and none until
+//! somebody may look.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 pub const LINES: usize = 50;
 
 /// Bytes of a line; what is longer is cut.
-pub const LONGEST: usize = 500;
+pub const LINE_BYTES: usize = 500;
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +73,8 @@ pub fn push(weight: Weight, text: impl FnOnce() -> String) {
     }
     // Not under the lock: what writes itself into a line may log.
     let mut text = text();
-    if text.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    if text.len() > LINE_BYTES {
+        let end = (0..=LINE_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }
@@ -104,8 +104,8 @@ mod tests {
     fn the_newest_lines_are_kept_once_they_are_wanted() {
         push(Weight::Info, || panic!("nobody may look"));
         set_wanted(true);
-        push(Weight::Error, || "ä".repeat(LONGEST));
-        assert!(newest()[0].text.len() <= LONGEST + 3);
+        push(Weight::Error, || "ä".repeat(LINE_BYTES));
+        assert!(newest()[0].text.len() <= LINE_BYTES + 3);
         (0..LINES).for_each(|n| push(Weight::Warn, || format!("line {n}")));
         let lines = newest();
         assert_eq!((lines.len(), lines[0].text.as_str(), lines[0].nth), (LINES, "line 0", 2));

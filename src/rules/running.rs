@@ -26,7 +26,7 @@ use fieldgate_safety::RuleOrder;
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
 /// The longest sleep.
-const LONGEST: Duration = Duration::from_secs(3600);
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// An order with names instead of indexes.
 pub(super) struct Addressed {
@@ -233,7 +233,7 @@ impl Running {
         let clock = self.engine.table().names_time().then(|| now.saturating_add(LOOK_AT_CLOCK));
         // Behind the last moment at which it is known.
         let old = self.too_old_at.map(|at| at.saturating_add(Duration::from_millis(1)));
-        [self.engine.wake_at(), clock, old].into_iter().flatten().min().unwrap_or(now.saturating_add(LONGEST))
+        [self.engine.wake_at(), clock, old].into_iter().flatten().min().unwrap_or(now.saturating_add(LONGEST_SLEEP))
     }
 
     /// The order by names; nothing of what orders nothing of an output.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::worker::bus_slots::BusSlots;
 use crate::worker::output::OutputSlot;
-use crate::worker::rest::{Place, Purpose, Transfer};
+use crate::worker::rest::{FailureDomain, Purpose, Transfer};
 use crate::worker::run::{Loop, Output, note};
 use crate::worker::sensor::SensorSlot;
 use crate::worker::{ActuatorSettings, Plan};
@@ -57,22 +57,22 @@ impl Loop {
         let with_inputs = |(name, settings): &(Option<Name>, bus::Settings)| {
             (name.clone(), settings.clone(), plan.inputs(name.as_ref()))
         };
-        let sensors = plan.sensors.iter().map(|(settings, _)| SensorSlot::place_of(settings));
-        let places = sensors.chain(plan.actuators.iter().map(place_of));
-        self.buses.adopt(plan.buses.iter().map(with_inputs).collect(), places);
+        let sensors = plan.sensors.iter().map(|(settings, _)| SensorSlot::domain_of(settings));
+        let domains = sensors.chain(plan.actuators.iter().map(domain_of));
+        self.buses.adopt(plan.buses.iter().map(with_inputs).collect(), domains);
         self.adopt_outputs(plan.actuators);
         let old = std::mem::take(&mut self.sensors).into_iter().chain(std::mem::take(&mut self.parked));
         let mut old: BTreeMap<Name, SensorSlot> = old.map(|slot| (slot.settings.name.clone(), slot)).collect();
         let now = clock::boottime();
         for (settings, tally) in plan.sensors {
-            let place = self.buses.rest.place(SensorSlot::place_of(&settings));
+            let domain = self.buses.rest.domain(SensorSlot::domain_of(&settings));
             let slot = match old.remove(&settings.name) {
                 Some(mut slot) => {
-                    slot.place = place;
+                    slot.domain = domain;
                     slot.resume(settings, now);
                     slot
                 }
-                None => SensorSlot::new(settings, tally, place, now),
+                None => SensorSlot::new(settings, tally, domain, now),
             };
             self.sensors.push(slot);
         }
@@ -80,31 +80,30 @@ impl Loop {
     }
 
     fn adopt_outputs(&mut self, actuators: Vec<ActuatorSettings>) {
-        let places: Vec<_> = actuators.iter().map(|settings| self.buses.rest.place(place_of(settings))).collect();
+        let domains: Vec<_> = actuators.iter().map(|settings| self.buses.rest.domain(domain_of(settings))).collect();
         let mut fresh = Vec::new();
-        for (settings, place) in actuators.into_iter().zip(places) {
+        for (settings, domain) in actuators.into_iter().zip(domains) {
             match self.outputs.iter_mut().find(|output| output.slot.settings.name == settings.name) {
                 Some(output) => {
-                    output.place = place;
+                    output.domain = domain;
                     output.slot.resume(settings);
                 }
-                None => fresh.push((settings, place)),
+                None => fresh.push((settings, domain)),
             }
         }
-        for (settings, place) in fresh {
+        for (settings, domain) in fresh {
             let begun = clock::boottime();
             self.progress.turn_at(begun);
             self.progress.busy_at(Some(&settings.name), begun);
-            // In a place that has just failed slowly one attempt is enough; the others are built as soon as it answers.
-            let is_resting = self.buses.rest.allowed_from(place, Purpose::Output) > begun;
-            self.buses.bar(is_resting.then(|| self.buses.rest.why(place).to_owned()));
+            // In a domain that has just failed slowly one attempt is enough; the others are built as soon as it answers.
+            let is_resting = self.buses.rest.allowed_from(domain, Purpose::Output) > begun;
+            let why = is_resting.then(|| self.buses.rest.why(domain).to_owned());
             self.buses.take_outcome();
-            let slot = OutputSlot::new(settings, &mut self.buses);
-            self.buses.bar(None);
+            let slot = self.buses.with_building_forbidden(why, |buses| OutputSlot::new(settings, buses));
             let now = clock::boottime();
-            note(&mut self.buses, place, Transfer { ended_at: now, cost: now.saturating_sub(begun) });
+            note(&mut self.buses, domain, Transfer { ended_at: now, cost: now.saturating_sub(begun) });
             self.progress.busy_at(None, now);
-            self.outputs.push(Output { slot, place });
+            self.outputs.push(Output { slot, domain });
         }
     }
 
@@ -118,6 +117,6 @@ impl Loop {
     }
 }
 
-fn place_of(settings: &ActuatorSettings) -> Place {
-    Place::of(Some(&settings.bus), &(settings.driver.claims)(&settings.settings), &settings.name)
+fn domain_of(settings: &ActuatorSettings) -> FailureDomain {
+    FailureDomain::of(Some(&settings.bus), &(settings.driver.claims)(&settings.settings), &settings.name)
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tracing::field::display;
 use tracing::{info, warn};
 
-use crate::worker::rest::{Place, PlaceId, Purpose, QUICK, Rest, Transfer};
+use crate::worker::rest::{DomainId, FailureDomain, Purpose, QUICK, Rest, Transfer};
 use crate::worker::schedule::rest_after;
 use crate::worker::trouble::Trouble;
 use crate::worker::{Context, Event, Progress};
@@ -60,7 +60,7 @@ struct BusSlot {
     /// `None` for the machine itself.
     name: Option<Name>,
     settings: bus::Settings,
-    place: PlaceId,
+    domain: DomainId,
     /// The lines on it that are inputs.
     inputs: Vec<String>,
     /// `None` while it cannot be opened.
@@ -93,7 +93,7 @@ pub(super) struct BusSlots {
     /// The outcome of the last transfer to a device.
     outcome: Option<Outcome>,
     /// Why nothing may be built at this moment.
-    barred: Option<String>,
+    forbidden: Option<String>,
     /// Readings that wait for those of the same moment, each with the number of its sensor.
     pub(super) outbox: VecDeque<(usize, Event)>,
     /// States and statuses that their channel had no room for: the newest of each device, so it cannot grow.
@@ -108,7 +108,7 @@ impl BusSlots {
             progress,
             rest: Rest::default(),
             outcome: None,
-            barred: None,
+            forbidden: None,
             outbox: VecDeque::new(),
             unsent: BTreeMap::new(),
         }
@@ -128,33 +128,36 @@ impl BusSlots {
         }
     }
 
-    /// Goes on with these buses, each with its inputs, and with devices in these places. Buses that are as before stay open.
+    /// Goes on with these buses, each with its inputs, and with devices in these domains. Buses that are as before stay open.
     pub(super) fn adopt(
         &mut self,
         buses: Vec<(Option<Name>, bus::Settings, Vec<String>)>,
-        devices: impl Iterator<Item = Place>,
+        devices: impl Iterator<Item = FailureDomain>,
     ) {
-        let whole: Vec<_> = buses.iter().map(|(name, ..)| Place::bus(name.as_ref())).collect();
+        let whole: Vec<_> = buses.iter().map(|(name, ..)| FailureDomain::bus(name.as_ref())).collect();
         self.rest.resettle(whole.into_iter().chain(devices));
         let mut old = std::mem::take(&mut self.slots);
         for (name, settings, inputs) in buses {
             let same = |slot: &BusSlot| slot.name == name && slot.settings == settings;
-            let place = self.rest.place(Place::bus(name.as_ref()));
+            let domain = self.rest.domain(FailureDomain::bus(name.as_ref()));
             let mut slot = match old.iter().position(same) {
                 Some(index) => old.swap_remove(index),
-                None => BusSlot::new(name, settings, place),
+                None => BusSlot::new(name, settings, domain),
             };
             if let Some(bus) = slot.bus.as_mut() {
                 bus.spare_inputs(&inputs);
             }
-            (slot.place, slot.inputs) = (place, inputs);
+            (slot.domain, slot.inputs) = (domain, inputs);
             self.slots.push(slot);
         }
     }
 
-    /// Nothing is built until this is called with `None`; an attempt fails with this reason.
-    pub(super) fn bar(&mut self, why: Option<String>) {
-        self.barred = why;
+    /// Does this while nothing may be built, if there is a reason against it: an attempt fails with that.
+    pub(super) fn with_building_forbidden<T>(&mut self, why: Option<String>, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.forbidden = why;
+        let result = work(self);
+        self.forbidden = None;
+        result
     }
 
     /// The outcome of the last transfer to a device since the last call, if there was one.
@@ -169,7 +172,7 @@ impl BusSlots {
 
     /// The bus, opened if it is not: an attempt costs little, and only so is it found as soon as it is there.
     pub(super) fn bus(&mut self, name: Option<&Name>) -> Result<&mut dyn Bus, DriverError> {
-        if let Some(why) = &self.barred {
+        if let Some(why) = &self.forbidden {
             return Err(BusError::Resting { why: why.clone() }.into());
         }
         let index = self.slots.iter().position(|slot| slot.name.as_ref() == name);
@@ -191,7 +194,7 @@ impl BusSlots {
             own[0].open(upstream)?;
             if sits_on_another {
                 // It was asked whether it is there.
-                self.rest.answered(self.slots[index].place);
+                self.rest.answered(self.slots[index].domain);
             }
         }
         Ok(&mut self.slots[index])
@@ -220,8 +223,8 @@ impl BusSlots {
             let now = clock::boottime();
             let cost = now.saturating_sub(begun);
             if let Err(error) = result {
-                let place = self.slots[index].place;
-                self.rest.failed(place, Purpose::Sample, Transfer { ended_at: now, cost }, &describe_error(&error));
+                let domain = self.slots[index].domain;
+                self.rest.failed(domain, Purpose::Sample, Transfer { ended_at: now, cost }, &describe_error(&error));
             }
             // An attempt that takes long, as on a bus that hangs, is not repeated at each turn.
             self.slots[index].open_again = now + rest_after(2, cost).max(OPEN_AGAIN);
@@ -233,7 +236,7 @@ impl BusSlots {
 
     /// When a bus that is not open is tried next for the sake of its sensors.
     fn open_at(&self, slot: &BusSlot) -> Duration {
-        slot.open_again.max(self.rest.allowed_from(slot.place, Purpose::Sample))
+        slot.open_again.max(self.rest.allowed_from(slot.domain, Purpose::Sample))
     }
 
     /// Brings the buses up to date whose time has come, and says whether there was one. `has_woken`: something may have come
@@ -258,9 +261,14 @@ impl BusSlots {
                 Ok(pause) => slot.refresh_at = Some(pause.map_or(Duration::MAX, |pause| refresh_at(begun, now, pause))),
                 Err(error) => {
                     slot.refresh_at = Some(now.saturating_add(OPEN_AGAIN));
-                    let (name, place, error) = (slot.name.clone(), slot.place, error.into());
+                    let (name, domain, error) = (slot.name.clone(), slot.domain, error.into());
                     let cost = now.saturating_sub(begun);
-                    self.rest.failed(place, Purpose::Output, Transfer { ended_at: now, cost }, &describe_error(&error));
+                    self.rest.failed(
+                        domain,
+                        Purpose::Output,
+                        Transfer { ended_at: now, cost },
+                        &describe_error(&error),
+                    );
                     self.leave_if_gone(name.as_ref(), &error);
                 }
             }
@@ -375,11 +383,11 @@ fn refresh_at(begun: Duration, now: Duration, pause: Duration) -> Duration {
 }
 
 impl BusSlot {
-    fn new(name: Option<Name>, settings: bus::Settings, place: PlaceId) -> Self {
+    fn new(name: Option<Name>, settings: bus::Settings, domain: DomainId) -> Self {
         Self {
             name,
             settings,
-            place,
+            domain,
             inputs: Vec::new(),
             bus: None,
             missed: false,

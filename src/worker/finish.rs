@@ -1,7 +1,7 @@
 //! The end of a thread, and of outputs that leave the configuration.
 //!
 //! A bus that fails slowly must not use up the time for stopping: outputs that work are made safe first, and when one fails
-//! slowly the others in the same place are not tried. After [`LONGEST`] all that has not been tried is given up. Each output
+//! slowly the others in the same domain are not tried. After [`GIVE_UP_AFTER`] all that has not been tried is given up. Each output
 //! that is not safe is named in the log; `fieldgate safe-state`, which systemd calls at the end, tries once more.
 
 use std::collections::BTreeSet;
@@ -12,13 +12,13 @@ use tracing::error;
 use crate::deadlines;
 use crate::worker::bus_slots::BusSlots;
 use crate::worker::output::{LOOK_AT_PARTNERS, OutputSlot};
-use crate::worker::rest::PlaceId;
+use crate::worker::rest::DomainId;
 use crate::worker::run::{FLUSH_AGAIN, Loop, Output};
 use crate::worker::sensor::SensorSlot;
 use fieldgate_clock as clock;
 
 /// How long outputs may fail before the others are given up; a reload waits two seconds for a thread, the end less.
-const LONGEST: Duration = Duration::from_secs(2);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
 
 impl Loop {
     pub(super) fn finish(mut self) {
@@ -32,12 +32,12 @@ impl Loop {
     pub(super) fn make_safe(&mut self) {
         // What is off when safe comes first, so that what must not be on beside it can follow.
         let rest = &self.buses.rest;
-        self.outputs.sort_by_key(|output| (!output.slot.is_off_when_safe(), rest.is_failing(output.place)));
+        self.outputs.sort_by_key(|output| (!output.slot.is_off_when_safe(), rest.is_failing(output.domain)));
         let (began, mut given_up) = (clock::boottime(), BTreeSet::new());
         for index in 0..self.outputs.len() {
-            let place = self.outputs[index].place;
-            let is_late = clock::boottime().saturating_sub(began) >= LONGEST;
-            if given_up.contains(&place) || is_late {
+            let domain = self.outputs[index].domain;
+            let is_late = clock::boottime().saturating_sub(began) >= GIVE_UP_AFTER;
+            if given_up.contains(&domain) || is_late {
                 self.give_up(index);
                 continue;
             }
@@ -47,7 +47,7 @@ impl Loop {
                 }
             });
             if self.has_failed(index) {
-                given_up.insert(place);
+                given_up.insert(domain);
             }
         }
         self.wait_for_partners(given_up);
@@ -55,25 +55,25 @@ impl Loop {
 
     /// Those that are on when safe follow when their partners are off. They wait together: however many they are, the end
     /// comes no later than with one.
-    fn wait_for_partners(&mut self, mut given_up: BTreeSet<PlaceId>) {
+    fn wait_for_partners(&mut self, mut given_up: BTreeSet<DomainId>) {
         let waiting = self.outputs.iter().filter(|output| output.slot.waits_for_partner());
         let Some(longest) = waiting.map(|output| output.slot.partner_wait()).max() else { return };
         let until = clock::boottime().saturating_add(longest);
         loop {
             let is_over = clock::boottime() >= until;
             for index in 0..self.outputs.len() {
-                let Output { slot, place } = &self.outputs[index];
-                let place = *place;
+                let Output { slot, domain } = &self.outputs[index];
+                let domain = *domain;
                 if !slot.waits_for_partner() {
                     continue;
                 }
-                if given_up.contains(&place) {
+                if given_up.contains(&domain) {
                     self.give_up(index);
                     continue;
                 }
                 self.talk(index, |slot, buses| follow_partner(slot, is_over, buses));
                 if self.has_failed(index) {
-                    given_up.insert(place);
+                    given_up.insert(domain);
                 }
             }
             if !self.outputs.iter().any(|output| output.slot.waits_for_partner()) {
@@ -86,24 +86,25 @@ impl Loop {
 
     /// Whether it has been tried and failed.
     fn has_failed(&self, index: usize) -> bool {
-        let Output { slot, place } = &self.outputs[index];
-        !slot.waits_for_partner() && self.buses.rest.is_failing(*place)
+        let Output { slot, domain } = &self.outputs[index];
+        !slot.waits_for_partner() && self.buses.rest.is_failing(*domain)
     }
 
     /// Ends an output without any transfer.
     fn give_up(&mut self, index: usize) {
-        let why = match self.buses.rest.why(self.outputs[index].place) {
-            "" => "others took too long",
-            why => why,
+        let why = match self.buses.rest.why(self.outputs[index].domain) {
+            "" => "others took too long".to_owned(),
+            why => why.to_owned(),
         };
         // Without a device and with nothing to be built, stopping is over at once.
-        self.buses.bar(Some(why.to_owned()));
-        self.outputs[index].slot.drop_device(&mut self.buses);
+        let slot = &mut self.outputs[index].slot;
+        self.buses.with_building_forbidden(Some(why.clone()), |buses| slot.drop_device(buses));
         self.talk(index, |slot, buses| {
-            slot.stop(buses);
-            slot.end(buses);
+            buses.with_building_forbidden(Some(why), |buses| {
+                slot.stop(buses);
+                slot.end(buses);
+            });
         });
-        self.buses.bar(None);
     }
 
     /// Passes on what the channel had no room for. After a disk that hung it is full at this moment and empties quickly.

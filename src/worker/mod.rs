@@ -299,7 +299,7 @@ impl Progress {
         self.outputs.load(Ordering::Relaxed) > 0
     }
 
-    /// When the loop last turned, on the boot clock. An idle worker turns at least every `wait::LONGEST`.
+    /// When the loop last turned, on the boot clock. An idle worker turns at least every `wait::LONGEST_SLEEP`.
     pub fn last_turn(&self) -> Duration {
         Duration::from_nanos(self.turned.load(Ordering::Relaxed))
     }

@@ -1,9 +1,9 @@
 //! The back-off of one pair of wires, shared by all sensors and outputs on them. Pure: time is an argument.
 //!
 //! Rest follows cost. A failure that is over at once, such as a missing acknowledgement, delays no other device and brings no
-//! rest. After one that took long, every device in the same [`Place`] counts as failing, and the failing ones of all places
+//! rest. After one that took long, every device in the same [`FailureDomain`] counts as failing, and the failing ones of all domains
 //! share what is left of the time: their samplings a tenth, their outputs half. Devices that have not failed go on as before. The
-//! first answer from a failing place ends the rest of all, so outputs are safe as soon as the bus allows.
+//! first answer from a failing domain ends the rest of all, so outputs are safe as soon as the bus allows.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const LONGEST_OUTPUT_REST: Duration = Duration::from_secs(5);
 
 /// What fails together: one chip, or a whole bus whose lines are those of one chip.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct FailureDomain {
     bus: Option<Name>,
     part: Part,
 }
@@ -35,7 +35,7 @@ enum Part {
     Device(Name),
 }
 
-impl Place {
+impl FailureDomain {
     /// The bus itself, and what has no address of its own on it.
     pub(super) fn bus(bus: Option<&Name>) -> Self {
         Self { bus: bus.cloned(), part: Part::Whole }
@@ -51,9 +51,9 @@ impl Place {
     }
 }
 
-/// The number of a [`Place`] until the next [`Rest::resettle`].
+/// The number of a [`FailureDomain`] until the next [`Rest::resettle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct PlaceId(usize);
+pub(super) struct DomainId(usize);
 
 /// What a transfer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(super) struct Transfer {
     pub(super) cost: Duration,
 }
 
-/// Status of a place.
+/// Status of a domain.
 #[derive(Clone, Debug, Default)]
 struct Standing {
     /// Slow failures in a row.
@@ -83,10 +83,10 @@ struct Standing {
     why: String,
 }
 
-/// Which places a transfer may go to, and when.
+/// Which domains a transfer may go to, and when.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
-    places: HashMap<Place, PlaceId>,
+    domains: HashMap<FailureDomain, DomainId>,
     standings: Vec<Standing>,
     /// Slow failures since anybody answered.
     in_a_row: u32,
@@ -96,36 +96,36 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// The number of a place, which is new if it was not known.
-    pub(super) fn place(&mut self, place: Place) -> PlaceId {
-        let next = PlaceId(self.standings.len());
-        let id = *self.places.entry(place).or_insert(next);
+    /// The number of a domain, which is new if it was not known.
+    pub(super) fn domain(&mut self, domain: FailureDomain) -> DomainId {
+        let next = DomainId(self.standings.len());
+        let id = *self.domains.entry(domain).or_insert(next);
         if id == next {
             self.standings.push(Standing::default());
         }
         id
     }
 
-    /// Begins to number places again; what is known of those that are named again stays known.
-    pub(super) fn resettle(&mut self, places: impl Iterator<Item = Place>) {
-        let (old, known) = (std::mem::take(&mut self.places), std::mem::take(&mut self.standings));
-        for place in places {
-            let standing = old.get(&place).map(|id| known[id.0].clone());
-            let id = self.place(place);
+    /// Begins to number domains again; what is known of those that are named again stays known.
+    pub(super) fn resettle(&mut self, domains: impl Iterator<Item = FailureDomain>) {
+        let (old, known) = (std::mem::take(&mut self.domains), std::mem::take(&mut self.standings));
+        for domain in domains {
+            let standing = old.get(&domain).map(|id| known[id.0].clone());
+            let id = self.domain(domain);
             self.standings[id.0] = standing.unwrap_or_default();
         }
         self.changed = true;
     }
 
     /// A transfer failed.
-    pub(super) fn failed(&mut self, place: PlaceId, purpose: Purpose, transfer: Transfer, why: &str) {
+    pub(super) fn failed(&mut self, domain: DomainId, purpose: Purpose, transfer: Transfer, why: &str) {
         let Transfer { ended_at, cost } = transfer;
         if cost < QUICK {
             // The wires do work: it was refused at once.
-            self.answered(place);
+            self.answered(domain);
             return;
         }
-        let standing = &mut self.standings[place.0];
+        let standing = &mut self.standings[domain.0];
         self.in_a_row = self.in_a_row.saturating_add(1);
         standing.failures = standing.failures.saturating_add(1);
         standing.failed_at = Some(ended_at);
@@ -144,9 +144,9 @@ impl Rest {
     }
 
     /// A device there answered, or refused at once.
-    pub(super) fn answered(&mut self, place: PlaceId) {
+    pub(super) fn answered(&mut self, domain: DomainId) {
         self.in_a_row = 0;
-        let standing = &mut self.standings[place.0];
+        let standing = &mut self.standings[domain.0];
         if standing.failures == 0 {
             return;
         }
@@ -155,24 +155,24 @@ impl Rest {
         self.changed = true;
     }
 
-    /// When a transfer to the place is allowed again.
-    pub(super) fn allowed_from(&self, place: PlaceId, purpose: Purpose) -> Duration {
-        match (self.standings[place.0].failed_at, purpose) {
+    /// When a transfer to the domain is allowed again.
+    pub(super) fn allowed_from(&self, domain: DomainId, purpose: Purpose) -> Duration {
+        match (self.standings[domain.0].failed_at, purpose) {
             (None, _) => Duration::ZERO,
-            // However many places fail, none waits longer than this for its turn.
+            // However many domains fail, none waits longer than this for its turn.
             (Some(failed_at), Purpose::Sample) => self.samples_from.min(failed_at.saturating_add(LAST_RETRY)),
             (Some(_), Purpose::Output) => self.outputs_from,
         }
     }
 
     /// Whether the last transfer there failed slowly.
-    pub(super) fn is_failing(&self, place: PlaceId) -> bool {
-        self.standings[place.0].failed_at.is_some()
+    pub(super) fn is_failing(&self, domain: DomainId) -> bool {
+        self.standings[domain.0].failed_at.is_some()
     }
 
     /// Why it failed, in words.
-    pub(super) fn why(&self, place: PlaceId) -> &str {
-        &self.standings[place.0].why
+    pub(super) fn why(&self, domain: DomainId) -> &str {
+        &self.standings[domain.0].why
     }
 
     /// Whether an answer of [`Rest::allowed_from`] may be another than at the last question of this kind.
@@ -191,13 +191,13 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn chip(rest: &mut Rest, address: u8) -> PlaceId {
+    fn chip(rest: &mut Rest, address: u8) -> DomainId {
         let (bus, device) = (Name::new("i2c-1").unwrap(), Name::new("any").unwrap());
-        rest.place(Place::of(Some(&bus), &[Claim::Address(address)], &device))
+        rest.domain(FailureDomain::of(Some(&bus), &[Claim::Address(address)], &device))
     }
 
-    fn fails(rest: &mut Rest, place: PlaceId, purpose: Purpose, at: u64) {
-        rest.failed(place, purpose, Transfer { ended_at: s(at), cost: s(1) }, "timed out");
+    fn fails(rest: &mut Rest, domain: DomainId, purpose: Purpose, at: u64) {
+        rest.failed(domain, purpose, Transfer { ended_at: s(at), cost: s(1) }, "timed out");
     }
 
     #[test]
@@ -219,12 +219,12 @@ mod tests {
         fails(&mut rest, one, Purpose::Sample, 10);
         assert!(rest.allowed_from(one, Purpose::Sample) <= s(10), "one failure is no reason to lose the next");
         fails(&mut rest, other, Purpose::Sample, 11);
-        assert_eq!([one, other, well].map(|place| rest.allowed_from(place, Purpose::Sample)), [s(20), s(20), s(0)]);
+        assert_eq!([one, other, well].map(|domain| rest.allowed_from(domain, Purpose::Sample)), [s(20), s(20), s(0)]);
         rest.answered(well);
         assert_eq!(rest.allowed_from(one, Purpose::Sample), s(20), "that others are well says nothing of it");
         assert!(rest.is_failing(other));
         rest.answered(other);
-        assert_eq!([one, other].map(|place| rest.allowed_from(place, Purpose::Sample)), [s(0); 2]);
+        assert_eq!([one, other].map(|domain| rest.allowed_from(domain, Purpose::Sample)), [s(0); 2]);
         assert_eq!((rest.is_failing(other), rest.why(other)), (false, ""), "at the end it is tried like any other");
     }
 
@@ -280,14 +280,14 @@ mod tests {
     #[test]
     fn what_is_known_of_a_place_outlives_a_reload() {
         let mut rest = Rest::default();
-        let place = |address| {
+        let domain = |address| {
             let (bus, device) = (Name::new("i2c-1").unwrap(), Name::new("any").unwrap());
-            Place::of(Some(&bus), &[Claim::Address(address)], &device)
+            FailureDomain::of(Some(&bus), &[Claim::Address(address)], &device)
         };
-        let id = rest.place(place(2));
+        let id = rest.domain(domain(2));
         fails(&mut rest, id, Purpose::Output, 10);
-        rest.resettle([place(1), place(2)].into_iter());
-        let ids = [1, 2].map(|address| rest.place(place(address)));
+        rest.resettle([domain(1), domain(2)].into_iter());
+        let ids = [1, 2].map(|address| rest.domain(domain(address)));
         assert_eq!(ids.map(|id| rest.is_failing(id)), [false, true]);
         assert_eq!(rest.why(ids[1]), "timed out");
     }
@@ -300,7 +300,7 @@ mod tests {
             count in 1u8..32, cost_ms in 20u64..3000, outputs in prop::collection::vec(any::<bool>(), 32),
         ) {
             let mut rest = Rest::default();
-            let places: Vec<_> = (0..count).map(|address| chip(&mut rest, address)).collect();
+            let domains: Vec<_> = (0..count).map(|address| chip(&mut rest, address)).collect();
             let (mut now, mut spent) = (Duration::ZERO, [Duration::ZERO; 2]);
             let cost = Duration::from_millis(cost_ms);
             let mut last = vec![Duration::ZERO; usize::from(count)];
@@ -308,18 +308,18 @@ mod tests {
             // Until each has failed twice it cannot be known.
             for turn in 0..2 * usize::from(count) {
                 now += cost;
-                rest.failed(places[turn % places.len()], purpose(turn % places.len()), Transfer { ended_at: now, cost }, "timed out");
-                last[turn % places.len()] = now;
+                rest.failed(domains[turn % domains.len()], purpose(turn % domains.len()), Transfer { ended_at: now, cost }, "timed out");
+                last[turn % domains.len()] = now;
             }
             let began = now;
             while now < began + s(600) {
                 // The one that has waited longest of those that may be tried.
-                let next = (0..places.len()).min_by_key(|index| {
-                    (rest.allowed_from(places[*index], purpose(*index)).max(now), last[*index])
+                let next = (0..domains.len()).min_by_key(|index| {
+                    (rest.allowed_from(domains[*index], purpose(*index)).max(now), last[*index])
                 }).unwrap();
-                now = now.max(rest.allowed_from(places[next], purpose(next))) + cost;
+                now = now.max(rest.allowed_from(domains[next], purpose(next))) + cost;
                 spent[usize::from(outputs[next])] += cost;
-                rest.failed(places[next], purpose(next), Transfer { ended_at: now, cost }, "timed out");
+                rest.failed(domains[next], purpose(next), Transfer { ended_at: now, cost }, "timed out");
                 last[next] = now;
                 for (index, last) in last.iter().enumerate() {
                     prop_assert!(now - *last <= s(60) + cost * 2 * u32::from(count), "{index} was forgotten");

@@ -17,10 +17,10 @@ use tracing::error;
 
 use crate::worker::bus_slots::{BusSlots, Busy, News, Outcome};
 use crate::worker::output::{OutputSlot, Request};
-use crate::worker::rest::{PlaceId, Purpose, QUICK, Transfer};
+use crate::worker::rest::{DomainId, Purpose, QUICK, Transfer};
 use crate::worker::sensor::{Hears, SensorSlot};
 use crate::worker::timetable::Timetable;
-use crate::worker::wait::{LONGEST, Waiter};
+use crate::worker::wait::{LONGEST_SLEEP, Waiter};
 use crate::worker::{Applied, Context, Order, Plan, Progress};
 use fieldgate_clock as clock;
 use fieldgate_drivers::BusNeed;
@@ -42,7 +42,7 @@ const TOGETHER: usize = 64;
 /// An output, and where it sits as of the last plan.
 pub(super) struct Output {
     pub(super) slot: OutputSlot,
-    pub(super) place: PlaceId,
+    pub(super) domain: DomainId,
 }
 
 /// Everything that lives on one bus's thread.
@@ -152,7 +152,7 @@ impl Loop {
         talk: impl FnOnce(&mut OutputSlot, &mut BusSlots) -> T,
     ) -> (T, bool) {
         self.hand_on();
-        let Output { slot, place } = &mut self.outputs[index];
+        let Output { slot, domain } = &mut self.outputs[index];
         let begun = clock::boottime();
         self.progress.turn_at(begun);
         self.progress.busy_at(Some(&slot.settings.name), begun);
@@ -161,7 +161,7 @@ impl Loop {
         let now = clock::boottime();
         self.progress.busy_at(None, now);
         let cost = now.saturating_sub(begun);
-        note(&mut self.buses, *place, Transfer { ended_at: now, cost });
+        note(&mut self.buses, *domain, Transfer { ended_at: now, cost });
         (result, cost < QUICK)
     }
 
@@ -251,13 +251,12 @@ impl Loop {
             return;
         };
         self.hand_on();
-        let place = self.outputs[index].place;
-        if self.buses.rest.allowed_from(place, Purpose::Output) > clock::boottime() {
-            let words = format!("not tried, because its bus has just failed: {}", self.buses.rest.why(place));
+        let domain = self.outputs[index].domain;
+        if self.buses.rest.allowed_from(domain, Purpose::Output) > clock::boottime() {
+            let words = format!("not tried, because its bus has just failed: {}", self.buses.rest.why(domain));
             // As after any order that could not be carried out, it is made safe as soon as the bus allows.
-            self.buses.bar(Some(words.clone()));
-            self.outputs[index].slot.drop_device(&mut self.buses);
-            self.buses.bar(None);
+            let slot = &mut self.outputs[index].slot;
+            self.buses.with_building_forbidden(Some(words.clone()), |buses| slot.drop_device(buses));
             // The requester may have stopped waiting.
             answer.send(Err(Refusal::new(Reason::Hardware, words))).ok();
         } else {
@@ -330,7 +329,7 @@ impl Loop {
             } else {
                 self.reschedule_output(index);
             }
-            if !is_quick && self.buses.rest.is_failing(self.outputs[index].place) {
+            if !is_quick && self.buses.rest.is_failing(self.outputs[index].domain) {
                 return true;
             }
         }
@@ -363,7 +362,7 @@ impl Loop {
         if self.must_listen_again {
             self.listen();
         }
-        let mut deadline = now + LONGEST;
+        let mut deadline = now + LONGEST_SLEEP;
         let mut sooner = |at: Option<Duration>| deadline = at.map_or(deadline, |at| deadline.min(at));
         sooner(self.outputs_due.first().map(|(_, (due, _))| due));
         sooner(self.sensors_due.first().map(|(_, (due, _))| due));
@@ -416,10 +415,10 @@ fn failed_to_wait(e: &std::io::Error) {
 }
 
 /// Records the outcome of driving an output for the back-off of the bus.
-pub(super) fn note(buses: &mut BusSlots, place: PlaceId, transfer: Transfer) {
+pub(super) fn note(buses: &mut BusSlots, domain: DomainId, transfer: Transfer) {
     match buses.take_outcome() {
-        Some(Outcome::Answered) => buses.rest.answered(place),
-        Some(Outcome::Failed(why)) => buses.rest.failed(place, Purpose::Output, transfer, &why),
+        Some(Outcome::Answered) => buses.rest.answered(domain),
+        Some(Outcome::Failed(why)) => buses.rest.failed(domain, Purpose::Output, transfer, &why),
         None => {}
     }
 }
@@ -427,5 +426,5 @@ pub(super) fn note(buses: &mut BusSlots, place: PlaceId, transfer: Transfer) {
 /// When an output must be looked at; one that fails waits for its bus.
 fn output_due(output: &Output, buses: &BusSlots) -> (Duration, Duration) {
     let deadline = output.slot.deadline(&buses.context.heartbeat).unwrap_or(Duration::MAX);
-    (deadline.max(buses.rest.allowed_from(output.place, Purpose::Output)), deadline)
+    (deadline.max(buses.rest.allowed_from(output.domain, Purpose::Output)), deadline)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::worker::bus_slots::BusSlots;
 use crate::worker::keeping_up::KeepingUp;
-use crate::worker::rest::{Place, PlaceId, Purpose};
+use crate::worker::rest::{DomainId, FailureDomain, Purpose};
 use crate::worker::schedule::Schedule;
 use crate::worker::{Event, SensorSettings, Tally};
 use fieldgate_clock as clock;
@@ -46,7 +46,7 @@ pub(super) struct SensorSlot {
     pub(super) schedule: Schedule,
     /// Its number on this thread, and where it sits; both as of the last plan.
     pub(super) index: usize,
-    pub(super) place: PlaceId,
+    pub(super) domain: DomainId,
     /// What its last sampling took.
     pub(super) cost: Duration,
     filters: SensorFilters,
@@ -77,7 +77,7 @@ pub(super) struct SensorSlot {
 }
 
 impl SensorSlot {
-    pub(super) fn new(settings: SensorSettings, tally: Arc<Tally>, place: PlaceId, now: Duration) -> Self {
+    pub(super) fn new(settings: SensorSettings, tally: Arc<Tally>, domain: DomainId, now: Duration) -> Self {
         let schedule = Schedule::new(now, settings.every);
         Self {
             filters: SensorFilters::new(&settings.filters, &settings.measured()),
@@ -86,7 +86,7 @@ impl SensorSlot {
             tally,
             schedule,
             index: 0,
-            place,
+            domain,
             cost: Duration::MAX,
             keeping_up: KeepingUp::default(),
             hears: Hears::Nothing,
@@ -137,8 +137,8 @@ impl SensorSlot {
     }
 
     /// What a sensor with these settings fails together with: its chip, or its whole bus.
-    pub(super) fn place_of(settings: &SensorSettings) -> Place {
-        Place::of(settings.bus.as_ref(), &(settings.driver.claims)(&settings.settings), &settings.name)
+    pub(super) fn domain_of(settings: &SensorSettings) -> FailureDomain {
+        FailureDomain::of(settings.bus.as_ref(), &(settings.driver.claims)(&settings.settings), &settings.name)
     }
 
     /// By when it is sampled next, for the order of those that are due; one that fails waits for its bus.
@@ -146,7 +146,7 @@ impl SensorSlot {
         // What is sampled regularly is looked at again soon enough; one that waits for events may have none for long.
         let postponed = self.report.as_ref().filter(|_| self.hears != Hears::Nothing).and_then(Report::postponed_until);
         let next = postponed.map_or(self.schedule.next(), |until| until.min(self.schedule.next()));
-        (next.max(buses.rest.allowed_from(self.place, Purpose::Sample)), next)
+        (next.max(buses.rest.allowed_from(self.domain, Purpose::Sample)), next)
     }
 
     /// When it is to be asked for events although nothing is heard of it.

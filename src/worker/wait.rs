@@ -16,7 +16,7 @@ use rustix::io::{Errno, read, write};
 use fieldgate_clock::timer::Timer;
 
 /// An idle worker wakes this often, to show that it is alive.
-pub(crate) const LONGEST: Duration = crate::deadlines::IDLE_TURN;
+pub(crate) const LONGEST_SLEEP: Duration = crate::deadlines::IDLE_TURN;
 
 /// What the inbox and the timer are registered as; lines have smaller numbers.
 const INBOX: u64 = u64::MAX;

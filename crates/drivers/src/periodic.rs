@@ -6,7 +6,7 @@ use crate::i2c_chip::another;
 use fieldgate_bus::seconds::Seconds;
 
 /// So many intervals without a result, and the chip is built again: it may have lost its supply, and with it its orders.
-const PATIENCE: u64 = 3;
+const INTERVALS_WITHOUT_RESULT: u64 = 3;
 
 /// The rhythm of one chip.
 pub(crate) struct Periodic {
@@ -44,7 +44,7 @@ impl Periodic {
 
     /// Why there is none; `words` say how often there is one.
     pub(crate) fn nothing_new(&self, words: &'static str) -> DriverError {
-        if self.waited <= PATIENCE * self.interval {
+        if self.waited <= INTERVALS_WITHOUT_RESULT * self.interval {
             return DriverError::TooEarly(words);
         }
         let why = format!("it has measured nothing for {} s: it may have lost its supply", self.waited);

@@ -16,7 +16,7 @@ use fieldgate_clock::boottime;
 /// After so many answers a connection need not send one at a time any more: all that is published at a connect was answered.
 const CAREFUL_ANSWERS: usize = 64;
 
-/// How long nothing follows the first publication at QoS 0 on a topic while careful.
+/// How long nothing follows the first publication at QoS 0 on a topic while one thing at a time is sent.
 const LINGER: Duration = Duration::from_millis(250);
 
 impl Connection<'_> {
@@ -29,21 +29,23 @@ impl Connection<'_> {
             return;
         }
         self.limits.progressed(now);
-        if self.careful && self.trail.is_untried(ticket) {
+        if self.one_at_a_time && self.trail.is_untried(ticket) {
             self.lingering.push((ticket, fate, now));
             return;
         }
         self.finish_fate(ticket, fate, now);
     }
 
-    /// While careful, the first publication at QoS 0 on a topic keeps its place for a moment: nothing else is then under way if the
-    /// broker hangs up on it. Those behind it do not, or a sensor at QoS 0 would hold up all others.
+    /// While one thing at a time is sent, the first publication at QoS 0 on a topic keeps its place for a moment: nothing else is then
+    /// under way if the broker hangs up on it. Those behind it do not, or a sensor at QoS 0 would hold up all others.
     pub(super) fn look_at_care(&mut self, now: Duration) {
-        if self.careful && (self.trail.answers() >= CAREFUL_ANSWERS || now.saturating_sub(self.since) >= STABLE_AFTER) {
+        if self.one_at_a_time
+            && (self.trail.answers() >= CAREFUL_ANSWERS || now.saturating_sub(self.since) >= STABLE_AFTER)
+        {
             self.end_care();
         }
         for (ticket, fate, at) in std::mem::take(&mut self.lingering) {
-            if self.careful && now.saturating_sub(at) < LINGER {
+            if self.one_at_a_time && now.saturating_sub(at) < LINGER {
                 self.lingering.push((ticket, fate, at));
             } else {
                 self.finish_fate(ticket, fate, now);
@@ -57,7 +59,7 @@ impl Connection<'_> {
 
     /// From now on as much is under way as the broker allows.
     pub(super) fn end_care(&mut self) {
-        self.careful = false;
+        self.one_at_a_time = false;
         self.window.widen(usize::from(self.connected.receive_maximum.min(MAX_WINDOW)));
     }
 
@@ -92,7 +94,7 @@ impl Connection<'_> {
                     warn!(topic, error = words, "The broker will never accept a message; it is not sent again.");
                     return self.report_given_up(key.kind, topic, &words);
                 }
-                self.informed |= self.online_published && fate == Fate::Acknowledged;
+                self.may_publish_retained |= self.online_published && fate == Fate::Acknowledged;
                 self.judge(topic, &fate);
             }
             Slot::Repeat | Slot::Farewell => {}
@@ -133,9 +135,9 @@ mod tests {
         let mut connection = bench.connection(connected(Protocol::V5));
         let since = connection.since;
         connection.look_at_care(since + STABLE_AFTER - Duration::from_millis(1));
-        assert_eq!((connection.careful, connection.window.free_places()), (true, 1));
+        assert_eq!((connection.one_at_a_time, connection.window.free_places()), (true, 1));
         connection.look_at_care(since + STABLE_AFTER);
-        assert_eq!((connection.careful, connection.window.free_places()), (false, usize::from(MAX_WINDOW)));
+        assert_eq!((connection.one_at_a_time, connection.window.free_places()), (false, usize::from(MAX_WINDOW)));
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(super) struct Connection<'a> {
     pub(super) asking: Option<Request>,
     pub(super) subscribing: Option<Pending<Grant>>,
     /// Commands are not subscribed to, because the broker hangs up on that.
-    pub(super) commands_wait: bool,
+    pub(super) commands_held_back: bool,
     pub(super) hears_status: bool,
     /// When our own health was asked for on this connection.
     pub(super) health_asked: Option<Duration>,
@@ -113,8 +113,8 @@ pub(super) struct Connection<'a> {
     pub(super) nonce: String,
     pub(super) trail: Trail,
     /// One request at a time, because it is not certain which one ended the connection before.
-    pub(super) careful: bool,
-    /// Written at QoS 0 while careful, and when.
+    pub(super) one_at_a_time: bool,
+    /// Written at QoS 0 meanwhile, and when.
     pub(super) lingering: Vec<(Ticket, Fate, Duration)>,
     /// When commands are subscribed to after all; `None` when they are from the start.
     pub(super) commands_suspended_until: Option<Duration>,
@@ -124,7 +124,7 @@ pub(super) struct Connection<'a> {
     pub(super) online_published: bool,
     pub(super) online_since: Duration,
     /// Whether what describes this gateway may be published; readings come first.
-    pub(super) informed: bool,
+    pub(super) may_publish_retained: bool,
     /// Our own `offline` has been sent.
     pub(super) leaving: bool,
     pub(super) since: Duration,
@@ -151,12 +151,12 @@ impl<'a> Connection<'a> {
     ) -> Self {
         let (now, settings) = (boottime(), &parts.settings);
         let nonce = format!("{}.{:08x}", parts.run, fastrand::u32(..));
-        let (suspended, careful) = (broker.suspends_commands(), broker.is_careful());
+        let (suspended, one_at_a_time) = (broker.suspends_commands(), broker.is_careful());
         let limit = usize::from(connected.receive_maximum.min(MAX_WINDOW));
         Self {
             parts,
             report,
-            window: Window::new(if careful { 1 } else { limit }),
+            window: Window::new(if one_at_a_time { 1 } else { limit }),
             forwarder: Forwarder::new(ConnectionFacts {
                 run: parts.run,
                 late_after: settings.late_after,
@@ -174,7 +174,7 @@ impl<'a> Connection<'a> {
             to_subscribe: VecDeque::new(),
             asking: None,
             subscribing: None,
-            commands_wait: false,
+            commands_held_back: false,
             hears_status: false,
             health_asked: None,
             peer_asked: None,
@@ -190,7 +190,7 @@ impl<'a> Connection<'a> {
             twins: Twins::new(parts.run.to_string(), now, lingering_will(settings)),
             nonce,
             trail: Trail::default(),
-            careful,
+            one_at_a_time,
             lingering: Vec::new(),
             commands_suspended_until: suspended.then(|| now + SUSPENDED_FOR),
             broker,
@@ -198,7 +198,7 @@ impl<'a> Connection<'a> {
             flooded: false,
             online_published: false,
             online_since: now,
-            informed: false,
+            may_publish_retained: false,
             leaving: false,
             since: now,
         }
@@ -247,8 +247,8 @@ impl<'a> Connection<'a> {
     /// How often limits are to be looked at.
     pub(super) fn pace(&self) -> Duration {
         let is_settled = self.online_published
-            && self.informed
-            && !self.careful
+            && self.may_publish_retained
+            && !self.one_at_a_time
             && !self.limits.is_ending()
             && self.forwarder.settled().acknowledged.is_empty();
         if is_settled && self.keep_alive() >= SHORT_KEEP_ALIVE { AT_REST } else { TICK }
@@ -309,8 +309,8 @@ impl<'a> Connection<'a> {
             self.repeat();
         }
         let more = self.online_published && self.forward();
-        if self.online_published && !self.informed && self.may_inform() {
-            self.informed = true;
+        if self.online_published && !self.may_publish_retained && self.may_inform() {
+            self.may_publish_retained = true;
             self.publish_latest();
         }
         self.flooded = self.forwarder.is_flooded();

@@ -15,7 +15,7 @@ use super::{Broker, Settings};
 use fieldgate_model::Qos;
 
 /// How long the broker may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const BROKER_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long what the broker keeps is waited for, behind the answer to the subscription, where it does not send back our own message
 /// that comes behind all of it.
@@ -94,7 +94,7 @@ async fn find(
         }
         Ok(message)
     };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + BROKER_ANSWERS_WITHIN;
     let grant = loop {
         tokio::select! {
             event = session.next() => drop(take(event)?),
@@ -133,7 +133,7 @@ async fn clear(session: &mut Session, topics: &[String]) -> Result<Vec<(String, 
         .iter()
         .map(|topic| (topic, session.publish(Publication::plain(topic.clone(), "", Qos::AtLeastOnce, true))))
         .collect();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + BROKER_ANSWERS_WITHIN;
     let mut all = Vec::new();
     for (topic, fate) in &mut fates {
         let fate = loop {

@@ -41,14 +41,14 @@ impl Connection<'_> {
     pub(super) fn on_command_topics_changed(&mut self) {
         if self.command_topics.borrow_and_update().is_empty() {
             // There are no commands to subscribe to.
-            self.commands_wait = false;
+            self.commands_held_back = false;
             self.to_subscribe.retain(|request| *request != Request::Commands);
             self.report.clear(&About::Commands);
             self.report.clear(&About::HungUp(Request::Commands));
             return;
         }
         let is_waiting = self.commands_suspended_until.is_some()
-            || self.commands_wait
+            || self.commands_held_back
             || self.to_subscribe.contains(&Request::Commands);
         let filters = self.command_filters();
         let hears_all = filters.iter().all(|filter| self.granted_commands.contains(filter));
@@ -65,7 +65,7 @@ impl Connection<'_> {
         let now = boottime();
         while let Some(request) = self.to_subscribe.pop_front() {
             if self.broker.is_held(&request, now) {
-                self.commands_wait |= request == Request::Commands;
+                self.commands_held_back |= request == Request::Commands;
                 continue;
             }
             let filters = self.filters(&request);
@@ -157,7 +157,7 @@ impl Connection<'_> {
 
     /// Subscribes to our own health once everything else is subscribed to and the retained values have been published.
     fn listen_for_health(&mut self, now: Duration) {
-        let may = self.informed
+        let may = self.may_publish_retained
             && self.hears_status
             && self.commands_suspended_until.is_none()
             && self.health_asked.is_none();
@@ -198,8 +198,8 @@ impl Connection<'_> {
             }
             self.say_online();
         }
-        if self.commands_wait && self.asking.is_none() && !self.broker.is_held(&Request::Commands, now) {
-            self.commands_wait = false;
+        if self.commands_held_back && self.asking.is_none() && !self.broker.is_held(&Request::Commands, now) {
+            self.commands_held_back = false;
             self.to_subscribe.push_back(Request::Commands);
             self.subscribe_next();
         }
@@ -317,7 +317,7 @@ mod tests {
         connection.on_online_published();
         connection.look_at_subscription(connection.since);
         assert_eq!(connection.asking, None, "readings come first");
-        connection.informed = true;
+        connection.may_publish_retained = true;
         connection
     }
 

@@ -31,7 +31,7 @@ impl Connection<'_> {
 
     /// Subscribes to the peer's topic once nothing else is to be subscribed to or published first.
     pub(super) fn listen_for_peer(&mut self, now: Duration) {
-        let may = self.informed
+        let may = self.may_publish_retained
             && self.commands_suspended_until.is_none()
             && self.asking.is_none()
             && self.to_subscribe.is_empty()
@@ -115,7 +115,7 @@ mod tests {
         connection.on_online_published();
         connection.look_at_subscription(connection.since);
         assert_eq!(connection.asking, None, "everything else comes first");
-        connection.informed = true;
+        connection.may_publish_retained = true;
         connection.look_at_subscription(connection.since);
         assert_eq!(connection.asking, Some(Request::Peer));
         connection
@@ -200,7 +200,7 @@ mod tests {
         let Parts { peer_topic, .. } = &bench.parts;
         assert_eq!(*peer_topic.borrow(), None);
         let mut connection = bench.connection(connected(Protocol::V5));
-        connection.informed = true;
+        connection.may_publish_retained = true;
         connection.listen_for_peer(boottime());
         assert_eq!((connection.asking, connection.peer_asked), (None, None));
     }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// Longest time between two looks, unless the configured one is longer.
-const LONGEST: Duration = Duration::from_secs(6 * 3600);
+const LONGEST_BETWEEN_LOOKS: Duration = Duration::from_secs(6 * 3600);
 
 /// The wish to be with the first broker.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ impl Preference {
     /// How long after the connect, and between two looks, the first is looked at while `turn` serves.
     pub(super) fn wait(&self, turn: usize) -> Option<Duration> {
         let every = self.every.filter(|_| turn != 0)?;
-        Some(every.saturating_mul(1 << self.failures.min(16)).min(LONGEST.max(every)))
+        Some(every.saturating_mul(1 << self.failures.min(16)).min(LONGEST_BETWEEN_LOOKS.max(every)))
     }
 
     /// The first can be reached, so `turn` is left for it.
@@ -78,7 +78,7 @@ mod tests {
             preference.change(1);
             preference.refused();
         }
-        assert_eq!(preference.wait(1), Some(LONGEST));
+        assert_eq!(preference.wait(1), Some(LONGEST_BETWEEN_LOOKS));
         preference.change(1);
         assert_eq!(preference.ended(0, true), None);
         assert_eq!(preference.wait(1), Some(600 * S));

@@ -21,7 +21,7 @@ use super::{Broker, Protocol, Settings, Transport};
 use fieldgate_model::Qos;
 
 /// How long a name, a port, TLS and a websocket may take, each.
-const PATIENCE: Duration = Duration::from_secs(5);
+const STEP_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the broker may take to answer a request.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -153,12 +153,12 @@ impl Way<'_> {
     }
 
     async fn within<T>(&self, step: Step, done: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
-        let words = match timeout(PATIENCE, done).await {
+        let words = match timeout(STEP_WITHIN, done).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => io_cause(self.broker, &error).words,
             Err(_) => {
                 let who = if step == Step::Name { "the name server".to_owned() } else { self.broker.place() };
-                format!("{who} did not answer within {} s", PATIENCE.as_secs())
+                format!("{who} did not answer within {} s", STEP_WITHIN.as_secs())
             }
         };
         Err(Failure::new(step, words))

@@ -75,7 +75,7 @@ impl Core {
     /// Opens the spool; messages of earlier runs are offered at once. A disk that cannot be used now is no error: the spool
     /// then begins in memory, and opens the file when it can.
     pub(super) fn open(settings: Settings, run: RunId, now: Moment) -> Result<Self, SpoolError> {
-        let mut core = Self::nowhere(settings, run).map_err(SpoolError::Memory)?;
+        let mut core = Self::without_file(settings, run).map_err(SpoolError::Memory)?;
         let opened = match core.disk.open_first(core.settings.max_size) {
             Err(OpenError::Refused(error)) => return Err(error),
             opened => opened,
@@ -90,8 +90,8 @@ impl Core {
     }
 
     /// One that has no file yet.
-    pub(super) fn nowhere(settings: Settings, run: RunId) -> rusqlite::Result<Self> {
-        let disk = Disk::nowhere(settings.path.clone(), settings.max_size)?;
+    pub(super) fn without_file(settings: Settings, run: RunId) -> rusqlite::Result<Self> {
+        let disk = Disk::without_file(settings.path.clone(), settings.max_size)?;
         Ok(Self {
             ids: Ids::new(disk.limits().capacity / IDS_SHARE),
             announced: PersistedAnnouncements::new(disk.limits().capacity / ANNOUNCED_SHARE),
@@ -111,7 +111,7 @@ impl Core {
     pub(super) fn append(&mut self, message: Message, now: Moment) {
         if self.is_too_large(&message) {
             self.await_examination(now);
-            self.fit_the_disk(now);
+            self.recompute_capacity(now);
             if self.is_too_large(&message) {
                 return self.refuse(message, now);
             }
@@ -121,7 +121,7 @@ impl Core {
         if self.settings.commit_every.is_zero() {
             self.disk.hurry();
         }
-        self.relieve(now);
+        self.free_memory(now);
     }
 
     fn is_too_large(&self, message: &Message) -> bool {
@@ -146,7 +146,7 @@ impl Core {
     pub(super) fn report_loss(&mut self, loss: Loss, now: Moment) {
         self.delivery.drop_some(loss.count);
         self.keep_loss(loss, now);
-        self.relieve(now);
+        self.free_memory(now);
     }
 
     /// Merges a loss into its record, in memory.
@@ -226,13 +226,13 @@ impl Core {
                 self.save_ids(now);
             }
         }
-        if !(self.disk.is_examined_now() && self.owes_the_disk()) {
+        if !(self.disk.is_examined_now() && self.must_save_first()) {
             self.sequences.offer_all();
         }
     }
 
     /// Keeps memory within its limit: what the disk has goes first.
-    fn relieve(&mut self, now: Moment) {
+    fn free_memory(&mut self, now: Moment) {
         self.evict();
         if self.cache.is_over() {
             self.await_examination(now);
@@ -251,7 +251,7 @@ impl Core {
     }
 
     /// Computes again how much may be kept, before something is written or given up.
-    fn fit_the_disk(&mut self, now: Moment) {
+    fn recompute_capacity(&mut self, now: Moment) {
         let fitted = self.disk.fit(self.settings.max_size, now.boot);
         self.ids.limit(self.disk.limits().capacity / IDS_SHARE);
         self.announced.limit(self.disk.limits().capacity / ANNOUNCED_SHARE);
@@ -263,7 +263,7 @@ impl Core {
     /// Whether the disk has more free space than at the last write, while messages wait for that alone.
     fn has_more_space(&mut self, now: Moment) -> bool {
         let before = self.disk.limits().capacity;
-        self.fit_the_disk(now);
+        self.recompute_capacity(now);
         !self.disk.is_faulty() && self.disk.limits().capacity > before
     }
 
@@ -301,7 +301,7 @@ impl Core {
     pub(super) fn reconfigure(&mut self, settings: Settings, now: Moment) {
         self.await_examination(now);
         self.settings = Settings { path: std::mem::take(&mut self.settings.path), ..settings };
-        self.fit_the_disk(now);
+        self.recompute_capacity(now);
     }
 
     /// One past the newest offered.

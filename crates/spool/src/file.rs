@@ -136,7 +136,7 @@ fn add_table(connection: &mut Connection, sql: &str, version: i64) -> Result<(),
 }
 
 /// A database in memory that stays empty: what stands in for the file while there is none.
-pub(super) fn nowhere() -> rusqlite::Result<Connection> {
+pub(super) fn in_memory() -> rusqlite::Result<Connection> {
     let connection = Connection::open_in_memory()?;
     TABLES.iter().try_for_each(|(_, sql)| connection.execute_batch(sql))?;
     Ok(connection)

@@ -18,7 +18,7 @@ use crate::wal;
 
 /// How long one look is repeated. A look takes a millisecond, and even a writer that commits a thousand times a second leaves the
 /// pages of the newest rows alone after some dozens of commits.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 300 } else { 10 });
+const LOOK_WITHIN: Duration = Duration::from_secs(if cfg!(test) { 300 } else { 10 });
 
 /// A log in which something seems to be lost is read so often: a frame that is just being written looks the same, but once only.
 const LOOKS_AT_LOG: usize = 3;
@@ -73,7 +73,7 @@ impl Snapshot {
 
     /// Repeats `look` until nothing that it used was changed meanwhile.
     pub(super) fn stable<T>(&mut self, mut look: impl FnMut(&PageFile, &mut Used) -> T) -> Result<T, Unstable> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + LOOK_WITHIN;
         loop {
             let mut used = Used::default();
             let before = modified(self.pages.file())?;

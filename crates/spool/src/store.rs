@@ -122,7 +122,7 @@ impl Store {
     /// Stands in while the file is examined: it says what was known of it, and has none of it.
     pub(super) fn stand_in(&self) -> rusqlite::Result<Self> {
         let folder = self.file.parent().unwrap_or(Path::new("/"));
-        Ok(Self { rows: self.rows, used: self.used, ..Self::nowhere(folder)? })
+        Ok(Self { rows: self.rows, used: self.used, ..Self::in_memory(folder)? })
     }
 
     /// Whether [`Store::examine`] has nothing left to do.
@@ -131,23 +131,23 @@ impl Store {
     }
 
     /// Stands in for the database that `folder` cannot hold now: always empty, and never written to.
-    pub(super) fn nowhere(folder: &Path) -> rusqlite::Result<Self> {
-        Ok(Self { connection: file::nowhere()?, file: folder.join(file::FILE), rows: 0, used: 0, is_examined: true })
+    pub(super) fn in_memory(folder: &Path) -> rusqlite::Result<Self> {
+        Ok(Self { connection: file::in_memory()?, file: folder.join(file::FILE), rows: 0, used: 0, is_examined: true })
     }
 
-    /// Closes a file that turned out damaged while it was in use, and sets it aside. [`Store::nowhere`] then takes its place,
+    /// Closes a file that turned out damaged while it was in use, and sets it aside. [`Store::in_memory`] then takes its place,
     /// also when that fails.
     pub(super) fn set_aside(&mut self) -> Result<PathBuf, String> {
-        let placeholder = Self::nowhere(self.file.parent().unwrap_or(Path::new("/")));
+        let placeholder = Self::in_memory(self.file.parent().unwrap_or(Path::new("/")));
         // Dropped, so that it no longer holds the file.
         drop(std::mem::replace(self, placeholder.map_err(|error| error.to_string())?));
         file::set_aside(&self.file).map_err(|error| error.to_string())
     }
 
     /// Closes a file whose rows are not needed any more, and removes it: on a full disk that needs no space, unlike deleting
-    /// rows. [`Store::nowhere`] then takes its place.
+    /// rows. [`Store::in_memory`] then takes its place.
     pub(super) fn remove(&mut self) -> Result<(), String> {
-        let placeholder = Self::nowhere(self.file.parent().unwrap_or(Path::new("/")));
+        let placeholder = Self::in_memory(self.file.parent().unwrap_or(Path::new("/")));
         drop(std::mem::replace(self, placeholder.map_err(|error| error.to_string())?));
         file::remove(&self.file).map_err(|error| error.to_string())
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::worker::bus_slots::BusSlots;
-use crate::worker::rest::{Place, Purpose, QUICK, Transfer};
+use crate::worker::rest::{FailureDomain, Purpose, QUICK, Transfer};
 use crate::worker::run::note;
 use fieldgate_bus::Claim;
 use fieldgate_drivers::Actuator;
@@ -130,12 +130,12 @@ fn no_buses() -> BusSlots {
 fn an_output_that_fails_slowly_rests_for_as_long_or_until_there_is_an_answer() {
     let mut buses = no_buses();
     let bus = name("bench");
-    let place = buses.rest.place(Place::bus(Some(&bus)));
+    let domain = buses.rest.domain(FailureDomain::bus(Some(&bus)));
     let (now, cost) = (Duration::from_secs(10), Duration::from_secs(1));
     for (outcome, from) in [(Err(&another_chip()), now + cost), (Ok(()), Duration::ZERO)] {
         buses.note(Some(&bus), outcome);
-        note(&mut buses, place, Transfer { ended_at: now, cost });
-        assert_eq!(buses.rest.allowed_from(place, Purpose::Output), from);
+        note(&mut buses, domain, Transfer { ended_at: now, cost });
+        assert_eq!(buses.rest.allowed_from(domain, Purpose::Output), from);
     }
 }
 
@@ -168,14 +168,14 @@ async fn at_the_end_outputs_that_are_off_when_safe_come_first() {
 
 /// Else each output behind a bus that times out would use up the time for stopping once more.
 #[test]
-fn what_is_barred_is_not_opened_and_the_reason_is_said() {
+fn what_may_not_be_built_is_not_opened_and_the_reason_is_said() {
     let (mut buses, bench) = (no_buses(), name("bench"));
     buses.adopt(vec![(Some(bench.clone()), bus::sim::at(None), Vec::new())], std::iter::empty());
-    buses.bar(Some("the others took too long".into()));
-    let Err(error) = buses.bus(Some(&bench)).map(drop) else { panic!("it was opened") };
+    let why = Some("the others took too long".to_owned());
+    let opened = buses.with_building_forbidden(why, |buses| buses.bus(Some(&bench)).map(drop));
+    let Err(error) = opened else { panic!("it was opened") };
     assert!(error.to_string().contains("the others took too long"), "{error}");
     assert!(buses.take_news().is_empty() && buses.deadline() == Some(Duration::ZERO), "it is not open");
-    buses.bar(None);
     assert!(buses.bus(Some(&bench)).is_ok());
 }
 

@@ -16,7 +16,7 @@ use crate::i2c::{failed, open_refused, refused};
 use crate::{Bus, BusError, SharedI2c};
 
 /// What the kernel takes in one transfer (i2c-dev.c); rppal would cut what is longer than its 16 bits.
-const LONGEST: usize = 8192;
+const TRANSFER_BYTES: usize = 8192;
 
 /// One I²C adapter.
 pub(super) struct RppalI2c {
@@ -141,7 +141,7 @@ fn shape(operations: &[Operation<'_>]) -> Option<(Vec<u8>, usize)> {
             }
         }
     }
-    (bytes.len() <= LONGEST && wanted <= LONGEST).then_some((bytes, wanted))
+    (bytes.len() <= TRANSFER_BYTES && wanted <= TRANSFER_BYTES).then_some((bytes, wanted))
 }
 
 fn unsupported(device: &Path) -> BusError {
@@ -223,7 +223,7 @@ mod tests {
         let mut byte = [0];
         let refused = bench.transaction(0x76, &mut [Operation::Read(&mut byte), Operation::Write(&[1])]).unwrap_err();
         assert!(matches!(refused, BusError::Unsupported { .. }), "{refused}");
-        assert!(bench.write(0x76, &[0; LONGEST + 1]).is_err() && bench.wire.seen.is_empty());
+        assert!(bench.write(0x76, &[0; TRANSFER_BYTES + 1]).is_err() && bench.wire.seen.is_empty());
     }
 
     #[test]

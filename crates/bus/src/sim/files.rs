@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::sim::chips::Chip;
 use crate::sim::drifted;
 use crate::sim::kernel::{Show, Subsystem};
-use crate::sim::place::Place;
+use crate::sim::place::ChipPlace;
 use crate::sim::slots::ChipSlots;
 use crate::sim::world::World;
 use crate::{BusError, Files};
@@ -76,7 +76,7 @@ fn milli(quantity: &str, value: f64, seconds: f64) -> String {
 /// One file of a device.
 struct DeviceFile {
     path: String,
-    place: Place,
+    place: ChipPlace,
     name: String,
     show: Show,
 }
@@ -87,7 +87,7 @@ fn device_files(slots: &ChipSlots) -> Vec<DeviceFile> {
     let mut all = Vec::new();
     let mut iio = 0;
     for (place, slot) in slots.iter() {
-        let Place::Device(name) = place else { continue };
+        let ChipPlace::Device(name) = place else { continue };
         let Some(device) = slot.kernel() else { continue };
         let mut show = |folder: &str, file: &'static str, show| {
             let path = format!("{folder}/{file}");

@@ -12,7 +12,7 @@ type Hop = (u8, u8);
 
 /// Where a chip sits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum ChipPlace {
     /// An I²C address.
     Address(u8),
     /// An I²C address behind channels of multiplexers, the outermost first.
@@ -25,7 +25,7 @@ pub(super) enum Place {
     Device(String),
 }
 
-impl Place {
+impl ChipPlace {
     /// As the key of a state file says it: `0x48` or `72`, `0x70.3/0x48`, `spi`, `uart`, or a device's name.
     pub(super) fn parse(key: &str) -> Option<Self> {
         if let Some((hops, own)) = key.rsplit_once('/') {
@@ -91,13 +91,13 @@ fn address(text: &str) -> Option<u8> {
     number.ok().filter(|address| *address < 0x80)
 }
 
-impl From<u8> for Place {
+impl From<u8> for ChipPlace {
     fn from(address: u8) -> Self {
         Self::Address(address)
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ChipPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(f, "{address:#04x}"),
@@ -142,10 +142,12 @@ impl Bench {
     }
 
     /// The place that a claim means, if a chip may sit there.
-    fn claimed(&self, claim: &Claim) -> Option<Place> {
+    fn claimed(&self, claim: &Claim) -> Option<ChipPlace> {
         match claim {
-            Claim::Address(address) | Claim::ChipChannel { address, .. } => Some(Place::behind(&self.behind, *address)),
-            Claim::Of { kind, which } => (kind.simulated)(which).map(Place::named),
+            Claim::Address(address) | Claim::ChipChannel { address, .. } => {
+                Some(ChipPlace::behind(&self.behind, *address))
+            }
+            Claim::Of { kind, which } => (kind.simulated)(which).map(ChipPlace::named),
             Claim::Line(_) => None,
         }
     }
@@ -158,11 +160,11 @@ mod tests {
     #[test]
     fn a_place_is_read_as_it_is_written() {
         for text in ["0x48", "0x70.3/0x48", "0x70.3/0x71.7/0x48", "spi", "uart", "28-00000a1b2c3d"] {
-            assert_eq!(Place::parse(text).unwrap().to_string(), text);
+            assert_eq!(ChipPlace::parse(text).unwrap().to_string(), text);
         }
-        assert_eq!(Place::parse("72"), Some(Place::Address(0x48)));
+        assert_eq!(ChipPlace::parse("72"), Some(ChipPlace::Address(0x48)));
         for text in ["0x80", "200", "0x70/0x48", "0x70.8/0x48", "0x70.3/", "0x70.x/0x48", "/0x48"] {
-            assert_eq!(Place::parse(text), None, "{text}");
+            assert_eq!(ChipPlace::parse(text), None, "{text}");
         }
     }
 }

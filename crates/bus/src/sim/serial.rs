@@ -13,7 +13,7 @@ use embedded_hal::spi::{ErrorType, Operation, SpiDevice};
 
 use crate::sim::World;
 use crate::sim::chips::{Chip, exchange, hear};
-use crate::sim::place::Place;
+use crate::sim::place::ChipPlace;
 use crate::{BusError, SerialPort};
 
 /// The controller of the one chip select.
@@ -26,7 +26,7 @@ impl ErrorType for SimSpi {
 impl SpiDevice for SimSpi {
     fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), BusError> {
         let mut world = self.0.borrow_mut();
-        let chip = world.reach_chip(&Place::ChipSelect)?.map(|slot| -> &mut dyn Chip { slot.chip.as_mut() });
+        let chip = world.reach_chip(&ChipPlace::ChipSelect)?.map(|slot| -> &mut dyn Chip { slot.chip.as_mut() });
         exchange(chip, operations);
         Ok(())
     }
@@ -37,7 +37,7 @@ pub(super) struct SimUart(pub(super) Rc<RefCell<World>>);
 
 impl SerialPort for SimUart {
     fn write(&mut self, bytes: &[u8]) -> Result<(), BusError> {
-        if let Some(slot) = self.0.borrow_mut().reach_chip(&Place::Port)? {
+        if let Some(slot) = self.0.borrow_mut().reach_chip(&ChipPlace::Port)? {
             // Whether the device understands it shows in its answer only.
             let _heard = slot.chip.write(bytes);
         }
@@ -47,7 +47,7 @@ impl SerialPort for SimUart {
     /// Silence is known at once: there is no clock in a simulated device.
     fn read(&mut self, buffer: &mut [u8], _within: Duration) -> Result<usize, BusError> {
         let mut world = self.0.borrow_mut();
-        Ok(world.reach_chip(&Place::Port)?.map_or(0, |slot| hear(slot.chip.as_mut(), buffer)))
+        Ok(world.reach_chip(&ChipPlace::Port)?.map_or(0, |slot| hear(slot.chip.as_mut(), buffer)))
     }
 
     fn discard(&mut self) -> Result<(), BusError> {

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use crate::sim::World;
 use crate::sim::chips::{self, Chip, ChipSpec, FindChip};
 use crate::sim::kernel::KernelDevice;
-use crate::sim::place::Place;
+use crate::sim::place::ChipPlace;
 use crate::{BusError, Delay};
 use fieldgate_clock::monotonic;
 
@@ -36,7 +36,7 @@ pub(super) struct ChipSlot {
 
 /// Every chip on the bus.
 pub(super) struct ChipSlots {
-    all: BTreeMap<Place, ChipSlot>,
+    all: BTreeMap<ChipPlace, ChipSlot>,
     /// The chips of the drivers.
     find: FindChip,
 }
@@ -48,7 +48,7 @@ impl ChipSlots {
     }
 
     /// Puts the chip for a driver at its place; `false` when no chip is known for it.
-    pub(super) fn put(&mut self, place: impl Into<Place>, driver: &str) -> bool {
+    pub(super) fn put(&mut self, place: impl Into<ChipPlace>, driver: &str) -> bool {
         let Some(spec) = chips::of_bus(driver).or_else(|| (self.find)(driver)) else { return false };
         let chip = (spec.make)();
         let rest = chip.world();
@@ -56,11 +56,11 @@ impl ChipSlots {
         true
     }
 
-    pub(super) fn get(&mut self, place: impl Into<Place>) -> Option<&mut ChipSlot> {
+    pub(super) fn get(&mut self, place: impl Into<ChipPlace>) -> Option<&mut ChipSlot> {
         self.all.get_mut(&place.into())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &ChipSlot)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ChipPlace, &ChipSlot)> {
         self.all.iter()
     }
 
@@ -70,8 +70,8 @@ impl ChipSlots {
     }
 
     /// Where the chips are that hear this address at the moment.
-    fn connected(&self, address: u8) -> Vec<Place> {
-        let open = |gate: &Place, channel: u8| {
+    fn connected(&self, address: u8) -> Vec<ChipPlace> {
+        let open = |gate: &ChipPlace, channel: u8| {
             self.all.get(gate).is_some_and(|gate| gate.chip.open_channels() >> channel & 1 == 1)
         };
         self.all.keys().filter(|place| place.hears(address, open)).cloned().collect()
@@ -153,7 +153,7 @@ impl I2c for SimI2c {
         let mut world = self.0.borrow_mut();
         world.reach()?;
         let connected = world.slots.connected(address);
-        let acts = |place: &Place| world.slots.all.get(place).is_some_and(|slot| !slot.chip.registers().is_empty());
+        let acts = |place: &ChipPlace| world.slots.all.get(place).is_some_and(|slot| !slot.chip.registers().is_empty());
         if connected.iter().any(acts) {
             // Another process may have written to the same chip.
             world.follow(monotonic());
@@ -201,7 +201,7 @@ fn both(
 
 impl World {
     /// The chip at a place, past the faults of the bus; `None` where nobody answers.
-    pub(super) fn reach_chip(&mut self, place: &Place) -> Result<Option<&mut ChipSlot>, BusError> {
+    pub(super) fn reach_chip(&mut self, place: &ChipPlace) -> Result<Option<&mut ChipSlot>, BusError> {
         self.reach()?;
         match self.slots.get(place.clone()).and_then(|slot| slot.fault.as_deref()) {
             Some("nak") => return Ok(None),
@@ -221,14 +221,14 @@ const HANG_MS: u32 = 20;
 const TIME_OUT_MS: u32 = 1000;
 
 /// Returns when the fault has ended, which without a state file is never.
-fn hang(world: &mut World, place: &Place) {
+fn hang(world: &mut World, place: &ChipPlace) {
     while world.slots.get(place.clone()).is_some_and(|slot| slot.fault.as_deref() == Some("hang")) {
         Delay.delay_ms(HANG_MS);
         world.follow(monotonic());
     }
 }
 
-fn time_out(place: &Place) -> BusError {
+fn time_out(place: &ChipPlace) -> BusError {
     Delay.delay_ms(TIME_OUT_MS);
     BusError::Wires { what: format!("transfer with {place}"), source: Errno::TIMEDOUT.into() }
 }
@@ -262,7 +262,7 @@ mod tests {
         bus.bench().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
         for (channel, celsius) in [(3, 25.0), (4, 50.0)] {
             bus.bench().unwrap().behind(0x70, channel).expect(stand_in::NAME, &[Claim::Address(0x49)]);
-            let place = Place::parse(&format!("0x70.{channel}/0x49")).unwrap();
+            let place = ChipPlace::parse(&format!("0x70.{channel}/0x49")).unwrap();
             assert!(bus.world.borrow_mut().slots.get(place).unwrap().chip.set_world("temperature", celsius));
         }
         let mut bytes = [0; 2];
@@ -280,7 +280,7 @@ mod tests {
         bus.bench().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
         bus.bench().unwrap().behind(0x70, 3).expect(stand_in::NAME, &[Claim::Address(0x48)]);
         i2c.write(0x70, &[8]).unwrap();
-        let places = [Place::Address(0x48), Place::parse("0x70.3/0x48").unwrap()];
+        let places = [ChipPlace::Address(0x48), ChipPlace::parse("0x70.3/0x48").unwrap()];
         for (place, celsius) in places.iter().zip([25.0, 50.0]) {
             assert!(bus.world.borrow_mut().slots.get(place.clone()).unwrap().chip.set_world("temperature", celsius));
         }

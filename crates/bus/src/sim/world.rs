@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::sim::chips::FindChip;
 use crate::sim::holders::Holders;
 use crate::sim::lines::Lines;
-use crate::sim::place::Place;
+use crate::sim::place::ChipPlace;
 use crate::sim::pwm::Channels;
 use crate::sim::slots::{ChipSlot, ChipSlots};
 use crate::sim::state::{Document, Look, Put, SECTIONS, StateFile};
@@ -209,14 +209,14 @@ impl World {
         }
         self.holders.take_over(section(document, "held"));
         for (key, value) in section(document, "chips") {
-            match (Place::parse(key), value.as_object()) {
+            match (ChipPlace::parse(key), value.as_object()) {
                 (Some(place), Some(entry)) => self.take_over_chip(&place, entry),
                 _ => self.complain(format!("chips: {key} is not an address with an object")),
             }
         }
     }
 
-    fn take_over_chip(&mut self, place: &Place, entry: &Map<String, Value>) {
+    fn take_over_chip(&mut self, place: &ChipPlace, entry: &Map<String, Value>) {
         let kind = entry.get("chip").and_then(Value::as_str);
         let present = self.slots.get(place.clone()).map(|slot| slot.chip.kind());
         if let Some(kind) = kind
@@ -243,7 +243,7 @@ impl World {
         }
         let chips = entries(&mut document, "chips");
         for (place, slot) in self.slots.iter() {
-            let key = chips.keys().find(|key| Place::parse(key).as_ref() == Some(place)).cloned();
+            let key = chips.keys().find(|key| ChipPlace::parse(key).as_ref() == Some(place)).cloned();
             let key = key.unwrap_or_else(|| place.to_string());
             if let Some(entry) = chips.entry(key).or_insert_with(|| json!({})).as_object_mut() {
                 describe(slot, entry);

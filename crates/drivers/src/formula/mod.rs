@@ -39,7 +39,7 @@ pub const IS_FLAG: &str = "is_flag";
 pub const RATE: &str = "rate";
 
 /// So long it waits for a first sample of each sensor, before it computes what it can.
-const PATIENCE: Duration = Duration::from_secs(60);
+const FIRST_SAMPLES_WITHIN: Duration = Duration::from_secs(60);
 
 /// The keys of a measurement.
 pub static MEASUREMENT: &[Field] = &[
@@ -227,7 +227,7 @@ impl Formula {
             measurements.push(Computed { quantity, program, integral });
         }
         let listener = signals.listen(names.into_signals())?;
-        let early_until = clock::boottime().saturating_add(PATIENCE);
+        let early_until = clock::boottime().saturating_add(FIRST_SAMPLES_WITHIN);
         Ok(Self {
             listener,
             measurements,

@@ -4,7 +4,7 @@
 const HEAD: [u8; 2] = [0x42, 0x4D];
 
 /// The longest frame of the family, that of the PMS5003ST, has 36 behind its length.
-const LONGEST: usize = 40;
+const LONGEST_FRAME: usize = 40;
 
 /// Bytes that may still become a frame.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl Frames {
             self.0.drain(..start.unwrap_or(self.0.len().saturating_sub(1)));
             let [_, _, high, low, ..] = self.0[..] else { return None };
             let length = usize::from(u16::from_be_bytes([high, low]));
-            if !(2..=LONGEST).contains(&length) || length % 2 != 0 {
+            if !(2..=LONGEST_FRAME).contains(&length) || length % 2 != 0 {
                 self.0.drain(..1);
                 continue;
             }
@@ -69,7 +69,7 @@ mod tests {
         for piece in pieces {
             frames.feed(piece);
             found.extend(std::iter::from_fn(|| frames.next()));
-            assert!(frames.0.len() < LONGEST + 4);
+            assert!(frames.0.len() < LONGEST_FRAME + 4);
         }
         found
     }
@@ -100,7 +100,7 @@ mod tests {
             for piece in pieces {
                 frames.feed(&piece);
                 while frames.next().is_some() {}
-                assert!(frames.0.len() < LONGEST + 4);
+                assert!(frames.0.len() < LONGEST_FRAME + 4);
             }
         }
     }

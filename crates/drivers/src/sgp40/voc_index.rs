@@ -70,7 +70,7 @@ impl Default for Usual {
 
 impl Usual {
     /// Uptimes are counted to here.
-    const LONGEST: f64 = 32_766.0;
+    const LONGEST_UPTIME: f64 = 32_766.0;
     /// All rates of learning carry this factor.
     const SCALE: f64 = 64.0;
 
@@ -95,7 +95,7 @@ impl Usual {
     fn rates(&mut self, index: f64) -> (f64, f64) {
         let rate = |time_constant: f64| Self::SCALE / (time_constant + 1.0);
         for uptime in [&mut self.learning, &mut self.gating] {
-            *uptime = (*uptime + 1.0).min(Self::LONGEST);
+            *uptime = (*uptime + 1.0).min(Self::LONGEST_UPTIME);
         }
         let later = rate(12.0 * 3600.0);
         let young_mean = falling(self.learning, Self::MEAN_YOUNG, 0.01);

@@ -28,7 +28,7 @@ impl Connection<'_> {
         let now = boottime();
         let parts = self.parts;
         let settings = &parts.settings;
-        let waiting = (!self.informed).then(|| [settings.topics.devices(), settings.topics.health()]);
+        let waiting = (!self.may_publish_retained).then(|| [settings.topics.devices(), settings.topics.health()]);
         let may = |topic: &str| waiting.as_ref().is_none_or(|topics| topics.iter().all(|waiting| waiting != topic));
         while self.window.free_places() > 0
             && let Some((topic, payload)) = parts.latest.take(now, may)

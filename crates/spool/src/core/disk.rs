@@ -66,9 +66,9 @@ pub(super) struct Disk {
 
 impl Disk {
     /// One that has no file yet.
-    pub(super) fn nowhere(folder: PathBuf, max_size: u64) -> rusqlite::Result<Self> {
+    pub(super) fn without_file(folder: PathBuf, max_size: u64) -> rusqlite::Result<Self> {
         Ok(Self {
-            store: Store::nowhere(&folder)?,
+            store: Store::in_memory(&folder)?,
             folder,
             limits: Limits::of(max_size),
             is_short: false,
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn the_wait_after_a_failed_write_doubles_and_only_a_write_that_succeeds_ends_it() {
         let folder = tempfile::tempdir().unwrap();
-        let mut disk = Disk::nowhere(folder.path().join("spool"), 1 << 20).unwrap();
+        let mut disk = Disk::without_file(folder.path().join("spool"), 1 << 20).unwrap();
         for wait in [100, 200, 400, 800, 1600, 3000, 3000] {
             disk.record_fault(FaultKind::Failing, "out of order".into(), NOW);
             disk.hurry();

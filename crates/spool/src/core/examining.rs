@@ -48,7 +48,7 @@ impl Core {
     }
 
     /// Whether something must be on disk before what was appended behind it is offered.
-    pub(super) fn owes_the_disk(&self) -> bool {
+    pub(super) fn must_save_first(&self) -> bool {
         self.settings.commit_every.is_zero() || self.counts.unsaved().next().is_some() || self.ids.due().is_some()
     }
 

@@ -270,7 +270,7 @@ impl Core {
                 recovery.expected = recovery.expected.map(|expected| expected.saturating_sub(1));
             }
         }
-        self.relieve(now);
+        self.free_memory(now);
         if is_done {
             self.recovered(&recovery);
         } else {

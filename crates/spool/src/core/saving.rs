@@ -54,7 +54,7 @@ impl Core {
         if !self.has_file(now) {
             return;
         }
-        self.fit_the_disk(now);
+        self.recompute_capacity(now);
         loop {
             match self.save_batch(now) {
                 Ok(true) => {}
@@ -72,7 +72,7 @@ impl Core {
     /// Records the start and nothing else, which also shows that the disk can be written. The first messages are left out:
     /// most of them are acknowledged before they have to be written, and would have to be deleted again.
     pub(super) fn save_run(&mut self, now: Moment) {
-        self.fit_the_disk(now);
+        self.recompute_capacity(now);
         match self.save_run_only() {
             Ok(()) => self.disk.keep_reserve(),
             Err(error) => self.failed(&error, now),

@@ -12,7 +12,7 @@ use fieldgate_model::RunId;
 
 /// A core whose disk could not be used at its start, on a folder that is fine by now.
 pub(super) fn without_disk(settings: &Settings, ms: u64) -> Core {
-    let mut core = Core::nowhere(settings.clone(), RunId(1)).unwrap();
+    let mut core = Core::without_file(settings.clone(), RunId(1)).unwrap();
     core.not_opened(OpenError::Disk("no space left on device".into()), at(ms));
     core
 }
