@@ -12,9 +12,10 @@
 //! 8. The link delivers what it can and publishes `offline`.
 //! 9. The spool commits the rest.
 //!
-//! Each step has a deadline and a line that names who missed it, all from the one table in `deadlines.rs`. The whole takes two seconds at most unless something hangs, and never five, each prolonged by
-//! the dead times that outputs must wait for: it must end before systemd kills it. The exit code is 0 even when a part was left behind: a
-//! service that is being stopped should not count as failed, and the log names the part.
+//! Each step has a deadline and a line that names who missed it, all from the one table in `deadlines.rs`. The whole takes two seconds
+//! at most unless something hangs, and never five, each prolonged by the dead times that outputs must wait for: it must end before
+//! systemd kills it. The exit code is 0 even when a part was left behind: a service that is being stopped should not count as failed,
+//! and the log names the part.
 
 use std::future::Future;
 use std::sync::Arc;

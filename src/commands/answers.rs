@@ -41,8 +41,8 @@ impl Answers {
         self.send(answer).await;
     }
 
-    /// Passes an answer to the recorder. The first that finds the queue full waits a little; the next ones do not, until one is accepted again:
-    /// otherwise a command would wait behind many replies.
+    /// Passes an answer to the recorder. The first that finds the queue full waits a little; the next ones do not, until one is
+    /// accepted again: otherwise a command would wait behind many replies.
     pub async fn send(&mut self, answer: Answer) {
         let name = answer.recipient.name.clone();
         let within = if self.lost == 0 { WITHIN } else { Duration::ZERO };
