@@ -286,12 +286,7 @@ impl Commands {
         if action == Action::Toggle && command.id.is_none() {
             return Err(Refusal::new(Reason::Unreadable, TOGGLE_NEEDS_ID));
         }
-        if let Some(rule) = self.protected.by(actuator) {
-            return Err(Refusal::new(
-                Reason::Busy,
-                format!("the rule {rule} has this output, and lets no command take it"),
-            ));
-        }
+        self.protected.may_be_moved(actuator)?;
         not_too_old(command.issued_at, target.max_age, clock::now())?;
         let busy = || Refusal::new(Reason::Busy, "the output's bus has not taken the commands before this one");
         if under_way >= UNDER_WAY {

@@ -21,6 +21,9 @@ pub const HANGS: Duration = Duration::from_millis(1500);
 /// What an ending worker waits for room in the event channel.
 pub const FINAL_FLUSH: Duration = Duration::from_millis(400);
 
+/// All tasks together that speak with others: page, file of metrics, rules, commands and requests.
+pub const TASKS: Duration = Duration::from_millis(300);
+
 /// For the last readings and answers.
 pub const RECORDER: Duration = Duration::from_millis(300);
 
@@ -125,8 +128,8 @@ mod tests {
     fn every_part_of_the_stop_fits_into_the_whole_and_leaves_the_spool_a_second() {
         for rest in dead_times() {
             let all = Deadlines::new(rest);
-            // Commands and recorder, one after the other.
-            let parts = all.workers.max(all.outputs) + 2 * RECORDER + LINK;
+            // One after the other, as `shutdown::Tasks::end` waits for them.
+            let parts = all.workers.max(all.outputs) + TASKS + RECORDER + LINK;
             assert!(parts + MARGIN <= all.stop, "{rest:?}: {parts:?} of {all:?}");
             assert!(all.workers <= all.outputs && all.outputs <= all.replace, "{rest:?}: {all:?}");
             assert!(TIME_OUT < HANGS && HANGS < STALLED);

@@ -1,7 +1,7 @@
-//! The composition root: builds every part from a [`Config`], joins them by channels and owns every task and thread.
+//! The composition root: builds every part from a [`Config`], joins them by channels and owns their tasks and threads.
 //!
 //! Started downstream first: the spool (whose lock refuses a second instance before it can touch an output), the workers
-//! (outputs to their safe state), recorder, commands, link. Stopped upstream first, see `shutdown.rs`. A reload builds a
+//! (outputs to their safe state), requests, recorder, commands, rules, page, link. Stopped upstream first, see `shutdown.rs`. A reload builds a
 //! new [`SharedRoster`], has all buses release what changes and hands each its new plan; what is the same in both goes on
 //! untouched.
 
@@ -36,8 +36,8 @@ use crate::health::{Liveness, SensorTallies, Sources};
 use crate::history::History;
 use crate::recorder;
 use crate::requests::REQUEST_CAPACITY;
-use crate::roster::SharedRoster;
-use crate::shutdown::{self, Remains};
+use crate::roster::{Protected, SharedRoster};
+use crate::shutdown::{self, Remains, Tasks};
 use crate::variables::Variables;
 use crate::views::Views;
 use crate::worker::{self, Worker};
@@ -86,6 +86,7 @@ pub struct Gateway {
     sources: Sources,
     tallies: SensorTallies,
     liveness: Liveness,
+    protected: Protected,
     roster: watch::Sender<SharedRoster>,
     views: Views,
     variables: Variables,
@@ -169,7 +170,7 @@ impl Gateway {
         let shown = parts::shown(&sources, &views, &curves, &variables, &link_channels);
         let channels = CommandChannels { from_link, to_requests, answers };
         let (commands, rules) = parts::commands_and_rules(&config, &shown, &context, &link_channels, channels);
-        let liveness = shown.liveness.clone();
+        let (liveness, protected) = (shown.liveness.clone(), shown.protected.clone());
         let servers = server_tasks::ServerTasks::start(&config, shown);
         link_channels.latest.set(config.topics.devices(), plans::devices(&config));
         let link = link_channels.link(&config, run, &context.heartbeat, None);
@@ -181,6 +182,7 @@ impl Gateway {
             sources,
             tallies,
             liveness,
+            protected,
             roster,
             views,
             variables,
@@ -382,18 +384,17 @@ impl Gateway {
         let remains = Remains {
             workers: self.workers.into_iter().map(|(key, worker)| (key.to_string(), worker)).collect(),
             stopping: self.commands.stopping,
-            commands: self.commands.task,
-            commands_stop: self.commands.stop,
-            requests: self.requests.into_task(),
-            page: self.servers.page,
-            metrics_file: self.servers.metrics_file,
-            servers_stop: self.servers.stop,
-            rules: self.rules.into_parts(),
-            // The recorder ends when nobody can send to it any more.
             events: self.context,
-            recorder: self.recorder.task,
-            link: self.link.task,
-            link_stop: self.link.stop,
+            tasks: Tasks {
+                commands: (self.commands.task, self.commands.stop),
+                rules: self.rules.into_parts(),
+                requests: self.requests.into_task(),
+                page: self.servers.page,
+                metrics_file: self.servers.metrics_file,
+                servers_stop: self.servers.stop,
+                recorder: self.recorder.task,
+                link: (self.link.task, self.link.stop),
+            },
             spool: self.link_channels.spool,
             spool_thread: self.spool_thread,
         };

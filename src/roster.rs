@@ -1,4 +1,4 @@
-//! The devices and topics of the configuration in force, as far as recorder and commands need them.
+//! The devices and topics of the configuration in force, as far as others than their workers need them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::plain::PlainTopics;
 use crate::worker::{ActuatorSettings, Inbox, SensorSettings, Tally};
 use fieldgate_model::topic::Topics;
-use fieldgate_model::{Count, Name, OutputKind, Quantity};
+use fieldgate_model::{Count, Name, OutputKind, Quantity, Reason, Refusal};
 
 /// Sensors, outputs and topics. A reload replaces it as a whole.
 #[derive(Clone, Debug)]
@@ -75,6 +75,15 @@ impl Protected {
     /// The rule that lets nobody command this output.
     pub fn by(&self, output: &Name) -> Option<Name> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(output).cloned()
+    }
+
+    /// Whether somebody but the rules may move this output.
+    ///
+    /// # Errors
+    /// [`Reason::Busy`]: a rule lets nobody.
+    pub fn may_be_moved(&self, output: &Name) -> Result<(), Refusal> {
+        let words = |rule: Name| format!("the rule {rule} has this output, and lets no command take it");
+        self.by(output).map_or(Ok(()), |rule| Err(Refusal::new(Reason::Busy, words(rule))))
     }
 }
 

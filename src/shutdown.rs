@@ -4,13 +4,11 @@
 //!
 //! 1. Commands are refused.
 //! 2. The workers end with their outputs safe.
-//! 3. The page and the file of metrics end.
-//! 4. The rules end; there is nobody left to order anything of.
-//! 5. The commands that are under way are answered.
-//! 6. The requests end.
-//! 7. The recorder passes the last events on.
-//! 8. The link delivers what it can and publishes `offline`.
-//! 9. The spool commits the rest.
+//! 3. All that speaks with others ends, with one grace for all: the page, the file of metrics, the rules, which have nobody left to
+//!    order anything of, the commands, which answer those that are under way, and the requests.
+//! 4. The recorder passes the last events on.
+//! 5. The link delivers what it can and publishes `offline`.
+//! 6. The spool commits the rest.
 //!
 //! Each step has a deadline and a line that names who missed it, all from the one table in `deadlines.rs`. The whole takes two seconds
 //! at most unless something hangs, and never five, each prolonged by the dead times that outputs must wait for: it must end before
@@ -27,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use crate::deadlines::{Deadlines, LINK, RECORDER};
+use crate::deadlines::{Deadlines, LINK, RECORDER, TASKS};
 use crate::worker::{Context, Worker};
 use fieldgate_link::Handover;
 use fieldgate_spool::{Spool, SpoolThread};
@@ -38,32 +36,53 @@ pub struct Remains {
     pub workers: Vec<(String, Worker)>,
     /// Set first: commands are refused from then on.
     pub stopping: Arc<AtomicBool>,
-    /// The task of the commands.
-    pub commands: JoinHandle<()>,
-    /// Ends the commands' task when it is true.
-    pub commands_stop: watch::Sender<bool>,
-    /// The rules' task and what ends it.
-    pub rules: (JoinHandle<()>, watch::Sender<bool>),
     /// Kept to be dropped: it has senders to the recorder, which does not end before.
     pub events: Context,
-    /// The task of requests, and what ends it.
-    pub requests: (JoinHandle<()>, watch::Sender<bool>),
-    /// The task of the page for browsers.
-    pub page: JoinHandle<()>,
-    /// The task that writes the file of metrics.
-    pub metrics_file: JoinHandle<()>,
-    /// Ends both when it is true.
-    pub servers_stop: watch::Sender<bool>,
-    /// The task of the recorder; it ends when nobody can send to it any more.
-    pub recorder: JoinHandle<()>,
-    /// The task of the link.
-    pub link: JoinHandle<Handover>,
-    /// Ends the link's task when it is true; it publishes `offline` first.
-    pub link_stop: watch::Sender<bool>,
+    /// What ends between the workers and the spool.
+    pub tasks: Tasks,
     /// The spool, which commits what waits when it is closed.
     pub spool: Spool,
     /// The thread of the spool.
     pub spool_thread: SpoolThread,
+}
+
+/// The tasks of the gateway, and what ends each of them when it is true.
+pub struct Tasks {
+    /// The commands.
+    pub commands: (JoinHandle<()>, watch::Sender<bool>),
+    /// The rules.
+    pub rules: (JoinHandle<()>, watch::Sender<bool>),
+    /// The requests.
+    pub requests: (JoinHandle<()>, watch::Sender<bool>),
+    /// The page for browsers.
+    pub page: JoinHandle<()>,
+    /// The file of metrics.
+    pub metrics_file: JoinHandle<()>,
+    /// Ends the page and the file.
+    pub servers_stop: watch::Sender<bool>,
+    /// The recorder, which ends when nobody can send to it any more.
+    pub recorder: JoinHandle<()>,
+    /// The link; it publishes `offline` first.
+    pub link: (JoinHandle<Handover>, watch::Sender<bool>),
+}
+
+impl Tasks {
+    /// Ends all of them, within [`TASKS`], [`RECORDER`] and [`LINK`] together.
+    async fn end(self) {
+        for stop in [&self.servers_stop, &self.rules.1, &self.commands.1, &self.requests.1] {
+            stop.send_replace(true);
+        }
+        tokio::join!(
+            within(TASKS, "page", self.page),
+            within(TASKS, "file of metrics", self.metrics_file),
+            within(TASKS, "rules", self.rules.0),
+            within(TASKS, "commands", self.commands.0),
+            within(TASKS, "requests", self.requests.0),
+        );
+        within(RECORDER, "recorder", self.recorder).await;
+        self.link.1.send_replace(true);
+        within(LINK, "link", self.link.0).await;
+    }
 }
 
 /// Stops everything in order.
@@ -80,19 +99,8 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
             error!(bus = name, "The bus hangs in a device, and its thread was abandoned; its outputs may not be safe.");
         }
     }
-    remains.servers_stop.send_replace(true);
-    within(RECORDER, "page", remains.page).await;
-    within(RECORDER, "file of metrics", remains.metrics_file).await;
     drop(remains.events);
-    remains.rules.1.send_replace(true);
-    within(RECORDER, "rules", remains.rules.0).await;
-    remains.commands_stop.send_replace(true);
-    within(RECORDER, "commands", remains.commands).await;
-    remains.requests.1.send_replace(true);
-    within(RECORDER, "requests", remains.requests.0).await;
-    within(RECORDER, "recorder", remains.recorder).await;
-    remains.link_stop.send_replace(true);
-    within(LINK, "link", remains.link).await;
+    remains.tasks.end().await;
     within(deadlines.stop.saturating_sub(began.elapsed()), "spool", async {
         remains.spool.close().await;
         Ok(())

@@ -105,11 +105,12 @@ impl Gateway {
     /// Switches an output on for so long, within its limits as any command.
     ///
     /// # Errors
-    /// There is none of that name, or its bus hangs.
+    /// There is none of that name, a rule lets nobody move it, or its bus hangs.
     pub fn switch_on(&self, output: &Name, time: Duration) -> Result<oneshot::Receiver<Applied>, Refusal> {
         let roster = self.roster.borrow();
         let unknown = || Refusal::new(Reason::Unknown, format!("there is no output called {output}"));
         let target = roster.targets.get(output).ok_or_else(unknown)?;
+        self.protected.may_be_moved(output)?;
         let (answer, applied) = oneshot::channel();
         let action = Action::Set(OutputValue::Switch(true));
         let order = Order::Apply { actuator: output.clone(), action, lease: Some(time), answer };

@@ -105,6 +105,18 @@ fn an_output_that_the_configuration_names_goes_on_and_off_to_identify_the_board(
 }
 
 #[test]
+fn an_output_that_a_rule_lets_nobody_command_does_not_identify_the_board() {
+    let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
+    let rules = "rules: { keep: { when: tide.value >= 0, set: { lamp: \"on\" }, manual: never } }\n";
+    let text = config(&broker, "requests: { allow: [identify], identify: lamp }") + LAMP + rules;
+    let _gateway = start(folder.path(), &text, &client);
+    client.wait_json("b/actuators/lamp/state", |state| state["value"] == "on" && state["cause"] == "rule", SOON);
+    let refused = ask(&client, "identify", json!({}), "1");
+    assert_eq!(refused["error"], "busy: the rule keep has this output, and lets no command take it");
+}
+
+#[test]
 fn a_board_without_anything_to_identify_it_with_says_so() {
     if Led::of_this_board().is_some() {
         // It would blink, or may not; that is tried with files that stand for a light.
