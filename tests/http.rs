@@ -65,10 +65,8 @@ fn the_state_is_that_of_sensors_outputs_variables_and_rules() {
         [0, 1].iter().all(|nth| !state["sensors"][nth]["at"].is_null()) && !state["outputs"][0]["value"].is_null()
     });
     let state = site.json("/api/state");
-    assert_eq!(
-        (&state["api"], &state["name"], &state["control"], &state["link"]["state"]),
-        (&1.into(), &"shed".into(), &true.into(), &state["link"]["state"])
-    );
+    assert_eq!((&state["api"], &state["name"], &state["control"]), (&1.into(), &"shed".into(), &true.into()));
+    assert!(["connecting", "down"].contains(&state["link"]["state"].as_str().unwrap()), "{}", state["link"]);
     let air = &state["sensors"][0];
     assert_eq!((&air["name"], &air["status"], &air["driver"]), (&"air".into(), &"ok".into(), &"bme280".into()));
     assert!(air["age"].as_f64().unwrap() >= 0.0, "{air}");
@@ -87,7 +85,7 @@ fn the_state_is_that_of_sensors_outputs_variables_and_rules() {
     });
     let history = site.json("/api/history");
     let curve = &history["sensors"]["air"]["temperature"];
-    assert_eq!((curve["low"].as_array().unwrap().len(), &curve["high"][119]), (120, &curve["high"][119]));
+    assert_eq!(["low", "high"].map(|bound| curve[bound].as_array().unwrap().len()), [120, 120]);
     assert!(curve["high"][119].is_number() || curve["high"][118].is_number(), "{curve}");
 }
 

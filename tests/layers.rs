@@ -249,6 +249,24 @@ fn the_table_names_only_modules_and_places_that_exist() {
     }
 }
 
+/// A longer one is two.
+#[test]
+fn no_file_is_longer_than_450_lines() {
+    let (mut folders, mut long) = (["src", "crates", "tests"].map(|folder| root().join(folder)).to_vec(), Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+                long.extend((lines > 450).then(|| format!("{}: {lines} lines", path.display())));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
 #[test]
 fn no_files_name_each_other_in_a_ring() {
     let sources = sources();

@@ -11,7 +11,7 @@ mod verdict;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub(super) use verdict::{Grant, Verdict};
+pub(super) use verdict::{Grant, Owner, Seen, Verdict};
 use verdict::{format_whole, round_up};
 
 use crate::interlock::InterlockHandle;
@@ -24,24 +24,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// How soon an output that must go on for safety's sake asks again while a partner is not off.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
-
-/// Who may say what an output does while nothing limits it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
-    /// Commands, and a lost link, which makes it safe.
-    Commands,
-    /// An active rule, which a lost link does not concern.
-    Rule,
-}
-
-/// How far the hardware is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    /// It was read back as on.
-    pub(super) is_on: bool,
-    /// It is on its way, by a ramp.
-    pub(super) is_ramping: bool,
-}
 
 /// What is to happen at a later moment.
 #[derive(Clone, Copy, Debug, PartialEq)]

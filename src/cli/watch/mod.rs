@@ -3,6 +3,7 @@
 //! It subscribes and never publishes, with an identifier and a session of its own. On a terminal it shows the table of the demo,
 //! into a pipe a line for everything that comes.
 
+mod clean;
 mod picture;
 
 use std::fmt::Write as _;
@@ -17,7 +18,8 @@ use crate::cli;
 use crate::cli::arguments::Watched;
 use crate::cli::screen::Screen;
 use crate::cli::table::{Table, clock};
-use crate::cli::watch::picture::{Now, Picture, Presence, harmless};
+use crate::cli::watch::clean::harmless;
+use crate::cli::watch::picture::{Now, Picture, Presence};
 use crate::config;
 use fieldgate_link::{self as link, Followed, SecretSource, Settings};
 use fieldgate_model::payload;

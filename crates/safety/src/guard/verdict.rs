@@ -1,9 +1,27 @@
-//! What the guard decides, and times as it words them.
+//! What the guard is given and what it decides, and times as it words them.
 
 use std::time::Duration;
 
 use fieldgate_model::field::format_duration;
 use fieldgate_model::{Action, Refusal, StateCause};
+
+/// Who may say what an output does while nothing limits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Commands, and a lost link, which makes it safe.
+    Commands,
+    /// An active rule, which a lost link does not concern.
+    Rule,
+}
+
+/// How far the hardware is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// It was read back as on.
+    pub(crate) is_on: bool,
+    /// It is on its way, by a ramp.
+    pub(crate) is_ramping: bool,
+}
 
 /// What an output must do, and why.
 #[derive(Clone, Copy, Debug, PartialEq)]
