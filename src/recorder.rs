@@ -1,4 +1,4 @@
-//! Turns what workers and commands say into messages: the one writer of the spool.
+//! Turns what workers and commands say into messages, which it alone hands to the spool.
 //!
 //! Readings, replies and losses are appended to the spool, each in its order. States and statuses show the present: they
 //! go to the link's latest values and are never spooled, for a replayed old `on` would lie.

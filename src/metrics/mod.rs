@@ -1,8 +1,8 @@
 //! What Prometheus reads of the gateway: OpenMetrics for those who ask for it, and the older text for everybody else.
 //!
 //! What it promises: one family for each quantity in its base unit, however the sensors report it (`quantities.rs`); no times, for a scrape
-//! has its own; nothing of a sensor that is down but `fieldgate_sensor_up 0`; and the same families whatever happens. Everything is read
-//! off what others keep in memory: nobody is asked, and nothing waits.
+//! has its own; and no values of a sensor that is down, but its counts and `fieldgate_sensor_up 0`. A family without a value is left out.
+//! Everything is read off what others keep in memory: nobody is asked, and nothing waits.
 
 mod families;
 mod quantities;

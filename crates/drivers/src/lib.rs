@@ -314,7 +314,8 @@ pub trait Actuator {
     fn read_back(&mut self) -> Result<Option<OutputValue>, DriverError>;
 }
 
-/// Why a driver could not do its work. Every variant is counted and tried again with back-off.
+/// Why a driver could not do its work. It is tried again at the next period; all but what came too early is counted as a failure,
+/// and one that was slow gives its bus a rest.
 #[derive(Debug, Error)]
 pub enum DriverError {
     /// The chip is not there, or another chip is. Check wiring and address.

@@ -148,7 +148,7 @@ pub enum SensorStatus {
     Ok,
     /// It failed lately; the next attempts may succeed.
     Degraded,
-    /// It has failed several times in a row; tried again with back-off, for ever.
+    /// It has failed several times in a row; tried again at each period, for ever.
     Down,
 }
 

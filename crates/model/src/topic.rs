@@ -202,7 +202,7 @@ impl Topics {
     }
 
     /// What a command topic sets, and the name in it; nothing when `topic` is none of `B/actuators/<one level>/set`,
-    /// `B/sensors/<one level>/total/set`, `B/variables/<one level>/set` and `B/request/<one level>`.
+    /// `B/sensors/<one level>/total/set`, `B/variables/<one level>/set`, `B/rules/<one level>/set` and `B/request/<one level>`.
     ///
     /// The level is returned as it stands: it need not be a [`Name`], for strangers publish what they like.
     pub fn commanded<'a>(&self, topic: &'a str) -> Option<(RecipientKind, &'a str)> {
