@@ -1,9 +1,9 @@
 //! The composition root: builds every part from a [`Config`], joins them by channels and owns their tasks and threads.
 //!
 //! Started downstream first: the spool (whose lock refuses a second instance before it can touch an output), the workers
-//! (outputs to their safe state), requests, recorder, commands, rules, page, link. Stopped upstream first, see `shutdown.rs`. A reload builds a
-//! new [`SharedRoster`], has all buses release what changes and hands each its new plan; what is the same in both goes on
-//! untouched.
+//! (outputs to their safe state), requests, recorder, commands, rules, page, link. Stopped upstream first, see `shutdown.rs`. A
+//! reload builds a new [`SharedRoster`], has all buses release what changes and hands each its new plan; what is the same in both
+//! goes on untouched.
 
 mod announce;
 mod parts;

@@ -1,7 +1,7 @@
 //! Home Assistant's discovery: what is announced to it so that every sensor and output appears there without anybody typing a template.
 //!
-//! [`devices`] turns the configuration into devices and their entities, pure: what a driver, a variable or a rule offers, its table says; [`Announcer`]
-//! knows what was announced, in earlier runs too, and says which payload each topic needs and when, so that what has gone disappears
+//! [`devices`] turns the configuration into devices and their entities, pure: what a driver, a variable or a rule offers, its table
+//! says; [`Announcer`] knows what was announced, in earlier runs too, and says which payload each topic needs and when, so that what has gone disappears
 //! there as well; [`missed`] is what a Home Assistant that has just started must be sent again. Publishing is the gateway's: each
 //! payload is retained, on change and at each connect.
 

@@ -1,8 +1,8 @@
 //! The only place that touches hardware.
 //!
 //! A [`Bus`] is opened on its worker's own thread and never leaves it, so none is `Send` and none is locked; what all threads share
-//! is the store of signals ([`signals`]). Drivers ask it for what they need (an I²C handle, a line, a PWM channel, files of the kernel) and get an error that
-//! names the thing and the remedy when this bus has no such thing.
+//! is the store of signals ([`signals`]). Drivers ask it for what they need (an I²C handle, a line, a PWM channel, files of the
+//! kernel) and get an error that names the thing and the remedy when this bus has no such thing.
 //!
 //! A kind of bus is a file or a folder with its [`BusSpec`] and one line in [`BUSES`], the table. What drivers may ask for is a
 //! method of [`Bus`], and a variant of [`BusNeed`] by which drivers and kinds find together. What a device occupies, so that no second

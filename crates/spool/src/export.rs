@@ -311,8 +311,8 @@ fn descend(pages: &PageFile, after: u64, used: &mut Used, wanted: impl Fn(u64) -
     Step::Broken
 }
 
-/// The wanted rows of a page; nothing when its keys are in no order, not behind `behind` or behind `last`, for then a pointer or a key is wrong, and
-/// other rows may be hidden.
+/// The wanted rows of a page; nothing when its keys are in no order, not behind `behind` or behind `last`, for then a pointer or a
+/// key is wrong, and other rows may be hidden.
 fn rows(pages: &PageFile, page: &TablePage<'_>, behind: u64, last: u64, wanted: impl Fn(u64) -> bool) -> Option<Rows> {
     let (mut found, mut before) = (Vec::new(), behind);
     for place in page.places() {
