@@ -105,6 +105,7 @@ fn read_all(core: &mut Core, limit: usize, ms: u64) -> Vec<Stored> {
         from = batch.next;
         all.extend(batch.messages);
     }
+    assert!(all.is_sorted_by(|one, next| one.sequence < next.sequence), "each once, and in order");
     all
 }
 

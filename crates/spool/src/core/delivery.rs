@@ -199,6 +199,11 @@ impl Delivery {
         self.losses.add(loss, next)
     }
 
+    /// A loss record that was read from the disk does not grow any more.
+    pub(super) fn close_loss(&mut self, sequence: u64) {
+        self.losses.close(sequence);
+    }
+
     /// The records that can grow, to add to a copy of them.
     pub(super) fn losses(&self) -> &Losses {
         &self.losses

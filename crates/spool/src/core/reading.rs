@@ -11,7 +11,7 @@ use crate::holes;
 use crate::record::Unsound;
 use crate::store::{READ_BYTES, Rows};
 use crate::{Batch, ReadError, Sequence, Stored};
-use fieldgate_model::{Loss, MessageKind, Moment, Qos};
+use fieldgate_model::{Loss, Message, MessageKind, Moment, Qos};
 
 impl Core {
     /// Messages from `from` on that are offered and not acknowledged.
@@ -98,6 +98,10 @@ impl Core {
                 return Err(ReadError::Disk);
             }
         };
+        // Those below are added to records, and one of these that grew now would be read here as it was before.
+        let is_loss =
+            |row: &Result<Message, Unsound>| row.as_ref().is_ok_and(|message| message.key.kind == MessageKind::Loss);
+        found.iter().filter(|(_, row)| is_loss(row)).for_each(|(sequence, _)| self.delivery.close_loss(*sequence));
         let mut sound = Vec::with_capacity(found.len());
         for (sequence, row) in found {
             match row {

@@ -56,6 +56,24 @@ fn a_record_that_the_link_was_given_does_not_grow_any_more() {
     assert_eq!(records(&mut core, 22), [[1, 1, 1], [2, 2, 1]]);
 }
 
+/// One read finds the record where memory has dropped it, and rows that are damaged, which adjoin it.
+#[test]
+fn a_record_that_is_read_from_the_disk_does_not_grow_by_what_the_same_read_finds_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
+    (1..=8).for_each(|n| core.append(reading("air", n, 10), at(n)));
+    core.tick(at(10));
+    let damaged: Vec<(Name, u64)> = (1..=8).map(|n| (name("air"), n)).collect();
+    core.damage(&damaged[..4], at(11));
+    let first = core.read(Sequence(0), 4, at(12)).unwrap();
+    assert_eq!(first.messages.len(), 0, "the record has its place behind these");
+    core.tick(at(13));
+    core.damage(&damaged[4..], at(14));
+    assert_eq!(records(&mut core, 15), [[1, 4, 4]]);
+    core.tick(at(16));
+    assert_eq!(records(&mut core, 17), [[1, 4, 4], [5, 8, 4]]);
+}
+
 #[test]
 fn a_record_that_grows_after_it_was_written_is_written_again() {
     let folder = tempfile::tempdir().unwrap();
