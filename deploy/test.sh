@@ -263,7 +263,7 @@ tests() {
     { has prometheus && has promtool; } ||
         leave_out "the metrics, the alerts and the dashboard, as Prometheus reads them: --setup installs the package prometheus"
     PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-11} FIELDGATE_SEED=${FIELDGATE_SEED:-11}
-    RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-8}
     export PROPTEST_RNG_SEED FIELDGATE_SEED RUST_TEST_THREADS
     run "tests" python3 tests/run.py "$@"
 }
@@ -300,7 +300,10 @@ faults() {
     esac
     # What chance finds, which the everyday run leaves out.
     case "$scale $*" in
-        "long ") run "property tests by chance" cargo test --workspace --locked --quiet --lib --test config_planted --test config_report ;;
+        "long ")
+            run "property tests by chance" cargo test --workspace --locked --quiet --lib
+            run "configurations by chance" cargo test --workspace --locked --quiet --test command_line config_
+            ;;
     esac
     # The part of the rows A5 and H8 that needs no program. Of the whole workspace: for one crate alone, what it depends on would be
     # compiled again with fewer features.

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
-use common::gateway;
-use common::running::Running;
-use common::{SOON, wait_until};
+use crate::common::gateway;
+use crate::common::running::Running;
+use crate::common::{SOON, wait_until};
 use serde_json::{Value, json};
 
 const DEVICES: &str = "buses:

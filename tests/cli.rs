@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::io::Read;
@@ -10,11 +10,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::SOON;
-use common::gateway::{Gateway, command, program, program_path, write_config};
-use common::python;
-use common::sim_file::SimFile;
-use common::unread::full_stream;
+use crate::common::SOON;
+use crate::common::gateway::{Gateway, command, program, program_path, write_config};
+use crate::common::python;
+use crate::common::sim_file::SimFile;
+use crate::common::unread::full_stream;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::client::Client;
-use common::gateway::Gateway;
-use common::mosquitto::Mosquitto;
-use common::sim_file::SimFile;
-use common::{SOON, wait_until};
+use crate::common::client::Client;
+use crate::common::gateway::Gateway;
+use crate::common::mosquitto::Mosquitto;
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, wait_until};
 use serde_json::{Value, json};
 
 /// `double_within` of both buttons: a press is through the program and back long before.

@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::bench::{Bench, OLD, Setup, USUAL, reply, set, state};
-use common::client::{Client, publish, publish_lines, publish_v5};
-use common::gateway::Gateway;
-use common::mosquitto::Mosquitto;
-use common::scripted::{Script, ScriptedBroker};
-use common::sim_file::SimFile;
-use common::wire::{Properties, Publish};
-use common::{SOON, wait_until};
+use crate::common::bench::{Bench, OLD, Setup, USUAL, reply, set, state};
+use crate::common::client::{Client, publish, publish_lines, publish_v5};
+use crate::common::gateway::Gateway;
+use crate::common::mosquitto::Mosquitto;
+use crate::common::scripted::{Script, ScriptedBroker};
+use crate::common::sim_file::SimFile;
+use crate::common::wire::{Properties, Publish};
+use crate::common::{SOON, wait_until};
 use serde_json::Value;
 
 #[test]

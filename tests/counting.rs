@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and it drives a line by hand")]
 
-mod common;
-
 use std::path::Path;
 use std::time::Instant;
 
-use common::client::{Client, publish_bytes, publish_v5};
-use common::gateway::{Gateway, write_config};
-use common::mosquitto::Mosquitto;
-use common::sim_file::SimFile;
-use common::{SOON, wait_for, wait_until};
+use crate::common::client::{Client, publish_bytes, publish_v5};
+use crate::common::gateway::{Gateway, write_config};
+use crate::common::mosquitto::Mosquitto;
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, wait_for, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

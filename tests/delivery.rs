@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
+use crate::common;
 
 #[path = "delivery/connecting.rs"]
 mod connecting;
@@ -15,15 +15,15 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::account::Account;
-use common::client::{Client, Message};
-use common::gateway::Gateway;
-use common::mosquitto::Mosquitto;
-use common::pace::slack_between;
-use common::scripted::{Script, ScriptedBroker};
-use common::sim_file::SimFile;
-use common::wire::{Packet, Publish};
-use common::{SOON, free_port, missing, wait_for, wait_until};
+use crate::common::account::Account;
+use crate::common::client::{Client, Message};
+use crate::common::gateway::Gateway;
+use crate::common::mosquitto::Mosquitto;
+use crate::common::pace::slack_between;
+use crate::common::scripted::{Script, ScriptedBroker};
+use crate::common::sim_file::SimFile;
+use crate::common::wire::{Packet, Publish};
+use crate::common::{SOON, free_port, missing, wait_for, wait_until};
 use serde_json::Value;
 
 const COUNTER: &str = "sensors:\n  n: { driver: waveform, every: 20ms, settings: { shape: counter } }\n";

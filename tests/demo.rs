@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::print_stderr, reason = "a failing test shows what the program said")]
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,11 +12,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::client::{Client, Endpoint};
-use common::gateway::{program, program_path};
-use common::mosquitto::{Mosquitto, Options};
-use common::unread::stopped_terminal;
-use common::{SOON, free_port, pace, send_signal, wait_for, wait_until};
+use crate::common::client::{Client, Endpoint};
+use crate::common::gateway::{program, program_path};
+use crate::common::mosquitto::{Mosquitto, Options};
+use crate::common::unread::stopped_terminal;
+use crate::common::{SOON, free_port, pace, send_signal, wait_for, wait_until};
 use rustix::process::Signal;
 use tempfile::TempDir;
 

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
-use common::client::{Client, Message};
-use common::gateway::{self, Gateway};
-use common::mosquitto::Mosquitto;
-use common::running::{Running, config};
-use common::sim_file::SimFile;
-use common::{SOON, wait_until};
+use crate::common::client::{Client, Message};
+use crate::common::gateway::{self, Gateway};
+use crate::common::mosquitto::Mosquitto;
+use crate::common::running::{Running, config};
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, wait_until};
 use serde_json::{Value, json};
 
 const CLIMATE: &str = "buses:

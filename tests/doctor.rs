@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::print_stderr, reason = "a test that needs root says so where it is left out")]
 
-mod common;
 #[path = "faults/disk/mount.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a part of it is used here")]
 mod mount;

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::print_stderr, reason = "a failing test says by which chance it failed")]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,10 +11,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use common::client::{Client, Message as Heard};
-use common::gateway::program;
-use common::quick::{FAST, LONG, config, folder, remembering, start, taken, wait_taken};
-use common::{SOON, seed, wait_until};
+use crate::common::client::{Client, Message as Heard};
+use crate::common::gateway::program;
+use crate::common::quick::{FAST, LONG, config, folder, remembering, start, taken, wait_taken};
+use crate::common::{SOON, seed, wait_until};
 use fastrand::Rng;
 use fieldgate_model::payload::{StoredReply, loss};
 use fieldgate_model::{ClockStatus, Key, Loss, Message, MessageKind, Moment, Name, Qos, RunId};

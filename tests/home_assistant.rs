@@ -6,16 +6,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use common::client::{Client, publish_lines};
-use common::gateway::Gateway;
-use common::mosquitto::{Mosquitto, Options};
-use common::notify::NotifySocket;
-use common::{SOON, gateway, wait_until};
+use crate::common::client::{Client, publish_lines};
+use crate::common::gateway::Gateway;
+use crate::common::mosquitto::{Mosquitto, Options};
+use crate::common::notify::NotifySocket;
+use crate::common::{SOON, gateway, wait_until};
 use fieldgate::config::{self, Config};
 use fieldgate::home_assistant::{Announced, class};
 use fieldgate_drivers::{DRIVERS, Role};

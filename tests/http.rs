@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic")]
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use common::gateway::{Gateway, write_config};
-use common::http::{OPEN, Site, config, start};
-use common::sim_file::SimFile;
-use common::{SOON, wait_until};
+use crate::common::gateway::{Gateway, write_config};
+use crate::common::http::{OPEN, Site, config, start};
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

@@ -2,18 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::bench::{Bench, CONFIG, Setup, USUAL, reply, set};
-use common::client::{Client, publish_lines};
-use common::gateway::{Gateway, write_config};
-use common::mosquitto::Mosquitto;
-use common::sim_file::SimFile;
-use common::{SOON, seed, wait_until};
+use crate::common::bench::{Bench, CONFIG, Setup, USUAL, reply, set};
+use crate::common::client::{Client, publish_lines};
+use crate::common::gateway::{Gateway, write_config};
+use crate::common::mosquitto::Mosquitto;
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, seed, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 

@@ -4,21 +4,21 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::disallowed_methods, reason = "a test may sleep")]
 
-mod common;
+use crate::common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use common::bench::{ALL, Bench, reply, set, state};
-use common::client::{Client, publish_lines};
-use common::gateway::{self, Gateway};
-use common::mosquitto::Mosquitto;
-use common::pace::slack;
-use common::sim_file::SimFile;
-use common::watch::Watch;
-use common::{SOON, wait_until};
+use crate::common::bench::{ALL, Bench, reply, set, state};
+use crate::common::client::{Client, publish_lines};
+use crate::common::gateway::{self, Gateway};
+use crate::common::mosquitto::Mosquitto;
+use crate::common::pace::slack;
+use crate::common::sim_file::SimFile;
+use crate::common::watch::Watch;
+use crate::common::{SOON, wait_until};
 use serde_json::{Value, json};
 
 /// How exactly a time is kept.

@@ -2,22 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::client::Client;
-use common::gateway::{self, Gateway};
-use common::mosquitto::Mosquitto;
-use common::notify::NotifySocket;
-use common::pace::{longest_gap, slack};
-use common::running::{BENCH, Running, bench, config};
-use common::scripted::{Script, ScriptedBroker};
-use common::sim_file::SimFile;
-use common::{SOON, free_port, wait_for, wait_until};
+use crate::common::client::Client;
+use crate::common::gateway::{self, Gateway};
+use crate::common::mosquitto::Mosquitto;
+use crate::common::notify::NotifySocket;
+use crate::common::pace::{longest_gap, slack};
+use crate::common::running::{BENCH, Running, bench, config};
+use crate::common::scripted::{Script, ScriptedBroker};
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, free_port, wait_for, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 

@@ -7,15 +7,14 @@
 
 #[path = "migrate/beside.rs"]
 mod beside;
-mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::gateway::command;
-use common::{SOON, python};
+use crate::common::gateway::command;
+use crate::common::{SOON, python};
 use fieldgate::cli::migrate::table::{Fate, Key, Module};
 use fieldgate::cli::migrate::{self, keys, modules};
 use fieldgate::config;

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
-use common::SOON;
-use common::client::{Client, Endpoint, Publisher, publish, publish_v5, publish_with};
-use common::mosquitto::{Mosquitto, Options};
-use common::sim_file::SimFile;
+use crate::common::SOON;
+use crate::common::client::{Client, Endpoint, Publisher, publish, publish_v5, publish_with};
+use crate::common::mosquitto::{Mosquitto, Options};
+use crate::common::sim_file::SimFile;
 use serde_json::json;
 
 #[test]

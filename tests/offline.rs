@@ -5,8 +5,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it left out")]
 
-mod common;
-
 #[path = "offline/limits.rs"]
 mod limits;
 #[path = "offline/unknown.rs"]
@@ -16,16 +14,16 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::client::Client;
-use common::gateway::Gateway;
-use common::mosquitto::{Mosquitto, Options};
-use common::ports::free_port;
-use common::quick::LONG;
-use common::running::config;
-use common::sim_file::SimFile;
-use common::tank::{CIRCLE, DEVICES, circle_devices};
-use common::wall_clock::WallClock;
-use common::{SOON, gateway, wait_until};
+use crate::common::client::Client;
+use crate::common::gateway::Gateway;
+use crate::common::mosquitto::{Mosquitto, Options};
+use crate::common::ports::free_port;
+use crate::common::quick::LONG;
+use crate::common::running::config;
+use crate::common::sim_file::SimFile;
+use crate::common::tank::{CIRCLE, DEVICES, circle_devices};
+use crate::common::wall_clock::WallClock;
+use crate::common::{SOON, gateway, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -3,16 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic")]
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 
-use common::SOON;
-use common::client::Client;
-use common::gateway::{Gateway, write_config};
-use common::mosquitto::Mosquitto;
-use common::sim_file::SimFile;
+use crate::common::SOON;
+use crate::common::client::Client;
+use crate::common::gateway::{Gateway, write_config};
+use crate::common::mosquitto::Mosquitto;
+use crate::common::sim_file::SimFile;
 use serde_json::{Value, json};
 
 /// The commands of the page that have this in them.

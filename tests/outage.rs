@@ -2,20 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and it polls with a deadline")]
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use common::gateway::Gateway;
-use common::notify::NotifySocket;
-use common::pace::slack;
-use common::quick::{
+use crate::common::gateway::Gateway;
+use crate::common::notify::NotifySocket;
+use crate::common::pace::slack;
+use crate::common::quick::{
     FAST, LONG, config, folder, heard, received, remembering, start, taken, url, wait_taken, wait_whole,
 };
-use common::scripted::{Answer, Greeting, Script, ScriptedBroker};
-use common::wire::Publish;
-use common::{SOON, free_port, wait_for, wait_until};
+use crate::common::scripted::{Answer, Greeting, Script, ScriptedBroker};
+use crate::common::wire::Publish;
+use crate::common::{SOON, free_port, wait_for, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 

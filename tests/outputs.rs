@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
 use std::time::{Duration, Instant, SystemTime};
 
-use common::bench::{ALL, Bench, Setup, USUAL, reply, set, state};
-use common::client::{Client, publish_lines};
-use common::gateway::Gateway;
-use common::mosquitto::{Mosquitto, Options};
-use common::pace::slack;
-use common::quick::dropped;
-use common::sim_file::SimFile;
-use common::{SOON, wait_until};
+use crate::common::bench::{ALL, Bench, Setup, USUAL, reply, set, state};
+use crate::common::client::{Client, publish_lines};
+use crate::common::gateway::Gateway;
+use crate::common::mosquitto::{Mosquitto, Options};
+use crate::common::pace::slack;
+use crate::common::quick::dropped;
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, wait_until};
 
 /// How exactly a limit is kept.
 const TOLERANCE: Duration = Duration::from_millis(50);

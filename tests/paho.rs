@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::gateway::Gateway;
-use common::mosquitto::Mosquitto;
-use common::{SOON, python, wait_for};
+use crate::common::gateway::Gateway;
+use crate::common::mosquitto::Mosquitto;
+use crate::common::{SOON, python, wait_for};
 
 const CONFIG: &str = "
 gateway: { name: g }

@@ -263,7 +263,7 @@ fn every_example_on_the_page_on_rules_does_what_stands_below_it() {
     if std::env::var_os("FIELDGATE_ACCEPT").is_some() {
         std::fs::write(&path, &made).unwrap();
     } else {
-        assert_eq!(page, made, "FIELDGATE_ACCEPT=1 cargo test --test replay writes it");
+        assert_eq!(page, made, "FIELDGATE_ACCEPT=1 cargo test --test command_line replay:: writes it");
     }
     assert_eq!(found, 6);
 }

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic")]
 
-mod common;
-
 #[path = "requests/changes.rs"]
 mod changes;
 #[path = "requests/config.rs"]
@@ -16,12 +14,12 @@ mod parts;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::client::{Client, publish_lines, publish_v5};
-use common::gateway::{Gateway, write_config};
-use common::mosquitto::{Mosquitto, Options};
-use common::notify::NotifySocket;
-use common::quick::dropped;
-use common::{SOON, wait_until};
+use crate::common::client::{Client, publish_lines, publish_v5};
+use crate::common::gateway::{Gateway, write_config};
+use crate::common::mosquitto::{Mosquitto, Options};
+use crate::common::notify::NotifySocket;
+use crate::common::quick::dropped;
+use crate::common::{SOON, wait_until};
 use serde_json::{Value, json};
 
 const ALL: &str = "[ping, info, health, read, history, reload, restart, log-level, set-interval, identify, config]";

@@ -3,22 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
 #![allow(clippy::disallowed_methods, reason = "a test measures while it waits")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::client::{Client, Message};
-use common::gateway::Gateway;
-use common::ports::free_port;
-use common::quick::LONG;
-use common::running::{Running, config};
-use common::sim_file::SimFile;
-use common::tank::{CIRCLE, DEVICES, circle_devices};
-use common::{SOON, pace, wait_until};
+use crate::common::client::{Client, Message};
+use crate::common::gateway::Gateway;
+use crate::common::ports::free_port;
+use crate::common::quick::LONG;
+use crate::common::running::{Running, config};
+use crate::common::sim_file::SimFile;
+use crate::common::tank::{CIRCLE, DEVICES, circle_devices};
+use crate::common::{SOON, pace, wait_until};
 use serde_json::{Value, json};
 
 const THERMOSTAT: &str = "rules:

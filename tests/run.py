@@ -22,7 +22,7 @@ from pathlib import Path
 AT_ONCE = 2
 
 # What takes longest begins first, so that the end does not wait for it.
-FIRST = ("doctor", "proof", "fieldgate_drivers", "fieldgate_spool", "fieldgate_link", "fieldgate_safety")
+FIRST = ("service", "command_line", "fieldgate_spool", "proof", "fieldgate_drivers", "link", "limits")
 
 # These ask how fast something is, or count what the machine did for a program, which others beside it would change. They run when
 # all others have ended.

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
 use std::net::TcpStream;
 use std::process::Command;
 
-use common::client::{Client, Endpoint, Publisher, publish, publish_with};
-use common::scripted::{Answer, Greeting, Script, ScriptedBroker};
-use common::wire::{self, Packet, Properties, Publish};
-use common::{SOON, free_port, ports, wait_until};
+use crate::common::client::{Client, Endpoint, Publisher, publish, publish_with};
+use crate::common::scripted::{Answer, Greeting, Script, ScriptedBroker};
+use crate::common::wire::{self, Packet, Properties, Publish};
+use crate::common::{SOON, free_port, ports, wait_until};
 
 fn arguments(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()

@@ -2,16 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use common::certificates::{Authority, Certificates, LONG};
-use common::gateway::{Gateway, command, write_config};
-use common::mosquitto::{Mosquitto, Options};
-use common::{SOON, write_secret};
+use crate::common::certificates::{Authority, Certificates, LONG};
+use crate::common::gateway::{Gateway, command, write_config};
+use crate::common::mosquitto::{Mosquitto, Options};
+use crate::common::{SOON, write_secret};
 use fieldgate::config::{self, Severity};
 
 const SENSORS: &str = "spool: { path: spool }\nsensors: { tide: { driver: waveform, every: 1s } }\n";

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic")]
 
-mod common;
-
 #[path = "topics/page.rs"]
 mod page;
 
@@ -12,11 +10,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use common::client::{Client, Message, publish_v5};
-use common::gateway::Gateway;
-use common::mosquitto::Mosquitto;
-use common::sim_file::SimFile;
-use common::{SOON, python};
+use crate::common::client::{Client, Message, publish_v5};
+use crate::common::gateway::Gateway;
+use crate::common::mosquitto::Mosquitto;
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, python};
 use page::Page;
 use serde_json::{Value, json};
 

@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::client::Client;
-use common::gateway::{self, Gateway};
-use common::mosquitto::Mosquitto;
-use common::running::{Running, config};
-use common::sim_file::SimFile;
-use common::{SOON, wait_until};
+use crate::common::client::Client;
+use crate::common::gateway::{self, Gateway};
+use crate::common::mosquitto::Mosquitto;
+use crate::common::running::{Running, config};
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, wait_until};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 

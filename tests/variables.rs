@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic")]
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 
-use common::SOON;
-use common::client::{Client, publish_v5};
-use common::gateway::{Gateway, command, write_config};
-use common::mosquitto::Mosquitto;
+use crate::common::SOON;
+use crate::common::client::{Client, publish_v5};
+use crate::common::gateway::{Gateway, command, write_config};
+use crate::common::mosquitto::Mosquitto;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

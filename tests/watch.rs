@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and it waits with a deadline")]
 #![allow(clippy::print_stderr, reason = "a failing test shows what the program said, and by which chance")]
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,14 +10,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use common::client::{Client, publish_bytes_retained};
-use common::gateway::{Gateway, program, write_config};
-use common::mosquitto::{Mosquitto, Options};
-use common::running::{bench, config};
-use common::scripted::{Greeting, Script, ScriptedBroker};
-use common::unread::terminal;
-use common::wire::{self, Publish};
-use common::{SOON, free_port, seed, send_signal, wait_for, wait_until, write_secret};
+use crate::common::client::{Client, publish_bytes_retained};
+use crate::common::gateway::{Gateway, program, write_config};
+use crate::common::mosquitto::{Mosquitto, Options};
+use crate::common::running::{bench, config};
+use crate::common::scripted::{Greeting, Script, ScriptedBroker};
+use crate::common::unread::terminal;
+use crate::common::wire::{self, Publish};
+use crate::common::{SOON, free_port, seed, send_signal, wait_for, wait_until, write_secret};
 use fastrand::Rng;
 use rustix::process::Signal;
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};

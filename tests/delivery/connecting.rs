@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use super::{COUNTER, broker_line, config, folder, is_up, welcome};
 use crate::common::client::Client;
 use crate::common::gateway::Gateway;
 use crate::common::mosquitto::{Mosquitto, Options};
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::{SOON, write_secret};
-use crate::{COUNTER, broker_line, config, folder, is_up, welcome};
 
 #[test]
 fn readings_arrive_over_tls_and_websockets() {

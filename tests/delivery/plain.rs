@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::folder;
 use crate::common::client::Client;
 use crate::common::mosquitto::Mosquitto;
 use crate::common::running::{BENCH, PUMP, Running};
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::wire::Publish;
 use crate::common::{SOON, free_port, quick, wait_until};
-use crate::folder;
 
 /// Retained topics below `b` that are neither JSON nor of the gateway itself.
 fn bare(broker: &Mosquitto) -> BTreeMap<String, String> {

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use fieldgate::cli::doctor::check::Verdict;
 
-use crate::bench::{Bench, verdict};
+use super::bench::{Bench, verdict};
 
 const I2C: &str = "  wire: { type: i2c, device: /dev/i2c-1 }";
 const AIR: &str = "  air: { driver: bme280, bus: wire, every: 10s, settings: { address: 0x76 } }";

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use fieldgate::cli::doctor::check::Verdict;
 
-use crate::bench::{Bench, config, first, verdict};
+use super::bench::{Bench, config, first, verdict};
 use crate::common::certificates::{Authority, LONG, LOOPBACK};
 use crate::common::client::Client;
 use crate::common::gateway::Gateway;

@@ -10,7 +10,7 @@ use fieldgate::cli::doctor::situation::{
 use fieldgate_model::ClockStatus;
 use fieldgate_spool::{FileState, Inspection};
 
-use crate::bench::first;
+use super::bench::first;
 
 /// Nothing is wrong, and no broker is configured.
 fn sound() -> Situation {

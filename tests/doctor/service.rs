@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use fieldgate::cli::doctor::check::Verdict;
 
-use crate::bench::{Bench, first, ran, verdict};
+use super::bench::{Bench, first, ran, verdict};
 use crate::common::write_secret;
 
 #[test]

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use fieldgate::cli::doctor::check::Verdict;
 
-use crate::bench::{Bench, config, verdict};
+use super::bench::{Bench, config, verdict};
+use super::mount::Mount;
 use crate::common::client::Client;
 use crate::common::gateway::Gateway;
 use crate::common::mosquitto::Mosquitto;
 use crate::common::{SOON, free_port, wait_until};
-use crate::mount::Mount;
 
 const TIDE: &str = "sensors: { tide: { driver: waveform, every: 100ms } }\n";
 

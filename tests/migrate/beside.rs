@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use super::{MQTT_IO, folder, migrated};
 use crate::common::client::{self, Client, Endpoint};
 use crate::common::gateway::Gateway;
 use crate::common::mosquitto::Mosquitto;
 use crate::common::sim_file::SimFile;
 use crate::common::{SOON, python, wait_for};
-use crate::{MQTT_IO, folder, migrated};
 
 /// A running mqtt-io.
 struct MqttIo(Child);

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::{Alone, DEVICES, rule_line};
 use crate::common::client::Client;
 use crate::common::gateway::Gateway;
 use crate::common::mosquitto::{Mosquitto, Options};
@@ -13,7 +14,6 @@ use crate::common::quick::LONG;
 use crate::common::running::config;
 use crate::common::sim_file::SimFile;
 use crate::common::wait_until;
-use crate::{Alone, DEVICES, rule_line};
 
 const RULES: &str =
     "rules: { heating: { when: tank.temperature < 19, until: tank.temperature > 21, set: { heater: on } } }\n";

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::{Alone, DEVICES};
 use crate::common::quick::{READINGS_IN_LOG, taken_of};
 use crate::common::sim_file::SimFile;
-use crate::{Alone, DEVICES};
 
 /// The sensors sit on a bus of their own: what hangs there must not keep the thread that drives the outputs.
 fn devices(sensor: &str) -> String {
@@ -68,7 +68,7 @@ fn rules_see_every_filtered_sample_also_where_no_reading_is_made_of_it() {
     let devices = DEVICES.replace(tank, &format!("{tank}, {seldom}"));
     let rules = "rules: { warm: { when: tank.temperature > 24, set: { heater: on } } }\n";
     let alone = Alone::with(&devices, rules, 15.0, &READINGS_IN_LOG);
-    alone.gateway.wait_log("Reading. sensor=tank seq=1", crate::LONG);
+    alone.gateway.wait_log("Reading. sensor=tank seq=1", super::LONG);
     // 25 degrees, behind its filter.
     alone.set(20.0);
     alone.wait_line("GPIO22", 1);
@@ -86,12 +86,12 @@ fn a_button_toggles_an_output_without_a_broker() {
     let devices = DEVICES.replace("actuators:", &bell).replace("safe_after: 1s", "safe_after: never");
     let rules = "rules: { bell: { when: bell.click == \"single\", toggle: heater } }\n";
     let alone = Alone::with(&devices, rules, 20.0, &READINGS_IN_LOG);
-    alone.gateway.wait_log("Reading. sensor=bell seq=1", crate::LONG);
+    alone.gateway.wait_log("Reading. sensor=bell seq=1", super::LONG);
     for (press, level) in [(0, 1), (1, 0)] {
         // Each press is a reading when it begins, when it ends, and with the click.
         alone.bench.set_input("GPIO5", 1);
         let seq = 2 + 3 * press;
-        alone.gateway.wait_log(&format!("Reading. sensor=bell seq={seq}"), crate::LONG);
+        alone.gateway.wait_log(&format!("Reading. sensor=bell seq={seq}"), super::LONG);
         alone.bench.set_input("GPIO5", 0);
         alone.wait_line("GPIO22", level);
     }

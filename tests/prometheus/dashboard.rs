@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::server::Prometheus;
+use super::{is_there, promtool, root};
 use crate::common::gateway::Gateway;
 use crate::common::http::{OPEN, Site};
 use crate::common::{SOON, wait_until};
-use crate::server::Prometheus;
-use crate::{is_there, promtool, root};
 
 /// The first that knows panels as they are written here; Grafana 10 and later take it.
 const OLDEST_SCHEMA: u64 = 36;

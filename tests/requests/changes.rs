@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::{allowing, ask, config, start};
 use crate::common::SOON;
 use crate::common::client::Client;
 use crate::common::gateway::write_config;
 use crate::common::mosquitto::Mosquitto;
-use crate::{allowing, ask, config, start};
 use fieldgate_bus::led::Led;
 
 fn lines(log: &str, text: &str) -> usize {

@@ -5,12 +5,12 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::{allowing, ask, start};
 use crate::common::SOON;
 use crate::common::client::Client;
 use crate::common::gateway::{Gateway, command, write_config};
 use crate::common::mosquitto::Mosquitto;
 use crate::common::ports::free_port;
-use crate::{allowing, ask, start};
 
 const ALLOW: &str = "[config, info, reload, ping]";
 

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::{ALL, allowing, ask, start};
 use crate::common::client::Client;
 use crate::common::mosquitto::Mosquitto;
 use crate::common::{SOON, wait_until};
-use crate::{ALL, allowing, ask, start};
 
 /// Ends a line, colours a terminal and climbs out of a folder.
 const HOSTILE: &str = "../x\nINJECTED \u{1b}[31m\u{202e}\0\"";

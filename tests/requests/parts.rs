@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::{allowing, ask};
 use crate::common::SOON;
 use crate::common::client::Client;
 use crate::common::gateway::{Gateway, command};
 use crate::common::mosquitto::Mosquitto;
-use crate::{allowing, ask};
 
 /// A gateway whose configuration includes what lies in `parts`, and takes the interval of a sensor there from the environment.
 struct Bench {

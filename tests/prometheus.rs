@@ -6,19 +6,18 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic")]
 #![allow(clippy::print_stderr, reason = "what is left out is said")]
 
-#[path = "../common/mod.rs"]
-mod common;
-
+#[path = "prometheus/dashboard.rs"]
 mod dashboard;
+#[path = "prometheus/server.rs"]
 mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::gateway::Gateway;
-use common::http::{OPEN, Site, config, start};
-use common::sim_file::SimFile;
-use common::{SOON, wait_until, write_secret};
+use crate::common::gateway::Gateway;
+use crate::common::http::{OPEN, Site, config, start};
+use crate::common::sim_file::SimFile;
+use crate::common::{SOON, wait_until, write_secret};
 use server::Prometheus;
 
 /// Where the sources are.
