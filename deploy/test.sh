@@ -302,7 +302,9 @@ faults() {
     case "$scale $*" in
         "long ")
             run "property tests by chance" cargo test --workspace --locked --quiet --lib
-            run "configurations by chance" cargo test --workspace --locked --quiet --test command_line config_
+            run "formulas by chance" env PROPTEST_CASES=2500 cargo test --package fieldgate-formula --locked --quiet --lib
+            run "configurations by chance" env PROPTEST_CASES=2000 cargo test --workspace --locked --quiet --test command_line -- \
+                config_ migrate::
             ;;
     esac
     # The part of the rows A5 and H8 that needs no program. Of the whole workspace: for one crate alone, what it depends on would be

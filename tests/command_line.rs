@@ -2,6 +2,8 @@
 //! of it, for to link the whole of Fieldgate once more for each file takes longer than most of them run. A file alone:
 //! `cargo test --test command_line doctor::`.
 
+use proptest::prelude::ProptestConfig;
+
 mod common;
 
 #[path = "chips.rs"]
@@ -26,3 +28,10 @@ mod replay;
 mod tls_check;
 #[path = "watch.rs"]
 mod watch;
+
+/// So many random cases every day, and as many as `PROPTEST_CASES` says in a long run.
+fn cases(everyday: u32) -> ProptestConfig {
+    let usual = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let is_long = std::env::var_os("PROPTEST_CASES").is_some();
+    if is_long { usual } else { ProptestConfig { cases: everyday, ..usual } }
+}

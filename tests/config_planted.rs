@@ -9,6 +9,8 @@ use std::path::Path;
 use fieldgate::config::{self, Severity};
 use proptest::prelude::*;
 
+use crate::cases;
+
 /// A good configuration, a key a line, each with the mistakes that may be planted there: `=` stands instead of the line, `+` is a
 /// line behind it. `# NAME` names a line, and `# needs NAME` is a mistake only while those lines are as they were.
 const LINES: &[(&str, &[&str])] = &[
@@ -244,7 +246,7 @@ fn a_misspelt_key_is_one_problem() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn no_mistake_hides_another(chosen in proptest::collection::vec(mistake(), 2..12)) {
@@ -281,7 +283,7 @@ fn split(text: &str, places: &BTreeSet<usize>, cuts: [bool; 8]) -> Vec<(String, 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(100))]
 
     #[test]
     fn each_mistake_is_reported_in_the_part_where_it_is(

@@ -11,6 +11,8 @@ use fieldgate_bus as bus;
 use fieldgate_drivers::{BusNeed, DRIVERS, Role};
 use proptest::prelude::*;
 
+use crate::cases;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
 }
@@ -251,7 +253,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn a_mutilated_configuration_loads_or_is_reported_with_a_line(
@@ -296,7 +298,7 @@ sensors:
 ";
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn mutilated_templates_load_or_are_reported_with_a_line(

@@ -20,6 +20,8 @@ use fieldgate::cli::migrate::{self, keys, modules};
 use fieldgate::config;
 use proptest::prelude::*;
 
+use crate::cases;
+
 /// The version that all of this is about.
 const MQTT_IO: [&str; 2] = ["mqtt-io==2.7.0", "paho-mqtt==2.1.0"];
 
@@ -335,7 +337,7 @@ fn a_file_made_to_be_large_is_refused_and_a_long_one_is_quick() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+    #![proptest_config(cases(200))]
 
     /// Whatever became of a file, what is printed is YAML, and nothing panics.
     #[test]

@@ -120,12 +120,14 @@ fn checksum(sum: (u32, u32), bytes: &[u8], is_big_endian: bool) -> (u32, u32) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    /// The log of five transactions, as SQLite writes it, and where its frames begin.
-    fn log() -> (Vec<u8>, usize) {
+    /// The log of five transactions, as SQLite writes it.
+    static LOG: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.db");
         let connection = rusqlite::Connection::open(&file).unwrap();
@@ -133,7 +135,12 @@ mod tests {
         (1..5).for_each(|n| {
             connection.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
         });
-        (std::fs::read(folder.path().join("a.db-wal")).unwrap(), FRAME_HEADER + 4096)
+        std::fs::read(folder.path().join("a.db-wal")).unwrap()
+    });
+
+    /// That log, and how long each of its frames is.
+    fn log() -> (Vec<u8>, usize) {
+        (LOG.clone(), FRAME_HEADER + 4096)
     }
 
     #[test]
@@ -148,7 +155,9 @@ mod tests {
     fn a_log_has_no_rows_until_a_transaction_with_one_has_begun_and_has_some_when_it_cannot_be_read() {
         let (bytes, frame) = log();
         // The first two frames make the table, and the third is the first row.
-        for cut in 0..bytes.len() {
+        let ends = (0..(bytes.len() - HEADER) / frame).map(|nth| HEADER + nth * frame);
+        let beside_ends = ends.flat_map(|end| [end - 1, end, end + 1]);
+        for cut in beside_ends.chain((0..bytes.len()).step_by(101)) {
             assert_eq!(has_no_rows(&bytes[..cut]), cut < HEADER + 3 * frame, "{cut}");
         }
         let mut torn = bytes.clone();

@@ -233,7 +233,7 @@ fn evaluated(formula: &Expr, worlds: &[&World]) -> Option<Vec<Option<Worth>>> {
 }
 
 proptest! {
-    #![proptest_config(cases(2500))]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn a_formula_is_worth_what_the_model_says(formula in prop_oneof![number(4), flag(4)], world in world()) {
