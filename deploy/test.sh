@@ -4,16 +4,17 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: sh deploy/test.sh            the next two, but for the broken program
+usage: sh deploy/test.sh            --checks and --tests, one beside the other
        sh deploy/test.sh --checks   what may run beside anything else: formatting, lints, documentation, licences, scripts, unit
-                                    file, and that all tests and the broken program of --broken can be built
+                                    file, and that all tests can be built
        sh deploy/test.sh --build    of these only that all tests can be built, so that --tests need only run
        sh deploy/test.sh --tests [PROGRAM…]   the tests, two programs at a time, or only programs such as faults (tests/run.py); some
                                     measure time, so nothing else should run but what takes the time that they leave (chrt --idle 0)
        sh deploy/test.sh --long [ROW…]   the fault suite with its full numbers, one row after the other, on the release
                                     program (three quarters of an hour; as root); or only rows such as d1_ n3_
        sh deploy/test.sh --sample   some of the rows with a part of those numbers, in two minutes
-       sh deploy/test.sh --broken   whether the fault suite notices each way in which a program is broken on purpose (as root)
+       sh deploy/test.sh --broken [--build]   whether the fault suite notices each way in which a program is broken on purpose (as
+                                    root); or only that this program can be built, so that --broken need only run
        sh deploy/test.sh --package  the Debian package of the debug program: lintian, and its life from the first installation to
                                     the purge on a Debian of its own (tests/package.sh; as root; two minutes)
        sh deploy/test.sh --board [PART]   the program on an emulated Raspberry Pi (tests/board/run.sh); or only one of the parts, work
@@ -46,6 +47,7 @@ DENY_VERSION=0.20.2
 step=preparing
 steps=0
 left_out=
+beside=
 began=$(date +%s)
 scratch=$(mktemp -d)
 
@@ -67,6 +69,7 @@ leave_out() {
 # The last word, however it ends.
 finish() {
     code=$?
+    [ -z "$beside" ] || kill -TERM -- "-$beside" 2>/dev/null || true
     rm -rf "$scratch"
     if [ -n "$left_out" ]; then
         say "" "LEFT OUT, and therefore not checked:$left_out"
@@ -268,6 +271,25 @@ tests() {
     run "tests" python3 tests/run.py "$@"
 }
 
+# The tests wait more than they work: what compiles and checks takes the time that they leave, and is printed when they have ended.
+everyday() {
+    build
+    # A session of its own, so that it can be ended as a whole.
+    setsid sh deploy/test.sh --checks >"$scratch/checks" 2>&1 </dev/null &
+    beside=$!
+    # As the kernel's idle class it never makes a test wait for a processor; where that is not allowed, it seldom does.
+    chrt --idle --pid 0 "$beside" 2>/dev/null || renice -n 19 -p "$beside" >/dev/null
+    code=0
+    step=tests
+    sh deploy/test.sh --tests || code=$?
+    [ "$code" -ne 0 ] || step=checks
+    wait "$beside" || code=$?
+    beside=
+    cat "$scratch/checks"
+    steps=$((steps + 2))
+    return "$code"
+}
+
 # The fault suite with its figures, which also go into a file: docs/reliability.md is made of such ones.
 faults() {
     scale=$1
@@ -319,14 +341,11 @@ faults() {
 broken() {
     install_packages
     rust_is_there
-    run "broken program is noticed" sh tests/faults/broken.sh
-}
-
-# What --broken puts under test, so that it need only run.
-broken_program() {
-    install_packages
-    rust_is_there
-    run "broken program can be built" sh tests/faults/broken.sh --build
+    case "${1:-}" in
+        "") run "broken program is noticed" sh tests/faults/broken.sh ;;
+        --build) run "broken program can be built" sh tests/faults/broken.sh --build ;;
+        *) fail "--broken takes --build or nothing" ;;
+    esac
 }
 
 # lintian runs as nobody, as it asks for; warnings count.
@@ -429,14 +448,14 @@ page() {
 }
 
 case "${1:-}" in
-    "") checks; tests ;;
-    --checks) checks; broken_program ;;
+    "") everyday ;;
+    --checks) checks ;;
     --build) build ;;
     --tests) shift; tests "$@" ;;
     --long) shift; faults long "$@" ;;
     # The rows that threaten what is stored or under way, or move what they must not, and that work rather than wait.
     --sample) faults sample a1_ a5_ b1_ b6_ b7_the_decoder d1_ d3_ n1_ n3_ p1_ p2_ ;;
-    --broken) broken ;;
+    --broken) shift; broken "$@" ;;
     --package) package ;;
     --board) shift; on_board "emulated board${1:+, $1}" "$@" ;;
     --prepare) on_board "image and program of the emulated board" --prepare ;;
