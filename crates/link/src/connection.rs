@@ -11,7 +11,6 @@ mod publishing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -37,7 +36,8 @@ use super::session::{
     Arrived, Cause, Connected, EVENT_CAPACITY, Event, Fate, Grant, MAX_PACKET, MAX_WINDOW, Pending, Session,
 };
 use super::spool_client::SpoolClient;
-use super::trail::{Blame, Request, RequestId, Trail};
+use super::subscriptions::Subscriptions;
+use super::trail::{Blame, RequestId, Trail};
 use super::twins::Twins;
 use super::{Incoming, Parts, Settings};
 use fieldgate_clock::stop::stopped;
@@ -90,22 +90,11 @@ pub(super) struct Connection<'a> {
     /// Ends the connection orderly.
     until: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
-    /// What is still to be subscribed to.
-    pub(super) to_subscribe: VecDeque<Request>,
-    /// What the subscription without an answer is for.
-    pub(super) asking: Option<Request>,
+    pub(super) subscriptions: Subscriptions,
+    /// The answer to the subscription that is under way.
     pub(super) subscribing: Option<Pending<Grant>>,
-    /// Commands are not subscribed to, because the broker hangs up on that.
-    pub(super) commands_held_back: bool,
-    pub(super) hears_status: bool,
-    /// When our own health was asked for on this connection.
-    pub(super) health_asked: Option<Duration>,
-    /// The topic of the peer that was subscribed to last on this connection, and when.
-    pub(super) peer_asked: Option<(String, Duration)>,
-    /// The topics that take commands, by which filters they were subscribed to last, and which of these the broker has granted.
+    /// The topics that take commands.
     pub(super) command_topics: watch::Receiver<Vec<String>>,
-    pub(super) asked_commands: Vec<String>,
-    pub(super) granted_commands: Vec<String>,
     pub(super) freshness_marker: FreshnessMarker,
     pub(super) publish_probe: PublishProbe,
     pub(super) twins: Twins,
@@ -116,8 +105,6 @@ pub(super) struct Connection<'a> {
     pub(super) one_at_a_time: bool,
     /// Written at QoS 0 meanwhile, and when.
     pub(super) lingering: Vec<(Ticket, Fate, Duration)>,
-    /// When commands are subscribed to after all; `None` when they are from the start.
-    pub(super) commands_suspended_until: Option<Duration>,
     /// So many replies wait that commands are dropped.
     flooded: bool,
     /// Nothing but the birth message is sent before the broker has answered it.
@@ -171,16 +158,9 @@ impl<'a> Connection<'a> {
             expiry: None,
             until: None,
             fates: FuturesUnordered::new(),
-            to_subscribe: VecDeque::new(),
-            asking: None,
+            subscriptions: Subscriptions::new(suspended.then(|| now + SUSPENDED_FOR)),
             subscribing: None,
-            commands_held_back: false,
-            hears_status: false,
-            health_asked: None,
-            peer_asked: None,
             command_topics: parts.command_topics.clone(),
-            asked_commands: Vec::new(),
-            granted_commands: Vec::new(),
             freshness_marker: FreshnessMarker::new(
                 settings.clean_session || suspended,
                 connected.protocol,
@@ -192,7 +172,6 @@ impl<'a> Connection<'a> {
             trail: Trail::default(),
             one_at_a_time,
             lingering: Vec::new(),
-            commands_suspended_until: suspended.then(|| now + SUSPENDED_FOR),
             broker,
             connected,
             flooded: false,
@@ -219,7 +198,7 @@ impl<'a> Connection<'a> {
         self.report.clear_connection();
         let parts = self.parts;
         parts.latest.forget_progress();
-        if self.commands_suspended_until.is_some() {
+        if self.subscriptions.is_suspended() {
             self.subscribe_next();
         } else {
             self.listen();

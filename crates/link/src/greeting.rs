@@ -5,7 +5,6 @@
 //! subscription to its own `B/status` is an extra: it shows under 3.1.1 whether publications arrive, and whether another gateway
 //! has our name.
 
-use std::mem;
 use std::time::Duration;
 
 use tracing::debug;
@@ -16,22 +15,20 @@ use super::connection::Connection;
 use super::inflight::Slot;
 use super::publish_probe::PublishProbe;
 use super::session::{Arrived, Filter, Grant, Publication};
+use super::subscriptions::{ANSWER_TIMEOUT, Asked};
 use super::trail::{Blame, Request, RequestId};
 use super::twins::Origin;
 use fieldgate_clock::boottime;
 use fieldgate_model::{Qos, RecipientKind};
 
-/// A subscription that is not answered within this time holds up `online` and the readings no longer.
-pub(super) const UNHEARD: Duration = Duration::from_secs(5);
-
 impl Connection<'_> {
-    /// Subscribes to what is wanted, and then says `online`.
+    /// Subscribes to what is wanted, and then publishes `online`.
     pub(super) fn listen(&mut self) {
         if !self.command_topics.borrow_and_update().is_empty() {
-            self.to_subscribe.push_back(Request::Commands);
+            self.subscriptions.want(Request::Commands);
         }
         if self.broker.may_hear_status() {
-            self.to_subscribe.push_back(Request::Status);
+            self.subscriptions.want(Request::Status);
         }
         self.subscribe_next();
     }
@@ -40,46 +37,29 @@ impl Connection<'_> {
     /// are made again.
     pub(super) fn on_command_topics_changed(&mut self) {
         if self.command_topics.borrow_and_update().is_empty() {
-            // There are no commands to subscribe to.
-            self.commands_held_back = false;
-            self.to_subscribe.retain(|request| *request != Request::Commands);
+            self.subscriptions.forget_commands();
             self.report.clear(&About::Commands);
             self.report.clear(&About::HungUp(Request::Commands));
             return;
         }
-        let is_waiting = self.commands_suspended_until.is_some()
-            || self.commands_held_back
-            || self.to_subscribe.contains(&Request::Commands);
         let filters = self.command_filters();
-        let hears_all = filters.iter().all(|filter| self.granted_commands.contains(filter));
-        if !is_waiting && !hears_all {
-            self.to_subscribe.push_back(Request::Commands);
-            if self.asking.is_none() {
-                self.subscribe_next();
-            }
+        if self.subscriptions.want_commands(&filters) && self.subscriptions.under_way().is_none() {
+            self.subscribe_next();
         }
     }
 
-    /// Subscribes to what is next, and says `online` when nothing is.
+    /// Subscribes to what is next, and publishes `online` when nothing is.
     pub(super) fn subscribe_next(&mut self) {
         let now = boottime();
-        while let Some(request) = self.to_subscribe.pop_front() {
-            if self.broker.is_held(&request, now) {
-                self.commands_held_back |= request == Request::Commands;
-                continue;
-            }
-            let filters = self.filters(&request);
-            if request == Request::Commands {
-                self.asked_commands = filters.iter().map(|filter| filter.topic.clone()).collect();
-            }
-            self.broker.sending(&request, now);
-            let blame = Blame { request: request.clone(), retain: false };
-            self.trail.sent(RequestId::Subscription, blame, true);
-            self.asking = Some(request);
-            self.subscribing = Some(self.session.subscribe(filters));
-            return;
-        }
-        self.say_online();
+        let Some(request) = self.subscriptions.take_next(|request| self.broker.is_held(request, now)) else {
+            return self.say_online();
+        };
+        let filters = self.filters(&request);
+        self.broker.sending(&request, now);
+        let blame = Blame { request: request.clone(), retain: false };
+        self.trail.sent(RequestId::Subscription, blame, true);
+        self.subscriptions.sent(request, filters.iter().map(|filter| filter.topic.clone()).collect());
+        self.subscribing = Some(self.session.subscribe(filters));
     }
 
     fn filters(&self, request: &Request) -> Vec<Filter> {
@@ -90,7 +70,7 @@ impl Connection<'_> {
         match request {
             Request::Commands => self.command_filters().into_iter().map(command).collect(),
             Request::Health => vec![own(settings.topics.health(), true)],
-            Request::Peer => self.peer_asked.iter().map(|(topic, _)| own(topic.clone(), true)).collect(),
+            Request::Peer => self.subscriptions.peer().map(|topic| own(topic.to_owned(), true)).into_iter().collect(),
             Request::Status | Request::Publish(_) => vec![own(settings.topics.status(), false)],
         }
     }
@@ -114,103 +94,91 @@ impl Connection<'_> {
     /// The broker has answered a subscription.
     pub(super) fn on_granted(&mut self, grant: Grant) {
         let now = boottime();
-        // The end follows, or else the limit for an answer.
-        let Some(request) = self.asking.take_if(|_| grant != Grant::Lost) else { return };
+        let Some(Asked { request, filters }) = self.subscriptions.answered(&grant) else { return };
         self.trail.done(RequestId::Subscription, now);
         let news = self.broker.answered(&request, now);
         self.report.apply(news);
+        let is_extra = matches!(request, Request::Health | Request::Peer);
         match (request, grant) {
-            (Request::Health, grant) => {
-                if let Grant::Refused(words) = grant {
-                    debug!(error = words, "The broker refuses the subscription to our own health.");
-                    self.broker.give_up_health();
-                }
-                // The greeting is over; what a reload wants besides is not.
-                if self.to_subscribe.is_empty() {
-                    return;
-                }
-            }
-            (Request::Peer, grant) => {
-                if let Grant::Refused(words) = grant {
-                    self.give_up_peer(&format!("subscribing to {words}"), now);
-                }
-                if self.to_subscribe.is_empty() {
-                    return;
-                }
-            }
             (Request::Commands, Grant::Refused(words)) => {
-                let which = if self.asked_commands.len() > 1 { "some commands will not" } else { "no commands will" };
+                let which = if filters.len() > 1 { "some commands will not" } else { "no commands will" };
                 self.report.raise(About::Commands, format!("{which} arrive: subscribing to {words}"));
             }
-            (Request::Commands, _) => {
-                self.granted_commands = mem::take(&mut self.asked_commands);
-                self.report.clear(&About::Commands);
+            (Request::Commands, _) => self.report.clear(&About::Commands),
+            (Request::Peer, Grant::Refused(words)) => self.give_up_peer(&format!("subscribing to {words}"), now),
+            (Request::Health, Grant::Refused(words)) => {
+                debug!(error = words, "The broker refuses the subscription to our own health.");
+                self.broker.give_up_health();
             }
             (_, Grant::Refused(words)) => {
                 debug!(error = words, "The broker refuses the subscription to our own status.");
                 self.broker.give_up_status(now);
             }
-            (_, _) => self.hears_status = true,
+            (_, Grant::Granted | Grant::Lost) => {}
         }
-        self.subscribe_next();
+        // With the extras the greeting is over; what a reload wants besides is not.
+        if !is_extra || self.subscriptions.has_waiting() {
+            self.subscribe_next();
+        }
     }
 
     /// Subscribes to our own health once everything else is subscribed to and the retained values have been published.
     fn listen_for_health(&mut self, now: Duration) {
-        let may = self.may_publish_retained
-            && self.hears_status
-            && self.commands_suspended_until.is_none()
-            && self.health_asked.is_none();
-        if may && self.asking.is_none() && self.to_subscribe.is_empty() && self.broker.may_hear_health() {
-            self.health_asked = Some(now);
-            self.to_subscribe.push_back(Request::Health);
+        if self.may_publish_retained && self.broker.may_hear_health() && self.subscriptions.want_health(now) {
             self.subscribe_next();
         }
     }
 
     /// Readings do not wait for a subscription for long; should its answer come after all, it counts.
     pub(super) fn look_at_subscription(&mut self, now: Duration) {
-        self.look_at_peer(now);
+        let waited = now.saturating_sub(self.since);
+        if let Some(request) = self.subscriptions.give_up_overdue(waited, now) {
+            self.on_no_answer(&request, now);
+        }
         self.listen_for_peer(now);
         self.listen_for_health(now);
-        let is_overdue = self.health_asked.is_some_and(|at| now.saturating_sub(at) >= UNHEARD);
-        if self.asking == Some(Request::Health) && is_overdue {
-            (self.asking, self.subscribing) = (None, None);
-            self.trail.done(RequestId::Subscription, now);
-            self.broker.give_up_health();
-            if !self.to_subscribe.is_empty() {
-                // A reload has added outputs meanwhile.
-                self.subscribe_next();
-            }
-        }
-        let waited = now.saturating_sub(self.since);
-        if self.asking == Some(Request::Status) && !self.to_subscribe.is_empty() && waited >= UNHEARD {
-            // An extra that is not answered must not keep commands waiting.
-            (self.asking, self.subscribing) = (None, None);
-            self.trail.done(RequestId::Subscription, now);
-            self.subscribe_next();
-        }
-        if !self.online_published && self.window.is_empty() && waited >= UNHEARD && self.asking.is_some() {
-            if self.asking == Some(Request::Commands) {
+        if !self.online_published
+            && self.window.is_empty()
+            && waited >= ANSWER_TIMEOUT
+            && let Some(request) = self.subscriptions.under_way()
+        {
+            if *request == Request::Commands {
                 let filters = self.command_filters().join(" and ");
                 let words = format!("no commands will arrive: subscribing to {filters} is not answered by the broker");
                 self.report.raise(About::Commands, words);
             }
             self.say_online();
         }
-        if self.commands_held_back && self.asking.is_none() && !self.broker.is_held(&Request::Commands, now) {
-            self.commands_held_back = false;
-            self.to_subscribe.push_back(Request::Commands);
+        if self.subscriptions.retry_commands(|| self.broker.is_held(&Request::Commands, now)) {
+            self.subscribe_next();
+        }
+    }
+
+    /// A subscription was given up, because it is not answered.
+    fn on_no_answer(&mut self, request: &Request, now: Duration) {
+        self.subscribing = None;
+        self.trail.done(RequestId::Subscription, now);
+        match request {
+            Request::Health => self.broker.give_up_health(),
+            Request::Peer => {
+                let topic = self.subscriptions.peer().unwrap_or_default();
+                let words = format!("subscribing to {topic} is not answered by the broker");
+                self.give_up_peer(&words, now);
+            }
+            Request::Status | Request::Commands | Request::Publish(_) => {}
+        }
+        // A reload may have added what takes commands meanwhile.
+        if self.subscriptions.has_waiting() {
             self.subscribe_next();
         }
     }
 
     fn say_online(&mut self) {
         let now = boottime();
-        if !self.hears_status && self.asking.is_none() {
+        if !self.subscriptions.hears_status() && self.subscriptions.under_way().is_none() {
             self.publish_probe = PublishProbe::NotNeeded;
         }
-        let publish_probe = self.hears_status && self.publish_probe.send(now);
+        let publish_probe = self.subscriptions.hears_status() && self.publish_probe.send(now);
         let marker = self.freshness_marker.send(now);
         if publish_probe || marker || !self.online_published {
             self.publish_online(now);
@@ -225,7 +193,7 @@ impl Connection<'_> {
         let plain = self.status("online");
         let nonce = (self.connected.protocol == Protocol::V5).then(|| self.nonce.clone());
         let marked = Publication { nonce, ..plain.clone() };
-        if self.hears_status {
+        if self.subscriptions.hears_status() {
             self.twins.published(now);
         }
         self.send(Slot::Birth, if self.is_too_large(&marked) { plain } else { marked });
@@ -236,7 +204,7 @@ impl Connection<'_> {
         if !self.online_published {
             self.online_published = true;
             self.online_since = boottime();
-            if self.commands_suspended_until.is_some() {
+            if self.subscriptions.is_suspended() {
                 self.report.raise(About::CommandsSuspended, self.describe_suspension());
             }
         }
@@ -312,11 +280,11 @@ mod tests {
     fn informed(bench: &mut Bench) -> Connection<'_> {
         let mut connection = bench.connection(connected(Protocol::V5));
         connection.listen();
-        assert_eq!(connection.asking, Some(Request::Status));
+        assert_eq!(connection.subscriptions.under_way(), Some(&Request::Status));
         connection.on_granted(Grant::Granted);
         connection.on_online_published();
         connection.look_at_subscription(connection.since);
-        assert_eq!(connection.asking, None, "readings come first");
+        assert_eq!(connection.subscriptions.under_way(), None, "readings come first");
         connection.may_publish_retained = true;
         connection
     }
@@ -326,10 +294,10 @@ mod tests {
         let mut bench = Bench::new(settings(Protocol::V5));
         let mut connection = informed(&mut bench);
         connection.look_at_subscription(connection.since);
-        assert_eq!(connection.asking, Some(Request::Health));
+        assert_eq!(connection.subscriptions.under_way(), Some(&Request::Health));
         connection.on_granted(Grant::Granted);
-        connection.look_at_subscription(connection.since + UNHEARD);
-        assert_eq!(connection.asking, None);
+        connection.look_at_subscription(connection.since + ANSWER_TIMEOUT);
+        assert_eq!(connection.subscriptions.under_way(), None);
         assert!(connection.broker.may_hear_health());
     }
 
@@ -338,10 +306,10 @@ mod tests {
         let mut bench = Bench::new(settings(Protocol::V5));
         let mut connection = informed(&mut bench);
         connection.look_at_subscription(connection.since);
-        connection.look_at_subscription(connection.since + UNHEARD / 2);
-        assert_eq!(connection.asking, Some(Request::Health));
-        connection.look_at_subscription(connection.since + UNHEARD);
-        assert_eq!(connection.asking, None);
+        connection.look_at_subscription(connection.since + ANSWER_TIMEOUT / 2);
+        assert_eq!(connection.subscriptions.under_way(), Some(&Request::Health));
+        connection.look_at_subscription(connection.since + ANSWER_TIMEOUT);
+        assert_eq!(connection.subscriptions.under_way(), None);
         assert!(!connection.broker.may_hear_health());
     }
 

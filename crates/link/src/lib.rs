@@ -38,6 +38,7 @@ mod report;
 pub mod secrets;
 mod session;
 mod spool_client;
+mod subscriptions;
 mod supervisor;
 mod suspects;
 #[cfg(test)]

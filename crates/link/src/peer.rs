@@ -10,9 +10,7 @@ use tracing::debug;
 
 use super::alarms::About;
 use super::connection::Connection;
-use super::greeting::UNHEARD;
 use super::session::Arrived;
-use super::trail::{Request, RequestId};
 
 /// What the peer has said on its topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,42 +29,18 @@ impl Connection<'_> {
 
     /// Subscribes to the peer's topic once nothing else is to be subscribed to or published first.
     pub(super) fn listen_for_peer(&mut self, now: Duration) {
-        let may = self.may_publish_retained
-            && self.commands_suspended_until.is_none()
-            && self.asking.is_none()
-            && self.to_subscribe.is_empty()
-            && self.broker.may_hear_peer(now);
-        if !may {
-            return;
-        }
+        let may = self.may_publish_retained && self.subscriptions.takes_extras() && self.broker.may_hear_peer(now);
         let topic = self.peer_topic();
-        if self.peer_asked.as_ref().map(|(asked, _)| asked) == topic.as_ref() {
+        if !may || self.subscriptions.peer() == topic.as_deref() {
             return;
         }
-        self.peer_asked = topic.map(|topic| (topic, now));
         self.report.clear(&About::Peer);
-        if self.peer_asked.is_some() {
-            self.to_subscribe.push_back(Request::Peer);
+        if self.subscriptions.want_peer(topic, now) {
             self.subscribe_next();
         }
     }
 
-    /// A subscription that is not answered is given up.
-    pub(super) fn look_at_peer(&mut self, now: Duration) {
-        let Some((topic, at)) = &self.peer_asked else { return };
-        if self.asking != Some(Request::Peer) || now.saturating_sub(*at) < UNHEARD {
-            return;
-        }
-        let words = format!("subscribing to {topic} is not answered by the broker");
-        (self.asking, self.subscribing) = (None, None);
-        self.trail.done(RequestId::Subscription, now);
-        self.give_up_peer(&words, now);
-        if !self.to_subscribe.is_empty() {
-            // A reload has added outputs meanwhile.
-            self.subscribe_next();
-        }
-    }
-
+    /// The broker does not let us subscribe to the peer's topic.
     pub(super) fn give_up_peer(&mut self, words: &str, now: Duration) {
         self.broker.give_up_peer(now);
         let words = format!("a restart of Home Assistant will not be noticed: {words}");
@@ -93,7 +67,9 @@ impl Connection<'_> {
 mod tests {
     use super::*;
     use crate::session::Grant;
+    use crate::subscriptions::ANSWER_TIMEOUT;
     use crate::testing::{Bench, alarm, connected, settings};
+    use crate::trail::Request;
     use crate::{Parts, Protocol};
     use bytes::Bytes;
     use fieldgate_clock::boottime;
@@ -114,10 +90,10 @@ mod tests {
         connection.on_granted(Grant::Granted);
         connection.on_online_published();
         connection.look_at_subscription(connection.since);
-        assert_eq!(connection.asking, None, "everything else comes first");
+        assert_eq!(connection.subscriptions.under_way(), None, "everything else comes first");
         connection.may_publish_retained = true;
         connection.look_at_subscription(connection.since);
-        assert_eq!(connection.asking, Some(Request::Peer));
+        assert_eq!(connection.subscriptions.under_way(), Some(&Request::Peer));
         connection
     }
 
@@ -153,11 +129,11 @@ mod tests {
         let mut connection = informed(&mut bench);
         connection.on_granted(Grant::Refused("homeassistant/status: not authorized".into()));
         assert!(alarm(&connection).unwrap().contains("a restart of Home Assistant will not be noticed"));
-        connection.look_at_subscription(connection.since + UNHEARD);
-        assert_eq!(connection.asking, Some(Request::Health), "the rest goes on");
+        connection.look_at_subscription(connection.since + ANSWER_TIMEOUT);
+        assert_eq!(connection.subscriptions.under_way(), Some(&Request::Health), "the rest goes on");
         connection.on_granted(Grant::Granted);
-        connection.look_at_subscription(connection.since + UNHEARD);
-        assert_eq!(connection.asking, None, "it is not asked for again");
+        connection.look_at_subscription(connection.since + ANSWER_TIMEOUT);
+        assert_eq!(connection.subscriptions.under_way(), None, "it is not asked for again");
     }
 
     #[test]
@@ -168,10 +144,10 @@ mod tests {
         let mut connection = informed(&mut bench);
         topics.send_replace(vec!["b/actuators/pump/set".to_owned()]);
         connection.on_command_topics_changed();
-        connection.look_at_subscription(connection.since + UNHEARD / 2);
-        assert_eq!(connection.asking, Some(Request::Peer));
-        connection.look_at_subscription(connection.since + UNHEARD);
-        assert_eq!(connection.asking, Some(Request::Commands));
+        connection.look_at_subscription(connection.since + ANSWER_TIMEOUT / 2);
+        assert_eq!(connection.subscriptions.under_way(), Some(&Request::Peer));
+        connection.look_at_subscription(connection.since + ANSWER_TIMEOUT);
+        assert_eq!(connection.subscriptions.under_way(), Some(&Request::Commands));
         assert!(alarm(&connection).unwrap().contains("is not answered"));
     }
 
@@ -184,14 +160,14 @@ mod tests {
         connection.on_granted(Grant::Granted);
         let now = connection.since;
         connection.listen_for_peer(now);
-        assert_eq!(connection.asking, None);
+        assert_eq!(connection.subscriptions.under_way(), None);
         topic.send_replace(Some("ha/status".to_owned()));
         connection.listen_for_peer(now);
-        assert_eq!(connection.asking, Some(Request::Peer));
+        assert_eq!(connection.subscriptions.under_way(), Some(&Request::Peer));
         connection.on_granted(Grant::Granted);
         topic.send_replace(None);
         connection.listen_for_peer(now);
-        assert_eq!(connection.asking, None);
+        assert_eq!(connection.subscriptions.under_way(), None);
     }
 
     #[test]
@@ -202,6 +178,6 @@ mod tests {
         let mut connection = bench.connection(connected(Protocol::V5));
         connection.may_publish_retained = true;
         connection.listen_for_peer(boottime());
-        assert_eq!((connection.asking, connection.peer_asked), (None, None));
+        assert_eq!((connection.subscriptions.under_way(), connection.subscriptions.peer()), (None, None));
     }
 }

@@ -22,8 +22,7 @@ impl Connection<'_> {
         self.look_at_care(now);
         self.look_at_subscription(now);
         self.look_at_twins(now);
-        if self.commands_suspended_until.is_some_and(|until| until <= now) {
-            self.commands_suspended_until = None;
+        if self.subscriptions.end_suspension(now) {
             self.report.clear(&About::CommandsSuspended);
             self.listen();
         }
@@ -83,6 +82,7 @@ mod tests {
     use crate::Protocol;
     use crate::broker_state::TOO_LARGE_TIMES;
     use crate::session::CauseKind;
+    use crate::subscriptions::Subscriptions;
     use crate::testing::{Bench, alarm, cause, connected, settings};
     use crate::trail::Request;
 
@@ -104,8 +104,8 @@ mod tests {
             )
         );
         assert_eq!((connection.look_after(), alarm(&connection).is_some()), (None, true));
-        connection.commands_suspended_until = Some(boottime());
+        connection.subscriptions = Subscriptions::new(Some(boottime()));
         assert_eq!((connection.look_after(), alarm(&connection)), (None, None));
-        assert_eq!((connection.commands_suspended_until, &connection.asking), (None, &Some(Request::Commands)));
+        assert_eq!(connection.subscriptions.under_way(), Some(&Request::Commands));
     }
 }
