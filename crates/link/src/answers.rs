@@ -5,19 +5,12 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::alarms::About;
-use super::backoff::STABLE_AFTER;
 use super::connection::Connection;
 use super::inflight::{Slot, Ticket};
 use super::lanes::Lane;
 use super::session::{Fate, MAX_WINDOW};
 use super::trail::RequestId;
 use fieldgate_clock::boottime;
-
-/// After so many answers a connection need not send one at a time any more: all that is published at a connect was answered.
-const CAREFUL_ANSWERS: usize = 64;
-
-/// How long nothing follows the first publication at QoS 0 on a topic while one thing at a time is sent.
-const LINGER: Duration = Duration::from_millis(250);
 
 impl Connection<'_> {
     /// A publication was answered, written, or lost with the connection.
@@ -29,43 +22,39 @@ impl Connection<'_> {
             return;
         }
         self.limits.progressed(now);
-        if self.one_at_a_time && self.trail.is_untried(ticket) {
-            self.lingering.push((ticket, fate, now));
+        if self.one_at_a_time.is_on() && self.requests.trail.is_untried(ticket) {
+            self.one_at_a_time.linger(ticket, fate, now);
             return;
         }
         self.finish_fate(ticket, fate, now);
     }
 
-    /// While one thing at a time is sent, the first publication at QoS 0 on a topic keeps its place for a moment: nothing else is then
-    /// under way if the broker hangs up on it. Those behind it do not, or a sensor at QoS 0 would hold up all others.
-    pub(super) fn look_at_care(&mut self, now: Duration) {
-        if self.one_at_a_time
-            && (self.trail.answers() >= CAREFUL_ANSWERS || now.saturating_sub(self.since) >= STABLE_AFTER)
-        {
-            self.end_care();
+    /// Whether one request at a time need not be sent any more, and what of it is finished.
+    pub(super) fn look_at_one_at_a_time(&mut self, now: Duration) {
+        let lasted = now.saturating_sub(self.since);
+        if self.one_at_a_time.is_over(self.requests.trail.answers(), lasted) {
+            self.end_one_at_a_time(now);
         }
-        for (ticket, fate, at) in std::mem::take(&mut self.lingering) {
-            if self.one_at_a_time && now.saturating_sub(at) < LINGER {
-                self.lingering.push((ticket, fate, at));
-            } else {
-                self.finish_fate(ticket, fate, now);
-            }
+        for (ticket, fate) in self.one_at_a_time.take_due(now) {
+            self.finish_fate(ticket, fate, now);
         }
-        for request in self.broker.outlived(|request| self.trail.is_open(request), now) {
+        for request in self.broker.outlived(|request| self.requests.trail.is_open(request), now) {
             let news = self.broker.answered(&request, now);
             self.report.apply(news);
         }
     }
 
     /// From now on as much is under way as the broker allows.
-    pub(super) fn end_care(&mut self) {
-        self.one_at_a_time = false;
+    pub(super) fn end_one_at_a_time(&mut self, now: Duration) {
         self.window.widen(usize::from(self.connected.receive_maximum.min(MAX_WINDOW)));
+        for (ticket, fate) in self.one_at_a_time.end() {
+            self.finish_fate(ticket, fate, now);
+        }
     }
 
     fn finish_fate(&mut self, ticket: Ticket, fate: Fate, now: Duration) {
         let Some(slot) = self.window.leave(ticket) else { return };
-        if let Some(request) = self.trail.done(RequestId::Publication(ticket), now) {
+        if let Some(request) = self.requests.trail.done(RequestId::Publication(ticket), now) {
             let news = self.broker.answered(&request, now);
             self.report.apply(news);
         }
@@ -94,7 +83,9 @@ impl Connection<'_> {
                     warn!(topic, error = words, "The broker will never accept a message; it is not sent again.");
                     return self.report_given_up(key.kind, topic, &words);
                 }
-                self.may_publish_retained |= self.online_published && fate == Fate::Acknowledged;
+                if fate == Fate::Acknowledged {
+                    self.phase.end_readings();
+                }
                 self.judge(topic, &fate);
             }
             Slot::Repeat | Slot::Farewell => {}
@@ -117,6 +108,7 @@ impl Connection<'_> {
 mod tests {
     use super::*;
     use crate::Protocol;
+    use crate::backoff::STABLE_AFTER;
     use crate::session::CauseKind;
     use crate::testing::{Bench, cause, connected, settings};
     use crate::trail::{Blame, Request};
@@ -134,10 +126,13 @@ mod tests {
         let mut bench = bench();
         let mut connection = bench.connection(connected(Protocol::V5));
         let since = connection.since;
-        connection.look_at_care(since + STABLE_AFTER - Duration::from_millis(1));
-        assert_eq!((connection.one_at_a_time, connection.window.free_places()), (true, 1));
-        connection.look_at_care(since + STABLE_AFTER);
-        assert_eq!((connection.one_at_a_time, connection.window.free_places()), (false, usize::from(MAX_WINDOW)));
+        connection.look_at_one_at_a_time(since + STABLE_AFTER - Duration::from_millis(1));
+        assert_eq!((connection.one_at_a_time.is_on(), connection.window.free_places()), (true, 1));
+        connection.look_at_one_at_a_time(since + STABLE_AFTER);
+        assert_eq!(
+            (connection.one_at_a_time.is_on(), connection.window.free_places()),
+            (false, usize::from(MAX_WINDOW))
+        );
     }
 
     #[test]
@@ -148,14 +143,13 @@ mod tests {
             let topic = "b/sensors/air".to_owned();
             let ticket = connection.window.enter(Slot::RequesterReply(topic.clone()));
             let blame = Blame { request: Request::Publish(topic), retain: false };
-            connection.trail.sent(RequestId::Publication(ticket), blame, false);
+            connection.requests.trail.sent(RequestId::Publication(ticket), blame, false);
             connection.on_fate(ticket, Fate::Acknowledged);
         };
         write(&mut connection);
-        let written = connection.lingering[0].2;
-        connection.look_at_care(written + LINGER - Duration::from_millis(1));
+        connection.look_at_one_at_a_time(Duration::ZERO);
         assert_eq!(connection.window.free_places(), 0);
-        connection.look_at_care(written + LINGER);
+        connection.look_at_one_at_a_time(boottime() + STABLE_AFTER / 2);
         assert_eq!(connection.window.free_places(), 1);
         write(&mut connection);
         assert_eq!(connection.window.free_places(), 1, "the topic has been tried");

@@ -7,16 +7,18 @@
 mod closing;
 mod forwarding;
 mod looking;
+mod one_at_a_time;
+mod phase;
 mod publishing;
+mod requests;
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use futures_util::{FutureExt, future::OptionFuture};
+use futures_util::future::OptionFuture;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -27,21 +29,23 @@ use super::broker_state::BrokerState;
 use super::expiry::Expiry;
 use super::forwarder::{ConnectionFacts, Forwarder};
 use super::freshness_marker::FreshnessMarker;
-use super::inflight::{Ticket, Window};
+use super::inflight::Window;
 use super::lanes::LANE_CAPACITY;
 use super::limits::Limits;
+use super::own_status::OwnStatus;
 use super::publish_probe::PublishProbe;
 use super::report::Report;
-use super::session::{
-    Arrived, Cause, Connected, EVENT_CAPACITY, Event, Fate, Grant, MAX_PACKET, MAX_WINDOW, Pending, Session,
-};
+use super::session::{Arrived, Cause, Connected, EVENT_CAPACITY, Event, Grant, MAX_PACKET, MAX_WINDOW, Session};
 use super::spool_client::SpoolClient;
 use super::subscriptions::Subscriptions;
-use super::trail::{Blame, RequestId, Trail};
+use super::trail::{Blame, RequestId};
 use super::twins::Twins;
 use super::{Incoming, Parts, Settings};
 use fieldgate_clock::stop::stopped;
 use fieldgate_clock::{self as clock, boottime};
+use one_at_a_time::OneAtATime;
+pub(super) use phase::Phase;
+use requests::{Answer, Requests};
 
 /// How often limits are looked at while something is unsettled, or a short keep-alive wants it.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -69,7 +73,7 @@ const ALL: [Whose; 3] = [Whose::Ours, Whose::Authority, Whose::Broker];
 pub(super) enum End {
     /// The link was asked to stop.
     Stopped,
-    /// The future given to [`Connection::until`] is ready; the connection was closed in order, as at a stop.
+    /// The future given to [`Connection::run_until`] is ready; the connection was closed in order, as at a stop.
     Left,
     /// Anything else, and which request ended it, as far as that is known.
     Lost(Cause, Option<Blame>),
@@ -87,33 +91,14 @@ pub(super) struct Connection<'a> {
     spool: SpoolClient,
     pub(super) session: Session,
     expiry: Option<Expiry>,
-    /// Ends the connection orderly.
-    until: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    fates: FuturesUnordered<Pending<(Ticket, Fate)>>,
     pub(super) subscriptions: Subscriptions,
-    /// The answer to the subscription that is under way.
-    pub(super) subscribing: Option<Pending<Grant>>,
     /// The topics that take commands.
     pub(super) command_topics: watch::Receiver<Vec<String>>,
-    pub(super) freshness_marker: FreshnessMarker,
-    pub(super) publish_probe: PublishProbe,
-    pub(super) twins: Twins,
-    /// Identifies the `online` of this connection when it comes back.
-    pub(super) nonce: String,
-    pub(super) trail: Trail,
-    /// One request at a time, because it is not certain which one ended the connection before.
-    pub(super) one_at_a_time: bool,
-    /// Written at QoS 0 meanwhile, and when.
-    pub(super) lingering: Vec<(Ticket, Fate, Duration)>,
-    /// So many replies wait that commands are dropped.
-    flooded: bool,
-    /// Nothing but the birth message is sent before the broker has answered it.
-    pub(super) online_published: bool,
-    pub(super) online_since: Duration,
-    /// Whether what describes this gateway may be published; readings come first.
-    pub(super) may_publish_retained: bool,
-    /// Our own `offline` has been sent.
-    pub(super) leaving: bool,
+    pub(super) own_status: OwnStatus,
+    pub(super) requests: Requests,
+    pub(super) one_at_a_time: OneAtATime,
+    pub(super) phase: Phase,
+    /// When the broker accepted it.
     pub(super) since: Duration,
 }
 
@@ -156,29 +141,23 @@ impl<'a> Connection<'a> {
             spool: SpoolClient::new(parts.spool.clone()),
             session,
             expiry: None,
-            until: None,
-            fates: FuturesUnordered::new(),
             subscriptions: Subscriptions::new(suspended.then(|| now + SUSPENDED_FOR)),
-            subscribing: None,
             command_topics: parts.command_topics.clone(),
-            freshness_marker: FreshnessMarker::new(
-                settings.clean_session || suspended,
-                connected.protocol,
-                nonce.clone(),
-            ),
-            publish_probe: if suspended { PublishProbe::NotNeeded } else { PublishProbe::new(connected.protocol) },
-            twins: Twins::new(parts.run.to_string(), now, lingering_will(settings)),
-            nonce,
-            trail: Trail::default(),
-            one_at_a_time,
-            lingering: Vec::new(),
+            own_status: OwnStatus {
+                freshness_marker: FreshnessMarker::new(
+                    settings.clean_session || suspended,
+                    connected.protocol,
+                    nonce.clone(),
+                ),
+                publish_probe: if suspended { PublishProbe::NotNeeded } else { PublishProbe::new(connected.protocol) },
+                twins: Twins::new(parts.run.to_string(), now, lingering_will(settings)),
+                nonce,
+            },
+            requests: Requests::default(),
+            one_at_a_time: OneAtATime::new(one_at_a_time),
             broker,
             connected,
-            flooded: false,
-            online_published: false,
-            online_since: now,
-            may_publish_retained: false,
-            leaving: false,
+            phase: Phase::Greeting,
             since: now,
         }
     }
@@ -188,13 +167,8 @@ impl<'a> Connection<'a> {
         Self { expiry, ..self }
     }
 
-    /// Closes the connection in order when `until` is ready.
-    pub(super) fn until(self, until: Option<impl Future<Output = ()> + Send + 'static>) -> Self {
-        Self { until: until.map(|until| until.boxed()), ..self }
-    }
-
-    /// Works until the connection ends or the link is asked to stop.
-    pub(super) async fn run(mut self) -> End {
+    /// Works until the connection ends or the link is asked to stop, or closes it in order when `until` is ready.
+    pub(super) async fn run_until(mut self, until: Option<impl Future<Output = ()> + Send>) -> End {
         self.report.clear_connection();
         let parts = self.parts;
         parts.latest.forget_progress();
@@ -203,14 +177,14 @@ impl<'a> Connection<'a> {
         } else {
             self.listen();
         }
-        let (mut stop, mut until) = (self.parts.stop.clone(), self.until.take());
-        let look = tokio::time::sleep(TICK);
-        tokio::pin!(look);
+        let mut stop = self.parts.stop.clone();
+        let mut until = pin!(OptionFuture::from(until));
+        let mut look = pin!(tokio::time::sleep(TICK));
         loop {
             let more = self.pump();
             tokio::select! {
                 () = stopped(&mut stop) => return self.close(End::Stopped).await,
-                Some(()) = OptionFuture::from(until.as_mut()) => return self.close(End::Left).await,
+                Some(()) = &mut until => return self.close(End::Left).await,
                 ended = self.step() => if let Some(cause) = ended { return self.conclude(cause) },
                 () = &mut look => {
                     self.settle();
@@ -225,9 +199,8 @@ impl<'a> Connection<'a> {
 
     /// How often limits are to be looked at.
     pub(super) fn pace(&self) -> Duration {
-        let is_settled = self.online_published
-            && self.may_publish_retained
-            && !self.one_at_a_time
+        let is_settled = self.phase == Phase::Everything
+            && !self.one_at_a_time.is_on()
             && !self.limits.is_ending()
             && self.forwarder.settled().acknowledged.is_empty();
         if is_settled && self.keep_alive() >= SHORT_KEEP_ALIVE { AT_REST } else { TICK }
@@ -241,15 +214,14 @@ impl<'a> Connection<'a> {
 
     /// Takes in the answers that came together with the end, and determines which request ended the connection.
     fn conclude(mut self, cause: Cause) -> End {
-        while let Some(Some((ticket, fate))) = self.fates.next().now_or_never() {
+        while let Some((ticket, fate)) = self.requests.publication_now() {
             self.on_fate(ticket, fate);
         }
-        let granted = self.subscribing.as_mut().and_then(|subscribing| subscribing.now_or_never());
-        if granted.is_some_and(|grant| grant != Grant::Lost) {
-            self.trail.done(RequestId::Subscription, boottime());
+        if self.requests.subscription_now().is_some_and(|grant| grant != Grant::Lost) {
+            self.requests.trail.done(RequestId::Subscription, boottime());
         }
         self.settle();
-        End::Lost(cause, self.trail.blame(boottime()))
+        End::Lost(cause, self.requests.trail.blame(boottime()))
     }
 
     /// Waits for one thing from broker or spool and takes it in; the end of the connection is returned. Cancel-safe: each
@@ -257,16 +229,8 @@ impl<'a> Connection<'a> {
     pub(super) async fn step(&mut self) -> Option<Cause> {
         tokio::select! {
             event = self.session.next() => self.on_events(event),
-            Some((ticket, fate)) = self.fates.next() => {
-                self.on_fate(ticket, fate);
-                while let Some(Some((ticket, fate))) = self.fates.next().now_or_never() {
-                    self.on_fate(ticket, fate);
-                }
-                None
-            }
-            Some(result) = OptionFuture::from(self.subscribing.as_mut()) => {
-                self.subscribing = None;
-                self.on_granted(result);
+            answer = self.requests.answer() => {
+                self.on_answer(answer);
                 None
             }
             Some(notices) = OptionFuture::from(self.expiry.as_mut().map(Expiry::look)) => {
@@ -281,18 +245,32 @@ impl<'a> Connection<'a> {
         }
     }
 
+    fn on_answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Subscription(grant) => self.on_granted(grant),
+            Answer::Publication(ticket, fate) => {
+                self.on_fate(ticket, fate);
+                while let Some((ticket, fate)) = self.requests.publication_now() {
+                    self.on_fate(ticket, fate);
+                }
+            }
+        }
+    }
+
     /// Sends what may be sent; `true` when there is more to do at once.
     pub(super) fn pump(&mut self) -> bool {
-        if self.online_published {
+        let mut more = false;
+        if self.phase.is_online() {
             self.publish_latest();
             self.repeat();
+            more = self.forward();
         }
-        let more = self.online_published && self.forward();
-        if self.online_published && !self.may_publish_retained && self.may_inform() {
-            self.may_publish_retained = true;
+        if let Phase::Readings { online_since } = self.phase
+            && self.may_inform(online_since)
+        {
+            self.phase.end_readings();
             self.publish_latest();
         }
-        self.flooded = self.forwarder.is_flooded();
         let settled = self.forwarder.settled();
         let is_much = settled.acknowledged.len() >= SETTLE_TOGETHER
             || !settled.given_up.is_empty()
@@ -340,15 +318,18 @@ impl<'a> Connection<'a> {
             return;
         }
         let incoming = Incoming {
-            stale: arrived.expired || self.freshness_marker.is_stale(),
+            stale: arrived.expired || self.own_status.freshness_marker.is_stale(),
             response: arrived.response.filter(|target| settings.topics.may_respond_to(&target.topic)),
             topic: arrived.topic,
             payload: arrived.payload,
             retain: arrived.retain,
         };
         // A command that is taken must be answered, and answers share their lane with readings.
-        let sent =
-            if self.flooded { Err(TrySendError::Full(incoming)) } else { self.parts.commands.try_send(incoming) };
+        let sent = if self.forwarder.is_flooded() {
+            Err(TrySendError::Full(incoming))
+        } else {
+            self.parts.commands.try_send(incoming)
+        };
         match sent {
             Ok(()) => {}
             Err(TrySendError::Full(incoming)) => {

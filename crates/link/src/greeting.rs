@@ -11,13 +11,11 @@ use tracing::debug;
 
 use super::Protocol;
 use super::alarms::{About, TWIN};
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use super::inflight::Slot;
-use super::publish_probe::PublishProbe;
 use super::session::{Arrived, Filter, Grant, Publication};
 use super::subscriptions::{ANSWER_TIMEOUT, Asked};
-use super::trail::{Blame, Request, RequestId};
-use super::twins::Origin;
+use super::trail::{Request, RequestId};
 use fieldgate_clock::boottime;
 use fieldgate_model::{Qos, RecipientKind};
 
@@ -56,10 +54,8 @@ impl Connection<'_> {
         };
         let filters = self.filters(&request);
         self.broker.sending(&request, now);
-        let blame = Blame { request: request.clone(), retain: false };
-        self.trail.sent(RequestId::Subscription, blame, true);
-        self.subscriptions.sent(request, filters.iter().map(|filter| filter.topic.clone()).collect());
-        self.subscribing = Some(self.session.subscribe(filters));
+        self.subscriptions.sent(request.clone(), filters.iter().map(|filter| filter.topic.clone()).collect());
+        self.requests.subscribed(request, self.session.subscribe(filters));
     }
 
     fn filters(&self, request: &Request) -> Vec<Filter> {
@@ -95,7 +91,7 @@ impl Connection<'_> {
     pub(super) fn on_granted(&mut self, grant: Grant) {
         let now = boottime();
         let Some(Asked { request, filters }) = self.subscriptions.answered(&grant) else { return };
-        self.trail.done(RequestId::Subscription, now);
+        self.requests.trail.done(RequestId::Subscription, now);
         let news = self.broker.answered(&request, now);
         self.report.apply(news);
         let is_extra = matches!(request, Request::Health | Request::Peer);
@@ -124,7 +120,7 @@ impl Connection<'_> {
 
     /// Subscribes to our own health once everything else is subscribed to and the retained values have been published.
     fn listen_for_health(&mut self, now: Duration) {
-        if self.may_publish_retained && self.broker.may_hear_health() && self.subscriptions.want_health(now) {
+        if self.phase == Phase::Everything && self.broker.may_hear_health() && self.subscriptions.want_health(now) {
             self.subscribe_next();
         }
     }
@@ -137,7 +133,7 @@ impl Connection<'_> {
         }
         self.listen_for_peer(now);
         self.listen_for_health(now);
-        if !self.online_published
+        if self.phase == Phase::Greeting
             && self.window.is_empty()
             && waited >= ANSWER_TIMEOUT
             && let Some(request) = self.subscriptions.under_way()
@@ -156,8 +152,7 @@ impl Connection<'_> {
 
     /// A subscription was given up, because it is not answered.
     fn on_no_answer(&mut self, request: &Request, now: Duration) {
-        self.subscribing = None;
-        self.trail.done(RequestId::Subscription, now);
+        self.requests.give_up_subscription(now);
         match request {
             Request::Health => self.broker.give_up_health(),
             Request::Peer => {
@@ -174,13 +169,12 @@ impl Connection<'_> {
     }
 
     fn say_online(&mut self) {
-        let now = boottime();
-        if !self.subscriptions.hears_status() && self.subscriptions.under_way().is_none() {
-            self.publish_probe = PublishProbe::NotNeeded;
+        if self.phase == Phase::Leaving {
+            return;
         }
-        let publish_probe = self.subscriptions.hears_status() && self.publish_probe.send(now);
-        let marker = self.freshness_marker.send(now);
-        if publish_probe || marker || !self.online_published {
+        let now = boottime();
+        let (hears_status, is_asked) = (self.subscriptions.hears_status(), self.subscriptions.under_way().is_some());
+        if self.own_status.wants_online(hears_status, is_asked, now) || self.phase == Phase::Greeting {
             self.publish_online(now);
         }
     }
@@ -191,22 +185,18 @@ impl Connection<'_> {
             return;
         }
         let plain = self.status("online");
-        let nonce = (self.connected.protocol == Protocol::V5).then(|| self.nonce.clone());
+        let nonce = (self.connected.protocol == Protocol::V5).then(|| self.own_status.nonce.clone());
         let marked = Publication { nonce, ..plain.clone() };
         if self.subscriptions.hears_status() {
-            self.twins.published(now);
+            self.own_status.twins.published(now);
         }
         self.send(Slot::Birth, if self.is_too_large(&marked) { plain } else { marked });
     }
 
     /// `online` is answered, or cannot be published: now everything else may be.
     pub(super) fn on_online_published(&mut self) {
-        if !self.online_published {
-            self.online_published = true;
-            self.online_since = boottime();
-            if self.subscriptions.is_suspended() {
-                self.report.raise(About::CommandsSuspended, self.describe_suspension());
-            }
+        if self.phase.go_online(boottime()) && self.subscriptions.is_suspended() {
+            self.report.raise(About::CommandsSuspended, self.describe_suspension());
         }
     }
 
@@ -217,30 +207,24 @@ impl Connection<'_> {
 
     /// A message on our own status.
     pub(super) fn on_status(&mut self, arrived: &Arrived) {
-        if self.leaving {
+        if self.phase == Phase::Leaving {
             return;
         }
-        let (now, live) = (boottime(), !arrived.retain);
-        if live && arrived.payload == "offline" {
-            self.freshness_marker.saw_offline(self.connected.protocol, now);
-        }
-        if live && self.publish_probe.came_back() {
+        let shown = self.own_status.heard(arrived, self.connected.protocol, boottime());
+        if shown.arrives {
             self.report.clear(&About::PublishProbe);
         }
-        let queued = self.freshness_marker.is_stale();
-        self.freshness_marker.saw(arrived);
-        if !self.freshness_marker.is_stale() {
+        if shown.is_fresh {
             self.report.clear(&About::FreshnessMarker);
         }
-        if live && self.twins.heard(&arrived.payload, arrived.nonce.as_deref(), now) == Origin::Foreign && !queued {
+        if shown.is_foreign {
             self.raise_twin();
         }
     }
 
     /// A message on our own health.
     pub(super) fn on_health(&mut self, arrived: &Arrived) {
-        let counts = !self.leaving && !arrived.retain && !self.freshness_marker.is_stale();
-        if counts && self.twins.heard_health(&arrived.payload, boottime()) == Origin::Foreign {
+        if self.phase != Phase::Leaving && self.own_status.heard_health(arrived, boottime()) {
             self.raise_twin();
         }
     }
@@ -256,14 +240,14 @@ impl Connection<'_> {
 
     /// Keeps the retained status true, and ends the alarm when the other one has gone.
     pub(super) fn look_at_twins(&mut self, now: Duration) {
-        if self.online_published && self.window.free_places() > 0 && self.twins.is_due(now) {
+        if self.phase.is_online() && self.window.free_places() > 0 && self.own_status.twins.is_due(now) {
             debug!("Publishing online again, after somebody else published on our status.");
             self.publish_online(now);
         }
-        if self.twins.turns_out_foreign(now) {
+        if self.own_status.twins.turns_out_foreign(now) {
             self.raise_twin();
         }
-        if self.twins.is_over(now) {
+        if self.own_status.twins.is_over(now) {
             self.report.clear(&About::Twin);
         }
     }
@@ -285,7 +269,7 @@ mod tests {
         connection.on_online_published();
         connection.look_at_subscription(connection.since);
         assert_eq!(connection.subscriptions.under_way(), None, "readings come first");
-        connection.may_publish_retained = true;
+        connection.phase = Phase::Everything;
         connection
     }
 
@@ -313,6 +297,19 @@ mod tests {
         assert!(!connection.broker.may_hear_health());
     }
 
+    /// It would be retained behind `offline`, and say for ever that we are there.
+    #[test]
+    fn an_answer_that_comes_while_we_leave_publishes_no_online() {
+        for clean_session in [true, false] {
+            let mut bench = Bench::new(Settings { clean_session, ..settings(Protocol::V5) });
+            let mut connection = bench.connection(connected(Protocol::V5));
+            connection.listen();
+            connection.phase = Phase::Leaving;
+            connection.on_granted(Grant::Granted);
+            assert!(connection.window.is_empty());
+        }
+    }
+
     #[test]
     fn the_alarm_of_a_marker_ends_when_that_very_marker_comes_back() {
         let mut bench = Bench::new(Settings { clean_session: false, ..settings(Protocol::V5) });
@@ -328,7 +325,7 @@ mod tests {
         };
         connection.on_status(&online("00000001.1"));
         assert_eq!(alarm(&connection).as_deref(), Some("commands are refused"));
-        let ours = online(&connection.nonce);
+        let ours = online(&connection.own_status.nonce);
         connection.on_status(&ours);
         assert_eq!(alarm(&connection), None);
     }

@@ -28,6 +28,7 @@ pub mod inflight;
 pub mod lanes;
 mod latest;
 mod limits;
+mod own_status;
 mod peer;
 mod preference;
 mod publish_probe;

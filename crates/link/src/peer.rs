@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::alarms::About;
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use super::session::Arrived;
 
 /// What the peer has said on its topic.
@@ -29,7 +29,8 @@ impl Connection<'_> {
 
     /// Subscribes to the peer's topic once nothing else is to be subscribed to or published first.
     pub(super) fn listen_for_peer(&mut self, now: Duration) {
-        let may = self.may_publish_retained && self.subscriptions.takes_extras() && self.broker.may_hear_peer(now);
+        let may =
+            self.phase == Phase::Everything && self.subscriptions.takes_extras() && self.broker.may_hear_peer(now);
         let topic = self.peer_topic();
         if !may || self.subscriptions.peer() == topic.as_deref() {
             return;
@@ -91,7 +92,7 @@ mod tests {
         connection.on_online_published();
         connection.look_at_subscription(connection.since);
         assert_eq!(connection.subscriptions.under_way(), None, "everything else comes first");
-        connection.may_publish_retained = true;
+        connection.phase = Phase::Everything;
         connection.look_at_subscription(connection.since);
         assert_eq!(connection.subscriptions.under_way(), Some(&Request::Peer));
         connection
@@ -176,7 +177,7 @@ mod tests {
         let Parts { peer_topic, .. } = &bench.parts;
         assert_eq!(*peer_topic.borrow(), None);
         let mut connection = bench.connection(connected(Protocol::V5));
-        connection.may_publish_retained = true;
+        connection.phase = Phase::Everything;
         connection.listen_for_peer(boottime());
         assert_eq!((connection.subscriptions.under_way(), connection.subscriptions.peer()), (None, None));
     }

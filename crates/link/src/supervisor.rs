@@ -165,8 +165,7 @@ impl Supervisor {
         let broker = self.failover.current();
         let end = Connection::new(&self.parts, &mut self.report, broker, open.session, open.connected)
             .watching(open.expiry)
-            .until(look)
-            .run()
+            .run_until(look)
             .await;
         match (end, taken_from(&first)) {
             (End::Stopped, _) => State::Stopped,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Connection, End, TICK};
+use super::{Connection, End, Phase, TICK};
 use crate::inflight::Slot;
 use crate::session::Event;
 use crate::trail::Request;
@@ -30,8 +30,8 @@ impl Connection<'_> {
         if leaves_nothing {
             self.parts.latest.clear_all();
         }
-        self.end_care();
-        self.look_at_care(boottime());
+        self.end_one_at_a_time(boottime());
+        self.look_at_one_at_a_time(boottime());
         // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
         drop(timeout_at(deadline, self.parts.spool.offered()).await);
         while !self.is_flushed() && Instant::now() < deadline {
@@ -43,7 +43,7 @@ impl Connection<'_> {
             }
             tokio::task::yield_now().await;
         }
-        self.leaving = true;
+        self.phase = Phase::Leaving;
         if !self.broker.is_held(&Request::Publish(self.parts.settings.topics.status()), boottime()) {
             self.send(Slot::Farewell, self.status(if leaves_nothing { "" } else { "offline" }));
         }
@@ -65,6 +65,6 @@ impl Connection<'_> {
     }
 
     fn is_flushed(&self) -> bool {
-        self.online_published && self.window.is_empty() && self.is_drained() && !self.parts.latest.is_pending()
+        self.phase.is_online() && self.window.is_empty() && self.is_drained() && !self.parts.latest.is_pending()
     }
 }

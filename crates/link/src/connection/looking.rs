@@ -19,7 +19,7 @@ impl Connection<'_> {
         if let Some(cause) = self.limits.exceeded(!self.window.is_empty(), now) {
             return Some(cause);
         }
-        self.look_at_care(now);
+        self.look_at_one_at_a_time(now);
         self.look_at_subscription(now);
         self.look_at_twins(now);
         if self.subscriptions.end_suspension(now) {
@@ -32,7 +32,7 @@ impl Connection<'_> {
 
     fn look_at_what_comes_back(&mut self, now: Duration) {
         let topics = &self.parts.settings.topics;
-        if self.publish_probe.is_overdue(now) {
+        if self.own_status.publish_probe.is_overdue(now) {
             let topic = topics.status();
             let words = format!(
                 "what is published may not arrive: our own message on {topic} does not come back, and under MQTT 3.1.1 a \
@@ -41,7 +41,7 @@ impl Connection<'_> {
             );
             self.report.raise(About::PublishProbe, words);
         }
-        if self.freshness_marker.is_overdue(now) {
+        if self.own_status.freshness_marker.is_overdue(now) {
             let topic = topics.status();
             let words = format!(
                 "commands are refused: with clean_session: false our own message on {topic} must come back to distinguish new \

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt;
-
-use super::{Connection, largest_packet};
+use super::{Connection, Phase, largest_packet};
 use crate::alarms::About;
 use crate::broker_state::RETAINS_NOTHING;
 use crate::inflight::Slot;
 use crate::session::Publication;
-use crate::trail::{Blame, Request, RequestId};
+use crate::trail::{Blame, Request};
 use fieldgate_clock::boottime;
 use fieldgate_model::Qos;
 
@@ -19,8 +17,8 @@ const INFORM_AFTER: Duration = Duration::from_secs(1);
 impl Connection<'_> {
     /// What describes this gateway waits until the readings that were there at the connect have had their turn: a broker that
     /// hangs up on it must not keep them back.
-    pub(super) fn may_inform(&self) -> bool {
-        self.is_drained() || boottime().saturating_sub(self.online_since) >= INFORM_AFTER
+    pub(super) fn may_inform(&self, online_since: Duration) -> bool {
+        self.is_drained() || boottime().saturating_sub(online_since) >= INFORM_AFTER
     }
 
     /// Publishes the retained topics that are due, as many as the window accepts.
@@ -28,7 +26,7 @@ impl Connection<'_> {
         let now = boottime();
         let parts = self.parts;
         let settings = &parts.settings;
-        let waiting = (!self.may_publish_retained).then(|| [settings.topics.devices(), settings.topics.health()]);
+        let waiting = (self.phase != Phase::Everything).then(|| [settings.topics.devices(), settings.topics.health()]);
         let may = |topic: &str| waiting.as_ref().is_none_or(|topics| topics.iter().all(|waiting| waiting != topic));
         while self.window.free_places() > 0
             && let Some((topic, payload)) = parts.latest.take(now, may)
@@ -59,7 +57,7 @@ impl Connection<'_> {
         {
             if topic == self.parts.settings.topics.status() {
                 // Published as at the connect: without its mark it would be taken for another gateway's.
-                self.twins.want_online();
+                self.own_status.twins.want_online();
                 continue;
             }
             let publication = Publication::plain(topic.clone(), payload, Qos::AtMostOnce, false);
@@ -91,9 +89,8 @@ impl Connection<'_> {
         let ticket = self.window.enter(slot);
         self.broker.sending(&request, now);
         let blame = Blame { request, retain: publication.retain };
-        self.trail.sent(RequestId::Publication(ticket), blame, publication.qos != Qos::AtMostOnce);
-        let fate = self.session.publish(publication);
-        self.fates.push(Box::pin(fate.map(move |fate| (ticket, fate))));
+        let is_answered = publication.qos != Qos::AtMostOnce;
+        self.requests.published(ticket, blame, is_answered, self.session.publish(publication));
     }
 
     /// Whether it exceeds the packet size of the broker, or our own, either of which would end the connection.

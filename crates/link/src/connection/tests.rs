@@ -58,14 +58,14 @@ fn limits_are_looked_at_once_a_second_at_rest_and_more_often_while_something_is_
         let mut bench = Bench::new(Settings { keep_alive: Duration::from_secs(keep_alive), ..settings(Protocol::V5) });
         let mut connection = bench.connection(connected(Protocol::V5));
         connection.on_online_published();
-        connection.may_publish_retained = true;
+        connection.phase = Phase::Everything;
         change(&mut connection);
         connection.pace()
     };
     assert_eq!([pace(60, &|_| ()), pace(10, &|_| ()), pace(9, &|_| ())], [AT_REST, AT_REST, TICK]);
-    assert_eq!(pace(60, &|connection| connection.one_at_a_time = true), TICK);
-    assert_eq!(pace(60, &|connection| connection.may_publish_retained = false), TICK);
-    assert_eq!(pace(60, &|connection| connection.online_published = false), TICK);
+    assert_eq!(pace(60, &|connection| connection.one_at_a_time = OneAtATime::new(true)), TICK);
+    assert_eq!(pace(60, &|connection| connection.phase = Phase::Readings { online_since: boottime() }), TICK);
+    assert_eq!(pace(60, &|connection| connection.phase = Phase::Greeting), TICK);
 }
 
 /// Readings come first: a broker that hangs up on what describes the gateway must not keep them back.
@@ -82,7 +82,7 @@ fn what_describes_the_gateway_is_published_last_and_everything_else_at_once() {
         usize::from(MAX_WINDOW) - connection.window.free_places()
     };
     assert_eq!(sent(connection), 1);
-    connection.may_publish_retained = true;
+    connection.phase = Phase::Everything;
     assert_eq!(sent(connection), 3);
 }
 

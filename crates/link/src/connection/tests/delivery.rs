@@ -137,7 +137,7 @@ impl<'a> Life<'a> {
             ..testing::connected(world.start.protocol)
         };
         let mut connection = Connection::new(parts, report, broker, session, connected);
-        connection.online_published = true;
+        connection.on_online_published();
         let era = *parts.spool.era().borrow();
         Self { world, connection, wire, pending: Vec::new(), shown: Shown::default(), era }
     }
