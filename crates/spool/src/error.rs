@@ -43,6 +43,17 @@ pub enum SpoolError {
     },
 }
 
+/// Why a file of the spool could not be given up. Its fault remains: try the same again later.
+#[derive(Debug, Error)]
+pub(crate) enum GiveUpError {
+    /// There is no memory for the empty database that takes its place; the file is still open.
+    #[error(transparent)]
+    Memory(#[from] rusqlite::Error),
+    /// It is closed, and cannot be renamed or removed.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+}
+
 /// The spool has been closed, or its thread has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the spool is closed")]

@@ -12,6 +12,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use crate::MIN_SIZE;
 use crate::announced::Announcements;
 use crate::counts::Counted;
+use crate::error::GiveUpError;
 use crate::file;
 use crate::ids::CommandRows;
 use crate::record::{self, Unsound};
@@ -137,19 +138,23 @@ impl Store {
 
     /// Closes a file that turned out damaged while it was in use, and sets it aside. [`Store::in_memory`] then takes its place,
     /// also when that fails.
-    pub(super) fn set_aside(&mut self) -> Result<PathBuf, String> {
-        let placeholder = Self::in_memory(self.file.parent().unwrap_or(Path::new("/")));
-        // Dropped, so that it no longer holds the file.
-        drop(std::mem::replace(self, placeholder.map_err(|error| error.to_string())?));
-        file::set_aside(&self.file).map_err(|error| error.to_string())
+    pub(super) fn set_aside(&mut self) -> Result<PathBuf, GiveUpError> {
+        self.give_up_file()?;
+        Ok(file::set_aside(&self.file)?)
     }
 
     /// Closes a file whose rows are not needed any more, and removes it: on a full disk that needs no space, unlike deleting
     /// rows. [`Store::in_memory`] then takes its place.
-    pub(super) fn remove(&mut self) -> Result<(), String> {
-        let placeholder = Self::in_memory(self.file.parent().unwrap_or(Path::new("/")));
-        drop(std::mem::replace(self, placeholder.map_err(|error| error.to_string())?));
-        file::remove(&self.file).map_err(|error| error.to_string())
+    pub(super) fn remove(&mut self) -> Result<(), GiveUpError> {
+        self.give_up_file()?;
+        Ok(file::remove(&self.file)?)
+    }
+
+    /// Closes the file, so that it can be renamed or removed.
+    fn give_up_file(&mut self) -> rusqlite::Result<()> {
+        let placeholder = Self::in_memory(self.file.parent().unwrap_or(Path::new("/")))?;
+        drop(std::mem::replace(self, placeholder));
+        Ok(())
     }
 
     /// Rows of messages; until the file is examined, not less than there are.

@@ -98,7 +98,8 @@ impl Core {
 
     /// The broker has everything that the file has, and the disk has no space left to record that in it.
     pub(super) fn discard(&mut self, now: Moment) {
-        let cause = self.disk.store_mut().remove().err().unwrap_or_else(|| "no space on the disk".into());
+        let error = self.disk.store_mut().remove().err();
+        let cause = error.map_or_else(|| "no space on the disk".into(), |error| error.to_string());
         self.delivery.forget_rows();
         self.forget_disk(now);
         self.disk.record_fault(FaultKind::Unopened, format!("the spool cannot be written: {cause}"), now.boot);
