@@ -144,7 +144,7 @@ impl LinkChannels {
         handover: Option<link::Handover>,
     ) -> LinkTask {
         let (stop, stopped) = watch::channel(false);
-        let parts = link::Parts {
+        let parts = link::LinkResources {
             settings: plans::link_settings(config),
             run,
             spool: self.spool.clone(),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_link::{
-    self as link, Broker, Incoming, Latest, LinkState, LinkStatus, Parts, PeerStatus, Protocol, Settings, TlsSettings,
-    Transport,
+    self as link, Broker, Incoming, Latest, LinkResources, LinkState, LinkStatus, PeerStatus, Protocol, Settings,
+    TlsSettings, Transport,
 };
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Key, Message, MessageKind, Name, Qos, RunId};
@@ -130,7 +130,7 @@ pub(crate) fn start_with(settings: Settings, spool: &TestSpool, topics: Vec<Stri
     let (status_in, status) = watch::channel(LinkStatus::new(&settings));
     let (stop, stop_out) = watch::channel(false);
     let latest = Latest::default();
-    let parts = Parts {
+    let parts = LinkResources {
         settings,
         run: RUN,
         spool: spool.spool.clone(),
@@ -171,7 +171,7 @@ impl Link {
         let handover = self.task.await.unwrap();
         let (stop, stop_out) = watch::channel(false);
         let (commands_in, commands) = mpsc::channel(64);
-        let parts = Parts {
+        let parts = LinkResources {
             settings,
             run: RUN,
             spool: self.ways.1.clone(),

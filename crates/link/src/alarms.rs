@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::trail::Request;
+use super::open_requests::Request;
 
 /// How the alarm begins that another client uses our identifier.
 pub const TAKEN_OVER: &str = "another client keeps taking over our identifier";

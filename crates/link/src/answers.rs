@@ -8,37 +8,37 @@ use super::alarms::About;
 use super::connection::Connection;
 use super::inflight::{Slot, Ticket};
 use super::lanes::Lane;
-use super::session::{Fate, MAX_WINDOW};
-use super::trail::RequestId;
+use super::open_requests::RequestId;
+use super::session::{MAX_WINDOW, PublishOutcome};
 use fieldgate_clock::boottime;
 
 impl Connection<'_> {
     /// A publication was answered, written, or lost with the connection.
-    pub(super) fn on_fate(&mut self, ticket: Ticket, fate: Fate) {
+    pub(super) fn on_publish_outcome(&mut self, ticket: Ticket, outcome: PublishOutcome) {
         let now = boottime();
-        if fate == Fate::Lost {
+        if outcome == PublishOutcome::Lost {
             self.window.leave(ticket);
             self.limits.gave_up(now);
             return;
         }
         self.limits.progressed(now);
-        if self.one_at_a_time.is_on() && self.requests.trail.is_untried(ticket) {
-            self.one_at_a_time.linger(ticket, fate, now);
+        if self.one_at_a_time.is_on() && self.requests.open.is_untried(ticket) {
+            self.one_at_a_time.linger(ticket, outcome, now);
             return;
         }
-        self.finish_fate(ticket, fate, now);
+        self.finish_publication(ticket, outcome, now);
     }
 
     /// Whether one request at a time need not be sent any more, and what of it is finished.
     pub(super) fn look_at_one_at_a_time(&mut self, now: Duration) {
         let lasted = now.saturating_sub(self.since);
-        if self.one_at_a_time.is_over(self.requests.trail.answers(), lasted) {
+        if self.one_at_a_time.is_over(self.requests.open.answers(), lasted) {
             self.end_one_at_a_time(now);
         }
-        for (ticket, fate) in self.one_at_a_time.take_due(now) {
-            self.finish_fate(ticket, fate, now);
+        for (ticket, outcome) in self.one_at_a_time.take_due(now) {
+            self.finish_publication(ticket, outcome, now);
         }
-        for request in self.broker.outlived(|request| self.requests.trail.is_open(request), now) {
+        for request in self.broker.outlived(|request| self.requests.open.is_open(request), now) {
             let news = self.broker.answered(&request, now);
             self.report.apply(news);
         }
@@ -47,55 +47,55 @@ impl Connection<'_> {
     /// From now on as much is under way as the broker allows.
     pub(super) fn end_one_at_a_time(&mut self, now: Duration) {
         self.window.widen(usize::from(self.connected.receive_maximum.min(MAX_WINDOW)));
-        for (ticket, fate) in self.one_at_a_time.end() {
-            self.finish_fate(ticket, fate, now);
+        for (ticket, outcome) in self.one_at_a_time.end() {
+            self.finish_publication(ticket, outcome, now);
         }
     }
 
-    fn finish_fate(&mut self, ticket: Ticket, fate: Fate, now: Duration) {
+    fn finish_publication(&mut self, ticket: Ticket, outcome: PublishOutcome, now: Duration) {
         let Some(slot) = self.window.leave(ticket) else { return };
-        if let Some(request) = self.requests.trail.done(RequestId::Publication(ticket), now) {
+        if let Some(request) = self.requests.open.done(RequestId::Publication(ticket), now) {
             let news = self.broker.answered(&request, now);
             self.report.apply(news);
         }
         match slot {
             Slot::Birth => {
-                self.judge(self.parts.settings.topics.status(), &fate);
+                self.judge(self.resources.settings.topics.status(), &outcome);
                 self.on_online_published();
             }
             Slot::Latest(topic) => {
-                match fate {
-                    Fate::Acknowledged => self.parts.latest.acknowledged(&topic),
-                    _ => self.parts.latest.refused(&topic, now),
+                match outcome {
+                    PublishOutcome::Acknowledged => self.resources.latest.acknowledged(&topic),
+                    _ => self.resources.latest.refused(&topic, now),
                 }
-                self.judge(topic, &fate);
+                self.judge(topic, &outcome);
             }
             Slot::RequesterReply(topic) => {
-                if let Fate::Refused(words) | Fate::Unacceptable(words) = fate {
+                if let PublishOutcome::Refused(words) | PublishOutcome::Unacceptable(words) = outcome {
                     debug!(topic, error = words, "The response topic was refused; the answer is on the reply topic.");
                 }
             }
             Slot::Spooled { sequence, message, lane } => {
                 let key = &message.key;
-                let topic = self.parts.settings.topics.of(key, lane == Lane::Late);
-                self.forwarder.answered(sequence, key, lane, &fate, now);
-                if let Fate::Unacceptable(words) = fate {
+                let topic = self.resources.settings.topics.of(key, lane == Lane::Late);
+                self.forwarder.answered(sequence, key, lane, &outcome, now);
+                if let PublishOutcome::Unacceptable(words) = outcome {
                     warn!(topic, error = words, "The broker will never accept a message; it is not sent again.");
                     return self.report_given_up(key.kind, topic, &words);
                 }
-                if fate == Fate::Acknowledged {
+                if outcome == PublishOutcome::Acknowledged {
                     self.phase.end_readings();
                 }
-                self.judge(topic, &fate);
+                self.judge(topic, &outcome);
             }
             Slot::Repeat | Slot::Farewell => {}
         }
     }
 
     /// Raises or clears the alarm of a topic.
-    fn judge(&mut self, topic: String, fate: &Fate) {
-        match fate {
-            Fate::Refused(words) | Fate::Unacceptable(words) => {
+    fn judge(&mut self, topic: String, outcome: &PublishOutcome) {
+        match outcome {
+            PublishOutcome::Refused(words) | PublishOutcome::Unacceptable(words) => {
                 let words = format!("publishing on {topic} is refused: {words}");
                 self.report.raise(About::Publish(topic), words);
             }
@@ -109,22 +109,22 @@ mod tests {
     use super::*;
     use crate::Protocol;
     use crate::backoff::STABLE_AFTER;
+    use crate::open_requests::{Blame, Request};
     use crate::session::CauseKind;
-    use crate::testing::{Bench, cause, connected, settings};
-    use crate::trail::{Blame, Request};
+    use crate::testing::{LinkRig, cause, connected, settings};
 
     /// A broker that has just hung up on something.
-    fn bench() -> Bench {
-        let mut bench = Bench::new(settings(Protocol::V5));
+    fn rig() -> LinkRig {
+        let mut rig = LinkRig::new(settings(Protocol::V5));
         let blame = Blame { request: Request::Publish("b/devices".into()), retain: true };
-        bench.broker.ended(&cause(CauseKind::Closed), Some(blame), 2 * STABLE_AFTER, boottime(), "me");
-        bench
+        rig.broker.ended(&cause(CauseKind::Closed), Some(blame), 2 * STABLE_AFTER, boottime(), "me");
+        rig
     }
 
     #[test]
     fn after_a_hang_up_one_at_a_time_is_sent_until_the_connection_has_held() {
-        let mut bench = bench();
-        let mut connection = bench.connection(connected(Protocol::V5));
+        let mut rig = rig();
+        let mut connection = rig.connection(connected(Protocol::V5));
         let since = connection.since;
         connection.look_at_one_at_a_time(since + STABLE_AFTER - Duration::from_millis(1));
         assert_eq!((connection.one_at_a_time.is_on(), connection.window.free_places()), (true, 1));
@@ -137,14 +137,14 @@ mod tests {
 
     #[test]
     fn after_a_hang_up_nothing_follows_at_once_what_the_broker_does_not_answer() {
-        let mut bench = bench();
-        let mut connection = bench.connection(connected(Protocol::V5));
+        let mut rig = rig();
+        let mut connection = rig.connection(connected(Protocol::V5));
         let write = |connection: &mut Connection<'_>| {
             let topic = "b/sensors/air".to_owned();
             let ticket = connection.window.enter(Slot::RequesterReply(topic.clone()));
             let blame = Blame { request: Request::Publish(topic), retain: false };
-            connection.requests.trail.sent(RequestId::Publication(ticket), blame, false);
-            connection.on_fate(ticket, Fate::Acknowledged);
+            connection.requests.open.sent(RequestId::Publication(ticket), blame, false);
+            connection.on_publish_outcome(ticket, PublishOutcome::Acknowledged);
         };
         write(&mut connection);
         connection.look_at_one_at_a_time(Duration::ZERO);

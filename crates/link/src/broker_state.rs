@@ -12,9 +12,9 @@ use super::Protocol;
 use super::alarms::{About, BRIEF, News, TAKEN_OVER};
 use super::backoff::{Backoff, STABLE_AFTER, TAKEN_OVER_TIMES};
 use super::dialect::Dialect;
+use super::open_requests::{Blame, Request};
 use super::session::{Cause, CauseKind, Connected, Will};
 use super::suspects::{Suspects, Verdict};
-use super::trail::{Blame, Request};
 use fieldgate_model::Qos;
 use fieldgate_model::field::format_duration;
 
@@ -209,8 +209,8 @@ impl BrokerState {
     }
 
     /// Whether the next connection should ask for one thing at a time.
-    pub(super) fn is_careful(&self) -> bool {
-        self.suspects.is_careful()
+    pub(super) fn is_one_at_a_time(&self) -> bool {
+        self.suspects.is_one_at_a_time()
     }
 
     /// Whether it is known that the broker retains nothing.
@@ -255,8 +255,8 @@ impl BrokerState {
     }
 
     /// Whether a request must not be made now, for the broker hangs up on it.
-    pub(super) fn is_held(&self, request: &Request, now: Duration) -> bool {
-        self.suspects.is_held(request, now)
+    pub(super) fn is_held_back(&self, request: &Request, now: Duration) -> bool {
+        self.suspects.is_held_back(request, now)
     }
 
     /// A request is made.

@@ -32,15 +32,15 @@ use super::freshness_marker::FreshnessMarker;
 use super::inflight::Window;
 use super::lanes::LANE_CAPACITY;
 use super::limits::Limits;
+use super::open_requests::{Blame, RequestId};
 use super::own_status::OwnStatus;
 use super::publish_probe::PublishProbe;
 use super::report::Report;
 use super::session::{Arrived, Cause, Connected, EVENT_CAPACITY, Event, Grant, MAX_PACKET, MAX_WINDOW, Session};
 use super::spool_client::SpoolClient;
 use super::subscriptions::Subscriptions;
-use super::trail::{Blame, RequestId};
 use super::twins::Twins;
-use super::{Incoming, Parts, Settings};
+use super::{Incoming, LinkResources, Settings};
 use fieldgate_clock::stop::stopped;
 use fieldgate_clock::{self as clock, boottime};
 use one_at_a_time::OneAtATime;
@@ -51,7 +51,7 @@ use requests::{Answer, Requests};
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
 /// How often they are looked at otherwise.
-const AT_REST: Duration = Duration::from_secs(1);
+const SLOW_TICK: Duration = Duration::from_secs(1);
 
 /// A shorter keep-alive is looked after more often.
 const SHORT_KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ const SUSPENDED_FOR: Duration = Duration::from_secs(600);
 
 /// Acknowledgements are passed to the spool when there are so many, or when nothing else is in flight: its thread is not woken
 /// for each of them.
-const SETTLE_TOGETHER: usize = 32;
+const REPORT_TOGETHER: usize = 32;
 
 /// For the broker to notice that a connection has ended, beyond the keep-alive.
 const GRACE: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ pub(super) enum End {
 
 /// One open connection.
 pub(super) struct Connection<'a> {
-    pub(super) parts: &'a Parts,
+    pub(super) resources: &'a LinkResources,
     pub(super) report: &'a mut Report,
     pub(super) broker: &'a mut BrokerState,
     pub(super) connected: Connected,
@@ -115,22 +115,22 @@ fn largest_packet(connected: &Connected) -> usize {
 
 impl<'a> Connection<'a> {
     pub(super) fn new(
-        parts: &'a Parts,
+        resources: &'a LinkResources,
         report: &'a mut Report,
         broker: &'a mut BrokerState,
         session: Session,
         connected: Connected,
     ) -> Self {
-        let (now, settings) = (boottime(), &parts.settings);
-        let nonce = format!("{}.{:08x}", parts.run, fastrand::u32(..));
-        let (suspended, one_at_a_time) = (broker.suspends_commands(), broker.is_careful());
+        let (now, settings) = (boottime(), &resources.settings);
+        let nonce = format!("{}.{:08x}", resources.run, fastrand::u32(..));
+        let (suspended, one_at_a_time) = (broker.suspends_commands(), broker.is_one_at_a_time());
         let limit = usize::from(connected.receive_maximum.min(MAX_WINDOW));
         Self {
-            parts,
+            resources,
             report,
             window: Window::new(if one_at_a_time { 1 } else { limit }),
             forwarder: Forwarder::new(ConnectionFacts {
-                run: parts.run,
+                run: resources.run,
                 late_after: settings.late_after,
                 topics: settings.topics.clone(),
                 protocol: connected.protocol,
@@ -138,11 +138,11 @@ impl<'a> Connection<'a> {
                 up_since: now,
             }),
             limits: Limits::new(now),
-            spool: SpoolClient::new(parts.spool.clone()),
+            spool: SpoolClient::new(resources.spool.clone()),
             session,
             expiry: None,
             subscriptions: Subscriptions::new(suspended.then(|| now + SUSPENDED_FOR)),
-            command_topics: parts.command_topics.clone(),
+            command_topics: resources.command_topics.clone(),
             own_status: OwnStatus {
                 freshness_marker: FreshnessMarker::new(
                     settings.clean_session || suspended,
@@ -150,7 +150,7 @@ impl<'a> Connection<'a> {
                     nonce.clone(),
                 ),
                 publish_probe: if suspended { PublishProbe::NotNeeded } else { PublishProbe::new(connected.protocol) },
-                twins: Twins::new(parts.run.to_string(), now, lingering_will(settings)),
+                twins: Twins::new(resources.run.to_string(), now, lingering_will(settings)),
                 nonce,
             },
             requests: Requests::default(),
@@ -170,14 +170,14 @@ impl<'a> Connection<'a> {
     /// Works until the connection ends or the link is asked to stop, or closes it in order when `until` is ready.
     pub(super) async fn run_until(mut self, until: Option<impl Future<Output = ()> + Send>) -> End {
         self.report.clear_connection();
-        let parts = self.parts;
-        parts.latest.forget_progress();
+        let resources = self.resources;
+        resources.latest.forget_progress();
         if self.subscriptions.is_suspended() {
             self.subscribe_next();
         } else {
             self.listen();
         }
-        let mut stop = self.parts.stop.clone();
+        let mut stop = self.resources.stop.clone();
         let mut until = pin!(OptionFuture::from(until));
         let mut look = pin!(tokio::time::sleep(TICK));
         loop {
@@ -187,11 +187,11 @@ impl<'a> Connection<'a> {
                 Some(()) = &mut until => return self.close(End::Left).await,
                 ended = self.step() => if let Some(cause) = ended { return self.conclude(cause) },
                 () = &mut look => {
-                    self.settle();
+                    self.report_settled();
                     if let Some(cause) = self.look_after() { return self.conclude(cause) }
                     look.as_mut().reset(Instant::now() + clock::until_multiple(self.pace(), boottime()));
                 }
-                () = parts.latest.changed() => {}
+                () = resources.latest.changed() => {}
                 () = tokio::task::yield_now(), if more => {}
             }
         }
@@ -203,25 +203,25 @@ impl<'a> Connection<'a> {
             && !self.one_at_a_time.is_on()
             && !self.limits.is_ending()
             && self.forwarder.settled().acknowledged.is_empty();
-        if is_settled && self.keep_alive() >= SHORT_KEEP_ALIVE { AT_REST } else { TICK }
+        if is_settled && self.keep_alive() >= SHORT_KEEP_ALIVE { SLOW_TICK } else { TICK }
     }
 
     /// The keep-alive that is in force.
     pub(super) fn keep_alive(&self) -> Duration {
-        let configured = self.parts.settings.keep_alive.max(Duration::from_secs(1));
+        let configured = self.resources.settings.keep_alive.max(Duration::from_secs(1));
         self.connected.server_keep_alive.filter(|server| !server.is_zero()).unwrap_or(configured)
     }
 
     /// Takes in the answers that came together with the end, and determines which request ended the connection.
     fn conclude(mut self, cause: Cause) -> End {
-        while let Some((ticket, fate)) = self.requests.publication_now() {
-            self.on_fate(ticket, fate);
+        while let Some((ticket, outcome)) = self.requests.publication_now() {
+            self.on_publish_outcome(ticket, outcome);
         }
         if self.requests.subscription_now().is_some_and(|grant| grant != Grant::Lost) {
-            self.requests.trail.done(RequestId::Subscription, boottime());
+            self.requests.open.done(RequestId::Subscription, boottime());
         }
-        self.settle();
-        End::Lost(cause, self.requests.trail.blame(boottime()))
+        self.report_settled();
+        End::Lost(cause, self.requests.open.blame(boottime()))
     }
 
     /// Waits for one thing from broker or spool and takes it in; the end of the connection is returned. Cancel-safe: each
@@ -248,10 +248,10 @@ impl<'a> Connection<'a> {
     fn on_answer(&mut self, answer: Answer) {
         match answer {
             Answer::Subscription(grant) => self.on_granted(grant),
-            Answer::Publication(ticket, fate) => {
-                self.on_fate(ticket, fate);
-                while let Some((ticket, fate)) = self.requests.publication_now() {
-                    self.on_fate(ticket, fate);
+            Answer::Publication(ticket, outcome) => {
+                self.on_publish_outcome(ticket, outcome);
+                while let Some((ticket, outcome)) = self.requests.publication_now() {
+                    self.on_publish_outcome(ticket, outcome);
                 }
             }
         }
@@ -272,11 +272,11 @@ impl<'a> Connection<'a> {
             self.publish_latest();
         }
         let settled = self.forwarder.settled();
-        let is_much = settled.acknowledged.len() >= SETTLE_TOGETHER
+        let is_much = settled.acknowledged.len() >= REPORT_TOGETHER
             || !settled.given_up.is_empty()
             || self.forwarder.passed_over() >= LANE_CAPACITY;
         if self.window.is_empty() || is_much {
-            self.settle();
+            self.report_settled();
         }
         more
     }
@@ -304,7 +304,7 @@ impl<'a> Connection<'a> {
     }
 
     fn on_publish(&mut self, arrived: Arrived) {
-        let settings = &self.parts.settings;
+        let settings = &self.resources.settings;
         if arrived.topic == settings.topics.status() {
             self.on_status(&arrived);
             return;
@@ -328,7 +328,7 @@ impl<'a> Connection<'a> {
         let sent = if self.forwarder.is_flooded() {
             Err(TrySendError::Full(incoming))
         } else {
-            self.parts.commands.try_send(incoming)
+            self.resources.commands.try_send(incoming)
         };
         match sent {
             Ok(()) => {}

@@ -12,9 +12,9 @@ use super::alarms::{About, News};
 use super::backoff::{Backoff, SHORT_MAX, STABLE_AFTER, TAKEN_OVER_WITHIN};
 use super::broker_state::BrokerState;
 use super::dialect::{Accepted, Dialect};
+use super::open_requests::Blame;
 use super::preference::Preference;
 use super::session::{Cause, CauseKind};
-use super::trail::Blame;
 use super::{Protocol, ProtocolChoice};
 
 /// All brokers of the list.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::guest;
 use super::secrets::credentials_folder;
-use super::session::{Event, Fate, Filter, Grant, Publication, Session};
+use super::session::{Event, Filter, Grant, Publication, PublishOutcome, Session};
 use super::{Broker, Settings};
 use fieldgate_model::Qos;
 
@@ -61,11 +61,13 @@ async fn at_broker(
     let found = find(&mut session, settings, known).await?;
     let topics: Vec<_> = found.union(announced).cloned().collect();
     for some in topics.chunks(AT_ONCE) {
-        for (topic, fate) in clear(&mut session, some).await? {
-            match fate {
-                Fate::Acknowledged => done.cleared.push(topic),
-                Fate::Lost => return Err("the connection ended".into()),
-                Fate::Refused(words) | Fate::Unacceptable(words) => done.refused.push((topic, words)),
+        for (topic, outcome) in clear(&mut session, some).await? {
+            match outcome {
+                PublishOutcome::Acknowledged => done.cleared.push(topic),
+                PublishOutcome::Lost => return Err("the connection ended".into()),
+                PublishOutcome::Refused(words) | PublishOutcome::Unacceptable(words) => {
+                    done.refused.push((topic, words))
+                }
             }
         }
     }
@@ -128,23 +130,23 @@ fn live(event: Event) -> Result<Option<(String, bool)>, String> {
     }
 }
 
-async fn clear(session: &mut Session, topics: &[String]) -> Result<Vec<(String, Fate)>, String> {
-    let mut fates: Vec<_> = topics
+async fn clear(session: &mut Session, topics: &[String]) -> Result<Vec<(String, PublishOutcome)>, String> {
+    let mut outcomes: Vec<_> = topics
         .iter()
         .map(|topic| (topic, session.publish(Publication::plain(topic.clone(), "", Qos::AtLeastOnce, true))))
         .collect();
     let deadline = Instant::now() + BROKER_ANSWERS_WITHIN;
     let mut all = Vec::new();
-    for (topic, fate) in &mut fates {
-        let fate = loop {
+    for (topic, outcome) in &mut outcomes {
+        let outcome = loop {
             tokio::select! {
-                fate = &mut *fate => break fate,
+                outcome = &mut *outcome => break outcome,
                 // What we clear comes back, and must be taken from the way.
                 event = session.next() => drop(live(event)?),
                 () = tokio::time::sleep_until(deadline) => return Err("the broker does not answer".into()),
             }
         };
-        all.push(((*topic).clone(), fate));
+        all.push(((*topic).clone(), outcome));
     }
     Ok(all)
 }

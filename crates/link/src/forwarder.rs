@@ -2,7 +2,7 @@
 //!
 //! What the spool answered and what the broker acknowledged goes in; publications come out, one [`Step`] at a time, and with
 //! them what is to be read ([`Forwarder::ask`]) and what is settled ([`Forwarder::take_settled`]). Time is an argument.
-//! `connection/forwarding.rs` drives it: it asks the spool, hands the publications over, and writes the log and the alarms.
+//! `connection/forwarding.rs` drives it: it asks the spool, sends the publications, and writes the log and the alarms.
 //!
 //! Promised: a message is settled when the broker has acknowledged it, or when it can never be sent, and not before. What is on
 //! its way, or settled while an answer of the spool was under way, is not sent a second time on the same connection.
@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::Protocol;
 use super::inflight::{Slot, Window};
 use super::lanes::{Accepts, Lane, Lanes, Next};
-use super::session::{Fate, Publication};
+use super::session::{Publication, PublishOutcome};
 use fieldgate_model::payload::{self, StoredEvent, StoredReply};
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Key, Message, MessageKind, Moment, Name, Qos, RunId};
@@ -166,7 +166,7 @@ impl Forwarder {
 
     /// The spool has answered. What is settled or on its way may still be in the answer; after a refusal a lane reads again
     /// where that lies. Returns whether it is to be asked again at once.
-    pub(super) fn offer(&mut self, lane: Lane, mut batch: Batch, window: &Window, now: Duration) -> bool {
+    pub(super) fn take_batch(&mut self, lane: Lane, mut batch: Batch, window: &Window, now: Duration) -> bool {
         let Self { lanes: Some(lanes), asked, settled, settled_since, passed_over_since, .. } = self else {
             return false;
         };
@@ -178,7 +178,7 @@ impl Forwarder {
         }
         let known =
             |sequence| window.holds(sequence) || settled.contains(sequence) || settled_since.contains(&sequence);
-        lanes.offer(lane, &batch, known, now);
+        lanes.take_batch(lane, &batch, known, now);
         asked[lane as usize] = false;
         if !asked.contains(&true) {
             settled_since.clear();
@@ -281,17 +281,24 @@ impl Forwarder {
     }
 
     /// The broker has answered a message. One whose publication was lost with the connection is sent again by the next.
-    pub(super) fn answered(&mut self, sequence: Sequence, key: &Key, lane: Lane, fate: &Fate, now: Duration) {
-        match fate {
-            Fate::Acknowledged => {
+    pub(super) fn answered(
+        &mut self,
+        sequence: Sequence,
+        key: &Key,
+        lane: Lane,
+        outcome: &PublishOutcome,
+        now: Duration,
+    ) {
+        match outcome {
+            PublishOutcome::Acknowledged => {
                 if let Some(lanes) = &mut self.lanes {
                     lanes.accepted(lane, key);
                 }
                 self.settled.acknowledged.push(sequence);
             }
-            Fate::Refused(_) => self.refused(sequence, key, lane, now),
-            Fate::Unacceptable(reason) => self.give_up(sequence, key, lane, reason.clone()),
-            Fate::Lost => {}
+            PublishOutcome::Refused(_) => self.refused(sequence, key, lane, now),
+            PublishOutcome::Unacceptable(reason) => self.give_up(sequence, key, lane, reason.clone()),
+            PublishOutcome::Lost => {}
         }
     }
 

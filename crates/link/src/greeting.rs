@@ -13,9 +13,9 @@ use super::Protocol;
 use super::alarms::{About, TWIN};
 use super::connection::{Connection, Phase};
 use super::inflight::Slot;
+use super::open_requests::{Request, RequestId};
 use super::session::{Arrived, Filter, Grant, Publication};
 use super::subscriptions::{ANSWER_TIMEOUT, Asked};
-use super::trail::{Request, RequestId};
 use fieldgate_clock::boottime;
 use fieldgate_model::{Qos, RecipientKind};
 
@@ -49,7 +49,7 @@ impl Connection<'_> {
     /// Subscribes to what is next, and publishes `online` when nothing is.
     pub(super) fn subscribe_next(&mut self) {
         let now = boottime();
-        let Some(request) = self.subscriptions.take_next(|request| self.broker.is_held(request, now)) else {
+        let Some(request) = self.subscriptions.take_next(|request| self.broker.is_held_back(request, now)) else {
             return self.say_online();
         };
         let filters = self.filters(&request);
@@ -59,7 +59,7 @@ impl Connection<'_> {
     }
 
     fn filters(&self, request: &Request) -> Vec<Filter> {
-        let settings = &self.parts.settings;
+        let settings = &self.resources.settings;
         let command = |topic| Filter { topic, retain_as_published: true, send_retained: true, no_local: false };
         // Our own status must come back.
         let own = |topic, no_local| Filter { topic, retain_as_published: false, send_retained: false, no_local };
@@ -73,7 +73,7 @@ impl Connection<'_> {
 
     /// What commands are subscribed to by: one filter for each kind of what takes them, where the broker has wildcards.
     pub(super) fn command_filters(&self) -> Vec<String> {
-        let topics = &self.parts.settings.topics;
+        let topics = &self.resources.settings.topics;
         let wanted = self.command_topics.borrow();
         if !self.connected.wildcards {
             return wanted.clone();
@@ -91,7 +91,7 @@ impl Connection<'_> {
     pub(super) fn on_granted(&mut self, grant: Grant) {
         let now = boottime();
         let Some(Asked { request, filters }) = self.subscriptions.answered(&grant) else { return };
-        self.requests.trail.done(RequestId::Subscription, now);
+        self.requests.open.done(RequestId::Subscription, now);
         let news = self.broker.answered(&request, now);
         self.report.apply(news);
         let is_extra = matches!(request, Request::Health | Request::Peer);
@@ -145,7 +145,7 @@ impl Connection<'_> {
             }
             self.say_online();
         }
-        if self.subscriptions.retry_commands(|| self.broker.is_held(&Request::Commands, now)) {
+        if self.subscriptions.retry_commands(|| self.broker.is_held_back(&Request::Commands, now)) {
             self.subscribe_next();
         }
     }
@@ -180,7 +180,7 @@ impl Connection<'_> {
     }
 
     fn publish_online(&mut self, now: Duration) {
-        if self.broker.is_held(&Request::Publish(self.parts.settings.topics.status()), now) {
+        if self.broker.is_held_back(&Request::Publish(self.resources.settings.topics.status()), now) {
             self.on_online_published();
             return;
         }
@@ -201,7 +201,7 @@ impl Connection<'_> {
     }
 
     pub(super) fn status(&self, word: &'static str) -> Publication {
-        let settings = &self.parts.settings;
+        let settings = &self.resources.settings;
         Publication::plain(settings.topics.status(), word, Qos::AtLeastOnce, settings.retain_state)
     }
 
@@ -230,7 +230,7 @@ impl Connection<'_> {
     }
 
     fn raise_twin(&mut self) {
-        let base = self.parts.settings.topics.base();
+        let base = self.resources.settings.topics.base();
         let words = format!(
             "{TWIN} {base}: two of one name obey the same commands and overwrite each other's states; \
              give one of them another gateway.name, or another mqtt.base_topic"
@@ -256,13 +256,13 @@ impl Connection<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Bench, alarm, connected, settings};
+    use crate::testing::{LinkRig, alarm, connected, settings};
     use crate::{Protocol, Settings};
     use bytes::Bytes;
 
     /// A connection that has subscribed to its status, and published what describes the gateway.
-    fn informed(bench: &mut Bench) -> Connection<'_> {
-        let mut connection = bench.connection(connected(Protocol::V5));
+    fn informed(rig: &mut LinkRig) -> Connection<'_> {
+        let mut connection = rig.connection(connected(Protocol::V5));
         connection.listen();
         assert_eq!(connection.subscriptions.under_way(), Some(&Request::Status));
         connection.on_granted(Grant::Granted);
@@ -275,8 +275,8 @@ mod tests {
 
     #[test]
     fn our_own_health_is_subscribed_to_once_after_everything_else() {
-        let mut bench = Bench::new(settings(Protocol::V5));
-        let mut connection = informed(&mut bench);
+        let mut rig = LinkRig::new(settings(Protocol::V5));
+        let mut connection = informed(&mut rig);
         connection.look_at_subscription(connection.since);
         assert_eq!(connection.subscriptions.under_way(), Some(&Request::Health));
         connection.on_granted(Grant::Granted);
@@ -287,8 +287,8 @@ mod tests {
 
     #[test]
     fn a_subscription_to_our_own_health_that_is_not_answered_is_given_up() {
-        let mut bench = Bench::new(settings(Protocol::V5));
-        let mut connection = informed(&mut bench);
+        let mut rig = LinkRig::new(settings(Protocol::V5));
+        let mut connection = informed(&mut rig);
         connection.look_at_subscription(connection.since);
         connection.look_at_subscription(connection.since + ANSWER_TIMEOUT / 2);
         assert_eq!(connection.subscriptions.under_way(), Some(&Request::Health));
@@ -301,8 +301,8 @@ mod tests {
     #[test]
     fn an_answer_that_comes_while_we_leave_publishes_no_online() {
         for clean_session in [true, false] {
-            let mut bench = Bench::new(Settings { clean_session, ..settings(Protocol::V5) });
-            let mut connection = bench.connection(connected(Protocol::V5));
+            let mut rig = LinkRig::new(Settings { clean_session, ..settings(Protocol::V5) });
+            let mut connection = rig.connection(connected(Protocol::V5));
             connection.listen();
             connection.phase = Phase::Leaving;
             connection.on_granted(Grant::Granted);
@@ -312,8 +312,8 @@ mod tests {
 
     #[test]
     fn the_alarm_of_a_marker_ends_when_that_very_marker_comes_back() {
-        let mut bench = Bench::new(Settings { clean_session: false, ..settings(Protocol::V5) });
-        let mut connection = informed(&mut bench);
+        let mut rig = LinkRig::new(Settings { clean_session: false, ..settings(Protocol::V5) });
+        let mut connection = informed(&mut rig);
         connection.report.raise(About::FreshnessMarker, "commands are refused".into());
         let online = |nonce: &str| Arrived {
             topic: "b/status".into(),

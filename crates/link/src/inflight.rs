@@ -1,4 +1,4 @@
-//! What is handed to the broker and not yet acknowledged. Pure.
+//! What was sent to the broker and is not acknowledged yet. Pure.
 //!
 //! One window for everything, because the broker's Receive Maximum counts everything.
 

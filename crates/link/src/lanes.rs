@@ -161,13 +161,13 @@ impl Lanes {
     }
 
     /// Takes in what was read from where `lane` wanted to; `known` says which are in flight or settled.
-    pub fn offer(&mut self, lane: Lane, batch: &Batch, known: impl Fn(Sequence) -> bool, now: Duration) {
+    pub fn take_batch(&mut self, lane: Lane, batch: &Batch, known: impl Fn(Sequence) -> bool, now: Duration) {
         for Stored { sequence, .. } in &batch.messages {
             self.passed_over.remove(sequence);
         }
         match lane {
-            Lane::Live => self.offer_live(batch, &known, now),
-            Lane::Late => self.offer_late(batch, &known, now),
+            Lane::Live => self.take_live_batch(batch, &known, now),
+            Lane::Late => self.take_late_batch(batch, &known, now),
         }
         for Stored { sequence, .. } in &batch.messages {
             let waits = self.live.waiting.contains_key(sequence) || self.late.waiting.contains_key(sequence);
@@ -187,14 +187,14 @@ impl Lanes {
         self.passed_over.len()
     }
 
-    fn offer_live(&mut self, batch: &Batch, known: impl Fn(Sequence) -> bool, now: Duration) {
+    fn take_live_batch(&mut self, batch: &Batch, known: impl Fn(Sequence) -> bool, now: Duration) {
         self.live.cursor = batch.next;
         for &Stored { sequence, ref message } in &batch.messages {
             if known(sequence) {
                 continue;
             }
             if !is_fresh(message, self.run, self.late_after, now) {
-                self.hand_over(sequence, &message.key);
+                self.move_to_late_lane(sequence, &message.key);
             } else if self.live.state(&message.key).is_some_and(|state| state != KeyState::Open) {
                 self.live
                     .refused
@@ -206,7 +206,7 @@ impl Lanes {
         }
     }
 
-    fn offer_late(&mut self, batch: &Batch, known: impl Fn(Sequence) -> bool, now: Duration) {
+    fn take_late_batch(&mut self, batch: &Batch, known: impl Fn(Sequence) -> bool, now: Duration) {
         self.late.cursor = batch.next.min(self.boundary);
         for &Stored { sequence, ref message } in &batch.messages {
             if sequence >= self.boundary {
@@ -236,7 +236,7 @@ impl Lanes {
         self.live.replies >= REPLIES_MANY
     }
 
-    /// The next message of the live lane. What has become too old there is handed over first.
+    /// The next message of the live lane. What has become too old there moves to the late lane first.
     pub fn next_live(&mut self, now: Duration, accepts: Accepts) -> Option<Next> {
         while let Some((sequence, message)) = self.live.waiting.first_key_value()
             && !is_fresh(message, self.run, self.late_after, now)
@@ -244,7 +244,7 @@ impl Lanes {
             let (sequence, key) = (*sequence, message.key.clone());
             self.live.remove(sequence);
             self.passed_over.insert(sequence);
-            self.hand_over(sequence, &key);
+            self.move_to_late_lane(sequence, &key);
         }
         let may_go =
             |message: &Message| (accepts.replies || !message.key.kind.is_reply()) && self.may_go_live(message, now);
@@ -342,7 +342,7 @@ impl Lanes {
 
     /// Leaves `sequence` to the late lane, and with it what the live lane has of the same key from before: it is as old, and
     /// would come behind it otherwise.
-    fn hand_over(&mut self, sequence: Sequence, key: &Key) {
+    fn move_to_late_lane(&mut self, sequence: Sequence, key: &Key) {
         let waiting = self.live.waiting.range(..sequence).filter(|(_, message)| message.key == *key);
         let earlier: Vec<Sequence> = waiting.map(|(at, _)| *at).collect();
         let refused =

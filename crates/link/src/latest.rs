@@ -7,11 +7,13 @@
 //! something newer goes to its topic first or the connection ends.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+
+use super::lock::lock;
 
 /// Longest wait before a refused topic is tried again.
 const REFUSED_MAX: Duration = Duration::from_secs(60);
@@ -70,7 +72,7 @@ impl Latest {
 
     /// Publishes what is retained on these topics once more, for somebody who has just come to a broker that keeps nothing.
     pub fn set_again<'a>(&self, wanted: impl IntoIterator<Item = &'a String>) {
-        let Topics { entries, dirty } = &mut *self.lock();
+        let Topics { entries, dirty } = &mut *self.topics();
         for topic in wanted {
             if let Some(entry) = entries.get_mut(topic).filter(|entry| entry.progress == Progress::Known) {
                 entry.progress = Progress::Dirty;
@@ -82,13 +84,13 @@ impl Latest {
 
     /// The same for every topic.
     pub fn set_all_again(&self) {
-        let topics: Vec<_> = self.lock().entries.keys().cloned().collect();
+        let topics: Vec<_> = self.topics().entries.keys().cloned().collect();
         self.set_again(&topics);
     }
 
     /// Whether the broker has the newest value of each of these topics, as far as they are not forgotten.
     pub fn is_published<'a>(&self, wanted: impl IntoIterator<Item = &'a String>) -> bool {
-        let topics = self.lock();
+        let topics = self.topics();
         wanted.into_iter().all(|topic| topics.entries.get(topic).is_none_or(|entry| entry.progress == Progress::Known))
     }
 
@@ -109,24 +111,24 @@ impl Latest {
     }
 
     fn repeats(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
-        self.0.repeats.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.repeats)
     }
 
     /// Clears every topic.
     pub(super) fn clear_all(&self) {
-        let topics: Vec<_> = self.lock().entries.keys().cloned().collect();
+        let topics: Vec<_> = self.topics().entries.keys().cloned().collect();
         topics.into_iter().for_each(|topic| self.clear(topic));
     }
 
     /// From now on readings are retained on these topics only, whatever was said when they were taken: one that waited in
     /// the spool would otherwise fill a topic again that was cleared meanwhile.
     pub fn retain_readings_on(&self, topics: BTreeSet<String>) {
-        *self.0.retaining.lock().unwrap_or_else(PoisonError::into_inner) = Some(topics);
+        *lock(&self.0.retaining) = Some(topics);
     }
 
     /// Whether a reading may be retained on `topic`.
     pub(super) fn may_retain(&self, topic: &str) -> bool {
-        let retaining = self.0.retaining.lock().unwrap_or_else(PoisonError::into_inner);
+        let retaining = lock(&self.0.retaining);
         retaining.as_ref().is_none_or(|topics| topics.contains(topic))
     }
 
@@ -134,7 +136,7 @@ impl Latest {
     pub fn rebase(&self, old: &str, new: &str) {
         let below = |topic: &String| topic.strip_prefix(old).is_some_and(|rest| rest.starts_with('/'));
         let moved: Vec<(String, Bytes)> = {
-            let topics = self.lock();
+            let topics = self.topics();
             let present = topics.entries.iter().filter(|(topic, entry)| below(topic) && !entry.payload.is_empty());
             present.map(|(topic, entry)| (topic.clone(), entry.payload.clone())).collect()
         };
@@ -145,7 +147,7 @@ impl Latest {
     }
 
     fn change(&self, topic: String, payload: Bytes) {
-        let mut topics = self.lock();
+        let mut topics = self.topics();
         let Topics { entries, dirty } = &mut *topics;
         match entries.get_mut(&topic) {
             Some(entry) if entry.payload == payload => return,
@@ -173,7 +175,7 @@ impl Latest {
     /// A new connection knows nothing: everything is to be sent.
     pub(super) fn forget_progress(&self) {
         self.repeats().clear();
-        let Topics { entries, dirty } = &mut *self.lock();
+        let Topics { entries, dirty } = &mut *self.topics();
         *dirty = entries.keys().cloned().collect();
         for entry in entries.values_mut() {
             *entry = Entry::new(std::mem::take(&mut entry.payload));
@@ -182,7 +184,7 @@ impl Latest {
 
     /// The next topic to send among those that `may` be sent now; it is then in flight.
     pub(super) fn take(&self, now: Duration, may: impl Fn(&str) -> bool) -> Option<(String, Bytes)> {
-        let Topics { entries, dirty } = &mut *self.lock();
+        let Topics { entries, dirty } = &mut *self.topics();
         let is_due =
             |topic: &&String| may(topic.as_str()) && entries.get(*topic).is_some_and(|entry| entry.not_before <= now);
         let topic = dirty.iter().find(is_due)?.clone();
@@ -194,7 +196,7 @@ impl Latest {
 
     /// The broker has what was sent.
     pub(super) fn acknowledged(&self, topic: &str) {
-        let Topics { entries, dirty } = &mut *self.lock();
+        let Topics { entries, dirty } = &mut *self.topics();
         let Some(entry) = entries.get_mut(topic) else { return };
         entry.failures = 0;
         match entry.progress {
@@ -209,7 +211,7 @@ impl Latest {
 
     /// The broker refused it: it is tried again later, each time after a longer wait.
     pub(super) fn refused(&self, topic: &str, now: Duration) {
-        let Topics { entries, dirty } = &mut *self.lock();
+        let Topics { entries, dirty } = &mut *self.topics();
         if let Some(entry) = entries.get_mut(topic) {
             let wait = Duration::from_secs(1 << entry.failures.min(6)).min(REFUSED_MAX);
             entry.failures = entry.failures.saturating_add(1);
@@ -221,12 +223,12 @@ impl Latest {
 
     /// Whether something is still to be sent or acknowledged.
     pub(super) fn is_pending(&self) -> bool {
-        self.lock().entries.values().any(|entry| entry.progress != Progress::Known && entry.failures == 0)
+        self.topics().entries.values().any(|entry| entry.progress != Progress::Known && entry.failures == 0)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Topics> {
+    fn topics(&self) -> MutexGuard<'_, Topics> {
         // Each method leaves the map whole at every step, so a panic elsewhere has not harmed it.
-        self.0.topics.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.topics)
     }
 }
 
@@ -367,7 +369,7 @@ mod tests {
             assert!(latest.take(NOW, any).is_some());
             latest.refused("a", NOW);
             assert_eq!(latest.take(NOW + Duration::from_secs(wait - 1), any), None);
-            latest.lock().entries.get_mut("a").unwrap().not_before = NOW;
+            latest.topics().entries.get_mut("a").unwrap().not_before = NOW;
         }
     }
 }

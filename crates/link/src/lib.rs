@@ -1,4 +1,4 @@
-//! The link to the broker: keeps one connection, sends what the spool has and what is retained, hands commands on.
+//! The link to the broker: keeps one connection, sends what the spool has and what is retained, passes commands on.
 //!
 //! [`run`] is the supervisor: it connects, keeps the connection, waits and connects again until it is asked to stop. One
 //! connection lives in `connection.rs` and its folder; what the client library knows stays in `session/` and `tls.rs`. When something is
@@ -6,9 +6,11 @@
 //! least once, never less. The link does not know sensors or outputs, and decides nothing about commands.
 //!
 //! Read in this order: `lib.rs`, `supervisor.rs`, `connection.rs`, which owns the socket, the spool and the clock; then the pure
-//! parts, which have none of them: `forwarder.rs` (what is sent, and what is settled), `lanes.rs` (what goes next), `inflight.rs`
-//! (what is under way), `limits.rs` (when a connection is ended), `failover.rs` (which broker is tried), `broker_state.rs` (what
-//! is known of it), `suspects.rs` (what it hangs up on), `backoff.rs` (when to try again).
+//! files, which have none of them: `subscriptions.rs` (what is subscribed to), `connection/phase.rs` (what may be published),
+//! `forwarder.rs` (what is sent, and what is settled), `lanes.rs` (what goes next), `inflight.rs` (what is under way),
+//! `open_requests.rs` (what the broker may end the connection over), `limits.rs` (when a connection is ended), `failover.rs` (which
+//! broker is tried), `broker_state.rs` (what is known of it), `suspects.rs` (what it hangs up on), `backoff.rs` (when to try again).
+//! A message is *settled* when the broker has acknowledged it, or when it can never be sent.
 
 mod alarms;
 mod answers;
@@ -28,6 +30,8 @@ pub mod inflight;
 pub mod lanes;
 mod latest;
 mod limits;
+mod lock;
+mod open_requests;
 mod own_status;
 mod peer;
 mod preference;
@@ -45,7 +49,6 @@ mod suspects;
 #[cfg(test)]
 mod testing;
 pub mod tls;
-mod trail;
 mod twins;
 mod visit;
 
@@ -74,7 +77,7 @@ use fieldgate_model::topic::Topics;
 use fieldgate_spool::Spool;
 
 /// What the link is given; it owns all of it until [`run`] returns.
-pub struct Parts {
+pub struct LinkResources {
     /// How to reach the broker.
     pub settings: Settings,
     /// This start of the program; messages of another are late.

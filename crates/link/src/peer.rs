@@ -24,7 +24,7 @@ pub struct PeerStatus {
 impl Connection<'_> {
     /// The topic of the peer; without one there is none.
     pub(super) fn peer_topic(&self) -> Option<String> {
-        self.parts.peer_topic.borrow().clone()
+        self.resources.peer_topic.borrow().clone()
     }
 
     /// Subscribes to the peer's topic once nothing else is to be subscribed to or published first.
@@ -56,9 +56,9 @@ impl Connection<'_> {
         debug!(topic = arrived.topic, payload = %String::from_utf8_lossy(&arrived.payload), "The peer spoke.");
         match &*arrived.payload {
             b"online" => {
-                self.parts.peer.send_modify(|peer| *peer = PeerStatus { starts: peer.starts + 1, is_online: true })
+                self.resources.peer.send_modify(|peer| *peer = PeerStatus { starts: peer.starts + 1, is_online: true })
             }
-            b"offline" => self.parts.peer.send_modify(|peer| peer.is_online = false),
+            b"offline" => self.resources.peer.send_modify(|peer| peer.is_online = false),
             _ => {}
         }
     }
@@ -67,26 +67,26 @@ impl Connection<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::open_requests::Request;
     use crate::session::Grant;
     use crate::subscriptions::ANSWER_TIMEOUT;
-    use crate::testing::{Bench, alarm, connected, settings};
-    use crate::trail::Request;
-    use crate::{Parts, Protocol};
+    use crate::testing::{LinkRig, alarm, connected, settings};
+    use crate::{LinkResources, Protocol};
     use bytes::Bytes;
     use fieldgate_clock::boottime;
     use tokio::sync::watch;
 
     const TOPIC: &str = "homeassistant/status";
 
-    fn bench() -> Bench {
-        let mut bench = Bench::new(settings(Protocol::V5));
-        bench.parts.peer_topic = watch::channel(Some(TOPIC.to_owned())).1;
-        bench
+    fn rig() -> LinkRig {
+        let mut rig = LinkRig::new(settings(Protocol::V5));
+        rig.resources.peer_topic = watch::channel(Some(TOPIC.to_owned())).1;
+        rig
     }
 
     /// A connection on which everything else is subscribed to and published.
-    fn informed(bench: &mut Bench) -> Connection<'_> {
-        let mut connection = bench.connection(connected(Protocol::V5));
+    fn informed(rig: &mut LinkRig) -> Connection<'_> {
+        let mut connection = rig.connection(connected(Protocol::V5));
         connection.listen();
         connection.on_granted(Grant::Granted);
         connection.on_online_published();
@@ -105,10 +105,10 @@ mod tests {
 
     #[test]
     fn what_the_peer_says_now_counts_and_what_is_retained_of_it_does_not() {
-        let mut bench = bench();
+        let mut rig = rig();
         let (sender, receiver) = watch::channel(PeerStatus::default());
-        bench.parts.peer = sender;
-        let mut connection = informed(&mut bench);
+        rig.resources.peer = sender;
+        let mut connection = informed(&mut rig);
         connection.on_granted(Grant::Granted);
         for (message, expected) in [
             (said("online", true), (0, false)),
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_an_alarm_and_holds_nothing_up() {
-        let mut bench = bench();
-        let mut connection = informed(&mut bench);
+        let mut rig = rig();
+        let mut connection = informed(&mut rig);
         connection.on_granted(Grant::Refused("homeassistant/status: not authorized".into()));
         assert!(alarm(&connection).unwrap().contains("a restart of Home Assistant will not be noticed"));
         connection.look_at_subscription(connection.since + ANSWER_TIMEOUT);
@@ -139,10 +139,10 @@ mod tests {
 
     #[test]
     fn silence_is_an_alarm_and_what_a_reload_adds_meanwhile_is_subscribed_to() {
-        let mut bench = bench();
-        let (topics, seen) = watch::channel(Vec::new());
-        bench.parts.command_topics = seen;
-        let mut connection = informed(&mut bench);
+        let mut rig = rig();
+        let (topics, receiver) = watch::channel(Vec::new());
+        rig.resources.command_topics = receiver;
+        let mut connection = informed(&mut rig);
         topics.send_replace(vec!["b/actuators/pump/set".to_owned()]);
         connection.on_command_topics_changed();
         connection.look_at_subscription(connection.since + ANSWER_TIMEOUT / 2);
@@ -154,10 +154,10 @@ mod tests {
 
     #[test]
     fn another_topic_is_subscribed_to_and_none_is_not() {
-        let mut bench = bench();
-        let (topic, seen) = watch::channel(Some(TOPIC.to_owned()));
-        bench.parts.peer_topic = seen;
-        let mut connection = informed(&mut bench);
+        let mut rig = rig();
+        let (topic, receiver) = watch::channel(Some(TOPIC.to_owned()));
+        rig.resources.peer_topic = receiver;
+        let mut connection = informed(&mut rig);
         connection.on_granted(Grant::Granted);
         let now = connection.since;
         connection.listen_for_peer(now);
@@ -173,10 +173,10 @@ mod tests {
 
     #[test]
     fn without_a_topic_nobody_listens() {
-        let mut bench = Bench::new(settings(Protocol::V5));
-        let Parts { peer_topic, .. } = &bench.parts;
+        let mut rig = LinkRig::new(settings(Protocol::V5));
+        let LinkResources { peer_topic, .. } = &rig.resources;
         assert_eq!(*peer_topic.borrow(), None);
-        let mut connection = bench.connection(connected(Protocol::V5));
+        let mut connection = rig.connection(connected(Protocol::V5));
         connection.phase = Phase::Everything;
         connection.listen_for_peer(boottime());
         assert_eq!((connection.subscriptions.under_way(), connection.subscriptions.peer()), (None, None));

@@ -126,7 +126,7 @@ impl SpoolClient {
     /// spool is asked for what it will offer next in the live lane, if that has read all there is (`next`): its thread wakes
     /// once for both, and its answer wakes the link once, where the news that there is something, a question and its answer were
     /// three steps from thread to thread. [`SpoolClient::read`] takes the answer.
-    pub(super) fn settle(&mut self, settled: Settled, next: Option<Sequence>) -> Settled {
+    pub(super) fn report_settled(&mut self, settled: Settled, next: Option<Sequence>) -> Settled {
         let Settled { mut acknowledged, mut given_up } = settled;
         if !acknowledged.is_empty() {
             acknowledged = self.acknowledge(acknowledged, next);

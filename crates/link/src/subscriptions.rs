@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::open_requests::Request;
 use super::session::Grant;
-use super::trail::Request;
 
 /// How long an answer is waited for: then neither `online` nor the readings wait any more, and an extra is given up.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ mod tests;
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
@@ -20,11 +20,12 @@ use super::connection::{Connection, End};
 use super::dialect::Accepted;
 use super::expiry::{Expiry, Notices, of_files};
 use super::failover::{Failover, Outcome};
+use super::lock::lock;
 use super::report::Report;
 use super::secrets::{self, with_remedy};
 use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, describe_timeout};
 use super::tls::{self, Tls};
-use super::{Broker, Parts, Protocol, ProtocolChoice, Settings, Transport};
+use super::{Broker, LinkResources, Protocol, ProtocolChoice, Settings, Transport};
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_clock::stop::stopped;
 use fieldgate_clock::{self as clock, boottime};
@@ -45,11 +46,11 @@ impl Handover {
     }
 }
 
-/// Keeps the link up until `parts.stop` turns true; then flushes for at most a second, says `offline` and disconnects. Begins
+/// Keeps the link up until `resources.stop` turns true; then flushes for at most a second, says `offline` and disconnects. Begins
 /// with the broker at which the link before ended, where its settings were the same but for the keep-alive and the age of late
 /// readings.
-pub async fn run(parts: Parts) -> Handover {
-    let mut supervisor = Supervisor::new(parts);
+pub async fn run(resources: LinkResources) -> Handover {
+    let mut supervisor = Supervisor::new(resources);
     let mut state = State::Connect;
     loop {
         state = match state {
@@ -60,8 +61,8 @@ pub async fn run(parts: Parts) -> Handover {
         };
     }
     supervisor.report.stopped();
-    let Supervisor { parts, report, failover, .. } = supervisor;
-    Handover { settings: parts.settings, report, failover }
+    let Supervisor { resources, report, failover, .. } = supervisor;
+    Handover { settings: resources.settings, report, failover }
 }
 
 enum State {
@@ -84,7 +85,7 @@ pub(super) struct OpenSession {
 }
 
 struct Supervisor {
-    parts: Parts,
+    resources: LinkResources,
     report: Report,
     failover: Failover,
     /// `$CREDENTIALS_DIRECTORY`, read once because the environment belongs to the start.
@@ -92,37 +93,37 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(mut parts: Parts) -> Self {
+    fn new(mut resources: LinkResources) -> Self {
         let credentials = secrets::credentials_folder();
         if let Some(Handover { report, failover, .. }) =
-            parts.handover.take().filter(|handover| handover.fits(&parts.settings))
+            resources.handover.take().filter(|handover| handover.fits(&resources.settings))
         {
-            return Self { parts, report, failover, credentials };
+            return Self { resources, report, failover, credentials };
         }
-        let settings = &parts.settings;
+        let settings = &resources.settings;
         let chosen = settings.client_id.clone().filter(|id| !id.is_empty());
         let client_id = chosen.unwrap_or_else(|| format!("fieldgate-{:08x}", fastrand::u32(..)));
         let (count, min, max) = (settings.brokers.len(), settings.reconnect_min, settings.reconnect_max);
         let failover = Failover::new(count, min, max, client_id, !settings.clean_session)
             .with(settings.protocol, settings.prefer_first);
-        Self { report: Report::new(parts.status.clone()), failover, credentials, parts }
+        Self { report: Report::new(resources.status.clone()), failover, credentials, resources }
     }
 
     fn broker(&self) -> Option<Broker> {
-        self.parts.settings.brokers.get(self.failover.turn()).cloned()
+        self.resources.settings.brokers.get(self.failover.turn()).cloned()
     }
 
     async fn connect(&mut self) -> State {
         let Some(broker) = self.broker() else {
             self.report.down("", "no broker is configured".into(), boottime());
-            stopped(&mut self.parts.stop).await;
+            stopped(&mut self.resources.stop).await;
             return State::Stopped;
         };
         let now = boottime();
         let protocol = self.failover.protocol(now);
         self.report.connecting(self.failover.turn(), broker.to_string(), protocol);
         let attempt = Attempt::new(self, &broker, protocol, now);
-        let mut stop = self.parts.stop.clone();
+        let mut stop = self.resources.stop.clone();
         let outcome = tokio::select! {
             () = stopped(&mut stop) => return State::Stopped,
             outcome = attempt.make(|notices| self.report.certificates(&[Whose::Ours, Whose::Authority], notices)) => outcome,
@@ -163,17 +164,17 @@ impl Supervisor {
         let first = Arc::<Mutex<Option<OpenSession>>>::default();
         let look = self.look_at_first(since, Arc::clone(&first));
         let broker = self.failover.current();
-        let end = Connection::new(&self.parts, &mut self.report, broker, open.session, open.connected)
+        let end = Connection::new(&self.resources, &mut self.report, broker, open.session, open.connected)
             .watching(open.expiry)
             .run_until(look)
             .await;
         match (end, taken_from(&first)) {
             (End::Stopped, _) => State::Stopped,
-            (End::Lost(..), _) if *self.parts.stop.borrow() => State::Stopped,
+            (End::Lost(..), _) if *self.resources.stop.borrow() => State::Stopped,
             // Lost as well: a cluster ends the older connection of an identifier.
             (_, Some(open)) => {
                 self.change_to_first();
-                self.report.connecting(0, self.parts.settings.brokers[0].to_string(), open.connected.protocol);
+                self.report.connecting(0, self.resources.settings.brokers[0].to_string(), open.connected.protocol);
                 self.accepted(open).await
             }
             (End::Left, None) => {
@@ -193,7 +194,7 @@ impl Supervisor {
     }
 
     fn change_to_first(&mut self) {
-        info!(broker = %self.parts.settings.brokers[0], "The first broker accepts connections again; switching back to it.");
+        info!(broker = %self.resources.settings.brokers[0], "The first broker accepts connections again; switching back to it.");
         self.failover.change_to_first();
     }
 
@@ -205,7 +206,7 @@ impl Supervisor {
         found: Arc<Mutex<Option<OpenSession>>>,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
         let every = self.failover.look_at_first()?;
-        let first = self.parts.settings.brokers.first()?.clone();
+        let first = self.resources.settings.brokers.first()?.clone();
         let protocol = self.failover.first().dialect.next(now);
         let attempt = Attempt::new(self, &first, protocol, now);
         let mut logged = String::new();
@@ -214,7 +215,7 @@ impl Supervisor {
                 tokio::time::sleep(every).await;
                 match attempt.make(|_| {}).await {
                     Ok(open) => {
-                        found.lock().unwrap_or_else(PoisonError::into_inner).replace(open);
+                        lock(&found).replace(open);
                         return;
                     }
                     Err(Cause { kind: CauseKind::Other, words }) => {
@@ -246,7 +247,7 @@ impl Supervisor {
 
     async fn wait(&mut self, wait: Duration) -> State {
         tokio::select! {
-            () = stopped(&mut self.parts.stop) => State::Stopped,
+            () = stopped(&mut self.resources.stop) => State::Stopped,
             () = tokio::time::sleep(wait) => State::Connect,
         }
     }
@@ -281,7 +282,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     fn new(supervisor: &mut Supervisor, broker: &Broker, protocol: Protocol, now: Duration) -> Self {
-        let settings = supervisor.parts.settings.clone();
+        let settings = supervisor.resources.settings.clone();
         let is_first = settings.brokers.first() == Some(broker);
         let failover = &mut supervisor.failover;
         let client_id = failover.identifier().to_owned();
@@ -290,7 +291,7 @@ impl Attempt {
         let will = Will { retain: will.retain && settings.retain_state, ..will };
         // What was too large for us may wait in a persistent session as well; a clean one forgets it.
         let clean_session = settings.clean_session || known.suspends_commands();
-        let (credentials, heartbeat) = (supervisor.credentials.clone(), Arc::clone(&supervisor.parts.heartbeat));
+        let (credentials, heartbeat) = (supervisor.credentials.clone(), Arc::clone(&supervisor.resources.heartbeat));
         let settings = Settings { clean_session, ..settings };
         Self { settings, broker: broker.clone(), protocol, client_id, will: Some(will), credentials, heartbeat }
     }
@@ -365,7 +366,7 @@ impl Attempt {
 }
 
 fn taken_from(found: &Mutex<Option<OpenSession>>) -> Option<OpenSession> {
-    found.lock().unwrap_or_else(PoisonError::into_inner).take()
+    lock(found).take()
 }
 
 pub(super) fn is_encrypted(broker: &Broker) -> bool {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::trail::{Blame, Request};
+use super::open_requests::{Blame, Request};
 
 /// Ends in a row over one request that make it a suspect.
 const TIMES: usize = 3;
@@ -37,7 +37,7 @@ struct HeldBack {
 pub(super) struct Suspects {
     /// What the last ends were about, and how many.
     streak: Option<(Blame, usize)>,
-    held: BTreeMap<Request, HeldBack>,
+    held_back: BTreeMap<Request, HeldBack>,
 }
 
 /// What an end has shown.
@@ -55,7 +55,7 @@ impl Suspects {
     /// A connection ended over this.
     pub(super) fn ended(&mut self, blame: Option<Blame>, now: Duration) -> Verdict {
         let tried = blame.as_ref().and_then(|blame| {
-            let (request, held) = self.held.get_key_value(&blame.request)?;
+            let (request, held) = self.held_back.get_key_value(&blame.request)?;
             held.trying.map(|_| request.clone())
         });
         self.interrupted();
@@ -71,7 +71,7 @@ impl Suspects {
             Some((blame, times)) if *times >= TIMES => {
                 let request = blame.request.clone();
                 self.streak = None;
-                if self.held.len() >= LIMIT { Verdict::Unclear } else { self.hold_back(request, now) }
+                if self.held_back.len() >= LIMIT { Verdict::Unclear } else { self.hold_back(request, now) }
             }
             Some((_, times)) if *times > 1 => Verdict::Forming,
             _ => Verdict::Unclear,
@@ -80,12 +80,12 @@ impl Suspects {
 
     /// A connection ended over something else, such as the network: what was being tried is tried again at the next.
     pub(super) fn interrupted(&mut self) {
-        self.held.values_mut().for_each(|held| held.trying = None);
+        self.held_back.values_mut().for_each(|held| held.trying = None);
     }
 
     fn hold_back(&mut self, request: Request, now: Duration) -> Verdict {
         let fresh = || HeldBack { until: now, failures: 0, trying: None };
-        let held = self.held.entry(request.clone()).or_insert_with(fresh);
+        let held = self.held_back.entry(request.clone()).or_insert_with(fresh);
         let wait = TRY_AFTER.saturating_mul(1 << held.failures.min(8)).min(TRY_AFTER_MAX);
         held.failures = held.failures.saturating_add(1);
         held.until = now + wait;
@@ -93,7 +93,7 @@ impl Suspects {
     }
 
     /// Whether the next connection should ask for one thing at a time, so that what ends it is known for sure.
-    pub(super) fn is_careful(&self) -> bool {
+    pub(super) fn is_one_at_a_time(&self) -> bool {
         self.streak.is_some()
     }
 
@@ -105,13 +105,14 @@ impl Suspects {
     }
 
     /// Whether a request must not be made now.
-    pub(super) fn is_held(&self, request: &Request, now: Duration) -> bool {
-        !self.held.is_empty() && self.held.get(request).is_some_and(|held| held.trying.is_some() || now < held.until)
+    pub(super) fn is_held_back(&self, request: &Request, now: Duration) -> bool {
+        !self.held_back.is_empty()
+            && self.held_back.get(request).is_some_and(|held| held.trying.is_some() || now < held.until)
     }
 
     /// A request is made; of a suspect, that is a try.
     pub(super) fn sending(&mut self, request: &Request, now: Duration) {
-        if let Some(held) = self.held.get_mut(request) {
+        if let Some(held) = self.held_back.get_mut(request) {
             held.trying = Some(now);
         }
     }
@@ -121,13 +122,13 @@ impl Suspects {
         if self.streak.as_ref().is_some_and(|(blame, _)| blame.request == *request) {
             self.streak = None;
         }
-        !self.held.is_empty() && self.held.remove(request).is_some()
+        !self.held_back.is_empty() && self.held_back.remove(request).is_some()
     }
 
     /// Suspects that were sent and that the connection has outlived although `open` knows of no answer to come.
     pub(super) fn outlived(&self, open: impl Fn(&Request) -> bool, now: Duration) -> Vec<Request> {
         let outlived = |held: &HeldBack| held.trying.is_some_and(|at| now.saturating_sub(at) >= OUTLIVED);
-        let found = self.held.iter().filter(|(request, held)| outlived(held) && !open(request));
+        let found = self.held_back.iter().filter(|(request, held)| outlived(held) && !open(request));
         found.map(|(request, _)| request.clone()).collect()
     }
 }
@@ -151,16 +152,16 @@ mod tests {
     fn three_ends_in_a_row_make_a_suspect_and_a_try_costs_one() {
         let mut suspects = Suspects::default();
         assert_eq!(suspects.ended(Some(blame("a", false)), NOW), Verdict::Unclear);
-        assert!(suspects.is_careful() && !suspects.is_held(&publish("a"), NOW));
+        assert!(suspects.is_one_at_a_time() && !suspects.is_held_back(&publish("a"), NOW));
         assert_eq!(suspects.ended(Some(blame("a", false)), NOW), Verdict::Forming);
         assert_eq!(suspects.ended(Some(blame("a", false)), NOW), Verdict::HeldBack(publish("a"), TRY_AFTER));
-        assert!(suspects.is_held(&publish("a"), NOW) && !suspects.is_held(&publish("b"), NOW));
+        assert!(suspects.is_held_back(&publish("a"), NOW) && !suspects.is_held_back(&publish("b"), NOW));
         let due = NOW + TRY_AFTER;
-        assert!(!suspects.is_held(&publish("a"), due));
+        assert!(!suspects.is_held_back(&publish("a"), due));
         suspects.sending(&publish("a"), due);
-        assert!(suspects.is_held(&publish("a"), due), "one at a time");
+        assert!(suspects.is_held_back(&publish("a"), due), "one at a time");
         assert_eq!(suspects.ended(Some(blame("a", false)), due), Verdict::HeldBack(publish("a"), 2 * TRY_AFTER));
-        assert!(suspects.is_held(&publish("a"), due + TRY_AFTER));
+        assert!(suspects.is_held_back(&publish("a"), due + TRY_AFTER));
     }
 
     #[test]
@@ -171,7 +172,7 @@ mod tests {
         suspects.sending(&publish("a"), due);
         assert_eq!(suspects.outlived(|_| false, due + OUTLIVED), [publish("a")]);
         assert!(suspects.outlived(|_| true, due + OUTLIVED).is_empty(), "its answer is still to come");
-        assert!(suspects.answered(&publish("a")) && !suspects.is_held(&publish("a"), due));
+        assert!(suspects.answered(&publish("a")) && !suspects.is_held_back(&publish("a"), due));
     }
 
     #[test]
@@ -181,7 +182,7 @@ mod tests {
         let due = NOW + TRY_AFTER;
         suspects.sending(&publish("a"), due);
         suspects.interrupted();
-        assert!(!suspects.is_held(&publish("a"), due));
+        assert!(!suspects.is_held_back(&publish("a"), due));
     }
 
     #[test]
@@ -226,7 +227,7 @@ mod tests {
                     }
                 }
                 for topic in ["a", "b", "c"] {
-                    prop_assert_eq!(suspects.is_held(&publish(topic), NOW), model.contains(topic));
+                    prop_assert_eq!(suspects.is_held_back(&publish(topic), NOW), model.contains(topic));
                 }
             }
         }

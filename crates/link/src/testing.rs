@@ -11,42 +11,42 @@ use crate::broker_state::BrokerState;
 use crate::connection::Connection;
 use crate::report::Report;
 use crate::session::{Cause, CauseKind, Connected, scripted};
-use crate::{Broker, Latest, LinkStatus, Parts, PeerStatus, Protocol, Settings, TlsSettings, Transport};
+use crate::{Broker, Latest, LinkResources, LinkStatus, PeerStatus, Protocol, Settings, TlsSettings, Transport};
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Qos, RunId};
 use fieldgate_spool::{self as spool, Spool, SpoolThread, WhenFull};
 
 /// All that a connection borrows.
-pub(crate) struct Bench {
-    pub(crate) parts: Parts,
+pub(crate) struct LinkRig {
+    pub(crate) resources: LinkResources,
     pub(crate) report: Report,
     pub(crate) broker: BrokerState,
     _folder: TempDir,
     _thread: SpoolThread,
 }
 
-impl Bench {
+impl LinkRig {
     pub(crate) fn new(settings: Settings) -> Self {
         let (folder, run) = (tempfile::tempdir().unwrap(), RunId(7));
         let path = folder.path().join("spool");
         let (commit_every, when_full) = (Duration::ZERO, WhenFull::DropOldest);
         let stored = spool::Settings { path, max_size: 64 << 20, commit_every, when_full };
         let (spool, _thread) = spool::open(stored, run).unwrap();
-        let (parts, report, broker) = parts(settings, run, spool);
-        Self { parts, report, broker, _folder: folder, _thread }
+        let (resources, report, broker) = resources(settings, run, spool);
+        Self { resources, report, broker, _folder: folder, _thread }
     }
 
     /// A connection whose broker is silent.
     pub(crate) fn connection(&mut self, connected: Connected) -> Connection<'_> {
         let (session, _) = scripted::session();
-        Connection::new(&self.parts, &mut self.report, &mut self.broker, session, connected)
+        Connection::new(&self.resources, &mut self.report, &mut self.broker, session, connected)
     }
 }
 
 /// What the status shows that a person should look at.
 pub(crate) fn alarm(connection: &Connection<'_>) -> Option<String> {
-    connection.parts.status.borrow().alarm.clone()
+    connection.resources.status.borrow().alarm.clone()
 }
 
 pub(crate) fn cause(kind: CauseKind) -> Cause {
@@ -76,10 +76,10 @@ pub(crate) fn settings(protocol: Protocol) -> Settings {
 }
 
 /// Nobody takes commands, and nobody asks for a stop.
-pub(crate) fn parts(settings: Settings, run: RunId, spool: Spool) -> (Parts, Report, BrokerState) {
+pub(crate) fn resources(settings: Settings, run: RunId, spool: Spool) -> (LinkResources, Report, BrokerState) {
     let (status, _) = watch::channel(LinkStatus::new(&settings));
     let (_, stop) = watch::channel(false);
-    let parts = Parts {
+    let resources = LinkResources {
         settings,
         run,
         spool,
@@ -94,7 +94,7 @@ pub(crate) fn parts(settings: Settings, run: RunId, spool: Spool) -> (Parts, Rep
         handover: None,
     };
     let broker = BrokerState::new(Backoff::new(Duration::from_secs(1), Duration::from_secs(1)), false);
-    (parts, Report::new(status), broker)
+    (resources, Report::new(status), broker)
 }
 
 pub(crate) fn connected(protocol: Protocol) -> Connected {

@@ -1,6 +1,6 @@
 //! TLS: certificates are read again for each connection, and errors are described in plain words.
 //!
-//! TLS 1.2 and 1.3, always verified; no setting weakens this. The crypto provider is named here and handed over with our own
+//! TLS 1.2 and 1.3, always verified; no setting weakens this. The crypto provider is named here and passed on with our own
 //! `ClientConfig`: a default chosen for the whole process would depend on which crates happen to be linked.
 
 mod dates;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 /// An `offline` so soon after the connect is the will of our own connection before.
-const SETTLED: Duration = Duration::from_secs(5);
+const OWN_WILL_WITHIN: Duration = Duration::from_secs(5);
 
 /// A broker that ends publishes our will before it closes: an `offline` is somebody else's only if the connection outlives it
 /// by this.
@@ -44,7 +44,7 @@ pub(super) enum Origin {
 pub(super) struct Twins {
     run: String,
     /// An `offline` before is our own.
-    settled: Duration,
+    ours_until: Duration,
     /// Ours that have not come back, where they cannot be recognised.
     expected: u32,
     answered: Option<Duration>,
@@ -60,8 +60,8 @@ pub(super) struct Twins {
 impl Twins {
     /// For a connection at `now`. `lingers` is how long the will of an earlier connection of ours may still come.
     pub(super) fn new(run: String, now: Duration, lingers: Duration) -> Self {
-        let settled = now + lingers.max(SETTLED);
-        Self { run, settled, expected: 0, answered: None, published: None, wanted: false, gone: None, unclear: None }
+        let ours_until = now + lingers.max(OWN_WILL_WITHIN);
+        Self { run, ours_until, expected: 0, answered: None, published: None, wanted: false, gone: None, unclear: None }
     }
 
     /// We publish `online` while we listen.
@@ -86,7 +86,7 @@ impl Twins {
             return Origin::Foreign;
         }
         self.wanted = true;
-        if now < self.settled {
+        if now < self.ours_until {
             return Origin::Ours;
         }
         self.gone = Some(now);
@@ -102,7 +102,7 @@ impl Twins {
         }
         match serde_json::from_slice::<Health>(payload) {
             // A run of our own before this one may still have been on its way.
-            Ok(Health { run }) if run != self.run && now >= self.settled => {
+            Ok(Health { run }) if run != self.run && now >= self.ours_until => {
                 self.answer(now);
                 Origin::Foreign
             }
@@ -168,7 +168,7 @@ mod tests {
         let mut twins = twins();
         twins.published(NOW);
         assert_eq!(twins.heard_health(br#"{"version":"1","run":"0000abcd"}"#, LATER), Origin::Ours);
-        assert_eq!(twins.heard_health(br#"{"run":"0000abce"}"#, NOW + SETTLED / 2), Origin::Ours);
+        assert_eq!(twins.heard_health(br#"{"run":"0000abce"}"#, NOW + OWN_WILL_WITHIN / 2), Origin::Ours);
         for nobody in [&b""[..], b"{}", b"[1", br#"{"run":7}"#] {
             assert_eq!(twins.heard_health(nobody, LATER), Origin::Ours, "{nobody:?}");
         }
@@ -184,8 +184,8 @@ mod tests {
     fn the_will_of_our_last_connection_is_repaired_without_an_alarm() {
         let mut twins = twins();
         twins.published(NOW);
-        assert_eq!(twins.heard(b"offline", None, NOW + SETTLED / 2), Origin::Ours);
-        assert!(!twins.is_due(NOW + SETTLED / 2) && twins.is_due(NOW + REPAIR_EVERY));
+        assert_eq!(twins.heard(b"offline", None, NOW + OWN_WILL_WITHIN / 2), Origin::Ours);
+        assert!(!twins.is_due(NOW + OWN_WILL_WITHIN / 2) && twins.is_due(NOW + REPAIR_EVERY));
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
             let mut at = at.into_iter().peekable();
             // Both come up at the same time; each look is a tick of a quarter of a second, for two minutes and one of peace.
             for tick in 0..720u64 {
-                let now = NOW + SETTLED + Duration::from_millis(tick * 250);
+                let now = NOW + OWN_WILL_WITHIN + Duration::from_millis(tick * 250);
                 let mut heard: Vec<(Option<usize>, &[u8])> = Vec::new();
                 for index in 0..2 {
                     if tick == 0 || pair[index].is_due(now) {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::guest;
 use super::session::{
-    Cause, CauseKind, Connected, Dialer, Event, Fate, Filter, Grant, Pending, Publication, Session, io_cause,
+    Cause, CauseKind, Connected, Dialer, Event, Filter, Grant, Pending, Publication, PublishOutcome, Session, io_cause,
 };
 use super::supervisor::{Files, is_encrypted};
 use super::{Broker, Protocol, Settings, Transport};
@@ -177,15 +177,15 @@ impl Way<'_> {
         }
         let (nonce, published) = self.send(session, connected);
         let mut back = false;
-        let fate = answer_and(session, published, |arrived, payload| {
+        let outcome = answer_and(session, published, |arrived, payload| {
             back |= arrived == topic && payload == nonce.as_bytes();
         });
-        match fate.await.map_err(ended)? {
-            Fate::Acknowledged => {}
-            Fate::Refused(words) | Fate::Unacceptable(words) => {
+        match outcome.await.map_err(ended)? {
+            PublishOutcome::Acknowledged => {}
+            PublishOutcome::Refused(words) | PublishOutcome::Unacceptable(words) => {
                 return Err(format!("the broker refuses what is published on {topic}: {words}"));
             }
-            Fate::Lost => return Err(ended("the broker closed it".into())),
+            PublishOutcome::Lost => return Err(ended("the broker closed it".into())),
         }
         if back || self.comes_back(session, &nonce, |_, _| {}).await.map_err(ended)? {
             return Ok(());
@@ -224,7 +224,7 @@ impl Way<'_> {
     }
 
     /// Publishes something that nobody else does.
-    fn send(&self, session: &Session, connected: &Connected) -> (String, Pending<Fate>) {
+    fn send(&self, session: &Session, connected: &Connected) -> (String, Pending<PublishOutcome>) {
         let nonce = format!("fieldgate doctor {:016x}", fastrand::u64(..));
         let qos = if connected.maximum_qos == Qos::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce };
         let published = session.publish(Publication::plain(self.settings.topics.doctor(), nonce.clone(), qos, false));

@@ -4,10 +4,12 @@
 //! it. It learns what an earlier run left ([`Announced::earlier`]), and until it has said what becomes of that, it stays.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 use tracing::error;
+
+use crate::lock::lock;
 
 /// Texts by their names.
 pub type Announcements = BTreeMap<String, Vec<u8>>;
@@ -45,7 +47,7 @@ pub(super) fn open(earlier: Option<Arc<Announcements>>) -> (Announced, Reader) {
 impl Announced {
     /// From now on there is this and nothing else. Written soon: a kill within the next milliseconds leaves what was there before.
     pub fn set(&self, all: Announcements) {
-        *self.shared.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(all);
+        *lock(&self.shared.wanted) = Some(all);
         self.shared.changed.notify_one();
     }
 
@@ -58,7 +60,7 @@ impl Announced {
 impl Reader {
     /// Takes what was said since the last time.
     pub(super) fn take(&self) -> Option<Announcements> {
-        self.shared.wanted.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.shared.wanted).take()
     }
 
     /// Waits until something is said. Cancel-safe; may return once too often.

@@ -5,10 +5,11 @@
 //! anyway the oldest are dropped.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
+use crate::lock::lock;
 use fieldgate_model::{CommandRecord, EarlierCommands, REMEMBERED};
 
 /// A command is recorded twice at most: when it begins and when it is answered.
@@ -45,7 +46,7 @@ impl CommandIds {
     /// Records a command, or what was answered to one. It is written soon, and before any answer that is handed to the spool
     /// behind it is offered, unless there are very many or the disk fails.
     pub fn record(&self, record: CommandRecord) {
-        let mut records = self.shared.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = lock(&self.shared.records);
         if records.len() >= LIMIT {
             records.pop_front();
         }
@@ -68,14 +69,14 @@ impl CommandIds {
     /// What was recorded and is not on the disk yet.
     #[cfg(any(test, feature = "testing"))]
     pub fn unwritten(&self) -> Vec<CommandRecord> {
-        self.shared.records.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        lock(&self.shared.records).iter().cloned().collect()
     }
 }
 
 impl Reader {
     /// Takes what was recorded since the last time.
     pub(super) fn take(&self) -> VecDeque<CommandRecord> {
-        std::mem::take(&mut *self.shared.records.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.shared.records))
     }
 
     /// Waits until something is recorded. Cancel-safe; may return once too often.

@@ -199,6 +199,7 @@ mod handle;
 mod holes;
 mod ids;
 mod inspect;
+mod lock;
 mod losses;
 mod opening;
 mod overflow;

@@ -68,8 +68,7 @@ pub(super) struct Awaited {
 impl Awaited {
     /// Nothing has come: who still wants to know asks again.
     fn give_up(self) {
-        // An error means that the requester stopped waiting and does not need the answer.
-        self.answer.send(Ok(Batch { messages: Vec::new(), next: self.from })).unwrap_or_default();
+        reply(self.answer, Ok(Batch { messages: Vec::new(), next: self.from }));
     }
 }
 
@@ -174,6 +173,11 @@ fn open_with(
     ))
 }
 
+/// Answers a request. An error means that the requester stopped waiting and does not need the answer.
+fn reply<T>(answer: oneshot::Sender<T>, value: T) {
+    answer.send(value).unwrap_or_default();
+}
+
 /// The free places for items in the queue. Dropping it, also by a panic, ends every wait for a place.
 struct Places(Arc<Semaphore>);
 
@@ -257,16 +261,13 @@ impl ThreadState {
             self.core.tick(clock::now());
             self.publish();
             for (sensor, saved) in self.set.drain(..) {
-                // An error means that the requester stopped waiting and does not need the answer.
-                saved.send(self.core.count_saved(&sensor)).unwrap_or_default();
+                reply(saved, self.core.count_saved(&sensor));
             }
             for (recipient, saved) in self.set_values.drain(..) {
-                // As above.
-                saved.send(self.core.value_saved(&recipient)).unwrap_or_default();
+                reply(saved, self.core.value_saved(&recipient));
             }
             if self.core.has_offered_all() {
-                // As above.
-                self.waiting.drain(..).for_each(|answer| answer.send(()).unwrap_or_default());
+                self.waiting.drain(..).for_each(|answer| reply(answer, ()));
             }
         }
     }
@@ -336,16 +337,13 @@ impl ThreadState {
             Request::PassOver(sequences) => self.core.pass_over(&sequences),
             Request::Reconfigure(settings) => self.core.reconfigure(settings, now),
             Request::Configuration { order, answer } => {
-                // An error means that the requester stopped waiting and does not need the answer.
-                answer.send(configuration::carry_out(&order, &self.folder)).unwrap_or_default();
+                reply(answer, configuration::carry_out(&order, &self.folder));
             }
             Request::Read { from, limit, answer } => {
-                // An error means that the requester stopped waiting and does not need the answer.
-                answer.send(self.core.read(from, limit, now)).unwrap_or_default();
+                reply(answer, self.core.read(from, limit, now));
             }
             Request::FirstSince { boot, answer } => {
-                // An error means that the requester stopped waiting and does not need the answer.
-                answer.send(self.core.first_since(boot, now)).unwrap_or_default();
+                reply(answer, self.core.first_since(boot, now));
             }
             Request::Offered(answer) => self.waiting.push(answer),
             Request::Close(answer) => return Some(answer),
@@ -379,8 +377,7 @@ impl ThreadState {
             awaited.give_up();
         } else if !awaited.answer.is_closed() {
             let batch = self.core.read(awaited.from, awaited.limit, clock::now());
-            // An error means that the requester stopped waiting and does not need the answer.
-            awaited.answer.send(batch).unwrap_or_default();
+            reply(awaited.answer, batch);
         }
     }
 
@@ -423,8 +420,7 @@ impl ThreadState {
         self.take_records();
         self.core.close(clock::now());
         for answer in answers {
-            // An error means that the requester stopped waiting and does not need the answer.
-            answer.send(()).unwrap_or_default();
+            reply(answer, ());
         }
     }
 }

@@ -46,15 +46,15 @@ fn what_is_given_up_is_asked_for_again_after_an_hour_but_for_health() {
 fn a_topic_that_ends_connections_is_tried_without_the_flag_then_held_back_and_tried_again() {
     let (mut broker, topic) = (broker(), publish("a"));
     assert!(ended(&mut broker, CauseKind::Closed, Some(&topic), S).is_empty());
-    assert!(!broker.is_on_trial(&topic) && broker.is_careful());
+    assert!(!broker.is_on_trial(&topic) && broker.is_one_at_a_time());
     assert!(ended(&mut broker, CauseKind::Closed, Some(&topic), S).is_empty());
     assert!(broker.is_on_trial(&topic) && !broker.is_on_trial(&publish("b")));
     let news = ended(&mut broker, CauseKind::Closed, Some(&topic), S);
     assert_eq!(about(&news), [(&About::HungUp(topic.clone()), true)]);
     let due = NOW + 3600 * S;
-    assert!(broker.is_held(&topic, NOW) && !broker.is_held(&topic, due));
+    assert!(broker.is_held_back(&topic, NOW) && !broker.is_held_back(&topic, due));
     broker.sending(&topic, due);
-    assert!(broker.is_held(&topic, due), "one at a time");
+    assert!(broker.is_held_back(&topic, due), "one at a time");
     assert!(broker.outlived(|_| false, due).is_empty());
     assert_eq!(broker.outlived(|_| false, due + 5 * S), std::slice::from_ref(&topic));
     assert_eq!(broker.answered(&topic, due + 5 * S), Some(News::Clear(About::HungUp(topic))));
@@ -75,7 +75,7 @@ fn a_broker_that_says_that_it_retains_nothing_is_believed_and_no_topic_is_to_bla
     let said = CauseKind::Disconnected(0x9A);
     assert_eq!(about(&ended(&mut broker, said, Some(&topic), S)), [(&About::Retain, true)]);
     (0..4).for_each(|_| assert!(ended(&mut broker, said, Some(&topic), S).is_empty(), "it is known"));
-    assert!(broker.retains_nothing() && !broker.is_held(&topic, NOW) && !broker.will(NOW).retain);
+    assert!(broker.retains_nothing() && !broker.is_held_back(&topic, NOW) && !broker.will(NOW).retain);
     assert!(broker.will(NOW + LEARN_AGAIN).retain, "it is asked again");
 }
 

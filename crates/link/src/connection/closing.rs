@@ -7,8 +7,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Connection, End, Phase, TICK};
 use crate::inflight::Slot;
+use crate::open_requests::Request;
 use crate::session::Event;
-use crate::trail::Request;
 use fieldgate_clock::boottime;
 
 /// How long remaining messages are sent after `stop`.
@@ -24,16 +24,16 @@ impl Connection<'_> {
     /// Sends what is left for a moment, publishes `offline` and disconnects.
     pub(super) async fn close(mut self, end: End) -> End {
         let deadline = Instant::now() + FLUSH;
-        let settings = &self.parts.settings;
+        let settings = &self.resources.settings;
         // Another broker is left with an `offline` as ever.
         let leaves_nothing = matches!(end, End::Stopped) && settings.leaves_nothing && settings.retain_state;
         if leaves_nothing {
-            self.parts.latest.clear_all();
+            self.resources.latest.clear_all();
         }
         self.end_one_at_a_time(boottime());
         self.look_at_one_at_a_time(boottime());
         // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
-        drop(timeout_at(deadline, self.parts.spool.offered()).await);
+        drop(timeout_at(deadline, self.resources.spool.offered()).await);
         while !self.is_flushed() && Instant::now() < deadline {
             let more = self.pump();
             let step =
@@ -44,7 +44,7 @@ impl Connection<'_> {
             tokio::task::yield_now().await;
         }
         self.phase = Phase::Leaving;
-        if !self.broker.is_held(&Request::Publish(self.parts.settings.topics.status()), boottime()) {
+        if !self.broker.is_held_back(&Request::Publish(self.resources.settings.topics.status()), boottime()) {
             self.send(Slot::Farewell, self.status(if leaves_nothing { "" } else { "offline" }));
         }
         let farewell = Instant::now() + FAREWELL;
@@ -53,7 +53,7 @@ impl Connection<'_> {
                 return self.conclude(cause);
             }
         }
-        self.settle();
+        self.report_settled();
         self.session.disconnect().await;
         let closed = Instant::now() + CLOSE;
         while let Ok(event) = timeout_at(closed, self.session.next()).await {
@@ -65,6 +65,6 @@ impl Connection<'_> {
     }
 
     fn is_flushed(&self) -> bool {
-        self.phase.is_online() && self.window.is_empty() && self.is_drained() && !self.parts.latest.is_pending()
+        self.phase.is_online() && self.window.is_empty() && self.is_drained() && !self.resources.latest.is_pending()
     }
 }

@@ -1,4 +1,4 @@
-//! Drives the forwarder: asks the spool for what it wants to read, hands its publications over, and logs what is not sent.
+//! Drives the forwarder: asks the spool for what it wants to read, sends its publications, and logs what is not sent.
 
 use tracing::{debug, error, warn};
 
@@ -6,7 +6,7 @@ use super::Connection;
 use crate::alarms::About;
 use crate::forwarder::{Present, Skipped, Step, TOO_LARGE};
 use crate::lanes::Lane;
-use crate::trail::Request;
+use crate::open_requests::Request;
 use fieldgate_clock::{self as clock, boottime};
 use fieldgate_model::MessageKind;
 
@@ -25,7 +25,7 @@ impl Connection<'_> {
             has_moved = true;
             match step {
                 Step::Publish(slot, publication) => {
-                    self.parts.latest.overtake_repeat(&publication.topic);
+                    self.resources.latest.overtake_repeat(&publication.topic);
                     self.send(slot, publication);
                 }
                 Step::Skip(skipped) => self.on_skipped(skipped),
@@ -37,13 +37,13 @@ impl Connection<'_> {
     }
 
     fn next_step(&mut self) -> Option<Step> {
-        let Self { forwarder, broker, window, parts, .. } = self;
+        let Self { forwarder, broker, window, resources, .. } = self;
         let now = clock::now();
         forwarder.next(&Present {
             now,
             window,
-            is_suspended: &|topic| broker.is_held(&Request::Publish(topic.to_owned()), now.boot),
-            may_retain: &|topic| parts.latest.may_retain(topic),
+            is_suspended: &|topic| broker.is_held_back(&Request::Publish(topic.to_owned()), now.boot),
+            may_retain: &|topic| resources.latest.may_retain(topic),
         })
     }
 
@@ -55,7 +55,7 @@ impl Connection<'_> {
         }
         if !self.forwarder.has_begun() {
             self.spool.forget_reads();
-            let since = now.saturating_sub(self.parts.settings.late_after + SKEW);
+            let since = now.saturating_sub(self.resources.settings.late_after + SKEW);
             let Some(boundary) = self.spool.first_since(since) else { return false };
             self.forwarder.begin(boundary);
         }
@@ -64,7 +64,7 @@ impl Connection<'_> {
             let head = self.spool.head();
             let Some(from) = self.forwarder.ask(lane, head) else { continue };
             let Some(batch) = self.spool.read(lane, from) else { continue };
-            further |= self.forwarder.offer(lane, batch, &self.window, boottime());
+            further |= self.forwarder.take_batch(lane, batch, &self.window, boottime());
             further |= self.forwarder.wants(lane, self.spool.head()) != Some(from);
         }
         further
@@ -94,10 +94,10 @@ impl Connection<'_> {
 
     /// Informs the spool of what is settled, and of what was read and not sent, and asks for what comes next. While its queue is
     /// full, because its disk hangs, the first waits for the next turn.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn report_settled(&mut self) {
         self.spool.pass_over(self.forwarder.take_passed_over());
         let next = self.forwarder.awaits(self.spool.head());
-        let left_over = self.spool.settle(self.forwarder.take_settled(), next);
+        let left_over = self.spool.report_settled(self.forwarder.take_settled(), next);
         self.forwarder.put_back(left_over);
     }
 
@@ -111,13 +111,13 @@ impl Connection<'_> {
 mod tests {
     use super::*;
     use crate::Protocol;
-    use crate::testing::{Bench, alarm, connected, settings};
+    use crate::testing::{LinkRig, alarm, connected, settings};
 
     /// The spool reports a reading as lost by itself.
     #[test]
     fn a_message_that_the_broker_will_never_take_raises_an_alarm_unless_it_is_a_reading() {
-        let mut bench = Bench::new(settings(Protocol::V5));
-        let mut connection = bench.connection(connected(Protocol::V5));
+        let mut rig = LinkRig::new(settings(Protocol::V5));
+        let mut connection = rig.connection(connected(Protocol::V5));
         let skipped = |kind, topic: &str| Skipped::TooLarge { kind, topic: topic.into(), size: 1000 };
         connection.on_skipped(skipped(MessageKind::Reading, "b/sensors/air"));
         assert_eq!(alarm(&connection), None);

@@ -31,7 +31,7 @@ impl Connection<'_> {
     }
 
     fn look_at_what_comes_back(&mut self, now: Duration) {
-        let topics = &self.parts.settings.topics;
+        let topics = &self.resources.settings.topics;
         if self.own_status.publish_probe.is_overdue(now) {
             let topic = topics.status();
             let words = format!(
@@ -52,7 +52,7 @@ impl Connection<'_> {
     }
 
     fn look_at_silence(&mut self, now: Duration) -> Option<Cause> {
-        let heard = self.parts.heartbeat.last().unwrap_or(self.since).max(self.since);
+        let heard = self.resources.heartbeat.last().unwrap_or(self.since).max(self.since);
         let (keep_alive, pace) = (self.keep_alive(), self.pace());
         match self.limits.silence(heard, keep_alive, pace, now) {
             Silence::Short => None,
@@ -81,19 +81,19 @@ mod tests {
 
     use crate::Protocol;
     use crate::broker_state::TOO_LARGE_TIMES;
+    use crate::open_requests::Request;
     use crate::session::CauseKind;
     use crate::subscriptions::Subscriptions;
-    use crate::testing::{Bench, alarm, cause, connected, settings};
-    use crate::trail::Request;
+    use crate::testing::{LinkRig, alarm, cause, connected, settings};
 
     #[test]
     fn commands_of_which_one_is_too_large_are_suspended_for_a_while_and_the_alarm_says_what_to_do() {
-        let mut bench = Bench::new(settings(Protocol::V5));
+        let mut rig = LinkRig::new(settings(Protocol::V5));
         for _ in 0..TOO_LARGE_TIMES {
-            bench.broker.ended(&cause(CauseKind::TooLarge), None, Duration::ZERO, boottime(), "me");
+            rig.broker.ended(&cause(CauseKind::TooLarge), None, Duration::ZERO, boottime(), "me");
         }
         let (_outputs, topics) = watch::channel(vec!["b/actuators/pump/set".to_owned()]);
-        let mut connection = bench.connection(connected(Protocol::V5));
+        let mut connection = rig.connection(connected(Protocol::V5));
         connection.command_topics = topics;
         connection.on_online_published();
         assert_eq!(

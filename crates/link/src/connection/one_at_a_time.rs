@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::backoff::STABLE_AFTER;
 use crate::inflight::Ticket;
-use crate::session::Fate;
+use crate::session::PublishOutcome;
 
 /// After so many answers it ends: all that is published at a connect was answered.
 const ENOUGH_ANSWERS: usize = 64;
@@ -19,7 +19,7 @@ const LINGER: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Lingering {
     ticket: Ticket,
-    fate: Fate,
+    outcome: PublishOutcome,
     since: Duration,
 }
 
@@ -48,22 +48,22 @@ impl OneAtATime {
         self.is_on() && (answers >= ENOUGH_ANSWERS || lasted >= STABLE_AFTER)
     }
 
-    /// Keeps the place of a publication that was written; the fate comes back from [`Self::take_due`], or from [`Self::end`].
-    pub(crate) fn linger(&mut self, ticket: Ticket, fate: Fate, now: Duration) {
+    /// Keeps the place of a publication that was written; the outcome comes back from [`Self::take_due`], or from [`Self::end`].
+    pub(crate) fn linger(&mut self, ticket: Ticket, outcome: PublishOutcome, now: Duration) {
         if let Self::On { lingering } = self {
-            lingering.push(Lingering { ticket, fate, since: now });
+            lingering.push(Lingering { ticket, outcome, since: now });
         }
     }
 
     /// What has kept its place for long enough.
-    pub(crate) fn take_due(&mut self, now: Duration) -> Vec<(Ticket, Fate)> {
+    pub(crate) fn take_due(&mut self, now: Duration) -> Vec<(Ticket, PublishOutcome)> {
         let Self::On { lingering } = self else { return Vec::new() };
         let is_due = |written: &mut Lingering| now.saturating_sub(written.since) >= LINGER;
         lingering.extract_if(.., is_due).map(Lingering::into_parts).collect()
     }
 
     /// From now on as many are sent as the broker allows; returns what still kept its place.
-    pub(crate) fn end(&mut self) -> Vec<(Ticket, Fate)> {
+    pub(crate) fn end(&mut self) -> Vec<(Ticket, PublishOutcome)> {
         match std::mem::replace(self, Self::Off) {
             Self::Off => Vec::new(),
             Self::On { lingering } => lingering.into_iter().map(Lingering::into_parts).collect(),
@@ -72,8 +72,8 @@ impl OneAtATime {
 }
 
 impl Lingering {
-    fn into_parts(self) -> (Ticket, Fate) {
-        (self.ticket, self.fate)
+    fn into_parts(self) -> (Ticket, PublishOutcome) {
+        (self.ticket, self.outcome)
     }
 }
 
@@ -98,11 +98,11 @@ mod tests {
         let mut window = Window::new(8);
         let [first, second] = [window.enter(Slot::Birth), window.enter(Slot::Birth)];
         let mut mode = OneAtATime::new(true);
-        mode.linger(first, Fate::Acknowledged, NOW);
-        mode.linger(second, Fate::Acknowledged, NOW + MOMENT);
+        mode.linger(first, PublishOutcome::Acknowledged, NOW);
+        mode.linger(second, PublishOutcome::Acknowledged, NOW + MOMENT);
         assert_eq!(mode.take_due(NOW + LINGER - MOMENT), []);
-        assert_eq!(mode.take_due(NOW + LINGER), [(first, Fate::Acknowledged)]);
-        assert_eq!(mode.end(), [(second, Fate::Acknowledged)]);
+        assert_eq!(mode.take_due(NOW + LINGER), [(first, PublishOutcome::Acknowledged)]);
+        assert_eq!(mode.end(), [(second, PublishOutcome::Acknowledged)]);
         assert!(!mode.is_on() && mode.end().is_empty());
     }
 }

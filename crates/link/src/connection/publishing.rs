@@ -6,8 +6,8 @@ use super::{Connection, Phase, largest_packet};
 use crate::alarms::About;
 use crate::broker_state::RETAINS_NOTHING;
 use crate::inflight::Slot;
+use crate::open_requests::{Blame, Request};
 use crate::session::Publication;
-use crate::trail::{Blame, Request};
 use fieldgate_clock::boottime;
 use fieldgate_model::Qos;
 
@@ -24,26 +24,26 @@ impl Connection<'_> {
     /// Publishes the retained topics that are due, as many as the window accepts.
     pub(super) fn publish_latest(&mut self) {
         let now = boottime();
-        let parts = self.parts;
-        let settings = &parts.settings;
+        let resources = self.resources;
+        let settings = &resources.settings;
         let waiting = (self.phase != Phase::Everything).then(|| [settings.topics.devices(), settings.topics.health()]);
         let may = |topic: &str| waiting.as_ref().is_none_or(|topics| topics.iter().all(|waiting| waiting != topic));
         while self.window.free_places() > 0
-            && let Some((topic, payload)) = parts.latest.take(now, may)
+            && let Some((topic, payload)) = resources.latest.take(now, may)
         {
-            if self.broker.is_held(&Request::Publish(topic.clone()), now) {
-                self.parts.latest.refused(&topic, now);
+            if self.broker.is_held_back(&Request::Publish(topic.clone()), now) {
+                self.resources.latest.refused(&topic, now);
                 continue;
             }
             if payload.is_empty() && !settings.retain_state {
                 // An empty retained message clears a topic.
-                self.parts.latest.acknowledged(&topic);
+                self.resources.latest.acknowledged(&topic);
                 continue;
             }
             let publication = Publication::plain(topic.clone(), payload, Qos::AtLeastOnce, settings.retain_state);
             if self.is_too_large(&publication) {
                 self.report.raise(About::Publish(topic.clone()), format!("{topic} is larger than the broker accepts"));
-                self.parts.latest.refused(&topic, now);
+                self.resources.latest.refused(&topic, now);
             } else {
                 self.send(Slot::Latest(topic), publication);
             }
@@ -53,21 +53,21 @@ impl Connection<'_> {
     /// Sends what somebody missed. It is older than whatever the spool has next.
     pub(super) fn repeat(&mut self) {
         while self.window.free_places() > 0
-            && let Some((topic, payload)) = self.parts.latest.take_repeat()
+            && let Some((topic, payload)) = self.resources.latest.take_repeat()
         {
-            if topic == self.parts.settings.topics.status() {
+            if topic == self.resources.settings.topics.status() {
                 // Published as at the connect: without its mark it would be taken for another gateway's.
                 self.own_status.twins.want_online();
                 continue;
             }
             let publication = Publication::plain(topic.clone(), payload, Qos::AtMostOnce, false);
-            if !self.broker.is_held(&Request::Publish(topic), boottime()) && !self.is_too_large(&publication) {
+            if !self.broker.is_held_back(&Request::Publish(topic), boottime()) && !self.is_too_large(&publication) {
                 self.send(Slot::Repeat, publication);
             }
         }
     }
 
-    /// Hands a publication over, lowered to what the broker offers.
+    /// Sends a publication, lowered to what the broker offers.
     pub(crate) fn send(&mut self, slot: Slot, mut publication: Publication) {
         if publication.qos > self.connected.maximum_qos {
             let highest = self.connected.maximum_qos as u8;

@@ -8,14 +8,14 @@ use futures_util::future::OptionFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::inflight::Ticket;
-use crate::session::{Fate, Grant, Pending};
-use crate::trail::{Blame, Request, RequestId, Trail};
+use crate::open_requests::{Blame, OpenRequests, Request, RequestId};
+use crate::session::{Grant, Pending, PublishOutcome};
 
 /// An answer of the broker.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// What became of a publication.
-    Publication(Ticket, Fate),
+    Publication(Ticket, PublishOutcome),
     /// To the subscription that was under way.
     Subscription(Grant),
 }
@@ -24,34 +24,40 @@ pub(crate) enum Answer {
 #[derive(Default)]
 pub(crate) struct Requests {
     /// What they are, so that the end of the connection can be attributed to one of them.
-    pub(crate) trail: Trail,
-    publications: FuturesUnordered<Pending<(Ticket, Fate)>>,
+    pub(crate) open: OpenRequests,
+    publications: FuturesUnordered<Pending<(Ticket, PublishOutcome)>>,
     subscription: Option<Pending<Grant>>,
 }
 
 impl Requests {
     /// A publication was sent; `is_answered` says that the broker answers it, as all but QoS 0.
-    pub(crate) fn published(&mut self, ticket: Ticket, blame: Blame, is_answered: bool, fate: Pending<Fate>) {
-        self.trail.sent(RequestId::Publication(ticket), blame, is_answered);
-        self.publications.push(Box::pin(fate.map(move |fate| (ticket, fate))));
+    pub(crate) fn published(
+        &mut self,
+        ticket: Ticket,
+        blame: Blame,
+        is_answered: bool,
+        outcome: Pending<PublishOutcome>,
+    ) {
+        self.open.sent(RequestId::Publication(ticket), blame, is_answered);
+        self.publications.push(Box::pin(outcome.map(move |outcome| (ticket, outcome))));
     }
 
     /// A subscription was sent.
     pub(crate) fn subscribed(&mut self, request: Request, grant: Pending<Grant>) {
-        self.trail.sent(RequestId::Subscription, Blame { request, retain: false }, true);
+        self.open.sent(RequestId::Subscription, Blame { request, retain: false }, true);
         self.subscription = Some(grant);
     }
 
     /// The subscription that is under way is given up; an answer to it counts no more.
     pub(crate) fn give_up_subscription(&mut self, now: Duration) {
         self.subscription = None;
-        self.trail.done(RequestId::Subscription, now);
+        self.open.done(RequestId::Subscription, now);
     }
 
     /// Waits for an answer, for ever when none will come. Cancel-safe.
     pub(crate) async fn answer(&mut self) -> Answer {
         tokio::select! {
-            Some((ticket, fate)) = self.publications.next() => Answer::Publication(ticket, fate),
+            Some((ticket, outcome)) = self.publications.next() => Answer::Publication(ticket, outcome),
             Some(grant) = OptionFuture::from(self.subscription.as_mut()) => {
                 self.subscription = None;
                 Answer::Subscription(grant)
@@ -61,7 +67,7 @@ impl Requests {
     }
 
     /// What became of a publication, if that is known already.
-    pub(crate) fn publication_now(&mut self) -> Option<(Ticket, Fate)> {
+    pub(crate) fn publication_now(&mut self) -> Option<(Ticket, PublishOutcome)> {
         self.publications.next().now_or_never().flatten()
     }
 

@@ -4,10 +4,10 @@ use super::*;
 use crate::alarms::Alarms;
 use crate::backoff::{REFUSED, TAKEN_OVER_TIMES};
 use crate::broker_state::{LEARN_AGAIN, TOO_LARGE_TIMES};
+use crate::open_requests::Request;
 use crate::session::Connected;
 use crate::suspects::TRY_AFTER;
 use crate::testing::{self, cause};
-use crate::trail::Request;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -150,7 +150,10 @@ fn a_topic_on_which_the_broker_hangs_up_is_named_and_the_identifier_is_not() {
     assert!(words.starts_with("b/devices is held back") && words.contains("the broker closed"), "{words}");
     assert!(third.wait <= 5 * S, "the rest is to flow soon");
     let request = Request::Publish("b/devices".into());
-    assert!(failover.current().is_held(&request, 10 * S) && !failover.current().is_held(&request, 9 * S + TRY_AFTER));
+    assert!(
+        failover.current().is_held_back(&request, 10 * S)
+            && !failover.current().is_held_back(&request, 9 * S + TRY_AFTER)
+    );
 }
 
 #[test]
@@ -159,7 +162,7 @@ fn what_says_nothing_of_a_request_is_not_laid_at_its_door() {
     for kind in [CauseKind::Other, CauseKind::Disconnected(0x8B), CauseKind::Other, CauseKind::TakenOver] {
         failover.ended(&cause(kind), publish("b/devices", false), S, 100 * S, 0.5);
     }
-    assert!(!failover.current().is_careful());
+    assert!(!failover.current().is_one_at_a_time());
 }
 
 #[test]
@@ -173,7 +176,7 @@ fn our_own_status_is_not_asked_for_twice() {
     (1..3).for_each(|at| drop(failover.ended(&cause(CauseKind::Closed), ends(), S, at * S, 0.5)));
     assert!(failover.current().may_hear_status(), "a persistent session takes no command without it");
     failover.ended(&cause(CauseKind::Closed), ends(), S, 3 * S, 0.5);
-    assert!(failover.current().is_held(&Request::Status, 4 * S), "but readings do not wait for it for ever");
+    assert!(failover.current().is_held_back(&Request::Status, 4 * S), "but readings do not wait for it for ever");
 }
 
 /// What the simulated brokers do next.

@@ -20,7 +20,7 @@ fn forwarder_for(protocol: Protocol, largest_packet: usize) -> Forwarder {
     let mut forwarder = Forwarder::new(facts);
     forwarder.begin(Sequence(1));
     // Nothing is there from before.
-    forwarder.offer(Lane::Late, batch(1, Vec::new()), &Window::new(1), NOW);
+    forwarder.take_batch(Lane::Late, batch(1, Vec::new()), &Window::new(1), NOW);
     forwarder
 }
 
@@ -44,7 +44,7 @@ fn batch(from: u64, messages: Vec<Message>) -> Batch {
 /// Asks for what the live lane wants, and answers with `messages`.
 fn read(forwarder: &mut Forwarder, window: &Window, messages: Vec<Message>) {
     let from = forwarder.ask(Lane::Live, Sequence(100)).unwrap();
-    forwarder.offer(Lane::Live, batch(from.0, messages), window, NOW);
+    forwarder.take_batch(Lane::Live, batch(from.0, messages), window, NOW);
 }
 
 fn next(forwarder: &mut Forwarder, window: &Window) -> Option<Step> {
@@ -65,9 +65,9 @@ fn send(forwarder: &mut Forwarder, window: &mut Window) -> Option<u64> {
     }
 }
 
-fn answer(forwarder: &mut Forwarder, sequence: u64, source: &str, fate: &Fate) {
+fn answer(forwarder: &mut Forwarder, sequence: u64, source: &str, outcome: &PublishOutcome) {
     let key = Key { kind: MessageKind::Reading, source: Name::new(source).unwrap() };
-    forwarder.answered(Sequence(sequence), &key, Lane::Live, fate, NOW);
+    forwarder.answered(Sequence(sequence), &key, Lane::Live, outcome, NOW);
 }
 
 #[test]
@@ -78,10 +78,10 @@ fn what_the_broker_acknowledged_is_settled_and_what_it_will_never_take_is_given_
         assert_eq!(send(&mut forwarder, &mut window), Some(sequence));
     }
     assert_eq!(*forwarder.settled(), Settled::default(), "sent is not delivered");
-    answer(&mut forwarder, 1, "air", &Fate::Acknowledged);
-    answer(&mut forwarder, 2, "soil", &Fate::Refused("quota".into()));
-    answer(&mut forwarder, 3, "door", &Fate::Unacceptable("malformed".into()));
-    answer(&mut forwarder, 4, "air", &Fate::Lost);
+    answer(&mut forwarder, 1, "air", &PublishOutcome::Acknowledged);
+    answer(&mut forwarder, 2, "soil", &PublishOutcome::Refused("quota".into()));
+    answer(&mut forwarder, 3, "door", &PublishOutcome::Unacceptable("malformed".into()));
+    answer(&mut forwarder, 4, "air", &PublishOutcome::Lost);
     let settled = Settled { acknowledged: vec![Sequence(1)], given_up: vec![(Sequence(3), "malformed".to_owned())] };
     assert_eq!(forwarder.take_settled(), settled);
     assert_eq!(*forwarder.settled(), Settled::default());
@@ -90,10 +90,10 @@ fn what_the_broker_acknowledged_is_settled_and_what_it_will_never_take_is_given_
 #[test]
 fn what_the_spool_could_not_take_in_is_reported_again() {
     let mut forwarder = forwarder(Protocol::V5);
-    answer(&mut forwarder, 1, "air", &Fate::Acknowledged);
+    answer(&mut forwarder, 1, "air", &PublishOutcome::Acknowledged);
     let settled = forwarder.take_settled();
     forwarder.put_back(settled);
-    answer(&mut forwarder, 2, "air", &Fate::Acknowledged);
+    answer(&mut forwarder, 2, "air", &PublishOutcome::Acknowledged);
     assert_eq!(forwarder.take_settled().acknowledged, [Sequence(1), Sequence(2)]);
 }
 
@@ -106,9 +106,9 @@ fn an_answer_that_still_has_what_was_settled_meanwhile_sends_it_no_second_time()
     forwarder.start_over();
     forwarder.begin(Sequence(1));
     let from = forwarder.ask(Lane::Live, Sequence(100)).unwrap();
-    answer(&mut forwarder, 2, "air", &Fate::Acknowledged);
+    answer(&mut forwarder, 2, "air", &PublishOutcome::Acknowledged);
     forwarder.take_settled();
-    forwarder.offer(Lane::Live, batch(from.0, vec![reading("air", 1); 3]), &window, NOW);
+    forwarder.take_batch(Lane::Live, batch(from.0, vec![reading("air", 1); 3]), &window, NOW);
     assert_eq!(send(&mut forwarder, &mut window), Some(3));
     assert_eq!(send(&mut forwarder, &mut window), None);
 }
@@ -186,7 +186,7 @@ fn publication_of(message: Message, lane: Lane, may_retain: bool) -> Option<Step
         Lane::Live => read(&mut forwarder, &window, vec![message]),
         Lane::Late => {
             forwarder.begin(Sequence(2));
-            forwarder.offer(Lane::Late, batch(1, vec![message]), &window, NOW);
+            forwarder.take_batch(Lane::Late, batch(1, vec![message]), &window, NOW);
         }
     }
     let now = Moment { boot: NOW + LATER, wall: wall(), clock: ClockStatus::Synchronised };
@@ -243,8 +243,8 @@ fn what_was_settled_and_not_reported_yet_is_not_sent_a_second_time() {
     let all = || vec![reading("air", 1), reading("soil", 1), reading("door", 1)];
     read(&mut forwarder, &window, all());
     (1..=3).for_each(|sequence| assert_eq!(send(&mut forwarder, &mut window), Some(sequence)));
-    answer(&mut forwarder, 1, "air", &Fate::Acknowledged);
-    answer(&mut forwarder, 2, "soil", &Fate::Unacceptable("malformed".into()));
+    answer(&mut forwarder, 1, "air", &PublishOutcome::Acknowledged);
+    answer(&mut forwarder, 2, "soil", &PublishOutcome::Unacceptable("malformed".into()));
     forwarder.start_over();
     assert!(!forwarder.has_begun());
     forwarder.begin(Sequence(1));
@@ -263,11 +263,11 @@ fn an_answer_to_one_lane_does_not_forget_what_was_settled_while_the_other_reads(
     forwarder.start_over();
     forwarder.begin(Sequence(1));
     assert_eq!([Lane::Late, Lane::Live].map(|lane| forwarder.ask(lane, Sequence(100)).unwrap().0), [0, 1]);
-    answer(&mut forwarder, 1, "air", &Fate::Acknowledged);
+    answer(&mut forwarder, 1, "air", &PublishOutcome::Acknowledged);
     forwarder.take_settled();
     let mut window = Window::new(8);
-    forwarder.offer(Lane::Late, batch(1, Vec::new()), &window, NOW);
-    forwarder.offer(Lane::Live, batch(1, vec![reading("air", 1)]), &window, NOW);
+    forwarder.take_batch(Lane::Late, batch(1, Vec::new()), &window, NOW);
+    forwarder.take_batch(Lane::Live, batch(1, vec![reading("air", 1)]), &window, NOW);
     assert_eq!(send(&mut forwarder, &mut window), None);
 }
 
@@ -276,14 +276,14 @@ fn what_was_refused_is_reported_as_passed_over_and_tried_again_alone() {
     let (mut forwarder, mut window) = (forwarder(Protocol::V5), Window::new(8));
     read(&mut forwarder, &window, vec![reading("air", 1), reading("air", 1)]);
     assert_eq!((send(&mut forwarder, &mut window), forwarder.passed_over()), (Some(1), 0));
-    answer(&mut forwarder, 1, "air", &Fate::Refused("quota".into()));
+    answer(&mut forwarder, 1, "air", &PublishOutcome::Refused("quota".into()));
     assert_eq!((forwarder.passed_over(), send(&mut forwarder, &mut window)), (2, None));
     assert_eq!((forwarder.take_passed_over(), forwarder.passed_over()), (vec![Sequence(1), Sequence(2)], 0));
     forwarder.retry(NOW + Duration::from_secs(1));
     let mut window = Window::new(8);
     read(&mut forwarder, &window, vec![reading("air", 1), reading("air", 1)]);
     assert_eq!([send(&mut forwarder, &mut window), send(&mut forwarder, &mut window)], [Some(1), None]);
-    answer(&mut forwarder, 1, "air", &Fate::Acknowledged);
+    answer(&mut forwarder, 1, "air", &PublishOutcome::Acknowledged);
     assert_eq!(send(&mut forwarder, &mut window), Some(2));
 }
 
@@ -292,7 +292,7 @@ fn what_is_tried_and_cannot_be_sent_lets_the_next_of_its_topic_try() {
     let (mut forwarder, mut window) = (forwarder(Protocol::V5), Window::new(8));
     read(&mut forwarder, &window, vec![reading("soil", 1), reading("soil", 1)]);
     assert_eq!(send(&mut forwarder, &mut window), Some(1));
-    answer(&mut forwarder, 1, "soil", &Fate::Refused("quota".into()));
+    answer(&mut forwarder, 1, "soil", &PublishOutcome::Refused("quota".into()));
     forwarder.retry(NOW + Duration::from_secs(1));
     let mut window = Window::new(8);
     read(&mut forwarder, &window, vec![reading("soil", LARGEST), reading("soil", 1)]);
@@ -307,13 +307,13 @@ fn what_is_passed_over_while_the_spool_is_asked_is_read_again() {
     let all = || vec![reading("air", 1), reading("soil", 1)];
     read(&mut forwarder, &window, all());
     (1..=2).for_each(|sequence| assert_eq!(send(&mut forwarder, &mut window), Some(sequence)));
-    answer(&mut forwarder, 1, "air", &Fate::Refused("quota".into()));
+    answer(&mut forwarder, 1, "air", &PublishOutcome::Refused("quota".into()));
     forwarder.retry(NOW + Duration::from_secs(1));
     assert_eq!(forwarder.ask(Lane::Live, Sequence(100)), Some(Sequence(1)));
-    answer(&mut forwarder, 2, "soil", &Fate::Refused("quota".into()));
+    answer(&mut forwarder, 2, "soil", &PublishOutcome::Refused("quota".into()));
     assert_eq!(forwarder.take_passed_over(), [Sequence(1), Sequence(2)]);
     let window = Window::new(8);
-    assert!(forwarder.offer(Lane::Live, batch(1, all()), &window, NOW), "it is asked again at once");
+    assert!(forwarder.take_batch(Lane::Live, batch(1, all()), &window, NOW), "it is asked again at once");
     assert_eq!(forwarder.wants(Lane::Live, Sequence(100)), Some(Sequence(1)));
 }
 

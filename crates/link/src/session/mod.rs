@@ -2,7 +2,7 @@
 //!
 //! A [`Session`] owns the library's event loop in a task of its own, because polling it is not cancel-safe: a timeout around
 //! it has kept connections from ever completing. It is never used again after it [`Event::Ended`]; to go on, open the
-//! next one. What was handed over and not acknowledged by then is [`Fate::Lost`]; the library would keep some of
+//! next one. What was sent and not acknowledged by then is [`PublishOutcome::Lost`]; the library would keep some of
 //! it, and that is deliberately ignored, for only the spool knows the truth about delivery.
 
 mod causes;
@@ -211,7 +211,7 @@ fn length_size(length: usize) -> usize {
 
 /// The outcome of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum PublishOutcome {
     /// The broker has it; at QoS 0, it is written.
     Acknowledged,
     /// The broker does not want it; in words.
@@ -298,7 +298,7 @@ impl Session {
     }
 
     /// Hands over a publication; never waits, because the window is smaller than the library's queue.
-    pub(super) fn publish(&self, publication: Publication) -> Pending<Fate> {
+    pub(super) fn publish(&self, publication: Publication) -> Pending<PublishOutcome> {
         match &self.client {
             Client::V4(client) => client.publish(publication),
             Client::V5(client) => client.publish(publication),

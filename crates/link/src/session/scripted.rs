@@ -6,11 +6,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::wire::Line;
-use super::{EVENT_CAPACITY, Event, Fate, Pending, Publication, REQUEST_CAPACITY, Session};
+use super::{EVENT_CAPACITY, Event, Pending, Publication, PublishOutcome, REQUEST_CAPACITY, Session};
 use crate::Protocol;
 
-/// A publication, and where its fate is said.
-pub(crate) type Published = (Publication, oneshot::Sender<Fate>);
+/// A publication, and where its outcome is said.
+pub(crate) type Published = (Publication, oneshot::Sender<PublishOutcome>);
 
 /// Passes publications to the test.
 pub(super) struct Client(mpsc::Sender<Published>);
@@ -32,10 +32,10 @@ pub(crate) fn session() -> (Session, Wire) {
 }
 
 impl Client {
-    pub(super) fn publish(&self, publication: Publication) -> Pending<Fate> {
-        let (sender, fate) = oneshot::channel();
-        // One that finds no room, or nobody, is lost: its fate is dropped with it.
+    pub(super) fn publish(&self, publication: Publication) -> Pending<PublishOutcome> {
+        let (sender, outcome) = oneshot::channel();
+        // One that finds no room, or nobody, is lost: its outcome is dropped with it.
         drop(self.0.try_send((publication, sender)));
-        Box::pin(async { fate.await.unwrap_or(Fate::Lost) })
+        Box::pin(async { outcome.await.unwrap_or(PublishOutcome::Lost) })
     }
 }

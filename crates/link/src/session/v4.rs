@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::causes::{closed, describe_timeout, find_io, io_cause};
 use super::{
-    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW,
-    Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
+    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW, Opening,
+    Pending, Publication, PublishOutcome, REQUEST_CAPACITY, keep_alive_seconds,
 };
 use crate::{Broker, Protocol, reason};
 use fieldgate_model::Qos;
@@ -104,7 +104,7 @@ fn translate(packet: mqtt::Packet) -> Option<Event> {
 }
 
 impl Client {
-    pub(super) fn publish(&self, publication: Publication) -> Pending<Fate> {
+    pub(super) fn publish(&self, publication: Publication) -> Pending<PublishOutcome> {
         let topic = publication.topic.clone();
         let qos = match publication.qos {
             Qos::AtMostOnce => mqtt::QoS::AtMostOnce,
@@ -113,13 +113,13 @@ impl Client {
         };
         let options = mqtt::PublishOptions::new(qos).retain(publication.retain);
         match self.0.try_publish_tracked(publication.topic, publication.payload, options) {
-            Ok(notice) => {
-                Box::pin(async move { if notice.wait_async().await.is_ok() { Fate::Acknowledged } else { Fate::Lost } })
-            }
+            Ok(notice) => Box::pin(async move {
+                if notice.wait_async().await.is_ok() { PublishOutcome::Acknowledged } else { PublishOutcome::Lost }
+            }),
             Err(mqtt::ClientError::InvalidRequest(_)) => {
-                Box::pin(std::future::ready(Fate::Refused(format!("{topic:?} is not a topic"))))
+                Box::pin(std::future::ready(PublishOutcome::Refused(format!("{topic:?} is not a topic"))))
             }
-            Err(_) => Box::pin(std::future::ready(Fate::Lost)),
+            Err(_) => Box::pin(std::future::ready(PublishOutcome::Lost)),
         }
     }
 

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 
 use super::causes::{closed, describe_timeout, find_io, io_cause};
 use super::{
-    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Fate, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW,
-    NONCE, Opening, Pending, Publication, REQUEST_CAPACITY, keep_alive_seconds,
+    Arrived, CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Filter, Grant, Line, MAX_PACKET, MAX_WINDOW, NONCE,
+    Opening, Pending, Publication, PublishOutcome, REQUEST_CAPACITY, keep_alive_seconds,
 };
 use crate::{Broker, Protocol, reason};
 use fieldgate_model::Qos;
@@ -124,7 +124,7 @@ fn arrived(publish: mqtt::Publish) -> Option<Arrived> {
 }
 
 impl Client {
-    pub(super) fn publish(&self, publication: Publication) -> Pending<Fate> {
+    pub(super) fn publish(&self, publication: Publication) -> Pending<PublishOutcome> {
         let topic = publication.topic.clone();
         let qos = match publication.qos {
             Qos::AtMostOnce => mqtt::QoS::AtMostOnce,
@@ -142,11 +142,11 @@ impl Client {
             });
         }
         match self.0.try_publish_tracked(publication.topic, publication.payload, options) {
-            Ok(notice) => Box::pin(async move { fate(notice.wait_async().await) }),
+            Ok(notice) => Box::pin(async move { outcome(notice.wait_async().await) }),
             Err(mqtt::ClientError::InvalidRequest(_)) => {
-                Box::pin(std::future::ready(Fate::Refused(format!("{topic:?} is not a topic"))))
+                Box::pin(std::future::ready(PublishOutcome::Refused(format!("{topic:?} is not a topic"))))
             }
-            Err(_) => Box::pin(std::future::ready(Fate::Lost)),
+            Err(_) => Box::pin(std::future::ready(PublishOutcome::Lost)),
         }
     }
 
@@ -181,23 +181,23 @@ impl Client {
     }
 }
 
-fn fate(result: Result<mqtt::PublishResult, mqtt::PublishNoticeError>) -> Fate {
+fn outcome(result: Result<mqtt::PublishResult, mqtt::PublishNoticeError>) -> PublishOutcome {
     let judge = |code: u8| match code {
-        0..0x80 => Fate::Acknowledged,
+        0..0x80 => PublishOutcome::Acknowledged,
         // The payload does not match the format that the broker is configured to expect there; it will be the same next time.
-        0x99 => Fate::Unacceptable(reason::v5(code)),
-        _ => Fate::Refused(reason::v5(code)),
+        0x99 => PublishOutcome::Unacceptable(reason::v5(code)),
+        _ => PublishOutcome::Refused(reason::v5(code)),
     };
     match result {
-        Ok(mqtt::PublishResult::Qos0Flushed) => Fate::Acknowledged,
+        Ok(mqtt::PublishResult::Qos0Flushed) => PublishOutcome::Acknowledged,
         Ok(mqtt::PublishResult::Qos1(ack)) => judge(ack.reason as u8),
         Ok(mqtt::PublishResult::Qos2Completed(done)) => judge(done.reason as u8),
         Ok(mqtt::PublishResult::Qos2PubRecRejected(received)) => judge(received.reason as u8),
         Err(mqtt::PublishNoticeError::V5PubAck(code)) => judge(code as u8),
         Err(mqtt::PublishNoticeError::V5PubRec(code)) => judge(code as u8),
         Err(mqtt::PublishNoticeError::V5PubComp(code)) => judge(code as u8),
-        Err(mqtt::PublishNoticeError::RetainNotSupported) => Fate::Refused(reason::v5(0x9A)),
-        Err(_) => Fate::Lost,
+        Err(mqtt::PublishNoticeError::RetainNotSupported) => PublishOutcome::Refused(reason::v5(0x9A)),
+        Err(_) => PublishOutcome::Lost,
     }
 }
 
@@ -401,11 +401,11 @@ mod tests {
 
     #[test]
     fn a_code_below_0x80_is_success_and_one_that_the_payload_caused_will_come_again() {
-        let acknowledged = |reason| fate(Err(mqtt::PublishNoticeError::V5PubAck(reason)));
+        let acknowledged = |reason| outcome(Err(mqtt::PublishNoticeError::V5PubAck(reason)));
         use mqtt::PubAckReason as Reason;
-        assert_eq!(acknowledged(Reason::NoMatchingSubscribers), Fate::Acknowledged);
-        assert!(matches!(acknowledged(Reason::NotAuthorized), Fate::Refused(_)));
-        assert!(matches!(acknowledged(Reason::PayloadFormatInvalid), Fate::Unacceptable(_)));
+        assert_eq!(acknowledged(Reason::NoMatchingSubscribers), PublishOutcome::Acknowledged);
+        assert!(matches!(acknowledged(Reason::NotAuthorized), PublishOutcome::Refused(_)));
+        assert!(matches!(acknowledged(Reason::PayloadFormatInvalid), PublishOutcome::Unacceptable(_)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an attempt is made with, and how one that failed is described.
 
 use super::*;
-use crate::testing::{Bench, cause, settings};
+use crate::testing::{LinkRig, cause, settings};
 
 const NOW: Duration = Duration::from_secs(10_000);
 
@@ -10,7 +10,7 @@ fn at_the_second(settings: Settings) -> (Supervisor, [Broker; 2]) {
     let first = settings.brokers[0].clone();
     let second = Broker { host: "elsewhere".into(), ..first.clone() };
     let brokers = vec![first.clone(), second.clone()];
-    let mut supervisor = Supervisor::new(Bench::new(Settings { brokers, ..settings }).parts);
+    let mut supervisor = Supervisor::new(LinkRig::new(Settings { brokers, ..settings }).resources);
     supervisor.failover.failed(CauseKind::Other, NOW, 0.5);
     assert_eq!(supervisor.broker().as_ref(), Some(&second));
     (supervisor, [first, second])
@@ -67,9 +67,9 @@ fn who_hangs_up_before_it_accepts_us_is_described_with_what_may_help() {
 #[test]
 fn what_was_learnt_fits_settings_that_name_the_same_brokers_used_in_the_same_way() {
     let usual = settings(Protocol::V5);
-    let supervisor = Supervisor::new(Bench::new(usual.clone()).parts);
-    let Supervisor { parts, report, failover, .. } = supervisor;
-    let handover = Handover { settings: parts.settings, report, failover };
+    let supervisor = Supervisor::new(LinkRig::new(usual.clone()).resources);
+    let Supervisor { resources, report, failover, .. } = supervisor;
+    let handover = Handover { settings: resources.settings, report, failover };
     let (keep_alive, late_after) = (Duration::from_secs(5), Duration::from_secs(5));
     assert!(handover.fits(&usual) && handover.fits(&Settings { keep_alive, late_after, ..usual.clone() }));
     assert!(!handover.fits(&Settings { retain_state: !usual.retain_state, ..usual.clone() }));
@@ -79,11 +79,11 @@ fn what_was_learnt_fits_settings_that_name_the_same_brokers_used_in_the_same_way
 #[test]
 fn a_link_goes_on_where_the_one_before_ended_if_the_brokers_are_the_same() {
     for (keep_alive, username, goes_on) in [(5, None, true), (60, Some("other"), false)] {
-        let (Supervisor { parts, report, failover, .. }, brokers) = at_the_second(settings(Protocol::V5));
+        let (Supervisor { resources, report, failover, .. }, brokers) = at_the_second(settings(Protocol::V5));
         let (keep_alive, username) = (Duration::from_secs(keep_alive), username.map(str::to_owned));
-        let settings = Settings { keep_alive, username, ..parts.settings.clone() };
-        let handover = Some(Handover { settings: parts.settings, report, failover });
-        let next = Supervisor::new(Parts { handover, ..Bench::new(settings).parts });
+        let settings = Settings { keep_alive, username, ..resources.settings.clone() };
+        let handover = Some(Handover { settings: resources.settings, report, failover });
+        let next = Supervisor::new(LinkResources { handover, ..LinkRig::new(settings).resources });
         assert_eq!(next.broker(), brokers.into_iter().nth(usize::from(goes_on)));
     }
 }
@@ -93,7 +93,7 @@ fn a_link_goes_on_where_the_one_before_ended_if_the_brokers_are_the_same() {
 fn an_identifier_that_is_empty_is_chosen_by_chance_like_one_that_is_missing() {
     let identifier = |client_id: Option<&str>| {
         let settings = Settings { client_id: client_id.map(str::to_owned), ..settings(Protocol::V5) };
-        Supervisor::new(Bench::new(settings).parts).failover.identifier().to_owned()
+        Supervisor::new(LinkRig::new(settings).resources).failover.identifier().to_owned()
     };
     assert_eq!(identifier(Some("shed")), "shed");
     for by_chance in [identifier(None), identifier(Some(""))] {

@@ -18,9 +18,9 @@ use crate::broker_state::BrokerState;
 use crate::lanes::Lane;
 use crate::report::Report;
 use crate::session::scripted::{self, Wire};
-use crate::session::{Connected, Fate, Publication};
+use crate::session::{Connected, Publication, PublishOutcome};
 use crate::testing;
-use crate::{Parts, Protocol};
+use crate::{LinkResources, Protocol};
 use fieldgate_clock::boottime;
 use fieldgate_model::{Qos, RunId};
 use fieldgate_spool::{self as spool, MIN_SIZE, WhenFull};
@@ -56,7 +56,7 @@ enum Step {
     Answer {
         nth: usize,
         count: usize,
-        fate: Fate,
+        outcome: PublishOutcome,
     },
     Turn,
     RefusedTryAgain,
@@ -70,10 +70,10 @@ fn step() -> impl Strategy<Value = Step> {
     let almost = LATE_AFTER - Duration::from_millis(20);
     let age = prop_oneof![1 => Just(LATE_AFTER * 2), 1 => Just(almost), 3 => Just(Duration::ZERO)];
     let qos = prop_oneof![4 => Just(Qos::AtLeastOnce), 2 => Just(Qos::ExactlyOnce), 1 => Just(Qos::AtMostOnce)];
-    let fate = prop_oneof![
-        6 => Just(Fate::Acknowledged),
-        1 => Just(Fate::Refused("quota".into())),
-        1 => Just(Fate::Unacceptable("malformed".into())),
+    let outcome = prop_oneof![
+        6 => Just(PublishOutcome::Acknowledged),
+        1 => Just(PublishOutcome::Refused("quota".into())),
+        1 => Just(PublishOutcome::Unacceptable("malformed".into())),
     ];
     prop_oneof![
         4 => (0..3_usize, 1..200_usize, bytes, age, qos)
@@ -81,7 +81,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..80_usize, prop_oneof![Just(30_usize), Just(12_000_usize)]).prop_map(|(count, bytes)| Step::Replies { count, bytes }),
         3 => (0..4_usize, 0..200_usize, prop_oneof![Just(1_usize), 1..200_usize])
             .prop_map(|(sensor, nth, count)| Step::Damage { sensor, nth, count }),
-        6 => (0..64_usize, 1..80_usize, fate).prop_map(|(nth, count, fate)| Step::Answer { nth, count, fate }),
+        6 => (0..64_usize, 1..80_usize, outcome).prop_map(|(nth, count, outcome)| Step::Answer { nth, count, outcome }),
         3 => Just(Step::Turn),
         1 => Just(Step::RefusedTryAgain),
         1 => prop_oneof![Just(WhenFull::DropOldest), Just(WhenFull::DropNewest)].prop_map(Step::Reload),
@@ -123,38 +123,41 @@ struct Life<'a> {
     world: &'a mut World,
     connection: Connection<'a>,
     wire: Wire,
-    pending: Vec<(Publication, oneshot::Sender<Fate>)>,
+    pending: Vec<(Publication, oneshot::Sender<PublishOutcome>)>,
     shown: Shown,
     era: u64,
 }
 
 impl<'a> Life<'a> {
-    fn new(world: &'a mut World, (parts, report, broker): (&'a Parts, &'a mut Report, &'a mut BrokerState)) -> Self {
+    fn new(
+        world: &'a mut World,
+        (resources, report, broker): (&'a LinkResources, &'a mut Report, &'a mut BrokerState),
+    ) -> Self {
         let (session, wire) = scripted::session();
         let connected = Connected {
             receive_maximum: world.start.receive_maximum,
             maximum_packet_size: PACKET as u32,
             ..testing::connected(world.start.protocol)
         };
-        let mut connection = Connection::new(parts, report, broker, session, connected);
+        let mut connection = Connection::new(resources, report, broker, session, connected);
         connection.on_online_published();
-        let era = *parts.spool.era().borrow();
+        let era = *resources.spool.era().borrow();
         Self { world, connection, wire, pending: Vec::new(), shown: Shown::default(), era }
     }
 
     /// Lets the connection do what it can, and wait for a moment.
     async fn turn(&mut self) {
         while self.connection.pump() {}
-        while let Ok((publication, fate)) = self.wire.published.try_recv() {
+        while let Ok((publication, outcome)) = self.wire.published.try_recv() {
             self.see(&publication);
-            self.pending.push((publication, fate));
+            self.pending.push((publication, outcome));
         }
         // Whether something came or not, the next turn looks.
         drop(tokio::time::timeout(Duration::from_millis(2), self.connection.step()).await);
     }
 
     fn is_same_era(&self) -> bool {
-        *self.connection.parts.spool.era().borrow() == self.era
+        *self.connection.resources.spool.era().borrow() == self.era
     }
 
     fn see(&mut self, publication: &Publication) {
@@ -164,33 +167,33 @@ impl<'a> Life<'a> {
         assert!(is_ordered, "{} went from {last} to {n}", publication.topic);
     }
 
-    fn answer(&mut self, nth: usize, count: usize, fate: &Fate) {
+    fn answer(&mut self, nth: usize, count: usize, outcome: &PublishOutcome) {
         let from = nth.min(self.pending.len());
         let to = (nth + count).min(self.pending.len());
         for (publication, answer) in self.pending.drain(from..to) {
             let id = reading(&publication);
             // A loss record or a reply that is refused for good would be gone.
-            let fate = if id.is_some() { fate.clone() } else { Fate::Acknowledged };
-            match (&fate, id) {
-                (Fate::Acknowledged, Some(id)) => {
+            let outcome = if id.is_some() { outcome.clone() } else { PublishOutcome::Acknowledged };
+            match (&outcome, id) {
+                (PublishOutcome::Acknowledged, Some(id)) => {
                     let is_first = self.shown.accepted.insert(id.clone());
-                    let is_same_era = *self.connection.parts.spool.era().borrow() == self.era;
+                    let is_same_era = *self.connection.resources.spool.era().borrow() == self.era;
                     assert!(is_first || !is_same_era, "{id:?} arrived twice on one connection");
                     self.world.account.arrived.insert(id);
                 }
-                (Fate::Acknowledged, None) if publication.topic == "b/loss" => {
+                (PublishOutcome::Acknowledged, None) if publication.topic == "b/loss" => {
                     self.world.account.losses.insert(publication.payload.to_vec());
                 }
-                (Fate::Acknowledged, None) => {
+                (PublishOutcome::Acknowledged, None) => {
                     self.world.account.answered.insert(String::from_utf8(publication.payload.to_vec()).unwrap());
                 }
-                (Fate::Unacceptable(_), Some(id)) => drop(self.world.given_up.insert(id)),
-                (Fate::Refused(_), Some((sensor, _))) => drop(self.shown.refused.insert(sensor)),
-                (fate, None) => unreachable!("{fate:?}"),
-                (Fate::Lost, _) => unreachable!("the connection holds"),
+                (PublishOutcome::Unacceptable(_), Some(id)) => drop(self.world.given_up.insert(id)),
+                (PublishOutcome::Refused(_), Some((sensor, _))) => drop(self.shown.refused.insert(sensor)),
+                (outcome, None) => unreachable!("{outcome:?}"),
+                (PublishOutcome::Lost, _) => unreachable!("the connection holds"),
             }
             // The connection may have forgotten it.
-            answer.send(fate).unwrap_or_default();
+            answer.send(outcome).unwrap_or_default();
         }
     }
 
@@ -201,7 +204,7 @@ impl<'a> Life<'a> {
             }
             Step::Replies { count, bytes } => self.world.reply(*count, *bytes).await,
             Step::Damage { sensor, nth, count } => self.world.damage(*sensor, *nth, *count).await,
-            Step::Answer { nth, count, fate } => self.answer(*nth, *count, fate),
+            Step::Answer { nth, count, outcome } => self.answer(*nth, *count, outcome),
             Step::Turn | Step::Reconnect => {}
             Step::RefusedTryAgain => self.connection.forwarder.retry(boottime() + LATE_AFTER),
             Step::Reload(when_full) => {
@@ -236,7 +239,7 @@ impl<'a> Life<'a> {
             );
             self.connection.forwarder.retry(boottime() + LATE_AFTER);
             self.turn().await;
-            self.answer(0, usize::MAX / 2, &Fate::Acknowledged);
+            self.answer(0, usize::MAX / 2, &PublishOutcome::Acknowledged);
         }
         self.world.account.check(&self.world.given_up);
     }
@@ -253,8 +256,8 @@ async fn live(start: Start, steps: Vec<Step>) {
     let mut world = World::new(start).await;
     let lives: Vec<&[Step]> = steps.split(|step| matches!(step, Step::Reconnect)).collect();
     for (nth, steps) in lives.iter().enumerate() {
-        let (parts, mut report, mut broker) = world.parts();
-        let mut life = Life::new(&mut world, (&parts, &mut report, &mut broker));
+        let (resources, mut report, mut broker) = world.resources();
+        let mut life = Life::new(&mut world, (&resources, &mut report, &mut broker));
         for step in *steps {
             life.step(step).await;
         }
@@ -311,8 +314,8 @@ fn what_is_under_way_is_not_reported_as_lost_however_much_is_passed_over() {
     runtime.block_on(async {
         let mut world = World::new(usual()).await;
         world.spool.offered().await.unwrap();
-        let (parts, mut report, mut broker) = world.parts();
-        let mut life = Life::new(&mut world, (&parts, &mut report, &mut broker));
+        let (resources, mut report, mut broker) = world.resources();
+        let mut life = Life::new(&mut world, (&resources, &mut report, &mut broker));
         let begun = Instant::now();
         while life.connection.window.free_places() > 0 {
             assert!(begun.elapsed() < SOON, "{} are under way", life.pending.len());
@@ -332,7 +335,7 @@ fn what_is_under_way_is_not_reported_as_lost_however_much_is_passed_over() {
         life.world.spool.stats().wait_for(|stats| stats.dropped > 0).await.unwrap();
         while !life.connection.is_drained() || !life.pending.is_empty() {
             assert!(begun.elapsed() < SOON, "{} are under way", life.pending.len());
-            life.answer(0, usize::MAX / 2, &Fate::Acknowledged);
+            life.answer(0, usize::MAX / 2, &PublishOutcome::Acknowledged);
             life.turn().await;
         }
         let account = &life.world.account;
@@ -352,8 +355,8 @@ fn a_message_at_qos_2_under_way_holds_up_its_own_sensor_alone() {
         world.append(1, 50, 60, Duration::ZERO, Qos::AtLeastOnce).await;
         world.append(2, 1, 60, Duration::ZERO, Qos::ExactlyOnce).await;
         world.spool.offered().await.unwrap();
-        let (parts, mut report, mut broker) = world.parts();
-        let mut life = Life::new(&mut world, (&parts, &mut report, &mut broker));
+        let (resources, mut report, mut broker) = world.resources();
+        let mut life = Life::new(&mut world, (&resources, &mut report, &mut broker));
         let begun = Instant::now();
         while life.pending.len() < 51 {
             assert!(begun.elapsed() < SOON, "{} are under way", life.pending.len());
@@ -375,8 +378,8 @@ fn under_mqtt_5_a_sensor_has_several_messages_at_qos_2_under_way() {
         let mut world = World::new(usual()).await;
         world.append(0, 3, 60, Duration::ZERO, Qos::ExactlyOnce).await;
         world.spool.offered().await.unwrap();
-        let (parts, mut report, mut broker) = world.parts();
-        let mut life = Life::new(&mut world, (&parts, &mut report, &mut broker));
+        let (resources, mut report, mut broker) = world.resources();
+        let mut life = Life::new(&mut world, (&resources, &mut report, &mut broker));
         let begun = Instant::now();
         while life.pending.iter().filter(|(publication, _)| publication.qos == Qos::ExactlyOnce).count() < 3 {
             assert!(begun.elapsed() < SOON, "{} are under way", life.pending.len());

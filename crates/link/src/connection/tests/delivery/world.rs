@@ -11,7 +11,7 @@ use super::{LATE_AFTER, PACKET, RUN, SENSORS, Start, body};
 use crate::broker_state::BrokerState;
 use crate::report::Report;
 use crate::testing;
-use crate::{Parts, Settings};
+use crate::{LinkResources, Settings};
 use fieldgate_clock::{self as clock, boottime};
 use fieldgate_model::payload::{self, StoredReply};
 use fieldgate_model::{Key, Message, MessageKind, Moment, Name, Qos, RunId};
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// Without a disk, what is more than the memory holds gives way: what was taken meanwhile may arrive or be reported.
-    fn note(&mut self, taken: Taken, bytes: usize) {
+    fn record_taken(&mut self, taken: Taken, bytes: usize) {
         if self.spool.stats().borrow().error.is_none() {
             return;
         }
@@ -127,7 +127,7 @@ impl World {
             }
             if qos != Qos::AtMostOnce {
                 self.account.taken.insert(id.clone());
-                self.note(Taken::Reading(id), bytes);
+                self.record_taken(Taken::Reading(id), bytes);
             }
         }
     }
@@ -148,7 +148,7 @@ impl World {
             let correlation = Some(vec![1; bytes]);
             let response = Some(payload::ResponseTarget { topic: "requester".into(), correlation });
             let body = StoredReply { payload: payload.clone(), response }.encode();
-            self.note(Taken::Reply(payload), body.len());
+            self.record_taken(Taken::Reply(payload), body.len());
             self.spool.append(message(MessageKind::Reply, "pump", RUN, 0, body)).await.unwrap();
         }
     }
@@ -167,8 +167,8 @@ impl World {
         std::fs::rename(self.folder.path().join("away"), self.folder.path().join("disk")).unwrap_or_default();
     }
 
-    pub(super) fn parts(&self) -> (Parts, Report, BrokerState) {
+    pub(super) fn resources(&self) -> (LinkResources, Report, BrokerState) {
         let settings = Settings { late_after: LATE_AFTER, ..testing::settings(self.start.protocol) };
-        testing::parts(settings, RUN, self.spool.clone())
+        testing::resources(settings, RUN, self.spool.clone())
     }
 }

@@ -56,7 +56,7 @@ struct Open {
 
 /// The requests of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Trail {
+pub(super) struct OpenRequests {
     /// Under way, oldest first, as they are mostly answered: taking out the first must not move the others.
     open: VecDeque<Open>,
     cleared: BTreeSet<String>,
@@ -66,8 +66,8 @@ pub(super) struct Trail {
     answers: usize,
 }
 
-impl Trail {
-    /// A request is handed over; `answered` says that the broker answers it, as all but QoS 0.
+impl OpenRequests {
+    /// A request is sent; `answered` says that the broker answers it, as all but QoS 0.
     pub(super) fn sent(&mut self, id: RequestId, blame: Blame, answered: bool) {
         self.open.push_back(Open { id, blame, answered });
     }
@@ -146,60 +146,61 @@ mod tests {
 
     #[test]
     fn the_oldest_without_an_answer_is_to_blame_unless_its_topic_was_answered() {
-        let (mut trail, mut next) = (Trail::default(), tickets());
+        let (mut open_requests, mut next) = (OpenRequests::default(), tickets());
         let ids = [next(), next(), next()];
         for (id, topic) in ids.into_iter().zip(["air", "devices", "health"]) {
-            trail.sent(id, publish(topic), true);
+            open_requests.sent(id, publish(topic), true);
         }
-        assert_eq!(trail.blame(NOW), Some(publish("air")));
-        trail.done(ids[0], NOW);
-        trail.sent(next(), publish("air"), true);
-        assert_eq!(trail.blame(NOW), Some(publish("devices")));
-        ids.iter().for_each(|id| drop(trail.done(*id, NOW)));
-        assert_eq!(trail.blame(NOW), None, "air has been answered once");
+        assert_eq!(open_requests.blame(NOW), Some(publish("air")));
+        open_requests.done(ids[0], NOW);
+        open_requests.sent(next(), publish("air"), true);
+        assert_eq!(open_requests.blame(NOW), Some(publish("devices")));
+        ids.iter().for_each(|id| drop(open_requests.done(*id, NOW)));
+        assert_eq!(open_requests.blame(NOW), None, "air has been answered once");
     }
 
     #[test]
     fn what_was_written_last_is_to_blame_when_nothing_else_is_open_and_only_for_a_moment() {
-        let (mut trail, mut next) = (Trail::default(), tickets());
+        let (mut open_requests, mut next) = (OpenRequests::default(), tickets());
         let id = next();
-        trail.sent(id, publish("air"), false);
-        assert_eq!(trail.done(id, NOW), None, "nobody has answered");
-        assert_eq!(trail.blame(NOW + SURVIVED / 2), Some(publish("air")));
-        assert_eq!(trail.blame(NOW + SURVIVED), None);
+        open_requests.sent(id, publish("air"), false);
+        assert_eq!(open_requests.done(id, NOW), None, "nobody has answered");
+        assert_eq!(open_requests.blame(NOW + SURVIVED / 2), Some(publish("air")));
+        assert_eq!(open_requests.blame(NOW + SURVIVED), None);
         let id = next();
-        trail.sent(id, publish("air"), false);
-        trail.done(id, NOW + SURVIVED);
-        assert_eq!(trail.blame(NOW + SURVIVED), None, "the topic has survived once");
+        open_requests.sent(id, publish("air"), false);
+        open_requests.done(id, NOW + SURVIVED);
+        assert_eq!(open_requests.blame(NOW + SURVIVED), None, "the topic has survived once");
     }
 
     #[test]
     fn what_is_under_way_is_open_until_it_is_answered_and_at_qos_0_no_answer_comes() {
         let mut window = Window::new(64);
         let [assured, plain] = [window.enter(Slot::Birth), window.enter(Slot::Birth)];
-        let (mut trail, id) = (Trail::default(), RequestId::Publication);
-        trail.sent(id(assured), publish("air"), true);
-        trail.sent(id(plain), publish("door"), false);
-        assert!(trail.is_untried(plain) && !trail.is_untried(assured));
-        let open = |trail: &Trail| ["air", "door"].map(|topic| trail.is_open(&publish(topic).request));
-        assert_eq!((open(&trail), trail.answers()), ([true, true], 0));
-        trail.done(id(plain), NOW);
-        assert_eq!((open(&trail), trail.answers()), ([true, false], 1));
+        let (mut open_requests, id) = (OpenRequests::default(), RequestId::Publication);
+        open_requests.sent(id(assured), publish("air"), true);
+        open_requests.sent(id(plain), publish("door"), false);
+        assert!(open_requests.is_untried(plain) && !open_requests.is_untried(assured));
+        let open =
+            |open_requests: &OpenRequests| ["air", "door"].map(|topic| open_requests.is_open(&publish(topic).request));
+        assert_eq!((open(&open_requests), open_requests.answers()), ([true, true], 0));
+        open_requests.done(id(plain), NOW);
+        assert_eq!((open(&open_requests), open_requests.answers()), ([true, false], 1));
         let [again, other] = [window.enter(Slot::Birth), window.enter(Slot::Birth)];
-        trail.sent(id(again), publish("door"), false);
-        trail.sent(id(other), publish("window"), false);
-        assert!(trail.is_untried(other) && !trail.is_untried(again));
-        trail.done(id(assured), NOW);
-        trail.done(id(again), NOW);
-        assert_eq!((open(&trail), trail.answers()), ([false, false], 3));
+        open_requests.sent(id(again), publish("door"), false);
+        open_requests.sent(id(other), publish("window"), false);
+        assert!(open_requests.is_untried(other) && !open_requests.is_untried(again));
+        open_requests.done(id(assured), NOW);
+        open_requests.done(id(again), NOW);
+        assert_eq!((open(&open_requests), open_requests.answers()), ([false, false], 3));
     }
 
     #[test]
     fn a_subscription_without_an_answer_is_to_blame() {
-        let mut trail = Trail::default();
-        trail.sent(RequestId::Subscription, Blame { request: Request::Commands, retain: false }, true);
-        assert_eq!(trail.blame(NOW).map(|blame| blame.request), Some(Request::Commands));
-        assert_eq!(trail.done(RequestId::Subscription, NOW), Some(Request::Commands));
-        assert_eq!(trail.blame(NOW), None);
+        let mut open_requests = OpenRequests::default();
+        open_requests.sent(RequestId::Subscription, Blame { request: Request::Commands, retain: false }, true);
+        assert_eq!(open_requests.blame(NOW).map(|blame| blame.request), Some(Request::Commands));
+        assert_eq!(open_requests.done(RequestId::Subscription, NOW), Some(Request::Commands));
+        assert_eq!(open_requests.blame(NOW), None);
     }
 }
