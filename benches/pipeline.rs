@@ -32,12 +32,12 @@ fn reading(seq: u64) -> Message {
     }
 }
 
-/// Appends, waits until all of it is offered, and forgets it.
+/// Appends, waits until all of it is readable, and forgets it.
 async fn pass(spool: &Spool, messages: Vec<Message>) {
     for message in messages {
         spool.append(message).await.unwrap();
     }
-    spool.offered().await.unwrap();
+    spool.wait_until_readable().await.unwrap();
     let head = spool.head().borrow().0;
     spool.acknowledge((head - TOGETHER..head).map(Sequence).collect()).await.unwrap();
 }

@@ -113,7 +113,7 @@ impl Recorder {
                 permit = self.spool.reserve(waiting.len()), if !is_free => match permit {
                     Ok(permit) => {
                         let count = permit.size().min(waiting.len());
-                        permit.hand_over(waiting.drain(..count).collect());
+                        permit.send(waiting.drain(..count).collect());
                     }
                     Err(_) => {
                         error!(

@@ -48,7 +48,7 @@ async fn files(is_killed: bool) -> Vec<(String, Vec<u8>)> {
     for seq in 1..=READINGS {
         spool.append(reading(OLD, seq)).await.unwrap();
     }
-    spool.offered().await.unwrap();
+    spool.wait_until_readable().await.unwrap();
     let read = || {
         let entries = fs::read_dir(folder.path()).unwrap().map(Result::unwrap);
         let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()));
@@ -129,7 +129,7 @@ async fn take(spool: &Spool, fate: &mut Fate) -> bool {
     let mut has_own = false;
     loop {
         // A row that shows its damage only now is reported by a message that comes behind.
-        spool.offered().await.unwrap();
+        spool.wait_until_readable().await.unwrap();
         // A disk error is the damage showing; the next request finds another file.
         let Ok(batch) = spool.read(Sequence(0), 1000).await else { continue };
         if batch.messages.is_empty() && is_all(spool, &batch) {

@@ -83,7 +83,7 @@ pub(super) struct BrokerState {
     offered: Option<(Qos, bool)>,
     /// Connections in a row that ended soon and without a reason.
     brief: usize,
-    /// The same, but all of them closed orderly, and no attempt failed between them.
+    /// Connections in a row that ended soon, all of them closed orderly, and no attempt failed between them.
     closed: usize,
     /// Connections in a row that a message ended which is larger than we take.
     too_large_ends: usize,

@@ -338,7 +338,7 @@ impl Forwarder {
         &self.settled
     }
 
-    /// The same, which is reported to the spool now.
+    /// Takes what is settled, to report it to the spool now.
     pub(super) fn take_settled(&mut self) -> Settled {
         let settled = std::mem::take(&mut self.settled);
         if self.asked.contains(&true) {

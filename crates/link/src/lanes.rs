@@ -7,8 +7,8 @@
 //! Promised: a lane reads on where the spool's answer says, whatever number of messages came; within a lane the messages of one
 //! key are sent in order of sequence; the late lane never sends what the live lane still has; a refused key holds up no other.
 //! A reply overtakes the readings that wait in the live lane, for somebody waits for it; between two that overtake, one message
-//! goes in its order, so that commands hold up no reading. A reply may also overtake one from before the connection that the late lane has not read yet;
-//! a loss record waits for the late lane, so that its account comes after what it is about.
+//! goes in its order, so that commands hold up no reading. A reply may also overtake one from before the connection that the late
+//! lane has not read yet; a loss record waits for the late lane, so that its account comes after what it is about.
 
 #[cfg(test)]
 mod tests;

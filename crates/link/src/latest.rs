@@ -82,7 +82,7 @@ impl Latest {
         self.0.changed.notify_one();
     }
 
-    /// The same for every topic.
+    /// Publishes everything that is retained once more.
     pub fn set_all_again(&self) {
         let topics: Vec<_> = self.topics().entries.keys().cloned().collect();
         self.set_again(&topics);

@@ -37,7 +37,7 @@ struct Shared {
     changed: Notify,
 }
 
-/// The end for whoever announces, and that of the spool's thread.
+/// The end for the part that announces, and that of the spool's thread.
 pub(super) fn open(earlier: Option<Arc<Announcements>>) -> (Announced, Reader) {
     let shared = Arc::<Shared>::default();
     let (sender, receiver) = watch::channel(earlier);

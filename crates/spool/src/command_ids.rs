@@ -35,7 +35,7 @@ struct Shared {
     changed: Notify,
 }
 
-/// The end for whoever answers commands, and that of the spool's thread.
+/// The end for the part that answers commands, and that of the spool's thread.
 pub(super) fn open(earlier: EarlierCommands) -> (CommandIds, Reader) {
     let shared = Arc::<Shared>::default();
     let (sender, receiver) = watch::channel(earlier);
@@ -43,8 +43,8 @@ pub(super) fn open(earlier: EarlierCommands) -> (CommandIds, Reader) {
 }
 
 impl CommandIds {
-    /// Records a command, or what was answered to one. It is written soon, and before any answer that is handed to the spool
-    /// behind it is offered, unless there are very many or the disk fails.
+    /// Records a command, or what was answered to one. It is written soon, and before any answer that is sent to the spool
+    /// behind it is readable, unless there are very many or the disk fails.
     pub fn record(&self, record: CommandRecord) {
         let mut records = lock(&self.shared.records);
         if records.len() >= LIMIT {

@@ -72,7 +72,7 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Opens the spool; messages of earlier runs are offered at once. A disk that cannot be used now is no error: the spool
+    /// Opens the spool; messages of earlier runs are readable at once. A disk that cannot be used now is no error: the spool
     /// then begins in memory, and opens the file when it can.
     pub(super) fn open(settings: Settings, run: RunId, now: Moment) -> Result<Self, SpoolError> {
         let mut core = Self::without_file(settings, run).map_err(SpoolError::Memory)?;
@@ -107,7 +107,7 @@ impl Core {
         })
     }
 
-    /// Takes a message in; it is offered by the next [`Core::tick`].
+    /// Takes a message in; it is readable after the next [`Core::tick`].
     pub(super) fn append(&mut self, message: Message, now: Moment) {
         if self.is_too_large(&message) {
             self.await_examination(now);
@@ -212,7 +212,7 @@ impl Core {
         Some(earliest.max(self.disk.not_before()))
     }
 
-    /// Writes what is due, then offers everything.
+    /// Writes what is due, then makes everything readable.
     pub(super) fn tick(&mut self, now: Moment) {
         let is_over = |due: Option<Duration>| due.is_some_and(|due| due <= now.boot);
         if is_over(self.all_due()) {
@@ -272,10 +272,10 @@ impl Core {
     fn drop_from_memory(&mut self, now: Moment) -> bool {
         let bytes = if self.settings.when_full == WhenFull::DropOldest { LIMIT_BYTES as u64 / 64 } else { 1 };
         let unsaved = || self.cache.unsaved().filter(|(_, entry)| entry.state == State::Unsaved);
-        let handed = |sequence| self.delivery.may_be_delivered(sequence);
+        let read_by_link = |sequence| self.delivery.may_be_delivered(sequence);
         let when_full = self.settings.when_full;
         let mut victims =
-            overflow::choose(unsaved().filter(|(_, e)| overflow::is_reading(e)), when_full, bytes, &handed);
+            overflow::choose(unsaved().filter(|(_, e)| overflow::is_reading(e)), when_full, bytes, &read_by_link);
         if victims.is_empty() {
             victims = overflow::choose(
                 unsaved().filter(|(_, e)| e.message.key.kind != MessageKind::Loss),
@@ -304,9 +304,9 @@ impl Core {
         self.recompute_capacity(now);
     }
 
-    /// One past the newest offered.
+    /// One past the newest message that is readable.
     pub(super) fn head(&self) -> Sequence {
-        Sequence(self.sequences.offered())
+        Sequence(self.sequences.readable_end())
     }
 
     /// Grows when messages have appeared in front of what was read: read again from the beginning.
@@ -358,7 +358,7 @@ impl Core {
             let may_be_on_disk = self.disk.is_examined_now() && sequence < self.sequences.first();
             may_be_on_disk || self.cache.get(sequence).is_some() || self.disk.store().has(sequence).unwrap()
         };
-        self.delivery.handed().filter(|sequence| !is_here(*sequence)).collect()
+        self.delivery.read_by_link().filter(|sequence| !is_here(*sequence)).collect()
     }
 
     /// Bytes of messages in memory.

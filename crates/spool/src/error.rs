@@ -62,7 +62,7 @@ pub struct Closed;
 /// Why a request was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotNow<T> {
-    /// The queue is full, for the disk is slow: hand these in again later.
+    /// The queue is full, for the disk is slow: send these again later.
     #[error("the spool's queue is full")]
     Full(T),
     /// What was committed of them will be sent again by the next run.

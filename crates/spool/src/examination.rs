@@ -40,7 +40,7 @@ impl Examiner {
         self.done.send(Examined { store: self.store, is_sound }).unwrap_or_default();
     }
 
-    /// The same on a thread of its own, after something else.
+    /// Reads the file on a thread of its own, after `before`, and gives it back.
     ///
     /// # Errors
     /// The system gave no thread. The file is closed, and [`Examination`] says so.

@@ -183,17 +183,19 @@ impl Export {
                     self.given = sequence;
                     portion.messages.push((Sequence(sequence), message));
                 }
-                Found::Row(_, Err(Unsound { reading: Some(_), .. })) => self.note("some of its rows are damaged"),
+                Found::Row(_, Err(Unsound { reading: Some(_), .. })) => {
+                    self.record_damage("some of its rows are damaged")
+                }
                 Found::Hole | Found::Row(..) => {
                     portion.holes += 1;
-                    self.note("some of its rows are damaged");
+                    self.record_damage("some of its rows are damaged");
                 }
             }
         }
         Ok(Some(portion))
     }
 
-    fn note(&mut self, damage: &'static str) {
+    fn record_damage(&mut self, damage: &'static str) {
         self.damage.get_or_insert(damage);
     }
 
@@ -213,7 +215,7 @@ impl Export {
             None => self.is_over = true,
         }
         if is_broken {
-            self.note("its structure is broken");
+            self.record_damage("its structure is broken");
             self.search = Some(RowSearch::new(self.snapshot.pages()));
         }
         Ok(rows.into_iter().map(|(sequence, row)| Found::Row(sequence, row)).collect())

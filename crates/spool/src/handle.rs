@@ -38,7 +38,7 @@ pub enum Item {
     Message(Message),
     /// Readings that were lost before they came here.
     Loss(Loss),
-    /// What a sensor has counted. Nothing that is handed over later is offered before it is on disk.
+    /// What a sensor has counted. Nothing that is sent later is readable before it is on disk.
     Count(Name, u64),
     /// What a user has set the count of a sensor to, which may be less than it was.
     SetCount {
@@ -69,13 +69,13 @@ pub struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// How many items may be handed over with it.
+    /// How many items may be sent with it.
     pub fn size(&self) -> usize {
         self.places.num_permits()
     }
 
-    /// Hands over at most [`Permit::size`] items. Together they wake the spool's thread once.
-    pub fn hand_over(mut self, items: Vec<Item>) {
+    /// Sends at most [`Permit::size`] items to the spool. Together they wake the spool's thread once.
+    pub fn send(mut self, items: Vec<Item>) {
         debug_assert!(items.len() <= self.size(), "{} items with a permit for {}", items.len(), self.size());
         // What is taken comes back from the thread.
         self.places.split(items.len()).into_iter().for_each(SemaphorePermit::forget);
@@ -89,7 +89,7 @@ impl Spool {
     /// # Errors
     /// [`Closed`]: the message is lost; only after a stop.
     pub async fn append(&self, message: Message) -> Result<(), Closed> {
-        self.reserve(1).await?.hand_over(vec![Item::Message(message)]);
+        self.reserve(1).await?.send(vec![Item::Message(message)]);
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Spool {
     /// # Errors
     /// [`Closed`], as [`Spool::append`].
     pub async fn report_loss(&self, loss: Loss) -> Result<(), Closed> {
-        self.reserve(1).await?.hand_over(vec![Item::Loss(loss)]);
+        self.reserve(1).await?.send(vec![Item::Loss(loss)]);
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Spool {
         self.send(Request::Acknowledge(sequences, None)).await
     }
 
-    /// The same without waiting.
+    /// Forgets messages that the broker has, without waiting for room in the queue.
     ///
     /// # Errors
     /// [`NotNow`] says whether to try again.
@@ -156,12 +156,12 @@ impl Spool {
         self.try_acknowledge_and(sequences, None)
     }
 
-    /// The same, and what the spool will offer from `from` on is wanted: it is sent as soon as there is something, so that nobody
-    /// need ask for what has just come. One such wish is open at a time. An earlier one is answered with nothing, and so is one from
-    /// before a new era. The channel is closed when the spool has ended.
+    /// Forgets them without waiting, and what becomes readable from `from` on is wanted: it is sent as soon as there is something,
+    /// so that nobody need ask for what has just come. One such wish is open at a time. An earlier one is answered with nothing,
+    /// and so is one from before a new era. The channel is closed when the spool has ended.
     ///
     /// # Errors
-    /// As [`Spool::try_acknowledge`].
+    /// [`NotNow`] says whether to try again.
     pub fn try_acknowledge_and_await(
         &self,
         sequences: Vec<Sequence>,
@@ -200,7 +200,7 @@ impl Spool {
         self.requests.try_send(Request::PassOver(sequences)).unwrap_or_default();
     }
 
-    /// One past the newest offered; changes when something new is offered.
+    /// One past the newest message that is readable; changes when another becomes so.
     pub fn head(&self) -> watch::Receiver<Sequence> {
         self.head.clone()
     }
@@ -211,13 +211,13 @@ impl Spool {
         self.era.clone()
     }
 
-    /// Waits until everything that was appended before is offered, so that [`Spool::head`] knows it.
+    /// Waits until everything that was appended before is readable, so that [`Spool::head`] knows it.
     ///
     /// # Errors
-    /// [`Closed`]: nothing more will be offered.
-    pub async fn offered(&self) -> Result<(), Closed> {
+    /// [`Closed`]: nothing more will become readable.
+    pub async fn wait_until_readable(&self) -> Result<(), Closed> {
         let (answer, answered) = oneshot::channel();
-        self.send(Request::Offered(answer)).await?;
+        self.send(Request::WhenReadable(answer)).await?;
         answered.await.map_err(|_| Closed)
     }
 

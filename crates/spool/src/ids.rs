@@ -4,9 +4,9 @@
 //! Each has a number, and the newest the greatest: that is their order, also on disk. The newest 1024 are kept, fewer where they would
 //! take more than a quarter of the capacity for messages.
 //!
-//! An answer is written before a reply that was appended behind it is offered; a begin is written five milliseconds later unless its
+//! An answer is written before a reply that was appended behind it is readable; a begin is written five milliseconds later unless its
 //! answer comes first. What else waits is not written with them, so readings cost no more for it. One such transaction costs about
-//! 9 kB with what the file system adds. Four may follow each other; then there are two a second, and replies are offered up to half a
+//! 9 kB with what the file system adds. Four may follow each other; then there are two a second, and replies are readable up to half a
 //! second before their records are on disk: about 70 kB/s under a flood, of which 200 commands a second get so far.
 
 use std::collections::{BTreeMap, BTreeSet};

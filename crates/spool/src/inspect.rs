@@ -1,4 +1,4 @@
-//! How a spool is, seen from outside and beside whoever uses it: nothing is locked, changed or opened by SQLite.
+//! How a spool is, seen from outside and beside the process that uses it: nothing is locked, changed or opened by SQLite.
 //!
 //! Who uses the file is asked of the kernel, which knows the lock that SQLite has. A file that somebody uses changes while it is
 //! read, so it is left alone: its user finds damage itself and reports it. One that nobody uses is read page by page as

@@ -26,7 +26,7 @@
 //! let (spool, thread) = open(settings, RunId(7))?;
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! spool.append(reading).await?;
-//! spool.offered().await?; // on disk by now
+//! spool.wait_until_readable().await?; // on disk by now
 //! let batch = spool.read(Sequence(0), 64).await?;
 //! for stored in &batch.messages {
 //!     // … send it; and once somebody has it for certain:
@@ -45,34 +45,35 @@
 //! # What it is
 //!
 //! A queue between those who have something to say and the link that delivers it, in memory and in a file at once. Each message is
-//! given a number, its [`Sequence`]; numbers grow for ever, also over restarts. The link reads messages in their order, as often as it
-//! likes, and each stays until the link acknowledges it. A message is *offered* when it may be read. A number of the program's start,
-//! its [`RunId`](fieldgate_model::RunId), goes with each message, and *era* says which numbering the link has read from: where a file is
-//! found late, what was numbered meanwhile moves behind its rows, and the link begins again in a new era (`core/sequences.rs`).
+//! given a number, its [`Sequence`]; numbers grow for ever, also over restarts. The link reads messages in their order, as often as
+//! it likes, and each stays until the link acknowledges it. A message is *readable* when the link may read it. A number of the
+//! program's start, its [`RunId`](fieldgate_model::RunId), goes with each message, and *era* says which numbering the link has read
+//! from: where a file is found late, what was numbered meanwhile moves behind its rows, and the link begins again in a new era
+//! (`core/sequences.rs`).
 //!
 //! # What it promises
 //!
-//! 1. **Order.** Messages are offered in the order in which they were appended, until they are acknowledged; those of earlier runs
+//! 1. **Order.** Messages become readable in the order in which they were appended, until they are acknowledged; those of earlier runs
 //!    first.
 //! 2. **On disk in time.** A message that is not acknowledged within `commit_every` is committed by a transaction whose log has been
-//!    fsynced; with `commit_every: 0s` that is so before it is offered at all. One that is acknowledged earlier never touches the disk,
+//!    fsynced; with `commit_every: 0s` that is so before it is readable at all. One that is acknowledged earlier never touches the disk,
 //!    so a healthy link costs no flash wear.
 //! 3. **Bounded, and nothing goes unreported.** Where something must give way, `when_full` says which reading, and every reading that
 //!    went is reported by a loss record that is committed together with the drop.
 //! 4. **A bad disk stops nothing.** Messages stay in memory up to [`cache::LIMIT_BYTES`], commits are tried again with back-off, and
 //!    [`Stats::error`] says it in words.
-//! 5. **As it was appended.** A row that is not as it was written is never offered, but reported as lost.
+//! 5. **As it was appended.** A row that is not as it was written is never readable, but reported as lost.
 //!
 //! # What else it keeps
 //!
-//! - What a sensor has counted ([`Item::Count`]) is on disk before a message that was appended behind it is offered, whatever
+//! - What a sensor has counted ([`Item::Count`]) is on disk before a message that was appended behind it is readable, whatever
 //!   `commit_every` says, and stays there when the message is gone: it belongs to the sensor's name. Only while the disk
-//!   cannot be written are such messages offered all the same; a kill then takes the count back to what the disk has. A count that
+//!   cannot be written are such messages readable all the same; a kill then takes the count back to what the disk has. A count that
 //!   a user sets ([`Item::SetCount`]) may be less, and who set it is answered when it is on disk.
 //! - What a user has set ([`Item::SetValue`]) is written at once, and who set it is answered when it is on disk. It belongs to its
 //!   recipient and stays when that is configured no more.
 //! - A command that had an id is known to the next run, with its answer ([`CommandIds`]). An answer is on disk before a reply that was
-//!   appended behind it is offered; nobody waits for either. How many, how soon and at what cost: `ids.rs`.
+//!   appended behind it is readable; nobody waits for either. How many, how soon and at what cost: `ids.rs`.
 //! - What the program announced to others ([`Announced`]) is written as soon as the disk takes it, up to an eighth of the capacity
 //!   for messages, and known to the next run, which can then take it back.
 //!
@@ -84,9 +85,9 @@
 //! There is one loss record per sensor, run and reason, which grows until it is read. Readings that the link was given and that may
 //! be with the broker already (after a restart, the oldest 64) go last; replies go only when no reading is left.
 //!
-//! While the disk fails, messages are offered uncommitted whatever `commit_every` says: holding them back would only make more of them
+//! While the disk fails, messages are readable uncommitted whatever `commit_every` says: holding them back would only make more of them
 //! mortal. A disk that is full, read-only, failing or not there at the start is no different: the file is opened when it can be, and
-//! what it has is offered then. Only a file that another instance holds, or that a newer version wrote, stops the start.
+//! what it has is readable then. Only a file that another instance holds, or that a newer version wrote, stops the start.
 //!
 //! # What it does not do
 //!
@@ -95,14 +96,14 @@
 //! not repair: a file that SQLite finds damaged is set aside as `spool.db.damaged-<unix time>`, where it stays until a person
 //! deletes it, and a new one begun. A row that does not belong where it is found is such damage too.
 //! A file of more than a mebibyte is examined by a thread of its own, for about a second at most, so that neither a start nor
-//! fresh messages need wait for it. Until then what the file has is not offered, and nothing is written; what must be on disk
-//! before it is offered waits, and a stop waits too. Where memory is full before the examination has ended, the spool waits for
+//! fresh messages need wait for it. Until then what the file has is not readable, and nothing is written; what must be on disk
+//! before it is readable waits, and a stop waits too. Where memory is full before the examination has ended, the spool waits for
 //! its end. What can still be read of a damaged file moves into the new one; readings that lay in
 //! between are reported as lost where the rows around them say which they were, and are counted in the log where not.
 //!
 //! # What a power cut or a kill can lose
 //!
-//! With `commit_every: 0s` nothing that was offered; what was still queued in front of the spool is lost. Otherwise the
+//! With `commit_every: 0s` nothing that was readable; what was still queued in front of the spool is lost. Otherwise the
 //! readings of the last `commit_every`, plus the duration of one commit. An acknowledgement that was not yet applied to
 //! the file (for a second at most) is forgotten, so its message is sent again: at least once, never less. A file system
 //! or a card that lies about fsync can lose more; SQLite then finds a torn log and falls back to its last whole state. Where
@@ -169,18 +170,17 @@
 //!
 //! # Inside
 //!
-//! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges loss records; `overflow.rs` decides what is
-//! dropped; `counts.rs` keeps what sensors have counted, `values.rs` what users have set, and `ids.rs` the commands that were seen, by
-//! `command_ids.rs`; `configuration.rs` keeps whole configurations; `announced.rs` keeps what was announced; `handed.rs` knows what the
-//! broker may have; `codes.rs` says what an error means; `file.rs` has the schema, `opening.rs` opens the database in the folder that
-//! `folder.rs` makes, `wal.rs` checks its log, `store.rs` works on it, `rows.rs` decodes its rows. `salvage.rs` reads a damaged one:
-//! `page_file.rs` and `pages.rs` know its format, `scout.rs` finds the pages with rows, `row_search.rs` puts these in order, and `holes.rs`
-//! says what is missing. `export.rs` reads a spool from outside, beside the service too, by `snapshot.rs`, and locks and writes nothing.
-//! `inspect.rs` looks at a file from outside in the same way, to say how it is.
-//! `examination.rs` looks through a large file while the others work.
-//! `core.rs` joins them and applies the policy, with the time passed in; below it `disk.rs`, `sequences.rs` and `delivery.rs` have its
-//! state.
-//! `thread.rs` runs the core, and `vitals.rs` says how it is.
+//! `cache.rs` is the memory and `record.rs` the form of rows, both pure; `losses.rs` merges loss records; `overflow.rs` decides
+//! what is dropped; `counts.rs` keeps what sensors have counted, `values.rs` what users have set, and `ids.rs` the commands that
+//! were seen, by `command_ids.rs`; `configuration.rs` keeps whole configurations; `announced.rs` keeps what was announced;
+//! `read_by_link.rs` knows what the broker may have; `codes.rs` says what an error means; `file.rs` has the schema, `opening.rs`
+//! opens the database in the folder that `folder.rs` makes, `wal.rs` checks its log, `store.rs` works on it, `rows.rs` decodes its
+//! rows. `salvage.rs` reads a damaged one: `page_file.rs` and `pages.rs` know its format, `scout.rs` finds the pages with rows,
+//! `row_search.rs` puts these in order, and `holes.rs` says what is missing. `export.rs` reads a spool from outside, beside the
+//! service too, by `snapshot.rs`, and locks and writes nothing. `inspect.rs` looks at a file from outside in the same way, to say
+//! how it is. `examination.rs` looks through a large file while the others work. `core.rs` joins them and applies the policy, with
+//! the time passed in; below it `disk.rs`, `sequences.rs` and `delivery.rs` have its state. `thread.rs` runs the core, and
+//! `vitals.rs` says how it is.
 
 mod announced;
 pub mod cache;
@@ -194,7 +194,6 @@ mod examination;
 mod export;
 mod file;
 mod folder;
-mod handed;
 mod handle;
 mod holes;
 mod ids;
@@ -205,6 +204,7 @@ mod opening;
 mod overflow;
 mod page_file;
 mod pages;
+mod read_by_link;
 mod record;
 mod row_search;
 mod rows;

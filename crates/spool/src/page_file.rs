@@ -27,7 +27,7 @@ const FIRST_FREE: usize = 32;
 pub(super) struct PageFile {
     file: File,
     log: Option<File>,
-    /// Other than before when the log has been begun anew.
+    /// Other than before when the log has been begun again.
     log_header: Vec<u8>,
     /// Where in the log the pages are that it has.
     logged: BTreeMap<u32, u64>,
@@ -62,7 +62,7 @@ impl PageFile {
         Ok(Self { file, log, log_header: bytes, logged, count: committed.unwrap_or(in_file) })
     }
 
-    /// Whether a later look at the same file found this page as it was. It did not when the log was begun anew meanwhile, for then
+    /// Whether a later look at the same file found this page as it was. It did not when the log was begun again meanwhile, for then
     /// nobody knows what was written to the file before.
     pub(super) fn has_same(&self, later: &Self, page: u32) -> bool {
         self.log_header == later.log_header && self.logged.get(&page) == later.logged.get(&page)

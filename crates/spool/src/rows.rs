@@ -1,4 +1,4 @@
-//! Rows as SQLite hands them out, which may be any bytes.
+//! Rows as SQLite gives them, which may be any bytes.
 
 use rusqlite::Connection;
 

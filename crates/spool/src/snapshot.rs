@@ -1,9 +1,9 @@
 //! A database as of one commit, read beside the process that writes it, without a lock and without SQLite.
 //!
-//! The writer holds the file exclusively, so SQLite lets nobody else in, and a reader that locked it could stop the service. But its log
-//! says what was changed: a commit appends pages to it, and what a checkpoint writes into the file are pages of the log. So a look at
-//! some pages was a look at one state if the log, read again behind it, has none of these pages anew. Otherwise the look is repeated.
-//! Every look goes through [`Snapshot::stable`].
+//! The writer holds the file exclusively, so SQLite lets nobody else in, and a reader that locked it could stop the service. But
+//! its log says what was changed: a commit appends pages to it, and what a checkpoint writes into the file are pages of the log. So
+//! a look at some pages was a look at one state if the log, read again behind it, has none of these pages a second time. Otherwise
+//! the look is repeated. Every look goes through [`Snapshot::stable`].
 
 use std::collections::BTreeSet;
 use std::fs::File;

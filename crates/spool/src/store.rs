@@ -47,7 +47,7 @@ impl Limits {
         Self { capacity: max_size - 7 * batch, batch }
     }
 
-    /// The same where the disk has `available` bytes in all for the spool, of which `used` are in use. Those stay: deleting
+    /// The limits where the disk has `available` bytes in all for the spool, of which `used` are in use. Those stay: deleting
     /// rows would not free any disk space for other programs.
     pub(super) fn within(max_size: u64, available: u64, used: u64) -> Self {
         let (wanted, possible) = (Self::of(max_size), Self::of(max_size.min(available)));

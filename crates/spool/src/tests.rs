@@ -96,7 +96,7 @@ fn on_disk(folder: &Path) -> Vec<u64> {
     numbers(&read_all(&mut core, 1000, 0))
 }
 
-/// All that is offered, read as the link reads it: it goes on where the spool says.
+/// All that is readable, read as the link reads it: it goes on where the spool says.
 fn read_all(core: &mut Core, limit: usize, ms: u64) -> Vec<Stored> {
     let (mut from, mut all) = (Sequence(0), Vec::new());
     while from < core.head() {
@@ -255,9 +255,9 @@ fn replies_outlive_readings_in_a_full_spool() {
     assert_eq!(kinds.iter().filter(|kind| **kind == MessageKind::Loss).count(), 1);
 }
 
-/// What was written and left memory before it was offered must not hide a loss record between that has grown since.
+/// What was written and left memory before it was readable must not hide a loss record between that has grown since.
 #[test]
-fn what_is_not_offered_yet_is_not_read() {
+fn what_is_not_readable_yet_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     let lose = |core: &mut Core, n| {
@@ -370,15 +370,15 @@ fn what_the_link_was_given_is_spared_however_much_passed_at_qos_0() {
     }
     core.append(reading("air", 1, 100), at(10_000));
     core.tick(at(10_000));
-    let handed = core.read(Sequence(0), 1000, at(10_000)).unwrap().messages.pop().unwrap();
-    assert_eq!((handed.message.seq, core.strays()), (1, vec![]));
+    let given = core.read(Sequence(0), 1000, at(10_000)).unwrap().messages.pop().unwrap();
+    assert_eq!((given.message.seq, core.strays()), (1, vec![]));
     for n in 2..=3000 {
         core.append(reading("air", n, 400), at(10_000 + n));
         core.tick(at(10_000 + n));
     }
     let all = read_all(&mut core, 100, 20_000);
     assert!(all.iter().any(|stored| stored.message.key.kind == MessageKind::Loss), "the spool was not full");
-    assert!(all.iter().any(|stored| stored.sequence == handed.sequence), "the broker may have it, and it was dropped");
+    assert!(all.iter().any(|stored| stored.sequence == given.sequence), "the broker may have it, and it was dropped");
 }
 
 /// An acknowledgement of what has no row must not make the file look as if nobody needed it.

@@ -40,7 +40,7 @@ pub(super) enum Request {
         boot: Duration,
         answer: oneshot::Sender<Sequence>,
     },
-    /// Forget these; and what is offered next is wanted. A later question takes the place of one that waits.
+    /// Forget these; and what becomes readable next is wanted. A later question takes the place of one that waits.
     Acknowledge(Vec<Sequence>, Option<Awaited>),
     GiveUp(Vec<(Sequence, String)>),
     PassOver(Vec<Sequence>),
@@ -49,15 +49,15 @@ pub(super) enum Request {
         order: ConfigurationRequest,
         answer: oneshot::Sender<io::Result<()>>,
     },
-    /// Answered when everything before it is offered.
-    Offered(oneshot::Sender<()>),
+    /// Answered when everything before it is readable.
+    WhenReadable(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
     /// Changes these readings on the disk, so that their rows are not as they were written.
     #[cfg(any(test, feature = "testing"))]
     Damage(Vec<(fieldgate_model::Name, u64)>),
 }
 
-/// A read of what is not offered yet.
+/// A read of what is not readable yet.
 #[derive(Debug)]
 pub(super) struct Awaited {
     pub(super) from: Sequence,
@@ -100,7 +100,7 @@ impl SpoolThread {
 }
 
 /// Opens the spool and starts its thread. A large file is examined by another one meanwhile, for about a second at most; until then
-/// what the file has is not offered, [`Spool::read`] of it fails, and nothing is written.
+/// what the file has is not readable, [`Spool::read`] of it fails, and nothing is written.
 ///
 /// # Errors
 /// [`SpoolError`]: the program cannot run; report it to the user.
@@ -108,10 +108,10 @@ pub fn open(settings: Settings, run: RunId) -> Result<(Spool, SpoolThread), Spoo
     open_with(settings, run, || ())
 }
 
-/// The same, and a large file is examined only when something comes through `gate`, or its sender is gone.
+/// Opens the spool as [`open`] does, but examines a large file only when something comes through `gate`, or its sender is gone.
 ///
 /// # Errors
-/// As [`open`].
+/// [`SpoolError`]: the program cannot run.
 #[cfg(any(test, feature = "testing"))]
 pub fn open_gated(
     settings: Settings,
@@ -192,9 +192,9 @@ struct ThreadState {
     core: Core,
     folder: PathBuf,
     places: Places,
-    /// Who waits until everything up to now is offered.
+    /// Who waits until everything up to now is readable.
     waiting: Vec<oneshot::Sender<()>>,
-    /// The read that waits for what is offered next: there is one link.
+    /// The read that waits for what is readable next: there is one link.
     awaited: Option<Awaited>,
     /// Who waits until the count of a sensor is on disk.
     set: Vec<(Name, oneshot::Sender<Saved>)>,
@@ -241,7 +241,7 @@ impl ThreadState {
             match wait {
                 Wait::Examined(examined) => {
                     self.core.examined(examined, clock::now());
-                    // Whoever was refused a read of what the file has asks again.
+                    // A link that was refused a read of what the file has asks again.
                     self.head.send_modify(|_| ());
                 }
                 Wait::Closed => {
@@ -266,7 +266,7 @@ impl ThreadState {
             for (recipient, saved) in self.set_values.drain(..) {
                 reply(saved, self.core.value_saved(&recipient));
             }
-            if self.core.has_offered_all() {
+            if self.core.is_all_readable() {
                 self.waiting.drain(..).for_each(|answer| reply(answer, ()));
             }
         }
@@ -345,7 +345,7 @@ impl ThreadState {
             Request::FirstSince { boot, answer } => {
                 reply(answer, self.core.first_since(boot, now));
             }
-            Request::Offered(answer) => self.waiting.push(answer),
+            Request::WhenReadable(answer) => self.waiting.push(answer),
             Request::Close(answer) => return Some(answer),
             #[cfg(any(test, feature = "testing"))]
             Request::Damage(readings) => self.core.damage(&readings, now),
@@ -369,7 +369,7 @@ impl ThreadState {
         }
     }
 
-    /// Answers the read that waits for what is offered now. In a new era its place means something else.
+    /// Answers the read that waits for what is readable now. In a new era its place means something else.
     fn answer_awaited(&mut self, is_new_era: bool) {
         let head = self.core.head();
         let Some(awaited) = self.awaited.take_if(|awaited| is_new_era || awaited.from < head) else { return };

@@ -50,7 +50,7 @@ pub struct Stored {
 pub struct Batch {
     /// In order. There may be none although some follow, where stored messages were damaged.
     pub messages: Vec<Stored>,
-    /// Where the next read goes on: whatever lies in front of it was handed out, or will never be.
+    /// Where the next read goes on: what lies in front of it was given to the link, or will never be.
     pub next: Sequence,
 }
 

@@ -256,12 +256,12 @@ async fn d5_room_that_the_disk_gets_later_is_used_before_anything_is_dropped() {
     for seq in 1..=500 {
         spool.append(reading(seq)).await.unwrap();
     }
-    spool.offered().await.unwrap();
+    spool.wait_until_readable().await.unwrap();
     fs::remove_file(&ballast).unwrap();
     for seq in 501..=READINGS {
         spool.append(reading(seq)).await.unwrap();
     }
-    spool.offered().await.unwrap();
+    spool.wait_until_readable().await.unwrap();
     let stats = spool.stats().borrow().clone();
     assert_eq!((stats.dropped, stats.queued, stats.error), (0, READINGS, None));
     spool.close().await;

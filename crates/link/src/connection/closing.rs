@@ -33,7 +33,7 @@ impl Connection<'_> {
         self.end_one_at_a_time(boottime());
         self.look_at_one_at_a_time(boottime());
         // The last readings may still be on their way through the spool's queue. Ended or slow, the spool is not waited for.
-        drop(timeout_at(deadline, self.resources.spool.offered()).await);
+        drop(timeout_at(deadline, self.resources.spool.wait_until_readable()).await);
         while !self.is_flushed() && Instant::now() < deadline {
             let more = self.pump();
             let step =

@@ -204,7 +204,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(prop_oneof![2 => refusals().prop_map(Step::Refuse), 3 => connected], 1..60)
 }
 
-/// The same, as a person would note it down for one broker: only what happened there.
+/// What is known of one broker, as a person would write it down: only what happened there.
 #[derive(Debug, Default)]
 struct Notes {
     refused: Option<Duration>,

@@ -150,7 +150,7 @@ fn late(rig: &mut LanesRig, now: Duration) -> Vec<u64> {
 }
 
 /// A rig whose late lane has read up to the live one.
-fn bench_without_a_past(live: Vec<Arc<Message>>) -> LanesRig {
+fn rig_without_a_past(live: Vec<Arc<Message>>) -> LanesRig {
     let mut all = vec![message("c", RunId(1), 0)];
     all.extend(live);
     let mut rig = LanesRig::new(all, 1);
@@ -162,7 +162,7 @@ fn bench_without_a_past(live: Vec<Arc<Message>>) -> LanesRig {
 /// A message of the same key that was read while it was young waits in the live lane, behind one that is young still.
 #[test]
 fn what_is_read_too_old_takes_along_what_grew_too_old_before_it() {
-    let mut rig = bench_without_a_past(vec![message("b", RUN, 100), message("a", RUN, 95)]);
+    let mut rig = rig_without_a_past(vec![message("b", RUN, 100), message("a", RUN, 95)]);
     rig.spool.insert(Sequence(3), message("a", RUN, 95));
     rig.spool.insert(Sequence(4), message("b", RUN, 120));
     let now = Duration::from_secs(126);
@@ -170,10 +170,10 @@ fn what_is_read_too_old_takes_along_what_grew_too_old_before_it() {
     assert_eq!([rig.send(now), rig.send(now), rig.send(now)], [Some(Sequence(1)), Some(Sequence(4)), None]);
 }
 
-/// The same behind a refusal that came when the late lane had passed the place.
+/// A message of the same key was refused when the late lane had passed the place.
 #[test]
 fn what_is_read_too_old_comes_behind_what_was_refused_before_it() {
-    let mut rig = bench_without_a_past(vec![message("a", RUN, 95), message("b", RUN, 95)]);
+    let mut rig = rig_without_a_past(vec![message("a", RUN, 95), message("b", RUN, 95)]);
     assert_eq!(rig.send(Duration::from_secs(100)), Some(Sequence(1)));
     let now = Duration::from_secs(126);
     assert_eq!([rig.send(now), rig.send(now)], [None, Some(Sequence(2))], "moved, and sent late");

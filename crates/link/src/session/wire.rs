@@ -331,7 +331,7 @@ mod tests {
         assert!(sent.is_empty(), "nobody has asked for a ping that may be sent: {sent:?}");
     }
 
-    /// As TLS and websockets do, which send when they are told to.
+    /// As TLS and websockets do, which send when they are flushed.
     #[tokio::test]
     async fn a_ping_does_not_stay_in_a_buffer_below() {
         let (near, mut far) = tokio::io::duplex(64);

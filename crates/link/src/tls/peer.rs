@@ -96,7 +96,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The same refusal, in more detail where the certificate itself says more.
+/// `error` itself, in more detail where the certificate itself says more.
 fn closer(error: Error, certificate: &CertificateDer<'_>) -> Error {
     let Error::InvalidCertificate(why) = &error else { return error };
     let is_self_signed = EndEntityCert::try_from(certificate).is_ok_and(|c| c.issuer() == c.subject());

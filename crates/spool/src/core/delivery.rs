@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tracing::error;
 
-use crate::handed::Handed;
 use crate::losses::Losses;
+use crate::read_by_link::ReadByLink;
 use crate::{Sequence, Stored};
 use fieldgate_model::{Loss, MessageKind, Qos};
 
 /// How many messages that the link has read but not settled are remembered: many times what its window and lanes hold.
-const HANDED_LIMIT: usize = 4096;
+const READ_BY_LINK_LIMIT: usize = 4096;
 
 /// Acknowledged rows that could not be deleted yet, remembered at most. Beyond it (only while the disk fails) they are
 /// sent again after a reconnect.
@@ -28,7 +28,7 @@ pub(super) struct Delivery {
     acked: BTreeSet<u64>,
     acked_since: Option<Duration>,
     /// Read by the link and not acknowledged.
-    handed: Handed,
+    read_by_link: ReadByLink,
     losses: Losses,
     dropped: u64,
     /// Lost readings that are not logged yet, and when the last ones were.
@@ -42,7 +42,7 @@ impl Delivery {
         Self {
             acked: BTreeSet::new(),
             acked_since: None,
-            handed: Handed::new(HANDED_LIMIT),
+            read_by_link: ReadByLink::new(READ_BY_LINK_LIMIT),
             losses: Losses::default(),
             dropped: 0,
             unlogged: 0,
@@ -51,51 +51,51 @@ impl Delivery {
     }
 
     /// The link is given these. A loss record that it was given does not grow any more.
-    pub(super) fn hand(&mut self, found: &[Stored]) {
+    pub(super) fn mark_read(&mut self, found: &[Stored]) {
         for stored in found {
             if stored.message.key.kind == MessageKind::Loss {
                 self.losses.close(stored.sequence.0);
             }
             // A message at QoS 0 has no acknowledgement and no loss record.
             if stored.message.qos != Qos::AtMostOnce {
-                self.handed.insert(stored.sequence.0);
+                self.read_by_link.insert(stored.sequence.0);
             }
         }
     }
 
     /// The link of the run before may have read this one.
-    pub(super) fn handed_before(&mut self, sequence: u64) {
-        self.handed.insert(sequence);
+    pub(super) fn was_read_before(&mut self, sequence: u64) {
+        self.read_by_link.insert(sequence);
     }
 
     /// The link begins a connection: what it was given before stays with it until it is settled.
     pub(super) fn begin_connection(&mut self) {
-        self.handed.begin_connection();
+        self.read_by_link.begin_connection();
     }
 
     /// The link did not send these, and reads them again.
     pub(super) fn pass_over(&mut self, sequences: &[Sequence]) {
-        sequences.iter().for_each(|Sequence(sequence)| self.handed.pass_over(*sequence));
+        sequences.iter().for_each(|Sequence(sequence)| self.read_by_link.pass_over(*sequence));
     }
 
     /// Whether the broker may have it.
     pub(super) fn may_be_delivered(&self, sequence: u64) -> bool {
-        self.handed.contains(sequence)
+        self.read_by_link.contains(sequence)
     }
 
     /// Only those that `is_here` accepts can still be with the link.
-    pub(super) fn keep_handed(&mut self, is_here: impl Fn(u64) -> bool) {
-        self.handed.retain(is_here);
+    pub(super) fn retain_read_by_link(&mut self, is_here: impl Fn(u64) -> bool) {
+        self.read_by_link.retain(is_here);
     }
 
     #[cfg(test)]
-    pub(super) fn handed(&self) -> impl Iterator<Item = u64> {
-        self.handed.iter()
+    pub(super) fn read_by_link(&self) -> impl Iterator<Item = u64> {
+        self.read_by_link.iter()
     }
 
     /// The broker has it, or nobody will; `kind` is that of a message in memory.
     pub(super) fn settle(&mut self, sequence: u64, kind: Option<MessageKind>) {
-        self.handed.remove(sequence);
+        self.read_by_link.remove(sequence);
         if kind == Some(MessageKind::Loss) {
             self.losses.close(sequence);
         }
@@ -165,7 +165,7 @@ impl Delivery {
     /// Every sequence moves by `behind` places. What was settled names rows of no file.
     pub(super) fn shift(&mut self, behind: u64) {
         self.losses.shift(behind);
-        self.handed.shift(behind);
+        self.read_by_link.shift(behind);
         self.acked.clear();
     }
 
@@ -181,7 +181,7 @@ impl Delivery {
 
     /// This one will never arrive.
     pub(super) fn drop_one(&mut self, sequence: u64) {
-        self.handed.remove(sequence);
+        self.read_by_link.remove(sequence);
         self.drop_some(1);
     }
 

@@ -1,6 +1,6 @@
 //! The disk and its faults: the file, how much it may take, what is wrong with it, and when it is tried again.
 //!
-//! It decides nothing about messages. Whoever gets an error from [`Disk::store`] says what it means and calls
+//! It decides nothing about messages. The caller that gets an error from [`Disk::store`] knows what it means and calls
 //! [`Disk::record_fault`]; nothing is written before [`Disk::not_before`].
 
 use std::path::PathBuf;
@@ -81,7 +81,7 @@ impl Disk {
         })
     }
 
-    /// The same as [`Disk::open`] at the start, where the disk alone says how much there may be.
+    /// Opens or makes the file at the start, where the disk alone says how much there may be.
     pub(super) fn open_first(&self, max_size: u64) -> Result<Opened, OpenError> {
         opening::open(&self.folder, Limits::within(max_size, file::available_bytes(&self.folder), 0))
     }

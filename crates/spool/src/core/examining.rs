@@ -47,14 +47,14 @@ impl Core {
         }
     }
 
-    /// Whether something must be on disk before what was appended behind it is offered.
+    /// Whether something must be on disk before what was appended behind it is readable.
     pub(super) fn must_save_first(&self) -> bool {
         self.settings.commit_every.is_zero() || self.counts.unsaved().next().is_some() || self.ids.due().is_some()
     }
 
-    /// Whether everything that was taken is offered.
-    pub(crate) fn has_offered_all(&self) -> bool {
-        self.sequences.offered() == self.sequences.next()
+    /// Whether everything that was taken is readable.
+    pub(crate) fn is_all_readable(&self) -> bool {
+        self.sequences.readable_end() == self.sequences.next()
     }
 
     /// Whether the file is away.

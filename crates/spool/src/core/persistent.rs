@@ -9,14 +9,14 @@ use fieldgate_model::{
     CommandRecord, EarlierCommands, Moment, Name, PersistedCounts, PersistedValues, Recipient, Saved,
 };
 
-/// Nothing is wrong with the disk, so the table of counts has as many as are kept.
+/// Why a count is not on the disk although that works: the table has as many as are kept.
 const NO_PLACE: &str = "the counts of too many other sensors are kept";
 
-/// The same of what users have set.
+/// Why a value that a user has set is not on the disk although that works.
 const NO_PLACE_FOR_VALUE: &str = "too many other values are kept";
 
 impl Core {
-    /// Takes what a sensor has counted. It is written before the messages that come behind it are offered: a count that was
+    /// Takes what a sensor has counted. It is written before the messages that come behind it are readable: a count that was
     /// published once must not be seen to go back.
     pub(crate) fn keep_count(&mut self, sensor: &Name, count: u64) {
         if self.counts.keep(sensor, count) {
@@ -70,7 +70,7 @@ impl Core {
         self.values.is_known()
     }
 
-    /// Takes a command that begins, or the answer to one. It is written before the messages that come behind it are offered,
+    /// Takes a command that begins, or the answer to one. It is written before the messages that come behind it are readable,
     /// unless there are very many.
     pub(crate) fn record_command(&mut self, record: CommandRecord, now: Moment) {
         self.ids.record(record, now.boot);

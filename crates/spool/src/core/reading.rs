@@ -14,7 +14,7 @@ use crate::{Batch, ReadError, Sequence, Stored};
 use fieldgate_model::{Loss, Message, MessageKind, Moment, Qos};
 
 impl Core {
-    /// Messages from `from` on that are offered and not acknowledged.
+    /// Messages from `from` on that are readable and not acknowledged.
     pub(crate) fn read(&mut self, from: Sequence, limit: usize, now: Moment) -> Result<Batch, ReadError> {
         let is_hidden = self.recovery.as_ref().is_some_and(|recovery| recovery.hides(from)) && !self.disk.is_faulty();
         let is_away = self.disk.is_examined_now() && from.0 < self.sequences.first();
@@ -22,7 +22,7 @@ impl Core {
             return Err(ReadError::Disk);
         }
         let (mut messages, horizon) = self.read_disk(from.0, limit, now)?;
-        let end = self.sequences.offered().min(horizon);
+        let end = self.sequences.readable_end().min(horizon);
         // One more than `limit`, so that it is known where the next read begins.
         let in_memory =
             self.cache.from(from.0).take_while(|(sequence, _)| *sequence < end).take(limit.saturating_add(1));
@@ -36,7 +36,7 @@ impl Core {
         let count = messages.iter().take(limit).take_while(fits).count().max(1);
         let next = messages.get(count).map_or(Sequence(end), |left_out| left_out.sequence).max(from);
         messages.truncate(count);
-        self.delivery.hand(&messages);
+        self.delivery.mark_read(&messages);
         Ok(Batch { messages, next })
     }
 
@@ -57,18 +57,19 @@ impl Core {
         self.acknowledge(&[sequence], now);
     }
 
-    /// See [`crate::Spool::pass_over`].
+    /// The link has read these and not sent them: they may be dropped like any other.
     pub(crate) fn pass_over(&mut self, sequences: &[Sequence]) {
         self.delivery.pass_over(sequences);
     }
 
-    /// See [`crate::Spool::first_since`]. What cannot be read counts as old.
+    /// A connection begins; returns the first of the newest messages of this start that were all taken at `boot` or later. What cannot
+    /// be read counts as old.
     pub(crate) fn first_since(&mut self, boot: Duration, now: Moment) -> Sequence {
         self.delivery.begin_connection();
         let (started, evicted_below) = (self.sequences.first(), self.sequences.evicted_below());
         let is_new = |(sequence, entry): &(u64, &Entry)| *sequence >= started && entry.message.taken_at.boot >= boot;
         let newest = self.cache.from(0).rev().take_while(is_new).last().map(|(sequence, _)| sequence);
-        let first = newest.unwrap_or(self.sequences.offered());
+        let first = newest.unwrap_or(self.sequences.readable_end());
         // Older ones in memory, or none on the disk alone.
         if self.cache.oldest().is_some_and(|(oldest, _)| oldest < first) || evicted_below <= started {
             return Sequence(first);
@@ -84,9 +85,9 @@ impl Core {
 
     /// Offered messages that are on disk alone, and the sequence up to which none is missing.
     fn read_disk(&mut self, from: u64, limit: usize, now: Moment) -> Result<(Vec<Stored>, u64), ReadError> {
-        // A burst may be on the disk, and gone from memory, before it is offered: rows from there on would hide what memory has
+        // A burst may be on the disk, and gone from memory, before it is readable: rows from there on would hide what memory has
         // between them.
-        let to = self.sequences.evicted_below().min(self.sequences.offered());
+        let to = self.sequences.evicted_below().min(self.sequences.readable_end());
         if from >= to {
             return Ok((Vec::new(), u64::MAX));
         }

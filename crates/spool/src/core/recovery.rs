@@ -42,7 +42,7 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
-    /// Whether what comes from this sequence on is not known yet. Reading on there would hand out newer readings before older.
+    /// Whether what comes from this sequence on is not known yet. Reading on there would give newer readings before older.
     pub(super) fn hides(&self, from: Sequence) -> bool {
         from.0 < self.until
     }
@@ -170,7 +170,7 @@ impl Core {
             self.cache.shift(behind);
             self.delivery.shift(behind);
         }
-        before.into_iter().for_each(|sequence| self.delivery.handed_before(sequence));
+        before.into_iter().for_each(|sequence| self.delivery.was_read_before(sequence));
         if let Some(recovery) = self.recovery.as_mut().filter(|recovery| recovery.expected.is_none()) {
             recovery.until = self.sequences.first();
         }
@@ -264,7 +264,7 @@ impl Core {
             if sequence < recovery.until && !recovery.settled.contains(&sequence) {
                 recovery.recovered += 1;
                 if recovery.expected.is_none() && recovery.recovered <= HANDED_BEFORE as u64 {
-                    self.delivery.handed_before(sequence);
+                    self.delivery.was_read_before(sequence);
                 }
                 self.cache.put(sequence, Arc::new(message), State::Unsaved, now.boot);
             } else if recovery.delivered.contains(&sequence) {
@@ -293,7 +293,7 @@ impl Core {
         });
         // What could not be read of it is not with the link any more.
         let is_here = |sequence| self.cache.get(sequence).is_some() || self.disk.store().has(sequence).unwrap_or(true);
-        self.delivery.keep_handed(is_here);
+        self.delivery.retain_read_by_link(is_here);
         self.sequences.begin_era();
     }
 }

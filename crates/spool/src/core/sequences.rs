@@ -1,4 +1,4 @@
-//! Sequences and eras: which sequences were given, up to where they are offered, and from where on memory has all of them. Pure.
+//! Sequences and eras: which sequences were given, up to where they are readable, and from where on memory has all of them. Pure.
 //!
 //! Sequences grow for ever, over restarts too. Where a file comes late, those that were given meanwhile move behind the rows that
 //! it has; what the link has read begins again then, in a new era.
@@ -12,7 +12,7 @@ pub(super) struct Sequences {
     /// The first sequence of this start.
     first: u64,
     next: u64,
-    offered: u64,
+    readable_end: u64,
     /// Rows with a lower sequence may be on disk alone: memory has dropped them.
     evicted_below: u64,
     era: u64,
@@ -21,7 +21,7 @@ pub(super) struct Sequences {
 impl Sequences {
     /// Of this start, before there is a file.
     pub(super) fn new(run: RunId) -> Self {
-        Self { run, first: 1, next: 1, offered: 1, evicted_below: 1, era: 0 }
+        Self { run, first: 1, next: 1, readable_end: 1, evicted_below: 1, era: 0 }
     }
 
     /// This start.
@@ -50,14 +50,14 @@ impl Sequences {
         self.next - 1
     }
 
-    /// One past the newest that is offered.
-    pub(super) fn offered(&self) -> u64 {
-        self.offered
+    /// One past the newest that is readable.
+    pub(super) fn readable_end(&self) -> u64 {
+        self.readable_end
     }
 
-    /// Everything that was given is offered.
+    /// Everything that was given is readable.
     pub(super) fn offer_all(&mut self) {
-        self.offered = self.next;
+        self.readable_end = self.next;
     }
 
     /// Up to here rows may be on disk alone.
@@ -80,7 +80,7 @@ impl Sequences {
         let behind = base.saturating_sub(self.first);
         self.first += behind;
         self.next += behind;
-        self.offered += behind;
+        self.readable_end += behind;
         behind
     }
 
@@ -106,7 +106,7 @@ mod tests {
         sequences.offer_all();
         assert_eq!(sequences.take(), 3);
         assert_eq!(sequences.move_behind(1000), 999);
-        assert_eq!((sequences.first(), sequences.offered(), sequences.next()), (1000, 1002, 1003));
+        assert_eq!((sequences.first(), sequences.readable_end(), sequences.next()), (1000, 1002, 1003));
         assert_eq!(sequences.move_behind(1000), 0, "it lies behind them already");
     }
 

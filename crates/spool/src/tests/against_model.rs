@@ -96,7 +96,7 @@ struct World {
     losses: BTreeMap<Sequence, (usize, serde_json::Value)>,
     /// Readings that came with what the sensor had counted, which is their number.
     counted: BTreeSet<(usize, u64)>,
-    /// The highest count of each sensor that was offered while the disk was well.
+    /// The highest count of each sensor that was readable while the disk was well.
     published: [u64; 3],
     /// Every command with an id, and when it was last recorded.
     commands: Vec<(CommandRecord, u64)>,
@@ -250,13 +250,13 @@ impl World {
             assert!(before.is_none_or(|before| before < stored.message.seq), "readings out of order");
         }
         if self.core.stats().error.is_none() {
-            self.note_published(&read);
+            self.remember_published(&read);
         }
         self.cursor = next;
         self.unacknowledged.extend(read);
     }
 
-    fn note_published(&mut self, read: &[Stored]) {
+    fn remember_published(&mut self, read: &[Stored]) {
         for stored in read.iter().filter(|stored| stored.message.key.kind == MessageKind::Reading) {
             let sensor = SENSORS.iter().position(|name| *name == stored.message.key.source.as_str()).unwrap();
             if self.counted.contains(&(sensor, stored.message.seq)) {
@@ -348,7 +348,7 @@ impl World {
         self.unacknowledged.clear();
         while self.core.stats().queued > 0 {
             self.read(64);
-            assert!(!self.unacknowledged.is_empty(), "messages are queued and none is offered");
+            assert!(!self.unacknowledged.is_empty(), "messages are queued and none is readable");
             self.acknowledge(1);
         }
         self.ms += 10_000;

@@ -46,7 +46,7 @@ fn the_first_message_of_a_start_is_not_written_with_the_record_of_the_start() {
 }
 
 #[test]
-fn with_commit_every_zero_a_message_is_on_disk_before_it_is_offered() {
+fn with_commit_every_zero_a_message_is_on_disk_before_it_is_readable() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     let head = core.head();
@@ -86,7 +86,7 @@ fn acknowledged_rows_are_deleted_in_one_go() {
 }
 
 #[test]
-fn qos_0_is_offered_but_never_written() {
+fn qos_0_is_readable_but_never_written() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
     core.append(Message { qos: Qos::AtMostOnce, ..reading("air", 1, 100) }, at(0));

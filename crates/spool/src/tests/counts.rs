@@ -30,7 +30,7 @@ fn execute(folder: &Path, sql: &str) {
 }
 
 #[test]
-fn a_count_is_on_disk_before_its_reading_is_offered_and_stays_when_that_is_gone() {
+fn a_count_is_on_disk_before_its_reading_is_readable_and_stays_when_that_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&usual(folder.path()), 0).unwrap();
     assert_eq!(core.counts().unwrap().len(), 0);
@@ -59,7 +59,7 @@ fn a_count_that_has_not_grown_is_no_write() {
 }
 
 #[test]
-fn a_count_that_is_set_to_less_is_on_disk_before_what_is_appended_behind_it_is_offered() {
+fn a_count_that_is_set_to_less_is_on_disk_before_what_is_appended_behind_it_is_readable() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&usual(folder.path()), 0).unwrap();
     core.keep_count(&name("gas"), 41);

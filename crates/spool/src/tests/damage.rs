@@ -29,7 +29,7 @@ fn overwrite(folder: &Path, from: u64, bytes: usize) {
 }
 
 /// Lets everything be done that waits, and reads all of it.
-fn settle(core: &mut Core, ms: u64) -> Vec<Stored> {
+fn finish_and_read(core: &mut Core, ms: u64) -> Vec<Stored> {
     (0..1000).for_each(|step| core.tick(at(ms + step * 10)));
     // Rows may show their damage only when they are read, which begins a new file or brings a report behind them.
     let (mut from, end) = (Sequence(0), ms + 10_000);
@@ -99,7 +99,7 @@ fn what_a_damaged_file_still_has_is_kept_and_the_rest_is_reported() {
     assert_eq!(core.read(Sequence(0), 1, at(0)), Err(ReadError::Disk), "what comes first is not known yet");
     let newest = core.first_since(Duration::ZERO, at(0));
     assert!(core.read(newest, 1, at(0)).is_ok(), "the present does not wait");
-    let all = settle(&mut core, 0);
+    let all = finish_and_read(&mut core, 0);
     assert!(all.iter().any(|stored| stored.sequence == newest), "and is found there");
     assert!(core.era() > era, "the link must read again what appeared behind its back");
     let (found, reported) = (readings(&all), losses(&all).len());
@@ -125,7 +125,7 @@ fn what_a_large_damaged_file_still_has_is_kept_and_the_rest_is_reported() {
     core.append(reading("soil", 1, 100), at(0));
     core.examine(at(0));
     assert!(core.stats().error.is_some_and(|error| error.contains("structure")), "{:?}", core.stats());
-    let all = settle(&mut core, 0);
+    let all = finish_and_read(&mut core, 0);
     let (found, reported) = (readings(&all), losses(&all).len() as u64);
     let lost: Vec<u64> = (1..=20_000).filter(|n| !found.contains(n)).collect();
     assert_eq!(self::lost(&all), lost, "the hole is reported exactly");
@@ -171,7 +171,7 @@ fn damage_that_shows_in_use_costs_what_cannot_be_read_any_more() {
         from = batch.next;
     }
     core.append(reading("air", 20_001, 100), at(20_001));
-    let all = settle(&mut core, 20_001);
+    let all = finish_and_read(&mut core, 20_001);
     let stats = core.stats();
     assert!(stats.error.as_ref().is_some_and(|error| error.contains("were recovered")), "{:?}", stats.error);
     let found = readings(&all);
@@ -189,7 +189,7 @@ fn a_stored_value_that_has_changed_is_never_published() {
     file.execute_batch("UPDATE message SET body = CAST('y' || substr(body, 2) AS BLOB) WHERE n = 50").unwrap();
     drop(file);
     let mut core = open(&roomy(folder.path()), 0).unwrap();
-    let all = settle(&mut core, 0);
+    let all = finish_and_read(&mut core, 0);
     let found = readings(&all);
     assert_eq!((found.len(), found.contains(&50)), (99, false));
     assert_eq!(losses(&all), [(50, 50, 1)]);
@@ -204,7 +204,7 @@ fn a_version_number_that_has_changed_on_the_card_stops_no_start() {
     file.pragma_update(None, "user_version", 7).unwrap();
     drop(file);
     let mut core = Core::open(roomy(folder.path()), RunId(2), at(0)).unwrap();
-    assert_eq!(readings(&settle(&mut core, 0)).len(), 100);
+    assert_eq!(readings(&finish_and_read(&mut core, 0)).len(), 100);
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn no_flipped_byte_or_cut_makes_the_spool_panic_or_refuse() {
         fs::write(damaged.path().join("spool.db"), bytes).unwrap();
         let mut core = open(&settings(damaged.path(), Duration::ZERO, WhenFull::DropOldest), 0).unwrap();
         core.append(reading("new", 1, 10), at(0));
-        let all = settle(&mut core, 0);
+        let all = finish_and_read(&mut core, 0);
         let genuine = |s: &&Stored| s.message.key.kind != MessageKind::Loss;
         assert!(all.iter().filter(genuine).all(|s| s.message.body.iter().all(|byte| *byte == b'x')));
         assert!(all.iter().any(|stored| stored.message.key.source.as_str() == "new"));
@@ -284,7 +284,7 @@ fn check_wrong_pointers(wrong: &[(usize, Option<usize>)]) {
         file.write_all_at(&page, pointers[*from]).unwrap();
     }
     let mut core = open(&roomy(folder.path()), 0).unwrap();
-    let all = settle(&mut core, 0);
+    let all = finish_and_read(&mut core, 0);
     assert!(readings(&all).into_iter().eq(1..=5000), "{:?}", core.stats());
     assert_eq!(losses(&all), []);
     let words = core.stats().error.unwrap();

@@ -1,4 +1,4 @@
-//! A large file is examined while the spool serves: what is offered by then, what waits, and that nothing is lost.
+//! A large file is examined while the spool serves: what is readable by then, what waits, and that nothing is lost.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn with_examiner(folder: &Path, commit_every: Duration) -> (Core, Examiner) {
     (core, examiner)
 }
 
-/// The same, and a fresh message has come.
+/// Opens a large spool again, to which a fresh message then comes.
 fn with_examiner_and_fresh(folder: &Path) -> (Core, Examiner) {
     let (mut core, examiner) = with_examiner(folder, SECOND);
     core.append(reading("air", LEFT + 1, 40), at(1));
@@ -46,7 +46,7 @@ fn examine(core: &mut Core, examiner: Examiner, ms: u64) {
 }
 
 #[test]
-fn fresh_messages_are_offered_before_the_examination_has_ended_and_the_others_after_it() {
+fn fresh_messages_are_readable_before_the_examination_has_ended_and_the_others_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let (mut core, examiner) = with_examiner(folder.path(), SECOND);
     let before = contents(folder.path());
@@ -78,7 +78,7 @@ fn what_was_acknowledged_by_the_end_of_the_examination_is_never_written() {
 }
 
 #[test]
-fn what_must_be_on_disk_first_is_not_offered_before_it_is() {
+fn what_must_be_on_disk_first_is_not_readable_before_it_is() {
     let gas = Name::new("gas").unwrap();
     for (commit_every, is_counted) in [(Duration::ZERO, false), (SECOND, true)] {
         let folder = tempfile::tempdir().unwrap();
@@ -89,9 +89,9 @@ fn what_must_be_on_disk_first_is_not_offered_before_it_is() {
         }
         core.append(reading("gas", 1, 40), at(1));
         core.tick(at(1));
-        assert_eq!((core.head(), core.has_offered_all()), (head, false));
+        assert_eq!((core.head(), core.is_all_readable()), (head, false));
         examine(&mut core, examiner, 2);
-        assert!(core.head() > head && core.has_offered_all());
+        assert!(core.head() > head && core.is_all_readable());
         if is_counted {
             assert_eq!(core.count_saved(&gas), Ok(()));
         } else {
@@ -142,7 +142,7 @@ async fn a_read_of_what_the_file_has_is_wanted_again_when_it_has_been_examined()
     let (gate, gated) = std::sync::mpsc::sync_channel(1);
     let (spool, thread) = open_gated(roomy(folder.path(), SECOND), RunId(2), gated).unwrap();
     spool.append(reading("air", LEFT + 1, 40)).await.unwrap();
-    spool.offered().await.unwrap();
+    spool.wait_until_readable().await.unwrap();
     let present = spool.first_since(Duration::ZERO).await.unwrap();
     assert_eq!(numbers(&spool.read(present, 10).await.unwrap().messages), [LEFT + 1]);
     assert_eq!(spool.read(Sequence(0), 10).await, Err(ReadError::Disk));
@@ -163,7 +163,7 @@ async fn who_sets_a_count_during_the_examination_is_answered_when_it_is_on_disk(
     let (spool, thread) = open_gated(roomy(folder.path(), SECOND), RunId(2), gated).unwrap();
     let (saved, mut is_saved) = oneshot::channel();
     let sensor = Name::new("gas").unwrap();
-    spool.reserve(1).await.unwrap().hand_over(vec![Item::SetCount { sensor, count: 7, saved }]);
+    spool.reserve(1).await.unwrap().send(vec![Item::SetCount { sensor, count: 7, saved }]);
     assert!(is_saved.try_recv().is_err());
     gate.send(()).unwrap();
     assert_eq!(is_saved.await, Ok(Ok(())));

@@ -136,7 +136,7 @@ fn exported(file: &[u8]) -> Option<Exported> {
     exported
 }
 
-/// The same of an export, which says that the file is damaged where rows are missing.
+/// Checks what an export finds in a damaged file: it says that the file is damaged where rows are missing.
 fn check_export(written: &Written, file: &[u8], is_spared: impl Fn(&Row) -> bool) {
     if let Some((rows, losses, is_damaged)) = exported(file) {
         assert!(

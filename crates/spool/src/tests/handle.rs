@@ -30,14 +30,14 @@ async fn a_message_goes_in_comes_out_and_is_forgotten() {
 }
 
 #[tokio::test]
-async fn what_is_awaited_is_sent_when_it_is_offered_and_only_to_the_last_who_wants_it() {
+async fn what_is_awaited_is_sent_when_it_is_readable_and_only_to_the_last_who_wants_it() {
     let folder = tempfile::tempdir().unwrap();
     let hour = Duration::from_secs(3600);
     let (spool, _thread) = open(settings(folder.path(), hour, WhenFull::DropOldest), RunId(1)).unwrap();
     let from = *spool.head().borrow();
     let appended = async {
         // Behind both questions.
-        spool.offered().await.unwrap();
+        spool.wait_until_readable().await.unwrap();
         spool.append(reading("air", 1, 100)).await.unwrap();
     };
     let wish = || spool.try_acknowledge_and_await(Vec::new(), from, 10).unwrap();
@@ -75,7 +75,7 @@ async fn what_is_awaited_comes_to_nothing_in_a_new_era() {
     let (spool, _thread) = open(settings, RunId(2)).unwrap();
     let (from, era) = (*spool.head().borrow(), *spool.era().borrow());
     let found = async {
-        spool.offered().await.unwrap();
+        spool.wait_until_readable().await.unwrap();
         fs::rename(&away, &disk).unwrap();
     };
     let wish = spool.try_acknowledge_and_await(Vec::new(), from, 10).unwrap();
@@ -85,7 +85,7 @@ async fn what_is_awaited_comes_to_nothing_in_a_new_era() {
 }
 
 #[tokio::test]
-async fn a_note_is_on_disk_before_what_was_appended_behind_it_is_offered_and_the_next_run_recalls_it() {
+async fn a_command_record_is_on_disk_before_what_was_appended_behind_it_is_readable_and_the_next_run_recalls_it() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path(), Duration::from_secs(3600), WhenFull::DropOldest);
     let (spool, thread) = open(settings.clone(), RunId(1)).unwrap();
@@ -99,7 +99,7 @@ async fn a_note_is_on_disk_before_what_was_appended_behind_it_is_offered_and_the
         spool.command_ids().record(CommandRecord { answer: None, ..answered(n) });
         spool.command_ids().record(answered(n));
         spool.append(reading("air", n as u64, 10)).await.unwrap();
-        spool.offered().await.unwrap();
+        spool.wait_until_readable().await.unwrap();
         let cut = copy_of(folder.path());
         let kept = super::open(&Settings { path: cut.path().to_owned(), ..settings.clone() }, 0).unwrap().commands();
         assert_eq!(kept.unwrap()[..], (0..=n).map(answered).collect::<Vec<_>>());
@@ -119,7 +119,7 @@ async fn what_earlier_runs_recorded_and_counted_is_known_as_soon_as_their_disk_i
     let answered =
         CommandRecord { recipient: Recipient::output(name("pump")), id: "a".into(), answer: Some("done".into()) };
     spool.command_ids().record(answered.clone());
-    spool.reserve(1).await.unwrap().hand_over(vec![Item::Count(name("gas"), 41)]);
+    spool.reserve(1).await.unwrap().send(vec![Item::Count(name("gas"), 41)]);
     spool.close().await;
     thread.join().unwrap();
     fs::rename(&disk, &away).unwrap();
@@ -140,7 +140,7 @@ async fn who_sets_a_count_is_answered_when_it_is_on_disk() {
     for count in [41, 7] {
         let (saved, is_saved) = oneshot::channel();
         let sensor = name("gas");
-        spool.reserve(1).await.unwrap().hand_over(vec![Item::SetCount { sensor, count, saved }]);
+        spool.reserve(1).await.unwrap().send(vec![Item::SetCount { sensor, count, saved }]);
         assert_eq!(is_saved.await, Ok(Ok(())));
         let cut = copy_of(folder.path());
         let kept = super::open(&Settings { path: cut.path().to_owned(), ..settings.clone() }, 0).unwrap().counts();
@@ -171,16 +171,16 @@ async fn new_settings_hold_for_what_is_appended_behind_them() {
     let hour = Duration::from_secs(3600);
     let (spool, _thread) = open(settings(folder.path(), hour, WhenFull::DropOldest), RunId(1)).unwrap();
     spool.append(reading("air", 1, 10)).await.unwrap();
-    spool.offered().await.unwrap();
+    spool.wait_until_readable().await.unwrap();
     assert!(on_disk(folder.path()).is_empty());
     spool.reconfigure(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest)).await.unwrap();
     spool.append(reading("air", 2, 10)).await.unwrap();
-    spool.offered().await.unwrap();
+    spool.wait_until_readable().await.unwrap();
     assert_eq!(on_disk(folder.path()), [1, 2]);
 }
 
 #[tokio::test]
-async fn losses_from_outside_are_merged_and_offered() {
+async fn losses_from_outside_are_merged_and_readable() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, _thread) =
         open(settings(folder.path(), Duration::from_secs(1), WhenFull::DropOldest), RunId(1)).unwrap();
@@ -197,20 +197,20 @@ async fn losses_from_outside_are_merged_and_offered() {
 }
 
 #[tokio::test]
-async fn a_room_is_as_large_as_wanted_and_what_is_handed_over_together_stays_in_order() {
+async fn a_permit_is_as_large_as_wanted_and_what_is_sent_together_stays_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, _thread) = open(settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), RunId(1)).unwrap();
     let items = |numbers: &[u64]| numbers.iter().map(|n| Item::Message(reading("air", *n, 10))).collect();
     let permit = spool.reserve(5).await.unwrap();
     assert_eq!(permit.size(), 5);
-    permit.hand_over(items(&[1, 2, 3]));
+    permit.send(items(&[1, 2, 3]));
     // What one waits with, another may have, but for one place.
     let whole = spool.reserve(usize::MAX).await.unwrap();
     assert!(whole.size() > 4000, "the two that were not used are back: {}", whole.size());
     drop(whole);
     let small = spool.reserve(2).await.unwrap();
-    small.hand_over(items(&[4, 5]));
-    spool.offered().await.unwrap();
+    small.send(items(&[4, 5]));
+    spool.wait_until_readable().await.unwrap();
     assert_eq!(numbers(&spool.read(Sequence(0), 10).await.unwrap().messages), [1, 2, 3, 4, 5]);
 }
 
@@ -225,9 +225,9 @@ async fn whoever_waits_for_room_goes_on_when_there_is_some_and_learns_of_the_end
     });
     tokio::task::yield_now().await;
     assert!(!waits.is_finished());
-    whole.hand_over(vec![Item::Message(reading("air", 1, 10))]);
+    whole.send(vec![Item::Message(reading("air", 1, 10))]);
     assert_eq!(waits.await.unwrap(), Ok(()));
-    spool.offered().await.unwrap();
+    spool.wait_until_readable().await.unwrap();
     assert_eq!(numbers(&spool.read(Sequence(0), 10).await.unwrap().messages), [1, 2]);
     let whole = spool.reserve(usize::MAX).await.unwrap();
     let waits = tokio::spawn({

@@ -41,7 +41,7 @@ fn record(core: &mut Core, record: CommandRecord, ms: u64) {
 }
 
 #[test]
-fn an_answer_is_on_disk_before_its_reply_is_offered_and_no_reading_with_it() {
+fn an_answer_is_on_disk_before_its_reply_is_readable_and_no_reading_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = open(&usual(folder.path()), 0).unwrap();
     assert_eq!(core.commands().unwrap().len(), 0);

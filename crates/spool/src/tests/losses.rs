@@ -10,7 +10,7 @@ fn lose(core: &mut Core, n: u64, ms: u64) {
     core.report_loss(loss, at(ms));
 }
 
-/// From, to and count of each record that is offered.
+/// From, to and count of each record that is readable.
 fn records(core: &mut Core, ms: u64) -> Vec<[u64; 3]> {
     let losses = read_all(core, 100, ms).into_iter().filter(|stored| stored.message.key.kind == MessageKind::Loss);
     let fields = |stored: Stored| {

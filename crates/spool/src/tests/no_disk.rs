@@ -18,7 +18,7 @@ pub(super) fn without_disk(settings: &Settings, ms: u64) -> Core {
 }
 
 #[test]
-fn without_a_disk_messages_are_offered_from_memory_and_the_alarm_says_why() {
+fn without_a_disk_messages_are_readable_from_memory_and_the_alarm_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let mut core = without_disk(&settings(folder.path(), Duration::ZERO, WhenFull::DropOldest), 0);
     core.append(reading("air", 1, 10), at(1));

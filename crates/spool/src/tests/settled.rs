@@ -11,7 +11,7 @@ fn of_kind(kind: MessageKind, n: u64, bytes: usize) -> Message {
     Message { key: Key { kind, source: name("pump") }, ..reading("pump", n, bytes) }
 }
 
-/// The reasons of all loss records that are offered, each with the numbers that it is about.
+/// The reasons of all loss records that are readable, each with the numbers that it is about.
 fn reported(core: &mut Core, ms: u64) -> Vec<(u64, u64, String)> {
     let losses = read_all(core, 100, ms).into_iter().filter(|stored| stored.message.key.kind == MessageKind::Loss);
     let fields = |stored: Stored| {
@@ -147,12 +147,12 @@ async fn what_the_link_says_without_waiting_reaches_the_spool_until_that_is_clos
     for n in 1..=3 {
         spool.append(reading("air", n, 10)).await.unwrap();
     }
-    spool.offered().await.unwrap();
+    spool.wait_until_readable().await.unwrap();
     let sequences: Vec<Sequence> =
         spool.read(Sequence(0), 10).await.unwrap().messages.iter().map(|stored| stored.sequence).collect();
     spool.try_acknowledge(vec![sequences[0]]).unwrap();
     spool.try_give_up(vec![(sequences[1], "refused".into())]).unwrap();
-    spool.offered().await.unwrap();
+    spool.wait_until_readable().await.unwrap();
     let left = spool.read(Sequence(0), 10).await.unwrap().messages;
     let kinds: Vec<MessageKind> = left.iter().map(|stored| stored.message.key.kind).collect();
     assert_eq!((kinds, left[0].sequence), (vec![MessageKind::Reading, MessageKind::Loss], sequences[2]));

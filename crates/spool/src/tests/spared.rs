@@ -15,16 +15,16 @@ fn fill_up(core: &mut Core) -> u64 {
 }
 
 /// Appends a reading that the link is given before it has to be written, larger than what gave way last; its place.
-fn hand_a_reading(core: &mut Core, ms: u64) -> Sequence {
+fn append_and_read(core: &mut Core, ms: u64) -> Sequence {
     let from = core.head();
     core.append(reading("soil", 1, 40_000), at(ms));
     core.tick(at(ms));
     let given = core.read(from, 10, at(ms)).unwrap().messages;
-    let soil = given.iter().find(|stored| stored.message.key.source == name("soil")).expect("it is offered at once");
+    let soil = given.iter().find(|stored| stored.message.key.source == name("soil")).expect("it is readable at once");
     soil.sequence
 }
 
-fn is_offered(core: &mut Core, sequence: Sequence, ms: u64) -> bool {
+fn is_readable(core: &mut Core, sequence: Sequence, ms: u64) -> bool {
     core.read(sequence, 1, at(ms)).unwrap().messages.iter().any(|stored| stored.sequence == sequence)
 }
 
@@ -35,13 +35,13 @@ fn where_the_newest_give_way_one_on_the_disk_goes_before_one_that_the_link_has()
     let mut core = open(&settings(folder.path(), SECOND, WhenFull::DropNewest), 0).unwrap();
     let full = fill_up(&mut core);
     let before = core.stats().dropped;
-    let handed = hand_a_reading(&mut core, full + 1);
+    let read = append_and_read(&mut core, full + 1);
     core.tick(at(full + 2000));
     assert!(core.stats().dropped > before, "there was space for it");
-    assert!(is_offered(&mut core, handed, full + 2001), "the broker may have it, and it was dropped");
+    assert!(is_readable(&mut core, read, full + 2001), "the broker may have it, and it was dropped");
     let copy = copy_of(folder.path());
     let mut after = open(&settings(copy.path(), SECOND, WhenFull::DropNewest), 0).unwrap();
-    assert!(is_offered(&mut after, handed, 0), "it is on the disk");
+    assert!(is_readable(&mut after, read, 0), "it is on the disk");
 }
 
 fn check_all_with_the_link(when_full: WhenFull) {
@@ -50,18 +50,18 @@ fn check_all_with_the_link(when_full: WhenFull) {
     let full = fill_up(&mut core);
     let given: Vec<Sequence> = read_all(&mut core, 100, full).iter().map(|stored| stored.sequence).collect();
     let before = core.stats().dropped;
-    let handed = hand_a_reading(&mut core, full + 1);
+    let read = append_and_read(&mut core, full + 1);
     core.tick(at(full + 2000));
     let stats = core.stats();
     assert_eq!((stats.dropped, stats.error), (before, None), "nothing may give way, and that is no fault");
-    assert!(is_offered(&mut core, handed, full + 2001), "it waits in memory");
-    assert!(given.iter().all(|sequence| is_offered(&mut core, *sequence, full + 2001)), "the others stay too");
+    assert!(is_readable(&mut core, read, full + 2001), "it waits in memory");
+    assert!(given.iter().all(|sequence| is_readable(&mut core, *sequence, full + 2001)), "the others stay too");
     assert!(core.due().is_some_and(|due| due > at(full + 2000).boot), "it is tried again, and not without a pause");
     core.acknowledge(&given[..given.len() / 2], at(full + 2002));
     core.tick(at(full + 9000));
     let copy = copy_of(folder.path());
     let mut after = open(&settings(copy.path(), SECOND, when_full), 0).unwrap();
-    assert!(is_offered(&mut after, handed, 0), "it is written when there is space");
+    assert!(is_readable(&mut after, read, 0), "it is written when there is space");
 }
 
 #[test]
@@ -80,17 +80,17 @@ fn in_memory_those_that_the_link_has_are_dropped_last() {
         core.fill_disk(true);
         core.append(reading("air", 1, 20_000), at(100));
         core.tick(at(100));
-        let oldest = hand_a_reading(&mut core, 101);
+        let oldest = append_and_read(&mut core, 101);
         (2..=50).for_each(|n| core.append(reading("air", n, 20_000), at(n * 100)));
         core.tick(at(5001));
-        let middle = hand_a_reading(&mut core, 5002);
+        let middle = append_and_read(&mut core, 5002);
         for n in 51..=300 {
             core.append(reading("air", n, 20_000), at(n * 100));
             core.tick(at(n * 100));
         }
         assert!(core.stats().dropped > 150, "{}", core.stats().dropped);
-        for handed in [oldest, middle] {
-            assert!(is_offered(&mut core, handed, 30_001), "{when_full:?}: the broker may have it, and it was dropped");
+        for read in [oldest, middle] {
+            assert!(is_readable(&mut core, read, 30_001), "{when_full:?}: the broker may have it, and it was dropped");
         }
     }
 }

@@ -313,7 +313,7 @@ fn what_is_under_way_is_not_reported_as_lost_however_much_is_passed_over() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let mut world = World::new(usual()).await;
-        world.spool.offered().await.unwrap();
+        world.spool.wait_until_readable().await.unwrap();
         let (resources, mut report, mut broker) = world.resources();
         let mut life = Life::new(&mut world, (&resources, &mut report, &mut broker));
         let begun = Instant::now();
@@ -322,7 +322,7 @@ fn what_is_under_way_is_not_reported_as_lost_however_much_is_passed_over() {
             life.turn().await;
         }
         life.world.append_to_the_past(6000).await;
-        life.world.spool.offered().await.unwrap();
+        life.world.spool.wait_until_readable().await.unwrap();
         while life.connection.forwarder.wants(Lane::Live, life.connection.spool.head()).is_some() {
             assert!(begun.elapsed() < SOON, "the live lane reads on");
             life.turn().await;
@@ -354,7 +354,7 @@ fn a_message_at_qos_2_under_way_holds_up_its_own_sensor_alone() {
         world.append(0, 2, 60, Duration::ZERO, Qos::AtLeastOnce).await;
         world.append(1, 50, 60, Duration::ZERO, Qos::AtLeastOnce).await;
         world.append(2, 1, 60, Duration::ZERO, Qos::ExactlyOnce).await;
-        world.spool.offered().await.unwrap();
+        world.spool.wait_until_readable().await.unwrap();
         let (resources, mut report, mut broker) = world.resources();
         let mut life = Life::new(&mut world, (&resources, &mut report, &mut broker));
         let begun = Instant::now();
@@ -377,7 +377,7 @@ fn under_mqtt_5_a_sensor_has_several_messages_at_qos_2_under_way() {
     runtime.block_on(async {
         let mut world = World::new(usual()).await;
         world.append(0, 3, 60, Duration::ZERO, Qos::ExactlyOnce).await;
-        world.spool.offered().await.unwrap();
+        world.spool.wait_until_readable().await.unwrap();
         let (resources, mut report, mut broker) = world.resources();
         let mut life = Life::new(&mut world, (&resources, &mut report, &mut broker));
         let begun = Instant::now();

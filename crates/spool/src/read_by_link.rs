@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// The messages that the broker may have; they are dropped last.
 #[derive(Debug)]
-pub(super) struct Handed {
+pub(super) struct ReadByLink {
     limit: usize,
     /// Each with its turn.
     sequences: BTreeMap<u64, u64>,
@@ -19,7 +19,7 @@ pub(super) struct Handed {
     earlier: u64,
 }
 
-impl Handed {
+impl ReadByLink {
     /// None yet, and never more than `limit`; of more, those that were read first are forgotten.
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, sequences: BTreeMap::new(), order: VecDeque::new(), turn: 0, earlier: 0 }
@@ -91,25 +91,25 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_those_that_were_given_first_are_forgotten() {
-        let mut handed = Handed::new(3);
-        [9, 1, 5].into_iter().for_each(|sequence| handed.insert(sequence));
-        handed.remove(1);
-        [7, 2].into_iter().for_each(|sequence| handed.insert(sequence));
-        assert_eq!(handed.iter().collect::<Vec<_>>(), [2, 5, 7]);
-        assert!(handed.contains(5) && !handed.contains(9));
-        handed.retain(|sequence| sequence != 5);
-        assert_eq!(handed.iter().collect::<Vec<_>>(), [2, 7]);
+        let mut read_by_link = ReadByLink::new(3);
+        [9, 1, 5].into_iter().for_each(|sequence| read_by_link.insert(sequence));
+        read_by_link.remove(1);
+        [7, 2].into_iter().for_each(|sequence| read_by_link.insert(sequence));
+        assert_eq!(read_by_link.iter().collect::<Vec<_>>(), [2, 5, 7]);
+        assert!(read_by_link.contains(5) && !read_by_link.contains(9));
+        read_by_link.retain(|sequence| sequence != 5);
+        assert_eq!(read_by_link.iter().collect::<Vec<_>>(), [2, 7]);
     }
 
     #[test]
     fn one_that_stays_under_way_is_not_forgotten_for_others_that_come_and_go() {
-        let mut handed = Handed::new(3);
-        handed.insert(1);
+        let mut read_by_link = ReadByLink::new(3);
+        read_by_link.insert(1);
         for sequence in 2..1000 {
-            handed.insert(sequence);
-            handed.remove(sequence);
+            read_by_link.insert(sequence);
+            read_by_link.remove(sequence);
         }
-        assert!(handed.contains(1) && handed.order.len() <= 6, "{handed:?}");
+        assert!(read_by_link.contains(1) && read_by_link.order.len() <= 6, "{read_by_link:?}");
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -135,11 +135,11 @@ mod tests {
         #[test]
         fn as_many_as_may_be_are_remembered(steps in prop::collection::vec(step(), 0..300), limit in 1_usize..8) {
             // Each with whether an earlier connection was given it.
-            let (mut handed, mut model) = (Handed::new(limit), Vec::<(u64, bool)>::new());
+            let (mut read_by_link, mut model) = (ReadByLink::new(limit), Vec::<(u64, bool)>::new());
             for step in steps {
                 match step {
                     Step::Give(sequence) => {
-                        handed.insert(sequence);
+                        read_by_link.insert(sequence);
                         if model.iter().all(|(known, _)| *known != sequence) {
                             model.push((sequence, false));
                         }
@@ -148,26 +148,26 @@ mod tests {
                         }
                     }
                     Step::Settle(sequence) => {
-                        handed.remove(sequence);
+                        read_by_link.remove(sequence);
                         model.retain(|(known, _)| *known != sequence);
                     }
                     Step::PassOver(sequence) => {
-                        handed.pass_over(sequence);
+                        read_by_link.pass_over(sequence);
                         model.retain(|(known, is_earlier)| *known != sequence || *is_earlier);
                     }
                     Step::Connect => {
-                        handed.begin_connection();
+                        read_by_link.begin_connection();
                         model.iter_mut().for_each(|(_, is_earlier)| *is_earlier = true);
                     }
                     Step::MoveBehind(places) => {
-                        handed.shift(places);
+                        read_by_link.shift(places);
                         model.iter_mut().for_each(|(known, _)| *known += places);
                     }
                 }
                 let mut sorted: Vec<u64> = model.iter().map(|(sequence, _)| *sequence).collect();
                 sorted.sort_unstable();
-                prop_assert_eq!(handed.iter().collect::<Vec<_>>(), sorted);
-                prop_assert!(handed.order.len() <= 2 * limit);
+                prop_assert_eq!(read_by_link.iter().collect::<Vec<_>>(), sorted);
+                prop_assert!(read_by_link.order.len() <= 2 * limit);
             }
         }
     }
