@@ -85,7 +85,7 @@ pub(super) enum Whose {
 
 /// A change of the alarms.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum AlarmChange {
     /// Raises an alarm with this text.
     Raise(About, String),
     /// Clears an alarm: its cause has ended.
@@ -106,16 +106,16 @@ impl Alarms {
         self.in_use = broker;
     }
 
-    /// Takes `news` in; `true` when it changes anything.
-    pub(super) fn apply(&mut self, news: News) -> bool {
-        match news {
-            News::Raise(about, words) => {
+    /// Takes `change` in; `true` when it changes anything.
+    pub(super) fn apply(&mut self, change: AlarmChange) -> bool {
+        match change {
+            AlarmChange::Raise(about, words) => {
                 let alarms = self.of(&about);
                 let is_new = alarms.get(&about) != Some(&words);
                 alarms.insert(about, words);
                 is_new
             }
-            News::Clear(about) => self.of(&about).remove(&about).is_some(),
+            AlarmChange::Clear(about) => self.of(&about).remove(&about).is_some(),
         }
     }
 
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn raise(alarms: &mut Alarms, about: About, words: &str) -> bool {
-        alarms.apply(News::Raise(about, words.into()))
+        alarms.apply(AlarmChange::Raise(about, words.into()))
     }
 
     #[test]
@@ -160,10 +160,10 @@ mod tests {
         assert!(raise(&mut alarms, About::Retain, "no retain") && raise(&mut alarms, About::Dropped, "dropped"));
         alarms.switch(1);
         assert_eq!(alarms.shown().as_deref(), Some("dropped"));
-        assert!(!alarms.apply(News::Clear(About::Retain)), "the other one's stays");
+        assert!(!alarms.apply(AlarmChange::Clear(About::Retain)), "the other one's stays");
         alarms.switch(0);
         assert_eq!(alarms.shown().as_deref(), Some("no retain; dropped"));
-        assert!(alarms.apply(News::Clear(About::Retain)) && alarms.apply(News::Clear(About::Dropped)));
+        assert!(alarms.apply(AlarmChange::Clear(About::Retain)) && alarms.apply(AlarmChange::Clear(About::Dropped)));
         assert_eq!(alarms.shown(), None);
     }
 

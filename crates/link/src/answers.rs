@@ -39,8 +39,8 @@ impl Connection<'_> {
             self.finish_publication(ticket, outcome, now);
         }
         for request in self.broker.outlived(|request| self.requests.open.is_open(request), now) {
-            let news = self.broker.answered(&request, now);
-            self.report.apply(news);
+            let alarm_changes = self.broker.answered(&request, now);
+            self.report.apply(alarm_changes);
         }
     }
 
@@ -55,8 +55,8 @@ impl Connection<'_> {
     fn finish_publication(&mut self, ticket: Ticket, outcome: PublishOutcome, now: Duration) {
         let Some(slot) = self.window.leave(ticket) else { return };
         if let Some(request) = self.requests.open.done(RequestId::Publication(ticket), now) {
-            let news = self.broker.answered(&request, now);
-            self.report.apply(news);
+            let alarm_changes = self.broker.answered(&request, now);
+            self.report.apply(alarm_changes);
         }
         match slot {
             Slot::Birth => {

@@ -9,7 +9,7 @@ mod tests;
 use std::time::Duration;
 
 use super::Protocol;
-use super::alarms::{About, BRIEF, News, TAKEN_OVER};
+use super::alarms::{About, AlarmChange, BRIEF, TAKEN_OVER};
 use super::backoff::{Backoff, STABLE_AFTER, TAKEN_OVER_TIMES};
 use super::dialect::Dialect;
 use super::open_requests::{Blame, Request};
@@ -131,31 +131,31 @@ impl BrokerState {
 
     /// The broker has accepted us; `None` when this connection must be given up at once, to see whether it was the form of the
     /// will that made the difference.
-    pub(super) fn accepted(&mut self, connected: &Connected, now: Duration) -> Option<Vec<News>> {
+    pub(super) fn accepted(&mut self, connected: &Connected, now: Duration) -> Option<Vec<AlarmChange>> {
         self.closed_connects = 0;
         if self.will == WillForm::Trial {
             self.will = WillForm::Verify;
             return None;
         }
         self.will = WillForm::Usual;
-        let mut news = Vec::new();
+        let mut alarm_changes = Vec::new();
         let offers = (connected.maximum_qos, connected.retain_available);
         // What is as it was keeps its alarm, which would only be raised again.
         if self.no_qos.is_none() && self.offered.is_some_and(|(qos, _)| qos != offers.0) {
-            news.push(News::Clear(About::Qos));
+            alarm_changes.push(AlarmChange::Clear(About::Qos));
         }
         if connected.retain_available && self.no_retain.is_none() && self.no_retained_will.is_none() {
-            news.push(News::Clear(About::Retain));
+            alarm_changes.push(AlarmChange::Clear(About::Retain));
         }
         self.offered = Some(offers);
         if !self.backoff.contended(now) {
-            news.push(News::Clear(About::TakenOver));
+            alarm_changes.push(AlarmChange::Clear(About::TakenOver));
         }
-        Some(news)
+        Some(alarm_changes)
     }
 
     /// An attempt failed; what it taught.
-    pub(super) fn failed(&mut self, kind: CauseKind, now: Duration) -> Vec<News> {
+    pub(super) fn failed(&mut self, kind: CauseKind, now: Duration) -> Vec<AlarmChange> {
         self.backoff.failed(kind == CauseKind::Refused);
         self.closed = 0;
         let verified = std::mem::replace(&mut self.will, WillForm::Usual) == WillForm::Verify;
@@ -166,7 +166,7 @@ impl BrokerState {
         if verified {
             self.closed_connects = 0;
             self.no_retained_will = Some(now);
-            return vec![News::Raise(About::Retain, RETAINS_NO_WILL.into())];
+            return vec![AlarmChange::Raise(About::Retain, RETAINS_NO_WILL.into())];
         }
         self.closed_connects = self.closed_connects.saturating_add(1);
         Vec::new()
@@ -180,9 +180,9 @@ impl BrokerState {
         lasted: Duration,
         now: Duration,
         identifier: &str,
-    ) -> Vec<News> {
+    ) -> Vec<AlarmChange> {
         self.backoff.lost(lasted);
-        let mut news = self.learn(cause.kind, now);
+        let mut alarm_changes = self.learn(cause.kind, now);
         let over_request = match cause.kind {
             CauseKind::Closed | CauseKind::Reset => true,
             CauseKind::Disconnected(0x9A) => false,
@@ -190,7 +190,7 @@ impl BrokerState {
             _ => false,
         };
         if over_request {
-            news.extend(self.suspect(blame, lasted, cause, now, identifier));
+            alarm_changes.extend(self.suspect(blame, lasted, cause, now, identifier));
         } else {
             self.suspects.interrupted();
             (self.brief, self.closed) = (0, 0);
@@ -198,9 +198,9 @@ impl BrokerState {
         self.too_large_ends = if cause.kind == CauseKind::TooLarge { self.too_large_ends + 1 } else { 0 };
         if cause.kind == CauseKind::TakenOver && self.backoff.taken_over(now) {
             let words = format!("{TAKEN_OVER} {identifier:?}; give each its own mqtt.client_id");
-            news.push(News::Raise(About::TakenOver, words));
+            alarm_changes.push(AlarmChange::Raise(About::TakenOver, words));
         }
-        news
+        alarm_changes
     }
 
     /// Whether commands are left alone for a while, because one of them ends every connection that subscribes to them.
@@ -265,13 +265,13 @@ impl BrokerState {
     }
 
     /// The broker has answered a request.
-    pub(super) fn answered(&mut self, request: &Request, now: Duration) -> Option<News> {
+    pub(super) fn answered(&mut self, request: &Request, now: Duration) -> Option<AlarmChange> {
         if self.suspects.is_on_trial(request) {
             self.no_retain = Some(now);
             self.suspects.answered(request);
-            return Some(News::Raise(About::Retain, RETAINS_NOTHING.into()));
+            return Some(AlarmChange::Raise(About::Retain, RETAINS_NOTHING.into()));
         }
-        self.suspects.answered(request).then(|| News::Clear(About::HungUp(request.clone())))
+        self.suspects.answered(request).then(|| AlarmChange::Clear(About::HungUp(request.clone())))
     }
 
     /// Suspects that the connection has outlived although no answer will come.
@@ -280,20 +280,20 @@ impl BrokerState {
     }
 
     /// What the broker has said that it does not offer; nothing when it is known already.
-    fn learn(&mut self, kind: CauseKind, now: Duration) -> Vec<News> {
+    fn learn(&mut self, kind: CauseKind, now: Duration) -> Vec<AlarmChange> {
         match kind {
             CauseKind::WillQos => {
                 if self.no_qos.replace(now).is_some() {
                     return Vec::new();
                 }
                 let words = "the broker offers QoS 0 only; everything is published at that";
-                vec![News::Raise(About::Qos, words.into())]
+                vec![AlarmChange::Raise(About::Qos, words.into())]
             }
             CauseKind::WillRetain | CauseKind::Disconnected(0x9A) => {
                 if self.no_retain.replace(now).is_some() {
                     return Vec::new();
                 }
-                vec![News::Raise(About::Retain, RETAINS_NOTHING.into())]
+                vec![AlarmChange::Raise(About::Retain, RETAINS_NOTHING.into())]
             }
             _ => Vec::new(),
         }
@@ -307,7 +307,7 @@ impl BrokerState {
         cause: &Cause,
         now: Duration,
         identifier: &str,
-    ) -> Option<News> {
+    ) -> Option<AlarmChange> {
         if !self.needs_status && blame.as_ref().is_some_and(|blame| blame.request == Request::Status) {
             // This subscription is optional, so it is given up at once.
             self.suspects.interrupted();
@@ -326,13 +326,13 @@ impl BrokerState {
             self.suspects.interrupted();
             self.give_up_peer(now);
             let words = "a restart of Home Assistant will not be noticed: the connection ended when we subscribed to what it says";
-            return Some(News::Raise(About::Peer, words.into()));
+            return Some(AlarmChange::Raise(About::Peer, words.into()));
         }
         match self.suspects.ended(blame, now) {
             Verdict::HeldBack(request, wait) => {
                 (self.brief, self.closed) = (0, 0);
                 let words = describe_held_back(&request, wait, &cause.words);
-                Some(News::Raise(About::HungUp(request), words))
+                Some(AlarmChange::Raise(About::HungUp(request), words))
             }
             Verdict::Forming => {
                 (self.brief, self.closed) = (0, 0);
@@ -343,7 +343,7 @@ impl BrokerState {
     }
 
     /// Many brokers, and all of 3.1.1, do not say that another client took over; they only close.
-    fn count_brief(&mut self, brief: bool, kind: CauseKind, identifier: &str) -> Option<News> {
+    fn count_brief(&mut self, brief: bool, kind: CauseKind, identifier: &str) -> Option<AlarmChange> {
         // A reset says nothing: a broker that has not read all that we sent ends by one as well.
         match (brief, kind) {
             (true, CauseKind::Closed) => (self.brief, self.closed) = (self.brief + 1, self.closed + 1),
@@ -355,7 +355,7 @@ impl BrokerState {
         }
         (self.brief >= TAKEN_OVER_TIMES).then(|| {
             let words = format!("{BRIEF}; does another client use our identifier {identifier:?}?");
-            News::Raise(About::Brief, words)
+            AlarmChange::Raise(About::Brief, words)
         })
     }
 }

@@ -175,7 +175,7 @@ impl<'a> Connection<'a> {
         if self.subscriptions.is_suspended() {
             self.subscribe_next();
         } else {
-            self.listen();
+            self.subscribe_first();
         }
         let mut stop = self.resources.stop.clone();
         let mut until = pin!(OptionFuture::from(until));
@@ -266,7 +266,7 @@ impl<'a> Connection<'a> {
             more = self.forward();
         }
         if let Phase::Readings { online_since } = self.phase
-            && self.may_inform(online_since)
+            && self.readings_have_had_their_turn(online_since)
         {
             self.phase.end_readings();
             self.publish_latest();

@@ -118,10 +118,10 @@ mod tests {
                 assert!(dialect.failed(kind));
                 assert_eq!(dialect.next(S), Protocol::V4);
             }
-            assert_eq!(dialect.accepted(S), Accepted::IsOld, "it is news");
+            assert_eq!(dialect.accepted(S), Accepted::IsOld, "it is new");
             assert!(!dialect.failed(CauseKind::Other) && !dialect.failed(CauseKind::HungUp), "it may restart");
             assert_eq!(dialect.next(2 * S), Protocol::V4);
-            assert_eq!(dialect.accepted(2 * S), Accepted::Usual, "no news any more");
+            assert_eq!(dialect.accepted(2 * S), Accepted::Usual, "not new any more");
             assert_eq!(dialect.next(LEARN_AGAIN + S), Protocol::V5, "it may have become newer");
             assert!(dialect.failed(CauseKind::HungUp));
             assert_eq!(dialect.next(LEARN_AGAIN + S), Protocol::V4);

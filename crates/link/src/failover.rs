@@ -8,7 +8,7 @@ mod tests;
 
 use std::time::Duration;
 
-use super::alarms::{About, News};
+use super::alarms::{About, AlarmChange};
 use super::backoff::{Backoff, SHORT_MAX, STABLE_AFTER, TAKEN_OVER_WITHIN};
 use super::broker_state::BrokerState;
 use super::dialect::{Accepted, Dialect};
@@ -30,7 +30,7 @@ pub(super) struct Failover {
 #[derive(Debug)]
 pub(super) struct Outcome {
     /// For the alarms of the broker that it is about.
-    pub news: Vec<News>,
+    pub alarm_changes: Vec<AlarmChange>,
     /// Until the next attempt, at the broker that is then in turn.
     pub wait: Duration,
 }
@@ -94,13 +94,13 @@ impl Failover {
     /// An attempt at the broker in turn failed.
     pub(super) fn failed(&mut self, kind: CauseKind, now: Duration, chance: f64) -> Outcome {
         if self.current().dialect.failed(kind) {
-            return Outcome { news: Vec::new(), wait: Duration::ZERO };
+            return Outcome { alarm_changes: Vec::new(), wait: Duration::ZERO };
         }
-        let news = self.current().failed(kind, now);
+        let alarm_changes = self.current().failed(kind, now);
         // A broker that wants another form of the will is asked again at once.
-        let asked_again = !news.is_empty();
+        let asked_again = !alarm_changes.is_empty();
         let prefer = if asked_again { self.turn } else { self.turn + 1 };
-        let outcome = self.schedule(news, prefer, now, chance);
+        let outcome = self.schedule(alarm_changes, prefer, now, chance);
         let left = if asked_again { None } else { self.preference.refused() };
         self.go_back(left, outcome)
     }
@@ -115,12 +115,12 @@ impl Failover {
         now: Duration,
         chance: f64,
     ) -> Outcome {
-        let news = self.brokers[self.turn].ended(cause, blame, lasted, now, &self.identifier);
+        let alarm_changes = self.brokers[self.turn].ended(cause, blame, lasted, now, &self.identifier);
         // A broker that was stable is worth leaving only for the first of the list; one that drops us at once is not tried twice
         // in a row.
         let prefer = if lasted >= STABLE_AFTER { 0 } else { self.turn + 1 };
         let left = self.preference.ended(self.turn, lasted >= STABLE_AFTER);
-        let outcome = self.schedule(news, prefer, now, chance);
+        let outcome = self.schedule(alarm_changes, prefer, now, chance);
         self.go_back(left, outcome)
     }
 
@@ -136,7 +136,7 @@ impl Failover {
     }
 
     /// Chooses the next broker: the first from `prefer` on whose time comes soon, else the one whose time comes first.
-    fn schedule(&mut self, news: Vec<News>, prefer: usize, now: Duration, chance: f64) -> Outcome {
+    fn schedule(&mut self, alarm_changes: Vec<AlarmChange>, prefer: usize, now: Duration, chance: f64) -> Outcome {
         let (last, count) = (self.turn, self.brokers.len());
         let broker = &mut self.brokers[last];
         broker.ready = now + broker.backoff.wait(now, chance);
@@ -149,13 +149,13 @@ impl Failover {
         let order = || (0..count).map(|step| (prefer + step) % count);
         let next = order().find(|index| due(*index) <= soon).or_else(|| order().min_by_key(|index| due(*index)));
         self.turn = next.unwrap_or(last);
-        Outcome { news, wait: due(self.turn).saturating_sub(now) }
+        Outcome { alarm_changes, wait: due(self.turn).saturating_sub(now) }
     }
 }
 
 /// What a connection that has lasted for `lasted` proves wrong.
-pub(super) fn disproved(lasted: Duration) -> impl Iterator<Item = News> {
+pub(super) fn disproved(lasted: Duration) -> impl Iterator<Item = AlarmChange> {
     let brief = (lasted >= STABLE_AFTER).then_some(About::Brief);
     let taken_over = (lasted >= TAKEN_OVER_WITHIN).then_some(About::TakenOver);
-    brief.into_iter().chain(taken_over).map(News::Clear)
+    brief.into_iter().chain(taken_over).map(AlarmChange::Clear)
 }

@@ -20,8 +20,8 @@ use fieldgate_clock::boottime;
 use fieldgate_model::{Qos, RecipientKind};
 
 impl Connection<'_> {
-    /// Subscribes to what is wanted, and then publishes `online`.
-    pub(super) fn listen(&mut self) {
+    /// Subscribes to what must be there before `online`, and then publishes that.
+    pub(super) fn subscribe_first(&mut self) {
         if !self.command_topics.borrow_and_update().is_empty() {
             self.subscriptions.want(Request::Commands);
         }
@@ -50,7 +50,7 @@ impl Connection<'_> {
     pub(super) fn subscribe_next(&mut self) {
         let now = boottime();
         let Some(request) = self.subscriptions.take_next(|request| self.broker.is_held_back(request, now)) else {
-            return self.say_online();
+            return self.finish_greeting();
         };
         let filters = self.filters(&request);
         self.broker.sending(&request, now);
@@ -92,8 +92,8 @@ impl Connection<'_> {
         let now = boottime();
         let Some(Asked { request, filters }) = self.subscriptions.answered(&grant) else { return };
         self.requests.open.done(RequestId::Subscription, now);
-        let news = self.broker.answered(&request, now);
-        self.report.apply(news);
+        let alarm_changes = self.broker.answered(&request, now);
+        self.report.apply(alarm_changes);
         let is_extra = matches!(request, Request::Health | Request::Peer);
         match (request, grant) {
             (Request::Commands, Grant::Refused(words)) => {
@@ -119,7 +119,7 @@ impl Connection<'_> {
     }
 
     /// Subscribes to our own health once everything else is subscribed to and the retained values have been published.
-    fn listen_for_health(&mut self, now: Duration) {
+    fn subscribe_to_health(&mut self, now: Duration) {
         if self.phase == Phase::Everything && self.broker.may_hear_health() && self.subscriptions.want_health(now) {
             self.subscribe_next();
         }
@@ -131,8 +131,8 @@ impl Connection<'_> {
         if let Some(request) = self.subscriptions.give_up_overdue(waited, now) {
             self.on_no_answer(&request, now);
         }
-        self.listen_for_peer(now);
-        self.listen_for_health(now);
+        self.subscribe_to_peer(now);
+        self.subscribe_to_health(now);
         if self.phase == Phase::Greeting
             && self.window.is_empty()
             && waited >= ANSWER_TIMEOUT
@@ -143,7 +143,7 @@ impl Connection<'_> {
                 let words = format!("no commands will arrive: subscribing to {filters} is not answered by the broker");
                 self.report.raise(About::Commands, words);
             }
-            self.say_online();
+            self.finish_greeting();
         }
         if self.subscriptions.retry_commands(|| self.broker.is_held_back(&Request::Commands, now)) {
             self.subscribe_next();
@@ -168,7 +168,8 @@ impl Connection<'_> {
         }
     }
 
-    fn say_online(&mut self) {
+    /// Nothing waits to be subscribed to: publishes `online` where that is not done, or must be done again.
+    fn finish_greeting(&mut self) {
         if self.phase == Phase::Leaving {
             return;
         }
@@ -261,9 +262,9 @@ mod tests {
     use bytes::Bytes;
 
     /// A connection that has subscribed to its status, and published what describes the gateway.
-    fn informed(rig: &mut LinkRig) -> Connection<'_> {
+    fn published_everything(rig: &mut LinkRig) -> Connection<'_> {
         let mut connection = rig.connection(connected(Protocol::V5));
-        connection.listen();
+        connection.subscribe_first();
         assert_eq!(connection.subscriptions.under_way(), Some(&Request::Status));
         connection.on_granted(Grant::Granted);
         connection.on_online_published();
@@ -276,7 +277,7 @@ mod tests {
     #[test]
     fn our_own_health_is_subscribed_to_once_after_everything_else() {
         let mut rig = LinkRig::new(settings(Protocol::V5));
-        let mut connection = informed(&mut rig);
+        let mut connection = published_everything(&mut rig);
         connection.look_at_subscription(connection.since);
         assert_eq!(connection.subscriptions.under_way(), Some(&Request::Health));
         connection.on_granted(Grant::Granted);
@@ -288,7 +289,7 @@ mod tests {
     #[test]
     fn a_subscription_to_our_own_health_that_is_not_answered_is_given_up() {
         let mut rig = LinkRig::new(settings(Protocol::V5));
-        let mut connection = informed(&mut rig);
+        let mut connection = published_everything(&mut rig);
         connection.look_at_subscription(connection.since);
         connection.look_at_subscription(connection.since + ANSWER_TIMEOUT / 2);
         assert_eq!(connection.subscriptions.under_way(), Some(&Request::Health));
@@ -303,7 +304,7 @@ mod tests {
         for clean_session in [true, false] {
             let mut rig = LinkRig::new(Settings { clean_session, ..settings(Protocol::V5) });
             let mut connection = rig.connection(connected(Protocol::V5));
-            connection.listen();
+            connection.subscribe_first();
             connection.phase = Phase::Leaving;
             connection.on_granted(Grant::Granted);
             assert!(connection.window.is_empty());
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn the_alarm_of_a_marker_ends_when_that_very_marker_comes_back() {
         let mut rig = LinkRig::new(Settings { clean_session: false, ..settings(Protocol::V5) });
-        let mut connection = informed(&mut rig);
+        let mut connection = published_everything(&mut rig);
         connection.report.raise(About::FreshnessMarker, "commands are refused".into());
         let online = |nonce: &str| Arrived {
             topic: "b/status".into(),

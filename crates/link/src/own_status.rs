@@ -62,3 +62,57 @@ impl OwnStatus {
         counts && self.twins.heard_health(&arrived.payload, now) == Origin::Foreign
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    /// Of a connection with a persistent session, whose commands may have been queued.
+    fn own_status(protocol: Protocol) -> OwnStatus {
+        OwnStatus {
+            nonce: "00000007.1".into(),
+            freshness_marker: FreshnessMarker::new(false, protocol, "00000007.1".into()),
+            publish_probe: PublishProbe::new(protocol),
+            twins: Twins::new("00000007".into(), Duration::ZERO, Duration::ZERO),
+        }
+    }
+
+    fn online(nonce: Option<&str>) -> Arrived {
+        let (topic, payload) = ("b/status".into(), Bytes::from_static(b"online"));
+        Arrived { topic, payload, retain: false, expired: false, nonce: nonce.map(str::to_owned), response: None }
+    }
+
+    #[test]
+    fn our_own_online_shows_that_publications_arrive_and_that_commands_are_fresh() {
+        let mut status = own_status(Protocol::V4);
+        assert!(status.wants_online(true, false, NOW));
+        status.twins.published(NOW);
+        let shown = status.heard(&online(None), Protocol::V4, NOW);
+        assert_eq!(shown, Shown { arrives: true, is_fresh: true, is_foreign: false });
+        assert!(!status.wants_online(true, false, NOW), "both have come back");
+    }
+
+    #[test]
+    fn without_its_subscription_nothing_is_probed_and_while_it_is_asked_for_the_probe_waits() {
+        let mut status = own_status(Protocol::V4);
+        status.freshness_marker = FreshnessMarker::NotNeeded;
+        assert!(!status.wants_online(false, true, NOW));
+        assert_eq!(status.publish_probe, PublishProbe::Awaited(None));
+        assert!(!status.wants_online(false, false, NOW));
+        assert_eq!(status.publish_probe, PublishProbe::NotNeeded);
+    }
+
+    /// The broker may have queued it while we were away.
+    #[test]
+    fn another_gateway_is_noticed_by_what_comes_after_our_own_online() {
+        let mut status = own_status(Protocol::V5);
+        assert!(status.wants_online(true, false, NOW));
+        let foreign = online(Some("00000008.1"));
+        assert!(!status.heard(&foreign, Protocol::V5, NOW).is_foreign);
+        assert!(status.heard(&online(Some("00000007.1")), Protocol::V5, NOW).is_fresh);
+        assert!(status.heard(&foreign, Protocol::V5, NOW).is_foreign);
+    }
+}

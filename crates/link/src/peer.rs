@@ -28,7 +28,7 @@ impl Connection<'_> {
     }
 
     /// Subscribes to the peer's topic once nothing else is to be subscribed to or published first.
-    pub(super) fn listen_for_peer(&mut self, now: Duration) {
+    pub(super) fn subscribe_to_peer(&mut self, now: Duration) {
         let may =
             self.phase == Phase::Everything && self.subscriptions.takes_extras() && self.broker.may_hear_peer(now);
         let topic = self.peer_topic();
@@ -85,9 +85,9 @@ mod tests {
     }
 
     /// A connection on which everything else is subscribed to and published.
-    fn informed(rig: &mut LinkRig) -> Connection<'_> {
+    fn published_everything(rig: &mut LinkRig) -> Connection<'_> {
         let mut connection = rig.connection(connected(Protocol::V5));
-        connection.listen();
+        connection.subscribe_first();
         connection.on_granted(Grant::Granted);
         connection.on_online_published();
         connection.look_at_subscription(connection.since);
@@ -108,7 +108,7 @@ mod tests {
         let mut rig = rig();
         let (sender, receiver) = watch::channel(PeerStatus::default());
         rig.resources.peer = sender;
-        let mut connection = informed(&mut rig);
+        let mut connection = published_everything(&mut rig);
         connection.on_granted(Grant::Granted);
         for (message, expected) in [
             (said("online", true), (0, false)),
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_refusal_is_an_alarm_and_holds_nothing_up() {
         let mut rig = rig();
-        let mut connection = informed(&mut rig);
+        let mut connection = published_everything(&mut rig);
         connection.on_granted(Grant::Refused("homeassistant/status: not authorized".into()));
         assert!(alarm(&connection).unwrap().contains("a restart of Home Assistant will not be noticed"));
         connection.look_at_subscription(connection.since + ANSWER_TIMEOUT);
@@ -142,7 +142,7 @@ mod tests {
         let mut rig = rig();
         let (topics, receiver) = watch::channel(Vec::new());
         rig.resources.command_topics = receiver;
-        let mut connection = informed(&mut rig);
+        let mut connection = published_everything(&mut rig);
         topics.send_replace(vec!["b/actuators/pump/set".to_owned()]);
         connection.on_command_topics_changed();
         connection.look_at_subscription(connection.since + ANSWER_TIMEOUT / 2);
@@ -157,28 +157,28 @@ mod tests {
         let mut rig = rig();
         let (topic, receiver) = watch::channel(Some(TOPIC.to_owned()));
         rig.resources.peer_topic = receiver;
-        let mut connection = informed(&mut rig);
+        let mut connection = published_everything(&mut rig);
         connection.on_granted(Grant::Granted);
         let now = connection.since;
-        connection.listen_for_peer(now);
+        connection.subscribe_to_peer(now);
         assert_eq!(connection.subscriptions.under_way(), None);
         topic.send_replace(Some("ha/status".to_owned()));
-        connection.listen_for_peer(now);
+        connection.subscribe_to_peer(now);
         assert_eq!(connection.subscriptions.under_way(), Some(&Request::Peer));
         connection.on_granted(Grant::Granted);
         topic.send_replace(None);
-        connection.listen_for_peer(now);
+        connection.subscribe_to_peer(now);
         assert_eq!(connection.subscriptions.under_way(), None);
     }
 
     #[test]
-    fn without_a_topic_nobody_listens() {
+    fn without_a_topic_nothing_is_subscribed_to() {
         let mut rig = LinkRig::new(settings(Protocol::V5));
         let LinkResources { peer_topic, .. } = &rig.resources;
         assert_eq!(*peer_topic.borrow(), None);
         let mut connection = rig.connection(connected(Protocol::V5));
         connection.phase = Phase::Everything;
-        connection.listen_for_peer(boottime());
+        connection.subscribe_to_peer(boottime());
         assert_eq!((connection.subscriptions.under_way(), connection.subscriptions.peer()), (None, None));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::alarms::{About, Alarms, News, Whose};
+use super::alarms::{About, AlarmChange, Alarms, Whose};
 use super::{LinkState, LinkStatus, Protocol};
 
 /// Repeats of one cause are logged at most this often.
@@ -47,17 +47,17 @@ struct Dropped {
 
 impl Dropped {
     /// What has changed for the alarms at `now`.
-    fn look(&mut self, now: Duration) -> Option<News> {
+    fn look(&mut self, now: Duration) -> Option<AlarmChange> {
         let (reported, at) = self.reported.unwrap_or((self.over, Duration::ZERO));
         let since = now.saturating_sub(at);
         if self.count > reported && since >= DROPPED_EVERY {
             self.reported = Some((self.count, now));
             let words = format!("{} commands came faster than they could be taken and were dropped", self.count);
-            return Some(News::Raise(About::Dropped, words));
+            return Some(AlarmChange::Raise(About::Dropped, words));
         }
         if self.reported.is_some() && self.count == reported && since >= BURST_OVER {
             (self.reported, self.over) = (None, self.count);
-            return Some(News::Clear(About::Dropped));
+            return Some(AlarmChange::Clear(About::Dropped));
         }
         None
     }
@@ -122,23 +122,23 @@ impl Report {
     /// Reports how many commands were dropped, and when that is over. Each of a flood would otherwise cost a line in the log
     /// and a health message, which is more than the command itself.
     pub(super) fn log_dropped(&mut self, now: Duration) {
-        let news = self.dropped.look(now);
-        self.apply(news);
+        let alarm_changes = self.dropped.look(now);
+        self.apply(alarm_changes);
     }
 
     /// Takes in what has changed.
-    pub(super) fn apply(&mut self, news: impl IntoIterator<Item = News>) {
-        for news in news {
-            match news {
-                News::Raise(about, words) => self.raise(about, words),
-                News::Clear(about) => self.clear(&about),
+    pub(super) fn apply(&mut self, alarm_changes: impl IntoIterator<Item = AlarmChange>) {
+        for change in alarm_changes {
+            match change {
+                AlarmChange::Raise(about, words) => self.raise(about, words),
+                AlarmChange::Clear(about) => self.clear(&about),
             }
         }
     }
 
     /// Raises an alarm; the same words again are nothing new.
     pub(super) fn raise(&mut self, about: About, words: String) {
-        if self.alarms.apply(News::Raise(about, words.clone())) {
+        if self.alarms.apply(AlarmChange::Raise(about, words.clone())) {
             warn!(alarm = words, "The link needs attention.");
             self.show();
         }
@@ -146,7 +146,7 @@ impl Report {
 
     /// Takes an alarm back.
     pub(super) fn clear(&mut self, about: &About) {
-        if self.alarms.apply(News::Clear(about.clone())) {
+        if self.alarms.apply(AlarmChange::Clear(about.clone())) {
             self.show();
         }
     }
@@ -208,14 +208,14 @@ mod tests {
         let mut dropped = Dropped::default();
         assert_eq!(dropped.look(at(0)), None);
         dropped.count = 5;
-        assert!(matches!(dropped.look(at(0)), Some(News::Raise(_, words)) if words.starts_with("5 commands")));
+        assert!(matches!(dropped.look(at(0)), Some(AlarmChange::Raise(_, words)) if words.starts_with("5 commands")));
         dropped.count = 7;
         assert_eq!(dropped.look(at(0)), None, "not more than once a second");
-        assert!(matches!(dropped.look(at(1)), Some(News::Raise(_, words)) if words.starts_with("7 commands")));
+        assert!(matches!(dropped.look(at(1)), Some(AlarmChange::Raise(_, words)) if words.starts_with("7 commands")));
         assert_eq!(dropped.look(at(60)), None);
-        assert_eq!(dropped.look(at(61)), Some(News::Clear(About::Dropped)));
+        assert_eq!(dropped.look(at(61)), Some(AlarmChange::Clear(About::Dropped)));
         assert_eq!(dropped.look(at(200)), None, "once");
         dropped.count = 8;
-        assert!(matches!(dropped.look(at(201)), Some(News::Raise(_, words)) if words.starts_with("8 commands")));
+        assert!(matches!(dropped.look(at(201)), Some(AlarmChange::Raise(_, words)) if words.starts_with("8 commands")));
     }
 }

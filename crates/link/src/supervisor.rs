@@ -142,16 +142,16 @@ impl Supervisor {
     async fn accepted(&mut self, open: OpenSession) -> State {
         let now = boottime();
         let dialect = self.failover.accepted(now);
-        let news =
+        let alarm_changes =
             if dialect == Accepted::Unclear { None } else { self.failover.current().accepted(&open.connected, now) };
-        let (Some(news), Some(broker)) = (news, self.broker()) else {
+        let (Some(alarm_changes), Some(broker)) = (alarm_changes, self.broker()) else {
             // Accepted in another generation of MQTT, or in another form of the will only: once more in the usual one shows
             // whether it is that.
             open.session.disconnect().await;
             return State::Connect;
         };
         self.report.up(&broker.to_string(), open.connected.protocol.as_str(), open.connected.session_present);
-        self.report.apply(news);
+        self.report.apply(alarm_changes);
         if dialect == Accepted::IsOld {
             info!(%broker, "The broker knows MQTT 3.1.1 only; that is used from now on.");
         }
@@ -239,7 +239,7 @@ impl Supervisor {
     }
 
     fn lost(&mut self, broker: &Broker, cause: Cause, outcome: Outcome, now: Duration) -> State {
-        self.report.apply(outcome.news);
+        self.report.apply(outcome.alarm_changes);
         self.report.down(&broker.to_string(), cause.words, now);
         debug!(wait = ?outcome.wait, "Waiting before the next attempt.");
         State::Wait(outcome.wait)

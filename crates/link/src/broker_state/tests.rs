@@ -15,17 +15,18 @@ fn publish(topic: &str) -> Request {
 }
 
 /// A connection that lasted for `held` and ended for this reason, over a publication or not.
-fn ended(broker: &mut BrokerState, kind: CauseKind, over: Option<&Request>, held: Duration) -> Vec<News> {
+fn ended(broker: &mut BrokerState, kind: CauseKind, over: Option<&Request>, held: Duration) -> Vec<AlarmChange> {
     let blame = over.map(|request| Blame { request: request.clone(), retain: true });
     broker.ended(&Cause { words: "it ended".into(), kind }, blame, held, NOW, "me")
 }
 
 /// What is raised (`true`) and what is cleared.
-fn about(news: &[News]) -> Vec<(&About, bool)> {
-    news.iter()
-        .map(|news| match news {
-            News::Raise(about, _) => (about, true),
-            News::Clear(about) => (about, false),
+fn about(alarm_changes: &[AlarmChange]) -> Vec<(&About, bool)> {
+    alarm_changes
+        .iter()
+        .map(|change| match change {
+            AlarmChange::Raise(about, _) => (about, true),
+            AlarmChange::Clear(about) => (about, false),
         })
         .collect()
 }
@@ -49,23 +50,23 @@ fn a_topic_that_ends_connections_is_tried_without_the_flag_then_held_back_and_tr
     assert!(!broker.is_on_trial(&topic) && broker.is_one_at_a_time());
     assert!(ended(&mut broker, CauseKind::Closed, Some(&topic), S).is_empty());
     assert!(broker.is_on_trial(&topic) && !broker.is_on_trial(&publish("b")));
-    let news = ended(&mut broker, CauseKind::Closed, Some(&topic), S);
-    assert_eq!(about(&news), [(&About::HungUp(topic.clone()), true)]);
+    let alarm_changes = ended(&mut broker, CauseKind::Closed, Some(&topic), S);
+    assert_eq!(about(&alarm_changes), [(&About::HungUp(topic.clone()), true)]);
     let due = NOW + 3600 * S;
     assert!(broker.is_held_back(&topic, NOW) && !broker.is_held_back(&topic, due));
     broker.sending(&topic, due);
     assert!(broker.is_held_back(&topic, due), "one at a time");
     assert!(broker.outlived(|_| false, due).is_empty());
     assert_eq!(broker.outlived(|_| false, due + 5 * S), std::slice::from_ref(&topic));
-    assert_eq!(broker.answered(&topic, due + 5 * S), Some(News::Clear(About::HungUp(topic))));
+    assert_eq!(broker.answered(&topic, due + 5 * S), Some(AlarmChange::Clear(About::HungUp(topic))));
 }
 
 #[test]
 fn a_publication_that_is_answered_without_the_flag_shows_that_nothing_is_retained() {
     let (mut broker, topic) = (broker(), publish("a"));
     (0..2).for_each(|_| assert!(ended(&mut broker, CauseKind::Reset, Some(&topic), S).is_empty()));
-    let news: Vec<News> = broker.answered(&topic, NOW).into_iter().collect();
-    assert_eq!((about(&news), broker.retains_nothing()), (vec![(&About::Retain, true)], true));
+    let alarm_changes: Vec<AlarmChange> = broker.answered(&topic, NOW).into_iter().collect();
+    assert_eq!((about(&alarm_changes), broker.retains_nothing()), (vec![(&About::Retain, true)], true));
     assert!(!broker.is_on_trial(&topic) && broker.answered(&topic, NOW).is_none());
 }
 
@@ -109,8 +110,8 @@ fn a_broker_that_is_known_to_retain_nothing_and_closes_some_connects_is_not_trie
     ended(&mut broker, CauseKind::Disconnected(0x9A), None, S);
     (0..3).for_each(|_| drop(broker.failed(CauseKind::Closed, NOW)));
     assert!(!broker.will(NOW).retain);
-    let news = broker.accepted(&testing::connected(Protocol::V5), NOW);
-    assert!(news.is_some(), "the first connection that it accepts is kept");
+    let alarm_changes = broker.accepted(&testing::connected(Protocol::V5), NOW);
+    assert!(alarm_changes.is_some(), "the first connection that it accepts is kept");
 }
 
 #[test]
@@ -134,8 +135,11 @@ fn what_a_broker_offers_anew_clears_its_alarms_and_take_overs_that_go_on_keep_th
     let mut broker = broker();
     let offers = |maximum_qos| Connected { maximum_qos, ..testing::connected(Protocol::V5) };
     let cleared = |broker: &mut BrokerState, maximum_qos| {
-        let news = broker.accepted(&offers(maximum_qos), NOW).unwrap();
-        (about(&news).contains(&(&About::Qos, false)), about(&news).contains(&(&About::TakenOver, false)))
+        let alarm_changes = broker.accepted(&offers(maximum_qos), NOW).unwrap();
+        (
+            about(&alarm_changes).contains(&(&About::Qos, false)),
+            about(&alarm_changes).contains(&(&About::TakenOver, false)),
+        )
     };
     assert_eq!(cleared(&mut broker, Qos::AtLeastOnce), (false, true));
     assert_eq!(cleared(&mut broker, Qos::AtLeastOnce), (false, true), "as before");

@@ -24,7 +24,7 @@ impl Connection<'_> {
         self.look_at_twins(now);
         if self.subscriptions.end_suspension(now) {
             self.report.clear(&About::CommandsSuspended);
-            self.listen();
+            self.subscribe_first();
         }
         self.look_at_what_comes_back(now);
         self.look_at_silence(now)

@@ -12,13 +12,13 @@ use fieldgate_clock::boottime;
 use fieldgate_model::Qos;
 
 /// After this time, what describes this gateway is published although readings still wait.
-const INFORM_AFTER: Duration = Duration::from_secs(1);
+const DESCRIBE_AFTER: Duration = Duration::from_secs(1);
 
 impl Connection<'_> {
     /// What describes this gateway waits until the readings that were there at the connect have had their turn: a broker that
     /// hangs up on it must not keep them back.
-    pub(super) fn may_inform(&self, online_since: Duration) -> bool {
-        self.is_drained() || boottime().saturating_sub(online_since) >= INFORM_AFTER
+    pub(super) fn readings_have_had_their_turn(&self, online_since: Duration) -> bool {
+        self.is_drained() || boottime().saturating_sub(online_since) >= DESCRIBE_AFTER
     }
 
     /// Publishes the retained topics that are due, as many as the window accepts.

@@ -26,10 +26,10 @@ fn publish(topic: &str, retain: bool) -> Option<Blame> {
 #[test]
 fn what_one_broker_refuses_is_not_kept_from_the_other() {
     let mut failover = failover(2);
-    assert!(failover.failed(CauseKind::Other, S, 0.5).news.is_empty());
+    assert!(failover.failed(CauseKind::Other, S, 0.5).alarm_changes.is_empty());
     assert_eq!(failover.turn(), 1);
     let refused = failover.failed(CauseKind::WillRetain, 3 * S, 0.5);
-    assert_eq!((failover.turn(), refused.news.len()), (1, 1), "asked again in the other form");
+    assert_eq!((failover.turn(), refused.alarm_changes.len()), (1, 1), "asked again in the other form");
     assert!(!failover.current().will(4 * S).retain);
     failover.current().accepted(&connected(true), 5 * S);
     failover.ended(&cause(CauseKind::Other), None, 2 * STABLE_AFTER, 70 * S, 0.5);
@@ -66,8 +66,8 @@ fn the_first_broker_that_drops_us_soon_gives_us_back_to_the_one_that_was_left_fo
 fn a_broker_that_refuses_both_forms_of_the_will_does_not_keep_the_turn() {
     for kind in [CauseKind::WillRetain, CauseKind::WillQos] {
         let mut failover = failover(2);
-        assert_eq!((failover.failed(kind, S, 0.5).news.len(), failover.turn()), (1, 0));
-        assert_eq!((failover.failed(kind, 3 * S, 0.5).news.len(), failover.turn()), (0, 1), "{kind:?}");
+        assert_eq!((failover.failed(kind, S, 0.5).alarm_changes.len(), failover.turn()), (1, 0));
+        assert_eq!((failover.failed(kind, 3 * S, 0.5).alarm_changes.len(), failover.turn()), (0, 1), "{kind:?}");
     }
 }
 
@@ -131,12 +131,14 @@ fn a_proxy_that_closes_while_its_broker_is_away_does_not_cost_the_flag() {
 fn a_retained_message_that_is_answered_without_the_flag_shows_that_nothing_is_retained() {
     let mut failover = failover(1);
     for at in [S, 2 * S] {
-        assert!(failover.ended(&cause(CauseKind::Closed), publish("b/status", true), S, at, 0.5).news.is_empty());
+        assert!(
+            failover.ended(&cause(CauseKind::Closed), publish("b/status", true), S, at, 0.5).alarm_changes.is_empty()
+        );
     }
     let request = Request::Publish("b/status".into());
     assert!(failover.current().is_on_trial(&request));
-    let news = failover.current().answered(&request, 3 * S);
-    assert!(matches!(news, Some(News::Raise(About::Retain, _))), "{news:?}");
+    let alarm_changes = failover.current().answered(&request, 3 * S);
+    assert!(matches!(alarm_changes, Some(AlarmChange::Raise(About::Retain, _))), "{alarm_changes:?}");
     assert!(failover.current().retains_nothing() && !failover.current().will(4 * S).retain);
 }
 
@@ -144,9 +146,11 @@ fn a_retained_message_that_is_answered_without_the_flag_shows_that_nothing_is_re
 fn a_topic_on_which_the_broker_hangs_up_is_named_and_the_identifier_is_not() {
     let mut failover = failover(1);
     let mut end = |at: Duration, kind| failover.ended(&cause(kind), publish("b/devices", false), S, at, 0.5);
-    assert!(end(S, CauseKind::Closed).news.is_empty() && end(5 * S, CauseKind::Reset).news.is_empty());
+    assert!(
+        end(S, CauseKind::Closed).alarm_changes.is_empty() && end(5 * S, CauseKind::Reset).alarm_changes.is_empty()
+    );
     let third = end(9 * S, CauseKind::Disconnected(0x87));
-    let [News::Raise(About::HungUp(_), words)] = &third.news[..] else { panic!("{third:?}") };
+    let [AlarmChange::Raise(About::HungUp(_), words)] = &third.alarm_changes[..] else { panic!("{third:?}") };
     assert!(words.starts_with("b/devices is held back") && words.contains("the broker closed"), "{words}");
     assert!(third.wait <= 5 * S, "the rest is to flow soon");
     let request = Request::Publish("b/devices".into());
@@ -169,7 +173,7 @@ fn what_says_nothing_of_a_request_is_not_laid_at_its_door() {
 fn our_own_status_is_not_asked_for_twice() {
     let mut failover = failover(1);
     let blame = Some(Blame { request: Request::Status, retain: false });
-    assert!(failover.ended(&cause(CauseKind::Closed), blame, S, S, 0.5).news.is_empty());
+    assert!(failover.ended(&cause(CauseKind::Closed), blame, S, S, 0.5).alarm_changes.is_empty());
     assert!(!failover.current().may_hear_status());
     let mut failover = Failover::new(1, S, 60 * S, "me".into(), true);
     let ends = || Some(Blame { request: Request::Status, retain: false });
@@ -270,9 +274,9 @@ impl Notes {
     }
 }
 
-fn take_in(alarms: &mut Alarms, news: impl IntoIterator<Item = News>) {
-    for news in news {
-        alarms.apply(news);
+fn take_in(alarms: &mut Alarms, alarm_changes: impl IntoIterator<Item = AlarmChange>) {
+    for alarm_changes in alarm_changes {
+        alarms.apply(alarm_changes);
     }
 }
 
@@ -297,15 +301,15 @@ proptest! {
                 Step::Connected(retains, lasted, kind) => {
                     let lasted = Duration::from_secs(lasted);
                     known.connected(retains, now);
-                    let Some(news) = failover.current().accepted(&connected(retains), now) else { continue };
-                    take_in(&mut alarms, news);
+                    let Some(alarm_changes) = failover.current().accepted(&connected(retains), now) else { continue };
+                    take_in(&mut alarms, alarm_changes);
                     take_in(&mut alarms, disproved(lasted));
                     now += lasted;
                     known.end(kind, lasted, now);
                     failover.ended(&cause(kind), None, lasted, now, chance)
                 }
             };
-            take_in(&mut alarms, outcome.news);
+            take_in(&mut alarms, outcome.alarm_changes);
             known.check(&alarms.shown().unwrap_or_default());
             prop_assert!(outcome.wait >= S.min(now), "no hammering");
             prop_assert!(count > 1 || outcome.wait <= REFUSED + REFUSED / 5, "no wait without an end");
