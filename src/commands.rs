@@ -33,7 +33,7 @@ use crate::recorder::Answer;
 use crate::roster::{Protected, SharedRoster};
 use crate::variables::Variables;
 use crate::views::{Answered, Views};
-use crate::worker::{Event, Order};
+use crate::worker::{Done, Event, Order, await_answer};
 use fieldgate_clock as clock;
 use fieldgate_clock::stop::stopped;
 use fieldgate_link::Incoming;
@@ -58,9 +58,6 @@ const UNDER_WAY: usize = 64;
 /// How long each command is given on average, once so many have come at once: readings share the link with their answers, and
 /// the spool's thread with what is recorded of them.
 const EACH: Duration = Duration::from_millis(5);
-
-/// A bus that does not answer within this time counts as hanging.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a repeat of a command that an earlier run may have carried out is answered "failed" and does nothing.
 const INTERRUPTED: &str =
@@ -296,14 +293,11 @@ impl Commands {
         let order = Order::Apply { actuator: actuator.clone(), action, lease: command.lease, answer };
         target.inbox.offer(order).map_err(|_| busy())?;
         Ok(Box::pin(async move {
-            match tokio::time::timeout(ANSWER_WITHIN, applied).await {
-                Ok(Ok(Ok(done))) => {
-                    let value = Some(ReplyValue::Output(done.value));
-                    Ended { outcome: Outcome::Done, refusal: done.note, value }
+            match await_answer(applied, "output").await {
+                Ok(Done { value, note }) => {
+                    Ended { outcome: Outcome::Done, refusal: note, value: Some(ReplyValue::Output(value)) }
                 }
-                Ok(Ok(Err(refusal))) => Ended::refused(refusal),
-                Ok(Err(_)) => Ended::refused(Refusal::new(Reason::Hardware, "the output is gone")),
-                Err(_) => Ended::refused(Refusal::new(Reason::Hardware, "the bus does not answer")),
+                Err(refusal) => Ended::refused(refusal),
             }
         }))
     }

@@ -1,5 +1,5 @@
-//! How long parts that wait for each other may take: one table for the start, the stop, reloads, the watchdog and
-//! `fieldgate safe-state`. Pure.
+//! How long parts that wait for each other may take: one table for the start, the stop, reloads, the watchdog, answers to orders
+//! and `fieldgate safe-state`. Pure.
 //!
 //! The tests say which sum must stay below which deadline, those of the unit file included; a number that is changed here and
 //! does not fit any more fails them.
@@ -35,6 +35,17 @@ const STOP: Duration = Duration::from_millis(4700);
 
 /// How long a worker that is replaced in a reload may take to end, without dead times.
 const REPLACE: Duration = Duration::from_secs(2);
+
+/// How long the outputs of an ending worker may fail before the others are given up. A reload waits no longer for a thread, and
+/// the end of the program less.
+pub const GIVE_UP_OUTPUTS: Duration = REPLACE;
+
+/// How long a worker may take to answer an order, and the spool to say that a value is on disk. One that takes longer hangs, and the
+/// command or the rule behind the order is answered so.
+pub const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long the page waits for the reply to one of its commands. Each waits for a worker or for the spool, never for both.
+pub const PAGE_ANSWER: Duration = Duration::from_secs(8);
 
 /// How long the start waits for outputs to be driven.
 pub const START: Duration = Duration::from_secs(2);
@@ -164,6 +175,24 @@ mod tests {
         }
         assert!(START + MARGIN <= unit("TimeoutStartSec"));
         assert!(unit("TimeoutAbortSec") <= unit("TimeoutStopSec"));
+    }
+
+    #[test]
+    fn the_page_still_waits_when_a_bus_that_hangs_is_reported_as_such() {
+        assert!(ANSWER + MARGIN <= PAGE_ANSWER);
+        // A bus on which a transfer times out is slow, and its answer is worth waiting for.
+        assert!(TIME_OUT + TRANSFERS + MARGIN <= ANSWER);
+    }
+
+    #[test]
+    fn outputs_are_not_given_up_while_a_stop_or_a_reload_still_waits_for_them() {
+        for rest in dead_times() {
+            let all = Deadlines::new(rest);
+            assert!(
+                Deadlines::new(None).outputs <= GIVE_UP_OUTPUTS && GIVE_UP_OUTPUTS <= all.replace,
+                "{rest:?}: {all:?}"
+            );
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::commands::{ANSWER_WITHIN, Ended, UNDER_WAY, Work};
+use crate::commands::{Ended, UNDER_WAY, Work};
+use crate::deadlines;
 use crate::roster::Roster;
-use crate::worker::Order;
+use crate::worker::{Order, await_answer};
 use fieldgate_model::{Command, CommandValue, Name, Outcome, Reason, Refusal, ReplyValue, Saved};
 
 /// Hands the command to the bus of the sensor.
@@ -28,11 +29,9 @@ pub(super) fn set(roster: &Roster, sensor: &Name, command: &Command, under_way: 
     let order = Order::SetTotal { sensor: sensor.clone(), total: value, counted, answer };
     total.inbox.offer(order).map_err(|_| busy())?;
     Ok(Box::pin(async move {
-        match timeout(ANSWER_WITHIN, applied).await {
-            Ok(Ok(Ok(set))) => on_disk("total", ReplyValue::Measured(set.value), set.saved).await,
-            Ok(Ok(Err(refusal))) => Ended::refused(refusal),
-            Ok(Err(_)) => Ended::refused(Refusal::new(Reason::Hardware, "the sensor is gone")),
-            Err(_) => Ended::refused(Refusal::new(Reason::Hardware, "the bus does not answer")),
+        match await_answer(applied, "sensor").await {
+            Ok(set) => on_disk("total", ReplyValue::Measured(set.value), set.saved).await,
+            Err(refusal) => Ended::refused(refusal),
         }
     }))
 }
@@ -40,7 +39,7 @@ pub(super) fn set(roster: &Roster, sensor: &Name, command: &Command, under_way: 
 /// Waits until what was set is on disk.
 pub(super) async fn on_disk(what: &'static str, value: ReplyValue, saved: oneshot::Receiver<Saved>) -> Ended {
     let value = Some(value);
-    let why = match timeout(ANSWER_WITHIN, saved).await {
+    let why = match timeout(deadlines::ANSWER, saved).await {
         Ok(Ok(Ok(()))) => return Ended { outcome: Outcome::Done, refusal: None, value },
         Ok(Ok(Err(why))) => why,
         Ok(Err(_)) => "the spool has ended".into(),

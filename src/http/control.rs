@@ -1,21 +1,17 @@
 //! Commands from the page: made into what the broker would have brought, and answered with the reply.
 
-use std::time::Duration;
-
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming as Body};
 use serde_json::Value as Json;
 use tokio::time::timeout;
 
+use crate::deadlines;
 use crate::http::access::Refused;
 use crate::http::{BODY_WITHIN, MAX_BODY, Parts};
 use fieldgate_link::Incoming;
 use fieldgate_model::payload::decode_command;
 use fieldgate_model::{Name, Outcome, Reason, RecipientKind, ReplyStatus};
-
-/// A command is answered by then; the gateway gives a bus five seconds.
-const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
 /// Bytes of JSON that fit beside the id that is put in.
 const ID_BYTES: usize = 40;
@@ -52,7 +48,7 @@ pub(super) async fn command(
     let message = Incoming { topic, payload, retain: false, stale: false, response: Some(requester.target()) };
     let busy = |reason: &str| Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason);
     parts.commands.try_send(message).map_err(|_| busy("too many commands wait"))?;
-    match timeout(ANSWER_WITHIN, requester.answer()).await {
+    match timeout(deadlines::PAGE_ANSWER, requester.answer()).await {
         Ok(Some(reply)) => Ok((status_code(reply.status), reply.payload.into())),
         _ => Err(busy("the command was not answered in time; it may still be carried out")),
     }

@@ -1,7 +1,7 @@
 //! The rules at work: what the signal store says goes to the engine, and what that orders goes the way of commands to the workers.
 //!
 //! Nothing here waits for a broker, a disk or a bus. An order is handed to the worker of its output, whose guard carries it out or
-//! refuses it as it does with a command; a bus that takes no orders for `ANSWER_WITHIN` counts as a refusal. What each rule is at
+//! refuses it as it does with a command; a bus that takes no orders for `deadlines::ANSWER` counts as a refusal. What each rule is at
 //! is published, retained, on `B/rules` whenever it changes. `running.rs` has the engine and its view of that store.
 
 mod running;
@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::commands::Switch;
+use crate::deadlines;
 use crate::roster::{Protected, RuleAlarms, SharedRoster};
 use crate::rules::running::{Addressed, Running};
 use crate::views::Views;
@@ -34,9 +35,6 @@ use fieldgate_safety::Done;
 
 /// Switches from outside that may wait. What does not fit is refused.
 pub const SWITCH_CAPACITY: usize = 16;
-
-/// A bus that does not answer an order within this time counts as one that refuses it.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// An order for which a bus has no room is offered again after so long at the latest, and when another was answered.
 const OFFER_AGAIN: Duration = Duration::from_millis(50);
@@ -120,13 +118,11 @@ fn enqueue(queue: &mut Vec<QueuedOrder>, queued: QueuedOrder) {
 async fn answer(queued: QueuedOrder, handed: Handed) -> Answered {
     let answer = match handed {
         Err(refusal) => Err(refusal),
-        Ok(applied) => match tokio::time::timeout(ANSWER_WITHIN, applied).await {
+        Ok(applied) => match worker::await_answer(applied, "output").await {
             // It is kept, and carried out by itself. Until then the rule is blocked, and asking again changes nothing.
-            Ok(Ok(Ok(Done { note: Some(why), .. }))) if queued.addressed.is_set => Err(why),
-            Ok(Ok(Ok(_))) => Ok(()),
-            Ok(Ok(Err(refusal))) => Err(refusal),
-            Ok(Err(_)) => Err(Refusal::new(Reason::Hardware, "the output is gone")),
-            Err(_) => Err(Refusal::new(Reason::Hardware, "the bus does not answer")),
+            Ok(Done { note: Some(why), .. }) if queued.addressed.is_set => Err(why),
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(refusal),
         },
     };
     (queued.addressed.id, answer)
@@ -220,7 +216,7 @@ impl Rules {
         let now = clock::boottime();
         let mut handed = Vec::new();
         for queued in std::mem::take(queue) {
-            let is_new = now.saturating_sub(queued.since) < ANSWER_WITHIN;
+            let is_new = now.saturating_sub(queued.since) < deadlines::ANSWER;
             match self.offer(&queued.addressed) {
                 Err(NotOffered::Full) if is_new => queue.push(queued),
                 Err(NotOffered::Full) => handed.push((queued, Err(Refusal::new(Reason::Busy, FULL)))),

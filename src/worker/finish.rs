@@ -1,11 +1,10 @@
 //! The end of a thread, and of outputs that leave the configuration.
 //!
 //! A bus that fails slowly must not use up the time for stopping: outputs that work are made safe first, and when one fails
-//! slowly the others in the same domain are not tried. After [`GIVE_UP_AFTER`] all that has not been tried is given up. Each output
+//! slowly the others in the same domain are not tried. After [`deadlines::GIVE_UP_OUTPUTS`] all that has not been tried is given up. Each output
 //! that is not safe is named in the log; `fieldgate safe-state`, which systemd calls at the end, tries once more.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tracing::error;
 
@@ -16,9 +15,6 @@ use crate::worker::rest::DomainId;
 use crate::worker::run::{FLUSH_AGAIN, Loop, Output};
 use crate::worker::sensor::SensorSlot;
 use fieldgate_clock as clock;
-
-/// How long outputs may fail before the others are given up; a reload waits two seconds for a thread, the end less.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
 
 impl Loop {
     pub(super) fn finish(mut self) {
@@ -36,7 +32,7 @@ impl Loop {
         let (began, mut given_up) = (clock::boottime(), BTreeSet::new());
         for index in 0..self.outputs.len() {
             let domain = self.outputs[index].domain;
-            let is_late = clock::boottime().saturating_sub(began) >= GIVE_UP_AFTER;
+            let is_late = clock::boottime().saturating_sub(began) >= deadlines::GIVE_UP_OUTPUTS;
             if given_up.contains(&domain) || is_late {
                 self.give_up(index);
                 continue;

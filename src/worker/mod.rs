@@ -36,6 +36,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::deadlines;
 use crate::worker::wait::Waker;
 use fieldgate_bus as bus;
 use fieldgate_bus::signals::Signals;
@@ -43,8 +44,8 @@ use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_model::payload::StoredEvent;
 use fieldgate_model::{
-    Action, Count, Loss, Measurement, Name, OutputValue, PersistedCounts, Qos, Reading, Recipient, Refusal, RunId,
-    Saved, SensorStatus, StateCause,
+    Action, Count, Loss, Measurement, Name, OutputValue, PersistedCounts, Qos, Reading, Reason, Recipient, Refusal,
+    RunId, Saved, SensorStatus, StateCause,
 };
 use fieldgate_safety::{RuleOrder, SharedInterlocks};
 
@@ -259,6 +260,18 @@ impl Inbox {
             }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(NotTaken),
         }
+    }
+}
+
+/// Waits for what a worker answers to an order, for [`deadlines::ANSWER`] at most. `device` says in the refusal what the order was for.
+///
+/// # Errors
+/// The worker refuses it, has ended without an answer, or hangs: the order may still be carried out then.
+pub async fn await_answer<T>(answer: oneshot::Receiver<Result<T, Refusal>>, device: &str) -> Result<T, Refusal> {
+    match tokio::time::timeout(deadlines::ANSWER, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(Refusal::new(Reason::Hardware, format!("the {device} is gone"))),
+        Err(_) => Err(Refusal::new(Reason::Hardware, "the bus does not answer")),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::cli::run::Attended;
 use crate::config::Config;
 use crate::requests::{Ask, Failure, Question, USUAL_LEVEL};
 use crate::systemd;
+use crate::worker::await_answer;
 use fieldgate_bus::led::{Blinking, Led};
 use fieldgate_clock as clock;
 use fieldgate_model::field::format_duration;
@@ -18,9 +19,6 @@ use fieldgate_model::{Name, Reason, Refusal, describe_error};
 
 /// How long an output that identifies the board is on, of each second.
 const FLASH: Duration = Duration::from_millis(500);
-
-/// An output that has not answered so soon hangs.
-const FLASHED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What requests have changed for a time.
 #[derive(Default)]
@@ -167,13 +165,9 @@ impl Attended<'_> {
                 Ok(applied) => {
                     self.changes.flashing = Some((output.clone(), end));
                     self.waits.push(Box::pin(async move {
-                        let hangs = || Refusal::new(Reason::Hardware, "the output does not answer").into();
-                        let done = match tokio::time::timeout(FLASHED_WITHIN, applied).await {
-                            Ok(Ok(Ok(_))) => Ok(json!({ "output": output.as_str(), "for": duration.as_secs_f64() })),
-                            Ok(Ok(Err(refusal))) => Err(refusal.into()),
-                            Ok(Err(_)) | Err(_) => Err(hangs()),
-                        };
-                        answer.send(done).ok();
+                        let done = await_answer(applied, "output").await;
+                        let good = |_| json!({ "output": output.as_str(), "for": duration.as_secs_f64() });
+                        answer.send(done.map(good).map_err(Into::into)).ok();
                     }));
                 }
             },
