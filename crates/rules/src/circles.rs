@@ -18,11 +18,11 @@ const SLOW: Duration = Duration::from_secs(60 / (MAX_CHANGES as u64 / 2));
 
 impl Table {
     /// The rules that end at once by what they do themselves, whatever all other signals say, each with the output by which it does.
-    /// `says` is what the signal `output.value` says when the output does what an action asks for, if that is known.
-    pub fn circles(&self, says: impl Fn(&Name, Action) -> Option<Value<'static>>) -> Vec<(&Name, &Name)> {
+    /// `value_after` is what the signal `output.value` is when the output does what an action asks for, if that is known.
+    pub fn circles(&self, value_after: impl Fn(&Name, Action) -> Option<Value<'static>>) -> Vec<(&Name, &Name)> {
         let of = |rule: &'_ Rule| {
             let is_slow = rule.spec.when_for.saturating_add(rule.spec.until_for) >= SLOW;
-            let outputs = || rule.spec.set.iter().map(|(output, action)| (output, says(output, *action)));
+            let outputs = || rule.spec.set.iter().map(|(output, action)| (output, value_after(output, *action)));
             let is_by = |(output, value): &(&Name, Option<Value<'static>>)| {
                 value.is_some_and(|value| self.ends(rule, |signal| self.is_state(signal, output).then_some(value)))
             };

@@ -6,6 +6,7 @@
 pub(super) mod broker;
 mod buses;
 mod chips;
+mod circles;
 mod claims;
 mod device;
 mod devices;

@@ -1,9 +1,10 @@
-//! `rules:`: formulas, the outputs that they set, and what cannot be meant.
+//! `rules:`: formulas, the outputs that they set, and what cannot be meant. Circles are found in `circles.rs`.
 
 use std::collections::BTreeMap;
 
 use crate::config::check::Checker;
 use crate::config::check::buses::Named;
+use crate::config::check::circles::{Surroundings, signal_kind, value_after};
 use crate::config::check::device::Device;
 use crate::config::check::formulas::Devices;
 use crate::config::check::outputs::written;
@@ -13,11 +14,9 @@ use crate::config::check::words::{did_you_mean, quoted};
 use crate::config::raw;
 use crate::config::tree::{Key, Node, Span, Value};
 use crate::worker::{ActuatorSettings, SensorSettings};
-use fieldgate_drivers::{BusNeed, formula};
-use fieldgate_formula::{self as language, Names};
-use fieldgate_model::{Action, Name, OutputKind, OutputValue, Pace, Setting, VariableKind, topic};
-use fieldgate_rules::{Manual, Publication, RuleSpec, SignalKind, Table, UNLIMITED, Which};
-use fieldgate_safety::Limits;
+use fieldgate_formula as language;
+use fieldgate_model::{Action, Name, OutputKind, Setting, topic};
+use fieldgate_rules::{Manual, Publication, RuleSpec, Table, Which};
 
 /// The outputs by their names; without a kind where something is wrong with one.
 type Outputs = Vec<(Name, Option<OutputKind>)>;
@@ -51,7 +50,7 @@ impl<'a> Checker<'a> {
         let outputs: Outputs =
             actuators.iter().map(|device| (device.name.clone(), device.settings.as_ref().map(|s| s.kind))).collect();
         let mut owners: BTreeMap<(Name, i64), (Name, Span)> = BTreeMap::new();
-        let (mut rules, mut places) = (Vec::new(), BTreeMap::new());
+        let (mut rules, mut conditions) = (Vec::new(), BTreeMap::new());
         for Named { name, key, node, is_again } in self.named(top, "rules") {
             let section = self.section(&key.span, [node], &key.text, raw::RULE);
             self.shown_rule(&name, &section);
@@ -60,56 +59,13 @@ impl<'a> Checker<'a> {
             let (is_good, is_circle) = self.formulas_of(&spec, &section, &devices);
             if is_good && section.complete && !is_again {
                 if !is_circle {
-                    places.insert(spec.name.clone(), section.span("when"));
+                    conditions.insert(spec.name.clone(), section.span("when"));
                 }
                 rules.push(spec);
             }
         }
-        self.circles_of(&rules, &places, &devices, sensors, actuators, variables);
+        self.circles_between(&rules, &conditions, &devices, &Surroundings { sensors, actuators, variables });
         rules
-    }
-
-    /// Rules that go round in a circle together; those of which each does so alone were reported.
-    fn circles_of(
-        &mut self,
-        rules: &[RuleSpec],
-        places: &BTreeMap<Name, Span>,
-        devices: &Devices,
-        sensors: &[Device<SensorSettings>],
-        actuators: &[Device<ActuatorSettings>],
-        variables: &[VariableDraft],
-    ) {
-        let rules = rules.iter().filter(|rule| places.contains_key(&rule.name)).cloned().collect();
-        let Ok(table) = Table::compile(rules, |name| described(devices, name)) else { return };
-        let output =
-            |name: &Name| actuators.iter().filter_map(|one| one.settings.as_ref()).find(|one| one.name == *name);
-        let says = |name: &Name, action: Option<Action>| {
-            let settings = output(name).filter(|settings| obeys_at_once(settings))?;
-            says(name, action.unwrap_or(settings.limits.safe_state))
-        };
-        let is_derived = |signal: &str| {
-            let mut derived = sensors.iter().filter_map(|one| one.settings.as_ref());
-            derived.any(|one| one.driver.bus == BusNeed::Sensors && signal.split('.').next() == Some(one.name.as_str()))
-        };
-        let range = |signal: &str| {
-            let mut variables = variables.iter().filter_map(|draft| draft.variable.as_ref());
-            match variables.find(|variable| variable.name.as_str() == signal).map(|variable| &variable.kind) {
-                Some(VariableKind::Number { min, max, .. }) => Some(*min..=*max),
-                _ => (!is_derived(signal)).then_some(UNLIMITED),
-            }
-        };
-        for circle in table.circles_between(says, range) {
-            let names: Vec<_> = circle.iter().map(|name| name.as_str()).collect();
-            let Some((place, (last, others))) =
-                circle.first().and_then(|first| places.get(first)).zip(names.split_last())
-            else {
-                continue;
-            };
-            let what =
-                format!("{} and {last} go round in a circle: each moves what another looks at", others.join(", "));
-            let hint = "leave an output out of one of these conditions, or give one of the rules an `until:` that ends it later";
-            self.error(place, what, hint);
-        }
     }
 
     fn rule(
@@ -297,14 +253,14 @@ impl<'a> Checker<'a> {
         let is_wrong = std::cell::Cell::new(false);
         let describe = |name: &language::Name| {
             is_wrong.set(is_wrong.get() || devices.is_wrong(name));
-            described(devices, name)
+            signal_kind(devices, name)
         };
         let Ok(table) = Table::compile(vec![spec.clone()], describe) else { return (false, false) };
         if is_wrong.get() {
             return (false, false);
         }
         self.moments(spec, section, &table);
-        let circles = table.circles(says);
+        let circles = table.circles(|_, action| value_after(action));
         for (_, output) in &circles {
             let what = format!("this rule ends at once by what it does to {output}, and begins again");
             let hint = "leave that output out, or add an `until:` that does not follow from it";
@@ -332,28 +288,5 @@ impl<'a> Checker<'a> {
             let what = "this rule ends as soon as it has begun, and lets go of its outputs";
             self.error(&section.key("set"), what, "add `until_for:` or `until:`, or use `toggle:`");
         }
-    }
-}
-
-/// What a name in a rule is.
-fn described(devices: &Devices, name: &language::Name) -> Option<SignalKind> {
-    let kind = devices.find(name)?.kind;
-    Some(if devices.is_moment(name) { SignalKind::Moment } else { SignalKind::Continuous(kind) })
-}
-
-/// Whether nothing slows the output down or refuses it an order.
-fn obeys_at_once(output: &ActuatorSettings) -> bool {
-    let limits = &output.limits;
-    let unlimited = Limits::new(limits.safe_state, limits.safe_after);
-    output.pace == Pace::AtOnce && output.interlock.is_empty() && *limits == unlimited
-}
-
-/// What the signal of an output says when the output does what is asked for.
-fn says(_: &Name, action: Action) -> Option<language::Value<'static>> {
-    match action {
-        Action::Set(value @ (OutputValue::Switch(_) | OutputValue::Percent(_) | OutputValue::Angle(Some(_)))) => {
-            Some(formula::of_output(value))
-        }
-        _ => None,
     }
 }

@@ -58,23 +58,23 @@ struct Trial<'t, F> {
     table: Table,
     /// The rules' places in the table that they are from.
     places: Vec<usize>,
-    says: &'t F,
+    value_after: &'t F,
 }
 
 impl Table {
     /// The sets of rules that go round in a circle together, in which each rule moves what another looks at.
     ///
-    /// `says` is what the signal `output.value` says when the output does what an action asks for, or for `None` when it is safe; nothing
-    /// where that is not known, or where a limit slows the output down. `range` says which numbers a signal may be that no output moves
-    /// at once, and nothing of one that an output may move.
+    /// `value_after` is what the signal `output.value` is when the output does what an action asks for, or for `None` when it is safe;
+    /// nothing where that is not known, or where a limit slows the output down. `range` says which numbers a signal may be that no
+    /// output moves at once, and nothing of one that an output may move.
     pub fn circles_between(
         &self,
-        says: impl Fn(&Name, Option<Action>) -> Option<Value<'static>>,
+        value_after: impl Fn(&Name, Option<Action>) -> Option<Value<'static>>,
         range: impl Fn(&str) -> Option<RangeInclusive<f64>>,
     ) -> Vec<Vec<&Name>> {
         let mut found: Vec<Vec<&Name>> = Vec::new();
         for group in self.groups() {
-            let trial = Trial::of(self, &group, &says);
+            let trial = Trial::of(self, &group, &value_after);
             if trial.is_possible(&range) {
                 found.extend(
                     trial
@@ -138,25 +138,24 @@ impl Table {
 
 impl<'t, F: Fn(&Name, Option<Action>) -> Option<Value<'static>>> Trial<'t, F> {
     /// A trial of a group and of all others that move the same outputs.
-    fn of(table: &Table, group: &[usize], says: &'t F) -> Self {
+    fn of(table: &Table, group: &[usize], value_after: &'t F) -> Self {
         let moved: BTreeSet<&Name> = group.iter().flat_map(|rule| table.moved(*rule)).collect();
         let takes_part = |rule: &usize| table.moved(*rule).any(|output| moved.contains(output));
         let places: Vec<_> = (0..table.rules.len()).filter(takes_part).collect();
-        Self { table: table.with_rules(&places), places, says }
+        Self { table: table.with_rules(&places), places, value_after }
     }
 
     /// Whether all is known that decides it.
     fn is_possible(&self, range: impl Fn(&str) -> Option<RangeInclusive<f64>>) -> bool {
         let rules = || self.table.rules.iter().map(|rule| &rule.spec);
-        let can_be_told = |output: &Name, action| (self.says)(output, action).is_some();
+        let is_known = |output: &Name, action| (self.value_after)(output, action).is_some();
         let ends =
-            |output: &Name| rules().all(|spec| spec.then_of(output).is_none_or(|then| can_be_told(output, Some(then))));
-        let sets = rules()
-            .flat_map(|spec| &spec.set)
-            .all(|(output, action)| can_be_told(output, Some(*action)) && ends(output));
+            |output: &Name| rules().all(|spec| spec.then_of(output).is_none_or(|then| is_known(output, Some(then))));
+        let sets =
+            rules().flat_map(|spec| &spec.set).all(|(output, action)| is_known(output, Some(*action)) && ends(output));
         let mut moved = (0..self.table.rules.len()).flat_map(|rule| self.table.moved(rule));
         let mut named = self.table.signals.iter().filter(|signal| !signal.rules.is_empty());
-        sets && moved.all(|output| can_be_told(output, None)) && named.all(|signal| range(&signal.name).is_some())
+        sets && moved.all(|output| is_known(output, None)) && named.all(|signal| range(&signal.name).is_some())
     }
 
     /// The rules that go round, by their places in the table that they are from.
@@ -213,7 +212,7 @@ impl<'t, F: Fn(&Name, Option<Action>) -> Option<Value<'static>>> Trial<'t, F> {
                 Constant::Weekday => wall.weekday = u8::try_from(which).ok()?,
             }
         }
-        let outputs: Vec<_> = self.table.outputs.iter().map(|output| (self.says)(output, None)).collect();
+        let outputs: Vec<_> = self.table.outputs.iter().map(|output| (self.value_after)(output, None)).collect();
         let mut course =
             Course { trial: self, engine, outputs, orders_of: vec![0; self.places.len()], pending: VecDeque::new() };
         course.pending.push_back(Event::Link(Some(link)));
@@ -262,8 +261,8 @@ impl<F: Fn(&Name, Option<Action>) -> Option<Value<'static>>> Course<'_, '_, F> {
         self.orders_of[order.rule] += 1;
         let name = |output: usize| &self.trial.table.outputs[output];
         let (output, value) = match order.what {
-            What::Set { output, action } => (output, (self.trial.says)(name(output), Some(action))?),
-            What::LetGo { output, action } => (output, (self.trial.says)(name(output), action)?),
+            What::Set { output, action } => (output, (self.trial.value_after)(name(output), Some(action))?),
+            What::LetGo { output, action } => (output, (self.trial.value_after)(name(output), action)?),
             What::Toggle { output } => (output, toggled(self.outputs[output]?)?),
             What::Publish => {
                 self.pending.push_back(Event::Answered(order.id, Ok(())));
@@ -324,7 +323,7 @@ mod tests {
     /// The circles of rules over switches, of which `slow` has a limit.
     fn circles(specs: &[RuleSpec]) -> Vec<String> {
         let table = Table::compile(specs.to_vec(), kind).unwrap();
-        let says = |output: &Name, action: Option<Action>| match action {
+        let value_after = |output: &Name, action: Option<Action>| match action {
             _ if output.as_str() == "slow" => None,
             None => Some(Value::Text("off")),
             Some(Action::Set(OutputValue::Switch(on))) => Some(Value::Text(if on { "on" } else { "off" })),
@@ -335,7 +334,7 @@ mod tests {
             "target" => Some(5.0..=30.0),
             _ => (!signal.starts_with("derived.")).then_some(UNLIMITED),
         };
-        let found = table.circles_between(says, range);
+        let found = table.circles_between(value_after, range);
         found.into_iter().map(|rules| rules.iter().map(|rule| rule.as_str()).collect::<Vec<_>>().join(" ")).collect()
     }
 
