@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::Wrong;
+
 /// One key of a section.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -258,36 +260,41 @@ fn wrong(name: &str) -> ! {
 /// Reads `10s`, `1.5h`, `250ms`: a number and one of ms, s, m, h, d.
 ///
 /// # Errors
-/// Words for the user: no unit, an unknown unit, not a number, or longer than 100 years.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+/// No unit, an unknown unit, not a number, or longer than 100 years.
+pub fn parse_duration(text: &str) -> Result<Duration, Wrong> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..split], text[split..].trim());
-    let value: f64 =
-        number.parse().map_err(|_| format!("{text:?} is not a time; write a number and its unit, such as 10s"))?;
+    let not_a_time = || Wrong::new(format!("{text:?} is not a time"), "write a number and its unit, such as 10s");
+    let value: f64 = number.parse().map_err(|_| not_a_time())?;
     let seconds = match unit {
         "ms" => value / 1000.0,
         "s" => value,
         "m" | "min" => value * 60.0,
         "h" => value * 3600.0,
         "d" => value * 86_400.0,
-        "" => return Err(format!("{text:?} has no unit; write {text}s, {text}ms, {text}m, {text}h or {text}d")),
-        _ => return Err(format!("{unit:?} is not a unit of time; use ms, s, m, h or d")),
+        "" => {
+            return Err(Wrong::new(
+                format!("{text:?} has no unit"),
+                format!("write {text}s, {text}ms, {text}m, {text}h or {text}d"),
+            ));
+        }
+        _ => return Err(Wrong::new(format!("{unit:?} is not a unit of time"), "use ms, s, m, h or d")),
     };
     if seconds > MAX_SECONDS {
-        return Err(format!("{text} is longer than 100 years"));
+        return Err(Wrong::new(format!("{text} is longer than 100 years"), ""));
     }
-    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{text:?} is not a time"))
+    Duration::try_from_secs_f64(seconds).map_err(|_| Wrong::new(format!("{text:?} is not a time"), ""))
 }
 
 /// Reads `64MiB`: a number and one of KiB, MiB, GiB, KB, MB, GB.
 ///
 /// # Errors
-/// Words for the user: no unit, an unknown unit, not a number, or more than 2^53 bytes.
-pub fn parse_size(text: &str) -> Result<u64, String> {
+/// No unit, an unknown unit, not a number, or more than 2^53 bytes.
+pub fn parse_size(text: &str) -> Result<u64, Wrong> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..split], text[split..].trim());
-    let value: f64 =
-        number.parse().map_err(|_| format!("{text:?} is not a size; write a number and its unit, such as 64MiB"))?;
+    let not_a_size = || Wrong::new(format!("{text:?} is not a size"), "write a number and its unit, such as 64MiB");
+    let value: f64 = number.parse().map_err(|_| not_a_size())?;
     let scale = match unit {
         "KiB" => 1024.0,
         "MiB" => 1024.0 * 1024.0,
@@ -295,12 +302,18 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "KB" | "kB" => 1e3,
         "MB" => 1e6,
         "GB" => 1e9,
-        "" => return Err(format!("{text:?} has no unit; write {text}MiB, {text}KiB or {text}GiB")),
-        _ => return Err(format!("{unit:?} is not a unit of size; use KiB, MiB, GiB, KB, MB or GB")),
+        "" => {
+            return Err(Wrong::new(format!("{text:?} has no unit"), format!("write {text}MiB, {text}KiB or {text}GiB")));
+        }
+        _ => return Err(Wrong::new(format!("{unit:?} is not a unit of size"), "use KiB, MiB, GiB, KB, MB or GB")),
     };
     let bytes = (value * scale).round();
     // Up to 2^53 an f64 holds every whole number, so the cast is exact.
-    if bytes <= 9_007_199_254_740_992.0 { Ok(bytes as u64) } else { Err(format!("{text} is more than any disk holds")) }
+    if bytes <= 9_007_199_254_740_992.0 {
+        Ok(bytes as u64)
+    } else {
+        Err(Wrong::new(format!("{text} is more than any disk holds"), ""))
+    }
 }
 
 /// Writes a size as [`parse_size`] reads it, in the largest binary unit that keeps it whole; bytes have no unit of their own.

@@ -1,5 +1,7 @@
 //! What is wrong with something that a person wrote.
 
+use std::fmt;
+
 /// What is wrong with a value or a combination of values, for the report of `fieldgate check`.
 ///
 /// Where the place is not clear from the context, it is returned beside the key to mark: `Option<(&'static str, Wrong)>`.
@@ -20,5 +22,15 @@ impl Wrong {
     /// The same, as that which is wrong with the value of this key.
     pub fn at(self, key: &'static str) -> (&'static str, Self) {
         (key, self)
+    }
+}
+
+/// For an answer or a log line, which have one sentence for both.
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hint.as_str() {
+            "" => f.write_str(&self.what),
+            hint => write!(f, "{}; {hint}", self.what),
+        }
     }
 }

@@ -132,7 +132,7 @@ fn number(value: &Value, min: f64, max: f64) -> Result<Setting, Wrong> {
 }
 
 fn duration(text: &str, min: Duration, max: Duration) -> Result<Setting, Wrong> {
-    let duration = parse_duration(text).map_err(|words| not_a_quantity(text, words, "time", "10s"))?;
+    let duration = parse_duration(text).map_err(|wrong| not_a_quantity(text, wrong, "time", "10s"))?;
     if duration < min {
         return Err(Wrong::new(format!("{text} is too short"), format!("at least {}", format_duration(min))));
     }
@@ -143,7 +143,7 @@ fn duration(text: &str, min: Duration, max: Duration) -> Result<Setting, Wrong> 
 }
 
 fn size(text: &str, min: u64, max: u64) -> Result<Setting, Wrong> {
-    let bytes = parse_size(text).map_err(|words| not_a_quantity(text, words, "size", "64MiB"))?;
+    let bytes = parse_size(text).map_err(|wrong| not_a_quantity(text, wrong, "size", "64MiB"))?;
     match i64::try_from(bytes) {
         Ok(size) if (min..=max).contains(&bytes) => Ok(Setting::Integer(size)),
         _ if bytes < min => Err(Wrong::new(format!("{text} is too small"), format!("at least {}", format_size(min)))),
@@ -151,15 +151,12 @@ fn size(text: &str, min: u64, max: u64) -> Result<Setting, Wrong> {
     }
 }
 
-/// The words of the model's parsers are `what; hint`, and quote the text: only where it is a plain word.
-fn not_a_quantity(text: &str, words: String, thing: &str, example: &str) -> Wrong {
+/// What the model's parsers found, which quote the text: only where it is a plain word.
+fn not_a_quantity(text: &str, wrong: Wrong, thing: &str, example: &str) -> Wrong {
     if quoted(text) == THIS {
         return Wrong::new(format!("this is not a {thing}"), format!("write a number and its unit, such as {example}"));
     }
-    match words.split_once("; ") {
-        Some((what, hint)) => Wrong::new(what, hint),
-        None => Wrong::new(words, ""),
-    }
+    wrong
 }
 
 fn choice(text: &str, words: &[&'static str]) -> Result<Setting, Wrong> {
