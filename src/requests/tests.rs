@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Requests with everything allowed, what goes in, and what comes out of them.
-struct Bench {
+struct RequestsRig {
     requests: Requests,
     answered: mpsc::Receiver<Answer>,
     asked: mpsc::Receiver<Question>,
@@ -24,7 +24,7 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn bench() -> Bench {
+fn rig() -> RequestsRig {
     let (inbox, orders) = Inbox::for_tests(4);
     let roster = Roster {
         topics: Topics::new("b"),
@@ -48,7 +48,7 @@ fn bench() -> Bench {
     let context = Context { roster: watch::channel(Arc::new(roster)).1, history, gateway };
     let (_, incoming) = mpsc::channel(1);
     let requests = Requests { incoming, settings: allowed, context, answers: Answers::new(answers), stop: stopped };
-    Bench { requests, answered, asked, orders, settings, _stop: stop }
+    RequestsRig { requests, answered, asked, orders, settings, _stop: stop }
 }
 
 fn message(verb: &str, payload: &str) -> Incoming {
@@ -56,7 +56,7 @@ fn message(verb: &str, payload: &str) -> Incoming {
     Incoming { topic, payload: payload.to_owned().into(), retain: false, stale: false, response: None }
 }
 
-impl Bench {
+impl RequestsRig {
     /// What is at work after this message, or the answer to it.
     async fn ask(&mut self, message: Incoming) -> Result<InProgress, Json> {
         match self.requests.take(message, 0).await {
@@ -86,79 +86,79 @@ fn the_table_has_each_verb_once_and_each_example_is_a_good_payload_of_it() {
 
 #[tokio::test]
 async fn what_is_retained_stale_unreadable_or_not_allowed_is_answered_and_begins_nothing() {
-    let mut bench = bench();
+    let mut rig = rig();
     for spec in VERBS {
         let good = || message(spec.name, spec.example);
-        let kept = bench.refused(Incoming { retain: true, ..good() }).await;
+        let kept = rig.refused(Incoming { retain: true, ..good() }).await;
         assert_eq!((&kept["transaction"], &kept["status"]), (&"t1".into(), &"error".into()));
         assert!(kept["error"].as_str().unwrap().starts_with("retained: "), "{kept}");
-        let old = bench.refused(Incoming { stale: true, ..good() }).await;
+        let old = rig.refused(Incoming { stale: true, ..good() }).await;
         assert!(old["error"].as_str().unwrap().starts_with("expired: "), "{old}");
-        let odd = bench.refused(message(spec.name, r#"{"transaction":"t2","odd":1}"#)).await;
+        let odd = rig.refused(message(spec.name, r#"{"transaction":"t2","odd":1}"#)).await;
         assert!(odd["error"].as_str().unwrap().starts_with("unreadable: this request knows "), "{odd}");
-        let long = bench.refused(message(spec.name, &"x".repeat(spec.max_bytes + 1))).await;
+        let long = rig.refused(message(spec.name, &"x".repeat(spec.max_bytes + 1))).await;
         assert_eq!(long["transaction"], Json::Null);
         assert!(long["error"].as_str().unwrap().starts_with("oversized: "), "{long}");
     }
-    bench.settings.send_replace(Settings::default());
+    rig.settings.send_replace(Settings::default());
     for spec in VERBS {
-        let forbidden = bench.refused(message(spec.name, spec.example)).await;
+        let forbidden = rig.refused(message(spec.name, spec.example)).await;
         let words = format!("not_allowed: requests.allow in the configuration does not name {}", spec.name);
         assert_eq!(forbidden, json!({ "transaction": "t1", "status": "error", "data": null, "error": words }));
     }
-    let unknown = bench.refused(message("format-disk", "")).await;
+    let unknown = rig.refused(message("format-disk", "")).await;
     assert!(unknown["error"].as_str().unwrap().starts_with("unknown: there is no request format-disk; "), "{unknown}");
-    assert!(bench.asked.try_recv().is_err() && bench.orders.try_recv().is_err(), "nothing was begun");
+    assert!(rig.asked.try_recv().is_err() && rig.orders.try_recv().is_err(), "nothing was begun");
 }
 
 #[tokio::test]
 async fn a_topic_without_a_valid_name_is_not_answered() {
-    let mut bench = bench();
+    let mut rig = rig();
     for level in ["a b", "+", "\u{202e}", "a\nb"] {
-        assert!(bench.requests.take(message(level, ""), 0).await.is_none());
+        assert!(rig.requests.take(message(level, ""), 0).await.is_none());
     }
-    assert!(bench.answered.try_recv().is_err());
+    assert!(rig.answered.try_recv().is_err());
 }
 
 #[tokio::test]
 async fn the_answer_goes_to_the_response_of_the_verb_and_to_the_requesters_own_topic() {
-    let mut bench = bench();
+    let mut rig = rig();
     let response = Some(ResponseTarget { topic: "apps/me".into(), correlation: Some(vec![7]) });
-    let work = bench.ask(Incoming { response: response.clone(), ..message("ping", r#"{"transaction":9}"#) }).await;
+    let work = rig.ask(Incoming { response: response.clone(), ..message("ping", r#"{"transaction":9}"#) }).await;
     let ended = work.ok().unwrap().await;
-    bench.requests.answer(ended).await;
-    let answer = bench.answered.recv().await.unwrap();
+    rig.requests.answer(ended).await;
+    let answer = rig.answered.recv().await.unwrap();
     assert_eq!((answer.recipient, answer.response), (Recipient::request(name("ping")), response));
     assert_eq!(answer.payload, r#"{"transaction":9,"status":"ok","data":null,"error":null}"#);
 }
 
 #[tokio::test]
 async fn one_too_many_is_busy_and_so_is_a_gateway_or_a_bus_that_does_not_answer() {
-    let mut bench = bench();
-    assert!(bench.requests.take(message("ping", ""), UNDER_WAY).await.is_none());
-    let many: Json = serde_json::from_str(&bench.answered.recv().await.unwrap().payload).unwrap();
+    let mut rig = rig();
+    assert!(rig.requests.take(message("ping", ""), UNDER_WAY).await.is_none());
+    let many: Json = serde_json::from_str(&rig.answered.recv().await.unwrap().payload).unwrap();
     assert_eq!(many["error"], "busy: 16 requests are at work already");
     let mut works = Vec::new();
     for _ in 0..2 {
-        works.push(bench.ask(message("reload", "")).await.ok().unwrap());
+        works.push(rig.ask(message("reload", "")).await.ok().unwrap());
     }
-    let full = bench.refused(message("health", "")).await;
+    let full = rig.refused(message("health", "")).await;
     assert_eq!(full["error"], "busy: the gateway has not answered the requests before this");
     for _ in 0..4 {
-        works.push(bench.ask(message("read", r#"{"sensor":"air"}"#)).await.ok().unwrap());
+        works.push(rig.ask(message("read", r#"{"sensor":"air"}"#)).await.ok().unwrap());
     }
-    let full = bench.refused(message("read", r#"{"sensor":"air"}"#)).await;
+    let full = rig.refused(message("read", r#"{"sensor":"air"}"#)).await;
     assert_eq!(full["error"], "busy: the sensor's bus has not taken the orders before this");
-    drop(bench.asked);
+    drop(rig.asked);
     let ended = works.remove(0).await;
     assert_eq!(ended.outcome.unwrap_err().refusal.to_string(), "stopping: the gateway is ending");
 }
 
 #[tokio::test]
 async fn history_gives_the_newest_readings_as_they_were_published() {
-    let mut bench = bench();
+    let mut rig = rig();
     for seq in 1..=3 {
-        bench.requests.context.history.keep(|| Message {
+        rig.requests.context.history.keep(|| Message {
             key: Key { kind: MessageKind::Reading, source: name("air") },
             run: RunId(1),
             seq,
@@ -168,20 +168,20 @@ async fn history_gives_the_newest_readings_as_they_were_published() {
             body: format!("\"temperature\":{seq}.5").into_bytes(),
         });
     }
-    let work = bench.ask(message("history", r#"{"sensor":"air","count":2}"#)).await.ok().unwrap();
+    let work = rig.ask(message("history", r#"{"sensor":"air","count":2}"#)).await.ok().unwrap();
     let data = work.await.outcome.unwrap();
     let readings = data["readings"].as_array().unwrap();
     assert_eq!(readings.iter().map(|reading| &reading["temperature"]).collect::<Vec<_>>(), [&json!(2.5), &json!(3.5)]);
     assert_eq!((&readings[1]["seq"], &readings[1]["run"]), (&json!(3), &json!("00000001")));
-    let ghost = bench.refused(message("history", r#"{"sensor":"ghost"}"#)).await;
+    let ghost = rig.refused(message("history", r#"{"sensor":"ghost"}"#)).await;
     assert_eq!(ghost["error"], "unknown: there is no sensor called ghost");
 }
 
 #[tokio::test]
 async fn read_waits_for_the_sample_that_it_asked_for() {
-    let mut bench = bench();
-    let work = bench.ask(message("read", r#"{"sensor":"air"}"#)).await.ok().unwrap();
-    let Ok(Order::Sample { sensor, answer }) = bench.orders.try_recv() else { panic!("an order") };
+    let mut rig = rig();
+    let work = rig.ask(message("read", r#"{"sensor":"air"}"#)).await.ok().unwrap();
+    let Ok(Order::Sample { sensor, answer }) = rig.orders.try_recv() else { panic!("an order") };
     assert_eq!(sensor, name("air"));
     answer.send(Ok(vec![fieldgate_model::Quantity::new("temperature", "°C", 1).measured(21.53)])).unwrap();
     let data = work.await.outcome.unwrap();

@@ -25,7 +25,7 @@ const ATTEMPTS: usize = 250;
 
 /// A bus with one chip, or with one PWM channel; its clones share it.
 #[derive(Clone)]
-pub(crate) struct Bench {
+pub(crate) struct ChipUnderTest {
     claim: Claim,
     chip: Option<Rc<RefCell<Box<dyn Chip>>>>,
     kernel: Option<Rc<RefCell<Kernel>>>,
@@ -57,7 +57,7 @@ impl Kernel {
     }
 }
 
-impl Bench {
+impl ChipUnderTest {
     /// The chip of this driver, where its settings expect it.
     pub(crate) fn new(spec: &DriverSpec, settings: &Settings) -> Self {
         let claims = (spec.claims)(settings);
@@ -98,11 +98,11 @@ fn is_of(claim: &Claim, wanted: &ClaimKind) -> bool {
     matches!(claim, Claim::Of { kind, .. } if *kind == wanted)
 }
 
-impl ErrorType for Bench {
+impl ErrorType for ChipUnderTest {
     type Error = BusError;
 }
 
-impl I2c for Bench {
+impl I2c for ChipUnderTest {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         if self.claim.i2c_address() != Some(address) {
             return Err(BusError::NoAcknowledge { address });
@@ -111,7 +111,7 @@ impl I2c for Bench {
     }
 }
 
-impl Bus for Bench {
+impl Bus for ChipUnderTest {
     fn describe(&self) -> String {
         "bench".to_owned()
     }
@@ -155,18 +155,18 @@ impl PwmChannel for Channel {
     }
 }
 
-impl spi::ErrorType for Bench {
+impl spi::ErrorType for ChipUnderTest {
     type Error = BusError;
 }
 
-impl SpiDevice for Bench {
+impl SpiDevice for ChipUnderTest {
     fn transaction(&mut self, operations: &mut [spi::Operation<'_, u8>]) -> Result<(), BusError> {
         chips::exchange(Some(self.chip().as_mut()), operations);
         Ok(())
     }
 }
 
-impl SerialPort for Bench {
+impl SerialPort for ChipUnderTest {
     fn write(&mut self, bytes: &[u8]) -> Result<(), BusError> {
         assert!(self.chip().write(bytes), "the device does not listen");
         Ok(())
@@ -217,14 +217,18 @@ pub(crate) fn settings(spec: &DriverSpec, given: Option<&Json>) -> Settings {
 }
 
 /// Our output, as the worker builds it, and its kind.
-pub(crate) fn build_output(spec: &DriverSpec, settings: &Settings, bench: &Bench) -> (Box<dyn Actuator>, OutputKind) {
+pub(crate) fn build_output(
+    spec: &DriverSpec,
+    settings: &Settings,
+    bench: &ChipUnderTest,
+) -> (Box<dyn Actuator>, OutputKind) {
     let Role::Actuator { kind, build, .. } = spec.role else { panic!("{} is not an output", spec.name) };
     let kind = kind(settings);
     (build(&mut bench.clone(), settings, kind.off()).unwrap(), kind)
 }
 
 /// Our driver, as the worker builds it.
-pub(crate) fn build(spec: &DriverSpec, settings: &Settings, bench: &Bench) -> Box<dyn Sensor> {
+pub(crate) fn build(spec: &DriverSpec, settings: &Settings, bench: &ChipUnderTest) -> Box<dyn Sensor> {
     let Role::Sensor { build, .. } = spec.role else { panic!("{} is not a sensor", spec.name) };
     build(&mut bench.clone(), settings).unwrap()
 }

@@ -15,7 +15,7 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::{Map, Value as Json, json};
 
 use crate::WORLDS;
-use crate::bench::{self, Bench};
+use crate::bench::{self, ChipUnderTest};
 use crate::common;
 use crate::reference::{Reference, i2c_transfer};
 
@@ -45,7 +45,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     expanders.into_iter().chain(rest).collect()
 }
 
-fn open(model: Model, chip: &Bench) -> Expander {
+fn open(model: Model, chip: &ChipUnderTest) -> Expander {
     let settings = Settings { model, address: EXPANDER, every: None, interrupt: None };
     Expander::open(&settings, &mut chip.clone(), drivers::chip).unwrap()
 }
@@ -69,7 +69,12 @@ fn input(bus: &mut Expander, pin: u8) -> Box<dyn InputLine> {
 }
 
 /// Sets these pins by the reference, releases those, and returns what it says of all.
-fn drive(reference: &mut Reference, chip: &mut Bench, set: &Map<String, Json>, release: &[u8]) -> Map<String, Json> {
+fn drive(
+    reference: &mut Reference,
+    chip: &mut ChipUnderTest,
+    set: &Map<String, Json>,
+    release: &[u8],
+) -> Map<String, Json> {
     reference.sample(&json!({ "address": EXPANDER, "set": set, "release": release }), chip)
 }
 
@@ -82,7 +87,7 @@ fn agree(round: usize, pin: u8, what: &str, ours: bool, theirs: bool) -> Result<
 }
 
 /// What is connected to each pin: something low, something high, or nothing.
-fn connect(model: Model, chip: &Bench, chance: &mut fastrand::Rng, choices: &[f64]) {
+fn connect(model: Model, chip: &ChipUnderTest, chance: &mut fastrand::Rng, choices: &[f64]) {
     for number in 0..pins(model) {
         chip.set(&pin(model, number), *chance.choice(choices).unwrap());
     }
@@ -90,7 +95,7 @@ fn connect(model: Model, chip: &Bench, chance: &mut fastrand::Rng, choices: &[f6
 
 fn read_what_the_reference_sets(model: Model) -> Result<(), Failed> {
     let mut chance = fastrand::Rng::with_seed(common::seed());
-    let mut chip = Bench::of(model.name(), Claim::Address(EXPANDER));
+    let mut chip = ChipUnderTest::of(model.name(), Claim::Address(EXPANDER));
     let mut reference = Reference::start(format!("buses/{}.py", model.name()));
     let mut bus = open(model, &chip);
     let mut lines: Vec<_> = (0..pins(model)).map(|pin| input(&mut bus, pin)).collect();
@@ -116,7 +121,7 @@ fn read_what_the_reference_sets(model: Model) -> Result<(), Failed> {
 /// where the chip lets it drive some and not all.
 fn set_what_the_reference_reads(model: Model) -> Result<(), Failed> {
     let mut chance = fastrand::Rng::with_seed(common::seed());
-    let mut chip = Bench::of(model.name(), Claim::Address(EXPANDER));
+    let mut chip = ChipUnderTest::of(model.name(), Claim::Address(EXPANDER));
     let mut reference = Reference::start(format!("buses/{}.py", model.name()));
     let (half, all) = (pins(model) / 2, pins(model));
     let foreign = if model == Model::Pcf8574 { Map::new() } else { foreign(half) };

@@ -23,7 +23,7 @@ use fieldgate_model::{Measurement, OutputKind, OutputValue, Value};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Map, Value as Json};
 
-use crate::bench::Bench;
+use crate::bench::ChipUnderTest;
 use crate::reference::Reference;
 
 /// Worlds for each variant of settings.
@@ -80,7 +80,7 @@ fn compare_samples(spec: &DriverSpec, mut reference: Reference) -> Result<(), Fa
     let mut largest = BTreeMap::new();
     for given in reference.settings.clone() {
         let settings = bench::settings(spec, given.as_ref());
-        let (ours, mut theirs) = (Bench::new(spec, &settings), Bench::new(spec, &settings));
+        let (ours, mut theirs) = (ChipUnderTest::new(spec, &settings), ChipUnderTest::new(spec, &settings));
         let mut sensor = bench::build(spec, &settings, &ours);
         for _ in 0..WORLDS {
             let world = some_world(&reference.world, &mut chance);
@@ -112,7 +112,7 @@ fn compare_output(spec: &DriverSpec, mut reference: Reference) -> Result<(), Fai
     for given in reference.settings.clone() {
         let settings = bench::settings(spec, given.as_ref());
         let json = bench::as_json(&settings);
-        let mut bench = Bench::new(spec, &settings);
+        let mut bench = ChipUnderTest::new(spec, &settings);
         let (mut ours, kind) = bench::build_output(spec, &settings, &bench);
         let (name, most) = scale(kind);
         quantity = name;

@@ -11,7 +11,7 @@ use embedded_hal::spi::SpiDevice;
 use fieldgate_bus::{Bus, SerialPort};
 use serde_json::{Map, Value as Json, json};
 
-use crate::bench::Bench;
+use crate::bench::ChipUnderTest;
 use crate::common::python;
 
 /// A running reference driver.
@@ -54,12 +54,12 @@ impl Reference {
     }
 
     /// One sampling with these settings with the chip on this bench.
-    pub(crate) fn sample(&mut self, settings: &Json, bench: &mut Bench) -> Map<String, Json> {
+    pub(crate) fn sample(&mut self, settings: &Json, bench: &mut ChipUnderTest) -> Map<String, Json> {
         self.ask(settings, |question| transfer(question, bench))
     }
 
     /// Makes the output of this chip do a number, or nothing at all.
-    pub(crate) fn drive(&mut self, settings: &Json, number: &Json, bench: &mut Bench) {
+    pub(crate) fn drive(&mut self, settings: &Json, number: &Json, bench: &mut ChipUnderTest) {
         self.request(&json!({ "settings": settings, "drive": number }), |question| transfer(question, bench));
     }
 
@@ -103,7 +103,7 @@ impl Drop for Reference {
 }
 
 /// Carries a transfer of the reference to the chip.
-fn transfer(question: &Json, bench: &mut Bench) -> Json {
+fn transfer(question: &Json, bench: &mut ChipUnderTest) -> Json {
     if let Some(out) = question["spi"].as_str() {
         let mut exchanged = bytes(out);
         bench.transfer_in_place(&mut exchanged).unwrap();

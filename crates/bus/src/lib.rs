@@ -167,7 +167,7 @@ pub trait Bus {
     }
 
     /// Where the chips of a simulated bus are put; real buses have none.
-    fn bench(&self) -> Option<sim::Bench> {
+    fn chip_sockets(&self) -> Option<sim::ChipSockets> {
         None
     }
 

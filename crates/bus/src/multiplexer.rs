@@ -117,7 +117,7 @@ pub struct Channel {
     name: String,
     way: Branch,
     i2c: SharedI2c,
-    bench: Option<sim::Bench>,
+    sockets: Option<sim::ChipSockets>,
 }
 
 impl Channel {
@@ -135,7 +135,7 @@ impl Channel {
             name: format!("channel {channel} of the {model} at {address:#04x} on {}", parent.describe()),
             i2c: SharedI2c::new(way.clone()),
             way,
-            bench: parent.bench().map(|bench| bench.behind(address, channel)),
+            sockets: parent.chip_sockets().map(|sockets| sockets.behind(address, channel)),
         })
     }
 }
@@ -150,13 +150,13 @@ impl Bus for Channel {
     }
 
     fn expect(&mut self, driver: &'static str, claims: &[Claim]) {
-        if let Some(bench) = &self.bench {
-            bench.expect(driver, claims);
+        if let Some(sockets) = &self.sockets {
+            sockets.expect(driver, claims);
         }
     }
 
-    fn bench(&self) -> Option<sim::Bench> {
-        self.bench.clone()
+    fn chip_sockets(&self) -> Option<sim::ChipSockets> {
+        self.sockets.clone()
     }
 }
 

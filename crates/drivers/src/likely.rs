@@ -70,7 +70,7 @@ fn addresses(spec: &DriverSpec) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{Bench, Script};
+    use crate::transcript::{ChipUnderTest, Script};
     use crate::{Role, transcript};
     use embedded_hal::i2c::{ErrorType, Operation};
     use fieldgate_bus::seconds::Seconds;
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn every_chip_with_an_identity_is_known_and_no_other_is_taken_for_it() {
         for (spec, address) in chips_with_addresses() {
-            match at(&mut Bench::with(spec.name, address), address) {
+            match at(&mut ChipUnderTest::with(spec.name, address), address) {
                 Likely::Confirmed(found) => assert_eq!(found.name, spec.name, "at {address:#04x}"),
                 Likely::Possible { drivers, .. } => {
                     let names: Vec<_> = drivers.iter().map(|spec| spec.name).collect();
@@ -99,13 +99,13 @@ mod tests {
     }
 
     /// What a chip's own driver reads before and after something is done to the chip.
-    fn sampled(spec: &DriverSpec, address: u8, between: impl FnOnce(&mut Bench)) -> String {
+    fn sampled(spec: &DriverSpec, address: u8, between: impl FnOnce(&mut ChipUnderTest)) -> String {
         let Role::Sensor { build, .. } = spec.role else { panic!("{} is not a sensor", spec.name) };
-        let mut bench = Bench::with(spec.name, address);
+        let mut chip = ChipUnderTest::with(spec.name, address);
         let settings = transcript::settings(spec, &[("address", &format!("{address:#04x}"))]);
-        let mut sensor = build(&mut bench, &settings).unwrap();
+        let mut sensor = build(&mut chip, &settings).unwrap();
         let first = format!("{:?}", sensor.sample());
-        between(&mut bench);
+        between(&mut chip);
         format!("{first}, {:?}, {:?}", sensor.sample(), sensor.sample())
     }
 
@@ -113,7 +113,7 @@ mod tests {
     fn no_question_changes_a_chip_that_shares_the_address() {
         for (spec, address) in chips_with_addresses().filter(|(spec, _)| matches!(spec.role, Role::Sensor { .. })) {
             let untouched = sampled(spec, address, |_| {});
-            let asked = sampled(spec, address, |bench| drop(at(bench, address)));
+            let asked = sampled(spec, address, |chip| drop(at(chip, address)));
             assert_eq!(asked, untouched, "{} at {address:#04x}", spec.name);
         }
     }
@@ -124,7 +124,7 @@ mod tests {
     /// A chip one byte of whose ids is another one. The first write ends the test: a driver that writes has accepted the chip.
     #[derive(Clone)]
     struct Altered {
-        chip: Bench,
+        chip: ChipUnderTest,
         altered: Option<(Id, u8)>,
         read: Rc<RefCell<Vec<Id>>>,
         accepted: Rc<Cell<bool>>,
@@ -149,7 +149,12 @@ mod tests {
 
     impl Altered {
         fn new(spec: &DriverSpec, address: u8, altered: Option<(Id, u8)>) -> Self {
-            Self { chip: Bench::with(spec.name, address), altered, read: Rc::default(), accepted: Rc::default() }
+            Self {
+                chip: ChipUnderTest::with(spec.name, address),
+                altered,
+                read: Rc::default(),
+                accepted: Rc::default(),
+            }
         }
 
         /// What the driver says of it; nothing when it takes it for its own.

@@ -165,12 +165,12 @@ impl Seconds for Script {
 
 /// A bus with one simulated chip; its clones share the chip.
 #[derive(Clone)]
-pub(crate) struct Bench {
+pub(crate) struct ChipUnderTest {
     address: u8,
     chip: Rc<RefCell<Box<dyn Chip>>>,
 }
 
-impl Bench {
+impl ChipUnderTest {
     /// The chip that `driver` expects, at `address`.
     pub(crate) fn with(driver: &str, address: u8) -> Self {
         let spec = crate::chip(driver).expect("a chip for the driver");
@@ -188,11 +188,11 @@ impl Bench {
     }
 }
 
-impl ErrorType for Bench {
+impl ErrorType for ChipUnderTest {
     type Error = BusError;
 }
 
-impl I2c for Bench {
+impl I2c for ChipUnderTest {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BusError> {
         if address != self.address {
             return Err(BusError::NoAcknowledge { address });
@@ -201,7 +201,7 @@ impl I2c for Bench {
     }
 }
 
-impl Bus for Bench {
+impl Bus for ChipUnderTest {
     fn describe(&self) -> String {
         "test bench".to_owned()
     }
@@ -223,18 +223,18 @@ impl Bus for Bench {
     }
 }
 
-impl spi::ErrorType for Bench {
+impl spi::ErrorType for ChipUnderTest {
     type Error = BusError;
 }
 
-impl SpiDevice for Bench {
+impl SpiDevice for ChipUnderTest {
     fn transaction(&mut self, operations: &mut [spi::Operation<'_, u8>]) -> Result<(), BusError> {
         chips::exchange(Some(self.chip.borrow_mut().as_mut()), operations);
         Ok(())
     }
 }
 
-impl SerialPort for Bench {
+impl SerialPort for ChipUnderTest {
     fn write(&mut self, bytes: &[u8]) -> Result<(), BusError> {
         let _heard = self.chip.borrow_mut().write(bytes);
         Ok(())
@@ -254,7 +254,7 @@ impl SerialPort for Bench {
 }
 
 /// The simulated kernel with the device that a driver expects, seen and changed through its state file.
-pub(crate) struct KernelBench {
+pub(crate) struct KernelChip {
     spec: &'static DriverSpec,
     settings: Settings,
     place: String,
@@ -263,10 +263,10 @@ pub(crate) struct KernelBench {
     _folder: tempfile::TempDir,
 }
 
-impl KernelBench {
+impl KernelChip {
     pub(crate) fn with(spec: &'static DriverSpec, given: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("bench.json");
+        let path = folder.path().join("chip.json");
         let mut bus = SimBus::open(Some(path.clone()), crate::chip).unwrap();
         let settings = settings(spec, given);
         let claims = (spec.claims)(&settings);
@@ -300,10 +300,10 @@ impl KernelBench {
     }
 }
 
-/// Builds the driver as the worker does, on a bench with its chip at the default address.
-pub(crate) fn build(spec: &DriverSpec, bench: &mut Bench) -> Result<Box<dyn Sensor>, DriverError> {
+/// Builds the driver as the worker does, on a bus with its chip at the default address.
+pub(crate) fn build(spec: &DriverSpec, chip: &mut ChipUnderTest) -> Result<Box<dyn Sensor>, DriverError> {
     let Role::Sensor { build, .. } = spec.role else { panic!("{} is not a sensor", spec.name) };
-    build(bench, &settings(spec, &[]))
+    build(chip, &settings(spec, &[]))
 }
 
 /// The first sample that is not too early, however often the driver has to be asked for it.

@@ -303,7 +303,10 @@ pub fn parse_size(text: &str) -> Result<u64, Wrong> {
         "MB" => 1e6,
         "GB" => 1e9,
         "" => {
-            return Err(Wrong::new(format!("{text:?} has no unit"), format!("write {text}MiB, {text}KiB or {text}GiB")));
+            return Err(Wrong::new(
+                format!("{text:?} has no unit"),
+                format!("write {text}MiB, {text}KiB or {text}GiB"),
+            ));
         }
         _ => return Err(Wrong::new(format!("{unit:?} is not a unit of size"), "use KiB, MiB, GiB, KB, MB or GB")),
     };

@@ -42,7 +42,7 @@ fn rule(text: &str, when: &str, outputs: &[&str]) -> RuleSpec {
 }
 
 /// An engine whose guard answers as `refuses` says, and what was ordered.
-struct Bench {
+struct EngineRig {
     engine: Engine,
     at: Duration,
     wall: Option<Wall>,
@@ -50,7 +50,7 @@ struct Bench {
     log: Vec<String>,
 }
 
-impl Bench {
+impl EngineRig {
     fn new(specs: Vec<RuleSpec>) -> Self {
         Self { engine: Engine::new(table(specs)), at: s(0), wall: None, refuses: None, log: Vec::new() }
     }
@@ -136,151 +136,151 @@ impl Bench {
 #[test]
 fn between_when_and_until_nothing_changes() {
     let heating = RuleSpec { until: Some("x > 21".into()), ..rule("heating", "x < 19", &["heater"]) };
-    let mut bench = Bench::new(vec![heating]);
-    bench.number(1, "x", 20.0);
-    bench.number(2, "x", 18.9);
-    bench.check(&["heating: heater on"]);
+    let mut rig = EngineRig::new(vec![heating]);
+    rig.number(1, "x", 20.0);
+    rig.number(2, "x", 18.9);
+    rig.check(&["heating: heater on"]);
     for (at, value) in [(3, 19.1), (4, 21.0), (5, 18.0)] {
-        bench.number(at, "x", value);
+        rig.number(at, "x", value);
     }
-    bench.check(&[]);
-    bench.number(6, "x", 21.1);
-    bench.check(&["heating: heater safe"]);
-    bench.number(7, "x", 19.0);
-    bench.check(&[]);
+    rig.check(&[]);
+    rig.number(6, "x", 21.1);
+    rig.check(&["heating: heater safe"]);
+    rig.number(7, "x", 19.0);
+    rig.check(&[]);
 }
 
 #[test]
 fn a_condition_must_hold_without_a_gap() {
     let spec = RuleSpec { when_for: s(30), until_for: s(10), ..rule("r", "x > 5", &["o"]) };
-    let mut bench = Bench::new(vec![spec]);
-    bench.number(0, "x", 6.0);
-    bench.check_state("r", State::Waiting, "its condition holds");
-    bench.number(29, "x", 5.0);
-    bench.number(30, "x", 6.0);
-    bench.until(59);
-    bench.check(&[]);
-    bench.until(60);
-    bench.check(&["r: o on"]);
-    bench.number(70, "x", 5.0);
-    bench.number(79, "x", 6.0);
-    bench.number(80, "x", 5.0);
-    bench.until(89);
-    bench.check(&[]);
-    bench.until(90);
-    bench.check(&["r: o safe"]);
+    let mut rig = EngineRig::new(vec![spec]);
+    rig.number(0, "x", 6.0);
+    rig.check_state("r", State::Waiting, "its condition holds");
+    rig.number(29, "x", 5.0);
+    rig.number(30, "x", 6.0);
+    rig.until(59);
+    rig.check(&[]);
+    rig.until(60);
+    rig.check(&["r: o on"]);
+    rig.number(70, "x", 5.0);
+    rig.number(79, "x", 6.0);
+    rig.number(80, "x", 5.0);
+    rig.until(89);
+    rig.check(&[]);
+    rig.until(90);
+    rig.check(&["r: o safe"]);
 }
 
 #[test]
 fn what_is_unknown_begins_nothing_and_ends_what_is_active_after_lost() {
     let spec = RuleSpec { lost: s(300), ..rule("r", "x > 5 or y > 5", &["o"]) };
-    let mut bench = Bench::new(vec![spec, rule("at-once", "x > 5", &["p"])]);
-    bench.check_state("r", State::Inactive, "its condition does not hold");
-    bench.event(Event::Time);
-    bench.check_state("r", State::Inactive, "something that it names is not known");
-    bench.number(1, "x", 6.0);
-    bench.check(&["r: o on", "at-once: p on"]);
-    bench.unknown(2, "x");
-    bench.check(&["at-once: p safe"]);
-    bench.check_state("r", State::Active, "something that it names is not known");
-    bench.number(3, "y", 6.0);
-    bench.check_state("r", State::Active, "its condition holds");
-    bench.unknown(4, "y");
-    bench.until(303);
-    bench.check(&[]);
-    bench.until(304);
-    bench.check(&["r: o safe"]);
-    bench.check_state("r", State::Inactive, "something that it names is not known");
+    let mut rig = EngineRig::new(vec![spec, rule("at-once", "x > 5", &["p"])]);
+    rig.check_state("r", State::Inactive, "its condition does not hold");
+    rig.event(Event::Time);
+    rig.check_state("r", State::Inactive, "something that it names is not known");
+    rig.number(1, "x", 6.0);
+    rig.check(&["r: o on", "at-once: p on"]);
+    rig.unknown(2, "x");
+    rig.check(&["at-once: p safe"]);
+    rig.check_state("r", State::Active, "something that it names is not known");
+    rig.number(3, "y", 6.0);
+    rig.check_state("r", State::Active, "its condition holds");
+    rig.unknown(4, "y");
+    rig.until(303);
+    rig.check(&[]);
+    rig.until(304);
+    rig.check(&["r: o safe"]);
+    rig.check_state("r", State::Inactive, "something that it names is not known");
 }
 
 #[test]
 fn no_rule_begins_while_its_end_is_true_or_unknown() {
     let spec = RuleSpec { until: Some("y > 5".into()), ..rule("r", "x > 5", &["o"]) };
-    let mut bench = Bench::new(vec![spec]);
-    bench.number(1, "x", 6.0);
-    bench.check_state("r", State::Inactive, "something that it names is not known");
-    bench.number(2, "y", 6.0);
-    bench.check_state("r", State::Inactive, "its condition does not hold");
-    bench.check(&[]);
-    bench.number(3, "y", 5.0);
-    bench.check(&["r: o on"]);
+    let mut rig = EngineRig::new(vec![spec]);
+    rig.number(1, "x", 6.0);
+    rig.check_state("r", State::Inactive, "something that it names is not known");
+    rig.number(2, "y", 6.0);
+    rig.check_state("r", State::Inactive, "its condition does not hold");
+    rig.check(&[]);
+    rig.number(3, "y", 5.0);
+    rig.check(&["r: o on"]);
 }
 
 #[test]
 fn how_long_until_has_been_true_does_not_begin_again_while_when_is_true_too() {
     let spec = RuleSpec { until: Some("x > 21".into()), until_for: s(10), ..rule("r", "y > 5", &["o"]) };
-    let mut bench = Bench::new(vec![spec]);
-    bench.number(1, "x", 20.0);
-    bench.number(2, "y", 6.0);
-    bench.number(3, "x", 22.0);
-    bench.number(8, "x", 23.0);
-    bench.check(&["r: o on"]);
-    bench.until(13);
-    bench.check(&["r: o safe"]);
+    let mut rig = EngineRig::new(vec![spec]);
+    rig.number(1, "x", 20.0);
+    rig.number(2, "y", 6.0);
+    rig.number(3, "x", 22.0);
+    rig.number(8, "x", 23.0);
+    rig.check(&["r: o on"]);
+    rig.until(13);
+    rig.check(&["r: o safe"]);
 }
 
 #[test]
 fn a_rule_that_is_switched_off_lets_go_and_begins_again_when_it_is_switched_on() {
-    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
-    bench.number(1, "x", 6.0);
-    bench.event(Event::Switched(0, false));
-    bench.check(&["r: o on", "r: o safe"]);
-    bench.check_state("r", State::Inactive, "it is switched off");
-    bench.number(2, "x", 7.0);
-    bench.check(&[]);
-    bench.event(Event::Switched(0, true));
-    bench.check(&["r: o on"]);
+    let mut rig = EngineRig::new(vec![rule("r", "x > 5", &["o"])]);
+    rig.number(1, "x", 6.0);
+    rig.event(Event::Switched(0, false));
+    rig.check(&["r: o on", "r: o safe"]);
+    rig.check_state("r", State::Inactive, "it is switched off");
+    rig.number(2, "x", 7.0);
+    rig.check(&[]);
+    rig.event(Event::Switched(0, true));
+    rig.check(&["r: o on"]);
 }
 
 #[test]
 fn a_rule_that_begins_switched_off_orders_nothing_until_it_is_switched_on() {
-    let mut bench = Bench::new(vec![rule("r", "not link.up", &["o"]), rule("s", "not link.up", &["p"])]);
-    bench.engine.begin_switched(1, false);
-    bench.event(Event::Link(Some(false)));
-    bench.check(&["r: o on"]);
-    bench.check_state("s", State::Inactive, "it is switched off");
+    let mut rig = EngineRig::new(vec![rule("r", "not link.up", &["o"]), rule("s", "not link.up", &["p"])]);
+    rig.engine.begin_switched(1, false);
+    rig.event(Event::Link(Some(false)));
+    rig.check(&["r: o on"]);
+    rig.check_state("s", State::Inactive, "it is switched off");
     let next = table(vec![rule("s", "not link.up", &["p"]), rule("new", "not link.up", &["q"])]);
-    bench.engine.retire(&next, bench.at, &mut Vec::new());
-    bench.engine = bench.engine.clone().adopt(next);
-    bench.engine.begin_switched(1, false);
-    bench.event(Event::Time);
-    bench.check(&[]);
-    bench.check_state("new", State::Inactive, "it is switched off");
-    bench.event(Event::Switched(1, true));
-    bench.event(Event::Switched(0, true));
-    bench.check(&["new: q on", "s: p on"]);
+    rig.engine.retire(&next, rig.at, &mut Vec::new());
+    rig.engine = rig.engine.clone().adopt(next);
+    rig.engine.begin_switched(1, false);
+    rig.event(Event::Time);
+    rig.check(&[]);
+    rig.check_state("new", State::Inactive, "it is switched off");
+    rig.event(Event::Switched(1, true));
+    rig.event(Event::Switched(0, true));
+    rig.check(&["new: q on", "s: p on"]);
 }
 
 #[test]
 fn a_loop_is_stopped_after_ten_changes_and_tried_again_after_a_rest() {
-    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    let mut rig = EngineRig::new(vec![rule("r", "x > 5", &["o"])]);
     for at in 0..10 {
-        bench.number(at, "x", if at % 2 == 0 { 6.0 } else { 5.0 });
+        rig.number(at, "x", if at % 2 == 0 { 6.0 } else { 5.0 });
     }
-    assert_eq!(std::mem::take(&mut bench.log).len(), 10);
+    assert_eq!(std::mem::take(&mut rig.log).len(), 10);
     let words = "it changed 10 times within a minute and is stopped for 10 minutes";
-    bench.check_state("r", State::Blocked, words);
-    assert_eq!(bench.engine.stopped().collect::<Vec<_>>(), [0]);
-    bench.number(10, "x", 6.0);
-    bench.until(608);
-    bench.check(&[]);
-    bench.until(609);
-    bench.check(&["r: o on"]);
-    assert_eq!(bench.engine.stopped().count(), 0);
+    rig.check_state("r", State::Blocked, words);
+    assert_eq!(rig.engine.stopped().collect::<Vec<_>>(), [0]);
+    rig.number(10, "x", 6.0);
+    rig.until(608);
+    rig.check(&[]);
+    rig.until(609);
+    rig.check(&["r: o on"]);
+    assert_eq!(rig.engine.stopped().count(), 0);
 }
 
 #[test]
 fn changes_that_are_spread_over_more_than_a_minute_are_no_loop() {
-    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    let mut rig = EngineRig::new(vec![rule("r", "x > 5", &["o"])]);
     for at in 0..40 {
-        bench.number(at * 7, "x", if at % 2 == 0 { 6.0 } else { 5.0 });
+        rig.number(at * 7, "x", if at % 2 == 0 { 6.0 } else { 5.0 });
     }
-    assert_eq!(bench.log.len(), 40);
-    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
+    assert_eq!(rig.log.len(), 40);
+    let mut rig = EngineRig::new(vec![rule("r", "x > 5", &["o"])]);
     for (at, value) in [0, 1, 2, 3, 4, 5, 6, 7, 8, 60].into_iter().zip([6.0, 5.0].into_iter().cycle()) {
-        bench.number(at, "x", value);
+        rig.number(at, "x", value);
     }
-    assert_eq!((bench.log.len(), bench.engine.stopped().count()), (10, 0), "the first is a minute ago");
+    assert_eq!((rig.log.len(), rig.engine.stopped().count()), (10, 0), "the first is a minute ago");
 }
 
 #[test]
@@ -304,45 +304,45 @@ fn a_reload_keeps_what_is_the_same_and_ends_what_is_not() {
     let same = || RuleSpec { when_for: s(30), ..rule("same", "x > 5", &["o"]) };
     // Nobody could try again what `then` says, so it is not asked.
     let gone = RuleSpec { then: vec![(name("q"), ON)], ..rule("gone", "x > 5", &["q"]) };
-    let mut bench = Bench::new(vec![same(), rule("changed", "x > 5", &["p"]), gone]);
-    bench.number(0, "x", 6.0);
-    bench.event(Event::Switched(1, false));
-    bench.log.clear();
-    bench.until(10);
+    let mut rig = EngineRig::new(vec![same(), rule("changed", "x > 5", &["p"]), gone]);
+    rig.number(0, "x", 6.0);
+    rig.event(Event::Switched(1, false));
+    rig.log.clear();
+    rig.until(10);
     let next = table(vec![rule("new", "y > 5", &["q"]), rule("changed", "x > 6", &["p"]), same()]);
     let mut orders = Vec::new();
-    bench.engine.retire(&next, bench.at, &mut orders);
-    assert_eq!(orders.into_iter().map(|order| bench.describe(order)).collect::<Vec<_>>(), ["gone: q safe"]);
-    let revision = bench.engine.revision();
-    bench.engine = bench.engine.adopt(next);
-    assert!(bench.engine.revision() > revision, "there are other rules");
-    bench.until(29);
-    bench.event(Event::Time);
-    bench.check(&[]);
-    bench.until(30);
-    bench.check(&["same: o on"]);
-    bench.check_state("changed", State::Inactive, "it is switched off");
+    rig.engine.retire(&next, rig.at, &mut orders);
+    assert_eq!(orders.into_iter().map(|order| rig.describe(order)).collect::<Vec<_>>(), ["gone: q safe"]);
+    let revision = rig.engine.revision();
+    rig.engine = rig.engine.adopt(next);
+    assert!(rig.engine.revision() > revision, "there are other rules");
+    rig.until(29);
+    rig.event(Event::Time);
+    rig.check(&[]);
+    rig.until(30);
+    rig.check(&["same: o on"]);
+    rig.check_state("changed", State::Inactive, "it is switched off");
     let again = table(vec![same()]);
-    bench.engine.retire(&again, bench.at, &mut Vec::new());
-    bench.engine = bench.engine.adopt(again);
-    bench.number(31, "x", 5.0);
-    bench.check(&["same: o safe"]);
+    rig.engine.retire(&again, rig.at, &mut Vec::new());
+    rig.engine = rig.engine.adopt(again);
+    rig.number(31, "x", 5.0);
+    rig.check(&["same: o safe"]);
 }
 
 #[test]
 fn a_reload_ends_an_active_rule_that_has_another_condition() {
-    let mut bench = Bench::new(vec![rule("r", "x > 5", &["o"])]);
-    bench.number(1, "x", 6.0);
-    bench.check(&["r: o on"]);
+    let mut rig = EngineRig::new(vec![rule("r", "x > 5", &["o"])]);
+    rig.number(1, "x", 6.0);
+    rig.check(&["r: o on"]);
     let next = table(vec![rule("r", "x > 7", &["o"])]);
     let mut orders = Vec::new();
-    bench.engine.retire(&next, bench.at, &mut orders);
-    assert_eq!(orders.into_iter().map(|order| bench.describe(order)).collect::<Vec<_>>(), ["r: o safe"]);
-    bench.engine = bench.engine.adopt(next);
-    bench.event(Event::Time);
-    bench.check_state("r", State::Inactive, "its condition does not hold");
-    bench.number(2, "x", 8.0);
-    bench.check(&["r: o on"]);
+    rig.engine.retire(&next, rig.at, &mut orders);
+    assert_eq!(orders.into_iter().map(|order| rig.describe(order)).collect::<Vec<_>>(), ["r: o safe"]);
+    rig.engine = rig.engine.adopt(next);
+    rig.event(Event::Time);
+    rig.check_state("r", State::Inactive, "its condition does not hold");
+    rig.number(2, "x", 8.0);
+    rig.check(&["r: o on"]);
 }
 
 #[test]

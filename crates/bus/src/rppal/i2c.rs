@@ -199,42 +199,42 @@ mod tests {
         }
     }
 
-    fn bench(chip: Chip) -> Adapter<Chip> {
+    fn adapter(chip: Chip) -> Adapter<Chip> {
         Adapter { device: "/dev/i2c-1".into(), wire: chip }
     }
 
     #[test]
     fn a_transaction_is_one_transfer() {
-        let mut bench = bench(Chip::default());
+        let mut adapter = adapter(Chip::default());
         let (mut two, mut one) = ([0; 2], [0; 1]);
         let mut parts =
             [Operation::Write(&[0xF7]), Operation::Write(&[1]), Operation::Read(&mut two), Operation::Read(&mut one)];
-        bench.transaction(0x76, &mut parts).unwrap();
+        adapter.transaction(0x76, &mut parts).unwrap();
         assert_eq!((two, one), ([1, 2], [3]));
-        bench.write(0x76, &[5]).unwrap();
-        bench.read(0x76, &mut two).unwrap();
+        adapter.write(0x76, &[5]).unwrap();
+        adapter.read(0x76, &mut two).unwrap();
         let seen = ["0x76", "write [247, 1] and", "read 3", "0x76", "write [5]", "0x76", "read 2"];
-        assert_eq!(bench.wire.seen, seen);
+        assert_eq!(adapter.wire.seen, seen);
     }
 
     #[test]
     fn what_cannot_be_one_transfer_is_refused_and_not_sent() {
-        let mut bench = bench(Chip::default());
+        let mut adapter = adapter(Chip::default());
         let mut byte = [0];
-        let refused = bench.transaction(0x76, &mut [Operation::Read(&mut byte), Operation::Write(&[1])]).unwrap_err();
+        let refused = adapter.transaction(0x76, &mut [Operation::Read(&mut byte), Operation::Write(&[1])]).unwrap_err();
         assert!(matches!(refused, BusError::Unsupported { .. }), "{refused}");
-        assert!(bench.write(0x76, &[0; TRANSFER_BYTES + 1]).is_err() && bench.wire.seen.is_empty());
+        assert!(adapter.write(0x76, &[0; TRANSFER_BYTES + 1]).is_err() && adapter.wire.seen.is_empty());
     }
 
     #[test]
     fn the_errno_is_kept_and_means_what_it_means_on_the_other_backend() {
-        let absent = bench(Chip { fails: Some(121), ..Chip::default() }).read(0x23, &mut [0]).unwrap_err();
+        let absent = adapter(Chip { fails: Some(121), ..Chip::default() }).read(0x23, &mut [0]).unwrap_err();
         assert!(matches!(absent, BusError::NoAcknowledge { address: 0x23 }));
-        let late = bench(Chip { fails: Some(110), ..Chip::default() }).write(0x23, &[0]).unwrap_err();
+        let late = adapter(Chip { fails: Some(110), ..Chip::default() }).write(0x23, &[0]).unwrap_err();
         assert!(matches!(late, BusError::Wires { ref source, .. } if source.raw_os_error() == Some(110)), "{late}");
-        let bound = bench(Chip { select: Some(16), ..Chip::default() }).write(0x23, &[0]).unwrap_err();
+        let bound = adapter(Chip { select: Some(16), ..Chip::default() }).write(0x23, &[0]).unwrap_err();
         assert!(bound.to_string().contains("a driver of the kernel has bound this address"), "{bound}");
-        let short = bench(Chip { short: true, ..Chip::default() }).read(0x23, &mut [0; 2]).unwrap_err();
+        let short = adapter(Chip { short: true, ..Chip::default() }).read(0x23, &mut [0; 2]).unwrap_err();
         assert!(matches!(short, BusError::Wires { .. }), "what came in part is no answer");
     }
 }

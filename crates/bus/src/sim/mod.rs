@@ -49,7 +49,7 @@ use crate::{
 use fieldgate_clock::monotonic;
 use fieldgate_model::{Field, Kind, Need, Setting};
 pub use kernel::{Answering, KernelDevice, Show, Subsystem};
-pub use place::Bench;
+pub use place::ChipSockets;
 use slots::drifted;
 use world::World;
 
@@ -169,11 +169,11 @@ impl Bus for SimBus {
     }
 
     fn expect(&mut self, driver: &'static str, claims: &[Claim]) {
-        Bench::of(&self.world).expect(driver, claims);
+        ChipSockets::of(&self.world).expect(driver, claims);
     }
 
-    fn bench(&self) -> Option<Bench> {
-        Some(Bench::of(&self.world))
+    fn chip_sockets(&self) -> Option<ChipSockets> {
+        Some(ChipSockets::of(&self.world))
     }
 
     fn refresh(&mut self) -> Result<Option<Duration>, BusError> {

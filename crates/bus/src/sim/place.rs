@@ -114,12 +114,12 @@ impl fmt::Display for ChipPlace {
 
 /// Where chips are put on a simulated bus, or behind multiplexers on it.
 #[derive(Clone)]
-pub struct Bench {
+pub struct ChipSockets {
     world: Rc<RefCell<World>>,
     behind: Vec<Hop>,
 }
 
-impl Bench {
+impl ChipSockets {
     /// On the bus itself.
     pub(super) fn of(world: &Rc<RefCell<World>>) -> Self {
         Self { world: Rc::clone(world), behind: Vec::new() }

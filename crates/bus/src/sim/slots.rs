@@ -259,9 +259,9 @@ mod tests {
     #[test]
     fn a_chip_behind_a_multiplexer_is_heard_while_its_channel_is_open() {
         let (bus, mut i2c) = bus();
-        bus.bench().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
+        bus.chip_sockets().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
         for (channel, celsius) in [(3, 25.0), (4, 50.0)] {
-            bus.bench().unwrap().behind(0x70, channel).expect(stand_in::NAME, &[Claim::Address(0x49)]);
+            bus.chip_sockets().unwrap().behind(0x70, channel).expect(stand_in::NAME, &[Claim::Address(0x49)]);
             let place = ChipPlace::parse(&format!("0x70.{channel}/0x49")).unwrap();
             assert!(bus.world.borrow_mut().slots.get(place).unwrap().chip.set_world("temperature", celsius));
         }
@@ -277,8 +277,8 @@ mod tests {
     #[test]
     fn of_two_chips_with_one_address_the_one_that_is_off_the_bus_is_not_heard() {
         let (bus, mut i2c) = bus();
-        bus.bench().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
-        bus.bench().unwrap().behind(0x70, 3).expect(stand_in::NAME, &[Claim::Address(0x48)]);
+        bus.chip_sockets().unwrap().expect("tca9548a", &[Claim::Address(0x70)]);
+        bus.chip_sockets().unwrap().behind(0x70, 3).expect(stand_in::NAME, &[Claim::Address(0x48)]);
         i2c.write(0x70, &[8]).unwrap();
         let places = [ChipPlace::Address(0x48), ChipPlace::parse("0x70.3/0x48").unwrap()];
         for (place, celsius) in places.iter().zip([25.0, 50.0]) {

@@ -264,7 +264,7 @@ mod tests {
         value.as_object().unwrap().clone()
     }
 
-    fn bench() -> (tempfile::TempDir, StateFile) {
+    fn opened() -> (tempfile::TempDir, StateFile) {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::open(folder.path().join("bench.json")).unwrap();
         (folder, file)
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn an_absent_file_is_an_empty_one_and_a_missing_folder_an_error() {
-        let (folder, mut file) = bench();
+        let (folder, mut file) = opened();
         assert_eq!(file.look(false).unwrap(), Look::Document(Document::new()));
         let error = StateFile::open(folder.path().join("nowhere/bench.json")).err().unwrap();
         assert!(error.to_string().ends_with("(the folder of a state file must exist)"), "{error}");
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_was_put_is_not_news() {
-        let (_folder, mut file) = bench();
+        let (_folder, mut file) = opened();
         let ours = document(json!({"lines": {"GPIO27": 1}}));
         assert_eq!(file.put(&ours, Duration::ZERO).unwrap(), Put::Done);
         assert_eq!(file.look(false).unwrap(), Look::Same);
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn half_a_file_is_left_alone_until_it_is_whole() {
-        let (_folder, mut file) = bench();
+        let (_folder, mut file) = opened();
         fs::write(&file.path, r#"{"inputs":{"GPIO"#).unwrap();
         assert_eq!(file.look(false).unwrap(), Look::Unreadable);
         fs::write(&file.path, r#"{"inputs":{"GPIO17":1}}"#).unwrap();
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn what_somebody_wrote_since_the_last_look_comes_back() {
-        let (_folder, mut file) = bench();
+        let (_folder, mut file) = opened();
         file.put(&document(json!({"lines": {}})), Duration::ZERO).unwrap();
         let theirs = json!({"inputs": {"GPIO17": 0}});
         fs::write(&file.path, theirs.to_string()).unwrap();
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn what_a_writer_put_into_the_replaced_file_is_found() {
-        let (_folder, mut file) = bench();
+        let (_folder, mut file) = opened();
         file.put(&document(json!({"lines": {}})), Duration::ZERO).unwrap();
         let late = File::options().write(true).open(&file.path).unwrap();
         assert_eq!(file.put(&document(json!({"lines": {"GPIO27": 1}})), Duration::ZERO).unwrap(), Put::Done);
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_file_that_somebody_is_writing_is_put_back() {
-        let (folder, mut file) = bench();
+        let (folder, mut file) = opened();
         file.put(&document(json!({"lines": {}})), Duration::ZERO).unwrap();
         fs::write(&file.path, "").unwrap();
         assert_eq!(file.put(&document(json!({"lines": {"GPIO27": 1}})), Duration::ZERO).unwrap(), Put::Later);

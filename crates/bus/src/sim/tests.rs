@@ -19,12 +19,12 @@ use crate::{
 };
 use fieldgate_clock::monotonic;
 
-struct Bench {
+struct SimRig {
     _folder: tempfile::TempDir,
     path: PathBuf,
 }
 
-impl Bench {
+impl SimRig {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bench.json");
@@ -58,23 +58,23 @@ fn output(line: &str, active_low: bool, active: bool) -> OutputRequest {
 
 #[test]
 fn an_output_is_seen_in_the_file_as_its_electrical_level() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
-    assert_eq!(bench.read(), json!({"lines": {}, "inputs": {}, "chips": {}, "pwm": {}}));
+    let rig = SimRig::new();
+    let mut bus = rig.open();
+    assert_eq!(rig.read(), json!({"lines": {}, "inputs": {}, "chips": {}, "pwm": {}}));
     let mut pump = bus.output(&output("GPIO27", true, false)).unwrap();
-    assert_eq!(bench.read()["lines"], json!({"GPIO27": 1}));
+    assert_eq!(rig.read()["lines"], json!({"GPIO27": 1}));
     pump.set(true).unwrap();
-    assert_eq!(bench.read()["lines"], json!({"GPIO27": 0}));
+    assert_eq!(rig.read()["lines"], json!({"GPIO27": 0}));
     assert!(pump.is_active().unwrap());
 }
 
 #[test]
 fn an_input_set_from_outside_is_taken_over_within_one_refresh() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     let mut door = bus.input(&input("GPIO17", Bias::PullDown)).unwrap();
     assert!(!door.is_active().unwrap());
-    bench.write(&json!({"inputs": {"GPIO17": true}}));
+    rig.write(&json!({"inputs": {"GPIO17": true}}));
     let before = monotonic();
     assert_eq!(bus.refresh().unwrap(), Some(LOOK_EVERY));
     assert!(door.is_active().unwrap());
@@ -85,11 +85,11 @@ fn an_input_set_from_outside_is_taken_over_within_one_refresh() {
 
 #[test]
 fn a_change_of_the_same_length_within_one_tick_of_the_clock_is_seen() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     let mut door = bus.input(&input("GPIO17", Bias::AsIs)).unwrap();
     for n in 0..200 {
-        bench.write(&json!({"inputs": {"GPIO17": (n + 1) % 2}}));
+        rig.write(&json!({"inputs": {"GPIO17": (n + 1) % 2}}));
         bus.refresh().unwrap();
         assert_eq!(door.is_active().unwrap(), n % 2 == 0);
     }
@@ -97,9 +97,9 @@ fn a_change_of_the_same_length_within_one_tick_of_the_clock_is_seen() {
 
 #[test]
 fn an_unset_input_follows_its_bias_and_a_set_one_the_file() {
-    let bench = Bench::new();
-    bench.write(&json!({"inputs": {"GPIO5": 0}}));
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    rig.write(&json!({"inputs": {"GPIO5": 0}}));
+    let mut bus = rig.open();
     let mut level = |line: &str, bias| bus.input(&input(line, bias)).unwrap().is_active().unwrap();
     assert!(level("GPIO17", Bias::PullUp));
     assert!(!level("GPIO22", Bias::PullDown) && !level("GPIO23", Bias::AsIs));
@@ -108,12 +108,12 @@ fn an_unset_input_follows_its_bias_and_a_set_one_the_file() {
 
 #[test]
 fn a_debounced_change_is_reported_when_it_has_lasted() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     let debounce = Duration::from_millis(20);
     let mut door = bus.input(&InputRequest { debounce, ..input("GPIO17", Bias::AsIs) }).unwrap();
     let start = monotonic() + Duration::from_secs(1);
-    bench.write(&json!({"inputs": {"GPIO17": 1}}));
+    rig.write(&json!({"inputs": {"GPIO17": 1}}));
     assert_eq!(bus.refresh_at(start), Some(debounce));
     assert!(door.take_edges().unwrap().is_empty() && !door.is_active().unwrap());
     assert_eq!(bus.refresh_at(start + debounce), Some(LOOK_EVERY));
@@ -132,67 +132,67 @@ fn a_line_is_held_by_its_first_claim_until_that_is_dropped() {
 
 #[test]
 fn our_lines_return_to_a_file_whose_writer_left_them_out_or_changed_them() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     let _pump = bus.output(&output("GPIO27", false, true)).unwrap();
     let _fan = bus
         .pwm(&PwmRequest { place: PwmPlace::Channel(0), period: LOOK_EVERY, percent: 40.0, inverted: false })
         .unwrap();
-    bench.write(&json!({"inputs": {"GPIO17": 1}, "lines": {"GPIO27": 0, "GPIO4": 1}, "note": "mine"}));
+    rig.write(&json!({"inputs": {"GPIO17": 1}, "lines": {"GPIO27": 0, "GPIO4": 1}, "note": "mine"}));
     bus.refresh().unwrap();
-    let file = bench.read();
+    let file = rig.read();
     assert_eq!(file["lines"], json!({"GPIO27": 1, "GPIO4": 1}));
     assert_eq!((&file["inputs"], &file["note"]), (&json!({"GPIO17": 1}), &json!("mine")));
     assert_eq!(file["pwm"], json!({"0": 40.0}));
-    bench.write(&json!({}));
+    rig.write(&json!({}));
     bus.refresh().unwrap();
-    assert_eq!(bench.read()["lines"], json!({"GPIO27": 1, "GPIO4": 1}));
-    assert_eq!(bench.read()["inputs"], json!({"GPIO17": 1}));
+    assert_eq!(rig.read()["lines"], json!({"GPIO27": 1, "GPIO4": 1}));
+    assert_eq!(rig.read()["inputs"], json!({"GPIO17": 1}));
 }
 
 #[test]
 fn a_second_process_writes_its_own_line_only() {
-    let bench = Bench::new();
+    let rig = SimRig::new();
     {
-        let mut service = bench.open();
+        let mut service = rig.open();
         let _pump = service.output(&output("GPIO27", false, true)).unwrap();
         let _valve = service.output(&output("GPIO22", false, true)).unwrap();
     }
-    let mut safe_state = bench.open();
+    let mut safe_state = rig.open();
     drop(safe_state.output(&output("GPIO27", false, false)).unwrap());
-    assert_eq!(bench.read()["lines"], json!({"GPIO27": 0, "GPIO22": 1}));
+    assert_eq!(rig.read()["lines"], json!({"GPIO27": 0, "GPIO22": 1}));
 }
 
 #[test]
 fn the_last_change_waits_for_a_file_that_somebody_is_writing() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
-    fs::write(&bench.path, r#"{"inputs":{"#).unwrap();
+    fs::write(&rig.path, r#"{"inputs":{"#).unwrap();
     pump.set(true).unwrap();
     bus.refresh().unwrap();
-    assert_eq!(fs::read_to_string(&bench.path).unwrap(), r#"{"inputs":{"#);
-    bench.write(&json!({"inputs": {"GPIO17": 1}}));
+    assert_eq!(fs::read_to_string(&rig.path).unwrap(), r#"{"inputs":{"#);
+    rig.write(&json!({"inputs": {"GPIO17": 1}}));
     drop((bus, pump));
-    assert_eq!(bench.read()["lines"]["GPIO27"], 1);
-    assert_eq!(bench.read()["inputs"]["GPIO17"], 1);
+    assert_eq!(rig.read()["lines"]["GPIO27"], 1);
+    assert_eq!(rig.read()["inputs"]["GPIO17"], 1);
 }
 
 #[test]
 fn an_empty_file_made_beforehand_is_filled() {
-    let bench = Bench::new();
-    fs::write(&bench.path, "").unwrap();
-    drop(bench.open());
-    assert_eq!(bench.read()["lines"], json!({}));
+    let rig = SimRig::new();
+    fs::write(&rig.path, "").unwrap();
+    drop(rig.open());
+    assert_eq!(rig.read()["lines"], json!({}));
 }
 
 #[test]
 fn a_chip_is_told_in_the_file_and_changed_from_there() {
-    let bench = Bench::new();
-    bench.write(&json!({"chips": {"72": {"temperature": 25}}}));
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    rig.write(&json!({"chips": {"72": {"temperature": 25}}}));
+    let mut bus = rig.open();
     bus.expect(stand_in::NAME, &[Claim::Address(0x48)]);
-    let chip = bench.read()["chips"]["72"].clone();
+    let chip = rig.read()["chips"]["72"].clone();
     assert_eq!(
         (&chip["chip"], &chip["temperature"], &chip["fault"]),
         (&json!(stand_in::NAME), &json!(25), &Value::Null)
@@ -201,28 +201,28 @@ fn a_chip_is_told_in_the_file_and_changed_from_there() {
     let mut bytes = [0; 2];
     i2c.write_read(0x48, &[0], &mut bytes).unwrap();
     assert_eq!(bytes, [0x19, 0x00]);
-    bench.write(&json!({"chips": {"0x48": {"fault": "nak"}}}));
+    rig.write(&json!({"chips": {"0x48": {"fault": "nak"}}}));
     bus.refresh().unwrap();
     assert!(matches!(i2c.read(0x48, &mut bytes), Err(BusError::NoAcknowledge { address: 0x48 })));
-    bench.write(&json!({"chips": {"0x48": {"fault": null, "temperature": 30.5}}}));
+    rig.write(&json!({"chips": {"0x48": {"fault": null, "temperature": 30.5}}}));
     bus.refresh().unwrap();
     i2c.write_read(0x48, &[0], &mut bytes).unwrap();
     assert_eq!(bytes, [0x1e, 0x80]);
     bus.refresh().unwrap();
-    assert_eq!(bench.read()["chips"]["0x48"]["temperature"], 30.5);
+    assert_eq!(rig.read()["chips"]["0x48"]["temperature"], 30.5);
 }
 
 #[test]
 fn what_makes_no_sense_in_the_file_is_ignored_and_kept() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     bus.expect(stand_in::NAME, &[Claim::Address(0x48)]);
     let odd = json!({"chip": "toaster", "temperature": "hot", "colour": 3, "fault": "rust"});
-    bench.write(&json!({"chips": {"0x48": odd, "0x999": {}, "x": 1}, "inputs": {"GPIO17": 7}, "pwm": {"a": "b"}}));
+    rig.write(&json!({"chips": {"0x48": odd, "0x999": {}, "x": 1}, "inputs": {"GPIO17": 7}, "pwm": {"a": "b"}}));
     bus.refresh().unwrap();
     let mut bytes = [0; 2];
     assert!(bus.i2c().unwrap().write_read(0x48, &[0], &mut bytes).is_ok());
-    assert_eq!(bench.read()["chips"]["0x48"]["chip"], "toaster");
+    assert_eq!(rig.read()["chips"]["0x48"]["chip"], "toaster");
 }
 
 /// What a bus gives, and a way to ask it.
@@ -230,8 +230,8 @@ type Asked = (&'static str, Box<dyn FnMut() -> Result<(), BusError>>);
 
 #[test]
 fn whatever_is_on_a_bus_that_has_gone_says_so_until_it_is_opened_again() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     bus.expect(stand_in::NAME, &[Claim::Address(0x48)]);
     let (mut door, mut pump) =
         (bus.input(&input("GPIO17", Bias::AsIs)).unwrap(), bus.output(&output("GPIO27", false, false)).unwrap());
@@ -265,13 +265,13 @@ fn whatever_is_on_a_bus_that_has_gone_says_so_until_it_is_opened_again() {
     for (what, ask) in &mut asked {
         assert!(ask().is_ok(), "{what}");
     }
-    let mut document = bench.read();
+    let mut document = rig.read();
     document["gone"] = json!(true);
-    bench.write(&document);
+    rig.write(&document);
     assert!(bus.refresh().unwrap_err().is_gone());
-    assert!(SimBus::open(Some(bench.path.clone()), stand_in::find).is_err_and(|error| error.is_gone()));
+    assert!(SimBus::open(Some(rig.path.clone()), stand_in::find).is_err_and(|error| error.is_gone()));
     document["gone"] = json!(false);
-    bench.write(&document);
+    rig.write(&document);
     assert!(bus.refresh().unwrap_err().is_gone(), "what is open stays dead");
     for (what, ask) in &mut asked {
         assert!(ask().is_err_and(|error| error.is_gone()), "{what}");
@@ -283,17 +283,17 @@ fn whatever_is_on_a_bus_that_has_gone_says_so_until_it_is_opened_again() {
     ];
     assert!(claims.iter().all(|error| error.as_ref().is_some_and(BusError::is_gone)), "{claims:?}");
     drop(asked);
-    let mut again = bench.open();
+    let mut again = rig.open();
     assert!(again.refresh().is_ok() && !again.input(&input("GPIO17", Bias::AsIs)).unwrap().is_active().unwrap());
 }
 
 #[test]
 fn a_reader_who_hammers_the_file_never_sees_half_of_it() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
     let (done, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let (path, finished, counted) = (bench.path.clone(), Arc::clone(&done), Arc::clone(&reads));
+    let (path, finished, counted) = (rig.path.clone(), Arc::clone(&done), Arc::clone(&reads));
     let reader = std::thread::spawn(move || {
         while !finished.load(Ordering::Relaxed) {
             assert!(read(&path)["lines"]["GPIO27"].is_u64());
@@ -312,11 +312,11 @@ fn a_reader_who_hammers_the_file_never_sees_half_of_it() {
 
 #[test]
 fn nothing_is_lost_when_two_write_at_once() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
     let mut door = bus.input(&input("GPIO17", Bias::AsIs)).unwrap();
-    let path = bench.path.clone();
+    let path = rig.path.clone();
     let writer = std::thread::spawn(move || {
         for n in 1..=300_u64 {
             let temporary = path.with_extension("writer");
@@ -332,19 +332,19 @@ fn nothing_is_lost_when_two_write_at_once() {
     writer.join().unwrap();
     bus.refresh().unwrap();
     assert!(!door.is_active().unwrap());
-    let file = bench.read();
+    let file = rig.read();
     assert_eq!((&file["inputs"]["GPIO4"], &file["lines"]["GPIO27"]), (&json!(0), &json!(u8::from(on))));
 }
 
 #[test]
 fn what_is_written_in_place_is_taken_over_although_we_write_too() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     let mut pump = bus.output(&output("GPIO27", false, false)).unwrap();
     let mut door = bus.input(&input("GPIO17", Bias::AsIs)).unwrap();
     let (mut on, mut in_time) = (false, 0);
     for n in 1..=100_u64 {
-        let (path, began) = (bench.path.clone(), monotonic());
+        let (path, began) = (rig.path.clone(), monotonic());
         let writer = std::thread::spawn(move || {
             fs::write(&path, json!({"inputs": {"GPIO17": n % 2}}).to_string()).unwrap();
         });
@@ -360,7 +360,7 @@ fn what_is_written_in_place_is_taken_over_although_we_write_too() {
         }
         writer.join().unwrap();
         bus.refresh().unwrap();
-        assert_eq!(bench.read()["lines"]["GPIO27"], u8::from(on));
+        assert_eq!(rig.read()["lines"]["GPIO27"], u8::from(on));
         // What a writer that the machine stops for longer has put into a replaced version is not looked for.
         if monotonic() - began < STRAY_FOR {
             assert_eq!(door.is_active().unwrap(), n % 2 == 1, "after {n} writes");
@@ -403,13 +403,13 @@ fn a_state_file_in_no_folder_cannot_be_opened() {
 
 #[test]
 fn a_device_of_the_kernel_is_a_file_and_an_entry_of_the_state_file() {
-    let bench = Bench::new();
-    let mut bus = bench.open();
+    let rig = SimRig::new();
+    let mut bus = rig.open();
     bus.expect(stand_in::NAME, &[DEVICE.claim("28-00000a1b2c3d"), uart::PORT.only(), spi::CHIP_SELECT.only()]);
-    let mut places: Vec<_> = bench.read()["chips"].as_object().unwrap().keys().cloned().collect();
+    let mut places: Vec<_> = rig.read()["chips"].as_object().unwrap().keys().cloned().collect();
     places.sort();
     assert_eq!(places, ["28-00000a1b2c3d", "spi", "uart"]);
-    bench.write(&json!({"chips": {"uart": {"fault": "time-out"}, "spi": {"fault": "nak"}}}));
+    rig.write(&json!({"chips": {"uart": {"fault": "time-out"}, "spi": {"fault": "nak"}}}));
     bus.refresh().unwrap();
     let mut port = bus.uart(&UartRequest { baud: 9600 }).unwrap();
     assert!(matches!(port.read(&mut [0], Duration::ZERO), Err(BusError::Wires { .. })));

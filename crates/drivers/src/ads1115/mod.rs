@@ -289,7 +289,7 @@ fn volts(code: u16, range: Range) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings, without};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings, without};
 
     const PRESENT: ([u8; 1], [u8; 2]) = ([1], [0x85, 0x83]);
 
@@ -384,23 +384,23 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("ads1115", 0x48);
-        let mut sensor = transcript::build(&ADS1115, &mut bench).unwrap();
-        bench.set("voltage_2", 3.3);
+        let mut chip = ChipUnderTest::with("ads1115", 0x48);
+        let mut sensor = transcript::build(&ADS1115, &mut chip).unwrap();
+        chip.set("voltage_2", 3.3);
         let measurements = sensor.sample().unwrap();
         for (name, volts) in [("voltage_0", 1.2), ("voltage_1", 0.8), ("voltage_2", 3.3), ("voltage_3", 0.3)] {
             check(&measurements, name, volts, 0.000_063);
         }
-        bench.set("voltage_3", 4.2);
+        chip.set("voltage_3", 4.2);
         let measurements = without(sensor.sample(), &["voltage_3"]);
         check(&measurements, "voltage_2", 3.3, 0.000_063);
         assert_eq!(measurements.len(), 3, "the good ones");
-        bench.fault(Some("not-ready"));
+        chip.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady("the conversion"))));
-        bench.fault(Some("power-on"));
+        chip.fault(Some("power-on"));
         assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })));
-        bench.fault(None);
-        bench.set("voltage_3", 0.3);
+        chip.fault(None);
+        chip.set("voltage_3", 0.3);
         sensor.sample().unwrap();
     }
     /// One conversion of input 1 of an ADS1015 with this result.
@@ -429,9 +429,9 @@ mod tests {
 
     #[test]
     fn a_simulated_ads1015_is_read_as_its_world_is() {
-        let mut bench = Bench::with("ads1015", 0x48);
-        let mut sensor = transcript::build(&ADS1015, &mut bench).unwrap();
-        bench.set("voltage_2", 3.3);
+        let mut chip = ChipUnderTest::with("ads1015", 0x48);
+        let mut sensor = transcript::build(&ADS1015, &mut chip).unwrap();
+        chip.set("voltage_2", 3.3);
         let measurements = sensor.sample().unwrap();
         for (name, volts) in [("voltage_0", 1.2), ("voltage_1", 0.8), ("voltage_2", 3.3), ("voltage_3", 0.3)] {
             check(&measurements, name, volts, 0.001_01);

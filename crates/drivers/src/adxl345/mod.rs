@@ -229,7 +229,7 @@ fn acceleration(axis: &'static str, steps: i16, end: i16) -> Result<Measurement,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings, without};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings, without};
 
     /// With this BW_RATE and DATA_FORMAT; what an earlier program has left to read is thrown away.
     fn bring_up(rate: u8, format: u8) -> Vec<Step> {
@@ -334,43 +334,43 @@ mod tests {
 
     #[test]
     fn what_another_program_has_set_does_not_reach_a_result() {
-        let mut bench = Bench::with("adxl345", 0x53);
+        let mut chip = ChipUnderTest::with("adxl345", 0x53);
         // Offsets, a slow rate in low power, measuring, justified left, every result kept.
         for bytes in [&[0x1E, 9, 9, 9][..], &[0x2C, 0x16], &[0x2D, 0x08], &[0x31, 0x04], &[0x38, 0x9F]] {
-            bench.write(0x53, bytes).unwrap();
+            chip.write(0x53, bytes).unwrap();
         }
-        let measurements = transcript::build(&SPEC, &mut bench).unwrap().sample().unwrap();
+        let measurements = transcript::build(&SPEC, &mut chip).unwrap().sample().unwrap();
         check(&measurements, "acceleration_x", 0.0, 0.0);
         check(&measurements, "acceleration_z", 9.806_65, 1e-9);
     }
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("adxl345", 0x53);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("adxl345", 0x53);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         let world = [("acceleration_x", 3.25), ("acceleration_y", -150.0), ("acceleration_z", 9.8)];
         for (name, value) in world {
-            bench.set(name, value);
+            chip.set(name, value);
         }
         let measurements = sensor.sample().unwrap();
         for (name, value) in world {
             check(&measurements, name, value, 0.02);
         }
-        bench.set("acceleration_y", -160.0);
+        chip.set("acceleration_y", -160.0);
         without(sensor.sample(), &["acceleration_y"]);
-        bench.set("acceleration_y", 0.0);
-        bench.fault(Some("not-ready"));
+        chip.set("acceleration_y", 0.0);
+        chip.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));
-        bench.fault(Some("nak"));
+        chip.fault(Some("nak"));
         assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::NoAcknowledge { address: 0x53 }))));
         for fault in ["stuck", "power-on"] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })), "{fault}");
         }
-        bench.fault(None);
+        chip.fault(None);
         assert!(sensor.sample().is_err(), "the supply is back, the settings are not");
-        transcript::build(&SPEC, &mut bench).unwrap().sample().unwrap();
-        bench.fault(Some("wrong-id"));
-        assert!(matches!(transcript::build(&SPEC, &mut bench), Err(DriverError::NoDevice { .. })));
+        transcript::build(&SPEC, &mut chip).unwrap().sample().unwrap();
+        chip.fault(Some("wrong-id"));
+        assert!(matches!(transcript::build(&SPEC, &mut chip), Err(DriverError::NoDevice { .. })));
     }
 }

@@ -184,7 +184,7 @@ fn percent(word: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     /// What a real chip answered, as github.com/bilbobg/aht20 shows it with its values.
     const ANSWER: [u8; 7] = [0x1C, 0x3B, 0x5E, 0x86, 0x88, 0xB2, 0xD2];
@@ -274,11 +274,11 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("aht20", 0x38);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("aht20", 0x38);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for (celsius, percent) in [(21.5, 45.0), (-30.0, 2.0), (84.0, 99.0)] {
-            bench.set("temperature", celsius);
-            bench.set("humidity", percent);
+            chip.set("temperature", celsius);
+            chip.set("humidity", percent);
             let measurements = sensor.sample().unwrap();
             check(&measurements, "temperature", celsius, 0.001);
             check(&measurements, "humidity", percent, 0.001);
@@ -290,12 +290,12 @@ mod tests {
             ("power-on", "lost its calibration"),
             ("nak", "no answer"),
         ] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             let error = sensor.sample().unwrap_err().to_string();
             assert!(error.contains(expected), "{fault}: {error}");
         }
-        bench.fault(None);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        chip.fault(None);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         check(&sensor.sample().unwrap(), "temperature", 84.0, 0.001);
     }
 }

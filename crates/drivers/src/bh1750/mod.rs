@@ -179,7 +179,7 @@ fn lux(counts: u16, resolution: Resolution, time: u8) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     fn instructions(codes: [u8; 4]) -> impl Iterator<Item = Step> {
         codes.into_iter().map(|code| Step::Write(vec![code]))
@@ -238,17 +238,17 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("bh1750", 0x23);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("bh1750", 0x23);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for lux in [300.0, 1.5, 54_000.0] {
-            bench.set("illuminance", lux);
+            chip.set("illuminance", lux);
             check(&sensor.sample().unwrap(), "illuminance", lux, 0.42);
         }
-        bench.set("illuminance", 60_000.0);
+        chip.set("illuminance", 60_000.0);
         assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { .. })));
-        bench.set("illuminance", 300.0);
-        bench.fault(Some("power-on"));
-        bench.fault(None);
+        chip.set("illuminance", 300.0);
+        chip.fault(Some("power-on"));
+        chip.fault(None);
         check(&sensor.sample().unwrap(), "illuminance", 300.0, 0.42);
     }
 }

@@ -282,7 +282,7 @@ fn measurement_time_us(model: Model, oversampling: u32) -> u32 {
 mod tests {
     use super::*;
     use crate::bme280::compensation::example::{DATA_BYTES, HIGH, LOW};
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     fn bring_up() -> Vec<Step> {
         vec![
@@ -357,26 +357,26 @@ mod tests {
 
     #[test]
     fn a_chip_that_did_not_measure_is_not_believed() {
-        let mut bench = Bench::with("bme280", 0x76);
-        let mut sensor = transcript::build(&BME280, &mut bench).unwrap();
-        bench.fault(Some("power-on"));
+        let mut chip = ChipUnderTest::with("bme280", 0x76);
+        let mut sensor = transcript::build(&BME280, &mut chip).unwrap();
+        chip.fault(Some("power-on"));
         assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { quantity: "raw temperature", .. })));
-        bench.fault(Some("not-ready"));
+        chip.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady("the measurement"))));
-        bench.fault(None);
+        chip.fault(None);
         sensor.sample().unwrap();
     }
 
     #[test]
     fn the_simulated_chips_are_read_as_their_world_is() {
         for (spec, driver) in [(&BME280, "bme280"), (&BMP280, "bmp280")] {
-            let mut bench = Bench::with(driver, 0x76);
-            let mut sensor = transcript::build(spec, &mut bench).unwrap();
+            let mut chip = ChipUnderTest::with(driver, 0x76);
+            let mut sensor = transcript::build(spec, &mut chip).unwrap();
             for (celsius, percent, hectopascal) in [(21.5, 45.0, 1013.2), (-12.25, 93.0, 655.0), (60.0, 5.0, 1090.0)] {
-                bench.set("temperature", celsius);
-                bench.set("pressure", hectopascal);
+                chip.set("temperature", celsius);
+                chip.set("pressure", hectopascal);
                 if driver == "bme280" {
-                    bench.set("humidity", percent);
+                    chip.set("humidity", percent);
                 }
                 let measurements = sensor.sample().unwrap();
                 check(&measurements, "temperature", celsius, 0.011);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::bme680::compensation::example::{HIGH, LAST, LOW};
-use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
 fn bring_up(variant: u8) -> Vec<Step> {
     vec![
@@ -143,15 +143,15 @@ fn the_identity_distinguishes_the_two_and_a_bme280() {
 #[test]
 fn the_simulated_chips_are_read_as_their_world_is() {
     for (spec, driver) in [(&BME680, "bme680"), (&BME688, "bme688")] {
-        let mut bench = Bench::with(driver, 0x76);
-        let mut sensor = transcript::build(spec, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with(driver, 0x76);
+        let mut sensor = transcript::build(spec, &mut chip).unwrap();
         for (celsius, percent, hectopascal, ohm) in
             [(21.5, 45.0, 1013.2, 80_000.0), (-12.25, 93.0, 655.0, 2_000.0), (60.0, 5.0, 1090.0, 4_500_000.0)]
         {
-            bench.set("temperature", celsius);
-            bench.set("humidity", percent);
-            bench.set("pressure", hectopascal);
-            bench.set("gas_resistance", ohm);
+            chip.set("temperature", celsius);
+            chip.set("humidity", percent);
+            chip.set("pressure", hectopascal);
+            chip.set("gas_resistance", ohm);
             let measurements = sensor.sample().unwrap();
             check(&measurements, "temperature", celsius, 0.005);
             check(&measurements, "humidity", percent, 0.05);
@@ -159,13 +159,13 @@ fn the_simulated_chips_are_read_as_their_world_is() {
             check(&measurements, "pressure", hectopascal, 0.1);
             check(&measurements, "gas_resistance", ohm, ohm * 0.001);
         }
-        bench.fault(Some("power-on"));
+        chip.fault(Some("power-on"));
         assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { .. }) | Ok(_)));
-        let mut fresh = transcript::build(spec, &mut bench).unwrap();
+        let mut fresh = transcript::build(spec, &mut chip).unwrap();
         assert!(matches!(fresh.sample(), Err(DriverError::OutOfRange { quantity: "raw temperature", .. })));
-        bench.fault(Some("not-ready"));
+        chip.fault(Some("not-ready"));
         assert!(matches!(fresh.sample(), Err(DriverError::NotReady("the measurement"))));
-        bench.fault(Some("wrong-id"));
-        assert!(matches!(transcript::build(spec, &mut bench), Err(DriverError::NoDevice { .. })));
+        chip.fault(Some("wrong-id"));
+        assert!(matches!(transcript::build(spec, &mut chip), Err(DriverError::NoDevice { .. })));
     }
 }

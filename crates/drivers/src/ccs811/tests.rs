@@ -1,5 +1,5 @@
 use super::*;
-use crate::transcript::{self, Bench, CountedDelay, Script, Step, Transcript, check, settings};
+use crate::transcript::{self, ChipUnderTest, CountedDelay, Script, Step, Transcript, check, settings};
 
 fn register(register: u8, value: u8) -> Step {
     Step::WriteRead(vec![register], vec![value])
@@ -133,23 +133,23 @@ fn a_missing_chip_another_chip_and_one_without_firmware_are_named() {
 
 #[test]
 fn the_simulated_chip_is_read_as_its_world_is() {
-    let mut bench = Bench::with("ccs811", 0x5A);
+    let mut chip = ChipUnderTest::with("ccs811", 0x5A);
     for restart in 0..2 {
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         assert!(matches!(sensor.sample(), Err(DriverError::TooEarly(_))), "start {restart}");
         for (ppm, ppb) in [(400.0, 0.0), (1234.0, 567.0), (32_768.0, 32_768.0)] {
-            bench.set("eco2", ppm);
-            bench.set("tvoc", ppb);
+            chip.set("eco2", ppm);
+            chip.set("tvoc", ppb);
             let measurements = transcript::patiently(sensor.as_mut()).unwrap();
             check(&measurements, "eco2", ppm, 0.0);
             check(&measurements, "tvoc", ppb, 0.0);
         }
         for fault in ["power-on", "not-ready", "stuck"] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             let lost = transcript::patiently(sensor.as_mut());
             assert!(matches!(lost, Err(DriverError::NoDevice { .. })), "{fault}: {lost:?}");
-            bench.fault(None);
-            sensor = transcript::build(&SPEC, &mut bench).unwrap();
+            chip.fault(None);
+            sensor = transcript::build(&SPEC, &mut chip).unwrap();
         }
     }
 }

@@ -195,7 +195,7 @@ impl Sensor for Dht {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{KernelBench, check};
+    use crate::transcript::{KernelChip, check};
     use fieldgate_bus::sysfs::HostBus;
     use std::fs;
 
@@ -280,24 +280,24 @@ mod tests {
 
     #[test]
     fn the_simulated_sensors_are_read_as_their_world_is() {
-        let mut bench = KernelBench::with(&DHT22, &[]);
-        let mut sensor = bench.build();
+        let mut chip = KernelChip::with(&DHT22, &[]);
+        let mut sensor = chip.build();
         for (celsius, percent) in [(21.5, 45.0), (-12.3, 99.9)] {
-            bench.set("temperature", celsius);
-            bench.set("humidity", percent);
+            chip.set("temperature", celsius);
+            chip.set("humidity", percent);
             let sampled = sensor.sample().unwrap();
             check(&sampled, "temperature", celsius, 1e-9);
             check(&sampled, "humidity", percent, 1e-9);
         }
         for (fault, errno) in [("nak", Errno::TIMEDOUT), ("checksum", Errno::IO)] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             let error = sensor.sample().unwrap_err();
             let DriverError::Bus(BusError::Io { source, .. }) = &error else { panic!("{error}") };
             assert!(error.is_transient() && Errno::from_io_error(source) == Some(errno), "{fault}: {error}");
         }
-        bench.fault(Some("power-on"));
+        chip.fault(Some("power-on"));
         assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { .. })), "zeros");
-        let mut bench = KernelBench::with(&DHT11, &[("device", "dht11@4")]);
-        check(&bench.build().sample().unwrap(), "temperature", 22.0, 0.0);
+        let mut chip = KernelChip::with(&DHT11, &[("device", "dht11@4")]);
+        check(&chip.build().sample().unwrap(), "temperature", 22.0, 0.0);
     }
 }

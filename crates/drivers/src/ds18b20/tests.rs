@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::transcript::{KernelBench, check};
+use crate::transcript::{KernelChip, check};
 use fieldgate_bus::Bus;
 use fieldgate_bus::sysfs::HostBus;
 
@@ -144,22 +144,22 @@ fn one_that_the_kernel_has_dropped_is_looked_for_again() {
 
 #[test]
 fn the_simulated_thermometer_is_read_as_its_world_is() {
-    let mut bench = KernelBench::with(&SPEC, &[("id", ID)]);
-    let mut sensor = bench.build();
+    let mut chip = KernelChip::with(&SPEC, &[("id", ID)]);
+    let mut sensor = chip.build();
     for celsius in [21.5, -55.0, 0.0, 85.0, 124.9375] {
-        bench.set("temperature", celsius);
+        chip.set("temperature", celsius);
         check(&sensor.sample().unwrap(), "temperature", celsius, 0.0);
     }
-    bench.set("temperature", 20.0);
+    chip.set("temperature", 20.0);
     for (fault, ready) in [("power-on", true), ("checksum", false), ("nak", false), ("stuck", false)] {
-        bench.fault(Some(fault));
+        chip.fault(Some(fault));
         let refused = sensor.sample();
         assert_eq!(matches!(refused, Err(DriverError::NotReady(_))), ready, "{fault}: {refused:?}");
         assert!(refused.is_err_and(|error| error.is_transient()), "{fault}");
     }
-    bench.fault(None);
+    chip.fault(None);
     check(&sensor.sample().unwrap(), "temperature", 20.0, 0.0);
-    assert!(KernelBench::with(&SPEC, &[]).build().sample().is_ok(), "the only one");
+    assert!(KernelChip::with(&SPEC, &[]).build().sample().is_ok(), "the only one");
 }
 
 #[test]

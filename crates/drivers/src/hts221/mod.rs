@@ -192,7 +192,7 @@ fn read<const N: usize>(i2c: &mut impl I2c<Error = BusError>, address: u8, first
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     /// H0 26.5 % at 9, H1 66 % at −10540, as a user of the chip published them; T0 33.125 °C at −20, T1 56.5 °C at 1476, for
     /// their upper bits.
@@ -290,11 +290,11 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("hts221", 0x5F);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("hts221", 0x5F);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for (celsius, percent) in [(21.5, 45.0), (-39.9, 0.0), (119.9, 100.0)] {
-            bench.set("temperature", celsius);
-            bench.set("humidity", percent);
+            chip.set("temperature", celsius);
+            chip.set("humidity", percent);
             let measurements = sensor.sample().unwrap();
             check(&measurements, "temperature", celsius, 0.008);
             check(&measurements, "humidity", percent, 0.002);
@@ -305,15 +305,15 @@ mod tests {
             ("power-on", "lost its supply"),
             ("nak", "no answer"),
         ] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             let error = sensor.sample().unwrap_err().to_string();
             assert!(error.contains(expected), "{fault}: {error}");
         }
-        bench.fault(Some("wrong-id"));
-        let refused = transcript::build(&SPEC, &mut bench);
+        chip.fault(Some("wrong-id"));
+        let refused = transcript::build(&SPEC, &mut chip);
         assert!(matches!(refused, Err(DriverError::NoDevice { .. })));
-        bench.fault(None);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        chip.fault(None);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         check(&sensor.sample().unwrap(), "temperature", 119.9, 0.008);
     }
 }

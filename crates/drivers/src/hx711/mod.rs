@@ -149,7 +149,7 @@ impl Sensor for Hx711 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{KernelBench, check, settings};
+    use crate::transcript::{KernelChip, check, settings};
     use fieldgate_bus::Bus;
     use fieldgate_bus::sysfs::HostBus;
     use std::fs;
@@ -209,20 +209,20 @@ mod tests {
 
     #[test]
     fn the_simulated_converter_is_read_as_its_world_is() {
-        let mut bench = KernelBench::with(&SPEC, &[("scale", "20000"), ("tare", "-8000")]);
-        let mut sensor = bench.build();
+        let mut chip = KernelChip::with(&SPEC, &[("scale", "20000"), ("tare", "-8000")]);
+        let mut sensor = chip.build();
         for counts in [12_000.0, -7.0, 8_388_606.0] {
-            bench.set("counts", counts);
+            chip.set("counts", counts);
             check(&sensor.sample().unwrap(), "weight", (counts + 8000.0) / 20_000.0, 1e-9);
         }
         for counts in [8_388_607.0, -8_388_608.0, 1e9] {
-            bench.set("counts", counts);
+            chip.set("counts", counts);
             assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { .. })), "{counts}");
         }
-        let mut named = KernelBench::with(&SPEC, &[("scale", "1"), ("parent", "weight")]);
+        let mut named = KernelChip::with(&SPEC, &[("scale", "1"), ("parent", "weight")]);
         check(&named.build().sample().unwrap(), "weight", 120_000.0, 0.0);
         for fault in ["nak", "not-ready"] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             let error = sensor.sample().unwrap_err();
             assert!(matches!(&error, DriverError::Bus(BusError::Io { .. })) && error.is_transient(), "{error}");
         }

@@ -215,7 +215,7 @@ fn volts(bus: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings, without};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings, without};
 
     /// 32 V, 320 mV, 16 conversions of each, triggered.
     const DEFAULT: [u8; 2] = [0x3E, 0x63];
@@ -308,27 +308,27 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("ina219", 0x40);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("ina219", 0x40);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for (volts, amperes) in [(12.0, 0.5), (3.3, -1.25), (25.6, 3.1)] {
-            bench.set("voltage", volts);
-            bench.set("current", amperes);
+            chip.set("voltage", volts);
+            chip.set("current", amperes);
             let measurements = sensor.sample().unwrap();
             check(&measurements, "voltage", volts, 0.002_1);
             check(&measurements, "current", amperes, 0.000_051);
             check(&measurements, "power", volts * amperes, 0.008);
         }
-        bench.set("current", 3.4);
+        chip.set("current", 3.4);
         let measurements = without(sensor.sample(), &["current", "power"]);
         assert_eq!(measurements.len(), 1, "the voltage is good");
-        bench.set("current", 0.5);
-        bench.fault(Some("not-ready"));
+        chip.set("current", 0.5);
+        chip.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));
         for fault in ["power-on", "stuck"] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })), "{fault}");
         }
-        bench.fault(None);
+        chip.fault(None);
         sensor.sample().unwrap();
     }
 }

@@ -212,7 +212,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Ina226<I, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings, without};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings, without};
 
     /// 16 conversions of 1.1 ms of each, triggered.
     const DEFAULT: [u8; 2] = [0x45, 0x23];
@@ -311,29 +311,29 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("ina226", 0x40);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("ina226", 0x40);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for (volts, amperes) in [(12.0, 0.5), (3.3, -0.8125), (35.9, 0.8)] {
-            bench.set("voltage", volts);
-            bench.set("current", amperes);
+            chip.set("voltage", volts);
+            chip.set("current", amperes);
             let measurements = sensor.sample().unwrap();
             check(&measurements, "voltage", volts, 0.000_63);
             check(&measurements, "current", amperes, 0.000_013);
             check(&measurements, "power", volts * amperes, 0.001);
         }
-        bench.set("current", 0.9);
+        chip.set("current", 0.9);
         let measurements = without(sensor.sample(), &["current", "power"]);
         assert_eq!(measurements.len(), 1, "the voltage is good");
-        bench.set("current", 0.5);
-        bench.fault(Some("not-ready"));
+        chip.set("current", 0.5);
+        chip.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));
         for fault in ["power-on", "stuck"] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })), "{fault}");
         }
-        bench.fault(Some("wrong-id"));
-        assert!(matches!(transcript::build(&SPEC, &mut bench), Err(DriverError::NoDevice { .. })));
-        bench.fault(None);
+        chip.fault(Some("wrong-id"));
+        assert!(matches!(transcript::build(&SPEC, &mut chip), Err(DriverError::NoDevice { .. })));
+        chip.fault(None);
         sensor.sample().unwrap();
     }
 }

@@ -201,7 +201,7 @@ fn volts(code: u16, reference: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, Exchange, check, settings, without};
+    use crate::transcript::{self, ChipUnderTest, Exchange, check, settings, without};
 
     /// What the chip answers with this code, the bits before the null bit floating high.
     fn answer(code: u64) -> [u8; 5] {
@@ -262,21 +262,21 @@ mod tests {
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
         for (spec, channels) in [(&MCP3008, 8), (&MCP3004, 4)] {
-            let mut bench = Bench::with(spec.name, 0);
-            let mut sensor = transcript::build(spec, &mut bench).unwrap();
+            let mut chip = ChipUnderTest::with(spec.name, 0);
+            let mut sensor = transcript::build(spec, &mut chip).unwrap();
             let volts = |channel: usize| 0.3 * channel as f64;
             for (channel, name) in NAMES.iter().enumerate().take(channels) {
-                bench.set(name, volts(channel));
+                chip.set(name, volts(channel));
             }
             let sampled = sensor.sample().unwrap();
             assert_eq!(sampled.len(), channels);
             for (channel, name) in NAMES.iter().enumerate().take(channels) {
                 check(&sampled, name, volts(channel), 0.0033);
             }
-            bench.fault(Some("nak"));
+            chip.fault(Some("nak"));
             assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })));
-            bench.fault(Some("stuck"));
-            assert!(transcript::build(spec, &mut bench).is_err());
+            chip.fault(Some("stuck"));
+            assert!(transcript::build(spec, &mut chip).is_err());
         }
     }
 }

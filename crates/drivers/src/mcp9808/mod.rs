@@ -135,7 +135,7 @@ fn celsius(word: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     fn start(steps: impl IntoIterator<Item = Step>) -> Result<Mcp9808<Transcript>, DriverError> {
         let mut delay = CountedDelay::default();
@@ -203,28 +203,28 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let bench = Bench::with("mcp9808", 0x18);
-        let build = || Mcp9808::start(bench.clone(), &mut CountedDelay::default(), &settings(&SPEC, &[]));
+        let chip = ChipUnderTest::with("mcp9808", 0x18);
+        let build = || Mcp9808::start(chip.clone(), &mut CountedDelay::default(), &settings(&SPEC, &[]));
         let mut sensor = build().unwrap();
         for celsius in [21.5, -39.9, 124.9] {
-            bench.set("temperature", celsius);
+            chip.set("temperature", celsius);
             check(&sensor.sample().unwrap(), "temperature", celsius, 0.032);
         }
         for fault in ["power-on", "stuck"] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })), "{fault}");
         }
-        bench.fault(Some("nak"));
+        chip.fault(Some("nak"));
         assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::NoAcknowledge { address: 0x18 }))));
-        bench.fault(Some("wrong-id"));
+        chip.fault(Some("wrong-id"));
         assert!(matches!(build(), Err(DriverError::NoDevice { .. })));
-        bench.fault(None);
+        chip.fault(None);
         check(&build().unwrap().sample().unwrap(), "temperature", 124.9, 0.032);
     }
 
     #[test]
     fn it_is_built_as_the_worker_does() {
-        let mut sensor = transcript::build(&SPEC, &mut Bench::with("mcp9808", 0x18)).unwrap();
+        let mut sensor = transcript::build(&SPEC, &mut ChipUnderTest::with("mcp9808", 0x18)).unwrap();
         check(&sensor.sample().unwrap(), "temperature", 21.5, 0.0);
     }
 }

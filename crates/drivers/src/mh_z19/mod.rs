@@ -202,17 +202,17 @@ fn checksum(bytes: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, Ticks, check, settings};
+    use crate::transcript::{self, ChipUnderTest, Ticks, check, settings};
 
-    fn sensor(bench: &Bench, given: &[(&str, &str)]) -> (MhZ19, Ticks) {
+    fn sensor(chip: &ChipUnderTest, given: &[(&str, &str)]) -> (MhZ19, Ticks) {
         let ticks = Ticks::default();
-        let sensor = MhZ19::start(Box::new(bench.clone()), Box::new(ticks.clone()), &settings(&SPEC, given)).unwrap();
+        let sensor = MhZ19::start(Box::new(chip.clone()), Box::new(ticks.clone()), &settings(&SPEC, given)).unwrap();
         (sensor, ticks)
     }
 
     /// A sensor that has booted and is warm.
-    fn warm(bench: &Bench, given: &[(&str, &str)]) -> (MhZ19, Ticks) {
-        let (mut sensor, ticks) = sensor(bench, given);
+    fn warm(chip: &ChipUnderTest, given: &[(&str, &str)]) -> (MhZ19, Ticks) {
+        let (mut sensor, ticks) = sensor(chip, given);
         while matches!(sensor.sample(), Err(DriverError::TooEarly(_))) {
             ticks.pass(30);
         }
@@ -228,8 +228,8 @@ mod tests {
 
     #[test]
     fn nothing_is_reported_before_it_has_booted_and_warmed_up() {
-        let bench = Bench::with("mh-z19", 0);
-        let (mut sensor, ticks) = sensor(&bench, &[]);
+        let chip = ChipUnderTest::with("mh-z19", 0);
+        let (mut sensor, ticks) = sensor(&chip, &[]);
         for _ in 0..2 {
             ticks.pass(250);
             assert!(matches!(sensor.sample(), Err(DriverError::TooEarly("the MH-Z19 boots"))));
@@ -244,12 +244,12 @@ mod tests {
 
     #[test]
     fn a_loss_of_supply_begins_the_warm_up_again_and_the_settings_are_sent_again() {
-        let bench = Bench::with("mh-z19", 0);
-        let (mut sensor, ticks) = warm(&bench, &[("range", "2000")]);
+        let chip = ChipUnderTest::with("mh-z19", 0);
+        let (mut sensor, ticks) = warm(&chip, &[("range", "2000")]);
         assert!(sensor.sample().is_ok());
-        bench.fault(Some("power-on"));
-        bench.fault(None);
-        bench.set("co2", 2500.0);
+        chip.fault(Some("power-on"));
+        chip.fault(None);
+        chip.set("co2", 2500.0);
         for _ in 0..7 {
             ticks.pass(29);
             assert!(matches!(sensor.sample(), Err(DriverError::TooEarly(_))));
@@ -262,9 +262,9 @@ mod tests {
 
     #[test]
     fn a_sensor_that_boots_for_ever_is_reported() {
-        let bench = Bench::with("mh-z19", 0);
-        let (mut sensor, ticks) = sensor(&bench, &[]);
-        bench.fault(Some("not-ready"));
+        let chip = ChipUnderTest::with("mh-z19", 0);
+        let (mut sensor, ticks) = sensor(&chip, &[]);
+        chip.fault(Some("not-ready"));
         for _ in 0..10 {
             ticks.pass(60);
             assert!(matches!(sensor.sample(), Err(DriverError::TooEarly(_))));
@@ -275,35 +275,35 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_range_and_zero_are_refused() {
-        let bench = Bench::with("mh-z19", 0);
-        let (mut sensor, _) = warm(&bench, &[("range", "5000")]);
+        let chip = ChipUnderTest::with("mh-z19", 0);
+        let (mut sensor, _) = warm(&chip, &[("range", "5000")]);
         for (ppm, good) in [(0.0, false), (1.0, true), (4999.0, true), (5000.0, false), (60_000.0, false)] {
-            bench.set("co2", ppm);
+            chip.set("co2", ppm);
             assert_eq!(sensor.sample().is_ok(), good, "{ppm}");
         }
     }
 
     #[test]
     fn damage_silence_and_another_device_are_distinguished() {
-        let bench = Bench::with("mh-z19", 0);
-        let (mut sensor, _) = warm(&bench, &[]);
-        bench.fault(Some("checksum"));
+        let chip = ChipUnderTest::with("mh-z19", 0);
+        let (mut sensor, _) = warm(&chip, &[]);
+        chip.fault(Some("checksum"));
         assert!(matches!(sensor.sample(), Err(DriverError::BadChecksum { .. })));
-        bench.fault(Some("nak"));
+        chip.fault(Some("nak"));
         let error = sensor.sample().unwrap_err();
         assert!(error.is_transient() && error.to_string().contains("0 bytes of 9"), "{error}");
-        bench.fault(Some("wrong-id"));
+        chip.fault(Some("wrong-id"));
         assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::Format { .. }))));
-        bench.fault(None);
+        chip.fault(None);
         assert!(sensor.sample().is_ok(), "none of it begins the warm-up again");
     }
 
     #[test]
     fn the_simulated_device_is_read_as_its_world_is() {
-        let mut bench = Bench::with("mh-z19", 0);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("mh-z19", 0);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for ppm in [415.0, 1200.0, 4800.0] {
-            bench.set("co2", ppm);
+            chip.set("co2", ppm);
             check(&transcript::patiently(sensor.as_mut()).unwrap(), "co2", ppm, 0.0);
         }
     }

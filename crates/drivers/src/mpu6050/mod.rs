@@ -248,7 +248,7 @@ fn celsius(word: i16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings, without};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings, without};
 
     fn bring_up(config: [u8; 4]) -> Vec<Step> {
         let write = |register, value| Step::Write(vec![register, value]);
@@ -347,30 +347,30 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("mpu6050", 0x68);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("mpu6050", 0x68);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         let world =
             [("acceleration_z", -12.5), ("acceleration_x", 3.25), ("angular_rate_y", 200.0), ("temperature", 31.0)];
         for (name, value) in world {
-            bench.set(name, value);
+            chip.set(name, value);
         }
         let measurements = sensor.sample().unwrap();
         for (name, value) in world {
             check(&measurements, name, value, 0.004);
         }
-        bench.set("angular_rate_y", 300.0);
+        chip.set("angular_rate_y", 300.0);
         without(sensor.sample(), &["angular_rate_y"]);
-        bench.set("angular_rate_y", 0.0);
-        bench.fault(Some("not-ready"));
+        chip.set("angular_rate_y", 0.0);
+        chip.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));
-        bench.fault(Some("stuck"));
+        chip.fault(Some("stuck"));
         assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })));
-        bench.fault(Some("power-on"));
-        bench.fault(None);
+        chip.fault(Some("power-on"));
+        chip.fault(None);
         let error = sensor.sample().unwrap_err();
         assert!(!error.is_transient() && error.to_string().contains("asleep"), "{error}");
-        transcript::build(&SPEC, &mut bench).unwrap().sample().unwrap();
-        bench.fault(Some("wrong-id"));
-        assert!(matches!(transcript::build(&SPEC, &mut bench), Err(DriverError::NoDevice { .. })));
+        transcript::build(&SPEC, &mut chip).unwrap().sample().unwrap();
+        chip.fault(Some("wrong-id"));
+        assert!(matches!(transcript::build(&SPEC, &mut chip), Err(DriverError::NoDevice { .. })));
     }
 }

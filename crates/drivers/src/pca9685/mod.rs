@@ -115,7 +115,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Actuator for Pca9685<I, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{Bench, CountedDelay, Step, Transcript, settings};
+    use crate::transcript::{ChipUnderTest, CountedDelay, Step, Transcript, settings};
 
     fn state(mode1: u8, prescaler: u8) -> Vec<Step> {
         let read = |register, value| Step::WriteRead(vec![register], vec![value]);
@@ -147,9 +147,9 @@ mod tests {
         Pca9685::start(Transcript::new(0x40, steps), delay.clone(), &settings(&SPEC, &given), percent)
     }
 
-    fn build(bench: &mut Bench, channel: &str, percent: f64) -> Result<Box<dyn Actuator>, DriverError> {
+    fn build(chip: &mut ChipUnderTest, channel: &str, percent: f64) -> Result<Box<dyn Actuator>, DriverError> {
         let Role::Actuator { build, .. } = SPEC.role else { panic!("an actuator") };
-        build(bench, &settings(&SPEC, &[("channel", channel)]), OutputValue::Percent(percent))
+        build(chip, &settings(&SPEC, &[("channel", channel)]), OutputValue::Percent(percent))
     }
 
     fn percent_of(output: &mut dyn Actuator) -> f64 {
@@ -202,36 +202,36 @@ mod tests {
 
     #[test]
     fn outputs_of_one_simulated_chip_do_not_disturb_each_other() {
-        let mut bench = Bench::with("pca9685", 0x40);
-        let mut first = build(&mut bench, "0", 0.0).unwrap();
-        let mut last = build(&mut bench, "15", 30.0).unwrap();
+        let mut chip = ChipUnderTest::with("pca9685", 0x40);
+        let mut first = build(&mut chip, "0", 0.0).unwrap();
+        let mut last = build(&mut chip, "15", 30.0).unwrap();
         for tenths in 0..=1000 {
             let percent = f64::from(tenths) / 10.0;
             first.apply(OutputValue::Percent(percent)).unwrap();
             assert_eq!(percent_of(first.as_mut()), percent);
         }
         assert_eq!(percent_of(last.as_mut()), 30.0);
-        build(&mut bench, "0", 50.0).unwrap();
+        build(&mut chip, "0", 50.0).unwrap();
         assert_eq!((percent_of(first.as_mut()), percent_of(last.as_mut())), (50.0, 30.0));
     }
 
     #[test]
     fn a_chip_that_lost_its_supply_is_brought_up_again_with_the_other_outputs_off() {
-        let mut bench = Bench::with("pca9685", 0x40);
-        let mut first = build(&mut bench, "0", 40.0).unwrap();
-        let mut second = build(&mut bench, "1", 60.0).unwrap();
-        bench.fault(Some("power-on"));
+        let mut chip = ChipUnderTest::with("pca9685", 0x40);
+        let mut first = build(&mut chip, "0", 40.0).unwrap();
+        let mut second = build(&mut chip, "1", 60.0).unwrap();
+        chip.fault(Some("power-on"));
         let error = first.apply(OutputValue::Percent(70.0)).unwrap_err();
         assert!(!error.is_transient(), "it does not come back: {error}");
-        bench.fault(None);
+        chip.fault(None);
         assert!(first.read_back().is_err(), "it does nothing");
         first.apply(OutputValue::Percent(70.0)).unwrap();
         assert_eq!((percent_of(first.as_mut()), percent_of(second.as_mut())), (70.0, 0.0));
         second.apply(OutputValue::Percent(60.0)).unwrap();
         assert_eq!((percent_of(first.as_mut()), percent_of(second.as_mut())), (70.0, 60.0));
-        bench.fault(Some("stuck"));
+        chip.fault(Some("stuck"));
         assert!(first.apply(OutputValue::Percent(1.0)).is_err() && first.read_back().is_err());
-        bench.fault(Some("nak"));
+        chip.fault(Some("nak"));
         assert!(first.apply(OutputValue::Percent(1.0)).is_err());
     }
 }

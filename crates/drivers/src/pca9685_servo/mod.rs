@@ -103,7 +103,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Actuator for Pca9685Servo<I, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{Bench, CountedDelay, Step, Transcript, settings};
+    use crate::transcript::{ChipUnderTest, CountedDelay, Step, Transcript, settings};
 
     const OFF: OutputValue = OutputValue::Angle(None);
 
@@ -111,9 +111,13 @@ mod tests {
         OutputValue::Angle(Some(degrees))
     }
 
-    fn build(bench: &mut Bench, given: &[(&str, &str)], value: OutputValue) -> Result<Box<dyn Actuator>, DriverError> {
+    fn build(
+        chip: &mut ChipUnderTest,
+        given: &[(&str, &str)],
+        value: OutputValue,
+    ) -> Result<Box<dyn Actuator>, DriverError> {
         let Role::Actuator { build, .. } = SPEC.role else { panic!("an actuator") };
-        build(bench, &settings(&SPEC, given), value)
+        build(chip, &settings(&SPEC, given), value)
     }
 
     #[test]
@@ -136,8 +140,8 @@ mod tests {
     fn what_was_set_is_read_as_it_was_set_however_coarse_the_steps_are() {
         let coarse = [("channel", "0"), ("degrees", "360"), ("max_pulse", "1.1ms"), ("frequency", "24")];
         for given in [&[("channel", "0")][..], &coarse] {
-            let mut bench = Bench::with("pca9685-servo", 0x40);
-            let mut servo = build(&mut bench, given, OFF).unwrap();
+            let mut chip = ChipUnderTest::with("pca9685-servo", 0x40);
+            let mut servo = build(&mut chip, given, OFF).unwrap();
             assert_eq!(servo.read_back().unwrap(), Some(OFF));
             for degrees in [0.0, 0.1, 33.333, 90.0, 179.9, 180.0] {
                 servo.apply(angle(degrees)).unwrap();
@@ -150,9 +154,9 @@ mod tests {
 
     #[test]
     fn another_hand_on_the_chip_is_seen() {
-        let mut bench = Bench::with("pca9685-servo", 0x40);
-        let mut servo = build(&mut bench, &[("channel", "0")], angle(90.0)).unwrap();
-        let mut other = build(&mut bench, &[("channel", "0")], angle(45.0)).unwrap();
+        let mut chip = ChipUnderTest::with("pca9685-servo", 0x40);
+        let mut servo = build(&mut chip, &[("channel", "0")], angle(90.0)).unwrap();
+        let mut other = build(&mut chip, &[("channel", "0")], angle(45.0)).unwrap();
         let Some(OutputValue::Angle(Some(read))) = servo.read_back().unwrap() else { panic!("an angle") };
         assert!((read - 45.0).abs() < 0.5, "{read}");
         other.apply(OFF).unwrap();
@@ -161,16 +165,16 @@ mod tests {
 
     #[test]
     fn a_servo_beside_a_dimmer_on_one_chip_leaves_it_alone() {
-        let mut bench = Bench::with("pca9685", 0x40);
+        let mut chip = ChipUnderTest::with("pca9685", 0x40);
         let lamp = crate::find("pca9685").unwrap();
         let Role::Actuator { build: build_lamp, .. } = lamp.role else { panic!("an actuator") };
         let given = settings(lamp, &[("channel", "1"), ("frequency", "50")]);
-        let mut lamp = build_lamp(&mut bench, &given, OutputValue::Percent(40.0)).unwrap();
-        let mut servo = build(&mut bench, &[("channel", "0")], angle(10.0)).unwrap();
+        let mut lamp = build_lamp(&mut chip, &given, OutputValue::Percent(40.0)).unwrap();
+        let mut servo = build(&mut chip, &[("channel", "0")], angle(10.0)).unwrap();
         assert_eq!(lamp.read_back().unwrap(), Some(OutputValue::Percent(40.0)));
         lamp.apply(OutputValue::Percent(0.0)).unwrap();
         assert_eq!(servo.read_back().unwrap(), Some(angle(10.0)));
-        bench.fault(Some("nak"));
+        chip.fault(Some("nak"));
         assert!(servo.apply(OFF).is_err());
     }
 }

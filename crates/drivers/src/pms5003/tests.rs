@@ -1,7 +1,7 @@
 //! The sensor on a scripted line and on a simulated one.
 
 use super::*;
-use crate::transcript::{self, Bench, Ticks, check, settings};
+use crate::transcript::{self, ChipUnderTest, Ticks, check, settings};
 
 /// Frames as appendix I lays them out: masses 1, 2, 3 for CF=1, then those given, then counts, version and the sum.
 fn frame(masses: [u16; 3], counts: [u16; 6]) -> Vec<u8> {
@@ -50,10 +50,10 @@ fn on(pieces: &[&[u8]], given: &[(&str, &str)]) -> (Pms5003, Ticks) {
     (Pms5003::start(Box::new(line), Box::new(ticks.clone()), &settings(&SPEC, given)).unwrap(), ticks)
 }
 
-fn simulated(given: &[(&str, &str)]) -> (Pms5003, Ticks, Bench) {
-    let (bench, ticks) = (Bench::with("pms5003", 0), Ticks::default());
-    let sensor = Pms5003::start(Box::new(bench.clone()), Box::new(ticks.clone()), &settings(&SPEC, given)).unwrap();
-    (sensor, ticks, bench)
+fn simulated(given: &[(&str, &str)]) -> (Pms5003, Ticks, ChipUnderTest) {
+    let (chip, ticks) = (ChipUnderTest::with("pms5003", 0), Ticks::default());
+    let sensor = Pms5003::start(Box::new(chip.clone()), Box::new(ticks.clone()), &settings(&SPEC, given)).unwrap();
+    (sensor, ticks, chip)
 }
 
 /// Lets the fan run long enough, in steps in which a frame comes.
@@ -121,18 +121,18 @@ fn a_silent_line_is_too_early_first_and_then_an_error_with_the_remedy() {
 #[test]
 fn nothing_is_reported_until_the_fan_has_run_and_again_after_it_stood() {
     for mode in ["active", "passive"] {
-        let (mut sensor, ticks, bench) = simulated(&[("mode", mode)]);
+        let (mut sensor, ticks, chip) = simulated(&[("mode", mode)]);
         for _ in 0..14 {
             ticks.pass(2);
             assert!(matches!(sensor.sample(), Err(DriverError::TooEarly(_))), "{mode}");
         }
         ticks.pass(2);
         assert_eq!(sensor.sample().unwrap().len(), 3, "{mode}");
-        bench.fault(Some("not-ready"));
+        chip.fault(Some("not-ready"));
         ticks.pass(8);
         assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::Io { .. }))), "{mode}");
-        bench.fault(Some("power-on"));
-        bench.fault(None);
+        chip.fault(Some("power-on"));
+        chip.fault(None);
         // In passive mode the first answer may be a late one; the sensor goes on by itself, and that shows it.
         for _ in 0..10 {
             ticks.pass(2);
@@ -148,27 +148,27 @@ fn nothing_is_reported_until_the_fan_has_run_and_again_after_it_stood() {
 
 #[test]
 fn a_frame_from_before_the_silence_is_not_what_the_air_is_like_now() {
-    let (mut sensor, ticks, bench) = simulated(&[]);
+    let (mut sensor, ticks, chip) = simulated(&[]);
     warm(&mut sensor, &ticks);
-    bench.fault(Some("not-ready"));
+    chip.fault(Some("not-ready"));
     ticks.pass(50);
     assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::Io { .. }))));
 }
 
 #[test]
 fn the_simulated_device_is_read_as_its_world_is() {
-    let mut bench = Bench::with("pms5003", 0);
-    let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+    let mut chip = ChipUnderTest::with("pms5003", 0);
+    let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
     for (fine, coarse) in [(8.0, 14.0), (0.0, 0.0), (400.0, 65_000.0)] {
-        bench.set("pm1_0", fine);
-        bench.set("pm2_5", fine);
-        bench.set("pm10", coarse);
+        chip.set("pm1_0", fine);
+        chip.set("pm2_5", fine);
+        chip.set("pm10", coarse);
         let sampled = transcript::patiently(sensor.as_mut()).unwrap();
         check(&sampled, "pm2_5", fine, 0.0);
         check(&sampled, "pm10", coarse, 0.0);
     }
-    bench.fault(Some("checksum"));
+    chip.fault(Some("checksum"));
     assert!(matches!(sensor.sample(), Err(DriverError::BadChecksum { .. })));
-    bench.fault(Some("wrong-id"));
+    chip.fault(Some("wrong-id"));
     assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })));
 }

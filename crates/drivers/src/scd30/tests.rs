@@ -1,5 +1,5 @@
 use super::*;
-use crate::transcript::{self, Bench, CountedDelay, Script, Step, Transcript, check, settings};
+use crate::transcript::{self, ChipUnderTest, CountedDelay, Script, Step, Transcript, check, settings};
 
 fn question(command: [u8; 2], answer: &[u8]) -> [Step; 2] {
     [Step::Write(command.to_vec()), Step::Read(answer.to_vec())]
@@ -104,26 +104,26 @@ fn a_missing_chip_and_another_chip_are_named() {
 
 #[test]
 fn the_simulated_chip_is_read_as_its_world_is() {
-    let mut bench = Bench::with("scd30", 0x61);
+    let mut chip = ChipUnderTest::with("scd30", 0x61);
     for restart in 0..2 {
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         assert!(matches!(sensor.sample(), Err(DriverError::TooEarly(_))), "start {restart}");
         for (ppm, celsius, percent) in [(415.0, 21.5, 45.0), (9990.5, -39.0, 2.0), (1800.0, 69.0, 99.0)] {
-            bench.set("co2", ppm);
-            bench.set("temperature", celsius);
-            bench.set("humidity", percent);
+            chip.set("co2", ppm);
+            chip.set("temperature", celsius);
+            chip.set("humidity", percent);
             let measurements = transcript::patiently(sensor.as_mut()).unwrap();
             check(&measurements, "co2", ppm, 0.001);
             check(&measurements, "temperature", celsius, 0.001);
             check(&measurements, "humidity", percent, 0.001);
         }
-        bench.fault(Some("checksum"));
+        chip.fault(Some("checksum"));
         assert!(matches!(sensor.sample(), Err(DriverError::BadChecksum { .. })));
-        bench.fault(Some("power-on"));
+        chip.fault(Some("power-on"));
         let refused = transcript::patiently(sensor.as_mut());
         assert!(matches!(refused, Err(DriverError::OutOfRange { quantity: "co2", .. })));
-        bench.fault(Some("not-ready"));
+        chip.fault(Some("not-ready"));
         assert!(matches!(transcript::patiently(sensor.as_mut()), Err(DriverError::NoDevice { .. })));
-        bench.fault(None);
+        chip.fault(None);
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::transcript::{self, Bench, CountedDelay, Script, Step, Transcript, check, settings};
+use crate::transcript::{self, ChipUnderTest, CountedDelay, Script, Step, Transcript, check, settings};
 
 /// Stop, serial number, variant, and what is in the EEPROM: what every start begins with.
 fn bring_up() -> Vec<Step> {
@@ -115,25 +115,25 @@ fn another_chip_is_named_and_an_old_one_is_not_refused() {
 
 #[test]
 fn the_simulated_chip_is_read_as_its_world_is() {
-    let mut bench = Bench::with("scd4x", 0x62);
+    let mut chip = ChipUnderTest::with("scd4x", 0x62);
     for restart in 0..2 {
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         assert!(matches!(sensor.sample(), Err(DriverError::TooEarly(_))), "start {restart}");
         for (ppm, celsius, percent) in [(415.0, 21.5, 45.0), (5000.0, -9.0, 2.0), (1800.0, 59.0, 99.0)] {
-            bench.set("co2", ppm);
-            bench.set("temperature", celsius);
-            bench.set("humidity", percent);
+            chip.set("co2", ppm);
+            chip.set("temperature", celsius);
+            chip.set("humidity", percent);
             let measurements = transcript::patiently(sensor.as_mut()).unwrap();
             check(&measurements, "co2", ppm, 0.0);
             check(&measurements, "temperature", celsius, 0.003);
             check(&measurements, "humidity", percent, 0.001);
         }
-        bench.fault(Some("checksum"));
+        chip.fault(Some("checksum"));
         assert!(matches!(sensor.sample(), Err(DriverError::BadChecksum { .. })));
-        bench.fault(Some("power-on"));
+        chip.fault(Some("power-on"));
         assert!(matches!(transcript::patiently(sensor.as_mut()), Err(DriverError::NoDevice { .. })));
-        bench.fault(Some("nak"));
+        chip.fault(Some("nak"));
         assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::NoAcknowledge { address: 0x62 }))));
-        bench.fault(None);
+        chip.fault(None);
     }
 }

@@ -132,7 +132,7 @@ fn understand() -> impl FnMut([u16; 2]) -> Result<Vec<Measurement>, DriverError>
 mod tests {
     use super::*;
     use crate::Sensor;
-    use crate::transcript::{self, Bench, CountedDelay, Script, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Script, Step, Transcript, check, settings};
 
     fn bring_up() -> Vec<Step> {
         vec![Step::Write(vec![0x20, 0x2F]), Step::Read(vec![0x00, 0x22, 0x65]), Step::Write(vec![0x20, 0x03])]
@@ -209,18 +209,18 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("sgp30", 0x58);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
-        bench.set("eco2", 1200.0);
-        bench.set("tvoc", 345.0);
+        let mut chip = ChipUnderTest::with("sgp30", 0x58);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
+        chip.set("eco2", 1200.0);
+        chip.set("tvoc", 345.0);
         let measurements = transcript::patiently(sensor.as_mut()).unwrap();
         check(&measurements, "eco2", 1200.0, 0.0);
         check(&measurements, "tvoc", 345.0, 0.0);
-        bench.fault(Some("checksum"));
+        chip.fault(Some("checksum"));
         assert!(matches!(sensor.sample(), Err(DriverError::BadChecksum { .. })));
-        bench.fault(Some("power-on"));
+        chip.fault(Some("power-on"));
         assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { quantity: "eco2", .. })));
-        bench.fault(Some("nak"));
+        chip.fault(Some("nak"));
         let mut lost = || (0..20).map(|_| sensor.sample().unwrap_err()).find(|error| !error.is_transient());
         assert!(matches!(lost(), Some(DriverError::NoDevice { chip: "SGP30", .. })));
     }

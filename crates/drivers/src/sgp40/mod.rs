@@ -140,7 +140,7 @@ fn understand() -> impl FnMut([u16; 1]) -> Result<Vec<Measurement>, DriverError>
 mod tests {
     use super::*;
     use crate::Sensor;
-    use crate::transcript::{self, Bench, CountedDelay, Script, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Script, Step, Transcript, check, settings};
 
     fn bring_up(test: [u8; 3]) -> Vec<Step> {
         vec![
@@ -212,18 +212,18 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("sgp40", 0x59);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
-        bench.set("voc_raw", 30_123.0);
+        let mut chip = ChipUnderTest::with("sgp40", 0x59);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
+        chip.set("voc_raw", 30_123.0);
         check(&transcript::patiently(sensor.as_mut()).unwrap(), "voc_raw", 30_123.0, 0.0);
-        bench.set("voc_raw", 27_000.0);
+        chip.set("voc_raw", 27_000.0);
         let worse = (0..100).map(|_| transcript::number(&sensor.sample().unwrap(), "voc_index")).last().unwrap();
         assert!(worse > 120.0, "{worse}");
-        bench.fault(Some("checksum"));
+        chip.fault(Some("checksum"));
         assert!(matches!(sensor.sample(), Err(DriverError::BadChecksum { .. })));
-        bench.fault(Some("power-on"));
+        chip.fault(Some("power-on"));
         assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { quantity: "voc_raw", .. })));
-        bench.fault(Some("wrong-id"));
-        assert!(matches!(transcript::build(&SPEC, &mut bench), Err(DriverError::NoDevice { .. })));
+        chip.fault(Some("wrong-id"));
+        assert!(matches!(transcript::build(&SPEC, &mut chip), Err(DriverError::NoDevice { .. })));
     }
 }

@@ -137,7 +137,7 @@ fn percent(word: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     fn start(
         steps: impl IntoIterator<Item = Step>,
@@ -199,20 +199,20 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("sht3x", 0x44);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("sht3x", 0x44);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for (celsius, percent) in [(21.5, 45.0), (-30.0, 2.0), (110.0, 99.0)] {
-            bench.set("temperature", celsius);
-            bench.set("humidity", percent);
+            chip.set("temperature", celsius);
+            chip.set("humidity", percent);
             let measurements = sensor.sample().unwrap();
             check(&measurements, "temperature", celsius, 0.002);
             check(&measurements, "humidity", percent, 0.001);
         }
-        bench.fault(Some("checksum"));
+        chip.fault(Some("checksum"));
         assert!(matches!(sensor.sample(), Err(DriverError::BadChecksum { .. })));
-        bench.fault(Some("not-ready"));
+        chip.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));
-        bench.fault(Some("nak"));
+        chip.fault(Some("nak"));
         assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::NoAcknowledge { address: 0x44 }))));
     }
 }

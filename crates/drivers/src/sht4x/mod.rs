@@ -139,7 +139,7 @@ fn percent(word: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     const SERIAL: [u8; 6] = [0xBE, 0xEF, 0x92, 0xBE, 0xEF, 0x92];
 
@@ -211,23 +211,23 @@ mod tests {
 
     #[test]
     fn an_sht3x_is_not_taken_for_it() {
-        let error = transcript::build(&SPEC, &mut Bench::with("sht3x", 0x44)).err().unwrap().to_string();
+        let error = transcript::build(&SPEC, &mut ChipUnderTest::with("sht3x", 0x44)).err().unwrap().to_string();
         assert!(error.starts_with("no SHT4x at address 0x44"), "{error}");
     }
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("sht4x", 0x44);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("sht4x", 0x44);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for (celsius, percent) in [(21.5, 45.0), (-30.0, 0.0), (110.0, 100.0)] {
-            bench.set("temperature", celsius);
-            bench.set("humidity", percent);
+            chip.set("temperature", celsius);
+            chip.set("humidity", percent);
             let measurements = sensor.sample().unwrap();
             check(&measurements, "temperature", celsius, 0.002);
             check(&measurements, "humidity", percent, 0.002);
         }
         for (fault, expected) in [("checksum", "bad checksum"), ("not-ready", "not ready"), ("nak", "no answer")] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             let error = sensor.sample().unwrap_err().to_string();
             assert!(error.contains(expected), "{fault}: {error}");
         }

@@ -168,7 +168,7 @@ fn percent(word: u16) -> f64 {
 mod tests {
     use super::*;
     use crate::checksum::crc8;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check};
 
     const GOOD: [u8; 6] = [0x66, 0x66, 0x93, 0x80, 0x00, 0xA2];
 
@@ -249,21 +249,21 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("shtc3", 0x70);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("shtc3", 0x70);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for (celsius, percent) in [(21.5, 45.0), (-30.0, 2.0), (110.0, 99.0)] {
-            bench.set("temperature", celsius);
-            bench.set("humidity", percent);
+            chip.set("temperature", celsius);
+            chip.set("humidity", percent);
             let measurements = sensor.sample().unwrap();
             check(&measurements, "temperature", celsius, 0.002);
             check(&measurements, "humidity", percent, 0.001);
         }
         for (fault, expected) in [("checksum", "bad checksum"), ("not-ready", "not ready"), ("nak", "no answer")] {
-            bench.fault(Some(fault));
+            chip.fault(Some(fault));
             let error = sensor.sample().unwrap_err().to_string();
             assert!(error.contains(expected), "{fault}: {error}");
         }
-        bench.fault(Some("wrong-id"));
-        assert!(matches!(transcript::build(&SPEC, &mut bench), Err(DriverError::NoDevice { .. })));
+        chip.fault(Some("wrong-id"));
+        assert!(matches!(transcript::build(&SPEC, &mut chip), Err(DriverError::NoDevice { .. })));
     }
 }

@@ -226,7 +226,7 @@ fn percent(share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check};
 
     const COLD: [u8; 3] = [0x68, 0x3A, 0x7C];
     const DRY: [u8; 3] = [0x4E, 0x85, 0x6B];
@@ -316,11 +316,11 @@ mod tests {
     #[test]
     fn the_simulated_chips_are_read_as_their_world_is() {
         for spec in [&SI7021, &HTU21] {
-            let mut bench = Bench::with(spec.name, 0x40);
-            let mut sensor = transcript::build(spec, &mut bench).unwrap();
+            let mut chip = ChipUnderTest::with(spec.name, 0x40);
+            let mut sensor = transcript::build(spec, &mut chip).unwrap();
             for (celsius, percent) in [(21.5, 45.0), (-30.0, 0.0), (110.0, 100.0)] {
-                bench.set("temperature", celsius);
-                bench.set("humidity", percent);
+                chip.set("temperature", celsius);
+                chip.set("humidity", percent);
                 let measurements = sensor.sample().unwrap();
                 check(&measurements, "temperature", celsius, 0.011);
                 check(&measurements, "humidity", percent, 0.016);
@@ -331,12 +331,12 @@ mod tests {
                 ("stuck", "bad checksum"),
                 ("nak", "no answer"),
             ] {
-                bench.fault(Some(fault));
+                chip.fault(Some(fault));
                 let error = sensor.sample().unwrap_err().to_string();
                 assert!(error.contains(expected), "{fault}: {error}");
             }
         }
-        let refused = transcript::build(&SI7021, &mut Bench::with("htu21", 0x40));
+        let refused = transcript::build(&SI7021, &mut ChipUnderTest::with("htu21", 0x40));
         assert!(matches!(refused, Err(DriverError::NoDevice { .. })));
     }
 }

@@ -236,7 +236,7 @@ fn celsius(word: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     fn start(
         form: &'static Form,
@@ -325,15 +325,15 @@ mod tests {
         for (driver, form, step) in
             [("tmp102", &TMP102_FORM, 0.0625), ("lm75", &TMP75_FORM, 0.0625), ("lm75", &LM75_FORM, 0.5)]
         {
-            let bench = Bench::with(driver, 0x48);
-            let mut sensor = Thermometer::start(form, bench.clone(), &mut CountedDelay::default(), 0x48).unwrap();
+            let chip = ChipUnderTest::with(driver, 0x48);
+            let mut sensor = Thermometer::start(form, chip.clone(), &mut CountedDelay::default(), 0x48).unwrap();
             for celsius in [21.5, -40.03, 124.9] {
-                bench.set("temperature", celsius);
+                chip.set("temperature", celsius);
                 check(&sensor.sample().unwrap(), "temperature", celsius, step);
             }
-            bench.set("temperature", 140.0);
+            chip.set("temperature", 140.0);
             assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { .. })));
-            bench.fault(Some("nak"));
+            chip.fault(Some("nak"));
             assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::NoAcknowledge { address: 0x48 }))));
         }
     }
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn both_drivers_are_built_as_the_worker_does() {
         for spec in [&TMP102, &LM75] {
-            let mut sensor = transcript::build(spec, &mut Bench::with(spec.name, 0x48)).unwrap();
+            let mut sensor = transcript::build(spec, &mut ChipUnderTest::with(spec.name, 0x48)).unwrap();
             check(&sensor.sample().unwrap(), "temperature", 21.5, 0.0);
         }
     }

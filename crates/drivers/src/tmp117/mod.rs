@@ -184,7 +184,7 @@ fn celsius(word: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Ticks, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Ticks, Transcript, check, settings};
 
     fn start(steps: impl IntoIterator<Item = Step>, given: &[(&str, &str)]) -> Result<Tmp117<Transcript>, DriverError> {
         let (bus, seconds) = (Transcript::new(0x48, steps), Box::new(Ticks::default()));
@@ -245,17 +245,17 @@ mod tests {
     #[test]
     fn before_the_first_average_there_is_none_but_not_for_ever() {
         assert!(matches!(sample(0x8000, 0x0220), Err(DriverError::TooEarly(_))));
-        let (bench, ticks, mut delay) = (Bench::with("tmp117", 0x48), Ticks::default(), CountedDelay::default());
+        let (chip, ticks, mut delay) = (ChipUnderTest::with("tmp117", 0x48), Ticks::default(), CountedDelay::default());
         let given = settings(&SPEC, &[("averages", "64")]);
-        let mut sensor = Tmp117::start(bench.clone(), &mut delay, Box::new(ticks.clone()), &given).unwrap();
+        let mut sensor = Tmp117::start(chip.clone(), &mut delay, Box::new(ticks.clone()), &given).unwrap();
         assert_eq!(delay.waited_us(), 302_000);
-        bench.fault(Some("not-ready"));
+        chip.fault(Some("not-ready"));
         for _ in 0..2 {
             assert!(matches!(sensor.sample(), Err(DriverError::TooEarly(_))));
             ticks.pass(1);
         }
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady("the first average"))));
-        bench.fault(None);
+        chip.fault(None);
         check(&sensor.sample().unwrap(), "temperature", 21.5, 0.0);
     }
 
@@ -287,19 +287,19 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("tmp117", 0x48);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("tmp117", 0x48);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for celsius in [21.5, -40.03, 149.9] {
-            bench.set("temperature", celsius);
+            chip.set("temperature", celsius);
             check(&sensor.sample().unwrap(), "temperature", celsius, 0.004);
         }
-        bench.fault(Some("power-on"));
+        chip.fault(Some("power-on"));
         assert!(sensor.sample().unwrap_err().is_transient());
-        bench.fault(Some("stuck"));
+        chip.fault(Some("stuck"));
         assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })));
-        bench.fault(Some("nak"));
+        chip.fault(Some("nak"));
         assert!(matches!(sensor.sample(), Err(DriverError::Bus(BusError::NoAcknowledge { address: 0x48 }))));
-        bench.fault(Some("wrong-id"));
-        assert!(matches!(transcript::build(&SPEC, &mut bench), Err(DriverError::NoDevice { .. })));
+        chip.fault(Some("wrong-id"));
+        assert!(matches!(transcript::build(&SPEC, &mut chip), Err(DriverError::NoDevice { .. })));
     }
 }

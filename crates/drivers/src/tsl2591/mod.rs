@@ -223,7 +223,7 @@ fn lux(counts: Counts, gain: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     fn chosen(code: u8) -> Vec<Step> {
         vec![
@@ -310,28 +310,28 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("tsl2591", 0x29);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("tsl2591", 0x29);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for (lux, share, tolerance) in
             [(300.0, 0.2, 0.3), (0.0, 0.2, 0.0), (0.05, 0.1, 0.001), (20_000.0, 0.3, 8.0), (20.0, 0.6, 0.05)]
         {
-            bench.set("illuminance", lux);
-            bench.set("infrared_share", share);
+            chip.set("illuminance", lux);
+            chip.set("infrared_share", share);
             check(&sensor.sample().unwrap(), "illuminance", lux, tolerance);
         }
-        bench.set("illuminance", 100_000.0);
+        chip.set("illuminance", 100_000.0);
         assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { .. })));
-        bench.set("illuminance", 300.0);
-        bench.fault(Some("stuck"));
+        chip.set("illuminance", 300.0);
+        chip.fault(Some("stuck"));
         assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })));
-        bench.fault(Some("power-on"));
-        bench.fault(None);
+        chip.fault(Some("power-on"));
+        chip.fault(None);
         let error = sensor.sample().unwrap_err();
         assert!(!error.is_transient(), "a chip that lost its supply is off: {error}");
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
-        bench.fault(Some("not-ready"));
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
+        chip.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));
-        bench.fault(Some("wrong-id"));
-        assert!(matches!(transcript::build(&SPEC, &mut bench), Err(DriverError::NoDevice { .. })));
+        chip.fault(Some("wrong-id"));
+        assert!(matches!(transcript::build(&SPEC, &mut chip), Err(DriverError::NoDevice { .. })));
     }
 }

@@ -196,7 +196,7 @@ fn lux(range: &Range, counts: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     fn chosen(range: usize) -> [Step; 2] {
         let [low, high] = RANGES[range].config.to_le_bytes();
@@ -282,23 +282,23 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("veml7700", 0x10);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("veml7700", 0x10);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for (lux, tolerance) in
             [(300.0, 0.3), (0.0, 0.0), (40.0, 0.034), (0.5, 0.004_3), (100_000.0, 10.0), (5000.0, 0.5), (54.0, 0.3)]
         {
-            bench.set("illuminance", lux);
+            chip.set("illuminance", lux);
             check(&sensor.sample().unwrap(), "illuminance", lux, tolerance);
         }
-        bench.set("illuminance", 150_000.0);
+        chip.set("illuminance", 150_000.0);
         assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { .. })));
-        bench.set("illuminance", 300.0);
-        bench.fault(Some("stuck"));
+        chip.set("illuminance", 300.0);
+        chip.fault(Some("stuck"));
         assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })));
-        bench.fault(Some("power-on"));
-        bench.fault(None);
+        chip.fault(Some("power-on"));
+        chip.fault(None);
         let error = sensor.sample().unwrap_err();
         assert!(!error.is_transient(), "a chip that lost its supply is off: {error}");
-        check(&transcript::build(&SPEC, &mut bench).unwrap().sample().unwrap(), "illuminance", 300.0, 0.3);
+        check(&transcript::build(&SPEC, &mut chip).unwrap().sample().unwrap(), "illuminance", 300.0, 0.3);
     }
 }

@@ -276,7 +276,7 @@ impl<I: I2c<Error = BusError>, D: DelayNs> Sensor for Vl53l0x<I, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcript::{self, Bench, CountedDelay, Step, Transcript, check, settings};
+    use crate::transcript::{self, ChipUnderTest, CountedDelay, Step, Transcript, check, settings};
 
     /// A chip that has been brought up, with 33 ms for a measurement.
     fn ready(steps: Vec<Step>) -> Vl53l0x<Transcript, CountedDelay> {
@@ -333,11 +333,11 @@ mod tests {
 
     #[test]
     fn the_measurement_time_reaches_the_chip() {
-        let bench = Bench::with("vl53l0x", 0x29);
+        let chip = ChipUnderTest::with("vl53l0x", 0x29);
         for (ms, time_out) in [("33", 0x028E), ("200", 0x059A)] {
             let given = settings(&SPEC, &[("measurement_time", ms)]);
             let delay = CountedDelay::default();
-            let mut sensor = Vl53l0x::start(bench.clone(), delay.clone(), &given).unwrap();
+            let mut sensor = Vl53l0x::start(chip.clone(), delay.clone(), &given).unwrap();
             assert_eq!(u16::from_be_bytes(sensor.read(FINAL_TIME_OUT).unwrap()), time_out, "{ms}");
             let before = delay.waited_us();
             sensor.sample().unwrap();
@@ -347,25 +347,25 @@ mod tests {
 
     #[test]
     fn the_simulated_chip_is_read_as_its_world_is() {
-        let mut bench = Bench::with("vl53l0x", 0x29);
-        let mut sensor = transcript::build(&SPEC, &mut bench).unwrap();
+        let mut chip = ChipUnderTest::with("vl53l0x", 0x29);
+        let mut sensor = transcript::build(&SPEC, &mut chip).unwrap();
         for metres in [0.5, 0.03, 1.999] {
-            bench.set("distance", metres);
+            chip.set("distance", metres);
             check(&sensor.sample().unwrap(), "distance", metres, 0.000_51);
         }
-        bench.set("distance", 4.0);
+        chip.set("distance", 4.0);
         assert!(matches!(sensor.sample(), Err(DriverError::OutOfRange { .. })));
-        bench.set("distance", 0.5);
-        bench.fault(Some("not-ready"));
+        chip.set("distance", 0.5);
+        chip.fault(Some("not-ready"));
         assert!(matches!(sensor.sample(), Err(DriverError::NotReady(_))));
-        bench.fault(Some("stuck"));
+        chip.fault(Some("stuck"));
         assert!(matches!(sensor.sample(), Err(DriverError::NoDevice { .. })));
-        bench.fault(Some("power-on"));
-        bench.fault(None);
+        chip.fault(Some("power-on"));
+        chip.fault(None);
         let error = sensor.sample().unwrap_err();
         assert!(!error.is_transient(), "a chip that lost its supply has lost its settings: {error}");
-        transcript::build(&SPEC, &mut bench).unwrap().sample().unwrap();
-        bench.fault(Some("wrong-id"));
-        assert!(matches!(transcript::build(&SPEC, &mut bench), Err(DriverError::NoDevice { .. })));
+        transcript::build(&SPEC, &mut chip).unwrap().sample().unwrap();
+        chip.fault(Some("wrong-id"));
+        assert!(matches!(transcript::build(&SPEC, &mut chip), Err(DriverError::NoDevice { .. })));
     }
 }

@@ -9,127 +9,127 @@ fn toggling(when: &str) -> RuleSpec {
 
 #[test]
 fn each_click_toggles_once() {
-    let mut bench = Bench::new(vec![toggling("bell.click == \"single\"")]);
+    let mut rig = EngineRig::new(vec![toggling("bell.click == \"single\"")]);
     for at in 0..15 {
-        bench.click(at, "single");
-        bench.click(at, "double");
+        rig.click(at, "single");
+        rig.click(at, "double");
     }
-    bench.check(&["bell: lamp toggle"; 15]);
-    bench.check_state("bell", State::Inactive, "its condition does not hold");
+    rig.check(&["bell: lamp toggle"; 15]);
+    rig.check_state("bell", State::Inactive, "its condition does not hold");
 }
 
 #[test]
 fn a_click_is_over_when_something_else_becomes_true() {
-    let mut bench = Bench::new(vec![toggling("bell.click == \"single\" and x > 5"), rule("r", "x > 5", &["o"])]);
-    bench.click(1, "single");
-    bench.number(2, "x", 6.0);
-    bench.check(&["r: o on"]);
-    bench.click(3, "single");
-    bench.check(&["bell: lamp toggle"]);
+    let mut rig = EngineRig::new(vec![toggling("bell.click == \"single\" and x > 5"), rule("r", "x > 5", &["o"])]);
+    rig.click(1, "single");
+    rig.number(2, "x", 6.0);
+    rig.check(&["r: o on"]);
+    rig.click(3, "single");
+    rig.check(&["bell: lamp toggle"]);
 }
 
 #[test]
 fn a_click_lights_the_stairs_and_another_one_prolongs_it() {
     let stairs = RuleSpec { until_for: s(60), ..rule("stairs", "bell.click == \"single\"", &["lamp"]) };
-    let mut bench = Bench::new(vec![stairs]);
-    bench.click(0, "single");
-    bench.click(50, "single");
-    bench.until(109);
-    bench.check(&["stairs: lamp on"]);
-    bench.until(110);
-    bench.check(&["stairs: lamp safe"]);
+    let mut rig = EngineRig::new(vec![stairs]);
+    rig.click(0, "single");
+    rig.click(50, "single");
+    rig.until(109);
+    rig.check(&["stairs: lamp on"]);
+    rig.until(110);
+    rig.check(&["stairs: lamp safe"]);
 }
 
 #[test]
 fn a_click_can_end_a_rule() {
     let spec = RuleSpec { until: Some("x < 5 or bell.click == \"long\"".into()), ..rule("r", "x > 5", &["o"]) };
-    let mut bench = Bench::new(vec![spec]);
-    bench.number(1, "x", 6.0);
-    bench.check(&["r: o on"]);
-    bench.click(2, "single");
-    bench.check(&[]);
-    bench.click(3, "long");
-    bench.check(&["r: o safe"]);
+    let mut rig = EngineRig::new(vec![spec]);
+    rig.number(1, "x", 6.0);
+    rig.check(&["r: o on"]);
+    rig.click(2, "single");
+    rig.check(&[]);
+    rig.click(3, "long");
+    rig.check(&["r: o safe"]);
 }
 
 #[test]
 fn a_click_while_a_rule_waits_begins_the_wait_again() {
     let until = Some("bell.click == \"single\"".into());
-    let mut bench = Bench::new(vec![RuleSpec { until, when_for: s(10), ..rule("r", "x > 5", &["lamp"]) }]);
-    bench.number(0, "x", 6.0);
-    bench.click(8, "single");
+    let mut rig = EngineRig::new(vec![RuleSpec { until, when_for: s(10), ..rule("r", "x > 5", &["lamp"]) }]);
+    rig.number(0, "x", 6.0);
+    rig.click(8, "single");
     // Nothing that it names changes any more.
-    bench.until(17);
-    bench.check(&[]);
-    bench.until(18);
-    bench.check(&["r: lamp on"]);
+    rig.until(17);
+    rig.check(&[]);
+    rig.until(18);
+    rig.check(&["r: lamp on"]);
 }
 
 #[test]
 fn what_a_click_has_ended_begins_again_when_its_condition_has_been_false() {
     let spec = RuleSpec { until: Some("y > 5 or bell.click == \"single\"".into()), ..rule("r", "x > 5", &["lamp"]) };
-    let mut bench = Bench::new(vec![spec]);
-    bench.number(0, "y", 0.0);
-    bench.number(1, "x", 6.0);
-    bench.click(2, "single");
-    bench.check(&["r: lamp on", "r: lamp safe"]);
-    bench.number(3, "x", 6.5);
-    bench.number(20, "x", 7.0);
-    bench.check(&[]);
+    let mut rig = EngineRig::new(vec![spec]);
+    rig.number(0, "y", 0.0);
+    rig.number(1, "x", 6.0);
+    rig.click(2, "single");
+    rig.check(&["r: lamp on", "r: lamp safe"]);
+    rig.number(3, "x", 6.5);
+    rig.number(20, "x", 7.0);
+    rig.check(&[]);
     let words = "a click has ended it, until its condition has been false once";
-    bench.check_state("r", State::Inactive, words);
-    bench.number(21, "x", 5.0);
-    bench.check_state("r", State::Inactive, "its condition does not hold");
-    bench.number(22, "x", 6.0);
-    bench.check(&["r: lamp on"]);
+    rig.check_state("r", State::Inactive, words);
+    rig.number(21, "x", 5.0);
+    rig.check_state("r", State::Inactive, "its condition does not hold");
+    rig.number(22, "x", 6.0);
+    rig.check(&["r: lamp on"]);
     // What goes on ends it as ever: it begins again when that is over.
-    bench.number(23, "y", 6.0);
-    bench.number(24, "y", 5.0);
-    bench.check(&["r: lamp safe", "r: lamp on"]);
+    rig.number(23, "y", 6.0);
+    rig.number(24, "y", 5.0);
+    rig.check(&["r: lamp safe", "r: lamp on"]);
     // A person who switches it on again wants it.
-    bench.click(25, "single");
-    bench.event(Event::Switched(0, false));
-    bench.event(Event::Switched(0, true));
-    bench.check(&["r: lamp safe", "r: lamp on"]);
+    rig.click(25, "single");
+    rig.event(Event::Switched(0, false));
+    rig.event(Event::Switched(0, true));
+    rig.check(&["r: lamp safe", "r: lamp on"]);
 }
 
 #[test]
 fn a_toggle_takes_the_output_from_a_rule_unless_that_lets_nobody() {
     for (manual, expected) in [(Manual::TakesOver, vec!["bell: lamp toggle"]), (Manual::Never, vec![])] {
         let night = RuleSpec { manual, ..rule("night", "x > 5", &["lamp"]) };
-        let mut bench = Bench::new(vec![night, toggling("bell.click == \"single\"")]);
-        bench.number(1, "x", 6.0);
-        bench.log.clear();
-        bench.click(2, "single");
-        bench.check(&expected);
+        let mut rig = EngineRig::new(vec![night, toggling("bell.click == \"single\"")]);
+        rig.number(1, "x", 6.0);
+        rig.log.clear();
+        rig.click(2, "single");
+        rig.check(&expected);
         if manual == Manual::Never {
-            bench.check_state("bell", State::Inactive, "lamp: the rule night has it");
+            rig.check_state("bell", State::Inactive, "lamp: the rule night has it");
         }
     }
 }
 
 #[test]
 fn a_toggle_that_is_refused_is_not_tried_again() {
-    let mut bench = Bench::new(vec![toggling("bell.click == \"single\"")]);
-    bench.refuses = Some("limit: min_on");
-    bench.click(1, "single");
-    bench.check_state("bell", State::Inactive, "lamp: limit: min_on");
-    bench.until(100);
-    bench.check(&["bell: lamp toggle"]);
+    let mut rig = EngineRig::new(vec![toggling("bell.click == \"single\"")]);
+    rig.refuses = Some("limit: min_on");
+    rig.click(1, "single");
+    rig.check_state("bell", State::Inactive, "lamp: limit: min_on");
+    rig.until(100);
+    rig.check(&["bell: lamp toggle"]);
 }
 
 #[test]
 fn a_rule_publishes_when_it_begins() {
     let publish = Some(Publication { topic: "events/alone".into(), payload: "…".into() });
-    let mut bench = Bench::new(vec![RuleSpec { publish, when_for: s(120), ..rule("alone", "not link.up", &[]) }]);
-    bench.event(Event::Time);
-    bench.event(Event::Link(Some(false)));
-    bench.until(119);
-    bench.check(&[]);
-    bench.until(500);
-    bench.check(&["alone: publish"]);
-    bench.event(Event::Link(Some(true)));
-    bench.check_state("alone", State::Inactive, "its condition does not hold");
+    let mut rig = EngineRig::new(vec![RuleSpec { publish, when_for: s(120), ..rule("alone", "not link.up", &[]) }]);
+    rig.event(Event::Time);
+    rig.event(Event::Link(Some(false)));
+    rig.until(119);
+    rig.check(&[]);
+    rig.until(500);
+    rig.check(&["alone: publish"]);
+    rig.event(Event::Link(Some(true)));
+    rig.check_state("alone", State::Inactive, "its condition does not hold");
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn of_two_outputs_that_are_toggled_the_one_that_is_refused_is_named() {
 
 #[test]
 fn a_rule_whose_output_another_has_toggled_says_which() {
-    let mut bench = Bench::new(vec![rule("night", "x > 5", &["lamp"]), toggling("bell.click == \"single\"")]);
-    bench.number(1, "x", 6.0);
-    bench.click(2, "single");
-    bench.check_state("night", State::Blocked, "lamp: the rule bell has toggled it");
+    let mut rig = EngineRig::new(vec![rule("night", "x > 5", &["lamp"]), toggling("bell.click == \"single\"")]);
+    rig.number(1, "x", 6.0);
+    rig.click(2, "single");
+    rig.check_state("night", State::Blocked, "lamp: the rule bell has toggled it");
 }

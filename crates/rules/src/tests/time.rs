@@ -7,7 +7,7 @@ use fieldgate_formula::TimeOfDay;
 
 use super::*;
 
-impl Bench {
+impl EngineRig {
     /// The board's clock shows this from now on.
     fn shows(&mut self, hour: u8, minute: u8, weekday: u8) {
         let time = TimeOfDay::new(hour, minute).unwrap();
@@ -18,49 +18,49 @@ impl Bench {
 
 #[test]
 fn a_night_goes_through_midnight() {
-    let mut bench = Bench::new(vec![rule("night", "time >= \"22:00\" or time < \"06:00\"", &["lamp"])]);
-    bench.shows(21, 59, 0);
-    bench.check(&[]);
-    bench.shows(22, 0, 0);
-    bench.shows(0, 0, 1);
-    bench.shows(5, 59, 1);
-    bench.check(&["night: lamp on"]);
-    bench.shows(6, 0, 1);
-    bench.check(&["night: lamp safe"]);
+    let mut rig = EngineRig::new(vec![rule("night", "time >= \"22:00\" or time < \"06:00\"", &["lamp"])]);
+    rig.shows(21, 59, 0);
+    rig.check(&[]);
+    rig.shows(22, 0, 0);
+    rig.shows(0, 0, 1);
+    rig.shows(5, 59, 1);
+    rig.check(&["night: lamp on"]);
+    rig.shows(6, 0, 1);
+    rig.check(&["night: lamp safe"]);
 }
 
 #[test]
 fn the_engine_asks_to_be_woken_when_the_minute_ends() {
-    let mut bench = Bench::new(vec![rule("noon", "time == \"12:00\" and weekday != \"sun\"", &["bell"])]);
-    bench.at = s(1000);
-    bench.shows(12, 0, 6);
-    assert_eq!(bench.engine.wake_at(), Some(s(1060)));
-    bench.check(&[]);
-    bench.shows(12, 0, 0);
-    bench.check(&["noon: bell on"]);
+    let mut rig = EngineRig::new(vec![rule("noon", "time == \"12:00\" and weekday != \"sun\"", &["bell"])]);
+    rig.at = s(1000);
+    rig.shows(12, 0, 6);
+    assert_eq!(rig.engine.wake_at(), Some(s(1060)));
+    rig.check(&[]);
+    rig.shows(12, 0, 0);
+    rig.check(&["noon: bell on"]);
 }
 
 #[test]
 fn a_clock_that_nobody_knows_begins_nothing_and_a_jump_counts_at_once() {
-    let mut bench = Bench::new(vec![rule("day", "time < \"12:00\"", &["o"])]);
-    bench.event(Event::Time);
-    bench.check_state("day", State::Inactive, "something that it names is not known");
-    bench.shows(0, 0, 3);
-    bench.check(&["day: o on"]);
-    bench.shows(15, 30, 6);
-    bench.check(&["day: o safe"]);
+    let mut rig = EngineRig::new(vec![rule("day", "time < \"12:00\"", &["o"])]);
+    rig.event(Event::Time);
+    rig.check_state("day", State::Inactive, "something that it names is not known");
+    rig.shows(0, 0, 3);
+    rig.check(&["day: o on"]);
+    rig.shows(15, 30, 6);
+    rig.check(&["day: o safe"]);
 }
 
 /// The minutes after 1970 at which `time >= "02:30"` begins and ends within 24 hours of a clock in Berlin.
 fn changes_on(midnight: u64) -> Vec<(u64, &'static str)> {
     let zone = Zone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-    let mut bench = Bench::new(vec![rule("r", "time >= \"02:30\"", &["o"])]);
+    let mut rig = EngineRig::new(vec![rule("r", "time >= \"02:30\"", &["o"])]);
     let mut changes = Vec::new();
     for minute in 0..24 * 60 {
-        bench.at = s(minute * 60);
+        rig.at = s(minute * 60);
         let local = zone.local(SystemTime::UNIX_EPOCH + s(midnight + minute * 60));
-        bench.shows(local.hour, local.minute, local.weekday);
-        for order in std::mem::take(&mut bench.log) {
+        rig.shows(local.hour, local.minute, local.weekday);
+        for order in std::mem::take(&mut rig.log) {
             changes.push((minute, if order == "r: o on" { "on" } else { "safe" }));
         }
     }
