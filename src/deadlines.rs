@@ -89,7 +89,8 @@ impl Deadlines {
     /// waits for another.
     pub fn new(longest_dead_time: Option<Duration>) -> Self {
         // Behind the partner the output itself is driven.
-        let waiting = longest_dead_time.map_or(Duration::ZERO, |rest| partner_wait(rest).saturating_add(TRANSFERS));
+        let waiting =
+            longest_dead_time.map_or(Duration::ZERO, |dead_time| partner_wait(dead_time).saturating_add(TRANSFERS));
         let longer = |deadline: Duration| deadline.saturating_add(waiting);
         Self {
             workers: longer(TRANSFERS + FINAL_FLUSH),
@@ -130,31 +131,31 @@ mod tests {
 
     fn dead_times() -> impl Iterator<Item = Option<Duration>> {
         let longest = u64::try_from(LONGEST_DEAD_TIME.as_millis()).unwrap();
-        std::iter::once(None).chain((0..=longest).step_by(100).map(|rest| Some(Duration::from_millis(rest))))
+        std::iter::once(None).chain((0..=longest).step_by(100).map(|dead_time| Some(Duration::from_millis(dead_time))))
     }
 
     const MARGIN: Duration = Duration::from_secs(1);
 
     #[test]
     fn every_part_of_the_stop_fits_into_the_whole_and_leaves_the_spool_a_second() {
-        for rest in dead_times() {
-            let all = Deadlines::new(rest);
+        for dead_time in dead_times() {
+            let all = Deadlines::new(dead_time);
             // One after the other, as `shutdown::Tasks::end` waits for them.
             let parts = all.workers.max(all.outputs) + TASKS + RECORDER + LINK;
-            assert!(parts + MARGIN <= all.stop, "{rest:?}: {parts:?} of {all:?}");
-            assert!(all.workers <= all.outputs && all.outputs <= all.replace, "{rest:?}: {all:?}");
+            assert!(parts + MARGIN <= all.stop, "{dead_time:?}: {parts:?} of {all:?}");
+            assert!(all.workers <= all.outputs && all.outputs <= all.replace, "{dead_time:?}: {all:?}");
             assert!(TIME_OUT < HANGS && HANGS < STALLED);
         }
     }
 
     #[test]
     fn a_worker_has_the_time_to_wait_for_partners_drive_its_outputs_and_hand_over_its_events() {
-        for rest in dead_times().flatten() {
+        for dead_time in dead_times().flatten() {
             // It may begin by a transfer later than its partner, and drives its output by a transfer after the wait.
-            let needed = TRANSFERS + partner_wait(rest) + TRANSFERS + FINAL_FLUSH;
-            assert!(needed <= Deadlines::new(Some(rest)).workers, "{rest:?}: {needed:?}");
+            let needed = TRANSFERS + partner_wait(dead_time) + TRANSFERS + FINAL_FLUSH;
+            assert!(needed <= Deadlines::new(Some(dead_time)).workers, "{dead_time:?}: {needed:?}");
             // The partner may begin by a transfer later than this output.
-            assert!(partner_wait(rest) >= TRANSFERS + rest, "{rest:?}");
+            assert!(partner_wait(dead_time) >= TRANSFERS + dead_time, "{dead_time:?}");
         }
     }
 
@@ -167,11 +168,11 @@ mod tests {
 
     #[test]
     fn the_unit_leaves_every_stop_its_time() {
-        for rest in dead_times() {
-            let stop = Deadlines::new(rest).stop;
-            assert!(stop + MARGIN <= unit("TimeoutStopSec"), "{rest:?}: {stop:?}");
+        for dead_time in dead_times() {
+            let stop = Deadlines::new(dead_time).stop;
+            assert!(stop + MARGIN <= unit("TimeoutStopSec"), "{dead_time:?}: {stop:?}");
             // The watchdog is fed when the stop begins, and not any more.
-            assert!(stop + MARGIN <= unit("WatchdogSec"), "{rest:?}: {stop:?}");
+            assert!(stop + MARGIN <= unit("WatchdogSec"), "{dead_time:?}: {stop:?}");
         }
         assert!(START + MARGIN <= unit("TimeoutStartSec"));
         assert!(unit("TimeoutAbortSec") <= unit("TimeoutStopSec"));
@@ -186,21 +187,21 @@ mod tests {
 
     #[test]
     fn outputs_are_not_given_up_while_a_stop_or_a_reload_still_waits_for_them() {
-        for rest in dead_times() {
-            let all = Deadlines::new(rest);
+        for dead_time in dead_times() {
+            let all = Deadlines::new(dead_time);
             assert!(
                 Deadlines::new(None).outputs <= GIVE_UP_OUTPUTS && GIVE_UP_OUTPUTS <= all.replace,
-                "{rest:?}: {all:?}"
+                "{dead_time:?}: {all:?}"
             );
         }
     }
 
     #[test]
     fn safe_state_ends_before_the_unit_ends_it() {
-        for rest in dead_times().flatten() {
-            let whole = 2 * safe_state(rest) + rest;
-            assert!(whole + MARGIN <= unit("TimeoutStopSec"), "{rest:?}: {whole:?}");
-            assert!(safe_state(rest) >= 3 * MARGIN, "a slow bus is not one that hangs");
+        for dead_time in dead_times().flatten() {
+            let whole = 2 * safe_state(dead_time) + dead_time;
+            assert!(whole + MARGIN <= unit("TimeoutStopSec"), "{dead_time:?}: {whole:?}");
+            assert!(safe_state(dead_time) >= 3 * MARGIN, "a slow bus is not one that hangs");
         }
     }
 

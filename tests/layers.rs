@@ -165,7 +165,7 @@ const FENCES: &[Fence] = &[
 
 /// Where nothing asynchronous may be.
 const NO_TOKIO: &[&str] = &[
-    "worker/rest.rs",
+    "worker/backoff.rs",
     "deadlines.rs",
     "worker/schedule.rs",
     "worker/timetable.rs",

@@ -51,8 +51,8 @@ pub(super) fn by_table(path: &Path) -> Option<ExitCode> {
 /// Drives all outputs: first those that wait for no other, then those that are on when safe and exclude others.
 fn drive(outputs: &[SafeOutput]) -> ExitCode {
     let (later, first): (Vec<_>, Vec<_>) = outputs.iter().cloned().partition(|output| !output.beside.is_empty());
-    let rest = later.iter().map(|output| output.dead_time).max();
-    let patience = deadlines::safe_state(rest.unwrap_or_default());
+    let dead_time = later.iter().map(|output| output.dead_time).max();
+    let patience = deadlines::safe_state(dead_time.unwrap_or_default());
     let mut failed = wave(&first, patience);
     let (blocked, later): (Vec<_>, Vec<_>) =
         later.into_iter().partition(|output| output.beside.iter().any(|partner| failed.contains(partner)));
@@ -61,9 +61,9 @@ fn drive(outputs: &[SafeOutput]) -> ExitCode {
         error!(actuator = %output.name, error, "Output could not be made safe.");
         failed.insert(output.name);
     }
-    if let Some(rest) = rest.filter(|_| !later.is_empty()) {
+    if let Some(dead_time) = dead_time.filter(|_| !later.is_empty()) {
         // The relays of the others are opening at this moment.
-        Delay.delay_us(u32::try_from(rest.as_micros()).unwrap_or(u32::MAX));
+        Delay.delay_us(u32::try_from(dead_time.as_micros()).unwrap_or(u32::MAX));
         failed.append(&mut wave(&later, patience));
     }
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

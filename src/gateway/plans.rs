@@ -208,16 +208,17 @@ pub(super) fn plain(config: &Config, topics: &Topics) -> PlainTopics {
     }
 }
 
-/// Outputs that must not be on together. It is enough if one of two names the other; the longer rest holds.
+/// Outputs that must not be on together. It is enough if one of two names the other; the longer dead time counts.
 pub fn interlocks(config: &Config) -> Vec<Pair> {
-    let rest = |name: &Name| config.actuators.iter().find(|a| a.name == *name).map_or(Duration::ZERO, |a| a.dead_time);
+    let dead_time =
+        |name: &Name| config.actuators.iter().find(|a| a.name == *name).map_or(Duration::ZERO, |a| a.dead_time);
     let mut pairs: Vec<Pair> = Vec::new();
     for actuator in &config.actuators {
         for other in &actuator.interlock {
             let one = actuator.name.clone();
             let is_known = |pair: &Pair| (&pair.one, &pair.other) == (other, &one);
             if !pairs.iter().any(is_known) {
-                let dead_time = actuator.dead_time.max(rest(other));
+                let dead_time = actuator.dead_time.max(dead_time(other));
                 pairs.push(Pair { one, other: other.clone(), dead_time });
             }
         }
@@ -349,9 +350,10 @@ pub(super) fn left_topics(old: &Config) -> Vec<String> {
 pub fn outputs(config: &Config) -> Vec<SafeOutput> {
     let pairs = interlocks(config);
     let output = |actuator: &ActuatorSettings| {
-        let safe_state = at_rest(actuator);
+        let safe_state = safe_value(actuator);
         let mine = pairs.iter().filter(|_| safe_state.is_on()).filter_map(|pair| pair.partner_of(&actuator.name));
-        let (beside, rests): (Vec<_>, Vec<_>) = mine.map(|(partner, rest)| (partner.clone(), rest)).unzip();
+        let (beside, dead_times): (Vec<_>, Vec<_>) =
+            mine.map(|(partner, dead_time)| (partner.clone(), dead_time)).unzip();
         SafeOutput {
             name: actuator.name.clone(),
             driver: actuator.driver.name,
@@ -360,14 +362,14 @@ pub fn outputs(config: &Config) -> Vec<SafeOutput> {
             settings: actuator.settings.clone(),
             safe_state,
             beside,
-            dead_time: rests.into_iter().max().unwrap_or_default(),
+            dead_time: dead_times.into_iter().max().unwrap_or_default(),
         }
     };
     config.actuators.iter().map(output).collect()
 }
 
 /// What the safe state is for a program that ends: a motor cannot travel any more.
-fn at_rest(actuator: &ActuatorSettings) -> OutputValue {
+fn safe_value(actuator: &ActuatorSettings) -> OutputValue {
     match actuator.limits.safe_state {
         Action::Set(value) => value,
         Action::Move(_) | Action::Toggle => actuator.kind.off(),

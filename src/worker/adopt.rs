@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::worker::backoff::{FailureDomain, Purpose, Transfer};
 use crate::worker::bus_slots::BusSlots;
 use crate::worker::output::OutputSlot;
-use crate::worker::rest::{FailureDomain, Purpose, Transfer};
 use crate::worker::run::{Loop, Output, note};
 use crate::worker::sensor::SensorSlot;
 use crate::worker::{ActuatorSettings, Plan};
@@ -65,7 +65,7 @@ impl Loop {
         let mut old: BTreeMap<Name, SensorSlot> = old.map(|slot| (slot.settings.name.clone(), slot)).collect();
         let now = clock::boottime();
         for (settings, tally) in plan.sensors {
-            let domain = self.buses.rest.domain(SensorSlot::domain_of(&settings));
+            let domain = self.buses.backoff.domain(SensorSlot::domain_of(&settings));
             let slot = match old.remove(&settings.name) {
                 Some(mut slot) => {
                     slot.domain = domain;
@@ -80,7 +80,7 @@ impl Loop {
     }
 
     fn adopt_outputs(&mut self, actuators: Vec<ActuatorSettings>) {
-        let domains: Vec<_> = actuators.iter().map(|settings| self.buses.rest.domain(domain_of(settings))).collect();
+        let domains: Vec<_> = actuators.iter().map(|settings| self.buses.backoff.domain(domain_of(settings))).collect();
         let mut fresh = Vec::new();
         for (settings, domain) in actuators.into_iter().zip(domains) {
             match self.outputs.iter_mut().find(|output| output.slot.settings.name == settings.name) {
@@ -96,8 +96,8 @@ impl Loop {
             self.progress.turn_at(begun);
             self.progress.busy_at(Some(&settings.name), begun);
             // In a domain that has just failed slowly one attempt is enough; the others are built as soon as it answers.
-            let is_resting = self.buses.rest.allowed_from(domain, Purpose::Output) > begun;
-            let why = is_resting.then(|| self.buses.rest.why(domain).to_owned());
+            let is_backing_off = self.buses.backoff.allowed_from(domain, Purpose::Output) > begun;
+            let why = is_backing_off.then(|| self.buses.backoff.why(domain).to_owned());
             self.buses.take_outcome();
             let slot = self.buses.with_building_forbidden(why, |buses| OutputSlot::new(settings, buses));
             let now = clock::boottime();

@@ -9,8 +9,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tracing::field::display;
 use tracing::{info, warn};
 
-use crate::worker::rest::{DomainId, FailureDomain, Purpose, QUICK, Rest, Transfer};
-use crate::worker::schedule::rest_after;
+use crate::worker::backoff::{Backoff, DomainId, FailureDomain, Purpose, QUICK, Transfer};
+use crate::worker::schedule::backoff_after;
 use crate::worker::trouble::Trouble;
 use crate::worker::{Context, Event, Progress};
 use fieldgate_bus::{self as bus, Bus, BusError};
@@ -89,7 +89,7 @@ pub(super) struct BusSlots {
     /// What the thread is doing, so that a bus that hangs is reported with a name.
     pub(super) progress: Arc<Progress>,
     /// The back-off that all devices of the thread share.
-    pub(super) rest: Rest,
+    pub(super) backoff: Backoff,
     /// The outcome of the last transfer to a device.
     outcome: Option<Outcome>,
     /// Why nothing may be built at this moment.
@@ -106,7 +106,7 @@ impl BusSlots {
             slots: Vec::new(),
             context,
             progress,
-            rest: Rest::default(),
+            backoff: Backoff::default(),
             outcome: None,
             forbidden: None,
             outbox: VecDeque::new(),
@@ -135,11 +135,11 @@ impl BusSlots {
         devices: impl Iterator<Item = FailureDomain>,
     ) {
         let whole: Vec<_> = buses.iter().map(|(name, ..)| FailureDomain::bus(name.as_ref())).collect();
-        self.rest.resettle(whole.into_iter().chain(devices));
+        self.backoff.renumber(whole.into_iter().chain(devices));
         let mut old = std::mem::take(&mut self.slots);
         for (name, settings, inputs) in buses {
             let same = |slot: &BusSlot| slot.name == name && slot.settings == settings;
-            let domain = self.rest.domain(FailureDomain::bus(name.as_ref()));
+            let domain = self.backoff.domain(FailureDomain::bus(name.as_ref()));
             let mut slot = match old.iter().position(same) {
                 Some(index) => old.swap_remove(index),
                 None => BusSlot::new(name, settings, domain),
@@ -173,7 +173,7 @@ impl BusSlots {
     /// The bus, opened if it is not: an attempt costs little, and only so is it found as soon as it is there.
     pub(super) fn bus(&mut self, name: Option<&Name>) -> Result<&mut dyn Bus, DriverError> {
         if let Some(why) = &self.forbidden {
-            return Err(BusError::Resting { why: why.clone() }.into());
+            return Err(BusError::BackingOff { why: why.clone() }.into());
         }
         let index = self.slots.iter().position(|slot| slot.name.as_ref() == name);
         let slot = self.opened(index.expect("a plan has every bus that its devices name"))?;
@@ -194,7 +194,7 @@ impl BusSlots {
             own[0].open(upstream)?;
             if sits_on_another {
                 // It was asked whether it is there.
-                self.rest.answered(self.slots[index].domain);
+                self.backoff.answered(self.slots[index].domain);
             }
         }
         Ok(&mut self.slots[index])
@@ -224,10 +224,10 @@ impl BusSlots {
             let cost = now.saturating_sub(begun);
             if let Err(error) = result {
                 let domain = self.slots[index].domain;
-                self.rest.failed(domain, Purpose::Sample, Transfer { ended_at: now, cost }, &describe_error(&error));
+                self.backoff.failed(domain, Purpose::Sample, Transfer { ended_at: now, cost }, &describe_error(&error));
             }
             // An attempt that takes long, as on a bus that hangs, is not repeated at each turn.
-            self.slots[index].open_again = now + rest_after(2, cost).max(OPEN_AGAIN);
+            self.slots[index].open_again = now + backoff_after(2, cost).max(OPEN_AGAIN);
             if cost >= QUICK {
                 return;
             }
@@ -236,7 +236,7 @@ impl BusSlots {
 
     /// When a bus that is not open is tried next for the sake of its sensors.
     fn open_at(&self, slot: &BusSlot) -> Duration {
-        slot.open_again.max(self.rest.allowed_from(slot.domain, Purpose::Sample))
+        slot.open_again.max(self.backoff.allowed_from(slot.domain, Purpose::Sample))
     }
 
     /// Brings the buses up to date whose time has come, and says whether there was one. `has_woken`: something may have come
@@ -263,7 +263,7 @@ impl BusSlots {
                     slot.refresh_at = Some(now.saturating_add(OPEN_AGAIN));
                     let (name, domain, error) = (slot.name.clone(), slot.domain, error.into());
                     let cost = now.saturating_sub(begun);
-                    self.rest.failed(
+                    self.backoff.failed(
                         domain,
                         Purpose::Output,
                         Transfer { ended_at: now, cost },
@@ -297,7 +297,7 @@ impl BusSlots {
     /// Notes what became of talking to a device on this bus; `true` when a failure is the bus's own and its alarm stands for
     /// it. The machine itself has no such failures.
     pub(super) fn note(&mut self, name: Option<&Name>, outcome: Result<(), &DriverError>) -> bool {
-        if matches!(outcome, Err(DriverError::Bus(BusError::Resting { .. }))) {
+        if matches!(outcome, Err(DriverError::Bus(BusError::BackingOff { .. }))) {
             return false;
         }
         self.outcome =

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use tracing::error;
 
 use crate::deadlines;
+use crate::worker::backoff::DomainId;
 use crate::worker::bus_slots::BusSlots;
 use crate::worker::output::{LOOK_AT_PARTNERS, OutputSlot};
-use crate::worker::rest::DomainId;
 use crate::worker::run::{FLUSH_AGAIN, Loop, Output};
 use crate::worker::sensor::SensorSlot;
 use fieldgate_clock as clock;
@@ -27,8 +27,8 @@ impl Loop {
     /// Drives all outputs to their safe state for the last time.
     pub(super) fn make_safe(&mut self) {
         // What is off when safe comes first, so that what must not be on beside it can follow.
-        let rest = &self.buses.rest;
-        self.outputs.sort_by_key(|output| (!output.slot.is_off_when_safe(), rest.is_failing(output.domain)));
+        let backoff = &self.buses.backoff;
+        self.outputs.sort_by_key(|output| (!output.slot.is_off_when_safe(), backoff.is_failing(output.domain)));
         let (began, mut given_up) = (clock::boottime(), BTreeSet::new());
         for index in 0..self.outputs.len() {
             let domain = self.outputs[index].domain;
@@ -83,12 +83,12 @@ impl Loop {
     /// Whether it has been tried and failed.
     fn has_failed(&self, index: usize) -> bool {
         let Output { slot, domain } = &self.outputs[index];
-        !slot.waits_for_partner() && self.buses.rest.is_failing(*domain)
+        !slot.waits_for_partner() && self.buses.backoff.is_failing(*domain)
     }
 
     /// Ends an output without any transfer.
     fn give_up(&mut self, index: usize) {
-        let why = match self.buses.rest.why(self.outputs[index].domain) {
+        let why = match self.buses.backoff.why(self.outputs[index].domain) {
             "" => "others took too long".to_owned(),
             why => why.to_owned(),
         };

@@ -10,12 +10,12 @@
 //! Read `run.rs` for the loop, `sensor.rs` and `output.rs` for a device's life, `schedule.rs` for what is due.
 
 mod adopt;
+mod backoff;
 mod bus_slots;
 mod finish;
 mod keeping_up;
 mod output;
 mod plan;
-mod rest;
 mod run;
 pub mod schedule;
 mod sensor;

@@ -115,7 +115,7 @@ impl OutputSlot {
 
     /// For how long it is worth waiting: its partners end at the same time, perhaps on other threads.
     pub(super) fn partner_wait(&self) -> Duration {
-        deadlines::partner_wait(self.machine.longest_rest())
+        deadlines::partner_wait(self.machine.longest_dead_time())
     }
 
     /// It is not driven any more; off, if it is on when safe and its partner did not go off.

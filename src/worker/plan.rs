@@ -75,7 +75,7 @@ pub struct ActuatorSettings {
     pub limits: Limits,
     /// Outputs that must not be on beside it; each of them has this one, too.
     pub interlock: Vec<Name>,
-    /// The rest between the end of one of them and the beginning of another.
+    /// The dead time between the end of one of them and the beginning of another.
     pub dead_time: Duration,
     /// Commands that were issued longer ago are refused; `None`: none is.
     pub max_age: Option<Duration>,

@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::error;
 
+use crate::worker::backoff::{DomainId, Purpose, QUICK, Transfer};
 use crate::worker::bus_slots::{BusSlots, Busy, News, Outcome};
 use crate::worker::output::{OutputSlot, Request};
-use crate::worker::rest::{DomainId, Purpose, QUICK, Transfer};
 use crate::worker::sensor::{Hears, SensorSlot};
 use crate::worker::timetable::Timetable;
 use crate::worker::wait::{LONGEST_SLEEP, Waiter};
@@ -125,7 +125,7 @@ impl Loop {
         let now = clock::boottime();
         let is_busy = is_behind || self.sample_one(now);
         self.handle_bus_events();
-        if self.buses.rest.take_changed() {
+        if self.buses.backoff.take_changed() {
             self.reschedule();
         }
         self.buses.flush();
@@ -198,7 +198,7 @@ impl Loop {
         self.events_due.reset(sensors.iter().map(SensorSlot::events_due));
         self.outputs_due.reset(outputs.iter().map(|output| output_due(output, buses)));
         // What changed so far is in it.
-        self.buses.rest.take_changed();
+        self.buses.backoff.take_changed();
     }
 
     fn reschedule_output(&mut self, index: usize) {
@@ -252,8 +252,8 @@ impl Loop {
         };
         self.hand_on();
         let domain = self.outputs[index].domain;
-        if self.buses.rest.allowed_from(domain, Purpose::Output) > clock::boottime() {
-            let words = format!("not tried, because its bus has just failed: {}", self.buses.rest.why(domain));
+        if self.buses.backoff.allowed_from(domain, Purpose::Output) > clock::boottime() {
+            let words = format!("not tried, because its bus has just failed: {}", self.buses.backoff.why(domain));
             // As after any order that could not be carried out, it is made safe as soon as the bus allows.
             let slot = &mut self.outputs[index].slot;
             self.buses.with_building_forbidden(Some(words.clone()), |buses| slot.drop_device(buses));
@@ -324,12 +324,12 @@ impl Loop {
             let now = clock::boottime();
             let Some((index, _)) = self.outputs_due.first().filter(|(_, (due, _))| *due <= now) else { return false };
             let ((), is_quick) = self.talk(index, OutputSlot::enforce);
-            if self.buses.rest.take_changed() {
+            if self.buses.backoff.take_changed() {
                 self.reschedule();
             } else {
                 self.reschedule_output(index);
             }
-            if !is_quick && self.buses.rest.is_failing(self.outputs[index].domain) {
+            if !is_quick && self.buses.backoff.is_failing(self.outputs[index].domain) {
                 return true;
             }
         }
@@ -417,8 +417,8 @@ fn failed_to_wait(e: &std::io::Error) {
 /// Records the outcome of driving an output for the back-off of the bus.
 pub(super) fn note(buses: &mut BusSlots, domain: DomainId, transfer: Transfer) {
     match buses.take_outcome() {
-        Some(Outcome::Answered) => buses.rest.answered(domain),
-        Some(Outcome::Failed(why)) => buses.rest.failed(domain, Purpose::Output, transfer, &why),
+        Some(Outcome::Answered) => buses.backoff.answered(domain),
+        Some(Outcome::Failed(why)) => buses.backoff.failed(domain, Purpose::Output, transfer, &why),
         None => {}
     }
 }
@@ -426,5 +426,5 @@ pub(super) fn note(buses: &mut BusSlots, domain: DomainId, transfer: Transfer) {
 /// When an output must be looked at; one that fails waits for its bus.
 fn output_due(output: &Output, buses: &BusSlots) -> (Duration, Duration) {
     let deadline = output.slot.deadline(&buses.context.heartbeat).unwrap_or(Duration::MAX);
-    (deadline.max(buses.rest.allowed_from(output.domain, Purpose::Output)), deadline)
+    (deadline.max(buses.backoff.allowed_from(output.domain, Purpose::Output)), deadline)
 }

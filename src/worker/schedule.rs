@@ -8,9 +8,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// A failing device is tried at least this often, unless its own period is longer.
 pub(super) const LAST_RETRY: Duration = Duration::from_secs(60);
 
-/// A device that fails slowly, by a time-out on its bus, rests so many times as long as it took: its neighbours on the bus
-/// keep nine tenths of the time.
-const REST: u32 = 9;
+/// A device that fails slowly, by a time-out on its bus, is not tried again for so many times as long as it took: its
+/// neighbours on the bus keep nine tenths of the time.
+const BACKOFF_FACTOR: u32 = 9;
 
 /// The ticks of one sensor: `start`, `start + every`, `start + 2 × every` …
 ///
@@ -66,10 +66,10 @@ impl Schedule {
 ///
 /// A quick failure delays no other device, so the device is tried at each of its ticks and is back within one period of its
 /// return. The first failure alone never costs more than itself: one lost sample is no reason to lose the next.
-pub fn rest_after(failures: u32, cost: Duration) -> Duration {
+pub fn backoff_after(failures: u32, cost: Duration) -> Duration {
     match failures {
         0 | 1 => Duration::ZERO,
-        _ => cost.saturating_mul(REST).min(LAST_RETRY),
+        _ => cost.saturating_mul(BACKOFF_FACTOR).min(LAST_RETRY),
     }
 }
 
@@ -100,10 +100,10 @@ mod tests {
 
     #[test]
     fn a_device_that_fails_rests_for_what_it_costs_and_never_more_than_a_minute() {
-        assert_eq!(rest_after(1, ms(1000)), ms(0), "one failure is no reason to lose the next sample");
-        assert_eq!(rest_after(2, ms(0)), ms(0), "what costs nothing is tried at each tick");
-        assert_eq!(rest_after(9, ms(1000)), ms(9000));
-        assert_eq!(rest_after(2, ms(100_000)), ms(60_000));
+        assert_eq!(backoff_after(1, ms(1000)), ms(0), "one failure is no reason to lose the next sample");
+        assert_eq!(backoff_after(2, ms(0)), ms(0), "what costs nothing is tried at each tick");
+        assert_eq!(backoff_after(9, ms(1000)), ms(9000));
+        assert_eq!(backoff_after(2, ms(100_000)), ms(60_000));
         let waits: Vec<u64> = (1..9).map(|n| retry_after(n).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60], "panics");
     }
@@ -157,10 +157,10 @@ mod tests {
         }
 
         #[test]
-        fn no_failure_costs_more_than_a_tenth_of_the_time_or_a_minute_of_rest(failures in any::<u32>(), cost in 0u64..100_000) {
-            let rest = rest_after(failures, ms(cost));
-            prop_assert!(rest <= Duration::from_secs(60) && retry_after(failures) <= Duration::from_secs(60));
-            prop_assert!(failures < 2 || cost > 6_666 || rest == ms(cost * 9));
+        fn no_failure_costs_more_than_a_tenth_of_the_time_or_a_minute_of_backoff(failures in any::<u32>(), cost in 0u64..100_000) {
+            let pause = backoff_after(failures, ms(cost));
+            prop_assert!(pause <= Duration::from_secs(60) && retry_after(failures) <= Duration::from_secs(60));
+            prop_assert!(failures < 2 || cost > 6_666 || pause == ms(cost * 9));
         }
     }
 }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::worker::backoff::{DomainId, FailureDomain, Purpose};
 use crate::worker::bus_slots::BusSlots;
 use crate::worker::keeping_up::KeepingUp;
-use crate::worker::rest::{DomainId, FailureDomain, Purpose};
 use crate::worker::schedule::Schedule;
 use crate::worker::{Event, SensorSettings, Tally};
 use fieldgate_clock as clock;
@@ -146,7 +146,7 @@ impl SensorSlot {
         // What is sampled regularly is looked at again soon enough; one that waits for events may have none for long.
         let postponed = self.report.as_ref().filter(|_| self.hears != Hears::Nothing).and_then(Report::postponed_until);
         let next = postponed.map_or(self.schedule.next(), |until| until.min(self.schedule.next()));
-        (next.max(buses.rest.allowed_from(self.domain, Purpose::Sample)), next)
+        (next.max(buses.backoff.allowed_from(self.domain, Purpose::Sample)), next)
     }
 
     /// When it is to be asked for events although nothing is heard of it.

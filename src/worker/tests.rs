@@ -19,7 +19,7 @@ use fieldgate_filters::{MeasurementFilters, ReportSettings};
 use fieldgate_model::{CountScale, Measurement, OutputKind, Pace, Quantity, Setting, Settings, Value};
 use fieldgate_safety::Limits;
 
-/// For all that must happen on a machine that is busy with other things; longer than the longest rest of a sensor whose sampling such a
+/// For all that must happen on a machine that is busy with other things; longer than the longest back-off of a sensor whose sampling such a
 /// machine has held up.
 const SOON: Duration = Duration::from_secs(120);
 
@@ -382,7 +382,7 @@ async fn what_is_no_number_is_never_a_reading_and_a_panic_harms_nobody_else() {
     let mut bench = Bench::start(ROOMY, |file| plan(vec![liar, counter("n", 10)], Vec::new(), file));
     let (mut seq, mut words) = (0, Vec::<String>::new());
     let has_panicked = |words: &[String]| words.iter().any(|words| words.contains("the driver panicked: a defect"));
-    // On a machine that held up its second sample, the liar rests for nine times as long before the third, which panics.
+    // On a machine that held up its second sample, the liar waits nine times as long before the third, which panics.
     while seq < 30 || (seq < 10_000 && !has_panicked(&words)) {
         match bench.next(Some).await {
             Event::Reading { reading, .. } => {

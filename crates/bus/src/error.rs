@@ -82,10 +82,10 @@ pub enum BusError {
         /// What has happened, as far as is known.
         why: String,
     },
-    /// Nothing was tried, for a transfer there has just failed slowly. Try again when the bus has rested.
+    /// Nothing was tried, for a transfer there has just failed slowly. Try again when the back-off of the bus is over.
     #[error("not tried, because the bus has just failed: {why}")]
-    Resting {
-        /// The earlier failure that made it rest, in words.
+    BackingOff {
+        /// The earlier failure that the back-off follows, in words.
         why: String,
     },
     /// A file had not the form that its documentation promises.

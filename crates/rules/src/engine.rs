@@ -26,7 +26,7 @@ pub const RETRY: Duration = Duration::from_secs(1);
 pub const MAX_CHANGES: usize = 10;
 
 /// A rule that was stopped is tried again after so long: nobody may be there to do it.
-pub const REST: Duration = Duration::from_secs(600);
+pub const LOOP_PAUSE: Duration = Duration::from_secs(600);
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -14,7 +14,7 @@
 //! - **The guard of the output has the last word.** A rule whose order is refused is *blocked*, says why, and tries again each
 //!   [`RETRY`]. After `max_on` it leaves the output alone until its condition has changed.
 //! - **A command from outside takes an output over** from all rules that want it, until the condition of one of these changes.
-//! - **A loop ends**: a rule that changes [`MAX_CHANGES`] times within a minute is stopped for [`REST`]. [`Table::circles`] and
+//! - **A loop ends**: a rule that changes [`MAX_CHANGES`] times within a minute is stopped for [`LOOP_PAUSE`]. [`Table::circles`] and
 //!   [`Table::circles_between`] find those of which it can be proved before they run.
 //! - **A step costs what it concerns**: a signal that did not change evaluates nothing, one that did evaluates the rules that name it, and
 //!   nothing is allocated but for what a person reads.
@@ -58,7 +58,7 @@ mod tests;
 mod words;
 
 pub use circles::UNLIMITED;
-pub use engine::{Engine, Event, MAX_CHANGES, Now, Order, REST, RETRY, Trip, Wall, What};
+pub use engine::{Engine, Event, LOOP_PAUSE, MAX_CHANGES, Now, Order, RETRY, Trip, Wall, What};
 pub use rule::{Manual, Publication, RuleSpec};
 pub use status::{State, Status, Why};
 pub use table::{RuleProblem, SignalKind, Table, Which};

@@ -192,15 +192,15 @@ impl Guard {
     fn allowed_from(&mut self, now: Duration, action: Action) -> Result<Duration, Refusal> {
         let refuse = |words| Err(Refusal::new(Reason::Limit, words));
         let on = is_on(action);
-        let (rest, rest_key) = if on { (self.limits.min_off, "min_off") } else { (self.limits.min_on, "min_on") };
+        let (least, key) = if on { (self.limits.min_off, "min_off") } else { (self.limits.min_on, "min_on") };
         let from = self.has_lasted_from(on).unwrap_or(now);
         if on == self.limits.is_on_when_safe() {
             return Ok(from);
         }
         if from > now {
-            let (so_far, left) = (format_whole((now + rest).saturating_sub(from)), round_up(from - now));
+            let (so_far, left) = (format_whole((now + least).saturating_sub(from)), round_up(from - now));
             let words =
-                format!("{} for {so_far}, and {rest_key} is {}; in {left}", self.requested(), format_duration(rest));
+                format!("{} for {so_far}, and {key} is {}; in {left}", self.requested(), format_duration(least));
             return refuse(words);
         }
         self.not_too_often(now)
@@ -326,9 +326,9 @@ impl Guard {
         self.waiting.is_some()
     }
 
-    /// See [`InterlockHandle::longest_rest`].
-    pub(super) fn longest_rest(&self) -> Duration {
-        self.interlock.longest_rest()
+    /// See [`InterlockHandle::longest_dead_time`].
+    pub(super) fn longest_dead_time(&self) -> Duration {
+        self.interlock.longest_dead_time()
     }
 
     /// Whether another output may want this one to go off at any moment, which no deadline foretells.

@@ -1,6 +1,6 @@
 //! Outputs that must never be on together. Pure.
 //!
-//! An interlock is a lock with a rest: an output takes it before it is driven on and gives it back when the hardware was
+//! An interlock is a lock with a dead time: an output takes it before it is driven on and gives it back when the hardware was
 //! seen to be off, and from then on its partners wait for the dead time, in which a relay opens or a motor runs out. An
 //! output that was not seen to be off since the start, or since its last failure, counts as on: its state is unknown.
 
@@ -71,7 +71,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The partner of `me`, and the rest between them.
+    /// The partner of `me`, and the dead time between them.
     pub fn partner_of(&self, me: &Name) -> Option<(&Name, Duration)> {
         if self.one == *me {
             Some((&self.other, self.dead_time))
@@ -289,9 +289,9 @@ impl InterlockHandle {
         });
     }
 
-    /// The longest rest that the output may have to wait for.
-    pub(super) fn longest_rest(&self) -> Duration {
-        self.all.lock().partners(&self.name).map(|(_, rest)| rest).max().unwrap_or_default()
+    /// The longest dead time that the output may have to wait for.
+    pub(super) fn longest_dead_time(&self) -> Duration {
+        self.all.lock().partners(&self.name).map(|(_, dead_time)| dead_time).max().unwrap_or_default()
     }
 
     /// Whether there are outputs that must not be on beside this one.

@@ -261,8 +261,8 @@ impl<R> Machine<R> {
     }
 
     /// The longest dead time that it may have to wait for.
-    pub fn longest_rest(&self) -> Duration {
-        self.guard.longest_rest()
+    pub fn longest_dead_time(&self) -> Duration {
+        self.guard.longest_dead_time()
     }
 
     /// The hardware was seen at `seen_at` to do `read`, which is what it was driven to.

@@ -7,9 +7,9 @@ use tracing::{info, warn};
 
 use super::SensorSlot;
 use crate::worker::Event;
+use crate::worker::backoff::{Purpose, Transfer};
 use crate::worker::bus_slots::{BusSlots, Subject};
 use crate::worker::keeping_up::Figures;
-use crate::worker::rest::{Purpose, Transfer};
 use crate::worker::schedule::retry_after;
 use crate::worker::trouble::LOG_AGAIN;
 use fieldgate_drivers::{BusNeed, DriverError};
@@ -76,7 +76,7 @@ impl SensorSlot {
     }
 
     fn answered(&mut self, buses: &mut BusSlots) {
-        buses.rest.answered(self.domain);
+        buses.backoff.answered(self.domain);
         // A driver that needs no bus says nothing about the one that it was given.
         if !matches!(self.settings.driver.bus, BusNeed::None | BusNeed::Sensors) {
             buses.note(self.settings.bus.as_ref(), Ok(()));
@@ -110,8 +110,8 @@ impl SensorSlot {
             DriverError::Panicked(_) => retry_after(self.failures),
             _ => {
                 let transfer = Transfer { ended_at: now.boot, cost };
-                buses.rest.failed(self.domain, Purpose::Sample, transfer, &words);
-                buses.rest.allowed_from(self.domain, Purpose::Sample).saturating_sub(now.boot)
+                buses.backoff.failed(self.domain, Purpose::Sample, transfer, &words);
+                buses.backoff.allowed_from(self.domain, Purpose::Sample).saturating_sub(now.boot)
             }
         };
         let is_of_the_bus = buses.note(self.settings.bus.as_ref(), Err(error));

@@ -1,8 +1,8 @@
 //! Devices that must be built again, a bus that is unplugged, and the order of the end.
 
 use super::*;
+use crate::worker::backoff::{FailureDomain, Purpose, QUICK, Transfer};
 use crate::worker::bus_slots::BusSlots;
-use crate::worker::rest::{FailureDomain, Purpose, QUICK, Transfer};
 use crate::worker::run::note;
 use fieldgate_bus::Claim;
 use fieldgate_drivers::Actuator;
@@ -130,12 +130,12 @@ fn no_buses() -> BusSlots {
 fn an_output_that_fails_slowly_rests_for_as_long_or_until_there_is_an_answer() {
     let mut buses = no_buses();
     let bus = name("bench");
-    let domain = buses.rest.domain(FailureDomain::bus(Some(&bus)));
+    let domain = buses.backoff.domain(FailureDomain::bus(Some(&bus)));
     let (now, cost) = (Duration::from_secs(10), Duration::from_secs(1));
     for (outcome, from) in [(Err(&another_chip()), now + cost), (Ok(()), Duration::ZERO)] {
         buses.note(Some(&bus), outcome);
         note(&mut buses, domain, Transfer { ended_at: now, cost });
-        assert_eq!(buses.rest.allowed_from(domain, Purpose::Output), from);
+        assert_eq!(buses.backoff.allowed_from(domain, Purpose::Output), from);
     }
 }
 

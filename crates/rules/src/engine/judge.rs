@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::engine::progress::{Progress, Standing};
-use crate::engine::{Engine, MAX_CHANGES, MINUTE, Order, REST, What};
+use crate::engine::{Engine, LOOP_PAUSE, MAX_CHANGES, MINUTE, Order, What};
 
 /// Why a rule ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +203,7 @@ impl Engine {
 
     fn stop_loop(&mut self, rule: usize, at: Duration) {
         let progress = &mut self.rules[rule];
-        progress.stopped_until = Some(at.saturating_add(REST));
+        progress.stopped_until = Some(at.saturating_add(LOOP_PAUSE));
         progress.changes.clear();
     }
 }

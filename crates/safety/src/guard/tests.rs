@@ -224,7 +224,7 @@ fn a_dimmer_has_limits_on_being_on_and_not_on_how_much() {
     assert!(matches!(guard.command(s(4), set(0.0), None), Ok(Grant::At(at, _)) if at == s(61)));
 }
 
-/// Two outputs of which the first has this safe state, and a rest of a second between them.
+/// Two outputs of which the first has this safe state, and a dead time of a second between them.
 fn pair(safe: Action) -> (Guard, Guard) {
     let all = SharedInterlocks::default();
     let name = |text| Name::new(text).unwrap();

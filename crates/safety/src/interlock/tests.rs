@@ -1,4 +1,4 @@
-//! Locks, rests and demands of two and more outputs.
+//! Locks, dead times and demands of two and more outputs.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Up and down, a rest of 100 ms between them, both seen to be off at the beginning.
+/// Up and down, a dead time of 100 ms between them, both seen to be off at the beginning.
 fn motor() -> (InterlockHandle, InterlockHandle, SharedInterlocks) {
     let all = SharedInterlocks::default();
     all.arrange(vec![Pair { one: name("up"), other: name("down"), dead_time: ms(100) }], [name("up"), name("down")]);
@@ -28,7 +28,7 @@ fn one_at_a_time_with_a_rest_between() {
     assert_eq!(down.take(ms(1002)), Err(Blocked { by: name("up"), why: "is on" }));
     up.release(ms(2000));
     up.release(ms(2050));
-    assert_eq!(down.take(ms(2020)), Ok(ms(2100)), "the rest counts from when it was first seen to be off");
+    assert_eq!(down.take(ms(2020)), Ok(ms(2100)), "the dead time counts from when it was first seen to be off");
     assert_eq!(up.take(ms(2030)).unwrap_err().by, name("down"), "taken, although it is not on yet");
 }
 

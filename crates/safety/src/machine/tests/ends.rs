@@ -49,7 +49,7 @@ fn who_has_left_the_configuration_keeps_its_partner_from_nothing() {
 #[test]
 fn the_longest_dead_time_is_known_and_who_is_off_is_wanted_off_by_nobody() {
     let (mut one, _) = two(limits(), limits());
-    assert_eq!(one.machine.longest_rest(), ms(100));
+    assert_eq!(one.machine.longest_dead_time(), ms(100));
     assert!(!one.machine.may_be_wanted_off());
     one.command(1000, set(80.0), None).unwrap();
     assert!(one.machine.may_be_wanted_off());

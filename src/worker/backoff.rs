@@ -1,22 +1,22 @@
 //! The back-off of one pair of wires, shared by all sensors and outputs on them. Pure: time is an argument.
 //!
-//! Rest follows cost. A failure that is over at once, such as a missing acknowledgement, delays no other device and brings no
-//! rest. After one that took long, every device in the same [`FailureDomain`] counts as failing, and the failing ones of all domains
+//! Back-off follows cost. A failure that is over at once, such as a missing acknowledgement, delays no other device and brings no
+//! back-off. After one that took long, every device in the same [`FailureDomain`] counts as failing, and the failing ones of all domains
 //! share what is left of the time: their samplings a tenth, their outputs half. Devices that have not failed go on as before. The
-//! first answer from a failing domain ends the rest of all, so outputs are safe as soon as the bus allows.
+//! first answer from a failing domain ends the back-off of all, so outputs are safe as soon as the bus allows.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::worker::schedule::{LAST_RETRY, rest_after};
+use crate::worker::schedule::{LAST_RETRY, backoff_after};
 use fieldgate_bus::Claim;
 use fieldgate_model::Name;
 
-/// A failure that is over so soon needs no rest. The shortest time-out of an adapter is longer.
+/// A failure that is over so soon needs no back-off. The shortest time-out of an adapter is longer.
 pub(super) const QUICK: Duration = Duration::from_millis(20);
 
 /// Outputs that fail are tried again after as long as the failure took, but no later than this.
-const LONGEST_OUTPUT_REST: Duration = Duration::from_secs(5);
+const LONGEST_OUTPUT_BACKOFF: Duration = Duration::from_secs(5);
 
 /// What fails together: one chip, or a whole bus whose lines are those of one chip.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +51,7 @@ impl FailureDomain {
     }
 }
 
-/// The number of a [`FailureDomain`] until the next [`Rest::resettle`].
+/// The number of a [`FailureDomain`] until the next [`Backoff::renumber`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct DomainId(usize);
 
@@ -75,7 +75,7 @@ pub(super) struct Transfer {
 
 /// Status of a domain.
 #[derive(Clone, Debug, Default)]
-struct Standing {
+struct DomainState {
     /// Slow failures in a row.
     failures: u32,
     /// When the last of them was over; `None` when it works or fails at once.
@@ -85,9 +85,9 @@ struct Standing {
 
 /// Which domains a transfer may go to, and when.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
+pub(super) struct Backoff {
     domains: HashMap<FailureDomain, DomainId>,
-    standings: Vec<Standing>,
+    states: Vec<DomainState>,
     /// Slow failures since anybody answered.
     in_a_row: u32,
     samples_from: Duration,
@@ -95,24 +95,24 @@ pub(super) struct Rest {
     changed: bool,
 }
 
-impl Rest {
+impl Backoff {
     /// The number of a domain, which is new if it was not known.
     pub(super) fn domain(&mut self, domain: FailureDomain) -> DomainId {
-        let next = DomainId(self.standings.len());
+        let next = DomainId(self.states.len());
         let id = *self.domains.entry(domain).or_insert(next);
         if id == next {
-            self.standings.push(Standing::default());
+            self.states.push(DomainState::default());
         }
         id
     }
 
     /// Begins to number domains again; what is known of those that are named again stays known.
-    pub(super) fn resettle(&mut self, domains: impl Iterator<Item = FailureDomain>) {
-        let (old, known) = (std::mem::take(&mut self.domains), std::mem::take(&mut self.standings));
+    pub(super) fn renumber(&mut self, domains: impl Iterator<Item = FailureDomain>) {
+        let (old, known) = (std::mem::take(&mut self.domains), std::mem::take(&mut self.states));
         for domain in domains {
-            let standing = old.get(&domain).map(|id| known[id.0].clone());
+            let state = old.get(&domain).map(|id| known[id.0].clone());
             let id = self.domain(domain);
-            self.standings[id.0] = standing.unwrap_or_default();
+            self.states[id.0] = state.unwrap_or_default();
         }
         self.changed = true;
     }
@@ -125,19 +125,19 @@ impl Rest {
             self.answered(domain);
             return;
         }
-        let standing = &mut self.standings[domain.0];
+        let state = &mut self.states[domain.0];
         self.in_a_row = self.in_a_row.saturating_add(1);
-        standing.failures = standing.failures.saturating_add(1);
-        standing.failed_at = Some(ended_at);
-        standing.why.clear();
-        standing.why.push_str(why);
-        let failures = self.in_a_row.max(standing.failures);
+        state.failures = state.failures.saturating_add(1);
+        state.failed_at = Some(ended_at);
+        state.why.clear();
+        state.why.push_str(why);
+        let failures = self.in_a_row.max(state.failures);
         match purpose {
             Purpose::Sample => {
-                self.samples_from = self.samples_from.max(ended_at.saturating_add(rest_after(failures, cost)));
+                self.samples_from = self.samples_from.max(ended_at.saturating_add(backoff_after(failures, cost)));
             }
             Purpose::Output => {
-                self.outputs_from = self.outputs_from.max(ended_at.saturating_add(cost.min(LONGEST_OUTPUT_REST)));
+                self.outputs_from = self.outputs_from.max(ended_at.saturating_add(cost.min(LONGEST_OUTPUT_BACKOFF)));
             }
         }
         self.changed = true;
@@ -146,18 +146,18 @@ impl Rest {
     /// A device there answered, or refused at once.
     pub(super) fn answered(&mut self, domain: DomainId) {
         self.in_a_row = 0;
-        let standing = &mut self.standings[domain.0];
-        if standing.failures == 0 {
+        let state = &mut self.states[domain.0];
+        if state.failures == 0 {
             return;
         }
-        *standing = Standing::default();
+        *state = DomainState::default();
         (self.samples_from, self.outputs_from) = (Duration::ZERO, Duration::ZERO);
         self.changed = true;
     }
 
     /// When a transfer to the domain is allowed again.
     pub(super) fn allowed_from(&self, domain: DomainId, purpose: Purpose) -> Duration {
-        match (self.standings[domain.0].failed_at, purpose) {
+        match (self.states[domain.0].failed_at, purpose) {
             (None, _) => Duration::ZERO,
             // However many domains fail, none waits longer than this for its turn.
             (Some(failed_at), Purpose::Sample) => self.samples_from.min(failed_at.saturating_add(LAST_RETRY)),
@@ -167,15 +167,15 @@ impl Rest {
 
     /// Whether the last transfer there failed slowly.
     pub(super) fn is_failing(&self, domain: DomainId) -> bool {
-        self.standings[domain.0].failed_at.is_some()
+        self.states[domain.0].failed_at.is_some()
     }
 
     /// Why it failed, in words.
     pub(super) fn why(&self, domain: DomainId) -> &str {
-        &self.standings[domain.0].why
+        &self.states[domain.0].why
     }
 
-    /// Whether an answer of [`Rest::allowed_from`] may be another than at the last question of this kind.
+    /// Whether an answer of [`Backoff::allowed_from`] may be another than at the last question of this kind.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
@@ -191,105 +191,112 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn chip(rest: &mut Rest, address: u8) -> DomainId {
+    fn chip(backoff: &mut Backoff, address: u8) -> DomainId {
         let (bus, device) = (Name::new("i2c-1").unwrap(), Name::new("any").unwrap());
-        rest.domain(FailureDomain::of(Some(&bus), &[Claim::Address(address)], &device))
+        backoff.domain(FailureDomain::of(Some(&bus), &[Claim::Address(address)], &device))
     }
 
-    fn fails(rest: &mut Rest, domain: DomainId, purpose: Purpose, at: u64) {
-        rest.failed(domain, purpose, Transfer { ended_at: s(at), cost: s(1) }, "timed out");
+    fn fails(backoff: &mut Backoff, domain: DomainId, purpose: Purpose, at: u64) {
+        backoff.failed(domain, purpose, Transfer { ended_at: s(at), cost: s(1) }, "timed out");
     }
 
     #[test]
     fn a_chip_that_is_absent_slows_nobody() {
-        let mut rest = Rest::default();
-        let absent = chip(&mut rest, 0x48);
+        let mut backoff = Backoff::default();
+        let absent = chip(&mut backoff, 0x48);
         for second in 0..100 {
             let quick = Transfer { ended_at: s(second), cost: Duration::from_millis(1) };
-            rest.failed(absent, Purpose::Sample, quick, "no answer");
-            assert_eq!(rest.allowed_from(absent, Purpose::Sample), Duration::ZERO);
-            assert!(!rest.is_failing(absent));
+            backoff.failed(absent, Purpose::Sample, quick, "no answer");
+            assert_eq!(backoff.allowed_from(absent, Purpose::Sample), Duration::ZERO);
+            assert!(!backoff.is_failing(absent));
         }
     }
 
     #[test]
-    fn those_that_time_out_share_one_rest_and_the_first_answer_ends_it_for_all() {
-        let mut rest = Rest::default();
-        let (one, other, well) = (chip(&mut rest, 1), chip(&mut rest, 2), chip(&mut rest, 3));
-        fails(&mut rest, one, Purpose::Sample, 10);
-        assert!(rest.allowed_from(one, Purpose::Sample) <= s(10), "one failure is no reason to lose the next");
-        fails(&mut rest, other, Purpose::Sample, 11);
-        assert_eq!([one, other, well].map(|domain| rest.allowed_from(domain, Purpose::Sample)), [s(20), s(20), s(0)]);
-        rest.answered(well);
-        assert_eq!(rest.allowed_from(one, Purpose::Sample), s(20), "that others are well says nothing of it");
-        assert!(rest.is_failing(other));
-        rest.answered(other);
-        assert_eq!([one, other].map(|domain| rest.allowed_from(domain, Purpose::Sample)), [s(0); 2]);
-        assert_eq!((rest.is_failing(other), rest.why(other)), (false, ""), "at the end it is tried like any other");
+    fn those_that_time_out_share_one_backoff_and_the_first_answer_ends_it_for_all() {
+        let mut backoff = Backoff::default();
+        let (one, other, well) = (chip(&mut backoff, 1), chip(&mut backoff, 2), chip(&mut backoff, 3));
+        fails(&mut backoff, one, Purpose::Sample, 10);
+        assert!(backoff.allowed_from(one, Purpose::Sample) <= s(10), "one failure is no reason to lose the next");
+        fails(&mut backoff, other, Purpose::Sample, 11);
+        assert_eq!(
+            [one, other, well].map(|domain| backoff.allowed_from(domain, Purpose::Sample)),
+            [s(20), s(20), s(0)]
+        );
+        backoff.answered(well);
+        assert_eq!(backoff.allowed_from(one, Purpose::Sample), s(20), "that others are well says nothing of it");
+        assert!(backoff.is_failing(other));
+        backoff.answered(other);
+        assert_eq!([one, other].map(|domain| backoff.allowed_from(domain, Purpose::Sample)), [s(0); 2]);
+        assert_eq!(
+            (backoff.is_failing(other), backoff.why(other)),
+            (false, ""),
+            "at the end it is tried like any other"
+        );
     }
 
     #[test]
     fn one_that_times_out_beside_others_that_answer_rests_too() {
-        let mut rest = Rest::default();
-        let (bad, well) = (chip(&mut rest, 1), chip(&mut rest, 2));
-        fails(&mut rest, bad, Purpose::Sample, 10);
-        rest.answered(well);
-        fails(&mut rest, bad, Purpose::Sample, 12);
-        assert_eq!(rest.allowed_from(bad, Purpose::Sample), s(21));
+        let mut backoff = Backoff::default();
+        let (bad, well) = (chip(&mut backoff, 1), chip(&mut backoff, 2));
+        fails(&mut backoff, bad, Purpose::Sample, 10);
+        backoff.answered(well);
+        fails(&mut backoff, bad, Purpose::Sample, 12);
+        assert_eq!(backoff.allowed_from(bad, Purpose::Sample), s(21));
     }
 
     #[test]
     fn outputs_of_one_chip_wait_for_one_attempt_and_samplings_do_not_make_them_wait() {
-        let mut rest = Rest::default();
-        let (relays, air) = (chip(&mut rest, 0x20), chip(&mut rest, 0x76));
-        fails(&mut rest, relays, Purpose::Output, 10);
-        assert_eq!(rest.allowed_from(relays, Purpose::Output), s(11), "half of the time");
+        let mut backoff = Backoff::default();
+        let (relays, air) = (chip(&mut backoff, 0x20), chip(&mut backoff, 0x76));
+        fails(&mut backoff, relays, Purpose::Output, 10);
+        assert_eq!(backoff.allowed_from(relays, Purpose::Output), s(11), "half of the time");
         for second in 11..14 {
-            fails(&mut rest, air, Purpose::Sample, second);
+            fails(&mut backoff, air, Purpose::Sample, second);
         }
-        assert_eq!(rest.allowed_from(relays, Purpose::Output), s(11));
-        assert_eq!(rest.allowed_from(air, Purpose::Sample), s(22));
-        fails(&mut rest, relays, Purpose::Output, 20);
-        assert_eq!(rest.allowed_from(air, Purpose::Sample), s(22), "and the other way round");
+        assert_eq!(backoff.allowed_from(relays, Purpose::Output), s(11));
+        assert_eq!(backoff.allowed_from(air, Purpose::Sample), s(22));
+        fails(&mut backoff, relays, Purpose::Output, 20);
+        assert_eq!(backoff.allowed_from(air, Purpose::Sample), s(22), "and the other way round");
     }
 
     #[test]
     fn after_an_answer_the_next_failure_is_a_first_one_again() {
-        let mut rest = Rest::default();
-        let (one, other) = (chip(&mut rest, 1), chip(&mut rest, 2));
-        (10..13).for_each(|at| fails(&mut rest, one, Purpose::Sample, at));
-        rest.answered(one);
-        fails(&mut rest, other, Purpose::Sample, 20);
-        assert!(rest.allowed_from(other, Purpose::Sample) <= s(20));
+        let mut backoff = Backoff::default();
+        let (one, other) = (chip(&mut backoff, 1), chip(&mut backoff, 2));
+        (10..13).for_each(|at| fails(&mut backoff, one, Purpose::Sample, at));
+        backoff.answered(one);
+        fails(&mut backoff, other, Purpose::Sample, 20);
+        assert!(backoff.allowed_from(other, Purpose::Sample) <= s(20));
     }
 
-    /// Whoever waits is computed again then, and an output that may go off does not wait for its old time.
+    /// The times of all that wait are computed again then, and an output that may go off does not wait for its old time.
     #[test]
     fn what_changes_when_others_may_try_is_said_once() {
-        let mut rest = Rest::default();
-        let (one, other) = (chip(&mut rest, 1), chip(&mut rest, 2));
-        assert!(!rest.take_changed());
-        fails(&mut rest, one, Purpose::Output, 10);
-        assert_eq!([rest.take_changed(), rest.take_changed()], [true, false]);
-        rest.answered(other);
-        assert!(!rest.take_changed(), "it was well");
-        rest.answered(one);
-        assert_eq!([rest.take_changed(), rest.take_changed()], [true, false]);
+        let mut backoff = Backoff::default();
+        let (one, other) = (chip(&mut backoff, 1), chip(&mut backoff, 2));
+        assert!(!backoff.take_changed());
+        fails(&mut backoff, one, Purpose::Output, 10);
+        assert_eq!([backoff.take_changed(), backoff.take_changed()], [true, false]);
+        backoff.answered(other);
+        assert!(!backoff.take_changed(), "it was well");
+        backoff.answered(one);
+        assert_eq!([backoff.take_changed(), backoff.take_changed()], [true, false]);
     }
 
     #[test]
     fn what_is_known_of_a_place_outlives_a_reload() {
-        let mut rest = Rest::default();
+        let mut backoff = Backoff::default();
         let domain = |address| {
             let (bus, device) = (Name::new("i2c-1").unwrap(), Name::new("any").unwrap());
             FailureDomain::of(Some(&bus), &[Claim::Address(address)], &device)
         };
-        let id = rest.domain(domain(2));
-        fails(&mut rest, id, Purpose::Output, 10);
-        rest.resettle([domain(1), domain(2)].into_iter());
-        let ids = [1, 2].map(|address| rest.domain(domain(address)));
-        assert_eq!(ids.map(|id| rest.is_failing(id)), [false, true]);
-        assert_eq!(rest.why(ids[1]), "timed out");
+        let id = backoff.domain(domain(2));
+        fails(&mut backoff, id, Purpose::Output, 10);
+        backoff.renumber([domain(1), domain(2)].into_iter());
+        let ids = [1, 2].map(|address| backoff.domain(domain(address)));
+        assert_eq!(ids.map(|id| backoff.is_failing(id)), [false, true]);
+        assert_eq!(backoff.why(ids[1]), "timed out");
     }
 
     proptest! {
@@ -299,8 +306,8 @@ mod tests {
         fn failing_transfers_leave_time_for_others(
             count in 1u8..32, cost_ms in 20u64..3000, outputs in prop::collection::vec(any::<bool>(), 32),
         ) {
-            let mut rest = Rest::default();
-            let domains: Vec<_> = (0..count).map(|address| chip(&mut rest, address)).collect();
+            let mut backoff = Backoff::default();
+            let domains: Vec<_> = (0..count).map(|address| chip(&mut backoff, address)).collect();
             let (mut now, mut spent) = (Duration::ZERO, [Duration::ZERO; 2]);
             let cost = Duration::from_millis(cost_ms);
             let mut last = vec![Duration::ZERO; usize::from(count)];
@@ -308,18 +315,18 @@ mod tests {
             // Until each has failed twice it cannot be known.
             for turn in 0..2 * usize::from(count) {
                 now += cost;
-                rest.failed(domains[turn % domains.len()], purpose(turn % domains.len()), Transfer { ended_at: now, cost }, "timed out");
+                backoff.failed(domains[turn % domains.len()], purpose(turn % domains.len()), Transfer { ended_at: now, cost }, "timed out");
                 last[turn % domains.len()] = now;
             }
             let began = now;
             while now < began + s(600) {
                 // The one that has waited longest of those that may be tried.
                 let next = (0..domains.len()).min_by_key(|index| {
-                    (rest.allowed_from(domains[*index], purpose(*index)).max(now), last[*index])
+                    (backoff.allowed_from(domains[*index], purpose(*index)).max(now), last[*index])
                 }).unwrap();
-                now = now.max(rest.allowed_from(domains[next], purpose(next))) + cost;
+                now = now.max(backoff.allowed_from(domains[next], purpose(next))) + cost;
                 spent[usize::from(outputs[next])] += cost;
-                rest.failed(domains[next], purpose(next), Transfer { ended_at: now, cost }, "timed out");
+                backoff.failed(domains[next], purpose(next), Transfer { ended_at: now, cost }, "timed out");
                 last[next] = now;
                 for (index, last) in last.iter().enumerate() {
                     prop_assert!(now - *last <= s(60) + cost * 2 * u32::from(count), "{index} was forgotten");
