@@ -124,7 +124,7 @@ struct LinkTask {
 /// The recorder's task, and the sign of life by which the watchdog knows that it turns.
 struct RecorderTask {
     task: JoinHandle<()>,
-    progress: Arc<recorder::Progress>,
+    last_turn: Arc<recorder::LastTurn>,
 }
 
 /// The task of commands, the flag by which it refuses them at the end, and its stop signal.
@@ -248,8 +248,8 @@ impl Gateway {
     pub fn check_progress(&mut self) -> bool {
         self.attend_home_assistant();
         let statuses = Statuses { latest: &self.link_channels.latest, tallies: &self.tallies, views: &self.views };
-        let progress = &self.recorder.progress;
-        let stalled = stall_detector::check(&mut self.stalls, &self.workers, &self.config, statuses, progress);
+        let last_turn = &self.recorder.last_turn;
+        let stalled = stall_detector::check(&mut self.stalls, &self.workers, &self.config, statuses, last_turn);
         let tasks = [
             ("recorder", self.recorder.task.is_finished()),
             ("commands", self.commands.task.is_finished()),
@@ -346,8 +346,8 @@ impl Gateway {
         let grace = replaced.replace.max(plans::deadlines(&self.config).replace);
         replan::release(&mut self.workers, &plans, grace, |workers| {
             let statuses = Statuses { latest: &self.link_channels.latest, tallies: &self.tallies, views: &self.views };
-            let progress = &self.recorder.progress;
-            if stall_detector::check(&mut self.stalls, workers, &self.config, statuses, progress).is_none() {
+            let last_turn = &self.recorder.last_turn;
+            if stall_detector::check(&mut self.stalls, workers, &self.config, statuses, last_turn).is_none() {
                 crate::systemd::watchdog();
             }
         })

@@ -79,20 +79,20 @@ pub struct Recorder {
     /// Where the last hour is kept.
     pub curves: Curves,
     /// Its sign of life.
-    pub progress: Arc<Progress>,
+    pub last_turn: Arc<LastTurn>,
 }
 
 /// The recorder's sign of life for the watchdog: the last turn of its loop, in nanoseconds on the boot clock.
 #[derive(Debug, Default)]
-pub struct Progress(AtomicU64);
+pub struct LastTurn(AtomicU64);
 
-impl Progress {
+impl LastTurn {
     fn turn(&self) {
         self.0.store(u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// When it last turned, on the boot clock.
-    pub fn last_turn(&self) -> Duration {
+    /// When that was, on the boot clock.
+    pub fn at(&self) -> Duration {
         Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
 }
@@ -106,7 +106,7 @@ impl Recorder {
         let mut waiting: VecDeque<Item> = VecDeque::with_capacity(BURST);
         let mut idle = clock::interval(IDLE);
         while events || states || answers || !waiting.is_empty() {
-            self.progress.turn();
+            self.last_turn.turn();
             let is_free = waiting.is_empty();
             // All branches are cancel-safe: nothing is taken from a channel that does not come out here.
             tokio::select! {

@@ -94,7 +94,7 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
     }
     for (name, worker) in remains.workers {
         // One grace for all of a kind: they stop at the same time.
-        let grace = if worker.progress.has_outputs() { deadlines.outputs } else { deadlines.workers };
+        let grace = if worker.activity.has_outputs() { deadlines.outputs } else { deadlines.workers };
         if !worker.join(grace.saturating_sub(began.elapsed())).await {
             error!(bus = name, "The bus hangs in a device, and its thread was abandoned; its outputs may not be safe.");
         }

@@ -181,7 +181,7 @@ impl RecorderTask {
         history: History,
         curves: Curves,
     ) -> Self {
-        let progress = Arc::<recorder::Progress>::default();
+        let last_turn = Arc::<recorder::LastTurn>::default();
         let recorder = Recorder {
             run: sources.run,
             events: channels.events,
@@ -194,9 +194,9 @@ impl RecorderTask {
             views,
             history,
             curves,
-            progress: Arc::clone(&progress),
+            last_turn: Arc::clone(&last_turn),
         };
-        Self { task: tokio::spawn(recorder.run()), progress }
+        Self { task: tokio::spawn(recorder.run()), last_turn }
     }
 }
 

@@ -86,7 +86,7 @@ fn ask_to_release(workers: &Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(Bus
         let Some(plan) = plans.get(key) else { continue };
         let (done, is_done) = oneshot::channel();
         let is_taken = worker.inbox.offer(Order::Release { plan: plan.clone(), done }).is_ok();
-        let hangs = worker.progress.busy().is_some_and(|(_, since)| clock::boottime().saturating_sub(since) >= HANGS);
+        let hangs = worker.activity.busy().is_some_and(|(_, since)| clock::boottime().saturating_sub(since) >= HANGS);
         if is_taken && !hangs {
             releasing.push((key.clone(), is_done));
         }

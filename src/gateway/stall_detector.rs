@@ -51,14 +51,14 @@ pub(super) fn check(
     workers: &BTreeMap<BusKey, Worker>,
     config: &Config,
     statuses: Statuses<'_>,
-    recorder: &recorder::Progress,
+    recorder: &recorder::LastTurn,
 ) -> Option<String> {
     let now = clock::boottime();
-    let is_silent = now.saturating_sub(recorder.last_turn()) >= stalls.patience;
+    let is_silent = now.saturating_sub(recorder.at()) >= stalls.patience;
     let mut stalled = is_silent.then(|| "the recorder has stopped".to_owned());
     let mut hanging = BTreeSet::new();
     for (key, worker) in workers {
-        if let Some((device, since)) = worker.progress.busy() {
+        if let Some((device, since)) = worker.activity.busy() {
             let silent = now.saturating_sub(since);
             if silent >= patience(config, &device) {
                 report(stalls, key, &device, silent, config, statuses);
@@ -66,7 +66,7 @@ pub(super) fn check(
             }
         }
         let has_outputs = config.actuators.iter().any(|a| BusKey::of(config, Some(&a.bus)) == *key);
-        if has_outputs && now.saturating_sub(worker.progress.last_turn()) >= stalls.patience {
+        if has_outputs && now.saturating_sub(worker.activity.last_turn()) >= stalls.patience {
             stalled.get_or_insert_with(|| format!("the bus {key}, which has outputs, hangs"));
         }
     }

@@ -93,8 +93,8 @@ impl Loop {
         }
         for (settings, domain) in fresh {
             let begun = clock::boottime();
-            self.progress.turn_at(begun);
-            self.progress.busy_at(Some(&settings.name), begun);
+            self.activity.turn_at(begun);
+            self.activity.busy_at(Some(&settings.name), begun);
             // In a domain that has just failed slowly one attempt is enough; the others are built as soon as it answers.
             let is_backing_off = self.buses.backoff.allowed_from(domain, Purpose::Output) > begun;
             let why = is_backing_off.then(|| self.buses.backoff.why(domain).to_owned());
@@ -102,7 +102,7 @@ impl Loop {
             let slot = self.buses.with_building_forbidden(why, |buses| OutputSlot::new(settings, buses));
             let now = clock::boottime();
             note(&mut self.buses, domain, Transfer { ended_at: now, cost: now.saturating_sub(begun) });
-            self.progress.busy_at(None, now);
+            self.activity.busy_at(None, now);
             self.outputs.push(Output { slot, domain });
         }
     }
@@ -111,7 +111,7 @@ impl Loop {
         for (index, slot) in self.sensors.iter_mut().enumerate() {
             slot.index = index;
         }
-        self.progress.drives(self.outputs.len());
+        self.activity.drives(self.outputs.len());
         self.must_listen_again = true;
         self.reschedule();
     }

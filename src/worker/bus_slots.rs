@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::worker::backoff::{Backoff, DomainId, FailureDomain, Purpose, QUICK, Transfer};
 use crate::worker::schedule::backoff_after;
 use crate::worker::trouble::Trouble;
-use crate::worker::{Context, Event, Progress};
+use crate::worker::{Activity, Context, Event};
 use fieldgate_bus::{self as bus, Bus, BusError};
 use fieldgate_clock as clock;
 use fieldgate_drivers::{self as drivers, DriverError};
@@ -87,7 +87,7 @@ pub(super) struct BusSlots {
     slots: Vec<BusSlot>,
     pub(super) context: Context,
     /// What the thread is doing, so that a bus that hangs is reported with a name.
-    pub(super) progress: Arc<Progress>,
+    pub(super) activity: Arc<Activity>,
     /// The back-off that all devices of the thread share.
     pub(super) backoff: Backoff,
     /// The outcome of the last transfer to a device.
@@ -101,11 +101,11 @@ pub(super) struct BusSlots {
 }
 
 impl BusSlots {
-    pub(super) fn new(context: Context, progress: Arc<Progress>) -> Self {
+    pub(super) fn new(context: Context, activity: Arc<Activity>) -> Self {
         Self {
             slots: Vec::new(),
             context,
-            progress,
+            activity,
             backoff: Backoff::default(),
             outcome: None,
             forbidden: None,

@@ -277,7 +277,7 @@ pub async fn await_answer<T>(answer: oneshot::Receiver<Result<T, Refusal>>, devi
 
 /// What a worker is doing, for the watchdog and for the report of a bus that hangs.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct Activity {
     /// Nanoseconds on the boot clock at the last turn of the loop.
     turned: AtomicU64,
     /// Outputs of the thread.
@@ -286,7 +286,7 @@ pub struct Progress {
     busy: Mutex<Option<(Name, Duration)>>,
 }
 
-impl Progress {
+impl Activity {
     fn turn_at(&self, now: Duration) {
         self.turned.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -354,7 +354,7 @@ pub struct Worker {
     /// Where its orders are sent.
     pub inbox: Inbox,
     /// What it is doing.
-    pub progress: Arc<Progress>,
+    pub activity: Arc<Activity>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
     ended: oneshot::Receiver<()>,
@@ -370,18 +370,18 @@ impl Worker {
     pub fn spawn(label: &str, plan: Plan, context: Context) -> io::Result<Self> {
         let (orders, inbox) = sync_channel(INBOX_CAPACITY);
         let (waker, waiter) = wait::pair()?;
-        let (stop, progress) = (Arc::new(AtomicBool::new(false)), Arc::new(Progress::default()));
-        progress.turn();
+        let (stop, activity) = (Arc::new(AtomicBool::new(false)), Arc::new(Activity::default()));
+        activity.turn();
         let (ending, ended) = oneshot::channel();
         let (beginning, begun) = oneshot::channel();
         let root = plan.buses.first().map_or(bus::Settings::Host, |(_, root)| root.clone());
-        let (stopped, shown) = (Arc::clone(&stop), Arc::clone(&progress));
+        let (stopped, shown) = (Arc::clone(&stop), Arc::clone(&activity));
         let thread = std::thread::Builder::new().name(format!("bus {label}")).spawn(move || {
             run::Loop::new(plan, context, inbox, waiter, stopped, shown).run(beginning);
             // An error means that the grace period has passed and the wait is over.
             ending.send(()).ok();
         })?;
-        Ok(Self { root, inbox: Inbox { orders, waker }, progress, stop, thread, ended, begun: Some(begun) })
+        Ok(Self { root, inbox: Inbox { orders, waker }, activity, stop, thread, ended, begun: Some(begun) })
     }
 
     /// Waits until every output was driven to its safe state for the first time, or failed; returns at once when called again.

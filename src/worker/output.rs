@@ -16,7 +16,7 @@ use fieldgate_clock as clock;
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_drivers::{Actuator, DriverError, Role};
 use fieldgate_model::{Action, Name, OutputValue, StateCause, describe_error};
-use fieldgate_safety::{Applied, Effect, Machine, Note, RuleOrder, State};
+use fieldgate_safety::{Applied, Effect, LogLine, Machine, RuleOrder, State};
 
 /// An output that did not follow is driven again after so long, for ever: it must not stay on because one transfer failed.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -164,9 +164,9 @@ impl OutputSlot {
 
     /// Talks to the hardware, under the output's name, for the report of a bus that hangs.
     fn drive(&mut self, value: OutputValue, buses: &mut BusSlots) -> Vec<Effect<Requester>> {
-        buses.progress.busy_with(Some(&self.settings.name));
+        buses.activity.busy_with(Some(&self.settings.name));
         let result = self.apply(value, buses);
-        buses.progress.busy_with(None);
+        buses.activity.busy_with(None);
         let now = clock::boottime();
         match result {
             Ok(read) => {
@@ -208,24 +208,24 @@ impl OutputSlot {
         buses.publish(Subject::Actuator, actuator, event);
     }
 
-    fn log(&self, note: &Note, buses: &BusSlots) {
+    fn log(&self, line: &LogLine, buses: &BusSlots) {
         let actuator = &self.settings.name;
-        match note {
-            Note::Set(value, cause) => debug!(%actuator, %value, cause = cause.as_str(), "Output set."),
-            Note::Postponed(value, cause) => {
+        match line {
+            LogLine::Set(value, cause) => debug!(%actuator, %value, cause = cause.as_str(), "Output set."),
+            LogLine::Postponed(value, cause) => {
                 info!(%actuator, %value, cause = cause.as_str(), "A postponed command is carried out.");
             }
-            Note::MadeSafe(value, cause) if cause.is_trip() => {
+            LogLine::MadeSafe(value, cause) if cause.is_trip() => {
                 warn!(%actuator, %value, cause = cause.as_str(), "Output returned to its safe state.");
                 buses.context.trips.count(actuator);
             }
-            Note::MadeSafe(value, cause) => {
+            LogLine::MadeSafe(value, cause) => {
                 info!(%actuator, %value, cause = cause.as_str(), "Output returned to its safe state.");
             }
-            Note::DoesNotFollow(value, error) => {
+            LogLine::DoesNotFollow(value, error) => {
                 error!(%actuator, %value, %error, "Output does not follow; will try again until it does.");
             }
-            Note::FollowsAgain(value) => info!(%actuator, %value, "Output follows again."),
+            LogLine::FollowsAgain(value) => info!(%actuator, %value, "Output follows again."),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::worker::output::{OutputSlot, Request};
 use crate::worker::sensor::{Hears, SensorSlot};
 use crate::worker::timetable::Timetable;
 use crate::worker::wait::{LONGEST_SLEEP, Waiter};
-use crate::worker::{Applied, Context, Order, Plan, Progress};
+use crate::worker::{Activity, Applied, Context, Order, Plan};
 use fieldgate_clock as clock;
 use fieldgate_drivers::BusNeed;
 use fieldgate_model::{Name, Reason, Refusal};
@@ -52,7 +52,7 @@ pub(super) struct Loop {
     orders: Receiver<Order>,
     waiter: Waiter,
     stop: Arc<AtomicBool>,
-    pub(super) progress: Arc<Progress>,
+    pub(super) activity: Arc<Activity>,
     pub(super) sensors: Vec<SensorSlot>,
     /// Sensors whose device was dropped because it changes, until the plan comes.
     pub(super) parked: Vec<SensorSlot>,
@@ -79,15 +79,15 @@ impl Loop {
         orders: Receiver<Order>,
         waiter: Waiter,
         stop: Arc<AtomicBool>,
-        progress: Arc<Progress>,
+        activity: Arc<Activity>,
     ) -> Self {
         Self {
-            buses: BusSlots::new(context, Arc::clone(&progress)),
+            buses: BusSlots::new(context, Arc::clone(&activity)),
             plan: Some(plan),
             orders,
             waiter,
             stop,
-            progress,
+            activity,
             sensors: Vec::new(),
             parked: Vec::new(),
             outputs: Vec::new(),
@@ -115,7 +115,7 @@ impl Loop {
 
     fn turn(&mut self) {
         let begun = clock::boottime();
-        self.progress.turn_at(begun);
+        self.activity.turn_at(begun);
         self.open_all();
         self.take_orders();
         self.take_events(begun);
@@ -141,8 +141,8 @@ impl Loop {
     }
 
     fn open_all(&mut self) {
-        let (progress, sensors) = (&self.progress, &self.sensors);
-        self.buses.open_all(|bus| busy_on(progress, sensors, bus));
+        let (activity, sensors) = (&self.activity, &self.sensors);
+        self.buses.open_all(|bus| busy_on(activity, sensors, bus));
     }
 
     /// Drives an output, and records the outcome. `true` when that was quick.
@@ -154,12 +154,12 @@ impl Loop {
         self.hand_on();
         let Output { slot, domain } = &mut self.outputs[index];
         let begun = clock::boottime();
-        self.progress.turn_at(begun);
-        self.progress.busy_at(Some(&slot.settings.name), begun);
+        self.activity.turn_at(begun);
+        self.activity.busy_at(Some(&slot.settings.name), begun);
         self.buses.take_outcome();
         let result = talk(slot, &mut self.buses);
         let now = clock::boottime();
-        self.progress.busy_at(None, now);
+        self.activity.busy_at(None, now);
         let cost = now.saturating_sub(begun);
         note(&mut self.buses, *domain, Transfer { ended_at: now, cost });
         (result, cost < QUICK)
@@ -268,10 +268,10 @@ impl Loop {
     /// Brings buses up to date that must be looked at, and takes what event-driven sensors noticed.
     fn take_events(&mut self, now: Duration) {
         let due_now = |due: &Timetable<Duration>| due.first().filter(|(_, at)| *at <= now);
-        let (progress, sensors) = (&self.progress, &self.sensors);
+        let (activity, sensors) = (&self.activity, &self.sensors);
         // A sensor whose time has come must know first what its bus has heard.
         let may_have_news = self.has_woken || due_now(&self.events_due).is_some();
-        let refreshed = self.buses.refresh(may_have_news, |bus| busy_on(progress, sensors, bus));
+        let refreshed = self.buses.refresh(may_have_news, |bus| busy_on(activity, sensors, bus));
         if refreshed {
             for at in 0..self.heard_by_bus.len() {
                 self.take_events_of(self.heard_by_bus[at]);
@@ -344,9 +344,9 @@ impl Loop {
         }
         let slot = &mut self.sensors[index];
         let missed = slot.schedule.take(now).unwrap_or(0);
-        self.progress.busy_at(Some(&slot.settings.name), now);
+        self.activity.busy_at(Some(&slot.settings.name), now);
         let taken_at = slot.sample(missed, now, &mut self.buses);
-        self.progress.busy_at(None, taken_at);
+        self.activity.busy_at(None, taken_at);
         self.after_asking(index);
         true
     }
@@ -395,16 +395,16 @@ impl Loop {
 }
 
 /// A sign of life before a transfer to the bus itself. If that hangs, it is reported by the name of a sensor on the bus.
-fn busy_on(progress: &Progress, sensors: &[SensorSlot], busy: Busy<'_>) {
+fn busy_on(activity: &Activity, sensors: &[SensorSlot], busy: Busy<'_>) {
     let now = clock::boottime();
-    progress.turn_at(now);
+    activity.turn_at(now);
     let sensor_on = |bus: Option<&Name>| sensors.iter().find(|slot| slot.settings.bus.as_ref() == bus);
     let on_it = match busy {
         Busy::Nothing => None,
         Busy::Host => sensor_on(None),
         Busy::Bus(name) => sensor_on(Some(name)),
     };
-    progress.busy_at(on_it.map(|slot| &slot.settings.name), now);
+    activity.busy_at(on_it.map(|slot| &slot.settings.name), now);
 }
 
 fn failed_to_wait(e: &std::io::Error) {

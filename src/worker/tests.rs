@@ -241,7 +241,7 @@ async fn without_room_readings_become_one_loss_that_is_reported_before_the_next(
     let mut bench = Bench::start(2, |file| plan(vec![counter("n", 2)], Vec::new(), file));
     tokio::time::timeout(SOON, async {
         // Nobody takes anything until a few were lost.
-        while bench.worker.progress.last_turn() == Duration::ZERO || bench.events.len() < 2 {
+        while bench.worker.activity.last_turn() == Duration::ZERO || bench.events.len() < 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         tokio::time::sleep(Duration::from_millis(30)).await;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fieldgate_formula::{Input, Program, TimeOfDay, Value, WEEKDAYS};
 use fieldgate_model::{Action, StateCause};
 
-use crate::engine::progress::{NOTHING, Ownership, Progress, Standing, WantedOutput, at_rest, ownerships};
+use crate::engine::progress::{ClaimState, NOTHING, Ownership, RuleProgress, WantedOutput, at_rest, ownerships};
 use crate::facts::Fact;
 use crate::rule::Manual;
 use crate::status::{State, Status, Why};
@@ -144,7 +144,7 @@ pub struct Engine {
     link_up: Option<bool>,
     wall: Option<Wall>,
     minute_ends: Option<Duration>,
-    rules: Vec<Progress>,
+    rules: Vec<RuleProgress>,
     outputs: Vec<Ownership>,
     /// The rules to be judged in the next step.
     concerned: Vec<bool>,
@@ -159,7 +159,7 @@ impl Engine {
     /// All rules are inactive and switched on, and nothing is known. The first step judges all.
     pub fn new(table: Table) -> Self {
         let facts = table.signals.iter().map(|signal| at_rest(signal.is_moment)).collect();
-        let rules: Vec<_> = (0..table.rules.len()).map(|rule| Progress::new(&table, rule)).collect();
+        let rules: Vec<_> = (0..table.rules.len()).map(|rule| RuleProgress::new(&table, rule)).collect();
         let outputs = ownerships(&table);
         let (concerned, moments) = (vec![true; rules.len()], Vec::with_capacity(table.signals.len()));
         Self {
@@ -345,7 +345,7 @@ impl Engine {
     /// Whether it has begun to want an output, and what comes of that is not known yet: it is said to be active when it is.
     fn awaits_first_answer(&self, rule: usize) -> bool {
         let progress = &self.rules[rule];
-        let is_open = |claim: &WantedOutput| claim.standing == Standing::Ordered && claim.refusal.is_none();
+        let is_open = |claim: &WantedOutput| claim.state == ClaimState::Ordered && claim.refusal.is_none();
         progress.is_active && progress.status.state != State::Active && progress.claims.iter().any(is_open)
     }
 
@@ -376,15 +376,17 @@ impl Engine {
 
     fn why_blocked(&self, claim: &WantedOutput) -> Option<Why> {
         let output = self.table.outputs[claim.output].clone();
-        match (&claim.standing, &claim.refusal) {
-            (Standing::TakenOver, _) => Some(Why::TakenOver(output)),
-            (Standing::Toggled(rule), _) => Some(Why::Toggled(output, rule.clone())),
-            (Standing::Tripped(words), _) => Some(Why::Tripped(output, Arc::clone(words))),
-            (Standing::Wanted, _) => {
+        match (&claim.state, &claim.refusal) {
+            (ClaimState::TakenOver, _) => Some(Why::TakenOver(output)),
+            (ClaimState::Toggled(rule), _) => Some(Why::Toggled(output, rule.clone())),
+            (ClaimState::Tripped(words), _) => Some(Why::Tripped(output, Arc::clone(words))),
+            (ClaimState::Wanted, _) => {
                 let owner = self.outputs[claim.output].owner?;
                 Some(Why::Owned(output, self.table.rules[owner.0].spec.name.clone()))
             }
-            (Standing::Ordered | Standing::Refused(_), Some(words)) => Some(Why::Refused(output, Arc::clone(words))),
+            (ClaimState::Ordered | ClaimState::Refused(_), Some(words)) => {
+                Some(Why::Refused(output, Arc::clone(words)))
+            }
             _ => None,
         }
     }

@@ -21,4 +21,4 @@ mod motion;
 
 pub use interlock::{InterlockHandle, Pair, SharedInterlocks};
 pub use limits::Limits;
-pub use machine::{Applied, Done, Effect, Machine, Note, RuleOrder, State};
+pub use machine::{Applied, Done, Effect, LogLine, Machine, RuleOrder, State};

@@ -50,7 +50,7 @@ pub enum Effect<R> {
     /// Publish what the output does.
     Publish(State),
     /// Write this to the log.
-    Log(Note),
+    Log(LogLine),
 }
 
 /// What an output does, as published.
@@ -66,7 +66,7 @@ pub struct State {
 
 /// What a person reading the log should know.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Note {
+pub enum LogLine {
     /// A command was carried out.
     Set(OutputValue, StateCause),
     /// A command that had to wait is carried out.
@@ -81,7 +81,7 @@ pub enum Note {
 
 /// Why the hardware is being driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
+enum DriveReason {
     /// A command, which is answered with what comes of it.
     Command,
     /// Something that ran out, the start or the end.
@@ -109,7 +109,7 @@ pub struct Machine<R> {
     /// Who waits for a command that is not carried out yet.
     requester: Option<R>,
     /// What is being driven, since when.
-    driving: Option<(Purpose, Duration, OutputValue)>,
+    driving: Option<(DriveReason, Duration, OutputValue)>,
 }
 
 impl<R> Machine<R> {
@@ -138,7 +138,7 @@ impl<R> Machine<R> {
         };
         let first = Verdict { action: Action::Set(off), cause };
         let verdict = machine.guard.make_safe(now, cause).unwrap_or(first);
-        let effects = machine.follow(now, verdict, Purpose::Trip);
+        let effects = machine.follow(now, verdict, DriveReason::Trip);
         (machine, effects)
     }
 
@@ -185,7 +185,7 @@ impl<R> Machine<R> {
         match granted {
             Grant::Now(verdict) => {
                 self.requester = Some(requester);
-                effects.extend(self.follow(now, verdict, Purpose::Command));
+                effects.extend(self.follow(now, verdict, DriveReason::Command));
             }
             Grant::At(at, _) if at.saturating_sub(now) <= ANSWER_WHEN_DONE => self.requester = Some(requester),
             Grant::At(_, why) => {
@@ -208,8 +208,8 @@ impl<R> Machine<R> {
             effects = self.refuse(Reason::Interlock, "another output, or a new configuration, came first");
         }
         match (self.retry_at, self.motion.deadline()) {
-            (Some(again), _) if again <= now => effects.push(self.drive(now, Purpose::Retry)),
-            (None, Some(next)) if next <= now => effects.push(self.drive(now, Purpose::Step)),
+            (Some(again), _) if again <= now => effects.push(self.drive(now, DriveReason::Retry)),
+            (None, Some(next)) if next <= now => effects.push(self.drive(now, DriveReason::Step)),
             _ => {}
         }
         effects
@@ -252,7 +252,7 @@ impl<R> Machine<R> {
     /// The partner did not go off in time: this one ends off.
     pub fn stop_waiting(&mut self, now: Duration) -> Vec<Effect<R>> {
         self.guard.give_up();
-        self.follow(now, Verdict { action: Action::Set(self.kind.off()), cause: StateCause::Stop }, Purpose::Trip)
+        self.follow(now, Verdict { action: Action::Set(self.kind.off()), cause: StateCause::Stop }, DriveReason::Trip)
     }
 
     /// It has ended; its partners do not wait for it any more.
@@ -267,7 +267,7 @@ impl<R> Machine<R> {
 
     /// The hardware was seen at `seen_at` to do `read`, which is what it was driven to.
     pub fn followed(&mut self, seen_at: Duration, read: OutputValue) -> Vec<Effect<R>> {
-        let Some((purpose, began, _)) = self.driving.take() else { return Vec::new() };
+        let Some((why, began, _)) = self.driving.take() else { return Vec::new() };
         self.retry_at = None;
         let seen = Seen { is_on: read.is_on(), is_ramping: self.motion.is_ramping() };
         self.guard.hardware_seen(seen_at, seen);
@@ -276,17 +276,17 @@ impl<R> Machine<R> {
         self.seen = value;
         let mut effects = Vec::new();
         if std::mem::take(&mut self.has_complained) {
-            effects.push(Effect::Log(Note::FollowsAgain(value)));
+            effects.push(Effect::Log(LogLine::FollowsAgain(value)));
         }
         let (target, travels) = (self.motion.target(), matches!(self.motion, Motion::Travel(_)));
         if target.is_none() && travels {
             self.guard.came_to_rest();
         }
-        if purpose != Purpose::Step || target.is_none() || travels {
+        if why != DriveReason::Step || target.is_none() || travels {
             effects.push(Effect::Publish(State { value: Some(value), target, cause: self.cause }));
         }
-        if purpose == Purpose::Command {
-            effects.push(Effect::Log(Note::Set(value, self.cause)));
+        if why == DriveReason::Command {
+            effects.push(Effect::Log(LogLine::Set(value, self.cause)));
             effects.extend(self.answer(Ok(Done { value, note: None })));
         }
         effects
@@ -294,20 +294,20 @@ impl<R> Machine<R> {
 
     /// The hardware did not follow, for the reason in `words`. It is driven again at `retry_at`, for ever.
     pub fn failed(&mut self, failed_at: Duration, retry_at: Duration, words: &str) -> Vec<Effect<R>> {
-        let Some((purpose, _, value)) = self.driving.take() else { return Vec::new() };
+        let Some((why, _, value)) = self.driving.take() else { return Vec::new() };
         self.guard.doubt(failed_at);
         self.motion.forget_position();
         self.retry_at = Some(retry_at);
         let mut effects = Vec::new();
         if !std::mem::replace(&mut self.has_complained, true) {
-            effects.push(Effect::Log(Note::DoesNotFollow(value, words.to_owned())));
+            effects.push(Effect::Log(LogLine::DoesNotFollow(value, words.to_owned())));
             effects.push(Effect::Publish(State { value: None, target: self.motion.target(), cause: self.cause }));
         }
-        if purpose == Purpose::Command {
+        if why == DriveReason::Command {
             effects.extend(self.refuse(Reason::Hardware, words));
         }
-        let is_on_a_ramp = matches!(self.motion, Motion::Ramp(_)) && purpose == Purpose::Step;
-        if purpose == Purpose::Command || is_on_a_ramp || self.motion.is_ramping() {
+        let is_on_a_ramp = matches!(self.motion, Motion::Ramp(_)) && why == DriveReason::Step;
+        if why == DriveReason::Command || is_on_a_ramp || self.motion.is_ramping() {
             // The failed command may have been carried out in part; the safe state is the only known one.
             effects.extend(self.retreat(failed_at));
         }
@@ -331,37 +331,37 @@ impl<R> Machine<R> {
         let Verdict { action, cause } = verdict;
         match cause {
             StateCause::Command | StateCause::Rule | StateCause::Limit => {
-                let mut effects = vec![Effect::Log(Note::Postponed(action, cause))];
-                effects.extend(self.follow(now, verdict, Purpose::Command));
+                let mut effects = vec![Effect::Log(LogLine::Postponed(action, cause))];
+                effects.extend(self.follow(now, verdict, DriveReason::Command));
                 effects
             }
             StateCause::Stop => {
                 // A motor cannot travel any more; it stops where it is.
                 let is_move = matches!(action, Action::Move(_));
                 let action = if is_move { Action::Move(Move::Stop) } else { action };
-                self.follow(now, Verdict { action, cause }, Purpose::Trip)
+                self.follow(now, Verdict { action, cause }, DriveReason::Trip)
             }
             StateCause::Start | StateCause::For | StateCause::MaxOn | StateCause::Interlock | StateCause::SafeState => {
-                let mut effects = vec![Effect::Log(Note::MadeSafe(action, cause))];
+                let mut effects = vec![Effect::Log(LogLine::MadeSafe(action, cause))];
                 effects.extend(self.refuse(Reason::Limit, &made_safe_first(cause)));
-                effects.extend(self.follow(now, verdict, Purpose::Trip));
+                effects.extend(self.follow(now, verdict, DriveReason::Trip));
                 effects
             }
         }
     }
 
     /// Makes the hardware do what the verdict says, or begin to.
-    fn follow(&mut self, now: Duration, verdict: Verdict, purpose: Purpose) -> Vec<Effect<R>> {
+    fn follow(&mut self, now: Duration, verdict: Verdict, why: DriveReason) -> Vec<Effect<R>> {
         let asked = [StateCause::Command, StateCause::Rule, StateCause::For, StateCause::Limit];
         let is_asked = asked.contains(&verdict.cause);
         self.cause = verdict.cause;
         self.motion.begin(now, verdict.action, !is_asked);
-        vec![self.drive(now, purpose)]
+        vec![self.drive(now, why)]
     }
 
-    fn drive(&mut self, now: Duration, purpose: Purpose) -> Effect<R> {
+    fn drive(&mut self, now: Duration, why: DriveReason) -> Effect<R> {
         let value = self.motion.value(now);
-        self.driving = Some((purpose, now, value));
+        self.driving = Some((why, now, value));
         Effect::Drive(value)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::gateway;
 use fieldgate_model::{Name, OutputValue, StateCause};
-use fieldgate_safety::{Applied, Effect, Machine, Note, RuleOrder, SharedInterlocks};
+use fieldgate_safety::{Applied, Effect, LogLine, Machine, RuleOrder, SharedInterlocks};
 
 /// So long before the first reading the outputs were built: no limit remembers anything of it.
 const BEFORE: Duration = Duration::from_secs(7 * 86_400);
@@ -128,9 +128,9 @@ impl Outputs {
                 }
                 Effect::Answer(id, applied) => self.happened.push(Happened::Answered(id, applied)),
                 Effect::Publish(state) => self.happened.push(Happened::Does(output, state.value, state.cause)),
-                Effect::Log(Note::Postponed(..)) => self.happened.push(Happened::Postponed(output)),
-                Effect::Log(Note::MadeSafe(_, cause)) => self.happened.push(Happened::MadeSafe(output, cause)),
-                Effect::Log(Note::Set(..) | Note::DoesNotFollow(..) | Note::FollowsAgain(_)) => {}
+                Effect::Log(LogLine::Postponed(..)) => self.happened.push(Happened::Postponed(output)),
+                Effect::Log(LogLine::MadeSafe(_, cause)) => self.happened.push(Happened::MadeSafe(output, cause)),
+                Effect::Log(LogLine::Set(..) | LogLine::DoesNotFollow(..) | LogLine::FollowsAgain(_)) => {}
             }
         }
     }

@@ -23,11 +23,11 @@ fn a_tally_says_the_status_that_was_recorded_last() {
 async fn a_thread_has_outputs_as_long_as_its_plan_has() {
     let mut bench = Bench::start(64, |file| plan(vec![counter("n", 10)], vec![pump(None)], file));
     bench.worker.begun().await;
-    assert!(bench.worker.progress.has_outputs());
+    assert!(bench.worker.activity.has_outputs());
     let next = plan(vec![counter("m", 10)], Vec::new(), &bench.folder.path().join("bench.json"));
     bench.worker.inbox.offer(Order::Replan(next)).unwrap();
     bench.reading("m").await;
-    assert!(!bench.worker.progress.has_outputs());
+    assert!(!bench.worker.activity.has_outputs());
 }
 
 #[tokio::test]
@@ -225,10 +225,10 @@ async fn a_lease_and_the_stop_wake_a_thread_that_has_nothing_else_to_do() {
 
 #[test]
 fn who_is_under_way_is_known_by_name_and_since_when() {
-    let (progress, tank) = (Progress::default(), name("tank"));
-    assert_eq!(progress.busy(), None);
-    progress.busy_at(Some(&tank), Duration::from_secs(9));
-    assert_eq!(progress.busy(), Some((tank, Duration::from_secs(9))));
-    progress.busy_at(None, Duration::from_secs(10));
-    assert_eq!(progress.busy(), None);
+    let (activity, tank) = (Activity::default(), name("tank"));
+    assert_eq!(activity.busy(), None);
+    activity.busy_at(Some(&tank), Duration::from_secs(9));
+    assert_eq!(activity.busy(), Some((tank, Duration::from_secs(9))));
+    activity.busy_at(None, Duration::from_secs(10));
+    assert_eq!(activity.busy(), None);
 }

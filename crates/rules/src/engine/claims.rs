@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::judge::End;
-use crate::engine::progress::{LettingGo, Standing};
+use crate::engine::progress::{ClaimState, LettingGo};
 use crate::engine::{Engine, Order, RETRY, Trip, What};
 use crate::rule::Manual;
 use crate::status::Why;
@@ -24,8 +24,8 @@ impl Engine {
         self.outputs[output].owner = first;
         if let Some((rule, place)) = before {
             let claim = &mut self.rules[rule].claims[place];
-            if claim.standing.competes() {
-                claim.standing = Standing::Wanted;
+            if claim.state.competes() {
+                claim.state = ClaimState::Wanted;
             }
         }
         if let Some((rule, place)) = first {
@@ -35,14 +35,14 @@ impl Engine {
     }
 
     fn first_of(&self, output: usize) -> Option<(usize, usize)> {
-        let competes = |(rule, place): &&(usize, usize)| self.rules[*rule].claims[*place].standing.competes();
+        let competes = |(rule, place): &&(usize, usize)| self.rules[*rule].claims[*place].state.competes();
         self.outputs[output].claims.iter().find(competes).copied()
     }
 
     fn order(&mut self, rule: usize, place: usize, orders: &mut Vec<Order>) {
         let id = self.next_order();
         let claim = &mut self.rules[rule].claims[place];
-        (claim.standing, claim.order) = (Standing::Ordered, id);
+        (claim.state, claim.order) = (ClaimState::Ordered, id);
         let (output, action) = (claim.output, claim.action);
         self.outputs[output].letting_go = None;
         orders.push(Order { id, rule, what: What::Set { output, action } });
@@ -51,15 +51,14 @@ impl Engine {
     /// What a rule wanted is wanted by it no more.
     pub(super) fn release(&mut self, rule: usize, place: usize, at: Duration, why: End, orders: &mut Vec<Order>) {
         let claim = &mut self.rules[rule].claims[place];
-        let (output, standing) = (claim.output, std::mem::replace(&mut claim.standing, Standing::None));
+        let (output, state) = (claim.output, std::mem::replace(&mut claim.state, ClaimState::None));
         claim.refusal = None;
         let was_owner = self.outputs[output].owner == Some((rule, place));
         self.settle(output, at, orders);
         if self.outputs[output].owner.is_none() {
-            let is_wanted =
-                |(rule, place): &(usize, usize)| self.rules[*rule].claims[*place].standing != Standing::None;
+            let is_wanted = |(rule, place): &(usize, usize)| self.rules[*rule].claims[*place].state != ClaimState::None;
             let is_last = !self.outputs[output].claims.iter().any(is_wanted);
-            let was_away = !standing.competes() && is_last && why == End::Condition;
+            let was_away = !state.competes() && is_last && why == End::Condition;
             if was_owner || was_away {
                 self.let_go(rule, output, why, orders);
             }
@@ -77,18 +76,18 @@ impl Engine {
 
     /// A command from outside has the output now.
     pub(super) fn take_over(&mut self, output: usize, at: Duration) {
-        self.withdraw(output, &Standing::TakenOver, at);
+        self.withdraw(output, &ClaimState::TakenOver, at);
     }
 
     /// Nobody owns the output any more, until conditions change.
-    fn withdraw(&mut self, output: usize, standing: &Standing, at: Duration) {
+    fn withdraw(&mut self, output: usize, state: &ClaimState, at: Duration) {
         let ownership = &mut self.outputs[output];
         (ownership.owner, ownership.letting_go) = (None, None);
         for place in 0..self.outputs[output].claims.len() {
             let (rule, place) = self.outputs[output].claims[place];
             let claim = &mut self.rules[rule].claims[place];
-            if claim.standing != Standing::None {
-                claim.standing = standing.clone();
+            if claim.state != ClaimState::None {
+                claim.state = state.clone();
                 claim.refusal = None;
             }
         }
@@ -106,7 +105,7 @@ impl Engine {
             }
         }
         let name = self.table.rules[rule].spec.name.clone();
-        self.withdraw(output, &Standing::Toggled(name), at);
+        self.withdraw(output, &ClaimState::Toggled(name), at);
         let id = self.next_order();
         self.rules[rule].toggled[place] = id;
         orders.push(Order { id, rule, what: What::Toggle { output } });
@@ -118,14 +117,14 @@ impl Engine {
         let claims = all.flat_map(|(rule, progress)| (0..progress.claims.len()).map(move |place| (rule, place)));
         let is_asked = |(rule, place): &(usize, usize)| {
             let claim = &self.rules[*rule].claims[*place];
-            claim.order == order && claim.standing == Standing::Ordered
+            claim.order == order && claim.state == ClaimState::Ordered
         };
         if let Some((rule, place)) = claims.clone().find(is_asked) {
             let claim = &mut self.rules[rule].claims[place];
             match result {
-                Ok(()) => (claim.standing, claim.refusal) = (Standing::Carried, None),
+                Ok(()) => (claim.state, claim.refusal) = (ClaimState::Carried, None),
                 Err(words) => {
-                    claim.standing = Standing::Refused(at.saturating_add(RETRY));
+                    claim.state = ClaimState::Refused(at.saturating_add(RETRY));
                     // What only counts down is no news.
                     if !claim.refusal.as_ref().is_some_and(|before| differs_in_numbers_only(before, &words)) {
                         claim.refusal = Some(words);
@@ -176,7 +175,7 @@ impl Engine {
     /// Orders again what was refused long enough ago.
     pub(super) fn retry(&mut self, rule: usize, at: Duration, orders: &mut Vec<Order>) {
         for place in 0..self.rules[rule].claims.len() {
-            if matches!(self.rules[rule].claims[place].standing, Standing::Refused(retry_at) if retry_at <= at) {
+            if matches!(self.rules[rule].claims[place].state, ClaimState::Refused(retry_at) if retry_at <= at) {
                 self.order(rule, place, orders);
             }
         }
@@ -186,11 +185,11 @@ impl Engine {
     pub(super) fn tripped(&mut self, output: usize, trip: Trip, at: Duration, orders: &mut Vec<Order>) {
         let Some((rule, place)) = self.outputs[output].owner else { return };
         match trip {
-            Trip::Latched(words) => self.withdraw(output, &Standing::Tripped(words), at),
+            Trip::Latched(words) => self.withdraw(output, &ClaimState::Tripped(words), at),
             Trip::Rebuilt => self.order(rule, place, orders),
             Trip::Transient(words) => {
                 let claim = &mut self.rules[rule].claims[place];
-                claim.standing = Standing::Refused(at.saturating_add(RETRY));
+                claim.state = ClaimState::Refused(at.saturating_add(RETRY));
                 claim.refusal = Some(words);
                 self.refresh(rule, at);
             }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::engine::progress::{Progress, Standing};
+use crate::engine::progress::{ClaimState, RuleProgress};
 use crate::engine::{Engine, LOOP_PAUSE, MAX_CHANGES, MINUTE, Order, What};
 
 /// Why a rule ends.
@@ -23,7 +23,7 @@ pub(super) enum End {
 
 impl Engine {
     /// When something of this rule runs out.
-    pub(super) fn deadline(&self, rule: usize, progress: &Progress) -> Option<Duration> {
+    pub(super) fn deadline(&self, rule: usize, progress: &RuleProgress) -> Option<Duration> {
         if !progress.is_on {
             return None;
         }
@@ -35,8 +35,8 @@ impl Engine {
         if !progress.is_active {
             return after(progress.holds_since, spec.when_for);
         }
-        let retry = progress.claims.iter().filter_map(|claim| match claim.standing {
-            Standing::Refused(retry_at) => Some(retry_at),
+        let retry = progress.claims.iter().filter_map(|claim| match claim.state {
+            ClaimState::Refused(retry_at) => Some(retry_at),
             _ => None,
         });
         let ends = [after(progress.ends_since, spec.until_for), after(progress.unknown_since, spec.lost)];
@@ -146,7 +146,7 @@ impl Engine {
         }
         self.rules[rule].is_active = true;
         for place in 0..self.rules[rule].claims.len() {
-            self.rules[rule].claims[place].standing = Standing::Wanted;
+            self.rules[rule].claims[place].state = ClaimState::Wanted;
             self.settle(self.rules[rule].claims[place].output, at, orders);
         }
         for place in 0..self.table.rules[rule].spec.toggle.len() {

@@ -14,7 +14,7 @@ use crate::table::Table;
 
 /// What one rule is at.
 #[derive(Clone, Debug)]
-pub(super) struct Progress {
+pub(super) struct RuleProgress {
     pub(super) is_on: bool,
     pub(super) is_active: bool,
     /// Since when `when` is true and `until` is not, while it is inactive.
@@ -39,12 +39,12 @@ pub(super) struct Progress {
     pub(super) status: Status,
 }
 
-impl Progress {
+impl RuleProgress {
     pub(super) fn new(table: &Table, rule: usize) -> Self {
         let claim = |(output, action): &(_, Action)| WantedOutput {
             output: table.position(output),
             action: *action,
-            standing: Standing::None,
+            state: ClaimState::None,
             order: 0,
             refusal: None,
         };
@@ -76,7 +76,7 @@ impl Progress {
 pub(super) struct WantedOutput {
     pub(super) output: usize,
     pub(super) action: Action,
-    pub(super) standing: Standing,
+    pub(super) state: ClaimState,
     /// The id of the last order for it, by which an answer is recognised.
     pub(super) order: u64,
     /// Why the order was refused; also while it is tried again.
@@ -84,7 +84,7 @@ pub(super) struct WantedOutput {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Standing {
+pub(super) enum ClaimState {
     /// The rule is not active.
     None,
     /// Another rule has the output.
@@ -103,7 +103,7 @@ pub(super) enum Standing {
     Tripped(Arc<str>),
 }
 
-impl Standing {
+impl ClaimState {
     /// Whether the rule may have the output.
     pub(super) fn competes(&self) -> bool {
         matches!(self, Self::Wanted | Self::Ordered | Self::Carried | Self::Refused(_))

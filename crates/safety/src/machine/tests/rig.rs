@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::limits::is_on;
-use crate::machine::{Machine, Purpose};
-use crate::{Effect, Limits, Note};
+use crate::machine::{DriveReason, Machine};
+use crate::{Effect, Limits, LogLine};
 use fieldgate_model::{Action, Move, OutputKind, OutputValue, Pace, StateCause, Travel};
 
 pub(super) fn ms(milliseconds: u64) -> Duration {
@@ -164,9 +164,9 @@ impl Rig {
                     self.lease_until = lease.map(|lease| now + lease);
                 }
             }
-            Effect::Log(Note::MadeSafe(..)) => self.lease_until = None,
+            Effect::Log(LogLine::MadeSafe(..)) => self.lease_until = None,
             Effect::Drive(_) => {
-                if let Some((Purpose::Command | Purpose::Trip, ..)) = self.machine.driving {
+                if let Some((DriveReason::Command | DriveReason::Trip, ..)) = self.machine.driving {
                     self.driven_at = now;
                 }
             }
@@ -310,6 +310,6 @@ impl Rig {
             Action::Move(_) => assert!(!self.is_on(), "a motor runs after the end"),
             _ => self.expect_safe("at the end"),
         }
-        assert!(!matches!(self.machine.driving, Some((Purpose::Command, ..))));
+        assert!(!matches!(self.machine.driving, Some((DriveReason::Command, ..))));
     }
 }
